@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Recorded exchanges with two other implementations (`conformance/captures/INDEX.md` tells them): every control packet
+//! decodes, encodes to the same bytes, and carries a tag made with the key that the index names.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use support::Datagram;
+use wire::control::auth::{self, Accept, Algorithm, AuthError, AuthKey, Secret};
+use wire::control::{ControlMessage, message_type};
+
+/// Packets whose sender used `wrongkey` on purpose.
+const WRONG_KEY: &[(&str, usize)] =
+    &[("oor-register-wrong-key.pcap", 1), ("oor-xtr-retransmit-and-bad-notify.pcap", 4)];
+
+#[test]
+fn there_are_56_captures_and_337_control_packets() {
+    assert_eq!(support::capture_names().len(), 56);
+    assert_eq!(control_packets().len(), 337);
+}
+
+#[test]
+fn every_control_packet_decodes() {
+    for packet in control_packets() {
+        let message = decode(&packet);
+        if let ControlMessage::Ecm(ecm) = &message {
+            ControlMessage::decode(&ecm.message).unwrap_or_else(|error| panic!("{}: inner {error}", packet.name()));
+        }
+    }
+}
+
+/// No exceptions: neither implementation set a bit that is reserved to us.
+#[test]
+fn every_control_packet_encodes_to_the_same_bytes() {
+    for packet in control_packets() {
+        let message = decode(&packet);
+        assert_eq!(message.encode().as_ref(), Ok(&packet.payload), "{}: {message}", packet.name());
+        if let ControlMessage::Ecm(ecm) = &message {
+            let inner = ControlMessage::decode(&ecm.message).unwrap();
+            assert_eq!(inner.encode().as_ref(), Ok(&ecm.message), "{}: {inner}", packet.name());
+        }
+    }
+}
+
+#[test]
+fn every_tag_is_made_with_the_key_that_the_index_names() {
+    let mut checked = 0;
+    for packet in control_packets() {
+        let wrong_key = WRONG_KEY.contains(&(packet.file.as_str(), packet.frame));
+        match auth::verify(&packet.payload, &key("secretkey"), Accept::INTEROP) {
+            Err(AuthError::MessageType(_)) => continue,
+            verdict if wrong_key => {
+                assert_eq!(verdict, Err(AuthError::Tag), "{}", packet.name());
+                assert_eq!(
+                    auth::verify(&packet.payload, &key("wrongkey"), Accept::INTEROP),
+                    Ok(()),
+                    "{}",
+                    packet.name()
+                );
+            }
+            verdict => assert_eq!(verdict, Ok(()), "{}", packet.name()),
+        }
+        checked += 1;
+    }
+    // Map-Registers and Map-Notifies; opencp and OOR know no other message with a tag.
+    assert_eq!(checked, 55 + 50);
+}
+
+#[test]
+fn deployed_tags_are_untruncated_and_so_refused_by_the_strict_form() {
+    let registers = control_packets().into_iter().filter(|packet| message_type(&packet.payload) == Some(3));
+    for packet in registers {
+        let verdict = auth::verify(&packet.payload, &key("secretkey"), Accept::STRICT);
+        assert_eq!(verdict, Err(AuthError::TagLength(20)), "{}", packet.name());
+    }
+}
+
+fn control_packets() -> Vec<Datagram> {
+    support::captured().into_iter().filter(Datagram::is_control).collect()
+}
+
+fn decode(packet: &Datagram) -> ControlMessage {
+    ControlMessage::decode(&packet.payload).unwrap_or_else(|error| panic!("{}: {error}", packet.name()))
+}
+
+fn key(secret: &str) -> AuthKey {
+    AuthKey { id: 0, algorithm: Algorithm::HmacSha1, secret: Secret::new(secret) }
+}
