@@ -54,6 +54,13 @@ impl Writer {
         Ok(())
     }
 
+    /// A 16-bit length and the octets that it counts.
+    pub(crate) fn counted_octets(&mut self, field: &'static str, octets: &[u8]) -> Result<(), EncodeError> {
+        self.u16(to_u16(field, octets.len())?);
+        self.put(octets);
+        Ok(())
+    }
+
     /// The Length and the body of an LCAF: counts the nesting, as the reader does.
     pub(crate) fn lcaf_body(
         &mut self,

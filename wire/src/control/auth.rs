@@ -200,10 +200,7 @@ impl Authentication {
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), EncodeError> {
         writer.put(&[self.key_id, self.algorithm.0]);
-        writer.counted_u16("Authentication Data Length", |writer| {
-            writer.put(&self.tag);
-            Ok(())
-        })
+        writer.counted_octets("Authentication Data Length", &self.tag)
     }
 }
 
