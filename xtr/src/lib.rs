@@ -1,1 +1,20 @@
-//! xtr
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The border node (xTR): a packet leaves a site, a packet enters it.
+//!
+//! Two halves, joined by a pair of bounded queues:
+//!
+//! * **Packets** never wait for the control plane. A miss becomes an event, the packet a guest in a queue.
+//! * **Control** finds mappings ([`resolve`]), tells the mapping system of ours ([`register`]) and answers other ITRs
+//!   ([`reply`]); [`engine`] joins the three and is what a shell drives.
+//!
+//! All engines are sans-IO: the clock, the seed and the bytes are arguments, so a whole network runs in one test.
+//! The library knows no map system: it meets one on the wire, or through a pipe that carries the same bytes.
+
+pub mod database;
+pub mod engine;
+pub mod map_cache;
+pub mod refusal;
+pub mod register;
+pub mod reply;
+pub mod resolve;
+pub mod transport;

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The EID-to-RLOC database: the prefixes behind this node and the locators that lead to them (RFC 9300, section 3).
+
+use std::net::IpAddr;
+
+use wire::address::{Address, EidPrefix};
+use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
+
+/// One of our own locators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnLocator {
+    /// The underlay address.
+    pub address: IpAddr,
+    /// Lower is better; 255 = never for forwarding.
+    pub priority: u8,
+    /// Share of the flows among locators of one priority.
+    pub weight: u8,
+}
+
+/// Which bits of a record depend on where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordForm {
+    /// A: the record is our answer as an ETR of the site. Zero in a Map-Register.
+    pub authoritative: bool,
+    /// The locator that was probed, if the record answers a probe.
+    pub probed: Option<IpAddr>,
+}
+
+/// What this node answers for and registers.
+#[derive(Debug, Clone)]
+pub struct Database {
+    prefixes: Vec<EidPrefix>,
+    locators: Vec<OwnLocator>,
+    ttl: Ttl,
+}
+
+impl Database {
+    /// All prefixes share the node's locators; both are kept sorted, as records have to be (RFC 9301, section 5.5).
+    pub fn new(mut prefixes: Vec<EidPrefix>, mut locators: Vec<OwnLocator>, ttl: Ttl) -> Self {
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        locators.sort_unstable_by_key(|locator| locator.address);
+        locators.dedup_by_key(|locator| locator.address);
+        Self { prefixes, locators, ttl }
+    }
+
+    /// The same prefixes behind other locators.
+    #[must_use]
+    pub fn with_locators(&self, locators: Vec<OwnLocator>) -> Self {
+        Self::new(self.prefixes.clone(), locators, self.ttl)
+    }
+
+    /// The prefixes, ascending.
+    pub fn prefixes(&self) -> &[EidPrefix] {
+        &self.prefixes
+    }
+
+    /// The locators, IPv4 first, ascending.
+    pub fn locators(&self) -> &[OwnLocator] {
+        &self.locators
+    }
+
+    /// The addresses of the locators, IPv4 first.
+    pub fn rlocs(&self) -> Vec<IpAddr> {
+        self.locators.iter().map(|locator| locator.address).collect()
+    }
+
+    /// The addresses of the locators, the preferred ones first.
+    pub fn preferred_rlocs(&self) -> Vec<IpAddr> {
+        let mut locators: Vec<_> = self.locators.iter().collect();
+        locators.sort_by_key(|locator| locator.priority);
+        locators.iter().map(|locator| locator.address).collect()
+    }
+
+    /// The best match for `asked`, then every prefix of ours that is more specific than that match; empty if `asked` is
+    /// not ours (RFC 9301, section 5.5).
+    pub fn answer(&self, asked: &EidPrefix) -> Vec<EidPrefix> {
+        let covering = self.prefixes.iter().filter(|own| own.covers(asked));
+        let Some(best) = covering.max_by_key(|own| own.net.prefix_len()) else { return Vec::new() };
+        let inside = self.prefixes.iter().filter(|own| best.covers(own) && *own != best);
+        std::iter::once(best).chain(inside).copied().collect()
+    }
+
+    /// Whether `prefix` shares addresses with one of ours.
+    pub fn overlaps(&self, prefix: &EidPrefix) -> bool {
+        self.prefixes.iter().any(|own| own.covers(prefix) || prefix.covers(own))
+    }
+
+    /// The record of one of our prefixes.
+    pub fn record(&self, prefix: EidPrefix, form: RecordForm) -> MappingRecord {
+        let locator = |own: &OwnLocator| LocatorRecord {
+            priority: own.priority,
+            weight: own.weight,
+            mpriority: LocatorRecord::UNUSABLE,
+            mweight: 0,
+            local: true,
+            probed: form.probed == Some(own.address),
+            reachable: true,
+            rloc: Address::from(own.address),
+        };
+        MappingRecord {
+            ttl: self.ttl,
+            action: Action::NoAction,
+            authoritative: form.authoritative,
+            map_version: MapVersion::default(),
+            eid: prefix.into(),
+            locators: self.locators.iter().map(locator).collect(),
+        }
+    }
+}
+
+/// The record that takes a registration back: TTL 0 and no locators (RFC 9301 has no other way).
+pub fn withdrawal(prefix: EidPrefix) -> MappingRecord {
+    MappingRecord {
+        ttl: Ttl::WITHDRAWN,
+        action: Action::NoAction,
+        authoritative: false,
+        map_version: MapVersion::default(),
+        eid: prefix.into(),
+        locators: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use wire::address::InstanceId;
+
+    fn prefix(text: &str) -> EidPrefix {
+        EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
+    }
+
+    #[test]
+    fn an_answer_is_the_best_match_and_what_lies_under_it() {
+        let own = ["2001:db8:1::/48", "2001:db8:1:1::/64", "2001:db8:1:2::/64", "2001:db8:9::/48"];
+        let database = Database::new(own.map(prefix).to_vec(), vec![], Ttl::DEFAULT);
+        assert_eq!(
+            database.answer(&prefix("2001:db8:1:5::5/128")),
+            own[..3].iter().map(|p| prefix(p)).collect::<Vec<_>>()
+        );
+        assert_eq!(database.answer(&prefix("2001:db8:1:1::1/128")), [prefix("2001:db8:1:1::/64")]);
+        assert_eq!(database.answer(&prefix("2001:db8:7::/48")), []);
+        assert_eq!(database.answer(&EidPrefix { iid: InstanceId(5), ..prefix("2001:db8:1::/48") }), []);
+    }
+
+    #[test]
+    fn locators_are_sorted_with_ipv4_first() {
+        let locator = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+        let database = Database::new(
+            vec![prefix("10.0.0.0/8")],
+            vec![locator("2001:db8::1"), locator("192.0.2.9"), locator("192.0.2.1")],
+            Ttl::DEFAULT,
+        );
+        let rlocs: Vec<_> = database.rlocs().iter().map(ToString::to_string).collect();
+        assert_eq!(rlocs, ["192.0.2.1", "192.0.2.9", "2001:db8::1"]);
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Control messages, or parts of them, that were refused: each reason has a name and a counter.
+
+/// Why the control plane did not act on what it received or was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Refusal {
+    /// Not decodable: truncated, an unknown AFI, a length that disagrees with its contents.
+    Malformed,
+    /// A message type that RFC 9301 does not define, or an unknown extension (RFC 9304).
+    UnknownType,
+    /// A message for a Map-Server, Map-Resolver or RTR.
+    NotForXtr,
+    /// Nothing can be sent: none of our locators has the family of the receiver.
+    NoLocatorOfFamily,
+    /// A value of ours had no encoding.
+    NotEncodable,
+    /// A Map-Reply whose nonce is not that of an outstanding request.
+    ReplyUnasked,
+    /// A Map-Reply none of whose records covers the EID asked for.
+    ReplyNotCovering,
+    /// A probe reply that is not authoritative (RFC 9301, section 5.4).
+    ReplyProbeNotAuthoritative,
+    /// A record wider than policy allows, for instance one that covers CGEIDs of others.
+    RecordOverclaims,
+    /// A record of a Map-Reply that lies outside the one that answers the request.
+    RecordOutsideAnswer,
+    /// A record whose EID is not an IP prefix.
+    RecordNotIp,
+    /// A locator that must not be sent to: multicast, of local meaning, or an LCAF that we do not know.
+    LocatorUnusable,
+    /// No room for another outstanding Map-Request.
+    RequestTableFull,
+    /// A packet missed while its EID rests after ten unanswered requests, or after a request a moment ago.
+    RequestPaused,
+    /// An SMR for an EID that is not cached (RFC 9301, section 6.1).
+    SmrNotCached,
+    /// An SMR within three seconds of another for the same EID-prefix.
+    SmrRateLimited,
+    /// A Map-Notify whose nonce is not that of an outstanding Map-Register.
+    NotifyUnasked,
+    /// A Map-Notify whose tag does not verify.
+    NotifyBadTag,
+    /// A Map-Notify that does not contain every prefix that was registered.
+    NotifyIncomplete,
+    /// A Map-Request without records.
+    RequestWithoutRecord,
+    /// A record of a Map-Request beyond those that one request may have answered.
+    RequestTooManyRecords,
+    /// A Map-Request for an EID-prefix that is not ours.
+    RequestNotOurs,
+    /// A Map-Request without a locator to answer to.
+    RequestNoItrRloc,
+    /// A Map-Request that wants no answer (D bit).
+    RequestWantsNoReply,
+    /// A probe inside an ECM (RFC 9301, section 5.8).
+    ProbeInEcm,
+    /// A probe above the rate for its sender.
+    ProbeRateLimited,
+    /// A Map-Request above the rate for its sender and EID-prefix.
+    RequestRateLimited,
+    /// An ECM that contains anything but a Map-Request.
+    EcmNotMapRequest,
+    /// An ECM with LISP-SEC data, which we did not say we could do.
+    EcmSecurity,
+}
+
+impl Refusal {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 29] = [
+        Self::Malformed,
+        Self::UnknownType,
+        Self::NotForXtr,
+        Self::NoLocatorOfFamily,
+        Self::NotEncodable,
+        Self::ReplyUnasked,
+        Self::ReplyNotCovering,
+        Self::ReplyProbeNotAuthoritative,
+        Self::RecordOverclaims,
+        Self::RecordOutsideAnswer,
+        Self::RecordNotIp,
+        Self::LocatorUnusable,
+        Self::RequestTableFull,
+        Self::RequestPaused,
+        Self::SmrNotCached,
+        Self::SmrRateLimited,
+        Self::NotifyUnasked,
+        Self::NotifyBadTag,
+        Self::NotifyIncomplete,
+        Self::RequestWithoutRecord,
+        Self::RequestTooManyRecords,
+        Self::RequestNotOurs,
+        Self::RequestNoItrRloc,
+        Self::RequestWantsNoReply,
+        Self::ProbeInEcm,
+        Self::ProbeRateLimited,
+        Self::RequestRateLimited,
+        Self::EcmNotMapRequest,
+        Self::EcmSecurity,
+    ];
+
+    /// The name under which `show counters` lists it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownType => "unknown-type",
+            Self::NotForXtr => "not-for-xtr",
+            Self::NoLocatorOfFamily => "no-locator-of-family",
+            Self::NotEncodable => "not-encodable",
+            Self::ReplyUnasked => "reply-unasked",
+            Self::ReplyNotCovering => "reply-not-covering",
+            Self::ReplyProbeNotAuthoritative => "reply-probe-not-authoritative",
+            Self::RecordOverclaims => "record-overclaims",
+            Self::RecordOutsideAnswer => "record-outside-answer",
+            Self::RecordNotIp => "record-not-ip",
+            Self::LocatorUnusable => "locator-unusable",
+            Self::RequestTableFull => "request-table-full",
+            Self::RequestPaused => "request-paused",
+            Self::SmrNotCached => "smr-not-cached",
+            Self::SmrRateLimited => "smr-rate-limited",
+            Self::NotifyUnasked => "notify-unasked",
+            Self::NotifyBadTag => "notify-bad-tag",
+            Self::NotifyIncomplete => "notify-incomplete",
+            Self::RequestWithoutRecord => "request-without-record",
+            Self::RequestTooManyRecords => "request-too-many-records",
+            Self::RequestNotOurs => "request-not-ours",
+            Self::RequestNoItrRloc => "request-no-itr-rloc",
+            Self::RequestWantsNoReply => "request-wants-no-reply",
+            Self::ProbeInEcm => "probe-in-ecm",
+            Self::ProbeRateLimited => "probe-rate-limited",
+            Self::RequestRateLimited => "request-rate-limited",
+            Self::EcmNotMapRequest => "ecm-not-map-request",
+            Self::EcmSecurity => "ecm-security",
+        }
+    }
+}
+
+/// One counter for each [`Refusal`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally([u64; Refusal::ALL.len()]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self([0; Refusal::ALL.len()])
+    }
+}
+
+impl Tally {
+    /// Counts one refusal.
+    pub fn count(&mut self, refusal: Refusal) {
+        tracing::trace!(refusal = refusal.name(), "refused");
+        let counter = &mut self.0[refusal as usize];
+        *counter = counter.saturating_add(1);
+    }
+
+    /// How often `refusal` happened.
+    pub fn get(&self, refusal: Refusal) -> u64 {
+        self.0[refusal as usize]
+    }
+
+    /// Sum over all refusals.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// This tally and `other` together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine = mine.saturating_add(theirs));
+        self
+    }
+
+    /// Every refusal with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
+        Refusal::ALL.into_iter().map(|refusal| (refusal, self.get(refusal)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_own_counter() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, index, "{}", refusal.name());
+        }
+        let mut tally = Tally::default();
+        tally.count(Refusal::NotifyBadTag);
+        assert_eq!(tally.clone().plus(&tally).get(Refusal::NotifyBadTag), 2);
+        assert_eq!(tally.total(), 1);
+    }
+}

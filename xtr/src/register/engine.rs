@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The registration engine: one conversation per Map-Server and message.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use wire::address::EidPrefix;
+use wire::control::auth::{self, Accept, AuthKey, TagForm};
+use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce, XtrIdentity};
+use wire::record::MappingRecord;
+
+use super::limits;
+use super::nonce::RisingNonce;
+use crate::database::{Database, RecordForm, withdrawal};
+use crate::refusal::{Refusal, Tally};
+use crate::transport::{MapSystem, Outgoing};
+
+/// Deployed Map-Servers send the whole HMAC, and some cover the records only. Neither is easier to forge.
+const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: true };
+
+/// A Map-Server and how we speak to it.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it is.
+    pub to: MapSystem,
+    /// The key that we share with it.
+    pub key: AuthKey,
+    /// Length of our tags: as the RFC says, or untruncated as deployed servers want it.
+    pub tag: TagForm,
+    /// P: the server answers Map-Requests for us.
+    pub proxy_reply: bool,
+    /// What is registered there.
+    pub prefixes: Vec<EidPrefix>,
+}
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A Map-Notify came.
+    Notify {
+        /// Decoded.
+        message: &'a MapNotify,
+        /// The UDP payload, over which the tag is computed.
+        payload: &'a [u8],
+    },
+    /// The locators changed: register anew, at once.
+    Locators(Database),
+    /// The node goes away: take every registration back.
+    Withdraw,
+}
+
+/// What the engine wants done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Write the nonce to disk before anything after it is sent.
+    PersistNonce(Nonce),
+    /// Send a Map-Register.
+    Send(Outgoing),
+}
+
+/// State of one registration message, for `show registrations`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The Map-Server.
+    pub server: MapSystem,
+    /// What the message registers.
+    pub prefixes: Vec<EidPrefix>,
+    /// Time since the last Map-Notify, if one ever came.
+    pub confirmed_ago: Option<Duration>,
+    /// Map-Registers sent since then.
+    pub unanswered: u32,
+}
+
+/// Registers a node's prefixes with its Map-Servers.
+#[derive(Debug)]
+pub struct Registrar {
+    database: Database,
+    identity: Option<XtrIdentity>,
+    servers: Vec<Server>,
+    batches: Vec<Batch>,
+    nonce: RisingNonce,
+    withdrawing: bool,
+    outputs: VecDeque<Output>,
+    tally: Tally,
+}
+
+/// The prefixes that travel in one message, and what became of it.
+#[derive(Debug)]
+struct Batch {
+    server: usize,
+    prefixes: Vec<EidPrefix>,
+    /// Nonces a Map-Notify may carry, oldest first.
+    outstanding: VecDeque<Nonce>,
+    unanswered: u32,
+    confirmed: Option<Instant>,
+    /// `None`: a withdrawal that was confirmed, or a message that cannot be sent.
+    due: Option<Instant>,
+}
+
+impl Registrar {
+    /// Starts registering at `now`; all nonces will be above `floor`.
+    pub fn new(
+        now: Instant,
+        database: Database,
+        servers: Vec<Server>,
+        identity: Option<XtrIdentity>,
+        floor: Nonce,
+    ) -> Self {
+        let mut registrar = Self {
+            database,
+            identity,
+            servers,
+            batches: Vec::new(),
+            nonce: RisingNonce::above(floor),
+            withdrawing: false,
+            outputs: VecDeque::new(),
+            tally: Tally::default(),
+        };
+        registrar.plan(now);
+        registrar
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Notify { message, payload } => {
+                if let Err(refusal) = self.on_notify(now, message, payload) {
+                    self.tally.count(refusal);
+                }
+            }
+            Input::Locators(database) => {
+                self.database = database;
+                self.hurry(now);
+            }
+            Input::Withdraw => {
+                self.withdrawing = true;
+                self.hurry(now);
+            }
+        }
+    }
+
+    /// Sends what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for index in 0..self.batches.len() {
+            if self.batches[index].due.is_some_and(|due| due <= now) {
+                self.transmit(now, index);
+            }
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.batches.iter().filter_map(|batch| batch.due).min()
+    }
+
+    /// Whether every withdrawal was confirmed.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawing && self.batches.iter().all(|batch| batch.outstanding.is_empty() && batch.due.is_none())
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The state of every registration.
+    pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
+        self.batches.iter().map(move |batch| Registration {
+            server: self.servers[batch.server].to,
+            prefixes: batch.prefixes.clone(),
+            confirmed_ago: batch.confirmed.map(|at| now.saturating_duration_since(at)),
+            unanswered: batch.unanswered,
+        })
+    }
+
+    /// Splits each server's prefixes into messages that fit a packet: one where possible, since some servers take each
+    /// Map-Register as the whole site.
+    fn plan(&mut self, now: Instant) {
+        for (server, config) in self.servers.iter().enumerate() {
+            let limit = match config.to {
+                MapSystem::Node(IpAddr::V4(_)) => limits::PAYLOAD_V4,
+                MapSystem::Node(IpAddr::V6(_)) | MapSystem::Pipe => limits::PAYLOAD_V6,
+            };
+            let mut rest = config.prefixes.as_slice();
+            while !rest.is_empty() {
+                let fits = |count: &usize| self.unsigned_len(&rest[..*count], config) <= limit;
+                let count = (1..=rest.len()).rev().find(fits).unwrap_or(1);
+                let (prefixes, remaining) = rest.split_at(count);
+                self.batches.push(Batch::new(server, prefixes.to_vec(), now));
+                rest = remaining;
+            }
+        }
+    }
+
+    fn unsigned_len(&self, prefixes: &[EidPrefix], server: &Server) -> usize {
+        let message = ControlMessage::from(self.message(prefixes, server, Nonce(0)));
+        auth::seal(&message, &server.key, server.tag).map_or(usize::MAX, |bytes| bytes.len())
+    }
+
+    fn message(&self, prefixes: &[EidPrefix], server: &Server, nonce: Nonce) -> MapRegister {
+        let form = RecordForm { authoritative: false, probed: None };
+        let record = |prefix: &EidPrefix| -> MappingRecord {
+            if self.withdrawing { withdrawal(*prefix) } else { self.database.record(*prefix, form) }
+        };
+        MapRegister {
+            proxy_reply: server.proxy_reply,
+            want_notify: true,
+            nonce,
+            records: prefixes.iter().map(record).collect(),
+            xtr_identity: self.identity,
+            ..MapRegister::default()
+        }
+    }
+
+    /// Makes every message due now.
+    fn hurry(&mut self, now: Instant) {
+        for batch in &mut self.batches {
+            batch.outstanding.clear();
+            batch.unanswered = 0;
+            batch.due = Some(now);
+        }
+    }
+
+    /// Each retransmission has a nonce of its own, so that a server that insists on rising nonces answers it.
+    fn transmit(&mut self, now: Instant, index: usize) {
+        let server = &self.servers[self.batches[index].server];
+        let Some(to) = server.to.destination(&self.database.rlocs()) else {
+            self.tally.count(Refusal::NoLocatorOfFamily);
+            self.batches[index].due = Some(now + limits::LONGEST_RETRY);
+            return;
+        };
+        let (nonce, bound) = self.nonce.next();
+        let message = self.message(&self.batches[index].prefixes, server, nonce);
+        let sealed = auth::seal(&ControlMessage::from(message), &server.key, server.tag);
+        let Ok(bytes) = sealed else {
+            self.tally.count(Refusal::NotEncodable);
+            self.batches[index].due = None;
+            return;
+        };
+        self.outputs.extend(bound.map(Output::PersistNonce));
+        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+        self.batches[index].sent(now, nonce);
+    }
+
+    fn on_notify(&mut self, now: Instant, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
+        let asked = |batch: &Batch| batch.outstanding.contains(&message.nonce);
+        let batch = self.batches.iter_mut().find(|batch| asked(batch)).ok_or(Refusal::NotifyUnasked)?;
+        let key = &self.servers[batch.server].key;
+        auth::verify(payload, key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
+        let confirmed: BTreeSet<_> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
+        if !batch.prefixes.iter().all(|prefix| confirmed.contains(prefix)) {
+            return Err(Refusal::NotifyIncomplete);
+        }
+        batch.confirmed(now, self.withdrawing);
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn new(server: usize, prefixes: Vec<EidPrefix>, due: Instant) -> Self {
+        Self { server, prefixes, outstanding: VecDeque::new(), unanswered: 0, confirmed: None, due: Some(due) }
+    }
+
+    fn sent(&mut self, now: Instant, nonce: Nonce) {
+        let doubled = limits::FIRST_RETRY.saturating_mul(1 << self.unanswered.min(6));
+        self.due = Some(now + doubled.min(limits::LONGEST_RETRY));
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.outstanding.len() == limits::OUTSTANDING_NONCES {
+            self.outstanding.pop_front();
+        }
+        self.outstanding.push_back(nonce);
+    }
+
+    fn confirmed(&mut self, now: Instant, withdrawing: bool) {
+        self.outstanding.clear();
+        self.unanswered = 0;
+        self.confirmed = Some(now);
+        self.due = (!withdrawing).then(|| now + limits::REFRESH);
+    }
+}

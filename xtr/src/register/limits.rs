@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Bounds of registration.
+
+use std::time::Duration;
+
+/// Between confirmed Map-Registers (RFC 9301, section 8.2: one minute).
+pub const REFRESH: Duration = Duration::from_secs(60);
+
+/// Wait for the first Map-Notify; doubles with each retransmission (RFC 9301, section 5.7).
+pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest wait between retransmissions (RFC 9301, section 5.7).
+pub const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// Nonces of one message that a late Map-Notify may still carry: those of the retransmissions of some five minutes.
+pub const OUTSTANDING_NONCES: usize = 10;
+
+/// Nonces reserved on disk at once: a day of registering to two servers each minute costs a dozen writes.
+pub const NONCE_BLOCK: u64 = 256;
+
+/// Largest UDP payload towards an IPv4 server: a packet of 576 octets (RFC 9301, section 5).
+pub const PAYLOAD_V4: usize = 576 - 20 - 8;
+
+/// Largest UDP payload towards an IPv6 server or the pipe: a packet of 1280 octets.
+pub const PAYLOAD_V6: usize = 1280 - 40 - 8;

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Map-Register: telling Map-Servers which prefixes are behind this node (RFC 9301, sections 5.6, 5.7 and 8.2).
+
+mod engine;
+pub mod limits;
+mod nonce;
+
+pub use engine::{Input, Output, Registrar, Registration, Server};

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The replying engine: a Map-Request in, at most one Map-Reply out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::{MapReply, MapRequest};
+
+use super::limits;
+use super::rate::RateTable;
+use crate::database::{Database, RecordForm};
+use crate::map_cache::is_unicast;
+use crate::refusal::{Refusal, Tally};
+use crate::transport::{Destination, Outgoing, Via, same_family};
+
+/// A Map-Request as it reached us.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Where it, or the ECM round it, came in.
+    pub via: Via,
+    /// Source of the inner headers, if it came in an ECM.
+    pub inner_source: Option<SocketAddr>,
+    /// The message.
+    pub message: &'a MapRequest,
+}
+
+/// Answers for the EID-prefixes of this node.
+#[derive(Debug)]
+pub struct Replier {
+    database: Database,
+    replies: RateTable<(IpAddr, EidPrefix)>,
+    probes: RateTable<IpAddr>,
+    tally: Tally,
+}
+
+impl Replier {
+    /// Answers from `database`.
+    pub fn new(database: Database) -> Self {
+        Self {
+            database,
+            replies: RateTable::new(limits::REPLIES, limits::WINDOW, limits::TRACKED),
+            probes: RateTable::new(limits::PROBES, limits::WINDOW, limits::TRACKED),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Answers from `database` from now on.
+    pub fn set_database(&mut self, database: Database) {
+        self.database = database;
+    }
+
+    /// Takes a Map-Request that is not an SMR; the reply, if there is one to send.
+    pub fn handle(&mut self, now: Instant, request: Request<'_>) -> Option<Outgoing> {
+        match self.answer(now, request) {
+            Ok(reply) => Some(reply),
+            Err(refusal) => {
+                self.tally.count(refusal);
+                None
+            }
+        }
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn answer(&mut self, now: Instant, request: Request<'_>) -> Result<Outgoing, Refusal> {
+        let message = request.message;
+        if message.records.is_empty() {
+            return Err(Refusal::RequestWithoutRecord);
+        }
+        if message.dont_map_reply {
+            return Err(Refusal::RequestWantsNoReply);
+        }
+        if message.probe && request.inner_source.is_some() {
+            return Err(Refusal::ProbeInEcm);
+        }
+        let to = self.destination(request)?;
+        let Destination::Socket { local, remote } = to else { return Err(Refusal::RequestNoItrRloc) };
+        let asked = self.allowed(now, message, remote.ip())?;
+        let probed = message.probe.then(|| probed_locator(request.via, local));
+        let bytes = self.encode(message, &asked, RecordForm { authoritative: true, probed }, remote.ip())?;
+        Ok(Outgoing { to, bytes })
+    }
+
+    /// To the first ITR-RLOC that we can reach, at the port that the request came from.
+    fn destination(&self, request: Request<'_>) -> Result<Destination, Refusal> {
+        let rlocs = self.database.rlocs();
+        let (local, port) = match (request.via, request.inner_source) {
+            (Via::Socket { local, .. }, Some(inner)) => (Some(local.ip()), inner.port()),
+            (Via::Pipe, Some(inner)) => (None, inner.port()),
+            (Via::Socket { local, remote }, None) => (Some(local.ip()), remote.port()),
+            (Via::Pipe, None) => return Err(Refusal::NotForXtr),
+        };
+        let on_loopback = local.is_some_and(|address| address.is_loopback());
+        let candidates = request.message.itr_rlocs.iter().filter_map(|rloc| rloc.ip());
+        candidates
+            .filter(|rloc| is_unicast(*rloc) || on_loopback && rloc.is_loopback())
+            .find_map(|rloc| {
+                let asked_at = local.filter(|address| address.is_ipv4() == rloc.is_ipv4());
+                let local = asked_at.or_else(|| same_family(&rlocs, rloc))?;
+                Some(Destination::Socket { local, remote: SocketAddr::new(rloc, port) })
+            })
+            .ok_or(Refusal::RequestNoItrRloc)
+    }
+
+    /// The prefixes of ours that were asked for and may be answered now.
+    fn allowed(&mut self, now: Instant, message: &MapRequest, receiver: IpAddr) -> Result<Vec<EidPrefix>, Refusal> {
+        let mut answered: Vec<EidPrefix> = Vec::new();
+        let mut refused = Vec::new();
+        for (index, record) in message.records.iter().enumerate() {
+            match self.allowed_record(now, index, record.eid.ip_prefix(), message.probe, receiver) {
+                Ok(prefixes) => answered.extend(prefixes),
+                Err(refusal) => refused.push(refusal),
+            }
+        }
+        answered.sort_unstable();
+        answered.dedup();
+        // A request of which nothing is answered is one refusal; what is left out of an answer is counted on its own.
+        let verdict = if answered.is_empty() { refused.pop() } else { None };
+        refused.into_iter().for_each(|refusal| self.tally.count(refusal));
+        verdict.map_or(Ok(answered), Err)
+    }
+
+    fn allowed_record(
+        &mut self,
+        now: Instant,
+        index: usize,
+        asked: Option<EidPrefix>,
+        probe: bool,
+        receiver: IpAddr,
+    ) -> Result<Vec<EidPrefix>, Refusal> {
+        if index >= limits::RECORDS {
+            return Err(Refusal::RequestTooManyRecords);
+        }
+        let asked = asked.ok_or(Refusal::RecordNotIp)?;
+        let prefixes = self.database.answer(&asked);
+        let best = *prefixes.first().ok_or(Refusal::RequestNotOurs)?;
+        if probe {
+            return self.probes.allow(now, receiver).then_some(prefixes).ok_or(Refusal::ProbeRateLimited);
+        }
+        self.replies.allow(now, (receiver, best)).then_some(prefixes).ok_or(Refusal::RequestRateLimited)
+    }
+
+    /// As many records as fit a packet; the ITR asks for the others when it needs them.
+    fn encode(
+        &self,
+        message: &MapRequest,
+        prefixes: &[EidPrefix],
+        form: RecordForm,
+        receiver: IpAddr,
+    ) -> Result<Vec<u8>, Refusal> {
+        let limit = if receiver.is_ipv4() { limits::PAYLOAD_V4 } else { limits::PAYLOAD_V6 };
+        let mut reply = MapReply {
+            probe: message.probe,
+            nonce: message.nonce,
+            records: prefixes.iter().map(|prefix| self.database.record(*prefix, form)).collect(),
+            ..MapReply::default()
+        };
+        loop {
+            let bytes = reply.encode().map_err(|_| Refusal::NotEncodable)?;
+            if bytes.len() <= limit || reply.records.len() <= 1 {
+                return Ok(bytes);
+            }
+            reply.records.pop();
+        }
+    }
+}
+
+/// The locator that a probe tests is the address it was sent to.
+fn probed_locator(via: Via, answered_from: IpAddr) -> IpAddr {
+    match via {
+        Via::Socket { local, .. } => local.ip(),
+        Via::Pipe => answered_from,
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A bounded table of counters per key and time window.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+/// Allows each key so many events in each window.
+#[derive(Debug)]
+pub(crate) struct RateTable<K> {
+    windows: HashMap<K, (Instant, u32)>,
+    window: Duration,
+    allowed: u32,
+    capacity: usize,
+}
+
+impl<K: Eq + Hash> RateTable<K> {
+    pub(crate) fn new(allowed: u32, window: Duration, capacity: usize) -> Self {
+        Self { windows: HashMap::new(), window, allowed, capacity }
+    }
+
+    /// Whether one more event of `key` is allowed; it is counted if so.
+    pub(crate) fn allow(&mut self, now: Instant, key: K) -> bool {
+        let window = self.window;
+        let is_open = |start: Instant| now.saturating_duration_since(start) < window;
+        if self.windows.len() >= self.capacity && !self.windows.contains_key(&key) {
+            self.windows.retain(|_, (start, _)| is_open(*start));
+            if self.windows.len() >= self.capacity {
+                return false;
+            }
+        }
+        let (start, count) = self.windows.entry(key).or_insert((now, 0));
+        if !is_open(*start) {
+            (*start, *count) = (now, 0);
+        }
+        if *count >= self.allowed {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_gets_its_share_of_each_window() {
+        let mut table = RateTable::new(2, Duration::from_secs(3), 8);
+        let start = Instant::now();
+        assert!(table.allow(start, 1) && table.allow(start, 1));
+        assert!(!table.allow(start + Duration::from_secs(2), 1));
+        assert!(table.allow(start, 2), "another key has its own share");
+        assert!(table.allow(start + Duration::from_secs(3), 1));
+    }
+
+    #[test]
+    fn a_full_table_refuses_new_keys_until_windows_close() {
+        let mut table = RateTable::new(1, Duration::from_secs(3), 2);
+        let start = Instant::now();
+        assert!(table.allow(start, 1) && table.allow(start, 2));
+        assert!(!table.allow(start, 3));
+        assert!(table.allow(start + Duration::from_secs(3), 3));
+    }
+}

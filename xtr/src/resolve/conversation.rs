@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What has been asked about one EID-prefix, and what follows.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use wire::control::Nonce;
+
+use super::limits;
+
+/// Why a conversation was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A packet found no mapping.
+    Miss { source: IpAddr },
+    /// A mapping in use is about to expire.
+    Refresh,
+    /// Somebody says that a mapping changed.
+    Smr,
+}
+
+impl Cause {
+    /// The source-EID of the request.
+    pub(super) fn source(self) -> Option<IpAddr> {
+        match self {
+            Self::Miss { source } => Some(source),
+            Self::Refresh | Self::Smr => None,
+        }
+    }
+}
+
+/// Where a conversation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A request is to be sent.
+    Due { at: Instant },
+    /// A request was sent and has not been answered; the next try is at `retry`.
+    Asked { nonce: Nonce, retry: Instant },
+    /// The answer was "ask again": done at `at` if packets still come.
+    AskAgain { at: Instant, wanted: bool },
+    /// Nobody answered: no more requests until then.
+    Resting { until: Instant },
+    /// Answered: the rate limit still forbids another request until then.
+    Answered { until: Instant },
+}
+
+/// One EID-prefix's conversation with the Map-Resolvers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conversation {
+    pub(super) cause: Cause,
+    pub(super) stage: Stage,
+    /// Kept over retransmissions, so that a late answer to an earlier one still counts.
+    pub(super) nonce: Option<Nonce>,
+    /// Requests sent since the last answer.
+    pub(super) sent: u32,
+    /// Answers in a row that were "ask again".
+    pub(super) asked_again: u32,
+    /// When the last request was sent.
+    pub(super) last_sent: Option<Instant>,
+}
+
+impl Conversation {
+    pub(super) fn new(now: Instant, cause: Cause) -> Self {
+        Self { cause, stage: Stage::Due { at: now }, nonce: None, sent: 0, asked_again: 0, last_sent: None }
+    }
+
+    /// When something is to be done.
+    pub(super) fn deadline(&self) -> Instant {
+        match self.stage {
+            Stage::Due { at } | Stage::AskAgain { at, .. } => at,
+            Stage::Asked { retry, .. } => retry,
+            Stage::Resting { until } | Stage::Answered { until } => until,
+        }
+    }
+
+    /// Whether it may make room for another.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Answered { .. })
+    }
+
+    pub(super) fn sent(&mut self, now: Instant, nonce: Nonce) {
+        self.last_sent = Some(now);
+        self.nonce = Some(nonce);
+        self.stage = Stage::Asked { nonce, retry: now + retry_after(self.sent) };
+        self.sent += 1;
+    }
+
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.close();
+        self.asked_again = 0;
+        self.stage = Stage::Answered { until: self.last_sent.unwrap_or(now) + limits::MIN_INTERVAL };
+    }
+
+    pub(super) fn told_to_ask_again(&mut self, now: Instant) {
+        self.close();
+        let wait = limits::MIN_INTERVAL.saturating_mul(1 << self.asked_again.min(6)).min(limits::LONGEST_ASK_AGAIN);
+        self.asked_again = self.asked_again.saturating_add(1);
+        // The packet that caused the request still waits after 1 s and after 3 s; later ones make themselves heard.
+        self.stage = Stage::AskAgain { at: now + wait, wanted: self.asked_again <= 2 };
+    }
+
+    pub(super) fn rests(&mut self, now: Instant) {
+        self.close();
+        self.stage = Stage::Resting { until: now + limits::REST };
+    }
+
+    fn close(&mut self) {
+        self.nonce = None;
+        self.sent = 0;
+    }
+}
+
+/// 1, 1, 2, 2, 4, 4, 8, 8 ... seconds: two tries at each pace, since a lost packet is likelier than a slow resolver.
+fn retry_after(sent: u32) -> Duration {
+    limits::MIN_INTERVAL.saturating_mul(1 << (sent / 2).min(6)).min(limits::LONGEST_RETRY)
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The resolving engine: one conversation per EID-prefix, a nonce each.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wire::address::EidPrefix;
+use wire::control::{MapReply, MapRequest, Nonce};
+use wire::record::Action;
+
+use super::conversation::{Cause, Conversation, Stage};
+use super::entry::{action, entry};
+use super::limits;
+use super::mirror::{Installed, Mirror};
+use super::policy::{Accepted, Policy};
+use super::request::{self, Question};
+use crate::map_cache::Update;
+use crate::refusal::{Refusal, Tally};
+use crate::reply::RateTable;
+use crate::transport::{MapSystem, Outgoing, Via};
+
+/// Whom to ask, and what to believe.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Asked in turn, the one that answered last first.
+    pub resolvers: Vec<MapSystem>,
+    /// Our locators, IPv4 first: where answers may be sent.
+    pub rlocs: Vec<IpAddr>,
+    /// What answers may say.
+    pub policy: Policy,
+}
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A packet found no mapping.
+    Miss {
+        /// Its destination, as a host prefix.
+        eid: EidPrefix,
+        /// Its source.
+        source: IpAddr,
+    },
+    /// A mapping in use is about to expire.
+    Refresh {
+        /// Its prefix.
+        prefix: EidPrefix,
+    },
+    /// A Map-Reply came.
+    Reply {
+        /// How.
+        via: Via,
+        /// Decoded.
+        message: &'a MapReply,
+    },
+    /// A solicit-map-request came (RFC 9301, section 6.1).
+    Smr(&'a MapRequest),
+    /// Our locators changed.
+    Locators(Vec<IpAddr>),
+}
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a Map-Request.
+    Send(Outgoing),
+    /// Tell the packet half.
+    Update(Update),
+}
+
+/// Finds mappings for the packet half.
+#[derive(Debug)]
+pub struct Resolver {
+    config: Config,
+    random: StdRng,
+    preferred: usize,
+    conversations: HashMap<EidPrefix, Conversation>,
+    nonces: HashMap<Nonce, EidPrefix>,
+    mirror: Mirror,
+    smrs: RateTable<EidPrefix>,
+    outputs: VecDeque<Output>,
+    tally: Tally,
+}
+
+impl Resolver {
+    /// Nonces are drawn from `seed`, which has to come from the system's entropy.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            random: StdRng::from_seed(seed),
+            preferred: 0,
+            conversations: HashMap::new(),
+            nonces: HashMap::new(),
+            mirror: Mirror::default(),
+            smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            outputs: VecDeque::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let result = match input {
+            Input::Miss { eid, source } => self.want(now, eid, Cause::Miss { source }),
+            Input::Refresh { prefix } => self.want(now, prefix, Cause::Refresh),
+            Input::Reply { via, message } => self.on_reply(now, via, message),
+            Input::Smr(message) => self.on_smr(now, message),
+            Input::Locators(rlocs) => {
+                self.config.rlocs = rlocs;
+                Ok(())
+            }
+        };
+        if let Err(refusal) = result {
+            self.tally.count(refusal);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Sends and forgets what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let is_due = |conversation: &Conversation| conversation.deadline() <= now;
+        let due: Vec<EidPrefix> =
+            self.conversations.iter().filter(|(_, conversation)| is_due(conversation)).map(|(eid, _)| *eid).collect();
+        for eid in due {
+            if let Err(refusal) = self.advance(now, eid) {
+                self.tally.count(refusal);
+            }
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.conversations.values().map(Conversation::deadline).min()
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The mappings in use, in order of prefix.
+    pub fn installed(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
+        self.mirror.iter(now)
+    }
+
+    /// Notes that a mapping of `eid` is wanted; [`Self::handle_timeout`] then asks if it may.
+    fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
+        if let Some(conversation) = self.conversations.get_mut(&eid) {
+            match &mut conversation.stage {
+                Stage::Due { .. } | Stage::Asked { .. } => {}
+                Stage::AskAgain { wanted, .. } => *wanted = true,
+                Stage::Resting { .. } => return Err(Refusal::RequestPaused),
+                Stage::Answered { until } => {
+                    conversation.stage = Stage::Due { at: *until };
+                    conversation.cause = cause;
+                }
+            }
+            return Ok(());
+        }
+        if self.conversations.len() >= limits::CONVERSATIONS {
+            self.conversations.retain(|_, conversation| !conversation.is_over());
+        }
+        if self.conversations.len() >= limits::CONVERSATIONS {
+            return Err(Refusal::RequestTableFull);
+        }
+        self.conversations.insert(eid, Conversation::new(now, cause));
+        Ok(())
+    }
+
+    fn advance(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
+        let Some(conversation) = self.conversations.get_mut(&eid) else { return Ok(()) };
+        match conversation.stage {
+            Stage::Asked { nonce, .. } if conversation.sent > limits::RETRANSMISSIONS => {
+                self.nonces.remove(&nonce);
+                conversation.rests(now);
+                if matches!(conversation.cause, Cause::Miss { .. }) {
+                    self.outputs.push_back(Output::Update(Update::Unresolved { eid }));
+                }
+                Ok(())
+            }
+            Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
+            Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
+                self.conversations.remove(&eid);
+                Ok(())
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
+        let Some(conversation) = self.conversations.get_mut(&eid) else { return Ok(()) };
+        let nonce = conversation.nonce.unwrap_or_else(|| Nonce(self.random.next_u64()));
+        let turn = self.preferred + conversation.sent as usize;
+        conversation.sent(now, nonce);
+        self.nonces.insert(nonce, eid);
+        let question = Question {
+            asked: eid,
+            source: conversation.cause.source(),
+            smr_invoked: conversation.cause == Cause::Smr,
+            nonce,
+            itr_rlocs: &self.config.rlocs,
+        };
+        let resolvers = self.config.resolvers.len();
+        let resolver = self.config.resolvers.get(turn.checked_rem(resolvers).unwrap_or(0));
+        let to = resolver.and_then(|resolver| resolver.destination(&self.config.rlocs));
+        let to = to.ok_or(Refusal::NoLocatorOfFamily)?;
+        let bytes = request::encapsulated(question).map_err(|_| Refusal::NotEncodable)?;
+        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+        Ok(())
+    }
+
+    fn on_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
+        if message.probe && message.records.iter().any(|record| !record.authoritative) {
+            return Err(Refusal::ReplyProbeNotAuthoritative);
+        }
+        let asked = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
+        let mirror = &self.mirror;
+        let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
+        let accepted = self.config.policy.accept(&asked, message, buries, &mut self.tally)?;
+        self.remember_resolver(via);
+        self.nonces.remove(&message.nonce);
+        if self.says_ask_again(via, &asked, &accepted) {
+            if let Some(conversation) = self.conversations.get_mut(&asked) {
+                conversation.told_to_ask_again(now);
+            }
+            return Ok(());
+        }
+        if let Some(conversation) = self.conversations.get_mut(&asked) {
+            conversation.answered(now);
+        }
+        self.install(now, asked, &accepted);
+        Ok(())
+    }
+
+    /// An authority that answers from a fixed place is asked first next time; a reply from an ETR names no resolver.
+    fn remember_resolver(&mut self, via: Via) {
+        let answered = match via {
+            Via::Pipe => MapSystem::Pipe,
+            Via::Socket { remote, .. } => MapSystem::Node(remote.ip()),
+        };
+        if let Some(index) = self.config.resolvers.iter().position(|resolver| *resolver == answered) {
+            self.preferred = index;
+        }
+    }
+
+    /// Whether the answer is "not yet": action Send-Map-Request, or, from the map system in this process, a CGEID that is
+    /// not published. Absence from the DHT proves nothing, and asking it again costs nobody else anything.
+    fn says_ask_again(&self, via: Via, asked: &EidPrefix, accepted: &[Accepted<'_>]) -> bool {
+        let answers = |entry: &&Accepted<'_>| entry.prefix.covers(asked) && entry.is_negative();
+        accepted.iter().filter(answers).any(|entry| match action(entry) {
+            Action::SendMapRequest => true,
+            Action::DropNoReason => via == Via::Pipe && self.config.policy.is_cgeid(asked),
+            _ => false,
+        })
+    }
+
+    fn install(&mut self, now: Instant, asked: EidPrefix, accepted: &[Accepted<'_>]) {
+        let replaced = accepted.iter().any(|entry| entry.prefix == asked);
+        if !replaced && self.mirror.remove(&asked) {
+            // The prefix that was refreshed is no longer a mapping of its own.
+            self.outputs.push_back(Output::Update(Update::Remove { prefix: asked }));
+        }
+        for entry in accepted {
+            self.install_one(now, entry);
+        }
+    }
+
+    fn install_one(&mut self, now: Instant, accepted: &Accepted<'_>) {
+        let prefix = accepted.prefix;
+        let update = if accepted.lifetime.is_zero() {
+            self.mirror.remove(&prefix);
+            Update::Remove { prefix }
+        } else {
+            self.mirror.insert(now, accepted);
+            Update::Upsert { prefix, entry: entry(now, accepted) }
+        };
+        self.outputs.push_back(Output::Update(update));
+    }
+
+    /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves
+    /// nothing, so the mapping system is asked, and only about what is cached.
+    fn on_smr(&mut self, now: Instant, message: &MapRequest) -> Result<(), Refusal> {
+        let from_source = message.source_eid.ip().map(|address| {
+            let iid = message.records.first().and_then(|record| record.eid.ip_prefix()).map(|prefix| prefix.iid);
+            EidPrefix::host(iid.unwrap_or_default(), address)
+        });
+        let from_record = || message.records.first().and_then(|record| record.eid.ip_prefix());
+        let changed = from_source.or_else(from_record).ok_or(Refusal::RequestWithoutRecord)?;
+        let cached = self.mirror.positive_round(now, &changed).ok_or(Refusal::SmrNotCached)?;
+        if !self.smrs.allow(now, cached) {
+            return Err(Refusal::SmrRateLimited);
+        }
+        self.want(now, cached, Cause::Smr)
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Bounds of resolution.
+
+use std::time::Duration;
+
+/// Conversations at once, each about one EID-prefix. A scan of random EIDs fills the table, not the memory; at one
+/// request a second each it also bounds what we send to the Map-Resolvers.
+pub const CONVERSATIONS: usize = 1024;
+
+/// Least time between Map-Requests for one EID-prefix (RFC 9301, section 5.3).
+pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest wait for an answer before the next try: with it ten tries take some forty seconds.
+pub const LONGEST_RETRY: Duration = Duration::from_secs(8);
+
+/// Unanswered retransmissions after which an EID-prefix rests (RFC 9301, section 5.3).
+pub const RETRANSMISSIONS: u32 = 10;
+
+/// How long it rests (RFC 9301, section 5.3).
+pub const REST: Duration = Duration::from_secs(30);
+
+/// Longest wait after the answer "ask again": 1, 2, 4 ... 60 s, while packets come.
+pub const LONGEST_ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Longest life of a negative entry: RFC 9301, section 8.1, says 15 minutes; a deployed server sends 15 hours.
+pub const NEGATIVE_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// Longest life of any entry: the default TTL of RFC 9301.
+pub const POSITIVE_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// Least time between SMR-invoked Map-Requests for one EID-prefix (RFC 9301, section 6.1).
+pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
+
+/// EID-prefixes whose SMRs are counted at once.
+pub const SMR_TRACKED: usize = 1024;
+
+/// ITR-RLOCs of a request: the field counts to 32 (RFC 9301, section 5.2).
+pub const ITR_RLOCS: usize = 32;
+
+/// Entries that we remember having installed; as many as the packet half's cache holds.
+pub const INSTALLED: usize = 65_536;
+
+/// Locators of one record that are used.
+pub const LOCATORS: usize = 32;

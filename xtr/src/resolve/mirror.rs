@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the control half had the packet half install: for SMRs, for refreshes, and for `show map-cache`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use wire::address::EidPrefix;
+use wire::record::{Action, LocatorRecord};
+
+use super::entry::action;
+use super::limits;
+use super::policy::Accepted;
+
+/// A mapping as installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Address and record of each locator in use.
+    pub locators: Vec<(IpAddr, LocatorRecord)>,
+    /// What is done without locators.
+    pub action: Action,
+    /// When the packet half forgets it.
+    pub expires: Instant,
+}
+
+/// The installed mappings, in order of prefix.
+#[derive(Debug, Default)]
+pub(super) struct Mirror(BTreeMap<EidPrefix, Installed>);
+
+impl Mirror {
+    /// Remembers what was installed. When the table is full the packet half still has the entry; it merely is not listed,
+    /// nor refreshed by an SMR.
+    pub(super) fn insert(&mut self, now: Instant, accepted: &Accepted<'_>) {
+        if self.0.len() >= limits::INSTALLED {
+            self.0.retain(|_, installed| installed.expires > now);
+        }
+        if self.0.len() < limits::INSTALLED {
+            let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
+            let installed = Installed { locators, action: action(accepted), expires: now + accepted.lifetime };
+            self.0.insert(accepted.prefix, installed);
+        }
+    }
+
+    pub(super) fn remove(&mut self, prefix: &EidPrefix) -> bool {
+        self.0.remove(prefix).is_some()
+    }
+
+    /// Whether positive mappings lie inside `prefix`.
+    pub(super) fn has_positive_inside(&self, now: Instant, prefix: &EidPrefix) -> bool {
+        let bound =
+            |address: IpAddr, len: u8| IpNet::new(address, len).map_or(*prefix, |net| EidPrefix { net, ..*prefix });
+        let first = bound(prefix.net.network(), 0);
+        let last = bound(prefix.net.broadcast(), prefix.net.max_prefix_len());
+        let is_positive = |installed: &Installed| !installed.locators.is_empty() && installed.expires > now;
+        self.0.range(first..=last).any(|(inside, installed)| prefix.covers(inside) && is_positive(installed))
+    }
+
+    /// The longest positive mapping round `prefix`.
+    pub(super) fn positive_round(&self, now: Instant, prefix: &EidPrefix) -> Option<EidPrefix> {
+        let shorter = (0..=prefix.net.prefix_len()).rev();
+        let mut candidates = shorter.filter_map(|len| EidPrefix::new(prefix.iid, prefix.net.addr(), len));
+        candidates.find(|candidate| {
+            let found = self.0.get(candidate);
+            found.is_some_and(|installed| !installed.locators.is_empty() && installed.expires > now)
+        })
+    }
+
+    pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
+        self.0.iter().filter(move |(_, installed)| installed.expires > now)
+    }
+}

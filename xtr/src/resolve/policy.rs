@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which records of a Map-Reply may enter the map-cache.
+//!
+//! A matching nonce proves that somebody on the way saw the request, not that he may speak for whole networks. So: one
+//! record has to cover what was asked, others count only inside it (RFC 9301, section 5.5); nothing may cover our own
+//! prefixes, or more of the CGEID network than one address; and a hole may not bury mappings that we know to be there.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::MapReply;
+use wire::record::{LocatorRecord, MappingRecord, Ttl};
+
+use super::limits;
+use crate::map_cache::is_unicast;
+use crate::refusal::{Refusal, Tally};
+
+/// What must not be covered by a mapping from outside.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Our own EID-prefixes.
+    pub own: Vec<EidPrefix>,
+    /// The network in which each address belongs to one key: there only host mappings are taken.
+    pub cgeid_network: Option<IpNet>,
+}
+
+/// A record that may be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Accepted<'a> {
+    /// Where: the record's prefix, or what it was narrowed to.
+    pub(super) prefix: EidPrefix,
+    /// The record.
+    pub(super) record: &'a MappingRecord,
+    /// Those of its locators that can be sent to, in the order received.
+    pub(super) locators: Vec<(IpAddr, &'a LocatorRecord)>,
+    /// How long it may be kept; zero = remove.
+    pub(super) lifetime: Duration,
+}
+
+impl Accepted<'_> {
+    /// Without locators, an entry says what to do instead of encapsulating.
+    pub(super) fn is_negative(&self) -> bool {
+        self.locators.is_empty()
+    }
+}
+
+impl Policy {
+    /// Whether `prefix` is one address of the CGEID network.
+    pub(super) fn is_cgeid(&self, prefix: &EidPrefix) -> bool {
+        let inside = self.network().is_some_and(|network| network.covers(prefix));
+        inside && prefix.net.prefix_len() == prefix.net.max_prefix_len()
+    }
+
+    /// The records of `reply` that may be installed for a request about `asked`. `buries` says whether a prefix contains
+    /// positive mappings that are cached.
+    pub(super) fn accept<'a>(
+        &self,
+        asked: &EidPrefix,
+        reply: &'a MapReply,
+        buries: impl Fn(&EidPrefix) -> bool,
+        tally: &mut Tally,
+    ) -> Result<Vec<Accepted<'a>>, Refusal> {
+        let mut records = Vec::with_capacity(reply.records.len());
+        for record in &reply.records {
+            match record.eid.ip_prefix() {
+                Some(prefix) => records.push((prefix, record)),
+                None => tally.count(Refusal::RecordNotIp),
+            }
+        }
+        let covering = records.iter().map(|(prefix, _)| *prefix).filter(|prefix| prefix.covers(asked));
+        let answer = covering.min_by_key(|prefix| prefix.net.prefix_len()).ok_or(Refusal::ReplyNotCovering)?;
+        let mut accepted = Vec::with_capacity(records.len());
+        for (prefix, record) in records {
+            match self.accept_record(asked, &answer, prefix, record, &buries, tally) {
+                Ok(entry) => accepted.push(entry),
+                Err(refusal) => tally.count(refusal),
+            }
+        }
+        let answers = accepted.iter().any(|entry| entry.prefix.covers(asked));
+        if answers { Ok(accepted) } else { Err(Refusal::ReplyNotCovering) }
+    }
+
+    fn accept_record<'a>(
+        &self,
+        asked: &EidPrefix,
+        answer: &EidPrefix,
+        prefix: EidPrefix,
+        record: &'a MappingRecord,
+        buries: &impl Fn(&EidPrefix) -> bool,
+        tally: &mut Tally,
+    ) -> Result<Accepted<'a>, Refusal> {
+        if !answer.covers(&prefix) {
+            return Err(Refusal::RecordOutsideAnswer);
+        }
+        let locators = usable_locators(record, tally);
+        let negative = locators.is_empty();
+        let says_too_much = self.is_too_wide(&prefix) || negative && buries(&prefix);
+        let prefix = if !says_too_much {
+            prefix
+        } else if prefix.covers(asked) && (negative || !self.is_in_cgeid_network(asked)) {
+            // The answer may be right for the address that was asked for, though it says too much.
+            *asked
+        } else {
+            return Err(Refusal::RecordOverclaims);
+        };
+        Ok(Accepted { prefix, record, locators, lifetime: lifetime(record.ttl, negative) })
+    }
+
+    fn is_too_wide(&self, prefix: &EidPrefix) -> bool {
+        let overlaps = |other: &EidPrefix| other.covers(prefix) || prefix.covers(other);
+        let more_than_a_cgeid = self.network().is_some_and(|network| overlaps(&network)) && !self.is_cgeid(prefix);
+        more_than_a_cgeid || self.own.iter().any(overlaps)
+    }
+
+    fn is_in_cgeid_network(&self, prefix: &EidPrefix) -> bool {
+        self.network().is_some_and(|network| network.covers(prefix))
+    }
+
+    fn network(&self) -> Option<EidPrefix> {
+        self.cgeid_network.map(|net| EidPrefix { iid: InstanceId(0), net })
+    }
+}
+
+/// Locators keep the order received, by which the locator-status-bits are numbered. One that cannot be used is left out; a
+/// record all of whose locators are unusable counts as one without (RFC 9306, section 3).
+fn usable_locators<'a>(record: &'a MappingRecord, tally: &mut Tally) -> Vec<(IpAddr, &'a LocatorRecord)> {
+    let mut usable = Vec::with_capacity(record.locators.len().min(limits::LOCATORS));
+    for locator in &record.locators {
+        match locator.rloc.ip().filter(|address| is_unicast(*address)) {
+            Some(address) if usable.len() < limits::LOCATORS => usable.push((address, locator)),
+            _ => tally.count(Refusal::LocatorUnusable),
+        }
+    }
+    usable
+}
+
+fn lifetime(ttl: Ttl, negative: bool) -> Duration {
+    let longest = if negative { limits::NEGATIVE_TTL } else { limits::POSITIVE_TTL };
+    ttl.lifetime().min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::database::{Database, OwnLocator, RecordForm};
+    use wire::record::Action;
+
+    fn prefix(text: &str) -> EidPrefix {
+        EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
+    }
+
+    fn positive(text: &str) -> MappingRecord {
+        let locators = vec![OwnLocator { address: "192.0.2.9".parse().unwrap(), priority: 1, weight: 100 }];
+        let form = RecordForm { authoritative: true, probed: None };
+        Database::new(vec![], locators, Ttl::DEFAULT).record(prefix(text), form)
+    }
+
+    fn negative(text: &str, minutes: u32) -> MappingRecord {
+        MappingRecord { ttl: Ttl(minutes), action: Action::NativelyForward, locators: vec![], ..positive(text) }
+    }
+
+    fn reply(records: Vec<MappingRecord>) -> MapReply {
+        MapReply { records, ..MapReply::default() }
+    }
+
+    fn policy() -> Policy {
+        Policy { own: vec![prefix("2001:db8:a::/48")], cgeid_network: Some("3fff:ce1::/32".parse().unwrap()) }
+    }
+
+    fn accept(asked: &str, records: Vec<MappingRecord>, cached: &[&str]) -> (Result<Vec<String>, Refusal>, Tally) {
+        let mut tally = Tally::default();
+        let reply = reply(records);
+        let buries = |wide: &EidPrefix| cached.iter().any(|known| wide.covers(&prefix(known)));
+        let accepted = policy().accept(&prefix(asked), &reply, buries, &mut tally);
+        (accepted.map(|entries| entries.iter().map(|entry| entry.prefix.to_string()).collect()), tally)
+    }
+
+    fn names(names: &[&str]) -> Result<Vec<String>, Refusal> {
+        Ok(names.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn more_specifics_count_only_inside_the_answer() {
+        let records = vec![positive("2001:db8:b::/48"), positive("2001:db8:b:1::/64"), positive("2001:beef::/32")];
+        let (accepted, tally) = accept("2001:db8:b::2/128", records, &[]);
+        assert_eq!(accepted, names(&["2001:db8:b::/48", "2001:db8:b:1::/64"]));
+        assert_eq!(tally.get(Refusal::RecordOutsideAnswer), 1);
+    }
+
+    #[test]
+    fn a_reply_that_does_not_cover_the_question_is_refused() {
+        let (accepted, _) = accept("2001:db8:77::2/128", vec![negative("2001:db8:140::/42", 15)], &[]);
+        assert_eq!(accepted, Err(Refusal::ReplyNotCovering));
+    }
+
+    #[test]
+    fn in_the_cgeid_network_only_host_mappings_are_taken() {
+        let cgeid = "3fff:ce1::5/128";
+        assert_eq!(accept(cgeid, vec![positive(cgeid)], &[]).0, names(&[cgeid]));
+        let (accepted, tally) = accept(cgeid, vec![positive("3fff:ce1::/64")], &[]);
+        assert_eq!(accepted, Err(Refusal::ReplyNotCovering));
+        assert_eq!(tally.get(Refusal::RecordOverclaims), 1);
+        assert_eq!(accept(cgeid, vec![negative("3fff::/16", 15)], &[]).0, names(&[cgeid]));
+        let wider = accept("3fff:2::1/128", vec![positive("3fff::/16")], &[]).0;
+        assert_eq!(wider, names(&["3fff:2::1/128"]), "a mapping round the network holds for the address asked");
+    }
+
+    #[test]
+    fn nobody_maps_our_own_prefixes() {
+        let (accepted, tally) =
+            accept("2001:db8:b::2/128", vec![positive("2001:db8::/32"), positive("2001:db8:a:1::/64")], &[]);
+        assert_eq!(accepted, names(&["2001:db8:b::2/128"]));
+        assert_eq!(tally.get(Refusal::RecordOverclaims), 1);
+    }
+
+    #[test]
+    fn a_hole_does_not_bury_what_is_cached_and_lives_a_quarter_of_an_hour_at_most() {
+        let hole = || vec![negative("10.100.0.0/16", 900)];
+        assert_eq!(accept("10.100.77.2/32", hole(), &["10.100.1.0/24"]).0, names(&["10.100.77.2/32"]));
+        assert_eq!(accept("10.100.77.2/32", hole(), &["10.1.1.0/24"]).0, names(&["10.100.0.0/16"]));
+        let reply = reply(hole());
+        let accepted = policy().accept(&prefix("10.100.77.2/32"), &reply, |_| false, &mut Tally::default()).unwrap();
+        assert_eq!(accepted[0].lifetime, Duration::from_secs(900));
+    }
+
+    #[test]
+    fn an_answer_for_another_instance_is_none() {
+        let asked = EidPrefix { iid: InstanceId(5), ..prefix("10.2.2.2/32") };
+        let reply = reply(vec![positive("10.2.2.0/24")]);
+        let refused = policy().accept(&asked, &reply, |_| false, &mut Tally::default());
+        assert_eq!(refused, Err(Refusal::ReplyNotCovering));
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! How control messages come in and go out: over a socket, or through the pipe to the map system in the same process.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// Where a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// Over UDP.
+    Socket {
+        /// Our address and port.
+        local: SocketAddr,
+        /// The sender's.
+        remote: SocketAddr,
+    },
+    /// From the map system in this process.
+    Pipe,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// Over UDP, from port 4342.
+    Socket {
+        /// The locator to send from.
+        local: IpAddr,
+        /// Address and port of the receiver.
+        remote: SocketAddr,
+    },
+    /// To the map system in this process.
+    Pipe,
+}
+
+/// A Map-Server or Map-Resolver as configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MapSystem {
+    /// Another node, by underlay address (never an EID: RFC 9301, section 8.1); port 4342.
+    Node(IpAddr),
+    /// The one in this process.
+    Pipe,
+}
+
+impl MapSystem {
+    /// Where to send, or `None` when none of `rlocs` has its address family.
+    pub fn destination(self, rlocs: &[IpAddr]) -> Option<Destination> {
+        match self {
+            Self::Pipe => Some(Destination::Pipe),
+            Self::Node(address) => {
+                let remote = SocketAddr::new(address, wire::CONTROL_PORT);
+                Some(Destination::Socket { local: same_family(rlocs, address)?, remote })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for MapSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node(address) => address.fmt(f),
+            Self::Pipe => f.write_str("this process"),
+        }
+    }
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The receiver.
+    pub to: Destination,
+    /// The UDP payload.
+    pub bytes: Vec<u8>,
+}
+
+/// The first of `rlocs` in the address family of `other`.
+pub fn same_family(rlocs: &[IpAddr], other: IpAddr) -> Option<IpAddr> {
+    rlocs.iter().copied().find(|rloc| rloc.is_ipv4() == other.is_ipv4())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_map_system_of_a_family_without_locator_has_no_destination() {
+        let rlocs = ["192.0.2.1".parse().unwrap()];
+        assert_eq!(MapSystem::Node("2001:db8::1".parse().unwrap()).destination(&rlocs), None);
+        assert_eq!(MapSystem::Pipe.destination(&rlocs), Some(Destination::Pipe));
+    }
+}

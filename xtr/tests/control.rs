@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The control half in virtual time, against a Map-Server and Map-Resolver that fit in this file.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod double;
+
+use std::time::Duration;
+
+use double::{Node, RESOLVER, RLOC, SERVER, WithNegative, key, prefix, reply_to, secs};
+use proptest::prelude::*;
+use wire::control::auth::{self, Algorithm, TagForm};
+use wire::control::{ControlMessage, MapNotify, MapReply, MapRequest, Nonce};
+use wire::record::{Action, Ttl};
+use xtr::engine::Input;
+use xtr::map_cache::{Event, Forwarding, Update};
+use xtr::refusal::Refusal;
+
+const EID: &str = "2001:db8:b::2/128";
+
+// --- resolve
+
+#[test]
+fn a_miss_asks_the_resolver_in_an_ecm_and_the_answer_is_installed() {
+    let mut node = Node::plain();
+    let (to, request) = node.miss(EID);
+    assert_eq!(to, RESOLVER);
+    assert_eq!(request.records.len(), 1);
+    assert_eq!(request.records[0].eid.ip_prefix(), Some(prefix(EID)));
+    assert_eq!(request.itr_rlocs, [RLOC.parse::<std::net::IpAddr>().unwrap().into()]);
+    node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+    let (installed, entry) = node.upsert();
+    assert_eq!(installed, prefix("2001:db8:b::/48"));
+    assert!(matches!(entry.forwarding, Forwarding::Locators(locators) if locators.len() == 1));
+}
+
+#[test]
+fn a_reply_counts_once_and_only_for_its_nonce() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss(EID);
+    let right = reply_to(&request, &[("2001:db8:b::/48", 1440)]);
+    node.reply(&MapReply { nonce: Nonce(request.nonce.0 ^ 1), ..right.clone() });
+    assert_eq!(node.refused(Refusal::ReplyUnasked), 1);
+    assert_eq!(node.updates(), []);
+    node.reply(&right);
+    assert_eq!(node.updates().len(), 1);
+    node.reply(&right);
+    assert_eq!(node.refused(Refusal::ReplyUnasked), 2);
+    assert_eq!(node.updates(), []);
+}
+
+#[test]
+fn unanswered_requests_are_repeated_ten_times_then_the_eid_rests() {
+    let mut node = Node::plain();
+    node.miss(EID);
+    let start = node.now;
+    let mut times = Vec::new();
+    while node.updates_pending().is_empty() {
+        node.run_to_deadline();
+        times.extend(node.requests().iter().map(|_| (node.now - start).as_secs()));
+    }
+    assert_eq!(times, [1, 2, 4, 6, 10, 14, 22, 30, 38, 46]);
+    assert_eq!(node.updates(), [Update::Unresolved { eid: prefix(EID) }]);
+    node.event(Event::Miss { eid: prefix(EID), source: "2001:db8:a::2".parse().unwrap() });
+    assert_eq!(node.refused(Refusal::RequestPaused), 1);
+    assert!(node.requests().is_empty());
+    node.advance(secs(30));
+    node.miss(EID);
+}
+
+#[test]
+fn a_late_answer_to_an_earlier_try_counts() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss(EID);
+    node.advance(secs(4));
+    assert_eq!(node.requests().len(), 3);
+    node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+    assert_eq!(node.updates().len(), 1);
+}
+
+#[test]
+fn resolvers_take_turns_and_the_one_that_answers_is_asked_first() {
+    let mut node = Node::with_resolvers(&["203.0.113.53", "203.0.113.54"]);
+    assert_eq!(node.miss(EID).0, "203.0.113.53");
+    node.advance(secs(1));
+    let (to, request) = node.requests().remove(0);
+    assert_eq!(to, "203.0.113.54");
+    node.reply_from("203.0.113.54", &reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+    assert_eq!(node.miss("2001:db8:c::2/128").0, "203.0.113.54");
+}
+
+#[test]
+fn one_eid_is_asked_for_once_a_second_at_most() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss(EID);
+    node.reply(&reply_to(&request, &[(EID, 0)]));
+    assert!(matches!(node.updates()[..], [Update::Remove { .. }]));
+    for _ in 0..100 {
+        node.event(Event::Miss { eid: prefix(EID), source: "2001:db8:a::2".parse().unwrap() });
+    }
+    assert!(node.requests().is_empty());
+    node.advance(secs(1));
+    assert_eq!(node.requests().len(), 1);
+}
+
+#[test]
+fn send_map_request_means_ask_again_while_packets_come() {
+    let mut node = Node::plain();
+    let (_, mut request) = node.miss(EID);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        node.reply(&reply_to(&request, &[]).with_negative(EID, Action::SendMapRequest, 1));
+        assert_eq!(node.updates(), [], "packets go on waiting");
+        node.event(Event::Miss { eid: prefix(EID), source: "2001:db8:a::2".parse().unwrap() });
+        let asked = node.now;
+        node.run_to_deadline();
+        waits.push((node.now - asked).as_secs());
+        request = node.requests().remove(0).1;
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    node.reply(&reply_to(&request, &[]).with_negative(EID, Action::SendMapRequest, 1));
+    node.advance(secs(120));
+    assert!(node.requests().is_empty(), "nobody sends any more");
+}
+
+#[test]
+fn negative_answers_become_their_actions_for_a_quarter_of_an_hour_at_most() {
+    for action in [
+        Action::NoAction,
+        Action::NativelyForward,
+        Action::DropNoReason,
+        Action::DropPolicyDenied,
+        Action::DropAuthFailure,
+    ] {
+        let mut node = Node::plain();
+        let (_, request) = node.miss("10.100.77.2/32");
+        node.reply(&reply_to(&request, &[]).with_negative("10.100.64.0/18", action, 900));
+        let (installed, entry) = node.upsert();
+        assert_eq!(installed, prefix("10.100.64.0/18"));
+        assert_eq!(entry.forwarding, Forwarding::Negative(action));
+        assert_eq!(entry.expires - node.now, secs(900));
+    }
+}
+
+#[test]
+fn a_refresh_asks_for_the_cached_prefix_and_names_no_source() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss("2001:db8:22::2/128");
+    node.reply(&reply_to(&request, &[("2001:db8:22::/48", 5)]));
+    node.updates();
+    node.advance(secs(240));
+    node.event(Event::Refresh { prefix: prefix("2001:db8:22::/48") });
+    let (_, request) = node.requests().remove(0);
+    assert_eq!(request.records[0].eid.ip_prefix(), Some(prefix("2001:db8:22::/48")));
+    assert_eq!(request.source_eid, wire::address::Address::None);
+    node.reply(&reply_to(&request, &[("2001:db8:20::/44", 5)]));
+    let updates = node.updates();
+    assert!(
+        matches!(updates[0], Update::Remove { prefix: gone } if gone == prefix("2001:db8:22::/48")),
+        "it has been merged"
+    );
+}
+
+#[test]
+fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
+    let mut node = Node::plain();
+    let smr = |source: &str| MapRequest {
+        smr: true,
+        source_eid: source.parse::<std::net::IpAddr>().unwrap().into(),
+        itr_rlocs: vec!["198.51.100.1".parse::<std::net::IpAddr>().unwrap().into()],
+        records: vec![wire::control::EidRequest { notify: false, eid: prefix("2001:db8:a::/48").into() }],
+        ..MapRequest::default()
+    };
+    node.datagram("198.51.100.1:4342", &ControlMessage::from(smr("2001:db8:b::2")));
+    assert_eq!(node.refused(Refusal::SmrNotCached), 1);
+    let (_, request) = node.miss(EID);
+    node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+    node.updates();
+    for _ in 0..10 {
+        node.datagram("198.51.100.1:4342", &ControlMessage::from(smr("2001:db8:b::2")));
+    }
+    let requests = node.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].1.smr_invoked);
+    assert_eq!(requests[0].1.records[0].eid.ip_prefix(), Some(prefix("2001:db8:b::/48")));
+    assert_eq!(node.refused(Refusal::SmrRateLimited), 9);
+}
+
+#[test]
+fn a_scan_fills_the_table_and_no_more() {
+    let mut node = Node::plain();
+    for host in 0..3000u32 {
+        let eid = format!("10.200.{}.{}/32", host / 250, host % 250 + 1);
+        node.event(Event::Miss { eid: prefix(&eid), source: "10.1.0.1".parse().unwrap() });
+    }
+    assert_eq!(node.requests().len(), xtr::resolve::limits::CONVERSATIONS);
+    assert_eq!(node.refused(Refusal::RequestTableFull), 3000 - xtr::resolve::limits::CONVERSATIONS as u64);
+}
+
+// --- register
+
+#[test]
+fn registers_are_repeated_until_confirmed_then_every_minute() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let start = node.now;
+    let mut times = Vec::new();
+    let mut last = Nonce(0);
+    for _ in 0..8 {
+        let register = node.register();
+        assert!(register.1.nonce > last, "each has a greater nonce");
+        last = register.1.nonce;
+        times.push((node.now - start).as_secs());
+        node.run_to_deadline();
+    }
+    assert_eq!(times, [0, 1, 3, 7, 15, 31, 63, 123]);
+    let (_, register) = node.register();
+    let confirmed = node.now;
+    node.notify(&register, |notify| notify);
+    node.run_to_deadline();
+    assert_eq!(node.now - confirmed, secs(60));
+    assert_eq!(node.register().1.records.len(), 2);
+}
+
+#[test]
+fn each_algorithm_verifies_at_the_server() {
+    let cases = [
+        (Algorithm::HkdfSha256, TagForm::Truncated, 16),
+        (Algorithm::HmacSha256, TagForm::Truncated, 16),
+        (Algorithm::HmacSha256, TagForm::Untruncated, 32),
+        (Algorithm::HmacSha1, TagForm::Untruncated, 20),
+    ];
+    for (algorithm, form, length) in cases {
+        let mut node = Node::registering(algorithm, form);
+        let (payload, register) = node.register();
+        assert_eq!(register.auth.tag.len(), length);
+        let accept = auth::Accept { untruncated: true, narrow_coverage: false };
+        assert_eq!(auth::verify(&payload, &key(algorithm), accept), Ok(()));
+        assert!(register.want_notify);
+    }
+}
+
+#[test]
+fn forged_and_foreign_notifies_change_nothing() {
+    let mut node = Node::registering(Algorithm::HmacSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| MapNotify { nonce: Nonce(0), ..notify });
+    assert_eq!(node.refused(Refusal::NotifyUnasked), 1);
+    node.notify_with(
+        &register,
+        &auth::AuthKey { secret: auth::Secret::new("wrongkey"), ..key(Algorithm::HmacSha256) },
+        |n| n,
+    );
+    assert_eq!(node.refused(Refusal::NotifyBadTag), 1);
+    node.notify(&register, |notify| MapNotify { records: notify.records[..1].to_vec(), ..notify });
+    assert_eq!(node.refused(Refusal::NotifyIncomplete), 1);
+    node.advance(secs(1));
+    assert_eq!(node.registers().len(), 1, "it goes on trying");
+    node.notify(&register, |notify| notify);
+    node.advance(secs(59));
+    assert!(node.registers().is_empty(), "the answer to the first try confirms too");
+    node.notify(&register, |notify| notify);
+    assert_eq!(node.refused(Refusal::NotifyUnasked), 2, "once");
+}
+
+#[test]
+fn a_nonce_is_on_disk_before_it_is_used() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let mut bound = node.persisted.pop().unwrap();
+    for _ in 0..600 {
+        for (_, register) in node.registers() {
+            assert!(register.nonce <= bound);
+        }
+        node.run_to_deadline();
+        bound = node.persisted.pop().unwrap_or(bound);
+    }
+}
+
+#[test]
+fn a_clean_shutdown_takes_the_registration_back() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    node.input(Input::Shutdown);
+    let (_, withdrawal) = node.register();
+    assert!(withdrawal.records.iter().all(|record| record.ttl == Ttl::WITHDRAWN && record.locators.is_empty()));
+    assert!(!node.control.is_withdrawn());
+    node.notify(&withdrawal, |notify| notify);
+    assert!(node.control.is_withdrawn());
+    node.advance(secs(300));
+    assert!(node.registers().is_empty());
+}
+
+#[test]
+fn a_change_of_locators_is_registered_at_once() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    let moved = xtr::database::OwnLocator { address: "192.0.2.77".parse().unwrap(), priority: 1, weight: 100 };
+    node.input(Input::Locators(vec![moved]));
+    let (_, register) = node.register();
+    assert_eq!(register.records[0].locators[0].rloc.ip(), Some(moved.address));
+}
+
+#[test]
+fn many_prefixes_are_split_over_packets_of_576_octets() {
+    let prefixes: Vec<String> = (0..50).map(|n| format!("10.{n}.0.0/16")).collect();
+    let mut node = Node::registering_prefixes(&prefixes.iter().map(String::as_str).collect::<Vec<_>>());
+    let registers = node.registers();
+    assert!(registers.len() > 1);
+    assert!(registers.iter().all(|(payload, _)| payload.len() + 28 <= 576));
+    let mut seen: Vec<_> =
+        registers.iter().flat_map(|(_, register)| &register.records).filter_map(|r| r.eid.ip_prefix()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 50);
+}
+
+#[test]
+fn cgeids_are_never_registered_elsewhere() {
+    let mut node = Node::registering_prefixes(&["2001:db8:a::/48", "3fff:ce1::5/128"]);
+    let records: Vec<_> = node.register().1.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
+    assert_eq!(records, [prefix("2001:db8:a::/48")]);
+}
+
+// --- reply
+
+fn request(eid: &str) -> MapRequest {
+    MapRequest {
+        nonce: Nonce(0x0011_2233_4455_6677),
+        itr_rlocs: vec!["198.51.100.1".parse::<std::net::IpAddr>().unwrap().into()],
+        records: vec![wire::control::EidRequest { notify: false, eid: prefix(eid).into() }],
+        ..MapRequest::default()
+    }
+}
+
+#[test]
+fn requests_for_our_eids_are_answered_to_the_itr_rloc_and_the_port_they_came_from() {
+    let mut node = Node::plain();
+    node.datagram("198.51.100.9:61000", &request("2001:db8:a::2/128").into());
+    let (remote, reply) = node.reply_sent();
+    assert_eq!(remote, "198.51.100.1:61000".parse().unwrap());
+    assert_eq!(reply.nonce, Nonce(0x0011_2233_4455_6677));
+    assert!(reply.records[0].authoritative && !reply.probe);
+    assert_eq!(reply.records[0].eid.ip_prefix(), Some(prefix("2001:db8:a::/48")));
+    assert!(reply.records[0].locators.iter().all(|locator| locator.local && locator.reachable && !locator.probed));
+}
+
+#[test]
+fn a_forwarded_request_is_answered_to_its_inner_port() {
+    let mut node = Node::plain();
+    let message = ControlMessage::from(request("2001:db8:a::2/128")).encode().unwrap();
+    let inner = |text: &str| text.parse().unwrap();
+    let ecm = wire::control::Ecm::wrap(inner("[2001:db8:99::1]:41001"), inner("[2001:db8:a::2]:4342"), message);
+    node.datagram("203.0.113.10:50000", &ControlMessage::from(ecm));
+    assert_eq!(node.reply_sent().0, "198.51.100.1:41001".parse().unwrap());
+}
+
+#[test]
+fn a_probe_is_answered_with_the_probed_locator_marked() {
+    let mut node = Node::plain();
+    node.datagram("198.51.100.1:4342", &MapRequest { probe: true, ..request("2001:db8:a::/48") }.into());
+    let (_, reply) = node.reply_sent();
+    assert!(reply.probe && reply.records[0].authoritative);
+    let probed: Vec<_> = reply.records[0].locators.iter().filter(|l| l.probed).filter_map(|l| l.rloc.ip()).collect();
+    assert_eq!(probed, [RLOC.parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[test]
+fn answers_are_limited_per_receiver_and_prefix() {
+    let mut node = Node::plain();
+    for _ in 0..100 {
+        node.datagram("198.51.100.1:4342", &request("2001:db8:a::2/128").into());
+        node.datagram("198.51.100.1:4342", &MapRequest { probe: true, ..request("2001:db8:a::/48") }.into());
+    }
+    assert_eq!(node.replies().len(), 8);
+    assert_eq!((node.refused(Refusal::RequestRateLimited), node.refused(Refusal::ProbeRateLimited)), (96, 96));
+    node.datagram("198.51.100.1:4342", &request("10.1.2.3/32").into());
+    assert_eq!(node.replies().len(), 1, "another prefix");
+    node.advance(secs(3));
+    node.datagram("198.51.100.1:4342", &request("2001:db8:a::2/128").into());
+    assert_eq!(node.replies().len(), 1, "a new window");
+}
+
+#[test]
+fn what_is_not_ours_or_not_to_be_answered_is_dropped_and_counted() {
+    let cases = [
+        (request("2001:db8:99::1/128"), Refusal::RequestNotOurs),
+        (MapRequest { records: vec![], ..request("2001:db8:a::2/128") }, Refusal::RequestWithoutRecord),
+        (MapRequest { dont_map_reply: true, ..request("2001:db8:a::2/128") }, Refusal::RequestWantsNoReply),
+        (
+            MapRequest {
+                itr_rlocs: vec!["224.0.0.1".parse::<std::net::IpAddr>().unwrap().into()],
+                ..request("2001:db8:a::2/128")
+            },
+            Refusal::RequestNoItrRloc,
+        ),
+    ];
+    for (message, refusal) in cases {
+        let mut node = Node::plain();
+        let bytes = ControlMessage::from(message).encode();
+        let Ok(bytes) = bytes else { continue };
+        node.bytes("198.51.100.1:4342", &bytes);
+        assert!(node.replies().is_empty());
+        let refused = node.refused(refusal) + node.refused(Refusal::Malformed);
+        assert_eq!(refused, 1, "{}", refusal.name());
+    }
+}
+
+#[test]
+fn a_piggybacked_record_is_not_believed() {
+    let mut node = Node::plain();
+    let record = reply_to(&request(EID), &[("2001:db8:b::/48", 1440)]).records.remove(0);
+    node.datagram(
+        "198.51.100.1:4342",
+        &MapRequest { map_reply_record: Some(record), ..request("2001:db8:a::2/128") }.into(),
+    );
+    assert_eq!(node.replies().len(), 1);
+    assert_eq!(node.updates(), []);
+}
+
+// --- anything
+
+proptest! {
+    #[test]
+    fn no_datagram_panics_or_changes_state(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..16) {
+        let mut node = Node::plain();
+        let mut bytes = bytes;
+        if let Some(first) = bytes.first_mut() {
+            *first = *first & 0x0f | kind << 4;
+        }
+        node.bytes("198.51.100.1:4342", &bytes);
+        prop_assert_eq!(node.updates(), []);
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_reply_installs_what_was_not_asked(bit in 0usize..8 * 60) {
+        let mut node = Node::plain();
+        let (_, request) = node.miss(EID);
+        let mut bytes = ControlMessage::from(reply_to(&request, &[("2001:db8:b::/48", 1440)])).encode().unwrap();
+        let index = bit / 8 % bytes.len();
+        bytes[index] ^= 1 << (bit % 8);
+        node.bytes("203.0.113.53:4342", &bytes);
+        for update in node.updates() {
+            let (Update::Upsert { prefix: touched, .. } | Update::Remove { prefix: touched }) = update else { panic!("{update:?}") };
+            prop_assert!(touched.covers(&prefix(EID)), "{touched}");
+        }
+    }
+}
+
+#[test]
+fn a_virtual_day_is_quiet() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let mut registers = 0;
+    let start = node.now;
+    while node.now - start < Duration::from_secs(24 * 3600) {
+        for (_, register) in node.registers() {
+            registers += 1;
+            node.notify(&register, |notify| notify);
+        }
+        node.run_to_deadline();
+    }
+    assert_eq!(registers, 24 * 60);
+    assert_eq!(node.control.tally().total(), 0);
+}
+
+#[test]
+fn the_server_is_spoken_to_from_and_to_the_control_port() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    node.collect();
+    let (local, remote, _) = node.sent.remove(0);
+    assert_eq!(local, RLOC.parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(remote, format!("{SERVER}:4342").parse().unwrap());
+}
