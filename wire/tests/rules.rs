@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use wire::address::{Address, Eid, EidPrefix, InstanceId, Lcaf};
 use wire::control::auth::{self, Accept, Algorithm, AlgorithmId, AuthError, AuthKey, Authentication, Secret, TagForm};
@@ -78,6 +79,36 @@ fn a_mask_length_wider_than_its_address_is_refused() {
             assert_eq!(MapRequest::decode(&bytes).unwrap_err().field, "EID mask-len");
         }
     }
+}
+
+#[test]
+fn host_bits_are_kept_on_the_wire_and_cleared_in_a_key() {
+    let ControlMessage::MapReply(reply) = ControlMessage::decode(&vector("M24")).unwrap() else { panic!() };
+    let record = &reply.records[0];
+    assert_eq!(record.eid.to_string(), "10.2.2.2/24");
+    assert_eq!(record.eid.ip_prefix().unwrap().to_string(), "10.2.2.0/24");
+    assert_eq!(reply.encode().unwrap(), vector("M24"));
+}
+
+#[test]
+fn a_prefix_in_an_instance_is_another_prefix() {
+    let net: ipnet::IpNet = "2001:db8:e::/48".parse().unwrap();
+    let [default, five] = [0, 5].map(|iid| EidPrefix { iid: InstanceId(iid), net });
+    for prefix in [default, five] {
+        assert_eq!(Eid::from(prefix).ip_prefix(), Some(prefix));
+        assert!(prefix.covers(&prefix));
+    }
+    assert!(!default.covers(&five) && !five.covers(&default));
+    assert_eq!(Eid { address: Address::Name((*b"xtr").into()), mask_len: 24 }.ip_prefix(), None);
+}
+
+#[test]
+fn a_ttl_is_in_minutes_and_capped_where_others_mean_seconds() {
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    assert_eq!(Ttl::DEFAULT.lifetime(), hours(24));
+    assert_eq!(Ttl::WITHDRAWN.lifetime(), Duration::ZERO);
+    assert_eq!(Ttl::LOCAL.lifetime(), hours(24));
+    assert_eq!(Ttl(0x8000_003c).lifetime(), hours(24));
 }
 
 #[test]
