@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Who may ask what, and how much comes back (DESIGN 4, "Abuse").
+//!
+//! The source of a UDP datagram proves nothing, so limits follow the *target* of the replies: whoever is flooded through
+//! us gets at most three times what came in its name, and few replies about one EID-prefix.
+
+mod bounded;
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use wire::address::{Address, EidPrefix};
+
+use crate::limits::{
+    AMPLIFICATION, BALANCE_WINDOW, MISS_BURST, MISS_RATE, REPLIES_PER_EID, REPLY_WINDOW, WATCHED_BLOCKS, WATCHED_TARGETS,
+};
+use crate::refusal::Refusal;
+use bounded::Bounded;
+
+/// Who may ask for EIDs that are not registered here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Foreign {
+    /// Nobody on the network: the map system of one border node.
+    #[default]
+    Nobody,
+    /// Whoever asks from one of the ITR-RLOCs that it gives.
+    FromItrRloc,
+}
+
+/// The limits' memory.
+#[derive(Debug)]
+pub struct Limiter {
+    clients: Vec<IpNet>,
+    foreign: Foreign,
+    balances: Bounded<IpAddr, Balance>,
+    replies: Bounded<(IpAddr, EidPrefix), Window>,
+    misses: Bounded<IpNet, Bucket>,
+}
+
+/// Octets in and out of one window.
+#[derive(Debug, Clone, Copy)]
+struct Balance {
+    since: Instant,
+    received: u64,
+    sent: u64,
+}
+
+/// Replies of one window.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    since: Instant,
+    replies: u32,
+}
+
+/// A token bucket in thousandths of a token.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    at: Instant,
+    milli: u64,
+}
+
+impl Limiter {
+    /// No limits for `clients`.
+    pub fn new(clients: Vec<IpNet>, foreign: Foreign) -> Self {
+        Self {
+            clients,
+            foreign,
+            balances: Bounded::new(WATCHED_TARGETS),
+            replies: Bounded::new(WATCHED_TARGETS),
+            misses: Bounded::new(WATCHED_BLOCKS),
+        }
+    }
+
+    /// Whether the operator lifted the limits for this source.
+    pub fn is_client(&self, source: IpAddr) -> bool {
+        self.clients.iter().any(|net| net.contains(&source))
+    }
+
+    /// Whether `source` may ask for an EID that is not registered here.
+    ///
+    /// # Errors
+    /// `ForeignNotServed` or `ForeignNotFromItr`.
+    pub fn admit_foreign(&self, source: IpAddr, itr_rlocs: &[Address]) -> Result<(), Refusal> {
+        if self.is_client(source) {
+            return Ok(());
+        }
+        match self.foreign {
+            Foreign::Nobody => Err(Refusal::ForeignNotServed),
+            Foreign::FromItrRloc if itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source)) => Ok(()),
+            Foreign::FromItrRloc => Err(Refusal::ForeignNotFromItr),
+        }
+    }
+
+    /// Spends one of the lookups in the DHT of the source's block.
+    ///
+    /// # Errors
+    /// `MissBudget`.
+    pub fn spend_miss(&mut self, now: Instant, source: IpAddr) -> Result<(), Refusal> {
+        if self.is_client(source) {
+            return Ok(());
+        }
+        let full = u64::from(MISS_BURST) * 1000;
+        let bucket = self.misses.entry(block(source), || Bucket { at: now, milli: full });
+        let elapsed = u64::try_from(now.saturating_duration_since(bucket.at).as_millis()).unwrap_or(u64::MAX);
+        bucket.milli = bucket.milli.saturating_add(elapsed.saturating_mul(MISS_RATE.into())).min(full);
+        bucket.at = now;
+        bucket.milli = bucket.milli.checked_sub(1000).ok_or(Refusal::MissBudget)?;
+        Ok(())
+    }
+
+    /// Counts a request whose replies go to `target`.
+    pub fn received(&mut self, now: Instant, target: IpAddr, octets: usize) {
+        let balance = self.balance(now, target);
+        balance.received = balance.received.saturating_add(octets as u64);
+    }
+
+    /// Counts a reply of that many octets about `eid` to `target`, if it may be sent.
+    ///
+    /// # Errors
+    /// `ReplyAmplification` or `ReplyRate`; then nothing is counted.
+    pub fn spend_reply(&mut self, now: Instant, target: IpAddr, eid: EidPrefix, octets: usize) -> Result<(), Refusal> {
+        let balance = self.balance(now, target);
+        let sent = balance.sent.saturating_add(octets as u64);
+        if sent > balance.received.saturating_mul(AMPLIFICATION) {
+            return Err(Refusal::ReplyAmplification);
+        }
+        let window = self.replies.entry((target, eid), || Window { since: now, replies: 0 });
+        if now.saturating_duration_since(window.since) >= REPLY_WINDOW {
+            *window = Window { since: now, replies: 0 };
+        }
+        if window.replies >= REPLIES_PER_EID {
+            return Err(Refusal::ReplyRate);
+        }
+        window.replies += 1;
+        self.balance(now, target).sent = sent;
+        Ok(())
+    }
+
+    fn balance(&mut self, now: Instant, target: IpAddr) -> &mut Balance {
+        let fresh = Balance { since: now, received: 0, sent: 0 };
+        let balance = self.balances.entry(target, || fresh);
+        if now.saturating_duration_since(balance.since) >= BALANCE_WINDOW {
+            *balance = fresh;
+        }
+        balance
+    }
+}
+
+/// The block that shares a budget: what one customer usually has.
+fn block(source: IpAddr) -> IpNet {
+    let length = if source.is_ipv4() { 24 } else { 56 };
+    IpNet::new(source, length).unwrap_or_else(|_| IpNet::from(source)).trunc()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+    use wire::address::InstanceId;
+
+    const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn eid(n: u8) -> EidPrefix {
+        EidPrefix::host(InstanceId(0), IpAddr::from([10, 0, 0, n]))
+    }
+
+    #[test]
+    fn replies_never_exceed_three_times_what_came() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(vec![], Foreign::Nobody);
+        limiter.received(now, TARGET, 100);
+        assert_eq!(limiter.spend_reply(now, TARGET, eid(1), 200), Ok(()));
+        assert_eq!(limiter.spend_reply(now, TARGET, eid(2), 101), Err(Refusal::ReplyAmplification));
+        assert_eq!(limiter.spend_reply(now, TARGET, eid(2), 100), Ok(()));
+        let later = now + BALANCE_WINDOW;
+        assert_eq!(limiter.spend_reply(later, TARGET, eid(3), 1), Err(Refusal::ReplyAmplification));
+    }
+
+    #[test]
+    fn one_prefix_is_told_four_times_in_three_seconds() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(vec![], Foreign::Nobody);
+        limiter.received(now, TARGET, 100_000);
+        for _ in 0..REPLIES_PER_EID {
+            assert_eq!(limiter.spend_reply(now, TARGET, eid(1), 10), Ok(()));
+        }
+        assert_eq!(limiter.spend_reply(now, TARGET, eid(1), 10), Err(Refusal::ReplyRate));
+        assert_eq!(limiter.spend_reply(now, TARGET, eid(2), 10), Ok(()));
+        assert_eq!(limiter.spend_reply(now + REPLY_WINDOW, TARGET, eid(1), 10), Ok(()));
+    }
+
+    #[test]
+    fn misses_are_spent_by_block_and_refilled() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(vec!["198.51.100.0/24".parse().unwrap()], Foreign::FromItrRloc);
+        for n in 0..MISS_BURST {
+            let source = IpAddr::from([192, 0, 2, (n % 256) as u8]);
+            assert_eq!(limiter.spend_miss(now, source), Ok(()));
+        }
+        assert_eq!(limiter.spend_miss(now, TARGET), Err(Refusal::MissBudget));
+        assert_eq!(limiter.spend_miss(now, [203, 0, 113, 1].into()), Ok(()));
+        assert_eq!(limiter.spend_miss(now, [198, 51, 100, 1].into()), Ok(()));
+        assert_eq!(limiter.spend_miss(now + Duration::from_secs(1), TARGET), Ok(()));
+    }
+
+    #[test]
+    fn foreign_eids_are_for_itrs_that_ask_from_their_own_locator() {
+        let rlocs = [Address::from(TARGET)];
+        let spoofed = IpAddr::from([203, 0, 113, 9]);
+        let open = Limiter::new(vec![], Foreign::FromItrRloc);
+        assert_eq!(open.admit_foreign(TARGET, &rlocs), Ok(()));
+        assert_eq!(open.admit_foreign(spoofed, &rlocs), Err(Refusal::ForeignNotFromItr));
+        let closed = Limiter::new(vec![], Foreign::Nobody);
+        assert_eq!(closed.admit_foreign(TARGET, &rlocs), Err(Refusal::ForeignNotServed));
+        let client = Limiter::new(vec!["203.0.113.0/24".parse().unwrap()], Foreign::Nobody);
+        assert_eq!(client.admit_foreign(spoofed, &rlocs), Ok(()));
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Every bound of the map system, with its unit and its reason.
+
+use std::time::Duration;
+
+// --- Map-Server
+
+/// Silence after which a registration is withdrawn (RFC 9301, section 8.2).
+pub const REGISTRATION_SILENCE: Duration = Duration::from_secs(180);
+/// Records in one Map-Register. The field counts to 255; a message within 1,280 octets holds fewer than 64 of them.
+pub const REGISTER_RECORDS: usize = 64;
+/// Locators kept per EID-prefix and xTR: a PREFIX section holds 1,024 octets.
+pub const LOCATORS: usize = 16;
+/// xTRs merged into one EID-prefix (RFC 9301, section 5.6, a-bit).
+pub const MERGED_XTRS: usize = 16;
+/// Live registrations in all; about 1 kB each.
+pub const REGISTRATIONS: usize = 65_536;
+/// Live more-specifics under one configured prefix: what fits an INDEX page of 5,120 octets.
+pub const LIVE_MORE_SPECIFICS: usize = 256;
+/// (site, xTR-ID, key) triples whose last nonce is remembered. Only holders of a site's key can add one.
+pub const NONCE_MEMORIES: usize = 65_536;
+/// How long a legacy site's nonces are remembered: OpenOverlayRouter draws them at random, so order says nothing.
+pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
+/// Nonces remembered for one legacy site: ten minutes of one registration a second.
+pub const LEGACY_NONCES: usize = 600;
+
+// --- publishing into the DHT
+
+/// At most one changed publication per record in this time: an edge that flaps must not flood the DHT.
+pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
+/// Unchanged records are signed anew this often: a third of their lifetime of one hour. Index pages too, because a page
+/// of more-specifics lives no longer.
+pub const REPUBLISH: Duration = Duration::from_secs(20 * 60);
+/// First pause after a failed PUT; it doubles.
+pub const PUT_RETRY_FIRST: Duration = Duration::from_secs(2);
+/// Longest pause after failed PUTs.
+pub const PUT_RETRY_LAST: Duration = Duration::from_secs(60);
+/// A PUT not reported done after this time counts as failed.
+pub const PUT_TIMEOUT: Duration = Duration::from_secs(60);
+
+// --- Map-Resolver
+
+/// Records of one Map-Request that are answered; senders put one (RFC 9301, section 5.2).
+pub const REQUEST_RECORDS: usize = 8;
+/// A request whose lookup still runs after this time is told to ask again.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
+/// A lookup ends after this time, answered or not.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Requests waiting for lookups, from all sources.
+pub const WAITING_REQUESTS: usize = 4096;
+/// Lookups in flight.
+pub const LOOKUPS: usize = 1024;
+/// Cached answers; about 500 B each.
+pub const CACHED_ANSWERS: usize = 65_536;
+/// Signed bundles (index pages) kept for later lookups; at most 12 kB each.
+pub const CACHED_PAGES: usize = 256;
+/// An index page is used again without asking for this time.
+pub const PAGE_FRESH: Duration = Duration::from_secs(15 * 60);
+/// A used answer is looked up again after this share of its life, in percent.
+pub const REFRESH_AHEAD_PERCENT: u32 = 80;
+/// An expired answer is served this much longer while the DHT does not answer.
+pub const SERVE_STALE: Duration = Duration::from_secs(600);
+/// Longest life of a cached positive answer, whatever its TTL: readers of the DHT must see a new sequence.
+pub const CACHE_POSITIVE: Duration = Duration::from_secs(3600);
+/// More-specific records put beside a best match (RFC 9301, section 5.5); with more of them the match is narrowed.
+pub const MORE_SPECIFICS: usize = 8;
+
+// --- abuse
+
+/// Window of the octet balance of a reply target.
+pub const BALANCE_WINDOW: Duration = Duration::from_secs(10);
+/// Octets that may go to a reply target for each octet that came in its name.
+pub const AMPLIFICATION: u64 = 3;
+/// Replies about one EID-prefix to one reply target ...
+pub const REPLIES_PER_EID: u32 = 4;
+/// ... in this time (RFC 9301, section 5.4, recommends one per locator; that would let an ITR learn one EID at a time).
+pub const REPLY_WINDOW: Duration = Duration::from_secs(3);
+/// Reply targets, and pairs of target and EID-prefix, watched at once. When full the oldest is forgotten first.
+pub const WATCHED_TARGETS: usize = 16_384;
+/// Lookups that must ask the DHT, granted at once to a source block (/24 or /56).
+pub const MISS_BURST: u32 = 64;
+/// Lookups per second that refill a block's burst.
+pub const MISS_RATE: u32 = 16;
+/// Source blocks watched at once.
+pub const WATCHED_BLOCKS: usize = 16_384;

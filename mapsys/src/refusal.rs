@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Messages, or parts of them, that were refused: each reason has a name and a counter.
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// Why the map system did not act on what it received.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Refusal {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Refusal {
+            /// All of them, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name under which `show counters` lists it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// Not decodable: truncated, an unknown AFI, a length that disagrees with its contents, a bad inner checksum.
+    Malformed => "malformed",
+    /// A message type that RFC 9301 does not define, or an unknown extension (RFC 9304).
+    UnknownType => "unknown-type",
+    /// A message for an xTR or an RTR.
+    NotForMapSystem => "not-for-map-system",
+    /// A bare Map-Request: the mapping system is asked inside an ECM (RFC 9301, section 5.8).
+    RequestNotEncapsulated => "request-not-encapsulated",
+    /// A Map-Register without records.
+    RegisterEmpty => "register-empty",
+    /// More records than a Map-Register may have.
+    RegisterTooManyRecords => "register-too-many-records",
+    /// An EID that is no IP prefix.
+    RegisterEidNotIp => "register-eid-not-ip",
+    /// A CGEID registered from the network: only its own key may publish it.
+    RegisterCgeidFromNetwork => "register-cgeid-from-network",
+    /// A CGEID through the pipe whose key this node does not hold.
+    RegisterCgeidNotOurs => "register-cgeid-not-ours",
+    /// An EID-prefix of no configured site, or of another site than the one that signed.
+    RegisterEidNotConfigured => "register-eid-not-configured",
+    /// A more-specific that the site may not register.
+    RegisterTooSpecific => "register-too-specific",
+    /// A key number that the site does not have.
+    RegisterUnknownKey => "register-unknown-key",
+    /// An algorithm that the key or the policy does not allow: none at all, SHA-1 without `legacy`, an unknown one.
+    RegisterAlgorithm => "register-algorithm",
+    /// A tag of a length that the algorithm does not have.
+    RegisterTagLength => "register-tag-length",
+    /// A tag that does not verify.
+    RegisterBadTag => "register-bad-tag",
+    /// A nonce not above the last accepted one, or seen before at a legacy site.
+    RegisterReplayed => "register-replayed",
+    /// No room for another registration, xTR or nonce memory.
+    RegisterTableFull => "register-table-full",
+    /// A registered locator that nothing can be sent to: multicast, unspecified, or an LCAF.
+    LocatorUnusable => "locator-unusable",
+    /// An ECM that contains anything but a Map-Request.
+    EcmNotMapRequest => "ecm-not-map-request",
+    /// An ECM with LISP-SEC data, for which there is no key.
+    EcmSecurity => "ecm-security",
+    /// An RLOC-probe inside an ECM (RFC 9301, section 5.8).
+    ProbeInEcm => "probe-in-ecm",
+    /// A Map-Request without records.
+    RequestEmpty => "request-empty",
+    /// A Map-Request with more records than are answered.
+    RequestTooManyRecords => "request-too-many-records",
+    /// A Map-Request for something else than an IP prefix.
+    RequestEidNotIp => "request-eid-not-ip",
+    /// A Map-Request without an ITR-RLOC of a family that we can send.
+    RequestNoItrRloc => "request-no-itr-rloc",
+    /// A Map-Request that wants no answer (D).
+    RequestWantsNoReply => "request-wants-no-reply",
+    /// An ECM that asks for a Map-Referral (D): answered only where RFC 9301 has an answer.
+    ReferralNotServed => "referral-not-served",
+    /// A request for an EID not registered here from whom we serve only our own.
+    ForeignNotServed => "foreign-not-served",
+    /// A request for an EID not registered here whose outer source is none of its ITR-RLOCs.
+    ForeignNotFromItr => "foreign-not-from-itr",
+    /// The source has used up its lookups in the DHT.
+    MissBudget => "miss-budget",
+    /// The reply would be more than three times what came in the target's name.
+    ReplyAmplification => "reply-amplification",
+    /// More replies about one EID-prefix to one target than allowed.
+    ReplyRate => "reply-rate",
+    /// No room for another waiting request or lookup.
+    RequestTableFull => "request-table-full",
+    /// A request that no socket can forward: no listening address has the family of the next hop.
+    NoAddressOfFamily => "no-address-of-family",
+    /// A value of ours had no encoding.
+    NotEncodable => "not-encodable",
+    /// DHT values for a key that nobody waits for.
+    ValuesUnasked => "values-unasked",
+    /// A record found in the DHT that did not verify.
+    RecordRefused => "record-refused",
+}
+
+/// One counter for each [`Refusal`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally(Vec<u64>);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self(vec![0; Refusal::ALL.len()])
+    }
+}
+
+impl Tally {
+    /// Counts one refusal.
+    pub fn count(&mut self, refusal: Refusal) {
+        tracing::debug!(refusal = refusal.name(), "refused");
+        let counter = &mut self.0[refusal as usize];
+        *counter = counter.saturating_add(1);
+    }
+
+    /// How often `refusal` happened.
+    pub fn get(&self, refusal: Refusal) -> u64 {
+        self.0[refusal as usize]
+    }
+
+    /// Sum over all refusals.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Every refusal with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
+        Refusal::ALL.iter().map(|refusal| (*refusal, self.get(*refusal)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_own_counter() {
+        for (index, refusal) in Refusal::ALL.iter().enumerate() {
+            assert_eq!(*refusal as usize, index, "{}", refusal.name());
+        }
+        let mut tally = Tally::default();
+        tally.count(Refusal::RegisterBadTag);
+        assert_eq!(tally.get(Refusal::RegisterBadTag), 1);
+        assert_eq!(tally.total(), 1);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
+        assert_eq!(names.len(), Refusal::ALL.len());
+    }
+}
