@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which addresses a node dials, hands on and believes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use super::NodeError;
+
+/// Reads a bootstrap address: a multiaddr of QUIC with or without `/p2p/`, or `ADDRESS:PORT` in short.
+///
+/// # Errors
+/// When it is neither, with what is wrong.
+pub fn parse_bootstrap(text: &str) -> Result<Multiaddr, NodeError> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Ok(quic(socket.ip(), socket.port()));
+    }
+    let wrong = |reason| NodeError::Address { text: text.to_owned(), reason };
+    let address: Multiaddr = text.parse().map_err(|_| wrong("not a multiaddr"))?;
+    let parts: Vec<Protocol<'_>> = address.iter().collect();
+    match parts.as_slice() {
+        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(0), ..] => Err(wrong("port 0")),
+        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::QuicV1] => Ok(address),
+        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::QuicV1, Protocol::P2p(_)] => Ok(address),
+        [Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_), ..] => Err(wrong("a name; give its address")),
+        _ => Err(wrong("not QUIC over UDP")),
+    }
+}
+
+/// The multiaddr of QUIC at an address and UDP port.
+pub(super) fn quic(address: IpAddr, port: u16) -> Multiaddr {
+    Multiaddr::from(address).with(Protocol::Udp(port)).with(Protocol::QuicV1)
+}
+
+/// The address with the identity of who is there.
+pub(super) fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
+    address.clone().with_p2p(peer).unwrap_or_else(|as_it_was| as_it_was)
+}
+
+/// The address without an identity, and the identity.
+pub(super) fn split_peer(address: &Multiaddr) -> (Multiaddr, Option<PeerId>) {
+    let mut bare = address.clone();
+    match bare.pop() {
+        Some(Protocol::P2p(peer)) => (bare, Some(peer)),
+        _ => (address.clone(), None),
+    }
+}
+
+/// Whether an address that a peer claims can be its: reachable at all, and of this machine only if the peer is on it.
+pub(super) fn believable(claimed: &Multiaddr, seen_at: &Multiaddr) -> bool {
+    let Some((address, port)) = socket(claimed) else { return false };
+    let peer_is_local = socket(seen_at).is_some_and(|(address, _)| address.is_loopback());
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    port != 0
+        && !address.is_unspecified()
+        && !address.is_multicast()
+        && !link_local
+        && (!address.is_loopback() || peer_is_local)
+}
+
+/// The IP address and UDP port of a QUIC multiaddr.
+pub(super) fn socket(address: &Multiaddr) -> Option<(IpAddr, u16)> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(v4) => IpAddr::V4(v4),
+        Protocol::Ip6(v6) => IpAddr::V6(v6),
+        _ => return None,
+    };
+    let Protocol::Udp(port) = parts.next()? else { return None };
+    matches!(parts.next()?, Protocol::QuicV1).then_some((ip, port))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bootstrap_addresses_are_multiaddrs_or_sockets() {
+        assert_eq!(parse_bootstrap("192.0.2.1:43420").unwrap().to_string(), "/ip4/192.0.2.1/udp/43420/quic-v1");
+        assert_eq!(parse_bootstrap("[2001:db8::1]:1").unwrap().to_string(), "/ip6/2001:db8::1/udp/1/quic-v1");
+        let peer = PeerId::random();
+        let full = format!("/ip4/192.0.2.1/udp/43420/quic-v1/p2p/{peer}");
+        assert_eq!(split_peer(&parse_bootstrap(&full).unwrap()).1, Some(peer));
+    }
+
+    #[test]
+    fn other_transports_names_and_port_zero_are_refused() {
+        for text in [
+            "",
+            "example.org",
+            "/dns/example.org/udp/1/quic-v1",
+            "/ip4/192.0.2.1/tcp/1",
+            "/ip4/192.0.2.1/udp/0/quic-v1",
+        ] {
+            assert!(parse_bootstrap(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_remote_peer_cannot_claim_our_loopback() {
+        let far = quic("192.0.2.1".parse().unwrap(), 1);
+        let near = quic("127.0.0.1".parse().unwrap(), 1);
+        assert!(!believable(&near, &far));
+        assert!(believable(&near, &near));
+        assert!(believable(&quic("10.0.0.1".parse().unwrap(), 1), &far), "labs use private addresses");
+        assert!(!believable(&quic("0.0.0.0".parse().unwrap(), 1), &far));
+        assert!(!believable(&quic("fe80::1".parse().unwrap(), 1), &far), "a zone is missing");
+    }
+}

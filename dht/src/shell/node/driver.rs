@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The node's thread: one loop over the swarm's events, the handles' commands and the clock.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::StreamExt;
+use futures::channel::oneshot as reply;
+use libp2p::core::ConnectedPoint;
+use libp2p::kad::{self, QueryResult};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionError, DialError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify};
+use tokio::sync::{mpsc, watch};
+
+use super::addresses::{believable, quic, split_peer};
+use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
+use super::queries::{PutReply, Queries, Query};
+use super::redial::Redial;
+use super::{Counters, NodeConfig, NodeError, NodeStats, Peer, PeerSet, PutReport, Records, Role};
+use crate::shell::limits;
+
+/// What a handle asks for.
+pub(super) enum Command {
+    Get(GetCommand),
+    Put(PutCommand),
+    Stats(reply::Sender<NodeStats>),
+    Shutdown(reply::Sender<()>),
+}
+
+/// A GET: values go to `values` until it is full, closed or all are there.
+pub(super) struct GetCommand {
+    pub(super) key: Vec<u8>,
+    pub(super) limit: Duration,
+    pub(super) values: mpsc::Sender<Vec<u8>>,
+    pub(super) begun: reply::Sender<Result<(), NodeError>>,
+}
+
+/// A PUT.
+pub(super) struct PutCommand {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+    pub(super) done: PutReply,
+}
+
+/// The thread's ends of the channels to its handles.
+pub(super) struct Ends {
+    pub(super) commands_rx: mpsc::Receiver<Command>,
+    pub(super) peers_tx: watch::Sender<PeerSet>,
+    pub(super) listening_tx: watch::Sender<Vec<Multiaddr>>,
+    pub(super) ready_tx: SyncSender<Result<PeerId, NodeError>>,
+}
+
+/// The body of the node's thread.
+pub(super) fn run(config: NodeConfig, records: Box<dyn Records>, ends: Ends) {
+    let ready = ends.ready_tx.clone();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // The caller is waiting for exactly this; if it has gone, nobody wants the node.
+            let _ = ready.send(Err(NodeError::Start(error.to_string())));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        match Driver::new(config, records, ends) {
+            Ok(mut driver) => driver.run().await,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    });
+}
+
+/// A request that waits for the first peer.
+struct Parked {
+    work: Work,
+    until: Instant,
+}
+
+enum Work {
+    Get { key: Vec<u8>, limit: Duration, values: mpsc::Sender<Vec<u8>> },
+    Put { key: Vec<u8>, value: Vec<u8>, local: bool, done: PutReply },
+}
+
+struct Driver {
+    swarm: Swarm<Behaviour>,
+    role: Role,
+    queries: Queries,
+    parked: Vec<Parked>,
+    redial: Redial,
+    /// Where each connected peer is, by our own eyes.
+    seen_at: HashMap<PeerId, Multiaddr>,
+    housekeeping: Instant,
+    counters: Counters,
+    ends: Ends,
+}
+
+impl Driver {
+    fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
+        let mut swarm = swarm(config.seed, config.role, records)?;
+        listen(&mut swarm, &config.listen, config.port)?;
+        let now = Instant::now();
+        let own = *swarm.local_peer_id();
+        let spread = own.to_bytes().last().copied().unwrap_or_default();
+        Ok(Self {
+            swarm,
+            role: config.role,
+            queries: Queries::default(),
+            parked: Vec::new(),
+            redial: Redial::new(&config.bootstrap, own, spread, now),
+            seen_at: HashMap::new(),
+            housekeeping: now + limits::HOUSEKEEPING,
+            counters: Counters::default(),
+            ends,
+        })
+    }
+
+    async fn run(&mut self) {
+        self.first_address().await;
+        let own = *self.swarm.local_peer_id();
+        tracing::info!(peer = %own, role = ?self.role, "DHT node started");
+        // If the caller has gone, the command channel is closed as well and the loop ends at once.
+        let _ = self.ends.ready_tx.send(Ok(own));
+        let stopped = loop {
+            self.on_time(Instant::now());
+            let wake = tokio::time::Instant::from_std(self.next_deadline());
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_event(event),
+                command = self.ends.commands_rx.recv() => match command {
+                    Some(Command::Shutdown(done)) => break Some(done),
+                    Some(command) => self.on_command(command),
+                    None => break None,
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        };
+        self.stop().await;
+        if let Some(done) = stopped {
+            // Whoever asked may not wait for the answer.
+            let _ = done.send(());
+        }
+    }
+
+    /// Waits until the first listen address is known; a machine without any yet starts all the same.
+    async fn first_address(&mut self) {
+        let until = tokio::time::Instant::now() + limits::LISTEN;
+        while self.ends.listening_tx.borrow().is_empty() {
+            match tokio::time::timeout_at(until, self.swarm.select_next_some()).await {
+                Ok(event) => self.on_event(event),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Says goodbye on every connection, so that peers need not find out by silence.
+    async fn stop(&mut self) {
+        self.kad().store_mut().records.housekeep(SystemTime::now());
+        let connected: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in connected {
+            // The error says that it is gone already.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let until = tokio::time::Instant::now() + Duration::from_millis(300);
+        while self.swarm.network_info().connection_counters().num_established() > 0 {
+            if tokio::time::timeout_at(until, self.swarm.select_next_some()).await.is_err() {
+                break;
+            }
+        }
+        tracing::info!("DHT node stopped");
+    }
+
+    fn kad(&mut self) -> &mut kad::Behaviour<super::records::KadRecords> {
+        &mut self.swarm.behaviour_mut().kad
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let parked = self.parked.iter().map(|parked| parked.until).min();
+        [Some(self.housekeeping), self.queries.next_deadline(), self.redial.next_deadline(), parked]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.housekeeping)
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        for id in self.queries.overdue(now, limits::QUERY) {
+            if let Some(mut query) = self.kad().query_mut(&id) {
+                query.finish();
+            }
+        }
+        for dial in self.redial.due(now, |peer| self.swarm.is_connected(peer)) {
+            self.dial(dial.address, dial.expected);
+        }
+        if self.parked.iter().any(|parked| parked.until <= now) {
+            let (due, waiting) = std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.until <= now);
+            self.parked = waiting;
+            self.resume(due);
+        }
+        if self.housekeeping <= now {
+            self.housekeeping = now + limits::HOUSEKEEPING;
+            self.kad().store_mut().records.housekeep(SystemTime::now());
+        }
+    }
+
+    fn dial(&mut self, address: Multiaddr, expected: Option<PeerId>) {
+        tracing::debug!(%address, "dialling");
+        let options = match expected {
+            Some(peer) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(vec![address.clone()])
+                .build(),
+            None => DialOpts::unknown_peer_id().address(address.clone()).build(),
+        };
+        if let Err(error) = self.swarm.dial(options)
+            && !matches!(error, DialError::DialPeerConditionFalse(_))
+        {
+            tracing::debug!(%address, %error, "cannot dial");
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Get(get) => self.on_get(get),
+            Command::Put(put) => self.on_put(put),
+            Command::Stats(done) => {
+                let stats = self.stats();
+                // Whoever asked may have gone.
+                let _ = done.send(stats);
+            }
+            // Ends the loop where it is received.
+            Command::Shutdown(_) => {}
+        }
+    }
+
+    fn on_get(&mut self, get: GetCommand) {
+        if self.is_overloaded() {
+            let _ = get.begun.send(Err(NodeError::Busy(limits::QUERIES)));
+            return;
+        }
+        self.counters.gets += 1;
+        // Whoever asked may have gone; the query then ends at its first event.
+        let _ = get.begun.send(Ok(()));
+        let held_here = self.kad().store_mut().records.get(SystemTime::now(), &get.key).is_some();
+        let GetCommand { key, limit, values, .. } = get;
+        self.start_or_park(Work::Get { key, limit, values }, held_here);
+    }
+
+    fn on_put(&mut self, put: PutCommand) {
+        let PutCommand { key, value, done } = put;
+        if self.is_overloaded() {
+            let _ = done.send(Err(NodeError::Busy(limits::QUERIES)));
+            return;
+        }
+        self.counters.puts += 1;
+        let local = self.role == Role::Server;
+        if local && let Err(reason) = self.kad().store_mut().admit(&key, &value) {
+            let _ = done.send(Err(NodeError::Refused(reason)));
+            return;
+        }
+        self.start_or_park(Work::Put { key, value, local, done }, false);
+    }
+
+    fn is_overloaded(&mut self) -> bool {
+        let overloaded = self.queries.len() + self.parked.len() >= limits::QUERIES;
+        self.counters.overload += u64::from(overloaded);
+        overloaded
+    }
+
+    /// Starts at once unless a first peer may yet be found.
+    fn start_or_park(&mut self, work: Work, at_once: bool) {
+        let alone = self.ends.peers_tx.borrow().peers == 0 && self.redial.next_deadline().is_some();
+        if alone && !at_once {
+            self.parked.push(Parked { work, until: Instant::now() + limits::FIRST_PEER });
+        } else {
+            self.start(work);
+        }
+    }
+
+    fn resume(&mut self, parked: Vec<Parked>) {
+        for Parked { work, .. } in parked {
+            self.start(work);
+        }
+    }
+
+    fn start(&mut self, work: Work) {
+        let now = Instant::now();
+        match work {
+            Work::Get { key, limit, values } => {
+                let id = self.kad().get_record(key.into());
+                self.queries.start(id, Query::Get { values }, now + limit);
+            }
+            Work::Put { key, value, local, done } => {
+                let id = self.kad().get_closest_peers(key.clone());
+                self.queries.start(id, Query::Nearest { key, value, local, done }, now + limits::PUT_LOOKUP);
+            }
+        }
+    }
+
+    fn stats(&mut self) -> NodeStats {
+        let mut peers = Vec::new();
+        for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
+            for entry in bucket.iter() {
+                let id = *entry.node.key.preimage();
+                peers.push(Peer { id, addresses: entry.node.value.iter().cloned().collect(), connected: false });
+            }
+        }
+        for peer in &mut peers {
+            peer.connected = self.swarm.is_connected(&peer.id);
+        }
+        let connections = self.swarm.connected_peers().count();
+        let counters = self.counters;
+        let store = self.kad().store_mut();
+        let counters = Counters {
+            puts_stored: store.counters.puts_stored,
+            puts_refused: store.counters.puts_refused,
+            providers_refused: store.counters.providers_refused,
+            ..counters
+        };
+        NodeStats { peers, connections, held: store.records.held(), counters }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                connection_id: _,
+                peer_id,
+                info,
+            })) => self.on_identified(peer_id, &info),
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => self.on_connected(peer_id, &endpoint),
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
+                self.on_disconnected(peer_id, cause.as_ref());
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                tracing::debug!(%address, "listening");
+                self.ends.listening_tx.send_modify(|known| known.push(address));
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.ends.listening_tx.send_modify(|known| known.retain(|other| *other != address));
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "DHT listener"),
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+        self.counters.connections_opened += 1;
+        self.seen_at.insert(peer, endpoint.get_remote_address().clone());
+        if let ConnectedPoint::Dialer { address, .. } = endpoint {
+            self.redial.reached(Instant::now(), address, peer);
+        }
+    }
+
+    /// Takes a lost peer out of the routing table, so that no lookup waits for it, and tries to get it back.
+    /// Connections that ended because nobody used them say nothing about the peer.
+    fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
+        self.seen_at.remove(&peer);
+        if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
+            return;
+        }
+        self.forget(peer);
+    }
+
+    fn forget(&mut self, peer: PeerId) {
+        let Some(entry) = self.kad().remove_peer(&peer) else { return };
+        tracing::debug!(%peer, "peer lost");
+        let addresses: Vec<Multiaddr> = entry.node.value.iter().cloned().collect();
+        self.redial.remember(Instant::now(), peer, addresses.into_iter());
+        self.peers_changed();
+    }
+
+    fn on_dial_failed(&mut self, peer: Option<PeerId>, error: &DialError) {
+        match error {
+            DialError::LocalPeerId { address } => self.redial.is_own(address),
+            DialError::DialPeerConditionFalse(_) | DialError::Denied { .. } | DialError::Aborted => {}
+            DialError::WrongPeerId { .. } | DialError::Transport(_) | DialError::NoAddresses => {
+                self.counters.dials_failed += 1;
+                tracing::debug!(peer = ?peer, %error, "dial failed");
+                if let Some(peer) = peer
+                    && !self.swarm.is_connected(&peer)
+                {
+                    self.forget(peer);
+                }
+            }
+        }
+    }
+
+    /// A peer has said what it speaks and where it listens: if it is a server, it belongs into the routing table.
+    fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
+        if !info.protocols.contains(&KAD_PROTOCOL) {
+            return;
+        }
+        let Some(seen_at) = self.seen_at.get(&peer).cloned() else { return };
+        let (believed, refused): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
+            info.listen_addrs.iter().partition(|address| believable(address, &seen_at));
+        self.counters.addresses_refused += refused.len() as u64;
+        for address in believed.into_iter().take(limits::ADDRESSES_PER_PEER) {
+            self.kad().add_address(&peer, split_peer(address).0);
+        }
+    }
+
+    fn on_kad(&mut self, event: kad::Event) {
+        match event {
+            kad::Event::OutboundQueryProgressed { id, result, step, .. } => self.on_progress(id, result, step.last),
+            kad::Event::RoutingUpdated { peer, is_new_peer: true, .. } => {
+                tracing::debug!(%peer, "peer found");
+                self.peers_changed();
+            }
+            kad::Event::InboundRequest { request: kad::InboundRequest::GetRecord { present_locally: true, .. } } => {
+                self.counters.values_served += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn peers_changed(&mut self) {
+        let peers = self.kad().kbuckets().map(|bucket| bucket.num_entries()).sum();
+        self.ends.peers_tx.send_modify(|set| {
+            set.peers = peers;
+            set.changes += 1;
+        });
+        if peers > 0 {
+            let parked = std::mem::take(&mut self.parked);
+            self.resume(parked);
+        }
+    }
+
+    fn on_progress(&mut self, id: kad::QueryId, result: QueryResult, last: bool) {
+        match result {
+            QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))) => self.on_value(id, found.record.value),
+            QueryResult::GetRecord(_) if last => {
+                // Dropping the channel is the end that the reader sees.
+                self.queries.finish(&id);
+            }
+            QueryResult::GetClosestPeers(result) => {
+                let peers = match result {
+                    Ok(found) => found.peers,
+                    Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
+                };
+                self.on_nearest(id, peers.into_iter().map(|peer| peer.peer_id).collect());
+            }
+            QueryResult::PutRecord(result) => {
+                let success = match result {
+                    Ok(_) => None,
+                    Err(
+                        kad::PutRecordError::QuorumFailed { success, .. }
+                        | kad::PutRecordError::Timeout { success, .. },
+                    ) => Some(success),
+                };
+                self.on_stored(id, success);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands a value to its reader; a reader that has gone or has seen enough ends the query.
+    fn on_value(&mut self, id: kad::QueryId, value: Vec<u8>) {
+        let Some(Query::Get { values }) = self.queries.get(&id) else { return };
+        if values.try_send(value).is_err()
+            && let Some(mut query) = self.kad().query_mut(&id)
+        {
+            query.finish();
+        }
+    }
+
+    fn on_nearest(&mut self, id: kad::QueryId, nearest: Vec<PeerId>) {
+        let Some(Query::Nearest { key, value, local, done }) = self.queries.finish(&id) else { return };
+        let own = *self.swarm.local_peer_id();
+        let asked: Vec<PeerId> = nearest.into_iter().filter(|peer| *peer != own).collect();
+        let Some(all) = NonZeroUsize::new(asked.len()) else {
+            let _ = done.send(Ok(PutReport { local, ..PutReport::default() }));
+            return;
+        };
+        let mut record = kad::Record::new(key, value);
+        record.publisher = Some(own);
+        let id = self.kad().put_record_to(record, asked.clone().into_iter(), kad::Quorum::N(all));
+        self.queries.start(id, Query::Store { asked, local, done }, Instant::now() + limits::PUT_STORE);
+    }
+
+    /// `success` is who stored it, `None` that all did.
+    fn on_stored(&mut self, id: kad::QueryId, success: Option<Vec<PeerId>>) {
+        let Some(Query::Store { asked, local, done }) = self.queries.finish(&id) else { return };
+        let success = success.unwrap_or_else(|| asked.clone());
+        let silent = asked.iter().filter(|peer| !success.contains(peer));
+        // libp2p does not tell a refusal from silence; a peer whose connection stands has answered.
+        let refused = silent.clone().filter(|peer| self.swarm.is_connected(peer)).count();
+        let report =
+            PutReport { local, stored: success.len(), refused, unreachable: silent.count().saturating_sub(refused) };
+        tracing::debug!(stored = report.stored, refused, unreachable = report.unreachable, local, "put");
+        // A publisher may not wait for the answer.
+        let _ = done.send(Ok(report));
+    }
+}
+
+/// Opens the sockets. One address family may be missing on this machine, as long as one address remains.
+fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[std::net::IpAddr], port: u16) -> Result<(), NodeError> {
+    let mut failure = None;
+    let mut opened = 0;
+    for &address in addresses {
+        match swarm.listen_on(quic(address, port)) {
+            Ok(_) => opened += 1,
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(%address, port, reason, "cannot listen");
+                failure = Some(NodeError::Listen { address, port, reason });
+            }
+        }
+    }
+    match failure {
+        Some(failure) if opened == 0 => Err(failure),
+        Some(failure) if addresses.iter().any(|address| !address.is_unspecified()) => Err(failure),
+        _ => Ok(()),
+    }
+}

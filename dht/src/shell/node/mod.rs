@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A node of the DHT: Kademlia over QUIC, the only place that knows libp2p.
+//!
+//! The node runs in a thread of its own, so that a flood of QUIC handshakes cannot slow the packet path or the map-server.
+//! [`Node`] is the handle: cheap to clone, usable from any async runtime or from none. What the node stores is decided by the
+//! [`Records`] that it is given; it asks them before it acknowledges, so that a publisher sees a refusal as one.
+
+mod addresses;
+mod behaviour;
+mod driver;
+mod queries;
+mod records;
+mod redial;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cgeid::OperationalKey;
+use futures::channel::oneshot as reply;
+use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
+
+pub use libp2p::{Multiaddr, PeerId};
+
+use self::driver::{Command, GetCommand, PutCommand};
+use super::limits;
+
+pub use self::addresses::parse_bootstrap;
+pub use self::records::{Held, Reason, Records};
+
+/// What a node is told at its start.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Seed of the Ed25519 key that is the node's identity in the DHT: the operational key.
+    pub seed: Zeroizing<[u8; 32]>,
+    /// Addresses to listen on.
+    pub listen: Vec<IpAddr>,
+    /// UDP port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Nodes through which the network is found.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Whether the node stores records for others; a one-shot command does not.
+    pub role: Role,
+}
+
+impl fmt::Debug for NodeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeConfig")
+            .field("seed", &"secret")
+            .field("listen", &self.listen)
+            .field("port", &self.port)
+            .field("bootstrap", &self.bootstrap)
+            .field("role", &self.role)
+            .finish()
+    }
+}
+
+impl NodeConfig {
+    /// A server on the usual port of all addresses, with the operational key as its identity.
+    pub fn server(key: &OperationalKey) -> Self {
+        Self::with_seed(key.ed25519_seed(), Role::Server)
+    }
+
+    /// A client on a free port, with this seed as its identity.
+    pub fn client(seed: Zeroizing<[u8; 32]>) -> Self {
+        Self { port: 0, ..Self::with_seed(seed, Role::Client) }
+    }
+
+    /// A node with this seed as its identity, listening on the usual port of all addresses.
+    pub fn with_seed(seed: Zeroizing<[u8; 32]>, role: Role) -> Self {
+        Self {
+            seed,
+            listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            port: limits::PORT,
+            bootstrap: Vec::new(),
+            role,
+        }
+    }
+}
+
+/// What a node does for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Stores records and answers lookups.
+    Server,
+    /// Only asks: it enters nobody's routing table.
+    Client,
+}
+
+/// How a PUT ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PutReport {
+    /// Whether this node itself stores the value.
+    pub local: bool,
+    /// Other nodes that store the value.
+    pub stored: usize,
+    /// Other nodes that answered and did not take it.
+    pub refused: usize,
+    /// Other nodes that did not answer.
+    pub unreachable: usize,
+}
+
+impl PutReport {
+    /// Whether anybody stores the value.
+    pub fn is_stored(&self) -> bool {
+        self.local || self.stored > 0
+    }
+}
+
+/// The peers in the routing table, as seen by who waits for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerSet {
+    /// Peers in the routing table.
+    pub peers: usize,
+    /// Changes since the start.
+    pub changes: u64,
+}
+
+/// A peer in the routing table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its identity.
+    pub id: PeerId,
+    /// Addresses by which it is known.
+    pub addresses: Vec<Multiaddr>,
+    /// Whether a connection to it stands.
+    pub connected: bool,
+}
+
+/// The node's figures.
+#[derive(Debug, Clone, Default)]
+pub struct NodeStats {
+    /// Peers in the routing table.
+    pub peers: Vec<Peer>,
+    /// Connections that stand, clients' too.
+    pub connections: usize,
+    /// What the store holds.
+    pub held: Held,
+    /// What happened since the start.
+    pub counters: Counters,
+}
+
+/// What happened at a node since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Counters {
+    /// Values taken into the store, our own too.
+    pub puts_stored: u64,
+    /// Values that the store refused.
+    pub puts_refused: u64,
+    /// Provider records offered; the DHT has none.
+    pub providers_refused: u64,
+    /// Values handed out of the store.
+    pub values_served: u64,
+    /// GETs begun here.
+    pub gets: u64,
+    /// PUTs begun here.
+    pub puts: u64,
+    /// GETs and PUTs refused because too many are in progress.
+    pub overload: u64,
+    /// Connections opened.
+    pub connections_opened: u64,
+    /// Dials that failed.
+    pub dials_failed: u64,
+    /// Addresses of peers that cannot be theirs.
+    pub addresses_refused: u64,
+}
+
+/// Why a node does not start, or does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Not the address of a node.
+    #[error(
+        "{text:?} is not a bootstrap address ({reason}); write /ip4/192.0.2.1/udp/43420/quic-v1 or 192.0.2.1:43420"
+    )]
+    Address {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No socket of ours could be opened.
+    #[error("cannot listen on {address} port {port}: {reason}")]
+    Listen {
+        /// The address.
+        address: IpAddr,
+        /// The UDP port.
+        port: u16,
+        /// What the system said.
+        reason: String,
+    },
+    /// The network stack could not be set up.
+    #[error("cannot start the DHT node: {0}")]
+    Start(String),
+    /// Our own store does not take the value.
+    #[error("the record is not valid: {0}")]
+    Refused(Reason),
+    /// Too many requests are in progress.
+    #[error("the DHT node is busy with {0} requests")]
+    Busy(usize),
+    /// The node has been shut down.
+    #[error("the DHT node has stopped")]
+    Stopped,
+}
+
+/// The handle of a node. The node stops when the last handle is dropped; [`Node::shutdown`] also waits for it.
+#[derive(Clone)]
+pub struct Node {
+    commands: mpsc::Sender<Command>,
+    peers: watch::Receiver<PeerSet>,
+    listening: watch::Receiver<Vec<Multiaddr>>,
+    id: PeerId,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts a node in a thread of its own; returns when it listens.
+    ///
+    /// # Errors
+    /// When no address can be listened on, or the thread cannot be had.
+    pub fn start(config: NodeConfig, records: Box<dyn Records>) -> Result<Self, NodeError> {
+        let (commands, commands_rx) = mpsc::channel(limits::COMMANDS);
+        let (peers_tx, peers) = watch::channel(PeerSet::default());
+        let (listening_tx, listening) = watch::channel(Vec::new());
+        let (ready_tx, ready) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("dht".to_owned())
+            .spawn(move || driver::run(config, records, driver::Ends { commands_rx, peers_tx, listening_tx, ready_tx }))
+            .map_err(|error| NodeError::Start(error.to_string()))?;
+        let id = ready.recv().map_err(|_| NodeError::Stopped)??;
+        Ok(Self { commands, peers, listening, id, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// The node's identity in the DHT.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`.
+    pub fn listen_addrs(&self) -> Vec<Multiaddr> {
+        self.listening.borrow().iter().map(|address| addresses::with_peer(address, self.id)).collect()
+    }
+
+    /// Asks for the values under a key. They come unverified, those of different nodes one after the other; `enough` sees each
+    /// and ends the lookup by returning true. Takes at most [`limits::GET`] after the first peer is known.
+    ///
+    /// # Errors
+    /// When the node is busy or has stopped.
+    pub async fn get(&self, key: Vec<u8>, enough: impl FnMut(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, NodeError> {
+        self.get_within(key, limits::GET, enough).await
+    }
+
+    /// [`Node::get`] with a time limit of the caller's.
+    ///
+    /// # Errors
+    /// When the node is busy or has stopped.
+    pub async fn get_within(
+        &self,
+        key: Vec<u8>,
+        limit: Duration,
+        mut enough: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>, NodeError> {
+        let (values_tx, mut values) = mpsc::channel(limits::VALUES);
+        let (begun_tx, begun) = reply::channel();
+        let command = Command::Get(GetCommand { key, limit, values: values_tx, begun: begun_tx });
+        self.commands.send(command).await.map_err(|_| NodeError::Stopped)?;
+        begun.await.map_err(|_| NodeError::Stopped)??;
+        let mut seen: Vec<Vec<u8>> = Vec::new();
+        while let Some(value) = values.recv().await {
+            let satisfied = enough(&value);
+            seen.push(value);
+            if satisfied || seen.len() == limits::VALUES {
+                break;
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Stores a value under a key: here, if this node is a server, and at the nodes nearest to the key.
+    ///
+    /// # Errors
+    /// When our own store refuses the value, or the node is busy or has stopped. That others refuse it is in the report.
+    pub async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<PutReport, NodeError> {
+        let (done_tx, done) = reply::channel();
+        let command = Command::Put(PutCommand { key, value, done: done_tx });
+        self.commands.send(command).await.map_err(|_| NodeError::Stopped)?;
+        done.await.map_err(|_| NodeError::Stopped)?
+    }
+
+    /// Changes of the peer set: who publishes does so again when it has grown.
+    pub fn subscribe(&self) -> watch::Receiver<PeerSet> {
+        self.peers.clone()
+    }
+
+    /// The peer set now.
+    pub fn peer_set(&self) -> PeerSet {
+        *self.peers.borrow()
+    }
+
+    /// The node's figures.
+    ///
+    /// # Errors
+    /// When the node has stopped.
+    pub async fn stats(&self) -> Result<NodeStats, NodeError> {
+        let (done_tx, done) = reply::channel();
+        self.commands.send(Command::Stats(done_tx)).await.map_err(|_| NodeError::Stopped)?;
+        done.await.map_err(|_| NodeError::Stopped)
+    }
+
+    /// Closes all connections, writes what is not yet written, and waits for the thread to end.
+    pub async fn shutdown(&self) {
+        let (done_tx, done) = reply::channel();
+        if self.commands.send(Command::Shutdown(done_tx)).await.is_ok() {
+            // An error means that the node had stopped already: that is what is asked for.
+            let _ = done.await;
+        }
+        self.join();
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the DHT thread has panicked");
+        }
+    }
+}

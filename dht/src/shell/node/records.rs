@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the node asks of a store, and that store in the shape libp2p wants.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use libp2p::PeerId;
+use libp2p::kad::store::{Error, RecordStore, Result};
+use libp2p::kad::{ProviderRecord, Record, RecordKey};
+
+use super::Counters;
+
+/// Why a store does not take a value: the name it is counted under, and the sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Reason {
+    /// A short name that stays the same.
+    pub name: &'static str,
+    /// What is wrong with the value.
+    pub text: String,
+}
+
+/// What a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Held {
+    /// Bundles.
+    pub records: usize,
+    /// Octets of those bundles.
+    pub bytes: usize,
+}
+
+/// A store of records. It verifies before it stores: what it takes is acknowledged to the publisher.
+pub trait Records: Send {
+    /// The value under a key, without what has expired.
+    fn get(&self, now: SystemTime, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// Verifies and takes a value.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    fn put(&mut self, now: SystemTime, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason>;
+
+    /// Drops what has expired and writes what is not yet written; called about once a second and at the end.
+    fn housekeep(&mut self, now: SystemTime);
+
+    /// What is held.
+    fn held(&self) -> Held;
+}
+
+/// A [`Records`] as libp2p's record store. It has no provider records, and shows no records to libp2p's replication.
+pub(super) struct KadRecords {
+    pub(super) records: Box<dyn Records>,
+    pub(super) counters: Counters,
+}
+
+impl KadRecords {
+    pub(super) fn new(records: Box<dyn Records>) -> Self {
+        Self { records, counters: Counters::default() }
+    }
+
+    /// Verifies and stores a value of ours or of somebody else.
+    pub(super) fn admit(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason> {
+        let outcome = self.records.put(SystemTime::now(), key, value);
+        match &outcome {
+            Ok(()) => {
+                self.counters.puts_stored += 1;
+                tracing::debug!(octets = value.len(), "record stored");
+            }
+            Err(reason) => {
+                self.counters.puts_refused += 1;
+                tracing::debug!(reason = reason.name, text = %reason.text, octets = value.len(), "record refused");
+            }
+        }
+        outcome
+    }
+}
+
+impl RecordStore for KadRecords {
+    type RecordsIter<'a> = std::iter::Empty<Cow<'a, Record>>;
+    type ProvidedIter<'a> = std::iter::Empty<Cow<'a, ProviderRecord>>;
+
+    fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
+        let value = self.records.get(SystemTime::now(), key.as_ref())?;
+        Some(Cow::Owned(Record::new(key.clone(), value)))
+    }
+
+    fn put(&mut self, record: Record) -> Result<()> {
+        // libp2p has no word for "not valid"; whichever error makes it reset the stream, which the publisher sees.
+        self.admit(record.key.as_ref(), &record.value).map_err(|_| Error::ValueTooLarge)
+    }
+
+    fn remove(&mut self, _key: &RecordKey) {
+        // Records end by their own lifetime; libp2p has no say in it.
+    }
+
+    fn records(&self) -> Self::RecordsIter<'_> {
+        std::iter::empty()
+    }
+
+    fn add_provider(&mut self, _record: ProviderRecord) -> Result<()> {
+        self.counters.providers_refused += 1;
+        Err(Error::MaxProvidedKeys)
+    }
+
+    fn providers(&self, _key: &RecordKey) -> Vec<ProviderRecord> {
+        Vec::new()
+    }
+
+    fn provided(&self) -> Self::ProvidedIter<'_> {
+        std::iter::empty()
+    }
+
+    fn remove_provider(&mut self, _key: &RecordKey, _peer: &PeerId) {}
+}

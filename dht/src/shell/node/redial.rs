@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Whom to dial again, and when: the bootstrap nodes always, lost peers for a while. Knows no sockets; time is an argument.
+
+use std::time::{Duration, Instant};
+
+use libp2p::{Multiaddr, PeerId};
+
+use super::addresses::split_peer;
+use crate::shell::limits;
+
+/// An address worth dialling while nobody we know is connected there.
+#[derive(Debug, Clone)]
+struct Target {
+    /// Without identity.
+    address: Multiaddr,
+    /// Who must be there; `None` takes whoever answers.
+    expected: Option<PeerId>,
+    /// Who was there last.
+    found: Option<PeerId>,
+    /// Configured addresses are never given up.
+    configured: bool,
+    attempts: u32,
+    next: Instant,
+}
+
+/// What to dial now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dial {
+    pub(super) address: Multiaddr,
+    pub(super) expected: Option<PeerId>,
+}
+
+/// The addresses to dial again, with their backoff.
+#[derive(Debug)]
+pub(super) struct Redial {
+    targets: Vec<Target>,
+    /// Fixed part of a second by which this node's pauses differ from those of others.
+    spread: Duration,
+}
+
+impl Redial {
+    /// The configured addresses, all due at once. `spread` is what makes this node's pauses its own.
+    pub(super) fn new(bootstrap: &[Multiaddr], own: PeerId, spread: u8, now: Instant) -> Self {
+        let targets = bootstrap
+            .iter()
+            .map(split_peer)
+            .filter(|(_, expected)| *expected != Some(own))
+            .map(|(address, expected)| Target {
+                address,
+                expected,
+                found: None,
+                configured: true,
+                attempts: 0,
+                next: now,
+            })
+            .collect();
+        Self { targets, spread: Duration::from_millis(u64::from(spread)) }
+    }
+
+    /// When something is due next.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.targets.iter().map(|target| target.next).min()
+    }
+
+    /// What to dial now. Addresses whose peer is connected are put off.
+    pub(super) fn due(&mut self, now: Instant, is_connected: impl Fn(&PeerId) -> bool) -> Vec<Dial> {
+        let spread = self.spread;
+        let mut dials = Vec::new();
+        self.targets.retain_mut(|target| {
+            if target.next > now {
+                return true;
+            }
+            if target.expected.or(target.found).is_some_and(|peer| is_connected(&peer)) {
+                target.attempts = 0;
+                target.next = now + limits::REDIAL_LAST;
+                return target.configured;
+            }
+            if !target.configured && target.attempts >= limits::REMEMBERED_ATTEMPTS {
+                return false;
+            }
+            target.next = now + pause(target.attempts) + spread;
+            target.attempts = target.attempts.saturating_add(1);
+            dials.push(Dial { address: target.address.clone(), expected: target.expected });
+            true
+        });
+        dials
+    }
+
+    /// A dial has reached this peer.
+    pub(super) fn reached(&mut self, now: Instant, address: &Multiaddr, peer: PeerId) {
+        let bare = split_peer(address).0;
+        for target in self.targets.iter_mut().filter(|target| target.address == bare) {
+            target.found = Some(peer);
+            target.attempts = 0;
+            target.next = now + limits::REDIAL_LAST;
+        }
+    }
+
+    /// The address turned out to be our own: nothing is ever to be found there.
+    pub(super) fn is_own(&mut self, address: &Multiaddr) {
+        let bare = split_peer(address).0;
+        self.targets.retain(|target| target.address != bare);
+    }
+
+    /// A peer of the routing table was lost: its addresses are tried for a while.
+    pub(super) fn remember(&mut self, now: Instant, peer: PeerId, addresses: impl Iterator<Item = Multiaddr>) {
+        for address in addresses.take(2) {
+            let bare = split_peer(&address).0;
+            if self.targets.iter().any(|target| target.address == bare) {
+                continue;
+            }
+            self.make_room();
+            let (next, expected) = (now, Some(peer));
+            self.targets.push(Target { address: bare, expected, found: None, configured: false, attempts: 0, next });
+        }
+    }
+
+    /// Forgets the remembered address tried most often when there are too many.
+    fn make_room(&mut self) {
+        let remembered = self.targets.iter().enumerate().filter(|(_, target)| !target.configured);
+        if remembered.clone().count() < limits::REMEMBERED_PEERS {
+            return;
+        }
+        if let Some((index, _)) = remembered.max_by_key(|(_, target)| target.attempts) {
+            self.targets.remove(index);
+        }
+    }
+}
+
+/// The pause after this many attempts.
+fn pause(attempts: u32) -> Duration {
+    limits::REDIAL_FIRST.saturating_mul(1 << attempts.min(16)).min(limits::REDIAL_LAST)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> Multiaddr {
+        format!("/ip4/192.0.2.{last}/udp/43420/quic-v1").parse().unwrap()
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_bound() {
+        let mut now = Instant::now();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            assert_eq!(redial.due(now, |_| false).len(), 1);
+            let next = redial.next_deadline().unwrap();
+            pauses.push((next - now).as_millis());
+            now = next;
+        }
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn a_connected_bootstrap_is_left_alone_and_dialled_again_when_lost() {
+        let now = Instant::now();
+        let peer = PeerId::random();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        redial.due(now, |_| false);
+        redial.reached(now, &address(1), peer);
+        assert!(redial.due(now + limits::REDIAL_LAST, |id| *id == peer).is_empty());
+        assert_eq!(redial.due(now + limits::REDIAL_LAST * 2, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn our_own_address_is_dropped() {
+        let now = Instant::now();
+        let own = PeerId::random();
+        let with_id = address(2).with_p2p(own).unwrap();
+        let mut redial = Redial::new(&[address(1), with_id], own, 0, now);
+        assert_eq!(redial.due(now, |_| false).len(), 1);
+        redial.is_own(&address(1));
+        assert_eq!(redial.next_deadline(), None);
+    }
+
+    #[test]
+    fn remembered_peers_are_bounded_and_given_up() {
+        let mut now = Instant::now();
+        let mut redial = Redial::new(&[], PeerId::random(), 0, now);
+        for last in 0..=u8::MAX {
+            redial.remember(now, PeerId::random(), std::iter::once(address(last)));
+        }
+        assert_eq!(redial.targets.len(), limits::REMEMBERED_PEERS);
+        for _ in 0..=limits::REMEMBERED_ATTEMPTS {
+            redial.due(now, |_| false);
+            now += limits::REDIAL_LAST * 2;
+        }
+        assert_eq!(redial.next_deadline(), None);
+    }
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The node over real QUIC on loopback, with a store whose rule is simple enough to see through: a value is `ok`, a
+//! sequence digit and a text, and a lower digit is refused.
+#![cfg(feature = "shell")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant, SystemTime};
+
+use dht::shell::node::{Held, Multiaddr, Node, NodeConfig, NodeError, Reason, Records, Role};
+use zeroize::Zeroizing;
+
+/// A store with one rule; a lying one has none, and answers every GET with a forgery.
+#[derive(Default)]
+struct Double {
+    held: HashMap<Vec<u8>, Vec<u8>>,
+    lies: bool,
+}
+
+impl Records for Double {
+    fn get(&self, _now: SystemTime, key: &[u8]) -> Option<Vec<u8>> {
+        if self.lies { Some(b"forged".to_vec()) } else { self.held.get(key).cloned() }
+    }
+
+    fn put(&mut self, _now: SystemTime, key: &[u8], value: &[u8]) -> Result<(), Reason> {
+        let refuse = |name| Err(Reason { name, text: name.to_owned() });
+        if self.lies {
+            return Ok(());
+        }
+        if !is_valid(value) {
+            return refuse("malformed");
+        }
+        if self.held.get(key).is_some_and(|known| known[2] > value[2]) {
+            return refuse("old-sequence");
+        }
+        self.held.insert(key.to_vec(), value.to_vec());
+        Ok(())
+    }
+
+    fn housekeep(&mut self, _now: SystemTime) {}
+
+    fn held(&self) -> Held {
+        Held { records: self.held.len(), bytes: self.held.values().map(Vec::len).sum() }
+    }
+}
+
+fn is_valid(value: &[u8]) -> bool {
+    value.len() > 2 && value.starts_with(b"ok")
+}
+
+fn start(network: u8, number: u8, role: Role, bootstrap: &[Multiaddr], lies: bool) -> Node {
+    let mut seed = Zeroizing::new([number; 32]);
+    seed[0] = network;
+    let config = NodeConfig {
+        listen: vec![IpAddr::V4(Ipv4Addr::new(127, network, number, 1))],
+        port: 0,
+        bootstrap: bootstrap.to_vec(),
+        ..NodeConfig::with_seed(seed, role)
+    };
+    Node::start(config, Box::new(Double { lies, ..Double::default() })).unwrap()
+}
+
+/// `count` servers that bootstrap from the first; returns when each knows all others.
+async fn mesh(network: u8, count: u8) -> Vec<Node> {
+    let first = start(network, 1, Role::Server, &[], false);
+    let bootstrap = first.listen_addrs();
+    let mut nodes = vec![first];
+    nodes.extend((2..=count).map(|number| start(network, number, Role::Server, &bootstrap, false)));
+    wait_for_peers(&nodes, usize::from(count) - 1, Duration::from_secs(8)).await;
+    nodes
+}
+
+async fn wait_for_peers(nodes: &[Node], peers: usize, limit: Duration) {
+    let begun = Instant::now();
+    while nodes.iter().any(|node| node.peer_set().peers != peers) {
+        let counts: Vec<usize> = nodes.iter().map(|node| node.peer_set().peers).collect();
+        assert!(begun.elapsed() < limit, "peers {counts:?}, wanted {peers} each");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("{} nodes know {peers} peers each after {:?}", nodes.len(), begun.elapsed());
+}
+
+async fn get(node: &Node, key: &[u8]) -> Option<Vec<u8>> {
+    let begun = Instant::now();
+    let values = node.get(key.to_vec(), is_valid).await.unwrap();
+    println!("get: {} values in {:?}", values.len(), begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(6));
+    values.into_iter().rfind(|value| is_valid(value))
+}
+
+#[tokio::test]
+async fn what_one_puts_all_get() {
+    let nodes = mesh(1, 5).await;
+    let report = nodes[2].put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
+    assert!(report.local && report.stored == 4, "{report:?}");
+    for node in &nodes {
+        assert_eq!(get(node, b"key").await.unwrap(), b"ok1 hello");
+    }
+    let stats = nodes[0].stats().await.unwrap();
+    assert_eq!((stats.held.records, stats.peers.len(), stats.counters.puts_stored), (1, 4, 1));
+}
+
+#[tokio::test]
+async fn a_client_puts_and_gets_without_entering_the_routing_table() {
+    let nodes = mesh(2, 3).await;
+    let client = start(2, 9, Role::Client, &nodes[0].listen_addrs(), false);
+    let report = client.put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
+    assert_eq!((report.local, report.stored), (false, 3), "{report:?}");
+    let reader = start(2, 8, Role::Client, &nodes[1].listen_addrs(), false);
+    assert_eq!(get(&reader, b"key").await.unwrap(), b"ok1 hello");
+    assert_eq!(get(&reader, b"another").await, None);
+    assert_eq!(nodes[0].stats().await.unwrap().peers.len(), 2);
+}
+
+#[tokio::test]
+async fn a_publisher_sees_that_its_record_is_refused() {
+    let nodes = mesh(3, 3).await;
+    let own = nodes[0].put(b"key".to_vec(), b"nonsense".to_vec()).await;
+    assert!(matches!(own, Err(NodeError::Refused(reason)) if reason.name == "malformed"));
+    let client = start(3, 9, Role::Client, &nodes[0].listen_addrs(), false);
+    let report = client.put(b"key".to_vec(), b"nonsense".to_vec()).await.unwrap();
+    assert_eq!((report.stored, report.refused, report.is_stored()), (0, 3, false), "{report:?}");
+    client.put(b"key".to_vec(), b"ok2 new".to_vec()).await.unwrap();
+    let report = client.put(b"key".to_vec(), b"ok1 old".to_vec()).await.unwrap();
+    assert_eq!((report.stored, report.refused), (0, 3), "{report:?}");
+    assert_eq!(nodes[1].stats().await.unwrap().counters.puts_refused, 2);
+    assert_eq!(get(&nodes[1], b"key").await.unwrap(), b"ok2 new");
+}
+
+#[tokio::test]
+async fn the_network_outlives_the_node_it_began_with() {
+    let mut nodes = mesh(4, 5).await;
+    let first = nodes.remove(0);
+    first.shutdown().await;
+    let begun = Instant::now();
+    let report = nodes[0].put(b"late".to_vec(), b"ok1 after".to_vec()).await.unwrap();
+    println!("put after the death: {report:?} in {:?}", begun.elapsed());
+    assert_eq!((report.local, report.stored), (true, 3), "{report:?}");
+    for node in &nodes {
+        assert_eq!(get(node, b"late").await.unwrap(), b"ok1 after");
+    }
+    wait_for_peers(&nodes, 3, Duration::from_secs(8)).await;
+    assert!(first.get(b"late".to_vec(), is_valid).await.is_err(), "a stopped node says so");
+}
+
+#[tokio::test]
+async fn a_bootstrap_node_without_identity_that_comes_late_is_found() {
+    let free = std::net::UdpSocket::bind("127.5.1.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let address: Multiaddr = format!("/ip4/127.5.1.1/udp/{port}/quic-v1").parse().unwrap();
+    let early = start(5, 2, Role::Server, std::slice::from_ref(&address), false);
+    let mut changes = early.subscribe();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let seed = Zeroizing::new([5; 32]);
+    let config = NodeConfig {
+        listen: vec![IpAddr::V4(Ipv4Addr::new(127, 5, 1, 1))],
+        port,
+        ..NodeConfig::with_seed(seed, Role::Server)
+    };
+    let late = Node::start(config, Box::<Double>::default()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
+    assert_eq!(changes.borrow().peers, 1);
+    assert_eq!(late.listen_addrs().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lying_peer_costs_time_and_nothing_else() {
+    let nodes = mesh(6, 3).await;
+    let liar = start(6, 9, Role::Server, &nodes[0].listen_addrs(), true);
+    wait_for_peers(&nodes, 3, Duration::from_secs(8)).await;
+    let report = nodes[0].put(b"key".to_vec(), b"ok1 truth".to_vec()).await.unwrap();
+    assert_eq!(report.stored, 3, "the liar acknowledges as well: {report:?}");
+    let reader = start(6, 8, Role::Client, &liar.listen_addrs(), false);
+    assert_eq!(get(&reader, b"key").await.unwrap(), b"ok1 truth");
+    assert_eq!(get(&reader, b"nothing there").await, None);
+}
+
+#[tokio::test]
+async fn a_node_alone_answers_within_bounds() {
+    let nobody: Multiaddr = "/ip4/127.7.7.7/udp/9/quic-v1".parse().unwrap();
+    let client = start(7, 1, Role::Client, std::slice::from_ref(&nobody), false);
+    assert_eq!(get(&client, b"key").await, None);
+    let report = client.put(b"key".to_vec(), b"ok1".to_vec()).await.unwrap();
+    assert!(!report.is_stored());
+    let server = start(7, 2, Role::Server, &[], false);
+    assert!(server.put(b"key".to_vec(), b"ok1 mine".to_vec()).await.unwrap().local);
+    assert_eq!(get(&server, b"key").await.unwrap(), b"ok1 mine");
+}
+
+#[test]
+fn an_address_that_is_not_ours_is_named() {
+    let config = NodeConfig {
+        listen: vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))],
+        port: 0,
+        ..NodeConfig::with_seed(Zeroizing::new([1; 32]), Role::Server)
+    };
+    let error = Node::start(config, Box::<Double>::default()).unwrap_err().to_string();
+    assert!(error.contains("192.0.2.1"), "{error}");
+}
