@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! PKCS#12 files (RFC 7292): `<CN>.p12` holds the identity key and its certificate, `<CN>.op.p12` the operational key,
+//! its certificate and the identity's. Stock tools read both.
+//!
+//! Reading trusts nothing: the MAC is demanded and checked first, the names are computed again from the keys, and a
+//! file that asks for absurd work is refused before any is done.
+
+mod work;
+
+use std::time::SystemTime;
+
+use p12_keystore::error::Error;
+use p12_keystore::{
+    Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, Pkcs12Archive, PrivateKeyChain,
+};
+
+use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
+use crate::cn::{Cn, Network};
+use crate::error::ContainerError;
+use crate::identity::Identity;
+use crate::key::PrivateKey;
+use crate::limits::{ENCRYPTION_ROUNDS, MAC_ROUNDS, MAX_BAGS, MAX_CONTAINER};
+use crate::operational::OperationalKey;
+
+/// The name of an identity's file.
+pub fn identity_file_name(cn: Cn) -> String {
+    format!("{cn}.p12")
+}
+
+/// The name of an operational key's file.
+pub fn operational_file_name(cn: Cn) -> String {
+    format!("{cn}.op.p12")
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub enum Content {
+    /// An identity key.
+    Identity(Identity),
+    /// An operational key.
+    Operational(OperationalKey),
+}
+
+/// Writes an identity key with its certificate.
+///
+/// # Errors
+/// [`ContainerError::Write`] if the file cannot be composed.
+pub fn save_identity(identity: &Identity, password: &str) -> Result<Vec<u8>, ContainerError> {
+    let chain = [identity.certificate().der()];
+    save(identity.cn(), &identity.cn().to_string(), &identity.pkcs8(), &chain, password)
+}
+
+/// Writes an operational key with its certificate and, as its issuer, the certificate of the identity.
+///
+/// # Errors
+/// [`ContainerError::Write`] if the file cannot be composed.
+pub fn save_operational(key: &OperationalKey, password: &str) -> Result<Vec<u8>, ContainerError> {
+    let chain = [key.certificate_der(), key.identity_certificate_der()];
+    save(key.cn(), &format!("{} operational", key.cn()), &key.pkcs8(), &chain, password)
+}
+
+/// Reads a file that must hold an identity key.
+///
+/// # Errors
+/// [`ContainerError::IsOperational`] if it is an operational key; otherwise as [`load`].
+pub fn load_identity(
+    bytes: &[u8],
+    password: &str,
+    network: Network,
+    now: SystemTime,
+) -> Result<Identity, ContainerError> {
+    match load(bytes, password, network, now)? {
+        Content::Identity(identity) => Ok(identity),
+        Content::Operational(key) => Err(ContainerError::IsOperational { cn: key.cn() }),
+    }
+}
+
+/// Reads a file that must hold an operational key, as daemons do.
+///
+/// # Errors
+/// [`ContainerError::IsIdentity`] if it is an identity key; otherwise as [`load`].
+pub fn load_operational(
+    bytes: &[u8],
+    password: &str,
+    network: Network,
+    now: SystemTime,
+) -> Result<OperationalKey, ContainerError> {
+    match load(bytes, password, network, now)? {
+        Content::Operational(key) => Ok(key),
+        Content::Identity(identity) => Err(ContainerError::IsIdentity { cn: identity.cn() }),
+    }
+}
+
+/// Reads a file of either kind and verifies everything in it: exactly one private key, the certificates that belong to
+/// it and no others, names, profile, dates, signatures.
+///
+/// # Errors
+/// [`ContainerError`]: [`ContainerError::Password`] for a wrong password (which cannot be told from a file that was
+/// changed inside), [`ContainerError::Malformed`] for what is no PKCS#12 file.
+pub fn load(bytes: &[u8], password: &str, network: Network, now: SystemTime) -> Result<Content, ContainerError> {
+    let (key, certificates) = open(bytes, password)?;
+    let own = key.public_key()?;
+    let mut matching = None;
+    let mut others = Vec::new();
+    for certificate in &certificates {
+        if matching.is_none() && certificate::unverified_spki(certificate)? == own.spki() {
+            matching = Some(certificate);
+        } else {
+            others.push(certificate);
+        }
+    }
+    let matching = matching.ok_or(ContainerError::KeyMismatch)?;
+    match (certificate::kind(matching)?, others.as_slice()) {
+        (Kind::Identity(_), []) => {
+            let certificate = IdentityCertificate::verify(matching, network, now)?;
+            Ok(Content::Identity(Identity::from_parts(key, certificate)?))
+        }
+        (Kind::Operational(_), [issuer]) => {
+            let identity = IdentityCertificate::verify(issuer, network, now)?;
+            let certificate = OperationalCertificate::verify(matching, &identity, now)?;
+            Ok(Content::Operational(OperationalKey::new(key, certificate, identity)?))
+        }
+        (Kind::Identity(_), _) => Err(ContainerError::Certificates { found: certificates.len(), expected: 1 }),
+        (Kind::Operational(_), _) => Err(ContainerError::Certificates { found: certificates.len(), expected: 2 }),
+    }
+}
+
+/// Decrypts a file into its one private key and its certificates.
+fn open(bytes: &[u8], password: &str) -> Result<(PrivateKey, Vec<Vec<u8>>), ContainerError> {
+    if bytes.len() > MAX_CONTAINER {
+        return Err(ContainerError::TooLong { length: bytes.len() });
+    }
+    work::check(bytes)?;
+    let archive = Pkcs12Archive::from_pkcs12(bytes, password).map_err(refusal)?;
+    let [key] = archive.keys.as_slice() else {
+        return Err(ContainerError::Keys { found: archive.keys.len() });
+    };
+    if archive.certs.len() > MAX_BAGS {
+        return Err(ContainerError::Certificates { found: archive.certs.len(), expected: 2 });
+    }
+    let certificates = archive.certs.iter().map(|bag| bag.cert.as_der().to_vec()).collect();
+    Ok((PrivateKey::from_pkcs8(key.key.as_der())?, certificates))
+}
+
+/// The MAC is checked before anything is decrypted, so it alone speaks about the password.
+fn refusal(error: Error) -> ContainerError {
+    match error {
+        Error::MacError(_) => ContainerError::Password,
+        Error::UnsupportedEncryptionScheme => ContainerError::Encryption { detail: error.to_string() },
+        other => ContainerError::Malformed { detail: other.to_string() },
+    }
+}
+
+fn save(cn: Cn, alias: &str, pkcs8: &[u8], chain: &[&[u8]], password: &str) -> Result<Vec<u8>, ContainerError> {
+    let key = p12_keystore::PrivateKey::from_der(pkcs8).map_err(unwritten)?;
+    let certificates = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>();
+    let chain = PrivateKeyChain::new(&cn.0[..], key, certificates.map_err(unwritten)?);
+    let mut store = KeyStore::new();
+    store.add_entry(alias, KeyStoreEntry::PrivateKeyChain(chain));
+    store
+        .writer(password)
+        .encryption_algorithm(EncryptionAlgorithm::PbeWithHmacSha256AndAes256)
+        .encryption_iterations(ENCRYPTION_ROUNDS)
+        .mac_algorithm(MacAlgorithm::HmacSha256)
+        .mac_iterations(MAC_ROUNDS)
+        .write()
+        .map_err(unwritten)
+}
+
+fn unwritten(error: Error) -> ContainerError {
+    ContainerError::Write { detail: error.to_string() }
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What can be wrong, by culprit: a text, a key, a certificate, a signature, a container.
+
+use std::time::SystemTime;
+
+use crate::cn::Cn;
+use crate::key::SignatureAlgorithm;
+
+/// A text that is no CN.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CnError {
+    /// It does not have 24 digits.
+    #[error("a CN has 24 hexadecimal digits, this text has {found} characters")]
+    Length {
+        /// Octets found.
+        found: usize,
+    },
+    /// An octet is not one of `0-9a-f`.
+    #[error("character {position} of a CN must be one of 0-9 a-f (lower case)")]
+    Digit {
+        /// Index from 0.
+        position: usize,
+    },
+}
+
+/// A text that is no network prefix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    /// It does not end in `/32`.
+    #[error("a network prefix ends in /32, as in 3fff:ce1::/32")]
+    Length,
+    /// What stands before `/32` is no IPv6 address.
+    #[error("a network prefix is an IPv6 prefix, as in 3fff:ce1::/32")]
+    Address,
+    /// Bits after the first 32 are set.
+    #[error("a network prefix has only zero bits after the first 32")]
+    HostBits,
+}
+
+/// A key that no identity may have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The octets are not the one DER encoding of such a key.
+    #[error("the public key is not in the one accepted DER encoding")]
+    Encoding,
+    /// Another algorithm.
+    #[error("keys of algorithm {oid} are not used: RSA-4096 (rsaEncryption) and Ed25519 are")]
+    Algorithm {
+        /// Its object identifier.
+        oid: String,
+    },
+    /// rsaEncryption without NULL parameters.
+    #[error("an RSA key must have NULL parameters")]
+    Parameters,
+    /// Another key length.
+    #[error("an RSA key must have exactly 4096 bits, this one has {found}")]
+    Bits {
+        /// Bits of its modulus.
+        found: usize,
+    },
+    /// Another exponent.
+    #[error("an RSA key must have the exponent 65537")]
+    Exponent,
+    /// The modulus is even or has a prime factor below 54.
+    #[error("the RSA modulus is not a product of two large primes")]
+    Modulus,
+    /// The Ed25519 key is not a point of the curve, or one of small order.
+    #[error("the Ed25519 key is not a usable point of the curve")]
+    Point,
+    /// The private key does not parse, or contradicts itself.
+    #[error("the private key is damaged")]
+    Private,
+    /// The system gave no randomness.
+    #[error("the system gave no randomness for a new key")]
+    Randomness,
+    /// The library refused to sign.
+    #[error("the key could not sign")]
+    Sign,
+}
+
+/// A signature that proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// The message claims an algorithm that the key does not have.
+    #[error("signature claims {claimed:?}, but the key signs with {key:?}")]
+    Algorithm {
+        /// What the key decides.
+        key: SignatureAlgorithm,
+        /// What the message says.
+        claimed: SignatureAlgorithm,
+    },
+    /// It is not the key's signature of these octets.
+    #[error("the signature is not valid")]
+    Invalid,
+}
+
+/// A certificate that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Longer than [`crate::limits::MAX_CERTIFICATE`].
+    #[error("certificate of {length} octets is longer than any of ours")]
+    TooLong {
+        /// Octets given.
+        length: usize,
+    },
+    /// No DER certificate.
+    #[error("not a DER certificate: {detail}")]
+    Malformed {
+        /// What the parser met.
+        detail: String,
+    },
+    /// It parses, but encodes to other octets.
+    #[error("the certificate is not in canonical DER")]
+    NotCanonical,
+    /// Not X.509 version 3.
+    #[error("the certificate is not of version 3")]
+    Version,
+    /// Issuer and subject must be one `CN=` of 24 digits each.
+    #[error("the {which} must be exactly one relative name with one common name (UTF8String)")]
+    Name {
+        /// `subject` or `issuer`.
+        which: &'static str,
+    },
+    /// The common name is no CN.
+    #[error("common name of the {which}: {reason}")]
+    CommonName {
+        /// `subject` or `issuer`.
+        which: &'static str,
+        /// Why.
+        reason: CnError,
+    },
+    /// Issuer and subject differ.
+    #[error("issuer {issuer} and subject {subject} differ")]
+    IssuerDiffers {
+        /// CN of the issuer.
+        issuer: Cn,
+        /// CN of the subject.
+        subject: Cn,
+    },
+    /// The key breaks a rule.
+    #[error("key of the certificate: {0}")]
+    Key(#[from] KeyError),
+    /// The CN is not the hash of the key.
+    #[error("the certificate names {named}, but its key gives {computed}")]
+    CnMismatch {
+        /// CN in the subject.
+        named: Cn,
+        /// CN of the key.
+        computed: Cn,
+    },
+    /// The CN is one of the reserved values below 2^16.
+    #[error("{cn} is reserved for anycast services")]
+    Reserved {
+        /// The CN.
+        cn: Cn,
+    },
+    /// The signature algorithm is not the one that the issuer's key decides.
+    #[error("the signature algorithm does not belong to the issuer's key")]
+    SignatureAlgorithm,
+    /// An extension that the profile asks for is missing.
+    #[error("the extension {name} is missing")]
+    MissingExtension {
+        /// Name in RFC 5280.
+        name: &'static str,
+    },
+    /// An extension of the profile has another value or criticality than the profile says.
+    #[error("the extension {name} has not the value or criticality that the profile asks for")]
+    Extension {
+        /// Name in RFC 5280.
+        name: &'static str,
+    },
+    /// Two extensions of one kind.
+    #[error("an extension appears twice")]
+    DuplicateExtension,
+    /// A critical extension that we do not know.
+    #[error("unknown critical extension (object identifier {oid}, hexadecimal)")]
+    UnknownCritical {
+        /// Content octets of its object identifier in hexadecimal.
+        oid: String,
+    },
+    /// The signature of the issuer is not valid.
+    #[error("the certificate's signature is not valid")]
+    Signature,
+    /// An operational certificate of another identity.
+    #[error("operational certificate of {found}, not of {expected}")]
+    OtherIdentity {
+        /// The identity that was to have signed.
+        expected: Cn,
+        /// The name in the certificate.
+        found: Cn,
+    },
+    /// The operational key must be Ed25519.
+    #[error("an operational key must be Ed25519")]
+    OperationalAlgorithm,
+    /// The operational key is the identity key.
+    #[error("an operational key must differ from the identity key")]
+    OperationalIsIdentity,
+    /// An operational certificate must not outlive [`crate::limits::OPERATIONAL_LIFETIME`].
+    #[error("the operational certificate lives longer than 35 days")]
+    LivesTooLong,
+    /// It begins after it ends, or a date cannot be represented.
+    #[error("the certificate's dates make no sense")]
+    Dates,
+    /// Not valid yet.
+    #[error("the certificate is not valid yet (check this machine's clock)")]
+    NotYetValid {
+        /// When it begins.
+        not_before: SystemTime,
+    },
+    /// No longer valid.
+    #[error("the certificate has expired (make a new operational key with the identity key, or check the clock)")]
+    Expired {
+        /// When it ended.
+        not_after: SystemTime,
+    },
+}
+
+/// A PKCS#12 file that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContainerError {
+    /// Longer than [`crate::limits::MAX_CONTAINER`].
+    #[error("file of {length} octets is too long for a key container")]
+    TooLong {
+        /// Octets given.
+        length: usize,
+    },
+    /// No PKCS#12.
+    #[error("not a PKCS#12 file, or a damaged one: {detail}")]
+    Malformed {
+        /// What the parser met.
+        detail: String,
+    },
+    /// The file has no MAC, so nothing says whether it was changed.
+    #[error("the file has no password integrity (MAC)")]
+    NoMac,
+    /// It asks for more key-derivation rounds than [`crate::limits::MAX_ROUNDS`].
+    #[error("the file asks for {rounds} key-derivation rounds, more than any honest one")]
+    Rounds {
+        /// Rounds asked for.
+        rounds: u64,
+    },
+    /// The MAC does not fit: a wrong password, or a changed file.
+    #[error("wrong password (or the file was changed after it was written)")]
+    Password,
+    /// Encrypted by an algorithm that is not PBES2 with AES.
+    #[error("the file is encrypted in a way that is not accepted ({detail}); export it again with PBES2 and AES-256")]
+    Encryption {
+        /// What the parser met.
+        detail: String,
+    },
+    /// Not exactly one private key.
+    #[error("the file holds {found} private keys, it must hold exactly one")]
+    Keys {
+        /// Keys found.
+        found: usize,
+    },
+    /// Not the certificates that the kind of file needs.
+    #[error("the file holds {found} certificates, it must hold {expected}")]
+    Certificates {
+        /// Certificates found.
+        found: usize,
+        /// Certificates needed.
+        expected: usize,
+    },
+    /// No certificate is for the key.
+    #[error("no certificate in the file belongs to its private key")]
+    KeyMismatch,
+    /// It is an identity key where an operational key was asked for.
+    #[error(
+        "this file holds the identity key of {cn}; daemons take the operational key ({cn}.op.p12), \
+         keep the identity key offline"
+    )]
+    IsIdentity {
+        /// Whose.
+        cn: Cn,
+    },
+    /// It is an operational key where an identity key was asked for.
+    #[error("this file holds an operational key of {cn}; the identity key ({cn}.p12) is needed")]
+    IsOperational {
+        /// Whose.
+        cn: Cn,
+    },
+    /// The private key breaks a rule.
+    #[error("private key: {0}")]
+    Key(#[from] KeyError),
+    /// A certificate breaks a rule.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The file could not be composed.
+    #[error("the container could not be written: {detail}")]
+    Write {
+        /// What the writer met.
+        detail: String,
+    },
+}

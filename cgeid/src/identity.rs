@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The identity: the key that owns an address. It signs operational keys and little else, so it can stay offline.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
+use crate::certificate::{self, Delegation, IdentityCertificate};
+use crate::cn::{Cn, Network};
+use crate::epoch;
+use crate::error::{CertificateError, ContainerError, KeyError};
+use crate::key::{PrivateKey, SignatureAlgorithm};
+use crate::limits::{CLOCK_SKEW, KEY_TRIES};
+use crate::operational::OperationalKey;
+
+/// What kind of key an identity has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAlgorithm {
+    /// RSA, 4096 bits, e = 65537: what every tool reads.
+    Rsa4096,
+    /// Ed25519: small and quick.
+    Ed25519,
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KeyAlgorithm::Rsa4096 => "rsa4096",
+            KeyAlgorithm::Ed25519 => "ed25519",
+        })
+    }
+}
+
+impl From<SignatureAlgorithm> for KeyAlgorithm {
+    fn from(algorithm: SignatureAlgorithm) -> KeyAlgorithm {
+        match algorithm {
+            SignatureAlgorithm::Ed25519 => KeyAlgorithm::Ed25519,
+            SignatureAlgorithm::RsaPkcs1Sha512 => KeyAlgorithm::Rsa4096,
+        }
+    }
+}
+
+/// An identity key with its certificate.
+pub struct Identity {
+    key: PrivateKey,
+    certificate: IdentityCertificate,
+}
+
+impl Identity {
+    /// Makes an identity from the system's randomness. RSA takes about a second, now and then several.
+    ///
+    /// # Errors
+    /// [`CertificateError::Key`] if the system gives no randomness, [`CertificateError::Dates`] if `now` is before
+    /// 1970.
+    pub fn generate(algorithm: KeyAlgorithm, network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+        for _ in 0..KEY_TRIES {
+            match Identity::of_key(PrivateKey::generate(algorithm)?, network, now) {
+                Err(CertificateError::Reserved { .. }) => continue,
+                made => return made,
+            }
+        }
+        // 320 zero bits in a row are no chance: the randomness is broken.
+        Err(CertificateError::Key(KeyError::Randomness))
+    }
+
+    /// [`Identity::generate`] with RSA-4096.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn generate_rsa4096(network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+        Identity::generate(KeyAlgorithm::Rsa4096, network, now)
+    }
+
+    /// [`Identity::generate`] with Ed25519.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn generate_ed25519(network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+        Identity::generate(KeyAlgorithm::Ed25519, network, now)
+    }
+
+    /// The Ed25519 identity of a seed: the same seed gives the same address. The seed must be secret and random.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if the seed is all zero or gives a reserved CN.
+    pub fn from_seed(seed: &[u8; 32], network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+        Identity::of_key(PrivateKey::from_seed(seed)?, network, now)
+    }
+
+    /// The identity of a PKCS#8 private key (RFC 5958), with a new certificate.
+    ///
+    /// # Errors
+    /// [`CertificateError::Key`] if the key breaks the profile.
+    pub fn from_pkcs8(pkcs8: &[u8], network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+        Identity::of_key(PrivateKey::from_pkcs8(pkcs8)?, network, now)
+    }
+
+    fn of_key(key: PrivateKey, network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+        let certificate = certificate::issue_identity(&key, network, now)?;
+        Ok(Identity { key, certificate })
+    }
+
+    /// Joins a key and its certificate out of a container.
+    pub(crate) fn from_parts(key: PrivateKey, certificate: IdentityCertificate) -> Result<Identity, ContainerError> {
+        if key.public_key()?.spki() != certificate.key().spki() {
+            return Err(ContainerError::KeyMismatch);
+        }
+        Ok(Identity { key, certificate })
+    }
+
+    /// The name.
+    pub fn cn(&self) -> Cn {
+        self.certificate.cn()
+    }
+
+    /// The address.
+    pub fn address(&self) -> Ipv6Addr {
+        self.certificate.address()
+    }
+
+    /// What kind of key it has.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.certificate.algorithm().into()
+    }
+
+    /// The public half.
+    pub fn certificate(&self) -> &IdentityCertificate {
+        &self.certificate
+    }
+
+    /// Signs with the identity key.
+    ///
+    /// # Errors
+    /// [`KeyError::Sign`] if the library refuses.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.key.sign(message)
+    }
+
+    /// Makes an operational key for the period that lies `months_ahead` periods after the one that `now` is in; 0 is
+    /// a key for now. One for later is not valid before its period begins.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if the system gives no randomness or `now` is out of range.
+    pub fn delegate(&self, now: SystemTime, months_ahead: u32) -> Result<OperationalKey, CertificateError> {
+        self.delegate_revision(now, months_ahead, 0)
+    }
+
+    /// [`Identity::delegate`] with a revision: a key that replaces one of the same month must have a higher one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delegate_revision(
+        &self,
+        now: SystemTime,
+        months_ahead: u32,
+        revision: u8,
+    ) -> Result<OperationalKey, CertificateError> {
+        let period = epoch::period(self.cn(), now).checked_add(months_ahead).ok_or(CertificateError::Dates)?;
+        let begin = if months_ahead == 0 {
+            now
+        } else {
+            epoch::period_start(self.cn(), period).ok_or(CertificateError::Dates)?
+        };
+        let not_before = begin.checked_sub(CLOCK_SKEW).ok_or(CertificateError::Dates)?;
+        let delegation = Delegation { issued: now, not_before, epoch: epoch::epoch(period, revision) };
+        let key = PrivateKey::generate(KeyAlgorithm::Ed25519)?;
+        let certificate = certificate::issue_operational(&key, &self.certificate, &self.key, &delegation)?;
+        Ok(OperationalKey::new(key, certificate, self.certificate.clone())?)
+    }
+
+    /// The private key as PKCS#8, for a container.
+    pub(crate) fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
+        self.key.pkcs8()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, {}, secret)", self.cn(), self.algorithm())
+    }
+}
