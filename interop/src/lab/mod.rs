@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Networks of namespaces, built from a description without any external program.
+
+pub mod error;
+pub mod namespace;
+pub mod netlink;
+pub mod offload;
+pub mod privilege;
+pub mod process;
+mod sysctl;
+pub mod topology;
+pub mod workspace;
+
+use std::collections::BTreeMap;
+use std::io;
+
+pub use error::LabError;
+pub use namespace::Namespace;
+pub use topology::{Node, Port, Topology};
+
+/// A network that stands. It falls when this is dropped and the processes started in it have ended.
+#[derive(Debug)]
+pub struct Lab {
+    namespaces: BTreeMap<String, Namespace>,
+}
+
+impl Lab {
+    /// Builds the network.
+    ///
+    /// # Errors
+    /// When the description contradicts itself or the system refuses something.
+    pub fn build(topology: &Topology) -> Result<Self, LabError> {
+        topology.check()?;
+        let mut lab = Self { namespaces: BTreeMap::new() };
+        for switch in &topology.switches {
+            lab.add_namespace(switch, false)?;
+            netlink::bridge(lab.namespace(switch)?, BRIDGE)?;
+        }
+        for node in &topology.nodes {
+            lab.add_namespace(&node.name, node.forwarding)?;
+        }
+        for (segment, ends) in topology.segments() {
+            match ends[..] {
+                [near, far] if !topology.switches.iter().any(|switch| switch == segment) => lab.cable(near, far)?,
+                _ => lab.plug_in(segment, &ends)?,
+            }
+        }
+        for node in &topology.nodes {
+            let namespace = lab.namespace(&node.name)?;
+            node.ports.iter().try_for_each(|port| netlink::configure(namespace, port))?;
+            node.routes.iter().try_for_each(|route| netlink::route(namespace, route))?;
+        }
+        Ok(lab)
+    }
+
+    /// The namespace of a node or switch.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn namespace(&self, name: &str) -> Result<&Namespace, LabError> {
+        self.namespaces
+            .get(name)
+            .ok_or_else(|| LabError::failed(name, "looked for", io::Error::other("no such node in this lab")))
+    }
+
+    fn add_namespace(&mut self, name: &str, forwarding: bool) -> Result<(), LabError> {
+        let namespace = Namespace::create(name)?;
+        sysctl::prepare(&namespace, forwarding)?;
+        netlink::up(&namespace, "lo")?;
+        self.namespaces.insert(name.into(), namespace);
+        Ok(())
+    }
+
+    fn cable(&self, near: (&Node, &Port), far: (&Node, &Port)) -> Result<(), LabError> {
+        let (left, right) = (self.namespace(&near.0.name)?, self.namespace(&far.0.name)?);
+        netlink::cable((left, &near.1.name), (right, &far.1.name))?;
+        offload::disable_transmit_checksum(left, &near.1.name)?;
+        offload::disable_transmit_checksum(right, &far.1.name)
+    }
+
+    fn plug_in(&self, segment: &str, ends: &[(&Node, &Port)]) -> Result<(), LabError> {
+        let switch = self.namespace(segment)?;
+        for (number, (node, port)) in ends.iter().enumerate() {
+            let (node, outlet) = (self.namespace(&node.name)?, format!("port{number}"));
+            netlink::cable((node, &port.name), (switch, &outlet))?;
+            offload::disable_transmit_checksum(node, &port.name)?;
+            offload::disable_transmit_checksum(switch, &outlet)?;
+            netlink::enslave(switch, BRIDGE, &outlet)?;
+        }
+        Ok(())
+    }
+}
+
+/// Name of the bridge device in the namespace of a switch.
+const BRIDGE: &str = "bridge";

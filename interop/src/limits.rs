@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Bounds of labs and probes, each with its reason.
+
+use std::time::Duration;
+
+/// How often waiting loops look again: short against the steps of a demo, long against the load it causes.
+pub const POLL: Duration = Duration::from_millis(20);
+
+/// How long a process may take to end after SIGTERM before SIGKILL: long enough to write its state.
+pub const TERM_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a one-shot command (`lig`, `lisp-dht get`) may run before it is killed.
+pub const COMMAND_TIME: Duration = Duration::from_secs(20);
+
+/// Octets of output kept of a one-shot command; what is more is read and dropped.
+pub const COMMAND_OUTPUT: u64 = 1 << 20;
+
+/// Lines of a process's log shown when a step fails.
+pub const LOG_TAIL: usize = 12;
+
+/// How long the sweeper tries to remove a folder whose writers are being killed.
+pub const SWEEP_TIME: Duration = Duration::from_secs(5);
+
+/// How long to wait for the answer to the last ping.
+pub const PING_WAIT: Duration = Duration::from_secs(2);
+
+/// Longest interface name, IFNAMSIZ without its final zero.
+pub const INTERFACE_NAME: usize = 15;
+
+/// Largest frame taken from a packet socket: a GSO super-packet of 64 KiB and its headers.
+pub const FRAME: usize = 65_536 + 64;
+
+/// Receive buffer asked for a capture, so that a bulk transfer on a busy machine is not lost to it; octets.
+pub const CAPTURE_BUFFER: usize = 16 << 20;
+
+/// Octets of a bulk transfer written at once.
+pub const BULK_CHUNK: usize = 64 << 10;

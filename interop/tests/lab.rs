@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A lab of two hosts behind a router: it carries packets, measures them, captures them, and is gone afterwards.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs::File;
+use std::process::Command;
+use std::time::Duration;
+
+use interop::lab::process::{self, Process};
+use interop::lab::{Lab, Node, Topology};
+use interop::probe::capture::Capture;
+use interop::probe::ping::{Ping, ping};
+use interop::probe::tcp::{Bulk, bulk};
+use pcap_file::pcap::PcapReader;
+
+fn two_hosts() -> Topology {
+    Topology::default()
+        .switch("core")
+        .with(
+            Node::host("left")
+                .port("eth0", "west", &["10.0.1.2/24", "2001:db8:1::2/64"])
+                .default_route("10.0.1.1", "eth0")
+                .default_route("2001:db8:1::1", "eth0"),
+        )
+        .with(Node::router("middle").port("west", "west", &["10.0.1.1/24", "2001:db8:1::1/64"]).port(
+            "east",
+            "core",
+            &["10.0.2.1/24", "2001:db8:2::1/64"],
+        ))
+        .with(
+            Node::host("right")
+                .port("eth0", "core", &["10.0.2.2/24", "2001:db8:2::2/64"])
+                .default_route("10.0.2.1", "eth0")
+                .default_route("2001:db8:2::1", "eth0"),
+        )
+}
+
+#[test]
+fn packets_cross_and_are_measured() {
+    let lab = Lab::build(&two_hosts()).unwrap();
+    let (left, right) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
+    for (source, destination) in [("10.0.1.2", "10.0.2.2"), ("2001:db8:1::2", "2001:db8:2::2")] {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        let series = Ping { source, destination, count: 4, interval: Duration::from_millis(50) };
+        let report = ping(left, right, series).unwrap();
+        assert_eq!(report.received(), 4, "{report:?}");
+        for fate in &report.pings {
+            assert!(fate.delivered.unwrap() <= fate.answered.unwrap(), "{report:?}");
+        }
+        let transfer = Bulk { source, destination, octets: 4 << 20, time: Duration::from_secs(5) };
+        let report = bulk(left, right, transfer).unwrap();
+        assert!(report.octets > 0 && report.mbit_s() > 1.0, "{report:?}");
+    }
+}
+
+#[test]
+fn lost_pings_are_counted_as_lost() {
+    let lab = Lab::build(&two_hosts()).unwrap();
+    let (left, right) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
+    let (source, destination) = ("10.0.1.2".parse().unwrap(), "10.0.2.77".parse().unwrap());
+    let own = "10.0.2.77".parse().unwrap();
+    let missing = Ping { source, destination, count: 2, interval: Duration::from_millis(10) };
+    assert!(ping(left, right, missing).is_err(), "nobody can watch an address that nobody has");
+    let blackhole =
+        interop::lab::topology::Route { to: "10.0.1.0/24".parse().unwrap(), via: Some(own), port: "eth0".into() };
+    interop::lab::netlink::add_address(right, "eth0", "10.0.2.77/32".parse().unwrap()).unwrap();
+    interop::lab::netlink::route(right, &interop::lab::topology::Route { via: None, ..blackhole }).unwrap();
+    let report = ping(left, right, missing).unwrap();
+    assert_eq!((report.received(), report.first_answered()), (0, None), "no way back");
+    assert!(report.first_delivered().is_some(), "but a way there");
+}
+
+#[test]
+fn captures_hold_whole_packets_with_right_checksums() {
+    let lab = Lab::build(&two_hosts()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("east.pcap");
+    let capture = Capture::start(lab.namespace("middle").unwrap(), "east", &path).unwrap();
+    let transfer = Bulk {
+        source: "10.0.1.2".parse().unwrap(),
+        destination: "10.0.2.2".parse().unwrap(),
+        octets: 1 << 20,
+        time: Duration::from_secs(5),
+    };
+    bulk(lab.namespace("left").unwrap(), lab.namespace("right").unwrap(), transfer).unwrap();
+    let frames = capture.stop().unwrap();
+    assert!(frames > 700, "a MiB takes more than {frames} frames");
+
+    let mut reader = PcapReader::new(File::open(&path).unwrap()).unwrap();
+    let mut read = 0;
+    while let Some(packet) = reader.next_packet() {
+        let packet = packet.unwrap();
+        read += 1;
+        assert!(packet.data.len() <= 1514, "no frame is longer than a wire takes: {}", packet.data.len());
+        if packet.data[12..14] == [0x08, 0x00] {
+            assert!(tcp_checksum_holds(&packet.data[14..]), "frame {read}");
+        }
+    }
+    assert_eq!(read, frames);
+}
+
+fn tcp_checksum_holds(packet: &[u8]) -> bool {
+    use pnet::packet::Packet as _;
+    let ip = pnet::packet::ipv4::Ipv4Packet::new(packet).unwrap();
+    let payload = ip.payload();
+    let tcp = pnet::packet::tcp::TcpPacket::new(payload).unwrap();
+    tcp.get_checksum() == pnet::packet::tcp::ipv4_checksum(&tcp, &ip.get_source(), &ip.get_destination())
+}
+
+#[test]
+fn processes_live_in_their_namespace_and_end_with_it() {
+    let lab = Lab::build(&two_hosts()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let left = lab.namespace("left").unwrap();
+    let mut cat = Command::new("cat");
+    cat.arg("/proc/net/if_inet6");
+    let output = process::output(left, cat, Duration::from_secs(5)).unwrap();
+    assert!(output.status.unwrap().success());
+    assert!(output.stdout.contains("20010db8000100000000000000000002"), "{output:?}");
+
+    let mut sleep = Command::new("sh");
+    sleep.args(["-c", "echo hello; exec sleep 1000"]);
+    let mut sleep = Process::start(left, "sleeper", sleep, &folder.path().join("sleeper.log")).unwrap();
+    sleep.check().unwrap();
+    let id = sleep.id();
+    while sleep.log_tail() != ["hello"] {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(std::path::Path::new(&format!("/proc/{id}")).exists());
+    drop(sleep);
+    assert!(!std::path::Path::new(&format!("/proc/{id}")).exists());
+}
+
+#[test]
+fn a_command_that_hangs_is_killed() {
+    let lab = Lab::build(&Topology::default().with(Node::host("alone"))).unwrap();
+    let mut sleep = Command::new("sleep");
+    sleep.arg("1000");
+    let output = process::output(lab.namespace("alone").unwrap(), sleep, Duration::from_millis(100)).unwrap();
+    assert_eq!(output.status, None);
+}
