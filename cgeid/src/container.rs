@@ -125,12 +125,20 @@ pub fn load(bytes: &[u8], password: &str, network: Network, now: SystemTime) -> 
     }
 }
 
-/// Decrypts a file into its one private key and its certificates.
-fn open(bytes: &[u8], password: &str) -> Result<(PrivateKey, Vec<Vec<u8>>), ContainerError> {
+/// Whether the octets have the form of a PKCS#12 file that we would open, before a password is asked for.
+///
+/// # Errors
+/// [`ContainerError`] as for [`load`], as far as it can be told without a password.
+pub fn check_form(bytes: &[u8]) -> Result<(), ContainerError> {
     if bytes.len() > MAX_CONTAINER {
         return Err(ContainerError::TooLong { length: bytes.len() });
     }
-    work::check(bytes)?;
+    work::check(bytes)
+}
+
+/// Decrypts a file into its one private key and its certificates.
+fn open(bytes: &[u8], password: &str) -> Result<(PrivateKey, Vec<Vec<u8>>), ContainerError> {
+    check_form(bytes)?;
     let archive = Pkcs12Archive::from_pkcs12(bytes, password).map_err(refusal)?;
     let [key] = archive.keys.as_slice() else {
         return Err(ContainerError::Keys { found: archive.keys.len() });

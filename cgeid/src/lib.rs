@@ -25,6 +25,8 @@ pub mod identity;
 pub mod key;
 pub mod limits;
 pub mod operational;
+#[cfg(feature = "shell")]
+pub mod shell;
 
 pub use certificate::{IdentityCertificate, OperationalCertificate};
 pub use cn::{Cn, Network};

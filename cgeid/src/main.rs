@@ -1,2 +1,8 @@
-//! binary
-fn main() {}
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `cgeid`: make and inspect the identities of the mesh.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cgeid::shell::run()
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The command line. All I/O of this crate is here.
+
+mod args;
+mod files;
+mod new;
+mod password;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command, JsonTo};
+
+/// Runs the program on the process's arguments and gives its exit code: 0 if what was asked held, 1 if not, 2 for wrong
+/// usage, 3 if the machine lacks something.
+pub fn run() -> ExitCode {
+    // Wrong flags end here: clap explains them and exits with 2.
+    let args = Args::parse();
+    let outcome = match args.command {
+        Command::New(ref new) => new::run(new, &args.json),
+        Command::Show(ref show) => show::run(show, &args.json),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("cgeid: {:#}", failure.error);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why the program ends without success.
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// What was asked does not hold.
+    fn refused(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: 1, error: error.into() }
+    }
+
+    /// It was asked wrongly.
+    fn usage(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: 2, error: error.into() }
+    }
+
+    /// The machine does not give it.
+    fn machine(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: 3, error: error.into() }
+    }
+}
+
+/// Puts the result where `--json` says: as JSON on standard output instead of the text, or in a file beside it.
+fn report(text: &str, value: &serde_json::Value, json: &Option<JsonTo>) -> Result<(), Failure> {
+    use std::io::Write;
+    let document = format!("{value:#}\n");
+    let output = match json {
+        Some(JsonTo::Output) => &document,
+        Some(JsonTo::File(path)) => {
+            std::fs::write(path, &document)
+                .map_err(|error| Failure::machine(anyhow::anyhow!("cannot write {}: {error}", path.display())))?;
+            text
+        }
+        None => text,
+    };
+    std::io::stdout().write_all(output.as_bytes()).map_err(Failure::machine)
+}

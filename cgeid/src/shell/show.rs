@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `cgeid show`.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, anyhow};
+use der::{DateTime, pem};
+use serde_json::{Value, json};
+
+use super::args::{JsonTo, Show};
+use super::{Failure, files, password, report};
+use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
+use crate::container::{self, Content};
+use crate::identity::KeyAlgorithm;
+use crate::limits::MAX_BAGS;
+
+pub(super) fn run(show: &Show, json: &Option<JsonTo>) -> Result<(), Failure> {
+    let bytes = files::read(&show.file)?;
+    let now = SystemTime::now();
+    let shown = show.file.display().to_string();
+    let (identity, operational) = match certificates(&bytes) {
+        Some(certificates) => verify(&certificates?, show, now).with_context(|| shown).map_err(Failure::refused)?,
+        None => open(&bytes, &shown, show, now)?,
+    };
+    if show.cn {
+        println!("{}", identity.cn());
+        return Ok(());
+    }
+    report(&text(&identity, operational.as_ref()), &value(&identity, operational.as_ref()), json)
+}
+
+type Halves = (IdentityCertificate, Option<OperationalCertificate>);
+
+/// The public halves in a key container.
+fn open(bytes: &[u8], shown: &str, show: &Show, now: SystemTime) -> Result<Halves, Failure> {
+    // What cannot be a container is told before anybody types a password for it.
+    container::check_form(bytes).with_context(|| unreadable(shown)).map_err(Failure::refused)?;
+    let password = password::existing(show.password_file.as_deref(), shown)?;
+    let content = container::load(bytes, &password, show.prefix, now).with_context(|| shown.to_owned());
+    Ok(match content.map_err(Failure::refused)? {
+        Content::Identity(identity) => (identity.certificate().clone(), None),
+        Content::Operational(key) => (key.identity_certificate().clone(), Some(key.certificate().clone())),
+    })
+}
+
+fn unreadable(shown: &str) -> String {
+    format!("{shown} is neither a certificate nor a PKCS#12 file that can be read")
+}
+
+/// The DER certificates of a PEM or DER file; `None` for a file of another kind.
+fn certificates(bytes: &[u8]) -> Option<Result<Vec<Vec<u8>>, Failure>> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    if bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        return Some(pem_certificates(bytes).map_err(Failure::refused));
+    }
+    certificate::kind(bytes).is_ok().then(|| Ok(vec![bytes.to_vec()])).or_else(|| {
+        // A certificate that breaks the profile is told what it breaks; a container is no certificate at all.
+        container::check_form(bytes).is_err().then(|| Ok(vec![bytes.to_vec()]))
+    })
+}
+
+/// Each block of a PEM file by itself: text before, between and after them is allowed (RFC 7468 5.2).
+fn pem_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, anyhow::Error> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let text = std::str::from_utf8(bytes).context("the PEM file is not text")?;
+    let mut certificates = Vec::new();
+    let mut rest = text;
+    while let Some(begin) = rest.find("-----BEGIN CERTIFICATE-----") {
+        let length = rest[begin..].find(END).context("the PEM file ends within a certificate")? + END.len();
+        let block = &rest[begin..begin + length];
+        let (_, der) = pem::decode_vec(block.as_bytes()).map_err(|error| anyhow!("damaged PEM: {error}"))?;
+        certificates.push(der);
+        rest = &rest[begin + length..];
+        if certificates.len() > MAX_BAGS {
+            return Err(anyhow!("the PEM file holds more than {MAX_BAGS} certificates"));
+        }
+    }
+    if certificates.is_empty() { Err(anyhow!("the PEM file holds no certificate")) } else { Ok(certificates) }
+}
+
+/// One identity certificate, with or without an operational one beside it.
+fn verify(certificates: &[Vec<u8>], show: &Show, now: SystemTime) -> Result<Halves, anyhow::Error> {
+    let (mut identity, mut operational) = (None, None);
+    for der in certificates {
+        let slot = match certificate::kind(der)? {
+            Kind::Identity(_) => &mut identity,
+            Kind::Operational(_) => &mut operational,
+        };
+        if slot.replace(der).is_some() {
+            return Err(anyhow!("the file holds two certificates of one kind; show them one by one"));
+        }
+    }
+    let identity = identity.ok_or_else(|| {
+        anyhow!("an operational certificate proves nothing alone; put the identity certificate into the same PEM file")
+    })?;
+    let identity = IdentityCertificate::verify(identity, show.prefix, now)?;
+    let operational = operational.map(|der| OperationalCertificate::verify(der, &identity, now)).transpose()?;
+    Ok((identity, operational))
+}
+
+fn value(identity: &IdentityCertificate, operational: Option<&OperationalCertificate>) -> Value {
+    json!({
+        "cn": identity.cn(),
+        "address": identity.address(),
+        "algorithm": KeyAlgorithm::from(identity.algorithm()).to_string(),
+        "sha512": fingerprint(identity),
+        "not_before": date(identity.not_before()),
+        "not_after": date(identity.not_after()),
+        "operational": operational.map(|certificate| json!({
+            "cn": certificate.cn(),
+            "epoch": certificate.epoch(),
+            "not_after": date(certificate.not_after()),
+        })),
+    })
+}
+
+fn text(identity: &IdentityCertificate, operational: Option<&OperationalCertificate>) -> String {
+    let holds = operational.map_or("none here".to_owned(), |certificate| {
+        format!("epoch {}, until {}", certificate.epoch(), date(certificate.not_after()))
+    });
+    format!(
+        "cn          {}\naddress     {}\nalgorithm   {}\nsha512      {}\nnot before  {}\nnot after   {}\noperational {}\n",
+        identity.cn(),
+        identity.address(),
+        KeyAlgorithm::from(identity.algorithm()),
+        fingerprint(identity),
+        date(identity.not_before()),
+        date(identity.not_after()),
+        holds,
+    )
+}
+
+fn fingerprint(identity: &IdentityCertificate) -> String {
+    identity.fingerprint().iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// RFC 3339, UTC.
+fn date(time: SystemTime) -> String {
+    DateTime::from_system_time(time).map_or_else(|_| "out of range".to_owned(), |date| date.to_string())
+}
