@@ -216,8 +216,10 @@ impl Resolver {
     }
 
     fn on_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
-        if message.probe && message.records.iter().any(|record| !record.authoritative) {
-            return Err(Refusal::ReplyProbeNotAuthoritative);
+        if message.probe {
+            // We send no probes yet, so whatever its nonce a probe reply answers nothing of ours.
+            let is_authoritative = message.records.iter().all(|record| record.authoritative);
+            return Err(if is_authoritative { Refusal::ReplyUnasked } else { Refusal::ReplyProbeNotAuthoritative });
         }
         let asked = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
         let mirror = &self.mirror;

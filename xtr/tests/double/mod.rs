@@ -66,11 +66,9 @@ pub struct Node {
 
 impl Node {
     pub fn new(prefixes: &[&str], rlocs: &[&str], servers: Vec<Server>, resolvers: Vec<MapSystem>) -> Self {
-        let now = Instant::now();
-        let key = servers.first().map_or_else(|| key(Algorithm::HkdfSha256), |server| server.key.clone());
         let locator = |text: &&str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
         let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
-        let config = Config {
+        Self::from_config(Config {
             database: Database::new(prefixes, rlocs.iter().map(locator).collect(), Ttl::DEFAULT),
             cgeid_network: Some("3fff:ce1::/32".parse().unwrap()),
             servers,
@@ -78,7 +76,13 @@ impl Node {
             identity: None,
             nonce_floor: Nonce(1000),
             seed: [7; 32],
-        };
+        })
+    }
+
+    pub fn from_config(config: Config) -> Self {
+        let now = Instant::now();
+        let first = config.servers.first().map(|server| server.key.clone());
+        let key = first.unwrap_or_else(|| key(Algorithm::HkdfSha256));
         let control = Control::new(now, config);
         let mut node = Self { control, now, sent: vec![], piped: vec![], persisted: vec![], updates: vec![], key };
         node.control.handle_timeout(now);
@@ -116,7 +120,7 @@ impl Node {
     }
 
     pub fn bytes(&mut self, remote: &str, bytes: &[u8]) {
-        let local = SocketAddr::new(RLOC.parse().unwrap(), 4342);
+        let local = SocketAddr::new(self.control.database().rlocs()[0], 4342);
         self.input(Input::Datagram { via: Via::Socket { local, remote: remote.parse().unwrap() }, bytes });
     }
 
