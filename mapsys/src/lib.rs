@@ -4,4 +4,6 @@
 pub mod limit;
 pub mod limits;
 pub mod refusal;
+pub mod register;
 pub mod table;
+pub mod transport;

@@ -59,6 +59,8 @@ refusals! {
     RegisterReplayed => "register-replayed",
     /// No room for another registration, xTR or nonce memory.
     RegisterTableFull => "register-table-full",
+    /// A Map-Notify-Ack: we send no unsolicited Map-Notify.
+    NotifyAckUnasked => "notify-ack-unasked",
     /// A registered locator that nothing can be sent to: multicast, unspecified, or an LCAF.
     LocatorUnusable => "locator-unusable",
     /// An ECM that contains anything but a Map-Request.

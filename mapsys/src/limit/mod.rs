@@ -13,7 +13,8 @@ use ipnet::IpNet;
 use wire::address::{Address, EidPrefix};
 
 use crate::limits::{
-    AMPLIFICATION, BALANCE_WINDOW, MISS_BURST, MISS_RATE, REPLIES_PER_EID, REPLY_WINDOW, WATCHED_BLOCKS, WATCHED_TARGETS,
+    AMPLIFICATION, BALANCE_WINDOW, MISS_BURST, MISS_RATE, REPLIES_PER_EID, REPLY_WINDOW, WATCHED_BLOCKS,
+    WATCHED_TARGETS,
 };
 use crate::refusal::Refusal;
 use bounded::Bounded;

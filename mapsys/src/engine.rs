@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The whole map system behind one `handle` and one `poll`: Map-Server, Map-Resolver, and what they say in the DHT.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use cgeid::{Cn, Network, OperationalKey};
+use dht::publish::Sequence;
+use dht::record::RecordKey;
+use dht::resolve::TrustAnchor;
+use ipnet::IpNet;
+use wire::address::EidPrefix;
+use wire::control::auth::AuthKey;
+use wire::control::{ControlMessage, MapRegister, message_type};
+
+use crate::limit::{Foreign, Limiter};
+use crate::refusal::{Refusal, Tally};
+use crate::register::nonces::{Last, NonceOwner, Nonces};
+use crate::register::publisher::{self, Publisher};
+use crate::register::site::{NotifyPort, Site, SiteError, SiteKey, SitePrefix, SiteTable};
+use crate::register::{MapServer, Notify, Origin, Registered};
+use crate::resolve::lookup::Lookups;
+use crate::resolve::{Context, Resolver};
+use crate::transport::{Now, Sockets, Via};
+
+/// What a map system is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// The network of the CGEIDs.
+    pub network: Network,
+    /// Operational keys: each may publish its own CGEID, the first signs for the sites.
+    pub identities: Vec<OperationalKey>,
+    /// Sites that register over the network.
+    pub sites: Vec<Site>,
+    /// EID-prefixes of the node's own xTR, without CGEIDs: only the pipe may register these.
+    pub own_prefixes: Vec<EidPrefix>,
+    /// The key of the pipe, if there is one.
+    pub pipe_key: Option<AuthKey>,
+    /// Who delegates what.
+    pub trust_anchors: Vec<TrustAnchor>,
+    /// Sources for whom no limit holds.
+    pub clients: Vec<IpNet>,
+    /// Who on the network may ask for EIDs that are not registered here.
+    pub foreign: Foreign,
+    /// The UDP sockets that outputs can be sent from.
+    pub sockets: Vec<SocketAddr>,
+}
+
+/// What survived the last run.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Last nonces.
+    pub nonces: Vec<(NonceOwner, Last)>,
+    /// Last sequence of each identity.
+    pub sequences: BTreeMap<Cn, Sequence>,
+}
+
+/// What the map system is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A control message came.
+    Datagram {
+        /// How.
+        via: Via,
+        /// The UDP payload.
+        bytes: Vec<u8>,
+    },
+    /// What the DHT has under a key; `None` if it did not answer.
+    DhtValues {
+        /// The key of an [`Output::DhtGet`].
+        key: RecordKey,
+        /// All values seen, unverified.
+        values: Option<Vec<Vec<u8>>>,
+    },
+    /// A PUT ended.
+    DhtPutDone {
+        /// The key of an [`Output::DhtPut`].
+        key: RecordKey,
+        /// Whether somebody keeps it.
+        stored: bool,
+    },
+    /// The DHT has many new members, or is back: what was published may be unknown to them.
+    DhtChanged,
+}
+
+/// What the map system wants done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a datagram.
+    Send {
+        /// One of the sockets.
+        local: SocketAddr,
+        /// The receiver.
+        remote: SocketAddr,
+        /// The UDP payload.
+        bytes: Vec<u8>,
+    },
+    /// Give a message to the node's own xTR.
+    Pipe {
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Ask the DHT.
+    DhtGet {
+        /// For this.
+        key: RecordKey,
+    },
+    /// Publish in the DHT.
+    DhtPut {
+        /// Under this key.
+        key: RecordKey,
+        /// The bundle.
+        bytes: Vec<u8>,
+    },
+    /// Write this to disk before anything after it is done.
+    Persist(Mark),
+}
+
+/// What must survive a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// The last accepted Map-Register of somebody.
+    Nonce(NonceOwner, Last),
+    /// The last sequence signed with an identity.
+    Sequence(Cn, Sequence),
+}
+
+/// The map system.
+#[derive(Debug)]
+pub struct Engine {
+    server: MapServer,
+    resolver: Resolver,
+    publisher: Publisher,
+    sockets: Sockets,
+    tally: Tally,
+    outputs: VecDeque<Output>,
+}
+
+/// Name of the site that is the node's own xTR.
+pub const PIPE_SITE: &str = "this node";
+
+/// Whether a control datagram at a shared port is for the map system: Map-Register, Map-Notify-Ack and ECM are, the rest
+/// is for an xTR. An ECM for an EID that the xTR itself must answer comes back as [`Output::Pipe`].
+pub fn is_for_map_system(bytes: &[u8]) -> bool {
+    /// Map-Register, Map-Notify-Ack, ECM.
+    const TYPES: [u8; 3] = [3, 5, 8];
+    message_type(bytes).is_some_and(|kind| TYPES.contains(&kind))
+}
+
+impl Engine {
+    /// A map system that starts at `now` and publishes the index pages of what it anchors.
+    ///
+    /// # Errors
+    /// Names the contradiction in the sites.
+    pub fn new(now: Now, config: Config, memory: Memory) -> Result<Self, SiteError> {
+        let cns: HashSet<Cn> = config.identities.iter().map(OperationalKey::cn).collect();
+        let pipe = config.pipe_key.map(|key| pipe_site(key, config.network, &cns, &config.own_prefixes));
+        let sites = SiteTable::new(config.network, config.sites, pipe)?;
+        let sockets = Sockets(config.sockets);
+        let publisher = Publisher::new(
+            now.monotonic,
+            publisher::Config {
+                network: config.network,
+                identities: config.identities,
+                trust_anchors: config.trust_anchors.clone(),
+                map_servers: publisher::published_addresses(&sockets),
+            },
+            &sites,
+            memory.sequences,
+        );
+        let lookups = Lookups::new(config.network, config.trust_anchors, publisher.own_anchors());
+        let limiter = Limiter::new(config.clients, config.foreign);
+        Ok(Self {
+            server: MapServer::new(config.network, sites, cns, Nonces::restore(memory.nonces)),
+            resolver: Resolver::new(sockets.clone(), limiter, lookups),
+            publisher,
+            sockets,
+            tally: Tally::default(),
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let outcome = match input {
+            Input::Datagram { via, bytes } => self.on_datagram(now, via, &bytes),
+            Input::DhtValues { key, values } => self.with_resolver(now, |resolver, cx| resolver.values(cx, key, values)),
+            Input::DhtPutDone { key, stored } => {
+                self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
+                Ok(())
+            }
+            Input::DhtChanged => {
+                self.publisher.refresh_all();
+                Ok(())
+            }
+        };
+        if let Err(refusal) = outcome {
+            self.tally.count(refusal);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        for prefix in self.server.expire(now.monotonic) {
+            tracing::info!(%prefix, "registration silent for too long: withdrawn");
+            self.publisher.changed(now.monotonic, prefix, &self.server);
+        }
+        self.with_resolver(now, |resolver, cx| resolver.handle_timeout(cx));
+        self.publisher.publish(now, &self.server, &mut self.outputs);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [self.server.next_deadline(), self.resolver.next_deadline(), self.publisher.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The prefixes for which this node is its own anchor: others need them as trust anchors.
+    pub fn own_anchors(&self) -> Vec<TrustAnchor> {
+        self.publisher.own_anchors()
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Sites and registrations.
+    pub fn server(&self) -> &MapServer {
+        &self.server
+    }
+
+    /// Whether what is registered for a prefix can be read in the DHT.
+    pub fn is_published(&self, prefix: &EidPrefix) -> bool {
+        self.publisher.is_settled(prefix)
+    }
+
+    /// Number of cached answers.
+    pub fn cached(&self) -> usize {
+        self.resolver.cached()
+    }
+
+    fn on_datagram(&mut self, now: Now, via: Via, bytes: &[u8]) -> Result<(), Refusal> {
+        /// Types that RFC 9301 does not define: 0, and 9 to 14.
+        fn is_unassigned(kind: Option<u8>) -> bool {
+            matches!(kind, Some(0 | 9..=14))
+        }
+        let message = match ControlMessage::decode(bytes) {
+            Ok(message) => message,
+            Err(_) if is_unassigned(message_type(bytes)) => return Err(Refusal::UnknownType),
+            Err(error) => {
+                tracing::debug!(%error, ?via, "malformed");
+                return Err(Refusal::Malformed);
+            }
+        };
+        match message {
+            ControlMessage::MapRegister(message) => self.on_register(now, via, bytes, &message),
+            ControlMessage::Ecm(ecm) => self.with_resolver(now, |resolver, cx| resolver.ask(cx, via, bytes, &ecm)),
+            ControlMessage::MapRequest(_) => Err(Refusal::RequestNotEncapsulated),
+            ControlMessage::MapNotifyAck(_) => Err(Refusal::NotifyAckUnasked),
+            ControlMessage::Shared(_) => Err(Refusal::UnknownType),
+            _ => Err(Refusal::NotForMapSystem),
+        }
+    }
+
+    fn on_register(&mut self, now: Now, via: Via, bytes: &[u8], message: &MapRegister) -> Result<(), Refusal> {
+        let origin = match via {
+            Via::Pipe => Origin::Pipe,
+            Via::Socket { remote, .. } => Origin::Network(remote),
+        };
+        let registered = self.server.register(now.monotonic, origin, bytes, message, &mut self.tally)?;
+        let Registered { notify, persist, changed } = registered;
+        for prefix in changed {
+            self.resolver.forget(&prefix);
+            self.publisher.changed(now.monotonic, prefix, &self.server);
+        }
+        // The pipe's key is new at every start, so its nonces need no memory.
+        if let (Some((owner, last)), Origin::Network(_)) = (persist, origin) {
+            self.outputs.push_back(Output::Persist(Mark::Nonce(owner, last)));
+        }
+        if let Some(notify) = notify {
+            self.send_notify(via, notify);
+        }
+        Ok(())
+    }
+
+    fn send_notify(&mut self, via: Via, Notify { bytes, port }: Notify) {
+        self.outputs.push_back(match via {
+            Via::Pipe => Output::Pipe { bytes },
+            Via::Socket { local, mut remote } => {
+                if port == NotifyPort::Control {
+                    remote.set_port(wire::CONTROL_PORT);
+                }
+                Output::Send { local, remote, bytes }
+            }
+        });
+    }
+
+    fn with_resolver<T>(&mut self, now: Now, act: impl FnOnce(&mut Resolver, &mut Context<'_>) -> T) -> T {
+        let Self { server, resolver, tally, outputs, .. } = self;
+        act(resolver, &mut Context { now, server, tally, outputs })
+    }
+
+    /// The sockets that outputs are sent from.
+    pub fn sockets(&self) -> &[SocketAddr] {
+        &self.sockets.0
+    }
+}
+
+/// The node's own xTR as a site: its CGEIDs and its prefixes, nothing more specific.
+fn pipe_site(key: AuthKey, network: Network, cns: &HashSet<Cn>, own_prefixes: &[EidPrefix]) -> Site {
+    let cgeids = cns.iter().map(|cn| EidPrefix::host(Default::default(), cn.address(network).into()));
+    let prefixes = cgeids.chain(own_prefixes.iter().copied());
+    let prefixes = prefixes.map(|prefix| SitePrefix { prefix, max_len: prefix.net.prefix_len() }).collect();
+    let AuthKey { id, algorithm, secret } = key;
+    let keys = vec![SiteKey { id, algorithm: Some(algorithm), secret }];
+    Site { name: PIPE_SITE.into(), prefixes, keys, legacy: false, notify: NotifyPort::Source }
+}

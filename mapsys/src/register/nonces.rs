@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Replay: the nonces of accepted Map-Registers (RFC 9301, section 5.6).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+use wire::control::Nonce;
+
+use crate::limits::{LEGACY_NONCE_MEMORY, LEGACY_NONCES, NONCE_MEMORIES};
+
+/// Whose nonces rise together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct NonceOwner {
+    /// Name of the site.
+    pub site: String,
+    /// xTR-ID, zero if the message had none.
+    pub xtr_id: [u8; 16],
+    /// Key ID.
+    pub key_id: u8,
+}
+
+/// The last accepted message of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Last {
+    /// Its nonce.
+    pub nonce: u64,
+    /// SHA-256 of the whole message: only the identical message is a retransmission.
+    pub digest: [u8; 32],
+}
+
+impl Last {
+    /// What is remembered of a message.
+    pub fn of(nonce: Nonce, message: &[u8]) -> Self {
+        Self { nonce: nonce.0, digest: Sha256::digest(message).into() }
+    }
+}
+
+/// What a nonce says about an authenticated message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Not seen before.
+    Fresh,
+    /// The last accepted message again, octet for octet: its Map-Notify was lost.
+    Retransmission,
+    /// An old one.
+    Replayed,
+    /// No room to remember it.
+    Full,
+}
+
+/// All owners' memories.
+#[derive(Debug, Default)]
+pub struct Nonces {
+    last: HashMap<NonceOwner, Last>,
+    legacy: HashMap<NonceOwner, Seen>,
+}
+
+/// The nonces of a legacy owner within [`LEGACY_NONCE_MEMORY`].
+#[derive(Debug, Default)]
+struct Seen {
+    set: HashSet<u64>,
+    order: VecDeque<(Instant, u64)>,
+}
+
+impl Nonces {
+    /// Takes up what was kept on disk.
+    pub fn restore(marks: impl IntoIterator<Item = (NonceOwner, Last)>) -> Self {
+        Self { last: marks.into_iter().take(NONCE_MEMORIES).collect(), legacy: HashMap::new() }
+    }
+
+    /// Judges a message whose tag verified; changes nothing.
+    pub fn judge(&mut self, now: Instant, owner: &NonceOwner, legacy: bool, message: Last) -> Freshness {
+        if self.last.get(owner) == Some(&message) {
+            return Freshness::Retransmission;
+        }
+        let full = !self.last.contains_key(owner) && self.last.len() >= NONCE_MEMORIES;
+        let seen = if legacy {
+            // Right after a restart the set is empty; the last nonce was kept.
+            let last = self.last.get(owner).is_some_and(|last| last.nonce == message.nonce);
+            last || self.legacy.get_mut(owner).is_some_and(|seen| seen.contains(now, message.nonce))
+        } else {
+            self.last.get(owner).is_some_and(|last| message.nonce <= last.nonce)
+        };
+        match (seen, full) {
+            (true, _) => Freshness::Replayed,
+            (false, true) => Freshness::Full,
+            (false, false) => Freshness::Fresh,
+        }
+    }
+
+    /// Remembers an accepted message.
+    pub fn accept(&mut self, now: Instant, owner: NonceOwner, legacy: bool, message: Last) {
+        if legacy {
+            self.legacy.entry(owner.clone()).or_default().insert(now, message.nonce);
+        }
+        self.last.insert(owner, message);
+    }
+}
+
+impl Seen {
+    fn contains(&mut self, now: Instant, nonce: u64) -> bool {
+        while let Some((at, old)) = self.order.front() {
+            if now.saturating_duration_since(*at) < LEGACY_NONCE_MEMORY {
+                break;
+            }
+            self.set.remove(old);
+            self.order.pop_front();
+        }
+        self.set.contains(&nonce)
+    }
+
+    fn insert(&mut self, now: Instant, nonce: u64) {
+        if self.order.len() >= LEGACY_NONCES
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+        if self.set.insert(nonce) {
+            self.order.push_back((now, nonce));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+
+    fn owner() -> NonceOwner {
+        NonceOwner { site: "a".into(), xtr_id: [0; 16], key_id: 1 }
+    }
+
+    fn message(nonce: u64) -> Last {
+        Last::of(Nonce(nonce), &nonce.to_be_bytes())
+    }
+
+    #[test]
+    fn a_strict_owner_needs_a_rising_nonce_or_the_same_message() {
+        let now = Instant::now();
+        let mut nonces = Nonces::default();
+        assert_eq!(nonces.judge(now, &owner(), false, message(5)), Freshness::Fresh);
+        nonces.accept(now, owner(), false, message(5));
+        assert_eq!(nonces.judge(now, &owner(), false, message(5)), Freshness::Retransmission);
+        assert_eq!(nonces.judge(now, &owner(), false, Last::of(Nonce(5), b"other")), Freshness::Replayed);
+        assert_eq!(nonces.judge(now, &owner(), false, message(4)), Freshness::Replayed);
+        assert_eq!(nonces.judge(now, &owner(), false, message(6)), Freshness::Fresh);
+        let other_xtr = NonceOwner { xtr_id: [1; 16], ..owner() };
+        assert_eq!(nonces.judge(now, &other_xtr, false, message(1)), Freshness::Fresh);
+    }
+
+    #[test]
+    fn a_restored_memory_refuses_what_the_old_process_accepted() {
+        let mut nonces = Nonces::restore([(owner(), message(9))]);
+        assert_eq!(nonces.judge(Instant::now(), &owner(), false, message(8)), Freshness::Replayed);
+    }
+
+    #[test]
+    fn a_legacy_owner_may_go_down_but_not_repeat_within_ten_minutes() {
+        let now = Instant::now();
+        let mut nonces = Nonces::default();
+        nonces.accept(now, owner(), true, message(7));
+        assert_eq!(nonces.judge(now, &owner(), true, message(3)), Freshness::Fresh);
+        nonces.accept(now, owner(), true, message(3));
+        assert_eq!(nonces.judge(now, &owner(), true, message(7)), Freshness::Replayed);
+        let later = now + LEGACY_NONCE_MEMORY + Duration::from_secs(1);
+        assert_eq!(nonces.judge(later, &owner(), true, message(7)), Freshness::Fresh);
+    }
+
+    #[test]
+    fn the_legacy_memory_is_bounded() {
+        let now = Instant::now();
+        let mut seen = Seen::default();
+        for nonce in 0..10 * LEGACY_NONCES as u64 {
+            seen.insert(now, nonce);
+        }
+        assert_eq!(seen.order.len(), LEGACY_NONCES);
+        assert_eq!(seen.set.len(), LEGACY_NONCES);
+    }
+}

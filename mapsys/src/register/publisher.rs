@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is registered, signed into the DHT (DESIGN 3.2, 3.5 and 4).
+//!
+//! * a CGEID of this node: a MAPPING beside its IDENTITY, signed by its own operational key;
+//! * any other EID-prefix: a PREFIX section, signed by the node's first identity, the registrar;
+//! * an INDEX page for each configured prefix that no given trust anchor covers (the node is its own anchor), and for
+//!   each under which sites may register more-specifics (the registrar's live page).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use cgeid::{Cn, Network, OperationalKey};
+use dht::publish::{self, PageKind, Publication, Sequence};
+use dht::record::{Entry, Index, Mapping, Prefix, RecordKey, Rloc, Site, Target};
+use dht::resolve::TrustAnchor;
+use dht::{Malformed, PublishError};
+use wire::address::EidPrefix;
+use wire::record::MapVersion;
+
+use crate::engine::{Mark, Output};
+use crate::register::MapServer;
+use crate::register::registration::{Merged, Registrations};
+use crate::register::schedule::{Schedule, Topic};
+use crate::register::site::{SiteTable, cgeid_prefix, cn_of};
+use crate::transport::{Now, Sockets};
+
+/// Addresses of the Map-Server in a PREFIX section: one of each family.
+const ADDRESSES: usize = dht::limits::MAP_SERVERS;
+
+/// What the publisher is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// The network of the CGEIDs.
+    pub network: Network,
+    /// The keys to sign with.
+    pub identities: Vec<OperationalKey>,
+    /// Who delegates what.
+    pub trust_anchors: Vec<TrustAnchor>,
+    /// Where Map-Requests for sites that answer themselves are to be sent.
+    pub map_servers: BTreeSet<IpAddr>,
+}
+
+/// Signs and schedules.
+#[derive(Debug)]
+pub struct Publisher {
+    config: Config,
+    schedule: Schedule,
+    anchored: Vec<EidPrefix>,
+    paged: HashMap<EidPrefix, u8>,
+    sequences: BTreeMap<Cn, Sequence>,
+    in_flight: HashMap<RecordKey, Topic>,
+}
+
+/// What the shell's sockets tell others: an address of each family, if it is one.
+pub fn published_addresses(sockets: &Sockets) -> BTreeSet<IpAddr> {
+    let usable = |ipv4: bool| {
+        sockets.0.iter().map(|socket| socket.ip()).find(|ip| ip.is_ipv4() == ipv4 && !ip.is_unspecified())
+    };
+    [usable(true), usable(false)].into_iter().flatten().take(ADDRESSES).collect()
+}
+
+impl Publisher {
+    /// A publisher that starts with the index pages; `sequences` is what the last run signed.
+    pub fn new(now: Instant, config: Config, sites: &SiteTable, sequences: BTreeMap<Cn, Sequence>) -> Self {
+        let mut schedule = Schedule::default();
+        let (mut anchored, mut paged) = (Vec::new(), HashMap::new());
+        let cgeids = cgeid_prefix(config.network);
+        for prefix in sites.prefixes().filter(|prefix| !cgeids.covers(prefix) && !config.identities.is_empty()) {
+            let max_len = sites.max_len(&prefix).unwrap_or(prefix.net.prefix_len());
+            let own_anchor = !config.trust_anchors.iter().any(|anchor| anchor.prefix.covers(&prefix));
+            if own_anchor {
+                anchored.push(prefix);
+            }
+            if own_anchor || max_len > prefix.net.prefix_len() {
+                paged.insert(prefix, max_len);
+                schedule.mark(now, Topic::Index(prefix));
+            }
+        }
+        Self { config, schedule, anchored, paged, sequences, in_flight: HashMap::new() }
+    }
+
+    /// The prefixes for which this node is its own anchor.
+    pub fn own_anchors(&self) -> Vec<TrustAnchor> {
+        let Some(cn) = self.registrar().map(OperationalKey::cn) else { return Vec::new() };
+        self.anchored.iter().map(|prefix| TrustAnchor { prefix: *prefix, cn }).collect()
+    }
+
+    /// Notes that what is registered for a prefix has changed.
+    pub fn changed(&mut self, now: Instant, prefix: EidPrefix, server: &MapServer) {
+        if self.config.identities.is_empty() {
+            return;
+        }
+        self.schedule.mark(now, self.topic(prefix));
+        let configured = server.sites().find(&prefix).map(|grant| grant.configured);
+        if let Some(configured) = configured.filter(|page| *page != prefix && self.paged.contains_key(page)) {
+            self.schedule.mark(now, Topic::Index(configured));
+        }
+    }
+
+    /// Publishes everything again: the DHT has new members.
+    pub fn refresh_all(&mut self) {
+        self.schedule.refresh_all();
+    }
+
+    /// Takes the end of a PUT.
+    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, registrations: &Registrations) {
+        let Some(topic) = self.in_flight.remove(key) else { return };
+        self.schedule.done(now, topic, stored);
+        let withdrawn = match topic {
+            Topic::Cgeid(cn) => registrations.get(&self.cgeid(cn)).is_none(),
+            Topic::Prefix(prefix) => registrations.get(&prefix).is_none(),
+            Topic::Index(_) => false,
+        };
+        if stored && withdrawn {
+            self.schedule.forget(&topic);
+        }
+    }
+
+    /// Signs what is due.
+    pub fn publish(&mut self, now: Now, server: &MapServer, outputs: &mut VecDeque<Output>) {
+        for topic in self.schedule.due(now.monotonic) {
+            match self.sign(now, topic, server) {
+                Ok(Publication { key, value, sequence }) => {
+                    self.in_flight.insert(key, topic);
+                    outputs.push_back(Output::Persist(Mark::Sequence(key.writer, Sequence(sequence))));
+                    outputs.push_back(Output::DhtPut { key, bytes: value });
+                }
+                Err(error) => {
+                    tracing::error!(?topic, %error, "cannot publish");
+                    self.schedule.done(now.monotonic, topic, false);
+                }
+            }
+        }
+    }
+
+    /// When [`Self::publish`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.schedule.next_deadline()
+    }
+
+    /// Whether what is registered for a prefix can be read in the DHT.
+    pub fn is_settled(&self, prefix: &EidPrefix) -> bool {
+        self.schedule.is_settled(&self.topic(*prefix))
+    }
+
+    fn sign(&mut self, now: Now, topic: Topic, server: &MapServer) -> Result<Publication, SignError> {
+        let (network, wall) = (self.config.network, now.wall);
+        let signer = match topic {
+            Topic::Cgeid(cn) => self.config.identities.iter().find(|key| key.cn() == cn),
+            Topic::Prefix(_) | Topic::Index(_) => self.config.identities.first(),
+        };
+        let signer = signer.ok_or(SignError::NoKey)?;
+        let mut sequence = self.sequences.get(&signer.cn()).copied().unwrap_or_default();
+        let registered = |prefix| server.registrations().get(&prefix).map(|registration| registration.merged());
+        let publication = match topic {
+            Topic::Cgeid(cn) => match registered(self.cgeid(cn)) {
+                Some(merged) => publish::mapping(signer, network, mapping(&merged), wall, &mut sequence),
+                None => publish::withdraw_mapping(signer, network, wall, &mut sequence),
+            },
+            Topic::Prefix(prefix) => match registered(prefix) {
+                Some(merged) => publish::prefix(signer, network, self.section(prefix, &merged), wall, &mut sequence),
+                None => publish::withdraw_prefix(signer, network, prefix, wall, &mut sequence),
+            },
+            Topic::Index(covering) => {
+                let (page, kind) = self.page(covering, signer.cn(), server.registrations())?;
+                publish::index(signer, network, page, kind, wall, &mut sequence)
+            }
+        }?;
+        self.sequences.insert(signer.cn(), sequence);
+        Ok(publication)
+    }
+
+    fn section(&self, prefix: EidPrefix, merged: &Merged) -> Prefix {
+        let xtr_ids = merged.identities.iter().map(|identity| identity.xtr_id).take(dht::limits::XTR_IDS).collect();
+        let site_id = merged.identities.first().map_or(0, |identity| identity.site_id);
+        let site = Site { proxy: merged.proxy, site_id, xtr_ids };
+        Prefix { prefix, mapping: mapping(merged), site, map_servers: self.config.map_servers.clone() }
+    }
+
+    /// The site itself, where this node is the anchor, and the live more-specifics. Where both are on one page the
+    /// longest live entry wins, and the site's own entry says that the rest of it is delegated.
+    fn page(&self, covering: EidPrefix, own: Cn, live: &Registrations) -> Result<(Index, PageKind), Malformed> {
+        let registrars = BTreeSet::from([own]);
+        let length = |prefix: &EidPrefix| prefix.net.prefix_len();
+        let entry = |prefix: EidPrefix, max_plen| Entry {
+            prefix,
+            target: Target::Site { registrars: registrars.clone(), max_plen },
+        };
+        let max_len = self.paged.get(&covering).copied().unwrap_or(length(&covering));
+        let takes_more = max_len > length(&covering);
+        let mut entries = Vec::new();
+        if self.anchored.contains(&covering) {
+            entries.push(entry(covering, max_len));
+        }
+        if takes_more {
+            let inside = live.inside(&covering).map(|(prefix, _)| prefix);
+            let listed: Vec<_> = inside.filter(|prefix| entries.iter().all(|known| known.prefix != *prefix)).collect();
+            entries.extend(listed.into_iter().map(|prefix| entry(prefix, length(&prefix))));
+        }
+        let kind = if takes_more { PageKind::Live } else { PageKind::Delegations };
+        Ok((Index::new(covering, entries)?, kind))
+    }
+
+    fn topic(&self, prefix: EidPrefix) -> Topic {
+        match cn_of(self.config.network, &prefix) {
+            Some(cn) => Topic::Cgeid(cn),
+            None => Topic::Prefix(prefix),
+        }
+    }
+
+    fn cgeid(&self, cn: Cn) -> EidPrefix {
+        EidPrefix::host(Default::default(), cn.address(self.config.network).into())
+    }
+
+    fn registrar(&self) -> Option<&OperationalKey> {
+        self.config.identities.first()
+    }
+}
+
+fn mapping(merged: &Merged) -> Mapping {
+    let locators = merged.locators.iter().filter_map(Rloc::from_record);
+    let mut mapping = Mapping::new(locators, merged.ttl);
+    mapping.map_version = (merged.map_version != MapVersion::default()).then_some(merged.map_version);
+    mapping
+}
+
+/// Why something cannot be signed.
+#[derive(Debug, thiserror::Error)]
+enum SignError {
+    #[error("no key to sign with")]
+    NoKey,
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error("index page: {0}")]
+    Page(#[from] Malformed),
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Sites: who may register which EID-prefixes, and with which keys.
+
+use cgeid::Network;
+use ipnet::IpNet;
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::{Algorithm, AlgorithmId, AuthKey, Secret};
+
+use crate::refusal::Refusal;
+use crate::table::PrefixTable;
+
+/// A site as configured.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Names it in logs, in `show` and in the stored nonces; unique.
+    pub name: String,
+    /// What it may register.
+    pub prefixes: Vec<SitePrefix>,
+    /// Its keys, by number.
+    pub keys: Vec<SiteKey>,
+    /// Takes what deployed peers send: HMAC-SHA-1, nonces that do not rise, a tag that leaves the tail out.
+    pub legacy: bool,
+    /// Where its Map-Notifies go.
+    pub notify: NotifyPort,
+}
+
+/// An EID-prefix that a site may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SitePrefix {
+    /// The prefix.
+    pub prefix: EidPrefix,
+    /// Longest more-specific that is accepted; the prefix's own length if none is.
+    pub max_len: u8,
+}
+
+/// A key that a site shares with the Map-Server.
+#[derive(Debug, Clone)]
+pub struct SiteKey {
+    /// Key ID (RFC 9301, section 5.6).
+    pub id: u8,
+    /// The only algorithm it is for; `None` = HKDF-SHA256 and HMAC-SHA-256, and HMAC-SHA-1 at legacy sites.
+    pub algorithm: Option<Algorithm>,
+    /// The secret itself.
+    pub secret: Secret,
+}
+
+/// Destination port of a Map-Notify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NotifyPort {
+    /// 4342 (RFC 9301, section 5.7).
+    #[default]
+    Control,
+    /// The port that the Map-Register came from: behind a NAT, and what OpenOverlayRouter and OpenLISP expect.
+    Source,
+}
+
+/// Number of a site in its [`SiteTable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteId(usize);
+
+/// All sites, found by EID-prefix. The node's own xTR, which registers through the pipe, is one of them.
+#[derive(Debug)]
+pub struct SiteTable {
+    sites: Vec<Site>,
+    pipe: Option<SiteId>,
+    by_prefix: PrefixTable<(SiteId, u8)>,
+}
+
+/// A configuration that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SiteError {
+    /// Two sites of one name.
+    #[error("site {0:?} is configured twice")]
+    NameTwice(String),
+    /// One prefix in two sites.
+    #[error("eid-prefix {prefix} belongs to site {first:?} and to site {second:?}")]
+    PrefixTwice {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// The site that has it.
+        first: String,
+        /// The site that wants it.
+        second: String,
+    },
+    /// A site that nobody could register.
+    #[error("site {0:?} has no key")]
+    NoKey(String),
+    /// A prefix out of the CGEID network.
+    #[error(
+        "eid-prefix {prefix} of site {site:?} overlaps the CGEID prefix: CGEIDs are published by their own key only"
+    )]
+    Cgeid {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// Its site.
+        site: String,
+    },
+    /// Two keys of one number.
+    #[error("site {site:?} has two keys with key-id {id}")]
+    KeyTwice {
+        /// The site.
+        site: String,
+        /// The number.
+        id: u8,
+    },
+}
+
+/// What a site may do with an EID-prefix that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The site.
+    pub site: SiteId,
+    /// The configured prefix that covers the EID.
+    pub configured: EidPrefix,
+    /// Whether the EID may be registered as it is, not being too specific.
+    pub registrable: bool,
+}
+
+impl SiteTable {
+    /// Checks the sites and puts them in order. `pipe` is the node's own xTR.
+    ///
+    /// # Errors
+    /// Names the first contradiction.
+    pub fn new(network: Network, sites: Vec<Site>, pipe: Option<Site>) -> Result<Self, SiteError> {
+        let mut table = Self { sites: Vec::new(), pipe: None, by_prefix: PrefixTable::default() };
+        for site in sites {
+            if let Some(prefix) = site.prefixes.iter().find(|p| overlaps_cgeids(network, &p.prefix)) {
+                return Err(SiteError::Cgeid { prefix: prefix.prefix, site: site.name });
+            }
+            table.add(site)?;
+        }
+        if let Some(site) = pipe {
+            table.pipe = Some(table.add(site)?);
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, site: Site) -> Result<SiteId, SiteError> {
+        let id = SiteId(self.sites.len());
+        if self.sites.iter().any(|other| other.name == site.name) {
+            return Err(SiteError::NameTwice(site.name));
+        }
+        if site.keys.is_empty() {
+            return Err(SiteError::NoKey(site.name));
+        }
+        for (index, key) in site.keys.iter().enumerate() {
+            if site.keys[..index].iter().any(|other| other.id == key.id) {
+                return Err(SiteError::KeyTwice { site: site.name.clone(), id: key.id });
+            }
+        }
+        for SitePrefix { prefix, max_len } in &site.prefixes {
+            if let Some((first, _)) = self.by_prefix.get(prefix) {
+                let first = self.get(*first).name.clone();
+                return Err(SiteError::PrefixTwice { prefix: *prefix, first, second: site.name });
+            }
+            self.by_prefix.insert(*prefix, (id, *max_len));
+        }
+        self.sites.push(site);
+        Ok(id)
+    }
+
+    /// The site of that number.
+    pub fn get(&self, id: SiteId) -> &Site {
+        &self.sites[id.0]
+    }
+
+    /// Whether it is the node's own xTR.
+    pub fn is_pipe(&self, id: SiteId) -> bool {
+        self.pipe == Some(id)
+    }
+
+    /// The site whose longest prefix covers `eid`.
+    pub fn find(&self, eid: &EidPrefix) -> Option<Grant> {
+        let (configured, (site, max_len)) = self.by_prefix.longest(eid)?;
+        let registrable = configured == *eid || eid.net.prefix_len() <= *max_len;
+        Some(Grant { site: *site, configured, registrable })
+    }
+
+    /// Longest more-specific accepted under a configured prefix.
+    pub fn max_len(&self, configured: &EidPrefix) -> Option<u8> {
+        self.by_prefix.get(configured).map(|(_, max_len)| *max_len)
+    }
+
+    /// All sites, in configured order.
+    pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
+        self.sites.iter().enumerate().map(|(index, site)| (SiteId(index), site))
+    }
+
+    /// All configured prefixes.
+    pub fn prefixes(&self) -> impl Iterator<Item = EidPrefix> + '_ {
+        self.by_prefix.iter().map(|(prefix, _)| prefix)
+    }
+}
+
+impl Site {
+    /// The key that a message claims to be signed with, if the site's policy allows the algorithm.
+    ///
+    /// # Errors
+    /// `RegisterUnknownKey` or `RegisterAlgorithm`.
+    pub fn key(&self, id: u8, algorithm: AlgorithmId) -> Result<AuthKey, Refusal> {
+        let key = self.keys.iter().find(|key| key.id == id).ok_or(Refusal::RegisterUnknownKey)?;
+        let algorithm = Algorithm::from_id(algorithm).ok_or(Refusal::RegisterAlgorithm)?;
+        let allowed = match key.algorithm {
+            Some(only) => only == algorithm,
+            None => true,
+        };
+        if !allowed || (algorithm == Algorithm::HmacSha1 && !self.legacy) {
+            return Err(Refusal::RegisterAlgorithm);
+        }
+        Ok(AuthKey { id, algorithm, secret: key.secret.clone() })
+    }
+}
+
+/// Whether a prefix shares an address with the CGEIDs of `network`, which live in instance 0.
+fn overlaps_cgeids(network: Network, prefix: &EidPrefix) -> bool {
+    let cgeids = cgeid_prefix(network);
+    prefix.covers(&cgeids) || cgeids.covers(prefix)
+}
+
+/// The /32 of a CGEID network, as an EID-prefix.
+pub fn cgeid_prefix(network: Network) -> EidPrefix {
+    let mut octets = [0; 16];
+    octets[..4].copy_from_slice(&network.0);
+    let host = EidPrefix::host(InstanceId(0), std::net::Ipv6Addr::from(octets).into());
+    EidPrefix::new(InstanceId(0), host.net.addr(), 32).unwrap_or(host)
+}
+
+/// The CN that an EID-prefix belongs to, if it is one CGEID.
+pub fn cn_of(network: Network, prefix: &EidPrefix) -> Option<cgeid::Cn> {
+    match prefix.net {
+        IpNet::V6(net) if prefix.iid == InstanceId(0) && net.prefix_len() == 128 => network.cn_of(net.addr()),
+        _ => None,
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Answers already found: served until they expire, looked up anew before that if used, and served a little longer while
+//! the DHT does not answer.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+
+use crate::limits::{CACHED_ANSWERS, REFRESH_AHEAD_PERCENT, SERVE_STALE};
+use crate::resolve::found::Found;
+use crate::table::PrefixTable;
+
+/// The cache.
+#[derive(Debug, Default)]
+pub struct Cache {
+    entries: PrefixTable<Entry>,
+    order: VecDeque<EidPrefix>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    found: Found,
+    refresh_at: Instant,
+    expires: Instant,
+}
+
+/// A cached answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hit {
+    /// Serve it.
+    Fresh(Found),
+    /// Serve it, and look it up again.
+    Refresh(Found),
+    /// Look it up; serve this only if the DHT does not answer.
+    Stale(Found),
+}
+
+impl Cache {
+    /// What is known about `eid`.
+    pub fn get(&self, now: Instant, eid: &EidPrefix) -> Option<Hit> {
+        let (_, entry) = self.entries.longest(eid)?;
+        if now < entry.refresh_at {
+            Some(Hit::Fresh(entry.found.clone()))
+        } else if now < entry.expires {
+            Some(Hit::Refresh(entry.found.clone()))
+        } else if now < entry.expires + SERVE_STALE && matches!(entry.found, Found::Mapping(_)) {
+            Some(Hit::Stale(entry.found.clone()))
+        } else {
+            None
+        }
+    }
+
+    /// Keeps an answer in place of all that was known inside its prefix.
+    pub fn put(&mut self, now: Instant, found: Found) {
+        let lifetime = found.lifetime(now);
+        if lifetime.is_zero() {
+            return;
+        }
+        let prefix = found.prefix();
+        let superseded: Vec<_> = self.entries.inside(&prefix).map(|(inner, _)| inner).collect();
+        for inner in superseded {
+            self.entries.remove(&inner);
+        }
+        let refresh_at = now + lifetime * REFRESH_AHEAD_PERCENT / 100;
+        self.entries.insert(prefix, Entry { found, refresh_at, expires: now + lifetime });
+        self.order.push_back(prefix);
+        self.shrink();
+    }
+
+    /// Forgets what is known about `eid`: something registered here says otherwise.
+    pub fn forget(&mut self, eid: &EidPrefix) {
+        while let Some((covering, _)) = self.entries.longest(eid) {
+            self.entries.remove(&covering);
+        }
+        let inside: Vec<_> = self.entries.inside(eid).map(|(inner, _)| inner).collect();
+        for inner in inside {
+            self.entries.remove(&inner);
+        }
+    }
+
+    /// Number of cached answers.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is cached.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The oldest insertions go first; a prefix put twice stands in the order twice, which only makes it go early.
+    fn shrink(&mut self) {
+        while self.entries.len() > CACHED_ANSWERS || self.order.len() > 2 * CACHED_ANSWERS {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.entries.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::resolve::found::Mapping;
+    use std::time::Duration;
+    use wire::address::InstanceId;
+    use wire::record::{MapVersion, Ttl};
+
+    fn prefix(text: &str) -> EidPrefix {
+        EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
+    }
+
+    fn mapping(text: &str, now: Instant, ttl: u32) -> Found {
+        Found::Mapping(Mapping {
+            prefix: prefix(text),
+            locators: vec![],
+            ttl: Ttl(ttl),
+            map_version: MapVersion(0),
+            proxy: true,
+            map_servers: vec![],
+            expires: now + Duration::from_secs(3600),
+        })
+    }
+
+    #[test]
+    fn a_positive_answer_is_fresh_then_refreshed_then_stale_then_gone() {
+        let now = Instant::now();
+        let mut cache = Cache::default();
+        let found = mapping("2001:db8:a::/48", now, 10);
+        cache.put(now, found.clone());
+        let eid = prefix("2001:db8:a::1/128");
+        let at = |minutes: f64| now + Duration::from_secs_f64(minutes * 60.0);
+        assert_eq!(cache.get(at(7.9), &eid), Some(Hit::Fresh(found.clone())));
+        assert_eq!(cache.get(at(8.1), &eid), Some(Hit::Refresh(found.clone())));
+        assert_eq!(cache.get(at(10.1), &eid), Some(Hit::Stale(found)));
+        assert_eq!(cache.get(at(20.1), &eid), None);
+    }
+
+    #[test]
+    fn the_signature_ends_a_mapping_before_its_ttl_does() {
+        let now = Instant::now();
+        let found = mapping("2001:db8:a::/48", now, 1440);
+        assert_eq!(found.lifetime(now), Duration::from_secs(3600));
+        assert_eq!(found.lifetime(now + Duration::from_secs(3590)), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn negatives_are_never_served_stale_and_unknown_is_not_kept() {
+        let now = Instant::now();
+        let mut cache = Cache::default();
+        cache.put(now, Found::Unregistered(prefix("2001:db8:b::/48")));
+        cache.put(now, Found::Unknown(prefix("2001:db8:c::/48")));
+        assert_eq!(cache.len(), 1);
+        assert_eq!(cache.get(now + Duration::from_secs(61), &prefix("2001:db8:b::1/128")), None);
+    }
+
+    #[test]
+    fn a_new_answer_replaces_those_inside_it() {
+        let now = Instant::now();
+        let mut cache = Cache::default();
+        cache.put(now, Found::Unregistered(prefix("2001:db8:a:1::/64")));
+        cache.put(now, mapping("2001:db8:a::/48", now, 10));
+        assert_eq!(cache.len(), 1);
+        cache.forget(&prefix("2001:db8:a:1::1/128"));
+        assert!(cache.is_empty());
+    }
+}

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The Map-Resolver: encapsulated Map-Requests answered from the sites, the cache or the DHT (RFC 9301, section 8.4).
+
+pub mod cache;
+pub mod found;
+pub mod lookup;
+pub mod own;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce};
+use wire::record::MappingRecord;
+
+use crate::engine::Output;
+use crate::limit::Limiter;
+use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, REQUEST_RECORDS, WAITING_REQUESTS};
+use crate::refusal::{Refusal, Tally};
+use crate::register::MapServer;
+use crate::transport::{Now, Sockets, Via, may_send_to};
+use cache::{Cache, Hit};
+use found::{Audience, Found, ask_again};
+use lookup::Lookups;
+use own::Own;
+
+/// The Map-Resolver's state.
+#[derive(Debug)]
+pub struct Resolver {
+    sockets: Sockets,
+    limiter: Limiter,
+    cache: Cache,
+    lookups: Lookups,
+    waiting: BTreeMap<u64, Waiting>,
+    next_id: u64,
+}
+
+/// What the rest of the engine lends for one input.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The time.
+    pub now: Now,
+    /// What is registered here.
+    pub server: &'a MapServer,
+    /// Where refusals are counted.
+    pub tally: &'a mut Tally,
+    /// Where outputs go.
+    pub outputs: &'a mut VecDeque<Output>,
+}
+
+/// A request and what is known of its records so far.
+#[derive(Debug)]
+struct Waiting {
+    ask: Ask,
+    slots: Vec<Slot>,
+    deadline: Instant,
+}
+
+/// Who asked, and where the answer goes.
+#[derive(Debug, Clone)]
+struct Ask {
+    via: Via,
+    reply_to: ReplyTo,
+    nonce: Nonce,
+    /// The whole ECM, for forwarding.
+    ecm: Vec<u8>,
+    /// D of the ECM: a DDT resolver, which takes no Map-Reply from us.
+    ddt: bool,
+    /// Next hops it went to already.
+    forwarded: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReplyTo {
+    Pipe,
+    Udp { local: SocketAddr, remote: SocketAddr },
+}
+
+/// What one record of a request is answered with.
+#[derive(Debug)]
+enum Slot {
+    /// A lookup runs for this host.
+    Waiting(EidPrefix),
+    /// These.
+    Records(Vec<MappingRecord>),
+    /// Nothing from us: forwarded, or refused.
+    Silent,
+}
+
+impl Resolver {
+    /// A resolver that sends from `sockets`.
+    pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
+        let (cache, waiting) = (Cache::default(), BTreeMap::new());
+        Self { sockets, limiter, cache, lookups, waiting, next_id: 0 }
+    }
+
+    /// Takes an ECM; `bytes` is the whole message.
+    ///
+    /// # Errors
+    /// The reason for which it is dropped.
+    pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: &[u8], ecm: &Ecm) -> Result<(), Refusal> {
+        let request = inner_request(ecm)?;
+        let reply_to = self.reply_to(via, &request, ecm.source.port())?;
+        if let ReplyTo::Udp { remote, .. } = reply_to {
+            self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
+        }
+        let forwarded = Vec::new();
+        let mut ask =
+            Ask { via, reply_to, nonce: request.nonce, ecm: bytes.to_vec(), ddt: ecm.ddt, forwarded };
+        let mut slots = Vec::with_capacity(request.records.len());
+        for record in &request.records {
+            let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
+            let slot = slot.and_then(|prefix| self.slot(cx, &mut ask, &request, prefix));
+            slots.push(slot.unwrap_or_else(|refusal| {
+                cx.tally.count(refusal);
+                Slot::Silent
+            }));
+        }
+        self.next_id += 1;
+        let deadline = cx.now.monotonic + ANSWER_WITHIN;
+        self.waiting.insert(self.next_id, Waiting { ask, slots, deadline });
+        self.finish(cx, self.next_id);
+        self.pump(cx);
+        Ok(())
+    }
+
+    /// Takes what the DHT has under a key; `None` if it did not answer.
+    ///
+    /// # Errors
+    /// `ValuesUnasked`.
+    pub fn values(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: dht::record::RecordKey,
+        values: Option<Vec<Vec<u8>>>,
+    ) -> Result<(), Refusal> {
+        let taken = self.lookups.values(cx.now, key, values);
+        self.pump(cx);
+        if taken { Ok(()) } else { Err(Refusal::ValuesUnasked) }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        self.lookups.expire(cx.now);
+        self.pump(cx);
+        let now = cx.now.monotonic;
+        let late: Vec<u64> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            self.give_up(cx, id);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let waiting = self.waiting.values().map(|waiting| waiting.deadline).min();
+        [waiting, self.lookups.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Forgets what the DHT said about a prefix that is registered here now.
+    pub fn forget(&mut self, prefix: &EidPrefix) {
+        self.cache.forget(prefix);
+    }
+
+    /// Number of cached answers.
+    pub fn cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// To the pipe, or to the first ITR-RLOC that can be sent to, at the inner source port (RFC 9301, section 5.5).
+    fn reply_to(&self, via: Via, request: &MapRequest, port: u16) -> Result<ReplyTo, Refusal> {
+        let Via::Socket { local, .. } = via else { return Ok(ReplyTo::Pipe) };
+        let rlocs = request.itr_rlocs.iter().filter_map(|rloc| rloc.ip());
+        rlocs
+            .filter(|rloc| port != 0 && may_send_to(*rloc, Some(local)))
+            .find_map(|rloc| {
+                let local = self.sockets.towards(rloc, Some(local))?;
+                Some(ReplyTo::Udp { local, remote: SocketAddr::new(rloc, port) })
+            })
+            .ok_or(Refusal::RequestNoItrRloc)
+    }
+
+    /// Decides one record of a request.
+    fn slot(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        request: &MapRequest,
+        prefix: EidPrefix,
+    ) -> Result<Slot, Refusal> {
+        let host = EidPrefix::host(prefix.iid, prefix.net.addr());
+        let octets = self.reply_octets(ask);
+        let asked = ask.local();
+        let sendable = |address: IpAddr| self.sockets.towards(address, asked).is_some();
+        if let Some(own) = own::find(cx.server, &host, octets, sendable) {
+            return self.own_slot(cx, ask, own, host);
+        }
+        if ask.ddt {
+            return Err(Refusal::ReferralNotServed);
+        }
+        if let Via::Socket { remote, .. } = ask.via {
+            self.limiter.admit_foreign(remote.ip(), &request.itr_rlocs)?;
+        }
+        let now = cx.now.monotonic;
+        match self.cache.get(now, &host) {
+            // In the own process absence is asked again, so that start order does not matter.
+            Some(Hit::Fresh(Found::CgeidAbsent(_)) | Hit::Refresh(Found::CgeidAbsent(_)))
+                if ask.audience() == Audience::Pipe => {}
+            Some(Hit::Fresh(found)) => return self.conclude(cx, ask, &found),
+            Some(Hit::Refresh(found)) => {
+                // A refresh that finds no room is no loss yet.
+                let _ = self.lookups.start(cx.now, host);
+                return self.conclude(cx, ask, &found);
+            }
+            Some(Hit::Stale(_)) | None => {}
+        }
+        if let Via::Socket { remote, .. } = ask.via
+            && !self.lookups.runs(&host)
+        {
+            self.limiter.spend_miss(now, remote.ip())?;
+        }
+        if self.waiting.len() >= WAITING_REQUESTS {
+            return Err(Refusal::RequestTableFull);
+        }
+        self.lookups.start(cx.now, host)?;
+        Ok(Slot::Waiting(host))
+    }
+
+    fn own_slot(&self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
+        match own {
+            Own::Records(records) if ask.ddt && records.iter().all(|record| record.locators.is_empty()) => {
+                Err(Refusal::ReferralNotServed)
+            }
+            Own::Records(records) => Ok(Slot::Records(records)),
+            Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop),
+            Own::ForwardToPipe => {
+                cx.outputs.push_back(Output::Pipe { bytes: ask.ecm.clone() });
+                Ok(Slot::Silent)
+            }
+            Own::Unreachable => Err(Refusal::NoAddressOfFamily),
+            Own::CgeidAbsent => Ok(self.found_records(cx, ask, &Found::CgeidAbsent(host))),
+        }
+    }
+
+    /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
+    fn conclude(&self, cx: &mut Context<'_>, ask: &mut Ask, found: &Found) -> Result<Slot, Refusal> {
+        if let Found::Mapping(mapping) = found
+            && !mapping.proxy
+        {
+            if mapping.map_servers.iter().any(|server| self.sockets.has_address(*server)) {
+                // Published by this node in an earlier life, and not registered since.
+                return Ok(self.found_records(cx, ask, &Found::Unregistered(mapping.prefix)));
+            }
+            let sendable = |server: &&IpAddr| self.sockets.towards(**server, ask.local()).is_some();
+            let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
+            return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT));
+        }
+        Ok(self.found_records(cx, ask, found))
+    }
+
+    fn found_records(&self, cx: &Context<'_>, ask: &Ask, found: &Found) -> Slot {
+        Slot::Records(vec![found.record(cx.now.monotonic, ask.audience())])
+    }
+
+    /// Sends the ECM on, its inner message unchanged (RFC 9301, section 8.3); once to each next hop.
+    fn forward(&self, cx: &mut Context<'_>, ask: &mut Ask, next_hop: SocketAddr) -> Result<Slot, Refusal> {
+        let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
+        if !ask.forwarded.contains(&next_hop) {
+            ask.forwarded.push(next_hop);
+            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes: ask.ecm.clone() });
+        }
+        Ok(Slot::Silent)
+    }
+
+    /// Hands the lookups' questions out, and what they found to those who wait.
+    fn pump(&mut self, cx: &mut Context<'_>) {
+        while let Some(key) = self.lookups.poll_get() {
+            cx.outputs.push_back(Output::DhtGet { key });
+        }
+        for _ in 0..self.lookups.take_refused() {
+            cx.tally.count(Refusal::RecordRefused);
+        }
+        while let Some((host, found)) = self.lookups.poll_found() {
+            let found = self.with_stale(cx, host, found);
+            self.cache.put(cx.now.monotonic, found.clone());
+            let ids: Vec<u64> = self.waiting.keys().copied().collect();
+            for id in ids {
+                self.settle(cx, id, host, &found);
+            }
+        }
+    }
+
+    /// When the DHT does not answer, what it said before is served a while longer.
+    fn with_stale(&self, cx: &Context<'_>, host: EidPrefix, found: Found) -> Found {
+        match (found, self.cache.get(cx.now.monotonic, &host)) {
+            (Found::Unknown(_), Some(Hit::Stale(old) | Hit::Refresh(old) | Hit::Fresh(old))) => {
+                tracing::warn!(eid = %host, "the DHT does not answer: serving what it said before");
+                old
+            }
+            (found, _) => found,
+        }
+    }
+
+    fn settle(&mut self, cx: &mut Context<'_>, id: u64, host: EidPrefix, found: &Found) {
+        let Some(mut waiting) = self.waiting.remove(&id) else { return };
+        for index in 0..waiting.slots.len() {
+            if matches!(waiting.slots[index], Slot::Waiting(eid) if eid == host) {
+                waiting.slots[index] = self.conclude(cx, &mut waiting.ask, found).unwrap_or_else(|refusal| {
+                    cx.tally.count(refusal);
+                    Slot::Silent
+                });
+            }
+        }
+        self.waiting.insert(id, waiting);
+        self.finish(cx, id);
+    }
+
+    /// Tells the asker of a slow lookup to ask again; the lookup goes on.
+    fn give_up(&mut self, cx: &mut Context<'_>, id: u64) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            for slot in &mut waiting.slots {
+                if let Slot::Waiting(host) = *slot {
+                    *slot = Slot::Records(vec![ask_again(host)]);
+                }
+            }
+        }
+        self.finish(cx, id);
+    }
+
+    /// Sends the reply of a request none of whose records waits any more.
+    fn finish(&mut self, cx: &mut Context<'_>, id: u64) {
+        if self.waiting.get(&id).is_none_or(|w| w.slots.iter().any(|slot| matches!(slot, Slot::Waiting(_)))) {
+            return;
+        }
+        let Some(Waiting { ask, slots, .. }) = self.waiting.remove(&id) else { return };
+        let mut records: Vec<MappingRecord> = Vec::new();
+        for record in slots.into_iter().flat_map(|slot| if let Slot::Records(records) = slot { records } else { vec![] }) {
+            if !records.iter().any(|known| known.eid == record.eid) {
+                records.push(record);
+            }
+        }
+        if let Err(refusal) = self.reply(cx, &ask, records) {
+            cx.tally.count(refusal);
+        }
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>, ask: &Ask, records: Vec<MappingRecord>) -> Result<(), Refusal> {
+        let Some(first) = records.first() else { return Ok(()) };
+        let about = first.eid.ip_prefix().ok_or(Refusal::NotEncodable)?;
+        let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
+        let bytes = reply.encode().map_err(|_| Refusal::NotEncodable)?;
+        match ask.reply_to {
+            ReplyTo::Pipe => cx.outputs.push_back(Output::Pipe { bytes }),
+            ReplyTo::Udp { local, remote } => {
+                if !self.is_client(ask) {
+                    self.limiter.spend_reply(cx.now.monotonic, remote.ip(), about, bytes.len())?;
+                }
+                cx.outputs.push_back(Output::Send { local, remote, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a reply to `ask` may have.
+    fn reply_octets(&self, ask: &Ask) -> usize {
+        if ask.audience() == Audience::Pipe || self.is_client(ask) {
+            return usize::MAX;
+        }
+        ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1))
+    }
+
+    fn is_client(&self, ask: &Ask) -> bool {
+        matches!(ask.via, Via::Socket { remote, .. } if self.limiter.is_client(remote.ip()))
+    }
+}
+
+impl Ask {
+    fn audience(&self) -> Audience {
+        match self.via {
+            Via::Pipe => Audience::Pipe,
+            Via::Socket { .. } => Audience::Network,
+        }
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        match self.via {
+            Via::Pipe => None,
+            Via::Socket { local, .. } => Some(local),
+        }
+    }
+}
+
+/// The Map-Request of an ECM, if it is one that a Map-Resolver answers.
+fn inner_request(ecm: &Ecm) -> Result<MapRequest, Refusal> {
+    if ecm.security.is_some() {
+        return Err(Refusal::EcmSecurity);
+    }
+    let request = match ControlMessage::decode(&ecm.message) {
+        Ok(ControlMessage::MapRequest(request)) => request,
+        Ok(_) => return Err(Refusal::EcmNotMapRequest),
+        Err(_) => return Err(Refusal::Malformed),
+    };
+    if request.probe {
+        return Err(Refusal::ProbeInEcm);
+    }
+    if request.dont_map_reply {
+        return Err(Refusal::RequestWantsNoReply);
+    }
+    match request.records.len() {
+        0 => Err(Refusal::RequestEmpty),
+        1..=REQUEST_RECORDS => Ok(request),
+        _ => Err(Refusal::RequestTooManyRecords),
+    }
+}

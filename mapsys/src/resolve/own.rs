@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Answers about what is registered here (RFC 9301, section 8.3).
+
+use std::net::{IpAddr, SocketAddr};
+
+use wire::address::EidPrefix;
+use wire::control::MapReply;
+use wire::record::{Action, MappingRecord, Ttl};
+
+use crate::limits::MORE_SPECIFICS;
+use crate::register::MapServer;
+use crate::register::registration::Registration;
+use crate::resolve::found::{negative, positive};
+use crate::table::hole;
+
+/// What this Map-Server knows about an EID of its sites.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Answer with these.
+    Records(Vec<MappingRecord>),
+    /// The site answers itself: forward the Map-Request to this ETR.
+    ForwardTo(SocketAddr),
+    /// The site is the node's own xTR: hand the Map-Request to it.
+    ForwardToPipe,
+    /// Registered, and nothing can be sent to any of its locators.
+    Unreachable,
+    /// One of the node's own CGEIDs, not registered yet.
+    CgeidAbsent,
+}
+
+/// Looks up a host EID among the sites; `None` if it belongs to none. `octets` is what a reply may have.
+pub fn find(server: &MapServer, eid: &EidPrefix, octets: usize, sendable: impl Fn(IpAddr) -> bool) -> Option<Own> {
+    let grant = server.sites().find(eid)?;
+    // What a wider site registered says nothing about a site configured inside it.
+    let registered = server.registrations().longest(eid).filter(|(prefix, _)| grant.configured.covers(prefix));
+    let Some((prefix, registration)) = registered else {
+        return Some(unregistered(server, &grant.configured, eid));
+    };
+    if registration.merged().proxy {
+        return Some(Own::Records(records(server, prefix, registration, eid, octets)));
+    }
+    if registration.parts().any(|part| part.source.is_none()) {
+        return Some(Own::ForwardToPipe);
+    }
+    Some(match registration.forward_to(sendable) {
+        Some((_, address)) => Own::ForwardTo(SocketAddr::new(address, wire::CONTROL_PORT)),
+        None => Own::Unreachable,
+    })
+}
+
+fn unregistered(server: &MapServer, configured: &EidPrefix, eid: &EidPrefix) -> Own {
+    if server.is_cgeid(eid) {
+        return Own::CgeidAbsent;
+    }
+    let registered = server.registrations().inside(configured).map(|(prefix, _)| prefix);
+    // Another site may be configured inside this one.
+    let sites = server.sites().prefixes().filter(|other| configured.covers(other) && other != configured);
+    let prefix = hole(*configured, *eid, registered.chain(sites)).unwrap_or(*eid);
+    Own::Records(vec![negative(prefix, Action::NativelyForward, Ttl(1))])
+}
+
+/// The best match and the more-specifics under it, with one TTL (RFC 9301, section 5.5); if they are too many, the part
+/// of the best match in which there are none.
+fn records(
+    server: &MapServer,
+    prefix: EidPrefix,
+    best: &Registration,
+    eid: &EidPrefix,
+    octets: usize,
+) -> Vec<MappingRecord> {
+    let inside: Vec<_> = server.registrations().inside(&prefix).filter(|(inner, _)| *inner != prefix).collect();
+    if inside.len() <= MORE_SPECIFICS {
+        let merged: Vec<_> = std::iter::once((prefix, best)).chain(inside.iter().copied()).collect();
+        let ttl = merged.iter().map(|(_, registration)| registration.merged().ttl).min().unwrap_or(Ttl(1));
+        let records: Vec<_> = merged.into_iter().map(|(prefix, r)| proxied(prefix, r, ttl)).collect();
+        if records.len() == 1 || reply_octets(&records) <= octets {
+            return records;
+        }
+    }
+    let narrowed = hole(prefix, *eid, inside.iter().map(|(inner, _)| *inner)).unwrap_or(*eid);
+    vec![proxied(narrowed, best, best.merged().ttl)]
+}
+
+fn proxied(prefix: EidPrefix, registration: &Registration, ttl: Ttl) -> MappingRecord {
+    let merged = registration.merged();
+    positive(prefix, ttl.max(Ttl(1)), merged.map_version, merged.locators)
+}
+
+fn reply_octets(records: &[MappingRecord]) -> usize {
+    let reply = MapReply { records: records.to_vec(), ..MapReply::default() };
+    reply.encode().map_or(usize::MAX, |bytes| bytes.len())
+}

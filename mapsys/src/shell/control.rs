@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The local control socket: one line of JSON asks (`{"show": "sites"}`), one line answers.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::service::Status;
+
+/// Longest request, in octets.
+const REQUEST: u64 = 4096;
+/// How long a client may take to ask.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Listens at `path`; what a dead process left there is removed.
+///
+/// # Errors
+/// When the path cannot be had, or another process answers there.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    if BlockingStream::connect(path).is_ok() {
+        bail!("another process answers at the control socket {}", path.display());
+    }
+    if path.exists() {
+        std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers clients for ever, one at a time: they are operators, not traffic.
+pub async fn serve(listener: UnixListener, status: Status) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        match tokio::time::timeout(PATIENCE, answer(stream, &status)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "control client"),
+            Err(_) => tracing::debug!("control client too slow"),
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, status: &Status) -> anyhow::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(REQUEST)).read_line(&mut line).await?;
+    let reply = match serde_json::from_str::<Value>(&line) {
+        Ok(request) => match request.get("show").and_then(Value::as_str) {
+            Some(what) => match status.show(what).await {
+                Some(value) => value,
+                None => json!({ "error": format!("nothing to show as {what:?}") }),
+            },
+            None => json!({ "error": "ask with {\"show\": \"sites\"}" }),
+        },
+        Err(error) => json!({ "error": error.to_string() }),
+    };
+    writer.write_all(format!("{reply}\n").as_bytes()).await?;
+    Ok(())
+}
+
+/// Asks the running process; for `show`.
+///
+/// # Errors
+/// When nobody answers at `path`.
+pub fn ask(path: &Path, what: &str) -> anyhow::Result<Value> {
+    use std::io::{BufRead as _, Write as _};
+    let mut stream = BlockingStream::connect(path)
+        .with_context(|| format!("nobody answers at {}: is lisp-mapsys running with this --state-dir?", path.display()))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{}", json!({ "show": what }))?;
+    let mut line = String::new();
+    std::io::BufReader::new(stream).read_line(&mut line)?;
+    let value: Value = serde_json::from_str(&line).context("the answer is not JSON")?;
+    if let Some(error) = value.get("error").and_then(Value::as_str) {
+        bail!("{error}");
+    }
+    Ok(value)
+}

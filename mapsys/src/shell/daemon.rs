@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What `lisp-mapsys` does: check a configuration, run it, show what a running one does.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use cgeid::{Network, OperationalKey};
+use dht::resolve::TrustAnchor;
+use serde_json::Value;
+use tokio::net::UdpSocket;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::settings::Settings;
+use super::{FromService, Service, ServiceConfig, control, identity, sockets};
+use crate::limit::Foreign;
+use crate::register::site::{Site, SiteTable};
+
+/// A configuration that was checked.
+#[derive(Debug)]
+pub struct Plan {
+    network: Network,
+    listen: Vec<SocketAddr>,
+    dht_listen: Vec<IpAddr>,
+    identities: Vec<OperationalKey>,
+    sites: Vec<Site>,
+    trust_anchors: Vec<TrustAnchor>,
+    clients: Vec<ipnet::IpNet>,
+    foreign: Foreign,
+    state_dir: PathBuf,
+    control: PathBuf,
+    dht_port: u16,
+    bootstrap: Vec<String>,
+}
+
+impl Plan {
+    /// Reads all that the settings name, and checks it.
+    ///
+    /// # Errors
+    /// Names the key and what is wrong with it.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let network = match &settings.prefix {
+            Some(text) => text.parse().with_context(|| format!("prefix {text:?}"))?,
+            None => Network::default(),
+        };
+        let listen = settings.listen().context("listen")?;
+        if listen.is_empty() {
+            bail!("listen: give at least one address (--listen ADDR)");
+        }
+        let parse = |text: &String| text.parse::<TrustAnchor>().with_context(|| format!("trust-anchor {text:?}"));
+        let trust_anchors = settings.trust_anchor.iter().map(parse).collect::<anyhow::Result<_>>()?;
+        for text in &settings.bootstrap {
+            dht::shell::node::parse_bootstrap(text).context("bootstrap")?;
+        }
+        let sites = settings.sites()?;
+        SiteTable::new(network, sites.clone(), None)?;
+        Ok(Self {
+            network,
+            listen,
+            dht_listen: settings.dht_listen.clone(),
+            identities: identity::load(&settings.identity, settings.password_file.as_deref(), network)?,
+            sites,
+            trust_anchors,
+            clients: settings.clients.clone(),
+            foreign: settings.foreign(),
+            state_dir: settings.state_dir(),
+            control: settings.control(),
+            dht_port: settings.dht_port.unwrap_or(dht::shell::limits::PORT),
+            bootstrap: settings.bootstrap.clone(),
+        })
+    }
+}
+
+/// What a configuration means, in words.
+///
+/// # Errors
+/// As [`Plan::new`].
+pub fn check(settings: &Settings) -> anyhow::Result<String> {
+    let plan = Plan::new(settings)?;
+    let mut text = String::new();
+    for address in &plan.listen {
+        writeln!(text, "serves Map-Registers and Map-Requests at UDP {address}")?;
+    }
+    writeln!(text, "DHT node at UDP port {}, joins through {} nodes", plan.dht_port, plan.bootstrap.len())?;
+    writeln!(text, "CGEIDs are in {}", plan.network)?;
+    match plan.identities.first() {
+        Some(first) => writeln!(text, "signs for its sites as {}", first.cn())?,
+        None => writeln!(text, "signs with an identity of its own, kept in {}", plan.state_dir.display())?,
+    }
+    for site in &plan.sites {
+        let prefixes: Vec<String> = site.prefixes.iter().map(|prefix| prefix.prefix.to_string()).collect();
+        let legacy = if site.legacy { ", legacy: HMAC-SHA-1 and any nonce order" } else { "" };
+        writeln!(text, "site {:?}: {} ({} keys{legacy})", site.name, prefixes.join(", "), site.keys.len())?;
+    }
+    for anchor in &plan.trust_anchors {
+        writeln!(text, "trusts {} for {}", anchor.cn, anchor.prefix)?;
+    }
+    let foreign = match plan.foreign {
+        Foreign::Nobody => "clients only",
+        Foreign::FromItrRloc => "clients, and whoever asks from one of its ITR-RLOCs",
+    };
+    writeln!(text, "answers for EIDs not registered here: {foreign}")?;
+    Ok(text)
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Says what the machine lacks.
+pub fn run(plan: Plan) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(plan))
+}
+
+async fn serve(mut plan: Plan) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&plan.state_dir)
+        .with_context(|| format!("cannot make the state folder {}", plan.state_dir.display()))?;
+    if plan.identities.is_empty() {
+        let (key, made) = identity::own(&plan.state_dir, plan.network, SystemTime::now())?;
+        let how = if made { "made" } else { "kept" };
+        println!("identity {} ({how} in {})", key.cn(), plan.state_dir.display());
+        plan.identities.push(key);
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let bound = bind_all(&plan.listen)?;
+    let listener = control::listen(&plan.control)?;
+    let control_path = plan.control.clone();
+    let (service, outputs) = Service::start(service_config(plan, &bound))?;
+    announce(&service, &bound);
+
+    let service = Arc::new(service);
+    let mut tasks = tokio::task::JoinSet::new();
+    for (local, socket) in &bound {
+        let (socket, local, service) = (Arc::clone(socket), *local, Arc::clone(&service));
+        tasks.spawn(sockets::receive(socket, local, move |local, remote, bytes| {
+            service.datagram(local, remote, bytes);
+        }));
+    }
+    tasks.spawn(send(outputs, bound));
+    tasks.spawn(control::serve(listener, service.status()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tasks.shutdown().await;
+    // Every other holder was one of the tasks.
+    if let Some(service) = Arc::into_inner(service) {
+        service.shutdown().await;
+    }
+    // It may be gone already.
+    let _ = std::fs::remove_file(control_path);
+    Ok(())
+}
+
+fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<HashMap<SocketAddr, Arc<UdpSocket>>> {
+    let mut bound = HashMap::new();
+    for address in listen {
+        let socket = sockets::bind(*address)?;
+        bound.insert(socket.local_addr()?, socket);
+    }
+    Ok(bound)
+}
+
+fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>) -> ServiceConfig {
+    let mut sockets: Vec<SocketAddr> = bound.keys().copied().collect();
+    sockets.sort_unstable();
+    ServiceConfig {
+        network: plan.network,
+        identities: plan.identities,
+        sites: plan.sites,
+        own_prefixes: Vec::new(),
+        trust_anchors: plan.trust_anchors,
+        clients: plan.clients,
+        foreign: plan.foreign,
+        sockets,
+        state_dir: plan.state_dir,
+        dht_listen: plan.dht_listen,
+        dht_port: plan.dht_port,
+        bootstrap: plan.bootstrap,
+    }
+}
+
+/// What others need to know to use this node.
+fn announce(service: &Service, bound: &HashMap<SocketAddr, Arc<UdpSocket>>) {
+    for local in bound.keys() {
+        println!("listening {local}");
+    }
+    for address in service.node().listen_addrs() {
+        println!("--bootstrap {address}");
+    }
+    for anchor in service.own_anchors() {
+        println!("--trust-anchor {anchor}");
+    }
+    println!("ready");
+}
+
+async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAddr, Arc<UdpSocket>>) {
+    while let Some(output) = outputs.recv().await {
+        // Nobody registers through the pipe here.
+        let FromService::Send { local, remote, bytes } = output else { continue };
+        let Some(socket) = bound.get(&local) else { continue };
+        if let Err(error) = socket.send_to(&bytes, remote).await {
+            tracing::debug!(%remote, %error, "cannot send");
+        }
+    }
+}
+
+/// Asks the running process, and prints a table or JSON.
+///
+/// # Errors
+/// When nobody answers.
+pub fn show(settings: &Settings, what: &str, json: Option<&Path>) -> anyhow::Result<()> {
+    let value = control::ask(&settings.control(), what)?;
+    let to_stdout = json == Some(Path::new("-"));
+    if let Some(path) = json.filter(|_| !to_stdout) {
+        std::fs::write(path, format!("{value}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if to_stdout {
+        println!("{value}");
+    } else {
+        print!("{}", table(&value));
+    }
+    Ok(())
+}
+
+/// One line an entry, its keys in order.
+fn table(value: &Value) -> String {
+    match value {
+        Value::Array(rows) if rows.is_empty() => "none\n".into(),
+        Value::Array(rows) => rows.iter().map(|row| format!("{}\n", line(row))).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| match value {
+                Value::Object(inner) => {
+                    let counted = inner.iter().filter(|(_, count)| **count != 0);
+                    let inner: String = counted.map(|(name, count)| format!("  {name}: {}\n", line(count))).collect();
+                    format!("{key}:\n{inner}")
+                }
+                other => format!("{key}: {}\n", line(other)),
+            })
+            .collect(),
+        other => format!("{other}\n"),
+    }
+}
+
+fn line(value: &Value) -> String {
+    match value {
+        Value::Object(map) => map.iter().map(|(key, value)| format!("{key}={}", line(value))).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(|item| format!("[{}]", line(item))).collect(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Operational identities: read from files, or made at the first start.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use cgeid::{Identity, Network, OperationalKey, container};
+
+/// Environment variable with the password of identity files.
+const PASSWORD_VARIABLE: &str = "CGEID_PASSWORD";
+/// Files, in the state folder, of the identity that we make when none is given.
+const OWN_IDENTITY: &str = "identity.p12";
+const OWN_OPERATIONAL: &str = "identity.op.p12";
+const OWN_PASSWORD: &str = "identity.password";
+
+/// Reads the identities of `files`; daemons take operational keys only.
+///
+/// # Errors
+/// Names the file and what to do.
+pub fn load(files: &[PathBuf], password_file: Option<&Path>, network: Network) -> anyhow::Result<Vec<OperationalKey>> {
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let password = password(password_file)?;
+    files.iter().map(|file| load_one(file, &password, network)).collect()
+}
+
+/// Reads one operational identity.
+///
+/// # Errors
+/// Names the file and what to do.
+fn load_one(file: &Path, password: &str, network: Network) -> anyhow::Result<OperationalKey> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read identity {}", file.display()))?;
+    container::load_operational(&bytes, password, network, SystemTime::now())
+        .with_context(|| format!("identity {}", file.display()))
+}
+
+/// The identity that this node made for itself, from an earlier start or now: Ed25519, its files in `state_dir`. Says
+/// with the second value whether it was made just now. A new operational key is made when the old one has run out.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub fn own(state_dir: &Path, network: Network, now: SystemTime) -> anyhow::Result<(OperationalKey, bool)> {
+    let path = |name| state_dir.join(name);
+    let made = !path(OWN_IDENTITY).exists();
+    if made {
+        let password: String = (0..4).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
+        let identity = Identity::generate_ed25519(network, now).context("cannot make an identity")?;
+        write_secret(&path(OWN_PASSWORD), password.as_bytes())?;
+        write_secret(&path(OWN_IDENTITY), &container::save_identity(&identity, &password)?)?;
+    }
+    let password = password(Some(&path(OWN_PASSWORD)))?;
+    if let Ok(key) = load_one(&path(OWN_OPERATIONAL), &password, network) {
+        return Ok((key, made));
+    }
+    let file = path(OWN_IDENTITY);
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read identity {}", file.display()))?;
+    let identity = container::load_identity(&bytes, &password, network, now);
+    let key = identity.with_context(|| format!("identity {}", file.display()))?.delegate(now, 0)?;
+    write_secret(&path(OWN_OPERATIONAL), &container::save_operational(&key, &password)?)?;
+    Ok((key, made))
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn password(file: Option<&Path>) -> anyhow::Result<String> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| format!("cannot read password file {}", file.display()))?;
+        return Ok(text.trim_end_matches(['\n', '\r']).to_owned());
+    }
+    match std::env::var(PASSWORD_VARIABLE) {
+        Ok(password) => Ok(password),
+        Err(_) => bail!("an identity needs a password: give --password-file or {PASSWORD_VARIABLE}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn an_identity_is_made_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let (first, made) = own(folder.path(), Network::LAB, now).unwrap();
+        assert!(made);
+        let (second, made) = own(folder.path(), Network::LAB, now).unwrap();
+        assert!(!made);
+        assert_eq!(first.cn(), second.cn());
+        assert_eq!(first.certificate_der(), second.certificate_der());
+        for file in [OWN_IDENTITY, OWN_OPERATIONAL, OWN_PASSWORD] {
+            let mode = folder.path().join(file).metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{file} is for its owner only");
+        }
+    }
+
+    #[test]
+    fn a_wrong_password_and_a_missing_file_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        own(folder.path(), Network::LAB, SystemTime::now()).unwrap();
+        let wrong = folder.path().join("wrong");
+        std::fs::write(&wrong, "wrong").unwrap();
+        let file = folder.path().join(OWN_OPERATIONAL);
+        let error = load(std::slice::from_ref(&file), Some(&wrong), Network::LAB).unwrap_err();
+        assert!(format!("{error:#}").contains(OWN_OPERATIONAL), "{error:#}");
+        let missing = folder.path().join("none.op.p12");
+        let error = load(&[missing], Some(&wrong), Network::LAB).unwrap_err();
+        assert!(format!("{error:#}").contains("none.op.p12"), "{error:#}");
+    }
+}

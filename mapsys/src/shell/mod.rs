@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The I/O of the map system: DHT node, disk, clock, sockets, configuration. `lisp-mapsys` uses all of it, `lisp-xtr`
+//! embeds [`service`] and keeps its own sockets.
+
+pub mod control;
+pub mod daemon;
+pub mod identity;
+pub mod service;
+pub mod settings;
+pub mod sockets;
+pub mod state;
+
+pub use service::{FromService, Service, ServiceConfig};

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The map system as a running thing: engine, DHT node, disk and clock.
+//!
+//! It owns no LISP socket. Whoever hosts it hands datagrams in and sends what comes out: `lisp-mapsys` has sockets of its
+//! own, `lisp-xtr` shares its control sockets and speaks for itself through the pipe.
+
+mod run;
+mod status;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use cgeid::{Network, OperationalKey};
+use dht::resolve::TrustAnchor;
+use dht::shell::node::{Node, NodeConfig, parse_bootstrap};
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use wire::address::EidPrefix;
+use wire::control::auth::{Algorithm, AuthKey, Secret};
+
+use super::state::State;
+use crate::engine::{Config, Engine};
+use crate::limit::Foreign;
+use crate::register::site::Site;
+use crate::transport::{Now, Via};
+
+pub use status::Status;
+
+/// Messages waiting for the engine; what comes beyond is dropped, as a full socket would.
+const WAITING: usize = 1024;
+
+/// What a map system is made of.
+#[derive(Debug)]
+pub struct ServiceConfig {
+    /// The network of the CGEIDs.
+    pub network: Network,
+    /// Operational keys, at least one: each may publish its own CGEID, the first signs for sites and is the DHT node's
+    /// identity.
+    pub identities: Vec<OperationalKey>,
+    /// Sites that register over the network.
+    pub sites: Vec<Site>,
+    /// EID-prefixes of the node's own xTR, without CGEIDs: only the pipe may register these.
+    pub own_prefixes: Vec<EidPrefix>,
+    /// Who delegates what.
+    pub trust_anchors: Vec<TrustAnchor>,
+    /// Sources for whom no limit holds.
+    pub clients: Vec<IpNet>,
+    /// Who on the network may ask for EIDs that are not registered here.
+    pub foreign: Foreign,
+    /// The control sockets of the host (address and port 4342): replies leave from these, and their addresses are
+    /// published as those of the Map-Server.
+    pub sockets: Vec<SocketAddr>,
+    /// Folder for nonces, sequences and the record store; made if missing.
+    pub state_dir: PathBuf,
+    /// Addresses that the DHT node listens on; empty = all.
+    pub dht_listen: Vec<IpAddr>,
+    /// UDP port of the DHT node; 0 = any.
+    pub dht_port: u16,
+    /// Nodes to join through: multiaddresses, or `ADDRESS:PORT`.
+    pub bootstrap: Vec<String>,
+}
+
+/// What the host must send, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromService {
+    /// A datagram from one of the host's control sockets.
+    Send {
+        /// The socket.
+        local: SocketAddr,
+        /// The receiver.
+        remote: SocketAddr,
+        /// The UDP payload.
+        bytes: Vec<u8>,
+    },
+    /// A message for the node's own xTR.
+    Pipe(Vec<u8>),
+}
+
+/// A running map system.
+#[derive(Debug)]
+pub struct Service {
+    inputs: mpsc::Sender<(Via, Vec<u8>)>,
+    pipe_key: AuthKey,
+    own_anchors: Vec<TrustAnchor>,
+    node: Node,
+    dropped: Arc<AtomicU64>,
+    status: Status,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    /// Starts engine and DHT node on the current tokio runtime.
+    ///
+    /// # Errors
+    /// Says what the machine or the configuration lacks.
+    pub fn start(config: ServiceConfig) -> anyhow::Result<(Self, mpsc::Receiver<FromService>)> {
+        let folder = &config.state_dir;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the state folder {}", folder.display()))?;
+        let (state, memory) = State::open(&folder.join("mapsys.redb"))?;
+        let node = start_node(&config)?;
+        let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
+        let engine = Engine::new(Now::read(), engine_config(config, pipe_key.clone()), memory)?;
+        let own_anchors = engine.own_anchors();
+
+        let (inputs, inputs_rx) = mpsc::channel(WAITING);
+        let (outputs, outputs_rx) = mpsc::channel(WAITING);
+        let (questions, questions_rx) = mpsc::channel(1);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let status = Status::new(questions);
+        let ends = run::Ends { inputs: inputs_rx, outputs, questions: questions_rx, dropped: Arc::clone(&dropped) };
+        let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
+        Ok((Self { inputs, pipe_key, own_anchors, node, dropped, status, task }, outputs_rx))
+    }
+
+    /// The key with which the node's own xTR registers through the pipe: made at start, never stored.
+    pub fn pipe_key(&self) -> AuthKey {
+        self.pipe_key.clone()
+    }
+
+    /// The prefixes for which this node is its own anchor: give `--trust-anchor PREFIX=CN` to others.
+    pub fn own_anchors(&self) -> &[TrustAnchor] {
+        &self.own_anchors
+    }
+
+    /// The DHT node: its listen addresses are what others bootstrap from.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Hands in a control datagram that is for the map system ([`crate::engine::is_for_map_system`]). Never waits;
+    /// `false` if it was dropped because there is too much to do.
+    pub fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) -> bool {
+        self.hand_in(Via::Socket { local, remote }, bytes)
+    }
+
+    /// Hands in a message of the node's own xTR. Never waits; `false` if it was dropped.
+    pub fn pipe(&self, bytes: Vec<u8>) -> bool {
+        self.hand_in(Via::Pipe, bytes)
+    }
+
+    fn hand_in(&self, via: Via, bytes: Vec<u8>) -> bool {
+        let taken = self.inputs.try_send((via, bytes)).is_ok();
+        if !taken {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// What `show` shows; cheap to clone.
+    pub fn status(&self) -> Status {
+        self.status.clone()
+    }
+
+    /// Ends engine and DHT node; what is in flight is not waited for.
+    pub async fn shutdown(self) {
+        drop(self.inputs);
+        // The task ends by itself when its inputs do; a panic in it has been reported.
+        let _ = self.task.await;
+        self.node.shutdown().await;
+    }
+}
+
+fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
+    Config {
+        network: config.network,
+        identities: config.identities,
+        sites: config.sites,
+        own_prefixes: config.own_prefixes,
+        pipe_key: Some(pipe_key),
+        trust_anchors: config.trust_anchors,
+        clients: config.clients,
+        foreign: config.foreign,
+        sockets: config.sockets,
+    }
+}
+
+fn start_node(config: &ServiceConfig) -> anyhow::Result<Node> {
+    let identity = config.identities.first().context("a map system needs an identity to sign with")?;
+    let mut node = NodeConfig::server(identity);
+    if !config.dht_listen.is_empty() {
+        node.listen.clone_from(&config.dht_listen);
+    }
+    node.port = config.dht_port;
+    node.bootstrap = config.bootstrap.iter().map(|text| parse_bootstrap(text)).collect::<Result<_, _>>()?;
+    let records = run::records(config)?;
+    Ok(Node::start(node, records)?)
+}
+
+fn random_secret() -> Secret {
+    Secret::new(rand::random::<[u8; 32]>().to_vec())
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The loop that owns the engine: one input, then everything it leads to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dht::record::RecordKey;
+use dht::shell::node::Node;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::FromService;
+use super::status::{self, Question};
+use crate::engine::{Engine, Input, Mark, Output};
+use crate::shell::state::State;
+use crate::transport::{Now, Via};
+
+/// Answers of the DHT waiting for the engine: more than it has lookups.
+const ANSWERS: usize = 2048;
+
+/// With nothing due, the loop looks this often.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// The ends of the channels that the loop holds.
+pub(super) struct Ends {
+    pub(super) inputs: mpsc::Receiver<(Via, Vec<u8>)>,
+    pub(super) outputs: mpsc::Sender<FromService>,
+    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) dropped: Arc<AtomicU64>,
+}
+
+/// The engine and all that it acts on.
+struct Running {
+    engine: Engine,
+    node: Node,
+    state: Arc<State>,
+    outputs: mpsc::Sender<FromService>,
+    answers: mpsc::Sender<Input>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Runs until the inputs end.
+pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
+    let Ends { mut inputs, outputs, mut questions, dropped } = ends;
+    let (answers, mut answered) = mpsc::channel(ANSWERS);
+    let mut peers = node.subscribe();
+    let mut published_to = 0;
+    let mut running = Running { engine, node, state: Arc::new(state), outputs, answers, dropped };
+    running.engine.handle_timeout(Now::read());
+    loop {
+        running.drain().await;
+        let deadline = running.engine.next_deadline().unwrap_or_else(|| Instant::now() + IDLE);
+        tokio::select! {
+            input = inputs.recv() => match input {
+                Some((via, bytes)) => running.engine.handle(Now::read(), Input::Datagram { via, bytes }),
+                None => return,
+            },
+            Some(input) = answered.recv() => running.engine.handle(Now::read(), input),
+            Some((what, answer)) = questions.recv() => {
+                // Whoever asked may have gone.
+                let _ = answer.send(running.show(&what).await);
+            }
+            Ok(()) = peers.changed() => {
+                let now = peers.borrow_and_update().peers;
+                if has_grown(published_to, now) {
+                    running.engine.handle(Now::read(), Input::DhtChanged);
+                }
+                if now < published_to || has_grown(published_to, now) {
+                    published_to = now;
+                }
+            }
+            () = tokio::time::sleep_until(deadline.into()) => running.engine.handle_timeout(Now::read()),
+        }
+    }
+}
+
+/// Whether the peer set has grown by a quarter since everything was published.
+fn has_grown(published_to: usize, now: usize) -> bool {
+    now > published_to && now * 4 >= published_to * 5
+}
+
+impl Running {
+    /// Does all that the engine wants; what must be on disk first is there first, in one commit.
+    async fn drain(&mut self) {
+        let mut marks = Vec::new();
+        let mut actions = Vec::new();
+        while let Some(output) = self.engine.poll() {
+            match output {
+                Output::Persist(mark) => marks.push(mark),
+                action => actions.push(action),
+            }
+        }
+        if !marks.is_empty() && !self.persist(marks).await {
+            return;
+        }
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    /// `false` if nothing of what follows may be done: a peer that retransmits will bring it up again.
+    async fn persist(&self, marks: Vec<Mark>) -> bool {
+        let state = Arc::clone(&self.state);
+        match tokio::task::spawn_blocking(move || state.write(&marks)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(error = format!("{error:#}"), "nothing is confirmed or published until this is mended");
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "the state file's writer has panicked");
+                false
+            }
+        }
+    }
+
+    fn act(&self, action: Output) {
+        match action {
+            Output::Send { local, remote, bytes } => self.emit(FromService::Send { local, remote, bytes }),
+            Output::Pipe { bytes } => self.emit(FromService::Pipe(bytes)),
+            Output::DhtGet { key } => self.get(key),
+            Output::DhtPut { key, bytes } => self.put(key, bytes),
+            Output::Persist(_) => {}
+        }
+    }
+
+    fn emit(&self, message: FromService) {
+        if self.outputs.try_send(message).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self, key: RecordKey) {
+        let (node, answers) = (self.node.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let values = look_up(&node, &key).await;
+            // An error means that the service has ended.
+            let _ = answers.send(Input::DhtValues { key, values }).await;
+        });
+    }
+
+    fn put(&self, key: RecordKey, bytes: Vec<u8>) {
+        let (node, answers) = (self.node.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let stored = match node.put(key.encode(), bytes).await {
+                Ok(report) => report.is_stored(),
+                Err(error) => {
+                    tracing::warn!(%key, %error, "not published");
+                    false
+                }
+            };
+            tracing::debug!(%key, stored, "published");
+            let _ = answers.send(Input::DhtPutDone { key, stored }).await;
+        });
+    }
+
+    async fn show(&self, what: &str) -> Option<Value> {
+        let stats = self.node.stats().await.ok();
+        Some(match what {
+            "sites" => status::sites(&self.engine),
+            "registrations" => status::registrations(&self.engine, Instant::now()),
+            "counters" => {
+                let dht = stats.map(|stats| json!({ "node": stats.counters, "held": stats.held }));
+                status::counters(&self.engine, self.dropped.load(Ordering::Relaxed), dht)
+            }
+            "peers" => stats.map_or(Value::Null, |stats| {
+                let peer = |peer: &dht::shell::node::Peer| {
+                    let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
+                    json!({ "id": peer.id.to_string(), "addresses": addresses, "connected": peer.connected })
+                };
+                Value::Array(stats.peers.iter().map(peer).collect())
+            }),
+            _ => return None,
+        })
+    }
+}
+
+/// All values seen, or `None` if the DHT did not answer.
+async fn look_up(node: &Node, key: &RecordKey) -> Option<Vec<Vec<u8>>> {
+    // A mapping is used as soon as one copy of it verifies: a hostile node can hide it for a while, not change it.
+    let wanted = *key;
+    let enough = move |value: &[u8]| dht::record::verify(&wanted, value, std::time::SystemTime::now()).is_ok();
+    match node.get(key.encode(), enough).await {
+        Ok(values) if values.is_empty() && node.peer_set().peers == 0 => None,
+        Ok(values) => Some(values),
+        Err(error) => {
+            tracing::warn!(%key, %error, "lookup failed");
+            None
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What `show` shows, as JSON.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use wire::record::LocatorRecord;
+
+use crate::engine::Engine;
+use crate::register::registration::Registration;
+
+/// A question to the running engine, and where its answer goes.
+pub(super) type Question = (String, oneshot::Sender<Option<Value>>);
+
+/// Asks the running map system what it is doing.
+#[derive(Debug, Clone)]
+pub struct Status {
+    questions: mpsc::Sender<Question>,
+}
+
+impl Status {
+    pub(super) fn new(questions: mpsc::Sender<Question>) -> Self {
+        Self { questions }
+    }
+
+    /// `sites`, `registrations`, `counters` or `peers`; `None` for anything else, or when the service has ended.
+    pub async fn show(&self, what: &str) -> Option<Value> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.send((what.to_owned(), answer)).await.ok()?;
+        answered.await.ok()?
+    }
+}
+
+/// The sites: `[{"site", "prefixes", "legacy", "registered"}]`.
+pub(super) fn sites(engine: &Engine) -> Value {
+    let server = engine.server();
+    let sites = server.sites().iter().map(|(id, site)| {
+        let registered = server.registrations().iter().filter(|(_, registration)| registration.site == id).count();
+        let prefixes: Vec<String> = site.prefixes.iter().map(|p| p.prefix.to_string()).collect();
+        json!({ "site": site.name, "prefixes": prefixes, "legacy": site.legacy, "registered": registered })
+    });
+    Value::Array(sites.collect())
+}
+
+/// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators"}]`.
+pub(super) fn registrations(engine: &Engine, now: Instant) -> Value {
+    let server = engine.server();
+    let one = |(prefix, registration): (wire::address::EidPrefix, &Registration)| {
+        let merged = registration.merged();
+        let sources: Vec<String> = registration
+            .parts()
+            .map(|part| part.source.map_or_else(|| "pipe".to_owned(), |source| source.to_string()))
+            .collect();
+        json!({
+            "prefix": prefix.to_string(),
+            "site": server.sites().get(registration.site).name,
+            "proxy": merged.proxy,
+            "ttl_minutes": merged.ttl.0,
+            "expires_s": registration.remaining(now).as_secs(),
+            "published": engine.is_published(&prefix),
+            "from": sources,
+            "locators": merged.locators.iter().map(locator).collect::<Vec<_>>(),
+        })
+    };
+    Value::Array(server.registrations().iter().map(one).collect())
+}
+
+fn locator(record: &LocatorRecord) -> Value {
+    json!({
+        "address": record.rloc.ip().map(|ip| ip.to_string()),
+        "priority": record.priority,
+        "weight": record.weight,
+        "reachable": record.reachable,
+    })
+}
+
+/// The counters: refusals by name, and the sizes of the tables.
+pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Value {
+    let refusals: serde_json::Map<String, Value> =
+        engine.tally().iter().map(|(refusal, count)| (refusal.name().to_owned(), json!(count))).collect();
+    json!({
+        "refusals": refusals,
+        "dropped_busy": dropped,
+        "registrations": engine.server().registrations().len(),
+        "cached_answers": engine.cached(),
+        "dht": dht,
+    })
+}

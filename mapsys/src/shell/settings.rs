@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Settings of `lisp-mapsys`: file, then environment (`LISP_MAPSYS_...`), then flags.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::{Algorithm, Secret};
+
+use crate::limit::Foreign;
+use crate::register::site::{NotifyPort, Site, SiteKey, SitePrefix};
+
+/// Prefix of the environment variables.
+const ENVIRONMENT: &str = "LISP_MAPSYS_";
+
+/// Flags of `lisp-mapsys run` and `check`. Every one has a key of the same name in the file.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Flags {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Address to serve on; repeats. The port is 4342 unless given.
+    #[arg(long, value_name = "ADDR[:PORT]", global = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<String>,
+    /// Operational identity (`CN.op.p12`); repeats, the first signs for the sites.
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identity: Vec<PathBuf>,
+    /// File with the password of the identities.
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// DHT node to join through; repeats.
+    #[arg(long, value_name = "MULTIADDR", global = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bootstrap: Vec<String>,
+    /// Who delegates a prefix; repeats.
+    #[arg(long, value_name = "PREFIX=CN", global = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_anchor: Vec<String>,
+    /// The 32-bit prefix of the CGEIDs.
+    #[arg(long, value_name = "PREFIX", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// UDP port of the DHT node.
+    #[arg(long, value_name = "PORT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dht_port: Option<u16>,
+    /// Address that the DHT node listens on; repeats, all by default.
+    #[arg(long, value_name = "ADDR", global = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dht_listen: Vec<IpAddr>,
+    /// Folder for what must survive a restart.
+    #[arg(long, value_name = "DIR", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
+    /// Unix socket for `show`; the default is `control.sock` in the state folder.
+    #[arg(long, value_name = "PATH", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<PathBuf>,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// Addresses to serve on.
+    pub listen: Vec<String>,
+    /// Operational identities.
+    pub identity: Vec<PathBuf>,
+    /// Their password.
+    pub password_file: Option<PathBuf>,
+    /// DHT nodes to join through.
+    pub bootstrap: Vec<String>,
+    /// `PREFIX=CN` of those who delegate.
+    pub trust_anchor: Vec<String>,
+    /// The 32-bit prefix of the CGEIDs.
+    pub prefix: Option<String>,
+    /// UDP port of the DHT node.
+    pub dht_port: Option<u16>,
+    /// Addresses that the DHT node listens on; empty = all.
+    pub dht_listen: Vec<IpAddr>,
+    /// Folder for what must survive a restart.
+    pub state_dir: Option<PathBuf>,
+    /// Unix socket for `show`.
+    pub control: Option<PathBuf>,
+    /// Sources for whom the limits are lifted.
+    pub clients: Vec<IpNet>,
+    /// Who may ask for EIDs that are not registered here.
+    pub foreign: ForeignSetting,
+    /// The sites.
+    pub site: Vec<SiteSetting>,
+}
+
+/// Who may ask for EIDs that are not registered here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignSetting {
+    /// Clients only.
+    Nobody,
+    /// Whoever asks from one of its ITR-RLOCs.
+    #[default]
+    ItrRloc,
+}
+
+/// A site.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SiteSetting {
+    /// Its name.
+    pub name: String,
+    /// What it may register.
+    pub eid_prefix: Vec<IpNet>,
+    /// The instance of its EIDs.
+    #[serde(default)]
+    pub iid: u32,
+    /// Longest more-specific that it may register.
+    #[serde(default)]
+    pub accept_more_specifics: Option<u8>,
+    /// Takes HMAC-SHA-1 and nonces that do not rise.
+    #[serde(default)]
+    pub legacy: bool,
+    /// Where Map-Notifies go; legacy sites: `source`, others: `control`.
+    #[serde(default)]
+    pub notify_port: Option<NotifySetting>,
+    /// Its keys.
+    pub key: Vec<KeySetting>,
+}
+
+/// Where Map-Notifies go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifySetting {
+    /// Port 4342.
+    Control,
+    /// The port that the Map-Register came from.
+    Source,
+}
+
+/// A key of a site.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct KeySetting {
+    /// Key ID; legacy peers send 0.
+    #[serde(default)]
+    pub key_id: u8,
+    /// The only algorithm it is for.
+    #[serde(default)]
+    pub algorithm: Option<AlgorithmSetting>,
+    /// The secret itself ...
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// ... or a file with it; a newline at its end does not count.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for KeySetting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeySetting")
+            .field("key_id", &self.key_id)
+            .field("algorithm", &self.algorithm)
+            .field("key_file", &self.key_file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Algorithm names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AlgorithmSetting {
+    /// 1, legacy sites only.
+    #[serde(rename = "hmac-sha1")]
+    HmacSha1,
+    /// 2.
+    #[serde(rename = "hmac-sha256")]
+    HmacSha256,
+    /// 3.
+    #[serde(rename = "hkdf-sha256")]
+    HkdfSha256,
+}
+
+impl Settings {
+    /// Reads file, environment and flags, the later ones winning.
+    ///
+    /// # Errors
+    /// Names the key and where it was.
+    pub fn read(flags: &Flags) -> anyhow::Result<Self> {
+        let mut figment = Figment::new();
+        if let Some(path) = &flags.config {
+            if !path.is_file() {
+                bail!("--config {}: no such file", path.display());
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        figment = figment.merge(Env::prefixed(ENVIRONMENT).map(|key| key.as_str().replace('_', "-").into()));
+        let settings: Self = figment.merge(Serialized::defaults(flags)).extract().map_err(named)?;
+        Ok(settings)
+    }
+
+    /// The addresses to serve on.
+    ///
+    /// # Errors
+    /// Names the one that is no address.
+    pub fn listen(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        self.listen.iter().map(|text| parse_address(text, wire::CONTROL_PORT)).collect()
+    }
+
+    /// The folder for what must survive a restart.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/lisp-mapsys"))
+    }
+
+    /// The Unix socket for `show`.
+    pub fn control(&self) -> PathBuf {
+        self.control.clone().unwrap_or_else(|| self.state_dir().join("control.sock"))
+    }
+
+    /// The sites, their key files read.
+    ///
+    /// # Errors
+    /// Names the site and what is wrong with it.
+    pub fn sites(&self) -> anyhow::Result<Vec<Site>> {
+        self.site.iter().map(|site| site.build().with_context(|| format!("site {:?}", site.name))).collect()
+    }
+
+    /// Who may ask for EIDs that are not registered here.
+    pub fn foreign(&self) -> Foreign {
+        match self.foreign {
+            ForeignSetting::Nobody => Foreign::Nobody,
+            ForeignSetting::ItrRloc => Foreign::FromItrRloc,
+        }
+    }
+}
+
+/// `ADDR` or `ADDR:PORT`, IPv6 in brackets when a port follows.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_address(text: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    text.parse().with_context(|| format!("{text:?} is no address (write [2001:db8::1]:4342 for IPv6 with a port)"))
+}
+
+impl SiteSetting {
+    fn build(&self) -> anyhow::Result<Site> {
+        if self.eid_prefix.is_empty() {
+            bail!("eid-prefix is empty");
+        }
+        let prefixes = self.eid_prefix.iter().map(|net| self.prefix(*net)).collect::<anyhow::Result<_>>()?;
+        let keys = self.key.iter().map(|key| key.build(self.legacy)).collect::<anyhow::Result<_>>()?;
+        let notify = match (self.notify_port, self.legacy) {
+            (Some(NotifySetting::Source), _) | (None, true) => NotifyPort::Source,
+            (Some(NotifySetting::Control), _) | (None, false) => NotifyPort::Control,
+        };
+        Ok(Site { name: self.name.clone(), prefixes, keys, legacy: self.legacy, notify })
+    }
+
+    fn prefix(&self, net: IpNet) -> anyhow::Result<SitePrefix> {
+        if net.trunc() != net {
+            bail!("eid-prefix {net} has host bits: write {}", net.trunc());
+        }
+        let max_len = self.accept_more_specifics.unwrap_or(net.prefix_len());
+        if max_len < net.prefix_len() || max_len > net.max_prefix_len() {
+            bail!("accept-more-specifics {max_len} is not between the lengths of {net} and of an address");
+        }
+        Ok(SitePrefix { prefix: EidPrefix { iid: InstanceId(self.iid), net }, max_len })
+    }
+}
+
+impl KeySetting {
+    fn build(&self, legacy: bool) -> anyhow::Result<SiteKey> {
+        let secret = match (&self.secret, &self.key_file) {
+            (Some(secret), None) => secret.clone().into_bytes(),
+            (None, Some(path)) => read_secret(path)?,
+            _ => bail!("key {}: give either secret or key-file", self.key_id),
+        };
+        if secret.is_empty() {
+            bail!("key {}: the secret is empty", self.key_id);
+        }
+        let algorithm = self.algorithm.map(|algorithm| match algorithm {
+            AlgorithmSetting::HmacSha1 => Algorithm::HmacSha1,
+            AlgorithmSetting::HmacSha256 => Algorithm::HmacSha256,
+            AlgorithmSetting::HkdfSha256 => Algorithm::HkdfSha256,
+        });
+        if algorithm == Some(Algorithm::HmacSha1) && !legacy {
+            bail!("key {}: hmac-sha1 needs legacy = true", self.key_id);
+        }
+        Ok(SiteKey { id: self.key_id, algorithm, secret: Secret::new(secret) })
+    }
+}
+
+fn read_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = std::fs::read(path).with_context(|| format!("cannot read key-file {}", path.display()))?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+/// figment's message without its noise: which key, what is wrong, where it was.
+fn named(error: figment::Error) -> anyhow::Error {
+    let lines: Vec<String> = error
+        .into_iter()
+        .map(|one| {
+            let path = one.path.join(".");
+            let place = one.metadata.as_ref().map(|m| {
+                m.source.as_ref().map_or_else(|| m.name.to_string(), ToString::to_string)
+            });
+            let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+            let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+            format!("{at}{}{place}", one.kind)
+        })
+        .collect();
+    anyhow::anyhow!(lines.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(toml: &str, flags: Flags) -> anyhow::Result<Settings> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        Settings::read(&Flags { config: Some(file.path().into()), ..flags })
+    }
+
+    #[test]
+    fn the_example_says_what_it_means() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lisp-mapsys.example.toml");
+        let settings = Settings::read(&Flags { config: Some(path), ..Flags::default() }).unwrap();
+        assert_eq!(settings.listen().unwrap().len(), 2);
+        assert_eq!(settings.site.len(), 3);
+        assert!(settings.site[1].legacy);
+        let inline: Vec<_> = settings.site.iter().filter(|site| site.key[0].secret.is_some()).collect();
+        assert!(inline.iter().all(|site| site.build().is_ok()));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Flags { listen: vec!["192.0.2.1".into()], ..Flags::default() };
+        let settings = read("listen = [\"192.0.2.9\"]\ndht-port = 5\n", flags).unwrap();
+        assert_eq!(settings.listen().unwrap(), ["192.0.2.1:4342".parse().unwrap()]);
+        assert_eq!(settings.dht_port, Some(5));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = read("liste = [\"192.0.2.9\"]\n", Flags::default()).unwrap_err().to_string();
+        assert!(error.contains("liste"), "{error}");
+        let error = read("[[site]]\nname = \"a\"\neid-prefix = []\nkey = []\nlegcy = true\n", Flags::default());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("legcy"), "{error}");
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let site = |more: &str| {
+            let text = format!("[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\n{more}");
+            read(&text, Flags::default()).and_then(|settings| settings.sites())
+        };
+        assert!(site("key = [{ secret = \"x\" }]").is_ok());
+        assert!(site("key = [{ secret = \"\" }]").is_err());
+        assert!(site("key = [{ }]").is_err());
+        assert!(site("key = [{ secret = \"x\", algorithm = \"hmac-sha1\" }]").is_err());
+        assert!(site("legacy = true\nkey = [{ secret = \"x\", algorithm = \"hmac-sha1\" }]").is_ok());
+        assert!(site("accept-more-specifics = 4\nkey = [{ secret = \"x\" }]").is_err());
+        assert!(site("accept-more-specifics = 33\nkey = [{ secret = \"x\" }]").is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let key = KeySetting { key_id: 1, algorithm: None, secret: Some("hidden".into()), key_file: None };
+        assert!(!format!("{key:?}").contains("hidden"));
+    }
+}

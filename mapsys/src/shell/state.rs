@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What survives a restart: last nonces and last sequences, in one redb file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+use cgeid::Cn;
+use dht::publish::Sequence;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use crate::engine::{Mark, Memory};
+use crate::register::nonces::{Last, NonceOwner};
+
+/// xTR-ID 16 ‖ Key ID 1 ‖ site name -> nonce 8 ‖ SHA-256 32.
+const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces");
+/// CN 12 -> sequence.
+const SEQUENCES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("sequences");
+
+/// The file.
+#[derive(Debug)]
+pub struct State {
+    database: Database,
+}
+
+impl State {
+    /// Opens or makes the file, and reads what the last run left.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is not ours.
+    pub fn open(path: &Path) -> anyhow::Result<(Self, Memory)> {
+        let open = || -> Result<(Self, Memory), redb::Error> {
+            let database = Database::create(path)?;
+            let transaction = database.begin_write()?;
+            transaction.open_table(NONCES)?;
+            transaction.open_table(SEQUENCES)?;
+            transaction.commit()?;
+            let memory = read(&database)?;
+            Ok((Self { database }, memory))
+        };
+        open().with_context(|| format!("cannot use the state file {}", path.display()))
+    }
+
+    /// Writes marks; returns when they are on disk.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn write(&self, marks: &[Mark]) -> anyhow::Result<()> {
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut nonces = transaction.open_table(NONCES)?;
+                let mut sequences = transaction.open_table(SEQUENCES)?;
+                for mark in marks {
+                    match mark {
+                        Mark::Nonce(owner, last) => {
+                            nonces.insert(encode_owner(owner).as_slice(), encode_last(last).as_slice())?;
+                        }
+                        Mark::Sequence(cn, sequence) => {
+                            sequences.insert(cn.0.as_slice(), sequence.0)?;
+                        }
+                    }
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        };
+        write().context("cannot write the state file")
+    }
+}
+
+fn read(database: &Database) -> Result<Memory, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut nonces = Vec::new();
+    for row in transaction.open_table(NONCES)?.iter()? {
+        let (owner, last) = row?;
+        nonces.extend(decode_owner(owner.value()).zip(decode_last(last.value())));
+    }
+    let mut sequences = BTreeMap::new();
+    for row in transaction.open_table(SEQUENCES)?.iter()? {
+        let (cn, sequence) = row?;
+        if let Ok(cn) = <[u8; 12]>::try_from(cn.value()) {
+            sequences.insert(Cn(cn), Sequence(sequence.value()));
+        }
+    }
+    Ok(Memory { nonces, sequences })
+}
+
+fn encode_owner(owner: &NonceOwner) -> Vec<u8> {
+    [&owner.xtr_id[..], &[owner.key_id], owner.site.as_bytes()].concat()
+}
+
+fn decode_owner(bytes: &[u8]) -> Option<NonceOwner> {
+    let (xtr_id, rest) = bytes.split_first_chunk::<16>()?;
+    let (key_id, site) = rest.split_first()?;
+    Some(NonceOwner { site: String::from_utf8(site.to_vec()).ok()?, xtr_id: *xtr_id, key_id: *key_id })
+}
+
+fn encode_last(last: &Last) -> Vec<u8> {
+    [&last.nonce.to_be_bytes()[..], &last.digest].concat()
+}
+
+fn decode_last(bytes: &[u8]) -> Option<Last> {
+    let (nonce, digest) = bytes.split_first_chunk::<8>()?;
+    Some(Last { nonce: u64::from_be_bytes(*nonce), digest: digest.try_into().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mapsys.redb");
+        let owner = NonceOwner { site: "a site".into(), xtr_id: [7; 16], key_id: 3 };
+        let (first, last) = (Last { nonce: 5, digest: [1; 32] }, Last { nonce: 6, digest: [2; 32] });
+        let cn = Cn([9; 12]);
+        {
+            let (state, memory) = State::open(&path).unwrap();
+            assert!(memory.nonces.is_empty() && memory.sequences.is_empty());
+            state.write(&[Mark::Nonce(owner.clone(), first), Mark::Sequence(cn, Sequence(41))]).unwrap();
+            state.write(&[Mark::Nonce(owner.clone(), last), Mark::Sequence(cn, Sequence(42))]).unwrap();
+        }
+        let (_, memory) = State::open(&path).unwrap();
+        assert_eq!(memory.nonces, [(owner, last)]);
+        assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_an_error_that_names_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![0x5a; 10_000]).unwrap();
+        let error = State::open(file.path()).unwrap_err();
+        assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+    }
+}
