@@ -41,7 +41,7 @@ impl Records for Double {
     fn housekeep(&mut self, _now: SystemTime) {}
 
     fn held(&self) -> Held {
-        Held { records: self.held.len(), bytes: self.held.values().map(Vec::len).sum() }
+        Held { records: self.held.len(), bytes: self.held.values().map(Vec::len).sum(), ..Held::default() }
     }
 }
 

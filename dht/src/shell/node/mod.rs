@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use cgeid::OperationalKey;
 use futures::channel::oneshot as reply;
+use libp2p::identity::{Keypair, ed25519};
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
@@ -67,6 +69,21 @@ impl NodeConfig {
     /// A client on a free port, with this seed as its identity.
     pub fn client(seed: Zeroizing<[u8; 32]>) -> Self {
         Self { port: 0, ..Self::with_seed(seed, Role::Client) }
+    }
+
+    /// A client on a free port, with a key that nobody has seen before.
+    pub fn ephemeral() -> Self {
+        let mut seed = Zeroizing::new([0; 32]);
+        seed.copy_from_slice(ed25519::SecretKey::generate().as_ref());
+        Self::client(seed)
+    }
+
+    /// The node's place in the Kademlia space: SHA-256 of its peer ID.
+    pub fn place(&self) -> [u8; 32] {
+        let mut seed = self.seed.clone();
+        // 32 octets are always a secret key; libp2p zeroes what it is given.
+        let peer = Keypair::ed25519_from_bytes(seed.as_mut_slice()).map(|pair| pair.public().to_peer_id());
+        peer.map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
     }
 
     /// A node with this seed as its identity, listening on the usual port of all addresses.

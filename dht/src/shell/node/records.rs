@@ -2,6 +2,7 @@
 //! What the node asks of a store, and that store in the shape libp2p wants.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use libp2p::PeerId;
@@ -21,12 +22,14 @@ pub struct Reason {
 }
 
 /// What a store holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Held {
     /// Bundles.
     pub records: usize,
     /// Octets of those bundles.
     pub bytes: usize,
+    /// Values refused since the start, by the name of the [`Reason`].
+    pub refused: BTreeMap<&'static str, u64>,
 }
 
 /// A store of records. It verifies before it stores: what it takes is acknowledged to the publisher.

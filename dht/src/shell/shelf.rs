@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The store with its disk and its clock: what a node is given as its [`Records`].
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use cgeid::Network;
+
+use super::database::{Database, DatabaseError};
+use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records};
+use crate::store::{Change, Store};
+
+/// Name of the database in the state folder.
+pub const FILE: &str = "records.redb";
+/// Interval at which expired records are dropped; readers never see them in between.
+const EXPIRY: Duration = Duration::from_secs(30);
+
+/// Why a node with a store does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store's file.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// Starts a node that keeps its records in `state_dir`, or only in memory.
+///
+/// # Errors
+/// When the database cannot be used, or the node cannot listen.
+pub fn start_node(config: NodeConfig, network: Network, state_dir: Option<&Path>) -> Result<Node, StartError> {
+    let here = config.place();
+    let shelf = match state_dir {
+        Some(folder) => Shelf::open(network, here, &folder.join(FILE))?,
+        None => Shelf::in_memory(network, here),
+    };
+    Ok(Node::start(config, Box::new(shelf))?)
+}
+
+/// A store, and the file that makes it outlive the process.
+#[derive(Debug)]
+pub struct Shelf {
+    store: Store,
+    database: Option<Database>,
+    /// Changes that the database has not taken yet.
+    pending: Vec<Change>,
+    expire_at: SystemTime,
+}
+
+impl Shelf {
+    /// A store that is lost with the process. `here` is the node's place in the Kademlia space.
+    pub fn in_memory(network: Network, here: [u8; 32]) -> Self {
+        let expire_at = SystemTime::now() + EXPIRY;
+        Self { store: Store::new(network, here), database: None, pending: Vec::new(), expire_at }
+    }
+
+    /// A store with what the file holds, verified anew.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn open(network: Network, here: [u8; 32], file: &Path) -> Result<Self, DatabaseError> {
+        let mut shelf = Self::in_memory(network, here);
+        let (database, loaded) = Database::open(file)?;
+        let now = SystemTime::now();
+        let (mut kept, mut refused) = (0, 0);
+        for change in loaded {
+            match shelf.store.restore(now, &change.key, change.record.as_deref(), change.marks.as_deref()) {
+                Ok(()) => kept += usize::from(change.record.is_some()),
+                Err(reason) => {
+                    refused += 1;
+                    tracing::debug!(%reason, "stored record not taken back");
+                }
+            }
+        }
+        tracing::info!(file = %file.display(), kept, refused, "records taken back");
+        shelf.database = Some(database);
+        Ok(shelf)
+    }
+
+    /// Gives the database what has changed. One that is busy gets it the next time.
+    fn save(&mut self) {
+        let changes = self.store.changes();
+        let Some(database) = &self.database else { return };
+        self.pending.extend(changes);
+        if !self.pending.is_empty() {
+            self.pending = database.write(std::mem::take(&mut self.pending));
+        }
+    }
+}
+
+impl Records for Shelf {
+    fn get(&self, now: SystemTime, key: &[u8]) -> Option<Vec<u8>> {
+        self.store.get(now, key)
+    }
+
+    fn put(&mut self, now: SystemTime, key: &[u8], value: &[u8]) -> Result<(), Reason> {
+        match self.store.put(now, key, value) {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(Reason { name: refusal.name(), text: refusal.to_string() }),
+        }
+    }
+
+    fn housekeep(&mut self, now: SystemTime) {
+        if now >= self.expire_at {
+            self.store.expire(now);
+            self.expire_at = now + EXPIRY;
+        }
+        self.save();
+    }
+
+    fn held(&self) -> Held {
+        Held { records: self.store.len(), bytes: self.store.size(), refused: self.store.counters().refused.clone() }
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        self.pending.extend(self.store.changes());
+        if let Some(database) = &self.database {
+            database.write_last(std::mem::take(&mut self.pending));
+        }
+    }
+}
