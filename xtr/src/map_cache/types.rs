@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the two halves of the xTR say to each other: control sends [`Update`]s, the packet thread answers with [`Event`]s.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::record::{Action, LocatorRecord};
+
+/// What to do with packets for one EID-prefix, until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where to, or why not.
+    pub forwarding: Forwarding,
+    /// From then on the entry is as if it were not there.
+    pub expires: Instant,
+}
+
+/// What a mapping says about packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Encapsulate to one of these; an empty list, or one without a family of ours, drops.
+    Locators(Vec<Locator>),
+    /// A negative mapping: the action of RFC 9301, section 5.4.
+    Negative(Action),
+}
+
+/// A locator that packets may be sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Locator {
+    /// The RLOC.
+    pub address: IpAddr,
+    /// 0 to 254, lower is better.
+    pub priority: u8,
+    /// Share of the flows among the locators of one priority; 0 = none, unless all of them are 0.
+    pub weight: u8,
+}
+
+impl Locator {
+    /// The unicast locator in `record`, if packets may go there: R set, priority not 255 (RFC 9300, section 9), and an
+    /// address that one machine has (RFC 9301, section 5.4: never broadcast, never link-local multicast).
+    pub fn usable(record: &LocatorRecord) -> Option<Self> {
+        let address = record.rloc.ip()?;
+        let usable = record.reachable && record.priority != LocatorRecord::UNUSABLE && is_unicast(address);
+        usable.then_some(Self { address, priority: record.priority, weight: record.weight })
+    }
+}
+
+/// The locators of a mapping that packets may be sent to, in the order of the record.
+pub fn usable_locators(records: &[LocatorRecord]) -> Vec<Locator> {
+    records.iter().filter_map(Locator::usable).collect()
+}
+
+/// Whether an address can belong to exactly one machine beyond this one and its link.
+pub fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => {
+            let reserved_for_future_use = a.octets()[0] >= 240;
+            !(a.is_unspecified() || a.octets()[0] == 0)
+                && !a.is_loopback()
+                && !a.is_link_local()
+                && !a.is_multicast()
+                && !reserved_for_future_use
+        }
+        IpAddr::V6(a) => {
+            !a.is_unspecified()
+                && !a.is_loopback()
+                && !a.is_multicast()
+                && !a.is_unicast_link_local()
+                && a.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
+/// Control to packet thread; applied in order, between batches of packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// Installs or replaces the entry of exactly this prefix; packets that waited for it leave.
+    Upsert {
+        /// The EID-prefix of the mapping.
+        prefix: EidPrefix,
+        /// What to do with its packets.
+        entry: Entry,
+    },
+    /// Removes the entry of exactly this prefix.
+    Remove {
+        /// The EID-prefix of the mapping.
+        prefix: EidPrefix,
+    },
+    /// Resolution gave up: packets that wait for addresses in `eid` are dropped, their sources hear "unreachable".
+    Unresolved {
+        /// The host prefix of a [`Event::Miss`], or a shorter one.
+        eid: EidPrefix,
+    },
+    /// The EID-prefixes that packets are decapsulated for; replaces the former list.
+    LocalEids(Vec<EidPrefix>),
+    /// Our RLOCs, the preferred one of each family first; replaces the former list.
+    LocalRlocs(Vec<IpAddr>),
+}
+
+/// Packet thread to control; lost rather than waited for when control does not keep up, and then said again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A packet waits for a mapping. Said once for each destination until its queue is empty.
+    Miss {
+        /// The host prefix of the destination.
+        eid: EidPrefix,
+        /// Source address of the packet, the source-EID of a Map-Request.
+        source: IpAddr,
+    },
+    /// An entry was used late in its life. Said once for each entry.
+    Refresh {
+        /// The EID-prefix of the entry.
+        prefix: EidPrefix,
+    },
+}
