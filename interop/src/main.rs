@@ -1,5 +1,117 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! interop
-fn main() {
-    let _ = interop::lab::privilege::acquire(false);
+//! `interop`: labs and the demo.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use interop::demo::{self, Options, Report};
+use interop::interrupt::Interrupted;
+use interop::lab::{LabError, workspace};
+
+/// Labs of network namespaces, and the demo.
+#[derive(Debug, Parser)]
+#[command(name = "interop", version, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  The whole way of a packet, once, for real (as root, or without root in a user namespace):
+      interop demo
+  The same with captures of what crosses the tunnels, and the outcome for a script:
+      interop demo --pcap captures --json=outcome.json
+
+Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows border nodes whose mappings come from the signed DHT, with hosts that ping each other
+    Demo(DemoFlags),
+    /// Removes a folder when its owner is gone
+    #[command(name = workspace::SWEEP, hide = true)]
+    Sweep {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct DemoFlags {
+    /// Where the programs are; default: they are built with cargo, in the profile of this one
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Work in a user namespace, even as root
+    #[arg(long)]
+    user_namespace: bool,
+    /// Write captures of each underlay port into DIR
+    #[arg(long, value_name = "DIR")]
+    pcap: Option<PathBuf>,
+    /// Keep the logs of all nodes in DIR
+    #[arg(long, value_name = "DIR")]
+    keep_logs: Option<PathBuf>,
+    /// Watch an idle border node for a minute in the end: under 40 MiB, under 1 % of a core
+    #[arg(long)]
+    measure: bool,
+    /// The outcome as JSON on standard output (the story goes to standard error); with =FILE into that file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    json: Option<Option<PathBuf>>,
+}
+
+/// What was asked did not hold.
+const EXIT_FAILED: u8 = 1;
+/// The machine lacks something.
+const EXIT_MACHINE: u8 = 3;
+/// Ended by a signal, as shells say it of SIGINT.
+const EXIT_INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    match CommandLine::parse().command {
+        Command::Demo(flags) => run_demo(&flags),
+        Command::Sweep { folder } => match workspace::sweep(&folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(EXIT_FAILED),
+        },
+    }
+}
+
+fn run_demo(flags: &DemoFlags) -> ExitCode {
+    let options = Options {
+        bin_dir: flags.bin_dir.clone(),
+        user_namespace: flags.user_namespace,
+        pcap: flags.pcap.clone(),
+        keep_logs: flags.keep_logs.clone(),
+        measure: flags.measure,
+        quiet_stdout: matches!(flags.json, Some(None)),
+    };
+    match demo::run(&options).and_then(|report| publish(&report, flags.json.as_ref()).map(|()| report)) {
+        Ok(report) if report.ok => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(EXIT_FAILED),
+        Err(error) => {
+            eprintln!("\ninterop: {error:#}");
+            ExitCode::from(match error.downcast_ref::<LabError>() {
+                Some(LabError::Refused { .. }) => EXIT_MACHINE,
+                _ if error.is::<Interrupted>() => EXIT_INTERRUPTED,
+                _ => EXIT_FAILED,
+            })
+        }
+    }
+}
+
+fn publish(report: &Report, json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {
+    let text = serde_json::to_string(report)? + "\n";
+    match json.map(Option::as_deref) {
+        None => {}
+        Some(None) => print!("{text}"),
+        Some(Some(path)) => write(path, &text)?,
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    std::fs::write(path, text).with_context(|| format!("--json={}", path.display()))
 }

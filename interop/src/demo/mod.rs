@@ -1,2 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The demo.
+//! The demo: the whole way of packets and of the signed statements they depend on, once, for real.
+
+mod binaries;
+mod identities;
+mod network;
+mod nodes;
+mod report;
+mod scenario;
+mod story;
+
+use std::path::PathBuf;
+
+pub use report::Report;
+
+use crate::lab::privilege;
+use crate::lab::workspace::Workspace;
+use binaries::Binaries;
+use story::Story;
+
+/// What is asked of the demo.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where built programs are; none = build them.
+    pub bin_dir: Option<PathBuf>,
+    /// Work in a user namespace even as root.
+    pub user_namespace: bool,
+    /// Where captures go; none = nothing is captured.
+    pub pcap: Option<PathBuf>,
+    /// Where logs go to stay; none = they go with the demo, unless it fails.
+    pub keep_logs: Option<PathBuf>,
+    /// Wait a minute and measure what an idle border node takes.
+    pub measure: bool,
+    /// Tell the story on standard error, because standard output is for JSON.
+    pub quiet_stdout: bool,
+}
+
+/// Tells the story. The process must have one thread when this is called, and should end after it.
+///
+/// # Errors
+/// When the machine refuses something ([`crate::lab::LabError::Refused`]), or we are interrupted. A step that does not
+/// hold is no error but a [`Report`] that is not ok.
+pub fn run(options: &Options) -> anyhow::Result<Report> {
+    let mut story = Story::new(options.quiet_stdout);
+    story.say(network::PICTURE);
+    let binaries = match story.step("build", "Programs", || Binaries::provide(options.bin_dir.as_deref())) {
+        Ok(binaries) => binaries,
+        Err(error) => return story.stop(error, &[]),
+    };
+    let privilege = privilege::acquire(options.user_namespace)?;
+    crate::interrupt::watch()?;
+    let workspace = Workspace::create(options.keep_logs.as_deref())?;
+    scenario::play(options, story, &binaries, privilege, workspace)
+}

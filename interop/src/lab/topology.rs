@@ -138,6 +138,17 @@ impl Node {
         self
     }
 
+    /// Adds an address, as `192.0.2.1/24`, to an interface that is there.
+    #[must_use]
+    pub fn address(mut self, port: &str, address: &str) -> Self {
+        let address = self.parse::<IpNet>(address);
+        match self.ports.iter_mut().find(|known| known.name == port) {
+            Some(port) => port.addresses.extend(address),
+            None => self.mistakes.push(format!("{}: address for {port:?}: no such port", self.name)),
+        }
+        self
+    }
+
     /// Adds a route to what is on the link itself.
     #[must_use]
     pub fn on_link(mut self, to: &str, port: &str) -> Self {

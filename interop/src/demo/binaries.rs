@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The programs that the demo runs: built by cargo in the profile of this one, or found where the caller says.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::story::Seen;
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub(super) struct Binaries {
+    folder: PathBuf,
+}
+
+/// The programs, and the packages that they come from.
+const PROGRAMS: [(&str, &str); 5] =
+    [("cgeid", "cgeid"), ("lisp-dht", "dht"), ("lisp-mapsys", "mapsys"), ("lig", "mapsys"), ("lisp-xtr", "xtr")];
+
+impl Binaries {
+    /// Looks into `folder`, or builds.
+    pub(super) fn provide(folder: Option<&Path>) -> anyhow::Result<Seen<Self>> {
+        let folder = match folder {
+            Some(folder) => folder.canonicalize().with_context(|| format!("--bin-dir {}", folder.display()))?,
+            None => build()?,
+        };
+        let missing: Vec<_> =
+            PROGRAMS.iter().map(|(name, _)| *name).filter(|name| !folder.join(name).is_file()).collect();
+        ensure!(missing.is_empty(), "not in {}: {}", folder.display(), missing.join(", "));
+        let note = format!("from {}", folder.display());
+        Ok(Seen::new(Self { folder }, vec![note]))
+    }
+
+    /// A command line that begins with one of the programs.
+    pub(super) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.folder.join(name));
+        // What the caller's shell happens to set is not part of the demo.
+        command.env_clear().env("RUST_BACKTRACE", "1");
+        command
+    }
+}
+
+/// Builds into the target folder that this program is in; cargo shows its progress on standard error.
+fn build() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("where is this program?")?;
+    // Test programs are one folder deeper.
+    let folder =
+        own.parent().map(|folder| if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder });
+    let (Some(folder), Some(workspace)) = (folder, Path::new(env!("CARGO_MANIFEST_DIR")).parent()) else {
+        bail!("no folder above {}", own.display());
+    };
+    let (Some(target), Some(profile)) = (folder.parent(), folder.file_name().and_then(|name| name.to_str())) else {
+        bail!("{} is in no target folder", own.display());
+    };
+    ensure!(
+        workspace.join("Cargo.toml").is_file(),
+        "the sources are not in {} any more: say with --bin-dir where the programs are",
+        workspace.display()
+    );
+    eprintln!("building with cargo (the first time takes minutes) ...");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // The folder of the profile "dev" is called debug.
+    let profile = if profile == "debug" { "dev" } else { profile };
+    cargo.current_dir(workspace).args(["build", "--bins", "--profile", profile, "--target-dir"]).arg(target);
+    let mut packages: Vec<_> = PROGRAMS.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    for package in packages {
+        cargo.args(["-p", package]);
+    }
+    let status = cargo.status().context("cannot run cargo (or say with --bin-dir where the programs are)")?;
+    ensure!(status.success(), "cargo build: {status}");
+    Ok(folder.to_path_buf())
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The identities of the demo: keys from which addresses follow, made offline.
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use super::binaries::Binaries;
+use super::story::Seen;
+use crate::lab::{Namespace, process};
+use crate::limits::COMMAND_TIME;
+
+/// An identity: who, at which address, and the key that a daemon needs to speak for it.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) cn: String,
+    pub(super) address: Ipv6Addr,
+    pub(super) operational: PathBuf,
+}
+
+/// All identities, and the file with their password.
+#[derive(Debug, Clone)]
+pub(super) struct Identities {
+    pub(super) password: PathBuf,
+    /// Of hA: the RSA one, and a second so that the other direction is cold too.
+    pub(super) a: [Identity; 2],
+    pub(super) b: [Identity; 2],
+    pub(super) c: Identity,
+    /// Of the map-server, which signs for the site.
+    pub(super) server: Identity,
+}
+
+impl Identities {
+    /// Makes them, in a namespace without any network: nobody need be asked for an address.
+    pub(super) fn make(binaries: &Binaries, folder: &Path) -> anyhow::Result<Seen<Self>> {
+        let password = folder.join("password");
+        std::fs::write(&password, "only for this demo\n").context("the password file")?;
+        let offline = Namespace::create("offline")?;
+        let rsa = make(binaries, &offline, "rsa4096", folder, &password)?;
+        let ed25519 = || make(binaries, &offline, "ed25519", folder, &password);
+        let all =
+            Self { a: [rsa, ed25519()?], b: [ed25519()?, ed25519()?], c: ed25519()?, server: ed25519()?, password };
+        let notes = vec![
+            format!("hA  {}  (first 96 bits of the hash of its RSA-4096 key)", all.a[0].address),
+            format!("hB  {}  (Ed25519)", all.b[0].address),
+        ];
+        Ok(Seen::new(all, notes))
+    }
+}
+
+/// What `cgeid new --json` says.
+#[derive(Deserialize)]
+struct Made {
+    cn: String,
+    address: Ipv6Addr,
+    files: Vec<PathBuf>,
+}
+
+fn make(
+    binaries: &Binaries,
+    offline: &Namespace,
+    algorithm: &str,
+    folder: &Path,
+    password: &Path,
+) -> anyhow::Result<Identity> {
+    let mut command = binaries.command("cgeid");
+    command.args(["new", "--json", "--algorithm", algorithm, "--out"]).arg(folder);
+    command.arg("--password-file").arg(password);
+    let output = process::output(offline, command, COMMAND_TIME)?;
+    ensure!(output.status.is_some_and(|status| status.success()), "cgeid new: {}", output.stderr.trim());
+    let made: Made = serde_json::from_str(&output.stdout).context("cgeid new --json")?;
+    let operational = made.files.get(1).cloned().context("cgeid new --json names no operational key")?;
+    Ok(Identity { cn: made.cn, address: made.address, operational })
+}
