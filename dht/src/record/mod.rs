@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is under a DHT key, as bytes and as values, and how a reader checks it.
+//!
+//! [`RecordKey`] names the one writer. The value is a [`Bundle`] of signed [`Section`]s, with one encoding each: decoders
+//! are total, and refuse everything that they would have written in another way. [`verify`] repeats all checks.
+
+mod bundle;
+mod identity;
+mod index;
+mod key;
+mod mapping;
+mod prefix;
+mod reader;
+mod section;
+mod tlv;
+mod verify;
+
+pub use bundle::Bundle;
+pub use identity::Identity;
+pub use index::{Entry, Index, Target};
+pub use key::{RecordKey, Subject};
+pub use mapping::{Mapping, Rloc, RlocFlags, SessionKey};
+pub use prefix::{Prefix, Site};
+pub use section::{Body, Class, Flags, Section, Version};
+pub use tlv::Tlv;
+pub use verify::{CertificateCache, Verified, verify};
+
+pub(crate) use reader::Reader;
+pub(crate) use verify::{Chain, check_form, check_signature, check_times};

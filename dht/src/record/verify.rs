@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! All that a reader checks of a bundle, cheap things first, signatures last. A store asks its own questions in between.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::SystemTime;
+
+use cgeid::{CertificateError, Cn, IdentityCertificate, Network, OperationalCertificate, SignatureAlgorithm};
+use sha2::{Digest, Sha256};
+
+use super::{Body, Bundle, Class, Identity, RecordKey, Section, Subject};
+use crate::error::{Malformed, Refusal};
+use crate::limits;
+
+/// A bundle whose every section was signed by the key's owner and holds now.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// Who its owner is.
+    pub identity: IdentityCertificate,
+    /// Epochs of the operational keys that may sign for the owner now.
+    pub epochs: Vec<u32>,
+}
+
+impl Verified {
+    /// Whether the owner has revoked its identity.
+    pub fn is_revoked(&self) -> bool {
+        self.bundle.section(Class::Revocation).is_some()
+    }
+}
+
+/// Checks `value`, found under `key`.
+///
+/// # Errors
+/// The first check that fails.
+pub fn verify(
+    network: Network,
+    key: &RecordKey,
+    value: &[u8],
+    now: SystemTime,
+    cache: &mut CertificateCache,
+) -> Result<Verified, Refusal> {
+    let bundle = check_form(network, key, value)?;
+    check_times(&bundle, now)?;
+    let chain = Chain::open(network, key, &bundle, now, cache)?;
+    for section in bundle.sections() {
+        check_signature(key, section, &chain)?;
+    }
+    let epochs = chain.operational.iter().map(OperationalCertificate::epoch).collect();
+    Ok(Verified { bundle, identity: chain.identity, epochs })
+}
+
+/// Size, network, canonical form, and whether each section may stand under this key.
+pub(crate) fn check_form(network: Network, key: &RecordKey, value: &[u8]) -> Result<Bundle, Refusal> {
+    if value.len() > limits::BUNDLE_SIZE {
+        return Err(Refusal::TooLarge(value.len()));
+    }
+    if key.network != network {
+        return Err(Refusal::OtherNetwork);
+    }
+    let bundle = Bundle::decode(value)?;
+    for section in bundle.sections() {
+        check_place(key, section)?;
+    }
+    Ok(bundle)
+}
+
+fn check_place(key: &RecordKey, section: &Section) -> Result<(), Refusal> {
+    let class = section.class();
+    let in_place = match key.subject {
+        Subject::Node => !matches!(class, Class::Prefix | Class::Index),
+        Subject::Prefix(_) => matches!(class, Class::Identity | Class::Prefix),
+        Subject::Index(_) => matches!(class, Class::Identity | Class::Index),
+    };
+    if !in_place {
+        return Err(Refusal::MisplacedClass(class));
+    }
+    let size = section.encode().map_or(usize::MAX, |bytes| bytes.len());
+    if size > class.max_size() {
+        return Err(Refusal::SectionTooLarge(class, size));
+    }
+    let withdrawable = !matches!(class, Class::Identity | Class::Revocation);
+    let needs_identity_key = class == Class::Revocation;
+    let flags = section.flags;
+    if (flags.withdrawn && !withdrawable)
+        || (needs_identity_key && !flags.by_identity)
+        || (!flags.by_identity && section.algorithm != SignatureAlgorithm::Ed25519)
+    {
+        return Err(Refusal::Flags(class));
+    }
+    let same_prefix = match (&key.subject, &section.body) {
+        (Subject::Prefix(prefix), Body::Prefix(body)) => body.prefix == *prefix,
+        (Subject::Index(covering), Body::Index(body)) => body.covering() == *covering,
+        _ => true,
+    };
+    if !same_prefix {
+        return Err(Refusal::OtherPrefix(class));
+    }
+    if section.cn != key.writer {
+        return Err(Refusal::OtherOwner(class, section.cn));
+    }
+    Ok(())
+}
+
+/// Signed no later than the clocks' tolerance allows, not expired, no longer-lived than the class may be.
+pub(crate) fn check_times(bundle: &Bundle, now: SystemTime) -> Result<(), Refusal> {
+    for section in bundle.sections() {
+        let (class, signed_at) = (section.class(), section.version.signed_at());
+        if signed_at > now + limits::CLOCK_SKEW {
+            return Err(Refusal::FromTheFuture(class, signed_at));
+        }
+        if section.expires_at() <= now {
+            return Err(Refusal::Expired(class, section.expires_at()));
+        }
+        if section.lifetime > class.max_lifetime() {
+            return Err(Refusal::Lifetime(class, section.lifetime));
+        }
+    }
+    Ok(())
+}
+
+/// The certificates of a bundle, verified.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) identity: IdentityCertificate,
+    operational: Vec<OperationalCertificate>,
+    /// Why a certificate of the bundle is of no use now; the others may do.
+    unusable: Option<CertificateError>,
+}
+
+impl Chain {
+    /// The identity certificate must be the key owner's; operational certificates must be its, and one that is not
+    /// valid at `now` (next month's) merely proves nothing.
+    pub(crate) fn open(
+        network: Network,
+        key: &RecordKey,
+        bundle: &Bundle,
+        now: SystemTime,
+        cache: &mut CertificateCache,
+    ) -> Result<Self, Refusal> {
+        let body = bundle.identity().ok_or(Refusal::Malformed(Malformed::Missing("IDENTITY section")))?;
+        let identity = cache.identity(network, body, now).map_err(Refusal::IdentityCertificate)?;
+        if identity.cn() != key.writer {
+            return Err(Refusal::OtherIdentity(identity.cn()));
+        }
+        let mut chain = Self { identity, operational: Vec::new(), unusable: None };
+        for der in &body.operational {
+            match cache.operational(&chain.identity, der, now) {
+                Ok(certificate) => chain.operational.push(certificate),
+                Err(error @ (CertificateError::Expired { .. } | CertificateError::NotYetValid { .. })) => {
+                    chain.unusable = Some(error);
+                }
+                Err(error) => return Err(Refusal::OperationalCertificate(error)),
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The certificates whose key may sign a section of this epoch.
+    pub(crate) fn of_epoch(&self, epoch: u32) -> impl Iterator<Item = &OperationalCertificate> {
+        self.operational.iter().filter(move |certificate| certificate.epoch() == epoch)
+    }
+}
+
+/// The epoch is that of a certificate, and the signature is that of its key over this section under this key.
+pub(crate) fn check_signature(key: &RecordKey, section: &Section, chain: &Chain) -> Result<(), Refusal> {
+    let class = section.class();
+    let epoch = section.version.epoch;
+    let message = section.signed_bytes(key).map_err(|_| Refusal::Malformed(Malformed::NotCanonical("section")))?;
+    let mut signers = chain.of_epoch(epoch).peekable();
+    let certified = signers.peek().is_some();
+    let holds = if section.flags.by_identity {
+        let without = epoch == 0 && chain.operational.is_empty();
+        (certified || without)
+            .then(|| chain.identity.verify_signature(section.algorithm, &message, &section.signature).is_ok())
+    } else {
+        certified.then(|| {
+            signers.any(|signer| signer.verify_signature(section.algorithm, &message, &section.signature).is_ok())
+        })
+    };
+    match (holds, &chain.unusable) {
+        (Some(true), _) => Ok(()),
+        (Some(false), _) => Err(Refusal::Signature(class)),
+        (None, Some(error)) => Err(Refusal::OperationalCertificate(error.clone())),
+        (None, None) => Err(Refusal::Epoch(class, epoch)),
+    }
+}
+
+/// Certificates that were verified before, by hash; dates are checked again at each use.
+#[derive(Debug, Default)]
+pub struct CertificateCache {
+    identities: Bounded<IdentityCertificate>,
+    operational: Bounded<OperationalCertificate>,
+}
+
+impl CertificateCache {
+    /// An empty cache.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn identity(
+        &mut self,
+        network: Network,
+        body: &Identity,
+        now: SystemTime,
+    ) -> Result<IdentityCertificate, CertificateError> {
+        let hash: Hash = Sha256::new().chain_update(network.0).chain_update(&body.certificate).finalize().into();
+        if let Some(known) = self.identities.get(&hash) {
+            return known.check_dates(now).map(|()| known.clone());
+        }
+        let certificate = IdentityCertificate::verify(&body.certificate, network, now)?;
+        self.identities.insert(hash, certificate.clone());
+        Ok(certificate)
+    }
+
+    fn operational(
+        &mut self,
+        identity: &IdentityCertificate,
+        der: &[u8],
+        now: SystemTime,
+    ) -> Result<OperationalCertificate, CertificateError> {
+        let Cn(cn) = identity.cn();
+        let mut hash = Sha256::new();
+        hash.update(identity.fingerprint());
+        hash.update(cn);
+        hash.update(der);
+        let hash: Hash = hash.finalize().into();
+        if let Some(known) = self.operational.get(&hash) {
+            return known.check_dates(now).map(|()| known.clone());
+        }
+        let certificate = OperationalCertificate::verify(der, identity, now)?;
+        self.operational.insert(hash, certificate.clone());
+        Ok(certificate)
+    }
+}
+
+type Hash = [u8; 32];
+
+/// A map that forgets its oldest entry when it is full.
+#[derive(Debug)]
+struct Bounded<T> {
+    entries: HashMap<Hash, T>,
+    order: VecDeque<Hash>,
+}
+
+impl<T> Default for Bounded<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T> Bounded<T> {
+    fn get(&self, hash: &Hash) -> Option<&T> {
+        self.entries.get(hash)
+    }
+
+    fn insert(&mut self, hash: Hash, value: T) {
+        if self.entries.insert(hash, value).is_none() {
+            self.order.push_back(hash);
+        }
+        if self.order.len() > limits::CERTIFICATES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.entries.remove(&oldest);
+        }
+    }
+}

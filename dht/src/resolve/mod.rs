@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! From an EID to its mapping, or to the proof that it has none.
+//!
+//! A CGEID takes one GET: its key is in the address. Any other EID is looked up by longest match over signed index pages,
+//! from a trust anchor down: what a page does not list nobody has been given, and the page proves it.
+//!
+//! A [`Resolution`] asks for keys ([`Resolution::poll`]) and is told what was found under them ([`Resolution::handle`]),
+//! unverified; a key under which nothing could be found in time is answered with no values. The [`Resolver`] is what
+//! resolutions share: trust anchors, pages and certificates seen before.
+
+mod anchors;
+mod cover;
+mod outcome;
+mod pages;
+mod select;
+mod walk;
+
+pub use anchors::{AnchorError, Anchors, TrustAnchor};
+pub use outcome::{Failure, Found, Outcome};
+pub use pages::PageCache;
+pub use select::{Selection, newest};
+pub use walk::Resolution;
+
+use std::time::SystemTime;
+
+use cgeid::Network;
+use wire::address::{EidPrefix, InstanceId};
+
+use crate::record::{CertificateCache, RecordKey};
+
+/// What resolutions share.
+#[derive(Debug)]
+pub struct Resolver {
+    /// The network whose CGEIDs are found by their own key.
+    pub network: Network,
+    /// Whose word counts about other prefixes.
+    pub anchors: Anchors,
+    /// Index pages read before.
+    pub pages: PageCache,
+    /// Certificates verified before.
+    pub certificates: CertificateCache,
+}
+
+impl Resolver {
+    /// A resolver that has seen nothing yet.
+    pub fn new(network: Network, anchors: Anchors) -> Self {
+        Self { network, anchors, pages: PageCache::default(), certificates: CertificateCache::new() }
+    }
+
+    /// Resolves with a function that answers GETs at once.
+    pub fn resolve(
+        &mut self,
+        eid: EidPrefix,
+        now: SystemTime,
+        mut get: impl FnMut(&RecordKey) -> Vec<Vec<u8>>,
+    ) -> (Outcome, usize) {
+        let mut resolution = Resolution::new(self, eid, now);
+        loop {
+            if let Some(outcome) = resolution.outcome() {
+                return (outcome.clone(), resolution.gets());
+            }
+            match resolution.poll() {
+                Some(key) => resolution.handle(self, now, &key, &get(&key)),
+                // Cannot be: a resolution without outcome waits for a key that it has asked for.
+                None => return (Outcome::NotFound, resolution.gets()),
+            }
+        }
+    }
+
+    /// Where the addresses of CGEIDs lie.
+    fn cgeid_space(&self) -> EidPrefix {
+        let space = cgeid::Cn([0; cgeid::Cn::LENGTH]).address(self.network);
+        let host = EidPrefix::host(InstanceId(0), space.into());
+        EidPrefix::new(InstanceId(0), space.into(), NETWORK_LENGTH).unwrap_or(host)
+    }
+}
+
+/// Bits of a network prefix.
+const NETWORK_LENGTH: u8 = 32;

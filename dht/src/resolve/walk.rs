@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One resolution, step by step.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use cgeid::Cn;
+use wire::address::EidPrefix;
+
+use super::Resolver;
+use super::cover::reach;
+use super::outcome::{Failure, Found, Outcome};
+use super::pages::Page;
+use super::select::{Selection, newest};
+use crate::error::Refusal;
+use crate::limits;
+use crate::record::{Body, Class, Index, RecordKey, Target, Verified};
+
+/// The way from one EID to its outcome.
+#[derive(Debug)]
+pub struct Resolution {
+    eid: EidPrefix,
+    step: Step,
+    asked: VecDeque<RecordKey>,
+    waiting: BTreeSet<RecordKey>,
+    gets: usize,
+    depth: usize,
+    /// Prefixes beside the EID that have an answer of their own, as far as they were met.
+    others: BTreeSet<EidPrefix>,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+enum Step {
+    /// The bundle of a CGEID.
+    Node(Cn),
+    /// An index page, of at least this sequence.
+    Page { lowest: u64 },
+    /// The lists of live more-specifics of a site's registrars.
+    Live { site: Site, live: BTreeSet<EidPrefix>, refused: Option<Failure> },
+    /// What the registrars say about one prefix.
+    Records { site: Site, records: Records },
+    /// Nothing.
+    Done(Outcome),
+}
+
+/// A site as its delegation describes it.
+#[derive(Debug, Clone)]
+struct Site {
+    prefix: EidPrefix,
+    registrars: BTreeSet<Cn>,
+    max_plen: u8,
+}
+
+/// What registrars have answered so far about one prefix.
+#[derive(Debug)]
+struct Records {
+    prefix: EidPrefix,
+    /// Shorter registered prefixes, to be tried when this one is withdrawn; the longest first.
+    shorter: VecDeque<EidPrefix>,
+    best: Option<Found>,
+    withdrawn: bool,
+    trouble: Option<Outcome>,
+}
+
+impl Resolution {
+    /// Starts at the address of `eid`; its length does not matter.
+    pub fn new(resolver: &mut Resolver, eid: EidPrefix, now: SystemTime) -> Self {
+        let eid = EidPrefix::host(eid.iid, eid.net.addr());
+        let space = resolver.cgeid_space();
+        let mut others: BTreeSet<EidPrefix> = resolver.anchors.iter().map(|anchor| anchor.aggregate).collect();
+        others.insert(space);
+        others.retain(|other| !other.covers(&eid));
+        let step = Step::Done(Outcome::NotFound);
+        let (asked, waiting) = (VecDeque::new(), BTreeSet::new());
+        let mut this = Self { eid, step, asked, waiting, gets: 0, depth: 0, others };
+        if space.covers(&eid) {
+            this.ask_node(resolver);
+        } else if let Some(anchor) = resolver.anchors.longest(&eid).copied() {
+            let key = RecordKey::index(resolver.network, anchor.cn, anchor.aggregate);
+            this.ask_page(resolver, now, key, 0);
+        } else {
+            let everything = EidPrefix::new(eid.iid, eid.net.addr(), 0).unwrap_or(eid);
+            this.step = Step::Done(Outcome::Unanchored { prefix: reach(&eid, &everything, &this.others) });
+        }
+        this
+    }
+
+    /// The EID, as a host prefix.
+    pub fn eid(&self) -> EidPrefix {
+        self.eid
+    }
+
+    /// The next key to GET; several may be asked for at once.
+    pub fn poll(&mut self) -> Option<RecordKey> {
+        self.asked.pop_front()
+    }
+
+    /// What was found under a key; nothing, if the lookup failed or took too long. Answers not asked for are ignored.
+    pub fn handle(&mut self, resolver: &mut Resolver, now: SystemTime, key: &RecordKey, values: &[Vec<u8>]) {
+        if !self.waiting.remove(key) {
+            return;
+        }
+        self.asked.retain(|asked| asked != key);
+        match std::mem::replace(&mut self.step, Step::Done(Outcome::NotFound)) {
+            Step::Node(cn) => self.take_node(resolver, now, key, cn, values),
+            Step::Page { lowest } => match read_page(resolver, now, key, lowest, values) {
+                Ok(page) => self.walk(resolver, now, key, &page.index),
+                Err(outcome) => self.step = Step::Done(outcome),
+            },
+            Step::Live { site, mut live, mut refused } => {
+                match read_page(resolver, now, key, 0, values) {
+                    Ok(page) => live.extend(live_prefixes(&page.index, &site)),
+                    Err(Outcome::Failed(Failure::PageMissing(_))) => {}
+                    Err(Outcome::Failed(failure)) => _ = refused.get_or_insert(failure),
+                    // A registrar that is revoked or contradicts itself lists nothing.
+                    Err(_) => {}
+                }
+                self.step = Step::Live { site, live, refused };
+                self.finish_live(resolver);
+            }
+            Step::Records { site, mut records } => {
+                self.take_record(resolver, now, key, &mut records, values);
+                self.step = Step::Records { site, records };
+                self.finish_records(resolver);
+            }
+            done @ Step::Done(_) => self.step = done,
+        }
+    }
+
+    /// The outcome, once there is one.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.step {
+            Step::Done(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// GETs asked for so far.
+    pub fn gets(&self) -> usize {
+        self.gets
+    }
+
+    fn ask(&mut self, key: RecordKey) {
+        if self.waiting.insert(key) {
+            self.asked.push_back(key);
+            self.gets += 1;
+        }
+    }
+
+    fn ask_node(&mut self, resolver: &Resolver) {
+        let cn = match self.eid.net.addr() {
+            IpAddr::V6(address) => resolver.network.cn_of(address),
+            IpAddr::V4(_) => None,
+        };
+        // Reserved (anycast) values have no owner, so nothing can be found.
+        let Some(cn) = cn else { return };
+        self.step = Step::Node(cn);
+        self.ask(RecordKey::node(resolver.network, cn));
+    }
+
+    fn take_node(&mut self, resolver: &mut Resolver, now: SystemTime, key: &RecordKey, cn: Cn, values: &[Vec<u8>]) {
+        let outcome = match newest(resolver.network, key, Class::Mapping, values, now, &mut resolver.certificates) {
+            Selection::Newest(verified) => {
+                let found = self.found(&verified, cn, self.eid, now);
+                found.map_or(Outcome::NotFound, |found| Outcome::Mapping(Box::new(found)))
+            }
+            other => without_record(key, other).unwrap_or(Outcome::NotFound),
+        };
+        self.step = Step::Done(outcome);
+    }
+
+    fn ask_page(&mut self, resolver: &mut Resolver, now: SystemTime, key: RecordKey, lowest: u64) {
+        if self.depth >= limits::PAGE_DEPTH {
+            self.step = Step::Done(Outcome::Failed(Failure::TooDeep(key)));
+            return;
+        }
+        self.depth += 1;
+        let cached = resolver.pages.fresh(now, &key, limits::PAGE_LIFE);
+        match cached.filter(|page| page.version.sequence >= lowest).cloned() {
+            Some(page) => self.walk(resolver, now, &key, &page.index),
+            None => {
+                self.step = Step::Page { lowest };
+                self.ask(key);
+            }
+        }
+    }
+
+    /// Follows the longest entry of a page.
+    fn walk(&mut self, resolver: &mut Resolver, now: SystemTime, key: &RecordKey, page: &Index) {
+        let eid = self.eid;
+        let beside = page.entries().iter().map(|entry| entry.prefix).filter(|prefix| !prefix.covers(&eid));
+        self.others.extend(beside);
+        let Some(entry) = page.longest(&eid) else {
+            let prefix = reach(&eid, &page.covering(), &self.others);
+            self.step = Step::Done(Outcome::Hole { prefix });
+            return;
+        };
+        match &entry.target {
+            Target::Page { lowest } => {
+                let next = RecordKey::index(resolver.network, key.writer, entry.prefix);
+                self.ask_page(resolver, now, next, *lowest);
+            }
+            Target::Delegation { child, lowest } => {
+                let next = RecordKey::index(resolver.network, *child, entry.prefix);
+                self.ask_page(resolver, now, next, *lowest);
+            }
+            Target::Site { registrars, max_plen } => {
+                let site = Site { prefix: entry.prefix, registrars: registrars.clone(), max_plen: *max_plen };
+                self.ask_site(resolver, now, site);
+            }
+        }
+    }
+
+    /// A site that registers more-specifics has lists of them; of another the prefix is known.
+    fn ask_site(&mut self, resolver: &mut Resolver, now: SystemTime, site: Site) {
+        if site.max_plen <= site.prefix.net.prefix_len() {
+            let prefix = site.prefix;
+            self.ask_records(resolver, site, prefix, VecDeque::new());
+            return;
+        }
+        let mut live = BTreeSet::new();
+        for registrar in &site.registrars {
+            let key = RecordKey::index(resolver.network, *registrar, site.prefix);
+            match resolver.pages.fresh(now, &key, limits::LIVE_PAGE_LIFE) {
+                Some(page) => live.extend(live_prefixes(&page.index, &site)),
+                None => self.ask(key),
+            }
+        }
+        self.step = Step::Live { site, live, refused: None };
+        self.finish_live(resolver);
+    }
+
+    /// Once all lists are there, asks for the longest live prefix.
+    fn finish_live(&mut self, resolver: &Resolver) {
+        if !self.waiting.is_empty() {
+            return;
+        }
+        let Step::Live { site, live, refused } = &mut self.step else { return };
+        let (site, refused) = (site.clone(), refused.take());
+        let eid = self.eid;
+        let (mut covering, beside): (Vec<EidPrefix>, Vec<EidPrefix>) = live.iter().partition(|live| live.covers(&eid));
+        self.others.extend(beside);
+        covering.sort_by_key(|prefix| Reverse(prefix.net.prefix_len()));
+        covering.truncate(limits::WITHDRAWN_CANDIDATES);
+        let mut covering = VecDeque::from(covering);
+        match (covering.pop_front(), refused) {
+            (Some(longest), _) => self.ask_records(resolver, site, longest, covering),
+            (None, Some(failure)) => self.step = Step::Done(Outcome::Failed(failure)),
+            (None, None) => self.step = Step::Done(self.unregistered(&site)),
+        }
+    }
+
+    fn ask_records(&mut self, resolver: &Resolver, site: Site, prefix: EidPrefix, shorter: VecDeque<EidPrefix>) {
+        for registrar in &site.registrars {
+            self.ask(RecordKey::prefix(resolver.network, *registrar, prefix));
+        }
+        let records = Records { prefix, shorter, best: None, withdrawn: false, trouble: None };
+        self.step = Step::Records { site, records };
+    }
+
+    /// A registrar's word. A withdrawal speaks for that registrar only.
+    fn take_record(
+        &self,
+        resolver: &mut Resolver,
+        now: SystemTime,
+        key: &RecordKey,
+        records: &mut Records,
+        values: &[Vec<u8>],
+    ) {
+        match newest(resolver.network, key, Class::Prefix, values, now, &mut resolver.certificates) {
+            Selection::Newest(verified) => match self.found(&verified, key.writer, records.prefix, now) {
+                Some(found) => {
+                    let later = |best: &Found| found.version.sequence > best.version.sequence;
+                    if records.best.as_ref().is_none_or(later) {
+                        records.best = Some(found);
+                    }
+                }
+                None => records.withdrawn = true,
+            },
+            other => {
+                if let Some(outcome) = without_record(key, other) {
+                    records.trouble.get_or_insert(outcome);
+                }
+            }
+        }
+    }
+
+    /// Once all registrars have answered, the newest live record wins.
+    fn finish_records(&mut self, resolver: &Resolver) {
+        if !self.waiting.is_empty() {
+            return;
+        }
+        let Step::Records { site, records } = &mut self.step else { return };
+        let site = site.clone();
+        if let Some(found) = records.best.take() {
+            self.step = Step::Done(Outcome::Mapping(Box::new(found)));
+        } else if let Some(trouble) = records.trouble.take() {
+            self.step = Step::Done(trouble);
+        } else if records.withdrawn
+            && let Some(next) = records.shorter.pop_front()
+        {
+            // Proven gone, though still listed: what it was cut from covers the EID again.
+            let shorter = std::mem::take(&mut records.shorter);
+            self.ask_records(resolver, site, next, shorter);
+        } else {
+            self.step = Step::Done(self.unregistered(&site));
+        }
+    }
+
+    fn unregistered(&self, site: &Site) -> Outcome {
+        Outcome::Unregistered { prefix: reach(&self.eid, &site.prefix, &self.others) }
+    }
+
+    /// What a bundle says about `prefix`; `None` if that is a withdrawal.
+    fn found(&self, verified: &Verified, writer: Cn, prefix: EidPrefix, now: SystemTime) -> Option<Found> {
+        let bundle = &verified.bundle;
+        let (class, mapping, proxy, map_servers) = match (bundle.mapping(), bundle.prefix()) {
+            (Some(mapping), _) => (Class::Mapping, mapping.clone(), true, Vec::new()),
+            (None, Some(body)) => {
+                let servers = body.map_servers.iter().copied().collect();
+                (Class::Prefix, body.mapping.clone(), body.site.proxy, servers)
+            }
+            (None, None) => return None,
+        };
+        let section = bundle.section(class)?;
+        Some(Found {
+            mapping,
+            prefix,
+            covered: reach(&self.eid, &prefix, &self.others),
+            more_specifics: self.others.iter().filter(|other| prefix.covers(other)).copied().collect(),
+            writer,
+            version: section.version,
+            remaining: section.expires_at().duration_since(now).unwrap_or_default(),
+            proxy,
+            map_servers,
+            record: bundle.encode().ok()?,
+        })
+    }
+}
+
+/// The newest page among `values`, if it is not older than what is known to exist; else one read before.
+fn read_page(
+    resolver: &mut Resolver,
+    now: SystemTime,
+    key: &RecordKey,
+    lowest: u64,
+    values: &[Vec<u8>],
+) -> Result<Page, Outcome> {
+    let failure = match newest(resolver.network, key, Class::Index, values, now, &mut resolver.certificates) {
+        Selection::Newest(verified) => match store_page(resolver, now, key, lowest, &verified) {
+            Some(page) => return Ok(page),
+            None => Failure::PageStale(*key),
+        },
+        Selection::Absent => Failure::PageMissing(*key),
+        Selection::Refused(refusal) => Failure::Refused { key: *key, refusal },
+        other => return Err(without_record(key, other).unwrap_or(Outcome::Conflict)),
+    };
+    let held = resolver.pages.held(now, key).filter(|page| page.version.sequence >= lowest);
+    held.cloned().ok_or(Outcome::Failed(failure))
+}
+
+/// Keeps a page, unless it is older than one seen before or than its parent says.
+fn store_page(
+    resolver: &mut Resolver,
+    now: SystemTime,
+    key: &RecordKey,
+    lowest: u64,
+    verified: &Verified,
+) -> Option<Page> {
+    let section = verified.bundle.section(Class::Index)?;
+    let Body::Index(index) = &section.body else { return None };
+    let seen = resolver.pages.mark(key).unwrap_or_default();
+    if section.version < seen || section.version.sequence < lowest {
+        return None;
+    }
+    // A withdrawn page lists nothing.
+    let index = if section.flags.withdrawn { Index::new(index.covering(), Vec::new()).ok()? } else { index.clone() };
+    resolver.pages.insert(now, *key, index, section.version, section.expires_at());
+    resolver.pages.held(now, key).cloned()
+}
+
+/// The more-specifics that a registrar may list, and does.
+fn live_prefixes(page: &Index, site: &Site) -> Vec<EidPrefix> {
+    page.entries()
+        .iter()
+        .filter(|entry| matches!(entry.target, Target::Site { .. }))
+        .map(|entry| entry.prefix)
+        .filter(|prefix| site.prefix.covers(prefix) && prefix.net.prefix_len() <= site.max_plen)
+        .collect()
+}
+
+/// The outcome when there is no newest record; `None` if there is just none.
+fn without_record(key: &RecordKey, selection: Selection) -> Option<Outcome> {
+    match selection {
+        Selection::Newest(_) | Selection::Absent => None,
+        Selection::Refused(refusal) => Some(refused(key, refusal)),
+        Selection::Revoked => Some(Outcome::Revoked),
+        Selection::Conflict => Some(Outcome::Conflict),
+    }
+}
+
+fn refused(key: &RecordKey, refusal: Refusal) -> Outcome {
+    Outcome::Failed(Failure::Refused { key: *key, refusal })
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a node keeps for others: verified before it is stored, never older than before, merged commutatively.
+//!
+//! Per class the highest (epoch, sequence) wins. Two statements of one version by one owner are *equivocation*: every store
+//! keeps the one with the smaller hash and marks the conflict, so stores that met them in different orders agree.
+//!
+//! The store has no disk. [`Store::changes`] says what to write, [`Store::restore`] takes it back, and checks it as if a
+//! stranger had brought it: a disk is not more trustworthy than the network, but its marks can only make us stricter.
+
+mod entry;
+mod marks;
+mod quota;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use cgeid::Network;
+use serde::Serialize;
+
+use self::entry::{Comparison, Entry, prevails};
+use self::marks::Marks;
+use crate::error::{Malformed, Refusal};
+use crate::limits;
+use crate::record::{
+    Bundle, CertificateCache, Chain, Class, RecordKey, Section, check_form, check_signature, check_times,
+};
+
+/// What became of a bundle that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Something in it is new, and is held now.
+    Stored,
+    /// All of it was held already.
+    Refreshed,
+    /// Its owner signed something else under the same version; one of the two is held, the conflict is marked.
+    Conflict,
+}
+
+/// What to write to disk for one key, replacing what was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The bundle; `None` = delete it.
+    pub record: Option<Vec<u8>>,
+    /// The high-water marks; `None` = delete them.
+    pub marks: Option<Vec<u8>>,
+}
+
+/// What happened in a store since its start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Counters {
+    /// Bundles that brought something new.
+    pub stored: u64,
+    /// Bundles that were held already.
+    pub refreshed: u64,
+    /// Bundles whose owner contradicts itself.
+    pub conflicts: u64,
+    /// Bundles given up for nearer ones.
+    pub evicted: u64,
+    /// Sections that reached the end of their lifetime.
+    pub expired: u64,
+    /// Bundles refused, by the name of the [`Refusal`].
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// Distance in the Kademlia space.
+type Distance = [u8; 32];
+
+/// The records that one node keeps.
+#[derive(Debug)]
+pub struct Store {
+    network: Network,
+    here: Distance,
+    capacity: usize,
+    entries: HashMap<RecordKey, Entry>,
+    /// Keys under which something is held, by distance.
+    held: BTreeSet<(Distance, RecordKey)>,
+    /// Keys of which only marks are left, by distance.
+    remembered: BTreeSet<(Distance, RecordKey)>,
+    certificates: CertificateCache,
+    counters: Counters,
+    changed: BTreeSet<RecordKey>,
+}
+
+impl Store {
+    /// An empty store of a node whose place in the Kademlia space is `here` (SHA-256 of its peer ID).
+    pub fn new(network: Network, here: [u8; 32]) -> Self {
+        Self::with_capacity(network, here, limits::STORE_BUNDLES)
+    }
+
+    /// A store of at most `capacity` bundles.
+    pub fn with_capacity(network: Network, here: [u8; 32], capacity: usize) -> Self {
+        Self {
+            network,
+            here,
+            capacity,
+            entries: HashMap::new(),
+            held: BTreeSet::new(),
+            remembered: BTreeSet::new(),
+            certificates: CertificateCache::new(),
+            counters: Counters::default(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// Offers a value. The checks go from cheap to costly, signatures last.
+    ///
+    /// # Errors
+    /// The first check that fails; nothing has changed then, but for its counter and the mark of a proven conflict.
+    pub fn put(&mut self, now: SystemTime, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
+        let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, key, bundle));
+        match &outcome {
+            Ok(Admission::Stored) => self.counters.stored += 1,
+            Ok(Admission::Refreshed) => self.counters.refreshed += 1,
+            Ok(Admission::Conflict) => self.counters.conflicts += 1,
+            Err(refusal) => *self.counters.refused.entry(refusal.name()).or_default() += 1,
+        }
+        outcome
+    }
+
+    /// The value under a key, without what has expired.
+    pub fn get(&self, now: SystemTime, key: &[u8]) -> Option<Vec<u8>> {
+        let key = RecordKey::decode(key).ok()?;
+        self.entries.get(&key)?.bundle(&key, now)?.encode().ok()
+    }
+
+    /// Whether the owner of a key contradicted itself in what is held now.
+    pub fn in_conflict(&self, key: &RecordKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.marks.0.values().any(|mark| mark.conflict))
+    }
+
+    /// Drops what has expired, and marks that are old enough to be forgotten.
+    pub fn expire(&mut self, now: SystemTime) {
+        let keys: Vec<RecordKey> = self.entries.keys().copied().collect();
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let marks = entry.marks.0.len();
+            let dropped = entry.expire(now);
+            entry.marks.0.retain(|_, mark| mark.forget_at > now);
+            if dropped > 0 || entry.marks.0.len() < marks {
+                self.counters.expired += u64::try_from(dropped).unwrap_or(u64::MAX);
+                self.settle(key);
+            }
+        }
+    }
+
+    /// What must be written to disk since the last call.
+    pub fn changes(&mut self) -> Vec<Change> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|key| self.change(&key)).collect()
+    }
+
+    /// Takes back what [`Store::changes`] had written for one key. The marks hold in any case.
+    ///
+    /// # Errors
+    /// Why the record is not taken; then the next changes delete it.
+    pub fn restore(
+        &mut self,
+        now: SystemTime,
+        key: &[u8],
+        record: Option<&[u8]>,
+        marks: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        let key = RecordKey::decode(key).map_err(Refusal::Key)?;
+        if key.network != self.network {
+            return Err(Refusal::OtherNetwork);
+        }
+        if let Some(marks) = marks {
+            let entry = self.entries.entry(key).or_default();
+            for (class, mark) in Marks::decode(marks)?.0 {
+                entry.marks.merge(class, mark);
+            }
+            self.settle(key);
+        }
+        let outcome = record.map_or(Ok(()), |record| self.restore_record(now, key, record));
+        if outcome.is_err() {
+            self.changed.insert(key);
+        }
+        outcome
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Bundles held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Octets of the bundles held.
+    pub fn size(&self) -> usize {
+        self.held.iter().filter_map(|(_, key)| self.entries.get(key)).map(|entry| entry.size).sum()
+    }
+
+    /// The keys under which something is held, nearest first: to hand them on.
+    pub fn keys(&self) -> impl Iterator<Item = &RecordKey> {
+        self.held.iter().map(|(_, key)| key)
+    }
+
+    /// Everything that can be said without knowing what is held.
+    fn check(&self, now: SystemTime, key: &[u8], value: &[u8]) -> Result<(RecordKey, Bundle), Refusal> {
+        if value.len() > limits::BUNDLE_SIZE {
+            return Err(Refusal::TooLarge(value.len()));
+        }
+        let key = RecordKey::decode(key).map_err(Refusal::Key)?;
+        let bundle = check_form(self.network, &key, value)?;
+        check_times(&bundle, now)?;
+        Ok((key, bundle))
+    }
+
+    fn admit(&mut self, now: SystemTime, key: RecordKey, bundle: Bundle) -> Result<Admission, Refusal> {
+        let known = self.entries.get(&key).cloned().unwrap_or_default();
+        if !known.quota.allows(now) {
+            return Err(Refusal::Quota);
+        }
+        let compared = compare(&known, &bundle)?;
+        if compared.iter().all(|(_, comparison)| *comparison == Comparison::Same) {
+            return Ok(Admission::Refreshed);
+        }
+        self.check_room(&key, &known)?;
+        let chain = Chain::open(self.network, &key, &bundle, now, &mut self.certificates)?;
+        for (section, comparison) in &compared {
+            if matches!(comparison, Comparison::Newer | Comparison::Rival) {
+                check_signature(&key, section, &chain)?;
+            }
+        }
+        self.check_identity(&key, &known, &chain, now)?;
+        let (merged, conflict) = merge(known, compared);
+        let merged = self.drop_superseded(&key, merged, &bundle, now)?;
+        let changed =
+            self.entries.get(&key).is_none_or(|old| old.marks != merged.marks || old.sections != merged.sections);
+        if changed {
+            self.commit(now, key, merged);
+        }
+        Ok(if conflict { Admission::Conflict } else { Admission::Stored })
+    }
+
+    /// A full store gives up its farthest bundle for a nearer one, and never refuses a renewal.
+    fn check_room(&self, key: &RecordKey, known: &Entry) -> Result<(), Refusal> {
+        if !known.sections.is_empty() || self.held.len() < self.capacity {
+            return Ok(());
+        }
+        match self.held.last() {
+            Some((farthest, _)) if self.distance(key) < *farthest => Ok(()),
+            _ => Err(Refusal::Full),
+        }
+    }
+
+    /// Two public keys with one CN: its owner has made a collision. What came first stays, and the conflict is marked.
+    fn check_identity(
+        &mut self,
+        key: &RecordKey,
+        known: &Entry,
+        chain: &Chain,
+        now: SystemTime,
+    ) -> Result<(), Refusal> {
+        let Some(held) = known.bundle(key, now) else { return Ok(()) };
+        let Ok(other) = Chain::open(self.network, key, &held, now, &mut self.certificates) else { return Ok(()) };
+        if other.identity.fingerprint() == chain.identity.fingerprint() {
+            return Ok(());
+        }
+        if let Some(mark) = self.entries.get_mut(key).and_then(|entry| entry.marks.0.get_mut(&Class::Identity)) {
+            mark.conflict = true;
+            self.changed.insert(*key);
+        }
+        Err(Refusal::SecondIdentity)
+    }
+
+    /// A bundle proves itself: what no certificate of the merged IDENTITY covers any more goes, and is not taken.
+    fn drop_superseded(
+        &mut self,
+        key: &RecordKey,
+        mut merged: Entry,
+        offered: &Bundle,
+        now: SystemTime,
+    ) -> Result<Entry, Refusal> {
+        let missing = Refusal::Malformed(Malformed::Missing("IDENTITY section"));
+        let whole = Bundle::new(merged.sections.values().cloned().collect()).map_err(|_| missing)?;
+        let chain = Chain::open(self.network, key, &whole, now, &mut self.certificates)?;
+        let covered =
+            |section: &Section| section.flags.by_identity || chain.of_epoch(section.version.epoch).next().is_some();
+        for section in offered.sections() {
+            if !covered(section) && merged.sections.get(&section.class()) == Some(section) {
+                return Err(Refusal::Superseded(section.class()));
+            }
+        }
+        merged.sections.retain(|_, section| covered(section));
+        Ok(merged)
+    }
+
+    fn commit(&mut self, now: SystemTime, key: RecordKey, mut merged: Entry) {
+        merged.quota.take(now);
+        merged.measure();
+        let fresh = self.entries.get(&key).is_none_or(|entry| entry.sections.is_empty());
+        if fresh && self.held.len() >= self.capacity {
+            self.evict();
+        }
+        self.entries.insert(key, merged);
+        self.settle(key);
+    }
+
+    /// Gives up the farthest bundle; its marks stay.
+    fn evict(&mut self) {
+        let Some((_, key)) = self.held.pop_last() else { return };
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.sections.clear();
+            entry.measure();
+        }
+        self.counters.evicted += 1;
+        self.settle(key);
+    }
+
+    /// Brings the tables in line with an entry that has changed.
+    fn settle(&mut self, key: RecordKey) {
+        self.changed.insert(key);
+        let place = (self.distance(&key), key);
+        self.held.remove(&place);
+        self.remembered.remove(&place);
+        match self.entries.get(&key) {
+            Some(entry) if !entry.sections.is_empty() => _ = self.held.insert(place),
+            Some(entry) if !entry.marks.0.is_empty() => _ = self.remembered.insert(place),
+            _ => _ = self.entries.remove(&key),
+        }
+        if self.remembered.len() > self.capacity
+            && let Some((_, key)) = self.remembered.pop_last()
+        {
+            self.entries.remove(&key);
+            self.changed.insert(key);
+        }
+    }
+
+    fn change(&self, key: &RecordKey) -> Change {
+        let entry = self.entries.get(key);
+        let sections: Vec<Section> = entry.map(|entry| entry.sections.values().cloned().collect()).unwrap_or_default();
+        Change {
+            key: key.encode(),
+            record: Bundle::new(sections).ok().and_then(|bundle| bundle.encode().ok()),
+            marks: entry.map(|entry| entry.marks.encode()),
+        }
+    }
+
+    fn restore_record(&mut self, now: SystemTime, key: RecordKey, record: &[u8]) -> Result<(), Refusal> {
+        let whole = check_form(self.network, &key, record)?;
+        // What expired while the node was down is no reason to lose the rest.
+        let live = whole.into_sections().into_iter().filter(|section| section.expires_at() > now).collect();
+        let bundle = Bundle::new(live)?;
+        check_times(&bundle, now)?;
+        self.admit(now, key, bundle).map(|_| ())
+    }
+
+    fn distance(&self, key: &RecordKey) -> Distance {
+        let mut distance = key.point();
+        for (octet, here) in distance.iter_mut().zip(self.here) {
+            *octet ^= here;
+        }
+        distance
+    }
+}
+
+/// Compares each section with what was seen.
+///
+/// # Errors
+/// [`Refusal::OldSequence`] when something is older, and nothing in the bundle is new.
+fn compare(known: &Entry, bundle: &Bundle) -> Result<Vec<(Section, Comparison)>, Refusal> {
+    let compared: Vec<(Section, Comparison)> =
+        bundle.sections().iter().map(|section| (section.clone(), known.compare(section))).collect();
+    let news = compared.iter().any(|(_, comparison)| matches!(comparison, Comparison::Newer | Comparison::Rival));
+    let older = compared.iter().find(|(_, comparison)| *comparison == Comparison::Older);
+    match older.and_then(|(section, _)| Some((section, known.marks.0.get(&section.class())?))) {
+        Some((section, mark)) if !news || known.sections.is_empty() => {
+            Err(Refusal::OldSequence { class: section.class(), offered: section.version, known: mark.version })
+        }
+        _ => Ok(compared),
+    }
+}
+
+/// Per class the highest version, and of two with one version the same one everywhere; whether there were two.
+fn merge(mut entry: Entry, compared: Vec<(Section, Comparison)>) -> (Entry, bool) {
+    let mut conflict = false;
+    for (section, comparison) in compared {
+        let rival = comparison == Comparison::Rival;
+        conflict |= rival;
+        let take = match entry.sections.get(&section.class()) {
+            Some(held) if rival => prevails(&section, held),
+            _ => comparison == Comparison::Newer,
+        };
+        if take || rival {
+            entry.marks.raise(&section, rival);
+        }
+        if take {
+            entry.sections.insert(section.class(), section);
+        }
+    }
+    (entry, conflict)
+}
