@@ -6,6 +6,11 @@ use std::time::SystemTime;
 use crate::cn::Cn;
 use crate::key::SignatureAlgorithm;
 
+/// A time as people write it: RFC 3339, UTC.
+pub(crate) fn date(time: SystemTime) -> String {
+    der::DateTime::from_system_time(time).map_or_else(|_| "a time out of range".to_owned(), |date| date.to_string())
+}
+
 /// A text that is no CN.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CnError {
@@ -202,13 +207,13 @@ pub enum CertificateError {
     #[error("the certificate's dates make no sense")]
     Dates,
     /// Not valid yet.
-    #[error("the certificate is not valid yet (check this machine's clock)")]
+    #[error("the certificate is not valid before {} (check this machine's clock)", date(*.not_before))]
     NotYetValid {
         /// When it begins.
         not_before: SystemTime,
     },
     /// No longer valid.
-    #[error("the certificate has expired (make a new operational key with the identity key, or check the clock)")]
+    #[error("the certificate expired at {} (make a new one with the identity key, or check the clock)", date(*.not_after))]
     Expired {
         /// When it ended.
         not_after: SystemTime,

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
@@ -164,7 +164,9 @@ impl Identity {
             epoch::period_start(self.cn(), period).ok_or(CertificateError::Dates)?
         };
         let not_before = begin.checked_sub(CLOCK_SKEW).ok_or(CertificateError::Dates)?;
-        let delegation = Delegation { issued: now, not_before, epoch: epoch::epoch(period, revision) };
+        // Serial numbers of one issuer must differ and rise, also when many keys are made in one millisecond.
+        let issued = now + Duration::from_millis(1 + u64::from(months_ahead));
+        let delegation = Delegation { issued, not_before, epoch: epoch::epoch(period, revision) };
         let key = PrivateKey::generate(KeyAlgorithm::Ed25519)?;
         let certificate = certificate::issue_operational(&key, &self.certificate, &self.key, &delegation)?;
         Ok(OperationalKey::new(key, certificate, self.certificate.clone())?)

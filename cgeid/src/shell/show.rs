@@ -4,13 +4,14 @@
 use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
-use der::{DateTime, pem};
+use der::pem;
 use serde_json::{Value, json};
 
 use super::args::{JsonTo, Show};
 use super::{Failure, files, password, report};
 use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
 use crate::container::{self, Content};
+use crate::error::{CertificateError, date};
 use crate::identity::KeyAlgorithm;
 use crate::limits::MAX_BAGS;
 
@@ -53,10 +54,11 @@ fn certificates(bytes: &[u8]) -> Option<Result<Vec<Vec<u8>>, Failure>> {
     if bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
         return Some(pem_certificates(bytes).map_err(Failure::refused));
     }
-    certificate::kind(bytes).is_ok().then(|| Ok(vec![bytes.to_vec()])).or_else(|| {
-        // A certificate that breaks the profile is told what it breaks; a container is no certificate at all.
-        container::check_form(bytes).is_err().then(|| Ok(vec![bytes.to_vec()]))
-    })
+    match certificate::kind(bytes) {
+        Err(CertificateError::Malformed { .. } | CertificateError::TooLong { .. }) => None,
+        // What breaks the profile is a certificate all the same: its verification says what it breaks.
+        Ok(_) | Err(_) => Some(Ok(vec![bytes.to_vec()])),
+    }
 }
 
 /// Each block of a PEM file by itself: text before, between and after them is allowed (RFC 7468 5.2).
@@ -132,9 +134,4 @@ fn text(identity: &IdentityCertificate, operational: Option<&OperationalCertific
 
 fn fingerprint(identity: &IdentityCertificate) -> String {
     identity.fingerprint().iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-/// RFC 3339, UTC.
-fn date(time: SystemTime) -> String {
-    DateTime::from_system_time(time).map_or_else(|_| "out of range".to_owned(), |date| date.to_string())
 }

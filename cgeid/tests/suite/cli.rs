@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The program: files, keys of its JSON, exit codes, and errors that say what to do.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn cgeid(folder: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cgeid"))
+        .args(arguments.split(' '))
+        .current_dir(folder)
+        .env("CGEID_PASSWORD", "secret")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn fails(folder: &Path, arguments: &str, code: i32, hint: &str) {
+    let output = cgeid(folder, arguments);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments}: {message}");
+    assert!(message.contains(hint), "{arguments}: {message}");
+    assert!(output.stdout.is_empty(), "{arguments}: {}", text(&output.stdout));
+}
+
+/// A folder with one identity, and what `new --json` said of it.
+fn made() -> (TempDir, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = cgeid(folder.path(), "new --algorithm ed25519 --out keys --months 2 --json");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let value = serde_json::from_slice(&output.stdout).unwrap();
+    (folder, value)
+}
+
+fn cn(made: &Value) -> &str {
+    made["cn"].as_str().unwrap()
+}
+
+#[test]
+fn new_writes_files_for_their_owner_only() {
+    let (folder, made) = made();
+    let files = made["files"].as_array().unwrap();
+    assert_eq!(files.len(), 3);
+    assert_eq!(files[0], format!("keys/{}.p12", cn(&made)));
+    assert_eq!(files[1], format!("keys/{}.op.p12", cn(&made)));
+    for file in files {
+        let metadata = std::fs::metadata(folder.path().join(file.as_str().unwrap())).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    }
+    assert!(made["address"].as_str().unwrap().starts_with("3fff:ce1:"));
+}
+
+#[test]
+fn show_has_the_agreed_keys() {
+    let (folder, made) = made();
+    for (file, operational) in
+        [(format!("keys/{}.p12", cn(&made)), false), (format!("keys/{}.op.p12", cn(&made)), true)]
+    {
+        let output = cgeid(folder.path(), &format!("show {file} --json"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for key in ["cn", "address"] {
+            assert_eq!(shown[key], made[key]);
+        }
+        assert_eq!(shown["algorithm"], "ed25519");
+        assert!(shown["sha512"].as_str().unwrap().starts_with(cn(&made)));
+        assert_eq!(shown["sha512"].as_str().unwrap().len(), 128);
+        assert!(shown["not_before"].as_str().unwrap().ends_with(":00:00Z"));
+        assert_eq!(shown["not_after"], "9999-12-31T23:59:59Z");
+        if operational {
+            assert_eq!(shown["operational"]["cn"], made["cn"]);
+            assert!(shown["operational"]["epoch"].is_u64());
+            assert!(shown["operational"]["not_after"].is_string());
+        } else {
+            assert!(shown["operational"].is_null());
+        }
+        let name = cgeid(folder.path(), &format!("show --cn {file}"));
+        assert_eq!(text(&name.stdout), format!("{}\n", cn(&made)));
+    }
+}
+
+#[test]
+fn json_can_go_into_a_file_beside_the_text() {
+    let (folder, made) = made();
+    let output = cgeid(folder.path(), &format!("show --json=out.json keys/{}.p12", cn(&made)));
+    assert!(text(&output.stdout).contains("address"));
+    let shown: Value = serde_json::from_slice(&std::fs::read(folder.path().join("out.json")).unwrap()).unwrap();
+    assert_eq!(shown["cn"], made["cn"]);
+}
+
+#[test]
+fn a_password_file_gives_its_first_line() {
+    let (folder, made) = made();
+    let path = folder.path();
+    std::fs::write(path.join("right"), "secret\r\nsecond line\n").unwrap();
+    std::fs::write(path.join("wrong"), "guess\n").unwrap();
+    std::fs::write(path.join("empty"), "").unwrap();
+    let file = format!("keys/{}.p12", cn(&made));
+    assert!(cgeid(path, &format!("show --password-file right {file}")).status.success());
+    fails(path, &format!("show --password-file wrong {file}"), 1, "wrong password");
+    fails(path, &format!("show --password-file none {file}"), 2, "--password-file none");
+    fails(path, "new --algorithm ed25519 --out other --password-file empty", 2, "empty password");
+    assert!(!path.join("other").exists());
+}
+
+#[test]
+fn what_cannot_be_shown_is_explained() {
+    let (folder, made) = made();
+    let path = folder.path();
+    let file = format!("keys/{}.op.p12", cn(&made));
+    let bytes = std::fs::read(path.join(&file)).unwrap();
+    std::fs::write(path.join("cut.p12"), &bytes[..200]).unwrap();
+    std::fs::write(path.join("text"), "hello").unwrap();
+    fails(path, "show missing.p12", 2, "cannot read missing.p12");
+    fails(path, "show cut.p12", 1, "neither a certificate nor a PKCS#12 file");
+    fails(path, "show text", 1, "neither a certificate nor a PKCS#12 file");
+    fails(path, &format!("show {file} --prefix 2001:db8::/32"), 1, "subjectAltName");
+    fails(path, &format!("show {file} --prefix 2001:db8::/48"), 2, "/32");
+    let later = made["files"][2].as_str().unwrap();
+    fails(path, &format!("show {later}"), 1, "not valid before");
+    fails(path, "new --algorithm rsa2048 --out keys", 2, "rsa4096");
+    fails(path, "new --algorithm ed25519", 2, "--out");
+    fails(path, &format!("new --algorithm ed25519 --out {file}"), 2, "--out");
+    fails(path, &format!("show {file} --password secret"), 2, "--password");
+}
+
+#[test]
+fn certificates_are_shown_without_a_password() {
+    let (folder, made) = made();
+    let path = folder.path();
+    let key = cgeid::container::load_operational(
+        &std::fs::read(path.join(format!("keys/{}.op.p12", cn(&made)))).unwrap(),
+        "secret",
+        cgeid::Network::LAB,
+        std::time::SystemTime::now(),
+    )
+    .unwrap();
+    let pem = |der: &[u8]| der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap();
+    std::fs::write(path.join("id.der"), key.identity_certificate_der()).unwrap();
+    std::fs::write(path.join("op.der"), key.certificate_der()).unwrap();
+    let both = format!("a comment\n{}{}", pem(key.certificate_der()), pem(key.identity_certificate_der()));
+    std::fs::write(path.join("both.pem"), &both).unwrap();
+    std::fs::write(path.join("cut.pem"), &both[..400]).unwrap();
+    for file in ["id.der", "both.pem"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_cgeid"))
+            .args(["show", "--cn", file])
+            .current_dir(path)
+            .env_remove("CGEID_PASSWORD")
+            .output()
+            .unwrap();
+        assert_eq!(text(&output.stdout).trim(), cn(&made), "{}", text(&output.stderr));
+    }
+    let shown = cgeid(path, "show both.pem --json");
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["operational"]["epoch"], key.epoch());
+    fails(path, "show op.der", 1, "proves nothing alone");
+    fails(path, "show cut.pem", 1, "PEM");
+}
+
+#[test]
+fn help_has_examples_and_version_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    for verb in ["--help", "new --help", "show --help"] {
+        assert!(text(&cgeid(folder.path(), verb).stdout).contains("Examples:"), "{verb}");
+    }
+    assert!(text(&cgeid(folder.path(), "--version").stdout).starts_with("cgeid 0."));
+}
