@@ -64,3 +64,20 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         Failure::machine(anyhow!("cannot write {}: {error}", path.display()))
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_overwritten_and_no_half_set_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        fs::write(&second, "precious").unwrap();
+        let failure = write_secrets(&[(first.clone(), b"new".to_vec()), (second.clone(), b"new".to_vec())]);
+        assert_eq!(failure.err().map(|failure| failure.code), Some(1));
+        assert_eq!(fs::read_to_string(&second).unwrap(), "precious");
+        assert!(!first.exists());
+    }
+}
