@@ -1,1 +1,11 @@
-//! conformance
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The suites that judge an implementation, and the vectors that they use.
+//!
+//! Suite `wire` holds the byte-exact vectors against our codec and authenticator. Suites that judge a running box over the
+//! network link nothing of the implementation that they judge.
+
+pub mod check;
+pub mod dissect;
+pub mod report;
+pub mod suite;
+pub mod vectors;

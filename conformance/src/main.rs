@@ -1,2 +1,161 @@
-//! binary
-fn main() {}
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `conformance`: runs the suites, explains their checks, and shows what our codec makes of bytes.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use conformance::check::Check;
+use conformance::report::{Format, Report};
+use conformance::suite::SUITES;
+use conformance::{dissect, vectors};
+
+/// Holds a LISP implementation against the clauses of the RFCs.
+#[derive(Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  conformance list
+  conformance run --suite wire
+  conformance run --suite wire --id R03 --format json
+  conformance explain M43
+  conformance decode capture.pcap
+
+Exit status: 0 all held, 1 something did not, 2 wrong usage."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Names the suites and their checks.
+    List,
+    /// Runs suites and prints what came of each check; the last line is `N passed, N failed, N skipped`.
+    Run(Run),
+    /// Says what a check is about: the clause, the bytes, what must happen.
+    Explain {
+        /// Identifier of the check, such as M43.
+        id: String,
+    },
+    /// Shows what our codec makes of a file, one JSON object a message.
+    ///
+    /// The file is a `.pcap`, a vectors file (JSON), or hexadecimal text: a packet or a control message, with or without the
+    /// offsets of a hex dump. Exit status 1 if the codec refused any of them.
+    Decode {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// All suites.
+    #[arg(long, conflicts_with = "suite")]
+    all: bool,
+    /// Suites to run, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    suite: Vec<String>,
+    /// Only this check.
+    #[arg(long)]
+    id: Option<String>,
+    /// How the run is written down.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Where it is written, instead of standard output.
+    #[arg(short = 'o', long = "output")]
+    output: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::List => list(),
+        Verb::Run(arguments) => run(&arguments),
+        Verb::Explain { id } => explain(&id),
+        Verb::Decode { file } => decode(&file),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("conformance: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn list() -> anyhow::Result<bool> {
+    let mut out = io::stdout().lock();
+    for suite in SUITES {
+        writeln!(out, "{}: {}", suite.name, suite.about)?;
+        for check in (suite.run)(&|_| true)? {
+            writeln!(out, "  {:<5} {:<6} RFC {}", check.id, check.level, check.clause)?;
+        }
+    }
+    Ok(true)
+}
+
+fn run(arguments: &Run) -> anyhow::Result<bool> {
+    let named = |name: &str| arguments.all || arguments.suite.iter().any(|wanted| wanted == name);
+    if let Some(unknown) = arguments.suite.iter().find(|wanted| SUITES.iter().all(|suite| suite.name != **wanted)) {
+        let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
+        bail!("--suite {unknown}: no such suite; there is {}", known.join(", "));
+    }
+    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_none() {
+        bail!("say what to run: --all, --suite NAME or --id ID");
+    }
+    let by_id_only = arguments.suite.is_empty() && !arguments.all;
+    let wanted = |id: &str| arguments.id.as_deref().is_none_or(|only| only == id);
+    let mut checks: Vec<Check> = Vec::new();
+    for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
+        checks.extend((suite.run)(&wanted)?);
+    }
+    if let (true, Some(id)) = (checks.is_empty(), &arguments.id) {
+        bail!("--id {id}: no check of that name");
+    }
+    let report = Report::new("this implementation", checks);
+    let text = report.render(arguments.format)?;
+    match &arguments.output {
+        Some(path) => {
+            fs::write(path, text).with_context(|| format!("--output {}", path.display()))?;
+            println!("{}", report.closing_line());
+        }
+        None => io::stdout().write_all(text.as_bytes())?,
+    }
+    Ok(report.failed == 0)
+}
+
+fn explain(id: &str) -> anyhow::Result<bool> {
+    let file = vectors::shipped()?;
+    let Some(vector) = file.vectors.iter().find(|vector| vector.id == id) else {
+        bail!("{id}: no check of that name; `conformance list` names them");
+    };
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: {}\n", vector.id, vector.title)?;
+    writeln!(out, "Rests on       RFC {}", vector.clause)?;
+    writeln!(out, "Received by    {}", vector.role)?;
+    writeln!(out, "Must happen    {}", vector.expect)?;
+    writeln!(out, "Judged         {}\n", conformance::suite::layer_of(id)?)?;
+    for (at, chunk) in (0..).step_by(16).zip(vector.packet.chunks(16)) {
+        let octets: Vec<_> = chunk.iter().map(|octet| format!("{octet:02x}")).collect();
+        writeln!(out, "{at:04x}  {}", octets.join(" "))?;
+    }
+    Ok(true)
+}
+
+fn decode(path: &PathBuf) -> anyhow::Result<bool> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    let mut out = io::stdout().lock();
+    let mut all_ok = true;
+    for line in dissect::file(&bytes)? {
+        all_ok &= line.ok;
+        writeln!(out, "{}", serde_json::to_string(&line)?)?;
+    }
+    Ok(all_ok)
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A run as text, JSON, JUnit XML or TAP.
+
+use std::fmt::Write as _;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::check::{Check, Verdict};
+
+/// How a run is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line a check, then the count.
+    Text,
+    /// One JSON object.
+    Json,
+    /// JUnit XML, which build servers read.
+    Junit,
+    /// Test Anything Protocol, version 14.
+    Tap,
+}
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What was judged.
+    pub target: String,
+    /// Checks that passed.
+    pub passed: usize,
+    /// Checks that failed.
+    pub failed: usize,
+    /// Checks that could not be judged.
+    pub skipped: usize,
+    /// The checks, in the order in which they ran.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// Counts the checks of a run.
+    pub fn new(target: impl Into<String>, checks: Vec<Check>) -> Self {
+        let count = |verdict| checks.iter().filter(|check| check.result == verdict).count();
+        Self {
+            target: target.into(),
+            passed: count(Verdict::Pass),
+            failed: count(Verdict::Fail),
+            skipped: count(Verdict::Skip),
+            checks,
+        }
+    }
+
+    /// `N passed, N failed, N skipped`: the closing line of every run.
+    pub fn closing_line(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+
+    /// The run in one of the formats.
+    ///
+    /// # Errors
+    /// When a value has no JSON form, which these have.
+    pub fn render(&self, format: Format) -> Result<String, serde_json::Error> {
+        Ok(match format {
+            Format::Text => self.text(),
+            Format::Json => serde_json::to_string_pretty(self)? + "\n",
+            Format::Junit => self.junit(),
+            Format::Tap => self.tap(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        for check in &self.checks {
+            let mark = match check.result {
+                Verdict::Pass => "ok  ",
+                Verdict::Fail => "FAIL",
+                Verdict::Skip => "skip",
+            };
+            let _ = writeln!(out, "{mark} {:<5} RFC {:<22} {}", check.id, check.clause, check.evidence);
+        }
+        let _ = writeln!(out, "{}", self.closing_line());
+        out
+    }
+
+    fn junit(&self) -> String {
+        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        let total = self.checks.len();
+        let _ = writeln!(
+            out,
+            "<testsuite name=\"conformance\" tests=\"{total}\" failures=\"{}\" skipped=\"{}\">",
+            self.failed, self.skipped
+        );
+        for check in &self.checks {
+            let id = escape(&check.id);
+            let _ = write!(out, "  <testcase classname=\"{}\" name=\"{id}\"", check.suite);
+            let evidence = escape(&check.evidence);
+            let _ = match check.result {
+                Verdict::Pass => writeln!(out, "/>"),
+                Verdict::Fail => writeln!(out, "><failure message=\"{evidence}\"/></testcase>"),
+                Verdict::Skip => writeln!(out, "><skipped message=\"{evidence}\"/></testcase>"),
+            };
+        }
+        out + "</testsuite>\n"
+    }
+
+    fn tap(&self) -> String {
+        let mut out = format!("TAP version 14\n1..{}\n", self.checks.len());
+        for (number, check) in (1..).zip(&self.checks) {
+            let (mark, note) = match check.result {
+                Verdict::Pass => ("ok", ""),
+                Verdict::Fail => ("not ok", ""),
+                Verdict::Skip => ("ok", " # SKIP"),
+            };
+            let _ = writeln!(out, "{mark} {number} - {} {}{note}", check.id, check.evidence.replace('#', "\\#"));
+        }
+        out
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let check = |id: &str, result| Check {
+            id: id.into(),
+            clause: "9301 5.2".into(),
+            level: "MUST".into(),
+            suite: "wire",
+            result,
+            evidence: "a < b & \"c\" # d".into(),
+        };
+        Report::new("self", vec![check("A", Verdict::Pass), check("B", Verdict::Fail), check("C", Verdict::Skip)])
+    }
+
+    #[test]
+    fn the_closing_line_counts_each_verdict() {
+        assert!(report().render(Format::Text).unwrap().ends_with("\n1 passed, 1 failed, 1 skipped\n"));
+    }
+
+    #[test]
+    fn evidence_is_escaped_in_xml_and_in_tap() {
+        let report = report();
+        let junit = report.render(Format::Junit).unwrap();
+        assert!(junit.contains("<failure message=\"a &lt; b &amp; &quot;c&quot; # d\"/>"));
+        let tap = report.render(Format::Tap).unwrap();
+        assert!(
+            tap.contains("not ok 2 - B a < b & \"c\" \\# d\n") && tap.contains("ok 3 - C") && tap.contains(" # SKIP\n")
+        );
+    }
+
+    #[test]
+    fn json_has_the_keys_that_others_script_against() {
+        let json: serde_json::Value = serde_json::from_str(&report().render(Format::Json).unwrap()).unwrap();
+        assert_eq!(json["passed"], 1);
+        assert_eq!(json["checks"][1]["result"], "fail");
+        for key in ["id", "clause", "level", "suite", "result", "evidence"] {
+            assert!(json["checks"][0].get(key).is_some(), "{key}");
+        }
+    }
+}
