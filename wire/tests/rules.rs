@@ -129,6 +129,26 @@ fn lcafs_nest_four_deep_and_no_deeper() {
 }
 
 #[test]
+fn locators_sort_by_afi_and_lcafs_by_type() {
+    let opaque = |kind, flags| Address::from(Lcaf::Opaque { flags, kind, rsvd2: 0, body: [].into() });
+    let sorted = vec![
+        v4("9.0.0.1"),
+        v4("192.0.2.1"),
+        Address::V6("2001:db8::1".parse().unwrap()),
+        Address::Ieee802([0xff; 6]),
+        Address::Name((*b"xtr").into()),
+        Address::from(Lcaf::AfiList(vec![])),
+        opaque(4, 9),
+        Address::from(Lcaf::ExplicitLocatorPath(vec![])),
+        opaque(200, 0),
+        Address::Mac([0; 6]),
+    ];
+    let mut addresses: Vec<_> = sorted.iter().rev().cloned().collect();
+    addresses.sort();
+    assert_eq!(addresses, sorted);
+}
+
+#[test]
 fn an_lcaf_of_an_unknown_type_is_kept_and_a_vendors_voids_the_message() {
     let unknown = Lcaf::Opaque { flags: 3, kind: 200, rsvd2: 7, body: [1, 2, 3].into() };
     let mut bytes = reply_with(Address::from(unknown.clone())).encode().unwrap();

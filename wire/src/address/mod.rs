@@ -10,6 +10,7 @@ pub use geo::{Angle, GeoCoordinates};
 pub use lcaf::{Lcaf, NatTraversal, PathHop, Replication};
 pub use prefix::{Eid, EidPrefix, InstanceId};
 
+use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::{DecodeError, EncodeError, Problem};
@@ -27,8 +28,9 @@ mod afi {
     pub(super) const MAC_48: u16 = 16389;
 }
 
-/// An address preceded by its AFI on the wire.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+/// An address preceded by its AFI on the wire. The order is that of a locator-set: by AFI, LCAFs by type, then by value
+/// (RFC 9301, section 5.5; RFC 8060, section 3).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Address {
     /// AFI 0: no address.
     #[default]
@@ -57,8 +59,8 @@ impl Address {
         }
     }
 
-    /// The most significant bits that a prefix of this address can have; `None` for those LCAFs whose own mask lengths
-    /// say it.
+    /// The most significant bits that a prefix of this address can have; `None` for LCAFs other than an instance's,
+    /// which have mask lengths of their own or none that RFC 8060 bounds.
     pub fn width(&self) -> Option<u8> {
         match self {
             Self::None => Some(0),
@@ -109,38 +111,34 @@ impl Address {
         }
     }
 
-    pub(crate) fn write(&self, writer: &mut Writer) -> Result<(), EncodeError> {
+    fn afi(&self) -> u16 {
         match self {
-            Self::None => writer.u16(afi::NONE),
-            Self::V4(address) => {
-                writer.u16(afi::IPV4);
-                writer.put(&address.octets());
-            }
-            Self::V6(address) => {
-                writer.u16(afi::IPV6);
-                writer.put(&address.octets());
-            }
-            Self::Ieee802(address) => {
-                writer.u16(afi::IEEE_802);
-                writer.put(address);
-            }
+            Self::None => afi::NONE,
+            Self::V4(_) => afi::IPV4,
+            Self::V6(_) => afi::IPV6,
+            Self::Ieee802(_) => afi::IEEE_802,
+            Self::Name(_) => afi::DISTINGUISHED_NAME,
+            Self::Mac(_) => afi::MAC_48,
+            Self::Lcaf(_) => afi::LCAF,
+        }
+    }
+
+    pub(crate) fn write(&self, writer: &mut Writer) -> Result<(), EncodeError> {
+        writer.u16(self.afi());
+        match self {
+            Self::None => {}
+            Self::V4(address) => writer.put(&address.octets()),
+            Self::V6(address) => writer.put(&address.octets()),
+            Self::Ieee802(address) | Self::Mac(address) => writer.put(address),
             Self::Name(name) => {
                 let nuls = name.iter().filter(|octet| **octet == 0).count();
                 if nuls > 0 {
                     return Err(EncodeError { field: "NUL in a Distinguished Name", count: nuls, limit: 0 });
                 }
-                writer.u16(afi::DISTINGUISHED_NAME);
                 writer.put(name);
                 writer.u8(0);
             }
-            Self::Mac(address) => {
-                writer.u16(afi::MAC_48);
-                writer.put(address);
-            }
-            Self::Lcaf(lcaf) => {
-                writer.u16(afi::LCAF);
-                lcaf.write(writer)?;
-            }
+            Self::Lcaf(lcaf) => lcaf.write(writer)?,
         }
         Ok(())
     }
@@ -155,6 +153,26 @@ impl Address {
             Some(width) if mask_len > width => Err(EncodeError { field, count: mask_len.into(), limit: width.into() }),
             _ => self.write(writer),
         }
+    }
+}
+
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.afi().cmp(&other.afi()).then_with(|| match (self, other) {
+            (Self::V4(a), Self::V4(b)) => a.cmp(b),
+            (Self::V6(a), Self::V6(b)) => a.cmp(b),
+            (Self::Ieee802(a), Self::Ieee802(b)) | (Self::Mac(a), Self::Mac(b)) => a.cmp(b),
+            (Self::Name(a), Self::Name(b)) => a.cmp(b),
+            (Self::Lcaf(a), Self::Lcaf(b)) => a.kind().cmp(&b.kind()).then_with(|| a.cmp(b)),
+            // Different variants have different AFIs, and no address has no value.
+            _ => Ordering::Equal,
+        })
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
