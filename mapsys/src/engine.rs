@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use cgeid::{Cn, Network, OperationalKey};
 use dht::publish::Sequence;
-use dht::record::RecordKey;
+use dht::record::{RecordKey, Version};
 use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 use wire::address::EidPrefix;
@@ -54,6 +54,8 @@ pub struct Memory {
     pub nonces: Vec<(NonceOwner, Last)>,
     /// Last sequence of each identity.
     pub sequences: BTreeMap<Cn, Sequence>,
+    /// Highest version seen of each index page.
+    pub pages: Vec<(RecordKey, Version)>,
 }
 
 /// What the map system is told.
@@ -124,6 +126,8 @@ pub enum Mark {
     Nonce(NonceOwner, Last),
     /// The last sequence signed with an identity.
     Sequence(Cn, Sequence),
+    /// The highest version seen of an index page: an older one will not be taken.
+    Page(RecordKey, Version),
 }
 
 /// The map system.
@@ -169,7 +173,8 @@ impl Engine {
             &sites,
             memory.sequences,
         );
-        let lookups = Lookups::new(config.network, config.trust_anchors, publisher.own_anchors());
+        let lookups =
+            Lookups::new(config.network, config.trust_anchors.into_iter().chain(publisher.own_anchors()), memory.pages);
         let limiter = Limiter::new(config.clients, config.foreign);
         Ok(Self {
             server: MapServer::new(config.network, sites, cns, Nonces::restore(memory.nonces)),
@@ -185,7 +190,9 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         let outcome = match input {
             Input::Datagram { via, bytes } => self.on_datagram(now, via, &bytes),
-            Input::DhtValues { key, values } => self.with_resolver(now, |resolver, cx| resolver.values(cx, key, values)),
+            Input::DhtValues { key, values } => {
+                self.with_resolver(now, |resolver, cx| resolver.values(cx, key, values))
+            }
             Input::DhtPutDone { key, stored } => {
                 self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
                 Ok(())

@@ -5,6 +5,7 @@
 //! nonce. It is taken whole or not at all.
 
 pub mod nonces;
+pub mod publisher;
 
 pub mod registration;
 pub mod schedule;

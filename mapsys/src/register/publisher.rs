@@ -54,9 +54,8 @@ pub struct Publisher {
 
 /// What the shell's sockets tell others: an address of each family, if it is one.
 pub fn published_addresses(sockets: &Sockets) -> BTreeSet<IpAddr> {
-    let usable = |ipv4: bool| {
-        sockets.0.iter().map(|socket| socket.ip()).find(|ip| ip.is_ipv4() == ipv4 && !ip.is_unspecified())
-    };
+    let usable =
+        |ipv4: bool| sockets.0.iter().map(|socket| socket.ip()).find(|ip| ip.is_ipv4() == ipv4 && !ip.is_unspecified());
     [usable(true), usable(false)].into_iter().flatten().take(ADDRESSES).collect()
 }
 
@@ -68,7 +67,7 @@ impl Publisher {
         let cgeids = cgeid_prefix(config.network);
         for prefix in sites.prefixes().filter(|prefix| !cgeids.covers(prefix) && !config.identities.is_empty()) {
             let max_len = sites.max_len(&prefix).unwrap_or(prefix.net.prefix_len());
-            let own_anchor = !config.trust_anchors.iter().any(|anchor| anchor.prefix.covers(&prefix));
+            let own_anchor = !config.trust_anchors.iter().any(|anchor| anchor.aggregate.covers(&prefix));
             if own_anchor {
                 anchored.push(prefix);
             }
@@ -83,7 +82,7 @@ impl Publisher {
     /// The prefixes for which this node is its own anchor.
     pub fn own_anchors(&self) -> Vec<TrustAnchor> {
         let Some(cn) = self.registrar().map(OperationalKey::cn) else { return Vec::new() };
-        self.anchored.iter().map(|prefix| TrustAnchor { prefix: *prefix, cn }).collect()
+        self.anchored.iter().map(|prefix| TrustAnchor { aggregate: *prefix, cn }).collect()
     }
 
     /// Notes that what is registered for a prefix has changed.

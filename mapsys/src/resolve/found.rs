@@ -112,12 +112,7 @@ impl Mapping {
 }
 
 /// A record with locators that we answer on behalf of a site.
-pub fn positive(
-    prefix: EidPrefix,
-    ttl: Ttl,
-    map_version: MapVersion,
-    locators: Vec<LocatorRecord>,
-) -> MappingRecord {
+pub fn positive(prefix: EidPrefix, ttl: Ttl, map_version: MapVersion, locators: Vec<LocatorRecord>) -> MappingRecord {
     MappingRecord { ttl, action: Action::NoAction, authoritative: false, map_version, eid: prefix.into(), locators }
 }
 

@@ -14,7 +14,7 @@ use wire::address::EidPrefix;
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
-use crate::engine::Output;
+use crate::engine::{Mark, Output};
 use crate::limit::Limiter;
 use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, REQUEST_RECORDS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
@@ -106,8 +106,7 @@ impl Resolver {
             self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
         }
         let forwarded = Vec::new();
-        let mut ask =
-            Ask { via, reply_to, nonce: request.nonce, ecm: bytes.to_vec(), ddt: ecm.ddt, forwarded };
+        let mut ask = Ask { via, reply_to, nonce: request.nonce, ecm: bytes.to_vec(), ddt: ecm.ddt, forwarded };
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
@@ -278,6 +277,9 @@ impl Resolver {
         while let Some(key) = self.lookups.poll_get() {
             cx.outputs.push_back(Output::DhtGet { key });
         }
+        for (key, version) in self.lookups.take_marks() {
+            cx.outputs.push_back(Output::Persist(Mark::Page(key, version)));
+        }
         for _ in 0..self.lookups.take_refused() {
             cx.tally.count(Refusal::RecordRefused);
         }
@@ -335,7 +337,9 @@ impl Resolver {
         }
         let Some(Waiting { ask, slots, .. }) = self.waiting.remove(&id) else { return };
         let mut records: Vec<MappingRecord> = Vec::new();
-        for record in slots.into_iter().flat_map(|slot| if let Slot::Records(records) = slot { records } else { vec![] }) {
+        for record in
+            slots.into_iter().flat_map(|slot| if let Slot::Records(records) = slot { records } else { vec![] })
+        {
             if !records.iter().any(|known| known.eid == record.eid) {
                 records.push(record);
             }

@@ -70,8 +70,9 @@ async fn answer(stream: UnixStream, status: &Status) -> anyhow::Result<()> {
 /// When nobody answers at `path`.
 pub fn ask(path: &Path, what: &str) -> anyhow::Result<Value> {
     use std::io::{BufRead as _, Write as _};
-    let mut stream = BlockingStream::connect(path)
-        .with_context(|| format!("nobody answers at {}: is lisp-mapsys running with this --state-dir?", path.display()))?;
+    let mut stream = BlockingStream::connect(path).with_context(|| {
+        format!("nobody answers at {}: is lisp-mapsys running with this --state-dir?", path.display())
+    })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{}", json!({ "show": what }))?;
     let mut line = String::new();

@@ -98,7 +98,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
         writeln!(text, "site {:?}: {} ({} keys{legacy})", site.name, prefixes.join(", "), site.keys.len())?;
     }
     for anchor in &plan.trust_anchors {
-        writeln!(text, "trusts {} for {}", anchor.cn, anchor.prefix)?;
+        writeln!(text, "trusts {} for {}", anchor.cn, anchor.aggregate)?;
     }
     let foreign = match plan.foreign {
         Foreign::Nobody => "clients only",
@@ -251,7 +251,9 @@ fn table(value: &Value) -> String {
 
 fn line(value: &Value) -> String {
     match value {
-        Value::Object(map) => map.iter().map(|(key, value)| format!("{key}={}", line(value))).collect::<Vec<_>>().join(" "),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| format!("{key}={}", line(value))).collect::<Vec<_>>().join(" ")
+        }
         Value::Array(items) => items.iter().map(|item| format!("[{}]", line(item))).collect(),
         Value::String(text) => text.clone(),
         other => other.to_string(),

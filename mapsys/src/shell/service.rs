@@ -99,7 +99,8 @@ impl Service {
     /// Says what the machine or the configuration lacks.
     pub fn start(config: ServiceConfig) -> anyhow::Result<(Self, mpsc::Receiver<FromService>)> {
         let folder = &config.state_dir;
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the state folder {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the state folder {}", folder.display()))?;
         let (state, memory) = State::open(&folder.join("mapsys.redb"))?;
         let node = start_node(&config)?;
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };

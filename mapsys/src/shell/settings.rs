@@ -314,9 +314,10 @@ fn named(error: figment::Error) -> anyhow::Error {
         .into_iter()
         .map(|one| {
             let path = one.path.join(".");
-            let place = one.metadata.as_ref().map(|m| {
-                m.source.as_ref().map_or_else(|| m.name.to_string(), ToString::to_string)
-            });
+            let place = one
+                .metadata
+                .as_ref()
+                .map(|m| m.source.as_ref().map_or_else(|| m.name.to_string(), ToString::to_string));
             let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
             let place = place.map_or_else(String::new, |place| format!(" ({place})"));
             format!("{at}{}{place}", one.kind)

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use cgeid::Cn;
 use dht::publish::Sequence;
+use dht::record::{RecordKey, Version};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::engine::{Mark, Memory};
@@ -16,6 +17,8 @@ use crate::register::nonces::{Last, NonceOwner};
 const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces");
 /// CN 12 -> sequence.
 const SEQUENCES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("sequences");
+/// DHT key of an index page -> epoch 4 ‖ sequence 8.
+const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
 
 /// The file.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ impl State {
             let transaction = database.begin_write()?;
             transaction.open_table(NONCES)?;
             transaction.open_table(SEQUENCES)?;
+            transaction.open_table(PAGES)?;
             transaction.commit()?;
             let memory = read(&database)?;
             Ok((Self { database }, memory))
@@ -51,6 +55,7 @@ impl State {
             {
                 let mut nonces = transaction.open_table(NONCES)?;
                 let mut sequences = transaction.open_table(SEQUENCES)?;
+                let mut pages = transaction.open_table(PAGES)?;
                 for mark in marks {
                     match mark {
                         Mark::Nonce(owner, last) => {
@@ -58,6 +63,9 @@ impl State {
                         }
                         Mark::Sequence(cn, sequence) => {
                             sequences.insert(cn.0.as_slice(), sequence.0)?;
+                        }
+                        Mark::Page(key, version) => {
+                            pages.insert(key.encode().as_slice(), encode_version(*version).as_slice())?;
                         }
                     }
                 }
@@ -83,7 +91,12 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
             sequences.insert(Cn(cn), Sequence(sequence.value()));
         }
     }
-    Ok(Memory { nonces, sequences })
+    let mut pages = Vec::new();
+    for row in transaction.open_table(PAGES)?.iter()? {
+        let (key, version) = row?;
+        pages.extend(RecordKey::decode(key.value()).ok().zip(decode_version(version.value())));
+    }
+    Ok(Memory { nonces, sequences, pages })
 }
 
 fn encode_owner(owner: &NonceOwner) -> Vec<u8> {
@@ -94,6 +107,16 @@ fn decode_owner(bytes: &[u8]) -> Option<NonceOwner> {
     let (xtr_id, rest) = bytes.split_first_chunk::<16>()?;
     let (key_id, site) = rest.split_first()?;
     Some(NonceOwner { site: String::from_utf8(site.to_vec()).ok()?, xtr_id: *xtr_id, key_id: *key_id })
+}
+
+fn encode_version(version: Version) -> Vec<u8> {
+    [&version.epoch.to_be_bytes()[..], &version.sequence.to_be_bytes()].concat()
+}
+
+fn decode_version(bytes: &[u8]) -> Option<Version> {
+    let (epoch, sequence) = bytes.split_first_chunk::<4>()?;
+    let sequence = u64::from_be_bytes(sequence.try_into().ok()?);
+    Some(Version { epoch: u32::from_be_bytes(*epoch), sequence })
 }
 
 fn encode_last(last: &Last) -> Vec<u8> {
@@ -117,15 +140,19 @@ mod tests {
         let owner = NonceOwner { site: "a site".into(), xtr_id: [7; 16], key_id: 3 };
         let (first, last) = (Last { nonce: 5, digest: [1; 32] }, Last { nonce: 6, digest: [2; 32] });
         let cn = Cn([9; 12]);
+        let page = RecordKey::node(cgeid::Network::LAB, cn);
+        let version = Version { epoch: 256, sequence: 7 };
         {
             let (state, memory) = State::open(&path).unwrap();
             assert!(memory.nonces.is_empty() && memory.sequences.is_empty());
             state.write(&[Mark::Nonce(owner.clone(), first), Mark::Sequence(cn, Sequence(41))]).unwrap();
             state.write(&[Mark::Nonce(owner.clone(), last), Mark::Sequence(cn, Sequence(42))]).unwrap();
+            state.write(&[Mark::Page(page, version)]).unwrap();
         }
         let (_, memory) = State::open(&path).unwrap();
         assert_eq!(memory.nonces, [(owner, last)]);
         assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
+        assert_eq!(memory.pages, [(page, version)]);
     }
 
     #[test]

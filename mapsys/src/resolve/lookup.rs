@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Lookups in the DHT: one for each EID however many ask, one GET for each key however many lookups need it.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use cgeid::Network;
+use dht::record::{RecordKey, Rloc, Version};
+use dht::resolve::{Anchors, Failure, Outcome, Resolution, Resolver, TrustAnchor};
+use wire::address::EidPrefix;
+use wire::record::LocatorRecord;
+
+use crate::limits::{LOOKUP_TIMEOUT, LOOKUPS};
+use crate::refusal::Refusal;
+use crate::resolve::found::{Found, Mapping};
+use crate::transport::Now;
+
+/// Lookups in flight.
+#[derive(Debug)]
+pub struct Lookups {
+    resolver: Resolver,
+    running: HashMap<EidPrefix, Running>,
+    /// Who needs a key that was asked for.
+    gets: HashMap<RecordKey, Vec<EidPrefix>>,
+    questions: VecDeque<RecordKey>,
+    done: VecDeque<(EidPrefix, Found)>,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    resolution: Resolution,
+    deadline: Instant,
+    /// Some GET was not answered: absence means nothing.
+    unanswered: bool,
+}
+
+impl Lookups {
+    /// Lookups that trust `anchors`; `marks` are the highest versions of index pages that earlier runs saw.
+    pub fn new(
+        network: Network,
+        anchors: impl IntoIterator<Item = TrustAnchor>,
+        marks: impl IntoIterator<Item = (RecordKey, Version)>,
+    ) -> Self {
+        let mut resolver = Resolver::new(network, Anchors::new(anchors));
+        marks.into_iter().for_each(|(key, version)| resolver.pages.restore(key, version));
+        let (running, gets) = (HashMap::new(), HashMap::new());
+        Self { resolver, running, gets, questions: VecDeque::new(), done: VecDeque::new(), refused: 0 }
+    }
+
+    /// Whether a lookup of this host is in flight.
+    pub fn runs(&self, host: &EidPrefix) -> bool {
+        self.running.contains_key(host)
+    }
+
+    /// Starts a lookup of a host, unless one runs.
+    ///
+    /// # Errors
+    /// `RequestTableFull`.
+    pub fn start(&mut self, now: Now, host: EidPrefix) -> Result<(), Refusal> {
+        if self.runs(&host) {
+            return Ok(());
+        }
+        if self.running.len() >= LOOKUPS {
+            return Err(Refusal::RequestTableFull);
+        }
+        let resolution = Resolution::new(&mut self.resolver, host, now.wall);
+        let deadline = now.monotonic + LOOKUP_TIMEOUT;
+        self.running.insert(host, Running { resolution, deadline, unanswered: false });
+        self.advance(now, host);
+        Ok(())
+    }
+
+    /// Takes what is under a key; `None` if the DHT did not answer. `false` if nobody waits for it.
+    pub fn values(&mut self, now: Now, key: RecordKey, values: Option<Vec<Vec<u8>>>) -> bool {
+        let Some(hosts) = self.gets.remove(&key) else { return false };
+        let unanswered = values.is_none();
+        let values = values.unwrap_or_default();
+        for host in hosts {
+            let Some(running) = self.running.get_mut(&host) else { continue };
+            running.unanswered |= unanswered;
+            running.resolution.handle(&mut self.resolver, now.wall, &key, &values);
+            self.advance(now, host);
+        }
+        true
+    }
+
+    /// Ends the lookups that take too long.
+    pub fn expire(&mut self, now: Now) {
+        let late = self.running.iter().filter(|(_, running)| running.deadline <= now.monotonic);
+        let late: Vec<EidPrefix> = late.map(|(host, _)| *host).collect();
+        for host in late {
+            self.running.remove(&host);
+            self.done.push_back((host, Found::Unknown(host)));
+        }
+        let running = &self.running;
+        self.gets.retain(|_, hosts| hosts.iter().any(|host| running.contains_key(host)));
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.running.values().map(|running| running.deadline).min()
+    }
+
+    /// The next key to ask the DHT for.
+    pub fn poll_get(&mut self) -> Option<RecordKey> {
+        self.questions.pop_front()
+    }
+
+    /// The next lookup that ended.
+    pub fn poll_found(&mut self) -> Option<(EidPrefix, Found)> {
+        self.done.pop_front()
+    }
+
+    /// Index pages of which a higher version was seen since the last call.
+    pub fn take_marks(&mut self) -> Vec<(RecordKey, Version)> {
+        self.resolver.pages.changes()
+    }
+
+    /// Lookups that ended at a record that does not verify, since the last call.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Hands out the questions of a lookup, and its end.
+    fn advance(&mut self, now: Now, host: EidPrefix) {
+        let Some(running) = self.running.get_mut(&host) else { return };
+        while let Some(key) = running.resolution.poll() {
+            let waiting = self.gets.entry(key).or_default();
+            if waiting.is_empty() {
+                self.questions.push_back(key);
+            }
+            waiting.push(host);
+        }
+        let Some(outcome) = running.resolution.outcome() else { return };
+        if let Outcome::Failed(Failure::Refused { key, refusal }) = outcome {
+            tracing::warn!(%key, %refusal, "record refused");
+            self.refused += 1;
+        }
+        let found = found(now, host, outcome, running.unanswered);
+        self.running.remove(&host);
+        self.done.push_back((host, found));
+    }
+}
+
+/// The outcome in the Map-Resolver's terms. Where the DHT did not answer, absence is not an answer either.
+fn found(now: Now, host: EidPrefix, outcome: &Outcome, unanswered: bool) -> Found {
+    match outcome {
+        Outcome::Mapping(found) => {
+            let mut locators: Vec<LocatorRecord> = found.mapping.locators.iter().map(Rloc::to_record).collect();
+            locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
+            Found::Mapping(Mapping {
+                prefix: found.covered,
+                locators,
+                ttl: found.mapping.ttl,
+                map_version: found.mapping.map_version.unwrap_or_default(),
+                proxy: found.proxy,
+                map_servers: found.map_servers.clone(),
+                expires: now.monotonic + found.remaining,
+            })
+        }
+        Outcome::Hole { prefix } | Outcome::Unanchored { prefix } => Found::Hole(*prefix),
+        Outcome::Unregistered { .. } | Outcome::NotFound if unanswered => Found::Unknown(host),
+        Outcome::Unregistered { prefix } => Found::Unregistered(*prefix),
+        Outcome::NotFound => Found::CgeidAbsent(host),
+        Outcome::Revoked | Outcome::Conflict | Outcome::Failed(Failure::Refused { .. }) => Found::Refused(host),
+        Outcome::Failed(failure) => {
+            tracing::debug!(eid = %host, %failure, "no answer");
+            Found::Unknown(host)
+        }
+    }
+}
