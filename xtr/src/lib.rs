@@ -10,11 +10,17 @@
 //! All engines are sans-IO: the clock, the seed and the bytes are arguments, so a whole network runs in one test.
 //! The library knows no map system: it meets one on the wire, or through a pipe that carries the same bytes.
 
+#[cfg(feature = "shell")]
+pub mod config;
+pub mod counters;
 pub mod database;
 pub mod engine;
+pub mod limits;
 pub mod map_cache;
 pub mod refusal;
 pub mod register;
 pub mod reply;
 pub mod resolve;
+#[cfg(feature = "shell")]
+pub mod shell;
 pub mod transport;

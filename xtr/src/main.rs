@@ -1,2 +1,78 @@
-//! binary
-fn main() {}
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-xtr`: a LISP border node.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+use xtr::config::{Command, CommandLine, Config, Flags, Table, explain};
+use xtr::shell::{self, Failure};
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    match execute(command_line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("lisp-xtr: {failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn execute(command_line: CommandLine) -> Result<(), Failure> {
+    let CommandLine { command, flags, json } = command_line;
+    match command {
+        None => run(&flags, json.is_some()),
+        Some(Command::Check) => check(&flags, json),
+        Some(Command::Show { what }) => show(&flags, what, json),
+    }
+}
+
+fn run(flags: &Flags, log_json: bool) -> Result<(), Failure> {
+    let config = Config::load(flags)?;
+    start_logging(&config.log, log_json)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Machine(format!("starting the runtime: {error}")))?;
+    runtime.block_on(shell::run(config))
+}
+
+fn check(flags: &Flags, json: Option<Option<PathBuf>>) -> Result<(), Failure> {
+    let config = Config::load(flags)?;
+    let mut lines = explain(&config);
+    shell::check_identities(&config)?;
+    lines.push("This configuration can be run.".into());
+    report(json, &json!({ "ok": true, "means": lines }), || lines.join("\n"))
+}
+
+fn show(flags: &Flags, what: Table, json: Option<Option<PathBuf>>) -> Result<(), Failure> {
+    let config = Config::control_socket(flags)?;
+    let answer = shell::ask(&config, what)?;
+    report(json, &answer, || shell::table(what, &answer))
+}
+
+/// `--json` replaces the table, `--json=FILE` goes beside it.
+fn report(json: Option<Option<PathBuf>>, value: &Value, table: impl Fn() -> String) -> Result<(), Failure> {
+    match json {
+        Some(None) => println!("{value}"),
+        None => println!("{}", table()),
+        Some(Some(path)) => {
+            let written = std::fs::write(&path, format!("{value}\n"));
+            written.map_err(|error| Failure::Machine(format!("--json={}: {error}", path.display())))?;
+            println!("{}", table());
+        }
+    }
+    Ok(())
+}
+
+fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| Failure::key("log", error))?;
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if json {
+        logging.json().init()
+    } else {
+        logging.init()
+    }
+    Ok(())
+}

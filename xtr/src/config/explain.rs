@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A configuration in plain words, for `lisp-xtr check`.
+
+use std::fmt::Display;
+
+use super::{Config, Embedded, Mapping};
+
+/// What the node would do, a sentence a line.
+pub fn explain(config: &Config) -> Vec<String> {
+    let mut lines = vec![site(config), locators(config)];
+    match &config.mapping {
+        Mapping::Elsewhere { servers, resolvers } => {
+            if servers.is_empty() {
+                lines.push("Registers nowhere: other sites do not find this one.".into());
+            } else {
+                let proxy =
+                    if config.proxy_reply { "they answer for this node" } else { "they forward requests to it" };
+                lines.push(format!("Registers every minute with {}; {proxy}.", join(servers)));
+            }
+            lines.push(format!("Asks {} for mappings, and runs no map system and no DHT node.", join(resolvers)));
+        }
+        Mapping::Embedded(embedded) => lines.extend(self::embedded(config, embedded)),
+    }
+    lines.push(format!(
+        "Packets from {} to anywhere, and to {}, go through the device {} (MTU {}); packets to sites without a mapping \
+         leave as they are.",
+        if config.eid_prefixes.is_empty() { "the CGEIDs above".into() } else { join(&config.eid_prefixes) },
+        config.cgeid_network,
+        config.tun,
+        config.mtu,
+    ));
+    lines.push(format!(
+        "State is kept in {}; `lisp-xtr show` asks at {}.",
+        config.state_dir.display(),
+        config.control.display()
+    ));
+    lines
+}
+
+fn site(config: &Config) -> String {
+    if config.eid_prefixes.is_empty() {
+        "A border node for hosts with CGEIDs; no prefix of its own.".into()
+    } else {
+        format!("A border node for {}.", join(&config.eid_prefixes))
+    }
+}
+
+fn locators(config: &Config) -> String {
+    if config.rlocs.is_empty() {
+        return "Reached at the addresses of the default route's interface.".into();
+    }
+    let one = |rloc: &crate::database::OwnLocator| {
+        format!("{} (priority {}, weight {})", rloc.address, rloc.priority, rloc.weight)
+    };
+    format!("Reached at {}.", config.rlocs.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+fn embedded(config: &Config, embedded: &Embedded) -> Vec<String> {
+    let mut lines = vec![format!("Runs a map system and a DHT node (UDP port {}) in this process.", embedded.dht_port)];
+    lines.push(if embedded.bootstrap.is_empty() {
+        "Joins nobody: the first node of its network, or one that others come to.".into()
+    } else {
+        format!("Joins the DHT by {}.", join(&embedded.bootstrap))
+    });
+    lines.push(match embedded.identities.as_slice() {
+        [] => "Has no identity: makes an Ed25519 one in the state directory at the first start.".into(),
+        files => {
+            let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+            format!("Publishes the CGEIDs of {}; the first also signs as this node.", files.join(", "))
+        }
+    });
+    if !embedded.trust_anchors.is_empty() {
+        lines.push(format!("Believes about prefixes: {}.", join(&embedded.trust_anchors)));
+    }
+    for prefix in &config.eid_prefixes {
+        if !embedded.trust_anchors.iter().any(|anchor| anchor.prefix.contains(&prefix.net)) {
+            lines.push(format!("Nobody is said to delegate {prefix}: this node is its own anchor for it."));
+        }
+    }
+    lines
+}
+
+fn join(items: &[impl Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

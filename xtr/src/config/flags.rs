@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The command line. Every flag of a run has a configuration key of the same name.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+const EXAMPLES: &str = "\
+Examples:
+  A border node with map system and DHT node of its own; prints the --trust-anchor to give to others:
+      lisp-xtr --eid-prefix 2001:db8:a::/48 --rloc 192.0.2.1
+  The same, joining others:
+      lisp-xtr --eid-prefix 2001:db8:b::/48 --bootstrap /ip4/192.0.2.1/udp/43420/quic-v1 \\
+               --trust-anchor 2001:db8:a::/48=0123456789abcdef01234567
+  A border for hosts whose addresses are CGEIDs:
+      lisp-xtr --identity 0123456789abcdef01234567.op.p12 --password-file pw --bootstrap /ip4/192.0.2.1/udp/43420/quic-v1
+  A plain xTR of any LISP map system:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
+  What a configuration means, and what a running node knows:
+      lisp-xtr check --config lisp-xtr.toml
+      lisp-xtr show map-cache
+
+Each flag is also a key of the configuration file, and an environment variable (LISP_XTR_EID_PREFIX; lists separated by
+blanks). Flags win over the environment, the environment over the file. Site traffic is only forwarded if IP forwarding is
+on: sysctl net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 (lisp-xtr does not touch them, but warns).
+
+Needs CAP_NET_ADMIN and /dev/net/tun. Exit status: 0 = what was asked held, 1 = it did not, 2 = wrong usage or
+configuration, 3 = the machine lacks something.";
+
+/// The command line of `lisp-xtr`.
+#[derive(Debug, Parser)]
+#[command(name = "lisp-xtr", version, about = "A LISP border node: ITR and ETR over a TUN device", after_help = EXAMPLES)]
+pub struct CommandLine {
+    /// Without one, the node runs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Of a run.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Answer in JSON; of a run: log in JSON. With =FILE into that file, beside the table
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    pub json: Option<Option<PathBuf>>,
+}
+
+/// What else than running.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Says in plain words what the configuration means, and what is wrong with it
+    Check,
+    /// Shows what a running node knows
+    Show {
+        /// Which table
+        what: Table,
+    },
+}
+
+/// What `show` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Table {
+    /// Mappings in use
+    MapCache,
+    /// What is registered, and where
+    Registrations,
+    /// This node's own prefixes and locators
+    Locators,
+    /// Packets and messages, dropped ones by reason
+    Counters,
+    /// Remote locators in use
+    Peers,
+}
+
+impl Table {
+    /// As in a request over the control socket.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MapCache => "map-cache",
+            Self::Registrations => "registrations",
+            Self::Locators => "locators",
+            Self::Counters => "counters",
+            Self::Peers => "peers",
+        }
+    }
+
+    /// The table of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|table| table.name() == name)
+    }
+}
+
+/// The flags of a run; what is not given is left to the environment and the file.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Flags {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "F.toml", env = "LISP_XTR_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// EID-prefix behind this node, IPv4 or IPv6; repeats
+    #[arg(long, global = true, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub eid_prefix: Vec<String>,
+    /// Locator: ADDR[,priority=1,weight=100]; repeats. Default: the addresses of the default route's interface
+    #[arg(long, global = true, value_name = "ADDR[,..]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rloc: Vec<String>,
+    /// Map-Server to register with; repeats. With this or --map-resolver no map system runs in this process
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub map_server: Vec<String>,
+    /// Map-Resolver to ask; repeats, asked in turn. Default: the Map-Servers
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub map_resolver: Vec<String>,
+    /// File with the key shared with the Map-Servers; one for all, or one for each
+    #[arg(long, global = true, value_name = "F.toml")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_file: Vec<PathBuf>,
+    /// Whether Map-Servers are to answer for us (P bit); default true
+    #[arg(long, global = true, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_reply: Option<bool>,
+    /// Operational key of a CGEID behind this node (CN.op.p12); repeats
+    #[arg(long, global = true, value_name = "CN.op.p12")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identity: Vec<PathBuf>,
+    /// File whose first line is the password of the identities
+    #[arg(long, global = true, value_name = "F")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// DHT node to join by; repeats
+    #[arg(long, global = true, value_name = "MULTIADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bootstrap: Vec<String>,
+    /// Whom to believe about an aggregate: PREFIX=CN; repeats
+    #[arg(long, global = true, value_name = "PREFIX=CN")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_anchor: Vec<String>,
+    /// Instance ID of the EID-prefixes, 24 bits; default 0
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iid: Option<u32>,
+    /// Site-ID in Map-Registers; default 0
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_id: Option<u64>,
+    /// Name of the TUN device; default lisp0
+    #[arg(long, global = true, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tun: Option<String>,
+    /// MTU of the TUN device in octets, 1280 at least; default 1360
+    #[arg(long, global = true, value_name = "OCTETS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Directory of what outlives a run; default /var/lib/lisp-xtr
+    #[arg(long, global = true, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
+    /// Control socket; default control.sock in the state directory
+    #[arg(long, global = true, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<PathBuf>,
+    /// UDP port of the DHT node; default 43420
+    #[arg(long, global = true, value_name = "PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dht_port: Option<u16>,
+    /// Network of the CGEIDs, a /32; default 3fff:ce1::/32
+    #[arg(long, global = true, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// What to log, for instance "info" or "xtr=debug"; default info
+    #[arg(long, global = true, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}

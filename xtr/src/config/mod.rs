@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Configuration: file, then environment, then flags; then checked as a whole.
+
+mod explain;
+mod flags;
+mod key_file;
+mod values;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use ipnet::{IpNet, Ipv6Net};
+use serde::Deserialize;
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::{AuthKey, TagForm};
+
+use crate::database::OwnLocator;
+use crate::map_cache::is_unicast;
+
+pub use explain::explain;
+pub use flags::{Command, CommandLine, Flags, Table};
+pub use values::{PrefixValue, RlocValue, TrustAnchor};
+
+/// Environment variables of this program: `LISP_XTR_` and the key in capitals.
+const ENVIRONMENT: &str = "LISP_XTR_";
+/// The control socket's name in the state directory.
+const CONTROL_SOCKET: &str = "control.sock";
+/// Largest Instance ID that the data header carries (RFC 9300, section 5.3).
+const LARGEST_IID: u32 = 0x00ff_ffff;
+/// Least MTU of an IPv6 link (RFC 8200, section 5).
+const LEAST_MTU: u32 = 1280;
+/// Largest MTU of a TUN device.
+const LARGEST_MTU: u32 = 65_521;
+/// Longest name of a network interface.
+const LONGEST_INTERFACE_NAME: usize = 15;
+
+/// A configuration that cannot be run: the flag or key, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct ConfigError {
+    /// The key, which is also the flag; empty if the problem is not one key's.
+    pub key: String,
+    /// What to change.
+    pub problem: String,
+}
+
+impl ConfigError {
+    fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into() }
+    }
+}
+
+/// What is written, with defaults in place of what is not.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Written {
+    #[serde(deserialize_with = "values::list")]
+    eid_prefix: Vec<PrefixValue>,
+    #[serde(deserialize_with = "values::list")]
+    rloc: Vec<RlocValue>,
+    #[serde(deserialize_with = "values::list")]
+    map_server: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    map_resolver: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    key_file: Vec<PathBuf>,
+    proxy_reply: bool,
+    #[serde(deserialize_with = "values::list")]
+    identity: Vec<PathBuf>,
+    password_file: Option<PathBuf>,
+    #[serde(deserialize_with = "values::list")]
+    bootstrap: Vec<String>,
+    #[serde(deserialize_with = "values::list")]
+    trust_anchor: Vec<TrustAnchor>,
+    iid: u32,
+    site_id: u64,
+    tun: String,
+    mtu: u32,
+    state_dir: PathBuf,
+    control: Option<PathBuf>,
+    dht_port: u16,
+    #[serde(deserialize_with = "values::text")]
+    prefix: PrefixValue,
+    log: String,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        let lab = Ipv6Net::new_assert(Ipv6Addr::new(0x3fff, 0xce1, 0, 0, 0, 0, 0, 0), 32);
+        Self {
+            eid_prefix: Vec::new(),
+            rloc: Vec::new(),
+            map_server: Vec::new(),
+            map_resolver: Vec::new(),
+            key_file: Vec::new(),
+            proxy_reply: true,
+            identity: Vec::new(),
+            password_file: None,
+            bootstrap: Vec::new(),
+            trust_anchor: Vec::new(),
+            iid: 0,
+            site_id: 0,
+            tun: "lisp0".into(),
+            mtu: 1360,
+            state_dir: "/var/lib/lisp-xtr".into(),
+            control: None,
+            dht_port: 43_420,
+            prefix: PrefixValue(lab.into()),
+            log: "info".into(),
+        }
+    }
+}
+
+/// A configuration that can be run.
+#[derive(Debug)]
+pub struct Config {
+    /// Prefixes behind this node, in their instance; CGEIDs are added when the identities are read.
+    pub eid_prefixes: Vec<EidPrefix>,
+    /// Its locators; empty = the addresses of the default route's interface.
+    pub rlocs: Vec<OwnLocator>,
+    /// Who maps EIDs to locators.
+    pub mapping: Mapping,
+    /// P bit of Map-Registers to Map-Servers elsewhere.
+    pub proxy_reply: bool,
+    /// Instance of the prefixes.
+    pub iid: InstanceId,
+    /// Site-ID.
+    pub site_id: u64,
+    /// Name of the TUN device.
+    pub tun: String,
+    /// Its MTU, octets.
+    pub mtu: u32,
+    /// What outlives a run.
+    pub state_dir: PathBuf,
+    /// Control socket.
+    pub control: PathBuf,
+    /// Network of the CGEIDs, a /32.
+    pub cgeid_network: Ipv6Net,
+    /// Log filter.
+    pub log: String,
+}
+
+/// Who maps EIDs to locators.
+#[derive(Debug)]
+pub enum Mapping {
+    /// Map-Servers and Map-Resolvers elsewhere.
+    Elsewhere {
+        /// Where and with what key we register; may be empty.
+        servers: Vec<ServerAddress>,
+        /// Whom we ask.
+        resolvers: Vec<IpAddr>,
+    },
+    /// A map system and a DHT node in this process.
+    Embedded(Embedded),
+}
+
+/// A Map-Server elsewhere.
+#[derive(Debug)]
+pub struct ServerAddress {
+    /// Its underlay address.
+    pub address: IpAddr,
+    /// The key shared with it.
+    pub key: AuthKey,
+    /// How much of an HMAC it wants.
+    pub tag: TagForm,
+}
+
+/// The map system in this process.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// Operational keys; empty = make an identity in the state directory.
+    pub identities: Vec<PathBuf>,
+    /// Where their password is written.
+    pub password_file: Option<PathBuf>,
+    /// DHT nodes to join by.
+    pub bootstrap: Vec<String>,
+    /// Whom to believe about aggregates.
+    pub trust_anchors: Vec<TrustAnchor>,
+    /// UDP port of the DHT node.
+    pub dht_port: u16,
+}
+
+impl Written {
+    /// File, environment and flags, the later ones winning.
+    fn read(flags: &Flags) -> Result<Self, ConfigError> {
+        let mut figment = Figment::new();
+        let mut text = String::new();
+        if let Some(path) = &flags.config {
+            let unreadable = |error: std::io::Error| ConfigError::new("config", format!("{}: {error}", path.display()));
+            text = std::fs::read_to_string(path).map_err(unreadable)?;
+            figment = figment.merge(Toml::string(&text));
+        }
+        let environment =
+            Env::prefixed(ENVIRONMENT).ignore(&["config"]).map(|key| key.as_str().replace('_', "-").into());
+        let figment = figment.merge(environment).merge(Serialized::defaults(flags));
+        figment.extract().map_err(|error| explain_error(&error, flags.config.as_deref(), &text))
+    }
+}
+
+impl Config {
+    /// Reads the file that the flags or the environment name, the environment and the flags.
+    ///
+    /// # Errors
+    /// Names the key, and the line of the file if the key stands there.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::check(Written::read(flags)?)
+    }
+
+    /// Where a node of this configuration listens for `show`; the rest of it is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::load`], for what cannot be read.
+    pub fn control_socket(flags: &Flags) -> Result<PathBuf, ConfigError> {
+        let written = Written::read(flags)?;
+        Ok(written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)))
+    }
+
+    fn check(written: Written) -> Result<Self, ConfigError> {
+        let iid = InstanceId(written.iid);
+        check_sizes(&written)?;
+        let cgeid_network = cgeid_network(written.prefix)?;
+        let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
+        let is_eid = |address: IpAddr| {
+            let host = EidPrefix::host(iid, address);
+            eid_prefixes.iter().any(|prefix| prefix.covers(&host)) || IpNet::from(cgeid_network).contains(&address)
+        };
+        let underlay = |key: &str, address: IpAddr| {
+            if is_eid(address) {
+                return Err(ConfigError::new(key, format!("{address} is an EID; an underlay address is needed")));
+            }
+            // A map system on the same machine is no locator, yet can be spoken to.
+            let usable = is_unicast(address) || key != "rloc" && address.is_loopback();
+            let useless = || ConfigError::new(key, format!("{address} cannot be reached from other nodes"));
+            usable.then_some(()).ok_or_else(useless)
+        };
+        written.rloc.iter().try_for_each(|rloc| underlay("rloc", rloc.0.address))?;
+        written.map_server.iter().try_for_each(|address| underlay("map-server", *address))?;
+        written.map_resolver.iter().try_for_each(|address| underlay("map-resolver", *address))?;
+        let mapping = mapping(&written)?;
+        Ok(Self {
+            eid_prefixes,
+            rlocs: written.rloc.iter().map(|rloc| rloc.0).collect(),
+            mapping,
+            proxy_reply: written.proxy_reply,
+            iid,
+            site_id: written.site_id,
+            control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
+            tun: written.tun,
+            mtu: written.mtu,
+            state_dir: written.state_dir,
+            cgeid_network,
+            log: written.log,
+        })
+    }
+}
+
+fn check_sizes(written: &Written) -> Result<(), ConfigError> {
+    if written.iid > LARGEST_IID {
+        return Err(ConfigError::new("iid", format!("{} has more than 24 bits", written.iid)));
+    }
+    if !(LEAST_MTU..=LARGEST_MTU).contains(&written.mtu) {
+        return Err(ConfigError::new("mtu", format!("{} is not from {LEAST_MTU} to {LARGEST_MTU}", written.mtu)));
+    }
+    let is_name =
+        |name: &str| !name.is_empty() && name.len() <= LONGEST_INTERFACE_NAME && !name.contains(['/', ' ', '%']);
+    if !is_name(&written.tun) {
+        return Err(ConfigError::new("tun", format!("{:?} cannot name an interface", written.tun)));
+    }
+    Ok(())
+}
+
+fn cgeid_network(prefix: PrefixValue) -> Result<Ipv6Net, ConfigError> {
+    match prefix.0 {
+        IpNet::V6(network) if network.prefix_len() == 32 => Ok(network),
+        other => Err(ConfigError::new("prefix", format!("{other} is not an IPv6 /32"))),
+    }
+}
+
+fn eid_prefixes(written: &Written, iid: InstanceId, network: Ipv6Net) -> Result<Vec<EidPrefix>, ConfigError> {
+    let network = IpNet::from(network);
+    let prefix = |value: &PrefixValue| {
+        let net = value.0;
+        if net.contains(&network) || network.contains(&net) {
+            let advice = "is in the network of the CGEIDs, which belong to their keys: give --identity instead";
+            return Err(ConfigError::new("eid-prefix", format!("{net} {advice}")));
+        }
+        Ok(EidPrefix { iid, net })
+    };
+    written.eid_prefix.iter().map(prefix).collect()
+}
+
+fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
+    if written.map_server.is_empty() && written.map_resolver.is_empty() {
+        if !written.key_file.is_empty() {
+            return Err(ConfigError::new("key-file", "is for a --map-server, and none is given"));
+        }
+        return embedded(written).map(Mapping::Embedded);
+    }
+    let embedded_only = [
+        ("identity", written.identity.is_empty()),
+        ("bootstrap", written.bootstrap.is_empty()),
+        ("trust-anchor", written.trust_anchor.is_empty()),
+    ];
+    if let Some((key, _)) = embedded_only.iter().find(|(_, is_empty)| !is_empty) {
+        let advice =
+            "is for the map system in this process: leave it out, or leave out --map-server and --map-resolver";
+        return Err(ConfigError::new(*key, advice));
+    }
+    if written.eid_prefix.is_empty() {
+        return Err(ConfigError::new("eid-prefix", "needed with --map-server or --map-resolver"));
+    }
+    let servers = servers(written)?;
+    let resolvers = if written.map_resolver.is_empty() { &written.map_server } else { &written.map_resolver };
+    Ok(Mapping::Elsewhere { servers, resolvers: resolvers.clone() })
+}
+
+fn embedded(written: &Written) -> Result<Embedded, ConfigError> {
+    if let Some(bad) = written.bootstrap.iter().find(|address| !address.starts_with('/')) {
+        let example = "/ip4/192.0.2.1/udp/43420/quic-v1";
+        return Err(ConfigError::new("bootstrap", format!("{bad:?} is not a multiaddress such as {example}")));
+    }
+    if written.dht_port == 0 {
+        return Err(ConfigError::new("dht-port", "0 is no port that others could be told"));
+    }
+    Ok(Embedded {
+        identities: written.identity.clone(),
+        password_file: written.password_file.clone(),
+        bootstrap: written.bootstrap.clone(),
+        trust_anchors: written.trust_anchor.clone(),
+        dht_port: written.dht_port,
+    })
+}
+
+/// One key file serves all Map-Servers; otherwise there is one for each, in order.
+fn servers(written: &Written) -> Result<Vec<ServerAddress>, ConfigError> {
+    let (servers, files) = (written.map_server.len(), written.key_file.len());
+    if servers == 0 && files == 0 {
+        return Ok(Vec::new());
+    }
+    if files != 1 && files != servers || servers == 0 {
+        let problem = format!("{files} given for {servers} of --map-server: one for all, or one for each");
+        return Err(ConfigError::new("key-file", problem));
+    }
+    let pairs = written.map_server.iter().zip(written.key_file.iter().cycle());
+    let server = |(address, file): (&IpAddr, &PathBuf)| {
+        let (key, tag) = key_file::read(file)?;
+        Ok(ServerAddress { address: *address, key, tag })
+    };
+    pairs.map(server).collect()
+}
+
+/// A parser's error as the operator needs it: the key, the line if the file has it, and what would be right.
+fn explain_error(error: &figment::Error, file: Option<&Path>, text: &str) -> ConfigError {
+    use figment::error::Kind;
+    let (key, problem) = match &error.kind {
+        Kind::UnknownField(key, known) => (key.clone(), format!("unknown key; known are {}", known.join(", "))),
+        other => (error.path.join("."), other.to_string()),
+    };
+    let from = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
+    let is_file = file.is_some() && from.contains("TOML");
+    let place = match (file, line_of(text, &key)) {
+        (Some(path), Some(line)) if is_file => format!(" ({}, line {line})", path.display()),
+        (Some(path), None) if is_file => format!(" ({})", path.display()),
+        _ if from.contains("environment") => format!(" ({ENVIRONMENT}{})", key.replace('-', "_").to_uppercase()),
+        _ => String::new(),
+    };
+    let key = if key.is_empty() { "config".to_owned() } else { key };
+    ConfigError::new(key, format!("{problem}{place}"))
+}
+
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let is_assignment = |line: &str| {
+        let rest = line.trim_start().trim_start_matches('"').strip_prefix(key);
+        !key.is_empty() && rest.is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with('='))
+    };
+    text.lines().position(is_assignment).map(|index| index + 1)
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (Key ID {}, {:?})", self.address, self.key.id, self.key.algorithm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn load(toml: &str, flags: Flags) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        Config::load(&Flags { config: Some(file.path().to_owned()), ..flags })
+    }
+
+    fn refused(toml: &str) -> ConfigError {
+        load(toml, Flags::default()).unwrap_err()
+    }
+
+    #[test]
+    fn the_shipped_example_can_be_run_and_is_explained() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lisp-xtr.example.toml");
+        let config = Config::load(&Flags { config: Some(path), ..Flags::default() }).unwrap();
+        assert_eq!((config.eid_prefixes.len(), config.rlocs.len(), config.rlocs[1].priority), (2, 2, 2));
+        let text = explain(&config).join("\n");
+        for said in ["2001:db8:a::/48", "192.0.2.1", "DHT node", "its own anchor", "lisp0", "198.51.100.1"] {
+            assert!(text.contains(said), "{said} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Flags { tun: Some("lisp7".into()), eid_prefix: vec!["10.2.0.0/16".into()], ..Flags::default() };
+        let config = load("tun = \"lisp1\"\nmtu = 1400\neid-prefix = [\"10.1.0.0/16\"]", flags).unwrap();
+        assert_eq!((config.tun.as_str(), config.mtu), ("lisp7", 1400));
+        assert_eq!(config.eid_prefixes[0].to_string(), "10.2.0.0/16");
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_line() {
+        let error = refused("tun = \"lisp0\"\n\nmap-servers = [\"192.0.2.1\"]\n");
+        assert_eq!(error.key, "map-servers");
+        assert!(error.problem.contains("line 3") && error.problem.contains("map-server"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_are_named_by_their_key() {
+        let cases = [
+            ("eid-prefix", "eid-prefix = [\"2001:db8:a::1/48\"]"),
+            ("eid-prefix", "eid-prefix = [\"3fff:ce1:1::/48\"]"),
+            ("rloc", "rloc = [\"127.0.0.1\"]"),
+            ("rloc", "eid-prefix = [\"10.0.0.0/8\"]\nrloc = [\"10.1.1.1\"]"),
+            ("map-resolver", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"10.1.1.1\"]"),
+            ("map-resolver", "map-resolver = [\"three\"]"),
+            ("iid", "iid = 16777216"),
+            ("mtu", "mtu = 1279"),
+            ("tun", "tun = \"a name that is too long\""),
+            ("prefix", "prefix = \"3fff::/16\""),
+            ("prefix", "prefix = \"10.0.0.0/8\""),
+            ("dht-port", "dht-port = 0"),
+            ("bootstrap", "bootstrap = [\"192.0.2.1\"]"),
+            ("trust-anchor", "trust-anchor = [\"2001:db8::/32\"]"),
+            ("key-file", "key-file = [\"k\"]"),
+            ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
+            ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
+            ("identity", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nidentity = [\"x\"]"),
+        ];
+        for (key, toml) in cases {
+            let error = refused(toml);
+            assert_eq!(error.key, key, "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_key_file_serves_all_servers_and_resolvers_default_to_servers() {
+        let key = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(key.path(), "algorithm = \"hmac-sha1\"\nsecret = \"secretkey\"").unwrap();
+        let toml = format!(
+            "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\", \"192.0.2.2\"]\nkey-file = [{:?}]",
+            key.path()
+        );
+        let config = load(&toml, Flags::default()).unwrap();
+        let Mapping::Elsewhere { servers, resolvers } = &config.mapping else { panic!("{config:?}") };
+        assert_eq!((servers.len(), resolvers.len()), (2, 2));
+        assert!(!format!("{config:?}").contains("secretkey"));
+        assert!(explain(&config).join("\n").contains("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::load(&Flags { config: Some("/nonexistent.toml".into()), ..Flags::default() }).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent.toml"), "{error}");
+    }
+}

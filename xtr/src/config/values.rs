@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Values of a configuration, from the text in which they are written.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use cgeid::Cn;
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::database::OwnLocator;
+
+/// `ADDR[,priority=1,weight=100]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RlocValue(pub OwnLocator);
+
+/// `PREFIX=CN`: whom to believe about an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrustAnchor {
+    /// The aggregate.
+    pub prefix: IpNet,
+    /// Who speaks for it.
+    pub cn: Cn,
+}
+
+impl fmt::Display for TrustAnchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.prefix, self.cn)
+    }
+}
+
+/// A prefix that is written without host bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrefixValue(pub IpNet);
+
+impl FromStr for PrefixValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let net: IpNet = text.parse().map_err(|_| format!("{text:?} is not ADDRESS/LENGTH"))?;
+        if net == net.trunc() {
+            Ok(Self(net))
+        } else {
+            Err(format!("{text} has bits beyond its length; did you mean {}?", net.trunc()))
+        }
+    }
+}
+
+impl FromStr for RlocValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',').map(str::trim);
+        let address = parts.next().unwrap_or_default();
+        let address: IpAddr = address.parse().map_err(|_| format!("{address:?} is not an address"))?;
+        let mut locator = OwnLocator { address, priority: 1, weight: 100 };
+        for part in parts {
+            let (name, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not NAME=VALUE"))?;
+            let value = value.parse().map_err(|_| format!("{name}: {value:?} is not a number from 0 to 255"))?;
+            match name {
+                "priority" => locator.priority = value,
+                "weight" => locator.weight = value,
+                _ => return Err(format!("{name:?} is neither priority nor weight")),
+            }
+        }
+        Ok(Self(locator))
+    }
+}
+
+impl FromStr for TrustAnchor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (prefix, cn) = text.split_once('=').ok_or_else(|| format!("{text:?} is not PREFIX=CN"))?;
+        let PrefixValue(prefix) = prefix.parse()?;
+        let cn = cn.parse().map_err(|_| format!("{cn:?} is not a CN of 24 hexadecimal digits"))?;
+        Ok(Self { prefix, cn })
+    }
+}
+
+/// A list, written as a TOML array or, in the environment, as one string with blanks between its values.
+pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match Written::deserialize(deserializer)? {
+        Written::One(text) => text.split_whitespace().map(str::to_owned).collect(),
+        Written::Many(texts) => texts,
+    };
+    texts.iter().map(|text| text.parse().map_err(|error| de::Error::custom(format!("{text}: {error}")))).collect()
+}
+
+/// One value, written as a string.
+pub(super) fn text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_locator_has_defaults() {
+        let parse = |text: &str| text.parse::<RlocValue>().map(|value| (value.0.priority, value.0.weight));
+        assert_eq!(parse("192.0.2.1"), Ok((1, 100)));
+        assert_eq!(parse("2001:db8::1,priority=2,weight=50"), Ok((2, 50)));
+        for bad in ["192.0.2", "192.0.2.1,prio=1", "192.0.2.1,priority", "192.0.2.1,weight=256"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_bits_are_refused_with_the_prefix_that_was_meant() {
+        let error = "2001:db8:a::1/48".parse::<PrefixValue>().unwrap_err();
+        assert!(error.contains("did you mean 2001:db8:a::/48?"), "{error}");
+    }
+}

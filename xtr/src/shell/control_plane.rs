@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The loop that drives the control half: datagrams, the packet half's events, the map system in this process, questions
+//! over the control socket, and time.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use wire::control::Nonce;
+
+use super::control_socket::Question;
+use super::control_sockets::{ControlSockets, Received};
+use super::embedded::{Embedded, FromMapSystem};
+use super::packets::Packets;
+use super::show;
+use super::state::StateFile;
+use crate::engine::{Control, Input, Output};
+use crate::transport::{Destination, Outgoing, Via};
+
+/// How long a node that goes away waits for its withdrawals to be confirmed.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// Everything the control half touches.
+pub struct ControlPlane {
+    /// The engines.
+    pub control: Control,
+    /// UDP port 4342.
+    pub sockets: ControlSockets,
+    /// What comes in there.
+    pub received: mpsc::Receiver<Received>,
+    /// The packet half.
+    pub packets: Packets,
+    /// The map system in this process, if there is one.
+    pub map_system: Option<Embedded>,
+    /// What outlives the run.
+    pub state: StateFile,
+    /// From the control socket.
+    pub questions: mpsc::Receiver<Question>,
+}
+
+impl ControlPlane {
+    /// Runs until `stop`, then takes the registrations back.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) {
+        self.control.handle_timeout(Instant::now());
+        self.drain();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.step() => {}
+            }
+        }
+        self.control.handle(Instant::now(), Input::Shutdown);
+        self.drain();
+        let farewell = async {
+            while !self.control.is_withdrawn() {
+                self.step().await;
+            }
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("not every registration was taken back; the others expire within three minutes");
+        }
+    }
+
+    /// Takes one input, and does what follows. Cancelled only while it waits.
+    async fn step(&mut self) {
+        let timer = sleep_until(self.control.next_deadline());
+        tokio::select! {
+            Some(received) = self.received.recv() => self.on_received(received),
+            Some(event) = self.packets.event() => self.control.handle(Instant::now(), Input::Event(event)),
+            Some(message) = next_of(&mut self.map_system) => self.on_map_system(message),
+            Some(question) = self.questions.recv() => self.on_question(question),
+            () = timer => self.control.handle_timeout(Instant::now()),
+        }
+        self.drain();
+    }
+
+    fn on_received(&mut self, received: Received) {
+        let Received { local, remote, bytes } = received;
+        match &self.map_system {
+            Some(system) if system.takes(&bytes) => system.datagram(local, remote, bytes),
+            _ => self.datagram(Via::Socket { local, remote }, &bytes),
+        }
+    }
+
+    fn on_map_system(&mut self, message: FromMapSystem) {
+        match message {
+            FromMapSystem::Send { local, remote, bytes } => self.sockets.send(local.ip(), remote, &bytes),
+            FromMapSystem::Pipe(bytes) => self.datagram(Via::Pipe, &bytes),
+        }
+    }
+
+    fn datagram(&mut self, via: Via, bytes: &[u8]) {
+        self.control.handle(Instant::now(), Input::Datagram { via, bytes });
+    }
+
+    fn on_question(&self, question: Question) {
+        let counters: Value = self.packets.counters();
+        let answer = show::answer(question.table, &self.control, Instant::now(), &counters);
+        if question.answer.send(answer).is_err() {
+            tracing::debug!("the client did not wait for its answer");
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.control.poll() {
+            match output {
+                Output::PersistNonce(bound) => self.persist(bound),
+                Output::Update(update) => self.packets.update(update),
+                Output::Send(outgoing) => self.send(outgoing),
+            }
+        }
+    }
+
+    /// A full disk must not cut a site off: its registrations go on, and after a crash the clock is above the nonces used.
+    fn persist(&mut self, bound: Nonce) {
+        if let Err(error) = self.state.persist_nonce(bound) {
+            tracing::error!(%error, "nonces are not on disk: after a restart Map-Servers may refuse us for some minutes");
+        }
+    }
+
+    fn send(&self, outgoing: Outgoing) {
+        match (outgoing.to, &self.map_system) {
+            (Destination::Socket { local, remote }, _) => self.sockets.send(local, remote, &outgoing.bytes),
+            (Destination::Pipe, Some(system)) => system.pipe(outgoing.bytes),
+            (Destination::Pipe, None) => tracing::debug!("no map system at the other end of the pipe"),
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_of(map_system: &mut Option<Embedded>) -> Option<FromMapSystem> {
+    match map_system {
+        Some(system) => system.next().await,
+        None => std::future::pending().await,
+    }
+}

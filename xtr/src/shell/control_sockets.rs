@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! UDP port 4342 on each locator.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Failure;
+
+/// Largest datagram taken; a control message is a twentieth of it.
+const LARGEST_DATAGRAM: usize = 65_535;
+/// Datagrams that wait for the control half. When it is behind by more, the kernel's buffer fills and then drops.
+const WAITING: usize = 256;
+/// How long an address may take to be usable: IPv6 checks for duplicates first.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks at it.
+const ADDRESS_PAUSE: Duration = Duration::from_millis(100);
+
+/// A control message as received.
+#[derive(Debug)]
+pub struct Received {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The sender's.
+    pub remote: SocketAddr,
+    /// The UDP payload.
+    pub bytes: Vec<u8>,
+}
+
+/// The sockets.
+#[derive(Debug)]
+pub struct ControlSockets {
+    sockets: Vec<(IpAddr, Arc<UdpSocket>)>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Drop for ControlSockets {
+    fn drop(&mut self) {
+        self.readers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl ControlSockets {
+    /// Binds port 4342 of each address; what comes in goes to the receiver.
+    ///
+    /// # Errors
+    /// Names the address that no interface has, or whose port another program has.
+    pub async fn bind(addresses: &[IpAddr]) -> Result<(Self, mpsc::Receiver<Received>), Failure> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let mut sockets = Vec::new();
+        let mut readers = Vec::new();
+        for address in addresses {
+            let local = SocketAddr::new(*address, wire::CONTROL_PORT);
+            let socket = Arc::new(bind_patiently(local).await?);
+            readers.push(tokio::spawn(read(local, socket.clone(), sender.clone())));
+            sockets.push((*address, socket));
+        }
+        Ok((Self { sockets, readers }, receiver))
+    }
+
+    /// Sends from port 4342 of `local`. A datagram that cannot be sent is lost, as any may be.
+    pub fn send(&self, local: IpAddr, remote: SocketAddr, bytes: &[u8]) {
+        let Some((_, socket)) = self.sockets.iter().find(|(address, _)| *address == local) else {
+            tracing::debug!(%local, %remote, "no socket to send from");
+            return;
+        };
+        match socket.try_send_to(bytes, remote) {
+            Ok(_) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent"),
+            Err(error) => tracing::debug!(%local, %remote, %error, "not sent"),
+        }
+    }
+}
+
+async fn bind_patiently(local: SocketAddr) -> Result<UdpSocket, Failure> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match bind(local) {
+            Ok(socket) => return Ok(socket),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                if started.elapsed() > ADDRESS_PATIENCE {
+                    return Err(Failure::key("rloc", format!("{}: no interface has this address", local.ip())));
+                }
+                tokio::time::sleep(ADDRESS_PAUSE).await;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                return Err(Failure::Machine(format!("UDP {local}: another program has this port (a LISP node?)")));
+            }
+            Err(error) => return Err(Failure::Machine(format!("UDP {local}: {error}"))),
+        }
+    }
+}
+
+fn bind(local: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&local.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+async fn read(local: SocketAddr, socket: Arc<UdpSocket>, sender: mpsc::Sender<Received>) {
+    let mut buffer = vec![0; LARGEST_DATAGRAM];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((length, remote)) => {
+                let received = Received { local, remote, bytes: buffer[..length].to_vec() };
+                if sender.send(received).await.is_err() {
+                    return;
+                }
+            }
+            // An ICMP error of an earlier datagram: the socket goes on.
+            Err(error) => tracing::debug!(%local, %error, "receiving"),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The map system and DHT node in this process. The xTR speaks to it through a pipe that carries the same bytes as a
+//! socket would, under a key that exists in memory only.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use cgeid::{Network, OperationalKey};
+use ipnet::Ipv6Net;
+use mapsys::limit::Foreign;
+use mapsys::shell::{Service, ServiceConfig, identity};
+use tokio::sync::mpsc;
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::AuthKey;
+
+/// What the map system wants done.
+pub use mapsys::shell::FromService as FromMapSystem;
+
+use super::Failure;
+use super::state::make_private_directory;
+use crate::config::{self, Config, TrustAnchor};
+
+/// Directory of the map system's own state, in ours.
+const STATE: &str = "map-system";
+/// Directory of an identity that this node made for itself, in ours.
+const IDENTITY: &str = "identity";
+
+/// The map system, running.
+pub struct Embedded {
+    service: Service,
+    outputs: mpsc::Receiver<FromMapSystem>,
+}
+
+impl Embedded {
+    /// Starts it on the current runtime.
+    ///
+    /// # Errors
+    /// Says what the machine or the configuration lacks.
+    pub fn start(
+        config: &Config,
+        embedded: &config::Embedded,
+        identities: Vec<OperationalKey>,
+        sockets: Vec<SocketAddr>,
+    ) -> Result<Self, Failure> {
+        let anchors = embedded.trust_anchors.iter().map(|anchor| trust_anchor(config, anchor)).collect();
+        let service = ServiceConfig {
+            network: network(config.cgeid_network),
+            identities,
+            sites: Vec::new(),
+            own_prefixes: config.eid_prefixes.clone(),
+            trust_anchors: anchors,
+            clients: Vec::new(),
+            foreign: Foreign::Nobody,
+            state_dir: config.state_dir.join(STATE),
+            dht_listen: sockets.iter().map(SocketAddr::ip).collect(),
+            sockets,
+            dht_port: embedded.dht_port,
+            bootstrap: embedded.bootstrap.clone(),
+        };
+        let (service, outputs) =
+            Service::start(service).map_err(|error| Failure::Machine(format!("map system: {error:#}")))?;
+        Ok(Self { service, outputs })
+    }
+
+    /// The key of the pipe.
+    pub fn pipe_key(&self) -> AuthKey {
+        self.service.pipe_key()
+    }
+
+    /// The prefixes that nobody delegated to this node, as others have to name it in their `--trust-anchor`.
+    pub fn own_anchors(&self) -> Vec<TrustAnchor> {
+        let anchor = |anchor: &dht::resolve::TrustAnchor| TrustAnchor { prefix: anchor.prefix.net, cn: anchor.cn };
+        self.service.own_anchors().iter().map(anchor).collect()
+    }
+
+    /// Whether a datagram at the shared port 4342 is for the map system.
+    pub fn takes(&self, bytes: &[u8]) -> bool {
+        mapsys::engine::is_for_map_system(bytes)
+    }
+
+    /// Hands in a datagram.
+    pub fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) {
+        if !self.service.datagram(local, remote, bytes) {
+            tracing::debug!(%remote, "the map system has too much to do; a datagram is lost");
+        }
+    }
+
+    /// Hands in a message of this node.
+    pub fn pipe(&self, bytes: Vec<u8>) {
+        if !self.service.pipe(bytes) {
+            tracing::debug!("the map system has too much to do; a message of our own is lost");
+        }
+    }
+
+    /// What it wants done next.
+    pub async fn next(&mut self) -> Option<FromMapSystem> {
+        self.outputs.recv().await
+    }
+
+    /// Ends it.
+    pub async fn shutdown(self) {
+        self.service.shutdown().await;
+    }
+}
+
+/// The operational keys of the configuration; without any, those of an identity that is made at the first start and kept
+/// in the state directory.
+///
+/// # Errors
+/// Names the file that cannot be read or opened.
+pub fn identities(config: &Config, embedded: &config::Embedded) -> Result<Vec<OperationalKey>, Failure> {
+    let network = network(config.cgeid_network);
+    if embedded.identities.is_empty() {
+        return own_identity(config, network).map(|key| vec![key]);
+    }
+    let loaded = identity::load(&embedded.identities, embedded.password_file.as_deref(), network);
+    loaded.map_err(|error| Failure::key("identity", format!("{error:#}")))
+}
+
+fn own_identity(config: &Config, network: Network) -> Result<OperationalKey, Failure> {
+    let directory = config.state_dir.join(IDENTITY);
+    make_private_directory(&directory)?;
+    let own = identity::own(&directory, network, SystemTime::now());
+    let (key, made) = own.map_err(|error| Failure::Machine(format!("own identity: {error:#}")))?;
+    if made {
+        println!("Made the identity {} (address {}), kept in {}.", key.cn(), key.address(), directory.display());
+    }
+    Ok(key)
+}
+
+/// The EID of a CGEID: one address in instance 0.
+pub fn cgeid_prefix(key: &OperationalKey) -> EidPrefix {
+    EidPrefix::host(InstanceId(0), key.address().into())
+}
+
+fn trust_anchor(config: &Config, anchor: &TrustAnchor) -> dht::resolve::TrustAnchor {
+    dht::resolve::TrustAnchor { prefix: EidPrefix { iid: config.iid, net: anchor.prefix }, cn: anchor.cn }
+}
+
+fn network(prefix: Ipv6Net) -> Network {
+    let octets = prefix.network().octets();
+    Network([octets[0], octets[1], octets[2], octets[3]])
+}

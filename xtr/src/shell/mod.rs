@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The I/O of the border node: TUN, sockets, netlink, files, signals, and the map system that the binary embeds.
+
+pub mod control_plane;
+pub mod control_socket;
+pub mod control_sockets;
+pub mod embedded;
+pub mod error;
+pub mod netlink;
+pub mod packets;
+pub mod show;
+pub mod state;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use ipnet::IpNet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use wire::address::EidPrefix;
+use wire::control::auth::TagForm;
+use wire::control::{Nonce, XtrIdentity};
+use wire::record::Ttl;
+
+pub use control_socket::ask;
+pub use error::Failure;
+pub use show::table;
+
+use crate::config::{Config, Mapping};
+use crate::database::{Database, OwnLocator};
+use crate::engine::{self, Control};
+use crate::register::Server;
+use crate::transport::MapSystem;
+use control_plane::ControlPlane;
+use control_socket::{ControlSocket, Question};
+use control_sockets::ControlSockets;
+use embedded::Embedded;
+use netlink::Netlink;
+use packets::Packets;
+use state::StateFile;
+
+/// Questions over the control socket that wait for the loop.
+const QUESTIONS: usize = 8;
+
+/// Runs a border node until SIGINT or SIGTERM.
+///
+/// # Errors
+/// What the configuration or the machine lacks. Everything set up until then is taken down again.
+pub async fn run(config: Config) -> Result<(), Failure> {
+    let state = StateFile::open(&config.state_dir)?;
+    let identities = match &config.mapping {
+        Mapping::Embedded(embedded) => embedded::identities(&config, embedded)?,
+        Mapping::Elsewhere { .. } => Vec::new(),
+    };
+    let cgeids: Vec<EidPrefix> = identities.iter().map(embedded::cgeid_prefix).collect();
+    let netlink = Netlink::connect()?;
+    let locators = locators(&config, &netlink).await?;
+    let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
+    let database = Database::new(site.clone(), locators, Ttl::DEFAULT);
+
+    let packets = Packets::start(&config, &database)?;
+    let (sockets, received) = ControlSockets::bind(&database.rlocs()).await?;
+    let map_system = match &config.mapping {
+        Mapping::Embedded(embedded) => {
+            let addresses = database.rlocs().iter().map(|rloc| SocketAddr::new(*rloc, wire::CONTROL_PORT)).collect();
+            Some(Embedded::start(&config, embedded, identities, addresses)?)
+        }
+        Mapping::Elsewhere { .. } => None,
+    };
+    let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
+    let control_socket = ControlSocket::listen(&config.control, sender)?;
+    let stop = stop_signal()?;
+    announce(&config, &database, map_system.as_ref());
+    let control = control(&config, &state, database, &site, map_system.as_ref())?;
+
+    let result = netlink.set_up(&plan(&config, &site, &cgeids)).await;
+    let mut plane = ControlPlane { control, sockets, received, packets, map_system, state, questions };
+    if result.is_ok() {
+        plane.run(stop).await;
+    }
+    let taken_down = netlink.take_down().await;
+    drop(control_socket);
+    plane.packets.stop();
+    if let Some(map_system) = plane.map_system {
+        map_system.shutdown().await;
+    }
+    result.and(taken_down)
+}
+
+/// Opens the identities of a configuration, for `check`; makes none.
+///
+/// # Errors
+/// Names the file that cannot be read or opened.
+pub fn check_identities(config: &Config) -> Result<(), Failure> {
+    match &config.mapping {
+        Mapping::Embedded(embedded) if !embedded.identities.is_empty() => {
+            embedded::identities(config, embedded).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>, Failure> {
+    if !config.rlocs.is_empty() {
+        return Ok(config.rlocs.clone());
+    }
+    let addresses = netlink.default_route_addresses().await?;
+    if addresses.is_empty() {
+        return Err(Failure::key("rloc", "needed: there is no default route whose interface has a global address"));
+    }
+    Ok(addresses.into_iter().map(|address| OwnLocator { address, priority: 1, weight: 100 }).collect())
+}
+
+fn control(
+    config: &Config,
+    state: &StateFile,
+    database: Database,
+    site: &[EidPrefix],
+    map_system: Option<&Embedded>,
+) -> Result<Control, Failure> {
+    let (servers, resolvers) = match (&config.mapping, map_system) {
+        (Mapping::Elsewhere { servers, resolvers }, _) => {
+            let server = |server: &crate::config::ServerAddress| Server {
+                to: MapSystem::Node(server.address),
+                key: server.key.clone(),
+                tag: server.tag,
+                proxy_reply: config.proxy_reply,
+                prefixes: config.eid_prefixes.clone(),
+            };
+            let resolvers = resolvers.iter().map(|address: &IpAddr| MapSystem::Node(*address)).collect();
+            (servers.iter().map(server).collect(), resolvers)
+        }
+        (Mapping::Embedded(_), Some(system)) => {
+            let server = Server {
+                to: MapSystem::Pipe,
+                key: system.pipe_key(),
+                tag: TagForm::Truncated,
+                proxy_reply: true,
+                prefixes: site.to_vec(),
+            };
+            (vec![server], vec![MapSystem::Pipe])
+        }
+        (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
+    };
+    let cgeid_network = matches!(config.mapping, Mapping::Embedded(_)).then_some(IpNet::V6(config.cgeid_network));
+    let config = engine::Config {
+        database,
+        cgeid_network,
+        servers,
+        resolvers,
+        identity: Some(XtrIdentity { xtr_id: state.state().xtr_id, site_id: config.site_id }),
+        nonce_floor: Nonce(state.state().nonce),
+        seed: state::random()?,
+    };
+    Ok(Control::new(Instant::now(), config))
+}
+
+fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {
+    let v6 = |prefix: &EidPrefix| if let IpAddr::V6(address) = prefix.net.addr() { Some(address) } else { None };
+    netlink::Plan {
+        tun: config.tun.clone(),
+        mtu: config.mtu,
+        site: site.iter().map(|prefix| prefix.net).collect(),
+        cgeid_network: matches!(config.mapping, Mapping::Embedded(_)).then_some(config.cgeid_network),
+        own_cgeids: cgeids.iter().filter_map(v6).collect(),
+    }
+}
+
+/// What an operator has to know at the start, and to give to others.
+fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>) {
+    let join = |items: Vec<String>| items.join(" ");
+    let prefixes = join(database.prefixes().iter().map(ToString::to_string).collect());
+    let rlocs = join(database.rlocs().iter().map(ToString::to_string).collect());
+    tracing::info!(prefixes, rlocs, tun = config.tun, "border node");
+    let site: Vec<IpNet> = database.prefixes().iter().map(|prefix| prefix.net).collect();
+    for setting in netlink::families_not_forwarded(&site) {
+        tracing::warn!(
+            setting,
+            "IP forwarding is off: only this machine itself can use the tunnel (sysctl -w {setting}=1)"
+        );
+    }
+    for anchor in map_system.map(Embedded::own_anchors).unwrap_or_default() {
+        println!("Nobody delegated {} to this node, so it vouches for it itself. Give to others:", anchor.prefix);
+        println!("    --trust-anchor {anchor}");
+    }
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let catch = |kind| signal(kind).map_err(|error| Failure::Machine(format!("signals: {error}")));
+    let (mut interrupt, mut terminate) = (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("going away");
+    })
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The kernel's routing: which packets go into the TUN device, and which must not.
+//!
+//! Four rules, of a routing protocol number of our own so that a later run finds what a killed one left:
+//!
+//! | priority | packets | go to |
+//! |---|---|---|
+//! | 4341 | out of the TUN device (decapsulated, or forwarded natively) | main table |
+//! | 4342 | to an EID of ours | main table, its default route apart |
+//! | 4343 | from an EID of ours | table 4341 |
+//! | 4344 | to the network of the CGEIDs | table 4341 |
+//!
+//! Table 4341 has a default route into the TUN device.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures::TryStreamExt as _;
+use ipnet::{IpNet, Ipv6Net};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressScope, CacheInfo};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
+
+use super::Failure;
+
+/// Our routing table.
+const TABLE: u32 = 4341;
+/// Our routing protocol number: not assigned to any daemon (`/etc/iproute2/rt_protos`).
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(143);
+
+const PRIORITY_FROM_TUN: u32 = 4341;
+const PRIORITY_TO_SITE: u32 = 4342;
+const PRIORITY_FROM_SITE: u32 = 4343;
+const PRIORITY_TO_CGEIDS: u32 = 4344;
+
+/// Addresses that are valid for ever.
+const FOR_EVER: u32 = u32::MAX;
+
+/// What the kernel is to do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Name of the TUN device, which exists.
+    pub tun: String,
+    /// Its MTU, octets.
+    pub mtu: u32,
+    /// EID-prefixes behind this node, CGEIDs among them.
+    pub site: Vec<IpNet>,
+    /// Network of the CGEIDs.
+    pub cgeid_network: Option<Ipv6Net>,
+    /// CGEIDs of this node itself, if no host behind it has them.
+    pub own_cgeids: Vec<Ipv6Addr>,
+}
+
+/// The connection to the kernel.
+#[derive(Debug)]
+pub struct Netlink {
+    handle: Handle,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Netlink {
+    /// Connects, in the network namespace of the thread.
+    ///
+    /// # Errors
+    /// If the kernel has no netlink for us.
+    pub fn connect() -> Result<Self, Failure> {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(|error| Failure::Machine(format!("netlink: {error}")))?;
+        Ok(Self { handle, task: tokio::spawn(connection) })
+    }
+
+    /// The global addresses of the interface that the default route leads to, IPv4 first; one of each family.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub async fn default_route_addresses(&self) -> Result<Vec<IpAddr>, Failure> {
+        let mut found = Vec::new();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            if let Some(interface) = self.default_interface(version.clone()).await? {
+                found.extend(self.global_address(interface, version).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Brings the TUN device up and leads packets into it; what an earlier run left behind is removed first.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn set_up(&self, plan: &Plan) -> Result<(), Failure> {
+        self.take_down().await?;
+        quieten(&plan.tun);
+        let index = self.index_of(&plan.tun).await?;
+        let up = LinkUnspec::new_with_index(index).mtu(plan.mtu).up().build();
+        self.handle.link().set(up).execute().await.map_err(refused("bringing the TUN device up"))?;
+        for cgeid in &plan.own_cgeids {
+            if !self.is_routed_to_a_host(*cgeid).await? {
+                self.add_own_address(index, *cgeid).await?;
+            }
+        }
+        for route in default_routes(index) {
+            self.handle.route().add(route).replace().execute().await.map_err(refused("a route into the TUN device"))?;
+        }
+        for rule in rules(plan) {
+            self.add_rule(rule).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes our rules; the routes go with the device.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn take_down(&self) -> Result<(), Failure> {
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let rules: Vec<RuleMessage> =
+                self.handle.rule().get(version).execute().try_collect().await.map_err(refused("reading the rules"))?;
+            for rule in rules.into_iter().filter(is_ours) {
+                self.handle.rule().del(rule).execute().await.map_err(refused("removing a rule"))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn index_of(&self, name: &str) -> Result<u32, Failure> {
+        let mut links = self.handle.link().get().match_name(name).execute();
+        let link = links.try_next().await.map_err(refused("finding the TUN device"))?;
+        link.map(|link| link.header.index).ok_or_else(|| Failure::Machine(format!("no interface {name}")))
+    }
+
+    async fn add_own_address(&self, index: u32, address: Ipv6Addr) -> Result<(), Failure> {
+        let mut request = self.handle.address().add(index, address.into(), 128).replace();
+        let message = request.message_mut();
+        message.header.flags |= AddressHeaderFlags::Nodad;
+        // Deprecated at once: answers come from it, but no connection is begun with it.
+        let mut info = CacheInfo::default();
+        (info.ifa_preferred, info.ifa_valid) = (0, FOR_EVER);
+        message.attributes.push(AddressAttribute::CacheInfo(info));
+        request.execute().await.map_err(refused("giving the TUN device a CGEID"))
+    }
+
+    /// Whether the main table leads to this very address: then a host behind this node has it.
+    async fn is_routed_to_a_host(&self, address: Ipv6Addr) -> Result<bool, Failure> {
+        let is_host_route = |route: &RouteMessage| {
+            let to = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Destination(RouteAddress::Inet6(to)) if *to == address);
+            route.header.destination_prefix_length == 128 && route.attributes.iter().any(to)
+        };
+        let routes = self.main_routes(IpVersion::V6).await?;
+        Ok(routes.iter().any(is_host_route))
+    }
+
+    async fn default_interface(&self, version: IpVersion) -> Result<Option<u32>, Failure> {
+        let routes = self.main_routes(version).await?;
+        let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
+        let metric = |route: &&RouteMessage| {
+            let metric = |attribute: &RouteAttribute| {
+                if let RouteAttribute::Priority(metric) = attribute { Some(*metric) } else { None }
+            };
+            route.attributes.iter().find_map(metric).unwrap_or(0)
+        };
+        let interface = |attribute: &RouteAttribute| {
+            if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
+        };
+        Ok(defaults.min_by_key(metric).and_then(|route| route.attributes.iter().find_map(interface)))
+    }
+
+    async fn main_routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
+        let question = match version {
+            IpVersion::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            IpVersion::V6 => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        };
+        let routes: Vec<RouteMessage> =
+            self.handle.route().get(question).execute().try_collect().await.map_err(refused("reading the routes"))?;
+        Ok(routes.into_iter().filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN).collect())
+    }
+
+    async fn global_address(&self, interface: u32, version: IpVersion) -> Result<Option<IpAddr>, Failure> {
+        let mut addresses = self.handle.address().get().set_link_index_filter(interface).execute();
+        while let Some(message) = addresses.try_next().await.map_err(refused("reading the addresses"))? {
+            let is_global = message.header.scope == AddressScope::Universe;
+            let address = |attribute: &AddressAttribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            };
+            let address = message.attributes.iter().find_map(address).filter(|_| is_global);
+            if let Some(address) = address.filter(|address| address.is_ipv4() == matches!(version, IpVersion::V4)) {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn add_rule(&self, rule: RuleMessage) -> Result<(), Failure> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = rule;
+        request.replace().execute().await.map_err(refused("a routing rule"))
+    }
+}
+
+fn rules(plan: &Plan) -> Vec<RuleMessage> {
+    let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+    let mut rules = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let from_tun = [RuleAttribute::Iifname(plan.tun.clone())];
+        rules.push(rule(family, PRIORITY_FROM_TUN, main, &from_tun));
+    }
+    for prefix in &plan.site {
+        let mut to = rule(family(prefix), PRIORITY_TO_SITE, main, &[RuleAttribute::Destination(prefix.addr())]);
+        to.header.dst_len = prefix.prefix_len();
+        // A default route is no way into the site.
+        to.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+        let mut from = rule(family(prefix), PRIORITY_FROM_SITE, TABLE, &[RuleAttribute::Source(prefix.addr())]);
+        from.header.src_len = prefix.prefix_len();
+        rules.extend([to, from]);
+    }
+    if let Some(network) = plan.cgeid_network {
+        let to = [RuleAttribute::Destination(network.addr().into())];
+        let mut to = rule(AddressFamily::Inet6, PRIORITY_TO_CGEIDS, TABLE, &to);
+        to.header.dst_len = network.prefix_len();
+        rules.push(to);
+    }
+    rules
+}
+
+fn rule(family: AddressFamily, priority: u32, table: u32, selector: &[RuleAttribute]) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = family;
+    rule.header.action = RuleAction::ToTable;
+    rule.attributes = selector.to_vec();
+    rule.attributes.extend([
+        RuleAttribute::Priority(priority),
+        RuleAttribute::Table(table),
+        RuleAttribute::Protocol(PROTOCOL),
+    ]);
+    rule
+}
+
+fn is_ours(rule: &RuleMessage) -> bool {
+    rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL))
+}
+
+fn family(prefix: &IpNet) -> AddressFamily {
+    match prefix {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+fn default_routes(interface: u32) -> [RouteMessage; 2] {
+    let v4 = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL);
+    let v6 = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL);
+    [v4.scope(RouteScope::Link).build(), v6.build()]
+}
+
+/// Two settings of our own device, and of no other: no router solicitations into it, and packets out of it may have sources
+/// to which the way back is another one. Where `/proc/sys` is read-only the defaults do for most networks.
+fn quieten(tun: &str) {
+    let settings = [
+        (format!("/proc/sys/net/ipv6/conf/{tun}/addr_gen_mode"), "1"),
+        (format!("/proc/sys/net/ipv4/conf/{tun}/rp_filter"), "2"),
+    ];
+    for (path, value) in settings {
+        if let Err(error) = std::fs::write(&path, value) {
+            tracing::debug!(path, %error, "setting left as it is");
+        }
+    }
+}
+
+/// The families of `site` that the kernel does not forward between interfaces.
+pub fn families_not_forwarded(site: &[IpNet]) -> Vec<&'static str> {
+    let settings = [
+        ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", true),
+        ("net.ipv6.conf.all.forwarding", "/proc/sys/net/ipv6/conf/all/forwarding", false),
+    ];
+    let is_off = |path: &str| std::fs::read_to_string(path).is_ok_and(|value| value.trim() == "0");
+    let is_needed = |v4: bool| site.iter().any(|prefix| matches!(prefix, IpNet::V4(_)) == v4);
+    settings.into_iter().filter(|(_, path, v4)| is_needed(*v4) && is_off(path)).map(|(name, ..)| name).collect()
+}
+
+fn refused(what: &'static str) -> impl Fn(rtnetlink::Error) -> Failure {
+    move |error| {
+        let denied = format!("{error:?}").contains("code: Some(-1)");
+        let advice = if denied { " (CAP_NET_ADMIN is needed: run as root)" } else { "" };
+        Failure::Machine(format!("the kernel refused {what}: {error}{advice}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn packets_to_the_site_never_enter_the_tunnel() {
+        let plan = Plan {
+            tun: "lisp0".into(),
+            mtu: 1360,
+            site: vec!["2001:db8:a::/48".parse().unwrap(), "10.1.0.0/16".parse().unwrap()],
+            cgeid_network: Some("3fff:ce1::/32".parse().unwrap()),
+            own_cgeids: vec![],
+        };
+        let rules = rules(&plan);
+        assert_eq!(rules.len(), 2 + 2 * 2 + 1);
+        assert!(rules.iter().all(is_ours));
+        let priority = |rule: &RuleMessage| {
+            rule.attributes
+                .iter()
+                .find_map(|a| if let RuleAttribute::Priority(p) = a { Some(*p) } else { None })
+                .unwrap()
+        };
+        let table = |rule: &RuleMessage| {
+            rule.attributes.iter().find_map(|a| if let RuleAttribute::Table(t) = a { Some(*t) } else { None }).unwrap()
+        };
+        let first_into_tunnel = rules.iter().filter(|rule| table(rule) == TABLE).map(priority).min();
+        let last_past_it = rules.iter().filter(|rule| table(rule) != TABLE).map(priority).max();
+        assert!(last_past_it < first_into_tunnel);
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What `lisp-xtr show` shows: the answers of a running node, and how a terminal sees them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use wire::record::Action;
+
+use crate::config::Table;
+use crate::engine::Control;
+
+/// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
+pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
+    match table {
+        Table::MapCache => json!({ "map-cache": map_cache(control, now) }),
+        Table::Registrations => json!({ "registrations": registrations(control, now) }),
+        Table::Locators => locators(control),
+        Table::Counters => json!({ "counters": { "control": refusals(control), "packets": data_plane } }),
+        Table::Peers => json!({ "peers": peers(control, now) }),
+    }
+}
+
+fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
+    let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
+        let locators: Vec<_> = installed.locators.iter().map(|(address, locator)| {
+            json!({
+                "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
+            })
+        }).collect();
+        let action = if locators.is_empty() { action_name(installed.action) } else { "encapsulate" };
+        json!({
+            "prefix": prefix.to_string(),
+            "action": action,
+            "expires": installed.expires.saturating_duration_since(now).as_secs(),
+            "locators": locators,
+        })
+    };
+    control.map_cache(now).map(entry).collect()
+}
+
+fn registrations(control: &Control, now: Instant) -> Vec<Value> {
+    let registration = |registration: crate::register::Registration| {
+        json!({
+            "server": registration.server.to_string(),
+            "prefixes": registration.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "confirmed_ago": registration.confirmed_ago.map(|ago| ago.as_secs()),
+            "unanswered": registration.unanswered,
+        })
+    };
+    control.registrations(now).map(registration).collect()
+}
+
+fn locators(control: &Control) -> Value {
+    let database = control.database();
+    let locator = |own: &crate::database::OwnLocator| json!({ "address": own.address, "priority": own.priority, "weight": own.weight });
+    json!({
+        "prefixes": database.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "locators": database.locators().iter().map(locator).collect::<Vec<_>>(),
+    })
+}
+
+fn refusals(control: &Control) -> Value {
+    control.tally().iter().map(|(refusal, count)| (refusal.name().to_owned(), Value::from(count))).collect()
+}
+
+/// The remote locators of the map-cache, each with the prefixes behind it.
+fn peers(control: &Control, now: Instant) -> Vec<Value> {
+    let mut peers: BTreeMap<std::net::IpAddr, BTreeSet<String>> = BTreeMap::new();
+    for (prefix, installed) in control.map_cache(now) {
+        for (address, _) in &installed.locators {
+            peers.entry(*address).or_default().insert(prefix.to_string());
+        }
+    }
+    peers.into_iter().map(|(address, prefixes)| json!({ "address": address, "prefixes": prefixes })).collect()
+}
+
+fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::NoAction => "no-action",
+        Action::NativelyForward => "natively-forward",
+        Action::SendMapRequest => "send-map-request",
+        Action::DropNoReason => "drop",
+        Action::DropPolicyDenied => "drop-policy-denied",
+        Action::DropAuthFailure => "drop-auth-failure",
+        Action::Unassigned6 | Action::Unassigned7 => "drop-unassigned",
+    }
+}
+
+/// A table for people out of an answer.
+pub fn table(table: Table, answer: &Value) -> String {
+    let rows = answer.get(table.name()).and_then(Value::as_array);
+    match table {
+        Table::MapCache => columns(&["prefix", "action", "expires", "locators"], rows),
+        Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
+        Table::Peers => columns(&["address", "prefixes"], rows),
+        Table::Locators => {
+            let locators =
+                columns(&["address", "priority", "weight"], answer.get("locators").and_then(Value::as_array));
+            format!("prefixes: {}\n{locators}", cell(answer.get("prefixes")))
+        }
+        Table::Counters => counters(answer.get("counters")),
+    }
+}
+
+fn columns(names: &[&str], rows: Option<&Vec<Value>>) -> String {
+    let mut lines = vec![names.iter().map(ToString::to_string).collect::<Vec<_>>()];
+    lines.extend(rows.into_iter().flatten().map(|row| names.iter().map(|name| cell(row.get(*name))).collect()));
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..names.len()).map(width).collect();
+    let pad = |line: &Vec<String>| {
+        let cells: Vec<_> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(pad).collect::<Vec<_>>().join("\n")
+}
+
+/// One value on one line; a locator in the words of the configuration.
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "never".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) if items.is_empty() => "-".into(),
+        Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(" "),
+        Some(Value::Object(locator)) => {
+            let part = |name: &str| locator.get(name).map(ToString::to_string).unwrap_or_default();
+            format!("{},priority={},weight={}", cell(locator.get("address")), part("priority"), part("weight"))
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Counters that are zero say nothing.
+fn counters(counters: Option<&Value>) -> String {
+    let mut lines = Vec::new();
+    for (half, counts) in counters.and_then(Value::as_object).into_iter().flatten() {
+        for (name, count) in counts.as_object().into_iter().flatten() {
+            if count != &Value::from(0) {
+                lines.push(format!("{half:<8} {name:<32} {count:>12}"));
+            }
+        }
+    }
+    if lines.is_empty() { "nothing counted yet".into() } else { lines.join("\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_a_line_a_row() {
+        let answer = json!({ "map-cache": [
+            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60,
+              "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "reachable": true }] },
+            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "locators": [] },
+        ] });
+        let lines: Vec<_> = table(Table::MapCache, &answer).lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100");
+        assert_eq!(lines[2], "::/1        natively-forward  5        -");
+    }
+
+    #[test]
+    fn only_what_happened_is_listed() {
+        let answer = json!({ "counters": { "control": { "malformed": 2, "reply-unasked": 0 }, "packets": {} } });
+        let text = table(Table::Counters, &answer);
+        assert!(text.contains("malformed") && !text.contains("reply-unasked"));
+    }
+}

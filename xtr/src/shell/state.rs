@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What outlives a run: the xTR-ID, and the bound below which no nonce may be used again.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+use wire::control::Nonce;
+
+use super::Failure;
+
+/// Octets that a state file may have: far more than it has.
+const LARGEST: usize = 4096;
+
+/// The file's name in the state directory.
+const NAME: &str = "xtr.state";
+
+/// The contents of the state file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Unique among the xTRs of a site.
+    pub xtr_id: [u8; 16],
+    /// Nonces up to here may have been used.
+    pub nonce: u64,
+}
+
+/// The state, and where it is kept.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    state: State,
+}
+
+impl StateFile {
+    /// Reads the state, or begins one. Without a state file, nonces start from the clock, so that they are above those of
+    /// a run whose file was lost.
+    ///
+    /// # Errors
+    /// If the directory cannot be made or written, or the file is damaged.
+    pub fn open(directory: &Path) -> Result<Self, Failure> {
+        make_private_directory(directory)?;
+        let path = directory.join(NAME);
+        let state = match std::fs::read(&path) {
+            Ok(bytes) => decode(&bytes).ok_or_else(|| {
+                let advice = "damaged; remove it to begin anew (Map-Servers that lag behind our clock may then wait)";
+                Failure::Machine(format!("{}: {advice}", path.display()))
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => State { xtr_id: random()?, nonce: clock() },
+            Err(error) => return Err(unusable(&path, &error)),
+        };
+        let file = Self { path, state };
+        file.write()?;
+        Ok(file)
+    }
+
+    /// What is in it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Notes that nonces up to `bound` may be used from now on; on disk when it returns.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn persist_nonce(&mut self, bound: Nonce) -> Result<(), Failure> {
+        self.state.nonce = self.state.nonce.max(bound.0);
+        self.write()
+    }
+
+    /// Written beside and renamed, so that a crash leaves the old state or the new one.
+    fn write(&self) -> Result<(), Failure> {
+        let beside = self.path.with_extension("new");
+        let write = || {
+            let mut file = std::fs::File::create(&beside)?;
+            file.write_all(&encode(&self.state)?)?;
+            file.sync_all()?;
+            std::fs::rename(&beside, &self.path)
+        };
+        write().map_err(|error| unusable(&self.path, &error))
+    }
+}
+
+/// Makes a directory that only its owner reads.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_private_directory(directory: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| Failure::Machine(format!("--state-dir {}: {error}", directory.display())))
+}
+
+/// Octets from the system's entropy.
+///
+/// # Errors
+/// If the system has none.
+pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    let filled = SysRng.try_fill_bytes(&mut bytes);
+    filled.map_err(|error| Failure::Machine(format!("no entropy from the system: {error}")))?;
+    Ok(bytes)
+}
+
+/// The only use of bincode: big-endian, fixed width, and bounded, since a forged length would otherwise be allocated.
+fn bounded() -> impl bincode::config::Config {
+    bincode::config::standard().with_big_endian().with_fixed_int_encoding().with_limit::<LARGEST>()
+}
+
+fn encode(state: &State) -> std::io::Result<Vec<u8>> {
+    bincode::serde::encode_to_vec(state, bounded()).map_err(std::io::Error::other)
+}
+
+/// Trailing octets are damage too.
+fn decode(bytes: &[u8]) -> Option<State> {
+    let (state, read) = bincode::serde::decode_from_slice(bytes, bounded()).ok()?;
+    (read == bytes.len()).then_some(state)
+}
+
+fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Machine(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nonces_rise_over_restarts_and_the_xtr_id_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = StateFile::open(directory.path()).unwrap();
+        let bound = Nonce(first.state().nonce + 256);
+        first.persist_nonce(bound).unwrap();
+        first.persist_nonce(Nonce(1)).unwrap();
+        let second = StateFile::open(directory.path()).unwrap();
+        assert_eq!(second.state(), &State { xtr_id: first.state().xtr_id, nonce: bound.0 });
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        StateFile::open(directory.path()).unwrap();
+        let path = directory.path().join(NAME);
+        let good = std::fs::read(&path).unwrap();
+        for bad in [&good[..good.len() - 1], &[good.as_slice(), &[0]].concat(), &[0xff; 30]] {
+            std::fs::write(&path, bad).unwrap();
+            let error = StateFile::open(directory.path()).unwrap_err();
+            assert!(error.to_string().contains(NAME), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), bad);
+        }
+    }
+}

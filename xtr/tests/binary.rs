@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The program itself: what it refuses, and with which exit status and words.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn lisp_xtr(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lisp-xtr")).args(arguments).env_remove("CGEID_PASSWORD").output().unwrap()
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], status: i32, named: &[&str]) {
+    let output = lisp_xtr(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{error}");
+    for word in named {
+        assert!(error.contains(word), "{word:?} is not in {error:?}");
+    }
+}
+
+fn file(directory: &Path, name: &str, contents: impl AsRef<[u8]>) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, contents).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn usage_errors_name_the_flag() {
+    refused(&["--eid-prefixes", "10.0.0.0/8"], 2, &["--eid-prefix"]);
+    refused(&["check", "--eid-prefix", "10.0.0.1/8"], 2, &["--eid-prefix", "10.0.0.0/8"]);
+    refused(&["check", "--map-server", "192.0.2.1", "--eid-prefix", "10.0.0.0/8"], 2, &["--key-file"]);
+}
+
+#[test]
+fn unknown_configuration_keys_are_refused_with_their_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = file(directory.path(), "xtr.toml", "tun = \"lisp0\"\nrlocs = [\"192.0.2.1\"]\n");
+    refused(&["check", "--config", &config], 2, &["--rlocs", "line 2", "unknown key"]);
+}
+
+#[test]
+fn unknown_environment_variables_are_refused() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lisp-xtr")).arg("check").env("LISP_XTR_RLOCS", "192.0.2.1").output();
+    let output = output.unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("LISP_XTR_RLOCS"), "{error}");
+}
+
+#[test]
+fn the_environment_gives_lists_with_blanks() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"))
+        .arg("check")
+        .env("LISP_XTR_EID_PREFIX", "10.1.0.0/16 2001:db8:a::/48")
+        .env("LISP_XTR_MTU", "1400")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("10.1.0.0/16, 2001:db8:a::/48") && said.contains("1400"),
+        "{said}"
+    );
+}
+
+#[test]
+fn identities_that_cannot_be_opened_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = std::time::SystemTime::now();
+    let identity = cgeid::Identity::generate_ed25519(cgeid::Network::LAB, now).unwrap();
+    let operational = cgeid::container::save_operational(&identity.delegate(now, 0).unwrap(), "right").unwrap();
+    let good = file(directory.path(), "good.op.p12", &operational);
+    let bad = file(directory.path(), "bad.op.p12", &operational[..operational.len() / 2]);
+    let whole = file(directory.path(), "whole.p12", cgeid::container::save_identity(&identity, "right").unwrap());
+    let right = file(directory.path(), "right", "right\n");
+    let wrong = file(directory.path(), "wrong", "wrong\n");
+    let check =
+        |identity: &str, password: &str| lisp_xtr(&["check", "--identity", identity, "--password-file", password]);
+    assert!(check(&good, &right).status.success());
+    refused(&["check", "--identity", &good, "--password-file", &wrong], 2, &["--identity", "good.op.p12", "password"]);
+    refused(&["check", "--identity", &bad, "--password-file", &right], 2, &["bad.op.p12"]);
+    refused(&["check", "--identity", &whole, "--password-file", &right], 2, &["whole.p12"]);
+    refused(&["check", "--identity", "/nonexistent.op.p12", "--password-file", &right], 2, &["/nonexistent.op.p12"]);
+    refused(&["check", "--identity", &good], 2, &["--password-file"]);
+}
+
+#[test]
+fn check_speaks_json() {
+    let output = lisp_xtr(&["check", "--eid-prefix", "10.1.0.0/16", "--json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["ok"], true);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("check.json");
+    let output = lisp_xtr(&["check", "--eid-prefix", "10.1.0.0/16", &format!("--json={}", path.display())]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("can be run"));
+    let answer: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(answer["ok"], true);
+}
+
+#[test]
+fn show_without_a_running_node_says_where_it_asked() {
+    refused(&["show", "map-cache", "--control", "/nonexistent.sock"], 1, &["/nonexistent.sock"]);
+    refused(&["show", "everything"], 2, &["map-cache"]);
+}
+
+#[test]
+fn help_has_examples() {
+    let help = String::from_utf8_lossy(&lisp_xtr(&["--help"]).stdout).into_owned();
+    for said in ["Examples", "--trust-anchor", "net.ipv4.ip_forward"] {
+        assert!(help.contains(said), "{said}");
+    }
+    assert!(String::from_utf8_lossy(&lisp_xtr(&["--version"]).stdout).starts_with("lisp-xtr "));
+}
