@@ -79,7 +79,8 @@ pub enum TagForm {
 pub struct Accept {
     /// Tags of the length of the whole HMAC.
     pub untruncated: bool,
-    /// Tags over the records only, without xTR-ID and Site-ID (RFC 9301, section 5.6, step 5).
+    /// Tags over the records only, without xTR-ID and Site-ID (RFC 9301, section 5.6, step 5). Whoever takes them must
+    /// not trust these two: anyone on the path may have changed them. Without this flag they are part of what is tagged.
     pub narrow_coverage: bool,
 }
 
