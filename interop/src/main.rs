@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use interop::demo::{self, Options, Report};
+use interop::demo::{self, Options, Report, UsageError};
 use interop::interrupt::Interrupted;
 use interop::lab::{LabError, workspace};
 
@@ -63,6 +63,8 @@ struct DemoFlags {
 
 /// What was asked did not hold.
 const EXIT_FAILED: u8 = 1;
+/// Wrong usage, as clap says it too.
+const EXIT_USAGE: u8 = 2;
 /// The machine lacks something.
 const EXIT_MACHINE: u8 = 3;
 /// Ended by a signal, as shells say it of SIGINT.
@@ -94,6 +96,7 @@ fn run_demo(flags: &DemoFlags) -> ExitCode {
             eprintln!("\ninterop: {error:#}");
             ExitCode::from(match error.downcast_ref::<LabError>() {
                 Some(LabError::Refused { .. }) => EXIT_MACHINE,
+                _ if error.is::<UsageError>() => EXIT_USAGE,
                 _ if error.is::<Interrupted>() => EXIT_INTERRUPTED,
                 _ => EXIT_FAILED,
             })

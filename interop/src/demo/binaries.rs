@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::UsageError;
 use super::story::Seen;
 
 /// Where the programs are.
@@ -22,12 +23,15 @@ impl Binaries {
     /// Looks into `folder`, or builds.
     pub(super) fn provide(folder: Option<&Path>) -> anyhow::Result<Seen<Self>> {
         let folder = match folder {
-            Some(folder) => folder.canonicalize().with_context(|| format!("--bin-dir {}", folder.display()))?,
+            Some(folder) => {
+                folder.canonicalize().map_err(|error| UsageError(format!("--bin-dir {}: {error}", folder.display())))?
+            }
             None => build()?,
         };
         let missing: Vec<_> =
             PROGRAMS.iter().map(|(name, _)| *name).filter(|name| !folder.join(name).is_file()).collect();
-        ensure!(missing.is_empty(), "not in {}: {}", folder.display(), missing.join(", "));
+        let wrong = || UsageError(format!("--bin-dir {}: not there: {}", folder.display(), missing.join(", ")));
+        ensure!(missing.is_empty(), wrong());
         let note = format!("from {}", folder.display());
         Ok(Seen::new(Self { folder }, vec![note]))
     }

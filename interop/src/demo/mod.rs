@@ -35,12 +35,20 @@ pub struct Options {
     pub quiet_stdout: bool,
 }
 
+/// The caller asked for something that cannot be: names the flag.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
 /// Tells the story. The process must have one thread when this is called, and should end after it.
 ///
 /// # Errors
-/// When the machine refuses something ([`crate::lab::LabError::Refused`]), or we are interrupted. A step that does not
+/// When the machine refuses something ([`crate::lab::LabError::Refused`]), a flag is wrong ([`UsageError`]), or we are
+/// interrupted. A step that does not
 /// hold is no error but a [`Report`] that is not ok.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
+    // Before cargo works for minutes.
+    privilege::check_tun()?;
     let mut story = Story::new(options.quiet_stdout);
     story.say(network::PICTURE);
     let binaries = match story.step("build", "Programs", || Binaries::provide(options.bin_dir.as_deref())) {

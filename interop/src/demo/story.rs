@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use super::UsageError;
 use super::report::{PingLine, Report, StepLine};
 use crate::interrupt::Interrupted;
 use crate::lab::LabError;
@@ -47,9 +48,10 @@ impl Story {
         Ok(value)
     }
 
-    /// The end, when a step failed: why, and what the processes said last. Refusals and interruptions stay errors.
+    /// The end, when a step failed: why, and what the processes said last. What is not the story's fault stays an error.
     pub(super) fn stop(mut self, error: anyhow::Error, logs: &[(String, Vec<String>)]) -> anyhow::Result<Report> {
-        if error.is::<Interrupted>() || matches!(error.downcast_ref(), Some(LabError::Refused { .. })) {
+        let refused = matches!(error.downcast_ref(), Some(LabError::Refused { .. }));
+        if refused || error.is::<Interrupted>() || error.is::<UsageError>() {
             return Err(error);
         }
         self.say(&format!("\nThis did not hold: {error:#}"));

@@ -33,8 +33,17 @@ pub fn acquire(user_namespace: bool) -> Result<Privilege, LabError> {
     if wanted == Privilege::UserNamespace {
         enter_user_namespace()?;
     }
+    check_tun()?;
+    Ok(wanted)
+}
+
+/// Whether a TUN device could be had, for those who want to know before they do something long.
+///
+/// # Errors
+/// Names what is refused.
+pub fn check_tun() -> Result<(), LabError> {
     match File::options().read(true).write(true).open(TUN) {
-        Ok(_) => Ok(wanted),
+        Ok(_) => Ok(()),
         Err(cause) => Err(LabError::Refused {
             what: format!("opening {TUN}"),
             help: if cause.kind() == io::ErrorKind::NotFound {

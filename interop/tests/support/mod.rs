@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What several tests need: a demo with a temporary folder of its own, by which its traces are found.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Only one demo at a time, also among test programs: it measures milliseconds.
+pub(crate) fn alone() -> File {
+    let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
+}
+
+/// Whether this test can run: most need root. Without it they are skipped, but not where everything must run.
+pub(crate) fn root_or_skip() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        assert!(std::env::var_os("CI").is_none(), "in CI the tests of labs run as root");
+        println!("SKIP: namespaces without a user namespace need root");
+    }
+    root
+}
+
+/// Programs that a demo takes for built ones; they do nothing.
+pub(crate) fn hollow_programs() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["cgeid", "lisp-dht", "lisp-mapsys", "lig", "lisp-xtr"] {
+        std::fs::copy("/bin/false", folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
+/// A demo, and the folder in which it may leave nothing.
+pub(crate) struct Demo {
+    pub(crate) child: Child,
+    folder: tempfile::TempDir,
+    output: PathBuf,
+}
+
+impl Demo {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Outside of that folder, which the demo must leave empty.
+        let output = folder.path().with_extension("out");
+        let file = File::create(&output).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_interop"))
+            .arg("demo")
+            .args(arguments)
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self { child, folder, output }
+    }
+
+    /// Everything that it said until now.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.output).unwrap()
+    }
+
+    /// Processes that know its folder: its nodes and its sweeper.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let folder = self.folder.path().to_str().unwrap();
+        let numbers = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).map(|entry| entry.path());
+        let lines = numbers.filter_map(|path| std::fs::read(path.join("cmdline")).ok());
+        lines
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.contains(folder))
+            .collect()
+    }
+
+    /// Waits until this many processes run in it.
+    pub(crate) fn await_processes(&mut self, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(600);
+        while self.processes().len() < count {
+            assert!(self.child.try_wait().unwrap().is_none(), "ended early: {}", self.said());
+            assert!(Instant::now() < deadline, "{}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(id, signal).unwrap();
+    }
+
+    /// Nothing of it may be left, a moment after its end.
+    pub(crate) fn assert_gone(&self) {
+        let deadline = Instant::now() + Duration::from_secs(8);
+        loop {
+            let files: Vec<_> =
+                std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let processes = self.processes();
+            if files.is_empty() && processes.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "left behind: {files:?} {processes:?}\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.output);
+    }
+}
