@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use cgeid::{Network, OperationalKey};
 use dht::resolve::TrustAnchor;
 use dht::shell::node::{Node, NodeConfig, parse_bootstrap};
+use dht::shell::shelf::start_node;
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -102,7 +103,7 @@ impl Service {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the state folder {}", folder.display()))?;
         let (state, memory) = State::open(&folder.join("mapsys.redb"))?;
-        let node = start_node(&config)?;
+        let node = join_dht(&config)?;
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
         let engine = Engine::new(Now::read(), engine_config(config, pipe_key.clone()), memory)?;
         let own_anchors = engine.own_anchors();
@@ -179,7 +180,7 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
     }
 }
 
-fn start_node(config: &ServiceConfig) -> anyhow::Result<Node> {
+fn join_dht(config: &ServiceConfig) -> anyhow::Result<Node> {
     let identity = config.identities.first().context("a map system needs an identity to sign with")?;
     let mut node = NodeConfig::server(identity);
     if !config.dht_listen.is_empty() {
@@ -187,8 +188,7 @@ fn start_node(config: &ServiceConfig) -> anyhow::Result<Node> {
     }
     node.port = config.dht_port;
     node.bootstrap = config.bootstrap.iter().map(|text| parse_bootstrap(text)).collect::<Result<_, _>>()?;
-    let records = run::records(config)?;
-    Ok(Node::start(node, records)?)
+    Ok(start_node(node, config.network, Some(&config.state_dir))?)
 }
 
 fn random_secret() -> Secret {

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use dht::record::RecordKey;
+use dht::record::{CertificateCache, RecordKey, verify};
 use dht::shell::node::Node;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -178,9 +178,9 @@ impl Running {
 
 /// All values seen, or `None` if the DHT did not answer.
 async fn look_up(node: &Node, key: &RecordKey) -> Option<Vec<Vec<u8>>> {
-    // A mapping is used as soon as one copy of it verifies: a hostile node can hide it for a while, not change it.
-    let wanted = *key;
-    let enough = move |value: &[u8]| dht::record::verify(&wanted, value, std::time::SystemTime::now()).is_ok();
+    // A record is used as soon as one copy of it verifies: a hostile node can hide it for a while, not change it.
+    let mut certificates = CertificateCache::new();
+    let enough = |value: &[u8]| verify(key.network, key, value, SystemTime::now(), &mut certificates).is_ok();
     match node.get(key.encode(), enough).await {
         Ok(values) if values.is_empty() && node.peer_set().peers == 0 => None,
         Ok(values) => Some(values),
