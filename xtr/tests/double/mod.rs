@@ -121,6 +121,10 @@ impl Node {
 
     pub fn bytes(&mut self, remote: &str, bytes: &[u8]) {
         let local = SocketAddr::new(self.control.database().rlocs()[0], 4342);
+        self.bytes_at(local, remote, bytes);
+    }
+
+    pub fn bytes_at(&mut self, local: SocketAddr, remote: &str, bytes: &[u8]) {
         self.input(Input::Datagram { via: Via::Socket { local, remote: remote.parse().unwrap() }, bytes });
     }
 
