@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The operational key, from its file.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+use cgeid::{ContainerError, Network, OperationalKey, container};
+use zeroize::Zeroizing;
+
+use super::settings::Settings;
+
+/// Variable with the password.
+const PASSWORD: &str = "CGEID_PASSWORD";
+/// A certificate that ends within this is warned about.
+const ENDS_SOON: Duration = Duration::from_secs(7 * 86_400);
+
+/// Reads the key that the settings name.
+pub(super) fn load(settings: &Settings, network: Network) -> anyhow::Result<OperationalKey> {
+    let file = settings
+        .identity
+        .as_deref()
+        .ok_or_else(|| anyhow!("--identity is missing: name the operational key, CN.op.p12 (`cgeid new` makes one)"))?;
+    let bytes = std::fs::read(file).with_context(|| format!("--identity {}", file.display()))?;
+    container::check_form(&bytes).with_context(|| format!("--identity {}", file.display()))?;
+    let password = password(settings.password_file.as_deref())?;
+    let now = SystemTime::now();
+    let key = container::load_operational(&bytes, &password, network, now).map_err(|error| explain(file, error))?;
+    let left = key.certificate().not_after().duration_since(now).unwrap_or_default();
+    if left < ENDS_SOON {
+        let days = left.as_secs() / 86_400;
+        tracing::warn!(cn = %key.cn(), days, "the operational certificate ends soon; run `cgeid delegate`");
+    }
+    Ok(key)
+}
+
+fn explain(file: &Path, error: ContainerError) -> anyhow::Error {
+    let advice = match &error {
+        ContainerError::IsIdentity { .. } => {
+            ": this is the identity key, which belongs offline; give the operational key, CN.op.p12 (`cgeid delegate` makes one)"
+        }
+        ContainerError::Password => ": check --password-file or CGEID_PASSWORD",
+        _ => "",
+    };
+    anyhow!("--identity {}: {error}{advice}", file.display())
+}
+
+fn password(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).with_context(|| format!("--password-file {}", file.display()))?;
+        let text = Zeroizing::new(text);
+        return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    match std::env::var(PASSWORD) {
+        Ok(password) => Ok(Zeroizing::new(password)),
+        Err(_) => Err(anyhow!("the password of --identity is missing: give --password-file or set {PASSWORD}")),
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The program `lisp-dht`: a daemon that stores, and commands that ask.
+
+mod describe;
+mod flags;
+mod identity;
+mod node;
+mod output;
+mod publish;
+mod query;
+mod settings;
+mod stats;
+mod values;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use self::flags::{GetFlags, IndexFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
+use self::settings::Settings;
+use super::node::NodeError;
+use super::shelf::StartError;
+
+/// Signed mappings in a distributed hash table.
+#[derive(Debug, Parser)]
+#[command(name = "lisp-dht", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lisp-dht node --identity CN.op.p12 --password-file pw --state-dir /var/lib/lisp-dht
+  lisp-dht put --identity CN.op.p12 --rloc 192.0.2.1 --rloc 2001:db8::1,priority=2 --bootstrap 192.0.2.9:43420
+  lisp-dht get 3fff:ce1:1234:5678:9abc:def0:1234:5678 --verify --bootstrap 192.0.2.9:43420
+  lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegate 2001:db8:a::/48=CN,max-plen=64 --bootstrap 192.0.2.9:43420
+  lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
+  lisp-dht stats --state-dir /var/lib/lisp-dht
+
+Every flag has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over the
+environment, which wins over the file. Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration,
+3 the machine lacks something.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs a node that stores records for others, until SIGINT or SIGTERM; prints its addresses
+    Node(NodeFlags),
+    /// Publishes the mapping of an identity's CGEID, once: it holds for an hour
+    Put(PutFlags),
+    /// Looks up the record of a CGEID
+    Get(GetFlags),
+    /// Finds the mapping of an EID, or the proof that there is none, from the trust anchors down
+    Resolve(ResolveFlags),
+    /// Publishes the index page of a prefix: what its anchor delegates to whom; it holds for a day
+    Index(IndexFlags),
+    /// Shows the figures of the node that runs with this --state-dir
+    Stats(StatsFlags),
+}
+
+/// How a command ended, other than by failing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// What was asked held.
+    Held,
+    /// It did not.
+    DidNot,
+}
+
+/// Why a command failed: its exit code, and what to say.
+#[derive(Debug)]
+enum Failure {
+    /// Wrong usage or configuration.
+    Usage(anyhow::Error),
+    /// The machine lacks something.
+    Lacking(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Node(NodeError::Listen { .. } | NodeError::Start(_)) => Self::Lacking(error.into()),
+            other => Self::Usage(other.into()),
+        }
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        StartError::Node(error).into()
+    }
+}
+
+/// Runs the program; the exit code is that of INTERFACES: 0 held, 1 did not, 2 usage, 3 lacking.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let outcome = match cli.verb {
+        Verb::Node(flags) => with_runtime(&flags, node::run),
+        Verb::Put(flags) => with_runtime(&flags, publish::put),
+        Verb::Get(flags) => with_runtime(&flags, query::get),
+        Verb::Resolve(flags) => with_runtime(&flags, query::resolve),
+        Verb::Index(flags) => with_runtime(&flags, publish::index),
+        Verb::Stats(flags) => with_runtime(&flags, stats::run),
+    };
+    match outcome {
+        Ok(Outcome::Held) => ExitCode::SUCCESS,
+        Ok(Outcome::DidNot) => ExitCode::from(1),
+        Err(Failure::Usage(error)) => {
+            eprintln!("lisp-dht: {error:#}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Lacking(error)) => {
+            eprintln!("lisp-dht: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Reads the settings of a verb and runs it in a small runtime of its own.
+fn with_runtime<F: flags::Flags>(
+    flags: &F,
+    verb: impl AsyncFnOnce(Settings, &F) -> Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
+    let settings = Settings::read(flags)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .map_err(Failure::Lacking)?;
+    runtime.block_on(verb(settings, flags))
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LISP_DHT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,dht=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

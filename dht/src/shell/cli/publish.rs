@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-dht put` and `lisp-dht index`: one statement, signed and put.
+
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+use cgeid::{Network, OperationalKey};
+use serde_json::json;
+use wire::record::Ttl;
+
+use super::flags::{IndexFlags, PutFlags};
+use super::settings::Settings;
+use super::{Failure, Outcome, identity, output, values};
+use crate::PublishError;
+use crate::publish::{self, PageKind, Publication, Sequence};
+use crate::record::{Index, Mapping};
+use crate::shell::sequence::SequenceFile;
+use crate::shell::shelf;
+
+/// Minutes that map-caches keep a mapping: the lifetime of the statement.
+const TTL: u32 = 60;
+
+/// Publishes the mapping of an identity's CGEID.
+pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome, Failure> {
+    let network = settings.network()?;
+    let locators = settings.rloc.iter().map(|text| values::rloc(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    if locators.is_empty() && !flags.withdraw {
+        return Err(anyhow!("--rloc is missing: name at least one locator, or --withdraw the mapping").into());
+    }
+    let key = identity::load(&settings, network)?;
+    let mapping = Mapping::new(locators, Ttl(settings.ttl.unwrap_or(TTL)));
+    let publication = sign(&settings, &key, |now, sequence| {
+        if flags.withdraw {
+            publish::withdraw_mapping(&key, network, now, sequence)
+        } else {
+            publish::mapping(&key, network, mapping, now, sequence)
+        }
+    })?;
+    send(&settings, network, &key.address().to_string(), publication, flags.file.json.as_deref()).await
+}
+
+/// Publishes an anchor's index page.
+pub(super) async fn index(settings: Settings, flags: &IndexFlags) -> Result<Outcome, Failure> {
+    let network = settings.network()?;
+    let covering = values::prefix(&flags.covering)?;
+    let entries = values::delegations(&settings.delegate)?;
+    let page = Index::new(covering, entries).with_context(|| format!("--delegate inside {covering}"))?;
+    let key = identity::load(&settings, network)?;
+    let kind = PageKind::Delegations;
+    let publication = sign(&settings, &key, |now, sequence| publish::index(&key, network, page, kind, now, sequence))?;
+    let json = flags.file.json.as_deref();
+    let outcome = send(&settings, network, &covering.to_string(), publication, json).await?;
+    if json != Some(Path::new("-")) {
+        println!("  others say --trust-anchor {covering}={}", key.cn());
+    }
+    Ok(outcome)
+}
+
+/// Signs with the next sequence, which is on disk before anybody sees it.
+fn sign(
+    settings: &Settings,
+    key: &OperationalKey,
+    statement: impl FnOnce(SystemTime, &mut Sequence) -> Result<Publication, PublishError>,
+) -> anyhow::Result<Publication> {
+    let path = sequence_path(settings, key)?;
+    let mut file = SequenceFile::open(&path).with_context(|| path.display().to_string())?;
+    let publication = statement(SystemTime::now(), &mut file.sequence)?;
+    file.save().with_context(|| format!("{}: give a writable --state-dir", path.display()))?;
+    Ok(publication)
+}
+
+/// In the state folder, or beside the key.
+fn sequence_path(settings: &Settings, key: &OperationalKey) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = &settings.state_dir {
+        std::fs::create_dir_all(folder).with_context(|| format!("--state-dir {}", folder.display()))?;
+        return Ok(folder.join(format!("{}.sequence", key.cn())));
+    }
+    let beside = settings.identity.as_deref().unwrap_or(Path::new(""));
+    Ok(beside.with_extension("sequence"))
+}
+
+async fn send(
+    settings: &Settings,
+    network: Network,
+    eid: &str,
+    publication: Publication,
+    json: Option<&Path>,
+) -> Result<Outcome, Failure> {
+    let node = shelf::start_node(settings.client()?, network, None)?;
+    let begun = Instant::now();
+    let sequence = publication.sequence;
+    let report = node.put(publication.key.encode(), publication.value).await?;
+    let elapsed = begun.elapsed();
+    node.shutdown().await;
+    let result = match (report.is_stored(), report.refused) {
+        (true, _) => "stored",
+        (false, 0) => "unreachable",
+        (false, _) => "refused",
+    };
+    let value = json!({
+        "eid": eid,
+        "result": result,
+        "stored": report.stored,
+        "refused": report.refused,
+        "unreachable": report.unreachable,
+        "sequence": sequence,
+        "elapsed_us": u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+    });
+    let lines = [
+        format!("{eid}: {result}"),
+        format!("  {} stored, {} refused, {} unreachable", report.stored, report.refused, report.unreachable),
+        format!("  sequence {sequence}, {} us", elapsed.as_micros()),
+    ];
+    output::show(json, &value, &lines)?;
+    Ok(if report.is_stored() { Outcome::Held } else { Outcome::DidNot })
+}

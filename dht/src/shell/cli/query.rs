@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-dht get` and `lisp-dht resolve`.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::Context as _;
+use cgeid::Network;
+use serde_json::{Value, json};
+use wire::address::{EidPrefix, InstanceId};
+
+use super::describe::{Answer, lines};
+use super::flags::{GetFlags, ResolveFlags};
+use super::settings::Settings;
+use super::{Failure, Outcome, output, values};
+use crate::record::{Bundle, CertificateCache, Class, RecordKey};
+use crate::resolve::{Anchors, Resolver, Selection, newest};
+use crate::shell::node::Node;
+use crate::shell::{control, lookup, shelf};
+
+/// Looks up a CGEID's record.
+pub(super) async fn get(settings: Settings, flags: &GetFlags) -> Result<Outcome, Failure> {
+    let network = settings.network()?;
+    let cn = values::cgeid(&flags.cgeid, network)?;
+    let key = RecordKey::node(network, cn);
+    let node = shelf::start_node(settings.client()?, network, None)?;
+    let begun = Instant::now();
+    let found = lookup::get(&node, network, &key).await?;
+    let elapsed = begun.elapsed();
+    node.shutdown().await;
+    let answer = if flags.verify { select(network, &key, &found) } else { first_readable(&found) };
+    let json = answer.json(&cn.address(network).to_string(), 1, elapsed);
+    finish(flags.file.json.as_deref(), &json)
+}
+
+/// The newest of the values that hold.
+fn select(network: Network, key: &RecordKey, found: &[Vec<u8>]) -> Answer {
+    let bare = |result| Answer { result, record: None, verified: true, more: Vec::new() };
+    match newest(network, key, Class::Mapping, found, SystemTime::now(), &mut CertificateCache::new()) {
+        Selection::Newest(verified) => {
+            let bundle = verified.bundle;
+            let withdrawn = bundle.section(Class::Mapping).is_some_and(|section| section.flags.withdrawn);
+            let mut answer = Answer { record: Some(bundle), ..bare(if withdrawn { "not-found" } else { "mapping" }) };
+            if withdrawn {
+                answer.more.push(("why", "withdrawn by its owner".to_owned()));
+            }
+            answer
+        }
+        Selection::Absent => Answer::not_found("no record"),
+        Selection::Refused(refusal) => Answer::not_found(format!("what was found does not hold: {refusal}")),
+        Selection::Revoked => bare("revoked"),
+        Selection::Conflict => bare("conflict"),
+    }
+}
+
+/// What somebody says, believed by nobody.
+fn first_readable(found: &[Vec<u8>]) -> Answer {
+    match found.iter().find_map(|value| Bundle::decode(value).ok()) {
+        Some(bundle) if bundle.mapping().is_some() => {
+            Answer { result: "mapping", record: Some(bundle), verified: false, more: Vec::new() }
+        }
+        Some(bundle) => Answer { record: Some(bundle), ..Answer::not_found("a record without mapping") },
+        None => Answer::not_found("no record"),
+    }
+}
+
+/// Resolves an EID: with a node of its own, or, when no bootstrap is given, with the daemon's.
+pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<Outcome, Failure> {
+    let json = match settings.control() {
+        Some(path) if settings.bootstrap.is_empty() => {
+            control::ask(&path, &json!({ "resolve": flags.eid.to_string() })).map_err(Failure::Usage)?
+        }
+        _ => {
+            let network = settings.network()?;
+            let mut resolver = Resolver::new(network, Anchors::new(settings.trust_anchors()?));
+            let node = shelf::start_node(settings.client()?, network, None)?;
+            let answer = resolve_with(&node, &mut resolver, &flags.eid.to_string()).await;
+            node.shutdown().await;
+            answer?
+        }
+    };
+    finish(flags.file.json.as_deref(), &json)
+}
+
+/// One resolution through a running node, as JSON; also the daemon's answer at its control socket.
+pub(super) async fn resolve_with(node: &Node, resolver: &mut Resolver, eid: &str) -> anyhow::Result<Value> {
+    let address = eid.parse().with_context(|| format!("{eid:?} is not an address"))?;
+    let begun = Instant::now();
+    let (outcome, lookups) = lookup::resolve(node, resolver, EidPrefix::host(InstanceId(0), address)).await?;
+    Ok(Answer::of(&outcome).json(eid, lookups, begun.elapsed()))
+}
+
+fn finish(json: Option<&std::path::Path>, answer: &Value) -> Result<Outcome, Failure> {
+    output::show(json, answer, &lines(answer))?;
+    let held = answer.get("result").and_then(Value::as_str) == Some("mapping");
+    Ok(if held { Outcome::Held } else { Outcome::DidNot })
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-dht stats`: the figures of a running node.
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use super::flags::StatsFlags;
+use super::settings::Settings;
+use super::{Failure, Outcome, output};
+use crate::shell::control;
+use crate::shell::node::Node;
+
+/// Asks the daemon and shows what it says.
+pub(super) async fn run(settings: Settings, flags: &StatsFlags) -> Result<Outcome, Failure> {
+    let path =
+        settings.control().ok_or_else(|| anyhow!("--state-dir (or --control) of the running node is missing"))?;
+    let stats = control::ask(&path, &json!({ "show": "stats" }))?;
+    output::show(flags.file.json.as_deref(), &stats, &lines(&stats))?;
+    Ok(Outcome::Held)
+}
+
+/// The figures as JSON.
+pub(super) async fn collect(node: &Node) -> anyhow::Result<Value> {
+    let stats = node.stats().await?;
+    let addresses = |list: &[crate::shell::node::Multiaddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let peers: Vec<Value> = stats
+        .peers
+        .iter()
+        .map(|peer| json!({ "peer": peer.id.to_string(), "addresses": addresses(&peer.addresses), "connected": peer.connected }))
+        .collect();
+    Ok(json!({
+        "peer": node.id().to_string(),
+        "addresses": addresses(&node.listen_addrs()),
+        "peers": peers,
+        "connections": stats.connections,
+        "records": stats.held.records,
+        "record_bytes": stats.held.bytes,
+        "refused": stats.held.refused,
+        "counters": stats.counters,
+        "rss_bytes": resident(),
+    }))
+}
+
+/// Octets of this process in memory; 0 where the system does not say.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kibibytes.unwrap_or_default() * 1024
+}
+
+fn lines(stats: &Value) -> Vec<String> {
+    let text = |name: &str| stats.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let peers = stats.get("peers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut lines = vec![
+        text("peer").to_owned(),
+        format!("  peers        {}", peers.len()),
+        format!("  connections  {}", number("connections")),
+        format!("  records      {} ({} bytes)", number("records"), number("record_bytes")),
+        format!("  resident     {} bytes", number("rss_bytes")),
+    ];
+    for group in ["counters", "refused"] {
+        let counters = stats.get(group).and_then(Value::as_object).into_iter().flatten();
+        lines.extend(counters.map(|(name, value)| format!("  {group:<12} {name} {value}")));
+    }
+    for peer in peers {
+        let connected = peer.get("connected").and_then(Value::as_bool).unwrap_or_default();
+        let id = peer.get("peer").and_then(Value::as_str).unwrap_or_default();
+        lines.push(format!("  peer         {id} {}", if connected { "connected" } else { "known" }));
+    }
+    lines
+}

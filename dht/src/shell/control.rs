@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The local control socket: one line of JSON asks (`{"show": "stats"}`, `{"resolve": "2001:db8::1"}`), one line answers.
+
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+/// Octets of a request.
+const REQUEST: u64 = 4096;
+/// How long a client may take to ask and to read; longer than the longest resolution.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A control socket; its file goes with it.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Listens at `path`; what a dead process left there is removed.
+    ///
+    /// # Errors
+    /// When the path cannot be had, or another process answers there.
+    pub fn listen(path: &Path) -> anyhow::Result<Self> {
+        if BlockingStream::connect(path).is_ok() {
+            bail!("another process answers at the control socket {}", path.display());
+        }
+        if path.exists() {
+            std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Answers clients for ever, one at a time: they are operators, not traffic.
+    pub async fn serve(&self, mut answer: impl AsyncFnMut(Value) -> Value) {
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else { continue };
+            match tokio::time::timeout(PATIENCE, serve_one(stream, &mut answer)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "control client"),
+                Err(_) => tracing::debug!("control client too slow"),
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Whoever starts next removes it as well.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn serve_one(stream: UnixStream, answer: &mut impl AsyncFnMut(Value) -> Value) -> anyhow::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(REQUEST)).read_line(&mut line).await?;
+    let reply = match serde_json::from_str::<Value>(&line) {
+        Ok(request) => answer(request).await,
+        Err(error) => json!({ "error": error.to_string() }),
+    };
+    writer.write_all(format!("{reply}\n").as_bytes()).await?;
+    Ok(())
+}
+
+/// Asks the process that listens at `path`.
+///
+/// # Errors
+/// When nobody answers there, or the answer is an error.
+pub fn ask(path: &Path, request: &Value) -> anyhow::Result<Value> {
+    let mut stream = BlockingStream::connect(path).with_context(|| {
+        format!("nobody answers at {}: is `lisp-dht node` running with this --state-dir?", path.display())
+    })?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{request}")?;
+    let mut line = String::new();
+    std::io::BufReader::new(stream).read_line(&mut line)?;
+    let value: Value = serde_json::from_str(&line).context("the answer is not JSON")?;
+    match value.get("error").and_then(Value::as_str) {
+        Some(error) if value.get("result").is_none() => bail!("{error}"),
+        _ => Ok(value),
+    }
+}

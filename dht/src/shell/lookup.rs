@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Lookups through a node: GETs that stop when enough valid values are there, and whole resolutions.
+
+use std::time::SystemTime;
+
+use cgeid::Network;
+use futures::future::try_join_all;
+use wire::address::EidPrefix;
+
+use super::node::{Node, NodeError};
+use crate::record::{CertificateCache, RecordKey, verify};
+use crate::resolve::{Outcome, Resolution, Resolver};
+
+/// Valid copies of a record after which a command stops asking for more: from three nodes, the newest of them is the newest.
+const COPIES: usize = 3;
+
+/// The values under a key, until three of them are valid or no more come. They are to be verified still.
+///
+/// # Errors
+/// As [`Node::get`].
+pub async fn get(node: &Node, network: Network, key: &RecordKey) -> Result<Vec<Vec<u8>>, NodeError> {
+    let mut cache = CertificateCache::new();
+    let mut valid = 0;
+    let enough = |value: &[u8]| {
+        valid += usize::from(verify(network, key, value, SystemTime::now(), &mut cache).is_ok());
+        valid >= COPIES
+    };
+    node.get(key.encode(), enough).await
+}
+
+/// Resolves an EID; the number says how many GETs it took.
+///
+/// # Errors
+/// As [`Node::get`].
+pub async fn resolve(node: &Node, resolver: &mut Resolver, eid: EidPrefix) -> Result<(Outcome, usize), NodeError> {
+    let network = resolver.network;
+    let mut resolution = Resolution::new(resolver, eid, SystemTime::now());
+    loop {
+        if let Some(outcome) = resolution.outcome() {
+            return Ok((outcome.clone(), resolution.gets()));
+        }
+        let keys: Vec<RecordKey> = std::iter::from_fn(|| resolution.poll()).collect();
+        if keys.is_empty() {
+            // Cannot be: a resolution without outcome waits for a key that it has asked for.
+            return Ok((Outcome::NotFound, resolution.gets()));
+        }
+        let found = try_join_all(keys.iter().map(|key| get(node, network, key))).await?;
+        for (key, values) in keys.iter().zip(found) {
+            resolution.handle(resolver, SystemTime::now(), key, &values);
+        }
+    }
+}
