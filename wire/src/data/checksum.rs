@@ -10,7 +10,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds octets that start at an even offset; an odd last octet is padded with zero.
     #[must_use]
-    pub fn add(mut self, octets: &[u8]) -> Self {
+    pub fn plus(mut self, octets: &[u8]) -> Self {
         let (words, rest) = octets.as_chunks::<4>();
         // 2^32 - 1 is a multiple of 2^16 - 1: four octets at once give the same sum.
         self.0 += words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum::<u64>();
@@ -26,8 +26,8 @@ impl Sum {
         let mut sum = self;
         for address in [source, destination] {
             sum = match address {
-                IpAddr::V4(a) => sum.add(&a.octets()),
-                IpAddr::V6(a) => sum.add(&a.octets()),
+                IpAddr::V4(a) => sum.plus(&a.octets()),
+                IpAddr::V6(a) => sum.plus(&a.octets()),
             };
         }
         sum.0 += length as u64 + u64::from(protocol);
@@ -40,19 +40,18 @@ impl Sum {
         while sum > 0xffff {
             sum = (sum >> 16) + (sum & 0xffff);
         }
-        // The loop leaves at most 16 bits.
-        !(sum as u16)
+        !low_word(sum)
     }
 }
 
 /// Checksum of a whole header or message.
 pub fn internet(octets: &[u8]) -> u16 {
-    Sum::default().add(octets).finish()
+    Sum::default().plus(octets).finish()
 }
 
 /// Checksum of a transport segment under its pseudo-header. For UDP, a result of 0 is sent as 0xffff: see [`udp`].
 pub fn transport(source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u8]) -> u16 {
-    Sum::default().pseudo_header(source, destination, protocol, segment.len()).add(segment).finish()
+    Sum::default().pseudo_header(source, destination, protocol, segment.len()).plus(segment).finish()
 }
 
 /// The checksum to put into a UDP header whose checksum field is zero in `segment`; never 0, which means "none".
@@ -65,10 +64,13 @@ pub fn udp(source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
 
 /// The checksum after one 16-bit word of what it covers changed (RFC 1624, equation 3).
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
-    let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    // Two folds bring a sum of three 16-bit words to 16 bits.
-    !(((sum & 0xffff) + (sum >> 16)) as u16)
+    Sum(u64::from(!checksum) + u64::from(!old) + u64::from(new)).finish()
+}
+
+/// The low 16 bits.
+fn low_word(sum: u64) -> u16 {
+    let [.., high, low] = sum.to_be_bytes();
+    u16::from_be_bytes([high, low])
 }
 
 #[cfg(test)]

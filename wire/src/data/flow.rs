@@ -36,12 +36,17 @@ impl FlowKey {
         [self.source, self.destination].into_iter().fold(mix(ports), |hash, address| match address {
             IpAddr::V4(a) => mix(hash ^ u64::from(u32::from(a))),
             IpAddr::V6(a) => {
-                let bits = u128::from(a);
-                // Both halves, one after the other.
-                mix(mix(hash ^ (bits >> 64) as u64) ^ bits as u64)
+                let [high, low] = halves(u128::from(a));
+                mix(mix(hash ^ high) ^ low)
             }
         })
     }
+}
+
+fn halves(bits: u128) -> [u64; 2] {
+    let low = u128::from(u64::MAX);
+    // Neither has more than 64 bits left.
+    [bits >> 64, bits & low].map(|half| u64::try_from(half).unwrap_or_default())
 }
 
 /// The finaliser of SplitMix64: each input bit changes each output bit with probability one half.

@@ -231,12 +231,12 @@ impl Fragments<'_> {
         } else {
             header.extend(copied_options(options));
         }
-        // A header is 5 to 15 words, and a packet that was parsed is at most 65535 octets.
-        header[0] = 0x40 | (header.len() / 4) as u8;
-        let total = (header.len() + end - self.at) as u16;
+        header[0] = 0x40 | u8::try_from(header.len() / 4).expect("a header is 5 to 15 words");
+        let total = u16::try_from(header.len() + end - self.at).expect("no fragment is longer than its packet");
         let flags = self.packet.word(field::FLAGS);
         let last = end == self.packet.payload().len() && flags & MORE_FRAGMENTS == 0;
-        let offset = (flags & OFFSET_MASK) + (self.at / OFFSET_UNIT) as u16;
+        let steps = u16::try_from(self.at / OFFSET_UNIT).expect("a payload is shorter than 2^16 octets");
+        let offset = (flags & OFFSET_MASK).wrapping_add(steps) & OFFSET_MASK;
         let flags = offset | if last { 0 } else { MORE_FRAGMENTS };
         header[field::TOTAL_LENGTH].copy_from_slice(&total.to_be_bytes());
         header[field::FLAGS].copy_from_slice(&flags.to_be_bytes());

@@ -142,8 +142,8 @@ impl LispHeader {
 }
 
 fn version(bits: u32) -> MapVersion {
-    // The mask leaves 12 bits.
-    MapVersion((bits & VERSION_MASK) as u16)
+    let [.., high, low] = (bits & VERSION_MASK).to_be_bytes();
+    MapVersion(u16::from_be_bytes([high, low]))
 }
 
 #[cfg(test)]

@@ -4,6 +4,12 @@
 //! The packet thread owns it: no lock, no copy. Control changes it by [`Update`]s that are applied between batches and
 //! hears of misses and of entries about to expire by [`Event`]s.
 
+mod cache;
+mod pool;
+mod table;
 mod types;
 
+pub use cache::{Hit, MapCache, Next};
+pub use pool::Families;
+pub use table::PrefixTable;
 pub use types::{Entry, Event, Forwarding, Locator, Update, is_unicast, usable_locators};

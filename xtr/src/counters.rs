@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the packet half counts. No packet disappears without a [`DropReason`], and each has a counter.
+//!
+//! One thread writes, any thread may read: a reader sees each counter as it was a moment ago, not all at one moment.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An enumeration, the key of each value (a contract with those who read `show counters`), and the list of all.
+macro_rules! table {
+    ($(#[$about:meta])* $name:ident { $($(#[doc = $doc:literal])+ $value:ident = $key:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[doc = $doc])+ $value,)+ }
+
+        impl $name {
+            /// All values, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            /// The name that operators and scripts know it by.
+            pub const fn key(self) -> &'static str {
+                match self { $(Self::$value => $key),+ }
+            }
+        }
+    };
+}
+
+table! {
+    /// Why a packet went no further.
+    DropReason {
+        /// From the site: no IP packet, or lengths that disagree.
+        SiteMalformed = "site-malformed",
+        /// From the site: source or destination is no unicast address beyond the link.
+        SiteNotUnicast = "site-not-unicast",
+        /// From the site: to an EID of ours, which the site itself does not know.
+        SiteOwnEid = "site-own-eid",
+        /// From the site: no hops left.
+        SiteTtl = "site-ttl",
+        /// The mapping is negative with "no action": it waits for nothing and goes nowhere.
+        NoAction = "no-action",
+        /// The mapping is negative with "drop", without reason.
+        NegativeDrop = "negative-drop",
+        /// The mapping is negative with "drop", denied by policy.
+        NegativePolicy = "negative-policy-denied",
+        /// The mapping is negative with "drop", authentication failed.
+        NegativeAuth = "negative-auth-failure",
+        /// The mapping has no locator of a family that we have an RLOC of.
+        NoLocator = "no-locator",
+        /// Too long for the way to the locator; its source has been told, unless told too often.
+        TooBig = "too-big",
+        /// An IPv6 packet of up to 1280 octets, for which the way to the locator is too narrow.
+        PathTooNarrow = "path-too-narrow",
+        /// Waited for a mapping, and newer packets needed the room.
+        QueueFull = "queue-full",
+        /// Waited for a mapping longer than packets are kept.
+        QueueTimeout = "queue-timeout",
+        /// Waited for a mapping that resolution did not find.
+        Unresolved = "unresolved",
+        /// The kernel did not take the encapsulated packet.
+        CoreSend = "core-send",
+        /// From the core: shorter than a LISP header, or nothing behind it.
+        CoreShort = "core-short",
+        /// From the core: encrypted (KK not 0), and no key is agreed.
+        CoreEncrypted = "core-encrypted",
+        /// From the core: the GPE next protocol is neither IPv4 nor IPv6, or not that of the inner packet.
+        CoreNextProtocol = "core-next-protocol",
+        /// From the core: the inner packet is neither IPv4 nor IPv6.
+        CoreVersion = "core-inner-version",
+        /// From the core: lengths of the inner packet do not fit what came.
+        CoreLength = "core-inner-length",
+        /// From the core: an instance in which we have no EID.
+        CoreInstance = "core-instance",
+        /// From the core: the inner destination is no EID of ours in this instance.
+        CoreNotOurs = "core-not-our-eid",
+        /// From the core: the inner source is no unicast address.
+        CoreSource = "core-inner-source",
+        /// From the core: congestion experienced, and the inner packet cannot say so (RFC 6040).
+        CoreEcn = "core-ecn",
+        /// From the core: no hops left.
+        CoreTtl = "core-ttl",
+        /// The kernel did not take the packet for the site.
+        SiteSend = "site-send",
+    }
+}
+
+table! {
+    /// What else is counted.
+    Count {
+        /// Packets encapsulated, fragments each for itself.
+        Encapsulated = "encapsulated-packets",
+        /// Their octets, without the headers put in front.
+        EncapsulatedBytes = "encapsulated-bytes",
+        /// Packets decapsulated.
+        Decapsulated = "decapsulated-packets",
+        /// Their octets, without the headers taken off.
+        DecapsulatedBytes = "decapsulated-bytes",
+        /// Packets given back to the kernel, to be forwarded without encapsulation.
+        Native = "native-packets",
+        /// Packets that waited, or wait, for a mapping.
+        Queued = "queued-packets",
+        /// Packets that left the queue because the mapping came.
+        Flushed = "flushed-packets",
+        /// IPv4 packets that were split before encapsulation.
+        Fragmented = "fragmented-packets",
+        /// ICMP errors sent to the site.
+        IcmpSent = "icmp-sent",
+        /// ICMP errors not sent: over the rate, or without an address to send from.
+        IcmpSuppressed = "icmp-suppressed",
+        /// Path MTUs learned.
+        PathMtu = "path-mtu-changes",
+        /// Reports of a path MTU that fit nothing we send.
+        PathMtuRefused = "path-mtu-refused",
+        /// Map-cache entries removed to make room.
+        Evicted = "map-cache-evictions",
+        /// Events that control had no room for; they are said again.
+        EventLost = "events-lost",
+    }
+}
+
+/// The counters.
+#[derive(Debug)]
+pub struct Counters {
+    drops: [AtomicU64; DropReason::ALL.len()],
+    counts: [AtomicU64; Count::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { drops: [const { AtomicU64::new(0) }; _], counts: [const { AtomicU64::new(0) }; _] }
+    }
+}
+
+impl Counters {
+    /// Counts one packet that went no further.
+    pub fn drop(&self, reason: DropReason) {
+        self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds to a counter.
+    pub fn add(&self, count: Count, amount: usize) {
+        self.counts[count as usize].fetch_add(amount as u64, Ordering::Relaxed);
+    }
+
+    /// Packets dropped for this reason so far.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// A counter.
+    pub fn get(&self, count: Count) -> u64 {
+        self.counts[count as usize].load(Ordering::Relaxed)
+    }
+
+    /// All counters by their keys; those of drops begin with "drop-".
+    pub fn snapshot(&self) -> Vec<(String, u64)> {
+        let counts = Count::ALL.iter().map(|count| (count.key().to_owned(), self.get(*count)));
+        let drops = DropReason::ALL.iter().map(|reason| (format!("drop-{}", reason.key()), self.dropped(*reason)));
+        counts.chain(drops).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_counter_and_a_key_of_its_own() {
+        let counters = Counters::default();
+        for reason in DropReason::ALL {
+            assert_eq!(counters.dropped(*reason), 0);
+            counters.drop(*reason);
+            assert_eq!(counters.dropped(*reason), 1);
+        }
+        let mut keys: Vec<String> = counters.snapshot().into_iter().map(|(key, _)| key).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), DropReason::ALL.len() + Count::ALL.len());
+    }
+}

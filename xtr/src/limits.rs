@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Bounds of the packet half, each with its reason. Those of the control half are beside its engines.
+
+use std::time::Duration;
+
+/// Map-cache entries. One takes about 300 octets: 30 MB when full, which a port scan through the ITR may do.
+pub const MAP_CACHE_ENTRIES: usize = 100_000;
+/// Locators of one mapping that are looked at: more than any site has links.
+pub const LOCATORS_PER_ENTRY: usize = 32;
+/// Part of its life after which an entry in use is asked for again, in percent: late enough to save requests, early enough
+/// for retries.
+pub const REFRESH_AFTER_PERCENT: u32 = 80;
+
+/// Packets that wait for one destination: a TCP initial window, or a second of pings, several times over.
+pub const QUEUE_PACKETS: usize = 64;
+/// Octets that wait for one destination.
+pub const QUEUE_BYTES: usize = 128 * 1024;
+/// Octets that wait in all, with [`QUEUE_OVERHEAD`] for each packet.
+pub const QUEUES_BYTES: usize = 16 * 1024 * 1024;
+/// What a queued packet costs beside its octets, roughly.
+pub const QUEUE_OVERHEAD: usize = 128;
+/// Destinations that packets wait for: a scan of a prefix must not make control resolve more at a time.
+pub const QUEUES: usize = 4096;
+/// How long a packet waits: the patience of a TCP SYN, and longer than three tries of a Map-Request in a LAN.
+pub const QUEUE_TIME: Duration = Duration::from_secs(3);
+
+/// Events that wait until control takes them.
+pub const EVENTS: usize = 1024;
+/// Updates that wait until the packet thread takes them; behind these control waits.
+pub const UPDATES: usize = 4096;
+
+/// ICMP errors a second to one source, and at once (RFC 4443, section 2.4 (f) wants a token bucket).
+pub const ICMP_PER_SOURCE: u32 = 10;
+/// ICMP errors a second to all sources.
+pub const ICMP_IN_ALL: u32 = 200;
+/// Sources whose rate is remembered.
+pub const ICMP_SOURCES: usize = 1024;
+
+/// Path MTUs that are remembered.
+pub const PATHS: usize = 4096;
+/// How long a learned path MTU holds (RFC 1191, section 6.3; RFC 8201, section 4).
+pub const PATH_MTU_TIME: Duration = Duration::from_secs(600);
+/// No smaller MTU of an IPv4 path is believed, octets (RFC 791: what every host takes).
+pub const SMALLEST_PATH_MTU_V4: usize = 576;
+
+/// Packets taken from one source before the others have their turn.
+pub const BATCH: usize = 64;
