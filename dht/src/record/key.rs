@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use wire::address::EidPrefix;
 
 use super::reader::{Reader, write_prefix};
+use super::section::Class;
 use crate::error::Malformed;
 
 /// Type octet of a node's own bundle.
@@ -94,6 +95,16 @@ impl RecordKey {
         };
         reader.finish("key")?;
         Ok(Self { network, writer, subject })
+    }
+
+    /// The class without which a bundle under this key says nothing; none under a node's own key, where the IDENTITY
+    /// alone is of use.
+    pub fn statement(&self) -> Option<Class> {
+        match self.subject {
+            Subject::Node => None,
+            Subject::Prefix(_) => Some(Class::Prefix),
+            Subject::Index(_) => Some(Class::Index),
+        }
     }
 
     /// The place of the key in the Kademlia space: SHA-256, as libp2p does.

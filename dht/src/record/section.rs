@@ -116,7 +116,7 @@ pub struct Version {
 impl Version {
     /// When it was signed.
     pub fn signed_at(self) -> SystemTime {
-        // Sums past the clock's range are as good as "never comes": the future check refuses them.
+        // A time that the clock cannot tell counts as long past, so that nothing signed then is ever taken.
         UNIX_EPOCH.checked_add(Duration::from_millis(self.sequence)).unwrap_or(UNIX_EPOCH)
     }
 }
@@ -186,7 +186,7 @@ impl Flags {
     const WITHDRAWN: u16 = 1 << 1;
 
     fn bits(self) -> u16 {
-        u16::from(self.by_identity) * Self::BY_IDENTITY | u16::from(self.withdrawn) * Self::WITHDRAWN
+        (u16::from(self.by_identity) * Self::BY_IDENTITY) | (u16::from(self.withdrawn) * Self::WITHDRAWN)
     }
 
     fn from_bits(bits: u16) -> Option<Self> {

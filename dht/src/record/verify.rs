@@ -62,6 +62,9 @@ pub(crate) fn check_form(network: Network, key: &RecordKey, value: &[u8]) -> Res
     for section in bundle.sections() {
         check_place(key, section)?;
     }
+    if key.statement().is_some_and(|class| bundle.section(class).is_none()) {
+        return Err(Refusal::Malformed(Malformed::Missing("the statement that the key is for")));
+    }
     Ok(bundle)
 }
 

@@ -41,7 +41,7 @@ enum Step {
     /// The lists of live more-specifics of a site's registrars.
     Live { site: Site, live: BTreeSet<EidPrefix>, refused: Option<Failure> },
     /// What the registrars say about one prefix.
-    Records { site: Site, records: Records },
+    Records { site: Site, records: Box<Records> },
     /// Nothing.
     Done(Outcome),
 }
@@ -258,7 +258,7 @@ impl Resolution {
             self.ask(RecordKey::prefix(resolver.network, *registrar, prefix));
         }
         let records = Records { prefix, shorter, best: None, withdrawn: false, trouble: None };
-        self.step = Step::Records { site, records };
+        self.step = Step::Records { site, records: Box::new(records) };
     }
 
     /// A registrar's word. A withdrawal speaks for that registrar only.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha512};
 
 use super::marks::Marks;
 use super::quota::Quota;
-use crate::record::{Bundle, Class, RecordKey, Section, Subject};
+use crate::record::{Bundle, Class, RecordKey, Section};
 
 /// What is held under one key.
 #[derive(Debug, Clone, Default)]
@@ -48,20 +48,25 @@ impl Entry {
     /// The bundle as readers get it: without what has expired; `None` if nothing of use under this key is left.
     pub(super) fn bundle(&self, key: &RecordKey, now: SystemTime) -> Option<Bundle> {
         let live: Vec<Section> = self.sections.values().filter(|section| section.expires_at() > now).cloned().collect();
-        let wanted = if key.subject == Subject::Node { 1 } else { 2 };
-        if live.len() < wanted {
-            return None;
-        }
-        Bundle::new(live).ok()
+        Bundle::new(live).ok().filter(|bundle| key.statement().is_none_or(|class| bundle.section(class).is_some()))
     }
 
-    /// Drops sections that have expired, or lack the IDENTITY that proves them; how many.
-    pub(super) fn expire(&mut self, now: SystemTime) -> usize {
+    /// Whether there is something for [`Entry::expire`] to do.
+    pub(super) fn is_due(&self, now: SystemTime) -> bool {
+        self.sections.values().any(|section| section.expires_at() <= now)
+            || self.marks.0.values().any(|mark| mark.forget_at <= now)
+    }
+
+    /// Drops sections that have expired, and with them what is of no use alone, and marks old enough to be forgotten; how
+    /// many sections.
+    pub(super) fn expire(&mut self, key: &RecordKey, now: SystemTime) -> usize {
         let before = self.sections.len();
         self.sections.retain(|_, section| section.expires_at() > now);
-        if !self.sections.contains_key(&Class::Identity) {
+        let needed = [Some(Class::Identity), key.statement()];
+        if !needed.iter().flatten().all(|class| self.sections.contains_key(class)) {
             self.sections.clear();
         }
+        self.marks.0.retain(|_, mark| mark.forget_at > now);
         self.measure();
         before - self.sections.len()
     }

@@ -132,13 +132,10 @@ impl Store {
 
     /// Drops what has expired, and marks that are old enough to be forgotten.
     pub fn expire(&mut self, now: SystemTime) {
-        let keys: Vec<RecordKey> = self.entries.keys().copied().collect();
-        for key in keys {
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
-            let marks = entry.marks.0.len();
-            let dropped = entry.expire(now);
-            entry.marks.0.retain(|_, mark| mark.forget_at > now);
-            if dropped > 0 || entry.marks.0.len() < marks {
+        let due = self.entries.iter().filter(|(_, entry)| entry.is_due(now)).map(|(key, _)| *key);
+        for key in due.collect::<Vec<_>>() {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                let dropped = entry.expire(&key, now);
                 self.counters.expired += u64::try_from(dropped).unwrap_or(u64::MAX);
                 self.settle(key);
             }
@@ -350,7 +347,13 @@ impl Store {
     fn restore_record(&mut self, now: SystemTime, key: RecordKey, record: &[u8]) -> Result<(), Refusal> {
         let whole = check_form(self.network, &key, record)?;
         // What expired while the node was down is no reason to lose the rest.
-        let live = whole.into_sections().into_iter().filter(|section| section.expires_at() > now).collect();
+        let live: Vec<Section> =
+            whole.into_sections().into_iter().filter(|section| section.expires_at() > now).collect();
+        let needed = [Some(Class::Identity), key.statement()];
+        if !needed.iter().flatten().all(|class| live.iter().any(|section| section.class() == *class)) {
+            self.changed.insert(key);
+            return Ok(());
+        }
         let bundle = Bundle::new(live)?;
         check_times(&bundle, now)?;
         self.admit(now, key, bundle).map(|_| ())

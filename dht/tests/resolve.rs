@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! From an EID to its mapping, over networks in memory.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use common::{LAB, Person, delegation, host, prefix, seconds, site, start, sub_page};
+use dht::memory::Network;
+use dht::publish::{PageKind, Publication};
+use dht::record::{Bundle, Class, Entry, RecordKey};
+use dht::resolve::{Anchors, Failure, Found, Outcome, Resolution, Resolver, Selection, TrustAnchor, newest};
+use proptest::prelude::*;
+use wire::address::EidPrefix;
+
+/// A network, a resolver with one anchor for 2001:db8::/32, and who that anchor is.
+struct World {
+    network: Network,
+    resolver: Resolver,
+    anchor: Person,
+    now: std::time::SystemTime,
+}
+
+impl World {
+    fn new() -> Self {
+        let anchor = Person::new(100);
+        let anchors = Anchors::new([TrustAnchor { aggregate: prefix("2001:db8::/32"), cn: anchor.cn() }]);
+        Self { network: Network::new(LAB, 8, 4), resolver: Resolver::new(LAB, anchors), anchor, now: start() }
+    }
+
+    fn put(&mut self, publication: &Publication) {
+        self.network.put(self.now, &publication.key, &publication.value).unwrap();
+    }
+
+    fn root(&mut self, entries: Vec<Entry>) {
+        let page = self.anchor.page(self.now, "2001:db8::/32", entries, PageKind::Delegations);
+        self.put(&page);
+    }
+
+    fn resolve(&mut self, eid: &str) -> Outcome {
+        self.network.resolve(&mut self.resolver, self.now, host(eid)).0
+    }
+
+    fn found(&mut self, eid: &str) -> Found {
+        match self.resolve(eid) {
+            Outcome::Mapping(found) => *found,
+            other => panic!("no mapping: {other:?}"),
+        }
+    }
+}
+
+fn last_octet(found: &Found) -> u8 {
+    match found.mapping.locators.first().unwrap().address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(_) => panic!("locators are IPv4 here"),
+    }
+}
+
+#[test]
+fn a_cgeid_takes_one_get() {
+    let mut world = World::new();
+    let mut person = Person::new(1);
+    let eid = person.key.address().to_string();
+    assert_eq!(world.resolve(&eid), Outcome::NotFound);
+    world.put(&person.mapping(start(), 7));
+    let (outcome, gets) = world.network.resolve(&mut world.resolver, start(), host(&eid));
+    let Outcome::Mapping(found) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((last_octet(&found), gets, found.proxy), (7, 1, true));
+    assert_eq!((found.covered, found.remaining), (host(&eid), seconds(3600)));
+    // Expiry and withdrawal both mean that there is none.
+    world.now += seconds(3600);
+    assert_eq!(world.resolve(&eid), Outcome::NotFound);
+    let gone = dht::publish::withdraw_mapping(&person.key, LAB, world.now, &mut person.sequence).unwrap();
+    world.put(&person.mapping(world.now, 8));
+    assert_eq!(last_octet(&world.found(&eid)), 8);
+    assert!(world.network.put(world.now, &gone.key, &gone.value).is_err(), "older than the mapping");
+    let gone = dht::publish::withdraw_mapping(&person.key, LAB, world.now, &mut person.sequence).unwrap();
+    world.put(&gone);
+    assert_eq!(world.resolve(&eid), Outcome::NotFound);
+    // A reserved address has no owner to ask.
+    assert_eq!(world.network.resolve(&mut world.resolver, start(), host("3fff:ce1::1")), (Outcome::NotFound, 0));
+}
+
+#[test]
+fn a_prefix_takes_its_pages_and_its_registrar() {
+    let (mut world, mut registrar) = (World::new(), Person::new(1));
+    world.root(vec![site("2001:db8:a::/48", &[registrar.cn()], 48), site("2001:db8:b::/48", &[registrar.cn()], 48)]);
+    world.put(&registrar.prefix(start(), "2001:db8:a::/48", 7));
+    let (outcome, gets) = world.network.resolve(&mut world.resolver, start(), host("2001:db8:a::1"));
+    let Outcome::Mapping(found) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((last_octet(&found), gets), (7, 2));
+    assert_eq!((found.prefix, found.covered), (prefix("2001:db8:a::/48"), prefix("2001:db8:a::/48")));
+    assert_eq!(found.map_servers, ["192.0.2.53".parse::<IpAddr>().unwrap()]);
+    // The page is cached now.
+    let (_, gets) = world.network.resolve(&mut world.resolver, start(), host("2001:db8:a::1"));
+    assert_eq!(gets, 1);
+    assert_eq!(world.resolve("2001:db8:b::1"), Outcome::Unregistered { prefix: prefix("2001:db8:b::/48") });
+    assert_eq!(world.resolve("2001:db8:77::2"), Outcome::Hole { prefix: prefix("2001:db8:40::/42") });
+    assert_eq!(world.resolve("2001:db9::1"), Outcome::Unanchored { prefix: prefix("2001:db9::/32") });
+    assert_eq!(world.resolve("10.0.0.1"), Outcome::Unanchored { prefix: prefix("0.0.0.0/0") });
+}
+
+#[test]
+fn delegations_and_sub_pages_are_followed_to_a_depth_of_four() {
+    let mut world = World::new();
+    let (mut child, mut registrar) = (Person::new(1), Person::new(2));
+    let mapping = registrar.prefix(start(), "2001:db8:a:b::/64", 7);
+    let low = child.page(
+        start(),
+        "2001:db8:a::/48",
+        vec![site("2001:db8:a:b::/64", &[registrar.cn()], 64)],
+        PageKind::Delegations,
+    );
+    let mid =
+        child.page(start(), "2001:db8::/40", vec![sub_page("2001:db8:a::/48", low.sequence)], PageKind::Delegations);
+    world.root(vec![delegation("2001:db8::/40", child.cn(), mid.sequence)]);
+    for publication in [&mapping, &low, &mid] {
+        world.put(publication);
+    }
+    assert_eq!(last_octet(&world.found("2001:db8:a:b::1")), 7);
+    // A hole in the lowest page is bounded by what the pages above say.
+    assert_eq!(world.resolve("2001:db8:a:c::1"), Outcome::Hole { prefix: prefix("2001:db8:a:c::/62") });
+    assert_eq!(world.resolve("2001:db8:ff::1"), Outcome::Hole { prefix: prefix("2001:db8:80::/41") });
+
+    // Two who delegate to each other do not keep a resolver for ever.
+    let mut other = Person::new(3);
+    let (one, two) = (delegation("2001:db8::/40", other.cn(), 0), delegation("2001:db8::/40", child.cn(), 0));
+    world.now += seconds(60);
+    let there = child.page(world.now, "2001:db8::/40", vec![one], PageKind::Delegations);
+    let back = other.page(world.now, "2001:db8::/40", vec![two], PageKind::Delegations);
+    world.put(&there);
+    world.put(&back);
+    world.resolver.pages = dht::resolve::PageCache::default();
+    assert!(matches!(world.resolve("2001:db8:a:b::1"), Outcome::Failed(Failure::TooDeep(_))));
+}
+
+#[test]
+fn an_outdated_page_makes_no_hole() {
+    let (mut world, mut child) = (World::new(), Person::new(1));
+    let old = child.page(start(), "2001:db8:a::/48", vec![], PageKind::Delegations);
+    let new =
+        child.page(start(), "2001:db8:a::/48", vec![site("2001:db8:a::/56", &[child.cn()], 56)], PageKind::Delegations);
+    world.root(vec![delegation("2001:db8:a::/48", child.cn(), new.sequence)]);
+    // Only the old page can be had: its child does not exist for it, but the parent knows better.
+    world.put(&old);
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Failed(Failure::PageStale(old.key)));
+    world.put(&new);
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Unregistered { prefix: prefix("2001:db8:a::/56") });
+}
+
+#[test]
+fn a_reader_does_not_go_back_to_an_older_page() {
+    let mut world = World::new();
+    let registrar = Person::new(1);
+    let old = world.anchor.page(start(), "2001:db8::/32", vec![], PageKind::Delegations);
+    world.root(vec![site("2001:db8:a::/48", &[registrar.cn()], 48)]);
+    let unregistered = Outcome::Unregistered { prefix: prefix("2001:db8:a::/48") };
+    assert_eq!(world.resolve("2001:db8:a::1"), unregistered);
+    let seen = world.resolver.pages.changes();
+    assert_eq!(seen.len(), 1);
+
+    // A reader that was restarted remembers, though its page is gone.
+    let mut restarted = Resolver::new(LAB, world.resolver.anchors.clone());
+    for (key, version) in seen {
+        restarted.pages.restore(key, version);
+    }
+    let outcome = restarted.resolve(host("2001:db8:a::1"), start(), |_| vec![old.value.clone()]).0;
+    assert_eq!(outcome, Outcome::Failed(Failure::PageStale(old.key)));
+    // One that still holds the page goes on with it, when nothing better can be had.
+    let later = start() + seconds(3600);
+    let outcome = world.resolver.resolve(host("2001:db8:a::1"), later, |_| Vec::new()).0;
+    assert_eq!(outcome, unregistered);
+    let too_late = start() + seconds(86_401);
+    let outcome = world.resolver.resolve(host("2001:db8:a::1"), too_late, |_| Vec::new()).0;
+    assert_eq!(outcome, Outcome::Failed(Failure::PageMissing(old.key)));
+}
+
+#[test]
+fn a_withdrawal_speaks_for_its_own_registrar_only() {
+    let (mut world, mut one, mut two) = (World::new(), Person::new(1), Person::new(2));
+    world.root(vec![site("2001:db8:a::/48", &[one.cn(), two.cn()], 48)]);
+    world.put(&one.prefix(start(), "2001:db8:a::/48", 1));
+    world.put(&two.prefix(start() + seconds(1), "2001:db8:a::/48", 2));
+    assert_eq!(last_octet(&world.found("2001:db8:a::1")), 2, "the newest wins");
+    world.put(&two.withdraw(start() + seconds(2), "2001:db8:a::/48"));
+    assert_eq!(last_octet(&world.found("2001:db8:a::1")), 1);
+    world.put(&one.withdraw(start() + seconds(3), "2001:db8:a::/48"));
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Unregistered { prefix: prefix("2001:db8:a::/48") });
+}
+
+#[test]
+fn more_specifics_come_from_the_registrars_live_page() {
+    let (mut world, mut registrar) = (World::new(), Person::new(1));
+    let cn = registrar.cn();
+    world.root(vec![site("2001:db8:a::/48", &[cn], 56)]);
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Unregistered { prefix: prefix("2001:db8:a::/48") });
+    let live = ["2001:db8:a::/48", "2001:db8:a:100::/56", "2001:db8:a:200::/64"];
+    let entries = live.iter().map(|net| site(net, &[cn], prefix(net).net.prefix_len())).collect();
+    world.put(&registrar.page(start(), "2001:db8:a::/48", entries, PageKind::Live));
+    for (last_octet, net) in (1..).zip(live) {
+        world.put(&registrar.prefix(start(), net, last_octet));
+    }
+    let whole = world.found("2001:db8:a:8000::1");
+    assert_eq!((last_octet(&whole), whole.prefix), (1, prefix("2001:db8:a::/48")));
+    assert_eq!(whole.covered, prefix("2001:db8:a:8000::/49"), "the rest has a more-specific");
+    assert_eq!(whole.more_specifics, [prefix("2001:db8:a:100::/56")]);
+    assert_eq!(last_octet(&world.found("2001:db8:a:100::1")), 2);
+    assert_eq!(last_octet(&world.found("2001:db8:a:200::1")), 1, "longer than the delegation allows");
+    // Withdrawn, though the page still lists it: what it was cut from covers the EID again.
+    world.put(&registrar.withdraw(start() + seconds(1), "2001:db8:a:100::/56"));
+    assert_eq!(last_octet(&world.found("2001:db8:a:100::1")), 1);
+}
+
+#[test]
+fn a_node_is_its_own_anchor() {
+    let mut node = Person::new(1);
+    let text = format!("2001:db8:a::/48={}", node.cn());
+    let anchor: TrustAnchor = text.parse().unwrap();
+    assert_eq!(anchor.to_string(), text);
+    let mut world = World::new();
+    world.resolver.anchors = Anchors::new([anchor]);
+    world.put(&node.page(start(), "2001:db8:a::/48", vec![site("2001:db8:a::/48", &[node.cn()], 64)], PageKind::Live));
+    world.put(&node.prefix(start(), "2001:db8:a::/48", 7));
+    assert_eq!(last_octet(&world.found("2001:db8:a::1")), 7);
+    assert!("2001:db8:a::1/48=0f2c8a3454a468b75f32e76a".parse::<TrustAnchor>().is_err());
+    assert!("[7]10.0.0.0/8=0f2c8a3454a468b75f32e76a".parse::<TrustAnchor>().is_ok());
+}
+
+#[test]
+fn lies_are_seen_through() {
+    let (mut world, mut honest, mut liar) = (World::new(), Person::new(1), Person::new(2));
+    let truth = honest.mapping(start(), 7);
+    world.put(&truth);
+    let eid = honest.key.address().to_string();
+    let mut forged = truth.value.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let nearest = world.network.nearest(&truth.key);
+    world.network.lie(nearest[0], &truth.key, forged.clone());
+    world.network.lie(nearest[1], &truth.key, liar.mapping(start() + seconds(1), 66).value);
+    assert_eq!(last_octet(&world.found(&eid)), 7);
+    // With nobody left to tell the truth, there is a reason and no mapping.
+    let only_lies = world.resolver.resolve(host(&eid), start(), |_| vec![forged.clone()]).0;
+    assert!(matches!(only_lies, Outcome::Failed(Failure::Refused { .. })), "{only_lies:?}");
+    // Killing nodes loses nothing while one that holds it lives.
+    for &node in &nearest[..3] {
+        world.network.kill(node);
+    }
+    assert_eq!(last_octet(&world.found(&eid)), 7);
+}
+
+#[test]
+fn an_owner_that_contradicts_itself_is_not_believed() {
+    let one = Person::new(1);
+    let publish = |last_octet| {
+        let mut sequence = dht::publish::Sequence::default();
+        dht::publish::mapping(&one.key, LAB, common::mapping(last_octet), start(), &mut sequence).unwrap()
+    };
+    let values = vec![publish(1).value, publish(2).value];
+    let mut resolver = Resolver::new(LAB, Anchors::default());
+    let eid = host(&one.key.address().to_string());
+    assert_eq!(resolver.resolve(eid, start(), |_| values.clone()).0, Outcome::Conflict);
+}
+
+#[test]
+fn a_revoked_identity_is_seen() {
+    let mut person = Person::new(1);
+    let publication = person.mapping(start(), 1);
+    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
+    let mut tombstone = sections[0].clone();
+    tombstone.body = dht::record::Body::Other(Class::Revocation, Vec::new());
+    tombstone.lifetime = seconds(86_400);
+    tombstone.flags.by_identity = true;
+    tombstone.signature = person.identity.sign(&tombstone.signed_bytes(&publication.key).unwrap()).unwrap().into();
+    sections.push(tombstone);
+    let revoked = Bundle::new(sections).unwrap().encode().unwrap();
+    let mut world = World::new();
+    world.network.put(start(), &publication.key, &revoked).unwrap();
+    assert_eq!(world.resolve(&person.key.address().to_string()), Outcome::Revoked);
+}
+
+#[test]
+fn the_newest_of_several_values_counts() {
+    let mut person = Person::new(1);
+    let (old, new) = (person.mapping(start(), 1), person.mapping(start(), 2));
+    let values = vec![vec![0; 7], old.value.clone(), new.value.clone(), old.value];
+    let mut cache = dht::record::CertificateCache::new();
+    let Selection::Newest(verified) = newest(LAB, &new.key, Class::Mapping, &values, start(), &mut cache) else {
+        panic!("nothing chosen")
+    };
+    assert_eq!(verified.bundle.encode().unwrap(), new.value);
+}
+
+#[test]
+fn answers_not_asked_for_change_nothing() {
+    let mut resolver = Resolver::new(LAB, Anchors::default());
+    let mut person = Person::new(1);
+    let mut resolution = Resolution::new(&mut resolver, host(&person.key.address().to_string()), start());
+    let other = Person::new(2).mapping(start(), 66);
+    resolution.handle(&mut resolver, start(), &other.key, &[other.value]);
+    assert_eq!(resolution.outcome(), None);
+    let asked = resolution.poll().unwrap();
+    assert_eq!(asked, RecordKey::node(LAB, person.cn()));
+    resolution.handle(&mut resolver, start(), &asked, &[person.mapping(start(), 1).value]);
+    assert!(matches!(resolution.outcome(), Some(Outcome::Mapping(_))));
+}
+
+/// Sites with few bits, so that they nest and leave holes.
+fn nets() -> impl Strategy<Value = BTreeMap<EidPrefix, u8>> {
+    let net = (0u16..256, 32u8..=40).prop_map(|(bits, plen)| {
+        let address = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits) << 88);
+        EidPrefix::new(wire::address::InstanceId(0), address.into(), plen).unwrap()
+    });
+    proptest::collection::btree_map(net, 1u8..=200, 0..8)
+}
+
+/// An EID of the 256 that matter.
+fn eid(bits: u16) -> EidPrefix {
+    let address = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits) << 88 | 1);
+    EidPrefix::host(wire::address::InstanceId(0), address.into())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Against the obvious: the longest of all prefixes that covers the EID, and a hole that meets none of them and is
+    /// not part of a larger one.
+    #[test]
+    fn longest_match_agrees_with_the_obvious(sites in nets()) {
+        let (mut world, mut registrar) = (World::new(), Person::new(1));
+        let cn = registrar.cn();
+        world.root(sites.keys().map(|net| site(&net.net.to_string(), &[cn], net.net.prefix_len())).collect());
+        for (net, last_octet) in &sites {
+            world.put(&registrar.prefix(start(), &net.net.to_string(), *last_octet));
+        }
+        for bits in (0..256).step_by(7) {
+            let eid = eid(bits);
+            let longest = sites.iter().filter(|(net, _)| net.covers(&eid)).max_by_key(|(net, _)| net.net.prefix_len());
+            let disjoint = |candidate: &EidPrefix| {
+                sites.keys().filter(|net| !net.covers(&eid)).all(|net| !candidate.covers(net))
+            };
+            let wider = |one: &EidPrefix| {
+                EidPrefix::new(one.iid, one.net.addr(), one.net.prefix_len() - 1).unwrap()
+            };
+            match (world.network.resolve(&mut world.resolver, start(), eid).0, longest) {
+                (Outcome::Mapping(found), Some((net, octet))) => {
+                    prop_assert_eq!((found.prefix, last_octet(&found)), (*net, *octet));
+                    prop_assert!(found.covered.covers(&eid) && net.covers(&found.covered) && disjoint(&found.covered));
+                    prop_assert!(found.covered == *net || !disjoint(&wider(&found.covered)));
+                }
+                (Outcome::Hole { prefix: hole }, None) => {
+                    prop_assert!(hole.covers(&eid) && disjoint(&hole));
+                    prop_assert!(hole.net.prefix_len() == 32 || !disjoint(&wider(&hole)));
+                }
+                (outcome, expected) => prop_assert!(false, "{:?} instead of {:?}", outcome, expected),
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a store takes, refuses, forgets and remembers.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::{LAB, Person, mapping, prefix, rloc, seconds, start};
+use dht::publish::{self, Publication};
+use dht::record::{Body, Bundle, CertificateCache, Class, RecordKey, verify};
+use dht::store::{Admission, Store};
+use dht::{PublishError, Refusal};
+use proptest::prelude::*;
+use std::time::SystemTime;
+
+fn store() -> Store {
+    Store::new(LAB, [0; 32])
+}
+
+fn put(store: &mut Store, now: SystemTime, publication: &Publication) -> Result<Admission, Refusal> {
+    store.put(now, &publication.key.encode(), &publication.value)
+}
+
+#[test]
+fn what_was_put_is_given_back_until_it_expires() {
+    let mut store = store();
+    let publication = Person::new(1).mapping(start(), 1);
+    assert_eq!(put(&mut store, start(), &publication), Ok(Admission::Stored));
+    assert_eq!(put(&mut store, start(), &publication), Ok(Admission::Refreshed));
+    let key = publication.key.encode();
+    assert_eq!(store.get(start() + seconds(3599), &key), Some(publication.value));
+    // The mapping is gone after its hour; who the writer is remains known for a month.
+    let later = Bundle::decode(&store.get(start() + seconds(3600), &key).unwrap()).unwrap();
+    assert!(later.identity().is_some() && later.mapping().is_none());
+    store.expire(start() + seconds(40 * 86_400));
+    assert!(store.is_empty() && store.get(start(), &key).is_none());
+}
+
+#[test]
+fn every_single_flipped_bit_is_refused() {
+    let publication = Person::new(1).mapping(start(), 1);
+    let mut store = store();
+    let key = publication.key.encode();
+    for bit in 0..publication.value.len() * 8 {
+        let mut forged = publication.value.clone();
+        forged[bit / 8] ^= 1 << (bit % 8);
+        assert!(store.put(start(), &key, &forged).is_err(), "bit {bit} taken");
+    }
+    assert!(store.is_empty() && store.changes().is_empty());
+    let refused: u64 = store.counters().refused.values().sum();
+    assert_eq!(refused, u64::try_from(publication.value.len()).unwrap() * 8);
+}
+
+#[test]
+fn a_lower_sequence_is_refused_even_after_expiry_and_restart() {
+    let mut person = Person::new(1);
+    let old = person.prefix(start(), "2001:db8:a::/48", 1);
+    let new = person.prefix(start() + seconds(60), "2001:db8:a::/48", 2);
+    let mut first = store();
+    put(&mut first, start() + seconds(60), &new).unwrap();
+    let refusal = put(&mut first, start() + seconds(61), &old).unwrap_err();
+    assert!(matches!(refusal, Refusal::OldSequence { .. }));
+    assert_eq!(first.counters().refused.get("old-sequence"), Some(&1));
+
+    let written = first.changes();
+    assert_eq!(written.len(), 1);
+    // With the record lost, the mark alone still protects.
+    for keep_record in [true, false] {
+        let mut second = store();
+        for change in &written {
+            let record = change.record.as_deref().filter(|_| keep_record);
+            second.restore(start() + seconds(70), &change.key, record, change.marks.as_deref()).unwrap();
+        }
+        assert_eq!(second.len(), usize::from(keep_record));
+        assert!(matches!(put(&mut second, start() + seconds(71), &old), Err(Refusal::OldSequence { .. })));
+        assert!(put(&mut second, start() + seconds(71), &new).is_ok());
+    }
+    // A day after expiry the marks go: by then the old record has long expired itself.
+    first.expire(start() + seconds(60 * 86_400));
+    let gone = first.changes();
+    assert!(gone.iter().all(|change| change.record.is_none() && change.marks.is_none()));
+}
+
+#[test]
+fn what_expired_while_the_node_was_down_is_not_restored() {
+    let mut person = Person::new(1);
+    let (node, prefix) = (person.mapping(start(), 1), person.prefix(start(), "2001:db8:a::/48", 1));
+    let mut first = store();
+    put(&mut first, start(), &node).unwrap();
+    put(&mut first, start(), &prefix).unwrap();
+    let mut second = store();
+    let later = start() + seconds(7200);
+    for change in first.changes() {
+        second.restore(later, &change.key, change.record.as_deref(), change.marks.as_deref()).unwrap();
+    }
+    let node = Bundle::decode(&second.get(later, &node.key.encode()).unwrap()).unwrap();
+    assert!(node.identity().is_some() && node.mapping().is_none());
+    assert_eq!(second.get(later, &prefix.key.encode()), None);
+    assert_eq!(second.len(), 1);
+}
+
+#[test]
+fn a_disk_is_not_trusted() {
+    let publication = Person::new(1).mapping(start(), 1);
+    let mut first = store();
+    put(&mut first, start(), &publication).unwrap();
+    let change = first.changes().remove(0);
+    let mut forged = change.record.unwrap();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    let mut second = store();
+    let refusal = second.restore(start(), &change.key, Some(&forged), change.marks.as_deref());
+    assert_eq!(refusal, Err(Refusal::Signature(Class::Mapping)));
+    assert!(second.is_empty());
+    assert!(second.changes()[0].record.is_none(), "the forged record is to be deleted");
+}
+
+#[test]
+fn nobody_writes_under_the_key_of_another() {
+    let (mut owner, mut other) = (Person::new(1), Person::new(2));
+    let (mine, theirs) = (owner.mapping(start(), 1), other.mapping(start(), 2));
+    let mut store = store();
+    let refusal = store.put(start(), &mine.key.encode(), &theirs.value).unwrap_err();
+    assert_eq!(refusal, Refusal::OtherOwner(Class::Identity, other.cn()));
+    // Not even with the owner's name and certificates, which everybody can copy.
+    let copied = Bundle::decode(&mine.value).unwrap().section(Class::Identity).cloned().unwrap();
+    let mut mapping = Bundle::decode(&theirs.value).unwrap().section(Class::Mapping).cloned().unwrap();
+    mapping.cn = owner.cn();
+    mapping.version.epoch = copied.version.epoch;
+    let forged = Bundle::new(vec![copied, mapping]).unwrap().encode().unwrap();
+    assert_eq!(store.put(start(), &mine.key.encode(), &forged), Err(Refusal::Signature(Class::Mapping)));
+}
+
+#[test]
+fn a_record_cannot_be_moved() {
+    let mut person = Person::new(1);
+    let publication = person.prefix(start(), "2001:db8:a::/48", 1);
+    let mut store = store();
+    // To another key of the same writer:
+    let key = RecordKey::prefix(LAB, person.cn(), prefix("2001:db8:b::/48"));
+    let refusal = store.put(start(), &key.encode(), &publication.value);
+    assert_eq!(refusal, Err(Refusal::OtherPrefix(Class::Prefix)));
+    // The IDENTITY of one key beside the statement of another:
+    let node = person.mapping(start(), 1);
+    let identity = Bundle::decode(&publication.value).unwrap().section(Class::Identity).cloned().unwrap();
+    let mapping = Bundle::decode(&node.value).unwrap().section(Class::Mapping).cloned().unwrap();
+    let mixed = Bundle::new(vec![identity, mapping]).unwrap().encode().unwrap();
+    let refusal = store.put(start(), &node.key.encode(), &mixed);
+    assert_eq!(refusal, Err(Refusal::Signature(Class::Identity)));
+    // To another network:
+    let elsewhere = cgeid::Network([0x20, 1, 0xd, 0xb8]);
+    let moved = RecordKey { network: elsewhere, ..node.key };
+    assert_eq!(store.put(start(), &moved.encode(), &node.value), Err(Refusal::OtherNetwork));
+    let mut foreign = Store::new(elsewhere, [0; 32]);
+    assert!(foreign.put(start(), &moved.encode(), &node.value).is_err());
+    assert!(store.is_empty() && foreign.is_empty());
+}
+
+#[test]
+fn times_are_checked() {
+    let mut person = Person::new(1);
+    let publication = person.mapping(start(), 1);
+    let mut store = store();
+    let early = put(&mut store, start() - seconds(121), &publication).unwrap_err();
+    assert!(matches!(early, Refusal::FromTheFuture(Class::Identity, _)), "{early:?}");
+    let late = put(&mut store, start() + seconds(3600), &publication).unwrap_err();
+    assert!(matches!(late, Refusal::Expired(Class::Mapping, _)), "{late:?}");
+    assert!(put(&mut store, start() - seconds(119), &publication).is_ok());
+
+    let mut bundle = Bundle::decode(&publication.value).unwrap().into_sections();
+    bundle[1].lifetime = seconds(3601);
+    let key = publication.key;
+    bundle[1].signature = person.key.sign(&bundle[1].signed_bytes(&key).unwrap()).into();
+    let value = Bundle::new(bundle).unwrap().encode().unwrap();
+    let refusal = verify(LAB, &key, &value, start(), &mut CertificateCache::new()).unwrap_err();
+    assert_eq!(refusal, Refusal::Lifetime(Class::Mapping, seconds(3601)));
+    // A clock that went back by more than others tolerate must not make us publish.
+    let behind = publish::mapping(&person.key, LAB, mapping(1), start() - seconds(300), &mut person.sequence);
+    assert!(matches!(behind, Err(PublishError::ClockBehind(_) | PublishError::CertificateExpired)));
+}
+
+#[test]
+fn a_later_epoch_ends_the_earlier_one() {
+    let mut person = Person::new(1);
+    let stolen = person.mapping(start() + seconds(50), 66);
+    let replaced = person.identity.delegate_revision(start(), 0, 1).unwrap();
+    let mut sequence = publish::Sequence::default();
+    let fresh = publish::mapping(&replaced, LAB, mapping(1), start(), &mut sequence).unwrap();
+    for order in [[&stolen, &fresh], [&fresh, &stolen]] {
+        let mut store = store();
+        for publication in order {
+            _ = put(&mut store, start() + seconds(60), publication);
+        }
+        let key = fresh.key.encode();
+        assert_eq!(store.get(start() + seconds(60), &key).as_ref(), Some(&fresh.value));
+    }
+}
+
+#[test]
+fn equivocation_converges_in_both_orders() {
+    let person = Person::new(1);
+    let version = |last_octet| {
+        let mut sequence = publish::Sequence::default();
+        publish::mapping(&person.key, LAB, mapping(last_octet), start(), &mut sequence).unwrap()
+    };
+    let (one, two) = (version(1), version(2));
+    let mut outcomes = Vec::new();
+    for order in [[&one, &two], [&two, &one]] {
+        let mut store = store();
+        assert_eq!(put(&mut store, start(), order[0]), Ok(Admission::Stored));
+        assert_eq!(put(&mut store, start(), order[1]), Ok(Admission::Conflict));
+        assert!(store.in_conflict(&one.key));
+        outcomes.push(store.get(start(), &one.key.encode()));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+    // The owner ends it with a later statement.
+    let mut store = store();
+    let mut person = person;
+    put(&mut store, start(), &one).unwrap();
+    put(&mut store, start(), &two).unwrap();
+    let later = person.mapping(start() + seconds(1), 3);
+    put(&mut store, start() + seconds(1), &later).unwrap();
+    assert!(!store.in_conflict(&one.key));
+}
+
+#[test]
+fn a_forged_rival_marks_no_conflict() {
+    let publication = Person::new(1).mapping(start(), 1);
+    let mut store = store();
+    put(&mut store, start(), &publication).unwrap();
+    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
+    let Body::Mapping(body) = &mut sections[1].body else { panic!("a mapping") };
+    body.locators.insert(rloc(66));
+    let forged = Bundle::new(sections).unwrap().encode().unwrap();
+    let refusal = store.put(start(), &publication.key.encode(), &forged);
+    assert_eq!(refusal, Err(Refusal::Signature(Class::Mapping)));
+    assert!(!store.in_conflict(&publication.key));
+}
+
+#[test]
+fn a_key_changes_five_times_at_once_and_then_every_ten_seconds() {
+    let (mut person, mut store) = (Person::new(1), store());
+    let mut now = start();
+    for last_octet in 1..=5 {
+        now += seconds(1);
+        assert!(put(&mut store, now, &person.mapping(now, last_octet)).is_ok());
+    }
+    let sixth = person.mapping(now, 6);
+    assert_eq!(put(&mut store, now, &sixth), Err(Refusal::Quota));
+    assert!(put(&mut store, now + seconds(10), &sixth).is_ok());
+    // Forgeries do not use up what the owner has.
+    let mut person = Person::new(2);
+    let publication = person.mapping(now, 1);
+    let mut forged = publication.value.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    for _ in 0..20 {
+        assert!(store.put(now, &publication.key.encode(), &forged).is_err());
+    }
+    assert!(put(&mut store, now, &publication).is_ok());
+}
+
+#[test]
+fn a_full_store_keeps_the_nearest_and_refuses_no_renewal() {
+    let mut people: Vec<Person> = (1..=6).map(Person::new).collect();
+    let mut store = Store::with_capacity(LAB, [0; 32], 3);
+    for person in &mut people {
+        _ = put(&mut store, start(), &person.mapping(start(), 1));
+    }
+    assert_eq!(store.len(), 3);
+    let mut points: Vec<[u8; 32]> = people.iter().map(|one| RecordKey::node(LAB, one.cn()).point()).collect();
+    points.sort();
+    let held: Vec<[u8; 32]> = store.keys().map(RecordKey::point).collect();
+    assert_eq!(held, points[..3]);
+    let later = start() + seconds(20);
+    for person in &mut people {
+        let near = held.contains(&RecordKey::node(LAB, person.cn()).point());
+        assert_eq!(put(&mut store, later, &person.mapping(later, 2)).is_ok(), near);
+    }
+}
+
+#[test]
+fn oversized_and_malformed_puts_are_refused() {
+    let publication = Person::new(1).mapping(start(), 1);
+    let (key, mut store) = (publication.key.encode(), store());
+    let huge = vec![0; 12 * 1024 + 1];
+    assert_eq!(store.put(start(), &key, &huge), Err(Refusal::TooLarge(huge.len())));
+    assert!(matches!(store.put(start(), &key[1..], &publication.value), Err(Refusal::Key(_))));
+    let prefix_record = Person::new(2).prefix(start(), "2001:db8:a::/48", 1);
+    for cut in 0..prefix_record.value.len() {
+        assert!(store.put(start(), &prefix_record.key.encode(), &prefix_record.value[..cut]).is_err());
+    }
+    let long = [&publication.value[..], &[0]].concat();
+    assert!(matches!(store.put(start(), &key, &long), Err(Refusal::Malformed(_))));
+    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
+    sections.swap(0, 1);
+    let swapped: Vec<u8> = sections.iter().flat_map(|section| section.encode().unwrap()).collect();
+    assert!(matches!(store.put(start(), &key, &swapped), Err(Refusal::Malformed(_))));
+    assert!(store.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the order in which two partitions hear of a writer's statements, they end with the same bundle.
+    #[test]
+    fn merge_does_not_depend_on_the_order(
+        times in proptest::collection::vec(0u64..100, 1..5),
+        order in Just((0usize..5).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let person = Person::new(3);
+        let now = start() + seconds(100);
+        let publications: Vec<Publication> = times
+            .iter()
+            .enumerate()
+            .map(|(number, time)| {
+                // Equal times are equivocations, which must converge too.
+                let mut sequence = publish::Sequence::default();
+                let last_octet = u8::try_from(number).unwrap();
+                publish::mapping(&person.key, LAB, mapping(last_octet), start() + seconds(*time), &mut sequence).unwrap()
+            })
+            .collect();
+        let (mut one, mut two) = (store(), store());
+        for publication in &publications {
+            _ = put(&mut one, now, publication);
+        }
+        for &at in order.iter().filter(|&&at| at < publications.len()) {
+            _ = put(&mut two, now, &publications[at]);
+        }
+        let key = publications[0].key.encode();
+        prop_assert_eq!(one.get(now, &key), two.get(now, &key));
+    }
+}
+
+/// Signs a section again after it was changed, as its owner would.
+fn resign(person: &Person, publication: &Publication, change: impl Fn(&mut dht::record::Section)) -> Vec<u8> {
+    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
+    for section in &mut sections {
+        change(section);
+        section.signature = person.key.sign(&section.signed_bytes(&publication.key).unwrap()).into();
+    }
+    Bundle::new(sections).unwrap().encode().unwrap()
+}
+
+#[test]
+fn even_the_owner_is_held_to_the_format() {
+    let mut person = Person::new(1);
+    let (node, site) = (person.mapping(start(), 1), person.prefix(start(), "2001:db8:a::/48", 1));
+    let mut store = store();
+    let key = node.key.encode();
+    let withdrawn = resign(&person, &node, |section| section.flags.withdrawn = true);
+    assert_eq!(store.put(start(), &key, &withdrawn), Err(Refusal::Flags(Class::Identity)));
+    let rsa = resign(&person, &node, |section| section.algorithm = cgeid::SignatureAlgorithm::RsaPkcs1Sha512);
+    assert_eq!(store.put(start(), &key, &rsa), Err(Refusal::Flags(Class::Identity)));
+    let epoch = 12;
+    let other_epoch = resign(&person, &node, |section| section.version.epoch = epoch);
+    assert_eq!(store.put(start(), &key, &other_epoch), Err(Refusal::Epoch(Class::Identity, epoch)));
+    let moved = store.put(start(), &site.key.encode(), &node.value);
+    assert_eq!(moved, Err(Refusal::MisplacedClass(Class::Mapping)));
+    assert!(store.is_empty());
+    assert_eq!(store.counters().refused.values().sum::<u64>(), 4);
+}
+
+#[test]
+fn an_operational_certificate_that_has_run_out_proves_nothing() {
+    let person = Person::new(1);
+    let publication = Person::new(1).mapping(start(), 1);
+    // Signed long after the certificate's 35 days, by whoever has found the old key.
+    let later = start() + seconds(40 * 86_400);
+    let sequence = u64::try_from(later.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
+    let Body::Identity(identity) = &mut sections[0].body else { panic!("IDENTITY comes first") };
+    identity.operational = vec![person.key.certificate_der().into()];
+    let own = Publication { value: Bundle::new(sections).unwrap().encode().unwrap(), ..publication };
+    let stale = resign(&person, &own, |section| section.version.sequence = sequence);
+    let refusal = store().put(later, &own.key.encode(), &stale).unwrap_err();
+    assert!(matches!(refusal, Refusal::OperationalCertificate(cgeid::CertificateError::Expired { .. })), "{refusal:?}");
+}
