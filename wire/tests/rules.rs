@@ -82,6 +82,21 @@ fn a_mask_length_wider_than_its_address_is_refused() {
 }
 
 #[test]
+fn a_range_of_instances_has_at_most_32_bits() {
+    let range = |address| Address::from(Lcaf::InstanceId { iid: InstanceId(0), iid_mask_len: 33, address });
+    assert_eq!(reply_with(range(Address::None)).encode().unwrap_err().field, "IID mask-len");
+    // With an address the octet means nothing.
+    let mut bytes = reply_with(range(v4("192.0.2.1"))).encode().unwrap();
+    assert!(MapReply::decode(&bytes).is_ok());
+    let at = bytes.iter().rposition(|octet| *octet == 33).unwrap();
+    bytes.truncate(bytes.len() - 4);
+    bytes[at + 2] = 6;
+    bytes[at + 8] = 0;
+    let error = MapReply::decode(&bytes).unwrap_err();
+    assert_eq!((error.field, error.offset, error.problem), ("IID mask-len", at, Problem::Value(33)));
+}
+
+#[test]
 fn host_bits_are_kept_on_the_wire_and_cleared_in_a_key() {
     let ControlMessage::MapReply(reply) = ControlMessage::decode(&vector("M24")).unwrap() else { panic!() };
     let record = &reply.records[0];

@@ -48,10 +48,12 @@ impl Lcaf {
     }
 
     fn read_instance_id(body: &mut Reader<'_>, iid_mask_len: u8) -> Result<Self, DecodeError> {
+        // It stands in the header, in front of the Length.
+        let bad_mask_len = body.error_behind("IID mask-len", 3, Problem::Value(iid_mask_len.into()));
         let iid = InstanceId(body.u32("Instance ID")?);
         let address = Address::read(body)?;
         if address == Address::None && iid_mask_len > 32 {
-            return Err(body.error("IID mask-len", Problem::Value(iid_mask_len.into())));
+            return Err(bad_mask_len);
         }
         Ok(Self::InstanceId { iid, iid_mask_len, address })
     }
