@@ -30,6 +30,8 @@ pub(super) struct Identities {
     pub(super) c: Identity,
     /// Of the map-server, which signs for the site.
     pub(super) server: Identity,
+    /// Of the DHT node that everyone starts from.
+    pub(super) boot: Identity,
 }
 
 impl Identities {

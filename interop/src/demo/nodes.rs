@@ -35,6 +35,7 @@ impl Stage<'_> {
     pub(super) fn start_boot(&mut self) -> anyhow::Result<()> {
         let mut command = self.binaries.command("lisp-dht");
         command.arg("node").arg("--state-dir").arg(self.workspace.folder("boot")?);
+        self.speak_for(&mut command, &[&self.identities.boot]);
         self.start(BOOT, command)
     }
 
@@ -111,9 +112,14 @@ impl Stage<'_> {
         Ok(process.with_context(|| format!("{} does not run", node.name))?.id())
     }
 
-    /// What each running process said last.
-    pub(super) fn last_words(&self) -> Vec<(String, Vec<String>)> {
-        self.running.iter().map(|process| (process.name().to_owned(), process.log_tail())).collect()
+    /// What the processes that an error names said last; what all said, if it names none.
+    pub(super) fn last_words(&self, error: &anyhow::Error) -> Vec<(String, Vec<String>)> {
+        let text = format!("{error:#}");
+        let named =
+            |process: &&Process| text.split_whitespace().any(|word| word.trim_end_matches(':') == process.name());
+        let any_named = self.running.iter().any(|process| named(&process));
+        let concerned = self.running.iter().filter(|process| !any_named || named(process));
+        concerned.map(|process| (process.name().to_owned(), process.log_tail())).collect()
     }
 
     /// Waits until the map-server of a border node has confirmed `count` prefixes; returns them.
@@ -131,18 +137,31 @@ impl Stage<'_> {
         })
     }
 
-    /// Waits until anybody who asks the DHT, by the node that `by` names, gets a record of `eid` that verifies.
-    pub(super) fn await_record(&mut self, verb: &[&str], eid: &str, by: Underlay) -> anyhow::Result<Value> {
-        let verb: Vec<_> = verb.iter().map(|&word| word.to_owned()).collect();
-        self.wait(format!("the DHT has a record of {eid} that verifies"), RECORD_TIME, |stage| {
+    /// Waits until anybody who asks the DHT, by the node that `by` names, gets the record of a CGEID and it verifies.
+    pub(super) fn await_record(&mut self, cgeid: &str, by: Underlay) -> anyhow::Result<Value> {
+        self.wait(format!("the DHT has a record of {cgeid} that verifies"), RECORD_TIME, |stage| {
             let mut command = stage.binaries.command("lisp-dht");
-            command.args(&verb).args([eid, "--json", "--bootstrap", &by.multiaddr()]);
-            let output = stage.output(WATCH, command)?;
-            let held = output.status.is_some_and(|status| status.success());
-            Ok(match serde_json::from_str::<Value>(&output.stdout) {
-                Ok(answer) if held && answer["result"] == "mapping" && answer["verified"] == true => Ok(answer),
-                _ => Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())),
-            })
+            command.args(["get", cgeid, "--verify", "--json", "--bootstrap", &by.multiaddr()]);
+            Ok(verified(&stage.output(WATCH, command)?))
+        })
+    }
+
+    /// Waits until anybody who trusts the map-server as anchor finds the mapping of an EID of the ordinary site.
+    pub(super) fn await_resolved(&mut self, eid: &str, by: Underlay) -> anyhow::Result<Value> {
+        self.wait(format!("the DHT has a mapping of {eid} that verifies"), RECORD_TIME, |stage| {
+            let mut command = stage.binaries.command("lisp-dht");
+            command.args(["resolve", eid, "--json", "--bootstrap", &by.multiaddr()]);
+            command.arg("--state-dir").arg(stage.workspace.folder("watch")?);
+            Self::trust(&mut command, SITE_PREFIXES, &stage.identities.server);
+            Ok(verified(&stage.output(WATCH, command)?))
+        })
+    }
+
+    /// Waits until a node has printed `text`.
+    pub(super) fn await_printed(&mut self, node: Underlay, text: &str) -> anyhow::Result<()> {
+        self.wait(format!("{} prints {text}", node.name), REGISTRATION_TIME, |stage| {
+            let printed = stage.running.iter().any(|process| process.name() == node.name && process.has_printed(text));
+            Ok(if printed { Ok(()) } else { Err("nothing of the kind".into()) })
         })
     }
 
@@ -193,9 +212,14 @@ impl Stage<'_> {
         Ok(self.workspace.folder(node.name)?.join("control.sock"))
     }
 
-    fn join(&self, command: &mut Command, identities: &[&Identity], bootstrap: &str) {
+    fn speak_for(&self, command: &mut Command, identities: &[&Identity]) {
         repeat(command, "--identity", identities.iter().map(|identity| &identity.operational));
-        command.arg("--password-file").arg(&self.identities.password).args(["--bootstrap", bootstrap]);
+        command.arg("--password-file").arg(&self.identities.password);
+    }
+
+    fn join(&self, command: &mut Command, identities: &[&Identity], bootstrap: &str) {
+        self.speak_for(command, identities);
+        command.args(["--bootstrap", bootstrap]);
     }
 
     fn trust(command: &mut Command, prefixes: [&str; 2], anchor: &Identity) {
@@ -206,6 +230,15 @@ impl Stage<'_> {
         let namespace = self.lab.namespace(node.name)?;
         self.running.push(Process::start(namespace, node.name, command, &self.workspace.log(node.name))?);
         Ok(())
+    }
+}
+
+/// What `lisp-dht` found, if that is a mapping and it verified.
+fn verified(output: &Output) -> Result<Value, String> {
+    let held = output.status.is_some_and(|status| status.success());
+    match serde_json::from_str::<Value>(&output.stdout) {
+        Ok(answer) if held && answer["result"] == "mapping" && answer["verified"] == true => Ok(answer),
+        _ => Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Options;
 use super::binaries::Binaries;
 use super::identities::Identities;
-use super::network::{self, A_HOST_V4, BOOT, CAPTURED, SITE_HOST_V4, SITE_HOST_V6, UNDERLAY, XA, XB, XC, XS};
+use super::network::{self, A_HOST_V4, BOOT, CAPTURED, MS, SITE_HOST_V4, SITE_HOST_V6, UNDERLAY, XA, XB, XC, XS};
 use super::nodes::Stage;
 use super::report::{Idle, PingLine, Report};
 use super::story::{Seen, Story};
@@ -53,7 +53,7 @@ pub(super) fn play(
     let captures = start_captures(options, &lab)?;
     let mut stage = Stage { lab: &lab, binaries, identities: &identities, workspace: &workspace, running: vec![] };
     let outcome = scenes(options, &mut story, &mut stage);
-    let last_words = stage.last_words();
+    let last_words = outcome.as_ref().err().map(|error| stage.last_words(error)).unwrap_or_default();
     process::end_all(stage.running);
     for capture in captures {
         let path = capture.path().to_path_buf();
@@ -147,6 +147,9 @@ fn nodes_up(story: &mut Story, stage: &mut Stage) -> anyhow::Result<()> {
         for (node, count) in [(XA, 4), (XB, 2), (XS, 2)] {
             notes.push(format!("{}: {}", node.name, stage.await_registered(node, count)?.join(", ")));
         }
+        let anchor = format!("--trust-anchor {}={}", network::SITE_PREFIXES[0], stage.identities.server.cn);
+        stage.await_printed(MS, &anchor)?;
+        notes.push(format!("ms vouches for the site, others are told so: {anchor}"));
         Ok(Seen::new((), notes))
     })
 }
@@ -157,12 +160,10 @@ fn records(story: &mut Story, stage: &mut Stage) -> anyhow::Result<()> {
             stage.identities.a.iter().chain(&stage.identities.b).map(|one| one.address.to_string()).collect();
         let mut notes = vec![];
         for address in addresses {
-            let answer = stage.await_record(&["get", "--verify"], &address, BOOT)?;
+            let answer = stage.await_record(&address, BOOT)?;
             notes.push(format!("{address}: {}", found(&answer)));
         }
-        let anchor = stage.identities.server.cn.clone();
-        let anchor = format!("{}={anchor}", network::SITE_PREFIXES[0]);
-        let answer = stage.await_record(&["resolve", "--trust-anchor", &anchor], SITE_HOST_V6, BOOT)?;
+        let answer = stage.await_resolved(SITE_HOST_V6, BOOT)?;
         notes.push(format!("{SITE_HOST_V6}: {}", found(&answer)));
         Ok(Seen::new((), notes))
     })?;
@@ -197,7 +198,7 @@ fn newcomer(story: &mut Story, stage: &mut Stage) -> anyhow::Result<()> {
         stage.start_c()?;
         let mut notes = vec![format!("xC: {}", stage.await_registered(XC, 1)?.join(", "))];
         let address = stage.identities.c.address.to_string();
-        let answer = stage.await_record(&["get", "--verify"], &address, XB)?;
+        let answer = stage.await_record(&address, XB)?;
         notes.push(format!("{address}: {}", found(&answer)));
         let answer = stage.await_lookup(&address)?;
         notes.push(located(&address, &answer));

@@ -83,6 +83,10 @@ impl Process {
         lines[lines.len().saturating_sub(LOG_TAIL)..].to_vec()
     }
 
+    fn read_log(&self) -> String {
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
     /// Kills it without warning, as a power cut would.
     ///
     /// # Errors
