@@ -42,8 +42,9 @@ impl Identities {
         let offline = Namespace::create("offline")?;
         let rsa = make(binaries, &offline, "rsa4096", folder, &password)?;
         let ed25519 = || make(binaries, &offline, "ed25519", folder, &password);
-        let all =
-            Self { a: [rsa, ed25519()?], b: [ed25519()?, ed25519()?], c: ed25519()?, server: ed25519()?, password };
+        let (a, b, c) = ([rsa, ed25519()?], [ed25519()?, ed25519()?], ed25519()?);
+        let (server, boot) = (ed25519()?, ed25519()?);
+        let all = Self { password, a, b, c, server, boot };
         let notes = vec![
             format!("hA  {}  (first 96 bits of the hash of its RSA-4096 key)", all.a[0].address),
             format!("hB  {}  (Ed25519)", all.b[0].address),

@@ -75,12 +75,19 @@ impl Process {
         }
     }
 
+    /// Whether `text` is in its log.
+    pub fn has_printed(&self, text: &str) -> bool {
+        self.read_log().contains(text)
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> Vec<String> {
-        let text =
-            std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let lines: Vec<_> = self.read_log().lines().map(str::to_owned).collect();
         lines[lines.len().saturating_sub(LOG_TAIL)..].to_vec()
+    }
+
+    fn read_log(&self) -> String {
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     fn read_log(&self) -> String {
