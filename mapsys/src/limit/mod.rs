@@ -196,8 +196,8 @@ mod tests {
     fn misses_are_spent_by_block_and_refilled() {
         let now = Instant::now();
         let mut limiter = Limiter::new(vec!["198.51.100.0/24".parse().unwrap()], Foreign::FromItrRloc);
-        for n in 0..MISS_BURST {
-            let source = IpAddr::from([192, 0, 2, (n % 256) as u8]);
+        for n in (0..=255u8).cycle().take(MISS_BURST as usize) {
+            let source = IpAddr::from([192, 0, 2, n]);
             assert_eq!(limiter.spend_miss(now, source), Ok(()));
         }
         assert_eq!(limiter.spend_miss(now, TARGET), Err(Refusal::MissBudget));

@@ -284,8 +284,8 @@ impl Resolver {
             cx.tally.count(Refusal::RecordRefused);
         }
         while let Some((host, found)) = self.lookups.poll_found() {
-            let found = self.with_stale(cx, host, found);
             self.cache.put(cx.now.monotonic, found.clone());
+            let found = self.with_stale(cx, host, found);
             let ids: Vec<u64> = self.waiting.keys().copied().collect();
             for id in ids {
                 self.settle(cx, id, host, &found);

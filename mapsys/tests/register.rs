@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The Map-Server's rules, one test a rule: who may register what, replay, expiry, merging, the pipe.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use cgeid::{Cn, Identity, Network, OperationalKey};
+use common::*;
+use mapsys::engine::{Config, Engine, Mark, Memory, Output};
+use mapsys::refusal::Refusal;
+use mapsys::register::nonces::{Last, NonceOwner};
+use mapsys::register::site::{NotifyPort, Site, SiteError, SitePrefix};
+use wire::address::{Address, EidPrefix, InstanceId};
+use wire::control::auth::{Algorithm, AuthKey, TagForm};
+use wire::control::{MapRegister, Nonce, XtrIdentity};
+use wire::record::{LocatorRecord, Ttl};
+
+const ETR: &str = "198.51.100.1:4342";
+const OTHER: &str = "198.51.100.2:4342";
+const SITE: &str = "2001:db8:a::/48";
+
+fn site_key() -> AuthKey {
+    key(1, Algorithm::HkdfSha256, "secret of a")
+}
+
+fn site_a() -> Site {
+    site("a", 1, "secret of a", &[prefix(SITE)])
+}
+
+fn bench() -> Bench {
+    Bench::new(config(vec![site_a()]))
+}
+
+fn sealed(nonce: u64, rloc: &str) -> Vec<u8> {
+    seal(register(nonce, vec![record(prefix(SITE), &[rloc])]), &site_key())
+}
+
+fn from_xtr(xtr: u8, message: MapRegister) -> MapRegister {
+    MapRegister { xtr_identity: Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 }), ..message }
+}
+
+fn rlocs(bench: &Bench, of: &str) -> Vec<String> {
+    let registration = bench.engine.server().registrations().get(&prefix(of));
+    let merged = registration.map(|registration| registration.merged().locators).unwrap_or_default();
+    merged.iter().map(|locator: &LocatorRecord| locator.rloc.ip().unwrap().to_string()).collect()
+}
+
+#[test]
+fn the_map_notify_goes_from_4342_to_4342_unless_the_site_is_behind_a_nat() {
+    let mut bench = bench();
+    let (to, told) = notify(&bench.datagram("198.51.100.1:61001", &sealed(1, "198.51.100.1")));
+    assert_eq!((to, told.nonce), (address(ETR), Nonce(1)));
+    let nat = Site { notify: NotifyPort::Source, ..site_a() };
+    let mut bench = Bench::new(config(vec![nat]));
+    let (to, _) = notify(&bench.datagram("198.51.100.1:61001", &sealed(1, "198.51.100.1")));
+    assert_eq!(to, address("198.51.100.1:61001"));
+}
+
+#[test]
+fn the_nonce_is_persisted_before_the_map_notify() {
+    let outputs = bench().datagram(ETR, &sealed(1, "198.51.100.1"));
+    assert!(
+        matches!(outputs.as_slice(), [Output::Persist(Mark::Nonce(owner, _)), Output::Send { .. }] if owner.site == "a")
+    );
+}
+
+#[test]
+fn a_retransmission_is_notified_again_and_changes_nothing() {
+    let mut bench = bench();
+    bench.datagram(ETR, &sealed(1, "198.51.100.1"));
+    bench.pass(Duration::from_secs(100));
+    let outputs = bench.datagram(ETR, &sealed(1, "198.51.100.1"));
+    assert!(matches!(outputs.as_slice(), [Output::Send { .. }]), "{outputs:?}");
+    bench.pass(Duration::from_secs(81));
+    assert_eq!(bench.registered(), [], "it did not even keep the registration alive");
+}
+
+#[test]
+fn an_older_nonce_and_another_message_with_the_same_nonce_are_replays() {
+    let mut bench = bench();
+    bench.datagram(ETR, &sealed(5, "198.51.100.1"));
+    assert_eq!(bench.datagram(ETR, &sealed(5, "198.51.100.9")), []);
+    assert_eq!(bench.datagram(ETR, &sealed(4, "198.51.100.9")), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 2);
+    assert_eq!(rlocs(&bench, SITE), ["198.51.100.1"]);
+}
+
+#[test]
+fn a_restart_does_not_open_the_door_to_old_nonces() {
+    let owner = NonceOwner { site: "a".into(), xtr_id: [0; 16], key_id: 1 };
+    let memory = Memory { nonces: vec![(owner, Last { nonce: 9, digest: [0; 32] })], ..Memory::default() };
+    let mut bench = Bench::with(config(vec![site_a()]), memory);
+    assert_eq!(bench.datagram(ETR, &sealed(9, "198.51.100.1")), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 1);
+    notify(&bench.datagram(ETR, &sealed(10, "198.51.100.1")));
+}
+
+#[test]
+fn a_wrong_key_a_flipped_bit_and_a_cut_message_change_nothing() {
+    let good = sealed(1, "198.51.100.1");
+    let forged =
+        seal(register(1, vec![record(prefix(SITE), &["198.51.100.9"])]), &key(1, Algorithm::HkdfSha256, "guess"));
+    let mut bench = bench();
+    assert_eq!(bench.datagram(ETR, &forged), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterBadTag), 1);
+    for at in 0..good.len() {
+        let mut flipped = good.clone();
+        flipped[at] ^= 0x01;
+        bench.datagram(ETR, &flipped);
+        bench.datagram(ETR, &good[..at]);
+        assert_eq!(bench.registered(), [], "octet {at}");
+    }
+    assert!(bench.engine.tally().get(Refusal::Malformed) > 0);
+    notify(&bench.datagram(ETR, &good));
+}
+
+#[test]
+fn three_hundred_zero_tags_register_nothing() {
+    let mut bench = bench();
+    for nonce in 0..300 {
+        let mut bytes = sealed(nonce, "198.51.100.9");
+        bytes[16..32].fill(0);
+        assert_eq!(bench.datagram(ETR, &bytes), []);
+    }
+    assert_eq!(bench.only_refused(Refusal::RegisterBadTag), 300);
+}
+
+#[test]
+fn sha1_is_for_legacy_sites_and_no_algorithm_at_all_for_nobody() {
+    let sha1 = key(1, Algorithm::HmacSha1, "secret of a");
+    let message = register(1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    let bytes = wire::control::auth::seal(&message.clone().into(), &sha1, TagForm::Untruncated).unwrap();
+    let mut strict = bench();
+    assert_eq!(strict.datagram(ETR, &bytes), []);
+    assert_eq!(strict.only_refused(Refusal::RegisterAlgorithm), 1);
+    let legacy = || Bench::new(config(vec![Site { legacy: true, ..site_a() }]));
+    notify(&legacy().datagram(ETR, &bytes));
+    let mut none = legacy();
+    let unsigned = message.encode().unwrap();
+    assert_eq!(none.datagram(ETR, &unsigned), []);
+    assert_eq!(none.registered(), []);
+}
+
+#[test]
+fn only_configured_prefixes_are_taken_and_a_message_whole_or_not_at_all() {
+    let other = site("b", 1, "secret of b", &[prefix("2001:db8:b::/48")]);
+    let mut bench = Bench::new(config(vec![site_a(), other]));
+    for (eid, refusal) in [
+        ("2001:db8:b::/48", Refusal::RegisterEidNotConfigured),
+        ("2001:db8::/32", Refusal::RegisterEidNotConfigured),
+        ("192.0.2.0/24", Refusal::RegisterEidNotConfigured),
+        ("2001:db8:a:1::/64", Refusal::RegisterTooSpecific),
+    ] {
+        let records = vec![record(prefix(SITE), &["198.51.100.1"]), record(prefix(eid), &["198.51.100.1"])];
+        let before = bench.engine.tally().get(refusal);
+        assert_eq!(bench.datagram(ETR, &seal(register(1, records), &site_key())), [], "{eid}");
+        assert_eq!(bench.engine.tally().get(refusal), before + 1, "{eid}");
+        assert_eq!(bench.registered(), [], "{eid}");
+    }
+}
+
+#[test]
+fn more_specifics_are_taken_up_to_the_configured_length() {
+    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let mut bench = Bench::new(config(vec![open]));
+    let one = |nonce, eid| seal(register(nonce, vec![record(prefix(eid), &["198.51.100.1"])]), &site_key());
+    notify(&bench.datagram(ETR, &one(1, "2001:db8:a:1::/64")));
+    assert_eq!(bench.datagram(ETR, &one(2, "2001:db8:a:1::1/128")), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterTooSpecific), 1);
+}
+
+#[test]
+fn too_many_records_are_refused() {
+    let records = vec![record(prefix(SITE), &["198.51.100.1"]); 65];
+    let mut bench = bench();
+    assert_eq!(bench.datagram(ETR, &seal(register(1, records), &site_key())), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterTooManyRecords), 1);
+    assert_eq!(bench.datagram(ETR, &seal(register(1, vec![]), &site_key())), []);
+    assert_eq!(bench.engine.tally().get(Refusal::RegisterEmpty), 1);
+}
+
+#[test]
+fn a_cgeid_from_the_network_is_always_refused() {
+    let cgeid = EidPrefix::host(InstanceId(0), Cn([7; 12]).address(Network::LAB).into());
+    let everything = prefix("2000::/3");
+    for eid in [cgeid, prefix("3fff:ce1::/32"), prefix("3fff:ce1:1::/48"), everything] {
+        let mut bench = bench();
+        assert_eq!(bench.datagram(ETR, &seal(register(1, vec![record(eid, &["198.51.100.1"])]), &site_key())), []);
+        assert_eq!(bench.only_refused(Refusal::RegisterCgeidFromNetwork), 1, "{eid}");
+    }
+}
+
+#[test]
+fn a_site_cannot_be_configured_over_cgeids_or_over_another_site() {
+    let now = bench().now;
+    let over = |prefixes: &[EidPrefix]| {
+        Engine::new(now, config(vec![site_a(), site("b", 1, "x", prefixes)]), Memory::default()).map(|_| ())
+    };
+    assert!(matches!(over(&[prefix("::/0")]), Err(SiteError::Cgeid { .. })));
+    assert!(matches!(over(&[prefix("3fff:ce1:2::/48")]), Err(SiteError::Cgeid { .. })));
+    assert!(matches!(over(&[prefix(SITE)]), Err(SiteError::PrefixTwice { .. })));
+    assert_eq!(over(&[prefix("2001:db8:a:1::/64")]), Ok(()));
+}
+
+#[test]
+fn ttl_0_withdraws_and_so_does_an_empty_locator_set() {
+    for withdrawal in [
+        wire::record::MappingRecord { ttl: Ttl(0), ..record(prefix(SITE), &["198.51.100.1"]) },
+        record(prefix(SITE), &[]),
+    ] {
+        let mut bench = bench();
+        bench.datagram(ETR, &sealed(1, "198.51.100.1"));
+        notify(&bench.datagram(ETR, &seal(register(2, vec![withdrawal]), &site_key())));
+        assert_eq!(bench.registered(), []);
+    }
+}
+
+#[test]
+fn three_minutes_of_silence_end_a_registration_and_t_makes_it_the_ttl() {
+    let mut bench = bench();
+    bench.datagram(ETR, &sealed(1, "198.51.100.1"));
+    bench.pass(Duration::from_secs(179));
+    assert_eq!(bench.registered().len(), 1);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.registered(), []);
+
+    let minute = wire::record::MappingRecord { ttl: Ttl(1), ..record(prefix(SITE), &["198.51.100.1"]) };
+    let timed = MapRegister { use_ttl: true, ..register(2, vec![minute]) };
+    bench.datagram(ETR, &seal(timed, &site_key()));
+    bench.pass(Duration::from_secs(59));
+    assert_eq!(bench.registered().len(), 1);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.registered(), []);
+}
+
+#[test]
+fn with_a_the_xtrs_of_a_site_stand_beside_each_other_and_expire_alone() {
+    let mut bench = bench();
+    let merging = |nonce, xtr, rloc: &str| {
+        let message = MapRegister { merge: true, ..register(nonce, vec![record(prefix(SITE), &[rloc])]) };
+        seal(from_xtr(xtr, message), &site_key())
+    };
+    bench.datagram(ETR, &merging(1, 1, "198.51.100.1"));
+    bench.pass(Duration::from_secs(60));
+    // Each xTR has a nonce sequence of its own.
+    notify(&bench.datagram(OTHER, &merging(1, 2, "198.51.100.2")));
+    assert_eq!(rlocs(&bench, SITE), ["198.51.100.1", "198.51.100.2"]);
+    bench.datagram(OTHER, &merging(2, 2, "198.51.100.1"));
+    assert_eq!(rlocs(&bench, SITE), ["198.51.100.1"], "no duplicates");
+    bench.pass(Duration::from_secs(121));
+    assert_eq!(bench.registered().len(), 1, "the first fell silent, the second did not");
+    let replacing = seal(from_xtr(3, register(1, vec![record(prefix(SITE), &["198.51.100.3"])])), &site_key());
+    bench.datagram(OTHER, &replacing);
+    assert_eq!(rlocs(&bench, SITE), ["198.51.100.3"], "without a the last one counts alone");
+}
+
+#[test]
+fn locators_that_nothing_can_be_sent_to_are_left_out() {
+    let mut bench = bench();
+    let mut registered = record(prefix(SITE), &["198.51.100.1", "224.0.0.1", "ff02::1", "0.0.0.0", "255.255.255.255"]);
+    registered.locators.push(LocatorRecord { rloc: Address::None, ..locator("198.51.100.1") });
+    let (_, told) = notify(&bench.datagram(ETR, &seal(register(1, vec![registered]), &site_key())));
+    assert_eq!(rlocs(&bench, SITE), ["198.51.100.1"]);
+    assert_eq!(told.records[0].locators.len(), 6, "the Map-Notify says what was registered");
+    assert_eq!(bench.only_refused(Refusal::LocatorUnusable), 5);
+}
+
+fn pipe_key() -> AuthKey {
+    key(1, Algorithm::HkdfSha256, "random at every start")
+}
+
+fn operational() -> OperationalKey {
+    let now = std::time::SystemTime::now();
+    Identity::generate_ed25519(Network::LAB, now).unwrap().delegate(now, 0).unwrap()
+}
+
+fn with_pipe(identity: OperationalKey) -> Config {
+    Config {
+        identities: vec![identity],
+        own_prefixes: vec![prefix("2001:db8:c::/48")],
+        pipe_key: Some(pipe_key()),
+        ..config(vec![site_a()])
+    }
+}
+
+#[test]
+fn the_pipe_registers_the_nodes_own_cgeids_and_prefixes_and_nothing_else() {
+    let identity = operational();
+    let own = EidPrefix::host(InstanceId(0), identity.address().into());
+    let mut bench = Bench::new(with_pipe(identity));
+    bench.pass(Duration::ZERO);
+    let records = vec![record(own, &["198.51.100.1"]), record(prefix("2001:db8:c::/48"), &["198.51.100.1"])];
+    let outputs = bench.pipe(&seal(register(1, records), &pipe_key()));
+    assert!(outputs.iter().any(|output| matches!(output, Output::Pipe { .. })), "the Map-Notify");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Send { .. })));
+    assert_eq!(bench.registered().len(), 2);
+
+    let foreign = EidPrefix::host(InstanceId(0), Cn([7; 12]).address(Network::LAB).into());
+    for (nonce, eid, refusal) in [
+        (2, foreign, Refusal::RegisterCgeidNotOurs),
+        (3, prefix(SITE), Refusal::RegisterEidNotConfigured),
+        (4, prefix("2001:db8:ffff::/48"), Refusal::RegisterEidNotConfigured),
+    ] {
+        let before = bench.engine.tally().get(refusal);
+        assert_eq!(bench.pipe(&seal(register(nonce, vec![record(eid, &["198.51.100.1"])]), &pipe_key())), []);
+        assert_eq!(bench.engine.tally().get(refusal), before + 1, "{eid}");
+    }
+}
+
+#[test]
+fn the_pipes_key_is_of_no_use_on_the_network() {
+    let mut bench = Bench::new(with_pipe(operational()));
+    bench.pass(Duration::ZERO);
+    let records = vec![record(prefix("2001:db8:c::/48"), &["198.51.100.9"])];
+    assert_eq!(bench.datagram(ETR, &seal(register(1, records), &pipe_key())), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterEidNotConfigured), 1);
+    assert_eq!(bench.registered(), []);
+}
