@@ -40,7 +40,7 @@ impl Binaries {
     pub(super) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.folder.join(name));
         // What the caller's shell happens to set is not part of the demo.
-        command.env_clear().env("RUST_BACKTRACE", "1");
+        command.env_clear().env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
         command
     }
 }

@@ -4,7 +4,7 @@
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use super::binaries::Binaries;
@@ -40,10 +40,15 @@ impl Identities {
         let password = folder.join("password");
         std::fs::write(&password, "only for this demo\n").context("the password file")?;
         let offline = Namespace::create("offline")?;
-        let rsa = make(binaries, &offline, "rsa4096", folder, &password)?;
-        let ed25519 = || make(binaries, &offline, "ed25519", folder, &password);
-        let (a, b, c) = ([rsa, ed25519()?], [ed25519()?, ed25519()?], ed25519()?);
-        let (server, boot) = (ed25519()?, ed25519()?);
+        let algorithms = ["rsa4096", "ed25519", "ed25519", "ed25519", "ed25519", "ed25519", "ed25519"];
+        // Side by side: an RSA key takes as long as all the others.
+        let made = std::thread::scope(|scope| {
+            let one = |algorithm| make(binaries, &offline, algorithm, folder, &password);
+            let threads = algorithms.map(|algorithm| scope.spawn(move || one(algorithm)));
+            threads.map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
+        });
+        let [rsa, a, b, other_b, c, server, boot] = made;
+        let (a, b, c, server, boot) = ([rsa?, a?], [b?, other_b?], c?, server?, boot?);
         let all = Self { password, a, b, c, server, boot };
         let notes = vec![
             format!("hA  {}  (first 96 bits of the hash of its RSA-4096 key)", all.a[0].address),
