@@ -3,10 +3,12 @@
 
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getpid, gettid};
 
 use super::error::LabError;
 
@@ -19,6 +21,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Namespace {
     name: String,
     handle: File,
+    path: PathBuf,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -41,14 +44,15 @@ impl Namespace {
                 }
             })
             .map_err(|cause| LabError::failed(name, "cannot start a thread", cause))?;
-        let handle = outcome.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended"))).map_err(|cause| {
-            LabError::Refused {
-                what: "unshare(CLONE_NEWNET), a new network namespace".into(),
-                cause,
-                help: "Run as root (CAP_SYS_ADMIN), or with --user-namespace.",
-            }
-        })?;
-        Ok(Self { name: name.into(), handle, jobs: Some(jobs), thread: Some(thread) })
+        let (handle, path) =
+            outcome.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended"))).map_err(|cause| {
+                LabError::Refused {
+                    what: "unshare(CLONE_NEWNET), a new network namespace".into(),
+                    cause,
+                    help: "Run as root (CAP_SYS_ADMIN), or with --user-namespace.",
+                }
+            })?;
+        Ok(Self { name: name.into(), handle, path, jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Its name in the topology.
@@ -59,6 +63,11 @@ impl Namespace {
     /// The namespace itself, to move interfaces into.
     pub fn handle(&self) -> &File {
         &self.handle
+    }
+
+    /// Where other processes find it, as long as it is there.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Runs `job` in the namespace and waits for it. `job` should be short: the namespace has one thread for all.
@@ -100,7 +109,8 @@ impl Drop for Namespace {
     }
 }
 
-fn enter() -> io::Result<File> {
+fn enter() -> io::Result<(File, PathBuf)> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    File::open("/proc/thread-self/ns/net")
+    let path = PathBuf::from(format!("/proc/{}/task/{}/ns/net", getpid(), gettid()));
+    Ok((File::open("/proc/thread-self/ns/net")?, path))
 }

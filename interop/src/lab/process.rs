@@ -38,14 +38,14 @@ pub struct Output {
 }
 
 impl Process {
-    /// Starts `command` in the namespace, with its output appended to `log`.
+    /// Starts `command` in the namespace, with its output going to `log`, which begins anew.
     ///
     /// # Errors
     /// When the log cannot be written or the program not be started.
     pub fn start(namespace: &Namespace, name: &str, mut command: Command, log: &Path) -> Result<Self, LabError> {
         let program = command.get_program().display().to_string();
         let failed = |cause| LabError::failed(name, format!("cannot start {program}"), cause);
-        let file = File::options().create(true).append(true).open(log).map_err(failed)?;
+        let file = File::create(log).map_err(failed)?;
         command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
         let child = spawn(namespace, command)?.map_err(failed)?;
         Ok(Self { name: name.into(), child, log: log.into() })
