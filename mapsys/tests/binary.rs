@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The built programs on loopback: two map systems that share a trust anchor and a DHT, a site, and `lig`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::*;
+use wire::control::auth::Algorithm;
+use wire::control::{ControlMessage, MapNotify};
+
+const SITES: &str = r#"
+[[site]]
+name = "a"
+eid-prefix = ["2001:db8:a::/48"]
+notify-port = "source"
+key = [{ key-id = 1, algorithm = "hmac-sha256", secret = "secret of a" }]
+"#;
+
+/// A running `lisp-mapsys`, ended with the test.
+struct Running {
+    child: Child,
+    listening: SocketAddr,
+    bootstrap: Vec<String>,
+    trust_anchors: Vec<String>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts on a free port of `address` and waits until it says that it is ready.
+    fn start(state: &Path, address: &str, more: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
+            .args(["--listen", &format!("{address}:0"), "--dht-listen", address, "--dht-port", "0"])
+            .arg("--state-dir")
+            .arg(state)
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut listening = None;
+        let (mut bootstrap, mut trust_anchors) = (Vec::new(), Vec::new());
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            match line.split_once(' ') {
+                Some(("listening", address)) => listening = Some(address.parse().unwrap()),
+                Some(("--bootstrap", address)) => bootstrap.push(address.to_owned()),
+                Some(("--trust-anchor", anchor)) => trust_anchors.push(anchor.to_owned()),
+                _ => {}
+            }
+            if line == "ready" {
+                break;
+            }
+        }
+        let listening = listening.expect("it says where it listens");
+        Self { child, listening, bootstrap, trust_anchors }
+    }
+
+    /// Ends it as a service manager does.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "a clean end: {status}");
+    }
+}
+
+fn config_file(folder: &Path) -> String {
+    let path = folder.join("sites.toml");
+    std::fs::write(&path, SITES).unwrap();
+    path.display().to_string()
+}
+
+fn sealed(nonce: u64) -> Vec<u8> {
+    let message = register(nonce, vec![record(prefix("2001:db8:a::/48"), &["198.51.100.1"])]);
+    seal(message, &key(1, Algorithm::HmacSha256, "secret of a"))
+}
+
+/// Sends a Map-Register from a free port; the Map-Notify, if one comes in time.
+fn exchange(to: SocketAddr, bytes: &[u8]) -> Option<MapNotify> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.send_to(bytes, to).unwrap();
+    let mut buffer = [0; 2048];
+    let (length, _) = socket.recv_from(&mut buffer).ok()?;
+    match ControlMessage::decode(&buffer[..length]).unwrap() {
+        ControlMessage::MapNotify(notify) => Some(notify),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lig(resolver: SocketAddr, eid: &str) -> (Option<i32>, serde_json::Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_lig"))
+        .args([eid, "--map-resolver", &resolver.to_string(), "--json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text:?}")))
+}
+
+fn mapsys(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lisp-mapsys")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn what_is_registered_at_one_is_found_through_the_other_and_a_restart_forgets_no_nonce() {
+    let (home, away) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sites = config_file(home.path());
+    let first = Running::start(home.path(), "127.0.53.1", &["--config", &sites]);
+    let [anchor] = first.trust_anchors.as_slice() else { panic!("{:?}", first.trust_anchors) };
+    assert!(anchor.starts_with("2001:db8:a::/48="), "{anchor}");
+    let (anchor, bootstrap) = (anchor.clone(), first.bootstrap[0].clone());
+    let join = ["--bootstrap", bootstrap.as_str(), "--trust-anchor", anchor.as_str()];
+    let second = Running::start(away.path(), "127.0.53.2", &join);
+
+    assert_eq!(exchange(first.listening, &sealed(5)).expect("a Map-Notify").nonce.0, 5);
+    let begun = Instant::now();
+    let answer = loop {
+        let (code, answer) = lig(second.listening, "2001:db8:a::2");
+        if code == Some(0) {
+            break answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{answer}");
+    };
+    assert_eq!(answer["prefix"], "2001:db8:a::/48");
+    assert_eq!(answer["locators"][0]["address"], "198.51.100.1");
+    assert_eq!(answer["authoritative"], false);
+    assert_eq!(answer["from"], "127.0.53.2");
+
+    let state = home.path().display().to_string();
+    let shown = mapsys(&["show", "registrations", "--state-dir", &state, "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown[0]["prefix"], "2001:db8:a::/48");
+
+    first.stop();
+    let again = Running::start(home.path(), "127.0.53.1", &["--config", &sites]);
+    assert_eq!(again.trust_anchors, [anchor], "the identity is kept");
+    assert!(exchange(again.listening, &sealed(4)).is_none(), "an old nonce after a restart");
+    assert!(exchange(again.listening, &sealed(6)).is_some());
+    let shown = mapsys(&["show", "counters", "--state-dir", &state, "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["refusals"]["register-replayed"], 1, "{shown}");
+}
+
+#[test]
+fn lig_says_1_when_there_is_no_mapping_and_no_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let sites = config_file(home.path());
+    let running = Running::start(home.path(), "127.0.53.3", &["--config", &sites]);
+    let (code, answer) = lig(running.listening, "2001:db8:a::2");
+    assert_eq!((code, &answer["action"]), (Some(1), &"natively-forward".into()));
+    assert_eq!(answer["ttl_minutes"], 1);
+    let (code, answer) = lig(running.listening, "2001:db9::2");
+    assert_eq!((code, &answer["ttl_minutes"]), (Some(1), &15.into()));
+
+    let nobody = UdpSocket::bind("127.0.53.4:0").unwrap();
+    let silent = nobody.local_addr().unwrap().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_lig"))
+        .args(["10.0.0.1", "--map-resolver", &silent, "--count", "1", "--timeout", "0.2"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("No map-reply"));
+}
+
+#[test]
+fn wrong_usage_is_2_and_names_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.toml");
+    std::fs::write(&path, "listen = [\"127.0.53.5\"]\ntrust-anchr = []\n").unwrap();
+    let bad = mapsys(&["check", "--config", &path.display().to_string()]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("trust-anchr"), "{bad:?}");
+    let none = mapsys(&["check"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("--listen"));
+    let good = mapsys(&["check", "--listen", "127.0.53.5", "--trust-anchor", "2001:db8::/32=0f2c8a3454a468b75f32e76a"]);
+    assert!(good.status.success());
+    assert!(String::from_utf8_lossy(&good.stdout).contains("trusts 0f2c8a3454a468b75f32e76a for 2001:db8::/32"));
+    let missing = mapsys(&["check", "--listen", "127.0.53.5", "--identity", "/nowhere/x.op.p12"]);
+    assert_eq!(missing.status.code(), Some(2));
+    let asked = mapsys(&["show", "sites", "--state-dir", "/nowhere"]);
+    assert_eq!(asked.status.code(), Some(1));
+    let lig =
+        Command::new(env!("CARGO_BIN_EXE_lig")).args(["example", "--map-resolver", "127.0.0.1"]).output().unwrap();
+    assert_eq!(lig.status.code(), Some(2));
+}
