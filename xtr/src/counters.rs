@@ -131,7 +131,7 @@ impl Default for Counters {
 
 impl Counters {
     /// Counts one packet that went no further.
-    pub fn drop(&self, reason: DropReason) {
+    pub fn count_drop(&self, reason: DropReason) {
         self.drops[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -167,7 +167,7 @@ mod tests {
         let counters = Counters::default();
         for reason in DropReason::ALL {
             assert_eq!(counters.dropped(*reason), 0);
-            counters.drop(*reason);
+            counters.count_drop(*reason);
             assert_eq!(counters.dropped(*reason), 1);
         }
         let mut keys: Vec<String> = counters.snapshot().into_iter().map(|(key, _)| key).collect();

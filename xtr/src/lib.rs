@@ -15,6 +15,8 @@ pub mod config;
 pub mod counters;
 pub mod database;
 pub mod engine;
+pub mod etr;
+pub mod itr;
 pub mod limits;
 pub mod map_cache;
 pub mod refusal;

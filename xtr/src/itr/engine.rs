@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The engine: one packet in, one verdict out.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::{
+    IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, OuterHeader, UdpHeader, fragment, protocol,
+};
+use wire::record::Action;
+
+use super::miss_queue::{Held, Lost, MissQueue};
+use super::path_mtu::PathMtus;
+use super::rate::IcmpRate;
+use crate::counters::{Count, Counters, DropReason};
+use crate::limits;
+use crate::map_cache::{Event, Families, MapCache, Next, PrefixTable, Update, is_unicast};
+
+/// Source ports of encapsulated packets are the dynamic ports 49152 to 65535: 14 bits of hash under two ones.
+const FIRST_SOURCE_PORT: u16 = 0xc000;
+const SOURCE_PORT_MASK: u64 = 0x3fff;
+/// The bits of the flow label lie above those of the port.
+const FLOW_LABEL_SHIFT: u32 = 14;
+const FLOW_LABEL_MASK: u64 = 0x000f_ffff;
+/// Where ICMPv4 errors come from if we have no IPv4 EID-side address: the dummy address of RFC 7600, section 4.8.
+const DUMMY_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 0, 8));
+
+/// What an ITR is made of.
+#[derive(Debug, Clone)]
+pub struct ItrConfig {
+    /// The instance that packets from the site belong to.
+    pub iid: InstanceId,
+    /// EID-side addresses of this node, the sources of its ICMP errors. Without one of a family, IPv6 errors come from
+    /// the subnet-router anycast address of a local EID-prefix, IPv4 errors from 192.0.0.8.
+    pub icmp_sources: Vec<IpAddr>,
+    /// MTU towards the core, in octets, where no lower one is learned.
+    pub core_mtu: usize,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict<'p> {
+    /// To the core: this header, then this inner packet.
+    Encapsulate(OuterHeader, &'p [u8]),
+    /// Back to the kernel, which forwards it without encapsulation.
+    Native(&'p [u8]),
+    /// It waits, or what came of it is in [`Itr::poll`].
+    Later,
+    /// No further; counted. An ICMP error may be in [`Itr::poll`].
+    Dropped(DropReason),
+}
+
+/// What else is to be sent, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// To the core: this header, then this inner packet.
+    Core(OuterHeader, Vec<u8>),
+    /// To the kernel, for the site.
+    Site(Vec<u8>),
+}
+
+/// The ITR.
+#[derive(Debug)]
+pub struct Itr {
+    config: ItrConfig,
+    cache: MapCache,
+    queue: MissQueue,
+    local_eids: PrefixTable<()>,
+    rlocs: Rlocs,
+    paths: PathMtus,
+    icmp_rate: IcmpRate,
+    outputs: VecDeque<Output>,
+    events: VecDeque<Event>,
+    counters: Arc<Counters>,
+}
+
+/// Our RLOC of each family.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rlocs {
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
+}
+
+/// How a packet goes on.
+#[derive(Debug)]
+enum Decision {
+    Core(OuterHeader),
+    Split(OuterHeader, usize),
+    Native,
+    Ask,
+    Drop(DropReason, Option<IcmpError>),
+}
+
+impl Itr {
+    /// An ITR that knows no mapping and no RLOC yet.
+    pub fn new(now: Instant, config: ItrConfig, counters: Arc<Counters>) -> Self {
+        let paths = PathMtus::new(config.core_mtu);
+        Self {
+            config,
+            cache: MapCache::default(),
+            queue: MissQueue::default(),
+            local_eids: PrefixTable::default(),
+            rlocs: Rlocs::default(),
+            paths,
+            icmp_rate: IcmpRate::new(now),
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            counters,
+        }
+    }
+
+    /// Takes a packet that the kernel routed towards the tunnel.
+    pub fn handle<'p>(&mut self, now: Instant, octets: &'p [u8]) -> Verdict<'p> {
+        self.handle_timeout(now);
+        let packet = match self.check(octets) {
+            Ok(packet) => packet,
+            Err(reason) => return self.drop(reason),
+        };
+        match self.decide(now, &packet) {
+            // What is in front of it must leave first.
+            decision @ (Decision::Core(_) | Decision::Native) if !self.outputs.is_empty() => {
+                self.carry_out(now, &packet, decision);
+                Verdict::Later
+            }
+            Decision::Core(header) => {
+                self.count_encapsulated(packet.octets());
+                Verdict::Encapsulate(header, packet.octets())
+            }
+            Decision::Native => {
+                self.counters.add(Count::Native, 1);
+                Verdict::Native(packet.octets())
+            }
+            Decision::Drop(reason, error) => {
+                self.refuse(now, &packet, reason, error);
+                Verdict::Dropped(reason)
+            }
+            decision => {
+                self.carry_out(now, &packet, decision);
+                Verdict::Later
+            }
+        }
+    }
+
+    /// Takes what control says. Packets that waited for it are in [`Self::poll`] then.
+    pub fn update(&mut self, now: Instant, update: Update) {
+        self.handle_timeout(now);
+        match update {
+            Update::Upsert { prefix, entry } => {
+                let evicted = self.cache.insert(now, prefix, entry);
+                self.counters.add(Count::Evicted, usize::from(evicted.is_some()));
+                self.flush(now, &prefix);
+            }
+            Update::Remove { prefix } => {
+                self.cache.remove(&prefix);
+            }
+            Update::Unresolved { eid } => {
+                for (_, packets) in self.queue.take(&eid) {
+                    let lost = |held: Held| Lost { packet: held.packet, reason: DropReason::Unresolved };
+                    self.give_up(now, packets.into_iter().map(lost));
+                }
+            }
+            Update::LocalEids(prefixes) => self.local_eids = prefixes.into_iter().collect(),
+            Update::LocalRlocs(rlocs) => {
+                self.rlocs.v4 = rlocs.iter().copied().find(IpAddr::is_ipv4);
+                self.rlocs.v6 = rlocs.iter().copied().find(IpAddr::is_ipv6);
+                self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
+            }
+        }
+    }
+
+    /// Takes a report of a router or of our own kernel that `quoted`, the start of an encapsulated packet with its outer
+    /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
+    pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
+        match self.quoted_rloc(quoted) {
+            Some(rloc) => {
+                if self.paths.learn(now, rloc, mtu) {
+                    self.counters.add(Count::PathMtu, 1);
+                }
+            }
+            None => self.counters.add(Count::PathMtuRefused, 1),
+        }
+    }
+
+    /// What else is to be sent: drained after each call of another method.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What control should hear. An event that cannot be delivered is given to [`Self::event_lost`].
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether [`Self::poll_event`] has one.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Keeps an event that control had no room for, to be polled again.
+    pub fn event_lost(&mut self, event: Event) {
+        self.counters.add(Count::EventLost, 1);
+        self.events.push_front(event);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.cache.expire(now);
+        if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let lost = self.queue.expire(now);
+            self.give_up(now, lost);
+        }
+    }
+
+    /// When something is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [self.queue.next_deadline(), self.cache.next_expiry()].into_iter().flatten().min()
+    }
+
+    /// The map-cache, to read.
+    pub fn map_cache(&self) -> &MapCache {
+        &self.cache
+    }
+
+    fn check<'p>(&self, octets: &'p [u8]) -> Result<IpPacket<'p>, DropReason> {
+        let packet = IpPacket::parse(octets).map_err(|_| DropReason::SiteMalformed)?;
+        if !is_unicast(packet.destination()) || !is_unicast(packet.source()) {
+            return Err(DropReason::SiteNotUnicast);
+        }
+        if packet.ttl() == 0 {
+            return Err(DropReason::SiteTtl);
+        }
+        Ok(packet)
+    }
+
+    fn decide(&mut self, now: Instant, packet: &IpPacket<'_>) -> Decision {
+        let destination = packet.destination();
+        if self.local_eids.longest_match(self.config.iid, destination).is_some() {
+            return Decision::Drop(DropReason::SiteOwnEid, Some(IcmpError::Unreachable));
+        }
+        let Some(hit) = self.cache.lookup(self.config.iid, destination) else { return Decision::Ask };
+        if hit.is_due(now) && self.events.len() < limits::EVENTS {
+            hit.refresh_said();
+            self.events.push_back(Event::Refresh { prefix: hit.prefix });
+        }
+        let hash = packet.flow().hash();
+        match hit.next(hash) {
+            Next::Locator(Some(rloc)) => self.towards(now, packet, rloc, hash),
+            Next::Locator(None) => Decision::Drop(DropReason::NoLocator, Some(IcmpError::Unreachable)),
+            Next::Negative(action) => match action {
+                Action::NativelyForward => Decision::Native,
+                Action::SendMapRequest => Decision::Ask,
+                Action::NoAction => Decision::Drop(DropReason::NoAction, None),
+                Action::DropPolicyDenied => Decision::Drop(DropReason::NegativePolicy, None),
+                Action::DropAuthFailure => Decision::Drop(DropReason::NegativeAuth, None),
+                Action::DropNoReason | Action::Unassigned6 | Action::Unassigned7 => {
+                    Decision::Drop(DropReason::NegativeDrop, Some(IcmpError::Unreachable))
+                }
+            },
+        }
+    }
+
+    fn towards(&self, now: Instant, packet: &IpPacket<'_>, rloc: IpAddr, hash: u64) -> Decision {
+        let source = if rloc.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
+        let Some(source) = source else { return Decision::Drop(DropReason::NoLocator, None) };
+        let header = OuterHeader {
+            source,
+            destination: rloc,
+            source_port: source_port(hash),
+            ttl: packet.ttl(),
+            class: packet.traffic_class(),
+            flow_label: flow_label(hash),
+            lisp: LispHeader::plain(self.config.iid),
+        };
+        let (room, length) = (self.paths.room(now, rloc), packet.octets().len());
+        if length <= room {
+            return Decision::Core(header);
+        }
+        match packet {
+            IpPacket::V4(packet) if !packet.dont_fragment() => Decision::Split(header, room),
+            IpPacket::V6(_) if length <= MINIMUM_MTU => Decision::Drop(DropReason::PathTooNarrow, None),
+            _ => Decision::Drop(DropReason::TooBig, Some(IcmpError::TooBig(room))),
+        }
+    }
+
+    /// Does what was decided, into the outputs.
+    fn carry_out(&mut self, now: Instant, packet: &IpPacket<'_>, decision: Decision) {
+        match decision {
+            Decision::Core(header) => self.push_core(header, packet.octets().to_vec()),
+            Decision::Split(header, room) => self.split(now, packet, header, room),
+            Decision::Native => {
+                self.counters.add(Count::Native, 1);
+                self.outputs.push_back(Output::Site(packet.octets().to_vec()));
+            }
+            Decision::Ask => self.ask(now, packet),
+            Decision::Drop(reason, error) => self.refuse(now, packet, reason, error),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, packet: &IpPacket<'_>) {
+        let eid = EidPrefix::host(self.config.iid, packet.destination());
+        self.counters.add(Count::Queued, 1);
+        let lost = self.queue.push(now, eid, packet.octets());
+        lost.iter().for_each(|lost| self.counters.count_drop(lost.reason));
+        self.say_miss(eid, packet.source());
+    }
+
+    fn say_miss(&mut self, eid: EidPrefix, source: IpAddr) {
+        // Without room the next packet says it.
+        if self.queue.must_ask(&eid) && self.events.len() < limits::EVENTS {
+            self.queue.asked(&eid);
+            self.events.push_back(Event::Miss { eid, source });
+        }
+    }
+
+    fn flush(&mut self, now: Instant, prefix: &EidPrefix) {
+        for (eid, packets) in self.queue.take(prefix) {
+            let mut packets = packets.into_iter();
+            while let Some(held) = packets.next() {
+                let Ok(packet) = IpPacket::parse(&held.packet) else { continue };
+                match self.decide(now, &packet) {
+                    Decision::Ask => {
+                        self.queue.put_back(eid, std::iter::once(held).chain(packets));
+                        // The mapping says "ask again": control has just heard so itself.
+                        self.queue.asked(&eid);
+                        break;
+                    }
+                    decision => {
+                        self.counters.add(Count::Flushed, 1);
+                        self.carry_out(now, &packet, decision);
+                    }
+                }
+            }
+        }
+    }
+
+    fn split(&mut self, now: Instant, packet: &IpPacket<'_>, header: OuterHeader, room: usize) {
+        let whole = Ipv4Packet::parse(packet.octets());
+        match whole.ok().and_then(|whole| fragment(&whole, room)) {
+            Some(fragments) => {
+                self.counters.add(Count::Fragmented, 1);
+                fragments.for_each(|fragment| self.push_core(header, fragment));
+            }
+            None => self.refuse(now, packet, DropReason::TooBig, Some(IcmpError::TooBig(room))),
+        }
+    }
+
+    fn push_core(&mut self, header: OuterHeader, inner: Vec<u8>) {
+        self.count_encapsulated(&inner);
+        self.outputs.push_back(Output::Core(header, inner));
+    }
+
+    fn count_encapsulated(&self, inner: &[u8]) {
+        self.counters.add(Count::Encapsulated, 1);
+        self.counters.add(Count::EncapsulatedBytes, inner.len());
+    }
+
+    fn give_up(&mut self, now: Instant, lost: impl IntoIterator<Item = Lost>) {
+        for Lost { packet, reason } in lost {
+            match IpPacket::parse(&packet) {
+                Ok(packet) => self.refuse(now, &packet, reason, Some(IcmpError::Unreachable)),
+                Err(_) => self.counters.count_drop(reason),
+            }
+        }
+    }
+
+    fn drop<'p>(&self, reason: DropReason) -> Verdict<'p> {
+        self.counters.count_drop(reason);
+        Verdict::Dropped(reason)
+    }
+
+    /// Counts a drop, and tells the source of the packet if it may be told.
+    fn refuse(&mut self, now: Instant, packet: &IpPacket<'_>, reason: DropReason, error: Option<IcmpError>) {
+        self.counters.count_drop(reason);
+        let Some(error) = error else { return };
+        let message = self.icmp_source(packet).and_then(|source| error.about(packet, source));
+        match message.filter(|_| self.icmp_rate.permit(now, packet.source())) {
+            Some(message) => {
+                self.counters.add(Count::IcmpSent, 1);
+                self.outputs.push_back(Output::Site(message));
+            }
+            None => self.counters.add(Count::IcmpSuppressed, 1),
+        }
+    }
+
+    fn icmp_source(&self, packet: &IpPacket<'_>) -> Option<IpAddr> {
+        let wants_v4 = matches!(packet, IpPacket::V4(_));
+        let configured = self.config.icmp_sources.iter().copied().find(|address| address.is_ipv4() == wants_v4);
+        configured.or_else(|| match wants_v4 {
+            true => Some(DUMMY_V4),
+            false => self.local_eids.iter().map(|(prefix, ())| prefix.net.addr()).find(IpAddr::is_ipv6),
+        })
+    }
+
+    /// The RLOC that a quoted packet went to, if it is one of ours: our RLOC, our source ports, our LISP header.
+    fn quoted_rloc(&self, quoted: &[u8]) -> Option<IpAddr> {
+        let (source, destination, number, rest) = quoted_addresses(quoted)?;
+        let ours = [self.rlocs.v4, self.rlocs.v6].contains(&Some(source));
+        let (udp, lisp) = rest.split_at_checked(UdpHeader::LENGTH)?;
+        let port = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
+        let is_ours = ours
+            && number == protocol::UDP
+            && port(0) >= FIRST_SOURCE_PORT
+            && port(2) == wire::DATA_PORT
+            // ICMPv4 need not quote more than the UDP header.
+            && (lisp.is_empty() || LispHeader::parse(lisp).is_ok_and(|(h, _)| h == LispHeader::plain(self.config.iid)));
+        is_ours.then_some(destination)
+    }
+}
+
+/// Addresses, protocol and payload of a packet that may be cut short anywhere behind its IP header.
+fn quoted_addresses(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+    match quoted.first()? >> 4 {
+        4 => {
+            let header = quoted.get(..20)?;
+            let address = |at: usize| <[u8; 4]>::try_from(&header[at..at + 4]).ok().map(IpAddr::from);
+            let length = usize::from(quoted[0] & 0x0f) * 4;
+            Some((address(12)?, address(16)?, header[9], quoted.get(length..)?))
+        }
+        6 => {
+            let header = quoted.get(..40)?;
+            let address = |at: usize| <[u8; 16]>::try_from(&header[at..at + 16]).ok().map(IpAddr::from);
+            Some((address(8)?, address(24)?, header[6], quoted.get(40..)?))
+        }
+        _ => None,
+    }
+}
+
+fn source_port(hash: u64) -> u16 {
+    let low = u16::try_from(hash & SOURCE_PORT_MASK).unwrap_or_default();
+    FIRST_SOURCE_PORT | low
+}
+
+fn flow_label(hash: u64) -> u32 {
+    u32::try_from(hash >> FLOW_LABEL_SHIFT & FLOW_LABEL_MASK).unwrap_or_default()
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The TUN device, one packet a read.
+#![allow(unsafe_code, reason = "the device is made by ioctls, which no safe call covers")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use super::device::SiteDevice;
+
+const DEVICE: &str = "/dev/net/tun";
+
+/// Why there is no TUN device, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TunError {
+    /// The kernel offers none.
+    #[error("{DEVICE} is missing: load the module with `modprobe tun`, or give the container --device {DEVICE}")]
+    Missing,
+    /// We may not.
+    #[error(
+        "no permission for TUN device {0}: run as root, or give the program CAP_NET_ADMIN (`setcap cap_net_admin,cap_net_raw+ep`)"
+    )]
+    Permission(String),
+    /// It belongs to somebody else.
+    #[error("TUN device {0} is in use by another program: stop it, or choose another name with --tun")]
+    Busy(String),
+    /// Not a name of an interface.
+    #[error("{0:?} is no name for a network interface: 1 to 15 octets, without '/', ':' and blanks")]
+    Name(String),
+    /// It exists and is no TUN device.
+    #[error("an interface {0} exists that is no TUN device: choose another name with --tun")]
+    OtherKind(String),
+    /// Anything else.
+    #[error("TUN device {0}: {1}")]
+    Other(String, #[source] io::Error),
+}
+
+/// A TUN device. It is gone when this is dropped, unless it was made persistent by others.
+#[derive(Debug)]
+pub struct Tun {
+    file: File,
+    name: String,
+}
+
+impl Tun {
+    /// Makes the device, or attaches to one that waits. It is down and has the kernel's default MTU.
+    ///
+    /// # Errors
+    /// What the machine lacks, and what to do.
+    pub fn open(name: &str) -> Result<Self, TunError> {
+        let mut request = request(name)?;
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE);
+        let file = opened.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => TunError::Missing,
+            _ => explain(name, error),
+        })?;
+        // IFF_NO_PI: nothing in front of the packet.
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap_or_default();
+        ioctl(file.as_fd(), libc::TUNSETIFF, &mut request).map_err(|error| explain(name, error))?;
+        Ok(Self { file, name: name.to_owned() })
+    }
+
+    /// Name of the interface.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sets the MTU, in octets, and brings the interface up: before that the kernel takes no packet from us.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn bring_up(&self, mtu: u16) -> Result<(), TunError> {
+        let explained = |error| explain(&self.name, error);
+        let socket = control_socket().map_err(explained)?;
+        let mut request = request(&self.name)?;
+        request.ifr_ifru.ifru_mtu = mtu.into();
+        ioctl(socket.as_fd(), libc::SIOCSIFMTU, &mut request).map_err(explained)?;
+        ioctl(socket.as_fd(), libc::SIOCGIFFLAGS, &mut request).map_err(explained)?;
+        let up = libc::c_short::try_from(libc::IFF_UP).unwrap_or_default();
+        // SAFETY: SIOCGIFFLAGS has just filled this member of the union, and any bits are a value of it.
+        request.ifr_ifru.ifru_flags = unsafe { request.ifr_ifru.ifru_flags } | up;
+        ioctl(socket.as_fd(), libc::SIOCSIFFLAGS, &mut request).map_err(explained)
+    }
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl SiteDevice for Tun {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.file.read(buffer) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.file.write(packet).map(drop)
+    }
+}
+
+fn request(name: &str) -> Result<libc::ifreq, TunError> {
+    let forbidden = |octet: u8| octet == b'/' || octet == b':' || octet.is_ascii_whitespace() || octet == 0;
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(forbidden) || name == "." || name == ".." {
+        return Err(TunError::Name(name.to_owned()));
+    }
+    // SAFETY: ifreq is plain data, for which all zero octets are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    Ok(request)
+}
+
+fn explain(name: &str, error: io::Error) -> TunError {
+    let name = name.to_owned();
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => TunError::Permission(name),
+        Some(libc::EBUSY) => TunError::Busy(name),
+        Some(libc::EINVAL) => TunError::OtherKind(name),
+        Some(libc::ENXIO | libc::ENODEV) => TunError::Missing,
+        _ => TunError::Other(name, error),
+    }
+}
+
+fn control_socket() -> io::Result<OwnedFd> {
+    // SAFETY: socket() takes no pointer.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is fresh and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn ioctl(fd: BorrowedFd<'_>, number: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: the calls made here (TUNSETIFF, SIOC[GS]IF*) read and write one ifreq, which the reference guarantees.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), number, std::ptr::from_mut(request)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_that_no_interface_can_have_are_refused() {
+        for name in ["", "a-name-of-16-oct", "a/b", "a b", ".."] {
+            assert!(matches!(Tun::open(name), Err(TunError::Name(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let text = |errno| explain("lisp0", io::Error::from_raw_os_error(errno)).to_string();
+        assert!(text(libc::EPERM).contains("CAP_NET_ADMIN"));
+        assert!(text(libc::EBUSY).contains("--tun"));
+        assert!(text(libc::ENODEV).contains("modprobe tun"));
+    }
+}
