@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Map systems that meet in the DHT only: several engines on one in-memory network of stores, in virtual time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
 mod common;
 
@@ -13,7 +13,7 @@ use common::*;
 use dht::publish::{self, PageKind, Sequence};
 use dht::record::{Entry, Index, RecordKey, Subject, Target};
 use dht::resolve::TrustAnchor;
-use mapsys::engine::{Config, Input, Output};
+use mapsys::engine::{Config, Input, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Site, SitePrefix};
@@ -530,6 +530,24 @@ fn a_steady_site_is_signed_again_every_twenty_minutes() {
         world.pass(Duration::from_secs(60));
     }
     assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), 4, "at 0, 20, 40 and 60 minutes");
+}
+
+#[test]
+fn what_an_earlier_run_published_and_nobody_registers_again_is_withdrawn_after_three_minutes() {
+    let now = std::time::SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    let (key, same_key) = (identity.delegate(now, 0).unwrap(), identity.delegate(now, 0).unwrap());
+    let anchor = anchor(SITE, key.cn());
+    let mut world = World::new(vec![registrar(key, vec![site_a()]), resolver(vec![anchor])]);
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    let sequence = Sequence(world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 + 1000);
+    let memory = Memory { sequences: [(same_key.cn(), sequence)].into(), ..Memory::default() };
+    world.benches[0] = Bench::with(registrar(same_key, vec![site_a()]), memory);
+    world.pass(Duration::from_secs(170));
+    assert_eq!(world.ask(1, 1, host("2001:db8:a::2")).records[0].locators.len(), 1, "it may come back");
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(negative(&world.ask(1, 2, host("2001:db8:a::2"))).1, Action::NativelyForward);
+    assert!(world.puts_of(Subject::Prefix(prefix(SITE))) >= 2);
 }
 
 #[test]

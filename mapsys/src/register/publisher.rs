@@ -19,6 +19,7 @@ use wire::address::EidPrefix;
 use wire::record::MapVersion;
 
 use crate::engine::{Mark, Output};
+use crate::limits::REGISTRATION_SILENCE;
 use crate::register::MapServer;
 use crate::register::registration::{Merged, Registrations};
 use crate::register::schedule::{Schedule, Topic};
@@ -50,6 +51,8 @@ pub struct Publisher {
     paged: HashMap<EidPrefix, u8>,
     sequences: BTreeMap<Cn, Sequence>,
     in_flight: HashMap<RecordKey, Topic>,
+    /// When what an earlier run published, and nobody has registered since, is withdrawn.
+    sweep_at: Option<Instant>,
 }
 
 /// What the shell's sockets tell others: an address of each family, if it is one.
@@ -76,7 +79,8 @@ impl Publisher {
                 schedule.mark(now, Topic::Index(prefix));
             }
         }
-        Self { config, schedule, anchored, paged, sequences, in_flight: HashMap::new() }
+        let sweep_at = (!sequences.is_empty()).then(|| now + REGISTRATION_SILENCE);
+        Self { config, schedule, anchored, paged, sequences, in_flight: HashMap::new(), sweep_at }
     }
 
     /// The prefixes for which this node is its own anchor.
@@ -118,6 +122,7 @@ impl Publisher {
 
     /// Signs what is due.
     pub fn publish(&mut self, now: Now, server: &MapServer, outputs: &mut VecDeque<Output>) {
+        self.sweep(now.monotonic, server);
         for topic in self.schedule.due(now.monotonic) {
             match self.sign(now, topic, server) {
                 Ok(Publication { key, value, sequence }) => {
@@ -133,9 +138,20 @@ impl Publisher {
         }
     }
 
+    /// Once the sites have had the time to register again after a restart, withdraws what they have not.
+    fn sweep(&mut self, now: Instant, server: &MapServer) {
+        if self.sweep_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.sweep_at = None;
+        for prefix in server.sites().prefixes().filter(|prefix| server.registrations().get(prefix).is_none()) {
+            self.schedule.mark(now, self.topic(prefix));
+        }
+    }
+
     /// When [`Self::publish`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.schedule.next_deadline()
+        [self.schedule.next_deadline(), self.sweep_at].into_iter().flatten().min()
     }
 
     /// Whether what is registered for a prefix can be read in the DHT.

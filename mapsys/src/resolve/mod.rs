@@ -6,7 +6,7 @@ pub mod found;
 pub mod lookup;
 pub mod own;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -33,6 +33,8 @@ pub struct Resolver {
     cache: Cache,
     lookups: Lookups,
     waiting: BTreeMap<u64, Waiting>,
+    /// Who waits for the lookup of a host. Entries end with the lookup.
+    waiters: HashMap<EidPrefix, Vec<u64>>,
     next_id: u64,
 }
 
@@ -91,8 +93,8 @@ enum Slot {
 impl Resolver {
     /// A resolver that sends from `sockets`.
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
-        let (cache, waiting) = (Cache::default(), BTreeMap::new());
-        Self { sockets, limiter, cache, lookups, waiting, next_id: 0 }
+        let (cache, waiting, waiters) = (Cache::default(), BTreeMap::new(), HashMap::new());
+        Self { sockets, limiter, cache, lookups, waiting, waiters, next_id: 0 }
     }
 
     /// Takes an ECM; `bytes` is the whole message.
@@ -117,6 +119,11 @@ impl Resolver {
             }));
         }
         self.next_id += 1;
+        for slot in &slots {
+            if let Slot::Waiting(host) = slot {
+                self.waiters.entry(*host).or_default().push(self.next_id);
+            }
+        }
         let deadline = cx.now.monotonic + ANSWER_WITHIN;
         self.waiting.insert(self.next_id, Waiting { ask, slots, deadline });
         self.finish(cx, self.next_id);
@@ -286,8 +293,7 @@ impl Resolver {
         while let Some((host, found)) = self.lookups.poll_found() {
             self.cache.put(cx.now.monotonic, found.clone());
             let found = self.with_stale(cx, host, found);
-            let ids: Vec<u64> = self.waiting.keys().copied().collect();
-            for id in ids {
+            for id in self.waiters.remove(&host).unwrap_or_default() {
                 self.settle(cx, id, host, &found);
             }
         }

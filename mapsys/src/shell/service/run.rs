@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The loop that owns the engine: one input, then everything it leads to.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use dht::record::{CertificateCache, RecordKey, verify};
 use dht::shell::node::Node;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::FromService;
 use super::status::{self, Question};
@@ -18,6 +18,11 @@ use crate::transport::{Now, Via};
 
 /// Answers of the DHT waiting for the engine: more than it has lookups.
 const ANSWERS: usize = 2048;
+
+/// Copies of a record after which a lookup ends, if one of them verifies.
+const COPIES: usize = 3;
+/// Once a copy has verified, other nodes have this long to show a newer one. A first packet waits for it.
+const GRACE: Duration = Duration::from_millis(5);
 
 /// With nothing due, the loop looks this often.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -176,17 +181,35 @@ impl Running {
     }
 }
 
-/// All values seen, or `None` if the DHT did not answer.
+/// All values seen, or `None` if the DHT did not answer. The lookup ends soon after the first copy that verifies: a hostile
+/// node can hide a record for a while, not change it, and of several copies the newest is used.
 async fn look_up(node: &Node, key: &RecordKey) -> Option<Vec<Vec<u8>>> {
-    // A record is used as soon as one copy of it verifies: a hostile node can hide it for a while, not change it.
+    let (first, mut seen_one) = watch::channel(false);
+    let seen: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+    let take = || std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     let mut certificates = CertificateCache::new();
-    let enough = |value: &[u8]| verify(key.network, key, value, SystemTime::now(), &mut certificates).is_ok();
-    match node.get(key.encode(), enough).await {
-        Ok(values) if values.is_empty() && node.peer_set().peers == 0 => None,
-        Ok(values) => Some(values),
-        Err(error) => {
-            tracing::warn!(%key, %error, "lookup failed");
-            None
+    let enough = |value: &[u8]| {
+        if verify(key.network, key, value, SystemTime::now(), &mut certificates).is_ok() {
+            first.send_replace(true);
         }
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push(value.to_vec());
+        seen.len() >= COPIES && *first.borrow()
+    };
+    let grace = async {
+        // The sender outlives this future, so that an error cannot be.
+        let _ = seen_one.wait_for(|seen| *seen).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = node.get(key.encode(), enough) => match ended {
+            Ok(values) if values.is_empty() && node.peer_set().peers == 0 => None,
+            Ok(values) => Some(values),
+            Err(error) => {
+                tracing::warn!(%key, %error, "lookup failed");
+                None
+            }
+        },
+        () = grace => Some(take()),
     }
 }
