@@ -12,5 +12,7 @@ mod engine;
 mod miss_queue;
 mod path_mtu;
 mod rate;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{Itr, ItrConfig, Output, Verdict};

@@ -1,36 +1,72 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The packet half, as the control half sees it.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Failure;
+use super::data_plane::{DataPlane, Options};
 use crate::config::Config;
 use crate::database::Database;
+use crate::etr::EtrConfig;
+use crate::itr::ItrConfig;
+use crate::limits;
 use crate::map_cache::{Event, Update};
+
+/// MTU towards the core until a lower one is learned, octets (L of RFC 9300, section 7.1).
+const CORE_MTU: usize = 1500;
 
 /// The packet thread.
 #[derive(Debug)]
 pub struct Packets {
+    thread: DataPlane,
     events: mpsc::Receiver<Event>,
 }
 
 impl Packets {
-    /// start
-    pub fn start(_config: &Config, _database: &Database) -> Result<Self, Failure> {
-        let (_s, events) = mpsc::channel(1);
-        Ok(Self { events })
+    /// Starts the thread, in the network namespace of the caller.
+    ///
+    /// # Errors
+    /// What the machine lacks, and what to do.
+    pub fn start(config: &Config, database: &Database) -> Result<Self, Failure> {
+        let (sender, events) = mpsc::channel(limits::EVENTS);
+        let options = Options {
+            tun: config.tun.clone(),
+            mtu: config.mtu,
+            itr: ItrConfig { iid: config.iid, icmp_sources: own_addresses(database), core_mtu: CORE_MTU },
+            etr: EtrConfig::default(),
+            rlocs: database.rlocs(),
+        };
+        let thread = DataPlane::start(options, sender).map_err(|error| Failure::Machine(error.to_string()))?;
+        Ok(Self { thread, events })
     }
-    /// ev
+
+    /// The next event; `None` when the thread is gone.
     pub async fn event(&mut self) -> Option<Event> {
         self.events.recv().await
     }
-    /// up
-    pub fn update(&mut self, _update: Update) {}
-    /// c
-    pub fn counters(&self) -> Value {
-        Value::Null
+
+    /// Tells the packet thread.
+    pub fn update(&mut self, update: Update) {
+        self.thread.update(update);
     }
-    /// s
-    pub fn stop(&mut self) {}
+
+    /// All counters by name.
+    pub fn counters(&self) -> Value {
+        self.thread.counters().snapshot().into_iter().map(|(key, value)| (key, Value::from(value))).collect()
+    }
+
+    /// Ends the thread and removes the device.
+    pub fn stop(&mut self) {
+        self.thread.stop();
+    }
+}
+
+/// IPv6 host prefixes of ours, which are addresses of this node or of a host behind it. An IPv4 one is of no use as the
+/// source of what comes out of the TUN device: Linux drops what seems to come from itself.
+fn own_addresses(database: &Database) -> Vec<IpAddr> {
+    let hosts = database.prefixes().iter().filter(|prefix| prefix.net.prefix_len() == 128);
+    hosts.map(|prefix| prefix.net.addr()).collect()
 }

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The rules of the ITR, each a test. ICMP messages are judged by pnet, which is not ours.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pnet::packet::Packet as _;
+use pnet::packet::icmp::{
+    IcmpPacket, checksum as icmp_checksum, destination_unreachable::DestinationUnreachablePacket,
+};
+use pnet::packet::icmpv6::{Icmpv6Packet, checksum as icmpv6_checksum};
+use pnet::packet::ipv4::{self, Ipv4Packet as PnetV4};
+use pnet::packet::ipv6::Ipv6Packet as PnetV6;
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::{Ecn, IpPacket, Ipv4Header, Ipv6Header, LispHeader, OuterHeader, TrafficClass};
+use wire::record::Action;
+
+use super::{Itr, ItrConfig, Output, Verdict};
+use crate::counters::{Count, Counters, DropReason};
+use crate::map_cache::{Entry, Event, Forwarding, Locator, Update};
+
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn prefix(net: &str) -> EidPrefix {
+    EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() }
+}
+
+fn packet(source: &str, destination: &str, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let class = TrafficClass::new(46, Ecn::Ect0);
+    match (ip(source), ip(destination)) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let header = Ipv4Header { source, destination, protocol, ttl: 16, class, dont_fragment: false };
+            [&header.emit(payload.len()).unwrap(), payload].concat()
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let next_header = protocol;
+            let header = Ipv6Header { source, destination, next_header, hop_limit: 16, class, flow_label: 0 };
+            [header.emit(payload.len()).unwrap().as_slice(), payload].concat()
+        }
+        _ => panic!("mixed families"),
+    }
+}
+
+fn v6_packet(payload: &[u8]) -> Vec<u8> {
+    packet("2001:db8:a::1", "2001:db8:b::1", UDP, payload)
+}
+
+fn v4_packet(payload: &[u8]) -> Vec<u8> {
+    packet("10.0.0.1", "10.0.1.1", UDP, payload)
+}
+
+fn dont_fragment(mut octets: Vec<u8>) -> Vec<u8> {
+    octets[6] |= 0x40;
+    octets[10..12].fill(0);
+    let sum = wire::data::checksum::internet(&octets[..20]);
+    octets[10..12].copy_from_slice(&sum.to_be_bytes());
+    octets
+}
+
+/// An ITR with RLOCs of both families and its counters.
+struct Bench {
+    itr: Itr,
+    counters: Arc<Counters>,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(InstanceId(0))
+    }
+
+    fn with(iid: InstanceId) -> Self {
+        let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
+        let icmp_sources = vec![ip("10.0.0.254"), ip("2001:db8:a::ff")];
+        let config = ItrConfig { iid, icmp_sources, core_mtu: 1500 };
+        let mut itr = Itr::new(now, config, counters.clone());
+        itr.update(now, Update::LocalRlocs(vec![ip("192.0.2.1"), ip("2001:db8:c1::1")]));
+        itr.update(now, Update::LocalEids(vec![prefix("10.0.0.0/24"), prefix("2001:db8:a::/48")]));
+        Self { itr, counters, now }
+    }
+
+    fn map(&mut self, net: &str, rlocs: &[&str]) {
+        let locators = rlocs.iter().map(|rloc| Locator { address: ip(rloc), priority: 1, weight: 1 }).collect();
+        self.install(prefix(net), Forwarding::Locators(locators));
+    }
+
+    fn negative(&mut self, net: &str, action: Action) {
+        self.install(prefix(net), Forwarding::Negative(action));
+    }
+
+    fn install(&mut self, prefix: EidPrefix, forwarding: Forwarding) {
+        let entry = Entry { forwarding, expires: self.now + Duration::from_secs(100) };
+        self.itr.update(self.now, Update::Upsert { prefix, entry });
+    }
+
+    fn send<'p>(&mut self, packet: &'p [u8]) -> Verdict<'p> {
+        self.itr.handle(self.now, packet)
+    }
+
+    fn header(&mut self, packet: &[u8]) -> OuterHeader {
+        match self.send(packet) {
+            Verdict::Encapsulate(header, inner) if inner == packet => header,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.itr.poll()).collect()
+    }
+
+    fn site(&mut self) -> Vec<u8> {
+        match self.outputs().as_slice() {
+            [Output::Site(packet)] => packet.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn dropped(&self, reason: DropReason) -> u64 {
+        self.counters.dropped(reason)
+    }
+}
+
+#[test]
+fn ttl_dscp_and_ecn_are_copied_and_the_lisp_header_is_zero() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    let header = bench.header(&v6_packet(&[0; 20]));
+    assert_eq!((header.source, header.destination), (ip("192.0.2.1"), ip("198.51.100.1")));
+    assert_eq!((header.ttl, header.class), (16, TrafficClass::new(46, Ecn::Ect0)));
+    assert_eq!(header.lisp.emit(), [0; 8]);
+    assert_eq!(bench.counters.get(Count::Encapsulated), 1);
+    assert_eq!(bench.counters.get(Count::EncapsulatedBytes), 60);
+}
+
+#[test]
+fn all_four_ecn_values_are_copied_in_both_families() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    bench.map("10.0.1.0/24", &["2001:db8:c2::1"]);
+    for ecn in [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1, Ecn::Ce] {
+        let class = TrafficClass::new(10, ecn);
+        let (mut v6, mut v4) = (v6_packet(&[]), v4_packet(&[]));
+        wire::data::Ipv6Packet::rewrite(&mut v6, 9, class);
+        wire::data::Ipv4Packet::rewrite(&mut v4, 9, class);
+        assert_eq!(bench.header(&v6).class, class);
+        assert_eq!(bench.header(&v4).class, class);
+    }
+}
+
+#[test]
+fn an_instance_other_than_zero_is_in_the_header() {
+    let mut bench = Bench::with(InstanceId(0xab_cdef));
+    let inside = EidPrefix { iid: InstanceId(0xab_cdef), ..prefix("2001:db8:b::/48") };
+    let locators = vec![Locator { address: ip("198.51.100.1"), priority: 1, weight: 1 }];
+    bench.install(inside, Forwarding::Locators(locators));
+    assert_eq!(bench.header(&v6_packet(&[])).lisp.emit(), [8, 0, 0, 0, 0xab, 0xcd, 0xef, 0]);
+}
+
+#[test]
+fn source_ports_are_dynamic_steady_for_a_flow_and_spread_over_flows() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    let mut ports = HashSet::new();
+    for flow in 0..1000u16 {
+        let octets = v6_packet(&[flow.to_be_bytes(), 53u16.to_be_bytes(), [0, 8], [0, 0]].concat());
+        let port = bench.header(&octets).source_port;
+        assert!(port >= 49152);
+        assert_eq!(bench.header(&octets).source_port, port);
+        ports.insert(port);
+    }
+    assert!(ports.len() > 300, "{}", ports.len());
+}
+
+#[test]
+fn the_source_port_of_icmp_and_fragments_comes_from_addresses_only() {
+    let mut bench = Bench::new();
+    bench.map("10.0.1.0/24", &["198.51.100.1"]);
+    let echo = |id: u8| packet("10.0.0.1", "10.0.1.1", ICMP, &[8, 0, 0, 0, 0, id, 0, 0]);
+    assert_eq!(bench.header(&echo(1)).source_port, bench.header(&echo(2)).source_port);
+    let (mut first, mut second) = (v4_packet(&[1, 2, 3, 4, 5, 6, 7, 8]), v4_packet(&[9; 8]));
+    first[6] = 0x20;
+    second[7] = 1;
+    assert_eq!(bench.header(&first).source_port, bench.header(&second).source_port);
+}
+
+#[test]
+fn a_flow_stays_on_one_locator_of_a_family_that_we_have() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1", "2001:db8:c2::1"]);
+    let octets = v6_packet(&[0, 1, 0, 2, 0, 8, 0, 0]);
+    let first = bench.header(&octets).destination;
+    assert!((0..50).all(|_| bench.header(&octets).destination == first));
+    bench.itr.update(bench.now, Update::LocalRlocs(vec![ip("2001:db8:c1::1")]));
+    let header = bench.header(&octets);
+    assert_eq!((header.source, header.destination), (ip("2001:db8:c1::1"), ip("2001:db8:c2::1")));
+    bench.itr.update(bench.now, Update::LocalRlocs(vec![]));
+    assert_eq!(bench.send(&octets), Verdict::Dropped(DropReason::NoLocator));
+}
+
+#[test]
+fn queued_packets_leave_in_order_and_nothing_overtakes_them() {
+    let mut bench = Bench::new();
+    for n in 0..8 {
+        assert_eq!(bench.send(&v6_packet(&[n])), Verdict::Later);
+    }
+    let miss = Event::Miss { eid: prefix("2001:db8:b::1/128"), source: ip("2001:db8:a::1") };
+    assert_eq!(bench.itr.poll_event(), Some(miss));
+    assert_eq!(bench.itr.poll_event(), None, "one event for eight packets");
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    assert_eq!(bench.send(&v6_packet(&[8])), Verdict::Later, "the queue has not been drained yet");
+    let last: Vec<u8> = bench
+        .outputs()
+        .iter()
+        .map(|output| match output {
+            Output::Core(header, inner) if header.destination == ip("198.51.100.1") => inner[40],
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(last, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    bench.header(&v6_packet(&[9]));
+    assert_eq!((bench.counters.get(Count::Queued), bench.counters.get(Count::Flushed)), (8, 8));
+}
+
+#[test]
+fn a_mapping_of_another_prefix_flushes_nothing() {
+    let mut bench = Bench::new();
+    bench.send(&v6_packet(&[1]));
+    bench.map("2001:db8:bb::/48", &["198.51.100.1"]);
+    assert_eq!(bench.outputs(), []);
+    bench.map("2001:db8:b::1/128", &["198.51.100.1"]);
+    assert_eq!(bench.outputs().len(), 1);
+}
+
+#[test]
+fn given_up_packets_are_counted_and_their_source_hears_unreachable() {
+    let mut bench = Bench::new();
+    bench.send(&v6_packet(&[1, 2, 3]));
+    bench.itr.update(bench.now, Update::Unresolved { eid: prefix("2001:db8:b::1/128") });
+    let answer = bench.site();
+    let outer = PnetV6::new(&answer).unwrap();
+    assert_eq!(
+        (outer.get_source(), outer.get_destination()),
+        ("2001:db8:a::ff".parse().unwrap(), "2001:db8:a::1".parse().unwrap())
+    );
+    let icmp = Icmpv6Packet::new(outer.payload()).unwrap();
+    assert_eq!((icmp.get_icmpv6_type().0, icmp.get_icmpv6_code().0), (1, 3));
+    assert_eq!(icmp.get_checksum(), icmpv6_checksum(&icmp, &outer.get_source(), &outer.get_destination()));
+    assert_eq!(&icmp.payload()[4..], v6_packet(&[1, 2, 3]));
+    assert_eq!((bench.dropped(DropReason::Unresolved), bench.counters.get(Count::IcmpSent)), (1, 1));
+    assert_eq!(bench.send(&v6_packet(&[4])), Verdict::Later);
+    assert!(matches!(bench.itr.poll_event(), Some(Event::Miss { .. })));
+}
+
+#[test]
+fn packets_that_wait_too_long_are_given_up() {
+    let mut bench = Bench::new();
+    bench.send(&v4_packet(&[1]));
+    let deadline = bench.itr.next_deadline().unwrap();
+    assert_eq!(deadline, bench.now + Duration::from_secs(3));
+    bench.itr.handle_timeout(deadline);
+    assert_eq!(bench.dropped(DropReason::QueueTimeout), 1);
+    let answer = bench.site();
+    let outer = PnetV4::new(&answer).unwrap();
+    assert_eq!(outer.get_checksum(), ipv4::checksum(&outer));
+    let icmp = IcmpPacket::new(outer.payload()).unwrap();
+    assert_eq!((icmp.get_icmp_type().0, icmp.get_icmp_code().0, icmp.get_checksum()), (3, 1, icmp_checksum(&icmp)));
+}
+
+#[test]
+fn each_negative_action_is_obeyed() {
+    let mut bench = Bench::new();
+    let octets = v6_packet(&[7]);
+    bench.negative("2001:db8:b::/48", Action::NativelyForward);
+    assert_eq!(bench.send(&octets), Verdict::Native(&octets));
+    for (action, reason, told) in [
+        (Action::NoAction, DropReason::NoAction, 0),
+        (Action::DropNoReason, DropReason::NegativeDrop, 1),
+        (Action::DropPolicyDenied, DropReason::NegativePolicy, 0),
+        (Action::DropAuthFailure, DropReason::NegativeAuth, 0),
+    ] {
+        bench.negative("2001:db8:b::/48", action);
+        assert_eq!(bench.send(&octets), Verdict::Dropped(reason));
+        assert_eq!((bench.dropped(reason), bench.outputs().len()), (1, told), "{action:?}");
+    }
+    bench.negative("2001:db8:b::/48", Action::SendMapRequest);
+    assert_eq!(bench.send(&octets), Verdict::Later);
+    assert!(matches!(bench.itr.poll_event(), Some(Event::Miss { .. })));
+    bench.negative("2001:db8:b::/48", Action::SendMapRequest);
+    assert_eq!((bench.outputs(), bench.itr.poll_event()), (vec![], None), "the packet waits on, without a loop");
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    assert_eq!(bench.outputs().len(), 1);
+}
+
+#[test]
+fn ipv6_over_the_limit_draws_packet_too_big_and_the_limit_itself_passes() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    bench.header(&v6_packet(&[0; 1464 - 40]));
+    let octets = v6_packet(&[0; 1465 - 40]);
+    assert_eq!(bench.send(&octets), Verdict::Dropped(DropReason::TooBig));
+    let answer = bench.site();
+    let outer = PnetV6::new(&answer).unwrap();
+    let icmp = Icmpv6Packet::new(outer.payload()).unwrap();
+    assert_eq!((icmp.get_icmpv6_type().0, &icmp.payload()[..4]), (2, &1464u32.to_be_bytes()[..]));
+    assert_eq!(icmp.get_checksum(), icmpv6_checksum(&icmp, &outer.get_source(), &outer.get_destination()));
+}
+
+#[test]
+fn ipv4_with_dont_fragment_over_the_limit_draws_fragmentation_needed() {
+    let mut bench = Bench::new();
+    bench.map("10.0.1.0/24", &["2001:db8:c2::1"]);
+    bench.header(&dont_fragment(v4_packet(&[0; 1444 - 20])));
+    let octets = dont_fragment(v4_packet(&[0; 1445 - 20]));
+    assert_eq!(bench.send(&octets), Verdict::Dropped(DropReason::TooBig));
+    let answer = bench.site();
+    let outer = PnetV4::new(&answer).unwrap();
+    assert_eq!(outer.get_source(), std::net::Ipv4Addr::new(10, 0, 0, 254));
+    let icmp = DestinationUnreachablePacket::new(outer.payload()).unwrap();
+    assert_eq!((icmp.get_icmp_type().0, icmp.get_icmp_code().0, icmp.get_next_hop_mtu()), (3, 4, 1444));
+    assert!(icmp.payload().len() >= 28 && octets.starts_with(icmp.payload()));
+}
+
+#[test]
+fn ipv4_without_dont_fragment_is_split_in_two_that_reassemble() {
+    let mut bench = Bench::new();
+    bench.map("10.0.1.0/24", &["198.51.100.1"]);
+    let payload: Vec<u8> = (0..1480u32).map(|n| n as u8).collect();
+    assert_eq!(bench.send(&v4_packet(&payload)), Verdict::Later);
+    let fragments: Vec<(u16, Vec<u8>)> = bench
+        .outputs()
+        .into_iter()
+        .map(|output| match output {
+            Output::Core(header, inner) => (header.source_port, inner),
+            other @ Output::Site(_) => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(fragments.len(), 2);
+    let mut rebuilt = Vec::new();
+    for (_, fragment) in &fragments {
+        let view = PnetV4::new(fragment).unwrap();
+        assert_eq!(view.get_checksum(), ipv4::checksum(&view));
+        assert_eq!(usize::from(view.get_fragment_offset()) * 8, rebuilt.len());
+        rebuilt.extend_from_slice(view.payload());
+    }
+    assert_eq!(PnetV4::new(&fragments[1].1).unwrap().get_fragment_offset(), 744 / 8);
+    assert_eq!(rebuilt, payload);
+    assert_eq!(bench.counters.get(Count::Fragmented), 1);
+}
+
+#[test]
+fn a_reported_path_mtu_counts_only_if_the_quoted_packet_is_ours() {
+    let mut bench = Bench::new();
+    bench.map("10.0.1.0/24", &["198.51.100.1"]);
+    let header = bench.header(&v4_packet(&[]));
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let real = header.emit(1464, &mut buffer).unwrap().to_vec();
+    let forgeries: [(&str, usize, u8); 4] =
+        [("source RLOC", 15, 9), ("source port", 20, 0x10), ("destination port", 23, 0), ("LISP header", 28, 8)];
+    for (what, at, value) in forgeries {
+        let mut forged = real.clone();
+        forged[at] = value;
+        bench.itr.handle_too_big(bench.now, &forged, 1400);
+        assert_eq!(bench.counters.get(Count::PathMtu), 0, "{what}");
+    }
+    assert_eq!(bench.counters.get(Count::PathMtuRefused), 4);
+    bench.itr.handle_too_big(bench.now, &real[..28], 1400);
+    let octets = dont_fragment(v4_packet(&[0; 1400 - 20]));
+    assert_eq!(bench.send(&octets), Verdict::Dropped(DropReason::TooBig));
+    let answer = bench.site();
+    assert_eq!(DestinationUnreachablePacket::new(&answer[20..]).unwrap().get_next_hop_mtu(), 1364);
+    bench.now += Duration::from_secs(99);
+    bench.header(&dont_fragment(v4_packet(&[0; 1364 - 20])));
+}
+
+#[test]
+fn a_path_below_1280_never_makes_an_ipv6_limit_below_1280() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let header = bench.header(&v6_packet(&[]));
+    let quoted = header.emit(1400, &mut buffer).unwrap().to_vec();
+    bench.itr.handle_too_big(bench.now, &quoted, 600);
+    assert_eq!(bench.send(&v6_packet(&[0; 1300 - 40])), Verdict::Dropped(DropReason::TooBig));
+    assert_eq!(bench.site()[44..48], 1280u32.to_be_bytes());
+    assert_eq!(bench.send(&v6_packet(&[0; 1280 - 40])), Verdict::Dropped(DropReason::PathTooNarrow));
+    assert_eq!(bench.outputs(), []);
+}
+
+#[test]
+fn icmp_errors_are_rate_limited_and_never_about_icmp_errors() {
+    let mut bench = Bench::new();
+    bench.negative("2001:db8:b::/48", Action::DropNoReason);
+    let error = packet("2001:db8:a::1", "2001:db8:b::1", 58, &[3, 0, 0, 0, 0, 0, 0, 0]);
+    bench.send(&error);
+    assert_eq!(bench.outputs(), []);
+    for _ in 0..1000 {
+        bench.send(&v6_packet(&[]));
+    }
+    assert_eq!(bench.outputs().len(), 10);
+    assert_eq!(bench.counters.get(Count::IcmpSuppressed), 991);
+}
+
+#[test]
+fn packets_that_belong_in_no_tunnel_are_dropped_and_named() {
+    let mut bench = Bench::new();
+    let cases = [
+        (vec![], DropReason::SiteMalformed),
+        (vec![0x75; 40], DropReason::SiteMalformed),
+        (v6_packet(&[0; 8])[..44].to_vec(), DropReason::SiteMalformed),
+        (packet("2001:db8:a::1", "ff02::2", 58, &[133, 0]), DropReason::SiteNotUnicast),
+        (packet("fe80::1", "2001:db8:b::1", UDP, &[]), DropReason::SiteNotUnicast),
+        (packet("10.0.0.1", "255.255.255.255", UDP, &[]), DropReason::SiteNotUnicast),
+        (packet("10.0.0.1", "10.0.0.77", UDP, &[]), DropReason::SiteOwnEid),
+    ];
+    for (octets, reason) in cases {
+        let before = bench.dropped(reason);
+        assert_eq!(bench.send(&octets), Verdict::Dropped(reason));
+        assert_eq!(bench.dropped(reason), before + 1);
+    }
+    let mut no_hops = v6_packet(&[]);
+    no_hops[7] = 0;
+    assert_eq!(bench.send(&no_hops), Verdict::Dropped(DropReason::SiteTtl));
+    assert_eq!(bench.itr.poll_event(), None);
+}
+
+#[test]
+fn an_entry_used_late_in_its_life_is_asked_for_once() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    bench.header(&v6_packet(&[]));
+    assert_eq!(bench.itr.poll_event(), None);
+    bench.now += Duration::from_secs(81);
+    bench.header(&v6_packet(&[]));
+    bench.header(&v6_packet(&[]));
+    assert_eq!(bench.itr.poll_event(), Some(Event::Refresh { prefix: prefix("2001:db8:b::/48") }));
+    assert_eq!(bench.itr.poll_event(), None);
+    bench.now += Duration::from_secs(19);
+    assert_eq!(bench.send(&v6_packet(&[])), Verdict::Later, "expired");
+}
+
+#[test]
+fn an_event_that_control_had_no_room_for_is_said_again() {
+    let mut bench = Bench::new();
+    bench.send(&v6_packet(&[]));
+    let event = bench.itr.poll_event().unwrap();
+    bench.itr.event_lost(event);
+    assert_eq!(bench.itr.poll_event(), Some(event));
+}
+
+#[test]
+fn trailing_octets_do_not_enter_the_tunnel() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    let mut octets = v6_packet(&[1, 2, 3]);
+    octets.extend([0; 7]);
+    match bench.send(&octets) {
+        Verdict::Encapsulate(header, inner) => {
+            assert_eq!((inner.len(), header.lisp), (43, LispHeader::default()));
+            assert!(IpPacket::parse(inner).is_ok());
+        }
+        other => panic!("{other:?}"),
+    }
+}
