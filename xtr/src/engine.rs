@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::{ControlMessage, Ecm, MapRequest, Nonce, XtrIdentity, message_type};
+use wire::control::{ControlMessage, Ecm, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
 use crate::map_cache::{Event, Update};
@@ -28,8 +28,6 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// Map-Resolvers.
     pub resolvers: Vec<MapSystem>,
-    /// xTR-ID and Site-ID of the Map-Registers.
-    pub identity: Option<XtrIdentity>,
     /// Map-Registers carry nonces above this one: what the last run had persisted.
     pub nonce_floor: Nonce,
     /// Entropy for the nonces of Map-Requests.
@@ -94,7 +92,7 @@ impl Control {
         ]);
         Self {
             resolver: Resolver::new(resolve, config.seed),
-            registrar: Registrar::new(now, database.clone(), config.servers, config.identity, config.nonce_floor),
+            registrar: Registrar::new(now, database.clone(), config.servers, config.nonce_floor),
             replier: Replier::new(database.clone()),
             database,
             outputs,

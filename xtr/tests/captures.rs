@@ -36,14 +36,20 @@ fn our_xtr_goes_on_after_forged_notifies_and_stops_after_the_right_one() {
         let key =
             AuthKey { id: register.auth.key_id, algorithm: Algorithm::HmacSha1, secret: Secret::new("secretkey") };
         let to = MapSystem::Node(before.to.ip());
-        let server = Server { to, key, tag: TagForm::Untruncated, proxy_reply: false, prefixes: prefixes.clone() };
+        let server = Server {
+            to,
+            key,
+            tag: TagForm::Untruncated,
+            proxy_reply: false,
+            identity: None,
+            prefixes: prefixes.clone(),
+        };
         let locator = OwnLocator { address: before.from.ip(), priority: 1, weight: 100 };
         let mut node = Node::from_config(Config {
             database: Database::new(prefixes, vec![locator], Ttl(10)),
             cgeid_network: None,
             servers: vec![server],
             resolvers: vec![],
-            identity: None,
             nonce_floor: Nonce(register.nonce.0.wrapping_sub(1)),
             seed: [7; 32],
         });

@@ -231,7 +231,8 @@ fn a_notify_stops_the_retransmission_under_the_right_key_only() {
             let key = AuthKey { id: 1, algorithm, secret: Secret::new(secret) };
             let to = MapSystem::Node("203.0.113.10".parse().unwrap());
             let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
-            let mut node = etr(&[Server { to, key, tag: TagForm::Truncated, proxy_reply: true, prefixes }]);
+            let mut node =
+                etr(&[Server { to, key, tag: TagForm::Truncated, proxy_reply: true, identity: None, prefixes }]);
             node.bytes("203.0.113.10:4342", &bytes(id));
             assert_eq!(node.refused(Refusal::NotifyBadTag), u64::from(!stops), "{id}");
             node.sent.clear();
@@ -258,7 +259,6 @@ fn etr(servers: &[Server]) -> Node {
         cgeid_network: None,
         servers: servers.iter().map(copy).collect(),
         resolvers: vec![resolver()],
-        identity: None,
         nonce_floor: Nonce(0x100),
         seed: [7; 32],
     })

@@ -141,7 +141,7 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iid: Option<u32>,
-    /// Site-ID in Map-Registers; default 0
+    /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site_id: Option<u64>,
@@ -152,7 +152,7 @@ pub struct Flags {
     /// MTU of the TUN device in octets, 1280 at least; default 1360
     #[arg(long, global = true, value_name = "OCTETS")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
+    pub mtu: Option<u16>,
     /// Directory of what outlives a run; default /var/lib/lisp-xtr
     #[arg(long, global = true, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]

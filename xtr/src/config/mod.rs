@@ -31,9 +31,9 @@ const CONTROL_SOCKET: &str = "control.sock";
 /// Largest Instance ID that the data header carries (RFC 9300, section 5.3).
 const LARGEST_IID: u32 = 0x00ff_ffff;
 /// Least MTU of an IPv6 link (RFC 8200, section 5).
-const LEAST_MTU: u32 = 1280;
+const LEAST_MTU: u16 = 1280;
 /// Largest MTU of a TUN device.
-const LARGEST_MTU: u32 = 65_521;
+const LARGEST_MTU: u16 = 65_521;
 /// Longest name of a network interface.
 const LONGEST_INTERFACE_NAME: usize = 15;
 
@@ -76,9 +76,9 @@ struct Written {
     #[serde(deserialize_with = "values::list")]
     trust_anchor: Vec<TrustAnchor>,
     iid: u32,
-    site_id: u64,
+    site_id: Option<u64>,
     tun: String,
-    mtu: u32,
+    mtu: u16,
     state_dir: PathBuf,
     control: Option<PathBuf>,
     dht_port: u16,
@@ -102,7 +102,7 @@ impl Default for Written {
             bootstrap: Vec::new(),
             trust_anchor: Vec::new(),
             iid: 0,
-            site_id: 0,
+            site_id: None,
             tun: "lisp0".into(),
             mtu: 1360,
             state_dir: "/var/lib/lisp-xtr".into(),
@@ -127,12 +127,12 @@ pub struct Config {
     pub proxy_reply: bool,
     /// Instance of the prefixes.
     pub iid: InstanceId,
-    /// Site-ID.
-    pub site_id: u64,
+    /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
+    pub site_id: Option<u64>,
     /// Name of the TUN device.
     pub tun: String,
     /// Its MTU, octets.
-    pub mtu: u32,
+    pub mtu: u16,
     /// What outlives a run.
     pub state_dir: PathBuf,
     /// Control socket.

@@ -30,6 +30,8 @@ pub struct Server {
     pub tag: TagForm,
     /// P: the server answers Map-Requests for us.
     pub proxy_reply: bool,
+    /// xTR-ID and Site-ID, for servers that are to tell the xTRs of a site apart.
+    pub identity: Option<XtrIdentity>,
     /// What is registered there.
     pub prefixes: Vec<EidPrefix>,
 }
@@ -76,7 +78,6 @@ pub struct Registration {
 #[derive(Debug)]
 pub struct Registrar {
     database: Database,
-    identity: Option<XtrIdentity>,
     servers: Vec<Server>,
     batches: Vec<Batch>,
     nonce: RisingNonce,
@@ -100,16 +101,9 @@ struct Batch {
 
 impl Registrar {
     /// Starts registering at `now`; all nonces will be above `floor`.
-    pub fn new(
-        now: Instant,
-        database: Database,
-        servers: Vec<Server>,
-        identity: Option<XtrIdentity>,
-        floor: Nonce,
-    ) -> Self {
+    pub fn new(now: Instant, database: Database, servers: Vec<Server>, floor: Nonce) -> Self {
         let mut registrar = Self {
             database,
-            identity,
             servers,
             batches: Vec::new(),
             nonce: RisingNonce::above(floor),
@@ -213,7 +207,7 @@ impl Registrar {
             want_notify: true,
             nonce,
             records: prefixes.iter().map(record).collect(),
-            xtr_identity: self.identity,
+            xtr_identity: server.identity,
             ..MapRegister::default()
         }
     }

@@ -97,10 +97,17 @@ impl ControlPlane {
 
     fn on_question(&self, question: Question) {
         let counters: Value = self.packets.counters();
-        let answer = show::answer(question.table, &self.control, Instant::now(), &counters);
-        if question.answer.send(answer).is_err() {
-            tracing::debug!("the client did not wait for its answer");
-        }
+        let mut answer = show::answer(question.table, &self.control, Instant::now(), &counters);
+        let status = self.map_system.as_ref().map(Embedded::status);
+        // The map system answers when it comes to it; the loop does not wait.
+        tokio::spawn(async move {
+            if let Some(status) = status {
+                show::add_map_system(question.table, &mut answer, &status).await;
+            }
+            if question.answer.send(answer).is_err() {
+                tracing::debug!("the client did not wait for its answer");
+            }
+        });
     }
 
     fn drain(&mut self) {

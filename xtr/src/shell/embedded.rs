@@ -15,6 +15,8 @@ use wire::control::auth::AuthKey;
 
 /// What the map system wants done.
 pub use mapsys::shell::FromService as FromMapSystem;
+/// Asks the map system what it is doing.
+pub use mapsys::shell::service::Status;
 
 use super::Failure;
 use super::state::make_private_directory;
@@ -69,8 +71,13 @@ impl Embedded {
 
     /// The prefixes that nobody delegated to this node, as others have to name it in their `--trust-anchor`.
     pub fn own_anchors(&self) -> Vec<TrustAnchor> {
-        let anchor = |anchor: &dht::resolve::TrustAnchor| TrustAnchor { prefix: anchor.prefix.net, cn: anchor.cn };
+        let anchor = |anchor: &dht::resolve::TrustAnchor| TrustAnchor { prefix: anchor.aggregate.net, cn: anchor.cn };
         self.service.own_anchors().iter().map(anchor).collect()
+    }
+
+    /// What the map system says about itself.
+    pub fn status(&self) -> Status {
+        self.service.status()
     }
 
     /// Whether a datagram at the shared port 4342 is for the map system.
@@ -134,7 +141,7 @@ pub fn cgeid_prefix(key: &OperationalKey) -> EidPrefix {
 }
 
 fn trust_anchor(config: &Config, anchor: &TrustAnchor) -> dht::resolve::TrustAnchor {
-    dht::resolve::TrustAnchor { prefix: EidPrefix { iid: config.iid, net: anchor.prefix }, cn: anchor.cn }
+    dht::resolve::TrustAnchor { aggregate: EidPrefix { iid: config.iid, net: anchor.prefix }, cn: anchor.cn }
 }
 
 fn network(prefix: Ipv6Net) -> Network {

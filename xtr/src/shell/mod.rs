@@ -4,12 +4,17 @@
 pub mod control_plane;
 pub mod control_socket;
 pub mod control_sockets;
+pub mod data_plane;
+pub mod data_socket;
+pub mod device;
 pub mod embedded;
 pub mod error;
 pub mod netlink;
+pub mod packet_loop;
 pub mod packets;
 pub mod show;
 pub mod state;
+pub mod tun;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -58,8 +63,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let database = Database::new(site.clone(), locators, Ttl::DEFAULT);
 
-    let packets = Packets::start(&config, &database)?;
     let (sockets, received) = ControlSockets::bind(&database.rlocs()).await?;
+    let packets = Packets::start(&config, &database)?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
             let addresses = database.rlocs().iter().map(|rloc| SocketAddr::new(*rloc, wire::CONTROL_PORT)).collect();
@@ -118,6 +123,7 @@ fn control(
     site: &[EidPrefix],
     map_system: Option<&Embedded>,
 ) -> Result<Control, Failure> {
+    let identity = |site_id| XtrIdentity { xtr_id: state.state().xtr_id, site_id };
     let (servers, resolvers) = match (&config.mapping, map_system) {
         (Mapping::Elsewhere { servers, resolvers }, _) => {
             let server = |server: &crate::config::ServerAddress| Server {
@@ -125,6 +131,7 @@ fn control(
                 key: server.key.clone(),
                 tag: server.tag,
                 proxy_reply: config.proxy_reply,
+                identity: config.site_id.map(identity),
                 prefixes: config.eid_prefixes.clone(),
             };
             let resolvers = resolvers.iter().map(|address: &IpAddr| MapSystem::Node(*address)).collect();
@@ -136,19 +143,18 @@ fn control(
                 key: system.pipe_key(),
                 tag: TagForm::Truncated,
                 proxy_reply: true,
+                identity: Some(identity(config.site_id.unwrap_or(0))),
                 prefixes: site.to_vec(),
             };
             (vec![server], vec![MapSystem::Pipe])
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
-    let cgeid_network = matches!(config.mapping, Mapping::Embedded(_)).then_some(IpNet::V6(config.cgeid_network));
     let config = engine::Config {
         database,
-        cgeid_network,
+        cgeid_network: Some(IpNet::V6(config.cgeid_network)),
         servers,
         resolvers,
-        identity: Some(XtrIdentity { xtr_id: state.state().xtr_id, site_id: config.site_id }),
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
@@ -159,7 +165,6 @@ fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::P
     let v6 = |prefix: &EidPrefix| if let IpAddr::V6(address) = prefix.net.addr() { Some(address) } else { None };
     netlink::Plan {
         tun: config.tun.clone(),
-        mtu: config.mtu,
         site: site.iter().map(|prefix| prefix.net).collect(),
         cgeid_network: matches!(config.mapping, Mapping::Embedded(_)).then_some(config.cgeid_network),
         own_cgeids: cgeids.iter().filter_map(v6).collect(),

@@ -20,7 +20,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressScope, CacheInfo};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
 use super::Failure;
 
@@ -40,10 +40,8 @@ const FOR_EVER: u32 = u32::MAX;
 /// What the kernel is to do.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Name of the TUN device, which exists.
+    /// Name of the TUN device.
     pub tun: String,
-    /// Its MTU, octets.
-    pub mtu: u32,
     /// EID-prefixes behind this node, CGEIDs among them.
     pub site: Vec<IpNet>,
     /// Network of the CGEIDs.
@@ -90,16 +88,14 @@ impl Netlink {
         Ok(found)
     }
 
-    /// Brings the TUN device up and leads packets into it; what an earlier run left behind is removed first.
+    /// Leads packets into the TUN device, which is up; what an earlier run left behind is removed first.
     ///
     /// # Errors
     /// Names what the kernel refused.
     pub async fn set_up(&self, plan: &Plan) -> Result<(), Failure> {
         self.take_down().await?;
-        quieten(&plan.tun);
+        loosen_source_check(&plan.tun);
         let index = self.index_of(&plan.tun).await?;
-        let up = LinkUnspec::new_with_index(index).mtu(plan.mtu).up().build();
-        self.handle.link().set(up).execute().await.map_err(refused("bringing the TUN device up"))?;
         for cgeid in &plan.own_cgeids {
             if !self.is_routed_to_a_host(*cgeid).await? {
                 self.add_own_address(index, *cgeid).await?;
@@ -259,17 +255,12 @@ fn default_routes(interface: u32) -> [RouteMessage; 2] {
     [v4.scope(RouteScope::Link).build(), v6.build()]
 }
 
-/// Two settings of our own device, and of no other: no router solicitations into it, and packets out of it may have sources
-/// to which the way back is another one. Where `/proc/sys` is read-only the defaults do for most networks.
-fn quieten(tun: &str) {
-    let settings = [
-        (format!("/proc/sys/net/ipv6/conf/{tun}/addr_gen_mode"), "1"),
-        (format!("/proc/sys/net/ipv4/conf/{tun}/rp_filter"), "2"),
-    ];
-    for (path, value) in settings {
-        if let Err(error) = std::fs::write(&path, value) {
-            tracing::debug!(path, %error, "setting left as it is");
-        }
+/// A setting of our own device, and of no other: packets out of it may have sources to which the way back is another one.
+/// Where `/proc/sys` is read-only the default does for most networks.
+fn loosen_source_check(tun: &str) {
+    let path = format!("/proc/sys/net/ipv4/conf/{tun}/rp_filter");
+    if let Err(error) = std::fs::write(&path, "2") {
+        tracing::debug!(path, %error, "setting left as it is");
     }
 }
 
@@ -301,7 +292,6 @@ mod tests {
     fn packets_to_the_site_never_enter_the_tunnel() {
         let plan = Plan {
             tun: "lisp0".into(),
-            mtu: 1360,
             site: vec!["2001:db8:a::/48".parse().unwrap(), "10.1.0.0/16".parse().unwrap()],
             cgeid_network: Some("3fff:ce1::/32".parse().unwrap()),
             own_cgeids: vec![],

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use wire::record::Action;
 
+use super::embedded::Status;
 use crate::config::Table;
 use crate::engine::Control;
 
@@ -18,6 +19,15 @@ pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value)
         Table::Locators => locators(control),
         Table::Counters => json!({ "counters": { "control": refusals(control), "packets": data_plane } }),
         Table::Peers => json!({ "peers": peers(control, now) }),
+    }
+}
+
+/// Adds what the map system in this process knows: its counters, and the peers of its DHT node.
+pub async fn add_map_system(table: Table, answer: &mut Value, status: &Status) {
+    match table {
+        Table::Counters => answer["counters"]["map-system"] = status.show("counters").await.unwrap_or_default(),
+        Table::Peers => answer["dht"] = status.show("peers").await.unwrap_or_default(),
+        Table::MapCache | Table::Registrations | Table::Locators => {}
     }
 }
 
@@ -133,14 +143,19 @@ fn cell(value: Option<&Value>) -> String {
 /// Counters that are zero say nothing.
 fn counters(counters: Option<&Value>) -> String {
     let mut lines = Vec::new();
-    for (half, counts) in counters.and_then(Value::as_object).into_iter().flatten() {
-        for (name, count) in counts.as_object().into_iter().flatten() {
-            if count != &Value::from(0) {
-                lines.push(format!("{half:<8} {name:<32} {count:>12}"));
-            }
-        }
+    for (part, counts) in counters.and_then(Value::as_object).into_iter().flatten() {
+        list_counts(part, "", counts, &mut lines);
     }
     if lines.is_empty() { "nothing counted yet".into() } else { lines.join("\n") }
+}
+
+fn list_counts(part: &str, name: &str, value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::Object(counts) => counts.iter().for_each(|(name, count)| list_counts(part, name, count, lines)),
+        Value::Null => {}
+        zero if *zero == Value::from(0) => {}
+        count => lines.push(format!("{part:<10}  {name:<30}  {count:>12}")),
+    }
 }
 
 #[cfg(test)]

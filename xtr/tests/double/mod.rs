@@ -73,7 +73,6 @@ impl Node {
             cgeid_network: Some("3fff:ce1::/32".parse().unwrap()),
             servers,
             resolvers,
-            identity: None,
             nonce_floor: Nonce(1000),
             seed: [7; 32],
         })
@@ -253,5 +252,12 @@ impl Node {
 
 fn server(algorithm: Algorithm, tag: TagForm, prefixes: &[&str]) -> Server {
     let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
-    Server { to: MapSystem::Node(SERVER.parse().unwrap()), key: key(algorithm), tag, proxy_reply: true, prefixes }
+    Server {
+        to: MapSystem::Node(SERVER.parse().unwrap()),
+        key: key(algorithm),
+        tag,
+        proxy_reply: true,
+        identity: None,
+        prefixes,
+    }
 }

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A plain `lisp-xtr` in a network namespace of its own, with a Map-Server played by the test: registration, the kernel's
+//! rules, a killed run repaired by the next, and a clean end. Needs root and `/dev/net/tun`; says so and passes without.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt as _;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use rtnetlink::{IpVersion, LinkUnspec};
+use serde_json::Value;
+use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::{ControlMessage, MapNotify, MapRegister};
+use wire::record::Ttl;
+
+const RLOC: &str = "192.0.2.1";
+const SERVER: &str = "203.0.113.10";
+/// Rules of a node with one IPv6 prefix: out of the TUN device in each family, to and from the prefix.
+const RULES: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_node_registers_leads_packets_into_its_tunnel_and_leaves_nothing_behind() {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        eprintln!("skipped: needs root and /dev/net/tun");
+        return;
+    }
+    // A thread of its own: the namespace ends with it.
+    std::thread::spawn(in_namespace).join().unwrap();
+}
+
+fn in_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(address_loopback());
+    let directory = tempfile::tempdir().unwrap();
+    let server = UdpSocket::bind((SERVER, 4342)).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+
+    let mut killed = start(directory.path());
+    let (_, first) = receive(&server);
+    wait_for("rules", || (runtime.block_on(our_rules()) == RULES).then_some(()));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(runtime.block_on(our_rules()), RULES, "a killed node leaves its rules");
+
+    let mut node = start(directory.path());
+    let (from, register) = receive(&server);
+    assert!(register.nonce > first.nonce, "nonces rise over a restart");
+    assert_eq!(from, format!("{RLOC}:4342"));
+    confirm(&server, &from, &register);
+    let confirmed = wait_for("confirmation", || {
+        let answer = show(directory.path(), "registrations")?;
+        let row = answer["registrations"][0].clone();
+        (!row["confirmed_ago"].is_null()).then_some(row)
+    });
+    assert_eq!((&confirmed["server"], &confirmed["prefixes"][0]), (&SERVER.into(), &"2001:db8:a::/48".into()));
+    assert_eq!(runtime.block_on(our_rules()), RULES, "the rules left behind were replaced");
+    for table in ["map-cache", "locators", "counters", "peers"] {
+        assert!(show(directory.path(), table).is_some(), "{table}");
+    }
+
+    kill(Pid::from_raw(node.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let (from, withdrawal) = receive(&server);
+    assert!(withdrawal.records.iter().all(|record| record.ttl == Ttl::WITHDRAWN));
+    confirm(&server, &from, &withdrawal);
+    assert!(node.wait().unwrap().success());
+    assert_eq!(runtime.block_on(our_rules()), 0);
+    assert!(!directory.path().join("state/control.sock").exists());
+}
+
+#[test]
+fn without_permission_for_the_tun_device_the_machine_is_to_blame() {
+    if !Uid::effective().is_root() {
+        eprintln!("skipped: needs root, to run a program that is not");
+        return;
+    }
+    std::thread::spawn(as_nobody).join().unwrap();
+}
+
+fn as_nobody() {
+    const NOBODY: u32 = 65534;
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(address_loopback());
+    let directory = tempfile::tempdir().unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), everybody).unwrap();
+    let output = match command(directory.path()).uid(NOBODY).gid(NOBODY).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("skipped: the program lies where others may not run it");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.to_lowercase().contains("cap_net_admin"), "{error}");
+    assert_eq!(runtime.block_on(our_rules()), 0);
+}
+
+fn key() -> AuthKey {
+    AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("a secret") }
+}
+
+fn key_file(directory: &Path) -> String {
+    let path = directory.join("key.toml");
+    std::fs::write(&path, "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn start(directory: &Path) -> Child {
+    command(directory).spawn().unwrap()
+}
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+    command
+        .args(["--eid-prefix", "2001:db8:a::/48", "--rloc", RLOC, "--map-server", SERVER, "--tun", "lispt"])
+        .args(["--key-file", &key_file(directory), "--state-dir"])
+        .arg(directory.join("state"));
+    command
+}
+
+fn show(directory: &Path, table: &str) -> Option<Value> {
+    let output = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"))
+        .args(["show", table, "--json", "--state-dir"])
+        .arg(directory.join("state"))
+        .output()
+        .unwrap();
+    output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn receive(server: &UdpSocket) -> (String, MapRegister) {
+    let mut buffer = [0; 2048];
+    let (length, from) = server.recv_from(&mut buffer).unwrap();
+    auth::verify(&buffer[..length], &key(), auth::Accept::default()).unwrap();
+    match ControlMessage::decode(&buffer[..length]).unwrap() {
+        ControlMessage::MapRegister(register) => (from.to_string(), register),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn confirm(server: &UdpSocket, to: &str, register: &MapRegister) {
+    let notify = MapNotify { nonce: register.nonce, records: register.records.clone(), ..MapNotify::default() };
+    let bytes = auth::seal(&ControlMessage::MapNotify(notify), &key(), TagForm::Truncated).unwrap();
+    server.send_to(&bytes, to).unwrap();
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(started.elapsed() < PATIENCE, "no {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+async fn address_loopback() {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    let task = tokio::spawn(connection);
+    handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
+    for address in [RLOC, SERVER] {
+        let address: IpAddr = address.parse().unwrap();
+        handle.address().add(1, address, 32).execute().await.unwrap();
+    }
+    task.abort();
+}
+
+async fn our_rules() -> usize {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    let task = tokio::spawn(connection);
+    let mut count = 0;
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let rules: Vec<_> = handle.rule().get(version).execute().try_collect().await.unwrap();
+        let is_ours = |rule: &&netlink_packet_route::rule::RuleMessage| {
+            use netlink_packet_route::rule::RuleAttribute::Priority;
+            rule.attributes.iter().any(|attribute| matches!(attribute, Priority(4341..=4344)))
+        };
+        count += rules.iter().filter(is_ours).count();
+    }
+    task.abort();
+    count
+}
