@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Labs of network namespaces, the probes that measure in them, and the demo.
+//! Labs of network namespaces, the probes that measure in them, the demo, and runs with the programs of others.
 //!
 //! Everything here speaks to built binaries over sockets, as an operator would; no library of ours but `wire` is linked
 //! (it judges captures). A lab is made of threads: each namespace exists because one thread of ours lives in it, so that
@@ -9,4 +9,5 @@ pub mod demo;
 pub mod interrupt;
 pub mod lab;
 pub mod limits;
+pub mod peers;
 pub mod probe;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `interop`: labs and the demo.
+//! `interop`: labs, the demo, and runs with the programs of others.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use interop::demo::{self, Options, Report, UsageError};
+use interop::demo::{self, Options, UsageError};
 use interop::interrupt::Interrupted;
 use interop::lab::{LabError, workspace};
+use interop::peers::{self, Peer};
+use serde::Serialize;
 
-/// Labs of network namespaces, and the demo.
+/// Labs of network namespaces, the demo, and runs with the programs of others.
 #[derive(Debug, Parser)]
 #[command(name = "interop", version, after_help = EXAMPLES)]
 struct CommandLine {
@@ -23,6 +25,8 @@ Examples:
       interop demo
   The same with captures of what crosses the tunnels, and the outcome for a script:
       interop demo --pcap captures --json=outcome.json
+  Our programs together with those of others, where they are at hand:
+      INTEROP_OOR=/opt/oor/oor INTEROP_OPENLISP=/opt/opencp/opencp interop run --pcap captures
 
 Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named).";
 
@@ -30,6 +34,8 @@ Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machi
 enum Command {
     /// Shows border nodes whose mappings come from the signed DHT, with hosts that ping each other
     Demo(DemoFlags),
+    /// Runs our programs together with those of others, whose paths INTEROP_OOR and INTEROP_OPENLISP name
+    Run(RunFlags),
     /// Removes a folder when its owner is gone
     #[command(name = workspace::SWEEP, hide = true)]
     Sweep {
@@ -61,6 +67,28 @@ struct DemoFlags {
     json: Option<Option<PathBuf>>,
 }
 
+#[derive(Debug, Args)]
+struct RunFlags {
+    /// Whose cases; default: all. A case whose peer is not at hand is skipped
+    peer: Vec<Peer>,
+    /// Where our programs are; default: they are built with cargo, in the profile of this one
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Work in a user namespace, even as root
+    #[arg(long)]
+    user_namespace: bool,
+    /// Keep the captures that are judged in DIR
+    #[arg(long, value_name = "DIR")]
+    pcap: Option<PathBuf>,
+    /// Keep the logs of all programs in DIR
+    #[arg(long, value_name = "DIR")]
+    keep_logs: Option<PathBuf>,
+    /// The outcome as JSON on standard output (the lines go to standard error); with =FILE into that file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    json: Option<Option<PathBuf>>,
+}
+
 /// What was asked did not hold.
 const EXIT_FAILED: u8 = 1;
 /// Wrong usage, as clap says it too.
@@ -73,6 +101,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Demo(flags) => run_demo(&flags),
+        Command::Run(flags) => run_with_peers(flags),
         Command::Sweep { folder } => match workspace::sweep(&folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(EXIT_FAILED),
@@ -89,9 +118,27 @@ fn run_demo(flags: &DemoFlags) -> ExitCode {
         measure: flags.measure,
         quiet_stdout: matches!(flags.json, Some(None)),
     };
-    match demo::run(&options).and_then(|report| publish(&report, flags.json.as_ref()).map(|()| report)) {
-        Ok(report) if report.ok => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(EXIT_FAILED),
+    let outcome = demo::run(&options);
+    exit_code(outcome.and_then(|report| publish(&report, flags.json.as_ref()).map(|()| report.ok)))
+}
+
+fn run_with_peers(flags: RunFlags) -> ExitCode {
+    let options = peers::Options {
+        peers: flags.peer,
+        bin_dir: flags.bin_dir,
+        user_namespace: flags.user_namespace,
+        pcap: flags.pcap,
+        keep_logs: flags.keep_logs,
+        quiet_stdout: matches!(flags.json, Some(None)),
+    };
+    let outcome = peers::run(&options);
+    exit_code(outcome.and_then(|report| publish(&report, flags.json.as_ref()).map(|()| report.ok())))
+}
+
+fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILED),
         Err(error) => {
             eprintln!("\ninterop: {error:#}");
             ExitCode::from(match error.downcast_ref::<LabError>() {
@@ -104,7 +151,7 @@ fn run_demo(flags: &DemoFlags) -> ExitCode {
     }
 }
 
-fn publish(report: &Report, json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {
+fn publish(report: &impl Serialize, json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {
     let text = serde_json::to_string(report)? + "\n";
     match json.map(Option::as_deref) {
         None => {}

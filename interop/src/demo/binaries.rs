@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The programs that the demo runs: built by cargo in the profile of this one, or found where the caller says.
+//! Our programs that are run: built by cargo in the profile of this one, or found where the caller says.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use super::story::Seen;
 
 /// Where the programs are.
 #[derive(Debug, Clone)]
-pub(super) struct Binaries {
+pub(crate) struct Binaries {
     folder: PathBuf,
 }
 
@@ -20,8 +20,15 @@ const PROGRAMS: [(&str, &str); 5] =
     [("cgeid", "cgeid"), ("lisp-dht", "dht"), ("lisp-mapsys", "mapsys"), ("lig", "mapsys"), ("lisp-xtr", "xtr")];
 
 impl Binaries {
-    /// Looks into `folder`, or builds.
+    /// As a step of the demo: looks into `folder`, or builds.
     pub(super) fn provide(folder: Option<&Path>) -> anyhow::Result<Seen<Self>> {
+        let found = Self::find_or_build(folder)?;
+        let note = format!("from {}", found.folder.display());
+        Ok(Seen::new(found, vec![note]))
+    }
+
+    /// Looks into `folder`, or builds.
+    pub(crate) fn find_or_build(folder: Option<&Path>) -> anyhow::Result<Self> {
         let folder = match folder {
             Some(folder) => {
                 folder.canonicalize().map_err(|error| UsageError(format!("--bin-dir {}: {error}", folder.display())))?
@@ -32,12 +39,11 @@ impl Binaries {
             PROGRAMS.iter().map(|(name, _)| *name).filter(|name| !folder.join(name).is_file()).collect();
         let wrong = || UsageError(format!("--bin-dir {}: not there: {}", folder.display(), missing.join(", ")));
         ensure!(missing.is_empty(), wrong());
-        let note = format!("from {}", folder.display());
-        Ok(Seen::new(Self { folder }, vec![note]))
+        Ok(Self { folder })
     }
 
     /// A command line that begins with one of the programs.
-    pub(super) fn command(&self, name: &str) -> Command {
+    pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.folder.join(name));
         // What the caller's shell happens to set is not part of the demo.
         command.env_clear().env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");

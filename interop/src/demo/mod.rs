@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The demo: the whole way of packets and of the signed statements they depend on, once, for real.
 
-mod binaries;
+pub(crate) mod binaries;
 mod identities;
 mod network;
 mod nodes;
@@ -38,7 +38,7 @@ pub struct Options {
 /// The caller asked for something that cannot be: names the flag.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct UsageError(String);
+pub struct UsageError(pub(crate) String);
 
 /// Tells the story. The process must have one thread when this is called, and should end after it.
 ///

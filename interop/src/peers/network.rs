@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The network of every case: two sites and a map-server around a router.
+//!
+//! ```text
+//! hA --- xA --- core --- xB --- hB
+//!              /    \
+//!            ms      watch
+//! ```
+
+use crate::lab::{Node, Topology};
+
+/// The port of a node towards the router; peers are told it by name.
+pub(super) const UNDERLAY: &str = "rloc0";
+/// The port of an xTR towards its site.
+const SITE: &str = "site";
+/// The port of a host.
+const ETH: &str = "eth0";
+/// The router in the middle.
+const CORE: &str = "core";
+/// Runs questions to the map-resolver.
+pub(super) const WATCH: &str = "watch";
+/// The map-server.
+pub(super) const MS: &str = "ms";
+/// Its address.
+pub(super) const MS_ADDRESS: &str = "10.20.3.2";
+
+/// A site: its border, and the one host in it.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// Name of the border.
+    pub(super) xtr: &'static str,
+    /// Its locator.
+    pub(super) rloc: &'static str,
+    /// Name of the host.
+    pub(super) host: &'static str,
+    /// The host's address.
+    pub(super) address: &'static str,
+    /// The EID-prefix of the site.
+    pub(super) prefix: &'static str,
+    /// The border's address in the site.
+    gateway: &'static str,
+}
+
+/// The two sites.
+pub(super) const SITES: [Site; 2] = [
+    Site {
+        xtr: "xA",
+        rloc: "10.20.1.2",
+        host: "hA",
+        address: "2001:db8:a::2",
+        prefix: "2001:db8:a::/48",
+        gateway: "2001:db8:a::1",
+    },
+    Site {
+        xtr: "xB",
+        rloc: "10.20.2.2",
+        host: "hB",
+        address: "2001:db8:b::2",
+        prefix: "2001:db8:b::/48",
+        gateway: "2001:db8:b::1",
+    },
+];
+
+/// Nodes whose port on the underlay is captured.
+pub(super) const CAPTURED: [&str; 3] = [SITES[0].xtr, SITES[1].xtr, MS];
+
+/// Describes the network. Every node on the underlay has a default route: `OpenOverlayRouter` does not start without.
+pub(super) fn describe() -> Topology {
+    let mut core = Node::router(CORE);
+    let mut topology = Topology::default();
+    let around = [
+        (Node::router(SITES[0].xtr), SITES[0].rloc, "10.20.1.1"),
+        (Node::router(SITES[1].xtr), SITES[1].rloc, "10.20.2.1"),
+        (Node::host(MS), MS_ADDRESS, "10.20.3.1"),
+        (Node::host(WATCH), "10.20.4.2", "10.20.4.1"),
+    ];
+    for (node, address, gateway) in around {
+        let (name, wire) = (node.name.clone(), format!("wire-{}", node.name));
+        core = core.port(&name, &wire, &[&format!("{gateway}/24")]);
+        let mut node = node.port(UNDERLAY, &wire, &[&format!("{address}/24")]).default_route(gateway, UNDERLAY);
+        if let Some(site) = SITES.iter().find(|site| site.xtr == name) {
+            let wire = format!("wire-{}", site.host);
+            node = node.port(SITE, &wire, &[&format!("{}/64", site.gateway)]);
+            let host = Node::host(site.host).port(ETH, &wire, &[&format!("{}/64", site.address)]);
+            topology = topology.with(host.default_route(site.gateway, ETH));
+        }
+        topology = topology.with(node);
+    }
+    topology.with(core)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    #[test]
+    fn the_network_does_not_contradict_itself() {
+        super::describe().check().unwrap();
+    }
+}

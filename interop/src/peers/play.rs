@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One case from its network to its verdict.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::Peer;
+use super::cases::{Case, Player};
+use super::network::{self, CAPTURED, SITES, UNDERLAY};
+use super::report::{CaseResult, Report};
+use super::stage::Stage;
+use super::witness;
+use crate::demo::binaries::Binaries;
+use crate::interrupt::Interrupted;
+use crate::lab::workspace::Workspace;
+use crate::lab::{Lab, LabError, process};
+use crate::probe::capture::Capture;
+use crate::probe::ping::{Ping, PingReport, ping};
+
+/// What is at hand.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    pub(super) ours: Option<Binaries>,
+    pub(super) peers: HashMap<Peer, PathBuf>,
+}
+
+/// Where a case may leave its files.
+pub(super) struct Place<'a> {
+    /// Number of the case in this run.
+    pub(super) number: usize,
+    pub(super) captures: &'a Path,
+    pub(super) workspace: &'a Workspace,
+}
+
+impl Programs {
+    /// The program of a peer.
+    pub(super) fn of(&self, peer: Peer) -> anyhow::Result<&Path> {
+        let path = self.peers.get(&peer).map(PathBuf::as_path);
+        path.with_context(|| format!("{} is not set", peer.variable()))
+    }
+}
+
+/// Pings of a series, cold ones first.
+const PINGS: u16 = 8;
+/// Time between two: what an ITR without miss queue loses, it loses in that time.
+const PING_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Plays a case on a fresh network, and adds its line to the report.
+///
+/// # Errors
+/// When the machine refuses something, or we are interrupted; whatever else happens is the case's failure.
+pub(super) fn play(case: &Case, place: &Place<'_>, programs: &Programs, report: &mut Report) -> anyhow::Result<()> {
+    let lab = Lab::build(&network::describe())?;
+    let captures = start_captures(case, place, &lab)?;
+    let files: Vec<_> = captures.iter().map(|capture| capture.path().to_owned()).collect();
+    let mut stage = Stage { case, lab: &lab, place, programs, running: vec![] };
+    let outcome = scenes(&mut stage);
+    let last_words: Vec<_> =
+        stage.running.iter().map(|process| (process.name().to_owned(), process.log_tail())).collect();
+    process::end_all(stage.running);
+    for capture in captures {
+        capture.stop().context("capture")?;
+    }
+    let outcome = outcome.and_then(|mut seen| {
+        seen.push(witness::judge(&files)?);
+        Ok(seen)
+    });
+    match outcome {
+        Ok(seen) => report.add(case.peer, case.name, CaseResult::Pass, seen.join("; ")),
+        Err(error) if is_not_the_case(&error) => return Err(error),
+        Err(error) => {
+            report.add(case.peer, case.name, CaseResult::Fail, format!("{error:#}"));
+            for (name, lines) in last_words {
+                report.say(&format!("      the last lines of {name}:"));
+                lines.iter().for_each(|line| report.say(&format!("        {line}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_not_the_case(error: &anyhow::Error) -> bool {
+    error.is::<Interrupted>() || matches!(error.downcast_ref(), Some(LabError::Refused { .. }))
+}
+
+fn start_captures(case: &Case, place: &Place<'_>, lab: &Lab) -> anyhow::Result<Vec<Capture>> {
+    let start = |node: &str| {
+        let file = place.captures.join(format!("{}-{}-{node}.pcap", case.peer, case.name));
+        Ok(Capture::start(lab.namespace(node)?, UNDERLAY, &file)?)
+    };
+    CAPTURED.into_iter().map(start).collect()
+}
+
+/// The map-server first, then the xTRs; hosts send when both sites are known, since a "no" asked for earlier would be
+/// remembered for a minute.
+fn scenes(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
+    stage.start_map_server()?;
+    for (site, player) in SITES.iter().zip(stage.case.xtrs) {
+        stage.start_xtr(site, player)?;
+    }
+    let mut acknowledged = vec![];
+    for (site, player) in SITES.iter().zip(stage.case.xtrs) {
+        if player == Player::Ours {
+            stage.await_acknowledged(site)?;
+            acknowledged.push(site.xtr);
+        }
+        stage.await_mapped(site)?;
+    }
+    let mut seen = vec![format!("registration of {} acknowledged", acknowledged.join(" and "))];
+    for (from, to) in [(0, 1), (1, 0)] {
+        seen.push(series(stage, from, to)?);
+    }
+    Ok(seen)
+}
+
+/// A series of pings; each direction of the path is judged by what the ITR at its beginning may lose.
+fn series(stage: &mut Stage<'_>, from: usize, to: usize) -> anyhow::Result<String> {
+    stage.check()?;
+    let (near, far) = (&SITES[from], &SITES[to]);
+    let (source, destination) = (near.address.parse()?, far.address.parse()?);
+    let pings = Ping { source, destination, count: PINGS, interval: PING_INTERVAL };
+    let report = ping(stage.lab.namespace(near.host)?, stage.lab.namespace(far.host)?, pings)?;
+    let (way, lost) = (format!("{} to {}", near.host, far.host), Lost::count(&report));
+    let text = format!("{way}: {} of {PINGS} answered{}", report.received(), lost.say(near.xtr, far.xtr));
+    let allowed = [from, to].map(|site| stage.case.xtrs[site].lost_at_first());
+    ensure!(lost.there <= allowed[0] && lost.back <= allowed[1], "{text}");
+    let excuse = if lost == Lost::default() { "" } else { ", which it does while it looks a mapping up" };
+    Ok(format!("{text}{excuse}"))
+}
+
+/// Lost pings, by the direction in which they were lost.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lost {
+    there: usize,
+    back: usize,
+}
+
+impl Lost {
+    fn count(report: &PingReport) -> Self {
+        let there = report.pings.iter().filter(|ping| ping.delivered.is_none()).count();
+        Self { there, back: report.pings.len() - there - report.received() }
+    }
+
+    fn say(&self, near: &str, far: &str) -> String {
+        let each = [(self.there, near), (self.back, far)];
+        each.iter().filter(|(count, _)| *count > 0).map(|(count, xtr)| format!(", {count} lost at {xtr}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::ping::Fate;
+
+    #[test]
+    fn a_loss_is_laid_at_the_direction_where_it_happened() {
+        let time = Some(Duration::from_millis(1));
+        let pings = vec![
+            Fate { delivered: None, answered: None },
+            Fate { delivered: time, answered: None },
+            Fate { delivered: time, answered: time },
+        ];
+        let lost = Lost::count(&PingReport { pings });
+        assert_eq!(lost, Lost { there: 1, back: 1 });
+        assert_eq!(lost.say("xA", "xB"), ", 1 lost at xA, 1 lost at xB");
+    }
+}

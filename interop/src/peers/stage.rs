@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The programs of a case: how each is started, and how one sees that it is ready.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use super::cases::{Case, Player};
+use super::network::{MS, MS_ADDRESS, SITES, Site, WATCH};
+use super::play::{Place, Programs};
+use super::{Peer, oor, openlisp};
+use crate::demo::binaries::Binaries;
+use crate::interrupt;
+use crate::lab::process::{self, Process};
+use crate::lab::{Lab, LabError};
+use crate::limits::{COMMAND_TIME, POLL};
+
+/// A network, and what runs in it.
+pub(super) struct Stage<'a> {
+    pub(super) case: &'a Case,
+    pub(super) lab: &'a Lab,
+    pub(super) place: &'a Place<'a>,
+    pub(super) programs: &'a Programs,
+    pub(super) running: Vec<Process>,
+}
+
+/// The secret that every site shares with the map-server.
+const SECRET: &str = "secretkey";
+/// How long a registration may take from the start of a node: peers try again after 3 s.
+const REGISTRATION_TIME: Duration = Duration::from_secs(20);
+
+impl Stage<'_> {
+    /// Starts the map-server.
+    pub(super) fn start_map_server(&mut self) -> anyhow::Result<()> {
+        let folder = self.folder(MS)?;
+        let command = match self.case.map_server {
+            Player::Ours => self.our_map_server(&folder)?,
+            Player::Theirs(Peer::Oor) => oor::command(self.programs.of(Peer::Oor)?, &folder, &oor::map_server(SECRET))?,
+            Player::Theirs(Peer::Openlisp) => openlisp::map_server(self.programs.of(Peer::Openlisp)?, &folder, SECRET)?,
+        };
+        self.start(MS, command)
+    }
+
+    /// Starts the xTR of a site.
+    pub(super) fn start_xtr(&mut self, site: &Site, player: Player) -> anyhow::Result<()> {
+        let folder = self.folder(site.xtr)?;
+        let command = match player {
+            Player::Ours => self.our_xtr(site, &folder)?,
+            Player::Theirs(Peer::Oor) => oor::command(self.programs.of(Peer::Oor)?, &folder, &oor::xtr(site, SECRET))?,
+            Player::Theirs(Peer::Openlisp) => bail!("OpenLISP has no data plane for this system"),
+        };
+        self.start(site.xtr, command)
+    }
+
+    /// A site of others gets what the others have: HMAC-SHA-1 with Key ID 0, and nonces in any order.
+    fn our_map_server(&self, folder: &Path) -> anyhow::Result<Command> {
+        let mut config = String::new();
+        for (site, player) in SITES.iter().zip(self.case.xtrs) {
+            let legacy = player != Player::Ours;
+            let (id, algorithm) = if legacy { (0, "hmac-sha1") } else { OUR_KEY };
+            config += &format!(
+                "[[site]]\nname = {:?}\neid-prefix = [{:?}]\nlegacy = {legacy}\n\
+                 key = [{{ key-id = {id}, algorithm = {algorithm:?}, secret = {SECRET:?} }}]\n",
+                site.xtr, site.prefix
+            );
+        }
+        let file = folder.join("lisp-mapsys.toml");
+        std::fs::write(&file, config).context("the configuration of ms")?;
+        let mut command = self.ours()?.command("lisp-mapsys");
+        command.args(["--listen", MS_ADDRESS]).arg("--config").arg(file).arg("--state-dir").arg(folder);
+        Ok(command)
+    }
+
+    fn our_xtr(&self, site: &Site, folder: &Path) -> anyhow::Result<Command> {
+        let (id, algorithm) = if self.case.map_server == Player::Ours { OUR_KEY } else { (0, "hmac-sha1") };
+        let key = folder.join("key.toml");
+        std::fs::write(&key, format!("algorithm = {algorithm:?}\nkey-id = {id}\nsecret = {SECRET:?}\n"))
+            .with_context(|| format!("the key of {}", site.xtr))?;
+        let mut command = self.ours()?.command("lisp-xtr");
+        command.args(["--eid-prefix", site.prefix, "--rloc", site.rloc]);
+        command.args(["--map-server", MS_ADDRESS, "--map-resolver", MS_ADDRESS]);
+        command.arg("--key-file").arg(key).arg("--state-dir").arg(folder);
+        Ok(command)
+    }
+
+    /// Waits until an xTR of ours has seen its map-server's Map-Notify, by what it says itself.
+    pub(super) fn await_acknowledged(&mut self, site: &Site) -> anyhow::Result<()> {
+        let folder = self.folder(site.xtr)?;
+        self.wait(format!("{} is registered, as it says itself", site.xtr), |stage| {
+            let mut command = stage.ours()?.command("lisp-xtr");
+            command.args(["show", "registrations", "--json", "--state-dir"]).arg(&folder);
+            let output = process::output(stage.lab.namespace(site.xtr)?, command, COMMAND_TIME)?;
+            let Ok(answer) = serde_json::from_str::<Value>(&output.stdout) else { return Ok(Err(output.stderr)) };
+            let rows = answer["registrations"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let held = !rows.is_empty() && rows.iter().all(|row| row["confirmed_ago"].is_u64());
+            Ok(if held { Ok(()) } else { Err(answer.to_string()) })
+        })
+    }
+
+    /// Waits until the map-resolver leads to the locator of a site, as `lig` sees it.
+    pub(super) fn await_mapped(&mut self, site: &Site) -> anyhow::Result<()> {
+        self.wait(format!("the map-resolver knows {} behind {}", site.address, site.rloc), |stage| {
+            let mut command = stage.ours()?.command("lig");
+            command.args([site.address, "--json", "--map-resolver", MS_ADDRESS]);
+            let output = process::output(stage.lab.namespace(WATCH)?, command, COMMAND_TIME)?;
+            let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+            let held = answer["locators"][0]["address"] == site.rloc && answer["prefix"] == site.prefix;
+            Ok(if held { Ok(()) } else { Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())) })
+        })
+    }
+
+    /// Fails when a program has ended that should run.
+    pub(super) fn check(&mut self) -> Result<(), LabError> {
+        self.running.iter_mut().try_for_each(Process::check)
+    }
+
+    /// Looks again and again until it is so; in the end tells what was seen last.
+    fn wait(
+        &mut self,
+        what: String,
+        mut look: impl FnMut(&mut Self) -> anyhow::Result<Result<(), String>>,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + REGISTRATION_TIME;
+        loop {
+            self.check()?;
+            let Err(seen) = look(self)? else { return Ok(()) };
+            ensure!(Instant::now() < deadline, "{what}: not within {REGISTRATION_TIME:?}; last seen: {}", seen.trim());
+            interrupt::sleep(POLL * 5)?;
+        }
+    }
+
+    fn start(&mut self, node: &str, command: Command) -> anyhow::Result<()> {
+        let log = self.place.workspace.log(&format!("{}-{}-{node}", self.case.peer, self.case.name));
+        self.running.push(Process::start(self.lab.namespace(node)?, node, command, &log)?);
+        Ok(())
+    }
+
+    fn folder(&self, node: &str) -> std::io::Result<PathBuf> {
+        // Short: the path of a Unix socket has 107 octets.
+        self.place.workspace.folder(&format!("{}/{node}", self.place.number))
+    }
+
+    fn ours(&self) -> anyhow::Result<&Binaries> {
+        self.programs.ours.as_ref().context("our programs were not looked for")
+    }
+}
+
+/// Key ID and algorithm between programs of ours.
+const OUR_KEY: (u8, &str) = (1, "hmac-sha256");
