@@ -84,6 +84,8 @@ pub enum Input {
     },
     /// The DHT has many new members, or is back: what was published may be unknown to them.
     DhtChanged,
+    /// The process ends: withdrawals must not wait their turn.
+    Closing,
 }
 
 /// What the map system wants done, in this order.
@@ -201,6 +203,10 @@ impl Engine {
                 self.publisher.refresh_all();
                 Ok(())
             }
+            Input::Closing => {
+                self.publisher.hurry(now.monotonic);
+                Ok(())
+            }
         };
         if let Err(refusal) = outcome {
             self.tally.count(refusal);
@@ -249,6 +255,11 @@ impl Engine {
     /// Whether what is registered for a prefix can be read in the DHT.
     pub fn is_published(&self, prefix: &EidPrefix) -> bool {
         self.publisher.is_settled(prefix)
+    }
+
+    /// Whether a PUT is in flight: worth a moment of waiting when the process ends.
+    pub fn is_publishing(&self) -> bool {
+        self.publisher.is_busy()
     }
 
     /// Number of cached answers.

@@ -101,6 +101,16 @@ impl Publisher {
         }
     }
 
+    /// The process ends: what has changed goes out now or never.
+    pub fn hurry(&mut self, now: Instant) {
+        self.schedule.hurry(now);
+    }
+
+    /// Whether a PUT is in flight.
+    pub fn is_busy(&self) -> bool {
+        self.schedule.is_busy()
+    }
+
     /// Publishes everything again: the DHT has new members.
     pub fn refresh_all(&mut self) {
         self.schedule.refresh_all();

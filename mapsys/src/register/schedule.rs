@@ -82,6 +82,19 @@ impl Schedule {
         self.topics.get(topic).is_none_or(|state| !state.dirty && state.in_flight.is_none() && state.failures == 0)
     }
 
+    /// The process ends: what has changed goes out now or never.
+    pub fn hurry(&mut self, now: Instant) {
+        for state in self.topics.values_mut().filter(|state| state.dirty) {
+            state.not_before = now;
+            state.retry_at = None;
+        }
+    }
+
+    /// Whether a PUT is in flight.
+    pub fn is_busy(&self) -> bool {
+        self.topics.values().any(|state| state.in_flight.is_some())
+    }
+
     /// Publishes everything again soon: the DHT has new members, or is back.
     pub fn refresh_all(&mut self) {
         for state in self.topics.values_mut() {
@@ -164,6 +177,22 @@ mod tests {
         schedule.done(start, topic(), true);
         assert_eq!(schedule.next_deadline(), Some(start + REPUBLISH));
         assert_eq!(schedule.due(start + REPUBLISH), [topic()]);
+    }
+
+    #[test]
+    fn at_the_end_a_change_does_not_wait() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        schedule.mark(start, topic());
+        schedule.due(start);
+        schedule.done(start, topic(), true);
+        schedule.mark(start, topic());
+        assert_eq!(schedule.due(start), []);
+        schedule.hurry(start);
+        assert_eq!(schedule.due(start), [topic()]);
+        assert!(schedule.is_busy());
+        schedule.done(start, topic(), true);
+        assert!(!schedule.is_busy());
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Service {
         self.status.clone()
     }
 
-    /// Ends engine and DHT node; what is in flight is not waited for.
+    /// Ends engine and DHT node. What was handed in before is still done, and withdrawals get two seconds to be stored.
     pub async fn shutdown(self) {
         drop(self.inputs);
         // The task ends by itself when its inputs do; a panic in it has been reported.

@@ -24,6 +24,9 @@ const COPIES: usize = 3;
 /// Once a copy has verified, other nodes have this long to show a newer one. A first packet waits for it.
 const GRACE: Duration = Duration::from_millis(5);
 
+/// The end of the process waits so long for its last PUTs.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// With nothing due, the loop looks this often.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -59,7 +62,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
         tokio::select! {
             input = inputs.recv() => match input {
                 Some((via, bytes)) => running.engine.handle(Now::read(), Input::Datagram { via, bytes }),
-                None => return,
+                None => break,
             },
             Some(input) = answered.recv() => running.engine.handle(Now::read(), input),
             Some((what, answer)) = questions.recv() => {
@@ -78,6 +81,8 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             () = tokio::time::sleep_until(deadline.into()) => running.engine.handle_timeout(Now::read()),
         }
     }
+    // Those who wait longer than this for a withdrawal find the record's lifetime at its end.
+    let _ = tokio::time::timeout(FAREWELL, running.close(&mut answered)).await;
 }
 
 /// Whether the peer set has grown by a quarter since everything was published.
@@ -86,6 +91,17 @@ fn has_grown(published_to: usize, now: usize) -> bool {
 }
 
 impl Running {
+    /// Publishes what has changed, and waits until it is stored.
+    async fn close(&mut self, answered: &mut mpsc::Receiver<Input>) {
+        self.engine.handle(Now::read(), Input::Closing);
+        self.drain().await;
+        while self.engine.is_publishing() {
+            let Some(input) = answered.recv().await else { return };
+            self.engine.handle(Now::read(), input);
+            self.drain().await;
+        }
+    }
+
     /// Does all that the engine wants; what must be on disk first is there first, in one commit.
     async fn drain(&mut self) {
         let mut marks = Vec::new();
