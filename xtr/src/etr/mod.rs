@@ -11,5 +11,7 @@
 //!   TTL or hop limit, and tells the source where none is left.
 
 mod engine;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{Decapsulated, Etr, EtrConfig, OuterInfo};

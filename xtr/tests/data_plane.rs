@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The data-plane vectors and the data packets of the captures, at engine level. What each should lead to is said in
+//! `conformance/vectors/vectors.json` and `conformance/captures/INDEX.md`.
+//!
+//! D21 (wrong UDP checksum) is judged where checksums are: in the kernel, by the test of real sockets in `kernel.rs`.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pcap_file::pcap::PcapReader;
+use serde_json::Value;
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::{Ecn, IpPacket, Ipv4Packet, UdpHeader, checksum, protocol};
+use xtr::counters::{Count, Counters, DropReason};
+use xtr::etr::{Decapsulated, Etr, EtrConfig, OuterInfo};
+
+fn conformance() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance")
+}
+
+/// An ETR of these instances, which all have the EIDs of the vectors and captures.
+fn etr(gpe: bool, instances: &[u32]) -> (Etr, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    let mut etr = Etr::new(EtrConfig { gpe }, counters.clone());
+    let nets = ["10.1.1.0/24", "10.2.2.0/24", "2001:db8::/32", "10.100.0.0/16"];
+    let prefixes: Vec<EidPrefix> = instances
+        .iter()
+        .flat_map(|iid| nets.map(|net| EidPrefix { iid: InstanceId(*iid), net: net.parse().unwrap() }))
+        .collect();
+    etr.set_local_eids(&prefixes);
+    (etr, counters)
+}
+
+/// What the socket would say of a whole outer packet, and its UDP payload; `None` if it is no LISP data packet.
+fn received(packet: &[u8]) -> Option<(OuterInfo, Vec<u8>)> {
+    let outer = IpPacket::parse(packet).ok()?;
+    let (protocol::UDP, segment) = outer.transport()? else { return None };
+    let (udp, payload) = UdpHeader::parse(segment).ok()?;
+    let info = OuterInfo {
+        source: outer.source(),
+        destination: outer.destination(),
+        source_port: udp.source,
+        ttl: outer.ttl(),
+        class: outer.traffic_class(),
+    };
+    (udp.destination == wire::DATA_PORT).then(|| (info, payload.to_vec()))
+}
+
+fn vector(id: &str) -> (OuterInfo, Vec<u8>) {
+    let text = std::fs::read_to_string(conformance().join("vectors/vectors.json")).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let vector = file["vectors"].as_array().unwrap().iter().find(|vector| vector["id"] == id).unwrap().clone();
+    let octets = |field: &str| -> Vec<u8> {
+        let hex = vector[field].as_str().unwrap().as_bytes();
+        hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    };
+    let (outer, payload) = received(&octets("packet")).unwrap();
+    assert_eq!(payload, octets("lisp"), "{id}");
+    (outer, payload)
+}
+
+/// The inner packet as it was sent: the vectors have it behind 8 octets.
+fn judge(etr: &Etr, id: &str) -> Result<(Vec<u8>, InstanceId), DropReason> {
+    let (outer, mut payload) = vector(id);
+    etr.handle(&outer, &mut payload).map(|Decapsulated { inner, iid, .. }| (inner.to_vec(), iid))
+}
+
+#[test]
+fn well_formed_vectors_are_decapsulated_in_their_instance() {
+    let (etr, counters) = etr(false, &[0, 7, 0x10, 257, 0xab_cdef]);
+    let cases =
+        [("D01", 0xab_cdef), ("D03", 0), ("D04", 0), ("D05", 0), ("D06", 7), ("D07", 257), ("D08", 0x10), ("D10", 0)];
+    for (id, iid) in cases {
+        let (inner, instance) = judge(&etr, id).unwrap_or_else(|reason| panic!("{id}: {reason:?}"));
+        assert_eq!(instance, InstanceId(iid), "{id}");
+        let (_, payload) = vector(id);
+        let before = IpPacket::parse(&payload[8..]).unwrap();
+        let after = IpPacket::parse(&inner).unwrap();
+        assert_eq!((after.source(), after.transport()), (before.source(), before.transport()), "{id}");
+    }
+    assert_eq!(counters.get(Count::Decapsulated), 8);
+}
+
+#[test]
+fn d08_is_ipv6_for_a_receiver_with_gpe_and_without() {
+    for gpe in [false, true] {
+        let (inner, _) = judge(&etr(gpe, &[0x10]).0, "D08").unwrap();
+        assert_eq!(inner[0] >> 4, 6);
+    }
+}
+
+#[test]
+fn d10_ends_with_the_fewer_hops_and_congestion_experienced() {
+    let (inner, _) = judge(&etr(false, &[0]).0, "D10").unwrap();
+    let packet = Ipv4Packet::parse(&inner).unwrap();
+    assert_eq!((packet.ttl(), packet.traffic_class().ecn()), (5, Ecn::Ce));
+    assert_eq!(checksum::internet(&inner[..20]), 0);
+}
+
+#[test]
+fn malformed_and_encrypted_vectors_are_dropped_and_counted() {
+    let (etr, counters) = etr(false, &[0]);
+    for (id, reason) in [
+        ("D22", DropReason::CoreShort),
+        ("D23", DropReason::CoreShort),
+        ("D24", DropReason::CoreVersion),
+        ("D30", DropReason::CoreEncrypted),
+        ("D31", DropReason::CoreEncrypted),
+    ] {
+        let before = counters.dropped(reason);
+        assert_eq!(judge(&etr, id), Err(reason), "{id}");
+        assert_eq!(counters.dropped(reason), before + 1, "{id}");
+    }
+}
+
+#[test]
+fn an_instance_without_eids_of_ours_is_dropped() {
+    let (etr, counters) = etr(false, &[0]);
+    assert_eq!(judge(&etr, "D01"), Err(DropReason::CoreInstance));
+    assert_eq!(counters.dropped(DropReason::CoreInstance), 1);
+}
+
+/// The IP packets of a capture: Ethernet, or Linux cooked.
+fn packets(name: &str) -> Vec<Vec<u8>> {
+    let file = std::fs::File::open(conformance().join("captures").join(name)).unwrap();
+    let mut reader = PcapReader::new(file).unwrap();
+    let link_header = match reader.header().datalink {
+        pcap_file::DataLink::ETHERNET => 14,
+        pcap_file::DataLink::LINUX_SLL2 => 20,
+        other => panic!("{name}: {other:?}"),
+    };
+    std::iter::from_fn(|| reader.next_packet().map(|packet| packet.unwrap().data[link_header..].to_vec())).collect()
+}
+
+/// Judges each data packet of a capture.
+fn decapsulate(name: &str, etr: &Etr) -> Vec<Result<Vec<u8>, DropReason>> {
+    let data = packets(name).into_iter().filter_map(|packet| received(&packet));
+    data.map(|(outer, mut payload)| etr.handle(&outer, &mut payload).map(|packet| packet.inner.to_vec())).collect()
+}
+
+#[test]
+fn data_of_openoverlayrouter_is_decapsulated_for_each_pair_of_families() {
+    let (etr, _) = etr(false, &[0]);
+    for (name, version) in [
+        ("oor-data-ipv6-in-ipv4.pcap", 6),
+        ("oor-data-ipv4-in-ipv4.pcap", 4),
+        ("oor-data-ipv6-in-ipv6.pcap", 6),
+        ("oor-data-ipv4-in-ipv6.pcap", 4),
+        ("oor-itr-to-our-etr.pcap", 6),
+        ("opencp-oor-xtr-data.pcap", 6),
+    ] {
+        let judged = decapsulate(name, &etr);
+        assert!(judged.len() >= 3, "{name}: {} data packets", judged.len());
+        for inner in judged {
+            let inner = inner.unwrap_or_else(|reason| panic!("{name}: {reason:?}"));
+            assert_eq!(inner[0] >> 4, version, "{name}");
+            assert_eq!(IpPacket::parse(&inner).unwrap().octets().len(), inner.len(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn of_the_header_variants_only_the_foreign_instance_is_dropped() {
+    for name in ["oor-data-header-variants.pcap", "oor-data-zero-udp-checksum.pcap"] {
+        let (etr, _) = etr(false, &[0]);
+        let toward_site: Vec<_> = packets(name)
+            .iter()
+            .filter_map(|packet| received(packet))
+            .filter(|(outer, _)| outer.source == IpAddr::from([10, 20, 5, 2]))
+            .map(|(outer, mut payload)| etr.handle(&outer, &mut payload).map(|packet| packet.lisp))
+            .collect();
+        assert_eq!(toward_site.len(), 9, "{name}");
+        for (index, judged) in toward_site.iter().enumerate() {
+            // The eighth has instance 5.
+            match index {
+                7 => assert_eq!(*judged, Err(DropReason::CoreInstance), "{name}"),
+                _ => assert!(judged.is_ok(), "{name} {index}: {judged:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_capture_in_instance_5_is_for_instance_5_only() {
+    let name = "oor-iid5-xtr.pcap";
+    assert!(decapsulate(name, &etr(false, &[5]).0).iter().all(Result::is_ok));
+    let judged = decapsulate(name, &etr(false, &[0]).0);
+    assert!(judged.len() > 2 && judged.iter().all(|inner| *inner == Err(DropReason::CoreInstance)));
+}
