@@ -97,7 +97,7 @@ fn dscp_comes_from_the_outer_header_and_ecn_from_both() {
 #[test]
 fn only_packets_for_our_eids_with_a_unicast_source_enter_the_site() {
     let (etr, outer, class) = (etr(false), outer(64, TrafficClass(0)), TrafficClass(0));
-    let judged =
+    let enters =
         |source, destination| judge(&etr, &outer, [0; 8], &inner(source, destination, 9, class, &[])).map(drop);
     assert_eq!(enters("10.0.0.1", "10.0.1.9"), Ok(()));
     assert_eq!(enters("10.0.0.1", "10.0.2.9"), Err(DropReason::CoreNotOurs));
