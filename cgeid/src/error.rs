@@ -15,13 +15,13 @@ pub(crate) fn date(time: SystemTime) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CnError {
     /// It does not have 24 digits.
-    #[error("a CN has 24 hexadecimal digits, this text has {found} characters")]
+    #[error("a CN has 24 hexadecimal digits, this text has {found} octets")]
     Length {
         /// Octets found.
         found: usize,
     },
     /// An octet is not one of `0-9a-f`.
-    #[error("character {position} of a CN must be one of 0-9 a-f (lower case)")]
+    #[error("character {} of a CN must be one of 0-9 a-f (lower case)", position + 1)]
     Digit {
         /// Index from 0.
         position: usize,
@@ -120,6 +120,9 @@ pub enum CertificateError {
     /// Not X.509 version 3.
     #[error("the certificate is not of version 3")]
     Version,
+    /// The serial number is not positive, or longer than [`crate::limits::MAX_SERIAL`].
+    #[error("the serial number must be positive and have at most 20 octets")]
+    Serial,
     /// Issuer and subject must be one `CN=` of 24 digits each.
     #[error("the {which} must be exactly one relative name with one common name (UTF8String)")]
     Name {
@@ -144,7 +147,7 @@ pub enum CertificateError {
     },
     /// The key breaks a rule.
     #[error("key of the certificate: {0}")]
-    Key(#[from] KeyError),
+    Key(KeyError),
     /// The CN is not the hash of the key.
     #[error("the certificate names {named}, but its key gives {computed}")]
     CnMismatch {
@@ -169,7 +172,7 @@ pub enum CertificateError {
         name: &'static str,
     },
     /// An extension of the profile has another value or criticality than the profile says.
-    #[error("the extension {name} has not the value or criticality that the profile asks for")]
+    #[error("the extension {name} has not the value or criticality that the profile asks for{}", hint(name))]
     Extension {
         /// Name in RFC 5280.
         name: &'static str,
@@ -220,6 +223,22 @@ pub enum CertificateError {
     },
 }
 
+// Written out, not derived: the text of the key's error is in ours, so it must not be its source as well, or programs
+// that print the chain say it twice.
+impl From<KeyError> for CertificateError {
+    fn from(error: KeyError) -> CertificateError {
+        CertificateError::Key(error)
+    }
+}
+
+/// What an owner most likely did when this extension differs.
+fn hint(name: &str) -> &'static str {
+    match name {
+        "subjectAltName" => " (was it made for another network prefix?)",
+        _ => "",
+    }
+}
+
 /// A PKCS#12 file that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContainerError {
@@ -247,6 +266,9 @@ pub enum ContainerError {
     /// The MAC does not fit: a wrong password, or a changed file.
     #[error("wrong password (or the file was changed after it was written)")]
     Password,
+    /// PKCS#12 writes passwords in the characters of UCS-2 (RFC 7292 B.1), and this one has another.
+    #[error("the password has a character that PKCS#12 files cannot hold (an emoji, for one); choose another password")]
+    PasswordCharacter,
     /// Encrypted by an algorithm that is not PBES2 with AES.
     #[error("the file is encrypted in a way that is not accepted ({detail}); export it again with PBES2 and AES-256")]
     Encryption {
@@ -287,7 +309,7 @@ pub enum ContainerError {
     },
     /// The private key breaks a rule.
     #[error("private key: {0}")]
-    Key(#[from] KeyError),
+    Key(KeyError),
     /// A certificate breaks a rule.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -297,4 +319,10 @@ pub enum ContainerError {
         /// What the writer met.
         detail: String,
     },
+}
+
+impl From<KeyError> for ContainerError {
+    fn from(error: KeyError) -> ContainerError {
+        ContainerError::Key(error)
+    }
 }

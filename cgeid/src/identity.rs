@@ -165,7 +165,8 @@ impl Identity {
         };
         let not_before = begin.checked_sub(CLOCK_SKEW).ok_or(CertificateError::Dates)?;
         // Serial numbers of one issuer must differ and rise, also when many keys are made in one millisecond.
-        let issued = now + Duration::from_millis(1 + u64::from(months_ahead));
+        let turn = 1 + u64::from(months_ahead) * u64::from(epoch::REVISIONS) + u64::from(revision);
+        let issued = now.checked_add(Duration::from_millis(turn)).ok_or(CertificateError::Dates)?;
         let delegation = Delegation { issued, not_before, epoch: epoch::epoch(period, revision) };
         let key = PrivateKey::generate(KeyAlgorithm::Ed25519)?;
         let certificate = certificate::issue_operational(&key, &self.certificate, &self.key, &delegation)?;

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// that carries it has 4,096 in all.
 pub const MAX_CERTIFICATE: usize = 4096;
 
+/// Longest serial number of a certificate, in octets of its encoding (RFC 5280 4.1.2.2).
+pub const MAX_SERIAL: usize = 20;
+
 /// Longest PKCS#12 file looked at, in octets: ours have under 8,000; the rest is room for what other tools add.
 pub const MAX_CONTAINER: usize = 65_536;
 

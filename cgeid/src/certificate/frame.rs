@@ -17,7 +17,7 @@ use x509_cert::time::{Time, Validity};
 use crate::cn::Cn;
 use crate::error::CertificateError;
 use crate::key::{PrivateKey, PublicKey, SignatureAlgorithm};
-use crate::limits::{CLOCK_SKEW, MAX_CERTIFICATE};
+use crate::limits::{CLOCK_SKEW, MAX_CERTIFICATE, MAX_SERIAL};
 
 #[derive(Clone, Debug, PartialEq, Eq, Sequence)]
 struct Certificate {
@@ -81,6 +81,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, CertificateError> {
     if tbs.signature != signature_algorithm {
         return Err(CertificateError::SignatureAlgorithm);
     }
+    check_serial(&tbs.serial_number)?;
+    let extensions = tbs.extensions.clone().unwrap_or_default();
+    extensions.iter().try_for_each(|extension| check_identifier(&extension.id))?;
     Ok(Parsed {
         issuer: common_name(&tbs.issuer, "issuer")?,
         subject: common_name(&tbs.subject, "subject")?,
@@ -88,7 +91,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, CertificateError> {
         not_before: tbs.validity.not_before.to_system_time(),
         not_after: tbs.validity.not_after.to_system_time(),
         signed: tbs.to_der().map_err(malformed)?,
-        extensions: tbs.extensions.unwrap_or_default(),
+        extensions,
         algorithm: signature_algorithm,
         signature: signature.as_bytes().ok_or(CertificateError::Signature)?.to_vec(),
     })
@@ -192,6 +195,27 @@ pub(super) fn issue(
     let signature_value = BitString::from_bytes(&signed).map_err(malformed)?;
     let certificate = Certificate { tbs, signature_algorithm: signature, signature: signature_value };
     certificate.to_der().map_err(malformed)
+}
+
+/// A serial number is positive and has at most 20 octets (RFC 5280 4.1.2.2); its type allows more.
+fn check_serial(serial: &SerialNumber) -> Result<(), CertificateError> {
+    let encoded = serial.to_der().map_err(malformed)?;
+    let value = Any::from_der(&encoded).map_err(malformed)?;
+    let octets = value.value();
+    let positive = octets.first().is_some_and(|top| top & 0x80 == 0) && octets.iter().any(|&octet| octet != 0);
+    if positive && octets.len() <= MAX_SERIAL { Ok(()) } else { Err(CertificateError::Serial) }
+}
+
+/// An identifier is kept as any element, so that it is one, and in its shortest form (X.690 8.19), is checked here.
+fn check_identifier(id: &Any) -> Result<(), CertificateError> {
+    let octets = id.value();
+    let ends = octets.last().is_some_and(|octet| octet & 0x80 == 0);
+    let padded = (0..octets.len()).any(|at| octets[at] == 0x80 && (at == 0 || octets[at - 1] & 0x80 == 0));
+    if id.tag() == Tag::ObjectIdentifier && ends && !padded {
+        Ok(())
+    } else {
+        Err(malformed("an extension has no object identifier"))
+    }
 }
 
 /// The one relative name with the one common name.

@@ -16,12 +16,13 @@ pub use profile::{EPOCH_OID, OPERATIONAL_USAGE_OID};
 use crate::cn::Cn;
 use crate::error::CertificateError;
 
-/// What a certificate calls itself, before anything is verified: enough to say which kind of file one holds.
+/// What a certificate calls itself, with the name in it, before anything is verified: enough to say which kind of file
+/// one holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The key of the certificate gives its name: an identity certificate.
+    /// No epoch: if anything, an identity certificate.
     Identity(Cn),
-    /// Another key speaks for the name: an operational certificate.
+    /// With an epoch: if anything, an operational certificate.
     Operational(Cn),
 }
 

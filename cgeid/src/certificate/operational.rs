@@ -55,6 +55,8 @@ impl OperationalCertificate {
         let mut extensions = profile::operational(&parsed.key, identity.key())?;
         extensions.push((profile::EPOCH_NAME, profile::epoch(epoch)?));
         parsed.check_extensions(&extensions)?;
+        // An identity that was verified long ago may have expired since.
+        identity.check_dates(now)?;
         parsed.check_dates(now)?;
         let life = parsed.not_after.duration_since(parsed.not_before).map_err(|_| CertificateError::Dates)?;
         if life > OPERATIONAL_LIFETIME {

@@ -137,6 +137,28 @@ fn an_unknown_extension_is_refused_if_critical_and_ignored_if_not() {
 }
 
 #[test]
+fn a_serial_number_is_positive_and_short() {
+    let serial = |value: &[u8]| {
+        let element = tlv(0x02, value);
+        verify(&forge(ED25519.certificate().der(), &ED25519, |fields| fields[at::SERIAL] = element))
+    };
+    let longest = [&[0x7f][..], &[0; 19]].concat();
+    serial(&longest).unwrap();
+    for wrong in [&[0][..], &[0xff], &[&[0x7f][..], &[0; 20]].concat()] {
+        assert_eq!(serial(wrong).unwrap_err(), CertificateError::Serial, "{wrong:02x?}");
+    }
+}
+
+#[test]
+fn an_extension_has_an_object_identifier() {
+    for id in ["0500", "0600", "06038055 01", "060255ee", "300455ee0101"] {
+        let extension = tlv(0x30, &[hex(&id.replace(' ', "")), hex("04020500")].concat());
+        let error = refusal(|fields| edit_extensions(fields, |extensions| extensions.push(extension)));
+        assert!(matches!(error, CertificateError::Malformed { .. }), "{id}: {error}");
+    }
+}
+
+#[test]
 fn the_key_decides_the_signature_algorithm() {
     let sha512_rsa = hex("300d06092a864886f70d01010d0500");
     assert_eq!(refusal(|fields| fields[at::ALGORITHM] = sha512_rsa.clone()), CertificateError::SignatureAlgorithm);

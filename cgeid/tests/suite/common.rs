@@ -69,6 +69,7 @@ pub(crate) fn inside(element: &[u8]) -> &[u8] {
 /// Positions in a TBSCertificate of version 3.
 pub(crate) mod at {
     pub(crate) const VERSION: usize = 0;
+    pub(crate) const SERIAL: usize = 1;
     pub(crate) const ALGORITHM: usize = 2;
     pub(crate) const ISSUER: usize = 3;
     pub(crate) const VALIDITY: usize = 4;

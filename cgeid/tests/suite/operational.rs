@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Operational keys and their certificates.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use cgeid::{CertificateError, OperationalCertificate, OperationalKey, SignatureAlgorithm, epoch};
+use cgeid::{
+    CertificateError, IdentityCertificate, Network, OperationalCertificate, OperationalKey, SignatureAlgorithm, epoch,
+};
 
-use crate::common::{ED25519, RSA, STRANGER, at, days, edit_extensions, forge, hex, name, now, tlv};
+use crate::common::{ED25519, RSA, STRANGER, at, days, edit_extensions, elements, forge, hex, inside, name, now, tlv};
 
 fn key() -> OperationalKey {
     ED25519.delegate(now(), 0).unwrap()
@@ -136,6 +138,36 @@ fn it_must_not_live_longer() {
         fields[at::VALIDITY] = tlv(0x30, &[tlv(0x17, b"270115000000Z"), tlv(0x17, b"270219000001Z")].concat());
     });
     assert_eq!(error, CertificateError::LivesTooLong);
+}
+
+#[test]
+fn an_identity_that_expired_vouches_for_nothing() {
+    let brief = forge(ED25519.certificate().der(), &ED25519, |fields| {
+        fields[at::VALIDITY] = tlv(0x30, &[tlv(0x17, b"270115000000Z"), tlv(0x17, b"270118000000Z")].concat());
+    });
+    let identity = IdentityCertificate::verify(&brief, Network::LAB, now()).unwrap();
+    let key = key();
+    let verify = |at| OperationalCertificate::verify(key.certificate_der(), &identity, at);
+    verify(now()).unwrap();
+    assert_eq!(verify(now() + days(3)).unwrap_err(), CertificateError::Expired { not_after: identity.not_after() });
+}
+
+#[test]
+fn keys_that_replace_each_other_at_once_have_rising_serials() {
+    let serial = |months, revision| {
+        let key = ED25519.delegate_revision(now(), months, revision).unwrap();
+        elements(inside(&elements(inside(key.certificate_der()))[0]))[at::SERIAL].clone()
+    };
+    let serials = [serial(0, 0), serial(0, 1), serial(0, 255), serial(1, 0), serial(1, 1)];
+    assert!(serials.is_sorted_by(|a, b| a < b), "{serials:02x?}");
+}
+
+#[test]
+fn a_clock_at_its_end_is_an_error() {
+    let latest = SystemTime::UNIX_EPOCH + Duration::new(i64::MAX as u64, 999_999_999);
+    for now in [latest, SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH - days(1)] {
+        assert_eq!(ED25519.delegate(now, 0).unwrap_err(), CertificateError::Dates);
+    }
 }
 
 #[test]
