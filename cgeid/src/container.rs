@@ -9,6 +9,7 @@ mod work;
 
 use std::time::SystemTime;
 
+use der::ErrorKind;
 use p12_keystore::error::Error;
 use p12_keystore::{
     Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, Pkcs12Archive, PrivateKeyChain,
@@ -44,7 +45,7 @@ pub enum Content {
 /// Writes an identity key with its certificate.
 ///
 /// # Errors
-/// [`ContainerError::Write`] if the file cannot be composed.
+/// [`ContainerError::PasswordCharacter`]; [`ContainerError::Write`] if the file cannot be composed.
 pub fn save_identity(identity: &Identity, password: &str) -> Result<Vec<u8>, ContainerError> {
     let chain = [identity.certificate().der()];
     save(identity.cn(), &identity.cn().to_string(), &identity.pkcs8(), &chain, password)
@@ -53,7 +54,7 @@ pub fn save_identity(identity: &Identity, password: &str) -> Result<Vec<u8>, Con
 /// Writes an operational key with its certificate and, as its issuer, the certificate of the identity.
 ///
 /// # Errors
-/// [`ContainerError::Write`] if the file cannot be composed.
+/// [`ContainerError::PasswordCharacter`]; [`ContainerError::Write`] if the file cannot be composed.
 pub fn save_operational(key: &OperationalKey, password: &str) -> Result<Vec<u8>, ContainerError> {
     let chain = [key.certificate_der(), key.identity_certificate_der()];
     save(key.cn(), &format!("{} operational", key.cn()), &key.pkcs8(), &chain, password)
@@ -136,9 +137,19 @@ pub fn check_form(bytes: &[u8]) -> Result<(), ContainerError> {
     work::check(bytes)
 }
 
+/// Whether a password can be written into a PKCS#12 file: all its characters are below U+10000.
+///
+/// # Errors
+/// [`ContainerError::PasswordCharacter`].
+pub fn check_password(password: &str) -> Result<(), ContainerError> {
+    let fits = password.chars().all(|character| u16::try_from(u32::from(character)).is_ok());
+    fits.then_some(()).ok_or(ContainerError::PasswordCharacter)
+}
+
 /// Decrypts a file into its one private key and its certificates.
 fn open(bytes: &[u8], password: &str) -> Result<(PrivateKey, Vec<Vec<u8>>), ContainerError> {
     check_form(bytes)?;
+    check_password(password)?;
     let archive = Pkcs12Archive::from_pkcs12(bytes, password).map_err(refusal)?;
     let [key] = archive.keys.as_slice() else {
         return Err(ContainerError::Keys { found: archive.keys.len() });
@@ -154,12 +165,18 @@ fn open(bytes: &[u8], password: &str) -> Result<(PrivateKey, Vec<Vec<u8>>), Cont
 fn refusal(error: Error) -> ContainerError {
     match error {
         Error::MacError(_) => ContainerError::Password,
-        Error::UnsupportedEncryptionScheme => ContainerError::Encryption { detail: error.to_string() },
+        Error::DerError(reason) if matches!(reason.kind(), ErrorKind::OidUnknown { .. }) => {
+            ContainerError::Encryption { detail: reason.to_string() }
+        }
+        Error::UnsupportedEncryptionScheme | Error::UnsupportedMacAlgorithm => {
+            ContainerError::Encryption { detail: error.to_string() }
+        }
         other => ContainerError::Malformed { detail: other.to_string() },
     }
 }
 
 fn save(cn: Cn, alias: &str, pkcs8: &[u8], chain: &[&[u8]], password: &str) -> Result<Vec<u8>, ContainerError> {
+    check_password(password)?;
     let key = p12_keystore::PrivateKey::from_der(pkcs8).map_err(unwritten)?;
     let certificates = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>();
     let chain = PrivateKeyChain::new(&cn.0[..], key, certificates.map_err(unwritten)?);

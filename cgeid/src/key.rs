@@ -218,7 +218,11 @@ fn diagnose(spki: &[u8]) -> KeyError {
     if info.algorithm.parameters != Some(AnyRef::NULL) {
         return KeyError::Parameters;
     }
-    let contents = info.subject_public_key.as_bytes().unwrap_or_default();
+    diagnose_rsa(info.subject_public_key.as_bytes().unwrap_or_default())
+}
+
+/// The same of a PKCS#1 RSAPublicKey.
+fn diagnose_rsa(contents: &[u8]) -> KeyError {
     match rsa::pkcs1::RsaPublicKeyRef::try_from(contents) {
         Err(_) => KeyError::Encoding,
         Ok(key) if bit_length(key.modulus.as_bytes()) != RSA_OCTETS * 8 => {
@@ -253,8 +257,10 @@ impl PrivateKey {
 
     /// The Ed25519 key of a seed.
     pub(crate) fn from_seed(seed: &[u8; 32]) -> Result<PrivateKey, KeyError> {
-        let pair = ed25519::KeyPair::try_from_seed(ed25519::Seed::new(*seed)).map_err(|_| KeyError::Private)?;
-        Ok(PrivateKey::Ed25519(pair))
+        let mut seed = ed25519::Seed::new(*seed);
+        let pair = ed25519::KeyPair::try_from_seed(seed);
+        seed.wipe_mut();
+        Ok(PrivateKey::Ed25519(pair.map_err(|_| KeyError::Private)?))
     }
 
     /// Reads PKCS#8 (RFC 5958), either version.
@@ -270,8 +276,9 @@ impl PrivateKey {
             return Err(KeyError::Algorithm { oid: info.algorithm.oid.to_string() });
         }
         let pair = RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| KeyError::Private)?;
-        if pair.public_modulus_len() != RSA_OCTETS {
-            return Err(KeyError::Bits { found: pair.public_modulus_len() * 8 });
+        let public = pair.public_key().as_ref();
+        if public.len() != RSA_SPKI - RSA_PKCS1 {
+            return Err(diagnose_rsa(public));
         }
         Ok(PrivateKey::Rsa { pair, pkcs8: Zeroizing::new(pkcs8.to_vec()) })
     }
@@ -301,8 +308,13 @@ impl PrivateKey {
     /// The key as PKCS#8 for a container.
     pub(crate) fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
         match self {
-            PrivateKey::Ed25519(pair) => Zeroizing::new([&ED25519_PKCS8_PREFIX[..], &pair.sk.seed()[..]].concat()),
+            PrivateKey::Ed25519(pair) => Zeroizing::new([&ED25519_PKCS8_PREFIX[..], seed(pair)].concat()),
             PrivateKey::Rsa { pkcs8, .. } => pkcs8.clone(),
         }
     }
+}
+
+/// The seed of a key pair, where it lies: the library's own accessor makes a copy that nobody wipes.
+pub(crate) fn seed(pair: &ed25519::KeyPair) -> &[u8] {
+    &pair.sk[..ed25519::Seed::BYTES]
 }

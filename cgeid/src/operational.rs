@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::certificate::{IdentityCertificate, OperationalCertificate};
 use crate::cn::Cn;
 use crate::error::KeyError;
-use crate::key::PrivateKey;
+use crate::key::{self, PrivateKey};
 
 /// An Ed25519 key, its certificate, and the certificate of the identity that issued it.
 pub struct OperationalKey {
@@ -76,7 +76,9 @@ impl OperationalKey {
 
     /// The secret seed, for a transport that takes the key as its own.
     pub fn ed25519_seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(*self.pair.sk.seed())
+        let mut seed = Zeroizing::new([0; 32]);
+        seed.copy_from_slice(key::seed(&self.pair));
+        seed
     }
 
     /// The private key as PKCS#8, for a container.

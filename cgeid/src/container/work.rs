@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! How much work a PKCS#12 file asks for, read before any of it is done.
+//! How a PKCS#12 file is protected and how much work it asks for, read before any of it is done.
 
 use der::asn1::{Any, OctetString};
 use der::{Decode, Reader, Sequence, SliceReader};
@@ -29,10 +29,13 @@ fn one() -> i64 {
 
 /// id-PBKDF2 (RFC 8018 A.2), whole.
 const PBKDF2: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0c];
+/// pkcs-12-keyBag (RFC 7292 4.2.1), whole: a private key that is not encrypted by itself.
+const KEY_BAG: [u8; 13] = [0x06, 0x0b, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x0a, 0x01, 0x01];
 /// id-scrypt (RFC 7914 7), whole. It may ask for a gigabyte of memory, which a border node does not have.
 const SCRYPT: [u8; 11] = [0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x04, 0x0b];
 
-/// Refuses a file without a MAC, and one that asks for more rounds than an honest writer does.
+/// Refuses a file without a MAC, one with its key in the clear, and one that asks for more rounds than an honest writer
+/// does.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ContainerError> {
     let pfx = Pfx::from_der(bytes).map_err(|error| ContainerError::Malformed { detail: error.to_string() })?;
     let mac = pfx.mac_data.ok_or(ContainerError::NoMac)?;
@@ -42,6 +45,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ContainerError> {
     }
     if bytes.windows(SCRYPT.len()).any(|window| window == SCRYPT) {
         return Err(ContainerError::Encryption { detail: "scrypt".to_owned() });
+    }
+    if bytes.windows(KEY_BAG.len()).any(|window| window == KEY_BAG) {
+        return Err(ContainerError::Encryption { detail: "the private key is in the clear".to_owned() });
     }
     check_encryption(bytes)
 }

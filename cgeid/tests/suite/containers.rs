@@ -83,6 +83,16 @@ fn a_wrong_password_is_told_from_garbage() {
 }
 
 #[test]
+fn a_password_that_the_format_cannot_hold_is_named() {
+    let key = operational();
+    let error = container::save_operational(&key, "🔑").unwrap_err();
+    assert_eq!(error, ContainerError::PasswordCharacter);
+    let bytes = compose(&[(&key, &[key.certificate_der(), key.identity_certificate_der()])]);
+    let error = container::load(&bytes, "🔑", Network::LAB, now()).unwrap_err();
+    assert_eq!(error, ContainerError::PasswordCharacter);
+}
+
+#[test]
 fn absurd_work_is_refused_before_it_is_done() {
     let bytes = container::save_operational(&operational(), PASSWORD).unwrap();
     // Only the check that stands before all work answers with `Rounds`.

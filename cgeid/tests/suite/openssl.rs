@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::SystemTime;
 
 use cgeid::container::{self, Content};
-use cgeid::{ContainerError, Identity, Network};
+use cgeid::{ContainerError, Identity, KeyError, Network};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "witness";
@@ -114,6 +114,10 @@ fn we_read_files_of_openssl() {
         let old = "pkcs12 -export -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -in id.pem -out old.p12";
         openssl(folder, &format!("{old} -passout pass:witness"));
         assert!(matches!(load("old.p12").unwrap_err(), ContainerError::Encryption { .. }));
+        for keys in ["DES-EDE3-CBC", "NONE"] {
+            openssl(folder, &format!("pkcs12 -export -keypbe {keys} -in id.pem -out bad.p12 -passout pass:witness"));
+            assert!(matches!(load("bad.p12").unwrap_err(), ContainerError::Encryption { .. }), "{keys}");
+        }
     }
 }
 
@@ -121,9 +125,15 @@ fn we_read_files_of_openssl() {
 fn weak_keys_of_openssl_are_refused() {
     let Some(folder) = workshop() else { return };
     let folder = folder.path();
-    openssl(folder, "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -outform DER -out weak.der");
-    openssl(folder, "pkcs8 -topk8 -nocrypt -inform DER -in weak.der -outform DER -out weak.pk8");
-    let key = std::fs::read(folder.join("weak.pk8")).unwrap();
-    let error = Identity::from_pkcs8(&key, Network::LAB, SystemTime::now()).unwrap_err();
-    assert_eq!(error, cgeid::KeyError::Bits { found: 2048 }.into());
+    let refusal = |options: &str| {
+        openssl(folder, &format!("genpkey -quiet -algorithm RSA {options} -outform DER -out weak.der"));
+        openssl(folder, "pkcs8 -topk8 -nocrypt -inform DER -in weak.der -outform DER -out weak.pk8");
+        let key = std::fs::read(folder.join("weak.pk8")).unwrap();
+        Identity::from_pkcs8(&key, Network::LAB, SystemTime::now()).unwrap_err()
+    };
+    assert_eq!(refusal("-pkeyopt rsa_keygen_bits:2048"), KeyError::Bits { found: 2048 }.into());
+    let small_exponent = refusal("-pkeyopt rsa_keygen_bits:4096 -pkeyopt rsa_keygen_pubexp:3");
+    assert_eq!(small_exponent, KeyError::Exponent.into());
+    // Programs print the chain of causes: each of them says something of its own.
+    assert!(std::error::Error::source(&small_exponent).is_none());
 }
