@@ -25,13 +25,15 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  cgeid new --algorithm ed25519 --out keys --password-file pw   make an identity and its first operational key
-  cgeid show keys/0f2c8a3454a468b75f32e76a.p12                  who is it, until when
-  cgeid show --cn node.op.p12                                   only its name, for scripts
-  cgeid show --json certificate.pem                             the same of a certificate alone, as JSON
+  cgeid new --algorithm ed25519 --out keys        an identity and its first key
+  cgeid show keys/0f2c8a3454a468b75f32e76a.p12    who is it, until when
+  cgeid show --cn node.op.p12                     only its name, for scripts
+  cgeid show --json certificate.pem               of a certificate, as JSON
 
-Passwords come from --password-file, the variable CGEID_PASSWORD, or a prompt; never from the command line.
-Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage, 3 the machine lacks something.";
+Passwords come from --password-file, the variable CGEID_PASSWORD, or a prompt;
+never from the command line.
+Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage, 3 the machine
+lacks something.";
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -44,17 +46,19 @@ pub(super) enum Command {
 }
 
 const NEW_HELP: &str = "\
-Writes <CN>.p12 (the identity key: take it offline) and <CN>.op.p12 (the operational key: give it to the daemons), both
-readable by their owner only. With --months above 1, the keys of later months are <CN>.op.<EPOCH>.p12; each becomes
-valid when its month begins, and then takes the place of <CN>.op.p12.
+Writes <CN>.p12 (the identity key: take it offline) and <CN>.op.p12 (the
+operational key: give it to the daemons), both readable by their owner only.
+With --months above 1, the keys of later months are <CN>.op.<EPOCH>.p12; each
+becomes valid when its month begins, and then takes the place of <CN>.op.p12.
 
 Examples:
   cgeid new --algorithm rsa4096 --out keys
   cgeid new --algorithm ed25519 --out keys --prefix 2001:db8::/32 --months 12";
 
 const SHOW_HELP: &str = "\
-FILE is <CN>.p12, <CN>.op.p12, or a certificate in PEM or DER. A PEM file may hold an operational certificate and,
-with it, the identity certificate that issued it.
+FILE is <CN>.p12, <CN>.op.p12, or a certificate in PEM or DER. A PEM file may
+hold an operational certificate and, with it, the identity certificate that
+issued it.
 
 Examples:
   cgeid show keys/0f2c8a3454a468b75f32e76a.op.p12

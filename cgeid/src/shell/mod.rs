@@ -7,8 +7,10 @@ mod new;
 mod password;
 mod show;
 
+use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Parser;
 
 use args::{Args, Command, JsonTo};
@@ -56,16 +58,21 @@ impl Failure {
 
 /// Puts the result where `--json` says: as JSON on standard output instead of the text, or in a file beside it.
 fn report(text: &str, value: &serde_json::Value, json: &Option<JsonTo>) -> Result<(), Failure> {
-    use std::io::Write;
     let document = format!("{value:#}\n");
-    let output = match json {
-        Some(JsonTo::Output) => &document,
+    match json {
+        Some(JsonTo::Output) => print(&document),
         Some(JsonTo::File(path)) => {
+            // First the text: what was made is made, also where the report finds no place.
+            print(text)?;
             std::fs::write(path, &document)
-                .map_err(|error| Failure::machine(anyhow::anyhow!("cannot write {}: {error}", path.display())))?;
-            text
+                .map_err(|error| Failure::machine(anyhow!("cannot write {} (--json): {error}", path.display())))
         }
-        None => text,
-    };
-    std::io::stdout().write_all(output.as_bytes()).map_err(Failure::machine)
+        None => print(text),
+    }
+}
+
+/// Writes to standard output, which may be a full disk or a pipe that nobody reads any more.
+fn print(text: &str) -> Result<(), Failure> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Failure::machine(anyhow!("cannot write to standard output: {error}")))
 }

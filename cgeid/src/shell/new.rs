@@ -42,7 +42,7 @@ pub(super) fn run(new: &New, json: &Option<JsonTo>) -> Result<(), Failure> {
         "files": paths,
     });
     let text = format!(
-        "cn         {}\naddress    {}\nidentity   {}  (take it offline)\noperational {} (for the daemons)\n",
+        "cn          {}\naddress     {}\nidentity    {}  (take it offline)\noperational {}  (for the daemons)\n",
         identity.cn(),
         identity.address(),
         paths[0],

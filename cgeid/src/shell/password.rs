@@ -10,6 +10,7 @@ use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use zeroize::Zeroizing;
 
 use super::Failure;
+use crate::container;
 
 /// The variable that may hold the password.
 const VARIABLE: &str = "CGEID_PASSWORD";
@@ -40,6 +41,7 @@ pub(super) fn new(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     if password.is_empty() {
         return Err(Failure::usage(anyhow!("an empty password protects nothing; nothing was written")));
     }
+    container::check_password(&password).map_err(Failure::usage)?;
     Ok(password)
 }
 

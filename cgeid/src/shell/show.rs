@@ -8,7 +8,7 @@ use der::pem;
 use serde_json::{Value, json};
 
 use super::args::{JsonTo, Show};
-use super::{Failure, files, password, report};
+use super::{Failure, files, password, print, report};
 use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
 use crate::container::{self, Content};
 use crate::error::{CertificateError, date};
@@ -24,8 +24,7 @@ pub(super) fn run(show: &Show, json: &Option<JsonTo>) -> Result<(), Failure> {
         None => open(&bytes, &shown, show, now)?,
     };
     if show.cn {
-        println!("{}", identity.cn());
-        return Ok(());
+        return print(&format!("{}\n", identity.cn()));
     }
     report(&text(&identity, operational.as_ref()), &value(&identity, operational.as_ref()), json)
 }

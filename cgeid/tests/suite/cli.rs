@@ -95,6 +95,23 @@ fn json_can_go_into_a_file_beside_the_text() {
 }
 
 #[test]
+fn output_that_finds_no_place_is_an_error() {
+    let (folder, made) = made();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for flag in ["--cn", "--json"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_cgeid"))
+            .args(["show", flag, &format!("keys/{}.p12", cn(&made))])
+            .current_dir(folder.path())
+            .env("CGEID_PASSWORD", "secret")
+            .stdout(full())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3), "{flag}");
+        assert!(text(&output.stderr).contains("standard output"), "{flag}");
+    }
+}
+
+#[test]
 fn a_password_file_gives_its_first_line() {
     let (folder, made) = made();
     let path = folder.path();
@@ -106,6 +123,8 @@ fn a_password_file_gives_its_first_line() {
     fails(path, &format!("show --password-file wrong {file}"), 1, "wrong password");
     fails(path, &format!("show --password-file none {file}"), 2, "--password-file none");
     fails(path, "new --algorithm ed25519 --out other --password-file empty", 2, "empty password");
+    std::fs::write(path.join("emoji"), "\u{1f511}").unwrap();
+    fails(path, "new --algorithm ed25519 --out other --password-file emoji", 2, "choose another password");
     assert!(!path.join("other").exists());
 }
 
@@ -120,7 +139,7 @@ fn what_cannot_be_shown_is_explained() {
     fails(path, "show missing.p12", 2, "cannot read missing.p12");
     fails(path, "show cut.p12", 1, "neither a certificate nor a PKCS#12 file");
     fails(path, "show text", 1, "neither a certificate nor a PKCS#12 file");
-    fails(path, &format!("show {file} --prefix 2001:db8::/32"), 1, "subjectAltName");
+    fails(path, &format!("show {file} --prefix 2001:db8::/32"), 1, "another network prefix");
     fails(path, &format!("show {file} --prefix 2001:db8::/48"), 2, "/32");
     let later = made["files"][2].as_str().unwrap();
     fails(path, &format!("show {later}"), 1, "not valid before");
