@@ -17,6 +17,8 @@ use crate::table::PrefixTable;
 #[derive(Debug, Default)]
 pub struct Registrations {
     table: PrefixTable<Registration>,
+    /// Nothing falls silent before this time. It saves a walk through all registrations at every message.
+    wake: Option<Instant>,
 }
 
 /// A registered EID-prefix.
@@ -93,6 +95,7 @@ impl Registrations {
         if entry.parts.len() >= MERGED_XTRS && !entry.parts.contains_key(&xtr) {
             return Change::Full;
         }
+        self.wake = Some(self.wake.map_or(part.expires, |at| at.min(part.expires)));
         entry.parts.insert(xtr, part);
         if before.as_ref() == Some(&entry.merged()) { Change::None } else { Change::Changed }
     }
@@ -115,6 +118,9 @@ impl Registrations {
 
     /// Ends all parts that are silent at `now`, and names the prefixes that others see changed.
     pub fn expire(&mut self, now: Instant) -> Vec<EidPrefix> {
+        if self.wake.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
         let silent: Vec<_> = self
             .table
             .iter()
@@ -130,6 +136,7 @@ impl Registrations {
                 changed.push(prefix);
             }
         }
+        self.wake = self.table.iter().filter_map(|(_, entry)| entry.next_expiry()).min();
         changed
     }
 
@@ -143,7 +150,7 @@ impl Registrations {
 
     /// The next time at which [`Self::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.table.iter().filter_map(|(_, entry)| entry.next_expiry()).min()
+        self.wake
     }
 
     /// The registration of exactly this prefix.

@@ -24,6 +24,8 @@ pub enum Topic {
 #[derive(Debug, Default)]
 pub struct Schedule {
     topics: BTreeMap<Topic, State>,
+    /// Nothing is due before this time; `None` = not known. It saves a walk through all topics at every message.
+    wake: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -43,11 +45,15 @@ impl Schedule {
     pub fn mark(&mut self, now: Instant, topic: Topic) {
         let state = self.topics.entry(topic).or_insert_with(|| State::new(now));
         state.dirty = true;
+        self.wake = None;
     }
 
     /// The topics to publish now. They count as in flight until [`Self::done`].
     pub fn due(&mut self, now: Instant) -> Vec<Topic> {
         let mut due = Vec::new();
+        if self.wake.is_some_and(|at| at > now) {
+            return due;
+        }
         for (topic, state) in &mut self.topics {
             if state.in_flight.is_some_and(|since| now.saturating_duration_since(since) >= PUT_TIMEOUT) {
                 state.failed(now);
@@ -57,6 +63,7 @@ impl Schedule {
                 due.push(*topic);
             }
         }
+        self.wake = self.earliest();
         due
     }
 
@@ -68,6 +75,7 @@ impl Schedule {
         } else {
             state.failed(now);
         }
+        self.wake = None;
     }
 
     /// Forgets a topic: its withdrawal is stored, and needs no refresh.
@@ -88,6 +96,7 @@ impl Schedule {
             state.not_before = now;
             state.retry_at = None;
         }
+        self.wake = None;
     }
 
     /// Whether a PUT is in flight.
@@ -101,10 +110,15 @@ impl Schedule {
             state.dirty = true;
             state.retry_at = None;
         }
+        self.wake = None;
     }
 
     /// When [`Self::due`] next has something.
     pub fn next_deadline(&self) -> Option<Instant> {
+        self.wake.or_else(|| self.earliest())
+    }
+
+    fn earliest(&self) -> Option<Instant> {
         self.topics.values().filter_map(State::next_deadline).min()
     }
 }
