@@ -47,8 +47,10 @@ pub const ANCHORS: usize = 256;
 pub const PAGE_LIFE: Duration = Duration::from_secs(15 * 60);
 /// How long a registrar's live page is used without asking again: sites come and go.
 pub const LIVE_PAGE_LIFE: Duration = Duration::from_secs(2 * 60);
-/// Pages kept by a resolver, at most 5 kB each.
+/// Pages kept by a resolver: a working set.
 pub const PAGES: usize = 1024;
+/// Entries of all pages kept by a resolver, about 200 octets of memory each.
+pub const PAGE_ENTRIES: usize = 64 * 1024;
 /// High-water marks kept by a resolver, 60 octets each; more than pages, because they outlive them.
 pub const PAGE_MARKS: usize = 16 * 1024;
 

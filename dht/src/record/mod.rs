@@ -11,6 +11,7 @@ mod key;
 mod mapping;
 mod prefix;
 mod reader;
+mod recent;
 mod section;
 mod tlv;
 mod verify;
@@ -26,4 +27,5 @@ pub use tlv::Tlv;
 pub use verify::{CertificateCache, Verified, verify};
 
 pub(crate) use reader::Reader;
+pub(crate) use recent::Recent;
 pub(crate) use verify::{Chain, check_form, check_signature, check_times};

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! All that a reader checks of a bundle, cheap things first, signatures last. A store asks its own questions in between.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use cgeid::{CertificateError, Cn, IdentityCertificate, Network, OperationalCertificate, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
 
-use super::{Body, Bundle, Class, Identity, RecordKey, Section, Subject};
+use super::{Body, Bundle, Class, Identity, Recent, RecordKey, Section, Subject};
 use crate::error::{Malformed, Refusal};
 use crate::limits;
 
@@ -165,19 +164,18 @@ impl Chain {
     }
 }
 
-/// The epoch is that of a certificate, and the signature is that of its key over this section under this key.
+/// The signature over this section under this key is the identity key's, or that of an operational key whose certificate has
+/// the section's epoch.
 pub(crate) fn check_signature(key: &RecordKey, section: &Section, chain: &Chain) -> Result<(), Refusal> {
     let class = section.class();
     let epoch = section.version.epoch;
     let message = section.signed_bytes(key).map_err(|_| Refusal::Malformed(Malformed::NotCanonical("section")))?;
-    let mut signers = chain.of_epoch(epoch).peekable();
-    let certified = signers.peek().is_some();
     let holds = if section.flags.by_identity {
-        let without = epoch == 0 && chain.operational.is_empty();
-        (certified || without)
-            .then(|| chain.identity.verify_signature(section.algorithm, &message, &section.signature).is_ok())
+        // The identity key needs nobody's certificate: its word must outlast the operational keys, a tombstone above all.
+        Some(chain.identity.verify_signature(section.algorithm, &message, &section.signature).is_ok())
     } else {
-        certified.then(|| {
+        let mut signers = chain.of_epoch(epoch).peekable();
+        signers.peek().is_some().then(|| {
             signers.any(|signer| signer.verify_signature(section.algorithm, &message, &section.signature).is_ok())
         })
     };
@@ -190,10 +188,19 @@ pub(crate) fn check_signature(key: &RecordKey, section: &Section, chain: &Chain)
 }
 
 /// Certificates that were verified before, by hash; dates are checked again at each use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CertificateCache {
-    identities: Bounded<IdentityCertificate>,
-    operational: Bounded<OperationalCertificate>,
+    identities: Recent<Hash, IdentityCertificate>,
+    operational: Recent<Hash, OperationalCertificate>,
+}
+
+/// SHA-256 of all that a certificate's verification depends on.
+type Hash = [u8; 32];
+
+impl Default for CertificateCache {
+    fn default() -> Self {
+        Self { identities: Recent::new(limits::CERTIFICATES), operational: Recent::new(limits::CERTIFICATES) }
+    }
 }
 
 impl CertificateCache {
@@ -235,37 +242,5 @@ impl CertificateCache {
         let certificate = OperationalCertificate::verify(der, identity, now)?;
         self.operational.insert(hash, certificate.clone());
         Ok(certificate)
-    }
-}
-
-type Hash = [u8; 32];
-
-/// A map that forgets its oldest entry when it is full.
-#[derive(Debug)]
-struct Bounded<T> {
-    entries: HashMap<Hash, T>,
-    order: VecDeque<Hash>,
-}
-
-impl<T> Default for Bounded<T> {
-    fn default() -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<T> Bounded<T> {
-    fn get(&self, hash: &Hash) -> Option<&T> {
-        self.entries.get(hash)
-    }
-
-    fn insert(&mut self, hash: Hash, value: T) {
-        if self.entries.insert(hash, value).is_none() {
-            self.order.push_back(hash);
-        }
-        if self.order.len() > limits::CERTIFICATES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
     }
 }
