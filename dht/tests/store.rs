@@ -374,3 +374,125 @@ fn an_operational_certificate_that_has_run_out_proves_nothing() {
     let refusal = store().put(later, &own.key.encode(), &stale).unwrap_err();
     assert!(matches!(refusal, Refusal::OperationalCertificate(cgeid::CertificateError::Expired { .. })), "{refusal:?}");
 }
+
+/// Only the IDENTITY of what somebody published, which everybody can cut out.
+fn identity_of(publication: &Publication) -> Vec<u8> {
+    let section = Bundle::decode(&publication.value).unwrap().section(Class::Identity).cloned().unwrap();
+    Bundle::new(vec![section]).unwrap().encode().unwrap()
+}
+
+#[test]
+fn a_later_identity_alone_does_not_spoil_the_bundle() {
+    // Two operational keys of one month, hence one epoch: an owner may have delegated twice, or have two machines.
+    let (mut one, mut two) = (Person::new(1), Person::new(1));
+    let (now, key) = (start() + seconds(60), one.mapping(start(), 1).key);
+    let (first, second) = (one.mapping(start(), 1), two.mapping(start() + seconds(1), 2));
+    let cut = identity_of(&second);
+    let mut outcomes = Vec::new();
+    for order in [[&first.value, &cut], [&cut, &first.value]] {
+        let mut store = store();
+        for value in order {
+            _ = store.put(now, &key.encode(), value);
+        }
+        let held = store.get(now, &key.encode()).unwrap();
+        assert!(verify(LAB, &key, &held, now, &mut CertificateCache::new()).is_ok());
+        outcomes.push(held);
+        // Its own statement is welcome all the same.
+        assert_eq!(put(&mut store, now, &second), Ok(Admission::Stored));
+        assert_eq!(store.get(now, &key.encode()).as_ref(), Some(&second.value));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+    // Nor is a mixture of the two taken.
+    let mut sections = Bundle::decode(&cut).unwrap().into_sections();
+    sections.extend(Bundle::decode(&first.value).unwrap().section(Class::Mapping).cloned());
+    let mixed = Bundle::new(sections).unwrap().encode().unwrap();
+    let mut store = store();
+    put(&mut store, now, &first).unwrap();
+    assert_eq!(store.put(now, &key.encode(), &mixed), Err(Refusal::Superseded(Class::Mapping)));
+    assert_eq!(store.get(now, &key.encode()), Some(first.value));
+}
+
+#[test]
+fn a_tombstone_made_at_birth_outlasts_every_epoch() {
+    let mut person = Person::new(1);
+    let publication = person.mapping(start(), 1);
+    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
+    let mut tombstone = sections.remove(0);
+    tombstone.body = Body::Other(Class::Revocation, Vec::new());
+    tombstone.lifetime = seconds(86_400);
+    tombstone.flags.by_identity = true;
+    tombstone.version.epoch = 0;
+    tombstone.signature = person.identity.sign(&tombstone.signed_bytes(&publication.key).unwrap()).unwrap().into();
+    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
+    sections.push(tombstone);
+    let revoked = Bundle::new(sections).unwrap().encode().unwrap();
+    let (mut store, key) = (store(), publication.key);
+    assert_eq!(store.put(start(), &key.encode(), &revoked), Ok(Admission::Stored));
+    person.key = person.identity.delegate_revision(start(), 0, 1).unwrap();
+    assert_eq!(put(&mut store, start(), &person.mapping(start() + seconds(1), 2)), Ok(Admission::Stored));
+    let held = store.get(start(), &key.encode()).unwrap();
+    let verified = verify(LAB, &key, &held, start(), &mut CertificateCache::new()).unwrap();
+    assert!(verified.is_revoked() && verified.bundle.mapping().is_some());
+}
+
+#[test]
+fn a_mark_outlasts_an_earlier_statement_that_holds_for_longer() {
+    let mut person = Person::new(1);
+    let old = person.mapping(start(), 1);
+    let new = person.mapping(start() + seconds(1), 2);
+    let short = resign(&person, &new, |section| section.lifetime = seconds(60));
+    let (mut store, key) = (store(), old.key.encode());
+    put(&mut store, start(), &old).unwrap();
+    store.put(start() + seconds(1), &key, &short).unwrap();
+    // The later IDENTITY is gone, and its day is over; the earlier one has a month to go.
+    let later = start() + seconds(3 * 86_400);
+    store.expire(later);
+    let refusal = store.put(later, &key, &identity_of(&old)).unwrap_err();
+    assert!(matches!(refusal, Refusal::OldSequence { class: Class::Identity, .. }), "{refusal:?}");
+}
+
+#[test]
+fn what_is_held_already_costs_no_quota() {
+    let (mut person, mut store) = (Person::new(1), store());
+    let publications: Vec<Publication> = (1..=5).map(|octet| person.mapping(start(), octet)).collect();
+    for publication in &publications {
+        assert_eq!(put(&mut store, start(), publication), Ok(Admission::Stored));
+    }
+    for _ in 0..20 {
+        assert_eq!(put(&mut store, start(), &publications[4]), Ok(Admission::Refreshed));
+    }
+    assert!(matches!(put(&mut store, start(), &publications[0]), Err(Refusal::OldSequence { .. })));
+}
+
+#[test]
+fn the_size_is_that_of_the_values() {
+    let mut people: Vec<Person> = (1..=6).map(Person::new).collect();
+    let mut store = Store::with_capacity(LAB, [0; 32], 4);
+    for round in 0..4 {
+        let now = start() + seconds(round * 2000);
+        for (octet, person) in (1..).zip(&mut people) {
+            _ = put(&mut store, now, &person.mapping(now, octet));
+            _ = put(&mut store, now, &person.prefix(now, "2001:db8:a::/48", octet));
+        }
+        store.expire(now);
+        let keys: Vec<Vec<u8>> = store.keys().map(RecordKey::encode).collect();
+        assert_eq!(store.size(), keys.iter().map(|key| store.get(now, key).unwrap().len()).sum::<usize>());
+    }
+    store.expire(start() + seconds(60 * 86_400));
+    assert_eq!((store.size(), store.len()), (0, 0));
+}
+
+#[test]
+fn what_comes_back_from_disk_unchanged_is_not_written_again() {
+    let mut first = store();
+    put(&mut first, start(), &Person::new(1).mapping(start(), 1)).unwrap();
+    let change = first.changes().remove(0);
+    let (record, marks) = (change.record.as_deref(), change.marks.as_deref());
+    let mut second = store();
+    second.restore(start(), &change.key, record, marks).unwrap();
+    assert!(second.changes().is_empty() && second.len() == 1);
+    // What the disk has garbled is deleted.
+    let mut third = store();
+    assert!(third.restore(start(), &change.key, record, Some(&[0xff])).is_err());
+    assert_eq!((third.changes().remove(0).marks, third.len()), (None, 0));
+}

@@ -9,16 +9,51 @@ use sha2::{Digest, Sha512};
 
 use super::marks::Marks;
 use super::quota::Quota;
-use crate::record::{Bundle, Class, RecordKey, Section};
+use crate::record::{Bundle, Class, RecordKey, Section, Version};
 
 /// What is held under one key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entry {
-    pub(super) sections: BTreeMap<Class, Section>,
+    pub(super) sections: BTreeMap<Class, Held>,
     pub(super) marks: Marks,
     pub(super) quota: Quota,
-    /// Octets of the sections.
-    pub(super) size: usize,
+}
+
+/// A section as a store keeps it: its octets, because as a value it takes many times their memory (an index page of
+/// 5 kB some 200 kB), and what is asked of it all the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) octets: Box<[u8]>,
+    pub(super) version: Version,
+    pub(super) expires_at: SystemTime,
+}
+
+impl Held {
+    pub(super) fn new(section: &Section) -> Self {
+        // Whatever was decoded has an encoding.
+        let octets = section.encode().unwrap_or_default().into();
+        Self { octets, version: section.version, expires_at: section.expires_at() }
+    }
+
+    /// Of two statements of one version, all stores keep the same one: that with the smaller hash.
+    pub(super) fn prevails(&self, over: &Self) -> bool {
+        Sha512::digest(&self.octets) < Sha512::digest(&over.octets)
+    }
+}
+
+/// A section that is offered.
+#[derive(Debug)]
+pub(super) struct Offer<'a> {
+    pub(super) section: &'a Section,
+    pub(super) held: Held,
+    pub(super) comparison: Comparison,
+}
+
+impl Offer<'_> {
+    /// Whether it says something that is not held: only then are its signature and its place in the merge of interest.
+    pub(super) fn is_news(&self) -> bool {
+        matches!(self.comparison, Comparison::Newer | Comparison::Rival)
+    }
 }
 
 /// How an offered section compares with what was seen under the key.
@@ -35,25 +70,37 @@ pub(super) enum Comparison {
 }
 
 impl Entry {
-    pub(super) fn compare(&self, section: &Section) -> Comparison {
-        let Some(mark) = self.marks.0.get(&section.class()) else { return Comparison::Newer };
-        match (section.version.cmp(&mark.version), self.sections.get(&section.class())) {
-            (Ordering::Greater, _) | (Ordering::Equal, None) => Comparison::Newer,
-            (Ordering::Less, _) => Comparison::Older,
-            (Ordering::Equal, Some(held)) if held == section => Comparison::Same,
-            (Ordering::Equal, Some(_)) => Comparison::Rival,
-        }
+    pub(super) fn compare<'a>(&self, section: &'a Section) -> Offer<'a> {
+        let (class, held) = (section.class(), Held::new(section));
+        let known = self.marks.0.get(&class).map(|mark| (held.version.cmp(&mark.version), self.sections.get(&class)));
+        let comparison = match known {
+            None | Some((Ordering::Greater, _) | (Ordering::Equal, None)) => Comparison::Newer,
+            Some((Ordering::Less, _)) => Comparison::Older,
+            Some((Ordering::Equal, Some(same))) if *same == held => Comparison::Same,
+            Some((Ordering::Equal, Some(_))) => Comparison::Rival,
+        };
+        Offer { section, held, comparison }
     }
 
-    /// The bundle as readers get it: without what has expired; `None` if nothing of use under this key is left.
-    pub(super) fn bundle(&self, key: &RecordKey, now: SystemTime) -> Option<Bundle> {
-        let live: Vec<Section> = self.sections.values().filter(|section| section.expires_at() > now).cloned().collect();
-        Bundle::new(live).ok().filter(|bundle| key.statement().is_none_or(|class| bundle.section(class).is_some()))
+    /// The value as readers get it: without what has expired; `None` if nothing of use under this key is left.
+    pub(super) fn value(&self, key: &RecordKey, now: SystemTime) -> Option<Vec<u8>> {
+        let live = |class: Class| self.sections.get(&class).is_some_and(|held| held.expires_at > now);
+        let of_use = needed(key).all(live);
+        of_use.then(|| {
+            self.sections.values().filter(|held| held.expires_at > now).flat_map(|held| &held.octets).copied().collect()
+        })
+    }
+
+    /// All that is held, as values.
+    pub(super) fn bundle(&self) -> Option<Bundle> {
+        let sections: Result<Vec<Section>, _> =
+            self.sections.values().map(|held| Section::decode(&held.octets)).collect();
+        Bundle::new(sections.ok()?).ok()
     }
 
     /// Whether there is something for [`Entry::expire`] to do.
     pub(super) fn is_due(&self, now: SystemTime) -> bool {
-        self.sections.values().any(|section| section.expires_at() <= now)
+        self.sections.values().any(|held| held.expires_at <= now)
             || self.marks.0.values().any(|mark| mark.forget_at <= now)
     }
 
@@ -61,23 +108,21 @@ impl Entry {
     /// many sections.
     pub(super) fn expire(&mut self, key: &RecordKey, now: SystemTime) -> usize {
         let before = self.sections.len();
-        self.sections.retain(|_, section| section.expires_at() > now);
-        let needed = [Some(Class::Identity), key.statement()];
-        if !needed.iter().flatten().all(|class| self.sections.contains_key(class)) {
+        self.sections.retain(|_, held| held.expires_at > now);
+        if !needed(key).all(|class| self.sections.contains_key(&class)) {
             self.sections.clear();
         }
         self.marks.0.retain(|_, mark| mark.forget_at > now);
-        self.measure();
         before - self.sections.len()
     }
 
-    pub(super) fn measure(&mut self) {
-        self.size = self.sections.values().filter_map(|section| section.encode().ok()).map(|bytes| bytes.len()).sum();
+    /// Octets of the sections.
+    pub(super) fn size(&self) -> usize {
+        self.sections.values().map(|held| held.octets.len()).sum()
     }
 }
 
-/// Of two statements of one version, all stores keep the same one: that with the smaller hash.
-pub(super) fn prevails(section: &Section, over: &Section) -> bool {
-    let hash = |section: &Section| Sha512::digest(section.encode().unwrap_or_default());
-    hash(section) < hash(over)
+/// The classes without which nothing under a key is of use.
+pub(super) fn needed(key: &RecordKey) -> impl Iterator<Item = Class> {
+    [Some(Class::Identity), key.statement()].into_iter().flatten()
 }

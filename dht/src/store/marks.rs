@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::entry::Held;
 use crate::error::Malformed;
 use crate::limits;
-use crate::record::{Class, Reader, Section, Version};
+use crate::record::{Class, Reader, Version};
 
 /// Set in the octets of a mark whose class is in conflict.
 const CONFLICT: u8 = 1;
@@ -26,21 +27,22 @@ pub(super) struct Mark {
 pub(super) struct Marks(pub(super) BTreeMap<Class, Mark>);
 
 impl Marks {
-    /// Raises the mark of a section's class to it. A later version ends a conflict.
-    pub(super) fn raise(&mut self, section: &Section, conflict: bool) {
-        let forget_at = section.expires_at() + limits::MARK_RETENTION;
-        let mark = Mark { version: section.version, conflict, forget_at };
-        self.merge(section.class(), mark);
+    /// Raises the mark of a class to a section of it. A later version ends a conflict.
+    pub(super) fn raise(&mut self, class: Class, held: &Held, conflict: bool) {
+        let forget_at = held.expires_at + limits::MARK_RETENTION;
+        self.merge(class, Mark { version: held.version, conflict, forget_at });
     }
 
     pub(super) fn merge(&mut self, class: Class, mark: Mark) {
         let known = self.0.entry(class).or_insert(mark);
+        // An earlier statement may hold for longer than the later one: the mark must outlast both.
+        let forget_at = known.forget_at.max(mark.forget_at);
         if mark.version > known.version {
             *known = mark;
         } else if mark.version == known.version {
             known.conflict |= mark.conflict;
-            known.forget_at = known.forget_at.max(mark.forget_at);
         }
+        known.forget_at = forget_at;
     }
 
     /// class 1 ‖ flags 1 ‖ epoch 4 ‖ sequence 8 ‖ forget at (ms since 1970) 8, for each class.

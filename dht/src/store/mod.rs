@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use cgeid::Network;
 use serde::Serialize;
 
-use self::entry::{Comparison, Entry, prevails};
+use self::entry::{Comparison, Entry, Offer, needed};
 use self::marks::Marks;
 use crate::error::{Malformed, Refusal};
 use crate::limits;
@@ -74,6 +74,8 @@ pub struct Store {
     here: Distance,
     capacity: usize,
     entries: HashMap<RecordKey, Entry>,
+    /// Octets of all sections held.
+    octets: usize,
     /// Keys under which something is held, by distance.
     held: BTreeSet<(Distance, RecordKey)>,
     /// Keys of which only marks are left, by distance.
@@ -96,6 +98,7 @@ impl Store {
             here,
             capacity,
             entries: HashMap::new(),
+            octets: 0,
             held: BTreeSet::new(),
             remembered: BTreeSet::new(),
             certificates: CertificateCache::new(),
@@ -109,7 +112,7 @@ impl Store {
     /// # Errors
     /// The first check that fails; nothing has changed then, but for its counter and the mark of a proven conflict.
     pub fn put(&mut self, now: SystemTime, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
-        let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, key, bundle));
+        let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, key, &bundle));
         match &outcome {
             Ok(Admission::Stored) => self.counters.stored += 1,
             Ok(Admission::Refreshed) => self.counters.refreshed += 1,
@@ -122,7 +125,7 @@ impl Store {
     /// The value under a key, without what has expired.
     pub fn get(&self, now: SystemTime, key: &[u8]) -> Option<Vec<u8>> {
         let key = RecordKey::decode(key).ok()?;
-        self.entries.get(&key)?.bundle(&key, now)?.encode().ok()
+        self.entries.get(&key)?.value(&key, now)
     }
 
     /// Whether the owner of a key contradicted itself in what is held now.
@@ -135,7 +138,9 @@ impl Store {
         let due = self.entries.iter().filter(|(_, entry)| entry.is_due(now)).map(|(key, _)| *key);
         for key in due.collect::<Vec<_>>() {
             if let Some(entry) = self.entries.get_mut(&key) {
+                let before = entry.size();
                 let dropped = entry.expire(&key, now);
+                self.octets -= before - entry.size();
                 self.counters.expired += u64::try_from(dropped).unwrap_or(u64::MAX);
                 self.settle(key);
             }
@@ -163,15 +168,20 @@ impl Store {
         if key.network != self.network {
             return Err(Refusal::OtherNetwork);
         }
-        if let Some(marks) = marks {
+        let known = marks.map_or(Ok(Marks::default()), Marks::decode);
+        if let Ok(Marks(known)) = &known {
             let entry = self.entries.entry(key).or_default();
-            for (class, mark) in Marks::decode(marks)?.0 {
-                entry.marks.merge(class, mark);
-            }
+            known.iter().for_each(|(class, mark)| entry.marks.merge(*class, *mark));
             self.settle(key);
         }
-        let outcome = record.map_or(Ok(()), |record| self.restore_record(now, key, record));
-        if outcome.is_err() {
+        let outcome = known.map_err(Refusal::from).and_then(|_| match record {
+            Some(record) => self.restore_record(now, key, record),
+            None => Ok(()),
+        });
+        let change = self.change(&key);
+        if change.record.as_deref() == record && change.marks.as_deref() == marks {
+            self.changed.remove(&key);
+        } else {
             self.changed.insert(key);
         }
         outcome
@@ -194,7 +204,7 @@ impl Store {
 
     /// Octets of the bundles held.
     pub fn size(&self) -> usize {
-        self.held.iter().filter_map(|(_, key)| self.entries.get(key)).map(|entry| entry.size).sum()
+        self.octets
     }
 
     /// The keys under which something is held, nearest first: to hand them on.
@@ -213,25 +223,24 @@ impl Store {
         Ok((key, bundle))
     }
 
-    fn admit(&mut self, now: SystemTime, key: RecordKey, bundle: Bundle) -> Result<Admission, Refusal> {
+    fn admit(&mut self, now: SystemTime, key: RecordKey, bundle: &Bundle) -> Result<Admission, Refusal> {
         let known = self.entries.get(&key).cloned().unwrap_or_default();
+        let offers = compare(&known, bundle)?;
+        if offers.iter().all(|offer| offer.comparison == Comparison::Same) {
+            return Ok(Admission::Refreshed);
+        }
         if !known.quota.allows(now) {
             return Err(Refusal::Quota);
         }
-        let compared = compare(&known, &bundle)?;
-        if compared.iter().all(|(_, comparison)| *comparison == Comparison::Same) {
-            return Ok(Admission::Refreshed);
-        }
         self.check_room(&key, &known)?;
-        let chain = Chain::open(self.network, &key, &bundle, now, &mut self.certificates)?;
-        for (section, comparison) in &compared {
-            if matches!(comparison, Comparison::Newer | Comparison::Rival) {
-                check_signature(&key, section, &chain)?;
-            }
+        let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
+        for offer in offers.iter().filter(|offer| offer.is_news()) {
+            check_signature(&key, offer.section, &chain)?;
         }
         self.check_identity(&key, &known, &chain, now)?;
-        let (merged, conflict) = merge(known, compared);
-        let merged = self.drop_superseded(&key, merged, &bundle, now)?;
+        let conflict = offers.iter().any(|offer| offer.comparison == Comparison::Rival);
+        let merged = merge(known, &offers);
+        let merged = self.drop_superseded(&key, merged, &offers, now)?;
         let changed =
             self.entries.get(&key).is_none_or(|old| old.marks != merged.marks || old.sections != merged.sections);
         if changed {
@@ -259,7 +268,7 @@ impl Store {
         chain: &Chain,
         now: SystemTime,
     ) -> Result<(), Refusal> {
-        let Some(held) = known.bundle(key, now) else { return Ok(()) };
+        let Some(held) = known.bundle() else { return Ok(()) };
         let Ok(other) = Chain::open(self.network, key, &held, now, &mut self.certificates) else { return Ok(()) };
         if other.identity.fingerprint() == chain.identity.fingerprint() {
             return Ok(());
@@ -271,36 +280,44 @@ impl Store {
         Err(Refusal::SecondIdentity)
     }
 
-    /// A bundle proves itself: what no certificate of the merged IDENTITY covers any more goes, and is not taken.
+    /// Readers get a bundle whole, and refuse it whole: what the certificates of the merged IDENTITY do not prove any more
+    /// goes, and is not taken. Otherwise a stranger could put an owner's later IDENTITY beside the earlier statement of
+    /// another of its keys, and nobody could use either.
     fn drop_superseded(
         &mut self,
         key: &RecordKey,
         mut merged: Entry,
-        offered: &Bundle,
+        offers: &[Offer<'_>],
         now: SystemTime,
     ) -> Result<Entry, Refusal> {
-        let missing = Refusal::Malformed(Malformed::Missing("IDENTITY section"));
-        let whole = Bundle::new(merged.sections.values().cloned().collect()).map_err(|_| missing)?;
+        let whole = merged.bundle().ok_or(Refusal::Malformed(Malformed::Missing("IDENTITY section")))?;
         let chain = Chain::open(self.network, key, &whole, now, &mut self.certificates)?;
-        let covered =
-            |section: &Section| section.flags.by_identity || chain.of_epoch(section.version.epoch).next().is_some();
-        for section in offered.sections() {
-            if !covered(section) && merged.sections.get(&section.class()) == Some(section) {
-                return Err(Refusal::Superseded(section.class()));
+        // Both begin with their IDENTITY.
+        let offered_body = offers.first().map(|offer| &offer.section.body);
+        let same_certificates = whole.sections().first().map(|section| &section.body) == offered_body;
+        for section in whole.sections() {
+            let class = section.class();
+            let offer = offers.iter().find(|offer| offer.section == section);
+            let is_checked = same_certificates && offer.is_some_and(Offer::is_news);
+            if is_checked || check_signature(key, section, &chain).is_ok() {
+                continue;
             }
+            if offer.is_some() || needed(key).any(|needed| needed == class) {
+                return Err(Refusal::Superseded(class));
+            }
+            merged.sections.remove(&class);
         }
-        merged.sections.retain(|_, section| covered(section));
         Ok(merged)
     }
 
     fn commit(&mut self, now: SystemTime, key: RecordKey, mut merged: Entry) {
         merged.quota.take(now);
-        merged.measure();
         let fresh = self.entries.get(&key).is_none_or(|entry| entry.sections.is_empty());
         if fresh && self.held.len() >= self.capacity {
             self.evict();
         }
-        self.entries.insert(key, merged);
+        self.octets += merged.size();
+        self.octets -= self.entries.insert(key, merged).map_or(0, |old| old.size());
         self.settle(key);
     }
 
@@ -308,8 +325,8 @@ impl Store {
     fn evict(&mut self) {
         let Some((_, key)) = self.held.pop_last() else { return };
         if let Some(entry) = self.entries.get_mut(&key) {
+            self.octets -= entry.size();
             entry.sections.clear();
-            entry.measure();
         }
         self.counters.evicted += 1;
         self.settle(key);
@@ -335,11 +352,11 @@ impl Store {
     }
 
     fn change(&self, key: &RecordKey) -> Change {
-        let entry = self.entries.get(key);
-        let sections: Vec<Section> = entry.map(|entry| entry.sections.values().cloned().collect()).unwrap_or_default();
+        let entry = self.entries.get(key).filter(|entry| !entry.sections.is_empty() || !entry.marks.0.is_empty());
+        let record = entry.map(|entry| entry.sections.values().flat_map(|held| &held.octets).copied().collect());
         Change {
             key: key.encode(),
-            record: Bundle::new(sections).ok().and_then(|bundle| bundle.encode().ok()),
+            record: record.filter(|octets: &Vec<u8>| !octets.is_empty()),
             marks: entry.map(|entry| entry.marks.encode()),
         }
     }
@@ -349,14 +366,12 @@ impl Store {
         // What expired while the node was down is no reason to lose the rest.
         let live: Vec<Section> =
             whole.into_sections().into_iter().filter(|section| section.expires_at() > now).collect();
-        let needed = [Some(Class::Identity), key.statement()];
-        if !needed.iter().flatten().all(|class| live.iter().any(|section| section.class() == *class)) {
-            self.changed.insert(key);
+        if !needed(&key).all(|class| live.iter().any(|section| section.class() == class)) {
             return Ok(());
         }
         let bundle = Bundle::new(live)?;
         check_times(&bundle, now)?;
-        self.admit(now, key, bundle).map(|_| ())
+        self.admit(now, key, &bundle).map(|_| ())
     }
 
     fn distance(&self, key: &RecordKey) -> Distance {
@@ -372,35 +387,33 @@ impl Store {
 ///
 /// # Errors
 /// [`Refusal::OldSequence`] when something is older, and nothing in the bundle is new.
-fn compare(known: &Entry, bundle: &Bundle) -> Result<Vec<(Section, Comparison)>, Refusal> {
-    let compared: Vec<(Section, Comparison)> =
-        bundle.sections().iter().map(|section| (section.clone(), known.compare(section))).collect();
-    let news = compared.iter().any(|(_, comparison)| matches!(comparison, Comparison::Newer | Comparison::Rival));
-    let older = compared.iter().find(|(_, comparison)| *comparison == Comparison::Older);
-    match older.and_then(|(section, _)| Some((section, known.marks.0.get(&section.class())?))) {
+fn compare<'a>(known: &Entry, bundle: &'a Bundle) -> Result<Vec<Offer<'a>>, Refusal> {
+    let offers: Vec<Offer<'a>> = bundle.sections().iter().map(|section| known.compare(section)).collect();
+    let news = offers.iter().any(Offer::is_news);
+    let older = offers.iter().find(|offer| offer.comparison == Comparison::Older);
+    match older.and_then(|offer| Some((offer.section, known.marks.0.get(&offer.section.class())?))) {
         Some((section, mark)) if !news || known.sections.is_empty() => {
             Err(Refusal::OldSequence { class: section.class(), offered: section.version, known: mark.version })
         }
-        _ => Ok(compared),
+        _ => Ok(offers),
     }
 }
 
-/// Per class the highest version, and of two with one version the same one everywhere; whether there were two.
-fn merge(mut entry: Entry, compared: Vec<(Section, Comparison)>) -> (Entry, bool) {
-    let mut conflict = false;
-    for (section, comparison) in compared {
-        let rival = comparison == Comparison::Rival;
-        conflict |= rival;
-        let take = match entry.sections.get(&section.class()) {
-            Some(held) if rival => prevails(&section, held),
-            _ => comparison == Comparison::Newer,
+/// Per class the highest version, and of two with one version the same one everywhere.
+fn merge(mut entry: Entry, offers: &[Offer<'_>]) -> Entry {
+    for Offer { section, held, comparison } in offers {
+        let class = section.class();
+        let rival = *comparison == Comparison::Rival;
+        let take = match entry.sections.get(&class) {
+            Some(known) if rival => held.prevails(known),
+            _ => *comparison == Comparison::Newer,
         };
         if take || rival {
-            entry.marks.raise(&section, rival);
+            entry.marks.raise(class, held, rival);
         }
         if take {
-            entry.sections.insert(section.class(), section);
+            entry.sections.insert(class, held.clone());
         }
     }
-    (entry, conflict)
+    entry
 }
