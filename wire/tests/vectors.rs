@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use support::{Layer, LayerName, Vector, Vectors};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, Ecm};
+use wire::data::{IpPacket, LispHeader};
 
 /// Vectors that we take but do not send like that, so that they encode to other bytes.
 const ENCODED_OTHERWISE: &[(&str, &str)] = &[("M29", "octets behind the last record")];
@@ -48,6 +49,30 @@ fn judge_accepted(vector: &Vector, layer: &Layer, message: &ControlMessage) {
         let inner = ControlMessage::decode(&ecm.message);
         assert_eq!(inner.err().map(|error| error.field), layer.inner_refused.as_deref(), "{}", vector.id);
     }
+}
+
+#[test]
+fn the_data_header_and_the_packet_in_it_are_what_the_table_says() {
+    let layers = support::layers();
+    let (mut taken, mut refused) = (0, 0);
+    for vector in support::vectors().vectors.into_iter().filter(Vector::is_data) {
+        let payload = vector.lisp();
+        let parsed = LispHeader::parse(&payload).and_then(|(header, inner)| {
+            (header.key_id == 0).then(|| IpPacket::parse(inner)).transpose().map(|_| header)
+        });
+        match (parsed, layers[&vector.id].refused.as_deref()) {
+            (Ok(header), None) => {
+                assert_eq!(header.emit(), payload[..LispHeader::LENGTH], "{}", vector.id);
+                taken += 1;
+            }
+            (Err(error), Some(field)) => {
+                assert_eq!(error.field, field, "{}", vector.id);
+                refused += 1;
+            }
+            (verdict, expected) => panic!("{}: {verdict:?}, expected {expected:?}", vector.id),
+        }
+    }
+    assert_eq!((taken, refused), (11, 3));
 }
 
 #[test]

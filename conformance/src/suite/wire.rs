@@ -142,11 +142,11 @@ fn judge_tag(file: &VectorsFile, vector: &Vector, message: &ControlMessage, refu
 }
 
 fn judge_data(vector: &Vector, row: &Row) -> Judgement {
-    match (dissect::data(&vector.lisp), row.refused.is_some()) {
-        (Ok(shown), false) => Ok(shown),
-        (Err(error), true) => Ok(format!("refused: {error}")),
-        (Err(error), false) => Err(format!("refused: {error}")),
-        (Ok(shown), true) => Err(format!("taken as {shown}")),
+    match (dissect::data(&vector.lisp), row.refused.as_deref()) {
+        (Ok(shown), None) => Ok(shown),
+        (Err(error), Some(field)) if error.field == field => Ok(format!("refused: {error}")),
+        (Err(error), _) => Err(format!("refused: {error}")),
+        (Ok(shown), Some(field)) => Err(format!("taken as {shown}, but {field} is wrong")),
     }
 }
 

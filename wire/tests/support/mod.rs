@@ -39,6 +39,8 @@ pub(crate) struct Layer {
     pub(crate) refused: Option<String>,
     /// The field of the error in the message of an ECM, which itself is taken.
     pub(crate) inner_refused: Option<String>,
+    /// Engine: the file of the test that gives the verdict.
+    pub(crate) judge: Option<String>,
 }
 
 #[derive(Deserialize, PartialEq, Debug, Clone, Copy)]
