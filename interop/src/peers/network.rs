@@ -33,10 +33,17 @@ pub(super) struct Site {
     pub(super) rloc: &'static str,
     /// Name of the host.
     pub(super) host: &'static str,
-    /// The host's address.
-    pub(super) address: &'static str,
-    /// The EID-prefix of the site.
+    /// Its EIDs, one set a family.
+    pub(super) eids: [Eids; 2],
+}
+
+/// What a site has of one family.
+#[derive(Debug)]
+pub(super) struct Eids {
+    /// The EID-prefix.
     pub(super) prefix: &'static str,
+    /// The host's address.
+    pub(super) host: &'static str,
     /// The border's address in the site.
     gateway: &'static str,
 }
@@ -47,17 +54,19 @@ pub(super) const SITES: [Site; 2] = [
         xtr: "xA",
         rloc: "10.20.1.2",
         host: "hA",
-        address: "2001:db8:a::2",
-        prefix: "2001:db8:a::/48",
-        gateway: "2001:db8:a::1",
+        eids: [
+            Eids { prefix: "2001:db8:a::/48", host: "2001:db8:a::2", gateway: "2001:db8:a::1" },
+            Eids { prefix: "10.100.0.0/24", host: "10.100.0.2", gateway: "10.100.0.1" },
+        ],
     },
     Site {
         xtr: "xB",
         rloc: "10.20.2.2",
         host: "hB",
-        address: "2001:db8:b::2",
-        prefix: "2001:db8:b::/48",
-        gateway: "2001:db8:b::1",
+        eids: [
+            Eids { prefix: "2001:db8:b::/48", host: "2001:db8:b::2", gateway: "2001:db8:b::1" },
+            Eids { prefix: "10.100.1.0/24", host: "10.100.1.2", gateway: "10.100.1.1" },
+        ],
     },
 ];
 
@@ -80,9 +89,14 @@ pub(super) fn describe() -> Topology {
         let mut node = node.port(UNDERLAY, &wire, &[&format!("{address}/24")]).default_route(gateway, UNDERLAY);
         if let Some(site) = SITES.iter().find(|site| site.xtr == name) {
             let wire = format!("wire-{}", site.host);
-            node = node.port(SITE, &wire, &[&format!("{}/64", site.gateway)]);
-            let host = Node::host(site.host).port(ETH, &wire, &[&format!("{}/64", site.address)]);
-            topology = topology.with(host.default_route(site.gateway, ETH));
+            node = node.port(SITE, &wire, &[]);
+            let mut host = Node::host(site.host).port(ETH, &wire, &[]);
+            for Eids { host: address, gateway, .. } in &site.eids {
+                let length = if address.contains(':') { 64 } else { 24 };
+                node = node.address(SITE, &format!("{gateway}/{length}"));
+                host = host.address(ETH, &format!("{address}/{length}")).default_route(gateway, ETH);
+            }
+            topology = topology.with(host);
         }
         topology = topology.with(node);
     }

@@ -4,12 +4,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::network::{MS_ADDRESS, SITES, Site, UNDERLAY};
+use super::network::{Eids, MS_ADDRESS, SITES, Site, UNDERLAY};
 use super::private_tmp;
 
 /// Its name in its folder.
 const PROGRAM: &str = "oor";
 const CONFIG: &str = "oor.conf";
+/// Seconds between its probes of a locator; as short as it takes it, so that a case sees some.
+pub(super) const PROBE_INTERVAL: u64 = 5;
 
 /// A command that runs it with `config`. It makes a socket of a fixed name in /tmp, so it gets `folder` as its /tmp.
 ///
@@ -28,30 +30,36 @@ pub(super) fn command(program: &Path, folder: &Path, config: &str) -> std::io::R
 
 /// Of a map-server (and map-resolver) of both sites.
 pub(super) fn map_server(secret: &str) -> String {
-    let site = |site: &Site| {
+    let site = |eids: &Eids| {
         format!(
             "lisp-site {{\n    eid-prefix = {}\n    key-type = 1\n    key = {secret}\n    iid = 0\n    \
              accept-more-specifics = true\n    proxy-reply = false\n}}\n",
-            site.prefix
+            eids.prefix
         )
     };
-    let sites: String = SITES.iter().map(site).collect();
+    let sites: String = SITES.iter().flat_map(|site| &site.eids).map(site).collect();
     format!("debug = 1\noperating-mode = MS\ncontrol-iface = {UNDERLAY}\n{sites}")
 }
 
 /// Of the xTR of a site.
 pub(super) fn xtr(site: &Site, secret: &str) -> String {
+    let mapping = |eids: &Eids| {
+        format!(
+            "database-mapping {{\n    eid-prefix = {}\n    iid = 0\n    ttl = 10\n    rloc-iface {{\n        \
+             interface = {UNDERLAY}\n        ip_version = 4\n        priority = 1\n        weight = 100\n    }}\n}}\n",
+            eids.prefix
+        )
+    };
+    let mappings: String = site.eids.iter().map(mapping).collect();
     format!(
         "debug = 1\n\
          map-request-retries = 2\n\
          operating-mode = xTR\n\
          encapsulation = LISP\n\
-         rloc-probing {{\n    rloc-probe-interval = 30\n    rloc-probe-retries = 2\n    \
-         rloc-probe-retries-interval = 5\n}}\n\
+         rloc-probing {{\n    rloc-probe-interval = {PROBE_INTERVAL}\n    rloc-probe-retries = 2\n    \
+         rloc-probe-retries-interval = 1\n}}\n\
          map-resolver = {{ {MS_ADDRESS} }}\n\
          map-server {{\n    address = {MS_ADDRESS}\n    key-type = 1\n    key = {secret}\n    proxy-reply = off\n}}\n\
-         database-mapping {{\n    eid-prefix = {}\n    iid = 0\n    ttl = 10\n    rloc-iface {{\n        \
-         interface = {UNDERLAY}\n        ip_version = 4\n        priority = 1\n        weight = 100\n    }}\n}}\n",
-        site.prefix
+         {mappings}"
     )
 }

@@ -41,12 +41,13 @@ rtr_configure = ./rtr.xml
 fn sites(secret: &str) -> String {
     let mut text =
         String::from("<db>\n<authoritative_eid_prefix>\n<eid_prefix family=\"IPv6\">2001:db8::/32</eid_prefix>\n");
-    text += "</authoritative_eid_prefix>\n";
+    text += "<eid_prefix>10.100.0.0/16</eid_prefix>\n</authoritative_eid_prefix>\n";
     for site in &SITES {
         text += &format!(
             "<site>\n<name>{}</name>\n<key>{secret}</key>\n<contact>nobody@example.org</contact>\n\
-             <delegated_eid_prefix family=\"IPv6\">{}</delegated_eid_prefix>\n</site>\n",
-            site.xtr, site.prefix
+             <delegated_eid_prefix family=\"IPv6\">{}</delegated_eid_prefix>\n\
+             <delegated_eid_prefix>{}</delegated_eid_prefix>\n</site>\n",
+            site.xtr, site.eids[0].prefix, site.eids[1].prefix
         );
     }
     text + "</db>\n"

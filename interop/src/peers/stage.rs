@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::cases::{Case, Player};
-use super::network::{MS, MS_ADDRESS, SITES, Site, WATCH};
+use super::network::{Eids, MS, MS_ADDRESS, SITES, Site, WATCH};
 use super::play::{Place, Programs};
 use super::{Peer, oor, openlisp};
 use crate::demo::binaries::Binaries;
@@ -62,9 +62,10 @@ impl Stage<'_> {
             let legacy = player != Player::Ours;
             let (id, algorithm) = if legacy { (0, "hmac-sha1") } else { OUR_KEY };
             config += &format!(
-                "[[site]]\nname = {:?}\neid-prefix = [{:?}]\nlegacy = {legacy}\n\
+                "[[site]]\nname = {:?}\neid-prefix = {:?}\nlegacy = {legacy}\n\
                  key = [{{ key-id = {id}, algorithm = {algorithm:?}, secret = {SECRET:?} }}]\n",
-                site.xtr, site.prefix
+                site.xtr,
+                site.eids.each_ref().map(|eids| eids.prefix)
             );
         }
         let file = folder.join("lisp-mapsys.toml");
@@ -80,7 +81,10 @@ impl Stage<'_> {
         std::fs::write(&key, format!("algorithm = {algorithm:?}\nkey-id = {id}\nsecret = {SECRET:?}\n"))
             .with_context(|| format!("the key of {}", site.xtr))?;
         let mut command = self.ours()?.command("lisp-xtr");
-        command.args(["--eid-prefix", site.prefix, "--rloc", site.rloc]);
+        for eids in &site.eids {
+            command.args(["--eid-prefix", eids.prefix]);
+        }
+        command.args(["--rloc", site.rloc]);
         command.args(["--map-server", MS_ADDRESS, "--map-resolver", MS_ADDRESS]);
         command.arg("--key-file").arg(key).arg("--state-dir").arg(folder);
         Ok(command)
@@ -101,13 +105,13 @@ impl Stage<'_> {
     }
 
     /// Waits until the map-resolver leads to the locator of a site, as `lig` sees it.
-    pub(super) fn await_mapped(&mut self, site: &Site) -> anyhow::Result<()> {
-        self.wait(format!("the map-resolver knows {} behind {}", site.address, site.rloc), |stage| {
+    pub(super) fn await_mapped(&mut self, site: &Site, eids: &Eids) -> anyhow::Result<()> {
+        self.wait(format!("the map-resolver knows {} behind {}", eids.host, site.rloc), |stage| {
             let mut command = stage.ours()?.command("lig");
-            command.args([site.address, "--json", "--map-resolver", MS_ADDRESS]);
+            command.args([eids.host, "--json", "--map-resolver", MS_ADDRESS]);
             let output = process::output(stage.lab.namespace(WATCH)?, command, COMMAND_TIME)?;
             let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
-            let held = answer["locators"][0]["address"] == site.rloc && answer["prefix"] == site.prefix;
+            let held = answer["locators"][0]["address"] == site.rloc && answer["prefix"] == eids.prefix;
             Ok(if held { Ok(()) } else { Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())) })
         })
     }
