@@ -45,7 +45,7 @@ pub const GET: Duration = Duration::from_secs(3);
 /// The lookup of the nodes that shall store a record ends after this, with those it has found.
 pub const PUT_LOOKUP: Duration = Duration::from_millis(1500);
 /// Storing at the nodes found ends after this; who has not answered counts as unreachable.
-pub const PUT_STORE: Duration = Duration::from_millis(2500);
+pub const PUT_STORE: Duration = Duration::from_millis(2000);
 /// A request waits so long for a first peer, when the node knows none.
 pub const FIRST_PEER: Duration = Duration::from_millis(2500);
 

@@ -1,31 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Lookups through a node: GETs that stop when enough valid values are there, and whole resolutions.
+//! Lookups through a node: GETs that stop when enough is known, and whole resolutions.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cgeid::Network;
 use futures::future::try_join_all;
 use wire::address::EidPrefix;
 
+use super::limits;
 use super::node::{Node, NodeError};
 use crate::record::{CertificateCache, RecordKey, verify};
 use crate::resolve::{Outcome, Resolution, Resolver};
 
-/// Valid copies of a record after which a command stops asking for more: from three nodes, the newest of them is the newest.
+/// Valid copies of a record after which no more are waited for: of three nodes' copies, the newest is the newest.
 const COPIES: usize = 3;
+/// How long further copies are waited for, once one is valid: a node that has died must not hold up what others have said.
+const FURTHER: Duration = Duration::from_millis(100);
 
-/// The values under a key, until three of them are valid or no more come. They are to be verified still.
+/// The values under a key, until three of them are valid, no more come, or the others are late. They are to be verified still.
 ///
 /// # Errors
-/// As [`Node::get`].
+/// As [`Node::values`].
 pub async fn get(node: &Node, network: Network, key: &RecordKey) -> Result<Vec<Vec<u8>>, NodeError> {
     let mut cache = CertificateCache::new();
+    let mut values = node.values(key.encode(), limits::GET).await?;
+    let mut seen = Vec::new();
     let mut valid = 0;
-    let enough = |value: &[u8]| {
-        valid += usize::from(verify(network, key, value, SystemTime::now(), &mut cache).is_ok());
-        valid >= COPIES
-    };
-    node.get(key.encode(), enough).await
+    while valid < COPIES && seen.len() < limits::VALUES {
+        let patience = if valid == 0 { limits::GET + limits::FIRST_PEER } else { FURTHER };
+        let Ok(Some(value)) = tokio::time::timeout(patience, values.next()).await else { break };
+        valid += usize::from(verify(network, key, &value, SystemTime::now(), &mut cache).is_ok());
+        seen.push(value);
+    }
+    Ok(seen)
 }
 
 /// Resolves an EID; the number says how many GETs it took.

@@ -2,7 +2,6 @@
 //! The node's thread: one loop over the swarm's events, the handles' commands and the clock.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::addresses::{believable, quic, split_peer};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
-use super::queries::{PutReply, Queries, Query};
+use super::queries::{Answer, PutReply, Queries, Query};
 use super::redial::Redial;
 use super::{Counters, NodeConfig, NodeError, NodeStats, Peer, PeerSet, PutReport, Records, Role};
 use crate::shell::limits;
@@ -444,14 +443,7 @@ impl Driver {
                 self.on_nearest(id, peers.into_iter().map(|peer| peer.peer_id).collect());
             }
             QueryResult::PutRecord(result) => {
-                let success = match result {
-                    Ok(_) => None,
-                    Err(
-                        kad::PutRecordError::QuorumFailed { success, .. }
-                        | kad::PutRecordError::Timeout { success, .. },
-                    ) => Some(success),
-                };
-                self.on_stored(id, success);
+                self.on_stored(id, result.is_ok());
             }
             _ => {}
         }
@@ -471,28 +463,41 @@ impl Driver {
         let Some(Query::Nearest { key, value, local, done }) = self.queries.finish(&id) else { return };
         let own = *self.swarm.local_peer_id();
         let asked: Vec<PeerId> = nearest.into_iter().filter(|peer| *peer != own).collect();
-        let Some(all) = NonZeroUsize::new(asked.len()) else {
+        if asked.is_empty() {
             let _ = done.send(Ok(PutReport { local, ..PutReport::default() }));
             return;
-        };
-        let mut record = kad::Record::new(key, value);
-        record.publisher = Some(own);
-        let id = self.kad().put_record_to(record, asked.clone().into_iter(), kad::Quorum::N(all));
-        self.queries.start(id, Query::Store { asked, local, done }, Instant::now() + limits::PUT_STORE);
+        }
+        let put = self.queries.begin_put(local, asked.len(), done);
+        let deadline = Instant::now() + limits::PUT_STORE;
+        // One query for each node: in one query for all, three that do not answer would hold up the rest.
+        for peer in asked {
+            let mut record = kad::Record::new(key.clone(), value.clone());
+            record.publisher = Some(own);
+            let id = self.kad().put_record_to(record, std::iter::once(peer), kad::Quorum::One);
+            self.queries.start(id, Query::Store { put, peer }, deadline);
+        }
     }
 
-    /// `success` is who stored it, `None` that all did.
-    fn on_stored(&mut self, id: kad::QueryId, success: Option<Vec<PeerId>>) {
-        let Some(Query::Store { asked, local, done }) = self.queries.finish(&id) else { return };
-        let success = success.unwrap_or_else(|| asked.clone());
-        let silent = asked.iter().filter(|peer| !success.contains(peer));
-        // libp2p does not tell a refusal from silence; a peer whose connection stands has answered.
-        let refused = silent.clone().filter(|peer| self.swarm.is_connected(peer)).count();
-        let report =
-            PutReport { local, stored: success.len(), refused, unreachable: silent.count().saturating_sub(refused) };
-        tracing::debug!(stored = report.stored, refused, unreachable = report.unreachable, local, "put");
-        // A publisher may not wait for the answer.
-        let _ = done.send(Ok(report));
+    /// A refusal is a stream that the peer resets or leaves without answer: libp2p does not tell them from silence, but a
+    /// peer whose connection stands has had the time to answer.
+    fn on_stored(&mut self, id: kad::QueryId, stored: bool) {
+        let Some(Query::Store { put, peer }) = self.queries.finish(&id) else { return };
+        let answer = match (stored, self.swarm.is_connected(&peer)) {
+            (true, _) => Answer::Stored,
+            (false, true) => Answer::Refused,
+            (false, false) => Answer::Unreachable,
+        };
+        if let Some((report, done)) = self.queries.answered(put, answer) {
+            tracing::debug!(
+                stored = report.stored,
+                refused = report.refused,
+                unreachable = report.unreachable,
+                local = report.local,
+                "put"
+            );
+            // A publisher may not wait for the answer.
+            let _ = done.send(Ok(report));
+        }
     }
 }
 

@@ -222,6 +222,17 @@ pub enum NodeError {
     Stopped,
 }
 
+/// The values of one GET.
+#[derive(Debug)]
+pub struct Values(mpsc::Receiver<Vec<u8>>);
+
+impl Values {
+    /// The next value; `None` when no more come.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        self.0.recv().await
+    }
+}
+
 /// The handle of a node. The node stops when the last handle is dropped; [`Node::shutdown`] also waits for it.
 #[derive(Clone)]
 pub struct Node {
@@ -285,13 +296,9 @@ impl Node {
         limit: Duration,
         mut enough: impl FnMut(&[u8]) -> bool,
     ) -> Result<Vec<Vec<u8>>, NodeError> {
-        let (values_tx, mut values) = mpsc::channel(limits::VALUES);
-        let (begun_tx, begun) = reply::channel();
-        let command = Command::Get(GetCommand { key, limit, values: values_tx, begun: begun_tx });
-        self.commands.send(command).await.map_err(|_| NodeError::Stopped)?;
-        begun.await.map_err(|_| NodeError::Stopped)??;
+        let mut values = self.values(key, limit).await?;
         let mut seen: Vec<Vec<u8>> = Vec::new();
-        while let Some(value) = values.recv().await {
+        while let Some(value) = values.next().await {
             let satisfied = enough(&value);
             seen.push(value);
             if satisfied || seen.len() == limits::VALUES {
@@ -299,6 +306,19 @@ impl Node {
             }
         }
         Ok(seen)
+    }
+
+    /// The values under a key as they come, unverified; dropping what is returned ends the lookup.
+    ///
+    /// # Errors
+    /// When the node is busy or has stopped.
+    pub async fn values(&self, key: Vec<u8>, limit: Duration) -> Result<Values, NodeError> {
+        let (values_tx, values) = mpsc::channel(limits::VALUES);
+        let (begun_tx, begun) = reply::channel();
+        let command = Command::Get(GetCommand { key, limit, values: values_tx, begun: begun_tx });
+        self.commands.send(command).await.map_err(|_| NodeError::Stopped)?;
+        begun.await.map_err(|_| NodeError::Stopped)??;
+        Ok(Values(values))
     }
 
     /// Stores a value under a key: here, if this node is a server, and at the nodes nearest to the key.
