@@ -11,7 +11,7 @@ use super::args::{JsonTo, Show};
 use super::{Failure, files, password, print, report};
 use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
 use crate::container::{self, Content};
-use crate::error::{CertificateError, date};
+use crate::error::{CertificateError, ContainerError, date};
 use crate::identity::KeyAlgorithm;
 use crate::limits::MAX_BAGS;
 
@@ -34,7 +34,7 @@ type Halves = (IdentityCertificate, Option<OperationalCertificate>);
 /// The public halves in a key container.
 fn open(bytes: &[u8], shown: &str, show: &Show, now: SystemTime) -> Result<Halves, Failure> {
     // What cannot be a container is told before anybody types a password for it.
-    container::check_form(bytes).with_context(|| unreadable(shown)).map_err(Failure::refused)?;
+    container::check_form(bytes).map_err(|error| Failure::refused(unreadable(shown, error)))?;
     let password = password::existing(show.password_file.as_deref(), shown)?;
     let content = container::load(bytes, &password, show.prefix, now).with_context(|| shown.to_owned());
     Ok(match content.map_err(Failure::refused)? {
@@ -43,8 +43,13 @@ fn open(bytes: &[u8], shown: &str, show: &Show, now: SystemTime) -> Result<Halve
     })
 }
 
-fn unreadable(shown: &str) -> String {
-    format!("{shown} is neither a certificate nor a PKCS#12 file that can be read")
+/// A file of some other kind, or a container that is refused for what it is.
+fn unreadable(shown: &str, error: ContainerError) -> anyhow::Error {
+    let context = match error {
+        ContainerError::Malformed { .. } => format!("{shown} is neither a certificate nor a PKCS#12 file"),
+        _ => shown.to_owned(),
+    };
+    anyhow::Error::new(error).context(context)
 }
 
 /// The DER certificates of a PEM or DER file; `None` for a file of another kind.
