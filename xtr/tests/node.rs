@@ -3,10 +3,11 @@
 //! rules, a killed run repaired by the next, and a clean end. Needs root and `/dev/net/tun`; says so and passes without.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::io::Read as _;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
@@ -103,6 +104,44 @@ fn as_nobody() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert!(error.to_lowercase().contains("cap_net_admin"), "{error}");
+    assert_eq!(runtime.block_on(our_rules()), 0);
+}
+
+#[test]
+fn a_node_of_its_own_makes_an_identity_and_vouches_for_its_prefix() {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        eprintln!("skipped: needs root and /dev/net/tun");
+        return;
+    }
+    std::thread::spawn(embedded_in_namespace).join().unwrap();
+}
+
+fn embedded_in_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(address_loopback());
+    let directory = tempfile::tempdir().unwrap();
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+        command.args(["--eid-prefix", "2001:db8:a::/48", "--rloc", RLOC, "--tun", "lispt", "--state-dir"]);
+        let mut node = command.arg(directory.path().join("state")).stdout(Stdio::piped()).spawn().unwrap();
+        let registered = wait_for("registration", || {
+            let row = show(directory.path(), "registrations")?["registrations"][0].clone();
+            (!row["confirmed_ago"].is_null()).then_some(row)
+        });
+        kill(Pid::from_raw(node.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        assert!(node.wait().unwrap().success());
+        let mut said = String::new();
+        node.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        (registered, said)
+    };
+    let (registered, said) = run();
+    let cn = said.split("--trust-anchor 2001:db8:a::/48=").nth(1).unwrap().trim();
+    assert!(said.contains(&format!("Made the identity {cn}")), "{said}");
+    let cgeid = cn.parse::<cgeid::Cn>().unwrap().address(cgeid::Network::LAB);
+    assert_eq!(registered["prefixes"], serde_json::json!(["2001:db8:a::/48", format!("{cgeid}/128")]));
+    let (_, said) = run();
+    assert!(said.contains(cn) && !said.contains("Made"), "the next run has the same identity: {said}");
     assert_eq!(runtime.block_on(our_rules()), 0);
 }
 
