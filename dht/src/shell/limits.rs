@@ -44,7 +44,8 @@ pub const QUERY: Duration = Duration::from_secs(10);
 pub const GET: Duration = Duration::from_secs(3);
 /// The lookup of the nodes that shall store a record ends after this, with those it has found.
 pub const PUT_LOOKUP: Duration = Duration::from_millis(1500);
-/// Storing at the nodes found ends after this; who has not answered counts as unreachable.
+/// Storing at the nodes found ends after this. A refusal takes as long: libp2p-kad 0.49 closes a refused stream only when
+/// something else wakes it, so the publisher sees it as silence on a connection that stands.
 pub const PUT_STORE: Duration = Duration::from_millis(2000);
 /// A request waits so long for a first peer, when the node knows none.
 pub const FIRST_PEER: Duration = Duration::from_millis(2500);

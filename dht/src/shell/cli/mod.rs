@@ -39,9 +39,10 @@ Examples:
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
   lisp-dht stats --state-dir /var/lib/lisp-dht
 
-Every flag has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over the
-environment, which wins over the file. Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration,
-3 the machine lacks something.";
+Every flag has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
+the environment, which wins over the file.
+
+Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration, 3 the machine lacks something.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
