@@ -214,6 +214,70 @@ fn more_specifics_come_from_the_registrars_live_page() {
 }
 
 #[test]
+fn rubbish_under_a_registrars_key_is_no_better_than_its_silence() {
+    let (mut world, mut one, two) = (World::new(), Person::new(1), Person::new(2));
+    world.root(vec![site("2001:db8:a::/48", &[one.cn(), two.cn()], 56)]);
+    let live = ["2001:db8:a::/48", "2001:db8:a:100::/56"];
+    let entries = live.iter().map(|net| site(net, &[one.cn()], prefix(net).net.prefix_len())).collect();
+    world.put(&one.page(start(), "2001:db8:a::/48", entries, PageKind::Live));
+    world.put(&one.prefix(start(), live[0], 1));
+    world.put(&one.withdraw(start(), live[1]));
+    let key = RecordKey::prefix(LAB, two.cn(), prefix(live[1]));
+    for node in 0..8 {
+        world.network.lie(node, &key, b"rubbish".to_vec());
+    }
+    assert_eq!(last_octet(&world.found("2001:db8:a:100::1")), 1);
+}
+
+#[test]
+fn a_delegation_to_itself_ends() {
+    let mut world = World::new();
+    let cn = world.anchor.cn();
+    world.root(vec![delegation("2001:db8::/32", cn, u64::MAX), site("2001:db8:a::/48", &[cn], 48)]);
+    let (outcome, gets) = world.network.resolve(&mut world.resolver, world.now, host("2001:db8:b::1"));
+    assert!(matches!(outcome, Outcome::Failed(Failure::PageStale(_))), "{outcome:?}");
+    assert_eq!(gets, 2);
+    world.now += seconds(60);
+    world.root(vec![delegation("2001:db8::/32", cn, 0)]);
+    world.resolver = Resolver::new(LAB, world.resolver.anchors.clone());
+    let (outcome, gets) = world.network.resolve(&mut world.resolver, world.now, host("2001:db8:b::1"));
+    assert!(matches!(outcome, Outcome::Failed(Failure::TooDeep(_))), "{outcome:?}");
+    assert_eq!(gets, 1);
+}
+
+#[test]
+fn nobody_answers_outside_of_what_it_was_given() {
+    let (mut world, mut child) = (World::new(), Person::new(1));
+    let anchors = ["2001:db8::/32", "3fff:ce1::/32", "::/0"].map(prefix);
+    let anchors = anchors.map(|aggregate| TrustAnchor { aggregate, cn: world.anchor.cn() });
+    world.resolver.anchors = Anchors::new(anchors);
+    world.root(vec![delegation("2001:db8:a::/48", child.cn(), 0)]);
+    // The child's page of more than it was given is not asked for, and does not fit under the key that is.
+    let wide = child.page(start(), "2001:db8::/32", vec![site("2001:db8:b::/48", &[child.cn()], 48)], PageKind::Live);
+    world.put(&wide);
+    world.put(&child.prefix(start(), "2001:db8:b::/48", 66));
+    let asked = RecordKey::index(LAB, child.cn(), prefix("2001:db8:a::/48"));
+    for node in 0..8 {
+        world.network.lie(node, &asked, wide.value.clone());
+    }
+    assert_eq!(world.resolve("2001:db8:b::1"), Outcome::Hole { prefix: prefix("2001:db8:b::/48") });
+    let refused = world.resolve("2001:db8:a::1");
+    assert!(matches!(refused, Outcome::Failed(Failure::Refused { .. })), "{refused:?}");
+    // An anchor has no say about CGEIDs, nor a hole of one about them.
+    let space = world.anchor.page(start(), "3fff:ce1::/32", vec![], PageKind::Delegations);
+    let everything = world.anchor.page(start(), "::/0", vec![], PageKind::Delegations);
+    world.put(&space);
+    world.put(&everything);
+    assert_eq!(world.resolve(&child.key.address().to_string()), Outcome::NotFound);
+    assert_eq!(world.resolve("3fff:ce0::1"), Outcome::Hole { prefix: prefix("3fff:ce0::/32") });
+    // Families and instances do not mix.
+    assert_eq!(world.resolve("32.1.13.184"), Outcome::Unanchored { prefix: prefix("0.0.0.0/0") });
+    let elsewhere = EidPrefix { iid: wire::address::InstanceId(7), ..host("2001:db8:a::1") };
+    let outcome = world.network.resolve(&mut world.resolver, start(), elsewhere).0;
+    assert!(matches!(outcome, Outcome::Unanchored { .. }), "{outcome:?}");
+}
+
+#[test]
 fn a_node_is_its_own_anchor() {
     let mut node = Person::new(1);
     let text = format!("2001:db8:a::/48={}", node.cn());

@@ -297,14 +297,16 @@ impl Resolution {
         let site = site.clone();
         if let Some(found) = records.best.take() {
             self.step = Step::Done(Outcome::Mapping(Box::new(found)));
-        } else if let Some(trouble) = records.trouble.take() {
-            self.step = Step::Done(trouble);
         } else if records.withdrawn
+            && matches!(records.trouble, None | Some(Outcome::Failed(_)))
             && let Some(next) = records.shorter.pop_front()
         {
-            // Proven gone, though still listed: what it was cut from covers the EID again.
+            // Proven gone, though still listed: what it was cut from covers the EID again. Rubbish under the key of another
+            // registrar is no better reason to stop than its silence: any node on the way can send either.
             let shorter = std::mem::take(&mut records.shorter);
             self.ask_records(resolver, site, next, shorter);
+        } else if let Some(trouble) = records.trouble.take() {
+            self.step = Step::Done(trouble);
         } else {
             self.step = Step::Done(self.unregistered(&site));
         }
