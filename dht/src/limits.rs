@@ -17,8 +17,11 @@ pub const QUOTA_PERIOD: Duration = Duration::from_secs(10);
 /// ... and as many at once: start-up, a withdrawal and a re-publication come together.
 pub const QUOTA_BURST: u32 = 5;
 
-/// Bundles in a store: at 3.2 kB each about 640 MB, the most that a node is asked to give.
+/// Bundles in a store: with [`BUNDLE_SHARE`] 640 MB, the most that a node is asked to give.
 pub const STORE_BUNDLES: usize = 200_000;
+/// Octets of a store for each bundle that it may hold: what a bundle with an RSA identity has. Longer ones, up to three
+/// times as long, take the place of others.
+pub const BUNDLE_SHARE: usize = 3200;
 
 /// Verified certificates kept by hash: a resolver's working set, about 2 kB each.
 pub const CERTIFICATES: usize = 2048;
@@ -51,7 +54,7 @@ pub const LIVE_PAGE_LIFE: Duration = Duration::from_secs(2 * 60);
 pub const PAGES: usize = 1024;
 /// Entries of all pages kept by a resolver, about 200 octets of memory each.
 pub const PAGE_ENTRIES: usize = 64 * 1024;
-/// High-water marks kept by a resolver, 60 octets each; more than pages, because they outlive them.
+/// High-water marks kept by a resolver, about 200 octets each; more than pages, because they outlive them.
 pub const PAGE_MARKS: usize = 16 * 1024;
 
 /// Lifetime of an IDENTITY section: a month and some days to spare.

@@ -5,8 +5,9 @@
 mod common;
 
 use common::{LAB, Person, mapping, prefix, rloc, seconds, start};
+use dht::limits;
 use dht::publish::{self, Publication};
-use dht::record::{Body, Bundle, CertificateCache, Class, RecordKey, verify};
+use dht::record::{Body, Bundle, CertificateCache, Class, RecordKey, Tlv, verify};
 use dht::store::{Admission, Store};
 use dht::{PublishError, Refusal};
 use proptest::prelude::*;
@@ -495,4 +496,29 @@ fn what_comes_back_from_disk_unchanged_is_not_written_again() {
     let mut third = store();
     assert!(third.restore(start(), &change.key, record, Some(&[0xff])).is_err());
     assert_eq!((third.changes().remove(0).marks, third.len()), (None, 0));
+}
+
+#[test]
+fn long_bundles_take_the_place_of_others() {
+    let capacity = 8;
+    let mut store = Store::with_capacity(LAB, [0; 32], capacity);
+    let mut renewed = 0;
+    for number in 1..=20 {
+        let mut person = Person::new(number);
+        // A short one first, which then grows: neither way may take more than the store has.
+        _ = put(&mut store, start(), &person.mapping(start(), 1));
+        let mut long = mapping(2);
+        let filler = |kind| Tlv { kind, value: vec![0; 500].into() };
+        long.unknown = vec![filler(0x7000)];
+        let node = publish::mapping(&person.key, LAB, long, start(), &mut person.sequence).unwrap();
+        let padded = resign(&person, &node, |section| {
+            if let Body::Identity(identity) = &mut section.body {
+                identity.unknown = (0x7000..0x7005).map(filler).collect();
+            }
+        });
+        assert!(padded.len() > limits::BUNDLE_SHARE + 500);
+        renewed += usize::from(store.put(start(), &node.key.encode(), &padded).is_ok());
+        assert!(store.size() <= capacity * limits::BUNDLE_SHARE && store.len() <= capacity);
+    }
+    assert!(renewed >= capacity / 2 && store.len() < capacity);
 }

@@ -91,7 +91,7 @@ impl Store {
         Self::with_capacity(network, here, limits::STORE_BUNDLES)
     }
 
-    /// A store of at most `capacity` bundles.
+    /// A store of at most `capacity` bundles, fewer if they are long: see [`limits::BUNDLE_SHARE`].
     pub fn with_capacity(network: Network, here: [u8; 32], capacity: usize) -> Self {
         Self {
             network,
@@ -232,7 +232,7 @@ impl Store {
         if !known.quota.allows(now) {
             return Err(Refusal::Quota);
         }
-        self.check_room(&key, &known)?;
+        self.check_room(&key, &known, &offers)?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
         for offer in offers.iter().filter(|offer| offer.is_news()) {
             check_signature(&key, offer.section, &chain)?;
@@ -250,14 +250,20 @@ impl Store {
     }
 
     /// A full store gives up its farthest bundle for a nearer one, and never refuses a renewal.
-    fn check_room(&self, key: &RecordKey, known: &Entry) -> Result<(), Refusal> {
-        if !known.sections.is_empty() || self.held.len() < self.capacity {
+    fn check_room(&self, key: &RecordKey, known: &Entry, offers: &[Offer<'_>]) -> Result<(), Refusal> {
+        let size: usize = offers.iter().map(|offer| offer.held.octets.len()).sum();
+        if !known.sections.is_empty() || self.has_room_for(1, size) {
             return Ok(());
         }
         match self.held.last() {
             Some((farthest, _)) if self.distance(key) < *farthest => Ok(()),
             _ => Err(Refusal::Full),
         }
+    }
+
+    fn has_room_for(&self, bundles: usize, octets: usize) -> bool {
+        self.held.len() + bundles <= self.capacity
+            && self.octets + octets <= self.capacity.saturating_mul(limits::BUNDLE_SHARE)
     }
 
     /// Two public keys with one CN: its owner has made a collision. What came first stays, and the conflict is marked.
@@ -312,13 +318,12 @@ impl Store {
 
     fn commit(&mut self, now: SystemTime, key: RecordKey, mut merged: Entry) {
         merged.quota.take(now);
-        let fresh = self.entries.get(&key).is_none_or(|entry| entry.sections.is_empty());
-        if fresh && self.held.len() >= self.capacity {
-            self.evict();
-        }
         self.octets += merged.size();
         self.octets -= self.entries.insert(key, merged).map_or(0, |old| old.size());
         self.settle(key);
+        while !self.has_room_for(0, 0) {
+            self.evict();
+        }
     }
 
     /// Gives up the farthest bundle; its marks stay.
