@@ -153,7 +153,7 @@ fn list_counts(part: &str, name: &str, value: &Value, lines: &mut Vec<String>) {
     match value {
         Value::Object(counts) => counts.iter().for_each(|(name, count)| list_counts(part, name, count, lines)),
         Value::Null => {}
-        zero if *zero == Value::from(0) => {}
+        Value::Number(number) if number.as_u64() == Some(0) => {}
         count => lines.push(format!("{part:<10}  {name:<30}  {count:>12}")),
     }
 }
