@@ -12,6 +12,7 @@ mod settings;
 mod stats;
 mod values;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -102,7 +103,7 @@ impl From<NodeError> for Failure {
 /// Runs the program; the exit code is that of INTERFACES: 0 held, 1 did not, 2 usage, 3 lacking.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    log_to_stderr(if matches!(cli.verb, Verb::Node(_)) { DAEMON_LOG } else { COMMAND_LOG });
     let outcome = match cli.verb {
         Verb::Node(flags) => with_runtime(&flags, node::run),
         Verb::Put(flags) => with_runtime(&flags, publish::put),
@@ -139,8 +140,14 @@ fn with_runtime<F: flags::Flags>(
     runtime.block_on(verb(settings, flags))
 }
 
-fn log_to_stderr() {
+/// What a daemon logs: that libp2p finds no peers at first is no warning of ours.
+const DAEMON_LOG: &str = "warn,dht=info,libp2p_kad=error";
+/// What a command logs.
+const COMMAND_LOG: &str = "warn,libp2p_kad=error";
+
+fn log_to_stderr(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LISP_DHT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,dht=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

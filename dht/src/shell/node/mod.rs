@@ -11,6 +11,7 @@ mod driver;
 mod queries;
 mod records;
 mod redial;
+mod requests;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
