@@ -36,7 +36,8 @@ fn assert_held(report: &Value) {
     }
     for ping in pings {
         assert_eq!((&ping["sent"], &ping["received"]), (&8.into(), &8.into()), "{ping}");
-        assert!(ping["first_ms"].as_f64().unwrap() <= 50.0, "{ping}");
+        let promised = if cfg!(debug_assertions) { 250.0 } else { 50.0 };
+        assert!(ping["first_ms"].as_f64().unwrap() <= promised, "{ping}");
     }
     assert!(report["tcp_mbit_s"].as_f64().unwrap() > 0.0, "{report}");
 }
@@ -68,7 +69,8 @@ fn everything_holds_and_tshark_agrees() {
 fn everything_holds_in_a_user_namespace() {
     let _alone = support::alone();
     let folder = tempfile::tempdir().unwrap();
-    let (demo, report) = report(&["--user-namespace"], &folder.path().join("report.json"));
+    let programs = support::built_programs();
+    let (demo, report) = report(&["--user-namespace", "--bin-dir", programs], &folder.path().join("report.json"));
     assert_held(&report);
     demo.assert_gone();
 }
@@ -76,12 +78,40 @@ fn everything_holds_in_a_user_namespace() {
 #[test]
 fn a_demo_that_is_stopped_or_killed_leaves_nothing() {
     let _alone = support::alone();
+    let programs = support::built_programs();
     for (signal, status) in [(Signal::SIGINT, Some(130)), (Signal::SIGTERM, Some(130)), (Signal::SIGKILL, None)] {
-        let mut demo = Demo::start(&[]);
+        let mut demo = Demo::start(&["--bin-dir", programs]);
         // The sweeper, boot, ms, xA, xB, xS.
         demo.await_processes(6);
         demo.signal(signal);
         assert_eq!(demo.child.wait().unwrap().code(), status, "{signal}: {}", demo.said());
         demo.assert_gone();
     }
+}
+
+#[test]
+fn a_step_that_fails_is_named_and_its_logs_are_kept() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let programs = tempfile::tempdir().unwrap();
+    for name in ["cgeid", "lisp-dht", "lisp-mapsys", "lig"] {
+        let built = std::path::Path::new(support::built_programs()).join(name);
+        std::os::unix::fs::symlink(built, programs.path().join(name)).unwrap();
+    }
+    // A border node that gives up.
+    std::fs::write(programs.path().join("lisp-xtr"), "#!/bin/sh\necho nothing to route; exit 7\n").unwrap();
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(programs.path().join("lisp-xtr"), permissions).unwrap();
+
+    let logs = tempfile::tempdir().unwrap();
+    let (programs, kept) = (programs.path().to_str().unwrap(), logs.path().to_str().unwrap());
+    let mut demo = Demo::start(&["--bin-dir", programs, "--keep-logs", kept]);
+    assert_eq!(demo.child.wait().unwrap().code(), Some(1), "{}", demo.said());
+    let said = demo.said();
+    assert!(said.contains("xA: ended by itself"), "{said}");
+    assert!(said.contains("The last lines of xA:\n  nothing to route"), "{said}");
+    assert!(said.contains(kept) && logs.path().join("xA.log").is_file(), "{said}");
+    demo.assert_gone();
 }

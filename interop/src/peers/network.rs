@@ -7,7 +7,15 @@
 //!            ms      watch
 //! ```
 
-use crate::lab::{Node, Topology};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+
+use crate::interrupt;
+use crate::lab::{Lab, Node, Topology};
+use crate::limits::POLL;
 
 /// The port of a node towards the router; peers are told it by name.
 pub(super) const UNDERLAY: &str = "rloc0";
@@ -101,6 +109,31 @@ pub(super) fn describe() -> Topology {
         topology = topology.with(node);
     }
     topology.with(core)
+}
+
+/// Waits until the kernel says of each port on the underlay that it runs, which it does a moment after it carries packets.
+/// `OpenOverlayRouter` looks once when it starts, and registers no locator on a port that does not run yet.
+///
+/// # Errors
+/// When one does not come to run, or we are interrupted.
+pub(super) fn await_running(lab: &Lab) -> anyhow::Result<()> {
+    let deadline = Instant::now() + RUNNING_TIME;
+    for node in CAPTURED {
+        let namespace = lab.namespace(node)?;
+        while !namespace.run(runs)?? {
+            ensure!(Instant::now() < deadline, "{node}: {UNDERLAY} does not run after {RUNNING_TIME:?}");
+            interrupt::sleep(POLL)?;
+        }
+    }
+    Ok(())
+}
+
+/// How long ports may take to run: the kernel notes changes once a second.
+const RUNNING_TIME: Duration = Duration::from_secs(5);
+
+fn runs() -> nix::Result<bool> {
+    let port = getifaddrs()?.find(|port| port.interface_name == UNDERLAY);
+    Ok(port.is_some_and(|port| port.flags.contains(InterfaceFlags::IFF_RUNNING)))
 }
 
 #[cfg(test)]

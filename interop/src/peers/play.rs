@@ -59,6 +59,7 @@ const PROBED_BY_NOW: Duration = Duration::from_secs(oor::PROBE_INTERVAL + 4);
 /// When the machine refuses something, or we are interrupted; whatever else happens is the case's failure.
 pub(super) fn play(case: &Case, place: &Place<'_>, programs: &Programs, report: &mut Report) -> anyhow::Result<()> {
     let lab = Lab::build(&network::describe())?;
+    network::await_running(&lab)?;
     let captures = start_captures(case, place, &lab)?;
     let files: Vec<_> = captures.iter().map(|capture| capture.path().to_owned()).collect();
     let mut stage = Stage { case, lab: &lab, place, programs, running: vec![] };
@@ -138,14 +139,9 @@ fn series(stage: &mut Stage<'_>, from: usize, to: usize, family: usize) -> anyho
     let pings = Ping { source, destination, count: PINGS, interval: PING_INTERVAL };
     let report = ping(stage.lab.namespace(near.host)?, stage.lab.namespace(far.host)?, pings)?;
     let (version, lost) = (if source.is_ipv4() { "IPv4" } else { "IPv6" }, Lost::count(&report));
-    let first = report.first_delivered().map_or("never".into(), |time| format!("after {time:.1?}"));
-    let text = format!(
-        "{version} {} to {}: {} of {PINGS} answered{}, the first was there {first}",
-        near.host,
-        far.host,
-        report.received(),
-        lost.say(near.xtr, far.xtr)
-    );
+    let first = report.first_delivered().map(|time| format!(", first there after {time:.1?}")).unwrap_or_default();
+    let (received, lost_where) = (report.received(), lost.say(near.xtr, far.xtr));
+    let text = format!("{version} {} to {} {received}/{PINGS}{lost_where}{first}", near.host, far.host);
     let allowed = [from, to].map(|site| stage.case.xtrs[site].lost_at_first());
     ensure!(lost.there <= allowed[0] && lost.back <= allowed[1], "{text}");
     Ok(text)

@@ -24,6 +24,20 @@ pub(crate) fn root_or_skip() -> bool {
     root
 }
 
+/// Where the real programs are, built if they were not: for demos that are about something else than building.
+pub(crate) fn built_programs() -> &'static str {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    let folder = Path::new(env!("CARGO_BIN_EXE_interop")).parent().unwrap();
+    BUILT.call_once(|| {
+        let profile = if folder.ends_with("debug") { "dev" } else { folder.file_name().unwrap().to_str().unwrap() };
+        let packages = ["-p", "cgeid", "-p", "dht", "-p", "mapsys", "-p", "xtr"];
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--bins", "--profile", profile]).args(packages);
+        assert!(cargo.arg("--target-dir").arg(folder.parent().unwrap()).status().unwrap().success());
+    });
+    folder.to_str().unwrap()
+}
+
 /// Programs that a demo takes for built ones; they do nothing.
 pub(crate) fn hollow_programs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
