@@ -522,3 +522,79 @@ fn long_bundles_take_the_place_of_others() {
     }
     assert!(renewed >= capacity / 2 && store.len() < capacity);
 }
+
+/// What strangers can make of published bundles: the IDENTITY of one, and perhaps the statement of another.
+fn cuttings() -> impl Strategy<Value = Vec<(usize, usize, bool)>> {
+    proptest::collection::vec((0usize..6, 0usize..6, any::<bool>()), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// However the statements of an owner with several keys are cut and mixed: what is held verifies, and stores that hand
+    /// each other what they hold do not contradict each other.
+    #[test]
+    fn mixtures_neither_spoil_nor_divide(orders in proptest::collection::vec(cuttings(), 3), rivals in any::<bool>()) {
+        let now = start() + seconds(100);
+        let mut people = [Person::new(1), Person::new(1), Person::new(1)];
+        people[2].key = people[2].identity.delegate_revision(start(), 0, 1).unwrap();
+        let bundles: Vec<Vec<dht::record::Section>> = (0..6u8)
+            .map(|number| {
+                let time = start() + seconds(if rivals { u64::from(number / 3) } else { number.into() });
+                let publication = people[usize::from(number % 3)].mapping(time, number);
+                Bundle::decode(&publication.value).unwrap().into_sections()
+            })
+            .collect();
+        let key = RecordKey::node(LAB, people[0].cn());
+        let mut stores = [store(), store(), store()];
+        let verifies = |value: &[u8]| verify(LAB, &key, value, now, &mut CertificateCache::new());
+        for (store, order) in stores.iter_mut().zip(&orders) {
+            for (identity, statement, whole) in order {
+                let mut sections = vec![bundles[*identity][0].clone()];
+                sections.extend(whole.then(|| bundles[*statement][1].clone()));
+                _ = store.put(now, &key.encode(), &Bundle::new(sections).unwrap().encode().unwrap());
+                let held = store.get(now, &key.encode());
+                prop_assert!(held.is_none_or(|held| verifies(&held).is_ok()));
+            }
+        }
+        let mut later = now;
+        for _ in 0..3 {
+            for (from, to) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
+                later += seconds(60);
+                if let Some(value) = stores[from].get(later, &key.encode()) {
+                    _ = stores[to].put(later, &key.encode(), &value);
+                }
+            }
+        }
+        let held = stores.each_ref().map(|store| store.get(later, &key.encode()));
+        prop_assert!(held.iter().flatten().all(|value| verifies(value).is_ok()));
+        let known: Vec<Bundle> = held.iter().flatten().map(|value| Bundle::decode(value).unwrap()).collect();
+        for class in [Class::Identity, Class::Mapping] {
+            // One that met a later statement of a key that has lost its certificate holds none, until the owner's next.
+            let sections: Vec<_> = known.iter().filter_map(|bundle| bundle.section(class)).collect();
+            prop_assert!(sections.windows(2).all(|pair| pair[0] == pair[1]), "stores do not agree");
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_the_number_range_are_refused() {
+    let mut person = Person::new(1);
+    let publication = person.mapping(start(), 1);
+    let (mut store, key) = (store(), publication.key.encode());
+    let mut offer =
+        |change: &dyn Fn(&mut dht::record::Section)| store.put(start(), &key, &resign(&person, &publication, change));
+    for sequence in [u64::MAX, u64::MAX / 1000, i64::MAX.unsigned_abs()] {
+        let refusal = offer(&|section| section.version.sequence = sequence).unwrap_err();
+        assert!(matches!(refusal, Refusal::FromTheFuture(Class::Identity, _)), "{refusal:?}");
+    }
+    let refusal = offer(&|section| section.version.sequence = 0).unwrap_err();
+    assert!(matches!(refusal, Refusal::Expired(..)), "{refusal:?}");
+    let refusal = offer(&|section| section.lifetime = seconds(0)).unwrap_err();
+    assert!(matches!(refusal, Refusal::Expired(..)), "{refusal:?}");
+    let refusal = offer(&|section| section.lifetime = seconds(u32::MAX.into())).unwrap_err();
+    assert!(matches!(refusal, Refusal::Lifetime(..)), "{refusal:?}");
+    let refusal = offer(&|section| section.version.epoch = u32::MAX).unwrap_err();
+    assert!(matches!(refusal, Refusal::Epoch(..)), "{refusal:?}");
+    assert!(store.is_empty());
+}
