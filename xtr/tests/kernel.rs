@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Two packet threads in two network namespaces, joined by a cable: real TUN devices, real sockets, and a kernel that judges
+//! what they send. Needs root and `/dev/net/tun`; says so and passes without.
+#![cfg(feature = "shell")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt as _;
+use ipnet::IpNet;
+use netlink_packet_route::address::AddressHeaderFlags;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Uid;
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::{Ipv4Header, Ipv6Header, TrafficClass, UdpHeader, checksum};
+use xtr::counters::{Count, DropReason};
+use xtr::etr::EtrConfig;
+use xtr::itr::ItrConfig;
+use xtr::map_cache::{Entry, Event, Forwarding, Locator, Update};
+use xtr::shell::data_plane::{DataPlane, Options};
+
+const CABLE: &str = "core";
+const TUN: &str = "lisp0";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One of the two sites.
+#[derive(Debug, Clone, Copy)]
+struct Site {
+    rlocs: [&'static str; 2],
+    /// Its host is this machine itself.
+    hosts: [&'static str; 2],
+    prefixes: [&'static str; 2],
+}
+
+const NEAR: Site = Site {
+    rlocs: ["192.0.2.1", "2001:db8:c::1"],
+    hosts: ["10.0.0.1", "2001:db8:a::1"],
+    prefixes: ["10.0.0.0/24", "2001:db8:a::/48"],
+};
+const FAR: Site = Site {
+    rlocs: ["192.0.2.2", "2001:db8:c::2"],
+    hosts: ["10.0.1.1", "2001:db8:b::1"],
+    prefixes: ["10.0.1.0/24", "2001:db8:b::/48"],
+};
+
+/// A running packet thread, and what it says.
+struct Node {
+    plane: DataPlane,
+    events: tokio::sync::mpsc::Receiver<Event>,
+}
+
+impl Node {
+    fn start(site: Site, core_mtu: usize) -> Self {
+        let (sender, events) = tokio::sync::mpsc::channel(64);
+        let rlocs: Vec<IpAddr> = site.rlocs.map(ip).to_vec();
+        let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![ip(site.hosts[1])], core_mtu };
+        let options = Options { tun: TUN.into(), mtu: 1500, itr, etr: EtrConfig::default(), rlocs: rlocs.clone() };
+        let plane = DataPlane::start(options, sender).unwrap();
+        plane.update(Update::LocalRlocs(rlocs));
+        plane.update(Update::LocalEids(site.prefixes.map(prefix).to_vec()));
+        Self { plane, events }
+    }
+
+    fn map(&self, net: &str, rloc: &str) {
+        let locators = vec![Locator { address: ip(rloc), priority: 1, weight: 1 }];
+        let expires = Instant::now() + Duration::from_secs(60);
+        let entry = Entry { forwarding: Forwarding::Locators(locators), expires };
+        self.plane.update(Update::Upsert { prefix: prefix(net), entry });
+    }
+
+    fn event(&mut self) -> Event {
+        let started = Instant::now();
+        loop {
+            if let Ok(event) = self.events.try_recv() {
+                return event;
+            }
+            assert!(started.elapsed() < PATIENCE, "no event: {:?}", self.plane.counters().snapshot());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn count(&self, count: Count) -> u64 {
+        self.plane.counters().get(count)
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn prefix(net: &str) -> EidPrefix {
+    EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() }
+}
+
+/// Runs both ends, each in a namespace that ends with its thread. `far` says when it is ready, `near` runs, `far` is let go.
+fn in_two_namespaces(
+    near: impl FnOnce() + Send + 'static,
+    far: impl FnOnce(&mpsc::Sender<()>, &mpsc::Receiver<()>) + Send + 'static,
+) {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        eprintln!("skipped: needs root and /dev/net/tun");
+        return;
+    }
+    let (namespace, of_far) = mpsc::channel::<File>();
+    let (plugged, is_plugged) = mpsc::channel::<()>();
+    let (ready, is_ready) = mpsc::channel::<()>();
+    let (done, is_done) = mpsc::channel::<()>();
+    let far = std::thread::spawn(move || {
+        new_namespace();
+        namespace.send(File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
+        is_plugged.recv().unwrap();
+        configure(FAR);
+        far(&ready, &is_done);
+    });
+    let near = std::thread::spawn(move || {
+        new_namespace();
+        lay_cable(of_far.recv().unwrap().as_raw_fd());
+        plugged.send(()).unwrap();
+        configure(NEAR);
+        is_ready.recv().unwrap();
+        near();
+        done.send(()).unwrap();
+    });
+    near.join().unwrap();
+    far.join().unwrap();
+}
+
+fn new_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    // Packets out of the tunnel may come from anywhere.
+    for interfaces in ["all", "default"] {
+        std::fs::write(format!("/proc/sys/net/ipv4/conf/{interfaces}/rp_filter"), "0").unwrap();
+    }
+}
+
+fn netlink<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+        let task = tokio::spawn(connection);
+        let result = work(&handle).await;
+        task.abort();
+        result
+    })
+}
+
+async fn index(handle: &Handle, name: &str) -> u32 {
+    let mut links = handle.link().get().match_name(name).execute();
+    links.try_next().await.unwrap().unwrap().header.index
+}
+
+/// Adds an address that is of use at once: nobody looks for duplicates.
+async fn add_address(handle: &Handle, link: u32, address: &str, length: u8) {
+    let mut request = handle.address().add(link, ip(address), length);
+    request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    request.execute().await.unwrap();
+}
+
+fn lay_cable(far: RawFd) {
+    netlink(async |handle| {
+        handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
+        let end = index(handle, "far").await;
+        let moved = LinkUnspec::new_with_index(end).name(CABLE).setns_by_fd(far).build();
+        handle.link().set(moved).execute().await.unwrap();
+    });
+}
+
+fn configure(site: Site) {
+    netlink(async |handle| {
+        for name in ["lo", CABLE] {
+            let link = index(handle, name).await;
+            handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
+        }
+        let cable = index(handle, CABLE).await;
+        for (rloc, length) in site.rlocs.into_iter().zip([24, 64]) {
+            add_address(handle, cable, rloc, length).await;
+        }
+    });
+}
+
+/// Gives the TUN device the addresses of the site's host, and leads packets for the other site into it.
+fn lead_into_tunnel(site: Site, other: Site) {
+    netlink(async |handle| {
+        let tun = index(handle, TUN).await;
+        for host in site.hosts {
+            let length = if ip(host).is_ipv4() { 32 } else { 128 };
+            add_address(handle, tun, host, length).await;
+        }
+        for net in other.prefixes {
+            let route = match net.parse().unwrap() {
+                IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
+                    .destination_prefix(net.addr(), net.prefix_len())
+                    .output_interface(tun)
+                    .build(),
+                IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()
+                    .destination_prefix(net.addr(), net.prefix_len())
+                    .output_interface(tun)
+                    .build(),
+            };
+            handle.route().add(route).execute().await.unwrap();
+        }
+    });
+}
+
+fn set_cable_mtu(mtu: u32) {
+    netlink(async |handle| {
+        let cable = index(handle, CABLE).await;
+        handle.link().set(LinkUnspec::new_with_index(cable).mtu(mtu).build()).execute().await.unwrap();
+    });
+}
+
+fn bind(address: &str, port: u16) -> UdpSocket {
+    let socket = UdpSocket::bind((ip(address), port)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Sends back what comes, until it is told to stop.
+fn echo(hosts: [&'static str; 2], ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>) {
+    let sockets = hosts.map(|host| bind(host, 7));
+    sockets.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+    ready.send(()).unwrap();
+    let mut buffer = [0; 4000];
+    while stop.try_recv() == Err(mpsc::TryRecvError::Empty) {
+        for socket in &sockets {
+            match socket.recv_from(&mut buffer) {
+                Ok((length, from)) => drop(socket.send_to(&buffer[..length], from)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_packets_of_a_cold_cache_arrive_in_order_over_each_pair_of_families() {
+    let near = || {
+        for rloc in FAR.rlocs {
+            let mut node = Node::start(NEAR, 1500);
+            lead_into_tunnel(NEAR, FAR);
+            for (index, eid) in FAR.hosts.into_iter().enumerate() {
+                let socket = bind(NEAR.hosts[index], 0);
+                socket.connect((ip(eid), 7)).unwrap();
+                for number in 0..8 {
+                    socket.send(&[number]).unwrap();
+                }
+                let source = ip(NEAR.hosts[index]);
+                assert_eq!(node.event(), Event::Miss { eid: EidPrefix::host(InstanceId(0), ip(eid)), source });
+                node.map(FAR.prefixes[index], rloc);
+                for number in 0..8 {
+                    let mut answer = [0; 9];
+                    let length = socket.recv(&mut answer).unwrap_or_else(|e| panic!("{rloc} {eid} {number}: {e}"));
+                    assert_eq!(answer[..length], [number], "over {rloc} to {eid}");
+                }
+            }
+            assert_eq!((node.count(Count::Encapsulated), node.count(Count::Decapsulated)), (16, 16));
+            assert_eq!(node.plane.counters().dropped(DropReason::CoreSend), 0);
+        }
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500);
+        NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
+        lead_into_tunnel(FAR, NEAR);
+        echo(FAR.hosts, ready, stop);
+    };
+    in_two_namespaces(near, far);
+}
+
+#[test]
+fn a_narrow_cable_teaches_the_path_mtu_and_the_source_hears_of_it() {
+    let near = || {
+        let node = Node::start(NEAR, 1500);
+        lead_into_tunnel(NEAR, FAR);
+        FAR.prefixes.iter().for_each(|net| node.map(net, FAR.rlocs[1]));
+        set_cable_mtu(1400);
+        for (host, eid) in NEAR.hosts.into_iter().zip(FAR.hosts) {
+            let socket = bind(host, 0);
+            socket.connect((ip(eid), 7)).unwrap();
+            let big = [0x55; 1400];
+            let mut answer = [0; 4000];
+            let started = Instant::now();
+            socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            // The first is lost to the discovery, and pays for it: the next ones are fragmented by their source.
+            let arrived = loop {
+                let _ = socket.send(&big);
+                if let Ok(length) = socket.recv(&mut answer) {
+                    break length;
+                }
+                assert!(started.elapsed() < PATIENCE, "{eid}: no big packet arrived");
+            };
+            assert_eq!(arrived, big.len());
+        }
+        assert_eq!(node.count(Count::PathMtu), 1);
+        assert!(node.count(Count::IcmpSent) >= 1);
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        set_cable_mtu(1400);
+        let node = Node::start(FAR, 1400);
+        NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
+        lead_into_tunnel(FAR, NEAR);
+        echo(FAR.hosts, ready, stop);
+    };
+    in_two_namespaces(near, far);
+}
+
+/// A packet of `near` in a LISP packet to `far`, with this UDP checksum, or the right one.
+fn data_packet(outer_checksum: Option<u16>) -> Vec<u8> {
+    let (IpAddr::V6(source), IpAddr::V6(destination)) = (ip(NEAR.hosts[1]), ip(FAR.hosts[1])) else { panic!() };
+    let class = TrafficClass(0);
+    let inner_udp = UdpHeader { source: 9, destination: 99, checksum: 0xffff }.emit(0).unwrap();
+    let inner = Ipv6Header { source, destination, next_header: 17, hop_limit: 9, class, flow_label: 0 };
+    let payload = [&[0; 8], inner.emit(8).unwrap().as_slice(), &inner_udp].concat();
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (ip(NEAR.rlocs[0]), ip(FAR.rlocs[0])) else { panic!() };
+    let mut udp = UdpHeader { source: 50_000, destination: wire::DATA_PORT, checksum: 0 };
+    let segment = [udp.emit(payload.len()).unwrap().as_slice(), &payload].concat();
+    udp.checksum = outer_checksum.unwrap_or_else(|| checksum::udp(source.into(), destination.into(), &segment));
+    let ip = Ipv4Header { source, destination, protocol: 17, ttl: 9, class, dont_fragment: true };
+    [ip.emit(segment.len()).unwrap().as_slice(), &udp.emit(payload.len()).unwrap(), &payload].concat()
+}
+
+/// D21 of the vectors: of three packets the kernel lets two pass, one with a right and one with no checksum.
+#[test]
+fn d21_a_wrong_udp_checksum_is_dropped_by_the_kernel() {
+    let (sent, was_sent) = mpsc::channel::<()>();
+    let near = move || {
+        let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).unwrap();
+        raw.set_header_included_v4(true).unwrap();
+        let to = SockAddr::from(SocketAddr::new(ip(FAR.rlocs[0]), 0));
+        for checksum in [Some(0x5cfc), None, Some(0)] {
+            raw.send_to(&data_packet(checksum), &to).unwrap();
+        }
+        sent.send(()).unwrap();
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500);
+        ready.send(()).unwrap();
+        was_sent.recv_timeout(PATIENCE).unwrap();
+        let started = Instant::now();
+        while node.count(Count::Decapsulated) < 2 && started.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(node.count(Count::Decapsulated), 2);
+        let snmp = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+        let udp: Vec<&str> = snmp.lines().filter(|line| line.starts_with("Udp:")).collect();
+        let column = udp[0].split_whitespace().position(|name| name == "InCsumErrors").unwrap();
+        assert_eq!(udp[1].split_whitespace().nth(column), Some("1"));
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+#[test]
+fn a_taken_port_and_a_foreign_address_say_what_to_do() {
+    let near = || {
+        let (events, _) = tokio::sync::mpsc::channel(1);
+        let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500 };
+        let options = |rloc: &str| Options {
+            tun: TUN.into(),
+            mtu: 1400,
+            itr: itr.clone(),
+            etr: EtrConfig::default(),
+            rlocs: vec![ip(rloc)],
+        };
+        let _taken = UdpSocket::bind((ip(NEAR.rlocs[0]), wire::DATA_PORT)).unwrap();
+        let error = DataPlane::start(options(NEAR.rlocs[0]), events.clone()).unwrap_err().to_string();
+        assert!(error.contains("4341") && error.contains("in use"), "{error}");
+        let error = DataPlane::start(options("198.51.100.9"), events.clone()).unwrap_err().to_string();
+        assert!(error.contains("--rloc"), "{error}");
+        let running = DataPlane::start(options(NEAR.rlocs[1]), events.clone()).unwrap();
+        let mut other = options(FAR.rlocs[1]);
+        other.rlocs.clear();
+        let error = DataPlane::start(other, events).unwrap_err().to_string();
+        assert!(error.contains("--tun"), "{error}");
+        drop(running);
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        ready.send(()).unwrap();
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
