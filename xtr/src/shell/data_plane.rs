@@ -132,6 +132,10 @@ fn run(mut packets: PacketLoop<Tun, DataSockets>, mut woken: UnixStream, stop: &
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         let more = packets.turn(now);
+        if packets.site_is_gone() {
+            tracing::error!("the TUN device was removed: no packet crosses any more until lisp-xtr is started again");
+            return;
+        }
         let sleep = if more { Duration::ZERO } else { sleep(&packets, now) };
         let (tun, sockets) = packets.devices();
         let descriptors: Vec<BorrowedFd<'_>> =

@@ -108,6 +108,8 @@ impl DataSockets {
                     self.reports.push_back(TooBig { quoted, mtu });
                 }
             }
+            // An error that the queue had no room for would wake up poll(2) for ever.
+            let _ = socket.take_error();
         }
         refused
     }

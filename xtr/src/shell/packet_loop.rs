@@ -30,6 +30,7 @@ pub struct PacketLoop<S, C> {
     events: Sender<Event>,
     counters: Arc<Counters>,
     buffer: Vec<u8>,
+    site_is_gone: bool,
 }
 
 impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
@@ -41,7 +42,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         counters: Arc<Counters>,
     ) -> Self {
         let ((itr, etr), (site, core), (updates, events)) = (engines, devices, queues);
-        Self { itr, etr, site, core, updates, events, counters, buffer: vec![0; LONGEST_PACKET] }
+        Self { itr, etr, site, core, updates, events, counters, buffer: vec![0; LONGEST_PACKET], site_is_gone: false }
     }
 
     /// Takes at most a batch from each side. Whether a side may have more.
@@ -66,6 +67,11 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
     /// Whether events wait for control to have room.
     pub fn has_events(&self) -> bool {
         self.itr.has_events()
+    }
+
+    /// Whether somebody has removed the device towards the site: nothing will come from there any more.
+    pub fn site_is_gone(&self) -> bool {
+        self.site_is_gone
     }
 
     /// The ITR, to read.
@@ -138,6 +144,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                 Ok(None) => return taken,
                 Err(error) => {
                     tracing::debug!(%error, "reading from the site");
+                    self.site_is_gone = error.raw_os_error() == Some(libc::EBADFD);
                     return taken;
                 }
             }
@@ -216,3 +223,6 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
