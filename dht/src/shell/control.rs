@@ -2,7 +2,7 @@
 //! The local control socket: one line of JSON asks (`{"show": "stats"}`, `{"resolve": "2001:db8::1"}`), one line answers.
 
 use std::io::{BufRead as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 const REQUEST: u64 = 4096;
 /// How long a client may take to ask and to read; longer than the longest resolution.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Pause after an error of the listening socket.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A control socket; its file goes with it.
 #[derive(Debug)]
@@ -33,7 +36,10 @@ impl Control {
         if BlockingStream::connect(path).is_ok() {
             bail!("another process answers at the control socket {}", path.display());
         }
-        if path.exists() {
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                bail!("{} is in the way of the control socket; give another --control", path.display());
+            }
             std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
@@ -44,7 +50,15 @@ impl Control {
     /// Answers clients for ever, one at a time: they are operators, not traffic.
     pub async fn serve(&self, mut answer: impl AsyncFnMut(Value) -> Value) {
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else { continue };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Such as too many open files: it stays so for a while.
+                    tracing::warn!(%error, "control socket");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
             match tokio::time::timeout(PATIENCE, serve_one(stream, &mut answer)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "control client"),
@@ -84,10 +98,36 @@ pub fn ask(path: &Path, request: &Value) -> anyhow::Result<Value> {
     stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{request}")?;
     let mut line = String::new();
-    std::io::BufReader::new(stream).read_line(&mut line)?;
+    std::io::BufReader::new(stream)
+        .read_line(&mut line)
+        .with_context(|| format!("no answer from {}", path.display()))?;
+    if line.is_empty() {
+        bail!("the process at {} hung up without an answer", path.display());
+    }
     let value: Value = serde_json::from_str(&line).context("the answer is not JSON")?;
     match value.get("error").and_then(Value::as_str) {
         Some(error) if value.get("result").is_none() => bail!("{error}"),
         _ => Ok(value),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_dead_socket_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(Control::listen(&path).unwrap_err().to_string().contains("in the way"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_file(&path).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let control = Control::listen(&path).unwrap();
+        assert!(Control::listen(&path).unwrap_err().to_string().contains("another process"));
+        drop(control);
+        assert!(!path.exists());
     }
 }

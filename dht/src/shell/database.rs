@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -57,6 +59,7 @@ const WAITING: usize = 4;
 #[derive(Debug)]
 pub struct Database {
     changes: Option<SyncSender<Vec<Change>>>,
+    failing: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -78,13 +81,36 @@ impl Database {
         let unreadable =
             |error: redb::Error| DatabaseError::Unreadable { path: path.to_owned(), reason: error.to_string() };
         let loaded = load(&database).map_err(unreadable)?;
-        let (changes, waiting) = mpsc::sync_channel(WAITING);
         let name = path.to_owned();
+        let database = Self::start(path, database, move || create(&name))?;
+        Ok((database, loaded))
+    }
+
+    /// Starts the writer. `reopen` is how it gets the database back after a failure.
+    fn start(
+        path: &Path,
+        database: redb::Database,
+        reopen: impl Fn() -> Result<redb::Database, redb::DatabaseError> + Send + 'static,
+    ) -> Result<Self, DatabaseError> {
+        let (changes, waiting) = mpsc::sync_channel(WAITING);
+        let failing = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            path: path.to_owned(),
+            database: Some(database),
+            reopen,
+            pending: BTreeMap::new(),
+            failing: Arc::clone(&failing),
+        };
         let writer = std::thread::Builder::new()
             .name("dht-disk".to_owned())
-            .spawn(move || write_all(&database, &waiting, &name))
+            .spawn(move || writer.run(&waiting))
             .map_err(|source| DatabaseError::Io { path: path.to_owned(), source })?;
-        Ok((Self { changes: Some(changes), writer: Some(writer) }, loaded))
+        Ok(Self { changes: Some(changes), failing, writer: Some(writer) })
+    }
+
+    /// Whether the last transaction failed: changes are better kept where they come from until it has been repeated.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// Hands changes to the writer; they are on disk some milliseconds later, all or none. Returns them when it is busy.
@@ -166,42 +192,69 @@ fn at<'a>(loaded: &'a mut BTreeMap<Vec<u8>, Change>, key: &[u8]) -> &'a mut Chan
 }
 
 /// The writer: one transaction for all that is waiting. Changes that could not be written are tried again with the next ones.
-fn write_all(database: &redb::Database, waiting: &Receiver<Vec<Change>>, path: &Path) {
-    let mut pending: BTreeMap<Vec<u8>, Change> = BTreeMap::new();
-    let mut failing = false;
-    let mut open = true;
-    while open {
-        let first = if pending.is_empty() {
-            waiting.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-        } else {
-            waiting.recv_timeout(RETRY)
-        };
-        match first {
-            Ok(changes) => {
-                let all = std::iter::once(changes).chain(waiting.try_iter()).flatten();
-                pending.extend(all.map(|change| (change.key.clone(), change)));
+struct Writer<R> {
+    path: PathBuf,
+    /// `None` after a failure: redb does nothing more with a file that has failed, until it is opened anew.
+    database: Option<redb::Database>,
+    reopen: R,
+    pending: BTreeMap<Vec<u8>, Change>,
+    failing: Arc<AtomicBool>,
+}
+
+impl<R: Fn() -> Result<redb::Database, redb::DatabaseError>> Writer<R> {
+    fn run(mut self, waiting: &Receiver<Vec<Change>>) {
+        let mut open = true;
+        while open {
+            let first = if self.pending.is_empty() {
+                waiting.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+            } else {
+                waiting.recv_timeout(RETRY)
+            };
+            match first {
+                Ok(changes) => {
+                    let all = std::iter::once(changes).chain(waiting.try_iter()).flatten();
+                    self.pending.extend(all.map(|change| (change.key.clone(), change)));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => open = false,
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => open = false,
+            let outcome = self.write();
+            self.report(outcome);
         }
-        match commit(database, &pending) {
-            Ok(()) => {
-                pending.clear();
-                failing = false;
-            }
-            Err(error) if failing => tracing::debug!(%error, "record database still not written"),
+        if !self.pending.is_empty() {
+            tracing::error!(file = %self.path.display(), records = self.pending.len(), "records not written at the end");
+        }
+    }
+
+    /// All that is pending, or nothing of it.
+    fn write(&mut self) -> Result<(), redb::Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.reopen)()?,
+        };
+        commit(&database, &self.pending)?;
+        self.database = Some(database);
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn report(&self, outcome: Result<(), redb::Error>) {
+        let failed_before = self.failing.swap(outcome.is_err(), Ordering::Relaxed);
+        match outcome {
+            Ok(()) if failed_before => tracing::info!(file = %self.path.display(), "record database written again"),
+            Ok(()) => {}
+            Err(error) if failed_before => tracing::debug!(%error, "record database still not written"),
             Err(error) => {
-                failing = true;
-                tracing::warn!(file = %path.display(), %error, "record database not written; trying again");
+                tracing::warn!(file = %self.path.display(), %error, "record database not written; trying again");
             }
         }
     }
 }
 
 fn commit(database: &redb::Database, pending: &BTreeMap<Vec<u8>, Change>) -> Result<(), redb::Error> {
-    if pending.is_empty() {
-        return Ok(());
-    }
     let transaction = database.begin_write()?;
     for (definition, value) in [(RECORDS, record as fn(&Change) -> Option<&[u8]>), (MARKS, marks)] {
         let mut table = transaction.open_table(definition)?;
@@ -227,7 +280,81 @@ fn marks(change: &Change) -> Option<&[u8]> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
     use super::*;
+
+    /// A disk in memory that may be full, and outlives the database on it.
+    #[derive(Debug, Clone, Default)]
+    struct Disk {
+        octets: Arc<Mutex<Vec<u8>>>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl Disk {
+        fn open(&self) -> Result<redb::Database, redb::DatabaseError> {
+            redb::Database::builder().create_with_backend(self.clone())
+        }
+
+        fn room(&self) -> io::Result<()> {
+            if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    impl redb::StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.octets.lock().unwrap().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let begin = usize::try_from(offset).unwrap();
+            out.copy_from_slice(&self.octets.lock().unwrap()[begin..begin + out.len()]);
+            Ok(())
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.room()?;
+            self.octets.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.room()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.room()?;
+            let begin = usize::try_from(offset).unwrap();
+            self.octets.lock().unwrap()[begin..begin + data.len()].copy_from_slice(data);
+            Ok(())
+        }
+    }
+
+    fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < limit, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_refused_is_written_when_there_is_room_again() {
+        let disk = Disk::default();
+        let again = disk.clone();
+        let database = Database::start(Path::new("disk"), disk.open().unwrap(), move || again.open()).unwrap();
+        database.write_last(vec![change(b"a", Some(b"1"), Some(b"m"))]);
+        disk.full.store(true, Ordering::Relaxed);
+        database.write_last(vec![change(b"b", Some(b"2"), Some(b"n"))]);
+        wait_until("the failure is not seen", Duration::from_secs(5), || database.is_failing());
+        database.write_last(vec![change(b"c", Some(b"3"), Some(b"o"))]);
+        disk.full.store(false, Ordering::Relaxed);
+        wait_until("nothing is written any more", RETRY * 2, || !database.is_failing());
+        drop(database);
+        let kept = load(&disk.open().unwrap()).unwrap();
+        assert_eq!(kept.iter().map(|change| change.key.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+    }
 
     fn change(key: &[u8], record: Option<&[u8]>, marks: Option<&[u8]>) -> Change {
         Change { key: key.to_vec(), record: record.map(<[u8]>::to_vec), marks: marks.map(<[u8]>::to_vec) }

@@ -8,6 +8,8 @@ pub const PORT: u16 = 43420;
 
 /// Connections in all: each costs about 150 kB, and 120 are more neighbours than a lookup asks.
 pub const CONNECTIONS: u32 = 120;
+/// Connections that others opened: what is left is for our own lookups, however many strangers come.
+pub const CONNECTIONS_INCOMING: u32 = 90;
 /// Connections to one peer: both sides may dial at the same moment.
 pub const CONNECTIONS_PER_PEER: u32 = 2;
 /// Handshakes in progress, each way: QUIC answers every Initial, and a handshake costs a signature.

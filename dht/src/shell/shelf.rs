@@ -79,11 +79,19 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Gives the database what has changed. One that is busy gets it the next time.
+    /// Gives the database what has changed. One that is busy or fails gets it later: until then the store knows the keys, which
+    /// takes less than what is under them.
     fn save(&mut self) {
-        let changes = self.store.changes();
-        let Some(database) = &self.database else { return };
-        self.pending.extend(changes);
+        let Some(database) = &self.database else {
+            self.store.changes();
+            return;
+        };
+        if database.is_failing() {
+            return;
+        }
+        if self.pending.is_empty() {
+            self.pending = self.store.changes();
+        }
         if !self.pending.is_empty() {
             self.pending = database.write(std::mem::take(&mut self.pending));
         }

@@ -69,6 +69,7 @@ fn quic_config(mut config: quic::Config) -> quic::Config {
 fn connection_limits() -> ConnectionLimits {
     ConnectionLimits::default()
         .with_max_established(Some(limits::CONNECTIONS))
+        .with_max_established_incoming(Some(limits::CONNECTIONS_INCOMING))
         .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER))
         .with_max_pending_incoming(Some(limits::PENDING_CONNECTIONS))
         .with_max_pending_outgoing(Some(limits::PENDING_CONNECTIONS))
