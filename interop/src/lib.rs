@@ -6,6 +6,7 @@
 //! nothing is pinned in the file system and the kernel removes all of it when this process ends, however it ends.
 
 pub mod demo;
+pub mod hold;
 pub mod interrupt;
 pub mod lab;
 pub mod limits;

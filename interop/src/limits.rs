@@ -21,6 +21,9 @@ pub const LOG_TAIL: usize = 12;
 /// How long the sweeper tries to remove a folder whose writers are being killed.
 pub const SWEEP_TIME: Duration = Duration::from_secs(5);
 
+/// How long a lab may take to fall: its processes get [`TERM_GRACE`], side by side.
+pub const DOWN_TIME: Duration = Duration::from_secs(10);
+
 /// How long to wait for the answer to the last ping.
 pub const PING_WAIT: Duration = Duration::from_secs(2);
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use interop::demo::{self, Options, UsageError};
+use interop::hold::{self, LabName, Record};
 use interop::interrupt::Interrupted;
 use interop::lab::{LabError, workspace};
 use interop::peers::{self, Peer};
@@ -25,6 +26,10 @@ Examples:
       interop demo
   The same with captures of what crosses the tunnels, and the outcome for a script:
       interop demo --pcap captures --json=outcome.json
+  The network of the demo to play with:
+      interop up demo
+      interop exec hA -- ping -c 3 <an address that interop up has shown>
+      interop down
   Our programs together with those of others, where they are at hand:
       INTEROP_OOR=/opt/oor/oor INTEROP_OPENLISP=/opt/opencp/opencp interop run --pcap captures
 
@@ -36,6 +41,54 @@ enum Command {
     Demo(DemoFlags),
     /// Runs our programs together with those of others, whose paths INTEROP_OOR and INTEROP_OPENLISP name
     Run(RunFlags),
+    /// Builds a lab that stays until it is taken down
+    Up {
+        /// Which
+        lab: LabName,
+        /// Where the programs are; default: they are built with cargo, in the profile of this one
+        #[arg(long, value_name = "DIR")]
+        bin_dir: Option<PathBuf>,
+        /// Work in a user namespace, even as root
+        #[arg(long)]
+        user_namespace: bool,
+    },
+    /// Takes a lab down, or all
+    Down {
+        /// Which; default: all
+        lab: Option<LabName>,
+    },
+    /// Lists the labs that are up, and their hosts
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Runs a command in the namespace of a host of a lab
+    Exec {
+        /// The host
+        host: String,
+        /// The lab, if several have such a host
+        #[arg(long)]
+        lab: Option<LabName>,
+        /// The command
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+    /// Holds a lab
+    #[command(name = hold::HOLD, hide = true)]
+    Hold {
+        /// Which
+        lab: LabName,
+        /// Where to say that it stands
+        #[arg(long)]
+        record: PathBuf,
+        /// Where the programs are
+        #[arg(long, default_value = ".")]
+        bin_dir: PathBuf,
+        /// In a user namespace
+        #[arg(long)]
+        user_namespace: bool,
+    },
     /// Removes a folder when its owner is gone
     #[command(name = workspace::SWEEP, hide = true)]
     Sweep {
@@ -102,11 +155,47 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Demo(flags) => run_demo(&flags),
         Command::Run(flags) => run_with_peers(flags),
-        Command::Sweep { folder } => match workspace::sweep(&folder) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(EXIT_FAILED),
+        Command::Up { lab, bin_dir, user_namespace } => match hold::up(lab, user_namespace, bin_dir.as_deref()) {
+            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(EXIT_FAILED)),
+            Err(error) => fail(&error),
         },
+        Command::Down { lab } => {
+            status(hold::down(lab).map(|labs| labs.iter().for_each(|lab| println!("{lab} is down"))))
+        }
+        Command::List { json } => status(Record::all().and_then(|labs| list(&labs, json))),
+        Command::Exec { host, lab, command } => fail(&hold::exec(&host, lab, &command)),
+        Command::Hold { lab, record, bin_dir, user_namespace } => {
+            status(hold::hold(lab, user_namespace, &bin_dir, &record))
+        }
+        Command::Sweep { folder } => status(workspace::sweep(&folder).map_err(Into::into)),
     }
+}
+
+fn list(labs: &[Record], json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(labs)?);
+        return Ok(());
+    }
+    for lab in labs {
+        let nodes: Vec<_> = lab.nodes.keys().map(String::as_str).collect();
+        println!("{} (process {}): {}", lab.lab, lab.pid, nodes.join(" "));
+    }
+    Ok(())
+}
+
+fn status(outcome: anyhow::Result<()>) -> ExitCode {
+    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Says what went wrong, and whose fault it is by the status.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("\ninterop: {error:#}");
+    ExitCode::from(match error.downcast_ref::<LabError>() {
+        Some(LabError::Refused { .. }) => EXIT_MACHINE,
+        _ if error.is::<UsageError>() => EXIT_USAGE,
+        _ if error.is::<Interrupted>() => EXIT_INTERRUPTED,
+        _ => EXIT_FAILED,
+    })
 }
 
 fn run_demo(flags: &DemoFlags) -> ExitCode {
@@ -139,15 +228,7 @@ fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
-        Err(error) => {
-            eprintln!("\ninterop: {error:#}");
-            ExitCode::from(match error.downcast_ref::<LabError>() {
-                Some(LabError::Refused { .. }) => EXIT_MACHINE,
-                _ if error.is::<UsageError>() => EXIT_USAGE,
-                _ if error.is::<Interrupted>() => EXIT_INTERRUPTED,
-                _ => EXIT_FAILED,
-            })
-        }
+        Err(error) => fail(&error),
     }
 }
 

@@ -139,3 +139,32 @@ fn a_command_that_hangs_is_killed() {
     let output = process::output(lab.namespace("alone").unwrap(), sleep, Duration::from_millis(100)).unwrap();
     assert_eq!(output.status, None);
 }
+
+/// Which network namespaces any thread of the machine is in.
+fn namespaces_in_use() -> std::collections::BTreeSet<std::path::PathBuf> {
+    let folders = |path: &std::path::Path| std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    let processes = folders("/proc".as_ref()).map(|entry| entry.path().join("task"));
+    let threads = processes.flat_map(|tasks| folders(&tasks).collect::<Vec<_>>());
+    threads.filter_map(|thread| std::fs::read_link(thread.path().join("ns/net")).ok()).collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_lab() {
+    let lab = Lab::build(&two_hosts()).unwrap();
+    let identity = |namespace: &interop::lab::Namespace| std::fs::read_link(namespace.path()).unwrap();
+    let own: Vec<_> = lab.namespaces().map(identity).collect();
+    assert_eq!(own.len(), 4);
+    assert!(own.iter().all(|one| namespaces_in_use().contains(one)));
+    let folder = tempfile::tempdir().unwrap();
+    let mut sleep = Command::new("sleep");
+    sleep.arg("1000");
+    let sleep = Process::start(lab.namespace("left").unwrap(), "sleeper", sleep, &folder.path().join("log")).unwrap();
+    drop(sleep);
+    drop(lab);
+    // The kernel takes a moment to see a thread off after it was joined.
+    let deadline = std::time::Instant::now() + Duration::from_secs(2);
+    while own.iter().any(|one| namespaces_in_use().contains(one)) {
+        assert!(std::time::Instant::now() < deadline, "a namespace is still in use");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

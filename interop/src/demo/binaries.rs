@@ -42,6 +42,11 @@ impl Binaries {
         Ok(Self { folder })
     }
 
+    /// Where they are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A command line that begins with one of the programs.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.folder.join(name));

@@ -9,12 +9,13 @@ mod report;
 mod scenario;
 mod story;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use report::Report;
 
-use crate::lab::privilege;
+use crate::lab::privilege::{self, Privilege};
 use crate::lab::workspace::Workspace;
+use crate::lab::{Lab, LabError};
 use binaries::Binaries;
 use story::Story;
 
@@ -59,4 +60,26 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     crate::interrupt::watch()?;
     let workspace = Workspace::create(options.keep_logs.as_deref())?;
     scenario::play(options, story, &binaries, privilege, workspace)
+}
+
+/// Looks for the programs in `folder`, or builds them; returns where they are.
+///
+/// # Errors
+/// When some are missing, or cargo fails.
+pub fn provide_programs(folder: Option<&Path>) -> anyhow::Result<PathBuf> {
+    Ok(Binaries::provide(folder)?.value.folder().to_path_buf())
+}
+
+/// Builds the network of the demo, starts its nodes, and leaves the rest to `keep`; then takes it down.
+///
+/// # Errors
+/// What was refused or did not hold.
+pub fn hold(
+    bin_dir: &Path,
+    privilege: Privilege,
+    keep: impl FnOnce(&Lab, &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let binaries = Binaries::provide(Some(bin_dir))?.value;
+    let workspace = Workspace::create(None)?;
+    scenario::hold(Story::new(false), &binaries, privilege, &workspace, keep)
 }

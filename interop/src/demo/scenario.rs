@@ -16,7 +16,7 @@ use super::report::{Idle, PingLine, Report};
 use super::story::{Seen, Story};
 use crate::lab::privilege::Privilege;
 use crate::lab::workspace::Workspace;
-use crate::lab::{Lab, process};
+use crate::lab::{Lab, LabError, process};
 use crate::probe::capture::Capture;
 use crate::probe::ping::{Ping, ping};
 use crate::probe::tcp::{Bulk, bulk};
@@ -71,6 +71,28 @@ pub(super) fn play(
             story.stop(error, &last_words)
         }
     }
+}
+
+/// Plays until the nodes have registered, then lets `keep` decide how long they stay.
+pub(super) fn hold(
+    mut story: Story,
+    binaries: &Binaries,
+    privilege: Privilege,
+    workspace: &Workspace,
+    keep: impl FnOnce(&Lab, &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (identities, lab) = prepare(&mut story, binaries, privilege, workspace)?;
+    let mut stage = Stage { lab: &lab, binaries, identities: &identities, workspace, running: vec![] };
+    let outcome = nodes_up(&mut story, &mut stage).and_then(|()| {
+        let control = workspace.folder(XA.name)?.join("control.sock");
+        story.say(&format!("The nodes answer: lisp-xtr show map-cache --control {}", control.display()));
+        keep(&lab, &mut || stage.check())
+    });
+    for (name, lines) in outcome.as_ref().err().map(|error| stage.last_words(error)).unwrap_or_default() {
+        story.say(&format!("The last lines of {name}:\n  {}", lines.join("\n  ")));
+    }
+    process::end_all(stage.running);
+    outcome
 }
 
 fn prepare(

@@ -63,6 +63,11 @@ impl Lab {
             .ok_or_else(|| LabError::failed(name, "looked for", io::Error::other("no such node in this lab")))
     }
 
+    /// All of them.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values()
+    }
+
     fn add_namespace(&mut self, name: &str, forwarding: bool) -> Result<(), LabError> {
         let namespace = Namespace::create(name)?;
         sysctl::prepare(&namespace, forwarding)?;

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Labs that stay: a process of their own holds them until they are taken down.
+
+mod record;
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub use record::Record;
+
+use crate::demo::{self, UsageError};
+use crate::interrupt;
+use crate::lab::privilege::{self, Privilege};
+use crate::lab::{Lab, LabError, Node, Topology};
+use crate::limits::{DOWN_TIME, POLL};
+
+/// The hidden verb of the process that holds a lab.
+pub const HOLD: &str = "hold-lab";
+
+/// A lab by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LabName {
+    /// The network of the demo with its nodes running: ping hB from hA, ask xA with lisp-xtr show
+    Demo,
+    /// Two hosts with a router between them, and nothing else
+    TwoHosts,
+}
+
+impl LabName {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Demo => "demo",
+            Self::TwoHosts => "two-hosts",
+        }
+    }
+}
+
+/// Builds a lab that stays, and returns when it stands.
+///
+/// # Errors
+/// When it is up already or could not be built; what went wrong was printed.
+pub fn up(lab: LabName, user_namespace: bool, bin_dir: Option<&Path>) -> anyhow::Result<ExitStatus> {
+    privilege::check_tun()?;
+    let record = record::path(lab)?;
+    if Record::read(&record).is_some_and(|record| record.is_alive()) {
+        return Err(UsageError(format!("{} is up already; interop down {0} first", lab.name())).into());
+    }
+    let log_path = record.with_extension("log");
+    let log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
+    let mut holder = Command::new("/proc/self/exe");
+    holder.args([HOLD, lab.name(), "--record"]).arg(&record);
+    if user_namespace {
+        holder.arg("--user-namespace");
+    }
+    if lab == LabName::Demo {
+        holder.arg("--bin-dir").arg(demo::provide_programs(bin_dir)?);
+    }
+    holder.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    let mut holder = holder.spawn().context("cannot start the process that holds the lab")?;
+    follow(&mut holder, &record, &log_path)
+}
+
+/// Shows what the holder says until the lab stands (then the status is success) or the holder ends.
+fn follow(holder: &mut Child, record: &Path, log: &Path) -> anyhow::Result<ExitStatus> {
+    let mut log = File::open(log)?;
+    loop {
+        let ended = holder.try_wait()?;
+        let stands = Record::read(record).is_some_and(|record| record.pid == holder.id());
+        let mut news = String::new();
+        log.read_to_string(&mut news)?;
+        // Whoever reads our output may be gone; the lab is built nevertheless.
+        let _ = io::stdout().write_all(news.as_bytes()).and_then(|()| io::stdout().flush());
+        match ended {
+            Some(status) => return Ok(status),
+            None if stands => return Ok(ExitStatus::default()),
+            None => std::thread::sleep(POLL),
+        }
+    }
+}
+
+/// What the holder does: builds the lab, says so in `record`, and keeps it until a signal comes.
+///
+/// # Errors
+/// When the lab cannot be built, or one of its programs ends.
+pub fn hold(lab: LabName, user_namespace: bool, bin_dir: &Path, record: &Path) -> anyhow::Result<()> {
+    // A session of its own: the lab outlives the terminal in which it was asked for.
+    nix::unistd::setsid().or_else(|_| nix::unistd::getsid(None))?;
+    let privilege = privilege::acquire(user_namespace)?;
+    interrupt::watch()?;
+    let keep = |lab_built: &Lab, check: &mut dyn FnMut() -> Result<(), LabError>| {
+        Record::of(lab, privilege == Privilege::UserNamespace, lab_built)?.write(record)?;
+        let outcome = wait(check);
+        std::fs::remove_file(record).with_context(|| format!("cannot remove {}", record.display()))?;
+        outcome
+    };
+    match lab {
+        LabName::Demo => demo::hold(bin_dir, privilege, keep),
+        LabName::TwoHosts => keep(&Lab::build(&two_hosts())?, &mut || Ok(())),
+    }
+}
+
+fn wait(check: &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()> {
+    while interrupt::sleep(POLL * 10).is_ok() {
+        check()?;
+    }
+    Ok(())
+}
+
+/// Takes labs down: the one named, or all.
+///
+/// # Errors
+/// When the one named is not up, or one does not go.
+pub fn down(lab: Option<LabName>) -> anyhow::Result<Vec<String>> {
+    let labs: Vec<_> = Record::all()?.into_iter().filter(|one| lab.is_none_or(|lab| one.lab == lab.name())).collect();
+    if let (Some(lab), []) = (lab, labs.as_slice()) {
+        bail!("{} is not up", lab.name());
+    }
+    for record in &labs {
+        let pid = Pid::from_raw(i32::try_from(record.pid)?);
+        kill(pid, Signal::SIGTERM).with_context(|| format!("cannot signal process {pid}"))?;
+        let deadline = Instant::now() + DOWN_TIME;
+        while record.is_alive() {
+            ensure!(Instant::now() < deadline, "{}: process {pid} does not end", record.lab);
+            std::thread::sleep(POLL);
+        }
+    }
+    Ok(labs.into_iter().map(|record| record.lab).collect())
+}
+
+/// Becomes `command` in the namespace of `host`. Returns only if that fails.
+pub fn exec(host: &str, lab: Option<LabName>, command: &[String]) -> anyhow::Error {
+    match enter(host, lab).and_then(|()| command.split_first().context("no command is given")) {
+        Ok((program, arguments)) => {
+            let cause = Command::new(program).args(arguments).exec();
+            anyhow::Error::new(cause).context(format!("cannot run {program}"))
+        }
+        Err(error) => error,
+    }
+}
+
+/// Moves this process, which must have one thread, into the namespace of a host.
+fn enter(host: &str, lab: Option<LabName>) -> anyhow::Result<()> {
+    let all = Record::all()?;
+    let having: Vec<_> =
+        all.iter().filter(|one| lab.is_none_or(|lab| one.lab == lab.name()) && one.nodes.contains_key(host)).collect();
+    let [record] = having.as_slice() else {
+        let labs: Vec<_> = having.iter().map(|record| record.lab.as_str()).collect();
+        let why =
+            if labs.is_empty() { "no lab that is up has it".into() } else { format!("say --lab: {}", labs.join(", ")) };
+        return Err(UsageError(format!("{host}: {why}")).into());
+    };
+    let refused = |what: &str, path: &Path, cause: io::Error| LabError::Refused {
+        what: format!("{what} {}", path.display()),
+        cause,
+        help: "Run as the user who brought the lab up.",
+    };
+    let enter = |path: PathBuf, kind| -> Result<(), LabError> {
+        let file = File::open(&path).map_err(|cause| refused("opening", &path, cause))?;
+        setns(file, kind).map_err(|errno| refused("setns to", &path, errno.into()))
+    };
+    // Both files are opened by path, but the second only after the first is entered: then we may.
+    if record.user_namespace {
+        enter(PathBuf::from(format!("/proc/{}/ns/user", record.pid)), CloneFlags::CLONE_NEWUSER)?;
+    }
+    enter(record.nodes[host].clone(), CloneFlags::CLONE_NEWNET)?;
+    Ok(())
+}
+
+fn two_hosts() -> Topology {
+    let host = |name, wire, addresses: [&str; 2], gateways: [&str; 2]| {
+        let host = Node::host(name).port("eth0", wire, &addresses);
+        host.default_route(gateways[0], "eth0").default_route(gateways[1], "eth0")
+    };
+    Topology::default()
+        .with(host("left", "west", ["10.0.1.2/24", "2001:db8:1::2/64"], ["10.0.1.1", "2001:db8:1::1"]))
+        .with(Node::router("middle").port("west", "west", &["10.0.1.1/24", "2001:db8:1::1/64"]).port(
+            "east",
+            "east",
+            &["10.0.2.1/24", "2001:db8:2::1/64"],
+        ))
+        .with(host("right", "east", ["10.0.2.2/24", "2001:db8:2::2/64"], ["10.0.2.1", "2001:db8:2::1"]))
+}

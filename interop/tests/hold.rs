@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Labs that stay: brought up, listed, entered, taken down; also in a user namespace, and after their holder was killed.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn interop(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_interop")).args(arguments).env("XDG_RUNTIME_DIR", folder).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+/// The addresses that a host has, as the kernel shows them.
+const ADDRESSES: [&str; 2] = ["cat", "/proc/net/if_inet6"];
+
+fn comes_and_goes(how: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| interop(folder.path(), arguments);
+    let up = run(&[&["up", "two-hosts"], how].concat());
+    assert!(up.status.success(), "{}", text(&up));
+    assert_eq!(run(&["up", "two-hosts"]).status.code(), Some(2), "up already");
+    assert!(text(&run(&["list"])).contains("left middle right"));
+
+    let inside = run(&[&["exec", "right", "--"], &ADDRESSES[..]].concat());
+    assert!(text(&inside).contains("20010db8000200000000000000000002"), "{}", text(&inside));
+    assert_eq!(run(&["exec", "left", "--", "sh", "-c", "exit 5"]).status.code(), Some(5));
+    let unknown = run(&["exec", "nobody", "--", "true"]);
+    assert!(unknown.status.code() == Some(2) && text(&unknown).contains("nobody"), "{}", text(&unknown));
+
+    let down = run(&["down", "two-hosts"]);
+    assert!(down.status.success(), "{}", text(&down));
+    assert_eq!(text(&run(&["list"])), "");
+    assert_eq!(run(&["exec", "left", "--", "true"]).status.code(), Some(2));
+    assert_eq!(run(&["down", "two-hosts"]).status.code(), Some(1), "is not up");
+}
+
+#[test]
+fn a_lab_comes_and_goes() {
+    if support::root_or_skip() {
+        comes_and_goes(&[]);
+    }
+}
+
+#[test]
+fn a_lab_in_a_user_namespace_comes_and_goes() {
+    comes_and_goes(&["--user-namespace"]);
+}
+
+#[test]
+fn a_lab_whose_holder_was_killed_is_forgotten() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert!(interop(folder.path(), &["up", "two-hosts"]).status.success());
+    let labs: Value = serde_json::from_slice(&interop(folder.path(), &["list", "--json"]).stdout).unwrap();
+    let holder = i32::try_from(labs[0]["pid"].as_i64().unwrap()).unwrap();
+    let namespace = labs[0]["nodes"]["left"].as_str().unwrap().to_owned();
+    assert!(Path::new(&namespace).exists());
+    kill(Pid::from_raw(holder), Signal::SIGKILL).unwrap();
+    while Path::new(&namespace).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(text(&interop(folder.path(), &["list", "--json"])), "[]\n");
+    assert!(interop(folder.path(), &["up", "two-hosts"]).status.success(), "it can come again");
+    assert!(interop(folder.path(), &["down"]).status.success());
+}
+
+#[test]
+fn a_record_that_others_could_have_written_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("ipv6mesh");
+    std::fs::create_dir(&records).unwrap();
+    std::fs::set_permissions(&records, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let list = interop(folder.path(), &["list"]);
+    assert!(!list.status.success() && text(&list).contains("ipv6mesh"), "{}", text(&list));
+}
