@@ -15,7 +15,7 @@ use super::conversation::{Cause, Conversation, Stage};
 use super::entry::{action, entry};
 use super::limits;
 use super::mirror::{Installed, Mirror};
-use super::policy::{Accepted, Policy};
+use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
 use crate::map_cache::Update;
 use crate::refusal::{Refusal, Tally};
@@ -154,6 +154,10 @@ impl Resolver {
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {
             match &mut conversation.stage {
+                // A packet waits from now on, whatever the request was first for: it is told if nobody answers.
+                Stage::Due { .. } | Stage::Asked { .. } if matches!(cause, Cause::Miss { .. }) => {
+                    conversation.cause = cause;
+                }
                 Stage::Due { .. } | Stage::Asked { .. } => {}
                 Stage::AskAgain { wanted, .. } => *wanted = true,
                 Stage::Resting { .. } => return Err(Refusal::RequestPaused),
@@ -224,7 +228,8 @@ impl Resolver {
         let asked = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
-        let accepted = self.config.policy.accept(&asked, message, buries, &mut self.tally)?;
+        let answer = Answer { asked, reply: message, vouched: self.is_vouched(via) };
+        let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         self.remember_resolver(via);
         self.nonces.remove(&message.nonce);
         if self.says_ask_again(via, &asked, &accepted) {
@@ -238,6 +243,12 @@ impl Resolver {
         }
         self.install(now, asked, &accepted);
         Ok(())
+    }
+
+    /// The map system in this process checks coverage against signed delegations; an ETR to which it forwarded the request
+    /// says what it likes. With map systems elsewhere there is nothing better than what they and the ETRs say.
+    fn is_vouched(&self, via: Via) -> bool {
+        via == Via::Pipe || self.config.resolvers.iter().any(|resolver| *resolver != MapSystem::Pipe)
     }
 
     /// An authority that answers from a fixed place is asked first next time; a reply from an ETR names no resolver.

@@ -26,24 +26,30 @@ pub struct Installed {
 
 /// The installed mappings, in order of prefix.
 #[derive(Debug, Default)]
-pub(super) struct Mirror(BTreeMap<EidPrefix, Installed>);
+pub(super) struct Mirror {
+    entries: BTreeMap<EidPrefix, Installed>,
+    /// When expired entries were last looked for.
+    swept: Option<Instant>,
+}
 
 impl Mirror {
     /// Remembers what was installed. When the table is full the packet half still has the entry; it merely is not listed,
     /// nor refreshed by an SMR.
     pub(super) fn insert(&mut self, now: Instant, accepted: &Accepted<'_>) {
-        if self.0.len() >= limits::INSTALLED {
-            self.0.retain(|_, installed| installed.expires > now);
+        let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
+        if self.entries.len() >= limits::INSTALLED && is_due {
+            self.swept = Some(now);
+            self.entries.retain(|_, installed| installed.expires > now);
         }
-        if self.0.len() < limits::INSTALLED {
+        if self.entries.len() < limits::INSTALLED || self.entries.contains_key(&accepted.prefix) {
             let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
             let installed = Installed { locators, action: action(accepted), expires: now + accepted.lifetime };
-            self.0.insert(accepted.prefix, installed);
+            self.entries.insert(accepted.prefix, installed);
         }
     }
 
     pub(super) fn remove(&mut self, prefix: &EidPrefix) -> bool {
-        self.0.remove(prefix).is_some()
+        self.entries.remove(prefix).is_some()
     }
 
     /// Whether positive mappings lie inside `prefix`.
@@ -53,7 +59,7 @@ impl Mirror {
         let first = bound(prefix.net.network(), 0);
         let last = bound(prefix.net.broadcast(), prefix.net.max_prefix_len());
         let is_positive = |installed: &Installed| !installed.locators.is_empty() && installed.expires > now;
-        self.0.range(first..=last).any(|(inside, installed)| prefix.covers(inside) && is_positive(installed))
+        self.entries.range(first..=last).any(|(inside, installed)| prefix.covers(inside) && is_positive(installed))
     }
 
     /// The longest positive mapping round `prefix`.
@@ -61,12 +67,12 @@ impl Mirror {
         let shorter = (0..=prefix.net.prefix_len()).rev();
         let mut candidates = shorter.filter_map(|len| EidPrefix::new(prefix.iid, prefix.net.addr(), len));
         candidates.find(|candidate| {
-            let found = self.0.get(candidate);
+            let found = self.entries.get(candidate);
             found.is_some_and(|installed| !installed.locators.is_empty() && installed.expires > now)
         })
     }
 
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
-        self.0.iter().filter(move |(_, installed)| installed.expires > now)
+        self.entries.iter().filter(move |(_, installed)| installed.expires > now)
     }
 }

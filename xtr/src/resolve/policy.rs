@@ -3,7 +3,10 @@
 //!
 //! A matching nonce proves that somebody on the way saw the request, not that he may speak for whole networks. So: one
 //! record has to cover what was asked, others count only inside it (RFC 9301, section 5.5); nothing may cover our own
-//! prefixes, or more of the CGEID network than one address; and a hole may not bury mappings that we know to be there.
+//! prefixes, or more of the CGEID network than one address; a hole may not bury mappings that we know to be there; and
+//! what no signed delegation proves holds for the address asked only.
+//!
+//! No locator may be an address whose packets we lead into the tunnel: what we send there would be encapsulated again.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,6 +27,18 @@ pub struct Policy {
     pub own: Vec<EidPrefix>,
     /// The network in which each address belongs to one key: there only host mappings are taken.
     pub cgeid_network: Option<IpNet>,
+}
+
+/// A Map-Reply, and what it answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer<'a> {
+    /// The EID-prefix of the request.
+    pub(super) asked: EidPrefix,
+    /// The message.
+    pub(super) reply: &'a MapReply,
+    /// Whether the coverage of its records may be believed: checked against signed delegations by the map system in this
+    /// process, or all that there is.
+    pub(super) vouched: bool,
 }
 
 /// A record that may be installed.
@@ -53,59 +68,47 @@ impl Policy {
         inside && prefix.net.prefix_len() == prefix.net.max_prefix_len()
     }
 
-    /// The records of `reply` that may be installed for a request about `asked`. `buries` says whether a prefix contains
-    /// positive mappings that are cached.
+    /// The records of an answer that may be installed. `buries` says whether a prefix contains positive mappings that are
+    /// cached.
     pub(super) fn accept<'a>(
         &self,
-        asked: &EidPrefix,
-        reply: &'a MapReply,
+        answer: Answer<'a>,
         buries: impl Fn(&EidPrefix) -> bool,
         tally: &mut Tally,
     ) -> Result<Vec<Accepted<'a>>, Refusal> {
-        let mut records = Vec::with_capacity(reply.records.len());
-        for record in &reply.records {
+        let mut records = Vec::with_capacity(answer.reply.records.len());
+        for record in &answer.reply.records {
             match record.eid.ip_prefix() {
                 Some(prefix) => records.push((prefix, record)),
                 None => tally.count(Refusal::RecordNotIp),
             }
         }
-        let covering = records.iter().map(|(prefix, _)| *prefix).filter(|prefix| prefix.covers(asked));
-        let answer = covering.min_by_key(|prefix| prefix.net.prefix_len()).ok_or(Refusal::ReplyNotCovering)?;
+        let covering = || records.iter().map(|(prefix, _)| *prefix).filter(|prefix| prefix.covers(&answer.asked));
+        let widest = covering().min_by_key(|prefix| prefix.net.prefix_len()).ok_or(Refusal::ReplyNotCovering)?;
+        let best = covering().max_by_key(|prefix| prefix.net.prefix_len()).unwrap_or(widest);
         let mut accepted = Vec::with_capacity(records.len());
         for (prefix, record) in records {
-            match self.accept_record(asked, &answer, prefix, record, &buries, tally) {
-                Ok(entry) => accepted.push(entry),
-                Err(refusal) => tally.count(refusal),
+            if !widest.covers(&prefix) {
+                tally.count(Refusal::RecordOutsideAnswer);
+                continue;
+            }
+            let locators = self.usable_locators(record, tally);
+            let negative = locators.is_empty();
+            let says_too_much = self.is_too_wide(&prefix)
+                || negative && buries(&prefix)
+                || !answer.vouched && !answer.asked.covers(&prefix);
+            // The best match may be right for the address that was asked for, though it says too much.
+            let narrowed =
+                (prefix == best && (negative || !self.is_in_cgeid_network(&answer.asked))).then_some(answer.asked);
+            match if says_too_much { narrowed } else { Some(prefix) } {
+                Some(prefix) => {
+                    accepted.push(Accepted { prefix, record, locators, lifetime: lifetime(record.ttl, negative) });
+                }
+                None => tally.count(Refusal::RecordOverclaims),
             }
         }
-        let answers = accepted.iter().any(|entry| entry.prefix.covers(asked));
+        let answers = accepted.iter().any(|entry| entry.prefix.covers(&answer.asked));
         if answers { Ok(accepted) } else { Err(Refusal::ReplyNotCovering) }
-    }
-
-    fn accept_record<'a>(
-        &self,
-        asked: &EidPrefix,
-        answer: &EidPrefix,
-        prefix: EidPrefix,
-        record: &'a MappingRecord,
-        buries: &impl Fn(&EidPrefix) -> bool,
-        tally: &mut Tally,
-    ) -> Result<Accepted<'a>, Refusal> {
-        if !answer.covers(&prefix) {
-            return Err(Refusal::RecordOutsideAnswer);
-        }
-        let locators = usable_locators(record, tally);
-        let negative = locators.is_empty();
-        let says_too_much = self.is_too_wide(&prefix) || negative && buries(&prefix);
-        let prefix = if !says_too_much {
-            prefix
-        } else if prefix.covers(asked) && (negative || !self.is_in_cgeid_network(asked)) {
-            // The answer may be right for the address that was asked for, though it says too much.
-            *asked
-        } else {
-            return Err(Refusal::RecordOverclaims);
-        };
-        Ok(Accepted { prefix, record, locators, lifetime: lifetime(record.ttl, negative) })
     }
 
     fn is_too_wide(&self, prefix: &EidPrefix) -> bool {
@@ -118,22 +121,29 @@ impl Policy {
         self.network().is_some_and(|network| network.covers(prefix))
     }
 
+    /// Locators keep the order received, by which the locator-status-bits are numbered. One that cannot be used is left
+    /// out; a record all of whose locators are unusable counts as one without (RFC 9306, section 3).
+    fn usable_locators<'a>(&self, record: &'a MappingRecord, tally: &mut Tally) -> Vec<(IpAddr, &'a LocatorRecord)> {
+        let mut usable = Vec::with_capacity(record.locators.len().min(limits::LOCATORS));
+        for locator in &record.locators {
+            let address = locator.rloc.ip().filter(|address| is_unicast(*address) && !self.is_tunnelled(*address));
+            match address {
+                Some(address) if usable.len() < limits::LOCATORS => usable.push((address, locator)),
+                _ => tally.count(Refusal::LocatorUnusable),
+            }
+        }
+        usable
+    }
+
+    /// Whether packets to `address` enter the tunnel, or the site.
+    fn is_tunnelled(&self, address: IpAddr) -> bool {
+        let own = self.own.iter().any(|own| own.net.contains(&address));
+        own || self.cgeid_network.is_some_and(|network| network.contains(&address))
+    }
+
     fn network(&self) -> Option<EidPrefix> {
         self.cgeid_network.map(|net| EidPrefix { iid: InstanceId(0), net })
     }
-}
-
-/// Locators keep the order received, by which the locator-status-bits are numbered. One that cannot be used is left out; a
-/// record all of whose locators are unusable counts as one without (RFC 9306, section 3).
-fn usable_locators<'a>(record: &'a MappingRecord, tally: &mut Tally) -> Vec<(IpAddr, &'a LocatorRecord)> {
-    let mut usable = Vec::with_capacity(record.locators.len().min(limits::LOCATORS));
-    for locator in &record.locators {
-        match locator.rloc.ip().filter(|address| is_unicast(*address)) {
-            Some(address) if usable.len() < limits::LOCATORS => usable.push((address, locator)),
-            _ => tally.count(Refusal::LocatorUnusable),
-        }
-    }
-    usable
 }
 
 fn lifetime(ttl: Ttl, negative: bool) -> Duration {
@@ -174,7 +184,8 @@ mod tests {
         let mut tally = Tally::default();
         let reply = reply(records);
         let buries = |wide: &EidPrefix| cached.iter().any(|known| wide.covers(&prefix(known)));
-        let accepted = policy().accept(&prefix(asked), &reply, buries, &mut tally);
+        let answer = Answer { asked: prefix(asked), reply: &reply, vouched: true };
+        let accepted = policy().accept(answer, buries, &mut tally);
         (accepted.map(|entries| entries.iter().map(|entry| entry.prefix.to_string()).collect()), tally)
     }
 
@@ -222,7 +233,8 @@ mod tests {
         assert_eq!(accept("10.100.77.2/32", hole(), &["10.100.1.0/24"]).0, names(&["10.100.77.2/32"]));
         assert_eq!(accept("10.100.77.2/32", hole(), &["10.1.1.0/24"]).0, names(&["10.100.0.0/16"]));
         let reply = reply(hole());
-        let accepted = policy().accept(&prefix("10.100.77.2/32"), &reply, |_| false, &mut Tally::default()).unwrap();
+        let answer = Answer { asked: prefix("10.100.77.2/32"), reply: &reply, vouched: true };
+        let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
         assert_eq!(accepted[0].lifetime, Duration::from_secs(900));
     }
 
@@ -230,7 +242,39 @@ mod tests {
     fn an_answer_for_another_instance_is_none() {
         let asked = EidPrefix { iid: InstanceId(5), ..prefix("10.2.2.2/32") };
         let reply = reply(vec![positive("10.2.2.0/24")]);
-        let refused = policy().accept(&asked, &reply, |_| false, &mut Tally::default());
+        let refused = policy().accept(Answer { asked, reply: &reply, vouched: true }, |_| false, &mut Tally::default());
         assert_eq!(refused, Err(Refusal::ReplyNotCovering));
+    }
+
+    #[test]
+    fn what_nobody_vouches_for_holds_for_the_address_asked() {
+        let reply = reply(vec![positive("10.0.0.0/8"), positive("10.2.0.0/16"), positive("10.2.2.0/24")]);
+        let accepted = |asked: &str| {
+            let answer = Answer { asked: prefix(asked), reply: &reply, vouched: false };
+            let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
+            accepted.iter().map(|entry| (entry.prefix.to_string(), entry.record.eid.to_string())).collect::<Vec<_>>()
+        };
+        let best = |prefix: &str, of: &str| vec![(prefix.to_owned(), of.to_owned())];
+        assert_eq!(accepted("10.2.7.2/32"), best("10.2.7.2/32", "10.2.0.0/16"), "the longest match, not the widest");
+        let asked = "10.2.0.0/16";
+        let own_coverage = [best(asked, asked), best("10.2.2.0/24", "10.2.2.0/24")].concat();
+        assert_eq!(accepted(asked), own_coverage, "a refresh keeps the coverage that was believed before");
+    }
+
+    #[test]
+    fn a_locator_that_leads_into_the_tunnel_is_none() {
+        let record = |rloc: &str| {
+            let mut record = positive("2001:db8:b::/48");
+            record.locators[0].rloc = rloc.parse::<IpAddr>().unwrap().into();
+            record
+        };
+        for rloc in ["2001:db8:a::1", "3fff:ce1::1", "ff02::1", "127.0.0.1"] {
+            let reply = reply(vec![record(rloc)]);
+            let mut tally = Tally::default();
+            let answer = Answer { asked: prefix("2001:db8:b::2/128"), reply: &reply, vouched: true };
+            let accepted = policy().accept(answer, |_| false, &mut tally).unwrap();
+            assert!(accepted[0].is_negative(), "{rloc}");
+            assert_eq!(tally.get(Refusal::LocatorUnusable), 1, "{rloc}");
+        }
     }
 }
