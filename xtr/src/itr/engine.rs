@@ -7,20 +7,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{
-    IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, OuterHeader, UdpHeader, fragment, protocol,
-};
+use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, OuterHeader, fragment};
 use wire::record::Action;
 
 use super::miss_queue::{Held, Lost, MissQueue};
 use super::path_mtu::PathMtus;
+use super::quoted;
 use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
 use crate::limits;
 use crate::map_cache::{Event, Families, MapCache, Next, PrefixTable, Update, is_unicast};
 
 /// Source ports of encapsulated packets are the dynamic ports 49152 to 65535: 14 bits of hash under two ones.
-const FIRST_SOURCE_PORT: u16 = 0xc000;
+pub(super) const FIRST_SOURCE_PORT: u16 = 0xc000;
 const SOURCE_PORT_MASK: u64 = 0x3fff;
 /// The bits of the flow label lie above those of the port.
 const FLOW_LABEL_SHIFT: u32 = 14;
@@ -174,7 +173,7 @@ impl Itr {
     /// Takes a report of a router or of our own kernel that `quoted`, the start of an encapsulated packet with its outer
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
-        match self.quoted_rloc(quoted) {
+        match quoted::rloc(quoted, &[self.rlocs.v4, self.rlocs.v6], self.config.iid) {
             Some(rloc) => {
                 if self.paths.learn(now, rloc, mtu) {
                     self.counters.add(Count::PathMtu, 1);
@@ -392,39 +391,6 @@ impl Itr {
             true => Some(DUMMY_V4),
             false => self.local_eids.iter().map(|(prefix, ())| prefix.net.addr()).find(IpAddr::is_ipv6),
         })
-    }
-
-    /// The RLOC that a quoted packet went to, if it is one of ours: our RLOC, our source ports, our LISP header.
-    fn quoted_rloc(&self, quoted: &[u8]) -> Option<IpAddr> {
-        let (source, destination, number, rest) = quoted_addresses(quoted)?;
-        let ours = [self.rlocs.v4, self.rlocs.v6].contains(&Some(source));
-        let (udp, lisp) = rest.split_at_checked(UdpHeader::LENGTH)?;
-        let port = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
-        let is_ours = ours
-            && number == protocol::UDP
-            && port(0) >= FIRST_SOURCE_PORT
-            && port(2) == wire::DATA_PORT
-            // ICMPv4 need not quote more than the UDP header.
-            && (lisp.is_empty() || LispHeader::parse(lisp).is_ok_and(|(h, _)| h == LispHeader::plain(self.config.iid)));
-        is_ours.then_some(destination)
-    }
-}
-
-/// Addresses, protocol and payload of a packet that may be cut short anywhere behind its IP header.
-fn quoted_addresses(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
-    match quoted.first()? >> 4 {
-        4 => {
-            let header = quoted.get(..20)?;
-            let address = |at: usize| <[u8; 4]>::try_from(&header[at..at + 4]).ok().map(IpAddr::from);
-            let length = usize::from(quoted[0] & 0x0f) * 4;
-            Some((address(12)?, address(16)?, header[9], quoted.get(length..)?))
-        }
-        6 => {
-            let header = quoted.get(..40)?;
-            let address = |at: usize| <[u8; 16]>::try_from(&header[at..at + 16]).ok().map(IpAddr::from);
-            Some((address(8)?, address(24)?, header[6], quoted.get(40..)?))
-        }
-        _ => None,
     }
 }
 

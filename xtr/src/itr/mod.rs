@@ -11,6 +11,7 @@
 mod engine;
 mod miss_queue;
 mod path_mtu;
+mod quoted;
 mod rate;
 #[cfg(test)]
 mod tests;

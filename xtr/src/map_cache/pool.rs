@@ -51,7 +51,7 @@ impl Pool {
     /// The locator for a flow; the same for the same hash while the mapping stays.
     pub(super) fn choose(&self, hash: u64) -> Option<IpAddr> {
         // The upper half of the hash, scaled to the sum of the weights: the lower half has chosen the source port.
-        let point = (hash >> 32) * u64::from(self.total) >> 32;
+        let point = ((hash >> 32) * u64::from(self.total)) >> 32;
         self.shares.iter().find(|(_, bound)| point < u64::from(*bound)).map(|(address, _)| *address)
     }
 }

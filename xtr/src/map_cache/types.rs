@@ -55,12 +55,10 @@ pub fn usable_locators(records: &[LocatorRecord]) -> Vec<Locator> {
 pub fn is_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(a) => {
+            let this_network = a.octets()[0] == 0;
             let reserved_for_future_use = a.octets()[0] >= 240;
-            !(a.is_unspecified() || a.octets()[0] == 0)
-                && !a.is_loopback()
-                && !a.is_link_local()
-                && !a.is_multicast()
-                && !reserved_for_future_use
+            let special = a.is_loopback() || a.is_link_local() || a.is_multicast();
+            !(this_network || special || reserved_for_future_use)
         }
         IpAddr::V6(a) => {
             !a.is_unspecified()

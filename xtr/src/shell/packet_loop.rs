@@ -48,8 +48,8 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
     /// Takes at most a batch from each side. Whether a side may have more.
     pub fn turn(&mut self, now: Instant) -> bool {
         let updates = self.apply_updates(now);
-        let from_core = self.from_core();
-        let from_site = self.from_site(now);
+        let from_core = self.take_from_core();
+        let from_site = self.take_from_site(now);
         while let Some(report) = self.core.report() {
             self.itr.handle_too_big(now, &report.quoted, report.mtu);
         }
@@ -105,7 +105,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         applied
     }
 
-    fn from_core(&mut self) -> usize {
+    fn take_from_core(&mut self) -> usize {
         for taken in 0..limits::BATCH {
             let (outer, length) = match self.core.recv(&mut self.buffer) {
                 Ok(Some(received)) => received,
@@ -129,15 +129,15 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         limits::BATCH
     }
 
-    fn from_site(&mut self, now: Instant) -> usize {
+    fn take_from_site(&mut self, now: Instant) -> usize {
         // The buffer is lent out, so that the packet and the engines can be used together.
         let mut buffer = std::mem::take(&mut self.buffer);
-        let taken = self.take_from_site(now, &mut buffer);
+        let taken = self.read_site(now, &mut buffer);
         self.buffer = buffer;
         taken
     }
 
-    fn take_from_site(&mut self, now: Instant, buffer: &mut [u8]) -> usize {
+    fn read_site(&mut self, now: Instant, buffer: &mut [u8]) -> usize {
         for taken in 0..limits::BATCH {
             match self.site.recv(buffer) {
                 Ok(Some(length)) => self.encapsulate(now, &buffer[..length]),
@@ -164,7 +164,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                     self.count_failure(&error);
                 }
             }
-            Verdict::Native(inner) => self.to_site(inner),
+            Verdict::Native(inner) => self.give_to_site(inner),
             Verdict::Later => {}
             Verdict::Dropped(reason) => tracing::trace!(reason = reason.key(), "dropped"),
         }
@@ -196,12 +196,12 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                         self.count_failure(&error);
                     }
                 }
-                Output::Site(packet) => self.to_site(&packet),
+                Output::Site(packet) => self.give_to_site(&packet),
             }
         }
     }
 
-    fn to_site(&mut self, packet: &[u8]) {
+    fn give_to_site(&mut self, packet: &[u8]) {
         if let Err(error) = self.site.send(packet) {
             self.counters.count_drop(DropReason::SiteSend);
             tracing::trace!(%error, "writing to the site");

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Packets quoted in ICMP errors: only what we have sent, as far as it can be told, is believed (RFC 9300, section 7.2).
+
+use std::net::IpAddr;
+
+use wire::address::InstanceId;
+use wire::data::{Ipv4Header, Ipv6Header, LispHeader, UdpHeader, protocol};
+
+use super::engine::FIRST_SOURCE_PORT;
+
+/// The RLOC that a quoted packet went to, if it came from an RLOC of ours and has our source ports and LISP header.
+pub(super) fn rloc(quoted: &[u8], ours: &[Option<IpAddr>], iid: InstanceId) -> Option<IpAddr> {
+    let (source, destination, number, rest) = addresses(quoted)?;
+    let (udp, lisp) = rest.split_at_checked(UdpHeader::LENGTH)?;
+    let port = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
+    // ICMPv4 need not quote more than the UDP header.
+    let is_our_header = lisp.is_empty() || LispHeader::parse(lisp).is_ok_and(|(h, _)| h == LispHeader::plain(iid));
+    let is_ours = ours.contains(&Some(source))
+        && number == protocol::UDP
+        && port(0) >= FIRST_SOURCE_PORT
+        && port(2) == wire::DATA_PORT
+        && is_our_header;
+    is_ours.then_some(destination)
+}
+
+/// Addresses, protocol and payload of a packet that may be cut short anywhere behind its IP header.
+fn addresses(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+    match quoted.first()? >> 4 {
+        4 => {
+            let header = quoted.get(..Ipv4Header::LENGTH)?;
+            let address = |at: usize| <[u8; 4]>::try_from(&header[at..at + 4]).ok().map(IpAddr::from);
+            let length = usize::from(quoted[0] & 0x0f) * 4;
+            Some((address(12)?, address(16)?, header[9], quoted.get(length..)?))
+        }
+        6 => {
+            let header = quoted.get(..Ipv6Header::LENGTH)?;
+            let address = |at: usize| <[u8; 16]>::try_from(&header[at..at + 16]).ok().map(IpAddr::from);
+            Some((address(8)?, address(24)?, header[6], quoted.get(Ipv6Header::LENGTH..)?))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_quotation_makes_it_panic(mut octets in proptest::collection::vec(any::<u8>(), 0..80), v4: bool) {
+            if let Some(first) = octets.first_mut() {
+                *first = if v4 { 0x40 | *first & 0x0f } else { 0x60 };
+            }
+            let _ = rloc(&octets, &[None], InstanceId(0));
+        }
+    }
+}
