@@ -15,6 +15,7 @@ use wire::control::auth::AuthKey;
 use wire::control::{ControlMessage, MapRegister, message_type};
 
 use crate::limit::{Foreign, Limiter};
+use crate::limits::MESSAGE_OCTETS;
 use crate::refusal::{Refusal, Tally};
 use crate::register::nonces::{Last, NonceOwner, Nonces};
 use crate::register::publisher::{self, Publisher};
@@ -130,6 +131,18 @@ pub enum Mark {
     Sequence(Cn, Sequence),
     /// The highest version seen of an index page: an older one will not be taken.
     Page(RecordKey, Version),
+}
+
+impl Mark {
+    /// Whether nothing of `older` needs to be kept beside this.
+    pub fn replaces(&self, older: &Self) -> bool {
+        match (self, older) {
+            (Self::Nonce(owner, _), Self::Nonce(other, _)) => owner == other,
+            (Self::Sequence(cn, _), Self::Sequence(other, _)) => cn == other,
+            (Self::Page(key, _), Self::Page(other, _)) => key == other,
+            _ => false,
+        }
+    }
 }
 
 /// The map system.
@@ -271,6 +284,9 @@ impl Engine {
         /// Types that RFC 9301 does not define: 0, and 9 to 14.
         fn is_unassigned(kind: Option<u8>) -> bool {
             matches!(kind, Some(0 | 9..=14))
+        }
+        if via != Via::Pipe && bytes.len() > MESSAGE_OCTETS {
+            return Err(Refusal::TooLong);
         }
         let message = match ControlMessage::decode(bytes) {
             Ok(message) => message,

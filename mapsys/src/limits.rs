@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// Octets of a message from the network. 255 IPv6 locators fit; what is longer only costs memory while it waits.
+pub const MESSAGE_OCTETS: usize = 8192;
+
 // --- Map-Server
 
 /// Silence after which a registration is withdrawn (RFC 9301, section 8.2).
@@ -19,10 +22,15 @@ pub const REGISTRATIONS: usize = 65_536;
 pub const LIVE_MORE_SPECIFICS: usize = 256;
 /// (site, xTR-ID, key) triples whose last nonce is remembered. Only holders of a site's key can add one.
 pub const NONCE_MEMORIES: usize = 65_536;
+/// Those of one site, so that a site that makes up xTR-IDs uses up its own share and not the others'.
+pub const NONCE_MEMORIES_PER_SITE: usize = 4096;
 /// How long a legacy site's nonces are remembered: OpenOverlayRouter draws them at random, so order says nothing.
 pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
 /// Nonces remembered for one legacy site: ten minutes of one registration a second.
 pub const LEGACY_NONCES: usize = 600;
+
+/// A warning that others can provoke is logged at most this often.
+pub const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 // --- publishing into the DHT
 
@@ -83,3 +91,7 @@ pub const MISS_BURST: u32 = 64;
 pub const MISS_RATE: u32 = 16;
 /// Source blocks watched at once.
 pub const WATCHED_BLOCKS: usize = 16_384;
+/// An ECM that comes again within this time of being forwarded went round: an ITR waits a second (RFC 9301, section 5.3).
+pub const FORWARD_ONCE: Duration = Duration::from_millis(800);
+/// Forwarded ECMs remembered at once: more than a loop could hide among.
+pub const WATCHED_FORWARDS: usize = 4096;

@@ -27,6 +27,8 @@ macro_rules! refusals {
 refusals! {
     /// Not decodable: truncated, an unknown AFI, a length that disagrees with its contents, a bad inner checksum.
     Malformed => "malformed",
+    /// Longer than any message that we take from the network.
+    TooLong => "too-long",
     /// A message type that RFC 9301 does not define, or an unknown extension (RFC 9304).
     UnknownType => "unknown-type",
     /// A message for an xTR or an RTR.
@@ -87,10 +89,14 @@ refusals! {
     ForeignNotFromItr => "foreign-not-from-itr",
     /// The source has used up its lookups in the DHT.
     MissBudget => "miss-budget",
-    /// The reply would be more than three times what came in the target's name.
+    /// A reply or a forwarded request would be more than three times what came in the target's name.
     ReplyAmplification => "reply-amplification",
-    /// More replies about one EID-prefix to one target than allowed.
+    /// More replies, or forwarded requests, about one EID-prefix for one target than allowed.
     ReplyRate => "reply-rate",
+    /// The same ECM a moment after it was forwarded: it went round.
+    ForwardLoop => "forward-loop",
+    /// A request whose next hop is this node, or an address that nothing may be sent to.
+    NextHopUnusable => "next-hop-unusable",
     /// No room for another waiting request or lookup.
     RequestTableFull => "request-table-full",
     /// A request that no socket can forward: no listening address has the family of the next hop.

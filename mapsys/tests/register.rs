@@ -319,3 +319,95 @@ fn the_pipes_key_is_of_no_use_on_the_network() {
     assert_eq!(bench.only_refused(Refusal::RegisterEidNotConfigured), 1);
     assert_eq!(bench.registered(), []);
 }
+
+/// A Map-Register whose tag ends with the records (RFC 9301, section 5.6), and xTR-ID and Site-ID behind it.
+fn narrow(nonce: u64, xtr: u8, rloc: &str) -> Vec<u8> {
+    let message = MapRegister { merge: true, ..register(nonce, vec![record(prefix(SITE), &[rloc])]) };
+    let sha256 = key(1, Algorithm::HmacSha256, "secret of a");
+    let mut bytes = seal(from_xtr(xtr, message), &sha256);
+    bytes[16..32].fill(0);
+    let tag = hmac_sha256(b"secret of a", &bytes[..bytes.len() - 24]);
+    bytes[16..32].copy_from_slice(&tag[..16]);
+    bytes
+}
+
+/// RFC 2104, for secrets shorter than a block.
+fn hmac_sha256(secret: &[u8], message: &[u8]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    let pad = |with: u8| {
+        let mut block = [with; 64];
+        block.iter_mut().zip(secret).for_each(|(octet, secret)| *octet ^= secret);
+        block
+    };
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+}
+
+#[test]
+fn an_xtr_id_that_the_tag_leaves_out_counts_for_nothing() {
+    let mut strict = bench();
+    assert_eq!(strict.datagram(ETR, &narrow(1, 1, "198.51.100.1")), []);
+    assert_eq!(strict.only_refused(Refusal::RegisterBadTag), 1);
+
+    let mut bench = Bench::new(config(vec![Site { legacy: true, ..site_a() }]));
+    let outputs = bench.datagram(ETR, &narrow(1, 1, "198.51.100.1"));
+    assert!(matches!(&outputs[0], Output::Persist(Mark::Nonce(owner, _)) if owner.xtr_id == [0; 16]), "{outputs:?}");
+    // Whoever recorded it can write another xTR-ID behind the tag: no second memory, no second part.
+    assert_eq!(bench.datagram(ETR, &narrow(1, 2, "198.51.100.1")), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 1);
+    let registration = bench.engine.server().registrations().get(&prefix(SITE)).unwrap();
+    assert_eq!(registration.parts().map(|part| part.identity).collect::<Vec<_>>(), [None]);
+    notify(&bench.datagram(ETR, &narrow(2, 2, "198.51.100.2")));
+    assert_eq!(rlocs(&bench, SITE), ["198.51.100.2"], "one anonymous part");
+
+    let whole = MapRegister { merge: true, ..register(3, vec![record(prefix(SITE), &["198.51.100.3"])]) };
+    let whole = seal(from_xtr(7, whole), &key(1, Algorithm::HmacSha256, "secret of a"));
+    let outputs = bench.datagram(ETR, &whole);
+    assert!(matches!(&outputs[0], Output::Persist(Mark::Nonce(owner, _)) if owner.xtr_id == [7; 16]), "{outputs:?}");
+    assert_eq!(rlocs(&bench, SITE), ["198.51.100.2", "198.51.100.3"]);
+}
+
+#[test]
+fn more_live_more_specifics_than_a_page_holds_are_refused_whole() {
+    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let mut bench = Bench::new(config(vec![open]));
+    let batch = |nonce: u64, from: u64, count: u64| {
+        let records =
+            (from..from + count).map(|n| record(prefix(&format!("2001:db8:a:{n:x}::/64")), &["198.51.100.1"]));
+        seal(register(nonce, records.collect()), &site_key())
+    };
+    for n in 0..4 {
+        notify(&bench.datagram(ETR, &batch(n + 1, n * 63, 63)));
+    }
+    assert_eq!(bench.datagram(ETR, &batch(9, 252, 5)), [], "252 and 5 are more than 256");
+    assert_eq!(bench.only_refused(Refusal::RegisterTableFull), 1);
+    assert_eq!(bench.registered().len(), 252);
+    notify(&bench.datagram(ETR, &batch(9, 252, 4)));
+    notify(&bench.datagram(ETR, &batch(10, 0, 63)));
+}
+
+#[test]
+fn a_message_longer_than_any_that_we_take_is_not_read() {
+    let mut bench = bench();
+    let mut long = sealed(1, "198.51.100.1");
+    long.resize(8193, 0);
+    assert_eq!(bench.datagram(ETR, &long), []);
+    assert_eq!(bench.only_refused(Refusal::TooLong), 1);
+    let many: Vec<String> = (0..255).map(|n| format!("2001:db8:53::{:x}", n + 1)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut all = record(prefix(SITE), &[]);
+    all.locators = many.iter().map(|rloc| locator(rloc)).collect();
+    notify(&bench.datagram(ETR, &seal(register(1, vec![all]), &site_key())));
+    assert_eq!(rlocs(&bench, SITE).len(), 16);
+}
+
+#[test]
+fn the_addresses_of_cgeids_are_for_nobody_in_any_instance() {
+    let wide = EidPrefix { iid: InstanceId(5), ..prefix("2000::/3") };
+    let open = Site { prefixes: vec![SitePrefix { prefix: wide, max_len: 128 }], ..site_a() };
+    let mut bench = Bench::new(config(vec![open]));
+    let cgeid = EidPrefix::host(InstanceId(5), Cn([7; 12]).address(Network::LAB).into());
+    assert_eq!(bench.datagram(ETR, &seal(register(1, vec![record(cgeid, &["198.51.100.1"])]), &site_key())), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterCgeidFromNetwork), 1);
+    notify(&bench.datagram(ETR, &seal(register(1, vec![record(wide, &["198.51.100.1"])]), &site_key())));
+}

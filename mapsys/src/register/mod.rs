@@ -6,12 +6,11 @@
 
 pub mod nonces;
 pub mod publisher;
-
 pub mod registration;
 pub mod schedule;
 pub mod site;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use wire::control::auth::{self, Accept, AuthError, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister};
 use wire::record::{MappingRecord, Ttl};
 
-use crate::limits::{LIVE_MORE_SPECIFICS, LOCATORS, REGISTER_RECORDS, REGISTRATION_SILENCE};
+use crate::limits::{LIVE_MORE_SPECIFICS, LOCATORS, LOG_PAUSE, REGISTER_RECORDS, REGISTRATION_SILENCE, REGISTRATIONS};
 use crate::refusal::{Refusal, Tally};
 use nonces::{Freshness, Last, NonceOwner, Nonces};
 use registration::{Change, Part, Registrations};
@@ -44,6 +43,8 @@ pub struct MapServer {
     own_cns: HashSet<Cn>,
     registrations: Registrations,
     nonces: Nonces,
+    /// When a replay was last logged: whoever has recorded one message can send it for ever.
+    replay_logged: Option<Instant>,
 }
 
 /// What an accepted Map-Register leads to.
@@ -69,7 +70,7 @@ pub struct Notify {
 impl MapServer {
     /// A Map-Server of these sites; `own_cns` may be registered through the pipe.
     pub fn new(network: Network, sites: SiteTable, own_cns: HashSet<Cn>, nonces: Nonces) -> Self {
-        Self { network, sites, own_cns, registrations: Registrations::default(), nonces }
+        Self { network, sites, own_cns, registrations: Registrations::default(), nonces, replay_logged: None }
     }
 
     /// Judges a Map-Register; `bytes` is the whole message.
@@ -88,7 +89,7 @@ impl MapServer {
         let site_id = records.first().ok_or(Refusal::RegisterEmpty)?.1.site;
         let site = self.sites.get(site_id);
         let key = site.key(message.auth.key_id, message.auth.algorithm)?;
-        auth::verify(bytes, &key, accepted_forms(site)).map_err(refusal_of)?;
+        let message = &without_unsigned_tail(site, bytes, &key, message)?;
 
         let owner = NonceOwner { site: site.name.clone(), xtr_id: xtr_id(message), key_id: key.id };
         let last = Last::of(message.nonce, bytes);
@@ -98,7 +99,7 @@ impl MapServer {
             Freshness::Fresh => {}
             Freshness::Retransmission => return Ok(Registered { notify, ..Registered::default() }),
             Freshness::Replayed => {
-                tracing::warn!(site = owner.site, nonce = message.nonce.0, "Map-Register replayed");
+                self.warn_of_replay(now, &owner, message);
                 return Err(Refusal::RegisterReplayed);
             }
             Freshness::Full => return Err(Refusal::RegisterTableFull),
@@ -134,8 +135,7 @@ impl MapServer {
     }
 
     fn admit_cgeid(&self, origin: Origin, prefix: &EidPrefix) -> Result<(), Refusal> {
-        let cgeids = site::cgeid_prefix(self.network);
-        if !cgeids.covers(prefix) && !prefix.covers(&cgeids) {
+        if !site::overlaps_cgeids(self.network, prefix) {
             return Ok(());
         }
         match (origin, site::cn_of(self.network, prefix)) {
@@ -145,13 +145,26 @@ impl MapServer {
         }
     }
 
+    /// Whether all records of a message fit, each counted with the new ones before it.
     fn has_room(&self, message: &MapRegister, records: &[(EidPrefix, Grant)]) -> bool {
         let xtr_id = xtr_id(message);
+        let mut new: BTreeSet<(EidPrefix, EidPrefix)> = BTreeSet::new();
         records.iter().all(|(prefix, grant)| {
+            if self.registrations.get(prefix).is_some() {
+                return self.registrations.has_room(prefix, message.merge, xtr_id);
+            }
+            new.insert((grant.configured, *prefix));
             let live = self.registrations.inside(&grant.configured).take(LIVE_MORE_SPECIFICS).count();
-            let known = self.registrations.get(prefix).is_some();
-            (known || live < LIVE_MORE_SPECIFICS) && self.registrations.has_room(prefix, message.merge, xtr_id)
+            let beside = new.iter().filter(|(configured, _)| *configured == grant.configured).count();
+            live + beside <= LIVE_MORE_SPECIFICS && self.registrations.len() + new.len() <= REGISTRATIONS
         })
+    }
+
+    fn warn_of_replay(&mut self, now: Instant, owner: &NonceOwner, message: &MapRegister) {
+        if self.replay_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
+            self.replay_logged = Some(now);
+            tracing::warn!(site = owner.site, nonce = message.nonce.0, "Map-Register replayed");
+        }
     }
 
     fn apply(
@@ -220,9 +233,24 @@ fn xtr_id(message: &MapRegister) -> [u8; 16] {
     message.xtr_identity.map_or([0; 16], |identity| identity.xtr_id)
 }
 
-/// Strict sites sign the whole payload; the tag may be truncated or not.
-fn accepted_forms(site: &Site) -> Accept {
-    if site.legacy { Accept::INTEROP } else { Accept { untruncated: true, narrow_coverage: false } }
+/// Checks the tag, truncated or not, and returns what it vouches for. Strict sites sign the whole payload. Where a legacy
+/// site's tag ends with the records (RFC 9301, section 5.6, to the letter), anyone on the path may have changed xTR-ID and
+/// Site-ID: the message counts as one without them, because replay memory and merged parts are found by the xTR-ID.
+fn without_unsigned_tail(
+    site: &Site,
+    bytes: &[u8],
+    key: &AuthKey,
+    message: &MapRegister,
+) -> Result<MapRegister, Refusal> {
+    let whole = Accept { untruncated: true, narrow_coverage: false };
+    match auth::verify(bytes, key, whole) {
+        Ok(()) => Ok(message.clone()),
+        Err(AuthError::Tag) if site.legacy => {
+            auth::verify(bytes, key, Accept::INTEROP).map_err(refusal_of)?;
+            Ok(MapRegister { xtr_identity: None, ..message.clone() })
+        }
+        Err(error) => Err(refusal_of(error)),
+    }
 }
 
 fn refusal_of(error: AuthError) -> Refusal {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use wire::control::Nonce;
 
-use crate::limits::{LEGACY_NONCE_MEMORY, LEGACY_NONCES, NONCE_MEMORIES};
+use crate::limits::{LEGACY_NONCE_MEMORY, LEGACY_NONCES, NONCE_MEMORIES, NONCE_MEMORIES_PER_SITE};
 
 /// Whose nonces rise together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -53,6 +53,8 @@ pub enum Freshness {
 #[derive(Debug, Default)]
 pub struct Nonces {
     last: HashMap<NonceOwner, Last>,
+    /// Entries of `last`, by site.
+    per_site: HashMap<String, usize>,
     legacy: HashMap<NonceOwner, Seen>,
 }
 
@@ -66,7 +68,12 @@ struct Seen {
 impl Nonces {
     /// Takes up what was kept on disk.
     pub fn restore(marks: impl IntoIterator<Item = (NonceOwner, Last)>) -> Self {
-        Self { last: marks.into_iter().take(NONCE_MEMORIES).collect(), legacy: HashMap::new() }
+        let last: HashMap<NonceOwner, Last> = marks.into_iter().take(NONCE_MEMORIES).collect();
+        let mut per_site = HashMap::new();
+        for owner in last.keys() {
+            *per_site.entry(owner.site.clone()).or_default() += 1;
+        }
+        Self { last, per_site, legacy: HashMap::new() }
     }
 
     /// Judges a message whose tag verified; changes nothing.
@@ -74,7 +81,9 @@ impl Nonces {
         if self.last.get(owner) == Some(&message) {
             return Freshness::Retransmission;
         }
-        let full = !self.last.contains_key(owner) && self.last.len() >= NONCE_MEMORIES;
+        let of_site = self.per_site.get(&owner.site).copied().unwrap_or_default();
+        let no_room = self.last.len() >= NONCE_MEMORIES || of_site >= NONCE_MEMORIES_PER_SITE;
+        let full = no_room && !self.last.contains_key(owner);
         let seen = if legacy {
             // Right after a restart the set is empty; the last nonce was kept.
             let last = self.last.get(owner).is_some_and(|last| last.nonce == message.nonce);
@@ -94,7 +103,9 @@ impl Nonces {
         if legacy {
             self.legacy.entry(owner.clone()).or_default().insert(now, message.nonce);
         }
-        self.last.insert(owner, message);
+        if self.last.insert(owner.clone(), message).is_none() {
+            *self.per_site.entry(owner.site).or_default() += 1;
+        }
     }
 }
 
@@ -148,6 +159,22 @@ mod tests {
         assert_eq!(nonces.judge(now, &owner(), false, message(6)), Freshness::Fresh);
         let other_xtr = NonceOwner { xtr_id: [1; 16], ..owner() };
         assert_eq!(nonces.judge(now, &other_xtr, false, message(1)), Freshness::Fresh);
+    }
+
+    #[test]
+    fn made_up_xtr_ids_use_up_the_share_of_their_site_only() {
+        let now = Instant::now();
+        let mut nonces = Nonces::default();
+        let numbered = |site: &str, n: usize| {
+            let xtr_id = u128::try_from(n).unwrap().to_be_bytes();
+            NonceOwner { site: site.into(), xtr_id, key_id: 1 }
+        };
+        for n in 0..NONCE_MEMORIES_PER_SITE {
+            nonces.accept(now, numbered("a", n), false, message(1));
+        }
+        assert_eq!(nonces.judge(now, &numbered("a", usize::MAX), false, message(1)), Freshness::Full);
+        assert_eq!(nonces.judge(now, &numbered("a", 0), false, message(2)), Freshness::Fresh);
+        assert_eq!(nonces.judge(now, &numbered("b", 0), false, message(1)), Freshness::Fresh);
     }
 
     #[test]

@@ -211,10 +211,11 @@ impl Site {
     }
 }
 
-/// Whether a prefix shares an address with the CGEIDs of `network`, which live in instance 0.
-fn overlaps_cgeids(network: Network, prefix: &EidPrefix) -> bool {
-    let cgeids = cgeid_prefix(network);
-    prefix.covers(&cgeids) || cgeids.covers(prefix)
+/// Whether a prefix shares an address with the CGEIDs of `network`. They live in instance 0; in another instance a wider
+/// prefix may cover them, but nobody can have one, lest an address look like a key that it has nothing to do with.
+pub(super) fn overlaps_cgeids(network: Network, prefix: &EidPrefix) -> bool {
+    let cgeids = EidPrefix { iid: prefix.iid, ..cgeid_prefix(network) };
+    cgeids.covers(prefix) || prefix.iid == InstanceId(0) && prefix.covers(&cgeids)
 }
 
 /// The /32 of a CGEID network, as an EID-prefix.
