@@ -497,6 +497,99 @@ fn d_wants_no_map_reply_and_a_ddt_resolver_gets_no_negative_one() {
 }
 
 #[test]
+fn a_foreign_answer_goes_to_the_sender_even_if_it_names_another_first() {
+    let mut world = registered();
+    let asked = ecm(&request(1, &[host("2001:db8:a::2")], &["203.0.113.99", RLOC]));
+    let (to, _) = reply(&world.datagram(1, ITR, &asked));
+    assert_eq!(to.ip(), address(ITR).ip());
+    // A map-server forwards for others what is for our sites: then the first counts.
+    let (to, _) = reply(&world.datagram(0, "203.0.113.7:4342", &asked));
+    assert_eq!(to.ip().to_string(), "203.0.113.99");
+}
+
+#[test]
+fn limits_are_lifted_for_clients_that_ask_for_themselves() {
+    let mut config = config(vec![]);
+    config.clients = vec!["192.0.2.0/24".parse().unwrap()];
+    let mut bench = Bench::new(config);
+    let mut answers = |rloc: &str| {
+        let asked = ecm(&request(1, &[host("2001:db8:77::2")], &[rloc]));
+        (0..20).map(|_| sent(&bench.datagram("192.0.2.8:4342", &asked)).len()).sum::<usize>()
+    };
+    assert_eq!(answers("192.0.2.8"), 20);
+    assert_eq!(answers("203.0.113.99"), 4, "a client's address as source aims at somebody else");
+}
+
+#[test]
+fn a_request_goes_round_between_two_map_servers_once_and_never_back_to_the_same() {
+    let own_answer = |nonce, rloc: &str| {
+        let message = MapRegister { proxy_reply: false, ..register(nonce, vec![record(prefix(SITE), &[rloc])]) };
+        seal(message, &site_key())
+    };
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let asked = ecm(&request(5, &[host("2001:db8:a::2")], &[RLOC]));
+    for (nonce, rloc) in [(1, "192.0.2.53"), (2, "127.0.0.1"), (3, "169.254.0.1")] {
+        notify(&bench.datagram(ETR, &own_answer(nonce, rloc)));
+        assert_eq!(bench.datagram(ITR, &asked), [], "{rloc}");
+    }
+    assert_eq!(bench.only_refused(Refusal::NextHopUnusable), 3);
+
+    let there = "203.0.113.1:4342";
+    notify(&bench.datagram(ETR, &own_answer(4, "203.0.113.1")));
+    assert_eq!(sent(&bench.datagram(ITR, &asked)).len(), 1);
+    assert_eq!(bench.datagram(there, &asked), [], "it came back");
+    assert_eq!(bench.engine.tally().get(Refusal::ForwardLoop), 1);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(sent(&bench.datagram(ITR, &asked)).len(), 1, "the ITR asks again");
+}
+
+#[test]
+fn forwarded_requests_are_limited_like_replies() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let own_answer = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    notify(&bench.datagram(ETR, &seal(own_answer, &site_key())));
+    let mut forwarded = 0;
+    for nonce in 0..100 {
+        let asked = ecm(&request(nonce, &[host("2001:db8:a::2")], &["203.0.113.99"]));
+        forwarded += sent(&bench.datagram("203.0.113.66:4342", &asked)).len();
+    }
+    assert_eq!(forwarded, 4);
+    assert_eq!(bench.only_refused(Refusal::ReplyRate), 96);
+}
+
+#[test]
+fn a_site_inside_another_is_neither_answered_for_nor_covered() {
+    let inner = site("b", 2, "secret of b", &[prefix("2001:db8:a:8000::/56")]);
+    let key_b = key(2, Algorithm::HmacSha256, "secret of b");
+    let mut bench = Bench::new(config(vec![site_a(), inner]));
+    notify(&bench.datagram(ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])])));
+    let ask = |bench: &mut Bench, nonce, eid: &str| {
+        bench.pass(Duration::from_secs(4));
+        bench.datagram(ITR, &ecm(&request(nonce, &[host(eid)], &[RLOC])))
+    };
+    let told = |outputs: &[Output]| reply(outputs).1.records;
+    // Site b is silent: what site a registered says nothing about it.
+    let records = told(&ask(&mut bench, 1, "2001:db8:a::2"));
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].eid.ip_prefix(), Some(prefix("2001:db8:a::/49")));
+    let records = told(&ask(&mut bench, 2, "2001:db8:a:8000::2"));
+    assert_eq!(records[0].eid.ip_prefix(), Some(prefix("2001:db8:a:8000::/56")));
+    assert!(records[0].locators.is_empty());
+    // Site b answers for itself: its record is not ours to give.
+    let message = MapRegister {
+        proxy_reply: false,
+        ..register(1, vec![record(prefix("2001:db8:a:8000::/56"), &["198.51.100.7"])])
+    };
+    notify(&bench.datagram("198.51.100.7:4342", &seal(message, &key_b)));
+    assert_eq!(told(&ask(&mut bench, 3, "2001:db8:a::2")), told(&ask(&mut bench, 4, "2001:db8:a::2")));
+    let records = told(&ask(&mut bench, 5, "2001:db8:a:ffff::2"));
+    assert_eq!(records.len(), 1);
+    assert!(!records[0].eid.ip_prefix().unwrap().covers(&prefix("2001:db8:a:8000::/56")));
+    let outputs = ask(&mut bench, 6, "2001:db8:a:8000::2");
+    assert_eq!(sent(&outputs)[0].0, address("198.51.100.7:4342"));
+}
+
+#[test]
 fn a_request_without_a_usable_itr_rloc_is_dropped() {
     let mut world = registered();
     for rloc in ["224.0.0.1", "255.255.255.255", "0.0.0.0", "127.0.0.1", "ff02::1", "fe80::1"] {

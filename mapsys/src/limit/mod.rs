@@ -10,11 +10,12 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
+use sha2::{Digest as _, Sha256};
 use wire::address::{Address, EidPrefix};
 
 use crate::limits::{
-    AMPLIFICATION, BALANCE_WINDOW, MISS_BURST, MISS_RATE, REPLIES_PER_EID, REPLY_WINDOW, WATCHED_BLOCKS,
-    WATCHED_TARGETS,
+    AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_RATE, REPLIES_PER_EID, REPLY_WINDOW, WATCHED_BLOCKS,
+    WATCHED_FORWARDS, WATCHED_TARGETS,
 };
 use crate::refusal::Refusal;
 use bounded::Bounded;
@@ -37,6 +38,7 @@ pub struct Limiter {
     balances: Bounded<IpAddr, Balance>,
     replies: Bounded<(IpAddr, EidPrefix), Window>,
     misses: Bounded<IpNet, Bucket>,
+    forwarded: Bounded<[u8; 32], Instant>,
 }
 
 /// Octets in and out of one window.
@@ -70,6 +72,7 @@ impl Limiter {
             balances: Bounded::new(WATCHED_TARGETS),
             replies: Bounded::new(WATCHED_TARGETS),
             misses: Bounded::new(WATCHED_BLOCKS),
+            forwarded: Bounded::new(WATCHED_FORWARDS),
         }
     }
 
@@ -135,6 +138,23 @@ impl Limiter {
         }
         window.replies += 1;
         self.balance(now, target).sent = sent;
+        Ok(())
+    }
+
+    /// Takes note that an ECM is forwarded.
+    ///
+    /// # Errors
+    /// `ForwardLoop` if the same one, octet for octet, was forwarded a moment ago.
+    pub fn admit_forward(&mut self, now: Instant, ecm: &[u8]) -> Result<(), Refusal> {
+        let mut fresh = false;
+        let at = self.forwarded.entry(Sha256::digest(ecm).into(), || {
+            fresh = true;
+            now
+        });
+        if !fresh && now.saturating_duration_since(*at) < FORWARD_ONCE {
+            return Err(Refusal::ForwardLoop);
+        }
+        *at = now;
         Ok(())
     }
 

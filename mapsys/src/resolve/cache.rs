@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use wire::address::EidPrefix;
 
-use crate::limits::{CACHED_ANSWERS, REFRESH_AHEAD_PERCENT, SERVE_STALE};
+use crate::limits::{CACHED_ANSWERS, LOOKUP_TIMEOUT, REFRESH_AHEAD_PERCENT, SERVE_STALE};
 use crate::resolve::found::Found;
 use crate::table::PrefixTable;
 
@@ -37,18 +37,18 @@ pub enum Hit {
 }
 
 impl Cache {
-    /// What is known about `eid`.
-    pub fn get(&self, now: Instant, eid: &EidPrefix) -> Option<Hit> {
-        let (_, entry) = self.entries.longest(eid)?;
-        if now < entry.refresh_at {
-            Some(Hit::Fresh(entry.found.clone()))
-        } else if now < entry.expires {
-            Some(Hit::Refresh(entry.found.clone()))
-        } else if now < entry.expires + SERVE_STALE && matches!(entry.found, Found::Mapping(_)) {
-            Some(Hit::Stale(entry.found.clone()))
-        } else {
-            None
+    /// What is known about `eid`. [`Hit::Refresh`] is said once in the time of a lookup: many EIDs share an entry.
+    pub fn get(&mut self, now: Instant, eid: &EidPrefix) -> Option<Hit> {
+        let (_, entry) = self.entries.longest_mut(eid)?;
+        if now >= entry.expires {
+            let stale = now < entry.expires + SERVE_STALE && matches!(entry.found, Found::Mapping(_));
+            return stale.then(|| Hit::Stale(entry.found.clone()));
         }
+        if now < entry.refresh_at {
+            return Some(Hit::Fresh(entry.found.clone()));
+        }
+        entry.refresh_at = now + LOOKUP_TIMEOUT;
+        Some(Hit::Refresh(entry.found.clone()))
     }
 
     /// Keeps an answer in place of all that was known inside its prefix.
@@ -133,6 +133,9 @@ mod tests {
         let at = |minutes: f64| now + Duration::from_secs_f64(minutes * 60.0);
         assert_eq!(cache.get(at(7.9), &eid), Some(Hit::Fresh(found.clone())));
         assert_eq!(cache.get(at(8.1), &eid), Some(Hit::Refresh(found.clone())));
+        let sibling = prefix("2001:db8:a::2/128");
+        assert_eq!(cache.get(at(8.2), &sibling), Some(Hit::Fresh(found.clone())), "one refresh for all its EIDs");
+        assert_eq!(cache.get(at(9.0), &sibling), Some(Hit::Refresh(found.clone())), "the first may have failed");
         assert_eq!(cache.get(at(10.1), &eid), Some(Hit::Stale(found)));
         assert_eq!(cache.get(at(20.1), &eid), None);
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use wire::address::EidPrefix;
+use wire::address::{Address, EidPrefix};
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
@@ -187,6 +187,20 @@ impl Resolver {
             .ok_or(Refusal::RequestNoItrRloc)
     }
 
+    /// Admits a question about an EID not registered here. An ITR that asks from one of its ITR-RLOCs is answered there: to
+    /// name itself second must not aim our answers at whom it names first.
+    fn admit_foreign(&mut self, cx: &Context<'_>, ask: &mut Ask, itr_rlocs: &[Address]) -> Result<(), Refusal> {
+        let Via::Socket { local: asked, remote: source } = ask.via else { return Ok(()) };
+        self.limiter.admit_foreign(source.ip(), itr_rlocs)?;
+        let ReplyTo::Udp { local, remote } = &mut ask.reply_to else { return Ok(()) };
+        if remote.ip() != source.ip() && itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source.ip())) {
+            remote.set_ip(source.ip());
+            *local = asked;
+            self.limiter.received(cx.now.monotonic, source.ip(), ask.ecm.len());
+        }
+        Ok(())
+    }
+
     /// Decides one record of a request.
     fn slot(
         &mut self,
@@ -205,9 +219,7 @@ impl Resolver {
         if ask.ddt {
             return Err(Refusal::ReferralNotServed);
         }
-        if let Via::Socket { remote, .. } = ask.via {
-            self.limiter.admit_foreign(remote.ip(), &request.itr_rlocs)?;
-        }
+        self.admit_foreign(cx, ask, &request.itr_rlocs)?;
         let now = cx.now.monotonic;
         match self.cache.get(now, &host) {
             // In the own process absence is asked again, so that start order does not matter.
@@ -233,14 +245,15 @@ impl Resolver {
         Ok(Slot::Waiting(host))
     }
 
-    fn own_slot(&self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
+    fn own_slot(&mut self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
         match own {
             Own::Records(records) if ask.ddt && records.iter().all(|record| record.locators.is_empty()) => {
                 Err(Refusal::ReferralNotServed)
             }
             Own::Records(records) => Ok(Slot::Records(records)),
-            Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop),
+            Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop, host),
             Own::ForwardToPipe => {
+                self.admit_forward(cx, ask, host)?;
                 cx.outputs.push_back(Output::Pipe { bytes: ask.ecm.clone() });
                 Ok(Slot::Silent)
             }
@@ -250,7 +263,7 @@ impl Resolver {
     }
 
     /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
-    fn conclude(&self, cx: &mut Context<'_>, ask: &mut Ask, found: &Found) -> Result<Slot, Refusal> {
+    fn conclude(&mut self, cx: &mut Context<'_>, ask: &mut Ask, found: &Found) -> Result<Slot, Refusal> {
         if let Found::Mapping(mapping) = found
             && !mapping.proxy
         {
@@ -260,7 +273,7 @@ impl Resolver {
             }
             let sendable = |server: &&IpAddr| self.sockets.towards(**server, ask.local()).is_some();
             let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
-            return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT));
+            return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), mapping.prefix);
         }
         Ok(self.found_records(cx, ask, found))
     }
@@ -270,13 +283,37 @@ impl Resolver {
     }
 
     /// Sends the ECM on, its inner message unchanged (RFC 9301, section 8.3); once to each next hop.
-    fn forward(&self, cx: &mut Context<'_>, ask: &mut Ask, next_hop: SocketAddr) -> Result<Slot, Refusal> {
+    fn forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        next_hop: SocketAddr,
+        about: EidPrefix,
+    ) -> Result<Slot, Refusal> {
         let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
+        if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
+            return Err(Refusal::NextHopUnusable);
+        }
         if !ask.forwarded.contains(&next_hop) {
+            self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
             cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes: ask.ecm.clone() });
         }
         Ok(Slot::Silent)
+    }
+
+    /// A forwarded request is answered by another node to the same target, so it counts as a reply. Two Map-Servers whose
+    /// sites name each other as ETR would send it to and fro for ever: it goes out once.
+    fn admit_forward(&mut self, cx: &Context<'_>, ask: &Ask, about: EidPrefix) -> Result<(), Refusal> {
+        let ReplyTo::Udp { remote, .. } = ask.reply_to else { return Ok(()) };
+        let now = cx.now.monotonic;
+        if ask.forwarded.is_empty() {
+            self.limiter.admit_forward(now, &ask.ecm)?;
+        }
+        if !self.is_client(ask) {
+            self.limiter.spend_reply(now, remote.ip(), about, ask.ecm.len())?;
+        }
+        Ok(())
     }
 
     /// Hands the lookups' questions out, and what they found to those who wait.
@@ -300,7 +337,7 @@ impl Resolver {
     }
 
     /// When the DHT does not answer, what it said before is served a while longer.
-    fn with_stale(&self, cx: &Context<'_>, host: EidPrefix, found: Found) -> Found {
+    fn with_stale(&mut self, cx: &Context<'_>, host: EidPrefix, found: Found) -> Found {
         match (found, self.cache.get(cx.now.monotonic, &host)) {
             (Found::Unknown(_), Some(Hit::Stale(old) | Hit::Refresh(old) | Hit::Fresh(old))) => {
                 tracing::warn!(eid = %host, "the DHT does not answer: serving what it said before");
@@ -380,8 +417,15 @@ impl Resolver {
         ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1))
     }
 
+    /// Whether the limits of replies are lifted: for clients that ask for themselves. Anyone can put a client's address into
+    /// the source of a datagram, so what goes to others is limited.
     fn is_client(&self, ask: &Ask) -> bool {
-        matches!(ask.via, Via::Socket { remote, .. } if self.limiter.is_client(remote.ip()))
+        match (ask.via, ask.reply_to) {
+            (Via::Socket { remote: source, .. }, ReplyTo::Udp { remote: target, .. }) => {
+                self.limiter.is_client(source.ip()) && self.limiter.is_client(target.ip())
+            }
+            _ => false,
+        }
     }
 }
 

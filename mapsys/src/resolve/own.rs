@@ -59,8 +59,8 @@ fn unregistered(server: &MapServer, configured: &EidPrefix, eid: &EidPrefix) -> 
     Own::Records(vec![negative(prefix, Action::NativelyForward, Ttl(1))])
 }
 
-/// The best match and the more-specifics under it, with one TTL (RFC 9301, section 5.5); if they are too many, the part
-/// of the best match in which there are none.
+/// The best match and the more-specifics under it, with one TTL (RFC 9301, section 5.5). If they are too many, or one of
+/// them is not ours to answer for, the part of the best match in which there are none.
 fn records(
     server: &MapServer,
     prefix: EidPrefix,
@@ -69,7 +69,13 @@ fn records(
     octets: usize,
 ) -> Vec<MappingRecord> {
     let inside: Vec<_> = server.registrations().inside(&prefix).filter(|(inner, _)| *inner != prefix).collect();
-    if inside.len() <= MORE_SPECIFICS {
+    // Another site configured inside this one has its own say, registered or not.
+    let others: Vec<_> = server
+        .sites()
+        .prefixes()
+        .filter(|other| prefix.covers(other) && *other != prefix && *other != best.configured)
+        .collect();
+    if others.is_empty() && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.merged().proxy) {
         let merged: Vec<_> = std::iter::once((prefix, best)).chain(inside.iter().copied()).collect();
         let ttl = merged.iter().map(|(_, registration)| registration.merged().ttl).min().unwrap_or(Ttl(1));
         let records: Vec<_> = merged.into_iter().map(|(prefix, r)| proxied(prefix, r, ttl)).collect();
@@ -77,7 +83,8 @@ fn records(
             return records;
         }
     }
-    let narrowed = hole(prefix, *eid, inside.iter().map(|(inner, _)| *inner)).unwrap_or(*eid);
+    let taken = inside.iter().map(|(inner, _)| *inner).chain(others);
+    let narrowed = hole(prefix, *eid, taken).unwrap_or(*eid);
     vec![proxied(narrowed, best, best.merged().ttl)]
 }
 
