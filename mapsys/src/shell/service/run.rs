@@ -9,6 +9,7 @@ use dht::record::{CertificateCache, RecordKey, verify};
 use dht::shell::node::Node;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use wire::control::{MapNotify, message_type};
 
 use super::FromService;
 use super::status::{self, Question};
@@ -46,6 +47,8 @@ struct Running {
     outputs: mpsc::Sender<FromService>,
     answers: mpsc::Sender<Input>,
     dropped: Arc<AtomicU64>,
+    /// Marks that the disk did not take yet.
+    unwritten: Vec<Mark>,
 }
 
 /// Runs until the inputs end.
@@ -54,7 +57,8 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
-    let mut running = Running { engine, node, state: Arc::new(state), outputs, answers, dropped };
+    let mut running =
+        Running { engine, node, state: Arc::new(state), outputs, answers, dropped, unwritten: Vec::new() };
     running.engine.handle_timeout(Now::read());
     loop {
         running.drain().await;
@@ -104,27 +108,36 @@ impl Running {
 
     /// Does all that the engine wants; what must be on disk first is there first, in one commit.
     async fn drain(&mut self) {
-        let mut marks = Vec::new();
         let mut actions = Vec::new();
         while let Some(output) = self.engine.poll() {
             match output {
-                Output::Persist(mark) => marks.push(mark),
+                Output::Persist(mark) => {
+                    self.unwritten.retain(|older| !mark.replaces(older));
+                    self.unwritten.push(mark);
+                }
                 action => actions.push(action),
             }
         }
-        if !marks.is_empty() && !self.persist(marks).await {
-            return;
-        }
+        let written = self.persist().await;
         for action in actions {
-            self.act(action);
+            if written || !vouches(&action) {
+                self.act(action);
+            }
         }
     }
 
-    /// `false` if nothing of what follows may be done: a peer that retransmits will bring it up again.
-    async fn persist(&self, marks: Vec<Mark>) -> bool {
-        let state = Arc::clone(&self.state);
+    /// `false` if the disk took nothing. The marks are kept and written with the next ones: a Map-Register that is
+    /// retransmitted meanwhile brings up no mark of its own, and must not be confirmed without.
+    async fn persist(&mut self) -> bool {
+        if self.unwritten.is_empty() {
+            return true;
+        }
+        let (state, marks) = (Arc::clone(&self.state), self.unwritten.clone());
         match tokio::task::spawn_blocking(move || state.write(&marks)).await {
-            Ok(Ok(())) => true,
+            Ok(Ok(())) => {
+                self.unwritten.clear();
+                true
+            }
             Ok(Err(error)) => {
                 tracing::error!(error = format!("{error:#}"), "nothing is confirmed or published until this is mended");
                 false
@@ -194,6 +207,15 @@ impl Running {
             }),
             _ => return None,
         })
+    }
+}
+
+/// Whether an action tells others something that a restart must not forget: a Map-Notify, or a signed record.
+fn vouches(action: &Output) -> bool {
+    match action {
+        Output::DhtPut { .. } => true,
+        Output::Send { bytes, .. } => message_type(bytes) == Some(MapNotify::TYPE),
+        _ => false,
     }
 }
 
