@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime};
 
+use dht::shell::limits;
 use dht::shell::node::{Held, Multiaddr, Node, NodeConfig, NodeError, Reason, Records, Role};
+use futures::StreamExt as _;
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad};
 use zeroize::Zeroizing;
 
 /// A store with one rule; a lying one has none, and answers every GET with a forgery.
@@ -50,11 +53,17 @@ fn is_valid(value: &[u8]) -> bool {
 }
 
 fn start(network: u8, number: u8, role: Role, bootstrap: &[Multiaddr], lies: bool) -> Node {
-    let mut seed = Zeroizing::new([number; 32]);
-    seed[0] = network;
+    let address = IpAddr::V4(Ipv4Addr::new(127, network, number, 1));
+    start_at((address, 0), [network, number], role, bootstrap, lies)
+}
+
+/// The `name` makes the node's key.
+fn start_at(at: (IpAddr, u16), name: [u8; 2], role: Role, bootstrap: &[Multiaddr], lies: bool) -> Node {
+    let mut seed = Zeroizing::new([name[1]; 32]);
+    seed[0] = name[0];
     let config = NodeConfig {
-        listen: vec![IpAddr::V4(Ipv4Addr::new(127, network, number, 1))],
-        port: 0,
+        listen: vec![at.0],
+        port: at.1,
         bootstrap: bootstrap.to_vec(),
         ..NodeConfig::with_seed(seed, role)
     };
@@ -187,6 +196,108 @@ async fn a_node_alone_answers_within_bounds() {
     let server = start(7, 2, Role::Server, &[], false);
     assert!(server.put(b"key".to_vec(), b"ok1 mine".to_vec()).await.unwrap().local);
     assert_eq!(get(&server, b"key").await.unwrap(), b"ok1 mine");
+}
+
+#[tokio::test]
+async fn eight_nodes_that_start_at_once_find_each_other() {
+    let nodes = mesh(8, 8).await;
+    let report = nodes[7].put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
+    assert_eq!((report.local, report.stored), (true, 7), "{report:?}");
+    assert_eq!(get(&nodes[3], b"key").await.unwrap(), b"ok1 hello");
+}
+
+#[tokio::test]
+async fn nodes_meet_over_ipv6() {
+    let here = (IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+    let first = start_at(here, [9, 1], Role::Server, &[], false);
+    assert!(first.listen_addrs()[0].to_string().starts_with("/ip6/::1/"), "{:?}", first.listen_addrs());
+    let second = start_at(here, [9, 2], Role::Server, &first.listen_addrs(), false);
+    let third = start_at(here, [9, 3], Role::Server, &first.listen_addrs(), false);
+    let nodes = [first, second, third];
+    wait_for_peers(&nodes, 2, Duration::from_secs(8)).await;
+    let report = nodes[1].put(b"key".to_vec(), b"ok1 hello".to_vec()).await.unwrap();
+    assert_eq!((report.local, report.stored), (true, 2), "{report:?}");
+    assert_eq!(get(&nodes[2], b"key").await.unwrap(), b"ok1 hello");
+}
+
+/// A port that nobody listens on.
+fn free_port(address: Ipv4Addr) -> u16 {
+    std::net::UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn two_networks_become_one_by_one_bootstrap_address() {
+    let gate = Ipv4Addr::new(127, 10, 20, 1);
+    let port = free_port(gate);
+    let gate_address: Multiaddr = format!("/ip4/{gate}/udp/{port}/quic-v1").parse().unwrap();
+    let mut nodes = mesh(10, 4).await;
+    let mut others = vec![start(10, 11, Role::Server, &[], false)];
+    let mut bootstrap = others[0].listen_addrs();
+    others.push(start(10, 12, Role::Server, &bootstrap, false));
+    others.push(start(10, 13, Role::Server, &bootstrap, false));
+    bootstrap.push(gate_address);
+    others.push(start(10, 14, Role::Server, &bootstrap, false));
+    wait_for_peers(&others, 3, Duration::from_secs(8)).await;
+    nodes[1].put(b"key".to_vec(), b"ok1 here".to_vec()).await.unwrap();
+    assert_eq!(get(&others[1], b"key").await, None, "they are apart");
+    nodes.push(start_at((gate.into(), port), [10, 20], Role::Server, &nodes[0].listen_addrs(), false));
+    nodes.append(&mut others);
+    wait_for_peers(&nodes, 8, Duration::from_secs(20)).await;
+    for node in &nodes {
+        assert_eq!(get(node, b"key").await.unwrap(), b"ok1 here");
+    }
+}
+
+/// What a peer of ours speaks, in the hands of somebody else.
+#[derive(libp2p::swarm::NetworkBehaviour)]
+struct Stranger {
+    identify: identify::Behaviour,
+    kad: kad::Behaviour<kad::store::MemoryStore>,
+}
+
+fn stranger() -> Swarm<Stranger> {
+    SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_quic()
+        .with_behaviour(|keypair| {
+            let peer = keypair.public().to_peer_id();
+            let config = kad::Config::new(StreamProtocol::new("/ipv6mesh/kad/1"));
+            let mut kad = kad::Behaviour::with_config(peer, kad::store::MemoryStore::new(peer), config);
+            kad.set_mode(Some(kad::Mode::Server));
+            let identify = identify::Config::new("/ipv6mesh/1".to_owned(), keypair.public());
+            Stranger { identify: identify::Behaviour::new(identify), kad }
+        })
+        .unwrap()
+        .build()
+}
+
+#[tokio::test]
+async fn a_peer_that_names_ever_new_addresses_is_known_by_its_last_ones() {
+    let victim = start(12, 1, Role::Server, &[], false);
+    let mut liar = stranger();
+    liar.listen_on("/ip4/127.12.2.1/udp/0/quic-v1".parse().unwrap()).unwrap();
+    liar.dial(victim.listen_addrs()[0].clone()).unwrap();
+    let mut rounds = 0;
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    while rounds < 40 {
+        tokio::select! {
+            _ = liar.select_next_some() => {}
+            _ = pace.tick() => {
+                for old in liar.external_addresses().cloned().collect::<Vec<_>>() {
+                    liar.remove_external_address(&old);
+                }
+                for port in 1..=12 {
+                    liar.add_external_address(format!("/ip4/198.51.100.{rounds}/udp/{port}/quic-v1").parse().unwrap());
+                }
+                liar.behaviour_mut().identify.push([victim.id()]);
+                rounds += 1;
+            }
+        }
+    }
+    let stats = victim.stats().await.unwrap();
+    let known = &stats.peers.iter().find(|peer| peer.id == *liar.local_peer_id()).unwrap().addresses;
+    assert!(known.iter().any(|address| address.to_string().contains("198.51.100.")), "{known:?}");
+    assert!(known.len() <= limits::ADDRESSES_PER_PEER + 1, "{} addresses", known.len());
 }
 
 #[test]

@@ -65,6 +65,12 @@ pub const ADDRESSES_PER_PEER: usize = 8;
 pub const REMEMBERED_PEERS: usize = 64;
 /// Attempts after which a remembered peer is forgotten; about an hour at the longest backoff.
 pub const REMEMBERED_ATTEMPTS: u32 = 120;
+/// Attempts at an address that a lost peer only claimed: enough for a restart, too few to flood whoever is there.
+pub const CLAIMED_ATTEMPTS: u32 = 8;
+/// Addresses remembered of one lost peer: one of each family.
+pub const REMEMBERED_ADDRESSES: usize = 2;
+/// Attempts after which a silent bootstrap node is reported: about 15 s.
+pub const SILENT_ATTEMPTS: u32 = 5;
 /// First pause between two attempts at an address that does not answer; it doubles ...
 pub const REDIAL_FIRST: Duration = Duration::from_millis(500);
 /// ... up to this, which bounds how long two healed halves of a network stay apart.

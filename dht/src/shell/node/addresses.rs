@@ -51,18 +51,24 @@ pub(super) fn split_peer(address: &Multiaddr) -> (Multiaddr, Option<PeerId>) {
 pub(super) fn believable(claimed: &Multiaddr, seen_at: &Multiaddr) -> bool {
     let Some((address, port)) = socket(claimed) else { return false };
     let peer_is_local = socket(seen_at).is_some_and(|(address, _)| address.is_loopback());
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    let special = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        // An IPv4 address in disguise would pass by the rules for IPv4.
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
     };
     port != 0
         && !address.is_unspecified()
         && !address.is_multicast()
-        && !link_local
+        && !special
         && (!address.is_loopback() || peer_is_local)
 }
 
-/// The IP address and UDP port of a QUIC multiaddr.
+/// Whether an address of ours is of use to others: one of a single link is none without its zone.
+pub(super) fn is_shareable(address: &Multiaddr) -> bool {
+    !matches!(address.iter().next(), Some(Protocol::Ip6(v6)) if v6.is_unicast_link_local())
+}
+
+/// The IP address and UDP port of a QUIC multiaddr, which may end in an identity and has nothing else.
 pub(super) fn socket(address: &Multiaddr) -> Option<(IpAddr, u16)> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -71,7 +77,9 @@ pub(super) fn socket(address: &Multiaddr) -> Option<(IpAddr, u16)> {
         _ => return None,
     };
     let Protocol::Udp(port) = parts.next()? else { return None };
-    matches!(parts.next()?, Protocol::QuicV1).then_some((ip, port))
+    let is_quic = matches!(parts.next()?, Protocol::QuicV1);
+    let ends = matches!((parts.next(), parts.next()), (None | Some(Protocol::P2p(_)), None));
+    (is_quic && ends).then_some((ip, port))
 }
 
 #[cfg(test)]
@@ -110,5 +118,17 @@ mod tests {
         assert!(believable(&quic("10.0.0.1".parse().unwrap(), 1), &far), "labs use private addresses");
         assert!(!believable(&quic("0.0.0.0".parse().unwrap(), 1), &far));
         assert!(!believable(&quic("fe80::1".parse().unwrap(), 1), &far), "a zone is missing");
+        assert!(!believable(&quic("::ffff:127.0.0.1".parse().unwrap(), 1), &far), "loopback in disguise");
+        assert!(!believable(&quic("255.255.255.255".parse().unwrap(), 1), &far));
+    }
+
+    #[test]
+    fn an_address_with_more_in_it_is_none() {
+        let base = quic("192.0.2.7".parse().unwrap(), 1);
+        let relayed = base.clone().with_p2p(PeerId::random()).unwrap().with(Protocol::P2pCircuit);
+        assert!(believable(&base, &base));
+        assert!(believable(&base.clone().with_p2p(PeerId::random()).unwrap(), &base));
+        assert!(!believable(&relayed, &base));
+        assert!(!believable(&base.clone().with(Protocol::Tcp(1)), &base));
     }
 }

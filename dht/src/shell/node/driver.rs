@@ -14,7 +14,7 @@ use libp2p::swarm::{ConnectionError, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, watch};
 
-use super::addresses::{believable, quic, split_peer};
+use super::addresses::{believable, quic, socket, split_peer};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
@@ -183,6 +183,9 @@ impl Driver {
             }
         }
         for dial in self.redial.due(now, |peer| self.swarm.is_connected(peer)) {
+            if dial.is_long_silent {
+                tracing::warn!(address = %dial.address, "the bootstrap node does not answer; it is tried on");
+            }
             self.dial(dial.address, dial.expected);
         }
         if self.parked.iter().any(|parked| parked.until <= now) {
@@ -271,18 +274,25 @@ impl Driver {
     /// Takes a lost peer out of the routing table, so that no lookup waits for it, and tries to get it back.
     /// Connections that ended because nobody used them say nothing about the peer.
     fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
-        self.seen_at.remove(&peer);
+        let seen_at = self.seen_at.remove(&peer);
         if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
             return;
         }
-        self.forget(peer);
+        self.forget(peer, seen_at.as_ref());
     }
 
-    fn forget(&mut self, peer: PeerId) {
+    /// Takes a peer out of the routing table. It is dialled again where it was seen, for long; where it only said to be, a
+    /// few times: otherwise a stranger could send us against whomever it names.
+    fn forget(&mut self, peer: PeerId, seen_at: Option<&Multiaddr>) {
         let Some(entry) = self.kad().remove_peer(&peer) else { return };
         tracing::debug!(%peer, "peer lost");
-        let addresses: Vec<Multiaddr> = entry.node.value.iter().cloned().collect();
-        self.redial.remember(Instant::now(), peer, addresses.into_iter());
+        let seen_at = seen_at.and_then(socket).map(|(ip, _)| ip);
+        let now = Instant::now();
+        for address in entry.node.value.iter().take(limits::REMEMBERED_ADDRESSES) {
+            let proven = seen_at.is_some() && socket(address).map(|(ip, _)| ip) == seen_at;
+            let attempts = if proven { limits::REMEMBERED_ATTEMPTS } else { limits::CLAIMED_ATTEMPTS };
+            self.redial.remember(now, peer, address, attempts);
+        }
         self.peers_changed();
     }
 
@@ -296,13 +306,14 @@ impl Driver {
                 if let Some(peer) = peer
                     && !self.swarm.is_connected(&peer)
                 {
-                    self.forget(peer);
+                    self.forget(peer, None);
                 }
             }
         }
     }
 
-    /// A peer has said what it speaks and where it listens: if it is a server, it belongs into the routing table.
+    /// A peer has said what it speaks and where it listens: if it is a server, it belongs into the routing table. What it said
+    /// before does not hold any more: a peer that names ever new addresses must not fill our table and our answers.
     fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
         if !info.protocols.contains(&KAD_PROTOCOL) {
             return;
@@ -311,9 +322,28 @@ impl Driver {
         let (believed, refused): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
             info.listen_addrs.iter().partition(|address| believable(address, &seen_at));
         self.counters.addresses_refused += refused.len() as u64;
-        for address in believed.into_iter().take(limits::ADDRESSES_PER_PEER) {
-            self.kad().add_address(&peer, split_peer(address).0);
+        let mut believed: Vec<Multiaddr> = believed.into_iter().map(|address| split_peer(address).0).collect();
+        believed.truncate(limits::ADDRESSES_PER_PEER);
+        for address in &believed {
+            self.kad().add_address(&peer, address.clone());
         }
+        if believed.is_empty() {
+            return;
+        }
+        // Where it was reached, it can be reached, whatever it says: it may not know of the router in front of it.
+        let reached = split_peer(&seen_at).0;
+        for known in self.addresses_of(&peer) {
+            if known != reached && !believed.contains(&known) {
+                self.kad().remove_address(&peer, &known);
+            }
+        }
+    }
+
+    /// The addresses of a peer in the routing table, without identity.
+    fn addresses_of(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+        let bucket = self.kad().kbucket(*peer);
+        let entry = bucket.as_ref().and_then(|bucket| bucket.iter().find(|entry| entry.node.key.preimage() == peer));
+        entry.map_or_else(Vec::new, |entry| entry.node.value.iter().map(|address| split_peer(address).0).collect())
     }
 
     fn on_kad(&mut self, event: kad::Event) {

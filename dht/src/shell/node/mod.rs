@@ -275,7 +275,9 @@ impl Node {
 
     /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`.
     pub fn listen_addrs(&self) -> Vec<Multiaddr> {
-        self.listening.borrow().iter().map(|address| addresses::with_peer(address, self.id)).collect()
+        let listening = self.listening.borrow();
+        let shareable = listening.iter().filter(|address| addresses::is_shareable(address));
+        shareable.map(|address| addresses::with_peer(address, self.id)).collect()
     }
 
     /// Asks for the values under a key. They come unverified, those of different nodes one after the other; `enough` sees each

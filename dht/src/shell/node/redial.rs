@@ -17,8 +17,8 @@ struct Target {
     expected: Option<PeerId>,
     /// Who was there last.
     found: Option<PeerId>,
-    /// Configured addresses are never given up.
-    configured: bool,
+    /// Attempts after which it is given up; configured addresses never are.
+    last: Option<u32>,
     attempts: u32,
     next: Instant,
 }
@@ -28,6 +28,8 @@ struct Target {
 pub(super) struct Dial {
     pub(super) address: Multiaddr,
     pub(super) expected: Option<PeerId>,
+    /// A configured address has been tried for so long that the operator should know; said once per silence.
+    pub(super) is_long_silent: bool,
 }
 
 /// The addresses to dial again, with their backoff.
@@ -45,14 +47,7 @@ impl Redial {
             .iter()
             .map(split_peer)
             .filter(|(_, expected)| *expected != Some(own))
-            .map(|(address, expected)| Target {
-                address,
-                expected,
-                found: None,
-                configured: true,
-                attempts: 0,
-                next: now,
-            })
+            .map(|(address, expected)| Target { address, expected, found: None, last: None, attempts: 0, next: now })
             .collect();
         Self { targets, spread: Duration::from_millis(u64::from(spread)) }
     }
@@ -73,14 +68,15 @@ impl Redial {
             if target.expected.or(target.found).is_some_and(|peer| is_connected(&peer)) {
                 target.attempts = 0;
                 target.next = now + limits::REDIAL_LAST;
-                return target.configured;
+                return target.last.is_none();
             }
-            if !target.configured && target.attempts >= limits::REMEMBERED_ATTEMPTS {
+            if target.last.is_some_and(|last| target.attempts >= last) {
                 return false;
             }
             target.next = now + pause(target.attempts) + spread;
+            let is_long_silent = target.last.is_none() && target.attempts == limits::SILENT_ATTEMPTS;
             target.attempts = target.attempts.saturating_add(1);
-            dials.push(Dial { address: target.address.clone(), expected: target.expected });
+            dials.push(Dial { address: target.address.clone(), expected: target.expected, is_long_silent });
             true
         });
         dials
@@ -102,22 +98,20 @@ impl Redial {
         self.targets.retain(|target| target.address != bare);
     }
 
-    /// A peer of the routing table was lost: its addresses are tried for a while.
-    pub(super) fn remember(&mut self, now: Instant, peer: PeerId, addresses: impl Iterator<Item = Multiaddr>) {
-        for address in addresses.take(2) {
-            let bare = split_peer(&address).0;
-            if self.targets.iter().any(|target| target.address == bare) {
-                continue;
-            }
-            self.make_room();
-            let (next, expected) = (now, Some(peer));
-            self.targets.push(Target { address: bare, expected, found: None, configured: false, attempts: 0, next });
+    /// A peer of the routing table was lost: this address of it is tried so often.
+    pub(super) fn remember(&mut self, now: Instant, peer: PeerId, address: &Multiaddr, attempts: u32) {
+        let address = split_peer(address).0;
+        if self.targets.iter().any(|target| target.address == address) {
+            return;
         }
+        self.make_room();
+        let (expected, last) = (Some(peer), Some(attempts));
+        self.targets.push(Target { address, expected, found: None, last, attempts: 0, next: now });
     }
 
     /// Forgets the remembered address tried most often when there are too many.
     fn make_room(&mut self) {
-        let remembered = self.targets.iter().enumerate().filter(|(_, target)| !target.configured);
+        let remembered = self.targets.iter().enumerate().filter(|(_, target)| target.last.is_some());
         if remembered.clone().count() < limits::REMEMBERED_PEERS {
             return;
         }
@@ -156,6 +150,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bootstrap_that_stays_silent_is_reported_once() {
+        let mut now = Instant::now();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        let mut reports = 0;
+        for _ in 0..50 {
+            reports += redial.due(now, |_| false).iter().filter(|dial| dial.is_long_silent).count();
+            now += limits::REDIAL_LAST;
+        }
+        assert_eq!(reports, 1);
+    }
+
+    #[test]
     fn a_connected_bootstrap_is_left_alone_and_dialled_again_when_lost() {
         let now = Instant::now();
         let peer = PeerId::random();
@@ -182,7 +188,7 @@ mod tests {
         let mut now = Instant::now();
         let mut redial = Redial::new(&[], PeerId::random(), 0, now);
         for last in 0..=u8::MAX {
-            redial.remember(now, PeerId::random(), std::iter::once(address(last)));
+            redial.remember(now, PeerId::random(), &address(last), limits::REMEMBERED_ATTEMPTS);
         }
         assert_eq!(redial.targets.len(), limits::REMEMBERED_PEERS);
         for _ in 0..=limits::REMEMBERED_ATTEMPTS {
