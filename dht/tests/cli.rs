@@ -224,7 +224,8 @@ fn wrong_usage_is_named() {
     std::fs::write(desk.path("identity.p12"), container::save_identity(&identity, PASSWORD).unwrap()).unwrap();
     std::fs::write(desk.path("wrong"), "wrong").unwrap();
     std::fs::write(desk.path("junk.p12"), "junk").unwrap();
-    std::fs::write(desk.path("unknown.toml"), "rlok = [\"192.0.2.1\"]\n").unwrap();
+    std::fs::write(desk.path("unknown.toml"), "port = 1\nrlok = [\"192.0.2.1\"]\n").unwrap();
+    std::fs::write(desk.path("wide.toml"), "port = 99999\n").unwrap();
     let put = |identity, password| {
         [
             "put",
@@ -244,7 +245,8 @@ fn wrong_usage_is_named() {
     refused(&desk, &put("missing.p12", "password"), "missing.p12");
     refused(&desk, &put("owner.op.p12", "missing"), "--password-file");
     refused(&desk, &["put", "--identity", "owner.op.p12", "--rloc", "192.0.2.1"], "CGEID_PASSWORD");
-    refused(&desk, &["put", "--config", "unknown.toml"], "rlok");
+    refused(&desk, &["put", "--config", "unknown.toml"], "unknown.toml, line 2: rlok: unknown key");
+    refused(&desk, &["put", "--config", "wide.toml"], "wide.toml, line 1: port: ");
     refused(&desk, &["put", "--config", "absent.toml"], "absent.toml");
     refused(&desk, &["get", "2001:db8::1", "--bootstrap", "127.0.0.1:9"], "2001:db8::1");
     refused(&desk, &["get", "000102030405060708090a0b"], "--bootstrap");
@@ -266,6 +268,8 @@ fn settings_come_from_file_environment_and_flags_in_that_order() {
     let output =
         desk.command(&["put", "--config", "f.toml", "--rloc", "192.0.2.3"]).env("LISP_DHT_TTL", "7").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let one = desk.command(&["get", &owner]).env("LISP_DHT_BOOTSTRAP", &node.address).output().unwrap();
+    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
     let (_, found) = desk.json(&["get", &owner, "--config", "f.toml"]);
     let body = &found["record"]["sections"][1]["body"];
     assert_eq!((&body["ttl_minutes"], &body["locators"][0]["address"]), (&7.into(), &"192.0.2.3".into()), "{found}");
@@ -282,6 +286,35 @@ fn a_port_that_is_taken_is_something_the_machine_lacks() {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{message}");
     assert!(message.contains(&port), "{message}");
+}
+
+#[test]
+fn a_network_that_does_not_answer_is_not_an_empty_one() {
+    let desk = Desk::new();
+    let owner = desk.key("owner.op.p12").address().to_string();
+    let nobody = ["--bootstrap", "127.37.1.1:9"];
+    for asked in ["get", "resolve"] {
+        let (code, found) = desk.json(&[&[asked, &owner], &nobody[..]].concat());
+        assert_eq!((code, &found["result"]), (1, &"not-found".into()), "{found}");
+        assert_eq!(found["why"], "no node of --bootstrap answers", "{found}");
+    }
+    let put = ["put", "--identity", "owner.op.p12", "--rloc", "192.0.2.1"];
+    let (code, put) = desk.json(&[&put[..], &SIGNED, &nobody].concat());
+    assert_eq!((code, &put["result"]), (1, &"unreachable".into()), "{put}");
+    assert_eq!(put["why"], "no node of --bootstrap answers", "{put}");
+}
+
+#[test]
+fn a_database_that_cannot_be_had_is_named() {
+    let desk = Desk::new();
+    desk.key("owner.op.p12");
+    std::fs::create_dir_all(desk.path("state/records.redb")).unwrap();
+    let node = ["node", "--identity", "owner.op.p12", "--listen", "127.38.1.1", "--port", "0", "--state-dir", "state"];
+    let output = desk.run(&[&node[..], &SIGNED].concat());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("state/records.redb"), "{message}");
+    assert!(!desk.path("state/control.sock").exists());
 }
 
 #[test]

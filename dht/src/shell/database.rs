@@ -2,7 +2,8 @@
 //! The file under the store: bundles by key, and the high-water marks that outlive them.
 //!
 //! A thread of its own writes, so that a slow disk does not hold up the node; what it is given while it writes goes into the
-//! next transaction.
+//! next transaction. A record is acknowledged before it is on disk: a crash may lose the last second, which the other nodes
+//! that hold the record have, and its owner publishes again. Our own sequences are not kept here, see [`super::sequence`].
 
 use std::collections::BTreeMap;
 use std::io;

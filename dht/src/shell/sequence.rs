@@ -42,7 +42,10 @@ impl SequenceFile {
         let new = self.path.with_extension("sequence.new");
         fs::write(&new, format!("{}\n", self.sequence.0))?;
         fs::File::open(&new)?.sync_all()?;
-        fs::rename(&new, &self.path)
+        fs::rename(&new, &self.path)?;
+        // Without this, the old file may be back after a power cut.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 

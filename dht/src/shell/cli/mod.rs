@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use self::flags::{GetFlags, IndexFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
 use self::settings::Settings;
+use super::database::DatabaseError;
 use super::node::NodeError;
 use super::shelf::StartError;
 
@@ -41,7 +42,7 @@ Examples:
   lisp-dht stats --state-dir /var/lib/lisp-dht
 
 Every flag has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
-the environment, which wins over the file.
+the environment, which wins over the file. Several values in a variable: [\"A\",\"B\"].
 
 Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration, 3 the machine lacks something.";
 
@@ -88,7 +89,8 @@ impl From<anyhow::Error> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Node(NodeError::Listen { .. } | NodeError::Start(_)) => Self::Lacking(error.into()),
+            StartError::Node(NodeError::Listen { .. } | NodeError::Start(_))
+            | StartError::Database(DatabaseError::Io { .. }) => Self::Lacking(error.into()),
             other => Self::Usage(other.into()),
         }
     }
@@ -150,4 +152,19 @@ fn log_to_stderr(usual: &str) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_help_are_understood() {
+        let examples: Vec<&str> = EXAMPLES.lines().filter(|line| line.starts_with("  lisp-dht ")).collect();
+        assert_eq!(examples.len(), 6);
+        for example in examples {
+            Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use wire::record::Ttl;
 
 use super::flags::{IndexFlags, PutFlags};
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, output, values};
+use super::{Failure, Outcome, identity, output, query, values};
 use crate::PublishError;
 use crate::publish::{self, PageKind, Publication, Sequence};
 use crate::record::{Index, Mapping};
@@ -92,13 +92,14 @@ async fn send(
     let sequence = publication.sequence;
     let report = node.put(publication.key.encode(), publication.value).await?;
     let elapsed = begun.elapsed();
+    let reached = query::is_reached(&node);
     node.shutdown().await;
     let result = match (report.is_stored(), report.refused) {
         (true, _) => "stored",
         (false, 0) => "unreachable",
         (false, _) => "refused",
     };
-    let value = json!({
+    let mut value = json!({
         "eid": eid,
         "result": result,
         "stored": report.stored,
@@ -107,11 +108,15 @@ async fn send(
         "sequence": sequence,
         "elapsed_us": u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     });
-    let lines = [
+    let mut lines = vec![
         format!("{eid}: {result}"),
         format!("  {} stored, {} refused, {} unreachable", report.stored, report.refused, report.unreachable),
         format!("  sequence {sequence}, {} us", elapsed.as_micros()),
     ];
+    if !report.is_stored() && !reached {
+        value["why"] = query::NOBODY.into();
+        lines.push(format!("  {}", query::NOBODY));
+    }
     output::show(json, &value, &lines)?;
     Ok(if report.is_stored() { Outcome::Held } else { Outcome::DidNot })
 }

@@ -17,6 +17,14 @@ use crate::resolve::{Anchors, Resolver, Selection, newest};
 use crate::shell::node::Node;
 use crate::shell::{control, lookup, shelf};
 
+/// Why a command that reached no node found nothing.
+pub(super) const NOBODY: &str = "no node of --bootstrap answers";
+
+/// Whether a command's node has met anybody.
+pub(super) fn is_reached(node: &Node) -> bool {
+    node.peer_set().peers > 0
+}
+
 /// Looks up a CGEID's record.
 pub(super) async fn get(settings: Settings, flags: &GetFlags) -> Result<Outcome, Failure> {
     let network = settings.network()?;
@@ -26,8 +34,13 @@ pub(super) async fn get(settings: Settings, flags: &GetFlags) -> Result<Outcome,
     let begun = Instant::now();
     let found = lookup::get(&node, network, &key).await?;
     let elapsed = begun.elapsed();
+    let reached = is_reached(&node);
     node.shutdown().await;
-    let answer = if flags.verify { select(network, &key, &found) } else { first_readable(&found) };
+    let answer = match (found.is_empty() && !reached, flags.verify) {
+        (true, _) => Answer::not_found(NOBODY),
+        (false, true) => select(network, &key, &found),
+        (false, false) => first_readable(&found),
+    };
     let json = answer.json(&cn.address(network).to_string(), 1, elapsed);
     finish(flags.file.json.as_deref(), &json)
 }
@@ -74,8 +87,14 @@ pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<
             let mut resolver = Resolver::new(network, Anchors::new(settings.trust_anchors()?));
             let node = shelf::start_node(settings.client()?, network, None)?;
             let answer = resolve_with(&node, &mut resolver, &flags.eid.to_string()).await;
+            let reached = is_reached(&node);
             node.shutdown().await;
-            answer?
+            let mut answer = answer?;
+            // Without a trust anchor nobody was asked.
+            if !reached && answer["lookups"] != 0 {
+                answer["why"] = NOBODY.into();
+            }
+            answer
         }
     };
     finish(flags.file.json.as_deref(), &json)

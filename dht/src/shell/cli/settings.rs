@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Settings: file < environment < flags. One file may serve all verbs; a key that none of them knows is refused.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use cgeid::Network;
 use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format as _, Serialized, Toml};
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, IntoDeserializer as _, SeqAccess, Visitor};
+use serde::{Deserialize, de};
 
 use super::flags::Flags;
 use super::values;
@@ -24,15 +29,20 @@ const ENVIRONMENT: &str = "LISP_DHT_";
 pub(super) struct Settings {
     pub(super) identity: Option<PathBuf>,
     pub(super) password_file: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_more")]
     pub(super) listen: Vec<IpAddr>,
     pub(super) port: Option<u16>,
+    #[serde(deserialize_with = "one_or_more")]
     pub(super) bootstrap: Vec<String>,
     pub(super) prefix: Option<String>,
+    #[serde(deserialize_with = "one_or_more")]
     pub(super) trust_anchor: Vec<String>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_more")]
     pub(super) rloc: Vec<String>,
     pub(super) ttl: Option<u32>,
+    #[serde(deserialize_with = "one_or_more")]
     pub(super) delegate: Vec<String>,
 }
 
@@ -50,7 +60,8 @@ impl Settings {
             figment = figment.merge(Toml::file_exact(file));
         }
         let environment = Env::prefixed(ENVIRONMENT).ignore(&["config", "log"]).map(|key| dashes(key.as_str()).into());
-        Ok(figment.merge(environment).merge(Serialized::defaults(flags)).extract()?)
+        let all = figment.merge(environment).merge(Serialized::defaults(flags));
+        all.extract().map_err(|error| explain(&error, flags.config()))
     }
 
     /// The network.
@@ -87,6 +98,88 @@ impl Settings {
     }
 }
 
+/// A wrong setting as the operator needs it: the key, what is wrong with it, and where it is.
+fn explain(error: &figment::Error, file: Option<&Path>) -> anyhow::Error {
+    let (key, problem) = match &error.kind {
+        Kind::UnknownField(key, known) => (key.clone(), format!("unknown key; known are {}", known.join(", "))),
+        other => (error.path.join("."), other.to_string()),
+    };
+    let source = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
+    let place = match file {
+        Some(file) if source.contains("TOML") => match line_of(file, &key) {
+            Some(line) => format!("{}, line {line}: ", file.display()),
+            None => format!("{}: ", file.display()),
+        },
+        _ if source.contains("environment") => format!("{ENVIRONMENT}{}: ", key.replace('-', "_").to_uppercase()),
+        _ => String::new(),
+    };
+    if key.is_empty() { anyhow!("{place}{problem}") } else { anyhow!("{place}{key}: {problem}") }
+}
+
+/// The line that sets a key.
+fn line_of(file: &Path, key: &str) -> Option<usize> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let sets = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.trim().trim_matches('"') == key);
+    text.lines().position(sets).map(|index| index + 1)
+}
+
+/// A list; one value may stand for a list of one, as in the environment.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct List<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a list of texts")
+        }
+
+        fn visit_str<E: de::Error>(self, one: &str) -> Result<Vec<T>, E> {
+            T::deserialize(one.into_deserializer()).map(|one| vec![one])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+    deserializer.deserialize_any(List(PhantomData))
+}
+
 fn dashes(key: &str) -> String {
     key.replace('_', "-")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lisp-dht.example.toml");
+
+    #[test]
+    fn the_shipped_example_is_understood_and_leaves_nothing_out() {
+        let settings: Settings = Figment::from(Toml::file_exact(EXAMPLE)).extract().unwrap();
+        let Settings {
+            identity: Some(_),
+            password_file: Some(_),
+            listen,
+            port: Some(43420),
+            bootstrap: _,
+            prefix: Some(_),
+            trust_anchor: _,
+            state_dir: Some(_),
+            control: Some(_),
+            rloc,
+            ttl: Some(60),
+            delegate,
+        } = &settings
+        else {
+            unreachable!("{settings:?}")
+        };
+        assert_eq!((listen.len(), rloc.len(), delegate.len()), (2, 2, 2));
+        assert_eq!(settings.network().unwrap(), Network::LAB);
+        assert_eq!(settings.bootstrap().unwrap().len(), 2);
+        assert_eq!(settings.trust_anchors().unwrap().len(), 1);
+        rloc.iter().for_each(|text| _ = values::rloc(text).unwrap());
+        assert_eq!(values::delegations(delegate).unwrap().len(), 2);
+    }
 }
