@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-xtr`: a LISP border node.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,15 +56,24 @@ fn show(flags: &Flags, what: Table, json: Option<Option<PathBuf>>) -> Result<(),
 /// `--json` replaces the table, `--json=FILE` goes beside it.
 fn report(json: Option<Option<PathBuf>>, value: &Value, table: impl Fn() -> String) -> Result<(), Failure> {
     match json {
-        Some(None) => println!("{value}"),
-        None => println!("{}", table()),
+        Some(None) => print(&value.to_string()),
+        None => print(&table()),
         Some(Some(path)) => {
             let written = std::fs::write(&path, format!("{value}\n"));
             written.map_err(|error| Failure::Machine(format!("--json={}: {error}", path.display())))?;
-            println!("{}", table());
+            print(&table())
         }
     }
-    Ok(())
+}
+
+/// Who reads only the first lines has what he wanted.
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Machine(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {

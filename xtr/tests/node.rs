@@ -22,8 +22,8 @@ use wire::record::Ttl;
 
 const RLOC: &str = "192.0.2.1";
 const SERVER: &str = "203.0.113.10";
-/// Rules of a node with one IPv6 prefix: out of the TUN device in each family, to and from the prefix.
-const RULES: usize = 4;
+/// Rules of a node with one IPv6 prefix: out of the TUN device, to and from the prefix.
+const RULES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
@@ -66,6 +66,12 @@ fn in_namespace() {
     for table in ["map-cache", "locators", "counters", "peers"] {
         assert!(show(directory.path(), table).is_some(), "{table}");
     }
+
+    let mut second = plain(directory.path());
+    let second = second.args(["--tun", "lispu", "--state-dir"]).arg(directory.path().join("second")).output().unwrap();
+    let error = String::from_utf8_lossy(&second.stderr);
+    assert!(second.status.code() == Some(3) && error.contains("lispt already"), "{error}");
+    assert_eq!(runtime.block_on(our_rules()), RULES, "a second node that is refused leaves the first one's rules");
 
     kill(Pid::from_raw(node.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     let (from, withdrawal) = receive(&server);
@@ -160,11 +166,16 @@ fn start(directory: &Path) -> Child {
 }
 
 fn command(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+    let mut command = plain(directory);
+    command.args(["--tun", "lispt", "--state-dir"]).arg(directory.join("state"));
     command
-        .args(["--eid-prefix", "2001:db8:a::/48", "--rloc", RLOC, "--map-server", SERVER, "--tun", "lispt"])
-        .args(["--key-file", &key_file(directory), "--state-dir"])
-        .arg(directory.join("state"));
+}
+
+/// Without a device and a directory of its own yet.
+fn plain(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+    command.args(["--eid-prefix", "2001:db8:a::/48", "--rloc", RLOC, "--map-server", SERVER]);
+    command.args(["--key-file", &key_file(directory)]);
     command
 }
 

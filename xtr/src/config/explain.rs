@@ -22,10 +22,8 @@ pub fn explain(config: &Config) -> Vec<String> {
         Mapping::Embedded(embedded) => lines.extend(self::embedded(config, embedded)),
     }
     lines.push(format!(
-        "Packets from {} to anywhere, and to {}, go through the device {} (MTU {}); packets to sites without a mapping \
-         leave as they are.",
-        if config.eid_prefixes.is_empty() { "the CGEIDs above".into() } else { join(&config.eid_prefixes) },
-        config.cgeid_network,
+        "Packets from {} go through the device {} (MTU {}); packets to sites without a mapping leave as they are.",
+        tunnelled(config),
         config.tun,
         config.mtu,
     ));
@@ -35,6 +33,15 @@ pub fn explain(config: &Config) -> Vec<String> {
         config.control.display()
     ));
     lines
+}
+
+fn tunnelled(config: &Config) -> String {
+    let prefixes = join(&config.eid_prefixes);
+    match (&config.mapping, prefixes.as_str()) {
+        (Mapping::Elsewhere { .. }, _) => format!("{prefixes} to anywhere"),
+        (Mapping::Embedded(_), "") => format!("its CGEIDs to anywhere, and to {},", config.cgeid_network),
+        (Mapping::Embedded(_), _) => format!("{prefixes} and its CGEIDs to anywhere, and to {},", config.cgeid_network),
+    }
 }
 
 fn site(config: &Config) -> String {

@@ -14,6 +14,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{AuthKey, TagForm};
 
@@ -34,6 +35,8 @@ const LARGEST_IID: u32 = 0x00ff_ffff;
 const LEAST_MTU: u16 = 1280;
 /// Largest MTU of a TUN device.
 const LARGEST_MTU: u16 = 65_521;
+/// Locators of a node: the ITR-RLOCs that a Map-Request has room for (RFC 9301, section 5.2).
+const MOST_LOCATORS: usize = 32;
 /// Longest name of a network interface.
 const LONGEST_INTERFACE_NAME: usize = 15;
 
@@ -223,24 +226,8 @@ impl Config {
         check_sizes(&written)?;
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
-        let is_eid = |address: IpAddr| {
-            let host = EidPrefix::host(iid, address);
-            eid_prefixes.iter().any(|prefix| prefix.covers(&host)) || IpNet::from(cgeid_network).contains(&address)
-        };
-        let underlay = |key: &str, address: IpAddr| {
-            if is_eid(address) {
-                return Err(ConfigError::new(key, format!("{address} is an EID; an underlay address is needed")));
-            }
-            // A map system on the same machine is no locator, yet can be spoken to.
-            let usable = is_unicast(address) || key != "rloc" && address.is_loopback();
-            let useless = || ConfigError::new(key, format!("{address} cannot be reached from other nodes"));
-            usable.then_some(()).ok_or_else(useless)
-        };
-        written.rloc.iter().try_for_each(|rloc| underlay("rloc", rloc.0.address))?;
-        written.map_server.iter().try_for_each(|address| underlay("map-server", *address))?;
-        written.map_resolver.iter().try_for_each(|address| underlay("map-resolver", *address))?;
         let mapping = mapping(&written)?;
-        Ok(Self {
+        let config = Self {
             eid_prefixes,
             rlocs: written.rloc.iter().map(|rloc| rloc.0).collect(),
             mapping,
@@ -253,7 +240,55 @@ impl Config {
             state_dir: written.state_dir,
             cgeid_network,
             log: written.log,
-        })
+        };
+        written.map_server.iter().try_for_each(|address| config.check_underlay("map-server", *address))?;
+        written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
+        if !config.rlocs.is_empty() {
+            config.check_locators(&config.rlocs)?;
+        }
+        Ok(config)
+    }
+
+    /// Whether the node can be reached at `locators`, written or found on an interface, and can reach its map system from
+    /// them.
+    ///
+    /// # Errors
+    /// Names the flag and the address.
+    pub fn check_locators(&self, locators: &[OwnLocator]) -> Result<(), ConfigError> {
+        if locators.len() > MOST_LOCATORS {
+            return Err(ConfigError::new("rloc", format!("{} of them; {MOST_LOCATORS} at most", locators.len())));
+        }
+        for (index, locator) in locators.iter().enumerate() {
+            self.check_underlay("rloc", locator.address)?;
+            if locators[..index].iter().any(|earlier| earlier.address == locator.address) {
+                return Err(ConfigError::new("rloc", format!("{} is given twice", locator.address)));
+            }
+        }
+        let Mapping::Elsewhere { servers, resolvers } = &self.mapping else { return Ok(()) };
+        let servers = servers.iter().map(|server| ("map-server", server.address));
+        let resolvers = resolvers.iter().map(|address| ("map-resolver", *address));
+        let is_reachable =
+            |address: IpAddr| locators.iter().any(|locator| locator.address.is_ipv4() == address.is_ipv4());
+        match servers.chain(resolvers).find(|(_, address)| !is_reachable(*address)) {
+            Some((key, address)) => {
+                let problem = format!("{address} cannot be reached: no --rloc has its address family");
+                Err(ConfigError::new(key, problem))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_underlay(&self, key: &str, address: IpAddr) -> Result<(), ConfigError> {
+        let host = EidPrefix::host(self.iid, address);
+        let is_eid = self.eid_prefixes.iter().any(|prefix| prefix.covers(&host))
+            || IpNet::from(self.cgeid_network).contains(&address);
+        if is_eid {
+            return Err(ConfigError::new(key, format!("{address} is an EID; an underlay address is needed")));
+        }
+        // A map system on the same machine is no locator, yet can be spoken to.
+        let usable = is_unicast(address) || key != "rloc" && address.is_loopback();
+        let useless = || ConfigError::new(key, format!("{address} cannot be reached from other nodes"));
+        usable.then_some(()).ok_or_else(useless)
     }
 }
 
@@ -264,11 +299,16 @@ fn check_sizes(written: &Written) -> Result<(), ConfigError> {
     if !(LEAST_MTU..=LARGEST_MTU).contains(&written.mtu) {
         return Err(ConfigError::new("mtu", format!("{} is not from {LEAST_MTU} to {LARGEST_MTU}", written.mtu)));
     }
-    let is_name =
-        |name: &str| !name.is_empty() && name.len() <= LONGEST_INTERFACE_NAME && !name.contains(['/', ' ', '%']);
+    let is_forbidden =
+        |letter: char| matches!(letter, '/' | ':' | '%') || letter.is_whitespace() || letter.is_control();
+    let is_name = |name: &str| {
+        let is_directory = matches!(name, "." | ".." | "all" | "default");
+        !name.is_empty() && name.len() <= LONGEST_INTERFACE_NAME && !name.contains(is_forbidden) && !is_directory
+    };
     if !is_name(&written.tun) {
         return Err(ConfigError::new("tun", format!("{:?} cannot name an interface", written.tun)));
     }
+    EnvFilter::try_new(&written.log).map_err(|error| ConfigError::new("log", error.to_string()))?;
     Ok(())
 }
 
@@ -287,9 +327,16 @@ fn eid_prefixes(written: &Written, iid: InstanceId, network: Ipv6Net) -> Result<
             let advice = "is in the network of the CGEIDs, which belong to their keys: give --identity instead";
             return Err(ConfigError::new("eid-prefix", format!("{net} {advice}")));
         }
+        // Only as a host is 0.0.0.0 or :: special.
+        if !is_unicast(net.addr()) && !net.addr().is_unspecified() {
+            return Err(ConfigError::new("eid-prefix", format!("{net} does not contain addresses of hosts")));
+        }
         Ok(EidPrefix { iid, net })
     };
-    written.eid_prefix.iter().map(prefix).collect()
+    let mut prefixes = written.eid_prefix.iter().map(prefix).collect::<Result<Vec<_>, _>>()?;
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    Ok(prefixes)
 }
 
 fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
@@ -443,6 +490,13 @@ mod tests {
             ("dht-port", "dht-port = 0"),
             ("bootstrap", "bootstrap = [\"192.0.2.1\"]"),
             ("trust-anchor", "trust-anchor = [\"2001:db8::/32\"]"),
+            ("eid-prefix", "eid-prefix = [\"fe80::/64\"]"),
+            ("eid-prefix", "eid-prefix = [\"224.0.0.0/4\"]"),
+            ("rloc", "rloc = [\"192.0.2.1\", \"192.0.2.1,priority=2\"]"),
+            ("map-resolver", "eid-prefix = [\"10.0.0.0/8\"]\nrloc = [\"192.0.2.1\"]\nmap-resolver = [\"2001:db8::1\"]"),
+            ("tun", "tun = \"a:b\""),
+            ("tun", "tun = \"all\""),
+            ("log", "log = \"=[x\""),
             ("key-file", "key-file = [\"k\"]"),
             ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
@@ -452,6 +506,36 @@ mod tests {
             let error = refused(toml);
             assert_eq!(error.key, key, "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn a_list_of_something_else_says_what_it_should_be() {
+        let error = refused("eid-prefix = 5");
+        assert!(error.problem.contains("list of strings") && error.problem.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn addresses_found_on_an_interface_are_checked_as_written_ones_are() {
+        let config = load("eid-prefix = [\"10.0.0.0/8\"]", Flags::default()).unwrap();
+        let found = |text: &str| [OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 }];
+        assert_eq!(config.check_locators(&found("10.1.1.1")).unwrap_err().key, "rloc");
+        assert_eq!(config.check_locators(&found("192.0.2.1")), Ok(()));
+    }
+
+    #[test]
+    fn a_prefix_given_twice_is_one() {
+        let config = load("eid-prefix = [\"10.0.0.0/8\", \"10.0.0.0/8\"]", Flags::default()).unwrap();
+        assert_eq!(config.eid_prefixes.len(), 1);
+    }
+
+    #[test]
+    fn what_is_said_to_go_through_the_tunnel_does() {
+        let said = |toml: &str| explain(&load(toml, Flags::default()).unwrap()).join("\n");
+        assert!(!said("eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.9\"]").contains("3fff:ce1::/32"));
+        assert!(
+            said("eid-prefix = [\"10.0.0.0/8\"]")
+                .contains("10.0.0.0/8 and its CGEIDs to anywhere, and to 3fff:ce1::/32")
+        );
     }
 
     #[test]

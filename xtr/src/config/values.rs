@@ -86,7 +86,7 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "a list of strings expected, such as [\"A\", \"B\"]")]
     enum Written {
         One(String),
         Many(Vec<String>),

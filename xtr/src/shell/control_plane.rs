@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use wire::control::Nonce;
 
+use super::Failure;
 use super::control_socket::Question;
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem};
@@ -41,39 +42,52 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Runs until `stop`, then takes the registrations back.
-    pub async fn run(&mut self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// If a part of the node ends by itself. The registrations are taken back then too: a site that stays registered with a
+    /// node that moves no packets cannot be reached by another way either.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         self.control.handle_timeout(Instant::now());
         self.drain();
         tokio::pin!(stop);
-        loop {
+        let result = loop {
             tokio::select! {
-                () = &mut stop => break,
-                () = self.step() => {}
-            }
-        }
-        self.control.handle(Instant::now(), Input::Shutdown);
-        self.drain();
-        let farewell = async {
-            while !self.control.is_withdrawn() {
-                self.step().await;
+                () = &mut stop => break Ok(()),
+                stepped = self.step() => if stepped.is_err() { break stepped },
             }
         };
+        self.farewell().await;
+        result
+    }
+
+    async fn farewell(&mut self) {
+        self.control.handle(Instant::now(), Input::Shutdown);
+        self.drain();
+        let farewell = async { while !self.control.is_withdrawn() && self.step().await.is_ok() {} };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("not every registration was taken back; the others expire within three minutes");
         }
     }
 
     /// Takes one input, and does what follows. Cancelled only while it waits.
-    async fn step(&mut self) {
+    async fn step(&mut self) -> Result<(), Failure> {
+        let ended = |part| Failure::Machine(format!("{part} has ended: the log says why"));
         let timer = sleep_until(self.control.next_deadline());
         tokio::select! {
             Some(received) = self.received.recv() => self.on_received(received),
-            Some(event) = self.packets.event() => self.control.handle(Instant::now(), Input::Event(event)),
-            Some(message) = next_of(&mut self.map_system) => self.on_map_system(message),
+            event = self.packets.event() => match event {
+                Some(event) => self.control.handle(Instant::now(), Input::Event(event)),
+                None => return Err(ended("the packet thread")),
+            },
+            message = next_of(&mut self.map_system) => match message {
+                Some(message) => self.on_map_system(message),
+                None => return Err(ended("the map system")),
+            },
             Some(question) = self.questions.recv() => self.on_question(question),
             () = timer => self.control.handle_timeout(Instant::now()),
         }
         self.drain();
+        Ok(())
     }
 
     fn on_received(&mut self, received: Received) {

@@ -2,7 +2,7 @@
 //! The control socket: a Unix stream, one line of JSON in, one line of JSON out.
 
 use std::io::{BufRead as _, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +24,9 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 const CLIENTS: usize = 8;
 /// How long a client may take to ask, and the node to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Before the next try when a client cannot be taken, for want of descriptors for instance.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A line of the protocol.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,23 +70,37 @@ impl ControlSocket {
             return Err(Failure::Machine(format!("{}: another lisp-xtr listens there", path.display())));
         }
         let listen = || {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_stale(path)?;
             let listener = UnixListener::bind(path)?;
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
+            std::io::Result::Ok(listener)
         };
         let listener = listen().map_err(|error| Failure::Machine(format!("--control {}: {error}", path.display())))?;
         Ok(Self { path: path.to_owned(), task: tokio::spawn(serve(listener, questions)) })
     }
 }
 
+/// Removes a socket that nobody listens at, and nothing else: the path is the operator's, who may have mistyped it.
+fn remove_stale(path: &Path) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(std::io::Error::other("exists, and is no socket")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
     let places = std::sync::Arc::new(Semaphore::new(CLIENTS));
     while let Ok(place) = places.clone().acquire_owned().await {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "control socket");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         let questions = questions.clone();
         tokio::spawn(async move {
             let served = tokio::time::timeout(PATIENCE, converse(stream, questions)).await;
@@ -171,5 +188,21 @@ mod tests {
         assert!(matches!(ControlSocket::listen(&path, mpsc::channel(1).0), Err(Failure::Machine(_))));
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_any_other_file_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let stale = directory.path().join("stale.sock");
+        drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+        let socket = ControlSocket::listen(&stale, mpsc::channel(1).0).unwrap();
+        let mode = std::fs::metadata(&stale).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(socket);
+        let precious = directory.path().join("precious");
+        std::fs::write(&precious, "kept").unwrap();
+        let error = ControlSocket::listen(&precious, mpsc::channel(1).0).unwrap_err();
+        assert!(error.to_string().contains("--control"), "{error}");
+        assert_eq!(std::fs::read(&precious).unwrap(), b"kept");
     }
 }

@@ -18,8 +18,8 @@ pub use mapsys::shell::FromService as FromMapSystem;
 /// Asks the map system what it is doing.
 pub use mapsys::shell::service::Status;
 
-use super::Failure;
 use super::state::make_private_directory;
+use super::{Failure, say};
 use crate::config::{self, Config, TrustAnchor};
 
 /// Directory of the map system's own state, in ours.
@@ -130,7 +130,7 @@ fn own_identity(config: &Config, network: Network) -> Result<OperationalKey, Fai
     let own = identity::own(&directory, network, SystemTime::now());
     let (key, made) = own.map_err(|error| Failure::Machine(format!("own identity: {error:#}")))?;
     if made {
-        println!("Made the identity {} (address {}), kept in {}.", key.cn(), key.address(), directory.display());
+        say(&format!("Made the identity {} (address {}), kept in {}.", key.cn(), key.address(), directory.display()));
     }
     Ok(key)
 }

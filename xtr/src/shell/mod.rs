@@ -16,6 +16,7 @@ pub mod show;
 pub mod state;
 pub mod tun;
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -59,6 +60,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     };
     let cgeids: Vec<EidPrefix> = identities.iter().map(embedded::cgeid_prefix).collect();
     let netlink = Netlink::connect()?;
+    netlink.refuse_a_second_node(&config.tun).await?;
     let locators = locators(&config, &netlink).await?;
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let database = Database::new(site.clone(), locators, Ttl::DEFAULT);
@@ -78,10 +80,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
 
-    let result = netlink.set_up(&plan(&config, &site, &cgeids)).await;
+    let mut result = netlink.set_up(&plan(&config, &site, &cgeids)).await;
     let mut plane = ControlPlane { control, sockets, received, packets, map_system, state, questions };
     if result.is_ok() {
-        plane.run(stop).await;
+        result = plane.run(stop).await;
     }
     let taken_down = netlink.take_down().await;
     drop(control_socket);
@@ -113,7 +115,10 @@ async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>,
     if addresses.is_empty() {
         return Err(Failure::key("rloc", "needed: there is no default route whose interface has a global address"));
     }
-    Ok(addresses.into_iter().map(|address| OwnLocator { address, priority: 1, weight: 100 }).collect())
+    let locator = |address| OwnLocator { address, priority: 1, weight: 100 };
+    let locators: Vec<OwnLocator> = addresses.into_iter().map(locator).collect();
+    config.check_locators(&locators)?;
+    Ok(locators)
 }
 
 fn control(
@@ -185,8 +190,16 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
         );
     }
     for anchor in map_system.map(Embedded::own_anchors).unwrap_or_default() {
-        println!("Nobody delegated {} to this node, so it vouches for it itself. Give to others:", anchor.prefix);
-        println!("    --trust-anchor {anchor}");
+        let prefix = anchor.prefix;
+        say(&format!("Nobody delegated {prefix} to this node, so it vouches for it itself. Give to others:"));
+        say(&format!("    --trust-anchor {anchor}"));
+    }
+}
+
+/// A line on the standard output, which nobody may be reading: no reason for a node to end.
+fn say(line: &str) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        tracing::warn!(%error, line, "standard output");
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The kernel's routing: which packets go into the TUN device, and which must not.
 //!
-//! Four rules, of a routing protocol number of our own so that a later run finds what a killed one left:
+//! Four rules for each family that is used, of a routing protocol number of our own so that a later run finds what a killed
+//! one left:
 //!
 //! | priority | packets | go to |
 //! |---|---|---|
@@ -10,14 +11,16 @@
 //! | 4343 | from an EID of ours | table 4341 |
 //! | 4344 | to the network of the CGEIDs | table 4341 |
 //!
-//! Table 4341 has a default route into the TUN device.
+//! Table 4341 has a default route into the TUN device. It has room for one node: a second in the same network namespace is
+//! refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
 use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressScope, CacheInfo};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo};
+use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
@@ -34,6 +37,11 @@ const PRIORITY_TO_SITE: u32 = 4342;
 const PRIORITY_FROM_SITE: u32 = 4343;
 const PRIORITY_TO_CGEIDS: u32 = 4344;
 
+const PRIORITIES: [u32; 4] = [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM_SITE, PRIORITY_TO_CGEIDS];
+
+/// Errors of a kernel that was built or started without an address family.
+const NO_SUCH_FAMILY: [i32; 2] = [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP];
+
 /// Addresses that are valid for ever.
 const FOR_EVER: u32 = u32::MAX;
 
@@ -48,6 +56,15 @@ pub struct Plan {
     pub cgeid_network: Option<Ipv6Net>,
     /// CGEIDs of this node itself, if no host behind it has them.
     pub own_cgeids: Vec<Ipv6Addr>,
+}
+
+impl Plan {
+    /// The address families that packets of the site have.
+    fn families(&self) -> impl Iterator<Item = AddressFamily> {
+        let v4 = self.site.iter().any(|prefix| matches!(prefix, IpNet::V4(_)));
+        let v6 = self.cgeid_network.is_some() || self.site.iter().any(|prefix| matches!(prefix, IpNet::V6(_)));
+        [v4.then_some(AddressFamily::Inet), v6.then_some(AddressFamily::Inet6)].into_iter().flatten()
+    }
 }
 
 /// The connection to the kernel.
@@ -88,6 +105,29 @@ impl Netlink {
         Ok(found)
     }
 
+    /// Makes sure that no other node leads packets into a device of its own. The route of a killed one went with its device.
+    ///
+    /// # Errors
+    /// Names the device of the other node.
+    pub async fn refuse_a_second_node(&self, tun: &str) -> Result<(), Failure> {
+        for route in self.our_routes().await? {
+            let interface = |attribute: &RouteAttribute| {
+                if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
+            };
+            let Some(index) = route.attributes.iter().find_map(interface) else { continue };
+            match self.name_of(index).await? {
+                Some(other) if other != tun => {
+                    let advice = "only one lisp-xtr can run in a network namespace";
+                    return Err(Failure::Machine(format!(
+                        "routing table {TABLE} leads into {other} already: {advice}"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Leads packets into the TUN device, which is up; what an earlier run left behind is removed first.
     ///
     /// # Errors
@@ -95,13 +135,16 @@ impl Netlink {
     pub async fn set_up(&self, plan: &Plan) -> Result<(), Failure> {
         self.take_down().await?;
         loosen_source_check(&plan.tun);
+        if plan.families().any(|family| family == AddressFamily::Inet6) {
+            allow_ipv6(&plan.tun);
+        }
         let index = self.index_of(&plan.tun).await?;
         for cgeid in &plan.own_cgeids {
             if !self.is_routed_to_a_host(*cgeid).await? {
                 self.add_own_address(index, *cgeid).await?;
             }
         }
-        for route in default_routes(index) {
+        for route in plan.families().map(|family| default_route(family, index)) {
             self.handle.route().add(route).replace().execute().await.map_err(refused("a route into the TUN device"))?;
         }
         for rule in rules(plan) {
@@ -110,19 +153,30 @@ impl Netlink {
         Ok(())
     }
 
-    /// Removes our rules; the routes go with the device.
+    /// Removes our rules, and our routes should the device outlive us.
     ///
     /// # Errors
     /// Names what the kernel refused.
     pub async fn take_down(&self) -> Result<(), Failure> {
         for version in [IpVersion::V4, IpVersion::V6] {
-            let rules: Vec<RuleMessage> =
-                self.handle.rule().get(version).execute().try_collect().await.map_err(refused("reading the rules"))?;
+            let rules = self.handle.rule().get(version).execute().try_collect();
+            let rules: Vec<RuleMessage> = or_none(rules.await).map_err(refused("reading the rules"))?;
             for rule in rules.into_iter().filter(is_ours) {
                 self.handle.rule().del(rule).execute().await.map_err(refused("removing a rule"))?;
             }
         }
+        for route in self.our_routes().await? {
+            self.handle.route().del(route).execute().await.map_err(refused("removing a route"))?;
+        }
         Ok(())
+    }
+
+    async fn name_of(&self, index: u32) -> Result<Option<String>, Failure> {
+        let mut links = self.handle.link().get().match_index(index).execute();
+        let link = links.try_next().await.map_err(refused("naming an interface"))?;
+        let name =
+            |attribute: LinkAttribute| if let LinkAttribute::IfName(name) = attribute { Some(name) } else { None };
+        Ok(link.and_then(|link| link.attributes.into_iter().find_map(name)))
     }
 
     async fn index_of(&self, name: &str) -> Result<u32, Failure> {
@@ -168,24 +222,33 @@ impl Netlink {
     }
 
     async fn main_routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
+        let routes = self.routes(version).await?;
+        Ok(routes.into_iter().filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN).collect())
+    }
+
+    async fn our_routes(&self) -> Result<Vec<RouteMessage>, Failure> {
+        let mut routes = self.routes(IpVersion::V4).await?;
+        routes.extend(self.routes(IpVersion::V6).await?);
+        let is_ours = |route: &RouteMessage| {
+            route.header.protocol == PROTOCOL && route.attributes.contains(&RouteAttribute::Table(TABLE))
+        };
+        Ok(routes.into_iter().filter(is_ours).collect())
+    }
+
+    /// The routes of all tables.
+    async fn routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
         let question = match version {
             IpVersion::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
             IpVersion::V6 => RouteMessageBuilder::<Ipv6Addr>::new().build(),
         };
-        let routes: Vec<RouteMessage> =
-            self.handle.route().get(question).execute().try_collect().await.map_err(refused("reading the routes"))?;
-        Ok(routes.into_iter().filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN).collect())
+        let routes = self.handle.route().get(question).execute().try_collect();
+        or_none(routes.await).map_err(refused("reading the routes"))
     }
 
     async fn global_address(&self, interface: u32, version: IpVersion) -> Result<Option<IpAddr>, Failure> {
         let mut addresses = self.handle.address().get().set_link_index_filter(interface).execute();
         while let Some(message) = addresses.try_next().await.map_err(refused("reading the addresses"))? {
-            let is_global = message.header.scope == AddressScope::Universe;
-            let address = |attribute: &AddressAttribute| match attribute {
-                AddressAttribute::Address(address) => Some(*address),
-                _ => None,
-            };
-            let address = message.attributes.iter().find_map(address).filter(|_| is_global);
+            let address = lasting_address(&message);
             if let Some(address) = address.filter(|address| address.is_ipv4() == matches!(version, IpVersion::V4)) {
                 return Ok(Some(address));
             }
@@ -203,7 +266,7 @@ impl Netlink {
 fn rules(plan: &Plan) -> Vec<RuleMessage> {
     let main = u32::from(RouteHeader::RT_TABLE_MAIN);
     let mut rules = Vec::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+    for family in plan.families() {
         let from_tun = [RuleAttribute::Iifname(plan.tun.clone())];
         rules.push(rule(family, PRIORITY_FROM_TUN, main, &from_tun));
     }
@@ -239,7 +302,27 @@ fn rule(family: AddressFamily, priority: u32, table: u32, selector: &[RuleAttrib
 }
 
 fn is_ours(rule: &RuleMessage) -> bool {
-    rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL))
+    let is_priority = |attribute: &RuleAttribute| matches!(attribute, RuleAttribute::Priority(priority) if PRIORITIES.contains(priority));
+    rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) && rule.attributes.iter().any(is_priority)
+}
+
+/// The global address of ours that a message names, unless it is soon another one: deprecated, or temporary (which an IPv4
+/// address with this flag is not, but there it is not the interface's first).
+fn lasting_address(message: &AddressMessage) -> Option<IpAddr> {
+    let passing = AddressHeaderFlags::Deprecated | AddressHeaderFlags::Dadfailed | AddressHeaderFlags::Secondary;
+    if message.header.scope != AddressScope::Universe || message.header.flags.intersects(passing) {
+        return None;
+    }
+    let local = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    };
+    // On a point-to-point link this is the peer's, if there is a local one too.
+    let other = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    };
+    message.attributes.iter().find_map(local).or_else(|| message.attributes.iter().find_map(other))
 }
 
 fn family(prefix: &IpNet) -> AddressFamily {
@@ -249,10 +332,21 @@ fn family(prefix: &IpNet) -> AddressFamily {
     }
 }
 
-fn default_routes(interface: u32) -> [RouteMessage; 2] {
-    let v4 = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL);
-    let v6 = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL);
-    [v4.scope(RouteScope::Link).build(), v6.build()]
+fn default_route(family: AddressFamily, interface: u32) -> RouteMessage {
+    if family == AddressFamily::Inet {
+        let route =
+            RouteMessageBuilder::<Ipv4Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL);
+        return route.scope(RouteScope::Link).build();
+    }
+    RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL).build()
+}
+
+/// A kernel without an address family has no rules and routes of it.
+fn or_none<T>(listed: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec<T>, rtnetlink::Error> {
+    match listed {
+        Err(rtnetlink::Error::NetlinkError(error)) if NO_SUCH_FAMILY.contains(&error.raw_code()) => Ok(Vec::new()),
+        listed => listed,
+    }
 }
 
 /// A setting of our own device, and of no other: packets out of it may have sources to which the way back is another one.
@@ -261,6 +355,15 @@ fn loosen_source_check(tun: &str) {
     let path = format!("/proc/sys/net/ipv4/conf/{tun}/rp_filter");
     if let Err(error) = std::fs::write(&path, "2") {
         tracing::debug!(path, %error, "setting left as it is");
+    }
+}
+
+/// Where IPv6 is switched off for new devices, ours has to carry it all the same: it leads to IPv6 EIDs.
+fn allow_ipv6(tun: &str) {
+    let path = format!("/proc/sys/net/ipv6/conf/{tun}/disable_ipv6");
+    let is_off = std::fs::read_to_string(&path).is_ok_and(|value| value.trim() != "0");
+    if is_off && let Err(error) = std::fs::write(&path, "0") {
+        tracing::warn!(path, %error, "IPv6 is switched off on the TUN device");
     }
 }
 

@@ -17,6 +17,8 @@ const LARGEST: usize = 4096;
 
 /// The file's name in the state directory.
 const NAME: &str = "xtr.state";
+/// Locked while a node runs: two with one xTR-ID would take each other's registrations for their own.
+const LOCK: &str = "lock";
 
 /// The contents of the state file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,26 +34,30 @@ pub struct State {
 pub struct StateFile {
     path: PathBuf,
     state: State,
+    /// Held, and let go by the kernel however the process ends.
+    _lock: std::fs::File,
 }
 
 impl StateFile {
-    /// Reads the state, or begins one. Without a state file, nonces start from the clock, so that they are above those of
-    /// a run whose file was lost.
+    /// Reads the state, or begins one. Nonces start from the clock if that is ahead, so that they are above those of a run
+    /// whose file was lost, restored from a backup, or not written because the disk was full.
     ///
     /// # Errors
-    /// If the directory cannot be made or written, or the file is damaged.
+    /// If the directory cannot be made or written, another node uses it, or the file is damaged.
     pub fn open(directory: &Path) -> Result<Self, Failure> {
         make_private_directory(directory)?;
+        let lock = lock(directory)?;
         let path = directory.join(NAME);
-        let state = match std::fs::read(&path) {
+        let mut state = match std::fs::read(&path) {
             Ok(bytes) => decode(&bytes).ok_or_else(|| {
                 let advice = "damaged; remove it to begin anew (Map-Servers that lag behind our clock may then wait)";
                 Failure::Machine(format!("{}: {advice}", path.display()))
             })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => State { xtr_id: random()?, nonce: clock() },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => State { xtr_id: random()?, nonce: 0 },
             Err(error) => return Err(unusable(&path, &error)),
         };
-        let file = Self { path, state };
+        state.nonce = state.nonce.max(clock());
+        let file = Self { path, state, _lock: lock };
         file.write()?;
         Ok(file)
     }
@@ -70,16 +76,31 @@ impl StateFile {
         self.write()
     }
 
-    /// Written beside and renamed, so that a crash leaves the old state or the new one.
+    /// Written beside and renamed, so that a crash leaves the old state or the new one; the directory too is on disk when
+    /// this returns, without which the old one could come back.
     fn write(&self) -> Result<(), Failure> {
         let beside = self.path.with_extension("new");
         let write = || {
             let mut file = std::fs::File::create(&beside)?;
             file.write_all(&encode(&self.state)?)?;
             file.sync_all()?;
-            std::fs::rename(&beside, &self.path)
+            std::fs::rename(&beside, &self.path)?;
+            self.path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
         };
         write().map_err(|error| unusable(&self.path, &error))
+    }
+}
+
+fn lock(directory: &Path) -> Result<std::fs::File, Failure> {
+    let path = directory.join(LOCK);
+    let file = std::fs::File::create(&path).map_err(|error| unusable(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let advice = "another lisp-xtr uses it: each node needs a directory of its own";
+            Err(Failure::Machine(format!("--state-dir {}: {advice}", directory.display())))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
     }
 }
 
@@ -125,7 +146,7 @@ fn clock() -> u64 {
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Machine(format!("{}: {error}", path.display()))
+    Failure::Machine(format!("{}: {error} (--state-dir names the directory)", path.display()))
 }
 
 #[cfg(test)]
@@ -137,11 +158,40 @@ mod tests {
     fn nonces_rise_over_restarts_and_the_xtr_id_stays() {
         let directory = tempfile::tempdir().unwrap();
         let mut first = StateFile::open(directory.path()).unwrap();
-        let bound = Nonce(first.state().nonce + 256);
+        let xtr_id = first.state().xtr_id;
+        let bound = Nonce(first.state().nonce + 1_000_000);
         first.persist_nonce(bound).unwrap();
         first.persist_nonce(Nonce(1)).unwrap();
+        drop(first);
         let second = StateFile::open(directory.path()).unwrap();
-        assert_eq!(second.state(), &State { xtr_id: first.state().xtr_id, nonce: bound.0 });
+        assert_eq!(second.state(), &State { xtr_id, nonce: bound.0 });
+    }
+
+    #[test]
+    fn two_nodes_do_not_share_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = StateFile::open(directory.path()).unwrap();
+        let error = StateFile::open(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("--state-dir"), "{error}");
+        drop(first);
+        StateFile::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn nonces_that_were_used_and_not_written_are_below_the_clock() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = State { xtr_id: [7; 16], nonce: 5 };
+        std::fs::write(directory.path().join(NAME), encode(&old).unwrap()).unwrap();
+        let before = clock();
+        let file = StateFile::open(directory.path()).unwrap();
+        assert!(file.state().nonce >= before && file.state().xtr_id == old.xtr_id);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = StateFile::open(&file.path().join("state")).unwrap_err();
+        assert!(error.to_string().contains("--state-dir"), "{error}");
     }
 
     #[test]
