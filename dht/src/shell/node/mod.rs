@@ -273,7 +273,8 @@ impl Node {
         self.id
     }
 
-    /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`.
+    /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`. Those of one link only,
+    /// which are of no use without a zone, are left out.
     pub fn listen_addrs(&self) -> Vec<Multiaddr> {
         let listening = self.listening.borrow();
         let shareable = listening.iter().filter(|address| addresses::is_shareable(address));
