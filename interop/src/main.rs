@@ -59,9 +59,10 @@ enum Command {
     },
     /// Lists the labs that are up, and their hosts
     List {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        /// As JSON on standard output, or with =FILE into that file
+        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+        #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+        json: Option<Option<PathBuf>>,
     },
     /// Runs a command in the namespace of a host of a lab
     Exec {
@@ -162,7 +163,7 @@ fn main() -> ExitCode {
         Command::Down { lab } => {
             status(hold::down(lab).map(|labs| labs.iter().for_each(|lab| println!("{lab} is down"))))
         }
-        Command::List { json } => status(Record::all().and_then(|labs| list(&labs, json))),
+        Command::List { json } => status(Record::all().and_then(|labs| list(&labs, json.as_ref()))),
         Command::Exec { host, lab, command } => fail(&hold::exec(&host, lab, &command)),
         Command::Hold { lab, record, bin_dir, user_namespace } => {
             status(hold::hold(lab, user_namespace, &bin_dir, &record))
@@ -171,9 +172,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn list(labs: &[Record], json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(labs)?);
+fn list(labs: &[Record], json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {
+    publish(&labs, json)?;
+    if matches!(json, Some(None)) {
         return Ok(());
     }
     for lab in labs {

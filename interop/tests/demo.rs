@@ -10,14 +10,17 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::Demo;
 
-/// Runs a demo to its end and reads its report.
-fn report(arguments: &[&str], file: &std::path::Path) -> (Demo, Value) {
+/// Runs a demo to its end and reads its report; none if the machine refuses it to who is not root.
+fn report(arguments: &[&str], file: &std::path::Path) -> (Demo, Option<Value>) {
     let json = format!("--json={}", file.display());
     let mut demo = Demo::start(&[&[json.as_str()], arguments].concat());
     let status = demo.child.wait().unwrap();
+    if support::refused_or_not(status.code(), &demo.said()) {
+        return (demo, None);
+    }
     assert!(status.success(), "{status}\n{}", demo.said());
     let report = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    (demo, report)
+    (demo, Some(report))
 }
 
 fn assert_held(report: &Value) {
@@ -44,16 +47,13 @@ fn assert_held(report: &Value) {
 
 #[test]
 fn everything_holds_and_tshark_agrees() {
-    if !support::root_or_skip() {
-        return;
-    }
     let _alone = support::alone();
     let folder = tempfile::tempdir().unwrap();
     let captures = folder.path().join("captures");
     let (demo, report) = report(&["--pcap", captures.to_str().unwrap()], &folder.path().join("report.json"));
-    assert_held(&report);
+    report.iter().for_each(assert_held);
     demo.assert_gone();
-    if !oracle::tshark_or_skip() {
+    if report.is_none() || !oracle::tshark_or_skip() {
         return;
     }
     let (mut control, mut data) = (0, 0);
@@ -71,7 +71,7 @@ fn everything_holds_in_a_user_namespace() {
     let folder = tempfile::tempdir().unwrap();
     let programs = support::built_programs();
     let (demo, report) = report(&["--user-namespace", "--bin-dir", programs], &folder.path().join("report.json"));
-    assert_held(&report);
+    report.iter().for_each(assert_held);
     demo.assert_gone();
 }
 

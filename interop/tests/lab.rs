@@ -2,6 +2,8 @@
 //! A lab of two hosts behind a router: it carries packets, measures them, captures them, and is gone afterwards.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod support;
+
 use std::fs::File;
 use std::process::Command;
 use std::time::Duration;
@@ -37,6 +39,9 @@ fn two_hosts() -> Topology {
 
 #[test]
 fn packets_cross_and_are_measured() {
+    if !support::root_or_skip() {
+        return;
+    }
     let lab = Lab::build(&two_hosts()).unwrap();
     let (left, right) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
     for (source, destination) in [("10.0.1.2", "10.0.2.2"), ("2001:db8:1::2", "2001:db8:2::2")] {
@@ -55,6 +60,9 @@ fn packets_cross_and_are_measured() {
 
 #[test]
 fn lost_pings_are_counted_as_lost() {
+    if !support::root_or_skip() {
+        return;
+    }
     let lab = Lab::build(&two_hosts()).unwrap();
     let (left, right) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
     let (source, destination) = ("10.0.1.2".parse().unwrap(), "10.0.2.77".parse().unwrap());
@@ -72,6 +80,9 @@ fn lost_pings_are_counted_as_lost() {
 
 #[test]
 fn captures_hold_whole_packets_with_right_checksums() {
+    if !support::root_or_skip() {
+        return;
+    }
     let lab = Lab::build(&two_hosts()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("east.pcap");
@@ -109,6 +120,9 @@ fn tcp_checksum_holds(packet: &[u8]) -> bool {
 
 #[test]
 fn processes_live_in_their_namespace_and_end_with_it() {
+    if !support::root_or_skip() {
+        return;
+    }
     let lab = Lab::build(&two_hosts()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let left = lab.namespace("left").unwrap();
@@ -133,6 +147,9 @@ fn processes_live_in_their_namespace_and_end_with_it() {
 
 #[test]
 fn a_command_that_hangs_is_killed() {
+    if !support::root_or_skip() {
+        return;
+    }
     let lab = Lab::build(&Topology::default().with(Node::host("alone"))).unwrap();
     let mut sleep = Command::new("sleep");
     sleep.arg("1000");
@@ -150,6 +167,9 @@ fn namespaces_in_use() -> std::collections::BTreeSet<std::path::PathBuf> {
 
 #[test]
 fn nothing_is_left_of_a_lab() {
+    if !support::root_or_skip() {
+        return;
+    }
     let lab = Lab::build(&two_hosts()).unwrap();
     let identity = |namespace: &interop::lab::Namespace| std::fs::read_link(namespace.path()).unwrap();
     let own: Vec<_> = lab.namespaces().map(identity).collect();
