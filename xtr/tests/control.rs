@@ -14,6 +14,7 @@ use wire::record::{Action, Ttl};
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Forwarding, Update};
 use xtr::refusal::Refusal;
+use xtr::transport::{MapSystem, Via};
 
 const EID: &str = "2001:db8:b::2/128";
 
@@ -194,6 +195,61 @@ fn a_scan_fills_the_table_and_no_more() {
     }
     assert_eq!(node.requests().len(), xtr::resolve::limits::CONVERSATIONS);
     assert_eq!(node.refused(Refusal::RequestTableFull), 3000 - xtr::resolve::limits::CONVERSATIONS as u64);
+}
+
+#[test]
+fn a_packet_that_joins_a_refresh_is_told_when_nobody_answers() {
+    let mut node = Node::plain();
+    node.event(Event::Refresh { prefix: prefix(EID) });
+    assert_eq!(node.requests().len(), 1);
+    node.event(Event::Miss { eid: prefix(EID), source: "2001:db8:a::2".parse().unwrap() });
+    while node.updates_pending().is_empty() {
+        node.run_to_deadline();
+    }
+    assert_eq!(node.updates(), [Update::Unresolved { eid: prefix(EID) }]);
+}
+
+#[test]
+fn a_flood_of_smrs_leaves_room_for_packets() {
+    let mut node = Node::plain();
+    let cached: Vec<String> = (0..600).map(|site| format!("10.{}.{}.0/24", 100 + site / 256, site % 256)).collect();
+    for site in &cached {
+        let (_, request) = node.miss(&site.replace(".0/24", ".1/32"));
+        node.reply(&reply_to(&request, &[(site, 1440)]));
+    }
+    node.advance(secs(5));
+    node.requests();
+    for site in &cached {
+        let source: std::net::IpAddr = site.replace(".0/24", ".9").parse().unwrap();
+        let smr = MapRequest { smr: true, source_eid: source.into(), ..request("10.1.0.0/16") };
+        node.datagram("198.51.100.9:4342", &smr.into());
+    }
+    assert_eq!(node.requests().len(), xtr::resolve::limits::SMR_CONVERSATIONS);
+    assert!(node.refused(Refusal::RequestTableFull) > 0);
+    node.miss(EID);
+}
+
+/// With the map system in this process, requests go through the pipe; a Map-Reply may come from an ETR all the same, to
+/// which the request was forwarded.
+#[test]
+fn without_the_map_systems_word_an_etr_speaks_for_the_address_asked_only() {
+    let mut node = Node::new(&["10.1.0.0/16"], &[RLOC], vec![], vec![MapSystem::Pipe]);
+    let ask = |node: &mut Node, eid: &str| {
+        node.event(Event::Miss { eid: prefix(eid), source: "10.1.0.2".parse().unwrap() });
+        let bytes = node.piped.pop().unwrap();
+        let ControlMessage::Ecm(ecm) = ControlMessage::decode(&bytes).unwrap() else { panic!("not an ECM") };
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&ecm.message).unwrap() else {
+            panic!("{ecm:?}")
+        };
+        request
+    };
+    let request = ask(&mut node, "10.66.1.1/32");
+    node.reply_from("198.51.100.66", &reply_to(&request, &[("10.0.0.0/8", 1440), ("10.66.0.0/16", 1440)]));
+    assert_eq!(node.upsert().0, prefix("10.66.1.1/32"));
+    let request = ask(&mut node, "10.67.1.1/32");
+    let reply = ControlMessage::from(reply_to(&request, &[("10.67.0.0/16", 1440)])).encode().unwrap();
+    node.input(Input::Datagram { via: Via::Pipe, bytes: &reply });
+    assert_eq!(node.upsert().0, prefix("10.67.0.0/16"));
 }
 
 // --- register

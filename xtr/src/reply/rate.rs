@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+/// Least time between two searches of a full table for closed windows.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Allows each key so many events in each window.
 #[derive(Debug)]
 pub(crate) struct RateTable<K> {
     windows: HashMap<K, (Instant, u32)>,
+    swept: Option<Instant>,
     window: Duration,
     allowed: u32,
     capacity: usize,
@@ -16,7 +20,7 @@ pub(crate) struct RateTable<K> {
 
 impl<K: Eq + Hash> RateTable<K> {
     pub(crate) fn new(allowed: u32, window: Duration, capacity: usize) -> Self {
-        Self { windows: HashMap::new(), window, allowed, capacity }
+        Self { windows: HashMap::new(), swept: None, window, allowed, capacity }
     }
 
     /// Whether one more event of `key` is allowed; it is counted if so.
@@ -24,7 +28,11 @@ impl<K: Eq + Hash> RateTable<K> {
         let window = self.window;
         let is_open = |start: Instant| now.saturating_duration_since(start) < window;
         if self.windows.len() >= self.capacity && !self.windows.contains_key(&key) {
-            self.windows.retain(|_, (start, _)| is_open(*start));
+            // A flood must not buy a walk through the table with each message.
+            if self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP_INTERVAL) {
+                self.swept = Some(now);
+                self.windows.retain(|_, (start, _)| is_open(*start));
+            }
             if self.windows.len() >= self.capacity {
                 return false;
             }

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// request a second each it also bounds what we send to the Map-Resolvers.
 pub const CONVERSATIONS: usize = 1024;
 
+/// Conversations above which no SMR begins another.
+pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
+
 /// Least time between Map-Requests for one EID-prefix (RFC 9301, section 5.3).
 pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
