@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::security::{check_kept_whole, skip_counted};
 use super::{bit, first_word, message_type, open};
 use crate::DATA_PORT;
+use crate::data::{checksum, protocol};
 use crate::error::{DecodeError, EncodeError, Problem};
 use crate::reader::Reader;
 use crate::writer::{Writer, to_u16};
@@ -67,7 +68,6 @@ const LISP_SEC: u8 = 1;
 /// Hop limit of the inner headers that we make.
 const INNER_TTL: u8 = 64;
 
-const PROTOCOL_UDP: u8 = 17;
 const IPV4_WORD: usize = 4;
 const IPV4_HEADER: usize = 20;
 const IPV4_DONT_FRAGMENT: u16 = 0x4000;
@@ -141,11 +141,7 @@ impl Ecm {
         udp.u16(0);
         udp.put(&self.message);
         let mut udp = udp.finish();
-        let checksum = match udp_sum(self.source.ip(), self.destination.ip(), &udp) {
-            // Zero stands for "none" on the wire; all ones is the same number in ones' complement (RFC 768).
-            0 => 0xffff,
-            sum => sum,
-        };
+        let checksum = checksum::udp(self.source.ip(), self.destination.ip(), &udp);
         udp[6..UDP_HEADER].copy_from_slice(&checksum.to_be_bytes());
         writer.put(&udp);
         Ok(writer.finish())
@@ -164,11 +160,11 @@ impl Ecm {
         header.u16(to_u16("inner Total Length", IPV4_HEADER + payload)?);
         header.u16(self.header.identification);
         header.u16(if self.header.dont_fragment { IPV4_DONT_FRAGMENT } else { 0 });
-        header.put(&[self.ttl, PROTOCOL_UDP, 0, 0]);
+        header.put(&[self.ttl, protocol::UDP, 0, 0]);
         header.put(&source.octets());
         header.put(&destination.octets());
         let mut header = header.finish();
-        let checksum = finish(sum(&header));
+        let checksum = checksum::internet(&header);
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
         Ok(header)
     }
@@ -188,7 +184,7 @@ impl Ecm {
         }
         writer.u32(IPV6_VERSION << 28 | u32::from(self.header.traffic_class) << 20 | label);
         writer.u16(to_u16("inner Payload Length", payload)?);
-        writer.put(&[PROTOCOL_UDP, self.ttl]);
+        writer.put(&[protocol::UDP, self.ttl]);
         writer.put(&source.octets());
         writer.put(&destination.octets());
         Ok(())
@@ -242,13 +238,13 @@ fn read_ipv4<'a>(reader: &mut Reader<'a>) -> Result<Inner<'a>, DecodeError> {
         return Err(reader.error_behind("inner Fragment Offset", 2, Problem::Value(fragment.into())));
     }
     let [ttl, protocol, _, _] = reader.array("inner Protocol")?;
-    if protocol != PROTOCOL_UDP {
+    if protocol != protocol::UDP {
         return Err(reader.error_behind("inner Protocol", 3, Problem::Value(protocol.into())));
     }
     let source = Ipv4Addr::from(reader.array::<4>("inner Source Address")?).into();
     let destination = Ipv4Addr::from(reader.array::<4>("inner Destination Address")?).into();
     reader.take("inner Options", header_length - IPV4_HEADER)?;
-    if finish(sum(start.until(reader))) != 0 {
+    if checksum::internet(start.until(reader)) != 0 {
         return Err(start.error("inner Header Checksum", Problem::Checksum));
     }
     let payload = reader.sub("inner Total Length", total_length - header_length)?;
@@ -262,7 +258,7 @@ fn read_ipv6<'a>(reader: &mut Reader<'a>) -> Result<Inner<'a>, DecodeError> {
     let [traffic_class, ..] = (word << 4).to_be_bytes();
     let payload_length = usize::from(reader.u16("inner Payload Length")?);
     let [next_header, ttl] = reader.array("inner Next Header")?;
-    if next_header != PROTOCOL_UDP {
+    if next_header != protocol::UDP {
         return Err(reader.error_behind("inner Next Header", 2, Problem::Value(next_header.into())));
     }
     let source = Ipv6Addr::from(reader.array::<16>("inner Source Address")?).into();
@@ -287,7 +283,8 @@ impl Inner<'_> {
         let message =
             length.checked_sub(UDP_HEADER).ok_or_else(|| start.error("inner UDP Length", Problem::Length(length)))?;
         let message = reader.take("inner UDP Length", message)?;
-        if checksum == 0 || udp_sum(self.source, self.destination, start.until(reader)) != 0 {
+        let sum = checksum::transport(self.source, self.destination, protocol::UDP, start.until(reader));
+        if checksum == 0 || sum != 0 {
             return Err(start.error("inner UDP Checksum", Problem::Checksum));
         }
         if message_type(message) == Some(Ecm::TYPE) {
@@ -296,29 +293,4 @@ impl Inner<'_> {
         let [source, destination] = ports;
         Ok((source, destination, message.to_vec()))
     }
-}
-
-/// The checksum of a UDP datagram with its pseudo-header: zero over a right one.
-fn udp_sum(source: IpAddr, destination: IpAddr, udp: &[u8]) -> u16 {
-    let address = |ip| match ip {
-        IpAddr::V4(ip) => sum(&ip.octets()),
-        IpAddr::V6(ip) => sum(&ip.octets()),
-    };
-    let length = u64::try_from(udp.len()).unwrap_or(u64::MAX);
-    finish(address(source) + address(destination) + u64::from(PROTOCOL_UDP) + length + sum(udp))
-}
-
-/// The 16-bit words added up (RFC 1071); a last odd octet counts as the high half of a word.
-fn sum(bytes: &[u8]) -> u64 {
-    let (words, odd) = bytes.as_chunks::<2>();
-    let words: u64 = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum();
-    words + odd.first().map_or(0, |octet| u64::from(*octet) << 8)
-}
-
-/// Folds a sum to 16 bits and complements it.
-fn finish(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(0xffff)
 }
