@@ -24,6 +24,8 @@ const RLOC: &str = "192.0.2.1";
 const SERVER: &str = "203.0.113.10";
 /// Rules of a node with one IPv6 prefix: out of the TUN device, to and from the prefix.
 const RULES: usize = 3;
+/// Priority of a rule that is not the node's.
+const FOREIGN: u32 = 5000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
@@ -151,6 +153,58 @@ fn embedded_in_namespace() {
     assert_eq!(runtime.block_on(our_rules()), 0);
 }
 
+#[test]
+fn a_host_without_ipv6_carries_ipv4_and_keeps_the_rules_of_others() {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        eprintln!("skipped: needs root and /dev/net/tun");
+        return;
+    }
+    std::thread::spawn(without_ipv6).join().unwrap();
+}
+
+fn without_ipv6() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    for devices in ["all", "default"] {
+        // The setting of this thread's namespace.
+        if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{devices}/disable_ipv6"), "1") {
+            eprintln!("skipped: {error}");
+            return;
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(address_loopback());
+    runtime.block_on(add_foreign_rule());
+    let directory = tempfile::tempdir().unwrap();
+    let server = UdpSocket::bind((SERVER, 4342)).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut node = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"))
+        .args(["--eid-prefix", "10.1.0.0/16", "--rloc", RLOC, "--map-server", SERVER, "--tun", "lispt"])
+        .args(["--key-file", &key_file(directory.path()), "--state-dir"])
+        .arg(directory.path().join("state"))
+        .spawn()
+        .unwrap();
+    let (from, register) = receive(&server);
+    confirm(&server, &from, &register);
+    assert_eq!(runtime.block_on(our_rules()), RULES);
+    kill(Pid::from_raw(node.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let (from, withdrawal) = receive(&server);
+    confirm(&server, &from, &withdrawal);
+    assert!(node.wait().unwrap().success());
+    assert_eq!(runtime.block_on(our_rules()), 0);
+    assert_eq!(runtime.block_on(rules_of(|priority| priority == FOREIGN)), 1, "a rule of somebody else is gone");
+}
+
+/// A rule of another program that chose the same routing protocol number.
+async fn add_foreign_rule() {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    let task = tokio::spawn(connection);
+    let mut request = handle.rule().add().v4().priority(FOREIGN).table_id(77);
+    let protocol = netlink_packet_route::rule::RuleAttribute::Protocol(143.into());
+    request.message_mut().attributes.push(protocol);
+    request.execute().await.unwrap();
+    task.abort();
+}
+
 fn key() -> AuthKey {
     AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("a secret") }
 }
@@ -227,16 +281,20 @@ async fn address_loopback() {
 }
 
 async fn our_rules() -> usize {
+    rules_of(|priority| (4341..=4344).contains(&priority)).await
+}
+
+async fn rules_of(wanted: impl Fn(u32) -> bool) -> usize {
     let (connection, handle, _) = rtnetlink::new_connection().unwrap();
     let task = tokio::spawn(connection);
     let mut count = 0;
     for version in [IpVersion::V4, IpVersion::V6] {
         let rules: Vec<_> = handle.rule().get(version).execute().try_collect().await.unwrap();
-        let is_ours = |rule: &&netlink_packet_route::rule::RuleMessage| {
+        let is_wanted = |rule: &&netlink_packet_route::rule::RuleMessage| {
             use netlink_packet_route::rule::RuleAttribute::Priority;
-            rule.attributes.iter().any(|attribute| matches!(attribute, Priority(4341..=4344)))
+            rule.attributes.iter().any(|attribute| matches!(attribute, Priority(priority) if wanted(*priority)))
         };
-        count += rules.iter().filter(is_ours).count();
+        count += rules.iter().filter(is_wanted).count();
     }
     task.abort();
     count
