@@ -369,6 +369,9 @@ fn embedded(written: &Written) -> Result<Embedded, ConfigError> {
         let example = "/ip4/192.0.2.1/udp/43420/quic-v1";
         return Err(ConfigError::new("bootstrap", format!("{bad:?} is not a multiaddress such as {example}")));
     }
+    if written.iid != 0 && !written.identity.is_empty() {
+        return Err(ConfigError::new("iid", "CGEIDs are in instance 0: leave out this or --identity"));
+    }
     if written.dht_port == 0 {
         return Err(ConfigError::new("dht-port", "0 is no port that others could be told"));
     }
@@ -483,6 +486,7 @@ mod tests {
             ("map-resolver", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"10.1.1.1\"]"),
             ("map-resolver", "map-resolver = [\"three\"]"),
             ("iid", "iid = 16777216"),
+            ("iid", "iid = 5\nidentity = [\"x\"]"),
             ("mtu", "mtu = 1279"),
             ("tun", "tun = \"a name that is too long\""),
             ("prefix", "prefix = \"3fff::/16\""),
