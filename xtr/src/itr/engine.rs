@@ -303,13 +303,13 @@ impl Itr {
         self.counters.add(Count::Queued, 1);
         let lost = self.queue.push(now, eid, packet.octets());
         lost.iter().for_each(|lost| self.counters.count_drop(lost.reason));
-        self.say_miss(eid, packet.source());
+        self.say_miss(now, eid, packet.source());
     }
 
-    fn say_miss(&mut self, eid: EidPrefix, source: IpAddr) {
+    fn say_miss(&mut self, now: Instant, eid: EidPrefix, source: IpAddr) {
         // Without room the next packet says it.
-        if self.queue.must_ask(&eid) && self.events.len() < limits::EVENTS {
-            self.queue.asked(&eid);
+        if self.queue.must_ask(now, &eid) && self.events.len() < limits::EVENTS {
+            self.queue.asked(now, &eid);
             self.events.push_back(Event::Miss { eid, source });
         }
     }
@@ -323,7 +323,7 @@ impl Itr {
                     Decision::Ask => {
                         self.queue.put_back(eid, std::iter::once(held).chain(packets));
                         // The mapping says "ask again": control has just heard so itself.
-                        self.queue.asked(&eid);
+                        self.queue.asked(now, &eid);
                         break;
                     }
                     decision => {

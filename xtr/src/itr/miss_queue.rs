@@ -23,7 +23,8 @@ pub(super) struct MissQueue {
 struct Queue {
     packets: VecDeque<Held>,
     bytes: usize,
-    asked: bool,
+    /// When control was last told.
+    asked: Option<Instant>,
 }
 
 /// One packet that waits.
@@ -66,15 +67,17 @@ impl MissQueue {
         packets.for_each(|held| self.put(eid, held));
     }
 
-    /// Whether control must still be told of this destination.
-    pub(super) fn must_ask(&self, eid: &EidPrefix) -> bool {
-        self.queues.get(eid).is_some_and(|queue| !queue.asked)
+    /// Whether control must be told of this destination: not yet, or so long ago that all who waited then are gone. A queue
+    /// that steady traffic keeps from running empty must not wait for ever for an answer that was lost.
+    pub(super) fn must_ask(&self, now: Instant, eid: &EidPrefix) -> bool {
+        let is_old = |asked: Instant| now.saturating_duration_since(asked) >= limits::QUEUE_TIME;
+        self.queues.get(eid).is_some_and(|queue| queue.asked.is_none_or(is_old))
     }
 
     /// Control has been told.
-    pub(super) fn asked(&mut self, eid: &EidPrefix) {
+    pub(super) fn asked(&mut self, now: Instant, eid: &EidPrefix) {
         if let Some(queue) = self.queues.get_mut(eid) {
-            queue.asked = true;
+            queue.asked = Some(now);
         }
     }
 
@@ -212,14 +215,15 @@ mod tests {
         let (now, mut queue) = (Instant::now(), MissQueue::default());
         queue.push(now, eid(1), &[1]);
         queue.push(now + Duration::from_secs(1), eid(1), &[2]);
-        assert!(queue.must_ask(&eid(1)));
-        queue.asked(&eid(1));
+        assert!(queue.must_ask(now, &eid(1)));
+        queue.asked(now, &eid(1));
         assert!(queue.expire(now + Duration::from_millis(2999)).is_empty());
         let lost = queue.expire(now + Duration::from_secs(3));
         assert_eq!((lost.len(), lost[0].packet[0], lost[0].reason), (1, 1, DropReason::QueueTimeout));
-        assert!(!queue.must_ask(&eid(1)));
+        assert!(!queue.must_ask(now + Duration::from_millis(2999), &eid(1)));
+        assert!(queue.must_ask(now + Duration::from_secs(3), &eid(1)), "it never ran empty, and nobody answered");
         assert_eq!(queue.expire(now + Duration::from_secs(4)).len(), 1);
         queue.push(now, eid(1), &[3]);
-        assert!(queue.must_ask(&eid(1)), "a new queue asks anew");
+        assert!(queue.must_ask(now, &eid(1)), "a new queue asks anew");
     }
 }

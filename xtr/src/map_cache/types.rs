@@ -99,7 +99,8 @@ pub enum Update {
 /// Packet thread to control; lost rather than waited for when control does not keep up, and then said again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A packet waits for a mapping. Said once for each destination until its queue is empty.
+    /// A packet waits for a mapping. Said once for each destination, and again if it still waits after the time
+    /// that packets are kept.
     Miss {
         /// The host prefix of the destination.
         eid: EidPrefix,
