@@ -185,13 +185,15 @@ impl Ipv4Header {
 }
 
 /// Splits a packet into fragments of at most `limit` octets, near-equal and as few as do (RFC 9300, section 7.1: two,
-/// if two do). Each carries the options that RFC 791 wants copied. `None` where DF is set or `limit` leaves no room.
+/// if two do). Each carries the options that RFC 791 wants copied. `None` where DF is set, `limit` leaves no room, or the
+/// packet is itself a fragment that reaches beyond the longest packet: its pieces would begin again at the front.
 pub fn fragment<'a>(packet: &Ipv4Packet<'a>, limit: usize) -> Option<Fragments<'a>> {
     let room = limit.checked_sub(packet.header_length())? / OFFSET_UNIT * OFFSET_UNIT;
-    if packet.dont_fragment() || room == 0 {
+    let payload = packet.payload().len();
+    let offset = usize::from(packet.word(field::FLAGS) & OFFSET_MASK) * OFFSET_UNIT;
+    if packet.dont_fragment() || room == 0 || offset + payload > usize::from(u16::MAX) {
         return None;
     }
-    let payload = packet.payload().len();
     let pieces = payload.div_ceil(room).max(1);
     let step = payload.div_ceil(pieces).next_multiple_of(OFFSET_UNIT).min(room);
     Some(Fragments { packet: *packet, step, at: 0 })
@@ -236,8 +238,7 @@ impl Fragments<'_> {
         let flags = self.packet.word(field::FLAGS);
         let last = end == self.packet.payload().len() && flags & MORE_FRAGMENTS == 0;
         let steps = u16::try_from(self.at / OFFSET_UNIT).expect("a payload is shorter than 2^16 octets");
-        let offset = (flags & OFFSET_MASK).wrapping_add(steps) & OFFSET_MASK;
-        let flags = offset | if last { 0 } else { MORE_FRAGMENTS };
+        let flags = ((flags & OFFSET_MASK) + steps) | if last { 0 } else { MORE_FRAGMENTS };
         header[field::TOTAL_LENGTH].copy_from_slice(&total.to_be_bytes());
         header[field::FLAGS].copy_from_slice(&flags.to_be_bytes());
         header[field::CHECKSUM].fill(0);
@@ -341,6 +342,15 @@ mod tests {
         let mut octets = packet(&[], &[0; 100]);
         octets[6] = 0x40;
         assert!(fragment(&Ipv4Packet::parse(&octets).unwrap(), 60).is_none());
+    }
+
+    #[test]
+    fn a_fragment_beyond_the_longest_packet_is_not_split() {
+        let mut octets = packet(&[], &[0; 100]);
+        octets[6..8].copy_from_slice(&OFFSET_MASK.to_be_bytes());
+        assert!(fragment(&Ipv4Packet::parse(&octets).unwrap(), 60).is_none());
+        octets[6..8].copy_from_slice(&(OFFSET_MASK - 13).to_be_bytes());
+        assert!(fragment(&Ipv4Packet::parse(&octets).unwrap(), 60).is_some());
     }
 
     proptest! {
