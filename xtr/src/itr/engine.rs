@@ -174,12 +174,13 @@ impl Itr {
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
         match quoted::rloc(quoted, &[self.rlocs.v4, self.rlocs.v6], self.config.iid) {
-            Some(rloc) => {
+            // Of all other RLOCs forgers could fill the table, and then nothing true would be learned.
+            Some(rloc) if self.cache.has_rloc(rloc) => {
                 if self.paths.learn(now, rloc, mtu) {
                     self.counters.add(Count::PathMtu, 1);
                 }
             }
-            None => self.counters.add(Count::PathMtuRefused, 1),
+            _ => self.counters.add(Count::PathMtuRefused, 1),
         }
     }
 

@@ -362,15 +362,20 @@ fn a_reported_path_mtu_counts_only_if_the_quoted_packet_is_ours() {
     let header = bench.header(&v4_packet(&[]));
     let mut buffer = [0; OuterHeader::LONGEST];
     let real = header.emit(1464, &mut buffer).unwrap().to_vec();
-    let forgeries: [(&str, usize, u8); 4] =
-        [("source RLOC", 15, 9), ("source port", 20, 0x10), ("destination port", 23, 0), ("LISP header", 28, 8)];
+    let forgeries = [
+        ("source RLOC", 15, 9),
+        ("an RLOC of no mapping", 19, 9),
+        ("source port", 20, 0x10),
+        ("destination port", 23, 0),
+        ("LISP header", 28, 8),
+    ];
     for (what, at, value) in forgeries {
         let mut forged = real.clone();
         forged[at] = value;
         bench.itr.handle_too_big(bench.now, &forged, 1400);
         assert_eq!(bench.counters.get(Count::PathMtu), 0, "{what}");
     }
-    assert_eq!(bench.counters.get(Count::PathMtuRefused), 4);
+    assert_eq!(bench.counters.get(Count::PathMtuRefused), 5);
     bench.itr.handle_too_big(bench.now, &real[..28], 1400);
     let octets = dont_fragment(v4_packet(&[0; 1400 - 20]));
     assert_eq!(bench.send(&octets), Verdict::Dropped(DropReason::TooBig));

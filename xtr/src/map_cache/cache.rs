@@ -2,7 +2,7 @@
 //! The cache proper: longest match, expiry, eviction.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -19,6 +19,8 @@ pub struct MapCache {
     table: PrefixTable<Cached>,
     expiries: BTreeSet<(Instant, EidPrefix)>,
     families: Families,
+    /// In how many entries each RLOC is.
+    rlocs: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl MapCache {
             Forwarding::Locators(mut all) => {
                 all.truncate(limits::LOCATORS_PER_ENTRY);
                 let pool = Pool::new(&all, self.families);
+                all.iter().for_each(|locator| *self.rlocs.entry(locator.address).or_default() += 1);
                 Way::Locators { all, pool }
             }
         };
@@ -80,6 +83,9 @@ impl MapCache {
     pub fn remove(&mut self, prefix: &EidPrefix) -> bool {
         let Some(cached) = self.table.remove(prefix) else { return false };
         self.expiries.remove(&(cached.expires, *prefix));
+        if let Way::Locators { all, .. } = &cached.way {
+            all.iter().for_each(|locator| self.forget_rloc(locator.address));
+        }
         true
     }
 
@@ -102,6 +108,11 @@ impl MapCache {
         self.table.longest_match(iid, address).map(|(prefix, cached)| Hit { prefix, cached })
     }
 
+    /// Whether any entry has this locator.
+    pub fn has_rloc(&self, rloc: IpAddr) -> bool {
+        self.rlocs.contains_key(&rloc)
+    }
+
     /// From now on only locators of these families are chosen.
     pub fn set_families(&mut self, families: Families) {
         self.families = families;
@@ -120,6 +131,15 @@ impl MapCache {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    fn forget_rloc(&mut self, rloc: IpAddr) {
+        if let Some(entries) = self.rlocs.get_mut(&rloc) {
+            *entries -= 1;
+            if *entries == 0 {
+                self.rlocs.remove(&rloc);
+            }
+        }
     }
 
     /// What expires first goes first: negative entries, which strangers can cause, live shortest.
@@ -185,6 +205,7 @@ mod tests {
         assert_eq!(matched(&cache), Some(net));
         cache.expire(later(100));
         assert_eq!((matched(&cache), cache.len(), cache.next_expiry()), (None, 0, None));
+        assert!(cache.rlocs.is_empty());
     }
 
     #[test]
@@ -196,6 +217,7 @@ mod tests {
         assert_eq!(cache.len(), 1);
         cache.insert(now, host(7), entry(now, "192.0.2.2"));
         assert!(cache.is_empty());
+        assert!(cache.rlocs.is_empty());
     }
 
     #[test]
