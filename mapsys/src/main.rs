@@ -11,6 +11,7 @@ use mapsys::shell::settings::{Flags, Settings};
 /// Map-Server and Map-Resolver (RFC 9301) on a signed DHT.
 #[derive(Debug, Parser)]
 #[command(
+    name = "lisp-mapsys",
     version,
     after_help = "Examples:
   lisp-mapsys --listen 192.0.2.53 --bootstrap 192.0.2.10:43420 --config sites.toml

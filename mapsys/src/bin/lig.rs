@@ -18,6 +18,7 @@ use wire::record::{Action, MappingRecord};
 /// Ask a Map-Resolver for the mapping of an EID.
 #[derive(Debug, Parser)]
 #[command(
+    name = "lig",
     version,
     after_help = "Examples:
   lig 2001:db8:a::1 --map-resolver 192.0.2.53
