@@ -30,6 +30,8 @@ const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 const CONTROL_LENGTH: usize = 256;
 /// Octets of a quoted packet that matter: the longest outer IP header with options, UDP and LISP.
 const QUOTED_LENGTH: usize = 128;
+/// Errors read from one socket before packets have their turn.
+const ERRORS_AT_A_TIME: usize = 4 * limits::BATCH;
 /// Of a packet whose socket did not tell: no limit to the inner one.
 const TTL_UNKNOWN: u8 = u8::MAX;
 
@@ -61,6 +63,8 @@ pub struct DataSockets {
     receivers: Vec<Receiver>,
     /// Which receiver has the next turn.
     turn: usize,
+    /// Datagrams that it has had in a row.
+    streak: usize,
     reports: VecDeque<TooBig>,
 }
 
@@ -83,7 +87,7 @@ impl DataSockets {
             Err(error) => return Err(error),
         };
         let receivers = rlocs.iter().map(|rloc| receiver(*rloc)).collect::<Result<_, _>>()?;
-        Ok(Self { v4, v6, receivers, turn: 0, reports: VecDeque::new() })
+        Ok(Self { v4, v6, receivers, turn: 0, streak: 0, reports: VecDeque::new() })
     }
 
     /// What to wait on: datagrams at the receivers, errors at the senders.
@@ -97,7 +101,9 @@ impl DataSockets {
         let mut refused = None;
         for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
             let mut quoted = [0; QUOTED_LENGTH];
-            while let Ok(received) = receive(socket.as_fd(), &mut quoted, libc::MSG_ERRQUEUE) {
+            // What a flood of ICMP leaves in the queue wakes us again.
+            for _ in 0..ERRORS_AT_A_TIME {
+                let Ok(received) = receive(socket.as_fd(), &mut quoted, libc::MSG_ERRQUEUE) else { break };
                 let Some(error) = received.extended_error() else { continue };
                 let is_too_big = error.errno == libc::EMSGSIZE.unsigned_abs();
                 let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
@@ -112,6 +118,10 @@ impl DataSockets {
             let _ = socket.take_error();
         }
         refused
+    }
+
+    fn next_turn(&mut self) {
+        (self.turn, self.streak) = (self.turn.wrapping_add(1), 0);
     }
 
     fn send_once(&self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
@@ -132,21 +142,27 @@ impl CoreSockets for DataSockets {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<(OuterInfo, usize)>> {
         for _ in 0..self.receivers.len() {
             let Some(receiver) = self.receivers.get(self.turn % self.receivers.len()) else { break };
+            let rloc = receiver.rloc;
             match receive(receiver.socket.as_fd(), buffer, 0) {
                 Ok(received) => {
+                    self.streak += 1;
+                    if self.streak >= limits::BATCH {
+                        // A flood to one RLOC leaves the others their turn.
+                        self.next_turn();
+                    }
                     let Some(from) = received.from else { continue };
                     let outer = OuterInfo {
                         source: from.ip(),
-                        destination: receiver.rloc,
+                        destination: rloc,
                         source_port: from.port(),
                         ttl: received.ttl().unwrap_or(TTL_UNKNOWN),
                         class: received.traffic_class().unwrap_or_default(),
                     };
                     return Ok(Some((outer, received.length)));
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.turn = self.turn.wrapping_add(1),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.next_turn(),
                 Err(error) => {
-                    self.turn = self.turn.wrapping_add(1);
+                    self.next_turn();
                     return Err(error);
                 }
             }

@@ -50,7 +50,8 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         let updates = self.apply_updates(now);
         let from_core = self.take_from_core();
         let from_site = self.take_from_site(now);
-        while let Some(report) = self.core.report() {
+        for _ in 0..limits::BATCH {
+            let Some(report) = self.core.report() else { break };
             self.itr.handle_too_big(now, &report.quoted, report.mtu);
         }
         self.itr.handle_timeout(now);
