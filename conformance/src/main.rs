@@ -153,7 +153,7 @@ fn decode(path: &PathBuf) -> anyhow::Result<bool> {
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     let mut out = io::stdout().lock();
     let mut all_ok = true;
-    for line in dissect::file(&bytes)? {
+    for line in dissect::file(&bytes).with_context(|| path.display().to_string())? {
         all_ok &= line.ok;
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
     }
