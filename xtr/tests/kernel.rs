@@ -121,6 +121,7 @@ fn in_two_namespaces(
         is_plugged.recv().unwrap();
         configure(FAR);
         await_carrier();
+        FAR.rlocs.into_iter().for_each(await_address);
         far(&ready, &is_done);
     });
     let near = std::thread::spawn(move || {
@@ -129,6 +130,7 @@ fn in_two_namespaces(
         plugged.send(()).unwrap();
         configure(NEAR);
         await_carrier();
+        NEAR.rlocs.into_iter().for_each(await_address);
         is_ready.recv().unwrap();
         near();
         done.send(()).unwrap();
@@ -228,6 +230,19 @@ fn lead_into_tunnel(site: Site, other: Site) {
             handle.route().add(route).execute().await.unwrap();
         }
     });
+    site.hosts.into_iter().for_each(await_address);
+}
+
+/// Waits until the kernel delivers packets to an address of ours: the local route of an IPv6 one is added in background.
+fn await_address(address: &str) {
+    let socket = UdpSocket::bind((ip(address), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let itself = socket.local_addr().unwrap();
+    let started = Instant::now();
+    while socket.send_to(&[0], itself).is_err() || socket.recv(&mut [0]).is_err() {
+        assert!(started.elapsed() < PATIENCE, "{address} is not reached");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn set_cable_mtu(mtu: u32) {
@@ -277,7 +292,9 @@ fn the_first_packets_of_a_cold_cache_arrive_in_order_over_each_pair_of_families(
                 node.map(FAR.prefixes[index], rloc);
                 for number in 0..8 {
                     let mut answer = [0; 9];
-                    let length = socket.recv(&mut answer).unwrap_or_else(|e| panic!("{rloc} {eid} {number}: {e}"));
+                    let length = socket.recv(&mut answer).unwrap_or_else(|e| {
+                        panic!("{rloc} {eid} {number}: {e}, {:?}", node.plane.counters().snapshot())
+                    });
                     assert_eq!(answer[..length], [number], "over {rloc} to {eid}");
                 }
             }
