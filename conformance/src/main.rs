@@ -36,7 +36,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Names the suites and their checks.
-    List,
+    List {
+        /// As one JSON array of checks; with =FILE into that file, beside the text.
+        #[arg(long, num_args = 0..=1, require_equals = true, value_name = "FILE")]
+        json: Option<Option<PathBuf>>,
+    },
     /// Runs suites and prints what came of each check; the last line is `N passed, N failed, N skipped`.
     Run(Run),
     /// Says what a check is about: the clause, the bytes, what must happen.
@@ -66,8 +70,11 @@ struct Run {
     #[arg(long)]
     id: Option<String>,
     /// How the run is written down.
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     format: Format,
+    /// The same as `--format json`; with =FILE into that file, beside the text.
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "FILE")]
+    json: Option<Option<PathBuf>>,
     /// Where it is written, instead of standard output.
     #[arg(short = 'o', long = "output")]
     output: Option<PathBuf>,
@@ -75,7 +82,7 @@ struct Run {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
-        Verb::List => list(),
+        Verb::List { json } => list(json.as_ref()),
         Verb::Run(arguments) => run(&arguments),
         Verb::Explain { id } => explain(&id),
         Verb::Decode { file } => decode(&file),
@@ -90,15 +97,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn list() -> anyhow::Result<bool> {
+fn list(json: Option<&Option<PathBuf>>) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
+    let mut listed = Vec::new();
     for suite in SUITES {
-        writeln!(out, "{}: {}", suite.name, suite.about)?;
-        for check in (suite.run)(&|_| true)? {
-            writeln!(out, "  {:<5} {:<6} RFC {}", check.id, check.level, check.clause)?;
+        let checks = (suite.run)(&|_| true)?;
+        if !matches!(json, Some(None)) {
+            writeln!(out, "{}: {}", suite.name, suite.about)?;
+            for check in &checks {
+                writeln!(out, "  {:<5} {:<6} RFC {}", check.id, check.level, check.clause)?;
+            }
         }
+        let entry = |check: &Check| serde_json::json!({"suite": check.suite, "id": check.id, "level": check.level, "clause": check.clause});
+        listed.extend(checks.iter().map(entry));
+    }
+    if let Some(file) = json {
+        write_json(file.as_ref(), &(serde_json::to_string_pretty(&listed)? + "\n"))?;
     }
     Ok(true)
+}
+
+/// To standard output, or to the file of `--json=FILE`.
+fn write_json(file: Option<&PathBuf>, text: &str) -> anyhow::Result<()> {
+    match file {
+        Some(path) => fs::write(path, text).with_context(|| format!("--json={}", path.display())),
+        None => Ok(io::stdout().write_all(text.as_bytes())?),
+    }
 }
 
 fn run(arguments: &Run) -> anyhow::Result<bool> {
@@ -120,7 +144,11 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         bail!("--id {id}: no check of that name");
     }
     let report = Report::new("this implementation", checks);
-    let text = report.render(arguments.format)?;
+    let format = if matches!(arguments.json, Some(None)) { Format::Json } else { arguments.format };
+    if let Some(Some(path)) = &arguments.json {
+        write_json(Some(path), &report.render(Format::Json)?)?;
+    }
+    let text = report.render(format)?;
     match &arguments.output {
         Some(path) => {
             fs::write(path, text).with_context(|| format!("--output {}", path.display()))?;

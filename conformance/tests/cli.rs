@@ -37,6 +37,18 @@ fn a_report_goes_to_a_file_and_the_count_to_the_terminal() {
 }
 
 #[test]
+fn json_goes_to_standard_output_or_beside_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.json");
+    let beside = conformance(&["run", "--suite", "wire", &format!("--json={}", path.display())]);
+    assert!(text(&beside.stdout).ends_with("88 passed, 0 failed, 0 skipped\n"));
+    let alone = conformance(&["run", "--suite", "wire", "--json"]);
+    assert_eq!(text(&alone.stdout), std::fs::read_to_string(path).unwrap());
+    let listed: serde_json::Value = serde_json::from_slice(&conformance(&["list", "--json"]).stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 88);
+}
+
+#[test]
 fn explain_shows_the_clause_and_the_bytes() {
     let printed = text(&conformance(&["explain", "R03"]).stdout);
     assert!(
