@@ -33,7 +33,8 @@ Examples:
   Our programs together with those of others, where they are at hand:
       INTEROP_OOR=/opt/oor/oor INTEROP_OPENLISP=/opt/opencp/opencp interop run --pcap captures
 
-Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named).";
+Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named),
+130 = interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -190,7 +191,7 @@ fn status(outcome: anyhow::Result<()>) -> ExitCode {
 
 /// Says what went wrong, and whose fault it is by the status.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("\ninterop: {error:#}");
+    eprintln!("interop: {error:#}");
     ExitCode::from(match error.downcast_ref::<LabError>() {
         Some(LabError::Refused { .. }) => EXIT_MACHINE,
         _ if error.is::<UsageError>() => EXIT_USAGE,

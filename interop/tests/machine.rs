@@ -83,8 +83,27 @@ fn programs_that_are_missing_are_named() {
 }
 
 #[test]
+fn folders_that_cannot_be_written_are_named_before_anything_is_done() {
+    let programs = support::hollow_programs();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    // A folder that cannot be made, and one that is there but takes no files even from root.
+    for target in [file.join("captures").to_str().unwrap(), "/proc/self"] {
+        for flag in ["--pcap", "--keep-logs"] {
+            let output = interop(&["demo", flag, target, "--bin-dir", programs.path().to_str().unwrap()]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.starts_with(&format!("interop: {flag} {target}: ")), "{said}");
+            assert!(output.stdout.is_empty(), "the story had begun");
+        }
+    }
+}
+
+#[test]
 fn help_has_examples() {
     let output = interop(&["--help"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("interop demo --pcap"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("130 = interrupted"));
 }

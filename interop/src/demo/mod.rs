@@ -49,6 +49,7 @@ pub struct UsageError(pub(crate) String);
 /// hold is no error but a [`Report`] that is not ok.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
     // Before cargo works for minutes.
+    check_folders(options.pcap.as_deref(), options.keep_logs.as_deref())?;
     privilege::check_tun()?;
     let mut story = Story::new(options.quiet_stdout);
     story.say(network::PICTURE);
@@ -60,6 +61,18 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     crate::interrupt::watch()?;
     let workspace = Workspace::create(options.keep_logs.as_deref())?;
     scenario::play(options, story, &binaries, privilege, workspace)
+}
+
+/// Makes the folders of `--pcap` and `--keep-logs` if they are not there, and tries whether files can be made in them.
+pub(crate) fn check_folders(pcap: Option<&Path>, keep_logs: Option<&Path>) -> Result<(), UsageError> {
+    for (flag, folder) in [("--pcap", pcap), ("--keep-logs", keep_logs)] {
+        let Some(folder) = folder else { continue };
+        // The permission bits do not tell: root passes them, and still cannot write into a read-only file system.
+        std::fs::create_dir_all(folder)
+            .and_then(|()| tempfile::tempfile_in(folder).map(drop))
+            .map_err(|error| UsageError(format!("{flag} {}: {error}", folder.display())))?;
+    }
+    Ok(())
 }
 
 /// Looks for the programs in `folder`, or builds them; returns where they are.

@@ -117,7 +117,6 @@ fn prepare(
 
 fn start_captures(options: &Options, lab: &Lab) -> anyhow::Result<Vec<Capture>> {
     let Some(folder) = &options.pcap else { return Ok(vec![]) };
-    std::fs::create_dir_all(folder).with_context(|| format!("--pcap {}", folder.display()))?;
     let start = |node: network::Underlay| {
         let file = folder.join(format!("{}.pcap", node.name));
         Ok(Capture::start(lab.namespace(node.name)?, UNDERLAY, &file)?)

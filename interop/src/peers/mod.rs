@@ -21,8 +21,8 @@ use clap::ValueEnum;
 
 pub use report::{CaseLine, CaseResult, Report};
 
-use crate::demo::UsageError;
 use crate::demo::binaries::Binaries;
+use crate::demo::{UsageError, check_folders};
 use crate::interrupt;
 use crate::lab::privilege;
 use crate::lab::workspace::Workspace;
@@ -103,14 +103,13 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         cases.iter().for_each(|case| report.skip(case.peer, case.name));
         return Ok(report);
     }
+    check_folders(options.pcap.as_deref(), options.keep_logs.as_deref())?;
     privilege::check_tun()?;
     programs.ours = Some(Binaries::find_or_build(options.bin_dir.as_deref())?);
     privilege::acquire(options.user_namespace)?;
     interrupt::watch()?;
     let mut workspace = Workspace::create(options.keep_logs.as_deref())?;
     let captures = options.pcap.clone().map_or_else(|| workspace.folder("captures"), Ok)?;
-    std::fs::create_dir_all(&captures)
-        .map_err(|error| UsageError(format!("--pcap {}: {error}", captures.display())))?;
     for (number, case) in cases.into_iter().enumerate() {
         match programs.peers.contains_key(&case.peer) {
             true => play::play(
