@@ -310,3 +310,15 @@ fn an_address_that_is_not_ours_is_named() {
     let error = Node::start(config, Box::<Double>::default()).unwrap_err().to_string();
     assert!(error.contains("192.0.2.1"), "{error}");
 }
+
+/// Alone on IPv6, the node would not be found by those who were given its IPv4 address.
+#[test]
+fn a_port_that_is_taken_stops_a_node_that_listens_everywhere() {
+    let taken = std::net::UdpSocket::bind("127.33.1.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = NodeConfig { port, ..NodeConfig::with_seed(Zeroizing::new([1; 32]), Role::Server) };
+    let error = Node::start(config, Box::<Double>::default()).unwrap_err().to_string();
+    for part in [&format!("0.0.0.0 port {port}: "), "in use", "--port", "--dht-port"] {
+        assert!(error.contains(part), "{error}");
+    }
+}

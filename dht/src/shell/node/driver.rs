@@ -14,8 +14,9 @@ use libp2p::swarm::{ConnectionError, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, watch};
 
-use super::addresses::{believable, quic, socket, split_peer};
+use super::addresses::{believable, socket, split_peer};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
+use super::listen::listen;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::requests::Parked;
@@ -370,26 +371,5 @@ impl Driver {
             let parked = std::mem::take(&mut self.parked);
             self.resume(parked);
         }
-    }
-}
-
-/// Opens the sockets. One address family may be missing on this machine, as long as one address remains.
-fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[std::net::IpAddr], port: u16) -> Result<(), NodeError> {
-    let mut failure = None;
-    let mut opened = 0;
-    for &address in addresses {
-        match swarm.listen_on(quic(address, port)) {
-            Ok(_) => opened += 1,
-            Err(error) => {
-                let reason = error.to_string();
-                tracing::warn!(%address, port, reason, "cannot listen");
-                failure = Some(NodeError::Listen { address, port, reason });
-            }
-        }
-    }
-    match failure {
-        Some(failure) if opened == 0 => Err(failure),
-        Some(failure) if addresses.iter().any(|address| !address.is_unspecified()) => Err(failure),
-        _ => Ok(()),
     }
 }
