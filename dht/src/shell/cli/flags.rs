@@ -56,7 +56,7 @@ pub(super) struct NetworkFlags {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct IdentityFlags {
-    /// The operational key, made by `cgeid new` or `cgeid delegate`
+    /// The operational key, <CN>.op.p12, written by `cgeid new`
     #[arg(long, value_name = "CN.op.p12")]
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<PathBuf>,

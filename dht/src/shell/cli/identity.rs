@@ -14,13 +14,14 @@ use super::settings::Settings;
 const PASSWORD: &str = "CGEID_PASSWORD";
 /// A certificate that ends within this is warned about.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 86_400);
+/// What to do then.
+const LATER: &str = "take the key of the next month, <CN>.op.<EPOCH>.p12, which `cgeid new --months N` wrote";
 
 /// Reads the key that the settings name.
 pub(super) fn load(settings: &Settings, network: Network) -> anyhow::Result<OperationalKey> {
-    let file = settings
-        .identity
-        .as_deref()
-        .ok_or_else(|| anyhow!("--identity is missing: name the operational key, CN.op.p12 (`cgeid new` makes one)"))?;
+    let file = settings.identity.as_deref().ok_or_else(|| {
+        anyhow!("--identity is missing: name the operational key, <CN>.op.p12, which `cgeid new` writes")
+    })?;
     let bytes = std::fs::read(file).with_context(|| format!("--identity {}", file.display()))?;
     container::check_form(&bytes).with_context(|| format!("--identity {}", file.display()))?;
     let password = password(settings.password_file.as_deref())?;
@@ -29,7 +30,7 @@ pub(super) fn load(settings: &Settings, network: Network) -> anyhow::Result<Oper
     let left = key.certificate().not_after().duration_since(now).unwrap_or_default();
     if left < ENDS_SOON {
         let days = left.as_secs() / 86_400;
-        tracing::warn!(cn = %key.cn(), days, "the operational certificate ends soon; run `cgeid delegate`");
+        tracing::warn!(cn = %key.cn(), days, "the operational certificate ends soon: {LATER}");
     }
     Ok(key)
 }
@@ -37,7 +38,7 @@ pub(super) fn load(settings: &Settings, network: Network) -> anyhow::Result<Oper
 fn explain(file: &Path, error: ContainerError) -> anyhow::Error {
     let advice = match &error {
         ContainerError::IsIdentity { .. } => {
-            ": this is the identity key, which belongs offline; give the operational key, CN.op.p12 (`cgeid delegate` makes one)"
+            ", which belongs offline; give the operational key, <CN>.op.p12, which `cgeid new` writes beside it"
         }
         ContainerError::Password => ": check --password-file or CGEID_PASSWORD",
         _ => "",
