@@ -29,6 +29,7 @@ Examples:
   The network of the demo to play with:
       interop up demo
       interop exec hA -- ping -c 3 <an address that interop up has shown>
+      interop exec xA -- lisp-xtr show map-cache
       interop down
   Our programs together with those of others, where they are at hand:
       INTEROP_OOR=/opt/oor/oor INTEROP_OPENLISP=/opt/opencp/opencp interop run --pcap captures
@@ -65,7 +66,7 @@ enum Command {
         #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
         json: Option<Option<PathBuf>>,
     },
-    /// Runs a command in the namespace of a host of a lab
+    /// Runs a command in the namespace of a host of a lab; lisp-xtr show asks the border node there (LISP_XTR_CONTROL is set)
     Exec {
         /// The host
         host: String,
@@ -178,10 +179,10 @@ fn list(labs: &[Record], json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {
     if matches!(json, Some(None)) {
         return Ok(());
     }
-    for lab in labs {
-        let nodes: Vec<_> = lab.nodes.keys().map(String::as_str).collect();
-        println!("{} (process {}): {}", lab.lab, lab.pid, nodes.join(" "));
+    if labs.is_empty() {
+        println!("no lab is up");
     }
+    labs.iter().for_each(|lab| println!("{}", lab.line()));
     Ok(())
 }
 

@@ -30,6 +30,7 @@ fn comes_and_goes(how: &[&str]) {
         return;
     }
     assert!(up.status.success(), "{}", text(&up));
+    assert!(text(&up).contains("left middle right"), "{}", text(&up));
     assert_eq!(run(&["up", "two-hosts"]).status.code(), Some(2), "up already");
     assert!(text(&run(&["list"])).contains("left middle right"));
 
@@ -41,7 +42,9 @@ fn comes_and_goes(how: &[&str]) {
 
     let down = run(&["down", "two-hosts"]);
     assert!(down.status.success(), "{}", text(&down));
-    assert_eq!(text(&run(&["list"])), "");
+    assert_eq!(text(&run(&["list"])), "no lab is up\n");
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("ipv6mesh")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
     assert_eq!(run(&["exec", "left", "--", "true"]).status.code(), Some(2));
     assert_eq!(run(&["down", "two-hosts"]).status.code(), Some(1), "is not up");
 }

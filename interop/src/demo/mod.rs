@@ -9,6 +9,7 @@ mod report;
 mod scenario;
 mod story;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use report::Report;
@@ -75,6 +76,9 @@ pub(crate) fn check_folders(pcap: Option<&Path>, keep_logs: Option<&Path>) -> Re
     Ok(())
 }
 
+/// The control sockets of border nodes, by the names of these.
+pub type Controls = BTreeMap<String, PathBuf>;
+
 /// Looks for the programs in `folder`, or builds them; returns where they are.
 ///
 /// # Errors
@@ -90,7 +94,7 @@ pub fn provide_programs(folder: Option<&Path>) -> anyhow::Result<PathBuf> {
 pub fn hold(
     bin_dir: &Path,
     privilege: Privilege,
-    keep: impl FnOnce(&Lab, &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()>,
+    keep: impl FnOnce(&Lab, Controls, &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let binaries = Binaries::provide(Some(bin_dir))?.value;
     let workspace = Workspace::create(None)?;

@@ -208,7 +208,7 @@ impl Stage<'_> {
         Ok(command)
     }
 
-    fn control(&self, node: Underlay) -> anyhow::Result<PathBuf> {
+    pub(super) fn control(&self, node: Underlay) -> anyhow::Result<PathBuf> {
         Ok(self.workspace.folder(node.name)?.join("control.sock"))
     }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::Options;
 use super::binaries::Binaries;
 use super::identities::Identities;
 use super::network::{self, A_HOST_V4, BOOT, CAPTURED, MS, SITE_HOST_V4, SITE_HOST_V6, UNDERLAY, XA, XB, XC, XS};
 use super::nodes::Stage;
 use super::report::{Idle, PingLine, Report};
 use super::story::{Seen, Story};
+use super::{Controls, Options};
 use crate::lab::privilege::Privilege;
 use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, LabError, process};
@@ -79,14 +79,15 @@ pub(super) fn hold(
     binaries: &Binaries,
     privilege: Privilege,
     workspace: &Workspace,
-    keep: impl FnOnce(&Lab, &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()>,
+    keep: impl FnOnce(&Lab, Controls, &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (identities, lab) = prepare(&mut story, binaries, privilege, workspace)?;
     let mut stage = Stage { lab: &lab, binaries, identities: &identities, workspace, running: vec![] };
     let outcome = nodes_up(&mut story, &mut stage).and_then(|()| {
-        let control = workspace.folder(XA.name)?.join("control.sock");
-        story.say(&format!("The nodes answer: lisp-xtr show map-cache --control {}", control.display()));
-        keep(&lab, &mut || stage.check())
+        let controls: anyhow::Result<Controls> =
+            [XA, XB, XS].into_iter().map(|node| Ok((node.name.to_owned(), stage.control(node)?))).collect();
+        story.say("The border nodes answer: interop exec xA -- lisp-xtr show map-cache");
+        keep(&lab, controls?, &mut || stage.check())
     });
     for (name, lines) in outcome.as_ref().err().map(|error| stage.last_words(error)).unwrap_or_default() {
         story.say(&format!("The last lines of {name}:\n  {}", lines.join("\n  ")));

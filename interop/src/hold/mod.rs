@@ -3,6 +3,7 @@
 
 mod record;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -30,7 +31,7 @@ pub const HOLD: &str = "hold-lab";
 /// A lab by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LabName {
-    /// The network of the demo with its nodes running: ping hB from hA, ask xA with lisp-xtr show
+    /// The network of the demo with its nodes running: ping hB from hA, ask xA by exec xA -- lisp-xtr show map-cache
     Demo,
     /// Two hosts with a router between them, and nothing else
     TwoHosts,
@@ -56,7 +57,7 @@ pub fn up(lab: LabName, user_namespace: bool, bin_dir: Option<&Path>) -> anyhow:
     if Record::read(&record).is_some_and(|record| record.is_alive()) {
         return Err(UsageError(format!("{} is up already; interop down {0} first", lab.name())).into());
     }
-    let log_path = record.with_extension("log");
+    let log_path = record::log_path(lab)?;
     let log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
     let mut holder = Command::new("/proc/self/exe");
     holder.args([HOLD, lab.name(), "--record"]).arg(&record);
@@ -68,7 +69,12 @@ pub fn up(lab: LabName, user_namespace: bool, bin_dir: Option<&Path>) -> anyhow:
     }
     holder.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
     let mut holder = holder.spawn().context("cannot start the process that holds the lab")?;
-    follow(&mut holder, &record, &log_path)
+    let status = follow(&mut holder, &record, &log_path)?;
+    if !status.success() {
+        // All of it was shown.
+        std::fs::remove_file(&log_path).with_context(|| format!("cannot remove {}", log_path.display()))?;
+    }
+    Ok(status)
 }
 
 /// Shows what the holder says until the lab stands (then the status is success) or the holder ends.
@@ -98,15 +104,19 @@ pub fn hold(lab: LabName, user_namespace: bool, bin_dir: &Path, record: &Path) -
     nix::unistd::setsid().or_else(|_| nix::unistd::getsid(None))?;
     let privilege = privilege::acquire(user_namespace)?;
     interrupt::watch()?;
-    let keep = |lab_built: &Lab, check: &mut dyn FnMut() -> Result<(), LabError>| {
-        Record::of(lab, privilege == Privilege::UserNamespace, lab_built)?.write(record)?;
+    let keep = |lab_built: &Lab, controls, check: &mut dyn FnMut() -> Result<(), LabError>| {
+        let user_namespace = privilege == Privilege::UserNamespace;
+        let description = Record::of(lab, user_namespace, lab_built, controls)?;
+        // Said before it can be read: whoever waits for the record shows what was said until then.
+        println!("up: {}", description.line());
+        description.write(record)?;
         let outcome = wait(check);
         std::fs::remove_file(record).with_context(|| format!("cannot remove {}", record.display()))?;
         outcome
     };
     match lab {
         LabName::Demo => demo::hold(bin_dir, privilege, keep),
-        LabName::TwoHosts => keep(&Lab::build(&two_hosts())?, &mut || Ok(())),
+        LabName::TwoHosts => keep(&Lab::build(&two_hosts())?, BTreeMap::new(), &mut || Ok(())),
     }
 }
 
@@ -135,22 +145,44 @@ pub fn down(lab: Option<LabName>) -> anyhow::Result<Vec<String>> {
             std::thread::sleep(POLL);
         }
     }
+    remove_logs(lab)?;
     Ok(labs.into_iter().map(|record| record.lab).collect())
 }
 
-/// Becomes `command` in the namespace of `host`. Returns only if that fails.
+/// Removes what holders wrote that are gone, also those that ended by themselves.
+fn remove_logs(lab: Option<LabName>) -> anyhow::Result<()> {
+    for name in LabName::value_variants().iter().copied().filter(|name| lab.is_none_or(|lab| lab == *name)) {
+        let log = record::log_path(name)?;
+        match std::fs::remove_file(&log) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(cause).with_context(|| format!("cannot remove {}", log.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The variable by which lisp-xtr knows its control socket.
+const CONTROL: &str = "LISP_XTR_CONTROL";
+
+/// Becomes `command` in the namespace of `host`; there `lisp-xtr show` finds the node of that host. Returns only if that
+/// fails.
 pub fn exec(host: &str, lab: Option<LabName>, command: &[String]) -> anyhow::Error {
-    match enter(host, lab).and_then(|()| command.split_first().context("no command is given")) {
-        Ok((program, arguments)) => {
-            let cause = Command::new(program).args(arguments).exec();
+    let Some((program, arguments)) = command.split_first() else {
+        return UsageError("no command is given".into()).into();
+    };
+    match enter(host, lab) {
+        Ok(control) => {
+            let cause = Command::new(program).args(arguments).envs(control.map(|path| (CONTROL, path))).exec();
             anyhow::Error::new(cause).context(format!("cannot run {program}"))
         }
         Err(error) => error,
     }
 }
 
-/// Moves this process, which must have one thread, into the namespace of a host.
-fn enter(host: &str, lab: Option<LabName>) -> anyhow::Result<()> {
+/// Moves this process, which must have one thread, into the namespace of a host; returns the control socket there.
+fn enter(host: &str, lab: Option<LabName>) -> anyhow::Result<Option<PathBuf>> {
     let all = Record::all()?;
     let having: Vec<_> =
         all.iter().filter(|one| lab.is_none_or(|lab| one.lab == lab.name()) && one.nodes.contains_key(host)).collect();
@@ -174,7 +206,7 @@ fn enter(host: &str, lab: Option<LabName>) -> anyhow::Result<()> {
         enter(PathBuf::from(format!("/proc/{}/ns/user", record.pid)), CloneFlags::CLONE_NEWUSER)?;
     }
     enter(record.nodes[host].clone(), CloneFlags::CLONE_NEWNET)?;
-    Ok(())
+    Ok(record.controls.get(host).cloned())
 }
 
 fn two_hosts() -> Topology {

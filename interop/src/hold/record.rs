@@ -26,6 +26,9 @@ pub struct Record {
     pub user_namespace: bool,
     /// Its nodes, and where their namespaces are found.
     pub nodes: BTreeMap<String, PathBuf>,
+    /// The control sockets of those nodes that are border nodes.
+    #[serde(default)]
+    pub controls: BTreeMap<String, PathBuf>,
 }
 
 impl Record {
@@ -33,11 +36,16 @@ impl Record {
     ///
     /// # Errors
     /// When /proc does not tell when this process began.
-    pub fn of(name: LabName, user_namespace: bool, lab: &Lab) -> anyhow::Result<Self> {
+    pub fn of(
+        name: LabName,
+        user_namespace: bool,
+        lab: &Lab,
+        controls: BTreeMap<String, PathBuf>,
+    ) -> anyhow::Result<Self> {
         let pid = std::process::id();
         let started = started(pid).context("/proc/self/stat")?;
         let nodes = lab.namespaces().map(|one| (one.name().to_owned(), one.path().to_path_buf())).collect();
-        Ok(Self { lab: name.name().into(), pid, started, user_namespace, nodes })
+        Ok(Self { lab: name.name().into(), pid, started, user_namespace, nodes, controls })
     }
 
     /// Writes it, whole or not at all.
@@ -74,6 +82,12 @@ impl Record {
         Ok(all)
     }
 
+    /// Its name and its nodes, for people.
+    pub fn line(&self) -> String {
+        let nodes: Vec<_> = self.nodes.keys().map(String::as_str).collect();
+        format!("{} (process {}): {}", self.lab, self.pid, nodes.join(" "))
+    }
+
     /// Whether its holder still lives.
     pub fn is_alive(&self) -> bool {
         started(self.pid) == Some(self.started)
@@ -83,6 +97,11 @@ impl Record {
 /// Where the record of a lab is kept.
 pub(super) fn path(lab: LabName) -> anyhow::Result<PathBuf> {
     Ok(folder()?.join(lab.name()).with_extension("json"))
+}
+
+/// Where its holder writes.
+pub(super) fn log_path(lab: LabName) -> anyhow::Result<PathBuf> {
+    Ok(path(lab)?.with_extension("log"))
 }
 
 /// A folder that only we can write: what is in it is believed.
