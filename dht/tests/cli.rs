@@ -3,7 +3,7 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -209,9 +209,14 @@ fn a_daemon_stops_cleanly_and_has_its_records_after_a_restart() {
 
 /// Exit code 2, and a message that names what is wrong.
 fn refused(desk: &Desk, arguments: &[&str], named: &str) {
+    fails(desk, 2, arguments, named);
+}
+
+/// The exit code, and a message that names what is wrong.
+fn fails(desk: &Desk, code: i32, arguments: &[&str], named: &str) {
     let output = desk.run(arguments);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
     assert!(message.contains(named), "{arguments:?}: {message}");
 }
 
@@ -251,7 +256,9 @@ fn wrong_usage_is_named() {
     refused(&desk, &["get", "2001:db8::1", "--bootstrap", "127.0.0.1:9"], "2001:db8::1");
     refused(&desk, &["get", "000102030405060708090a0b"], "--bootstrap");
     refused(&desk, &["resolve", "2001:db8::1", "--trust-anchor", "x", "--bootstrap", "127.0.0.1:9"], "--trust-anchor");
-    refused(&desk, &["stats", "--state-dir", "nowhere"], "nowhere");
+    refused(&desk, &["stats"], "--state-dir");
+    let outside = ["index", "2001:db8::/32", "--delegate", "2001:db9::/48=000102030405060708090a0b"];
+    refused(&desk, &outside, "2001:db9::/48 is not inside 2001:db8::/32");
     refused(&desk, &["node", "--port", "99999"], "--port");
 }
 
@@ -304,6 +311,35 @@ fn a_network_that_does_not_answer_is_not_an_empty_one() {
     let (code, put) = desk.json(&[&put[..], &SIGNED, &nobody].concat());
     assert_eq!((code, &put["result"]), (1, &"unreachable".into()), "{put}");
     assert_eq!(put["why"], "no node of --bootstrap answers", "{put}");
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_had_is_something_the_machine_lacks() {
+    let desk = Desk::new();
+    desk.key("owner.op.p12");
+    // Below a file, not even root makes a folder.
+    let state = [&SIGNED[..], &["--identity", "owner.op.p12", "--state-dir", "password/state"]].concat();
+    fails(&desk, 3, &[&["node", "--listen", "127.39.1.1", "--port", "0"], &state[..]].concat(), "password/state");
+    let put = ["put", "--rloc", "192.0.2.1", "--bootstrap", "127.39.1.1:9"];
+    fails(&desk, 3, &[&put, &state[..]].concat(), "password/state");
+}
+
+#[test]
+fn a_node_that_does_not_run_does_not_answer() {
+    let desk = Desk::new();
+    fails(&desk, 1, &["stats", "--state-dir", "nowhere"], "nowhere");
+    fails(&desk, 1, &["resolve", "2001:db8::1", "--state-dir", "nowhere"], "nowhere");
+    for answer in ["{\"error\": \"no table stats\"}\n", "{\"entries\": 3}\n"] {
+        let _ = std::fs::remove_file(desk.path("control.sock"));
+        let other = std::os::unix::net::UnixListener::bind(desk.path("control.sock")).unwrap();
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = other.accept().unwrap();
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        fails(&desk, 1, &["stats", "--state-dir", "."], "no lisp-dht node runs with this --state-dir");
+        other.join().unwrap();
+    }
 }
 
 #[test]

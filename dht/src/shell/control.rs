@@ -20,6 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause after an error of the listening socket.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// What was answered in place of what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// A control socket; its file goes with it.
 #[derive(Debug)]
 pub struct Control {
@@ -106,7 +111,7 @@ pub fn ask(path: &Path, request: &Value) -> anyhow::Result<Value> {
     }
     let value: Value = serde_json::from_str(&line).context("the answer is not JSON")?;
     match value.get("error").and_then(Value::as_str) {
-        Some(error) if value.get("result").is_none() => bail!("{error}"),
+        Some(error) if value.get("result").is_none() => Err(Refused(error.to_owned()).into()),
         _ => Ok(value),
     }
 }

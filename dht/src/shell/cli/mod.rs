@@ -13,6 +13,7 @@ mod stats;
 mod values;
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -76,6 +77,8 @@ enum Outcome {
 enum Failure {
     /// Wrong usage or configuration.
     Usage(anyhow::Error),
+    /// Nobody answered.
+    NoAnswer(anyhow::Error),
     /// The machine lacks something.
     Lacking(anyhow::Error),
 }
@@ -90,7 +93,9 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Node(NodeError::Listen { .. } | NodeError::Start(_))
-            | StartError::Database(DatabaseError::Io { .. }) => Self::Lacking(error.into()),
+            | StartError::Database(DatabaseError::Io { .. } | DatabaseError::InUse { .. }) => {
+                Self::Lacking(error.into())
+            }
             other => Self::Usage(other.into()),
         }
     }
@@ -117,15 +122,21 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(Outcome::Held) => ExitCode::SUCCESS,
         Ok(Outcome::DidNot) => ExitCode::from(1),
-        Err(Failure::Usage(error)) => {
-            eprintln!("lisp-dht: {error:#}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Lacking(error)) => {
-            eprintln!("lisp-dht: {error:#}");
-            ExitCode::from(3)
-        }
+        Err(Failure::NoAnswer(error)) => failed(1, &error),
+        Err(Failure::Usage(error)) => failed(2, &error),
+        Err(Failure::Lacking(error)) => failed(3, &error),
     }
+}
+
+fn failed(code: u8, error: &anyhow::Error) -> ExitCode {
+    eprintln!("lisp-dht: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Makes the state folder.
+fn make_state_folder(folder: &Path) -> Result<(), Failure> {
+    let made = std::fs::create_dir_all(folder).with_context(|| format!("--state-dir {}", folder.display()));
+    made.map_err(Failure::Lacking)
 }
 
 /// Reads the settings of a verb and runs it in a small runtime of its own.

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::flags::NodeFlags;
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, output, query, stats};
+use super::{Failure, Outcome, identity, make_state_folder, output, query, stats};
 use crate::resolve::{Anchors, Resolver};
 use crate::shell::control::Control;
 use crate::shell::node::{Node, NodeConfig};
@@ -30,14 +30,12 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     config.port = settings.port.unwrap_or(limits::PORT);
     config.bootstrap = settings.bootstrap()?;
     match &settings.state_dir {
-        Some(folder) => {
-            std::fs::create_dir_all(folder).with_context(|| format!("--state-dir {}", folder.display()))?;
-        }
+        Some(folder) => make_state_folder(folder)?,
         None => tracing::warn!("no --state-dir: records are lost when the node stops"),
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM").map_err(Failure::Lacking)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT").map_err(Failure::Lacking)?;
-    let control = settings.control().map(|path| Control::listen(&path)).transpose()?;
+    let control = settings.control().map(|path| Control::listen(&path)).transpose().map_err(Failure::Lacking)?;
     let node = shelf::start_node(config, network, settings.state_dir.as_deref())?;
     announce(&node, flags).await?;
     let mut resolver = Resolver::new(network, anchors);

@@ -11,7 +11,7 @@ use wire::record::Ttl;
 
 use super::flags::{IndexFlags, PutFlags};
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, output, query, values};
+use super::{Failure, Outcome, identity, make_state_folder, output, query, values};
 use crate::PublishError;
 use crate::publish::{self, PageKind, Publication, Sequence};
 use crate::record::{Index, Mapping};
@@ -45,6 +45,9 @@ pub(super) async fn index(settings: Settings, flags: &IndexFlags) -> Result<Outc
     let network = settings.network()?;
     let covering = values::prefix(&flags.covering)?;
     let entries = values::delegations(&settings.delegate)?;
+    if let Some(outside) = entries.iter().find(|entry| !covering.covers(&entry.prefix)) {
+        return Err(anyhow!("--delegate: {} is not inside {covering}", outside.prefix).into());
+    }
     let page = Index::new(covering, entries).with_context(|| format!("--delegate inside {covering}"))?;
     let key = identity::load(&settings, network)?;
     let kind = PageKind::Delegations;
@@ -62,18 +65,20 @@ fn sign(
     settings: &Settings,
     key: &OperationalKey,
     statement: impl FnOnce(SystemTime, &mut Sequence) -> Result<Publication, PublishError>,
-) -> anyhow::Result<Publication> {
+) -> Result<Publication, Failure> {
     let path = sequence_path(settings, key)?;
-    let mut file = SequenceFile::open(&path).with_context(|| path.display().to_string())?;
-    let publication = statement(SystemTime::now(), &mut file.sequence)?;
-    file.save().with_context(|| format!("{}: give a writable --state-dir", path.display()))?;
+    let file = SequenceFile::open(&path).with_context(|| path.display().to_string());
+    let mut file = file.map_err(Failure::Lacking)?;
+    let publication = statement(SystemTime::now(), &mut file.sequence).map_err(anyhow::Error::from)?;
+    let saved = file.save().with_context(|| format!("{}: give a writable --state-dir", path.display()));
+    saved.map_err(Failure::Lacking)?;
     Ok(publication)
 }
 
 /// In the state folder, or beside the key.
-fn sequence_path(settings: &Settings, key: &OperationalKey) -> anyhow::Result<PathBuf> {
+fn sequence_path(settings: &Settings, key: &OperationalKey) -> Result<PathBuf, Failure> {
     if let Some(folder) = &settings.state_dir {
-        std::fs::create_dir_all(folder).with_context(|| format!("--state-dir {}", folder.display()))?;
+        make_state_folder(folder)?;
         return Ok(folder.join(format!("{}.sequence", key.cn())));
     }
     let beside = settings.identity.as_deref().unwrap_or(Path::new(""));

@@ -80,7 +80,7 @@ fn first_readable(found: &[Vec<u8>]) -> Answer {
 pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<Outcome, Failure> {
     let json = match settings.control() {
         Some(path) if settings.bootstrap.is_empty() => {
-            control::ask(&path, &json!({ "resolve": flags.eid.to_string() })).map_err(Failure::Usage)?
+            control::ask(&path, &json!({ "resolve": flags.eid.to_string() })).map_err(Failure::NoAnswer)?
         }
         _ => {
             let network = settings.network()?;

@@ -1,22 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-dht stats`: the figures of a running node.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::flags::StatsFlags;
 use super::settings::Settings;
 use super::{Failure, Outcome, output};
-use crate::shell::control;
+use crate::shell::control::{self, Refused};
 use crate::shell::node::Node;
 
 /// Asks the daemon and shows what it says.
 pub(super) async fn run(settings: Settings, flags: &StatsFlags) -> Result<Outcome, Failure> {
     let path =
         settings.control().ok_or_else(|| anyhow!("--state-dir (or --control) of the running node is missing"))?;
-    let stats = control::ask(&path, &json!({ "show": "stats" }))?;
+    let stats =
+        control::ask(&path, &json!({ "show": "stats" })).map_err(|error| Failure::NoAnswer(explain(error, &path)))?;
+    if stats.get("peer").is_none() || stats.get("counters").is_none() {
+        return Err(Failure::NoAnswer(explain(Refused("other figures".to_owned()).into(), &path)));
+    }
     output::show(flags.file.json.as_deref(), &stats, &lines(&stats))?;
     Ok(Outcome::Held)
+}
+
+/// Who answers and does not know the question is another program of ours, with a state folder of its own.
+fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    match error.downcast_ref::<Refused>() {
+        Some(answer) => {
+            let path = path.display();
+            anyhow!("no lisp-dht node runs with this --state-dir: the program at {path} answers {:?}", answer.0)
+        }
+        None => error,
+    }
 }
 
 /// The figures as JSON.
