@@ -82,6 +82,26 @@ fn a_lab_whose_holder_was_killed_is_forgotten() {
 }
 
 #[test]
+fn a_border_node_of_the_demo_answers_where_it_is() {
+    let _alone = support::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| interop(folder.path(), arguments);
+    let programs = support::built_programs();
+    let up = run(&["up", "demo", "--bin-dir", programs]);
+    if support::refused_or_not(up.status.code(), &text(&up)) {
+        return;
+    }
+    let show = Path::new(programs).join("lisp-xtr");
+    let shown =
+        ["xA", "xS"].map(|host| run(&["exec", host, "--", show.to_str().unwrap(), "show", "registrations", "--json"]));
+    let down = run(&["down"]);
+    assert!(up.status.success() && down.status.success(), "{}{}", text(&up), text(&down));
+    let [xa, xs] = shown.each_ref().map(text);
+    assert!(shown.iter().all(|output| output.status.success()), "{xa}{xs}");
+    assert!(xs.contains("2001:db8:5::/48") && !xa.contains("2001:db8:5::/48"), "{xa}{xs}");
+}
+
+#[test]
 fn a_record_that_others_could_have_written_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     let records = folder.path().join("ipv6mesh");
