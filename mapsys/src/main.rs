@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-mapsys`: Map-Server and Map-Resolver of a signed DHT.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use mapsys::shell::daemon;
 use mapsys::shell::settings::{Flags, Settings};
+use tracing_subscriber::EnvFilter;
 
 /// Map-Server and Map-Resolver (RFC 9301) on a signed DHT.
 #[derive(Debug, Parser)]
@@ -55,18 +57,16 @@ enum What {
     Peers,
 }
 
+/// What is logged unless `RUST_LOG` says otherwise: that libp2p finds no peers at first is no warning of ours.
+const USUAL_LOG: &str = "info,libp2p=warn,libp2p_swarm=warn,libp2p_kad=error";
+
 const EXIT_NO_ANSWER: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 const EXIT_MACHINE: u8 = 3;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,libp2p=warn".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    log_to_stderr();
     let settings = match Settings::read(&args.flags) {
         Ok(settings) => settings,
         Err(error) => return fail(EXIT_USAGE, &error),
@@ -88,6 +88,12 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL_LOG));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// What the configuration lacks is told apart from what the machine lacks.

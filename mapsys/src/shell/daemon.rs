@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::settings::Settings;
-use super::{FromService, Service, ServiceConfig, control, identity, sockets};
+use super::{FromService, Service, ServiceConfig, bootstrap, control, identity, sockets};
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
 
@@ -131,10 +131,11 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     let bound = bind_all(&plan.listen)?;
     let listener = control::listen(&plan.control)?;
     let control_path = plan.control.clone();
+    let dht_listen = plan.dht_listen.clone();
     let (service, outputs) = Service::start(service_config(plan, &bound))?;
-    announce(&service, &bound);
 
     let service = Arc::new(service);
+    let locals: Vec<SocketAddr> = bound.keys().copied().collect();
     let mut tasks = tokio::task::JoinSet::new();
     for (local, socket) in &bound {
         let (socket, local, service) = (Arc::clone(socket), *local, Arc::clone(&service));
@@ -144,6 +145,7 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     }
     tasks.spawn(send(outputs, bound));
     tasks.spawn(control::serve(listener, service.status()));
+    announce(&service, &locals, &dht_listen).await;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -187,11 +189,12 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>) -> Se
 }
 
 /// What others need to know to use this node.
-fn announce(service: &Service, bound: &HashMap<SocketAddr, Arc<UdpSocket>>) {
-    for local in bound.keys() {
+async fn announce(service: &Service, locals: &[SocketAddr], dht_listen: &[IpAddr]) {
+    for local in locals {
         println!("listening {local}");
     }
-    for address in service.node().listen_addrs() {
+    let serves: Vec<IpAddr> = locals.iter().map(SocketAddr::ip).collect();
+    for address in bootstrap::addresses(service.node(), &serves, dht_listen).await {
         println!("--bootstrap {address}");
     }
     for anchor in service.own_anchors() {

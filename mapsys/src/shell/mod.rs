@@ -2,6 +2,7 @@
 //! The I/O of the map system: DHT node, disk, clock, sockets, configuration. `lisp-mapsys` uses all of it, `lisp-xtr`
 //! embeds [`service`] and keeps its own sockets.
 
+mod bootstrap;
 pub mod control;
 pub mod daemon;
 pub mod identity;
