@@ -245,7 +245,7 @@ fn wrong_usage_is_named() {
         ]
     };
     refused(&desk, &put("owner.op.p12", "wrong"), "wrong password");
-    refused(&desk, &put("identity.p12", "password"), "<CN>.op.p12, which `cgeid new` writes");
+    refused(&desk, &put("identity.p12", "password"), "`cgeid new` writes the operational key");
     refused(&desk, &put("junk.p12", "password"), "junk.p12");
     refused(&desk, &put("missing.p12", "password"), "missing.p12");
     refused(&desk, &put("owner.op.p12", "missing"), "--password-file");

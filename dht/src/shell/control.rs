@@ -95,7 +95,7 @@ async fn serve_one(stream: UnixStream, answer: &mut impl AsyncFnMut(Value) -> Va
 /// Asks the process that listens at `path`.
 ///
 /// # Errors
-/// When nobody answers there, or the answer is an error.
+/// When nobody answers there, or the answer is an error, then [`Refused`].
 pub fn ask(path: &Path, request: &Value) -> anyhow::Result<Value> {
     let mut stream = BlockingStream::connect(path).with_context(|| {
         format!("nobody answers at {}: is `lisp-dht node` running with this --state-dir?", path.display())

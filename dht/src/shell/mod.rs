@@ -9,3 +9,7 @@ pub mod lookup;
 pub mod node;
 pub mod sequence;
 pub mod shelf;
+
+/// Log filter of libp2p for a program with a node in it: that a first node finds no peers, and that it has made itself a name,
+/// is nothing to tell an operator. A program appends it to its own filter.
+pub const LIBP2P_LOG: &str = "libp2p_kad=error,libp2p_swarm=warn";

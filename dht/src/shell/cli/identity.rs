@@ -37,9 +37,7 @@ pub(super) fn load(settings: &Settings, network: Network) -> anyhow::Result<Oper
 
 fn explain(file: &Path, error: ContainerError) -> anyhow::Error {
     let advice = match &error {
-        ContainerError::IsIdentity { .. } => {
-            ", which belongs offline; give the operational key, <CN>.op.p12, which `cgeid new` writes beside it"
-        }
+        ContainerError::IsIdentity { .. } => "; `cgeid new` writes the operational key beside it",
         ContainerError::Password => ": check --password-file or CGEID_PASSWORD",
         _ => "",
     };

@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 use self::flags::{GetFlags, IndexFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
 use self::settings::Settings;
+use super::LIBP2P_LOG;
 use super::database::DatabaseError;
 use super::node::NodeError;
 use super::shelf::StartError;
@@ -153,14 +154,14 @@ fn with_runtime<F: flags::Flags>(
     runtime.block_on(verb(settings, flags))
 }
 
-/// What a daemon logs: that libp2p finds no peers at first is no warning of ours.
-const DAEMON_LOG: &str = "warn,dht=info,libp2p_kad=error";
+/// What a daemon logs.
+const DAEMON_LOG: &str = "warn,dht=info";
 /// What a command logs.
-const COMMAND_LOG: &str = "warn,libp2p_kad=error";
+const COMMAND_LOG: &str = "warn";
 
 fn log_to_stderr(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LISP_DHT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{usual},{LIBP2P_LOG}")));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
