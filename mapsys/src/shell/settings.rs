@@ -202,7 +202,10 @@ impl Settings {
             figment = figment.merge(Toml::file_exact(path));
         }
         figment = figment.merge(Env::prefixed(ENVIRONMENT).map(|key| key.as_str().replace('_', "-").into()));
-        let settings: Self = figment.merge(Serialized::defaults(flags)).extract().map_err(named)?;
+        let settings: Self = figment
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| named(error, flags.config.as_deref()))?;
         Ok(settings)
     }
 
@@ -308,22 +311,52 @@ fn read_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// figment's message without its noise: which key, what is wrong, where it was.
-fn named(error: figment::Error) -> anyhow::Error {
-    let lines: Vec<String> = error
-        .into_iter()
-        .map(|one| {
-            let path = one.path.join(".");
-            let place = one
-                .metadata
-                .as_ref()
-                .map(|m| m.source.as_ref().map_or_else(|| m.name.to_string(), ToString::to_string));
-            let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
-            let place = place.map_or_else(String::new, |place| format!(" ({place})"));
-            format!("{at}{}{place}", one.kind)
-        })
-        .collect();
+/// figment's errors as the operator needs them: the key, what is wrong with it, and where it was written.
+fn named(error: figment::Error, file: Option<&Path>) -> anyhow::Error {
+    let text = file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let lines: Vec<String> = error.into_iter().map(|one| explain(&one, file, &text)).collect();
     anyhow::anyhow!(lines.join("; "))
+}
+
+fn explain(error: &figment::Error, file: Option<&Path>, text: &str) -> String {
+    use figment::error::Kind;
+    let mut path = error.path.clone();
+    let problem = match &error.kind {
+        Kind::UnknownField(key, known) => {
+            if path.last() != Some(key) {
+                path.push(key.clone());
+            }
+            format!("unknown key; known are {}", known.join(", "))
+        }
+        other => other.to_string().trim_end().to_owned(),
+    };
+    let from = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
+    let key = path.join(".");
+    let place = match (file, line_of(text, &path)) {
+        (Some(file), Some(line)) if from.contains("TOML") => format!(" ({}, line {line})", file.display()),
+        (Some(file), None) if from.contains("TOML") => format!(" ({})", file.display()),
+        _ if from.contains("environment") => format!(" ({ENVIRONMENT}{})", key.replace('-', "_").to_uppercase()),
+        _ => String::new(),
+    };
+    let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+    format!("{key}{problem}{place}")
+}
+
+/// The line that sets a key: at the top, or, if its path is `site.N...`, under the header of that site.
+fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    let mut lines = text.lines().enumerate();
+    if let [table, index, _, ..] = path {
+        let header = format!("[[{table}]]");
+        lines.by_ref().filter(|(_, line)| line.trim().starts_with(&header)).nth(index.parse().ok()?)?;
+    }
+    let body: Vec<_> = lines.take_while(|(_, line)| !is_header(line)).collect();
+    let sets = |line: &str, key: &str| {
+        let rest = line.trim_start().trim_start_matches('"').strip_prefix(key);
+        rest.is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with('='))
+    };
+    let line_with = |key: &String| body.iter().find(|(_, line)| sets(line, key)).map(|(index, _)| index + 1);
+    path.iter().rev().find_map(line_with)
 }
 
 #[cfg(test)]
@@ -357,12 +390,17 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_refused_by_name() {
-        let error = read("liste = [\"192.0.2.9\"]\n", Flags::default()).unwrap_err().to_string();
-        assert!(error.contains("liste"), "{error}");
-        let error = read("[[site]]\nname = \"a\"\neid-prefix = []\nkey = []\nlegcy = true\n", Flags::default());
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("legcy"), "{error}");
+    fn what_is_refused_is_named_with_its_line() {
+        let refused = |toml: &str| read(toml, Flags::default()).unwrap_err().to_string();
+        let error = refused("\nliste = [\"192.0.2.9\"]\n");
+        assert!(error.starts_with("liste: unknown key; known are listen, ") && error.ends_with(", line 2)"), "{error}");
+        let error = refused("dht-port = \"x\"\n");
+        assert!(error.starts_with("dht-port: ") && error.ends_with(", line 1)"), "{error}");
+        let site = "[[site]]\nname = \"a\"\neid-prefix = []\nkey = []\n";
+        let error = refused(&format!("{site}{site}legcy = true\n"));
+        assert!(error.contains("legcy: unknown key") && error.ends_with(", line 9)"), "{error}");
+        let error = refused(&format!("{site}{}", site.replace("\"a\"", "5")));
+        assert!(error.starts_with("site.1.name: ") && error.ends_with(", line 6)"), "{error}");
     }
 
     #[test]
