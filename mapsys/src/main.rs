@@ -2,12 +2,13 @@
 //! `lisp-mapsys`: Map-Server and Map-Resolver of a signed DHT.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use mapsys::shell::daemon;
 use mapsys::shell::settings::{Flags, Settings};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 /// Map-Server and Map-Resolver (RFC 9301) on a signed DHT.
@@ -34,7 +35,11 @@ enum Verb {
     /// Serve (the default).
     Run,
     /// Say what the configuration means, and change nothing.
-    Check,
+    Check {
+        /// Print JSON, or write it to FILE beside the text.
+        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+        json: Option<PathBuf>,
+    },
     /// Ask the running process.
     Show {
         /// What to show.
@@ -73,13 +78,7 @@ fn main() -> ExitCode {
     };
     match args.verb {
         None | Some(Verb::Run) => run(&settings),
-        Some(Verb::Check) => match daemon::check(&settings) {
-            Ok(text) => {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(EXIT_USAGE, &error),
-        },
+        Some(Verb::Check { json }) => check(&settings, json.as_deref()),
         Some(Verb::Show { what, json }) => {
             let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             match daemon::show(&settings, &name, json.as_deref()) {
@@ -103,6 +102,19 @@ fn run(settings: &Settings) -> ExitCode {
         Err(error) => return fail(EXIT_USAGE, &error),
     };
     match daemon::run(plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_MACHINE, &error),
+    }
+}
+
+/// The configuration in words; as JSON, the sentences are in `means`.
+fn check(settings: &Settings, json: Option<&Path>) -> ExitCode {
+    let text = match daemon::check(settings) {
+        Ok(text) => text,
+        Err(error) => return fail(EXIT_USAGE, &error),
+    };
+    let value = json!({ "ok": true, "means": text.lines().collect::<Vec<_>>() });
+    match daemon::print(&value, &text, json) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_MACHINE, &error),
     }

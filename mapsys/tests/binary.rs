@@ -188,6 +188,9 @@ fn wrong_usage_is_2_and_names_what_is_wrong() {
     let good = mapsys(&["check", "--listen", "127.0.53.5", "--trust-anchor", "2001:db8::/32=0f2c8a3454a468b75f32e76a"]);
     assert!(good.status.success());
     assert!(String::from_utf8_lossy(&good.stdout).contains("trusts 0f2c8a3454a468b75f32e76a for 2001:db8::/32"));
+    let good = mapsys(&["check", "--listen", "127.0.53.5", "--json"]);
+    let means: serde_json::Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!(means["means"][0], "serves Map-Registers and Map-Requests at UDP 127.0.53.5:4342");
     let missing = mapsys(&["check", "--listen", "127.0.53.5", "--identity", "/nowhere/x.op.p12"]);
     assert_eq!(missing.status.code(), Some(2));
     let asked = mapsys(&["show", "sites", "--state-dir", "/nowhere"]);

@@ -220,6 +220,14 @@ async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAdd
 /// When nobody answers.
 pub fn show(settings: &Settings, what: &str, json: Option<&Path>) -> anyhow::Result<()> {
     let value = control::ask(&settings.control(), what)?;
+    print(&value, &table(&value), json)
+}
+
+/// Prints the text, or the JSON in its place; with a file, the JSON goes there beside the text.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn print(value: &Value, text: &str, json: Option<&Path>) -> anyhow::Result<()> {
     let to_stdout = json == Some(Path::new("-"));
     if let Some(path) = json.filter(|_| !to_stdout) {
         std::fs::write(path, format!("{value}\n")).with_context(|| format!("cannot write {}", path.display()))?;
@@ -227,7 +235,7 @@ pub fn show(settings: &Settings, what: &str, json: Option<&Path>) -> anyhow::Res
     if to_stdout {
         println!("{value}");
     } else {
-        print!("{}", table(&value));
+        print!("{text}");
     }
     Ok(())
 }
