@@ -42,7 +42,7 @@ fn run(flags: &Flags, log_json: bool) -> Result<(), Failure> {
 fn check(flags: &Flags, json: Option<Option<PathBuf>>) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let mut lines = explain(&config);
-    shell::check_identities(&config)?;
+    shell::check_map_system(&config)?;
     lines.push("This configuration can be run.".into());
     report(json, &json!({ "ok": true, "means": lines }), || lines.join("\n"))
 }
@@ -77,7 +77,9 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| Failure::key("log", error))?;
+    // In front, so that what the operator says about the same parts wins.
+    let filter = EnvFilter::try_new(format!("{},{filter}", dht::shell::LIBP2P_LOG));
+    let filter = filter.map_err(|error| Failure::key("log", error))?;
     let colours = std::io::stderr().is_terminal();
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let logging = logging.with_target(false).with_ansi(colours);

@@ -33,6 +33,17 @@ fn usage_errors_name_the_flag() {
 }
 
 #[test]
+fn a_bootstrap_address_is_a_multiaddress_or_an_address_with_its_port() {
+    let check = ["check", "--eid-prefix", "10.0.0.0/8", "--rloc", "192.0.2.1", "--bootstrap"];
+    for wrong in ["192.0.2.1", "/foo", "/ip4/192.0.2.1/tcp/1"] {
+        refused(&[&check[..], &[wrong]].concat(), 2, &["--bootstrap", wrong]);
+    }
+    for right in ["192.0.2.1:43420", "/ip4/192.0.2.1/udp/43420/quic-v1"] {
+        assert!(lisp_xtr(&[&check[..], &[right]].concat()).status.success(), "{right}");
+    }
+}
+
+#[test]
 fn unknown_configuration_keys_are_refused_with_their_line() {
     let directory = tempfile::tempdir().unwrap();
     let config = file(directory.path(), "xtr.toml", "tun = \"lisp0\"\nrlocs = [\"192.0.2.1\"]\n");

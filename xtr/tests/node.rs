@@ -119,6 +119,17 @@ fn as_nobody() {
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert!(error.to_lowercase().contains("cap_net_admin"), "{error}");
     assert_eq!(runtime.block_on(our_rules()), 0);
+    assert_nothing_is_written(directory.path());
+}
+
+/// A start that the machine refuses makes no identity, and not even its directory.
+fn assert_nothing_is_written(directory: &Path) {
+    const NOBODY: u32 = 65534;
+    let mut alone = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+    alone.args(["--eid-prefix", "2001:db8:a::/48", "--rloc", RLOC, "--tun", "lispt", "--state-dir"]);
+    let output = alone.arg(directory.join("alone")).uid(NOBODY).gid(NOBODY).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!directory.join("alone").exists() && !directory.join("state").exists());
 }
 
 #[test]

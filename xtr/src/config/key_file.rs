@@ -17,6 +17,9 @@ use wire::control::auth::{Algorithm, AuthKey, Secret, TagForm};
 
 use super::ConfigError;
 
+/// What a key file says, for whom has none yet.
+const KEYS: &str = "a key file has the lines algorithm = \"hkdf-sha256\", key-id = 1 and secret = \"...\"";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct KeyFile {
@@ -70,7 +73,7 @@ fn describe(error: &figment::Error) -> String {
     use figment::error::Kind;
     let key = error.path.join(".");
     match &error.kind {
-        Kind::MissingField(field) => format!("{field} is missing"),
+        Kind::MissingField(field) => format!("{field} is missing; {KEYS}"),
         Kind::UnknownField(field, known) => format!("unknown key {field}; known are {}", known.join(", ")),
         Kind::UnknownVariant(variant, known) => format!("{key}: {variant:?} is none of {}", known.join(", ")),
         Kind::InvalidType(_, expected) => format!("{key}: {expected} expected"),
@@ -107,6 +110,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_and_the_secret_is_not_quoted() {
         let cases = [
+            ("", "key-id"),
             ("algorithm = \"hkdf-sha256\"", "secret"),
             ("algorithm = \"md5\"\nsecret = \"hidden\"", "md5"),
             ("algorithm = \"hmac-sha256\"\nsecret = \"hidden\"\nkeyid = 1", "keyid"),

@@ -365,10 +365,6 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
 }
 
 fn embedded(written: &Written) -> Result<Embedded, ConfigError> {
-    if let Some(bad) = written.bootstrap.iter().find(|address| !address.starts_with('/')) {
-        let example = "/ip4/192.0.2.1/udp/43420/quic-v1";
-        return Err(ConfigError::new("bootstrap", format!("{bad:?} is not a multiaddress such as {example}")));
-    }
     if written.iid != 0 && !written.identity.is_empty() {
         return Err(ConfigError::new("iid", "CGEIDs are in instance 0: leave out this or --identity"));
     }
@@ -492,7 +488,6 @@ mod tests {
             ("prefix", "prefix = \"3fff::/16\""),
             ("prefix", "prefix = \"10.0.0.0/8\""),
             ("dht-port", "dht-port = 0"),
-            ("bootstrap", "bootstrap = [\"192.0.2.1\"]"),
             ("trust-anchor", "trust-anchor = [\"2001:db8::/32\"]"),
             ("eid-prefix", "eid-prefix = [\"fe80::/64\"]"),
             ("eid-prefix", "eid-prefix = [\"224.0.0.0/4\"]"),

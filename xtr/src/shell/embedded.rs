@@ -110,24 +110,30 @@ impl Embedded {
     }
 }
 
-/// The operational keys of the configuration; without any, those of an identity that is made at the first start and kept
-/// in the state directory.
+/// The operational keys that the configuration names, which may be none.
 ///
 /// # Errors
-/// Names the file that cannot be read or opened.
-pub fn identities(config: &Config, embedded: &config::Embedded) -> Result<Vec<OperationalKey>, Failure> {
-    let network = network(config.cgeid_network);
-    if embedded.identities.is_empty() {
-        return own_identity(config, network).map(|key| vec![key]);
+/// Names the file that cannot be read or opened, or the bootstrap address that is none.
+pub fn check(config: &Config, embedded: &config::Embedded) -> Result<Vec<OperationalKey>, Failure> {
+    for address in &embedded.bootstrap {
+        dht::shell::node::parse_bootstrap(address).map_err(|error| Failure::key("bootstrap", error))?;
     }
+    if embedded.identities.is_empty() {
+        return Ok(Vec::new());
+    }
+    let network = network(config.cgeid_network);
     let loaded = identity::load(&embedded.identities, embedded.password_file.as_deref(), network);
     loaded.map_err(|error| Failure::key("identity", format!("{error:#}")))
 }
 
-fn own_identity(config: &Config, network: Network) -> Result<OperationalKey, Failure> {
+/// The identity of a node that was given none: made at the first start, and kept in the state directory.
+///
+/// # Errors
+/// Says what the directory lacks.
+pub fn own_identity(config: &Config) -> Result<OperationalKey, Failure> {
     let directory = config.state_dir.join(IDENTITY);
     make_private_directory(&directory)?;
-    let own = identity::own(&directory, network, SystemTime::now());
+    let own = identity::own(&directory, network(config.cgeid_network), SystemTime::now());
     let (key, made) = own.map_err(|error| Failure::Machine(format!("own identity: {error:#}")))?;
     if made {
         say(&format!("Made the identity {} (address {}), kept in {}.", key.cn(), key.address(), directory.display()));

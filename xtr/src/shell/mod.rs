@@ -20,6 +20,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use cgeid::OperationalKey;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -53,19 +54,23 @@ const QUESTIONS: usize = 8;
 /// # Errors
 /// What the configuration or the machine lacks. Everything set up until then is taken down again.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    let state = StateFile::open(&config.state_dir)?;
-    let identities = match &config.mapping {
-        Mapping::Embedded(embedded) => embedded::identities(&config, embedded)?,
-        Mapping::Elsewhere { .. } => Vec::new(),
-    };
-    let cgeids: Vec<EidPrefix> = identities.iter().map(embedded::cgeid_prefix).collect();
+    // What the configuration and the machine may refuse comes first; only then is anything written.
+    let given = check_map_system(&config)?;
     let netlink = Netlink::connect()?;
     netlink.refuse_a_second_node(&config.tun).await?;
     let locators = locators(&config, &netlink).await?;
+    let rlocs: Vec<IpAddr> = locators.iter().map(|locator| locator.address).collect();
+    Packets::probe(&config, &rlocs)?;
+    let (sockets, received) = ControlSockets::bind(&rlocs).await?;
+
+    let state = StateFile::open(&config.state_dir)?;
+    let identities = match &config.mapping {
+        Mapping::Embedded(_) if given.is_empty() => vec![embedded::own_identity(&config)?],
+        _ => given,
+    };
+    let cgeids: Vec<EidPrefix> = identities.iter().map(embedded::cgeid_prefix).collect();
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let database = Database::new(site.clone(), locators, Ttl::DEFAULT);
-
-    let (sockets, received) = ControlSockets::bind(&database.rlocs()).await?;
     let packets = Packets::start(&config, &database)?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
@@ -94,16 +99,14 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     result.and(taken_down)
 }
 
-/// Opens the identities of a configuration, for `check`; makes none.
+/// The identities that a configuration names, opened, and its bootstrap addresses, read; makes and writes nothing.
 ///
 /// # Errors
-/// Names the file that cannot be read or opened.
-pub fn check_identities(config: &Config) -> Result<(), Failure> {
+/// Names the file that cannot be read or opened, or the address that is none.
+pub fn check_map_system(config: &Config) -> Result<Vec<OperationalKey>, Failure> {
     match &config.mapping {
-        Mapping::Embedded(embedded) if !embedded.identities.is_empty() => {
-            embedded::identities(config, embedded).map(drop)
-        }
-        _ => Ok(()),
+        Mapping::Embedded(embedded) => embedded::check(config, embedded),
+        Mapping::Elsewhere { .. } => Ok(Vec::new()),
     }
 }
 

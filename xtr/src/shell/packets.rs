@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::data_plane::{DataPlane, Options};
+use super::data_socket::DataSockets;
+use super::tun::Tun;
 use crate::config::Config;
 use crate::database::Database;
 use crate::etr::EtrConfig;
@@ -26,6 +28,16 @@ pub struct Packets {
 }
 
 impl Packets {
+    /// Opens what [`Self::start`] opens, and closes it again.
+    ///
+    /// # Errors
+    /// What the machine lacks, and what to do.
+    pub fn probe(config: &Config, rlocs: &[IpAddr]) -> Result<(), Failure> {
+        Tun::open(&config.tun).map_err(|error| Failure::Machine(error.to_string()))?;
+        DataSockets::open(rlocs).map_err(|error| Failure::Machine(error.to_string()))?;
+        Ok(())
+    }
+
     /// Starts the thread, in the network namespace of the caller.
     ///
     /// # Errors
