@@ -97,13 +97,23 @@ fn action_name(action: Action) -> &'static str {
     }
 }
 
+/// Remote locators in use, and below them the peers of the DHT node, if there is one in this process.
+fn peers_table(locators: Option<&Vec<Value>>, dht: Option<&Vec<Value>>) -> String {
+    let mut text = columns(&["address", "prefixes"], locators);
+    if let Some(dht) = dht {
+        text += "\nDHT\n";
+        text += &columns(&["id", "connected", "addresses"], Some(dht));
+    }
+    text
+}
+
 /// A table for people out of an answer.
 pub fn table(table: Table, answer: &Value) -> String {
     let rows = answer.get(table.name()).and_then(Value::as_array);
     match table {
         Table::MapCache => columns(&["prefix", "action", "expires", "locators"], rows),
         Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
-        Table::Peers => columns(&["address", "prefixes"], rows),
+        Table::Peers => peers_table(rows, answer.get("dht").and_then(Value::as_array)),
         Table::Locators => {
             let locators =
                 columns(&["address", "priority", "weight"], answer.get("locators").and_then(Value::as_array));
@@ -173,6 +183,14 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100");
         assert_eq!(lines[2], "::/1        natively-forward  5        -");
+    }
+
+    #[test]
+    fn the_peers_of_the_dht_node_stand_below_those_of_the_tunnel() {
+        let dht = json!([{ "id": "12D3", "connected": true, "addresses": ["/ip4/192.0.2.7/udp/43420/quic-v1"] }]);
+        let text = table(Table::Peers, &json!({ "peers": [], "dht": dht }));
+        assert_eq!(text.lines().nth(1), Some("DHT"));
+        assert!(text.lines().nth(3).unwrap_or_default().contains("192.0.2.7"), "{text}");
     }
 
     #[test]
