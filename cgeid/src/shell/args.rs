@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The flags.
+//! The flags that all verbs share; each verb has its own beside what it does.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use crate::cn::Network;
-use crate::identity::KeyAlgorithm;
-use crate::limits::MAX_MONTHS;
+use super::new::{self, New};
+use super::show::{self, Show};
 
 /// Make and inspect identities: keys that own an IPv6 address of the mesh.
 #[derive(Parser)]
@@ -38,81 +37,11 @@ lacks something.";
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Make an identity and an operational key for it
-    #[command(after_help = NEW_HELP)]
+    #[command(after_help = new::HELP)]
     New(New),
     /// Verify a key container or certificate and say whose it is
-    #[command(after_help = SHOW_HELP)]
+    #[command(after_help = show::HELP)]
     Show(Show),
-}
-
-const NEW_HELP: &str = "\
-Writes <CN>.p12 (the identity key: take it offline) and <CN>.op.p12 (the
-operational key: give it to the daemons), both readable by their owner only.
-With --months above 1, the keys of later months are <CN>.op.<EPOCH>.p12; each
-becomes valid when its month begins, and then takes the place of <CN>.op.p12.
-
-Examples:
-  cgeid new --algorithm rsa4096 --out keys
-  cgeid new --algorithm ed25519 --out keys --prefix 2001:db8::/32 --months 12";
-
-const SHOW_HELP: &str = "\
-FILE is <CN>.p12, <CN>.op.p12, or a certificate in PEM or DER. A PEM file may
-hold an operational certificate and, with it, the identity certificate that
-issued it.
-
-Examples:
-  cgeid show keys/0f2c8a3454a468b75f32e76a.op.p12
-  cgeid show --cn certificate.der";
-
-#[derive(ClapArgs)]
-pub(super) struct New {
-    /// Kind of identity key; RSA takes some seconds
-    #[arg(long, value_enum)]
-    pub(super) algorithm: Algorithm,
-    /// Folder for the files; it is made if it does not exist
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: PathBuf,
-    /// Network prefix of the address
-    #[arg(long, default_value_t = Network::LAB)]
-    pub(super) prefix: Network,
-    /// Months for which to make operational keys
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MONTHS)))]
-    pub(super) months: u32,
-    /// File whose first line is the password of the new files
-    #[arg(long, value_name = "FILE")]
-    pub(super) password_file: Option<PathBuf>,
-}
-
-#[derive(ClapArgs)]
-pub(super) struct Show {
-    /// A key container or certificate
-    pub(super) file: PathBuf,
-    /// Print the CN and nothing else
-    #[arg(long, conflicts_with = "json")]
-    pub(super) cn: bool,
-    /// Network prefix for which it must have been made
-    #[arg(long, default_value_t = Network::LAB)]
-    pub(super) prefix: Network,
-    /// File whose first line is the password
-    #[arg(long, value_name = "FILE")]
-    pub(super) password_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Algorithm {
-    /// RSA, 4096 bits
-    Rsa4096,
-    /// Ed25519
-    Ed25519,
-}
-
-impl From<Algorithm> for KeyAlgorithm {
-    fn from(algorithm: Algorithm) -> KeyAlgorithm {
-        match algorithm {
-            Algorithm::Rsa4096 => KeyAlgorithm::Rsa4096,
-            Algorithm::Ed25519 => KeyAlgorithm::Ed25519,
-        }
-    }
 }
 
 /// Where `--json` puts the report.

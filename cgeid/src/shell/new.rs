@@ -6,15 +6,63 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::args::{JsonTo, New};
+use super::args::JsonTo;
 use super::{Failure, files, password, report};
 use crate::cn::Network;
 use crate::container;
 use crate::error::{CertificateError, KeyError};
 use crate::identity::{Identity, KeyAlgorithm};
+use crate::limits::MAX_MONTHS;
 use crate::operational::OperationalKey;
+
+pub(super) const HELP: &str = "\
+Writes <CN>.p12 (the identity key: take it offline) and <CN>.op.p12 (the
+operational key: give it to the daemons), both readable by their owner only.
+With --months above 1, the keys of later months are <CN>.op.<EPOCH>.p12; each
+becomes valid when its month begins, and then takes the place of <CN>.op.p12.
+
+Examples:
+  cgeid new --algorithm rsa4096 --out keys
+  cgeid new --algorithm ed25519 --out keys --prefix 2001:db8::/32 --months 12";
+
+#[derive(Args)]
+pub(super) struct New {
+    /// Kind of identity key; RSA takes some seconds
+    #[arg(long, value_enum)]
+    pub(super) algorithm: Algorithm,
+    /// Folder for the files; it is made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Network prefix of the address
+    #[arg(long, default_value_t = Network::LAB)]
+    pub(super) prefix: Network,
+    /// Months for which to make operational keys
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MONTHS)))]
+    pub(super) months: u32,
+    /// File whose first line is the password of the new files
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Algorithm {
+    /// RSA, 4096 bits
+    Rsa4096,
+    /// Ed25519
+    Ed25519,
+}
+
+impl From<Algorithm> for KeyAlgorithm {
+    fn from(algorithm: Algorithm) -> KeyAlgorithm {
+        match algorithm {
+            Algorithm::Rsa4096 => KeyAlgorithm::Rsa4096,
+            Algorithm::Ed25519 => KeyAlgorithm::Ed25519,
+        }
+    }
+}
 
 /// How often the progress sign moves.
 const TICK: Duration = Duration::from_millis(200);

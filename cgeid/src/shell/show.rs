@@ -1,19 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `cgeid show`.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
+use clap::Args;
 use der::pem;
 use serde_json::{Value, json};
 
-use super::args::{JsonTo, Show};
+use super::args::JsonTo;
 use super::{Failure, files, password, print, report};
 use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
+use crate::cn::Network;
 use crate::container::{self, Content};
 use crate::error::{CertificateError, ContainerError, date};
 use crate::identity::KeyAlgorithm;
 use crate::limits::MAX_BAGS;
+
+pub(super) const HELP: &str = "\
+FILE is <CN>.p12, <CN>.op.p12, or a certificate in PEM or DER. A PEM file may
+hold an operational certificate and, with it, the identity certificate that
+issued it.
+
+Examples:
+  cgeid show keys/0f2c8a3454a468b75f32e76a.op.p12
+  cgeid show --cn certificate.der";
+
+#[derive(Args)]
+pub(super) struct Show {
+    /// A key container or certificate
+    pub(super) file: PathBuf,
+    /// Print the CN and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub(super) cn: bool,
+    /// Network prefix for which it must have been made
+    #[arg(long, default_value_t = Network::LAB)]
+    pub(super) prefix: Network,
+    /// File whose first line is the password
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+}
 
 pub(super) fn run(show: &Show, json: &Option<JsonTo>) -> Result<(), Failure> {
     let bytes = files::read(&show.file)?;
