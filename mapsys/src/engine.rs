@@ -118,7 +118,8 @@ pub enum Output {
         /// The bundle.
         bytes: Vec<u8>,
     },
-    /// Write this to disk before anything after it is done.
+    /// Write this to disk before anything after it is done that vouches for it: a PUT, a Map-Notify to the network. What else
+    /// there is does not wait.
     Persist(Mark),
 }
 

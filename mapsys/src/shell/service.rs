@@ -4,6 +4,7 @@
 //! It owns no LISP socket. Whoever hosts it hands datagrams in and sends what comes out: `lisp-mapsys` has sockets of its
 //! own, `lisp-xtr` shares its control sockets and speaks for itself through the pipe.
 
+mod journal;
 mod run;
 mod status;
 

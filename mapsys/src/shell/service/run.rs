@@ -9,11 +9,11 @@ use dht::record::{CertificateCache, RecordKey, verify};
 use dht::shell::node::Node;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use wire::control::{MapNotify, message_type};
 
 use super::FromService;
+use super::journal::{Journal, Written};
 use super::status::{self, Question};
-use crate::engine::{Engine, Input, Mark, Output};
+use crate::engine::{Engine, Input, Output};
 use crate::shell::state::State;
 use crate::transport::{Now, Via};
 
@@ -43,12 +43,10 @@ pub(super) struct Ends {
 struct Running {
     engine: Engine,
     node: Node,
-    state: Arc<State>,
+    journal: Journal,
     outputs: mpsc::Sender<FromService>,
     answers: mpsc::Sender<Input>,
     dropped: Arc<AtomicU64>,
-    /// Marks that the disk did not take yet.
-    unwritten: Vec<Mark>,
 }
 
 /// Runs until the inputs end.
@@ -57,11 +55,11 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
-    let mut running =
-        Running { engine, node, state: Arc::new(state), outputs, answers, dropped, unwritten: Vec::new() };
+    let journal = Journal::new(move |marks| state.write(marks));
+    let mut running = Running { engine, node, journal, outputs, answers, dropped };
     running.engine.handle_timeout(Now::read());
     loop {
-        running.drain().await;
+        running.drain();
         let deadline = running.engine.next_deadline().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
             input = inputs.recv() => match input {
@@ -69,6 +67,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 None => break,
             },
             Some(input) = answered.recv() => running.engine.handle(Now::read(), input),
+            written = running.journal.written() => running.on_written(written),
             Some((what, answer)) = questions.recv() => {
                 // Whoever asked may have gone.
                 let _ = answer.send(running.show(&what).await);
@@ -98,53 +97,43 @@ impl Running {
     /// Publishes what has changed, and waits until it is stored.
     async fn close(&mut self, answered: &mut mpsc::Receiver<Input>) {
         self.engine.handle(Now::read(), Input::Closing);
-        self.drain().await;
-        while self.engine.is_publishing() {
-            let Some(input) = answered.recv().await else { return };
-            self.engine.handle(Now::read(), input);
-            self.drain().await;
+        self.drain();
+        while self.engine.is_publishing() || self.journal.is_busy() {
+            tokio::select! {
+                input = answered.recv() => match input {
+                    Some(input) => self.engine.handle(Now::read(), input),
+                    None => return,
+                },
+                written = self.journal.written() => self.on_written(written),
+            }
+            self.drain();
         }
     }
 
-    /// Does all that the engine wants; what must be on disk first is there first, in one commit.
-    async fn drain(&mut self) {
-        let mut actions = Vec::new();
+    /// Does all that the engine wants; what must be on disk first waits for it, and nothing else does.
+    fn drain(&mut self) {
         while let Some(output) = self.engine.poll() {
             match output {
-                Output::Persist(mark) => {
-                    self.unwritten.retain(|older| !mark.replaces(older));
-                    self.unwritten.push(mark);
+                Output::Persist(mark) => self.journal.note(mark),
+                action => {
+                    if let Some(action) = self.journal.release(action) {
+                        self.act(action);
+                    }
                 }
-                action => actions.push(action),
             }
         }
-        let written = self.persist().await;
-        for action in actions {
-            if written || !vouches(&action) {
-                self.act(action);
-            }
-        }
+        self.journal.begin();
     }
 
-    /// `false` if the disk took nothing. The marks are kept and written with the next ones: a Map-Register that is
-    /// retransmitted meanwhile brings up no mark of its own, and must not be confirmed without.
-    async fn persist(&mut self) -> bool {
-        if self.unwritten.is_empty() {
-            return true;
+    /// The disk has answered.
+    fn on_written(&mut self, Written { released, lost }: Written) {
+        for action in released {
+            self.act(action);
         }
-        let (state, marks) = (Arc::clone(&self.state), self.unwritten.clone());
-        match tokio::task::spawn_blocking(move || state.write(&marks)).await {
-            Ok(Ok(())) => {
-                self.unwritten.clear();
-                true
-            }
-            Ok(Err(error)) => {
-                tracing::error!(error = format!("{error:#}"), "nothing is confirmed or published until this is mended");
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "the state file's writer has panicked");
-                false
+        for action in lost {
+            // A record that is not published is tried again in its turn; a Map-Notify is asked for again by its xTR.
+            if let Output::DhtPut { key, .. } = action {
+                self.engine.handle(Now::read(), Input::DhtPutDone { key, stored: false });
             }
         }
     }
@@ -207,15 +196,6 @@ impl Running {
             }),
             _ => return None,
         })
-    }
-}
-
-/// Whether an action tells others something that a restart must not forget: a Map-Notify, or a signed record.
-fn vouches(action: &Output) -> bool {
-    match action {
-        Output::DhtPut { .. } => true,
-        Output::Send { bytes, .. } => message_type(bytes) == Some(MapNotify::TYPE),
-        _ => false,
     }
 }
 
