@@ -85,6 +85,7 @@ pub(super) fn run(delegate: &Delegate, json: &Option<JsonTo>) -> Result<(), Fail
         Some(file) => password::new(Some(file))?,
         None => password,
     };
+    password::check(&new_password)?;
     files::make_folder(&delegate.out)?;
     let made = make(&identity, &plan, &delegate.out, &new_password, now)?;
     let (files, certificates): (Vec<_>, Vec<_>) = made.into_iter().map(|made| (made.file, made.certificate)).unzip();
@@ -160,6 +161,12 @@ fn plan(delegate: &Delegate, identity: &Identity, now: SystemTime) -> Result<Pla
 fn unsigned(error: CertificateError) -> Failure {
     match error {
         CertificateError::Key(_) => Failure::machine(error),
+        CertificateError::Expired { not_after } => {
+            let end = date(not_after);
+            Failure::refused(anyhow!(
+                "the identity ends at {end}, and its operational keys with it: ask for fewer months"
+            ))
+        }
         _ => Failure::refused(error),
     }
 }

@@ -40,7 +40,7 @@ pub(super) enum Item {
 pub(super) fn read(path: &Path) -> Result<Input, Failure> {
     let bytes = files::read(path)?;
     let shown = path.display();
-    if armour::is_armoured(&bytes) {
+    if is_armoured(&bytes) {
         let items = armoured(&bytes).with_context(|| shown.to_string()).map_err(Failure::refused)?;
         return Ok(Input::Public(items));
     }
@@ -84,6 +84,12 @@ pub(super) fn identity(
     let password = password::existing(password_file, &shown)?;
     let identity = load(&bytes, &password).with_context(|| shown).map_err(Failure::refused)?;
     Ok((identity, password))
+}
+
+/// Whether the octets look like PEM text rather than like something binary.
+fn is_armoured(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    bytes.windows(BEGIN.len()).any(|window| window == BEGIN)
 }
 
 fn armoured(bytes: &[u8]) -> Result<Vec<Item>, anyhow::Error> {

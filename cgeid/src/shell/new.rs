@@ -80,8 +80,8 @@ pub(super) fn run(new: &New, json: &Option<JsonTo>) -> Result<(), Failure> {
     let plan = Plan { first: 0, months: new.months, revision: 0 };
     written.extend(delegate::make(&identity, &plan, &new.out, &password, now)?.into_iter().map(|made| made.file));
     let paths: Vec<_> = written.iter().map(|(path, _)| path.display().to_string()).collect();
-    let (revocation_path, revocation) =
-        (new.out.join(revocation_file_name(identity.cn())), revoke::file(&identity, Reason::UNSPECIFIED, now)?.1);
+    let (_, revocation) = revoke::file(&identity, Reason::UNSPECIFIED, now)?;
+    let revocation_path = new.out.join(revocation_file_name(identity.cn()));
     let revocation_shown = revocation_path.display().to_string();
     written.push((revocation_path, revocation));
     files::write_secrets(&written)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `cgeid verify`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
@@ -62,10 +62,11 @@ pub(super) struct Verify {
 /// What became of one item.
 struct Finding {
     file: String,
-    kind: &'static str,
-    /// What it says, or why it is not to be believed.
-    outcome: Result<Holds, String>,
+    judgement: Judgement,
 }
+
+/// The kind of an item, and what it says or why it is not to be believed.
+type Judgement = (&'static str, Result<Holds, String>);
 
 /// What an item that holds says.
 struct Holds {
@@ -104,7 +105,7 @@ pub(super) fn run(verify: &Verify, json: &Option<JsonTo>) -> Result<(), Failure>
     for (file, input) in inputs {
         findings.extend(judge.file(&file, input)?);
     }
-    let refused = findings.iter().filter(|finding| finding.outcome.is_err()).count();
+    let refused = findings.iter().filter(|finding| finding.judgement.1.is_err()).count();
     let text: String = findings.iter().map(Finding::text).collect();
     let values: Vec<_> = findings.iter().map(Finding::value).collect();
     report(&text, &json!({ "ok": refused == 0, "at": date(judge.at), "findings": values }), json)?;
@@ -118,21 +119,14 @@ pub(super) fn run(verify: &Verify, json: &Option<JsonTo>) -> Result<(), Failure>
 fn published(paths: &[PathBuf], prefix: Network) -> Result<Vec<Revocation>, Failure> {
     let mut revocations = Vec::new();
     for path in paths {
-        let refused = |why: String| Failure::refused(anyhow!("{} (--revocation): {why}", path.display()));
-        for item in public(path)?.ok_or_else(|| refused("not a revocation".to_owned()))? {
-            let Item::Revocation(bytes) = item else { return Err(refused("not a revocation".to_owned())) };
-            let revocation = Revocation::verify(&bytes, prefix).map_err(|error| refused(error.to_string()))?;
-            revocations.push(revocation);
+        let refused = |why: &str| Failure::refused(anyhow!("{} (--revocation): {why}", path.display()));
+        let Input::Public(items) = input::read(path)? else { return Err(refused("not a revocation")) };
+        for item in items {
+            let Item::Revocation(bytes) = item else { return Err(refused("not a revocation")) };
+            revocations.push(Revocation::verify(&bytes, prefix).map_err(|error| refused(&error.to_string()))?);
         }
     }
     Ok(revocations)
-}
-
-fn public(path: &Path) -> Result<Option<Vec<Item>>, Failure> {
-    Ok(match input::read(path)? {
-        Input::Public(items) => Some(items),
-        Input::Container(_) => None,
-    })
 }
 
 impl Judge<'_> {
@@ -150,24 +144,15 @@ impl Judge<'_> {
 
     /// One finding for each thing in a file.
     fn file(&self, file: &str, input: Result<Input, Failure>) -> Result<Vec<Finding>, Failure> {
-        let finding = |kind, outcome| Finding { file: file.to_owned(), kind, outcome };
-        Ok(match input {
-            Err(failure) => vec![finding("unknown", Err(format!("{:#}", failure.error)))],
-            Ok(Input::Public(items)) => items
-                .iter()
-                .map(|item| {
-                    let (kind, outcome) = self.item(item);
-                    finding(kind, outcome)
-                })
-                .collect(),
-            Ok(Input::Container(bytes)) => {
-                let (kind, outcome) = self.container(file, &bytes)?;
-                vec![finding(kind, outcome)]
-            }
-        })
+        let judgements = match input {
+            Err(failure) => vec![("unknown", Err(format!("{:#}", failure.error)))],
+            Ok(Input::Public(items)) => items.iter().map(|item| self.item(item)).collect(),
+            Ok(Input::Container(bytes)) => vec![self.container(file, &bytes)?],
+        };
+        Ok(judgements.into_iter().map(|judgement| Finding { file: file.to_owned(), judgement }).collect())
     }
 
-    fn container(&self, file: &str, bytes: &[u8]) -> Result<(&'static str, Result<Holds, String>), Failure> {
+    fn container(&self, file: &str, bytes: &[u8]) -> Result<Judgement, Failure> {
         let password_file = self.verify.password_file.as_deref();
         Ok(match input::open(bytes, file, password_file, self.verify.prefix, self.at) {
             Ok(Content::Identity(identity)) => ("identity-key", self.identity(identity.certificate())),
@@ -180,7 +165,7 @@ impl Judge<'_> {
         })
     }
 
-    fn item(&self, item: &Item) -> (&'static str, Result<Holds, String>) {
+    fn item(&self, item: &Item) -> Judgement {
         match item {
             Item::Certificate(der) => self.certificate(der),
             Item::Revocation(bytes) => ("revocation", self.revocation(bytes)),
@@ -188,7 +173,7 @@ impl Judge<'_> {
         }
     }
 
-    fn certificate(&self, der: &[u8]) -> (&'static str, Result<Holds, String>) {
+    fn certificate(&self, der: &[u8]) -> Judgement {
         match certificate::kind(der) {
             Err(error) => ("unknown", Err(error.to_string())),
             Ok(Kind::Identity(_)) => {
@@ -289,20 +274,22 @@ impl Judge<'_> {
 
 impl Finding {
     fn text(&self) -> String {
-        match &self.outcome {
-            Ok(holds) => format!("holds    {}: {}: {}\n", self.file, self.kind, holds.text),
-            Err(why) => format!("REFUSED  {}: {}: {why}\n", self.file, self.kind),
+        let (kind, outcome) = &self.judgement;
+        match outcome {
+            Ok(holds) => format!("holds    {}: {kind}: {}\n", self.file, holds.text),
+            Err(why) => format!("REFUSED  {}: {kind}: {why}\n", self.file),
         }
     }
 
     fn value(&self) -> Value {
-        let (mut object, why) = match &self.outcome {
+        let (kind, outcome) = &self.judgement;
+        let (mut object, why) = match outcome {
             Ok(holds) => (holds.value.as_object().cloned().unwrap_or_default(), Value::Null),
             Err(why) => (Map::new(), Value::from(why.as_str())),
         };
         object.insert("file".to_owned(), self.file.as_str().into());
-        object.insert("kind".to_owned(), self.kind.into());
-        object.insert("ok".to_owned(), self.outcome.is_ok().into());
+        object.insert("kind".to_owned(), Value::from(*kind));
+        object.insert("ok".to_owned(), outcome.is_ok().into());
         object.insert("why".to_owned(), why);
         Value::Object(object)
     }

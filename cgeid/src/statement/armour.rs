@@ -18,11 +18,6 @@ pub(crate) struct Block<'a> {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Whether the octets look like PEM text rather than like something binary.
-pub(crate) fn is_armoured(bytes: &[u8]) -> bool {
-    bytes.windows(BEGIN.len()).any(|window| window == BEGIN.as_bytes())
-}
-
 /// Writes one block.
 pub(crate) fn encode(label: &str, bytes: &[u8]) -> Result<String, ArmourError> {
     pem::encode_string(label, LineEnding::LF, bytes)

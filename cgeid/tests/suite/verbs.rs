@@ -3,13 +3,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cgeid::{Identity, Network, OperationalKey, Revocation, container, epoch};
 use serde_json::Value;
 
 use crate::cli::{cgeid, cn, fails, made, text};
-use crate::common::{ED25519, at, forge, tlv};
+use crate::common::{ED25519, at, elements, forge, inside, tlv};
 use crate::openssl::{openssl, workshop};
 
 fn succeeds(folder: &Path, arguments: &str) -> String {
@@ -186,6 +186,10 @@ fn delegate_explains_what_it_cannot_do() {
     fails(path, &format!("delegate {identity} --months 0 --out more"), 2, "--months");
     fails(path, &format!("delegate {identity} --revision 1 --from {current} --out more"), 2, "--from");
     fails(path, &format!("delegate {identity}"), 2, "--out");
+    let bare = Identity::from_seed(&[7; 32], Network::LAB, SystemTime::now()).unwrap();
+    std::fs::write(path.join("bare.p12"), container::save_identity(&bare, "").unwrap()).unwrap();
+    std::fs::write(path.join("empty"), "").unwrap();
+    fails(path, "delegate bare.p12 --password-file empty --out more", 2, "empty password");
     assert!(!path.join("more").exists());
 }
 
@@ -243,6 +247,25 @@ fn an_identity_out_of_its_dates_can_be_revoked() {
     succeeds(path, "revoke old.p12 --password-file password");
     let found = findings(path, &format!("{}.revoke", ED25519.cn()), 0);
     assert_eq!(found[0]["cn"], ED25519.cn().to_string());
+}
+
+#[test]
+fn delegate_stops_where_the_identity_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let identity = Identity::from_seed(&[7; 32], Network::LAB, SystemTime::now()).unwrap();
+    let end = SystemTime::now() + Duration::from_secs(3 * 24 * 3600);
+    let end = der::DateTime::from_system_time(end).unwrap().to_string();
+    let brief = forge(identity.certificate().der(), &identity, |fields| {
+        let from = elements(inside(&fields[at::VALIDITY])).swap_remove(0);
+        let digits: String = end[2..].chars().filter(char::is_ascii_digit).collect();
+        fields[at::VALIDITY] = tlv(0x30, &[from, tlv(0x17, format!("{digits}Z").as_bytes())].concat());
+    });
+    std::fs::write(path.join("brief.p12"), crate::containers::compose_identity(&[7; 32], &brief)).unwrap();
+    std::fs::write(path.join("password"), crate::containers::PASSWORD).unwrap();
+    let delegate = "delegate brief.p12 --password-file password --out keys";
+    fails(path, &format!("{delegate} --months 3"), 1, "ask for fewer months");
+    assert_eq!(json(path, delegate)["until"], end);
 }
 
 #[test]
