@@ -76,6 +76,19 @@ pub fn load_identity(
     }
 }
 
+/// [`load_identity`] but for the dates of the certificate: an identity that expired can be revoked all the same.
+///
+/// # Errors
+/// As there.
+pub fn load_identity_undated(bytes: &[u8], password: &str, network: Network) -> Result<Identity, ContainerError> {
+    let Opened { key, matching, others } = Opened::new(bytes, password)?;
+    match (certificate::kind(&matching)?, others.len()) {
+        (Kind::Operational(cn), _) => Err(ContainerError::IsOperational { cn }),
+        (Kind::Identity(_), 0) => Identity::from_parts(key, IdentityCertificate::verify_undated(&matching, network)?),
+        (Kind::Identity(_), others) => Err(ContainerError::Certificates { found: others + 1, expected: 1 }),
+    }
+}
+
 /// Reads a file that must hold an operational key, as daemons do.
 ///
 /// # Errors
@@ -99,30 +112,19 @@ pub fn load_operational(
 /// [`ContainerError`]: [`ContainerError::Password`] for a wrong password (which cannot be told from a file that was
 /// changed inside), [`ContainerError::Malformed`] for what is no PKCS#12 file.
 pub fn load(bytes: &[u8], password: &str, network: Network, now: SystemTime) -> Result<Content, ContainerError> {
-    let (key, certificates) = open(bytes, password)?;
-    let own = key.public_key()?;
-    let mut matching = None;
-    let mut others = Vec::new();
-    for certificate in &certificates {
-        if matching.is_none() && certificate::unverified_spki(certificate)? == own.spki() {
-            matching = Some(certificate);
-        } else {
-            others.push(certificate);
-        }
-    }
-    let matching = matching.ok_or(ContainerError::KeyMismatch)?;
-    match (certificate::kind(matching)?, others.as_slice()) {
+    let Opened { key, matching, others } = Opened::new(bytes, password)?;
+    match (certificate::kind(&matching)?, others.as_slice()) {
         (Kind::Identity(_), []) => {
-            let certificate = IdentityCertificate::verify(matching, network, now)?;
+            let certificate = IdentityCertificate::verify(&matching, network, now)?;
             Ok(Content::Identity(Identity::from_parts(key, certificate)?))
         }
         (Kind::Operational(_), [issuer]) => {
             let identity = IdentityCertificate::verify(issuer, network, now)?;
-            let certificate = OperationalCertificate::verify(matching, &identity, now)?;
+            let certificate = OperationalCertificate::verify(&matching, &identity, now)?;
             Ok(Content::Operational(OperationalKey::new(key, certificate, identity)?))
         }
-        (Kind::Identity(_), _) => Err(ContainerError::Certificates { found: certificates.len(), expected: 1 }),
-        (Kind::Operational(_), _) => Err(ContainerError::Certificates { found: certificates.len(), expected: 2 }),
+        (Kind::Identity(_), _) => Err(ContainerError::Certificates { found: others.len() + 1, expected: 1 }),
+        (Kind::Operational(_), _) => Err(ContainerError::Certificates { found: others.len() + 1, expected: 2 }),
     }
 }
 
@@ -144,6 +146,30 @@ pub fn check_form(bytes: &[u8]) -> Result<(), ContainerError> {
 pub fn check_password(password: &str) -> Result<(), ContainerError> {
     let fits = password.chars().all(|character| u16::try_from(u32::from(character)).is_ok());
     fits.then_some(()).ok_or(ContainerError::PasswordCharacter)
+}
+
+/// A file, decrypted: its one private key, the certificate of that key, and the others.
+struct Opened {
+    key: PrivateKey,
+    matching: Vec<u8>,
+    others: Vec<Vec<u8>>,
+}
+
+impl Opened {
+    fn new(bytes: &[u8], password: &str) -> Result<Opened, ContainerError> {
+        let (key, certificates) = open(bytes, password)?;
+        let own = key.public_key()?;
+        let mut matching = None;
+        let mut others = Vec::new();
+        for certificate in certificates {
+            if matching.is_none() && certificate::unverified_spki(&certificate)? == own.spki() {
+                matching = Some(certificate);
+            } else {
+                others.push(certificate);
+            }
+        }
+        Ok(Opened { key, matching: matching.ok_or(ContainerError::KeyMismatch)?, others })
+    }
 }
 
 /// Decrypts a file into its one private key and its certificates.

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use crate::cn::Cn;
+use crate::cn::{Cn, Network};
 use crate::key::SignatureAlgorithm;
 
 /// A time as people write it: RFC 3339, UTC.
@@ -325,4 +325,189 @@ impl From<KeyError> for ContainerError {
     fn from(error: KeyError) -> ContainerError {
         ContainerError::Key(error)
     }
+}
+
+/// A text that is no PEM block.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArmourError {
+    /// It has no block of the kind.
+    #[error("there is no {label} in the text")]
+    Missing {
+        /// Label of the block that was looked for.
+        label: String,
+    },
+    /// It has more than one block of the kind.
+    #[error("there are {found} blocks {label} in the text, there must be one")]
+    Several {
+        /// Label of the block that was looked for.
+        label: String,
+        /// Blocks found.
+        found: usize,
+    },
+    /// It has more blocks than [`crate::limits::MAX_PEM_BLOCKS`].
+    #[error("the PEM file holds more than {} blocks", crate::limits::MAX_PEM_BLOCKS)]
+    TooMany,
+    /// It ends before the block does.
+    #[error("the PEM file ends within a {label}")]
+    Unfinished {
+        /// Label of the block.
+        label: String,
+    },
+    /// The block is no base64 of anything.
+    #[error("damaged PEM ({label}): {detail}")]
+    Damaged {
+        /// Label of the block.
+        label: String,
+        /// What the parser met.
+        detail: String,
+    },
+}
+
+/// Who signs a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// The one identity that speaks.
+    Identity,
+    /// The first of two.
+    Static,
+    /// The second of two.
+    Temporary,
+}
+
+impl std::fmt::Display for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Signer::Identity => "the identity",
+            Signer::Static => "the static identity",
+            Signer::Temporary => "the temporary identity",
+        })
+    }
+}
+
+/// A signed statement (a revocation or a link proof) that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// Longer than [`crate::limits::MAX_STATEMENT`].
+    #[error("statement of {length} octets is longer than any of ours")]
+    TooLong {
+        /// Octets given.
+        length: usize,
+    },
+    /// It does not begin as a statement of this kind does.
+    #[error("not a statement of this kind")]
+    Magic,
+    /// Another version of the encoding.
+    #[error("statement of version {found}, only version 1 is known")]
+    Version {
+        /// Version found.
+        found: u8,
+    },
+    /// It ends before, or within, a field.
+    #[error("the statement ends within its {field}")]
+    Truncated {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// Octets follow after its end.
+    #[error("{length} octets follow after the end of the statement")]
+    Trailing {
+        /// Octets left.
+        length: usize,
+    },
+    /// The issue time is before 1970, or beyond what the clock can tell.
+    #[error("the issue time cannot be represented")]
+    Time,
+    /// It says that it was issued later than now.
+    #[error("the statement says that it was issued at {} (check this machine's clock)", date(*.issued))]
+    FromTheFuture {
+        /// When, by its own word.
+        issued: SystemTime,
+    },
+    /// The audience is no text, has control characters, or is longer than [`crate::limits::MAX_AUDIENCE`].
+    #[error("an audience is a text of at most {} octets without control characters", crate::limits::MAX_AUDIENCE)]
+    Audience,
+    /// It was made for another reader.
+    #[error("the proof is made for {}, not for {}", reader(found), reader(expected))]
+    OtherAudience {
+        /// For whom it was made.
+        found: String,
+        /// Who reads it.
+        expected: String,
+    },
+    /// Two identities are needed.
+    #[error("both identities are {cn}; a link has two different ones")]
+    SameIdentity {
+        /// The CN of both.
+        cn: Cn,
+    },
+    /// The identities belong to different networks.
+    #[error("the identities belong to different networks, {first} and {second}")]
+    OtherNetwork {
+        /// The network of the static identity.
+        first: Network,
+        /// The network of the temporary identity.
+        second: Network,
+    },
+    /// A certificate in it is refused.
+    #[error("certificate of {signer}: {reason}")]
+    Certificate {
+        /// Whose.
+        signer: Signer,
+        /// Why.
+        reason: CertificateError,
+    },
+    /// A signature is not valid.
+    #[error("the signature of {signer} is not valid")]
+    Signature {
+        /// Whose.
+        signer: Signer,
+    },
+    /// A key could not sign.
+    #[error("{0}")]
+    Key(KeyError),
+    /// The text round it is damaged.
+    #[error("{0}")]
+    Armour(ArmourError),
+}
+
+impl From<KeyError> for StatementError {
+    fn from(error: KeyError) -> StatementError {
+        StatementError::Key(error)
+    }
+}
+
+impl From<ArmourError> for StatementError {
+    fn from(error: ArmourError) -> StatementError {
+        StatementError::Armour(error)
+    }
+}
+
+/// An audience as a part of a sentence.
+fn reader(audience: &str) -> String {
+    if audience.is_empty() { "no particular reader".to_owned() } else { format!("{audience:?}") }
+}
+
+/// Octets that are no table of pins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PinsError {
+    /// They do not begin as a table does.
+    #[error("not a table of pins, or one of another version")]
+    Magic,
+    /// They end too early or too late.
+    #[error("the table of pins is not as long as it says")]
+    Length,
+    /// More pins than the table may have.
+    #[error("{found} pins, more than the {limit} that the table may have")]
+    TooMany {
+        /// Pins found.
+        found: usize,
+        /// Pins allowed.
+        limit: usize,
+    },
+    /// The names do not ascend.
+    #[error("the pins are not in the order of their names, or one is there twice")]
+    Order,
+    /// A time is beyond what the clock can tell.
+    #[error("the last use of a pin cannot be represented")]
+    Time,
 }

@@ -10,7 +10,9 @@
 //! * [`OperationalKey`]: the Ed25519 key that daemons hold, certified by the identity key for about a month, so a
 //!   stolen machine loses an address for weeks at worst, not for ever;
 //! * [`IdentityCertificate`], [`OperationalCertificate`]: the public halves, which exist only verified;
-//! * [`container`]: PKCS#12 files that stock tools read.
+//! * [`container`]: PKCS#12 files that stock tools read;
+//! * [`Revocation`], [`LinkProof`]: what identity keys sign beside certificates;
+//! * [`Pins`]: the full hash of every key met, so that a second key under one name is noticed.
 //!
 //! The library does no I/O and reads no clock; keys are made from the system's randomness. Bytes given to the `verify`
 //! functions may come from anybody: they are bounded by [`limits`], parsed as strict DER, and no input panics.
@@ -25,12 +27,16 @@ pub mod identity;
 pub mod key;
 pub mod limits;
 pub mod operational;
+pub mod pins;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod statement;
 
 pub use certificate::{IdentityCertificate, OperationalCertificate};
 pub use cn::{Cn, Network};
-pub use error::{CertificateError, CnError, ContainerError, KeyError, NetworkError, SignatureError};
+pub use error::{CertificateError, CnError, ContainerError, KeyError, NetworkError, SignatureError, StatementError};
 pub use identity::{Identity, KeyAlgorithm};
 pub use key::{PublicKey, SignatureAlgorithm};
 pub use operational::OperationalKey;
+pub use pins::Pins;
+pub use statement::{LinkProof, Reason, Revocation};

@@ -37,3 +37,20 @@ pub const MAX_MONTHS: u32 = 24;
 
 /// Tries for a key whose CN is not reserved; one failure has probability 2⁻⁸⁰.
 pub const KEY_TRIES: u32 = 4;
+
+/// Longest signed statement (revocation, link proof) looked at, in octets: two of the longest certificates, their two
+/// signatures, and less than 512 octets of fields.
+pub const MAX_STATEMENT: usize = 2 * MAX_CERTIFICATE + 1536;
+
+/// Longest audience of a link proof, in octets: a name or a challenge, and its length is told in one octet.
+pub const MAX_AUDIENCE: usize = 255;
+
+/// Blocks of a PEM file that are looked at: a certificate chain has two, a folder of ours put into one file not many.
+pub const MAX_PEM_BLOCKS: usize = 32;
+
+/// Pins that a reader keeps, about 250 octets of memory each: more peers than a border node meets in a month.
+pub const PINS: usize = 65_536;
+
+/// How long a pin must have rested before it may give way to another. Whoever wants a pin flushed has to keep all
+/// others in use for as long, and to hope that nobody asks for the name meanwhile.
+pub const PIN_REST: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -328,6 +328,36 @@ fn an_owner_that_contradicts_itself_is_not_believed() {
 }
 
 #[test]
+fn a_second_key_under_one_name_is_not_believed_although_the_first_is_gone() {
+    let mut world = World::new();
+    let (mut writer, mut registrar) = (Person::new(1), Person::new(2));
+    let eid = writer.key.address().to_string();
+    world.put(&writer.mapping(start(), 7));
+    world.root(vec![site("2001:db8:a::/48", &[registrar.cn()], 48)]);
+    world.put(&registrar.prefix(start(), "2001:db8:a::/48", 8));
+    // Whoever is resolved is pinned with the whole hash: the host, the registrar, and the anchor.
+    world.found(&eid);
+    world.found("2001:db8:a::1");
+    for person in [&writer, &registrar, &world.anchor] {
+        let pinned = world.resolver.pins.get(person.cn());
+        assert_eq!(pinned, Some(person.identity.certificate().fingerprint()));
+    }
+    // A reader that has met another key under these names, which takes 2⁴⁸ tries to make: only its hash is needed here.
+    world.resolver = Resolver::new(LAB, world.resolver.anchors.clone());
+    for person in [&writer, &registrar] {
+        let mut first = *person.identity.certificate().fingerprint();
+        first[63] ^= 1;
+        world.resolver.pins.see(&first, start());
+    }
+    assert_eq!(world.resolve(&eid), Outcome::Conflict);
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Conflict);
+    // The next statement of the second key changes nothing.
+    world.put(&writer.mapping(start() + seconds(60), 9));
+    world.now += seconds(60);
+    assert_eq!(world.resolve(&eid), Outcome::Conflict);
+}
+
+#[test]
 fn a_revoked_identity_is_seen() {
     let mut person = Person::new(1);
     let publication = person.mapping(start(), 1);

@@ -37,6 +37,19 @@ impl IdentityCertificate {
     /// # Errors
     /// [`CertificateError`] names the first rule that is broken.
     pub fn verify(der: &[u8], network: Network, now: SystemTime) -> Result<IdentityCertificate, CertificateError> {
+        IdentityCertificate::check(der, network, Some(now))
+    }
+
+    /// [`IdentityCertificate::verify`] but for the dates, which need only make sense: for statements that outlive the
+    /// certificate, as a revocation does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_undated(der: &[u8], network: Network) -> Result<IdentityCertificate, CertificateError> {
+        IdentityCertificate::check(der, network, None)
+    }
+
+    fn check(der: &[u8], network: Network, now: Option<SystemTime>) -> Result<IdentityCertificate, CertificateError> {
         let parsed = frame::parse(der)?;
         let computed = parsed.key.cn();
         if parsed.subject != computed {
@@ -49,7 +62,8 @@ impl IdentityCertificate {
             return Err(CertificateError::Reserved { cn: computed });
         }
         parsed.check_extensions(&profile::identity(&parsed.key, computed.address(network))?)?;
-        parsed.check_dates(now)?;
+        // Its own first second lies in its life, unless the dates make no sense.
+        parsed.check_dates(now.unwrap_or(parsed.not_before))?;
         parsed.check_signature(&parsed.key)?;
         let (not_before, not_after) = (parsed.not_before, parsed.not_after);
         let inner = Inner { der: der.to_vec(), cn: computed, network, key: parsed.key, not_before, not_after };

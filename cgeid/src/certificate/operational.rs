@@ -141,7 +141,8 @@ pub(crate) struct Delegation {
     pub(crate) epoch: u32,
 }
 
-/// Issues a certificate for the operational key `key`. It is verified as of its first second.
+/// Issues a certificate for the operational key `key`, which ends with the identity's own if that is sooner. It is
+/// verified as of its first second.
 pub(crate) fn issue(
     key: &PrivateKey,
     identity: &IdentityCertificate,
@@ -151,12 +152,13 @@ pub(crate) fn issue(
     let public = key.public_key()?;
     let mut extensions = profile::operational(&public, identity.key())?;
     extensions.push((profile::EPOCH_NAME, profile::epoch(delegation.epoch)?));
+    let full_life = delegation.not_before.checked_add(OPERATIONAL_LIFETIME).ok_or(CertificateError::Dates)?;
     let draft = Draft {
         cn: identity.cn(),
         spki: public.spki().to_vec(),
         issued: delegation.issued,
         not_before: delegation.not_before,
-        not_after: Some(delegation.not_before.checked_add(OPERATIONAL_LIFETIME).ok_or(CertificateError::Dates)?),
+        not_after: Some(full_life.min(identity.not_after())),
         extensions,
     };
     let der = frame::issue(draft, issuer, identity.algorithm())?;

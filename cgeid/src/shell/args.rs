@@ -7,8 +7,12 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
+use super::delegate::{self, Delegate};
 use super::new::{self, New};
+use super::prove_link::{self, ProveLink};
+use super::revoke::{self, Revoke};
 use super::show::{self, Show};
+use super::verify::{self, Verify};
 
 /// Make and inspect identities: keys that own an IPv6 address of the mesh.
 #[derive(Parser)]
@@ -28,6 +32,8 @@ Examples:
   cgeid show keys/0f2c8a3454a468b75f32e76a.p12    who is it, until when
   cgeid show --cn node.op.p12                     only its name, for scripts
   cgeid show --json certificate.pem               of a certificate, as JSON
+  cgeid verify keys/*                             does all of it hold?
+  cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --months 12 --out keys
 
 Passwords come from --password-file, the variable CGEID_PASSWORD, or a prompt;
 never from the command line.
@@ -42,6 +48,18 @@ pub(super) enum Command {
     /// Verify a key container or certificate and say whose it is
     #[command(after_help = show::HELP)]
     Show(Show),
+    /// Verify key containers, certificates, revocations and link proofs
+    #[command(after_help = verify::HELP)]
+    Verify(Verify),
+    /// Sign operational keys ahead
+    #[command(after_help = delegate::HELP)]
+    Delegate(Delegate),
+    /// Make the statement that revokes an identity
+    #[command(after_help = revoke::HELP)]
+    Revoke(Revoke),
+    /// Prove to one reader that two identities have one owner
+    #[command(after_help = prove_link::HELP)]
+    ProveLink(ProveLink),
 }
 
 /// Where `--json` puts the report.

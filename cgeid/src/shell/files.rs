@@ -49,13 +49,22 @@ pub(super) fn write_secrets(files: &[(PathBuf, Vec<u8>)]) -> Result<(), Failure>
     Ok(())
 }
 
+/// Refuses a file that exists, before there is work in what would be written to it.
+pub(super) fn refuse_existing(path: &Path) -> Result<(), Failure> {
+    if path.exists() { Err(exists(path)) } else { Ok(()) }
+}
+
+fn exists(path: &Path) -> Failure {
+    let shown = path.display();
+    Failure::refused(anyhow!("{shown} exists and is not overwritten; choose another --out or move it away"))
+}
+
 fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-        let shown = path.display();
         if error.kind() == ErrorKind::AlreadyExists {
-            Failure::refused(anyhow!("{shown} exists and is not overwritten; choose another --out or move it away"))
+            exists(path)
         } else {
-            Failure::machine(anyhow!("cannot write {shown}: {error}"))
+            Failure::machine(anyhow!("cannot write {}: {error}", path.display()))
         }
     })?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {

@@ -2,10 +2,15 @@
 //! The command line. All I/O of this crate is here.
 
 mod args;
+mod delegate;
 mod files;
+mod input;
 mod new;
 mod password;
+mod prove_link;
+mod revoke;
 mod show;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,6 +28,10 @@ pub fn run() -> ExitCode {
     let outcome = match args.command {
         Command::New(ref new) => new::run(new, &args.json),
         Command::Show(ref show) => show::run(show, &args.json),
+        Command::Verify(ref verify) => verify::run(verify, &args.json),
+        Command::Delegate(ref delegate) => delegate::run(delegate, &args.json),
+        Command::Revoke(ref revoke) => revoke::run(revoke, &args.json),
+        Command::ProveLink(ref prove) => prove_link::run(prove, &args.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

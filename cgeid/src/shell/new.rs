@@ -2,7 +2,7 @@
 //! `cgeid new`.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
@@ -10,17 +10,20 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::args::JsonTo;
-use super::{Failure, files, password, report};
+use super::delegate::{self, Plan};
+use super::{Failure, files, password, report, revoke};
 use crate::cn::Network;
 use crate::container;
 use crate::error::{CertificateError, KeyError};
 use crate::identity::{Identity, KeyAlgorithm};
 use crate::limits::MAX_MONTHS;
-use crate::operational::OperationalKey;
+use crate::statement::{Reason, revocation_file_name};
 
 pub(super) const HELP: &str = "\
-Writes <CN>.p12 (the identity key: take it offline) and <CN>.op.p12 (the
-operational key: give it to the daemons), both readable by their owner only.
+Writes <CN>.p12 (the identity key: take it offline), <CN>.op.p12 (the
+operational key: give it to the daemons) and <CN>.revoke (a revocation, made
+while the key is at hand: whoever publishes it ends the identity for ever, so
+keep it safe, and apart from the key), all readable by their owner only.
 With --months above 1, the keys of later months are <CN>.op.<EPOCH>.p12; each
 becomes valid when its month begins, and then takes the place of <CN>.op.p12.
 
@@ -72,39 +75,32 @@ pub(super) fn run(new: &New, json: &Option<JsonTo>) -> Result<(), Failure> {
     files::make_folder(&new.out)?;
     let now = SystemTime::now();
     let identity = generate(new.algorithm.into(), new.prefix, now).map_err(Failure::machine)?;
-    let mut written = vec![(
-        new.out.join(container::identity_file_name(identity.cn())),
-        container::save_identity(&identity, &password).map_err(Failure::machine)?,
-    )];
-    for month in 0..new.months {
-        let key = identity.delegate(now, month).map_err(Failure::machine)?;
-        let bytes = container::save_operational(&key, &password).map_err(Failure::machine)?;
-        written.push((operational_path(&new.out, &key, month), bytes));
-    }
-    files::write_secrets(&written)?;
+    let identity_path = new.out.join(container::identity_file_name(identity.cn()));
+    let mut written = vec![(identity_path, container::save_identity(&identity, &password).map_err(Failure::machine)?)];
+    let plan = Plan { first: 0, months: new.months, revision: 0 };
+    written.extend(delegate::make(&identity, &plan, &new.out, &password, now)?.into_iter().map(|made| made.file));
     let paths: Vec<_> = written.iter().map(|(path, _)| path.display().to_string()).collect();
+    let (_, revocation) = revoke::file(&identity, Reason::UNSPECIFIED, now)?;
+    let revocation_path = new.out.join(revocation_file_name(identity.cn()));
+    let revocation_shown = revocation_path.display().to_string();
+    written.push((revocation_path, revocation));
+    files::write_secrets(&written)?;
     let value = json!({
         "cn": identity.cn(),
         "address": identity.address(),
         "algorithm": identity.algorithm().to_string(),
         "files": paths,
+        "revocation": revocation_shown,
     });
     let text = format!(
-        "cn          {}\naddress     {}\nidentity    {}  (take it offline)\noperational {}  (for the daemons)\n",
+        "cn          {}\naddress     {}\nidentity    {}  (take it offline)\noperational {}  (for the daemons)\n\
+         revocation  {revocation_shown}  (keep it safe, apart from the key)\n",
         identity.cn(),
         identity.address(),
         paths[0],
         paths[1..].join("\n            "),
     );
     report(&text, &value, json)
-}
-
-/// The key for now has the name that daemons look for; later ones carry their epoch.
-fn operational_path(folder: &Path, key: &OperationalKey, month: u32) -> PathBuf {
-    folder.join(match month {
-        0 => container::operational_file_name(key.cn()),
-        _ => format!("{}.op.{}.p12", key.cn(), key.epoch()),
-    })
 }
 
 /// Makes the identity; shows that something is going on while that is an RSA key and somebody watches.

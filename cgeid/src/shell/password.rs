@@ -38,11 +38,16 @@ pub(super) fn new(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
             first
         }
     };
+    check(&password)?;
+    Ok(password)
+}
+
+/// Whether a password may protect new files.
+pub(super) fn check(password: &str) -> Result<(), Failure> {
     if password.is_empty() {
         return Err(Failure::usage(anyhow!("an empty password protects nothing; nothing was written")));
     }
-    container::check_password(&password).map_err(Failure::usage)?;
-    Ok(password)
+    container::check_password(password).map_err(Failure::usage)
 }
 
 /// From `--password-file` or the environment.

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn cgeid(folder: &Path, arguments: &str) -> Output {
+pub(crate) fn cgeid(folder: &Path, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cgeid"))
         .args(arguments.split(' '))
         .current_dir(folder)
@@ -17,11 +17,11 @@ fn cgeid(folder: &Path, arguments: &str) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn fails(folder: &Path, arguments: &str, code: i32, hint: &str) {
+pub(crate) fn fails(folder: &Path, arguments: &str, code: i32, hint: &str) {
     let output = cgeid(folder, arguments);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments}: {message}");
@@ -30,7 +30,7 @@ fn fails(folder: &Path, arguments: &str, code: i32, hint: &str) {
 }
 
 /// A folder with one identity, and what `new --json` said of it.
-fn made() -> (TempDir, Value) {
+pub(crate) fn made() -> (TempDir, Value) {
     let folder = tempfile::tempdir().unwrap();
     let output = cgeid(folder.path(), "new --algorithm ed25519 --out keys --months 2 --json");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -38,7 +38,7 @@ fn made() -> (TempDir, Value) {
     (folder, value)
 }
 
-fn cn(made: &Value) -> &str {
+pub(crate) fn cn(made: &Value) -> &str {
     made["cn"].as_str().unwrap()
 }
 
@@ -49,10 +49,12 @@ fn new_writes_files_for_their_owner_only() {
     assert_eq!(files.len(), 3);
     assert_eq!(files[0], format!("keys/{}.p12", cn(&made)));
     assert_eq!(files[1], format!("keys/{}.op.p12", cn(&made)));
-    for file in files {
+    for file in files.iter().chain([&made["revocation"]]) {
         let metadata = std::fs::metadata(folder.path().join(file.as_str().unwrap())).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     }
+    assert_eq!(made["revocation"], format!("keys/{}.revoke", cn(&made)));
+    assert_eq!(std::fs::metadata(folder.path().join("keys")).unwrap().permissions().mode() & 0o777, 0o700);
     assert!(made["address"].as_str().unwrap().starts_with("3fff:ce1:"));
 }
 
@@ -138,6 +140,7 @@ fn what_cannot_be_shown_is_explained() {
     std::fs::write(path.join("text"), "hello").unwrap();
     fails(path, "show missing.p12", 2, "cannot read missing.p12");
     fails(path, "show cut.p12", 1, "neither a certificate nor a PKCS#12 file");
+    fails(path, &format!("show {}", made["revocation"].as_str().unwrap()), 1, "cgeid verify");
     fails(path, "show text", 1, "neither a certificate nor a PKCS#12 file");
     fails(path, &format!("show {file} --prefix 2001:db8::/32"), 1, "another network prefix");
     fails(path, &format!("show {file} --prefix 2001:db8::/48"), 2, "/32");
@@ -185,7 +188,8 @@ fn certificates_are_shown_without_a_password() {
 #[test]
 fn help_has_examples_and_version_a_number() {
     let folder = tempfile::tempdir().unwrap();
-    for verb in ["--help", "new --help", "show --help"] {
+    let verbs = ["new", "show", "verify", "delegate", "revoke", "prove-link"].map(|verb| format!("{verb} --help"));
+    for verb in verbs.iter().map(String::as_str).chain(["--help"]) {
         assert!(text(&cgeid(folder.path(), verb).stdout).contains("Examples:"), "{verb}");
     }
     assert!(text(&cgeid(folder.path(), "--version").stdout).starts_with("cgeid 0."));

@@ -7,7 +7,7 @@ use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyC
 
 use crate::common::{ED25519, RSA, STRANGER, days, hex, now};
 
-const PASSWORD: &str = "correct horse, bättery";
+pub(crate) const PASSWORD: &str = "correct horse, bättery";
 
 fn load(bytes: &[u8]) -> Result<Content, ContainerError> {
     container::load(bytes, PASSWORD, Network::LAB, now())
@@ -31,6 +31,16 @@ pub(crate) fn compose(entries: &[(&OperationalKey, &[&[u8]])]) -> Vec<u8> {
         let chain = PrivateKeyChain::new(vec![index as u8], PrivateKey::from_der(&pkcs8(key)).unwrap(), certificates);
         store.add_entry(&index.to_string(), KeyStoreEntry::PrivateKeyChain(chain));
     }
+    store.writer(PASSWORD).encryption_iterations(2).mac_iterations(2).write().unwrap()
+}
+
+/// A container of an Ed25519 identity with a certificate of its own choice.
+pub(crate) fn compose_identity(seed: &[u8; 32], certificate: &[u8]) -> Vec<u8> {
+    let pkcs8 = [&hex("302e020100300506032b657004220420")[..], seed].concat();
+    let chain = vec![Certificate::from_der(certificate).unwrap()];
+    let chain = PrivateKeyChain::new(vec![0], PrivateKey::from_der(&pkcs8).unwrap(), chain);
+    let mut store = KeyStore::new();
+    store.add_entry("identity", KeyStoreEntry::PrivateKeyChain(chain));
     store.writer(PASSWORD).encryption_iterations(2).mac_iterations(2).write().unwrap()
 }
 

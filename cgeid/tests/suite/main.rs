@@ -9,5 +9,9 @@ mod common;
 mod containers;
 mod openssl;
 mod operational;
+mod pins;
 mod properties;
+mod statements;
 mod vectors;
+#[cfg(feature = "shell")]
+mod verbs;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const PASSWORD: &str = "witness";
 
 /// A folder to work in, or nothing where there is no openssl; CI must have one.
-fn workshop() -> Option<TempDir> {
+pub(crate) fn workshop() -> Option<TempDir> {
     if Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success()) {
         return Some(tempfile::tempdir().unwrap());
     }
@@ -25,7 +25,7 @@ fn try_openssl(folder: &Path, arguments: &str) -> Output {
     Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap()
 }
 
-fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
+pub(crate) fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
     let output = try_openssl(folder, arguments);
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout

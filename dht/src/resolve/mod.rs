@@ -23,10 +23,11 @@ pub use walk::Resolution;
 
 use std::time::SystemTime;
 
-use cgeid::Network;
+use cgeid::pins::Sighting;
+use cgeid::{Network, Pins};
 use wire::address::{EidPrefix, InstanceId};
 
-use crate::record::{CertificateCache, RecordKey};
+use crate::record::{CertificateCache, Class, RecordKey};
 
 /// What resolutions share.
 #[derive(Debug)]
@@ -39,12 +40,16 @@ pub struct Resolver {
     pub pages: PageCache,
     /// Certificates verified before.
     pub certificates: CertificateCache,
+    /// The first key seen of every writer: a second one under its name is a conflict, also when they are never seen
+    /// together.
+    pub pins: Pins,
 }
 
 impl Resolver {
     /// A resolver that has seen nothing yet.
     pub fn new(network: Network, anchors: Anchors) -> Self {
-        Self { network, anchors, pages: PageCache::default(), certificates: CertificateCache::new() }
+        let (pages, certificates, pins) = (PageCache::default(), CertificateCache::new(), Pins::default());
+        Self { network, anchors, pages, certificates, pins }
     }
 
     /// Resolves with a function that answers GETs at once.
@@ -64,6 +69,17 @@ impl Resolver {
                 // Cannot be: a resolution without outcome waits for a key that it has asked for.
                 None => return (Outcome::NotFound, resolution.gets()),
             }
+        }
+    }
+
+    /// [`newest`], if it is signed for by the first key that was seen of its writer.
+    fn newest(&mut self, now: SystemTime, key: &RecordKey, class: Class, values: &[Vec<u8>]) -> Selection {
+        let selection = newest(self.network, key, class, values, now, &mut self.certificates);
+        let Selection::Newest(verified) = &selection else { return selection };
+        match self.pins.see(verified.identity.fingerprint(), now) {
+            Sighting::Collision { .. } => Selection::Conflict,
+            // With no room for one more pin there is nothing to compare with, as at first sight.
+            Sighting::First | Sighting::Known | Sighting::Unpinned => selection,
         }
     }
 

@@ -13,7 +13,7 @@ use super::Resolver;
 use super::cover::reach;
 use super::outcome::{Failure, Found, Outcome};
 use super::pages::Page;
-use super::select::{Selection, newest};
+use super::select::Selection;
 use crate::error::Refusal;
 use crate::limits;
 use crate::record::{Body, Class, Index, RecordKey, Target, Verified};
@@ -162,7 +162,7 @@ impl Resolution {
     }
 
     fn take_node(&mut self, resolver: &mut Resolver, now: SystemTime, key: &RecordKey, cn: Cn, values: &[Vec<u8>]) {
-        let outcome = match newest(resolver.network, key, Class::Mapping, values, now, &mut resolver.certificates) {
+        let outcome = match resolver.newest(now, key, Class::Mapping, values) {
             Selection::Newest(verified) => {
                 let found = self.found(&verified, cn, self.eid, now);
                 found.map_or(Outcome::NotFound, |found| Outcome::Mapping(Box::new(found)))
@@ -270,7 +270,7 @@ impl Resolution {
         records: &mut Records,
         values: &[Vec<u8>],
     ) {
-        match newest(resolver.network, key, Class::Prefix, values, now, &mut resolver.certificates) {
+        match resolver.newest(now, key, Class::Prefix, values) {
             Selection::Newest(verified) => match self.found(&verified, key.writer, records.prefix, now) {
                 Some(found) => {
                     let later = |best: &Found| found.version.sequence > best.version.sequence;
@@ -351,7 +351,7 @@ fn read_page(
     lowest: u64,
     values: &[Vec<u8>],
 ) -> Result<Page, Outcome> {
-    let failure = match newest(resolver.network, key, Class::Index, values, now, &mut resolver.certificates) {
+    let failure = match resolver.newest(now, key, Class::Index, values) {
         Selection::Newest(verified) => match store_page(resolver, now, key, lowest, &verified) {
             Some(page) => return Ok(page),
             None => Failure::PageStale(*key),

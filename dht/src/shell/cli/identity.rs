@@ -15,7 +15,8 @@ const PASSWORD: &str = "CGEID_PASSWORD";
 /// A certificate that ends within this is warned about.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 86_400);
 /// What to do then.
-const LATER: &str = "take the key of the next month, <CN>.op.<EPOCH>.p12, which `cgeid new --months N` wrote";
+const LATER: &str =
+    "take the key of the next month, <CN>.op.<EPOCH>.p12; `cgeid delegate` makes it where it is missing";
 
 /// Reads the key that the settings name.
 pub(super) fn load(settings: &Settings, network: Network) -> anyhow::Result<OperationalKey> {

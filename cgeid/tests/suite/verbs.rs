@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The verbs that verify and sign: `verify`, `delegate`, `revoke`, `prove-link`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cgeid::{Identity, Network, OperationalKey, Revocation, container, epoch};
+use serde_json::Value;
+
+use crate::cli::{cgeid, cn, fails, made, text};
+use crate::common::{ED25519, at, elements, forge, inside, tlv};
+use crate::openssl::{openssl, workshop};
+
+fn succeeds(folder: &Path, arguments: &str) -> String {
+    let output = cgeid(folder, arguments);
+    assert!(output.status.success(), "{arguments}: {}", text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+fn json(folder: &Path, arguments: &str) -> Value {
+    serde_json::from_str(&succeeds(folder, &format!("{arguments} --json"))).unwrap()
+}
+
+/// The findings of a `verify` that ends with `code`.
+fn findings(folder: &Path, arguments: &str, code: i32) -> Vec<Value> {
+    let output = cgeid(folder, &format!("verify {arguments} --json"));
+    assert_eq!(output.status.code(), Some(code), "{arguments}: {}", text(&output.stderr));
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["ok"], code == 0);
+    let findings = value["findings"].as_array().unwrap().clone();
+    assert_eq!(findings.iter().all(|finding| finding["ok"] == true), code == 0);
+    assert!(findings.iter().all(|finding| (finding["ok"] == true) == finding["why"].is_null()));
+    findings
+}
+
+fn kinds(findings: &[Value]) -> Vec<(&str, bool)> {
+    findings.iter().map(|finding| (finding["kind"].as_str().unwrap(), finding["ok"] == true)).collect()
+}
+
+fn pem(der: &[u8]) -> String {
+    der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap()
+}
+
+fn load(path: &Path, at: SystemTime) -> OperationalKey {
+    container::load_operational(&std::fs::read(path).unwrap(), "secret", Network::LAB, at).unwrap()
+}
+
+/// A folder with one identity, its certificates as `id.pem` and `op.der`, and its name.
+fn unpacked() -> (tempfile::TempDir, Value) {
+    let (folder, made) = made();
+    let path = folder.path();
+    let key = load(&path.join(format!("keys/{}.op.p12", cn(&made))), SystemTime::now());
+    std::fs::write(path.join("id.pem"), pem(key.identity_certificate_der())).unwrap();
+    std::fs::write(path.join("op.der"), key.certificate_der()).unwrap();
+    (folder, made)
+}
+
+#[test]
+fn verify_takes_whatever_it_is_given() {
+    let (folder, made) = unpacked();
+    let path = folder.path();
+    let (cn, revocation) = (cn(&made), made["revocation"].as_str().unwrap());
+    let all = format!("keys/{cn}.p12 keys/{cn}.op.p12 op.der id.pem {revocation}");
+    let found = findings(path, &all, 0);
+    let expected = ["identity-key", "operational-key", "operational-certificate", "identity-certificate", "revocation"];
+    assert_eq!(kinds(&found), expected.map(|kind| (kind, true)));
+    for (finding, file) in found.iter().zip(all.split(' ')) {
+        assert_eq!((&finding["file"], &finding["cn"]), (&file.into(), &made["cn"]));
+        assert_eq!(finding["address"], made["address"]);
+    }
+    assert_eq!(found[1]["epoch"], found[2]["epoch"]);
+    assert_eq!(found[3]["not_after"], "9999-12-31T23:59:59Z");
+    assert_eq!(found[4]["reason"], "unspecified");
+    // The same in words, and from one PEM file.
+    let chain = [&pem(&std::fs::read(path.join("op.der")).unwrap()), "and\n", &read(path, "id.pem")].concat();
+    std::fs::write(path.join("chain.pem"), chain + &read(path, revocation)).unwrap();
+    let words = succeeds(path, "verify chain.pem");
+    assert_eq!(words.lines().filter(|line| line.starts_with("holds ") && line.contains(cn)).count(), 3, "{words}");
+}
+
+fn read(folder: &Path, file: &str) -> String {
+    std::fs::read_to_string(folder.join(file)).unwrap()
+}
+
+#[test]
+fn verify_goes_on_after_what_does_not_hold() {
+    let (folder, made) = unpacked();
+    let path = folder.path();
+    std::fs::write(path.join("hello"), "hello").unwrap();
+    let revocation = made["revocation"].as_str().unwrap();
+    let text_of = read(path, revocation);
+    let position = text_of.find("CGEID REVOCATION-----\n").unwrap() + 200;
+    let other = if text_of.as_bytes()[position] == b'A' { "B" } else { "A" };
+    std::fs::write(path.join("typo"), [&text_of[..position], other, &text_of[position + 1..]].concat()).unwrap();
+    std::fs::write(path.join("wrong"), "guess\n").unwrap();
+
+    let later = made["files"][2].as_str().unwrap();
+    let found = findings(path, &format!("hello typo id.pem {later} {revocation}"), 1);
+    let expected = [
+        ("unknown", false),
+        ("revocation", false),
+        ("identity-certificate", true),
+        ("unknown", false),
+        ("revocation", true),
+    ];
+    assert_eq!(kinds(&found), expected);
+    assert!(found[3]["why"].as_str().unwrap().contains("not valid before"), "{}", found[3]);
+    // The next month's key holds in its month.
+    let then = SystemTime::now() + epoch::PERIOD;
+    let then = der::DateTime::from_system_time(then).unwrap().to_string();
+    assert_eq!(kinds(&findings(path, &format!("{later} --at {then}"), 0)), [("operational-key", true)]);
+
+    assert_eq!(kinds(&findings(path, "op.der", 1)), [("operational-certificate", false)]);
+    assert_eq!(kinds(&findings(path, "id.pem --prefix 2001:db8::/32", 1)), [("identity-certificate", false)]);
+    assert_eq!(kinds(&findings(path, "id.pem --at 2001-01-01", 1)), [("identity-certificate", false)]);
+    let found = findings(path, &format!("--password-file wrong keys/{}.p12", cn(&made)), 1);
+    assert!(found[0]["why"].as_str().unwrap().contains("wrong password"));
+    fails(path, "verify missing.pem", 2, "cannot read missing.pem");
+    fails(path, "verify id.pem --at yesterday", 2, "2027-01-15T08:00:00Z");
+    fails(path, "verify", 2, "FILE");
+}
+
+#[test]
+fn a_published_revocation_ends_what_it_covers() {
+    let (folder, made) = unpacked();
+    let path = folder.path();
+    let revocation = made["revocation"].as_str().unwrap();
+    let found = findings(path, &format!("id.pem op.der {revocation} --revocation {revocation}"), 1);
+    assert_eq!(
+        kinds(&found),
+        [("identity-certificate", false), ("operational-certificate", false), ("revocation", true)]
+    );
+    assert!(found[0]["why"].as_str().unwrap().contains("is revoked"));
+    let stranger = Revocation::issue(&ED25519, cgeid::Reason::CESSATION, SystemTime::now()).unwrap();
+    std::fs::write(path.join("stranger"), stranger.encode()).unwrap();
+    findings(path, "id.pem op.der stranger --revocation stranger", 0);
+    for wrong in ["id.pem", &format!("keys/{}.p12", cn(&made))] {
+        fails(path, &format!("verify id.pem --revocation {wrong}"), 1, "not a revocation");
+    }
+    fails(path, "verify id.pem --revocation stranger --prefix 2001:db8::/32", 1, "--revocation");
+}
+
+#[test]
+fn delegate_signs_ahead_and_overwrites_nothing() {
+    let (folder, made) = made();
+    let (path, cn) = (folder.path(), cn(&made));
+    let identity = format!("keys/{cn}.p12");
+    fails(path, &format!("delegate {identity} --out keys"), 1, "is not overwritten");
+
+    let value = json(path, &format!("delegate {identity} --months 2 --revision 1 --out replacement"));
+    let keys = value["keys"].as_array().unwrap();
+    let current = load(&path.join(format!("keys/{cn}.op.p12")), SystemTime::now()).epoch();
+    assert_eq!((&value["cn"], &value["until"], keys.len()), (&made["cn"], &keys[1]["not_after"], 2));
+    assert_eq!(keys[0]["file"], format!("replacement/{cn}.op.p12"));
+    assert_eq!(keys[0]["epoch"], current + 1);
+    assert_eq!(keys[1]["file"], format!("replacement/{cn}.op.{}.p12", current + 257));
+    for key in keys {
+        let metadata = std::fs::metadata(path.join(key["file"].as_str().unwrap())).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(std::fs::metadata(path.join("replacement")).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(load(&path.join(format!("replacement/{cn}.op.p12")), SystemTime::now()).epoch(), current + 1);
+
+    // Continued where `new --months 2` ended, with another password for the daemons.
+    std::fs::write(path.join("other"), "daemon\n").unwrap();
+    let next = current + 512;
+    let words = succeeds(path, &format!("delegate {identity} --from {next} --out keys --new-password-file other"));
+    assert!(words.contains("provided for until"), "{words}");
+    let bytes = std::fs::read(path.join(format!("keys/{cn}.op.{next}.p12"))).unwrap();
+    let then = SystemTime::now() + 2 * epoch::PERIOD;
+    assert_eq!(container::load_operational(&bytes, "daemon", Network::LAB, then).unwrap().epoch(), next);
+}
+
+#[test]
+fn delegate_explains_what_it_cannot_do() {
+    let (folder, made) = unpacked();
+    let (path, cn) = (folder.path(), cn(&made));
+    let identity = format!("keys/{cn}.p12");
+    let current = load(&path.join(format!("keys/{cn}.op.p12")), SystemTime::now()).epoch();
+    fails(path, &format!("delegate keys/{cn}.op.p12 --out more"), 1, "the identity key");
+    fails(path, "delegate id.pem --out more", 1, "no private key");
+    fails(path, &format!("delegate {identity} --from {} --out more", current - 256), 2, "is past");
+    fails(path, &format!("delegate {identity} --from {} --months 24 --out more", current + 256), 2, "24 months");
+    fails(path, &format!("delegate {identity} --months 25 --out more"), 2, "--months");
+    fails(path, &format!("delegate {identity} --months 0 --out more"), 2, "--months");
+    fails(path, &format!("delegate {identity} --revision 1 --from {current} --out more"), 2, "--from");
+    fails(path, &format!("delegate {identity}"), 2, "--out");
+    let bare = Identity::from_seed(&[7; 32], Network::LAB, SystemTime::now()).unwrap();
+    std::fs::write(path.join("bare.p12"), container::save_identity(&bare, "").unwrap()).unwrap();
+    std::fs::write(path.join("empty"), "").unwrap();
+    fails(path, "delegate bare.p12 --password-file empty --out more", 2, "empty password");
+    assert!(!path.join("more").exists());
+}
+
+#[test]
+fn openssl_verifies_a_month_signed_ahead() {
+    let Some(folder) = workshop() else { return };
+    let folder = folder.path();
+    let made: Value = json(folder, "new --algorithm ed25519 --out keys");
+    let value = json(folder, &format!("delegate keys/{}.p12 --months 3 --out ahead", cn(&made)));
+    let last = &value["keys"][2];
+    let then = SystemTime::now() + 2 * epoch::PERIOD;
+    let key = load(&folder.join(last["file"].as_str().unwrap()), then);
+    std::fs::write(folder.join("identity.pem"), pem(key.identity_certificate_der())).unwrap();
+    std::fs::write(folder.join("operational.pem"), pem(key.certificate_der())).unwrap();
+    let seconds = then.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    openssl(folder, &format!("verify -attime {seconds} -CAfile identity.pem operational.pem"));
+    let dates = String::from_utf8(openssl(folder, "x509 -in operational.pem -noout -enddate -dateopt iso_8601"));
+    let end = last["not_after"].as_str().unwrap().replace('T', " ");
+    assert_eq!(dates.unwrap().trim(), format!("notAfter={end}"));
+}
+
+#[test]
+fn revoke_makes_the_statement_and_publishes_nothing() {
+    let (folder, made) = made();
+    let (path, cn) = (folder.path(), cn(&made));
+    let identity = format!("keys/{cn}.p12");
+    fails(path, &format!("revoke {identity}"), 1, &format!("keys/{cn}.revoke exists"));
+    let words = succeeds(path, &format!("revoke {identity} --reason key-compromise --out mine"));
+    assert!(words.contains("Nothing is revoked yet"), "{words}");
+    let mode = std::fs::metadata(path.join("mine")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let found = findings(path, "mine", 0);
+    assert_eq!((&found[0]["reason"], &found[0]["cn"]), (&"key-compromise".into(), &made["cn"]));
+    let statement = Revocation::from_pem(&read(path, "mine"), Network::LAB).unwrap();
+    assert_eq!(statement.cn().to_string(), cn);
+
+    let value = json(path, &format!("revoke {identity} --out yours --reason superseded"));
+    assert_eq!((&value["reason"], &value["file"]), (&"superseded".into(), &"yours".into()));
+    assert_eq!((&value["cn"], &value["address"]), (&made["cn"], &made["address"]));
+    fails(path, &format!("revoke {identity} --reason boredom"), 2, "cessation");
+    fails(path, &format!("revoke keys/{cn}.op.p12 --out other"), 1, "the identity key");
+    fails(path, &format!("revoke keys/{cn}.revoke --out other"), 1, "no private key");
+}
+
+#[test]
+fn an_identity_out_of_its_dates_can_be_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let old = forge(ED25519.certificate().der(), &ED25519, |fields| {
+        fields[at::VALIDITY] = tlv(0x30, &[tlv(0x17, b"200115000000Z"), tlv(0x17, b"200118000000Z")].concat());
+    });
+    std::fs::write(path.join("old.p12"), crate::containers::compose_identity(&[7; 32], &old)).unwrap();
+    std::fs::write(path.join("password"), crate::containers::PASSWORD).unwrap();
+    fails(path, "delegate old.p12 --out keys --password-file password", 1, "expired");
+    succeeds(path, "revoke old.p12 --password-file password");
+    let found = findings(path, &format!("{}.revoke", ED25519.cn()), 0);
+    assert_eq!(found[0]["cn"], ED25519.cn().to_string());
+}
+
+#[test]
+fn delegate_stops_where_the_identity_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let identity = Identity::from_seed(&[7; 32], Network::LAB, SystemTime::now()).unwrap();
+    let end = SystemTime::now() + Duration::from_secs(3 * 24 * 3600);
+    let end = der::DateTime::from_system_time(end).unwrap().to_string();
+    let brief = forge(identity.certificate().der(), &identity, |fields| {
+        let from = elements(inside(&fields[at::VALIDITY])).swap_remove(0);
+        let digits: String = end[2..].chars().filter(char::is_ascii_digit).collect();
+        fields[at::VALIDITY] = tlv(0x30, &[from, tlv(0x17, format!("{digits}Z").as_bytes())].concat());
+    });
+    std::fs::write(path.join("brief.p12"), crate::containers::compose_identity(&[7; 32], &brief)).unwrap();
+    std::fs::write(path.join("password"), crate::containers::PASSWORD).unwrap();
+    let delegate = "delegate brief.p12 --password-file password --out keys";
+    fails(path, &format!("{delegate} --months 3"), 1, "ask for fewer months");
+    assert_eq!(json(path, delegate)["until"], end);
+}
+
+#[test]
+fn prove_link_convinces_its_reader_only() {
+    let (folder, made) = made();
+    let path = folder.path();
+    std::fs::write(path.join("password"), "another\n").unwrap();
+    let second = json(path, "new --algorithm ed25519 --out other --password-file password");
+    let pair = format!("keys/{}.p12 other/{}.p12", cn(&made), cn(&second));
+    let flags = "--temporary-password-file password --audience Bob";
+    let proof = succeeds(path, &format!("prove-link {pair} {flags}"));
+    assert!(proof.starts_with("-----BEGIN CGEID LINK PROOF-----\n"), "{proof}");
+    std::fs::write(path.join("proof.pem"), &proof).unwrap();
+    let found = findings(path, "proof.pem --audience Bob", 0);
+    assert_eq!(kinds(&found), [("link-proof", true)]);
+    assert_eq!((&found[0]["cn"], &found[0]["temporary"]["address"]), (&made["cn"], &second["address"]));
+    for reader in ["", " --audience Carol"] {
+        let found = findings(path, &format!("proof.pem{reader}"), 1);
+        assert!(found[0]["why"].as_str().unwrap().contains("made for \"Bob\""));
+    }
+    let revoked = format!("proof.pem --audience Bob --revocation {}", second["revocation"].as_str().unwrap());
+    findings(path, &revoked, 1);
+
+    let value = json(path, &format!("prove-link {pair} {flags} --out file.pem"));
+    assert_eq!((&value["file"], &value["audience"]), (&"file.pem".into(), &"Bob".into()));
+    assert_eq!(value["proof"], read(path, "file.pem"));
+    let mode = std::fs::metadata(path.join("file.pem")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    fails(path, &format!("prove-link {pair} {flags} --out file.pem"), 1, "is not overwritten");
+    fails(path, &format!("prove-link {pair}"), 1, "wrong password");
+}
+
+#[test]
+fn prove_link_takes_two_identities() {
+    let (folder, made) = made();
+    let (path, cn) = (folder.path(), cn(&made));
+    let identity = format!("keys/{cn}.p12");
+    fails(path, &format!("prove-link {identity} {identity}"), 1, "two different ones");
+    fails(path, &format!("prove-link {identity} keys/{cn}.op.p12"), 1, "the identity key");
+    fails(path, &format!("prove-link {identity}"), 2, "TEMPORARY");
+    let second = Identity::from_seed(&[7; 32], Network::LAB, SystemTime::now()).unwrap();
+    let container = crate::containers::compose_identity(&[7; 32], second.certificate().der());
+    std::fs::write(path.join("second.p12"), container).unwrap();
+    std::fs::write(path.join("password"), crate::containers::PASSWORD).unwrap();
+    let long = "x".repeat(256);
+    let pair = format!("{identity} second.p12 --temporary-password-file password");
+    fails(path, &format!("prove-link {pair} --audience {long}"), 2, "--audience");
+}
