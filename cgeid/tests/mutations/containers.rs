@@ -80,6 +80,7 @@ fn judge(change: &str, original: &[u8], file: Vec<u8>, explanation: &str) -> Res
     if said != was || !said.ends_with("works: true") {
         return Err(Wrong { why: format!("taken with {change}: {said}, not {was}"), file });
     }
+    eprintln!("TAKEN {explanation}: {change}");
     Ok(Outcome::Explained(explanation.to_owned()))
 }
 
