@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use cgeid::container::{self, Content};
-use cgeid::{Identity, Network};
+use cgeid::{Identity, KeyAlgorithm, Network};
 use hmac::{Hmac, KeyInit, Mac};
 use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain};
 use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
@@ -73,15 +73,35 @@ fn read(file: &[u8]) -> Option<String> {
     })
 }
 
-/// A mutated file is refused, or says exactly what the original said; `covered` finds what the MAC covers.
-fn judge(change: &str, original: &[u8], file: Vec<u8>, explanation: &str) -> Result<Outcome, Wrong> {
+/// A mutated file is refused, or says exactly what the original said and `explain` knows why.
+fn judge(
+    change: &str,
+    original: &[u8],
+    file: Vec<u8>,
+    explain: impl Fn(&[u8]) -> Option<&'static str>,
+) -> Result<Outcome, Wrong> {
     let Some(said) = read(&file) else { return Ok(Outcome::Refused) };
     let was = read(original).unwrap();
     if said != was || !said.ends_with("works: true") {
         return Err(Wrong { why: format!("taken with {change}: {said}, not {was}"), file });
     }
-    eprintln!("TAKEN {explanation}: {change}");
-    Ok(Outcome::Explained(explanation.to_owned()))
+    match explain(&file) {
+        Some(why) => Ok(Outcome::Explained(why.to_owned())),
+        None => Err(Wrong { why: format!("taken with {change}, and nothing explains it"), file }),
+    }
+}
+
+/// Outside of what the MAC covers, one thing is not read: the parameters of its hash algorithm, which has none.
+fn around_the_mac(original: &[u8], file: &[u8]) -> Option<&'static str> {
+    let (covered, mac) = parts(file)?;
+    let (was_covered, was_mac) = parts(original)?;
+    let (digest, was_digest) = (elements(inside(&mac[0])), elements(inside(&was_mac[0])));
+    let oid = |digest: &[Vec<u8>]| elements(inside(&digest[0]))[0].clone();
+    let same = covered == was_covered
+        && mac[1..] == was_mac[1..]
+        && digest[1..] == was_digest[1..]
+        && oid(&digest) == oid(&was_digest);
+    same.then_some("parameters of the MAC's hash algorithm")
 }
 
 /// What the MAC covers, and the MAC's own parameters.
@@ -118,38 +138,36 @@ fn the_originals_are_taken() {
 }
 
 #[test]
-fn no_changed_container_is_taken() {
-    let taken = run("containers", 3000, |random| {
+fn no_changed_container_is_taken_for_another() {
+    run("containers", 3000, |random| {
         let (original, donor) = draw(random, &QUICK);
         let (change, file) = mutate(random, original, donor);
-        judge(&change, original, file, "something around what the MAC covers")
+        judge(&change, original, file, |file| around_the_mac(original, file))
     });
-    assert_eq!(taken.len(), 0, "{taken:?}");
 }
 
 #[test]
-fn no_changed_container_of_ours_is_taken() {
-    let taken = run("containers-of-ours", 200, |random| {
+fn no_changed_container_of_ours_is_taken_for_another() {
+    run("containers-of-ours", 200, |random| {
         let (original, donor) = draw(random, &OURS);
         let (change, file) = mutate(random, original, donor);
-        judge(&change, original, file, "something around what the MAC covers")
+        judge(&change, original, file, |file| around_the_mac(original, file))
     });
-    assert_eq!(taken.len(), 0, "{taken:?}");
 }
 
+/// Whoever seals it has the password, and may write what he likes into attributes and labels: nothing is read from them.
 #[test]
 fn contents_that_are_sealed_anew_mean_the_same_or_are_refused() {
-    let taken = run("containers-sealed-anew", 2000, |random| {
+    run("containers-sealed-anew", 2000, |random| {
         let (original, donor) = draw(random, &QUICK);
         let (contents, donated) = (parts(original).unwrap().0, parts(donor).unwrap().0);
         let (change, contents) = mutate(random, &contents, &donated);
-        judge(&change, original, seal(original, &contents), "sealed anew")
+        judge(&change, original, seal(original, &contents), |_| Some("attributes and labels"))
     });
-    println!("{taken:?}");
 }
 
 #[test]
-fn a_changed_private_key_is_refused_or_works() {
+fn a_changed_private_key_is_refused_or_is_another_seed() {
     let seed = [hex("302e020100300506032b657004220420"), vec![7; 32]].concat();
     run("private-keys", 4000, |random| {
         let (original, donor) = if random.random_bool(0.5) { (RSA_KEY, &seed[..]) } else { (&seed[..], RSA_KEY) };
@@ -157,13 +175,13 @@ fn a_changed_private_key_is_refused_or_works() {
         let Ok(identity) = Identity::from_pkcs8(&file, Network::LAB, now()) else { return Ok(Outcome::Refused) };
         let signature = identity.sign(b"a message").unwrap();
         let certificate = identity.certificate();
-        match certificate.verify_signature(certificate.algorithm(), b"a message", &signature) {
-            Ok(()) if identity.cn() == RSA.cn() || identity.cn() == ED25519.cn() => {
-                eprintln!("SAME {} {change}", identity.algorithm());
-                Ok(Outcome::Explained("the same key".to_owned()))
-            }
-            Ok(()) => Ok(Outcome::Explained("another key that works".to_owned())),
-            Err(error) => Err(Wrong { why: format!("taken with {change}: {error}"), file }),
+        let works = certificate.verify_signature(certificate.algorithm(), b"a message", &signature).is_ok();
+        // Any 32 octets are a seed, with an address of its own. An RSA key is whole or none.
+        let another = identity.algorithm() == KeyAlgorithm::Ed25519 && identity.cn() != ED25519.cn();
+        if works && another {
+            Ok(Outcome::Explained("another seed".to_owned()))
+        } else {
+            Err(Wrong { why: format!("taken with {change}: {identity:?}, works: {works}"), file })
         }
     });
 }

@@ -7,7 +7,7 @@ use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyC
 
 use crate::common::{ED25519, RSA, STRANGER, days, hex, now};
 
-const PASSWORD: &str = "correct horse, bättery";
+pub(crate) const PASSWORD: &str = "correct horse, bättery";
 
 fn load(bytes: &[u8]) -> Result<Content, ContainerError> {
     container::load(bytes, PASSWORD, Network::LAB, now())
