@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! 5,000 mutated containers of 2,048 rounds, 200 as the product writes them. What the MAC covers cannot be changed without the password; what is around it must not
-//! change what is read. In some the MAC is made anew, as somebody who knows the password could: what stands behind it
-//! must hold by itself.
+//! 5,000 mutated containers of 2,048 rounds, and 200 as the product writes them. What the MAC covers cannot be changed
+//! without the password; what is around it must not change what is read. In some the MAC is made anew, as somebody who
+//! knows the password could: what stands behind it must hold by itself.
 
 use std::sync::LazyLock;
 

@@ -32,10 +32,11 @@ pub(super) const PROBES: &[Probe] = &[
     },
     Probe {
         id: "ID-013.1",
-        about: "a new file asks for AES-256-CBC and PBKDF2 with 600,000 rounds, twice",
+        about: "a new file asks for PBKDF2 with 600,000 rounds and AES-256-CBC, twice",
         judge: work,
     },
-    Probe { id: "ID-013.2", about: "openssl opens a new file", judge: openssl_opens },
+    Probe { id: "ID-013.2", about: "openssl says the same of a new file", judge: openssl_tells },
+    Probe { id: "ID-013.3", about: "openssl opens a new file", judge: openssl_opens },
 ];
 
 fn broken(error: impl std::fmt::Display) -> Fault {
@@ -123,22 +124,27 @@ fn octets(text: &str) -> Vec<u8> {
     from_hex(text).unwrap_or_default()
 }
 
-/// Each INTEGER after an id-PBKDF2 and its salt, and the AES-256-CBC that follow.
+/// What the file asks for, as it stands in it: id-PBKDF2, 600,000 as INTEGER, id-aes256-CBC.
 fn work(shop: &Workshop) -> Judgement {
     let file = made(shop)?;
     let count = |pattern: &str| {
         let pattern = octets(pattern);
         file.windows(pattern.len()).filter(|window| **window == *pattern).count()
     };
-    let (derivations, ciphers) = (count("06092a864886f70d01050c"), count("060960864801650304012a"));
-    let listed =
-        String::from_utf8_lossy(&shop.openssl("pkcs12 -in made.p12 -info -nokeys -nocerts -passin pass:conformance")?)
-            .into_owned();
-    let rounds = count("02030927c0");
-    if (derivations, ciphers, rounds) == (2, 2, 2) {
-        return Ok(format!("PBKDF2, 600,000 rounds and AES-256-CBC in both parts {}", listed.trim()));
-    }
-    Err(broken(format!("{derivations} PBKDF2, {ciphers} AES-256-CBC, {rounds} times 600,000 rounds")))
+    let found = (count("06092a864886f70d01050c"), count("02030927c0"), count("060960864801650304012a"));
+    let said = format!("{} times PBKDF2, {} times 600,000 rounds, {} times AES-256-CBC", found.0, found.1, found.2);
+    if found == (2, 2, 2) { Ok(said) } else { Err(broken(said)) }
+}
+
+/// openssl tells people what it decrypts with.
+fn openssl_tells(shop: &Workshop) -> Judgement {
+    made(shop)?;
+    let output = shop.ask_openssl(&format!("pkcs12 -info -noout -in made.p12 -passin pass:{PASSWORD}"))?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let encrypted: Vec<_> = told.lines().filter(|line| line.contains("PBES2")).map(str::trim).collect();
+    let strong = |line: &&str| line.contains("AES-256-CBC") && line.contains("Iteration 600000");
+    let said = encrypted.join("; ");
+    if encrypted.len() == 2 && encrypted.iter().all(strong) { Ok(said) } else { Err(broken(said)) }
 }
 
 fn openssl_opens(shop: &Workshop) -> Judgement {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use cgeid::{KeyError, PublicKey, SignatureAlgorithm};
 use serde::Deserialize;
 
-use super::workshop::Workshop;
 use super::{Fault, Judgement, Probe};
 use crate::vectors::from_hex;
 
@@ -69,28 +68,28 @@ fn taken(name: &str) -> Judgement {
     let signatures = listed(rules()?.taken, name)?;
     for signed in &signatures {
         if !holds(signed)? {
-            return Err(Fault::Broken(format!("{} is refused", signed.signature)));
+            return Err(Fault::Broken(format!("to be taken; {} is refused", signed.signature)));
         }
     }
-    Ok(format!("{} taken", signatures.len()))
+    Ok(format!("to be taken; {} taken", signatures.len()))
 }
 
 fn refused(name: &str) -> Judgement {
     let signatures = listed(rules()?.refused, name)?;
     for signed in &signatures {
         if holds(signed)? {
-            return Err(Fault::Broken(format!("{} is taken", signed.signature)));
+            return Err(Fault::Broken(format!("to be refused; {} is taken", signed.signature)));
         }
     }
-    Ok(format!("{} refused", signatures.len()))
+    Ok(format!("to be refused; {} refused", signatures.len()))
 }
 
 fn keys_refused(name: &str) -> Judgement {
     let points = listed(rules()?.keys_refused, name)?;
     for point in &points {
         if key(point)?.is_ok() {
-            return Err(Fault::Broken(format!("{point} is taken")));
+            return Err(Fault::Broken(format!("to be refused; {point} is taken")));
         }
     }
-    Ok(format!("{} refused", points.len()))
+    Ok(format!("to be refused; {} refused", points.len()))
 }

@@ -92,8 +92,8 @@ fn read(key: &RecordKey, value: &[u8], now: SystemTime) -> Result<(), Refusal> {
 
 fn must_refuse(read: Result<(), Refusal>) -> Judgement {
     match read {
-        Ok(()) => Err(Fault::Broken("taken".into())),
-        Err(refusal) => Ok(format!("refused: {refusal}")),
+        Ok(()) => Err(Fault::Broken("to be refused; taken".into())),
+        Err(refusal) => Ok(format!("to be refused; refused: {refusal}")),
     }
 }
 
@@ -102,7 +102,7 @@ fn as_published(shop: &Workshop) -> Judgement {
         let publication = publish(shop, &identity.delegate(shop.now, 0).map_err(broken)?)?;
         read(&publication.key, &publication.value, shop.now).map_err(broken)?;
     }
-    Ok("taken from both kinds of identity".into())
+    Ok("to be taken; taken from both kinds of identity".into())
 }
 
 /// The published MAPPING section, changed by somebody without the key.
@@ -156,7 +156,7 @@ fn two_instances(shop: &Workshop) -> Judgement {
         }
         read(&publication.key, &publication.value, shop.now).map_err(broken)?;
     }
-    Ok(format!("both taken from {}", signer.cn()))
+    Ok(format!("to be taken; both taken from {}", signer.cn()))
 }
 
 fn expired(shop: &Workshop) -> Judgement {

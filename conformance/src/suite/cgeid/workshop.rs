@@ -78,12 +78,17 @@ impl Workshop {
 
     /// Runs `openssl`, a witness, in the folder; what it writes to standard output.
     pub(super) fn openssl(&self, arguments: &str) -> Result<Vec<u8>, Fault> {
+        Ok(self.ask_openssl(arguments)?.stdout)
+    }
+
+    /// The same, with what it tells people.
+    pub(super) fn ask_openssl(&self, arguments: &str) -> Result<Output, Fault> {
         let arguments: Vec<_> = arguments.split(' ').collect();
         let output = self
             .run(Path::new("openssl"), &arguments)
             .map_err(|error| Fault::Missing(format!("there is no openssl to ask ({error}): install it")))?;
         if output.status.success() {
-            return Ok(output.stdout);
+            return Ok(output);
         }
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(Fault::Broken(format!("openssl {}: {message}", arguments.join(" "))))
@@ -114,7 +119,11 @@ impl Shown {
     /// It was to name `cn`, and did.
     pub(super) fn names(&self, cn: Cn) -> Judgement {
         let held = self.code == Some(0) && self.text.contains(&cn.to_string());
-        if held { Ok(format!("taken as {cn}")) } else { Err(Fault::Broken(self.came(&format!("taken as {cn}")))) }
+        if held {
+            Ok(format!("to be taken; taken as {cn}"))
+        } else {
+            Err(Fault::Broken(self.came(&format!("taken as {cn}"))))
+        }
     }
 
     /// It was to refuse the file for a reason in which one of these words stands, and did.
@@ -123,7 +132,7 @@ impl Shown {
         // The name of the file says nothing.
         let reason = self.message.split_once(": ").map_or(self.message.as_str(), |(_, reason)| reason);
         if self.code == Some(1) && told && self.text.is_empty() {
-            return Ok(format!("refused: {reason}"));
+            return Ok(format!("to be refused; refused: {reason}"));
         }
         Err(Fault::Broken(self.came(&format!("refused for \"{}\"", words.join("\" or \"")))))
     }
@@ -137,12 +146,12 @@ impl Shown {
 
 /// Positions in a TBSCertificate of version 3.
 pub(super) mod at {
-    pub(in super::super) const ALGORITHM: usize = 2;
-    pub(in super::super) const ISSUER: usize = 3;
-    pub(in super::super) const VALIDITY: usize = 4;
-    pub(in super::super) const SUBJECT: usize = 5;
-    pub(in super::super) const KEY: usize = 6;
-    pub(in super::super) const EXTENSIONS: usize = 7;
+    pub(in crate::suite::cgeid) const ALGORITHM: usize = 2;
+    pub(in crate::suite::cgeid) const ISSUER: usize = 3;
+    pub(in crate::suite::cgeid) const VALIDITY: usize = 4;
+    pub(in crate::suite::cgeid) const SUBJECT: usize = 5;
+    pub(in crate::suite::cgeid) const KEY: usize = 6;
+    pub(in crate::suite::cgeid) const EXTENSIONS: usize = 7;
 }
 
 /// Changes a certificate and has `signer` sign it.
