@@ -120,7 +120,7 @@ fn what_an_owner_signs_anew_differs_only_in_what_owners_decide() {
         let Some(meaning) = original.read(&file) else { return Ok(Outcome::Refused) };
         let was = original.read(&original.der).unwrap();
         let judged = differences(&original.der, &file, original.operational).and_then(|differences| {
-            let differs = |what: &str| differences.iter().any(|difference| *difference == what);
+            let differs = |what| differences.contains(&what);
             let same = meaning.cn == was.cn
                 && meaning.network == was.network
                 && meaning.key == was.key
