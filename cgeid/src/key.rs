@@ -270,7 +270,12 @@ impl PrivateKey {
         if info.algorithm.oid == ID_ED_25519 {
             let seed = info.private_key.as_bytes().strip_prefix(&[0x04, 0x20]).ok_or(KeyError::Private)?;
             let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| KeyError::Private)?);
-            return PrivateKey::from_seed(&seed);
+            let key = PrivateKey::from_seed(&seed)?;
+            // A public half beside the seed must be the seed's, and there are no parameters (RFC 8410 3).
+            let own = key.public_key()?.ed25519();
+            let other = info.public_key.is_some_and(|bits| bits.as_bytes() != own.as_ref().map(|key| &key[..]));
+            let whole = info.algorithm.parameters.is_none() && !other;
+            return if whole { Ok(key) } else { Err(KeyError::Private) };
         }
         if info.algorithm.oid != RSA_ENCRYPTION {
             return Err(KeyError::Algorithm { oid: info.algorithm.oid.to_string() });

@@ -15,12 +15,17 @@ pub enum Verdict {
     Skip,
 }
 
+/// A clause as people cite it: sections of RFCs are written without that word.
+pub fn cited(clause: &str) -> String {
+    if clause.starts_with(|first: char| first.is_ascii_digit()) { format!("RFC {clause}") } else { clause.to_owned() }
+}
+
 /// A check and its outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     /// Identifier, unique in its suite.
     pub id: String,
-    /// The clause: RFC and section.
+    /// The clause: RFC and section, or the requirement of an Internet-Draft of ours.
     pub clause: String,
     /// MUST, SHOULD, ... as the clause has it.
     pub level: String,

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use conformance::check::Check;
+use conformance::check::{Check, cited};
+use conformance::dissect;
 use conformance::report::{Format, Report};
-use conformance::suite::SUITES;
-use conformance::{dissect, vectors};
+use conformance::suite::{Listed, SUITES};
 
 /// Holds a LISP implementation against the clauses of the RFCs.
 #[derive(Parser)]
@@ -23,6 +23,7 @@ Examples:
   conformance list
   conformance run --suite wire
   conformance run --suite wire --id R03 --format json
+  conformance run --suite cgeid
   conformance explain M43
   conformance decode capture.pcap
 
@@ -101,14 +102,14 @@ fn list(json: Option<&Option<PathBuf>>) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     let mut listed = Vec::new();
     for suite in SUITES {
-        let checks = (suite.run)(&|_| true)?;
+        let checks = (suite.list)()?;
         if !matches!(json, Some(None)) {
             writeln!(out, "{}: {}", suite.name, suite.about)?;
             for check in &checks {
-                writeln!(out, "  {:<5} {:<6} RFC {}", check.id, check.level, check.clause)?;
+                writeln!(out, "  {:<9} {:<6} {}", check.id, check.level, cited(&check.clause))?;
             }
         }
-        let entry = |check: &Check| serde_json::json!({"suite": check.suite, "id": check.id, "level": check.level, "clause": check.clause});
+        let entry = |check: &Listed| serde_json::json!({"suite": suite.name, "id": check.id, "level": check.level, "clause": check.clause});
         listed.extend(checks.iter().map(entry));
     }
     if let Some(file) = json {
@@ -160,21 +161,13 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
 }
 
 fn explain(id: &str) -> anyhow::Result<bool> {
-    let file = vectors::shipped()?;
-    let Some(vector) = file.vectors.iter().find(|vector| vector.id == id) else {
-        bail!("{id}: no check of that name; `conformance list` names them");
-    };
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}: {}\n", vector.id, vector.title)?;
-    writeln!(out, "Rests on       RFC {}", vector.clause)?;
-    writeln!(out, "Received by    {}", vector.role)?;
-    writeln!(out, "Must happen    {}", vector.expect)?;
-    writeln!(out, "Judged         {}\n", conformance::suite::layer_of(id)?)?;
-    for (at, chunk) in (0..).step_by(16).zip(vector.packet.chunks(16)) {
-        let octets: Vec<_> = chunk.iter().map(|octet| format!("{octet:02x}")).collect();
-        writeln!(out, "{at:04x}  {}", octets.join(" "))?;
+    for suite in SUITES {
+        if let Some(text) = (suite.explain)(id)? {
+            io::stdout().lock().write_all(text.as_bytes())?;
+            return Ok(true);
+        }
     }
-    Ok(true)
+    bail!("{id}: no check of that name; `conformance list` names them")
 }
 
 fn decode(path: &PathBuf) -> anyhow::Result<bool> {

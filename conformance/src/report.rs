@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::check::{Check, Verdict};
+use crate::check::{Check, Verdict, cited};
 
 /// How a run is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,13 +69,14 @@ impl Report {
 
     fn text(&self) -> String {
         let mut out = String::new();
+        let width = self.checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
         for check in &self.checks {
             let mark = match check.result {
                 Verdict::Pass => "ok  ",
                 Verdict::Fail => "FAIL",
                 Verdict::Skip => "skip",
             };
-            let _ = writeln!(out, "{mark} {:<5} RFC {:<22} {}", check.id, check.clause, check.evidence);
+            let _ = writeln!(out, "{mark} {:<width$} {:<26} {}", check.id, cited(&check.clause), check.evidence);
         }
         let _ = writeln!(out, "{}", self.closing_line());
         out

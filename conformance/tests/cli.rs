@@ -31,7 +31,7 @@ fn one_check_by_its_name() {
 fn a_report_goes_to_a_file_and_the_count_to_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.xml");
-    let output = conformance(&["run", "--all", "--format", "junit", "-o", path.to_str().unwrap()]);
+    let output = conformance(&["run", "--suite", "wire", "--format", "junit", "-o", path.to_str().unwrap()]);
     assert_eq!(text(&output.stdout), "88 passed, 0 failed, 0 skipped\n");
     assert!(std::fs::read_to_string(path).unwrap().contains("tests=\"88\" failures=\"0\""));
 }
@@ -45,7 +45,8 @@ fn json_goes_to_standard_output_or_beside_the_text() {
     let alone = conformance(&["run", "--suite", "wire", "--json"]);
     assert_eq!(text(&alone.stdout), std::fs::read_to_string(path).unwrap());
     let listed: serde_json::Value = serde_json::from_slice(&conformance(&["list", "--json"]).stdout).unwrap();
-    assert_eq!(listed.as_array().unwrap().len(), 88);
+    let of_wire = listed.as_array().unwrap().iter().filter(|check| check["suite"] == "wire");
+    assert_eq!(of_wire.count(), 88);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cgeid::{Identity, Network};
 
 /// A key made for these tests alone: making one takes seconds. It protects nothing.
-const RSA_KEY: &[u8] = include_bytes!("../data/rsa4096-test-key.pk8");
+pub(crate) const RSA_KEY: &[u8] = include_bytes!("../data/rsa4096-test-key.pk8");
 
 pub(crate) static RSA: LazyLock<Identity> =
     LazyLock::new(|| Identity::from_pkcs8(RSA_KEY, Network::LAB, now()).unwrap());

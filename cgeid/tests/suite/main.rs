@@ -2,6 +2,7 @@
 //! What must hold of identities, seen from outside the crate: published vectors, `openssl` as a witness, bad input.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
+mod bad_input;
 mod certificates;
 #[cfg(feature = "shell")]
 mod cli;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The suites: each a name, a sentence, and a function that runs its checks.
+//! The suites: each a name, a sentence, and functions that name, run and explain its checks.
 
+mod cgeid;
 mod wire;
 
 use crate::check::Check;
@@ -8,27 +9,44 @@ use crate::check::Check;
 /// Runs the checks whose identifier the predicate wants.
 pub type RunChecks = fn(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>>;
 
+/// A check that was not run.
+pub struct Listed {
+    /// Identifier, unique among all suites.
+    pub id: String,
+    /// The clause.
+    pub clause: String,
+    /// MUST, SHOULD, ... as the clause has it.
+    pub level: String,
+}
+
 /// A named set of checks.
 pub struct Suite {
     /// What `--suite` calls it.
     pub name: &'static str,
     /// What it judges, in a sentence.
     pub about: &'static str,
+    /// Names its checks.
+    pub list: fn() -> anyhow::Result<Vec<Listed>>,
     /// Runs them.
     pub run: RunChecks,
-}
-
-/// Which layer judges a check.
-///
-/// # Errors
-/// When there is no check of that name.
-pub fn layer_of(id: &str) -> anyhow::Result<String> {
-    wire::layer_of(id)
+    /// What a check is about, in some lines; `None` if it is not one of the suite's.
+    pub explain: fn(id: &str) -> anyhow::Result<Option<String>>,
 }
 
 /// All suites.
-pub const SUITES: &[Suite] = &[Suite {
-    name: "wire",
-    about: "byte-exact vectors of RFC 9300, 9301, 9302, 9303, 9305, 8060, 8061, 8111 and 9437 against codec and authenticator",
-    run: wire::run,
-}];
+pub const SUITES: &[Suite] = &[
+    Suite {
+        name: "wire",
+        about: "byte-exact vectors of RFC 9300, 9301, 9302, 9303, 9305, 8060, 8061, 8111 and 9437 against codec and authenticator",
+        list: wire::list,
+        run: wire::run,
+        explain: wire::explain,
+    },
+    Suite {
+        name: "cgeid",
+        about: "what an issuer and a verifier of identities must do and refuse, against the program cgeid and the record codec",
+        list: cgeid::list,
+        run: cgeid::run,
+        explain: cgeid::explain,
+    },
+];

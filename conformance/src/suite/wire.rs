@@ -5,15 +5,20 @@
 //! here; the engine's own verdict is a test of the crate that the table names.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 use wire::control::ControlMessage;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret};
 
-use crate::check::{Check, Verdict};
+use super::Listed;
+use crate::check::{Check, Verdict, cited};
 use crate::dissect;
 use crate::vectors::{self, Vector, VectorsFile};
+
+/// Every vector says what must happen.
+const LEVEL: &str = "MUST";
 
 /// What a vector's row of the table says.
 #[derive(Debug, Deserialize)]
@@ -47,11 +52,38 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     vectors.map(|vector| check(&file, vector, row(&rows, &vector.id)?)).collect()
 }
 
-/// Which layer judges a vector, in a sentence.
+/// Names the vectors.
 ///
 /// # Errors
 /// As [`run`].
-pub(super) fn layer_of(id: &str) -> anyhow::Result<String> {
+pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
+    let vectors = vectors::shipped()?.vectors.into_iter();
+    Ok(vectors.map(|vector| Listed { id: vector.id, clause: vector.clause, level: LEVEL.into() }).collect())
+}
+
+/// The clause, the bytes, what must happen.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
+    let file = vectors::shipped()?;
+    let Some(vector) = file.vectors.iter().find(|vector| vector.id == id) else { return Ok(None) };
+    let mut out = format!(
+        "{id}: {}\n\nRests on       {}\nReceived by    {}\nMust happen    {}\nJudged         {}\n\n",
+        vector.title,
+        cited(&vector.clause),
+        vector.role,
+        vector.expect,
+        layer_of(id)?
+    );
+    for (at, chunk) in (0..).step_by(16).zip(vector.packet.chunks(16)) {
+        let octets: Vec<_> = chunk.iter().map(|octet| format!("{octet:02x}")).collect();
+        let _ = writeln!(out, "{at:04x}  {}", octets.join(" "));
+    }
+    Ok(Some(out))
+}
+
+fn layer_of(id: &str) -> anyhow::Result<String> {
     let rows = table()?;
     let row = row(&rows, id)?;
     Ok(match (row.layer, &row.judge) {
@@ -84,7 +116,7 @@ fn check(file: &VectorsFile, vector: &Vector, row: &Row) -> anyhow::Result<Check
     Ok(Check {
         id: vector.id.clone(),
         clause: vector.clause.clone(),
-        level: "MUST".into(),
+        level: LEVEL.into(),
         suite: "wire",
         result,
         evidence: format!("[{layer}] {}: {finding}", vector.title),

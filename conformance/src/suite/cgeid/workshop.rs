@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Where the suite makes its files, and the programs that it gives them to.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use cgeid::{Cn, Identity, Network};
+use tempfile::TempDir;
+
+use super::{Fault, Judgement};
+use crate::der::{elements, inside, tlv};
+
+/// A key for suites and tests alone: making one takes seconds. It protects nothing.
+const RSA_KEY: &[u8] = include_bytes!("../../../vectors/crypto-eid/rsa4096-test-key.pk8");
+
+/// Password of all containers.
+pub(super) const PASSWORD: &str = "conformance";
+
+/// Names another program to judge.
+const VARIABLE: &str = "CONFORMANCE_CGEID";
+
+/// A folder, three identities whose certificates are valid now, and the program that is judged.
+pub(super) struct Workshop {
+    folder: TempDir,
+    pub(super) program: PathBuf,
+    pub(super) now: SystemTime,
+    pub(super) rsa: Identity,
+    pub(super) ed25519: Identity,
+    pub(super) stranger: Identity,
+}
+
+/// How the program ended.
+pub(super) struct Shown {
+    code: Option<i32>,
+    /// Standard output.
+    pub(super) text: String,
+    message: String,
+}
+
+impl Workshop {
+    /// Makes the identities anew, for the program asks the machine's clock.
+    pub(super) fn open() -> anyhow::Result<Workshop> {
+        let now = SystemTime::now();
+        Ok(Workshop {
+            folder: tempfile::tempdir().context("a folder for the files of suite cgeid")?,
+            program: program()?,
+            now,
+            rsa: Identity::from_pkcs8(RSA_KEY, Network::LAB, now)?,
+            ed25519: Identity::from_seed(&[7; 32], Network::LAB, now)?,
+            stranger: Identity::from_seed(&[8; 32], Network::LAB, now)?,
+        })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the program says of a file.
+    pub(super) fn show(&self, name: &str, file: &[u8], flags: &[&str]) -> Result<Shown, Fault> {
+        std::fs::write(self.folder().join(name), file).map_err(|error| Fault::Missing(format!("{name}: {error}")))?;
+        self.ask(&[&["show"], flags, &[name]].concat())
+    }
+
+    /// Runs the program in the folder.
+    pub(super) fn ask(&self, arguments: &[&str]) -> Result<Shown, Fault> {
+        let output = self.run(&self.program, arguments).map_err(|error| {
+            let program = self.program.display();
+            Fault::Missing(format!("{program} does not run ({error}); build it, or name another with {VARIABLE}"))
+        })?;
+        Ok(Shown {
+            code: output.status.code(),
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    /// Runs `openssl`, a witness, in the folder; what it writes to standard output.
+    pub(super) fn openssl(&self, arguments: &str) -> Result<Vec<u8>, Fault> {
+        Ok(self.ask_openssl(arguments)?.stdout)
+    }
+
+    /// The same, with what it tells people.
+    pub(super) fn ask_openssl(&self, arguments: &str) -> Result<Output, Fault> {
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        let output = self
+            .run(Path::new("openssl"), &arguments)
+            .map_err(|error| Fault::Missing(format!("there is no openssl to ask ({error}): install it")))?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Fault::Broken(format!("openssl {}: {message}", arguments.join(" "))))
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> std::io::Result<Output> {
+        Command::new(program).args(arguments).current_dir(self.folder()).env("CGEID_PASSWORD", PASSWORD).output()
+    }
+
+    /// A certificate of `identity`, changed and signed again by it, so that only the change is wrong with it.
+    pub(super) fn forge(&self, identity: &Identity, edit: impl FnOnce(&mut Vec<Vec<u8>>)) -> Result<Vec<u8>, Fault> {
+        forge(identity.certificate().der(), identity, edit)
+    }
+}
+
+/// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.
+fn program() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os(VARIABLE) {
+        return Ok(named.into());
+    }
+    let own = std::env::current_exe().context("the folder of this program")?;
+    let beside = own.parent().unwrap_or(Path::new("."));
+    let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
+    Ok(beside.join("cgeid"))
+}
+
+impl Shown {
+    /// It was to name `cn`, and did.
+    pub(super) fn names(&self, cn: Cn) -> Judgement {
+        let held = self.code == Some(0) && self.text.contains(&cn.to_string());
+        if held {
+            Ok(format!("to be taken; taken as {cn}"))
+        } else {
+            Err(Fault::Broken(self.came(&format!("taken as {cn}"))))
+        }
+    }
+
+    /// It was to refuse the file for a reason in which one of these words stands, and did.
+    pub(super) fn refuses(&self, words: &[&str]) -> Judgement {
+        let told = words.iter().any(|word| self.message.contains(word));
+        // The name of the file says nothing.
+        let reason = self.message.split_once(": ").map_or(self.message.as_str(), |(_, reason)| reason);
+        if self.code == Some(1) && told && self.text.is_empty() {
+            return Ok(format!("to be refused; refused: {reason}"));
+        }
+        Err(Fault::Broken(self.came(&format!("refused for \"{}\"", words.join("\" or \"")))))
+    }
+
+    fn came(&self, expected: &str) -> String {
+        let code = self.code.map_or("by a signal".to_owned(), |code| format!("with {code}"));
+        let text = self.text.lines().next().unwrap_or("nothing");
+        format!("expected: {expected}; it ended {code}, said {text}, and: {}", self.message)
+    }
+}
+
+/// Positions in a TBSCertificate of version 3.
+pub(super) mod at {
+    pub(in crate::suite::cgeid) const ALGORITHM: usize = 2;
+    pub(in crate::suite::cgeid) const ISSUER: usize = 3;
+    pub(in crate::suite::cgeid) const VALIDITY: usize = 4;
+    pub(in crate::suite::cgeid) const SUBJECT: usize = 5;
+    pub(in crate::suite::cgeid) const KEY: usize = 6;
+    pub(in crate::suite::cgeid) const EXTENSIONS: usize = 7;
+}
+
+/// Changes a certificate and has `signer` sign it.
+pub(super) fn forge(der: &[u8], signer: &Identity, edit: impl FnOnce(&mut Vec<Vec<u8>>)) -> Result<Vec<u8>, Fault> {
+    let signed = elements(inside(der)).first().cloned().unwrap_or_default();
+    let mut fields = elements(inside(&signed));
+    edit(&mut fields);
+    let tbs = tlv(0x30, &fields.concat());
+    let signature = signer.sign(&tbs).map_err(|error| Fault::Missing(error.to_string()))?;
+    let algorithm = fields.get(at::ALGORITHM).cloned().unwrap_or_default();
+    Ok(tlv(0x30, &[tbs, algorithm, tlv(0x03, &[&[0][..], &signature].concat())].concat()))
+}
+
+/// Changes the list of extensions.
+pub(super) fn edit_extensions(fields: &mut [Vec<u8>], edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    let mut extensions = elements(inside(inside(&fields[at::EXTENSIONS])));
+    edit(&mut extensions);
+    fields[at::EXTENSIONS] = tlv(0xa3, &tlv(0x30, &extensions.concat()));
+}
+
+/// A name of relative names with one common name each.
+pub(super) fn name(tag: u8, texts: &[&str]) -> Vec<u8> {
+    let relative = |text: &&str| {
+        let attribute = [tlv(0x06, &[0x55, 0x04, 0x03]), tlv(tag, text.as_bytes())].concat();
+        tlv(0x31, &tlv(0x30, &attribute))
+    };
+    tlv(0x30, &texts.iter().flat_map(relative).collect::<Vec<_>>())
+}
+
+/// Two dates, `YYMMDDHHMMSSZ`.
+pub(super) fn dates(from: &str, to: &str) -> Vec<u8> {
+    tlv(0x30, &[tlv(0x17, from.as_bytes()), tlv(0x17, to.as_bytes())].concat())
+}
+
+/// Seconds, for times around now.
+pub(super) fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
