@@ -275,6 +275,21 @@ pub enum ContainerError {
         /// What the parser met.
         detail: String,
     },
+    /// Protected by something that was good enough once.
+    #[error(
+        "the file is protected by {what}, which is too weak today; `cgeid import --legacy` reads it and writes it \
+         again under AES-256"
+    )]
+    Legacy {
+        /// The scheme.
+        what: String,
+    },
+    /// The private key lies in an encrypted part, so how it is itself encrypted cannot be judged before it is used.
+    #[error(
+        "the private key lies inside an encrypted part, where its own protection does not show; \
+         `cgeid import --legacy` reads it"
+    )]
+    HiddenKey,
     /// Not exactly one private key.
     #[error("the file holds {found} private keys, it must hold exactly one")]
     Keys {

@@ -113,7 +113,7 @@ fn we_read_files_of_openssl() {
         assert_eq!(load("nomac.p12").unwrap_err(), ContainerError::NoMac);
         let old = "pkcs12 -export -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -in id.pem -out old.p12";
         openssl(folder, &format!("{old} -passout pass:witness"));
-        assert!(matches!(load("old.p12").unwrap_err(), ContainerError::Encryption { .. }));
+        assert!(matches!(load("old.p12").unwrap_err(), ContainerError::Legacy { .. }));
         for keys in ["DES-EDE3-CBC", "NONE"] {
             openssl(folder, &format!("pkcs12 -export -keypbe {keys} -in id.pem -out bad.p12 -passout pass:witness"));
             assert!(matches!(load("bad.p12").unwrap_err(), ContainerError::Encryption { .. }), "{keys}");
