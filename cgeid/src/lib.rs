@@ -10,7 +10,8 @@
 //! * [`OperationalKey`]: the Ed25519 key that daemons hold, certified by the identity key for about a month, so a
 //!   stolen machine loses an address for weeks at worst, not for ever;
 //! * [`IdentityCertificate`], [`OperationalCertificate`]: the public halves, which exist only verified;
-//! * [`container`]: PKCS#12 files that stock tools read.
+//! * [`container`]: PKCS#12 files that stock tools read;
+//! * [`exchange`]: the public half as people hand it on: QR codes, NFC tags, vCards, DNS records.
 //!
 //! The library does no I/O and reads no clock; keys are made from the system's randomness. Bytes given to the `verify`
 //! functions may come from anybody: they are bounded by [`limits`], parsed as strict DER, and no input panics.
@@ -21,6 +22,7 @@ pub mod cn;
 pub mod container;
 pub mod epoch;
 pub mod error;
+pub mod exchange;
 pub mod identity;
 pub mod key;
 pub mod limits;
@@ -30,7 +32,7 @@ pub mod shell;
 
 pub use certificate::{IdentityCertificate, OperationalCertificate};
 pub use cn::{Cn, Network};
-pub use error::{CertificateError, CnError, ContainerError, KeyError, NetworkError, SignatureError};
+pub use error::{CertificateError, CnError, ContainerError, ExchangeError, KeyError, NetworkError, SignatureError};
 pub use identity::{Identity, KeyAlgorithm};
 pub use key::{PublicKey, SignatureAlgorithm};
 pub use operational::OperationalKey;

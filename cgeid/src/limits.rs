@@ -37,3 +37,15 @@ pub const MAX_MONTHS: u32 = 24;
 
 /// Tries for a key whose CN is not reserved; one failure has probability 2⁻⁸⁰.
 pub const KEY_TRIES: u32 = 4;
+
+/// Records of an NDEF message that are looked at: tags have one or two.
+pub const MAX_RECORDS: usize = 16;
+
+/// Longest picture looked at, in octets, and most memory that unpacking it may take: a screenshot or a photograph.
+pub const MAX_PICTURE: usize = 16 << 20;
+
+/// Largest width and height of a picture, in pixels: 16 million octets of brightness.
+pub const MAX_PICTURE_SIDE: u32 = 4096;
+
+/// QR codes of a picture that are looked at; more than one that can be read is refused in any case.
+pub const MAX_SYMBOLS: usize = 8;

@@ -7,6 +7,10 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
+use super::completions::{self, Completions};
+use super::export::{self, Export};
+use super::import::{self, Import};
+use super::man::{self, Man};
 use super::new::{self, New};
 use super::show::{self, Show};
 
@@ -28,6 +32,8 @@ Examples:
   cgeid show keys/0f2c8a3454a468b75f32e76a.p12    who is it, until when
   cgeid show --cn node.op.p12                     only its name, for scripts
   cgeid show --json certificate.pem               of a certificate, as JSON
+  cgeid export node.op.p12 --format qr            its certificate, to be scanned
+  cgeid import photo.png --out friends            and read on the other side
 
 Passwords come from --password-file, the variable CGEID_PASSWORD, or a prompt;
 never from the command line.
@@ -42,6 +48,18 @@ pub(super) enum Command {
     /// Verify a key container or certificate and say whose it is
     #[command(after_help = show::HELP)]
     Show(Show),
+    /// Read a certificate, fingerprint or private key in any form, verify it, and keep it
+    #[command(after_help = import::HELP)]
+    Import(Import),
+    /// Write a certificate in a form for others, or a backup of a key
+    #[command(after_help = export::HELP)]
+    Export(Export),
+    /// Print what a shell needs to complete the flags
+    #[command(after_help = completions::HELP)]
+    Completions(Completions),
+    /// Print or write the manual pages
+    #[command(after_help = man::HELP)]
+    Man(Man),
 }
 
 /// Where `--json` puts the report.

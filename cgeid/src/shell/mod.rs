@@ -2,8 +2,14 @@
 //! The command line. All I/O of this crate is here.
 
 mod args;
+mod completions;
+mod export;
 mod files;
+mod given;
+mod import;
+mod man;
 mod new;
+mod output;
 mod password;
 mod show;
 
@@ -23,6 +29,10 @@ pub fn run() -> ExitCode {
     let outcome = match args.command {
         Command::New(ref new) => new::run(new, &args.json),
         Command::Show(ref show) => show::run(show, &args.json),
+        Command::Import(ref import) => import::run(import, &args.json),
+        Command::Export(ref export) => export::run(export, &args.json),
+        Command::Completions(ref completions) => completions::run(completions),
+        Command::Man(ref man) => man::run(man),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
