@@ -99,11 +99,16 @@ pub fn recognise(bytes: &[u8]) -> Result<Item, ExchangeError> {
         return Err(ExchangeError::TooLong { length: bytes.len() });
     }
     match bytes.first() {
-        Some(0x30) => recognise_der(bytes),
+        Some(_) if is_der(bytes) => recognise_der(bytes),
         Some(_) if bytes.starts_with(UTF8_MARK) => recognise_text(bytes),
         Some(first) if first & MESSAGE_BEGIN != 0 => certificate(Form::Ndef, ndef::decode(bytes)),
         _ => recognise_text(bytes),
     }
+}
+
+/// A SEQUENCE begins like a text with the digit 0 in front; a length above 127 or a first INTEGER is in no text.
+fn is_der(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x30, 0x80..=0xff, ..] | [0x30, _, 0x02, ..])
 }
 
 /// What some editors put before a text.

@@ -145,9 +145,10 @@ fn tell(
 ) -> Result<(), Failure> {
     let algorithm = KeyAlgorithm::from(certificate.algorithm()).to_string();
     let (cn, address) = (certificate.cn(), certificate.address());
+    let about = if kind == "certificate" { String::new() } else { format!(", certificate {origin}") };
     let text = format!(
         "cn          {cn}\naddress     {address}\nalgorithm   {algorithm}\nread from   {form}\nkind        \
-         {kind}, certificate {origin}\nwritten     {}\n",
+         {kind}{about}\nwritten     {}\n",
         written(&files),
     );
     let value = json!({

@@ -9,30 +9,27 @@ use cgeid::container::{self, Content};
 use cgeid::{ContainerError, Identity, KeyError, Network};
 use tempfile::TempDir;
 
+use crate::common::present;
+
 const PASSWORD: &str = "witness";
 
 /// A folder to work in, or nothing where there is no openssl; CI must have one.
-fn workshop() -> Option<TempDir> {
-    if Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success()) {
-        return Some(tempfile::tempdir().unwrap());
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "the openssl program is missing: install it");
-    eprintln!("SKIP: there is no openssl program to compare with");
-    None
+pub(crate) fn workshop() -> Option<TempDir> {
+    present(&["openssl version"]).then(|| tempfile::tempdir().unwrap())
 }
 
 fn try_openssl(folder: &Path, arguments: &str) -> Output {
     Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap()
 }
 
-fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
+pub(crate) fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
     let output = try_openssl(folder, arguments);
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
 /// One identity of each kind, valid today, for openssl asks the machine's clock.
-fn identities() -> [Identity; 2] {
+pub(crate) fn identities() -> [Identity; 2] {
     let key = include_bytes!("../data/rsa4096-test-key.pk8");
     let now = SystemTime::now();
     [Identity::from_pkcs8(key, Network::LAB, now).unwrap(), Identity::from_seed(&[9; 32], Network::LAB, now).unwrap()]
