@@ -3,8 +3,10 @@
 //! its certificate and the identity's. Stock tools read both.
 //!
 //! Reading trusts nothing: the MAC is demanded and checked first, the names are computed again from the keys, and a
-//! file that asks for absurd work is refused before any is done.
+//! file that asks for absurd work is refused before any is done. [`import`] takes files of other tools as well.
 
+mod import;
+mod private;
 mod work;
 
 use std::time::SystemTime;
@@ -22,6 +24,18 @@ use crate::identity::Identity;
 use crate::key::PrivateKey;
 use crate::limits::{ENCRYPTION_ROUNDS, MAC_ROUNDS, MAX_BAGS, MAX_CONTAINER};
 use crate::operational::OperationalKey;
+
+pub use import::{Imported, Origin, import};
+pub use private::KeyFile;
+
+/// Which protection of a file is good enough to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// PBES2 with AES, and a MAC by a hash of the SHA-2 family. All that daemons read.
+    Modern,
+    /// Also what is too weak to be written today: RC2 with 40 bits, 3DES, MACs by SHA-1. For importing an old file.
+    Legacy,
+}
 
 /// The name of an identity's file.
 pub fn identity_file_name(cn: Cn) -> String {
@@ -81,7 +95,8 @@ pub fn load_identity(
 /// # Errors
 /// As there.
 pub fn load_identity_undated(bytes: &[u8], password: &str, network: Network) -> Result<Identity, ContainerError> {
-    let Opened { key, matching, others } = Opened::new(bytes, password)?;
+    let (key, certificates) = open(bytes, password, Accept::Modern)?;
+    let Opened { key, matching, others } = Opened::of(key, &certificates)?;
     match (certificate::kind(&matching)?, others.len()) {
         (Kind::Operational(cn), _) => Err(ContainerError::IsOperational { cn }),
         (Kind::Identity(_), 0) => Identity::from_parts(key, IdentityCertificate::verify_undated(&matching, network)?),
@@ -112,7 +127,18 @@ pub fn load_operational(
 /// [`ContainerError`]: [`ContainerError::Password`] for a wrong password (which cannot be told from a file that was
 /// changed inside), [`ContainerError::Malformed`] for what is no PKCS#12 file.
 pub fn load(bytes: &[u8], password: &str, network: Network, now: SystemTime) -> Result<Content, ContainerError> {
-    let Opened { key, matching, others } = Opened::new(bytes, password)?;
+    let (key, certificates) = open(bytes, password, Accept::Modern)?;
+    assemble(key, &certificates, network, now)
+}
+
+/// A key and the certificates that lie beside it, verified.
+fn assemble(
+    key: PrivateKey,
+    certificates: &[Vec<u8>],
+    network: Network,
+    now: SystemTime,
+) -> Result<Content, ContainerError> {
+    let Opened { key, matching, others } = Opened::of(key, certificates)?;
     match (certificate::kind(&matching)?, others.as_slice()) {
         (Kind::Identity(_), []) => {
             let certificate = IdentityCertificate::verify(&matching, network, now)?;
@@ -133,10 +159,22 @@ pub fn load(bytes: &[u8], password: &str, network: Network, now: SystemTime) -> 
 /// # Errors
 /// [`ContainerError`] as for [`load`], as far as it can be told without a password.
 pub fn check_form(bytes: &[u8]) -> Result<(), ContainerError> {
+    check_form_of(bytes, Accept::Modern)
+}
+
+/// [`check_form`], of a file that may also have an old protection.
+///
+/// # Errors
+/// As there.
+pub fn check_form_of(bytes: &[u8], accept: Accept) -> Result<(), ContainerError> {
+    look(bytes, accept).map(drop)
+}
+
+fn look(bytes: &[u8], accept: Accept) -> Result<work::Outside, ContainerError> {
     if bytes.len() > MAX_CONTAINER {
         return Err(ContainerError::TooLong { length: bytes.len() });
     }
-    work::check(bytes)
+    work::check(bytes, accept)
 }
 
 /// Whether a password can be written into a PKCS#12 file: all its characters are below U+10000.
@@ -156,16 +194,15 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(bytes: &[u8], password: &str) -> Result<Opened, ContainerError> {
-        let (key, certificates) = open(bytes, password)?;
+    fn of(key: PrivateKey, certificates: &[Vec<u8>]) -> Result<Opened, ContainerError> {
         let own = key.public_key()?;
         let mut matching = None;
         let mut others = Vec::new();
         for certificate in certificates {
-            if matching.is_none() && certificate::unverified_spki(&certificate)? == own.spki() {
-                matching = Some(certificate);
+            if matching.is_none() && certificate::unverified_spki(certificate)? == own.spki() {
+                matching = Some(certificate.clone());
             } else {
-                others.push(certificate);
+                others.push(certificate.clone());
             }
         }
         Ok(Opened { key, matching: matching.ok_or(ContainerError::KeyMismatch)?, others })
@@ -173,13 +210,17 @@ impl Opened {
 }
 
 /// Decrypts a file into its one private key and its certificates.
-fn open(bytes: &[u8], password: &str) -> Result<(PrivateKey, Vec<Vec<u8>>), ContainerError> {
-    check_form(bytes)?;
+fn open(bytes: &[u8], password: &str, accept: Accept) -> Result<(PrivateKey, Vec<Vec<u8>>), ContainerError> {
+    let outside = look(bytes, accept)?;
     check_password(password)?;
     let archive = Pkcs12Archive::from_pkcs12(bytes, password).map_err(refusal)?;
     let [key] = archive.keys.as_slice() else {
         return Err(ContainerError::Keys { found: archive.keys.len() });
     };
+    // A key inside an encrypted part brings a scheme of its own, which shows only after it was used.
+    if outside.keys != 1 && accept == Accept::Modern {
+        return Err(ContainerError::HiddenKey);
+    }
     if archive.certs.len() > MAX_BAGS {
         return Err(ContainerError::Certificates { found: archive.certs.len(), expected: 2 });
     }

@@ -97,7 +97,8 @@ impl Identity {
         Identity::of_key(PrivateKey::from_pkcs8(pkcs8)?, network, now)
     }
 
-    fn of_key(key: PrivateKey, network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+    /// The identity of a key, with a new certificate.
+    pub(crate) fn of_key(key: PrivateKey, network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
         let certificate = certificate::issue_identity(&key, network, now)?;
         Ok(Identity { key, certificate })
     }

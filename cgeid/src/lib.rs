@@ -13,6 +13,7 @@
 //! * [`container`]: PKCS#12 files that stock tools read;
 //! * [`Revocation`], [`LinkProof`]: what identity keys sign beside certificates;
 //! * [`Pins`]: the full hash of every key met, so that a second key under one name is noticed.
+//! * [`exchange`]: the public half as people hand it on: QR codes, NFC tags, vCards, DNS records.
 //!
 //! The library does no I/O and reads no clock; keys are made from the system's randomness. Bytes given to the `verify`
 //! functions may come from anybody: they are bounded by [`limits`], parsed as strict DER, and no input panics.
@@ -23,6 +24,7 @@ pub mod cn;
 pub mod container;
 pub mod epoch;
 pub mod error;
+pub mod exchange;
 pub mod identity;
 pub mod key;
 pub mod limits;
@@ -34,7 +36,9 @@ pub mod statement;
 
 pub use certificate::{IdentityCertificate, OperationalCertificate};
 pub use cn::{Cn, Network};
-pub use error::{CertificateError, CnError, ContainerError, KeyError, NetworkError, SignatureError, StatementError};
+pub use error::{
+    CertificateError, CnError, ContainerError, ExchangeError, KeyError, NetworkError, SignatureError, StatementError,
+};
 pub use identity::{Identity, KeyAlgorithm};
 pub use key::{PublicKey, SignatureAlgorithm};
 pub use operational::OperationalKey;

@@ -54,3 +54,14 @@ pub const PINS: usize = 65_536;
 /// How long a pin must have rested before it may give way to another. Whoever wants a pin flushed has to keep all
 /// others in use for as long, and to hope that nobody asks for the name meanwhile.
 pub const PIN_REST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Records of an NDEF message that are looked at: tags have one or two.
+pub const MAX_RECORDS: usize = 16;
+
+/// Longest picture looked at, in octets, and most memory that unpacking it may take: a screenshot or a photograph.
+pub const MAX_PICTURE: usize = 16 << 20;
+
+/// Largest width and height of a picture, in pixels: 16 million octets of brightness.
+pub const MAX_PICTURE_SIDE: u32 = 4096;
+
+/// QR codes of a picture that are looked at; more than one that can be read is refused in any case.
+pub const MAX_SYMBOLS: usize = 8;

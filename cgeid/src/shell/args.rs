@@ -7,7 +7,11 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
+use super::completions::{self, Completions};
 use super::delegate::{self, Delegate};
+use super::export::{self, Export};
+use super::import::{self, Import};
+use super::man::{self, Man};
 use super::new::{self, New};
 use super::prove_link::{self, ProveLink};
 use super::revoke::{self, Revoke};
@@ -34,6 +38,8 @@ Examples:
   cgeid show --json certificate.pem               of a certificate, as JSON
   cgeid verify keys/*                             does all of it hold?
   cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --months 12 --out keys
+  cgeid export node.op.p12 --format qr            its certificate, to be scanned
+  cgeid import photo.png --out friends            and read on the other side
 
 Passwords come from --password-file, the variable CGEID_PASSWORD, or a prompt;
 never from the command line.
@@ -60,6 +66,18 @@ pub(super) enum Command {
     /// Prove to one reader that two identities have one owner
     #[command(after_help = prove_link::HELP)]
     ProveLink(ProveLink),
+    /// Read a certificate, fingerprint or private key in any form, verify it, and keep it
+    #[command(after_help = import::HELP)]
+    Import(Import),
+    /// Write a certificate in a form for others, or a backup of a key
+    #[command(after_help = export::HELP)]
+    Export(Export),
+    /// Print what a shell needs to complete the flags
+    #[command(after_help = completions::HELP)]
+    Completions(Completions),
+    /// Print or write the manual pages
+    #[command(after_help = man::HELP)]
+    Man(Man),
 }
 
 /// Where `--json` puts the report.

@@ -2,10 +2,16 @@
 //! The command line. All I/O of this crate is here.
 
 mod args;
+mod completions;
 mod delegate;
+mod export;
 mod files;
+mod given;
+mod import;
 mod input;
+mod man;
 mod new;
+mod output;
 mod password;
 mod prove_link;
 mod revoke;
@@ -32,6 +38,10 @@ pub fn run() -> ExitCode {
         Command::Delegate(ref delegate) => delegate::run(delegate, &args.json),
         Command::Revoke(ref revoke) => revoke::run(revoke, &args.json),
         Command::ProveLink(ref prove) => prove_link::run(prove, &args.json),
+        Command::Import(ref import) => import::run(import, &args.json),
+        Command::Export(ref export) => export::run(export, &args.json),
+        Command::Completions(ref completions) => completions::run(completions),
+        Command::Man(ref man) => man::run(man),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,27 +12,45 @@ use zeroize::Zeroizing;
 use super::Failure;
 use crate::container;
 
-/// The variable that may hold the password.
-const VARIABLE: &str = "CGEID_PASSWORD";
+/// Where a password may come from without being typed.
+struct Source {
+    flag: &'static str,
+    variable: &'static str,
+}
+
+/// The password of a file, or of what a verb makes out of nothing.
+const PASSWORD: Source = Source { flag: "--password-file", variable: "CGEID_PASSWORD" };
+/// The password of a file that is written from another. It is not taken from the other's by itself: who writes a backup
+/// says under which password.
+const NEW_PASSWORD: Source = Source { flag: "--new-password-file", variable: "CGEID_NEW_PASSWORD" };
 
 /// Longest password read, in octets: a line longer than this is no password but the wrong file.
 const MAX_PASSWORD: u64 = 1024;
 
 /// The password of a file that exists.
 pub(super) fn existing(file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failure> {
-    match given(file)? {
+    match given(file, &PASSWORD)? {
         Some(password) => Ok(password),
-        None => prompt(&format!("Password of {what}: ")),
+        None => prompt(&format!("Password of {what}: "), &PASSWORD),
     }
 }
 
 /// The password for new files, asked for twice when typed. It must not be empty: that would be no protection.
 pub(super) fn new(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
-    let password = match given(file)? {
+    chosen(file, &PASSWORD)
+}
+
+/// The same for a file that is written from one which has its own password.
+pub(super) fn another(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    chosen(file, &NEW_PASSWORD)
+}
+
+fn chosen(file: Option<&Path>, source: &Source) -> Result<Zeroizing<String>, Failure> {
+    let password = match given(file, source)? {
         Some(password) => password,
         None => {
-            let first = prompt("Password for the new key files: ")?;
-            if *first != *prompt("The same again: ")? {
+            let first = prompt("Password for the new key files: ", source)?;
+            if *first != *prompt("The same again: ", source)? {
                 return Err(Failure::usage(anyhow!("the two passwords differ; nothing was written")));
             }
             first
@@ -50,22 +68,24 @@ pub(super) fn check(password: &str) -> Result<(), Failure> {
     container::check_password(password).map_err(Failure::usage)
 }
 
-/// From `--password-file` or the environment.
-fn given(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
+/// From the file that the flag names, or the environment.
+fn given(file: Option<&Path>, source: &Source) -> Result<Option<Zeroizing<String>>, Failure> {
+    let Source { flag, variable } = source;
     if let Some(path) = file {
-        let opened = File::open(path).with_context(|| format!("cannot read --password-file {}", path.display()));
-        return first_line(opened.map_err(Failure::usage)?, "--password-file").map(Some);
+        let opened = File::open(path).with_context(|| format!("cannot read {flag} {}", path.display()));
+        return first_line(opened.map_err(Failure::usage)?, flag).map(Some);
     }
-    match std::env::var(VARIABLE) {
+    match std::env::var(variable) {
         Ok(password) => Ok(Some(Zeroizing::new(password))),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(error) => Err(Failure::usage(anyhow!("{VARIABLE}: {error}"))),
+        Err(error) => Err(Failure::usage(anyhow!("{variable}: {error}"))),
     }
 }
 
 /// Without echo, from the terminal itself: standard input may be a pipe.
-fn prompt(question: &str) -> Result<Zeroizing<String>, Failure> {
-    let hint = || format!("no terminal to ask for the password: give --password-file or set {VARIABLE}");
+fn prompt(question: &str, source: &Source) -> Result<Zeroizing<String>, Failure> {
+    let Source { flag, variable } = source;
+    let hint = || format!("no terminal to ask for the password: give {flag} or set {variable}");
     let mut terminal =
         OpenOptions::new().read(true).write(true).open("/dev/tty").with_context(hint).map_err(Failure::usage)?;
     let before = termios::tcgetattr(&terminal).with_context(hint).map_err(Failure::usage)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Fixed identities, and a DER writer that can also write what ours never would.
 
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,18 @@ pub(crate) fn days(days: u64) -> Duration {
 
 pub(crate) fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Whether all the commands run, so that their programs can be witnesses. In CI they must.
+pub(crate) fn present(commands: &[&str]) -> bool {
+    let runs = |command: &&str| {
+        let mut words = command.split(' ');
+        Command::new(words.next().unwrap()).args(words).output().is_ok_and(|output| output.status.success())
+    };
+    let Some(missing) = commands.iter().find(|command| !runs(command)) else { return true };
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing} does not run: install it");
+    eprintln!("SKIP: {missing} does not run, so there is nothing to compare with");
+    false
 }
 
 /// One DER element.

@@ -8,6 +8,12 @@ mod certificates;
 mod cli;
 mod common;
 mod containers;
+#[cfg(feature = "shell")]
+mod documents;
+mod exchange;
+#[cfg(feature = "shell")]
+mod exchange_cli;
+mod import;
 mod openssl;
 mod operational;
 mod pins;
