@@ -8,20 +8,21 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn cgeid(folder: &Path, arguments: &str) -> Output {
+pub(crate) fn cgeid(folder: &Path, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cgeid"))
         .args(arguments.split(' '))
         .current_dir(folder)
         .env("CGEID_PASSWORD", "secret")
+        .env("CGEID_NEW_PASSWORD", "another")
         .output()
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn fails(folder: &Path, arguments: &str, code: i32, hint: &str) {
+pub(crate) fn fails(folder: &Path, arguments: &str, code: i32, hint: &str) {
     let output = cgeid(folder, arguments);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments}: {message}");
@@ -30,7 +31,7 @@ fn fails(folder: &Path, arguments: &str, code: i32, hint: &str) {
 }
 
 /// A folder with one identity, and what `new --json` said of it.
-fn made() -> (TempDir, Value) {
+pub(crate) fn made() -> (TempDir, Value) {
     let folder = tempfile::tempdir().unwrap();
     let output = cgeid(folder.path(), "new --algorithm ed25519 --out keys --months 2 --json");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -38,7 +39,7 @@ fn made() -> (TempDir, Value) {
     (folder, value)
 }
 
-fn cn(made: &Value) -> &str {
+pub(crate) fn cn(made: &Value) -> &str {
     made["cn"].as_str().unwrap()
 }
 
