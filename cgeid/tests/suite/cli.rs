@@ -13,6 +13,7 @@ pub(crate) fn cgeid(folder: &Path, arguments: &str) -> Output {
         .args(arguments.split(' '))
         .current_dir(folder)
         .env("CGEID_PASSWORD", "secret")
+        .env("CGEID_NEW_PASSWORD", "another")
         .output()
         .unwrap()
 }

@@ -179,12 +179,7 @@ fn keys_outside_the_profile_are_refused_by_name() {
 /// `keytool`, whose words must not contain spaces.
 fn try_keytool(folder: &Path, arguments: &str) -> Output {
     let arguments = arguments.split(' ');
-    Command::new("keytool")
-        .args(["-J-Xshare:auto", "-J-XX:TieredStopAtLevel=1"])
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap()
+    Command::new("keytool").args(["-J-Xshare:auto"]).args(arguments).current_dir(folder).output().unwrap()
 }
 
 fn keytool(folder: &Path, arguments: &str) -> String {
@@ -201,29 +196,32 @@ fn keytool_reads_ours_and_we_read_what_it_writes() {
     }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for ours in identities() {
-        let key = ours.delegate(SystemTime::now(), 0).unwrap();
-        std::fs::write(folder.join("id.p12"), container::save_identity(&ours, PASSWORD).unwrap()).unwrap();
-        std::fs::write(folder.join("op.p12"), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
-        for (name, chain) in [("id", 1), ("op", 2)] {
-            let listed = keytool(folder, &format!("-list -v -keystore {name}.p12 -storepass witness"));
-            assert!(listed.contains("PrivateKeyEntry"), "{listed}");
-            assert!(listed.contains(&format!("Certificate chain length: {chain}")), "{listed}");
-            assert!(listed.contains(&format!("Owner: CN={}", ours.cn())), "{listed}");
-            let copy = "-srcstorepass witness -deststorepass another -deststoretype PKCS12 -noprompt";
-            let _ = std::fs::remove_file(folder.join("copy.p12"));
-            keytool(folder, &format!("-importkeystore -srckeystore {name}.p12 -destkeystore copy.p12 {copy}"));
-            let now = SystemTime::now();
-            let read =
-                container::import(&read(folder, "copy.p12"), "another", Accept::Modern, Network::LAB, now).unwrap();
-            assert_eq!(read.origin, Origin::Kept);
-            match read.content {
-                Content::Identity(read) => assert_eq!((name, read.certificate()), ("id", ours.certificate())),
-                Content::Operational(read) => assert_eq!((name, read.certificate()), ("op", key.certificate())),
-            }
+    let [rsa, ed25519] = identities();
+    let operational = ed25519.delegate(SystemTime::now(), 0).unwrap();
+    let files = [
+        ("rsa", container::save_identity(&rsa, PASSWORD), rsa.certificate(), 1),
+        ("ed25519", container::save_identity(&ed25519, PASSWORD), ed25519.certificate(), 1),
+        ("op", container::save_operational(&operational, PASSWORD), ed25519.certificate(), 2),
+    ];
+    for (name, bytes, certificate, chain) in files {
+        std::fs::write(folder.join(name), bytes.unwrap()).unwrap();
+        let options = "-srcstorepass witness -deststorepass another -deststoretype PKCS12 -noprompt";
+        keytool(folder, &format!("-importkeystore -srckeystore {name} -destkeystore {name}.copy {options}"));
+        let listed = keytool(folder, &format!("-list -v -keystore {name}.copy -storepass another"));
+        assert!(listed.contains("PrivateKeyEntry"), "{listed}");
+        assert!(listed.contains(&format!("Certificate chain length: {chain}")), "{listed}");
+        assert!(listed.contains(&format!("Owner: CN={}", certificate.cn())), "{listed}");
+        let (bytes, now) = (read(folder, &format!("{name}.copy")), SystemTime::now());
+        let read = container::import(&bytes, "another", Accept::Modern, Network::LAB, now).unwrap();
+        assert_eq!(read.origin, Origin::Kept);
+        match read.content {
+            Content::Identity(read) => assert_eq!((read.certificate(), chain), (certificate, 1)),
+            Content::Operational(read) => assert_eq!((read.certificate(), chain), (operational.certificate(), 2)),
         }
-        assert!(!try_keytool(folder, "-list -keystore id.p12 -storepass mistaken").status.success());
     }
+    let listed = keytool(folder, "-list -v -keystore rsa -storepass witness");
+    assert!(listed.contains("4096-bit RSA key"), "{listed}");
+    assert!(!try_keytool(folder, "-list -keystore op -storepass mistaken").status.success());
 }
 
 #[test]
