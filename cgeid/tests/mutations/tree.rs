@@ -97,7 +97,7 @@ fn change_tree(random: &mut StdRng, bytes: &mut Vec<u8>, donor: &[u8]) -> Option
     let mut index = random.random_range(0..count.max(1));
     let chosen = index;
     let element = roots.iter_mut().find_map(|root| root.nth(&mut index))?;
-    let name = match random.random_range(0..9) {
+    let name = match random.random_range(0..10) {
         0 => element.retag(random),
         1 => element.lie_about_length(random),
         2 | 3 => element.change_body(random),
@@ -105,6 +105,7 @@ fn change_tree(random: &mut StdRng, bytes: &mut Vec<u8>, donor: &[u8]) -> Option
             *element = part_of(random, donor)?;
             "replaced by a part of another file"
         }
+        5 => element.say_it_otherwise(random),
         _ => element.change_children(random)?,
     };
     *bytes = roots.iter().flat_map(Element::encode).collect();
@@ -177,6 +178,29 @@ impl Element {
             _ => Length::Padded(random.random_range(1..4)),
         };
         "another length"
+    }
+
+    /// The same value in a form that BER allows and DER does not: the other kind of time, a default written out, a zero
+    /// before a number.
+    fn say_it_otherwise(&mut self, random: &mut StdRng) -> &'static str {
+        const UTC_TIME: u8 = 0x17;
+        const GENERALIZED_TIME: u8 = 0x18;
+        match &mut self.body {
+            Body::Elements(inner) => {
+                let default = Element { tag: 0x01, length: Length::Shortest, body: Body::Octets(vec![0]) };
+                inner.insert(random.random_range(0..=inner.len()), default);
+            }
+            Body::Octets(octets) if self.tag == UTC_TIME => {
+                self.tag = GENERALIZED_TIME;
+                octets.splice(0..0, *b"20");
+            }
+            Body::Octets(octets) if self.tag == GENERALIZED_TIME => {
+                self.tag = UTC_TIME;
+                octets.drain(..octets.len().min(2));
+            }
+            Body::Octets(octets) => octets.insert(0, 0),
+        }
+        "said otherwise"
     }
 
     fn change_body(&mut self, random: &mut StdRng) -> &'static str {
