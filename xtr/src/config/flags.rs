@@ -69,6 +69,8 @@ pub enum Table {
     Counters,
     /// Remote locators in use
     Peers,
+    /// Identities of this node, and how long their operational keys last
+    Identities,
 }
 
 impl Table {
@@ -80,6 +82,7 @@ impl Table {
             Self::Locators => "locators",
             Self::Counters => "counters",
             Self::Peers => "peers",
+            Self::Identities => "identities",
         }
     }
 

@@ -15,6 +15,7 @@
 //! refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use ipnet::{IpNet, Ipv6Net};
@@ -42,8 +43,25 @@ const PRIORITIES: [u32; 4] = [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM
 /// Errors of a kernel that was built or started without an address family.
 const NO_SUCH_FAMILY: [i32; 2] = [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP];
 
-/// Addresses that are valid for ever.
+/// Errors of removing what is not there: a rule, an address.
+const ABSENT: [i32; 2] = [-libc::ENOENT, -libc::EADDRNOTAVAIL];
+
+/// Lifetime of an address that is valid for ever.
 const FOR_EVER: u32 = u32::MAX;
+
+/// How long an address is good (RFC 4862, section 5.5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// As the source of new connections; zero = deprecated.
+    pub preferred: Duration,
+    /// At all; `None` = for ever.
+    pub valid: Option<Duration>,
+}
+
+impl Lifetimes {
+    /// Of a static CGEID: answers come from it, but no connection is begun with it.
+    pub const STATIC: Self = Self { preferred: Duration::ZERO, valid: None };
+}
 
 /// What the kernel is to do.
 #[derive(Debug, Clone)]
@@ -140,8 +158,8 @@ impl Netlink {
         }
         let index = self.index_of(&plan.tun).await?;
         for cgeid in &plan.own_cgeids {
-            if !self.is_routed_to_a_host(*cgeid).await? {
-                self.add_own_address(index, *cgeid).await?;
+            if !self.is_routed_to_a_host(index, *cgeid).await? {
+                self.put_address(index, *cgeid, Lifetimes::STATIC).await?;
             }
         }
         for route in plan.families().map(|family| default_route(family, index)) {
@@ -151,6 +169,37 @@ impl Netlink {
             self.add_rule(rule).await?;
         }
         Ok(())
+    }
+
+    /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others, and gives the TUN
+    /// device its address unless a host behind this node has it. Done again, it changes the lifetimes of the address.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn add_cgeid(&self, tun: &str, cgeid: Ipv6Addr, lifetimes: Lifetimes) -> Result<(), Failure> {
+        let index = self.index_of(tun).await?;
+        if !self.is_routed_to_a_host(index, cgeid).await? {
+            self.put_address(index, cgeid, lifetimes).await?;
+        }
+        for rule in site_rules(&host(cgeid)) {
+            self.add_rule(rule).await?;
+        }
+        Ok(())
+    }
+
+    /// The contrary of [`Self::add_cgeid`].
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn remove_cgeid(&self, tun: &str, cgeid: Ipv6Addr) -> Result<(), Failure> {
+        for rule in site_rules(&host(cgeid)) {
+            let removed = self.handle.rule().del(rule).execute().await;
+            unless(&ABSENT, removed).map_err(refused("removing a rule"))?;
+        }
+        let index = self.index_of(tun).await?;
+        let message = self.handle.address().add(index, cgeid.into(), 128).message_mut().clone();
+        let removed = self.handle.address().del(message).execute().await;
+        unless(&ABSENT, removed).map_err(refused("taking a CGEID from the TUN device"))
     }
 
     /// Removes our rules, and our routes should the device outlive us.
@@ -185,22 +234,23 @@ impl Netlink {
         link.map(|link| link.header.index).ok_or_else(|| Failure::Machine(format!("no interface {name}")))
     }
 
-    async fn add_own_address(&self, index: u32, address: Ipv6Addr) -> Result<(), Failure> {
+    async fn put_address(&self, index: u32, address: Ipv6Addr, lifetimes: Lifetimes) -> Result<(), Failure> {
         let mut request = self.handle.address().add(index, address.into(), 128).replace();
         let message = request.message_mut();
         message.header.flags |= AddressHeaderFlags::Nodad;
-        // Deprecated at once: answers come from it, but no connection is begun with it.
         let mut info = CacheInfo::default();
-        (info.ifa_preferred, info.ifa_valid) = (0, FOR_EVER);
+        (info.ifa_preferred, info.ifa_valid) = (seconds(Some(lifetimes.preferred)), seconds(lifetimes.valid));
         message.attributes.push(AddressAttribute::CacheInfo(info));
         request.execute().await.map_err(refused("giving the TUN device a CGEID"))
     }
 
-    /// Whether the main table leads to this very address: then a host behind this node has it.
-    async fn is_routed_to_a_host(&self, address: Ipv6Addr) -> Result<bool, Failure> {
+    /// Whether the main table leads to this very address, and not into the TUN device, whose own addresses are there too:
+    /// then a host behind this node has it.
+    async fn is_routed_to_a_host(&self, tun: u32, address: Ipv6Addr) -> Result<bool, Failure> {
         let is_host_route = |route: &RouteMessage| {
             let to = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Destination(RouteAddress::Inet6(to)) if *to == address);
-            route.header.destination_prefix_length == 128 && route.attributes.iter().any(to)
+            let has_address = route.header.destination_prefix_length == 128 && route.attributes.iter().any(to);
+            has_address && !route.attributes.contains(&RouteAttribute::Oif(tun))
         };
         let routes = self.main_routes(IpVersion::V6).await?;
         Ok(routes.iter().any(is_host_route))
@@ -259,7 +309,9 @@ impl Netlink {
     async fn add_rule(&self, rule: RuleMessage) -> Result<(), Failure> {
         let mut request = self.handle.rule().add();
         *request.message_mut() = rule;
-        request.replace().execute().await.map_err(refused("a routing rule"))
+        // With `replace` the kernel would have the same rule twice.
+        let added = request.execute().await;
+        unless(&[-libc::EEXIST], added).map_err(refused("a routing rule"))
     }
 }
 
@@ -271,13 +323,7 @@ fn rules(plan: &Plan) -> Vec<RuleMessage> {
         rules.push(rule(family, PRIORITY_FROM_TUN, main, &from_tun));
     }
     for prefix in &plan.site {
-        let mut to = rule(family(prefix), PRIORITY_TO_SITE, main, &[RuleAttribute::Destination(prefix.addr())]);
-        to.header.dst_len = prefix.prefix_len();
-        // A default route is no way into the site.
-        to.attributes.push(RuleAttribute::SuppressPrefixLen(0));
-        let mut from = rule(family(prefix), PRIORITY_FROM_SITE, TABLE, &[RuleAttribute::Source(prefix.addr())]);
-        from.header.src_len = prefix.prefix_len();
-        rules.extend([to, from]);
+        rules.extend(site_rules(prefix));
     }
     if let Some(network) = plan.cgeid_network {
         let to = [RuleAttribute::Destination(network.addr().into())];
@@ -286,6 +332,18 @@ fn rules(plan: &Plan) -> Vec<RuleMessage> {
         rules.push(to);
     }
     rules
+}
+
+/// To and from a prefix of the site.
+fn site_rules(prefix: &IpNet) -> [RuleMessage; 2] {
+    let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+    let mut to = rule(family(prefix), PRIORITY_TO_SITE, main, &[RuleAttribute::Destination(prefix.addr())]);
+    to.header.dst_len = prefix.prefix_len();
+    // A default route is no way into the site.
+    to.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+    let mut from = rule(family(prefix), PRIORITY_FROM_SITE, TABLE, &[RuleAttribute::Source(prefix.addr())]);
+    from.header.src_len = prefix.prefix_len();
+    [to, from]
 }
 
 fn rule(family: AddressFamily, priority: u32, table: u32, selector: &[RuleAttribute]) -> RuleMessage {
@@ -339,6 +397,23 @@ fn default_route(family: AddressFamily, interface: u32) -> RouteMessage {
         return route.scope(RouteScope::Link).build();
     }
     RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL).build()
+}
+
+fn host(address: Ipv6Addr) -> IpNet {
+    IpNet::from(IpAddr::V6(address))
+}
+
+/// As the kernel counts lifetimes; a longer one than it can count is as good as for ever.
+fn seconds(lifetime: Option<Duration>) -> u32 {
+    lifetime.and_then(|time| u32::try_from(time.as_secs()).ok()).unwrap_or(FOR_EVER)
+}
+
+/// An error that says that it is so already is none.
+fn unless(errors: &[i32], result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    match result {
+        Err(rtnetlink::Error::NetlinkError(error)) if errors.contains(&error.raw_code()) => Ok(()),
+        result => result,
+    }
 }
 
 /// A kernel without an address family has no rules and routes of it.

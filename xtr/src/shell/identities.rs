@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Changes of the node's own identities while it runs.
+
+use std::net::Ipv6Addr;
+
+use cgeid::{Cn, OperationalKey};
+use tokio::sync::mpsc;
+
+use super::embedded::KeyWatch;
+use super::netlink::Lifetimes;
+
+/// Changes that wait for the loop; who makes them waits beyond that.
+const WAITING: usize = 8;
+
+/// One change.
+#[derive(Debug)]
+pub enum Change {
+    /// The next operational key of an identity that is there.
+    Renewed(OperationalKey),
+    /// Another identity: its CGEID is published and registered. It has no address yet.
+    Added(OperationalKey),
+    /// The CGEID of an identity that is there gets an address on the TUN device, or this gets other lifetimes.
+    Assigned(Ipv6Addr, Lifetimes),
+    /// It is no address of the TUN device any more.
+    Unassigned(Ipv6Addr),
+    /// An identity leaves: its CGEID is deregistered and withdrawn. The node's first identity, which signs for it, cannot.
+    Removed {
+        /// Which.
+        cn: Cn,
+        /// Its CGEID.
+        address: Ipv6Addr,
+    },
+}
+
+/// Changes on their way to a node.
+#[derive(Debug)]
+pub struct Changes {
+    sender: mpsc::Sender<Change>,
+    receiver: mpsc::Receiver<Change>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self { sender, receiver }
+    }
+}
+
+impl Changes {
+    /// Who has this may change the node's identities.
+    pub fn sender(&self) -> mpsc::Sender<Change> {
+        self.sender.clone()
+    }
+
+    /// The next change.
+    pub async fn next(&mut self) -> Option<Change> {
+        self.receiver.recv().await
+    }
+
+    /// The keys of later months, as their time comes. Ends with the node.
+    pub fn renew(&self, mut keys: KeyWatch) {
+        let sender = self.sender();
+        tokio::spawn(async move {
+            while let Some(key) = keys.found().await {
+                if sender.send(Change::Renewed(key)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
