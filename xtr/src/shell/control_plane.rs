@@ -45,8 +45,6 @@ pub struct ControlPlane {
     pub changes: Changes,
     /// The kernel's routing.
     pub netlink: Netlink,
-    /// Name of the TUN device.
-    pub tun: String,
 }
 
 /// What a step leaves to be done.
@@ -114,30 +112,28 @@ impl ControlPlane {
     }
 
     async fn on_change(&mut self, change: Change) {
-        let result = match change {
+        let led = match change {
             Change::Renewed(key) => {
                 self.add_identity(key).await;
                 Ok(())
             }
             Change::Added(key) => {
-                let eid = cgeid_prefix(key.address());
+                let address = key.address();
                 // The map system takes no registration of an identity that it has not heard of.
                 self.add_identity(key).await;
-                self.control.handle(Instant::now(), Input::AddEid(eid));
+                self.control.handle(Instant::now(), Input::AddEid(cgeid_prefix(address)));
                 self.drain();
-                Ok(())
+                self.netlink.add_cgeid(address).await
             }
-            Change::Assigned(address, lifetimes) => self.netlink.add_cgeid(&self.tun, address, lifetimes).await,
-            Change::Unassigned(address) => self.netlink.remove_cgeid(&self.tun, address).await,
             Change::Removed { cn, address } => {
                 self.control.handle(Instant::now(), Input::RemoveEid(cgeid_prefix(address)));
                 self.drain();
                 self.remove_identity(cn).await;
-                Ok(())
+                self.netlink.remove_cgeid(address).await
             }
         };
-        if let Err(error) = result {
-            tracing::error!(%error, "an identity has changed, and its address has not");
+        if let Err(error) = led {
+            tracing::error!(%error, "packets of an identity that has come or gone are led as before");
         }
     }
 

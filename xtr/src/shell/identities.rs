@@ -7,7 +7,6 @@ use cgeid::{Cn, OperationalKey};
 use tokio::sync::mpsc;
 
 use super::embedded::KeyWatch;
-use super::netlink::Lifetimes;
 
 /// Changes that wait for the loop; who makes them waits beyond that.
 const WAITING: usize = 8;
@@ -17,12 +16,9 @@ const WAITING: usize = 8;
 pub enum Change {
     /// The next operational key of an identity that is there.
     Renewed(OperationalKey),
-    /// Another identity: its CGEID is published and registered. It has no address yet.
+    /// Another identity: its CGEID is published and registered, and its packets go through the tunnel. Who makes the change
+    /// gives somebody the address.
     Added(OperationalKey),
-    /// The CGEID of an identity that is there gets an address on the TUN device, or this gets other lifetimes.
-    Assigned(Ipv6Addr, Lifetimes),
-    /// It is no address of the TUN device any more.
-    Unassigned(Ipv6Addr),
     /// An identity leaves: its CGEID is deregistered and withdrawn. The node's first identity, which signs for it, cannot.
     Removed {
         /// Which.

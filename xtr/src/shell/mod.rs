@@ -100,9 +100,8 @@ pub async fn run_with(config: Config, changes: Changes, stop: impl Future<Output
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
 
     let mut result = netlink.set_up(&plan(&config, &site, &cgeids)).await;
-    let tun = config.tun.clone();
     let mut plane =
-        ControlPlane { control, sockets, received, packets, map_system, state, questions, changes, netlink, tun };
+        ControlPlane { control, sockets, received, packets, map_system, state, questions, changes, netlink };
     if result.is_ok() {
         result = plane.run(stop).await;
     }

@@ -15,7 +15,6 @@
 //! refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use ipnet::{IpNet, Ipv6Net};
@@ -43,25 +42,8 @@ const PRIORITIES: [u32; 4] = [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM
 /// Errors of a kernel that was built or started without an address family.
 const NO_SUCH_FAMILY: [i32; 2] = [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP];
 
-/// Errors of removing what is not there: a rule, an address.
-const ABSENT: [i32; 2] = [-libc::ENOENT, -libc::EADDRNOTAVAIL];
-
-/// Lifetime of an address that is valid for ever.
+/// Addresses that are valid for ever.
 const FOR_EVER: u32 = u32::MAX;
-
-/// How long an address is good (RFC 4862, section 5.5.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// As the source of new connections; zero = deprecated.
-    pub preferred: Duration,
-    /// At all; `None` = for ever.
-    pub valid: Option<Duration>,
-}
-
-impl Lifetimes {
-    /// Of a static CGEID: answers come from it, but no connection is begun with it.
-    pub const STATIC: Self = Self { preferred: Duration::ZERO, valid: None };
-}
 
 /// What the kernel is to do.
 #[derive(Debug, Clone)]
@@ -159,7 +141,7 @@ impl Netlink {
         let index = self.index_of(&plan.tun).await?;
         for cgeid in &plan.own_cgeids {
             if !self.is_routed_to_a_host(index, *cgeid).await? {
-                self.put_address(index, *cgeid, Lifetimes::STATIC).await?;
+                self.add_own_address(index, *cgeid).await?;
             }
         }
         for route in plan.families().map(|family| default_route(family, index)) {
@@ -171,16 +153,11 @@ impl Netlink {
         Ok(())
     }
 
-    /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others, and gives the TUN
-    /// device its address unless a host behind this node has it. Done again, it changes the lifetimes of the address.
+    /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others. May be done twice.
     ///
     /// # Errors
     /// Names what the kernel refused.
-    pub async fn add_cgeid(&self, tun: &str, cgeid: Ipv6Addr, lifetimes: Lifetimes) -> Result<(), Failure> {
-        let index = self.index_of(tun).await?;
-        if !self.is_routed_to_a_host(index, cgeid).await? {
-            self.put_address(index, cgeid, lifetimes).await?;
-        }
+    pub async fn add_cgeid(&self, cgeid: Ipv6Addr) -> Result<(), Failure> {
         for rule in site_rules(&host(cgeid)) {
             self.add_rule(rule).await?;
         }
@@ -191,15 +168,12 @@ impl Netlink {
     ///
     /// # Errors
     /// Names what the kernel refused.
-    pub async fn remove_cgeid(&self, tun: &str, cgeid: Ipv6Addr) -> Result<(), Failure> {
+    pub async fn remove_cgeid(&self, cgeid: Ipv6Addr) -> Result<(), Failure> {
         for rule in site_rules(&host(cgeid)) {
             let removed = self.handle.rule().del(rule).execute().await;
-            unless(&ABSENT, removed).map_err(refused("removing a rule"))?;
+            unless(-libc::ENOENT, removed).map_err(refused("removing a rule"))?;
         }
-        let index = self.index_of(tun).await?;
-        let message = self.handle.address().add(index, cgeid.into(), 128).message_mut().clone();
-        let removed = self.handle.address().del(message).execute().await;
-        unless(&ABSENT, removed).map_err(refused("taking a CGEID from the TUN device"))
+        Ok(())
     }
 
     /// Removes our rules, and our routes should the device outlive us.
@@ -234,12 +208,13 @@ impl Netlink {
         link.map(|link| link.header.index).ok_or_else(|| Failure::Machine(format!("no interface {name}")))
     }
 
-    async fn put_address(&self, index: u32, address: Ipv6Addr, lifetimes: Lifetimes) -> Result<(), Failure> {
+    async fn add_own_address(&self, index: u32, address: Ipv6Addr) -> Result<(), Failure> {
         let mut request = self.handle.address().add(index, address.into(), 128).replace();
         let message = request.message_mut();
         message.header.flags |= AddressHeaderFlags::Nodad;
+        // Deprecated at once: answers come from it, but no connection is begun with it.
         let mut info = CacheInfo::default();
-        (info.ifa_preferred, info.ifa_valid) = (seconds(Some(lifetimes.preferred)), seconds(lifetimes.valid));
+        (info.ifa_preferred, info.ifa_valid) = (0, FOR_EVER);
         message.attributes.push(AddressAttribute::CacheInfo(info));
         request.execute().await.map_err(refused("giving the TUN device a CGEID"))
     }
@@ -311,7 +286,7 @@ impl Netlink {
         *request.message_mut() = rule;
         // With `replace` the kernel would have the same rule twice.
         let added = request.execute().await;
-        unless(&[-libc::EEXIST], added).map_err(refused("a routing rule"))
+        unless(-libc::EEXIST, added).map_err(refused("a routing rule"))
     }
 }
 
@@ -403,15 +378,10 @@ fn host(address: Ipv6Addr) -> IpNet {
     IpNet::from(IpAddr::V6(address))
 }
 
-/// As the kernel counts lifetimes; a longer one than it can count is as good as for ever.
-fn seconds(lifetime: Option<Duration>) -> u32 {
-    lifetime.and_then(|time| u32::try_from(time.as_secs()).ok()).unwrap_or(FOR_EVER)
-}
-
 /// An error that says that it is so already is none.
-fn unless(errors: &[i32], result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+fn unless(so_already: i32, result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
     match result {
-        Err(rtnetlink::Error::NetlinkError(error)) if errors.contains(&error.raw_code()) => Ok(()),
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == so_already => Ok(()),
         result => result,
     }
 }
