@@ -37,3 +37,10 @@ pub const MAX_MONTHS: u32 = 24;
 
 /// Tries for a key whose CN is not reserved; one failure has probability 2⁻⁸⁰.
 pub const KEY_TRIES: u32 = 4;
+
+/// A day of UTC without leap seconds, as POSIX counts.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Life of the identity certificate of a temporary CGEID, from 00:00 UTC of its day of issue: that day, in whose last
+/// six hours it is published, and the two days for which its address is valid.
+pub const TEMPORARY_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(72 * 3600);

@@ -10,4 +10,5 @@ mod containers;
 mod openssl;
 mod operational;
 mod properties;
+mod temporary;
 mod vectors;
