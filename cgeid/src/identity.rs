@@ -133,7 +133,12 @@ impl Identity {
 
     fn certify(key: PrivateKey, network: Network, now: SystemTime, life: Life) -> Result<Identity, CertificateError> {
         let certificate = certificate::issue_identity(&key, network, now, life)?;
-        Ok(Identity { key, certificate })
+        Ok(Identity::new(key, certificate))
+    }
+
+    /// Joins a key and the certificate that was issued for it.
+    pub(crate) fn new(key: PrivateKey, certificate: IdentityCertificate) -> Identity {
+        Identity { key, certificate }
     }
 
     /// Joins a key and its certificate out of a container.
