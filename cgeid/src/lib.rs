@@ -10,7 +10,8 @@
 //! * [`OperationalKey`]: the Ed25519 key that daemons hold, certified by the identity key for about a month, so a
 //!   stolen machine loses an address for weeks at worst, not for ever;
 //! * [`IdentityCertificate`], [`OperationalCertificate`]: the public halves, which exist only verified;
-//! * [`container`]: PKCS#12 files that stock tools read.
+//! * [`container`]: PKCS#12 files that stock tools read;
+//! * [`temporary`]: addresses for a day, with keys of their own, and when they change.
 //!
 //! The library does no I/O and reads no clock; keys are made from the system's randomness. Bytes given to the `verify`
 //! functions may come from anybody: they are bounded by [`limits`], parsed as strict DER, and no input panics.
@@ -27,6 +28,7 @@ pub mod limits;
 pub mod operational;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod temporary;
 
 pub use certificate::{IdentityCertificate, OperationalCertificate};
 pub use cn::{Cn, Network};

@@ -10,4 +10,6 @@ mod containers;
 mod openssl;
 mod operational;
 mod properties;
+mod schedule;
+mod temporary;
 mod vectors;
