@@ -8,8 +8,10 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use cgeid::shell::addresses::LABEL;
 use cgeid::{Identity, Network, OperationalKey, container};
 use futures::TryStreamExt as _;
+use netlink_packet_route::addrlabel::AddrLabelAttribute;
 use netlink_packet_route::rule::RuleAttribute;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -19,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use xtr::config::{Config, Flags, Table};
 use xtr::shell::identities::{Change, Changes};
+use xtr::shell::temporary::SystemClocks;
 
 const RLOC: &str = "192.0.2.1";
 const TUN: &str = "lispt";
@@ -46,6 +49,9 @@ fn in_namespace() {
         let task = tokio::spawn(connection);
         handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
         handle.address().add(1, RLOC.parse().unwrap(), 32).execute().await.unwrap();
+        // What a killed run with temporary CGEIDs leaves behind.
+        let label = handle.addrlabel().add().address("3fff:ce1::".parse().unwrap()).prefix_len(32).label(LABEL);
+        label.execute().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let identity = Identity::generate_ed25519(Network::LAB, SystemTime::now()).unwrap();
         let lab = Lab { folder: folder.path().to_owned(), handle, identity };
@@ -67,9 +73,11 @@ impl Lab {
         let changes = Changes::default();
         let sender = changes.sender();
         let (stop, stopped) = oneshot::channel::<()>();
-        let node = xtr::shell::run_with(self.config(), changes, async { stopped.await.unwrap() });
+        let stopped = async { stopped.await.unwrap() };
+        let node = xtr::shell::run_with(self.config(), changes, SystemClocks, stopped);
         let script = async {
             self.wait("registration", async || self.is_registered(self.identity.address()).await).await;
+            assert!(!self.has_label().await, "the label of an earlier run is gone");
             self.comes_and_goes(&sender).await;
             self.is_renewed().await;
             stop.send(()).unwrap();
@@ -151,6 +159,11 @@ impl Lab {
     async fn show(&self, table: Table) -> Value {
         let path = self.folder.join("state/control.sock");
         tokio::task::spawn_blocking(move || xtr::shell::ask(&path, table).unwrap_or_default()).await.unwrap()
+    }
+
+    async fn has_label(&self) -> bool {
+        let labels: Vec<_> = self.handle.addrlabel().get(IpVersion::V6).execute().try_collect().await.unwrap();
+        labels.iter().any(|label| label.attributes.contains(&AddrLabelAttribute::Label(LABEL)))
     }
 
     async fn wait(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {

@@ -168,7 +168,8 @@ fn trust_anchor(config: &Config, anchor: &TrustAnchor) -> dht::resolve::TrustAnc
     dht::resolve::TrustAnchor { aggregate: EidPrefix { iid: config.iid, net: anchor.prefix }, cn: anchor.cn }
 }
 
-fn network(prefix: Ipv6Net) -> Network {
+/// The network of the CGEIDs, in the words of `cgeid`.
+pub fn network(prefix: Ipv6Net) -> Network {
     let octets = prefix.network().octets();
     Network([octets[0], octets[1], octets[2], octets[3]])
 }

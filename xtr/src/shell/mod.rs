@@ -15,6 +15,7 @@ pub mod packet_loop;
 pub mod packets;
 pub mod show;
 pub mod state;
+pub mod temporary;
 pub mod tun;
 
 use std::io::Write as _;
@@ -43,10 +44,11 @@ use control_plane::ControlPlane;
 use control_socket::{ControlSocket, Question};
 use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
-use identities::Changes;
+use identities::{Change, Changes};
 use netlink::Netlink;
 use packets::Packets;
 use state::StateFile;
+use temporary::{Clocks, SystemClocks, Temporary};
 
 /// Questions over the control socket that wait for the loop.
 const QUESTIONS: usize = 8;
@@ -56,14 +58,19 @@ const QUESTIONS: usize = 8;
 /// # Errors
 /// What the configuration or the machine lacks. Everything set up until then is taken down again.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    run_with(config, Changes::default(), stop_signal()?).await
+    run_with(config, Changes::default(), SystemClocks, stop_signal()?).await
 }
 
-/// Runs a border node whose identities change, until `stop`.
+/// Runs a border node whose identities others change too, with the clocks that its temporary ones go by, until `stop`.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with(config: Config, changes: Changes, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+pub async fn run_with(
+    config: Config,
+    changes: Changes,
+    clocks: impl Clocks,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     // What the configuration and the machine may refuse comes first; only then is anything written.
     let (key_files, given) = check_map_system(&config)?;
     let netlink = Netlink::connect()?;
@@ -99,11 +106,12 @@ pub async fn run_with(config: Config, changes: Changes, stop: impl Future<Output
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
 
-    let mut result = netlink.set_up(&plan(&config, &site, &cgeids)).await;
+    let sender = changes.sender();
     let mut plane =
         ControlPlane { control, sockets, received, packets, map_system, state, questions, changes, netlink };
+    let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
-        result = plane.run(stop).await;
+        result = serve(&config, &mut plane, clocks, sender, stop).await;
     }
     let taken_down = plane.netlink.take_down().await;
     drop(control_socket);
@@ -112,6 +120,29 @@ pub async fn run_with(config: Config, changes: Changes, stop: impl Future<Output
         map_system.shutdown().await;
     }
     result.and(taken_down)
+}
+
+/// Runs until `stop`, with temporary CGEIDs or without.
+async fn serve(
+    config: &Config,
+    plane: &mut ControlPlane,
+    clocks: impl Clocks,
+    changes: mpsc::Sender<Change>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let Some(status) = plane.map_system.as_ref().map(Embedded::status) else { return plane.run(stop).await };
+    let network = embedded::network(config.cgeid_network);
+    if !config.temporary {
+        temporary::remove_leftovers(config, network).await;
+        return plane.run(stop).await;
+    }
+    let mut temporary = Temporary::start(config, network, clocks, changes, status).await?;
+    let result = tokio::select! {
+        result = plane.run(stop) => result,
+        never = temporary.run() => match never {},
+    };
+    let ended = temporary.end().await;
+    result.and(ended)
 }
 
 /// The identities that a configuration names, opened, and their files; its bootstrap addresses, read. Makes and writes
