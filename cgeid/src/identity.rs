@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use crate::certificate::{self, Delegation, IdentityCertificate};
+use crate::certificate::{self, Delegation, IdentityCertificate, Life};
 use crate::cn::{Cn, Network};
 use crate::epoch;
 use crate::error::{CertificateError, ContainerError, KeyError};
@@ -55,14 +55,7 @@ impl Identity {
     /// [`CertificateError::Key`] if the system gives no randomness, [`CertificateError::Dates`] if `now` is before
     /// 1970.
     pub fn generate(algorithm: KeyAlgorithm, network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
-        for _ in 0..KEY_TRIES {
-            match Identity::of_key(PrivateKey::generate(algorithm)?, network, now) {
-                Err(CertificateError::Reserved { .. }) => continue,
-                made => return made,
-            }
-        }
-        // 320 zero bits in a row are no chance: the randomness is broken.
-        Err(CertificateError::Key(KeyError::Randomness))
+        Identity::fresh(algorithm, network, now, Life::Static)
     }
 
     /// [`Identity::generate`] with RSA-4096.
@@ -81,6 +74,27 @@ impl Identity {
         Identity::generate(KeyAlgorithm::Ed25519, network, now)
     }
 
+    /// Makes a temporary identity: an Ed25519 key of its own, with a certificate that expires after
+    /// [`crate::limits::TEMPORARY_CERTIFICATE_LIFETIME`] and tells no more about `now` than its day.
+    ///
+    /// # Errors
+    /// As [`Identity::generate`].
+    pub fn generate_temporary(network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
+        Identity::fresh(KeyAlgorithm::Ed25519, network, now, Life::Temporary)
+    }
+
+    /// The temporary identity of a seed. The same seed gives, all day, the same octets of certificate.
+    ///
+    /// # Errors
+    /// As [`Identity::from_seed`].
+    pub fn temporary_from_seed(
+        seed: &[u8; 32],
+        network: Network,
+        now: SystemTime,
+    ) -> Result<Identity, CertificateError> {
+        Identity::certify(PrivateKey::from_seed(seed)?, network, now, Life::Temporary)
+    }
+
     /// The Ed25519 identity of a seed: the same seed gives the same address. The seed must be secret and random.
     ///
     /// # Errors
@@ -97,10 +111,35 @@ impl Identity {
         Identity::of_key(PrivateKey::from_pkcs8(pkcs8)?, network, now)
     }
 
+    fn fresh(
+        algorithm: KeyAlgorithm,
+        network: Network,
+        now: SystemTime,
+        life: Life,
+    ) -> Result<Identity, CertificateError> {
+        for _ in 0..KEY_TRIES {
+            match Identity::certify(PrivateKey::generate(algorithm)?, network, now, life) {
+                Err(CertificateError::Reserved { .. }) => continue,
+                made => return made,
+            }
+        }
+        // 320 zero bits in a row are no chance: the randomness is broken.
+        Err(CertificateError::Key(KeyError::Randomness))
+    }
+
     /// The identity of a key, with a new certificate.
     pub(crate) fn of_key(key: PrivateKey, network: Network, now: SystemTime) -> Result<Identity, CertificateError> {
-        let certificate = certificate::issue_identity(&key, network, now)?;
-        Ok(Identity { key, certificate })
+        Identity::certify(key, network, now, Life::Static)
+    }
+
+    fn certify(key: PrivateKey, network: Network, now: SystemTime, life: Life) -> Result<Identity, CertificateError> {
+        let certificate = certificate::issue_identity(&key, network, now, life)?;
+        Ok(Identity::new(key, certificate))
+    }
+
+    /// Joins a key and the certificate that was issued for it.
+    pub(crate) fn new(key: PrivateKey, certificate: IdentityCertificate) -> Identity {
+        Identity { key, certificate }
     }
 
     /// Joins a key and its certificate out of a container.
@@ -140,7 +179,8 @@ impl Identity {
     }
 
     /// Makes an operational key for the period that lies `months_ahead` periods after the one that `now` is in; 0 is
-    /// a key for now. One for later is not valid before its period begins.
+    /// a key for now. One for later is not valid before its period begins. None outlives the identity, and that of a
+    /// temporary one has its first second too.
     ///
     /// # Errors
     /// [`CertificateError`] if the system gives no randomness or `now` is out of range.
@@ -164,10 +204,17 @@ impl Identity {
         } else {
             epoch::period_start(self.cn(), period).ok_or(CertificateError::Dates)?
         };
-        let not_before = begin.checked_sub(CLOCK_SKEW).ok_or(CertificateError::Dates)?;
+        let own = &self.certificate;
+        let (not_before, made) = if own.is_temporary() && months_ahead == 0 {
+            // No more about the time than the identity's certificate tells.
+            own.check_dates(now)?;
+            (own.not_before(), own.not_before())
+        } else {
+            (begin.checked_sub(CLOCK_SKEW).ok_or(CertificateError::Dates)?, now)
+        };
         // Serial numbers of one issuer must differ and rise, also when many keys are made in one millisecond.
         let turn = 1 + u64::from(months_ahead) * u64::from(epoch::REVISIONS) + u64::from(revision);
-        let issued = now.checked_add(Duration::from_millis(turn)).ok_or(CertificateError::Dates)?;
+        let issued = made.checked_add(Duration::from_millis(turn)).ok_or(CertificateError::Dates)?;
         let delegation = Delegation { issued, not_before, epoch: epoch::epoch(period, revision) };
         let key = PrivateKey::generate(KeyAlgorithm::Ed25519)?;
         let certificate = certificate::issue_operational(&key, &self.certificate, &self.key, &delegation)?;

@@ -14,6 +14,7 @@
 //! * [`Revocation`], [`LinkProof`]: what identity keys sign beside certificates;
 //! * [`Pins`]: the full hash of every key met, so that a second key under one name is noticed.
 //! * [`exchange`]: the public half as people hand it on: QR codes, NFC tags, vCards, DNS records.
+//! * [`temporary`]: addresses for a day, with keys of their own, and when they change.
 //!
 //! The library does no I/O and reads no clock; keys are made from the system's randomness. Bytes given to the `verify`
 //! functions may come from anybody: they are bounded by [`limits`], parsed as strict DER, and no input panics.
@@ -33,6 +34,7 @@ pub mod pins;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod statement;
+pub mod temporary;
 
 pub use certificate::{IdentityCertificate, OperationalCertificate};
 pub use cn::{Cn, Network};

@@ -54,6 +54,7 @@ pub const PINS: usize = 65_536;
 /// How long a pin must have rested before it may give way to another. Whoever wants a pin flushed has to keep all
 /// others in use for as long, and to hope that nobody asks for the name meanwhile.
 pub const PIN_REST: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Records of an NDEF message that are looked at: tags have one or two.
 pub const MAX_RECORDS: usize = 16;
 
@@ -65,3 +66,64 @@ pub const MAX_PICTURE_SIDE: u32 = 4096;
 
 /// QR codes of a picture that are looked at; more than one that can be read is refused in any case.
 pub const MAX_SYMBOLS: usize = 8;
+
+/// A day of UTC without leap seconds, as POSIX counts.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Life of the identity certificate of a temporary CGEID, from 00:00 UTC of its day of issue: that day, in whose last
+/// six hours it is published, and the two days for which its address is valid.
+pub const TEMPORARY_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(72 * 3600);
+
+/// How long a temporary CGEID is preferred: a day and [`TEMPORARY_OVERLAP`].
+pub const TEMPORARY_PREFERRED: Duration = Duration::from_secs(86_700);
+
+/// How long a temporary CGEID is valid: what began on its last second of use has another day.
+pub const TEMPORARY_VALID: Duration = Duration::from_secs(172_800);
+
+/// How long the kernel keeps an address preferred that should have been relieved, should its successor be late; without
+/// UTC also how long before the change the successor is made (REGEN_ADVANCE of RFC 8981 3.8, which asks for 5 s at
+/// least: a publication takes longer than the search for a duplicate).
+pub const TEMPORARY_OVERLAP: Duration = Duration::from_secs(300);
+
+/// Longest use of one temporary CGEID, whatever clocks did meanwhile: flows begun last still have six hours.
+pub const TEMPORARY_MAX_USE: Duration = Duration::from_secs(42 * 3600);
+
+/// Time before the common change in which publications are spread evenly, so that they make no peak.
+pub const PUBLICATION_WINDOW: Duration = Duration::from_secs(6 * 3600);
+
+/// The end of that window that stays free, so that the last ones are done in time.
+pub const PUBLICATION_LEAD: Duration = Duration::from_secs(60);
+
+/// Most that RFC 8981 timers shorten a use by, so that a node without UTC has no hour of its own: 0.4 of
+/// [`TEMPORARY_PREFERRED`] (MAX_DESYNC_FACTOR of RFC 8981 3.8).
+pub const MAX_DESYNC: Duration = Duration::from_secs(34_680);
+
+/// How long a publication may take while nothing else is preferred; then the address is used unpublished.
+pub const PUBLICATION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// When something that failed is tried again: a network that comes back is waited for about that long.
+pub const TEMPORARY_RETRY: Duration = Duration::from_secs(15);
+
+/// Duplicate addresses in a row after which somebody answers for every address (TEMP_IDGEN_RETRIES of RFC 8981 3.8).
+pub const CONFLICT_TRIES: u32 = 3;
+
+/// Rest after that many, so that a hostile neighbour does not drive our key generation.
+pub const CONFLICT_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Longest time between two looks at the clocks: nobody tells when one was set.
+pub const CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// Difference of two ends of a life that is worth telling the kernel: its own count is in whole seconds.
+pub const LIFETIME_TOLERANCE: Duration = Duration::from_secs(2);
+
+/// Temporary CGEIDs that an interface has at most: one in use, and one for the flows that began with it.
+pub const MAX_TEMPORARY_ADDRESSES: usize = 2;
+
+/// Temporary keys held at most: those of the addresses, and one that is published for the next midnight.
+pub const MAX_TEMPORARY_KEYS: usize = 3;
+
+/// Keys that a pool holds ready at most: a gateway with thousands of hosts; 4,096 RSA keys are 20 MB.
+pub const MAX_POOL: usize = 4096;
+
+/// Threads of a pool at most: keys for hosts that may come are not worth more of a machine.
+pub const MAX_POOL_THREADS: usize = 4;

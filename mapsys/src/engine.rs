@@ -19,7 +19,8 @@ use crate::limits::MESSAGE_OCTETS;
 use crate::refusal::{Refusal, Tally};
 use crate::register::nonces::{Last, NonceOwner, Nonces};
 use crate::register::publisher::{self, Publisher};
-use crate::register::site::{NotifyPort, Site, SiteError, SiteKey, SitePrefix, SiteTable};
+use crate::register::signers::{Added, Signers};
+use crate::register::site::{NotifyPort, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
@@ -30,7 +31,8 @@ use crate::transport::{Now, Sockets, Via};
 pub struct Config {
     /// The network of the CGEIDs.
     pub network: Network,
-    /// Operational keys: each may publish its own CGEID, the first signs for the sites.
+    /// Operational keys: each may publish its own CGEID, the first (the registrar's) signs for the sites. Others can
+    /// come and go; without a first one there is nothing to sign with, and no other is taken.
     pub identities: Vec<OperationalKey>,
     /// Sites that register over the network.
     pub sites: Vec<Site>,
@@ -83,6 +85,10 @@ pub enum Input {
         /// Whether somebody keeps it.
         stored: bool,
     },
+    /// Another identity of this node, or the next key of one: it must have a higher epoch than the one in use.
+    AddIdentity(OperationalKey),
+    /// An identity leaves: what it published is withdrawn. The first one cannot.
+    RemoveIdentity(Cn),
     /// The DHT has many new members, or is back: what was published may be unknown to them.
     DhtChanged,
     /// The process ends: withdrawals must not wait their turn.
@@ -130,6 +136,8 @@ pub enum Mark {
     Nonce(NonceOwner, Last),
     /// The last sequence signed with an identity.
     Sequence(Cn, Sequence),
+    /// The last sequence of an identity that is long gone needs to be kept no longer.
+    ForgottenSequence(Cn),
     /// The highest version seen of an index page: an older one will not be taken.
     Page(RecordKey, Version),
 }
@@ -139,7 +147,10 @@ impl Mark {
     pub fn replaces(&self, older: &Self) -> bool {
         match (self, older) {
             (Self::Nonce(owner, _), Self::Nonce(other, _)) => owner == other,
-            (Self::Sequence(cn, _), Self::Sequence(other, _)) => cn == other,
+            (
+                Self::Sequence(cn, _) | Self::ForgottenSequence(cn),
+                Self::Sequence(other, _) | Self::ForgottenSequence(other),
+            ) => cn == other,
             (Self::Page(key, _), Self::Page(other, _)) => key == other,
             _ => false,
         }
@@ -149,6 +160,7 @@ impl Mark {
 /// The map system.
 #[derive(Debug)]
 pub struct Engine {
+    network: Network,
     server: MapServer,
     resolver: Resolver,
     publisher: Publisher,
@@ -182,7 +194,7 @@ impl Engine {
             now.monotonic,
             publisher::Config {
                 network: config.network,
-                identities: config.identities,
+                signers: Signers::new(config.identities),
                 trust_anchors: config.trust_anchors.clone(),
                 map_servers: publisher::published_addresses(&sockets),
             },
@@ -193,6 +205,7 @@ impl Engine {
             Lookups::new(config.network, config.trust_anchors.into_iter().chain(publisher.own_anchors()), memory.pages);
         let limiter = Limiter::new(config.clients, config.foreign);
         Ok(Self {
+            network: config.network,
             server: MapServer::new(config.network, sites, cns, Nonces::restore(memory.nonces)),
             resolver: Resolver::new(sockets.clone(), limiter, lookups),
             publisher,
@@ -213,6 +226,8 @@ impl Engine {
                 self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
                 Ok(())
             }
+            Input::AddIdentity(key) => self.add_identity(key),
+            Input::RemoveIdentity(cn) => self.remove_identity(now, cn),
             Input::DhtChanged => {
                 self.publisher.refresh_all();
                 Ok(())
@@ -251,6 +266,11 @@ impl Engine {
             .min()
     }
 
+    /// The keys of this node's identities, the registrar's first.
+    pub fn identities(&self) -> impl Iterator<Item = &OperationalKey> {
+        self.publisher.identities()
+    }
+
     /// The prefixes for which this node is its own anchor: others need them as trust anchors.
     pub fn own_anchors(&self) -> Vec<TrustAnchor> {
         self.publisher.own_anchors()
@@ -279,6 +299,36 @@ impl Engine {
     /// Number of cached answers.
     pub fn cached(&self) -> usize {
         self.resolver.cached()
+    }
+
+    fn add_identity(&mut self, key: OperationalKey) -> Result<(), Refusal> {
+        let (cn, epoch) = (key.cn(), key.epoch());
+        match self.publisher.add(key) {
+            Ok(Added::Known) => {}
+            Ok(Added::Renewed) => tracing::info!(%cn, epoch, "signing with the next operational key"),
+            Ok(Added::New) => {
+                self.server.admit_own(cn);
+                // It may have been asked for, and not been there.
+                self.resolver.forget(&host_of(self.network, cn));
+                tracing::info!(%cn, epoch, "another identity");
+            }
+            Err(refusal) => {
+                tracing::warn!(%cn, epoch, reason = refusal.name(), "operational key not taken");
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_identity(&mut self, now: Now, cn: Cn) -> Result<(), Refusal> {
+        if let Err(refusal) = self.publisher.remove(now.monotonic, cn) {
+            tracing::warn!(%cn, reason = refusal.name(), "identity not removed");
+            return Err(refusal);
+        }
+        self.server.dismiss_own(cn);
+        self.resolver.forget(&host_of(self.network, cn));
+        tracing::info!(%cn, "identity leaves");
+        Ok(())
     }
 
     fn on_datagram(&mut self, now: Now, via: Via, bytes: &[u8]) -> Result<(), Refusal> {
@@ -353,7 +403,7 @@ impl Engine {
 
 /// The node's own xTR as a site: its CGEIDs and its prefixes, nothing more specific.
 fn pipe_site(key: AuthKey, network: Network, cns: &HashSet<Cn>, own_prefixes: &[EidPrefix]) -> Site {
-    let cgeids = cns.iter().map(|cn| EidPrefix::host(Default::default(), cn.address(network).into()));
+    let cgeids = cns.iter().map(|cn| host_of(network, *cn));
     let prefixes = cgeids.chain(own_prefixes.iter().copied());
     let prefixes = prefixes.map(|prefix| SitePrefix { prefix, max_len: prefix.net.prefix_len() }).collect();
     let AuthKey { id, algorithm, secret } = key;

@@ -34,6 +34,12 @@ pub const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 // --- publishing into the DHT
 
+/// Identities at once, those that are leaving among them: a node has one static and two temporary ones, a border of hosts
+/// those of its hosts; their CGEIDs fit one Map-Register.
+pub const IDENTITIES: usize = 64;
+/// Identities whose last sequence is remembered, the present ones among them: half a year of daily ones.
+pub const SEQUENCES: usize = 256;
+
 /// At most one changed publication per record in this time: an edge that flaps must not flood the DHT.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
 /// Unchanged records are signed anew this often: a third of their lifetime of one hour. Index pages too, because a page

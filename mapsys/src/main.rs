@@ -56,6 +56,8 @@ enum What {
     Sites,
     /// Registered EID-prefixes.
     Registrations,
+    /// Identities of this node, and how long their operational keys last.
+    Identities,
     /// What was refused, by name, and the sizes of tables.
     Counters,
     /// Peers of the DHT node.

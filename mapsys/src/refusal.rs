@@ -47,6 +47,16 @@ refusals! {
     RegisterCgeidNotOurs => "register-cgeid-not-ours",
     /// An EID-prefix of no configured site, or of another site than the one that signed.
     RegisterEidNotConfigured => "register-eid-not-configured",
+    /// The key of an identity whose epoch is not above that of the key in use.
+    IdentityOldEpoch => "identity-old-epoch",
+    /// No room for another identity.
+    IdentityTableFull => "identity-table-full",
+    /// An identity for a map system that started without one: it signs nothing.
+    IdentityNoRegistrar => "identity-no-registrar",
+    /// The removal of an identity that signs for the sites.
+    IdentityIsRegistrar => "identity-is-registrar",
+    /// The removal of an identity that is not there.
+    IdentityUnknown => "identity-unknown",
     /// A more-specific that the site may not register.
     RegisterTooSpecific => "register-too-specific",
     /// A key number that the site does not have.

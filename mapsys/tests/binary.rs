@@ -199,3 +199,38 @@ fn wrong_usage_is_2_and_names_what_is_wrong() {
         Command::new(env!("CARGO_BIN_EXE_lig")).args(["example", "--map-resolver", "127.0.0.1"]).output().unwrap();
     assert_eq!(lig.status.code(), Some(2));
 }
+
+#[test]
+fn a_later_operational_key_beside_the_one_given_is_taken_at_sighup() {
+    let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let now = std::time::SystemTime::now();
+    let identity = cgeid::Identity::generate_ed25519(cgeid::Network::LAB, now).unwrap();
+    let write = |name: String, revision| {
+        let key = identity.delegate_revision(now, 0, revision).unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, cgeid::container::save_operational(&key, "pw").unwrap()).unwrap();
+        (path.display().to_string(), key.epoch())
+    };
+    let (given, epoch) = write(cgeid::container::operational_file_name(identity.cn()), 0);
+    let password = folder.path().join("pw");
+    std::fs::write(&password, "pw").unwrap();
+    let sites = config_file(state.path());
+    let more = ["--config", &sites, "--identity", &given, "--password-file", password.to_str().unwrap()];
+    let daemon = Running::start(state.path(), "127.0.53.9", &more);
+    let shown = || {
+        let output = mapsys(&["show", "identities", "--json", "--state-dir", state.path().to_str().unwrap()]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[0].clone()
+    };
+    assert_eq!((&shown()["epoch"], &shown()["registrar"]), (&epoch.into(), &true.into()));
+
+    write(format!("{}.op.{}.p12", identity.cn(), epoch + 1), 1);
+    let pid = daemon.child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let started = Instant::now();
+    while shown()["epoch"] != epoch + 1 {
+        assert!(started.elapsed() < Duration::from_secs(10), "the later key is not used: {}", shown());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(shown()["keys"], "ok");
+    daemon.stop();
+}

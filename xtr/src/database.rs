@@ -50,6 +50,19 @@ impl Database {
         Self::new(self.prefixes.clone(), locators, self.ttl)
     }
 
+    /// With another prefix.
+    #[must_use]
+    pub fn with_prefix(&self, prefix: EidPrefix) -> Self {
+        Self::new(self.prefixes.iter().copied().chain([prefix]).collect(), self.locators.clone(), self.ttl)
+    }
+
+    /// Without a prefix.
+    #[must_use]
+    pub fn without_prefix(&self, prefix: &EidPrefix) -> Self {
+        let others = self.prefixes.iter().filter(|other| *other != prefix).copied().collect();
+        Self::new(others, self.locators.clone(), self.ttl)
+    }
+
     /// The prefixes, ascending.
     pub fn prefixes(&self) -> &[EidPrefix] {
         &self.prefixes

@@ -10,6 +10,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
+use crate::limits;
 use crate::map_cache::{Event, Update};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
@@ -48,6 +49,10 @@ pub enum Input<'a> {
     Event(Event),
     /// The locators of this node changed.
     Locators(Vec<OwnLocator>),
+    /// This node has another EID-prefix, as a rule a CGEID: it is registered and its packets are taken at once.
+    AddEid(EidPrefix),
+    /// An EID-prefix is this node's no longer: it is deregistered, and its packets are taken no more.
+    RemoveEid(EidPrefix),
     /// The node goes away.
     Shutdown,
 }
@@ -76,23 +81,23 @@ pub struct Control {
 
 impl Control {
     /// Starts at `now`: the first Map-Registers are due at once.
-    pub fn new(now: Instant, mut config: Config) -> Self {
-        let network = config.cgeid_network.map(|net| EidPrefix { iid: InstanceId(0), net });
-        let is_public = |prefix: &EidPrefix| !network.is_some_and(|network| network.covers(prefix));
-        for server in &mut config.servers {
-            server.prefixes.retain(|prefix| server.to == MapSystem::Pipe || is_public(prefix));
-        }
-        config.servers.retain(|server| !server.prefixes.is_empty());
+    pub fn new(now: Instant, config: Config) -> Self {
         let policy = Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network };
         let resolve = resolve::Config { resolvers: config.resolvers, rlocs: config.database.rlocs(), policy };
         let database = config.database;
+        let register = register::Config {
+            database: database.clone(),
+            servers: config.servers,
+            cgeids: config.cgeid_network.map(|net| EidPrefix { iid: InstanceId(0), net }),
+            nonce_floor: config.nonce_floor,
+        };
         let outputs = VecDeque::from([
             Output::Update(Update::LocalEids(database.prefixes().to_vec())),
             Output::Update(Update::LocalRlocs(database.preferred_rlocs())),
         ]);
         Self {
             resolver: Resolver::new(resolve, config.seed),
-            registrar: Registrar::new(now, database.clone(), config.servers, config.nonce_floor),
+            registrar: Registrar::new(now, register),
             replier: Replier::new(database.clone()),
             database,
             outputs,
@@ -110,6 +115,8 @@ impl Control {
             }
             Input::Event(event) => self.resolver.handle(now, event.into()),
             Input::Locators(locators) => self.on_locators(now, locators),
+            Input::AddEid(prefix) => self.add_eid(now, prefix),
+            Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
         }
         self.handle_timeout(now);
@@ -220,6 +227,35 @@ impl Control {
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));
+    }
+
+    fn add_eid(&mut self, now: Instant, prefix: EidPrefix) {
+        if self.database.prefixes().contains(&prefix) {
+            return;
+        }
+        if self.database.prefixes().len() >= limits::EID_PREFIXES {
+            self.tally.count(Refusal::EidTableFull);
+            return;
+        }
+        self.database = self.database.with_prefix(prefix);
+        self.registrar.handle(now, register::Input::Add { prefix, database: self.database.clone() });
+        self.on_eids(now);
+    }
+
+    fn remove_eid(&mut self, now: Instant, prefix: EidPrefix) {
+        if !self.database.prefixes().contains(&prefix) {
+            return;
+        }
+        self.database = self.database.without_prefix(&prefix);
+        self.registrar.handle(now, register::Input::Remove { prefix, database: self.database.clone() });
+        self.on_eids(now);
+    }
+
+    fn on_eids(&mut self, now: Instant) {
+        let prefixes = self.database.prefixes().to_vec();
+        self.resolver.handle(now, resolve::Input::Own(prefixes.clone()));
+        self.replier.set_database(self.database.clone());
+        self.outputs.push_back(Output::Update(Update::LocalEids(prefixes)));
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Bounds of the packet half, each with its reason. Those of the control half are beside its engines.
+//! Bounds of the packet half, and of what both halves have, each with its reason. Those of the control half are beside its
+//! engines.
 
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ pub const ICMP_PER_SOURCE: u32 = 10;
 pub const ICMP_IN_ALL: u32 = 200;
 /// Sources whose rate is remembered.
 pub const ICMP_SOURCES: usize = 1024;
+
+/// EID-prefixes of this node with those that come while it runs: the kernel has two rules for each, which it walks for
+/// every packet.
+pub const EID_PREFIXES: usize = 1024;
 
 /// Path MTUs that are remembered.
 pub const PATHS: usize = 4096;

@@ -4,6 +4,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Parser as _;
 use serde_json::{Value, json};
@@ -42,9 +43,17 @@ fn run(flags: &Flags, log_json: bool) -> Result<(), Failure> {
 fn check(flags: &Flags, json: Option<Option<PathBuf>>) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let mut lines = explain(&config);
-    shell::check_map_system(&config)?;
+    let (key_files, _) = shell::check_map_system(&config)?;
+    lines.extend(key_files.explain(SystemTime::now()).iter().map(|sentence| capital(sentence)));
     lines.push("This configuration can be run.".into());
     report(json, &json!({ "ok": true, "means": lines }), || lines.join("\n"))
+}
+
+/// A sentence of its own.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 fn show(flags: &Flags, what: Table, json: Option<Option<PathBuf>>) -> Result<(), Failure> {

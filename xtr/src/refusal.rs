@@ -63,11 +63,13 @@ pub enum Refusal {
     EcmNotMapRequest,
     /// An ECM with LISP-SEC data, which we did not say we could do.
     EcmSecurity,
+    /// No room for another EID-prefix of our own.
+    EidTableFull,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -97,6 +99,7 @@ impl Refusal {
         Self::RequestRateLimited,
         Self::EcmNotMapRequest,
         Self::EcmSecurity,
+        Self::EidTableFull,
     ];
 
     /// The name under which `show counters` lists it.
@@ -131,6 +134,7 @@ impl Refusal {
             Self::RequestRateLimited => "request-rate-limited",
             Self::EcmNotMapRequest => "ecm-not-map-request",
             Self::EcmSecurity => "ecm-security",
+            Self::EidTableFull => "eid-table-full",
         }
     }
 }

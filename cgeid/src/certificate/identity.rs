@@ -10,6 +10,10 @@ use super::profile;
 use crate::cn::{Cn, Network};
 use crate::error::{CertificateError, SignatureError};
 use crate::key::{PrivateKey, PublicKey, SignatureAlgorithm};
+use crate::limits::{DAY, TEMPORARY_CERTIFICATE_LIFETIME};
+
+/// The last second that X.509 can say: the end of a certificate that does not expire (RFC 5280 4.1.2.5).
+const NEVER: Duration = Duration::from_secs(253_402_300_799);
 
 /// notBefore is rounded down to this, so that it tells little about when its owner sat at the machine.
 const GRANULARITY: Duration = Duration::from_secs(3600);
@@ -115,6 +119,11 @@ impl IdentityCertificate {
         self.inner.not_after
     }
 
+    /// Whether it expires: a static identity does not.
+    pub fn is_temporary(&self) -> bool {
+        self.inner.not_after < UNIX_EPOCH + NEVER
+    }
+
     /// Checks the dates alone, for a certificate that was verified earlier.
     ///
     /// # Errors
@@ -145,22 +154,47 @@ impl PartialEq for IdentityCertificate {
 
 impl Eq for IdentityCertificate {}
 
+/// How long a certificate is to live, and how much it may tell about the time when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// For ever; the serial number is the millisecond of issue.
+    Static,
+    /// [`TEMPORARY_CERTIFICATE_LIFETIME`] from 00:00 UTC of the day of issue. Serial number and dates are those of that
+    /// midnight, so all temporary certificates of a day look alike: a millisecond would be enough to tell which node
+    /// made which, with what was published when. The key issues no second identity certificate, so its serial number
+    /// need not differ from another.
+    Temporary,
+}
+
 /// Issues the certificate of `key` to itself.
 pub(crate) fn issue(
     key: &PrivateKey,
     network: Network,
     now: SystemTime,
+    life: Life,
 ) -> Result<IdentityCertificate, CertificateError> {
     let public = key.public_key()?;
     let algorithm = public.signature_algorithm();
-    let since_1970 = now.duration_since(UNIX_EPOCH).map_err(|_| CertificateError::Dates)?.as_secs();
+    let (issued, not_before, not_after) = match life {
+        Life::Static => (now, round_down(now, GRANULARITY)?, None),
+        Life::Temporary => {
+            let midnight = round_down(now, DAY)?;
+            let end = midnight.checked_add(TEMPORARY_CERTIFICATE_LIFETIME).ok_or(CertificateError::Dates)?;
+            (midnight, midnight, Some(end))
+        }
+    };
     let draft = Draft {
         cn: public.cn(),
         spki: public.spki().to_vec(),
-        issued: now,
-        not_before: UNIX_EPOCH + Duration::from_secs(since_1970 - since_1970 % GRANULARITY.as_secs()),
-        not_after: None,
+        issued,
+        not_before,
+        not_after,
         extensions: profile::identity(&public, public.cn().address(network))?,
     };
     IdentityCertificate::verify(&frame::issue(draft, key, algorithm)?, network, now)
+}
+
+fn round_down(time: SystemTime, unit: Duration) -> Result<SystemTime, CertificateError> {
+    let since_1970 = time.duration_since(UNIX_EPOCH).map_err(|_| CertificateError::Dates)?.as_secs();
+    Ok(UNIX_EPOCH + Duration::from_secs(since_1970 - since_1970 % unit.as_secs()))
 }

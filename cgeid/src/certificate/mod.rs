@@ -8,7 +8,7 @@ mod operational;
 mod profile;
 
 pub use identity::IdentityCertificate;
-pub(crate) use identity::issue as issue_identity;
+pub(crate) use identity::{Life, issue as issue_identity};
 pub use operational::OperationalCertificate;
 pub(crate) use operational::{Delegation, issue as issue_operational};
 pub use profile::{EPOCH_OID, OPERATIONAL_USAGE_OID};

@@ -152,13 +152,14 @@ pub(crate) fn issue(
     let public = key.public_key()?;
     let mut extensions = profile::operational(&public, identity.key())?;
     extensions.push((profile::EPOCH_NAME, profile::epoch(delegation.epoch)?));
-    let full_life = delegation.not_before.checked_add(OPERATIONAL_LIFETIME).ok_or(CertificateError::Dates)?;
+    // Beyond the identity's own end the key would speak for nobody.
+    let month = delegation.not_before.checked_add(OPERATIONAL_LIFETIME).ok_or(CertificateError::Dates)?;
     let draft = Draft {
         cn: identity.cn(),
         spki: public.spki().to_vec(),
         issued: delegation.issued,
         not_before: delegation.not_before,
-        not_after: Some(full_life.min(identity.not_after())),
+        not_after: Some(month.min(identity.not_after())),
         extensions,
     };
     let der = frame::issue(draft, issuer, identity.algorithm())?;

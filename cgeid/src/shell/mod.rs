@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The command line. All I/O of this crate is here.
+//! The command line, and what daemons do with identities on a machine. All I/O of this crate is here.
+
+pub mod addresses;
+pub mod clock;
+pub mod pool;
+pub mod temporary;
 
 mod args;
 mod completions;

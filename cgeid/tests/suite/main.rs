@@ -18,7 +18,9 @@ mod openssl;
 mod operational;
 mod pins;
 mod properties;
+mod schedule;
 mod statements;
+mod temporary;
 mod vectors;
 #[cfg(feature = "shell")]
 mod verbs;

@@ -8,6 +8,7 @@ pub mod nonces;
 pub mod publisher;
 pub mod registration;
 pub mod schedule;
+pub mod signers;
 pub mod site;
 
 use std::collections::{BTreeSet, HashSet};
@@ -211,6 +212,20 @@ impl MapServer {
     /// When [`Self::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.registrations.next_deadline()
+    }
+
+    /// Lets the pipe register a CGEID.
+    pub fn admit_own(&mut self, cn: Cn) {
+        self.own_cns.insert(cn);
+        self.sites.add_to_pipe(site::host_of(self.network, cn));
+    }
+
+    /// Ends what is registered for a CGEID, and lets nobody register it any more.
+    pub fn dismiss_own(&mut self, cn: Cn) {
+        let prefix = site::host_of(self.network, cn);
+        self.own_cns.remove(&cn);
+        self.sites.remove_from_pipe(&prefix);
+        self.registrations.remove(&prefix);
     }
 
     /// Whether it is the address of some CGEID.

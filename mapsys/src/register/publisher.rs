@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use cgeid::{Cn, Network, OperationalKey};
 use dht::publish::{self, PageKind, Publication, Sequence};
@@ -19,11 +19,13 @@ use wire::address::EidPrefix;
 use wire::record::MapVersion;
 
 use crate::engine::{Mark, Output};
-use crate::limits::REGISTRATION_SILENCE;
+use crate::limits::{REGISTRATION_SILENCE, SEQUENCES};
+use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::registration::{Merged, Registrations};
 use crate::register::schedule::{Schedule, Topic};
-use crate::register::site::{SiteTable, cgeid_prefix, cn_of};
+use crate::register::signers::{Added, Signers};
+use crate::register::site::{SiteTable, cgeid_prefix, cn_of, host_of};
 use crate::transport::{Now, Sockets};
 
 /// Addresses of the Map-Server in a PREFIX section: one of each family.
@@ -35,7 +37,7 @@ pub struct Config {
     /// The network of the CGEIDs.
     pub network: Network,
     /// The keys to sign with.
-    pub identities: Vec<OperationalKey>,
+    pub signers: Signers,
     /// Who delegates what.
     pub trust_anchors: Vec<TrustAnchor>,
     /// Where Map-Requests for sites that answer themselves are to be sent.
@@ -68,7 +70,7 @@ impl Publisher {
         let mut schedule = Schedule::default();
         let (mut anchored, mut paged) = (Vec::new(), HashMap::new());
         let cgeids = cgeid_prefix(config.network);
-        for prefix in sites.prefixes().filter(|prefix| !cgeids.covers(prefix) && !config.identities.is_empty()) {
+        for prefix in sites.prefixes().filter(|prefix| !cgeids.covers(prefix) && config.signers.registrar().is_some()) {
             let max_len = sites.max_len(&prefix).unwrap_or(prefix.net.prefix_len());
             let own_anchor = !config.trust_anchors.iter().any(|anchor| anchor.aggregate.covers(&prefix));
             if own_anchor {
@@ -91,7 +93,7 @@ impl Publisher {
 
     /// Notes that what is registered for a prefix has changed.
     pub fn changed(&mut self, now: Instant, prefix: EidPrefix, server: &MapServer) {
-        if self.config.identities.is_empty() {
+        if self.registrar().is_none() {
             return;
         }
         self.schedule.mark(now, self.topic(prefix));
@@ -99,6 +101,38 @@ impl Publisher {
         if let Some(configured) = configured.filter(|page| *page != prefix && self.paged.contains_key(page)) {
             self.schedule.mark(now, Topic::Index(configured));
         }
+    }
+
+    /// The keys of this node's identities, the registrar's first.
+    pub fn identities(&self) -> impl Iterator<Item = &OperationalKey> {
+        self.config.signers.iter()
+    }
+
+    /// Takes the key of another identity, or a newer one of the same: what that signed is then published again under it.
+    ///
+    /// # Errors
+    /// As [`Signers::add`].
+    pub fn add(&mut self, key: OperationalKey) -> Result<Added, Refusal> {
+        let cn = key.cn();
+        let added = self.config.signers.add(key)?;
+        if added == Added::Renewed {
+            let is_registrar = self.registrar().is_some_and(|registrar| registrar.cn() == cn);
+            self.schedule.refresh(|topic| match topic {
+                Topic::Cgeid(other) => *other == cn,
+                Topic::Prefix(_) | Topic::Index(_) => is_registrar,
+            });
+        }
+        Ok(added)
+    }
+
+    /// Lets an identity go: what it published, in this run or an earlier one, is withdrawn.
+    ///
+    /// # Errors
+    /// As [`Signers::remove`].
+    pub fn remove(&mut self, now: Instant, cn: Cn) -> Result<(), Refusal> {
+        self.config.signers.remove(cn)?;
+        self.schedule.mark(now, Topic::Cgeid(cn));
+        Ok(())
     }
 
     /// The process ends: what has changed goes out now or never.
@@ -113,7 +147,7 @@ impl Publisher {
 
     /// Publishes everything again: the DHT has new members.
     pub fn refresh_all(&mut self) {
-        self.schedule.refresh_all();
+        self.schedule.refresh(|_| true);
     }
 
     /// Takes the end of a PUT.
@@ -126,7 +160,17 @@ impl Publisher {
             Topic::Index(_) => false,
         };
         if stored && withdrawn {
-            self.schedule.forget(&topic);
+            self.forget(topic);
+        }
+    }
+
+    /// Forgets a withdrawn topic, and its key with it if nothing else is to be signed with that.
+    fn forget(&mut self, topic: Topic) {
+        self.schedule.forget(&topic);
+        if let Topic::Cgeid(cn) = topic
+            && !self.schedule.contains(&topic)
+        {
+            self.config.signers.forget(cn);
         }
     }
 
@@ -138,7 +182,12 @@ impl Publisher {
                 Ok(Publication { key, value, sequence }) => {
                     self.in_flight.insert(key, topic);
                     outputs.push_back(Output::Persist(Mark::Sequence(key.writer, Sequence(sequence))));
+                    outputs.extend(self.trim_sequences().map(Mark::ForgottenSequence).map(Output::Persist));
                     outputs.push_back(Output::DhtPut { key, bytes: value });
+                }
+                Err(_) if self.has_left(topic, now.wall) => {
+                    self.schedule.done(now.monotonic, topic, true);
+                    self.forget(topic);
                 }
                 Err(error) => {
                     tracing::error!(?topic, %error, "cannot publish");
@@ -146,6 +195,26 @@ impl Publisher {
                 }
             }
         }
+    }
+
+    /// Whether nobody believes the key of an identity that is leaving any more: its records have ended with it.
+    fn has_left(&self, topic: Topic, wall: SystemTime) -> bool {
+        let Topic::Cgeid(cn) = topic else { return false };
+        let key = self.config.signers.of(cn).filter(|_| self.config.signers.is_leaving(cn));
+        key.is_some_and(|key| key.certificate().not_after() < wall)
+    }
+
+    /// Forgets the oldest sequence of an identity that is gone, if there are too many. Should it come back, the clock
+    /// is above what it signed.
+    fn trim_sequences(&mut self) -> Option<Cn> {
+        if self.sequences.len() <= SEQUENCES {
+            return None;
+        }
+        let gone = self.sequences.iter().filter(|(cn, _)| self.config.signers.of(**cn).is_none());
+        let (oldest, _) = gone.min_by_key(|(_, sequence)| **sequence)?;
+        let oldest = *oldest;
+        self.sequences.remove(&oldest);
+        Some(oldest)
     }
 
     /// Once the sites have had the time to register again after a restart, withdraws what they have not.
@@ -172,8 +241,8 @@ impl Publisher {
     fn sign(&mut self, now: Now, topic: Topic, server: &MapServer) -> Result<Publication, SignError> {
         let (network, wall) = (self.config.network, now.wall);
         let signer = match topic {
-            Topic::Cgeid(cn) => self.config.identities.iter().find(|key| key.cn() == cn),
-            Topic::Prefix(_) | Topic::Index(_) => self.config.identities.first(),
+            Topic::Cgeid(cn) => self.config.signers.of(cn),
+            Topic::Prefix(_) | Topic::Index(_) => self.registrar(),
         };
         let signer = signer.ok_or(SignError::NoKey)?;
         let mut sequence = self.sequences.get(&signer.cn()).copied().unwrap_or_default();
@@ -235,11 +304,11 @@ impl Publisher {
     }
 
     fn cgeid(&self, cn: Cn) -> EidPrefix {
-        EidPrefix::host(Default::default(), cn.address(self.config.network).into())
+        host_of(self.config.network, cn)
     }
 
     fn registrar(&self) -> Option<&OperationalKey> {
-        self.config.identities.first()
+        self.config.signers.registrar()
     }
 }
 

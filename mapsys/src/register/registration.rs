@@ -116,6 +116,11 @@ impl Registrations {
         self.settle(prefix, &before)
     }
 
+    /// Ends what all xTRs registered for `prefix`.
+    pub fn remove(&mut self, prefix: &EidPrefix) {
+        self.table.remove(prefix);
+    }
+
     /// Ends all parts that are silent at `now`, and names the prefixes that others see changed.
     pub fn expire(&mut self, now: Instant) -> Vec<EidPrefix> {
         if self.wake.is_none_or(|at| at > now) {

@@ -104,13 +104,18 @@ impl Schedule {
         self.topics.values().any(|state| state.in_flight.is_some())
     }
 
-    /// Publishes everything again soon: the DHT has new members, or is back.
-    pub fn refresh_all(&mut self) {
-        for state in self.topics.values_mut() {
+    /// Publishes everything that is `wanted` again soon.
+    pub fn refresh(&mut self, wanted: impl Fn(&Topic) -> bool) {
+        for (_, state) in self.topics.iter_mut().filter(|(topic, _)| wanted(topic)) {
             state.dirty = true;
             state.retry_at = None;
         }
         self.wake = None;
+    }
+
+    /// Whether there is something to say about a topic, now or later.
+    pub fn contains(&self, topic: &Topic) -> bool {
+        self.topics.contains_key(topic)
     }
 
     /// When [`Self::due`] next has something.

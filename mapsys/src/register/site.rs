@@ -159,6 +159,24 @@ impl SiteTable {
         Ok(id)
     }
 
+    /// Lets the node's own xTR, if there is one, register `prefix`, which no other site has.
+    pub(super) fn add_to_pipe(&mut self, prefix: EidPrefix) {
+        let Some(id) = self.pipe else { return };
+        let max_len = prefix.net.prefix_len();
+        if self.by_prefix.insert(prefix, (id, max_len)).is_none() {
+            self.sites[id.0].prefixes.push(SitePrefix { prefix, max_len });
+        }
+    }
+
+    /// The contrary of [`Self::add_to_pipe`].
+    pub(super) fn remove_from_pipe(&mut self, prefix: &EidPrefix) {
+        let Some(id) = self.pipe.filter(|id| self.by_prefix.get(prefix).is_some_and(|(owner, _)| owner == id)) else {
+            return;
+        };
+        self.by_prefix.remove(prefix);
+        self.sites[id.0].prefixes.retain(|known| known.prefix != *prefix);
+    }
+
     /// The site of that number.
     pub fn get(&self, id: SiteId) -> &Site {
         &self.sites[id.0]
@@ -224,6 +242,11 @@ pub fn cgeid_prefix(network: Network) -> EidPrefix {
     octets[..4].copy_from_slice(&network.0);
     let host = EidPrefix::host(InstanceId(0), std::net::Ipv6Addr::from(octets).into());
     EidPrefix::new(InstanceId(0), host.net.addr(), 32).unwrap_or(host)
+}
+
+/// The EID of a CGEID: one address in instance 0.
+pub fn host_of(network: Network, cn: cgeid::Cn) -> EidPrefix {
+    EidPrefix::host(InstanceId(0), cn.address(network).into())
 }
 
 /// The CN that an EID-prefix belongs to, if it is one CGEID.

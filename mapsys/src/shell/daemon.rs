@@ -16,8 +16,9 @@ use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::identity::{KeyFiles, KeyWatch};
 use super::settings::Settings;
-use super::{FromService, Service, ServiceConfig, bootstrap, control, identity, sockets};
+use super::{FromService, Service, ServiceConfig, bootstrap, control, sockets};
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
 
@@ -28,6 +29,7 @@ pub struct Plan {
     listen: Vec<SocketAddr>,
     dht_listen: Vec<IpAddr>,
     identities: Vec<OperationalKey>,
+    key_files: KeyFiles,
     sites: Vec<Site>,
     trust_anchors: Vec<TrustAnchor>,
     clients: Vec<ipnet::IpNet>,
@@ -58,12 +60,15 @@ impl Plan {
             dht::shell::node::parse_bootstrap(text).context("bootstrap")?;
         }
         let sites = settings.sites()?;
+        let password_file = settings.password_file.as_deref();
+        let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
         SiteTable::new(network, sites.clone(), None)?;
         Ok(Self {
             network,
             listen,
             dht_listen: settings.dht_listen.clone(),
-            identities: identity::load(&settings.identity, settings.password_file.as_deref(), network)?,
+            identities,
+            key_files,
             sites,
             trust_anchors,
             clients: settings.clients.clone(),
@@ -91,6 +96,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     match plan.identities.first() {
         Some(first) => writeln!(text, "signs for its sites as {}", first.cn())?,
         None => writeln!(text, "signs with an identity of its own, kept in {}", plan.state_dir.display())?,
+    }
+    for sentence in plan.key_files.explain(SystemTime::now()) {
+        writeln!(text, "{sentence}")?;
     }
     for site in &plan.sites {
         let prefixes: Vec<String> = site.prefixes.iter().map(|prefix| prefix.prefix.to_string()).collect();
@@ -121,10 +129,11 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     std::fs::create_dir_all(&plan.state_dir)
         .with_context(|| format!("cannot make the state folder {}", plan.state_dir.display()))?;
     if plan.identities.is_empty() {
-        let (key, made) = identity::own(&plan.state_dir, plan.network, SystemTime::now())?;
+        let (files, key, made) = KeyFiles::own(&plan.state_dir, plan.network, SystemTime::now())?;
         let how = if made { "made" } else { "kept" };
         println!("identity {} ({how} in {})", key.cn(), plan.state_dir.display());
         plan.identities.push(key);
+        plan.key_files = files;
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -132,7 +141,8 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     let listener = control::listen(&plan.control)?;
     let control_path = plan.control.clone();
     let dht_listen = plan.dht_listen.clone();
-    let (service, outputs) = Service::start(service_config(plan, &bound))?;
+    let keys = KeyWatch::start(std::mem::take(&mut plan.key_files))?;
+    let (service, outputs) = Service::start(service_config(plan, &bound, &keys))?;
 
     let service = Arc::new(service);
     let locals: Vec<SocketAddr> = bound.keys().copied().collect();
@@ -143,6 +153,7 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
             service.datagram(local, remote, bytes);
         }));
     }
+    tasks.spawn(take_keys(keys, Arc::clone(&service)));
     tasks.spawn(send(outputs, bound));
     tasks.spawn(control::serve(listener, service.status()));
     announce(&service, &locals, &dht_listen).await;
@@ -169,12 +180,13 @@ fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<HashMap<SocketAddr, Arc<Udp
     Ok(bound)
 }
 
-fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>) -> ServiceConfig {
+fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys: &KeyWatch) -> ServiceConfig {
     let mut sockets: Vec<SocketAddr> = bound.keys().copied().collect();
     sockets.sort_unstable();
     ServiceConfig {
         network: plan.network,
         identities: plan.identities,
+        key_states: keys.states(),
         sites: plan.sites,
         own_prefixes: Vec::new(),
         trust_anchors: plan.trust_anchors,
@@ -201,6 +213,13 @@ async fn announce(service: &Service, locals: &[SocketAddr], dht_listen: &[IpAddr
         println!("--trust-anchor {anchor}");
     }
     println!("ready");
+}
+
+/// The keys of later months, as their time comes.
+async fn take_keys(mut keys: KeyWatch, service: Arc<Service>) {
+    while let Some(key) = keys.found().await {
+        service.add_identity(key).await;
+    }
 }
 
 async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAddr, Arc<UdpSocket>>) {

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Operational identities: read from files, or made at the first start.
+//! Operational identities: read from files, or made at the first start; and the keys of later months, which take their
+//! place while the daemon runs.
+
+mod files;
+mod months;
+mod watch;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use cgeid::{Identity, Network, OperationalKey, container};
+use cgeid::{Identity, Network, OperationalKey, container, epoch};
+
+pub use files::{KeyFiles, KeyState, Remaining};
+pub use watch::KeyWatch;
 
 /// Environment variable with the password of identity files.
 const PASSWORD_VARIABLE: &str = "CGEID_PASSWORD";
@@ -17,30 +25,8 @@ const OWN_IDENTITY: &str = "identity.p12";
 const OWN_OPERATIONAL: &str = "identity.op.p12";
 const OWN_PASSWORD: &str = "identity.password";
 
-/// Reads the identities of `files`; daemons take operational keys only.
-///
-/// # Errors
-/// Names the file and what to do.
-pub fn load(files: &[PathBuf], password_file: Option<&Path>, network: Network) -> anyhow::Result<Vec<OperationalKey>> {
-    if files.is_empty() {
-        return Ok(Vec::new());
-    }
-    let password = password(password_file)?;
-    files.iter().map(|file| load_one(file, &password, network)).collect()
-}
-
-/// Reads one operational identity.
-///
-/// # Errors
-/// Names the file and what to do.
-fn load_one(file: &Path, password: &str, network: Network) -> anyhow::Result<OperationalKey> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read identity {}", file.display()))?;
-    container::load_operational(&bytes, password, network, SystemTime::now())
-        .with_context(|| format!("identity {}", file.display()))
-}
-
 /// The identity that this node made for itself, from an earlier start or now: Ed25519, its files in `state_dir`. Says
-/// with the second value whether it was made just now. A new operational key is made when the old one has run out.
+/// with the second value whether it was made just now. A new operational key is made in each month.
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
@@ -54,8 +40,11 @@ pub fn own(state_dir: &Path, network: Network, now: SystemTime) -> anyhow::Resul
         write_secret(&path(OWN_IDENTITY), &container::save_identity(&identity, &password)?)?;
     }
     let password = password(Some(&path(OWN_PASSWORD)))?;
-    if let Ok(key) = load_one(&path(OWN_OPERATIONAL), &password, network) {
-        return Ok((key, made));
+    let kept = files::open(&path(OWN_OPERATIONAL), &password, network, now);
+    if let Ok(key) = kept.as_ref()
+        && key.epoch() / epoch::REVISIONS >= epoch::period(key.cn(), now)
+    {
+        return Ok((kept?, made));
     }
     let file = path(OWN_IDENTITY);
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read identity {}", file.display()))?;
@@ -118,10 +107,11 @@ mod tests {
         let wrong = folder.path().join("wrong");
         std::fs::write(&wrong, "wrong").unwrap();
         let file = folder.path().join(OWN_OPERATIONAL);
-        let error = load(std::slice::from_ref(&file), Some(&wrong), Network::LAB).unwrap_err();
+        let load = |file| KeyFiles::open(&[file], Some(&wrong), Network::LAB, SystemTime::now()).unwrap_err();
+        let error = load(file);
         assert!(format!("{error:#}").contains(OWN_OPERATIONAL), "{error:#}");
         let missing = folder.path().join("none.op.p12");
-        let error = load(&[missing], Some(&wrong), Network::LAB).unwrap_err();
+        let error = load(missing);
         assert!(format!("{error:#}").contains("none.op.p12"), "{error:#}");
     }
 }

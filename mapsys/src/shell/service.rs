@@ -14,18 +14,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
-use cgeid::{Network, OperationalKey};
+use cgeid::{Cn, Network, OperationalKey};
 use dht::resolve::TrustAnchor;
 use dht::shell::node::{Node, NodeConfig, parse_bootstrap};
 use dht::shell::shelf::start_node;
 use ipnet::IpNet;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wire::address::EidPrefix;
 use wire::control::auth::{Algorithm, AuthKey, Secret};
 
+use super::identity::KeyState;
 use super::state::State;
-use crate::engine::{Config, Engine};
+use crate::engine::{Config, Engine, Input};
 use crate::limit::Foreign;
 use crate::register::site::Site;
 use crate::transport::{Now, Via};
@@ -43,6 +44,8 @@ pub struct ServiceConfig {
     /// Operational keys, at least one: each may publish its own CGEID, the first signs for sites and is the DHT node's
     /// identity.
     pub identities: Vec<OperationalKey>,
+    /// What is known of the files of their keys, for `show`; now and later.
+    pub key_states: watch::Receiver<Vec<KeyState>>,
     /// Sites that register over the network.
     pub sites: Vec<Site>,
     /// EID-prefixes of the node's own xTR, without CGEIDs: only the pipe may register these.
@@ -85,7 +88,7 @@ pub enum FromService {
 /// A running map system.
 #[derive(Debug)]
 pub struct Service {
-    inputs: mpsc::Sender<(Via, Vec<u8>)>,
+    inputs: mpsc::Sender<Input>,
     pipe_key: AuthKey,
     own_anchors: Vec<TrustAnchor>,
     node: Node,
@@ -106,6 +109,7 @@ impl Service {
         let (state, memory) = State::open(&folder.join("mapsys.redb"))?;
         let node = join_dht(&config)?;
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
+        let key_states = config.key_states.clone();
         let engine = Engine::new(Now::read(), engine_config(config, pipe_key.clone()), memory)?;
         let own_anchors = engine.own_anchors();
 
@@ -114,7 +118,13 @@ impl Service {
         let (questions, questions_rx) = mpsc::channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
         let status = Status::new(questions);
-        let ends = run::Ends { inputs: inputs_rx, outputs, questions: questions_rx, dropped: Arc::clone(&dropped) };
+        let ends = run::Ends {
+            inputs: inputs_rx,
+            outputs,
+            questions: questions_rx,
+            key_states,
+            dropped: Arc::clone(&dropped),
+        };
         let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
         Ok((Self { inputs, pipe_key, own_anchors, node, dropped, status, task }, outputs_rx))
     }
@@ -146,11 +156,26 @@ impl Service {
     }
 
     fn hand_in(&self, via: Via, bytes: Vec<u8>) -> bool {
-        let taken = self.inputs.try_send((via, bytes)).is_ok();
+        let taken = self.inputs.try_send(Input::Datagram { via, bytes }).is_ok();
         if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         taken
+    }
+
+    /// Hands in another identity, or the next operational key of one, after everything handed in before; waits for room.
+    /// What the engine refuses is logged with the reason, and counted.
+    ///
+    /// The first identity's next key signs from then on, but the DHT node goes on under the key that it was started with:
+    /// its peers know it by that. At the next start it has the new one.
+    pub async fn add_identity(&self, key: OperationalKey) {
+        // An error means that the engine has ended, of which its host hears elsewhere.
+        let _ = self.inputs.send(Input::AddIdentity(key)).await;
+    }
+
+    /// Lets an identity go, after everything handed in before; waits for room. What it published is withdrawn.
+    pub async fn remove_identity(&self, cn: Cn) {
+        let _ = self.inputs.send(Input::RemoveIdentity(cn)).await;
     }
 
     /// What `show` shows; cheap to clone.

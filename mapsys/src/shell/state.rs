@@ -64,6 +64,9 @@ impl State {
                         Mark::Sequence(cn, sequence) => {
                             sequences.insert(cn.0.as_slice(), sequence.0)?;
                         }
+                        Mark::ForgottenSequence(cn) => {
+                            sequences.remove(cn.0.as_slice())?;
+                        }
                         Mark::Page(key, version) => {
                             pages.insert(key.encode().as_slice(), encode_version(*version).as_slice())?;
                         }

@@ -76,6 +76,13 @@ fn embedded(config: &Config, embedded: &Embedded) -> Vec<String> {
             format!("Publishes the CGEIDs of {}; the first also signs as this node.", files.join(", "))
         }
     });
+    if config.temporary {
+        let day = "Begins connections to other CGEIDs with a temporary one, which has a key of its own: published in the six \
+            hours before, in use from 00:00 UTC for a day, an address for another day, and then withdrawn.";
+        let label =
+            "Sets an address label for the network of the CGEIDs, so that they are no source for other destinations.";
+        lines.extend([day.into(), label.into()]);
+    }
     if !embedded.trust_anchors.is_empty() {
         lines.push(format!("Believes about prefixes: {}.", join(&embedded.trust_anchors)));
     }

@@ -69,6 +69,8 @@ pub enum Table {
     Counters,
     /// Remote locators in use
     Peers,
+    /// Identities of this node, and how long their operational keys last
+    Identities,
 }
 
 impl Table {
@@ -80,6 +82,7 @@ impl Table {
             Self::Locators => "locators",
             Self::Counters => "counters",
             Self::Peers => "peers",
+            Self::Identities => "identities",
         }
     }
 
@@ -129,6 +132,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "F")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    /// Begin connections to other CGEIDs with a fresh CGEID each day; default false
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temporary: Option<bool>,
     /// DHT node to join by; repeats
     #[arg(long, global = true, value_name = "MULTIADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -74,6 +74,7 @@ struct Written {
     #[serde(deserialize_with = "values::list")]
     identity: Vec<PathBuf>,
     password_file: Option<PathBuf>,
+    temporary: bool,
     #[serde(deserialize_with = "values::list")]
     bootstrap: Vec<String>,
     #[serde(deserialize_with = "values::list")]
@@ -102,6 +103,7 @@ impl Default for Written {
             proxy_reply: true,
             identity: Vec::new(),
             password_file: None,
+            temporary: false,
             bootstrap: Vec::new(),
             trust_anchor: Vec::new(),
             iid: 0,
@@ -128,6 +130,8 @@ pub struct Config {
     pub mapping: Mapping,
     /// P bit of Map-Registers to Map-Servers elsewhere.
     pub proxy_reply: bool,
+    /// Whether the node has temporary CGEIDs beside its static one.
+    pub temporary: bool,
     /// Instance of the prefixes.
     pub iid: InstanceId,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
@@ -232,6 +236,7 @@ impl Config {
             rlocs: written.rloc.iter().map(|rloc| rloc.0).collect(),
             mapping,
             proxy_reply: written.proxy_reply,
+            temporary: written.temporary,
             iid,
             site_id: written.site_id,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
@@ -350,6 +355,7 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
         ("identity", written.identity.is_empty()),
         ("bootstrap", written.bootstrap.is_empty()),
         ("trust-anchor", written.trust_anchor.is_empty()),
+        ("temporary", !written.temporary),
     ];
     if let Some((key, _)) = embedded_only.iter().find(|(_, is_empty)| !is_empty) {
         let advice =
@@ -367,6 +373,9 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
 fn embedded(written: &Written) -> Result<Embedded, ConfigError> {
     if written.iid != 0 && !written.identity.is_empty() {
         return Err(ConfigError::new("iid", "CGEIDs are in instance 0: leave out this or --identity"));
+    }
+    if written.iid != 0 && written.temporary {
+        return Err(ConfigError::new("iid", "CGEIDs are in instance 0: leave out this or --temporary"));
     }
     if written.dht_port == 0 {
         return Err(ConfigError::new("dht-port", "0 is no port that others could be told"));
@@ -499,6 +508,8 @@ mod tests {
             ("key-file", "key-file = [\"k\"]"),
             ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
+            ("iid", "iid = 5\ntemporary = true"),
+            ("temporary", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ntemporary = true"),
             ("identity", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nidentity = [\"x\"]"),
         ];
         for (key, toml) in cases {

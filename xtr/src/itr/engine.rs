@@ -161,7 +161,7 @@ impl Itr {
                     self.give_up(now, packets.into_iter().map(lost));
                 }
             }
-            Update::LocalEids(prefixes) => self.local_eids = prefixes.into_iter().collect(),
+            Update::LocalEids(prefixes) => self.set_local_eids(&prefixes),
             Update::LocalRlocs(rlocs) => {
                 self.rlocs.v4 = rlocs.iter().copied().find(IpAddr::is_ipv4);
                 self.rlocs.v6 = rlocs.iter().copied().find(IpAddr::is_ipv6);
@@ -222,6 +222,14 @@ impl Itr {
     /// The map-cache, to read.
     pub fn map_cache(&self) -> &MapCache {
         &self.cache
+    }
+
+    /// An address that was ours and is no longer is no source of our ICMP errors either.
+    fn set_local_eids(&mut self, prefixes: &[EidPrefix]) {
+        let before = std::mem::replace(&mut self.local_eids, prefixes.iter().copied().collect());
+        let (iid, now) = (self.config.iid, &self.local_eids);
+        let has = |table: &PrefixTable<()>, address: IpAddr| table.longest_match(iid, address).is_some();
+        self.config.icmp_sources.retain(|address| has(now, *address) || !has(&before, *address));
     }
 
     fn check<'p>(&self, octets: &'p [u8]) -> Result<IpPacket<'p>, DropReason> {

@@ -32,8 +32,21 @@ pub struct Server {
     pub proxy_reply: bool,
     /// xTR-ID and Site-ID, for servers that are to tell the xTRs of a site apart.
     pub identity: Option<XtrIdentity>,
-    /// What is registered there.
+    /// What is registered there at the start.
     pub prefixes: Vec<EidPrefix>,
+}
+
+/// What the engine is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// Our EID-prefixes and locators.
+    pub database: Database,
+    /// The Map-Servers.
+    pub servers: Vec<Server>,
+    /// Network of the CGEIDs, which are registered through the pipe only, whatever else is said.
+    pub cgeids: Option<EidPrefix>,
+    /// All nonces will be above this one.
+    pub nonce_floor: Nonce,
 }
 
 /// What the engine is told.
@@ -48,6 +61,20 @@ pub enum Input<'a> {
     },
     /// The locators changed: register anew, at once.
     Locators(Database),
+    /// Another prefix is registered, at once, with the servers that may have it.
+    Add {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// What is registered from now on.
+        database: Database,
+    },
+    /// The registration of a prefix is taken back, at once.
+    Remove {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// What is registered from now on.
+        database: Database,
+    },
     /// The node goes away: take every registration back.
     Withdraw,
 }
@@ -72,6 +99,8 @@ pub struct Registration {
     pub confirmed_ago: Option<Duration>,
     /// Map-Registers sent since then.
     pub unanswered: u32,
+    /// Whether the message takes the registration back.
+    pub withdrawing: bool,
 }
 
 /// Registers a node's prefixes with its Map-Servers.
@@ -79,6 +108,8 @@ pub struct Registration {
 pub struct Registrar {
     database: Database,
     servers: Vec<Server>,
+    /// Network of the CGEIDs, which are registered through the pipe only.
+    cgeids: Option<EidPrefix>,
     batches: Vec<Batch>,
     nonce: RisingNonce,
     withdrawing: bool,
@@ -95,16 +126,23 @@ struct Batch {
     outstanding: VecDeque<Nonce>,
     unanswered: u32,
     confirmed: Option<Instant>,
+    /// Whether it takes back what an earlier message registered.
+    withdrawing: bool,
     /// `None`: a withdrawal that was confirmed, or a message that cannot be sent.
     due: Option<Instant>,
 }
 
 impl Registrar {
-    /// Starts registering at `now`; all nonces will be above `floor`.
-    pub fn new(now: Instant, database: Database, servers: Vec<Server>, floor: Nonce) -> Self {
+    /// Starts registering at `now`.
+    pub fn new(now: Instant, config: Config) -> Self {
+        let Config { database, mut servers, cgeids, nonce_floor: floor } = config;
+        for server in &mut servers {
+            server.prefixes.retain(|prefix| may_have(cgeids, server.to, prefix));
+        }
         let mut registrar = Self {
             database,
             servers,
+            cgeids,
             batches: Vec::new(),
             nonce: RisingNonce::above(floor),
             withdrawing: false,
@@ -127,8 +165,17 @@ impl Registrar {
                 self.database = database;
                 self.hurry(now);
             }
+            Input::Add { prefix, database } => {
+                self.database = database;
+                self.add(now, prefix);
+            }
+            Input::Remove { prefix, database } => {
+                self.database = database;
+                self.remove(now, prefix);
+            }
             Input::Withdraw => {
                 self.withdrawing = true;
+                self.batches.iter_mut().for_each(|batch| batch.withdrawing = true);
                 self.hurry(now);
             }
         }
@@ -138,9 +185,14 @@ impl Registrar {
     pub fn handle_timeout(&mut self, now: Instant) {
         for index in 0..self.batches.len() {
             if self.batches[index].due.is_some_and(|due| due <= now) {
-                self.transmit(now, index);
+                if self.batches[index].is_given_up() && !self.withdrawing {
+                    self.batches[index].due = None;
+                } else {
+                    self.transmit(now, index);
+                }
             }
         }
+        self.drop_ended();
     }
 
     /// The next thing to do, until there is none.
@@ -170,6 +222,7 @@ impl Registrar {
             prefixes: batch.prefixes.clone(),
             confirmed_ago: batch.confirmed.map(|at| now.saturating_duration_since(at)),
             unanswered: batch.unanswered,
+            withdrawing: batch.withdrawing,
         })
     }
 
@@ -177,14 +230,9 @@ impl Registrar {
     /// Map-Register as the whole site.
     fn plan(&mut self, now: Instant) {
         for (server, config) in self.servers.iter().enumerate() {
-            let limit = match config.to {
-                MapSystem::Node(IpAddr::V4(_)) => limits::PAYLOAD_V4,
-                MapSystem::Node(IpAddr::V6(_)) | MapSystem::Pipe => limits::PAYLOAD_V6,
-            };
             let mut rest = config.prefixes.as_slice();
             while !rest.is_empty() {
-                let fits = |count: &usize| self.unsigned_len(&rest[..*count], config) <= limit;
-                let count = (1..=rest.len()).rev().find(fits).unwrap_or(1);
+                let count = (1..=rest.len()).rev().find(|count| self.fits(&rest[..*count], config)).unwrap_or(1);
                 let (prefixes, remaining) = rest.split_at(count);
                 self.batches.push(Batch::new(server, prefixes.to_vec(), now));
                 rest = remaining;
@@ -192,15 +240,19 @@ impl Registrar {
         }
     }
 
-    fn unsigned_len(&self, prefixes: &[EidPrefix], server: &Server) -> usize {
-        let message = ControlMessage::from(self.message(prefixes, server, Nonce(0)));
-        auth::seal(&message, &server.key, server.tag).map_or(usize::MAX, |bytes| bytes.len())
+    fn fits(&self, prefixes: &[EidPrefix], server: &Server) -> bool {
+        let limit = match server.to {
+            MapSystem::Node(IpAddr::V4(_)) => limits::PAYLOAD_V4,
+            MapSystem::Node(IpAddr::V6(_)) | MapSystem::Pipe => limits::PAYLOAD_V6,
+        };
+        let message = ControlMessage::from(self.message(prefixes, false, server, Nonce(0)));
+        auth::seal(&message, &server.key, server.tag).is_ok_and(|bytes| bytes.len() <= limit)
     }
 
-    fn message(&self, prefixes: &[EidPrefix], server: &Server, nonce: Nonce) -> MapRegister {
+    fn message(&self, prefixes: &[EidPrefix], withdrawing: bool, server: &Server, nonce: Nonce) -> MapRegister {
         let form = RecordForm { authoritative: false, probed: None };
         let record = |prefix: &EidPrefix| -> MappingRecord {
-            if self.withdrawing { withdrawal(*prefix) } else { self.database.record(*prefix, form) }
+            if withdrawing { withdrawal(*prefix) } else { self.database.record(*prefix, form) }
         };
         MapRegister {
             proxy_reply: server.proxy_reply,
@@ -212,12 +264,56 @@ impl Registrar {
         }
     }
 
+    /// Into a message that has room, one for each server; what else is in that is confirmed anew with it.
+    fn add(&mut self, now: Instant, prefix: EidPrefix) {
+        for server in 0..self.servers.len() {
+            if self.withdrawing || !may_have(self.cgeids, self.servers[server].to, &prefix) {
+                continue;
+            }
+            // A withdrawal on its way must not have the last word.
+            self.batches.retain(|batch| !(batch.server == server && batch.withdrawing && batch.prefixes == [prefix]));
+            let has_room = |batch: &Batch| {
+                let longer: Vec<_> = batch.prefixes.iter().copied().chain([prefix]).collect();
+                batch.server == server && !batch.withdrawing && self.fits(&longer, &self.servers[server])
+            };
+            match self.batches.iter().rposition(has_room) {
+                Some(index) => {
+                    let batch = &mut self.batches[index];
+                    batch.prefixes.push(prefix);
+                    batch.prefixes.sort_unstable();
+                    batch.prefixes.dedup();
+                    batch.hurry(now);
+                }
+                None => self.batches.push(Batch::new(server, vec![prefix], now)),
+            }
+        }
+    }
+
+    /// A message of its own takes the prefix back; the one that it was in goes on without it.
+    fn remove(&mut self, now: Instant, prefix: EidPrefix) {
+        let mut registered_with = Vec::new();
+        for batch in self.batches.iter_mut().filter(|batch| !batch.withdrawing && batch.prefixes.contains(&prefix)) {
+            batch.prefixes.retain(|other| *other != prefix);
+            registered_with.push(batch.server);
+        }
+        self.batches.retain(|batch| !batch.prefixes.is_empty());
+        for server in registered_with {
+            self.batches.push(Batch { withdrawing: true, ..Batch::new(server, vec![prefix], now) });
+        }
+    }
+
+    /// A withdrawal ends when it is confirmed or given up. Those of a node that goes away stay, for it to know when it may
+    /// go.
+    fn drop_ended(&mut self) {
+        if !self.withdrawing {
+            self.batches.retain(|batch| !batch.withdrawing || batch.due.is_some());
+        }
+    }
+
     /// Makes every message due now.
     fn hurry(&mut self, now: Instant) {
         for batch in &mut self.batches {
-            batch.outstanding.clear();
-            batch.unanswered = 0;
-            batch.due = Some(now);
+            batch.hurry(now);
         }
     }
 
@@ -230,7 +326,8 @@ impl Registrar {
             return;
         };
         let (nonce, bound) = self.nonce.next();
-        let message = self.message(&self.batches[index].prefixes, server, nonce);
+        let Batch { prefixes, withdrawing, .. } = &self.batches[index];
+        let message = self.message(prefixes, *withdrawing, server, nonce);
         let sealed = auth::seal(&ControlMessage::from(message), &server.key, server.tag);
         let Ok(bytes) = sealed else {
             self.tally.count(Refusal::NotEncodable);
@@ -251,14 +348,40 @@ impl Registrar {
         if !batch.prefixes.iter().all(|prefix| confirmed.contains(prefix)) {
             return Err(Refusal::NotifyIncomplete);
         }
-        batch.confirmed(now, self.withdrawing);
+        batch.confirmed(now);
+        self.drop_ended();
         Ok(())
     }
 }
 
+/// Whether a CGEID is told to no server that cannot sign it.
+fn may_have(cgeids: Option<EidPrefix>, server: MapSystem, prefix: &EidPrefix) -> bool {
+    server == MapSystem::Pipe || !cgeids.is_some_and(|network| network.covers(prefix))
+}
+
 impl Batch {
     fn new(server: usize, prefixes: Vec<EidPrefix>, due: Instant) -> Self {
-        Self { server, prefixes, outstanding: VecDeque::new(), unanswered: 0, confirmed: None, due: Some(due) }
+        Self {
+            server,
+            prefixes,
+            outstanding: VecDeque::new(),
+            unanswered: 0,
+            confirmed: None,
+            withdrawing: false,
+            due: Some(due),
+        }
+    }
+
+    /// Makes the message due now; what answers an earlier one of other contents no longer counts.
+    fn hurry(&mut self, now: Instant) {
+        self.outstanding.clear();
+        self.unanswered = 0;
+        self.due = Some(now);
+    }
+
+    /// Whether a withdrawal was sent often enough: its server forgets the registration by itself.
+    fn is_given_up(&self) -> bool {
+        self.withdrawing && self.unanswered >= limits::WITHDRAWALS
     }
 
     fn sent(&mut self, now: Instant, nonce: Nonce) {
@@ -271,10 +394,10 @@ impl Batch {
         self.outstanding.push_back(nonce);
     }
 
-    fn confirmed(&mut self, now: Instant, withdrawing: bool) {
+    fn confirmed(&mut self, now: Instant) {
         self.outstanding.clear();
         self.unanswered = 0;
         self.confirmed = Some(now);
-        self.due = (!withdrawing).then(|| now + limits::REFRESH);
+        self.due = (!self.withdrawing).then(|| now + limits::REFRESH);
     }
 }

@@ -15,6 +15,10 @@ pub const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Nonces of one message that a late Map-Notify may still carry: those of the retransmissions of some five minutes.
 pub const OUTSTANDING_NONCES: usize = 10;
 
+/// Map-Registers that take one prefix back, if none is confirmed: those of some three minutes, after which a Map-Server
+/// forgets it by itself (RFC 9301, section 8.2).
+pub const WITHDRAWALS: u32 = 8;
+
 /// Nonces reserved on disk at once: a day of registering to two servers each minute costs a dozen writes.
 pub const NONCE_BLOCK: u64 = 256;
 

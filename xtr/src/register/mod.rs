@@ -5,4 +5,4 @@ mod engine;
 pub mod limits;
 mod nonce;
 
-pub use engine::{Input, Output, Registrar, Registration, Server};
+pub use engine::{Config, Input, Output, Registrar, Registration, Server};

@@ -59,6 +59,8 @@ pub enum Input<'a> {
     Smr(&'a MapRequest),
     /// Our locators changed.
     Locators(Vec<IpAddr>),
+    /// Our EID-prefixes changed.
+    Own(Vec<EidPrefix>),
 }
 
 /// What the engine wants done.
@@ -109,6 +111,10 @@ impl Resolver {
             Input::Smr(message) => self.on_smr(now, message),
             Input::Locators(rlocs) => {
                 self.config.rlocs = rlocs;
+                Ok(())
+            }
+            Input::Own(prefixes) => {
+                self.on_own(prefixes);
                 Ok(())
             }
         };
@@ -296,6 +302,16 @@ impl Resolver {
             Update::Upsert { prefix, entry: entry(now, accepted) }
         };
         self.outputs.push_back(Output::Update(update));
+    }
+
+    /// What was learned about an EID before it was ours ends.
+    fn on_own(&mut self, prefixes: Vec<EidPrefix>) {
+        for prefix in &prefixes {
+            if !self.config.policy.own.contains(prefix) && self.mirror.remove(prefix) {
+                self.outputs.push_back(Output::Update(Update::Remove { prefix: *prefix }));
+            }
+        }
+        self.config.policy.own = prefixes;
     }
 
     /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves

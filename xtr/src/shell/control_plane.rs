@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use cgeid::{Cn, OperationalKey};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use wire::control::Nonce;
@@ -12,7 +13,9 @@ use wire::control::Nonce;
 use super::Failure;
 use super::control_socket::Question;
 use super::control_sockets::{ControlSockets, Received};
-use super::embedded::{Embedded, FromMapSystem};
+use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
+use super::identities::{Change, Changes};
+use super::netlink::Netlink;
 use super::packets::Packets;
 use super::show;
 use super::state::StateFile;
@@ -38,6 +41,18 @@ pub struct ControlPlane {
     pub state: StateFile,
     /// From the control socket.
     pub questions: mpsc::Receiver<Question>,
+    /// Of the identities of this node.
+    pub changes: Changes,
+    /// The kernel's routing.
+    pub netlink: Netlink,
+}
+
+/// What a step leaves to be done.
+enum Step {
+    /// Nothing.
+    Done,
+    /// This, which must not be broken off.
+    Change(Change),
 }
 
 impl ControlPlane {
@@ -51,9 +66,14 @@ impl ControlPlane {
         self.drain();
         tokio::pin!(stop);
         let result = loop {
-            tokio::select! {
+            let step = tokio::select! {
                 () = &mut stop => break Ok(()),
-                stepped = self.step() => if stepped.is_err() { break stepped },
+                step = self.step() => step,
+            };
+            match step {
+                Ok(Step::Done) => {}
+                Ok(Step::Change(change)) => self.on_change(change).await,
+                Err(failure) => break Err(failure),
             }
         };
         self.farewell().await;
@@ -70,7 +90,7 @@ impl ControlPlane {
     }
 
     /// Takes one input, and does what follows. Cancelled only while it waits.
-    async fn step(&mut self) -> Result<(), Failure> {
+    async fn step(&mut self) -> Result<Step, Failure> {
         let ended = |part| Failure::Machine(format!("{part} has ended: the log says why"));
         let timer = sleep_until(self.control.next_deadline());
         tokio::select! {
@@ -84,10 +104,49 @@ impl ControlPlane {
                 None => return Err(ended("the map system")),
             },
             Some(question) = self.questions.recv() => self.on_question(question),
+            Some(change) = self.changes.next() => return Ok(Step::Change(change)),
             () = timer => self.control.handle_timeout(Instant::now()),
         }
         self.drain();
-        Ok(())
+        Ok(Step::Done)
+    }
+
+    async fn on_change(&mut self, change: Change) {
+        let led = match change {
+            Change::Renewed(key) => {
+                self.add_identity(key).await;
+                Ok(())
+            }
+            Change::Added(key) => {
+                let address = key.address();
+                // The map system takes no registration of an identity that it has not heard of.
+                self.add_identity(key).await;
+                self.control.handle(Instant::now(), Input::AddEid(cgeid_prefix(address)));
+                self.drain();
+                self.netlink.add_cgeid(address).await
+            }
+            Change::Removed { cn, address } => {
+                self.control.handle(Instant::now(), Input::RemoveEid(cgeid_prefix(address)));
+                self.drain();
+                self.remove_identity(cn).await;
+                self.netlink.remove_cgeid(address).await
+            }
+        };
+        if let Err(error) = led {
+            tracing::error!(%error, "packets of an identity that has come or gone are led as before");
+        }
+    }
+
+    async fn add_identity(&self, key: OperationalKey) {
+        if let Some(system) = &self.map_system {
+            system.add_identity(key).await;
+        }
+    }
+
+    async fn remove_identity(&self, cn: Cn) {
+        if let Some(system) = &self.map_system {
+            system.remove_identity(cn).await;
+        }
     }
 
     fn on_received(&mut self, received: Received) {

@@ -2,19 +2,21 @@
 //! The map system and DHT node in this process. The xTR speaks to it through a pipe that carries the same bytes as a
 //! socket would, under a key that exists in memory only.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
-use cgeid::{Network, OperationalKey};
+use cgeid::{Cn, Network, OperationalKey};
 use ipnet::Ipv6Net;
 use mapsys::limit::Foreign;
-use mapsys::shell::{Service, ServiceConfig, identity};
+use mapsys::shell::{Service, ServiceConfig};
 use tokio::sync::mpsc;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::AuthKey;
 
 /// What the map system wants done.
 pub use mapsys::shell::FromService as FromMapSystem;
+/// The files of operational keys, and who looks for later ones.
+pub use mapsys::shell::identity::{KeyFiles, KeyWatch};
 /// Asks the map system what it is doing.
 pub use mapsys::shell::service::Status;
 
@@ -26,6 +28,14 @@ use crate::config::{self, Config, TrustAnchor};
 const STATE: &str = "map-system";
 /// Directory of an identity that this node made for itself, in ours.
 const IDENTITY: &str = "identity";
+
+/// What a map system speaks for.
+pub struct Identities<'a> {
+    /// Operational keys, the node's own first.
+    pub keys: Vec<OperationalKey>,
+    /// Looks for the keys of later months.
+    pub watch: &'a KeyWatch,
+}
 
 /// The map system, running.
 pub struct Embedded {
@@ -41,13 +51,14 @@ impl Embedded {
     pub fn start(
         config: &Config,
         embedded: &config::Embedded,
-        identities: Vec<OperationalKey>,
+        identities: Identities,
         sockets: Vec<SocketAddr>,
     ) -> Result<Self, Failure> {
         let anchors = embedded.trust_anchors.iter().map(|anchor| trust_anchor(config, anchor)).collect();
         let service = ServiceConfig {
             network: network(config.cgeid_network),
-            identities,
+            identities: identities.keys,
+            key_states: identities.watch.states(),
             sites: Vec::new(),
             own_prefixes: config.eid_prefixes.clone(),
             trust_anchors: anchors,
@@ -99,6 +110,16 @@ impl Embedded {
         }
     }
 
+    /// Hands in another identity, or the next key of one, after everything handed in before.
+    pub async fn add_identity(&self, key: OperationalKey) {
+        self.service.add_identity(key).await;
+    }
+
+    /// Lets an identity go, after everything handed in before.
+    pub async fn remove_identity(&self, cn: Cn) {
+        self.service.remove_identity(cn).await;
+    }
+
     /// What it wants done next.
     pub async fn next(&mut self) -> Option<FromMapSystem> {
         self.outputs.recv().await
@@ -110,47 +131,45 @@ impl Embedded {
     }
 }
 
-/// The operational keys that the configuration names, which may be none.
+/// The operational keys that the configuration names, which may be none, and their files.
 ///
 /// # Errors
 /// Names the file that cannot be read or opened, or the bootstrap address that is none.
-pub fn check(config: &Config, embedded: &config::Embedded) -> Result<Vec<OperationalKey>, Failure> {
+pub fn check(config: &Config, embedded: &config::Embedded) -> Result<(KeyFiles, Vec<OperationalKey>), Failure> {
     for address in &embedded.bootstrap {
         dht::shell::node::parse_bootstrap(address).map_err(|error| Failure::key("bootstrap", error))?;
     }
-    if embedded.identities.is_empty() {
-        return Ok(Vec::new());
-    }
-    let network = network(config.cgeid_network);
-    let loaded = identity::load(&embedded.identities, embedded.password_file.as_deref(), network);
-    loaded.map_err(|error| Failure::key("identity", format!("{error:#}")))
+    let (network, password_file) = (network(config.cgeid_network), embedded.password_file.as_deref());
+    let opened = KeyFiles::open(&embedded.identities, password_file, network, SystemTime::now());
+    opened.map_err(|error| Failure::key("identity", format!("{error:#}")))
 }
 
 /// The identity of a node that was given none: made at the first start, and kept in the state directory.
 ///
 /// # Errors
 /// Says what the directory lacks.
-pub fn own_identity(config: &Config) -> Result<OperationalKey, Failure> {
+pub fn own_identity(config: &Config) -> Result<(KeyFiles, OperationalKey), Failure> {
     let directory = config.state_dir.join(IDENTITY);
     make_private_directory(&directory)?;
-    let own = identity::own(&directory, network(config.cgeid_network), SystemTime::now());
-    let (key, made) = own.map_err(|error| Failure::Machine(format!("own identity: {error:#}")))?;
+    let own = KeyFiles::own(&directory, network(config.cgeid_network), SystemTime::now());
+    let (files, key, made) = own.map_err(|error| Failure::Machine(format!("own identity: {error:#}")))?;
     if made {
         say(&format!("Made the identity {} (address {}), kept in {}.", key.cn(), key.address(), directory.display()));
     }
-    Ok(key)
+    Ok((files, key))
 }
 
 /// The EID of a CGEID: one address in instance 0.
-pub fn cgeid_prefix(key: &OperationalKey) -> EidPrefix {
-    EidPrefix::host(InstanceId(0), key.address().into())
+pub fn cgeid_prefix(address: Ipv6Addr) -> EidPrefix {
+    EidPrefix::host(InstanceId(0), address.into())
 }
 
 fn trust_anchor(config: &Config, anchor: &TrustAnchor) -> dht::resolve::TrustAnchor {
     dht::resolve::TrustAnchor { aggregate: EidPrefix { iid: config.iid, net: anchor.prefix }, cn: anchor.cn }
 }
 
-fn network(prefix: Ipv6Net) -> Network {
+/// The network of the CGEIDs, in the words of `cgeid`.
+pub fn network(prefix: Ipv6Net) -> Network {
     let octets = prefix.network().octets();
     Network([octets[0], octets[1], octets[2], octets[3]])
 }

@@ -9,11 +9,13 @@ pub mod data_socket;
 pub mod device;
 pub mod embedded;
 pub mod error;
+pub mod identities;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
 pub mod show;
 pub mod state;
+pub mod temporary;
 pub mod tun;
 
 use std::io::Write as _;
@@ -41,10 +43,12 @@ use crate::transport::MapSystem;
 use control_plane::ControlPlane;
 use control_socket::{ControlSocket, Question};
 use control_sockets::ControlSockets;
-use embedded::Embedded;
+use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
+use identities::{Change, Changes};
 use netlink::Netlink;
 use packets::Packets;
 use state::StateFile;
+use temporary::{Clocks, SystemClocks, Temporary};
 
 /// Questions over the control socket that wait for the loop.
 const QUESTIONS: usize = 8;
@@ -54,8 +58,21 @@ const QUESTIONS: usize = 8;
 /// # Errors
 /// What the configuration or the machine lacks. Everything set up until then is taken down again.
 pub async fn run(config: Config) -> Result<(), Failure> {
+    run_with(config, Changes::default(), SystemClocks, stop_signal()?).await
+}
+
+/// Runs a border node whose identities others change too, with the clocks that its temporary ones go by, until `stop`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    changes: Changes,
+    clocks: impl Clocks,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     // What the configuration and the machine may refuse comes first; only then is anything written.
-    let given = check_map_system(&config)?;
+    let (key_files, given) = check_map_system(&config)?;
     let netlink = Netlink::connect()?;
     netlink.refuse_a_second_node(&config.tun).await?;
     let locators = locators(&config, &netlink).await?;
@@ -64,33 +81,39 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let (sockets, received) = ControlSockets::bind(&rlocs).await?;
 
     let state = StateFile::open(&config.state_dir)?;
-    let identities = match &config.mapping {
-        Mapping::Embedded(_) if given.is_empty() => vec![embedded::own_identity(&config)?],
-        _ => given,
+    let (key_files, keys) = match &config.mapping {
+        Mapping::Embedded(_) if given.is_empty() => {
+            let (files, key) = embedded::own_identity(&config)?;
+            (files, vec![key])
+        }
+        _ => (key_files, given),
     };
-    let cgeids: Vec<EidPrefix> = identities.iter().map(embedded::cgeid_prefix).collect();
+    let watch = KeyWatch::start(key_files).map_err(|error| Failure::Machine(format!("{error:#}")))?;
+    let cgeids: Vec<EidPrefix> = keys.iter().map(|key| cgeid_prefix(key.address())).collect();
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let database = Database::new(site.clone(), locators, Ttl::DEFAULT);
     let packets = Packets::start(&config, &database)?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
             let addresses = database.rlocs().iter().map(|rloc| SocketAddr::new(*rloc, wire::CONTROL_PORT)).collect();
-            Some(Embedded::start(&config, embedded, identities, addresses)?)
+            Some(Embedded::start(&config, embedded, Identities { keys, watch: &watch }, addresses)?)
         }
         Mapping::Elsewhere { .. } => None,
     };
+    changes.renew(watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
     let control_socket = ControlSocket::listen(&config.control, sender)?;
-    let stop = stop_signal()?;
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
 
-    let mut result = netlink.set_up(&plan(&config, &site, &cgeids)).await;
-    let mut plane = ControlPlane { control, sockets, received, packets, map_system, state, questions };
+    let sender = changes.sender();
+    let mut plane =
+        ControlPlane { control, sockets, received, packets, map_system, state, questions, changes, netlink };
+    let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
-        result = plane.run(stop).await;
+        result = serve(&config, &mut plane, clocks, sender, stop).await;
     }
-    let taken_down = netlink.take_down().await;
+    let taken_down = plane.netlink.take_down().await;
     drop(control_socket);
     plane.packets.stop();
     if let Some(map_system) = plane.map_system {
@@ -99,14 +122,38 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     result.and(taken_down)
 }
 
-/// The identities that a configuration names, opened, and its bootstrap addresses, read; makes and writes nothing.
+/// Runs until `stop`, with temporary CGEIDs or without.
+async fn serve(
+    config: &Config,
+    plane: &mut ControlPlane,
+    clocks: impl Clocks,
+    changes: mpsc::Sender<Change>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let Some(status) = plane.map_system.as_ref().map(Embedded::status) else { return plane.run(stop).await };
+    let network = embedded::network(config.cgeid_network);
+    if !config.temporary {
+        temporary::remove_leftovers(config, network).await;
+        return plane.run(stop).await;
+    }
+    let mut temporary = Temporary::start(config, network, clocks, changes, status).await?;
+    let result = tokio::select! {
+        result = plane.run(stop) => result,
+        never = temporary.run() => match never {},
+    };
+    let ended = temporary.end().await;
+    result.and(ended)
+}
+
+/// The identities that a configuration names, opened, and their files; its bootstrap addresses, read. Makes and writes
+/// nothing.
 ///
 /// # Errors
 /// Names the file that cannot be read or opened, or the address that is none.
-pub fn check_map_system(config: &Config) -> Result<Vec<OperationalKey>, Failure> {
+pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey>), Failure> {
     match &config.mapping {
         Mapping::Embedded(embedded) => embedded::check(config, embedded),
-        Mapping::Elsewhere { .. } => Ok(Vec::new()),
+        Mapping::Elsewhere { .. } => Ok((KeyFiles::default(), Vec::new())),
     }
 }
 

@@ -140,7 +140,7 @@ impl Netlink {
         }
         let index = self.index_of(&plan.tun).await?;
         for cgeid in &plan.own_cgeids {
-            if !self.is_routed_to_a_host(*cgeid).await? {
+            if !self.is_routed_to_a_host(index, *cgeid).await? {
                 self.add_own_address(index, *cgeid).await?;
             }
         }
@@ -149,6 +149,29 @@ impl Netlink {
         }
         for rule in rules(plan) {
             self.add_rule(rule).await?;
+        }
+        Ok(())
+    }
+
+    /// Leads the packets of one more CGEID of this node as [`Self::set_up`] leads those of the others. May be done twice.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn add_cgeid(&self, cgeid: Ipv6Addr) -> Result<(), Failure> {
+        for rule in site_rules(&host(cgeid)) {
+            self.add_rule(rule).await?;
+        }
+        Ok(())
+    }
+
+    /// The contrary of [`Self::add_cgeid`].
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn remove_cgeid(&self, cgeid: Ipv6Addr) -> Result<(), Failure> {
+        for rule in site_rules(&host(cgeid)) {
+            let removed = self.handle.rule().del(rule).execute().await;
+            unless(-libc::ENOENT, removed).map_err(refused("removing a rule"))?;
         }
         Ok(())
     }
@@ -196,11 +219,13 @@ impl Netlink {
         request.execute().await.map_err(refused("giving the TUN device a CGEID"))
     }
 
-    /// Whether the main table leads to this very address: then a host behind this node has it.
-    async fn is_routed_to_a_host(&self, address: Ipv6Addr) -> Result<bool, Failure> {
+    /// Whether the main table leads to this very address, and not into the TUN device, whose own addresses are there too:
+    /// then a host behind this node has it.
+    async fn is_routed_to_a_host(&self, tun: u32, address: Ipv6Addr) -> Result<bool, Failure> {
         let is_host_route = |route: &RouteMessage| {
             let to = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Destination(RouteAddress::Inet6(to)) if *to == address);
-            route.header.destination_prefix_length == 128 && route.attributes.iter().any(to)
+            let has_address = route.header.destination_prefix_length == 128 && route.attributes.iter().any(to);
+            has_address && !route.attributes.contains(&RouteAttribute::Oif(tun))
         };
         let routes = self.main_routes(IpVersion::V6).await?;
         Ok(routes.iter().any(is_host_route))
@@ -259,7 +284,9 @@ impl Netlink {
     async fn add_rule(&self, rule: RuleMessage) -> Result<(), Failure> {
         let mut request = self.handle.rule().add();
         *request.message_mut() = rule;
-        request.replace().execute().await.map_err(refused("a routing rule"))
+        // With `replace` the kernel would have the same rule twice.
+        let added = request.execute().await;
+        unless(-libc::EEXIST, added).map_err(refused("a routing rule"))
     }
 }
 
@@ -271,13 +298,7 @@ fn rules(plan: &Plan) -> Vec<RuleMessage> {
         rules.push(rule(family, PRIORITY_FROM_TUN, main, &from_tun));
     }
     for prefix in &plan.site {
-        let mut to = rule(family(prefix), PRIORITY_TO_SITE, main, &[RuleAttribute::Destination(prefix.addr())]);
-        to.header.dst_len = prefix.prefix_len();
-        // A default route is no way into the site.
-        to.attributes.push(RuleAttribute::SuppressPrefixLen(0));
-        let mut from = rule(family(prefix), PRIORITY_FROM_SITE, TABLE, &[RuleAttribute::Source(prefix.addr())]);
-        from.header.src_len = prefix.prefix_len();
-        rules.extend([to, from]);
+        rules.extend(site_rules(prefix));
     }
     if let Some(network) = plan.cgeid_network {
         let to = [RuleAttribute::Destination(network.addr().into())];
@@ -286,6 +307,18 @@ fn rules(plan: &Plan) -> Vec<RuleMessage> {
         rules.push(to);
     }
     rules
+}
+
+/// To and from a prefix of the site.
+fn site_rules(prefix: &IpNet) -> [RuleMessage; 2] {
+    let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+    let mut to = rule(family(prefix), PRIORITY_TO_SITE, main, &[RuleAttribute::Destination(prefix.addr())]);
+    to.header.dst_len = prefix.prefix_len();
+    // A default route is no way into the site.
+    to.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+    let mut from = rule(family(prefix), PRIORITY_FROM_SITE, TABLE, &[RuleAttribute::Source(prefix.addr())]);
+    from.header.src_len = prefix.prefix_len();
+    [to, from]
 }
 
 fn rule(family: AddressFamily, priority: u32, table: u32, selector: &[RuleAttribute]) -> RuleMessage {
@@ -339,6 +372,18 @@ fn default_route(family: AddressFamily, interface: u32) -> RouteMessage {
         return route.scope(RouteScope::Link).build();
     }
     RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL).build()
+}
+
+fn host(address: Ipv6Addr) -> IpNet {
+    IpNet::from(IpAddr::V6(address))
+}
+
+/// An error that says that it is so already is none.
+fn unless(so_already: i32, result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    match result {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == so_already => Ok(()),
+        result => result,
+    }
 }
 
 /// A kernel without an address family has no rules and routes of it.

@@ -19,14 +19,17 @@ pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value)
         Table::Locators => locators(control),
         Table::Counters => json!({ "counters": { "control": refusals(control), "packets": data_plane } }),
         Table::Peers => json!({ "peers": peers(control, now) }),
+        // Those of the map system in this process; without one there are none.
+        Table::Identities => json!({ "identities": [] }),
     }
 }
 
-/// Adds what the map system in this process knows: its counters, and the peers of its DHT node.
+/// Adds what the map system in this process knows: its counters, the peers of its DHT node, and its identities.
 pub async fn add_map_system(table: Table, answer: &mut Value, status: &Status) {
     match table {
         Table::Counters => answer["counters"]["map-system"] = status.show("counters").await.unwrap_or_default(),
         Table::Peers => answer["dht"] = status.show("peers").await.unwrap_or_default(),
+        Table::Identities => answer["identities"] = status.show("identities").await.unwrap_or_default(),
         Table::MapCache | Table::Registrations | Table::Locators => {}
     }
 }
@@ -56,6 +59,7 @@ fn registrations(control: &Control, now: Instant) -> Vec<Value> {
             "prefixes": registration.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "confirmed_ago": registration.confirmed_ago.map(|ago| ago.as_secs()),
             "unanswered": registration.unanswered,
+            "withdrawing": registration.withdrawing,
         })
     };
     control.registrations(now).map(registration).collect()
@@ -113,6 +117,9 @@ pub fn table(table: Table, answer: &Value) -> String {
     match table {
         Table::MapCache => columns(&["prefix", "action", "expires", "locators"], rows),
         Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
+        Table::Identities => {
+            columns(&["cn", "address", "epoch", "registrar", "ends_s", "last_key_ends_s", "keys"], rows)
+        }
         Table::Peers => peers_table(rows, answer.get("dht").and_then(Value::as_array)),
         Table::Locators => {
             let locators =

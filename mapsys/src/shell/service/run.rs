@@ -14,8 +14,9 @@ use super::FromService;
 use super::journal::{Journal, Written};
 use super::status::{self, Question};
 use crate::engine::{Engine, Input, Output};
+use crate::shell::identity::KeyState;
 use crate::shell::state::State;
-use crate::transport::{Now, Via};
+use crate::transport::Now;
 
 /// Answers of the DHT waiting for the engine: more than it has lookups.
 const ANSWERS: usize = 2048;
@@ -33,9 +34,10 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// The ends of the channels that the loop holds.
 pub(super) struct Ends {
-    pub(super) inputs: mpsc::Receiver<(Via, Vec<u8>)>,
+    pub(super) inputs: mpsc::Receiver<Input>,
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
 }
 
@@ -46,24 +48,25 @@ struct Running {
     journal: Journal,
     outputs: mpsc::Sender<FromService>,
     answers: mpsc::Sender<Input>,
+    key_states: watch::Receiver<Vec<KeyState>>,
     dropped: Arc<AtomicU64>,
 }
 
 /// Runs until the inputs end.
 pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
-    let Ends { mut inputs, outputs, mut questions, dropped } = ends;
+    let Ends { mut inputs, outputs, mut questions, key_states, dropped } = ends;
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
     let journal = Journal::new(move |marks| state.write(marks));
-    let mut running = Running { engine, node, journal, outputs, answers, dropped };
+    let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped };
     running.engine.handle_timeout(Now::read());
     loop {
         running.drain();
         let deadline = running.engine.next_deadline().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
             input = inputs.recv() => match input {
-                Some((via, bytes)) => running.engine.handle(Now::read(), Input::Datagram { via, bytes }),
+                Some(input) => running.engine.handle(Now::read(), input),
                 None => break,
             },
             Some(input) = answered.recv() => running.engine.handle(Now::read(), input),
@@ -182,6 +185,7 @@ impl Running {
         let stats = self.node.stats().await.ok();
         Some(match what {
             "sites" => status::sites(&self.engine),
+            "identities" => status::identities(&self.engine, &self.key_states.borrow(), SystemTime::now()),
             "registrations" => status::registrations(&self.engine, Instant::now()),
             "counters" => {
                 let dht = stats.map(|stats| json!({ "node": stats.counters, "held": stats.held }));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `show` shows, as JSON.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -9,6 +9,7 @@ use wire::record::LocatorRecord;
 
 use crate::engine::Engine;
 use crate::register::registration::Registration;
+use crate::shell::identity::{KeyState, Remaining};
 
 /// A question to the running engine, and where its answer goes.
 pub(super) type Question = (String, oneshot::Sender<Option<Value>>);
@@ -24,7 +25,7 @@ impl Status {
         Self { questions }
     }
 
-    /// `sites`, `registrations`, `counters` or `peers`; `None` for anything else, or when the service has ended.
+    /// `sites`, `registrations`, `identities`, `counters` or `peers`; `None` for anything else, or when the service has ended.
     pub async fn show(&self, what: &str) -> Option<Value> {
         let (answer, answered) = oneshot::channel();
         self.questions.send((what.to_owned(), answer)).await.ok()?;
@@ -41,6 +42,28 @@ pub(super) fn sites(engine: &Engine) -> Value {
         json!({ "site": site.name, "prefixes": prefixes, "legacy": site.legacy, "registered": registered })
     });
     Value::Array(sites.collect())
+}
+
+/// The identities: `[{"cn", "address", "epoch", "ends_s", "registrar", "last_key_ends_s", "keys"}]`. `ends_s` is the rest of
+/// the operational key's life; `last_key_ends_s` that of the last key signed ahead, null where there are no such files;
+/// `keys` says `ok`, `ends-soon` (within a week) or `ended`.
+pub(super) fn identities(engine: &Engine, states: &[KeyState], now: SystemTime) -> Value {
+    let one = |(index, key): (usize, &cgeid::OperationalKey)| {
+        let left = |end: SystemTime| end.duration_since(now).unwrap_or_default().as_secs();
+        let end = key.certificate().not_after();
+        let state = states.iter().find(|state| state.cn == key.cn());
+        let alone = if end <= now { Remaining::Ended } else { Remaining::Enough };
+        json!({
+            "cn": key.cn().to_string(),
+            "address": key.address(),
+            "epoch": key.epoch(),
+            "ends_s": left(end),
+            "registrar": index == 0,
+            "last_key_ends_s": state.and_then(|state| state.covered).map(left),
+            "keys": state.map_or(alone, |state| state.remaining(now)).name(),
+        })
+    };
+    Value::Array(engine.identities().enumerate().map(one).collect())
 }
 
 /// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators"}]`.
