@@ -66,7 +66,10 @@ pub(super) struct Node {
     chance: u64,
     pending: Vec<(u64, Input)>,
     offered: BTreeSet<Ipv6Addr>,
-    switched: BTreeSet<u64>,
+    /// Midnights, and the address that each brought.
+    switched: BTreeMap<u64, Ipv6Addr>,
+    /// Whatever was published, by this process or one before it.
+    known: BTreeSet<Ipv6Addr>,
     /// Duplicates in a row, and until when their number excuses that nothing is done.
     duplicates: u32,
     resting: u64,
@@ -90,7 +93,8 @@ impl Node {
             chance: seed,
             pending: Vec::new(),
             offered: BTreeSet::new(),
-            switched: BTreeSet::new(),
+            switched: BTreeMap::new(),
+            known: BTreeSet::new(),
             duplicates: 0,
             resting: 0,
             missing: None,
@@ -185,6 +189,7 @@ impl Node {
         }
         if let Input::Conflict { address } = &input {
             self.kernel.remove(address);
+            self.switched.retain(|_, brought| brought != address);
             self.duplicates += 1;
             if self.duplicates.is_multiple_of(3) {
                 self.resting = self.uptime + HOUR + MINUTE;
@@ -224,6 +229,7 @@ impl Node {
             }
             Output::Publish(key) => {
                 self.offered.insert(key.address());
+                self.known.insert(key.address());
                 assert!(self.offered.len() <= 3, "three identities at most: {:?}", self.offered);
                 let identity = key.identity(UNIX_EPOCH + Duration::from_millis(self.utc())).unwrap();
                 assert_eq!(identity.address(), key.address());
@@ -247,7 +253,9 @@ impl Node {
                 self.kernel.remove(&address);
             }
             Output::Withdraw { cn } => {
-                assert!(self.offered.remove(&cn.address(Network::LAB)), "only what was published is withdrawn");
+                let address = cn.address(Network::LAB);
+                self.offered.remove(&address);
+                assert!(self.known.contains(&address), "only what was published is withdrawn");
             }
         }
         assert!(self.kernel.len() <= 2, "two addresses at most: {:?}", self.kernel);
@@ -263,7 +271,7 @@ impl Node {
         let known = self.kernel.get(&address).copied();
         if known.is_none() && self.switching() {
             let midnight = self.utc() / DAY;
-            assert!(self.switched.insert(midnight), "midnight {midnight} has one change");
+            assert!(self.switched.insert(midnight, address).is_none(), "midnight {midnight} has one change");
         }
         let fresh = Address { preferred_end, valid_end, tentative: true, assigned: self.uptime, preferred_for: 0 };
         let entry = self.kernel.entry(address).or_insert(fresh);
@@ -308,7 +316,7 @@ impl Node {
         let preferred = self.preferred();
         assert!(preferred.len() <= 1, "one preferred address: {preferred:?}");
         let today = self.utc() / DAY;
-        if self.switched.last().is_some_and(|last| today + 1 < *last) {
+        if self.switched.last_key_value().is_some_and(|(last, _)| today + 1 < *last) {
             // The clock that said so was wrong by days.
             self.switched.clear();
         }
