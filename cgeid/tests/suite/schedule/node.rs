@@ -245,8 +245,11 @@ impl Node {
                     self.events.push(Event::Deprecated(address, self.utc()));
                 }
                 let (preferred_end, valid_end) = self.ends(lifetimes);
-                let entry = self.kernel.get_mut(&address).expect("only addresses on the interface change");
-                (entry.preferred_end, entry.valid_end) = (preferred_end, valid_end);
+                match self.kernel.get_mut(&address) {
+                    Some(entry) => (entry.preferred_end, entry.valid_end) = (preferred_end, valid_end),
+                    // The system's refusal is on its way.
+                    None => assert!(self.faults.assign, "only addresses on the interface change"),
+                }
             }
             Output::Remove { address } => {
                 self.events.push(Event::Removed(address, self.utc()));
