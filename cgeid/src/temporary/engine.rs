@@ -106,7 +106,7 @@ pub struct Schedule {
     rest: Option<Moment>,
     conflicts: u32,
     outputs: VecDeque<Output>,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl Schedule {
