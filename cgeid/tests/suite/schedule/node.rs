@@ -31,6 +31,8 @@ pub(super) struct Address {
     pub(super) tentative: bool,
     assigned: u64,
     preferred_for: u64,
+    /// The midnight from which its lives count.
+    since: i64,
 }
 
 /// What a test wants to know afterwards.
@@ -276,7 +278,9 @@ impl Node {
             let midnight = self.utc() / DAY;
             assert!(self.switched.insert(midnight, address).is_none(), "midnight {midnight} has one change");
         }
-        let fresh = Address { preferred_end, valid_end, tentative: true, assigned: self.uptime, preferred_for: 0 };
+        let since = self.uptime as i64 - (self.utc() % DAY) as i64;
+        let fresh =
+            Address { preferred_end, valid_end, tentative: true, assigned: self.uptime, preferred_for: 0, since };
         let entry = self.kernel.entry(address).or_insert(fresh);
         (entry.preferred_end, entry.valid_end) = (preferred_end, valid_end);
         let wait = if known.is_none_or(|known| known.tentative) { SECOND } else { 0 };
@@ -286,11 +290,11 @@ impl Node {
         self.pending.push((self.uptime + wait, input));
     }
 
-    /// Whether a new address relieves another because of the date.
+    /// Whether a new address relieves another because of the date, not because the other was used for 42 hours.
     fn switching(&self) -> bool {
         let old = self.kernel.values().filter(|address| address.preferred_for > 0);
         let latest = old.max_by_key(|address| address.assigned);
-        self.trusted && latest.is_some_and(|address| address.preferred_for < 41 * HOUR)
+        self.trusted && latest.is_some_and(|address| self.uptime as i64 - address.since < 41 * HOUR as i64)
     }
 
     fn ends(&self, lifetimes: Lifetimes) -> (u64, u64) {
