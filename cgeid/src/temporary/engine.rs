@@ -106,7 +106,7 @@ pub struct Schedule {
     rest: Option<Moment>,
     conflicts: u32,
     outputs: VecDeque<Output>,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl Schedule {
@@ -232,7 +232,7 @@ impl Schedule {
         let is_next = |held: &Held| held.key.address() == address && held.usage.is_some();
         if self.next.as_ref().is_some_and(is_next) {
             if let Some(relieved) = self.current.take() {
-                if let Some(usage) = &relieved.usage {
+                if let Some(usage) = relieved.usage.as_ref().filter(|usage| usage.assign.is_none()) {
                     let lifetimes = usage.lifetimes(self.now.at, false);
                     self.outputs.push_back(Output::Change { address: relieved.key.address(), lifetimes });
                 }
@@ -355,7 +355,7 @@ impl Schedule {
         let Some(held) = &mut self.current else { return };
         let Some(usage) = &mut held.usage else { return };
         let end = usage.preferred_end();
-        if now < usage.switch && end.distance(usage.told) >= LIFETIME_TOLERANCE {
+        if usage.assign.is_none() && now < usage.switch && end.distance(usage.told) >= LIFETIME_TOLERANCE {
             usage.told = end;
             let (address, lifetimes) = (held.key.address(), usage.lifetimes(now, true));
             self.outputs.push_back(Output::Change { address, lifetimes });

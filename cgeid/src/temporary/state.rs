@@ -129,6 +129,8 @@ impl Schedule {
                 return Err(StateError::Damaged { offset });
             }
         }
+        // Written again soon, for what the clocks say now may be all that another restart has to go by.
+        schedule.changed = true;
         Ok(if shift.is_some() { schedule } else { Schedule::new(network, clock) })
     }
 }

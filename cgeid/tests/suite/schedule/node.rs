@@ -31,6 +31,8 @@ pub(super) struct Address {
     pub(super) tentative: bool,
     assigned: u64,
     preferred_for: u64,
+    /// The midnight from which its lives count.
+    since: i64,
 }
 
 /// What a test wants to know afterwards.
@@ -66,7 +68,10 @@ pub(super) struct Node {
     chance: u64,
     pending: Vec<(u64, Input)>,
     offered: BTreeSet<Ipv6Addr>,
-    switched: BTreeSet<u64>,
+    /// Midnights, and the address that each brought.
+    switched: BTreeMap<u64, Ipv6Addr>,
+    /// Whatever was published, by this process or one before it.
+    known: BTreeSet<Ipv6Addr>,
     /// Duplicates in a row, and until when their number excuses that nothing is done.
     duplicates: u32,
     resting: u64,
@@ -90,7 +95,8 @@ impl Node {
             chance: seed,
             pending: Vec::new(),
             offered: BTreeSet::new(),
-            switched: BTreeSet::new(),
+            switched: BTreeMap::new(),
+            known: BTreeSet::new(),
             duplicates: 0,
             resting: 0,
             missing: None,
@@ -185,6 +191,7 @@ impl Node {
         }
         if let Input::Conflict { address } = &input {
             self.kernel.remove(address);
+            self.switched.retain(|_, brought| brought != address);
             self.duplicates += 1;
             if self.duplicates.is_multiple_of(3) {
                 self.resting = self.uptime + HOUR + MINUTE;
@@ -224,6 +231,7 @@ impl Node {
             }
             Output::Publish(key) => {
                 self.offered.insert(key.address());
+                self.known.insert(key.address());
                 assert!(self.offered.len() <= 3, "three identities at most: {:?}", self.offered);
                 let identity = key.identity(UNIX_EPOCH + Duration::from_millis(self.utc())).unwrap();
                 assert_eq!(identity.address(), key.address());
@@ -239,15 +247,20 @@ impl Node {
                     self.events.push(Event::Deprecated(address, self.utc()));
                 }
                 let (preferred_end, valid_end) = self.ends(lifetimes);
-                let entry = self.kernel.get_mut(&address).expect("only addresses on the interface change");
-                (entry.preferred_end, entry.valid_end) = (preferred_end, valid_end);
+                match self.kernel.get_mut(&address) {
+                    Some(entry) => (entry.preferred_end, entry.valid_end) = (preferred_end, valid_end),
+                    // The system's refusal is on its way.
+                    None => assert!(self.faults.assign, "only addresses on the interface change"),
+                }
             }
             Output::Remove { address } => {
                 self.events.push(Event::Removed(address, self.utc()));
                 self.kernel.remove(&address);
             }
             Output::Withdraw { cn } => {
-                assert!(self.offered.remove(&cn.address(Network::LAB)), "only what was published is withdrawn");
+                let address = cn.address(Network::LAB);
+                self.offered.remove(&address);
+                assert!(self.known.contains(&address), "only what was published is withdrawn");
             }
         }
         assert!(self.kernel.len() <= 2, "two addresses at most: {:?}", self.kernel);
@@ -263,9 +276,11 @@ impl Node {
         let known = self.kernel.get(&address).copied();
         if known.is_none() && self.switching() {
             let midnight = self.utc() / DAY;
-            assert!(self.switched.insert(midnight), "midnight {midnight} has one change");
+            assert!(self.switched.insert(midnight, address).is_none(), "midnight {midnight} has one change");
         }
-        let fresh = Address { preferred_end, valid_end, tentative: true, assigned: self.uptime, preferred_for: 0 };
+        let since = self.uptime as i64 - (self.utc() % DAY) as i64;
+        let fresh =
+            Address { preferred_end, valid_end, tentative: true, assigned: self.uptime, preferred_for: 0, since };
         let entry = self.kernel.entry(address).or_insert(fresh);
         (entry.preferred_end, entry.valid_end) = (preferred_end, valid_end);
         let wait = if known.is_none_or(|known| known.tentative) { SECOND } else { 0 };
@@ -275,11 +290,11 @@ impl Node {
         self.pending.push((self.uptime + wait, input));
     }
 
-    /// Whether a new address relieves another because of the date.
+    /// Whether a new address relieves another because of the date, not because the other was used for 42 hours.
     fn switching(&self) -> bool {
         let old = self.kernel.values().filter(|address| address.preferred_for > 0);
         let latest = old.max_by_key(|address| address.assigned);
-        self.trusted && latest.is_some_and(|address| address.preferred_for < 41 * HOUR)
+        self.trusted && latest.is_some_and(|address| self.uptime as i64 - address.since < 41 * HOUR as i64)
     }
 
     fn ends(&self, lifetimes: Lifetimes) -> (u64, u64) {
@@ -308,7 +323,7 @@ impl Node {
         let preferred = self.preferred();
         assert!(preferred.len() <= 1, "one preferred address: {preferred:?}");
         let today = self.utc() / DAY;
-        if self.switched.last().is_some_and(|last| today + 1 < *last) {
+        if self.switched.last_key_value().is_some_and(|(last, _)| today + 1 < *last) {
             // The clock that said so was wrong by days.
             self.switched.clear();
         }

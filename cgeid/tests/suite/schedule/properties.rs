@@ -39,6 +39,23 @@ fn episode() -> impl Strategy<Value = Episode> {
     ]
 }
 
+fn history(seed: u64, start: u64, trusted: bool, episodes: &[Episode]) -> Node {
+    let mut node = Node::new(seed, start, trusted);
+    for episode in episodes {
+        match *episode {
+            Episode::Run(time) => node.run(time),
+            Episode::Sleep(time) => node.sleep(time),
+            Episode::Step(by) => node.step(by),
+            Episode::Trust(trusted) => node.trusted = trusted,
+            Episode::Restart => node.restart(),
+            Episode::Reboot(off) => node.reboot(off),
+            Episode::Faults(faults) => node.faults = faults,
+        }
+        node.run(MINUTE);
+    }
+    node
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -49,19 +66,7 @@ proptest! {
         trusted: bool,
         episodes in prop::collection::vec(episode(), 1..24),
     ) {
-        let mut node = Node::new(seed, START + start, trusted);
-        for episode in episodes {
-            match episode {
-                Episode::Run(time) => node.run(time),
-                Episode::Sleep(time) => node.sleep(time),
-                Episode::Step(by) => node.step(by),
-                Episode::Trust(trusted) => node.trusted = trusted,
-                Episode::Restart => node.restart(),
-                Episode::Reboot(off) => node.reboot(off),
-                Episode::Faults(faults) => node.faults = faults,
-            }
-            node.run(MINUTE);
-        }
+        let mut node = history(seed, START + start, trusted, &episodes);
         // Whatever was: once all is well, there is one address to use, and it changes at the next midnight.
         node.faults = Faults::default();
         node.trusted = true;
