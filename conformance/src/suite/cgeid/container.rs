@@ -16,7 +16,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe {
         id: "ID-012.5",
         about: "PBES1 with 3DES",
-        judge: |shop| exported(shop, "-keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES", &["encrypted in a way"]),
+        judge: |shop| exported(shop, "-keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES", &["too weak"]),
     },
     Probe {
         id: "ID-012.6",
