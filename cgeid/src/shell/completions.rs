@@ -4,7 +4,8 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Failure, args, output};
+use super::args::{self, JsonTo};
+use super::{Failure, output};
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -19,7 +20,8 @@ pub(super) struct Completions {
     pub(super) shell: Shell,
 }
 
-pub(super) fn run(completions: &Completions) -> Result<(), Failure> {
+pub(super) fn run(completions: &Completions, json: &Option<JsonTo>) -> Result<(), Failure> {
+    output::no_report(json)?;
     let mut script = Vec::new();
     clap_complete::generate(completions.shell, &mut args::Args::command(), "cgeid", &mut script);
     output::to_stdout(&script, false)

@@ -7,7 +7,8 @@ use anyhow::anyhow;
 use clap::{Args, Command, CommandFactory};
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::{Failure, args, files, output};
+use super::args::{self, JsonTo};
+use super::{Failure, files, output};
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -48,8 +49,10 @@ const ENVIRONMENT: Entries = &[
     ("CGEID_NEW_PASSWORD", "The password of a key file that import or export writes, if --new-password-file does not."),
 ];
 
-pub(super) fn run(man: &Man) -> Result<(), Failure> {
-    let mut program = args::Args::command();
+pub(super) fn run(man: &Man, json: &Option<JsonTo>) -> Result<(), Failure> {
+    output::no_report(json)?;
+    // `help` has no page: it prints what is in these.
+    let mut program = args::Args::command().disable_help_subcommand(true);
     program.build();
     if let Some(folder) = &man.out {
         files::make_folder(folder)?;
@@ -60,20 +63,19 @@ pub(super) fn run(man: &Man) -> Result<(), Failure> {
     }
     let command = match &man.verb {
         None => &program,
-        Some(verb) => verbs(&program)
+        Some(verb) => program
+            .get_subcommands()
             .find(|command| command.get_name() == verb)
             .ok_or_else(|| Failure::usage(anyhow!("there is no verb {verb}")))?,
     };
     output::to_stdout(&page(command)?, false)
 }
 
-/// The verbs, without clap's own `help`.
-fn verbs(program: &Command) -> impl Iterator<Item = &Command> {
-    program.get_subcommands().filter(|command| command.get_name() != "help")
-}
-
 fn pages(program: &Command) -> Result<Vec<(String, Vec<u8>)>, Failure> {
-    std::iter::once(program).chain(verbs(program)).map(|command| Ok((name(command), page(command)?))).collect()
+    std::iter::once(program)
+        .chain(program.get_subcommands())
+        .map(|command| Ok((name(command), page(command)?)))
+        .collect()
 }
 
 /// `cgeid`, or `cgeid-new`.
@@ -83,12 +85,50 @@ fn name(command: &Command) -> String {
 
 fn page(command: &Command) -> Result<Vec<u8>, Failure> {
     let mut out = Vec::new();
-    let man = clap_mangen::Man::new(command.clone()).title(name(command)).section("1").manual("ipv6mesh");
-    man.render(&mut out).map_err(Failure::machine)?;
-    for (title, entries) in [("EXIT STATUS", STATUS), ("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT)] {
-        section(title, entries).to_writer(&mut out).map_err(Failure::machine)?;
-    }
+    render(command, &mut out).map_err(Failure::machine)?;
     Ok(out)
+}
+
+fn render(command: &Command, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let source = concat!("cgeid ", env!("CARGO_PKG_VERSION"));
+    let man = clap_mangen::Man::new(command.clone()).title(name(command).to_uppercase()).source(source);
+    man.render_title(out)?;
+    man.render_name_section(out)?;
+    man.render_synopsis_section(out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(out)?;
+    }
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let (notes, examples) = split(&help);
+    preformatted("NOTES", &notes).to_writer(out)?;
+    for (title, entries) in [("EXIT STATUS", STATUS), ("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT)] {
+        section(title, entries).to_writer(out)?;
+    }
+    preformatted("EXAMPLES", &examples).to_writer(out)
+}
+
+/// What stands after the flags in the help: the indented lines after "Examples:", and the rest.
+fn split(help: &str) -> (String, String) {
+    let (before, after) = help.split_once("Examples:\n").unwrap_or((help, ""));
+    let (examples, rest) = after.split_once("\n\n").unwrap_or((after, ""));
+    (format!("{before}{rest}").trim_end().to_owned(), examples.to_owned())
+}
+
+/// Lines that keep their ends.
+fn preformatted(title: &str, text: &str) -> Roff {
+    let mut roff = Roff::new();
+    if text.is_empty() {
+        return roff;
+    }
+    roff.control("SH", [title]);
+    roff.control("nf", []);
+    for line in text.lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+    roff
 }
 
 fn section(title: &str, entries: Entries) -> Roff {

@@ -45,8 +45,8 @@ pub fn run() -> ExitCode {
         Command::ProveLink(ref prove) => prove_link::run(prove, &args.json),
         Command::Import(ref import) => import::run(import, &args.json),
         Command::Export(ref export) => export::run(export, &args.json),
-        Command::Completions(ref completions) => completions::run(completions),
-        Command::Man(ref man) => man::run(man),
+        Command::Completions(ref completions) => completions::run(completions, &args.json),
+        Command::Man(ref man) => man::run(man, &args.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

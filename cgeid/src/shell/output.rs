@@ -9,11 +9,20 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::Failure;
+use super::args::JsonTo;
 
 /// Only the owner.
 pub(super) const PRIVATE: u32 = 0o600;
 /// Everybody may read.
 pub(super) const PUBLIC: u32 = 0o644;
+
+/// For verbs that have nothing to report.
+pub(super) fn no_report(json: &Option<JsonTo>) -> Result<(), Failure> {
+    if json.is_some() {
+        return Err(Failure::usage(anyhow!("this verb has no report (--json)")));
+    }
+    Ok(())
+}
 
 /// Writes to standard output, which shows no binary data if it is a terminal.
 pub(super) fn to_stdout(bytes: &[u8], binary: bool) -> Result<(), Failure> {
