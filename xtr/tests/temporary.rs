@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cgeid::shell::clock;
 use cgeid::temporary::Clock;
 use futures::TryStreamExt as _;
-use netlink_packet_route::address::{AddressAttribute, CacheInfo};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, CacheInfo};
 use netlink_packet_route::addrlabel::AddrLabelAttribute;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
@@ -239,7 +239,7 @@ impl Lab {
         self.cgeids().await.into_iter().find(|(other, _)| *other == address).map(|(_, lifetimes)| lifetimes)
     }
 
-    /// CGEIDs of the TUN device, and the seconds for which they are preferred and valid.
+    /// CGEIDs of the TUN device that are of use, which an address is a moment after it came, and the seconds for which they are preferred and valid.
     async fn cgeids(&self) -> Vec<(Ipv6Addr, (u32, u32))> {
         let addresses: Vec<_> = self.handle.address().get().execute().try_collect().await.unwrap();
         let cgeid = |attribute: &AddressAttribute| match attribute {
@@ -257,7 +257,8 @@ impl Lab {
         let of = |attributes: &[AddressAttribute]| {
             Some((attributes.iter().find_map(cgeid)?, attributes.iter().find_map(lifetimes)?))
         };
-        addresses.iter().filter_map(|message| of(&message.attributes)).collect()
+        let usable = addresses.iter().filter(|message| !message.header.flags.contains(AddressHeaderFlags::Tentative));
+        usable.filter_map(|message| of(&message.attributes)).collect()
     }
 
     /// Address labels for the network of the CGEIDs.
@@ -273,7 +274,6 @@ impl Lab {
             assert!(started.elapsed() < PATIENCE, "no {what}: {:?}", self.cgeids().await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        eprintln!("TIME {what} {:?}", started.elapsed());
     }
 }
 
@@ -295,8 +295,14 @@ struct Flow {
 
 impl Flow {
     async fn open(to: Ipv6Addr) -> Self {
-        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((to, PORT))).await;
-        let mut stream = connected.expect("the server answers").unwrap();
+        let started = Instant::now();
+        // Anew each second, since the pauses of TCP grow: the far node has just joined, and may not find us at once.
+        let mut stream = loop {
+            if let Ok(connected) = tokio::time::timeout(Duration::from_secs(1), TcpStream::connect((to, PORT))).await {
+                break connected.unwrap();
+            }
+            assert!(started.elapsed() < PATIENCE, "the server does not answer");
+        };
         let IpAddr::V6(from) = stream.local_addr().unwrap().ip() else { panic!() };
         let mut seen = [0; 16];
         stream.read_exact(&mut seen).await.unwrap();
