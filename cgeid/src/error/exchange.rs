@@ -8,8 +8,8 @@ use crate::exchange::Form;
 pub enum ExchangeError {
     /// None of the forms.
     #[error(
-        "this is no form of a certificate, key or fingerprint that is known here (PEM, DER, PKCS#12, QR text or PNG, \
-         NDEF, vCard 4.0, DNS CERT record)"
+        "this is no form of a certificate, key, fingerprint or signed statement that is known here (PEM, DER, PKCS#12, \
+         QR text or PNG, NDEF, vCard 4.0, DNS CERT record)"
     )]
     Unknown,
     /// Longer than anything of ours.
@@ -32,8 +32,10 @@ pub enum ExchangeError {
         /// Octets after the end.
         length: usize,
     },
-    /// What it carries does not begin like a certificate.
-    #[error("what it carries is no certificate (no DER sequence)")]
+    /// What it carries does not begin as everything in DER does.
+    #[error(
+        "what it carries is not DER, as a certificate is (no sequence, or a length that is not in its shortest form)"
+    )]
     NotDer,
     /// It holds more than one, and which is meant is not said.
     #[error("this {form} holds several {what}; give one")]
@@ -48,6 +50,12 @@ pub enum ExchangeError {
     Missing {
         /// The form.
         form: Form,
+    },
+    /// It is no certificate but something that was signed.
+    #[error("a {what} where a certificate was expected; `cgeid verify` says whether it is true")]
+    Statement {
+        /// `revocation` or `link proof`.
+        what: &'static str,
     },
     /// It breaks the rules of its form.
     #[error("not a {form} that can be used: {detail}")]

@@ -50,16 +50,22 @@ pub enum ArmourError {
         found: usize,
     },
     /// It has more blocks than [`crate::limits::MAX_PEM_BLOCKS`].
-    #[error("the PEM file holds more than {} blocks", crate::limits::MAX_PEM_BLOCKS)]
+    #[error("the text holds more than {} PEM blocks", crate::limits::MAX_PEM_BLOCKS)]
     TooMany,
     /// It ends before the block does.
-    #[error("the PEM file ends within a {label}")]
+    #[error("the text is cut within a {label}")]
     Unfinished {
         /// Label of the block.
         label: String,
     },
+    /// The block is encrypted as RFC 1421 has it, by a key that one round of MD5 makes.
+    #[error("{label} is encrypted in the old way of OpenSSL (`openssl pkcs8 -topk8` renews it)")]
+    OldEncryption {
+        /// Label of the block.
+        label: String,
+    },
     /// The block is no base64 of anything.
-    #[error("damaged PEM ({label}): {detail}")]
+    #[error("damaged {label}: {detail}")]
     Damaged {
         /// Label of the block.
         label: String,

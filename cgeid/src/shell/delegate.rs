@@ -9,7 +9,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::JsonTo;
-use super::{Failure, files, input, password, report};
+use super::given::Given;
+use super::{Failure, files, password, report};
 use crate::certificate::OperationalCertificate;
 use crate::cn::Network;
 use crate::container;
@@ -76,8 +77,8 @@ pub(super) struct Made {
 
 pub(super) fn run(delegate: &Delegate, json: &Option<JsonTo>) -> Result<(), Failure> {
     let now = SystemTime::now();
-    let (identity, password) =
-        input::identity(&delegate.identity, delegate.password_file.as_deref(), |bytes, password| {
+    let (identity, password) = Given::read(&delegate.identity)?
+        .identity(delegate.password_file.as_deref(), |bytes, password| {
             container::load_identity(bytes, password, delegate.prefix, now)
         })?;
     let plan = plan(delegate, &identity, now)?;

@@ -66,27 +66,21 @@ pub(super) fn run(import: &Import, json: &Option<JsonTo>) -> Result<(), Failure>
     let now = SystemTime::now();
     let (password, network) = (import.password_file.as_deref(), import.prefix);
     match &given.item {
-        Item::Certificate { form, der } => {
-            let certificate = given.verify(der, network, now)?;
+        Item::Public(parts) => {
+            let (form, certificate) = given.certificate(parts, network, now)?;
             let file = (format!("{}.pem", certificate.cn()), pem::encode(&certificate).into_bytes());
             let paths = keep(import, file)?;
             tell(&certificate, &form.to_string(), "certificate", "kept", paths, json)
         }
         Item::Fingerprint(fingerprint) => pin(import, &given, fingerprint, json),
-        Item::Key(key) => {
-            key.check_form().map_err(|error| given.refused(error))?;
-            let password = match key.needs_password() {
-                true => password::existing(password, &given.shown)?,
-                false => Default::default(),
-            };
-            let imported = key.open(&password, network, now).map_err(|error| given.refused(error))?;
-            key_file(import, imported, "private key", json)
-        }
+        Item::Key(key) => key_file(import, given.open_key(key, password, network, now)?, "private key", json),
         Item::Container => {
             let accept = if import.legacy { Accept::Legacy } else { Accept::Modern };
-            key_file(import, given.open_container(accept, password, network, now)?, "PKCS#12", json)
+            let imported = given
+                .open(accept, password, |bytes, password| container::import(bytes, password, accept, network, now))?;
+            key_file(import, imported, "PKCS#12", json)
         }
-        Item::Picture => Err(given.refused(anyhow!("a picture in a picture"))),
+        Item::Picture => Err(given.unfit()),
     }
 }
 

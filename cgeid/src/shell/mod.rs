@@ -13,7 +13,7 @@ mod export;
 mod files;
 mod given;
 mod import;
-mod input;
+mod judge;
 mod man;
 mod new;
 mod output;

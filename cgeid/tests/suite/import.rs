@@ -2,7 +2,6 @@
 //! Keys of other tools: `openssl` and `keytool` as witnesses, and files that neither would write.
 
 use std::path::Path;
-use std::process::{Command, Output};
 use std::time::SystemTime;
 
 use cgeid::container::{self, Accept, Content, Imported, KeyFile, Origin};
@@ -10,7 +9,7 @@ use cgeid::exchange::{self, Item};
 use cgeid::{ContainerError, ExchangeError, Identity, KeyError, Network};
 use pkcs5::pbes2;
 
-use crate::common::{ED25519, hex, now, present, tlv};
+use crate::common::{ED25519, hex, now, output, present, run, tlv};
 use crate::openssl::{identities, openssl, workshop};
 
 const PASSWORD: &str = "witness";
@@ -176,17 +175,8 @@ fn keys_outside_the_profile_are_refused_by_name() {
     assert!(matches!(error, ContainerError::Key(KeyError::Algorithm { .. })), "{error}");
 }
 
-/// `keytool`, whose words must not contain spaces.
-fn try_keytool(folder: &Path, arguments: &str) -> Output {
-    let arguments = arguments.split(' ');
-    Command::new("keytool").args(["-J-Xshare:auto"]).args(arguments).current_dir(folder).output().unwrap()
-}
-
 fn keytool(folder: &Path, arguments: &str) -> String {
-    let output = try_keytool(folder, arguments);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "keytool {arguments}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
+    String::from_utf8(output(folder, "keytool", &format!("-J-Xshare:auto {arguments}"))).unwrap()
 }
 
 #[test]
@@ -221,7 +211,7 @@ fn keytool_reads_ours_and_we_read_what_it_writes() {
     }
     let listed = keytool(folder, "-list -v -keystore rsa -storepass witness");
     assert!(listed.contains("4096-bit RSA key"), "{listed}");
-    assert!(!try_keytool(folder, "-list -keystore op -storepass mistaken").status.success());
+    assert!(!run(folder, "keytool", "-list -keystore op -storepass mistaken").status.success());
 }
 
 #[test]
