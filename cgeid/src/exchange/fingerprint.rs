@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The SHA-512 of a key as text. It carries no key, so it proves nothing; whoever got it by a way that they trust can
-//! compare it with a key that comes later.
+//! compare it with a key that comes later. As a file, `<CN>.pin`, it is the choice of a person, which `cgeid verify --pin`
+//! holds keys against; what a resolver remembers by itself of the keys that it met is another thing, the table
+//! [`crate::Pins`].
 
 use super::{Form, malformed};
 use crate::certificate::IdentityCertificate;

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::args::JsonTo;
 use super::given::Given;
-use super::{Failure, files, password, report};
+use super::output::Existing;
+use super::{Failure, output, password, report};
 use crate::certificate::OperationalCertificate;
 use crate::cn::Network;
 use crate::container;
@@ -87,10 +88,10 @@ pub(super) fn run(delegate: &Delegate, json: &Option<JsonTo>) -> Result<(), Fail
         None => password,
     };
     password::check(&new_password)?;
-    files::make_folder(&delegate.out)?;
+    output::make_folder(&delegate.out)?;
     let made = make(&identity, &plan, &delegate.out, &new_password, now)?;
     let (files, certificates): (Vec<_>, Vec<_>) = made.into_iter().map(|made| (made.file, made.certificate)).unzip();
-    files::write_secrets(&files)?;
+    output::secrets(&files)?;
 
     let until = certificates.last().map(|certificate| date(certificate.not_after())).unwrap_or_default();
     let mut text = format!("cn          {}\naddress     {}\n", identity.cn(), identity.address());
@@ -128,7 +129,7 @@ pub(super) fn make(
         };
         let path = folder.join(name);
         // Before the password is made hard to guess, which takes most of the time.
-        files::refuse_existing(&path)?;
+        output::refuse_existing(&path, Existing::Stays)?;
         keys.push((path, key));
     }
     let save = |(path, key)| {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::args::JsonTo;
 use super::given::Given;
+use super::output::Existing;
 use super::{Failure, import, output, password, report};
 use crate::certificate::IdentityCertificate;
 use crate::cn::Network;
@@ -139,9 +140,7 @@ fn check(export: &Export, json: &Option<JsonTo>) -> Result<(), Failure> {
             Err(Failure::usage(anyhow!("standard output has room for one: give -o FILE, or --json=FILE")))
         }
         // What would be refused in the end needs no password.
-        (Some(path), _) if !export.force && path.symlink_metadata().is_ok() => {
-            Err(Failure::refused(anyhow!("{} exists and is not overwritten without --force", path.display())))
-        }
+        (Some(path), _) => output::refuse_existing(path, Existing::forced(export.force)),
         _ => Ok(()),
     }
 }
@@ -216,7 +215,7 @@ fn deliver(
             report("", &value, json)
         }
         Some(path) => {
-            output::to_file(path, &made.bytes, output::PRIVATE, export.force)?;
+            output::to_file(path, &made.bytes, output::PRIVATE, Existing::forced(export.force))?;
             let text = format!("cn          {}\nwritten     {}\n", certificate.cn(), path.display());
             report(&text, &value, json)
         }

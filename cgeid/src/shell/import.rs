@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::JsonTo;
 use super::given::Given;
-use super::{Failure, files, password, report};
+use super::{Failure, output, password, report};
 use crate::certificate::IdentityCertificate;
 use crate::cn::{Cn, Network};
 use crate::container::{self, Accept, Content, Imported, Origin};
@@ -23,7 +23,7 @@ FILE is told by its content:
                    NDEF message, a vCard 4.0, a DNS CERT record (zone file or
                    dig): verified, and kept as <CN>.pem
   a fingerprint    CGEID1-SHA512:... or 128 digits: kept as <CN>.pin. It proves
-                   nothing by itself: only the key does
+                   nothing by itself: only the key does (`cgeid verify --pin`)
   a PKCS#12 file   of ours or another tool, with one key: kept as <CN>.p12 or
                    <CN>.op.p12 under AES-256
   a private key    PKCS#8 or PKCS#1, PEM or DER: kept as <CN>.p12
@@ -89,9 +89,9 @@ fn keep(import: &Import, (name, bytes): (String, Vec<u8>)) -> Result<Vec<String>
     let Some(folder) = &import.out else {
         return Ok(Vec::new());
     };
-    files::make_folder(folder)?;
+    output::make_folder(folder)?;
     let path = folder.join(name);
-    files::write_secrets(&[(path.clone(), bytes)])?;
+    output::secrets(&[(path.clone(), bytes)])?;
     Ok(vec![path.display().to_string()])
 }
 

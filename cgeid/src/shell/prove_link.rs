@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::JsonTo;
 use super::given::Given;
-use super::{Failure, files, report};
+use super::{Failure, output, report};
 use crate::cn::Network;
 use crate::container;
 use crate::error::{StatementError, date};
@@ -63,7 +63,7 @@ pub(super) fn run(prove: &ProveLink, json: &Option<JsonTo>) -> Result<(), Failur
     let pem = proof.to_pem().map_err(Failure::machine)?;
     let file = (prove.out != Path::new(OUTPUT)).then(|| prove.out.display().to_string());
     if file.is_some() {
-        files::write_secrets(&[(prove.out.clone(), pem.clone().into_bytes())])?;
+        output::secrets(&[(prove.out.clone(), pem.clone().into_bytes())])?;
     }
     let value = json!({
         "cn": of_static.cn(),

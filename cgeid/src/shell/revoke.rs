@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::JsonTo;
 use super::given::Given;
-use super::{Failure, files, report};
+use super::{Failure, output, report};
 use crate::cn::Network;
 use crate::container;
 use crate::error::date;
@@ -83,7 +83,7 @@ pub(super) fn run(revoke: &Revoke, json: &Option<JsonTo>) -> Result<(), Failure>
     let path = revoke.out.clone().unwrap_or_else(beside);
     let (revocation, bytes) = file(&identity, revoke.reason.into(), SystemTime::now())?;
     let shown = path.display().to_string();
-    files::write_secrets(&[(path, bytes)])?;
+    output::secrets(&[(path, bytes)])?;
     let value = json!({
         "cn": revocation.cn(),
         "address": revocation.address(),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::JsonTo;
 use super::given::Given;
-use super::{Failure, print, report};
+use super::{Failure, output, report};
 use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
 use crate::cn::Network;
 use crate::container::{self, Accept, Content};
@@ -57,7 +57,7 @@ pub(super) fn run(show: &Show, json: &Option<JsonTo>) -> Result<(), Failure> {
         Item::Fingerprint(_) | Item::Picture => return Err(given.unfit()),
     };
     if show.cn {
-        return print(&format!("{}\n", identity.cn()));
+        return output::to_stdout(format!("{}\n", identity.cn()).as_bytes(), false);
     }
     report(&text(&identity, operational.as_ref()), &value(&identity, operational.as_ref()), json)
 }

@@ -19,8 +19,8 @@ use crate::pins::Fingerprint;
 use crate::statement::Revocation;
 
 pub(super) const HELP: &str = "\
-A FILE is <CN>.p12, <CN>.op.p12, a revocation (<CN>.revoke), a link proof, or a
-certificate in any form that `cgeid import` reads; a PEM file may hold several.
+FILE is <CN>.p12, <CN>.op.p12, a certificate in any form that `cgeid import`
+reads, a revocation (<CN>.revoke) or a link proof; a PEM file may hold several.
 An operational certificate is verified with the identity certificate of its CN,
 which may stand in any of the files. A revocation among the FILEs is verified by
 itself, for one is made with every identity; with --revocation it also counts.

@@ -52,7 +52,7 @@ fn every_format_is_written_privately_and_read_back() {
             assert_eq!(made["address"], identity.address().to_string());
             assert_eq!((&made["format"], &made["file"]), (&format.split(' ').next().unwrap().into(), &"made".into()));
             assert_eq!(made["octets"], std::fs::metadata(path.join("made")).unwrap().len());
-            assert_eq!(mode(&path.join("made")), 0o600);
+            assert_eq!(mode(path.join("made")), 0o600);
 
             let _ = std::fs::remove_dir_all(path.join("kept"));
             let read = json(path, "import made --out kept");
@@ -64,7 +64,7 @@ fn every_format_is_written_privately_and_read_back() {
             assert_eq!(read["kind"], if pin { "pin" } else { "certificate" });
             let name = format!("kept/{}.{}", identity.cn(), if pin { "pin" } else { "pem" });
             assert_eq!(read["files"], Value::from(vec![name.clone()]));
-            assert_eq!(mode(&path.join(&name)), 0o600);
+            assert_eq!(mode(path.join(&name)), 0o600);
             let expected = if pin { path.join("made") } else { path.join(&source) };
             assert_eq!(std::fs::read(path.join(&name)).unwrap(), std::fs::read(expected).unwrap());
             fails(path, "import made --out kept", 1, "not overwritten");
@@ -133,7 +133,7 @@ fn keys_of_other_tools_are_kept_as_ours() {
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&read["kind"], &read["certificate"]), (&"identity".into(), &"issued".into()));
     let file = read["files"][0].as_str().unwrap();
-    assert_eq!(mode(&path.join(file)), 0o600);
+    assert_eq!(mode(path.join(file)), 0o600);
     let bytes = std::fs::read(path.join(file)).unwrap();
     let kept = container::load_identity(&bytes, "another", Network::LAB, SystemTime::now()).unwrap();
     assert_eq!(read["cn"], kept.cn().to_string());
