@@ -20,8 +20,12 @@ pub fn encode(certificate: &IdentityCertificate) -> String {
 
 /// The text of a hash, a line.
 pub fn format_line(fingerprint: &[u8; 64]) -> String {
-    let digits: String = fingerprint.iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("{SCHEME}{digits}\n")
+    format!("{SCHEME}{}\n", digits(fingerprint))
+}
+
+/// The digits of a hash alone.
+pub fn digits(fingerprint: &[u8; 64]) -> String {
+    fingerprint.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// The hash in a text: with its scheme, or 128 digits alone, as `cgeid show` and `openssl dgst` print them.

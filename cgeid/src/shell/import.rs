@@ -149,7 +149,7 @@ fn tell(
         "cn": cn,
         "address": address,
         "algorithm": algorithm,
-        "sha512": digits(certificate.fingerprint()),
+        "sha512": fingerprint::digits(certificate.fingerprint()),
         "form": form,
         "kind": kind,
         "certificate": origin,
@@ -176,7 +176,7 @@ fn pin(import: &Import, given: &Given, hash: &[u8; 64], json: &Option<JsonTo>) -
         "cn": cn,
         "address": address,
         "algorithm": Value::Null,
-        "sha512": digits(hash),
+        "sha512": fingerprint::digits(hash),
         "form": Form::Fingerprint.to_string(),
         "kind": "pin",
         "certificate": Value::Null,
@@ -187,8 +187,4 @@ fn pin(import: &Import, given: &Given, hash: &[u8; 64], json: &Option<JsonTo>) -
 
 fn written(files: &[String]) -> &str {
     files.first().map_or("nothing (give --out)", String::as_str)
-}
-
-fn digits(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

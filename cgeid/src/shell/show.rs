@@ -15,7 +15,7 @@ use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate
 use crate::cn::Network;
 use crate::container::{self, Accept, Content};
 use crate::error::date;
-use crate::exchange::{Item, Part};
+use crate::exchange::{Item, Part, fingerprint};
 use crate::identity::KeyAlgorithm;
 
 pub(super) const HELP: &str = "\
@@ -100,7 +100,7 @@ fn value(identity: &IdentityCertificate, operational: Option<&OperationalCertifi
         "cn": identity.cn(),
         "address": identity.address(),
         "algorithm": KeyAlgorithm::from(identity.algorithm()).to_string(),
-        "sha512": fingerprint(identity),
+        "sha512": fingerprint::digits(identity.fingerprint()),
         "not_before": date(identity.not_before()),
         "not_after": date(identity.not_after()),
         "operational": operational.map(|certificate| json!({
@@ -120,13 +120,9 @@ fn text(identity: &IdentityCertificate, operational: Option<&OperationalCertific
         identity.cn(),
         identity.address(),
         KeyAlgorithm::from(identity.algorithm()),
-        fingerprint(identity),
+        fingerprint::digits(identity.fingerprint()),
         date(identity.not_before()),
         date(identity.not_after()),
         holds,
     )
-}
-
-fn fingerprint(identity: &IdentityCertificate) -> String {
-    identity.fingerprint().iter().map(|octet| format!("{octet:02x}")).collect()
 }
