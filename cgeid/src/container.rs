@@ -84,10 +84,7 @@ pub fn load_identity(
     network: Network,
     now: SystemTime,
 ) -> Result<Identity, ContainerError> {
-    match load(bytes, password, network, now)? {
-        Content::Identity(identity) => Ok(identity),
-        Content::Operational(key) => Err(ContainerError::IsOperational { cn: key.cn() }),
-    }
+    load(bytes, password, network, now).and_then(identity)
 }
 
 /// [`load_identity`] but for the dates of the certificate: an identity that expired can be revoked all the same.
@@ -95,12 +92,13 @@ pub fn load_identity(
 /// # Errors
 /// As there.
 pub fn load_identity_undated(bytes: &[u8], password: &str, network: Network) -> Result<Identity, ContainerError> {
-    let (key, certificates) = open(bytes, password, Accept::Modern)?;
-    let Opened { key, matching, others } = Opened::of(key, &certificates)?;
-    match (certificate::kind(&matching)?, others.len()) {
-        (Kind::Operational(cn), _) => Err(ContainerError::IsOperational { cn }),
-        (Kind::Identity(_), 0) => Identity::from_parts(key, IdentityCertificate::verify_undated(&matching, network)?),
-        (Kind::Identity(_), others) => Err(ContainerError::Certificates { found: others + 1, expected: 1 }),
+    load_undated(bytes, password, network).and_then(identity)
+}
+
+fn identity(content: Content) -> Result<Identity, ContainerError> {
+    match content {
+        Content::Identity(identity) => Ok(identity),
+        Content::Operational(key) => Err(ContainerError::IsOperational { cn: key.cn() }),
     }
 }
 
@@ -128,25 +126,34 @@ pub fn load_operational(
 /// changed inside), [`ContainerError::Malformed`] for what is no PKCS#12 file.
 pub fn load(bytes: &[u8], password: &str, network: Network, now: SystemTime) -> Result<Content, ContainerError> {
     let (key, certificates) = open(bytes, password, Accept::Modern)?;
-    assemble(key, &certificates, network, now)
+    assemble(key, &certificates, network, Some(now))
 }
 
-/// A key and the certificates that lie beside it, verified.
+/// [`load`] but for the dates of the certificates: to tell what a file holds that is for another month.
+///
+/// # Errors
+/// As there.
+pub fn load_undated(bytes: &[u8], password: &str, network: Network) -> Result<Content, ContainerError> {
+    let (key, certificates) = open(bytes, password, Accept::Modern)?;
+    assemble(key, &certificates, network, None)
+}
+
+/// A key and the certificates that lie beside it, verified; without a time their dates do not matter.
 fn assemble(
     key: PrivateKey,
     certificates: &[Vec<u8>],
     network: Network,
-    now: SystemTime,
+    now: Option<SystemTime>,
 ) -> Result<Content, ContainerError> {
     let Opened { key, matching, others } = Opened::of(key, certificates)?;
     match (certificate::kind(&matching)?, others.as_slice()) {
         (Kind::Identity(_), []) => {
-            let certificate = IdentityCertificate::verify(&matching, network, now)?;
+            let certificate = IdentityCertificate::check(&matching, network, now)?;
             Ok(Content::Identity(Identity::from_parts(key, certificate)?))
         }
         (Kind::Operational(_), [issuer]) => {
-            let identity = IdentityCertificate::verify(issuer, network, now)?;
-            let certificate = OperationalCertificate::verify(&matching, &identity, now)?;
+            let identity = IdentityCertificate::check(issuer, network, now)?;
+            let certificate = OperationalCertificate::check(&matching, &identity, now)?;
             Ok(Content::Operational(OperationalKey::new(key, certificate, identity)?))
         }
         (Kind::Identity(_), _) => Err(ContainerError::Certificates { found: others.len() + 1, expected: 1 }),

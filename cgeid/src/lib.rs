@@ -20,6 +20,7 @@
 //! functions may come from anybody: they are bounded by [`limits`], parsed as strict DER, and no input panics.
 //! Web PKI plays no part: no trust store, no names, no revocation lists.
 
+mod armour;
 pub mod certificate;
 pub mod cn;
 pub mod container;

@@ -48,7 +48,8 @@ pub const MAX_AUDIENCE: usize = 255;
 /// Blocks of a PEM file that are looked at: a certificate chain has two, a folder of ours put into one file not many.
 pub const MAX_PEM_BLOCKS: usize = 32;
 
-/// Pins that a reader keeps, about 250 octets of memory each: more peers than a border node meets in a month.
+/// Pins that the table of a resolver keeps, about 250 octets of memory each: more peers than a border node meets in a
+/// month.
 pub const PINS: usize = 65_536;
 
 /// How long a pin must have rested before it may give way to another. Whoever wants a pin flushed has to keep all

@@ -3,7 +3,7 @@
 //!
 //! A name is 96 bits of the 512: somebody with time can make two keys that share it, and say one thing with the one and
 //! another with the other. The first valid key seen under a name is remembered; another one is an alarm, never an
-//! update.
+//! update. (A fingerprint that a person was given and relies on is [`crate::exchange::fingerprint`], a text of its own.)
 //!
 //! The table is bounded. When it is full, the pin that was not used for longest gives way, but only if it has rested for
 //! [`crate::limits::PIN_REST`]; while all are in use, newcomers are not remembered. So nobody flushes the pin of a
@@ -49,7 +49,7 @@ pub enum Sighting {
     Unpinned,
 }
 
-/// The table.
+/// The table of the keys that a resolver met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins<N = Cn> {
     limit: usize,

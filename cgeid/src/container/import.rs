@@ -60,7 +60,7 @@ pub(super) fn adopt(
     let public = key.public_key()?;
     let own: Vec<_> = certificates.iter().filter(|der| spki(der).as_deref() == Some(public.spki())).collect();
     if own.iter().any(|der| is_of_profile(der, &public)) {
-        return Ok(Imported { content: assemble(key, certificates, network, now)?, origin: Origin::Kept });
+        return Ok(Imported { content: assemble(key, certificates, network, Some(now))?, origin: Origin::Kept });
     }
     let origin = match (certificates, own.as_slice()) {
         ([], _) => Origin::Bare,

@@ -195,8 +195,12 @@ fn mac_data(element: AnyRef<'_>) -> Result<(ObjectIdentifier, i64), der::Error> 
         _ => return Err(Tag::Sequence.value_error().into()),
     };
     let algorithm = sequence(*digest)?.first().copied().ok_or_else(|| Tag::Sequence.value_error())?;
-    let algorithm = sequence(algorithm)?.first().copied().ok_or_else(|| Tag::Sequence.value_error())?;
-    Ok((ObjectIdentifier::try_from(algorithm)?, rounds))
+    // A hash has no parameters, and writers say that in two ways (RFC 5754 2).
+    match sequence(algorithm)?.as_slice() {
+        [kind] => Ok((ObjectIdentifier::try_from(*kind)?, rounds)),
+        [kind, none] if *none == AnyRef::NULL => Ok((ObjectIdentifier::try_from(*kind)?, rounds)),
+        _ => Err(Tag::Sequence.value_error().into()),
+    }
 }
 
 /// EncryptedData ::= SEQUENCE { version, SEQUENCE { contentType, algorithm, content }, ... }: the algorithm.

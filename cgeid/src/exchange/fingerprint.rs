@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The SHA-512 of a key as text. It carries no key, so it proves nothing; whoever got it by a way that they trust can
-//! compare it with a key that comes later.
+//! compare it with a key that comes later. As a file, `<CN>.pin`, it is the choice of a person, which `cgeid verify --pin`
+//! holds keys against; what a resolver remembers by itself of the keys that it met is another thing, the table
+//! [`crate::Pins`].
 
 use super::{Form, malformed};
 use crate::certificate::IdentityCertificate;
@@ -18,8 +20,12 @@ pub fn encode(certificate: &IdentityCertificate) -> String {
 
 /// The text of a hash, a line.
 pub fn format_line(fingerprint: &[u8; 64]) -> String {
-    let digits: String = fingerprint.iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("{SCHEME}{digits}\n")
+    format!("{SCHEME}{}\n", digits(fingerprint))
+}
+
+/// The digits of a hash alone.
+pub fn digits(fingerprint: &[u8; 64]) -> String {
+    fingerprint.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// The hash in a text: with its scheme, or 128 digits alone, as `cgeid show` and `openssl dgst` print them.

@@ -1,91 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! PEM (RFC 7468): blocks of Base64 with labels, with any prose before, between and after them.
+//! PEM (RFC 7468): blocks of Base64 with labels, with any prose before, between and after them. The one form that can
+//! hold several things.
 
-use der::pem::{self, LineEnding};
-use zeroize::Zeroizing;
-
-use super::{Form, Item, decode_der, malformed};
-use crate::certificate::{self, IdentityCertificate, Kind};
+use super::{Form, Item, Part, decode_der, malformed, only_certificate};
+use crate::armour;
+use crate::certificate::IdentityCertificate;
 use crate::container::KeyFile;
 use crate::error::ExchangeError;
-use crate::limits::MAX_BAGS;
+use crate::statement::{LinkProof, Revocation};
 
+/// The label of a certificate (RFC 7468 5.1).
 const CERTIFICATE: &str = "CERTIFICATE";
-const BEGIN: &str = "-----BEGIN ";
-const DASHES: &str = "-----";
 
 /// One block with the certificate.
 pub fn encode(certificate: &IdentityCertificate) -> String {
-    encode_block(CERTIFICATE, certificate.der())
-}
-
-fn encode_block(label: &str, der: &[u8]) -> String {
-    pem::encode_string(label, LineEnding::LF, der).expect("a certificate of bounded length has a PEM form")
+    armour::encode(CERTIFICATE, certificate.der()).expect("a certificate of bounded length has a PEM form")
 }
 
 /// The one identity certificate of a text; operational ones beside it are left out.
 ///
 /// # Errors
-/// [`ExchangeError`], also for a text with a private key.
+/// [`ExchangeError`], also for a text with a private key or a signed statement.
 pub fn decode(text: &str) -> Result<Vec<u8>, ExchangeError> {
     match read(text)? {
-        Item::Certificate { der, .. } => Ok(der),
+        Item::Public(parts) => only_certificate(&parts).map(|(_, der)| der.to_vec()),
         _ => Err(malformed(Form::Pem, "a private key where a certificate was expected")),
     }
 }
 
-/// A private key with the certificates beside it, or the one identity certificate.
+/// A private key with the certificates beside it, or what anybody may read.
 pub(super) fn read(text: &str) -> Result<Item, ExchangeError> {
-    let (mut keys, mut certificates) = (Vec::new(), Vec::new());
-    for (label, der) in blocks(text)? {
-        match label {
-            CERTIFICATE => certificates.push(decode_der(&der)?),
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => {
-                keys.push(KeyFile::from_der(&der).ok_or_else(|| malformed(Form::Pem, format!("damaged {label}")))?);
+    let (mut keys, mut parts) = (Vec::new(), Vec::new());
+    // What is not known is not passed over: it may be what the reader relies on.
+    for block in armour::blocks(text, |_| true).map_err(|error| malformed(Form::Pem, error))? {
+        match block.label {
+            CERTIFICATE => parts.push(Part::Certificate { form: Form::Pem, der: decode_der(&block.bytes)? }),
+            Revocation::LABEL => parts.push(Part::Revocation(block.bytes.to_vec())),
+            LinkProof::LABEL => parts.push(Part::LinkProof(block.bytes.to_vec())),
+            label @ ("PRIVATE KEY" | "RSA PRIVATE KEY" | "ENCRYPTED PRIVATE KEY") => {
+                let damaged = || malformed(Form::Pem, format!("damaged {label}"));
+                keys.push(KeyFile::from_der(&block.bytes).ok_or_else(damaged)?);
             }
             other => return Err(malformed(Form::Pem, format!("a block of kind {other} is not used here"))),
         }
     }
     match (keys.pop(), keys.len()) {
-        (Some(key), 0) => Ok(Item::Key(key.with_certificates(certificates))),
+        (Some(key), 0) => Ok(Item::Key(key.with_certificates(certificates(parts)?))),
         (Some(_), _) => Err(ExchangeError::Several { form: Form::Pem, what: "private keys" }),
-        (None, _) => Ok(Item::Certificate { form: Form::Pem, der: only(certificates)? }),
+        (None, _) if parts.is_empty() => Err(ExchangeError::Missing { form: Form::Pem }),
+        (None, _) => Ok(Item::Public(parts)),
     }
 }
 
-/// The one that is not an operational certificate.
-fn only(mut certificates: Vec<Vec<u8>>) -> Result<Vec<u8>, ExchangeError> {
-    if certificates.len() > 1 {
-        certificates.retain(|der| !matches!(certificate::kind(der), Ok(Kind::Operational(_))));
-    }
-    match (certificates.pop(), certificates.len()) {
-        (Some(der), 0) => Ok(der),
-        (Some(_), _) => Err(ExchangeError::Several { form: Form::Pem, what: "certificates" }),
-        (None, _) => Err(ExchangeError::Missing { form: Form::Pem }),
-    }
-}
-
-type Block<'a> = (&'a str, Zeroizing<Vec<u8>>);
-
-fn blocks(text: &str) -> Result<Vec<Block<'_>>, ExchangeError> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(begin) = rest.find(BEGIN) {
-        rest = &rest[begin..];
-        let label = &rest[BEGIN.len()..];
-        let label = &label[..label.find(DASHES).ok_or_else(|| malformed(Form::Pem, "a line without its end"))?];
-        let end = format!("-----END {label}-----");
-        let length = rest.find(&end).ok_or_else(|| malformed(Form::Pem, format!("cut within a {label}")))? + end.len();
-        let block = &rest[..length];
-        if block.contains("Proc-Type:") {
-            return Err(malformed(Form::Pem, "encrypted in the old way of OpenSSL (`openssl pkcs8 -topk8` renews it)"));
+/// What may stand beside a private key.
+fn certificates(parts: Vec<Part>) -> Result<Vec<Vec<u8>>, ExchangeError> {
+    let certificate = |part| match part {
+        Part::Certificate { der, .. } => Ok(der),
+        Part::Revocation(_) | Part::LinkProof(_) => {
+            Err(malformed(Form::Pem, "a signed statement beside a private key; put them into two files"))
         }
-        let (_, der) = pem::decode_vec(block.as_bytes()).map_err(|error| malformed(Form::Pem, error))?;
-        found.push((label, Zeroizing::new(der)));
-        if found.len() > MAX_BAGS {
-            return Err(malformed(Form::Pem, format!("more than {MAX_BAGS} blocks")));
-        }
-        rest = &rest[length..];
-    }
-    Ok(found)
+    };
+    parts.into_iter().map(certificate).collect()
 }

@@ -36,7 +36,7 @@ Examples:
   cgeid show keys/0f2c8a3454a468b75f32e76a.p12    who is it, until when
   cgeid show --cn node.op.p12                     only its name, for scripts
   cgeid show --json certificate.pem               of a certificate, as JSON
-  cgeid verify keys/*                             does all of it hold?
+  cgeid verify keys/*                             does all of it hold now?
   cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --months 12 --out keys
   cgeid export node.op.p12 --format qr            its certificate, to be scanned
   cgeid import photo.png --out friends            and read on the other side

@@ -9,7 +9,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::JsonTo;
-use super::{Failure, files, input, password, report};
+use super::given::Given;
+use super::output::Existing;
+use super::{Failure, output, password, report};
 use crate::certificate::OperationalCertificate;
 use crate::cn::Network;
 use crate::container;
@@ -76,8 +78,8 @@ pub(super) struct Made {
 
 pub(super) fn run(delegate: &Delegate, json: &Option<JsonTo>) -> Result<(), Failure> {
     let now = SystemTime::now();
-    let (identity, password) =
-        input::identity(&delegate.identity, delegate.password_file.as_deref(), |bytes, password| {
+    let (identity, password) = Given::read(&delegate.identity)?
+        .identity(delegate.password_file.as_deref(), |bytes, password| {
             container::load_identity(bytes, password, delegate.prefix, now)
         })?;
     let plan = plan(delegate, &identity, now)?;
@@ -86,10 +88,10 @@ pub(super) fn run(delegate: &Delegate, json: &Option<JsonTo>) -> Result<(), Fail
         None => password,
     };
     password::check(&new_password)?;
-    files::make_folder(&delegate.out)?;
+    output::make_folder(&delegate.out)?;
     let made = make(&identity, &plan, &delegate.out, &new_password, now)?;
     let (files, certificates): (Vec<_>, Vec<_>) = made.into_iter().map(|made| (made.file, made.certificate)).unzip();
-    files::write_secrets(&files)?;
+    output::secrets(&files)?;
 
     let until = certificates.last().map(|certificate| date(certificate.not_after())).unwrap_or_default();
     let mut text = format!("cn          {}\naddress     {}\n", identity.cn(), identity.address());
@@ -127,7 +129,7 @@ pub(super) fn make(
         };
         let path = folder.join(name);
         // Before the password is made hard to guess, which takes most of the time.
-        files::refuse_existing(&path)?;
+        output::refuse_existing(&path, Existing::Stays)?;
         keys.push((path, key));
     }
     let save = |(path, key)| {

@@ -10,11 +10,12 @@ use serde_json::json;
 
 use super::args::JsonTo;
 use super::given::Given;
+use super::output::Existing;
 use super::{Failure, import, output, password, report};
 use crate::certificate::IdentityCertificate;
 use crate::cn::Network;
-use crate::container::{Accept, Content, Origin};
-use crate::error::{ContainerError, ExchangeError};
+use crate::container::{self, Accept, Content};
+use crate::error::ExchangeError;
 use crate::exchange::{self, Item, dns, fingerprint, ndef, pem, picture, text, vcard};
 
 pub(super) const HELP: &str = "\
@@ -105,25 +106,19 @@ pub(super) fn run(export: &Export, json: &Option<JsonTo>) -> Result<(), Failure>
     let given = Given::read(&export.file)?;
     let now = SystemTime::now();
     let (certificate, made) = match &given.item {
-        Item::Certificate { .. } if export.format == Format::P12 => {
+        Item::Public(_) if export.format == Format::P12 => {
             return Err(given.refused(anyhow!("a certificate has no private key; p12 needs a file with one")));
         }
-        Item::Certificate { der, .. } => {
-            let certificate = given.verify(der, export.prefix, now)?;
+        Item::Public(parts) => {
+            let (_, certificate) = given.certificate(parts, export.prefix, now)?;
             let made = public(export, &certificate)?;
             (certificate, made)
         }
         Item::Container => {
-            let password = export.password_file.as_deref();
-            let imported = given.open_container(Accept::Modern, password, export.prefix, now)?;
-            if imported.origin != Origin::Kept {
-                return Err(given.refused(ContainerError::KeyMismatch));
-            }
-            of_key(export, &imported.content)?
+            let load = |bytes: &[u8], password: &str| container::load(bytes, password, export.prefix, now);
+            of_key(export, &given.open(Accept::Modern, export.password_file.as_deref(), load)?)?
         }
-        Item::Key(_) => return Err(given.refused(anyhow!("a private key by itself: run `cgeid import` on it first"))),
-        Item::Fingerprint(_) => return Err(given.refused(anyhow!("a fingerprint has no certificate in it"))),
-        Item::Picture => return Err(given.refused(anyhow!("a picture in a picture"))),
+        Item::Key(_) | Item::Fingerprint(_) | Item::Picture => return Err(given.unfit()),
     };
     deliver(export, &certificate, &made, json)
 }
@@ -145,9 +140,7 @@ fn check(export: &Export, json: &Option<JsonTo>) -> Result<(), Failure> {
             Err(Failure::usage(anyhow!("standard output has room for one: give -o FILE, or --json=FILE")))
         }
         // What would be refused in the end needs no password.
-        (Some(path), _) if !export.force && path.symlink_metadata().is_ok() => {
-            Err(Failure::refused(anyhow!("{} exists and is not overwritten without --force", path.display())))
-        }
+        (Some(path), _) => output::refuse_existing(path, Existing::forced(export.force)),
         _ => Ok(()),
     }
 }
@@ -222,7 +215,7 @@ fn deliver(
             report("", &value, json)
         }
         Some(path) => {
-            output::to_file(path, &made.bytes, output::PRIVATE, export.force)?;
+            output::to_file(path, &made.bytes, output::PRIVATE, Existing::forced(export.force))?;
             let text = format!("cn          {}\nwritten     {}\n", certificate.cn(), path.display());
             report(&text, &value, json)
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::JsonTo;
 use super::given::Given;
-use super::{Failure, files, password, report};
+use super::{Failure, output, password, report};
 use crate::certificate::IdentityCertificate;
 use crate::cn::{Cn, Network};
 use crate::container::{self, Accept, Content, Imported, Origin};
@@ -23,7 +23,7 @@ FILE is told by its content:
                    NDEF message, a vCard 4.0, a DNS CERT record (zone file or
                    dig): verified, and kept as <CN>.pem
   a fingerprint    CGEID1-SHA512:... or 128 digits: kept as <CN>.pin. It proves
-                   nothing by itself: only the key does
+                   nothing by itself: only the key does (`cgeid verify --pin`)
   a PKCS#12 file   of ours or another tool, with one key: kept as <CN>.p12 or
                    <CN>.op.p12 under AES-256
   a private key    PKCS#8 or PKCS#1, PEM or DER: kept as <CN>.p12
@@ -66,27 +66,21 @@ pub(super) fn run(import: &Import, json: &Option<JsonTo>) -> Result<(), Failure>
     let now = SystemTime::now();
     let (password, network) = (import.password_file.as_deref(), import.prefix);
     match &given.item {
-        Item::Certificate { form, der } => {
-            let certificate = given.verify(der, network, now)?;
+        Item::Public(parts) => {
+            let (form, certificate) = given.certificate(parts, network, now)?;
             let file = (format!("{}.pem", certificate.cn()), pem::encode(&certificate).into_bytes());
             let paths = keep(import, file)?;
             tell(&certificate, &form.to_string(), "certificate", "kept", paths, json)
         }
         Item::Fingerprint(fingerprint) => pin(import, &given, fingerprint, json),
-        Item::Key(key) => {
-            key.check_form().map_err(|error| given.refused(error))?;
-            let password = match key.needs_password() {
-                true => password::existing(password, &given.shown)?,
-                false => Default::default(),
-            };
-            let imported = key.open(&password, network, now).map_err(|error| given.refused(error))?;
-            key_file(import, imported, "private key", json)
-        }
+        Item::Key(key) => key_file(import, given.open_key(key, password, network, now)?, "private key", json),
         Item::Container => {
             let accept = if import.legacy { Accept::Legacy } else { Accept::Modern };
-            key_file(import, given.open_container(accept, password, network, now)?, "PKCS#12", json)
+            let imported = given
+                .open(accept, password, |bytes, password| container::import(bytes, password, accept, network, now))?;
+            key_file(import, imported, "PKCS#12", json)
         }
-        Item::Picture => Err(given.refused(anyhow!("a picture in a picture"))),
+        Item::Picture => Err(given.unfit()),
     }
 }
 
@@ -95,9 +89,9 @@ fn keep(import: &Import, (name, bytes): (String, Vec<u8>)) -> Result<Vec<String>
     let Some(folder) = &import.out else {
         return Ok(Vec::new());
     };
-    files::make_folder(folder)?;
+    output::make_folder(folder)?;
     let path = folder.join(name);
-    files::write_secrets(&[(path.clone(), bytes)])?;
+    output::secrets(&[(path.clone(), bytes)])?;
     Ok(vec![path.display().to_string()])
 }
 
@@ -155,7 +149,7 @@ fn tell(
         "cn": cn,
         "address": address,
         "algorithm": algorithm,
-        "sha512": digits(certificate.fingerprint()),
+        "sha512": fingerprint::digits(certificate.fingerprint()),
         "form": form,
         "kind": kind,
         "certificate": origin,
@@ -182,7 +176,7 @@ fn pin(import: &Import, given: &Given, hash: &[u8; 64], json: &Option<JsonTo>) -
         "cn": cn,
         "address": address,
         "algorithm": Value::Null,
-        "sha512": digits(hash),
+        "sha512": fingerprint::digits(hash),
         "form": Form::Fingerprint.to_string(),
         "kind": "pin",
         "certificate": Value::Null,
@@ -193,8 +187,4 @@ fn pin(import: &Import, given: &Given, hash: &[u8; 64], json: &Option<JsonTo>) -
 
 fn written(files: &[String]) -> &str {
     files.first().map_or("nothing (give --out)", String::as_str)
-}
-
-fn digits(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

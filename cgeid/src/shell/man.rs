@@ -8,7 +8,8 @@ use clap::{Args, Command, CommandFactory};
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::{self, JsonTo};
-use super::{Failure, files, output};
+use super::output::Existing;
+use super::{Failure, output};
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -41,8 +42,13 @@ const STATUS: Entries = &[
 const FILES: Entries = &[
     ("<CN>.p12", "The identity key and its certificate (PKCS#12, AES-256). Keep it offline."),
     ("<CN>.op.p12", "The operational key that daemons hold, its certificate, and the identity's."),
+    ("<CN>.op.<EPOCH>.p12", "The same for a later month; it takes the place of the other when its month begins."),
+    (
+        "<CN>.revoke",
+        "A revocation, in PEM. Published, it ends the identity for ever: keep it safe, apart from the key.",
+    ),
     ("<CN>.pem", "An identity certificate."),
-    ("<CN>.pin", "The fingerprint of a key that is to be expected."),
+    ("<CN>.pin", "The fingerprint of a key that is to be expected, for verify --pin."),
 ];
 const ENVIRONMENT: Entries = &[
     ("CGEID_PASSWORD", "The password of the file that is read or made, if --password-file does not name one."),
@@ -55,9 +61,10 @@ pub(super) fn run(man: &Man, json: &Option<JsonTo>) -> Result<(), Failure> {
     let mut program = args::Args::command().disable_help_subcommand(true);
     program.build();
     if let Some(folder) = &man.out {
-        files::make_folder(folder)?;
+        output::make_folder(folder)?;
         for (name, text) in pages(&program)? {
-            output::to_file(&folder.join(format!("{name}.1")), &text, output::PUBLIC, man.force)?;
+            let path = folder.join(format!("{name}.1"));
+            output::to_file(&path, &text, output::PUBLIC, Existing::forced(man.force))?;
         }
         return Ok(());
     }

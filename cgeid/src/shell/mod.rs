@@ -10,10 +10,9 @@ mod args;
 mod completions;
 mod delegate;
 mod export;
-mod files;
 mod given;
 mod import;
-mod input;
+mod judge;
 mod man;
 mod new;
 mod output;
@@ -23,7 +22,6 @@ mod revoke;
 mod show;
 mod verify;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -84,19 +82,13 @@ impl Failure {
 fn report(text: &str, value: &serde_json::Value, json: &Option<JsonTo>) -> Result<(), Failure> {
     let document = format!("{value:#}\n");
     match json {
-        Some(JsonTo::Output) => print(&document),
+        Some(JsonTo::Output) => output::to_stdout(document.as_bytes(), false),
         Some(JsonTo::File(path)) => {
             // First the text: what was made is made, also where the report finds no place.
-            print(text)?;
+            output::to_stdout(text.as_bytes(), false)?;
             std::fs::write(path, &document)
                 .map_err(|error| Failure::machine(anyhow!("cannot write {} (--json): {error}", path.display())))
         }
-        None => print(text),
+        None => output::to_stdout(text.as_bytes(), false),
     }
-}
-
-/// Writes to standard output, which may be a full disk or a pipe that nobody reads any more.
-fn print(text: &str) -> Result<(), Failure> {
-    let written = std::io::stdout().write_all(text.as_bytes());
-    written.map_err(|error| Failure::machine(anyhow!("cannot write to standard output: {error}")))
 }

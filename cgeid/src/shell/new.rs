@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::args::JsonTo;
 use super::delegate::{self, Plan};
-use super::{Failure, files, password, report, revoke};
+use super::{Failure, output, password, report, revoke};
 use crate::cn::Network;
 use crate::container;
 use crate::error::{CertificateError, KeyError};
@@ -72,7 +72,7 @@ const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn run(new: &New, json: &Option<JsonTo>) -> Result<(), Failure> {
     let password = password::new(new.password_file.as_deref())?;
-    files::make_folder(&new.out)?;
+    output::make_folder(&new.out)?;
     let now = SystemTime::now();
     let identity = generate(new.algorithm.into(), new.prefix, now).map_err(Failure::machine)?;
     let identity_path = new.out.join(container::identity_file_name(identity.cn()));
@@ -84,7 +84,7 @@ pub(super) fn run(new: &New, json: &Option<JsonTo>) -> Result<(), Failure> {
     let revocation_path = new.out.join(revocation_file_name(identity.cn()));
     let revocation_shown = revocation_path.display().to_string();
     written.push((revocation_path, revocation));
-    files::write_secrets(&written)?;
+    output::secrets(&written)?;
     let value = json!({
         "cn": identity.cn(),
         "address": identity.address(),

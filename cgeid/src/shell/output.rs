@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Where a verb puts what it made: a file that replaces no other unless told to, or standard output.
+//! Where a verb puts what it made: files that replace no others unless told to, or standard output.
 
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use super::Failure;
 use super::args::JsonTo;
@@ -16,6 +16,24 @@ pub(super) const PRIVATE: u32 = 0o600;
 /// Everybody may read.
 pub(super) const PUBLIC: u32 = 0o644;
 
+/// What may be done about a file that stands where another is to go: the verb has a flag `--force`, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// It stays; the verb never replaces one.
+    Stays,
+    /// It stays, for `--force` was not given.
+    StaysUnforced,
+    /// It is replaced in one step, as `--force` says.
+    Replaced,
+}
+
+impl Existing {
+    /// What the flag `--force` says.
+    pub(super) fn forced(force: bool) -> Existing {
+        if force { Existing::Replaced } else { Existing::StaysUnforced }
+    }
+}
+
 /// For verbs that have nothing to report.
 pub(super) fn no_report(json: &Option<JsonTo>) -> Result<(), Failure> {
     if json.is_some() {
@@ -24,9 +42,10 @@ pub(super) fn no_report(json: &Option<JsonTo>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes to standard output, which shows no binary data if it is a terminal.
+/// Writes to standard output, which shows no binary data if it is a terminal. It may be a full disk, or a pipe that
+/// nobody reads any more.
 pub(super) fn to_stdout(bytes: &[u8], binary: bool) -> Result<(), Failure> {
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     if binary && out.is_terminal() {
         return Err(Failure::usage(anyhow!("this is binary and not for a terminal: give -o FILE, or a pipe")));
     }
@@ -34,26 +53,75 @@ pub(super) fn to_stdout(bytes: &[u8], binary: bool) -> Result<(), Failure> {
     written.map_err(|error| Failure::machine(anyhow!("cannot write to standard output: {error}")))
 }
 
-/// Writes a file whole or not at all. One that exists is left alone and refused, or with `force` replaced in one step.
-pub(super) fn to_file(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), Failure> {
-    let place = if force { beside(path) } else { path.to_owned() };
-    let cannot = |error: std::io::Error| Failure::machine(anyhow!("cannot write {}: {error}", path.display()));
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(&place);
-    let mut file = opened.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists if !force => {
-            Failure::refused(anyhow!("{} exists and is not overwritten without --force", path.display()))
+/// Makes the folder for secrets, open to its owner only, if it is not there.
+pub(super) fn make_folder(path: &Path) -> Result<(), Failure> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the folder {} (--out)", path.display()))
+        .map_err(Failure::usage)
+}
+
+/// Writes all files or none, for their owner only; a file that exists is left alone and refused.
+pub(super) fn secrets(files: &[(PathBuf, Vec<u8>)]) -> Result<(), Failure> {
+    for (index, (path, bytes)) in files.iter().enumerate() {
+        if let Err(error) = to_file(path, bytes, PRIVATE, Existing::Stays) {
+            for (written, _) in &files[..index] {
+                // Half a set of keys misleads; the first error is the one to report.
+                let _ = fs::remove_file(written);
+            }
+            return Err(error);
         }
+    }
+    Ok(())
+}
+
+/// Refuses a file that exists, before there is work in what would be written to it.
+pub(super) fn refuse_existing(path: &Path, existing: Existing) -> Result<(), Failure> {
+    match existing {
+        Existing::Replaced => Ok(()),
+        Existing::Stays | Existing::StaysUnforced if path.symlink_metadata().is_ok() => Err(exists(path, existing)),
+        Existing::Stays | Existing::StaysUnforced => Ok(()),
+    }
+}
+
+/// Writes a file whole or not at all.
+pub(super) fn to_file(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> Result<(), Failure> {
+    let written = match existing {
+        Existing::Stays | Existing::StaysUnforced => create(path, bytes, mode),
+        Existing::Replaced => replace(path, bytes, mode),
+    };
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists if existing != Existing::Replaced => exists(path, existing),
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             Failure::usage(anyhow!("cannot write {}: {error}", path.display()))
         }
-        _ => cannot(error),
-    })?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let placed = written.and_then(|()| if force { fs::rename(&place, path) } else { Ok(()) });
-    placed.map_err(|error| {
+        _ => Failure::machine(anyhow!("cannot write {}: {error}", path.display())),
+    })
+}
+
+fn exists(path: &Path, existing: Existing) -> Failure {
+    let remedy = match existing {
+        Existing::Stays => "; choose another place (--out) or move it away",
+        Existing::StaysUnforced | Existing::Replaced => " without --force",
+    };
+    Failure::refused(anyhow!("{} exists and is not overwritten{remedy}", path.display()))
+}
+
+fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
         // It is ours, made a moment ago, and useless.
-        let _ = fs::remove_file(&place);
-        cannot(error)
+        let _ = fs::remove_file(path);
+    })
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let draft = beside(path);
+    create(&draft, bytes, mode)?;
+    fs::rename(&draft, path).inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
     })
 }
 
@@ -71,16 +139,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_is_overwritten_and_no_half_set_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        fs::write(&second, "precious").unwrap();
+        let failure = secrets(&[(first.clone(), b"new".to_vec()), (second.clone(), b"new".to_vec())]);
+        assert_eq!(failure.err().map(|failure| failure.code), Some(1));
+        assert_eq!(fs::read_to_string(&second).unwrap(), "precious");
+        assert!(!first.exists());
+    }
+
+    #[test]
     fn a_file_is_replaced_only_by_force_and_then_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        assert!(to_file(&path, b"first", PUBLIC, false).is_ok());
-        assert_eq!(to_file(&path, b"second", PRIVATE, false).err().map(|failure| failure.code), Some(1));
+        let unforced = Existing::forced(false);
+        assert!(to_file(&path, b"first", PUBLIC, unforced).is_ok());
+        assert_eq!(to_file(&path, b"second", PRIVATE, unforced).err().map(|failure| failure.code), Some(1));
+        assert_eq!(refuse_existing(&path, unforced).err().map(|failure| failure.code), Some(1));
         assert_eq!(fs::read(&path).unwrap(), b"first");
-        assert!(to_file(&path, b"second", PRIVATE, true).is_ok());
+        assert!(to_file(&path, b"second", PRIVATE, Existing::forced(true)).is_ok());
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, PRIVATE);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(to_file(&path.join("x"), b"", PRIVATE, false).err().map(|failure| failure.code), Some(2));
+        assert_eq!(to_file(&path.join("x"), b"", PRIVATE, unforced).err().map(|failure| failure.code), Some(2));
     }
 }

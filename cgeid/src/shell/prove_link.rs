@@ -8,7 +8,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::JsonTo;
-use super::{Failure, files, input, report};
+use super::given::Given;
+use super::{Failure, output, report};
 use crate::cn::Network;
 use crate::container;
 use crate::error::{StatementError, date};
@@ -62,7 +63,7 @@ pub(super) fn run(prove: &ProveLink, json: &Option<JsonTo>) -> Result<(), Failur
     let pem = proof.to_pem().map_err(Failure::machine)?;
     let file = (prove.out != Path::new(OUTPUT)).then(|| prove.out.display().to_string());
     if file.is_some() {
-        files::write_secrets(&[(prove.out.clone(), pem.clone().into_bytes())])?;
+        output::secrets(&[(prove.out.clone(), pem.clone().into_bytes())])?;
     }
     let value = json!({
         "cn": of_static.cn(),
@@ -88,7 +89,7 @@ pub(super) fn run(prove: &ProveLink, json: &Option<JsonTo>) -> Result<(), Failur
 
 fn open(path: &Path, password_file: Option<&Path>, prefix: Network, now: SystemTime) -> Result<Identity, Failure> {
     let load = |bytes: &[u8], password: &str| container::load_identity(bytes, password, prefix, now);
-    Ok(input::identity(path, password_file, load)?.0)
+    Ok(Given::read(path)?.identity(password_file, load)?.0)
 }
 
 /// A flag that says nothing usable is one thing, identities that make no link another.

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::args::JsonTo;
-use super::{Failure, files, input, report};
+use super::given::Given;
+use super::{Failure, output, report};
 use crate::cn::Network;
 use crate::container;
 use crate::error::date;
@@ -74,14 +75,15 @@ impl From<Why> for Reason {
 }
 
 pub(super) fn run(revoke: &Revoke, json: &Option<JsonTo>) -> Result<(), Failure> {
-    let (identity, _) = input::identity(&revoke.identity, revoke.password_file.as_deref(), |bytes, password| {
-        container::load_identity_undated(bytes, password, revoke.prefix)
-    })?;
+    let (identity, _) = Given::read(&revoke.identity)?
+        .identity(revoke.password_file.as_deref(), |bytes, password| {
+            container::load_identity_undated(bytes, password, revoke.prefix)
+        })?;
     let beside = || revoke.identity.with_file_name(revocation_file_name(identity.cn()));
     let path = revoke.out.clone().unwrap_or_else(beside);
     let (revocation, bytes) = file(&identity, revoke.reason.into(), SystemTime::now())?;
     let shown = path.display().to_string();
-    files::write_secrets(&[(path, bytes)])?;
+    output::secrets(&[(path, bytes)])?;
     let value = json!({
         "cn": revocation.cn(),
         "address": revocation.address(),

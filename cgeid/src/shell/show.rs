@@ -4,31 +4,33 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::JsonTo;
-use super::input::{self, Input, Item};
-use super::{Failure, print, report};
+use super::given::Given;
+use super::{Failure, output, report};
 use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
 use crate::cn::Network;
-use crate::container::Content;
+use crate::container::{self, Accept, Content};
 use crate::error::date;
+use crate::exchange::{Item, Part, fingerprint};
 use crate::identity::KeyAlgorithm;
 
 pub(super) const HELP: &str = "\
-FILE is <CN>.p12, <CN>.op.p12, or a certificate in PEM or DER. A PEM file may
-hold an operational certificate and, with it, the identity certificate that
-issued it.
+FILE is <CN>.p12, <CN>.op.p12, or a certificate in any form that `cgeid import`
+reads. A PEM file may hold an operational certificate and, with it, the identity
+certificate that issued it.
 
 Examples:
   cgeid show keys/0f2c8a3454a468b75f32e76a.op.p12
-  cgeid show --cn certificate.der";
+  cgeid show --cn certificate.der
+  dig +short friend.example CERT | cgeid show -";
 
 #[derive(Args)]
 pub(super) struct Show {
-    /// A key container or certificate
+    /// A key container or a certificate; `-` is standard input
     pub(super) file: PathBuf,
     /// Print the CN and nothing else
     #[arg(long, conflicts_with = "json")]
@@ -43,15 +45,19 @@ pub(super) struct Show {
 
 pub(super) fn run(show: &Show, json: &Option<JsonTo>) -> Result<(), Failure> {
     let now = SystemTime::now();
-    let shown = show.file.display().to_string();
-    let (identity, operational) = match input::read(&show.file)? {
-        Input::Public(items) => verify(&items, show, now).with_context(|| shown).map_err(Failure::refused)?,
-        Input::Container(bytes) => {
-            halves(input::open(&bytes, &shown, show.password_file.as_deref(), show.prefix, now)?)
-        }
+    let given = Given::read(&show.file)?;
+    let password = show.password_file.as_deref();
+    let (identity, operational) = match &given.item {
+        Item::Public(parts) => verify(parts, show, now).map_err(|error| given.refused(error))?,
+        Item::Container => halves(
+            given
+                .open(Accept::Modern, password, |bytes, password| container::load(bytes, password, show.prefix, now))?,
+        ),
+        Item::Key(key) => halves(given.kept(given.open_key(key, password, show.prefix, now)?)?),
+        Item::Fingerprint(_) | Item::Picture => return Err(given.unfit()),
     };
     if show.cn {
-        return print(&format!("{}\n", identity.cn()));
+        return output::to_stdout(format!("{}\n", identity.cn()).as_bytes(), false);
     }
     report(&text(&identity, operational.as_ref()), &value(&identity, operational.as_ref()), json)
 }
@@ -67,10 +73,10 @@ fn halves(content: Content) -> Halves {
 }
 
 /// One identity certificate, with or without an operational one beside it.
-fn verify(items: &[Item], show: &Show, now: SystemTime) -> Result<Halves, anyhow::Error> {
+fn verify(parts: &[Part], show: &Show, now: SystemTime) -> Result<Halves, anyhow::Error> {
     let (mut identity, mut operational) = (None, None);
-    for item in items {
-        let Item::Certificate(der) = item else {
+    for part in parts {
+        let Part::Certificate { der, .. } = part else {
             return Err(anyhow!("the file holds a signed statement; `cgeid verify` says whether it is true"));
         };
         let slot = match certificate::kind(der)? {
@@ -94,7 +100,7 @@ fn value(identity: &IdentityCertificate, operational: Option<&OperationalCertifi
         "cn": identity.cn(),
         "address": identity.address(),
         "algorithm": KeyAlgorithm::from(identity.algorithm()).to_string(),
-        "sha512": fingerprint(identity),
+        "sha512": fingerprint::digits(identity.fingerprint()),
         "not_before": date(identity.not_before()),
         "not_after": date(identity.not_after()),
         "operational": operational.map(|certificate| json!({
@@ -114,13 +120,9 @@ fn text(identity: &IdentityCertificate, operational: Option<&OperationalCertific
         identity.cn(),
         identity.address(),
         KeyAlgorithm::from(identity.algorithm()),
-        fingerprint(identity),
+        fingerprint::digits(identity.fingerprint()),
         date(identity.not_before()),
         date(identity.not_after()),
         holds,
     )
-}
-
-fn fingerprint(identity: &IdentityCertificate) -> String {
-    identity.fingerprint().iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -26,7 +26,8 @@
 use std::time::SystemTime;
 
 use super::reader::{Reader, VERSION};
-use super::{armour, length, milliseconds, time};
+use super::{length, milliseconds, time};
+use crate::armour;
 use crate::certificate::IdentityCertificate;
 use crate::cn::Network;
 use crate::error::{Signer, StatementError};

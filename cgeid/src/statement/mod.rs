@@ -5,7 +5,6 @@
 //! network, so that none serves in another network. A statement carries the certificates that it is verified with and
 //! has exactly one encoding; as text it stands in PEM armour (RFC 7468).
 
-pub(crate) mod armour;
 mod link;
 mod reader;
 mod revocation;

@@ -24,7 +24,8 @@ use std::net::Ipv6Addr;
 use std::time::SystemTime;
 
 use super::reader::{Reader, VERSION};
-use super::{armour, length, milliseconds, time};
+use super::{length, milliseconds, time};
+use crate::armour;
 use crate::certificate::IdentityCertificate;
 use crate::cn::{Cn, Network};
 use crate::error::{Signer, StatementError};

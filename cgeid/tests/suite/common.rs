@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Fixed identities, and a DER writer that can also write what ours never would.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,6 +41,24 @@ pub(crate) fn present(commands: &[&str]) -> bool {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing} does not run: install it");
     eprintln!("SKIP: {missing} does not run, so there is nothing to compare with");
     false
+}
+
+/// A program with arguments that have no spaces in them.
+pub(crate) fn run(folder: &Path, program: &str, arguments: &str) -> Output {
+    Command::new(program).args(arguments.split(' ')).current_dir(folder).output().unwrap()
+}
+
+/// What a program prints when all is well.
+pub(crate) fn output(folder: &Path, program: &str, arguments: &str) -> Vec<u8> {
+    let output = run(folder, program, arguments);
+    let [out, error] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{program} {arguments}: {out}{error}");
+    output.stdout
+}
+
+/// A certificate in PEM.
+pub(crate) fn pem(der: &[u8]) -> String {
+    der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap()
 }
 
 /// One DER element.

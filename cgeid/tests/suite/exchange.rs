@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The forms in which people hand on a certificate: each gives it back, and each says what is wrong with a bad one.
 
-use cgeid::exchange::{self, Form, Item, dns, fingerprint, ndef, pem, text, vcard};
-use cgeid::{ExchangeError, Identity, IdentityCertificate, limits};
+use cgeid::exchange::{self, Form, Item, Part, dns, fingerprint, ndef, pem, text, vcard};
+use cgeid::{ExchangeError, Identity, IdentityCertificate, LinkProof, Reason, Revocation, limits};
 use proptest::prelude::*;
 
 use crate::common::{ED25519, RSA, STRANGER, now};
@@ -32,6 +32,17 @@ fn both() -> [&'static Identity; 2] {
     [&RSA, &ED25519]
 }
 
+/// The certificate that the octets are recognised as, if as one.
+fn recognised(bytes: &[u8]) -> Result<Option<(Form, Vec<u8>)>, ExchangeError> {
+    Ok(match exchange::recognise(bytes)? {
+        Item::Public(parts) => match <[Part; 1]>::try_from(parts) {
+            Ok([Part::Certificate { form, der }]) => Some((form, der)),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
 fn detail<T: std::fmt::Debug>(result: Result<T, ExchangeError>) -> String {
     result.unwrap_err().to_string()
 }
@@ -43,10 +54,7 @@ fn every_form_gives_the_certificate_back_and_is_recognised() {
         for (form, encode, decode) in FORMS {
             let bytes = encode(identity.certificate());
             assert_eq!(decode(&bytes).unwrap(), der, "{form}");
-            match exchange::recognise(&bytes).unwrap() {
-                Item::Certificate { form: told, der: found } => assert_eq!((told, &found[..]), (form, der)),
-                other => panic!("{form}: {other:?}"),
-            }
+            assert_eq!(recognised(&bytes).unwrap(), Some((form, der.to_vec())));
         }
     }
 }
@@ -74,12 +82,39 @@ fn what_is_none_of_the_forms_is_said_so() {
 }
 
 #[test]
+fn signed_statements_and_chains_are_recognised_and_are_no_certificate() {
+    let revocation = Revocation::issue(&ED25519, Reason::SUPERSEDED, now()).unwrap();
+    let proof = LinkProof::issue(&ED25519, &STRANGER, "", now()).unwrap();
+    for bytes in [revocation.encode(), revocation.to_pem().unwrap().into_bytes()] {
+        let Item::Public(parts) = exchange::recognise(&bytes).unwrap() else { panic!() };
+        assert!(matches!(&parts[..], [Part::Revocation(found)] if *found == revocation.encode()));
+        assert!(detail(exchange::only_certificate(&parts)).starts_with("a revocation where a certificate"));
+    }
+    for bytes in [proof.encode(), proof.to_pem().unwrap().into_bytes()] {
+        let Item::Public(parts) = exchange::recognise(&bytes).unwrap() else { panic!() };
+        assert!(matches!(&parts[..], [Part::LinkProof(found)] if *found == proof.encode()));
+        assert!(detail(exchange::only_certificate(&parts)).starts_with("a link proof where a certificate"));
+    }
+    let key = ED25519.delegate(now(), 0).unwrap();
+    let chain = [crate::common::pem(key.certificate_der()), pem::encode(ED25519.certificate())].concat();
+    let Item::Public(parts) = exchange::recognise(chain.as_bytes()).unwrap() else { panic!() };
+    assert_eq!(parts.len(), 2);
+    assert_eq!(exchange::only_certificate(&parts), Ok((Form::Pem, ED25519.certificate().der())));
+}
+
+#[test]
 fn der_stands_alone() {
     let der = ED25519.certificate().der();
     let expected = der.len();
     assert_eq!(exchange::decode_der(&der[..100]), Err(ExchangeError::Cut { expected, found: 100 }));
     assert_eq!(exchange::decode_der(&[der, b"\n"].concat()), Err(ExchangeError::Trailing { length: 1 }));
     assert_eq!(exchange::decode_der(b"MII"), Err(ExchangeError::NotDer));
+    // The same certificate with a length that BER has, and DER has not.
+    let long = [&[0x30, 0x83, 0x00], &RSA.certificate().der()[2..]].concat();
+    let endless = [&[0x30, 0x80], &der[4..], &[0, 0]].concat();
+    for bytes in [long, endless] {
+        assert!(detail(exchange::recognise(&bytes)).contains("is not DER"));
+    }
 }
 
 #[test]
@@ -90,7 +125,7 @@ fn pem_may_have_prose_around_it_but_one_identity() {
     assert_eq!(pem::decode(&one.replace('\n', "\r\n")).unwrap(), der);
     assert_eq!(pem::decode(&format!("\u{feff}{one}")).unwrap(), der);
     let key = ED25519.delegate(now(), 0).unwrap();
-    let operational = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, key.certificate_der()).unwrap();
+    let operational = crate::common::pem(key.certificate_der());
     assert_eq!(pem::decode(&format!("{operational}{one}")).unwrap(), der);
     assert_eq!(
         pem::decode(&format!("{one}{other}")),
@@ -99,7 +134,7 @@ fn pem_may_have_prose_around_it_but_one_identity() {
     assert!(detail(pem::decode(&one[..300])).contains("cut within a CERTIFICATE"));
     assert!(detail(pem::decode(&one.replace("CERTIFICATE", "EC PRIVATE KEY"))).contains("EC PRIVATE KEY"));
     assert!(detail(pem::decode(&one.replace("MII", "M!I"))).contains("not a PEM"));
-    assert!(detail(pem::decode(&one.repeat(9))).contains("more than 8"));
+    assert!(detail(pem::decode(&one.repeat(33))).contains("more than 32"));
 }
 
 #[test]
@@ -213,10 +248,7 @@ fn a_cert_record_is_read_however_it_is_printed() {
         format!("$ORIGIN example.\n$TTL 60\nh cert 1 0 0 ( {first}\n    {second} ) ; a comment"),
     ] {
         assert_eq!(dns::decode(&text).unwrap(), small.der(), "{text}");
-        assert!(
-            matches!(exchange::recognise(text.as_bytes()), Ok(Item::Certificate { form: Form::Dns, .. })),
-            "{text}"
-        );
+        assert_eq!(recognised(text.as_bytes()).unwrap(), Some((Form::Dns, small.der().to_vec())), "{text}");
     }
     let several = Err(ExchangeError::Several { form: Form::Dns, what: "CERT records" });
     assert_eq!(dns::decode(&line.repeat(2)), several);
@@ -271,10 +303,8 @@ mod pictures {
             assert!(matches!(exchange::recognise(&png), Ok(Item::Picture)));
             assert_eq!(picture::decode_png(&png).unwrap(), text);
             let svg = picture::encode_svg(&text).unwrap();
-            let item = exchange::recognise(svg.as_bytes()).unwrap();
-            assert!(
-                matches!(item, Item::Certificate { form: Form::Picture, der } if der == identity.certificate().der())
-            );
+            let expected = Some((Form::Picture, identity.certificate().der().to_vec()));
+            assert_eq!(recognised(svg.as_bytes()).unwrap(), expected);
             let screen = picture::encode_terminal(&text).unwrap();
             let width = screen.lines().next().unwrap().chars().count();
             assert!(screen.lines().all(|line| line.chars().count() == width));
@@ -382,7 +412,7 @@ proptest! {
         let mut bytes = encode(ED25519.certificate());
         let at = at as usize % bytes.len();
         bytes[at] = value;
-        if let Ok(Item::Certificate { der, .. }) = exchange::recognise(&bytes)
+        if let Ok(Some((_, der))) = recognised(&bytes)
             && let Ok(certificate) = IdentityCertificate::verify(&der, cgeid::Network::LAB, now())
         {
             prop_assert_eq!(&certificate, ED25519.certificate());

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `cgeid import` and `export`: other programs read what we write, and we what they print.
 
-use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use cgeid::exchange::{dns, pem, text as qr};
@@ -13,8 +11,8 @@ use cgeid::{Identity, Network, container};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cli::{cgeid, cn, fails, made, text};
-use crate::common::present;
+use crate::cli::{cgeid, cn, command, fails, given, json, made, mode, succeeds, text};
+use crate::common::{output, present, run};
 use crate::openssl::{identities, openssl};
 
 /// A folder with the certificates of today's two identities, `rsa4096.pem` and `ed25519.pem`.
@@ -27,34 +25,9 @@ fn certificates() -> (TempDir, [Identity; 2]) {
     (folder, identities)
 }
 
-fn run(folder: &Path, program: &str, arguments: &str) -> Output {
-    Command::new(program).args(arguments.split(' ')).current_dir(folder).output().unwrap()
-}
-
-fn output(folder: &Path, program: &str, arguments: &str) -> Vec<u8> {
-    let output = run(folder, program, arguments);
-    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
 /// Gives `input` to `cgeid import -` and returns its report.
 fn imported(folder: &Path, input: &[u8]) -> Value {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_cgeid"))
-        .args(["import", "-", "--json"])
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    serde_json::from_slice(&given(folder, "import - --json", input).stdout).unwrap()
 }
 
 #[test]
@@ -74,19 +47,15 @@ fn every_format_is_written_privately_and_read_back() {
             ("dns", "DNS record"),
             ("fingerprint", "fingerprint"),
         ] {
-            let made = cgeid(path, &format!("export {source} --format {format} -o made --force --json"));
-            assert!(made.status.success(), "{format}: {}", text(&made.stderr));
-            let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+            let made = json(path, &format!("export {source} --format {format} -o made --force"));
             assert_eq!(made["cn"], identity.cn().to_string());
             assert_eq!(made["address"], identity.address().to_string());
             assert_eq!((&made["format"], &made["file"]), (&format.split(' ').next().unwrap().into(), &"made".into()));
             assert_eq!(made["octets"], std::fs::metadata(path.join("made")).unwrap().len());
-            assert_eq!(mode(&path.join("made")), 0o600);
+            assert_eq!(mode(path.join("made")), 0o600);
 
             let _ = std::fs::remove_dir_all(path.join("kept"));
-            let read = cgeid(path, "import made --out kept --json");
-            assert!(read.status.success(), "{format}: {}", text(&read.stderr));
-            let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+            let read = json(path, "import made --out kept");
             assert_eq!(read["cn"], made["cn"]);
             assert_eq!(read["address"], made["address"]);
             assert_eq!(read["form"], form);
@@ -95,7 +64,7 @@ fn every_format_is_written_privately_and_read_back() {
             assert_eq!(read["kind"], if pin { "pin" } else { "certificate" });
             let name = format!("kept/{}.{}", identity.cn(), if pin { "pin" } else { "pem" });
             assert_eq!(read["files"], Value::from(vec![name.clone()]));
-            assert_eq!(mode(&path.join(&name)), 0o600);
+            assert_eq!(mode(path.join(&name)), 0o600);
             let expected = if pin { path.join("made") } else { path.join(&source) };
             assert_eq!(std::fs::read(path.join(&name)).unwrap(), std::fs::read(expected).unwrap());
             fails(path, "import made --out kept", 1, "not overwritten");
@@ -110,7 +79,7 @@ fn a_file_is_replaced_only_when_asked_for() {
     std::fs::write(path.join("precious"), "x").unwrap();
     fails(path, "export ed25519.pem --format der -o precious", 1, "--force");
     assert_eq!(std::fs::read(path.join("precious")).unwrap(), b"x");
-    assert!(cgeid(path, "export ed25519.pem --format der -o precious --force").status.success());
+    succeeds(path, "export ed25519.pem --format der -o precious --force");
     assert_eq!(std::fs::read(path.join("precious")).unwrap(), identities[1].certificate().der());
     fails(path, "export ed25519.pem --format der -o none/file", 2, "none/file");
 }
@@ -122,8 +91,7 @@ fn a_backup_has_a_password_of_its_own() {
     std::fs::write(path.join("new"), "third\n").unwrap();
     for (kind, option, password) in [("", "", "another"), ("op.", " --new-password-file new", "third")] {
         let file = format!("keys/{}.{kind}p12", cn(&made));
-        let done = cgeid(path, &format!("export {file} --format p12 -o {kind}backup{option}"));
-        assert!(done.status.success(), "{}", text(&done.stderr));
+        succeeds(path, &format!("export {file} --format p12 -o {kind}backup{option}"));
         let backup = path.join(format!("{kind}backup"));
         assert_eq!(mode(&backup), 0o600);
         let bytes = std::fs::read(&backup).unwrap();
@@ -134,7 +102,7 @@ fn a_backup_has_a_password_of_its_own() {
     }
     std::fs::write(path.join("secret"), "secret").unwrap();
     let file = format!("keys/{}.p12", cn(&made));
-    assert!(cgeid(path, &format!("export {file} --format pem -o c.pem")).status.success());
+    succeeds(path, &format!("export {file} --format pem -o c.pem"));
     fails(path, "export c.pem --format p12 -o x", 1, "no private key");
     // Without a new password and nobody to type one, the old one is not taken.
     let output = Command::new("setsid")
@@ -165,7 +133,7 @@ fn keys_of_other_tools_are_kept_as_ours() {
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&read["kind"], &read["certificate"]), (&"identity".into(), &"issued".into()));
     let file = read["files"][0].as_str().unwrap();
-    assert_eq!(mode(&path.join(file)), 0o600);
+    assert_eq!(mode(path.join(file)), 0o600);
     let bytes = std::fs::read(path.join(file)).unwrap();
     let kept = container::load_identity(&bytes, "another", Network::LAB, SystemTime::now()).unwrap();
     assert_eq!(read["cn"], kept.cn().to_string());
@@ -226,12 +194,7 @@ fn what_cannot_be_used_is_explained() {
     fails(path, "export reserved --format pem", 1, "no certificate in it");
     fails(path, "export ed25519.pem --format pem -o /dev/full/x", 2, "/dev/full");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_cgeid"))
-        .args(["export", "ed25519.pem", "--format", "pem"])
-        .current_dir(path)
-        .stdout(full)
-        .output()
-        .unwrap();
+    let output = command(path, "export ed25519.pem --format pem").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     // As JSON into a file, the export alone is on standard output.
     let output = cgeid(path, "export ed25519.pem --format pem --json=told");
@@ -269,7 +232,7 @@ fn zbarimg_and_qrencode_agree_with_us() {
     let path = folder.path();
     for identity in &identities {
         let source = format!("{}.pem", identity.algorithm());
-        assert!(cgeid(path, &format!("export {source} --format qr -o q.png --force")).status.success());
+        succeeds(path, &format!("export {source} --format qr -o q.png --force"));
         for raw in ["-q --raw", "-q"] {
             let scanned = output(path, "zbarimg", &format!("{raw} q.png"));
             let read = imported(path, &scanned);
@@ -280,9 +243,7 @@ fn zbarimg_and_qrencode_agree_with_us() {
             let mut drawn = Command::new("qrencode");
             drawn.args(["-l", level, "-s", size, "-o", "e.png", &said]).current_dir(path);
             assert!(drawn.status().unwrap().success());
-            let read = cgeid(path, "import e.png --json");
-            assert!(read.status.success(), "{level}: {}", text(&read.stderr));
-            let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+            let read = json(path, "import e.png");
             assert_eq!((&read["cn"], &read["form"]), (&identity.cn().to_string().into(), &"QR picture".into()));
         }
     }
@@ -298,7 +259,7 @@ fn openssl_reads_the_public_forms() {
     for identity in &identities {
         let source = format!("{}.pem", identity.algorithm());
         for format in ["pem", "der", "vcard"] {
-            assert!(cgeid(path, &format!("export {source} --format {format} -o {format} --force")).status.success());
+            succeeds(path, &format!("export {source} --format {format} -o {format} --force"));
         }
         assert_eq!(openssl(path, "x509 -in pem -outform DER"), identity.certificate().der());
         assert_eq!(openssl(path, "x509 -inform DER -in der -outform DER"), identity.certificate().der());
@@ -395,7 +356,7 @@ fn an_address_book_reads_the_card() {
     // Debian's interpreter is the one that has Debian's modules.
     let (folder, identities) = certificates();
     let path = folder.path();
-    assert!(cgeid(path, "export rsa4096.pem --format vcard -o card").status.success());
+    succeeds(path, "export rsa4096.pem --format vcard -o card");
     // The library is of vCard 3.0, so its lines are taken before it gives them a meaning.
     let script = "import vobject.base as v, base64, sys\n\
                   lines = [v.parseLine(line) for line, _ in v.getLogicalLines(open('card', newline=''))]\n\

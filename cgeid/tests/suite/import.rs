@@ -2,7 +2,6 @@
 //! Keys of other tools: `openssl` and `keytool` as witnesses, and files that neither would write.
 
 use std::path::Path;
-use std::process::{Command, Output};
 use std::time::SystemTime;
 
 use cgeid::container::{self, Accept, Content, Imported, KeyFile, Origin};
@@ -10,7 +9,7 @@ use cgeid::exchange::{self, Item};
 use cgeid::{ContainerError, ExchangeError, Identity, KeyError, Network};
 use pkcs5::pbes2;
 
-use crate::common::{ED25519, hex, now, present, tlv};
+use crate::common::{ED25519, hex, now, output, present, run, tlv};
 use crate::openssl::{identities, openssl, workshop};
 
 const PASSWORD: &str = "witness";
@@ -176,17 +175,8 @@ fn keys_outside_the_profile_are_refused_by_name() {
     assert!(matches!(error, ContainerError::Key(KeyError::Algorithm { .. })), "{error}");
 }
 
-/// `keytool`, whose words must not contain spaces.
-fn try_keytool(folder: &Path, arguments: &str) -> Output {
-    let arguments = arguments.split(' ');
-    Command::new("keytool").args(["-J-Xshare:auto"]).args(arguments).current_dir(folder).output().unwrap()
-}
-
 fn keytool(folder: &Path, arguments: &str) -> String {
-    let output = try_keytool(folder, arguments);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "keytool {arguments}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
+    String::from_utf8(output(folder, "keytool", &format!("-J-Xshare:auto {arguments}"))).unwrap()
 }
 
 #[test]
@@ -221,7 +211,7 @@ fn keytool_reads_ours_and_we_read_what_it_writes() {
     }
     let listed = keytool(folder, "-list -v -keystore rsa -storepass witness");
     assert!(listed.contains("4096-bit RSA key"), "{listed}");
-    assert!(!try_keytool(folder, "-list -keystore op -storepass mistaken").status.success());
+    assert!(!run(folder, "keytool", "-list -keystore op -storepass mistaken").status.success());
 }
 
 #[test]
@@ -251,8 +241,15 @@ fn encrypted(plain: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (tlv(0x30, &algorithm), parameters.encrypt(PASSWORD, plain).unwrap())
 }
 
+/// SHA-256 and the word for no parameters.
+const SHA256: &str = "06096086480165030402010500";
+
 /// A PKCS#12 file of one part, with a MAC of one round (RFC 7292 B.2).
 fn pfx(part: &[u8]) -> Vec<u8> {
+    pfx_with_hash(part, SHA256)
+}
+
+fn pfx_with_hash(part: &[u8], algorithm: &str) -> Vec<u8> {
     let safe = tlv(0x30, part);
     let salt = [7; 8];
     let password: Vec<u8> = PASSWORD.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect();
@@ -261,21 +258,44 @@ fn pfx(part: &[u8]) -> Vec<u8> {
     let key = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &input);
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key.as_ref());
     let mac = aws_lc_rs::hmac::sign(&key, &safe);
-    let digest = tlv(0x30, &[hex("300d06096086480165030402010500"), tlv(0x04, mac.as_ref())].concat());
+    let digest = tlv(0x30, &[tlv(0x30, &hex(algorithm)), tlv(0x04, mac.as_ref())].concat());
     let content = [hex("06092a864886f70d010701"), tlv(0xa0, &tlv(0x04, &safe))].concat();
     tlv(0x30, &[hex("020103"), tlv(0x30, &content), tlv(0x30, &[digest, tlv(0x04, &salt)].concat())].concat())
 }
 
-#[test]
-fn a_key_whose_own_protection_does_not_show_is_read_only_when_asked_for() {
+/// A key in the open part of a file, encrypted by itself; and the bag that it lies in.
+fn key_in_the_open() -> (Vec<u8>, Vec<u8>) {
     let pkcs8 = [hex("302e020100300506032b657004220420"), vec![7; 32]].concat();
     let (algorithm, octets) = encrypted(&pkcs8);
     let shrouded = tlv(0x30, &[algorithm, tlv(0x04, &octets)].concat());
     let bag = tlv(0x30, &[hex("060b2a864886f70d010c0a0102"), tlv(0xa0, &shrouded)].concat());
     let open = [hex("06092a864886f70d010701"), tlv(0xa0, &tlv(0x04, &tlv(0x30, &bag)))].concat();
+    (tlv(0x30, &open), bag)
+}
+
+#[test]
+fn the_hash_of_a_mac_has_no_parameters() {
+    let (part, _) = key_in_the_open();
+    let import = |algorithm: &str| {
+        let file = pfx_with_hash(&part, algorithm);
+        container::import(&file, PASSWORD, Accept::Modern, Network::LAB, now())
+    };
+    let bare = SHA256.strip_suffix("0500").unwrap();
+    for none in [SHA256, bare] {
+        assert_eq!(identity(import(none)).0.cn(), ED25519.cn());
+    }
+    for other in ["0401ff", "3000", "0501ff", "05000500", "020100"] {
+        let error = import(&[bare, other].concat()).unwrap_err();
+        assert!(matches!(error, ContainerError::Malformed { .. }), "{other}: {error}");
+    }
+}
+
+#[test]
+fn a_key_whose_own_protection_does_not_show_is_read_only_when_asked_for() {
+    let (open, bag) = key_in_the_open();
     let import = |bytes: &[u8], accept| container::import(bytes, PASSWORD, accept, Network::LAB, now());
     // In the open, as every tool puts it: its protection is judged before it is used.
-    let (read, origin) = identity(import(&pfx(&tlv(0x30, &open)), Accept::Modern));
+    let (read, origin) = identity(import(&pfx(&open), Accept::Modern));
     assert_eq!((read.cn(), origin), (ED25519.cn(), Origin::Bare));
 
     let (algorithm, octets) = encrypted(&tlv(0x30, &bag));

@@ -2,14 +2,13 @@
 //! `openssl` as a witness: it derives the same names, verifies our chains, and reads and writes the same files.
 
 use std::path::Path;
-use std::process::{Command, Output};
 use std::time::SystemTime;
 
 use cgeid::container::{self, Content};
 use cgeid::{ContainerError, Identity, KeyError, Network};
 use tempfile::TempDir;
 
-use crate::common::present;
+use crate::common::{RSA_KEY, output, present, run};
 
 const PASSWORD: &str = "witness";
 
@@ -18,21 +17,17 @@ pub(crate) fn workshop() -> Option<TempDir> {
     present(&["openssl version"]).then(|| tempfile::tempdir().unwrap())
 }
 
-fn try_openssl(folder: &Path, arguments: &str) -> Output {
-    Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap()
-}
-
 pub(crate) fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
-    let output = try_openssl(folder, arguments);
-    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
+    output(folder, "openssl", arguments)
 }
 
 /// One identity of each kind, valid today, for openssl asks the machine's clock.
 pub(crate) fn identities() -> [Identity; 2] {
-    let key = include_bytes!("../data/rsa4096-test-key.pk8");
     let now = SystemTime::now();
-    [Identity::from_pkcs8(key, Network::LAB, now).unwrap(), Identity::from_seed(&[9; 32], Network::LAB, now).unwrap()]
+    [
+        Identity::from_pkcs8(RSA_KEY, Network::LAB, now).unwrap(),
+        Identity::from_seed(&[9; 32], Network::LAB, now).unwrap(),
+    ]
 }
 
 #[test]
@@ -65,7 +60,7 @@ fn openssl_verifies_the_chain() {
         }
         openssl(folder, "verify -CAfile id.pem op.pem");
         openssl(folder, "verify -x509_strict -check_ss_sig -CAfile id.pem id.pem");
-        assert!(!try_openssl(folder, "verify -CAfile other.pem op.pem").status.success());
+        assert!(!run(folder, "openssl", "verify -CAfile other.pem op.pem").status.success());
         let text = String::from_utf8(openssl(folder, "x509 -in op.pem -noout -text")).unwrap();
         assert!(text.contains(cgeid::certificate::OPERATIONAL_USAGE_OID), "{text}");
         assert!(text.contains(cgeid::certificate::EPOCH_OID), "{text}");
@@ -84,7 +79,7 @@ fn openssl_reads_our_operational_files() {
     openssl(folder, "verify -CAfile id.pem op.pem");
     assert_eq!(openssl(folder, "x509 -in op.pem -outform DER"), key.certificate_der());
     assert_eq!(openssl(folder, "x509 -in id.pem -outform DER"), key.identity_certificate_der());
-    assert!(!try_openssl(folder, "pkcs12 -in op.p12 -passin pass:wrong -nokeys").status.success());
+    assert!(!run(folder, "openssl", "pkcs12 -in op.p12 -passin pass:wrong -nokeys").status.success());
 }
 
 #[test]

@@ -1,26 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The verbs that verify and sign: `verify`, `delegate`, `revoke`, `prove-link`.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cgeid::{Identity, Network, OperationalKey, Revocation, container, epoch};
 use serde_json::Value;
 
-use crate::cli::{cgeid, cn, fails, made, text};
-use crate::common::{ED25519, at, elements, forge, inside, tlv};
+use crate::cli::{cgeid, cn, fails, given, json, made, mode, succeeds, text};
+use crate::common::{ED25519, at, elements, forge, hex, inside, pem, tlv};
 use crate::openssl::{openssl, workshop};
-
-fn succeeds(folder: &Path, arguments: &str) -> String {
-    let output = cgeid(folder, arguments);
-    assert!(output.status.success(), "{arguments}: {}", text(&output.stderr));
-    text(&output.stdout).to_owned()
-}
-
-fn json(folder: &Path, arguments: &str) -> Value {
-    serde_json::from_str(&succeeds(folder, &format!("{arguments} --json"))).unwrap()
-}
 
 /// The findings of a `verify` that ends with `code`.
 fn findings(folder: &Path, arguments: &str, code: i32) -> Vec<Value> {
@@ -36,10 +25,6 @@ fn findings(folder: &Path, arguments: &str, code: i32) -> Vec<Value> {
 
 fn kinds(findings: &[Value]) -> Vec<(&str, bool)> {
     findings.iter().map(|finding| (finding["kind"].as_str().unwrap(), finding["ok"] == true)).collect()
-}
-
-fn pem(der: &[u8]) -> String {
-    der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap()
 }
 
 fn load(path: &Path, at: SystemTime) -> OperationalKey {
@@ -101,10 +86,11 @@ fn verify_goes_on_after_what_does_not_hold() {
         ("unknown", false),
         ("revocation", false),
         ("identity-certificate", true),
-        ("unknown", false),
+        ("operational-key", false),
         ("revocation", true),
     ];
     assert_eq!(kinds(&found), expected);
+    assert_eq!((&found[3]["cn"], &found[3]["address"]), (&made["cn"], &made["address"]));
     assert!(found[3]["why"].as_str().unwrap().contains("not valid before"), "{}", found[3]);
     // The next month's key holds in its month.
     let then = SystemTime::now() + epoch::PERIOD;
@@ -119,6 +105,89 @@ fn verify_goes_on_after_what_does_not_hold() {
     fails(path, "verify missing.pem", 2, "cannot read missing.pem");
     fails(path, "verify id.pem --at yesterday", 2, "2027-01-15T08:00:00Z");
     fails(path, "verify", 2, "FILE");
+}
+
+#[test]
+fn a_key_signed_ahead_is_named_and_not_yet_valid() {
+    let (folder, made) = made();
+    let (path, cn) = (folder.path(), cn(&made));
+    let later = made["files"][2].as_str().unwrap();
+    let output = cgeid(path, &format!("verify keys/{cn}.op.p12 {later}"));
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert!(lines[0].starts_with(&format!("holds    keys/{cn}.op.p12: operational-key: {cn}, ")), "{lines:?}");
+    assert!(lines[1].starts_with(&format!("not yet  {later}: operational-key: {cn}, epoch ")), "{lines:?}");
+    assert!(lines[1].contains(", from 20") && lines[1].contains(" until 20"), "{lines:?}");
+    // One that is over is named as well.
+    let over = SystemTime::now() + 3 * epoch::PERIOD;
+    let over = der::DateTime::from_system_time(over).unwrap().to_string();
+    let found = findings(path, &format!("{later} --at {over}"), 1);
+    assert_eq!((kinds(&found), &found[0]["cn"]), (vec![("operational-key", false)], &made["cn"]));
+    assert!(found[0]["why"].as_str().unwrap().contains("expired"), "{}", found[0]);
+}
+
+#[test]
+fn a_fingerprint_must_fit_the_key() {
+    let (folder, made) = unpacked();
+    let (path, cn) = (folder.path(), cn(&made));
+    succeeds(path, "export id.pem --format fingerprint -o line");
+    succeeds(path, "import line --out .");
+    let pin = format!("{cn}.pin");
+    let all = format!("id.pem op.der keys/{cn}.p12 keys/{cn}.op.p12 keys/{cn}.revoke");
+    findings(path, &format!("{all} --pin {pin}"), 0);
+    let line = read(path, &pin);
+    // Another key of the same name, and one of another name.
+    let last = if line.ends_with("0\n") { "1\n" } else { "0\n" };
+    std::fs::write(path.join("twin"), [&line[..line.len() - 2], last].concat()).unwrap();
+    std::fs::write(path.join("other"), format!("CGEID1-SHA512:{}\n", "ab".repeat(64))).unwrap();
+    for (wrong, why) in [("twin", "another key with the name"), ("other", "no fingerprint (--pin) is of")] {
+        let found = findings(path, &format!("{all} --pin {wrong}"), 1);
+        for finding in found {
+            assert!(finding["why"].as_str().unwrap().contains(why), "{finding}");
+        }
+    }
+    findings(path, &format!("id.pem --pin other --pin {pin}"), 0);
+    let found = findings(path, &pin, 1);
+    assert_eq!(kinds(&found), [("fingerprint", false)]);
+    fails(path, "verify id.pem --pin id.pem", 1, "id.pem (--pin): not a fingerprint");
+    fails(path, &format!("show {pin}"), 1, "no certificate in it");
+}
+
+#[test]
+fn show_and_verify_take_every_form() {
+    let (folder, made) = unpacked();
+    let (path, cn) = (folder.path(), cn(&made));
+    let whole = json(path, "show id.pem");
+    for format in ["pem", "der", "qr", "qr --qr svg", "qr --qr text", "ndef", "vcard", "dns"] {
+        succeeds(path, &format!("export id.pem --format {format} -o made --force"));
+        assert_eq!(json(path, "show made"), whole, "{format}");
+        assert_eq!(kinds(&findings(path, "made", 0)), [("identity-certificate", true)], "{format}");
+        let piped = given(path, "show - --json", &std::fs::read(path.join("made")).unwrap());
+        assert_eq!(serde_json::from_slice::<Value>(&piped.stdout).unwrap(), whole, "{format}");
+    }
+    let piped = given(path, "verify -", read(path, "id.pem").as_bytes());
+    assert!(text(&piped.stdout).starts_with("holds    standard input: identity-certificate: "));
+
+    // A key that lies open is shown with its certificate, and is none of ours without.
+    let identity = Identity::from_seed(&[7; 32], Network::LAB, SystemTime::now()).unwrap();
+    let pkcs8 = [hex("302e020100300506032b657004220420"), vec![7; 32]].concat();
+    let open = der::pem::encode_string("PRIVATE KEY", der::pem::LineEnding::LF, &pkcs8).unwrap();
+    std::fs::write(path.join("key.pem"), &open).unwrap();
+    std::fs::write(path.join("both.pem"), open + &pem(identity.certificate().der())).unwrap();
+    assert_eq!(json(path, "show both.pem")["cn"], identity.cn().to_string());
+    assert_eq!(kinds(&findings(path, "both.pem", 0)), [("identity-key", true)]);
+    fails(path, "show key.pem", 1, "cgeid import");
+    assert_eq!(kinds(&findings(path, "key.pem", 1)), [("unknown", false)]);
+    fails(path, "delegate key.pem --out more", 1, "cgeid import");
+
+    // Statements are for `verify` alone.
+    let revocation = format!("keys/{cn}.revoke");
+    for verb in ["show", "import", "export --format pem"] {
+        fails(path, &format!("{verb} {revocation}"), 1, "`cgeid verify` says whether it is true");
+    }
+    let der = [&[0x30, 0x80], &std::fs::read(path.join("op.der")).unwrap()[4..], &[0, 0]].concat();
+    std::fs::write(path.join("ber"), der).unwrap();
+    fails(path, "show ber", 1, "not DER");
 }
 
 #[test]
@@ -156,10 +225,9 @@ fn delegate_signs_ahead_and_overwrites_nothing() {
     assert_eq!(keys[0]["epoch"], current + 1);
     assert_eq!(keys[1]["file"], format!("replacement/{cn}.op.{}.p12", current + 257));
     for key in keys {
-        let metadata = std::fs::metadata(path.join(key["file"].as_str().unwrap())).unwrap();
-        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert_eq!(mode(path.join(key["file"].as_str().unwrap())), 0o600);
     }
-    assert_eq!(std::fs::metadata(path.join("replacement")).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(mode(path.join("replacement")), 0o700);
     assert_eq!(load(&path.join(format!("replacement/{cn}.op.p12")), SystemTime::now()).epoch(), current + 1);
 
     // Continued where `new --months 2` ended, with another password for the daemons.
@@ -219,8 +287,7 @@ fn revoke_makes_the_statement_and_publishes_nothing() {
     fails(path, &format!("revoke {identity}"), 1, &format!("keys/{cn}.revoke exists"));
     let words = succeeds(path, &format!("revoke {identity} --reason key-compromise --out mine"));
     assert!(words.contains("Nothing is revoked yet"), "{words}");
-    let mode = std::fs::metadata(path.join("mine")).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode, 0o600);
+    assert_eq!(mode(path.join("mine")), 0o600);
     let found = findings(path, "mine", 0);
     assert_eq!((&found[0]["reason"], &found[0]["cn"]), (&"key-compromise".into(), &made["cn"]));
     let statement = Revocation::from_pem(&read(path, "mine"), Network::LAB).unwrap();
@@ -292,8 +359,7 @@ fn prove_link_convinces_its_reader_only() {
     let value = json(path, &format!("prove-link {pair} {flags} --out file.pem"));
     assert_eq!((&value["file"], &value["audience"]), (&"file.pem".into(), &"Bob".into()));
     assert_eq!(value["proof"], read(path, "file.pem"));
-    let mode = std::fs::metadata(path.join("file.pem")).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode, 0o600);
+    assert_eq!(mode(path.join("file.pem")), 0o600);
     fails(path, &format!("prove-link {pair} {flags} --out file.pem"), 1, "is not overwritten");
     fails(path, &format!("prove-link {pair}"), 1, "wrong password");
 }

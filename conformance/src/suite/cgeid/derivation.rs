@@ -192,7 +192,7 @@ fn pss(workshop: &Workshop) -> Judgement {
 
 fn long_length(workshop: &Workshop) -> Judgement {
     let spki = [&[0x30, 0x83, 0x00], &RSA_SPKI[2..]].concat();
-    rejected(workshop, "SPKI in non-minimal BER length", &spki, &["neither a certificate", "DER"])
+    rejected(workshop, "SPKI in non-minimal BER length", &spki, &["not a DER certificate"])
 }
 
 fn other_hash(workshop: &Workshop) -> Judgement {
