@@ -36,7 +36,7 @@ impl Name for Short {
     }
 }
 
-/// Keys among which two are of one short name: half of 2¹⁶ pairs are met at 300, and all but e⁻¹⁹⁰ at this many.
+/// Keys among which two share a short name; the chance that none do is e⁻¹⁹⁰.
 const KEYS: u32 = 5000;
 
 fn broken(came: impl std::fmt::Display) -> Fault {
