@@ -56,6 +56,10 @@ pub const PINS: usize = 65_536;
 /// others in use for as long, and to hope that nobody asks for the name meanwhile.
 pub const PIN_REST: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The last use of a pin is written to disk when it rose by this much: often enough beside [`PIN_REST`], and one write a
+/// day for each name.
+pub const PIN_SAVE: Duration = Duration::from_secs(24 * 3600);
+
 /// Records of an NDEF message that are looked at: tags have one or two.
 pub const MAX_RECORDS: usize = 16;
 

@@ -8,14 +8,17 @@
 //! The table is bounded. When it is full, the pin that was not used for longest gives way, but only if it has rested for
 //! [`crate::limits::PIN_REST`]; while all are in use, newcomers are not remembered. So nobody flushes the pin of a
 //! name in use by making many others.
+//!
+//! A table outlives the process in one of two ways: whole, by [`Pins::encode`] and [`Pins::decode`], or pin by pin, by
+//! [`Pins::changes`] and [`Pins::restore`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cn::Cn;
 use crate::error::PinsError;
-use crate::limits::{PIN_REST, PINS};
+use crate::limits::{PIN_REST, PIN_SAVE, PINS};
 
 /// A name that is a part of the full hash of a key. The product has one, [`Cn`]; a shorter one shows in a test what
 /// nobody can afford to show with 96 bits.
@@ -49,20 +52,49 @@ pub enum Sighting {
     Unpinned,
 }
 
+/// What is to be written down of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<N = Cn> {
+    /// This pin, in the place of an older entry of its name.
+    Pinned {
+        /// The key.
+        fingerprint: Fingerprint,
+        /// Its last use, up to [`crate::limits::PIN_SAVE`] ago.
+        used: SystemTime,
+    },
+    /// The entry of this name is to be deleted.
+    Forgotten(N),
+}
+
 /// The table of the keys that a resolver met.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Pins<N = Cn> {
     limit: usize,
     pins: BTreeMap<N, Pin>,
     /// Names by last use, the longest ago first.
     by_use: BTreeSet<(SystemTime, N)>,
+    /// What is not written down yet, the oldest first.
+    changed: VecDeque<Change<N>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Equal tables hold the same pins, whatever of them is written down.
+impl<N: Name> PartialEq for Pins<N> {
+    fn eq(&self, other: &Pins<N>) -> bool {
+        let pins = |table: &Pins<N>| table.pins.iter().map(|(name, pin)| (*name, pin.fingerprint, pin.used)).collect();
+        let (own, others): (Vec<_>, Vec<_>) = (pins(self), pins(other));
+        (self.limit, own) == (other.limit, others)
+    }
+}
+
+impl<N: Name> Eq for Pins<N> {}
+
+#[derive(Clone, Copy, Debug)]
 struct Pin {
     fingerprint: Fingerprint,
     /// Last use, in whole seconds.
     used: SystemTime,
+    /// The last use that is written down, or given out to be.
+    saved: SystemTime,
 }
 
 impl<N: Name> Default for Pins<N> {
@@ -74,20 +106,27 @@ impl<N: Name> Default for Pins<N> {
 impl<N: Name> Pins<N> {
     /// An empty table of another size than [`crate::limits::PINS`].
     pub fn with_limit(limit: usize) -> Pins<N> {
-        Pins { limit, pins: BTreeMap::new(), by_use: BTreeSet::new() }
+        Pins { limit, pins: BTreeMap::new(), by_use: BTreeSet::new(), changed: VecDeque::new() }
     }
 
     /// Takes note of a key that was verified. Only verified ones count: otherwise anybody could pin a name that is not
     /// theirs.
     pub fn see(&mut self, fingerprint: &Fingerprint, now: SystemTime) -> Sighting {
         let name = N::of_fingerprint(fingerprint);
-        let sighting = match self.get(name).copied() {
-            Some(pinned) if pinned != *fingerprint => return Sighting::Collision { pinned },
+        let known = self.pins.get(&name).copied();
+        let sighting = match known {
+            Some(Pin { fingerprint: pinned, .. }) if pinned != *fingerprint => return Sighting::Collision { pinned },
             Some(_) => Sighting::Known,
             None if !self.make_room(now) => return Sighting::Unpinned,
             None => Sighting::First,
         };
-        self.pin(name, fingerprint, now);
+        // A clock that went back writes nothing.
+        let fresh = |pin: &Pin| now.duration_since(pin.saved).map_or(true, |age| age < PIN_SAVE);
+        let saved = known.filter(fresh).map(|pin| pin.saved);
+        self.pin(name, fingerprint, now, saved.unwrap_or(now));
+        if saved.is_none() {
+            self.note(Change::Pinned { fingerprint: *fingerprint, used: now });
+        }
         sighting
     }
 
@@ -106,12 +145,47 @@ impl<N: Name> Pins<N> {
         self.pins.is_empty()
     }
 
-    fn pin(&mut self, name: N, fingerprint: &Fingerprint, now: SystemTime) {
+    /// What changed since the last call, to be written down in this order: new pins, those that gave way, and those whose
+    /// last use rose by [`crate::limits::PIN_SAVE`] since it was written. What is written for each use would wear a disk.
+    pub fn changes(&mut self) -> Vec<Change<N>> {
+        std::mem::take(&mut self.changed).into()
+    }
+
+    /// Takes back a pin that was written down, before any key is seen. Of too many the longest unused give way, and of two
+    /// for one name the first stays.
+    pub fn restore(&mut self, fingerprint: &Fingerprint, used: SystemTime) {
+        let name = N::of_fingerprint(fingerprint);
+        if self.pins.contains_key(&name) {
+            return;
+        }
+        self.pin(name, fingerprint, used, used);
+        if self.pins.len() > self.limit {
+            self.forget_first();
+        }
+    }
+
+    /// Pins a name, or renews its pin; `saved` is the last use that is written down.
+    fn pin(&mut self, name: N, fingerprint: &Fingerprint, now: SystemTime, saved: SystemTime) {
         let used = UNIX_EPOCH + Duration::from_secs(seconds(now));
-        if let Some(before) = self.pins.insert(name, Pin { fingerprint: *fingerprint, used }) {
+        if let Some(before) = self.pins.insert(name, Pin { fingerprint: *fingerprint, used, saved }) {
             self.by_use.remove(&(before.used, name));
         }
         self.by_use.insert((used, name));
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, name)) = self.by_use.pop_first() {
+            self.pins.remove(&name);
+            self.note(Change::Forgotten(name));
+        }
+    }
+
+    /// Nobody may ever ask for the changes, so that they are bounded too; the oldest go first.
+    fn note(&mut self, change: Change<N>) {
+        if self.changed.len() > self.limit {
+            self.changed.pop_front();
+        }
+        self.changed.push_back(change);
     }
 
     /// Whether one more fits, if need be in the place of the pin that rested for longest.
@@ -119,12 +193,11 @@ impl<N: Name> Pins<N> {
         if self.pins.len() < self.limit {
             return true;
         }
-        let Some(&(used, name)) = self.by_use.first() else { return false };
+        let Some(&(used, _)) = self.by_use.first() else { return false };
         // A clock that went back makes no pin older.
         let rested = now.duration_since(used).is_ok_and(|rest| rest >= PIN_REST);
         if rested {
-            self.by_use.pop_first();
-            self.pins.remove(&name);
+            self.forget_first();
         }
         rested
     }
@@ -164,7 +237,7 @@ impl<N: Name> Pins<N> {
             if last.replace(name).is_some_and(|last| last >= name) {
                 return Err(PinsError::Order);
             }
-            pins.pin(name, fingerprint, used);
+            pins.pin(name, fingerprint, used, used);
         }
         Ok(pins)
     }

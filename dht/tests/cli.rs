@@ -207,6 +207,32 @@ fn a_daemon_stops_cleanly_and_has_its_records_after_a_restart() {
     assert_eq!((code, &found["result"]), (0, &"mapping".into()), "{found}");
 }
 
+#[test]
+fn a_second_key_under_one_name_is_noticed_by_a_later_resolve() {
+    let desk = Desk::new();
+    let node = desk.node("first", "127.44.1.1", &[]);
+    let owner = desk.key("owner.op.p12").address().to_string();
+    let put = ["put", "--identity", "owner.op.p12", "--rloc", "2001:db8::1", "--bootstrap", &node.address];
+    assert_eq!(desk.json(&[&put[..], &SIGNED].concat()).0, 0);
+    let by_command = ["resolve", &owner, "--bootstrap", &node.address, "--state-dir", "mine"];
+    let by_daemon = ["resolve", &owner, "--state-dir", &node.state];
+    for (arguments, file) in [(&by_command[..], "mine/resolve.pins"), (&by_daemon, "first.state/node.pins")] {
+        for _ in 0..2 {
+            let (code, found) = desk.json(arguments);
+            assert_eq!((code, &found["result"]), (0, &"mapping".into()), "{found}");
+        }
+        // Five octets of magic, eight of the count, and the hash of 64, of which the name does not have the last.
+        let mut bytes = std::fs::read(desk.path(file)).unwrap();
+        assert_eq!(bytes.len(), 5 + 8 + 72);
+        bytes[5 + 8 + 63] ^= 1;
+        std::fs::write(desk.path(file), bytes).unwrap();
+    }
+    let (code, found) = desk.json(&by_command);
+    assert_eq!((code, &found["result"]), (1, &"conflict".into()), "{found}");
+    std::fs::write(desk.path("mine/resolve.pins"), "torn").unwrap();
+    fails(&desk, 3, &by_command, "resolve.pins");
+}
+
 /// Exit code 2, and a message that names what is wrong.
 fn refused(desk: &Desk, arguments: &[&str], named: &str) {
     fails(desk, 2, arguments, named);

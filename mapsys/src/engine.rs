@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use cgeid::pins::Fingerprint;
 use cgeid::{Cn, Network, OperationalKey};
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
@@ -59,6 +60,8 @@ pub struct Memory {
     pub sequences: BTreeMap<Cn, Sequence>,
     /// Highest version seen of each index page.
     pub pages: Vec<(RecordKey, Version)>,
+    /// The first key seen of each writer, and its last use.
+    pub pins: Vec<(Fingerprint, SystemTime)>,
 }
 
 /// What the map system is told.
@@ -140,6 +143,10 @@ pub enum Mark {
     ForgottenSequence(Cn),
     /// The highest version seen of an index page: an older one will not be taken.
     Page(RecordKey, Version),
+    /// The first key seen of a writer, and its last use: another one under its name will not be taken.
+    Pin(Fingerprint, SystemTime),
+    /// This writer's key has given way to others and needs to be kept no longer.
+    ForgottenPin(Cn),
 }
 
 impl Mark {
@@ -152,7 +159,16 @@ impl Mark {
                 Self::Sequence(other, _) | Self::ForgottenSequence(other),
             ) => cn == other,
             (Self::Page(key, _), Self::Page(other, _)) => key == other,
-            _ => false,
+            _ => self.pinned().is_some_and(|cn| older.pinned() == Some(cn)),
+        }
+    }
+
+    /// The writer whose key this is about.
+    fn pinned(&self) -> Option<Cn> {
+        match self {
+            Self::Pin(fingerprint, _) => Some(Cn::of_fingerprint(fingerprint)),
+            Self::ForgottenPin(cn) => Some(*cn),
+            _ => None,
         }
     }
 }
@@ -201,8 +217,8 @@ impl Engine {
             &sites,
             memory.sequences,
         );
-        let lookups =
-            Lookups::new(config.network, config.trust_anchors.into_iter().chain(publisher.own_anchors()), memory.pages);
+        let anchors = config.trust_anchors.into_iter().chain(publisher.own_anchors());
+        let lookups = Lookups::new(config.network, anchors, memory.pages, &memory.pins);
         let limiter = Limiter::new(config.clients, config.foreign);
         Ok(Self {
             network: config.network,

@@ -6,14 +6,15 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use cgeid::pins::Fingerprint;
 use cgeid::{Cn, Identity, Network, OperationalKey};
 use common::*;
 use dht::publish::{self, PageKind, Sequence};
 use dht::record::{Entry, Index, RecordKey, Subject, Target};
 use dht::resolve::TrustAnchor;
-use mapsys::engine::{Config, Input, Memory, Output};
+use mapsys::engine::{Config, Input, Mark, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Site, SitePrefix};
@@ -434,6 +435,46 @@ fn a_forged_record_is_an_authentication_failure() {
     let eid = host("2001:db8:a::2");
     assert_eq!(negative(&world.ask(1, 1, eid)), (eid, Action::DropAuthFailure, Ttl(1)));
     assert_eq!(world.benches[1].engine.tally().get(Refusal::RecordRefused), 1);
+}
+
+/// The first keys that an engine wants to be remembered.
+fn pins(outputs: &[Output]) -> Vec<(Fingerprint, SystemTime)> {
+    let marks = outputs.iter().filter_map(|output| match output {
+        Output::Persist(Mark::Pin(fingerprint, used)) => Some((*fingerprint, *used)),
+        _ => None,
+    });
+    marks.collect()
+}
+
+#[test]
+fn a_second_key_under_one_name_is_an_authentication_failure_after_a_restart_too() {
+    let now = SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    let own = EidPrefix::host(InstanceId(0), identity.address().into());
+    let mut world = World::new(vec![registrar(identity.delegate(now, 0).unwrap(), vec![]), resolver(vec![])]);
+    world.pipe(0, &seal(register(1, vec![record(own, &["198.51.100.1"])]), &pipe_key()));
+    let ask = |world: &mut World, nonce| world.datagram(1, ITR, &ecm(&request(nonce, &[own], &[RLOC])));
+    let outputs = ask(&mut world, 1);
+    assert_eq!(reply(&outputs).1.records[0].locators.len(), 1);
+    let first = pins(&outputs);
+    assert_eq!(first, [(*identity.certificate().fingerprint(), world.now.wall)]);
+    let restart = |world: &mut World, pins| {
+        world.benches[1] = Bench::with(resolver(vec![]), Memory { pins, ..Memory::default() });
+        world.benches[1].now = world.now;
+    };
+    // The same key is taken, and not written for each use.
+    restart(&mut world, first.clone());
+    let outputs = ask(&mut world, 2);
+    assert_eq!((reply(&outputs).1.records[0].locators.len(), pins(&outputs)), (1, vec![]));
+    // It would take 2⁴⁸ tries to make the key that was there before: only its hash is needed here.
+    let mut other = first;
+    other[0].0[63] ^= 1;
+    restart(&mut world, other);
+    for nonce in [3, 4] {
+        let outputs = ask(&mut world, nonce);
+        assert_eq!(negative(&reply(&outputs).1), (own, Action::DropAuthFailure, Ttl(1)));
+        assert_eq!(pins(&outputs), []);
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use cgeid::error::PinsError;
-use cgeid::limits::PIN_REST;
-use cgeid::pins::{Fingerprint, Name, Sighting};
+use cgeid::limits::{PIN_REST, PIN_SAVE};
+use cgeid::pins::{Change, Fingerprint, Name, Sighting};
 use cgeid::{Cn, Identity, Network, Pins};
 use proptest::prelude::*;
 
@@ -116,6 +116,71 @@ fn a_table_comes_back_after_a_restart() {
     }
     let endless = [&bytes[..bytes.len() - 8], &[0xff; 8]].concat();
     assert_eq!(refusal(&endless, 9), PinsError::Time);
+}
+
+#[test]
+fn a_pin_is_written_at_first_sight_and_then_once_a_day_of_use() {
+    let mut pins = Pins::<Cn>::with_limit(9);
+    let written = |fingerprint, used| vec![Change::Pinned { fingerprint, used }];
+    pins.see(&hash(1), now());
+    assert_eq!(pins.changes(), written(hash(1), now()));
+    let mut twin = hash(1);
+    twin[63] ^= 1;
+    for (key, at) in [(hash(1), now() + PIN_SAVE / 2), (hash(1), now() - days(3)), (twin, now() + days(3))] {
+        pins.see(&key, at);
+        assert_eq!(pins.changes(), []);
+    }
+    pins.see(&hash(1), now() + PIN_SAVE);
+    assert_eq!(pins.changes(), written(hash(1), now() + PIN_SAVE));
+    pins.see(&hash(1), now() + PIN_SAVE + PIN_SAVE / 2);
+    assert_eq!(pins.changes(), []);
+}
+
+#[test]
+fn a_table_kept_pin_by_pin_comes_back_and_is_no_longer_than_its_limit() {
+    let mut pins = Pins::<Cn>::with_limit(3);
+    for number in 0..3 {
+        pins.see(&hash(number), now() + days(number.into()));
+    }
+    let mut disk = std::collections::BTreeMap::new();
+    let mut write = |changes| {
+        for change in changes {
+            match change {
+                Change::Pinned { fingerprint, used } => {
+                    _ = disk.insert(Cn::of_fingerprint(&fingerprint), (fingerprint, used))
+                }
+                Change::Forgotten(cn) => assert!(disk.remove(&cn).is_some()),
+            }
+        }
+        disk.clone()
+    };
+    write(pins.changes());
+    // One gives way, on disk as well.
+    assert_eq!(pins.see(&hash(7), now() + PIN_REST), Sighting::First);
+    let kept = write(pins.changes());
+    let restored = |limit| {
+        let mut pins = Pins::<Cn>::with_limit(limit);
+        kept.values().for_each(|(fingerprint, used)| pins.restore(fingerprint, *used));
+        pins
+    };
+    assert_eq!((restored(3), restored(3).changes()), (pins, vec![]));
+    // Of too many the longest unused is forgotten.
+    let mut fewer = restored(2);
+    assert_eq!(fewer.changes(), [Change::Forgotten(Cn::of_fingerprint(&hash(1)))]);
+    assert_eq!(fewer.len(), 2);
+    let mut twin = hash(7);
+    twin[63] ^= 1;
+    fewer.restore(&twin, now() + days(99));
+    assert_eq!(fewer.see(&twin, now()), Sighting::Collision { pinned: hash(7) });
+}
+
+#[test]
+fn changes_that_nobody_asks_for_do_not_grow() {
+    let mut pins = Pins::<Cn>::with_limit(2);
+    for number in 0..100 {
+        pins.see(&hash(number), now() + PIN_REST * number);
+    }
+    assert!(pins.changes().len() <= 3);
 }
 
 proptest! {

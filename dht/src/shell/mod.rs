@@ -4,9 +4,11 @@
 pub mod cli;
 pub mod control;
 pub mod database;
+mod files;
 pub mod limits;
 pub mod lookup;
 pub mod node;
+pub mod pins;
 pub mod sequence;
 pub mod shelf;
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::files::replace;
 use crate::publish::Sequence;
 
 /// The file of one identity.
@@ -39,13 +40,7 @@ impl SequenceFile {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self) -> io::Result<()> {
-        let new = self.path.with_extension("sequence.new");
-        fs::write(&new, format!("{}\n", self.sequence.0))?;
-        fs::File::open(&new)?.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        // Without this, the old file may be back after a power cut.
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        replace(&self.path, format!("{}\n", self.sequence.0).as_bytes())
     }
 }
 

@@ -2,14 +2,16 @@
 //! Lookups in the DHT: one for each EID however many ask, one GET for each key however many lookups need it.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use cgeid::Network;
+use cgeid::pins::{Change, Fingerprint};
 use dht::record::{RecordKey, Rloc, Version};
 use dht::resolve::{Anchors, Failure, Outcome, Resolution, Resolver, TrustAnchor};
 use wire::address::EidPrefix;
 use wire::record::LocatorRecord;
 
+use crate::engine::Mark;
 use crate::limits::{LOOKUP_TIMEOUT, LOOKUPS};
 use crate::refusal::Refusal;
 use crate::resolve::found::{Found, Mapping};
@@ -36,14 +38,17 @@ struct Running {
 }
 
 impl Lookups {
-    /// Lookups that trust `anchors`; `marks` are the highest versions of index pages that earlier runs saw.
+    /// Lookups that trust `anchors`; `marks` are the highest versions of index pages that earlier runs saw, `pins` the first
+    /// key of each writer.
     pub fn new(
         network: Network,
         anchors: impl IntoIterator<Item = TrustAnchor>,
         marks: impl IntoIterator<Item = (RecordKey, Version)>,
+        pins: &[(Fingerprint, SystemTime)],
     ) -> Self {
         let mut resolver = Resolver::new(network, Anchors::new(anchors));
         marks.into_iter().for_each(|(key, version)| resolver.pages.restore(key, version));
+        pins.iter().for_each(|(fingerprint, used)| resolver.pins.restore(fingerprint, *used));
         let (running, gets) = (HashMap::new(), HashMap::new());
         Self { resolver, running, gets, questions: VecDeque::new(), done: VecDeque::new(), refused: 0 }
     }
@@ -112,9 +117,13 @@ impl Lookups {
         self.done.pop_front()
     }
 
-    /// Index pages of which a higher version was seen since the last call.
-    pub fn take_marks(&mut self) -> Vec<(RecordKey, Version)> {
-        self.resolver.pages.changes()
+    /// What must outlive the process of what was seen since the last call: index pages of a higher version, first keys.
+    pub fn take_marks(&mut self) -> impl Iterator<Item = Mark> + use<> {
+        let pages = self.resolver.pages.changes().into_iter().map(|(key, version)| Mark::Page(key, version));
+        pages.chain(self.resolver.pins.changes().into_iter().map(|change| match change {
+            Change::Pinned { fingerprint, used } => Mark::Pin(fingerprint, used),
+            Change::Forgotten(cn) => Mark::ForgottenPin(cn),
+        }))
     }
 
     /// Lookups that ended at a record that does not verify, since the last call.

@@ -14,7 +14,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
-use crate::engine::{Mark, Output};
+use crate::engine::Output;
 use crate::limit::Limiter;
 use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, REQUEST_RECORDS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
@@ -321,9 +321,7 @@ impl Resolver {
         while let Some(key) = self.lookups.poll_get() {
             cx.outputs.push_back(Output::DhtGet { key });
         }
-        for (key, version) in self.lookups.take_marks() {
-            cx.outputs.push_back(Output::Persist(Mark::Page(key, version)));
-        }
+        cx.outputs.extend(self.lookups.take_marks().map(Output::Persist));
         for _ in 0..self.lookups.take_refused() {
             cx.tally.count(Refusal::RecordRefused);
         }

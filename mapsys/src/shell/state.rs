@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What survives a restart: last nonces and last sequences, in one redb file.
+//! What survives a restart: last nonces, last sequences, index pages' versions and writers' first keys, in one redb file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use cgeid::Cn;
+use cgeid::pins::Fingerprint;
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -19,6 +21,8 @@ const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces")
 const SEQUENCES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("sequences");
 /// DHT key of an index page -> epoch 4 ‖ sequence 8.
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
+/// CN 12 -> SHA-512 of the key 64 ‖ last use in seconds since 1970 8.
+const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
 
 /// The file.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ impl State {
             transaction.open_table(NONCES)?;
             transaction.open_table(SEQUENCES)?;
             transaction.open_table(PAGES)?;
+            transaction.open_table(PINS)?;
             transaction.commit()?;
             let memory = read(&database)?;
             Ok((Self { database }, memory))
@@ -56,6 +61,7 @@ impl State {
                 let mut nonces = transaction.open_table(NONCES)?;
                 let mut sequences = transaction.open_table(SEQUENCES)?;
                 let mut pages = transaction.open_table(PAGES)?;
+                let mut pins = transaction.open_table(PINS)?;
                 for mark in marks {
                     match mark {
                         Mark::Nonce(owner, last) => {
@@ -69,6 +75,13 @@ impl State {
                         }
                         Mark::Page(key, version) => {
                             pages.insert(key.encode().as_slice(), encode_version(*version).as_slice())?;
+                        }
+                        Mark::Pin(fingerprint, used) => {
+                            let cn = Cn::of_fingerprint(fingerprint);
+                            pins.insert(cn.0.as_slice(), encode_pin(fingerprint, *used).as_slice())?;
+                        }
+                        Mark::ForgottenPin(cn) => {
+                            pins.remove(cn.0.as_slice())?;
                         }
                     }
                 }
@@ -99,7 +112,11 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
         let (key, version) = row?;
         pages.extend(RecordKey::decode(key.value()).ok().zip(decode_version(version.value())));
     }
-    Ok(Memory { nonces, sequences, pages })
+    let mut pins = Vec::new();
+    for row in transaction.open_table(PINS)?.iter()? {
+        pins.extend(decode_pin(row?.1.value()));
+    }
+    Ok(Memory { nonces, sequences, pages, pins })
 }
 
 fn encode_owner(owner: &NonceOwner) -> Vec<u8> {
@@ -120,6 +137,17 @@ fn decode_version(bytes: &[u8]) -> Option<Version> {
     let (epoch, sequence) = bytes.split_first_chunk::<4>()?;
     let sequence = u64::from_be_bytes(sequence.try_into().ok()?);
     Some(Version { epoch: u32::from_be_bytes(*epoch), sequence })
+}
+
+fn encode_pin(fingerprint: &Fingerprint, used: SystemTime) -> Vec<u8> {
+    let seconds = used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    [&fingerprint[..], &seconds.to_be_bytes()].concat()
+}
+
+fn decode_pin(bytes: &[u8]) -> Option<(Fingerprint, SystemTime)> {
+    let (fingerprint, used) = bytes.split_first_chunk()?;
+    let used = Duration::from_secs(u64::from_be_bytes(used.try_into().ok()?));
+    Some((*fingerprint, UNIX_EPOCH.checked_add(used)?))
 }
 
 fn encode_last(last: &Last) -> Vec<u8> {
@@ -145,17 +173,21 @@ mod tests {
         let cn = Cn([9; 12]);
         let page = RecordKey::node(cgeid::Network::LAB, cn);
         let version = Version { epoch: 256, sequence: 7 };
+        let (pin, gone) = ([4; 64], [5; 64]);
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         {
             let (state, memory) = State::open(&path).unwrap();
             assert!(memory.nonces.is_empty() && memory.sequences.is_empty());
             state.write(&[Mark::Nonce(owner.clone(), first), Mark::Sequence(cn, Sequence(41))]).unwrap();
             state.write(&[Mark::Nonce(owner.clone(), last), Mark::Sequence(cn, Sequence(42))]).unwrap();
-            state.write(&[Mark::Page(page, version)]).unwrap();
+            state.write(&[Mark::Page(page, version), Mark::Pin(pin, at(1)), Mark::Pin(gone, at(2))]).unwrap();
+            state.write(&[Mark::Pin(pin, at(3)), Mark::ForgottenPin(Cn::of_fingerprint(&gone))]).unwrap();
         }
         let (_, memory) = State::open(&path).unwrap();
         assert_eq!(memory.nonces, [(owner, last)]);
         assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
         assert_eq!(memory.pages, [(page, version)]);
+        assert_eq!(memory.pins, [(pin, at(3))]);
     }
 
     #[test]

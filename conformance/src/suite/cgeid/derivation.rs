@@ -15,8 +15,8 @@ use crate::vectors::from_hex;
 const DOCUMENTATION: Network = Network([0x20, 0x01, 0x0d, 0xb8]);
 /// How the vectors call what is hashed.
 const HASHED: &str = "SubjectPublicKeyInfo DER (recommended)";
-const RSA_SPKI: &[u8] = include_bytes!("../../../vectors/crypto-eid/rsa4096-spki.der");
-const RSA_CERTIFICATE: &[u8] = include_bytes!("../../../vectors/crypto-eid/rsa4096-cert.der");
+const RSA_SPKI: &[u8] = include_bytes!("../../../../cgeid/tests/data/rsa4096-spki.der");
+const RSA_CERTIFICATE: &[u8] = include_bytes!("../../../../cgeid/tests/data/rsa4096-cert.der");
 /// RFC 8032 7.1, TEST 1: the private key of a vector.
 const TEST_1: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
 
@@ -56,7 +56,7 @@ struct Vector {
 }
 
 fn vectors() -> Result<BTreeMap<String, Vector>, Fault> {
-    let text = include_str!("../../../vectors/crypto-eid/crypto-eid.json");
+    let text = include_str!("../../../../cgeid/tests/data/crypto-eid.json");
     serde_json::from_str(text).map_err(|error| Fault::Missing(format!("crypto-eid.json: {error}")))
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Ed25519: the one rule set for points and signatures (`vectors/crypto-eid/ed25519-rules.json`). The keys have no private
+//! Ed25519: the one rule set for points and signatures (`cgeid/tests/data/ed25519-rules.json`). The keys have no private
 //! half, so they go to the library.
 
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ struct Signed {
 }
 
 fn rules() -> Result<Rules, Fault> {
-    let text = include_str!("../../../vectors/crypto-eid/ed25519-rules.json");
+    let text = include_str!("../../../../cgeid/tests/data/ed25519-rules.json");
     serde_json::from_str(text).map_err(|error| Fault::Missing(format!("ed25519-rules.json: {error}")))
 }
 

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suite `cgeid`: what an issuer and a verifier of identities must do, and what they must refuse.
 //!
-//! `requirements/identities.json` has the requirements. Each check is a [`Probe`] whose identifier begins with that of its
+//! `requirements/identities.json` has the requirements: `ID-` those of identities at large, `CG-` those of our own profile. Each check is a [`Probe`] whose identifier begins with that of its
 //! requirement; a requirement without one says who judges it, or why nobody does. Certificates and containers are given to
 //! the program as files, so that another verifier can take its place; records, and keys of which nobody has the private half,
 //! are given to our libraries. A check that needs a program which is not there is skipped, and fails where `CI=true`.
 
+mod ahead;
 mod container;
 mod derivation;
+mod dns;
+mod exchange;
+mod foreign;
 mod keys;
+mod link;
+mod pins;
 mod profile;
 mod record;
+mod revocation;
+mod temporary;
 mod workshop;
 
 use std::fmt::Write as _;
@@ -55,9 +63,22 @@ enum Fault {
 
 /// All checks, in the order of the requirements.
 fn probes() -> Vec<&'static Probe> {
-    let parts = [derivation::PROBES, profile::PROBES, keys::PROBES, record::PROBES, container::PROBES];
+    let parts = [
+        derivation::PROBES,
+        profile::PROBES,
+        keys::PROBES,
+        record::PROBES,
+        pins::PROBES,
+        container::PROBES,
+        revocation::PROBES,
+        ahead::PROBES,
+        link::PROBES,
+        exchange::PROBES,
+        foreign::PROBES,
+        temporary::PROBES,
+    ];
     let mut probes: Vec<_> = parts.into_iter().flatten().collect();
-    probes.sort_by_key(|probe| probe.id);
+    probes.sort_by_key(|probe| (!probe.id.starts_with("ID-"), probe.id));
     probes
 }
 
@@ -137,9 +158,10 @@ mod tests {
     #[test]
     fn every_requirement_is_judged_or_says_who_does() {
         let requirements = requirements().unwrap();
-        assert_eq!(requirements.len(), 20);
-        for (number, one) in (1..).zip(&requirements) {
-            assert_eq!(one.id, format!("ID-{number:03}"));
+        let names = |kind: &'static str, count| (1..=count).map(move |number| format!("{kind}-{number:03}"));
+        let expected: Vec<_> = names("ID", 20).chain(names("CG", 8)).collect();
+        assert_eq!(requirements.iter().map(|one| one.id.clone()).collect::<Vec<_>>(), expected);
+        for one in &requirements {
             let judged = probes().iter().any(|probe| requirement(&requirements, probe).unwrap().id == one.id);
             assert_ne!(judged, one.elsewhere.is_some(), "{}", one.id);
         }

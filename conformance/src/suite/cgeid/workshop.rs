@@ -6,14 +6,15 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use cgeid::{Cn, Identity, Network};
+use cgeid::{Cn, Identity, Network, container};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Fault, Judgement};
 use crate::der::{elements, inside, tlv};
 
 /// A key for suites and tests alone: making one takes seconds. It protects nothing.
-const RSA_KEY: &[u8] = include_bytes!("../../../vectors/crypto-eid/rsa4096-test-key.pk8");
+const RSA_KEY: &[u8] = include_bytes!("../../../../cgeid/tests/data/rsa4096-test-key.pk8");
 
 /// Password of all containers.
 pub(super) const PASSWORD: &str = "conformance";
@@ -59,7 +60,7 @@ impl Workshop {
 
     /// What the program says of a file.
     pub(super) fn show(&self, name: &str, file: &[u8], flags: &[&str]) -> Result<Shown, Fault> {
-        std::fs::write(self.folder().join(name), file).map_err(|error| Fault::Missing(format!("{name}: {error}")))?;
+        self.put(name, file)?;
         self.ask(&[&["show"], flags, &[name]].concat())
     }
 
@@ -76,26 +77,77 @@ impl Workshop {
         })
     }
 
+    /// What the program reports as JSON; it must have done what was asked.
+    pub(super) fn report(&self, arguments: &str) -> Result<Value, Fault> {
+        let arguments: Vec<_> = arguments.split(' ').chain(["--json"]).collect();
+        let shown = self.ask(&arguments)?;
+        let value = serde_json::from_str(&shown.text).ok().filter(|_| shown.code == Some(0));
+        value.ok_or_else(|| Fault::Broken(shown.came("done, and a report")))
+    }
+
+    /// What `verify` finds in files.
+    pub(super) fn verify(&self, arguments: &[&str]) -> Result<Findings, Fault> {
+        let shown = self.ask(&[&["verify", "--json"], arguments].concat())?;
+        let report: Option<Value> = serde_json::from_str(&shown.text).ok();
+        let ok = report.as_ref().and_then(|report| report["ok"].as_bool());
+        // The exit code says the same as the report.
+        match (report, ok.map(|ok| Some(i32::from(!ok)))) {
+            (Some(report), Some(code)) if code == shown.code => Ok(Findings(report["findings"].clone())),
+            _ => Err(Fault::Broken(shown.came("findings"))),
+        }
+    }
+
+    /// Makes a file in the folder.
+    pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+        std::fs::write(self.folder().join(name), bytes).map_err(|error| Fault::Missing(format!("{name}: {error}")))
+    }
+
+    /// The container of an identity, made once for all checks: hardening the password takes a second. The name belongs to
+    /// this identity.
+    pub(super) fn keep(&self, name: &str, identity: &Identity) -> Result<(), Fault> {
+        if self.folder().join(name).exists() {
+            return Ok(());
+        }
+        let bytes = container::save_identity(identity, PASSWORD).map_err(|error| Fault::Broken(error.to_string()))?;
+        self.put(name, &bytes)
+    }
+
+    /// Reads a file that a program was to make in the folder.
+    pub(super) fn get(&self, name: &str) -> Result<Vec<u8>, Fault> {
+        std::fs::read(self.folder().join(name)).map_err(|error| Fault::Broken(format!("{name}: {error}")))
+    }
+
     /// Runs `openssl`, a witness, in the folder; what it writes to standard output.
     pub(super) fn openssl(&self, arguments: &str) -> Result<Vec<u8>, Fault> {
-        Ok(self.ask_openssl(arguments)?.stdout)
+        self.witness("openssl", arguments)
     }
 
     /// The same, with what it tells people.
     pub(super) fn ask_openssl(&self, arguments: &str) -> Result<Output, Fault> {
-        let arguments: Vec<_> = arguments.split(' ').collect();
+        self.ask_witness("openssl", arguments)
+    }
+
+    /// Runs a witness in the folder; what it writes to standard output.
+    pub(super) fn witness(&self, program: &str, arguments: &str) -> Result<Vec<u8>, Fault> {
+        Ok(self.ask_witness(program, arguments)?.stdout)
+    }
+
+    fn ask_witness(&self, program: &str, arguments: &str) -> Result<Output, Fault> {
+        let words: Vec<_> = arguments.split(' ').collect();
         let output = self
-            .run(Path::new("openssl"), &arguments)
-            .map_err(|error| Fault::Missing(format!("there is no openssl to ask ({error}): install it")))?;
+            .run(Path::new(program), &words)
+            .map_err(|error| Fault::Missing(format!("there is no {program} to ask ({error}): install it")))?;
         if output.status.success() {
             return Ok(output);
         }
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Fault::Broken(format!("openssl {}: {message}", arguments.join(" "))))
+        let told = [&output.stdout[..], &output.stderr].concat();
+        Err(Fault::Broken(format!("{program} {arguments}: {}", String::from_utf8_lossy(&told).trim())))
     }
 
     fn run(&self, program: &Path, arguments: &[&str]) -> std::io::Result<Output> {
-        Command::new(program).args(arguments).current_dir(self.folder()).env("CGEID_PASSWORD", PASSWORD).output()
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.folder());
+        command.env("CGEID_PASSWORD", PASSWORD).env("CGEID_NEW_PASSWORD", PASSWORD).output()
     }
 
     /// A certificate of `identity`, changed and signed again by it, so that only the change is wrong with it.
@@ -141,6 +193,30 @@ impl Shown {
         let code = self.code.map_or("by a signal".to_owned(), |code| format!("with {code}"));
         let text = self.text.lines().next().unwrap_or("nothing");
         format!("expected: {expected}; it ended {code}, said {text}, and: {}", self.message)
+    }
+}
+
+/// What `verify` found, one for each thing in the files.
+pub(super) struct Findings(Value);
+
+impl Findings {
+    /// A finding was to be of this kind and to hold, and does; what it says.
+    pub(super) fn holds(&self, at: usize, kind: &str) -> Result<&Value, Fault> {
+        let finding = &self.0[at];
+        match finding["kind"] == kind && finding["ok"] == true {
+            true => Ok(finding),
+            false => Err(Fault::Broken(format!("expected: a {kind} that holds; came: {finding}"))),
+        }
+    }
+
+    /// A finding was to be of this kind and to be refused for a reason in which one of these words stands, and is.
+    pub(super) fn refuses(&self, at: usize, kind: &str, words: &[&str]) -> Judgement {
+        let finding = &self.0[at];
+        let why = finding["why"].as_str().unwrap_or_default();
+        if finding["kind"] == kind && finding["ok"] == false && words.iter().any(|word| why.contains(word)) {
+            return Ok(format!("to be refused; refused: {why}"));
+        }
+        Err(Fault::Broken(format!("expected: a {kind} refused for \"{}\"; came: {finding}", words.join("\" or \""))))
     }
 }
 

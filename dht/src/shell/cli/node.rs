@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::flags::NodeFlags;
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, make_state_folder, output, query, stats};
-use crate::resolve::{Anchors, Resolver};
+use super::{Failure, Outcome, identity, output, query, stats};
+use crate::resolve::Resolver;
 use crate::shell::control::Control;
 use crate::shell::node::{Node, NodeConfig};
 use crate::shell::{limits, shelf};
@@ -21,7 +21,6 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Runs until SIGINT or SIGTERM.
 pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome, Failure> {
     let network = settings.network()?;
-    let anchors = Anchors::new(settings.trust_anchors()?);
     let key = identity::load(&settings, network)?;
     let mut config = NodeConfig::server(&key);
     if !settings.listen.is_empty() {
@@ -29,19 +28,27 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     }
     config.port = settings.port.unwrap_or(limits::PORT);
     config.bootstrap = settings.bootstrap()?;
-    match &settings.state_dir {
-        Some(folder) => make_state_folder(folder)?,
-        None => tracing::warn!("no --state-dir: records are lost when the node stops"),
+    let (mut resolver, pins) = query::resolver(&settings, "node.pins")?;
+    if settings.state_dir.is_none() {
+        tracing::warn!("no --state-dir: records are lost when the node stops");
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM").map_err(Failure::Lacking)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT").map_err(Failure::Lacking)?;
     let control = settings.control().map(|path| Control::listen(&path)).transpose().map_err(Failure::Lacking)?;
     let node = shelf::start_node(config, network, settings.state_dir.as_deref())?;
     announce(&node, flags).await?;
-    let mut resolver = Resolver::new(network, anchors);
     let serve = async {
         match &control {
-            Some(control) => control.serve(async |request| answer(&node, &mut resolver, request).await).await,
+            Some(control) => {
+                let answer = async |request| {
+                    let answered = answer(&node, &mut resolver, request).await;
+                    if let Some(Err(error)) = pins.as_ref().map(|file| file.save(&mut resolver.pins)) {
+                        tracing::warn!(%error, "keys seen are forgotten when the node stops");
+                    }
+                    answered
+                };
+                control.serve(answer).await
+            }
             None => std::future::pending().await,
         }
     };

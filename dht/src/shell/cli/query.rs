@@ -11,10 +11,11 @@ use wire::address::{EidPrefix, InstanceId};
 use super::describe::{Answer, lines};
 use super::flags::{GetFlags, ResolveFlags};
 use super::settings::Settings;
-use super::{Failure, Outcome, output, values};
+use super::{Failure, Outcome, make_state_folder, output, values};
 use crate::record::{Bundle, CertificateCache, Class, RecordKey};
 use crate::resolve::{Anchors, Resolver, Selection, newest};
 use crate::shell::node::Node;
+use crate::shell::pins::PinsFile;
 use crate::shell::{control, lookup, shelf};
 
 /// Why a command that reached no node found nothing.
@@ -84,12 +85,16 @@ pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<
         }
         _ => {
             let network = settings.network()?;
-            let mut resolver = Resolver::new(network, Anchors::new(settings.trust_anchors()?));
-            let node = shelf::start_node(settings.client()?, network, None)?;
+            let client = settings.client()?;
+            let (mut resolver, pins) = resolver(&settings, "resolve.pins")?;
+            let node = shelf::start_node(client, network, None)?;
             let answer = resolve_with(&node, &mut resolver, &flags.eid.to_string()).await;
             let reached = is_reached(&node);
             node.shutdown().await;
             let mut answer = answer?;
+            if let Some(file) = pins {
+                file.save(&mut resolver.pins).map_err(|error| Failure::Lacking(error.into()))?;
+            }
             // Without a trust anchor nobody was asked.
             if !reached && answer["lookups"] != 0 {
                 answer["why"] = NOBODY.into();
@@ -98,6 +103,18 @@ pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<
         }
     };
     finish(flags.file.json.as_deref(), &json)
+}
+
+/// A resolver, and the file in the state folder that keeps the keys that it has seen.
+pub(super) fn resolver(settings: &Settings, file: &str) -> Result<(Resolver, Option<PinsFile>), Failure> {
+    let mut resolver = Resolver::new(settings.network()?, Anchors::new(settings.trust_anchors()?));
+    let Some(folder) = &settings.state_dir else { return Ok((resolver, None)) };
+    make_state_folder(folder)?;
+    let path = folder.join(file);
+    let opened = PinsFile::open(&path).with_context(|| path.display().to_string());
+    let (file, pins) = opened.map_err(Failure::Lacking)?;
+    resolver.pins = pins;
+    Ok((resolver, Some(file)))
 }
 
 /// One resolution through a running node, as JSON; also the daemon's answer at its control socket.

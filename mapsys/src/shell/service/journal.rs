@@ -152,6 +152,7 @@ mod tests {
         let (answer, answers) = mpsc::channel();
         let (mut journal, _) = slow(answers);
         journal.note(mark(1));
+        journal.note(Mark::Pin([7; 64], std::time::UNIX_EPOCH));
         assert_eq!(journal.release(put()), None);
         assert_eq!(journal.release(reply()), Some(reply()));
         journal.begin();
