@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What somebody with bad intent would try, kept as tests.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use cgeid::Network;
+use cgeid::temporary::{BootId, Clock, Input, Output, Schedule, StateError};
+use zeroize::Zeroizing;
+
+/// 2027-01-15 08:00:00 UTC.
+const NOW: Duration = Duration::from_secs(1_800_000_000);
+const BOOT: BootId = [1; 16];
+
+fn clock(seconds: u64) -> Clock {
+    let uptime = Duration::from_secs(seconds);
+    Clock { boot: BOOT, uptime, utc: Some(UNIX_EPOCH + NOW + uptime) }
+}
+
+/// A schedule that is obeyed at once; the seeds of its keys count up from `seed`.
+fn obeyed(mut schedule: Schedule, mut seed: u8, clock: Clock) -> Schedule {
+    schedule.handle(clock, Input::Tick);
+    while let Some(output) = schedule.poll() {
+        let input = match output {
+            Output::Generate => {
+                seed += 1;
+                Input::Generated { secret: Zeroizing::new([seed; 32]), chance: 1 << 31 }
+            }
+            Output::Publish(key) => Input::Published { cn: key.cn(), done: true },
+            Output::Assign { address, .. } => Input::Assigned { address },
+            _ => continue,
+        };
+        schedule.handle(clock, input);
+    }
+    schedule
+}
+
+/// Octets of the state's header and, in an entry, where the moments of its use are: its midnight, its begin, the change.
+const HEADER: usize = 43;
+const MOMENTS: usize = 56;
+
+fn put(state: &mut [u8], index: usize, milliseconds: i64) {
+    let at = HEADER + MOMENTS + 8 * index;
+    state[at..at + 8].copy_from_slice(&milliseconds.to_be_bytes());
+}
+
+#[test]
+fn no_state_makes_an_address_that_lives_for_ever() {
+    let schedule = obeyed(Schedule::new(Network::LAB, clock(1000)), 0, clock(1000));
+    assert!(schedule.preferred().is_some());
+    let mut state = schedule.state().to_vec();
+    let far = 1 << 50;
+    (0..3).for_each(|index| put(&mut state, index, far));
+    let refused = Schedule::restore(&state, Network::LAB, clock(2000)).err();
+    assert_eq!(refused, Some(StateError::Damaged { offset: HEADER }));
+    // The change alone may be anywhere: the end of its life is not.
+    let mut state = schedule.state().to_vec();
+    put(&mut state, 2, far);
+    let late = clock(1000 + 3 * 24 * 3600);
+    let restored = obeyed(Schedule::restore(&state, Network::LAB, clock(2000)).unwrap(), 100, late);
+    assert_ne!(restored.preferred(), schedule.preferred());
+    assert!(schedule.addresses().iter().all(|old| !restored.addresses().contains(old)));
+}
+
+#[test]
+fn the_state_of_a_machine_that_started_later_is_not_gone_on_with() {
+    let schedule = obeyed(Schedule::new(Network::LAB, clock(1000)), 0, clock(1000));
+    let state = schedule.state();
+    let other = Clock { boot: [2; 16], ..clock(5) };
+    // Written in the future: nobody knows how old its addresses are.
+    let before = Clock { utc: Some(UNIX_EPOCH + NOW), ..other };
+    let restored = Schedule::restore(&state, Network::LAB, before).unwrap();
+    assert_eq!(restored.addresses(), [] as [std::net::Ipv6Addr; 0]);
+    let restored = Schedule::restore(&state, Network::LAB, Clock { utc: None, ..other }).unwrap();
+    assert_eq!(restored.addresses(), [] as [std::net::Ipv6Addr; 0]);
+}
