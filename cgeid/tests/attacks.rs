@@ -4,8 +4,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use cgeid::Network;
+use cgeid::limits::{MAX_BAGS, MAX_ROUNDS};
 use cgeid::temporary::{BootId, Clock, Input, Output, Schedule, StateError};
+use cgeid::{ContainerError, Network, container};
 use zeroize::Zeroizing;
 
 /// 2027-01-15 08:00:00 UTC.
@@ -73,4 +74,41 @@ fn the_state_of_a_machine_that_started_later_is_not_gone_on_with() {
     assert_eq!(restored.addresses(), [] as [std::net::Ipv6Addr; 0]);
     let restored = Schedule::restore(&state, Network::LAB, Clock { utc: None, ..other }).unwrap();
     assert_eq!(restored.addresses(), [] as [std::net::Ipv6Addr; 0]);
+}
+
+fn tlv(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    let length = match length {
+        [0, short @ 0..=0x7f] => vec![short],
+        [0, long] => vec![0x81, long],
+        [high, low] => vec![0x82, high, low],
+    };
+    [&[tag][..], &length, body].concat()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// A PKCS#12 file with so many encrypted parts, each of as many rounds as one may ask for.
+fn laborious(parts: usize) -> Vec<u8> {
+    let rounds = tlv(0x02, &MAX_ROUNDS.to_be_bytes()[1..]);
+    let derivation = [hex("06092a864886f70d01050c"), tlv(0x30, &[tlv(0x04, &[7; 8]), rounds].concat())].concat();
+    let cipher = [hex("060960864801650304012a"), tlv(0x04, &[0; 16])].concat();
+    let scheme = tlv(0x30, &[tlv(0x30, &derivation), tlv(0x30, &cipher)].concat());
+    let scheme = tlv(0x30, &[hex("06092a864886f70d01050d"), scheme].concat());
+    let info = tlv(0x30, &[hex("06092a864886f70d010701"), scheme, tlv(0x80, &[0; 16])].concat());
+    let data = tlv(0x30, &[hex("020100"), info].concat());
+    let part = tlv(0x30, &[hex("06092a864886f70d010706"), tlv(0xa0, &data)].concat());
+    let content = [hex("06092a864886f70d010701"), tlv(0xa0, &tlv(0x04, &tlv(0x30, &part.repeat(parts))))].concat();
+    let digest = tlv(0x30, &[hex("300d06096086480165030402010500"), tlv(0x04, &[0; 32])].concat());
+    let mac = tlv(0x30, &[digest, tlv(0x04, &[7; 8])].concat());
+    tlv(0x30, &[hex("020103"), tlv(0x30, &content), mac].concat())
+}
+
+#[test]
+fn many_parts_that_each_ask_for_little_enough_ask_for_too_much_together() {
+    assert_eq!(container::check_form(&laborious(MAX_BAGS)), Ok(()));
+    let rounds = u64::from(MAX_ROUNDS) * (MAX_BAGS as u64 + 1);
+    assert_eq!(container::check_form(&laborious(MAX_BAGS + 1)), Err(ContainerError::Rounds { rounds }));
 }
