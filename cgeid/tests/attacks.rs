@@ -6,7 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cgeid::limits::{MAX_BAGS, MAX_ROUNDS};
 use cgeid::temporary::{BootId, Clock, Input, Output, Schedule, StateError};
-use cgeid::{ContainerError, Network, container};
+use cgeid::{CertificateError, ContainerError, Identity, IdentityCertificate, Network, container};
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 use zeroize::Zeroizing;
 
 /// 2027-01-15 08:00:00 UTC.
@@ -111,4 +112,67 @@ fn many_parts_that_each_ask_for_little_enough_ask_for_too_much_together() {
     assert_eq!(container::check_form(&laborious(MAX_BAGS)), Ok(()));
     let rounds = u64::from(MAX_ROUNDS) * (MAX_BAGS as u64 + 1);
     assert_eq!(container::check_form(&laborious(MAX_BAGS + 1)), Err(ContainerError::Rounds { rounds }));
+}
+
+#[test]
+fn a_clock_that_is_set_back_for_ever_keeps_no_address_in_use() {
+    // Midnight never comes: every four hours somebody sets the clock back to the time before.
+    let stuck = |hours: u64| {
+        let utc = UNIX_EPOCH + NOW + Duration::from_secs(hours % 4 * 3600);
+        Clock { boot: BOOT, uptime: Duration::from_secs(hours * 3600), utc: Some(utc) }
+    };
+    let mut schedule = obeyed(Schedule::new(Network::LAB, stuck(0)), 0, stuck(0));
+    let first = schedule.preferred().unwrap();
+    // The first day was eight hours old.
+    for hour in 1..=42 - 8 + 1 {
+        schedule = obeyed(schedule, u8::try_from(100 + hour).unwrap(), stuck(hour));
+        assert!(schedule.preferred().is_some());
+    }
+    assert_ne!(schedule.preferred(), Some(first), "42 hours are the longest use");
+}
+
+fn identity(seed: u8) -> Identity {
+    Identity::from_seed(&[seed; 32], Network::LAB, UNIX_EPOCH + NOW).unwrap()
+}
+
+#[test]
+fn the_algorithm_that_is_signed_is_the_one_beside_the_signature() {
+    let owner = identity(7);
+    let der = owner.certificate().der();
+    // Certificate and TBSCertificate each begin with 30 82 and two octets of length; the signature is the end.
+    assert_eq!((der[..2].to_vec(), der[4..6].to_vec()), (hex("3082"), hex("3082")));
+    let end = 8 + usize::from(u16::from_be_bytes([der[6], der[7]]));
+    let (tbs, rest) = der[4..].split_at(end - 4);
+    let resigned = |tbs: &[u8]| {
+        let beside = &rest[..rest.len() - 64];
+        let forged = [&der[..4], tbs, beside, &owner.sign(tbs).unwrap()].concat();
+        IdentityCertificate::verify(&forged, Network::LAB, UNIX_EPOCH + NOW).map(drop)
+    };
+    assert_eq!(resigned(tbs), Ok(()));
+    let ed25519 = hex("300506032b6570");
+    let at = tbs.windows(ed25519.len()).position(|window| window == ed25519).unwrap();
+    let mut ed448 = tbs.to_vec();
+    ed448[at + ed25519.len() - 1] = 0x71;
+    assert_eq!(resigned(&ed448), Err(CertificateError::SignatureAlgorithm));
+}
+
+#[test]
+fn an_identity_key_has_no_second_certificate_beside_it() {
+    const PASSWORD: &str = "correct horse";
+    let (owner, other) = (identity(7), identity(8));
+    let load = |certificates: &[&[u8]]| {
+        let pkcs8 = [hex("302e020100300506032b657004220420"), vec![7; 32]].concat();
+        let certificates: Vec<_> = certificates.iter().map(|der| Certificate::from_der(der).unwrap()).collect();
+        let chain = PrivateKeyChain::new(vec![0], PrivateKey::from_der(&pkcs8).unwrap(), certificates);
+        let mut store = KeyStore::new();
+        store.add_entry("identity", KeyStoreEntry::PrivateKeyChain(chain));
+        let bytes = store.writer(PASSWORD).encryption_iterations(2).mac_iterations(2).write().unwrap();
+        container::load(&bytes, PASSWORD, Network::LAB, UNIX_EPOCH + NOW).map(drop)
+    };
+    let own = owner.certificate().der();
+    assert_eq!(load(&[own]), Ok(()));
+    let refused = Err(ContainerError::Certificates { found: 2, expected: 1 });
+    assert_eq!(load(&[own, other.certificate().der()]), refused);
+    let operational = owner.delegate(UNIX_EPOCH + NOW, 0).unwrap();
+    assert_eq!(load(&[own, operational.certificate_der()]), refused);
 }
