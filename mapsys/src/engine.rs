@@ -239,7 +239,8 @@ impl Engine {
                 self.with_resolver(now, |resolver, cx| resolver.values(cx, key, values))
             }
             Input::DhtPutDone { key, stored } => {
-                self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
+                let gone = self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
+                self.outputs.extend(gone.map(Mark::ForgottenSequence).map(Output::Persist));
                 Ok(())
             }
             Input::AddIdentity(key) => self.add_identity(key),

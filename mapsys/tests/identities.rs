@@ -314,6 +314,24 @@ fn sequences_of_identities_long_gone_are_forgotten_the_oldest_first() {
 }
 
 #[test]
+fn of_an_identity_that_left_nothing_is_remembered() {
+    let (first, second) = (identity(), identity());
+    let mut world = World::new(operational(&first, 0));
+    world.input(Input::AddIdentity(operational(&second, 0)));
+    world.pipe(registered(second.cn()));
+    world.pass(SOON);
+    let forgotten = Mark::ForgottenSequence(second.cn());
+    assert!(!world.marks.contains(&forgotten));
+    world.input(Input::RemoveIdentity(second.cn()));
+    world.pass(SOON);
+    let last = world.marks.iter().rfind(|mark| match mark {
+        Mark::Sequence(cn, _) | Mark::ForgottenSequence(cn) => *cn == second.cn(),
+        _ => false,
+    });
+    assert_eq!(last, Some(&forgotten), "a list of those that left would tell which temporary CGEIDs the node had");
+}
+
+#[test]
 fn only_records_of_its_own_are_published_for_an_identity() {
     let (first, second) = (identity(), identity());
     let mut world = World::new(operational(&first, 0));

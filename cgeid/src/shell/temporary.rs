@@ -209,10 +209,13 @@ fn generate() -> Input {
 /// The state of an earlier run, if there is one; of a longer file only so much that it is refused.
 fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeeperError> {
     let failed = |cause| KeeperError::File { what: "read", path: path.to_owned(), cause };
-    let file = match File::open(path) {
+    match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed)?,
+        // Of a pipe nothing is waited for.
+        Ok(found) if !found.is_file() => return Err(failed(io::Error::other("it is no file"))),
+        found => found.map_err(failed)?,
     };
+    let file = File::open(path).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_STATE + 1));
     file.take(MAX_STATE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(bytes))

@@ -116,7 +116,7 @@ impl Schedule {
         let shift = shift(&then, &schedule.now);
         while reader.offset < bytes.len() {
             let offset = reader.offset;
-            let (role, held) = reader.entry(network, schedule.now.at, shift.unwrap_or(0))?;
+            let (role, held) = reader.entry(network, then.at, schedule.now.at, shift.unwrap_or(0))?;
             if schedule.held().any(|other| other.key.cn() == held.key.cn()) {
                 return Err(StateError::Damaged { offset });
             }
@@ -194,7 +194,7 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, network: Network, now: Moment, shift: i64) -> Result<(u8, Held), StateError> {
+    fn entry(&mut self, network: Network, then: Moment, now: Moment, shift: i64) -> Result<(u8, Held), StateError> {
         let damaged = StateError::Damaged { offset: self.offset };
         let [role] = self.take()?;
         if role > PREVIOUS {
@@ -214,7 +214,8 @@ impl Reader<'_> {
             None
         } else {
             // A clock that was set forward may have put the change before anything else.
-            if since > started {
+            // What began after it was written would never end.
+            if since > started || started > then {
                 return Err(damaged);
             }
             let [since, started, switch] = [since, started, switch].map(|moment| moment.shifted(shift));

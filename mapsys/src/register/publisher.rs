@@ -150,28 +150,30 @@ impl Publisher {
         self.schedule.refresh(|_| true);
     }
 
-    /// Takes the end of a PUT.
-    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, registrations: &Registrations) {
-        let Some(topic) = self.in_flight.remove(key) else { return };
+    /// Takes the end of a PUT. Gives the identity that left with it, if one did.
+    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, registrations: &Registrations) -> Option<Cn> {
+        let topic = self.in_flight.remove(key)?;
         self.schedule.done(now, topic, stored);
         let withdrawn = match topic {
             Topic::Cgeid(cn) => registrations.get(&self.cgeid(cn)).is_none(),
             Topic::Prefix(prefix) => registrations.get(&prefix).is_none(),
             Topic::Index(_) => false,
         };
-        if stored && withdrawn {
-            self.forget(topic);
-        }
+        if stored && withdrawn { self.forget(topic) } else { None }
     }
 
-    /// Forgets a withdrawn topic, and its key with it if nothing else is to be signed with that.
-    fn forget(&mut self, topic: Topic) {
+    /// Forgets a withdrawn topic, and its key with it if nothing else is to be signed with that. Of an identity that has
+    /// left not even the sequence is kept: a list of them would tell which temporary CGEIDs the node had. Should it come
+    /// back, the clock is above what it signed.
+    fn forget(&mut self, topic: Topic) -> Option<Cn> {
         self.schedule.forget(&topic);
-        if let Topic::Cgeid(cn) = topic
-            && !self.schedule.contains(&topic)
-        {
-            self.config.signers.forget(cn);
+        let Topic::Cgeid(cn) = topic else { return None };
+        if self.schedule.contains(&topic) {
+            return None;
         }
+        self.config.signers.forget(cn);
+        let is_gone = self.config.signers.of(cn).is_none();
+        is_gone.then(|| self.sequences.remove(&cn))?.map(|_| cn)
     }
 
     /// Signs what is due.
@@ -187,7 +189,7 @@ impl Publisher {
                 }
                 Err(_) if self.has_left(topic, now.wall) => {
                     self.schedule.done(now.monotonic, topic, true);
-                    self.forget(topic);
+                    outputs.extend(self.forget(topic).map(Mark::ForgottenSequence).map(Output::Persist));
                 }
                 Err(error) => {
                     tracing::error!(?topic, %error, "cannot publish");

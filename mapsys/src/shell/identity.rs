@@ -6,8 +6,8 @@ mod files;
 mod months;
 mod watch;
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -20,6 +20,8 @@ pub use watch::KeyWatch;
 
 /// Environment variable with the password of identity files.
 const PASSWORD_VARIABLE: &str = "CGEID_PASSWORD";
+/// Longest password read, in octets: as for `cgeid`.
+const MAX_PASSWORD: u64 = 1024;
 /// Files, in the state folder, of the identity that we make when none is given.
 const OWN_IDENTITY: &str = "identity.p12";
 const OWN_OPERATIONAL: &str = "identity.op.p12";
@@ -58,7 +60,12 @@ pub fn own(state_dir: &Path, network: Network, now: SystemTime) -> anyhow::Resul
 fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         let new = path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        // What a killed run left may be open to others, or lead elsewhere.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, path)
@@ -66,11 +73,13 @@ fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The first line of a file, as for `cgeid`, or the variable.
 fn password(file: Option<&Path>) -> anyhow::Result<String> {
     if let Some(file) = file {
-        let text = std::fs::read_to_string(file);
-        let text = text.with_context(|| format!("cannot read password file {}", file.display()))?;
-        return Ok(text.trim_end_matches(['\n', '\r']).to_owned());
+        let mut line = String::new();
+        let read = File::open(file).and_then(|file| BufReader::new(file.take(MAX_PASSWORD)).read_line(&mut line));
+        read.with_context(|| format!("cannot read password file {}", file.display()))?;
+        return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
     }
     match std::env::var(PASSWORD_VARIABLE) {
         Ok(password) => Ok(password),
@@ -113,5 +122,30 @@ mod tests {
         let missing = folder.path().join("none.op.p12");
         let error = load(missing);
         assert!(format!("{error:#}").contains("none.op.p12"), "{error:#}");
+    }
+
+    #[test]
+    fn a_secret_file_is_its_owners_whatever_a_killed_run_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, left) = (folder.path().join("identity.p12"), folder.path().join("identity.new"));
+        std::fs::write(&left, "left").unwrap();
+        std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o666)).unwrap();
+        write_secret(&path, b"secret").unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, "precious").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &left).unwrap();
+        write_secret(&path, b"secret").unwrap();
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_password_is_the_first_line_as_it_is_for_cgeid() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pw");
+        for text in ["pässwort", "pässwort\n", "pässwort\r\n", "pässwort\nwhat it is for\n"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(password(Some(&file)).unwrap(), "pässwort", "{text:?}");
+        }
     }
 }

@@ -2,10 +2,13 @@
 //! The operational keys of a daemon as files: those it was given, and the later ones beside them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use cgeid::limits::MAX_CONTAINER;
 use cgeid::{CertificateError, Cn, ContainerError, Network, OperationalKey, container, epoch};
 
 use super::{months, own, password};
@@ -16,7 +19,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const WARNED_BEFORE: Duration = DAY.saturating_mul(7);
 /// The operator is told again so often.
 const WARNED_AGAIN: Duration = DAY;
-/// Files of a folder that are looked at: a folder of keys has a dozen for each of some identities.
+/// Keys signed ahead for one identity that are looked at: `cgeid` makes two dozen, and as many to replace them.
 const FOLDER: usize = 4096;
 
 /// The keys in use, where they came from, and how long what lies beside them lasts.
@@ -192,10 +195,9 @@ impl Watched {
                     None
                 } else {
                     let password = password(password_file)?;
-                    let replaced = is_replaced.then(|| open(file, &password, network, now));
+                    let replaced = if is_replaced { replaced(file, &password, network, now, cn) } else { None };
                     *known = stamp;
                     let later = first_good(&later, &password, network, now, cn);
-                    let replaced = replaced.transpose()?.filter(|key| key.cn() == cn);
                     [later, replaced].into_iter().flatten().max_by_key(OperationalKey::epoch)
                 }
             }
@@ -253,12 +255,24 @@ fn has_wrong_date(error: &anyhow::Error) -> bool {
     matches!(reason, Some(ContainerError::Certificate(Expired { .. } | NotYetValid { .. })))
 }
 
-/// The first of `files` that holds a key of `cn`; what is wrong with those before it is logged.
+/// The key in a file that is another than it was. One that is bad keeps no later key from being found.
+fn replaced(file: &Path, password: &str, network: Network, now: SystemTime, cn: Cn) -> Option<OperationalKey> {
+    match open(file, password, network, now) {
+        Ok(key) if key.cn() == cn => return Some(key),
+        Ok(_) => tracing::warn!(file = %file.display(), "the file was replaced by a key of another identity"),
+        Err(error) => tracing::warn!(error = format!("{error:#}"), "the file was replaced by one that cannot be used"),
+    }
+    None
+}
+
+/// The first of `files` that holds the key of `cn` which its name says; what is wrong with those before it is logged.
 fn first_good(files: &[PathBuf], password: &str, network: Network, now: SystemTime, cn: Cn) -> Option<OperationalKey> {
     for file in files {
+        let named = file_name(file).and_then(|name| months::epoch_in(name, cn));
         match open(file, password, network, now) {
-            Ok(key) if key.cn() == cn => return Some(key),
-            Ok(_) => tracing::warn!(file = %file.display(), "the key in this file is not of the identity in its name"),
+            // An old key under a higher number would hide the right one, or take its place.
+            Ok(key) if key.cn() == cn && Some(key.epoch()) == named => return Some(key),
+            Ok(_) => tracing::warn!(file = %file.display(), "the key in this file is not the one that its name says"),
             Err(error) => tracing::warn!(error = format!("{error:#}"), "a later operational key cannot be used"),
         }
     }
@@ -289,8 +303,9 @@ fn beside(file: &Path, cn: Cn) -> BTreeMap<u32, PathBuf> {
             return BTreeMap::new();
         }
     };
-    let paths = entries.take(FOLDER).filter_map(Result::ok).map(|entry| entry.path());
-    paths.filter_map(|path| Some((months::epoch_in(file_name(&path)?, cn)?, path))).collect()
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    // Other files do not count: a folder of many must not hide the key of next month.
+    paths.filter_map(|path| Some((months::epoch_in(file_name(&path)?, cn)?, path))).take(FOLDER).collect()
 }
 
 fn file_name(path: &Path) -> Option<&str> {
@@ -302,9 +317,19 @@ fn stamp(file: &Path) -> Option<Stamp> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
+/// The octets of a file, one more at most than a container can have. Of a pipe nothing is waited for.
+fn bounded(file: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_CONTAINER as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads one operational key.
 pub(super) fn open(file: &Path, password: &str, network: Network, now: SystemTime) -> anyhow::Result<OperationalKey> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read identity {}", file.display()))?;
+    let bytes = bounded(file).with_context(|| format!("cannot read identity {}", file.display()))?;
     container::load_operational(&bytes, password, network, now).with_context(|| format!("identity {}", file.display()))
 }
 

@@ -172,3 +172,52 @@ fn a_node_with_an_identity_of_its_own_makes_the_next_key_itself() {
     let (_, kept, made) = KeyFiles::own(folder.path(), Network::LAB, start).unwrap();
     assert!(!made && kept.epoch() == key.epoch() + epoch::REVISIONS, "and keeps it");
 }
+
+#[test]
+fn an_old_key_under_a_higher_number_hides_no_new_one() {
+    let folder = Folder::new(&[0, 1]);
+    let planted = folder.path(1, 7);
+    std::fs::copy(folder.path(0, 0), &planted).unwrap();
+    let (mut files, _) = folder.open(folder.month(0) + DAY).unwrap();
+    assert_eq!(epochs(&files.look(folder.month(1) + DAY)), [folder.epoch(1)]);
+}
+
+#[test]
+fn an_old_key_under_a_higher_number_is_not_started_with() {
+    let folder = Folder::new(&[0]);
+    // The key of this month was stolen, and another took its place.
+    let stolen = folder.folder.path().join(format!("{}.op.{}.p12", folder.cn(), folder.epoch(0) + 200));
+    std::fs::rename(folder.path(0, 0), stolen).unwrap();
+    folder.write(0, 1);
+    let (_, keys) = folder.open(folder.month(0) + DAY).unwrap();
+    assert_eq!(epochs(&keys), [folder.epoch(0) + 1]);
+}
+
+#[test]
+fn a_given_file_that_became_bad_keeps_no_later_key_from_being_found() {
+    let folder = Folder::new(&[0, 1]);
+    let (mut files, _) = folder.open(folder.month(0) + DAY).unwrap();
+    std::fs::write(folder.path(0, 0), "half a file").unwrap();
+    assert_eq!(epochs(&files.look(folder.month(1) + DAY)), [folder.epoch(1)]);
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for_and_what_is_too_long_not_read() {
+    let folder = Folder::new(&[0, 1]);
+    let (mut files, _) = folder.open(folder.month(0) + DAY).unwrap();
+    let endless = folder.folder.path().join(format!("{}.op.{}.p12", folder.cn(), folder.epoch(1) + 9));
+    std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+    let long = folder.folder.path().join(format!("{}.op.{}.p12", folder.cn(), folder.epoch(1) + 8));
+    std::fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(epochs(&files.look(folder.month(1) + DAY)), [folder.epoch(1)]);
+}
+
+#[test]
+fn many_other_files_hide_no_key() {
+    let folder = Folder::new(&[0, 1]);
+    for number in 0..2 * FOLDER {
+        std::fs::File::create(folder.folder.path().join(format!("{number}.txt"))).unwrap();
+    }
+    let (mut files, _) = folder.open(folder.month(0) + DAY).unwrap();
+    assert_eq!(epochs(&files.look(folder.month(1) + DAY)), [folder.epoch(1)]);
+}
