@@ -75,7 +75,7 @@ fn three_months(shop: &Workshop) -> Judgement {
 fn too_early(shop: &Workshop) -> Judgement {
     let keys = three_months_ahead(shop)?;
     shop.verify(&[text(&keys[0], "file")?])?.holds(0, "operational-key")?;
-    shop.verify(&[text(&keys[1], "file")?])?.refuses(0, "unknown", &["not valid before"])
+    shop.verify(&[text(&keys[1], "file")?])?.refuses(0, "operational-key", &["not valid before"])
 }
 
 fn in_time(shop: &Workshop) -> Judgement {
