@@ -227,6 +227,34 @@ fn a_revocation_is_put_by_whoever_has_the_file_and_ends_the_address() {
 }
 
 #[test]
+fn at_a_terminal_only_yes_publishes_a_revocation() {
+    let desk = Desk::new();
+    let node = desk.node("first", "127.42.1.1", &[]);
+    let now = SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    let statement = Revocation::issue(&identity, Reason::UNSPECIFIED, now).unwrap();
+    std::fs::write(desk.path("owner.revoke"), statement.to_pem().unwrap()).unwrap();
+    let put = format!("{} put --revocation owner.revoke --bootstrap {}", env!("CARGO_BIN_EXE_lisp-dht"), node.address);
+    if Command::new("script").arg("--version").output().is_err() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "script (bsdutils) is missing");
+        eprintln!("SKIP: script is missing, which makes a terminal");
+        return;
+    }
+    for (answer, code, said) in [("y", 1, "Nothing was published"), ("", 1, "Nothing was"), ("yes", 0, "1 stored")] {
+        let mut script = Command::new("script");
+        script.args(["-qec", &put, "/dev/null"]).current_dir(desk.folder.path());
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(child.stdin.take().unwrap(), "{answer}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{answer:?}: {shown}");
+        assert!(shown.contains("Publish it?") && shown.contains(said), "{answer:?}: {shown}");
+        let (_, stats) = desk.json(&["stats", "--state-dir", &node.state]);
+        assert_eq!(stats["records"], i32::from(answer == "yes"), "{stats}");
+    }
+}
+
+#[test]
 fn an_anchor_delegates_and_proves_what_it_has_not_delegated() {
     let desk = Desk::new();
     let node = desk.node("first", "127.32.1.1", &[]);
