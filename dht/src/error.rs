@@ -109,6 +109,9 @@ pub enum Refusal {
     /// Another public key under the same CN was stored before: a conflict of its owner's making.
     #[error("a second public key for one CN")]
     SecondIdentity,
+    /// The owner has revoked its identity: nothing of it is kept but that.
+    #[error("the identity is revoked")]
+    Revoked,
     /// A signature does not fit the section, the key or the network.
     #[error("{0:?} section: signature does not hold")]
     Signature(Class),
@@ -139,6 +142,7 @@ impl Refusal {
             Self::OldSequence { .. } => "old-sequence",
             Self::Superseded(_) => "superseded",
             Self::SecondIdentity => "second-identity",
+            Self::Revoked => "revoked",
             Self::Signature(_) => "signature",
         }
     }

@@ -65,8 +65,10 @@ pub const MAPPING_LIFETIME: Duration = Duration::from_secs(3600);
 pub const TOPOLOGY_LIFETIME: Duration = Duration::from_secs(2 * 3600);
 /// Lifetime of a SERVICE section.
 pub const SERVICE_LIFETIME: Duration = Duration::from_secs(48 * 3600);
-/// Lifetime of a REVOCATION section.
+/// How long a REVOCATION is kept after the last time that somebody put it: whoever wants it known can do so once a month.
 pub const REVOCATION_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
+/// By how much a REVOCATION is kept longer at least when it is put again: a PUT repeated at once is no work for the disk.
+pub const REVOCATION_RENEWAL: Duration = Duration::from_secs(3600);
 /// Lifetime of an index page of delegations.
 pub const INDEX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Lifetime of a registrar's index page of live registrations.

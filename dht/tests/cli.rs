@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use cgeid::{Identity, Network, OperationalKey, container};
+use cgeid::{Identity, Network, OperationalKey, Reason, Revocation, container};
 use serde_json::Value;
 
 const PASSWORD: &str = "correct horse";
@@ -59,8 +59,17 @@ impl Desk {
 
     /// Starts a daemon with a fresh key.
     fn node(&self, name: &str, address: &str, bootstrap: &[&str]) -> Daemon {
+        self.key(&format!("{name}.op.p12"));
+        self.start(name, address, bootstrap)
+    }
+
+    /// Starts a daemon that ran before.
+    fn again(&self, name: &str, address: &str) -> Daemon {
+        self.start(name, address, &[])
+    }
+
+    fn start(&self, name: &str, address: &str, bootstrap: &[&str]) -> Daemon {
         let key = format!("{name}.op.p12");
-        self.key(&key);
         let state = format!("{name}.state");
         let mut arguments = vec!["node", "--identity", &key, "--password-file", "password", "--listen", address];
         arguments.extend(["--port", "0", "--state-dir", &state]);
@@ -154,6 +163,98 @@ fn a_mapping_is_put_found_verified_and_survives_the_bootstrap_node() {
 }
 
 #[test]
+fn a_revocation_is_put_by_whoever_has_the_file_and_ends_the_address() {
+    let desk = Desk::new();
+    let mut first = desk.node("first", "127.41.1.1", &[]);
+    let second = desk.node("second", "127.41.2.1", &[&first.address]);
+    for daemon in [&first, &second] {
+        wait_for_peers(&desk, daemon, 1);
+    }
+    let now = SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    let key = container::save_operational(&identity.delegate(now, 0).unwrap(), PASSWORD).unwrap();
+    std::fs::write(desk.path("owner.op.p12"), key).unwrap();
+    let statement = Revocation::issue(&identity, Reason::KEY_COMPROMISE, now).unwrap();
+    std::fs::write(desk.path("owner.revoke"), format!("Keep it safe.\n{}", statement.to_pem().unwrap())).unwrap();
+    std::fs::write(desk.path("raw.revoke"), statement.encode()).unwrap();
+    let eid = identity.address().to_string();
+    let bootstrap = ["--bootstrap", &second.address];
+    let map = [&["put", "--identity", "owner.op.p12", "--rloc", "192.0.2.1"], &SIGNED[..], &bootstrap].concat();
+    assert_eq!(desk.json(&map).0, 0);
+
+    // Nothing goes out of a file that does not hold, nor without a word of whoever asks for it.
+    let revoke = |file| [&["put", "--revocation", file], &bootstrap[..]].concat();
+    let mut forged = statement.encode();
+    *forged.last_mut().unwrap() ^= 1;
+    std::fs::write(desk.path("forged.revoke"), forged).unwrap();
+    refused(&desk, &[&revoke("forged.revoke")[..], &["--yes"]].concat(), "forged.revoke");
+    refused(&desk, &[&revoke("owner.op.p12")[..], &["--yes"]].concat(), "owner.op.p12");
+    refused(&desk, &[&revoke("missing.revoke")[..], &["--yes"]].concat(), "missing.revoke");
+    refused(&desk, &[&revoke("owner.revoke")[..], &["--yes", "--withdraw"]].concat(), "--withdraw");
+    refused(&desk, &[&revoke("owner.revoke")[..], &["--yes", "--prefix", "2001:db8::/32"]].concat(), "owner.revoke");
+    let unasked = desk.command(&revoke("owner.revoke")).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(unasked.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&unasked.stderr).into_owned();
+    assert!(said.contains("cannot be taken back") && said.contains("--yes is missing"), "{said}");
+    assert_eq!(desk.json(&[&["get", &eid, "--verify"], &bootstrap[..]].concat()).1["result"], "mapping");
+
+    let (code, stored) = desk.json(&[&revoke("owner.revoke")[..], &["--yes"]].concat());
+    assert_eq!((code, &stored["result"], &stored["stored"]), (0, &"stored".into(), &2.into()), "{stored}");
+    assert_eq!(stored["eid"], eid.as_str());
+    // Again, by somebody else, in the other encoding: that is how it is kept.
+    assert_eq!(desk.json(&[&revoke("raw.revoke")[..], &["--yes"]].concat()).1["stored"], 2);
+    let (code, refusal) = desk.json(&map);
+    assert_eq!((code, &refusal["result"], &refusal["refused"]), (1, &"refused".into(), &2.into()), "{refusal}");
+
+    assert_eq!(first.terminate(), Some(0));
+    drop(second);
+    let first = desk.again("first", "127.41.1.1");
+    for (asked, verified) in [("get --verify", true), ("get", false), ("resolve", true)] {
+        let asked: Vec<&str> = asked.split(' ').collect();
+        let (code, found) = desk.json(&[&asked[..], &[&eid, "--bootstrap", &first.address]].concat());
+        assert_eq!((code, &found["result"], &found["verified"]), (1, &"revoked".into(), &verified.into()), "{found}");
+        if asked[0] == "get" {
+            let section = &found["record"]["sections"][0];
+            assert_eq!((&section["class"], &section["expires"]), (&"revocation".into(), &Value::Null), "{found}");
+            assert_eq!(section["body"]["reason"], "key-compromise", "{found}");
+        }
+    }
+    let (_, stats) = desk.json(&["stats", "--state-dir", &first.state]);
+    assert_eq!(stats["records"], 1, "{stats}");
+    let words = desk.run(&["get", &eid, "--verify", "--bootstrap", &first.address]);
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(words.contains(": revoked") && words.contains("reason     key-compromise"), "{words}");
+}
+
+#[test]
+fn at_a_terminal_only_yes_publishes_a_revocation() {
+    let desk = Desk::new();
+    let node = desk.node("first", "127.42.1.1", &[]);
+    let now = SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    let statement = Revocation::issue(&identity, Reason::UNSPECIFIED, now).unwrap();
+    std::fs::write(desk.path("owner.revoke"), statement.to_pem().unwrap()).unwrap();
+    let put = format!("{} put --revocation owner.revoke --bootstrap {}", env!("CARGO_BIN_EXE_lisp-dht"), node.address);
+    if Command::new("script").arg("--version").output().is_err() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "script (bsdutils) is missing");
+        eprintln!("SKIP: script is missing, which makes a terminal");
+        return;
+    }
+    for (answer, code, said) in [("y", 1, "Nothing was published"), ("", 1, "Nothing was"), ("yes", 0, "1 stored")] {
+        let mut script = Command::new("script");
+        script.args(["-qec", &put, "/dev/null"]).current_dir(desk.folder.path());
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(child.stdin.take().unwrap(), "{answer}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{answer:?}: {shown}");
+        assert!(shown.contains("Publish it?") && shown.contains(said), "{answer:?}: {shown}");
+        let (_, stats) = desk.json(&["stats", "--state-dir", &node.state]);
+        assert_eq!(stats["records"], i32::from(answer == "yes"), "{stats}");
+    }
+}
+
+#[test]
 fn an_anchor_delegates_and_proves_what_it_has_not_delegated() {
     let desk = Desk::new();
     let node = desk.node("first", "127.32.1.1", &[]);
@@ -182,23 +283,7 @@ fn a_daemon_stops_cleanly_and_has_its_records_after_a_restart() {
     assert_eq!(desk.json(&[&put[..], &SIGNED].concat()).0, 0);
     assert_eq!(node.terminate(), Some(0));
     assert!(!desk.path("first.state/control.sock").exists());
-    let node = {
-        let arguments = [
-            "node",
-            "--identity",
-            "first.op.p12",
-            "--listen",
-            "127.33.1.1",
-            "--port",
-            "0",
-            "--state-dir",
-            "first.state",
-        ];
-        let mut child = desk.command(&[&arguments[..], &SIGNED].concat()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Daemon { child, address: line.trim().to_owned(), state: "first.state".to_owned() }
-    };
+    let node = desk.again("first", "127.33.1.1");
     let (code, found) = desk.json(&["get", &owner, "--verify", "--bootstrap", &node.address]);
     assert_eq!(code, 0, "{found}");
     let (_, stats) = desk.json(&["stats", "--state-dir", &node.state]);

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cgeid::{Cn, Network, SignatureAlgorithm};
+use cgeid::{Cn, Network, Reason, SignatureAlgorithm};
 use common::{LAB, Person, start};
 use dht::record::{
-    Body, Bundle, CertificateCache, Class, Entry, Flags, Identity, Index, Mapping, Prefix, RecordKey, Rloc, RlocFlags,
-    Section, SessionKey, Site, Subject, Target, Tlv, Version, verify,
+    Body, Bundle, CertificateCache, Class, Entry, Flags, Identity, Index, Mapping, Prefix, RecordKey, Revocation, Rloc,
+    RlocFlags, Section, SessionKey, Site, Subject, Target, Tlv, Version, verify,
 };
 use dht::{Malformed, Refusal};
 use proptest::collection::{btree_set, vec};
@@ -104,12 +104,15 @@ fn any_body() -> impl Strategy<Value = Body> {
             Body::Prefix(Prefix { prefix, mapping, site: Site { proxy, site_id, xtr_ids }, map_servers })
         },
     );
-    let other = prop_oneof![Just(Class::Topology), Just(Class::Service), Just(Class::Revocation)];
+    let other = prop_oneof![Just(Class::Topology), Just(Class::Service)];
     prop_oneof![
         identity,
         any_mapping().prop_map(Body::Mapping),
         prefix,
         any_index().prop_map(Body::Index),
+        (any::<u8>(), vec(any::<u8>(), 0..64)).prop_map(|(reason, certificate)| {
+            Body::Revocation(Revocation { reason: Reason(reason), certificate: certificate.into() })
+        }),
         (other, unknown()).prop_map(|(class, tlvs)| Body::Other(class, tlvs)),
     ]
 }

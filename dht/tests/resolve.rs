@@ -7,10 +7,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
+use cgeid::Reason;
 use common::{LAB, Person, delegation, host, prefix, seconds, site, start, sub_page};
 use dht::memory::Network;
 use dht::publish::{PageKind, Publication};
-use dht::record::{Bundle, Class, Entry, RecordKey};
+use dht::record::{Class, Entry, RecordKey};
 use dht::resolve::{Anchors, Failure, Found, Outcome, Resolution, Resolver, Selection, TrustAnchor, newest};
 use proptest::prelude::*;
 use wire::address::EidPrefix;
@@ -360,18 +361,55 @@ fn a_second_key_under_one_name_is_not_believed_although_the_first_is_gone() {
 #[test]
 fn a_revoked_identity_is_seen() {
     let mut person = Person::new(1);
-    let publication = person.mapping(start(), 1);
-    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
-    let mut tombstone = sections[0].clone();
-    tombstone.body = dht::record::Body::Other(Class::Revocation, Vec::new());
-    tombstone.lifetime = seconds(86_400);
-    tombstone.flags.by_identity = true;
-    tombstone.signature = person.identity.sign(&tombstone.signed_bytes(&publication.key).unwrap()).unwrap().into();
-    sections.push(tombstone);
-    let revoked = Bundle::new(sections).unwrap().encode().unwrap();
+    let (mapping, revocation) = (person.mapping(start(), 1), person.revoke(Reason::UNSPECIFIED, 0));
+    let eid = person.key.address().to_string();
     let mut world = World::new();
-    world.network.put(start(), &publication.key, &revoked).unwrap();
-    assert_eq!(world.resolve(&person.key.address().to_string()), Outcome::Revoked);
+    world.put(&mapping);
+    world.found(&eid);
+    world.put(&revocation);
+    assert_eq!(world.resolve(&eid), Outcome::Revoked);
+    // Also long after every certificate of it has ended.
+    world.now += seconds(29 * 86_400);
+    assert_eq!(world.resolve(&eid), Outcome::Revoked);
+    world.now += seconds(86_400);
+    assert_eq!(world.resolve(&eid), Outcome::NotFound);
+}
+
+#[test]
+fn one_copy_of_a_revocation_outweighs_all_mappings() {
+    let mut person = Person::new(1);
+    let revocation = person.revoke(Reason::KEY_COMPROMISE, 0);
+    let later: Vec<Vec<u8>> =
+        (1..=3).map(|octet| person.mapping(start() + seconds(octet.into()), octet).value).collect();
+    let mut forged = revocation.value.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    for at in 0..=later.len() {
+        let choose = |one: &Vec<u8>| {
+            let mut values = later.clone();
+            values.insert(at, one.clone());
+            let mut cache = dht::record::CertificateCache::new();
+            newest(LAB, &revocation.key, Class::Mapping, &values, start() + seconds(9), &mut cache)
+        };
+        assert!(matches!(choose(&revocation.value), Selection::Revoked));
+        assert!(matches!(choose(&forged), Selection::Newest(_)));
+    }
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_it_does_not_hide_a_revocation() {
+    let mut person = Person::new(1);
+    let (mapping, revocation) = (person.mapping(start(), 1), person.revoke(Reason::UNSPECIFIED, 0));
+    let eid = person.key.address().to_string();
+    let mut world = World::new();
+    world.put(&revocation);
+    let nearest = world.network.nearest(&mapping.key);
+    for node in &nearest[..nearest.len() - 1] {
+        world.network.lie(*node, &mapping.key, mapping.value.clone());
+    }
+    assert!(nearest.len() > 1);
+    assert_eq!(world.resolve(&eid), Outcome::Revoked);
+    world.network.lie(nearest[nearest.len() - 1], &mapping.key, mapping.value.clone());
+    world.found(&eid);
 }
 
 #[test]

@@ -414,29 +414,6 @@ fn a_later_identity_alone_does_not_spoil_the_bundle() {
 }
 
 #[test]
-fn a_tombstone_made_at_birth_outlasts_every_epoch() {
-    let mut person = Person::new(1);
-    let publication = person.mapping(start(), 1);
-    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
-    let mut tombstone = sections.remove(0);
-    tombstone.body = Body::Other(Class::Revocation, Vec::new());
-    tombstone.lifetime = seconds(86_400);
-    tombstone.flags.by_identity = true;
-    tombstone.version.epoch = 0;
-    tombstone.signature = person.identity.sign(&tombstone.signed_bytes(&publication.key).unwrap()).unwrap().into();
-    let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
-    sections.push(tombstone);
-    let revoked = Bundle::new(sections).unwrap().encode().unwrap();
-    let (mut store, key) = (store(), publication.key);
-    assert_eq!(store.put(start(), &key.encode(), &revoked), Ok(Admission::Stored));
-    person.key = person.identity.delegate_revision(start(), 0, 1).unwrap();
-    assert_eq!(put(&mut store, start(), &person.mapping(start() + seconds(1), 2)), Ok(Admission::Stored));
-    let held = store.get(start(), &key.encode()).unwrap();
-    let verified = verify(LAB, &key, &held, start(), &mut CertificateCache::new()).unwrap();
-    assert!(verified.is_revoked() && verified.bundle.mapping().is_some());
-}
-
-#[test]
 fn a_mark_outlasts_an_earlier_statement_that_holds_for_longer() {
     let mut person = Person::new(1);
     let old = person.mapping(start(), 1);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use cgeid::pins::Fingerprint;
-use cgeid::{Cn, Identity, Network, OperationalKey};
+use cgeid::{Cn, Identity, Network, OperationalKey, Reason, Revocation};
 use common::*;
 use dht::publish::{self, PageKind, Sequence};
 use dht::record::{Entry, Index, RecordKey, Subject, Target};
@@ -474,6 +474,38 @@ fn a_second_key_under_one_name_is_an_authentication_failure_after_a_restart_too(
         let outputs = ask(&mut world, nonce);
         assert_eq!(negative(&reply(&outputs).1), (own, Action::DropAuthFailure, Ttl(1)));
         assert_eq!(pins(&outputs), []);
+    }
+}
+
+#[test]
+fn a_revoked_identity_is_an_authentication_failure() {
+    let mut world = World::new(vec![resolver(vec![]), resolver(vec![])]);
+    let now = world.now.wall;
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    let eid = EidPrefix::host(InstanceId(0), identity.address().into());
+    let locator = dht::record::Rloc {
+        priority: 1,
+        weight: 100,
+        mpriority: 255,
+        mweight: 0,
+        flags: dht::record::RlocFlags { reachable: true, ..Default::default() },
+        address: "198.51.100.1".parse().unwrap(),
+        port: 0,
+    };
+    let key = identity.delegate(now, 0).unwrap();
+    let mapping = dht::record::Mapping::new([locator], Ttl(60));
+    let mapping = publish::mapping(&key, Network::LAB, mapping, now, &mut Sequence::default()).unwrap();
+    world.dht.put(now, &mapping.key, &mapping.value).unwrap();
+    assert_eq!(world.ask(0, 1, eid).records[0].locators.len(), 1);
+
+    let statement = Revocation::issue(&identity, Reason::KEY_COMPROMISE, now).unwrap();
+    let revocation = publish::revocation(&statement).unwrap();
+    world.dht.put(now, &revocation.key, &revocation.value).unwrap();
+    assert_eq!(negative(&world.ask(1, 2, eid)), (eid, Action::DropAuthFailure, Ttl(1)));
+    // Whoever had the mapping has it for its hour at most.
+    world.pass(Duration::from_secs(3600));
+    for of in 0..2 {
+        assert_eq!(negative(&world.ask(of, 3, eid)), (eid, Action::DropAuthFailure, Ttl(1)));
     }
 }
 

@@ -6,12 +6,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cgeid::{Network, OperationalKey, SignatureAlgorithm};
+use cgeid::{Network, OperationalKey, Revocation, SignatureAlgorithm};
 use wire::address::EidPrefix;
 
 use crate::error::{Malformed, PublishError};
 use crate::limits;
-use crate::record::{Body, Bundle, Class, Flags, Identity, Index, Mapping, Prefix, RecordKey, Section, Version};
+use crate::record::{self, Body, Bundle, Class, Flags, Identity, Index, Mapping, Prefix, RecordKey, Section, Version};
 
 /// The last sequence that was used, in milliseconds since 1970; to be kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -147,6 +147,23 @@ pub fn withdraw_index(
     let key = RecordKey::index(network, signer.cn(), covering);
     let page = Index::new(covering, Vec::new()).map_err(not_bundled)?;
     publish(signer, key, Statement::withdrawing(Body::Index(page)), now, sequence)
+}
+
+/// A statement that revokes an identity: its owner has signed it long ago, and whoever has it can publish it.
+///
+/// # Errors
+/// [`PublishError::TooLarge`] when its certificate is longer than a section can hold.
+pub fn revocation(statement: &Revocation) -> Result<Publication, PublishError> {
+    let too_large = |size| PublishError::TooLarge(Class::Revocation, size);
+    let section = record::Revocation::section(statement).ok_or(too_large(usize::MAX))?;
+    let size = section.encode()?.len();
+    if size > Class::Revocation.max_size() {
+        return Err(too_large(size));
+    }
+    let (key, sequence) =
+        (RecordKey::node(statement.certificate().network(), statement.cn()), section.version.sequence);
+    let value = Bundle::new(vec![section]).map_err(not_bundled)?.encode()?;
+    Ok(Publication { key, value, sequence })
 }
 
 /// What is to be signed.

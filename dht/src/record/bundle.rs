@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A bundle: the value under a key. The writer's IDENTITY comes first, then at most one section of each other class.
+//! A bundle: the value under a key. The writer's IDENTITY comes first, then at most one section of each other class. A
+//! REVOCATION stands alone: it brings its own certificate, and says that nothing else of the writer's holds.
 
 use wire::EncodeError;
 
 use super::reader::Reader;
 use super::section::{Body, Class, Section};
-use super::{Identity, Index, Mapping, Prefix};
+use super::{Identity, Index, Mapping, Prefix, Revocation};
 use crate::error::Malformed;
 use crate::limits;
 
@@ -19,19 +20,21 @@ impl Bundle {
     /// A bundle of these sections, in any order.
     ///
     /// # Errors
-    /// Without an IDENTITY, or with two sections of one class.
+    /// Without an IDENTITY, with two sections of one class, or with something beside a REVOCATION.
     pub fn new(mut sections: Vec<Section>) -> Result<Self, Malformed> {
         sections.sort_by_key(Section::class);
         if sections.windows(2).any(|pair| pair[0].class() == pair[1].class()) {
             return Err(Malformed::TooMany("section of one class"));
         }
+        let revokes = sections.iter().any(|section| section.class() == Class::Revocation);
         match sections.first().map(Section::class) {
-            Some(Class::Identity) => Ok(Self { sections }),
+            _ if revokes && sections.len() > 1 => Err(Malformed::TooMany("section beside a REVOCATION")),
+            Some(Class::Identity | Class::Revocation) => Ok(Self { sections }),
             _ => Err(Malformed::Missing("IDENTITY section")),
         }
     }
 
-    /// The sections, IDENTITY first.
+    /// The sections, IDENTITY first, or a REVOCATION alone.
     pub fn sections(&self) -> &[Section] {
         &self.sections
     }
@@ -50,6 +53,15 @@ impl Bundle {
     pub fn identity(&self) -> Option<&Identity> {
         match self.section(Class::Identity).map(|section| &section.body) {
             Some(Body::Identity(body)) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// The REVOCATION, if it is one: the section and its body.
+    pub fn revocation(&self) -> Option<(&Section, &Revocation)> {
+        let section = self.section(Class::Revocation)?;
+        match &section.body {
+            Body::Revocation(body) => Some((section, body)),
             _ => None,
         }
     }

@@ -24,7 +24,8 @@
 //! |       signature length        |  signature ...                |
 //! +-------------------------------+-------------------------------+
 //! ```
-//! I: signed by the identity key, not the operational one. W: withdrawn.
+//! I: signed by the identity key, not the operational one. W: withdrawn. A REVOCATION has the signature of the statement
+//! in it, see [`Revocation`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,6 +38,7 @@ use super::key::RecordKey;
 use super::mapping::Mapping;
 use super::prefix::Prefix;
 use super::reader::Reader;
+use super::revocation::Revocation;
 use super::tlv::{self, Tlv};
 use crate::error::Malformed;
 use crate::limits;
@@ -84,10 +86,11 @@ impl Class {
     /// Largest section, in octets with header and signature.
     pub fn max_size(self) -> usize {
         match self {
-            Self::Identity => 4096,
+            // Of a REVOCATION the certificate of an RSA-4096 identity, which IDENTITY carries too, and its signature.
+            Self::Identity | Self::Revocation => 4096,
             Self::Topology => 2048,
             Self::Index => 5120,
-            Self::Mapping | Self::Service | Self::Revocation | Self::Prefix => 1024,
+            Self::Mapping | Self::Service | Self::Prefix => 1024,
         }
     }
 
@@ -128,11 +131,13 @@ pub enum Body {
     Identity(Identity),
     /// Class 2.
     Mapping(Mapping),
+    /// Class 5.
+    Revocation(Revocation),
     /// Class 6.
     Prefix(Prefix),
     /// Class 7.
     Index(Index),
-    /// Classes 3 to 5, whose elements are kept as they are.
+    /// Classes 3 and 4, whose elements are kept as they are.
     Other(Class, Vec<Tlv>),
 }
 
@@ -142,6 +147,7 @@ impl Body {
         match self {
             Self::Identity(_) => Class::Identity,
             Self::Mapping(_) => Class::Mapping,
+            Self::Revocation(_) => Class::Revocation,
             Self::Prefix(_) => Class::Prefix,
             Self::Index(_) => Class::Index,
             Self::Other(class, _) => *class,
@@ -152,6 +158,7 @@ impl Body {
         match self {
             Self::Identity(body) => body.tlvs(),
             Self::Mapping(body) => body.tlvs(),
+            Self::Revocation(body) => Ok(body.tlvs()),
             Self::Prefix(body) => body.tlvs(),
             Self::Index(body) => body.tlvs(),
             Self::Other(_, tlvs) => Ok(tlvs.clone()),
@@ -162,9 +169,10 @@ impl Body {
         match class {
             Class::Identity => Identity::from_tlvs(tlvs).map(Self::Identity),
             Class::Mapping => Mapping::from_tlvs(tlvs).map(Self::Mapping),
+            Class::Revocation => Revocation::from_tlvs(tlvs).map(Self::Revocation),
             Class::Prefix => Prefix::from_tlvs(tlvs).map(Self::Prefix),
             Class::Index => Index::from_tlvs(tlvs).map(Self::Index),
-            Class::Topology | Class::Service | Class::Revocation => {
+            Class::Topology | Class::Service => {
                 let tlvs = tlvs.into_iter().map(Tlv::kept).collect::<Result<_, _>>()?;
                 Ok(Self::Other(class, tlvs))
             }
@@ -210,7 +218,7 @@ pub struct Section {
     pub body: Body,
     /// The kind of signature.
     pub algorithm: SignatureAlgorithm,
-    /// The signature over [`Section::signed_bytes`].
+    /// The signature over [`Section::signed_bytes`]; of a REVOCATION that of its statement.
     pub signature: Box<[u8]>,
 }
 
@@ -220,7 +228,7 @@ impl Section {
         self.body.class()
     }
 
-    /// When it ceases to hold.
+    /// When it ceases to hold; a REVOCATION does when nobody has put it for its lifetime, of which this knows nothing.
     pub fn expires_at(&self) -> SystemTime {
         self.version.signed_at().checked_add(self.lifetime).unwrap_or(UNIX_EPOCH)
     }

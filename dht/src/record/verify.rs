@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use cgeid::{CertificateError, Cn, IdentityCertificate, Network, OperationalCertificate, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
 
-use super::{Body, Bundle, Class, Identity, Recent, RecordKey, Section, Subject};
+use super::{Body, Bundle, Class, Recent, RecordKey, Section, Subject, revocation};
 use crate::error::{Malformed, Refusal};
 use crate::limits;
 
@@ -24,7 +24,7 @@ pub struct Verified {
 impl Verified {
     /// Whether the owner has revoked its identity.
     pub fn is_revoked(&self) -> bool {
-        self.bundle.section(Class::Revocation).is_some()
+        self.bundle.revocation().is_some()
     }
 }
 
@@ -81,11 +81,11 @@ fn check_place(key: &RecordKey, section: &Section) -> Result<(), Refusal> {
     if size > class.max_size() {
         return Err(Refusal::SectionTooLarge(class, size));
     }
-    let withdrawable = !matches!(class, Class::Identity | Class::Revocation);
-    let needs_identity_key = class == Class::Revocation;
+    if class == Class::Revocation {
+        revocation::check_fixed(section)?;
+    }
     let flags = section.flags;
-    if (flags.withdrawn && !withdrawable)
-        || (needs_identity_key && !flags.by_identity)
+    if (flags.withdrawn && class == Class::Identity)
         || (!flags.by_identity && section.algorithm != SignatureAlgorithm::Ed25519)
     {
         return Err(Refusal::Flags(class));
@@ -104,9 +104,10 @@ fn check_place(key: &RecordKey, section: &Section) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Signed no later than the clocks' tolerance allows, not expired, no longer-lived than the class may be.
+/// Signed no later than the clocks' tolerance allows, not expired, no longer-lived than the class may be. Of a REVOCATION
+/// no time counts: the one at which it was made is proven by nothing, and how long it is kept is its store's to know.
 pub(crate) fn check_times(bundle: &Bundle, now: SystemTime) -> Result<(), Refusal> {
-    for section in bundle.sections() {
+    for section in bundle.sections().iter().filter(|section| section.class() != Class::Revocation) {
         let (class, signed_at) = (section.class(), section.version.signed_at());
         if signed_at > now + limits::CLOCK_SKEW {
             return Err(Refusal::FromTheFuture(class, signed_at));
@@ -140,13 +141,17 @@ impl Chain {
         now: SystemTime,
         cache: &mut CertificateCache,
     ) -> Result<Self, Refusal> {
-        let body = bundle.identity().ok_or(Refusal::Malformed(Malformed::Missing("IDENTITY section")))?;
-        let identity = cache.identity(network, body, now).map_err(Refusal::IdentityCertificate)?;
+        let identity = match (bundle.identity(), bundle.revocation()) {
+            (Some(body), _) => cache.identity(network, &body.certificate, Some(now)),
+            (None, Some((_, body))) => cache.identity(network, &body.certificate, None),
+            (None, None) => return Err(Refusal::Malformed(Malformed::Missing("IDENTITY section"))),
+        };
+        let identity = identity.map_err(Refusal::IdentityCertificate)?;
         if identity.cn() != key.writer {
             return Err(Refusal::OtherIdentity(identity.cn()));
         }
         let mut chain = Self { identity, operational: Vec::new(), unusable: None };
-        for der in &body.operational {
+        for der in bundle.identity().iter().flat_map(|body| &body.operational) {
             match cache.operational(&chain.identity, der, now) {
                 Ok(certificate) => chain.operational.push(certificate),
                 Err(error @ (CertificateError::Expired { .. } | CertificateError::NotYetValid { .. })) => {
@@ -169,9 +174,13 @@ impl Chain {
 pub(crate) fn check_signature(key: &RecordKey, section: &Section, chain: &Chain) -> Result<(), Refusal> {
     let class = section.class();
     let epoch = section.version.epoch;
+    if let Body::Revocation(body) = &section.body {
+        let holds = revocation::holds(section, body, &chain.identity);
+        return if holds { Ok(()) } else { Err(Refusal::Signature(class)) };
+    }
     let message = section.signed_bytes(key).map_err(|_| Refusal::Malformed(Malformed::NotCanonical("section")))?;
     let holds = if section.flags.by_identity {
-        // The identity key needs nobody's certificate: its word must outlast the operational keys, a tombstone above all.
+        // The identity key needs nobody's certificate: its word outlasts the operational keys.
         Some(chain.identity.verify_signature(section.algorithm, &message, &section.signature).is_ok())
     } else {
         let mut signers = chain.of_epoch(epoch).peekable();
@@ -209,17 +218,21 @@ impl CertificateCache {
         Self::default()
     }
 
+    /// Without a time its dates do not matter.
     fn identity(
         &mut self,
         network: Network,
-        body: &Identity,
-        now: SystemTime,
+        der: &[u8],
+        now: Option<SystemTime>,
     ) -> Result<IdentityCertificate, CertificateError> {
-        let hash: Hash = Sha256::new().chain_update(network.0).chain_update(&body.certificate).finalize().into();
+        let hash: Hash = Sha256::new().chain_update(network.0).chain_update(der).finalize().into();
         if let Some(known) = self.identities.get(&hash) {
-            return known.check_dates(now).map(|()| known.clone());
+            return now.map_or(Ok(()), |now| known.check_dates(now)).map(|()| known.clone());
         }
-        let certificate = IdentityCertificate::verify(&body.certificate, network, now)?;
+        let certificate = match now {
+            Some(now) => IdentityCertificate::verify(der, network, now)?,
+            None => IdentityCertificate::verify_undated(der, network)?,
+        };
         self.identities.insert(hash, certificate.clone());
         Ok(certificate)
     }

@@ -80,3 +80,6 @@ pub const REDIAL_LAST: Duration = Duration::from_secs(30);
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Start waits so long for the first listen address to be known.
 pub const LISTEN: Duration = Duration::from_secs(2);
+
+/// Octets of a file with a revocation: its armour and the words before it take less than twice the statement's 10 kB.
+pub const STATEMENT_FILE: u64 = 32 * 1024;

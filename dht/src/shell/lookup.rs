@@ -9,7 +9,7 @@ use wire::address::EidPrefix;
 
 use super::limits;
 use super::node::{Node, NodeError};
-use crate::record::{CertificateCache, RecordKey, verify};
+use crate::record::{CertificateCache, RecordKey, Verified, verify};
 use crate::resolve::{Outcome, Resolution, Resolver};
 
 /// Valid copies of a record after which no more are waited for: of three nodes' copies, the newest is the newest.
@@ -17,7 +17,8 @@ const COPIES: usize = 3;
 /// How long further copies are waited for, once one is valid: a node that has died must not hold up what others have said.
 const FURTHER: Duration = Duration::from_millis(100);
 
-/// The values under a key, until three of them are valid, no more come, or the others are late. They are to be verified still.
+/// The values under a key, until three of them are valid or one is a REVOCATION, no more come, or the others are late. They
+/// are to be verified still.
 ///
 /// # Errors
 /// As [`Node::values`].
@@ -29,8 +30,13 @@ pub async fn get(node: &Node, network: Network, key: &RecordKey) -> Result<Vec<V
     while valid < COPIES && seen.len() < limits::VALUES {
         let patience = if valid == 0 { limits::GET + limits::FIRST_PEER } else { FURTHER };
         let Ok(Some(value)) = tokio::time::timeout(patience, values.next()).await else { break };
-        valid += usize::from(verify(network, key, &value, SystemTime::now(), &mut cache).is_ok());
+        let verified = verify(network, key, &value, SystemTime::now(), &mut cache);
+        let is_last_word = verified.as_ref().is_ok_and(Verified::is_revoked);
+        valid += usize::from(verified.is_ok());
         seen.push(value);
+        if is_last_word {
+            break;
+        }
     }
     Ok(seen)
 }

@@ -85,8 +85,7 @@ impl Entry {
     /// The value as readers get it: without what has expired; `None` if nothing of use under this key is left.
     pub(super) fn value(&self, key: &RecordKey, now: SystemTime) -> Option<Vec<u8>> {
         let live = |class: Class| self.sections.get(&class).is_some_and(|held| held.expires_at > now);
-        let of_use = needed(key).all(live);
-        of_use.then(|| {
+        is_of_use(key, live).then(|| {
             self.sections.values().filter(|held| held.expires_at > now).flat_map(|held| &held.octets).copied().collect()
         })
     }
@@ -109,7 +108,7 @@ impl Entry {
     pub(super) fn expire(&mut self, key: &RecordKey, now: SystemTime) -> usize {
         let before = self.sections.len();
         self.sections.retain(|_, held| held.expires_at > now);
-        if !needed(key).all(|class| self.sections.contains_key(&class)) {
+        if !is_of_use(key, |class| self.sections.contains_key(&class)) {
             self.sections.clear();
         }
         self.marks.0.retain(|_, mark| mark.forget_at > now);
@@ -122,7 +121,12 @@ impl Entry {
     }
 }
 
-/// The classes without which nothing under a key is of use.
+/// Whether the classes that are there are of use: a REVOCATION is by itself.
+fn is_of_use(key: &RecordKey, is_there: impl Fn(Class) -> bool) -> bool {
+    is_there(Class::Revocation) || needed(key).all(is_there)
+}
+
+/// The classes without which nothing else under a key is of use.
 pub(super) fn needed(key: &RecordKey) -> impl Iterator<Item = Class> {
     [Some(Class::Identity), key.statement()].into_iter().flatten()
 }

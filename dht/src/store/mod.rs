@@ -2,28 +2,30 @@
 //! What a node keeps for others: verified before it is stored, never older than before, merged commutatively.
 //!
 //! Per class the highest (epoch, sequence) wins. Two statements of one version by one owner are *equivocation*: every store
-//! keeps the one with the smaller hash and marks the conflict, so stores that met them in different orders agree.
+//! keeps the one with the smaller hash and marks the conflict, so stores that met them in different orders agree. A
+//! REVOCATION ends it all: see [`Store::is_revoked`].
 //!
 //! The store has no disk. [`Store::changes`] says what to write, [`Store::restore`] takes it back, and checks it as if a
 //! stranger had brought it: a disk is not more trustworthy than the network, but its marks can only make us stricter.
 
+mod disk;
 mod entry;
 mod marks;
 mod quota;
+mod revoked;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use cgeid::Network;
 use serde::Serialize;
 
 use self::entry::{Comparison, Entry, Offer, needed};
-use self::marks::Marks;
 use crate::error::{Malformed, Refusal};
 use crate::limits;
-use crate::record::{
-    Bundle, CertificateCache, Chain, Class, RecordKey, Section, check_form, check_signature, check_times,
-};
+use crate::record::{Bundle, CertificateCache, Chain, Class, RecordKey, check_form, check_signature, check_times};
+
+pub use self::disk::Change;
 
 /// What became of a bundle that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +36,6 @@ pub enum Admission {
     Refreshed,
     /// Its owner signed something else under the same version; one of the two is held, the conflict is marked.
     Conflict,
-}
-
-/// What to write to disk for one key, replacing what was there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The key.
-    pub key: Vec<u8>,
-    /// The bundle; `None` = delete it.
-    pub record: Option<Vec<u8>>,
-    /// The high-water marks; `None` = delete them.
-    pub marks: Option<Vec<u8>>,
 }
 
 /// What happened in a store since its start.
@@ -60,6 +51,8 @@ pub struct Counters {
     pub evicted: u64,
     /// Sections that reached the end of their lifetime.
     pub expired: u64,
+    /// Bundles dropped because their owner's identity was revoked.
+    pub revoked: u64,
     /// Bundles refused, by the name of the [`Refusal`].
     pub refused: BTreeMap<&'static str, u64>,
 }
@@ -73,7 +66,8 @@ pub struct Store {
     network: Network,
     here: Distance,
     capacity: usize,
-    entries: HashMap<RecordKey, Entry>,
+    /// In the order of their writers.
+    entries: BTreeMap<RecordKey, Entry>,
     /// Octets of all sections held.
     octets: usize,
     /// Keys under which something is held, by distance.
@@ -97,7 +91,7 @@ impl Store {
             network,
             here,
             capacity,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             octets: 0,
             held: BTreeSet::new(),
             remembered: BTreeSet::new(),
@@ -147,46 +141,6 @@ impl Store {
         }
     }
 
-    /// What must be written to disk since the last call.
-    pub fn changes(&mut self) -> Vec<Change> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|key| self.change(&key)).collect()
-    }
-
-    /// Takes back what [`Store::changes`] had written for one key. The marks hold in any case.
-    ///
-    /// # Errors
-    /// Why the record is not taken; then the next changes delete it.
-    pub fn restore(
-        &mut self,
-        now: SystemTime,
-        key: &[u8],
-        record: Option<&[u8]>,
-        marks: Option<&[u8]>,
-    ) -> Result<(), Refusal> {
-        let key = RecordKey::decode(key).map_err(Refusal::Key)?;
-        if key.network != self.network {
-            return Err(Refusal::OtherNetwork);
-        }
-        let known = marks.map_or(Ok(Marks::default()), Marks::decode);
-        if let Ok(Marks(known)) = &known {
-            let entry = self.entries.entry(key).or_default();
-            known.iter().for_each(|(class, mark)| entry.marks.merge(*class, *mark));
-            self.settle(key);
-        }
-        let outcome = known.map_err(Refusal::from).and_then(|_| match record {
-            Some(record) => self.restore_record(now, key, record),
-            None => Ok(()),
-        });
-        let change = self.change(&key);
-        if change.record.as_deref() == record && change.marks.as_deref() == marks {
-            self.changed.remove(&key);
-        } else {
-            self.changed.insert(key);
-        }
-        outcome
-    }
-
     /// What happened since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -224,6 +178,12 @@ impl Store {
     }
 
     fn admit(&mut self, now: SystemTime, key: RecordKey, bundle: &Bundle) -> Result<Admission, Refusal> {
+        if let Some((section, _)) = bundle.revocation() {
+            return self.admit_revocation(now, key, bundle, section, now + limits::REVOCATION_LIFETIME);
+        }
+        if self.is_revoked(key.writer) {
+            return Err(Refusal::Revoked);
+        }
         let known = self.entries.get(&key).cloned().unwrap_or_default();
         let offers = compare(&known, bundle)?;
         if offers.iter().all(|offer| offer.comparison == Comparison::Same) {
@@ -232,7 +192,7 @@ impl Store {
         if !known.quota.allows(now) {
             return Err(Refusal::Quota);
         }
-        self.check_room(&key, &known, &offers)?;
+        self.check_room(&key, &known, offers.iter().map(|offer| offer.held.octets.len()).sum())?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
         for offer in offers.iter().filter(|offer| offer.is_news()) {
             check_signature(&key, offer.section, &chain)?;
@@ -250,8 +210,7 @@ impl Store {
     }
 
     /// A full store gives up its farthest bundle for a nearer one, and never refuses a renewal.
-    fn check_room(&self, key: &RecordKey, known: &Entry, offers: &[Offer<'_>]) -> Result<(), Refusal> {
-        let size: usize = offers.iter().map(|offer| offer.held.octets.len()).sum();
+    fn check_room(&self, key: &RecordKey, known: &Entry, size: usize) -> Result<(), Refusal> {
         if !known.sections.is_empty() || self.has_room_for(1, size) {
             return Ok(());
         }
@@ -354,29 +313,6 @@ impl Store {
             self.entries.remove(&key);
             self.changed.insert(key);
         }
-    }
-
-    fn change(&self, key: &RecordKey) -> Change {
-        let entry = self.entries.get(key).filter(|entry| !entry.sections.is_empty() || !entry.marks.0.is_empty());
-        let record = entry.map(|entry| entry.sections.values().flat_map(|held| &held.octets).copied().collect());
-        Change {
-            key: key.encode(),
-            record: record.filter(|octets: &Vec<u8>| !octets.is_empty()),
-            marks: entry.map(|entry| entry.marks.encode()),
-        }
-    }
-
-    fn restore_record(&mut self, now: SystemTime, key: RecordKey, record: &[u8]) -> Result<(), Refusal> {
-        let whole = check_form(self.network, &key, record)?;
-        // What expired while the node was down is no reason to lose the rest.
-        let live: Vec<Section> =
-            whole.into_sections().into_iter().filter(|section| section.expires_at() > now).collect();
-        if !needed(&key).all(|class| live.iter().any(|section| section.class() == class)) {
-            return Ok(());
-        }
-        let bundle = Bundle::new(live)?;
-        check_times(&bundle, now)?;
-        self.admit(now, key, &bundle).map(|_| ())
     }
 
     fn distance(&self, key: &RecordKey) -> Distance {

@@ -26,6 +26,7 @@ impl Quota {
     pub(super) fn take(&mut self, now: SystemTime) {
         let whole = limits::QUOTA_PERIOD * limits::QUOTA_BURST;
         let from = self.full_at.filter(|&full_at| full_at > now && full_at <= now + whole).unwrap_or(now);
-        self.full_at = Some(from + limits::QUOTA_PERIOD);
+        // What is taken without asking must not look like a clock that went back.
+        self.full_at = Some((from + limits::QUOTA_PERIOD).min(now + whole));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cgeid::{Cn, Identity, Network, OperationalKey};
+use cgeid::{Cn, Identity, Network, OperationalKey, Reason, Revocation};
 use dht::publish::{self, PageKind, Publication, Sequence};
 use dht::record::{Entry, Index, Mapping, Prefix, Rloc, RlocFlags, Site, Target};
 use wire::address::{EidPrefix, InstanceId};
@@ -56,6 +56,11 @@ impl Person {
 
     pub fn withdraw(&mut self, now: SystemTime, net: &str) -> Publication {
         publish::withdraw_prefix(&self.key, LAB, prefix(net), now, &mut self.sequence).unwrap()
+    }
+
+    /// A revocation that says to have been made so many seconds after the start.
+    pub fn revoke(&self, reason: Reason, after: u64) -> Publication {
+        publish::revocation(&Revocation::issue(&self.identity, reason, start() + seconds(after)).unwrap()).unwrap()
     }
 
     pub fn page(&mut self, now: SystemTime, covering: &str, entries: Vec<Entry>, kind: PageKind) -> Publication {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::record::{Body, Bundle, Mapping, Section, Target};
+use crate::record::{Body, Bundle, Class, Mapping, Section, Target};
 use crate::resolve::Outcome;
 
 /// What a lookup came to.
@@ -83,6 +83,8 @@ pub(super) fn lines(answer: &Value) -> Vec<String> {
     let verified = answer.get("verified").and_then(Value::as_bool).unwrap_or_default();
     lines.push(format!("  verified   {}", if verified { "yes" } else { "no" }));
     let sections = answer.pointer("/record/sections").and_then(Value::as_array);
+    let reasons = sections.into_iter().flatten().filter_map(|section| section.pointer("/body/reason")?.as_str());
+    lines.extend(reasons.map(|reason| format!("  reason     {reason}")));
     let locators = sections.into_iter().flatten().filter_map(|section| section.pointer("/body/locators")?.as_array());
     for locator in locators.flatten() {
         let address = locator.get("address").and_then(Value::as_str).unwrap_or_default();
@@ -108,7 +110,8 @@ fn section(section: &Section) -> Value {
         "cn": section.cn.to_string(),
         "epoch": section.version.epoch,
         "sequence": section.version.sequence,
-        "expires": seconds(section.expires_at()),
+        // A REVOCATION is kept from PUT to PUT.
+        "expires": (section.class() != Class::Revocation).then(|| seconds(section.expires_at())),
         "withdrawn": section.flags.withdrawn,
         "signed_by": if section.flags.by_identity { "identity" } else { "operational" },
         "body": body(&section.body),
@@ -131,6 +134,10 @@ fn body(body: &Body) -> Value {
         Body::Index(index) => json!({
             "prefix": index.covering().to_string(),
             "entries": index.entries().iter().map(|entry| target(entry.prefix.to_string(), &entry.target)).collect::<Vec<_>>(),
+        }),
+        Body::Revocation(revocation) => json!({
+            "reason": revocation.reason.to_string(),
+            "certificate_bytes": revocation.certificate.len(),
         }),
         Body::Other(_, elements) => json!({ "elements": elements.len() }),
     }

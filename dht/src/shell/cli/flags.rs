@@ -129,6 +129,14 @@ pub(super) struct PutFlags {
     #[arg(long)]
     #[serde(skip)]
     pub(super) withdraw: bool,
+    /// Publish the revocation of an identity instead, <CN>.revoke; that cannot be taken back
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rloc", "ttl", "withdraw"])]
+    #[serde(skip)]
+    pub(super) revocation: Option<PathBuf>,
+    /// Publish the revocation without asking
+    #[arg(long, requires = "revocation")]
+    #[serde(skip)]
+    pub(super) yes: bool,
     #[command(flatten)]
     #[serde(flatten)]
     network: NetworkFlags,

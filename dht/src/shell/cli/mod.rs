@@ -8,6 +8,7 @@ mod node;
 mod output;
 mod publish;
 mod query;
+mod revoke;
 mod settings;
 mod stats;
 mod values;
@@ -38,6 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   lisp-dht node --identity CN.op.p12 --password-file pw --state-dir /var/lib/lisp-dht
   lisp-dht put --identity CN.op.p12 --rloc 192.0.2.1 --rloc 2001:db8::1,priority=2 --bootstrap 192.0.2.9:43420
+  lisp-dht put --revocation CN.revoke --bootstrap 192.0.2.9:43420
   lisp-dht get 3fff:ce1:1234:5678:9abc:def0:1234:5678 --verify --bootstrap 192.0.2.9:43420
   lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegate 2001:db8:a::/48=CN,max-plen=64 --bootstrap 192.0.2.9:43420
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
@@ -48,11 +50,20 @@ the environment, which wins over the file. Several values in a variable: [\"A\",
 
 Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration, 3 the machine lacks something.";
 
+const REVOKING: &str = "\
+Revocation:
+  lisp-dht put --revocation CN.revoke --bootstrap 192.0.2.9:43420
+
+The file was written by `cgeid new` or `cgeid revoke`; no key is needed, and anybody who has the file can publish it. It \
+cannot be taken back. Nodes keep it for 30 days after it was last put and do not put it again by themselves: put it again \
+each month.";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs a node that stores records for others, until SIGINT or SIGTERM; prints its addresses
     Node(NodeFlags),
-    /// Publishes the mapping of an identity's CGEID, once: it holds for an hour
+    /// Publishes the mapping of an identity's CGEID, once: it holds for an hour; or the revocation of an identity, for ever
+    #[command(after_help = REVOKING)]
     Put(PutFlags),
     /// Looks up the record of a CGEID
     Get(GetFlags),
@@ -174,7 +185,7 @@ mod tests {
     #[test]
     fn the_examples_of_the_help_are_understood() {
         let examples: Vec<&str> = EXAMPLES.lines().filter(|line| line.starts_with("  lisp-dht ")).collect();
-        assert_eq!(examples.len(), 6);
+        assert_eq!(examples.len(), 7);
         for example in examples {
             Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
         }

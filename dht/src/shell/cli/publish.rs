@@ -11,7 +11,7 @@ use wire::record::Ttl;
 
 use super::flags::{IndexFlags, PutFlags};
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, make_state_folder, output, query, values};
+use super::{Failure, Outcome, identity, make_state_folder, output, query, revoke, values};
 use crate::PublishError;
 use crate::publish::{self, PageKind, Publication, Sequence};
 use crate::record::{Index, Mapping};
@@ -21,8 +21,11 @@ use crate::shell::shelf;
 /// Minutes that map-caches keep a mapping: the lifetime of the statement.
 const TTL: u32 = 60;
 
-/// Publishes the mapping of an identity's CGEID.
+/// Publishes the mapping of an identity's CGEID, or a revocation.
 pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome, Failure> {
+    if let Some(file) = &flags.revocation {
+        return revoke::put(settings, flags, file).await;
+    }
     let network = settings.network()?;
     let locators = settings.rloc.iter().map(|text| values::rloc(text)).collect::<anyhow::Result<Vec<_>>>()?;
     if locators.is_empty() && !flags.withdraw {
@@ -85,7 +88,8 @@ fn sequence_path(settings: &Settings, key: &OperationalKey) -> Result<PathBuf, F
     Ok(beside.with_extension("sequence"))
 }
 
-async fn send(
+/// Puts a publication through a node of its own, and shows what became of it.
+pub(super) async fn send(
     settings: &Settings,
     network: Network,
     eid: &str,

@@ -12,7 +12,7 @@ use super::describe::{Answer, lines};
 use super::flags::{GetFlags, ResolveFlags};
 use super::settings::Settings;
 use super::{Failure, Outcome, make_state_folder, output, values};
-use crate::record::{Bundle, CertificateCache, Class, RecordKey};
+use crate::record::{Bundle, CertificateCache, Class, RecordKey, Verified, verify};
 use crate::resolve::{Anchors, Resolver, Selection, newest};
 use crate::shell::node::Node;
 use crate::shell::pins::PinsFile;
@@ -61,7 +61,12 @@ fn select(network: Network, key: &RecordKey, found: &[Vec<u8>]) -> Answer {
         }
         Selection::Absent => Answer::not_found("no record"),
         Selection::Refused(refusal) => Answer::not_found(format!("what was found does not hold: {refusal}")),
-        Selection::Revoked => bare("revoked"),
+        Selection::Revoked => {
+            let mut cache = CertificateCache::new();
+            let mut held =
+                found.iter().filter_map(|value| verify(network, key, value, SystemTime::now(), &mut cache).ok());
+            Answer { record: held.find(Verified::is_revoked).map(|verified| verified.bundle), ..bare("revoked") }
+        }
         Selection::Conflict => bare("conflict"),
     }
 }
@@ -69,6 +74,9 @@ fn select(network: Network, key: &RecordKey, found: &[Vec<u8>]) -> Answer {
 /// What somebody says, believed by nobody.
 fn first_readable(found: &[Vec<u8>]) -> Answer {
     match found.iter().find_map(|value| Bundle::decode(value).ok()) {
+        Some(bundle) if bundle.revocation().is_some() => {
+            Answer { result: "revoked", record: Some(bundle), verified: false, more: Vec::new() }
+        }
         Some(bundle) if bundle.mapping().is_some() => {
             Answer { result: "mapping", record: Some(bundle), verified: false, more: Vec::new() }
         }

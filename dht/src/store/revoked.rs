@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The last word of an identity: once its REVOCATION is held, nothing else of it is.
+//!
+//! Which of an identity's REVOCATIONs comes first, or when it says that it was made, does not matter: each ends the same
+//! identity, and stores agree by keeping the one with the smaller hash. None is older than what is held, and none
+//! contradicts another.
+
+use std::time::SystemTime;
+
+use cgeid::Cn;
+
+use super::entry::Held;
+use super::{Admission, Store};
+use crate::error::Refusal;
+use crate::limits;
+use crate::record::{Bundle, Chain, Class, RecordKey, Section, check_signature};
+
+impl Store {
+    /// Whether a REVOCATION of this identity is held, or was until a day ago.
+    pub fn is_revoked(&self, cn: Cn) -> bool {
+        let entry = self.entries.get(&RecordKey::node(self.network, cn));
+        entry.is_some_and(|entry| entry.marks.0.contains_key(&Class::Revocation))
+    }
+
+    /// Takes a REVOCATION, to be kept until `keep_until`.
+    pub(super) fn admit_revocation(
+        &mut self,
+        now: SystemTime,
+        key: RecordKey,
+        bundle: &Bundle,
+        section: &Section,
+        keep_until: SystemTime,
+    ) -> Result<Admission, Refusal> {
+        let offered = Held { expires_at: keep_until, ..Held::new(section) };
+        let known = self.entries.get(&key).cloned().unwrap_or_default();
+        let held = known.sections.get(&Class::Revocation);
+        if held.is_some_and(|held| held.octets == offered.octets) {
+            self.keep_revocation(key, keep_until);
+            return Ok(Admission::Refreshed);
+        }
+        // The first one is not held back: with a stolen operational key one could use the quota up for ever.
+        if held.is_some() && !known.quota.allows(now) {
+            return Err(Refusal::Quota);
+        }
+        self.check_room(&key, &known, offered.octets.len())?;
+        let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
+        check_signature(&key, section, &chain)?;
+        self.check_identity(&key, &known, &chain, now)?;
+        let kept = match held {
+            Some(held) if !offered.prevails(held) => {
+                self.keep_revocation(key, keep_until);
+                return Ok(Admission::Refreshed);
+            }
+            Some(held) => Held { expires_at: held.expires_at.max(keep_until), ..offered },
+            None => offered,
+        };
+        let mut merged = known;
+        merged.marks.raise(Class::Revocation, &kept, false);
+        merged.sections = [(Class::Revocation, kept)].into();
+        self.commit(now, key, merged);
+        self.drop_statements(key);
+        Ok(Admission::Stored)
+    }
+
+    /// Somebody has put it again.
+    fn keep_revocation(&mut self, key: RecordKey, keep_until: SystemTime) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(held) = entry.sections.get_mut(&Class::Revocation) else { return };
+        if held.expires_at + limits::REVOCATION_RENEWAL > keep_until {
+            return;
+        }
+        held.expires_at = keep_until;
+        let held = held.clone();
+        entry.marks.raise(Class::Revocation, &held, false);
+        self.changed.insert(key);
+    }
+
+    /// Drops what the owner of this key has said under its other keys; the marks stay.
+    fn drop_statements(&mut self, key: RecordKey) {
+        // Keys are in the order of their writers, a node's own before its others.
+        let others = self.entries.range(key..).skip(1).take_while(|(other, _)| other.writer == key.writer);
+        for key in others.map(|(other, _)| *other).collect::<Vec<_>>() {
+            if let Some(entry) = self.entries.get_mut(&key)
+                && !entry.sections.is_empty()
+            {
+                self.octets -= entry.size();
+                entry.sections.clear();
+                self.counters.revoked += 1;
+                self.settle(key);
+            }
+        }
+    }
+
+    /// Until when a REVOCATION that comes from disk is kept: what its mark says, but no longer than one put now.
+    pub(super) fn kept_until(&self, key: &RecordKey, now: SystemTime) -> SystemTime {
+        let longest = now + limits::REVOCATION_LIFETIME;
+        let mark = self.entries.get(key).and_then(|entry| entry.marks.0.get(&Class::Revocation));
+        mark.and_then(|mark| mark.forget_at.checked_sub(limits::MARK_RETENTION))
+            .map_or(longest, |kept| kept.min(longest))
+    }
+}
