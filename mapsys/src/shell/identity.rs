@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use cgeid::{Identity, Network, OperationalKey, container, epoch};
+use zeroize::Zeroizing;
 
 pub use files::{KeyFiles, KeyState, Remaining};
 pub use watch::KeyWatch;
@@ -37,6 +38,7 @@ pub fn own(state_dir: &Path, network: Network, now: SystemTime) -> anyhow::Resul
     let made = !path(OWN_IDENTITY).exists();
     if made {
         let password: String = (0..4).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
+        let password = Zeroizing::new(password);
         let identity = Identity::generate_ed25519(network, now).context("cannot make an identity")?;
         write_secret(&path(OWN_PASSWORD), password.as_bytes())?;
         write_secret(&path(OWN_IDENTITY), &container::save_identity(&identity, &password)?)?;
@@ -74,15 +76,15 @@ fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// The first line of a file, as for `cgeid`, or the variable.
-fn password(file: Option<&Path>) -> anyhow::Result<String> {
+fn password(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
     if let Some(file) = file {
-        let mut line = String::new();
+        let mut line = Zeroizing::new(String::new());
         let read = File::open(file).and_then(|file| BufReader::new(file.take(MAX_PASSWORD)).read_line(&mut line));
         read.with_context(|| format!("cannot read password file {}", file.display()))?;
-        return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
+        return Ok(Zeroizing::new(line.trim_end_matches(['\n', '\r']).to_owned()));
     }
     match std::env::var(PASSWORD_VARIABLE) {
-        Ok(password) => Ok(password),
+        Ok(password) => Ok(Zeroizing::new(password)),
         Err(_) => bail!("an identity needs a password: give --password-file or {PASSWORD_VARIABLE}"),
     }
 }
@@ -145,7 +147,7 @@ mod tests {
         let file = folder.path().join("pw");
         for text in ["pässwort", "pässwort\n", "pässwort\r\n", "pässwort\nwhat it is for\n"] {
             std::fs::write(&file, text).unwrap();
-            assert_eq!(password(Some(&file)).unwrap(), "pässwort", "{text:?}");
+            assert_eq!(*password(Some(&file)).unwrap(), "pässwort", "{text:?}");
         }
     }
 }
