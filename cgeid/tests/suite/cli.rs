@@ -122,6 +122,13 @@ fn json_can_go_into_a_file_beside_the_text() {
     assert!(text(&output.stdout).contains("address"));
     let shown: Value = serde_json::from_slice(&std::fs::read(folder.path().join("out.json")).unwrap()).unwrap();
     assert_eq!(shown["cn"], made["cn"]);
+    // Again over the earlier one, but over nothing else.
+    succeeds(folder.path(), &format!("show --json=out.json keys/{}.p12", cn(&made)));
+    let key = format!("keys/{}.p12", cn(&made));
+    let before = std::fs::read(folder.path().join(&key)).unwrap();
+    fails(folder.path(), &format!("new --algorithm ed25519 --out more --json={key}"), 1, "no earlier report");
+    assert_eq!(std::fs::read(folder.path().join(&key)).unwrap(), before);
+    assert!(!folder.path().join("more").exists());
 }
 
 #[test]
