@@ -36,7 +36,7 @@ pub fn run() -> ExitCode {
     match verb(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("cgeid: {:#}", failure.error);
+            output::say(&format!("{:#}", failure.error));
             ExitCode::from(failure.code)
         }
     }
@@ -86,7 +86,7 @@ impl Failure {
 
 /// Puts the result where `--json` says: as JSON on standard output instead of the text, or in a file beside it.
 fn report(text: &str, value: &serde_json::Value, json: &Option<JsonTo>) -> Result<(), Failure> {
-    let document = format!("{value:#}\n");
+    let (text, document) = (output::printable(text), format!("{value:#}\n"));
     match json {
         Some(JsonTo::Output) => output::to_stdout(document.as_bytes(), false),
         Some(JsonTo::File(path)) => {

@@ -34,6 +34,32 @@ impl Existing {
     }
 }
 
+/// A text for a terminal: what would move its cursor or colour it, or turn the direction of the text, is written as an
+/// escape sequence of Rust. Names of files, and what certificates say, may hold anything.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
+        match character {
+            '\n' => out.push(character),
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(character.escape_unicode());
+            }
+            _ if character.is_control() => out.extend(character.escape_default()),
+            _ => out.push(character),
+        }
+        out
+    })
+}
+
+/// [`printable`], for what stands within a line.
+pub(super) fn printable_line(text: &str) -> String {
+    printable(text).replace('\n', "\\n")
+}
+
+/// Says something beside the result, in a line on standard error.
+pub(super) fn say(message: &str) {
+    eprintln!("cgeid: {}", printable_line(message));
+}
+
 /// For verbs that have nothing to report.
 pub(super) fn no_report(json: &Option<JsonTo>) -> Result<(), Failure> {
     if json.is_some() {
@@ -174,6 +200,12 @@ fn beside(path: &Path) -> PathBuf {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_printed_controls_the_terminal() {
+        assert_eq!(printable("a\x1b[31m\r\u{9b}\n\u{202e}é"), "a\\u{1b}[31m\\r\\u{9b}\n\\u{202e}é");
+        assert_eq!(printable_line("one\ntwo"), "one\\ntwo");
+    }
 
     #[test]
     fn nothing_is_overwritten_and_no_half_set_stays() {

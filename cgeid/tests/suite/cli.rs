@@ -183,6 +183,21 @@ fn what_cannot_be_shown_is_explained() {
 }
 
 #[test]
+fn names_of_files_do_not_control_the_terminal() {
+    let (folder, made) = made();
+    let path = folder.path();
+    fails(path, "show x\x1b[31mred\nok", 2, "cannot read x\\u{1b}[31mred\\nok");
+    let name = "x\x1b[31m\u{202e}\nholds";
+    std::fs::copy(path.join(format!("keys/{}.op.p12", cn(&made))), path.join(name)).unwrap();
+    let printed = succeeds(path, &format!("verify {name}"));
+    assert!(printed.lines().all(|line| !line.starts_with("holds:")), "{printed}");
+    assert!(!printed.contains(['\x1b', '\u{202e}']), "{printed:?}");
+    assert!(printed.contains("x\\u{1b}[31m\\u{202e}\\nholds"), "{printed}");
+    // A report for programs has the name itself.
+    assert_eq!(json(path, &format!("verify {name}"))["findings"][0]["file"], name);
+}
+
+#[test]
 fn certificates_are_shown_without_a_password() {
     let (folder, made) = made();
     let path = folder.path();
