@@ -25,12 +25,14 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::Parser;
+use nix::sys::resource::{Resource, setrlimit};
 
 use args::{Args, Command, JsonTo};
 
 /// Runs the program on the process's arguments and gives its exit code: 0 if what was asked held, 1 if not, 2 for wrong
 /// usage, 3 if the machine lacks something.
 pub fn run() -> ExitCode {
+    leave_no_core();
     // Wrong flags end here: clap explains them and exits with 2.
     let args = Args::parse();
     match verb(&args) {
@@ -40,6 +42,12 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// A crash shall not write the keys in memory to a file.
+fn leave_no_core() {
+    // A machine that refuses it has no other way to offer, and a key is needed also there.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 }
 
 fn verb(args: &Args) -> Result<(), Failure> {

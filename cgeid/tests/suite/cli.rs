@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -195,6 +196,28 @@ fn names_of_files_do_not_control_the_terminal() {
     assert!(printed.contains("x\\u{1b}[31m\\u{202e}\\nholds"), "{printed}");
     // A report for programs has the name itself.
     assert_eq!(json(path, &format!("verify {name}"))["findings"][0]["file"], name);
+}
+
+#[test]
+fn a_crash_leaves_no_core_file() {
+    let folder = tempfile::tempdir().unwrap();
+    // It waits for its input meanwhile.
+    let mut child = command(folder.path(), "show -").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let limits = format!("/proc/{}/limits", child.id());
+    let is_set = || {
+        let limits = std::fs::read_to_string(&limits).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+        line.split_whitespace().filter(|word| *word == "0").count() == 2
+    };
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut set = is_set();
+    while !set && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+        set = is_set();
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(set);
 }
 
 #[test]
