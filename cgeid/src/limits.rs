@@ -72,6 +72,13 @@ pub const MAX_PICTURE_SIDE: u32 = 4096;
 /// QR codes of a picture that are looked at; more than one that can be read is refused in any case.
 pub const MAX_SYMBOLS: usize = 8;
 
+/// Corner marks of QR codes that a picture may show: [`MAX_SYMBOLS`] codes have 24, and text or foliage that looks like
+/// some is rare. The work of matching them grows with their cube.
+pub const MAX_CORNER_MARKS: usize = 64;
+
+/// Longest search for QR codes in a picture: a photograph takes a second, one that was made to be hard has no end.
+pub const PICTURE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A day of UTC without leap seconds, as POSIX counts.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 

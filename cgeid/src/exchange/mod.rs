@@ -8,6 +8,8 @@
 pub mod dns;
 pub mod fingerprint;
 mod item;
+#[cfg(feature = "shell")]
+mod marks;
 pub mod ndef;
 pub mod pem;
 #[cfg(feature = "shell")]

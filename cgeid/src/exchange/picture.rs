@@ -2,13 +2,16 @@
 //! QR codes (ISO/IEC 18004) as pictures: PNG, SVG, and for a terminal. Only the program needs them, no daemon.
 
 use std::io::Cursor;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use png::{BitDepth, ColorType, Decoder, Encoder, Limits, Transformations};
 use qrcode::{Color, EcLevel, QrCode};
 
-use super::{Form, malformed, text};
+use super::{Form, malformed, marks, text};
 use crate::error::ExchangeError;
-use crate::limits::{MAX_PICTURE, MAX_PICTURE_SIDE, MAX_SYMBOLS};
+use crate::limits::{MAX_CORNER_MARKS, MAX_PICTURE, MAX_PICTURE_SIDE, MAX_SYMBOLS, PICTURE_PATIENCE};
 
 /// White modules round the code (ISO/IEC 18004 9.1).
 const QUIET: usize = 4;
@@ -16,6 +19,8 @@ const QUIET: usize = 4;
 const SCALE: usize = 8;
 /// Longest text for which the code gets redundancy of 15 %; above it, 7 % keep the modules large enough to photograph.
 const MEDIUM: usize = 1024;
+/// The library's number for a light pixel.
+const LIGHT: u8 = 0;
 
 /// A code with its quiet zone, row by row; true is dark.
 struct Modules {
@@ -126,7 +131,42 @@ pub fn encode_terminal(text: &str) -> Result<String, ExchangeError> {
 /// [`ExchangeError::TooLong`], [`ExchangeError::Malformed`], [`ExchangeError::Several`], [`ExchangeError::Missing`].
 pub fn decode_png(bytes: &[u8]) -> Result<String, ExchangeError> {
     let (width, height, grey) = pixels(bytes)?;
+    within(PICTURE_PATIENCE, move || search(width, height, &grey))
+}
+
+/// What `work` gives if it gives it in time. One that takes longer is left to itself: it ends with the process.
+fn within<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> Result<T, ExchangeError> + Send + 'static,
+) -> Result<T, ExchangeError> {
+    let (done, waiting) = mpsc::channel();
+    let worker = thread::Builder::new().spawn(move || {
+        // Only one who waits no more cannot be told.
+        let _ = done.send(work());
+    });
+    worker.map_err(|error| malformed(Form::Picture, error))?;
+    waiting.recv_timeout(patience).unwrap_or_else(|why| {
+        Err(malformed(
+            Form::Picture,
+            match why {
+                RecvTimeoutError::Timeout => "looking for a QR code takes too long: show only the code",
+                RecvTimeoutError::Disconnected => "looking for a QR code failed: show only the code",
+            },
+        ))
+    })
+}
+
+/// The library's work grows with the cube of the corner marks, and some kilobytes can hold thousands of them: they are
+/// counted before they are matched.
+fn search(width: usize, height: usize, grey: &[u8]) -> Result<String, ExchangeError> {
     let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| grey[y * width + x]);
+    let dark: Vec<bool> =
+        (0..grey.len()).map(|at| u8::from(image.get_pixel_at(at % width, at / width)) != LIGHT).collect();
+    let marks = marks::count(width, &dark);
+    if marks > MAX_CORNER_MARKS {
+        let detail = format!("{marks} corner marks of QR codes are in it, at most {MAX_CORNER_MARKS} are looked at");
+        return Err(malformed(Form::Picture, detail));
+    }
     let grids = image.detect_grids();
     if grids.len() > MAX_SYMBOLS {
         return Err(ExchangeError::Several { form: Form::Picture, what: "QR codes" });
@@ -188,4 +228,23 @@ fn brightness(colour: ColorType, pixel: &[u8]) -> u8 {
 
 fn mean(red: u8, green: u8, blue: u8) -> u32 {
     (u32::from(red) + u32::from(green) + u32::from(blue)) / 3
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_waited_for_only_so_long() {
+        let (hold, held) = mpsc::channel::<()>();
+        let error = within(Duration::from_millis(10), move || {
+            // Until the test ends.
+            let _ = held.recv();
+            Ok(())
+        });
+        assert!(error.unwrap_err().to_string().contains("too long"));
+        drop(hold);
+        assert_eq!(within(PICTURE_PATIENCE, || Ok(1)), Ok(1));
+    }
 }

@@ -25,7 +25,8 @@ pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,
 
-    /// Report as JSON on standard output, or with `=FILE` into a file beside the text
+    /// Report as JSON on standard output, or with `=FILE` into a file beside the text, where only an
+    /// earlier report is replaced
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "-", value_name = "FILE")]
     pub(super) json: Option<JsonTo>,
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::args::JsonTo;
 use super::given::Given;
 use super::output::Existing;
-use super::{Failure, output, password, report};
+use super::{Failure, clock, output, password, report};
 use crate::certificate::OperationalCertificate;
 use crate::cn::Network;
 use crate::container;
@@ -77,7 +77,7 @@ pub(super) struct Made {
 }
 
 pub(super) fn run(delegate: &Delegate, json: &Option<JsonTo>) -> Result<(), Failure> {
-    let now = SystemTime::now();
+    let now = clock::now()?;
     let (identity, password) = Given::read(&delegate.identity)?
         .identity(delegate.password_file.as_deref(), |bytes, password| {
             container::load_identity(bytes, password, delegate.prefix, now)

@@ -30,10 +30,12 @@ pub(super) struct Given {
 impl Given {
     /// Reads a file, or standard input for `-`.
     pub(super) fn read(path: &Path) -> Result<Given, Failure> {
+        Given::of(path, octets(path)?)
+    }
+
+    /// Recognises what was read from `path`.
+    pub(super) fn of(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<Given, Failure> {
         let shown = shown(path);
-        let bytes =
-            if is_standard_input(path) { bounded(std::io::stdin().lock()) } else { File::open(path).and_then(bounded) };
-        let bytes = bytes.with_context(|| format!("cannot read {shown}")).map_err(Failure::usage)?;
         let recognised = exchange::recognise(&bytes).with_context(|| shown.clone());
         let item = match recognised.map_err(Failure::refused)? {
             Item::Picture => in_picture(&bytes).with_context(|| shown.clone()).map_err(Failure::refused)?,
@@ -133,6 +135,13 @@ impl Given {
             Item::Public(_) | Item::Container => anyhow!("no certificate of this profile is in it"),
         })
     }
+}
+
+/// Reads a file, or standard input for `-`.
+pub(super) fn octets(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let bytes =
+        if is_standard_input(path) { bounded(std::io::stdin().lock()) } else { File::open(path).and_then(bounded) };
+    bytes.with_context(|| format!("cannot read {}", shown(path))).map_err(Failure::usage)
 }
 
 fn is_standard_input(path: &Path) -> bool {

@@ -107,9 +107,9 @@ fn key_file(import: &Import, imported: Imported, form: &str, json: &Option<JsonT
     let certificate = if origin == Origin::Kept { "kept" } else { "issued" };
     match origin {
         Origin::Kept => {}
-        Origin::Bare => eprintln!("cgeid: the key came without a certificate; a new one was issued for it"),
-        Origin::Foreign => eprintln!(
-            "cgeid: the certificate that came with the key is of another profile; a new one was issued for the key"
+        Origin::Bare => output::say("the key came without a certificate; a new one was issued for it"),
+        Origin::Foreign => output::say(
+            "the certificate that came with the key is of another profile; a new one was issued for the key",
         ),
     }
     match &content {

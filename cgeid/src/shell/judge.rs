@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::Failure;
 use super::given::Given;
+use super::{Failure, output};
 use crate::certificate::{self, IdentityCertificate, Kind, OperationalCertificate};
 use crate::cn::{Cn, Network};
 use crate::container::{self, Accept, Content};
@@ -278,7 +278,9 @@ impl Finding {
             Err(Why::Refused(why)) => ("REFUSED", Some(why.as_str())),
         };
         let said: Vec<_> = says.iter().map(|says| says.text.as_str()).chain(why).collect();
-        format!("{word:8} {}: {kind}: {}\n", self.file, said.join(": "))
+        let line = format!("{word:8} {}: {kind}: {}", self.file, said.join(": "));
+        // A name with a line end in it must not pass for a finding of its own.
+        output::printable_line(&line) + "\n"
     }
 
     /// An object for programs.

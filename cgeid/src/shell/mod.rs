@@ -24,34 +24,48 @@ mod verify;
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::Parser;
+use nix::sys::resource::{Resource, setrlimit};
 
 use args::{Args, Command, JsonTo};
 
 /// Runs the program on the process's arguments and gives its exit code: 0 if what was asked held, 1 if not, 2 for wrong
 /// usage, 3 if the machine lacks something.
 pub fn run() -> ExitCode {
+    leave_no_core();
     // Wrong flags end here: clap explains them and exits with 2.
     let args = Args::parse();
-    let outcome = match args.command {
-        Command::New(ref new) => new::run(new, &args.json),
-        Command::Show(ref show) => show::run(show, &args.json),
-        Command::Verify(ref verify) => verify::run(verify, &args.json),
-        Command::Delegate(ref delegate) => delegate::run(delegate, &args.json),
-        Command::Revoke(ref revoke) => revoke::run(revoke, &args.json),
-        Command::ProveLink(ref prove) => prove_link::run(prove, &args.json),
-        Command::Import(ref import) => import::run(import, &args.json),
-        Command::Export(ref export) => export::run(export, &args.json),
-        Command::Completions(ref completions) => completions::run(completions, &args.json),
-        Command::Man(ref man) => man::run(man, &args.json),
-    };
-    match outcome {
+    match verb(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("cgeid: {:#}", failure.error);
+            output::say(&format!("{:#}", failure.error));
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// A crash shall not write the keys in memory to a file.
+fn leave_no_core() {
+    // A machine that refuses it has no other way to offer, and a key is needed also there.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+}
+
+fn verb(args: &Args) -> Result<(), Failure> {
+    if let Some(JsonTo::File(path)) = &args.json {
+        // Before there is work in what could not be reported.
+        output::refuse_report(path)?;
+    }
+    match &args.command {
+        Command::New(new) => new::run(new, &args.json),
+        Command::Show(show) => show::run(show, &args.json),
+        Command::Verify(verify) => verify::run(verify, &args.json),
+        Command::Delegate(delegate) => delegate::run(delegate, &args.json),
+        Command::Revoke(revoke) => revoke::run(revoke, &args.json),
+        Command::ProveLink(prove) => prove_link::run(prove, &args.json),
+        Command::Import(import) => import::run(import, &args.json),
+        Command::Export(export) => export::run(export, &args.json),
+        Command::Completions(completions) => completions::run(completions, &args.json),
+        Command::Man(man) => man::run(man, &args.json),
     }
 }
 
@@ -80,14 +94,13 @@ impl Failure {
 
 /// Puts the result where `--json` says: as JSON on standard output instead of the text, or in a file beside it.
 fn report(text: &str, value: &serde_json::Value, json: &Option<JsonTo>) -> Result<(), Failure> {
-    let document = format!("{value:#}\n");
+    let (text, document) = (output::printable(text), format!("{value:#}\n"));
     match json {
         Some(JsonTo::Output) => output::to_stdout(document.as_bytes(), false),
         Some(JsonTo::File(path)) => {
             // First the text: what was made is made, also where the report finds no place.
             output::to_stdout(text.as_bytes(), false)?;
-            std::fs::write(path, &document)
-                .map_err(|error| Failure::machine(anyhow!("cannot write {} (--json): {error}", path.display())))
+            output::to_report(path, document.as_bytes())
         }
         None => output::to_stdout(text.as_bytes(), false),
     }

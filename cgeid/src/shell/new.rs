@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::args::JsonTo;
 use super::delegate::{self, Plan};
-use super::{Failure, output, password, report, revoke};
+use super::{Failure, clock, output, password, report, revoke};
 use crate::cn::Network;
 use crate::container;
 use crate::error::{CertificateError, KeyError};
@@ -71,9 +71,9 @@ impl From<Algorithm> for KeyAlgorithm {
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn run(new: &New, json: &Option<JsonTo>) -> Result<(), Failure> {
+    let now = clock::now()?;
     let password = password::new(new.password_file.as_deref())?;
     output::make_folder(&new.out)?;
-    let now = SystemTime::now();
     let identity = generate(new.algorithm.into(), new.prefix, now).map_err(Failure::machine)?;
     let identity_path = new.out.join(container::identity_file_name(identity.cn()));
     let mut written = vec![(identity_path, container::save_identity(&identity, &password).map_err(Failure::machine)?)];

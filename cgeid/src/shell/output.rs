@@ -2,8 +2,8 @@
 //! Where a verb puts what it made: files that replace no others unless told to, or standard output.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -32,6 +32,32 @@ impl Existing {
     pub(super) fn forced(force: bool) -> Existing {
         if force { Existing::Replaced } else { Existing::StaysUnforced }
     }
+}
+
+/// A text for a terminal: what would move its cursor or colour it, or turn the direction of the text, is written as an
+/// escape sequence of Rust. Names of files, and what certificates say, may hold anything.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
+        match character {
+            '\n' => out.push(character),
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(character.escape_unicode());
+            }
+            _ if character.is_control() => out.extend(character.escape_default()),
+            _ => out.push(character),
+        }
+        out
+    })
+}
+
+/// [`printable`], for what stands within a line.
+pub(super) fn printable_line(text: &str) -> String {
+    printable(text).replace('\n', "\\n")
+}
+
+/// Says something beside the result, in a line on standard error.
+pub(super) fn say(message: &str) {
+    eprintln!("cgeid: {}", printable_line(message));
 }
 
 /// For verbs that have nothing to report.
@@ -101,6 +127,45 @@ pub(super) fn to_file(path: &Path, bytes: &[u8], mode: u32, existing: Existing) 
     })
 }
 
+/// Refuses a place for a report at which something else stands: only an earlier report, or an empty file, gives way.
+pub(super) fn refuse_report(path: &Path) -> Result<(), Failure> {
+    earlier_report(path).map(|_| ())
+}
+
+/// Writes a report whole, in place of an earlier one.
+pub(super) fn to_report(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let (mode, existing) = match earlier_report(path)? {
+        Some(mode) => (mode, Existing::Replaced),
+        None => (PUBLIC, Existing::Stays),
+    };
+    to_file(path, bytes, mode, existing)
+}
+
+/// Who may do what with the report that stands there, if anything does.
+fn earlier_report(path: &Path) -> Result<Option<u32>, Failure> {
+    let failed = |error: io::Error| Failure::machine(anyhow!("cannot read {} (--json): {error}", path.display()));
+    let found = match path.symlink_metadata() {
+        // Where there is not even a folder, writing says so.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        found => found.map_err(failed)?,
+    };
+    // Nothing is read from a pipe or device, and a link may lead to any file.
+    let first = if found.is_file() {
+        let mut first = Vec::new();
+        fs::File::open(path).and_then(|file| file.take(1).read_to_end(&mut first)).map_err(failed)?;
+        Some(first)
+    } else {
+        None
+    };
+    match first.as_deref() {
+        Some([] | [b'{']) => Ok(Some(found.permissions().mode() & 0o777)),
+        _ => Err(Failure::refused(anyhow!(
+            "{} (--json) exists, is no earlier report, and is not overwritten; choose another file",
+            path.display()
+        ))),
+    }
+}
+
 fn exists(path: &Path, existing: Existing) -> Failure {
     let remedy = match existing {
         Existing::Stays => "; choose another place (--out) or move it away",
@@ -134,9 +199,13 @@ fn beside(path: &Path) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+
+    #[test]
+    fn nothing_printed_controls_the_terminal() {
+        assert_eq!(printable("a\x1b[31m\r\u{9b}\n\u{202e}é"), "a\\u{1b}[31m\\r\\u{9b}\n\\u{202e}é");
+        assert_eq!(printable_line("one\ntwo"), "one\\ntwo");
+    }
 
     #[test]
     fn nothing_is_overwritten_and_no_half_set_stays() {
@@ -163,5 +232,32 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, PRIVATE);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(to_file(&path.join("x"), b"", PRIVATE, unforced).err().map(|failure| failure.code), Some(2));
+    }
+
+    #[test]
+    fn a_report_replaces_nothing_but_a_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        assert!(to_report(&place("new"), b"{}\n").is_ok());
+        fs::write(place("empty"), "").unwrap();
+        fs::write(place("earlier"), "{\"ok\": true}").unwrap();
+        fs::set_permissions(place("earlier"), fs::Permissions::from_mode(0o600)).unwrap();
+        for name in ["new", "empty", "earlier"] {
+            assert!(to_report(&place(name), b"{1}").is_ok(), "{name}");
+            assert_eq!(fs::read(place(name)).unwrap(), b"{1}");
+        }
+        assert_eq!(fs::metadata(place("earlier")).unwrap().permissions().mode() & 0o777, 0o600);
+
+        fs::write(place("key.p12"), "precious").unwrap();
+        std::os::unix::fs::symlink(place("earlier"), place("link")).unwrap();
+        std::os::unix::fs::symlink(place("nothing"), place("dangling")).unwrap();
+        fs::create_dir(place("folder")).unwrap();
+        for name in ["key.p12", "link", "dangling", "folder"] {
+            assert_eq!(to_report(&place(name), b"{2}").err().map(|failure| failure.code), Some(1), "{name}");
+        }
+        assert_eq!(fs::read(place("key.p12")).unwrap(), b"precious");
+        assert_eq!(fs::read(place("earlier")).unwrap(), b"{1}");
+        assert!(!place("nothing").exists());
+        assert_eq!(to_report(&place("nowhere/report"), b"{}").err().map(|failure| failure.code), Some(2));
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::container;
 
 /// Where a password may come from without being typed.
@@ -89,7 +89,7 @@ fn prompt(question: &str, source: &Source) -> Result<Zeroizing<String>, Failure>
     let mut terminal =
         OpenOptions::new().read(true).write(true).open("/dev/tty").with_context(hint).map_err(Failure::usage)?;
     let before = termios::tcgetattr(&terminal).with_context(hint).map_err(Failure::usage)?;
-    write!(terminal, "{question}").map_err(Failure::machine)?;
+    write!(terminal, "{}", output::printable_line(question)).map_err(Failure::machine)?;
     let quiet = Quiet::new(&terminal, before)?;
     let line = first_line(&terminal, "the password typed");
     drop(quiet);

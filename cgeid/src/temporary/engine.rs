@@ -89,6 +89,17 @@ pub enum Output {
     },
 }
 
+/// What a key is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is published, and used after the next change.
+    Prepared,
+    /// New connections begin with it.
+    Current,
+    /// Its successor took its place; what began with it goes on.
+    Relieved,
+}
+
 /// The temporary CGEIDs of one node. Sans-IO: clocks and randomness are arguments.
 #[derive(Debug)]
 pub struct Schedule {
@@ -166,6 +177,12 @@ impl Schedule {
     /// The addresses that belong on the interface: all others of the kind are leftovers.
     pub fn addresses(&self) -> Vec<Ipv6Addr> {
         self.held().filter(|held| held.usage.is_some()).map(|held| held.key.address()).collect()
+    }
+
+    /// The keys that are held.
+    pub fn keys(&self) -> impl Iterator<Item = (Role, &TemporaryKey)> {
+        let slots = [(Role::Prepared, &self.next), (Role::Current, &self.current), (Role::Relieved, &self.previous)];
+        slots.into_iter().filter_map(|(role, slot)| Some((role, &slot.as_ref()?.key)))
     }
 
     /// All moments at which something is to be done, among them some that were.

@@ -23,7 +23,7 @@ mod slot;
 mod state;
 
 pub use clock::{BootId, Clock};
-pub use engine::{Input, Output, Schedule};
+pub use engine::{Input, Output, Role, Schedule};
 pub use key::TemporaryKey;
 pub use lifetimes::Lifetimes;
 pub use state::{MAX_STATE, StateError};

@@ -90,28 +90,28 @@ impl Schedule {
         out
     }
 
+    /// Whether the octets begin as a state does, whatever follows.
+    pub fn is_state(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC)
+    }
+
+    /// A state as it was when it was written, for one who only looks at it: no clock makes a difference.
+    ///
+    /// # Errors
+    /// As for [`Schedule::restore`].
+    pub fn look(bytes: &[u8], network: Network) -> Result<Schedule, StateError> {
+        let then = header(&mut Reader { bytes, offset: 0 }, network)?;
+        Schedule::restore(bytes, network, Clock { boot: then.boot, uptime: then.at.uptime(), utc: None })
+    }
+
     /// Goes on where a process ended. Lives go on too: what passed meanwhile is uptime, or UTC after a restart of the
     /// machine. If neither tells how much that was, all begins anew: an address of unknown age could be used for weeks.
     ///
     /// # Errors
     /// [`StateError`] if the octets are not such a state.
     pub fn restore(bytes: &[u8], network: Network, clock: Clock) -> Result<Schedule, StateError> {
-        let length = StateError::Length { found: bytes.len() };
-        if bytes.len() < HEADER || bytes.len() > MAX_STATE || !(bytes.len() - HEADER).is_multiple_of(ENTRY) {
-            return Err(length);
-        }
         let mut reader = Reader { bytes, offset: 0 };
-        if reader.take::<4>()? != MAGIC || reader.take::<1>()? != [VERSION] {
-            return Err(StateError::Magic);
-        }
-        let found = Network(reader.take()?);
-        if found != network {
-            return Err(StateError::Network { found });
-        }
-        let then = Now { boot: reader.take()?, at: reader.moment()?, utc: reader.optional()? };
-        if usize::from(reader.take::<1>()?[0]) != (bytes.len() - HEADER) / ENTRY {
-            return Err(length);
-        }
+        let then = header(&mut reader, network)?;
         let mut schedule = Schedule::new(network, clock);
         let shift = shift(&then, &schedule.now);
         while reader.offset < bytes.len() {
@@ -133,6 +133,25 @@ impl Schedule {
         schedule.changed = true;
         Ok(if shift.is_some() { schedule } else { Schedule::new(network, clock) })
     }
+}
+
+/// What stands before the entries, and whether there are as many as it says.
+fn header(reader: &mut Reader<'_>, network: Network) -> Result<Now, StateError> {
+    let octets = reader.bytes.len();
+    let length = StateError::Length { found: octets };
+    if !(HEADER..=MAX_STATE).contains(&octets) || !(octets - HEADER).is_multiple_of(ENTRY) {
+        return Err(length);
+    }
+    if reader.take::<4>()? != MAGIC || reader.take::<1>()? != [VERSION] {
+        return Err(StateError::Magic);
+    }
+    let found = Network(reader.take()?);
+    if found != network {
+        return Err(StateError::Network { found });
+    }
+    let then = Now { boot: reader.take()?, at: reader.moment()?, utc: reader.optional()? };
+    let [entries] = reader.take()?;
+    (usize::from(entries) == (octets - HEADER) / ENTRY).then_some(then).ok_or(length)
 }
 
 /// By how much moments of the state lie off the uptime of now.

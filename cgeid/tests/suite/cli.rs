@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -122,6 +123,13 @@ fn json_can_go_into_a_file_beside_the_text() {
     assert!(text(&output.stdout).contains("address"));
     let shown: Value = serde_json::from_slice(&std::fs::read(folder.path().join("out.json")).unwrap()).unwrap();
     assert_eq!(shown["cn"], made["cn"]);
+    // Again over the earlier one, but over nothing else.
+    succeeds(folder.path(), &format!("show --json=out.json keys/{}.p12", cn(&made)));
+    let key = format!("keys/{}.p12", cn(&made));
+    let before = std::fs::read(folder.path().join(&key)).unwrap();
+    fails(folder.path(), &format!("new --algorithm ed25519 --out more --json={key}"), 1, "no earlier report");
+    assert_eq!(std::fs::read(folder.path().join(&key)).unwrap(), before);
+    assert!(!folder.path().join("more").exists());
 }
 
 #[test]
@@ -173,6 +181,43 @@ fn what_cannot_be_shown_is_explained() {
     fails(path, "new --algorithm ed25519", 2, "--out");
     fails(path, &format!("new --algorithm ed25519 --out {file}"), 2, "--out");
     fails(path, &format!("show {file} --password secret"), 2, "--password");
+}
+
+#[test]
+fn names_of_files_do_not_control_the_terminal() {
+    let (folder, made) = made();
+    let path = folder.path();
+    fails(path, "show x\x1b[31mred\nok", 2, "cannot read x\\u{1b}[31mred\\nok");
+    let name = "x\x1b[31m\u{202e}\nholds";
+    std::fs::copy(path.join(format!("keys/{}.op.p12", cn(&made))), path.join(name)).unwrap();
+    let printed = succeeds(path, &format!("verify {name}"));
+    assert!(printed.lines().all(|line| !line.starts_with("holds:")), "{printed}");
+    assert!(!printed.contains(['\x1b', '\u{202e}']), "{printed:?}");
+    assert!(printed.contains("x\\u{1b}[31m\\u{202e}\\nholds"), "{printed}");
+    // A report for programs has the name itself.
+    assert_eq!(json(path, &format!("verify {name}"))["findings"][0]["file"], name);
+}
+
+#[test]
+fn a_crash_leaves_no_core_file() {
+    let folder = tempfile::tempdir().unwrap();
+    // It waits for its input meanwhile.
+    let mut child = command(folder.path(), "show -").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let limits = format!("/proc/{}/limits", child.id());
+    let is_set = || {
+        let limits = std::fs::read_to_string(&limits).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+        line.split_whitespace().filter(|word| *word == "0").count() == 2
+    };
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut set = is_set();
+    while !set && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+        set = is_set();
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(set);
 }
 
 #[test]

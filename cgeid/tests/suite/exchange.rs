@@ -337,6 +337,28 @@ mod pictures {
         assert_eq!(picture::decode_png(&vast), Err(ExchangeError::TooLong { length: vast.len() }));
     }
 
+    #[test]
+    fn a_picture_full_of_corner_marks_is_refused_at_once() {
+        const SIDE: usize = 1600;
+        // Marks of 7 x 7 modules, three of white between them.
+        let is_dark = |x: usize, y: usize| {
+            let (x, y) = (x / 3 % 10, y / 3 % 10);
+            x < 7 && y < 7 && x.abs_diff(3).max(y.abs_diff(3)) != 2
+        };
+        let pixels: Vec<u8> = (0..SIDE * SIDE).map(|at| if is_dark(at % SIDE, at / SIDE) { 0 } else { 255 }).collect();
+        let mut png = Vec::new();
+        let mut encoder = png::Encoder::new(&mut png, SIDE as u32, SIDE as u32);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        assert!(detail(picture::decode_png(&png)).contains("corner marks"));
+    }
+
+    #[test]
+    fn the_largest_code_has_few_corner_marks() {
+        let text = "A".repeat(4296);
+        assert_eq!(picture::decode_png(&picture::encode_png(&text).unwrap()).unwrap(), text);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 

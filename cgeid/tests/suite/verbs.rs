@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cgeid::{Identity, Network, OperationalKey, Revocation, container, epoch};
+use cgeid::temporary::{Clock, Input, Output, Role, Schedule};
+use cgeid::{Identity, Network, OperationalKey, Revocation, container, epoch, limits};
 use serde_json::Value;
 
 use crate::cli::{cgeid, cn, fails, given, json, made, mode, succeeds, text};
@@ -379,4 +380,78 @@ fn prove_link_takes_two_identities() {
     let long = "x".repeat(256);
     let pair = format!("{identity} second.p12 --temporary-password-file password");
     fails(path, &format!("prove-link {pair} --audience {long}"), 2, "--audience");
+}
+
+/// A schedule whose first CGEID is in use, and whose second is prepared.
+fn scheduled(seed: u8) -> Schedule {
+    // Without UTC the hour of the test makes no difference.
+    let mut clock = Clock { boot: [1; 16], uptime: Duration::from_secs(1), utc: None };
+    let mut schedule = Schedule::new(Network::LAB, clock);
+    let mut inputs = vec![Input::Tick];
+    let mut secrets = [seed, seed + 1].into_iter();
+    for round in 0..2 {
+        while let Some(input) = inputs.pop() {
+            schedule.handle(clock, input);
+            while let Some(output) = schedule.poll() {
+                match output {
+                    Output::Generate => {
+                        inputs.extend(
+                            secrets.next().map(|seed| Input::Generated { secret: [seed; 32].into(), chance: 0 }),
+                        );
+                    }
+                    Output::Publish(key) => inputs.push(Input::Published { cn: key.cn(), done: true }),
+                    Output::Assign { address, .. } => inputs.push(Input::Assigned { address }),
+                    _ => {}
+                }
+            }
+        }
+        if round == 0 {
+            // Within the overlap before the change, in which the successor is made.
+            clock.uptime += limits::TEMPORARY_PREFERRED - limits::TEMPORARY_OVERLAP * 3 / 2;
+            inputs.push(Input::Tick);
+        }
+    }
+    schedule
+}
+
+#[test]
+fn prove_link_takes_the_state_of_a_daemon() {
+    let (folder, made) = made();
+    let path = folder.path();
+    let schedule = scheduled(20);
+    let state = schedule.state();
+    std::fs::write(path.join("temporary.state"), &*state).unwrap();
+    let held: Vec<_> = schedule.keys().collect();
+    assert_eq!(held.len(), 2, "{held:?}");
+    let prove = format!("prove-link keys/{}.p12 temporary.state --audience Bob", cn(&made));
+    std::fs::write(path.join("proof.pem"), succeeds(path, &prove)).unwrap();
+    let found = findings(path, "proof.pem --audience Bob", 0);
+    let (_, current) = held.iter().find(|(role, _)| *role == Role::Current).unwrap();
+    assert_eq!(found[0]["cn"], made["cn"]);
+    assert_eq!(found[0]["temporary"]["address"], current.address().to_string());
+    for (_, key) in &held {
+        for name in [key.address().to_string(), key.cn().to_string()] {
+            let value = json(path, &format!("{prove} --cgeid {name}"));
+            assert_eq!(value["temporary"]["cn"], key.cn().to_string());
+        }
+        fails(path, &format!("{prove} --cgeid {}", made["address"].as_str().unwrap()), 1, &key.address().to_string());
+    }
+    fails(path, &format!("{prove} --cgeid somebody"), 2, "--cgeid");
+
+    // As if the one in use had been taken off the interface: the role is the first octet of an entry.
+    let mut unused = state.to_vec();
+    assert_eq!(std::mem::replace(&mut unused[43 + 80], 3), 2);
+    std::fs::write(path.join("temporary.state"), &unused).unwrap();
+    fails(path, &prove, 1, &format!("{} (relieved)", current.address()));
+    let mut foreign = state.to_vec();
+    foreign[5] ^= 1;
+    std::fs::write(path.join("temporary.state"), &foreign).unwrap();
+    fails(path, &prove, 1, "belongs to network");
+    let mut damaged = state.to_vec();
+    damaged.pop();
+    std::fs::write(path.join("temporary.state"), &damaged).unwrap();
+    fails(path, &prove, 1, "damaged");
+    let fresh = Schedule::new(Network::LAB, Clock { boot: [1; 16], uptime: Duration::ZERO, utc: None });
+    std::fs::write(path.join("temporary.state"), &*fresh.state()).unwrap();
+    fails(path, &prove, 1, "no temporary identity");
 }
