@@ -282,6 +282,10 @@ impl Schedule {
         for held in self.slots().map(|slot| slot.take_if(over)) {
             self.drop_held(held);
         }
+        // One that the system refused until it was to be relieved would be relieved at once: the day has its own instead.
+        let missed = |usage: &Usage| usage.assign.is_some() && now >= usage.switch;
+        let missed = self.next.take_if(|next| next.usage.as_ref().is_some_and(missed));
+        self.drop_held(missed);
     }
 
     fn retime(&mut self) {
