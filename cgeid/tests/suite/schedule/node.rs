@@ -17,8 +17,9 @@ pub(super) const DAY: u64 = 24 * HOUR;
 /// 2027-01-15 00:00:00 UTC in milliseconds.
 pub(super) const START: u64 = 1_799_971_200_000;
 
-/// Longest time without a preferred address while nothing fails: patience, the search for duplicates, and some.
-const GAP: u64 = 20 * SECOND;
+/// Longest time without a preferred address while nothing fails: a wait to try again after something did, patience, the
+/// search for duplicates, and some.
+const GAP: u64 = 30 * SECOND;
 /// Longest use of one address, with the kernel's overlap.
 const LONGEST_USE: u64 = 42 * HOUR + 5 * MINUTE + 2 * SECOND;
 
@@ -80,6 +81,9 @@ pub(super) struct Node {
     chance: u64,
     pending: Vec<(u64, Input)>,
     offered: BTreeSet<Ipv6Addr>,
+    /// The day for which each address came, and the midnight from which its lives count: the system may have refused it
+    /// then, and taken it after the clock was set.
+    begun: BTreeMap<Ipv6Addr, (u64, i64)>,
     /// Midnights, and what each brought, as long as that must not come again.
     switched: BTreeMap<u64, Switch>,
     /// Whatever was published, by this process or one before it.
@@ -109,6 +113,7 @@ impl Node {
             chance: seed,
             pending: Vec::new(),
             offered: BTreeSet::new(),
+            begun: BTreeMap::new(),
             switched: BTreeMap::new(),
             known: BTreeSet::new(),
             duplicates: 0,
@@ -190,7 +195,9 @@ impl Node {
     pub(super) fn reboot(&mut self, off: u64) {
         let utc = self.utc() + off;
         self.boot += 1;
+        let before = self.uptime + off;
         self.uptime = 5 * SECOND;
+        self.begun.values_mut().for_each(|(_, since)| *since -= before as i64 - self.uptime as i64);
         self.resting = 0;
         self.offset = utc as i64 - self.uptime as i64;
         self.kernel.clear();
@@ -297,6 +304,8 @@ impl Node {
 
     fn assign(&mut self, address: Ipv6Addr, lifetimes: Lifetimes) {
         assert!(self.offered.contains(&address), "an address is published before it is used");
+        let begun = (self.utc() / DAY, self.uptime as i64 - (self.utc() % DAY) as i64);
+        let (midnight, since) = *self.begun.entry(address).or_insert(begun);
         if self.faults.assign {
             self.pending.push((self.uptime, Input::NotAssigned { address }));
             return;
@@ -304,11 +313,9 @@ impl Node {
         let (preferred_end, valid_end) = self.ends(lifetimes);
         let known = self.kernel.get(&address).copied();
         if known.is_none() && self.switching() {
-            let midnight = self.utc() / DAY;
             let switch = Switch { address, ahead: self.set };
             assert!(self.switched.insert(midnight, switch).is_none(), "midnight {midnight} has one change");
         }
-        let since = self.uptime as i64 - (self.utc() % DAY) as i64;
         let fresh =
             Address { preferred_end, valid_end, tentative: true, assigned: self.uptime, preferred_for: 0, since };
         let entry = self.kernel.entry(address).or_insert(fresh);

@@ -61,7 +61,7 @@ fn history(seed: u64, start: u64, trusted: bool, episodes: &[Episode]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").map_or(48, |n| n.parse().unwrap()), ..ProptestConfig::default() })]
 
     #[test]
     fn no_history_breaks_a_rule(
@@ -122,4 +122,19 @@ fn a_clock_set_back_over_a_midnight_at_which_the_machine_was_off_is_followed() {
         Run(35_338_034),
     ];
     history(0, START + 91_947_267, true, &episodes);
+}
+
+#[test]
+fn a_change_that_the_system_refused_counts_for_its_midnight_after_a_clock_was_set_back() {
+    use Episode::{Run, Step};
+    let refused = Episode::Faults(Faults { assign: true, ..Faults::default() });
+    let episodes = [Run(26 * HOUR), refused, Run(22 * HOUR), Step(-75_001 - 2 * MINUTE as i64)];
+    history(0, START, true, &episodes);
+}
+
+#[test]
+fn one_that_the_system_refused_brings_no_second_change_after_a_clock_was_set_forward() {
+    use Episode::{Run, Step};
+    let refused = Episode::Faults(Faults { assign: true, ..Faults::default() });
+    history(0, START, true, &[Run(15_713_948), refused, Step(510_282_661), Step(78_502_301)]);
 }
