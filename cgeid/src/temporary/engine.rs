@@ -231,10 +231,16 @@ impl Schedule {
     fn assigned(&mut self, address: Ipv6Addr) {
         let is_next = |held: &Held| held.key.address() == address && held.usage.is_some();
         if self.next.as_ref().is_some_and(is_next) {
-            if let Some(relieved) = self.current.take() {
-                if let Some(usage) = relieved.usage.as_ref().filter(|usage| usage.assign.is_none()) {
-                    let lifetimes = usage.lifetimes(self.now.at, false);
-                    self.outputs.push_back(Output::Change { address: relieved.key.address(), lifetimes });
+            if let Some(mut relieved) = self.current.take() {
+                let address = relieved.key.address();
+                match &mut relieved.usage {
+                    // The system refused to confirm it after a restart; it may be there, and preferred, all the same.
+                    Some(usage) if usage.assign.is_some() => usage.assign = Some(self.now.at),
+                    Some(usage) => {
+                        let lifetimes = usage.lifetimes(self.now.at, false);
+                        self.outputs.push_back(Output::Change { address, lifetimes });
+                    }
+                    None => {}
                 }
                 let before = self.previous.replace(relieved);
                 self.drop_held(before);

@@ -138,3 +138,11 @@ fn one_that_the_system_refused_brings_no_second_change_after_a_clock_was_set_for
     let refused = Episode::Faults(Faults { assign: true, ..Faults::default() });
     history(0, START, true, &[Run(15_713_948), refused, Step(510_282_661), Step(78_502_301)]);
 }
+
+#[test]
+fn one_that_the_system_refused_to_confirm_is_relieved_at_once() {
+    use Episode::{Restart, Step};
+    let refused = Episode::Faults(Faults { assign: true, ..Faults::default() });
+    history(0, START, true, &[refused, Step(86_206_001), Restart]);
+    history(0, START, true, &[Episode::Trust(true), Episode::Trust(false), refused, Step(86_086_001), Restart]);
+}
