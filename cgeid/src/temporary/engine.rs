@@ -248,10 +248,16 @@ impl Schedule {
     fn assigned(&mut self, address: Ipv6Addr) {
         let is_next = |held: &Held| held.key.address() == address && held.usage.is_some();
         if self.next.as_ref().is_some_and(is_next) {
-            if let Some(relieved) = self.current.take() {
-                if let Some(usage) = relieved.usage.as_ref().filter(|usage| usage.assign.is_none()) {
-                    let lifetimes = usage.lifetimes(self.now.at, false);
-                    self.outputs.push_back(Output::Change { address: relieved.key.address(), lifetimes });
+            if let Some(mut relieved) = self.current.take() {
+                let address = relieved.key.address();
+                match &mut relieved.usage {
+                    // The system refused to confirm it after a restart; it may be there, and preferred, all the same.
+                    Some(usage) if usage.assign.is_some() => usage.assign = Some(self.now.at),
+                    Some(usage) => {
+                        let lifetimes = usage.lifetimes(self.now.at, false);
+                        self.outputs.push_back(Output::Change { address, lifetimes });
+                    }
+                    None => {}
                 }
                 let before = self.previous.replace(relieved);
                 self.drop_held(before);
@@ -299,6 +305,10 @@ impl Schedule {
         for held in self.slots().map(|slot| slot.take_if(over)) {
             self.drop_held(held);
         }
+        // One that the system refused until it was to be relieved would be relieved at once: the day has its own instead.
+        let missed = |usage: &Usage| usage.assign.is_some() && now >= usage.switch;
+        let missed = self.next.take_if(|next| next.usage.as_ref().is_some_and(missed));
+        self.drop_held(missed);
     }
 
     fn retime(&mut self) {

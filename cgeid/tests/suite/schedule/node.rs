@@ -17,8 +17,9 @@ pub(super) const DAY: u64 = 24 * HOUR;
 /// 2027-01-15 00:00:00 UTC in milliseconds.
 pub(super) const START: u64 = 1_799_971_200_000;
 
-/// Longest time without a preferred address while nothing fails: patience, the search for duplicates, and some.
-const GAP: u64 = 20 * SECOND;
+/// Longest time without a preferred address while nothing fails: a wait to try again after something did, patience, the
+/// search for duplicates, and some.
+const GAP: u64 = 30 * SECOND;
 /// Longest use of one address, with the kernel's overlap.
 const LONGEST_USE: u64 = 42 * HOUR + 5 * MINUTE + 2 * SECOND;
 
@@ -33,6 +34,14 @@ pub(super) struct Address {
     preferred_for: u64,
     /// The midnight from which its lives count.
     since: i64,
+}
+
+/// A change that a midnight brought.
+#[derive(Debug)]
+struct Switch {
+    address: Ipv6Addr,
+    /// Furthest that the clock was set forward in all, then or since.
+    ahead: i64,
 }
 
 /// What a test wants to know afterwards.
@@ -59,17 +68,24 @@ pub(super) struct Node {
     pub(super) events: Vec<Event>,
     pub(super) faults: Faults,
     pub(super) saved: Vec<u8>,
+    /// UTC that is in it.
+    saved_at: Option<u64>,
     /// Milliseconds since the machine started.
     pub(super) uptime: u64,
     /// What UTC is ahead of uptime.
     pub(super) offset: i64,
     pub(super) trusted: bool,
+    /// By how much the clock was set forward in all.
+    set: i64,
     boot: u8,
     chance: u64,
     pending: Vec<(u64, Input)>,
     offered: BTreeSet<Ipv6Addr>,
-    /// Midnights, and the address that each brought.
-    switched: BTreeMap<u64, Ipv6Addr>,
+    /// The day for which each address came, and the midnight from which its lives count: the system may have refused it
+    /// then, and taken it after the clock was set.
+    begun: BTreeMap<Ipv6Addr, (u64, i64)>,
+    /// Midnights, and what each brought, as long as that must not come again.
+    switched: BTreeMap<u64, Switch>,
     /// Whatever was published, by this process or one before it.
     known: BTreeSet<Ipv6Addr>,
     /// Duplicates in a row, and until when their number excuses that nothing is done.
@@ -88,13 +104,16 @@ impl Node {
             events: Vec::new(),
             faults: Faults::default(),
             saved: Vec::new(),
+            saved_at: None,
             uptime: 0,
             offset: start as i64,
             trusted,
+            set: 0,
             boot: 1,
             chance: seed,
             pending: Vec::new(),
             offered: BTreeSet::new(),
+            begun: BTreeMap::new(),
             switched: BTreeMap::new(),
             known: BTreeSet::new(),
             duplicates: 0,
@@ -151,6 +170,7 @@ impl Node {
     /// Somebody sets the clock.
     pub(super) fn step(&mut self, by: i64) {
         self.offset += by;
+        self.set += by;
         self.missing = None;
         self.handle(Input::Tick);
     }
@@ -175,14 +195,27 @@ impl Node {
     pub(super) fn reboot(&mut self, off: u64) {
         let utc = self.utc() + off;
         self.boot += 1;
+        let before = self.uptime + off;
         self.uptime = 5 * SECOND;
+        self.begun.values_mut().for_each(|(_, since)| *since -= before as i64 - self.uptime as i64);
         self.resting = 0;
         self.offset = utc as i64 - self.uptime as i64;
         self.kernel.clear();
+        if !self.trusted || self.saved_at.is_none_or(|saved| utc < saved) {
+            // No clock tells how old the keys are: they are thrown away, and what is known of midnights with them.
+            self.switched.clear();
+        }
         self.restart();
     }
 
     pub(super) fn handle(&mut self, input: Input) {
+        if self.trusted {
+            // A change may come again once the clock was set back by a day or more, whether or not another was made
+            // meanwhile: the midnight before that may have passed while the machine was off.
+            let set = self.set;
+            self.switched.values_mut().for_each(|switch| switch.ahead = switch.ahead.max(set));
+            self.switched.retain(|_, switch| switch.ahead - set < DAY as i64);
+        }
         if let Input::Assigned { address } = &input
             && let Some(entry) = self.kernel.get_mut(address)
         {
@@ -191,7 +224,7 @@ impl Node {
         }
         if let Input::Conflict { address } = &input {
             self.kernel.remove(address);
-            self.switched.retain(|_, brought| brought != address);
+            self.switched.retain(|_, switch| switch.address != *address);
             self.duplicates += 1;
             if self.duplicates.is_multiple_of(3) {
                 self.resting = self.uptime + HOUR + MINUTE;
@@ -218,7 +251,10 @@ impl Node {
 
     fn obey(&mut self, output: Output) {
         match output {
-            Output::Save => self.saved = self.schedule.state().to_vec(),
+            Output::Save => {
+                self.saved = self.schedule.state().to_vec();
+                self.saved_at = self.trusted.then(|| self.utc());
+            }
             Output::Generate => {
                 let input = if self.faults.generate {
                     Input::NotGenerated
@@ -268,6 +304,8 @@ impl Node {
 
     fn assign(&mut self, address: Ipv6Addr, lifetimes: Lifetimes) {
         assert!(self.offered.contains(&address), "an address is published before it is used");
+        let begun = (self.utc() / DAY, self.uptime as i64 - (self.utc() % DAY) as i64);
+        let (midnight, since) = *self.begun.entry(address).or_insert(begun);
         if self.faults.assign {
             self.pending.push((self.uptime, Input::NotAssigned { address }));
             return;
@@ -275,10 +313,9 @@ impl Node {
         let (preferred_end, valid_end) = self.ends(lifetimes);
         let known = self.kernel.get(&address).copied();
         if known.is_none() && self.switching() {
-            let midnight = self.utc() / DAY;
-            assert!(self.switched.insert(midnight, address).is_none(), "midnight {midnight} has one change");
+            let switch = Switch { address, ahead: self.set };
+            assert!(self.switched.insert(midnight, switch).is_none(), "midnight {midnight} has one change");
         }
-        let since = self.uptime as i64 - (self.utc() % DAY) as i64;
         let fresh =
             Address { preferred_end, valid_end, tentative: true, assigned: self.uptime, preferred_for: 0, since };
         let entry = self.kernel.entry(address).or_insert(fresh);
@@ -322,11 +359,6 @@ impl Node {
         }
         let preferred = self.preferred();
         assert!(preferred.len() <= 1, "one preferred address: {preferred:?}");
-        let today = self.utc() / DAY;
-        if self.switched.last_key_value().is_some_and(|(last, _)| today + 1 < *last) {
-            // The clock that said so was wrong by days.
-            self.switched.clear();
-        }
         let excused = self.faults.generate || self.faults.assign || self.faults.conflicts > 0;
         let excused = excused || answering || now < self.resting;
         if !preferred.is_empty() || excused {

@@ -244,6 +244,20 @@ fn what_the_system_refuses_is_tried_again() {
 }
 
 #[test]
+fn one_that_the_system_refused_past_a_midnight_is_not_used_for_a_moment() {
+    let mut node = at_noon();
+    let first = only(&node);
+    node.faults.assign = true;
+    node.run(DAY + 13 * HOUR);
+    node.faults.assign = false;
+    node.run(2 * MINUTE);
+    let second = only(&node);
+    assert_ne!(first, second);
+    assert_eq!(node.kernel.keys().copied().collect::<Vec<_>>(), [second], "no other came to be deprecated at once");
+    assert!(lives(&node).0 > 20 * 3600, "it is used for the day that has begun");
+}
+
+#[test]
 fn the_next_key_is_not_made_before_the_window() {
     let mut node = at_noon();
     let published = |node: &Node| node.events.iter().filter(|event| matches!(event, Event::Published(_))).count();
