@@ -146,3 +146,25 @@ fn one_that_the_system_refused_to_confirm_is_relieved_at_once() {
     history(0, START, true, &[refused, Step(86_206_001), Restart]);
     history(0, START, true, &[Episode::Trust(true), Episode::Trust(false), refused, Step(86_086_001), Restart]);
 }
+
+#[test]
+fn a_change_without_a_clock_counts_for_no_midnight() {
+    use Episode::{Reboot, Run, Sleep, Step, Trust};
+    let episodes = [
+        Run(31_769_435),
+        Run(35_704_688),
+        Trust(false),
+        Run(38_361_134),
+        Sleep(114_626_904),
+        Reboot(38_108_013),
+        Trust(true),
+        Run(39_676_728),
+        Trust(false),
+        Sleep(17_808_564),
+        Step(-62_015_092),
+        Episode::Faults(Faults { assign: true, silence: true, conflicts: 1, ..Faults::default() }),
+        Run(21_566_620),
+        Run(47_021_667),
+    ];
+    history(0, START + 46_873_098, false, &episodes);
+}
