@@ -81,9 +81,9 @@ pub(super) struct Node {
     chance: u64,
     pending: Vec<(u64, Input)>,
     offered: BTreeSet<Ipv6Addr>,
-    /// The day for which each address came, and the midnight from which its lives count: the system may have refused it
+    /// The day for which each address came if the clock was believed, and the midnight from which its lives count: the system may have refused it
     /// then, and taken it after the clock was set.
-    begun: BTreeMap<Ipv6Addr, (u64, i64)>,
+    begun: BTreeMap<Ipv6Addr, (Option<u64>, i64)>,
     /// Midnights, and what each brought, as long as that must not come again.
     switched: BTreeMap<u64, Switch>,
     /// Whatever was published, by this process or one before it.
@@ -304,7 +304,7 @@ impl Node {
 
     fn assign(&mut self, address: Ipv6Addr, lifetimes: Lifetimes) {
         assert!(self.offered.contains(&address), "an address is published before it is used");
-        let begun = (self.utc() / DAY, self.uptime as i64 - (self.utc() % DAY) as i64);
+        let begun = (self.trusted.then(|| self.utc() / DAY), self.uptime as i64 - (self.utc() % DAY) as i64);
         let (midnight, since) = *self.begun.entry(address).or_insert(begun);
         if self.faults.assign {
             self.pending.push((self.uptime, Input::NotAssigned { address }));
@@ -312,7 +312,7 @@ impl Node {
         }
         let (preferred_end, valid_end) = self.ends(lifetimes);
         let known = self.kernel.get(&address).copied();
-        if known.is_none() && self.switching() {
+        if let Some(midnight) = midnight.filter(|_| known.is_none() && self.switching()) {
             let switch = Switch { address, ahead: self.set };
             assert!(self.switched.insert(midnight, switch).is_none(), "midnight {midnight} has one change");
         }
