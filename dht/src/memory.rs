@@ -14,7 +14,7 @@ use wire::address::EidPrefix;
 use crate::error::Refusal;
 use crate::record::RecordKey;
 use crate::resolve::{Outcome, Resolver};
-use crate::store::{Admission, Store};
+use crate::store::{Admission, Origin, Store};
 
 /// Nodes, all of which know all others.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Network {
         let name = key.encode();
         let mut outcome = None;
         for at in self.nearest(key) {
-            match (self.nodes[at].store.put(now, &name, value), &outcome) {
+            match (self.nodes[at].store.put(now, Origin::Unknown, &name, value), &outcome) {
                 (Ok(admission), None | Some(Err(_))) => outcome = Some(Ok(admission)),
                 (Err(refusal), None) => outcome = Some(Err(refusal)),
                 _ => {}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dht::shell::limits;
 use dht::shell::node::{Held, Multiaddr, Node, NodeConfig, NodeError, Reason, Records, Role};
+use dht::store::Origin;
 use futures::StreamExt as _;
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad};
 use zeroize::Zeroizing;
@@ -26,7 +27,7 @@ impl Records for Double {
         if self.lies { Some(b"forged".to_vec()) } else { self.held.get(key).cloned() }
     }
 
-    fn put(&mut self, _now: SystemTime, key: &[u8], value: &[u8]) -> Result<(), Reason> {
+    fn put(&mut self, _now: SystemTime, _origin: Origin, key: &[u8], value: &[u8]) -> Result<(), Reason> {
         let refuse = |name| Err(Reason { name, text: name.to_owned() });
         if self.lies {
             return Ok(());

@@ -10,7 +10,7 @@ use cgeid::{Identity, Reason, Revocation};
 use common::{LAB, Person, host, mapping, seconds, site, start};
 use dht::publish::{self, PageKind, Publication};
 use dht::record::{Body, Bundle, CertificateCache, Class, RecordKey, Section, Verified, verify};
-use dht::store::{Admission, Store};
+use dht::store::{Admission, Origin, Store};
 use dht::{Malformed, Refusal, limits};
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ fn store() -> Store {
 }
 
 fn put(store: &mut Store, now: SystemTime, publication: &Publication) -> Result<Admission, Refusal> {
-    store.put(now, &publication.key.encode(), &publication.value)
+    store.put(now, Origin::Unknown, &publication.key.encode(), &publication.value)
 }
 
 fn check(publication: &Publication, value: &[u8]) -> Result<Verified, Refusal> {
@@ -92,7 +92,7 @@ fn every_single_flipped_bit_is_refused() {
         let mut forged = publication.value.clone();
         forged[bit / 8] ^= 1 << (bit % 8);
         assert!(check(&publication, &forged).is_err(), "bit {bit} read");
-        assert!(store.put(start(), &publication.key.encode(), &forged).is_err(), "bit {bit} taken");
+        assert!(store.put(start(), Origin::Unknown, &publication.key.encode(), &forged).is_err(), "bit {bit} taken");
     }
     assert!(store.is_empty() && store.changes().is_empty());
 }
@@ -155,7 +155,7 @@ fn a_revocation_stands_alone() {
     let both = Bundle::new([others, section].concat());
     assert_eq!(both, Err(Malformed::TooMany("section beside a REVOCATION")));
     let glued = [mapping.value, revocation.value.clone()].concat();
-    assert_eq!(store().put(start(), &revocation.key.encode(), &glued), Err(both.unwrap_err().into()));
+    assert_eq!(store().put(start(), Origin::Unknown, &revocation.key.encode(), &glued), Err(both.unwrap_err().into()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use common::{LAB, Person, mapping, prefix, rloc, seconds, start};
 use dht::limits;
 use dht::publish::{self, Publication};
 use dht::record::{Body, Bundle, CertificateCache, Class, RecordKey, Tlv, verify};
-use dht::store::{Admission, Store};
+use dht::store::{Admission, Origin, Store};
 use dht::{PublishError, Refusal};
 use proptest::prelude::*;
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ fn store() -> Store {
 }
 
 fn put(store: &mut Store, now: SystemTime, publication: &Publication) -> Result<Admission, Refusal> {
-    store.put(now, &publication.key.encode(), &publication.value)
+    store.put(now, Origin::Unknown, &publication.key.encode(), &publication.value)
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn every_single_flipped_bit_is_refused() {
     for bit in 0..publication.value.len() * 8 {
         let mut forged = publication.value.clone();
         forged[bit / 8] ^= 1 << (bit % 8);
-        assert!(store.put(start(), &key, &forged).is_err(), "bit {bit} taken");
+        assert!(store.put(start(), Origin::Unknown, &key, &forged).is_err(), "bit {bit} taken");
     }
     assert!(store.is_empty() && store.changes().is_empty());
     let refused: u64 = store.counters().refused.values().sum();
@@ -120,7 +120,7 @@ fn nobody_writes_under_the_key_of_another() {
     let (mut owner, mut other) = (Person::new(1), Person::new(2));
     let (mine, theirs) = (owner.mapping(start(), 1), other.mapping(start(), 2));
     let mut store = store();
-    let refusal = store.put(start(), &mine.key.encode(), &theirs.value).unwrap_err();
+    let refusal = store.put(start(), Origin::Unknown, &mine.key.encode(), &theirs.value).unwrap_err();
     assert_eq!(refusal, Refusal::OtherOwner(Class::Identity, other.cn()));
     // Not even with the owner's name and certificates, which everybody can copy.
     let copied = Bundle::decode(&mine.value).unwrap().section(Class::Identity).cloned().unwrap();
@@ -128,7 +128,10 @@ fn nobody_writes_under_the_key_of_another() {
     mapping.cn = owner.cn();
     mapping.version.epoch = copied.version.epoch;
     let forged = Bundle::new(vec![copied, mapping]).unwrap().encode().unwrap();
-    assert_eq!(store.put(start(), &mine.key.encode(), &forged), Err(Refusal::Signature(Class::Mapping)));
+    assert_eq!(
+        store.put(start(), Origin::Unknown, &mine.key.encode(), &forged),
+        Err(Refusal::Signature(Class::Mapping))
+    );
 }
 
 #[test]
@@ -138,21 +141,21 @@ fn a_record_cannot_be_moved() {
     let mut store = store();
     // To another key of the same writer:
     let key = RecordKey::prefix(LAB, person.cn(), prefix("2001:db8:b::/48"));
-    let refusal = store.put(start(), &key.encode(), &publication.value);
+    let refusal = store.put(start(), Origin::Unknown, &key.encode(), &publication.value);
     assert_eq!(refusal, Err(Refusal::OtherPrefix(Class::Prefix)));
     // The IDENTITY of one key beside the statement of another:
     let node = person.mapping(start(), 1);
     let identity = Bundle::decode(&publication.value).unwrap().section(Class::Identity).cloned().unwrap();
     let mapping = Bundle::decode(&node.value).unwrap().section(Class::Mapping).cloned().unwrap();
     let mixed = Bundle::new(vec![identity, mapping]).unwrap().encode().unwrap();
-    let refusal = store.put(start(), &node.key.encode(), &mixed);
+    let refusal = store.put(start(), Origin::Unknown, &node.key.encode(), &mixed);
     assert_eq!(refusal, Err(Refusal::Signature(Class::Identity)));
     // To another network:
     let elsewhere = cgeid::Network([0x20, 1, 0xd, 0xb8]);
     let moved = RecordKey { network: elsewhere, ..node.key };
-    assert_eq!(store.put(start(), &moved.encode(), &node.value), Err(Refusal::OtherNetwork));
+    assert_eq!(store.put(start(), Origin::Unknown, &moved.encode(), &node.value), Err(Refusal::OtherNetwork));
     let mut foreign = Store::new(elsewhere, [0; 32]);
-    assert!(foreign.put(start(), &moved.encode(), &node.value).is_err());
+    assert!(foreign.put(start(), Origin::Unknown, &moved.encode(), &node.value).is_err());
     assert!(store.is_empty() && foreign.is_empty());
 }
 
@@ -232,7 +235,7 @@ fn a_forged_rival_marks_no_conflict() {
     let Body::Mapping(body) = &mut sections[1].body else { panic!("a mapping") };
     body.locators.insert(rloc(66));
     let forged = Bundle::new(sections).unwrap().encode().unwrap();
-    let refusal = store.put(start(), &publication.key.encode(), &forged);
+    let refusal = store.put(start(), Origin::Unknown, &publication.key.encode(), &forged);
     assert_eq!(refusal, Err(Refusal::Signature(Class::Mapping)));
     assert!(!store.in_conflict(&publication.key));
 }
@@ -254,7 +257,7 @@ fn a_key_changes_five_times_at_once_and_then_every_ten_seconds() {
     let mut forged = publication.value.clone();
     *forged.last_mut().unwrap() ^= 1;
     for _ in 0..20 {
-        assert!(store.put(now, &publication.key.encode(), &forged).is_err());
+        assert!(store.put(now, Origin::Unknown, &publication.key.encode(), &forged).is_err());
     }
     assert!(put(&mut store, now, &publication).is_ok());
 }
@@ -283,18 +286,18 @@ fn oversized_and_malformed_puts_are_refused() {
     let publication = Person::new(1).mapping(start(), 1);
     let (key, mut store) = (publication.key.encode(), store());
     let huge = vec![0; 12 * 1024 + 1];
-    assert_eq!(store.put(start(), &key, &huge), Err(Refusal::TooLarge(huge.len())));
-    assert!(matches!(store.put(start(), &key[1..], &publication.value), Err(Refusal::Key(_))));
+    assert_eq!(store.put(start(), Origin::Unknown, &key, &huge), Err(Refusal::TooLarge(huge.len())));
+    assert!(matches!(store.put(start(), Origin::Unknown, &key[1..], &publication.value), Err(Refusal::Key(_))));
     let prefix_record = Person::new(2).prefix(start(), "2001:db8:a::/48", 1);
     for cut in 0..prefix_record.value.len() {
-        assert!(store.put(start(), &prefix_record.key.encode(), &prefix_record.value[..cut]).is_err());
+        assert!(store.put(start(), Origin::Unknown, &prefix_record.key.encode(), &prefix_record.value[..cut]).is_err());
     }
     let long = [&publication.value[..], &[0]].concat();
-    assert!(matches!(store.put(start(), &key, &long), Err(Refusal::Malformed(_))));
+    assert!(matches!(store.put(start(), Origin::Unknown, &key, &long), Err(Refusal::Malformed(_))));
     let mut sections = Bundle::decode(&publication.value).unwrap().into_sections();
     sections.swap(0, 1);
     let swapped: Vec<u8> = sections.iter().flat_map(|section| section.encode().unwrap()).collect();
-    assert!(matches!(store.put(start(), &key, &swapped), Err(Refusal::Malformed(_))));
+    assert!(matches!(store.put(start(), Origin::Unknown, &key, &swapped), Err(Refusal::Malformed(_))));
     assert!(store.is_empty());
 }
 
@@ -348,13 +351,13 @@ fn even_the_owner_is_held_to_the_format() {
     let mut store = store();
     let key = node.key.encode();
     let withdrawn = resign(&person, &node, |section| section.flags.withdrawn = true);
-    assert_eq!(store.put(start(), &key, &withdrawn), Err(Refusal::Flags(Class::Identity)));
+    assert_eq!(store.put(start(), Origin::Unknown, &key, &withdrawn), Err(Refusal::Flags(Class::Identity)));
     let rsa = resign(&person, &node, |section| section.algorithm = cgeid::SignatureAlgorithm::RsaPkcs1Sha512);
-    assert_eq!(store.put(start(), &key, &rsa), Err(Refusal::Flags(Class::Identity)));
+    assert_eq!(store.put(start(), Origin::Unknown, &key, &rsa), Err(Refusal::Flags(Class::Identity)));
     let epoch = 12;
     let other_epoch = resign(&person, &node, |section| section.version.epoch = epoch);
-    assert_eq!(store.put(start(), &key, &other_epoch), Err(Refusal::Epoch(Class::Identity, epoch)));
-    let moved = store.put(start(), &site.key.encode(), &node.value);
+    assert_eq!(store.put(start(), Origin::Unknown, &key, &other_epoch), Err(Refusal::Epoch(Class::Identity, epoch)));
+    let moved = store.put(start(), Origin::Unknown, &site.key.encode(), &node.value);
     assert_eq!(moved, Err(Refusal::MisplacedClass(Class::Mapping)));
     assert!(store.is_empty());
     assert_eq!(store.counters().refused.values().sum::<u64>(), 4);
@@ -372,7 +375,7 @@ fn an_operational_certificate_that_has_run_out_proves_nothing() {
     identity.operational = vec![person.key.certificate_der().into()];
     let own = Publication { value: Bundle::new(sections).unwrap().encode().unwrap(), ..publication };
     let stale = resign(&person, &own, |section| section.version.sequence = sequence);
-    let refusal = store().put(later, &own.key.encode(), &stale).unwrap_err();
+    let refusal = store().put(later, Origin::Unknown, &own.key.encode(), &stale).unwrap_err();
     assert!(matches!(refusal, Refusal::OperationalCertificate(cgeid::CertificateError::Expired { .. })), "{refusal:?}");
 }
 
@@ -393,7 +396,7 @@ fn a_later_identity_alone_does_not_spoil_the_bundle() {
     for order in [[&first.value, &cut], [&cut, &first.value]] {
         let mut store = store();
         for value in order {
-            _ = store.put(now, &key.encode(), value);
+            _ = store.put(now, Origin::Unknown, &key.encode(), value);
         }
         let held = store.get(now, &key.encode()).unwrap();
         assert!(verify(LAB, &key, &held, now, &mut CertificateCache::new()).is_ok());
@@ -409,7 +412,7 @@ fn a_later_identity_alone_does_not_spoil_the_bundle() {
     let mixed = Bundle::new(sections).unwrap().encode().unwrap();
     let mut store = store();
     put(&mut store, now, &first).unwrap();
-    assert_eq!(store.put(now, &key.encode(), &mixed), Err(Refusal::Superseded(Class::Mapping)));
+    assert_eq!(store.put(now, Origin::Unknown, &key.encode(), &mixed), Err(Refusal::Superseded(Class::Mapping)));
     assert_eq!(store.get(now, &key.encode()), Some(first.value));
 }
 
@@ -421,11 +424,11 @@ fn a_mark_outlasts_an_earlier_statement_that_holds_for_longer() {
     let short = resign(&person, &new, |section| section.lifetime = seconds(60));
     let (mut store, key) = (store(), old.key.encode());
     put(&mut store, start(), &old).unwrap();
-    store.put(start() + seconds(1), &key, &short).unwrap();
+    store.put(start() + seconds(1), Origin::Unknown, &key, &short).unwrap();
     // The later IDENTITY is gone, and its day is over; the earlier one has a month to go.
     let later = start() + seconds(3 * 86_400);
     store.expire(later);
-    let refusal = store.put(later, &key, &identity_of(&old)).unwrap_err();
+    let refusal = store.put(later, Origin::Unknown, &key, &identity_of(&old)).unwrap_err();
     assert!(matches!(refusal, Refusal::OldSequence { class: Class::Identity, .. }), "{refusal:?}");
 }
 
@@ -494,7 +497,7 @@ fn long_bundles_take_the_place_of_others() {
             }
         });
         assert!(padded.len() > limits::BUNDLE_SHARE + 500);
-        renewed += usize::from(store.put(start(), &node.key.encode(), &padded).is_ok());
+        renewed += usize::from(store.put(start(), Origin::Unknown, &node.key.encode(), &padded).is_ok());
         assert!(store.size() <= capacity * limits::BUNDLE_SHARE && store.len() <= capacity);
     }
     assert!(renewed >= capacity / 2 && store.len() < capacity);
@@ -529,7 +532,7 @@ proptest! {
             for (identity, statement, whole) in order {
                 let mut sections = vec![bundles[*identity][0].clone()];
                 sections.extend(whole.then(|| bundles[*statement][1].clone()));
-                _ = store.put(now, &key.encode(), &Bundle::new(sections).unwrap().encode().unwrap());
+                _ = store.put(now, Origin::Unknown, &key.encode(), &Bundle::new(sections).unwrap().encode().unwrap());
                 let held = store.get(now, &key.encode());
                 prop_assert!(held.is_none_or(|held| verifies(&held).is_ok()));
             }
@@ -539,7 +542,7 @@ proptest! {
             for (from, to) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
                 later += seconds(60);
                 if let Some(value) = stores[from].get(later, &key.encode()) {
-                    _ = stores[to].put(later, &key.encode(), &value);
+                    _ = stores[to].put(later, Origin::Unknown, &key.encode(), &value);
                 }
             }
         }
@@ -559,8 +562,9 @@ fn the_ends_of_the_number_range_are_refused() {
     let mut person = Person::new(1);
     let publication = person.mapping(start(), 1);
     let (mut store, key) = (store(), publication.key.encode());
-    let mut offer =
-        |change: &dyn Fn(&mut dht::record::Section)| store.put(start(), &key, &resign(&person, &publication, change));
+    let mut offer = |change: &dyn Fn(&mut dht::record::Section)| {
+        store.put(start(), Origin::Unknown, &key, &resign(&person, &publication, change))
+    };
     for sequence in [u64::MAX, u64::MAX / 1000, i64::MAX.unsigned_abs()] {
         let refusal = offer(&|section| section.version.sequence = sequence).unwrap_err();
         assert!(matches!(refusal, Refusal::FromTheFuture(Class::Identity, _)), "{refusal:?}");

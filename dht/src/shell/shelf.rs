@@ -8,7 +8,7 @@ use cgeid::Network;
 
 use super::database::{Database, DatabaseError};
 use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records};
-use crate::store::{Change, Store};
+use crate::store::{Change, Origin, Store};
 
 /// Name of the database in the state folder.
 pub const FILE: &str = "records.redb";
@@ -103,8 +103,8 @@ impl Records for Shelf {
         self.store.get(now, key)
     }
 
-    fn put(&mut self, now: SystemTime, key: &[u8], value: &[u8]) -> Result<(), Reason> {
-        match self.store.put(now, key, value) {
+    fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> Result<(), Reason> {
+        match self.store.put(now, origin, key, value) {
             Ok(_) => Ok(()),
             Err(refusal) => Err(Reason { name: refusal.name(), text: refusal.to_string() }),
         }

@@ -11,6 +11,7 @@
 mod disk;
 mod entry;
 mod marks;
+mod origin;
 mod quota;
 mod revoked;
 
@@ -26,6 +27,7 @@ use crate::limits;
 use crate::record::{Bundle, CertificateCache, Chain, Class, RecordKey, check_form, check_signature, check_times};
 
 pub use self::disk::Change;
+pub use self::origin::Origin;
 
 /// What became of a bundle that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     /// The first check that fails; nothing has changed then, but for its counter and the mark of a proven conflict.
-    pub fn put(&mut self, now: SystemTime, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
+    pub fn put(&mut self, now: SystemTime, _origin: Origin, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
         let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, key, &bundle));
         match &outcome {
             Ok(Admission::Stored) => self.counters.stored += 1,

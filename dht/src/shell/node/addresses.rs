@@ -68,6 +68,11 @@ pub(super) fn is_shareable(address: &Multiaddr) -> bool {
     !matches!(address.iter().next(), Some(Protocol::Ip6(v6)) if v6.is_unicast_link_local())
 }
 
+/// The IP address of a QUIC multiaddr.
+pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    socket(address).map(|(ip, _)| ip)
+}
+
 /// The IP address and UDP port of a QUIC multiaddr, which may end in an identity and has nothing else.
 pub(super) fn socket(address: &Multiaddr) -> Option<(IpAddr, u16)> {
     let mut parts = address.iter();

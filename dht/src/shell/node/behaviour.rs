@@ -10,6 +10,7 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, quic};
 use zeroize::Zeroizing;
 
+use super::kademlia::Kademlia;
 use super::records::{KadRecords, Records};
 use super::{NodeError, Role};
 use crate::shell::limits;
@@ -24,7 +25,7 @@ pub(super) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
-    pub(super) kad: kad::Behaviour<KadRecords>,
+    pub(super) kad: Kademlia,
 }
 
 /// Builds the swarm; it listens nowhere yet.
@@ -43,7 +44,7 @@ pub(super) fn swarm(
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
             identify: identify::Behaviour::new(identify_config(keypair)),
-            kad: kademlia(keypair, role, records),
+            kad: Kademlia::new(kademlia(keypair, role, records)),
         })
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {

@@ -164,7 +164,7 @@ impl Driver {
     }
 
     /// Kademlia, with the store.
-    pub(super) fn kad(&mut self) -> &mut kad::Behaviour<super::records::KadRecords> {
+    pub(super) fn kad(&mut self) -> &mut super::kademlia::Kademlia {
         &mut self.swarm.behaviour_mut().kad
     }
 

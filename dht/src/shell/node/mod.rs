@@ -8,6 +8,7 @@
 mod addresses;
 mod behaviour;
 mod driver;
+mod kademlia;
 mod listen;
 mod queries;
 mod records;

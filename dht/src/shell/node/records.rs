@@ -10,6 +10,7 @@ use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
 
 use super::Counters;
+use crate::store::Origin;
 
 /// Why a store does not take a value: the name it is counted under, and the sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +42,7 @@ pub trait Records: Send {
     ///
     /// # Errors
     /// Why it is not taken.
-    fn put(&mut self, now: SystemTime, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason>;
+    fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason>;
 
     /// Drops what has expired and writes what is not yet written; called about once a second and at the end.
     fn housekeep(&mut self, now: SystemTime);
@@ -54,16 +55,18 @@ pub trait Records: Send {
 pub(super) struct KadRecords {
     pub(super) records: Box<dyn Records>,
     pub(super) counters: Counters,
+    /// Who is putting.
+    pub(super) origin: Origin,
 }
 
 impl KadRecords {
     pub(super) fn new(records: Box<dyn Records>) -> Self {
-        Self { records, counters: Counters::default() }
+        Self { records, counters: Counters::default(), origin: Origin::Own }
     }
 
     /// Verifies and stores a value of ours or of somebody else.
     pub(super) fn admit(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason> {
-        let outcome = self.records.put(SystemTime::now(), key, value);
+        let outcome = self.records.put(SystemTime::now(), self.origin, key, value);
         match &outcome {
             Ok(()) => {
                 self.counters.puts_stored += 1;

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Blocks of addresses: what one party usually has whole, so that many addresses of one block are not many parties.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A block of addresses: a /24 of IPv4, a /48 or a /32 of IPv6. A private address counts by itself: the whole of a site or of
+/// an isolated cloud lies in one block, and who is in there was let in by somebody. Loopback counts as if it were public, so
+/// that a lab on one machine can have blocks (127.1.i.0/24).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Block {
+    first: IpAddr,
+    plen: u8,
+}
+
+impl Block {
+    /// The /24 or /48 of an address.
+    pub fn of(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        match address {
+            _ if is_private(address) => Self::cut(address, 128),
+            IpAddr::V4(_) => Self::cut(address, 24),
+            IpAddr::V6(_) => Self::cut(address, 48),
+        }
+    }
+
+    /// The /32 of an IPv6 address, which a provider has; none of others.
+    pub fn provider_of(address: IpAddr) -> Option<Self> {
+        let address = address.to_canonical();
+        (address.is_ipv6() && !is_private(address)).then(|| Self::cut(address, 32))
+    }
+
+    fn cut(address: IpAddr, plen: u8) -> Self {
+        let first = match address {
+            IpAddr::V4(v4) => {
+                let kept = u32::from(plen.min(32));
+                IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - kept).unwrap_or(0)).into())
+            }
+            IpAddr::V6(v6) => {
+                let kept = u32::from(plen.min(128));
+                IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(128 - kept).unwrap_or(0)).into())
+            }
+        };
+        Self { first, plen }
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => is_unique_local(v6) || v6.is_unicast_link_local(),
+    }
+}
+
+fn is_unique_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xfe00 == 0xfc00
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn same(one: &str, other: &str) -> bool {
+        Block::of(one.parse().unwrap()) == Block::of(other.parse().unwrap())
+    }
+
+    #[test]
+    fn public_addresses_of_one_block_count_as_one_party() {
+        assert!(same("198.51.100.1", "198.51.100.254"));
+        assert!(!same("198.51.100.1", "198.51.101.1"));
+        assert!(same("2001:db8:a::1", "2001:db8:a:ffff::9"));
+        assert!(!same("2001:db8:a::1", "2001:db8:b::1"));
+        assert!(same("198.51.100.1", "::ffff:198.51.100.2"), "one address in two notations");
+        assert!(same("127.1.3.1", "127.1.3.2") && !same("127.1.3.1", "127.1.4.1"), "labs");
+    }
+
+    #[test]
+    fn private_addresses_count_by_themselves() {
+        assert!(!same("192.168.1.1", "192.168.1.2"));
+        assert!(!same("fd00::1", "fd00::2"));
+        assert!(!same("fe80::1", "fe80::2"));
+    }
+
+    #[test]
+    fn a_provider_has_a_32_of_ipv6() {
+        let provider = |text: &str| Block::provider_of(text.parse().unwrap());
+        assert_eq!(provider("2001:db8:a::1"), provider("2001:db8:ffff::1"));
+        assert_ne!(provider("2001:db8::1"), provider("2001:db9::1"));
+        assert_eq!(provider("198.51.100.1"), None);
+        assert_eq!(provider("fd00::1"), None);
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! libp2p's Kademlia does not tell its store who puts. This stands before it, knows from which address each connection
+//! comes, and says so before it hands a message on.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::task::{Context, Poll};
+
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::kad;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId};
+
+use super::addresses::ip;
+use super::records::KadRecords;
+use crate::store::Origin;
+
+/// Kademlia, and the address at the other end of each of its connections.
+pub(super) struct Kademlia {
+    inner: kad::Behaviour<KadRecords>,
+    from: HashMap<ConnectionId, IpAddr>,
+}
+
+impl Kademlia {
+    pub(super) fn new(inner: kad::Behaviour<KadRecords>) -> Self {
+        Self { inner, from: HashMap::new() }
+    }
+}
+
+impl Deref for Kademlia {
+    type Target = kad::Behaviour<KadRecords>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.inner
+    }
+}
+
+impl DerefMut for Kademlia {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.inner
+    }
+}
+
+impl NetworkBehaviour for Kademlia {
+    type ConnectionHandler = <kad::Behaviour<KadRecords> as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = kad::Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_inbound_connection(connection, peer, local, remote)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        remote: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_outbound_connection(connection, peer, remote, role, port_use)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match &event {
+            FromSwarm::ConnectionEstablished(established) => {
+                if let Some(ip) = ip(established.endpoint.get_remote_address()) {
+                    self.from.insert(established.connection_id, ip);
+                }
+            }
+            FromSwarm::ConnectionClosed(closed) => _ = self.from.remove(&closed.connection_id),
+            _ => {}
+        }
+        self.inner.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        let origin = self.from.get(&connection).map_or(Origin::Unknown, |ip| Origin::Peer(*ip));
+        self.inner.store_mut().origin = origin;
+        self.inner.on_connection_handler_event(peer, connection, event);
+        self.inner.store_mut().origin = Origin::Own;
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.inner.poll(context)
+    }
+}
