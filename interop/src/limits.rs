@@ -38,3 +38,12 @@ pub const CAPTURE_BUFFER: usize = 16 << 20;
 
 /// Octets of a bulk transfer written at once.
 pub const BULK_CHUNK: usize = 64 << 10;
+
+/// Octets that a delay box holds back in all: a second of 500 Mbit/s; what comes beyond is lost, as in a router.
+pub const DELAYED_OCTETS: usize = 64 << 20;
+
+/// Frames between the readers of a delay box and its bridge.
+pub const FRAMES_WAITING: usize = 1024;
+
+/// Stations that a delay box knows: more than a lab has; frames for others go to all ports.
+pub const STATIONS: usize = 4096;

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `interop`: labs, the demo, and runs with the programs of others.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use interop::delaybox::bridge::Counters;
+use interop::delaybox::{Delay, Delaybox};
 use interop::demo::{self, Options, UsageError};
 use interop::hold::{self, LabName, Record};
-use interop::interrupt::Interrupted;
+use interop::interrupt::{self, Interrupted};
 use interop::lab::{LabError, workspace};
 use interop::peers::{self, Peer};
 use serde::Serialize;
@@ -43,6 +47,8 @@ enum Command {
     Demo(DemoFlags),
     /// Runs our programs together with those of others, whose paths INTEROP_OOR and INTEROP_OPENLISP name
     Run(RunFlags),
+    /// Bridges interfaces and holds every frame back, in the namespace it is started in, until SIGINT or SIGTERM
+    Delaybox(DelayboxFlags),
     /// Builds a lab that stays until it is taken down
     Up {
         /// Which
@@ -124,6 +130,41 @@ struct DemoFlags {
 }
 
 #[derive(Debug, Args)]
+struct DelayboxFlags {
+    /// The interfaces, which are up and have no addresses; two or more
+    #[arg(required = true, num_args = 2.., value_name = "INTERFACE")]
+    ports: Vec<String>,
+    /// Milliseconds by which a frame is held back, each way
+    #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = milliseconds)]
+    delay: f64,
+    /// Milliseconds by which it is held back longer at most, drawn for each frame
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = milliseconds)]
+    jitter: f64,
+    /// Share of the frames that are lost, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    loss: f64,
+    /// What the dice begin with
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What passed each port, as JSON on standard output in the end, or with =FILE into that file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    json: Option<Option<PathBuf>>,
+}
+
+/// Milliseconds up to an hour.
+fn milliseconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (0.0..=3_600_000.0).contains(&value) { Ok(value) } else { Err("0 to 3600000 milliseconds".into()) }
+}
+
+/// A share of a whole.
+fn share(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("0 to 1".into()) }
+}
+
+#[derive(Debug, Args)]
 struct RunFlags {
     /// Whose cases; default: all. A case whose peer is not at hand is skipped
     peer: Vec<Peer>,
@@ -158,6 +199,7 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Demo(flags) => run_demo(&flags),
         Command::Run(flags) => run_with_peers(flags),
+        Command::Delaybox(flags) => status(run_delaybox(&flags)),
         Command::Up { lab, bin_dir, user_namespace } => match hold::up(lab, user_namespace, bin_dir.as_deref()) {
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(EXIT_FAILED)),
             Err(error) => fail(&error),
@@ -200,6 +242,27 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         _ => EXIT_FAILED,
     })
 }
+
+fn run_delaybox(flags: &DelayboxFlags) -> anyhow::Result<()> {
+    interrupt::watch()?;
+    let time = |milliseconds: f64| Duration::from_secs_f64(milliseconds / 1000.0);
+    let delay = Delay { one_way: time(flags.delay), jitter: time(flags.jitter), loss: flags.loss };
+    let delaybox = Delaybox::here(&flags.ports, delay, flags.seed).map_err(|cause| LabError::Refused {
+        what: "a packet socket".into(),
+        cause,
+        help: "It takes CAP_NET_RAW, and interfaces that are there and up (interop exec HOST -- interop delaybox ...).",
+    })?;
+    eprintln!("bridging {}", flags.ports.join(", "));
+    while interrupt::sleep(DELAYBOX_NAP).is_ok() {}
+    let passed: BTreeMap<&String, Counters> = flags.ports.iter().zip(delaybox.counters()).collect();
+    for (port, counters) in &passed {
+        eprintln!("{port}: {} frames in, {} out, {} lost", counters.frames_in, counters.frames_out, counters.lost);
+    }
+    publish(&passed, flags.json.as_ref())
+}
+
+/// How often the delay box looks whether it is to end; signals wake it earlier.
+const DELAYBOX_NAP: Duration = Duration::from_secs(1);
 
 fn run_demo(flags: &DemoFlags) -> ExitCode {
     let options = Options {

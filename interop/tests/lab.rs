@@ -8,6 +8,7 @@ use std::fs::File;
 use std::process::Command;
 use std::time::Duration;
 
+use interop::delaybox::Delay;
 use interop::lab::process::{self, Process};
 use interop::lab::{Lab, Node, Topology};
 use interop::probe::capture::Capture;
@@ -187,4 +188,62 @@ fn nothing_is_left_of_a_lab() {
         assert!(std::time::Instant::now() < deadline, "a namespace is still in use");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn a_slow_switch_takes_its_time_each_way() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let delay = Delay::of(Duration::from_millis(20));
+    let topology = Topology::default()
+        .slow_switch("far", delay)
+        .with(Node::host("left").port("eth0", "far", &["10.0.1.1/24", "2001:db8:1::1/64"]))
+        .with(Node::host("right").port("eth0", "far", &["10.0.1.2/24", "2001:db8:1::2/64"]));
+    let lab = Lab::build(&topology).unwrap();
+    let (left, right) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
+    for (source, destination) in [("10.0.1.1", "10.0.1.2"), ("2001:db8:1::1", "2001:db8:1::2")] {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        let series = Ping { source, destination, count: 5, interval: Duration::from_millis(100) };
+        let report = ping(left, right, series).unwrap();
+        assert_eq!(report.received(), 5, "{report:?}");
+        for fate in &report.pings {
+            assert!(fate.delivered.unwrap() >= delay.one_way, "{report:?}");
+            assert!(fate.answered.unwrap() >= delay.one_way * 2, "{report:?}");
+        }
+    }
+    let passed = lab.passed("far");
+    assert_eq!(passed.len(), 2);
+    assert!(passed.iter().all(|port| port.frames_in >= 10 && port.frames_out >= 10 && port.lost == 0), "{passed:?}");
+}
+
+#[test]
+fn the_delaybox_of_the_command_line_bridges_and_counts() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let topology = Topology::default()
+        .with(Node::host("left").port("eth0", "west", &["10.0.1.1/24"]))
+        .with(Node::host("middle").port("west", "west", &[]).port("east", "east", &[]))
+        .with(Node::host("right").port("eth0", "east", &["10.0.1.2/24"]));
+    let lab = Lab::build(&topology).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (log, counted) = (folder.path().join("log"), folder.path().join("counted.json"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_interop"));
+    command.args(["delaybox", "west", "east", "--delay", "5"]).arg(format!("--json={}", counted.display()));
+    let delaybox = Process::start(lab.namespace("middle").unwrap(), "delaybox", command, &log).unwrap();
+    let begun = std::time::Instant::now();
+    while !delaybox.has_printed("bridging west, east") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", delaybox.log_tail());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (source, destination) = ("10.0.1.1".parse().unwrap(), "10.0.1.2".parse().unwrap());
+    let series = Ping { source, destination, count: 3, interval: Duration::from_millis(50) };
+    let report = ping(lab.namespace("left").unwrap(), lab.namespace("right").unwrap(), series).unwrap();
+    assert_eq!(report.received(), 3, "{report:?}");
+    assert!(report.pings.iter().all(|fate| fate.answered.unwrap() >= Duration::from_millis(10)), "{report:?}");
+    drop(delaybox);
+    let counted: serde_json::Value = serde_json::from_slice(&std::fs::read(&counted).unwrap()).unwrap();
+    assert!(counted["west"]["frames_in"].as_u64().unwrap() >= 3, "{counted}");
+    assert_eq!(counted["east"]["lost"], 0, "{counted}");
 }

@@ -18,9 +18,13 @@ pub use error::LabError;
 pub use namespace::Namespace;
 pub use topology::{Node, Port, Topology};
 
+use crate::delaybox::bridge::Counters;
+use crate::delaybox::{Delay, Delaybox};
+
 /// A network that stands. It falls when this is dropped and the processes started in it have ended.
 #[derive(Debug)]
 pub struct Lab {
+    delayboxes: BTreeMap<String, Delaybox>,
     namespaces: BTreeMap<String, Namespace>,
 }
 
@@ -31,10 +35,12 @@ impl Lab {
     /// When the description contradicts itself or the system refuses something.
     pub fn build(topology: &Topology) -> Result<Self, LabError> {
         topology.check()?;
-        let mut lab = Self { namespaces: BTreeMap::new() };
+        let mut lab = Self { delayboxes: BTreeMap::new(), namespaces: BTreeMap::new() };
         for switch in &topology.switches {
             lab.add_namespace(switch, false)?;
-            netlink::bridge(lab.namespace(switch)?, BRIDGE)?;
+            if !topology.delays.contains_key(switch) {
+                netlink::bridge(lab.namespace(switch)?, BRIDGE)?;
+            }
         }
         for node in &topology.nodes {
             lab.add_namespace(&node.name, node.forwarding)?;
@@ -42,7 +48,7 @@ impl Lab {
         for (segment, ends) in topology.segments() {
             match ends[..] {
                 [near, far] if !topology.switches.iter().any(|switch| switch == segment) => lab.cable(near, far)?,
-                _ => lab.plug_in(segment, &ends)?,
+                _ => lab.plug_in(segment, &ends, topology.delays.get(segment).copied())?,
             }
         }
         for node in &topology.nodes {
@@ -61,6 +67,11 @@ impl Lab {
         self.namespaces
             .get(name)
             .ok_or_else(|| LabError::failed(name, "looked for", io::Error::other("no such node in this lab")))
+    }
+
+    /// What passed the ports of a slow switch, in the order of the nodes.
+    pub fn passed(&self, switch: &str) -> Vec<Counters> {
+        self.delayboxes.get(switch).map(Delaybox::counters).unwrap_or_default()
     }
 
     /// All of them.
@@ -83,18 +94,28 @@ impl Lab {
         offload::disable_transmit_checksum(right, &far.1.name)
     }
 
-    fn plug_in(&self, segment: &str, ends: &[(&Node, &Port)]) -> Result<(), LabError> {
+    fn plug_in(&mut self, segment: &str, ends: &[(&Node, &Port)], delay: Option<Delay>) -> Result<(), LabError> {
         let switch = self.namespace(segment)?;
-        for (number, (node, port)) in ends.iter().enumerate() {
-            let (node, outlet) = (self.namespace(&node.name)?, format!("port{number}"));
-            netlink::cable((node, &port.name), (switch, &outlet))?;
+        let outlets: Vec<String> = (0..ends.len()).map(|number| format!("port{number}")).collect();
+        for ((node, port), outlet) in ends.iter().zip(&outlets) {
+            let node = self.namespace(&node.name)?;
+            netlink::cable((node, &port.name), (switch, outlet))?;
             offload::disable_transmit_checksum(node, &port.name)?;
-            offload::disable_transmit_checksum(switch, &outlet)?;
-            netlink::enslave(switch, BRIDGE, &outlet)?;
+            offload::disable_transmit_checksum(switch, outlet)?;
+            match delay {
+                Some(_) => netlink::up(switch, outlet)?,
+                None => netlink::enslave(switch, BRIDGE, outlet)?,
+            }
+        }
+        if let Some(delay) = delay {
+            let delaybox = Delaybox::between(switch, &outlets, delay, SEED)?;
+            self.delayboxes.insert(segment.into(), delaybox);
         }
         Ok(())
     }
 }
 
+/// What the dice of all delay boxes begin with, so that a lab loses the same share in the same way each time.
+const SEED: u64 = 1;
 /// Name of the bridge device in the namespace of a switch.
 const BRIDGE: &str = "bridge";

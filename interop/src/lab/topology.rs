@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::error::LabError;
+use crate::delaybox::Delay;
 use crate::limits::INTERFACE_NAME;
 
 /// A network. A segment that two ports name is a cable; one that is declared a switch may have any number of ports.
@@ -24,6 +25,8 @@ use crate::limits::INTERFACE_NAME;
 pub struct Topology {
     /// Segments that are switches; each is a bridge in a namespace of its own.
     pub switches: Vec<String>,
+    /// Those of them that hold frames back.
+    pub delays: BTreeMap<String, Delay>,
     /// Hosts and routers.
     pub nodes: Vec<Node>,
     mistakes: Vec<String>,
@@ -71,6 +74,13 @@ impl Topology {
     pub fn switch(mut self, name: &str) -> Self {
         self.switches.push(name.into());
         self
+    }
+
+    /// Adds a switch that holds every frame back.
+    #[must_use]
+    pub fn slow_switch(mut self, name: &str, delay: Delay) -> Self {
+        self.delays.insert(name.into(), delay);
+        self.switch(name)
     }
 
     /// Adds a node.
