@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use interop::bench::{Line, clouds, dht};
 use interop::delaybox::bridge::Counters;
 use interop::delaybox::{Delay, Delaybox};
 use interop::demo::{self, Options, UsageError};
@@ -35,6 +36,8 @@ Examples:
       interop exec hA -- ping -c 3 <an address that interop up has shown>
       interop exec xA -- lisp-xtr show map-cache
       interop down
+  What lookups in the DHT take among 24 nodes with 20 ms between them, and after the death of half of them:
+      interop bench dht --json=dht.json
   Our programs together with those of others, where they are at hand:
       INTEROP_OOR=/opt/oor/oor INTEROP_OPENLISP=/opt/opencp/opencp interop run --pcap captures
 
@@ -47,6 +50,11 @@ enum Command {
     Demo(DemoFlags),
     /// Runs our programs together with those of others, whose paths INTEROP_OOR and INTEROP_OPENLISP name
     Run(RunFlags),
+    /// Measures in a lab, judges, and prints what was promised
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
     /// Bridges interfaces and holds every frame back, in the namespace it is started in, until SIGINT or SIGTERM
     Delaybox(DelayboxFlags),
     /// Builds a lab that stays until it is taken down
@@ -129,6 +137,69 @@ struct DemoFlags {
     json: Option<Option<PathBuf>>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// DHT nodes with distance between them: lookups, memory, idle traffic, and what is left when half of them die at once
+    Dht(DhtFlags),
+    /// Two clouds that have never met, then one link between them: how long until every node finds the newest of everything
+    Clouds(CloudsFlags),
+}
+
+#[derive(Debug, Args)]
+struct CloudsFlags {
+    /// DHT nodes of both clouds together, each a process in a namespace of its own
+    #[arg(long, default_value_t = 10)]
+    nodes: usize,
+    /// Milliseconds between any two of them, each way
+    #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = milliseconds)]
+    delay: f64,
+    /// Where our programs are; default: they are built with cargo, in the profile of this one
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Work in a user namespace, even as root
+    #[arg(long)]
+    user_namespace: bool,
+    /// As JSON on standard output, or with =FILE into that file beside the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    json: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+struct DhtFlags {
+    /// DHT nodes, each a process in a namespace of its own
+    #[arg(long, default_value_t = 24)]
+    nodes: usize,
+    /// Milliseconds between any two of them, each way
+    #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = milliseconds)]
+    delay: f64,
+    /// Share of the nodes that are killed at once
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    kill: f64,
+    /// Lookups before the killing, and again after it
+    #[arg(long, default_value_t = 200)]
+    lookups: usize,
+    /// Seconds for which idle traffic is counted
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    idle: u64,
+    /// Seconds between the killing and the lookups after it
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    settle: u64,
+    /// What the dice begin with
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where our programs are; default: they are built with cargo, in the profile of this one
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Work in a user namespace, even as root
+    #[arg(long)]
+    user_namespace: bool,
+    /// As JSON on standard output, or with =FILE into that file beside the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
+    json: Option<Option<PathBuf>>,
+}
+
 #[derive(Debug, Args)]
 struct DelayboxFlags {
     /// The interfaces, which are up and have no addresses; two or more
@@ -199,6 +270,8 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Demo(flags) => run_demo(&flags),
         Command::Run(flags) => run_with_peers(flags),
+        Command::Bench { bench: Bench::Dht(flags) } => bench_dht(flags),
+        Command::Bench { bench: Bench::Clouds(flags) } => bench_clouds(flags),
         Command::Delaybox(flags) => status(run_delaybox(&flags)),
         Command::Up { lab, bin_dir, user_namespace } => match hold::up(lab, user_namespace, bin_dir.as_deref()) {
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(EXIT_FAILED)),
@@ -241,6 +314,49 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         _ if error.is::<Interrupted>() => EXIT_INTERRUPTED,
         _ => EXIT_FAILED,
     })
+}
+
+fn bench_dht(flags: DhtFlags) -> ExitCode {
+    let delay = Delay::of(Duration::from_secs_f64(flags.delay / 1000.0));
+    let options = dht::Options {
+        nodes: flags.nodes,
+        delay,
+        kill: flags.kill,
+        lookups: flags.lookups,
+        idle: Duration::from_secs(flags.idle),
+        settle: Duration::from_secs(flags.settle),
+        seed: flags.seed,
+        bin_dir: flags.bin_dir,
+        user_namespace: flags.user_namespace,
+    };
+    judge(dht::run(&options), flags.json.as_ref(), |report| (&report.promises, report.ok()))
+}
+
+fn bench_clouds(flags: CloudsFlags) -> ExitCode {
+    let options = clouds::Options {
+        nodes: flags.nodes,
+        delay: Delay::of(Duration::from_secs_f64(flags.delay / 1000.0)),
+        bin_dir: flags.bin_dir,
+        user_namespace: flags.user_namespace,
+    };
+    judge(clouds::run(&options), flags.json.as_ref(), |report| (&report.promises, report.ok()))
+}
+
+/// Prints what was promised beside what was measured.
+fn judge<R: Serialize>(
+    outcome: anyhow::Result<R>,
+    json: Option<&Option<PathBuf>>,
+    promises: impl Fn(&R) -> (&[Line], bool),
+) -> ExitCode {
+    exit_code(outcome.and_then(|report| {
+        publish(&report, json)?;
+        let (lines, ok) = promises(&report);
+        for line in lines.iter().filter(|_| !matches!(json, Some(None))) {
+            let verdict = if line.ok { "kept" } else { "NOT KEPT" };
+            println!("{:<16} {verdict:<9} {:<58} promised: {}", line.name, line.measured, line.promised);
+        }
+        Ok(ok)
+    }))
 }
 
 fn run_delaybox(flags: &DelayboxFlags) -> anyhow::Result<()> {

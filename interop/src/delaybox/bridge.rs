@@ -46,6 +46,8 @@ pub struct Bridge {
     delay: Delay,
     dice: SmallRng,
     counters: Vec<Counters>,
+    /// Which side of a cut each port is on; nothing crosses from one side to another.
+    sides: Vec<usize>,
     /// Which station was last seen behind which port.
     stations: HashMap<[u8; MAC], usize>,
     /// By time of departure, and of one time by arrival.
@@ -61,11 +63,20 @@ impl Bridge {
             delay,
             dice: SmallRng::seed_from_u64(seed),
             counters: vec![Counters::default(); ports],
+            sides: vec![0; ports],
             stations: HashMap::new(),
             waiting: BTreeMap::new(),
             octets: 0,
             arrivals: 0,
         }
+    }
+
+    /// Says which side each port is on from now on; what is on its way still arrives.
+    pub fn cut(&mut self, sides: &[usize]) {
+        for (known, side) in self.sides.iter_mut().zip(sides) {
+            *known = *side;
+        }
+        self.stations.clear();
     }
 
     /// Takes a frame that came in by a port.
@@ -76,9 +87,8 @@ impl Bridge {
         let (to, from) = (mac(frame, 0), mac(frame, MAC));
         self.learn(from, port);
         match self.stations.get(&to).copied() {
-            Some(out) if out == port => {}
-            Some(out) => self.hold(now, out, frame),
-            None => (0..self.counters.len()).filter(|out| *out != port).for_each(|out| self.hold(now, out, frame)),
+            Some(out) => self.hold(now, port, out, frame),
+            None => (0..self.counters.len()).for_each(|out| self.hold(now, port, out, frame)),
         }
     }
 
@@ -111,7 +121,11 @@ impl Bridge {
         }
     }
 
-    fn hold(&mut self, now: Instant, port: usize, frame: &[u8]) {
+    /// Holds a frame for a port, unless it came from there or from the other side of a cut.
+    fn hold(&mut self, now: Instant, from: usize, port: usize, frame: &[u8]) {
+        if from == port || self.sides[from] != self.sides[port] {
+            return;
+        }
         let lost = self.dice.random_bool(self.delay.loss.clamp(0.0, 1.0));
         if lost || self.octets + frame.len() > DELAYED_OCTETS {
             self.counters[port].lost += 1;
@@ -176,6 +190,19 @@ mod tests {
         assert_eq!(departures(&mut bridge, now), [2]);
         bridge.receive(now, 2, &frame(B, A));
         assert_eq!(departures(&mut bridge, now), [] as [usize; 0], "it is where it came from");
+    }
+
+    #[test]
+    fn nothing_crosses_a_cut_until_it_is_healed() {
+        let (mut bridge, now) = bridge(Delay::default());
+        bridge.cut(&[0, 1, 0]);
+        bridge.receive(now, 0, &frame(ALL, A));
+        assert_eq!(departures(&mut bridge, now), [2]);
+        bridge.receive(now, 1, &frame(A, B));
+        assert_eq!(departures(&mut bridge, now), [] as [usize; 0]);
+        bridge.cut(&[0, 0, 0]);
+        bridge.receive(now, 1, &frame(A, B));
+        assert_eq!(departures(&mut bridge, now), [0, 2], "where A is has to be learned again");
     }
 
     #[test]

@@ -38,14 +38,20 @@ impl Delay {
     }
 }
 
-/// A frame, and the port that it came in by.
-type Arrival = (usize, Vec<u8>);
+/// What the thread of the bridge is told.
+enum Message {
+    /// A frame came in by this port.
+    Frame(usize, Vec<u8>),
+    /// See [`Bridge::cut`].
+    Cut(Vec<usize>),
+}
 
 /// A bridge between interfaces, at work until this is dropped.
 #[derive(Debug)]
 pub struct Delaybox {
     done: Arc<AtomicBool>,
     counters: Arc<Mutex<Vec<Counters>>>,
+    messages: Option<SyncSender<Message>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -72,14 +78,14 @@ impl Delaybox {
     fn start(sockets: Vec<Socket>, delay: Delay, seed: u64) -> io::Result<Self> {
         let done = Arc::new(AtomicBool::new(false));
         let counters = Arc::new(Mutex::new(vec![Counters::default(); sockets.len()]));
-        let (arrivals, queue) = mpsc::sync_channel(FRAMES_WAITING);
-        let mut this = Self { done, counters, threads: Vec::new() };
+        let (messages, queue) = mpsc::sync_channel(FRAMES_WAITING);
+        let mut this = Self { done, counters, messages: Some(messages.clone()), threads: Vec::new() };
         for (port, socket) in sockets.iter().enumerate() {
-            let (socket, arrivals, done) = (socket.try_clone()?, arrivals.clone(), Arc::clone(&this.done));
-            this.spawn(move || read(&socket, port, &arrivals, &done))?;
+            let (socket, messages, done) = (socket.try_clone()?, messages.clone(), Arc::clone(&this.done));
+            this.spawn(move || read(&socket, port, &messages, &done))?;
         }
         let (bridge, shared) = (Bridge::new(sockets.len(), delay, seed), Arc::clone(&this.counters));
-        // Ends when all readers have.
+        // Ends when all readers have, and we.
         this.spawn(move || forward(bridge, &queue, &sockets, &shared))?;
         Ok(this)
     }
@@ -87,6 +93,14 @@ impl Delaybox {
     /// What passed each port so far, in the order in which they were named.
     pub fn counters(&self) -> Vec<Counters> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Cuts the network, or heals it: ports with the same number hear each other, those with different ones do not.
+    pub fn cut(&self, sides: &[usize]) {
+        if let Some(messages) = &self.messages {
+            // The bridge's thread ends after us only.
+            let _ = messages.send(Message::Cut(sides.to_vec()));
+        }
     }
 
     fn spawn(&mut self, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -98,6 +112,7 @@ impl Delaybox {
 impl Drop for Delaybox {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Relaxed);
+        self.messages = None;
         for thread in self.threads.drain(..) {
             // A panic has been printed by the thread.
             let _ = thread.join();
@@ -112,12 +127,12 @@ fn open_all(names: &[String]) -> io::Result<Vec<Socket>> {
     names.iter().map(open).collect()
 }
 
-fn read(socket: &Socket, port: usize, arrivals: &SyncSender<Arrival>, done: &AtomicBool) {
+fn read(socket: &Socket, port: usize, messages: &SyncSender<Message>, done: &AtomicBool) {
     let mut frame = vec![0; FRAME];
     while !done.load(Ordering::Relaxed) {
         match (&*socket).read(&mut frame) {
             Ok(length) => {
-                if arrivals.send((port, frame[..length].to_vec())).is_err() {
+                if messages.send(Message::Frame(port, frame[..length].to_vec())).is_err() {
                     return;
                 }
             }
@@ -128,10 +143,11 @@ fn read(socket: &Socket, port: usize, arrivals: &SyncSender<Arrival>, done: &Ato
     }
 }
 
-fn forward(mut bridge: Bridge, queue: &Receiver<Arrival>, sockets: &[Socket], shared: &Mutex<Vec<Counters>>) {
+fn forward(mut bridge: Bridge, queue: &Receiver<Message>, sockets: &[Socket], shared: &Mutex<Vec<Counters>>) {
     loop {
         match queue.recv_timeout(patience(Instant::now(), bridge.next_departure(), POLL)) {
-            Ok((port, frame)) => bridge.receive(Instant::now(), port, &frame),
+            Ok(Message::Frame(port, frame)) => bridge.receive(Instant::now(), port, &frame),
+            Ok(Message::Cut(sides)) => bridge.cut(&sides),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -14,10 +14,10 @@ use crate::limits::COMMAND_TIME;
 
 /// An identity: who, at which address, and the key that a daemon needs to speak for it.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
-    pub(super) cn: String,
-    pub(super) address: Ipv6Addr,
-    pub(super) operational: PathBuf,
+pub(crate) struct Identity {
+    pub(crate) cn: String,
+    pub(crate) address: Ipv6Addr,
+    pub(crate) operational: PathBuf,
 }
 
 /// All identities, and the file with their password.
@@ -66,7 +66,7 @@ struct Made {
     files: Vec<PathBuf>,
 }
 
-fn make(
+pub(crate) fn make(
     binaries: &Binaries,
     offline: &Namespace,
     algorithm: &str,

@@ -2,7 +2,7 @@
 //! The demo: the whole way of packets and of the signed statements they depend on, once, for real.
 
 pub(crate) mod binaries;
-mod identities;
+pub(crate) mod identities;
 mod network;
 mod nodes;
 mod report;

@@ -74,6 +74,13 @@ impl Lab {
         self.delayboxes.get(switch).map(Delaybox::counters).unwrap_or_default()
     }
 
+    /// Cuts a slow switch, or heals it: nodes with the same number hear each other. In the order of the nodes.
+    pub fn cut(&self, switch: &str, sides: &[usize]) {
+        if let Some(delaybox) = self.delayboxes.get(switch) {
+            delaybox.cut(sides);
+        }
+    }
+
     /// All of them.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
         self.namespaces.values()

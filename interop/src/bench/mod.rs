@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Measurements in labs: numbers are printed, limits are judged, and a reader can run them again.
+
+pub mod clouds;
+pub mod dht;
+mod mesh;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// What a measurement promised, and what it was.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// Short name.
+    pub name: &'static str,
+    /// Whether the promise was kept.
+    pub ok: bool,
+    /// What was measured.
+    pub measured: String,
+    /// What was promised.
+    pub promised: &'static str,
+}
+
+/// The value below which this share of the values lies; none of nothing.
+fn quantile(values: &[Duration], share: f64) -> Option<Duration> {
+    let mut sorted = values.to_vec();
+    sorted.sort();
+    let last = sorted.len().checked_sub(1)?;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let index = (last as f64 * share.clamp(0.0, 1.0)).round() as usize;
+    sorted.get(index).copied()
+}
+
+/// What happens, told while it does, with the time since the start.
+struct Teller {
+    started: Instant,
+}
+
+impl Teller {
+    fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// On standard error: standard output is for the result.
+    fn say(&self, line: &str) {
+        // A teller whom nobody hears tells on.
+        let _ = writeln!(std::io::stderr(), "{:>6.1} s  {line}", self.started.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        let values: Vec<Duration> = [5, 1, 4, 2, 3].map(Duration::from_secs).to_vec();
+        assert_eq!(quantile(&values, 0.5), Some(Duration::from_secs(3)));
+        assert_eq!(quantile(&values, 0.99), Some(Duration::from_secs(5)));
+        assert_eq!(quantile(&values, 0.0), Some(Duration::from_secs(1)));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}
