@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The flags of each verb. What is not given is left to the environment and the file, see [`super::settings`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -102,6 +102,10 @@ pub(super) struct NodeFlags {
     #[arg(long, value_name = "PREFIX=CN")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trust_anchor: Vec<String>,
+    /// Serve /metrics (OpenMetrics) and /health over HTTP at this address
+    #[arg(long, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     #[serde(flatten)]
     state: StateFlags,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-dht node`: the daemon.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +13,8 @@ use super::settings::Settings;
 use super::{Failure, Outcome, identity, output, query, stats};
 use crate::resolve::Resolver;
 use crate::shell::control::Control;
+use crate::shell::http::Server;
+use crate::shell::metrics::NodeFigures;
 use crate::shell::node::{Node, NodeConfig};
 use crate::shell::{limits, shelf};
 
@@ -36,7 +39,15 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT").map_err(Failure::Lacking)?;
     let control = settings.control().map(|path| Control::listen(&path)).transpose().map_err(Failure::Lacking)?;
     let node = shelf::start_node(config, network, settings.state_dir.as_deref())?;
-    announce(&node, flags).await?;
+    let is_alone = settings.bootstrap.is_empty();
+    let metrics = match settings.metrics {
+        Some(address) => {
+            let figures = Arc::new(NodeFigures::new(node.clone(), is_alone));
+            Some(Server::start(address, figures).await.map_err(Failure::Lacking)?)
+        }
+        None => None,
+    };
+    announce(&node, metrics.as_ref(), flags).await?;
     let serve = async {
         match &control {
             Some(control) => {
@@ -57,15 +68,19 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
     }
+    drop(metrics);
     node.shutdown().await;
     Ok(Outcome::Held)
 }
 
 /// Prints what others give as `--bootstrap`, one address a line.
-async fn announce(node: &Node, flags: &NodeFlags) -> Result<(), Failure> {
+async fn announce(node: &Node, metrics: Option<&Server>, flags: &NodeFlags) -> Result<(), Failure> {
     tokio::time::sleep(SETTLE).await;
     let addresses: Vec<String> = node.listen_addrs().iter().map(ToString::to_string).collect();
-    let value = json!({ "peer": node.id().to_string(), "addresses": addresses });
+    let mut value = json!({ "peer": node.id().to_string(), "addresses": addresses });
+    if let Some(metrics) = metrics {
+        value["metrics"] = metrics.address().to_string().into();
+    }
     Ok(output::show(flags.file.json.as_deref(), &value, &addresses)?)
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -32,6 +32,7 @@ pub(super) struct Settings {
     #[serde(deserialize_with = "one_or_more")]
     pub(super) listen: Vec<IpAddr>,
     pub(super) port: Option<u16>,
+    pub(super) metrics: Option<SocketAddr>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) bootstrap: Vec<String>,
     pub(super) prefix: Option<String>,
@@ -163,6 +164,7 @@ mod tests {
             password_file: Some(_),
             listen,
             port: Some(43420),
+            metrics: Some(_),
             bootstrap: _,
             prefix: Some(_),
             trust_anchor: _,
