@@ -11,6 +11,7 @@
 //! * [`publish`]: building bundles with an operational key;
 //! * [`resolve`]: from an EID to its mapping, or to the proof that there is none, by walking signed index pages from a trust
 //!   anchor down;
+//! * [`lookup`]: which copy of a record counts, and which nodes shall store one;
 //! * [`block`]: which addresses count as one party;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations.
 //!
@@ -19,6 +20,7 @@
 pub mod block;
 pub mod error;
 pub mod limits;
+pub mod lookup;
 pub mod memory;
 pub mod publish;
 pub mod record;
