@@ -7,9 +7,11 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr};
 
 use cgeid::Reason;
-use common::{LAB, Person, seconds, start};
+use common::{LAB, Person, host, prefix, seconds, site, start, sub_page};
 use dht::lookup::{News, Reading};
-use dht::record::CertificateCache;
+use dht::publish::PageKind;
+use dht::record::{CertificateCache, RecordKey};
+use dht::resolve::{Anchors, Outcome, Resolver, TrustAnchor};
 use dht::store::Origin;
 
 fn from(block: u8) -> Origin {
@@ -84,6 +86,38 @@ fn two_statements_of_one_version_are_both_kept() {
     reading.take(now, from(1), one.value, &mut cache);
     assert_eq!(reading.take(now, from(2), other.value, &mut cache), News::Newer);
     assert_eq!(reading.values().len(), 2);
+}
+
+#[test]
+fn a_newer_page_that_is_read_late_is_used_from_then_on() {
+    let (mut anchor, mut registrar) = (Person::new(6), Person::new(7));
+    let kind = PageKind::Delegations;
+    let entry = site("2001:db8:a::/48", &[registrar.cn()], 48);
+    let empty = anchor.page(start(), "2001:db8::/32", vec![], kind);
+    let full = anchor.page(start() + seconds(60), "2001:db8::/32", vec![entry], kind);
+    let said = registrar.prefix(start() + seconds(60), "2001:db8:a::/48", 9);
+    let (now, eid) = (start() + seconds(120), host("2001:db8:a::1"));
+    let get = |key: &RecordKey| match *key {
+        key if key == empty.key => vec![empty.value.clone()],
+        key if key == said.key => vec![said.value.clone()],
+        _ => Vec::new(),
+    };
+    let anchors = Anchors::new([TrustAnchor { aggregate: prefix("2001:db8::/32"), cn: anchor.cn() }]);
+    let mut resolver = Resolver::new(LAB, anchors);
+    assert!(matches!(resolver.resolve(eid, now, get).0, Outcome::Hole { .. }));
+    resolver.learn(now, &full.key, &[empty.value.clone(), full.value.clone()]);
+    assert!(matches!(resolver.resolve(eid, now, get).0, Outcome::Mapping(_)));
+    resolver.learn(now, &full.key, std::slice::from_ref(&empty.value));
+    assert!(matches!(resolver.resolve(eid, now, get).0, Outcome::Mapping(_)), "an older one changes nothing");
+
+    // Its writer turns out to contradict itself: the page is read no more.
+    let sequence = anchor.sequence;
+    let one = anchor.page(start() + seconds(90), "2001:db8::/32", vec![], kind);
+    anchor.sequence = sequence;
+    let other = anchor.page(start() + seconds(90), "2001:db8::/32", vec![sub_page("2001:db8::/40", 0)], kind);
+    resolver.learn(now, &full.key, &[one.value.clone(), other.value.clone()]);
+    let both = |_: &RecordKey| vec![one.value.clone(), other.value.clone()];
+    assert_eq!(resolver.resolve(eid, now, both).0, Outcome::Conflict);
 }
 
 #[cfg(feature = "shell")]

@@ -138,3 +138,30 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_a_request_that_waited_for_an_answer() {
+        let peers: Vec<PeerId> = (0..7).map(|_| PeerId::random()).collect();
+        let mut watched = Watched::default();
+        for peer in &peers[..3] {
+            watched.ask(*peer);
+        }
+        assert_eq!((watched.effort.rounds(), watched.effort.requests()), (1, 3), "at once");
+        watched.end(&peers[0]);
+        watched.ask(peers[3]);
+        watched.end(&peers[1]);
+        watched.ask(peers[4]);
+        assert_eq!((watched.effort.rounds(), watched.effort.requests()), (2, 5), "two that waited for one each");
+        watched.end(&peers[3]);
+        watched.ask(peers[5]);
+        assert_eq!(watched.effort.rounds(), 3, "this one waited for two");
+        // The last of the first three is late: what it leads to has waited for one answer only.
+        watched.end(&peers[2]);
+        watched.ask(peers[6]);
+        assert_eq!((watched.asked.get(&peers[6]), watched.effort.rounds()), (Some(&2), 3));
+    }
+}
