@@ -11,6 +11,8 @@
 //! * [`publish`]: building bundles with an operational key;
 //! * [`resolve`]: from an EID to its mapping, or to the proof that there is none, by walking signed index pages from a trust
 //!   anchor down;
+//! * [`lookup`]: which copy of a record counts, and which nodes shall store one;
+//! * [`handover`]: which records are handed to whom when peers come and go, and how fast;
 //! * [`block`]: which addresses count as one party;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations.
 //!
@@ -18,7 +20,9 @@
 
 pub mod block;
 pub mod error;
+pub mod handover;
 pub mod limits;
+pub mod lookup;
 pub mod memory;
 pub mod publish;
 pub mod record;

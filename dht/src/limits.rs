@@ -73,3 +73,52 @@ pub const REVOCATION_RENEWAL: Duration = Duration::from_secs(3600);
 pub const INDEX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Lifetime of a registrar's index page of live registrations.
 pub const LIVE_INDEX_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Copies that hold, from different blocks, after which a lookup ends: whoever hides a newer one must sit in all of them.
+pub const WITNESSES: usize = 3;
+/// Nodes that shall store a record at least, and as many as its region is expected to hold: of twenty, half may die at once.
+pub const REPLICAS: usize = 20;
+/// Nodes that are asked to store a record at most: the region with forty more that crowd round the key.
+pub const REGION_NODES: usize = 64;
+/// Nodes of one /24 or /48 among those first chosen to store a record.
+pub const PER_BLOCK: usize = 2;
+/// Nodes of one /32 of IPv6 among those first chosen to store a record.
+pub const PER_PROVIDER: usize = 8;
+/// Places at which the density of nodes is remembered: the median stands while attackers crowd at half of them.
+pub const SIZE_SAMPLES: usize = 16;
+/// Places looked at before the first record is stored: the median of three stands while attackers crowd at one.
+pub const SIZE_SAMPLES_LEAST: usize = 3;
+/// Bits of the narrowest region that is looked through: a network of 80,000 nodes.
+pub const REGION_BITS: u8 = 12;
+/// Keys tried to find those in the other quarters of a region: sixteen times what it takes on average, about 20 ms.
+pub const REGION_TRIES: u32 = 1 << (REGION_BITS + 6);
+
+/// Records whose hand-over a node watches: what comes beyond relies on its owner. About 1 kB each.
+pub const HANDOVER_RECORDS: usize = 16 * 1024;
+/// Hand-overs that wait for their turn, about 200 octets each; what finds no room is found missing again later.
+pub const HANDOVER_QUEUE: usize = 32 * 1024;
+/// Hand-overs under way at once.
+pub const HANDOVER_IN_FLIGHT: usize = 16;
+/// Records looked at in one go: the node's thread answers lookups in between.
+pub const HANDOVER_SCAN: usize = 32;
+/// Holders of a record, the nearest to its key, that hand it on: one may be hostile, and all would be a waste.
+pub const HANDOVER_SENDERS: usize = 2;
+/// Peers change one after the other, and owners put their records again when they do: hand-overs wait so long.
+pub const HANDOVER_WAIT: Duration = Duration::from_secs(4);
+/// A peer that did not answer is tried again after this ...
+pub const HANDOVER_RETRY: Duration = Duration::from_secs(15);
+/// ... and so often in a row, before it is left alone until it comes anew.
+pub const HANDOVER_ATTEMPTS: u32 = 3;
+/// In this time a backlog is worked off, if the bounds below allow: healed halves agree within a minute, with the time that
+/// peers take to find each other.
+pub const HANDOVER_WITHIN: Duration = Duration::from_secs(15);
+/// Records a second at least: a few hand-overs are soon done.
+pub const HANDOVER_RATE_LEAST: f64 = 2.0;
+/// Records a second at most: 64 bundles with RSA identities are 1.7 Mbit/s.
+pub const HANDOVER_RATE_MOST: f64 = 64.0;
+/// Octets for each record of the rate: what a bundle with an RSA identity has.
+pub const HANDOVER_OCTETS: f64 = 3200.0;
+/// A record of which nothing was heard for so long has an owner who is away: they put theirs every 20 minutes.
+pub const REPAIR_INTERVAL: Duration = Duration::from_secs(25 * 60);
+/// How often is looked for such records.
+pub const REPAIR_CHECK: Duration = Duration::from_secs(60);

@@ -136,6 +136,9 @@ fn a_mapping_is_put_found_verified_and_survives_the_bootstrap_node() {
 
     let (code, found) = desk.json(&["get", &eid, "--verify", "--bootstrap", &third.address]);
     assert_eq!((code, &found["result"], &found["verified"]), (0, &"mapping".into(), &true.into()), "{found}");
+    let number = |name: &str| found[name].as_u64().unwrap();
+    assert_eq!((number("lookups"), number("rounds")), (1, 1), "{found}");
+    assert!(number("requests") >= 1 && number("first_us") <= number("elapsed_us"), "{found}");
     let locator = &found["record"]["sections"][1]["body"]["locators"][0];
     assert_eq!(
         (&locator["address"], &locator["priority"], &locator["weight"]),

@@ -247,6 +247,20 @@ async fn two_networks_become_one_by_one_bootstrap_address() {
     for node in &nodes {
         assert_eq!(get(node, b"key").await.unwrap(), b"ok1 here");
     }
+    // Its owner does nothing; those who hold it give it to all others.
+    let begun = Instant::now();
+    for node in &nodes {
+        while node.stats().await.unwrap().held.records == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(15), "not handed over");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let mut handed_over = 0;
+    for node in &nodes {
+        handed_over += node.stats().await.unwrap().counters.handed_over;
+    }
+    println!("{handed_over} hand-overs in {:?}", begun.elapsed());
+    assert!((5..=10).contains(&handed_over), "five nodes lacked it, two gave it: {handed_over}");
 }
 
 /// What a peer of ours speaks, in the hands of somebody else.

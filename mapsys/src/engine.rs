@@ -81,6 +81,13 @@ pub enum Input {
         /// All values seen, unverified.
         values: Option<Vec<Vec<u8>>>,
     },
+    /// The DHT has something newer under a key than what it said first: it is read on for a while.
+    DhtNewer {
+        /// The key of an [`Output::DhtGet`] that was answered.
+        key: RecordKey,
+        /// All values worth knowing, unverified.
+        values: Vec<Vec<u8>>,
+    },
     /// A PUT ended.
     DhtPutDone {
         /// The key of an [`Output::DhtPut`].
@@ -238,6 +245,10 @@ impl Engine {
             Input::DhtValues { key, values } => {
                 self.with_resolver(now, |resolver, cx| resolver.values(cx, key, values))
             }
+            Input::DhtNewer { key, values } => self.with_resolver(now, |resolver, cx| {
+                resolver.newer(cx, key, values);
+                Ok(())
+            }),
             Input::DhtPutDone { key, stored } => {
                 let gone = self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
                 self.outputs.extend(gone.map(Mark::ForgottenSequence).map(Output::Persist));

@@ -64,6 +64,10 @@ pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
 pub const WAITING_REQUESTS: usize = 4096;
 /// Lookups in flight.
 pub const LOOKUPS: usize = 1024;
+/// How long what was read under a key is kept, so that what the DHT says later is seen against it: longer than it is read on.
+pub const READ_ON: Duration = Duration::from_secs(10);
+/// Keys of which that is kept, at most 12 kB each and usually 3; beyond them the first answer stays until it is looked up again.
+pub const READ_KEYS: usize = 512;
 /// Cached answers; about 500 B each.
 pub const CACHED_ANSWERS: usize = 65_536;
 /// Signed bundles (index pages) kept for later lookups; at most 12 kB each.

@@ -728,6 +728,51 @@ fn a_dht_that_comes_back_gets_everything_again() {
 }
 
 #[test]
+fn a_newer_record_that_comes_late_replaces_what_was_answered() {
+    let key = operational();
+    let cn = key.cn();
+    let anchor = anchor(SITE, cn);
+    let mut world = World::new(vec![registrar(key, vec![site_a()]), resolver(vec![anchor])]);
+    let (page, record_key) =
+        (RecordKey::index(Network::LAB, cn, prefix(SITE)), RecordKey::prefix(Network::LAB, cn, prefix(SITE)));
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(20));
+    let old = world.dht.get(world.now.wall, &record_key);
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.9"])]));
+    world.pass(Duration::from_secs(20));
+    let pages = world.dht.get(world.now.wall, &page);
+    let new = world.dht.get(world.now.wall, &record_key);
+    assert!(!old.is_empty() && !new.is_empty() && old != new);
+
+    world.mode = Mode::Silent;
+    let eid = host("2001:db8:a::2");
+    let said = |world: &mut World, input| {
+        world.benches[1].engine.handle(world.now, input);
+        let outputs = world.benches[1].drain();
+        let piped = world.settle(1, outputs).into_iter().filter_map(|output| match output {
+            Output::Pipe { bytes } => Some(ControlMessage::decode(&bytes).unwrap()),
+            _ => None,
+        });
+        piped.collect::<Vec<_>>()
+    };
+    world.pipe(1, &ecm(&request(1, &[eid], &[RLOC])));
+    said(&mut world, Input::DhtValues { key: page, values: Some(pages) });
+    let first = said(&mut world, Input::DhtValues { key: record_key, values: Some(old.clone()) });
+    let [ControlMessage::MapReply(reply)] = first.as_slice() else { panic!("{first:?}") };
+    assert_eq!(locators(&reply.records[0]), ["198.51.100.1"], "at once");
+    let before = world.gets.len();
+    let late = said(&mut world, Input::DhtNewer { key: record_key, values: [old, new].concat() });
+    let [ControlMessage::MapRequest(smr)] = late.as_slice() else { panic!("{late:?}") };
+    assert!(smr.smr && smr.source_eid.ip() == Some(eid.net.addr()));
+    let reply = world.ask(1, 2, eid);
+    assert_eq!(locators(&reply.records[0]), ["198.51.100.9"]);
+    assert_eq!(world.gets.len(), before, "from the cache");
+    world.pass(Duration::from_secs(60));
+    let nothing = said(&mut world, Input::DhtNewer { key: record_key, values: vec![b"junk".to_vec()] });
+    assert_eq!(nothing, [], "it is not read on for so long");
+}
+
+#[test]
 fn values_that_nobody_asked_for_are_counted() {
     let mut world = registered();
     let key = RecordKey::node(Network::LAB, Cn([1; 12]));
@@ -754,4 +799,9 @@ fn no_bytes_from_the_network_make_the_engine_panic() {
     let outputs = world.settle(1, outputs);
     assert!(!outputs.iter().any(|output| matches!(output, Output::Persist(mapsys::engine::Mark::Nonce(..)))));
     assert_eq!(world.benches[1].registered(), []);
+}
+
+/// The addresses of a record's locators.
+fn locators(record: &MappingRecord) -> Vec<String> {
+    record.locators.iter().map(|locator| locator.rloc.ip().unwrap().to_string()).collect()
 }

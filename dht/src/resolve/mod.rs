@@ -27,7 +27,7 @@ use cgeid::pins::Sighting;
 use cgeid::{Network, Pins};
 use wire::address::{EidPrefix, InstanceId};
 
-use crate::record::{CertificateCache, Class, RecordKey};
+use crate::record::{CertificateCache, Class, RecordKey, Subject};
 
 /// What resolutions share.
 #[derive(Debug)]
@@ -69,6 +69,16 @@ impl Resolver {
                 // Cannot be: a resolution without outcome waits for a key that it has asked for.
                 None => return (Outcome::NotFound, resolution.gets()),
             }
+        }
+    }
+
+    /// Takes what was found under a key after a resolution had used what was there first: resolutions from now on use the newer
+    /// page. Nothing else is kept of a key.
+    pub fn learn(&mut self, now: SystemTime, key: &RecordKey, values: &[Vec<u8>]) {
+        if matches!(key.subject, Subject::Index(_))
+            && let Err(Outcome::Revoked | Outcome::Conflict) = walk::read_page(self, now, key, 0, values)
+        {
+            self.pages.forget(now, key);
         }
     }
 

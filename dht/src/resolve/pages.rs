@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use crate::limits;
-use crate::record::{Index, Recent, RecordKey, Version};
+use crate::record::{Index, Recent, RecordKey, Subject, Version};
 
 /// An index page that was verified.
 #[derive(Debug, Clone)]
@@ -63,6 +63,14 @@ impl PageCache {
     /// A page whose signature still holds, however long ago it was read: for when nothing else can be had.
     pub(super) fn held(&mut self, now: SystemTime, key: &RecordKey) -> Option<&Page> {
         self.pages.get(key).filter(|page| page.expires_at > now)
+    }
+
+    /// A page whose writer is not to be believed any more is read no more.
+    pub(super) fn forget(&mut self, now: SystemTime, key: &RecordKey) {
+        let (Some(version), Subject::Index(covering)) = (self.mark(key), key.subject) else { return };
+        if let Ok(nothing) = Index::new(covering, Vec::new()) {
+            self.insert(now, *key, nothing, version, SystemTime::UNIX_EPOCH);
+        }
     }
 
     pub(super) fn insert(

@@ -344,7 +344,7 @@ impl Resolution {
 }
 
 /// The newest page among `values`, if it is not older than what is known to exist; else one read before.
-fn read_page(
+pub(super) fn read_page(
     resolver: &mut Resolver,
     now: SystemTime,
     key: &RecordKey,

@@ -8,6 +8,7 @@ use cgeid::Network;
 
 use super::database::{Database, DatabaseError};
 use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records};
+use crate::record::RecordKey;
 use crate::store::{Change, Origin, Store};
 
 /// Name of the database in the state folder.
@@ -116,6 +117,10 @@ impl Records for Shelf {
             self.expire_at = now + EXPIRY;
         }
         self.save();
+    }
+
+    fn nearest(&self, limit: usize) -> Vec<Vec<u8>> {
+        self.store.keys().take(limit).map(RecordKey::encode).collect()
     }
 
     fn held(&self) -> Held {

@@ -12,7 +12,7 @@ use wire::address::EidPrefix;
 use wire::record::LocatorRecord;
 
 use crate::engine::Mark;
-use crate::limits::{LOOKUP_TIMEOUT, LOOKUPS};
+use crate::limits::{LOOKUP_TIMEOUT, LOOKUPS, READ_KEYS, READ_ON};
 use crate::refusal::Refusal;
 use crate::resolve::found::{Found, Mapping};
 use crate::transport::Now;
@@ -24,8 +24,10 @@ pub struct Lookups {
     running: HashMap<EidPrefix, Running>,
     /// Who needs a key that was asked for.
     gets: HashMap<RecordKey, Vec<EidPrefix>>,
+    /// What was read lately, and by whom it was used.
+    read: HashMap<RecordKey, Answered>,
     questions: VecDeque<RecordKey>,
-    done: VecDeque<(EidPrefix, Found)>,
+    done: VecDeque<Ended>,
     refused: u64,
 }
 
@@ -35,6 +37,26 @@ struct Running {
     deadline: Instant,
     /// Some GET was not answered: absence means nothing.
     unanswered: bool,
+    is_repeat: bool,
+}
+
+/// The end of a lookup.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was looked up.
+    pub host: EidPrefix,
+    /// What is known of it.
+    pub found: Found,
+    /// Whether something else was said of it before, because something newer had not come yet.
+    pub is_repeat: bool,
+}
+
+/// What the DHT has said under a key, while it is read on.
+#[derive(Debug)]
+struct Answered {
+    values: Vec<Vec<u8>>,
+    hosts: Vec<EidPrefix>,
+    until: Instant,
 }
 
 impl Lookups {
@@ -49,8 +71,8 @@ impl Lookups {
         let mut resolver = Resolver::new(network, Anchors::new(anchors));
         marks.into_iter().for_each(|(key, version)| resolver.pages.restore(key, version));
         pins.iter().for_each(|(fingerprint, used)| resolver.pins.restore(fingerprint, *used));
-        let (running, gets) = (HashMap::new(), HashMap::new());
-        Self { resolver, running, gets, questions: VecDeque::new(), done: VecDeque::new(), refused: 0 }
+        let (running, gets, read) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { resolver, running, gets, read, questions: VecDeque::new(), done: VecDeque::new(), refused: 0 }
     }
 
     /// Whether a lookup of this host is in flight.
@@ -71,7 +93,7 @@ impl Lookups {
         }
         let resolution = Resolution::new(&mut self.resolver, host, now.wall);
         let deadline = now.monotonic + LOOKUP_TIMEOUT;
-        self.running.insert(host, Running { resolution, deadline, unanswered: false });
+        self.running.insert(host, Running { resolution, deadline, unanswered: false, is_repeat: false });
         self.advance(now, host);
         Ok(())
     }
@@ -81,6 +103,7 @@ impl Lookups {
         let Some(hosts) = self.gets.remove(&key) else { return false };
         let unanswered = values.is_none();
         let values = values.unwrap_or_default();
+        self.remember(now, key, &values, &hosts);
         for host in hosts {
             let Some(running) = self.running.get_mut(&host) else { continue };
             running.unanswered |= unanswered;
@@ -90,13 +113,53 @@ impl Lookups {
         true
     }
 
+    /// Takes what came under a key after [`Self::values`]: the lookups that used what was there before are done again with it.
+    pub fn newer(&mut self, now: Now, key: RecordKey, values: Vec<Vec<u8>>) {
+        let read = self.read.get_mut(&key).filter(|answered| answered.until > now.monotonic);
+        let Some(answered) = read else { return };
+        self.resolver.learn(now.wall, &key, &values);
+        answered.values = values;
+        for host in answered.hosts.clone() {
+            self.repeat(now, host);
+        }
+    }
+
+    /// Goes a lookup's way again with what was read, and asks for what it did not need before.
+    fn repeat(&mut self, now: Now, host: EidPrefix) {
+        if !self.runs(&host) && self.running.len() >= LOOKUPS {
+            return;
+        }
+        let mut resolution = Resolution::new(&mut self.resolver, host, now.wall);
+        let mut unread = Vec::new();
+        while let Some(key) = resolution.poll() {
+            match self.read.get(&key) {
+                Some(answered) => resolution.handle(&mut self.resolver, now.wall, &key, &answered.values),
+                None => unread.push(key),
+            }
+        }
+        let deadline = now.monotonic + LOOKUP_TIMEOUT;
+        self.running.insert(host, Running { resolution, deadline, unanswered: false, is_repeat: true });
+        for key in unread {
+            self.ask(key, host);
+        }
+        self.advance(now, host);
+    }
+
+    fn remember(&mut self, now: Now, key: RecordKey, values: &[Vec<u8>], hosts: &[EidPrefix]) {
+        self.read.retain(|_, answered| answered.until > now.monotonic);
+        if self.read.len() < READ_KEYS || self.read.contains_key(&key) {
+            let until = now.monotonic + READ_ON;
+            self.read.insert(key, Answered { values: values.to_vec(), hosts: hosts.to_vec(), until });
+        }
+    }
+
     /// Ends the lookups that take too long.
     pub fn expire(&mut self, now: Now) {
         let late = self.running.iter().filter(|(_, running)| running.deadline <= now.monotonic);
         let late: Vec<EidPrefix> = late.map(|(host, _)| *host).collect();
         for host in late {
             self.running.remove(&host);
-            self.done.push_back((host, Found::Unknown(host)));
+            self.done.push_back(Ended { host, found: Found::Unknown(host), is_repeat: false });
         }
         let running = &self.running;
         self.gets.retain(|_, hosts| hosts.iter().any(|host| running.contains_key(host)));
@@ -113,7 +176,7 @@ impl Lookups {
     }
 
     /// The next lookup that ended.
-    pub fn poll_found(&mut self) -> Option<(EidPrefix, Found)> {
+    pub fn poll_ended(&mut self) -> Option<Ended> {
         self.done.pop_front()
     }
 
@@ -131,24 +194,31 @@ impl Lookups {
         std::mem::take(&mut self.refused)
     }
 
-    /// Hands out the questions of a lookup, and its end.
-    fn advance(&mut self, now: Now, host: EidPrefix) {
-        let Some(running) = self.running.get_mut(&host) else { return };
-        while let Some(key) = running.resolution.poll() {
-            let waiting = self.gets.entry(key).or_default();
-            if waiting.is_empty() {
-                self.questions.push_back(key);
-            }
+    fn ask(&mut self, key: RecordKey, host: EidPrefix) {
+        let waiting = self.gets.entry(key).or_default();
+        if waiting.is_empty() {
+            self.questions.push_back(key);
+        }
+        if !waiting.contains(&host) {
             waiting.push(host);
         }
+    }
+
+    /// Hands out the questions of a lookup, and its end.
+    fn advance(&mut self, now: Now, host: EidPrefix) {
+        while let Some(key) = self.running.get_mut(&host).and_then(|running| running.resolution.poll()) {
+            self.ask(key, host);
+        }
+        let Some(running) = self.running.get_mut(&host) else { return };
         let Some(outcome) = running.resolution.outcome() else { return };
         if let Outcome::Failed(Failure::Refused { key, refusal }) = outcome {
             tracing::warn!(%key, %refusal, "record refused");
             self.refused += 1;
         }
         let found = found(now, host, outcome, running.unanswered);
+        let is_repeat = running.is_repeat;
         self.running.remove(&host);
-        self.done.push_back((host, found));
+        self.done.push_back(Ended { host, found, is_repeat });
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use wire::address::{Address, EidPrefix};
-use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce};
+use wire::control::{ControlMessage, Ecm, EidRequest, MapReply, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
 use crate::engine::Output;
@@ -22,7 +22,7 @@ use crate::register::MapServer;
 use crate::transport::{Now, Sockets, Via, may_send_to};
 use cache::{Cache, Hit};
 use found::{Audience, Found, ask_again};
-use lookup::Lookups;
+use lookup::{Ended, Lookups};
 use own::Own;
 
 /// The Map-Resolver's state.
@@ -36,6 +36,8 @@ pub struct Resolver {
     /// Who waits for the lookup of a host. Entries end with the lookup.
     waiters: HashMap<EidPrefix, Vec<u64>>,
     next_id: u64,
+    /// Whether the node's own xTR has ever asked.
+    has_pipe: bool,
 }
 
 /// What the rest of the engine lends for one input.
@@ -94,7 +96,7 @@ impl Resolver {
     /// A resolver that sends from `sockets`.
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
         let (cache, waiting, waiters) = (Cache::default(), BTreeMap::new(), HashMap::new());
-        Self { sockets, limiter, cache, lookups, waiting, waiters, next_id: 0 }
+        Self { sockets, limiter, cache, lookups, waiting, waiters, next_id: 0, has_pipe: false }
     }
 
     /// Takes an ECM; `bytes` is the whole message.
@@ -104,6 +106,7 @@ impl Resolver {
     pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: &[u8], ecm: &Ecm) -> Result<(), Refusal> {
         let request = inner_request(ecm)?;
         let reply_to = self.reply_to(via, &request, ecm.source.port())?;
+        self.has_pipe |= reply_to == ReplyTo::Pipe;
         if let ReplyTo::Udp { remote, .. } = reply_to {
             self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
         }
@@ -144,6 +147,12 @@ impl Resolver {
         let taken = self.lookups.values(cx.now, key, values);
         self.pump(cx);
         if taken { Ok(()) } else { Err(Refusal::ValuesUnasked) }
+    }
+
+    /// Takes what the DHT has under a key after it answered: what was concluded from that answer is concluded anew.
+    pub fn newer(&mut self, cx: &mut Context<'_>, key: dht::record::RecordKey, values: Vec<Vec<u8>>) {
+        self.lookups.newer(cx.now, key, values);
+        self.pump(cx);
     }
 
     /// Does what is due.
@@ -325,8 +334,11 @@ impl Resolver {
         for _ in 0..self.lookups.take_refused() {
             cx.tally.count(Refusal::RecordRefused);
         }
-        while let Some((host, found)) = self.lookups.poll_found() {
+        while let Some(Ended { host, found, is_repeat }) = self.lookups.poll_ended() {
             self.cache.put(cx.now.monotonic, found.clone());
+            if is_repeat && self.has_pipe {
+                cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
+            }
             let found = self.with_stale(cx, host, found);
             for id in self.waiters.remove(&host).unwrap_or_default() {
                 self.settle(cx, id, host, &found);
@@ -441,6 +453,20 @@ impl Ask {
             Via::Socket { local, .. } => Some(local),
         }
     }
+}
+
+/// Tells the node's own xTR that what it was told of an EID is outdated, so that it asks again (RFC 9301, section 6.1): the
+/// answer is in the cache. Others ask when theirs expires; to send them what they did not ask for would help attackers only.
+fn solicit(host: EidPrefix) -> Option<Vec<u8>> {
+    let request = MapRequest {
+        smr: true,
+        source_eid: host.net.addr().into(),
+        // Nobody answers an SMR, but the message has no form without one.
+        itr_rlocs: vec![IpAddr::from(std::net::Ipv6Addr::LOCALHOST).into()],
+        records: vec![EidRequest { notify: false, eid: host.into() }],
+        ..MapRequest::default()
+    };
+    request.encode().ok()
 }
 
 /// The Map-Request of an ECM, if it is one that a Map-Resolver answers.

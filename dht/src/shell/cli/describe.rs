@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::record::{Body, Bundle, Class, Mapping, Section, Target};
 use crate::resolve::Outcome;
+use crate::shell::lookup::Cost;
 
 /// What a lookup came to.
 #[derive(Debug)]
@@ -56,14 +57,18 @@ impl Answer {
     }
 
     /// The JSON of INTERFACES, with what else there is to say.
-    pub(super) fn json(&self, eid: &str, lookups: usize, elapsed: std::time::Duration) -> Value {
+    pub(super) fn json(&self, eid: &str, cost: Cost, elapsed: std::time::Duration) -> Value {
         let mut object = Map::new();
         object.insert("eid".to_owned(), eid.into());
         object.insert("result".to_owned(), self.result.into());
         object.insert("record".to_owned(), self.record.as_ref().map_or(Value::Null, bundle));
         object.insert("verified".to_owned(), self.verified.into());
-        object.insert("lookups".to_owned(), lookups.into());
-        object.insert("elapsed_us".to_owned(), u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).into());
+        object.insert("lookups".to_owned(), cost.lookups.into());
+        object.insert("rounds".to_owned(), cost.rounds.into());
+        object.insert("requests".to_owned(), cost.requests.into());
+        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        object.insert("first_us".to_owned(), micros(cost.first).into());
+        object.insert("elapsed_us".to_owned(), micros(elapsed).into());
         for (name, text) in &self.more {
             object.insert((*name).to_owned(), text.as_str().into());
         }
@@ -93,7 +98,9 @@ pub(super) fn lines(answer: &Value) -> Vec<String> {
     }
     let micros = answer.get("elapsed_us").and_then(Value::as_u64).unwrap_or_default();
     let lookups = answer.get("lookups").and_then(Value::as_u64).unwrap_or_default();
-    lines.push(format!("  {lookups} lookup(s) in {micros} us"));
+    let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (rounds, requests) = (number("rounds"), number("requests"));
+    lines.push(format!("  {lookups} lookup(s), {rounds} round(s), {requests} request(s), in {micros} us"));
     lines
 }
 

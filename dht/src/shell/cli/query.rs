@@ -37,12 +37,18 @@ pub(super) async fn get(settings: Settings, flags: &GetFlags) -> Result<Outcome,
     let elapsed = begun.elapsed();
     let reached = is_reached(&node);
     node.shutdown().await;
-    let answer = match (found.is_empty() && !reached, flags.verify) {
+    let answer = match (found.values.is_empty() && !reached, flags.verify) {
         (true, _) => Answer::not_found(NOBODY),
-        (false, true) => select(network, &key, &found),
-        (false, false) => first_readable(&found),
+        (false, true) => select(network, &key, &found.values),
+        (false, false) => first_readable(&found.values),
     };
-    let json = answer.json(&cn.address(network).to_string(), 1, elapsed);
+    let cost = lookup::Cost {
+        lookups: 1,
+        rounds: found.rounds,
+        requests: found.requests,
+        first: found.first.unwrap_or(elapsed),
+    };
+    let json = answer.json(&cn.address(network).to_string(), cost, elapsed);
     finish(flags.file.json.as_deref(), &json)
 }
 
@@ -129,8 +135,8 @@ pub(super) fn resolver(settings: &Settings, file: &str) -> Result<(Resolver, Opt
 pub(super) async fn resolve_with(node: &Node, resolver: &mut Resolver, eid: &str) -> anyhow::Result<Value> {
     let address = eid.parse().with_context(|| format!("{eid:?} is not an address"))?;
     let begun = Instant::now();
-    let (outcome, lookups) = lookup::resolve(node, resolver, EidPrefix::host(InstanceId(0), address)).await?;
-    Ok(Answer::of(&outcome).json(eid, lookups, begun.elapsed()))
+    let (outcome, cost) = lookup::resolve(node, resolver, EidPrefix::host(InstanceId(0), address)).await?;
+    Ok(Answer::of(&outcome).json(eid, cost, begun.elapsed()))
 }
 
 fn finish(json: Option<&std::path::Path>, answer: &Value) -> Result<Outcome, Failure> {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The swarm: QUIC, Kademlia, identify and the limits, with our settings.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use libp2p::connection_limits::{self, ConnectionLimits};
@@ -12,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::kademlia::Kademlia;
 use super::records::{KadRecords, Records};
-use super::{NodeError, Role};
+use super::{NodeError, Paths, Role};
 use crate::shell::limits;
 
 /// The Kademlia protocol of this DHT, which meets no other.
@@ -32,6 +31,7 @@ pub(super) struct Behaviour {
 pub(super) fn swarm(
     seed: Zeroizing<[u8; 32]>,
     role: Role,
+    paths: Paths,
     records: Box<dyn Records>,
 ) -> Result<Swarm<Behaviour>, NodeError> {
     let failed = |error: &dyn std::fmt::Display| NodeError::Start(error.to_string());
@@ -44,12 +44,14 @@ pub(super) fn swarm(
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
             identify: identify::Behaviour::new(identify_config(keypair)),
-            kad: Kademlia::new(kademlia(keypair, role, records)),
+            kad: Kademlia::new(kademlia(keypair, role, paths, records)),
         })
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
             config
                 .with_idle_connection_timeout(limits::CONNECTION_UNUSED)
+                // Without waiting for the protocol to be agreed on: that would be a second round trip for each request.
+                .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy)
                 .with_per_connection_event_buffer_size(4)
                 .with_max_negotiating_inbound_streams(16)
         })
@@ -85,7 +87,7 @@ fn identify_config(keypair: &Keypair) -> identify::Config {
 }
 
 /// Kademlia that stores only what `records` takes, acknowledges nothing else, and republishes nothing by itself.
-fn kademlia(keypair: &Keypair, role: Role, records: Box<dyn Records>) -> kad::Behaviour<KadRecords> {
+fn kademlia(keypair: &Keypair, role: Role, paths: Paths, records: Box<dyn Records>) -> kad::Behaviour<KadRecords> {
     let mut config = kad::Config::new(KAD_PROTOCOL);
     config
         .set_record_filtering(kad::StoreInserts::Unfiltered)
@@ -95,7 +97,10 @@ fn kademlia(keypair: &Keypair, role: Role, records: Box<dyn Records>) -> kad::Be
         .set_provider_record_ttl(Some(Duration::ZERO))
         .set_provider_publication_interval(None)
         .set_caching(kad::Caching::Disabled)
-        .set_parallelism(NonZeroUsize::new(limits::PARALLELISM).unwrap_or(NonZeroUsize::MIN))
+        .set_parallelism(match paths {
+            Paths::Joint(parallelism) | Paths::Disjoint(parallelism) => parallelism,
+        })
+        .disjoint_query_paths(matches!(paths, Paths::Disjoint(_)))
         .set_substreams_timeout(limits::REQUEST)
         .set_query_timeout(limits::QUERY)
         .set_periodic_bootstrap_interval(Some(limits::REFRESH));

@@ -2,6 +2,7 @@
 //! The node's thread: one loop over the swarm's events, the handles' commands and the clock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,11 +17,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::addresses::{believable, socket, split_peer};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
+use super::handing::Handing;
 use super::listen::listen;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::requests::Parked;
-use super::{Counters, NodeConfig, NodeError, NodeStats, Peer, PeerSet, Records, Role};
+use super::watched::Effort;
+use super::{Counters, Given, NodeConfig, NodeError, NodeStats, Peer, PeerSet, Records, Role};
+use crate::lookup::NetworkSize;
 use crate::shell::limits;
 
 /// What a handle asks for.
@@ -35,8 +39,8 @@ pub(super) enum Command {
 pub(super) struct GetCommand {
     pub(super) key: Vec<u8>,
     pub(super) limit: Duration,
-    pub(super) values: mpsc::Sender<Vec<u8>>,
-    pub(super) begun: reply::Sender<Result<(), NodeError>>,
+    pub(super) values: mpsc::Sender<Given>,
+    pub(super) begun: reply::Sender<Result<Arc<Effort>, NodeError>>,
 }
 
 /// A PUT.
@@ -86,12 +90,14 @@ pub(super) struct Driver {
     pub(super) seen_at: HashMap<PeerId, Multiaddr>,
     pub(super) housekeeping: Instant,
     pub(super) counters: Counters,
+    pub(super) size: NetworkSize,
+    pub(super) handing: Handing,
     pub(super) ends: Ends,
 }
 
 impl Driver {
     fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
-        let mut swarm = swarm(config.seed, config.role, records)?;
+        let mut swarm = swarm(config.seed, config.role, config.paths, records)?;
         listen(&mut swarm, &config.listen, config.port)?;
         let now = Instant::now();
         let own = *swarm.local_peer_id();
@@ -105,6 +111,8 @@ impl Driver {
             seen_at: HashMap::new(),
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
+            size: NetworkSize::default(),
+            handing: Handing::new(own, config.role),
             ends,
         })
     }
@@ -169,12 +177,19 @@ impl Driver {
     }
 
     fn next_deadline(&self) -> Instant {
+        let now = Instant::now();
         let parked = self.parked.iter().map(|parked| parked.until).min();
-        [Some(self.housekeeping), self.queries.next_deadline(), self.redial.next_deadline(), parked]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(self.housekeeping)
+        [
+            Some(self.housekeeping),
+            self.handing.next_deadline(now),
+            self.queries.next_deadline(),
+            self.redial.next_deadline(),
+            parked,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(self.housekeeping)
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -194,6 +209,7 @@ impl Driver {
             self.parked = waiting;
             self.resume(due);
         }
+        self.hand_over(now);
         if self.housekeeping <= now {
             self.housekeeping = now + limits::HOUSEKEEPING;
             self.kad().store_mut().records.housekeep(SystemTime::now());
@@ -362,6 +378,7 @@ impl Driver {
     }
 
     fn peers_changed(&mut self) {
+        self.handing.peers_changed();
         let peers = self.kad().kbuckets().map(|bucket| bucket.num_entries()).sum();
         self.ends.peers_tx.send_modify(|set| {
             set.peers = peers;

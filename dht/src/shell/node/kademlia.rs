@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! libp2p's Kademlia does not tell its store who puts. This stands before it, knows from which address each connection
-//! comes, and says so before it hands a message on.
+//! comes, and says so before it hands a message on. It also watches what goes by.
+//!
+//! A refused PUT is answered with an empty list of nearer peers in the place of the echo. Of libp2p's own word for it, to
+//! reset the stream, nothing is sent until something else wakes that stream; the list goes out at once, and no publisher
+//! takes it for an acknowledgement: libp2p-kad counts the echo only, others compare it with what they sent.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,17 +21,53 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::addresses::ip;
 use super::records::KadRecords;
+use super::watched::Watch;
 use crate::store::Origin;
+
+/// What a connection tells Kademlia.
+type FromConnection = THandlerOutEvent<kad::Behaviour<KadRecords>>;
+/// What Kademlia tells a connection.
+type ToConnection = THandlerInEvent<kad::Behaviour<KadRecords>>;
 
 /// Kademlia, and the address at the other end of each of its connections.
 pub(super) struct Kademlia {
     inner: kad::Behaviour<KadRecords>,
     from: HashMap<ConnectionId, IpAddr>,
+    /// What is seen of our queries.
+    pub(super) watch: Watch,
 }
 
 impl Kademlia {
     pub(super) fn new(inner: kad::Behaviour<KadRecords>) -> Self {
-        Self { inner, from: HashMap::new() }
+        Self { inner, from: HashMap::new(), watch: Watch::default() }
+    }
+
+    fn see(&mut self, peer: PeerId, connection: ConnectionId, event: &FromConnection) {
+        let from = self.from.get(&connection).copied();
+        match event {
+            FromConnection::FindNodeRes { query_id, .. } => {
+                self.watch.refused(query_id);
+                self.watch.answered(query_id, peer, from);
+            }
+            FromConnection::GetRecordRes { query_id, .. } | FromConnection::PutRecordRes { query_id, .. } => {
+                self.watch.answered(query_id, peer, from);
+            }
+            FromConnection::QueryError { query_id, error } => self.watch.failed(query_id, &peer, error),
+            _ => {}
+        }
+    }
+
+    fn before_sending(&mut self, peer: PeerId, event: ToConnection) -> ToConnection {
+        match event {
+            ToConnection::Reset(request_id) => ToConnection::FindNodeRes { closer_peers: Vec::new(), request_id },
+            ToConnection::GetRecord { query_id, .. }
+            | ToConnection::FindNodeReq { query_id, .. }
+            | ToConnection::PutRecord { query_id, .. } => {
+                self.watch.sent(&query_id, peer);
+                event
+            }
+            event => event,
+        }
     }
 }
 
@@ -88,6 +128,11 @@ impl NetworkBehaviour for Kademlia {
                 }
             }
             FromSwarm::ConnectionClosed(closed) => _ = self.from.remove(&closed.connection_id),
+            FromSwarm::DialFailure(failure) => {
+                if let Some(peer) = &failure.peer_id {
+                    self.watch.unreachable(peer);
+                }
+            }
             _ => {}
         }
         self.inner.on_swarm_event(event);
@@ -95,12 +140,25 @@ impl NetworkBehaviour for Kademlia {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         let origin = self.from.get(&connection).map_or(Origin::Unknown, |ip| Origin::Peer(*ip));
+        self.see(peer, connection, &event);
         self.inner.store_mut().origin = origin;
         self.inner.on_connection_handler_event(peer, connection, event);
         self.inner.store_mut().origin = Origin::Own;
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.inner.poll(context)
+        match self.inner.poll(context) {
+            Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) => {
+                let event = self.before_sending(peer_id, event);
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event })
+            }
+            Poll::Ready(ToSwarm::Dial { opts }) => {
+                if let Some(peer) = opts.get_peer_id() {
+                    self.watch.dialled(peer);
+                }
+                Poll::Ready(ToSwarm::Dial { opts })
+            }
+            other => other,
+        }
     }
 }

@@ -8,15 +8,19 @@
 mod addresses;
 mod behaviour;
 mod driver;
+mod handing;
 mod kademlia;
 mod listen;
 mod queries;
 mod records;
 mod redial;
 mod requests;
+mod values;
+mod watched;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,6 +39,17 @@ use super::limits;
 
 pub use self::addresses::parse_bootstrap;
 pub use self::records::{Held, Reason, Records};
+pub use self::values::{Given, Values};
+
+/// How a lookup goes about its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// One path, with so many requests at once.
+    Joint(NonZeroUsize),
+    /// So many paths of one request at a time or more, none of which hears of what another was told: liars on one mislead that
+    /// one only.
+    Disjoint(NonZeroUsize),
+}
 
 /// What a node is told at its start.
 #[derive(Clone)]
@@ -49,6 +64,8 @@ pub struct NodeConfig {
     pub bootstrap: Vec<Multiaddr>,
     /// Whether the node stores records for others; a one-shot command does not.
     pub role: Role,
+    /// How its lookups go about their way.
+    pub paths: Paths,
 }
 
 impl fmt::Debug for NodeConfig {
@@ -59,6 +76,7 @@ impl fmt::Debug for NodeConfig {
             .field("port", &self.port)
             .field("bootstrap", &self.bootstrap)
             .field("role", &self.role)
+            .field("paths", &self.paths)
             .finish()
     }
 }
@@ -97,6 +115,7 @@ impl NodeConfig {
             port: limits::PORT,
             bootstrap: Vec::new(),
             role,
+            paths: Paths::Disjoint(limits::PATHS),
         }
     }
 }
@@ -119,7 +138,7 @@ pub struct PutReport {
     pub stored: usize,
     /// Other nodes that answered and did not take it.
     pub refused: usize,
-    /// Other nodes that did not answer.
+    /// Other nodes that did not answer, or could not be reached.
     pub unreachable: usize,
 }
 
@@ -186,6 +205,8 @@ pub struct Counters {
     pub dials_failed: u64,
     /// Addresses of peers that cannot be theirs.
     pub addresses_refused: u64,
+    /// Records that were handed on to peers that are new in their region.
+    pub handed_over: u64,
 }
 
 /// Why a node does not start, or does not do what it is asked.
@@ -223,17 +244,6 @@ pub enum NodeError {
     /// The node has been shut down.
     #[error("the DHT node has stopped")]
     Stopped,
-}
-
-/// The values of one GET.
-#[derive(Debug)]
-pub struct Values(mpsc::Receiver<Vec<u8>>);
-
-impl Values {
-    /// The next value; `None` when no more come.
-    pub async fn next(&mut self) -> Option<Vec<u8>> {
-        self.0.recv().await
-    }
 }
 
 /// The handle of a node. The node stops when the last handle is dropped; [`Node::shutdown`] also waits for it.
@@ -304,7 +314,7 @@ impl Node {
     ) -> Result<Vec<Vec<u8>>, NodeError> {
         let mut values = self.values(key, limit).await?;
         let mut seen: Vec<Vec<u8>> = Vec::new();
-        while let Some(value) = values.next().await {
+        while let Some(Given { value, .. }) = values.next().await {
             let satisfied = enough(&value);
             seen.push(value);
             if satisfied || seen.len() == limits::VALUES {
@@ -323,8 +333,8 @@ impl Node {
         let (begun_tx, begun) = reply::channel();
         let command = Command::Get(GetCommand { key, limit, values: values_tx, begun: begun_tx });
         self.commands.send(command).await.map_err(|_| NodeError::Stopped)?;
-        begun.await.map_err(|_| NodeError::Stopped)??;
-        Ok(Values(values))
+        let effort = begun.await.map_err(|_| NodeError::Stopped)??;
+        Ok(Values::new(values, effort))
     }
 
     /// Stores a value under a key: here, if this node is a server, and at the nodes nearest to the key.

@@ -10,6 +10,8 @@ use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
 
 use super::Counters;
+use super::handing::Arrival;
+use crate::shell::limits;
 use crate::store::Origin;
 
 /// Why a store does not take a value: the name it is counted under, and the sentence for people.
@@ -49,6 +51,12 @@ pub trait Records: Send {
 
     /// What is held.
     fn held(&self) -> Held;
+
+    /// The keys under which something is held, those nearest to this node first, at most so many: what a restart leaves to be
+    /// handed on. A store that does not outlive its process has none at its start.
+    fn nearest(&self, _limit: usize) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
 }
 
 /// A [`Records`] as libp2p's record store. It has no provider records, and shows no records to libp2p's replication.
@@ -57,11 +65,13 @@ pub(super) struct KadRecords {
     pub(super) counters: Counters,
     /// Who is putting.
     pub(super) origin: Origin,
+    /// What was put since it was last asked for, at most [`limits::ARRIVALS`].
+    pub(super) arrivals: Vec<Arrival>,
 }
 
 impl KadRecords {
     pub(super) fn new(records: Box<dyn Records>) -> Self {
-        Self { records, counters: Counters::default(), origin: Origin::Own }
+        Self { records, counters: Counters::default(), origin: Origin::Own, arrivals: Vec::new() }
     }
 
     /// Verifies and stores a value of ours or of somebody else.
@@ -71,6 +81,7 @@ impl KadRecords {
             Ok(()) => {
                 self.counters.puts_stored += 1;
                 tracing::debug!(octets = value.len(), "record stored");
+                self.note(key);
             }
             Err(reason) => {
                 self.counters.puts_refused += 1;
@@ -78,6 +89,17 @@ impl KadRecords {
             }
         }
         outcome
+    }
+}
+
+impl KadRecords {
+    /// What is held now, be it new or only put again, may have to be handed on.
+    fn note(&mut self, key: &[u8]) {
+        if self.arrivals.len() >= limits::ARRIVALS {
+            return;
+        }
+        let held = self.records.get(SystemTime::now(), key);
+        self.arrivals.extend(held.and_then(|held| Arrival::new(key, &held)));
     }
 }
 

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! GETs and PUTs at work: from a handle's command over libp2p's queries to the answer.
+//!
+//! A PUT first looks for the nodes nearest to its key. Where they lie so densely that they may hide others of the region, it
+//! looks through the region's other quarters too. Of all that answered it asks those that [`lookup::choose`] names.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use libp2p::PeerId;
 use libp2p::kad::{self, QueryResult};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::addresses::ip;
 use super::driver::{Command, Driver, GetCommand, PutCommand};
-use super::queries::{Answer, PutReply, Query};
-use super::{NodeError, PutReport, Role};
+use super::queries::{Answer, PutId, PutReply, Query};
+use super::watched::{Effort, Reply, Watched};
+use super::{Given, NodeError, Role};
+use crate::lookup::{self, Candidate, Distance};
 use crate::shell::limits;
+use crate::store::Origin;
 
 /// A request that waits for the first peer.
 pub(super) struct Parked {
@@ -20,7 +29,7 @@ pub(super) struct Parked {
 
 /// What a handle asked for.
 enum Work {
-    Get { key: Vec<u8>, limit: Duration, values: mpsc::Sender<Vec<u8>> },
+    Get { key: Vec<u8>, limit: Duration, values: mpsc::Sender<Given>, effort: Arc<Effort> },
     Put { key: Vec<u8>, value: Vec<u8>, local: bool, done: PutReply },
 }
 
@@ -45,11 +54,12 @@ impl Driver {
             return;
         }
         self.counters.gets += 1;
-        // Whoever asked may have gone; the query then ends at its first event.
-        let _ = get.begun.send(Ok(()));
         let held_here = self.kad().store_mut().records.get(SystemTime::now(), &get.key).is_some();
-        let GetCommand { key, limit, values, .. } = get;
-        self.start_or_park(Work::Get { key, limit, values }, held_here);
+        let GetCommand { key, limit, values, begun } = get;
+        let effort = Arc::new(Effort::default());
+        // Whoever asked may have gone; the query then ends at its first event.
+        let _ = begun.send(Ok(Arc::clone(&effort)));
+        self.start_or_park(Work::Get { key, limit, values, effort }, held_here);
     }
 
     fn on_put(&mut self, put: PutCommand) {
@@ -92,86 +102,147 @@ impl Driver {
     fn start(&mut self, work: Work) {
         let now = Instant::now();
         match work {
-            Work::Get { key, limit, values } => {
+            Work::Get { key, limit, values, effort } => {
                 let id = self.kad().get_record(key.into());
+                self.kad().watch.begin(id, effort);
                 self.queries.start(id, Query::Get { values }, now + limit);
             }
             Work::Put { key, value, local, done } => {
-                let id = self.kad().get_closest_peers(key.clone());
-                self.queries.start(id, Query::Nearest { key, value, local, done }, now + limits::PUT_LOOKUP);
+                let put = self.queries.begin_put(key.clone(), value, local, done);
+                self.look_for_nodes(put, key, true);
+                // Who has looked nowhere else yet looks at other places too: what is dense here may be a crowd.
+                for _ in self.size.samples()..crate::limits::SIZE_SAMPLES_LEAST {
+                    self.look_for_nodes(put, rand::random::<[u8; 32]>().to_vec(), true);
+                }
             }
+        }
+    }
+
+    /// Looks for the nodes nearest to a key; whether they also tell how large the network is.
+    fn look_for_nodes(&mut self, put: PutId, key: Vec<u8>, is_sample: bool) {
+        let point = Sha256::digest(&key).into();
+        let id = self.kad().get_closest_peers(key);
+        self.kad().watch.begin(id, Arc::default());
+        self.queries.start(id, Query::Nearest { put, point, is_sample }, Instant::now() + limits::PUT_LOOKUP);
+        if let Some(put) = self.queries.put(put) {
+            put.lookups += 1;
         }
     }
 
     pub(super) fn on_progress(&mut self, id: kad::QueryId, result: QueryResult, last: bool) {
         match result {
-            QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))) => self.on_value(id, found.record.value),
+            QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))) => self.on_value(id, found),
             QueryResult::GetRecord(_) if last => {
+                self.kad().watch.end(&id);
                 // Dropping the channel is the end that the reader sees.
                 self.queries.finish(&id);
             }
-            QueryResult::GetClosestPeers(result) => {
-                let peers = match result {
-                    Ok(found) => found.peers,
-                    Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
-                };
-                self.on_nearest(id, peers.into_iter().map(|peer| peer.peer_id).collect());
-            }
-            QueryResult::PutRecord(result) => {
-                self.on_stored(id, result.is_ok());
-            }
+            QueryResult::GetClosestPeers(_) => self.on_nearest(id),
+            QueryResult::PutRecord(result) => self.on_stored(id, result.is_ok()),
             _ => {}
         }
     }
 
     /// Hands a value to its reader; a reader that has gone or has seen enough ends the query.
-    fn on_value(&mut self, id: kad::QueryId, value: Vec<u8>) {
+    fn on_value(&mut self, id: kad::QueryId, found: kad::PeerRecord) {
+        let kad::PeerRecord { peer, record } = found;
+        let from = match peer {
+            None => Origin::Own,
+            Some(peer) => self.seen_at.get(&peer).and_then(ip).map_or(Origin::Unknown, Origin::Peer),
+        };
+        let round = peer.map_or(0, |peer| self.kad().watch.round(&id, &peer));
         let Some(Query::Get { values }) = self.queries.get(&id) else { return };
-        if values.try_send(value).is_err()
+        let given = Given { value: record.value, from, peer, round };
+        if values.try_send(given).is_err()
             && let Some(mut query) = self.kad().query_mut(&id)
         {
             query.finish();
         }
     }
 
-    fn on_nearest(&mut self, id: kad::QueryId, nearest: Vec<PeerId>) {
-        let Some(Query::Nearest { key, value, local, done }) = self.queries.finish(&id) else { return };
-        let own = *self.swarm.local_peer_id();
-        let asked: Vec<PeerId> = nearest.into_iter().filter(|peer| *peer != own).collect();
-        if asked.is_empty() {
-            let _ = done.send(Ok(PutReport { local, ..PutReport::default() }));
-            return;
+    /// One of a PUT's lookups has ended.
+    fn on_nearest(&mut self, id: kad::QueryId) {
+        let Watched { answered, .. } = self.kad().watch.end(&id);
+        let Some(Query::Nearest { put: put_id, point, is_sample }) = self.queries.finish(&id) else { return };
+        if is_sample {
+            let places: Vec<Distance> = answered.keys().map(place).collect();
+            self.size.learn(&point, &places);
         }
-        let put = self.queries.begin_put(local, asked.len(), done);
-        let deadline = Instant::now() + limits::PUT_STORE;
-        // One query for each node: in one query for all, three that do not answer would hold up the rest.
-        for peer in asked {
-            let mut record = kad::Record::new(key.clone(), value.clone());
-            record.publisher = Some(own);
-            let id = self.kad().put_record_to(record, std::iter::once(peer), kad::Quorum::One);
-            self.queries.start(id, Query::Store { put, peer }, deadline);
+        let Some(put) = self.queries.put(put_id) else { return };
+        put.lookups = put.lookups.saturating_sub(1);
+        put.found.extend(answered);
+        if put.lookups == 0 {
+            self.on_all_found(put_id);
         }
     }
 
-    /// A refusal is a stream that the peer resets or leaves without answer: libp2p does not tell them from silence, but a
-    /// peer whose connection stands has had the time to answer.
-    fn on_stored(&mut self, id: kad::QueryId, stored: bool) {
-        let Some(Query::Store { put, peer }) = self.queries.finish(&id) else { return };
-        let answer = match (stored, self.swarm.is_connected(&peer)) {
-            (true, _) => Answer::Stored,
-            (false, true) => Answer::Refused,
-            (false, false) => Answer::Unreachable,
-        };
-        if let Some((report, done)) = self.queries.answered(put, answer) {
-            tracing::debug!(
-                stored = report.stored,
-                refused = report.refused,
-                unreachable = report.unreachable,
-                local = report.local,
-                "put"
-            );
-            // A publisher may not wait for the answer.
-            let _ = done.send(Ok(report));
+    /// Chooses the nodes that shall store, or looks behind those that crowd round the key.
+    fn on_all_found(&mut self, id: PutId) {
+        let radius = self.size.radius();
+        let Some(put) = self.queries.put(id) else { return };
+        let point: Distance = Sha256::digest(&put.key).into();
+        let places: Vec<Distance> = put.found.keys().map(place).collect();
+        if !put.is_spread && lookup::leaves_room(&point, radius, &places) {
+            put.is_spread = true;
+            for key in lookup::neighbours(&point, radius) {
+                self.look_for_nodes(id, key, false);
+            }
+        }
+        if let Some(put) = self.queries.put(id).filter(|put| put.lookups == 0) {
+            let found = std::mem::take(&mut put.found).into_iter();
+            let candidates = found.map(|(peer, address)| Candidate { place: place(&peer), address, node: peer });
+            put.waiting = lookup::choose(&point, radius, candidates.collect()).into();
+            self.store_on(id);
         }
     }
+
+    /// Asks the next nodes of a PUT, or ends it.
+    fn store_on(&mut self, id: PutId) {
+        let own = *self.swarm.local_peer_id();
+        let deadline = Instant::now() + limits::PUT_STORE;
+        while let Some(put) = self.queries.put(id)
+            && put.asked < limits::PUT_IN_FLIGHT
+            && let Some(peer) = put.waiting.pop_front()
+        {
+            put.asked += 1;
+            let mut record = kad::Record::new(put.key.clone(), put.value.clone());
+            record.publisher = Some(own);
+            // One query for each node: in one query for all, three that do not answer would hold up the rest.
+            let query = self.kad().put_record_to(record, std::iter::once(peer), kad::Quorum::One);
+            self.kad().watch.begin(query, Arc::default());
+            self.queries.start(query, Query::Store { put: id }, deadline);
+        }
+        let Some((report, done)) = self.queries.end_put(id) else { return };
+        tracing::debug!(
+            stored = report.stored,
+            refused = report.refused,
+            unreachable = report.unreachable,
+            local = report.local,
+            "put"
+        );
+        // A publisher may not wait for the answer.
+        let _ = done.send(Ok(report));
+    }
+
+    fn on_stored(&mut self, id: kad::QueryId, stored: bool) {
+        let Watched { reply, .. } = self.kad().watch.end(&id);
+        let answer = match (stored, reply) {
+            (true, _) => Answer::Stored,
+            (false, Some(Reply::Refused)) => Answer::Refused,
+            (false, Some(Reply::Silent) | None) => Answer::Unreachable,
+        };
+        match self.queries.finish(&id) {
+            Some(Query::Store { put }) => {
+                self.queries.answered(put, answer);
+                self.store_on(put);
+            }
+            Some(Query::HandOver { key, peer }) => self.handed_over(&key, &peer, answer),
+            _ => {}
+        }
+    }
+}
+
+/// A peer's place in the Kademlia space.
+pub(super) fn place(peer: &PeerId) -> Distance {
+    Sha256::digest(peer.to_bytes()).into()
 }

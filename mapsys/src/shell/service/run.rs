@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The loop that owns the engine: one input, then everything it leads to.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use dht::record::{CertificateCache, RecordKey, verify};
+use dht::record::RecordKey;
+use dht::shell::lookup::Read;
 use dht::shell::node::Node;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -21,10 +22,8 @@ use crate::transport::Now;
 /// Answers of the DHT waiting for the engine: more than it has lookups.
 const ANSWERS: usize = 2048;
 
-/// Copies of a record after which a lookup ends, if one of them verifies.
-const COPIES: usize = 3;
-/// Once a copy has verified, other nodes have this long to show a newer one. A first packet waits for it.
-const GRACE: Duration = Duration::from_millis(5);
+/// Once a copy has verified, other nodes have this long to show a newer one. Nobody waits for it.
+const PATIENCE: Duration = dht::shell::limits::GET;
 
 /// The end of the process waits so long for its last PUTs.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -160,9 +159,7 @@ impl Running {
     fn get(&self, key: RecordKey) {
         let (node, answers) = (self.node.clone(), self.answers.clone());
         tokio::spawn(async move {
-            let values = look_up(&node, &key).await;
-            // An error means that the service has ended.
-            let _ = answers.send(Input::DhtValues { key, values }).await;
+            look_up(&node, key, &answers).await;
         });
     }
 
@@ -203,35 +200,25 @@ impl Running {
     }
 }
 
-/// All values seen, or `None` if the DHT did not answer. The lookup ends soon after the first copy that verifies: a hostile
-/// node can hide a record for a while, not change it, and of several copies the newest is used.
-async fn look_up(node: &Node, key: &RecordKey) -> Option<Vec<Vec<u8>>> {
-    let (first, mut seen_one) = watch::channel(false);
-    let seen: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-    let take = || std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut certificates = CertificateCache::new();
-    let enough = |value: &[u8]| {
-        if verify(key.network, key, value, SystemTime::now(), &mut certificates).is_ok() {
-            first.send_replace(true);
+/// Reads a key: the first copy that verifies is handed on at once, and what changes it when it comes. A hostile node can hide a
+/// record for a while, not change it. `None` if the DHT did not answer.
+async fn look_up(node: &Node, key: RecordKey, answers: &mpsc::Sender<Input>) {
+    let mut read = match Read::begin(node, key.network, key).await {
+        Ok(read) => read,
+        Err(error) => {
+            tracing::warn!(%key, %error, "lookup failed");
+            // An error means that the service has ended; so below.
+            let _ = answers.send(Input::DhtValues { key, values: None }).await;
+            return;
         }
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.push(value.to_vec());
-        seen.len() >= COPIES && *first.borrow()
     };
-    let grace = async {
-        // The sender outlives this future, so that an error cannot be.
-        let _ = seen_one.wait_for(|seen| *seen).await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        ended = node.get(key.encode(), enough) => match ended {
-            Ok(values) if values.is_empty() && node.peer_set().peers == 0 => None,
-            Ok(values) => Some(values),
-            Err(error) => {
-                tracing::warn!(%key, %error, "lookup failed");
-                None
-            }
-        },
-        () = grace => Some(take()),
+    let is_there = read.first().await;
+    let values = read.values();
+    let is_alone = values.is_empty() && node.peer_set().peers == 0;
+    let _ = answers.send(Input::DhtValues { key, values: (!is_alone).then_some(values) }).await;
+    while is_there && read.newer(PATIENCE).await {
+        if answers.send(Input::DhtNewer { key, values: read.values() }).await.is_err() {
+            return;
+        }
     }
 }

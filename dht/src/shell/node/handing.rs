@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Hand-overs at work: the engine's jobs as PUTs to single peers, and what the store and the routing table tell it.
+//!
+//! REVOCATIONs are left out. A store keeps one for 30 days from its latest PUT, and a hand-over is a PUT: nodes that come and go
+//! would keep it alive among themselves for ever. Whoever wants it kept puts it again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Instant, SystemTime};
+
+use libp2p::PeerId;
+use libp2p::kad;
+use sha2::{Digest, Sha256};
+
+use super::Role;
+use super::driver::Driver;
+use super::queries::{Answer, Query};
+use super::requests::place;
+use crate::handover::{Handover, Job, Version};
+use crate::lookup::Distance;
+use crate::record::Bundle;
+use crate::shell::limits;
+
+/// What the node knows about hand-overs.
+pub(super) struct Handing {
+    engine: Handover,
+    peers: HashMap<Distance, PeerId>,
+    /// The routing table has changed since the engine was told.
+    is_outdated: bool,
+    is_server: bool,
+    has_begun: bool,
+}
+
+/// A record that was put into the store, of ours or somebody else's.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    key: Vec<u8>,
+    version: Version,
+}
+
+impl Arrival {
+    /// The value that is held now; none for what is not handed over.
+    pub(super) fn new(key: &[u8], value: &[u8]) -> Option<Self> {
+        let is_revocation = Bundle::decode(value).is_ok_and(|bundle| bundle.revocation().is_some());
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(value).into();
+        let version = Version { octets: value.len(), digest: u64::from_be_bytes([a, b, c, d, e, f, g, h]) };
+        (!is_revocation).then(|| Self { key: key.to_vec(), version })
+    }
+}
+
+impl Handing {
+    pub(super) fn new(own: PeerId, role: Role) -> Self {
+        let engine = Handover::new(place(&own), Instant::now());
+        let is_server = role == Role::Server;
+        Self { engine, peers: HashMap::new(), is_outdated: false, is_server, has_begun: false }
+    }
+
+    pub(super) fn peers_changed(&mut self) {
+        self.is_outdated = true;
+    }
+
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.is_server.then(|| self.engine.next_deadline(now))
+    }
+}
+
+impl Driver {
+    /// Does what is due.
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        if !self.handing.is_server {
+            return;
+        }
+        if !self.handing.has_begun {
+            self.handing.has_begun = true;
+            self.take_back(now);
+        }
+        for arrival in std::mem::take(&mut self.kad().store_mut().arrivals) {
+            self.handing.engine.stored(now, &arrival.key, arrival.version);
+        }
+        if std::mem::take(&mut self.handing.is_outdated) {
+            let peers: Vec<PeerId> = self
+                .swarm
+                .behaviour_mut()
+                .kad
+                .kbuckets()
+                .flat_map(|bucket| bucket.iter().map(|entry| *entry.node.key.preimage()).collect::<Vec<_>>())
+                .collect();
+            self.handing.peers = peers.into_iter().map(|peer| (place(&peer), peer)).collect();
+            let places: BTreeSet<Distance> = self.handing.peers.keys().copied().collect();
+            self.handing.engine.set_peers(now, places);
+        }
+        let wall = SystemTime::now();
+        let (handing, kad) = (&mut self.handing, &mut self.swarm.behaviour_mut().kad);
+        let mut jobs = Vec::new();
+        while jobs.len() < crate::limits::HANDOVER_IN_FLIGHT {
+            let store = kad.store_mut();
+            let Some(job) = handing.engine.poll(now, |key| store.records.get(wall, key).is_some()) else { break };
+            jobs.push(job);
+        }
+        for job in jobs {
+            self.hand(now, wall, &job);
+        }
+    }
+
+    /// Records from disk count as known.
+    fn take_back(&mut self, now: Instant) {
+        let wall = SystemTime::now();
+        let (handing, kad) = (&mut self.handing, &mut self.swarm.behaviour_mut().kad);
+        let records = &kad.store_mut().records;
+        for key in records.nearest(crate::limits::HANDOVER_RECORDS) {
+            let value = records.get(wall, &key).unwrap_or_default();
+            if let Some(arrival) = Arrival::new(&key, &value) {
+                handing.engine.restored(now, &arrival.key, arrival.version);
+            }
+        }
+    }
+
+    fn hand(&mut self, now: Instant, wall: SystemTime, job: &Job) {
+        let value = self.kad().store_mut().records.get(wall, &job.key);
+        let peer = self.handing.peers.get(&job.peer).copied();
+        let value = value.filter(|value| Arrival::new(&job.key, value).is_some());
+        let (Some(value), Some(peer)) = (value, peer) else {
+            // It has expired or was revoked, or the peer has gone.
+            self.handing.engine.done(now, &job.key, &job.peer, true);
+            return;
+        };
+        let record = kad::Record::new(job.key.clone(), value);
+        let id = self.kad().put_record_to(record, std::iter::once(peer), kad::Quorum::One);
+        self.kad().watch.begin(id, std::sync::Arc::default());
+        self.counters.handed_over += 1;
+        self.queries.start(id, Query::HandOver { key: job.key.clone(), peer }, now + limits::PUT_STORE);
+    }
+
+    pub(super) fn handed_over(&mut self, key: &[u8], peer: &PeerId, answer: Answer) {
+        let answered = answer != Answer::Unreachable;
+        tracing::debug!(%peer, ?answer, "handed over");
+        self.handing.engine.done(Instant::now(), key, &place(peer), answered);
+    }
+}

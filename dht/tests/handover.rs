@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Hand-overs in virtual time: nodes that hold sequences under keys, and give them to each other as their engines say.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use dht::handover::{Handover, Job, Version};
+use dht::limits;
+use dht::lookup::{Distance, distance};
+use sha2::{Digest, Sha256};
+
+/// Octets of every record.
+const OCTETS: usize = 3200;
+/// A hand-over takes so long.
+const TRIP: Duration = Duration::from_millis(50);
+
+struct Node {
+    engine: Handover,
+    held: BTreeMap<Vec<u8>, u64>,
+    is_alive: bool,
+    sent: usize,
+    /// Octets sent in each second since the start.
+    by_second: BTreeMap<u64, usize>,
+}
+
+struct World {
+    begun: Instant,
+    now: Instant,
+    nodes: BTreeMap<Distance, Node>,
+    /// On their way: when they arrive, from whom, what.
+    trips: Vec<(Instant, Distance, Job)>,
+}
+
+fn place(number: usize) -> Distance {
+    Sha256::digest(format!("node {number}")).into()
+}
+
+fn key(number: usize) -> Vec<u8> {
+    format!("key {number}").into_bytes()
+}
+
+fn version(sequence: u64) -> Version {
+    Version { octets: OCTETS, digest: sequence }
+}
+
+fn nearest(key: &[u8], places: impl Iterator<Item = Distance>) -> Vec<Distance> {
+    let point: Distance = Sha256::digest(key).into();
+    let mut places: Vec<Distance> = places.collect();
+    places.sort_by_key(|place| distance(&point, place));
+    places.truncate(limits::REPLICAS);
+    places
+}
+
+impl World {
+    fn new(count: usize) -> Self {
+        let now = Instant::now();
+        let node = |number| {
+            let engine = Handover::new(place(number), now);
+            let (held, by_second) = (BTreeMap::new(), BTreeMap::new());
+            (place(number), Node { engine, held, is_alive: true, sent: 0, by_second })
+        };
+        Self { begun: now, now, nodes: (0..count).map(node).collect(), trips: Vec::new() }
+    }
+
+    /// All nodes of each group know each other, and nobody else.
+    fn connect(&mut self, groups: &[Vec<Distance>]) {
+        for group in groups {
+            for here in group {
+                let others: BTreeSet<Distance> = group.iter().copied().filter(|other| other != here).collect();
+                self.nodes.get_mut(here).unwrap().engine.set_peers(self.now, others);
+            }
+        }
+    }
+
+    /// An owner puts its record at the nearest of a group.
+    fn put(&mut self, key: &[u8], sequence: u64, group: &[Distance]) {
+        for place in nearest(key, group.iter().copied()) {
+            self.offer(&place, key, sequence);
+        }
+    }
+
+    fn offer(&mut self, at: &Distance, key: &[u8], sequence: u64) {
+        let node = self.nodes.get_mut(at).unwrap();
+        let known = node.held.get(key).copied().unwrap_or_default();
+        if sequence >= known {
+            node.held.insert(key.to_vec(), sequence);
+            node.engine.stored(self.now, key, version(sequence));
+        }
+    }
+
+    fn kill(&mut self, place: &Distance) {
+        self.nodes.get_mut(place).unwrap().is_alive = false;
+    }
+
+    fn alive(&self) -> Vec<Distance> {
+        self.nodes.iter().filter(|(_, node)| node.is_alive).map(|(place, _)| *place).collect()
+    }
+
+    /// Lets time pass until `is_over`, at most so long; whether it was.
+    fn run(&mut self, limit: Duration, is_over: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        while self.now < end {
+            if is_over(self) {
+                return true;
+            }
+            self.arrive();
+            let second = (self.now - self.begun).as_secs();
+            for (place, node) in self.nodes.iter_mut().filter(|(_, node)| node.is_alive) {
+                let Node { engine, held, sent, by_second, .. } = node;
+                while let Some(job) = engine.poll(self.now, |key| held.contains_key(key)) {
+                    *sent += 1;
+                    *by_second.entry(second).or_default() += OCTETS;
+                    self.trips.push((self.now + TRIP, *place, job));
+                }
+            }
+            let alive = self.nodes.values().filter(|node| node.is_alive);
+            let due = alive.map(|node| node.engine.next_deadline(self.now)).chain(self.trips.iter().map(|trip| trip.0));
+            self.now = due.min().unwrap().max(self.now + Duration::from_millis(1)).min(end);
+        }
+        is_over(self)
+    }
+
+    fn arrive(&mut self) {
+        let (due, under_way) = std::mem::take(&mut self.trips).into_iter().partition(|trip| trip.0 <= self.now);
+        self.trips = under_way;
+        for (_, from, job) in due {
+            let sequence = self.nodes[&from].held.get(&job.key).copied();
+            let is_alive = self.nodes[&job.peer].is_alive;
+            if let Some(sequence) = sequence.filter(|_| is_alive) {
+                self.offer(&job.peer, &job.key, sequence);
+            }
+            self.nodes.get_mut(&from).unwrap().engine.done(self.now, &job.key, &job.peer, is_alive);
+        }
+    }
+
+    fn sent(&self) -> usize {
+        self.nodes.values().map(|node| node.sent).sum()
+    }
+
+    /// Whether all nodes alive that are nearest to a key hold this sequence.
+    fn is_everywhere(&self, key: &[u8], sequence: u64) -> bool {
+        nearest(key, self.alive().into_iter()).iter().all(|place| self.nodes[place].held.get(key) == Some(&sequence))
+    }
+}
+
+#[test]
+fn healed_halves_agree_within_a_minute_on_the_highest_sequence() {
+    const RECORDS: usize = 300;
+    let mut world = World::new(24);
+    let all = world.alive();
+    let (left, right): (Vec<Distance>, Vec<Distance>) = all.iter().partition(|place| place[31] % 2 == 0);
+    world.connect(&[left.clone(), right.clone()]);
+    world.run(Duration::from_secs(10), |_| false);
+    for number in 0..RECORDS {
+        // A third was written on both sides, later on one of them.
+        match number % 3 {
+            0 => world.put(&key(number), 1, &left),
+            1 => world.put(&key(number), 1, &right),
+            _ => {
+                world.put(&key(number), 1, &left);
+                world.put(&key(number), 2, &right);
+            }
+        }
+    }
+    world.run(Duration::from_secs(600), |_| false);
+    assert_eq!(world.sent(), 0, "nothing changes");
+    world.connect(std::slice::from_ref(&all));
+    let healed = world.now;
+    let merged = |world: &World| {
+        (0..RECORDS).all(|number| world.is_everywhere(&key(number), if number % 3 == 2 { 2 } else { 1 }))
+    };
+    assert!(world.run(Duration::from_secs(60), merged), "not merged after a minute");
+    let most = world.nodes.values().flat_map(|node| node.by_second.values()).max().unwrap();
+    println!("merged after {:?}, {} hand-overs, at most {most} octets a second", world.now - healed, world.sent());
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let bound = (limits::HANDOVER_RATE_MOST * limits::HANDOVER_OCTETS * 2.0) as usize;
+    assert!(*most <= bound, "{most}");
+}
+
+#[test]
+fn a_newcomer_is_given_what_belongs_to_it_by_two_holders_at_most() {
+    let mut world = World::new(12);
+    let all = world.alive();
+    let (newcomer, old) = all.split_last().unwrap();
+    world.connect(&[old.to_vec()]);
+    for number in 0..20 {
+        world.put(&key(number), 1, old);
+    }
+    world.run(Duration::from_secs(60), |_| false);
+    world.connect(std::slice::from_ref(&all));
+    world.run(Duration::from_secs(60), |_| false);
+    assert!((0..20).all(|number| world.nodes[newcomer].held.contains_key(&key(number))));
+    assert!((20..=20 * limits::HANDOVER_SENDERS).contains(&world.sent()), "{} hand-overs", world.sent());
+}
+
+#[test]
+fn when_one_of_the_nearest_dies_the_next_one_is_given_its_records() {
+    let mut world = World::new(30);
+    let all = world.alive();
+    world.connect(std::slice::from_ref(&all));
+    world.put(&key(1), 1, &all);
+    let region = nearest(&key(1), all.iter().copied());
+    world.kill(&region[7]);
+    let left = world.alive();
+    world.connect(std::slice::from_ref(&left));
+    assert!(world.run(Duration::from_secs(60), |world| world.is_everywhere(&key(1), 1)));
+    assert!(world.sent() <= limits::HANDOVER_SENDERS);
+}
+
+#[test]
+fn while_its_owner_puts_a_record_nobody_else_does() {
+    let mut world = World::new(25);
+    let all = world.alive();
+    world.connect(std::slice::from_ref(&all));
+    for sequence in 1..=6 {
+        world.put(&key(1), sequence, &all);
+        world.run(Duration::from_secs(20 * 60), |_| false);
+    }
+    assert_eq!(world.sent(), 0);
+}
+
+#[test]
+fn the_record_of_an_owner_who_is_away_is_repaired_once_an_interval() {
+    let mut world = World::new(25);
+    let all = world.alive();
+    world.connect(std::slice::from_ref(&all));
+    let records = 12;
+    (0..records).for_each(|number| world.put(&key(number), 1, &all));
+    // One has lost all it had.
+    let loser = all[3];
+    world.nodes.get_mut(&loser).unwrap().held.clear();
+    let hours = 4;
+    world.run(Duration::from_secs(hours * 3600), |_| false);
+    let belongs = (0..records).filter(|number| nearest(&key(*number), all.iter().copied()).contains(&loser));
+    assert!(belongs.into_iter().all(|number| world.nodes[&loser].held.contains_key(&key(number))));
+    let intervals = usize::try_from(hours * 3600 / limits::REPAIR_INTERVAL.as_secs()).unwrap() + 1;
+    let most = intervals * records * limits::REPLICAS * limits::HANDOVER_SENDERS;
+    assert!(world.sent() <= most, "{} hand-overs, at most {most}", world.sent());
+    let bits = world.sent() * OCTETS * 8 / world.nodes.len() / usize::try_from(hours * 3600).unwrap();
+    println!("{} hand-overs in {hours} h, {bits} bit/s a node with about 10 records each", world.sent());
+    assert!(bits < 1000);
+}
+
+#[test]
+fn a_peer_that_never_answers_is_left_alone() {
+    let mut world = World::new(10);
+    let all = world.alive();
+    let (silent, others) = all.split_last().unwrap();
+    world.connect(&[others.to_vec()]);
+    (0..10).for_each(|number| world.put(&key(number), 1, others));
+    world.nodes.get_mut(silent).unwrap().is_alive = false;
+    world.connect(std::slice::from_ref(&all));
+    world.run(Duration::from_secs(20 * 60), |_| false);
+    let sent = world.sent();
+    let in_flight = others.len() * limits::HANDOVER_IN_FLIGHT;
+    println!("{sent} attempts");
+    assert!(sent <= others.len() * 10 * 3 + in_flight, "{sent} attempts");
+}
+
+#[test]
+fn what_is_given_up_is_not_handed_over() {
+    let now = Instant::now();
+    let mut engine = Handover::new(place(0), now);
+    engine.stored(now, &key(1), version(1));
+    engine.stored(now, &key(2), version(1));
+    engine.dropped(&key(2));
+    engine.set_peers(now, BTreeSet::from([place(1)]));
+    assert_eq!(engine.poll(now, |_| true), None, "owners come first");
+    let later = now + limits::HANDOVER_WAIT;
+    assert_eq!(engine.poll(later, |_| true), Some(Job { key: key(1), peer: place(1) }));
+    engine.done(later, &key(1), &place(1), true);
+    engine.set_peers(later, BTreeSet::from([place(1), place(2)]));
+    assert_eq!(engine.poll(later + limits::HANDOVER_WAIT, |_| false), None, "it has expired");
+    assert_eq!(engine.backlog(), 0);
+}
