@@ -12,8 +12,19 @@ pub const CONNECTIONS: u32 = 120;
 pub const CONNECTIONS_INCOMING: u32 = 90;
 /// Connections to one peer: both sides may dial at the same moment.
 pub const CONNECTIONS_PER_PEER: u32 = 2;
-/// Handshakes in progress, each way: QUIC answers every Initial, and a handshake costs a signature.
+/// Handshakes in progress that we began: more than the lookups of a busy resolver want at once.
 pub const PENDING_CONNECTIONS: u32 = 32;
+/// Handshakes in progress that others began: QUIC answers every Initial, and each handshake costs a signature and memory.
+pub const PENDING_INCOMING: usize = 32;
+/// Handshakes in progress that one block of addresses (/24, /48) began: one who asks, and one more.
+pub const PENDING_PER_BLOCK: usize = 2;
+/// Connections that one block of addresses opened: a site behind one address, not a farm of strangers.
+pub const INCOMING_PER_BLOCK: usize = 8;
+/// Connections that others opened and that are of no peer in the routing table, such as those of commands and of clients
+/// behind NAT: what is left of [`CONNECTIONS_INCOMING`] is for servers.
+pub const GUESTS: usize = 60;
+/// How long a guest may stay when others wait: longer than a command takes.
+pub const GUEST_TIME: Duration = Duration::from_secs(20);
 
 /// Silence after which a connection is dead: a peer that was killed must not hold up lookups for long.
 pub const QUIC_IDLE: Duration = Duration::from_secs(5);

@@ -10,6 +10,7 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, quic};
 use zeroize::Zeroizing;
 
+use super::flood::Flood;
 use super::kademlia::Kademlia;
 use super::records::{KadRecords, Records};
 use super::{NodeError, Role};
@@ -24,6 +25,7 @@ pub(super) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
+    pub(super) flood: Flood,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: Kademlia,
 }
@@ -43,6 +45,7 @@ pub(super) fn swarm(
         .with_quic_config(quic_config)
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
+            flood: Flood::default(),
             identify: identify::Behaviour::new(identify_config(keypair)),
             kad: Kademlia::new(kademlia(keypair, role, records)),
         })
@@ -67,12 +70,11 @@ fn quic_config(mut config: quic::Config) -> quic::Config {
     config
 }
 
+/// The bounds that no address changes; those on what others open are in [`Flood`].
 fn connection_limits() -> ConnectionLimits {
     ConnectionLimits::default()
         .with_max_established(Some(limits::CONNECTIONS))
-        .with_max_established_incoming(Some(limits::CONNECTIONS_INCOMING))
         .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER))
-        .with_max_pending_incoming(Some(limits::PENDING_CONNECTIONS))
         .with_max_pending_outgoing(Some(limits::PENDING_CONNECTIONS))
 }
 

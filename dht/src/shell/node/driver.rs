@@ -229,11 +229,16 @@ impl Driver {
         }
         let connections = self.swarm.connected_peers().count();
         let counters = self.counters;
+        let turned = self.swarm.behaviour().flood.turned();
         let store = self.kad().store_mut();
         let counters = Counters {
             puts_stored: store.counters.puts_stored,
             puts_refused: store.counters.puts_refused,
             providers_refused: store.counters.providers_refused,
+            handshakes_refused: turned.handshakes,
+            block_refused: turned.blocks,
+            full_refused: turned.full,
+            guests_replaced: turned.replaced,
             ..counters
         };
         NodeStats { peers, connections, held: store.records.held(), counters }
@@ -286,6 +291,7 @@ impl Driver {
     /// few times: otherwise a stranger could send us against whomever it names.
     fn forget(&mut self, peer: PeerId, seen_at: Option<&Multiaddr>) {
         let Some(entry) = self.kad().remove_peer(&peer) else { return };
+        self.swarm.behaviour_mut().flood.is_no_server(&peer);
         tracing::debug!(%peer, "peer lost");
         let seen_at = seen_at.and_then(socket).map(|(ip, _)| ip);
         let now = Instant::now();
@@ -350,8 +356,13 @@ impl Driver {
     fn on_kad(&mut self, event: kad::Event) {
         match event {
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => self.on_progress(id, result, step.last),
-            kad::Event::RoutingUpdated { peer, is_new_peer: true, .. } => {
+            kad::Event::RoutingUpdated { peer, is_new_peer: true, old_peer, .. } => {
                 tracing::debug!(%peer, "peer found");
+                let flood = &mut self.swarm.behaviour_mut().flood;
+                flood.is_server(peer);
+                if let Some(old) = old_peer {
+                    flood.is_no_server(&old);
+                }
                 self.peers_changed();
             }
             kad::Event::InboundRequest { request: kad::InboundRequest::GetRecord { present_locally: true, .. } } => {

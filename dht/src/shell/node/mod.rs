@@ -8,6 +8,7 @@
 mod addresses;
 mod behaviour;
 mod driver;
+mod flood;
 mod kademlia;
 mod listen;
 mod queries;
@@ -186,6 +187,14 @@ pub struct Counters {
     pub dials_failed: u64,
     /// Addresses of peers that cannot be theirs.
     pub addresses_refused: u64,
+    /// Handshakes of others beyond those in progress.
+    pub handshakes_refused: u64,
+    /// Handshakes and connections of others beyond those of one block of addresses.
+    pub block_refused: u64,
+    /// Connections of others for which there was no place.
+    pub full_refused: u64,
+    /// Connections of others that made room for a newcomer.
+    pub guests_replaced: u64,
 }
 
 /// Why a node does not start, or does not do what it is asked.
