@@ -83,6 +83,8 @@ fn identify_config(keypair: &Keypair) -> identify::Config {
         .with_agent_version(concat!("lisp-dht/", env!("CARGO_PKG_VERSION")).to_owned())
         .with_interval(limits::IDENTIFY)
         .with_push_listen_addr_updates(true)
+        // What we announce are external addresses that the driver names: all that we listen on but the anycast ones.
+        .with_hide_listen_addrs(true)
         .with_cache_size(0)
 }
 

@@ -20,6 +20,7 @@ use super::listen::listen;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::requests::Parked;
+use super::ways::Ways;
 use super::{Counters, NodeConfig, NodeError, NodeStats, Peer, PeerSet, Records, Role};
 use crate::shell::limits;
 
@@ -82,6 +83,7 @@ pub(super) struct Driver {
     pub(super) queries: Queries,
     pub(super) parked: Vec<Parked>,
     pub(super) redial: Redial,
+    pub(super) ways: Ways,
     /// Where each connected peer is, by our own eyes.
     pub(super) seen_at: HashMap<PeerId, Multiaddr>,
     pub(super) housekeeping: Instant,
@@ -91,17 +93,20 @@ pub(super) struct Driver {
 
 impl Driver {
     fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
-        let mut swarm = swarm(config.seed, config.role, records)?;
+        let mut swarm = swarm(config.seed.clone(), config.role, records)?;
         listen(&mut swarm, &config.listen, config.port)?;
         let now = Instant::now();
         let own = *swarm.local_peer_id();
         let spread = own.to_bytes().last().copied().unwrap_or_default();
+        let mut redial = Redial::new(&config.bootstrap, own, spread, now);
+        let ways = Ways::new(&config, own, &mut redial, ends.listening_tx.subscribe(), now);
         Ok(Self {
             swarm,
             role: config.role,
             queries: Queries::default(),
             parked: Vec::new(),
-            redial: Redial::new(&config.bootstrap, own, spread, now),
+            redial,
+            ways,
             seen_at: HashMap::new(),
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
@@ -125,9 +130,11 @@ impl Driver {
                     Some(command) => self.on_command(command),
                     None => break None,
                 },
+                Some(neighbour) = self.ways.neighbours.recv() => self.on_neighbour(neighbour),
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
+        self.remember_last();
         self.stop().await;
         if let Some(done) = stopped {
             // Whoever asked may not wait for the answer.
@@ -194,13 +201,14 @@ impl Driver {
             self.parked = waiting;
             self.resume(due);
         }
+        self.remember(now);
         if self.housekeeping <= now {
             self.housekeeping = now + limits::HOUSEKEEPING;
             self.kad().store_mut().records.housekeep(SystemTime::now());
         }
     }
 
-    fn dial(&mut self, address: Multiaddr, expected: Option<PeerId>) {
+    pub(super) fn dial(&mut self, address: Multiaddr, expected: Option<PeerId>) {
         tracing::debug!(%address, "dialling");
         let options = match expected {
             Some(peer) => DialOpts::peer_id(peer)
@@ -229,6 +237,7 @@ impl Driver {
         }
         let connections = self.swarm.connected_peers().count();
         let counters = self.counters;
+        let reachable = self.ways.standing.is_reachable();
         let turned = self.swarm.behaviour().flood.turned();
         let store = self.kad().store_mut();
         let counters = Counters {
@@ -241,7 +250,7 @@ impl Driver {
             guests_replaced: turned.replaced,
             ..counters
         };
-        NodeStats { peers, connections, held: store.records.held(), counters }
+        NodeStats { peers, connections, reachable, held: store.records.held(), counters }
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -252,16 +261,26 @@ impl Driver {
                 peer_id,
                 info,
             })) => self.on_identified(peer_id, &info),
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => self.on_connected(peer_id, &endpoint),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
+                self.on_connected(peer_id, &endpoint);
+                self.on_found(peer_id, connection_id, &endpoint, num_established.get() > 1);
+            }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 self.on_disconnected(peer_id, cause.as_ref());
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error),
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::debug!(%address, "listening");
+                if self.ways.is_anycast(&address) {
+                    return;
+                }
+                self.swarm.add_external_address(address.clone());
+                self.ways.standing.moved();
                 self.ends.listening_tx.send_modify(|known| known.push(address));
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.swarm.remove_external_address(&address);
+                self.ways.standing.moved();
                 self.ends.listening_tx.send_modify(|known| known.retain(|other| *other != address));
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "DHT listener"),
@@ -281,6 +300,8 @@ impl Driver {
     /// Connections that ended because nobody used them say nothing about the peer.
     fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
         let seen_at = self.seen_at.remove(&peer);
+        self.ways.found.lost(&peer);
+        self.redial.lost(Instant::now(), &peer);
         if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
             return;
         }
@@ -323,14 +344,17 @@ impl Driver {
     /// before does not hold any more: a peer that names ever new addresses must not fill our table and our answers.
     fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
         if !info.protocols.contains(&KAD_PROTOCOL) {
+            self.is_client(peer);
             return;
         }
+        self.on_observed(peer, &info.observed_addr);
         let Some(seen_at) = self.seen_at.get(&peer).cloned() else { return };
         let (believed, refused): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
             info.listen_addrs.iter().partition(|address| believable(address, &seen_at));
         self.counters.addresses_refused += refused.len() as u64;
         let mut believed: Vec<Multiaddr> = believed.into_iter().map(|address| split_peer(address).0).collect();
         believed.truncate(limits::ADDRESSES_PER_PEER);
+        let believed = self.proven(peer, believed);
         for address in &believed {
             self.kad().add_address(&peer, address.clone());
         }
@@ -347,7 +371,7 @@ impl Driver {
     }
 
     /// The addresses of a peer in the routing table, without identity.
-    fn addresses_of(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+    pub(super) fn addresses_of(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
         let bucket = self.kad().kbucket(*peer);
         let entry = bucket.as_ref().and_then(|bucket| bucket.iter().find(|entry| entry.node.key.preimage() == peer));
         entry.map_or_else(Vec::new, |entry| entry.node.value.iter().map(|address| split_peer(address).0).collect())
@@ -363,16 +387,18 @@ impl Driver {
                 if let Some(old) = old_peer {
                     flood.is_no_server(&old);
                 }
+                self.leave_out_anycast(peer);
                 self.peers_changed();
             }
             kad::Event::InboundRequest { request: kad::InboundRequest::GetRecord { present_locally: true, .. } } => {
                 self.counters.values_served += 1;
             }
+            kad::Event::RoutingUpdated { peer, .. } => self.leave_out_anycast(peer),
             _ => {}
         }
     }
 
-    fn peers_changed(&mut self) {
+    pub(super) fn peers_changed(&mut self) {
         let peers = self.kad().kbuckets().map(|bucket| bucket.num_entries()).sum();
         self.ends.peers_tx.send_modify(|set| {
             set.peers = peers;

@@ -7,22 +7,28 @@
 
 mod addresses;
 mod behaviour;
+mod discovery;
 mod driver;
 mod flood;
 mod kademlia;
 mod listen;
+mod pace;
 mod queries;
+mod reach;
 mod records;
 mod redial;
+mod remembered;
 mod requests;
+mod ways;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cgeid::OperationalKey;
+use cgeid::{Network, OperationalKey};
 use futures::channel::oneshot as reply;
 use libp2p::identity::{Keypair, ed25519};
 use sha2::{Digest, Sha256};
@@ -34,7 +40,7 @@ pub use libp2p::{Multiaddr, PeerId};
 use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
 
-pub use self::addresses::parse_bootstrap;
+pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::records::{Held, Reason, Records};
 
 /// What a node is told at its start.
@@ -48,6 +54,13 @@ pub struct NodeConfig {
     pub port: u16,
     /// Nodes through which the network is found.
     pub bootstrap: Vec<Multiaddr>,
+    /// Addresses that several nodes have at once, of which the nearest answers: one more way to find the network. A node that has
+    /// such an address itself never announces it.
+    pub anycast: Vec<Multiaddr>,
+    /// Whether nodes of this network are looked for on the links of this machine, and told that we are here.
+    pub discovery: Option<Network>,
+    /// File with the peers of the last run.
+    pub remember: Option<PathBuf>,
     /// Whether the node stores records for others; a one-shot command does not.
     pub role: Role,
 }
@@ -59,6 +72,9 @@ impl fmt::Debug for NodeConfig {
             .field("listen", &self.listen)
             .field("port", &self.port)
             .field("bootstrap", &self.bootstrap)
+            .field("anycast", &self.anycast)
+            .field("discovery", &self.discovery)
+            .field("remember", &self.remember)
             .field("role", &self.role)
             .finish()
     }
@@ -97,6 +113,9 @@ impl NodeConfig {
             listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             port: limits::PORT,
             bootstrap: Vec::new(),
+            anycast: Vec::new(),
+            discovery: None,
+            remember: None,
             role,
         }
     }
@@ -158,6 +177,8 @@ pub struct NodeStats {
     pub peers: Vec<Peer>,
     /// Connections that stand, clients' too.
     pub connections: usize,
+    /// Whether others can find this node where it listens, as far as they have said: one behind NAT becomes a client by itself.
+    pub reachable: bool,
     /// What the store holds.
     pub held: Held,
     /// What happened since the start.
@@ -187,6 +208,10 @@ pub struct Counters {
     pub dials_failed: u64,
     /// Addresses of peers that cannot be theirs.
     pub addresses_refused: u64,
+    /// Neighbours on a link that were dialled.
+    pub neighbours_dialled: u64,
+    /// Addresses claimed by peers that were dialled to see whether they are there.
+    pub claims_tried: u64,
     /// Handshakes of others beyond those in progress.
     pub handshakes_refused: u64,
     /// Handshakes and connections of others beyond those of one block of addresses.
