@@ -5,6 +5,7 @@
 //! (it judges captures). A lab is made of threads: each namespace exists because one thread of ours lives in it, so that
 //! nothing is pinned in the file system and the kernel removes all of it when this process ends, however it ends.
 
+pub mod bench;
 pub mod demo;
 pub mod hold;
 pub mod interrupt;
