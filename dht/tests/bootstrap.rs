@@ -165,7 +165,7 @@ fn a_node_behind_nat_is_in_nobodys_routing_table_and_serves_when_it_can_be_reach
 
     field.system("gate", "nft delete table ip nat");
     for host in servers {
-        field.system(host, "ip route add 10.9.0.0/24 via 198.18.0.1 dev eth0");
+        field.system(host, "ip route add 10.9.0.0/24 via 198.18.0.1 dev eth0 onlink");
     }
     let limit = Duration::from_secs(40);
     wait_for("without NAT it serves", limit, || field.stats("inner").unwrap()["reachable"] == true);

@@ -63,6 +63,8 @@ pub struct Figures {
     pub p99_us: u64,
     /// Part of a core that the DHT's thread took.
     pub dht_cpu: f64,
+    /// Memory of the process at the end.
+    pub rss_bytes: u64,
 }
 
 /// The outcome.
@@ -82,13 +84,14 @@ impl Report {
     /// The figures side by side.
     pub fn lines(&self) -> Vec<String> {
         let head = format!(
-            "{:<8} {:>12} {:>10} {:>6} {:>8} {:>8} {:>8}",
-            "case", "initials/s", "replies/s", "lost", "p50 us", "p99 us", "dht cpu"
+            "{:<6} {:>10} {:>9} {:>5} {:>7} {:>7} {:>7} {:>8}",
+            "case", "initials/s", "replies/s", "lost", "p50 us", "p99 us", "dht cpu", "MiB"
         );
         let row = |it: &Figures| {
+            let (cpu, mebibytes) = (it.dht_cpu, it.rss_bytes >> 20);
             format!(
-                "{:<8} {:>12} {:>10} {:>6} {:>8} {:>8} {:>8.2}",
-                it.case, it.initials_pps, it.replies_per_s, it.lost, it.p50_us, it.p99_us, it.dht_cpu
+                "{:<6} {:>10} {:>9} {:>5} {:>7} {:>7} {cpu:>7.2} {mebibytes:>8}",
+                it.case, it.initials_pps, it.replies_per_s, it.lost, it.p50_us, it.p99_us
             )
         };
         let verdict = format!("p99 under the flood: {:.2} x ({})", self.ratio, self.machine);
@@ -104,6 +107,7 @@ struct Measured {
     initials: u64,
     spent: Duration,
     dht: Duration,
+    resident: u64,
 }
 
 impl Measured {
@@ -121,6 +125,7 @@ impl Measured {
             p50_us: micros(at(50)),
             p99_us: micros(at(99)),
             dht_cpu: self.dht.as_secs_f64() / seconds,
+            rss_bytes: self.resident,
         }
     }
 }
@@ -254,6 +259,7 @@ fn measure(
         std::thread::sleep(PACE.saturating_sub(sent.elapsed()));
     }
     into.spent += begun.elapsed();
+    into.resident = resident(server.id())?;
     into.dht += dht_cpu(server.id())?.saturating_sub(cpu);
     if let Some(flood) = flood {
         into.initials += flood.sent() - before;
@@ -287,6 +293,13 @@ fn ask(socket: &UdpSocket, nonce: Nonce) -> anyhow::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Octets of a process in memory.
+fn resident(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// What the thread of the DHT has had of the processor until now.
