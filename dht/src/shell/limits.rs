@@ -17,6 +17,11 @@ pub const CONNECTIONS_PER_PEER: u32 = 2;
 pub const PENDING_CONNECTIONS: u32 = 32;
 /// Handshakes in progress that others began: QUIC answers every Initial, and each handshake costs a signature and memory.
 pub const PENDING_INCOMING: usize = 32;
+/// Handshakes in a second and listener with clients whose address is not proven; the others must come again with a token, one round
+/// trip later. A spoofed handshake takes its place for [`QUIC_HANDSHAKE`], so those of two listeners leave places free.
+pub const UNPROVEN_HANDSHAKES: u32 = 4;
+/// Initials that wait to be looked at, 1.5 kB each: what comes in while the thread does something else.
+pub const INITIALS_WAITING: usize = 256;
 /// Handshakes in progress that one block of addresses (/24, /48) began: one who asks, and one more.
 pub const PENDING_PER_BLOCK: usize = 2;
 /// Connections that one block of addresses opened: a site behind one address, not a farm of strangers.

@@ -64,6 +64,8 @@ fn quic_config(mut config: quic::Config) -> quic::Config {
     config.handshake_timeout = limits::QUIC_HANDSHAKE;
     config.max_idle_timeout = u32::try_from(limits::QUIC_IDLE.as_millis()).unwrap_or(u32::MAX);
     config.keep_alive_interval = limits::QUIC_KEEP_ALIVE;
+    config.max_unproven_handshakes = limits::UNPROVEN_HANDSHAKES;
+    config.max_incoming = limits::INITIALS_WAITING;
     config.max_concurrent_stream_limit = limits::QUIC_STREAMS;
     config.max_stream_data = limits::QUIC_STREAM_DATA;
     config.max_connection_data = limits::QUIC_CONNECTION_DATA;
