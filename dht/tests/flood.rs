@@ -4,14 +4,19 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::net::{IpAddr, Ipv4Addr};
+mod field;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use cgeid::Network;
 use dht::shell::limits;
 use dht::shell::node::{Counters, Multiaddr, Node, NodeConfig, Role};
 use dht::shell::shelf::Shelf;
+use field::{Field, is_possible};
 use futures::StreamExt as _;
+use interop::bench::flood::Flood;
+use interop::lab::{self, Topology};
 use libp2p::{Swarm, SwarmBuilder, identify};
 use zeroize::Zeroizing;
 
@@ -102,4 +107,30 @@ async fn strangers_leave_room_for_newcomers_and_for_servers() {
         assert!(begun.elapsed() < LIMIT, "the server is kept out");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// As published, libp2p-quic would give all places for handshakes to the flood, and 20 kB of memory to each Initial.
+#[test]
+fn a_newcomer_gets_in_through_a_flood_of_spoofed_initials() {
+    if !is_possible(&[]) {
+        return;
+    }
+    let lan = Topology::default()
+        .switch("lan")
+        .with(lab::Node::host("server").port("eth0", "lan", &["192.0.2.53/24"]).default_route("192.0.2.66", "eth0"))
+        .with(lab::Node::host("newcomer").port("eth0", "lan", &["192.0.2.2/24"]))
+        .with(lab::Node::host("stranger").port("eth0", "lan", &["192.0.2.66/24"]));
+    let field = Field::new(&lan);
+    let quiet = ["--discovery", "off"];
+    let server = field.node("server", &quiet);
+    field::wait_for("the server runs", LIMIT, || field.stats("server").is_some());
+    let target = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 53), 43420);
+    let flood = Flood::start(field.lab.namespace("stranger").unwrap(), target, 2000).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let newcomer = field.node("newcomer", &[&quiet[..], &["--bootstrap", "192.0.2.53:43420"]].concat());
+    field::wait_for("the newcomer is in", LIMIT, || field.peers("server") == 1 && field.peers("newcomer") == 1);
+    assert!(flood.end().unwrap() > 3000);
+    let resident = field.stats("server").unwrap()["rss_bytes"].as_u64().unwrap();
+    assert!(resident < 64 << 20, "{resident} octets");
+    drop((server, newcomer));
 }

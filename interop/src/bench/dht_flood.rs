@@ -52,9 +52,9 @@ pub struct Figures {
     /// With or without the flood.
     pub case: &'static str,
     /// Spoofed Initials that were sent, a second.
-    pub initials_pps: u64,
+    pub initials_pps: f64,
     /// Map-Replies a second.
-    pub replies_per_s: u64,
+    pub replies_per_s: f64,
     /// Map-Requests without an answer.
     pub lost: usize,
     /// Median time to the answer.
@@ -90,7 +90,7 @@ impl Report {
         let row = |it: &Figures| {
             let (cpu, mebibytes) = (it.dht_cpu, it.rss_bytes >> 20);
             format!(
-                "{:<6} {:>10} {:>9} {:>5} {:>7} {:>7} {cpu:>7.2} {mebibytes:>8}",
+                "{:<6} {:>10.0} {:>9.0} {:>5} {:>7} {:>7} {cpu:>7.2} {mebibytes:>8}",
                 it.case, it.initials_pps, it.replies_per_s, it.lost, it.p50_us, it.p99_us
             )
         };
@@ -119,8 +119,8 @@ impl Measured {
         Figures {
             server: "ours",
             case,
-            initials_pps: (self.initials as f64 / seconds) as u64,
-            replies_per_s: (self.times.len() as f64 / seconds) as u64,
+            initials_pps: self.initials as f64 / seconds,
+            replies_per_s: self.times.len() as f64 / seconds,
             lost: self.lost,
             p50_us: micros(at(50)),
             p99_us: micros(at(99)),

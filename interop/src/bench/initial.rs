@@ -16,6 +16,8 @@ const INITIAL_SALT: [u8; 20] = [
 const DATAGRAM: usize = 1200;
 /// Octets of a connection ID here.
 const CID: usize = 8;
+/// The same, as it is written.
+const CID_LENGTH: u8 = 8;
 /// Octets of the packet number here.
 const NUMBER: usize = 4;
 /// Octets of the authentication tag.
@@ -26,10 +28,11 @@ const TAG: usize = 16;
 /// # Errors
 /// When the cryptography fails, which it has no reason to.
 pub fn initial(destination: [u8; CID], source: [u8; CID], random: [u8; 32]) -> Result<Vec<u8>, Unspecified> {
-    let mut packet = vec![0xc0 | (NUMBER as u8 - 1), 0, 0, 0, 1];
-    packet.push(CID as u8);
+    // Long header, Initial, a packet number of NUMBER octets; version 1.
+    let mut packet = vec![0xc3, 0, 0, 0, 1];
+    packet.push(CID_LENGTH);
     packet.extend(destination);
-    packet.push(CID as u8);
+    packet.push(CID_LENGTH);
     packet.extend(source);
     // No token; then the length of number, payload and tag, in two octets.
     packet.push(0);
@@ -109,7 +112,7 @@ fn client_hello(source: [u8; CID], random: [u8; 32]) -> Vec<u8> {
         extension(51, &[&[0, 36, 0, 0x1d, 0, 32][..], &random].concat()),
         extension(16, b"\x00\x07\x06libp2p"),
         // quic_transport_parameters: initial_source_connection_id, 16 streams of 64 kB.
-        extension(0x39, &[&[0x0f, CID as u8][..], &source, &[8, 1, 16, 4, 4, 0x80, 1, 0, 0]].concat()),
+        extension(0x39, &[&[0x0f, CID_LENGTH][..], &source, &[8, 1, 16, 4, 4, 0x80, 1, 0, 0]].concat()),
     ]
     .concat();
     let mut body = vec![3, 3];

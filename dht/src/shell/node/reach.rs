@@ -74,7 +74,7 @@ impl Found {
 
     /// The claimed addresses that should be dialled to see whether the peer is there: those of a family in which none is proven
     /// yet, few at once, and not again soon.
-    pub(super) fn to_try(&mut self, now: Instant, peer: PeerId, claimed: &[Multiaddr]) -> Vec<Multiaddr> {
+    pub(super) fn worth_trying(&mut self, now: Instant, peer: PeerId, claimed: &[Multiaddr]) -> Vec<Multiaddr> {
         let family = |address: &Multiaddr| ip(address).map(|ip| ip.is_ipv4());
         let proven: Vec<_> = claimed.iter().filter(|address| self.is_proven(&peer, address)).map(family).collect();
         let unproven: Vec<_> = claimed.iter().filter(|address| !proven.contains(&family(address))).cloned().collect();
@@ -195,19 +195,22 @@ mod tests {
         let (mut found, peer, now) = (Found::default(), PeerId::random(), Instant::now());
         found.came_from(peer, &at(1, 999));
         let claims: Vec<_> = (0..100).map(|port| at(9, port + 1)).collect();
-        assert_eq!(found.to_try(now, peer, &claims).len(), limits::TRIES_PER_PEER);
-        assert!(found.to_try(now, peer, &claims).is_empty(), "whatever it claims next");
-        assert!(!found.to_try(now + limits::TRY_AGAIN, peer, &claims).is_empty());
+        assert_eq!(found.worth_trying(now, peer, &claims).len(), limits::TRIES_PER_PEER);
+        assert!(found.worth_trying(now, peer, &claims).is_empty(), "whatever it claims next");
+        assert!(!found.worth_trying(now + limits::TRY_AGAIN, peer, &claims).is_empty());
         let now = now + limits::TRY_AGAIN;
-        assert!(found.to_try(now, PeerId::random(), &claims).is_empty(), "a stranger");
+        assert!(found.worth_trying(now, PeerId::random(), &claims).is_empty(), "a stranger");
         let honest = PeerId::random();
         found.came_from(honest, &at(3, 43420));
-        assert!(found.to_try(now, honest, &[at(3, 43420), at(4, 43420)]).is_empty(), "one of the family is proven");
+        assert!(
+            found.worth_trying(now, honest, &[at(3, 43420), at(4, 43420)]).is_empty(),
+            "one of the family is proven"
+        );
         assert!(found.came_unasked(&honest) && !found.is_tried(&honest, &at(4, 43420)));
         for _ in 0..limits::TRIES * 2 {
             let peer = PeerId::random();
             found.came_from(peer, &at(1, 999));
-            found.to_try(now, peer, &claims);
+            found.worth_trying(now, peer, &claims);
         }
         assert!(!found.tries.take(now), "all peers together are bounded");
         for last in 0..=u8::MAX {

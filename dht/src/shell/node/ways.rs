@@ -107,7 +107,7 @@ impl Driver {
     /// Of the addresses that a server claims, those at which it was found; some of the others are tried.
     pub(super) fn proven(&mut self, peer: PeerId, claimed: Vec<Multiaddr>) -> Vec<Multiaddr> {
         let claimed: Vec<Multiaddr> = claimed.into_iter().filter(|address| !self.ways.is_anycast(address)).collect();
-        for address in self.ways.found.to_try(Instant::now(), peer, &claimed) {
+        for address in self.ways.found.worth_trying(Instant::now(), peer, &claimed) {
             self.counters.claims_tried += 1;
             let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address.clone()]);
             if let Err(error) = self.swarm.dial(options.build()) {
