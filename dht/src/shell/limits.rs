@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Every bound of the shell, with its unit and its reason.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -13,8 +14,24 @@ pub const CONNECTIONS: u32 = 120;
 pub const CONNECTIONS_INCOMING: u32 = 90;
 /// Connections to one peer: both sides may dial at the same moment.
 pub const CONNECTIONS_PER_PEER: u32 = 2;
-/// Handshakes in progress, each way: QUIC answers every Initial, and a handshake costs a signature.
+/// Handshakes in progress that we began: more than the lookups of a busy resolver want at once.
 pub const PENDING_CONNECTIONS: u32 = 32;
+/// Handshakes in progress that others began: QUIC answers every Initial, and each handshake costs a signature and memory.
+pub const PENDING_INCOMING: usize = 32;
+/// Handshakes in a second and listener with clients whose address is not proven; the others must come again with a token, one round
+/// trip later. A spoofed handshake takes its place for [`QUIC_HANDSHAKE`], so those of two listeners leave places free.
+pub const UNPROVEN_HANDSHAKES: u32 = 4;
+/// Initials that wait to be looked at, 1.5 kB each: what comes in while the thread does something else.
+pub const INITIALS_WAITING: usize = 256;
+/// Handshakes in progress that one block of addresses (/24, /48) began: one who asks, and one more.
+pub const PENDING_PER_BLOCK: usize = 2;
+/// Connections that one block of addresses opened: a site behind one address, not a farm of strangers.
+pub const INCOMING_PER_BLOCK: usize = 8;
+/// Connections that others opened and that are of no peer in the routing table, such as those of commands and of clients
+/// behind NAT: what is left of [`CONNECTIONS_INCOMING`] is for servers.
+pub const GUESTS: usize = 60;
+/// How long a guest may stay when others wait: longer than a command takes.
+pub const GUEST_TIME: Duration = Duration::from_secs(20);
 
 /// Silence after which a connection is dead: a peer that was killed must not hold up lookups for long.
 pub const QUIC_IDLE: Duration = Duration::from_secs(5);
@@ -95,3 +112,76 @@ pub const LISTEN: Duration = Duration::from_secs(2);
 
 /// Octets of a file with a revocation: its armour and the words before it take less than twice the statement's 10 kB.
 pub const STATEMENT_FILE: u64 = 32 * 1024;
+
+/// Peers kept on disk for the next start: more than a start asks before the first answers.
+pub const KEPT_PEERS: usize = 32;
+/// Of them, in one block of addresses: whoever has a block must not have the next start.
+pub const KEPT_PER_BLOCK: usize = 2;
+/// How long a peer that was not seen again is kept: a holiday.
+pub const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
+/// Interval at which the file of peers is written, if it has changed.
+pub const KEPT_INTERVAL: Duration = Duration::from_secs(60);
+/// The first time it is written, so that a short run is remembered as well.
+pub const KEPT_FIRST: Duration = Duration::from_secs(5);
+/// Octets of the file of peers: a line has less than 200.
+pub const KEPT_FILE: u64 = 16 * 1024;
+/// Attempts at a peer of the last run, which may have moved.
+pub const KEPT_ATTEMPTS: u32 = 8;
+
+/// Addresses that a peer claims and that are tried at once: one of each family, so that it cannot send us against many.
+pub const TRIES_PER_PEER: usize = 2;
+/// How long such an address is not tried again.
+pub const TRY_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// Addresses claimed by all peers that are tried in [`TRIES_TIME`].
+pub const TRIES: u32 = 64;
+/// See [`TRIES`].
+pub const TRIES_TIME: Duration = Duration::from_secs(60);
+/// Blocks of addresses that must see us at a foreign address before we take ourselves for unreachable: one may be behind the same
+/// NAT, and two may lie.
+pub const UNREACHABLE_BLOCKS: usize = 3;
+/// Blocks of addresses whose view of us is kept.
+pub const OBSERVERS: usize = 32;
+/// How long a view of us counts: longer than [`IDENTIFY`].
+pub const OBSERVED_FOR: Duration = Duration::from_secs(30 * 60);
+
+/// UDP port of Hellos, the one after the DHT's, which QUIC has for itself.
+pub const HELLO_PORT: u16 = 43421;
+/// Group of Hellos in IPv4: out of the local network control block, which no router forwards; the one for experiments (RFC 4727).
+pub const HELLO_GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
+/// Group of Hellos in IPv6: link-local scope, not assigned (the T flag of RFC 4291), with the DHT's port as its number.
+pub const HELLO_GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0, PORT);
+/// Hop limit of Hellos, and what it must be when they arrive (RFC 5082): from afar 1 can be made to arrive, 255 cannot.
+pub const HELLO_HOPS: u32 = 255;
+/// Pauses between the Hellos of a start, which ask for answers: one may be lost, and a bridge takes a while to forward.
+pub const HELLO_ASKS: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// Pause between later Hellos; whoever comes asks.
+pub const HELLO_INTERVAL: Duration = Duration::from_secs(120);
+/// An answer comes within this, at a moment of each node's own, so that a full link does not answer all at once.
+pub const HELLO_ANSWER: Duration = Duration::from_millis(300);
+/// Shortest pause between two Hellos that answer.
+pub const HELLO_PAUSE: Duration = Duration::from_secs(1);
+/// Octets of a Hello: with 8 addresses of IPv6 and a peer ID it has less than 220.
+pub const HELLO_SIZE: usize = 256;
+/// Addresses in a Hello.
+pub const HELLO_ADDRESSES: usize = 8;
+/// Of a Hello, the addresses that are dialled.
+pub const HELLO_DIALLED: usize = 4;
+/// Strangers dialled because of Hellos on one link in [`HELLO_DIALS_TIME`]: a flood of Hellos makes no flood of dials.
+pub const HELLO_DIALS: u32 = 16;
+/// See [`HELLO_DIALS`].
+pub const HELLO_DIALS_TIME: Duration = Duration::from_secs(30);
+/// Hellos looked at on one link in [`HELLOS_HEARD_TIME`]: more than a crowded link says.
+pub const HELLOS_HEARD: u32 = 64;
+/// See [`HELLOS_HEARD`].
+pub const HELLOS_HEARD_TIME: Duration = Duration::from_secs(1);
+/// Hellos that wait to be looked at.
+pub const HELLOS_WAITING: usize = 16;
+/// Pause after each message that is read: bounds what a flood costs.
+pub const HELLO_READ: Duration = Duration::from_millis(2);
+/// Interval at which interfaces are looked for.
+pub const LINKS_INTERVAL: Duration = Duration::from_secs(5);
+/// Interfaces on which neighbours are looked for.
+pub const LINKS: usize = 32;
+/// Neighbours that wait to be dialled.
+pub const NEIGHBOURS_WAITING: usize = 16;

@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use cgeid::Network;
 
 use super::database::{Database, DatabaseError};
-use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records};
+use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records, Role};
 use crate::record::RecordKey;
 use crate::store::{Change, Origin, Store};
 
 /// Name of the database in the state folder.
 pub const FILE: &str = "records.redb";
+/// Name of the file with the peers of the last run in the state folder.
+pub const PEERS: &str = "node.peers";
 /// Interval at which expired records are dropped; readers never see them in between.
 const EXPIRY: Duration = Duration::from_secs(30);
 
@@ -33,6 +35,10 @@ pub enum StartError {
 /// When the database cannot be used, or the node cannot listen.
 pub fn start_node(config: NodeConfig, network: Network, state_dir: Option<&Path>) -> Result<Node, StartError> {
     let here = config.place();
+    let mut config = config;
+    if config.role == Role::Server && config.remember.is_none() {
+        config.remember = state_dir.map(|folder| folder.join(PEERS));
+    }
     let shelf = match state_dir {
         Some(folder) => Shelf::open(network, here, &folder.join(FILE))?,
         None => Shelf::in_memory(network, here),

@@ -3,6 +3,9 @@
 
 pub mod clouds;
 pub mod dht;
+pub mod dht_flood;
+pub mod flood;
+pub mod initial;
 mod mesh;
 
 use std::io::Write as _;

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use serde::Serialize;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// The flags of one verb.
 pub(super) trait Flags: Serialize {
@@ -24,6 +24,14 @@ macro_rules! flags {
 }
 
 flags!(NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags);
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Switch {
+    On,
+    Off,
+}
 
 /// Where settings come from and results go.
 #[derive(Debug, Args, Serialize)]
@@ -98,6 +106,15 @@ pub(super) struct NodeFlags {
     #[command(flatten)]
     #[serde(flatten)]
     network: NetworkFlags,
+    /// An address that several nodes have at once, of which the nearest answers: ADDRESS, ADDRESS:PORT or a multiaddr; may be
+    /// repeated. Needed too by the nodes that have it, which never announce it
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    anycast: Vec<String>,
+    /// Whether to look for nodes on the links of this machine, and to tell them of this one [default: on]
+    #[arg(long, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discovery: Option<Switch>,
     /// Who delegates a prefix, for `resolve` by the control socket; may be repeated
     #[arg(long, value_name = "PREFIX=CN")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

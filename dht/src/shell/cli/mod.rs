@@ -61,6 +61,7 @@ each month.";
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs a node that stores records for others, until SIGINT or SIGTERM; prints its addresses
+    #[command(after_help = node::WAYS)]
     Node(NodeFlags),
     /// Publishes the mapping of an identity's CGEID, once: it holds for an hour; or the revocation of an identity, for ever
     #[command(after_help = REVOKING)]
@@ -181,6 +182,15 @@ fn log_to_stderr(usual: &str) {
 #[allow(clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_examples_of_the_node_are_understood() {
+        let examples: Vec<&str> = node::WAYS.lines().filter(|line| line.starts_with("      lisp-dht ")).collect();
+        assert_eq!(examples.len(), 3);
+        for example in examples {
+            Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
+        }
+    }
 
     #[test]
     fn the_examples_of_the_help_are_understood() {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::flags::NodeFlags;
+use super::flags::{NodeFlags, Switch};
 use super::settings::Settings;
 use super::{Failure, Outcome, identity, output, query, stats};
 use crate::resolve::Resolver;
@@ -21,6 +21,26 @@ use crate::shell::{limits, shelf};
 /// The addresses of all interfaces are known this long after the first one.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// The end of the verb's help.
+pub(super) const WAYS: &str = "\
+Ways into the network, all at once: the nodes of --bootstrap; the peers of the last run, kept in --state-dir; an --anycast \
+address; and whoever is on the same link, found without any configuration.
+
+Examples:
+  The first node of an isolated network, and each further one on its link:
+      lisp-dht node --identity CN.op.p12 --password-file pw --state-dir /var/lib/lisp-dht
+  A node that joins by another one, on one address only:
+      lisp-dht node --identity CN.op.p12 --listen 192.0.2.1 --bootstrap 192.0.2.9:43420 --state-dir /var/lib/lisp-dht
+  One of the nodes that have the anycast address of the network, on a public link where strangers need not know it:
+      lisp-dht node --identity CN.op.p12 --anycast 3fff:ce1::1 --discovery off --bootstrap 192.0.2.9:43420
+
+A Hello on a link names the node's key and addresses to everybody there: switch --discovery off where that is too much, and on \
+a server in a network of strangers, where nobody is to be found anyway. Who hears Hellos dials few, and only on the link. \
+Neighbours need addresses beside link-local ones: private, unique local, global, or a CGEID.
+
+A node that others cannot reach (behind NAT) says so and is a client until they can: it reads and publishes, and stores \
+nothing for others.";
+
 /// Runs until SIGINT or SIGTERM.
 pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome, Failure> {
     let network = settings.network()?;
@@ -31,6 +51,8 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     }
     config.port = settings.port.unwrap_or(limits::PORT);
     config.bootstrap = settings.bootstrap()?;
+    config.anycast = settings.anycast()?;
+    config.discovery = (settings.discovery != Some(Switch::Off)).then_some(network);
     let (mut resolver, pins) = query::resolver(&settings, "node.pins")?;
     if settings.state_dir.is_none() {
         tracing::warn!("no --state-dir: records are lost when the node stops");

@@ -15,10 +15,10 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
-use super::flags::Flags;
+use super::flags::{Flags, Switch};
 use super::values;
 use crate::resolve::TrustAnchor;
-use crate::shell::node::{Multiaddr, NodeConfig, parse_bootstrap};
+use crate::shell::node::{Multiaddr, NodeConfig, parse_anycast, parse_bootstrap};
 
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_DHT_";
@@ -35,6 +35,9 @@ pub(super) struct Settings {
     pub(super) metrics: Option<SocketAddr>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) bootstrap: Vec<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) anycast: Vec<String>,
+    pub(super) discovery: Option<Switch>,
     pub(super) prefix: Option<String>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) trust_anchor: Vec<String>,
@@ -77,6 +80,11 @@ impl Settings {
     pub(super) fn bootstrap(&self) -> anyhow::Result<Vec<Multiaddr>> {
         let parse = |text: &String| parse_bootstrap(text).context("--bootstrap");
         self.bootstrap.iter().map(parse).collect()
+    }
+
+    /// The anycast addresses.
+    pub(super) fn anycast(&self) -> anyhow::Result<Vec<Multiaddr>> {
+        self.anycast.iter().map(|text| parse_anycast(text).context("--anycast")).collect()
     }
 
     /// A node that only asks. Its key is new each time: a node with the operational key may be running.
@@ -166,6 +174,8 @@ mod tests {
             port: Some(43420),
             metrics: Some(_),
             bootstrap: _,
+            anycast,
+            discovery: Some(Switch::On),
             prefix: Some(_),
             trust_anchor: _,
             state_dir: Some(_),
@@ -177,7 +187,8 @@ mod tests {
         else {
             unreachable!("{settings:?}")
         };
-        assert_eq!((listen.len(), rloc.len(), delegate.len()), (2, 2, 2));
+        assert_eq!((listen.len(), anycast.len(), rloc.len(), delegate.len()), (2, 1, 2, 2));
+        assert_eq!(settings.anycast().unwrap().len(), 1);
         assert_eq!(settings.network().unwrap(), Network::LAB);
         assert_eq!(settings.bootstrap().unwrap().len(), 2);
         assert_eq!(settings.trust_anchors().unwrap().len(), 1);

@@ -50,6 +50,7 @@ pub(super) async fn collect(node: &Node) -> anyhow::Result<Value> {
         "addresses": addresses(&node.listen_addrs()),
         "peers": peers,
         "connections": stats.connections,
+        "reachable": stats.reachable,
         "records": stats.held.records,
         "record_bytes": stats.held.bytes,
         "refused": stats.held.refused,
@@ -74,6 +75,7 @@ fn lines(stats: &Value) -> Vec<String> {
         text("peer").to_owned(),
         format!("  peers        {}", peers.len()),
         format!("  connections  {}", number("connections")),
+        format!("  reachable    {}", if stats.get("reachable") == Some(&Value::Bool(false)) { "no" } else { "yes" }),
         format!("  records      {} ({} bytes)", number("records"), number("record_bytes")),
         format!("  resident     {} bytes", number("rss_bytes")),
     ];

@@ -7,6 +7,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use super::NodeError;
+use crate::shell::limits;
 
 /// Reads a bootstrap address: a multiaddr of QUIC with or without `/p2p/`, or `ADDRESS:PORT` in short.
 ///
@@ -25,6 +26,24 @@ pub fn parse_bootstrap(text: &str) -> Result<Multiaddr, NodeError> {
         [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::QuicV1, Protocol::P2p(_)] => Ok(address),
         [Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_), ..] => Err(wrong("a name; give its address")),
         _ => Err(wrong("not QUIC over UDP")),
+    }
+}
+
+/// Reads an anycast address: an IP address, on the DHT's usual port, or all that [`parse_bootstrap`] reads but an identity, because
+/// whoever is nearest answers.
+///
+/// # Errors
+/// When it is neither, with what is wrong.
+pub fn parse_anycast(text: &str) -> Result<Multiaddr, NodeError> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(quic(address, limits::PORT));
+    }
+    let address = parse_bootstrap(text)?;
+    match split_peer(&address) {
+        (_, Some(_)) => {
+            Err(NodeError::Address { text: text.to_owned(), reason: "an anycast address is of nobody in particular" })
+        }
+        (bare, None) => Ok(bare),
     }
 }
 
@@ -99,6 +118,14 @@ mod tests {
         let peer = PeerId::random();
         let full = format!("/ip4/192.0.2.1/udp/43420/quic-v1/p2p/{peer}");
         assert_eq!(split_peer(&parse_bootstrap(&full).unwrap()).1, Some(peer));
+    }
+
+    #[test]
+    fn an_anycast_address_is_of_nobody_in_particular() {
+        assert_eq!(parse_anycast("3fff:ce1::1").unwrap().to_string(), "/ip6/3fff:ce1::1/udp/43420/quic-v1");
+        assert_eq!(parse_anycast("192.0.2.1:7").unwrap().to_string(), "/ip4/192.0.2.1/udp/7/quic-v1");
+        let named = format!("/ip4/192.0.2.1/udp/43420/quic-v1/p2p/{}", PeerId::random());
+        assert!(parse_anycast(&named).unwrap_err().to_string().contains("nobody in particular"));
     }
 
     #[test]

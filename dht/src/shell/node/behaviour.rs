@@ -9,6 +9,7 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, quic};
 use zeroize::Zeroizing;
 
+use super::flood::Flood;
 use super::kademlia::Kademlia;
 use super::records::{KadRecords, Records};
 use super::{NodeError, Paths, Role};
@@ -23,6 +24,7 @@ pub(super) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
+    pub(super) flood: Flood,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: Kademlia,
 }
@@ -43,6 +45,7 @@ pub(super) fn swarm(
         .with_quic_config(quic_config)
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
+            flood: Flood::default(),
             identify: identify::Behaviour::new(identify_config(keypair)),
             kad: Kademlia::new(kademlia(keypair, role, paths, records)),
         })
@@ -63,18 +66,19 @@ fn quic_config(mut config: quic::Config) -> quic::Config {
     config.handshake_timeout = limits::QUIC_HANDSHAKE;
     config.max_idle_timeout = u32::try_from(limits::QUIC_IDLE.as_millis()).unwrap_or(u32::MAX);
     config.keep_alive_interval = limits::QUIC_KEEP_ALIVE;
+    config.max_unproven_handshakes = limits::UNPROVEN_HANDSHAKES;
+    config.max_incoming = limits::INITIALS_WAITING;
     config.max_concurrent_stream_limit = limits::QUIC_STREAMS;
     config.max_stream_data = limits::QUIC_STREAM_DATA;
     config.max_connection_data = limits::QUIC_CONNECTION_DATA;
     config
 }
 
+/// The bounds that no address changes; those on what others open are in [`Flood`].
 fn connection_limits() -> ConnectionLimits {
     ConnectionLimits::default()
         .with_max_established(Some(limits::CONNECTIONS))
-        .with_max_established_incoming(Some(limits::CONNECTIONS_INCOMING))
         .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER))
-        .with_max_pending_incoming(Some(limits::PENDING_CONNECTIONS))
         .with_max_pending_outgoing(Some(limits::PENDING_CONNECTIONS))
 }
 
@@ -83,6 +87,8 @@ fn identify_config(keypair: &Keypair) -> identify::Config {
         .with_agent_version(concat!("lisp-dht/", env!("CARGO_PKG_VERSION")).to_owned())
         .with_interval(limits::IDENTIFY)
         .with_push_listen_addr_updates(true)
+        // What we announce are external addresses that the driver names: all that we listen on but the anycast ones.
+        .with_hide_listen_addrs(true)
         .with_cache_size(0)
 }
 

@@ -23,6 +23,7 @@ use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::requests::Parked;
 use super::watched::Effort;
+use super::ways::Ways;
 use super::{Counters, Given, NodeConfig, NodeError, NodeStats, Peer, PeerSet, Records, Role};
 use crate::lookup::NetworkSize;
 use crate::shell::limits;
@@ -86,6 +87,7 @@ pub(super) struct Driver {
     pub(super) queries: Queries,
     pub(super) parked: Vec<Parked>,
     pub(super) redial: Redial,
+    pub(super) ways: Ways,
     /// Where each connected peer is, by our own eyes.
     pub(super) seen_at: HashMap<PeerId, Multiaddr>,
     pub(super) housekeeping: Instant,
@@ -97,17 +99,20 @@ pub(super) struct Driver {
 
 impl Driver {
     fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
-        let mut swarm = swarm(config.seed, config.role, config.paths, records)?;
+        let mut swarm = swarm(config.seed.clone(), config.role, config.paths, records)?;
         listen(&mut swarm, &config.listen, config.port)?;
         let now = Instant::now();
         let own = *swarm.local_peer_id();
         let spread = own.to_bytes().last().copied().unwrap_or_default();
+        let mut redial = Redial::new(&config.bootstrap, own, spread, now);
+        let ways = Ways::new(&config, own, &mut redial, ends.listening_tx.subscribe(), now);
         Ok(Self {
             swarm,
             role: config.role,
             queries: Queries::default(),
             parked: Vec::new(),
-            redial: Redial::new(&config.bootstrap, own, spread, now),
+            redial,
+            ways,
             seen_at: HashMap::new(),
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
@@ -133,9 +138,11 @@ impl Driver {
                     Some(command) => self.on_command(command),
                     None => break None,
                 },
+                Some(neighbour) = self.ways.neighbours.recv() => self.on_neighbour(neighbour),
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
+        self.remember_last();
         self.stop().await;
         if let Some(done) = stopped {
             // Whoever asked may not wait for the answer.
@@ -210,13 +217,14 @@ impl Driver {
             self.resume(due);
         }
         self.hand_over(now);
+        self.remember(now);
         if self.housekeeping <= now {
             self.housekeeping = now + limits::HOUSEKEEPING;
             self.kad().store_mut().records.housekeep(SystemTime::now());
         }
     }
 
-    fn dial(&mut self, address: Multiaddr, expected: Option<PeerId>) {
+    pub(super) fn dial(&mut self, address: Multiaddr, expected: Option<PeerId>) {
         tracing::debug!(%address, "dialling");
         let options = match expected {
             Some(peer) => DialOpts::peer_id(peer)
@@ -245,14 +253,20 @@ impl Driver {
         }
         let connections = self.swarm.connected_peers().count();
         let counters = self.counters;
+        let reachable = self.ways.standing.is_reachable();
+        let turned = self.swarm.behaviour().flood.turned();
         let store = self.kad().store_mut();
         let counters = Counters {
             puts_stored: store.counters.puts_stored,
             puts_refused: store.counters.puts_refused,
             providers_refused: store.counters.providers_refused,
+            handshakes_refused: turned.handshakes,
+            block_refused: turned.blocks,
+            full_refused: turned.full,
+            guests_replaced: turned.replaced,
             ..counters
         };
-        NodeStats { peers, connections, held: store.records.held(), counters }
+        NodeStats { peers, connections, reachable, held: store.records.held(), counters }
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -263,16 +277,26 @@ impl Driver {
                 peer_id,
                 info,
             })) => self.on_identified(peer_id, &info),
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => self.on_connected(peer_id, &endpoint),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
+                self.on_connected(peer_id, &endpoint);
+                self.on_found(peer_id, connection_id, &endpoint, num_established.get() > 1);
+            }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 self.on_disconnected(peer_id, cause.as_ref());
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error),
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::debug!(%address, "listening");
+                if self.ways.is_anycast(&address) {
+                    return;
+                }
+                self.swarm.add_external_address(address.clone());
+                self.ways.standing.moved();
                 self.ends.listening_tx.send_modify(|known| known.push(address));
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.swarm.remove_external_address(&address);
+                self.ways.standing.moved();
                 self.ends.listening_tx.send_modify(|known| known.retain(|other| *other != address));
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "DHT listener"),
@@ -292,6 +316,8 @@ impl Driver {
     /// Connections that ended because nobody used them say nothing about the peer.
     fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
         let seen_at = self.seen_at.remove(&peer);
+        self.ways.found.lost(&peer);
+        self.redial.lost(Instant::now(), &peer);
         if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
             return;
         }
@@ -302,6 +328,7 @@ impl Driver {
     /// few times: otherwise a stranger could send us against whomever it names.
     fn forget(&mut self, peer: PeerId, seen_at: Option<&Multiaddr>) {
         let Some(entry) = self.kad().remove_peer(&peer) else { return };
+        self.swarm.behaviour_mut().flood.is_no_server(&peer);
         tracing::debug!(%peer, "peer lost");
         let seen_at = seen_at.and_then(socket).map(|(ip, _)| ip);
         let now = Instant::now();
@@ -333,14 +360,17 @@ impl Driver {
     /// before does not hold any more: a peer that names ever new addresses must not fill our table and our answers.
     fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
         if !info.protocols.contains(&KAD_PROTOCOL) {
+            self.is_client(peer);
             return;
         }
+        self.on_observed(peer, &info.observed_addr);
         let Some(seen_at) = self.seen_at.get(&peer).cloned() else { return };
         let (believed, refused): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
             info.listen_addrs.iter().partition(|address| believable(address, &seen_at));
         self.counters.addresses_refused += refused.len() as u64;
         let mut believed: Vec<Multiaddr> = believed.into_iter().map(|address| split_peer(address).0).collect();
         believed.truncate(limits::ADDRESSES_PER_PEER);
+        let believed = self.proven(peer, believed);
         for address in &believed {
             self.kad().add_address(&peer, address.clone());
         }
@@ -357,7 +387,7 @@ impl Driver {
     }
 
     /// The addresses of a peer in the routing table, without identity.
-    fn addresses_of(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+    pub(super) fn addresses_of(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
         let bucket = self.kad().kbucket(*peer);
         let entry = bucket.as_ref().and_then(|bucket| bucket.iter().find(|entry| entry.node.key.preimage() == peer));
         entry.map_or_else(Vec::new, |entry| entry.node.value.iter().map(|address| split_peer(address).0).collect())
@@ -366,18 +396,25 @@ impl Driver {
     fn on_kad(&mut self, event: kad::Event) {
         match event {
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => self.on_progress(id, result, step.last),
-            kad::Event::RoutingUpdated { peer, is_new_peer: true, .. } => {
+            kad::Event::RoutingUpdated { peer, is_new_peer: true, old_peer, .. } => {
                 tracing::debug!(%peer, "peer found");
+                let flood = &mut self.swarm.behaviour_mut().flood;
+                flood.is_server(peer);
+                if let Some(old) = old_peer {
+                    flood.is_no_server(&old);
+                }
+                self.leave_out_anycast(peer);
                 self.peers_changed();
             }
             kad::Event::InboundRequest { request: kad::InboundRequest::GetRecord { present_locally: true, .. } } => {
                 self.counters.values_served += 1;
             }
+            kad::Event::RoutingUpdated { peer, .. } => self.leave_out_anycast(peer),
             _ => {}
         }
     }
 
-    fn peers_changed(&mut self) {
+    pub(super) fn peers_changed(&mut self) {
         self.handing.peers_changed();
         let peers = self.kad().kbuckets().map(|bucket| bucket.num_entries()).sum();
         self.ends.peers_tx.send_modify(|set| {

@@ -19,7 +19,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-use super::addresses::ip;
+use super::addresses::{ip, with_peer};
 use super::records::KadRecords;
 use super::watched::Watch;
 use crate::store::Origin;
@@ -117,7 +117,9 @@ impl NetworkBehaviour for Kademlia {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner.handle_established_outbound_connection(connection, peer, remote, role, port_use)
+        // With its identity, as kad itself writes addresses: otherwise it enters this one a second time and finds it no more.
+        let remote = with_peer(remote, peer);
+        self.inner.handle_established_outbound_connection(connection, peer, &remote, role, port_use)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

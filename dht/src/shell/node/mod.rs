@@ -7,25 +7,32 @@
 
 mod addresses;
 mod behaviour;
+mod discovery;
 mod driver;
+mod flood;
 mod handing;
 mod kademlia;
 mod listen;
+mod pace;
 mod queries;
+mod reach;
 mod records;
 mod redial;
+mod remembered;
 mod requests;
 mod values;
 mod watched;
+mod ways;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cgeid::OperationalKey;
+use cgeid::{Network, OperationalKey};
 use futures::channel::oneshot as reply;
 use libp2p::identity::{Keypair, ed25519};
 use sha2::{Digest, Sha256};
@@ -37,7 +44,7 @@ pub use libp2p::{Multiaddr, PeerId};
 use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
 
-pub use self::addresses::parse_bootstrap;
+pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::records::{Held, Reason, Records};
 pub use self::values::{Given, Values};
 
@@ -62,6 +69,13 @@ pub struct NodeConfig {
     pub port: u16,
     /// Nodes through which the network is found.
     pub bootstrap: Vec<Multiaddr>,
+    /// Addresses that several nodes have at once, of which the nearest answers: one more way to find the network. A node that has
+    /// such an address itself never announces it.
+    pub anycast: Vec<Multiaddr>,
+    /// Whether nodes of this network are looked for on the links of this machine, and told that we are here.
+    pub discovery: Option<Network>,
+    /// File with the peers of the last run.
+    pub remember: Option<PathBuf>,
     /// Whether the node stores records for others; a one-shot command does not.
     pub role: Role,
     /// How its lookups go about their way.
@@ -75,6 +89,9 @@ impl fmt::Debug for NodeConfig {
             .field("listen", &self.listen)
             .field("port", &self.port)
             .field("bootstrap", &self.bootstrap)
+            .field("anycast", &self.anycast)
+            .field("discovery", &self.discovery)
+            .field("remember", &self.remember)
             .field("role", &self.role)
             .field("paths", &self.paths)
             .finish()
@@ -114,6 +131,9 @@ impl NodeConfig {
             listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             port: limits::PORT,
             bootstrap: Vec::new(),
+            anycast: Vec::new(),
+            discovery: None,
+            remember: None,
             role,
             paths: Paths::Disjoint(limits::PATHS),
         }
@@ -176,6 +196,8 @@ pub struct NodeStats {
     pub peers: Vec<Peer>,
     /// Connections that stand, clients' too.
     pub connections: usize,
+    /// Whether others can find this node where it listens, as far as they have said: one behind NAT becomes a client by itself.
+    pub reachable: bool,
     /// What the store holds.
     pub held: Held,
     /// What happened since the start.
@@ -207,6 +229,18 @@ pub struct Counters {
     pub addresses_refused: u64,
     /// Records that were handed on to peers that are new in their region.
     pub handed_over: u64,
+    /// Neighbours on a link that were dialled.
+    pub neighbours_dialled: u64,
+    /// Addresses claimed by peers that were dialled to see whether they are there.
+    pub claims_tried: u64,
+    /// Handshakes of others beyond those in progress.
+    pub handshakes_refused: u64,
+    /// Handshakes and connections of others beyond those of one block of addresses.
+    pub block_refused: u64,
+    /// Connections of others for which there was no place.
+    pub full_refused: u64,
+    /// Connections of others that made room for a newcomer.
+    pub guests_replaced: u64,
 }
 
 /// Why a node does not start, or does not do what it is asked.

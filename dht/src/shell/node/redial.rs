@@ -82,6 +82,27 @@ impl Redial {
         dials
     }
 
+    /// One more address of a kind that anybody may answer: an anycast one is tried for ever, one of the last run a few times.
+    pub(super) fn add(&mut self, now: Instant, address: &Multiaddr, last: Option<u32>) {
+        let address = split_peer(address).0;
+        if self.targets.iter().any(|target| target.address == address) {
+            return;
+        }
+        if last.is_some() {
+            self.make_room();
+        }
+        self.targets.push(Target { address, expected: None, found: None, last, attempts: 0, next: now });
+    }
+
+    /// Whoever was found at an address for which anybody will do has gone: somebody else may answer there now.
+    pub(super) fn lost(&mut self, now: Instant, peer: &PeerId) {
+        let next = now + self.spread;
+        let open = self.targets.iter_mut().filter(|target| target.expected.is_none() && target.found == Some(*peer));
+        for target in open {
+            target.next = target.next.min(next);
+        }
+    }
+
     /// A dial has reached this peer.
     pub(super) fn reached(&mut self, now: Instant, address: &Multiaddr, peer: PeerId) {
         let bare = split_peer(address).0;
@@ -170,6 +191,24 @@ mod tests {
         redial.reached(now, &address(1), peer);
         assert!(redial.due(now + limits::REDIAL_LAST, |id| *id == peer).is_empty());
         assert_eq!(redial.due(now + limits::REDIAL_LAST * 2, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn an_address_that_anybody_may_answer_is_dialled_as_soon_as_its_node_is_lost() {
+        let now = Instant::now();
+        let (near, far) = (PeerId::random(), PeerId::random());
+        let mut redial = Redial::new(&[], PeerId::random(), 0, now);
+        redial.add(now, &address(1), None);
+        assert_eq!(redial.due(now, |_| false)[0].expected, None);
+        redial.reached(now, &address(1), near);
+        redial.lost(now, &far);
+        assert!(redial.due(now, |_| false).is_empty(), "another one was lost");
+        redial.lost(now, &near);
+        assert_eq!(redial.due(now, |_| false).len(), 1);
+        redial.reached(now, &address(1), far);
+        assert!(redial.due(now + limits::REDIAL_LAST, |id| *id == far).is_empty());
+        redial.add(now, &address(1), Some(1));
+        assert_eq!(redial.targets.len(), 1);
     }
 
     #[test]
