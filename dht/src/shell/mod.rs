@@ -5,10 +5,12 @@ pub mod cli;
 pub mod control;
 pub mod database;
 mod files;
+pub mod lab;
 pub mod limits;
 pub mod lookup;
 pub mod node;
 pub mod pins;
+mod process;
 pub mod sequence;
 pub mod shelf;
 

@@ -23,7 +23,7 @@ macro_rules! flags {
     };
 }
 
-flags!(NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags);
+flags!(NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags, LabFlags);
 
 /// Where settings come from and results go.
 #[derive(Debug, Args, Serialize)]
@@ -225,6 +225,47 @@ pub(super) struct StatsFlags {
     #[command(flatten)]
     #[serde(flatten)]
     state: StateFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) file: FileFlags,
+}
+
+/// `lisp-dht lab`
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct LabFlags {
+    /// Nodes that serve
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    #[serde(skip)]
+    pub(super) nodes: usize,
+    /// Connect them within the process, not by QUIC over loopback
+    #[arg(long)]
+    #[serde(skip)]
+    pub(super) memory: bool,
+    /// Delay of everything that is sent, in milliseconds each way
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "memory")]
+    #[serde(skip)]
+    pub(super) delay: u64,
+    /// The part of the nodes that die at once, without goodbye
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    #[serde(skip)]
+    pub(super) kill: f64,
+    /// Seconds from then until the lookups begin
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[serde(skip)]
+    pub(super) settle: u64,
+    /// Lookups of random records by random nodes
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[serde(skip)]
+    pub(super) lookups: usize,
+    /// Seconds for which the idle network is watched before
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[serde(skip)]
+    pub(super) idle: u64,
+    /// What all choices follow from
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[serde(skip)]
+    pub(super) seed: u64,
     #[command(flatten)]
     #[serde(skip)]
     pub(super) file: FileFlags,

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Bounds of the bench, each with its unit and its reason.
+
+use std::time::Duration;
+
+/// Nodes of one bench: each has a thread, and over QUIC a socket for each of its addresses.
+pub const NODES: usize = 1000;
+/// Lookups of one run: an hour of them.
+pub const LOOKUPS: usize = 100_000;
+/// Ids of an eclipse: more than a bucket has is no other attack.
+pub const ECLIPSE_IDS: usize = 200;
+/// Networks that hostile ids and PUTs come from: each is a /24 of 127.0.0.0/8.
+pub const NETWORKS: usize = 50;
+/// Hostile PUTs of one run.
+pub const HOSTILE_PUTS: usize = 10_000_000;
+/// Longest pause that can be asked for: the records hold for an hour.
+pub const PAUSE: Duration = Duration::from_secs(1800);
+
+/// Earlier nodes that each node is given as bootstrap.
+pub(super) const BOOTSTRAPS: usize = 3;
+/// Nodes that only ask, beside those that serve.
+pub(super) const CLIENTS: usize = 4;
+/// Lookups in progress at once: as many as leave the machine idle in between, so that one does not wait for another.
+pub(super) const LOOKUPS_AT_ONCE: usize = 2;
+/// PUTs in progress at once.
+pub(super) const PUTS_AT_ONCE: usize = 8;
+/// Tries at one PUT that nobody took.
+pub(super) const PUT_TRIES: usize = 3;
+
+/// The routing tables have settled when they have not changed for so long ...
+pub(super) const QUIET: Duration = Duration::from_secs(2);
+/// ... by more than this part, in percent; in a large network somebody always finds somebody.
+pub(super) const QUIET_PERCENT: usize = 1;
+/// Patience for that.
+pub(super) const MESH: Duration = Duration::from_secs(120);
+/// Patience of the node that starts cold with finding its first mapping.
+pub(super) const COLD_START: Duration = Duration::from_secs(10);
+/// Keys drawn for one place of an eclipse, for each node of the network: the chosen ones are nearer than honest ones by that.
+pub(super) const ECLIPSE_DRAWS: usize = 20;
