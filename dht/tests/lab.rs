@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dht::shell::lab::{LabConfig, Report, run};
+use dht::shell::lab::{Eclipse, LabConfig, Report, run};
 use serde_json::Value;
 
 async fn bench(config: LabConfig) -> (Report, Value) {
@@ -43,4 +43,28 @@ async fn a_delay_of_the_connections_is_seen_in_the_lookups() {
     assert!(report.is_right());
     // A client asks somebody else: there and back.
     assert!(json["p99_us"].as_u64().unwrap() >= 40_000, "{json}");
+}
+
+#[tokio::test]
+async fn hostile_nodes_are_asked_and_most_lookups_are_right() {
+    let config = LabConfig { memory: true, hostile: 0.2, lookups: 40, ..LabConfig::new(20) };
+    let (report, json) = bench(config).await;
+    assert_eq!((json["hostile"].as_u64(), json["peers"].as_u64()), (Some(4), Some(15)));
+    assert!(json["hostile_asked"].as_u64().unwrap() > 0, "{json}");
+    assert!(report.correct() >= 36, "{json}");
+}
+
+#[tokio::test]
+async fn a_flood_of_puts_by_strangers_leaves_the_records_where_they_are() {
+    let (report, json) = bench(LabConfig { memory: true, hostile_puts: 300, lookups: 20, ..LabConfig::new(8) }).await;
+    assert!(report.is_right());
+    assert_eq!(json["hostile_puts"].as_u64(), Some(300));
+}
+
+#[tokio::test]
+async fn ids_aimed_at_one_record_are_asked_for_it() {
+    let eclipse = Some(Eclipse { ids: 6, networks: 2 });
+    let (_, json) = bench(LabConfig { memory: true, eclipse, lookups: 20, ..LabConfig::new(10) }).await;
+    assert_eq!(json["hostile"].as_u64(), Some(6));
+    assert!(json["hostile_asked"].as_u64().unwrap() > 20, "{json}");
 }

@@ -258,6 +258,22 @@ pub(super) struct LabFlags {
     #[arg(long, value_name = "N", default_value_t = 200)]
     #[serde(skip)]
     pub(super) lookups: usize,
+    /// The part of the nodes that lie: they name only each other, give old records or rubbish, store nothing, or are slow
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    #[serde(skip)]
+    pub(super) hostile: f64,
+    /// Further hostile nodes, with ids nearest to the key of one record; the lookups are of that record then
+    #[arg(long, value_name = "IDS")]
+    #[serde(skip)]
+    pub(super) eclipse: Option<usize>,
+    /// Networks (/24) that the ids of --eclipse come from
+    #[arg(long, value_name = "M", default_value_t = 2, requires = "eclipse")]
+    #[serde(skip)]
+    pub(super) networks: usize,
+    /// PUTs of signed bundles by free identities from 16 networks, before the lookups
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[serde(skip)]
+    pub(super) hostile_puts: usize,
     /// Seconds for which the idle network is watched before
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     #[serde(skip)]

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::flags::LabFlags;
 use super::settings::Settings;
 use super::{Failure, Outcome, output};
-use crate::shell::lab::{LabConfig, LabError, limits, run as run_lab};
+use crate::shell::lab::{Eclipse, LabConfig, LabError, limits, run as run_lab};
 
 /// What the help says below the flags.
 pub(super) const ABOUT: &str = "\
@@ -19,6 +19,7 @@ look up random records; right is what brings the newest mapping. What is printed
   rss_bytes_per_node  growth of this process divided by the nodes, the bench's own records in it
   cold_start_us       from no key to a first mapping, by one more node
   requests            answered by the nodes during the lookups
+  stale, missing      lookups that brought an earlier mapping, or none
   idle_...            with --idle: over QUIC all octets on the machine's loopback, headers from IP on counted; over memory
                       those of noise, without any
 
@@ -51,9 +52,13 @@ fn config(flags: &LabFlags) -> anyhow::Result<LabConfig> {
             .then(|| Duration::from_secs(seconds))
             .ok_or_else(|| anyhow!("--{name} {seconds}: at most {most}"))
     };
-    if !(0.0..1.0).contains(&flags.kill) {
-        return Err(anyhow!("--kill {}: a part of the nodes, from 0 to less than 1", flags.kill));
+    for (name, value) in [("kill", flags.kill), ("hostile", flags.hostile)] {
+        if !(0.0..1.0).contains(&value) {
+            return Err(anyhow!("--{name} {value}: a part of the nodes, from 0 to less than 1"));
+        }
     }
+    let networks = within("networks", flags.networks, 1, limits::NETWORKS)?;
+    let ids = flags.eclipse.map(|ids| within("eclipse", ids, 1, limits::ECLIPSE_IDS)).transpose()?;
     Ok(LabConfig {
         memory: flags.memory,
         delay: Duration::from_millis(flags.delay.min(1000)),
@@ -61,6 +66,9 @@ fn config(flags: &LabFlags) -> anyhow::Result<LabConfig> {
         settle: pause("settle", flags.settle)?,
         lookups: within("lookups", flags.lookups, 0, limits::LOOKUPS)?,
         idle: pause("idle", flags.idle)?,
+        hostile: flags.hostile,
+        eclipse: ids.map(|ids| Eclipse { ids, networks }),
+        hostile_puts: within("hostile-puts", flags.hostile_puts, 0, limits::HOSTILE_PUTS)? as u64,
         seed: flags.seed,
         ..LabConfig::new(within("nodes", flags.nodes, 2, limits::NODES)?)
     })

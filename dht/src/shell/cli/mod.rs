@@ -127,7 +127,11 @@ impl From<NodeError> for Failure {
 /// Runs the program; the exit code is that of INTERFACES: 0 held, 1 did not, 2 usage, 3 lacking.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(if matches!(cli.verb, Verb::Node(_)) { DAEMON_LOG } else { COMMAND_LOG });
+    log_to_stderr(match cli.verb {
+        Verb::Node(_) => DAEMON_LOG,
+        Verb::Lab(_) => LAB_LOG,
+        _ => COMMAND_LOG,
+    });
     let outcome = match cli.verb {
         Verb::Node(flags) => with_runtime(&flags, node::run),
         Verb::Put(flags) => with_runtime(&flags, publish::put),
@@ -175,6 +179,8 @@ fn with_runtime<F: flags::Flags>(
 const DAEMON_LOG: &str = "warn,dht=info";
 /// What a command logs.
 const COMMAND_LOG: &str = "warn";
+/// What a bench logs: that connections of nodes that die break is what it is for.
+const LAB_LOG: &str = "warn,yamux=error";
 
 fn log_to_stderr(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LISP_DHT_LOG")

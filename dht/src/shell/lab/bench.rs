@@ -95,9 +95,15 @@ impl Bench {
         self.members.iter().filter(|member| member.frozen.is_none())
     }
 
+    /// The address of every node that lives.
+    pub(super) fn addresses(&self) -> Vec<Multiaddr> {
+        self.live().flat_map(|member| member.node.listen_addrs()).collect()
+    }
+
     /// Waits until the routing tables of the living hardly change any more; says how many peers each has on average.
     pub(super) async fn settle(&self) -> usize {
-        let known = || self.live().map(|member| member.node.peer_set().peers).sum::<usize>();
+        let all = || self.live().map(|member| &member.node).chain(&self.clients);
+        let known = || all().map(|node| node.peer_set().peers).sum::<usize>();
         let until = Instant::now() + limits::MESH;
         let (mut before, mut since) = (known(), Instant::now());
         while since.elapsed() < limits::QUIET && Instant::now() < until {
@@ -107,7 +113,7 @@ impl Bench {
                 (before, since) = (now, Instant::now());
             }
         }
-        known() / self.live().count().max(1)
+        known() / all().count().max(1)
     }
 
     /// Lets every member publish its mapping; says how many found nobody to take it.

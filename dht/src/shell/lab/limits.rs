@@ -35,5 +35,11 @@ pub(super) const QUIET_PERCENT: usize = 1;
 pub(super) const MESH: Duration = Duration::from_secs(120);
 /// Patience of the node that starts cold with finding its first mapping.
 pub(super) const COLD_START: Duration = Duration::from_secs(10);
-/// Keys drawn for one place of an eclipse, for each node of the network: the chosen ones are nearer than honest ones by that.
-pub(super) const ECLIPSE_DRAWS: usize = 20;
+/// Keys drawn for each id of an eclipse and each node of the network: half of the ids are nearer than any honest node then.
+pub(super) const ECLIPSE_DRAWS: usize = 1;
+/// How long attackers have to make themselves known before the records that count are published.
+pub(super) const ATTACK: Duration = Duration::from_secs(5);
+/// Networks that a flood of PUTs comes from.
+pub(super) const FLOOD_NETWORKS: usize = 16;
+/// Interval at which a flood is looked at.
+pub(super) const FLOOD_LOOK: Duration = Duration::from_secs(1);

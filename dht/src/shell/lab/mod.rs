@@ -4,8 +4,10 @@
 //!
 //! A bench measures; what it has not run it does not say anything about. Figures of more nodes are those of a model.
 
+mod attack;
 mod bench;
 mod figures;
+mod hostile;
 pub mod limits;
 mod lookups;
 mod people;
@@ -43,8 +45,23 @@ pub struct LabConfig {
     pub lookups: usize,
     /// How long the idle network is watched before.
     pub idle: Duration,
+    /// The part of the nodes that lie, from 0 to 1.
+    pub hostile: f64,
+    /// Further hostile nodes, aimed at one record; the lookups are of that one then.
+    pub eclipse: Option<Eclipse>,
+    /// PUTs of strangers before the lookups.
+    pub hostile_puts: u64,
     /// What the choices and the identities follow from.
     pub seed: u64,
+}
+
+/// Ids placed nearest to the key of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eclipse {
+    /// Ids.
+    pub ids: usize,
+    /// Blocks of addresses that they come from.
+    pub networks: usize,
 }
 
 impl LabConfig {
@@ -52,7 +69,8 @@ impl LabConfig {
     pub fn new(nodes: usize) -> Self {
         let (delay, kill, lookups, seed) = (Duration::ZERO, 0.0, 200, 1);
         let (settle, idle) = (Duration::from_secs(60), Duration::ZERO);
-        Self { nodes, memory: false, delay, kill, settle, lookups, idle, seed }
+        let (hostile, eclipse, hostile_puts) = (0.0, None, 0);
+        Self { nodes, memory: false, delay, kill, settle, lookups, idle, hostile, eclipse, hostile_puts, seed }
     }
 }
 
@@ -88,15 +106,57 @@ async fn measure(config: &LabConfig, bench: &mut Bench, say: &dyn Fn(&str)) -> R
     let mut report = Report { nodes: config.nodes, ..Report::default() };
     report.note("seed", config.seed);
     report.note("transport", if config.memory { "memory" } else { "quic" });
+    begin(config, bench, &mut report, &mut random, say).await?;
+    watch_idle(config, bench, &mut report, say).await;
+    let cold = bench.cold_start(&mut random).await?;
+    report.note("cold_start_us", cold.map(micros));
+    bench.start_clients(&mut random)?;
+    bench.settle().await;
+    let attack = attack::begin(config, bench, &mut random, say)?;
+    let mut records = bench.records.clone();
+    if let Some(attack) = &attack {
+        tokio::time::sleep(limits::ATTACK).await;
+        let unstored = bench.publish().await?;
+        report.note("unstored_under_attack", unstored);
+        records = if config.eclipse.is_some() { bench.records[..1].to_vec() } else { bench.records.clone() };
+        attack.flood(config, bench, &mut report, say).await?;
+    }
+    report.killed = part(config.nodes, config.kill);
+    if report.killed > 0 {
+        say(&format!("{} nodes die", report.killed));
+        bench.kill(report.killed, &mut random).await;
+        tokio::time::sleep(config.settle).await;
+    }
+    let before = requests(bench).await;
+    report.tally = lookups::run(bench, &records, config.lookups, &mut random, say).await;
+    let asked = requests(bench).await.saturating_sub(before);
+    report.note("requests", asked);
+    // A request and its answer.
+    report.note("messages", asked * 2);
+    if let Some(attack) = &attack {
+        attack.note(&mut report);
+    }
+    Ok(report)
+}
+
+/// Starts the honest nodes, lets them find each other and publish.
+async fn begin(
+    config: &LabConfig,
+    bench: &mut Bench,
+    report: &mut Report,
+    random: &mut StdRng,
+    say: &dyn Fn(&str),
+) -> Result<(), LabError> {
+    let honest = config.nodes - part(config.nodes, config.hostile);
     let (empty, begun) = (process::resident(), Instant::now());
-    bench.start(config.nodes, &mut random)?;
-    say(&format!("{} nodes run after {:.1?}", config.nodes, begun.elapsed()));
+    bench.start(honest, random)?;
+    say(&format!("{honest} nodes run after {:.1?}", begun.elapsed()));
     let peers = bench.settle().await;
     say(&format!("they know {peers} peers each after {:.1?}", begun.elapsed()));
     let unstored = bench.publish().await?;
     say(&format!("{} mappings published, {unstored} of them stored by nobody", bench.records.len()));
     let full = process::resident();
-    let nodes = u64::try_from(config.nodes.max(1)).unwrap_or(u64::MAX);
+    let nodes = u64::try_from(honest.max(1)).unwrap_or(u64::MAX);
     report.note("rss_bytes_per_node", full.saturating_sub(empty) / nodes);
     report.note("rss_bytes_before", empty);
     report.note("rss_bytes", full);
@@ -104,30 +164,14 @@ async fn measure(config: &LabConfig, bench: &mut Bench, say: &dyn Fn(&str)) -> R
     report.note("peers", peers);
     report.note("connections", connections(bench).await);
     report.note("unstored", unstored);
-    watch_idle(config, bench, &mut report, say).await;
-    let cold = bench.cold_start(&mut random).await?;
-    report.note("cold_start_us", cold.map(micros));
-    bench.start_clients(&mut random)?;
-    report.killed = killed(config);
-    if report.killed > 0 {
-        say(&format!("{} nodes die", report.killed));
-        bench.kill(report.killed, &mut random).await;
-        tokio::time::sleep(config.settle).await;
-    }
-    let before = requests(bench).await;
-    let records = bench.records.clone();
-    report.tally = lookups::run(bench, &records, config.lookups, &mut random, say).await;
-    let asked = requests(bench).await.saturating_sub(before);
-    report.note("requests", asked);
-    // A request and its answer.
-    report.note("messages", asked * 2);
-    Ok(report)
+    Ok(())
 }
 
+/// So many of all, rounded.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-fn killed(config: &LabConfig) -> usize {
-    // Of fewer than a thousand nodes: exact, and neither negative nor too large for an integer.
-    (config.nodes as f64 * config.kill.clamp(0.0, 1.0)).round() as usize
+fn part(all: usize, fraction: f64) -> usize {
+    // Of at most a thousand nodes: exact, and neither negative nor too large for an integer.
+    (all as f64 * fraction.clamp(0.0, 1.0)).round() as usize
 }
 
 /// Octets that the network sends when nobody asks anything. Over QUIC those are of the machine's whole loopback.

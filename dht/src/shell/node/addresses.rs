@@ -35,7 +35,7 @@ pub(super) fn quic(address: IpAddr, port: u16) -> Multiaddr {
 }
 
 /// The multiaddr at which a node listens; within a process an IPv6 address stands for nothing, and is refused there.
-pub(super) fn listening(transport: &Transport, address: IpAddr, port: u16) -> Multiaddr {
+pub(in crate::shell) fn listening(transport: &Transport, address: IpAddr, port: u16) -> Multiaddr {
     match (transport, address) {
         (Transport::Memory(_), IpAddr::V4(v4)) => {
             Multiaddr::from(Protocol::Memory(number_of(SocketAddrV4::new(v4, port))))

@@ -20,9 +20,9 @@ use super::{NodeError, Role, Transport};
 use crate::shell::limits;
 
 /// The Kademlia protocol of this DHT, which meets no other.
-pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ipv6mesh/kad/1");
+pub(in crate::shell) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ipv6mesh/kad/1");
 /// What identify says the peer speaks.
-pub(super) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
+pub(in crate::shell) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
 
 /// What runs on every connection.
 #[derive(NetworkBehaviour)]
@@ -64,7 +64,7 @@ pub(super) fn swarm(
 }
 
 /// What carries the connections; the rest of a node does not see a difference.
-pub(crate) fn connections(
+pub(in crate::shell) fn connections(
     keypair: &Keypair,
     transport: &Transport,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {

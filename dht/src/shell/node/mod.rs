@@ -34,7 +34,9 @@ pub use libp2p::{Multiaddr, PeerId};
 use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
 
+pub(in crate::shell) use self::addresses::listening;
 pub use self::addresses::parse_bootstrap;
+pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};
 pub use self::fabric::Fabric;
 pub use self::records::{Held, Reason, Records};
 
