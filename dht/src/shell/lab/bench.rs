@@ -11,11 +11,13 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
+use super::folder::Folder;
 use super::people::Person;
 use super::{LabError, limits};
+use crate::publish::Publication;
 use crate::record::{CertificateCache, Class, RecordKey, Version};
 use crate::resolve::{Selection, newest};
-use crate::shell::node::{Fabric, Frozen, Multiaddr, Node, NodeConfig, Transport};
+use crate::shell::node::{Fabric, Frozen, Multiaddr, Node, NodeConfig, PutReport, Transport};
 use crate::shell::{limits as node_limits, lookup, shelf};
 
 /// A node that serves, and who runs it.
@@ -43,6 +45,8 @@ pub(super) struct Bench {
     pub(super) members: Vec<Member>,
     pub(super) clients: Vec<Node>,
     pub(super) records: Vec<Expected>,
+    /// Where their databases are; over memory they have none, which would measure the disk.
+    folder: Option<Folder>,
 }
 
 /// The address of a node in a block of its own, so that no rule takes two for one party.
@@ -52,8 +56,9 @@ pub(super) fn place(number: usize) -> Ipv4Addr {
 }
 
 impl Bench {
-    pub(super) fn new(network: Network, transport: Transport) -> Self {
-        Self { network, transport, members: Vec::new(), clients: Vec::new(), records: Vec::new() }
+    pub(super) fn new(network: Network, transport: Transport) -> Result<Self, LabError> {
+        let folder = matches!(transport, Transport::Quic).then(Folder::new).transpose()?;
+        Ok(Self { network, transport, members: Vec::new(), clients: Vec::new(), records: Vec::new(), folder })
     }
 
     /// Starts nodes that serve, each with some of the earlier ones as bootstrap.
@@ -81,7 +86,8 @@ impl Bench {
     fn start_node(&self, config: NodeConfig, address: Ipv4Addr) -> Result<Node, LabError> {
         let (listen, transport) = (vec![IpAddr::V4(address)], self.transport.clone());
         let config = NodeConfig { listen, port: 0, transport, ..config };
-        Ok(shelf::start_node(config, self.network, None)?)
+        let folder = self.folder.as_ref().map(|folder| folder.of(&address.to_string())).transpose()?;
+        Ok(shelf::start_node(config, self.network, folder.as_deref())?)
     }
 
     /// Addresses of some nodes that live.
@@ -116,8 +122,8 @@ impl Bench {
         known() / all().count().max(1)
     }
 
-    /// Lets every member publish its mapping; says how many found nobody to take it.
-    pub(super) async fn publish(&mut self) -> Result<usize, LabError> {
+    /// Lets every member publish its mapping, anew if it has one.
+    pub(super) async fn publish(&mut self) -> Result<Published, LabError> {
         let mut publications = Vec::new();
         for member in &mut self.members {
             publications.push((member.node.clone(), member.person.mapping(member.address.into())?));
@@ -129,17 +135,9 @@ impl Bench {
             Expected { key: publication.key, version, old: old.unwrap_or_else(|| publication.value.clone()) }
         });
         self.records = records.collect();
-        let puts = publications.into_iter().map(async |(node, publication)| {
-            for _ in 0..limits::PUT_TRIES {
-                let put = node.put(publication.key.encode(), publication.value.clone()).await;
-                if put.is_ok_and(|report| report.stored > 0) {
-                    return true;
-                }
-            }
-            false
-        });
-        let stored: Vec<bool> = stream::iter(puts).buffer_unordered(limits::PUTS_AT_ONCE).collect().await;
-        Ok(stored.into_iter().filter(|stored| !stored).count())
+        let puts = publications.into_iter().map(async |(node, publication)| put(&node, &publication).await);
+        let puts = stream::iter(puts).buffer_unordered(limits::PUTS_AT_ONCE);
+        Ok(puts.fold(Published::default(), async |sum, report| sum.and(report)).await)
     }
 
     /// Kills so many members at once, without goodbye. Over memory the bench does what QUIC's idle timeout does.
@@ -201,6 +199,42 @@ impl Bench {
             node.shutdown().await;
         }
     }
+}
+
+/// What became of the PUTs of all members.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Published {
+    /// Records that no other node took.
+    pub(super) unstored: usize,
+    /// Copies at other nodes.
+    pub(super) copies: usize,
+    /// Copies that others did not take.
+    pub(super) refused: usize,
+    /// Copies for others that did not answer.
+    pub(super) unreachable: usize,
+}
+
+impl Published {
+    fn and(self, report: PutReport) -> Self {
+        Self {
+            unstored: self.unstored + usize::from(report.stored == 0),
+            copies: self.copies + report.stored,
+            refused: self.refused + report.refused,
+            unreachable: self.unreachable + report.unreachable,
+        }
+    }
+}
+
+/// Puts one record, again if nobody takes it.
+async fn put(node: &Node, publication: &Publication) -> PutReport {
+    let mut last = PutReport::default();
+    for _ in 0..limits::PUT_TRIES {
+        last = node.put(publication.key.encode(), publication.value.clone()).await.unwrap_or_default();
+        if last.stored > 0 {
+            break;
+        }
+    }
+    last
 }
 
 /// The version of the newest mapping among the values of a key, if any holds.

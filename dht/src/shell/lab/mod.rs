@@ -7,6 +7,7 @@
 mod attack;
 mod bench;
 mod figures;
+mod folder;
 mod hostile;
 pub mod limits;
 mod lookups;
@@ -80,6 +81,9 @@ pub enum LabError {
     /// A node does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// No folder for the databases.
+    #[error("no folder for the databases of the nodes: {0}")]
+    Folder(#[from] std::io::Error),
     /// No key could be made.
     #[error("cannot make a key: {0}")]
     Key(#[from] CertificateError),
@@ -94,7 +98,7 @@ pub enum LabError {
 /// When a node does not start, or no key can be made.
 pub async fn run(config: &LabConfig, say: &dyn Fn(&str)) -> Result<Report, LabError> {
     let transport = if config.memory { Transport::Memory(Fabric::with_delay(config.delay)) } else { Transport::Quic };
-    let mut bench = Bench::new(Network::LAB, transport);
+    let mut bench = Bench::new(Network::LAB, transport)?;
     let outcome = measure(config, &mut bench, say).await;
     say("stopping");
     bench.stop().await;
@@ -116,8 +120,10 @@ async fn measure(config: &LabConfig, bench: &mut Bench, say: &dyn Fn(&str)) -> R
     let mut records = bench.records.clone();
     if let Some(attack) = &attack {
         tokio::time::sleep(limits::ATTACK).await;
-        let unstored = bench.publish().await?;
-        report.note("unstored_under_attack", unstored);
+        let put = bench.publish().await?;
+        report.note("unstored_under_attack", put.unstored);
+        report.note("copies_under_attack", put.copies);
+        report.note("copies_refused_under_attack", put.refused + put.unreachable);
         records = if config.eclipse.is_some() { bench.records[..1].to_vec() } else { bench.records.clone() };
         attack.flood(config, bench, &mut report, say).await?;
     }
@@ -153,8 +159,8 @@ async fn begin(
     say(&format!("{honest} nodes run after {:.1?}", begun.elapsed()));
     let peers = bench.settle().await;
     say(&format!("they know {peers} peers each after {:.1?}", begun.elapsed()));
-    let unstored = bench.publish().await?;
-    say(&format!("{} mappings published, {unstored} of them stored by nobody", bench.records.len()));
+    let put = bench.publish().await?;
+    say(&format!("{} mappings published: {put:?}", bench.records.len()));
     let full = process::resident();
     let nodes = u64::try_from(honest.max(1)).unwrap_or(u64::MAX);
     report.note("rss_bytes_per_node", full.saturating_sub(empty) / nodes);
@@ -163,7 +169,8 @@ async fn begin(
     report.note("threads", process::threads());
     report.note("peers", peers);
     report.note("connections", connections(bench).await);
-    report.note("unstored", unstored);
+    report.note("unstored", put.unstored);
+    report.note("copies", put.copies);
     Ok(())
 }
 

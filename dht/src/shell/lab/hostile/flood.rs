@@ -74,9 +74,9 @@ impl Flood {
     }
 }
 
-/// Signs until nobody takes the bundles any more.
+/// Signs until nobody takes the bundles any more. The strangers must not be those who run the nodes: theirs is another seed.
 fn sign(network: Network, seed: u64, ready: &mpsc::Sender<Message>) {
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(!seed);
     while let Ok(mut person) = Person::new(network, &mut random) {
         let own = person.mapping(Ipv4Addr::new(192, 0, 2, 66).into());
         let prefixes = (0..PREFIXES).map(|number| person.prefix(number));
