@@ -3,9 +3,12 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use dht::shell::lab::{Eclipse, LabConfig, Report, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 async fn bench(config: LabConfig) -> (Report, Value) {
@@ -67,4 +70,49 @@ async fn ids_aimed_at_one_record_are_asked_for_it() {
     let (_, json) = bench(LabConfig { memory: true, eclipse, lookups: 20, ..LabConfig::new(10) }).await;
     assert_eq!(json["hostile"].as_u64(), Some(6));
     assert!(json["hostile_asked"].as_u64().unwrap() > 20, "{json}");
+}
+
+/// The program, with a folder of its own for temporary files.
+fn program(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-dht"));
+    command.arg("lab").args(arguments).env("TMPDIR", folder.path()).stderr(Stdio::null());
+    command
+}
+
+fn is_empty(folder: &tempfile::TempDir) -> bool {
+    std::fs::read_dir(folder.path()).unwrap().next().is_none()
+}
+
+#[test]
+fn the_program_prints_what_it_measured_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program(&folder, &["--nodes", "3", "--lookups", "6", "--json"]).output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), json["correct"].as_u64()), (Some(0), Some(6)), "{json}");
+    for name in ["nodes", "killed", "lookups", "p50_us", "p99_us", "rss_bytes_per_node", "seed"] {
+        assert!(json[name].is_u64(), "{name}: {json}");
+    }
+    assert!(is_empty(&folder));
+}
+
+#[test]
+fn a_bench_that_is_interrupted_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = program(&folder, &["--nodes", "4", "--idle", "60"]).stdout(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while is_empty(&folder) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no database");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(30) && is_empty(&folder));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [["--nodes", "1"], ["--kill", "1"], ["--hostile", "-0.1"], ["--delay", "5"], ["--nodes", "100000"]] {
+        assert_eq!(program(&folder, &wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+    }
 }

@@ -10,7 +10,8 @@ use rand::seq::SliceRandom as _;
 
 use super::bench::{Bench, place};
 use super::figures::Report;
-use super::hostile::{Attitude, Crowd, Flood, FloodFigures, Plot, Recruit, draw, draw_near};
+use super::hostile::{Attitude, Crowd, Flood, FloodFigures, Plot, Recruit, draw_near};
+use super::people::Person;
 use super::{LabConfig, LabError, limits, part};
 
 /// Honest nodes that a hostile node makes itself known to, as many as an honest one has neighbours.
@@ -42,7 +43,8 @@ pub(super) fn begin(
         let (chosen, _) = targets.partial_shuffle(random, KNOWN_TO);
         let targets = chosen.to_vec();
         let address = place(bench.members.len() + number);
-        recruits.push(Recruit { keypair: draw(random)?.0, address, attitude: Attitude::any(random), targets });
+        let key = Person::new(bench.network, random)?.key;
+        recruits.push(Recruit { key, address, attitude: Attitude::any(random), targets });
     }
     recruits.extend(eclipse(config, bench, random)?);
     say(&format!("{} hostile nodes join", recruits.len()));
@@ -57,11 +59,11 @@ pub(super) fn begin(
 fn eclipse(config: &LabConfig, bench: &Bench, random: &mut StdRng) -> Result<Vec<Recruit>, LabError> {
     let (Some(eclipse), Some(record)) = (config.eclipse, bench.records.first()) else { return Ok(Vec::new()) };
     let draws = eclipse.ids * config.nodes * limits::ECLIPSE_DRAWS;
-    let keypairs = draw_near(record.key.point(), eclipse.ids, draws, random)?;
-    let recruits = keypairs.into_iter().enumerate().map(|(number, keypair)| {
+    let keys = draw_near(bench.network, record.key.point(), eclipse.ids, draws, random)?;
+    let recruits = keys.into_iter().enumerate().map(|(number, key)| {
         let attitude = if number % 2 == 0 { Attitude::Misleads } else { Attitude::GivesOld };
         let address = hostile_place(number, eclipse.networks);
-        Recruit { keypair, address, attitude, targets: bench.addresses() }
+        Recruit { key, address, attitude, targets: bench.addresses() }
     });
     Ok(recruits.collect())
 }
@@ -94,10 +96,12 @@ impl Attack {
         let flood = Flood { network, puts, sources: sources.collect(), targets, seed: config.seed };
         let figures = Arc::new(FloodFigures::default());
         let _crowd = flood.start(bench.transport.clone(), Arc::clone(&figures))?;
-        let mut said = 0;
-        while !figures.done.load(Ordering::Relaxed) {
+        let (mut said, mut before, mut stuck) = (0, 0, 0);
+        while !figures.done.load(Ordering::Relaxed) && stuck < limits::FLOOD_STUCK {
             tokio::time::sleep(limits::FLOOD_LOOK).await;
             let sent = figures.sent.load(Ordering::Relaxed);
+            stuck = if sent == before { stuck + 1 } else { 0 };
+            before = sent;
             if sent >= said + config.hostile_puts / 10 {
                 said = sent;
                 say(&format!("{sent} of {} hostile PUTs sent", config.hostile_puts));

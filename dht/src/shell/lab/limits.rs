@@ -41,5 +41,7 @@ pub(super) const ECLIPSE_DRAWS: usize = 1;
 pub(super) const ATTACK: Duration = Duration::from_secs(5);
 /// Networks that a flood of PUTs comes from.
 pub(super) const FLOOD_NETWORKS: usize = 16;
-/// Interval at which a flood is looked at.
+/// Interval at which a flood is looked at ...
 pub(super) const FLOOD_LOOK: Duration = Duration::from_secs(1);
+/// ... and how many times without progress, before it is given up: nobody listens to it any more.
+pub(super) const FLOOD_STUCK: u32 = 30;

@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 
 use super::protocol::Message;
 use super::swarm::{LiarEvent, build, dial, peer_of};
-use super::{Crowd, LabError, draw, run_in_thread};
+use super::{Crowd, run_in_thread};
+use crate::shell::lab::LabError;
 use crate::shell::lab::people::Person;
 use crate::shell::node::Transport;
 
@@ -98,8 +99,9 @@ async fn flow(
     figures: &FloodFigures,
 ) {
     let mut random = StdRng::seed_from_u64(u64::from(source.to_bits()));
-    let started = draw(&mut random).map(|(keypair, _)| build(transport, keypair, source, ProtocolSupport::Outbound));
-    let Ok(Ok(mut swarm)) = started else { return tracing::error!(%source, "a flood does not start") };
+    let person = Person::new(flood.network, &mut random).map_err(LabError::Key);
+    let started = person.and_then(|person| build(transport, &person.key, source, ProtocolSupport::Outbound));
+    let Ok(mut swarm) = started else { return tracing::error!(%source, "a flood does not start") };
     let targets: Vec<_> = flood.targets.iter().filter_map(|target| Some((peer_of(target)?, target.clone()))).collect();
     let (mut next, mut in_flight) = (0, 0);
     loop {

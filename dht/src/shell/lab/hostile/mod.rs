@@ -12,16 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cgeid::{Network, OperationalKey};
 use futures::future::{join_all, select};
-use libp2p::identity::{Keypair, ed25519};
+use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId};
+use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, RngExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use self::protocol::{Kind, Message};
 use super::LabError;
+use super::people::Person;
 use crate::shell::node::{NodeError, Transport};
 
 pub(super) use self::flood::{Flood, FloodFigures};
@@ -57,38 +59,37 @@ impl Attitude {
 
 /// A hostile node to be.
 pub(super) struct Recruit {
-    pub(super) keypair: Keypair,
+    /// It is certified like anybody's: identities are free.
+    pub(super) key: OperationalKey,
     pub(super) address: Ipv4Addr,
     pub(super) attitude: Attitude,
     /// Whom it makes itself known to.
     pub(super) targets: Vec<Multiaddr>,
 }
 
-/// A new key, and its place in the Kademlia space.
-pub(super) fn draw(random: &mut StdRng) -> Result<(Keypair, [u8; 32]), LabError> {
-    let mut seed = [0; 32];
-    random.fill_bytes(&mut seed);
-    let start = |error: &dyn std::fmt::Display| LabError::Start(NodeError::Start(error.to_string()).into());
-    let secret = ed25519::SecretKey::try_from_bytes(&mut seed).map_err(|error| start(&error))?;
-    let keypair = Keypair::from(ed25519::Keypair::from(secret));
-    let point = point(&keypair.public().to_peer_id().to_bytes());
-    Ok((keypair, point))
-}
-
 /// Of so many drawn keys, those nearest to a point.
 pub(super) fn draw_near(
+    network: Network,
     to: [u8; 32],
     wanted: usize,
     draws: usize,
     random: &mut StdRng,
-) -> Result<Vec<Keypair>, LabError> {
+) -> Result<Vec<OperationalKey>, LabError> {
     let mut drawn = Vec::with_capacity(draws);
     for _ in 0..draws {
-        let (keypair, point) = draw(random)?;
-        drawn.push((distance(point, to), keypair));
+        let key = Person::new(network, random)?.key;
+        drawn.push((distance(point(&keypair(&key)?.public().to_peer_id().to_bytes()), to), key));
     }
     drawn.sort_by_key(|(distance, _)| *distance);
-    Ok(drawn.into_iter().take(wanted).map(|(_, keypair)| keypair).collect())
+    Ok(drawn.into_iter().take(wanted).map(|(_, key)| key).collect())
+}
+
+/// The identity of a node in the DHT.
+fn keypair(key: &OperationalKey) -> Result<Keypair, LabError> {
+    let mut seed = key.ed25519_seed();
+    // libp2p zeroes what it is given.
+    let keypair = Keypair::ed25519_from_bytes(seed.as_mut_slice());
+    keypair.map_err(|error| LabError::Start(NodeError::Start(error.to_string()).into()))
 }
 
 fn point(name: &[u8]) -> [u8; 32] {
@@ -201,14 +202,15 @@ mod tests {
     fn drawn_keys_are_the_nearest_and_answers_name_allies_only() {
         let mut random = StdRng::seed_from_u64(3);
         let to = point(b"record");
-        let near = draw_near(to, 4, 200, &mut random).unwrap();
-        let farthest = near.iter().map(|keypair| distance(point(&keypair.public().to_peer_id().to_bytes()), to)).max();
+        let near = draw_near(Network::LAB, to, 4, 200, &mut random).unwrap();
+        let peers: Vec<PeerId> = near.iter().map(|key| keypair(key).unwrap().public().to_peer_id()).collect();
+        let farthest = peers.iter().map(|peer| distance(point(&peer.to_bytes()), to)).max();
         assert!(farthest.unwrap()[0] < 32, "{farthest:?}");
         let plot = Plot::new(HashMap::from([(b"record".to_vec(), b"old".to_vec())]));
-        for keypair in &near {
-            plot.joins(keypair.public().to_peer_id(), "/memory/1".parse().unwrap());
+        for peer in &peers {
+            plot.joins(*peer, "/memory/1".parse().unwrap());
         }
-        let own = near[0].public().to_peer_id();
+        let own = peers[0];
         let get = Message { kind: Kind::Get, key: b"record".to_vec(), value: None, nearer: Vec::new() };
         let old = plot.answer(own, Attitude::GivesOld, get.clone());
         assert_eq!((old.value.as_deref(), old.nearer.len()), (Some(&b"old"[..]), 3));

@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use cgeid::OperationalKey;
 use futures::StreamExt as _;
-use libp2p::identity::Keypair;
 use libp2p::request_response::{self, Message as Exchange, ProtocolSupport, ResponseChannel};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify};
 
 use super::protocol::{Codec, Message};
-use super::{Attitude, Plot, Recruit, SLOW};
+use super::{Attitude, Plot, Recruit, SLOW, keypair};
+use crate::shell::lab::LabError;
 use crate::shell::limits;
 use crate::shell::node::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, NodeError, Transport, connections, listening};
 
@@ -36,12 +37,12 @@ pub(super) struct Liar {
 /// Builds the swarm, listening at an address.
 pub(super) fn build(
     transport: &Transport,
-    keypair: Keypair,
+    key: &OperationalKey,
     address: Ipv4Addr,
     support: ProtocolSupport,
-) -> Result<Swarm<Liar>, NodeError> {
-    let failed = |error: &dyn std::fmt::Display| NodeError::Start(error.to_string());
-    let mut swarm = SwarmBuilder::with_existing_identity(keypair)
+) -> Result<Swarm<Liar>, LabError> {
+    let failed = |error: &dyn std::fmt::Display| LabError::Start(NodeError::Start(error.to_string()).into());
+    let mut swarm = SwarmBuilder::with_existing_identity(keypair(key)?)
         .with_tokio()
         .with_other_transport(|keypair| connections(keypair, transport))
         .map_err(|error| failed(&error))?
@@ -83,12 +84,12 @@ pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
 
 /// The life of one hostile node.
 pub(super) async fn live(transport: &Transport, recruit: Recruit, plot: &Plot) {
-    let Recruit { keypair, address, attitude, targets } = recruit;
-    let own = keypair.public().to_peer_id();
-    let mut swarm = match build(transport, keypair, address, ProtocolSupport::Inbound) {
+    let Recruit { key, address, attitude, targets } = recruit;
+    let mut swarm = match build(transport, &key, address, ProtocolSupport::Inbound) {
         Ok(swarm) => swarm,
         Err(error) => return tracing::error!(%error, "a hostile node does not start"),
     };
+    let own = *swarm.local_peer_id();
     let mut held: VecDeque<(Instant, ResponseChannel<Message>, Message)> = VecDeque::new();
     let mut tick = tokio::time::interval(TICK);
     let mut redial = tokio::time::interval(REDIAL);
