@@ -179,8 +179,8 @@ fn with_runtime<F: flags::Flags>(
 const DAEMON_LOG: &str = "warn,dht=info";
 /// What a command logs.
 const COMMAND_LOG: &str = "warn";
-/// What a bench logs: that connections of nodes that die break is what it is for.
-const LAB_LOG: &str = "warn,yamux=error";
+/// What a bench logs: that nodes die, and others miss them, is what it is for.
+const LAB_LOG: &str = "warn,yamux=error,dht::shell::node=error";
 
 fn log_to_stderr(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LISP_DHT_LOG")
