@@ -104,7 +104,7 @@ impl Report {
 
     fn figures(&self) -> Vec<(&'static str, Value)> {
         let tally = &self.tally;
-        let micros = |percent| tally.percentile(percent).map(|time| micros(time));
+        let micros = |percent| tally.percentile(percent).map(micros);
         let mut figures =
             vec![("nodes", json!(self.nodes)), ("killed", json!(self.killed)), ("lookups", json!(tally.lookups()))];
         let verdicts = [Verdict::Correct, Verdict::Stale, Verdict::Missing, Verdict::Refused];
