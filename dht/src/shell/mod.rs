@@ -6,11 +6,13 @@ pub mod control;
 pub mod database;
 mod files;
 pub mod http;
+pub mod lab;
 pub mod limits;
 pub mod lookup;
 pub mod metrics;
 pub mod node;
 pub mod pins;
+mod process;
 pub mod sequence;
 pub mod shelf;
 

@@ -23,7 +23,7 @@ macro_rules! flags {
     };
 }
 
-flags!(NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags);
+flags!(NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags, LabFlags);
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -246,6 +246,63 @@ pub(super) struct StatsFlags {
     #[command(flatten)]
     #[serde(flatten)]
     state: StateFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) file: FileFlags,
+}
+
+/// `lisp-dht lab`
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct LabFlags {
+    /// Nodes that serve
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    #[serde(skip)]
+    pub(super) nodes: usize,
+    /// Connect them within the process, not by QUIC over loopback
+    #[arg(long)]
+    #[serde(skip)]
+    pub(super) memory: bool,
+    /// Delay of everything that is sent, in milliseconds each way
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "memory")]
+    #[serde(skip)]
+    pub(super) delay: u64,
+    /// The part of the nodes that die at once, without goodbye
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    #[serde(skip)]
+    pub(super) kill: f64,
+    /// Seconds from then until the lookups begin
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[serde(skip)]
+    pub(super) settle: u64,
+    /// Lookups of random records by random nodes
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[serde(skip)]
+    pub(super) lookups: usize,
+    /// The part of the nodes that lie: they name only each other, give old records or rubbish, store nothing, or are slow
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    #[serde(skip)]
+    pub(super) hostile: f64,
+    /// Further hostile nodes, with ids nearest to the key of one record; the lookups are of that record then
+    #[arg(long, value_name = "IDS")]
+    #[serde(skip)]
+    pub(super) eclipse: Option<usize>,
+    /// Networks (/24) that the ids of --eclipse come from
+    #[arg(long, value_name = "M", default_value_t = 2, requires = "eclipse")]
+    #[serde(skip)]
+    pub(super) networks: usize,
+    /// PUTs of signed bundles by free identities from 16 networks, before the lookups
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[serde(skip)]
+    pub(super) hostile_puts: usize,
+    /// Seconds for which the idle network is watched before
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[serde(skip)]
+    pub(super) idle: u64,
+    /// What all choices follow from
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[serde(skip)]
+    pub(super) seed: u64,
     #[command(flatten)]
     #[serde(skip)]
     pub(super) file: FileFlags,

@@ -4,6 +4,7 @@
 mod describe;
 mod flags;
 mod identity;
+mod lab;
 mod node;
 mod output;
 mod publish;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use self::flags::{GetFlags, IndexFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
+use self::flags::{GetFlags, IndexFlags, LabFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
 use self::settings::Settings;
 use super::LIBP2P_LOG;
 use super::database::DatabaseError;
@@ -44,6 +45,7 @@ Examples:
   lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegate 2001:db8:a::/48=CN,max-plen=64 --bootstrap 192.0.2.9:43420
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
   lisp-dht stats --state-dir /var/lib/lisp-dht
+  lisp-dht lab --nodes 24 --kill 0.5
 
 Every flag has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
 the environment, which wins over the file. Several values in a variable: [\"A\",\"B\"].
@@ -74,6 +76,9 @@ enum Verb {
     Index(IndexFlags),
     /// Shows the figures of the node that runs with this --state-dir
     Stats(StatsFlags),
+    /// Runs many nodes in this process, kills some, and says how many lookups are right
+    #[command(after_help = lab::ABOUT)]
+    Lab(LabFlags),
 }
 
 /// How a command ended, other than by failing.
@@ -123,7 +128,11 @@ impl From<NodeError> for Failure {
 /// Runs the program; the exit code is that of INTERFACES: 0 held, 1 did not, 2 usage, 3 lacking.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(if matches!(cli.verb, Verb::Node(_)) { DAEMON_LOG } else { COMMAND_LOG });
+    log_to_stderr(match cli.verb {
+        Verb::Node(_) => DAEMON_LOG,
+        Verb::Lab(_) => LAB_LOG,
+        _ => COMMAND_LOG,
+    });
     let outcome = match cli.verb {
         Verb::Node(flags) => with_runtime(&flags, node::run),
         Verb::Put(flags) => with_runtime(&flags, publish::put),
@@ -131,6 +140,7 @@ pub fn run() -> ExitCode {
         Verb::Resolve(flags) => with_runtime(&flags, query::resolve),
         Verb::Index(flags) => with_runtime(&flags, publish::index),
         Verb::Stats(flags) => with_runtime(&flags, stats::run),
+        Verb::Lab(flags) => with_runtime(&flags, lab::run),
     };
     match outcome {
         Ok(Outcome::Held) => ExitCode::SUCCESS,
@@ -170,6 +180,8 @@ fn with_runtime<F: flags::Flags>(
 const DAEMON_LOG: &str = "warn,dht=info";
 /// What a command logs.
 const COMMAND_LOG: &str = "warn";
+/// What a bench logs: that nodes die, and others miss them, is what it is for.
+const LAB_LOG: &str = "warn,yamux=error,dht::shell::node=error";
 
 fn log_to_stderr(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LISP_DHT_LOG")
@@ -195,7 +207,7 @@ mod tests {
     #[test]
     fn the_examples_of_the_help_are_understood() {
         let examples: Vec<&str> = EXAMPLES.lines().filter(|line| line.starts_with("  lisp-dht ")).collect();
-        assert_eq!(examples.len(), 7);
+        assert_eq!(examples.len(), 8);
         for example in examples {
             Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
         }

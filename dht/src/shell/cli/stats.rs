@@ -11,6 +11,7 @@ use super::settings::Settings;
 use super::{Failure, Outcome, output};
 use crate::shell::control::{self, Refused};
 use crate::shell::node::Node;
+use crate::shell::process;
 
 /// Asks the daemon and shows what it says.
 pub(super) async fn run(settings: Settings, flags: &StatsFlags) -> Result<Outcome, Failure> {
@@ -55,16 +56,8 @@ pub(super) async fn collect(node: &Node) -> anyhow::Result<Value> {
         "record_bytes": stats.held.bytes,
         "refused": stats.held.refused,
         "counters": stats.counters,
-        "rss_bytes": resident(),
+        "rss_bytes": process::resident(),
     }))
-}
-
-/// Octets of this process in memory; 0 where the system does not say.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kibibytes.unwrap_or_default() * 1024
 }
 
 fn lines(stats: &Value) -> Vec<String> {

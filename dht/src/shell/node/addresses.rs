@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Which addresses a node dials, hands on and believes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::NodeError;
+use super::fabric::{address_of, number_of};
+use super::{NodeError, Transport};
 use crate::shell::limits;
 
 /// Reads a bootstrap address: a multiaddr of QUIC with or without `/p2p/`, or `ADDRESS:PORT` in short.
@@ -52,6 +53,16 @@ pub(super) fn quic(address: IpAddr, port: u16) -> Multiaddr {
     Multiaddr::from(address).with(Protocol::Udp(port)).with(Protocol::QuicV1)
 }
 
+/// The multiaddr at which a node listens; within a process an IPv6 address stands for nothing, and is refused there.
+pub(in crate::shell) fn listening(transport: &Transport, address: IpAddr, port: u16) -> Multiaddr {
+    match (transport, address) {
+        (Transport::Memory(_), IpAddr::V4(v4)) => {
+            Multiaddr::from(Protocol::Memory(number_of(SocketAddrV4::new(v4, port))))
+        }
+        _ => quic(address, port),
+    }
+}
+
 /// The address with the identity of who is there.
 pub(super) fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
     address.clone().with_p2p(peer).unwrap_or_else(|as_it_was| as_it_was)
@@ -76,6 +87,7 @@ pub(super) fn believable(claimed: &Multiaddr, seen_at: &Multiaddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
     };
     port != 0
+        && is_memory(claimed) == is_memory(seen_at)
         && !address.is_unspecified()
         && !address.is_multicast()
         && !special
@@ -87,28 +99,39 @@ pub(super) fn is_shareable(address: &Multiaddr) -> bool {
     !matches!(address.iter().next(), Some(Protocol::Ip6(v6)) if v6.is_unicast_link_local())
 }
 
+/// Whether it is an address within one process, as only the nodes of a bench have.
+fn is_memory(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Memory(_)))
+}
+
 /// The IP address of a QUIC multiaddr.
 pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     socket(address).map(|(ip, _)| ip)
 }
 
-/// The IP address and UDP port of a QUIC multiaddr, which may end in an identity and has nothing else.
+/// The IP address and UDP port of a QUIC multiaddr, which may end in an identity and has nothing else; or those that an
+/// address within a process stands for.
 pub(super) fn socket(address: &Multiaddr) -> Option<(IpAddr, u16)> {
     let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(v4) => IpAddr::V4(v4),
-        Protocol::Ip6(v6) => IpAddr::V6(v6),
+    let (ip, port) = match parts.next()? {
+        Protocol::Memory(number) => address_of(number).map(|at| (IpAddr::V4(*at.ip()), at.port()))?,
+        Protocol::Ip4(v4) => (IpAddr::V4(v4), quic_port(&mut parts)?),
+        Protocol::Ip6(v6) => (IpAddr::V6(v6), quic_port(&mut parts)?),
         _ => return None,
     };
-    let Protocol::Udp(port) = parts.next()? else { return None };
-    let is_quic = matches!(parts.next()?, Protocol::QuicV1);
     let ends = matches!((parts.next(), parts.next()), (None | Some(Protocol::P2p(_)), None));
-    (is_quic && ends).then_some((ip, port))
+    ends.then_some((ip, port))
+}
+
+fn quic_port<'a>(parts: &mut impl Iterator<Item = Protocol<'a>>) -> Option<u16> {
+    let Protocol::Udp(port) = parts.next()? else { return None };
+    matches!(parts.next()?, Protocol::QuicV1).then_some(port)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::Fabric;
     use super::*;
 
     #[test]
@@ -152,6 +175,15 @@ mod tests {
         assert!(!believable(&quic("fe80::1".parse().unwrap(), 1), &far), "a zone is missing");
         assert!(!believable(&quic("::ffff:127.0.0.1".parse().unwrap(), 1), &far), "loopback in disguise");
         assert!(!believable(&quic("255.255.255.255".parse().unwrap(), 1), &far));
+    }
+
+    #[test]
+    fn an_address_within_a_process_stands_for_one_of_a_network_and_is_believed_there_only() {
+        let near = listening(&Transport::Memory(Fabric::default()), "127.1.7.1".parse().unwrap(), 9);
+        assert_eq!(socket(&near), Some(("127.1.7.1".parse().unwrap(), 9)));
+        assert!(believable(&near, &near));
+        assert!(!believable(&near, &quic("127.0.0.1".parse().unwrap(), 1)));
+        assert!(!believable(&quic("127.0.0.1".parse().unwrap(), 1), &near));
     }
 
     #[test]

@@ -4,21 +4,25 @@
 use std::time::Duration;
 
 use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, Transport as _};
+use libp2p::core::upgrade::Version;
 use libp2p::identity::{Keypair, ed25519};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, quic};
+use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, kad, noise, quic, yamux};
 use zeroize::Zeroizing;
 
+use super::fabric::FabricTransport;
 use super::flood::Flood;
 use super::kademlia::Kademlia;
 use super::records::{KadRecords, Records};
-use super::{NodeError, Paths, Role};
+use super::{NodeError, Paths, Role, Transport};
 use crate::shell::limits;
 
 /// The Kademlia protocol of this DHT, which meets no other.
-pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ipv6mesh/kad/1");
+pub(in crate::shell) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ipv6mesh/kad/1");
 /// What identify says the peer speaks.
-pub(super) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
+pub(in crate::shell) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
 
 /// What runs on every connection.
 #[derive(NetworkBehaviour)]
@@ -34,6 +38,7 @@ pub(super) fn swarm(
     seed: Zeroizing<[u8; 32]>,
     role: Role,
     paths: Paths,
+    transport: &Transport,
     records: Box<dyn Records>,
 ) -> Result<Swarm<Behaviour>, NodeError> {
     let failed = |error: &dyn std::fmt::Display| NodeError::Start(error.to_string());
@@ -42,7 +47,8 @@ pub(super) fn swarm(
     let keypair = Keypair::from(ed25519::Keypair::from(secret));
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_quic_config(quic_config)
+        .with_other_transport(|keypair| connections(keypair, transport))
+        .map_err(|error| failed(&error))?
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
             flood: Flood::default(),
@@ -60,6 +66,24 @@ pub(super) fn swarm(
         })
         .build();
     Ok(swarm)
+}
+
+/// What carries the connections; the rest of a node does not see a difference.
+pub(in crate::shell) fn connections(
+    keypair: &Keypair,
+    transport: &Transport,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(match transport {
+        Transport::Quic => quic::tokio::Transport::new(quic_config(quic::Config::new(keypair)))
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+            .boxed(),
+        Transport::Memory(fabric) => FabricTransport::new(fabric.clone())
+            .upgrade(Version::V1)
+            .authenticate(noise::Config::new(keypair)?)
+            .multiplex(yamux::Config::default())
+            .timeout(limits::QUIC_HANDSHAKE)
+            .boxed(),
+    })
 }
 
 fn quic_config(mut config: quic::Config) -> quic::Config {

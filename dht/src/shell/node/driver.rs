@@ -33,6 +33,7 @@ pub(super) enum Command {
     Get(GetCommand),
     Put(PutCommand),
     Stats(reply::Sender<NodeStats>),
+    Freeze(std::sync::mpsc::Receiver<()>),
     Shutdown(reply::Sender<()>),
 }
 
@@ -99,8 +100,8 @@ pub(super) struct Driver {
 
 impl Driver {
     fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
-        let mut swarm = swarm(config.seed.clone(), config.role, config.paths, records)?;
-        listen(&mut swarm, &config.listen, config.port)?;
+        let mut swarm = swarm(config.seed.clone(), config.role, config.paths, &config.transport, records)?;
+        listen(&mut swarm, &config.transport, &config.listen, config.port)?;
         let now = Instant::now();
         let own = *swarm.local_peer_id();
         let spread = own.to_bytes().last().copied().unwrap_or_default();
@@ -135,6 +136,11 @@ impl Driver {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 command = self.ends.commands_rx.recv() => match command {
                     Some(Command::Shutdown(done)) => break Some(done),
+                    Some(Command::Freeze(until)) => {
+                        // Holds up the thread and all that runs on it, sockets too; an error is the end that is waited for.
+                        let _ = until.recv();
+                        return;
+                    }
                     Some(command) => self.on_command(command),
                     None => break None,
                 },
@@ -406,8 +412,10 @@ impl Driver {
                 self.leave_out_anycast(peer);
                 self.peers_changed();
             }
-            kad::Event::InboundRequest { request: kad::InboundRequest::GetRecord { present_locally: true, .. } } => {
-                self.counters.values_served += 1;
+            kad::Event::InboundRequest { request } => {
+                self.counters.requests_answered += 1;
+                let is_served = matches!(request, kad::InboundRequest::GetRecord { present_locally: true, .. });
+                self.counters.values_served += u64::from(is_served);
             }
             kad::Event::RoutingUpdated { peer, .. } => self.leave_out_anycast(peer),
             _ => {}

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use libp2p::swarm::behaviour::NetworkBehaviour;
 use libp2p::{Swarm, TransportError};
 
-use super::NodeError;
-use super::addresses::quic;
+use super::addresses::listening;
+use super::{NodeError, Transport};
 
 /// Linux: somebody else has the port.
 const EADDRINUSE: i32 = 98;
@@ -21,13 +21,14 @@ const EAFNOSUPPORT: i32 = 97;
 /// When an address that was asked for cannot be had, or its port is taken.
 pub(super) fn listen<B: NetworkBehaviour>(
     swarm: &mut Swarm<B>,
+    transport: &Transport,
     addresses: &[IpAddr],
     port: u16,
 ) -> Result<(), NodeError> {
     let mut missing = None;
     let mut opened = 0;
     for &address in addresses {
-        match swarm.listen_on(quic(address, port)) {
+        match swarm.listen_on(listening(transport, address, port)) {
             Ok(_) => opened += 1,
             Err(error) => {
                 let failure = NodeError::Listen { address, port, reason: reason(&error) };

@@ -9,6 +9,7 @@ mod addresses;
 mod behaviour;
 mod discovery;
 mod driver;
+mod fabric;
 mod flood;
 mod handing;
 mod kademlia;
@@ -25,7 +26,7 @@ mod watched;
 mod ways;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,7 +45,10 @@ pub use libp2p::{Multiaddr, PeerId};
 use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
 
+pub(in crate::shell) use self::addresses::listening;
 pub use self::addresses::{parse_anycast, parse_bootstrap};
+pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};
+pub use self::fabric::Fabric;
 pub use self::records::{Held, Reason, Records};
 pub use self::values::{Given, Values};
 
@@ -80,6 +84,8 @@ pub struct NodeConfig {
     pub role: Role,
     /// How its lookups go about their way.
     pub paths: Paths,
+    /// What carries its connections.
+    pub transport: Transport,
 }
 
 impl fmt::Debug for NodeConfig {
@@ -94,6 +100,7 @@ impl fmt::Debug for NodeConfig {
             .field("remember", &self.remember)
             .field("role", &self.role)
             .field("paths", &self.paths)
+            .field("transport", &self.transport)
             .finish()
     }
 }
@@ -136,6 +143,7 @@ impl NodeConfig {
             remember: None,
             role,
             paths: Paths::Disjoint(limits::PATHS),
+            transport: Transport::Quic,
         }
     }
 }
@@ -148,6 +156,19 @@ pub enum Role {
     /// Only asks: it enters nobody's routing table.
     Client,
 }
+
+/// What carries a node's connections.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// QUIC over UDP.
+    Quic,
+    /// A fabric within this process, for a bench.
+    Memory(Fabric),
+}
+
+/// A node that has been frozen; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Frozen(#[allow(dead_code)] std::sync::mpsc::Sender<()>);
 
 /// How a PUT ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -215,6 +236,8 @@ pub struct Counters {
     pub providers_refused: u64,
     /// Values handed out of the store.
     pub values_served: u64,
+    /// Requests of peers, of whatever kind.
+    pub requests_answered: u64,
     /// GETs begun here.
     pub gets: u64,
     /// PUTs begun here.
@@ -327,6 +350,16 @@ impl Node {
         shareable.map(|address| addresses::with_peer(address, self.id)).collect()
     }
 
+    /// The IPv4 sockets that the node listens on, or what stands for them within a process.
+    pub fn sockets(&self) -> Vec<SocketAddrV4> {
+        let listening = self.listening.borrow();
+        let socket = |address| match addresses::socket(address)? {
+            (IpAddr::V4(v4), port) => Some(SocketAddrV4::new(v4, port)),
+            (IpAddr::V6(_), _) => None,
+        };
+        listening.iter().filter_map(socket).collect()
+    }
+
     /// Asks for the values under a key. They come unverified, those of different nodes one after the other; `enough` sees each
     /// and ends the lookup by returning true. Takes at most [`limits::GET`] after the first peer is known.
     ///
@@ -400,6 +433,17 @@ impl Node {
         let (done_tx, done) = reply::channel();
         self.commands.send(Command::Stats(done_tx)).await.map_err(|_| NodeError::Stopped)?;
         done.await.map_err(|_| NodeError::Stopped)
+    }
+
+    /// Stops the node's thread where it is, for a bench: its sockets stay, and nothing is answered any more, as if the machine
+    /// had lost its power.
+    ///
+    /// # Errors
+    /// When the node has stopped.
+    pub async fn freeze(&self) -> Result<Frozen, NodeError> {
+        let (release, until) = std::sync::mpsc::channel();
+        self.commands.send(Command::Freeze(until)).await.map_err(|_| NodeError::Stopped)?;
+        Ok(Frozen(release))
     }
 
     /// Closes all connections, writes what is not yet written, and waits for the thread to end.
