@@ -73,3 +73,14 @@ pub const REVOCATION_RENEWAL: Duration = Duration::from_secs(3600);
 pub const INDEX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Lifetime of a registrar's index page of live registrations.
 pub const LIVE_INDEX_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Delegations of one authority, about 250 octets of memory each: a /32 has 65,536 /48 in it, and more than this is for
+/// several writers.
+pub const DELEGATIONS: usize = 256 * 1024;
+/// Anchors of one aggregate: as many as a site may have registrars.
+pub const ANCHORS_OF_ONE: usize = 4;
+/// How often an authority renews a page that has not changed: three can be missed before it expires.
+pub const INDEX_RENEWAL: Duration = Duration::from_secs(6 * 3600);
+/// How long a page stays after nothing points to it any more: readers keep what did for [`PAGE_LIFE`], and a page withdrawn
+/// earlier would be a hole to them.
+pub const RETIREMENT: Duration = Duration::from_secs(20 * 60);

@@ -10,12 +10,15 @@
 
 mod anchors;
 mod cover;
+mod descend;
 mod outcome;
 mod pages;
 mod select;
 mod walk;
 
+pub(crate) use anchors::parse_prefix;
 pub use anchors::{AnchorError, Anchors, TrustAnchor};
+pub use descend::Visit;
 pub use outcome::{Failure, Found, Outcome};
 pub use pages::PageCache;
 pub use select::{Selection, newest};
