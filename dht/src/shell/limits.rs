@@ -83,3 +83,12 @@ pub const LISTEN: Duration = Duration::from_secs(2);
 
 /// Octets of a file with a revocation: its armour and the words before it take less than twice the statement's 10 kB.
 pub const STATEMENT_FILE: u64 = 32 * 1024;
+
+/// Octets of a file of delegations: 128 for each that an authority may have.
+pub const DELEGATIONS_FILE: u64 = 128 * crate::limits::DELEGATIONS as u64;
+/// PUTs of index pages in flight: each asks some 20 nodes, and a large authority has hundreds.
+pub const INDEX_PUTS: usize = 8;
+/// An authority whose pages were not all taken tries again after this.
+pub const INDEX_RETRY: Duration = Duration::from_secs(60);
+/// Shortest pause between two rounds of an authority, however often its pages are to be renewed.
+pub const INDEX_PAUSE: Duration = Duration::from_secs(1);

@@ -46,16 +46,25 @@ pub async fn get(node: &Node, network: Network, key: &RecordKey) -> Result<Vec<V
 /// # Errors
 /// As [`Node::get`].
 pub async fn resolve(node: &Node, resolver: &mut Resolver, eid: EidPrefix) -> Result<(Outcome, usize), NodeError> {
+    let resolution = walk(node, resolver, eid).await?;
+    Ok((resolution.outcome().cloned().unwrap_or(Outcome::NotFound), resolution.gets()))
+}
+
+/// [`resolve`], with the way that led to the outcome.
+///
+/// # Errors
+/// As [`Node::get`].
+pub async fn walk(node: &Node, resolver: &mut Resolver, eid: EidPrefix) -> Result<Resolution, NodeError> {
     let network = resolver.network;
     let mut resolution = Resolution::new(resolver, eid, SystemTime::now());
     loop {
-        if let Some(outcome) = resolution.outcome() {
-            return Ok((outcome.clone(), resolution.gets()));
+        if resolution.outcome().is_some() {
+            return Ok(resolution);
         }
         let keys: Vec<RecordKey> = std::iter::from_fn(|| resolution.poll()).collect();
         if keys.is_empty() {
             // Cannot be: a resolution without outcome waits for a key that it has asked for.
-            return Ok((Outcome::NotFound, resolution.gets()));
+            return Ok(resolution);
         }
         let found = try_join_all(keys.iter().map(|key| get(node, network, key))).await?;
         for (key, values) in keys.iter().zip(found) {
