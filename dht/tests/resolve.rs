@@ -508,13 +508,13 @@ fn the_newest_live_word_of_four_registrars_counts() {
     let net = "2001:db8:a::/48";
     world.root(vec![site(net, &cns, 56)]);
     // Two list a more-specific, one lists the site alone, one is silent.
-    for (number, person) in registrars.iter_mut().take(3).enumerate() {
+    for (number, person) in (0_u8..).zip(registrars.iter_mut().take(3)) {
         let mut entries = vec![site(net, &[person.cn()], 48)];
         if number < 2 {
             entries.push(site("2001:db8:a:100::/56", &[person.cn()], 56));
         }
-        let record = person.prefix(start() + seconds(number as u64), "2001:db8:a:100::/56", number as u8 + 1);
-        let whole = person.prefix(start() + seconds(number as u64), net, number as u8 + 10);
+        let record = person.prefix(start() + seconds(number.into()), "2001:db8:a:100::/56", number + 1);
+        let whole = person.prefix(start() + seconds(number.into()), net, number + 10);
         let live = person.page(world.now + seconds(9), net, entries, PageKind::Live);
         for publication in [live, record, whole] {
             world.network.put(world.now + seconds(9), &publication.key, &publication.value).unwrap();

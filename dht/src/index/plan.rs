@@ -199,8 +199,11 @@ impl Cutter {
     fn descend(&mut self, above: &EidPrefix, items: &[Entry], left: &mut Vec<Entry>, is_whole: bool) {
         let (Some(first), Some(last)) = (items.first(), items.last()) else { return };
         let at = common(&first.prefix, &last.prefix);
-        let may_be_page = !(is_whole && at == *above) && !self.has_live_page(first, &at);
-        if may_be_page && let Some(octets) = self.octets(&at, items) {
+        let is_top = is_whole && at == *above;
+        if !is_top
+            && !self.has_live_page(first, &at)
+            && let Some(octets) = self.octets(&at, items)
+        {
             let page = Entry { prefix: at, target: Target::Page { lowest: 0 } };
             let weight = octets - AROUND - FIXED - address_octets(&at);
             if weight > WORTH * page.packed_len(above) && !is_page(items) {
