@@ -13,6 +13,7 @@
 //!   anchor down;
 //! * [`lookup`]: which copy of a record counts, and which nodes shall store one;
 //! * [`handover`]: which records are handed to whom when peers come and go, and how fast;
+//! * [`index`]: cutting what an authority delegates into such pages, and keeping them published;
 //! * [`block`]: which addresses count as one party;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations.
 //!
@@ -21,6 +22,7 @@
 pub mod block;
 pub mod error;
 pub mod handover;
+pub mod index;
 pub mod limits;
 pub mod lookup;
 pub mod memory;

@@ -122,3 +122,14 @@ pub const HANDOVER_OCTETS: f64 = 3200.0;
 pub const REPAIR_INTERVAL: Duration = Duration::from_secs(25 * 60);
 /// How often is looked for such records.
 pub const REPAIR_CHECK: Duration = Duration::from_secs(60);
+
+/// Delegations of one authority, about 250 octets of memory each: a /32 has 65,536 /48 in it, and more than this is for
+/// several writers.
+pub const DELEGATIONS: usize = 256 * 1024;
+/// Anchors of one aggregate: as many as a site may have registrars.
+pub const ANCHORS_OF_ONE: usize = 4;
+/// How often an authority renews a page that has not changed: three can be missed before it expires.
+pub const INDEX_RENEWAL: Duration = Duration::from_secs(6 * 3600);
+/// How long a page stays after nothing points to it any more: readers keep what did for [`PAGE_LIFE`], and a page withdrawn
+/// earlier would be a hole to them.
+pub const RETIREMENT: Duration = Duration::from_secs(20 * 60);

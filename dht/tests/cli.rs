@@ -371,8 +371,11 @@ fn wrong_usage_is_named() {
     refused(&desk, &["get", "000102030405060708090a0b"], "--bootstrap");
     refused(&desk, &["resolve", "2001:db8::1", "--trust-anchor", "x", "--bootstrap", "127.0.0.1:9"], "--trust-anchor");
     refused(&desk, &["stats"], "--state-dir");
-    let outside = ["index", "2001:db8::/32", "--delegate", "2001:db9::/48=000102030405060708090a0b"];
+    let outside = ["index", "2001:db8::/32", "--dry-run", "--delegate", "2001:db9::/48=000102030405060708090a0b"];
     refused(&desk, &outside, "2001:db9::/48 is not inside 2001:db8::/32");
+    std::fs::write(desk.path("sites"), "# sites\n2001:db8:a::/48=000102030405060708090a0b,max=1\n").unwrap();
+    refused(&desk, &["index", "2001:db8::/32", "--delegations", "sites"], "sites, line 2: 2001:db8:a::/48=");
+    refused(&desk, &["index", "2001:db8::/32", "--delegations", "nowhere"], "--delegations nowhere");
     refused(&desk, &["node", "--port", "99999"], "--port");
 }
 

@@ -11,7 +11,7 @@ use cgeid::Reason;
 use common::{LAB, Person, delegation, host, prefix, seconds, site, start, sub_page};
 use dht::memory::Network;
 use dht::publish::{PageKind, Publication};
-use dht::record::{Class, Entry, RecordKey};
+use dht::record::{Class, Entry, Index, RecordKey, Target};
 use dht::resolve::{Anchors, Failure, Found, Outcome, Resolution, Resolver, Selection, TrustAnchor, newest};
 use proptest::prelude::*;
 use wire::address::EidPrefix;
@@ -291,6 +291,247 @@ fn a_node_is_its_own_anchor() {
     assert_eq!(last_octet(&world.found("2001:db8:a::1")), 7);
     assert!("2001:db8:a::1/48=0f2c8a3454a468b75f32e76a".parse::<TrustAnchor>().is_err());
     assert!("[7]10.0.0.0/8=0f2c8a3454a468b75f32e76a".parse::<TrustAnchor>().is_ok());
+}
+
+#[test]
+fn a_sub_page_is_a_part_of_the_page_that_points_to_it() {
+    let (mut world, mut child) = (World::new(), Person::new(1));
+    // The anchor's site holds where its sub-page lists nothing, and its delegation too; another writer's page ends that.
+    let part = world.anchor.page(
+        start(),
+        "2001:db8:a::/48",
+        vec![site("2001:db8:a:1::/64", &[child.cn()], 64)],
+        PageKind::Delegations,
+    );
+    let below = world.anchor.page(
+        start(),
+        "2001:db8:4000::/36",
+        vec![site("2001:db8:4000::/48", &[child.cn()], 48)],
+        PageKind::Delegations,
+    );
+    let given = child.page(start(), "2001:db8:4000::/34", vec![], PageKind::Delegations);
+    for page in [&part, &below, &given] {
+        world.put(page);
+    }
+    world.root(vec![
+        site("2001:db8::/34", &[world.anchor.cn()], 34),
+        sub_page("2001:db8:a::/48", part.sequence),
+        delegation("2001:db8:4000::/34", child.cn(), given.sequence),
+        sub_page("2001:db8:4000::/36", below.sequence),
+        site("2001:db8:8000::/33", &[world.anchor.cn()], 33),
+    ]);
+    assert_eq!(world.resolve("2001:db8:a:1::9"), Outcome::Unregistered { prefix: prefix("2001:db8:a:1::/64") });
+    assert_eq!(world.resolve("2001:db8:a:2::9"), Outcome::Unregistered { prefix: prefix("2001:db8:a:2::/63") });
+    assert_eq!(world.resolve("2001:db8:4000::9"), Outcome::Unregistered { prefix: prefix("2001:db8:4000::/48") });
+    // The child was given it, and has nothing there: no part of the anchor's word.
+    assert_eq!(world.resolve("2001:db8:4001::9"), Outcome::Hole { prefix: prefix("2001:db8:4001::/48") });
+}
+
+#[test]
+fn a_sub_page_that_its_writer_has_withdrawn_is_no_hole() {
+    let mut world = World::new();
+    let cn = world.anchor.cn();
+    let part = world.anchor.page(
+        start(),
+        "2001:db8:a::/48",
+        vec![site("2001:db8:a:1::/64", &[cn], 64)],
+        PageKind::Delegations,
+    );
+    world.put(&part);
+    world.root(vec![sub_page("2001:db8:a::/48", part.sequence)]);
+    let person = &mut world.anchor;
+    let gone = dht::publish::withdraw_index(&person.key, LAB, prefix("2001:db8:a::/48"), start(), &mut person.sequence);
+    let gone = gone.unwrap();
+    world.put(&gone);
+    assert_eq!(world.resolve("2001:db8:a:1::9"), Outcome::Failed(Failure::PageStale(gone.key)));
+    // Of a child it is: whoever delegated to it has nothing to add.
+    let mut child = Person::new(1);
+    world.now += seconds(60);
+    world.root(vec![delegation("2001:db8:b::/48", child.cn(), 0)]);
+    let gone = dht::publish::withdraw_index(&child.key, LAB, prefix("2001:db8:b::/48"), world.now, &mut child.sequence);
+    world.put(&gone.unwrap());
+    world.resolver = Resolver::new(LAB, world.resolver.anchors.clone());
+    assert_eq!(world.resolve("2001:db8:b::1"), Outcome::Hole { prefix: prefix("2001:db8:b::/48") });
+}
+
+/// Two anchors for one aggregate.
+fn two_anchors() -> (World, Person) {
+    let (mut world, other) = (World::new(), Person::new(101));
+    let both = [world.anchor.cn(), other.cn()].map(|cn| TrustAnchor { aggregate: prefix("2001:db8::/32"), cn });
+    world.resolver = Resolver::new(LAB, Anchors::new(both));
+    (world, other)
+}
+
+#[test]
+fn another_anchor_speaks_where_the_first_is_silent() {
+    let (mut world, mut other) = two_anchors();
+    let first = RecordKey::index(LAB, world.anchor.cn(), prefix("2001:db8::/32"));
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Failed(Failure::PageMissing(first)), "both are silent");
+    let page =
+        other.page(start(), "2001:db8::/32", vec![site("2001:db8:a::/48", &[other.cn()], 48)], PageKind::Delegations);
+    world.put(&page);
+    let unregistered = Outcome::Unregistered { prefix: prefix("2001:db8:a::/48") };
+    let (outcome, gets) = world.network.resolve(&mut world.resolver, start(), host("2001:db8:a::1"));
+    assert_eq!((outcome, gets), (unregistered.clone(), 3));
+    // The one that is known to be alive is asked first from then on.
+    let (outcome, gets) = world.network.resolve(&mut world.resolver, start(), host("2001:db8:a::1"));
+    assert_eq!((outcome, gets), (unregistered.clone(), 1));
+    // When both are there, the first one counts.
+    world.root(vec![]);
+    world.resolver = Resolver::new(LAB, world.resolver.anchors.clone());
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Hole { prefix: prefix("2001:db8::/32") });
+    // Nothing that the first has said counts for the second: here a delegation whose page cannot be had.
+    world.now += seconds(60);
+    world.root(vec![delegation("2001:db8::/33", Person::new(1).cn(), 0), site("2001:db8:a:1::/64", &[other.cn()], 64)]);
+    world.resolver = Resolver::new(LAB, world.resolver.anchors.clone());
+    assert_eq!(world.resolve("2001:db8:a::1"), unregistered);
+    // A first one that has withdrawn its page, or is revoked, stands in nobody's way.
+    let person = &mut world.anchor;
+    let gone = dht::publish::withdraw_index(&person.key, LAB, prefix("2001:db8::/32"), world.now, &mut person.sequence);
+    world.put(&gone.unwrap());
+    world.resolver = Resolver::new(LAB, world.resolver.anchors.clone());
+    assert_eq!(world.resolve("2001:db8:a::1"), unregistered);
+    let revocation = world.anchor.revoke(Reason::KEY_COMPROMISE, 60);
+    let outcome = world.resolver.resolve(host("2001:db8:a::1"), world.now + seconds(1000), |key| {
+        if key.writer == revocation.key.writer { vec![] } else { world.network.get(world.now, key) }
+    });
+    assert_eq!(outcome.0, unregistered);
+}
+
+#[test]
+fn two_anchors_that_have_both_withdrawn_are_a_hole() {
+    let (mut world, mut other) = two_anchors();
+    for person in [&mut world.anchor, &mut other] {
+        let gone =
+            dht::publish::withdraw_index(&person.key, LAB, prefix("2001:db8::/32"), start(), &mut person.sequence);
+        let gone = gone.unwrap();
+        world.network.put(start(), &gone.key, &gone.value).unwrap();
+    }
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Hole { prefix: prefix("2001:db8::/32") });
+    // One that has withdrawn is no proof beside one that cannot be had.
+    let second = RecordKey::index(LAB, other.cn(), prefix("2001:db8::/32"));
+    world.resolver = Resolver::new(LAB, world.resolver.anchors.clone());
+    let outcome = world.resolver.resolve(host("2001:db8:a::1"), start(), |key| {
+        if *key == second { vec![] } else { world.network.get(start(), key) }
+    });
+    assert_eq!(outcome.0, Outcome::Failed(Failure::PageMissing(second)));
+}
+
+#[test]
+fn the_longest_anchor_alone_has_the_word() {
+    let (mut world, mut other) = (World::new(), Person::new(101));
+    let narrow = TrustAnchor { aggregate: prefix("2001:db8:a::/48"), cn: other.cn() };
+    assert!(world.resolver.anchors.add(narrow) && !world.resolver.anchors.add(narrow));
+    world.root(vec![site("2001:db8:a::/48", &[world.anchor.cn()], 48)]);
+    let key = RecordKey::index(LAB, other.cn(), prefix("2001:db8:a::/48"));
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Failed(Failure::PageMissing(key)), "the /32 has no say there");
+    world.put(&other.page(start(), "2001:db8:a::/48", vec![], PageKind::Delegations));
+    assert_eq!(world.resolve("2001:db8:a::1"), Outcome::Hole { prefix: prefix("2001:db8:a::/48") });
+    assert_eq!(world.resolve("2001:db8:b::1"), Outcome::Hole { prefix: prefix("2001:db8:b::/48") });
+    // More anchors than one aggregate may have are left out.
+    let more = (0..9).map(|number| TrustAnchor { cn: cgeid::Cn([number; 12]), ..narrow });
+    assert_eq!(Anchors::new(more).longest(&host("2001:db8:a::1")).count(), dht::limits::ANCHORS_OF_ONE);
+}
+
+#[test]
+fn a_hostile_child_can_spoil_no_more_than_what_it_was_given() {
+    let (mut world, mut child, mut honest) = (World::new(), Person::new(1), Person::new(2));
+    let net = "2001:db8:a::/48";
+    world.root(vec![delegation(net, child.cn(), 0), site("2001:db8:b::/48", &[honest.cn()], 48)]);
+    // It points upwards, to itself, to its delegator, and to a page that will never be new enough.
+    let key = RecordKey::index(LAB, child.cn(), prefix(net));
+    let asked = |world: &mut World| world.network.resolve(&mut world.resolver, world.now, host("2001:db8:a::1"));
+    for (entries, most) in [
+        (vec![delegation(net, child.cn(), 0)], 2),
+        (vec![delegation(net, world.anchor.cn(), 0)], 3),
+        (vec![sub_page("2001:db8:a::/49", u64::MAX)], 3),
+        (vec![site(net, &[honest.cn()], 128)], 4),
+    ] {
+        world.now += seconds(1000);
+        let page = child.page(world.now, net, entries, PageKind::Delegations);
+        world.put(&page);
+        world.put(&honest.prefix(world.now, "2001:db8:b::/48", 7));
+        let (outcome, gets) = asked(&mut world);
+        assert!(matches!(outcome, Outcome::Failed(_) | Outcome::Unregistered { .. }), "{outcome:?}");
+        assert!(gets <= most, "{gets} GETs: {outcome:?}");
+        assert_eq!(last_octet(&world.found("2001:db8:b::1")), 7);
+    }
+    // It claims a hole in all that it has: no wider than that.
+    world.now += seconds(1000);
+    let page = child.page(world.now, net, vec![], PageKind::Delegations);
+    world.put(&page);
+    assert_eq!(asked(&mut world).0, Outcome::Hole { prefix: prefix(net) });
+    assert_eq!(world.resolver.pages.mark(&key).map(|version| version.sequence), Some(page.sequence));
+    // It names a registrar that never heard of it: that one's record of its own prefix does not fit under the key asked for.
+    let stolen = RecordKey::prefix(LAB, honest.cn(), prefix(net));
+    let value = honest.prefix(world.now, "2001:db8:b::/48", 8).value;
+    world.now += seconds(1000);
+    world.put(&child.page(world.now, net, vec![site(net, &[honest.cn()], 48)], PageKind::Delegations));
+    (0..8).for_each(|node| world.network.lie(node, &stolen, value.clone()));
+    let outcome = asked(&mut world).0;
+    assert!(matches!(outcome, Outcome::Failed(Failure::Refused { .. })), "{outcome:?}");
+}
+
+#[test]
+fn instances_and_families_have_pages_of_their_own() {
+    let (mut world, registrar) = (World::new(), Person::new(1));
+    let iid = wire::address::InstanceId(7);
+    let at = |text: &str, iid| EidPrefix { iid, ..prefix(text) };
+    let anchors = [at("10.0.0.0/8", iid), at("10.0.0.0/8", wire::address::InstanceId(0)), at("::/0", iid)];
+    let anchors = anchors.map(|aggregate| TrustAnchor { aggregate, cn: world.anchor.cn() });
+    world.resolver = Resolver::new(LAB, Anchors::new(anchors));
+    let target = || Target::Site { registrars: [registrar.cn()].into(), max_plen: 16 };
+    let entries = vec![Entry { prefix: at("10.1.0.0/16", iid), target: target() }];
+    let page = Index::new(at("10.0.0.0/8", iid), entries).unwrap();
+    let person = &mut world.anchor;
+    let kind = PageKind::Delegations;
+    let page = dht::publish::index(&person.key, LAB, page, kind, start(), &mut person.sequence).unwrap();
+    world.put(&page);
+    let mut ask = |text: &str, iid| world.network.resolve(&mut world.resolver, start(), at(text, iid)).0;
+    assert_eq!(ask("10.1.2.3/32", iid), Outcome::Unregistered { prefix: at("10.1.0.0/16", iid) });
+    assert_eq!(ask("10.2.2.3/32", iid), Outcome::Hole { prefix: at("10.2.0.0/15", iid) });
+    // An IPv6 prefix covers no IPv4, whatever its length; and the same prefix of another instance is another one.
+    assert!(matches!(ask("2001:db8::1/128", iid), Outcome::Failed(Failure::PageMissing(_))));
+    assert!(matches!(ask("10.1.2.3/32", wire::address::InstanceId(0)), Outcome::Failed(Failure::PageMissing(_))));
+    assert_eq!(ask("11.1.2.3/32", iid), Outcome::Unanchored { prefix: at("11.0.0.0/8", iid) });
+    // Entries of another family or instance have no place in a page.
+    for net in [at("10.1.0.0/16", wire::address::InstanceId(8)), at("::/16", iid)] {
+        assert!(Index::new(at("10.0.0.0/8", iid), vec![Entry { prefix: net, target: target() }]).is_err());
+    }
+}
+
+#[test]
+fn the_newest_live_word_of_four_registrars_counts() {
+    let mut world = World::new();
+    let mut registrars: Vec<Person> = (1..=4).map(Person::new).collect();
+    let cns: Vec<_> = registrars.iter().map(Person::cn).collect();
+    let net = "2001:db8:a::/48";
+    world.root(vec![site(net, &cns, 56)]);
+    // Two list a more-specific, one lists the site alone, one is silent.
+    for (number, person) in (0_u8..).zip(registrars.iter_mut().take(3)) {
+        let mut entries = vec![site(net, &[person.cn()], 48)];
+        if number < 2 {
+            entries.push(site("2001:db8:a:100::/56", &[person.cn()], 56));
+        }
+        let record = person.prefix(start() + seconds(number.into()), "2001:db8:a:100::/56", number + 1);
+        let whole = person.prefix(start() + seconds(number.into()), net, number + 10);
+        let live = person.page(world.now + seconds(9), net, entries, PageKind::Live);
+        for publication in [live, record, whole] {
+            world.network.put(world.now + seconds(9), &publication.key, &publication.value).unwrap();
+        }
+    }
+    world.now += seconds(9);
+    // The third one's record of the more-specific is not on its list, and counts all the same: it is a registrar of the site.
+    assert_eq!(last_octet(&world.found("2001:db8:a:100::1")), 3);
+    assert_eq!(last_octet(&world.found("2001:db8:a::1")), 12);
+    world.put(&registrars[2].withdraw(world.now, "2001:db8:a:100::/56"));
+    assert_eq!(last_octet(&world.found("2001:db8:a:100::1")), 2);
+    // An expired word is none, however new.
+    world.now = start() + seconds(3600);
+    assert_eq!(last_octet(&world.found("2001:db8:a:100::1")), 2);
+    // With none left for the more-specific, and one withdrawn, the whole site's holds.
+    world.now += seconds(1);
+    assert_eq!(last_octet(&world.found("2001:db8:a:100::1")), 12);
 }
 
 #[test]

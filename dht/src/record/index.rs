@@ -27,7 +27,7 @@ use wire::address::EidPrefix;
 
 use super::mapping::once;
 use super::reader::{Reader, exact_prefix, octets, write_prefix};
-use super::tlv::Tlv;
+use super::tlv::{self, Tlv};
 use crate::error::Malformed;
 use crate::limits;
 
@@ -71,6 +71,17 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// The CNs that it names.
+    pub(crate) fn named(&self) -> Vec<Cn> {
+        match self {
+            Self::Site { registrars, .. } => registrars.iter().copied().collect(),
+            Self::Delegation { child, .. } => vec![*child],
+            Self::Page { .. } => Vec::new(),
+        }
+    }
+}
+
 /// One entry of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -78,6 +89,18 @@ pub struct Entry {
     pub prefix: EidPrefix,
     /// What is said about it.
     pub target: Target,
+}
+
+impl Entry {
+    /// Octets that it takes in a page about `covering`, without the CNs that it names.
+    pub(crate) fn packed_len(&self, covering: &EidPrefix) -> usize {
+        let rest = match &self.target {
+            Target::Site { registrars, .. } => 1 + registrars.len(),
+            Target::Delegation { .. } => 1 + 8,
+            Target::Page { .. } => 8,
+        };
+        2 + suffix(covering, self.prefix.net.prefix_len()).len() + rest
+    }
 }
 
 /// The body of an INDEX section.
@@ -119,6 +142,11 @@ impl Index {
         self.entries.iter().filter(|entry| entry.prefix.covers(eid)).max_by_key(|entry| entry.prefix.net.prefix_len())
     }
 
+    /// The octets of the body: what two versions of a page that say the same have in common.
+    pub(crate) fn octets(&self) -> Result<Vec<u8>, EncodeError> {
+        tlv::encode(self.tlvs()?)
+    }
+
     pub(crate) fn tlvs(&self) -> Result<Vec<Tlv>, EncodeError> {
         let mut covering = Vec::new();
         write_prefix(&mut covering, &self.covering);
@@ -150,7 +178,7 @@ impl Index {
     }
 
     fn pack(&self) -> Result<Vec<u8>, EncodeError> {
-        let table: BTreeSet<Cn> = self.entries.iter().flat_map(|entry| named(&entry.target)).collect();
+        let table: BTreeSet<Cn> = self.entries.iter().flat_map(|entry| entry.target.named()).collect();
         let table: Vec<Cn> = table.into_iter().collect();
         let count = u8::try_from(table.len()).map_err(|_| EncodeError {
             field: "index CN table",
@@ -163,15 +191,6 @@ impl Index {
             pack_entry(&mut out, &self.covering, entry, &table);
         }
         Ok(out)
-    }
-}
-
-/// The CNs that an entry names.
-fn named(target: &Target) -> Vec<Cn> {
-    match target {
-        Target::Site { registrars, .. } => registrars.iter().copied().collect(),
-        Target::Delegation { child, .. } => vec![*child],
-        Target::Page { .. } => Vec::new(),
     }
 }
 
@@ -198,7 +217,7 @@ fn check(covering: &EidPrefix, entry: &Entry) -> Result<(), Malformed> {
 fn pack_entry(out: &mut Vec<u8>, covering: &EidPrefix, entry: &Entry, table: &[Cn]) {
     // Fits: the table has at most 255 CNs, and each CN of an entry is in it.
     let index = |cn: &Cn| table.binary_search(cn).ok().and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX);
-    let cns = named(&entry.target);
+    let cns = entry.target.named();
     let (kind, count) = match &entry.target {
         Target::Site { .. } => (head::SITE, cns.len()),
         Target::Delegation { .. } => (head::DELEGATION, 0),

@@ -42,16 +42,21 @@ impl FromStr for TrustAnchor {
 
     fn from_str(text: &str) -> Result<Self, AnchorError> {
         let (prefix, cn) = text.split_once('=').ok_or(AnchorError::Form)?;
-        let (iid, prefix) = match prefix.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((iid, rest)) => (iid.parse().map_err(|_| AnchorError::Instance(iid.to_owned()))?, rest),
-            None => (0, prefix),
-        };
-        let net: IpNet = prefix.parse().map_err(|_| AnchorError::Prefix(prefix.to_owned()))?;
-        if net != net.trunc() {
-            return Err(AnchorError::Prefix(prefix.to_owned()));
-        }
-        Ok(Self { aggregate: EidPrefix { iid: InstanceId(iid), net }, cn: cn.parse()? })
+        Ok(Self { aggregate: parse_prefix(prefix)?, cn: cn.parse()? })
     }
+}
+
+/// A prefix as [`EidPrefix`] is printed: in an instance other than 0 with that in brackets before it.
+pub(crate) fn parse_prefix(text: &str) -> Result<EidPrefix, AnchorError> {
+    let (iid, prefix) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((iid, rest)) => (iid.parse().map_err(|_| AnchorError::Instance(iid.to_owned()))?, rest),
+        None => (0, text),
+    };
+    let net: IpNet = prefix.parse().map_err(|_| AnchorError::Prefix(prefix.to_owned()))?;
+    if net != net.trunc() {
+        return Err(AnchorError::Prefix(prefix.to_owned()));
+    }
+    Ok(EidPrefix { iid: InstanceId(iid), net })
 }
 
 impl fmt::Display for TrustAnchor {
@@ -65,7 +70,8 @@ impl fmt::Display for TrustAnchor {
 pub struct Anchors(Vec<TrustAnchor>);
 
 impl Anchors {
-    /// The anchors; of two for one aggregate the first counts, and what is beyond [`limits::ANCHORS`] is left out.
+    /// The anchors; several may have one aggregate. What is beyond [`limits::ANCHORS`] in all, or beyond
+    /// [`limits::ANCHORS_OF_ONE`] for one aggregate, is left out.
     pub fn new(anchors: impl IntoIterator<Item = TrustAnchor>) -> Self {
         let mut kept = Self::default();
         for anchor in anchors {
@@ -76,20 +82,20 @@ impl Anchors {
 
     /// Adds an anchor; whether it counts.
     pub fn add(&mut self, anchor: TrustAnchor) -> bool {
-        let room = self.0.len() < limits::ANCHORS;
-        let new = self.0.iter().all(|known| known.aggregate != anchor.aggregate);
-        if room && new {
+        let beside = self.0.iter().filter(|known| known.aggregate == anchor.aggregate).count();
+        let room = self.0.len() < limits::ANCHORS && beside < limits::ANCHORS_OF_ONE;
+        let counts = room && !self.0.contains(&anchor);
+        if counts {
             self.0.push(anchor);
         }
-        room && new
+        counts
     }
 
-    /// The anchor with the longest aggregate that covers `eid`.
-    pub fn longest(&self, eid: &EidPrefix) -> Option<&TrustAnchor> {
-        self.0
-            .iter()
-            .filter(|anchor| anchor.aggregate.covers(eid))
-            .max_by_key(|anchor| anchor.aggregate.net.prefix_len())
+    /// The anchors with the longest aggregate that covers `eid`, in their order: each speaks for all of it.
+    pub fn longest(&self, eid: &EidPrefix) -> impl Iterator<Item = &TrustAnchor> {
+        let covering = self.0.iter().filter(|anchor| anchor.aggregate.covers(eid));
+        let longest = covering.map(|anchor| anchor.aggregate).max_by_key(|aggregate| aggregate.net.prefix_len());
+        self.0.iter().filter(move |anchor| Some(anchor.aggregate) == longest)
     }
 
     /// All anchors.

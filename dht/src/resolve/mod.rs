@@ -10,12 +10,15 @@
 
 mod anchors;
 mod cover;
+mod descend;
 mod outcome;
 mod pages;
 mod select;
 mod walk;
 
+pub(crate) use anchors::parse_prefix;
 pub use anchors::{AnchorError, Anchors, TrustAnchor};
+pub use descend::Visit;
 pub use outcome::{Failure, Found, Outcome};
 pub use pages::PageCache;
 pub use select::{Selection, newest};
@@ -76,7 +79,7 @@ impl Resolver {
     /// page. Nothing else is kept of a key.
     pub fn learn(&mut self, now: SystemTime, key: &RecordKey, values: &[Vec<u8>]) {
         if matches!(key.subject, Subject::Index(_))
-            && let Err(Outcome::Revoked | Outcome::Conflict) = walk::read_page(self, now, key, 0, values)
+            && let Err(Outcome::Revoked | Outcome::Conflict) = descend::read_page(self, now, key, 0, values)
         {
             self.pages.forget(now, key);
         }

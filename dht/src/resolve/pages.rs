@@ -11,6 +11,8 @@ use crate::record::{Index, Recent, RecordKey, Subject, Version};
 #[derive(Debug, Clone)]
 pub(super) struct Page {
     pub(super) index: Index,
+    /// Whether its writer says that there is none any more.
+    pub(super) withdrawn: bool,
     pub(super) version: Version,
     pub(super) expires_at: SystemTime,
     fetched_at: SystemTime,
@@ -69,7 +71,7 @@ impl PageCache {
     pub(super) fn forget(&mut self, now: SystemTime, key: &RecordKey) {
         let (Some(version), Subject::Index(covering)) = (self.mark(key), key.subject) else { return };
         if let Ok(nothing) = Index::new(covering, Vec::new()) {
-            self.insert(now, *key, nothing, version, SystemTime::UNIX_EPOCH);
+            self.insert(now, *key, nothing, true, version, SystemTime::UNIX_EPOCH);
         }
     }
 
@@ -78,6 +80,7 @@ impl PageCache {
         now: SystemTime,
         key: RecordKey,
         index: Index,
+        withdrawn: bool,
         version: Version,
         expires_at: SystemTime,
     ) {
@@ -89,7 +92,7 @@ impl PageCache {
             }
         }
         self.entries += index.entries().len();
-        let page = Page { index, version, expires_at, fetched_at: now };
+        let page = Page { index, withdrawn, version, expires_at, fetched_at: now };
         let mut gone = self.pages.insert(key, page);
         // What is kept of a page is many times its octets, so a limit on pages alone would let long ones take too much.
         loop {
@@ -141,7 +144,7 @@ mod tests {
         let version = |sequence| Version { epoch: 1, sequence };
         let mut cache = PageCache::default();
         for number in 0..1000 {
-            cache.insert(now, key(number), long.clone(), version(1), now + life);
+            cache.insert(now, key(number), long.clone(), false, version(1), now + life);
             // The first one is in use all the time.
             assert!(cache.fresh(now, &key(0), life).is_some());
         }
@@ -149,7 +152,7 @@ mod tests {
         assert!(cache.fresh(now, &key(1), life).is_none() && cache.fresh(now, &key(999), life).is_some());
         // A page in its next version takes the place of the last.
         let before = cache.entries;
-        cache.insert(now, key(0), long, version(2), now + life);
+        cache.insert(now, key(0), long, false, version(2), now + life);
         assert_eq!((cache.entries, cache.changes().len()), (before, 1001));
     }
 }

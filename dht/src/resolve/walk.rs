@@ -10,30 +10,36 @@ use cgeid::Cn;
 use wire::address::EidPrefix;
 
 use super::Resolver;
+use super::anchors::TrustAnchor;
 use super::cover::reach;
+use super::descend::{Visit, Way, beyond, read_page};
 use super::outcome::{Failure, Found, Outcome};
-use super::pages::Page;
 use super::select::Selection;
 use crate::error::Refusal;
 use crate::limits;
-use crate::record::{Body, Class, Index, RecordKey, Target, Verified};
+use crate::record::{Class, Index, RecordKey, Target, Verified};
 
 /// The way from one EID to its outcome.
 #[derive(Debug)]
 pub struct Resolution {
-    eid: EidPrefix,
-    step: Step,
+    pub(super) eid: EidPrefix,
+    pub(super) step: Step,
     asked: VecDeque<RecordKey>,
     waiting: BTreeSet<RecordKey>,
     gets: usize,
-    depth: usize,
+    pub(super) way: Way,
+    /// Anchors whose word is as good, if that of the first cannot be had.
+    pub(super) further: VecDeque<TrustAnchor>,
+    /// Why the first could not be followed.
+    pub(super) trouble: Option<Outcome>,
     /// Prefixes beside the EID that have an answer of their own, as far as they were met.
-    others: BTreeSet<EidPrefix>,
+    pub(super) others: BTreeSet<EidPrefix>,
+    pub(super) visited: Vec<Visit>,
 }
 
 /// What is waited for.
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     /// The bundle of a CGEID.
     Node(Cn),
     /// An index page, of at least this sequence.
@@ -48,15 +54,15 @@ enum Step {
 
 /// A site as its delegation describes it.
 #[derive(Debug, Clone)]
-struct Site {
-    prefix: EidPrefix,
-    registrars: BTreeSet<Cn>,
-    max_plen: u8,
+pub(super) struct Site {
+    pub(super) prefix: EidPrefix,
+    pub(super) registrars: BTreeSet<Cn>,
+    pub(super) max_plen: u8,
 }
 
 /// What registrars have answered so far about one prefix.
 #[derive(Debug)]
-struct Records {
+pub(super) struct Records {
     prefix: EidPrefix,
     /// Shorter registered prefixes, to be tried when this one is withdrawn; the longest first.
     shorter: VecDeque<EidPrefix>,
@@ -70,19 +76,32 @@ impl Resolution {
     pub fn new(resolver: &mut Resolver, eid: EidPrefix, now: SystemTime) -> Self {
         let eid = EidPrefix::host(eid.iid, eid.net.addr());
         let space = resolver.cgeid_space();
-        let mut others: BTreeSet<EidPrefix> = resolver.anchors.iter().map(|anchor| anchor.aggregate).collect();
-        others.insert(space);
-        others.retain(|other| !other.covers(&eid));
-        let step = Step::Done(Outcome::NotFound);
-        let (asked, waiting) = (VecDeque::new(), BTreeSet::new());
-        let mut this = Self { eid, step, asked, waiting, gets: 0, depth: 0, others };
+        let mut this = Self {
+            eid,
+            step: Step::Done(Outcome::NotFound),
+            asked: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            gets: 0,
+            way: Way::default(),
+            further: VecDeque::new(),
+            trouble: None,
+            others: BTreeSet::new(),
+            visited: Vec::new(),
+        };
         if space.covers(&eid) {
             this.ask_node(resolver);
-        } else if let Some(anchor) = resolver.anchors.longest(&eid).copied() {
+            return this;
+        }
+        let mut anchors: Vec<TrustAnchor> = resolver.anchors.longest(&eid).copied().collect();
+        // One whose page is at hand is known to be alive: the others' order is that in which they were given.
+        anchors.sort_by_key(|anchor| {
             let key = RecordKey::index(resolver.network, anchor.cn, anchor.aggregate);
-            this.ask_page(resolver, now, key, 0);
-        } else {
+            resolver.pages.fresh(now, &key, limits::PAGE_LIFE).is_none()
+        });
+        this.further = anchors.into();
+        if !this.ask_anchor(resolver, now) {
             let everything = EidPrefix::new(eid.iid, eid.net.addr(), 0).unwrap_or(eid);
+            this.others = beyond(resolver, &eid);
             this.step = Step::Done(Outcome::Unanchored { prefix: reach(&eid, &everything, &this.others) });
         }
         this
@@ -107,12 +126,15 @@ impl Resolution {
         match std::mem::replace(&mut self.step, Step::Done(Outcome::NotFound)) {
             Step::Node(cn) => self.take_node(resolver, now, key, cn, values),
             Step::Page { lowest } => match read_page(resolver, now, key, lowest, values) {
-                Ok(page) => self.walk(resolver, now, key, &page.index),
-                Err(outcome) => self.step = Step::Done(outcome),
+                Ok(page) => self.take_page(resolver, now, key, &page, false),
+                Err(outcome) => self.give_up(resolver, now, outcome),
             },
             Step::Live { site, mut live, mut refused } => {
                 match read_page(resolver, now, key, 0, values) {
-                    Ok(page) => live.extend(live_prefixes(&page.index, &site)),
+                    Ok(page) => {
+                        self.visited.push(Visit { key: *key, version: page.version, cached: false });
+                        live.extend(live_prefixes(&page.index, &site));
+                    }
                     Err(Outcome::Failed(Failure::PageMissing(_))) => {}
                     Err(Outcome::Failed(failure)) => _ = refused.get_or_insert(failure),
                     // A registrar that is revoked or contradicts itself lists nothing.
@@ -143,7 +165,12 @@ impl Resolution {
         self.gets
     }
 
-    fn ask(&mut self, key: RecordKey) {
+    /// The index pages that led to the outcome, in the order in which they were read.
+    pub fn visited(&self) -> &[Visit] {
+        &self.visited
+    }
+
+    pub(super) fn ask(&mut self, key: RecordKey) {
         if self.waiting.insert(key) {
             self.asked.push_back(key);
             self.gets += 1;
@@ -172,50 +199,8 @@ impl Resolution {
         self.step = Step::Done(outcome);
     }
 
-    fn ask_page(&mut self, resolver: &mut Resolver, now: SystemTime, key: RecordKey, lowest: u64) {
-        if self.depth >= limits::PAGE_DEPTH {
-            self.step = Step::Done(Outcome::Failed(Failure::TooDeep(key)));
-            return;
-        }
-        self.depth += 1;
-        let cached = resolver.pages.fresh(now, &key, limits::PAGE_LIFE);
-        match cached.filter(|page| page.version.sequence >= lowest).cloned() {
-            Some(page) => self.walk(resolver, now, &key, &page.index),
-            None => {
-                self.step = Step::Page { lowest };
-                self.ask(key);
-            }
-        }
-    }
-
-    /// Follows the longest entry of a page.
-    fn walk(&mut self, resolver: &mut Resolver, now: SystemTime, key: &RecordKey, page: &Index) {
-        let eid = self.eid;
-        let beside = page.entries().iter().map(|entry| entry.prefix).filter(|prefix| !prefix.covers(&eid));
-        self.others.extend(beside);
-        let Some(entry) = page.longest(&eid) else {
-            let prefix = reach(&eid, &page.covering(), &self.others);
-            self.step = Step::Done(Outcome::Hole { prefix });
-            return;
-        };
-        match &entry.target {
-            Target::Page { lowest } => {
-                let next = RecordKey::index(resolver.network, key.writer, entry.prefix);
-                self.ask_page(resolver, now, next, *lowest);
-            }
-            Target::Delegation { child, lowest } => {
-                let next = RecordKey::index(resolver.network, *child, entry.prefix);
-                self.ask_page(resolver, now, next, *lowest);
-            }
-            Target::Site { registrars, max_plen } => {
-                let site = Site { prefix: entry.prefix, registrars: registrars.clone(), max_plen: *max_plen };
-                self.ask_site(resolver, now, site);
-            }
-        }
-    }
-
     /// A site that registers more-specifics has lists of them; of another the prefix is known.
-    fn ask_site(&mut self, resolver: &mut Resolver, now: SystemTime, site: Site) {
+    pub(super) fn ask_site(&mut self, resolver: &mut Resolver, now: SystemTime, site: Site) {
         if site.max_plen <= site.prefix.net.prefix_len() {
             let prefix = site.prefix;
             self.ask_records(resolver, site, prefix, VecDeque::new());
@@ -225,7 +210,10 @@ impl Resolution {
         for registrar in &site.registrars {
             let key = RecordKey::index(resolver.network, *registrar, site.prefix);
             match resolver.pages.fresh(now, &key, limits::LIVE_PAGE_LIFE) {
-                Some(page) => live.extend(live_prefixes(&page.index, &site)),
+                Some(page) => {
+                    self.visited.push(Visit { key, version: page.version, cached: true });
+                    live.extend(live_prefixes(&page.index, &site));
+                }
                 None => self.ask(key),
             }
         }
@@ -343,47 +331,6 @@ impl Resolution {
     }
 }
 
-/// The newest page among `values`, if it is not older than what is known to exist; else one read before.
-pub(super) fn read_page(
-    resolver: &mut Resolver,
-    now: SystemTime,
-    key: &RecordKey,
-    lowest: u64,
-    values: &[Vec<u8>],
-) -> Result<Page, Outcome> {
-    let failure = match resolver.newest(now, key, Class::Index, values) {
-        Selection::Newest(verified) => match store_page(resolver, now, key, lowest, &verified) {
-            Some(page) => return Ok(page),
-            None => Failure::PageStale(*key),
-        },
-        Selection::Absent => Failure::PageMissing(*key),
-        Selection::Refused(refusal) => Failure::Refused { key: *key, refusal },
-        other => return Err(without_record(key, other).unwrap_or(Outcome::Conflict)),
-    };
-    let held = resolver.pages.held(now, key).filter(|page| page.version.sequence >= lowest);
-    held.cloned().ok_or(Outcome::Failed(failure))
-}
-
-/// Keeps a page, unless it is older than one seen before or than its parent says.
-fn store_page(
-    resolver: &mut Resolver,
-    now: SystemTime,
-    key: &RecordKey,
-    lowest: u64,
-    verified: &Verified,
-) -> Option<Page> {
-    let section = verified.bundle.section(Class::Index)?;
-    let Body::Index(index) = &section.body else { return None };
-    let seen = resolver.pages.mark(key).unwrap_or_default();
-    if section.version < seen || section.version.sequence < lowest {
-        return None;
-    }
-    // A withdrawn page lists nothing.
-    let index = if section.flags.withdrawn { Index::new(index.covering(), Vec::new()).ok()? } else { index.clone() };
-    resolver.pages.insert(now, *key, index, section.version, section.expires_at());
-    resolver.pages.held(now, key).cloned()
-}
-
 /// The more-specifics that a registrar may list, and does.
 fn live_prefixes(page: &Index, site: &Site) -> Vec<EidPrefix> {
     page.entries()
@@ -395,7 +342,7 @@ fn live_prefixes(page: &Index, site: &Site) -> Vec<EidPrefix> {
 }
 
 /// The outcome when there is no newest record; `None` if there is just none.
-fn without_record(key: &RecordKey, selection: Selection) -> Option<Outcome> {
+pub(super) fn without_record(key: &RecordKey, selection: Selection) -> Option<Outcome> {
     match selection {
         Selection::Newest(_) | Selection::Absent => None,
         Selection::Refused(refusal) => Some(refused(key, refusal)),

@@ -185,3 +185,12 @@ pub const LINKS_INTERVAL: Duration = Duration::from_secs(5);
 pub const LINKS: usize = 32;
 /// Neighbours that wait to be dialled.
 pub const NEIGHBOURS_WAITING: usize = 16;
+
+/// Octets of a file of delegations: 128 for each that an authority may have.
+pub const DELEGATIONS_FILE: u64 = 128 * crate::limits::DELEGATIONS as u64;
+/// PUTs of index pages in flight: each asks some 20 nodes, and a large authority has hundreds.
+pub const INDEX_PUTS: usize = 8;
+/// An authority whose pages were not all taken tries again after this.
+pub const INDEX_RETRY: Duration = Duration::from_secs(60);
+/// Shortest pause between two rounds of an authority, however often its pages are to be renewed.
+pub const INDEX_PAUSE: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use super::limits;
 use super::node::{Node, NodeError, Values};
 use crate::lookup::{News, Reading};
 use crate::record::{CertificateCache, RecordKey};
-use crate::resolve::{Outcome, Resolution, Resolver};
+use crate::resolve::{Resolution, Resolver};
 
 /// What a GET brought, and what it cost.
 #[derive(Debug, Default)]
@@ -144,16 +144,13 @@ pub struct Cost {
 ///
 /// # Errors
 /// As [`Node::get`].
-pub async fn resolve(node: &Node, resolver: &mut Resolver, eid: EidPrefix) -> Result<(Outcome, Cost), NodeError> {
+pub async fn resolve(node: &Node, resolver: &mut Resolver, eid: EidPrefix) -> Result<(Resolution, Cost), NodeError> {
     let begun = Instant::now();
     let mut reads: Vec<Read> = Vec::new();
     let mut cost = Cost::default();
-    let mut outcome = Outcome::NotFound;
-    for turn in 0..TURNS {
-        outcome = walk(node, resolver, eid, &mut reads, &mut cost).await?;
-        if turn == 0 {
-            cost.first = begun.elapsed();
-        }
+    let mut resolution = walk(node, resolver, eid, &mut reads, &mut cost).await?;
+    cost.first = begun.elapsed();
+    for _ in 1..TURNS {
         let changed = join_all(reads.iter_mut().map(|read| read.rest(limits::FURTHER))).await;
         if !changed.contains(&true) {
             break;
@@ -161,10 +158,11 @@ pub async fn resolve(node: &Node, resolver: &mut Resolver, eid: EidPrefix) -> Re
         for read in &reads {
             resolver.learn(SystemTime::now(), &read.key, &read.values());
         }
+        resolution = walk(node, resolver, eid, &mut reads, &mut cost).await?;
     }
     cost.lookups = reads.len();
     cost.requests = reads.iter().map(|read| read.given.requests()).sum();
-    Ok((outcome, cost))
+    Ok((resolution, cost))
 }
 
 /// Ways gone for one resolution: each but the first follows news, which there is of a page and of what it leads to.
@@ -177,17 +175,17 @@ async fn walk(
     eid: EidPrefix,
     reads: &mut Vec<Read>,
     cost: &mut Cost,
-) -> Result<Outcome, NodeError> {
+) -> Result<Resolution, NodeError> {
     let network = resolver.network;
     let mut resolution = Resolution::new(resolver, eid, SystemTime::now());
     loop {
-        if let Some(outcome) = resolution.outcome() {
-            return Ok(outcome.clone());
+        if resolution.outcome().is_some() {
+            return Ok(resolution);
         }
         let keys: Vec<RecordKey> = std::iter::from_fn(|| resolution.poll()).collect();
         if keys.is_empty() {
             // Cannot be: a resolution without outcome waits for a key that it has asked for.
-            return Ok(Outcome::NotFound);
+            return Ok(resolution);
         }
         let new = keys.iter().filter(|key| reads.iter().all(|read| read.key != **key));
         let mut begun = try_join_all(new.map(|key| Read::begin(node, network, *key))).await?;

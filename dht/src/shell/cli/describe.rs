@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::record::{Body, Bundle, Class, Mapping, Section, Target};
-use crate::resolve::Outcome;
+use crate::record::{Body, Bundle, Class, Mapping, Section, Subject, Target};
+use crate::resolve::{Outcome, Visit};
 use crate::shell::lookup::Cost;
 
 /// What a lookup came to.
@@ -86,6 +86,10 @@ pub(super) fn lines(answer: &Value) -> Vec<String> {
         }
     }
     let verified = answer.get("verified").and_then(Value::as_bool).unwrap_or_default();
+    for page in answer.get("pages").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| page.get(name).and_then(Value::as_str).unwrap_or_default();
+        lines.push(format!("  page       {} of {}", text("prefix"), text("writer")));
+    }
     lines.push(format!("  verified   {}", if verified { "yes" } else { "no" }));
     let sections = answer.pointer("/record/sections").and_then(Value::as_array);
     let reasons = sections.into_iter().flatten().filter_map(|section| section.pointer("/body/reason")?.as_str());
@@ -167,7 +171,24 @@ fn mapping_json(mapping: &Mapping) -> Value {
     json!({ "locators": locators, "ttl_minutes": mapping.ttl.0 })
 }
 
-fn target(prefix: String, target: &Target) -> Value {
+/// An index page on the way to an answer.
+pub(super) fn visit(visit: &Visit) -> Value {
+    let prefix = match visit.key.subject {
+        Subject::Index(prefix) => prefix.to_string(),
+        // Cannot be: only index pages are visited.
+        Subject::Node | Subject::Prefix(_) => String::new(),
+    };
+    json!({
+        "prefix": prefix,
+        "writer": visit.key.writer.to_string(),
+        "epoch": visit.version.epoch,
+        "sequence": visit.version.sequence,
+        "cached": visit.cached,
+    })
+}
+
+/// An entry of an index page.
+pub(super) fn target(prefix: String, target: &Target) -> Value {
     match target {
         Target::Site { registrars, max_plen } => json!({
             "prefix": prefix,

@@ -197,8 +197,12 @@ pub(super) struct ResolveFlags {
     #[arg(value_name = "EID")]
     #[serde(skip)]
     pub(super) eid: IpAddr,
-    /// Who delegates a prefix; may be repeated
-    #[arg(long, value_name = "PREFIX=CN")]
+    /// Instance ID of the EID [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iid: Option<u32>,
+    /// Who delegates a prefix; may be repeated, also for one prefix
+    #[arg(long, value_name = "[[IID]]PREFIX=CN")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trust_anchor: Vec<String>,
     #[command(flatten)]
@@ -223,11 +227,31 @@ pub(super) struct IndexFlags {
     #[command(flatten)]
     #[serde(flatten)]
     identity: IdentityFlags,
-    /// A site and its registrar (`max-plen`: longest more-specific taken from it), or with `,child` the writer of a further
-    /// page; may be repeated
-    #[arg(long, value_name = "PREFIX=CN[,max-plen=N][,child]")]
+    /// A site and its registrars (`max-plen`: longest more-specific taken from them), or with `,child` the writer of further
+    /// pages; may be repeated
+    #[arg(long, value_name = "PREFIX=CN[+CN..][,max-plen=N][,child]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     delegate: Vec<String>,
+    /// File with a delegation a line
+    #[arg(long, value_name = "F")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delegations: Option<PathBuf>,
+    /// Instance ID of all prefixes that name none [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iid: Option<u32>,
+    /// Go on: renew the pages so often, and at once what changed in --delegations on SIGHUP [6 hours: 21600]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "21600")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    every: Option<u64>,
+    /// Print the pages, and publish nothing
+    #[arg(long)]
+    #[serde(skip)]
+    pub(super) dry_run: bool,
+    /// Sign and put all pages, also those that have not changed
+    #[arg(long, conflicts_with_all = ["every", "dry_run"])]
+    #[serde(skip)]
+    pub(super) renew: bool,
     #[command(flatten)]
     #[serde(flatten)]
     network: NetworkFlags,

@@ -4,6 +4,7 @@
 mod describe;
 mod flags;
 mod identity;
+mod index;
 mod lab;
 mod node;
 mod output;
@@ -43,6 +44,7 @@ Examples:
   lisp-dht put --revocation CN.revoke --bootstrap 192.0.2.9:43420
   lisp-dht get 3fff:ce1:1234:5678:9abc:def0:1234:5678 --verify --bootstrap 192.0.2.9:43420
   lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegate 2001:db8:a::/48=CN,max-plen=64 --bootstrap 192.0.2.9:43420
+  lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegations sites.txt --every --bootstrap 192.0.2.9:43420
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
   lisp-dht stats --state-dir /var/lib/lisp-dht
   lisp-dht lab --nodes 24 --kill 0.5
@@ -60,6 +62,16 @@ The file was written by `cgeid new` or `cgeid revoke`; no key is needed, and any
 cannot be taken back. Nodes keep it for 30 days after it was last put and do not put it again by themselves: put it again \
 each month.";
 
+const DELEGATING: &str = "\
+Delegations:
+  2001:db8:a::/48=CN               a site, and the CN of its registrar, who signs where it is reached
+  2001:db8:b::/48=CN+CN            a site with several registrars, up to four: the newest word of them counts
+  2001:db8:c::/48=CN,max-plen=64   the registrar may list more-specifics of the site, down to /64
+  2001:db8:8000::/33=CN,child      another writer delegates inside of this prefix, with pages of its own
+
+The file of --delegations has one of them a line; # begins a comment. What does not fit one page is split into sub-pages. Only \
+what changed is put, and what is due for renewal: what is published is remembered in --state-dir, or beside the identity.";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs a node that stores records for others, until SIGINT or SIGTERM; prints its addresses
@@ -72,7 +84,8 @@ enum Verb {
     Get(GetFlags),
     /// Finds the mapping of an EID, or the proof that there is none, from the trust anchors down
     Resolve(ResolveFlags),
-    /// Publishes the index page of a prefix: what its anchor delegates to whom; it holds for a day
+    /// Publishes the index pages of a prefix: what its anchor delegates to whom; they hold for a day
+    #[command(after_help = DELEGATING)]
     Index(IndexFlags),
     /// Shows the figures of the node that runs with this --state-dir
     Stats(StatsFlags),
@@ -138,7 +151,7 @@ pub fn run() -> ExitCode {
         Verb::Put(flags) => with_runtime(&flags, publish::put),
         Verb::Get(flags) => with_runtime(&flags, query::get),
         Verb::Resolve(flags) => with_runtime(&flags, query::resolve),
-        Verb::Index(flags) => with_runtime(&flags, publish::index),
+        Verb::Index(flags) => with_runtime(&flags, index::run),
         Verb::Stats(flags) => with_runtime(&flags, stats::run),
         Verb::Lab(flags) => with_runtime(&flags, lab::run),
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
+use wire::address::InstanceId;
 
 use super::flags::{NodeFlags, Switch};
 use super::settings::Settings;
@@ -109,7 +110,13 @@ async fn announce(node: &Node, metrics: Option<&Server>, flags: &NodeFlags) -> R
 async fn answer(node: &Node, resolver: &mut Resolver, request: Value) -> Value {
     let outcome = match (request.get("show").and_then(Value::as_str), request.get("resolve").and_then(Value::as_str)) {
         (Some("stats"), _) => stats::collect(node).await,
-        (None, Some(eid)) => query::resolve_with(node, resolver, eid).await,
+        (None, Some(eid)) => {
+            let iid = request.get("iid").and_then(Value::as_u64).unwrap_or_default();
+            match u32::try_from(iid) {
+                Ok(iid) => query::resolve_with(node, resolver, eid, InstanceId(iid)).await,
+                Err(_) => Err(anyhow::anyhow!("{iid} is not an instance ID")),
+            }
+        }
         _ => Err(anyhow::anyhow!("ask with {{\"show\": \"stats\"}} or {{\"resolve\": \"EID\"}}")),
     };
     outcome.unwrap_or_else(|error| json!({ "error": format!("{error:#}") }))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `lisp-dht put` and `lisp-dht index`: one statement, signed and put.
+//! `lisp-dht put`: one statement, signed and put.
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -9,12 +9,12 @@ use cgeid::{Network, OperationalKey};
 use serde_json::json;
 use wire::record::Ttl;
 
-use super::flags::{IndexFlags, PutFlags};
+use super::flags::PutFlags;
 use super::settings::Settings;
 use super::{Failure, Outcome, identity, make_state_folder, output, query, revoke, values};
 use crate::PublishError;
-use crate::publish::{self, PageKind, Publication, Sequence};
-use crate::record::{Index, Mapping};
+use crate::publish::{self, Publication, Sequence};
+use crate::record::Mapping;
 use crate::shell::sequence::SequenceFile;
 use crate::shell::shelf;
 
@@ -43,26 +43,6 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
     send(&settings, network, &key.address().to_string(), publication, flags.file.json.as_deref()).await
 }
 
-/// Publishes an anchor's index page.
-pub(super) async fn index(settings: Settings, flags: &IndexFlags) -> Result<Outcome, Failure> {
-    let network = settings.network()?;
-    let covering = values::prefix(&flags.covering)?;
-    let entries = values::delegations(&settings.delegate)?;
-    if let Some(outside) = entries.iter().find(|entry| !covering.covers(&entry.prefix)) {
-        return Err(anyhow!("--delegate: {} is not inside {covering}", outside.prefix).into());
-    }
-    let page = Index::new(covering, entries).with_context(|| format!("--delegate inside {covering}"))?;
-    let key = identity::load(&settings, network)?;
-    let kind = PageKind::Delegations;
-    let publication = sign(&settings, &key, |now, sequence| publish::index(&key, network, page, kind, now, sequence))?;
-    let json = flags.file.json.as_deref();
-    let outcome = send(&settings, network, &covering.to_string(), publication, json).await?;
-    if json != Some(Path::new("-")) {
-        println!("  others say --trust-anchor {covering}={}", key.cn());
-    }
-    Ok(outcome)
-}
-
 /// Signs with the next sequence, which is on disk before anybody sees it.
 fn sign(
     settings: &Settings,
@@ -79,7 +59,7 @@ fn sign(
 }
 
 /// In the state folder, or beside the key.
-fn sequence_path(settings: &Settings, key: &OperationalKey) -> Result<PathBuf, Failure> {
+pub(super) fn sequence_path(settings: &Settings, key: &OperationalKey) -> Result<PathBuf, Failure> {
     if let Some(folder) = &settings.state_dir {
         make_state_folder(folder)?;
         return Ok(folder.join(format!("{}.sequence", key.cn())));

@@ -8,10 +8,10 @@ use cgeid::Network;
 use serde_json::{Value, json};
 use wire::address::{EidPrefix, InstanceId};
 
-use super::describe::{Answer, lines};
+use super::describe::{Answer, lines, visit};
 use super::flags::{GetFlags, ResolveFlags};
 use super::settings::Settings;
-use super::{Failure, Outcome, make_state_folder, output, values};
+use super::{Failure, Outcome, index, make_state_folder, output, values};
 use crate::record::{Bundle, CertificateCache, Class, RecordKey, Verified, verify};
 use crate::resolve::{Anchors, Resolver, Selection, newest};
 use crate::shell::node::Node;
@@ -95,14 +95,16 @@ fn first_readable(found: &[Vec<u8>]) -> Answer {
 pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<Outcome, Failure> {
     let json = match settings.control() {
         Some(path) if settings.bootstrap.is_empty() => {
-            control::ask(&path, &json!({ "resolve": flags.eid.to_string() })).map_err(Failure::NoAnswer)?
+            let iid = index::instance(&settings).0;
+            let question = json!({ "resolve": flags.eid.to_string(), "iid": iid });
+            control::ask(&path, &question).map_err(Failure::NoAnswer)?
         }
         _ => {
             let network = settings.network()?;
             let client = settings.client()?;
             let (mut resolver, pins) = resolver(&settings, "resolve.pins")?;
             let node = shelf::start_node(client, network, None)?;
-            let answer = resolve_with(&node, &mut resolver, &flags.eid.to_string()).await;
+            let answer = resolve_with(&node, &mut resolver, &flags.eid.to_string(), index::instance(&settings)).await;
             let reached = is_reached(&node);
             node.shutdown().await;
             let mut answer = answer?;
@@ -132,11 +134,20 @@ pub(super) fn resolver(settings: &Settings, file: &str) -> Result<(Resolver, Opt
 }
 
 /// One resolution through a running node, as JSON; also the daemon's answer at its control socket.
-pub(super) async fn resolve_with(node: &Node, resolver: &mut Resolver, eid: &str) -> anyhow::Result<Value> {
+pub(super) async fn resolve_with(
+    node: &Node,
+    resolver: &mut Resolver,
+    eid: &str,
+    iid: InstanceId,
+) -> anyhow::Result<Value> {
     let address = eid.parse().with_context(|| format!("{eid:?} is not an address"))?;
     let begun = Instant::now();
-    let (outcome, cost) = lookup::resolve(node, resolver, EidPrefix::host(InstanceId(0), address)).await?;
-    Ok(Answer::of(&outcome).json(eid, cost, begun.elapsed()))
+    let (resolution, cost) = lookup::resolve(node, resolver, EidPrefix::host(iid, address)).await?;
+    let answer = resolution.outcome().map_or_else(|| Answer::not_found("no record"), Answer::of);
+    let mut json = answer.json(eid, cost, begun.elapsed());
+    json["iid"] = iid.0.into();
+    json["pages"] = resolution.visited().iter().map(visit).collect();
+    Ok(json)
 }
 
 fn finish(json: Option<&std::path::Path>, answer: &Value) -> Result<Outcome, Failure> {

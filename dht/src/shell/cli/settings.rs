@@ -48,6 +48,9 @@ pub(super) struct Settings {
     pub(super) ttl: Option<u32>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) delegate: Vec<String>,
+    pub(super) delegations: Option<PathBuf>,
+    pub(super) iid: Option<u32>,
+    pub(super) every: Option<u64>,
 }
 
 impl Settings {
@@ -183,6 +186,9 @@ mod tests {
             rloc,
             ttl: Some(60),
             delegate,
+            delegations: Some(_),
+            iid: Some(0),
+            every: Some(21600),
         } = &settings
         else {
             unreachable!("{settings:?}")
@@ -193,6 +199,7 @@ mod tests {
         assert_eq!(settings.bootstrap().unwrap().len(), 2);
         assert_eq!(settings.trust_anchors().unwrap().len(), 1);
         rloc.iter().for_each(|text| _ = values::rloc(text).unwrap());
-        assert_eq!(values::delegations(delegate).unwrap().len(), 2);
+        let listed = Settings { delegations: None, ..settings.clone() };
+        assert_eq!(super::super::index::delegations(&listed).unwrap().len(), 2);
     }
 }

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What flags and settings say, as values.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, anyhow, bail};
 use cgeid::{Cn, Network};
-use ipnet::IpNet;
-use wire::address::{EidPrefix, InstanceId};
 
-use crate::record::{Entry, Rloc, RlocFlags, Target};
+use crate::record::{Rloc, RlocFlags};
 use crate::resolve::TrustAnchor;
 
 /// Priority of a locator that says none.
@@ -42,60 +39,6 @@ pub(super) fn trust_anchor(text: &str) -> anyhow::Result<TrustAnchor> {
     text.parse().with_context(|| format!("--trust-anchor {text}"))
 }
 
-/// The `PREFIX=CN[,max-plen=N][,child]` of one page. Several registrars of one site become one entry.
-pub(super) fn delegations(texts: &[String]) -> anyhow::Result<Vec<Entry>> {
-    let mut entries: Vec<Entry> = Vec::new();
-    for text in texts {
-        let entry = delegation(text).with_context(|| format!("--delegate {text}"))?;
-        let Some(known) = entries.iter_mut().find(|known| known.prefix == entry.prefix) else {
-            entries.push(entry);
-            continue;
-        };
-        match (&mut known.target, entry.target) {
-            (Target::Site { registrars, max_plen }, Target::Site { registrars: more, max_plen: longest }) => {
-                registrars.extend(more);
-                *max_plen = longest.max(*max_plen);
-            }
-            _ => bail!("--delegate {text}: the prefix is delegated twice"),
-        }
-    }
-    Ok(entries)
-}
-
-fn delegation(text: &str) -> anyhow::Result<Entry> {
-    let (head, options) = split(text);
-    let TrustAnchor { aggregate: prefix, cn } = head.parse()?;
-    let own = prefix.net.prefix_len();
-    let (mut max_plen, mut child) = (own, false);
-    for (name, value) in options {
-        match (name, value) {
-            ("max-plen", Some(value)) => {
-                max_plen = value.parse().context("max-plen is a number")?;
-                if max_plen < own || max_plen > prefix.net.max_prefix_len() {
-                    bail!("max-plen is from {own} to {}", prefix.net.max_prefix_len());
-                }
-            }
-            ("child", None) => child = true,
-            _ => bail!("{name:?} is not known; a delegation has max-plen=N or child"),
-        }
-    }
-    let target = if child {
-        Target::Delegation { child: cn, lowest: 0 }
-    } else {
-        Target::Site { registrars: BTreeSet::from([cn]), max_plen }
-    };
-    Ok(Entry { prefix, target })
-}
-
-/// A prefix without host bits.
-pub(super) fn prefix(text: &str) -> anyhow::Result<EidPrefix> {
-    let net: IpNet = text.parse().with_context(|| format!("{text:?} is not a prefix"))?;
-    if net != net.trunc() {
-        bail!("{net} has host bits set; did you mean {}?", net.trunc());
-    }
-    Ok(EidPrefix { iid: InstanceId(0), net })
-}
-
 /// A CGEID of the network, or the digits of its CN.
 pub(super) fn cgeid(text: &str, network: Network) -> anyhow::Result<Cn> {
     match text.parse::<IpAddr>() {
@@ -108,7 +51,7 @@ pub(super) fn cgeid(text: &str, network: Network) -> anyhow::Result<Cn> {
 }
 
 /// `HEAD[,name[=value]]...`
-fn split(text: &str) -> (&str, Vec<(&str, Option<&str>)>) {
+pub(super) fn split(text: &str) -> (&str, Vec<(&str, Option<&str>)>) {
     let mut parts = text.split(',');
     let head = parts.next().unwrap_or_default();
     let options = parts.map(|part| part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value))));
@@ -121,7 +64,6 @@ mod tests {
     use super::*;
 
     const A: &str = "000102030405060708090a0b";
-    const B: &str = "0c0d0e0f1011121314151617";
 
     #[test]
     fn a_locator_has_defaults_and_options() {
@@ -131,28 +73,6 @@ mod tests {
         assert_eq!((full.priority, full.weight), (2, 7));
         for text in ["", "host", "192.0.2.1,", "192.0.2.1,priority=256", "192.0.2.1,prio=1", "192.0.2.1,weight"] {
             assert!(rloc(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn delegations_of_one_site_are_merged() {
-        let texts = [format!("2001:db8:a::/48={A}"), format!("2001:db8:a::/48={B},max-plen=64")];
-        let entries = delegations(&texts).unwrap();
-        let [Entry { target: Target::Site { registrars, max_plen }, .. }] = &entries[..] else { unreachable!() };
-        assert_eq!((registrars.len(), *max_plen), (2, 64));
-        assert!(delegations(&[texts[0].clone(), format!("2001:db8:a::/48={A},child")]).is_err());
-    }
-
-    #[test]
-    fn wrong_delegations_are_refused() {
-        for text in [
-            "",
-            "2001:db8::/32",
-            &format!("2001:db8::1/32={A}"),
-            "2001:db8::/32=0001",
-            &format!("10.0.0.0/8={A},max-plen=33"),
-        ] {
-            assert!(delegations(&[text.to_owned()]).is_err(), "{text}");
         }
     }
 
