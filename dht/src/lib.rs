@@ -12,7 +12,8 @@
 //! * [`resolve`]: from an EID to its mapping, or to the proof that there is none, by walking signed index pages from a trust
 //!   anchor down;
 //! * [`block`]: which addresses count as one party;
-//! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations.
+//! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations;
+//! * [`sim`]: a model of thousands of nodes in virtual time.
 //!
 //! All of it is sans-IO: clocks and values are arguments. Only `shell` has sockets, threads and files.
 
@@ -25,6 +26,7 @@ pub mod record;
 pub mod resolve;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod sim;
 pub mod store;
 
 pub use error::{Malformed, PublishError, Refusal};

@@ -10,6 +10,7 @@ mod publish;
 mod query;
 mod revoke;
 mod settings;
+mod sim;
 mod stats;
 mod values;
 
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 use self::flags::{GetFlags, IndexFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
 use self::settings::Settings;
+use self::sim::SimFlags;
 use super::LIBP2P_LOG;
 use super::database::DatabaseError;
 use super::node::NodeError;
@@ -44,8 +46,9 @@ Examples:
   lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegate 2001:db8:a::/48=CN,max-plen=64 --bootstrap 192.0.2.9:43420
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
   lisp-dht stats --state-dir /var/lib/lisp-dht
+  lisp-dht sim hostile churn --nodes 1000 --seed 7
 
-Every flag has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
+Every flag, but for those of `sim`, has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
 the environment, which wins over the file. Several values in a variable: [\"A\",\"B\"].
 
 Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration, 3 the machine lacks something.";
@@ -73,6 +76,8 @@ enum Verb {
     Index(IndexFlags),
     /// Shows the figures of the node that runs with this --state-dir
     Stats(StatsFlags),
+    /// Models thousands of nodes in virtual time, with churn, cuts and attackers; prints its figures
+    Sim(SimFlags),
 }
 
 /// How a command ended, other than by failing.
@@ -130,6 +135,7 @@ pub fn run() -> ExitCode {
         Verb::Resolve(flags) => with_runtime(&flags, query::resolve),
         Verb::Index(flags) => with_runtime(&flags, publish::index),
         Verb::Stats(flags) => with_runtime(&flags, stats::run),
+        Verb::Sim(flags) => sim::run(&flags),
     };
     match outcome {
         Ok(Outcome::Held) => ExitCode::SUCCESS,
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn the_examples_of_the_help_are_understood() {
         let examples: Vec<&str> = EXAMPLES.lines().filter(|line| line.starts_with("  lisp-dht ")).collect();
-        assert_eq!(examples.len(), 7);
+        assert_eq!(examples.len(), 8);
         for example in examples {
             Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
         }
