@@ -9,10 +9,11 @@ use dht::sim::{self, Report, Scenario, Settings};
 fn small(nodes: usize) -> Settings {
     Settings {
         nodes,
-        lookups: 80,
+        records: 20,
+        lookups: 60,
         churn: Duration::from_secs(180),
         parted: Duration::from_secs(300),
-        idle: Duration::from_secs(600),
+        idle: Duration::from_secs(300),
         ..Settings::default()
     }
 }
@@ -58,15 +59,15 @@ fn parted_halves_agree_a_minute_after_they_meet() {
 
 #[test]
 fn idle_nodes_say_little() {
-    let report = run(Scenario::Idle, 60);
+    let report = run(Scenario::Idle, 40);
     assert!(report.value("as it is, 24 nodes: keep-alives").unwrap() > 0.0);
-    assert!(report.value("proposed, 60 nodes: sent by a node in all").unwrap() < 12.0);
+    assert!(report.value("proposed, 40 nodes: sent by a node in all").unwrap() < 12.0);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_table_and_another_one_another() {
     let table = |seed| {
-        let settings = Settings { seed, ..small(60) };
+        let settings = Settings { seed, ..small(40) };
         let scenarios = [Scenario::Hostile, Scenario::Churn, Scenario::Partition];
         scenarios.map(|scenario| sim::run(scenario, &settings).unwrap())
     };

@@ -9,7 +9,8 @@ use super::limits;
 use super::peers::{Peer, Point};
 use super::traffic::Kind;
 use super::world::{Answer, Behalf, Call, Event, Request, World};
-use crate::store::Origin;
+use crate::error::Refusal;
+use crate::store::{Admission, Origin};
 
 impl World {
     /// Sends a request, which times out when nothing comes back.
@@ -18,12 +19,12 @@ impl World {
         let call = self.begun;
         self.calls.insert(call, Call { behalf, from, to });
         let kind = self.kind(behalf);
-        let value = if let Request::Put(_, value) = &request { value.len() } else { 0 };
+        let value = if let Request::Put { value, .. } = &request { value.len() } else { 0 };
         self.traffic.request(kind, value);
         if self.reaches(from, to) {
             self.traffic.connect(from, to, self.clock.now());
             let mut time = self.links.travel(&mut self.dice);
-            if !matches!(request, Request::Put(..)) {
+            if !matches!(request, Request::Put { .. }) {
                 // A PUT goes to whom the lookup has reached; before that there is a handshake.
                 time += self.links.travel(&mut self.dice) + self.links.travel(&mut self.dice);
             }
@@ -107,36 +108,59 @@ impl World {
                 let value = self.nodes[to.number()].store.get(date, &name).map(Arc::from);
                 Answer { closer: self.closer(to, from, point), value, stored: false }
             }
-            Request::Put(record, value) => {
+            Request::Put { record, value, is_handed } => {
                 let origin = Origin::Peer(self.peers.address(from));
-                Answer { stored: self.store(to, origin, record, &value), ..Answer::default() }
+                let outcome = self.store(to, origin, record, &value);
+                self.react(to, from, record, &outcome, is_handed);
+                Answer { stored: outcome.is_ok(), ..Answer::default() }
             }
         }
     }
 
     /// Offers a value to the real store of a node, which checks all that it checks anywhere.
-    pub(super) fn store(&mut self, at: Peer, origin: Origin, record: usize, value: &[u8]) -> bool {
+    pub(super) fn store(
+        &mut self,
+        at: Peer,
+        origin: Origin,
+        record: usize,
+        value: &[u8],
+    ) -> Result<Admission, Refusal> {
         let (date, name) = (self.clock.date(), self.records[record].name.clone());
         let node = self.node(at);
-        let stored = node.store.put(date, origin, &name, value).is_ok();
-        if stored {
+        let outcome = node.store.put(date, origin, &name, value);
+        if outcome.is_ok() {
             node.holds.insert(record);
         }
-        stored
+        outcome
+    }
+
+    /// Merges go both ways: who offers something older, or a contradiction, gets what is held; and what was handed on and is
+    /// news goes further. Otherwise the nearest holders of one half would keep what the other half knows better.
+    fn react(&mut self, here: Peer, from: Peer, record: usize, outcome: &Result<Admission, Refusal>, is_handed: bool) {
+        if matches!(outcome, Err(Refusal::OldSequence { .. }) | Ok(Admission::Conflict)) {
+            let (date, name) = (self.clock.date(), self.records[record].name.clone());
+            if let Some(value) = self.nodes[here.number()].store.get(date, &name) {
+                let request = Request::Put { record, value: value.into(), is_handed: true };
+                self.ask(Behalf::HandOver { node: here, record }, here, from, request);
+            }
+        }
+        if is_handed && matches!(outcome, Ok(Admission::Stored | Admission::Conflict)) {
+            self.plan_hand_over(here);
+        }
     }
 
     fn mislead(&self, request: &Request) -> Answer {
         let target = match request {
             Request::Nearest(target) => *target,
             Request::Get(record) => self.records[*record].point,
-            Request::Put(..) => return Answer { stored: true, ..Answer::default() },
+            Request::Put { .. } => return Answer { stored: true, ..Answer::default() },
         };
         Answer { closer: accomplices(&self.peers, &self.hostile, target, limits::K), ..Answer::default() }
     }
 
     fn serve_stale(&mut self, from: Peer, to: Peer, request: Request) -> Answer {
         match request {
-            Request::Put(record, value) => {
+            Request::Put { record, value, .. } => {
                 self.node(to).first.entry(record).or_insert(value);
                 Answer { stored: true, ..Answer::default() }
             }

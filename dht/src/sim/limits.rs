@@ -15,8 +15,6 @@ pub(super) const PER_BLOCK: usize = 2;
 pub(super) const PER_PROVIDER: usize = 8;
 /// Valid copies from different Blocks after which a GET ends.
 pub(super) const COPIES: usize = 3;
-/// How long further copies are waited for, once one is valid.
-pub(super) const FURTHER: Duration = Duration::from_millis(100);
 /// The nearest holders of a record hand it on: more than one, because one may die over it.
 pub(super) const HANDING: usize = 3;
 /// Pause before a hand-over, up to this: what changes at one time is handed over at once, and not by all at one time.
@@ -35,8 +33,6 @@ pub(super) const RETRANSMISSIONS: usize = 5;
 /// How long a slow hostile node takes: just less than a request may.
 pub(super) const SLOW: Duration = Duration::from_millis(2800);
 
-/// Records of a model: enough to average over, few enough that ten thousand stores fit into memory.
-pub(super) const RECORDS: usize = 100;
 /// Pause between two lookups that are measured.
 pub(super) const LOOKUP_PAUSE: Duration = Duration::from_millis(50);
 /// Throws of the dice for a node that fits, before all that do are listed.

@@ -51,6 +51,8 @@ pub struct Settings {
     pub nodes: usize,
     /// All chance comes from it.
     pub seed: u64,
+    /// Records that are published: enough to average over, few enough that ten thousand stores fit into memory.
+    pub records: usize,
     /// Lookups that are measured, each time.
     pub lookups: usize,
     /// How long nodes come and go; the first third is not measured.
@@ -59,6 +61,8 @@ pub struct Settings {
     pub parted: Duration,
     /// How long idle traffic is counted.
     pub idle: Duration,
+    /// The times of its nodes.
+    pub timing: Timing,
 }
 
 /// Nodes of a model: 100,000 take some GB.
@@ -69,10 +73,12 @@ impl Default for Settings {
         Self {
             nodes: 1000,
             seed: 1,
+            records: 100,
             lookups: 400,
             churn: Duration::from_secs(15 * 60),
             parted: Duration::from_secs(3600),
             idle: Duration::from_secs(3600),
+            timing: Timing::PRESENT,
         }
     }
 }
@@ -94,5 +100,6 @@ pub enum SimError {
 /// When the system gives no randomness for the owners' keys.
 pub fn run(scenario: Scenario, settings: &Settings) -> Result<Report, SimError> {
     let nodes = settings.nodes.clamp(2, MAX_NODES);
-    scenario.run(&Settings { nodes, ..*settings })
+    let records = settings.records.max(1);
+    scenario.run(&Settings { nodes, records, ..*settings })
 }

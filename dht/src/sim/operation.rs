@@ -26,6 +26,7 @@ pub(super) struct Got {
     pub(super) rounds: u32,
     /// Requests and answers.
     pub(super) messages: u64,
+    /// Until the first valid value, or until the end without one.
     pub(super) elapsed: Duration,
 }
 
@@ -58,9 +59,10 @@ struct Reading {
     wanted: u64,
     /// Different values, and whether they are valid.
     values: Vec<(Arc<[u8]>, bool)>,
-    /// Who gave a valid one.
+    /// Which Blocks gave a valid one; the own copy is nobody's word.
     blocks: BTreeSet<Block>,
-    first: Option<u32>,
+    /// Requests one after the other until the first valid value, and when it came.
+    first: Option<(u32, Duration)>,
     is_wide: bool,
 }
 
@@ -87,7 +89,7 @@ impl World {
         let (date, name) = (self.clock.date(), self.records[record].name.clone());
         let id = self.begin(self.timing.get);
         if let Some(own) = self.nodes[node.number()].store.get(date, &name) {
-            self.on_value(&mut operation, id, node, &own.into(), 0);
+            self.on_value(&mut operation, node, &own.into(), 0);
         }
         self.proceed(id, operation);
     }
@@ -102,7 +104,8 @@ impl World {
     pub(super) fn put_value(&mut self, record: usize, value: Arc<[u8]>, side: Option<bool>) {
         let Some(node) = self.anybody(side) else { return };
         // A node stores what it publishes, as the real one does.
-        self.store(node, Origin::Own, record, &value);
+        // It may know better, as one on the other side of a cut that has healed: the others are asked all the same.
+        let _ = self.store(node, Origin::Own, record, &value);
         let width = if self.choices.region_put { limits::WIDE } else { limits::K };
         let purpose = Purpose::Put { record, value, asked: false };
         let operation = self.operation(node, self.records[record].point, width, purpose);
@@ -146,7 +149,7 @@ impl World {
                 operation.lookup.answered(&self.peers, peer, &closer);
                 if let Some(value) = &answer.value {
                     let round = operation.lookup.round(peer);
-                    self.on_value(&mut operation, id, peer, value, round);
+                    self.on_value(&mut operation, peer, value, round);
                 }
             }
         }
@@ -198,8 +201,10 @@ impl World {
         }
     }
 
-    /// First valid, then newest: the first valid value could be used at once; others are read on for.
-    fn on_value(&mut self, operation: &mut Operation, id: u64, from: Peer, value: &Arc<[u8]>, round: u32) {
+    /// First valid, then newest: the first valid value can be used at once; reading goes on until three Blocks have given
+    /// one, or to the end.
+    fn on_value(&mut self, operation: &mut Operation, from: Peer, value: &Arc<[u8]>, round: u32) {
+        let node = operation.node;
         let Purpose::Get(reading) = &mut operation.purpose else { return };
         let known = reading.values.iter().find(|(seen, _)| seen == value).map(|(_, valid)| *valid);
         let is_valid = known.unwrap_or_else(|| {
@@ -212,11 +217,10 @@ impl World {
         if !is_valid {
             return;
         }
-        reading.blocks.insert(self.peers.block(from));
-        if reading.first.is_none() {
-            reading.first = Some(round);
-            self.clock.after(limits::FURTHER, Event::Deadline { operation: id });
+        if from != node {
+            reading.blocks.insert(self.peers.block(from));
         }
+        reading.first.get_or_insert((round, self.clock.now()));
     }
 
     fn finish(&mut self, operation: Operation) {
@@ -233,7 +237,12 @@ impl World {
                 let id = self.begin(self.timing.request);
                 self.operations.insert(id, Operation { node, began, messages, lookup, purpose });
                 for peer in chosen {
-                    self.ask(Behalf::Operation(id), node, peer, Request::Put(record, value.clone()));
+                    self.ask(
+                        Behalf::Operation(id),
+                        node,
+                        peer,
+                        Request::Put { record, value: value.clone(), is_handed: false },
+                    );
                 }
             }
             Purpose::Put { .. } | Purpose::Walk => {}
@@ -248,7 +257,10 @@ impl World {
         let selection = newest(NETWORK, key, Class::Mapping, &values, date, &mut self.certificates);
         let is_right = matches!(&selection, Selection::Newest(verified)
             if verified.bundle.section(Class::Mapping).is_some_and(|one| one.version.sequence >= reading.wanted));
-        let (rounds, elapsed) = (reading.first.unwrap_or(0), self.clock.now() - began);
-        self.gots.push(Got { is_right, rounds, messages, elapsed });
+        // Of an owner that contradicts itself that is the truth.
+        let is_right =
+            is_right || matches!(selection, Selection::Conflict) && self.records[reading.record].is_contradiction;
+        let (rounds, at) = reading.first.unwrap_or((0, self.clock.now()));
+        self.gots.push(Got { is_right, rounds, messages, elapsed: at - began });
     }
 }

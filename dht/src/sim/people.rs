@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cgeid::{Identity, Network, OperationalKey};
+use sha2::{Digest, Sha512};
 use wire::record::Ttl;
 
 use super::SimError;
 use super::dice::Dice;
 use super::peers::Point;
 use crate::publish::{self, Sequence};
-use crate::record::{Mapping, RecordKey, Rloc, RlocFlags};
+use crate::record::{Bundle, Class, Mapping, RecordKey, Rloc, RlocFlags};
 
 /// The network of all models.
 pub(super) const NETWORK: Network = Network::LAB;
@@ -28,6 +29,8 @@ pub(super) struct Record {
     /// The last thing that was signed, and its sequence.
     pub(super) value: Arc<[u8]>,
     pub(super) newest: u64,
+    /// Whether the last thing that was signed is two things.
+    pub(super) is_contradiction: bool,
     /// What was the newest before, and when that changed.
     before: u64,
     changed: SystemTime,
@@ -47,6 +50,7 @@ impl Record {
             point,
             value: Arc::new([]),
             newest: 0,
+            is_contradiction: false,
             before: 0,
             changed: now,
         };
@@ -60,6 +64,7 @@ impl Record {
         let publication = publish::mapping(&self.signer, NETWORK, mapping, now, &mut self.sequence)?;
         (self.before, self.changed) = (self.newest, now);
         (self.value, self.newest) = (publication.value.into(), publication.sequence);
+        self.is_contradiction = false;
         Ok(())
     }
 
@@ -74,10 +79,22 @@ impl Record {
         let one = publish::mapping(&self.signer, NETWORK, mapping(252), now, &mut self.sequence)?;
         let other = publish::mapping(&self.signer, NETWORK, mapping(253), now, &mut again)?;
         (self.before, self.changed) = (self.newest, now);
-        self.newest = one.sequence;
-        self.value = one.value.into();
-        Ok([self.value.clone(), other.value.into()])
+        (self.newest, self.is_contradiction) = (one.sequence, true);
+        // Which one stores keep is in hashes of signatures, and with keys that are new each time a matter of chance. The one
+        // that they keep comes first, so that a seed gives the same run.
+        let mut both = [one.value, other.value];
+        both.sort_by_cached_key(|value| rank(value));
+        let both: [Arc<[u8]>; 2] = both.map(Arc::from);
+        self.value = both[0].clone();
+        Ok(both)
     }
+}
+
+/// Of two statements with one sequence all stores keep that of the lower rank.
+fn rank(value: &[u8]) -> Vec<u8> {
+    let bundle = Bundle::decode(value).ok();
+    let section = bundle.as_ref().and_then(|bundle| bundle.section(Class::Mapping)?.encode().ok());
+    Sha512::digest(section.unwrap_or_default()).to_vec()
 }
 
 fn mapping(last_octet: u8) -> Mapping {

@@ -55,6 +55,11 @@ impl Timing {
         redial_peers: 64,
     };
 
+    /// Times with which idle nodes of a large network say little: walks are what costs most, then connections that stand for
+    /// nothing. The few that stand are watched as closely as before.
+    pub const PROPOSED: Self =
+        Self { unused: Duration::from_secs(90), refresh: Duration::from_secs(3600), ..Self::PRESENT };
+
     /// How long a lost peer is tried before it is forgotten.
     pub fn redial_span(&self) -> Duration {
         let pause = |attempt: u32| {

@@ -69,7 +69,7 @@ impl World {
         }
     }
 
-    fn plan_hand_over(&mut self, node: Peer) {
+    pub(super) fn plan_hand_over(&mut self, node: Peer) {
         let here = &mut self.nodes[node.number()];
         if here.is_handing || here.holds.is_empty() {
             return;
@@ -113,7 +113,12 @@ impl World {
         }
         let to: Vec<Peer> = chosen.into_iter().filter(|peer| *peer != node && handed.to.insert(*peer)).collect();
         for peer in to {
-            self.ask(Behalf::HandOver { node, record }, node, peer, Request::Put(record, value.clone()));
+            self.ask(
+                Behalf::HandOver { node, record },
+                node,
+                peer,
+                Request::Put { record, value: value.clone(), is_handed: true },
+            );
         }
     }
 
@@ -175,10 +180,14 @@ impl World {
         let mut gone = Node::new(&self.peers, leaving, Nature::Honest);
         gone.is_alive = false;
         *self.node(leaving) = gone;
+        // Neighbours stay connected if walks come more often than unused connections are closed; then they notice. Others do
+        // when they ask.
+        if self.timing.unused < self.timing.refresh {
+            return;
+        }
         for at in 0..self.nodes.len() {
             let here = &self.nodes[at];
             let table = &here.table;
-            // Neighbours stay connected, so they notice; others do when they ask.
             if here.is_alive && table.is_neighbour(&self.peers, leaving) && table.contains(&self.peers, leaving) {
                 let pause = self.timing.idle + self.dice.within(self.timing.keep_alive);
                 self.clock.after(pause, Event::Noticed { node: Peer::new(at), lost: leaving });

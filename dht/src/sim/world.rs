@@ -27,8 +27,8 @@ pub(super) enum Request {
     Nearest(super::peers::Point),
     /// The value of a record, and who is near to it.
     Get(usize),
-    /// To store a value.
-    Put(usize, Arc<[u8]>),
+    /// To store a value, by its owner or handed on.
+    Put { record: usize, value: Arc<[u8]>, is_handed: bool },
 }
 
 /// What the other answers.

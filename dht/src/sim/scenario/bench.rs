@@ -3,12 +3,12 @@
 
 use super::super::report::Report;
 use super::super::world::World;
-use super::super::{Settings, SimError, limits};
+use super::super::{Settings, SimError};
 use super::{mean_messages, mean_rounds, plan, quantile, size};
 
 pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
     let mut world = World::new(&plan(settings));
-    world.publish(limits::RECORDS)?;
+    world.publish(settings.records)?;
     let gots = world.look_up(settings.lookups)?;
     let correct = gots.iter().filter(|got| got.is_right).count();
     report.show("lookups", size(gots.len()), "");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::report::{Line, Report};
 use super::super::world::{Event, World};
-use super::super::{Settings, SimError, limits};
+use super::super::{Settings, SimError};
 use super::{mean_messages, mean_rounds, plan, quantile, right, size};
 
 /// In this time ...
@@ -17,7 +17,7 @@ const RIGHT: f64 = 99.0;
 
 pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
     let mut world = World::new(&plan(settings));
-    world.publish(limits::RECORDS)?;
+    world.publish(settings.records)?;
     world.begin_refreshing();
     world.begin_renewing();
     let leaving = u32::try_from(settings.nodes.div_ceil(PART)).unwrap_or(u32::MAX);
@@ -28,7 +28,7 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
     world.run(first)?;
     let measured = settings.churn - first;
     for _ in 0..settings.lookups {
-        let record = world.dice.below(limits::RECORDS);
+        let record = world.dice.below(settings.records);
         let at = world.dice.within(measured);
         world.clock.after(at, Event::Get { record });
     }

@@ -14,8 +14,8 @@ use super::{mean_messages, plan, right};
 
 /// Ids that were mined.
 const IDS: u8 = 40;
-/// Attacks, each on another record in another network.
-const ATTACKS: u64 = 8;
+/// Attacks, each on another record in another network: one for so many lookups.
+const LOOKUPS: usize = 20;
 /// Lookups that must be right, in percent.
 const RIGHT: f64 = 95.0;
 
@@ -31,13 +31,12 @@ const VARIANTS: [(&str, Choices); 5] = [
 pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
     for (name, choices) in VARIANTS {
         let mut gots = Vec::new();
-        for attack in 0..ATTACKS {
-            let seed = settings.seed.wrapping_add(attack << 32);
+        for attack in 0..settings.lookups.div_ceil(LOOKUPS) {
+            let seed = settings.seed.wrapping_add(u64::try_from(attack).unwrap_or(0) << 32);
             let mut world = attacked(&super::Plan { seed, choices, ..plan(settings) })?;
             world.put(0, None);
             world.settle()?;
-            let lookups = settings.lookups / usize::try_from(ATTACKS).unwrap_or(1);
-            gots.extend(world.look_up(lookups.max(1))?);
+            gots.extend(world.look_up(LOOKUPS)?);
         }
         let figure = format!("right, {name}");
         if choices == Choices::ALL {

@@ -3,7 +3,7 @@
 
 use super::super::report::{Fit, Line, Report};
 use super::super::world::World;
-use super::super::{Settings, SimError, limits};
+use super::super::{Settings, SimError};
 use super::{mean_messages, mean_rounds, plan, right, size};
 
 /// The sizes of the networks, up to that which was asked for.
@@ -17,7 +17,7 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
     let mut points = Vec::new();
     for nodes in SIZES.into_iter().filter(|nodes| *nodes <= settings.nodes) {
         let mut world = World::new(&super::Plan { nodes, ..plan(settings) });
-        world.publish(limits::RECORDS)?;
+        world.publish(settings.records)?;
         let gots = world.look_up(settings.lookups)?;
         let most = gots.iter().map(|got| got.rounds).max().unwrap_or(0);
         let logarithm = size(nodes).log2();

@@ -4,7 +4,7 @@
 use super::super::choices::Choices;
 use super::super::report::{Line, Report};
 use super::super::world::World;
-use super::super::{Settings, SimError, limits};
+use super::super::{Settings, SimError};
 use super::{mean_messages, plan, quantile, right};
 
 /// Hostile nodes, in thousandths.
@@ -16,7 +16,7 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
     for paths in [1, 3, Choices::ALL.paths] {
         let choices = Choices { paths, ..Choices::ALL };
         let mut world = World::new(&super::Plan { choices, hostile: HOSTILE, ..plan(settings) });
-        world.publish(limits::RECORDS)?;
+        world.publish(settings.records)?;
         // Some of the hostile nodes go on showing what this replaces.
         world.renew()?;
         let gots = world.look_up(settings.lookups)?;

@@ -2,13 +2,11 @@
 //! What nodes send when nobody asks them anything: one record each, published again and again, and the upkeep of tables
 //! and connections.
 
-use std::time::Duration;
-
 use super::super::report::{Line, Report};
 use super::super::timing::Timing;
 use super::super::traffic::{Intervals, Kind, Traffic};
 use super::super::world::World;
-use super::super::{Settings, SimError, limits};
+use super::super::{Settings, SimError};
 use super::{number, plan, size};
 
 /// The nodes of the lab whose traffic is captured.
@@ -16,25 +14,12 @@ const LAB: usize = 24;
 /// A node sends less than this, in kbit/s.
 const SENT: f64 = 12.0;
 
-/// Times with which a network of any size stays under the line.
-const PROPOSED: Timing = Timing {
-    keep_alive: Duration::from_secs(10),
-    idle: Duration::from_secs(25),
-    unused: Duration::from_secs(90),
-    refresh: Duration::from_secs(3600),
-    ..Timing::PRESENT
-};
-
 pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
-    for (name, timing) in [("as it is", Timing::PRESENT), ("proposed", PROPOSED)] {
+    for (name, timing) in [("as it is", Timing::PRESENT), ("proposed", Timing::PROPOSED)] {
         for nodes in [LAB, settings.nodes] {
             let sent = measure(settings, report, name, nodes, timing)?;
             let figure = format!("{name}, {nodes} nodes: sent by a node in all");
-            if timing == PROPOSED || nodes == LAB {
-                report.ask(figure, sent, "kbit/s", Line::Under(SENT));
-            } else {
-                report.show(figure, sent, "kbit/s");
-            }
+            report.ask(figure, sent, "kbit/s", Line::Under(SENT));
         }
     }
     Ok(())
@@ -50,7 +35,7 @@ fn measure(
 ) -> Result<f64, SimError> {
     let mut world = World::new(&super::Plan { nodes, timing, connections: true, ..plan(settings) });
     // Each has a record; as many as a model has stand for all.
-    let records = nodes.min(limits::RECORDS);
+    let records = nodes.min(settings.records);
     world.publish(records)?;
     world.begin_refreshing();
     world.begin_renewing();

@@ -15,7 +15,6 @@ use std::str::FromStr;
 use super::choices::Choices;
 use super::operation::Got;
 use super::report::{self, Report};
-use super::timing::Timing;
 use super::world::Plan;
 use super::{Settings, SimError};
 
@@ -92,7 +91,7 @@ fn plan(settings: &Settings) -> Plan {
         seed: settings.seed,
         nodes: settings.nodes,
         choices: Choices::ALL,
-        timing: Timing::PRESENT,
+        timing: settings.timing,
         hostile: 0,
         connections: false,
     }

@@ -18,7 +18,7 @@ const WRITES: Duration = Duration::from_secs(120);
 
 pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
     let mut world = World::new(&plan(settings));
-    world.publish(limits::RECORDS)?;
+    world.publish(settings.records)?;
     world.begin_refreshing();
     world.part();
     world.run(settings.parted.saturating_sub(WRITES))?;
