@@ -226,17 +226,12 @@ mod tests {
         let choices = Choices { paths: 3, ..Choices::NONE };
         let mut lookup = Lookup::new(&choices, &peers, target, 20, &all[..3]);
         let mut asked = Vec::new();
-        loop {
-            match lookup.next() {
-                Step::Ask(peer) => {
-                    assert!(!asked.contains(&peer));
-                    asked.push(peer);
-                    lookup.answered(&peers, peer, &peers.nearest(all.clone(), target, 20));
-                }
-                Step::Wait => panic!("nobody is waited for"),
-                Step::Done => break,
-            }
+        while let Step::Ask(peer) = lookup.next() {
+            assert!(!asked.contains(&peer));
+            asked.push(peer);
+            lookup.answered(&peers, peer, &peers.nearest(all.clone(), target, 20));
         }
+        assert_eq!(lookup.next(), Step::Done);
         assert_eq!(lookup.found(&peers), peers.nearest(all, target, 20));
         assert_eq!((lookup.round(asked[0]), lookup.round(asked[3])), (1, 2));
     }

@@ -85,7 +85,7 @@ impl World {
         let point = self.records[record].point;
         let reading =
             Reading { record, wanted, values: Vec::new(), blocks: BTreeSet::new(), first: None, is_wide: false };
-        let mut operation = self.operation(node, point, limits::K, Purpose::Get(reading));
+        let mut operation = self.operation(node, point, limits::K, None, Purpose::Get(reading));
         let (date, name) = (self.clock.date(), self.records[record].name.clone());
         let id = self.begin(self.timing.get);
         if let Some(own) = self.nodes[node.number()].store.get(date, &name) {
@@ -108,20 +108,21 @@ impl World {
         let _ = self.store(node, Origin::Own, record, &value);
         let width = if self.choices.region_put { limits::WIDE } else { limits::K };
         let purpose = Purpose::Put { record, value, asked: false };
-        let operation = self.operation(node, self.records[record].point, width, purpose);
+        let operation = self.operation(node, self.records[record].point, width, None, purpose);
         let id = self.begin(self.timing.put_lookup);
         self.proceed(id, operation);
     }
 
-    /// Looks up a point, to become known there.
-    pub(super) fn walk(&mut self, node: Peer, target: Point) {
-        let operation = self.operation(node, target, limits::K, Purpose::Walk);
+    /// Looks up a point, to become known there; from one more peer if that is wanted.
+    pub(super) fn walk(&mut self, node: Peer, target: Point, through: Option<Peer>) {
+        let operation = self.operation(node, target, limits::K, through, Purpose::Walk);
         let id = self.begin(self.timing.query);
         self.proceed(id, operation);
     }
 
-    fn operation(&self, node: Peer, target: Point, width: usize, purpose: Purpose) -> Operation {
-        let known = self.nodes[node.number()].table.nearest(&self.peers, target, limits::K);
+    fn operation(&self, node: Peer, target: Point, width: usize, through: Option<Peer>, purpose: Purpose) -> Operation {
+        let mut known = self.nodes[node.number()].table.nearest(&self.peers, target, limits::K);
+        known.extend(through);
         let lookup = Lookup::new(&self.choices, &self.peers, target, width, &known);
         Operation { node, began: self.clock.now(), messages: 0, lookup, purpose }
     }

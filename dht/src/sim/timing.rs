@@ -55,10 +55,14 @@ impl Timing {
         redial_peers: 64,
     };
 
-    /// Times with which idle nodes of a large network say little: walks are what costs most, then connections that stand for
-    /// nothing. The few that stand are watched as closely as before.
-    pub const PROPOSED: Self =
-        Self { unused: Duration::from_secs(90), refresh: Duration::from_secs(3600), ..Self::PRESENT };
+    /// Times with which idle nodes of a large network say little: connections that stand for nothing are what costs most, then
+    /// walks. The few that stand are watched as closely as before. Lost peers are tried for more than an hour.
+    pub const PROPOSED: Self = Self {
+        unused: Duration::from_secs(20),
+        refresh: Duration::from_secs(2 * 3600),
+        redial_attempts: 300,
+        ..Self::PRESENT
+    };
 
     /// How long a lost peer is tried before it is forgotten.
     pub fn redial_span(&self) -> Duration {

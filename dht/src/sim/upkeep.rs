@@ -26,19 +26,20 @@ impl World {
         let is_neighbour = here.table.is_neighbour(peers, peer);
         let known = here.table.len();
         if known > here.known + here.known / limits::GROWTH && here.walked + limits::WALK_PAUSE <= now {
-            self.look_round(node);
+            self.look_round(node, None);
         }
         if is_neighbour {
             self.plan_hand_over(node);
         }
     }
 
-    /// Looks up the node's own place: those there get to know it.
-    fn look_round(&mut self, node: Peer) {
+    /// Looks up the node's own place: those there get to know it. What it knows lies on its own side of a cut that has
+    /// healed, so then it asks through the peer that it has reached too.
+    fn look_round(&mut self, node: Peer, through: Option<Peer>) {
         let (now, own) = (self.clock.now(), self.peers.point(node));
         let here = self.node(node);
         (here.walked, here.known) = (now, here.table.len());
-        self.walk(node, own);
+        self.walk(node, own, through);
     }
 
     /// A peer has not answered, or its connection was silent for too long.
@@ -133,9 +134,9 @@ impl World {
         if !self.is_alive(node) {
             return;
         }
-        self.look_round(node);
+        self.look_round(node, None);
         for target in self.nodes[node.number()].table.walk(&mut self.dice) {
-            self.walk(node, target);
+            self.walk(node, target, None);
         }
         if again {
             self.clock.after(self.timing.refresh, Event::Refresh { node, again });
@@ -201,7 +202,7 @@ impl World {
         fresh.table = Table::new(self.peers.point(node));
         fresh.table.insert(&self.peers, known, self.choices.diversity);
         self.nodes.push(fresh);
-        self.look_round(node);
+        self.look_round(node, None);
         self.clock.after(limits::JOIN_PAUSE, Event::Refresh { node, again: true });
     }
 
@@ -247,7 +248,7 @@ impl World {
         self.learn(node, peer);
         self.learn(peer, node);
         if self.nodes[node.number()].walked + limits::WALK_PAUSE <= self.clock.now() {
-            self.look_round(node);
+            self.look_round(node, Some(peer));
         }
     }
 }
