@@ -15,7 +15,8 @@
 //! * [`handover`]: which records are handed to whom when peers come and go, and how fast;
 //! * [`index`]: cutting what an authority delegates into such pages, and keeping them published;
 //! * [`block`]: which addresses count as one party;
-//! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations.
+//! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations;
+//! * [`sim`]: a model of thousands of nodes in virtual time.
 //!
 //! All of it is sans-IO: clocks and values are arguments. Only `shell` has sockets, threads and files.
 
@@ -31,6 +32,7 @@ pub mod record;
 pub mod resolve;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod sim;
 pub mod store;
 
 pub use error::{Malformed, PublishError, Refusal};

@@ -12,6 +12,7 @@ mod publish;
 mod query;
 mod revoke;
 mod settings;
+mod sim;
 mod stats;
 mod values;
 
@@ -24,6 +25,7 @@ use clap::{Parser, Subcommand};
 
 use self::flags::{GetFlags, IndexFlags, LabFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
 use self::settings::Settings;
+use self::sim::SimFlags;
 use super::LIBP2P_LOG;
 use super::database::DatabaseError;
 use super::node::NodeError;
@@ -48,8 +50,9 @@ Examples:
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
   lisp-dht stats --state-dir /var/lib/lisp-dht
   lisp-dht lab --nodes 24 --kill 0.5
+  lisp-dht sim hostile churn --nodes 1000 --seed 7
 
-Every flag has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
+Every flag, but for those of `sim`, has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
 the environment, which wins over the file. Several values in a variable: [\"A\",\"B\"].
 
 Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration, 3 the machine lacks something.";
@@ -92,6 +95,8 @@ enum Verb {
     /// Runs many nodes in this process, kills some, and says how many lookups are right
     #[command(after_help = lab::ABOUT)]
     Lab(LabFlags),
+    /// Models thousands of nodes in virtual time, with churn, cuts and attackers; prints its figures
+    Sim(SimFlags),
 }
 
 /// How a command ended, other than by failing.
@@ -154,6 +159,7 @@ pub fn run() -> ExitCode {
         Verb::Index(flags) => with_runtime(&flags, index::run),
         Verb::Stats(flags) => with_runtime(&flags, stats::run),
         Verb::Lab(flags) => with_runtime(&flags, lab::run),
+        Verb::Sim(flags) => sim::run(&flags),
     };
     match outcome {
         Ok(Outcome::Held) => ExitCode::SUCCESS,

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-dht sim`: figures of a model, and how far they are from those of the bench.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Failure, Outcome, output};
+use crate::sim::{self, MAX_NODES, Report, Scenario, Settings, Timing};
+
+/// `lisp-dht sim`. A model is told all that it depends on by its flags, so that a table is repeated by its command.
+#[derive(Debug, Args)]
+pub(super) struct SimFlags {
+    /// What is asked of the network: hops, hostile, eclipse, churn, partition, idle [default: all]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<Scenario>,
+    /// Nodes of the network; for hops of the largest [default: 1000, for hops 10000]
+    #[arg(long, value_name = "N", value_parser = nodes)]
+    nodes: Option<usize>,
+    /// All chance comes from it: the same seed gives the same table
+    #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
+    seed: u64,
+    /// Lookups that are measured, each time
+    #[arg(long, value_name = "N", default_value_t = Settings::default().lookups)]
+    lookups: usize,
+    /// Model the network that the bench ran, whose JSON this is (`lisp-dht lab --memory --json`), and say how far they differ
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["scenarios", "nodes"])]
+    check_against: Option<PathBuf>,
+    /// Take the times that the scenario `idle` proposes, not those of a node as it is
+    #[arg(long)]
+    proposed: bool,
+    /// Print JSON to standard output, or write it to FILE beside the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    json: Option<PathBuf>,
+}
+
+/// A network of two nodes is the smallest in which one can ask another.
+fn nodes(text: &str) -> Result<usize, String> {
+    let count: usize = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (2..=MAX_NODES).contains(&count) { Ok(count) } else { Err(format!("between 2 and {MAX_NODES}")) }
+}
+
+/// Runs the scenarios, or the comparison.
+pub(super) fn run(flags: &SimFlags) -> Result<Outcome, Failure> {
+    match &flags.check_against {
+        Some(file) => check(flags, file),
+        None => run_scenarios(flags),
+    }
+}
+
+fn run_scenarios(flags: &SimFlags) -> Result<Outcome, Failure> {
+    let scenarios = if flags.scenarios.is_empty() { &Scenario::ALL[..] } else { &flags.scenarios };
+    let mut reports = Vec::new();
+    for scenario in scenarios {
+        let usual = if *scenario == Scenario::Hops { LARGEST } else { Settings::default().nodes };
+        reports.push(report(flags, *scenario, flags.nodes.unwrap_or(usual), flags.lookups)?);
+    }
+    let held = reports.iter().all(Report::held);
+    let lines: Vec<String> = reports.iter().flat_map(Report::lines).collect();
+    output::show(flags.json.as_deref(), &json!({ "instrument": "model", "ok": held, "reports": reports }), &lines)?;
+    Ok(if held { Outcome::Held } else { Outcome::DidNot })
+}
+
+/// The largest network of the scenario about growth.
+const LARGEST: usize = 10_000;
+
+fn report(flags: &SimFlags, scenario: Scenario, nodes: usize, lookups: usize) -> Result<Report, Failure> {
+    let timing = if flags.proposed { Timing::PROPOSED } else { Timing::PRESENT };
+    let settings = Settings { nodes, seed: flags.seed, lookups, timing, ..Settings::default() };
+    let report = sim::run(scenario, &settings);
+    // Only the system's randomness can fail, which owners' keys need.
+    report.context("cannot make the keys of a model").map_err(Failure::Lacking)
+}
+
+/// How far the model may be from the bench.
+#[derive(Debug, Clone, Copy)]
+enum Most {
+    /// In parts of the bench's figure.
+    Parts(f64),
+    /// By so much.
+    By(f64),
+    /// Not judged: times are those of two different networks.
+    Any,
+}
+
+/// What is compared, by the keys of the bench's JSON.
+const COMPARED: [(&str, Most); 5] = [
+    ("correct", Most::Parts(0.05)),
+    ("rounds", Most::By(1.0)),
+    ("messages", Most::Parts(1.0)),
+    ("p50_us", Most::Any),
+    ("p99_us", Most::Any),
+];
+
+fn check(flags: &SimFlags, file: &Path) -> Result<Outcome, Failure> {
+    let named = || format!("--check-against {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(named)?;
+    let bench: Value = serde_json::from_str(&text).with_context(named)?;
+    let count = |key: &str| {
+        let count = bench.get(key).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+        count.filter(|count| (1..=MAX_NODES).contains(count)).with_context(|| format!("{}: no number {key:?}", named()))
+    };
+    let (nodes, lookups) = (count("nodes")?.max(2), count("lookups")?);
+    let model = report(flags, Scenario::Bench, nodes, lookups)?;
+    let rows: Vec<Compared> = COMPARED.iter().map(|row| Compared::new(row, &model, &bench)).collect();
+    let agrees = rows.iter().all(|row| row.agrees);
+    let head = format!("model and bench at {nodes} nodes, {lookups} lookups; model of seed {}", flags.seed);
+    let columns = format!("  {:10} {:>12} {:>12} {:>10}", "", "model", "bench", "model is");
+    let lines: Vec<String> = [head, columns].into_iter().chain(rows.iter().map(Compared::line)).collect();
+    let compared: Vec<Value> = rows.iter().map(Compared::json).collect();
+    let value = json!({ "nodes": nodes, "lookups": lookups, "seed": flags.seed, "ok": agrees, "compared": compared });
+    output::show(flags.json.as_deref(), &value, &lines)?;
+    Ok(if agrees { Outcome::Held } else { Outcome::DidNot })
+}
+
+/// One figure of both.
+struct Compared {
+    name: &'static str,
+    model: Option<f64>,
+    bench: Option<f64>,
+    /// In parts of the bench's figure.
+    difference: Option<f64>,
+    most: Most,
+    agrees: bool,
+}
+
+impl Compared {
+    fn new((name, most): &(&'static str, Most), model: &Report, bench: &Value) -> Self {
+        let (model, bench) = (model.value(name), bench.get(*name).and_then(Value::as_f64));
+        let difference = match (model, bench) {
+            (Some(model), Some(bench)) if bench > 0.0 => Some((model - bench) / bench),
+            _ => None,
+        };
+        let agrees = match (model, bench, most) {
+            (Some(model), Some(bench), Most::Parts(parts)) => (model - bench).abs() <= parts * bench,
+            (Some(model), Some(bench), Most::By(by)) => (model - bench).abs() <= *by,
+            // What the bench has not measured is no disagreement.
+            _ => true,
+        };
+        Self { name, model, bench, difference, most: *most, agrees }
+    }
+
+    fn line(&self) -> String {
+        let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        let difference = self.difference.map_or("-".to_owned(), |by| format!("{:+.0} %", 100.0 * by));
+        let verdict = match (self.bench, self.most) {
+            (None, _) => "the bench does not say".to_owned(),
+            (_, Most::Any) => "not judged: another network".to_owned(),
+            (_, Most::Parts(parts)) => format!("within {:.0} %: {}", 100.0 * parts, self.verdict()),
+            (_, Most::By(by)) => format!("within {by}: {}", self.verdict()),
+        };
+        let (model, bench) = (figure(self.model), figure(self.bench));
+        format!("  {:10} {model:>12} {bench:>12} {difference:>10}  {verdict}", self.name)
+    }
+
+    fn verdict(&self) -> &'static str {
+        if self.agrees { "holds" } else { "MISSED" }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "model": self.model,
+            "bench": self.bench,
+            "difference": self.difference,
+            "ok": self.agrees,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::shell::limits;
+
+    #[test]
+    fn the_model_has_the_times_of_the_node() {
+        let timing = Timing {
+            request: limits::REQUEST,
+            get: limits::GET,
+            put_lookup: limits::PUT_LOOKUP,
+            query: limits::QUERY,
+            keep_alive: limits::QUIC_KEEP_ALIVE,
+            idle: limits::QUIC_IDLE,
+            unused: limits::CONNECTION_UNUSED,
+            identify: limits::IDENTIFY,
+            refresh: limits::REFRESH,
+            redial_first: limits::REDIAL_FIRST,
+            redial_last: limits::REDIAL_LAST,
+            redial_attempts: limits::REMEMBERED_ATTEMPTS,
+            redial_peers: limits::REMEMBERED_PEERS,
+            ..Timing::PRESENT
+        };
+        assert_eq!(timing, Timing::PRESENT);
+    }
+
+    #[test]
+    fn a_figure_that_is_too_far_from_the_bench_disagrees() {
+        let bench = json!({ "rounds": 2.0, "correct": 0 });
+        let compared = |name, value: f64| {
+            let report = Report {
+                instrument: "model",
+                scenario: "bench",
+                nodes: 24,
+                seed: 1,
+                rows: vec![sim::Row { name: String::from(name), value, unit: "", line: None, held: true }],
+            };
+            let row = COMPARED.iter().find(|(known, _)| *known == name).unwrap();
+            Compared::new(row, &report, &bench).agrees
+        };
+        assert!(compared("rounds", 2.9) && !compared("rounds", 3.1) && !compared("correct", 24.0));
+        assert!(compared("messages", 7.0), "the bench does not say");
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The network between the nodes: how long messages take, which are lost, and where it is cut.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+use super::limits;
+
+/// What the network does to messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Links {
+    /// Whether the two sides are parted.
+    pub(super) cut: bool,
+    /// Messages lost, in thousandths.
+    pub(super) loss: usize,
+}
+
+impl Links {
+    pub(super) fn new() -> Self {
+        Self { cut: false, loss: limits::LOSS }
+    }
+
+    /// How long a message takes. QUIC sends a lost one again: loss costs time.
+    pub(super) fn travel(self, dice: &mut Dice) -> Duration {
+        // The product of two throws: most are short, few are long.
+        let longest = dice.within(limits::LATENCY_SPREAD);
+        let mut time = limits::LATENCY_LEAST + dice.within(longest);
+        let mut pause = limits::RETRANSMISSION;
+        for _ in 0..limits::RETRANSMISSIONS {
+            if !dice.chance(self.loss) {
+                break;
+            }
+            time += pause;
+            pause *= 2;
+        }
+        time
+    }
+
+    /// Whether nodes on these sides can speak with each other.
+    pub(super) fn join(self, one: bool, other: bool) -> bool {
+        !self.cut || one == other
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The figures of the bench, modelled: nodes that nobody attacks, and lookups of what was published.
+
+use super::super::report::Report;
+use super::super::world::World;
+use super::super::{Settings, SimError};
+use super::{mean_messages, mean_rounds, plan, quantile, size};
+
+pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
+    let mut world = World::new(&plan(settings));
+    world.publish(settings.records)?;
+    let gots = world.look_up(settings.lookups)?;
+    let correct = gots.iter().filter(|got| got.is_right).count();
+    report.show("lookups", size(gots.len()), "");
+    report.show("correct", size(correct), "");
+    report.show("rounds", mean_rounds(&gots), "");
+    report.show("messages", mean_messages(&gots), "");
+    report.show("p50_us", 1000.0 * quantile(&gots, 500), "us");
+    report.show("p99_us", 1000.0 * quantile(&gots, 990), "us");
+    Ok(())
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Forty ids in two networks are nearer to one record than any honest node.
+
+use std::net::IpAddr;
+
+use super::super::choices::Choices;
+use super::super::dice::Dice;
+use super::super::peers::{Peer, Peers, Point};
+use super::super::people::Record;
+use super::super::report::{Line, Report};
+use super::super::world::World;
+use super::super::{Settings, SimError, limits};
+use super::{mean_messages, plan, right};
+
+/// Ids that were mined.
+const IDS: u8 = 40;
+/// Attacks, each on another record in another network: one for so many lookups.
+const LOOKUPS: usize = 20;
+/// Lookups that must be right, in percent.
+const RIGHT: f64 = 95.0;
+
+/// What is compared: each defence alone, and together.
+const VARIANTS: [(&str, Choices); 5] = [
+    ("no defence but d = 8", Choices { paths: 8, ..Choices::NONE }),
+    ("diversity of table and PUT", Choices { paths: 8, diversity: true, ..Choices::NONE }),
+    ("region PUT", Choices { paths: 8, region_put: true, ..Choices::NONE }),
+    ("both", Choices { paths: 8, diversity: true, region_put: true, ..Choices::NONE }),
+    ("all, with diverse and wide lookups", Choices::ALL),
+];
+
+pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
+    for (name, choices) in VARIANTS {
+        let mut gots = Vec::new();
+        for attack in 0..settings.lookups.div_ceil(LOOKUPS) {
+            let seed = settings.seed.wrapping_add(u64::try_from(attack).unwrap_or(0) << 32);
+            let mut world = attacked(&super::Plan { seed, choices, ..plan(settings) })?;
+            world.put(0, None);
+            world.settle()?;
+            gots.extend(world.look_up(LOOKUPS)?);
+        }
+        let figure = format!("right, {name}");
+        if choices == Choices::ALL {
+            report.ask(figure, right(&gots), "%", Line::AtLeast(RIGHT));
+        } else {
+            report.show(figure, right(&gots), "%");
+        }
+        report.show(format!("mean messages, {name}"), mean_messages(&gots), "");
+    }
+    Ok(())
+}
+
+/// A network in which one record, not yet published, is surrounded.
+fn attacked(plan: &super::Plan) -> Result<World, SimError> {
+    let mut dice = Dice::new(!plan.seed);
+    let mut world = World::new(&super::Plan { nodes: 2, ..*plan });
+    let record = Record::new(&mut dice, world.clock.date())?;
+    let point = record.point;
+    world = World::with(plan, |peers, dice| surround(peers, dice, point));
+    world.records.push(record);
+    Ok(world)
+}
+
+fn surround(peers: &mut Peers, dice: &mut Dice, point: Point) -> Vec<Peer> {
+    let honest = (0..peers.len()).map(Peer::new);
+    let nearest = honest.map(|peer| peers.point(peer).distance(point)).min().unwrap_or(u128::MAX).max(1);
+    (0..IDS)
+        .map(|number| {
+            let nearer = Point(point.0 ^ (dice.wide() % nearest));
+            let net = if number % 2 == 0 { [198, 51, 100] } else { [203, 0, 113] };
+            peers.add_at(nearer, IpAddr::from([net[0], net[1], net[2], number + 1]))
+        })
+        .collect()
+}
+
+// A GET and a PUT look at more nodes than were placed before the honest ones: otherwise there would be nothing to find.
+const _: () = assert!(limits::WIDE >= IDS as usize + limits::K);

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The routing table of the modelled Kademlia: buckets of [`limits::K`], who was there first stays.
+
+use std::collections::BTreeMap;
+
+use super::choices;
+use super::dice::Dice;
+use super::limits;
+use super::peers::{Peer, Peers, Point};
+
+/// The peers that one node knows.
+#[derive(Debug)]
+pub(super) struct Table {
+    own: Point,
+    /// By the leading bits shared with this node.
+    buckets: BTreeMap<u32, Vec<Peer>>,
+}
+
+impl Table {
+    pub(super) fn new(own: Point) -> Self {
+        Self { own, buckets: BTreeMap::new() }
+    }
+
+    /// Takes a peer in, if there is room for it; whether it is new.
+    pub(super) fn insert(&mut self, peers: &Peers, peer: Peer, diversity: bool) -> bool {
+        let index = self.index(peers, peer);
+        if index == u128::BITS {
+            return false;
+        }
+        let bucket = self.buckets.entry(index).or_default();
+        let fits = !bucket.contains(&peer)
+            && bucket.len() < limits::K
+            && (!diversity || choices::is_diverse(peers, bucket, peer));
+        if fits {
+            bucket.push(peer);
+        }
+        fits
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, peers: &Peers, peer: Peer) -> bool {
+        let index = self.index(peers, peer);
+        let Some(bucket) = self.buckets.get_mut(&index) else { return false };
+        let before = bucket.len();
+        bucket.retain(|known| *known != peer);
+        bucket.len() < before
+    }
+
+    /// Whether it is known.
+    pub(super) fn contains(&self, peers: &Peers, peer: Peer) -> bool {
+        self.buckets.get(&self.index(peers, peer)).is_some_and(|bucket| bucket.contains(&peer))
+    }
+
+    /// Whether the peer belongs to the neighbourhood: no nearer to this node is any bucket that is full.
+    pub(super) fn is_neighbour(&self, peers: &Peers, peer: Peer) -> bool {
+        let last_full = self.buckets.iter().rev().find(|(_, bucket)| bucket.len() >= limits::K);
+        last_full.is_none_or(|(index, _)| self.index(peers, peer) >= *index)
+    }
+
+    /// The peers nearest to a point, nearest first.
+    pub(super) fn nearest(&self, peers: &Peers, target: Point, count: usize) -> Vec<Peer> {
+        peers.nearest(self.iter().collect(), target, count)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Peer> {
+        self.buckets.values().flatten().copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.buckets.values().map(Vec::len).sum()
+    }
+
+    /// One point in each bucket beyond the neighbourhood: what a walk through the table looks up.
+    pub(super) fn walk(&self, dice: &mut Dice) -> Vec<Point> {
+        let last = self.buckets.iter().rev().find(|(_, bucket)| !bucket.is_empty()).map_or(0, |(index, _)| *index);
+        (0..last).map(|index| Point(self.own.0 ^ (1 << (u128::BITS - 1 - index)) ^ below(dice, index))).collect()
+    }
+
+    fn index(&self, peers: &Peers, peer: Peer) -> u32 {
+        self.own.distance(peers.point(peer)).leading_zeros()
+    }
+}
+
+/// Chance in the bits after the one at `index`.
+fn below(dice: &mut Dice, index: u32) -> u128 {
+    dice.wide().checked_shr(index + 1).unwrap_or(0)
+}
+
+/// Fills the tables of a network that has run for long: each bucket has as many of its peers as it holds, by chance.
+pub(super) fn settle(peers: &Peers, tables: &mut [Table], diversity: bool, dice: &mut Dice) {
+    let mut order: Vec<(Point, Peer)> =
+        (0..tables.len()).map(Peer::new).map(|peer| (peers.point(peer), peer)).collect();
+    order.sort_unstable();
+    for table in tables {
+        for index in 0..u128::BITS {
+            let bit = 1 << (u128::BITS - 1 - index);
+            let first = (table.own.0 ^ bit) & !(bit - 1);
+            let range = order.partition_point(|(point, _)| point.0 < first)
+                ..order.partition_point(|(point, _)| point.0 <= first | (bit - 1));
+            fill(peers, table, &order[range], diversity, dice);
+            let own = table.own.0 & !(bit - 1);
+            let left = order.partition_point(|(point, _)| point.0 <= own | (bit - 1))
+                - order.partition_point(|(point, _)| point.0 < own);
+            if left <= 1 {
+                break;
+            }
+        }
+    }
+}
+
+fn fill(peers: &Peers, table: &mut Table, candidates: &[(Point, Peer)], diversity: bool, dice: &mut Dice) {
+    if candidates.len() > limits::K * 8 {
+        for _ in 0..limits::K * 3 {
+            let drawn = candidates[dice.below(candidates.len())].1;
+            table.insert(peers, drawn, diversity);
+        }
+        return;
+    }
+    let mut all: Vec<Peer> = candidates.iter().map(|(_, peer)| *peer).collect();
+    dice.shuffle(&mut all);
+    for peer in all {
+        table.insert(peers, peer, diversity);
+    }
+}

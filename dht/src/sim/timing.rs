@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The intervals and time limits of a node, as the model takes them.
+
+use std::time::Duration;
+
+/// Times of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// One request and its answer.
+    pub request: Duration,
+    /// A GET ends after this.
+    pub get: Duration,
+    /// The lookup of the nodes that shall store a record ends after this.
+    pub put_lookup: Duration,
+    /// A walk's lookup ends after this.
+    pub query: Duration,
+    /// Keep-alive of a silent connection.
+    pub keep_alive: Duration,
+    /// Silence after which a connection is dead.
+    pub idle: Duration,
+    /// A connection without requests is closed after this.
+    pub unused: Duration,
+    /// Interval of identify on a connection that stands.
+    pub identify: Duration,
+    /// Interval of the walk through the routing table.
+    pub refresh: Duration,
+    /// An owner publishes again after this.
+    pub republish: Duration,
+    /// First pause between two attempts at a lost peer; it doubles ...
+    pub redial_first: Duration,
+    /// ... up to this.
+    pub redial_last: Duration,
+    /// Attempts after which a lost peer is forgotten.
+    pub redial_attempts: u32,
+    /// Peers remembered while they are lost.
+    pub redial_peers: usize,
+}
+
+impl Timing {
+    /// The times of a node as it is, `shell::limits`; a test compares.
+    pub const PRESENT: Self = Self {
+        request: Duration::from_secs(3),
+        get: Duration::from_secs(3),
+        put_lookup: Duration::from_millis(1500),
+        query: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(2),
+        idle: Duration::from_secs(5),
+        unused: Duration::from_secs(7 * 60),
+        identify: Duration::from_secs(10 * 60),
+        refresh: Duration::from_secs(5 * 60),
+        republish: Duration::from_secs(20 * 60),
+        redial_first: Duration::from_millis(500),
+        redial_last: Duration::from_secs(30),
+        redial_attempts: 120,
+        redial_peers: 64,
+    };
+
+    /// Times with which idle nodes of a large network say little: connections that stand for nothing are what costs most, then
+    /// walks. The few that stand are watched as closely as before. Lost peers are tried for more than an hour.
+    pub const PROPOSED: Self = Self {
+        unused: Duration::from_secs(20),
+        refresh: Duration::from_secs(2 * 3600),
+        redial_attempts: 300,
+        ..Self::PRESENT
+    };
+
+    /// How long a lost peer is tried before it is forgotten.
+    pub fn redial_span(&self) -> Duration {
+        let pause = |attempt: u32| {
+            let doubled = self.redial_first.checked_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
+            doubled.unwrap_or(self.redial_last).min(self.redial_last)
+        };
+        (0..self.redial_attempts).map(pause).sum()
+    }
+}
