@@ -11,6 +11,7 @@
 //! * [`publish`]: building bundles with an operational key;
 //! * [`resolve`]: from an EID to its mapping, or to the proof that there is none, by walking signed index pages from a trust
 //!   anchor down;
+//! * [`geo`]: places, directions, and links that both ends name;
 //! * [`block`]: which addresses count as one party;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations.
 //!
@@ -18,6 +19,7 @@
 
 pub mod block;
 pub mod error;
+pub mod geo;
 pub mod limits;
 pub mod memory;
 pub mod publish;

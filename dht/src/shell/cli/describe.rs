@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::describe_node::{service_json, topology_json};
 use crate::record::{Body, Bundle, Class, Mapping, Section, Target};
 use crate::resolve::Outcome;
 
@@ -139,7 +140,8 @@ fn body(body: &Body) -> Value {
             "reason": revocation.reason.to_string(),
             "certificate_bytes": revocation.certificate.len(),
         }),
-        Body::Other(_, elements) => json!({ "elements": elements.len() }),
+        Body::Topology(topology) => topology_json(topology),
+        Body::Service(service) => service_json(service),
     }
 }
 

@@ -2,6 +2,7 @@
 //! The program `lisp-dht`: a daemon that stores, and commands that ask.
 
 mod describe;
+mod describe_node;
 mod flags;
 mod identity;
 mod node;
