@@ -113,6 +113,11 @@ impl Statement {
     pub fn class(&self) -> Class {
         self.body.class()
     }
+
+    /// What it says.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
 }
 
 /// What a node says of itself, all in one bundle: statements of different classes, each for its own time. What stores hold of

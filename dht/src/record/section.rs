@@ -41,7 +41,7 @@ use super::reader::Reader;
 use super::revocation::Revocation;
 use super::service::Service;
 use super::tlv::{self, Tlv};
-use super::topology::Topology;
+use super::topology::{Geo, Topology};
 use crate::error::Malformed;
 use crate::limits;
 
@@ -156,6 +156,14 @@ impl Body {
             Self::Revocation(_) => Class::Revocation,
             Self::Prefix(_) => Class::Prefix,
             Self::Index(_) => Class::Index,
+        }
+    }
+
+    /// Where the writer is, if this says so.
+    pub fn geo(&self) -> Option<&Geo> {
+        match self {
+            Self::Topology(topology) => topology.geo.as_ref(),
+            _ => None,
         }
     }
 

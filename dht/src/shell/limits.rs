@@ -83,3 +83,5 @@ pub const LISTEN: Duration = Duration::from_secs(2);
 
 /// Octets of a file with a revocation: its armour and the words before it take less than twice the statement's 10 kB.
 pub const STATEMENT_FILE: u64 = 32 * 1024;
+/// Octets of a crawl that `map` reads: 10,000 nodes with the longest bundles in hexadecimal digits.
+pub const CRAWL_FILE: u64 = 256 * 1024 * 1024;

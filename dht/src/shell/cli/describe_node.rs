@@ -115,3 +115,30 @@ pub(super) fn service_json(service: &Service) -> Value {
         "ptr": service.ptr.as_ref().map(ToString::to_string),
     })
 }
+
+/// The lines for people of a TOPOLOGY or SERVICE body in JSON; none of another.
+pub(super) fn node_lines(body: &Value) -> Vec<String> {
+    let list = |name: &str| body.get(name).and_then(Value::as_array).into_iter().flatten();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut lines = Vec::new();
+    for one in list("neighbours") {
+        let (cn, metric, loss) = (text(&one["cn"]), &one["metric"], &one["loss_percent"]);
+        let medium = if one["medium"].is_null() { String::new() } else { format!(" by {}", text(&one["medium"])) };
+        let rate = if one["kbit_s"].is_null() { String::new() } else { format!(" {} kbit/s", one["kbit_s"]) };
+        lines.push(format!("  neighbour  {cn}{medium} metric {metric} loss {loss} %{rate}"));
+    }
+    let place = |one: &Value| format!("{} {} within {} m", one["latitude"], one["longitude"], one["error_m"]);
+    lines.extend(body.get("position").filter(|one| !one.is_null()).map(|one| format!("  position   {}", place(one))));
+    for one in list("terminals") {
+        lines.push(format!("  terminal   #{} {} {}", one["number"], text(&one["medium"]), place(one)));
+    }
+    for one in list("addresses") {
+        let roles: Vec<&str> = one["roles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let port = if one["port"].is_null() { String::new() } else { format!(" port {}", one["port"]) };
+        lines.push(format!("  service    {}{port} {}", text(&one["address"]), roles.join(" ")));
+    }
+    lines.extend(list("alternates").map(|one| format!("  alternate  {}", text(one))));
+    lines.extend(list("pref64").map(|one| format!("  pref64     {}", text(one))));
+    lines.extend(body.get("ptr").and_then(Value::as_str).map(|name| format!("  ptr        {name}")));
+    lines
+}

@@ -108,7 +108,7 @@ pub(super) fn cgeid(text: &str, network: Network) -> anyhow::Result<Cn> {
 }
 
 /// `HEAD[,name[=value]]...`
-fn split(text: &str) -> (&str, Vec<(&str, Option<&str>)>) {
+pub(super) fn split(text: &str) -> (&str, Vec<(&str, Option<&str>)>) {
     let mut parts = text.split(',');
     let head = parts.next().unwrap_or_default();
     let options = parts.map(|part| part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value))));
