@@ -15,7 +15,7 @@ use super::{ANTIMERIDIAN, POLE, Position};
 use crate::record::Centimetres;
 
 /// The least by which positions are blurred unless their owner asks for more, or for none: a block of houses.
-pub const DEFAULT_BLUR: Centimetres = Centimetres(100_00);
+pub const DEFAULT_BLUR: Centimetres = Centimetres(10_000);
 
 /// Cells are at least so many times as high and wide as the blur: of a square with this edge in which every place is equally
 /// likely, the mean square distance from the best guess, its centre, is the blur or more (edge / √6).
