@@ -5,13 +5,15 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::time::{Duration, SystemTime};
 
+use ed25519_compact::KeyPair;
+use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
 use crate::certificate::{self, Delegation, IdentityCertificate, Life};
 use crate::cn::{Cn, Network};
 use crate::epoch;
 use crate::error::{CertificateError, ContainerError, KeyError};
-use crate::key::{PrivateKey, SignatureAlgorithm};
+use crate::key::{self, PrivateKey, SignatureAlgorithm};
 use crate::limits::{CLOCK_SKEW, KEY_TRIES};
 use crate::operational::OperationalKey;
 
@@ -180,7 +182,8 @@ impl Identity {
 
     /// Makes an operational key for the period that lies `months_ahead` periods after the one that `now` is in; 0 is
     /// a key for now. One for later is not valid before its period begins. None outlives the identity, and that of a
-    /// temporary one has its first second too.
+    /// temporary one has its first second too, and is the same one each time: what a node publishes after a restart must
+    /// not look like the word of a second node, when nothing in it may tell which came later.
     ///
     /// # Errors
     /// [`CertificateError`] if the system gives no randomness or `now` is out of range.
@@ -216,7 +219,10 @@ impl Identity {
         let turn = 1 + u64::from(months_ahead) * u64::from(epoch::REVISIONS) + u64::from(revision);
         let issued = made.checked_add(Duration::from_millis(turn)).ok_or(CertificateError::Dates)?;
         let delegation = Delegation { issued, not_before, epoch: epoch::epoch(period, revision) };
-        let key = PrivateKey::generate(KeyAlgorithm::Ed25519)?;
+        let key = match &self.key {
+            PrivateKey::Ed25519(pair) if own.is_temporary() => operational_of(pair, delegation.epoch)?,
+            _ => PrivateKey::generate(KeyAlgorithm::Ed25519)?,
+        };
         let certificate = certificate::issue_operational(&key, &self.certificate, &self.key, &delegation)?;
         Ok(OperationalKey::new(key, certificate, self.certificate.clone())?)
     }
@@ -225,6 +231,21 @@ impl Identity {
     pub(crate) fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
         self.key.pkcs8()
     }
+}
+
+/// What the operational key of a temporary identity is made from, and nothing else of ours.
+const OPERATIONAL_CONTEXT: &[u8] = b"IPv6MESH-temporary-op-v1\0";
+
+/// The operational key of a temporary identity for an epoch: whoever has it knows nothing of the identity's.
+fn operational_of(identity: &KeyPair, epoch: u32) -> Result<PrivateKey, KeyError> {
+    let mut hash = Sha512::new();
+    hash.update(OPERATIONAL_CONTEXT);
+    hash.update(key::seed(identity));
+    hash.update(epoch.to_be_bytes());
+    let whole: Zeroizing<[u8; 64]> = Zeroizing::new(hash.finalize().into());
+    let mut seed = Zeroizing::new([0; 32]);
+    seed.copy_from_slice(&whole[..32]);
+    PrivateKey::from_seed(&seed)
 }
 
 impl fmt::Debug for Identity {

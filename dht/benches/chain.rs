@@ -2,8 +2,8 @@
 //! How long a reader takes to verify a record with all that stands behind it: `cargo bench -p dht`.
 //!
 //! A record is a bundle as a lookup brings it: the identity certificate (one signature), the operational certificate (one),
-//! the IDENTITY and the MAPPING section (one each). *Warm* is a reader that has seen both certificates before, *cold* one that
-//! has not. Reach: under 200 us warm and 600 us cold, for both kinds of identity key.
+//! the IDENTITY and the MAPPING section (one each). *Warm* is a reader that has seen the writer before, to whom only the MAPPING
+//! is new; *cold* one that has not. Reach: under 200 us warm and 600 us cold, for both kinds of identity key.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;

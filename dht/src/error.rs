@@ -163,4 +163,7 @@ pub enum PublishError {
     /// The operational certificate is not valid at this time.
     #[error("the operational certificate has expired; delegate a new one")]
     CertificateExpired,
+    /// What a node says of itself is at least one, and one of each, of MAPPING, TOPOLOGY and SERVICE.
+    #[error("{0:?} is not what a node says of itself: at least one, and one of each, of mapping, topology and service")]
+    NotOfNode(Vec<Class>),
 }

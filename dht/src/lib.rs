@@ -14,6 +14,7 @@
 //! * [`lookup`]: which copy of a record counts, and which nodes shall store one;
 //! * [`handover`]: which records are handed to whom when peers come and go, and how fast;
 //! * [`index`]: cutting what an authority delegates into such pages, and keeping them published;
+//! * [`geo`]: places, directions, and links that both ends name;
 //! * [`block`]: which addresses count as one party;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations;
 //! * [`sim`]: a model of thousands of nodes in virtual time.
@@ -22,6 +23,7 @@
 
 pub mod block;
 pub mod error;
+pub mod geo;
 pub mod handover;
 pub mod index;
 pub mod limits;

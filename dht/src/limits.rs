@@ -133,3 +133,15 @@ pub const INDEX_RENEWAL: Duration = Duration::from_secs(6 * 3600);
 /// How long a page stays after nothing points to it any more: readers keep what did for [`PAGE_LIFE`], and a page withdrawn
 /// earlier would be a hole to them.
 pub const RETIREMENT: Duration = Duration::from_secs(20 * 60);
+
+/// Neighbours of a TOPOLOGY section, one for each medium: more direct links than a border node has, and with position and
+/// terminals they fit the class limit.
+pub const NEIGHBOURS: usize = 64;
+/// Terminals of a TOPOLOGY section: those of one mast.
+pub const TERMINALS: usize = 8;
+/// Public addresses of a SERVICE section: some of each family, and what is left of the class limit.
+pub const PUBLIC_ADDRESSES: usize = 16;
+/// Alternate CGEIDs of a SERVICE section, each of which costs a resolver one GET more.
+pub const ALTERNATES: usize = 4;
+/// NAT64 prefixes of a SERVICE section: a network has one or two.
+pub const PREF64: usize = 4;

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use cgeid::{Cn, Network, Reason, SignatureAlgorithm};
 use common::{LAB, Person, start};
+use dht::geo::Position;
+use dht::publish::Statement;
 use dht::record::{
-    Body, Bundle, CertificateCache, Class, Entry, Flags, Identity, Index, Mapping, Prefix, RecordKey, Revocation, Rloc,
-    RlocFlags, Section, SessionKey, Site, Subject, Target, Tlv, Version, verify,
+    Body, Bundle, Centimetres, CertificateCache, Class, Entry, Flags, Geo, HostName, Identity, Index, Loss, Mapping,
+    Medium, Neighbour, Pointing, Pref64, Prefix, Quality, Rate, RecordKey, Revocation, Rloc, RlocFlags, Roles, Section,
+    Service, SessionKey, Site, Source, Subject, Target, Terminal, Tlv, Topology, Version, verify,
 };
 use dht::{Malformed, Refusal};
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 use wire::address::{EidPrefix, InstanceId};
 use wire::record::{MapVersion, Ttl};
@@ -91,6 +95,55 @@ fn any_index() -> impl Strategy<Value = Index> {
     })
 }
 
+fn any_position() -> impl Strategy<Value = Position> {
+    (-900_000_000i32..=900_000_000, -1_800_000_000i32..=1_800_000_000, option::of(-2_147_483_647i32..))
+        .prop_map(|(latitude, longitude, altitude)| Position::new(latitude, longitude, altitude).unwrap())
+}
+
+fn any_topology() -> impl Strategy<Value = Topology> {
+    let neighbour = (any_cn(), any::<u8>()).prop_map(|(cn, medium)| Neighbour { cn, medium: Medium(medium) });
+    let quality = (0..u16::MAX, 0u16..=10_000, any::<u32>()).prop_map(|(metric, loss, rate)| Quality {
+        metric,
+        loss: Loss(loss),
+        rate: Rate(rate),
+    });
+    let geo = (any_position(), any::<u32>(), any::<u8>()).prop_map(|(position, error, source)| Geo {
+        position,
+        error: Centimetres(error),
+        source: Source(source),
+    });
+    let pointing = (0u16..36_000, -9000i16..=9000, 0u16..=18_000)
+        .prop_map(|(azimuth, elevation, reach)| Pointing::new(azimuth, elevation, reach).unwrap());
+    let terminal = (any::<u8>(), any_position(), any::<u32>(), any::<u64>(), pointing).prop_map(
+        |(medium, position, error, frequency, pointing)| Terminal {
+            medium: Medium(medium),
+            position,
+            error: Centimetres(error),
+            frequency,
+            pointing,
+        },
+    );
+    let neighbours = btree_map(neighbour, quality, 0..6);
+    (neighbours, option::of(geo), btree_map(any::<u8>(), terminal, 0..3), unknown())
+        .prop_map(|(neighbours, geo, terminals, unknown)| Topology { neighbours, geo, terminals, unknown })
+}
+
+fn any_service() -> impl Strategy<Value = Service> {
+    let address =
+        any::<IpAddr>().prop_filter("nobody's", |address| !address.is_unspecified() && !address.is_multicast());
+    let addresses = btree_map((address, any::<u16>()), (1..=u16::MAX).prop_map(Roles), 0..4);
+    let pref64 = (any::<u128>(), prop_oneof![Just(32u8), Just(40), Just(48), Just(56), Just(64), Just(96)]);
+    let pref64 = pref64.prop_map(|(bits, plen)| {
+        let net = ipnet::Ipv6Net::new((bits & !(0xff << 56)).into(), plen).unwrap();
+        Pref64::new(net).unwrap()
+    });
+    let name = vec("[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", 1..6);
+    let name = name.prop_map(|labels| labels.join(".").parse::<HostName>().unwrap());
+    (addresses, btree_set(any_cn(), 0..=4), btree_set(pref64, 0..=4), option::of(name), unknown()).prop_map(
+        |(addresses, alternates, pref64, ptr, unknown)| Service { addresses, alternates, pref64, ptr, unknown },
+    )
+}
+
 fn any_body() -> impl Strategy<Value = Body> {
     let identity = (vec(any::<u8>(), 0..64), btree_set(vec(any::<u8>(), 0..64), 0..=2), unknown()).prop_map(
         |(certificate, operational, unknown)| {
@@ -104,7 +157,6 @@ fn any_body() -> impl Strategy<Value = Body> {
             Body::Prefix(Prefix { prefix, mapping, site: Site { proxy, site_id, xtr_ids }, map_servers })
         },
     );
-    let other = prop_oneof![Just(Class::Topology), Just(Class::Service)];
     prop_oneof![
         identity,
         any_mapping().prop_map(Body::Mapping),
@@ -113,7 +165,8 @@ fn any_body() -> impl Strategy<Value = Body> {
         (any::<u8>(), vec(any::<u8>(), 0..64)).prop_map(|(reason, certificate)| {
             Body::Revocation(Revocation { reason: Reason(reason), certificate: certificate.into() })
         }),
-        (other, unknown()).prop_map(|(class, tlvs)| Body::Other(class, tlvs)),
+        any_topology().prop_map(Body::Topology),
+        any_service().prop_map(Body::Service),
     ]
 }
 
@@ -179,6 +232,148 @@ proptest! {
             prop_assert_eq!(other.encode(), bytes);
         }
     }
+}
+
+/// A section of a body whose one element is given as octets.
+fn read_element(class: Class, kind: u16, value: &[u8]) -> Result<Section, Malformed> {
+    let mut bytes = b"CGE1\x01".to_vec();
+    bytes.push(class.number());
+    bytes.extend([0; 2 + 12 + 4 + 8 + 4]);
+    bytes.extend([0, 1]);
+    bytes.extend(u16::try_from(value.len() + 4).unwrap().to_be_bytes());
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+    bytes.extend(value);
+    bytes.extend([0, 0]);
+    Section::decode(&bytes)
+}
+
+#[test]
+fn topology_has_the_documented_octets() {
+    let read = |kind, value: &[u8]| read_element(Class::Topology, kind, value).map(|section| section.body);
+    let neighbour = [&[7; 12][..], &[3, 0, 96, 0, 250, 0, 0, 0x27, 0x10]].concat();
+    let expected = Topology {
+        neighbours: [(
+            Neighbour { cn: Cn([7; 12]), medium: Medium::RADIO },
+            Quality { metric: 96, loss: Loss(250), rate: Rate(10_000) },
+        )]
+        .into(),
+        ..Topology::default()
+    };
+    assert_eq!(read(0x0301, &neighbour), Ok(Body::Topology(expected)));
+    let infinite = [&[7; 12][..], &[3, 0xff, 0xff, 0, 0, 0, 0, 0, 0]].concat();
+    assert_eq!(read(0x0301, &infinite), Err(Malformed::Value("metric", 0xffff)));
+    let lossy = [&[7; 12][..], &[3, 0, 0, 0x27, 0x11, 0, 0, 0, 0]].concat();
+    assert_eq!(read(0x0301, &lossy), Err(Malformed::Value("loss", 10_001)));
+
+    let place = |latitude: i32, longitude: i32, altitude: i32| {
+        let mut octets: Vec<u8> = [latitude, longitude, altitude].into_iter().flat_map(i32::to_be_bytes).collect();
+        octets.extend([0, 0, 0x03, 0xe8, 2]);
+        octets
+    };
+    let geo = |latitude, longitude, altitude| Geo {
+        position: Position::new(latitude, longitude, altitude).unwrap(),
+        error: Centimetres(1000),
+        source: Source::GNSS,
+    };
+    let topology = |geo| Body::Topology(Topology { geo: Some(geo), ..Topology::default() });
+    let (latitude, longitude) = (525_200_080, -134_049_540);
+    let known = read(0x0302, &place(latitude, longitude, -300));
+    assert_eq!(known, Ok(topology(geo(latitude, longitude, Some(-300)))));
+    let flat = read(0x0302, &place(latitude, longitude, i32::MIN));
+    assert_eq!(flat, Ok(topology(geo(latitude, longitude, None))));
+    assert_eq!(read(0x0302, &place(900_000_001, 0, 0)), Err(Malformed::Value("position", 900_000_001)));
+    // One place, one encoding.
+    for (latitude, longitude) in [(0, 1_800_000_000), (900_000_000, 1)] {
+        assert_eq!(read(0x0302, &place(latitude, longitude, 0)), Err(Malformed::NotCanonical("section")));
+    }
+    assert!(
+        read(0x0302, &place(0, 0, 0)[1..]).is_err() && read(0x0302, &[&place(0, 0, 0)[..], &[0]].concat()).is_err()
+    );
+
+    let terminal = |azimuth: u16, elevation: i16, reach: u16| {
+        let mut octets = vec![9, 4];
+        octets.extend(&place(latitude, longitude, 300)[..16]);
+        octets.extend(193_400_000_000u64.to_be_bytes());
+        octets.extend(azimuth.to_be_bytes());
+        octets.extend(elevation.to_be_bytes());
+        octets.extend(reach.to_be_bytes());
+        read(0x0303, &octets)
+    };
+    let Ok(Body::Topology(read)) = terminal(35_999, -9, 4500) else { unreachable!() };
+    let one = read.terminals[&9];
+    assert_eq!((one.medium, one.frequency, one.pointing.azimuth()), (Medium::LASER, 193_400_000_000, 35_999));
+    assert_eq!((one.pointing.elevation(), one.pointing.reach()), (-9, 4500));
+    assert_eq!(terminal(36_000, 0, 0), Err(Malformed::Value("terminal direction", 36_000)));
+    assert!(terminal(0, 9001, 0).is_err() && terminal(0, 0, 18_001).is_err());
+    assert_eq!(terminal(1, 9000, 0), Err(Malformed::NotCanonical("section")), "straight up has no azimuth");
+    assert_eq!(terminal(1, 0, 18_000), Err(Malformed::NotCanonical("section")), "everywhere has no direction");
+}
+
+#[test]
+fn service_has_the_documented_octets() {
+    let read = |kind, value: &[u8]| read_element(Class::Service, kind, value).map(|section| section.body);
+    let address = [0, 1, 192, 0, 2, 1, 0xa9, 0x9c, 0, 0x81];
+    let roles = Roles::BOOT.with(Roles::DNS);
+    let expected = Service { addresses: [(([192, 0, 2, 1].into(), 43_420), roles)].into(), ..Service::default() };
+    assert_eq!(read(0x0401, &address), Ok(Body::Service(expected)));
+    assert_eq!(roles.names().collect::<Vec<_>>(), ["boot", "dns"]);
+    let idle = [0, 1, 192, 0, 2, 1, 0xa9, 0x9c, 0, 0];
+    assert_eq!(read(0x0401, &idle), Err(Malformed::Missing("role of a public address")));
+    for nobody in [[0, 0, 0, 0], [224, 0, 0, 1]] {
+        let octets = [&[0, 1][..], &nobody, &[0, 0, 0, 1]].concat();
+        assert_eq!(read(0x0401, &octets), Err(Malformed::Value("public address", 0)));
+    }
+    assert!(read(0x0402, &[7; 12]).is_ok() && read(0x0402, &[7; 16]).is_err());
+
+    let pref64 = |plen: u8, octets: &[u8]| read(0x0403, &[&[plen][..], octets].concat());
+    let octets = [0x20, 0x01, 0x0d, 0xb8, 1, 2, 3, 4, 0, 5, 6, 7];
+    for plen in 0..=u8::MAX {
+        let written = octets.get(..usize::from(plen / 8)).unwrap_or(&octets);
+        assert_eq!(pref64(plen, written).is_ok(), [32, 40, 48, 56, 64, 96].contains(&plen), "{plen}");
+    }
+    // Bits 64 to 71 are zero (RFC 6052, section 2.2).
+    let mut u_octet = octets;
+    u_octet[8] = 1;
+    assert!(pref64(96, &u_octet).is_err() && pref64(96, &octets[..11]).is_err());
+    assert!(pref64(32, &octets[..5]).is_err());
+    assert!(read(0x0404, b"\x04host\x07example\x00").is_ok());
+    assert!(read(0x0404, b"\x04host\xc0\x0c").is_err(), "compressed");
+}
+
+#[test]
+fn full_sections_of_a_node_fit_their_class() {
+    let mut person = Person::new(1);
+    let cn = |number: usize| Cn([u8::try_from(number).unwrap(); 12]);
+    let quality = Quality { metric: 1, loss: Loss(1), rate: Rate(1) };
+    let position = Position::new(1, 1, Some(1)).unwrap();
+    let terminal =
+        Terminal { medium: Medium::LASER, position, error: Centimetres(1), frequency: 1, pointing: Pointing::ANYWHERE };
+    let topology = |neighbours| Topology {
+        neighbours: (0..neighbours).map(|n| (Neighbour { cn: cn(n), medium: Medium::RADIO }, quality)).collect(),
+        geo: Some(Geo { position, error: Centimetres(1), source: Source::GNSS }),
+        terminals: (0..8).map(|number| (number, terminal)).collect(),
+        unknown: Vec::new(),
+    };
+    let service = |addresses: u16| Service {
+        addresses: (0..addresses).map(|port| (("2001:db8::1".parse().unwrap(), port), Roles::BOOT)).collect(),
+        alternates: (0..4).map(cn).collect(),
+        pref64: (0..4).map(|n| Pref64::new(format!("2001:db8:{n}::/96").parse().unwrap()).unwrap()).collect(),
+        ptr: Some(
+            [["a"; 31].concat(), ["b"; 63].concat(), ["c"; 63].concat(), ["d"; 63].concat()].join(".").parse().unwrap(),
+        ),
+        unknown: Vec::new(),
+    };
+    let mut publish = |topology, service| {
+        let statements =
+            vec![Statement::service(service), Statement::topology(topology), Statement::mapping(common::mapping(1))];
+        dht::publish::node(&person.key, LAB, statements, start(), &mut person.sequence)
+    };
+    let full = publish(topology(64), service(16)).unwrap();
+    let verified = verify(LAB, &full.key, &full.value, start(), &mut CertificateCache::new()).unwrap();
+    assert_eq!(verified.bundle.topology(), Some(&topology(64)));
+    assert_eq!(verified.bundle.service(), Some(&service(16)));
+    assert!(publish(topology(65), service(16)).is_err() && publish(topology(64), service(17)).is_err());
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn times_are_checked() {
     let publication = person.mapping(start(), 1);
     let mut store = store();
     let early = put(&mut store, start() - seconds(121), &publication).unwrap_err();
-    assert!(matches!(early, Refusal::FromTheFuture(Class::Identity, _)), "{early:?}");
+    assert!(matches!(early, Refusal::FromTheFuture(Class::Mapping, _)), "{early:?}");
     let late = put(&mut store, start() + seconds(3600), &publication).unwrap_err();
     assert!(matches!(late, Refusal::Expired(Class::Mapping, _)), "{late:?}");
     assert!(put(&mut store, start() - seconds(119), &publication).is_ok());
@@ -389,6 +389,7 @@ fn identity_of(publication: &Publication) -> Vec<u8> {
 fn a_later_identity_alone_does_not_spoil_the_bundle() {
     // Two operational keys of one month, hence one epoch: an owner may have delegated twice, or have two machines.
     let (mut one, mut two) = (Person::new(1), Person::new(1));
+    two.key = two.identity.delegate(start() + seconds(1), 0).unwrap();
     let (now, key) = (start() + seconds(60), one.mapping(start(), 1).key);
     let (first, second) = (one.mapping(start(), 1), two.mapping(start() + seconds(1), 2));
     let cut = identity_of(&second);
@@ -421,7 +422,10 @@ fn a_mark_outlasts_an_earlier_statement_that_holds_for_longer() {
     let mut person = Person::new(1);
     let old = person.mapping(start(), 1);
     let new = person.mapping(start() + seconds(1), 2);
-    let short = resign(&person, &new, |section| section.lifetime = seconds(60));
+    let short = resign(&person, &new, |section| {
+        section.version.sequence = new.sequence;
+        section.lifetime = seconds(60);
+    });
     let (mut store, key) = (store(), old.key.encode());
     put(&mut store, start(), &old).unwrap();
     store.put(start() + seconds(1), Origin::Unknown, &key, &short).unwrap();
@@ -492,6 +496,7 @@ fn long_bundles_take_the_place_of_others() {
         long.unknown = vec![filler(0x7000)];
         let node = publish::mapping(&person.key, LAB, long, start(), &mut person.sequence).unwrap();
         let padded = resign(&person, &node, |section| {
+            section.version.sequence = node.sequence;
             if let Body::Identity(identity) = &mut section.body {
                 identity.unknown = (0x7000..0x7005).map(filler).collect();
             }

@@ -60,6 +60,21 @@ fn the_same_seed_gives_the_same_certificate_all_day() {
 }
 
 #[test]
+fn its_operational_key_is_the_same_after_a_restart() {
+    let delegate = |seed: u8, revision| temporary(seed, now()).delegate_revision(now(), 0, revision).unwrap();
+    let (one, again) = (delegate(3, 0), delegate(3, 0));
+    assert_eq!(one.certificate_der(), again.certificate_der());
+    assert_eq!(one.ed25519_seed(), again.ed25519_seed());
+    assert_ne!(one.ed25519_seed(), delegate(3, 1).ed25519_seed());
+    assert_ne!(one.ed25519_seed(), delegate(4, 0).ed25519_seed());
+    // That of an identity that stays is a new one each time.
+    let stays = Identity::from_seed(&[3; 32], Network::LAB, now()).unwrap();
+    let [first, second] = [0, 0].map(|months| stays.delegate(now(), months).unwrap().ed25519_seed());
+    assert_ne!(first, second);
+    assert_ne!(first, one.ed25519_seed());
+}
+
+#[test]
 fn its_operational_key_does_not_outlive_it() {
     let identity = temporary(4, now());
     let key = identity.delegate(now(), 0).unwrap();

@@ -6,7 +6,7 @@ use wire::EncodeError;
 
 use super::reader::Reader;
 use super::section::{Body, Class, Section};
-use super::{Identity, Index, Mapping, Prefix, Revocation};
+use super::{Identity, Index, Mapping, Prefix, Revocation, Service, Topology};
 use crate::error::Malformed;
 use crate::limits;
 
@@ -70,6 +70,22 @@ impl Bundle {
     pub fn mapping(&self) -> Option<&Mapping> {
         match self.live(Class::Mapping) {
             Some(Body::Mapping(body)) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// The TOPOLOGY body, unless withdrawn.
+    pub fn topology(&self) -> Option<&Topology> {
+        match self.live(Class::Topology) {
+            Some(Body::Topology(body)) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// The SERVICE body, unless withdrawn.
+    pub fn service(&self) -> Option<&Service> {
+        match self.live(Class::Service) {
+            Some(Body::Service(body)) => Some(body),
             _ => None,
         }
     }

@@ -39,7 +39,9 @@ use super::mapping::Mapping;
 use super::prefix::Prefix;
 use super::reader::Reader;
 use super::revocation::Revocation;
+use super::service::Service;
 use super::tlv::{self, Tlv};
+use super::topology::{Geo, Topology};
 use crate::error::Malformed;
 use crate::limits;
 
@@ -131,14 +133,16 @@ pub enum Body {
     Identity(Identity),
     /// Class 2.
     Mapping(Mapping),
+    /// Class 3.
+    Topology(Topology),
+    /// Class 4.
+    Service(Service),
     /// Class 5.
     Revocation(Revocation),
     /// Class 6.
     Prefix(Prefix),
     /// Class 7.
     Index(Index),
-    /// Classes 3 and 4, whose elements are kept as they are.
-    Other(Class, Vec<Tlv>),
 }
 
 impl Body {
@@ -147,10 +151,19 @@ impl Body {
         match self {
             Self::Identity(_) => Class::Identity,
             Self::Mapping(_) => Class::Mapping,
+            Self::Topology(_) => Class::Topology,
+            Self::Service(_) => Class::Service,
             Self::Revocation(_) => Class::Revocation,
             Self::Prefix(_) => Class::Prefix,
             Self::Index(_) => Class::Index,
-            Self::Other(class, _) => *class,
+        }
+    }
+
+    /// Where the writer is, if this says so.
+    pub fn geo(&self) -> Option<&Geo> {
+        match self {
+            Self::Topology(topology) => topology.geo.as_ref(),
+            _ => None,
         }
     }
 
@@ -158,10 +171,11 @@ impl Body {
         match self {
             Self::Identity(body) => body.tlvs(),
             Self::Mapping(body) => body.tlvs(),
+            Self::Topology(body) => body.tlvs(),
+            Self::Service(body) => body.tlvs(),
             Self::Revocation(body) => Ok(body.tlvs()),
             Self::Prefix(body) => body.tlvs(),
             Self::Index(body) => body.tlvs(),
-            Self::Other(_, tlvs) => Ok(tlvs.clone()),
         }
     }
 
@@ -169,13 +183,11 @@ impl Body {
         match class {
             Class::Identity => Identity::from_tlvs(tlvs).map(Self::Identity),
             Class::Mapping => Mapping::from_tlvs(tlvs).map(Self::Mapping),
+            Class::Topology => Topology::from_tlvs(tlvs).map(Self::Topology),
+            Class::Service => Service::from_tlvs(tlvs).map(Self::Service),
             Class::Revocation => Revocation::from_tlvs(tlvs).map(Self::Revocation),
             Class::Prefix => Prefix::from_tlvs(tlvs).map(Self::Prefix),
             Class::Index => Index::from_tlvs(tlvs).map(Self::Index),
-            Class::Topology | Class::Service => {
-                let tlvs = tlvs.into_iter().map(Tlv::kept).collect::<Result<_, _>>()?;
-                Ok(Self::Other(class, tlvs))
-            }
         }
     }
 }

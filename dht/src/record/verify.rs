@@ -43,7 +43,7 @@ pub fn verify(
     check_times(&bundle, now)?;
     let chain = Chain::open(network, key, &bundle, now, cache)?;
     for section in bundle.sections() {
-        check_signature(key, section, &chain)?;
+        check_signature(key, section, &chain, cache)?;
     }
     let epochs = chain.operational.iter().map(OperationalCertificate::epoch).collect();
     Ok(Verified { bundle, identity: chain.identity, epochs })
@@ -163,6 +163,11 @@ impl Chain {
         Ok(chain)
     }
 
+    /// Whether every certificate beside the statements is of use now: then whatever they proved before they prove still.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.unusable.is_none()
+    }
+
     /// The certificates whose key may sign a section of this epoch.
     pub(crate) fn of_epoch(&self, epoch: u32) -> impl Iterator<Item = &OperationalCertificate> {
         self.operational.iter().filter(move |certificate| certificate.epoch() == epoch)
@@ -171,21 +176,50 @@ impl Chain {
 
 /// The signature over this section under this key is the identity key's, or that of an operational key whose certificate has
 /// the section's epoch.
-pub(crate) fn check_signature(key: &RecordKey, section: &Section, chain: &Chain) -> Result<(), Refusal> {
+pub(crate) fn check_signature(
+    key: &RecordKey,
+    section: &Section,
+    chain: &Chain,
+    cache: &mut CertificateCache,
+) -> Result<(), Refusal> {
     let class = section.class();
-    let epoch = section.version.epoch;
     if let Body::Revocation(body) = &section.body {
+        cache.signatures += 1;
         let holds = revocation::holds(section, body, &chain.identity);
         return if holds { Ok(()) } else { Err(Refusal::Signature(class)) };
     }
     let message = section.signed_bytes(key).map_err(|_| Refusal::Malformed(Malformed::NotCanonical("section")))?;
+    if class != Class::Identity {
+        return check_signers(section, &message, chain, cache);
+    }
+    // The same octets under the same key with each statement, for a month; the certificates that prove them are in them.
+    let hash: Hash = Sha256::new().chain_update(&message).chain_update(&section.signature).finalize().into();
+    if chain.is_whole() && cache.introductions.get(&hash).is_some() {
+        return Ok(());
+    }
+    check_signers(section, &message, chain, cache)?;
+    cache.introductions.insert(hash, ());
+    Ok(())
+}
+
+fn check_signers(
+    section: &Section,
+    message: &[u8],
+    chain: &Chain,
+    cache: &mut CertificateCache,
+) -> Result<(), Refusal> {
+    let (class, epoch) = (section.class(), section.version.epoch);
     let holds = if section.flags.by_identity {
         // The identity key needs nobody's certificate: its word outlasts the operational keys.
-        Some(chain.identity.verify_signature(section.algorithm, &message, &section.signature).is_ok())
+        cache.signatures += 1;
+        Some(chain.identity.verify_signature(section.algorithm, message, &section.signature).is_ok())
     } else {
         let mut signers = chain.of_epoch(epoch).peekable();
         signers.peek().is_some().then(|| {
-            signers.any(|signer| signer.verify_signature(section.algorithm, &message, &section.signature).is_ok())
+            signers.any(|signer| {
+                cache.signatures += 1;
+                signer.verify_signature(section.algorithm, message, &section.signature).is_ok()
+            })
         })
     };
     match (holds, &chain.unusable) {
@@ -196,11 +230,13 @@ pub(crate) fn check_signature(key: &RecordKey, section: &Section, chain: &Chain)
     }
 }
 
-/// Certificates that were verified before, by hash; dates are checked again at each use.
+/// What was verified before, by hash: certificates, whose dates are checked again at each use, and IDENTITY sections.
 #[derive(Debug)]
 pub struct CertificateCache {
     identities: Recent<Hash, IdentityCertificate>,
     operational: Recent<Hash, OperationalCertificate>,
+    introductions: Recent<Hash, ()>,
+    signatures: u64,
 }
 
 /// SHA-256 of all that a certificate's verification depends on.
@@ -208,7 +244,12 @@ type Hash = [u8; 32];
 
 impl Default for CertificateCache {
     fn default() -> Self {
-        Self { identities: Recent::new(limits::CERTIFICATES), operational: Recent::new(limits::CERTIFICATES) }
+        Self {
+            identities: Recent::new(limits::CERTIFICATES),
+            operational: Recent::new(limits::CERTIFICATES),
+            introductions: Recent::new(limits::CERTIFICATES),
+            signatures: 0,
+        }
     }
 }
 
@@ -216,6 +257,11 @@ impl CertificateCache {
     /// An empty cache.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Signatures of sections that were checked so far: what admission costs.
+    pub fn signatures(&self) -> u64 {
+        self.signatures
     }
 
     /// Without a time its dates do not matter.

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! From an EID to its mapping, or to the proof that it has none.
 //!
-//! A CGEID takes one GET: its key is in the address. Any other EID is looked up by longest match over signed index pages,
-//! from a trust anchor down: what a page does not list nobody has been given, and the page proves it.
+//! A CGEID takes one GET: its key is in the address. For each alternate CGEID that it names it takes one more. Any other EID
+//! is looked up by longest match over signed index pages, from a trust anchor down: what a page does not list nobody has
+//! been given, and the page proves it.
 //!
 //! A [`Resolution`] asks for keys ([`Resolution::poll`]) and is told what was found under them ([`Resolution::handle`]),
 //! unverified; a key under which nothing could be found in time is answered with no values. The [`Resolver`] is what
 //! resolutions share: trust anchors, pages and certificates seen before.
 
+mod alternates;
 mod anchors;
 mod cover;
 mod descend;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a resolution ends with.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Found {
     pub proxy: bool,
     /// The registrar's addresses, to forward a Map-Request to when it is not.
     pub map_servers: Vec<IpAddr>,
+    /// Alternate CGEIDs whose locators are among those of the mapping.
+    pub alternates: BTreeSet<Cn>,
     /// The bundle, for whoever wants to check again.
     pub record: Vec<u8>,
 }

@@ -10,6 +10,7 @@ use cgeid::Cn;
 use wire::address::EidPrefix;
 
 use super::Resolver;
+use super::alternates::Alternates;
 use super::anchors::TrustAnchor;
 use super::cover::reach;
 use super::descend::{Visit, Way, beyond, read_page};
@@ -42,6 +43,8 @@ pub struct Resolution {
 pub(super) enum Step {
     /// The bundle of a CGEID.
     Node(Cn),
+    /// The bundles of its alternates.
+    Alternates(Box<Alternates>),
     /// An index page, of at least this sequence.
     Page { lowest: u64 },
     /// The lists of live more-specifics of a site's registrars.
@@ -125,6 +128,10 @@ impl Resolution {
         self.asked.retain(|asked| asked != key);
         match std::mem::replace(&mut self.step, Step::Done(Outcome::NotFound)) {
             Step::Node(cn) => self.take_node(resolver, now, key, cn, values),
+            Step::Alternates(mut alternates) => {
+                alternates.take(resolver, now, key, values);
+                self.join_alternates(*alternates);
+            }
             Step::Page { lowest } => match read_page(resolver, now, key, lowest, values) {
                 Ok(page) => self.take_page(resolver, now, key, &page, false),
                 Err(outcome) => self.give_up(resolver, now, outcome),
@@ -196,6 +203,18 @@ impl Resolution {
             }
             other => without_record(key, other).unwrap_or(Outcome::NotFound),
         };
+        self.ask_alternates(resolver, now, key, values, outcome);
+    }
+
+    /// Waits for the alternates that have not answered; once all have, there is an outcome.
+    pub(super) fn join_alternates(&mut self, alternates: Alternates) {
+        self.step = match self.waiting.is_empty() {
+            true => Step::Done(alternates.finish(self.eid)),
+            false => Step::Alternates(Box::new(alternates)),
+        };
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome) {
         self.step = Step::Done(outcome);
     }
 
@@ -326,6 +345,7 @@ impl Resolution {
             remaining: section.expires_at().duration_since(now).unwrap_or_default(),
             proxy,
             map_servers,
+            alternates: BTreeSet::new(),
             record: bundle.encode().ok()?,
         })
     }

@@ -194,3 +194,6 @@ pub const INDEX_PUTS: usize = 8;
 pub const INDEX_RETRY: Duration = Duration::from_secs(60);
 /// Shortest pause between two rounds of an authority, however often its pages are to be renewed.
 pub const INDEX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Octets of a crawl that `map` reads: 10,000 nodes with the longest bundles in hexadecimal digits.
+pub const CRAWL_FILE: u64 = 256 * 1024 * 1024;

@@ -148,6 +148,11 @@ impl Store {
         &self.counters
     }
 
+    /// Signatures of sections that were checked since the start.
+    pub fn signatures(&self) -> u64 {
+        self.certificates.signatures()
+    }
+
     /// Bundles held.
     pub fn len(&self) -> usize {
         self.held.len()
@@ -197,12 +202,16 @@ impl Store {
         self.check_room(&key, &known, offers.iter().map(|offer| offer.held.octets.len()).sum())?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
         for offer in offers.iter().filter(|offer| offer.is_news()) {
-            check_signature(&key, offer.section, &chain)?;
+            check_signature(&key, offer.section, &chain, &mut self.certificates)?;
         }
         self.check_identity(&key, &known, &chain, now)?;
         let conflict = offers.iter().any(|offer| offer.comparison == Comparison::Rival);
-        let merged = merge(known, &offers);
-        let merged = self.drop_superseded(&key, merged, &offers, now)?;
+        let mut merged = merge(known, &offers);
+        // Beside the IDENTITY that is held already, what was proven before is proven still. Both begin with theirs.
+        let is_renewal = offers.first().is_some_and(|offer| offer.comparison == Comparison::Same) && chain.is_whole();
+        if !is_renewal {
+            merged = self.drop_superseded(&key, merged, &offers, now)?;
+        }
         let changed =
             self.entries.get(&key).is_none_or(|old| old.marks != merged.marks || old.sections != merged.sections);
         if changed {
@@ -266,7 +275,7 @@ impl Store {
             let class = section.class();
             let offer = offers.iter().find(|offer| offer.section == section);
             let is_checked = same_certificates && offer.is_some_and(Offer::is_news);
-            if is_checked || check_signature(key, section, &chain).is_ok() {
+            if is_checked || check_signature(key, section, &chain, &mut self.certificates).is_ok() {
                 continue;
             }
             if offer.is_some() || needed(key).any(|needed| needed == class) {

@@ -44,7 +44,7 @@ impl Store {
         }
         self.check_room(&key, &known, offered.octets.len())?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
-        check_signature(&key, section, &chain)?;
+        check_signature(&key, section, &chain, &mut self.certificates)?;
         self.check_identity(&key, &known, &chain, now)?;
         let kept = match held {
             Some(held) if !offered.prevails(held) => {

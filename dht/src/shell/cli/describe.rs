@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::describe_node::{node_lines, service_json, topology_json};
 use crate::record::{Body, Bundle, Class, Mapping, Section, Subject, Target};
 use crate::resolve::{Outcome, Visit};
 use crate::shell::lookup::Cost;
@@ -17,13 +18,13 @@ pub(super) struct Answer {
     /// Whether signatures were checked and hold.
     pub(super) verified: bool,
     /// What else there is to say, by name.
-    pub(super) more: Vec<(&'static str, String)>,
+    pub(super) more: Vec<(&'static str, Value)>,
 }
 
 impl Answer {
     /// Nothing was found, and why.
     pub(super) fn not_found(why: impl ToString) -> Self {
-        Self { result: "not-found", record: None, verified: false, more: vec![("why", why.to_string())] }
+        Self { result: "not-found", record: None, verified: false, more: vec![("why", why.to_string().into())] }
     }
 
     /// The outcome of a resolution. What it proves by signed pages counts as verified.
@@ -35,18 +36,22 @@ impl Answer {
                 record: Bundle::decode(&found.record).ok(),
                 verified: true,
                 more: vec![
-                    ("prefix", found.prefix.to_string()),
-                    ("covered", found.covered.to_string()),
-                    ("writer", found.writer.to_string()),
+                    ("prefix", found.prefix.to_string().into()),
+                    ("covered", found.covered.to_string().into()),
+                    ("writer", found.writer.to_string().into()),
+                    ("alternates", found.alternates.iter().map(ToString::to_string).collect()),
+                    ("mapping", mapping_json(&found.mapping)),
                 ],
             },
-            Outcome::Hole { prefix } => Self { more: vec![("prefix", prefix.to_string())], ..bare("hole", true) },
+            Outcome::Hole { prefix } => {
+                Self { more: vec![("prefix", prefix.to_string().into())], ..bare("hole", true) }
+            }
             Outcome::Unanchored { prefix } => Self {
-                more: vec![("prefix", prefix.to_string()), ("why", "no trust anchor covers it".to_owned())],
+                more: vec![("prefix", prefix.to_string().into()), ("why", "no trust anchor covers it".into())],
                 ..bare("not-found", false)
             },
             Outcome::Unregistered { prefix } => Self {
-                more: vec![("prefix", prefix.to_string()), ("why", "its site has registered nothing".to_owned())],
+                more: vec![("prefix", prefix.to_string().into()), ("why", "its site has registered nothing".into())],
                 ..bare("not-found", true)
             },
             Outcome::NotFound => Self::not_found("no record"),
@@ -69,8 +74,8 @@ impl Answer {
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         object.insert("first_us".to_owned(), micros(cost.first).into());
         object.insert("elapsed_us".to_owned(), micros(elapsed).into());
-        for (name, text) in &self.more {
-            object.insert((*name).to_owned(), text.as_str().into());
+        for (name, value) in &self.more {
+            object.insert((*name).to_owned(), value.clone());
         }
         Value::Object(object)
     }
@@ -94,12 +99,17 @@ pub(super) fn lines(answer: &Value) -> Vec<String> {
     let sections = answer.pointer("/record/sections").and_then(Value::as_array);
     let reasons = sections.into_iter().flatten().filter_map(|section| section.pointer("/body/reason")?.as_str());
     lines.extend(reasons.map(|reason| format!("  reason     {reason}")));
-    let locators = sections.into_iter().flatten().filter_map(|section| section.pointer("/body/locators")?.as_array());
-    for locator in locators.flatten() {
+    let bodies = || sections.into_iter().flatten().filter_map(|section| section.get("body"));
+    // Of a resolution all locators, of a record those in it.
+    let whole = answer.pointer("/mapping/locators").and_then(Value::as_array);
+    let own = || bodies().filter_map(|body| body.get("locators")?.as_array()).flatten();
+    let locators: Vec<&Value> = whole.map_or_else(|| own().collect(), |locators| locators.iter().collect());
+    for locator in locators {
         let address = locator.get("address").and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| locator.get(name).and_then(Value::as_u64).unwrap_or_default();
         lines.push(format!("  locator    {address} priority {} weight {}", number("priority"), number("weight")));
     }
+    lines.extend(bodies().flat_map(node_lines));
     let micros = answer.get("elapsed_us").and_then(Value::as_u64).unwrap_or_default();
     let lookups = answer.get("lookups").and_then(Value::as_u64).unwrap_or_default();
     let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
@@ -150,7 +160,8 @@ fn body(body: &Body) -> Value {
             "reason": revocation.reason.to_string(),
             "certificate_bytes": revocation.certificate.len(),
         }),
-        Body::Other(_, elements) => json!({ "elements": elements.len() }),
+        Body::Topology(topology) => topology_json(topology),
+        Body::Service(service) => service_json(service),
     }
 }
 

@@ -23,7 +23,7 @@ macro_rules! flags {
     };
 }
 
-flags!(NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags, LabFlags);
+flags!(PointFlags, MapFlags, NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags, LabFlags);
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -131,6 +131,109 @@ pub(super) struct NodeFlags {
     pub(super) file: FileFlags,
 }
 
+/// What a node does for others: SERVICE.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct ServiceFlags {
+    /// An address at which the identity serves others, and its roles there: boot, mr, ms, pitr, petr, rtr, relay, dns; may
+    /// be repeated
+    #[arg(long, value_name = "ADDR[:PORT],ROLE,...")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    service: Vec<String>,
+    /// Another CGEID of the same owner, which takes over if it names this one too; may be repeated
+    #[arg(long, value_name = "CGEID")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternate: Vec<String>,
+    /// A prefix under which the identity reaches IPv4 (NAT64); may be repeated
+    #[arg(long, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pref64: Vec<String>,
+    /// The name that reverse DNS gives for the CGEID
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ptr: Option<String>,
+}
+
+/// Who the neighbours are, and where: TOPOLOGY.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct TopologyFlags {
+    /// A neighbour, and how good the link to it is (medium: wire, fibre, radio, laser, tunnel; loss in percent, rate in
+    /// kbit/s); may be repeated
+    #[arg(long, value_name = "CGEID[,metric=96][,medium=M][,loss=0][,rate=N]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    neighbour: Vec<String>,
+    /// Where the node is, in degrees, and metres above the ellipsoid: told only if this is given, and then blurred by 100 m at
+    /// least unless `blur` says otherwise (0: told as it is)
+    #[arg(long, value_name = "LAT,LON[,ALT][,blur=100][,error=0][,source=gnss]", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    /// A terminal that others point at, told exactly where it is (frequency in GHz or wavelength in nm; azimuth,
+    /// elevation and reach in degrees); may be repeated
+    #[arg(long, value_name = "LAT,LON,ALT,medium=laser[,wavelength=1550][,azimuth=D,elevation=D,reach=D]")]
+    #[arg(allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    terminal: Vec<String>,
+}
+
+/// What can be withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Withdrawn {
+    /// Where the CGEID is reached
+    Mapping,
+    /// What the node does for others
+    Service,
+    /// Who the neighbours are, and where the node is
+    Topology,
+}
+
+/// `lisp-dht point`
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct PointFlags {
+    /// Where to point from: a place, or a CGEID that has published one or a terminal (#N: which)
+    #[arg(value_name = "LAT,LON[,ALT]|CGEID[#N]", allow_hyphen_values = true)]
+    #[serde(skip)]
+    pub(super) from: String,
+    /// Where to point to
+    #[arg(value_name = "LAT,LON[,ALT]|CGEID[#N]", allow_hyphen_values = true)]
+    #[serde(skip)]
+    pub(super) to: String,
+    #[command(flatten)]
+    #[serde(flatten)]
+    network: NetworkFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) file: FileFlags,
+}
+
+/// `lisp-dht map`
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct MapFlags {
+    /// CGEIDs whose records are read, or files with the JSON of `lisp-dht crawl` (-: standard input)
+    #[arg(value_name = "CGEID|FILE", required = true)]
+    #[serde(skip)]
+    pub(super) sources: Vec<String>,
+    /// What is printed
+    #[arg(long, default_value = "geojson")]
+    #[serde(skip)]
+    pub(super) format: MapFormat,
+    #[command(flatten)]
+    #[serde(flatten)]
+    network: NetworkFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) file: FileFlags,
+}
+
+/// Formats of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MapFormat {
+    /// RFC 7946
+    Geojson,
+}
+
 /// `lisp-dht put`
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -146,12 +249,19 @@ pub(super) struct PutFlags {
     #[arg(long, value_name = "MINUTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u32>,
-    /// Publish that there is no mapping any more
-    #[arg(long)]
+    #[command(flatten)]
+    #[serde(flatten)]
+    service: ServiceFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    topology: TopologyFlags,
+    /// Publish that there is no mapping any more, or no service or topology
+    #[arg(long, value_name = "CLASS,...", num_args = 0..=1, require_equals = true, default_missing_value = "mapping")]
+    #[arg(value_delimiter = ',')]
     #[serde(skip)]
-    pub(super) withdraw: bool,
+    pub(super) withdraw: Vec<Withdrawn>,
     /// Publish the revocation of an identity instead, <CN>.revoke; that cannot be taken back
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rloc", "ttl", "withdraw"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rloc", "ttl", "withdraw", "ServiceFlags", "TopologyFlags"])]
     #[serde(skip)]
     pub(super) revocation: Option<PathBuf>,
     /// Publish the revocation without asking

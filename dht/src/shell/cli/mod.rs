@@ -2,12 +2,16 @@
 //! The program `lisp-dht`: a daemon that stores, and commands that ask.
 
 mod describe;
+mod describe_node;
 mod flags;
+mod geojson;
 mod identity;
 mod index;
 mod lab;
+mod map;
 mod node;
 mod output;
+mod point;
 mod publish;
 mod query;
 mod revoke;
@@ -15,6 +19,7 @@ mod settings;
 mod sim;
 mod stats;
 mod values;
+mod values_node;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -23,7 +28,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use self::flags::{GetFlags, IndexFlags, LabFlags, NodeFlags, PutFlags, ResolveFlags, StatsFlags};
+use self::flags::{
+    GetFlags, IndexFlags, LabFlags, MapFlags, NodeFlags, PointFlags, PutFlags, ResolveFlags, StatsFlags,
+};
 use self::settings::Settings;
 use self::sim::SimFlags;
 use super::LIBP2P_LOG;
@@ -48,6 +55,8 @@ Examples:
   lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegate 2001:db8:a::/48=CN,max-plen=64 --bootstrap 192.0.2.9:43420
   lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegations sites.txt --every --bootstrap 192.0.2.9:43420
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
+  lisp-dht point 52.5200,13.4050,34 48.1374,11.5755,519
+  lisp-dht map 000102030405060708090a0b 0c0d0e0f1011121314151617 --bootstrap 192.0.2.9:43420
   lisp-dht stats --state-dir /var/lib/lisp-dht
   lisp-dht lab --nodes 24 --kill 0.5
   lisp-dht sim hostile churn --nodes 1000 --seed 7
@@ -57,7 +66,18 @@ the environment, which wins over the file. Several values in a variable: [\"A\",
 
 Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration, 3 the machine lacks something.";
 
-const REVOKING: &str = "\
+const PUTTING: &str = "\
+Examples:
+  lisp-dht put --identity CN.op.p12 --rloc 192.0.2.1 --service 192.0.2.1:43420,boot,mr --ptr host.example.net --bootstrap 192.0.2.9:43420
+  lisp-dht put --identity CN.op.p12 --alternate 3fff:ce1:1234:5678:9abc:def0:1234:5678 --pref64 2001:db8:64::/96 --bootstrap 192.0.2.9:43420
+  lisp-dht put --identity CN.op.p12 --position 52.5200,13.4050 --neighbour 000102030405060708090a0b,medium=radio,metric=256,loss=0.5,rate=54000 --bootstrap 192.0.2.9:43420
+  lisp-dht put --identity CN.op.p12 --terminal 52.5201,13.4051,61.5,medium=laser,wavelength=1550,azimuth=271.5,elevation=0.4,reach=15 --bootstrap 192.0.2.9:43420
+  lisp-dht put --identity CN.op.p12 --withdraw=topology,service --bootstrap 192.0.2.9:43420
+
+A mapping holds for an hour, neighbours and places (TOPOLOGY) for two, services, alternates, NAT64 and names (SERVICE) for two \
+days. Each of the three is published whole: what was said before in it and is not said again is gone. A position is the \
+centre of a cell of about 300 m, the same one for everybody in it; a terminal tells exactly where it is.
+
 Revocation:
   lisp-dht put --revocation CN.revoke --bootstrap 192.0.2.9:43420
 
@@ -75,13 +95,30 @@ Delegations:
 The file of --delegations has one of them a line; # begins a comment. What does not fit one page is split into sub-pages. Only \
 what changed is put, and what is due for renewal: what is published is remembered in --state-dir, or beside the identity.";
 
+const POINTING: &str = "\
+Examples:
+  lisp-dht point 52.5200,13.4050,34 48.1374,11.5755,519
+  lisp-dht point 000102030405060708090a0b#1 3fff:ce1:1234:5678:9abc:def0:1234:5678 --bootstrap 192.0.2.9:43420 --json
+
+Degrees are those of WGS84, altitudes metres above its ellipsoid; an altitude that is not known counts as 0. Of a CGEID the \
+terminal with the lowest number is taken, or the one after #, or else its position, which is usually blurred.";
+
+const MAPPING: &str = "\
+Examples:
+  lisp-dht map 000102030405060708090a0b 0c0d0e0f1011121314151617 --format geojson --bootstrap 192.0.2.9:43420
+  lisp-dht map crawl.json --json=map.geojson
+
+A file has the form {\"nodes\":[{\"cn\":CN,\"record\":HEX}]}, with \"at\" (seconds since 1970) if it is to be judged by the time at \
+which it was made. Records whose signatures do not hold, or that have expired, are left out.";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs a node that stores records for others, until SIGINT or SIGTERM; prints its addresses
     #[command(after_help = node::WAYS)]
     Node(NodeFlags),
-    /// Publishes the mapping of an identity's CGEID, once: it holds for an hour; or the revocation of an identity, for ever
-    #[command(after_help = REVOKING)]
+    /// Publishes what an identity says of itself, once: where its CGEID is reached, what it does for others, who its neighbours
+    /// are and where it is; or the revocation of an identity, for ever
+    #[command(after_help = PUTTING)]
     Put(PutFlags),
     /// Looks up the record of a CGEID
     Get(GetFlags),
@@ -90,6 +127,12 @@ enum Verb {
     /// Publishes the index pages of a prefix: what its anchor delegates to whom; they hold for a day
     #[command(after_help = DELEGATING)]
     Index(IndexFlags),
+    /// Tells in which direction one place, CGEID or terminal lies from another, and how far
+    #[command(after_help = POINTING)]
+    Point(PointFlags),
+    /// Draws the nodes that have published where they are, and the links that both ends name
+    #[command(after_help = MAPPING)]
+    Map(MapFlags),
     /// Shows the figures of the node that runs with this --state-dir
     Stats(StatsFlags),
     /// Runs many nodes in this process, kills some, and says how many lookups are right
@@ -157,6 +200,8 @@ pub fn run() -> ExitCode {
         Verb::Get(flags) => with_runtime(&flags, query::get),
         Verb::Resolve(flags) => with_runtime(&flags, query::resolve),
         Verb::Index(flags) => with_runtime(&flags, index::run),
+        Verb::Point(flags) => with_runtime(&flags, point::run),
+        Verb::Map(flags) => with_runtime(&flags, map::run),
         Verb::Stats(flags) => with_runtime(&flags, stats::run),
         Verb::Lab(flags) => with_runtime(&flags, lab::run),
         Verb::Sim(flags) => sim::run(&flags),
@@ -225,8 +270,10 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_help_are_understood() {
-        let examples: Vec<&str> = EXAMPLES.lines().filter(|line| line.starts_with("  lisp-dht ")).collect();
-        assert_eq!(examples.len(), 8);
+        let all = [EXAMPLES, PUTTING, POINTING, MAPPING];
+        let lines = all.into_iter().flat_map(str::lines);
+        let examples: Vec<&str> = lines.filter(|line| line.starts_with("  lisp-dht ")).collect();
+        assert!(examples.len() >= 20, "{examples:?}");
         for example in examples {
             Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
         }

@@ -9,38 +9,81 @@ use cgeid::{Network, OperationalKey};
 use serde_json::json;
 use wire::record::Ttl;
 
-use super::flags::PutFlags;
+use super::flags::{PutFlags, Withdrawn};
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, make_state_folder, output, query, revoke, values};
+use super::{Failure, Outcome, identity, make_state_folder, output, query, revoke, values, values_node};
 use crate::PublishError;
-use crate::publish::{self, Publication, Sequence};
-use crate::record::Mapping;
+use crate::geo::Position;
+use crate::publish::{self, Publication, Sequence, Statement};
+use crate::record::{Class, Mapping};
+use crate::shell::files::replace;
 use crate::shell::sequence::SequenceFile;
 use crate::shell::shelf;
 
 /// Minutes that map-caches keep a mapping: the lifetime of the statement.
 const TTL: u32 = 60;
 
-/// Publishes the mapping of an identity's CGEID, or a revocation.
+/// Publishes what an identity says of itself, or a revocation.
 pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome, Failure> {
     if let Some(file) = &flags.revocation {
         return revoke::put(settings, flags, file).await;
     }
     let network = settings.network()?;
-    let locators = settings.rloc.iter().map(|text| values::rloc(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    if locators.is_empty() && !flags.withdraw {
-        return Err(anyhow!("--rloc is missing: name at least one locator, or --withdraw the mapping").into());
+    // What is wrong with a setting is said before a password is asked for.
+    if statements(&settings, flags, network, None)?.is_empty() {
+        return Err(anyhow!(
+            "nothing to publish: name at least one --rloc (where the CGEID is reached), --service, --alternate, --pref64, \
+             --ptr, --neighbour, --position or --terminal, or --withdraw what was published before"
+        )
+        .into());
     }
     let key = identity::load(&settings, network)?;
-    let mapping = Mapping::new(locators, Ttl(settings.ttl.unwrap_or(TTL)));
-    let publication = sign(&settings, &key, |now, sequence| {
-        if flags.withdraw {
-            publish::withdraw_mapping(&key, network, now, sequence)
-        } else {
-            publish::mapping(&key, network, mapping, now, sequence)
-        }
-    })?;
+    let told = told_path(&settings, &key)?;
+    let statements = statements(&settings, flags, network, read_told(&told).as_ref())?;
+    let geo = statements.iter().find_map(|statement| statement.body().geo()).copied();
+    let publication = sign(&settings, &key, |now, sequence| publish::node(&key, network, statements, now, sequence))?;
+    if let Some(geo) = geo {
+        let saved = write_told(&told, &geo.position).with_context(|| told.display().to_string());
+        saved.map_err(Failure::Lacking)?;
+    }
     send(&settings, network, &key.address().to_string(), publication, flags.file.json.as_deref()).await
+}
+
+/// What the settings say, and what the flags withdraw.
+fn statements(
+    settings: &Settings,
+    flags: &PutFlags,
+    network: Network,
+    told: Option<&Position>,
+) -> anyhow::Result<Vec<Statement>> {
+    let withdrawn = |class| flags.withdraw.contains(&class);
+    let gone = |class| Statement::withdrawal(class);
+    let locators = settings.rloc.iter().map(|text| values::rloc(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mapping = (!locators.is_empty()).then(|| Mapping::new(locators, Ttl(settings.ttl.unwrap_or(TTL))));
+    let service = values_node::service(settings, network)?;
+    let topology = values_node::topology(settings, network, told)?;
+    let said = [
+        if withdrawn(Withdrawn::Mapping) { gone(Class::Mapping) } else { mapping.map(Statement::mapping) },
+        if withdrawn(Withdrawn::Topology) { gone(Class::Topology) } else { topology.map(Statement::topology) },
+        if withdrawn(Withdrawn::Service) { gone(Class::Service) } else { service.map(Statement::service) },
+    ];
+    Ok(said.into_iter().flatten().collect())
+}
+
+/// The file with the position that was told last, beside the sequence: so that a receiver which wavers at the edge of a
+/// blurred cell tells one thing.
+fn told_path(settings: &Settings, key: &OperationalKey) -> Result<PathBuf, Failure> {
+    sequence_path(settings, key).map(|path| path.with_extension("position"))
+}
+
+/// Without the file, or with one that cannot be read, nothing was told.
+fn read_told(path: &Path) -> Option<Position> {
+    values_node::place(std::fs::read_to_string(path).ok()?.trim()).ok()
+}
+
+fn write_told(path: &Path, position: &Position) -> std::io::Result<()> {
+    let (latitude, longitude) = position.degrees();
+    replace(path, format!("{latitude:.7},{longitude:.7}\n").as_bytes())
 }
 
 /// Signs with the next sequence, which is on disk before anybody sees it.

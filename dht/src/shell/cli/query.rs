@@ -61,11 +61,11 @@ fn select(network: Network, key: &RecordKey, found: &[Vec<u8>]) -> Answer {
             let withdrawn = bundle.section(Class::Mapping).is_some_and(|section| section.flags.withdrawn);
             let mut answer = Answer { record: Some(bundle), ..bare(if withdrawn { "not-found" } else { "mapping" }) };
             if withdrawn {
-                answer.more.push(("why", "withdrawn by its owner".to_owned()));
+                answer.more.push(("why", "withdrawn by its owner".into()));
             }
             answer
         }
-        Selection::Absent => Answer::not_found("no record"),
+        Selection::Absent => without_mapping(network, key, found),
         Selection::Refused(refusal) => Answer::not_found(format!("what was found does not hold: {refusal}")),
         Selection::Revoked => {
             let mut cache = CertificateCache::new();
@@ -74,6 +74,23 @@ fn select(network: Network, key: &RecordKey, found: &[Vec<u8>]) -> Answer {
             Answer { record: held.find(Verified::is_revoked).map(|verified| verified.bundle), ..bare("revoked") }
         }
         Selection::Conflict => bare("conflict"),
+    }
+}
+
+/// The newest of what else a node says of itself.
+fn without_mapping(network: Network, key: &RecordKey, found: &[Vec<u8>]) -> Answer {
+    let mut cache = CertificateCache::new();
+    let mut other = [Class::Topology, Class::Service, Class::Identity].into_iter().filter_map(|class| {
+        match newest(network, key, class, found, SystemTime::now(), &mut cache) {
+            Selection::Newest(verified) => Some(verified.bundle),
+            _ => None,
+        }
+    });
+    match other.next() {
+        Some(bundle) => {
+            Answer { record: Some(bundle), verified: true, ..Answer::not_found("a record without mapping") }
+        }
+        None => Answer::not_found("no record"),
     }
 }
 

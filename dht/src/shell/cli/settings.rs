@@ -47,6 +47,18 @@ pub(super) struct Settings {
     pub(super) rloc: Vec<String>,
     pub(super) ttl: Option<u32>,
     #[serde(deserialize_with = "one_or_more")]
+    pub(super) service: Vec<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) alternate: Vec<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) pref64: Vec<String>,
+    pub(super) ptr: Option<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) neighbour: Vec<String>,
+    pub(super) position: Option<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(super) terminal: Vec<String>,
+    #[serde(deserialize_with = "one_or_more")]
     pub(super) delegate: Vec<String>,
     pub(super) delegations: Option<PathBuf>,
     pub(super) iid: Option<u32>,
@@ -163,6 +175,7 @@ fn dashes(key: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::values_node;
     use super::*;
 
     const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lisp-dht.example.toml");
@@ -185,6 +198,13 @@ mod tests {
             control: Some(_),
             rloc,
             ttl: Some(60),
+            service: _,
+            alternate: _,
+            pref64: _,
+            ptr: Some(_),
+            neighbour: _,
+            position: Some(_),
+            terminal: _,
             delegate,
             delegations: Some(_),
             iid: Some(0),
@@ -201,5 +221,11 @@ mod tests {
         rloc.iter().for_each(|text| _ = values::rloc(text).unwrap());
         let listed = Settings { delegations: None, ..settings.clone() };
         assert_eq!(super::super::index::delegations(&listed).unwrap().len(), 2);
+        let service = values_node::service(&settings, Network::LAB).unwrap().unwrap();
+        let counts = [service.addresses.len(), service.alternates.len(), service.pref64.len()];
+        assert_eq!((counts, service.ptr.is_some()), ([2, 1, 1], true));
+        let topology = values_node::topology(&settings, Network::LAB, None).unwrap().unwrap();
+        let counts = [topology.neighbours.len(), topology.terminals.len()];
+        assert_eq!((counts, topology.geo.is_some()), ([1, 1], true));
     }
 }
