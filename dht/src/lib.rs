@@ -11,11 +11,13 @@
 //! * [`publish`]: building bundles with an operational key;
 //! * [`resolve`]: from an EID to its mapping, or to the proof that there is none, by walking signed index pages from a trust
 //!   anchor down;
+//! * [`admit`]: who may be a place in the hash table, and whether our clock is right;
 //! * [`block`]: which addresses count as one party;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations.
 //!
 //! All of it is sans-IO: clocks and values are arguments. Only `shell` has sockets, threads and files.
 
+pub mod admit;
 pub mod block;
 pub mod error;
 pub mod limits;

@@ -83,3 +83,17 @@ pub const LISTEN: Duration = Duration::from_secs(2);
 
 /// Octets of a file with a revocation: its armour and the words before it take less than twice the statement's 10 kB.
 pub const STATEMENT_FILE: u64 = 32 * 1024;
+
+/// A presentation and its answer, and how long a stranger may stay in a closed network: a round trip and a signature.
+pub const PRESENTATION_TIME: Duration = Duration::from_secs(3);
+/// Presentations in progress on one connection: one each way, and one that renews another.
+pub const PRESENTATION_STREAMS: usize = 4;
+/// Presentations that are judged on one connection: certificates are renewed once a month, and each costs a signature.
+pub const PRESENTATIONS: u32 = 4;
+/// Interval at which members are looked after: certificates that ended, keys that were replaced.
+pub const REVIEW: Duration = Duration::from_secs(2);
+/// Messages of Kademlia that wait for a peer of a closed network to prove itself; what comes beyond is lost.
+pub const UNPROVEN: usize = 256;
+
+/// Octets of a file with the key of a network: 64 digits, and the newlines around them.
+pub const NETWORK_KEY_FILE: u64 = 256;

@@ -7,6 +7,7 @@ pub mod database;
 mod files;
 pub mod limits;
 pub mod lookup;
+pub mod network_key;
 pub mod node;
 pub mod pins;
 pub mod sequence;

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::{Failure, Outcome, identity, output, query, stats};
 use crate::resolve::Resolver;
 use crate::shell::control::Control;
-use crate::shell::node::{Node, NodeConfig};
+use crate::shell::node::{Clock, Node, NodeConfig};
 use crate::shell::{limits, shelf};
 
 /// The addresses of all interfaces are known this long after the first one.
@@ -28,6 +28,8 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     }
     config.port = settings.port.unwrap_or(limits::PORT);
     config.bootstrap = settings.bootstrap()?;
+    config.rules = settings.rules()?;
+    config.clock = Clock::shifted(flags.clock_offset.unwrap_or_default());
     let (mut resolver, pins) = query::resolver(&settings, "node.pins")?;
     if settings.state_dir.is_none() {
         tracing::warn!("no --state-dir: records are lost when the node stops");

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::{Keypair, ed25519};
+use libp2p::request_response;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, quic};
-use zeroize::Zeroizing;
 
+use super::admission::{self, Codec};
 use super::kademlia::Kademlia;
 use super::records::{KadRecords, Records};
-use super::{NodeError, Role};
+use super::{NodeConfig, NodeError, Role};
 use crate::shell::limits;
 
 /// The Kademlia protocol of this DHT, which meets no other.
@@ -26,16 +27,14 @@ pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: Kademlia,
+    pub(super) admit: request_response::Behaviour<Codec>,
 }
 
 /// Builds the swarm; it listens nowhere yet.
-pub(super) fn swarm(
-    seed: Zeroizing<[u8; 32]>,
-    role: Role,
-    records: Box<dyn Records>,
-) -> Result<Swarm<Behaviour>, NodeError> {
+pub(super) fn swarm(config: &NodeConfig, role: Role, records: Box<dyn Records>) -> Result<Swarm<Behaviour>, NodeError> {
     let failed = |error: &dyn std::fmt::Display| NodeError::Start(error.to_string());
-    let mut seed = seed;
+    let mut seed = config.seed.clone();
+    let (clock, is_closed) = (config.clock, config.rules.key.is_some());
     let secret = ed25519::SecretKey::try_from_bytes(seed.as_mut_slice()).map_err(|error| failed(&error))?;
     let keypair = Keypair::from(ed25519::Keypair::from(secret));
     let swarm = SwarmBuilder::with_existing_identity(keypair)
@@ -44,7 +43,8 @@ pub(super) fn swarm(
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
             identify: identify::Behaviour::new(identify_config(keypair)),
-            kad: Kademlia::new(kademlia(keypair, role, records)),
+            kad: Kademlia::new(kademlia(keypair, role, KadRecords::new(records, clock)), is_closed),
+            admit: admission::behaviour(),
         })
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
@@ -84,10 +84,12 @@ fn identify_config(keypair: &Keypair) -> identify::Config {
         .with_cache_size(0)
 }
 
-/// Kademlia that stores only what `records` takes, acknowledges nothing else, and republishes nothing by itself.
-fn kademlia(keypair: &Keypair, role: Role, records: Box<dyn Records>) -> kad::Behaviour<KadRecords> {
+/// Kademlia that stores only what `records` takes, acknowledges nothing else, republishes nothing by itself, and lets nobody
+/// into its routing table who was not admitted.
+fn kademlia(keypair: &Keypair, role: Role, records: KadRecords) -> kad::Behaviour<KadRecords> {
     let mut config = kad::Config::new(KAD_PROTOCOL);
     config
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_record_filtering(kad::StoreInserts::Unfiltered)
         .set_record_ttl(None)
         .set_replication_interval(None)
@@ -100,7 +102,7 @@ fn kademlia(keypair: &Keypair, role: Role, records: Box<dyn Records>) -> kad::Be
         .set_query_timeout(limits::QUERY)
         .set_periodic_bootstrap_interval(Some(limits::REFRESH));
     let peer = keypair.public().to_peer_id();
-    let mut kad = kad::Behaviour::with_config(peer, KadRecords::new(records), config);
+    let mut kad = kad::Behaviour::with_config(peer, records, config);
     kad.set_mode(Some(match role {
         Role::Server => kad::Mode::Server,
         Role::Client => kad::Mode::Client,

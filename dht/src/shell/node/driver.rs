@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::channel::oneshot as reply;
@@ -15,6 +15,7 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, watch};
 
 use super::addresses::{believable, socket, split_peer};
+use super::admission::{self, Admission};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
 use super::listen::listen;
 use super::queries::{PutReply, Queries};
@@ -86,25 +87,28 @@ pub(super) struct Driver {
     pub(super) seen_at: HashMap<PeerId, Multiaddr>,
     pub(super) housekeeping: Instant,
     pub(super) counters: Counters,
+    pub(super) admission: Admission,
     pub(super) ends: Ends,
 }
 
 impl Driver {
     fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
-        let mut swarm = swarm(config.seed, config.role, records)?;
+        let role = admission::role(&config);
+        let mut swarm = swarm(&config, role, records)?;
         listen(&mut swarm, &config.listen, config.port)?;
         let now = Instant::now();
         let own = *swarm.local_peer_id();
         let spread = own.to_bytes().last().copied().unwrap_or_default();
         Ok(Self {
             swarm,
-            role: config.role,
+            role,
             queries: Queries::default(),
             parked: Vec::new(),
             redial: Redial::new(&config.bootstrap, own, spread, now),
             seen_at: HashMap::new(),
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
+            admission: Admission::new(&config, role, own, now),
             ends,
         })
     }
@@ -148,7 +152,8 @@ impl Driver {
 
     /// Says goodbye on every connection, so that peers need not find out by silence.
     async fn stop(&mut self) {
-        self.kad().store_mut().records.housekeep(SystemTime::now());
+        let wall = self.admission.clock.now();
+        self.kad().store_mut().records.housekeep(wall);
         let connected: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in connected {
             // The error says that it is gone already.
@@ -196,7 +201,9 @@ impl Driver {
         }
         if self.housekeeping <= now {
             self.housekeeping = now + limits::HOUSEKEEPING;
-            self.kad().store_mut().records.housekeep(SystemTime::now());
+            let wall = self.admission.clock.now();
+            self.kad().store_mut().records.housekeep(wall);
+            self.review(now);
         }
     }
 
@@ -236,12 +243,14 @@ impl Driver {
             providers_refused: store.counters.providers_refused,
             ..counters
         };
-        NodeStats { peers, connections, held: store.records.held(), counters }
+        let held = store.records.held();
+        NodeStats { peers, connections, held, counters, admission: self.admission.stats() }
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Admit(event)) => self.on_admission(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
                 connection_id: _,
                 peer_id,
@@ -270,12 +279,14 @@ impl Driver {
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             self.redial.reached(Instant::now(), address, peer);
         }
+        self.greet(peer, endpoint);
     }
 
     /// Takes a lost peer out of the routing table, so that no lookup waits for it, and tries to get it back.
     /// Connections that ended because nobody used them say nothing about the peer.
     fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
         let seen_at = self.seen_at.remove(&peer);
+        self.part(&peer);
         if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
             return;
         }
@@ -287,6 +298,7 @@ impl Driver {
     fn forget(&mut self, peer: PeerId, seen_at: Option<&Multiaddr>) {
         let Some(entry) = self.kad().remove_peer(&peer) else { return };
         tracing::debug!(%peer, "peer lost");
+        self.on_vacancy();
         let seen_at = seen_at.and_then(socket).map(|(ip, _)| ip);
         let now = Instant::now();
         for address in entry.node.value.iter().take(limits::REMEMBERED_ADDRESSES) {
@@ -313,10 +325,11 @@ impl Driver {
         }
     }
 
-    /// A peer has said what it speaks and where it listens: if it is a server, it belongs into the routing table. What it said
-    /// before does not hold any more: a peer that names ever new addresses must not fill our table and our answers.
+    /// A peer has said what it speaks and where it listens. What it said before does not hold any more: a peer that names ever
+    /// new addresses must not fill our table and our answers.
     fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
         if !info.protocols.contains(&KAD_PROTOCOL) {
+            self.on_addresses(peer, None);
             return;
         }
         let Some(seen_at) = self.seen_at.get(&peer).cloned() else { return };
@@ -325,23 +338,11 @@ impl Driver {
         self.counters.addresses_refused += refused.len() as u64;
         let mut believed: Vec<Multiaddr> = believed.into_iter().map(|address| split_peer(address).0).collect();
         believed.truncate(limits::ADDRESSES_PER_PEER);
-        for address in &believed {
-            self.kad().add_address(&peer, address.clone());
-        }
-        if believed.is_empty() {
-            return;
-        }
-        // Where it was reached, it can be reached, whatever it says: it may not know of the router in front of it.
-        let reached = split_peer(&seen_at).0;
-        for known in self.addresses_of(&peer) {
-            if known != reached && !believed.contains(&known) {
-                self.kad().remove_address(&peer, &known);
-            }
-        }
+        self.on_addresses(peer, Some(believed));
     }
 
     /// The addresses of a peer in the routing table, without identity.
-    fn addresses_of(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+    pub(super) fn addresses_of(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
         let bucket = self.kad().kbucket(*peer);
         let entry = bucket.as_ref().and_then(|bucket| bucket.iter().find(|entry| entry.node.key.preimage() == peer));
         entry.map_or_else(Vec::new, |entry| entry.node.value.iter().map(|address| split_peer(address).0).collect())
@@ -352,6 +353,7 @@ impl Driver {
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => self.on_progress(id, result, step.last),
             kad::Event::RoutingUpdated { peer, is_new_peer: true, .. } => {
                 tracing::debug!(%peer, "peer found");
+                self.on_placed(peer);
                 self.peers_changed();
             }
             kad::Event::InboundRequest { request: kad::InboundRequest::GetRecord { present_locally: true, .. } } => {
@@ -361,7 +363,7 @@ impl Driver {
         }
     }
 
-    fn peers_changed(&mut self) {
+    pub(super) fn peers_changed(&mut self) {
         let peers = self.kad().kbuckets().map(|bucket| bucket.num_entries()).sum();
         self.ends.peers_tx.send_modify(|set| {
             set.peers = peers;

@@ -6,7 +6,9 @@
 //! [`Records`] that it is given; it asks them before it acknowledges, so that a publisher sees a refusal as one.
 
 mod addresses;
+mod admission;
 mod behaviour;
+mod clock;
 mod driver;
 mod kademlia;
 mod listen;
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cgeid::OperationalKey;
+use cgeid::{Cn, OperationalKey, PuzzleBits, puzzle};
 use futures::channel::oneshot as reply;
 use libp2p::identity::{Keypair, ed25519};
 use sha2::{Digest, Sha256};
@@ -32,8 +34,11 @@ pub use libp2p::{Multiaddr, PeerId};
 
 use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
+use crate::admit::{Credentials, Rules};
 
 pub use self::addresses::parse_bootstrap;
+pub use self::admission::{AdmissionStats, ClockStats};
+pub use self::clock::Clock;
 pub use self::records::{Held, Reason, Records};
 
 /// What a node is told at its start.
@@ -47,8 +52,36 @@ pub struct NodeConfig {
     pub port: u16,
     /// Nodes through which the network is found.
     pub bootstrap: Vec<Multiaddr>,
-    /// Whether the node stores records for others; a one-shot command does not.
+    /// Whether the node stores records for others; a one-shot command does not. Without certificates, or with a key that
+    /// does not solve the network's puzzle, it does not either.
     pub role: Role,
+    /// Whose node it is; a client need not say.
+    pub certified: Option<Certified>,
+    /// What the network asks of its nodes.
+    pub rules: Rules,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// Whose node it is.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// Its certificates.
+    pub credentials: Credentials,
+    /// The identity in them.
+    pub cn: Cn,
+    /// The epoch of the key.
+    pub epoch: u32,
+    /// What the key has of the network's puzzle.
+    pub zero_bits: PuzzleBits,
+}
+
+impl Certified {
+    /// That of an operational key.
+    pub fn of(key: &OperationalKey) -> Self {
+        let zero_bits = puzzle::zero_bits(key.certificate().key(), key.epoch());
+        Self { credentials: Credentials::of(key), cn: key.cn(), epoch: key.epoch(), zero_bits }
+    }
 }
 
 impl fmt::Debug for NodeConfig {
@@ -59,6 +92,9 @@ impl fmt::Debug for NodeConfig {
             .field("port", &self.port)
             .field("bootstrap", &self.bootstrap)
             .field("role", &self.role)
+            .field("certified", &self.certified)
+            .field("rules", &self.rules)
+            .field("clock", &self.clock)
             .finish()
     }
 }
@@ -66,7 +102,9 @@ impl fmt::Debug for NodeConfig {
 impl NodeConfig {
     /// A server on the usual port of all addresses, with the operational key as its identity.
     pub fn server(key: &OperationalKey) -> Self {
-        Self::with_seed(key.ed25519_seed(), Role::Server)
+        let network = key.identity_certificate().network();
+        let rules = Rules { network, ..Rules::default() };
+        Self { certified: Some(Certified::of(key)), rules, ..Self::with_seed(key.ed25519_seed(), Role::Server) }
     }
 
     /// A client on a free port, with this seed as its identity.
@@ -89,7 +127,8 @@ impl NodeConfig {
         peer.map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
     }
 
-    /// A node with this seed as its identity, listening on the usual port of all addresses.
+    /// A node with this seed as its identity, listening on the usual port of all addresses. It is nobody's, so nobody admits it:
+    /// a server needs [`NodeConfig::server`].
     pub fn with_seed(seed: Zeroizing<[u8; 32]>, role: Role) -> Self {
         Self {
             seed,
@@ -97,6 +136,9 @@ impl NodeConfig {
             port: limits::PORT,
             bootstrap: Vec::new(),
             role,
+            certified: None,
+            rules: Rules::default(),
+            clock: Clock::default(),
         }
     }
 }
@@ -161,6 +203,8 @@ pub struct NodeStats {
     pub held: Held,
     /// What happened since the start.
     pub counters: Counters,
+    /// Who was admitted, and how this node stands with its peers.
+    pub admission: AdmissionStats,
 }
 
 /// What happened at a node since its start.
@@ -217,6 +261,9 @@ pub enum NodeError {
     /// Our own store does not take the value.
     #[error("the record is not valid: {0}")]
     Refused(Reason),
+    /// The peers' clocks say that ours is wrong: what is signed now would be refused everywhere.
+    #[error("the clock of this machine is {}: set it, until then nothing is published", clock::difference(*.0))]
+    Clock(i64),
     /// Too many requests are in progress.
     #[error("the DHT node is busy with {0} requests")]
     Busy(usize),

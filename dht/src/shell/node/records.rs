@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use cgeid::Cn;
 use libp2p::PeerId;
 use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
 
-use super::Counters;
-use crate::store::Origin;
+use super::{Clock, Counters};
+use crate::store::{Origin, Standing};
 
 /// Why a store does not take a value: the name it is counted under, and the sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +50,11 @@ pub trait Records: Send {
 
     /// What is held.
     fn held(&self) -> Held;
+
+    /// What is known of an identity; a store that knows nothing says nothing.
+    fn standing(&self, _cn: Cn) -> Standing {
+        Standing::default()
+    }
 }
 
 /// A [`Records`] as libp2p's record store. It has no provider records, and shows no records to libp2p's replication.
@@ -57,16 +63,17 @@ pub(super) struct KadRecords {
     pub(super) counters: Counters,
     /// Who is putting.
     pub(super) origin: Origin,
+    pub(super) clock: Clock,
 }
 
 impl KadRecords {
-    pub(super) fn new(records: Box<dyn Records>) -> Self {
-        Self { records, counters: Counters::default(), origin: Origin::Own }
+    pub(super) fn new(records: Box<dyn Records>, clock: Clock) -> Self {
+        Self { records, counters: Counters::default(), origin: Origin::Own, clock }
     }
 
     /// Verifies and stores a value of ours or of somebody else.
     pub(super) fn admit(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason> {
-        let outcome = self.records.put(SystemTime::now(), self.origin, key, value);
+        let outcome = self.records.put(self.clock.now(), self.origin, key, value);
         match &outcome {
             Ok(()) => {
                 self.counters.puts_stored += 1;
@@ -86,7 +93,7 @@ impl RecordStore for KadRecords {
     type ProvidedIter<'a> = std::iter::Empty<Cow<'a, ProviderRecord>>;
 
     fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
-        let value = self.records.get(SystemTime::now(), key.as_ref())?;
+        let value = self.records.get(self.clock.now(), key.as_ref())?;
         Some(Cow::Owned(Record::new(key.clone(), value)))
     }
 

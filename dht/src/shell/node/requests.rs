@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! GETs and PUTs at work: from a handle's command over libp2p's queries to the answer.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::kad::{self, QueryResult};
@@ -47,7 +47,8 @@ impl Driver {
         self.counters.gets += 1;
         // Whoever asked may have gone; the query then ends at its first event.
         let _ = get.begun.send(Ok(()));
-        let held_here = self.kad().store_mut().records.get(SystemTime::now(), &get.key).is_some();
+        let now = self.admission.clock.now();
+        let held_here = self.kad().store_mut().records.get(now, &get.key).is_some();
         let GetCommand { key, limit, values, .. } = get;
         self.start_or_park(Work::Get { key, limit, values }, held_here);
     }
@@ -59,6 +60,10 @@ impl Driver {
             return;
         }
         self.counters.puts += 1;
+        if let Err(error) = self.admission.check_clock() {
+            let _ = done.send(Err(error));
+            return;
+        }
         let local = self.role == Role::Server;
         if local && let Err(reason) = self.kad().store_mut().admit(&key, &value) {
             let _ = done.send(Err(NodeError::Refused(reason)));
