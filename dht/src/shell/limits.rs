@@ -86,6 +86,8 @@ pub const STATEMENT_FILE: u64 = 32 * 1024;
 
 /// A presentation and its answer, and how long a stranger may stay in a closed network: a round trip and a signature.
 pub const PRESENTATION_TIME: Duration = Duration::from_secs(3);
+/// How long a connection stands that is to be closed: the answer that says why must arrive first.
+pub const TURNED_AWAY: Duration = Duration::from_millis(300);
 /// Presentations in progress on one connection: one each way, and one that renews another.
 pub const PRESENTATION_STREAMS: usize = 4;
 /// Presentations that are judged on one connection: certificates are renewed once a month, and each costs a signature.

@@ -134,7 +134,10 @@ pub async fn try_with(swarm: &mut Swarm<Speaks>, node: &Node, octets: Vec<u8>) -
             SwarmEvent::Behaviour(SpeaksEvent::Admit(request_response::Event::Message {
                 message: Message::Response { request_id, response },
                 ..
-            })) if request_id == request => return Fate::Answered(Answer::decode(&response).unwrap().code),
+            })) if request_id == request => {
+                // A stream that ends without a word is no answer.
+                return Answer::decode(&response).map_or(Fate::Unanswered, |answer| Fate::Answered(answer.code));
+            }
             SwarmEvent::Behaviour(SpeaksEvent::Admit(request_response::Event::OutboundFailure {
                 request_id,
                 error,

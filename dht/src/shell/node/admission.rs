@@ -146,11 +146,11 @@ pub(super) fn role(config: &NodeConfig) -> Role {
 }
 
 impl Driver {
-    /// A connection stands: with the first one to a peer, we present ourselves.
+    /// A connection stands: with the first one to a peer, we present ourselves. Where that one comes from is where the peer is
+    /// seen: by a second one from elsewhere it would free the share of a block that it has used up.
     pub(super) fn greet(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
         let address = endpoint.get_remote_address();
         let known = self.admission.peers.entry(peer).or_default();
-        known.at = ip(address);
         if endpoint.is_dialer() {
             known.reached = Some(split_peer(address).0);
         }
@@ -158,6 +158,11 @@ impl Driver {
             return;
         }
         known.connect(Instant::now());
+        let has_moved = std::mem::replace(&mut known.at, ip(address)) != ip(address);
+        if has_moved && !self.addresses_of(&peer).is_empty() {
+            self.on_placed(peer);
+            self.peers_changed();
+        }
         let presentation = self.admission.present_to(&peer);
         let request = self.swarm.behaviour_mut().admit.send_request(&peer, presentation);
         if let Some(known) = self.admission.peers.get_mut(&peer) {
@@ -195,13 +200,7 @@ impl Driver {
             {
                 *self.admission.stats.refused.entry("malformed").or_default() += 1;
             }
-            Event::InboundFailure { .. } => {}
-            Event::ResponseSent { peer, .. } => {
-                if self.admission.peers.get(&peer).is_some_and(|known| known.is_turned_away) {
-                    // An error says that it has gone by itself.
-                    let _ = self.swarm.disconnect_peer_id(peer);
-                }
-            }
+            Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
         }
     }
 
@@ -279,8 +278,8 @@ impl Driver {
         let is_closed = self.admission.is_closed();
         if let Some(known) = self.admission.peers.get_mut(&peer) {
             known.counts_for_clock = matches!(refused, Refused::Dates(_));
-            // Once it has been told why.
-            known.is_turned_away = is_closed && is_stranger;
+            // The connection ends a moment later: closed at once, it would take the answer with it.
+            known.turned_away_at = (is_closed && is_stranger).then(Instant::now);
         }
         self.admission.take_clock(peer);
         self.end(peer, refused.name());
@@ -325,7 +324,10 @@ impl Driver {
     /// Puts a member where it belongs, if its addresses are known and its bucket has room for its block.
     fn place(&mut self, peer: PeerId) {
         let Some(known) = self.admission.peers.get(&peer) else { return };
-        let (Some(_), Some(at)) = (&known.member, known.at) else { return };
+        if known.member.is_none() {
+            return;
+        }
+        let at = known.at;
         let (reached, mut addresses) = (known.reached.clone(), known.addresses.clone());
         let has_said = !addresses.is_empty();
         if let Some(reached) = reached.filter(|reached| !addresses.contains(reached)) {
@@ -353,8 +355,10 @@ impl Driver {
         }
     }
 
-    /// Whether the bucket of a peer has room for one more at this address.
-    fn room(&mut self, peer: &PeerId, at: IpAddr) -> Result<(), &'static str> {
+    /// Whether the bucket of a peer has room for one more at this address. Where a transport has no addresses, there are no
+    /// blocks.
+    fn room(&mut self, peer: &PeerId, at: Option<IpAddr>) -> Result<(), &'static str> {
+        let Some(at) = at else { return Ok(()) };
         let mut members = Vec::new();
         if let Some(bucket) = self.kad().kbucket(*peer) {
             members.extend(bucket.iter().map(|entry| *entry.node.key.preimage()).filter(|other| other != peer));
@@ -366,10 +370,11 @@ impl Driver {
         })
     }
 
-    /// A peer has taken a place that was pending: meanwhile others of its block may have come, or its admission ended.
+    /// A peer has taken a place that was pending, or is seen elsewhere: meanwhile others of its block may have come, or its
+    /// admission ended.
     pub(super) fn on_placed(&mut self, peer: PeerId) {
-        let known = self.admission.peers.get(&peer);
-        let Some(at) = known.filter(|known| known.member.is_some()).and_then(|known| known.at) else {
+        let known = self.admission.peers.get(&peer).filter(|known| known.member.is_some());
+        let Some(at) = known.map(|known| known.at) else {
             self.kad().remove_peer(&peer);
             return;
         };
@@ -453,11 +458,16 @@ impl Driver {
         if !self.admission.is_closed() {
             return;
         }
-        let is_stranger =
-            |known: &Known| known.is_connected && !known.is_proven && now >= known.since + limits::PRESENTATION_TIME;
+        let is_stranger = |known: &Known| {
+            let told = known.turned_away_at.map(|at| at + limits::TURNED_AWAY);
+            let until = told.unwrap_or(known.since + limits::PRESENTATION_TIME);
+            known.is_connected && !known.is_proven && now >= until
+        };
         let strangers = self.admission.peers.iter().filter(|(_, known)| is_stranger(known));
         for peer in strangers.map(|(peer, _)| *peer).collect::<Vec<_>>() {
-            *self.admission.stats.refused.entry("silent").or_default() += 1;
+            if self.admission.peers.get(&peer).is_some_and(|known| known.turned_away_at.is_none()) {
+                *self.admission.stats.refused.entry("silent").or_default() += 1;
+            }
             // An error says that it has gone by itself.
             let _ = self.swarm.disconnect_peer_id(peer);
         }

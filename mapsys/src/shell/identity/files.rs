@@ -105,7 +105,7 @@ impl KeyFiles {
         now: SystemTime,
     ) -> anyhow::Result<(Self, Vec<OperationalKey>)> {
         let mut this =
-            Self { network: Some(network), password_file: password_file.map(Path::to_owned), keys: Vec::new() };
+            Self { network: Some(network), password_file: password_file.map(Path::to_owned), ..Self::default() };
         if files.is_empty() {
             return Ok((this, Vec::new()));
         }

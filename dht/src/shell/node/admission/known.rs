@@ -39,8 +39,8 @@ pub(super) struct Known {
     pub(super) member: Option<Member>,
     /// It belongs to this network.
     pub(super) is_proven: bool,
-    /// Its connection ends when it has been told why.
-    pub(super) is_turned_away: bool,
+    /// When it was told that it has no business here; soon after, its connection ends.
+    pub(super) turned_away_at: Option<Instant>,
     /// Its clock says something about ours.
     pub(super) counts_for_clock: bool,
 }
@@ -57,7 +57,7 @@ impl Default for Known {
             exchange: Exchange::None,
             member: None,
             is_proven: false,
-            is_turned_away: false,
+            turned_away_at: None,
             counts_for_clock: false,
         }
     }
@@ -71,6 +71,6 @@ impl Known {
         self.presentations = 0;
         self.exchange = Exchange::None;
         self.is_proven = false;
-        self.is_turned_away = false;
+        self.turned_away_at = None;
     }
 }
