@@ -209,6 +209,7 @@ fn every_reason_has_a_code_and_a_name_of_its_own() {
         epoch(1, 2),
         Refused::Epoch { found: 1 },
         Refused::TooOften,
+        Refused::Malformed(Malformed::Missing("all of it")),
     ];
     let codes: std::collections::BTreeSet<u8> = all.iter().map(Refused::code).collect();
     let names: std::collections::BTreeSet<&str> = all.iter().map(Refused::name).collect();

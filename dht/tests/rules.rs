@@ -153,10 +153,13 @@ fn server(block: u8, bootstrap: &[Multiaddr]) -> Node {
 fn a_clock_that_is_an_hour_behind_is_reported() {
     let first = server(1, &[]);
     let bootstrap = first.listen_addrs();
-    let _others: Vec<Node> = (2..=5).map(|block| server(block, &bootstrap)).collect();
+    let mut nodes: Vec<Node> = (2..=5).map(|block| server(block, &bootstrap)).collect();
+    nodes.push(first);
     let (folder, _) = desk();
-    // Its own certificate was made an hour later by its clock, and is presented all the same: others judge by theirs.
-    let more = ["--clock-offset", "-3600", "--bootstrap", &bootstrap[0].to_string()];
+    // By its clock the certificates of the others do not hold yet, so that it finds nobody through the first.
+    let addresses: Vec<String> = nodes.iter().map(|node| node.listen_addrs()[0].to_string()).collect();
+    let mut more = vec!["--clock-offset", "-3600"];
+    more.extend(addresses.iter().flat_map(|address| ["--bootstrap", address]));
     let daemon = Daemon::start(folder.path(), "127.64.9.1", &more);
     let begun = Instant::now();
     let clock = loop {

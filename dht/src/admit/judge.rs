@@ -8,6 +8,7 @@ use cgeid::{CertificateError, Cn, IdentityCertificate, Network, OperationalCerti
 
 use super::message::{Kind, Millis, Presentation};
 use super::network_key::NetworkKey;
+use crate::error::Malformed;
 use crate::limits;
 use crate::record::CertificateCache;
 use crate::store::Standing;
@@ -111,6 +112,9 @@ pub enum Refused {
         /// Epoch of the key.
         found: u32,
     },
+    /// What it says is not a presentation.
+    #[error("presentation: {0}")]
+    Malformed(Malformed),
     /// It presents itself again and again.
     #[error("too many presentations on one connection")]
     TooOften,
@@ -130,6 +134,7 @@ impl Refused {
             Self::Superseded { .. } => 8,
             Self::TooOften => 9,
             Self::Epoch { .. } => 10,
+            Self::Malformed(_) => 11,
         }
     }
 
@@ -153,6 +158,7 @@ pub fn name(code: u8) -> &'static str {
         8 => "superseded",
         9 => "too-often",
         10 => "epoch",
+        11 => "malformed",
         _ => "unknown",
     }
 }

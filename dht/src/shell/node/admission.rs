@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
-use libp2p::request_response::{self, InboundFailure, Message, OutboundFailure, ResponseChannel};
+use libp2p::request_response::{self, Message, OutboundFailure, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use nix::time::{ClockId, clock_gettime};
 
@@ -33,7 +33,7 @@ pub(super) use self::codec::{Codec, behaviour};
 use self::known::{Exchange, Known};
 pub use self::stats::{AdmissionStats, ClockStats};
 
-type Event = request_response::Event<Presentation, Answer>;
+type Event = request_response::Event<Vec<u8>, Answer>;
 
 /// What a node knows of its peers' admission, and of its own.
 pub(super) struct Admission {
@@ -81,10 +81,10 @@ impl Admission {
         self.rules.key.is_some()
     }
 
-    fn present_to(&self, peer: &PeerId) -> Presentation {
+    fn present_to(&self, peer: &PeerId) -> Vec<u8> {
         let peer = peer.to_bytes();
         let ends = Ends { from: &self.own, to: &peer };
-        present(&self.rules, self.kind, self.credentials.clone(), ends, self.clock.now())
+        present(&self.rules, self.kind, self.credentials.clone(), ends, self.clock.now()).encode()
     }
 
     /// What the peers say about our clock.
@@ -195,16 +195,11 @@ impl Driver {
                 };
                 *self.admission.stats.failed.entry(name).or_default() += 1;
             }
-            Event::InboundFailure { error: InboundFailure::Io(error), .. }
-                if error.kind() == std::io::ErrorKind::InvalidData =>
-            {
-                *self.admission.stats.refused.entry("malformed").or_default() += 1;
-            }
             Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
         }
     }
 
-    fn on_presented(&mut self, peer: PeerId, presented: &Presentation, channel: ResponseChannel<Answer>) {
+    fn on_presented(&mut self, peer: PeerId, presented: &[u8], channel: ResponseChannel<Answer>) {
         let verdict = self.judge(peer, presented);
         let code = verdict.as_ref().map_or_else(Refused::code, |_| Answer::WELCOME);
         let answer = Answer { code, time: crate::admit::message::Millis::of(self.admission.clock.now()) };
@@ -216,19 +211,20 @@ impl Driver {
         }
     }
 
-    fn judge(&mut self, peer: PeerId, presented: &Presentation) -> Result<Admitted, Refused> {
+    fn judge(&mut self, peer: PeerId, presented: &[u8]) -> Result<Admitted, Refused> {
         let known = self.admission.peers.entry(peer).or_default();
         known.presentations += 1;
         if known.presentations > limits::PRESENTATIONS {
             return Err(Refused::TooOften);
         }
+        let presented = Presentation::decode(presented).map_err(Refused::Malformed)?;
         let id = peer.to_bytes();
         let now = self.admission.clock.now();
         let mut cache = std::mem::take(&mut self.admission.cache);
         let ends = Ends { from: &id, to: &self.admission.own };
         let records = &self.swarm.behaviour_mut().kad.store_mut().records;
         let standing = |cn| self.admission.standing(cn, records.standing(cn));
-        let verdict = judge(&self.admission.rules, ends, presented, now, &mut cache, standing);
+        let verdict = judge(&self.admission.rules, ends, &presented, now, &mut cache, standing);
         self.admission.cache = cache;
         verdict
     }
@@ -268,9 +264,12 @@ impl Driver {
     fn on_refused(&mut self, peer: PeerId, refused: &Refused) {
         *self.admission.stats.refused.entry(refused.name()).or_default() += 1;
         tracing::debug!(%peer, reason = refused.name(), %refused, "peer not admitted");
-        let is_stranger = matches!(refused, Refused::NetworkKey | Refused::OtherNetwork(_));
+        let is_stranger = matches!(refused, Refused::NetworkKey | Refused::OtherNetwork(_) | Refused::Malformed(_));
         if matches!(refused, Refused::TooOften) {
             return;
+        }
+        if matches!(refused, Refused::Dates(_)) && self.admission.stats.refused.get(refused.name()) == Some(&1) {
+            tracing::warn!(%refused, "certificates of a peer hold by its clock and not by that of this machine: is this one right?");
         }
         if !is_stranger {
             self.prove(peer);
