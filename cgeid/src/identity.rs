@@ -16,6 +16,7 @@ use crate::error::{CertificateError, ContainerError, KeyError};
 use crate::key::{self, PrivateKey, SignatureAlgorithm};
 use crate::limits::{CLOCK_SKEW, KEY_TRIES};
 use crate::operational::OperationalKey;
+use crate::puzzle::{self, Mined, PuzzleBits};
 
 /// What kind of key an identity has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +184,8 @@ impl Identity {
     /// Makes an operational key for the period that lies `months_ahead` periods after the one that `now` is in; 0 is
     /// a key for now. One for later is not valid before its period begins. None outlives the identity, and that of a
     /// temporary one has its first second too, and is the same one each time: what a node publishes after a restart must
-    /// not look like the word of a second node, when nothing in it may tell which came later.
+    /// not look like the word of a second node, when nothing in it may tell which came later. That of any other
+    /// solves the puzzle of a lab, [`PuzzleBits::LAB`].
     ///
     /// # Errors
     /// [`CertificateError`] if the system gives no randomness or `now` is out of range.
@@ -201,7 +203,34 @@ impl Identity {
         months_ahead: u32,
         revision: u8,
     ) -> Result<OperationalKey, CertificateError> {
+        let epoch = self.epoch_ahead(now, months_ahead, revision)?;
+        let mined = match &self.key {
+            // The node of a temporary identity is that of its static one: its own key is no place in the hash table.
+            PrivateKey::Ed25519(pair) if self.certificate.is_temporary() => {
+                Mined { key: operational_of(pair, epoch)?, epoch }
+            }
+            _ => puzzle::mine(epoch, PuzzleBits::LAB)?,
+        };
+        self.delegate_mined(now, mined)
+    }
+
+    /// The epoch of a key for the period `months_ahead` periods after the one that `now` is in.
+    ///
+    /// # Errors
+    /// [`CertificateError::Dates`] if that is beyond what certificates can say.
+    pub fn epoch_ahead(&self, now: SystemTime, months_ahead: u32, revision: u8) -> Result<u32, CertificateError> {
         let period = epoch::period(self.cn(), now).checked_add(months_ahead).ok_or(CertificateError::Dates)?;
+        Ok(epoch::epoch(period, revision))
+    }
+
+    /// Certifies a key that was mined for its epoch, that of `now` or a later one.
+    ///
+    /// # Errors
+    /// [`CertificateError::Dates`] if the epoch is past, or `now` is out of range.
+    pub fn delegate_mined(&self, now: SystemTime, mined: Mined) -> Result<OperationalKey, CertificateError> {
+        let Mined { key, epoch } = mined;
+        let (period, revision) = (epoch / epoch::REVISIONS, epoch % epoch::REVISIONS);
+        let months_ahead = period.checked_sub(epoch::period(self.cn(), now)).ok_or(CertificateError::Dates)?;
         let begin = if months_ahead == 0 {
             now
         } else {
@@ -218,11 +247,7 @@ impl Identity {
         // Serial numbers of one issuer must differ and rise, also when many keys are made in one millisecond.
         let turn = 1 + u64::from(months_ahead) * u64::from(epoch::REVISIONS) + u64::from(revision);
         let issued = made.checked_add(Duration::from_millis(turn)).ok_or(CertificateError::Dates)?;
-        let delegation = Delegation { issued, not_before, epoch: epoch::epoch(period, revision) };
-        let key = match &self.key {
-            PrivateKey::Ed25519(pair) if own.is_temporary() => operational_of(pair, delegation.epoch)?,
-            _ => PrivateKey::generate(KeyAlgorithm::Ed25519)?,
-        };
+        let delegation = Delegation { issued, not_before, epoch };
         let certificate = certificate::issue_operational(&key, &self.certificate, &self.key, &delegation)?;
         Ok(OperationalKey::new(key, certificate, self.certificate.clone())?)
     }

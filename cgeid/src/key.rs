@@ -232,6 +232,11 @@ fn diagnose_rsa(contents: &[u8]) -> KeyError {
     }
 }
 
+/// The SubjectPublicKeyInfo of the octets of an Ed25519 key.
+pub(crate) fn ed25519_spki(point: &[u8]) -> Vec<u8> {
+    [&ED25519_PREFIX[..], point].concat()
+}
+
 /// The secret half. It wipes itself when dropped and never shows itself in a log.
 pub(crate) enum PrivateKey {
     Ed25519(ed25519::KeyPair),
@@ -291,7 +296,7 @@ impl PrivateKey {
     /// The public half, under the same rules as one from the network.
     pub(crate) fn public_key(&self) -> Result<PublicKey, KeyError> {
         let spki = match self {
-            PrivateKey::Ed25519(pair) => [&ED25519_PREFIX[..], &pair.pk[..]].concat(),
+            PrivateKey::Ed25519(pair) => ed25519_spki(&pair.pk[..]),
             PrivateKey::Rsa { pair, .. } => [&RSA_PREFIX[..RSA_PKCS1], pair.public_key().as_ref()].concat(),
         };
         PublicKey::from_spki(&spki)

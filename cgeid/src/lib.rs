@@ -11,6 +11,7 @@
 //!   stolen machine loses an address for weeks at worst, not for ever;
 //! * [`IdentityCertificate`], [`OperationalCertificate`]: the public halves, which exist only verified;
 //! * [`container`]: PKCS#12 files that stock tools read;
+//! * [`puzzle`]: the work that an operational key must show before its node is let into the hash table;
 //! * [`Revocation`], [`LinkProof`]: what identity keys sign beside certificates;
 //! * [`Pins`]: the full hash of every key met, so that a second key under one name is noticed.
 //! * [`exchange`]: the public half as people hand it on: QR codes, NFC tags, vCards, DNS records.
@@ -32,6 +33,7 @@ pub mod key;
 pub mod limits;
 pub mod operational;
 pub mod pins;
+pub mod puzzle;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod statement;
@@ -40,10 +42,12 @@ pub mod temporary;
 pub use certificate::{IdentityCertificate, OperationalCertificate};
 pub use cn::{Cn, Network};
 pub use error::{
-    CertificateError, CnError, ContainerError, ExchangeError, KeyError, NetworkError, SignatureError, StatementError,
+    CertificateError, CnError, ContainerError, ExchangeError, KeyError, NetworkError, PuzzleError, SignatureError,
+    StatementError,
 };
 pub use identity::{Identity, KeyAlgorithm};
 pub use key::{PublicKey, SignatureAlgorithm};
 pub use operational::OperationalKey;
 pub use pins::Pins;
+pub use puzzle::PuzzleBits;
 pub use statement::{LinkProof, Reason, Revocation};

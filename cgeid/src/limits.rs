@@ -139,3 +139,9 @@ pub const MAX_POOL: usize = 4096;
 
 /// Threads of a pool at most: keys for hosts that may come are not worth more of a machine.
 pub const MAX_POOL_THREADS: usize = 4;
+
+/// Zero bits that a network may ask of an operational key: 2³² draws are a day of one core.
+pub const MAX_PUZZLE_BITS: u8 = 32;
+
+/// Threads that search for a key at most: all cores of a large machine.
+pub const MAX_MINERS: usize = 64;

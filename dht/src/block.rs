@@ -6,6 +6,10 @@ use std::net::{IpAddr, Ipv6Addr};
 /// A block of addresses: a /24 of IPv4, a /48 or a /32 of IPv6. A private address counts by itself: the whole of a site or of
 /// an isolated cloud lies in one block, and who is in there was let in by somebody. Loopback counts as if it were public, so
 /// that a lab on one machine can have blocks (127.1.i.0/24).
+///
+/// An IPv6 address that is an IPv4 address in other words (mapped, 6to4, through NAT64) counts as that: who has one address of
+/// IPv4 has a /48 of 6to4. CGEIDs get no rule of their own: their prefix is that of one provider, so that they have the share of
+/// one, and no more, although anybody can make as many as it likes; a cloud that knows nothing else still works with that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {
     first: IpAddr,
@@ -15,7 +19,7 @@ pub struct Block {
 impl Block {
     /// The /24 or /48 of an address.
     pub fn of(address: IpAddr) -> Self {
-        let address = address.to_canonical();
+        let address = plain(address);
         match address {
             _ if is_private(address) => Self::cut(address, 128),
             IpAddr::V4(_) => Self::cut(address, 24),
@@ -25,7 +29,7 @@ impl Block {
 
     /// The /32 of an IPv6 address, which a provider has; none of others.
     pub fn provider_of(address: IpAddr) -> Option<Self> {
-        let address = address.to_canonical();
+        let address = plain(address);
         (address.is_ipv6() && !is_private(address)).then(|| Self::cut(address, 32))
     }
 
@@ -41,6 +45,18 @@ impl Block {
             }
         };
         Self { first, plen }
+    }
+}
+
+/// The address that an IPv6 address stands for, if it is one of IPv4.
+fn plain(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address.to_canonical() else { return address.to_canonical() };
+    match v6.segments() {
+        // 6to4 (RFC 3056), and the well-known prefix of NAT64 (RFC 6052).
+        [0x2002, high, low, ..] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            IpAddr::V4((u32::from(high) << 16 | u32::from(low)).into())
+        }
+        _ => v6.into(),
     }
 }
 
@@ -79,6 +95,15 @@ mod tests {
         assert!(!same("192.168.1.1", "192.168.1.2"));
         assert!(!same("fd00::1", "fd00::2"));
         assert!(!same("fe80::1", "fe80::2"));
+    }
+
+    #[test]
+    fn an_ipv4_address_in_other_words_is_one() {
+        assert!(same("2002:c633:6401::1", "198.51.100.200"), "6to4");
+        assert!(same("2002:c633:6401:9::1", "2002:c633:64ff:8::1"));
+        assert!(same("64:ff9b::198.51.100.1", "198.51.100.2"), "NAT64");
+        assert!(!same("64:ff9b::198.51.100.1", "64:ff9b::198.51.101.1"));
+        assert_eq!(Block::provider_of("2002:c633:6401::1".parse().unwrap()), None);
     }
 
     #[test]

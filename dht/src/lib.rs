@@ -15,12 +15,14 @@
 //! * [`handover`]: which records are handed to whom when peers come and go, and how fast;
 //! * [`index`]: cutting what an authority delegates into such pages, and keeping them published;
 //! * [`geo`]: places, directions, and links that both ends name;
+//! * [`admit`]: who may be a place in the hash table, and whether our clock is right;
 //! * [`block`]: which addresses count as one party;
 //! * [`memory`]: a network of stores in one process, in the place of a real one in tests and simulations;
 //! * [`sim`]: a model of thousands of nodes in virtual time.
 //!
 //! All of it is sans-IO: clocks and values are arguments. Only `shell` has sockets, threads and files.
 
+pub mod admit;
 pub mod block;
 pub mod error;
 pub mod geo;

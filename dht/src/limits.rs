@@ -145,3 +145,22 @@ pub const PUBLIC_ADDRESSES: usize = 16;
 pub const ALTERNATES: usize = 4;
 /// NAT64 prefixes of a SERVICE section: a network has one or two.
 pub const PREF64: usize = 4;
+
+/// Octets of one certificate in a presentation: what `cgeid` looks at.
+pub const PRESENTED_CERTIFICATE: usize = cgeid::limits::MAX_CERTIFICATE;
+/// Octets of a presentation: two certificates and less than 64 octets of fields.
+pub const PRESENTATION: usize = 2 * PRESENTED_CERTIFICATE + 64;
+
+/// Nodes of one block (/24, /48) in a bucket of 20.
+pub const BUCKET_PER_BLOCK: usize = 2;
+/// Nodes of one provider (/32 of IPv6) in a bucket of 20: fewer than half.
+pub const BUCKET_PER_PROVIDER: usize = 8;
+
+/// Blocks whose clocks say whether ours is right: two liars among them are no majority.
+pub const CLOCK_BLOCKS: usize = 5;
+/// Clocks kept, about 100 octets each: twice the connections of a node.
+pub const CLOCKS: usize = 256;
+/// Age at which a reading of a clock says nothing any more: ours has drifted by a few seconds at most.
+pub const CLOCK_AGE: Duration = Duration::from_secs(24 * 3600);
+/// An answer that took longer than this says too little: half of it is the error.
+pub const CLOCK_ANSWER: Duration = Duration::from_secs(10);

@@ -4,15 +4,17 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod stranger;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime};
 
+use cgeid::{Identity, Network, OperationalKey};
 use dht::shell::limits;
 use dht::shell::node::{Held, Multiaddr, Node, NodeConfig, NodeError, Reason, Records, Role};
 use dht::store::Origin;
 use futures::StreamExt as _;
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad};
 use zeroize::Zeroizing;
 
 /// A store with one rule; a lying one has none, and answers every GET with a forgery.
@@ -58,16 +60,28 @@ fn start(network: u8, number: u8, role: Role, bootstrap: &[Multiaddr], lies: boo
     start_at((address, 0), [network, number], role, bootstrap, lies)
 }
 
-/// The `name` makes the node's key.
-fn start_at(at: (IpAddr, u16), name: [u8; 2], role: Role, bootstrap: &[Multiaddr], lies: bool) -> Node {
-    let mut seed = Zeroizing::new([name[1]; 32]);
+fn seed(name: [u8; 2]) -> [u8; 32] {
+    let mut seed = [name[1]; 32];
     seed[0] = name[0];
-    let config = NodeConfig {
-        listen: vec![at.0],
-        port: at.1,
-        bootstrap: bootstrap.to_vec(),
-        ..NodeConfig::with_seed(seed, role)
-    };
+    seed
+}
+
+fn operational_key(name: [u8; 2]) -> OperationalKey {
+    let now = SystemTime::now();
+    Identity::from_seed(&seed(name), Network::LAB, now).unwrap().delegate(now, 0).unwrap()
+}
+
+/// A server has certificates, a client shows nothing.
+fn config_of(name: [u8; 2], role: Role) -> NodeConfig {
+    match role {
+        Role::Server => NodeConfig::server(&operational_key(name)),
+        Role::Client => NodeConfig::client(Zeroizing::new(seed(name))),
+    }
+}
+
+/// The `name` makes the node's identity.
+fn start_at(at: (IpAddr, u16), name: [u8; 2], role: Role, bootstrap: &[Multiaddr], lies: bool) -> Node {
+    let config = NodeConfig { listen: vec![at.0], port: at.1, bootstrap: bootstrap.to_vec(), ..config_of(name, role) };
     Node::start(config, Box::new(Double { lies, ..Double::default() })).unwrap()
 }
 
@@ -163,12 +177,8 @@ async fn a_bootstrap_node_without_identity_that_comes_late_is_found() {
     let early = start(5, 2, Role::Server, std::slice::from_ref(&address), false);
     let mut changes = early.subscribe();
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let seed = Zeroizing::new([5; 32]);
-    let config = NodeConfig {
-        listen: vec![IpAddr::V4(Ipv4Addr::new(127, 5, 1, 1))],
-        port,
-        ..NodeConfig::with_seed(seed, Role::Server)
-    };
+    let config =
+        NodeConfig { listen: vec![IpAddr::V4(Ipv4Addr::new(127, 5, 1, 1))], port, ..config_of([5, 1], Role::Server) };
     let late = Node::start(config, Box::<Double>::default()).unwrap();
     tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
     assert_eq!(changes.borrow().peers, 1);
@@ -263,35 +273,14 @@ async fn two_networks_become_one_by_one_bootstrap_address() {
     assert!((5..=10).contains(&handed_over), "five nodes lacked it, two gave it: {handed_over}");
 }
 
-/// What a peer of ours speaks, in the hands of somebody else.
-#[derive(libp2p::swarm::NetworkBehaviour)]
-struct Stranger {
-    identify: identify::Behaviour,
-    kad: kad::Behaviour<kad::store::MemoryStore>,
-}
-
-fn stranger() -> Swarm<Stranger> {
-    SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_quic()
-        .with_behaviour(|keypair| {
-            let peer = keypair.public().to_peer_id();
-            let config = kad::Config::new(StreamProtocol::new("/ipv6mesh/kad/1"));
-            let mut kad = kad::Behaviour::with_config(peer, kad::store::MemoryStore::new(peer), config);
-            kad.set_mode(Some(kad::Mode::Server));
-            let identify = identify::Config::new("/ipv6mesh/1".to_owned(), keypair.public());
-            Stranger { identify: identify::Behaviour::new(identify), kad }
-        })
-        .unwrap()
-        .build()
-}
-
 #[tokio::test]
 async fn a_peer_that_names_ever_new_addresses_is_known_by_the_one_it_was_seen_at() {
     let victim = start(12, 1, Role::Server, &[], false);
-    let mut liar = stranger();
-    liar.listen_on("/ip4/127.12.2.1/udp/0/quic-v1".parse().unwrap()).unwrap();
-    liar.dial(victim.listen_addrs()[0].clone()).unwrap();
+    let key = operational_key([12, 2]);
+    let mut liar = stranger::stranger(stranger::keypair(&key));
+    liar.listen_on(stranger::at("127.12.2.1")).unwrap();
+    let presented = stranger::presentation(&key, victim.id()).encode();
+    assert_eq!(stranger::try_with(&mut liar, &victim, presented).await, stranger::Fate::Answered(0));
     let mut rounds = 0;
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     while rounds < 40 {

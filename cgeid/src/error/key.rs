@@ -84,3 +84,11 @@ pub enum PinsError {
     #[error("the last use of a pin cannot be represented")]
     Time,
 }
+
+/// Not a number of zero bits that a network can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PuzzleError {
+    /// Not a number, or too large a one.
+    #[error("the bits of the puzzle are a number from 0 to {max}", max = crate::limits::MAX_PUZZLE_BITS)]
+    Range,
+}

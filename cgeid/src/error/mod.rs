@@ -13,7 +13,7 @@ use std::time::SystemTime;
 pub use certificate::CertificateError;
 pub use container::ContainerError;
 pub use exchange::ExchangeError;
-pub use key::{KeyError, PinsError, SignatureError};
+pub use key::{KeyError, PinsError, PuzzleError, SignatureError};
 pub use statement::{Signer, StatementError};
 pub use text::{ArmourError, CnError, NetworkError};
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::args::JsonTo;
 use super::given::Given;
 use super::output::Existing;
-use super::{Failure, clock, output, password, report};
+use super::{Failure, clock, mining, output, password, report};
 use crate::certificate::OperationalCertificate;
 use crate::cn::Network;
 use crate::container;
@@ -19,6 +19,7 @@ use crate::epoch;
 use crate::error::{CertificateError, date};
 use crate::identity::Identity;
 use crate::limits::MAX_MONTHS;
+use crate::puzzle::PuzzleBits;
 
 pub(super) const HELP: &str = "\
 Signs operational keys with the identity key, one a month, so that it can stay
@@ -27,10 +28,16 @@ are <CN>.op.<EPOCH>.p12; no file is overwritten. A key of a higher epoch ends
 those of lower ones: --revision makes one for this month that replaces a stolen
 one. An operational key never outlives its identity's certificate.
 
+The hash table lets a node in only if its key solves a puzzle; what it asks for is
+a parameter of the network. Keys are drawn until one fits: with 16 bits, as public
+networks have, that takes some seconds a key, with 4, as in a lab, none. Nothing is
+written if the search is broken off.
+
 Examples:
   cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --months 12 --out keys
   cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --from 178176 --months 12 --out keys
-  cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --revision 1 --out replacement";
+  cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --revision 1 --out replacement
+  cgeid delegate 0f2c8a3454a468b75f32e76a.p12 --puzzle-bits 16 --out keys";
 
 #[derive(Args)]
 pub(super) struct Delegate {
@@ -48,6 +55,9 @@ pub(super) struct Delegate {
     /// Epoch of the first key, to continue where the last call ended
     #[arg(long, value_name = "EPOCH", conflicts_with = "revision")]
     pub(super) from: Option<u32>,
+    /// Zero bits that the network's puzzle asks of a key: 4 in labs, 16 in public networks
+    #[arg(long, value_name = "N", default_value_t = PuzzleBits::LAB)]
+    pub(super) puzzle_bits: PuzzleBits,
     /// Network prefix for which the identity was made
     #[arg(long, default_value_t = Network::LAB)]
     pub(super) prefix: Network,
@@ -67,6 +77,8 @@ pub(super) struct Plan {
     pub(super) months: u32,
     /// Their number within their month.
     pub(super) revision: u8,
+    /// What the network asks of them.
+    pub(super) puzzle_bits: PuzzleBits,
 }
 
 /// A key that was signed, in its container.
@@ -119,18 +131,23 @@ pub(super) fn make(
     password: &str,
     now: SystemTime,
 ) -> Result<Vec<Made>, Failure> {
-    let mut keys = Vec::new();
+    let mut wanted = Vec::new();
     for month in plan.first..plan.first + plan.months {
-        let key = identity.delegate_revision(now, month, plan.revision).map_err(unsigned)?;
+        let epoch = identity.epoch_ahead(now, month, plan.revision).map_err(unsigned)?;
         // The key for now has the name that daemons look for; later ones carry their epoch.
         let name = match month {
-            0 => container::operational_file_name(key.cn()),
-            _ => format!("{}.op.{}.p12", key.cn(), key.epoch()),
+            0 => container::operational_file_name(identity.cn()),
+            _ => format!("{}.op.{epoch}.p12", identity.cn()),
         };
         let path = folder.join(name);
-        // Before the password is made hard to guess, which takes most of the time.
+        // Before the search and the password's hardening, which take most of the time.
         output::refuse_existing(&path, Existing::Stays)?;
-        keys.push((path, key));
+        wanted.push((path, epoch));
+    }
+    let mut keys = Vec::new();
+    for (path, epoch) in wanted {
+        let mined = mining::mine(epoch, plan.puzzle_bits)?;
+        keys.push((path, identity.delegate_mined(now, mined).map_err(unsigned)?));
     }
     let save = |(path, key)| {
         let bytes = container::save_operational(&key, password).map_err(Failure::machine)?;
@@ -156,7 +173,7 @@ fn plan(delegate: &Delegate, identity: &Identity, now: SystemTime) -> Result<Pla
         return Err(Failure::usage(error));
     }
     let revision = u8::try_from(revision).expect("a remainder of REVISIONS, or an octet, is below 256");
-    Ok(Plan { first, months: delegate.months, revision })
+    Ok(Plan { first, months: delegate.months, revision, puzzle_bits: delegate.puzzle_bits })
 }
 
 /// A machine without randomness is one thing, an identity that ends before the month begins another.

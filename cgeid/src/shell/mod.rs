@@ -14,6 +14,7 @@ mod given;
 mod import;
 mod judge;
 mod man;
+mod mining;
 mod new;
 mod output;
 mod password;

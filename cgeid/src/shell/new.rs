@@ -17,6 +17,7 @@ use crate::container;
 use crate::error::{CertificateError, KeyError};
 use crate::identity::{Identity, KeyAlgorithm};
 use crate::limits::MAX_MONTHS;
+use crate::puzzle::PuzzleBits;
 use crate::statement::{Reason, revocation_file_name};
 
 pub(super) const HELP: &str = "\
@@ -26,6 +27,8 @@ while the key is at hand: whoever publishes it ends the identity for ever, so
 keep it safe, and apart from the key), all readable by their owner only.
 With --months above 1, the keys of later months are <CN>.op.<EPOCH>.p12; each
 becomes valid when its month begins, and then takes the place of <CN>.op.p12.
+The hash table of a public network asks for --puzzle-bits 16: that takes some
+seconds for each month.
 
 Examples:
   cgeid new --algorithm rsa4096 --out keys
@@ -45,6 +48,9 @@ pub(super) struct New {
     /// Months for which to make operational keys
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MONTHS)))]
     pub(super) months: u32,
+    /// Zero bits that the network's puzzle asks of a key: 4 in labs, 16 in public networks
+    #[arg(long, value_name = "N", default_value_t = PuzzleBits::LAB)]
+    pub(super) puzzle_bits: PuzzleBits,
     /// File whose first line is the password of the new files
     #[arg(long, value_name = "FILE")]
     pub(super) password_file: Option<PathBuf>,
@@ -77,7 +83,7 @@ pub(super) fn run(new: &New, json: &Option<JsonTo>) -> Result<(), Failure> {
     let identity = generate(new.algorithm.into(), new.prefix, now).map_err(Failure::machine)?;
     let identity_path = new.out.join(container::identity_file_name(identity.cn()));
     let mut written = vec![(identity_path, container::save_identity(&identity, &password).map_err(Failure::machine)?)];
-    let plan = Plan { first: 0, months: new.months, revision: 0 };
+    let plan = Plan { first: 0, months: new.months, revision: 0, puzzle_bits: new.puzzle_bits };
     written.extend(delegate::make(&identity, &plan, &new.out, &password, now)?.into_iter().map(|made| made.file));
     let paths: Vec<_> = written.iter().map(|(path, _)| path.display().to_string()).collect();
     let (_, revocation) = revoke::file(&identity, Reason::UNSPECIFIED, now)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cgeid::temporary::{Clock, Input, Output, Role, Schedule};
-use cgeid::{Identity, Network, OperationalKey, Revocation, container, epoch, limits};
+use cgeid::{Identity, Network, OperationalKey, PuzzleBits, Revocation, container, epoch, limits, puzzle};
 use serde_json::Value;
 
 use crate::cli::{cgeid, cn, fails, given, json, made, mode, succeeds, text};
@@ -239,6 +239,20 @@ fn delegate_signs_ahead_and_overwrites_nothing() {
     let bytes = std::fs::read(path.join(format!("keys/{cn}.op.{next}.p12"))).unwrap();
     let then = SystemTime::now() + 2 * epoch::PERIOD;
     assert_eq!(container::load_operational(&bytes, "daemon", Network::LAB, then).unwrap().epoch(), next);
+}
+
+#[test]
+fn delegate_and_new_search_keys_for_the_puzzle_of_the_network() {
+    let (folder, made) = made();
+    let (path, cn) = (folder.path(), cn(&made));
+    let solves = |file: &str, bits: u8| {
+        let key = load(&path.join(file), SystemTime::now());
+        puzzle::is_solved(key.certificate().key(), key.epoch(), PuzzleBits::new(bits).unwrap())
+    };
+    assert!(solves(&format!("keys/{cn}.op.p12"), 4), "a lab's, unless one asks for more");
+    succeeds(path, &format!("delegate keys/{cn}.p12 --revision 1 --puzzle-bits 10 --out fit"));
+    assert!(solves(&format!("fit/{cn}.op.p12"), 10));
+    fails(path, &format!("delegate keys/{cn}.p12 --revision 2 --puzzle-bits 33 --out more"), 2, "from 0 to 32");
 }
 
 #[test]

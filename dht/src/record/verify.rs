@@ -265,7 +265,7 @@ impl CertificateCache {
     }
 
     /// Without a time its dates do not matter.
-    fn identity(
+    pub(crate) fn identity(
         &mut self,
         network: Network,
         der: &[u8],
@@ -283,7 +283,7 @@ impl CertificateCache {
         Ok(certificate)
     }
 
-    fn operational(
+    pub(crate) fn operational(
         &mut self,
         identity: &IdentityCertificate,
         der: &[u8],

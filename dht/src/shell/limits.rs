@@ -197,3 +197,19 @@ pub const INDEX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Octets of a crawl that `map` reads: 10,000 nodes with the longest bundles in hexadecimal digits.
 pub const CRAWL_FILE: u64 = 256 * 1024 * 1024;
+
+/// A presentation and its answer, and how long a stranger may stay in a closed network: a round trip and a signature.
+pub const PRESENTATION_TIME: Duration = Duration::from_secs(3);
+/// How long a connection stands that is to be closed: the answer that says why must arrive first.
+pub const TURNED_AWAY: Duration = Duration::from_millis(300);
+/// Presentations in progress on one connection: one each way, and one that renews another.
+pub const PRESENTATION_STREAMS: usize = 4;
+/// Presentations that are judged on one connection: certificates are renewed once a month, and each costs a signature.
+pub const PRESENTATIONS: u32 = 4;
+/// Interval at which members are looked after: certificates that ended, keys that were replaced.
+pub const REVIEW: Duration = Duration::from_secs(2);
+/// Messages of Kademlia that wait for a peer of a closed network to prove itself; what comes beyond is lost.
+pub const UNPROVEN: usize = 256;
+
+/// Octets of a file with the key of a network: 64 digits, and the newlines around them.
+pub const NETWORK_KEY_FILE: u64 = 256;

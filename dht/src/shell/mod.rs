@@ -10,6 +10,7 @@ pub mod lab;
 pub mod limits;
 pub mod lookup;
 pub mod metrics;
+pub mod network_key;
 pub mod node;
 pub mod pins;
 mod process;

@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cgeid::Network;
+use cgeid::{Cn, Network};
 
 use super::database::{Database, DatabaseError};
 use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records, Role};
 use crate::record::RecordKey;
-use crate::store::{Change, Origin, Store};
+use crate::store::{Change, Origin, Standing, Store};
 
 /// Name of the database in the state folder.
 pub const FILE: &str = "records.redb";
@@ -34,6 +34,8 @@ pub enum StartError {
 /// # Errors
 /// When the database cannot be used, or the node cannot listen.
 pub fn start_node(config: NodeConfig, network: Network, state_dir: Option<&Path>) -> Result<Node, StartError> {
+    let mut config = config;
+    config.rules.network = network;
     let here = config.place();
     let mut config = config;
     if config.role == Role::Server && config.remember.is_none() {
@@ -131,6 +133,10 @@ impl Records for Shelf {
 
     fn held(&self) -> Held {
         Held { records: self.store.len(), bytes: self.store.size(), refused: self.store.counters().refused.clone() }
+    }
+
+    fn standing(&self, cn: Cn) -> Standing {
+        self.store.standing(cn)
     }
 }
 

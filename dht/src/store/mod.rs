@@ -14,6 +14,7 @@ mod marks;
 mod origin;
 mod quota;
 mod revoked;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -28,6 +29,7 @@ use crate::record::{Bundle, CertificateCache, Chain, Class, RecordKey, check_for
 
 pub use self::disk::Change;
 pub use self::origin::Origin;
+pub use self::standing::Standing;
 
 /// What became of a bundle that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use cgeid::{Network, OperationalKey};
+use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
+use dht::shell::network_key::rules;
 use serde_json::Value;
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +28,7 @@ use crate::register::site::{Site, SiteTable};
 #[derive(Debug)]
 pub struct Plan {
     network: Network,
+    rules: Rules,
     listen: Vec<SocketAddr>,
     dht_listen: Vec<IpAddr>,
     identities: Vec<OperationalKey>,
@@ -63,8 +66,10 @@ impl Plan {
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
         SiteTable::new(network, sites.clone(), None)?;
+        let rules = rules(network, settings.puzzle_bits, settings.network_key.as_deref())?;
         Ok(Self {
             network,
+            rules,
             listen,
             dht_listen: settings.dht_listen.clone(),
             identities,
@@ -129,7 +134,7 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     std::fs::create_dir_all(&plan.state_dir)
         .with_context(|| format!("cannot make the state folder {}", plan.state_dir.display()))?;
     if plan.identities.is_empty() {
-        let (files, key, made) = KeyFiles::own(&plan.state_dir, plan.network, SystemTime::now())?;
+        let (files, key, made) = KeyFiles::own(&plan.state_dir, plan.network, plan.rules.puzzle, SystemTime::now())?;
         let how = if made { "made" } else { "kept" };
         println!("identity {} ({how} in {})", key.cn(), plan.state_dir.display());
         plan.identities.push(key);
@@ -185,6 +190,7 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
     sockets.sort_unstable();
     ServiceConfig {
         network: plan.network,
+        rules: plan.rules,
         identities: plan.identities,
         key_states: keys.states(),
         sites: plan.sites,

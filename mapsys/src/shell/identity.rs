@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use cgeid::{Identity, Network, OperationalKey, container, epoch};
+use cgeid::{Identity, Network, OperationalKey, PuzzleBits, container, epoch};
 use zeroize::Zeroizing;
 
 pub use files::{KeyFiles, KeyState, Remaining};
@@ -29,11 +29,17 @@ const OWN_OPERATIONAL: &str = "identity.op.p12";
 const OWN_PASSWORD: &str = "identity.password";
 
 /// The identity that this node made for itself, from an earlier start or now: Ed25519, its files in `state_dir`. Says
-/// with the second value whether it was made just now. A new operational key is made in each month.
+/// with the second value whether it was made just now. A new operational key is made in each month, and when the one there
+/// is does not solve the network's puzzle: the search takes some seconds in a public network.
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn own(state_dir: &Path, network: Network, now: SystemTime) -> anyhow::Result<(OperationalKey, bool)> {
+pub fn own(
+    state_dir: &Path,
+    network: Network,
+    puzzle: PuzzleBits,
+    now: SystemTime,
+) -> anyhow::Result<(OperationalKey, bool)> {
     let path = |name| state_dir.join(name);
     let made = !path(OWN_IDENTITY).exists();
     if made {
@@ -45,15 +51,22 @@ pub fn own(state_dir: &Path, network: Network, now: SystemTime) -> anyhow::Resul
     }
     let password = password(Some(&path(OWN_PASSWORD)))?;
     let kept = files::open(&path(OWN_OPERATIONAL), &password, network, now);
+    let mut revision = 0;
     if let Ok(key) = kept.as_ref()
         && key.epoch() / epoch::REVISIONS >= epoch::period(key.cn(), now)
     {
-        return Ok((kept?, made));
+        if cgeid::puzzle::is_solved(key.certificate().key(), key.epoch(), puzzle) {
+            return Ok((kept?, made));
+        }
+        // A key that replaces another of its month has a higher number.
+        revision = u8::try_from(key.epoch() % epoch::REVISIONS).unwrap_or(u8::MAX).saturating_add(1);
     }
     let file = path(OWN_IDENTITY);
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read identity {}", file.display()))?;
     let identity = container::load_identity(&bytes, &password, network, now);
-    let key = identity.with_context(|| format!("identity {}", file.display()))?.delegate(now, 0)?;
+    let identity = identity.with_context(|| format!("identity {}", file.display()))?;
+    let mined = cgeid::puzzle::mine(identity.epoch_ahead(now, 0, revision)?, puzzle)?;
+    let key = identity.delegate_mined(now, mined)?;
     write_secret(&path(OWN_OPERATIONAL), &container::save_operational(&key, &password)?)?;
     Ok((key, made))
 }
@@ -99,9 +112,9 @@ mod tests {
     fn an_identity_is_made_once_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        let (first, made) = own(folder.path(), Network::LAB, now).unwrap();
+        let (first, made) = own(folder.path(), Network::LAB, PuzzleBits::LAB, now).unwrap();
         assert!(made);
-        let (second, made) = own(folder.path(), Network::LAB, now).unwrap();
+        let (second, made) = own(folder.path(), Network::LAB, PuzzleBits::LAB, now).unwrap();
         assert!(!made);
         assert_eq!(first.cn(), second.cn());
         assert_eq!(first.certificate_der(), second.certificate_der());
@@ -114,7 +127,7 @@ mod tests {
     #[test]
     fn a_wrong_password_and_a_missing_file_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        own(folder.path(), Network::LAB, SystemTime::now()).unwrap();
+        own(folder.path(), Network::LAB, PuzzleBits::LAB, SystemTime::now()).unwrap();
         let wrong = folder.path().join("wrong");
         std::fs::write(&wrong, "wrong").unwrap();
         let file = folder.path().join(OWN_OPERATIONAL);

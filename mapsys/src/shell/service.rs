@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use cgeid::{Cn, Network, OperationalKey};
+use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
 use dht::shell::node::{Node, NodeConfig, parse_bootstrap};
 use dht::shell::shelf::start_node;
@@ -41,6 +42,8 @@ const WAITING: usize = 1024;
 pub struct ServiceConfig {
     /// The network of the CGEIDs.
     pub network: Network,
+    /// What the network asks of its DHT nodes.
+    pub rules: Rules,
     /// Operational keys, at least one: each may publish its own CGEID, the first signs for sites and is the DHT node's
     /// identity.
     pub identities: Vec<OperationalKey>,
@@ -213,6 +216,7 @@ fn join_dht(config: &ServiceConfig) -> anyhow::Result<Node> {
         node.listen.clone_from(&config.dht_listen);
     }
     node.port = config.dht_port;
+    node.rules = config.rules.clone();
     node.bootstrap = config.bootstrap.iter().map(|text| parse_bootstrap(text)).collect::<Result<_, _>>()?;
     Ok(start_node(node, config.network, Some(&config.state_dir))?)
 }

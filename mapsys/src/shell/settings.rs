@@ -51,6 +51,14 @@ pub struct Flags {
     #[arg(long, value_name = "PREFIX", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// Zero bits that the network's puzzle asks of a DHT node's key; 4 by default.
+    #[arg(long, value_name = "N", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub puzzle_bits: Option<u8>,
+    /// File with the key of a closed network: 32 octets in hexadecimal or Base64.
+    #[arg(long, value_name = "FILE", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_key: Option<PathBuf>,
     /// UDP port of the DHT node.
     #[arg(long, value_name = "PORT", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +93,10 @@ pub struct Settings {
     pub trust_anchor: Vec<String>,
     /// The 32-bit prefix of the CGEIDs.
     pub prefix: Option<String>,
+    /// Zero bits that the network's puzzle asks of a DHT node's key.
+    pub puzzle_bits: Option<u8>,
+    /// File with the key of a closed network.
+    pub network_key: Option<PathBuf>,
     /// UDP port of the DHT node.
     pub dht_port: Option<u16>,
     /// Addresses that the DHT node listens on; empty = all.

@@ -176,6 +176,14 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// Zero bits that the network's puzzle asks of a DHT node's key; default 4
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub puzzle_bits: Option<u8>,
+    /// File with the key of a closed network: 32 octets in hexadecimal or Base64
+    #[arg(long, global = true, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_key: Option<PathBuf>,
     /// What to log, for instance "info" or "xtr=debug"; default info
     #[arg(long, global = true, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -86,6 +86,8 @@ struct Written {
     state_dir: PathBuf,
     control: Option<PathBuf>,
     dht_port: u16,
+    puzzle_bits: Option<u8>,
+    network_key: Option<PathBuf>,
     #[serde(deserialize_with = "values::text")]
     prefix: PrefixValue,
     log: String,
@@ -113,6 +115,8 @@ impl Default for Written {
             state_dir: "/var/lib/lisp-xtr".into(),
             control: None,
             dht_port: 43_420,
+            puzzle_bits: None,
+            network_key: None,
             prefix: PrefixValue(lab.into()),
             log: "info".into(),
         }
@@ -188,6 +192,10 @@ pub struct Embedded {
     pub trust_anchors: Vec<TrustAnchor>,
     /// UDP port of the DHT node.
     pub dht_port: u16,
+    /// Zero bits that the network's puzzle asks of the node's key; `None` = those of a lab.
+    pub puzzle_bits: Option<u8>,
+    /// File with the key of a closed network.
+    pub network_key: Option<PathBuf>,
 }
 
 impl Written {
@@ -386,6 +394,8 @@ fn embedded(written: &Written) -> Result<Embedded, ConfigError> {
         bootstrap: written.bootstrap.clone(),
         trust_anchors: written.trust_anchor.clone(),
         dht_port: written.dht_port,
+        puzzle_bits: written.puzzle_bits,
+        network_key: written.network_key.clone(),
     })
 }
 

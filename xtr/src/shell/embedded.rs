@@ -6,6 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::SystemTime;
 
 use cgeid::{Cn, Network, OperationalKey};
+use dht::admit::Rules;
 use ipnet::Ipv6Net;
 use mapsys::limit::Foreign;
 use mapsys::shell::{Service, ServiceConfig};
@@ -54,9 +55,11 @@ impl Embedded {
         identities: Identities,
         sockets: Vec<SocketAddr>,
     ) -> Result<Self, Failure> {
+        let rules = rules(config, embedded)?;
         let anchors = embedded.trust_anchors.iter().map(|anchor| trust_anchor(config, anchor)).collect();
         let service = ServiceConfig {
-            network: network(config.cgeid_network),
+            network: rules.network,
+            rules,
             identities: identities.keys,
             key_states: identities.watch.states(),
             sites: Vec::new(),
@@ -139,19 +142,28 @@ pub fn check(config: &Config, embedded: &config::Embedded) -> Result<(KeyFiles, 
     for address in &embedded.bootstrap {
         dht::shell::node::parse_bootstrap(address).map_err(|error| Failure::key("bootstrap", error))?;
     }
+    rules(config, embedded)?;
     let (network, password_file) = (network(config.cgeid_network), embedded.password_file.as_deref());
     let opened = KeyFiles::open(&embedded.identities, password_file, network, SystemTime::now());
     opened.map_err(|error| Failure::key("identity", format!("{error:#}")))
+}
+
+/// What the network asks of its DHT nodes.
+fn rules(config: &Config, embedded: &config::Embedded) -> Result<Rules, Failure> {
+    let network = network(config.cgeid_network);
+    let rules = dht::shell::network_key::rules(network, embedded.puzzle_bits, embedded.network_key.as_deref());
+    rules.map_err(|error| Failure::Configuration(format!("--{error:#}")))
 }
 
 /// The identity of a node that was given none: made at the first start, and kept in the state directory.
 ///
 /// # Errors
 /// Says what the directory lacks.
-pub fn own_identity(config: &Config) -> Result<(KeyFiles, OperationalKey), Failure> {
+pub fn own_identity(config: &Config, embedded: &config::Embedded) -> Result<(KeyFiles, OperationalKey), Failure> {
+    let rules = rules(config, embedded)?;
     let directory = config.state_dir.join(IDENTITY);
     make_private_directory(&directory)?;
-    let own = KeyFiles::own(&directory, network(config.cgeid_network), SystemTime::now());
+    let own = KeyFiles::own(&directory, rules.network, rules.puzzle, SystemTime::now());
     let (files, key, made) = own.map_err(|error| Failure::Machine(format!("own identity: {error:#}")))?;
     if made {
         say(&format!("Made the identity {} (address {}), kept in {}.", key.cn(), key.address(), directory.display()));

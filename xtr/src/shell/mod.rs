@@ -82,8 +82,8 @@ pub async fn run_with(
 
     let state = StateFile::open(&config.state_dir)?;
     let (key_files, keys) = match &config.mapping {
-        Mapping::Embedded(_) if given.is_empty() => {
-            let (files, key) = embedded::own_identity(&config)?;
+        Mapping::Embedded(embedded) if given.is_empty() => {
+            let (files, key) = embedded::own_identity(&config, embedded)?;
             (files, vec![key])
         }
         _ => (key_files, given),

@@ -58,6 +58,14 @@ pub(super) struct NetworkFlags {
     #[arg(long, value_name = "NETWORK")]
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
+    /// Zero bits that the network's puzzle asks of a node's key [default: 4]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    puzzle_bits: Option<u8>,
+    /// File with the key of a closed network: 32 octets in hexadecimal or Base64
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_key: Option<PathBuf>,
 }
 
 /// Who signs.
@@ -123,6 +131,10 @@ pub(super) struct NodeFlags {
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<SocketAddr>,
+    /// Go by a clock that is so many seconds ahead, or behind: to see what a wrong clock does
+    #[arg(long, value_name = "SECONDS", hide = true, allow_negative_numbers = true)]
+    #[serde(skip)]
+    pub(super) clock_offset: Option<i64>,
     #[command(flatten)]
     #[serde(flatten)]
     state: StateFlags,

@@ -16,7 +16,7 @@ use crate::resolve::Resolver;
 use crate::shell::control::Control;
 use crate::shell::http::Server;
 use crate::shell::metrics::NodeFigures;
-use crate::shell::node::{Node, NodeConfig};
+use crate::shell::node::{Clock, Node, NodeConfig};
 use crate::shell::{limits, shelf};
 
 /// The addresses of all interfaces are known this long after the first one.
@@ -54,6 +54,8 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     config.bootstrap = settings.bootstrap()?;
     config.anycast = settings.anycast()?;
     config.discovery = (settings.discovery != Some(Switch::Off)).then_some(network);
+    config.rules = settings.rules()?;
+    config.clock = Clock::shifted(flags.clock_offset.unwrap_or_default());
     let (mut resolver, pins) = query::resolver(&settings, "node.pins")?;
     if settings.state_dir.is_none() {
         tracing::warn!("no --state-dir: records are lost when the node stops");

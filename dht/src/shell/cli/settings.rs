@@ -17,7 +17,9 @@ use serde::{Deserialize, de};
 
 use super::flags::{Flags, Switch};
 use super::values;
+use crate::admit::Rules;
 use crate::resolve::TrustAnchor;
+use crate::shell::network_key;
 use crate::shell::node::{Multiaddr, NodeConfig, parse_anycast, parse_bootstrap};
 
 /// Prefix of the environment variables.
@@ -39,6 +41,8 @@ pub(super) struct Settings {
     pub(super) anycast: Vec<String>,
     pub(super) discovery: Option<Switch>,
     pub(super) prefix: Option<String>,
+    pub(super) puzzle_bits: Option<u8>,
+    pub(super) network_key: Option<PathBuf>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) trust_anchor: Vec<String>,
     pub(super) state_dir: Option<PathBuf>,
@@ -91,6 +95,11 @@ impl Settings {
         }
     }
 
+    /// What the network asks of its nodes.
+    pub(super) fn rules(&self) -> anyhow::Result<Rules> {
+        network_key::rules(self.network()?, self.puzzle_bits, self.network_key.as_deref())
+    }
+
     /// The bootstrap addresses.
     pub(super) fn bootstrap(&self) -> anyhow::Result<Vec<Multiaddr>> {
         let parse = |text: &String| parse_bootstrap(text).context("--bootstrap");
@@ -108,7 +117,7 @@ impl Settings {
         if bootstrap.is_empty() {
             bail!("--bootstrap is missing: name at least one node of the network");
         }
-        Ok(NodeConfig { bootstrap, ..NodeConfig::ephemeral() })
+        Ok(NodeConfig { bootstrap, rules: self.rules()?, ..NodeConfig::ephemeral() })
     }
 
     /// The trust anchors.
@@ -193,6 +202,8 @@ mod tests {
             anycast,
             discovery: Some(Switch::On),
             prefix: Some(_),
+            puzzle_bits: Some(4),
+            network_key: Some(_),
             trust_anchor: _,
             state_dir: Some(_),
             control: Some(_),

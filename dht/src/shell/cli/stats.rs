@@ -56,6 +56,7 @@ pub(super) async fn collect(node: &Node) -> anyhow::Result<Value> {
         "record_bytes": stats.held.bytes,
         "refused": stats.held.refused,
         "counters": stats.counters,
+        "admission": stats.admission,
         "rss_bytes": process::resident(),
     }))
 }
@@ -72,6 +73,7 @@ fn lines(stats: &Value) -> Vec<String> {
         format!("  records      {} ({} bytes)", number("records"), number("record_bytes")),
         format!("  resident     {} bytes", number("rss_bytes")),
     ];
+    lines.extend(admission(stats.get("admission").unwrap_or(&Value::Null)));
     for group in ["counters", "refused"] {
         let counters = stats.get(group).and_then(Value::as_object).into_iter().flatten();
         lines.extend(counters.map(|(name, value)| format!("  {group:<12} {name} {value}")));
@@ -80,6 +82,25 @@ fn lines(stats: &Value) -> Vec<String> {
         let connected = peer.get("connected").and_then(Value::as_bool).unwrap_or_default();
         let id = peer.get("peer").and_then(Value::as_str).unwrap_or_default();
         lines.push(format!("  peer         {id} {}", if connected { "connected" } else { "known" }));
+    }
+    lines
+}
+
+/// How the node stands with its peers, and who was turned away.
+fn admission(admission: &Value) -> Vec<String> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let clock = admission.get("clock");
+    let behind = clock.and_then(|clock| clock.get("behind_ms")).and_then(Value::as_i64);
+    let behind = behind.map_or_else(String::new, |ms| format!(" (behind its peers by {ms} ms)"));
+    let mut lines = vec![
+        format!("  role         {}", text(admission.get("role"))),
+        format!("  clock        {}{behind}", text(clock.and_then(|clock| clock.get("state")))),
+    ];
+    for (name, value) in admission.as_object().into_iter().flatten() {
+        let counts =
+            value.as_object().into_iter().flatten().filter_map(|(reason, count)| Some((reason, count.as_u64()?)));
+        lines.extend(counts.map(|(reason, count)| format!("  admission    {name} {reason} {count}")));
+        lines.extend(value.as_u64().map(|count| format!("  admission    {name} {count}")));
     }
     lines
 }

@@ -8,15 +8,16 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, Transport as _};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::{Keypair, ed25519};
+use libp2p::request_response;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, kad, noise, quic, yamux};
-use zeroize::Zeroizing;
 
+use super::admission::{self, Codec};
 use super::fabric::FabricTransport;
 use super::flood::Flood;
 use super::kademlia::Kademlia;
 use super::records::{KadRecords, Records};
-use super::{NodeError, Paths, Role, Transport};
+use super::{NodeConfig, NodeError, Paths, Role, Transport};
 use crate::shell::limits;
 
 /// The Kademlia protocol of this DHT, which meets no other.
@@ -31,29 +32,26 @@ pub(super) struct Behaviour {
     pub(super) flood: Flood,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: Kademlia,
+    pub(super) admit: request_response::Behaviour<Codec>,
 }
 
 /// Builds the swarm; it listens nowhere yet.
-pub(super) fn swarm(
-    seed: Zeroizing<[u8; 32]>,
-    role: Role,
-    paths: Paths,
-    transport: &Transport,
-    records: Box<dyn Records>,
-) -> Result<Swarm<Behaviour>, NodeError> {
+pub(super) fn swarm(config: &NodeConfig, role: Role, records: Box<dyn Records>) -> Result<Swarm<Behaviour>, NodeError> {
     let failed = |error: &dyn std::fmt::Display| NodeError::Start(error.to_string());
-    let mut seed = seed;
+    let mut seed = config.seed.clone();
+    let (clock, is_closed) = (config.clock, config.rules.key.is_some());
     let secret = ed25519::SecretKey::try_from_bytes(seed.as_mut_slice()).map_err(|error| failed(&error))?;
     let keypair = Keypair::from(ed25519::Keypair::from(secret));
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_other_transport(|keypair| connections(keypair, transport))
+        .with_other_transport(|keypair| connections(keypair, &config.transport))
         .map_err(|error| failed(&error))?
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
             flood: Flood::default(),
             identify: identify::Behaviour::new(identify_config(keypair)),
-            kad: Kademlia::new(kademlia(keypair, role, paths, records)),
+            kad: Kademlia::new(kademlia(keypair, role, config.paths, KadRecords::new(records, clock)), is_closed),
+            admit: admission::behaviour(),
         })
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
@@ -116,10 +114,12 @@ fn identify_config(keypair: &Keypair) -> identify::Config {
         .with_cache_size(0)
 }
 
-/// Kademlia that stores only what `records` takes, acknowledges nothing else, and republishes nothing by itself.
-fn kademlia(keypair: &Keypair, role: Role, paths: Paths, records: Box<dyn Records>) -> kad::Behaviour<KadRecords> {
+/// Kademlia that stores only what `records` takes, acknowledges nothing else, republishes nothing by itself, and lets nobody
+/// into its routing table who was not admitted.
+fn kademlia(keypair: &Keypair, role: Role, paths: Paths, records: KadRecords) -> kad::Behaviour<KadRecords> {
     let mut config = kad::Config::new(KAD_PROTOCOL);
     config
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_record_filtering(kad::StoreInserts::Unfiltered)
         .set_record_ttl(None)
         .set_replication_interval(None)
@@ -135,7 +135,7 @@ fn kademlia(keypair: &Keypair, role: Role, paths: Paths, records: Box<dyn Record
         .set_query_timeout(limits::QUERY)
         .set_periodic_bootstrap_interval(Some(limits::REFRESH));
     let peer = keypair.public().to_peer_id();
-    let mut kad = kad::Behaviour::with_config(peer, KadRecords::new(records), config);
+    let mut kad = kad::Behaviour::with_config(peer, records, config);
     kad.set_mode(Some(match role {
         Role::Server => kad::Mode::Server,
         Role::Client => kad::Mode::Client,

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::channel::oneshot as reply;
@@ -16,6 +16,7 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, watch};
 
 use super::addresses::{believable, socket, split_peer};
+use super::admission::{self, Admission};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
 use super::handing::Handing;
 use super::listen::listen;
@@ -95,12 +96,14 @@ pub(super) struct Driver {
     pub(super) counters: Counters,
     pub(super) size: NetworkSize,
     pub(super) handing: Handing,
+    pub(super) admission: Admission,
     pub(super) ends: Ends,
 }
 
 impl Driver {
     fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
-        let mut swarm = swarm(config.seed.clone(), config.role, config.paths, &config.transport, records)?;
+        let role = admission::role(&config);
+        let mut swarm = swarm(&config, role, records)?;
         listen(&mut swarm, &config.transport, &config.listen, config.port)?;
         let now = Instant::now();
         let own = *swarm.local_peer_id();
@@ -109,7 +112,7 @@ impl Driver {
         let ways = Ways::new(&config, own, &mut redial, ends.listening_tx.subscribe(), now);
         Ok(Self {
             swarm,
-            role: config.role,
+            role,
             queries: Queries::default(),
             parked: Vec::new(),
             redial,
@@ -118,7 +121,8 @@ impl Driver {
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
             size: NetworkSize::default(),
-            handing: Handing::new(own, config.role),
+            handing: Handing::new(own, role),
+            admission: Admission::new(&config, role, own, now),
             ends,
         })
     }
@@ -169,7 +173,8 @@ impl Driver {
 
     /// Says goodbye on every connection, so that peers need not find out by silence.
     async fn stop(&mut self) {
-        self.kad().store_mut().records.housekeep(SystemTime::now());
+        let wall = self.admission.clock.now();
+        self.kad().store_mut().records.housekeep(wall);
         let connected: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in connected {
             // The error says that it is gone already.
@@ -226,7 +231,9 @@ impl Driver {
         self.remember(now);
         if self.housekeeping <= now {
             self.housekeeping = now + limits::HOUSEKEEPING;
-            self.kad().store_mut().records.housekeep(SystemTime::now());
+            let wall = self.admission.clock.now();
+            self.kad().store_mut().records.housekeep(wall);
+            self.review(now);
         }
     }
 
@@ -272,12 +279,14 @@ impl Driver {
             guests_replaced: turned.replaced,
             ..counters
         };
-        NodeStats { peers, connections, reachable, held: store.records.held(), counters }
+        let held = store.records.held();
+        NodeStats { peers, connections, reachable, held, counters, admission: self.admission.stats() }
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Admit(event)) => self.on_admission(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
                 connection_id: _,
                 peer_id,
@@ -316,12 +325,14 @@ impl Driver {
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             self.redial.reached(Instant::now(), address, peer);
         }
+        self.greet(peer, endpoint);
     }
 
     /// Takes a lost peer out of the routing table, so that no lookup waits for it, and tries to get it back.
     /// Connections that ended because nobody used them say nothing about the peer.
     fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
         let seen_at = self.seen_at.remove(&peer);
+        self.part(&peer);
         self.ways.found.lost(&peer);
         self.redial.lost(Instant::now(), &peer);
         if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
@@ -336,6 +347,7 @@ impl Driver {
         let Some(entry) = self.kad().remove_peer(&peer) else { return };
         self.swarm.behaviour_mut().flood.is_no_server(&peer);
         tracing::debug!(%peer, "peer lost");
+        self.on_vacancy();
         let seen_at = seen_at.and_then(socket).map(|(ip, _)| ip);
         let now = Instant::now();
         for address in entry.node.value.iter().take(limits::REMEMBERED_ADDRESSES) {
@@ -362,11 +374,11 @@ impl Driver {
         }
     }
 
-    /// A peer has said what it speaks and where it listens: if it is a server, it belongs into the routing table. What it said
-    /// before does not hold any more: a peer that names ever new addresses must not fill our table and our answers.
+    /// A peer has said what it speaks and where it listens. What it said before does not hold any more: a peer that names ever
+    /// new addresses must not fill our table and our answers.
     fn on_identified(&mut self, peer: PeerId, info: &identify::Info) {
         if !info.protocols.contains(&KAD_PROTOCOL) {
-            self.is_client(peer);
+            self.on_addresses(peer, None);
             return;
         }
         self.on_observed(peer, &info.observed_addr);
@@ -377,19 +389,16 @@ impl Driver {
         let mut believed: Vec<Multiaddr> = believed.into_iter().map(|address| split_peer(address).0).collect();
         believed.truncate(limits::ADDRESSES_PER_PEER);
         let believed = self.proven(peer, believed);
-        for address in &believed {
-            self.kad().add_address(&peer, address.clone());
+        self.on_addresses(peer, Some(believed));
+    }
+
+    /// Takes a peer out of the routing table; whether it was there.
+    pub(super) fn unplace(&mut self, peer: &PeerId) -> bool {
+        let was_there = self.kad().remove_peer(peer).is_some();
+        if was_there {
+            self.swarm.behaviour_mut().flood.is_no_server(peer);
         }
-        if believed.is_empty() {
-            return;
-        }
-        // Where it was reached, it can be reached, whatever it says: it may not know of the router in front of it.
-        let reached = split_peer(&seen_at).0;
-        for known in self.addresses_of(&peer) {
-            if known != reached && !believed.contains(&known) {
-                self.kad().remove_address(&peer, &known);
-            }
-        }
+        was_there
     }
 
     /// The addresses of a peer in the routing table, without identity.
@@ -410,6 +419,7 @@ impl Driver {
                     flood.is_no_server(&old);
                 }
                 self.leave_out_anycast(peer);
+                self.on_placed(peer);
                 self.peers_changed();
             }
             kad::Event::InboundRequest { request } => {

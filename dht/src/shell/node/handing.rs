@@ -88,7 +88,7 @@ impl Driver {
             let places: BTreeSet<Distance> = self.handing.peers.keys().copied().collect();
             self.handing.engine.set_peers(now, places);
         }
-        let wall = SystemTime::now();
+        let wall = self.admission.clock.now();
         let (handing, kad) = (&mut self.handing, &mut self.swarm.behaviour_mut().kad);
         let mut jobs = Vec::new();
         while jobs.len() < crate::limits::HANDOVER_IN_FLIGHT {
@@ -103,7 +103,7 @@ impl Driver {
 
     /// Records from disk count as known.
     fn take_back(&mut self, now: Instant) {
-        let wall = SystemTime::now();
+        let wall = self.admission.clock.now();
         let (handing, kad) = (&mut self.handing, &mut self.swarm.behaviour_mut().kad);
         let records = &kad.store_mut().records;
         for key in records.nearest(crate::limits::HANDOVER_RECORDS) {

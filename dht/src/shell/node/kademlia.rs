@@ -5,8 +5,11 @@
 //! A refused PUT is answered with an empty list of nearer peers in the place of the echo. Of libp2p's own word for it, to
 //! reset the stream, nothing is sent until something else wakes that stream; the list goes out at once, and no publisher
 //! takes it for an acknowledgement: libp2p-kad counts the echo only, others compare it with what they sent.
+//!
+//! In a closed network it also keeps both sides' messages back until the peer has proven that it knows the network's key:
+//! records are neither given to strangers nor taken from them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll};
@@ -15,13 +18,15 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::kad;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
 use super::addresses::{ip, with_peer};
 use super::records::KadRecords;
 use super::watched::Watch;
+use crate::shell::limits;
 use crate::store::Origin;
 
 /// What a connection tells Kademlia.
@@ -35,11 +40,21 @@ pub(super) struct Kademlia {
     from: HashMap<ConnectionId, IpAddr>,
     /// What is seen of our queries.
     pub(super) watch: Watch,
+    is_closed: bool,
+    proven: HashSet<PeerId>,
+    /// What peers have said that are not proven yet.
+    unheard: Vec<(PeerId, ConnectionId, FromConnection)>,
+    /// What is to be said to peers that are not proven yet.
+    unsaid: VecDeque<(PeerId, NotifyHandler, ToConnection)>,
 }
 
+/// What Kademlia asks of the swarm.
+type ToTheSwarm = ToSwarm<kad::Event, ToConnection>;
+
 impl Kademlia {
-    pub(super) fn new(inner: kad::Behaviour<KadRecords>) -> Self {
-        Self { inner, from: HashMap::new(), watch: Watch::default() }
+    pub(super) fn new(inner: kad::Behaviour<KadRecords>, is_closed: bool) -> Self {
+        let (proven, unheard, unsaid) = (HashSet::new(), Vec::new(), VecDeque::new());
+        Self { inner, from: HashMap::new(), watch: Watch::default(), is_closed, proven, unheard, unsaid }
     }
 
     fn see(&mut self, peer: PeerId, connection: ConnectionId, event: &FromConnection) {
@@ -68,6 +83,45 @@ impl Kademlia {
             }
             event => event,
         }
+    }
+
+    /// The peer belongs to the network: what was kept back is heard now; what is to be said goes out at the next poll.
+    pub(super) fn prove(&mut self, peer: PeerId) {
+        if !self.is_closed || !self.proven.insert(peer) {
+            return;
+        }
+        let (now, later) = std::mem::take(&mut self.unheard).into_iter().partition(|(from, ..)| *from == peer);
+        self.unheard = later;
+        for (peer, connection, event) in now {
+            self.hear(peer, connection, event);
+        }
+    }
+
+    /// The peer is gone; another connection begins anew.
+    pub(super) fn unprove(&mut self, peer: &PeerId) {
+        self.proven.remove(peer);
+        self.unheard.retain(|(from, ..)| from != peer);
+        self.unsaid.retain(|(to, ..)| to != peer);
+    }
+
+    fn is_heard(&self, peer: &PeerId) -> bool {
+        !self.is_closed || self.proven.contains(peer)
+    }
+
+    fn hear(&mut self, peer: PeerId, connection: ConnectionId, event: FromConnection) {
+        let origin = self.from.get(&connection).map_or(Origin::Unknown, |ip| Origin::Peer(*ip));
+        self.see(peer, connection, &event);
+        self.inner.store_mut().origin = origin;
+        self.inner.on_connection_handler_event(peer, connection, event);
+        self.inner.store_mut().origin = Origin::Own;
+    }
+
+    /// What was kept back for a peer that is proven now.
+    fn released(&mut self) -> Option<ToTheSwarm> {
+        let index = self.unsaid.iter().position(|(peer, ..)| self.proven.contains(peer))?;
+        let (peer_id, handler, event) = self.unsaid.remove(index)?;
+        let event = self.before_sending(peer_id, event);
+        Some(ToSwarm::NotifyHandler { peer_id, handler, event })
     }
 }
 
@@ -141,26 +195,36 @@ impl NetworkBehaviour for Kademlia {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
-        let origin = self.from.get(&connection).map_or(Origin::Unknown, |ip| Origin::Peer(*ip));
-        self.see(peer, connection, &event);
-        self.inner.store_mut().origin = origin;
-        self.inner.on_connection_handler_event(peer, connection, event);
-        self.inner.store_mut().origin = Origin::Own;
+        if self.is_heard(&peer) {
+            self.hear(peer, connection, event);
+        } else if self.unheard.len() < limits::UNPROVEN {
+            self.unheard.push((peer, connection, event));
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        match self.inner.poll(context) {
-            Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) => {
-                let event = self.before_sending(peer_id, event);
-                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event })
-            }
-            Poll::Ready(ToSwarm::Dial { opts }) => {
-                if let Some(peer) = opts.get_peer_id() {
-                    self.watch.dialled(peer);
+        if let Some(event) = self.released() {
+            return Poll::Ready(event);
+        }
+        loop {
+            match self.inner.poll(context) {
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) if !self.is_heard(&peer_id) => {
+                    if self.unsaid.len() < limits::UNPROVEN {
+                        self.unsaid.push_back((peer_id, handler, event));
+                    }
                 }
-                Poll::Ready(ToSwarm::Dial { opts })
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) => {
+                    let event = self.before_sending(peer_id, event);
+                    return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+                }
+                Poll::Ready(ToSwarm::Dial { opts }) => {
+                    if let Some(peer) = opts.get_peer_id() {
+                        self.watch.dialled(peer);
+                    }
+                    return Poll::Ready(ToSwarm::Dial { opts });
+                }
+                other => return other,
             }
-            other => other,
         }
     }
 }

@@ -6,7 +6,9 @@
 //! [`Records`] that it is given; it asks them before it acknowledges, so that a publisher sees a refusal as one.
 
 mod addresses;
+mod admission;
 mod behaviour;
+mod clock;
 mod discovery;
 mod driver;
 mod fabric;
@@ -33,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cgeid::{Network, OperationalKey};
+use cgeid::{Cn, Network, OperationalKey, PuzzleBits, puzzle};
 use futures::channel::oneshot as reply;
 use libp2p::identity::{Keypair, ed25519};
 use sha2::{Digest, Sha256};
@@ -44,10 +46,13 @@ pub use libp2p::{Multiaddr, PeerId};
 
 use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
+use crate::admit::{Credentials, Rules};
 
 pub(in crate::shell) use self::addresses::listening;
 pub use self::addresses::{parse_anycast, parse_bootstrap};
+pub use self::admission::{AdmissionStats, ClockStats};
 pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};
+pub use self::clock::Clock;
 pub use self::fabric::Fabric;
 pub use self::records::{Held, Reason, Records};
 pub use self::values::{Given, Values};
@@ -80,12 +85,40 @@ pub struct NodeConfig {
     pub discovery: Option<Network>,
     /// File with the peers of the last run.
     pub remember: Option<PathBuf>,
-    /// Whether the node stores records for others; a one-shot command does not.
-    pub role: Role,
     /// How its lookups go about their way.
     pub paths: Paths,
     /// What carries its connections.
     pub transport: Transport,
+    /// Whether the node stores records for others; a one-shot command does not. Without certificates, or with a key that
+    /// does not solve the network's puzzle, it does not either.
+    pub role: Role,
+    /// Whose node it is; a client need not say.
+    pub certified: Option<Certified>,
+    /// What the network asks of its nodes.
+    pub rules: Rules,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// Whose node it is.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// Its certificates.
+    pub credentials: Credentials,
+    /// The identity in them.
+    pub cn: Cn,
+    /// The epoch of the key.
+    pub epoch: u32,
+    /// What the key has of the network's puzzle.
+    pub zero_bits: PuzzleBits,
+}
+
+impl Certified {
+    /// That of an operational key.
+    pub fn of(key: &OperationalKey) -> Self {
+        let zero_bits = puzzle::zero_bits(key.certificate().key(), key.epoch());
+        Self { credentials: Credentials::of(key), cn: key.cn(), epoch: key.epoch(), zero_bits }
+    }
 }
 
 impl fmt::Debug for NodeConfig {
@@ -101,6 +134,9 @@ impl fmt::Debug for NodeConfig {
             .field("role", &self.role)
             .field("paths", &self.paths)
             .field("transport", &self.transport)
+            .field("certified", &self.certified)
+            .field("rules", &self.rules)
+            .field("clock", &self.clock)
             .finish()
     }
 }
@@ -108,7 +144,9 @@ impl fmt::Debug for NodeConfig {
 impl NodeConfig {
     /// A server on the usual port of all addresses, with the operational key as its identity.
     pub fn server(key: &OperationalKey) -> Self {
-        Self::with_seed(key.ed25519_seed(), Role::Server)
+        let network = key.identity_certificate().network();
+        let rules = Rules { network, ..Rules::default() };
+        Self { certified: Some(Certified::of(key)), rules, ..Self::with_seed(key.ed25519_seed(), Role::Server) }
     }
 
     /// A client on a free port, with this seed as its identity.
@@ -131,7 +169,8 @@ impl NodeConfig {
         peer.map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
     }
 
-    /// A node with this seed as its identity, listening on the usual port of all addresses.
+    /// A node with this seed as its identity, listening on the usual port of all addresses. It is nobody's, so nobody admits it:
+    /// a server needs [`NodeConfig::server`].
     pub fn with_seed(seed: Zeroizing<[u8; 32]>, role: Role) -> Self {
         Self {
             seed,
@@ -144,6 +183,9 @@ impl NodeConfig {
             role,
             paths: Paths::Disjoint(limits::PATHS),
             transport: Transport::Quic,
+            certified: None,
+            rules: Rules::default(),
+            clock: Clock::default(),
         }
     }
 }
@@ -223,6 +265,8 @@ pub struct NodeStats {
     pub held: Held,
     /// What happened since the start.
     pub counters: Counters,
+    /// Who was admitted, and how this node stands with its peers.
+    pub admission: AdmissionStats,
 }
 
 /// What happened at a node since its start.
@@ -295,6 +339,9 @@ pub enum NodeError {
     /// Our own store does not take the value.
     #[error("the record is not valid: {0}")]
     Refused(Reason),
+    /// The peers' clocks say that ours is wrong: what is signed now would be refused everywhere.
+    #[error("the clock of this machine is {}: set it, until then nothing is published", clock::difference(*.0))]
+    Clock(i64),
     /// Too many requests are in progress.
     #[error("the DHT node is busy with {0} requests")]
     Busy(usize),

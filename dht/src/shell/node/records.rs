@@ -5,14 +5,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use cgeid::Cn;
 use libp2p::PeerId;
 use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
 
-use super::Counters;
 use super::handing::Arrival;
+use super::{Clock, Counters};
 use crate::shell::limits;
-use crate::store::Origin;
+use crate::store::{Origin, Standing};
 
 /// Why a store does not take a value: the name it is counted under, and the sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,11 @@ pub trait Records: Send {
     fn nearest(&self, _limit: usize) -> Vec<Vec<u8>> {
         Vec::new()
     }
+
+    /// What is known of an identity; a store that knows nothing says nothing.
+    fn standing(&self, _cn: Cn) -> Standing {
+        Standing::default()
+    }
 }
 
 /// A [`Records`] as libp2p's record store. It has no provider records, and shows no records to libp2p's replication.
@@ -67,16 +73,17 @@ pub(super) struct KadRecords {
     pub(super) origin: Origin,
     /// What was put since it was last asked for, at most [`limits::ARRIVALS`].
     pub(super) arrivals: Vec<Arrival>,
+    pub(super) clock: Clock,
 }
 
 impl KadRecords {
-    pub(super) fn new(records: Box<dyn Records>) -> Self {
-        Self { records, counters: Counters::default(), origin: Origin::Own, arrivals: Vec::new() }
+    pub(super) fn new(records: Box<dyn Records>, clock: Clock) -> Self {
+        Self { records, counters: Counters::default(), origin: Origin::Own, arrivals: Vec::new(), clock }
     }
 
     /// Verifies and stores a value of ours or of somebody else.
     pub(super) fn admit(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason> {
-        let outcome = self.records.put(SystemTime::now(), self.origin, key, value);
+        let outcome = self.records.put(self.clock.now(), self.origin, key, value);
         match &outcome {
             Ok(()) => {
                 self.counters.puts_stored += 1;
@@ -98,7 +105,7 @@ impl KadRecords {
         if self.arrivals.len() >= limits::ARRIVALS {
             return;
         }
-        let held = self.records.get(SystemTime::now(), key);
+        let held = self.records.get(self.clock.now(), key);
         self.arrivals.extend(held.and_then(|held| Arrival::new(key, &held)));
     }
 }
@@ -108,7 +115,7 @@ impl RecordStore for KadRecords {
     type ProvidedIter<'a> = std::iter::Empty<Cow<'a, ProviderRecord>>;
 
     fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
-        let value = self.records.get(SystemTime::now(), key.as_ref())?;
+        let value = self.records.get(self.clock.now(), key.as_ref())?;
         Some(Cow::Owned(Record::new(key.clone(), value)))
     }
 

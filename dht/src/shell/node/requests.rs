@@ -5,7 +5,7 @@
 //! looks through the region's other quarters too. Of all that answered it asks those that [`lookup::choose`] names.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::kad::{self, QueryResult};
@@ -54,7 +54,8 @@ impl Driver {
             return;
         }
         self.counters.gets += 1;
-        let held_here = self.kad().store_mut().records.get(SystemTime::now(), &get.key).is_some();
+        let now = self.admission.clock.now();
+        let held_here = self.kad().store_mut().records.get(now, &get.key).is_some();
         let GetCommand { key, limit, values, begun } = get;
         let effort = Arc::new(Effort::default());
         // Whoever asked may have gone; the query then ends at its first event.
@@ -69,6 +70,10 @@ impl Driver {
             return;
         }
         self.counters.puts += 1;
+        if let Err(error) = self.admission.check_clock() {
+            let _ = done.send(Err(error));
+            return;
+        }
         let local = self.role == Role::Server;
         if local && let Err(reason) = self.kad().store_mut().admit(&key, &value) {
             let _ = done.send(Err(NodeError::Refused(reason)));

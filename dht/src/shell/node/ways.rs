@@ -97,7 +97,7 @@ impl Driver {
         let was_tried = self.ways.found.is_tried(&peer, address);
         self.ways.found.dialled(peer, address);
         if was_tried {
-            self.kad().add_address(&peer, split_peer(address).0);
+            self.on_proven(peer, split_peer(address).0);
             if is_second {
                 self.swarm.close_connection(id);
             }
@@ -129,9 +129,9 @@ impl Driver {
 
     /// The peer serves nobody, or not any more.
     pub(super) fn is_client(&mut self, peer: PeerId) {
-        if self.kad().remove_peer(&peer).is_some() {
+        if self.unplace(&peer) {
             tracing::debug!(%peer, "peer serves no more");
-            self.swarm.behaviour_mut().flood.is_no_server(&peer);
+            self.on_vacancy();
             self.peers_changed();
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use cgeid::limits::MAX_CONTAINER;
-use cgeid::{CertificateError, Cn, ContainerError, Network, OperationalKey, container, epoch};
+use cgeid::{CertificateError, Cn, ContainerError, Network, OperationalKey, PuzzleBits, container, epoch};
 
 use super::{months, own, password};
 
@@ -26,6 +26,7 @@ const FOLDER: usize = 4096;
 #[derive(Debug, Default)]
 pub struct KeyFiles {
     network: Option<Network>,
+    puzzle: PuzzleBits,
     password_file: Option<PathBuf>,
     keys: Vec<Watched>,
 }
@@ -104,7 +105,7 @@ impl KeyFiles {
         now: SystemTime,
     ) -> anyhow::Result<(Self, Vec<OperationalKey>)> {
         let mut this =
-            Self { network: Some(network), password_file: password_file.map(Path::to_owned), keys: Vec::new() };
+            Self { network: Some(network), password_file: password_file.map(Path::to_owned), ..Self::default() };
         if files.is_empty() {
             return Ok((this, Vec::new()));
         }
@@ -122,9 +123,14 @@ impl KeyFiles {
     ///
     /// # Errors
     /// As there.
-    pub fn own(folder: &Path, network: Network, now: SystemTime) -> anyhow::Result<(Self, OperationalKey, bool)> {
-        let (key, made) = own(folder, network, now)?;
-        let mut this = Self { network: Some(network), ..Self::default() };
+    pub fn own(
+        folder: &Path,
+        network: Network,
+        puzzle: PuzzleBits,
+        now: SystemTime,
+    ) -> anyhow::Result<(Self, OperationalKey, bool)> {
+        let (key, made) = own(folder, network, puzzle, now)?;
+        let mut this = Self { network: Some(network), puzzle, ..Self::default() };
         this.watch(Source::Own(folder.to_owned()), &key);
         Ok((this, key, made))
     }
@@ -155,7 +161,7 @@ impl KeyFiles {
         let Some(network) = self.network else { return Vec::new() };
         let mut found = Vec::new();
         for watched in &mut self.keys {
-            match watched.next(self.password_file.as_deref(), network, now) {
+            match watched.next(self.password_file.as_deref(), network, self.puzzle, now) {
                 Ok(key) => found.extend(key),
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "a later operational key cannot be used"),
             }
@@ -179,12 +185,13 @@ impl Watched {
         &mut self,
         password_file: Option<&Path>,
         network: Network,
+        puzzle: PuzzleBits,
         now: SystemTime,
     ) -> anyhow::Result<Option<OperationalKey>> {
         let KeyState { cn, epoch: in_use, .. } = self.state;
         let found = match &mut self.source {
             Source::Own(folder) if epoch::period(cn, now) > in_use / epoch::REVISIONS => {
-                Some(own(folder, network, now)?.0)
+                Some(own(folder, network, puzzle, now)?.0)
             }
             Source::Own(_) => None,
             Source::Given(file, known) => {

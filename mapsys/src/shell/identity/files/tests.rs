@@ -163,13 +163,13 @@ fn an_identity_key_is_refused_with_what_to_give_instead() {
 fn a_node_with_an_identity_of_its_own_makes_the_next_key_itself() {
     let folder = tempfile::tempdir().unwrap();
     let now = SystemTime::now();
-    let (mut files, key, made) = KeyFiles::own(folder.path(), Network::LAB, now).unwrap();
+    let (mut files, key, made) = KeyFiles::own(folder.path(), Network::LAB, PuzzleBits::LAB, now).unwrap();
     assert!(made);
     let start = epoch::period_start(key.cn(), epoch::period(key.cn(), now) + 1).unwrap();
     assert_eq!(epochs(&files.look(start - DAY)), [] as [u32; 0]);
     assert_eq!(epochs(&files.look(start)), [key.epoch() + epoch::REVISIONS]);
     assert_eq!(files.states()[0].remaining(start + 300 * DAY), Remaining::Enough);
-    let (_, kept, made) = KeyFiles::own(folder.path(), Network::LAB, start).unwrap();
+    let (_, kept, made) = KeyFiles::own(folder.path(), Network::LAB, PuzzleBits::LAB, start).unwrap();
     assert!(!made && kept.epoch() == key.epoch() + epoch::REVISIONS, "and keeps it");
 }
 
