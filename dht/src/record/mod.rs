@@ -9,6 +9,7 @@ mod identity;
 mod index;
 mod key;
 mod mapping;
+mod outline;
 mod prefix;
 mod reader;
 mod recent;
@@ -28,6 +29,7 @@ pub use section::{Body, Class, Flags, Section, Version};
 pub use tlv::Tlv;
 pub use verify::{CertificateCache, Verified, verify};
 
+pub(crate) use outline::Outline;
 pub(crate) use reader::Reader;
 pub(crate) use recent::Recent;
 pub(crate) use verify::{Chain, check_form, check_signature, check_times};

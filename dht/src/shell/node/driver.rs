@@ -196,7 +196,10 @@ impl Driver {
         }
         if self.housekeeping <= now {
             self.housekeeping = now + limits::HOUSEKEEPING;
-            self.kad().store_mut().records.housekeep(SystemTime::now());
+            let region = self.region();
+            let records = &mut self.kad().store_mut().records;
+            records.set_region(region);
+            records.housekeep(SystemTime::now());
         }
     }
 

@@ -13,6 +13,7 @@ mod listen;
 mod queries;
 mod records;
 mod redial;
+mod region;
 mod requests;
 
 use std::fmt;
