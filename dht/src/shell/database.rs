@@ -498,6 +498,31 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_file_is_moved_aside_or_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.redb");
+        let (database, _, _) = open(&path).unwrap();
+        let changes = (0..200u8).map(|number| change(&[number], Some(&[number; 900]), Some(b"m"))).collect();
+        database.write_last(changes);
+        drop(database);
+        let whole = std::fs::read(&path).unwrap();
+        for part in 1..20 {
+            // What a disk may lose: the end, or a stretch in the middle.
+            let at = whole.len() * part / 20;
+            let mut holed = whole.clone();
+            holed[at..(at + 4096).min(whole.len())].fill(0);
+            for torn in [&whole[..at], &holed] {
+                std::fs::write(&path, torn).unwrap();
+                let (database, kept, loaded) = open(&path).unwrap();
+                assert!(kept.len() == 200 || loaded == Loaded::Damaged || torn.len() == whole.len());
+                database.write_last(vec![change(b"new", Some(b"1"), None)]);
+                drop(database);
+                assert!(open(&path).unwrap().1.contains(&change(b"new", Some(b"1"), None)), "it is written to again");
+            }
+        }
+    }
+
+    #[test]
     fn two_processes_cannot_share_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.redb");
