@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// The file may take so many times the octets of its records ...
 const ROOM: u64 = 2;
 /// ... or this, in octets, before it is made smaller ...
-const SMALL: u64 = 16 * 1024 * 1024;
+const SMALL: u64 = 4 * 1024 * 1024;
 /// ... which is not tried again for this long: it reads and writes all of it.
 const COMPACTION: Duration = Duration::from_secs(3600);
 
