@@ -61,7 +61,7 @@ impl World {
             valid.push(person.withdraw(start(), "2001:db8:b::/48"));
             valid.push(person.prefix(start(), "192.0.2.0/24", 3));
             let entries = vec![site("2001:db8:a::/48", &[child], 48), sub_page("2001:db8:8000::/33", 1)];
-            valid.push(person.page(start(), "2001:db8::/32", entries, PageKind::Delegation));
+            valid.push(person.page(start(), "2001:db8::/32", entries, PageKind::Delegations));
             valid.push(person.page(start(), "2001:db8::/33", Vec::new(), PageKind::Live));
             valid.push(person.revoke(Reason(1), 0));
         }
