@@ -42,8 +42,10 @@ fn main() {
         if renewed >= REACH { "reached" } else { "missed" }
     );
     println!("parts of it");
-    row("read, compare with the one encoding", &first, |one| _ = black_box(Bundle::decode(&one.value).unwrap()));
-    row("SHA-512 of it", &first, |one| _ = black_box(Sha512::digest(&one.value)));
+    // The system counts in milliseconds: what is quick is done often.
+    let often: Vec<&Publication> = first.iter().cycle().take(60_000).collect();
+    row("read, compare with the one encoding", &often, |one| _ = black_box(Bundle::decode(&one.value).unwrap()));
+    row("SHA-512 of it", &often, |one| _ = black_box(Sha512::digest(&one.value)));
     let message = vec![7; 300];
     let signed: Vec<_> =
         people.iter().map(|one| (one.identity.certificate().clone(), one.identity.sign(&message).unwrap())).collect();

@@ -14,7 +14,7 @@ use dht::Refusal;
 use dht::block::Block;
 use dht::publish::{self, Publication, Sequence};
 use dht::record::RecordKey;
-use dht::store::{Admission, Origin, Store};
+use dht::store::{Admission, Change, Origin, Store};
 use proptest::prelude::*;
 
 fn publish(number: u32, now: SystemTime) -> Publication {
@@ -198,7 +198,7 @@ proptest! {
     #[test]
     fn the_counts_are_right_after_any_sequence(steps in steps(), capacity in 4usize..20) {
         let mut store = Store::with_capacity(LAB, [0; 32], capacity);
-        let mut disk: BTreeMap<Vec<u8>, (Option<Vec<u8>>, Option<Vec<u8>>)> = BTreeMap::new();
+        let mut disk = BTreeMap::new();
         let mut clock = 0;
         for step in steps {
             match step {
@@ -214,14 +214,15 @@ proptest! {
                 Step::Region { bits } => store.set_region((bits > 40).then_some([bits; 32])),
                 Step::Restart => {
                     for change in store.changes() {
-                        disk.insert(change.key, (change.record, change.marks));
+                        disk.insert(change.key.clone(), change);
                     }
                     let now = start() + seconds(clock.max(4000));
                     let before = store.len();
                     store.expire(now);
                     let live = store.len();
                     store = Store::with_capacity(LAB, [0; 32], capacity);
-                    for (key, (record, marks)) in &disk {
+                    for change in disk.values() {
+                        let Change { key, record, marks } = change;
                         store.restore(now, key, record.as_deref(), marks.as_deref()).unwrap();
                     }
                     prop_assert!(store.len() == live && live <= before);
