@@ -6,7 +6,7 @@ use std::fmt;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
-    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA512, UnparsedPublicKey,
+    ED25519, KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA512, UnparsedPublicKey,
 };
 use ed25519_compact as ed25519;
 use rsa::pkcs8::{EncodePrivateKey, PrivateKeyInfoRef};
@@ -71,6 +71,30 @@ const RSA_SPKI: usize = RSA_PREFIX.len() + RSA_OCTETS + RSA_SUFFIX.len();
 const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Octets of the whole.
 const ED25519_SPKI: usize = ED25519_PREFIX.len() + 32;
+/// y of the points of small order, in their canonical encodings: orders 1, 2, 4, and 8 twice.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    low(1),
+    [
+        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
+    ],
+    low(0),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
+const fn low(y: u8) -> [u8; 32] {
+    let mut octets = [0; 32];
+    octets[0] = y;
+    octets
+}
+
 /// An Ed25519 PKCS#8 key before the seed (RFC 8410 7), version 1.
 const ED25519_PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -146,9 +170,7 @@ impl PublicKey {
             return Err(SignatureError::Algorithm { key: self.signature_algorithm(), claimed });
         }
         let valid = match &self.material {
-            PublicMaterial::Ed25519(key) => {
-                ed25519::Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
-            }
+            PublicMaterial::Ed25519(key) => verify_ed25519(key, message, signature),
             PublicMaterial::Rsa(key) => key.verify_sig(message, signature).is_ok(),
         };
         valid.then_some(()).ok_or(SignatureError::Invalid)
@@ -167,6 +189,22 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({:?}, {})", self.signature_algorithm(), self.cn())
     }
+}
+
+/// Twice as fast as by `ed25519-compact` alone, and the same verdict: what satisfies the equation without the cofactor satisfies
+/// it with, unless R is one of the points of small order, which aws-lc takes. What it refuses is looked at again.
+fn verify_ed25519(key: &ed25519::PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    let quick =
+        !is_small_order(signature) && UnparsedPublicKey::new(&ED25519, &key[..]).verify(message, signature).is_ok();
+    quick || ed25519::Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+}
+
+/// Whether R may be a point of small order: y, the first 255 bits, is that of one of the eight. Others are the many.
+fn is_small_order(signature: &[u8]) -> bool {
+    let Some(r) = signature.first_chunk::<32>() else { return false };
+    let mut y = *r;
+    y[31] &= 0x7f;
+    SMALL_ORDER.contains(&y)
 }
 
 fn ed25519_point(octets: &[u8]) -> Result<ed25519::PublicKey, KeyError> {

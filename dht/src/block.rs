@@ -33,6 +33,16 @@ impl Block {
         (address.is_ipv6() && !is_private(address)).then(|| Self::cut(address, 32))
     }
 
+    /// Its first address, whose block it is.
+    pub fn first(self) -> IpAddr {
+        self.first
+    }
+
+    /// Whether all of another block lies in this one.
+    pub fn contains(self, other: Self) -> bool {
+        self.plen <= other.plen && Self::cut(other.first, self.plen) == self
+    }
+
     fn cut(address: IpAddr, plen: u8) -> Self {
         let first = match address {
             IpAddr::V4(v4) => {

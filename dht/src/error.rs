@@ -93,6 +93,15 @@ pub enum Refusal {
     /// The store is full and all it holds belongs here more.
     #[error("store full")]
     Full,
+    /// The block of addresses that puts it fills its share already.
+    #[error("whoever puts this has filled its share of the store")]
+    Share,
+    /// The node is not among those that shall keep this.
+    #[error("other nodes are nearer")]
+    NotNear,
+    /// On disk, and not under the version that its mark has: it was not written by us.
+    #[error("{0:?} section that its mark does not know")]
+    Unmarked(Class),
     /// Older than what was stored before, even if that has expired since.
     #[error("{class:?} section {offered:?} is older than {known:?}")]
     OldSequence {
@@ -139,6 +148,9 @@ impl Refusal {
             Self::Epoch(..) => "epoch",
             Self::Quota => "quota",
             Self::Full => "full",
+            Self::Share => "share",
+            Self::NotNear => "not-near",
+            Self::Unmarked(_) => "unmarked",
             Self::OldSequence { .. } => "old-sequence",
             Self::Superseded(_) => "superseded",
             Self::SecondIdentity => "second-identity",

@@ -23,6 +23,11 @@ pub const STORE_BUNDLES: usize = 200_000;
 /// times as long, take the place of others.
 pub const BUNDLE_SHARE: usize = 3200;
 
+/// One part in so many of a store is the most that a /24 or /48 may fill: 1 %.
+pub const BLOCK_PART: usize = 100;
+/// One part in so many of a store is the most that a /32 of IPv6 may fill: 4 %.
+pub const PROVIDER_PART: usize = 25;
+
 /// Verified certificates kept by hash: a resolver's working set, about 2 kB each.
 pub const CERTIFICATES: usize = 2048;
 

@@ -108,11 +108,30 @@ fn a_disk_is_not_trusted() {
     let mut forged = change.record.unwrap();
     let last = forged.len() - 1;
     forged[last] ^= 1;
-    let mut second = store();
-    let refusal = second.restore(start(), &change.key, Some(&forged), change.marks.as_deref());
-    assert_eq!(refusal, Err(Refusal::Signature(Class::Mapping)));
-    assert!(second.is_empty());
-    assert!(second.changes()[0].record.is_none(), "the forged record is to be deleted");
+    // Whether it is asked for first, or put again, or its turn comes: what nobody signed is not shown, and goes.
+    for way in 0..3 {
+        let mut second = store();
+        second.restore(start(), &change.key, Some(&forged), change.marks.as_deref()).unwrap();
+        if way == 0 {
+            assert_eq!(second.get(start(), &change.key), None);
+        }
+        if way == 1 {
+            assert_eq!(put(&mut second, start(), &publication), Ok(Admission::Stored));
+            assert_eq!(second.get(start(), &change.key).as_ref(), Some(&publication.value));
+            assert!(!second.in_conflict(&publication.key));
+        } else {
+            assert_eq!(second.prove(start(), 10), 0);
+            assert!(second.is_empty() && second.changes()[0].record.is_none(), "the forged record is to be deleted");
+        }
+        assert_eq!(second.counters().refused.get("signature"), Some(&1));
+    }
+    // What its marks do not know was not written by us.
+    for marks in [None, Some(&[][..])] {
+        let mut second = store();
+        let refusal = second.restore(start(), &change.key, Some(&publication.value), marks);
+        assert_eq!(refusal, Err(Refusal::Unmarked(Class::Identity)));
+        assert!(second.is_empty() && second.changes()[0].record.is_none());
+    }
 }
 
 #[test]

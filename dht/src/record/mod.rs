@@ -10,6 +10,7 @@ mod index;
 mod key;
 mod mapping;
 mod name;
+mod outline;
 mod prefix;
 mod reader;
 mod recent;
@@ -34,6 +35,7 @@ pub use tlv::Tlv;
 pub use topology::{Centimetres, Geo, Loss, Medium, Neighbour, Pointing, Quality, Rate, Source, Terminal, Topology};
 pub use verify::{CertificateCache, Verified, verify};
 
+pub(crate) use outline::Outline;
 pub(crate) use reader::Reader;
 pub(crate) use recent::Recent;
 pub(crate) use verify::{Chain, check_form, check_signature, check_times};

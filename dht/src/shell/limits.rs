@@ -88,6 +88,10 @@ pub const VALUES: usize = 32;
 /// GETs and PUTs in progress; what comes beyond is refused.
 pub const QUERIES: usize = 512;
 
+/// Nearest peers whose distance bounds what a node keeps: twice the replicas of a record, so that a publisher who knows other
+/// peers than we do is not refused.
+pub const REGION: usize = 40;
+
 /// Addresses taken from one peer's identify message.
 pub const ADDRESSES_PER_PEER: usize = 8;
 /// Peers remembered for the time when all connections are lost.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use cgeid::{Cn, Network};
 
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Loaded};
 use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records, Role};
 use crate::record::RecordKey;
 use crate::store::{Change, Origin, Standing, Store};
@@ -17,6 +17,10 @@ pub const FILE: &str = "records.redb";
 pub const PEERS: &str = "node.peers";
 /// Interval at which expired records are dropped; readers never see them in between.
 const EXPIRY: Duration = Duration::from_secs(30);
+/// Records from disk that are proven at each housekeeping, about 20 ms of it: what is asked for before does not wait.
+const PROOFS: usize = 100;
+/// Conflicts that are listed: enough to look into one.
+const CONFLICTS: usize = 100;
 
 /// Why a node with a store does not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,23 +69,24 @@ impl Shelf {
         Self { store: Store::new(network, here), database: None, pending: Vec::new(), expire_at }
     }
 
-    /// A store with what the file holds, verified anew.
+    /// A store with what the file holds; signatures are checked before a record is first of use.
     ///
     /// # Errors
     /// When the file cannot be used.
     pub fn open(network: Network, here: [u8; 32], file: &Path) -> Result<Self, DatabaseError> {
         let mut shelf = Self::in_memory(network, here);
-        let (database, loaded) = Database::open(file)?;
         let now = SystemTime::now();
         let (mut kept, mut refused) = (0, 0);
-        for change in loaded {
-            match shelf.store.restore(now, &change.key, change.record.as_deref(), change.marks.as_deref()) {
-                Ok(()) => kept += usize::from(change.record.is_some()),
+        let (database, loaded) =
+            Database::open(file, |(key, record, marks)| match shelf.store.restore(now, key, record, marks) {
+                Ok(()) => kept += usize::from(record.is_some()),
                 Err(reason) => {
                     refused += 1;
                     tracing::debug!(%reason, "stored record not taken back");
                 }
-            }
+            })?;
+        if loaded == Loaded::Damaged {
+            shelf.store.rewrite();
         }
         tracing::info!(file = %file.display(), kept, refused, "records taken back");
         shelf.database = Some(database);
@@ -124,6 +129,7 @@ impl Records for Shelf {
             self.store.expire(now);
             self.expire_at = now + EXPIRY;
         }
+        self.store.prove(now, PROOFS);
         self.save();
     }
 
@@ -132,7 +138,16 @@ impl Records for Shelf {
     }
 
     fn held(&self) -> Held {
-        Held { records: self.store.len(), bytes: self.store.size(), refused: self.store.counters().refused.clone() }
+        Held {
+            records: self.store.len(),
+            bytes: self.store.size(),
+            refused: self.store.counters().refused.clone(),
+            conflicts: self.store.conflicts().take(CONFLICTS).map(ToString::to_string).collect(),
+        }
+    }
+
+    fn set_region(&mut self, region: Option<[u8; 32]>) {
+        self.store.set_region(region);
     }
 
     fn standing(&self, cn: Cn) -> Standing {

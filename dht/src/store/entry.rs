@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha512};
 
+use super::charge::Charge;
 use super::marks::Marks;
+use super::proof::Proof;
 use super::quota::Quota;
 use crate::record::{Bundle, Class, RecordKey, Section, Version};
 
@@ -17,6 +19,8 @@ pub(super) struct Entry {
     pub(super) sections: BTreeMap<Class, Held>,
     pub(super) marks: Marks,
     pub(super) quota: Quota,
+    pub(super) charge: Charge,
+    pub(super) proof: Proof,
 }
 
 /// A section as a store keeps it: its octets, because as a value it takes many times their memory (an index page of
@@ -115,6 +119,11 @@ impl Entry {
         before - self.sections.len()
     }
 
+    /// All that is held, as one value, expired or not.
+    pub(super) fn octets(&self) -> Vec<u8> {
+        self.sections.values().flat_map(|held| &held.octets).copied().collect()
+    }
+
     /// Octets of the sections.
     pub(super) fn size(&self) -> usize {
         self.sections.values().map(|held| held.octets.len()).sum()
@@ -122,7 +131,7 @@ impl Entry {
 }
 
 /// Whether the classes that are there are of use: a REVOCATION is by itself.
-fn is_of_use(key: &RecordKey, is_there: impl Fn(Class) -> bool) -> bool {
+pub(super) fn is_of_use(key: &RecordKey, is_there: impl Fn(Class) -> bool) -> bool {
     is_there(Class::Revocation) || needed(key).all(is_there)
 }
 

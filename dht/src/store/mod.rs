@@ -5,15 +5,23 @@
 //! keeps the one with the smaller hash and marks the conflict, so stores that met them in different orders agree. A
 //! REVOCATION ends it all: see [`Store::is_revoked`].
 //!
-//! The store has no disk. [`Store::changes`] says what to write, [`Store::restore`] takes it back, and checks it as if a
-//! stranger had brought it: a disk is not more trustworthy than the network, but its marks can only make us stricter.
+//! The store has no disk. [`Store::changes`] says what to write, [`Store::restore`] takes it back. A disk is not more
+//! trustworthy than the network: what comes from there is checked as if a stranger had brought it, the signatures when it is
+//! first of use ([`Store::prove`]). Its marks can only make us stricter.
+//!
+//! Nobody fills it: a block of addresses has a share (see [`crate::block`]), and when all is full what goes first is what the
+//! node is not near to, then the latest of whoever has most.
 
+mod charge;
 mod disk;
 mod entry;
 mod marks;
 mod origin;
+mod proof;
 mod quota;
 mod revoked;
+mod room;
+mod shares;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +30,10 @@ use std::time::SystemTime;
 use cgeid::Network;
 use serde::Serialize;
 
+use self::charge::Charge;
 use self::entry::{Comparison, Entry, Offer, needed};
+use self::proof::Proof;
+use self::shares::Shares;
 use crate::error::{Malformed, Refusal};
 use crate::limits;
 use crate::record::{Bundle, CertificateCache, Chain, Class, RecordKey, check_form, check_signature, check_times};
@@ -78,6 +89,13 @@ pub struct Store {
     held: BTreeSet<(Distance, RecordKey)>,
     /// Keys of which only marks are left, by distance.
     remembered: BTreeSet<(Distance, RecordKey)>,
+    /// Keys whose owner contradicted itself.
+    conflicts: BTreeSet<RecordKey>,
+    /// How far the node's region reaches; `None`: everywhere.
+    region: Option<Distance>,
+    shares: Shares,
+    /// Keys of what came from disk, some of which may have been proven since.
+    unproven: Vec<RecordKey>,
     certificates: CertificateCache,
     counters: Counters,
     changed: BTreeSet<RecordKey>,
@@ -99,6 +117,10 @@ impl Store {
             octets: 0,
             held: BTreeSet::new(),
             remembered: BTreeSet::new(),
+            conflicts: BTreeSet::new(),
+            region: None,
+            shares: Shares::of(capacity),
+            unproven: Vec::new(),
             certificates: CertificateCache::new(),
             counters: Counters::default(),
             changed: BTreeSet::new(),
@@ -109,8 +131,8 @@ impl Store {
     ///
     /// # Errors
     /// The first check that fails; nothing has changed then, but for its counter and the mark of a proven conflict.
-    pub fn put(&mut self, now: SystemTime, _origin: Origin, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
-        let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, key, &bundle));
+    pub fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
+        let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, origin, key, &bundle));
         match &outcome {
             Ok(Admission::Stored) => self.counters.stored += 1,
             Ok(Admission::Refreshed) => self.counters.refreshed += 1,
@@ -123,25 +145,27 @@ impl Store {
     /// The value under a key, without what has expired.
     pub fn get(&self, now: SystemTime, key: &[u8]) -> Option<Vec<u8>> {
         let key = RecordKey::decode(key).ok()?;
-        self.entries.get(&key)?.value(&key, now)
+        let entry = self.entries.get(&key)?;
+        if self.is_proven(&key, entry, now) { entry.value(&key, now) } else { None }
     }
 
     /// Whether the owner of a key contradicted itself in what is held now.
     pub fn in_conflict(&self, key: &RecordKey) -> bool {
-        self.entries.get(key).is_some_and(|entry| entry.marks.0.values().any(|mark| mark.conflict))
+        self.conflicts.contains(key)
+    }
+
+    /// The keys whose owners contradicted themselves.
+    pub fn conflicts(&self) -> impl ExactSizeIterator<Item = &RecordKey> {
+        self.conflicts.iter()
     }
 
     /// Drops what has expired, and marks that are old enough to be forgotten.
     pub fn expire(&mut self, now: SystemTime) {
         let due = self.entries.iter().filter(|(_, entry)| entry.is_due(now)).map(|(key, _)| *key);
         for key in due.collect::<Vec<_>>() {
-            if let Some(entry) = self.entries.get_mut(&key) {
-                let before = entry.size();
-                let dropped = entry.expire(&key, now);
-                self.octets -= before - entry.size();
-                self.counters.expired += u64::try_from(dropped).unwrap_or(u64::MAX);
-                self.settle(key);
-            }
+            let mut dropped = 0;
+            self.update(key, |entry| dropped = entry.expire(&key, now));
+            self.counters.expired += u64::try_from(dropped).unwrap_or(u64::MAX);
         }
     }
 
@@ -186,9 +210,16 @@ impl Store {
         Ok((key, bundle))
     }
 
-    fn admit(&mut self, now: SystemTime, key: RecordKey, bundle: &Bundle) -> Result<Admission, Refusal> {
+    fn admit(
+        &mut self,
+        now: SystemTime,
+        origin: Origin,
+        key: RecordKey,
+        bundle: &Bundle,
+    ) -> Result<Admission, Refusal> {
+        self.settle_proof(&key, now);
         if let Some((section, _)) = bundle.revocation() {
-            return self.admit_revocation(now, key, bundle, section, now + limits::REVOCATION_LIFETIME);
+            return self.admit_revocation((now, origin), key, bundle, section, now + limits::REVOCATION_LIFETIME);
         }
         if self.is_revoked(key.writer) {
             return Err(Refusal::Revoked);
@@ -201,7 +232,7 @@ impl Store {
         if !known.quota.allows(now) {
             return Err(Refusal::Quota);
         }
-        self.check_room(&key, &known, offers.iter().map(|offer| offer.held.octets.len()).sum())?;
+        self.check_room(&key, &known, origin, offers.iter().map(|offer| offer.held.octets.len()).sum())?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
         for offer in offers.iter().filter(|offer| offer.is_news()) {
             check_signature(&key, offer.section, &chain, &mut self.certificates)?;
@@ -217,25 +248,9 @@ impl Store {
         let changed =
             self.entries.get(&key).is_none_or(|old| old.marks != merged.marks || old.sections != merged.sections);
         if changed {
-            self.commit(now, key, merged);
+            self.commit(now, origin, key, merged);
         }
         Ok(if conflict { Admission::Conflict } else { Admission::Stored })
-    }
-
-    /// A full store gives up its farthest bundle for a nearer one, and never refuses a renewal.
-    fn check_room(&self, key: &RecordKey, known: &Entry, size: usize) -> Result<(), Refusal> {
-        if !known.sections.is_empty() || self.has_room_for(1, size) {
-            return Ok(());
-        }
-        match self.held.last() {
-            Some((farthest, _)) if self.distance(key) < *farthest => Ok(()),
-            _ => Err(Refusal::Full),
-        }
-    }
-
-    fn has_room_for(&self, bundles: usize, octets: usize) -> bool {
-        self.held.len() + bundles <= self.capacity
-            && self.octets + octets <= self.capacity.saturating_mul(limits::BUNDLE_SHARE)
     }
 
     /// Two public keys with one CN: its owner has made a collision. What came first stays, and the conflict is marked.
@@ -251,10 +266,11 @@ impl Store {
         if other.identity.fingerprint() == chain.identity.fingerprint() {
             return Ok(());
         }
-        if let Some(mark) = self.entries.get_mut(key).and_then(|entry| entry.marks.0.get_mut(&Class::Identity)) {
-            mark.conflict = true;
-            self.changed.insert(*key);
-        }
+        self.update(*key, |entry| {
+            if let Some(mark) = entry.marks.0.get_mut(&Class::Identity) {
+                mark.conflict = true;
+            }
+        });
         Err(Refusal::SecondIdentity)
     }
 
@@ -288,42 +304,45 @@ impl Store {
         Ok(merged)
     }
 
-    fn commit(&mut self, now: SystemTime, key: RecordKey, mut merged: Entry) {
+    fn commit(&mut self, now: SystemTime, origin: Origin, key: RecordKey, mut merged: Entry) {
         merged.quota.take(now);
-        self.octets += merged.size();
-        self.octets -= self.entries.insert(key, merged).map_or(0, |old| old.size());
-        self.settle(key);
-        while !self.has_room_for(0, 0) {
-            self.evict();
-        }
+        let is_new = self.entries.get(&key).is_none_or(|known| known.sections.is_empty());
+        merged.charge = self.charge(&merged.charge, is_new, origin, merged.size(), Charge::new(None, now));
+        self.update(key, |entry| *entry = merged);
+        self.make_room(&key);
     }
 
-    /// Gives up the farthest bundle; its marks stay.
-    fn evict(&mut self) {
-        let Some((_, key)) = self.held.pop_last() else { return };
-        if let Some(entry) = self.entries.get_mut(&key) {
-            self.octets -= entry.size();
-            entry.sections.clear();
-        }
-        self.counters.evicted += 1;
-        self.settle(key);
-    }
-
-    /// Brings the tables in line with an entry that has changed.
-    fn settle(&mut self, key: RecordKey) {
+    /// The one way in which what is under a key changes: all tables follow.
+    fn update(&mut self, key: RecordKey, change: impl FnOnce(&mut Entry)) {
         self.changed.insert(key);
         let place = (self.distance(&key), key);
-        self.held.remove(&place);
-        self.remembered.remove(&place);
-        match self.entries.get(&key) {
-            Some(entry) if !entry.sections.is_empty() => _ = self.held.insert(place),
-            Some(entry) if !entry.marks.0.is_empty() => _ = self.remembered.insert(place),
-            _ => _ = self.entries.remove(&key),
+        let mut entry = self.entries.remove(&key).unwrap_or_default();
+        if entry.sections.is_empty() {
+            self.remembered.remove(&place);
+        } else {
+            self.held.remove(&place);
+            self.octets -= entry.size();
+            self.shares.remove(key, &entry.charge, entry.size());
+        }
+        change(&mut entry);
+        self.conflicts.remove(&key);
+        if entry.marks.0.values().any(|mark| mark.conflict) {
+            self.conflicts.insert(key);
+        }
+        if !entry.sections.is_empty() {
+            self.held.insert(place);
+            self.octets += entry.size();
+            self.shares.add(key, &entry.charge, entry.size());
+            self.entries.insert(key, entry);
+        } else if !entry.marks.0.is_empty() {
+            self.remembered.insert(place);
+            self.entries.insert(key, Entry { charge: Charge::default(), proof: Proof::default(), ..entry });
         }
         if self.remembered.len() > self.capacity
             && let Some((_, key)) = self.remembered.pop_last()
         {
             self.entries.remove(&key);
+            self.conflicts.remove(&key);
             self.changed.insert(key);
         }
     }

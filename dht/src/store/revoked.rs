@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use cgeid::Cn;
 
 use super::entry::Held;
-use super::{Admission, Store};
+use super::{Admission, Origin, Store};
 use crate::error::Refusal;
 use crate::limits;
 use crate::record::{Bundle, Chain, Class, RecordKey, Section, check_signature};
@@ -25,7 +25,7 @@ impl Store {
     /// Takes a REVOCATION, to be kept until `keep_until`.
     pub(super) fn admit_revocation(
         &mut self,
-        now: SystemTime,
+        (now, origin): (SystemTime, Origin),
         key: RecordKey,
         bundle: &Bundle,
         section: &Section,
@@ -42,7 +42,7 @@ impl Store {
         if held.is_some() && !known.quota.allows(now) {
             return Err(Refusal::Quota);
         }
-        self.check_room(&key, &known, offered.octets.len())?;
+        self.check_room(&key, &known, origin, offered.octets.len())?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
         check_signature(&key, section, &chain, &mut self.certificates)?;
         self.check_identity(&key, &known, &chain, now)?;
@@ -57,22 +57,23 @@ impl Store {
         let mut merged = known;
         merged.marks.raise(Class::Revocation, &kept, false);
         merged.sections = [(Class::Revocation, kept)].into();
-        self.commit(now, key, merged);
+        self.commit(now, origin, key, merged);
         self.drop_statements(key);
         Ok(Admission::Stored)
     }
 
     /// Somebody has put it again.
     fn keep_revocation(&mut self, key: RecordKey, keep_until: SystemTime) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        let Some(held) = entry.sections.get_mut(&Class::Revocation) else { return };
-        if held.expires_at + limits::REVOCATION_RENEWAL > keep_until {
+        let held = self.entries.get(&key).and_then(|entry| entry.sections.get(&Class::Revocation));
+        if held.is_none_or(|held| held.expires_at + limits::REVOCATION_RENEWAL > keep_until) {
             return;
         }
-        held.expires_at = keep_until;
-        let held = held.clone();
-        entry.marks.raise(Class::Revocation, &held, false);
-        self.changed.insert(key);
+        self.update(key, |entry| {
+            if let Some(held) = entry.sections.get_mut(&Class::Revocation) {
+                held.expires_at = keep_until;
+                entry.marks.raise(Class::Revocation, held, false);
+            }
+        });
     }
 
     /// Drops what the owner of this key has said under its other keys; the marks stay.
@@ -80,13 +81,9 @@ impl Store {
         // Keys are in the order of their writers, a node's own before its others.
         let others = self.entries.range(key..).skip(1).take_while(|(other, _)| other.writer == key.writer);
         for key in others.map(|(other, _)| *other).collect::<Vec<_>>() {
-            if let Some(entry) = self.entries.get_mut(&key)
-                && !entry.sections.is_empty()
-            {
-                self.octets -= entry.size();
-                entry.sections.clear();
+            if self.entries.get(&key).is_some_and(|entry| !entry.sections.is_empty()) {
                 self.counters.revoked += 1;
-                self.settle(key);
+                self.update(key, |entry| entry.sections.clear());
             }
         }
     }

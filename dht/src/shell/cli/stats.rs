@@ -55,6 +55,7 @@ pub(super) async fn collect(node: &Node) -> anyhow::Result<Value> {
         "records": stats.held.records,
         "record_bytes": stats.held.bytes,
         "refused": stats.held.refused,
+        "conflicts": stats.held.conflicts,
         "counters": stats.counters,
         "admission": stats.admission,
         "rss_bytes": process::resident(),
@@ -77,6 +78,9 @@ fn lines(stats: &Value) -> Vec<String> {
     for group in ["counters", "refused"] {
         let counters = stats.get(group).and_then(Value::as_object).into_iter().flatten();
         lines.extend(counters.map(|(name, value)| format!("  {group:<12} {name} {value}")));
+    }
+    for key in stats.get("conflicts").and_then(Value::as_array).into_iter().flatten() {
+        lines.push(format!("  conflict     {}", key.as_str().unwrap_or_default()));
     }
     for peer in peers {
         let connected = peer.get("connected").and_then(Value::as_bool).unwrap_or_default();

@@ -231,8 +231,10 @@ impl Driver {
         self.remember(now);
         if self.housekeeping <= now {
             self.housekeeping = now + limits::HOUSEKEEPING;
-            let wall = self.admission.clock.now();
-            self.kad().store_mut().records.housekeep(wall);
+            let (wall, region) = (self.admission.clock.now(), self.region());
+            let records = &mut self.kad().store_mut().records;
+            records.set_region(region);
+            records.housekeep(wall);
             self.review(now);
         }
     }

@@ -21,6 +21,7 @@ mod queries;
 mod reach;
 mod records;
 mod redial;
+mod region;
 mod remembered;
 mod requests;
 mod values;

@@ -34,6 +34,8 @@ pub struct Held {
     pub bytes: usize,
     /// Values refused since the start, by the name of the [`Reason`].
     pub refused: BTreeMap<&'static str, u64>,
+    /// Keys whose owners contradicted themselves, some of them if they are many.
+    pub conflicts: Vec<String>,
 }
 
 /// A store of records. It verifies before it stores: what it takes is acknowledged to the publisher.
@@ -63,6 +65,9 @@ pub trait Records: Send {
     fn standing(&self, _cn: Cn) -> Standing {
         Standing::default()
     }
+
+    /// How far the node's region reaches in the Kademlia space; `None`: everywhere. Called before each housekeeping.
+    fn set_region(&mut self, _region: Option<[u8; 32]>) {}
 }
 
 /// A [`Records`] as libp2p's record store. It has no provider records, and shows no records to libp2p's replication.
