@@ -216,7 +216,10 @@ async fn strangers_get_nothing_out_of_a_closed_network_and_nothing_into_it() {
     let presented = presentation(&owner, node.id()).encode();
     let fate = try_with(&mut swarm, &node, presented).await;
     assert!(matches!(fate, Fate::Answered(2) | Fate::Closed), "{fate:?}");
-    assert!(!run_for(&mut swarm, node.id(), Duration::from_millis(1500)).await, "the connection is closed");
+    let begun = Instant::now();
+    while run_for(&mut swarm, node.id(), Duration::from_millis(200)).await {
+        assert!(begun.elapsed() < LIMIT, "the connection is not closed");
+    }
 }
 
 /// The bucket of a peer, seen from a node.

@@ -236,6 +236,7 @@ impl Driver {
             records.set_region(region);
             records.housekeep(wall);
             self.review(now);
+            self.tell_turn();
         }
     }
 

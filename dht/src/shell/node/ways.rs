@@ -28,6 +28,8 @@ pub(super) struct Ways {
     pub(super) neighbours: mpsc::Receiver<Neighbour>,
     strangers: Strangers,
     anycast: Vec<IpAddr>,
+    /// Whether this node has begun or ceased to serve, which its peers are still to be told.
+    has_turned: bool,
     memory: Option<Memory>,
 }
 
@@ -62,7 +64,7 @@ impl Ways {
             tokio::spawn(discovery::run(Seeker { network, own, listening, found }));
         }
         let (found, standing) = (Found::default(), Standing::default());
-        Self { found, standing, neighbours, strangers: Strangers::default(), anycast, memory }
+        Self { found, standing, neighbours, strangers: Strangers::default(), anycast, has_turned: false, memory }
     }
 
     /// Whether several nodes have the address.
@@ -148,12 +150,23 @@ impl Driver {
             Some(true) => {
                 tracing::info!("others can reach this node again: it stores records for them");
                 self.kad().set_mode(Some(kad::Mode::Server));
+                self.ways.has_turned = true;
             }
             Some(false) => {
                 tracing::warn!(seen_at = %observed, "others cannot reach this node (NAT?): it is a client until they can");
                 self.kad().set_mode(Some(kad::Mode::Client));
+                self.ways.has_turned = true;
             }
             None => {}
+        }
+    }
+
+    /// Tells the peers what this node speaks, once its connections have taken it over. By itself identify tells them of a change
+    /// only where it has told them something before.
+    pub(super) fn tell_turn(&mut self) {
+        if std::mem::take(&mut self.ways.has_turned) {
+            let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+            self.swarm.behaviour_mut().identify.push(peers);
         }
     }
 
