@@ -81,6 +81,11 @@ pub const RESPONDERS: usize = 256;
 /// Records put into the store between two turns of the node's loop that are noted for hand-over: more than one turn brings.
 pub const ARRIVALS: usize = 1024;
 
+/// Records from disk that are proven for hand-over in one go: with RSA identities a few milliseconds.
+pub const TAKEN_BACK: usize = 8;
+/// Pause between two such goes, in which the node serves: those of a full watch take a minute.
+pub const TAKE_BACK_PAUSE: Duration = Duration::from_millis(30);
+
 /// Commands waiting for the node's thread; the callers wait when it is full.
 pub const COMMANDS: usize = 256;
 /// Values of one GET waiting for its reader: more than the replicas of a key cannot be honest.
