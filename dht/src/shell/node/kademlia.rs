@@ -108,8 +108,17 @@ impl Kademlia {
         !self.is_closed || self.proven.contains(peer)
     }
 
+    fn is_placed(&mut self, peer: PeerId) -> bool {
+        let bucket = self.inner.kbucket(peer);
+        bucket.is_some_and(|bucket| bucket.iter().any(|entry| *entry.node.key.preimage() == peer))
+    }
+
     fn hear(&mut self, peer: PeerId, connection: ConnectionId, event: FromConnection) {
-        let origin = self.from.get(&connection).map_or(Origin::Unknown, |ip| Origin::Peer(*ip));
+        let origin = match self.from.get(&connection).copied() {
+            None => Origin::Unknown,
+            Some(ip) if self.is_placed(peer) => Origin::Member(ip),
+            Some(ip) => Origin::Peer(ip),
+        };
         self.see(peer, connection, &event);
         self.inner.store_mut().origin = origin;
         self.inner.on_connection_handler_event(peer, connection, event);
