@@ -217,8 +217,10 @@ pub const PRESENTATION_STREAMS: usize = 4;
 pub const PRESENTATIONS: u32 = 4;
 /// Interval at which members are looked after: certificates that ended, keys that were replaced.
 pub const REVIEW: Duration = Duration::from_secs(2);
-/// Messages of Kademlia that wait for a peer of a closed network to prove itself; what comes beyond is lost.
-pub const UNPROVEN: usize = 256;
+/// Messages of Kademlia that wait for one peer of a closed network to prove itself: more than the lookups of half a round trip.
+pub const UNPROVEN_PER_PEER: usize = 8;
+/// Such messages of all peers, at most 16 kB each: those of all guests at once. What comes beyond is lost.
+pub const UNPROVEN: usize = 8 * GUESTS;
 
 /// Octets of a file with the key of a network: 64 digits, and the newlines around them.
 pub const NETWORK_KEY_FILE: u64 = 256;
