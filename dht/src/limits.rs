@@ -27,6 +27,12 @@ pub const BUNDLE_SHARE: usize = 3200;
 pub const BLOCK_PART: usize = 100;
 /// One part in so many of a store is the most that a /32 of IPv6 may fill: 4 %.
 pub const PROVIDER_PART: usize = 25;
+/// One part in so many of a store is the most that the members in a /24 or /48 may fill, beside the strangers there: what one of them
+/// may have to hand on ([`HANDOVER_RECORDS`]) when halves of a network have found each other. Who abuses it is the heaviest, and
+/// the first to lose what it has put when the store is full.
+pub const MEMBERS_PART: usize = 12;
+/// One part in so many of a store is the most that the members in a /32 of IPv6 may fill: as above, four times as much.
+pub const MEMBERS_PROVIDER_PART: usize = 3;
 
 /// Verified certificates kept by hash: a resolver's working set, about 2 kB each.
 pub const CERTIFICATES: usize = 2048;

@@ -172,6 +172,59 @@ fn good_records_survive_floods_from_sixteen_networks() {
     assert!(store.counters().refused["share"] > 1500);
 }
 
+fn member(text: &str) -> Origin {
+    Origin::Member(text.parse().unwrap())
+}
+
+#[test]
+fn a_member_may_hand_on_what_a_whole_hand_over_has() {
+    const {
+        assert!(dht::limits::STORE_BUNDLES / dht::limits::MEMBERS_PART >= dht::limits::HANDOVER_RECORDS);
+    }
+    let mut store = Store::with_capacity(LAB, [0; 32], 120);
+    // Strangers of the block have used their share up; that is not the members'.
+    put(&mut store, start(), from("198.51.100.1"), &publish(100, start())).unwrap();
+    assert_eq!(put(&mut store, start(), from("198.51.100.1"), &publish(101, start())), Err(Refusal::Share));
+    for number in 0..10 {
+        assert_eq!(put(&mut store, start(), member("198.51.100.7"), &publish(number, start())), Ok(Admission::Stored));
+    }
+    assert_eq!(put(&mut store, start(), member("198.51.100.8"), &publish(10, start())), Err(Refusal::Share));
+    assert_eq!(store.charged_to("198.51.100.1".parse().unwrap()), 11);
+    // A restart knows the two accounts from each other.
+    let mut again = restarted(&mut store, 120, start());
+    assert_eq!(again.charged_to("198.51.100.1".parse().unwrap()), 11);
+    assert_eq!(put(&mut again, start(), member("198.51.100.8"), &publish(10, start())), Err(Refusal::Share));
+    // Owners take over what is theirs, and the member may hand on more.
+    let later = start() + seconds(60);
+    put(&mut again, later, from("203.0.113.1"), &publish(3, later)).unwrap();
+    assert_eq!(again.charged_to("203.0.113.1".parse().unwrap()), 1);
+    assert_eq!(put(&mut again, later, member("198.51.100.8"), &publish(10, start())), Ok(Admission::Stored));
+}
+
+#[test]
+fn what_strangers_put_stays_theirs_when_members_hand_it_on() {
+    let mut store = Store::with_capacity(LAB, [0; 32], 120);
+    put(&mut store, start(), from("198.51.100.1"), &publish(1, start())).unwrap();
+    let later = start() + seconds(60);
+    put(&mut store, later, member("203.0.113.1"), &publish(1, later)).unwrap();
+    assert_eq!(put(&mut store, later, from("198.51.100.1"), &publish(2, start())), Err(Refusal::Share));
+}
+
+#[test]
+fn a_full_store_takes_from_members_who_have_most_before_it_takes_from_others() {
+    let mut store = Store::with_capacity(LAB, [0; 32], 48);
+    for number in 0..24u8 {
+        let origin = Origin::Peer(Ipv4Addr::new(80, 0, number, 1).into());
+        put(&mut store, start(), origin, &publish(number.into(), start())).unwrap();
+    }
+    for number in 0..100u8 {
+        let origin = Origin::Member(Ipv4Addr::new(45, 0, number % 16, 1).into());
+        _ = put(&mut store, start(), origin, &publish(1000 + u32::from(number), start()));
+    }
+    assert_eq!(store.len(), 48);
+    assert!((0..24).all(|number| store.get(start(), &publish(number, start()).key.encode()).is_some()));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Put { who: u32, block: u8, time: u64 },

@@ -115,7 +115,7 @@ impl Witness {
     fn of(origin: Origin) -> Self {
         match origin {
             Origin::Own => Self::Own,
-            Origin::Peer(address) => Self::Block(Block::of(address)),
+            Origin::Peer(address) | Origin::Member(address) => Self::Block(Block::of(address)),
             Origin::Unknown => Self::Unknown,
         }
     }

@@ -81,6 +81,11 @@ pub const RESPONDERS: usize = 256;
 /// Records put into the store between two turns of the node's loop that are noted for hand-over: more than one turn brings.
 pub const ARRIVALS: usize = 1024;
 
+/// Records from disk that are proven for hand-over in one go: with RSA identities a few milliseconds.
+pub const TAKEN_BACK: usize = 8;
+/// Pause between two such goes, in which the node serves: those of a full watch take a minute.
+pub const TAKE_BACK_PAUSE: Duration = Duration::from_millis(30);
+
 /// Commands waiting for the node's thread; the callers wait when it is full.
 pub const COMMANDS: usize = 256;
 /// Values of one GET waiting for its reader: more than the replicas of a key cannot be honest.
@@ -212,8 +217,10 @@ pub const PRESENTATION_STREAMS: usize = 4;
 pub const PRESENTATIONS: u32 = 4;
 /// Interval at which members are looked after: certificates that ended, keys that were replaced.
 pub const REVIEW: Duration = Duration::from_secs(2);
-/// Messages of Kademlia that wait for a peer of a closed network to prove itself; what comes beyond is lost.
-pub const UNPROVEN: usize = 256;
+/// Messages of Kademlia that wait for one peer of a closed network to prove itself: more than the lookups of half a round trip.
+pub const UNPROVEN_PER_PEER: usize = 8;
+/// Such messages of all peers, at most 16 kB each: those of all guests at once. What comes beyond is lost.
+pub const UNPROVEN: usize = 8 * GUESTS;
 
 /// Octets of a file with the key of a network: 64 digits, and the newlines around them.
 pub const NETWORK_KEY_FILE: u64 = 256;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! To whom a bundle is charged: the block of addresses that put it, and since when it is here.
+//! To whom a bundle is charged: the block of addresses that put it, and since when it is here. Peers of the routing table have
+//! an account of their own, beside that of the strangers of their block.
 //!
 //! It is on disk beside the marks, so that a restart forgets neither who fills the store nor what came last.
 
@@ -17,6 +18,8 @@ const KIND: u8 = 0;
 const NOBODY: u8 = 0;
 /// Flag: charged to the block of the address.
 const PARTY: u8 = 1;
+/// Flag: charged to the members in the block of the address.
+const MEMBER: u8 = 2;
 
 /// Who put a bundle, and when it was new here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,23 +30,38 @@ pub(super) struct Charge {
     pub(super) since: u32,
 }
 
-/// A block of addresses, and its provider's.
+/// All strangers of a block of addresses, or all members in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Account {
+    pub(super) block: Block,
+    pub(super) is_member: bool,
+}
+
+/// Who put something: the account, and that of its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Party {
-    pub(super) block: Block,
-    pub(super) provider: Option<Block>,
+    pub(super) account: Account,
+    pub(super) provider: Option<Account>,
 }
 
 impl Party {
     pub(super) fn of(origin: Origin) -> Option<Self> {
         match origin {
-            Origin::Peer(address) => Some(Self::at(address)),
+            Origin::Peer(address) => Some(Self::at(address, false)),
+            Origin::Member(address) => Some(Self::at(address, true)),
             Origin::Own | Origin::Unknown => None,
         }
     }
 
-    fn at(address: IpAddr) -> Self {
-        Self { block: Block::of(address), provider: Block::provider_of(address) }
+    fn at(address: IpAddr, is_member: bool) -> Self {
+        let account = |block| Account { block, is_member };
+        Self { account: account(Block::of(address)), provider: Block::provider_of(address).map(account) }
+    }
+
+    /// Whether a bundle that is charged to `known` is charged to this one when this one renews it. Members do not take over what
+    /// strangers put: what a block has others hand on would not be its own any more.
+    pub(super) fn takes_over(&self, known: Option<Self>) -> bool {
+        known.is_none_or(|known| known.account != self.account && (known.account.is_member || !self.account.is_member))
     }
 }
 
@@ -55,11 +73,12 @@ impl Charge {
 
     /// 0 ‖ flag 1 ‖ first address of the block 16 (IPv4: mapped) ‖ since 4.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let address = self.party.map(|party| match party.block.first() {
+        let address = self.party.map(|party| match party.account.block.first() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         });
-        out.extend_from_slice(&[KIND, if address.is_some() { PARTY } else { NOBODY }]);
+        let flag = self.party.map_or(NOBODY, |party| if party.account.is_member { MEMBER } else { PARTY });
+        out.extend_from_slice(&[KIND, flag]);
         out.extend_from_slice(&address.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
         out.extend_from_slice(&self.since.to_be_bytes());
     }
@@ -75,7 +94,7 @@ impl Charge {
         let since = reader.u32("charge time")?;
         let party = match flag {
             NOBODY => None,
-            PARTY => Some(Party::at(IpAddr::V6(address).to_canonical())),
+            PARTY | MEMBER => Some(Party::at(IpAddr::V6(address).to_canonical(), flag == MEMBER)),
             other => return Err(Malformed::Value("charge flag", other.into())),
         };
         let then = UNIX_EPOCH + Duration::from_secs(since.into());

@@ -10,6 +10,8 @@ pub enum Origin {
     Own,
     /// A peer at this address.
     Peer(IpAddr),
+    /// A peer at this address that has a place in the routing table: it solved the puzzle, and hands on what others have put.
+    Member(IpAddr),
     /// Nobody knows, as of what comes from disk.
     Unknown,
 }

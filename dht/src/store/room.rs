@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::charge::{Charge, Party};
+use super::charge::{Account, Charge, Party};
 use super::entry::Entry;
 use super::{Distance, Origin, Store};
 use crate::block::Block;
@@ -24,7 +24,8 @@ impl Store {
 
     /// Bundles that are charged to the block of an address.
     pub fn charged_to(&self, address: IpAddr) -> usize {
-        self.shares.amount(Block::of(address)).bundles
+        let account = |is_member| Account { block: Block::of(address), is_member };
+        [false, true].map(|is_member| self.shares.amount(account(is_member)).bundles).into_iter().sum()
     }
 
     /// Whether a value of so many octets may come in, or is a renewal.
@@ -59,8 +60,9 @@ impl Store {
             return distance < *farthest;
         }
         match self.shares.heaviest() {
-            Some((bundles, heaviest)) if bundles > 1 => party
-                .is_none_or(|party| (self.shares.amount(party.block).bundles + 1, party.block) <= (bundles, heaviest)),
+            Some((bundles, heaviest)) if bundles > 1 => party.is_none_or(|party| {
+                (self.shares.amount(party.account).bundles + 1, party.account) <= (bundles, heaviest)
+            }),
             _ => distance < *farthest,
         }
     }
@@ -82,9 +84,7 @@ impl Store {
             return Charge { party, ..fresh };
         }
         match party {
-            Some(party)
-                if known.party.is_none_or(|old| old.block != party.block) && self.shares.has_room(party, octets) =>
-            {
+            Some(party) if party.takes_over(known.party) && self.shares.has_room(party, octets) => {
                 Charge { party: Some(party), ..*known }
             }
             _ => *known,
@@ -112,7 +112,7 @@ impl Store {
             return Some(*farthest);
         }
         let heaviest = self.shares.heaviest().filter(|(bundles, _)| *bundles > 1);
-        heaviest.and_then(|(_, block)| self.shares.newest(block, but)).or(Some(*farthest))
+        heaviest.and_then(|(_, account)| self.shares.newest(account, but)).or(Some(*farthest))
     }
 
     /// Gives up a bundle; its marks stay.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What each block of addresses has put, so that none fills more than its share.
+//! What each block of addresses has put, so that none fills more than its share. The members in a block, who hand on what others
+//! have put, have a larger one of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::charge::{Charge, Party};
-use crate::block::Block;
+use super::charge::{Account, Charge, Party};
 use crate::limits;
 use crate::record::RecordKey;
 
@@ -35,7 +35,7 @@ impl Amount {
     }
 }
 
-/// What a block has put.
+/// What an account has put.
 #[derive(Debug, Default)]
 struct Tally {
     amount: Amount,
@@ -43,24 +43,37 @@ struct Tally {
     bundles: BTreeSet<(u32, RecordKey)>,
 }
 
+/// The most that may be charged to one account.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    block: Amount,
+    provider: Amount,
+}
+
+impl Share {
+    fn of(capacity: usize, block: usize, provider: usize) -> Self {
+        Self { block: Amount::share(capacity, block), provider: Amount::share(capacity, provider) }
+    }
+}
+
 /// All that is charged to somebody.
 #[derive(Debug)]
 pub(super) struct Shares {
-    block: Amount,
-    provider: Amount,
-    blocks: BTreeMap<Block, Tally>,
-    providers: BTreeMap<Block, Amount>,
-    /// Blocks by their number of bundles.
-    by_weight: BTreeSet<(usize, Block)>,
+    strangers: Share,
+    members: Share,
+    accounts: BTreeMap<Account, Tally>,
+    providers: BTreeMap<Account, Amount>,
+    /// Accounts by their number of bundles.
+    by_weight: BTreeSet<(usize, Account)>,
 }
 
 impl Shares {
     /// The shares of a store of so many bundles.
     pub(super) fn of(capacity: usize) -> Self {
         Self {
-            block: Amount::share(capacity, limits::BLOCK_PART),
-            provider: Amount::share(capacity, limits::PROVIDER_PART),
-            blocks: BTreeMap::new(),
+            strangers: Share::of(capacity, limits::BLOCK_PART, limits::PROVIDER_PART),
+            members: Share::of(capacity, limits::MEMBERS_PART, limits::MEMBERS_PROVIDER_PART),
+            accounts: BTreeMap::new(),
             providers: BTreeMap::new(),
             by_weight: BTreeSet::new(),
         }
@@ -68,48 +81,56 @@ impl Shares {
 
     /// Whether one more bundle of so many octets is within the party's share.
     pub(super) fn has_room(&self, party: Party, octets: usize) -> bool {
-        self.amount(party.block).with(octets).is_within(self.block)
-            && party.provider.is_none_or(|provider| self.of_provider(provider).with(octets).is_within(self.provider))
+        let share = self.share(party.account);
+        self.amount(party.account).with(octets).is_within(share.block)
+            && party.provider.is_none_or(|provider| self.of_provider(provider).with(octets).is_within(share.provider))
     }
 
-    /// What is charged to a block.
-    pub(super) fn amount(&self, block: Block) -> Amount {
-        self.blocks.get(&block).map(|tally| tally.amount).unwrap_or_default()
+    fn share(&self, account: Account) -> Share {
+        if account.is_member { self.members } else { self.strangers }
     }
 
-    fn of_provider(&self, provider: Block) -> Amount {
+    /// What is charged to an account.
+    pub(super) fn amount(&self, account: Account) -> Amount {
+        self.accounts.get(&account).map(|tally| tally.amount).unwrap_or_default()
+    }
+
+    fn of_provider(&self, provider: Account) -> Amount {
         self.providers.get(&provider).copied().unwrap_or_default()
     }
 
-    /// The block that has most bundles, and how many.
-    pub(super) fn heaviest(&self) -> Option<(usize, Block)> {
+    /// The account that has most bundles, and how many.
+    pub(super) fn heaviest(&self) -> Option<(usize, Account)> {
         self.by_weight.last().copied()
     }
 
-    /// The bundle of a block that came last, but this one.
-    pub(super) fn newest(&self, block: Block, but: &RecordKey) -> Option<RecordKey> {
-        let tally = self.blocks.get(&block)?;
+    /// The bundle of an account that came last, but this one.
+    pub(super) fn newest(&self, account: Account, but: &RecordKey) -> Option<RecordKey> {
+        let tally = self.accounts.get(&account)?;
         tally.bundles.iter().rev().map(|(_, key)| *key).find(|key| key != but)
     }
 
     /// What a party that has more than its share gives up for this one: renewals are not refused, and may be longer.
     pub(super) fn excess(&self, party: Party, but: &RecordKey) -> Option<RecordKey> {
-        if !self.amount(party.block).is_within(self.block) {
-            return self.newest(party.block, but);
+        let share = self.share(party.account);
+        if !self.amount(party.account).is_within(share.block) {
+            return self.newest(party.account, but);
         }
-        let provider = party.provider.filter(|provider| !self.of_provider(*provider).is_within(self.provider))?;
-        let inside = self.blocks.range(party_range(provider)).filter(|(block, _)| provider.contains(**block));
-        let heaviest = inside.max_by_key(|(block, tally)| (tally.amount.bundles, **block)).map(|(block, _)| *block)?;
-        self.newest(heaviest, but).or_else(|| self.newest(party.block, but))
+        let provider = party.provider.filter(|provider| !self.of_provider(*provider).is_within(share.provider))?;
+        // Accounts are in the order of their blocks' first addresses: those of a provider follow it.
+        let is_inside = |other: &Account| provider.block.contains(other.block) && other.is_member == provider.is_member;
+        let inside = self.accounts.range(provider..).filter(|(account, _)| is_inside(account));
+        let heaviest = inside.max_by_key(|(account, tally)| (tally.amount.bundles, **account))?;
+        self.newest(*heaviest.0, but).or_else(|| self.newest(party.account, but))
     }
 
     pub(super) fn add(&mut self, key: RecordKey, charge: &Charge, octets: usize) {
         let Some(party) = charge.party else { return };
-        let tally = self.blocks.entry(party.block).or_default();
-        self.by_weight.remove(&(tally.amount.bundles, party.block));
+        let tally = self.accounts.entry(party.account).or_default();
+        self.by_weight.remove(&(tally.amount.bundles, party.account));
         tally.amount = tally.amount.with(octets);
         tally.bundles.insert((charge.since, key));
-        self.by_weight.insert((tally.amount.bundles, party.block));
+        self.by_weight.insert((tally.amount.bundles, party.account));
         if let Some(provider) = party.provider {
             let amount = self.providers.entry(provider).or_default();
             *amount = amount.with(octets);
@@ -118,14 +139,14 @@ impl Shares {
 
     pub(super) fn remove(&mut self, key: RecordKey, charge: &Charge, octets: usize) {
         let Some(party) = charge.party else { return };
-        if let Some(tally) = self.blocks.get_mut(&party.block) {
-            self.by_weight.remove(&(tally.amount.bundles, party.block));
+        if let Some(tally) = self.accounts.get_mut(&party.account) {
+            self.by_weight.remove(&(tally.amount.bundles, party.account));
             tally.amount = tally.amount.without(octets);
             tally.bundles.remove(&(charge.since, key));
             if tally.bundles.is_empty() {
-                self.blocks.remove(&party.block);
+                self.accounts.remove(&party.account);
             } else {
-                self.by_weight.insert((tally.amount.bundles, party.block));
+                self.by_weight.insert((tally.amount.bundles, party.account));
             }
         }
         if let Some(provider) = party.provider
@@ -137,9 +158,4 @@ impl Shares {
             }
         }
     }
-}
-
-/// Blocks are in the order of their first addresses: those of a provider follow it.
-fn party_range(provider: Block) -> std::ops::RangeFrom<Block> {
-    provider..
 }

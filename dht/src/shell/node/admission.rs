@@ -242,9 +242,13 @@ impl Driver {
                 tracing::debug!(%peer, cn = %member.cn, epoch = member.epoch, "peer admitted");
                 known.counts_for_clock = true;
                 known.member = Some(member.clone());
+                let sees_us_at = known.sees_us_at.take();
                 self.admission.take_clock(peer);
                 self.end_predecessors(peer, &member);
                 self.place(peer);
+                if let Some(observed) = sees_us_at {
+                    self.on_observed(peer, &observed);
+                }
             }
         }
     }
@@ -307,6 +311,15 @@ impl Driver {
         if *count == 1 {
             tracing::warn!(%peer, reason, "a peer does not admit this node into its routing table");
         }
+    }
+
+    /// Whether a peer is a member, whose word about us counts; that of another waits until it is one.
+    pub(super) fn counts_as_observer(&mut self, peer: PeerId, observed: &Multiaddr) -> bool {
+        let Some(known) = self.admission.peers.get_mut(&peer) else { return false };
+        if known.member.is_none() {
+            known.sees_us_at = Some(observed.clone());
+        }
+        known.member.is_some()
     }
 
     /// A peer has said where it listens. Who does not speak Kademlia is no place in it, whatever it presented.

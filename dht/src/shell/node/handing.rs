@@ -4,7 +4,7 @@
 //! REVOCATIONs are left out. A store keeps one for 30 days from its latest PUT, and a hand-over is a PUT: nodes that come and go
 //! would keep it alive among themselves for ever. Whoever wants it kept puts it again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use libp2p::PeerId;
@@ -27,7 +27,9 @@ pub(super) struct Handing {
     /// The routing table has changed since the engine was told.
     is_outdated: bool,
     is_server: bool,
-    has_begun: bool,
+    /// Keys from disk that the engine has not been told of yet; none before the first turn.
+    from_disk: Option<VecDeque<Vec<u8>>>,
+    take_back_at: Instant,
 }
 
 /// A record that was put into the store, of ours or somebody else's.
@@ -49,9 +51,10 @@ impl Arrival {
 
 impl Handing {
     pub(super) fn new(own: PeerId, role: Role) -> Self {
-        let engine = Handover::new(place(&own), Instant::now());
+        let now = Instant::now();
+        let engine = Handover::new(place(&own), now);
         let is_server = role == Role::Server;
-        Self { engine, peers: HashMap::new(), is_outdated: false, is_server, has_begun: false }
+        Self { engine, peers: HashMap::new(), is_outdated: false, is_server, from_disk: None, take_back_at: now }
     }
 
     pub(super) fn peers_changed(&mut self) {
@@ -59,7 +62,9 @@ impl Handing {
     }
 
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.is_server.then(|| self.engine.next_deadline(now))
+        let is_taking_back = self.from_disk.as_ref().is_none_or(|keys| !keys.is_empty());
+        let due = self.engine.next_deadline(now);
+        self.is_server.then(|| if is_taking_back { due.min(self.take_back_at) } else { due })
     }
 }
 
@@ -69,10 +74,7 @@ impl Driver {
         if !self.handing.is_server {
             return;
         }
-        if !self.handing.has_begun {
-            self.handing.has_begun = true;
-            self.take_back(now);
-        }
+        self.take_back(now);
         for arrival in std::mem::take(&mut self.kad().store_mut().arrivals) {
             self.handing.engine.stored(now, &arrival.key, arrival.version);
         }
@@ -101,12 +103,18 @@ impl Driver {
         }
     }
 
-    /// Records from disk count as known.
+    /// Records from disk count as known. Each is proven when it is read, so they are read a few at a time.
     fn take_back(&mut self, now: Instant) {
+        if now < self.handing.take_back_at {
+            return;
+        }
+        self.handing.take_back_at = now + limits::TAKE_BACK_PAUSE;
         let wall = self.admission.clock.now();
         let (handing, kad) = (&mut self.handing, &mut self.swarm.behaviour_mut().kad);
         let records = &kad.store_mut().records;
-        for key in records.nearest(crate::limits::HANDOVER_RECORDS) {
+        let keys = handing.from_disk.get_or_insert_with(|| records.nearest(crate::limits::HANDOVER_RECORDS).into());
+        let few = keys.len().min(limits::TAKEN_BACK);
+        for key in keys.drain(..few) {
             let value = records.get(wall, &key).unwrap_or_default();
             if let Some(arrival) = Arrival::new(&key, &value) {
                 handing.engine.restored(now, &arrival.key, arrival.version);

@@ -108,8 +108,17 @@ impl Kademlia {
         !self.is_closed || self.proven.contains(peer)
     }
 
+    fn is_placed(&mut self, peer: PeerId) -> bool {
+        let bucket = self.inner.kbucket(peer);
+        bucket.is_some_and(|bucket| bucket.iter().any(|entry| *entry.node.key.preimage() == peer))
+    }
+
     fn hear(&mut self, peer: PeerId, connection: ConnectionId, event: FromConnection) {
-        let origin = self.from.get(&connection).map_or(Origin::Unknown, |ip| Origin::Peer(*ip));
+        let origin = match self.from.get(&connection).copied() {
+            None => Origin::Unknown,
+            Some(ip) if self.is_placed(peer) => Origin::Member(ip),
+            Some(ip) => Origin::Peer(ip),
+        };
         self.see(peer, connection, &event);
         self.inner.store_mut().origin = origin;
         self.inner.on_connection_handler_event(peer, connection, event);
@@ -197,7 +206,7 @@ impl NetworkBehaviour for Kademlia {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         if self.is_heard(&peer) {
             self.hear(peer, connection, event);
-        } else if self.unheard.len() < limits::UNPROVEN {
+        } else if has_room(self.unheard.iter().map(|(from, ..)| from), &peer) {
             self.unheard.push((peer, connection, event));
         }
     }
@@ -209,7 +218,7 @@ impl NetworkBehaviour for Kademlia {
         loop {
             match self.inner.poll(context) {
                 Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) if !self.is_heard(&peer_id) => {
-                    if self.unsaid.len() < limits::UNPROVEN {
+                    if has_room(self.unsaid.iter().map(|(to, ..)| to), &peer_id) {
                         self.unsaid.push_back((peer_id, handler, event));
                     }
                 }
@@ -226,5 +235,32 @@ impl NetworkBehaviour for Kademlia {
                 other => return other,
             }
         }
+    }
+}
+
+/// Whether one more message may be kept back for a peer: strangers must not take the room of those who will be proven.
+fn has_room<'a>(kept: impl Iterator<Item = &'a PeerId>, peer: &PeerId) -> bool {
+    let (mut all, mut its) = (0, 0);
+    for other in kept {
+        all += 1;
+        its += usize::from(other == peer);
+    }
+    all < limits::UNPROVEN && its < limits::UNPROVEN_PER_PEER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_that_talks_much_takes_no_room_from_others() {
+        let (stranger, newcomer) = (PeerId::random(), PeerId::random());
+        let mut kept = vec![stranger; limits::UNPROVEN_PER_PEER - 1];
+        assert!(has_room(kept.iter(), &stranger));
+        kept.push(stranger);
+        assert!(!has_room(kept.iter(), &stranger) && has_room(kept.iter(), &newcomer));
+        kept.extend(std::iter::repeat_with(PeerId::random).take(limits::UNPROVEN - kept.len()));
+        assert!(!has_room(kept.iter(), &newcomer), "all together are bounded");
+        assert!(limits::UNPROVEN >= limits::GUESTS * limits::UNPROVEN_PER_PEER, "all guests at once");
     }
 }

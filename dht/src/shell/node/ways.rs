@@ -138,10 +138,11 @@ impl Driver {
         }
     }
 
-    /// A server says where it sees us. Who sees us where nobody can dial us speaks for our being a client.
+    /// A server says where it sees us. Who sees us where nobody can dial us speaks for our being a client. Only members are
+    /// believed: anybody has addresses in a few blocks, and would turn servers into clients with them.
     pub(super) fn on_observed(&mut self, peer: PeerId, observed: &Multiaddr) {
         let Some(observer) = self.seen_at.get(&peer).and_then(ip) else { return };
-        if self.role != Role::Server || self.ways.is_anycast(observed) {
+        if self.role != Role::Server || self.ways.is_anycast(observed) || !self.counts_as_observer(peer, observed) {
             return;
         }
         let at_home = is_listening(&self.ends.listening_tx.borrow(), observed);

@@ -45,6 +45,8 @@ pub(super) struct Known {
     pub(super) turned_away_at: Option<Instant>,
     /// Its clock says something about ours.
     pub(super) counts_for_clock: bool,
+    /// Where it has said to see us, before it was admitted.
+    pub(super) sees_us_at: Option<Multiaddr>,
 }
 
 impl Default for Known {
@@ -62,6 +64,7 @@ impl Default for Known {
             is_proven: false,
             turned_away_at: None,
             counts_for_clock: false,
+            sees_us_at: None,
         }
     }
 }
@@ -75,5 +78,6 @@ impl Known {
         self.exchange = Exchange::None;
         self.is_proven = false;
         self.turned_away_at = None;
+        self.sees_us_at = None;
     }
 }
