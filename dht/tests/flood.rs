@@ -7,27 +7,28 @@
 mod field;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use cgeid::Network;
+use cgeid::{Identity, Network};
 use dht::shell::limits;
-use dht::shell::node::{Counters, Multiaddr, Node, NodeConfig, Role};
+use dht::shell::node::{Counters, Multiaddr, Node, NodeConfig};
 use dht::shell::shelf::Shelf;
 use field::{Field, is_possible};
 use futures::StreamExt as _;
 use interop::bench::flood::Flood;
 use interop::lab::{self, Topology};
 use libp2p::{Swarm, SwarmBuilder, identify};
-use zeroize::Zeroizing;
 
 const LIMIT: Duration = Duration::from_secs(15);
 
 fn start(block: u8, bootstrap: &[Multiaddr]) -> Node {
+    let now = SystemTime::now();
+    let key = Identity::from_seed(&[block; 32], Network::LAB, now).unwrap().delegate(now, 0).unwrap();
     let config = NodeConfig {
         listen: vec![IpAddr::V4(Ipv4Addr::new(127, 70, block, 1))],
         port: 0,
         bootstrap: bootstrap.to_vec(),
-        ..NodeConfig::with_seed(Zeroizing::new([block; 32]), Role::Server)
+        ..NodeConfig::server(&key)
     };
     let shelf = Shelf::in_memory(Network::LAB, config.place());
     Node::start(config, Box::new(shelf)).unwrap()
