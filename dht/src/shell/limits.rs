@@ -10,6 +10,15 @@ pub const PORT: u16 = 43420;
 
 /// Connections in all: each costs about 150 kB, and 120 are more neighbours than a lookup asks.
 pub const CONNECTIONS: u32 = 120;
+/// Connections beyond which those are closed that nobody has used for longest: the rest are places for who comes next, so that
+/// neither a newcomer nor a lookup of ours finds none.
+pub const CONNECTIONS_KEPT: usize = 100;
+/// Of them, connections that others opened.
+pub const INCOMING_KEPT: usize = 75;
+/// A connection that was used more recently is not closed: an answer may be on its way for as long as [`REQUEST`].
+pub const CONNECTION_IDLE: Duration = REQUEST;
+/// Goodbyes are waited for at most this long: a round trip to most peers.
+pub const GOODBYE: Duration = Duration::from_millis(200);
 /// Connections that others opened: what is left is for our own lookups, however many strangers come.
 pub const CONNECTIONS_INCOMING: u32 = 90;
 /// Connections to one peer: both sides may dial at the same moment.
@@ -30,8 +39,8 @@ pub const INCOMING_PER_BLOCK: usize = 8;
 /// Connections that others opened and that are of no peer in the routing table, such as those of commands and of clients
 /// behind NAT: what is left of [`CONNECTIONS_INCOMING`] is for servers.
 pub const GUESTS: usize = 60;
-/// How long a guest may stay when others wait: longer than a command takes.
-pub const GUEST_TIME: Duration = Duration::from_secs(20);
+/// How long a guest may stay when others wait: longer than a command takes, whose lookup ends after [`GET`].
+pub const GUEST_TIME: Duration = Duration::from_secs(6);
 
 /// Silence after which a connection is dead: a peer that was killed must not hold up lookups for long.
 pub const QUIC_IDLE: Duration = Duration::from_secs(5);
@@ -113,6 +122,9 @@ pub const SILENT_ATTEMPTS: u32 = 5;
 pub const REDIAL_FIRST: Duration = Duration::from_millis(500);
 /// ... up to this, which bounds how long two healed halves of a network stay apart.
 pub const REDIAL_LAST: Duration = Duration::from_secs(30);
+
+/// Pause before a node that knows nobody dials one again that was full: others have come and gone by then.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Interval of housekeeping: expiry and the database's group commit.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);

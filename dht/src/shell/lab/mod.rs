@@ -170,7 +170,9 @@ async fn begin(
     report.note("rss_bytes", full);
     report.note("threads", process::threads());
     report.note("peers", peers);
-    report.note("connections", connections(bench).await);
+    let (connections, refused) = connections(bench).await;
+    report.note("connections", connections);
+    report.note("connections_refused", refused);
     report.note("unstored", put.unstored);
     report.note("copies", put.copies);
     Ok(())
@@ -204,13 +206,16 @@ async fn watch_idle(config: &LabConfig, bench: &Bench, report: &mut Report, say:
     report.note("idle_cpu_us_per_second_per_node", micros(process::cpu().saturating_sub(cpu)) / seconds / nodes);
 }
 
-/// Connections of all nodes, each counted at both ends.
-async fn connections(bench: &Bench) -> usize {
-    let mut all = 0;
+/// Connections of all nodes, each counted at both ends, and how many were refused since the start.
+async fn connections(bench: &Bench) -> (usize, u64) {
+    let (mut all, mut refused) = (0, 0);
     for member in bench.live() {
-        all += member.node.stats().await.map_or(0, |stats| stats.connections);
+        let stats = member.node.stats().await.unwrap_or_default();
+        all += stats.connections;
+        let counters = stats.counters;
+        refused += counters.handshakes_refused + counters.block_refused + counters.full_refused;
     }
-    all
+    (all, refused)
 }
 
 /// Requests that the living have answered since they started.

@@ -29,7 +29,7 @@ use crate::record::CertificateCache;
 use crate::shell::limits;
 use crate::store::Standing;
 
-pub(super) use self::codec::{Codec, behaviour};
+pub(in crate::shell) use self::codec::{Codec, behaviour};
 use self::known::{Exchange, Known};
 pub use self::stats::{AdmissionStats, ClockStats};
 
@@ -98,6 +98,11 @@ impl Admission {
             ClockVerdict::Wrong(offset) => Err(NodeError::Clock(offset.0)),
             ClockVerdict::Right(_) | ClockVerdict::Unknown { .. } => Ok(()),
         }
+    }
+
+    /// Since when a peer is connected.
+    pub(super) fn connected_since(&self, peer: &PeerId) -> Option<Instant> {
+        self.peers.get(peer).filter(|known| known.is_connected).map(|known| known.since)
     }
 
     pub(super) fn stats(&self) -> AdmissionStats {

@@ -19,6 +19,7 @@ use super::addresses::{believable, socket, split_peer};
 use super::admission::{self, Admission};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
 use super::handing::Handing;
+use super::keep::was_closed;
 use super::listen::listen;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
@@ -175,6 +176,7 @@ impl Driver {
     async fn stop(&mut self) {
         let wall = self.admission.clock.now();
         self.kad().store_mut().records.housekeep(wall);
+        self.take_leave().await;
         let connected: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in connected {
             // The error says that it is gone already.
@@ -298,6 +300,7 @@ impl Driver {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
                 self.on_connected(peer_id, &endpoint);
                 self.on_found(peer_id, connection_id, &endpoint, num_established.get() > 1);
+                self.make_room(Instant::now());
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 self.on_disconnected(peer_id, cause.as_ref());
@@ -332,13 +335,17 @@ impl Driver {
     }
 
     /// Takes a lost peer out of the routing table, so that no lookup waits for it, and tries to get it back.
-    /// Connections that ended because nobody used them say nothing about the peer.
+    /// Connections that ended because nobody used them say nothing about the peer, nor do those that it closed itself: it needs
+    /// the place for others, and who leaves the network says so before.
     fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
         let seen_at = self.seen_at.remove(&peer);
         self.part(&peer);
         self.ways.found.lost(&peer);
         self.redial.lost(Instant::now(), &peer);
-        if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
+        if self.ends.peers_tx.borrow().peers == 0 {
+            self.redial.refused(Instant::now(), &peer);
+        }
+        if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) || cause.is_some_and(was_closed) {
             return;
         }
         self.forget(peer, seen_at.as_ref());

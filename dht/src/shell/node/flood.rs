@@ -166,6 +166,11 @@ impl Flood {
         self.gate.servers.remove(peer);
     }
 
+    /// Whose connections others opened, each as often as it has one.
+    pub(super) fn incoming(&self) -> Vec<PeerId> {
+        self.gate.standing.values().map(|guest| guest.peer).collect()
+    }
+
     /// What was turned away.
     pub(super) fn turned(&self) -> Turned {
         self.gate.turned

@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
@@ -38,6 +39,8 @@ type ToConnection = THandlerInEvent<kad::Behaviour<KadRecords>>;
 pub(super) struct Kademlia {
     inner: kad::Behaviour<KadRecords>,
     from: HashMap<ConnectionId, IpAddr>,
+    /// When each connected peer last asked or was asked something.
+    used: HashMap<PeerId, Instant>,
     /// What is seen of our queries.
     pub(super) watch: Watch,
     is_closed: bool,
@@ -54,7 +57,21 @@ type ToTheSwarm = ToSwarm<kad::Event, ToConnection>;
 impl Kademlia {
     pub(super) fn new(inner: kad::Behaviour<KadRecords>, is_closed: bool) -> Self {
         let (proven, unheard, unsaid) = (HashSet::new(), Vec::new(), VecDeque::new());
-        Self { inner, from: HashMap::new(), watch: Watch::default(), is_closed, proven, unheard, unsaid }
+        Self {
+            inner,
+            from: HashMap::new(),
+            used: HashMap::new(),
+            watch: Watch::default(),
+            is_closed,
+            proven,
+            unheard,
+            unsaid,
+        }
+    }
+
+    /// When a connected peer last asked or was asked something.
+    pub(super) fn used(&self, peer: &PeerId) -> Option<Instant> {
+        self.used.get(peer).copied()
     }
 
     fn see(&mut self, peer: PeerId, connection: ConnectionId, event: &FromConnection) {
@@ -73,6 +90,7 @@ impl Kademlia {
     }
 
     fn before_sending(&mut self, peer: PeerId, event: ToConnection) -> ToConnection {
+        self.used.insert(peer, Instant::now());
         match event {
             ToConnection::Reset(request_id) => ToConnection::FindNodeRes { closer_peers: Vec::new(), request_id },
             ToConnection::GetRecord { query_id, .. }
@@ -99,6 +117,7 @@ impl Kademlia {
 
     /// The peer is gone; another connection begins anew.
     pub(super) fn unprove(&mut self, peer: &PeerId) {
+        self.used.remove(peer);
         self.proven.remove(peer);
         self.unheard.retain(|(from, ..)| from != peer);
         self.unsaid.retain(|(to, ..)| to != peer);
@@ -114,6 +133,7 @@ impl Kademlia {
     }
 
     fn hear(&mut self, peer: PeerId, connection: ConnectionId, event: FromConnection) {
+        self.used.insert(peer, Instant::now());
         let origin = match self.from.get(&connection).copied() {
             None => Origin::Unknown,
             Some(ip) if self.is_placed(peer) => Origin::Member(ip),

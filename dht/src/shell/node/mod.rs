@@ -15,6 +15,7 @@ mod fabric;
 mod flood;
 mod handing;
 mod kademlia;
+mod keep;
 mod listen;
 mod pace;
 mod queries;
@@ -52,6 +53,7 @@ use crate::admit::{Credentials, Rules};
 pub(in crate::shell) use self::addresses::listening;
 pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::admission::{AdmissionStats, ClockStats};
+pub(in crate::shell) use self::admission::{Codec as AdmissionCodec, behaviour as admission_behaviour};
 pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};
 pub use self::clock::Clock;
 pub use self::fabric::Fabric;
@@ -309,6 +311,8 @@ pub struct Counters {
     pub full_refused: u64,
     /// Connections of others that made room for a newcomer.
     pub guests_replaced: u64,
+    /// Idle connections closed before the last place was taken.
+    pub idle_closed: u64,
 }
 
 /// Why a node does not start, or does not do what it is asked.

@@ -103,6 +103,14 @@ impl Redial {
         }
     }
 
+    /// A peer was reached and has closed the connection: it is full, and is tried again as one that does not answer.
+    pub(super) fn refused(&mut self, now: Instant, peer: &PeerId) {
+        let spread = self.spread;
+        for target in self.targets.iter_mut().filter(|target| target.found == Some(*peer)) {
+            target.next = target.next.min(now + limits::REFUSED_PAUSE + spread);
+        }
+    }
+
     /// A dial has reached this peer.
     pub(super) fn reached(&mut self, now: Instant, address: &Multiaddr, peer: PeerId) {
         let bare = split_peer(address).0;

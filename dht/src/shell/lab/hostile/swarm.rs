@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! One hostile node: it makes itself known as a server, and answers as its attitude wants.
+//! One hostile node: it is admitted as a server like anybody, and answers as its attitude wants.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cgeid::OperationalKey;
 use futures::StreamExt as _;
@@ -14,9 +14,13 @@ use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify};
 
 use super::protocol::{Codec, Message};
 use super::{Attitude, Plot, Recruit, SLOW, keypair};
+use crate::admit::message::Millis;
+use crate::admit::{Answer, Credentials, Ends, Kind, Rules, present};
 use crate::shell::lab::LabError;
 use crate::shell::limits;
-use crate::shell::node::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, NodeError, Transport, connections, listening};
+use crate::shell::node::{
+    AdmissionCodec, IDENTIFY_PROTOCOL, KAD_PROTOCOL, NodeError, Transport, admission_behaviour, connections, listening,
+};
 
 /// Interval at which a hostile node dials whom it is not connected to.
 const REDIAL: Duration = Duration::from_secs(5);
@@ -32,6 +36,7 @@ const UNUSED: Duration = Duration::from_secs(3600);
 pub(super) struct Liar {
     identify: identify::Behaviour,
     pub(super) kad: request_response::Behaviour<Codec>,
+    admit: request_response::Behaviour<AdmissionCodec>,
 }
 
 /// Builds the swarm, listening at an address.
@@ -54,6 +59,7 @@ pub(super) fn build(
                         .with_push_listen_addr_updates(true),
                 ),
                 kad: request_response::Behaviour::new([(KAD_PROTOCOL, support)], config),
+                admit: admission_behaviour(),
             }
         })
         .map_err(|error| failed(&error))?
@@ -82,6 +88,15 @@ pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     })
 }
 
+/// Presents a hostile node to whom it meets, truthfully: only who is admitted is asked.
+fn present_to(swarm: &mut Swarm<Liar>, key: &OperationalKey, peer: PeerId) {
+    let rules = Rules { network: key.identity_certificate().network(), ..Rules::default() };
+    let (own, to) = (swarm.local_peer_id().to_bytes(), peer.to_bytes());
+    let ends = Ends { from: &own, to: &to };
+    let presentation = present(&rules, Kind::Server, Some(Credentials::of(key)), ends, SystemTime::now());
+    swarm.behaviour_mut().admit.send_request(&peer, presentation.encode());
+}
+
 /// The life of one hostile node.
 pub(super) async fn live(transport: &Transport, recruit: Recruit, plot: &Plot) {
     let Recruit { key, address, attitude, targets } = recruit;
@@ -101,6 +116,17 @@ pub(super) async fn live(transport: &Transport, recruit: Recruit, plot: &Plot) {
                     plot.joins(own, address);
                     is_listening = true;
                     dial(&mut swarm, &targets);
+                }
+                SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } if num_established.get() == 1 => {
+                    present_to(&mut swarm, &key, peer_id);
+                }
+                SwarmEvent::Behaviour(LiarEvent::Admit(request_response::Event::Message {
+                    message: Exchange::Request { channel, .. },
+                    ..
+                })) => {
+                    let answer = Answer { code: Answer::WELCOME, time: Millis::of(SystemTime::now()) };
+                    // Who asked may have gone.
+                    let _ = swarm.behaviour_mut().admit.send_response(channel, answer);
                 }
                 SwarmEvent::Behaviour(LiarEvent::Kad(request_response::Event::Message {
                     message: Exchange::Request { request, channel, .. },
