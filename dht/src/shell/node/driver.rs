@@ -20,6 +20,7 @@ use super::admission::{self, Admission};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
 use super::handing::Handing;
 use super::listen::listen;
+use super::nearest::{Nearest, is_loss};
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::requests::Parked;
@@ -95,6 +96,7 @@ pub(super) struct Driver {
     pub(super) housekeeping: Instant,
     pub(super) counters: Counters,
     pub(super) size: NetworkSize,
+    pub(super) nearest: Nearest,
     pub(super) handing: Handing,
     pub(super) admission: Admission,
     pub(super) ends: Ends,
@@ -121,6 +123,7 @@ impl Driver {
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
             size: NetworkSize::default(),
+            nearest: Nearest::default(),
             handing: Handing::new(own, role),
             admission: Admission::new(&config, role, own, now),
             ends,
@@ -216,7 +219,11 @@ impl Driver {
                 query.finish();
             }
         }
-        for dial in self.redial.due(now, |peer| self.swarm.is_connected(peer)) {
+        // Whoever is in the routing table was found; that it may be gone is seen when it is asked.
+        let found = std::mem::take(&mut self.nearest.members);
+        let due = self.redial.due(now, |peer| self.swarm.is_connected(peer) || found.contains(peer));
+        self.nearest.members = found;
+        for dial in due {
             if dial.is_long_silent {
                 tracing::warn!(address = %dial.address, "the bootstrap node does not answer; it is tried on");
             }
@@ -236,6 +243,7 @@ impl Driver {
             records.set_region(region);
             records.housekeep(wall);
             self.review(now);
+            self.keep_nearest(now);
         }
     }
 
@@ -325,7 +333,10 @@ impl Driver {
         self.counters.connections_opened += 1;
         self.seen_at.insert(peer, endpoint.get_remote_address().clone());
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
-            self.redial.reached(Instant::now(), address, peer);
+            let now = Instant::now();
+            if self.redial.reached(now, address, peer) {
+                self.walk_through(now, peer);
+            }
         }
         self.greet(peer, endpoint);
     }
@@ -337,7 +348,7 @@ impl Driver {
         self.part(&peer);
         self.ways.found.lost(&peer);
         self.redial.lost(Instant::now(), &peer);
-        if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) {
+        if !is_loss(cause) {
             return;
         }
         self.forget(peer, seen_at.as_ref());
