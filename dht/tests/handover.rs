@@ -89,6 +89,18 @@ impl World {
         }
     }
 
+    /// One node hands a record on to another.
+    fn hand(&mut self, from: &Distance, to: &Distance, key: &[u8], sequence: u64) {
+        let node = self.nodes.get_mut(to).unwrap();
+        let known = node.held.get(key).copied().unwrap_or_default();
+        if sequence < known {
+            node.engine.offered_older(key, from);
+        } else {
+            node.held.insert(key.to_vec(), sequence);
+            node.engine.handed(self.now, key, version(sequence), from);
+        }
+    }
+
     fn kill(&mut self, place: &Distance) {
         self.nodes.get_mut(place).unwrap().is_alive = false;
     }
@@ -128,7 +140,7 @@ impl World {
             let sequence = self.nodes[&from].held.get(&job.key).copied();
             let is_alive = self.nodes[&job.peer].is_alive;
             if let Some(sequence) = sequence.filter(|_| is_alive) {
-                self.offer(&job.peer, &job.key, sequence);
+                self.hand(&from, &job.peer, &job.key, sequence);
             }
             self.nodes.get_mut(&from).unwrap().engine.done(self.now, &job.key, &job.peer, is_alive);
         }
@@ -256,6 +268,54 @@ fn a_peer_that_never_answers_is_left_alone() {
     let in_flight = others.len() * limits::HANDOVER_IN_FLIGHT;
     println!("{sent} attempts");
     assert!(sent <= others.len() * 10 * 3 + in_flight, "{sent} attempts");
+}
+
+#[test]
+fn who_hands_on_something_older_is_given_what_is_newer_once() {
+    let mut world = World::new(2);
+    let all = world.alive();
+    world.connect(std::slice::from_ref(&all));
+    world.put(&key(1), 2, &all);
+    for _ in 0..3 {
+        world.hand(&all[0], &all[1], &key(1), 1);
+        world.run(Duration::from_secs(30), |_| false);
+    }
+    assert_eq!((world.nodes[&all[1]].sent, world.nodes[&all[0]].sent), (1, 0));
+}
+
+#[test]
+fn news_that_reaches_the_nearest_goes_to_the_whole_region() {
+    let mut world = World::new(25);
+    let all = world.alive();
+    world.connect(std::slice::from_ref(&all));
+    world.put(&key(1), 1, &all);
+    let region = nearest(&key(1), all.iter().copied());
+    world.hand(&region[9], &region[0], &key(1), 2);
+    world.nodes.get_mut(&region[9]).unwrap().held.insert(key(1), 2);
+    assert!(world.run(Duration::from_secs(60), |world| world.is_everywhere(&key(1), 2)));
+    assert!(world.sent() <= limits::REPLICAS * limits::HANDOVER_SENDERS, "{}", world.sent());
+}
+
+#[test]
+fn who_leaves_a_region_learns_what_is_newer_there() {
+    let mut world = World::new(40);
+    let all = world.alive();
+    let ranked = |among: &[Distance]| {
+        let point: Distance = Sha256::digest(key(1)).into();
+        let mut ranked = among.to_vec();
+        ranked.sort_by_key(|place| distance(&point, place));
+        ranked
+    };
+    let (one, other): (Vec<Distance>, Vec<Distance>) = all.iter().partition(|place| place[31] % 2 == 0);
+    world.connect(&[one.clone(), other.clone()]);
+    world.put(&key(1), 1, &one);
+    world.put(&key(1), 2, &other);
+    world.connect(std::slice::from_ref(&all));
+    world.run(Duration::from_secs(60), |_| false);
+    let left: Vec<Distance> = ranked(&all)[limits::REPLICAS..].to_vec();
+    let newest = |place: &Distance| world.nodes[place].held.get(&key(1)).is_none_or(|sequence| *sequence == 2);
+    assert!(left.iter().any(|place| one.contains(place)), "nobody has left");
+    assert!(left.iter().all(newest));
 }
 
 #[test]

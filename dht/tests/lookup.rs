@@ -48,8 +48,22 @@ fn copies_of_one_block_are_one_copy_and_what_does_not_hold_is_none() {
     }
     assert!(!reading.is_over());
     assert_eq!(reading.take(now, Origin::Own, new.value, &mut cache), News::Newer);
-    assert_eq!(reading.take(now, from(2), old.value, &mut cache), News::Nothing);
-    assert!(reading.is_over(), "two blocks and this node itself");
+    assert_eq!(reading.take(now, from(2), old.value.clone(), &mut cache), News::Nothing);
+    assert!(!reading.is_over(), "two blocks; the own copy is nobody's word");
+    assert_eq!(reading.take(now, from(3), old.value, &mut cache), News::Nothing);
+    assert!(reading.is_over(), "three blocks");
+}
+
+#[test]
+fn the_own_copy_does_not_end_a_reading() {
+    let mut person = Person::new(5);
+    let old = person.mapping(start(), 1);
+    let (now, mut cache) = (start() + seconds(1), CertificateCache::new());
+    let mut reading = Reading::new(LAB, old.key);
+    assert_eq!(reading.take(now, Origin::Own, old.value.clone(), &mut cache), News::First);
+    assert!(reading.has_valid() && !reading.is_witnessed());
+    assert_eq!(reading.take(now, from(1), old.value, &mut cache), News::Nothing);
+    assert!(reading.is_witnessed() && !reading.is_over());
 }
 
 #[test]

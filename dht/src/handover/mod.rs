@@ -8,6 +8,10 @@
 //! owner would let pass is given to its whole region again, once in that time, by the nearest of its holders; the others hear of
 //! it and leave it at that.
 //!
+//! It goes both ways: who hands on something older is given what is held here, once for each version. What was handed on and is
+//! newer than what was held goes further, by the two nearest. Who leaves a region offers what it has to the two nearest nodes of
+//! it, and again when it has heard nothing for long: that brings it what is newer, and readers whom it serves as well.
+//!
 //! The pace follows the backlog: after a partition has healed all is handed over within a minute, within bounds; otherwise a
 //! few records now and then.
 //!
@@ -70,6 +74,10 @@ struct Known {
     heard_at: Instant,
     /// Who has it, as far as is known; none before peers are known, after a restart.
     holders: Option<Vec<Distance>>,
+    /// Peers that offered something older and were given this.
+    answered: Vec<Distance>,
+    /// Whether this node was one of its region when that was last looked at.
+    is_inside: bool,
 }
 
 /// How urgent: holders that are left, nearness of the peer, order of arrival.
@@ -108,16 +116,45 @@ impl Handover {
             return;
         }
         if self.records.contains_key(key) || self.records.len() < limits::HANDOVER_RECORDS {
-            let holders = Some(self.region(&point));
-            self.records.insert(key.to_vec(), Known { point, version, heard_at: now, holders });
+            let region = self.region(&point);
+            let is_inside = !self.is_outside(&region);
+            let known = Known { point, version, heard_at: now, holders: Some(region), answered: Vec::new(), is_inside };
+            self.records.insert(key.to_vec(), known);
         }
+    }
+
+    /// The same, handed on by a peer. If it takes the place of something else, the others may still have that too: the nearest
+    /// of them hand it further.
+    pub fn handed(&mut self, now: Instant, key: &[u8], version: Version, from: &Distance) {
+        let is_newer = self.records.get(key).is_some_and(|known| known.version != version);
+        self.stored(now, key, version);
+        let Some(known) = self.records.get_mut(key).filter(|_| is_newer) else { return };
+        let region = known.holders.get_or_insert_default();
+        if rank(&self.here, &known.point, region) < limits::HANDOVER_SENDERS {
+            *region = vec![*from];
+            self.scan_at.get_or_insert(now + limits::HANDOVER_WAIT);
+        }
+    }
+
+    /// A peer has handed on something older than what is held here: it is given ours, once for each version.
+    pub fn offered_older(&mut self, key: &[u8], peer: &Distance) {
+        if !self.peers.contains(peer) {
+            return;
+        }
+        let Some(known) = self.records.get_mut(key).filter(|known| !known.answered.contains(peer)) else { return };
+        known.answered.push(*peer);
+        let holders = known.holders.get_or_insert_default();
+        holders.retain(|holder| holder != peer);
+        let left = holders.len();
+        self.enqueue(key, *peer, left, 0);
     }
 
     /// A record was taken back from disk: that others have it is likely, and seen to in time if not.
     pub fn restored(&mut self, now: Instant, key: &[u8], version: Version) {
         let point: Distance = Sha256::digest(key).into();
         if self.records.len() < limits::HANDOVER_RECORDS {
-            let known = Known { point, version, heard_at: now, holders: None };
+            let (holders, answered) = (None, Vec::new());
+            let known = Known { point, version, heard_at: now, holders, answered, is_inside: true };
             self.records.entry(key.to_vec()).or_insert(known);
         }
     }
@@ -180,6 +217,9 @@ impl Handover {
             }
             return;
         }
+        if let Some(known) = self.records.get_mut(key) {
+            known.answered.retain(|answered| answered != peer);
+        }
         let silent = self.silent.entry(*peer).or_default();
         *silent += 1;
         if *silent < limits::HANDOVER_ATTEMPTS {
@@ -228,6 +268,11 @@ impl Handover {
         region
     }
 
+    /// Whether twenty nodes are nearer than this one.
+    fn is_outside(&self, region: &[Distance]) -> bool {
+        region.len() >= limits::REPLICAS
+    }
+
     fn look_at(&mut self, now: Instant, key: &[u8], is_held: &impl Fn(&[u8]) -> bool) {
         let here = self.here;
         let Some(point) = self.records.get(key).map(|known| known.point) else { return };
@@ -239,15 +284,25 @@ impl Handover {
             return;
         }
         let region = self.region(&point);
+        let is_outside = self.is_outside(&region);
         let Some(known) = self.records.get_mut(key) else { return };
+        known.answered.retain(|peer| self.peers.contains(peer));
+        let mut asks = is_outside && std::mem::replace(&mut known.is_inside, !is_outside);
         let holders = known.holders.get_or_insert_with(|| region.clone());
         holders.retain(|holder| self.peers.contains(holder));
         if known.heard_at + limits::REPAIR_INTERVAL + spread(&here, &point) <= now {
             // The owner is away, and nobody else has repaired it: whoever is nearest does, and does not rely on what was once.
             known.heard_at = now;
+            asks = is_outside;
             if rank(&here, &point, &region) < limits::HANDOVER_SENDERS {
                 holders.clear();
             }
+        }
+        if asks {
+            let nearest: Vec<Distance> = region.iter().take(limits::HANDOVER_SENDERS).copied().collect();
+            holders.retain(|holder| !nearest.contains(holder));
+            // The last of all: by then those of the region agree.
+            return nearest.into_iter().for_each(|peer| self.enqueue(key, peer, usize::MAX, 0));
         }
         if rank(&here, &point, holders) >= limits::HANDOVER_SENDERS {
             return;

@@ -25,7 +25,7 @@ pub enum News {
 
 /// One GET, as its values come in.
 ///
-/// Three copies that hold, from three different blocks, are enough: whoever hides a newer one must sit in all three. A
+/// Three copies of others that hold, from three different blocks, are enough: the own one may be outdated, and whoever hides a newer one must sit in all three. A
 /// revocation is the last word by itself. Whatever does not hold counts for nothing, however much of it there is.
 #[derive(Debug)]
 pub struct Reading {
@@ -42,7 +42,6 @@ pub struct Reading {
 /// Whose copies count as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Witness {
-    Own,
     Block(Block),
     Unknown,
 }
@@ -58,14 +57,14 @@ impl Reading {
     pub fn take(&mut self, now: SystemTime, from: Origin, value: Vec<u8>, cache: &mut CertificateCache) -> News {
         let witness = Witness::of(from);
         if self.valid.iter().any(|(known, _)| *known == value) {
-            self.witnesses.insert(witness);
+            self.witnesses.extend(witness);
             return News::Nothing;
         }
         let Ok(verified) = verify(self.network, &self.key, &value, now, cache) else {
             self.refused.get_or_insert(value);
             return News::Nothing;
         };
-        self.witnesses.insert(witness);
+        self.witnesses.extend(witness);
         let news = match self.valid.is_empty() {
             true => News::First,
             false if self.changes(&verified) => News::Newer,
@@ -79,6 +78,11 @@ impl Reading {
         }
         self.valid.push((value, verified));
         news
+    }
+
+    /// Whether a copy that holds has come from somebody else.
+    pub fn is_witnessed(&self) -> bool {
+        !self.witnesses.is_empty()
     }
 
     /// Whether no further copy is worth waiting for.
@@ -112,11 +116,12 @@ impl Reading {
 }
 
 impl Witness {
-    fn of(origin: Origin) -> Self {
+    /// Nobody, if the copy is our own.
+    fn of(origin: Origin) -> Option<Self> {
         match origin {
-            Origin::Own => Self::Own,
-            Origin::Peer(address) | Origin::Member(address) => Self::Block(Block::of(address)),
-            Origin::Unknown => Self::Unknown,
+            Origin::Own => None,
+            Origin::Peer(address) | Origin::Member(address) => Some(Self::Block(Block::of(address))),
+            Origin::Unknown => Some(Self::Unknown),
         }
     }
 }

@@ -55,10 +55,17 @@ pub const QUIC_STREAM_DATA: u32 = 32 * 1024;
 /// Octets in flight on one connection.
 pub const QUIC_CONNECTION_DATA: u32 = 256 * 1024;
 
-/// A connection without requests is closed after this; longer than [`REFRESH`], so that neighbours stay connected.
-pub const CONNECTION_UNUSED: Duration = Duration::from_secs(7 * 60);
-/// Interval of the walk through the routing table.
-pub const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// A connection without requests is closed after this, but for those to the [`NEAREST`]: one that stands costs each side 0.3 kbit/s
+/// of keep-alives, so a new handshake is cheaper after twenty seconds.
+pub const CONNECTION_UNUSED: Duration = Duration::from_secs(20);
+/// Nearest peers to which connections stand: with those that count us among theirs some twelve, 4 kbit/s. A network of
+/// nine is connected as a whole.
+pub const NEAREST: usize = 8;
+/// Pause before one of the nearest is dialled again that does not keep the connection.
+pub const NEAREST_PAUSE: Duration = Duration::from_secs(60);
+/// Interval of the walk through the routing table, which asks some hundred nodes. In between tables are kept by lookups,
+/// PUTs every 20 minutes above all, and by whoever connects.
+pub const REFRESH: Duration = Duration::from_secs(2 * 3600);
 /// Interval of identify on a connection that stands.
 pub const IDENTIFY: Duration = Duration::from_secs(10 * 60);
 
@@ -110,8 +117,9 @@ pub const REGION: usize = 40;
 pub const ADDRESSES_PER_PEER: usize = 8;
 /// Peers remembered for the time when all connections are lost.
 pub const REMEMBERED_PEERS: usize = 64;
-/// Attempts after which a remembered peer is forgotten; about an hour at the longest backoff.
-pub const REMEMBERED_ATTEMPTS: u32 = 120;
+/// Attempts after which a remembered peer is forgotten: two and a half hours at the longest backoff, so that halves of a network
+/// that were parted for an hour still look for each other.
+pub const REMEMBERED_ATTEMPTS: u32 = 300;
 /// Attempts at an address that a lost peer only claimed: enough for a restart, too few to flood whoever is there.
 pub const CLAIMED_ATTEMPTS: u32 = 8;
 /// Addresses remembered of one lost peer: one of each family.
@@ -125,6 +133,12 @@ pub const REDIAL_LAST: Duration = Duration::from_secs(30);
 
 /// Pause before a node that knows nobody dials one again that was full: others have come and gone by then.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two walks through peers that were lost for long: many come back at once.
+pub const WALK_PAUSE: Duration = Duration::from_secs(10);
+/// After such a walk the place is walked to again, when those who were named are connected.
+pub const WALK_AGAIN: Duration = Duration::from_secs(4);
+/// Peers dialled that such a peer names: all that an answer holds.
+pub const WALK_DIALS: usize = 20;
 
 /// Interval of housekeeping: expiry and the database's group commit.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);

@@ -49,6 +49,8 @@ pub struct Read {
     given: Values,
     certificates: CertificateCache,
     first: Option<Duration>,
+    /// When the first copy that holds had come from somebody else.
+    heard: Option<Duration>,
     round: Option<usize>,
     has_ended: bool,
 }
@@ -62,7 +64,7 @@ impl Read {
         let begun = Instant::now();
         let given = node.values(key.encode(), limits::GET).await?;
         let (reading, certificates) = (Reading::new(network, key), CertificateCache::new());
-        Ok(Self { key, begun, reading, given, certificates, first: None, round: None, has_ended: false })
+        Ok(Self { key, begun, reading, given, certificates, first: None, heard: None, round: None, has_ended: false })
     }
 
     /// Waits for the first copy that holds; false if there is none.
@@ -76,10 +78,11 @@ impl Read {
     }
 
     /// Waits for a copy that changes what is known; false if none comes, or the next copy takes longer than `patience`, or than
-    /// the first one took if that is more.
+    /// the first one of others took if that is more.
     pub async fn newer(&mut self, patience: Duration) -> bool {
-        let patience = self.first.map_or(patience, |took| patience.max(took));
         while !self.reading.is_over() {
+            // The first of others may take as long as a GET: the own copy, which is there at once, may be outdated.
+            let patience = self.heard.map_or(limits::GET, |took| patience.max(took));
             match self.next(patience).await {
                 Some(News::First | News::Newer) => return true,
                 Some(News::Nothing) => {}
@@ -121,6 +124,9 @@ impl Read {
         if news == News::First {
             self.first = Some(self.begun.elapsed());
             self.round = Some(round);
+        }
+        if self.heard.is_none() && self.reading.is_witnessed() {
+            self.heard = Some(self.begun.elapsed());
         }
         Some(news)
     }

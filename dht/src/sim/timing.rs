@@ -10,6 +10,8 @@ pub struct Timing {
     pub request: Duration,
     /// A GET ends after this.
     pub get: Duration,
+    /// How long a reader waits for a further copy at least.
+    pub further: Duration,
     /// The lookup of the nodes that shall store a record ends after this.
     pub put_lookup: Duration,
     /// A walk's lookup ends after this.
@@ -18,8 +20,10 @@ pub struct Timing {
     pub keep_alive: Duration,
     /// Silence after which a connection is dead.
     pub idle: Duration,
-    /// A connection without requests is closed after this.
+    /// A connection without requests is closed after this, but for those to the nearest.
     pub unused: Duration,
+    /// Nearest peers to which connections stand.
+    pub nearest: usize,
     /// Interval of identify on a connection that stands.
     pub identify: Duration,
     /// Interval of the walk through the routing table.
@@ -41,27 +45,20 @@ impl Timing {
     pub const PRESENT: Self = Self {
         request: Duration::from_secs(3),
         get: Duration::from_secs(3),
+        further: Duration::from_millis(100),
         put_lookup: Duration::from_millis(1500),
         query: Duration::from_secs(10),
         keep_alive: Duration::from_secs(2),
         idle: Duration::from_secs(5),
-        unused: Duration::from_secs(7 * 60),
+        unused: Duration::from_secs(20),
         identify: Duration::from_secs(10 * 60),
-        refresh: Duration::from_secs(5 * 60),
+        refresh: Duration::from_secs(2 * 3600),
         republish: Duration::from_secs(20 * 60),
         redial_first: Duration::from_millis(500),
         redial_last: Duration::from_secs(30),
-        redial_attempts: 120,
-        redial_peers: 64,
-    };
-
-    /// Times with which idle nodes of a large network say little: connections that stand for nothing are what costs most, then
-    /// walks. The few that stand are watched as closely as before. Lost peers are tried for more than an hour.
-    pub const PROPOSED: Self = Self {
-        unused: Duration::from_secs(20),
-        refresh: Duration::from_secs(2 * 3600),
         redial_attempts: 300,
-        ..Self::PRESENT
+        redial_peers: 64,
+        nearest: 8,
     };
 
     /// How long a lost peer is tried before it is forgotten.

@@ -16,6 +16,7 @@ use super::admission::{self, Codec};
 use super::fabric::FabricTransport;
 use super::flood::Flood;
 use super::kademlia::Kademlia;
+use super::keep::Keep;
 use super::records::{KadRecords, Records};
 use super::{NodeConfig, NodeError, Paths, Role, Transport};
 use crate::shell::limits;
@@ -30,6 +31,7 @@ pub(in crate::shell) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) flood: Flood,
+    pub(super) keep: Keep,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: Kademlia,
     pub(super) admit: request_response::Behaviour<Codec>,
@@ -49,6 +51,7 @@ pub(super) fn swarm(config: &NodeConfig, role: Role, records: Box<dyn Records>) 
         .with_behaviour(|keypair| Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),
             flood: Flood::default(),
+            keep: Keep::default(),
             identify: identify::Behaviour::new(identify_config(keypair)),
             kad: Kademlia::new(kademlia(keypair, role, config.paths, KadRecords::new(records, clock)), is_closed),
             admit: admission::behaviour(),

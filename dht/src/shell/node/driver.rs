@@ -18,9 +18,10 @@ use tokio::sync::{mpsc, watch};
 use super::addresses::{believable, socket, split_peer};
 use super::admission::{self, Admission};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
+use super::closing::was_closed;
 use super::handing::Handing;
-use super::keep::was_closed;
 use super::listen::listen;
+use super::nearest::{Nearest, is_loss};
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::requests::Parked;
@@ -96,6 +97,7 @@ pub(super) struct Driver {
     pub(super) housekeeping: Instant,
     pub(super) counters: Counters,
     pub(super) size: NetworkSize,
+    pub(super) nearest: Nearest,
     pub(super) handing: Handing,
     pub(super) admission: Admission,
     pub(super) ends: Ends,
@@ -122,6 +124,7 @@ impl Driver {
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
             size: NetworkSize::default(),
+            nearest: Nearest::default(),
             handing: Handing::new(own, role),
             admission: Admission::new(&config, role, own, now),
             ends,
@@ -218,7 +221,11 @@ impl Driver {
                 query.finish();
             }
         }
-        for dial in self.redial.due(now, |peer| self.swarm.is_connected(peer)) {
+        // Whoever is in the routing table was found; that it may be gone is seen when it is asked.
+        let found = std::mem::take(&mut self.nearest.members);
+        let due = self.redial.due(now, |peer| self.swarm.is_connected(peer) || found.contains(peer));
+        self.nearest.members = found;
+        for dial in due {
             if dial.is_long_silent {
                 tracing::warn!(address = %dial.address, "the bootstrap node does not answer; it is tried on");
             }
@@ -239,6 +246,7 @@ impl Driver {
             records.housekeep(wall);
             self.review(now);
             self.tell_turn();
+            self.keep_nearest(now);
         }
     }
 
@@ -329,7 +337,10 @@ impl Driver {
         self.counters.connections_opened += 1;
         self.seen_at.insert(peer, endpoint.get_remote_address().clone());
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
-            self.redial.reached(Instant::now(), address, peer);
+            let now = Instant::now();
+            if self.redial.reached(now, address, peer) {
+                self.walk_through(now, peer);
+            }
         }
         self.greet(peer, endpoint);
     }
@@ -345,7 +356,7 @@ impl Driver {
         if self.ends.peers_tx.borrow().peers == 0 {
             self.redial.refused(Instant::now(), &peer);
         }
-        if matches!(cause, None | Some(ConnectionError::KeepAliveTimeout)) || cause.is_some_and(was_closed) {
+        if !is_loss(cause) || cause.is_some_and(was_closed) {
             return;
         }
         self.forget(peer, seen_at.as_ref());

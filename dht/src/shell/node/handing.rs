@@ -37,6 +37,10 @@ pub(super) struct Handing {
 pub(super) struct Arrival {
     key: Vec<u8>,
     version: Version,
+    /// The peer that handed it on, if no owner put it.
+    handed_by: Option<PeerId>,
+    /// Whether what is held is not what was offered: it is newer, or more.
+    is_newer: bool,
 }
 
 impl Arrival {
@@ -45,7 +49,12 @@ impl Arrival {
         let is_revocation = Bundle::decode(value).is_ok_and(|bundle| bundle.revocation().is_some());
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(value).into();
         let version = Version { octets: value.len(), digest: u64::from_be_bytes([a, b, c, d, e, f, g, h]) };
-        (!is_revocation).then(|| Self { key: key.to_vec(), version })
+        (!is_revocation).then(|| Self { key: key.to_vec(), version, handed_by: None, is_newer: false })
+    }
+
+    /// The same, offered with that value, by a peer that hands it on if one is named.
+    pub(super) fn offered(self, offered: &[u8], held: &[u8], handed_by: Option<PeerId>) -> Self {
+        Self { handed_by, is_newer: offered != held, ..self }
     }
 }
 
@@ -76,7 +85,7 @@ impl Driver {
         }
         self.take_back(now);
         for arrival in std::mem::take(&mut self.kad().store_mut().arrivals) {
-            self.handing.engine.stored(now, &arrival.key, arrival.version);
+            self.arrived(now, &arrival);
         }
         if std::mem::take(&mut self.handing.is_outdated) {
             let peers: Vec<PeerId> = self
@@ -100,6 +109,16 @@ impl Driver {
         }
         for job in jobs {
             self.hand(now, wall, &job);
+        }
+    }
+
+    fn arrived(&mut self, now: Instant, arrival: &Arrival) {
+        let Arrival { key, version, handed_by, is_newer } = arrival;
+        let engine = &mut self.handing.engine;
+        match handed_by.map(|peer| place(&peer)) {
+            Some(peer) if *is_newer => engine.offered_older(key, &peer),
+            Some(peer) => engine.handed(now, key, *version, &peer),
+            None => engine.stored(now, key, *version),
         }
     }
 

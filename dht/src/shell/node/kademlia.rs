@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::kad;
+use libp2p::kad::{self, QueryId};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
     THandlerOutEvent, ToSwarm,
@@ -47,8 +47,11 @@ pub(super) struct Kademlia {
     proven: HashSet<PeerId>,
     /// What peers have said that are not proven yet.
     unheard: Vec<(PeerId, ConnectionId, FromConnection)>,
-    /// What is to be said to peers that are not proven yet.
+    /// What is to be said by ourselves, or to peers that are not proven yet.
     unsaid: VecDeque<(PeerId, NotifyHandler, ToConnection)>,
+    /// A query of which one more peer was asked; what it has shown.
+    through: Option<(QueryId, PeerId)>,
+    pub(super) shown: Vec<(PeerId, Vec<Multiaddr>)>,
 }
 
 /// What Kademlia asks of the swarm.
@@ -66,6 +69,8 @@ impl Kademlia {
             proven,
             unheard,
             unsaid,
+            through: None,
+            shown: Vec::new(),
         }
     }
 
@@ -77,7 +82,12 @@ impl Kademlia {
     fn see(&mut self, peer: PeerId, connection: ConnectionId, event: &FromConnection) {
         let from = self.from.get(&connection).copied();
         match event {
-            FromConnection::FindNodeRes { query_id, .. } => {
+            FromConnection::FindNodeRes { query_id, closer_peers } => {
+                if self.through == Some((*query_id, peer)) {
+                    self.through = None;
+                    self.shown = closer_peers.iter().map(|near| (near.node_id, near.multiaddrs.clone())).collect();
+                    self.shown.truncate(limits::WALK_DIALS);
+                }
                 self.watch.refused(query_id);
                 self.watch.answered(query_id, peer, from);
             }
@@ -115,6 +125,17 @@ impl Kademlia {
         }
     }
 
+    /// Walks to a place, and asks a certain peer for it too. libp2p begins with those whom it knows to be nearest: after a cut that
+    /// are the peers of one half. What this one names comes into [`Self::shown`].
+    pub(super) fn walk_through(&mut self, peer: PeerId, place: PeerId) {
+        let query_id = self.inner.get_closest_peers(place);
+        self.through = Some((query_id, peer));
+        let request = ToConnection::FindNodeReq { key: place.to_bytes(), query_id };
+        if self.unsaid.len() < limits::UNPROVEN {
+            self.unsaid.push_back((peer, NotifyHandler::Any, request));
+        }
+    }
+
     /// The peer is gone; another connection begins anew.
     pub(super) fn unprove(&mut self, peer: &PeerId) {
         self.used.remove(peer);
@@ -141,13 +162,15 @@ impl Kademlia {
         };
         self.see(peer, connection, &event);
         self.inner.store_mut().origin = origin;
+        self.inner.store_mut().peer = Some(peer);
         self.inner.on_connection_handler_event(peer, connection, event);
         self.inner.store_mut().origin = Origin::Own;
+        self.inner.store_mut().peer = None;
     }
 
-    /// What was kept back for a peer that is proven now.
+    /// What is to be said by ourselves, and what was kept back for a peer that is proven now.
     fn released(&mut self) -> Option<ToTheSwarm> {
-        let index = self.unsaid.iter().position(|(peer, ..)| self.proven.contains(peer))?;
+        let index = self.unsaid.iter().position(|(peer, ..)| self.is_heard(peer))?;
         let (peer_id, handler, event) = self.unsaid.remove(index)?;
         let event = self.before_sending(peer_id, event);
         Some(ToSwarm::NotifyHandler { peer_id, handler, event })

@@ -1,78 +1,148 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which connections stay. A node has more peers than places, so that who is full closes what is idle before it has to refuse
-//! anybody, and who is closed on that way is not taken for dead: it stays in the routing table, and is dialled when it is asked.
+//! Which connections stand though nobody uses them.
+//!
+//! Those to the nearest peers do, so that their death is noticed at once and their records are handed on: they cost a keep-alive
+//! every other second. All others are closed soon after their last request. Who has dialled decides: a peer of the routing
+//! table that connected to us is not hung up on, since it may count us among its nearest though it is none of ours.
 
-use std::time::Instant;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
+use std::task::{Context, Poll};
 
-use libp2p::swarm::{ConnectionError, SwarmEvent};
-use libp2p::{PeerId, identify, kad};
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::core::upgrade::DeniedUpgrade;
+use libp2p::swarm::handler::ConnectionEvent;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+    NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId};
 
-use super::Role;
-use super::behaviour::BehaviourEvent;
-use super::driver::Driver;
-use crate::shell::limits;
+/// Who is kept, and the connections there are.
+#[derive(Debug, Default)]
+pub(super) struct Keep {
+    nearest: HashSet<PeerId>,
+    members: HashSet<PeerId>,
+    connections: HashMap<ConnectionId, Connection>,
+    /// What connections are to be told; at most one message for each and change.
+    news: VecDeque<(PeerId, ConnectionId, bool)>,
+}
 
-impl Driver {
-    /// Closes idle connections when they are many: first those to peers that are not in the routing table, then the others, of
-    /// each the one that was not used for longest.
-    pub(super) fn make_room(&mut self, now: Instant) {
-        // Connections count and not peers: where both sides dialled, there are two.
-        let standing = self.swarm.network_info().connection_counters().num_established() as usize;
-        let connected: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
-        let incoming = self.swarm.behaviour().flood.incoming();
-        let too_many = incoming.len().saturating_sub(limits::INCOMING_KEPT);
-        let excess = standing.saturating_sub(limits::CONNECTIONS_KEPT).max(too_many);
-        if excess == 0 {
-            return;
-        }
-        let mut idle = Vec::new();
-        for peer in connected {
-            let Some(used) = self.last_use(&peer) else { continue };
-            if now.saturating_duration_since(used) >= limits::CONNECTION_IDLE {
-                let is_placed = !self.addresses_of(&peer).is_empty();
-                let is_opened_here = too_many > 0 && !incoming.contains(&peer);
-                idle.push((is_placed, is_opened_here, used, peer));
+#[derive(Debug, Clone, Copy)]
+struct Connection {
+    peer: PeerId,
+    is_dialled: bool,
+    is_kept: bool,
+}
+
+impl Keep {
+    /// These are the nearest peers and all peers of the routing table now.
+    pub(super) fn set(&mut self, nearest: HashSet<PeerId>, members: HashSet<PeerId>) {
+        (self.nearest, self.members) = (nearest, members);
+        for (id, connection) in &mut self.connections {
+            let Connection { peer, is_dialled, is_kept } = *connection;
+            let wanted = is_wanted(&self.nearest, &self.members, &peer, is_dialled);
+            if wanted != is_kept {
+                connection.is_kept = wanted;
+                self.news.push_back((peer, *id, wanted));
             }
-        }
-        idle.sort_unstable_by_key(|(is_placed, is_opened_here, used, _)| (*is_placed, *is_opened_here, *used));
-        for (.., peer) in idle.into_iter().take(excess) {
-            tracing::debug!(%peer, "idle connection closed");
-            self.counters.idle_closed += 1;
-            // An error says that it has gone by itself.
-            let _ = self.swarm.disconnect_peer_id(peer);
         }
     }
 
-    /// When something was last heard of a peer or said to it, its coming included.
-    fn last_use(&mut self, peer: &PeerId) -> Option<Instant> {
-        let since = self.admission.connected_since(peer)?;
-        Some(self.kad().used(peer).map_or(since, |used| used.max(since)))
-    }
-
-    /// Tells the peers that this node serves no more, so that nobody looks for it: a connection that ends says nothing.
-    pub(super) async fn take_leave(&mut self) {
-        if self.role != Role::Server {
-            return;
-        }
-        let mut untold = self.swarm.connected_peers().count();
-        self.kad().set_mode(Some(kad::Mode::Client));
-        let until = tokio::time::Instant::now() + limits::GOODBYE;
-        while untold > 0 {
-            let event = tokio::time::timeout_at(until, futures::StreamExt::select_next_some(&mut self.swarm)).await;
-            match event {
-                Ok(
-                    SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Pushed { .. }))
-                    | SwarmEvent::ConnectionClosed { num_established: 0, .. },
-                ) => untold -= 1,
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
+    fn begin(&mut self, id: ConnectionId, peer: PeerId, is_dialled: bool) -> Keeper {
+        let is_kept = is_wanted(&self.nearest, &self.members, &peer, is_dialled);
+        self.connections.insert(id, Connection { peer, is_dialled, is_kept });
+        Keeper { is_kept }
     }
 }
 
-/// Whether the other side closed a connection. Of QUIC as of yamux there is but the text that says so; a peer that has died
-/// "timed out".
-pub(super) fn was_closed(cause: &ConnectionError) -> bool {
-    matches!(cause, ConnectionError::IO(error) if error.to_string().contains("closed"))
+fn is_wanted(nearest: &HashSet<PeerId>, members: &HashSet<PeerId>, peer: &PeerId, is_dialled: bool) -> bool {
+    nearest.contains(peer) || !is_dialled && members.contains(peer)
+}
+
+impl NetworkBehaviour for Keep {
+    type ConnectionHandler = Keeper;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.begin(connection, peer, false))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.begin(connection, peer, true))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionClosed(closed) => _ = self.connections.remove(&closed.connection_id),
+            // Another behaviour has refused it.
+            FromSwarm::ListenFailure(failure) => _ = self.connections.remove(&failure.connection_id),
+            FromSwarm::DialFailure(failure) => _ = self.connections.remove(&failure.connection_id),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        while let Some((peer_id, connection, event)) = self.news.pop_front() {
+            if self.connections.contains_key(&connection) {
+                let handler = NotifyHandler::One(connection);
+                return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// One connection: it speaks no protocol.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    is_kept: bool,
+}
+
+impl ConnectionHandler for Keeper {
+    type FromBehaviour = bool;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = DeniedUpgrade;
+    type OutboundProtocol = DeniedUpgrade;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(DeniedUpgrade, ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.is_kept
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
+        Poll::Pending
+    }
+
+    fn on_behaviour_event(&mut self, is_kept: bool) {
+        self.is_kept = is_kept;
+    }
+
+    fn on_connection_event(&mut self, _: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), ()>) {}
 }

@@ -15,6 +15,9 @@ use super::{Clock, Counters};
 use crate::shell::limits;
 use crate::store::{Origin, Standing};
 
+/// The name of the [`Reason`] that something newer is held.
+const OLDER: &str = "old-sequence";
+
 /// Why a store does not take a value: the name it is counted under, and the sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
@@ -74,8 +77,9 @@ pub trait Records: Send {
 pub(super) struct KadRecords {
     pub(super) records: Box<dyn Records>,
     pub(super) counters: Counters,
-    /// Who is putting.
+    /// Who is putting: from where, and which peer if it is one.
     pub(super) origin: Origin,
+    pub(super) peer: Option<PeerId>,
     /// What was put since it was last asked for, at most [`limits::ARRIVALS`].
     pub(super) arrivals: Vec<Arrival>,
     pub(super) clock: Clock,
@@ -83,21 +87,29 @@ pub(super) struct KadRecords {
 
 impl KadRecords {
     pub(super) fn new(records: Box<dyn Records>, clock: Clock) -> Self {
-        Self { records, counters: Counters::default(), origin: Origin::Own, arrivals: Vec::new(), clock }
+        Self { records, counters: Counters::default(), origin: Origin::Own, peer: None, arrivals: Vec::new(), clock }
     }
 
     /// Verifies and stores a value of ours or of somebody else.
     pub(super) fn admit(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason> {
+        self.admit_from(None, key, value)
+    }
+
+    /// The same, handed on by a peer if that is named.
+    fn admit_from(&mut self, handed_by: Option<PeerId>, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason> {
         let outcome = self.records.put(self.clock.now(), self.origin, key, value);
         match &outcome {
             Ok(()) => {
                 self.counters.puts_stored += 1;
                 tracing::debug!(octets = value.len(), "record stored");
-                self.note(key);
+                self.note(key, value, handed_by);
             }
             Err(reason) => {
                 self.counters.puts_refused += 1;
                 tracing::debug!(reason = reason.name, text = %reason.text, octets = value.len(), "record refused");
+                if reason.name == OLDER && handed_by.is_some() {
+                    self.note(key, value, handed_by);
+                }
             }
         }
         outcome
@@ -106,12 +118,13 @@ impl KadRecords {
 
 impl KadRecords {
     /// What is held now, be it new or only put again, may have to be handed on.
-    fn note(&mut self, key: &[u8]) {
+    fn note(&mut self, key: &[u8], offered: &[u8], handed_by: Option<PeerId>) {
         if self.arrivals.len() >= limits::ARRIVALS {
             return;
         }
         let held = self.records.get(self.clock.now(), key);
-        self.arrivals.extend(held.and_then(|held| Arrival::new(key, &held)));
+        let arrival = held.and_then(|held| Some(Arrival::new(key, &held)?.offered(offered, &held, handed_by)));
+        self.arrivals.extend(arrival);
     }
 }
 
@@ -126,7 +139,9 @@ impl RecordStore for KadRecords {
 
     fn put(&mut self, record: Record) -> Result<()> {
         // libp2p has no word for "not valid"; whichever error makes it reset the stream, which the publisher sees.
-        self.admit(record.key.as_ref(), &record.value).map_err(|_| Error::ValueTooLarge)
+        // Owners name themselves; who hands a record on does not.
+        let handed_by = self.peer.filter(|_| record.publisher.is_none());
+        self.admit_from(handed_by, record.key.as_ref(), &record.value).map_err(|_| Error::ValueTooLarge)
     }
 
     fn remove(&mut self, _key: &RecordKey) {

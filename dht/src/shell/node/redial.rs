@@ -111,14 +111,17 @@ impl Redial {
         }
     }
 
-    /// A dial has reached this peer.
-    pub(super) fn reached(&mut self, now: Instant, address: &Multiaddr, peer: PeerId) {
+    /// A dial has reached this peer; whether it was tried for so long that much may have changed.
+    pub(super) fn reached(&mut self, now: Instant, address: &Multiaddr, peer: PeerId) -> bool {
         let bare = split_peer(address).0;
+        let mut was_long = false;
         for target in self.targets.iter_mut().filter(|target| target.address == bare) {
+            was_long |= target.attempts >= limits::SILENT_ATTEMPTS;
             target.found = Some(peer);
             target.attempts = 0;
             target.next = now + limits::REDIAL_LAST;
         }
+        was_long
     }
 
     /// The address turned out to be our own: nothing is ever to be found there.
@@ -217,6 +220,20 @@ mod tests {
         assert!(redial.due(now + limits::REDIAL_LAST, |id| *id == far).is_empty());
         redial.add(now, &address(1), Some(1));
         assert_eq!(redial.targets.len(), 1);
+    }
+
+    #[test]
+    fn who_was_silent_for_long_is_told_from_who_was_not() {
+        let mut now = Instant::now();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        redial.due(now, |_| false);
+        assert!(!redial.reached(now, &address(1), PeerId::random()), "at the first attempt");
+        for _ in 0..=limits::SILENT_ATTEMPTS {
+            now += limits::REDIAL_LAST;
+            redial.due(now, |_| false);
+        }
+        assert!(redial.reached(now, &address(1), PeerId::random()));
+        assert!(!redial.reached(now, &address(1), PeerId::random()), "once");
     }
 
     #[test]

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which connections stay. A node has more peers than places, so that who is full closes what is idle before it has to refuse
+//! anybody, and who is closed on that way is not taken for dead: it stays in the routing table, and is dialled when it is asked.
+
+use std::time::Instant;
+
+use libp2p::swarm::{ConnectionError, SwarmEvent};
+use libp2p::{PeerId, identify, kad};
+
+use super::Role;
+use super::behaviour::BehaviourEvent;
+use super::driver::Driver;
+use crate::shell::limits;
+
+impl Driver {
+    /// Closes idle connections when they are many: first those to peers that are not in the routing table, then the others, of
+    /// each the one that was not used for longest.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        // Connections count and not peers: where both sides dialled, there are two.
+        let standing = self.swarm.network_info().connection_counters().num_established() as usize;
+        let connected: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        let incoming = self.swarm.behaviour().flood.incoming();
+        let too_many = incoming.len().saturating_sub(limits::INCOMING_KEPT);
+        let excess = standing.saturating_sub(limits::CONNECTIONS_KEPT).max(too_many);
+        if excess == 0 {
+            return;
+        }
+        let mut idle = Vec::new();
+        for peer in connected {
+            let Some(used) = self.last_use(&peer) else { continue };
+            if now.saturating_duration_since(used) >= limits::CONNECTION_IDLE {
+                let is_placed = !self.addresses_of(&peer).is_empty();
+                let is_opened_here = too_many > 0 && !incoming.contains(&peer);
+                idle.push((is_placed, is_opened_here, used, peer));
+            }
+        }
+        idle.sort_unstable_by_key(|(is_placed, is_opened_here, used, _)| (*is_placed, *is_opened_here, *used));
+        for (.., peer) in idle.into_iter().take(excess) {
+            tracing::debug!(%peer, "idle connection closed");
+            self.counters.idle_closed += 1;
+            // An error says that it has gone by itself.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    /// When something was last heard of a peer or said to it, its coming included.
+    fn last_use(&mut self, peer: &PeerId) -> Option<Instant> {
+        let since = self.admission.connected_since(peer)?;
+        Some(self.kad().used(peer).map_or(since, |used| used.max(since)))
+    }
+
+    /// Tells the peers that this node serves no more, so that nobody looks for it: a connection that ends says nothing.
+    pub(super) async fn take_leave(&mut self) {
+        if self.role != Role::Server {
+            return;
+        }
+        let mut untold = self.swarm.connected_peers().count();
+        self.kad().set_mode(Some(kad::Mode::Client));
+        let until = tokio::time::Instant::now() + limits::GOODBYE;
+        while untold > 0 {
+            let event = tokio::time::timeout_at(until, futures::StreamExt::select_next_some(&mut self.swarm)).await;
+            match event {
+                Ok(
+                    SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Pushed { .. }))
+                    | SwarmEvent::ConnectionClosed { num_established: 0, .. },
+                ) => untold -= 1,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// Whether the other side closed a connection. Of QUIC as of yamux there is but the text that says so; a peer that has died
+/// "timed out".
+pub(super) fn was_closed(cause: &ConnectionError) -> bool {
+    matches!(cause, ConnectionError::IO(error) if error.to_string().contains("closed"))
+}

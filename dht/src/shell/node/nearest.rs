@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The nearest peers: connections to them stand, so that they are missed as soon as they die. What lies farther is connected
+//! while there is something to say.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error as _;
+use std::time::Instant;
+
+use libp2p::PeerId;
+use libp2p::swarm::ConnectionError;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+
+use super::Role;
+use super::driver::Driver;
+use super::requests::place;
+use crate::lookup::distance;
+use crate::shell::limits;
+
+/// What is remembered of them.
+#[derive(Debug, Default)]
+pub(super) struct Nearest {
+    /// All peers of the routing table.
+    pub(super) members: HashSet<PeerId>,
+    /// When those of the nearest that are not connected were last dialled.
+    dialled: HashMap<PeerId, Instant>,
+    /// When the own place was walked to because somebody came back, and when that is due again.
+    walked: Option<Instant>,
+    walk_at: Option<Instant>,
+}
+
+impl Driver {
+    /// Somebody who was lost for long was reached: on its side there may be others near to our place, whom nobody on ours knows.
+    pub(super) fn walk_through(&mut self, now: Instant, peer: PeerId) {
+        if self.role != Role::Server || self.nearest.walked.is_some_and(|at| at + limits::WALK_PAUSE > now) {
+            return;
+        }
+        self.nearest.walked = Some(now);
+        self.nearest.walk_at = Some(now + limits::WALK_AGAIN);
+        let own = *self.swarm.local_peer_id();
+        self.kad().walk_through(peer, own);
+    }
+
+    /// Connects those that were named, who get to know us by it, and goes on from there.
+    fn walk_on(&mut self, now: Instant) {
+        for (peer, addresses) in std::mem::take(&mut self.kad().shown) {
+            let condition = PeerCondition::DisconnectedAndNotDialing;
+            let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
+            // The error says that it is connected, or is ourselves.
+            let _ = self.swarm.dial(options);
+        }
+        if self.nearest.walk_at.is_some_and(|at| at <= now) {
+            self.nearest.walk_at = None;
+            let own = *self.swarm.local_peer_id();
+            self.kad().get_closest_peers(own);
+        }
+    }
+
+    /// Sees to it that connections to the nearest peers stand. A node that is not in the tables of others is nobody's neighbour.
+    pub(super) fn keep_nearest(&mut self, now: Instant) {
+        self.walk_on(now);
+        let own = place(self.swarm.local_peer_id());
+        let mut members: Vec<PeerId> = Vec::new();
+        for bucket in self.kad().kbuckets() {
+            members.extend(bucket.iter().map(|entry| *entry.node.key.preimage()));
+        }
+        members.sort_by_cached_key(|peer| distance(&own, &place(peer)));
+        let is_neighbour = self.role == Role::Server && self.ways.standing.is_reachable();
+        let count = if is_neighbour { limits::NEAREST } else { 0 };
+        let nearest: HashSet<PeerId> = members.iter().take(count).copied().collect();
+        self.nearest.members = members.iter().copied().collect();
+        self.nearest.dialled.retain(|peer, at| nearest.contains(peer) && *at + limits::NEAREST_PAUSE > now);
+        let missing = members
+            .iter()
+            .take(count)
+            .find(|peer| !self.swarm.is_connected(peer) && !self.nearest.dialled.contains_key(peer));
+        if let Some(peer) = missing.copied() {
+            self.nearest.dialled.insert(peer, now);
+            let condition = PeerCondition::DisconnectedAndNotDialing;
+            // The error says that somebody else has just dialled it.
+            let _ = self.swarm.dial(DialOpts::peer_id(peer).condition(condition).build());
+        }
+        let all = self.nearest.members.clone();
+        self.swarm.behaviour_mut().keep.set(nearest, all);
+    }
+}
+
+/// Whether a connection that has ended this way says that the peer is gone: not if either side has closed it. A peer that
+/// says goodbye is missed when it is next dialled.
+pub(super) fn is_loss(cause: Option<&ConnectionError>) -> bool {
+    let Some(ConnectionError::IO(error)) = cause else { return false };
+    let mut cause = error.source();
+    let mut text = error.to_string();
+    while let Some(inner) = cause {
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    !text.contains(CLOSED)
+}
+
+/// What libp2p's QUIC says of a connection that the peer has closed; it gives the error no other way.
+const CLOSED: &str = "closed by peer";
