@@ -76,3 +76,19 @@ impl Driver {
 pub(super) fn was_closed(cause: &ConnectionError) -> bool {
     matches!(cause, ConnectionError::IO(error) if error.to_string().contains("closed"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn who_closes_is_not_dead_and_who_is_silent_is() {
+        let of = |text: &str| ConnectionError::IO(io::Error::other(text.to_owned()));
+        // What quinn and yamux say.
+        assert!(was_closed(&of("closed by peer: 0")) && was_closed(&of("connection is closed")));
+        assert!(!was_closed(&of("timed out")) && !was_closed(&of("reset by peer")));
+        assert!(!was_closed(&ConnectionError::KeepAliveTimeout));
+    }
+}
