@@ -100,6 +100,11 @@ impl Admission {
         }
     }
 
+    /// Whether a peer was admitted as a server.
+    pub(super) fn is_member(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|known| known.member.is_some())
+    }
+
     /// Since when a peer is connected.
     pub(super) fn connected_since(&self, peer: &PeerId) -> Option<Instant> {
         self.peers.get(peer).filter(|known| known.is_connected).map(|known| known.since)

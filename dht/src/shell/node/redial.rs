@@ -237,6 +237,20 @@ mod tests {
     }
 
     #[test]
+    fn a_full_bootstrap_is_dialled_again_soon_by_who_knows_nobody() {
+        let now = Instant::now();
+        let peer = PeerId::random();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        redial.due(now, |_| false);
+        redial.reached(now, &address(1), peer);
+        assert_eq!(redial.next_deadline(), Some(now + limits::REDIAL_LAST));
+        redial.refused(now, &PeerId::random());
+        assert_eq!(redial.next_deadline(), Some(now + limits::REDIAL_LAST), "somebody else");
+        redial.refused(now, &peer);
+        assert_eq!(redial.next_deadline(), Some(now + limits::REFUSED_PAUSE));
+    }
+
+    #[test]
     fn our_own_address_is_dropped() {
         let now = Instant::now();
         let own = PeerId::random();

@@ -196,7 +196,8 @@ impl Driver {
         if let Some(put) = self.queries.put(id).filter(|put| put.lookups == 0) {
             let found = std::mem::take(&mut put.found).into_iter();
             let candidates = found.map(|(peer, address)| Candidate { place: place(&peer), address, node: peer });
-            put.waiting = lookup::choose(&point, radius, candidates.collect()).into();
+            let (admitted, others) = candidates.partition(|candidate| self.admission.is_member(&candidate.node));
+            put.waiting = choose(&point, radius, admitted, others).into();
             self.store_on(id);
         }
     }
@@ -247,7 +248,40 @@ impl Driver {
     }
 }
 
+/// The nodes that shall store: of those found the admitted ones, and others only where these are too few. What a liar names in
+/// an answer is asked by libp2p all the same, but need not solve the puzzle.
+fn choose<T>(point: &Distance, radius: f64, admitted: Vec<Candidate<T>>, others: Vec<Candidate<T>>) -> Vec<T> {
+    let mut chosen = lookup::choose(point, radius, admitted);
+    let missing = crate::limits::REPLICAS.saturating_sub(chosen.len());
+    chosen.extend(lookup::choose(point, radius, others).into_iter().take(missing));
+    chosen
+}
+
 /// A peer's place in the Kademlia space.
 pub(super) fn place(peer: &PeerId) -> Distance {
     Sha256::digest(peer.to_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(from: u8, count: u8) -> Vec<Candidate<u8>> {
+        let places = (from..from + count).map(|number| {
+            let mut place = [0; 32];
+            place[0] = number;
+            Candidate { place, address: None, node: number }
+        });
+        places.collect()
+    }
+
+    #[test]
+    fn whoever_was_not_admitted_stores_only_where_the_admitted_are_too_few() {
+        let (strangers, admitted) = (candidates(0, 40), candidates(100, 25));
+        let chosen = choose(&[0; 32], 1.0, admitted, strangers.clone());
+        assert_eq!(chosen, (100..125).collect::<Vec<_>>());
+        let chosen = choose(&[0; 32], 1.0, candidates(100, 5), strangers);
+        let replicas = crate::limits::REPLICAS;
+        assert_eq!((chosen.len(), chosen.iter().filter(|node| **node >= 100).count()), (replicas, 5));
+    }
 }
