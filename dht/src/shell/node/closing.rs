@@ -2,6 +2,7 @@
 //! Which connections stay. A node has more peers than places, so that who is full closes what is idle before it has to refuse
 //! anybody, and who is closed on that way is not taken for dead: it stays in the routing table, and is dialled when it is asked.
 
+use std::error::Error as _;
 use std::time::Instant;
 
 use libp2p::swarm::{ConnectionError, SwarmEvent};
@@ -71,8 +72,31 @@ impl Driver {
     }
 }
 
-/// Whether the other side closed a connection. Of QUIC as of yamux there is but the text that says so; a peer that has died
-/// "timed out".
-pub(super) fn was_closed(cause: &ConnectionError) -> bool {
-    matches!(cause, ConnectionError::IO(error) if error.to_string().contains("closed"))
+/// Whether a connection that has ended this way says that the peer is gone: not if either side has closed it. Of QUIC as of
+/// yamux there is but the text that says so; of a peer that has died it is "timed out".
+pub(super) fn is_loss(cause: Option<&ConnectionError>) -> bool {
+    let Some(ConnectionError::IO(error)) = cause else { return false };
+    let mut cause = error.source();
+    let mut text = error.to_string();
+    while let Some(inner) = cause {
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    !text.contains("closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn who_closes_is_not_dead_and_who_is_silent_is() {
+        let of = |text: &str| ConnectionError::IO(io::Error::other(text.to_owned()));
+        // What quinn and yamux say.
+        assert!(!is_loss(Some(&of("closed by peer: 0"))) && !is_loss(Some(&of("connection is closed"))));
+        assert!(is_loss(Some(&of("timed out"))) && is_loss(Some(&of("reset by peer"))));
+        assert!(!is_loss(Some(&ConnectionError::KeepAliveTimeout)) && !is_loss(None));
+    }
 }

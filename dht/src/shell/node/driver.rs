@@ -18,10 +18,10 @@ use tokio::sync::{mpsc, watch};
 use super::addresses::{believable, socket, split_peer};
 use super::admission::{self, Admission};
 use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL, swarm};
-use super::closing::was_closed;
+use super::closing::is_loss;
 use super::handing::Handing;
 use super::listen::listen;
-use super::nearest::{Nearest, is_loss};
+use super::nearest::Nearest;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
 use super::requests::Parked;
@@ -356,7 +356,7 @@ impl Driver {
         if self.ends.peers_tx.borrow().peers == 0 {
             self.redial.refused(Instant::now(), &peer);
         }
-        if !is_loss(cause) || cause.is_some_and(was_closed) {
+        if !is_loss(cause) {
             return;
         }
         self.forget(peer, seen_at.as_ref());

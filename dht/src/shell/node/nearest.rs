@@ -83,19 +83,3 @@ impl Driver {
         self.swarm.behaviour_mut().keep.set(nearest, all);
     }
 }
-
-/// Whether a connection that has ended this way says that the peer is gone: not if either side has closed it. A peer that
-/// says goodbye is missed when it is next dialled.
-pub(super) fn is_loss(cause: Option<&ConnectionError>) -> bool {
-    let Some(ConnectionError::IO(error)) = cause else { return false };
-    let mut cause = error.source();
-    let mut text = error.to_string();
-    while let Some(inner) = cause {
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    !text.contains(CLOSED)
-}
-
-/// What libp2p's QUIC says of a connection that the peer has closed; it gives the error no other way.
-const CLOSED: &str = "closed by peer";
