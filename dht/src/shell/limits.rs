@@ -117,6 +117,10 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(500);
 /// ... up to this, which bounds how long two healed halves of a network stay apart.
 pub const REDIAL_LAST: Duration = Duration::from_secs(30);
 
+/// Neighbours a second that are dialled to see whether they are there, when another was lost: all of [`REGION`] within ten seconds.
+pub const SUSPECTS: usize = 4;
+/// Pause between two such looks, each of which costs up to [`REGION`] handshakes.
+pub const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Pause between two walks through peers that were lost for long: many come back at once.
 pub const WALK_PAUSE: Duration = Duration::from_secs(10);
 /// After such a walk the place is walked to again, when those who were named are connected.
