@@ -40,7 +40,7 @@ fn forty_ids_round_a_record_do_not_hide_it() {
     let report = run(Scenario::Eclipse, 200);
     assert!(report.held());
     let right = |name: &str| report.value(&format!("right, {name}")).unwrap();
-    assert!(right("no defence but d = 8") < right("all, with diverse and wide lookups"), "the attack does nothing");
+    assert!(right("no defence but d = 8") < right("all"), "the attack does nothing");
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn parted_halves_agree_a_minute_after_they_meet() {
 #[test]
 fn idle_nodes_say_little() {
     let report = run(Scenario::Idle, 40);
-    assert!(report.value("as it is, 24 nodes: keep-alives").unwrap() > 0.0);
-    assert!(report.value("proposed, 40 nodes: sent by a node in all").unwrap() < 12.0);
+    assert!(report.held());
+    assert!(report.value("24 nodes: keep-alives").unwrap() > 0.0);
 }
 
 #[test]
@@ -103,8 +103,8 @@ mod program {
     fn figures_that_are_far_from_the_benchs_are_a_failure() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bench.json");
-        let bench = |rounds: f64| json!({ "nodes": 24, "lookups": 20, "correct": 20, "rounds": rounds, "p50_us": 900 });
-        for (rounds, wanted) in [(0.5, Some(0)), (9.0, Some(1))] {
+        let bench = |rounds: u64| json!({ "nodes": 24, "lookups": 20, "correct": 20, "rounds_mean_milli": rounds, "p50_us": 900 });
+        for (rounds, wanted) in [(500, Some(0)), (9000, Some(1))] {
             std::fs::write(&file, bench(rounds).to_string()).unwrap();
             let (code, _, text) = sim(&["--check-against", file.to_str().unwrap()]);
             assert_eq!(code, wanted, "{text}");

@@ -133,6 +133,10 @@ pub const REDIAL_LAST: Duration = Duration::from_secs(30);
 
 /// Pause before a node that knows nobody dials one again that was full: others have come and gone by then.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// Neighbours a second that are dialled to see whether they are there, when another was lost: all of [`REGION`] within ten seconds.
+pub const SUSPECTS: usize = 4;
+/// Pause between two such looks, each of which costs up to [`REGION`] handshakes.
+pub const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Pause between two walks through peers that were lost for long: many come back at once.
 pub const WALK_PAUSE: Duration = Duration::from_secs(10);
 /// After such a walk the place is walked to again, when those who were named are connected.

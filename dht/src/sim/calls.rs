@@ -10,6 +10,7 @@ use super::peers::{Peer, Point};
 use super::traffic::Kind;
 use super::world::{Answer, Behalf, Call, Event, Request, World};
 use crate::error::Refusal;
+use crate::lookup;
 use crate::store::{Admission, Origin};
 
 impl World {
@@ -57,8 +58,8 @@ impl World {
         self.learn(known.from, known.to);
         match known.behalf {
             Behalf::Operation(operation) => self.advance(operation, known.to, Some(answer)),
-            Behalf::HandOver { node, record } if !answer.stored => self.not_handed(node, record, known.to),
-            Behalf::HandOver { .. } => {}
+            Behalf::HandOver { node, record } => self.handed(node, record, known.to, true),
+            Behalf::Publish => {}
         }
     }
 
@@ -67,7 +68,8 @@ impl World {
         self.lose(known.from, known.to);
         match known.behalf {
             Behalf::Operation(operation) => self.advance(operation, known.to, None),
-            Behalf::HandOver { node, record } => self.not_handed(node, record, known.to),
+            Behalf::HandOver { node, record } => self.handed(node, record, known.to, false),
+            Behalf::Publish => {}
         }
     }
 
@@ -80,6 +82,7 @@ impl World {
     fn kind(&self, behalf: Behalf) -> Kind {
         match behalf {
             Behalf::HandOver { .. } => Kind::HandOver,
+            Behalf::Publish => Kind::Publish,
             Behalf::Operation(operation) => {
                 self.operations.get(&operation).map_or(Kind::Get, |operation| operation.kind())
             }
@@ -106,13 +109,16 @@ impl World {
             Request::Get(record) => {
                 let (name, point) = (self.records[record].name.clone(), self.records[record].point);
                 let value = self.nodes[to.number()].store.get(date, &name).map(Arc::from);
-                Answer { closer: self.closer(to, from, point), value, stored: false }
+                Answer { closer: self.closer(to, from, point), value }
             }
             Request::Put { record, value, is_handed } => {
                 let origin = Origin::Peer(self.peers.address(from));
                 let outcome = self.store(to, origin, record, &value);
-                self.react(to, from, record, &outcome, is_handed);
-                Answer { stored: outcome.is_ok(), ..Answer::default() }
+                let is_older = matches!(outcome, Err(Refusal::OldSequence { .. }));
+                if outcome.is_ok() || is_older {
+                    self.arrived(to, record, &value, is_handed.then_some(from), outcome.is_ok());
+                }
+                Answer::default()
             }
         }
     }
@@ -126,7 +132,9 @@ impl World {
         value: &[u8],
     ) -> Result<Admission, Refusal> {
         let (date, name) = (self.clock.date(), self.records[record].name.clone());
+        let region = self.region(at);
         let node = self.node(at);
+        node.store.set_region(region);
         let outcome = node.store.put(date, origin, &name, value);
         if outcome.is_ok() {
             node.holds.insert(record);
@@ -134,26 +142,19 @@ impl World {
         outcome
     }
 
-    /// Merges go both ways: who offers something older, or a contradiction, gets what is held; and what was handed on and is
-    /// news goes further. Otherwise the nearest holders of one half would keep what the other half knows better.
-    fn react(&mut self, here: Peer, from: Peer, record: usize, outcome: &Result<Admission, Refusal>, is_handed: bool) {
-        if matches!(outcome, Err(Refusal::OldSequence { .. }) | Ok(Admission::Conflict)) {
-            let (date, name) = (self.clock.date(), self.records[record].name.clone());
-            if let Some(value) = self.nodes[here.number()].store.get(date, &name) {
-                let request = Request::Put { record, value: value.into(), is_handed: true };
-                self.ask(Behalf::HandOver { node: here, record }, here, from, request);
-            }
-        }
-        if is_handed && matches!(outcome, Ok(Admission::Stored | Admission::Conflict)) {
-            self.plan_hand_over(here);
-        }
+    /// How far the region of a node reaches, as its driver tells the store.
+    fn region(&self, node: Peer) -> Option<[u8; 32]> {
+        let own = self.peers.point(node);
+        let nearest = self.nodes[node.number()].table.nearest(&self.peers, own, limits::REGION);
+        let last = nearest.get(limits::REGION - 1)?;
+        Some(lookup::distance(&own.whole(), &self.peers.point(*last).whole()))
     }
 
     fn mislead(&self, request: &Request) -> Answer {
         let target = match request {
             Request::Nearest(target) => *target,
             Request::Get(record) => self.records[*record].point,
-            Request::Put { .. } => return Answer { stored: true, ..Answer::default() },
+            Request::Put { .. } => return Answer::default(),
         };
         Answer { closer: accomplices(&self.peers, &self.hostile, target, limits::K), ..Answer::default() }
     }
@@ -162,11 +163,11 @@ impl World {
         match request {
             Request::Put { record, value, .. } => {
                 self.node(to).first.entry(record).or_insert(value);
-                Answer { stored: true, ..Answer::default() }
+                Answer::default()
             }
             Request::Get(record) => {
                 let (value, point) = (self.node(to).first.get(&record).cloned(), self.records[record].point);
-                Answer { closer: self.closer(to, from, point), value, stored: false }
+                Answer { closer: self.closer(to, from, point), value }
             }
             Request::Nearest(target) => Answer { closer: self.closer(to, from, target), ..Answer::default() },
         }

@@ -7,18 +7,18 @@ use std::time::Duration;
 pub(super) const K: usize = 20;
 /// Requests in flight of a lookup with one path.
 pub(super) const ALPHA: usize = 3;
-/// Nodes that a region PUT and a wide GET look at: twenty honest ones among forty ids placed there, and some to spare.
-pub(super) const WIDE: usize = 4 * K;
-/// Peers of one Block in a bucket or among those chosen.
-pub(super) const PER_BLOCK: usize = 2;
-/// Peers of one provider (a /32 of IPv6) in a bucket or among those chosen.
-pub(super) const PER_PROVIDER: usize = 8;
-/// Valid copies from different Blocks after which a GET ends.
-pub(super) const COPIES: usize = 3;
-/// The nearest holders of a record hand it on: more than one, because one may die over it.
-pub(super) const HANDING: usize = 3;
-/// Pause before a hand-over, up to this: what changes at one time is handed over at once, and not by all at one time.
-pub(super) const HAND_OVER_PAUSE: Duration = Duration::from_secs(3);
+
+/// Nearest peers whose distance bounds what a store keeps.
+pub(super) const REGION: usize = 40;
+/// Pause between two looks after the neighbours, and how long one takes: as in a node.
+pub(super) const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// See [`SUSPECT_PAUSE`].
+pub(super) const SUSPECT_TIME: Duration = Duration::from_secs(10);
+/// Changes of a table within this are one to the hand-over, which waits for longer anyway.
+pub(super) const TABLE_PAUSE: Duration = Duration::from_secs(2);
+
+/// An engine that was told of its peers longer ago hears of them before the next record.
+pub(super) const TOLD: Duration = Duration::from_secs(10);
 
 /// Shortest time of a message on its way.
 pub(super) const LATENCY_LEAST: Duration = Duration::from_millis(5);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, btree_map};
 
-use super::choices::{self, Choices};
+use super::choices::Choices;
 use super::peers::{Peer, Peers, Point};
 
 /// What to do next.
@@ -56,11 +56,8 @@ pub(super) struct Lookup {
     /// How many nearest peers must have answered.
     width: usize,
     parallelism: usize,
-    diverse: bool,
     paths: Vec<Path>,
     contacts: BTreeMap<Peer, Contact>,
-    /// All peers that were let in.
-    admitted: Vec<Peer>,
 }
 
 impl Lookup {
@@ -69,16 +66,12 @@ impl Lookup {
             target,
             width,
             parallelism: choices.parallelism(),
-            diverse: choices.diverse_lookup,
             paths: (0..choices.paths.max(1)).map(|_| Path::default()).collect(),
             contacts: BTreeMap::new(),
-            admitted: Vec::new(),
         };
         for peer in known {
-            if lookup.admits(peers, *peer) {
-                for path in 0..lookup.paths.len() {
-                    lookup.add(peers, path, *peer, 1);
-                }
+            for path in 0..lookup.paths.len() {
+                lookup.add(peers, path, *peer, 1);
             }
         }
         lookup
@@ -86,11 +79,6 @@ impl Lookup {
 
     pub(super) fn target(&self) -> Point {
         self.target
-    }
-
-    /// Widens the lookup when it has come to its end: it goes on with what it knows.
-    pub(super) fn widen(&mut self, width: usize) {
-        self.width = self.width.max(width);
     }
 
     pub(super) fn next(&mut self) -> Step {
@@ -111,9 +99,7 @@ impl Lookup {
         let nearest = |path: &Path| path.candidates.keys().next().copied();
         let (before, held) = (nearest(&self.paths[contact.path]), self.paths[contact.path].candidates.len());
         for told in closer {
-            if self.admits(peers, *told) {
-                self.add(peers, contact.path, *told, contact.round + 1);
-            }
+            self.add(peers, contact.path, *told, contact.round + 1);
         }
         let path = &mut self.paths[contact.path];
         let is_nearer = nearest(path) < before;
@@ -131,22 +117,10 @@ impl Lookup {
         self.contacts.get(&peer).map_or(0, |contact| contact.round)
     }
 
-    /// Those that answered, nearest first.
-    pub(super) fn found(&self, peers: &Peers) -> Vec<Peer> {
+    /// All that answered.
+    pub(super) fn found(&self) -> Vec<Peer> {
         let answered = self.contacts.iter().filter(|(_, contact)| contact.state == State::Answered);
-        peers.nearest(answered.map(|(peer, _)| *peer).collect(), self.target, self.width)
-    }
-
-    /// Diversity among the peers asked: two of a Block at most.
-    fn admits(&mut self, peers: &Peers, peer: Peer) -> bool {
-        if !self.diverse || self.admitted.contains(&peer) {
-            return true;
-        }
-        let admitted = choices::is_diverse(peers, &self.admitted, peer);
-        if admitted {
-            self.admitted.push(peer);
-        }
-        admitted
+        answered.map(|(peer, _)| *peer).collect()
     }
 
     fn add(&mut self, peers: &Peers, path: usize, peer: Peer, round: u32) {
@@ -232,7 +206,7 @@ mod tests {
             lookup.answered(&peers, peer, &peers.nearest(all.clone(), target, 20));
         }
         assert_eq!(lookup.next(), Step::Done);
-        assert_eq!(lookup.found(&peers), peers.nearest(all, target, 20));
+        assert_eq!(peers.nearest(lookup.found(), target, 20), peers.nearest(all, target, 20));
         assert_eq!((lookup.round(asked[0]), lookup.round(asked[3])), (1, 2));
     }
 
@@ -247,6 +221,6 @@ mod tests {
             lookup.failed(&peers, peer);
         }
         assert_eq!((asked, lookup.next()), (5, Step::Done));
-        assert!(lookup.found(&peers).is_empty());
+        assert!(lookup.found().is_empty());
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::hostile::Nature;
 use super::peers::{Peer, Peers};
 use super::people::NETWORK;
 use super::table::Table;
+use crate::handover::Handover;
+use crate::lookup::NetworkSize;
 use crate::store::Store;
 
 #[derive(Debug)]
@@ -21,11 +23,19 @@ pub(super) struct Node {
     pub(super) store: Store,
     /// Records that the store has taken.
     pub(super) holds: BTreeSet<usize>,
-    /// To whom which version of them was handed on.
-    pub(super) handed: BTreeMap<usize, Handed>,
-    pub(super) is_handing: bool,
+    /// How large it takes the network to be.
+    pub(super) size: NetworkSize,
+    /// What is handed on.
+    pub(super) engine: Handover,
+    /// When the engine was last told of the table, and whether that has changed since.
+    pub(super) told: Option<Duration>,
+    pub(super) is_outdated: bool,
+    /// When the engine is looked at next.
+    pub(super) wakes_at: Option<Duration>,
     /// Peers lost, to be dialled again.
     pub(super) lost: BTreeSet<Peer>,
+    /// When it last looked whether its neighbours are there.
+    pub(super) looked: Option<Duration>,
     /// When it last looked up its own place, and whom it knew then.
     pub(super) walked: Duration,
     pub(super) known: usize,
@@ -33,15 +43,8 @@ pub(super) struct Node {
     pub(super) first: BTreeMap<usize, Arc<[u8]>>,
 }
 
-/// Who was given a value by this node.
-#[derive(Debug, Default)]
-pub(super) struct Handed {
-    pub(super) value: Arc<[u8]>,
-    pub(super) to: BTreeSet<Peer>,
-}
-
 impl Node {
-    pub(super) fn new(peers: &Peers, peer: Peer, nature: Nature) -> Self {
+    pub(super) fn new(peers: &Peers, peer: Peer, nature: Nature, now: Instant) -> Self {
         let point = peers.point(peer);
         Self {
             is_alive: true,
@@ -50,9 +53,13 @@ impl Node {
             table: Table::new(point),
             store: Store::new(NETWORK, point.whole()),
             holds: BTreeSet::new(),
-            handed: BTreeMap::new(),
-            is_handing: false,
+            size: NetworkSize::default(),
+            engine: Handover::new(point.whole(), now),
+            told: None,
+            is_outdated: true,
+            wakes_at: None,
             lost: BTreeSet::new(),
+            looked: None,
             walked: Duration::ZERO,
             known: 0,
             first: BTreeMap::new(),

@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::choices;
+use sha2::{Digest, Sha256};
+
 use super::limits;
 use super::lookup::{Lookup, Step};
 use super::peers::{Peer, Point};
 use super::people::NETWORK;
 use super::traffic::Kind;
 use super::world::{Answer, Behalf, Event, Request, World};
-use crate::block::Block;
-use crate::record::{Class, verify};
+use crate::lookup::{self, Candidate, News, Reading};
+use crate::record::Class;
 use crate::resolve::{Selection, newest};
 use crate::store::Origin;
 
@@ -42,35 +43,47 @@ pub(super) struct Operation {
 
 #[derive(Debug)]
 enum Purpose {
-    Get(Reading),
-    /// To find who shall store a value; `asked` once they were found.
-    Put {
-        record: usize,
-        value: Arc<[u8]>,
-        asked: bool,
+    Get(Get),
+    /// To find nodes for a PUT, and perhaps to learn how many nodes there are.
+    Nearest {
+        put: u64,
+        is_sample: bool,
     },
     Walk,
 }
 
 #[derive(Debug)]
-struct Reading {
+struct Get {
     record: usize,
     /// The sequence that is the newest when the lookup begins.
     wanted: u64,
-    /// Different values, and whether they are valid.
-    values: Vec<(Arc<[u8]>, bool)>,
-    /// Which Blocks gave a valid one; the own copy is nobody's word.
-    blocks: BTreeSet<Block>,
+    /// What a node's reader makes of the copies.
+    reading: Reading,
+    /// Copies so far.
+    copies: usize,
     /// Requests one after the other until the first valid value, and when it came.
     first: Option<(u32, Duration)>,
-    is_wide: bool,
+    /// How long it took until somebody else had given a valid value.
+    heard: Option<Duration>,
+}
+
+/// A PUT, from the search for its nodes to their choice.
+#[derive(Debug)]
+pub(super) struct Put {
+    node: Peer,
+    record: usize,
+    value: Arc<[u8]>,
+    found: BTreeSet<Peer>,
+    /// Lookups that still run, and whether the region's other quarters are among them or done.
+    lookups: usize,
+    is_spread: bool,
 }
 
 impl Operation {
     pub(super) fn kind(&self) -> Kind {
         match &self.purpose {
             Purpose::Get(_) => Kind::Get,
-            Purpose::Put { .. } => Kind::Publish,
+            Purpose::Nearest { .. } => Kind::Publish,
             Purpose::Walk => Kind::Walk,
         }
     }
@@ -83,13 +96,13 @@ impl World {
         let put = self.timing.put_lookup + self.timing.request;
         let wanted = self.records[record].wanted(self.clock.date(), put);
         let point = self.records[record].point;
-        let reading =
-            Reading { record, wanted, values: Vec::new(), blocks: BTreeSet::new(), first: None, is_wide: false };
-        let mut operation = self.operation(node, point, limits::K, None, Purpose::Get(reading));
+        let reading = Reading::new(NETWORK, self.records[record].key);
+        let get = Get { record, wanted, reading, copies: 0, first: None, heard: None };
+        let mut operation = self.operation(node, point, None, Purpose::Get(get));
         let (date, name) = (self.clock.date(), self.records[record].name.clone());
         let id = self.begin(self.timing.get);
         if let Some(own) = self.nodes[node.number()].store.get(date, &name) {
-            self.on_value(&mut operation, node, &own.into(), 0);
+            self.on_value(id, &mut operation, node, &own, 0);
         }
         self.proceed(id, operation);
     }
@@ -102,28 +115,49 @@ impl World {
 
     /// Publishes a value.
     pub(super) fn put_value(&mut self, record: usize, value: Arc<[u8]>, side: Option<bool>) {
-        let Some(node) = self.anybody(side) else { return };
+        let home = self.records[record].home.filter(|home| {
+            let node = &self.nodes[home.number()];
+            node.is_alive && side.is_none_or(|side| node.side == side)
+        });
+        let Some(node) = home.or_else(|| self.anybody(side)) else { return };
+        // An owner whose node has died has another one from then on.
+        if self.records[record].home.is_none_or(|home| !self.is_alive(home)) {
+            self.records[record].home = Some(node);
+        }
         // A node stores what it publishes, as the real one does.
         // It may know better, as one on the other side of a cut that has healed: the others are asked all the same.
         let _ = self.store(node, Origin::Own, record, &value);
-        let width = if self.choices.region_put { limits::WIDE } else { limits::K };
-        let purpose = Purpose::Put { record, value, asked: false };
-        let operation = self.operation(node, self.records[record].point, width, None, purpose);
+        self.begun += 1;
+        let id = self.begun;
+        // Who has looked nowhere else yet looks at other places too, to know how large the network is.
+        let missing = crate::limits::SIZE_SAMPLES_LEAST.saturating_sub(self.nodes[node.number()].size.samples());
+        let samples = if self.choices.region_put { missing } else { 0 };
+        let found = BTreeSet::new();
+        self.puts.insert(id, Put { node, record, value, found, lookups: 1 + samples, is_spread: false });
+        self.look_for_nodes(id, node, self.records[record].point, true);
+        for _ in 0..samples {
+            let anywhere = Point(self.dice.wide());
+            self.look_for_nodes(id, node, anywhere, true);
+        }
+    }
+
+    fn look_for_nodes(&mut self, put: u64, node: Peer, target: Point, is_sample: bool) {
+        let operation = self.operation(node, target, None, Purpose::Nearest { put, is_sample });
         let id = self.begin(self.timing.put_lookup);
         self.proceed(id, operation);
     }
 
     /// Looks up a point, to become known there; from one more peer if that is wanted.
     pub(super) fn walk(&mut self, node: Peer, target: Point, through: Option<Peer>) {
-        let operation = self.operation(node, target, limits::K, through, Purpose::Walk);
+        let operation = self.operation(node, target, through, Purpose::Walk);
         let id = self.begin(self.timing.query);
         self.proceed(id, operation);
     }
 
-    fn operation(&self, node: Peer, target: Point, width: usize, through: Option<Peer>, purpose: Purpose) -> Operation {
+    fn operation(&self, node: Peer, target: Point, through: Option<Peer>, purpose: Purpose) -> Operation {
         let mut known = self.nodes[node.number()].table.nearest(&self.peers, target, limits::K);
         known.extend(through);
-        let lookup = Lookup::new(&self.choices, &self.peers, target, width, &known);
+        let lookup = Lookup::new(&self.choices, &self.peers, target, limits::K, &known);
         Operation { node, began: self.clock.now(), messages: 0, lookup, purpose }
     }
 
@@ -137,10 +171,6 @@ impl World {
     /// Somebody has answered, or has not.
     pub(super) fn advance(&mut self, id: u64, peer: Peer, answer: Option<&Answer>) {
         let Some(mut operation) = self.operations.remove(&id) else { return };
-        if let Purpose::Put { asked: true, .. } = operation.purpose {
-            self.operations.insert(id, operation);
-            return;
-        }
         match answer {
             None => operation.lookup.failed(&self.peers, peer),
             Some(answer) => {
@@ -150,7 +180,7 @@ impl World {
                 operation.lookup.answered(&self.peers, peer, &closer);
                 if let Some(value) = &answer.value {
                     let round = operation.lookup.round(peer);
-                    self.on_value(&mut operation, peer, value, round);
+                    self.on_value(id, &mut operation, peer, value, round);
                 }
             }
         }
@@ -168,7 +198,7 @@ impl World {
         if !self.is_alive(operation.node) {
             return;
         }
-        if matches!(&operation.purpose, Purpose::Get(reading) if reading.blocks.len() >= limits::COPIES) {
+        if matches!(&operation.purpose, Purpose::Get(get) if get.reading.is_over()) {
             return self.finish(operation);
         }
         loop {
@@ -176,9 +206,8 @@ impl World {
                 Step::Ask(peer) => {
                     operation.messages += 1;
                     let request = match &operation.purpose {
-                        Purpose::Get(reading) => Request::Get(reading.record),
-                        Purpose::Put { record, .. } => Request::Nearest(self.records[*record].point),
-                        Purpose::Walk => Request::Nearest(operation.lookup.target()),
+                        Purpose::Get(get) => Request::Get(get.record),
+                        Purpose::Nearest { .. } | Purpose::Walk => Request::Nearest(operation.lookup.target()),
                     };
                     let node = operation.node;
                     // The traffic of a request is counted by its operation, which must be there.
@@ -191,77 +220,97 @@ impl World {
                     self.operations.insert(id, operation);
                     return;
                 }
-                Step::Done => match &mut operation.purpose {
-                    Purpose::Get(reading) if self.choices.wide_get && reading.first.is_none() && !reading.is_wide => {
-                        reading.is_wide = true;
-                        operation.lookup.widen(limits::WIDE);
-                    }
-                    _ => return self.finish(operation),
-                },
+                Step::Done => return self.finish(operation),
             }
         }
     }
 
-    /// First valid, then newest: the first valid value can be used at once; reading goes on until three Blocks have given
-    /// one, or to the end.
-    fn on_value(&mut self, operation: &mut Operation, from: Peer, value: &Arc<[u8]>, round: u32) {
-        let node = operation.node;
-        let Purpose::Get(reading) = &mut operation.purpose else { return };
-        let known = reading.values.iter().find(|(seen, _)| seen == value).map(|(_, valid)| *valid);
-        let is_valid = known.unwrap_or_else(|| {
-            // The same octets have the same verdict within one lookup: they are verified once in it.
-            let key = &self.records[reading.record].key;
-            let is_valid = verify(NETWORK, key, value, self.clock.date(), &mut self.certificates).is_ok();
-            reading.values.push((value.clone(), is_valid));
-            is_valid
-        });
-        if !is_valid {
-            return;
+    /// First valid, then newest: the first valid value can be used at once; reading goes on until the reader has enough, to the
+    /// end, or until the next copy takes longer than its patience.
+    fn on_value(&mut self, id: u64, operation: &mut Operation, from: Peer, value: &[u8], round: u32) {
+        let (now, date, node) = (self.clock.now(), self.clock.date(), operation.node);
+        let Purpose::Get(get) = &mut operation.purpose else { return };
+        let origin = if from == node { Origin::Own } else { Origin::Peer(self.peers.address(from)) };
+        get.copies += 1;
+        if get.reading.take(date, origin, value.to_vec(), &mut self.certificates) == News::First {
+            get.first = Some((round, now));
         }
-        if from != node {
-            reading.blocks.insert(self.peers.block(from));
+        if get.heard.is_none() && get.reading.is_witnessed() {
+            get.heard = Some(now - operation.began);
         }
-        reading.first.get_or_insert((round, self.clock.now()));
+        if let Some(took) = get.heard {
+            self.clock.after(self.timing.further.max(took), Event::Impatient { operation: id, copies: get.copies });
+        }
+    }
+
+    /// A reader has waited for one more copy for as long as it does.
+    pub(super) fn on_impatient(&mut self, id: u64, copies: usize) {
+        let waits = self.operations.get(&id).map(|operation| &operation.purpose);
+        if matches!(waits, Some(Purpose::Get(get)) if get.copies == copies) {
+            self.on_deadline(id);
+        }
     }
 
     fn finish(&mut self, operation: Operation) {
         let Operation { node, began, messages, lookup, purpose } = operation;
         match purpose {
-            Purpose::Get(reading) => self.read(&reading, messages, began),
-            Purpose::Put { record, value, asked: false } => {
-                let found = lookup.found(&self.peers);
-                let own = self.peers.point(node);
-                let neighbours = self.nodes[node.number()].table.nearest(&self.peers, own, limits::K);
-                let radius = choices::radius(&self.peers, own, &neighbours);
-                let chosen = choices::chosen_for_put(&self.choices, &self.peers, lookup.target(), radius, found);
-                let purpose = Purpose::Put { record, value: value.clone(), asked: true };
-                let id = self.begin(self.timing.request);
-                self.operations.insert(id, Operation { node, began, messages, lookup, purpose });
-                for peer in chosen {
-                    self.ask(
-                        Behalf::Operation(id),
-                        node,
-                        peer,
-                        Request::Put { record, value: value.clone(), is_handed: false },
-                    );
+            Purpose::Get(get) => self.read(&get, messages, began),
+            Purpose::Nearest { put, is_sample } => {
+                let found = lookup.found();
+                if is_sample {
+                    let places: Vec<_> = found.iter().map(|peer| self.peers.point(*peer).whole()).collect();
+                    self.node(node).size.learn(&lookup.target().whole(), &places);
+                }
+                let Some(work) = self.puts.get_mut(&put) else { return };
+                work.found.extend(found);
+                work.lookups -= 1;
+                if work.lookups == 0 {
+                    self.on_all_found(put);
                 }
             }
-            Purpose::Put { .. } | Purpose::Walk => {}
+            Purpose::Walk => {}
+        }
+    }
+
+    /// Chooses the nodes that shall store, or looks behind those that crowd round the key: as a node does.
+    fn on_all_found(&mut self, id: u64) {
+        let Some(put) = self.puts.get_mut(&id) else { return };
+        let (node, point) = (put.node, self.records[put.record].point);
+        let radius = if self.choices.region_put { self.nodes[node.number()].size.radius() } else { 0.0 };
+        let places: Vec<_> = put.found.iter().map(|peer| self.peers.point(*peer).whole()).collect();
+        if !put.is_spread && lookup::leaves_room(&point.whole(), radius, &places) {
+            put.is_spread = true;
+            let keys = lookup::neighbours(&point.whole(), radius);
+            put.lookups = keys.len();
+            for key in keys {
+                self.look_for_nodes(id, node, Point::of(&Sha256::digest(&key).into()), false);
+            }
+        }
+        if self.puts.get(&id).is_none_or(|put| put.lookups > 0) {
+            return;
+        }
+        let Some(Put { record, value, found, .. }) = self.puts.remove(&id) else { return };
+        let candidates = found.into_iter().map(|peer| {
+            let address = self.choices.diversity.then(|| self.peers.address(peer));
+            Candidate { place: self.peers.point(peer).whole(), address, node: peer }
+        });
+        for peer in lookup::choose(&point.whole(), radius, candidates.collect()) {
+            let request = Request::Put { record, value: value.clone(), is_handed: false };
+            self.ask(Behalf::Publish, node, peer, request);
         }
     }
 
     /// What the values of a GET amount to, by the resolver's own rule.
-    fn read(&mut self, reading: &Reading, messages: u64, began: Duration) {
-        let values: Vec<Vec<u8>> = reading.values.iter().map(|(value, _)| value.to_vec()).collect();
-        let key = &self.records[reading.record].key;
+    fn read(&mut self, get: &Get, messages: u64, began: Duration) {
+        let key = &self.records[get.record].key;
         let date = self.clock.date();
-        let selection = newest(NETWORK, key, Class::Mapping, &values, date, &mut self.certificates);
+        let selection = newest(NETWORK, key, Class::Mapping, &get.reading.values(), date, &mut self.certificates);
         let is_right = matches!(&selection, Selection::Newest(verified)
-            if verified.bundle.section(Class::Mapping).is_some_and(|one| one.version.sequence >= reading.wanted));
+            if verified.bundle.section(Class::Mapping).is_some_and(|one| one.version.sequence >= get.wanted));
         // Of an owner that contradicts itself that is the truth.
         let is_right =
-            is_right || matches!(selection, Selection::Conflict) && self.records[reading.record].is_contradiction;
-        let (rounds, at) = reading.first.unwrap_or((0, self.clock.now()));
+            is_right || matches!(selection, Selection::Conflict) && self.records[get.record].is_contradiction;
+        let (rounds, at) = get.first.unwrap_or((0, self.clock.now()));
         self.gots.push(Got { is_right, rounds, messages, elapsed: at - began });
     }
 }

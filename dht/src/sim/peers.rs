@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use super::dice::Dice;
-use crate::block::Block;
 
 /// A node of the model, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,8 +48,6 @@ impl Point {
 struct Place {
     point: Point,
     address: IpAddr,
-    block: Block,
-    provider: Option<Block>,
 }
 
 /// Where every node is, the dead ones too.
@@ -74,7 +71,7 @@ impl Peers {
 
     /// A node at a chosen place.
     pub(super) fn add_at(&mut self, point: Point, address: IpAddr) -> Peer {
-        self.0.push(Place { point, address, block: Block::of(address), provider: Block::provider_of(address) });
+        self.0.push(Place { point, address });
         Peer::new(self.0.len() - 1)
     }
 
@@ -84,14 +81,6 @@ impl Peers {
 
     pub(super) fn address(&self, peer: Peer) -> IpAddr {
         self.0[peer.number()].address
-    }
-
-    pub(super) fn block(&self, peer: Peer) -> Block {
-        self.0[peer.number()].block
-    }
-
-    pub(super) fn provider(&self, peer: Peer) -> Option<Block> {
-        self.0[peer.number()].provider
     }
 
     /// The nearest of some nodes, nearest first.

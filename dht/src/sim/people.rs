@@ -10,7 +10,7 @@ use wire::record::Ttl;
 
 use super::SimError;
 use super::dice::Dice;
-use super::peers::Point;
+use super::peers::{Peer, Point};
 use crate::publish::{self, Sequence};
 use crate::record::{Bundle, Class, Mapping, RecordKey, Rloc, RlocFlags};
 
@@ -26,6 +26,8 @@ pub(super) struct Record {
     /// The key's octets.
     pub(super) name: Arc<[u8]>,
     pub(super) point: Point,
+    /// The node that publishes it, while it lives.
+    pub(super) home: Option<Peer>,
     /// The last thing that was signed, and its sequence.
     pub(super) value: Arc<[u8]>,
     pub(super) newest: u64,
@@ -48,6 +50,7 @@ impl Record {
             key,
             name,
             point,
+            home: None,
             value: Arc::new([]),
             newest: 0,
             is_contradiction: false,

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::choices;
 use super::dice::Dice;
 use super::limits;
 use super::peers::{Peer, Peers, Point};
+use crate::admit;
 
 /// The peers that one node knows.
 #[derive(Debug)]
@@ -30,7 +30,9 @@ impl Table {
         let bucket = self.buckets.entry(index).or_default();
         let fits = !bucket.contains(&peer)
             && bucket.len() < limits::K
-            && (!diversity || choices::is_diverse(peers, bucket, peer));
+            && (!diversity
+                || admit::diversity::room(peers.address(peer), bucket.iter().map(|known| peers.address(*known)))
+                    .is_ok());
         if fits {
             bucket.push(peer);
         }

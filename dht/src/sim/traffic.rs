@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What goes over the wire, in octets with IP, UDP and QUIC round it, by what it is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::peers::Peer;
@@ -81,6 +81,8 @@ pub(super) struct Traffic {
     intervals: Intervals,
     tallies: BTreeMap<Kind, Tally>,
     connections: Option<BTreeMap<(Peer, Peer), Connection>>,
+    /// Pairs whose connection always stands.
+    kept: BTreeSet<(Peer, Peer)>,
     /// Time that connections stood, all together.
     standing: Duration,
 }
@@ -89,7 +91,15 @@ impl Traffic {
     /// `connections`: whether to follow them, which takes memory.
     pub(super) fn new(intervals: Intervals, connections: bool) -> Self {
         let connections = connections.then(BTreeMap::new);
-        Self { intervals, tallies: BTreeMap::new(), connections, standing: Duration::ZERO }
+        Self { intervals, tallies: BTreeMap::new(), connections, kept: BTreeSet::new(), standing: Duration::ZERO }
+    }
+
+    /// These connections stand from now on, whether they are used or not.
+    pub(super) fn keep(&mut self, kept: BTreeSet<(Peer, Peer)>, now: Duration) {
+        self.kept = kept;
+        if let Some(connections) = &mut self.connections {
+            connections.extend(self.kept.iter().map(|pair| (*pair, Connection { began: now, used: now })));
+        }
     }
 
     /// A request with so much in it beside its key.
@@ -106,6 +116,9 @@ impl Traffic {
     pub(super) fn connect(&mut self, one: Peer, other: Peer, now: Duration) {
         let Some(connections) = &mut self.connections else { return };
         let unused = self.intervals.unused;
+        if self.kept.contains(&(one.min(other), one.max(other))) {
+            return;
+        }
         let fresh = Connection { began: now, used: now };
         let connection = connections.entry((one.min(other), one.max(other))).or_insert(Connection {
             // A connection that never was ended long ago.
@@ -126,8 +139,9 @@ impl Traffic {
     /// Ends the account: what standing connections said by themselves until now is added.
     pub(super) fn close(&mut self, now: Duration) {
         let connections = self.connections.take().unwrap_or_default();
-        for connection in connections.values() {
-            self.standing += (connection.used + self.intervals.unused).min(now).saturating_sub(connection.began);
+        for (pair, connection) in &connections {
+            let end = if self.kept.contains(pair) { now } else { (connection.used + self.intervals.unused).min(now) };
+            self.standing += end.saturating_sub(connection.began);
         }
         let each = |interval: Duration, standing: Duration| standing.as_secs() / interval.as_secs().max(1);
         // One end asks, the other acknowledges: that resets the timers of both.

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! How nodes keep their tables and hand records on while others come, go, and are parted.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::SimError;
-use super::choices;
 use super::hostile::Nature;
 use super::limits;
 use super::node::Node;
 use super::peers::Peer;
 use super::table::Table;
 use super::world::{Behalf, Event, Request, World};
+use crate::handover::{Job, Version};
 
 impl World {
     /// A peer has spoken: it may go into the table, and may change who holds what.
@@ -23,14 +25,11 @@ impl World {
         if !here.is_alive || !here.table.insert(peers, peer, diversity) {
             return;
         }
-        let is_neighbour = here.table.is_neighbour(peers, peer);
         let known = here.table.len();
         if known > here.known + here.known / limits::GROWTH && here.walked + limits::WALK_PAUSE <= now {
             self.look_round(node, None);
         }
-        if is_neighbour {
-            self.plan_hand_over(node);
-        }
+        self.plan_hand_over(node);
     }
 
     /// Looks up the node's own place: those there get to know it. What it knows lies on its own side of a cut that has
@@ -60,6 +59,12 @@ impl World {
         here.lost.insert(peer);
         if is_neighbour {
             self.plan_hand_over(node);
+            // The next ones are connected in its place, if they are there.
+            for next in self.nearest_of(node) {
+                if !self.reaches(node, next) {
+                    self.clock.after(self.timing.request, Event::Noticed { node, lost: next });
+                }
+            }
         }
     }
 
@@ -67,66 +72,150 @@ impl World {
         // By then it may speak again.
         if !self.reaches(node, lost) {
             self.lose(node, lost);
+            self.suspect(node);
         }
     }
 
-    pub(super) fn plan_hand_over(&mut self, node: Peer) {
-        let here = &mut self.nodes[node.number()];
-        if here.is_handing || here.holds.is_empty() {
+    /// The table has changed: the engine is told, once for all that changes at a time.
+    fn plan_hand_over(&mut self, node: Peer) {
+        let here = self.node(node);
+        here.is_outdated = true;
+        if !here.holds.is_empty() {
+            self.wake(node, limits::TABLE_PAUSE);
+        }
+    }
+
+    /// Has the engine of a node looked at after a pause, if it is not sooner.
+    fn wake(&mut self, node: Peer, pause: Duration) {
+        let at = self.clock.now() + pause;
+        let here = self.node(node);
+        if here.wakes_at.is_none_or(|known| known > at) {
+            here.wakes_at = Some(at);
+            self.clock.after(pause, Event::HandOver { node });
+        }
+    }
+
+    /// Does what is due, as a node's driver does.
+    pub(super) fn hand_over(&mut self, node: Peer) {
+        let now = self.clock.now();
+        let here = self.node(node);
+        if here.wakes_at != Some(now) {
             return;
         }
-        here.is_handing = true;
-        let pause = self.dice.within(limits::HAND_OVER_PAUSE);
-        self.clock.after(pause, Event::HandOver { node });
-    }
-
-    /// The neighbourhood has changed: whoever should hold a record and may not have it gets it, from the nearest holders.
-    pub(super) fn hand_over(&mut self, node: Peer) {
-        let here = self.node(node);
-        here.is_handing = false;
+        here.wakes_at = None;
         if !here.is_alive || here.nature != Nature::Honest {
             return;
         }
-        for record in here.holds.iter().copied().collect::<Vec<_>>() {
-            let (date, name) = (self.clock.date(), self.records[record].name.clone());
-            match self.nodes[node.number()].store.get(date, &name) {
-                Some(value) => self.hand_on(node, record, &value.into()),
-                None => _ = self.node(node).holds.remove(&record),
+        self.tell_engine(node);
+        let (now, date) = (self.instant(), self.clock.date());
+        let Node { engine, store, .. } = self.node(node);
+        let mut jobs = Vec::new();
+        while let Some(job) = engine.poll(now, |key| store.get(date, key).is_some()) {
+            jobs.push(job);
+        }
+        for job in jobs {
+            self.hand(node, &job);
+        }
+        self.wake_when_due(node);
+    }
+
+    fn tell_engine(&mut self, node: Peer) {
+        let now = self.instant();
+        if std::mem::take(&mut self.node(node).is_outdated) {
+            self.node(node).told = Some(self.clock.now());
+            let here = &self.nodes[node.number()];
+            let places = here.table.iter().map(|peer| self.peers.point(peer).whole()).collect();
+            self.node(node).engine.set_peers(now, places);
+        }
+    }
+
+    fn hand(&mut self, node: Peer, job: &Job) {
+        let (now, date) = (self.instant(), self.clock.date());
+        let here = &self.nodes[node.number()];
+        let value = here.store.get(date, &job.key);
+        let peer = here.table.iter().find(|peer| self.peers.point(*peer).whole() == job.peer);
+        let record = self.names.get(&job.key).copied();
+        let (Some(value), Some(peer), Some(record)) = (value, peer, record) else {
+            self.node(node).engine.done(now, &job.key, &job.peer, true);
+            return;
+        };
+        let request = Request::Put { record, value: value.into(), is_handed: true };
+        self.ask(Behalf::HandOver { node, record }, node, peer, request);
+    }
+
+    fn wake_when_due(&mut self, node: Peer) {
+        let now = self.instant();
+        let due = self.nodes[node.number()].engine.next_deadline(now);
+        self.wake(node, due.saturating_duration_since(now));
+    }
+
+    /// A hand-over has been answered, or has not.
+    pub(super) fn handed(&mut self, node: Peer, record: usize, to: Peer, answered: bool) {
+        let (now, place) = (self.instant(), self.peers.point(to).whole());
+        let name = self.records[record].name.clone();
+        self.node(node).engine.done(now, &name, &place, answered);
+        self.wake_when_due(node);
+    }
+
+    /// Something was put here: the engine hears of it as the node's does.
+    pub(super) fn arrived(&mut self, here: Peer, record: usize, offered: &[u8], handed_by: Option<Peer>, stored: bool) {
+        let (now, date, name) = (self.instant(), self.clock.date(), self.records[record].name.clone());
+        if self.nodes[here.number()].told.is_none_or(|at| at + limits::TOLD <= self.clock.now()) {
+            self.tell_engine(here);
+        }
+        let from = handed_by.map(|peer| self.peers.point(peer).whole());
+        let Node { engine, store, .. } = self.node(here);
+        let Some(held) = store.get(date, &name) else { return };
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(&held).into();
+        let version = Version { octets: held.len(), digest: u64::from_be_bytes([a, b, c, d, e, f, g, h]) };
+        match from {
+            Some(peer) if held != offered => engine.offered_older(&name, &peer),
+            Some(peer) => engine.handed(now, &name, version, &peer),
+            None if stored => engine.stored(now, &name, version),
+            None => {}
+        }
+        self.wake_when_due(here);
+    }
+
+    /// Others near to one that was lost may be gone as well: they are dialled.
+    fn suspect(&mut self, node: Peer) {
+        let (now, own) = (self.clock.now(), self.peers.point(node));
+        let here = &self.nodes[node.number()];
+        if !here.is_alive || here.looked.is_some_and(|at| at + limits::SUSPECT_PAUSE > now) {
+            return;
+        }
+        let suspects = here.table.nearest(&self.peers, own, limits::REGION);
+        self.node(node).looked = Some(now);
+        for peer in suspects {
+            if self.reaches(node, peer) {
+                self.traffic.connect(node, peer, now);
+            } else {
+                let pause = self.timing.request + self.dice.within(limits::SUSPECT_TIME);
+                self.clock.after(pause, Event::Noticed { node, lost: peer });
             }
         }
     }
 
-    fn hand_on(&mut self, node: Peer, record: usize, value: &Arc<[u8]>) {
-        let (peers, key, own) = (&self.peers, self.records[record].point, self.peers.point(node));
-        let table = &self.nodes[node.number()].table;
-        let radius = choices::radius(peers, own, &table.nearest(peers, own, limits::K));
-        let mut known = table.nearest(peers, key, limits::WIDE);
-        known.push(node);
-        let known = peers.nearest(known, key, limits::WIDE);
-        let chosen = choices::chosen_for_put(&self.choices, peers, key, radius, known);
-        if !chosen.iter().take(limits::HANDING).any(|peer| *peer == node) {
-            return;
-        }
-        let handed = self.node(node).handed.entry(record).or_default();
-        if handed.value != *value {
-            handed.value = value.clone();
-            handed.to.clear();
-        }
-        let to: Vec<Peer> = chosen.into_iter().filter(|peer| *peer != node && handed.to.insert(*peer)).collect();
-        for peer in to {
-            self.ask(
-                Behalf::HandOver { node, record },
-                node,
-                peer,
-                Request::Put { record, value: value.clone(), is_handed: true },
-            );
-        }
+    /// The peers nearest to a node, to which its connections stand.
+    fn nearest_of(&self, node: Peer) -> Vec<Peer> {
+        self.nodes[node.number()].table.nearest(&self.peers, self.peers.point(node), self.timing.nearest)
     }
 
-    pub(super) fn not_handed(&mut self, node: Peer, record: usize, to: Peer) {
-        if let Some(handed) = self.node(node).handed.get_mut(&record) {
-            handed.to.remove(&to);
-        }
+    /// Who keeps connections to whom, each pair once.
+    pub(super) fn kept(&self) -> BTreeSet<(Peer, Peer)> {
+        let live = (0..self.nodes.len()).map(Peer::new).filter(|node| self.is_alive(*node));
+        live.flat_map(|node| self.nearest_of(node).into_iter().map(move |peer| (node.min(peer), node.max(peer))))
+            .collect()
+    }
+
+    fn is_kept(&self, node: Peer, peer: Peer) -> bool {
+        self.nearest_of(node).contains(&peer) || self.nearest_of(peer).contains(&node)
+    }
+
+    /// A connection that stands has fallen silent: it is missed by then.
+    fn miss(&mut self, node: Peer, lost: Peer) {
+        let pause = self.timing.idle + self.dice.within(self.timing.keep_alive);
+        self.clock.after(pause, Event::Noticed { node, lost });
     }
 
     /// Walks through the routing table, as libp2p does: the own place, then one point in each bucket beyond.
@@ -178,27 +267,24 @@ impl World {
     }
 
     fn kill(&mut self, leaving: Peer) {
-        let mut gone = Node::new(&self.peers, leaving, Nature::Honest);
+        // Those to whom a connection stood notice. Others do when they ask.
+        let near: Vec<Peer> = (0..self.nodes.len())
+            .filter(|at| self.nodes[*at].is_alive && self.nodes[*at].table.is_neighbour(&self.peers, leaving))
+            .filter(|at| self.nodes[*at].table.contains(&self.peers, leaving))
+            .map(Peer::new)
+            .filter(|node| self.is_kept(*node, leaving))
+            .collect();
+        let mut gone = Node::new(&self.peers, leaving, Nature::Honest, self.instant());
         gone.is_alive = false;
         *self.node(leaving) = gone;
-        // Neighbours stay connected if walks come more often than unused connections are closed; then they notice. Others do
-        // when they ask.
-        if self.timing.unused < self.timing.refresh {
-            return;
-        }
-        for at in 0..self.nodes.len() {
-            let here = &self.nodes[at];
-            let table = &here.table;
-            if here.is_alive && table.is_neighbour(&self.peers, leaving) && table.contains(&self.peers, leaving) {
-                let pause = self.timing.idle + self.dice.within(self.timing.keep_alive);
-                self.clock.after(pause, Event::Noticed { node: Peer::new(at), lost: leaving });
-            }
+        for node in near {
+            self.miss(node, leaving);
         }
     }
 
     fn join(&mut self, known: Peer) {
         let node = self.peers.add(&mut self.dice);
-        let mut fresh = Node::new(&self.peers, node, Nature::Honest);
+        let mut fresh = Node::new(&self.peers, node, Nature::Honest, self.instant());
         fresh.table = Table::new(self.peers.point(node));
         fresh.table.insert(&self.peers, known, self.choices.diversity);
         self.nodes.push(fresh);
@@ -212,12 +298,10 @@ impl World {
             self.nodes[at].side = self.dice.chance(500);
         }
         self.links.cut = true;
-        for at in 0..self.nodes.len() {
-            let node = Peer::new(at);
-            let lost: Vec<Peer> = self.nodes[at].table.iter().filter(|peer| !self.reaches(node, *peer)).collect();
-            for lost in lost {
-                let pause = self.timing.idle + self.dice.within(self.timing.keep_alive);
-                self.clock.after(pause, Event::Noticed { node, lost });
+        for (one, other) in self.kept() {
+            if !self.reaches(one, other) {
+                self.miss(one, other);
+                self.miss(other, one);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::choices::Choices;
 use super::clock::Clock;
@@ -11,7 +11,7 @@ use super::dice::Dice;
 use super::hostile::Nature;
 use super::links::Links;
 use super::node::Node;
-use super::operation::{Got, Operation};
+use super::operation::{Got, Operation, Put};
 use super::peers::{Peer, Peers};
 use super::people::Record;
 use super::table::{self, Table};
@@ -36,7 +36,6 @@ pub(super) enum Request {
 pub(super) struct Answer {
     pub(super) closer: Vec<Peer>,
     pub(super) value: Option<Arc<[u8]>>,
-    pub(super) stored: bool,
 }
 
 /// What happens.
@@ -57,6 +56,11 @@ pub(super) enum Event {
     },
     Deadline {
         operation: u64,
+    },
+    /// A reader has waited long enough for one more copy than it had.
+    Impatient {
+        operation: u64,
+        copies: usize,
     },
     /// Somebody looks a record up.
     Get {
@@ -93,7 +97,12 @@ pub(super) enum Event {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Behalf {
     Operation(u64),
-    HandOver { node: Peer, record: usize },
+    HandOver {
+        node: Peer,
+        record: usize,
+    },
+    /// A PUT, whose publisher has chosen its nodes.
+    Publish,
 }
 
 /// A request without answer so far.
@@ -129,7 +138,12 @@ pub(super) struct World {
     pub(super) hostile: Vec<Peer>,
     pub(super) records: Vec<Record>,
     pub(super) operations: BTreeMap<u64, Operation>,
+    pub(super) puts: BTreeMap<u64, Put>,
     pub(super) calls: BTreeMap<u64, Call>,
+    /// Records by their names.
+    pub(super) names: BTreeMap<Vec<u8>, usize>,
+    /// What stands for the beginning, to those who count from one moment to another; its value decides nothing.
+    began: Instant,
     /// Operations and calls so far.
     pub(super) begun: u64,
     pub(super) gots: Vec<Got>,
@@ -146,6 +160,7 @@ impl World {
     /// The same with more hostile nodes at the places that `attack` chooses.
     pub(super) fn with(plan: &Plan, attack: impl FnOnce(&mut Peers, &mut Dice) -> Vec<Peer>) -> Self {
         let Timing { keep_alive, identify, unused, .. } = plan.timing;
+        let began = Instant::now();
         let mut dice = Dice::new(plan.seed);
         let mut peers = Peers::default();
         let mut nodes = Vec::new();
@@ -154,10 +169,11 @@ impl World {
             // In equal parts by number, so that small networks have all of them.
             let is_hostile = dice.chance(plan.hostile);
             let nature = Nature::HOSTILE[number % Nature::HOSTILE.len()];
-            nodes.push(Node::new(&peers, peer, if is_hostile { nature } else { Nature::Honest }));
+            let nature = if is_hostile { nature } else { Nature::Honest };
+            nodes.push(Node::new(&peers, peer, nature, began));
         }
         for peer in attack(&mut peers, &mut dice) {
-            nodes.push(Node::new(&peers, peer, Nature::Misleading));
+            nodes.push(Node::new(&peers, peer, Nature::Misleading, began));
         }
         let mut tables: Vec<Table> = (0..nodes.len()).map(|at| Table::new(peers.point(Peer::new(at)))).collect();
         table::settle(&peers, &mut tables, plan.choices.diversity, &mut dice);
@@ -178,7 +194,10 @@ impl World {
             hostile,
             records: Vec::new(),
             operations: BTreeMap::new(),
+            puts: BTreeMap::new(),
             calls: BTreeMap::new(),
+            names: BTreeMap::new(),
+            began,
             begun: 0,
             gots: Vec::new(),
             certificates: CertificateCache::new(),
@@ -189,11 +208,22 @@ impl World {
     pub(super) fn publish(&mut self, count: usize) -> Result<(), SimError> {
         for _ in 0..count {
             let record = Record::new(&mut self.dice, self.clock.date())?;
-            self.records.push(record);
+            self.add(record);
             self.put(self.records.len() - 1, None);
             self.run(limits::LOOKUP_PAUSE)?;
         }
         self.settle()
+    }
+
+    /// A record that is not published yet.
+    pub(super) fn add(&mut self, record: Record) {
+        self.names.insert(record.name.to_vec(), self.records.len());
+        self.records.push(record);
+    }
+
+    /// The time, for engines that count from one moment to another.
+    pub(super) fn instant(&self) -> Instant {
+        self.began + self.clock.now()
     }
 
     /// Has all owners sign anew and publish: what was published before is outdated then.
@@ -233,6 +263,7 @@ impl World {
                 Event::Answer { call, answer } => self.on_answer(call, &answer),
                 Event::Timeout { call } => self.on_timeout(call),
                 Event::Deadline { operation } => self.on_deadline(operation),
+                Event::Impatient { operation, copies } => self.on_impatient(operation, copies),
                 Event::Get { record } => self.get(record),
                 Event::Renew { record } => self.on_renew(record)?,
                 Event::HandOver { node } => self.hand_over(node),

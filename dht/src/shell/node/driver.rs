@@ -360,6 +360,7 @@ impl Driver {
             return;
         }
         self.forget(peer, seen_at.as_ref());
+        self.suspect(Instant::now());
     }
 
     /// Takes a peer out of the routing table. It is dialled again where it was seen, for long; where it only said to be, a

@@ -21,10 +21,15 @@ use crate::shell::limits;
 pub(super) struct Nearest {
     /// All peers of the routing table.
     pub(super) members: HashSet<PeerId>,
+    /// The same, the nearest first.
+    by_distance: Vec<PeerId>,
     /// When those of the nearest that are not connected were last dialled.
     dialled: HashMap<PeerId, Instant>,
     /// When the own place was walked to because somebody came back, and when that is due again.
     walked: Option<Instant>,
+    /// Neighbours that may have gone with one that was lost, and when was last looked.
+    suspects: Vec<PeerId>,
+    looked: Option<Instant>,
     walk_at: Option<Instant>,
 }
 
@@ -55,9 +60,36 @@ impl Driver {
         }
     }
 
+    /// One of the nearest was lost: others near to it that are not connected may be gone as well, behind a cut above all. Records
+    /// count as held by them until they are missed.
+    pub(super) fn suspect(&mut self, now: Instant) {
+        if self.nearest.looked.is_some_and(|at| at + limits::SUSPECT_PAUSE > now) {
+            return;
+        }
+        self.nearest.looked = Some(now);
+        self.nearest.suspects = self.nearest.by_distance.iter().take(limits::REGION).copied().collect();
+    }
+
+    fn look_for_suspects(&mut self) {
+        for _ in 0..limits::SUSPECTS {
+            let Some(peer) = self.nearest.suspects.pop() else { return };
+            if self.nearest.members.contains(&peer) {
+                self.dial_member(peer);
+            }
+        }
+    }
+
+    /// Connects a peer of the routing table; one that is not there is taken out of it.
+    fn dial_member(&mut self, peer: PeerId) {
+        let condition = PeerCondition::DisconnectedAndNotDialing;
+        // The error says that it is connected, or about to be.
+        let _ = self.swarm.dial(DialOpts::peer_id(peer).condition(condition).build());
+    }
+
     /// Sees to it that connections to the nearest peers stand. A node that is not in the tables of others is nobody's neighbour.
     pub(super) fn keep_nearest(&mut self, now: Instant) {
         self.walk_on(now);
+        self.look_for_suspects();
         let own = place(self.swarm.local_peer_id());
         let mut members: Vec<PeerId> = Vec::new();
         for bucket in self.kad().kbuckets() {
@@ -75,10 +107,9 @@ impl Driver {
             .find(|peer| !self.swarm.is_connected(peer) && !self.nearest.dialled.contains_key(peer));
         if let Some(peer) = missing.copied() {
             self.nearest.dialled.insert(peer, now);
-            let condition = PeerCondition::DisconnectedAndNotDialing;
-            // The error says that somebody else has just dialled it.
-            let _ = self.swarm.dial(DialOpts::peer_id(peer).condition(condition).build());
+            self.dial_member(peer);
         }
+        self.nearest.by_distance = members;
         let all = self.nearest.members.clone();
         self.swarm.behaviour_mut().keep.set(nearest, all);
     }

@@ -13,8 +13,10 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
     let correct = gots.iter().filter(|got| got.is_right).count();
     report.show("lookups", size(gots.len()), "");
     report.show("correct", size(correct), "");
-    report.show("rounds", mean_rounds(&gots), "");
-    report.show("messages", mean_messages(&gots), "");
+    let most = gots.iter().map(|got| got.rounds).max().unwrap_or(0);
+    report.show("rounds_mean_milli", 1000.0 * mean_rounds(&gots), "");
+    report.show("rounds_max", f64::from(most), "");
+    report.show("messages", mean_messages(&gots) * size(gots.len()), "");
     report.show("p50_us", 1000.0 * quantile(&gots, 500), "us");
     report.show("p99_us", 1000.0 * quantile(&gots, 990), "us");
     Ok(())

@@ -15,32 +15,24 @@ const LAB: usize = 24;
 const SENT: f64 = 12.0;
 
 pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
-    for (name, timing) in [("as it is", Timing::PRESENT), ("proposed", Timing::PROPOSED)] {
-        for nodes in [LAB, settings.nodes] {
-            let sent = measure(settings, report, name, nodes, timing)?;
-            let figure = format!("{name}, {nodes} nodes: sent by a node in all");
-            report.ask(figure, sent, "kbit/s", Line::Under(SENT));
-        }
+    for nodes in [LAB, settings.nodes] {
+        let sent = measure(settings, report, nodes)?;
+        report.ask(format!("{nodes} nodes: sent by a node in all"), sent, "kbit/s", Line::Under(SENT));
     }
     Ok(())
 }
 
 /// Shows what a node sends by kind, in kbit/s; all of it. As much is received.
-fn measure(
-    settings: &Settings,
-    report: &mut Report,
-    name: &str,
-    nodes: usize,
-    timing: Timing,
-) -> Result<f64, SimError> {
-    let mut world = World::new(&super::Plan { nodes, timing, connections: true, ..plan(settings) });
+fn measure(settings: &Settings, report: &mut Report, nodes: usize) -> Result<f64, SimError> {
+    let mut world = World::new(&super::Plan { nodes, connections: true, ..plan(settings) });
     // Each has a record; as many as a model has stand for all.
     let records = nodes.min(settings.records);
     world.publish(records)?;
     world.begin_refreshing();
     world.begin_renewing();
-    let Timing { keep_alive, identify, unused, .. } = timing;
+    let Timing { keep_alive, identify, unused, .. } = world.timing;
     world.traffic = Traffic::new(Intervals { keep_alive, identify, unused }, true);
+    world.traffic.keep(world.kept(), world.clock.now());
     let began = world.clock.now();
     world.run(settings.idle)?;
     world.traffic.close(settings.idle + began);
@@ -51,11 +43,11 @@ fn measure(
         let share = if kind == Kind::Publish { size(nodes) / size(records) } else { 1.0 };
         let sent = number(tally.octets) * share * 8.0 / 1000.0 / over;
         if tally.messages > 0 {
-            report.show(format!("{name}, {nodes} nodes: {}", kind.name()), sent, "kbit/s");
+            report.show(format!("{nodes} nodes: {}", kind.name()), sent, "kbit/s");
         }
         all += sent;
     }
     let standing = 2.0 * world.traffic.standing(settings.idle) / size(nodes);
-    report.show(format!("{name}, {nodes} nodes: connections of a node"), standing, "");
+    report.show(format!("{nodes} nodes: connections of a node"), standing, "");
     Ok(all)
 }
