@@ -4,6 +4,7 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
 mod field;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,11 +12,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cgeid::Network;
-use dht::shell::node::{Multiaddr, Node, NodeConfig, Role};
+use common::key_of;
+use dht::shell::node::{Multiaddr, Node, NodeConfig};
 use dht::shell::shelf::Shelf;
 use field::{Field, is_possible, wait_for};
 use interop::lab::{self, Topology};
-use zeroize::Zeroizing;
 
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -26,7 +27,7 @@ fn start(number: u8, bootstrap: &[Multiaddr], remember: Option<&Path>) -> Node {
         port: 0,
         bootstrap: bootstrap.to_vec(),
         remember: remember.map(Path::to_path_buf),
-        ..NodeConfig::with_seed(Zeroizing::new([number; 32]), Role::Server)
+        ..NodeConfig::server(&key_of([number; 32]))
     };
     let shelf = Shelf::in_memory(Network::LAB, config.place());
     Node::start(config, Box::new(shelf)).unwrap()

@@ -4,21 +4,22 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
 mod field;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use cgeid::Network;
+use common::key_of;
 use dht::shell::limits;
-use dht::shell::node::{Counters, Multiaddr, Node, NodeConfig, Role};
+use dht::shell::node::{Counters, Multiaddr, Node, NodeConfig};
 use dht::shell::shelf::Shelf;
 use field::{Field, is_possible};
 use futures::StreamExt as _;
 use interop::bench::flood::Flood;
 use interop::lab::{self, Topology};
 use libp2p::{Swarm, SwarmBuilder, identify};
-use zeroize::Zeroizing;
 
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -27,7 +28,7 @@ fn start(block: u8, bootstrap: &[Multiaddr]) -> Node {
         listen: vec![IpAddr::V4(Ipv4Addr::new(127, 70, block, 1))],
         port: 0,
         bootstrap: bootstrap.to_vec(),
-        ..NodeConfig::with_seed(Zeroizing::new([block; 32]), Role::Server)
+        ..NodeConfig::server(&key_of([block; 32]))
     };
     let shelf = Shelf::in_memory(Network::LAB, config.place());
     Node::start(config, Box::new(shelf)).unwrap()

@@ -122,6 +122,7 @@ fn a_newer_page_that_is_read_late_is_used_from_then_on() {
 
 #[cfg(feature = "shell")]
 mod nodes {
+    use crate::common::key_of;
     use std::collections::HashMap;
     use std::net::{IpAddr, Ipv4Addr};
     use std::num::NonZeroUsize;
@@ -183,14 +184,19 @@ mod nodes {
 
     /// A node on 127.`network`.`number`.1: each in a block of its own, each test in a network of its own.
     fn node(network: u8, number: u8, role: Role, bootstrap: &[Multiaddr], manner: Manner, paths: Paths) -> Node {
-        let mut seed = Zeroizing::new([number; 32]);
+        let mut seed = [number; 32];
         seed[0] = network;
+        // A server has certificates, a client shows nothing.
+        let config = match role {
+            Role::Server => NodeConfig::server(&key_of(seed)),
+            Role::Client => NodeConfig::client(Zeroizing::new(seed)),
+        };
         let config = NodeConfig {
             listen: vec![IpAddr::V4(Ipv4Addr::new(127, network, number, 1))],
             port: 0,
             bootstrap: bootstrap.to_vec(),
             paths,
-            ..NodeConfig::with_seed(seed, role)
+            ..config
         };
         Node::start(config, Box::new(Double { manner, ..Double::default() })).unwrap()
     }
@@ -321,9 +327,8 @@ mod nodes {
                 Held::default()
             }
         }
-        let seed = Zeroizing::new([63; 32]);
         let listen = vec![IpAddr::V4(Ipv4Addr::new(127, 63, 1, 1))];
-        let config = NodeConfig { listen, port: 0, ..NodeConfig::with_seed(seed, Role::Server) };
+        let config = NodeConfig { listen, port: 0, ..NodeConfig::server(&key_of([63; 32])) };
         let refusing = Node::start(config, Box::new(Refusing)).unwrap();
         let publisher = node(63, 2, Role::Client, &refusing.listen_addrs(), Manner::Honest, disjoint());
         // The first PUT meets the node.

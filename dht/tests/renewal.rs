@@ -132,18 +132,21 @@ fn a_renewal_costs_a_store_and_a_reader_one_signature() {
 }
 
 #[test]
-fn a_renewal_after_a_restart_costs_one_signature() {
+fn the_first_renewal_after_a_restart_proves_what_is_held_too() {
     let (mut person, mut other) = (Person::new(1), Person::new(2));
     let mut store = store();
     put(&mut store, start(), &person.mapping(start(), 1)).unwrap();
     let written = store.changes();
-    // As after a restart: what is held was checked then, and every cache is cold since.
+    // As after a restart: what comes from disk is proven when it is first of use, and every cache is cold.
     let mut again = Store::new(LAB, [0; 32]);
     for change in written {
         again.restore(start(), &change.key, change.record.as_deref(), change.marks.as_deref()).unwrap();
     }
     let before = again.signatures();
     put(&mut again, start() + seconds(60), &person.mapping(start() + seconds(60), 1)).unwrap();
+    assert_eq!(again.signatures() - before, 3, "two of what is held, one of the news");
+    let before = again.signatures();
+    put(&mut again, start() + seconds(120), &person.mapping(start() + seconds(120), 1)).unwrap();
     assert_eq!(again.signatures() - before, 1);
     let before = again.signatures();
     put(&mut again, start() + seconds(60), &other.mapping(start() + seconds(60), 1)).unwrap();

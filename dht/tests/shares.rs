@@ -6,9 +6,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
-use cgeid::Identity;
+use cgeid::{Identity, OperationalKey};
 use common::{LAB, mapping, seconds, start};
 use dht::Refusal;
 use dht::block::Block;
@@ -17,10 +18,16 @@ use dht::record::RecordKey;
 use dht::store::{Admission, Change, Origin, Store};
 use proptest::prelude::*;
 
+/// The operational keys of all who publish here: of two keys of one month, only the later one counts.
+static KEYS: Mutex<BTreeMap<u32, OperationalKey>> = Mutex::new(BTreeMap::new());
+
 fn publish(number: u32, now: SystemTime) -> Publication {
     let seed = std::array::from_fn(|at| if at == 0 { 1 } else { number.to_be_bytes()[at % 4] });
-    let key = Identity::from_seed(&seed, LAB, start()).unwrap().delegate(start(), 0).unwrap();
-    publish::mapping(&key, LAB, mapping(1), now, &mut Sequence::default()).unwrap()
+    let mut keys = KEYS.lock().unwrap();
+    let key = keys
+        .entry(number)
+        .or_insert_with(|| Identity::from_seed(&seed, LAB, start()).unwrap().delegate(start(), 0).unwrap());
+    publish::mapping(key, LAB, mapping(1), now, &mut Sequence::default()).unwrap()
 }
 
 fn from(text: &str) -> Origin {

@@ -231,8 +231,9 @@ fn bucket(node: PeerId, peer: PeerId) -> u32 {
 async fn a_block_has_two_places_in_a_bucket() {
     let node = server([48, 1, 1], &[]);
     let bootstrap = node.listen_addrs();
-    let crowd: Vec<Node> = (1..=9).map(|host| server([48, 2, host], &bootstrap)).collect();
-    wait_for("all presentations", async || node.stats().await.unwrap().admission.servers >= 9).await;
+    // As many as one block may have connections.
+    let crowd: Vec<Node> = (1..=8).map(|host| server([48, 2, host], &bootstrap)).collect();
+    wait_for("all presentations", async || node.stats().await.unwrap().admission.servers >= 8).await;
     wait_for("a crowd", async || !node.stats().await.unwrap().admission.crowded.is_empty()).await;
     let far = server([48, 3, 1], &bootstrap);
     let is_known = async |id: PeerId| node.stats().await.unwrap().peers.iter().any(|peer| peer.id == id);

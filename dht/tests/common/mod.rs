@@ -21,6 +21,12 @@ pub fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+/// An operational key of this moment, of the identity with this seed: what makes a node a server.
+pub fn key_of(seed: [u8; 32]) -> OperationalKey {
+    let now = SystemTime::now();
+    Identity::from_seed(&seed, LAB, now).unwrap().delegate(now, 0).unwrap()
+}
+
 /// Somebody with keys.
 pub struct Person {
     pub identity: Identity,

@@ -322,25 +322,17 @@ impl Driver {
         }
     }
 
-    /// A member was found at an address that it claims.
-    pub(super) fn on_proven(&mut self, peer: PeerId, address: Multiaddr) {
-        let Some(known) = self.admission.peers.get_mut(&peer) else { return };
-        if !known.addresses.contains(&address) && known.addresses.len() < limits::ADDRESSES_PER_PEER {
-            known.addresses.push(address);
-        }
-        self.place(peer);
-    }
-
-    /// Puts a member where it belongs, if its addresses are known and its bucket has room for its block.
-    fn place(&mut self, peer: PeerId) {
+    /// Puts a member where it belongs, if it was found at one of its addresses and its bucket has room for its block.
+    pub(super) fn place(&mut self, peer: PeerId) {
         let Some(known) = self.admission.peers.get(&peer) else { return };
         if known.member.is_none() || !known.serves {
             return;
         }
         let at = known.at;
         let reached = known.reached.clone().filter(|reached| !self.ways.is_anycast(reached));
-        let mut addresses = known.addresses.clone();
-        let has_said = !addresses.is_empty();
+        let claimed = known.addresses.clone();
+        let has_said = !claimed.is_empty();
+        let mut addresses = self.proven(peer, claimed);
         if let Some(reached) = reached.filter(|reached| !addresses.contains(reached)) {
             addresses.push(reached);
         }

@@ -390,7 +390,6 @@ impl Driver {
         self.counters.addresses_refused += refused.len() as u64;
         let mut believed: Vec<Multiaddr> = believed.into_iter().map(|address| split_peer(address).0).collect();
         believed.truncate(limits::ADDRESSES_PER_PEER);
-        let believed = self.proven(peer, believed);
         self.on_addresses(peer, Some(believed));
     }
 

@@ -97,7 +97,7 @@ impl Driver {
         let was_tried = self.ways.found.is_tried(&peer, address);
         self.ways.found.dialled(peer, address);
         if was_tried {
-            self.on_proven(peer, split_peer(address).0);
+            self.place(peer);
             if is_second {
                 self.swarm.close_connection(id);
             }
