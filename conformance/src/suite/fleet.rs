@@ -64,7 +64,7 @@ impl Fleet {
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.current_dir(self.folder.path()).args(arguments).env("CGEID_PASSWORD", PASSWORD);
-        command.env_remove("LISP_DHT_CONFIG").env("LISP_DHT_LOG", "warn,dht=info").env("TMPDIR", self.folder.path());
+        command.env_remove("LISP_DHT_CONFIG").env_remove("LISP_DHT_LOG").env("TMPDIR", self.folder.path());
         command
     }
 
@@ -72,7 +72,7 @@ impl Fleet {
     pub(super) fn shell(&self, script: &str, arguments: &[String]) -> Command {
         let mut command = Command::new("sh");
         command.current_dir(self.folder.path()).arg("-c").arg(script).arg(&self.program).args(arguments);
-        command.env("CGEID_PASSWORD", PASSWORD).env("LISP_DHT_LOG", "warn,dht=info");
+        command.env("CGEID_PASSWORD", PASSWORD).env_remove("LISP_DHT_CONFIG").env_remove("LISP_DHT_LOG");
         command
     }
 

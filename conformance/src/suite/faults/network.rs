@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) const PROBES: &[Probe<Fleet>] = &[
     must("FA-05.1", CLOCK, "a clock an hour ahead, and one an hour behind, of five peers", clocks),
+    must("FA-05.2", CLOCK, "a clock an hour behind, and a peer whose certificate is younger", younger),
     must("FA-06.1", PEERS, "a peer that falls silent", silent),
     must("FA-06.2", PEERS, "datagrams of garbage", datagrams),
     must(
@@ -31,13 +32,35 @@ pub(super) const PROBES: &[Probe<Fleet>] = &[
     }),
 ];
 
+/// Somebody whose certificates are older than the clocks here are wrong: they hold by each of them.
+fn settled() -> Result<Person, Fault> {
+    Person::new(now() - Duration::from_secs(2 * 3600))
+}
+
+/// Its certificate does not hold by the slow clock, so it is no peer; but its word says that a clock is wrong.
+fn younger(fleet: &Fleet) -> Judgement {
+    let peer = fleet.node(&Start::default())?;
+    let start = Start { bootstrap: vec![peer.address.clone()], more: vec!["--clock-offset", "-3600"] };
+    let node = fleet.node_of(&settled()?, &start)?;
+    fleet
+        .wait(&node, "a certificate refused for its dates", |stats| stats["admission"]["refused"]["dates"].is_u64())?;
+    let told = fleet.log(&node).contains("is this one right?");
+    expect(told, format!("to be told that this clock may be the wrong one: {told}"))
+}
+
 fn clocks(fleet: &Fleet) -> Judgement {
-    let cloud = fleet.cloud(5, &[])?;
+    let mut cloud = vec![fleet.node_of(&settled()?, &Start::default())?];
     let bootstrap = vec![cloud[0].address.clone()];
+    for _ in 1..5 {
+        cloud.push(fleet.node_of(&settled()?, &Start { bootstrap: bootstrap.clone(), more: Vec::new() })?);
+    }
+    for node in &cloud {
+        fleet.peers(node, 4)?;
+    }
     let mut told = Vec::new();
     for offset in ["3600", "-3600"] {
         let more = vec!["--clock-offset", offset];
-        let node = fleet.node(&Start { bootstrap: bootstrap.clone(), more })?;
+        let node = fleet.node_of(&settled()?, &Start { bootstrap: bootstrap.clone(), more })?;
         let is_wrong = |stats: &serde_json::Value| stats["admission"]["clock"]["state"] == "wrong";
         let stats = fleet.wait(&node, "a clock found wrong", is_wrong)?;
         std::thread::sleep(Duration::from_secs(1));
