@@ -29,7 +29,7 @@ use crate::record::CertificateCache;
 use crate::shell::limits;
 use crate::store::Standing;
 
-pub(super) use self::codec::{Codec, behaviour};
+pub(in crate::shell) use self::codec::{Codec, behaviour};
 use self::known::{Exchange, Known};
 pub use self::stats::{AdmissionStats, ClockStats};
 

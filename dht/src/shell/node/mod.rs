@@ -52,6 +52,7 @@ use crate::admit::{Credentials, Rules};
 pub(in crate::shell) use self::addresses::listening;
 pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::admission::{AdmissionStats, ClockStats};
+pub(in crate::shell) use self::admission::{Codec as AdmitCodec, behaviour as admit};
 pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};
 pub use self::clock::Clock;
 pub use self::fabric::Fabric;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cgeid::OperationalKey;
 use futures::StreamExt as _;
@@ -14,9 +14,13 @@ use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify};
 
 use super::protocol::{Codec, Message};
 use super::{Attitude, Plot, Recruit, SLOW, keypair};
+use crate::admit::message::Millis;
+use crate::admit::{Answer, Credentials, Ends, Kind, Rules, present};
 use crate::shell::lab::LabError;
 use crate::shell::limits;
-use crate::shell::node::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, NodeError, Transport, connections, listening};
+use crate::shell::node::{
+    AdmitCodec, IDENTIFY_PROTOCOL, KAD_PROTOCOL, NodeError, Transport, admit, connections, listening,
+};
 
 /// Interval at which a hostile node dials whom it is not connected to.
 const REDIAL: Duration = Duration::from_secs(5);
@@ -32,6 +36,7 @@ const UNUSED: Duration = Duration::from_secs(3600);
 pub(super) struct Liar {
     identify: identify::Behaviour,
     pub(super) kad: request_response::Behaviour<Codec>,
+    admit: request_response::Behaviour<AdmitCodec>,
 }
 
 /// Builds the swarm, listening at an address.
@@ -54,6 +59,7 @@ pub(super) fn build(
                         .with_push_listen_addr_updates(true),
                 ),
                 kad: request_response::Behaviour::new([(KAD_PROTOCOL, support)], config),
+                admit: admit(),
             }
         })
         .map_err(|error| failed(&error))?
@@ -80,6 +86,22 @@ pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
         libp2p::multiaddr::Protocol::P2p(peer) => Some(peer),
         _ => None,
     })
+}
+
+/// Presents itself as any node of the network does: its certificates hold, and its key solves the puzzle of a lab.
+fn present_to(swarm: &mut Swarm<Liar>, key: &OperationalKey, peer: PeerId) {
+    let rules = Rules { network: key.identity_certificate().network(), ..Rules::default() };
+    let (from, to) = (swarm.local_peer_id().to_bytes(), peer.to_bytes());
+    let ends = Ends { from: &from, to: &to };
+    let presentation = present(&rules, Kind::Server, Some(Credentials::of(key)), ends, SystemTime::now());
+    swarm.behaviour_mut().admit.send_request(&peer, presentation.encode());
+}
+
+/// Everybody is welcome.
+fn welcome(swarm: &mut Swarm<Liar>, channel: ResponseChannel<Answer>) {
+    let answer = Answer { code: Answer::WELCOME, time: Millis::of(SystemTime::now()) };
+    // Who asked may have gone.
+    let _ = swarm.behaviour_mut().admit.send_response(channel, answer);
 }
 
 /// The life of one hostile node.
@@ -117,6 +139,13 @@ pub(super) async fn live(transport: &Transport, recruit: Recruit, plot: &Plot) {
                         let _ = swarm.behaviour_mut().kad.send_response(channel, answer);
                     }
                 }
+                SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } if num_established.get() == 1 => {
+                    present_to(&mut swarm, &key, peer_id);
+                }
+                SwarmEvent::Behaviour(LiarEvent::Admit(request_response::Event::Message {
+                    message: Exchange::Request { channel, .. },
+                    ..
+                })) => welcome(&mut swarm, channel),
                 _ => {}
             },
             _ = tick.tick(), if attitude == Attitude::Slow => {

@@ -15,10 +15,10 @@ pub(in crate::shell::node) const ADMIT_PROTOCOL: StreamProtocol = StreamProtocol
 
 /// Reads and writes it.
 #[derive(Debug, Clone, Default)]
-pub(in crate::shell::node) struct Codec;
+pub(in crate::shell) struct Codec;
 
 /// The protocol with our bounds.
-pub(in crate::shell::node) fn behaviour() -> request_response::Behaviour<Codec> {
+pub(in crate::shell) fn behaviour() -> request_response::Behaviour<Codec> {
     let config = request_response::Config::default()
         .with_request_timeout(limits::PRESENTATION_TIME)
         .with_max_concurrent_streams(limits::PRESENTATION_STREAMS);
