@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The suites: each a name, a sentence, and functions that name, run and explain its checks.
 
+mod adversary;
 mod cgeid;
+mod dht;
+mod faults;
+mod fleet;
+mod person;
+mod probe;
+mod record;
 mod wire;
 
 use crate::check::Check;
@@ -48,5 +55,33 @@ pub const SUITES: &[Suite] = &[
         list: cgeid::list,
         run: cgeid::run,
         explain: cgeid::explain,
+    },
+    Suite {
+        name: "record",
+        about: "every class of record and each of its elements, good and bad, against the record codec and verifier",
+        list: record::list,
+        run: record::run,
+        explain: record::explain,
+    },
+    Suite {
+        name: "dht",
+        about: "what a network of nodes keeps, finds, proves and refuses, against the program lisp-dht",
+        list: dht::list,
+        run: dht::run,
+        explain: dht::explain,
+    },
+    Suite {
+        name: "adversary",
+        about: "records that must be refused and nodes that are hostile, against the program lisp-dht",
+        list: adversary::list,
+        run: adversary::run,
+        explain: adversary::explain,
+    },
+    Suite {
+        name: "faults",
+        about: "kills, torn files, a full disk, wrong clocks and silent peers, against the program lisp-dht",
+        list: faults::list,
+        run: faults::run,
+        explain: faults::explain,
     },
 ];

@@ -152,6 +152,9 @@ pub const LISTEN: Duration = Duration::from_secs(2);
 /// Octets of a file with a revocation: its armour and the words before it take less than twice the statement's 10 kB.
 pub const STATEMENT_FILE: u64 = 32 * 1024;
 
+/// Octets of a file with a bundle, unchecked ones too: no message of Kademlia carries more.
+pub const BUNDLE_FILE: u64 = 16 * 1024;
+
 /// Peers kept on disk for the next start: more than a start asks before the first answers.
 pub const KEPT_PEERS: usize = 32;
 /// Of them, in one block of addresses: whoever has a block must not have the next start.

@@ -280,6 +280,18 @@ pub(super) struct PutFlags {
     #[arg(long, requires = "revocation")]
     #[serde(skip)]
     pub(super) yes: bool,
+    /// Publish a bundle that was signed elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["revocation", "rloc", "ttl", "withdraw", "ServiceFlags", "TopologyFlags"])]
+    #[serde(skip)]
+    pub(super) bundle: Option<PathBuf>,
+    /// The DHT key of the bundle in hexadecimal [default: the one that follows from it]
+    #[arg(long, value_name = "HEX", requires = "bundle")]
+    #[serde(skip)]
+    pub(super) key: Option<String>,
+    /// Send the bundle without checking it, to see that nodes refuse it
+    #[arg(long, requires = "bundle")]
+    #[serde(skip)]
+    pub(super) unchecked: bool,
     #[command(flatten)]
     #[serde(flatten)]
     network: NetworkFlags,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-dht`: a daemon that stores, and commands that ask.
 
+mod bundle;
 mod describe;
 mod describe_node;
 mod flags;
@@ -83,7 +84,13 @@ Revocation:
 
 The file was written by `cgeid new` or `cgeid revoke`; no key is needed, and anybody who has the file can publish it. It \
 cannot be taken back. Nodes keep it for 30 days after it was last put and do not put it again by themselves: put it again \
-each month.";
+each month.
+
+Bundle:
+  lisp-dht put --bundle mapping.bundle --bootstrap 192.0.2.9:43420
+  lisp-dht put --bundle forged.bundle --unchecked --bootstrap 192.0.2.9:43420
+
+A bundle was signed elsewhere, and anybody may carry it. It is checked first; --unchecked sends what stores must refuse.";
 
 const DELEGATING: &str = "\
 Delegations:

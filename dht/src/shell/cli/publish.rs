@@ -11,7 +11,7 @@ use wire::record::Ttl;
 
 use super::flags::{PutFlags, Withdrawn};
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, make_state_folder, output, query, revoke, values, values_node};
+use super::{Failure, Outcome, bundle, identity, make_state_folder, output, query, revoke, values, values_node};
 use crate::PublishError;
 use crate::geo::Position;
 use crate::publish::{self, Publication, Sequence, Statement};
@@ -27,6 +27,9 @@ const TTL: u32 = 60;
 pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome, Failure> {
     if let Some(file) = &flags.revocation {
         return revoke::put(settings, flags, file).await;
+    }
+    if let Some(file) = &flags.bundle {
+        return bundle::put(settings, flags, file).await;
     }
     let network = settings.network()?;
     // What is wrong with a setting is said before a password is asked for.
@@ -119,10 +122,22 @@ pub(super) async fn send(
     publication: Publication,
     json: Option<&Path>,
 ) -> Result<Outcome, Failure> {
+    carry(settings, network, eid, publication.key.encode(), publication.value, publication.sequence, json).await
+}
+
+/// [`send`] for octets of which nobody says that they are a publication.
+pub(super) async fn carry(
+    settings: &Settings,
+    network: Network,
+    eid: &str,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    sequence: u64,
+    json: Option<&Path>,
+) -> Result<Outcome, Failure> {
     let node = shelf::start_node(settings.client()?, network, None)?;
     let begun = Instant::now();
-    let sequence = publication.sequence;
-    let report = node.put(publication.key.encode(), publication.value).await?;
+    let report = node.put(key, value).await?;
     let elapsed = begun.elapsed();
     let reached = query::is_reached(&node);
     node.shutdown().await;
