@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The figures of a DHT node as metrics. What a node counts appears by the name of its counter, so that none is forgotten here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use futures::FutureExt as _;
@@ -47,13 +48,23 @@ impl Figures for NodeFigures {
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {
         async {
             let stats = self.node.stats().await.map_err(|error| error.to_string())?;
-            if stats.peers.is_empty() && !self.is_alone {
-                return Err("no other node is known".to_owned());
-            }
-            Ok(())
+            fault(&stats, self.is_alone).map_or(Ok(()), Err)
         }
         .boxed()
     }
+}
+
+/// What keeps a node from doing what it is for. That others cannot reach it is no fault: it is a client then.
+fn fault(stats: &NodeStats, is_alone: bool) -> Option<String> {
+    let clock = &stats.admission.clock;
+    if stats.held.is_failing {
+        return Some("what is stored cannot be written to disk".to_owned());
+    }
+    if clock.state == "wrong" {
+        let behind = clock.behind_ms.unwrap_or_default();
+        return Some(format!("the clock is behind that of the peers by {behind} ms: nothing is published"));
+    }
+    (stats.peers.is_empty() && !is_alone).then(|| "no other node is known".to_owned())
 }
 
 /// What was counted at one moment.
@@ -61,25 +72,61 @@ impl Figures for NodeFigures {
 struct Snapshot {
     gauges: Vec<(&'static str, &'static str, i64)>,
     counters: Vec<(String, u64)>,
-    refused: Vec<(&'static str, u64)>,
+    /// Counters by reason.
+    families: Vec<(String, Vec<(String, u64)>)>,
 }
 
 impl Snapshot {
     fn of(stats: &NodeStats) -> Self {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        let counted = serde_json::to_value(stats.counters).unwrap_or_default();
-        let counted = counted.as_object().into_iter().flatten();
-        Self {
-            gauges: vec![
-                ("peers", "Peers in the routing table", gauge(stats.peers.len())),
-                ("connections", "Connections that stand", gauge(stats.connections)),
-                ("records", "Bundles in the store", gauge(stats.held.records)),
-                ("record_octets", "Octets of the bundles in the store", gauge(stats.held.bytes)),
-            ],
-            counters: counted.filter_map(|(name, value)| Some((name.clone(), Value::as_u64(value)?))).collect(),
-            refused: stats.held.refused.iter().map(|(name, count)| (*name, *count)).collect(),
+        let (held, admission) = (&stats.held, &stats.admission);
+        let heaviest = held.heaviest.map_or(0, |(_, records)| records);
+        let mut gauges = vec![
+            ("peers", "Peers in the routing table", gauge(stats.peers.len())),
+            ("connections", "Connections that stand", gauge(stats.connections)),
+            ("records", "Bundles in the store", gauge(held.records)),
+            ("record_octets", "Octets of the bundles in the store", gauge(held.bytes)),
+            ("keys_in_conflict", "Keys whose owners contradicted themselves, 100 at most", gauge(held.conflicts.len())),
+            ("heaviest_block_records", "Bundles of the block of addresses that has put most", gauge(heaviest)),
+            ("region_bits", "Bits that keys of the region share with the node", held.region_bits.unwrap_or(0).into()),
+            ("disk_failing", "1 if what is stored cannot be written", held.is_failing.into()),
+            ("reachable", "1 if others can find this node", stats.reachable.into()),
+            ("server", "1 if it stores for others, 0 for a client", (admission.role == "server").into()),
+            ("clock_wrong", "1 if the clock differs from that of the peers", (admission.clock.state == "wrong").into()),
+            ("puzzle_bits", "Zero bits that the network asks of a key", admission.puzzle_bits.into()),
+            ("closed", "1 if the network has a key", admission.closed.into()),
+        ];
+        let behind = "Milliseconds by which the clock is behind that of the peers";
+        gauges.extend(admission.clock.behind_ms.map(|ms| ("clock_behind_milliseconds", behind, ms)));
+        let mut snapshot = Self { gauges, counters: Vec::new(), families: Vec::new() };
+        snapshot.take("", serde_json::to_value(stats.counters));
+        snapshot.take("store_", serde_json::to_value(&held.store));
+        // The store's refusals have their name from the time when they were all that was shown of it.
+        snapshot.families = vec![("refused".to_owned(), reasons(&held.refused))];
+        snapshot.take("admission_", serde_json::to_value(admission));
+        snapshot
+    }
+
+    /// Takes counters by their names; those that have reasons become families.
+    fn take(&mut self, prefix: &str, counted: serde_json::Result<Value>) {
+        for (name, value) in counted.unwrap_or_default().as_object().into_iter().flatten() {
+            if self.gauges.iter().any(|(gauge, ..)| gauge == name) || name == "clock" {
+                continue;
+            }
+            let name = format!("{prefix}{name}");
+            match value {
+                Value::Object(reasons) => {
+                    let counted = reasons.iter().filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?)));
+                    self.families.push((name, counted.collect()));
+                }
+                value => self.counters.extend(value.as_u64().map(|count| (name, count))),
+            }
         }
     }
+}
+
+fn reasons(counted: &BTreeMap<&'static str, u64>) -> Vec<(String, u64)> {
+    counted.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
 }
 
 impl Collector for Snapshot {
@@ -88,15 +135,16 @@ impl Collector for Snapshot {
             let gauge = ConstGauge::new(*value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
+        let help = |name: &str| format!("Since the start: {}", name.replace('_', " "));
         for (name, value) in &self.counters {
-            let help = format!("Since the start: {}", name.replace('_', " "));
             let counter = ConstCounter::new(*value);
-            counter.encode(encoder.encode_descriptor(name, &help, None, MetricType::Counter)?)?;
+            counter.encode(encoder.encode_descriptor(name, &help(name), None, MetricType::Counter)?)?;
         }
-        let help = "Values that the store refused since the start, by reason";
-        let mut refused = encoder.encode_descriptor("refused", help, None, MetricType::Counter)?;
-        for (reason, count) in &self.refused {
-            ConstCounter::new(*count).encode(refused.encode_family(&[("reason", *reason)])?)?;
+        for (name, reasons) in &self.families {
+            let mut family = encoder.encode_descriptor(name, &help(name), None, MetricType::Counter)?;
+            for (reason, count) in reasons {
+                ConstCounter::new(*count).encode(family.encode_family(&[("reason", reason.as_str())])?)?;
+            }
         }
         Ok(())
     }
@@ -108,6 +156,26 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::*;
+    use crate::shell::node::{ClockStats, Peer, PeerId};
+
+    #[test]
+    fn a_node_is_at_fault_without_peers_with_a_wrong_clock_or_a_failing_disk() {
+        let well = NodeStats {
+            peers: vec![Peer { id: PeerId::random(), addresses: Vec::new(), connected: true }],
+            ..NodeStats::default()
+        };
+        assert!(!well.reachable, "which is no fault");
+        assert_eq!(fault(&well, false), None);
+        let says = |stats: &NodeStats, word: &str| fault(stats, false).is_some_and(|why| why.contains(word));
+        let lonely = NodeStats::default();
+        assert!(says(&lonely, "no other node") && fault(&lonely, true).is_none());
+        let mut late = well.clone();
+        late.admission.clock = ClockStats { state: "wrong", behind_ms: Some(3_600_000) };
+        assert!(says(&late, "clock"));
+        let mut full = well;
+        full.held.is_failing = true;
+        assert!(says(&full, "disk"));
+    }
 
     #[test]
     fn every_counter_of_a_node_appears_in_the_text() {
@@ -115,13 +183,30 @@ mod tests {
         stats.counters.gets = 7;
         stats.held.records = 3;
         stats.held.refused = [("signature", 2), ("quota", 1)].into();
+        stats.held.store.evicted = 9;
+        stats.admission.refused = [("puzzle", 4)].into();
+        stats.admission.servers = 6;
+        stats.admission.clock = ClockStats { state: "wrong", behind_ms: Some(-3_600_000) };
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Snapshot::of(&stats)));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         assert!(text.contains("\nlisp_dht_gets_total 7\n"), "{text}");
         assert!(text.contains("\nlisp_dht_records 3\n"), "{text}");
-        assert!(text.contains("lisp_dht_refused_total{reason=\"signature\"} 2\n"), "{text}");
+        for line in [
+            "lisp_dht_refused_total{reason=\"signature\"} 2",
+            "lisp_dht_store_evicted_total 9",
+            "lisp_dht_admission_refused_total{reason=\"puzzle\"} 4",
+            "lisp_dht_admission_servers_total 6",
+            "lisp_dht_clock_wrong 1",
+            "lisp_dht_clock_behind_milliseconds -3600000",
+            "lisp_dht_reachable 0",
+        ] {
+            assert!(text.lines().any(|each| each == line), "{line}: {text}");
+        }
+        let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let once: std::collections::BTreeSet<&&str> = names.iter().collect();
+        assert_eq!(names.len(), once.len(), "a name twice: {text}");
         let counted = serde_json::to_value(stats.counters).unwrap();
         for name in counted.as_object().unwrap().keys() {
             assert!(text.contains(&format!("# TYPE lisp_dht_{name} counter")), "{name}: {text}");
