@@ -8,6 +8,7 @@
 mod addresses;
 mod admission;
 mod behaviour;
+pub(in crate::shell) mod caller;
 mod clock;
 mod discovery;
 mod driver;
@@ -17,6 +18,7 @@ mod handing;
 mod kademlia;
 mod listen;
 mod pace;
+pub(in crate::shell) mod protocol;
 mod queries;
 mod reach;
 mod records;
@@ -49,7 +51,7 @@ use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
 use crate::admit::{Credentials, Rules};
 
-pub(in crate::shell) use self::addresses::listening;
+pub(in crate::shell) use self::addresses::{ip, listening};
 pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::admission::{AdmissionStats, ClockStats};
 pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};

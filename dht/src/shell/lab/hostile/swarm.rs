@@ -12,10 +12,10 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify};
 
-use super::protocol::{Codec, Message};
 use super::{Attitude, Plot, Recruit, SLOW, keypair};
 use crate::shell::lab::LabError;
 use crate::shell::limits;
+use crate::shell::node::protocol::{Codec, Message};
 use crate::shell::node::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, NodeError, Transport, connections, listening};
 
 /// Interval at which a hostile node dials whom it is not connected to.
