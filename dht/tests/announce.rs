@@ -84,7 +84,7 @@ async fn a_node_publishes_what_its_settings_say_reads_them_again_and_withdraws_i
     let record = RecordKey::node(Network::LAB, key.cn());
 
     let first = until(&other, &record, |bundle| bundle.service().is_some()).await;
-    assert_eq!(first.service().unwrap().ptr.as_ref().unwrap().to_string(), "one.example.net");
+    assert_eq!(first.service().unwrap().ptr.as_ref().unwrap().to_string(), "one.example.net.");
     assert!(first.topology().unwrap().geo.is_some() && first.mapping().is_none());
 
     // A mistake leaves all as it was; the next word counts.
@@ -94,7 +94,7 @@ async fn a_node_publishes_what_its_settings_say_reads_them_again_and_withdraws_i
     std::fs::write(path("node.toml"), "ptr = \"two.example.net\"\n").unwrap();
     daemon.signal("-HUP");
     let name = |bundle: &Bundle| bundle.service().and_then(|service| service.ptr.as_ref().map(ToString::to_string));
-    let second = until(&other, &record, |bundle| name(bundle).as_deref() == Some("two.example.net")).await;
+    let second = until(&other, &record, |bundle| name(bundle).as_deref() == Some("two.example.net.")).await;
     assert!(second.service().unwrap().addresses.is_empty());
     assert!(second.section(Class::Topology).unwrap().flags.withdrawn, "what is not said any more is withdrawn");
 

@@ -20,26 +20,49 @@ use super::node::{Node, NodeStats};
 /// Prefix of all names.
 const PREFIX: &str = "lisp_dht";
 
+/// Asks the program that has the node in it for its own counters, as its `show counters` has them.
+pub type Ask = Box<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>;
+
 /// A node whose figures are asked for.
-#[derive(Debug)]
 pub struct NodeFigures {
     node: Node,
     /// Whether it is to know others: it was given some.
     is_alone: bool,
+    /// The program around it: prefix of its names, and how it is asked.
+    program: Option<(&'static str, Ask)>,
+}
+
+impl fmt::Debug for NodeFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeFigures")
+            .field("node", &self.node)
+            .field("is_alone", &self.is_alone)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NodeFigures {
     /// The figures of `node`; one that `is_alone` was given nobody to know, which is no fault.
     pub fn new(node: Node, is_alone: bool) -> Self {
-        Self { node, is_alone }
+        Self { node, is_alone, program: None }
+    }
+
+    /// With those of the program around it, whose names begin with `prefix`.
+    #[must_use]
+    pub fn with(self, prefix: &'static str, ask: Ask) -> Self {
+        Self { program: Some((prefix, ask)), ..self }
     }
 }
 
 impl Figures for NodeFigures {
     fn registry(&self) -> BoxFuture<'_, anyhow::Result<Registry>> {
         async {
-            let mut registry = Registry::with_prefix(PREFIX);
-            registry.register_collector(Box::new(Snapshot::of(&self.node.stats().await?)));
+            let mut registry = Registry::default();
+            let snapshot = Box::new(Snapshot::of(&self.node.stats().await?));
+            registry.sub_registry_with_prefix(PREFIX).register_collector(snapshot);
+            if let Some((prefix, ask)) = &self.program {
+                registry.sub_registry_with_prefix(prefix).register_collector(Box::new(Shown(ask().await)));
+            }
             Ok(registry)
         }
         .boxed()
@@ -150,6 +173,43 @@ impl Collector for Snapshot {
     }
 }
 
+/// What a program shows: numbers in objects, some of which are counters and some are sizes, which the names do not tell.
+#[derive(Debug)]
+struct Shown(Value);
+
+impl Shown {
+    fn encode_in(encoder: &mut DescriptorEncoder<'_>, prefix: &str, shown: &Value) -> Result<(), fmt::Error> {
+        for (name, value) in shown.as_object().into_iter().flatten() {
+            let name = format!("{prefix}{}", name.replace('-', "_"));
+            let help = format!("As in `show counters`: {}", name.replace('_', " "));
+            let number = |value: &Value| value.as_i64();
+            match value {
+                Value::Object(inner) if inner.values().all(Value::is_number) => {
+                    let mut family = encoder.encode_descriptor(&name, &help, None, MetricType::Unknown)?;
+                    for (label, value) in inner {
+                        let label = [("name", label.as_str())];
+                        ConstGauge::new(number(value).unwrap_or_default()).encode(family.encode_family(&label)?)?;
+                    }
+                }
+                Value::Object(_) => Self::encode_in(encoder, &format!("{name}_"), value)?,
+                value => {
+                    if let Some(number) = number(value) {
+                        let metric = encoder.encode_descriptor(&name, &help, None, MetricType::Unknown)?;
+                        ConstGauge::new(number).encode(metric)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Shown {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        Self::encode_in(&mut encoder, "", &self.0)
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -175,6 +235,24 @@ mod tests {
         let mut full = well;
         full.held.is_failing = true;
         assert!(says(&full, "disk"));
+    }
+
+    #[test]
+    fn what_a_program_shows_has_its_names() {
+        let shown = serde_json::json!({
+            "control": { "bad-nonce": 2 }, "map-system": { "refusals": { "quota": 1 }, "registrations": 3, "dht": null },
+        });
+        let mut registry = Registry::default();
+        registry.sub_registry_with_prefix("lisp_xtr").register_collector(Box::new(Shown(shown)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "lisp_xtr_control{name=\"bad-nonce\"} 2",
+            "lisp_xtr_map_system_refusals{name=\"quota\"} 1",
+            "lisp_xtr_map_system_registrations 3",
+        ] {
+            assert!(text.lines().any(|each| each == line), "{line}: {text}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Reason {
 }
 
 /// What a store holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Held {
     /// Bundles.
     pub records: usize,
@@ -42,6 +42,7 @@ pub struct Held {
     /// Leading bits that a key must share with the node's place to lie in its region; `None`: all keys do.
     pub region_bits: Option<u32>,
     /// The block of addresses that has put most of what is held, and how many bundles those are.
+    #[serde(skip)]
     pub heaviest: Option<(Block, usize)>,
     /// Whether what is stored cannot be written to disk.
     pub is_failing: bool,
