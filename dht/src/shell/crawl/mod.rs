@@ -71,14 +71,10 @@ pub async fn crawl(config: NodeConfig, network: Network, plan: Plan) -> Result<C
             break;
         }
         let deadline = if has_met { survey.next_deadline() } else { met_until };
-        let heard = tokio::time::timeout_at(deadline.into(), caller.next()).await;
-        match heard {
-            Ok(heard) => {
-                has_met |= matches!(heard, Heard::Met { .. });
-                take(&mut survey, heard);
-            }
-            // The deadline, which is looked at above.
-            Err(_) => {}
+        // Otherwise it is the deadline, which is looked at above.
+        if let Ok(heard) = tokio::time::timeout_at(deadline.into(), caller.next()).await {
+            has_met |= matches!(heard, Heard::Met { .. });
+            take(&mut survey, heard);
         }
     }
     drop(caller);
