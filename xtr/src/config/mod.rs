@@ -539,6 +539,8 @@ mod tests {
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
             ("iid", "iid = 5\ntemporary = true"),
             ("temporary", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ntemporary = true"),
+            ("metrics", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nmetrics = \"127.0.0.1:9434\""),
+            ("discovery", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ndiscovery = \"on\""),
             ("identity", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nidentity = [\"x\"]"),
         ];
         for (key, toml) in cases {
