@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Blocks of addresses: what one party usually has whole, so that many addresses of one block are not many parties.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// A block of addresses: a /24 of IPv4, a /48 or a /32 of IPv6. A private address counts by itself: the whole of a site or of
@@ -14,6 +15,13 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct Block {
     first: IpAddr,
     plen: u8,
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = if self.first.is_ipv4() { 32 } else { 128 };
+        write!(f, "{}/{}", self.first, self.plen.min(longest))
+    }
 }
 
 impl Block {

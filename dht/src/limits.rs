@@ -175,3 +175,14 @@ pub const CLOCKS: usize = 256;
 pub const CLOCK_AGE: Duration = Duration::from_secs(24 * 3600);
 /// An answer that took longer than this says too little: half of it is the error.
 pub const CLOCK_ANSWER: Duration = Duration::from_secs(10);
+
+/// A node puts what it says of itself so often: a mapping holds for three times as long, and nodes that have come since get it.
+pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(20 * 60);
+/// After this at the earliest it does so again because there are more peers: stores take one PUT in 10 s of a key.
+pub const ANNOUNCE_PAUSE: Duration = Duration::from_secs(10);
+/// What nobody took is put again after this.
+pub const ANNOUNCE_RETRY: Duration = Duration::from_secs(60);
+/// Neighbours and places are signed anew when they are so old; they hold for two hours.
+pub const RESIGN_TOPOLOGY: Duration = Duration::from_secs(30 * 60);
+/// Services are signed anew when they are so old; they hold for two days.
+pub const RESIGN_SERVICE: Duration = Duration::from_secs(12 * 3600);

@@ -5,6 +5,8 @@
 //! the same octets each time that it is published: a store which holds it checks one signature of a renewal, that of the
 //! news. The caller keeps one [`Sequence`] for all that it publishes with an identity, across restarts.
 
+mod schedule;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cgeid::{Network, OperationalCertificate, OperationalKey, Revocation, SignatureAlgorithm};
@@ -16,6 +18,8 @@ use crate::limits;
 use crate::record::{
     self, Body, Bundle, Class, Flags, Identity, Index, Mapping, Prefix, RecordKey, Section, Service, Topology, Version,
 };
+
+pub use self::schedule::{Due, Schedule};
 
 /// The last sequence that was used, in milliseconds since 1970; to be kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -257,3 +257,8 @@ pub const UNPROVEN: usize = 8 * GUESTS;
 
 /// Octets of a file with the key of a network: 64 digits, and the newlines around them.
 pub const NETWORK_KEY_FILE: u64 = 256;
+
+/// How long a connection of a crawl stands that nothing is asked on: until the next bucket is asked for, not until the next round.
+pub const CRAWL_CONNECTION_UNUSED: Duration = Duration::from_secs(2);
+/// Characters of what a node says that runs there.
+pub const CRAWL_AGENT: usize = 64;

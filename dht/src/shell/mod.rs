@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod crawl;
 pub mod database;
 mod files;
 pub mod http;

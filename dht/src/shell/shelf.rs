@@ -143,6 +143,10 @@ impl Records for Shelf {
             bytes: self.store.size(),
             refused: self.store.counters().refused.clone(),
             conflicts: self.store.conflicts().take(CONFLICTS).map(ToString::to_string).collect(),
+            store: self.store.counters().clone(),
+            region_bits: self.store.region().map(leading_zeros),
+            heaviest: self.store.heaviest(),
+            is_failing: self.database.as_ref().is_some_and(Database::is_failing),
         }
     }
 
@@ -153,6 +157,13 @@ impl Records for Shelf {
     fn standing(&self, cn: Cn) -> Standing {
         self.store.standing(cn)
     }
+}
+
+/// Zero bits at the beginning of a distance.
+fn leading_zeros(distance: [u8; 32]) -> u32 {
+    let zeros = distance.iter().take_while(|octet| **octet == 0).count();
+    let first = distance.get(zeros).map_or(0, |octet| octet.leading_zeros());
+    u32::try_from(zeros * 8).unwrap_or(u32::MAX).saturating_add(first)
 }
 
 impl Drop for Shelf {

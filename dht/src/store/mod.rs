@@ -34,6 +34,7 @@ use self::charge::Charge;
 use self::entry::{Comparison, Entry, Offer, needed};
 use self::proof::Proof;
 use self::shares::Shares;
+use crate::block::Block;
 use crate::error::{Malformed, Refusal};
 use crate::limits;
 use crate::record::{Bundle, CertificateCache, Chain, Class, RecordKey, check_form, check_signature, check_times};
@@ -125,6 +126,16 @@ impl Store {
             counters: Counters::default(),
             changed: BTreeSet::new(),
         }
+    }
+
+    /// How far the node's region reaches; `None`: everywhere.
+    pub fn region(&self) -> Option<[u8; 32]> {
+        self.region
+    }
+
+    /// The block of addresses that has put most of what is held, and how many bundles those are.
+    pub fn heaviest(&self) -> Option<(Block, usize)> {
+        self.shares.heaviest().map(|(bundles, account)| (account.block, bundles))
     }
 
     /// Offers a value. The checks go from cheap to costly, signatures last.

@@ -12,6 +12,8 @@ use anyhow::{Context as _, bail};
 use cgeid::{Network, OperationalKey};
 use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
+use dht::shell::http::Server;
+use dht::shell::metrics::{Ask, NodeFigures};
 use dht::shell::network_key::rules;
 use serde_json::Value;
 use tokio::net::UdpSocket;
@@ -19,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::identity::{KeyFiles, KeyWatch};
-use super::settings::Settings;
+use super::settings::{Settings, Switch};
 use super::{FromService, Service, ServiceConfig, bootstrap, control, sockets};
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
@@ -41,6 +43,9 @@ pub struct Plan {
     control: PathBuf,
     dht_port: u16,
     bootstrap: Vec<String>,
+    anycast: Vec<String>,
+    discovery: bool,
+    metrics: Option<SocketAddr>,
 }
 
 impl Plan {
@@ -62,6 +67,9 @@ impl Plan {
         for text in &settings.bootstrap {
             dht::shell::node::parse_bootstrap(text).context("bootstrap")?;
         }
+        for text in &settings.anycast {
+            dht::shell::node::parse_anycast(text).context("anycast")?;
+        }
         let sites = settings.sites()?;
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
@@ -82,6 +90,9 @@ impl Plan {
             control: settings.control(),
             dht_port: settings.dht_port.unwrap_or(dht::shell::limits::PORT),
             bootstrap: settings.bootstrap.clone(),
+            anycast: settings.anycast.clone(),
+            discovery: settings.discovery == Some(Switch::On),
+            metrics: settings.metrics,
         })
     }
 }
@@ -145,10 +156,14 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     let bound = bind_all(&plan.listen)?;
     let listener = control::listen(&plan.control)?;
     let control_path = plan.control.clone();
-    let dht_listen = plan.dht_listen.clone();
+    let (dht_listen, metrics, is_alone) = (plan.dht_listen.clone(), plan.metrics, plan.bootstrap.is_empty());
     let keys = KeyWatch::start(std::mem::take(&mut plan.key_files))?;
     let (service, outputs) = Service::start(service_config(plan, &bound, &keys))?;
 
+    let metrics = match metrics {
+        Some(address) => Some(serve_metrics(&service, address, is_alone).await?),
+        None => None,
+    };
     let service = Arc::new(service);
     let locals: Vec<SocketAddr> = bound.keys().copied().collect();
     let mut tasks = tokio::task::JoinSet::new();
@@ -166,6 +181,7 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    drop(metrics);
     tasks.shutdown().await;
     // Every other holder was one of the tasks.
     if let Some(service) = Arc::into_inner(service) {
@@ -174,6 +190,19 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     // It may be gone already.
     let _ = std::fs::remove_file(control_path);
     Ok(())
+}
+
+/// The figures of the DHT node, and the counters of the map system.
+async fn serve_metrics(service: &Service, address: SocketAddr, is_alone: bool) -> anyhow::Result<Server> {
+    let status = service.status();
+    let ask: Ask = Box::new(move || {
+        let status = status.clone();
+        Box::pin(async move { status.show("counters").await.unwrap_or_default() })
+    });
+    let figures = NodeFigures::new(service.node().clone(), is_alone).with("lisp_mapsys", ask);
+    let server = Server::start(address, Arc::new(figures)).await?;
+    println!("metrics {}", server.address());
+    Ok(server)
 }
 
 fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<HashMap<SocketAddr, Arc<UdpSocket>>> {
@@ -203,6 +232,8 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
         dht_listen: plan.dht_listen,
         dht_port: plan.dht_port,
         bootstrap: plan.bootstrap,
+        anycast: plan.anycast,
+        discovery: plan.discovery,
     }
 }
 

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use cgeid::{Cn, Network, OperationalKey};
 use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
-use dht::shell::node::{Node, NodeConfig, parse_bootstrap};
+use dht::shell::node::{Node, NodeConfig, parse_anycast, parse_bootstrap};
 use dht::shell::shelf::start_node;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
@@ -70,6 +70,10 @@ pub struct ServiceConfig {
     pub dht_port: u16,
     /// Nodes to join through: multiaddresses, or `ADDRESS:PORT`.
     pub bootstrap: Vec<String>,
+    /// Addresses that several nodes have at once: one more way to find the network.
+    pub anycast: Vec<String>,
+    /// Whether nodes are looked for on the links of this machine, and told of this one.
+    pub discovery: bool,
 }
 
 /// What the host must send, in order.
@@ -218,6 +222,8 @@ fn join_dht(config: &ServiceConfig) -> anyhow::Result<Node> {
     node.port = config.dht_port;
     node.rules = config.rules.clone();
     node.bootstrap = config.bootstrap.iter().map(|text| parse_bootstrap(text)).collect::<Result<_, _>>()?;
+    node.anycast = config.anycast.iter().map(|text| parse_anycast(text)).collect::<Result<_, _>>()?;
+    node.discovery = config.discovery.then_some(config.network);
     Ok(start_node(node, config.network, Some(&config.state_dir))?)
 }
 

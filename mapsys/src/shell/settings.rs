@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use ipnet::IpNet;
@@ -67,6 +67,18 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR", global = true)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dht_listen: Vec<IpAddr>,
+    /// Address that several DHT nodes have at once, of which the nearest answers; repeats.
+    #[arg(long, value_name = "ADDR", global = true)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anycast: Vec<String>,
+    /// Whether the DHT node looks for others on the links of this machine; off by default.
+    #[arg(long, value_name = "on|off", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Switch>,
+    /// Serve /metrics (OpenMetrics) and /health over HTTP at this address.
+    #[arg(long, value_name = "ADDR:PORT", global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
     /// Folder for what must survive a restart.
     #[arg(long, value_name = "DIR", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +113,12 @@ pub struct Settings {
     pub dht_port: Option<u16>,
     /// Addresses that the DHT node listens on; empty = all.
     pub dht_listen: Vec<IpAddr>,
+    /// Addresses that several DHT nodes have at once.
+    pub anycast: Vec<String>,
+    /// Whether the DHT node looks for others on the links of this machine.
+    pub discovery: Option<Switch>,
+    /// Where /metrics and /health are served.
+    pub metrics: Option<SocketAddr>,
     /// Folder for what must survive a restart.
     pub state_dir: Option<PathBuf>,
     /// Unix socket for `show`.
@@ -111,6 +129,16 @@ pub struct Settings {
     pub foreign: ForeignSetting,
     /// The sites.
     pub site: Vec<SiteSetting>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// Who may ask for EIDs that are not registered here.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line. Every flag of a run has a configuration key of the same name.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -184,8 +185,30 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_key: Option<PathBuf>,
+    /// Address that several DHT nodes have at once, of which the nearest answers; repeats
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anycast: Vec<String>,
+    /// Whether the DHT node looks for others on the links of this machine; default off
+    #[arg(long, global = true, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Switch>,
+    /// Serve /metrics (OpenMetrics) and /health of the DHT node and this router over HTTP at this address
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
     /// What to log, for instance "info" or "xtr=debug"; default info
     #[arg(long, global = true, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }

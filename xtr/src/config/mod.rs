@@ -7,7 +7,7 @@ mod key_file;
 mod values;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -22,7 +22,7 @@ use crate::database::OwnLocator;
 use crate::map_cache::is_unicast;
 
 pub use explain::explain;
-pub use flags::{Command, CommandLine, Flags, Table};
+pub use flags::{Command, CommandLine, Flags, Switch, Table};
 pub use values::{PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.
@@ -88,6 +88,10 @@ struct Written {
     dht_port: u16,
     puzzle_bits: Option<u8>,
     network_key: Option<PathBuf>,
+    #[serde(deserialize_with = "values::list")]
+    anycast: Vec<String>,
+    discovery: Switch,
+    metrics: Option<SocketAddr>,
     #[serde(deserialize_with = "values::text")]
     prefix: PrefixValue,
     log: String,
@@ -117,6 +121,9 @@ impl Default for Written {
             dht_port: 43_420,
             puzzle_bits: None,
             network_key: None,
+            anycast: Vec::new(),
+            discovery: Switch::Off,
+            metrics: None,
             prefix: PrefixValue(lab.into()),
             log: "info".into(),
         }
@@ -196,6 +203,12 @@ pub struct Embedded {
     pub puzzle_bits: Option<u8>,
     /// File with the key of a closed network.
     pub network_key: Option<PathBuf>,
+    /// Addresses that several DHT nodes have at once.
+    pub anycast: Vec<String>,
+    /// Whether the DHT node looks for others on the links of this machine.
+    pub discovery: Switch,
+    /// Where /metrics and /health are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Written {
@@ -364,6 +377,9 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
         ("bootstrap", written.bootstrap.is_empty()),
         ("trust-anchor", written.trust_anchor.is_empty()),
         ("temporary", !written.temporary),
+        ("anycast", written.anycast.is_empty()),
+        ("discovery", written.discovery == Switch::Off),
+        ("metrics", written.metrics.is_none()),
     ];
     if let Some((key, _)) = embedded_only.iter().find(|(_, is_empty)| !is_empty) {
         let advice =
@@ -396,6 +412,9 @@ fn embedded(written: &Written) -> Result<Embedded, ConfigError> {
         dht_port: written.dht_port,
         puzzle_bits: written.puzzle_bits,
         network_key: written.network_key.clone(),
+        anycast: written.anycast.clone(),
+        discovery: written.discovery,
+        metrics: written.metrics,
     })
 }
 
@@ -520,6 +539,8 @@ mod tests {
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
             ("iid", "iid = 5\ntemporary = true"),
             ("temporary", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ntemporary = true"),
+            ("metrics", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nmetrics = \"127.0.0.1:9434\""),
+            ("discovery", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ndiscovery = \"on\""),
             ("identity", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nidentity = [\"x\"]"),
         ];
         for (key, toml) in cases {

@@ -3,10 +3,13 @@
 //! socket would, under a key that exists in memory only.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use cgeid::{Cn, Network, OperationalKey};
 use dht::admit::Rules;
+use dht::shell::http::Server;
+use dht::shell::metrics::NodeFigures;
 use ipnet::Ipv6Net;
 use mapsys::limit::Foreign;
 use mapsys::shell::{Service, ServiceConfig};
@@ -14,6 +17,8 @@ use tokio::sync::mpsc;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::AuthKey;
 
+/// How the router is asked for its own counters.
+pub use dht::shell::metrics::Ask;
 /// What the map system wants done.
 pub use mapsys::shell::FromService as FromMapSystem;
 /// The files of operational keys, and who looks for later ones.
@@ -72,6 +77,8 @@ impl Embedded {
             sockets,
             dht_port: embedded.dht_port,
             bootstrap: embedded.bootstrap.clone(),
+            anycast: embedded.anycast.clone(),
+            discovery: embedded.discovery == config::Switch::On,
         };
         let (service, outputs) =
             Service::start(service).map_err(|error| Failure::Machine(format!("map system: {error:#}")))?;
@@ -92,6 +99,16 @@ impl Embedded {
     /// What the map system says about itself.
     pub fn status(&self) -> Status {
         self.service.status()
+    }
+
+    /// Serves the figures of the DHT node, and what `ask` brings of this router, until it is dropped.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn serve_metrics(&self, address: SocketAddr, is_alone: bool, ask: Ask) -> Result<Server, Failure> {
+        let figures = NodeFigures::new(self.service.node().clone(), is_alone).with("lisp_xtr", ask);
+        let server = Server::start(address, Arc::new(figures)).await;
+        server.map_err(|error| Failure::Machine(format!("{error:#}")))
     }
 
     /// Whether a datagram at the shared port 4342 is for the map system.
@@ -141,6 +158,9 @@ impl Embedded {
 pub fn check(config: &Config, embedded: &config::Embedded) -> Result<(KeyFiles, Vec<OperationalKey>), Failure> {
     for address in &embedded.bootstrap {
         dht::shell::node::parse_bootstrap(address).map_err(|error| Failure::key("bootstrap", error))?;
+    }
+    for address in &embedded.anycast {
+        dht::shell::node::parse_anycast(address).map_err(|error| Failure::key("anycast", error))?;
     }
     rules(config, embedded)?;
     let (network, password_file) = (network(config.cgeid_network), embedded.password_file.as_deref());

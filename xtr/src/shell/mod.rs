@@ -25,7 +25,7 @@ use std::time::Instant;
 use cgeid::OperationalKey;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wire::address::EidPrefix;
 use wire::control::auth::TagForm;
 use wire::control::{Nonce, XtrIdentity};
@@ -35,7 +35,7 @@ pub use control_socket::ask;
 pub use error::Failure;
 pub use show::table;
 
-use crate::config::{Config, Mapping};
+use crate::config::{Config, Mapping, Table};
 use crate::database::{Database, OwnLocator};
 use crate::engine::{self, Control};
 use crate::register::Server;
@@ -102,6 +102,7 @@ pub async fn run_with(
     };
     changes.renew(watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
+    let metrics = metrics(&config, map_system.as_ref(), sender.clone()).await?;
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
@@ -115,11 +116,38 @@ pub async fn run_with(
     }
     let taken_down = plane.netlink.take_down().await;
     drop(control_socket);
+    drop(metrics);
     plane.packets.stop();
     if let Some(map_system) = plane.map_system {
         map_system.shutdown().await;
     }
     result.and(taken_down)
+}
+
+/// Serves what `show counters` shows, and the figures of the DHT node, if that is asked for.
+async fn metrics(
+    config: &Config,
+    map_system: Option<&Embedded>,
+    questions: mpsc::Sender<Question>,
+) -> Result<Option<impl Sized + use<>>, Failure> {
+    let (Mapping::Embedded(embedded), Some(map_system)) = (&config.mapping, map_system) else { return Ok(None) };
+    let Some(address) = embedded.metrics else { return Ok(None) };
+    let ask: embedded::Ask = Box::new(move || {
+        let questions = questions.clone();
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            // Who has stopped shows nothing.
+            let _ = questions.send(Question { table: Table::Counters, answer }).await;
+            answered
+                .await
+                .ok()
+                .and_then(|mut shown| shown.get_mut("counters").map(serde_json::Value::take))
+                .unwrap_or_default()
+        })
+    });
+    let server = map_system.serve_metrics(address, embedded.bootstrap.is_empty(), ask).await?;
+    say(&format!("Metrics at http://{}/metrics.", server.address()));
+    Ok(Some(server))
 }
 
 /// Runs until `stop`, with temporary CGEIDs or without.

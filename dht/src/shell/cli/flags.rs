@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::shell::crawl;
+
 /// The flags of one verb.
 pub(super) trait Flags: Serialize {
     /// The configuration file.
@@ -23,7 +25,7 @@ macro_rules! flags {
     };
 }
 
-flags!(PointFlags, MapFlags, NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags, LabFlags);
+flags!(PointFlags, MapFlags, CrawlFlags, NodeFlags, PutFlags, GetFlags, ResolveFlags, IndexFlags, StatsFlags, LabFlags);
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -131,6 +133,19 @@ pub(super) struct NodeFlags {
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    mapping: MappingFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    service: ServiceFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    topology: TopologyFlags,
+    /// Withdraw what the node says of itself when it stops; otherwise it ends by itself, and a restart is not noticed
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdraw_at_stop: Option<bool>,
     /// Go by a clock that is so many seconds ahead, or behind: to see what a wrong clock does
     #[arg(long, value_name = "SECONDS", hide = true, allow_negative_numbers = true)]
     #[serde(skip)]
@@ -141,6 +156,20 @@ pub(super) struct NodeFlags {
     #[command(flatten)]
     #[serde(skip)]
     pub(super) file: FileFlags,
+}
+
+/// Where a CGEID is reached: MAPPING.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct MappingFlags {
+    /// A locator of the identity's CGEID; may be repeated
+    #[arg(long, value_name = "ADDR[,priority=1,weight=100]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rloc: Vec<String>,
+    /// Minutes that map-caches keep the mapping [default: 60]
+    #[arg(long, value_name = "MINUTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u32>,
 }
 
 /// What a node does for others: SERVICE.
@@ -239,6 +268,32 @@ pub(super) struct MapFlags {
     pub(super) file: FileFlags,
 }
 
+/// `lisp-dht crawl`
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct CrawlFlags {
+    /// Times that each node is asked
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(crawl::limits::ROUNDS)))]
+    #[serde(skip)]
+    pub(super) rounds: u32,
+    /// Seconds from the first time to the last
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=crawl::limits::LONGEST.as_secs()))]
+    #[serde(skip)]
+    pub(super) seconds: u64,
+    /// Questions a second, at most
+    #[arg(long, value_name = "N", default_value_t = crawl::limits::RATE)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(crawl::limits::FASTEST)))]
+    #[serde(skip)]
+    pub(super) rate: u32,
+    #[command(flatten)]
+    #[serde(flatten)]
+    network: NetworkFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) file: FileFlags,
+}
+
 /// Formats of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum MapFormat {
@@ -253,14 +308,9 @@ pub(super) struct PutFlags {
     #[command(flatten)]
     #[serde(flatten)]
     identity: IdentityFlags,
-    /// A locator of the identity's CGEID; may be repeated
-    #[arg(long, value_name = "ADDR[,priority=1,weight=100]")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    rloc: Vec<String>,
-    /// Minutes that map-caches keep the mapping [default: 60]
-    #[arg(long, value_name = "MINUTES")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u32>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    mapping: MappingFlags,
     #[command(flatten)]
     #[serde(flatten)]
     service: ServiceFlags,

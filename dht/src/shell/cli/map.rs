@@ -27,7 +27,8 @@ struct Crawl {
 
 #[derive(Debug, Deserialize)]
 struct Crawled {
-    cn: Cn,
+    /// Unknown of a node that never presented itself.
+    cn: Option<Cn>,
     /// The bundle in hexadecimal digits, if one was found.
     record: Option<String>,
 }
@@ -90,9 +91,9 @@ fn read_crawl(network: Network, crawl: &Crawl, nodes: &mut BTreeMap<Cn, Bundle>)
     let now = crawl.at.map(made).transpose()?.unwrap_or_else(SystemTime::now);
     let mut left_out = 0;
     for node in &crawl.nodes {
-        let Some(record) = &node.record else { continue };
-        match octets(record).and_then(|value| hold(network, node.cn, &[value], now)) {
-            Some(bundle) => _ = nodes.insert(node.cn, bundle),
+        let (Some(cn), Some(record)) = (node.cn, &node.record) else { continue };
+        match octets(record).and_then(|value| hold(network, cn, &[value], now)) {
+            Some(bundle) => _ = nodes.insert(cn, bundle),
             None => left_out += 1,
         }
     }

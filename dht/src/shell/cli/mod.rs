@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-dht`: a daemon that stores, and commands that ask.
 
+mod announce;
 mod bundle;
+mod crawl;
 mod describe;
 mod describe_node;
 mod flags;
@@ -30,7 +32,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use self::flags::{
-    GetFlags, IndexFlags, LabFlags, MapFlags, NodeFlags, PointFlags, PutFlags, ResolveFlags, StatsFlags,
+    CrawlFlags, GetFlags, IndexFlags, LabFlags, MapFlags, NodeFlags, PointFlags, PutFlags, ResolveFlags, StatsFlags,
 };
 use self::settings::Settings;
 use self::sim::SimFlags;
@@ -58,6 +60,7 @@ Examples:
   lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
   lisp-dht point 52.5200,13.4050,34 48.1374,11.5755,519
   lisp-dht map 000102030405060708090a0b 0c0d0e0f1011121314151617 --bootstrap 192.0.2.9:43420
+  lisp-dht crawl --bootstrap 192.0.2.9:43420 --rounds 5 --for 60 --json=crawl.json
   lisp-dht stats --state-dir /var/lib/lisp-dht
   lisp-dht lab --nodes 24 --kill 0.5
   lisp-dht sim hostile churn --nodes 1000 --seed 7
@@ -140,6 +143,9 @@ enum Verb {
     /// Draws the nodes that have published where they are, and the links that both ends name
     #[command(after_help = MAPPING)]
     Map(MapFlags),
+    /// Walks the whole network, and lists its nodes: what they do for others, and how reliable they were
+    #[command(after_help = crawl::ABOUT)]
+    Crawl(CrawlFlags),
     /// Shows the figures of the node that runs with this --state-dir
     Stats(StatsFlags),
     /// Runs many nodes in this process, kills some, and says how many lookups are right
@@ -209,6 +215,7 @@ pub fn run() -> ExitCode {
         Verb::Index(flags) => with_runtime(&flags, index::run),
         Verb::Point(flags) => with_runtime(&flags, point::run),
         Verb::Map(flags) => with_runtime(&flags, map::run),
+        Verb::Crawl(flags) => with_runtime(&flags, crawl::run),
         Verb::Stats(flags) => with_runtime(&flags, stats::run),
         Verb::Lab(flags) => with_runtime(&flags, lab::run),
         Verb::Sim(flags) => sim::run(&flags),
@@ -269,7 +276,7 @@ mod tests {
     #[test]
     fn the_examples_of_the_node_are_understood() {
         let examples: Vec<&str> = node::WAYS.lines().filter(|line| line.starts_with("      lisp-dht ")).collect();
-        assert_eq!(examples.len(), 3);
+        assert_eq!(examples.len(), 4);
         for example in examples {
             Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
         }
@@ -277,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_help_are_understood() {
-        let all = [EXAMPLES, PUTTING, POINTING, MAPPING];
+        let all = [EXAMPLES, PUTTING, POINTING, MAPPING, crawl::ABOUT];
         let lines = all.into_iter().flat_map(str::lines);
         let examples: Vec<&str> = lines.filter(|line| line.starts_with("  lisp-dht ")).collect();
         assert!(examples.len() >= 20, "{examples:?}");

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use wire::address::InstanceId;
 
+use super::announce::Announcer;
 use super::flags::{NodeFlags, Switch};
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, output, query, stats};
+use super::{Failure, Outcome, identity, output, publish, query, stats};
 use crate::resolve::Resolver;
 use crate::shell::control::Control;
 use crate::shell::http::Server;
@@ -34,6 +35,10 @@ Examples:
       lisp-dht node --identity CN.op.p12 --listen 192.0.2.1 --bootstrap 192.0.2.9:43420 --state-dir /var/lib/lisp-dht
   One of the nodes that have the anycast address of the network, on a public link where strangers need not know it:
       lisp-dht node --identity CN.op.p12 --anycast 3fff:ce1::1 --discovery off --bootstrap 192.0.2.9:43420
+  One that says what it does for others:
+      lisp-dht node --identity CN.op.p12 --service 192.0.2.1:43420,boot --ptr node.example.net --state-dir /var/lib/lisp-dht
+
+What the settings say of the node itself (--rloc to --terminal, as in `put`) it publishes for as long as it runs: at the start, each 20 minutes, when it has a quarter more peers, and when SIGHUP has the file and the key read again.
 
 A Hello on a link names the node's key and addresses to everybody there: switch --discovery off where that is too much, and on \
 a server in a network of strangers, where nobody is to be found anyway. Who hears Hellos dials few, and only on the link. \
@@ -55,6 +60,8 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     config.anycast = settings.anycast()?;
     config.discovery = (settings.discovery != Some(Switch::Off)).then_some(network);
     config.rules = settings.rules()?;
+    // What is wrong with what the node shall say is said before it starts.
+    publish::statements(&settings, &[], network, None)?;
     config.clock = Clock::shifted(flags.clock_offset.unwrap_or_default());
     let (mut resolver, pins) = query::resolver(&settings, "node.pins")?;
     if settings.state_dir.is_none() {
@@ -73,6 +80,7 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
         None => None,
     };
     announce(&node, metrics.as_ref(), flags).await?;
+    let mut announcer = Announcer::new(node.clone(), network, flags, settings, key)?;
     let serve = async {
         match &control {
             Some(control) => {
@@ -90,9 +98,11 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     };
     tokio::select! {
         () = serve => {}
+        ended = announcer.run() => ended?,
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
     }
+    announcer.end().await;
     drop(metrics);
     node.shutdown().await;
     Ok(Outcome::Held)

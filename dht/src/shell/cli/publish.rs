@@ -33,7 +33,7 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
     }
     let network = settings.network()?;
     // What is wrong with a setting is said before a password is asked for.
-    if statements(&settings, flags, network, None)?.is_empty() {
+    if statements(&settings, &flags.withdraw, network, None)?.is_empty() {
         return Err(anyhow!(
             "nothing to publish: name at least one --rloc (where the CGEID is reached), --service, --alternate, --pref64, \
              --ptr, --neighbour, --position or --terminal, or --withdraw what was published before"
@@ -41,25 +41,36 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
         .into());
     }
     let key = identity::load(&settings, network)?;
-    let told = told_path(&settings, &key)?;
-    let statements = statements(&settings, flags, network, read_told(&told).as_ref())?;
-    let geo = statements.iter().find_map(|statement| statement.body().geo()).copied();
-    let publication = sign(&settings, &key, |now, sequence| publish::node(&key, network, statements, now, sequence))?;
-    if let Some(geo) = geo {
-        let saved = write_told(&told, &geo.position).with_context(|| told.display().to_string());
-        saved.map_err(Failure::Lacking)?;
-    }
+    let statements = statements(&settings, &flags.withdraw, network, told(&settings, &key).as_ref())?;
+    let publication = sign_node(&settings, &key, network, statements)?;
     send(&settings, network, &key.address().to_string(), publication, flags.file.json.as_deref()).await
 }
 
-/// What the settings say, and what the flags withdraw.
-fn statements(
+/// Signs what a node says of itself, and keeps the position that is told by that.
+pub(super) fn sign_node(
     settings: &Settings,
-    flags: &PutFlags,
+    key: &OperationalKey,
+    network: Network,
+    statements: Vec<Statement>,
+) -> Result<Publication, Failure> {
+    let geo = statements.iter().find_map(|statement| statement.body().geo()).copied();
+    let publication = sign(settings, key, |now, sequence| publish::node(key, network, statements, now, sequence))?;
+    if let Some(geo) = geo {
+        let path = told_path(settings, key)?;
+        let saved = write_told(&path, &geo.position).with_context(|| path.display().to_string());
+        saved.map_err(Failure::Lacking)?;
+    }
+    Ok(publication)
+}
+
+/// What the settings say, and what is withdrawn.
+pub(super) fn statements(
+    settings: &Settings,
+    withdraw: &[Withdrawn],
     network: Network,
     told: Option<&Position>,
 ) -> anyhow::Result<Vec<Statement>> {
-    let withdrawn = |class| flags.withdraw.contains(&class);
+    let withdrawn = |class| withdraw.contains(&class);
     let gone = |class| Statement::withdrawal(class);
     let locators = settings.rloc.iter().map(|text| values::rloc(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let mapping = (!locators.is_empty()).then(|| Mapping::new(locators, Ttl(settings.ttl.unwrap_or(TTL))));
@@ -79,8 +90,9 @@ fn told_path(settings: &Settings, key: &OperationalKey) -> Result<PathBuf, Failu
     sequence_path(settings, key).map(|path| path.with_extension("position"))
 }
 
-/// Without the file, or with one that cannot be read, nothing was told.
-fn read_told(path: &Path) -> Option<Position> {
+/// The position that was told last. Without the file, or with one that cannot be read, nothing was told.
+pub(super) fn told(settings: &Settings, key: &OperationalKey) -> Option<Position> {
+    let path = told_path(settings, key).ok()?;
     values_node::place(std::fs::read_to_string(path).ok()?.trim()).ok()
 }
 

@@ -62,6 +62,7 @@ pub(super) struct Settings {
     pub(super) position: Option<String>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) terminal: Vec<String>,
+    pub(super) withdraw_at_stop: Option<bool>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) delegate: Vec<String>,
     pub(super) delegations: Option<PathBuf>,
@@ -216,6 +217,7 @@ mod tests {
             neighbour: _,
             position: Some(_),
             terminal: _,
+            withdraw_at_stop: Some(false),
             delegate,
             delegations: Some(_),
             iid: Some(0),

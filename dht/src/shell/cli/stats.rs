@@ -56,6 +56,10 @@ pub(super) async fn collect(node: &Node) -> anyhow::Result<Value> {
         "record_bytes": stats.held.bytes,
         "refused": stats.held.refused,
         "conflicts": stats.held.conflicts,
+        "store": stats.held.store,
+        "region_bits": stats.held.region_bits,
+        "heaviest": stats.held.heaviest.map(|(block, records)| json!({ "block": block.to_string(), "records": records })),
+        "disk": if stats.held.is_failing { "failing" } else { "right" },
         "counters": stats.counters,
         "admission": stats.admission,
         "rss_bytes": process::resident(),
@@ -72,12 +76,25 @@ fn lines(stats: &Value) -> Vec<String> {
         format!("  connections  {}", number("connections")),
         format!("  reachable    {}", if stats.get("reachable") == Some(&Value::Bool(false)) { "no" } else { "yes" }),
         format!("  records      {} ({} bytes)", number("records"), number("record_bytes")),
+        format!("  disk         {}", text("disk")),
         format!("  resident     {} bytes", number("rss_bytes")),
     ];
+    lines.push(match stats.get("region_bits").and_then(Value::as_u64) {
+        Some(bits) => format!("  region       keys that share {bits} bits with this node"),
+        None => "  region       all keys".to_owned(),
+    });
+    if let Some(heaviest) = stats.get("heaviest").filter(|heaviest| heaviest.is_object()) {
+        let (block, records) = (heaviest["block"].as_str().unwrap_or_default(), heaviest["records"].as_u64());
+        lines.push(format!(
+            "  share        {} records from {block}, the most of one block",
+            records.unwrap_or_default()
+        ));
+    }
     lines.extend(admission(stats.get("admission").unwrap_or(&Value::Null)));
-    for group in ["counters", "refused"] {
+    for group in ["counters", "store", "refused"] {
         let counters = stats.get(group).and_then(Value::as_object).into_iter().flatten();
-        lines.extend(counters.map(|(name, value)| format!("  {group:<12} {name} {value}")));
+        let numbers = counters.filter(|(_, value)| value.is_number());
+        lines.extend(numbers.map(|(name, value)| format!("  {group:<12} {name} {value}")));
     }
     for key in stats.get("conflicts").and_then(Value::as_array).into_iter().flatten() {
         lines.push(format!("  conflict     {}", key.as_str().unwrap_or_default()));
@@ -107,4 +124,41 @@ fn admission(admission: &Value) -> Vec<String> {
         lines.extend(value.as_u64().map(|count| format!("  admission    {name} {count}")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_node_has_a_line() {
+        let stats = json!({
+            "peer": "12D3", "peers": [{ "peer": "12D4", "connected": true }], "connections": 1, "reachable": false,
+            "records": 3, "record_bytes": 700, "rss_bytes": 1, "disk": "failing", "region_bits": 4,
+            "heaviest": { "block": "192.0.2.0/24", "records": 2 },
+            "conflicts": ["C.00"],
+            "refused": { "signature": 2 },
+            "store": { "stored": 5, "evicted": 6, "refused": { "signature": 2 } },
+            "counters": { "handed_over": 8, "block_refused": 9 },
+            "admission": { "role": "server", "servers": 4, "refused": { "puzzle": 3 }, "clock": { "state": "wrong", "behind_ms": 7 } },
+        });
+        let text = lines(&stats).join("\n");
+        for line in [
+            "  reachable    no",
+            "  disk         failing",
+            "  region       keys that share 4 bits with this node",
+            "  share        2 records from 192.0.2.0/24, the most of one block",
+            "  role         server",
+            "  clock        wrong (behind its peers by 7 ms)",
+            "  admission    refused puzzle 3",
+            "  admission    servers 4",
+            "  counters     handed_over 8",
+            "  counters     block_refused 9",
+            "  store        evicted 6",
+            "  refused      signature 2",
+            "  conflict     C.00",
+        ] {
+            assert!(text.lines().any(|each| each == line), "{line}: {text}");
+        }
+    }
 }

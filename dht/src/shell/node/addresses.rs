@@ -105,7 +105,7 @@ fn is_memory(address: &Multiaddr) -> bool {
 }
 
 /// The IP address of a QUIC multiaddr.
-pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
+pub(in crate::shell) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     socket(address).map(|(ip, _)| ip)
 }
 

@@ -146,19 +146,3 @@ impl ConnectionHandler for Keeper {
 
     fn on_connection_event(&mut self, _: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), ()>) {}
 }
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[test]
-    fn who_closes_is_not_dead_and_who_is_silent_is() {
-        let of = |text: &str| ConnectionError::IO(io::Error::other(text.to_owned()));
-        // What quinn and yamux say.
-        assert!(was_closed(&of("closed by peer: 0")) && was_closed(&of("connection is closed")));
-        assert!(!was_closed(&of("timed out")) && !was_closed(&of("reset by peer")));
-        assert!(!was_closed(&ConnectionError::KeepAliveTimeout));
-    }
-}

@@ -8,6 +8,7 @@
 mod addresses;
 mod admission;
 mod behaviour;
+pub(in crate::shell) mod caller;
 mod clock;
 mod closing;
 mod discovery;
@@ -20,6 +21,7 @@ mod keep;
 mod listen;
 mod nearest;
 mod pace;
+pub(in crate::shell) mod protocol;
 mod queries;
 mod reach;
 mod records;
@@ -52,7 +54,7 @@ use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
 use crate::admit::{Credentials, Rules};
 
-pub(in crate::shell) use self::addresses::listening;
+pub(in crate::shell) use self::addresses::{ip, listening};
 pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::admission::{AdmissionStats, ClockStats};
 pub(in crate::shell) use self::admission::{Codec as AdmissionCodec, behaviour as admission_behaviour};

@@ -3,11 +3,9 @@
 //! while there is something to say.
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error as _;
 use std::time::Instant;
 
 use libp2p::PeerId;
-use libp2p::swarm::ConnectionError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
 use super::Role;

@@ -12,8 +12,9 @@ use libp2p::kad::{ProviderRecord, Record, RecordKey};
 
 use super::handing::Arrival;
 use super::{Clock, Counters};
+use crate::block::Block;
 use crate::shell::limits;
-use crate::store::{Origin, Standing};
+use crate::store::{self, Origin, Standing};
 
 /// The name of the [`Reason`] that something newer is held.
 const OLDER: &str = "old-sequence";
@@ -39,6 +40,15 @@ pub struct Held {
     pub refused: BTreeMap<&'static str, u64>,
     /// Keys whose owners contradicted themselves, some of them if they are many.
     pub conflicts: Vec<String>,
+    /// What happened in the store since the start.
+    pub store: store::Counters,
+    /// Leading bits that a key must share with the node's place to lie in its region; `None`: all keys do.
+    pub region_bits: Option<u32>,
+    /// The block of addresses that has put most of what is held, and how many bundles those are.
+    #[serde(skip)]
+    pub heaviest: Option<(Block, usize)>,
+    /// Whether what is stored cannot be written to disk.
+    pub is_failing: bool,
 }
 
 /// A store of records. It verifies before it stores: what it takes is acknowledged to the publisher.

@@ -17,12 +17,12 @@ use rand::rngs::StdRng;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
-use super::protocol::Message;
 use super::swarm::{LiarEvent, build, dial, peer_of};
 use super::{Crowd, run_in_thread};
 use crate::shell::lab::LabError;
 use crate::shell::lab::people::Person;
 use crate::shell::node::Transport;
+use crate::shell::node::protocol::Message;
 
 /// Mappings of prefixes that one identity signs, beside its own: that costs less than a new identity.
 const PREFIXES: u8 = 15;

@@ -2,7 +2,6 @@
 //! Attackers of a bench. They speak the real protocol on real connections, and all know each other.
 
 mod flood;
-mod protocol;
 mod swarm;
 
 use std::collections::HashMap;
@@ -21,9 +20,9 @@ use rand::rngs::StdRng;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use self::protocol::{Kind, Message};
 use super::LabError;
 use super::people::Person;
+use crate::shell::node::protocol::{Kind, Message};
 use crate::shell::node::{NodeError, Transport};
 
 pub(super) use self::flood::{Flood, FloodFigures};

@@ -12,12 +12,12 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify};
 
-use super::protocol::{Codec, Message};
 use super::{Attitude, Plot, Recruit, SLOW, keypair};
 use crate::admit::message::Millis;
 use crate::admit::{Answer, Credentials, Ends, Kind, Rules, present};
 use crate::shell::lab::LabError;
 use crate::shell::limits;
+use crate::shell::node::protocol::{Codec, Message};
 use crate::shell::node::{
     AdmissionCodec, IDENTIFY_PROTOCOL, KAD_PROTOCOL, NodeError, Transport, admission_behaviour, connections, listening,
 };

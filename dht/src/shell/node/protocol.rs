@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The Kademlia protocol as far as a liar needs it: libp2p's own answers truthfully.
+//! The Kademlia protocol for who asks or answers otherwise than libp2p's own code does: a crawl, and the liars of a bench.
 //!
 //! A message is a varint of its length and a protobuf: 1 type, 2 key, 3 record {1 key, 2 value}, 8 nearer peers
 //! {1 id, 2 address}.
@@ -16,7 +16,7 @@ const VARINT: usize = 10;
 
 /// What a message asks for or answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::shell) enum Kind {
     Put,
     Get,
     FindNode,
@@ -34,16 +34,21 @@ impl Kind {
 
 /// A message, question or answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) kind: Kind,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) nearer: Vec<(PeerId, Multiaddr)>,
+pub(in crate::shell) struct Message {
+    pub(in crate::shell) kind: Kind,
+    pub(in crate::shell) key: Vec<u8>,
+    pub(in crate::shell) value: Option<Vec<u8>>,
+    pub(in crate::shell) nearer: Vec<(PeerId, Multiaddr)>,
 }
 
 impl Message {
-    pub(super) fn put(key: Vec<u8>, value: Vec<u8>) -> Self {
+    pub(in crate::shell) fn put(key: Vec<u8>, value: Vec<u8>) -> Self {
         Self { kind: Kind::Put, key, value: Some(value), nearer: Vec::new() }
+    }
+
+    /// Asks for the nodes nearest to a key.
+    pub(in crate::shell) fn find(key: Vec<u8>) -> Self {
+        Self { kind: Kind::FindNode, key, value: None, nearer: Vec::new() }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -66,7 +71,7 @@ impl Message {
         out
     }
 
-    /// Reads a question; the peers that an answer names are of no interest to a liar.
+    /// Reads a question or an answer. A peer that cannot be read is left out, as libp2p does.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut message = Self { kind: Kind::Put, key: Vec::new(), value: None, nearer: Vec::new() };
         let mut rest = bytes;
@@ -78,6 +83,7 @@ impl Message {
                 }
                 (2, Field::Octets(key)) => message.key = key.to_vec(),
                 (3, Field::Octets(record)) => message.value = value_of(record)?,
+                (8, Field::Octets(entry)) => message.nearer.extend(peer_of(entry)?),
                 _ => {}
             }
         }
@@ -93,6 +99,19 @@ fn value_of(mut record: &[u8]) -> Option<Option<Vec<u8>>> {
         }
     }
     Some(value)
+}
+
+/// A peer and its addresses, one pair for each.
+fn peer_of(mut entry: &[u8]) -> Option<Vec<(PeerId, Multiaddr)>> {
+    let (mut peer, mut addresses) = (None, Vec::new());
+    while !entry.is_empty() {
+        match read_field(&mut entry)? {
+            (1, Field::Octets(id)) => peer = PeerId::from_bytes(id).ok(),
+            (2, Field::Octets(address)) => addresses.extend(Multiaddr::try_from(address.to_vec()).ok()),
+            _ => {}
+        }
+    }
+    Some(peer.map_or_else(Vec::new, |peer| addresses.into_iter().map(|address| (peer, address)).collect()))
 }
 
 enum Field<'a> {
@@ -144,7 +163,7 @@ fn write_field(out: &mut Vec<u8>, field: u64, octets: &[u8]) {
 
 /// The protocol on a stream: one message each way.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Codec;
+pub(in crate::shell) struct Codec;
 
 impl Codec {
     async fn read<T: AsyncRead + Unpin + Send>(stream: &mut T) -> io::Result<Message> {
@@ -225,6 +244,19 @@ mod tests {
         assert_eq!(Message::decode(&put.encode()), Some(put.clone()));
         let find = Message { kind: Kind::FindNode, value: None, ..put };
         assert_eq!(Message::decode(&find.encode()), Some(find));
+    }
+
+    #[test]
+    fn an_answer_names_peers_and_their_addresses() {
+        let peers: Vec<(PeerId, Multiaddr)> = (1..4)
+            .map(|port| (PeerId::random(), format!("/ip4/192.0.2.1/udp/{port}/quic-v1").parse().unwrap()))
+            .collect();
+        let answer = Message { nearer: peers.clone(), ..Message::find(vec![7; 32]) };
+        assert_eq!(Message::decode(&answer.encode()).unwrap().nearer, peers);
+        let mut strange = Vec::new();
+        write_field(&mut strange, 1, b"nobody");
+        write_field(&mut strange, 2, &peers[0].1.to_vec());
+        assert_eq!(peer_of(&strange), Some(Vec::new()));
     }
 
     #[test]
