@@ -8,7 +8,7 @@ mod common;
 mod field;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use cgeid::Network;
 use common::key_of;
@@ -24,8 +24,6 @@ use libp2p::{Swarm, SwarmBuilder, identify};
 const LIMIT: Duration = Duration::from_secs(15);
 
 fn start(block: u8, bootstrap: &[Multiaddr]) -> Node {
-    let now = SystemTime::now();
-    let key = Identity::from_seed(&[block; 32], Network::LAB, now).unwrap().delegate(now, 0).unwrap();
     let config = NodeConfig {
         listen: vec![IpAddr::V4(Ipv4Addr::new(127, 70, block, 1))],
         port: 0,
