@@ -702,13 +702,15 @@ fn a_steady_site_is_signed_again_every_twenty_minutes() {
 fn what_an_earlier_run_published_and_nobody_registers_again_is_withdrawn_after_three_minutes() {
     let now = std::time::SystemTime::now();
     let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    let (key, same_key) = (identity.delegate(now, 0).unwrap(), identity.delegate(now, 0).unwrap());
+    // Of two keys of one month the later one counts.
+    let later = now + Duration::from_secs(2);
+    let (key, next_key) = (identity.delegate(now, 0).unwrap(), identity.delegate(later, 0).unwrap());
     let anchor = anchor(SITE, key.cn());
     let mut world = World::new(vec![registrar(key, vec![site_a()]), resolver(vec![anchor])]);
     world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
     let sequence = Sequence(world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 + 1000);
-    let memory = Memory { sequences: [(same_key.cn(), sequence)].into(), ..Memory::default() };
-    world.benches[0] = Bench::with(registrar(same_key, vec![site_a()]), memory);
+    let memory = Memory { sequences: [(next_key.cn(), sequence)].into(), ..Memory::default() };
+    world.benches[0] = Bench::with(registrar(next_key, vec![site_a()]), memory);
     world.pass(Duration::from_secs(170));
     assert_eq!(world.ask(1, 1, host("2001:db8:a::2")).records[0].locators.len(), 1, "it may come back");
     world.pass(Duration::from_secs(3600));
