@@ -81,6 +81,8 @@ pub const QUERY: Duration = Duration::from_secs(10);
 pub const GET: Duration = Duration::from_secs(3);
 /// The lookup of the nodes that shall store a record ends after this, with those it has found.
 pub const PUT_LOOKUP: Duration = Duration::from_millis(1500);
+/// The same of a second look, after a first one that was too short: on a slow link or a busy machine.
+pub const PUT_LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Storing at one of the nodes found ends after this; one that has said nothing by then does not store.
 pub const PUT_STORE: Duration = Duration::from_millis(2000);
 /// Nodes of one PUT that are asked to store at once; with [`crate::limits::REGION_NODES`] in all it takes two turns at most.

@@ -22,8 +22,8 @@ pub(super) const BOOTSTRAPS: usize = 3;
 pub(super) const CLIENTS: usize = 4;
 /// Lookups in progress at once: as many as leave the machine idle in between, so that one does not wait for another.
 pub(super) const LOOKUPS_AT_ONCE: usize = 2;
-/// PUTs in progress at once.
-pub(super) const PUTS_AT_ONCE: usize = 8;
+/// PUTs in progress at once: each has some hundred handshakes on a processor that both ends share.
+pub(super) const PUTS_AT_ONCE: usize = 2;
 /// Tries at one PUT that nobody took.
 pub(super) const PUT_TRIES: usize = 3;
 

@@ -13,6 +13,7 @@ pub mod limits;
 mod lookups;
 mod people;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cgeid::{CertificateError, Network};
@@ -175,6 +176,9 @@ async fn begin(
     report.note("connections_refused", refused);
     report.note("unstored", put.unstored);
     report.note("copies", put.copies);
+    report.note("copies_refused", put.refused);
+    report.note("copies_unreachable", put.unreachable);
+    report.note("refusals", json!(refusals(bench).await));
     Ok(())
 }
 
@@ -216,6 +220,17 @@ async fn connections(bench: &Bench) -> (usize, u64) {
         refused += counters.handshakes_refused + counters.block_refused + counters.full_refused;
     }
     (all, refused)
+}
+
+/// What the stores of the living have refused since they started, by its name.
+async fn refusals(bench: &Bench) -> BTreeMap<&'static str, u64> {
+    let mut all = BTreeMap::new();
+    for member in bench.live() {
+        for (name, count) in member.node.stats().await.unwrap_or_default().held.refused {
+            *all.entry(name).or_default() += count;
+        }
+    }
+    all
 }
 
 /// Requests that the living have answered since they started.

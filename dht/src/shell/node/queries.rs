@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! GETs and PUTs in progress: which libp2p query belongs to which request, and when patience ends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{Given, NodeError, PutReport};
 use crate::lookup::Distance;
+use crate::shell::limits;
 
 /// Where the outcome of a PUT goes.
 pub(super) type PutReply = reply::Sender<Result<PutReport, NodeError>>;
@@ -39,10 +40,29 @@ pub(super) struct Put {
     pub(super) is_spread: bool,
     /// Nodes that answered, and where from.
     pub(super) found: HashMap<PeerId, Option<IpAddr>>,
-    /// Nodes chosen and not asked yet.
+    /// How long each of its lookups may take.
+    pub(super) patience: Duration,
+    /// Whether one of them was ended before it had found all.
+    is_cut_short: bool,
+    /// Nodes chosen.
+    pub(super) chosen: HashSet<PeerId>,
+    /// Of them, those not asked yet.
     pub(super) waiting: VecDeque<PeerId>,
     /// Nodes asked that have not answered yet.
     pub(super) asked: usize,
+}
+
+impl Put {
+    fn is_over(&self) -> bool {
+        self.lookups == 0 && self.waiting.is_empty() && self.asked == 0
+    }
+
+    /// Whether wrong nodes were asked because the right ones were not found in time: others refused, as those do that are too
+    /// far away, or nobody took it. A second look has more time, and finds standing what the first one has connected.
+    fn is_worth_another_look(&self) -> bool {
+        let PutReport { stored, refused, .. } = self.report;
+        self.is_cut_short && self.patience < limits::PUT_LOOK_AGAIN && (stored == 0 || refused > 0)
+    }
 }
 
 /// One request in one of its phases.
@@ -93,8 +113,12 @@ impl Queries {
         self.last_put += 1;
         let id = PutId(self.last_put);
         let report = PutReport { local, ..PutReport::default() };
-        let (found, waiting) = (HashMap::new(), VecDeque::new());
-        self.puts.insert(id, Put { key, value, report, done, lookups: 0, is_spread: false, found, waiting, asked: 0 });
+        let (found, chosen, waiting) = (HashMap::new(), HashSet::new(), VecDeque::new());
+        let (patience, is_cut_short, is_spread) = (limits::PUT_LOOKUP, false, false);
+        let (lookups, asked) = (0, 0);
+        let put =
+            Put { key, value, report, done, lookups, is_spread, found, patience, is_cut_short, chosen, waiting, asked };
+        self.puts.insert(id, put);
         id
     }
 
@@ -114,10 +138,16 @@ impl Queries {
         put.asked = put.asked.saturating_sub(1);
     }
 
+    /// A PUT that has asked all that it found and is worth another look: it has begun anew, and this is its key.
+    pub(super) fn look_again(&mut self, id: PutId) -> Option<Vec<u8>> {
+        let put = self.puts.get_mut(&id).filter(|put| put.is_over() && put.is_worth_another_look())?;
+        (put.patience, put.is_cut_short, put.is_spread) = (limits::PUT_LOOK_AGAIN, false, false);
+        Some(put.key.clone())
+    }
+
     /// The report of a PUT of which nothing is left to be done.
     pub(super) fn end_put(&mut self, id: PutId) -> Option<(PutReport, PutReply)> {
-        let put = self.puts.get(&id)?;
-        let is_over = put.lookups == 0 && put.waiting.is_empty() && put.asked == 0;
+        let is_over = self.puts.get(&id)?.is_over();
         is_over.then(|| self.puts.remove(&id))?.map(|put| (put.report, put.done))
     }
 
@@ -145,8 +175,43 @@ impl Queries {
             if running.deadline <= now || running.query.is_abandoned() {
                 running.deadline = now + grace;
                 overdue.push(*id);
+                if let Query::Nearest { put, .. } = running.query
+                    && let Some(put) = self.puts.get_mut(&put)
+                {
+                    put.is_cut_short = true;
+                }
             }
         }
         overdue
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_put_that_found_too_little_in_time_and_was_refused_looks_again_once() {
+        let mut queries = Queries::default();
+        let (done, _outcome) = reply::channel();
+        let id = queries.begin_put(vec![1], vec![2], false, done);
+        let answer = |queries: &mut Queries, answer| {
+            queries.put(id).unwrap().asked += 1;
+            queries.answered(id, answer);
+        };
+        answer(&mut queries, Answer::Stored);
+        answer(&mut queries, Answer::Refused);
+        assert_eq!(queries.look_again(id), None, "its lookup had found all there were");
+        queries.put(id).unwrap().is_cut_short = true;
+        queries.put(id).unwrap().asked = 1;
+        assert_eq!(queries.look_again(id), None, "one has not answered yet");
+        answer(&mut queries, Answer::Unreachable);
+        queries.put(id).unwrap().asked = 0;
+        assert_eq!(queries.look_again(id), Some(vec![1]));
+        queries.put(id).unwrap().is_cut_short = true;
+        assert_eq!(queries.look_again(id), None, "twice is enough");
+        let (report, _) = queries.end_put(id).unwrap();
+        assert_eq!((report.stored, report.refused, report.unreachable), (1, 1, 1));
     }
 }

@@ -2,7 +2,8 @@
 //! GETs and PUTs at work: from a handle's command over libp2p's queries to the answer.
 //!
 //! A PUT first looks for the nodes nearest to its key. Where they lie so densely that they may hide others of the region, it
-//! looks through the region's other quarters too. Of all that answered it asks those that [`lookup::choose`] names.
+//! looks through the region's other quarters too. Of all that answered it asks those that [`lookup::choose`] names. If time was
+//! too short to find them all, and it shows, it looks once more with more time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,12 +127,15 @@ impl Driver {
     /// Looks for the nodes nearest to a key; whether they also tell how large the network is.
     fn look_for_nodes(&mut self, put: PutId, key: Vec<u8>, is_sample: bool) {
         let point = Sha256::digest(&key).into();
+        let Some(patience) = self.queries.put(put).map(|put| {
+            put.lookups += 1;
+            put.patience
+        }) else {
+            return;
+        };
         let id = self.kad().get_closest_peers(key);
         self.kad().watch.begin(id, Arc::default());
-        self.queries.start(id, Query::Nearest { put, point, is_sample }, Instant::now() + limits::PUT_LOOKUP);
-        if let Some(put) = self.queries.put(put) {
-            put.lookups += 1;
-        }
+        self.queries.start(id, Query::Nearest { put, point, is_sample }, Instant::now() + patience);
     }
 
     pub(super) fn on_progress(&mut self, id: kad::QueryId, result: QueryResult, last: bool) {
@@ -197,7 +201,8 @@ impl Driver {
             let found = std::mem::take(&mut put.found).into_iter();
             let candidates = found.map(|(peer, address)| Candidate { place: place(&peer), address, node: peer });
             let (admitted, others) = candidates.partition(|candidate| self.admission.is_member(&candidate.node));
-            put.waiting = choose(&point, radius, admitted, others).into();
+            let chosen = choose(&point, radius, admitted, others).into_iter();
+            put.waiting = chosen.filter(|peer| put.chosen.insert(*peer)).collect();
             self.store_on(id);
         }
     }
@@ -217,6 +222,10 @@ impl Driver {
             let query = self.kad().put_record_to(record, std::iter::once(peer), kad::Quorum::One);
             self.kad().watch.begin(query, Arc::default());
             self.queries.start(query, Query::Store { put: id }, deadline);
+        }
+        if let Some(key) = self.queries.look_again(id) {
+            self.look_for_nodes(id, key, true);
+            return;
         }
         let Some((report, done)) = self.queries.end_put(id) else { return };
         tracing::debug!(
