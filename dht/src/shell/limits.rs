@@ -10,9 +10,9 @@ pub const PORT: u16 = 43420;
 
 /// Connections in all: each costs about 150 kB, and 120 are more neighbours than a lookup asks.
 pub const CONNECTIONS: u32 = 120;
-/// Connections beyond which those are closed that nobody has used for longest: the rest are places for who comes next, so that
-/// neither a newcomer nor a lookup of ours finds none.
-pub const CONNECTIONS_KEPT: usize = 100;
+/// Connections beyond which those are closed that nobody has used for longest: the rest are places for who comes next, and for as
+/// many dials of ours as may be in progress.
+pub const CONNECTIONS_KEPT: usize = (CONNECTIONS - PENDING_CONNECTIONS) as usize;
 /// Of them, connections that others opened.
 pub const INCOMING_KEPT: usize = 75;
 /// A connection that was used more recently is not closed: an answer may be on its way for as long as [`REQUEST`].
@@ -25,6 +25,8 @@ pub const CONNECTIONS_INCOMING: u32 = 90;
 pub const CONNECTIONS_PER_PEER: u32 = 2;
 /// Handshakes in progress that we began: more than the lookups of a busy resolver want at once.
 pub const PENDING_CONNECTIONS: u32 = 32;
+/// Of them, handshakes that lookups began; further ones wait, and what is left is for peers that were lost.
+pub const LOOKUP_DIALS: usize = 24;
 /// Handshakes in progress that others began: QUIC answers every Initial, and each handshake costs a signature and memory.
 pub const PENDING_INCOMING: usize = 32;
 /// Handshakes in a second and listener with clients whose address is not proven; the others must come again with a token, one round

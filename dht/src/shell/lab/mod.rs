@@ -171,9 +171,10 @@ async fn begin(
     report.note("rss_bytes", full);
     report.note("threads", process::threads());
     report.note("peers", peers);
-    let (connections, refused) = connections(bench).await;
+    let (connections, refused, denied) = connections(bench).await;
     report.note("connections", connections);
     report.note("connections_refused", refused);
+    report.note("dials_denied", denied);
     report.note("unstored", put.unstored);
     report.note("copies", put.copies);
     report.note("copies_refused", put.refused);
@@ -210,16 +211,18 @@ async fn watch_idle(config: &LabConfig, bench: &Bench, report: &mut Report, say:
     report.note("idle_cpu_us_per_second_per_node", micros(process::cpu().saturating_sub(cpu)) / seconds / nodes);
 }
 
-/// Connections of all nodes, each counted at both ends, and how many were refused since the start.
-async fn connections(bench: &Bench) -> (usize, u64) {
-    let (mut all, mut refused) = (0, 0);
+/// Connections of all nodes, each counted at both ends; how many were refused since the start, and how many dials found no place
+/// where they began.
+async fn connections(bench: &Bench) -> (usize, u64, u64) {
+    let (mut all, mut refused, mut denied) = (0, 0, 0);
     for member in bench.live() {
         let stats = member.node.stats().await.unwrap_or_default();
         all += stats.connections;
         let counters = stats.counters;
         refused += counters.handshakes_refused + counters.block_refused + counters.full_refused;
+        denied += counters.dials_denied;
     }
-    (all, refused)
+    (all, refused, denied)
 }
 
 /// What the stores of the living have refused since they started, by its name.

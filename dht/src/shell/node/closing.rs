@@ -14,31 +14,34 @@ use super::driver::Driver;
 use crate::shell::limits;
 
 impl Driver {
-    /// Closes idle connections when they are many: first those to peers that are not in the routing table, then the others, of
-    /// each the one that was not used for longest.
+    /// Closes connections when they are many: first those to peers that are not in the routing table, then the others, of each
+    /// the one that was not used for longest. Only of those that nobody has used for a while, or that have served their purpose:
+    /// one lookup after the other would find no place otherwise.
     pub(super) fn make_room(&mut self, now: Instant) {
         // Connections count and not peers: where both sides dialled, there are two.
         let standing = self.swarm.network_info().connection_counters().num_established() as usize;
         let connected: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         let incoming = self.swarm.behaviour().flood.incoming();
         let too_many = incoming.len().saturating_sub(limits::INCOMING_KEPT);
-        let excess = standing.saturating_sub(limits::CONNECTIONS_KEPT).max(too_many);
+        let excess = standing.saturating_sub(limits::CONNECTIONS_KEPT).max(too_many).saturating_sub(self.closing.len());
         if excess == 0 {
             return;
         }
         let mut idle = Vec::new();
         for peer in connected {
-            let Some(used) = self.last_use(&peer) else { continue };
-            if now.saturating_duration_since(used) >= limits::CONNECTION_IDLE {
+            let Some(used) = self.last_use(&peer).filter(|_| !self.closing.contains(&peer)) else { continue };
+            let is_opened_here = !incoming.contains(&peer);
+            let is_idle = now.saturating_duration_since(used) >= limits::CONNECTION_IDLE;
+            if is_idle || is_opened_here && self.is_spent(&peer) {
                 let is_placed = !self.addresses_of(&peer).is_empty();
-                let is_opened_here = too_many > 0 && !incoming.contains(&peer);
-                idle.push((is_placed, is_opened_here, used, peer));
+                idle.push((is_placed, is_opened_here && too_many > 0, used, peer));
             }
         }
         idle.sort_unstable_by_key(|(is_placed, is_opened_here, used, _)| (*is_placed, *is_opened_here, *used));
         for (.., peer) in idle.into_iter().take(excess) {
             tracing::debug!(%peer, "idle connection closed");
             self.counters.idle_closed += 1;
+            self.closing.insert(peer);
             // An error says that it has gone by itself.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
@@ -48,6 +51,11 @@ impl Driver {
     fn last_use(&mut self, peer: &PeerId) -> Option<Instant> {
         let since = self.admission.connected_since(peer)?;
         Some(self.kad().used(peer).map_or(since, |used| used.max(since)))
+    }
+
+    /// Whether a peer has answered all that it was asked, and was admitted: nothing is on its way.
+    fn is_spent(&mut self, peer: &PeerId) -> bool {
+        self.admission.is_member(peer) && self.kad().has_answered(peer)
     }
 
     /// Tells the peers that this node serves no more, so that nobody looks for it: a connection that ends says nothing.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The node's thread: one loop over the swarm's events, the handles' commands and the clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -97,6 +97,8 @@ pub(super) struct Driver {
     pub(super) housekeeping: Instant,
     pub(super) counters: Counters,
     pub(super) size: NetworkSize,
+    /// Peers whose connections are being closed to make room.
+    pub(super) closing: HashSet<PeerId>,
     pub(super) nearest: Nearest,
     pub(super) handing: Handing,
     pub(super) admission: Admission,
@@ -124,6 +126,7 @@ impl Driver {
             housekeeping: now + limits::HOUSEKEEPING,
             counters: Counters::default(),
             size: NetworkSize::default(),
+            closing: HashSet::new(),
             nearest: Nearest::default(),
             handing: Handing::new(own, role),
             admission: Admission::new(&config, role, own, now),
@@ -235,6 +238,9 @@ impl Driver {
             let (due, waiting) = std::mem::take(&mut self.parked).into_iter().partition(|parked| parked.until <= now);
             self.parked = waiting;
             self.resume(due);
+        }
+        if self.kad().dials.waiting() > 0 {
+            self.make_room(now);
         }
         self.hand_over(now);
         self.remember(now);
@@ -350,6 +356,7 @@ impl Driver {
     /// the place for others, and who leaves the network says so before.
     fn on_disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>) {
         let seen_at = self.seen_at.remove(&peer);
+        self.closing.remove(&peer);
         self.part(&peer);
         self.ways.found.lost(&peer);
         self.redial.lost(Instant::now(), &peer);
@@ -383,7 +390,11 @@ impl Driver {
     fn on_dial_failed(&mut self, peer: Option<PeerId>, error: &DialError) {
         match error {
             DialError::LocalPeerId { address } => self.redial.is_own(address),
-            DialError::DialPeerConditionFalse(_) | DialError::Denied { .. } | DialError::Aborted => {}
+            DialError::Denied { cause } => {
+                self.counters.dials_denied += 1;
+                tracing::debug!(peer = ?peer, %cause, "no place for a connection of our own");
+            }
+            DialError::DialPeerConditionFalse(_) | DialError::Aborted => {}
             DialError::WrongPeerId { .. } | DialError::Transport(_) | DialError::NoAddresses => {
                 self.counters.dials_failed += 1;
                 tracing::debug!(peer = ?peer, %error, "dial failed");

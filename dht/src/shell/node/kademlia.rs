@@ -25,6 +25,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 
 use super::addresses::{ip, with_peer};
+use super::dials::Dials;
 use super::records::KadRecords;
 use super::watched::Watch;
 use crate::shell::limits;
@@ -41,6 +42,10 @@ pub(super) struct Kademlia {
     from: HashMap<ConnectionId, IpAddr>,
     /// When each connected peer last asked or was asked something.
     used: HashMap<PeerId, Instant>,
+    /// Requests of ours that each connected peer has not answered; none for whom nothing was asked.
+    unanswered: HashMap<PeerId, usize>,
+    /// Peers that are to be dialled for a query.
+    pub(super) dials: Dials,
     /// What is seen of our queries.
     pub(super) watch: Watch,
     is_closed: bool,
@@ -64,6 +69,8 @@ impl Kademlia {
             inner,
             from: HashMap::new(),
             used: HashMap::new(),
+            unanswered: HashMap::new(),
+            dials: Dials::default(),
             watch: Watch::default(),
             is_closed,
             proven,
@@ -79,8 +86,18 @@ impl Kademlia {
         self.used.get(peer).copied()
     }
 
+    /// Whether a connected peer was asked something, and has answered all.
+    pub(super) fn has_answered(&self, peer: &PeerId) -> bool {
+        self.unanswered.get(peer) == Some(&0)
+    }
+
     fn see(&mut self, peer: PeerId, connection: ConnectionId, event: &FromConnection) {
         let from = self.from.get(&connection).copied();
+        if is_end_of_request(event)
+            && let Some(left) = self.unanswered.get_mut(&peer)
+        {
+            *left = left.saturating_sub(1);
+        }
         match event {
             FromConnection::FindNodeRes { query_id, closer_peers } => {
                 if self.through == Some((*query_id, peer)) {
@@ -107,6 +124,7 @@ impl Kademlia {
             | ToConnection::FindNodeReq { query_id, .. }
             | ToConnection::PutRecord { query_id, .. } => {
                 self.watch.sent(&query_id, peer);
+                *self.unanswered.entry(peer).or_default() += 1;
                 event
             }
             event => event,
@@ -139,6 +157,7 @@ impl Kademlia {
     /// The peer is gone; another connection begins anew.
     pub(super) fn unprove(&mut self, peer: &PeerId) {
         self.used.remove(peer);
+        self.unanswered.remove(peer);
         self.proven.remove(peer);
         self.unheard.retain(|(from, ..)| from != peer);
         self.unsaid.retain(|(to, ..)| to != peer);
@@ -229,6 +248,7 @@ impl NetworkBehaviour for Kademlia {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        self.dials.on_swarm_event(&event);
         match &event {
             FromSwarm::ConnectionEstablished(established) => {
                 if let Some(ip) = ip(established.endpoint.get_remote_address()) {
@@ -258,6 +278,9 @@ impl NetworkBehaviour for Kademlia {
         if let Some(event) = self.released() {
             return Poll::Ready(event);
         }
+        if let Some(opts) = self.dials.pop() {
+            return Poll::Ready(ToSwarm::Dial { opts });
+        }
         loop {
             match self.inner.poll(context) {
                 Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) if !self.is_heard(&peer_id) => {
@@ -273,12 +296,26 @@ impl NetworkBehaviour for Kademlia {
                     if let Some(peer) = opts.get_peer_id() {
                         self.watch.dialled(peer);
                     }
-                    return Poll::Ready(ToSwarm::Dial { opts });
+                    self.dials.push(opts);
+                    if let Some(opts) = self.dials.pop() {
+                        return Poll::Ready(ToSwarm::Dial { opts });
+                    }
                 }
                 other => return other,
             }
         }
     }
+}
+
+/// Whether it is the answer to a request of ours, or says that there will be none.
+fn is_end_of_request(event: &FromConnection) -> bool {
+    matches!(
+        event,
+        FromConnection::FindNodeRes { .. }
+            | FromConnection::GetRecordRes { .. }
+            | FromConnection::PutRecordRes { .. }
+            | FromConnection::QueryError { .. }
+    )
 }
 
 /// Whether one more message may be kept back for a peer: strangers must not take the room of those who will be proven.

@@ -11,6 +11,7 @@ mod behaviour;
 pub(in crate::shell) mod caller;
 mod clock;
 mod closing;
+mod dials;
 mod discovery;
 mod driver;
 mod fabric;
@@ -299,6 +300,8 @@ pub struct Counters {
     pub connections_opened: u64,
     /// Dials that failed.
     pub dials_failed: u64,
+    /// Dials of ours for which there was no place among our connections.
+    pub dials_denied: u64,
     /// Addresses of peers that cannot be theirs.
     pub addresses_refused: u64,
     /// Records that were handed on to peers that are new in their region.
