@@ -19,6 +19,8 @@ pub const QUOTA_BURST: u32 = 5;
 
 /// Bundles in a store: with [`BUNDLE_SHARE`] 640 MB, the most that a node is asked to give.
 pub const STORE_BUNDLES: usize = 200_000;
+/// Bundles that an operator may allow a store: of RSA identities some 3 GB in memory, and twice that on disk.
+pub const STORE_BUNDLES_MOST: usize = 1_000_000;
 /// Octets of a store for each bundle that it may hold: what a bundle with an RSA identity has. Longer ones, up to three
 /// times as long, take the place of others.
 pub const BUNDLE_SHARE: usize = 3200;

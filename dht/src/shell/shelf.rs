@@ -8,6 +8,7 @@ use cgeid::{Cn, Network};
 
 use super::database::{Database, DatabaseError, Loaded};
 use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records, Role};
+use crate::limits;
 use crate::record::RecordKey;
 use crate::store::{Change, Origin, Standing, Store};
 
@@ -45,9 +46,10 @@ pub fn start_node(config: NodeConfig, network: Network, state_dir: Option<&Path>
     if config.role == Role::Server && config.remember.is_none() {
         config.remember = state_dir.map(|folder| folder.join(PEERS));
     }
+    let empty = Shelf::with_capacity(network, here, config.store_bundles);
     let shelf = match state_dir {
-        Some(folder) => Shelf::open(network, here, &folder.join(FILE))?,
-        None => Shelf::in_memory(network, here),
+        Some(folder) => empty.backed_by(&folder.join(FILE))?,
+        None => empty,
     };
     Ok(Node::start(config, Box::new(shelf))?)
 }
@@ -65,8 +67,14 @@ pub struct Shelf {
 impl Shelf {
     /// A store that is lost with the process. `here` is the node's place in the Kademlia space.
     pub fn in_memory(network: Network, here: [u8; 32]) -> Self {
+        Self::with_capacity(network, here, limits::STORE_BUNDLES)
+    }
+
+    /// The same, for at most so many bundles.
+    pub fn with_capacity(network: Network, here: [u8; 32], bundles: usize) -> Self {
         let expire_at = SystemTime::now() + EXPIRY;
-        Self { store: Store::new(network, here), database: None, pending: Vec::new(), expire_at }
+        let store = Store::with_capacity(network, here, bundles);
+        Self { store, database: None, pending: Vec::new(), expire_at }
     }
 
     /// A store with what the file holds; signatures are checked before a record is first of use.
@@ -74,7 +82,12 @@ impl Shelf {
     /// # Errors
     /// When the file cannot be used.
     pub fn open(network: Network, here: [u8; 32], file: &Path) -> Result<Self, DatabaseError> {
-        let mut shelf = Self::in_memory(network, here);
+        Self::in_memory(network, here).backed_by(file)
+    }
+
+    /// Takes what the file holds into an empty store, which it outlives from now on.
+    fn backed_by(self, file: &Path) -> Result<Self, DatabaseError> {
+        let mut shelf = self;
         let now = SystemTime::now();
         let (mut kept, mut refused) = (0, 0);
         let (database, loaded) =

@@ -190,7 +190,8 @@ async fn watch_idle(config: &LabConfig, bench: &Bench, report: &mut Report, say:
     if config.idle.is_zero() {
         return;
     }
-    say(&format!("watching the idle network for {:?}", config.idle));
+    let way = bench.addresses().first().map(|address| format!("; others join by {address}")).unwrap_or_default();
+    say(&format!("watching the idle network for {:?}{way}", config.idle));
     let sent = || match &bench.transport {
         Transport::Memory(fabric) => Some(fabric.octets()),
         Transport::Quic => process::loopback_octets(),

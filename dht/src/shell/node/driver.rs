@@ -52,6 +52,8 @@ pub(super) struct GetCommand {
 pub(super) struct PutCommand {
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
+    /// The nodes that are asked to store; none: those of the key's region.
+    pub(super) at: Vec<PeerId>,
     pub(super) done: PutReply,
 }
 

@@ -54,7 +54,7 @@ use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
 use crate::admit::{Credentials, Rules};
 
-pub(in crate::shell) use self::addresses::{ip, listening};
+pub(in crate::shell) use self::addresses::{identity_in, ip, listening};
 pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::admission::{AdmissionStats, ClockStats};
 pub(in crate::shell) use self::admission::{Codec as AdmissionCodec, behaviour as admission_behaviour};
@@ -105,6 +105,8 @@ pub struct NodeConfig {
     pub rules: Rules,
     /// What time it is.
     pub clock: Clock,
+    /// Bundles that are kept for the network, at most.
+    pub store_bundles: usize,
 }
 
 /// Whose node it is.
@@ -144,6 +146,7 @@ impl fmt::Debug for NodeConfig {
             .field("certified", &self.certified)
             .field("rules", &self.rules)
             .field("clock", &self.clock)
+            .field("store_bundles", &self.store_bundles)
             .finish()
     }
 }
@@ -193,6 +196,7 @@ impl NodeConfig {
             certified: None,
             rules: Rules::default(),
             clock: Clock::default(),
+            store_bundles: crate::limits::STORE_BUNDLES,
         }
     }
 }
@@ -465,8 +469,16 @@ impl Node {
     /// # Errors
     /// When our own store refuses the value, or the node is busy or has stopped. That others refuse it is in the report.
     pub async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<PutReport, NodeError> {
+        self.put_at(Vec::new(), key, value).await
+    }
+
+    /// Asks these nodes to store a value, wherever its key belongs, and no others; without any it is [`Node::put`].
+    ///
+    /// # Errors
+    /// As of [`Node::put`].
+    pub async fn put_at(&self, at: Vec<PeerId>, key: Vec<u8>, value: Vec<u8>) -> Result<PutReport, NodeError> {
         let (done_tx, done) = reply::channel();
-        let command = Command::Put(PutCommand { key, value, done: done_tx });
+        let command = Command::Put(PutCommand { key, value, at, done: done_tx });
         self.commands.send(command).await.map_err(|_| NodeError::Stopped)?;
         done.await.map_err(|_| NodeError::Stopped)?
     }
