@@ -133,6 +133,8 @@ pub const HANDOVER_RATE_MOST: f64 = 64.0;
 pub const HANDOVER_OCTETS: f64 = 3200.0;
 /// A record of which nothing was heard for so long has an owner who is away: they put theirs every 20 minutes.
 pub const REPAIR_INTERVAL: Duration = Duration::from_secs(25 * 60);
+/// The same for a REVOCATION, which is kept for a month: twenty copies of it in this time are what it costs its region.
+pub const REPAIR_LASTING: Duration = Duration::from_secs(6 * 3600);
 /// How often is looked for such records.
 pub const REPAIR_CHECK: Duration = Duration::from_secs(60);
 

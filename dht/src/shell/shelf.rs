@@ -8,9 +8,10 @@ use cgeid::{Cn, Network};
 
 use super::database::{Database, DatabaseError, Loaded};
 use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records, Role};
+use crate::error::Refusal;
 use crate::limits;
 use crate::record::RecordKey;
-use crate::store::{Change, Origin, Standing, Store};
+use crate::store::{Admission, Change, Origin, Standing, Store};
 
 /// Name of the database in the state folder.
 pub const FILE: &str = "records.redb";
@@ -131,10 +132,22 @@ impl Records for Shelf {
     }
 
     fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> Result<(), Reason> {
-        match self.store.put(now, origin, key, value) {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(Reason { name: refusal.name(), text: refusal.to_string() }),
-        }
+        told(self.store.put(now, origin, key, value))
+    }
+
+    fn take_over(
+        &mut self,
+        now: SystemTime,
+        origin: Origin,
+        key: &[u8],
+        value: &[u8],
+        left: Duration,
+    ) -> Result<(), Reason> {
+        told(self.store.take_over(now, origin, key, value, left))
+    }
+
+    fn left(&self, now: SystemTime, key: &[u8]) -> Option<Duration> {
+        self.store.left(now, key)
     }
 
     fn housekeep(&mut self, now: SystemTime) {
@@ -170,6 +183,10 @@ impl Records for Shelf {
     fn standing(&self, cn: Cn) -> Standing {
         self.store.standing(cn)
     }
+}
+
+fn told(outcome: Result<Admission, Refusal>) -> Result<(), Reason> {
+    outcome.map(drop).map_err(|refusal| Reason { name: refusal.name(), text: refusal.to_string() })
 }
 
 /// Zero bits at the beginning of a distance.

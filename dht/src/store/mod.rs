@@ -25,7 +25,7 @@ mod shares;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cgeid::Network;
 use serde::Serialize;
@@ -143,7 +143,33 @@ impl Store {
     /// # Errors
     /// The first check that fails; nothing has changed then, but for its counter and the mark of a proven conflict.
     pub fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
-        let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, origin, key, &bundle));
+        self.put_for((now, origin), key, value, limits::REVOCATION_LIFETIME)
+    }
+
+    /// Offers what a peer hands on that would keep it for `left` more. Only of a REVOCATION that is not said by the value itself:
+    /// it is kept as long here, no longer than if it were put now, and no shorter than it is kept already.
+    ///
+    /// # Errors
+    /// As of [`Store::put`].
+    pub fn take_over(
+        &mut self,
+        now: SystemTime,
+        origin: Origin,
+        key: &[u8],
+        value: &[u8],
+        left: Duration,
+    ) -> Result<Admission, Refusal> {
+        self.put_for((now, origin), key, value, left.min(limits::REVOCATION_LIFETIME))
+    }
+
+    fn put_for(
+        &mut self,
+        by: (SystemTime, Origin),
+        key: &[u8],
+        value: &[u8],
+        left: Duration,
+    ) -> Result<Admission, Refusal> {
+        let outcome = self.check(by.0, key, value).and_then(|(key, bundle)| self.admit(by, key, &bundle, left));
         match &outcome {
             Ok(Admission::Stored) => self.counters.stored += 1,
             Ok(Admission::Refreshed) => self.counters.refreshed += 1,
@@ -223,14 +249,14 @@ impl Store {
 
     fn admit(
         &mut self,
-        now: SystemTime,
-        origin: Origin,
+        (now, origin): (SystemTime, Origin),
         key: RecordKey,
         bundle: &Bundle,
+        left: Duration,
     ) -> Result<Admission, Refusal> {
         self.settle_proof(&key, now);
         if let Some((section, _)) = bundle.revocation() {
-            return self.admit_revocation((now, origin), key, bundle, section, now + limits::REVOCATION_LIFETIME);
+            return self.admit_revocation((now, origin), key, bundle, section, now + left);
         }
         if self.is_revoked(key.writer) {
             return Err(Refusal::Revoked);

@@ -161,11 +161,16 @@ impl Kademlia {
             Some(ip) => Origin::Peer(ip),
         };
         self.see(peer, connection, &event);
-        self.inner.store_mut().origin = origin;
-        self.inner.store_mut().peer = Some(peer);
+        // libp2p would forget it, since records have no time to live of its kind here.
+        let left = match &event {
+            FromConnection::PutRecord { record, .. } => record.expires.map(|end| end.duration_since(Instant::now())),
+            _ => None,
+        };
+        let store = self.inner.store_mut();
+        (store.origin, store.peer, store.left) = (origin, Some(peer), left);
         self.inner.on_connection_handler_event(peer, connection, event);
-        self.inner.store_mut().origin = Origin::Own;
-        self.inner.store_mut().peer = None;
+        let store = self.inner.store_mut();
+        (store.origin, store.peer, store.left) = (Origin::Own, None, None);
     }
 
     /// What is to be said by ourselves, and what was kept back for a peer that is proven now.
