@@ -17,8 +17,6 @@ use crate::store::{Admission, Change, Origin, Standing, Store};
 pub const FILE: &str = "records.redb";
 /// Name of the file with the peers of the last run in the state folder.
 pub const PEERS: &str = "node.peers";
-/// Interval at which expired records are dropped; readers never see them in between.
-const EXPIRY: Duration = Duration::from_secs(30);
 /// Records from disk that are proven at each housekeeping, about 20 ms of it: what is asked for before does not wait.
 const PROOFS: usize = 100;
 /// Conflicts that are listed: enough to look into one.
@@ -62,7 +60,6 @@ pub struct Shelf {
     database: Option<Database>,
     /// Changes that the database has not taken yet.
     pending: Vec<Change>,
-    expire_at: SystemTime,
 }
 
 impl Shelf {
@@ -73,9 +70,7 @@ impl Shelf {
 
     /// The same, for at most so many bundles.
     pub fn with_capacity(network: Network, here: [u8; 32], bundles: usize) -> Self {
-        let expire_at = SystemTime::now() + EXPIRY;
-        let store = Store::with_capacity(network, here, bundles);
-        Self { store, database: None, pending: Vec::new(), expire_at }
+        Self { store: Store::with_capacity(network, here, bundles), database: None, pending: Vec::new() }
     }
 
     /// A store with what the file holds; signatures are checked before a record is first of use.
@@ -151,10 +146,7 @@ impl Records for Shelf {
     }
 
     fn housekeep(&mut self, now: SystemTime) {
-        if now >= self.expire_at {
-            self.store.expire(now);
-            self.expire_at = now + EXPIRY;
-        }
+        self.store.expire_next(now, limits::EXPIRY_LOOK, limits::EXPIRY_DROPS);
         self.store.prove(now, PROOFS);
         self.save();
     }

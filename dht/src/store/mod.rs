@@ -15,6 +15,7 @@
 mod charge;
 mod disk;
 mod entry;
+mod expiry;
 mod marks;
 mod origin;
 mod proof;
@@ -97,6 +98,8 @@ pub struct Store {
     shares: Shares,
     /// Keys of what came from disk, some of which may have been proven since.
     unproven: Vec<RecordKey>,
+    /// The last key that was looked at for what has expired.
+    looked_to: Option<RecordKey>,
     certificates: CertificateCache,
     counters: Counters,
     changed: BTreeSet<RecordKey>,
@@ -122,6 +125,7 @@ impl Store {
             region: None,
             shares: Shares::of(capacity),
             unproven: Vec::new(),
+            looked_to: None,
             certificates: CertificateCache::new(),
             counters: Counters::default(),
             changed: BTreeSet::new(),
@@ -194,16 +198,6 @@ impl Store {
     /// The keys whose owners contradicted themselves.
     pub fn conflicts(&self) -> impl ExactSizeIterator<Item = &RecordKey> {
         self.conflicts.iter()
-    }
-
-    /// Drops what has expired, and marks that are old enough to be forgotten.
-    pub fn expire(&mut self, now: SystemTime) {
-        let due = self.entries.iter().filter(|(_, entry)| entry.is_due(now)).map(|(key, _)| *key);
-        for key in due.collect::<Vec<_>>() {
-            let mut dropped = 0;
-            self.update(key, |entry| dropped = entry.expire(&key, now));
-            self.counters.expired += u64::try_from(dropped).unwrap_or(u64::MAX);
-        }
     }
 
     /// What happened since the start.
