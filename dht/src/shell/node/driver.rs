@@ -283,6 +283,7 @@ impl Driver {
         let counters = self.counters;
         let reachable = self.ways.standing.is_reachable();
         let turned = self.swarm.behaviour().flood.turned();
+        let rate = self.swarm.behaviour().kad.turned();
         let store = self.kad().store_mut();
         let counters = Counters {
             puts_stored: store.counters.puts_stored,
@@ -292,6 +293,8 @@ impl Driver {
             block_refused: turned.blocks,
             full_refused: turned.full,
             guests_replaced: turned.replaced,
+            rate_refused: rate.requests,
+            rate_closed: rate.connections,
             ..counters
         };
         let held = store.records.held();

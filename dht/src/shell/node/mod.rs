@@ -23,6 +23,7 @@ mod nearest;
 mod pace;
 pub(in crate::shell) mod protocol;
 mod queries;
+mod rate;
 mod reach;
 mod records;
 mod redial;
@@ -319,6 +320,10 @@ pub struct Counters {
     pub full_refused: u64,
     /// Connections of others that made room for a newcomer.
     pub guests_replaced: u64,
+    /// Requests of others beyond the rate of their block of addresses.
+    pub rate_refused: u64,
+    /// Connections closed because of that, and handshakes refused to the block afterwards.
+    pub rate_closed: u64,
     /// Idle connections closed before the last place was taken.
     pub idle_closed: u64,
 }
