@@ -28,7 +28,7 @@ impl Store {
     /// For how long the REVOCATION under a key is still kept; none if there is none.
     pub fn left(&self, now: SystemTime, key: &[u8]) -> Option<Duration> {
         let entry = self.entries.get(&RecordKey::decode(key).ok()?)?;
-        entry.sections.get(&Class::Revocation)?.expires_at.duration_since(now).ok()
+        entry.sections.get(&Class::Revocation)?.expires_at.duration_since(now).ok().filter(|left| !left.is_zero())
     }
 
     /// Takes a REVOCATION, to be kept until `keep_until`.
