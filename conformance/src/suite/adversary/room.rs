@@ -2,7 +2,7 @@
 //! What a node has no room for, or is not near to: refused before its signatures are looked at.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 
 use dht::publish::Publication;
 use sha2::{Digest as _, Sha256};
@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use super::records::counted_at;
 use super::{Arena, now};
 use crate::suite::fleet::Start;
-use crate::suite::person::Person;
-use crate::suite::probe::{Fault, Judgement, Probe, broken, missing, must};
+use crate::suite::person::{LAB, Person};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must};
 
 const STORE: &str = "lisp-dht, RECORD 3.4";
 /// Nodes of a network in which each knows the forty whose reach bounds what it keeps: most of them find a place in its table.
@@ -51,7 +51,11 @@ fn not_near(arena: &Arena) -> Judgement {
     let node = arena.fleet.node_of(&owner, &Start { bootstrap: vec![network.address.clone()], more: Vec::new() })?;
     arena.fleet.wait(&node, "a region of its own", |stats| !stats["region_bits"].is_null())?;
     let farther = farthest(&owner)?;
-    counted_at(arena, &node, "not-near", &farther.key.encode(), &farther.value)
+    // The others put what they say meanwhile, some of it too far from here.
+    arena.fleet.carry(&node, &farther.key.encode(), &farther.value, &["--direct"])?.refused()?;
+    let refused = arena.fleet.stats(&node)?["refused"]["not-near"].as_u64().unwrap_or_default();
+    let found = arena.fleet.get(&node, &farther.key.writer.address(LAB).to_string())?["result"].clone();
+    expect(refused > 0 && found == "not-found", format!("refused {refused} times as not-near, and then {found}"))
 }
 
 /// What somebody says whose key is far from a person's node, and from that person's own key.
@@ -80,6 +84,8 @@ fn place(owner: &Person) -> Result<[u8; 32], Fault> {
 /// A network of many nodes in one process, for as long as this is held.
 struct Lab {
     process: Child,
+    /// What it says, which is little; without a reader it would end.
+    says: BufReader<ChildStderr>,
     /// One of its nodes.
     address: String,
 }
@@ -91,16 +97,16 @@ impl Lab {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().map_err(missing)?;
         let said = process.stderr.take().ok_or_else(|| broken("no standard error"))?;
-        let mut lab = Self { process, address: String::new() };
-        let mut last = String::new();
-        for line in BufReader::new(said).lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once("join by ") {
+        let mut lab = Self { process, says: BufReader::new(said), address: String::new() };
+        let (mut all, mut end) = (String::new(), 0);
+        while lab.says.read_line(&mut all).is_ok_and(|read| read > 0) {
+            if let Some((_, address)) = all[end..].split_once("join by ") {
                 address.trim().clone_into(&mut lab.address);
                 return Ok(lab);
             }
-            last = line;
+            end = all.len();
         }
-        Err(broken(format!("a network of {NODES} nodes; came {last}")))
+        Err(broken(format!("a network of {NODES} nodes; came {all}")))
     }
 }
 
