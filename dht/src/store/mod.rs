@@ -18,6 +18,7 @@ mod entry;
 mod expiry;
 mod marks;
 mod origin;
+mod owner;
 mod proof;
 mod quota;
 mod revoked;
@@ -32,13 +33,13 @@ use cgeid::Network;
 use serde::Serialize;
 
 use self::charge::Charge;
-use self::entry::{Comparison, Entry, Offer, needed};
+use self::entry::{Comparison, Entry, Offer};
 use self::proof::Proof;
 use self::shares::Shares;
 use crate::block::Block;
-use crate::error::{Malformed, Refusal};
+use crate::error::Refusal;
 use crate::limits;
-use crate::record::{Bundle, CertificateCache, Chain, Class, RecordKey, check_form, check_signature, check_times};
+use crate::record::{Bundle, CertificateCache, Chain, RecordKey, check_form, check_signature, check_times};
 
 pub use self::disk::Change;
 pub use self::origin::Origin;
@@ -282,57 +283,6 @@ impl Store {
             self.commit(now, origin, key, merged);
         }
         Ok(if conflict { Admission::Conflict } else { Admission::Stored })
-    }
-
-    /// Two public keys with one CN: its owner has made a collision. What came first stays, and the conflict is marked.
-    fn check_identity(
-        &mut self,
-        key: &RecordKey,
-        known: &Entry,
-        chain: &Chain,
-        now: SystemTime,
-    ) -> Result<(), Refusal> {
-        let Some(held) = known.bundle() else { return Ok(()) };
-        let Ok(other) = Chain::open(self.network, key, &held, now, &mut self.certificates) else { return Ok(()) };
-        if other.identity.fingerprint() == chain.identity.fingerprint() {
-            return Ok(());
-        }
-        self.update(*key, |entry| {
-            if let Some(mark) = entry.marks.0.get_mut(&Class::Identity) {
-                mark.conflict = true;
-            }
-        });
-        Err(Refusal::SecondIdentity)
-    }
-
-    /// Readers get a bundle whole, and refuse it whole: what the certificates of the merged IDENTITY do not prove any more
-    /// goes, and is not taken. Otherwise a stranger could put an owner's later IDENTITY beside the earlier statement of
-    /// another of its keys, and nobody could use either.
-    fn drop_superseded(
-        &mut self,
-        key: &RecordKey,
-        mut merged: Entry,
-        offers: &[Offer<'_>],
-        now: SystemTime,
-    ) -> Result<Entry, Refusal> {
-        let whole = merged.bundle().ok_or(Refusal::Malformed(Malformed::Missing("IDENTITY section")))?;
-        let chain = Chain::open(self.network, key, &whole, now, &mut self.certificates)?;
-        // Both begin with their IDENTITY.
-        let offered_body = offers.first().map(|offer| &offer.section.body);
-        let same_certificates = whole.sections().first().map(|section| &section.body) == offered_body;
-        for section in whole.sections() {
-            let class = section.class();
-            let offer = offers.iter().find(|offer| offer.section == section);
-            let is_checked = same_certificates && offer.is_some_and(Offer::is_news);
-            if is_checked || check_signature(key, section, &chain, &mut self.certificates).is_ok() {
-                continue;
-            }
-            if offer.is_some() || needed(key).any(|needed| needed == class) {
-                return Err(Refusal::Superseded(class));
-            }
-            merged.sections.remove(&class);
-        }
-        Ok(merged)
     }
 
     fn commit(&mut self, now: SystemTime, origin: Origin, key: RecordKey, mut merged: Entry) {
