@@ -19,7 +19,11 @@ impl Store {
     ) -> Result<(), Refusal> {
         let Some(held) = known.bundle() else { return Ok(()) };
         let Ok(other) = Chain::open(self.network, key, &held, now, &mut self.certificates) else { return Ok(()) };
-        if other.identity.fingerprint() == chain.identity.fingerprint() {
+        self.check_fingerprints(key, other.identity.fingerprint(), chain.identity.fingerprint())
+    }
+
+    fn check_fingerprints(&mut self, key: &RecordKey, held: &[u8; 64], offered: &[u8; 64]) -> Result<(), Refusal> {
+        if held == offered {
             return Ok(());
         }
         self.update(*key, |entry| {
@@ -58,5 +62,38 @@ impl Store {
             merged.sections.remove(&class);
         }
         Ok(merged)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use cgeid::{Identity, Network};
+
+    use super::*;
+    use crate::publish::{self, Sequence};
+    use crate::record::Mapping;
+    use crate::store::Origin;
+    use wire::record::Ttl;
+
+    /// Two keys under one CN cost 2^48 hash computations, so that only their fingerprints are made up here.
+    #[test]
+    fn a_second_key_under_one_cn_is_refused_and_marked() {
+        let now = SystemTime::now();
+        let owner = Identity::from_seed(&[9; 32], Network::LAB, now).unwrap();
+        let key = owner.delegate(now, 0).unwrap();
+        let said =
+            publish::mapping(&key, Network::LAB, Mapping::new([], Ttl(60)), now, &mut Sequence::default()).unwrap();
+        let mut store = Store::new(Network::LAB, [0; 32]);
+        store.put(now, Origin::Unknown, &said.key.encode(), &said.value).unwrap();
+        let held = owner.certificate().fingerprint();
+        assert_eq!(store.check_fingerprints(&said.key, held, held), Ok(()));
+        assert!(!store.in_conflict(&said.key));
+        // They agree in the 96 bits that make the name.
+        let mut other = *held;
+        other[12] ^= 1;
+        let refusal = store.check_fingerprints(&said.key, held, &other).unwrap_err();
+        assert_eq!((refusal.name(), store.in_conflict(&said.key)), ("second-identity", true));
+        assert_eq!(store.get(now, &said.key.encode()), Some(said.value), "what came first stays");
     }
 }
