@@ -12,6 +12,11 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(120);
 /// How long a high-water mark outlives its section, so that an expired record cannot be replaced by an older one.
 pub const MARK_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
+/// Keys that are looked at each second for what has expired, less than 3 ms: all of a full store in half a minute.
+pub const EXPIRY_LOOK: usize = 8192;
+/// Of them, those under which something is dropped in that second: some 10 ms, were all to end at once.
+pub const EXPIRY_DROPS: usize = 2048;
+
 /// One accepted change of a key in this time ...
 pub const QUOTA_PERIOD: Duration = Duration::from_secs(10);
 /// ... and as many at once: start-up, a withdrawal and a re-publication come together.
@@ -19,6 +24,8 @@ pub const QUOTA_BURST: u32 = 5;
 
 /// Bundles in a store: with [`BUNDLE_SHARE`] 640 MB, the most that a node is asked to give.
 pub const STORE_BUNDLES: usize = 200_000;
+/// Bundles that an operator may allow a store: of RSA identities some 3 GB in memory, and twice that on disk.
+pub const STORE_BUNDLES_MOST: usize = 1_000_000;
 /// Octets of a store for each bundle that it may hold: what a bundle with an RSA identity has. Longer ones, up to three
 /// times as long, take the place of others.
 pub const BUNDLE_SHARE: usize = 3200;
@@ -131,6 +138,8 @@ pub const HANDOVER_RATE_MOST: f64 = 64.0;
 pub const HANDOVER_OCTETS: f64 = 3200.0;
 /// A record of which nothing was heard for so long has an owner who is away: they put theirs every 20 minutes.
 pub const REPAIR_INTERVAL: Duration = Duration::from_secs(25 * 60);
+/// The same for a REVOCATION, which is kept for a month: twenty copies of it in this time are what it costs its region.
+pub const REPAIR_LASTING: Duration = Duration::from_secs(6 * 3600);
 /// How often is looked for such records.
 pub const REPAIR_CHECK: Duration = Duration::from_secs(60);
 

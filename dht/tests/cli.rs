@@ -367,6 +367,11 @@ fn wrong_usage_is_named() {
     refused(&desk, &["put", "--config", "unknown.toml"], "unknown.toml, line 2: rlok: unknown key");
     refused(&desk, &["put", "--config", "wide.toml"], "wide.toml, line 1: port: ");
     refused(&desk, &["put", "--config", "absent.toml"], "absent.toml");
+    let node = ["node", "--identity", "owner.op.p12", "--password-file", "password", "--store-bundles", "0"];
+    refused(&desk, &node, "--store-bundles 0: from 1 to 1000000");
+    std::fs::write(desk.path("bundle"), [7; 9]).unwrap();
+    let direct = ["put", "--bundle", "bundle", "--key", "00", "--unchecked", "--direct", "--bootstrap", "127.0.0.1:9"];
+    refused(&desk, &direct, "does not end in /p2p/");
     refused(&desk, &["get", "2001:db8::1", "--bootstrap", "127.0.0.1:9"], "2001:db8::1");
     refused(&desk, &["get", "000102030405060708090a0b"], "--bootstrap");
     refused(&desk, &["resolve", "2001:db8::1", "--trust-anchor", "x", "--bootstrap", "127.0.0.1:9"], "--trust-anchor");

@@ -255,6 +255,24 @@ fn the_record_of_an_owner_who_is_away_is_repaired_once_an_interval() {
 }
 
 #[test]
+fn what_nobody_puts_again_is_repaired_four_times_a_day() {
+    let mut world = World::new(25);
+    let all = world.alive();
+    world.connect(std::slice::from_ref(&all));
+    world.put(&key(1), 1, &all);
+    for node in world.nodes.values_mut() {
+        node.engine.lasts(&key(1));
+    }
+    let holders = nearest(&key(1), all.iter().copied());
+    world.nodes.get_mut(&holders[7]).unwrap().held.clear();
+    world.run(limits::REPAIR_LASTING - Duration::from_secs(60), |_| false);
+    assert_eq!(world.sent(), 0, "silence says nothing of its owner");
+    world.run(Duration::from_secs(15 * 60), |_| false);
+    assert!(world.nodes[&holders[7]].held.contains_key(&key(1)), "one that has lost it is given it");
+    assert!((1..=limits::REPLICAS * limits::HANDOVER_SENDERS).contains(&world.sent()), "{}", world.sent());
+}
+
+#[test]
 fn a_peer_that_never_answers_is_left_alone() {
     let mut world = World::new(10);
     let all = world.alive();

@@ -221,6 +221,43 @@ fn it_is_kept_for_a_month_after_it_was_last_put_by_anybody() {
 }
 
 #[test]
+fn what_is_handed_on_is_kept_no_longer_than_by_whoever_hands_it_on() {
+    let revocation = Person::new(1).revoke(Reason::UNSPECIFIED, 0);
+    let key = revocation.key.encode();
+    let take_over = |store: &mut Store, now, left| store.take_over(now, Origin::Unknown, &key, &revocation.value, left);
+    // Among nodes that come and go, each of which has it from the one before: it ends all the same.
+    let (mut now, mut last) = (start(), store());
+    put(&mut last, now, &revocation).unwrap();
+    let mut hands = 0;
+    while let Some(left) = last.left(now, &key) {
+        let mut next = store();
+        assert_eq!(take_over(&mut next, now, left), Ok(Admission::Stored));
+        assert_eq!(next.left(now, &key), Some(left));
+        (now, last, hands) = (now + seconds(DAY), next, hands + 1);
+    }
+    assert_eq!((hands, last.get(now, &key)), (30, None));
+    // Who holds it keeps it for the longer of both, and nobody makes that longer than a PUT does.
+    let mut store = store();
+    for (left, kept) in [(10, 10), (5, 10), (20, 20), (4000, 30)] {
+        take_over(&mut store, start(), seconds(left * DAY)).unwrap();
+        assert_eq!(store.left(start(), &key), Some(seconds(kept * DAY)), "{left} days");
+    }
+    let mut again = restarted(&mut store, start() + seconds(DAY));
+    assert_eq!(again.left(start() + seconds(DAY), &key), Some(seconds(29 * DAY)));
+    assert!(put(&mut again, start() + seconds(DAY), &revocation).is_ok());
+    assert_eq!(again.left(start() + seconds(DAY), &key), Some(limits::REVOCATION_LIFETIME));
+}
+
+#[test]
+fn how_long_is_left_of_anything_else_its_value_says() {
+    let (mut person, mut store) = (Person::new(1), store());
+    let said = person.mapping(start(), 1);
+    store.take_over(start(), Origin::Unknown, &said.key.encode(), &said.value, seconds(1)).unwrap();
+    assert_eq!(store.left(start(), &said.key.encode()), None);
+    assert_eq!(store.get(start() + seconds(60), &said.key.encode()), Some(said.value));
+}
+
+#[test]
 fn putting_it_again_at_once_is_no_work_for_the_disk() {
     let revocation = Person::new(1).revoke(Reason::UNSPECIFIED, 0);
     let mut store = store();

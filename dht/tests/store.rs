@@ -37,6 +37,27 @@ fn what_was_put_is_given_back_until_it_expires() {
 }
 
 #[test]
+fn what_has_expired_is_looked_for_in_turns() {
+    let mut store = store();
+    for number in 1..=40 {
+        put(&mut store, start(), &Person::new(number).mapping(start(), 1)).unwrap();
+    }
+    // The mapping of each is gone after its hour. Ten keys are looked at in a turn, and none is missed.
+    for turn in 1..=8 {
+        store.expire_next(start() + seconds(7200), 10, usize::MAX);
+        assert_eq!((store.counters().expired, store.len()), (10 * turn.min(4), 40), "turn {turn}");
+    }
+    // Then all of them end at once. What begins in the middle comes round.
+    let later = start() + seconds(60 * 86_400);
+    store.expire_next(start() + seconds(7200), 7, usize::MAX);
+    for turn in 1..=14 {
+        store.expire_next(later, 1000, 3);
+        assert_eq!(store.len(), 40_usize.saturating_sub(3 * turn), "turn {turn}");
+    }
+    assert!(store.changes().iter().all(|change| change.marks.is_none()), "nor are there marks any more");
+}
+
+#[test]
 fn every_single_flipped_bit_is_refused() {
     let publication = Person::new(1).mapping(start(), 1);
     let mut store = store();

@@ -78,6 +78,8 @@ struct Known {
     answered: Vec<Distance>,
     /// Whether this node was one of its region when that was last looked at.
     is_inside: bool,
+    /// How long nothing is heard of it before it is repaired.
+    patience: Duration,
 }
 
 /// How urgent: holders that are left, nearness of the peer, order of arrival.
@@ -118,7 +120,7 @@ impl Handover {
         if self.records.contains_key(key) || self.records.len() < limits::HANDOVER_RECORDS {
             let region = self.region(&point);
             let is_inside = !self.is_outside(&region);
-            let known = Known { point, version, heard_at: now, holders: Some(region), answered: Vec::new(), is_inside };
+            let known = Known { holders: Some(region), is_inside, ..Known::new(point, version, now) };
             self.records.insert(key.to_vec(), known);
         }
     }
@@ -153,9 +155,14 @@ impl Handover {
     pub fn restored(&mut self, now: Instant, key: &[u8], version: Version) {
         let point: Distance = Sha256::digest(key).into();
         if self.records.len() < limits::HANDOVER_RECORDS {
-            let (holders, answered) = (None, Vec::new());
-            let known = Known { point, version, heard_at: now, holders, answered, is_inside: true };
-            self.records.entry(key.to_vec()).or_insert(known);
+            self.records.entry(key.to_vec()).or_insert(Known::new(point, version, now));
+        }
+    }
+
+    /// What is held under a key is such as nobody puts again every 20 minutes: silence is no sign that its owner is away.
+    pub fn lasts(&mut self, key: &[u8]) {
+        if let Some(known) = self.records.get_mut(key) {
+            known.patience = limits::REPAIR_LASTING;
         }
     }
 
@@ -249,7 +256,7 @@ impl Handover {
         if is_due {
             self.scan_at = None;
         }
-        let is_silent = |known: &Known| known.heard_at + limits::REPAIR_INTERVAL <= now;
+        let is_silent = |known: &Known| known.heard_at + known.patience <= now;
         if is_due || is_repair {
             let records = self.records.iter().filter(|(_, known)| is_due || is_silent(known));
             self.scan = records.map(|(key, _)| key.clone()).collect();
@@ -290,7 +297,7 @@ impl Handover {
         let mut asks = is_outside && std::mem::replace(&mut known.is_inside, !is_outside);
         let holders = known.holders.get_or_insert_with(|| region.clone());
         holders.retain(|holder| self.peers.contains(holder));
-        if known.heard_at + limits::REPAIR_INTERVAL + spread(&here, &point) <= now {
+        if known.heard_at + known.patience + spread(&here, &point) <= now {
             // The owner is away, and nobody else has repaired it: whoever is nearest does, and does not rely on what was once.
             known.heard_at = now;
             asks = is_outside;
@@ -330,6 +337,11 @@ impl Handover {
 }
 
 impl Known {
+    fn new(point: Distance, version: Version, heard_at: Instant) -> Self {
+        let (holders, answered, patience) = (None, Vec::new(), limits::REPAIR_INTERVAL);
+        Self { point, version, heard_at, holders, answered, is_inside: true, patience }
+    }
+
     fn is_held_at(&self, peer: &Distance) -> bool {
         self.holders.as_ref().is_some_and(|holders| holders.contains(peer))
     }

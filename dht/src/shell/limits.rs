@@ -44,6 +44,24 @@ pub const GUESTS: usize = 60;
 /// How long a guest may stay when others wait: longer than a command takes, whose lookup ends after [`GET`].
 pub const GUEST_TIME: Duration = Duration::from_secs(6);
 
+/// Tokens a second that a block of addresses has for its requests, whatever others ask: a FIND_NODE or a GET takes one. A lookup
+/// asks a node once; what a peer hands on after a merge, [`crate::limits::HANDOVER_RATE_MOST`] records, takes these.
+pub const REQUESTS_OF_BLOCK: u32 = 256;
+/// Tokens a second beside those that all blocks share: with its own one that publishes a thousand sites, or resolves for many, has
+/// 2304. A node answers some 20,000 in a second, a PUT counted as below.
+pub const REQUESTS_OF_ALL: u32 = 2048;
+/// Tokens that a PUT takes: before it is refused a store may check up to four signatures.
+pub const PUT_TOKENS: u32 = 4;
+/// Tokens that are saved up are those of this time: a start brings many requests at once.
+pub const REQUESTS_SAVED: Duration = Duration::from_secs(4);
+/// Requests of a block that are refused before its connection is closed, about 40 ms of work: who is honest sees the refusals, and
+/// comes back later.
+pub const REQUESTS_REFUSED: u32 = 1024;
+/// How long a block is not let in then: until its tokens are there again, and longer.
+pub const REQUESTS_SHUT: Duration = Duration::from_secs(10);
+/// Blocks whose requests are counted, 80 octets each: more than can have a connection while the tokens of one that has gone come back.
+pub const REQUESTS_BLOCKS: usize = 4096;
+
 /// Silence after which a connection is dead: a peer that was killed must not hold up lookups for long.
 pub const QUIC_IDLE: Duration = Duration::from_secs(5);
 /// Keep-alive of a silent connection: two are lost before it is taken for dead.

@@ -8,15 +8,15 @@ use cgeid::{Cn, Network};
 
 use super::database::{Database, DatabaseError, Loaded};
 use super::node::{Held, Node, NodeConfig, NodeError, Reason, Records, Role};
+use crate::error::Refusal;
+use crate::limits;
 use crate::record::RecordKey;
-use crate::store::{Change, Origin, Standing, Store};
+use crate::store::{Admission, Change, Origin, Standing, Store};
 
 /// Name of the database in the state folder.
 pub const FILE: &str = "records.redb";
 /// Name of the file with the peers of the last run in the state folder.
 pub const PEERS: &str = "node.peers";
-/// Interval at which expired records are dropped; readers never see them in between.
-const EXPIRY: Duration = Duration::from_secs(30);
 /// Records from disk that are proven at each housekeeping, about 20 ms of it: what is asked for before does not wait.
 const PROOFS: usize = 100;
 /// Conflicts that are listed: enough to look into one.
@@ -45,9 +45,10 @@ pub fn start_node(config: NodeConfig, network: Network, state_dir: Option<&Path>
     if config.role == Role::Server && config.remember.is_none() {
         config.remember = state_dir.map(|folder| folder.join(PEERS));
     }
+    let empty = Shelf::with_capacity(network, here, config.store_bundles);
     let shelf = match state_dir {
-        Some(folder) => Shelf::open(network, here, &folder.join(FILE))?,
-        None => Shelf::in_memory(network, here),
+        Some(folder) => empty.backed_by(&folder.join(FILE))?,
+        None => empty,
     };
     Ok(Node::start(config, Box::new(shelf))?)
 }
@@ -59,14 +60,17 @@ pub struct Shelf {
     database: Option<Database>,
     /// Changes that the database has not taken yet.
     pending: Vec<Change>,
-    expire_at: SystemTime,
 }
 
 impl Shelf {
     /// A store that is lost with the process. `here` is the node's place in the Kademlia space.
     pub fn in_memory(network: Network, here: [u8; 32]) -> Self {
-        let expire_at = SystemTime::now() + EXPIRY;
-        Self { store: Store::new(network, here), database: None, pending: Vec::new(), expire_at }
+        Self::with_capacity(network, here, limits::STORE_BUNDLES)
+    }
+
+    /// The same, for at most so many bundles.
+    pub fn with_capacity(network: Network, here: [u8; 32], bundles: usize) -> Self {
+        Self { store: Store::with_capacity(network, here, bundles), database: None, pending: Vec::new() }
     }
 
     /// A store with what the file holds; signatures are checked before a record is first of use.
@@ -74,7 +78,12 @@ impl Shelf {
     /// # Errors
     /// When the file cannot be used.
     pub fn open(network: Network, here: [u8; 32], file: &Path) -> Result<Self, DatabaseError> {
-        let mut shelf = Self::in_memory(network, here);
+        Self::in_memory(network, here).backed_by(file)
+    }
+
+    /// Takes what the file holds into an empty store, which it outlives from now on.
+    fn backed_by(self, file: &Path) -> Result<Self, DatabaseError> {
+        let mut shelf = self;
         let now = SystemTime::now();
         let (mut kept, mut refused) = (0, 0);
         let (database, loaded) =
@@ -118,17 +127,26 @@ impl Records for Shelf {
     }
 
     fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> Result<(), Reason> {
-        match self.store.put(now, origin, key, value) {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(Reason { name: refusal.name(), text: refusal.to_string() }),
-        }
+        told(self.store.put(now, origin, key, value))
+    }
+
+    fn take_over(
+        &mut self,
+        now: SystemTime,
+        origin: Origin,
+        key: &[u8],
+        value: &[u8],
+        left: Duration,
+    ) -> Result<(), Reason> {
+        told(self.store.take_over(now, origin, key, value, left))
+    }
+
+    fn left(&self, now: SystemTime, key: &[u8]) -> Option<Duration> {
+        self.store.left(now, key)
     }
 
     fn housekeep(&mut self, now: SystemTime) {
-        if now >= self.expire_at {
-            self.store.expire(now);
-            self.expire_at = now + EXPIRY;
-        }
+        self.store.expire_next(now, limits::EXPIRY_LOOK, limits::EXPIRY_DROPS);
         self.store.prove(now, PROOFS);
         self.save();
     }
@@ -157,6 +175,10 @@ impl Records for Shelf {
     fn standing(&self, cn: Cn) -> Standing {
         self.store.standing(cn)
     }
+}
+
+fn told(outcome: Result<Admission, Refusal>) -> Result<(), Reason> {
+    outcome.map(drop).map_err(|refusal| Reason { name: refusal.name(), text: refusal.to_string() })
 }
 
 /// Zero bits at the beginning of a distance.

@@ -15,8 +15,10 @@
 mod charge;
 mod disk;
 mod entry;
+mod expiry;
 mod marks;
 mod origin;
+mod owner;
 mod proof;
 mod quota;
 mod revoked;
@@ -25,19 +27,19 @@ mod shares;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cgeid::Network;
 use serde::Serialize;
 
 use self::charge::Charge;
-use self::entry::{Comparison, Entry, Offer, needed};
+use self::entry::{Comparison, Entry, Offer};
 use self::proof::Proof;
 use self::shares::Shares;
 use crate::block::Block;
-use crate::error::{Malformed, Refusal};
+use crate::error::Refusal;
 use crate::limits;
-use crate::record::{Bundle, CertificateCache, Chain, Class, RecordKey, check_form, check_signature, check_times};
+use crate::record::{Bundle, CertificateCache, Chain, RecordKey, check_form, check_signature, check_times};
 
 pub use self::disk::Change;
 pub use self::origin::Origin;
@@ -97,6 +99,8 @@ pub struct Store {
     shares: Shares,
     /// Keys of what came from disk, some of which may have been proven since.
     unproven: Vec<RecordKey>,
+    /// The last key that was looked at for what has expired.
+    looked_to: Option<RecordKey>,
     certificates: CertificateCache,
     counters: Counters,
     changed: BTreeSet<RecordKey>,
@@ -122,6 +126,7 @@ impl Store {
             region: None,
             shares: Shares::of(capacity),
             unproven: Vec::new(),
+            looked_to: None,
             certificates: CertificateCache::new(),
             counters: Counters::default(),
             changed: BTreeSet::new(),
@@ -143,7 +148,33 @@ impl Store {
     /// # Errors
     /// The first check that fails; nothing has changed then, but for its counter and the mark of a proven conflict.
     pub fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> Result<Admission, Refusal> {
-        let outcome = self.check(now, key, value).and_then(|(key, bundle)| self.admit(now, origin, key, &bundle));
+        self.put_for((now, origin), key, value, limits::REVOCATION_LIFETIME)
+    }
+
+    /// Offers what a peer hands on that would keep it for `left` more. Only of a REVOCATION that is not said by the value itself:
+    /// it is kept as long here, no longer than if it were put now, and no shorter than it is kept already.
+    ///
+    /// # Errors
+    /// As of [`Store::put`].
+    pub fn take_over(
+        &mut self,
+        now: SystemTime,
+        origin: Origin,
+        key: &[u8],
+        value: &[u8],
+        left: Duration,
+    ) -> Result<Admission, Refusal> {
+        self.put_for((now, origin), key, value, left.min(limits::REVOCATION_LIFETIME))
+    }
+
+    fn put_for(
+        &mut self,
+        by: (SystemTime, Origin),
+        key: &[u8],
+        value: &[u8],
+        left: Duration,
+    ) -> Result<Admission, Refusal> {
+        let outcome = self.check(by.0, key, value).and_then(|(key, bundle)| self.admit(by, key, &bundle, left));
         match &outcome {
             Ok(Admission::Stored) => self.counters.stored += 1,
             Ok(Admission::Refreshed) => self.counters.refreshed += 1,
@@ -168,16 +199,6 @@ impl Store {
     /// The keys whose owners contradicted themselves.
     pub fn conflicts(&self) -> impl ExactSizeIterator<Item = &RecordKey> {
         self.conflicts.iter()
-    }
-
-    /// Drops what has expired, and marks that are old enough to be forgotten.
-    pub fn expire(&mut self, now: SystemTime) {
-        let due = self.entries.iter().filter(|(_, entry)| entry.is_due(now)).map(|(key, _)| *key);
-        for key in due.collect::<Vec<_>>() {
-            let mut dropped = 0;
-            self.update(key, |entry| dropped = entry.expire(&key, now));
-            self.counters.expired += u64::try_from(dropped).unwrap_or(u64::MAX);
-        }
     }
 
     /// What happened since the start.
@@ -223,14 +244,14 @@ impl Store {
 
     fn admit(
         &mut self,
-        now: SystemTime,
-        origin: Origin,
+        (now, origin): (SystemTime, Origin),
         key: RecordKey,
         bundle: &Bundle,
+        left: Duration,
     ) -> Result<Admission, Refusal> {
         self.settle_proof(&key, now);
         if let Some((section, _)) = bundle.revocation() {
-            return self.admit_revocation((now, origin), key, bundle, section, now + limits::REVOCATION_LIFETIME);
+            return self.admit_revocation((now, origin), key, bundle, section, now + left);
         }
         if self.is_revoked(key.writer) {
             return Err(Refusal::Revoked);
@@ -262,57 +283,6 @@ impl Store {
             self.commit(now, origin, key, merged);
         }
         Ok(if conflict { Admission::Conflict } else { Admission::Stored })
-    }
-
-    /// Two public keys with one CN: its owner has made a collision. What came first stays, and the conflict is marked.
-    fn check_identity(
-        &mut self,
-        key: &RecordKey,
-        known: &Entry,
-        chain: &Chain,
-        now: SystemTime,
-    ) -> Result<(), Refusal> {
-        let Some(held) = known.bundle() else { return Ok(()) };
-        let Ok(other) = Chain::open(self.network, key, &held, now, &mut self.certificates) else { return Ok(()) };
-        if other.identity.fingerprint() == chain.identity.fingerprint() {
-            return Ok(());
-        }
-        self.update(*key, |entry| {
-            if let Some(mark) = entry.marks.0.get_mut(&Class::Identity) {
-                mark.conflict = true;
-            }
-        });
-        Err(Refusal::SecondIdentity)
-    }
-
-    /// Readers get a bundle whole, and refuse it whole: what the certificates of the merged IDENTITY do not prove any more
-    /// goes, and is not taken. Otherwise a stranger could put an owner's later IDENTITY beside the earlier statement of
-    /// another of its keys, and nobody could use either.
-    fn drop_superseded(
-        &mut self,
-        key: &RecordKey,
-        mut merged: Entry,
-        offers: &[Offer<'_>],
-        now: SystemTime,
-    ) -> Result<Entry, Refusal> {
-        let whole = merged.bundle().ok_or(Refusal::Malformed(Malformed::Missing("IDENTITY section")))?;
-        let chain = Chain::open(self.network, key, &whole, now, &mut self.certificates)?;
-        // Both begin with their IDENTITY.
-        let offered_body = offers.first().map(|offer| &offer.section.body);
-        let same_certificates = whole.sections().first().map(|section| &section.body) == offered_body;
-        for section in whole.sections() {
-            let class = section.class();
-            let offer = offers.iter().find(|offer| offer.section == section);
-            let is_checked = same_certificates && offer.is_some_and(Offer::is_news);
-            if is_checked || check_signature(key, section, &chain, &mut self.certificates).is_ok() {
-                continue;
-            }
-            if offer.is_some() || needed(key).any(|needed| needed == class) {
-                return Err(Refusal::Superseded(class));
-            }
-            merged.sections.remove(&class);
-        }
-        Ok(merged)
     }
 
     fn commit(&mut self, now: SystemTime, origin: Origin, key: RecordKey, mut merged: Entry) {

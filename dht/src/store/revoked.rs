@@ -4,8 +4,11 @@
 //! Which of an identity's REVOCATIONs comes first, or when it says that it was made, does not matter: each ends the same
 //! identity, and stores agree by keeping the one with the smaller hash. None is older than what is held, and none
 //! contradicts another.
+//!
+//! It counts from its latest PUT, which anybody may make. Who hands one on says for how long it would still keep it, so that a
+//! hand-over prolongs nothing. A peer that lies about that gains what a PUT would give it as well.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cgeid::Cn;
 
@@ -20,6 +23,12 @@ impl Store {
     pub fn is_revoked(&self, cn: Cn) -> bool {
         let entry = self.entries.get(&RecordKey::node(self.network, cn));
         entry.is_some_and(|entry| entry.marks.0.contains_key(&Class::Revocation))
+    }
+
+    /// For how long the REVOCATION under a key is still kept; none if there is none.
+    pub fn left(&self, now: SystemTime, key: &[u8]) -> Option<Duration> {
+        let entry = self.entries.get(&RecordKey::decode(key).ok()?)?;
+        entry.sections.get(&Class::Revocation)?.expires_at.duration_since(now).ok().filter(|left| !left.is_zero())
     }
 
     /// Takes a REVOCATION, to be kept until `keep_until`.
@@ -62,7 +71,7 @@ impl Store {
         Ok(Admission::Stored)
     }
 
-    /// Somebody has put it again.
+    /// Somebody has put it again, or keeps it for longer.
     fn keep_revocation(&mut self, key: RecordKey, keep_until: SystemTime) {
         let held = self.entries.get(&key).and_then(|entry| entry.sections.get(&Class::Revocation));
         if held.is_none_or(|held| held.expires_at + limits::REVOCATION_RENEWAL > keep_until) {

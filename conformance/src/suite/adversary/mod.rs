@@ -6,6 +6,7 @@
 
 mod crowds;
 mod records;
+mod room;
 
 use std::time::SystemTime;
 
@@ -38,7 +39,7 @@ fn now() -> SystemTime {
 }
 
 fn probes() -> Vec<&'static Probe<Arena>> {
-    [records::PROBES, crowds::PROBES].into_iter().flatten().collect()
+    [records::PROBES, room::PROBES, crowds::PROBES].into_iter().flatten().collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {

@@ -6,7 +6,8 @@ use dht::record::RecordKey;
 use serde_json::Value;
 
 use super::{Arena, now};
-use crate::suite::person::{CONTEXT, Person, Raw, at, mapping, prefix, seconds};
+use crate::suite::fleet::Node;
+use crate::suite::person::{CONTEXT, Person, Raw, at, mapping, prefix, seconds, split};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
 const STORE: &str = "lisp-dht, RECORD 3.4";
@@ -21,7 +22,7 @@ pub(super) const PROBES: &[Probe<Arena>] = &[
     must("AD-01.02", STORE, "forged: another's signature", |arena| {
         let (owner, other) = (Person::new(now())?, Person::new(now())?);
         let publication = owner.mapping(now(), 1)?;
-        let sections = crate::suite::person::split(&publication.value)?;
+        let sections = split(&publication.value)?;
         let forged = sections[1].signed(&other.key, &publication.key);
         let value = [sections[0].signed(&owner.key, &publication.key), forged].concat();
         counted(arena, "signature", &publication.key.encode(), &value)
@@ -128,16 +129,37 @@ pub(super) const PROBES: &[Probe<Arena>] = &[
         let (owner, other) = (Person::new(now())?, Person::new(now())?);
         counted(arena, "other-owner", &owner.node_key().encode(), &other.revocation(now())?.value)
     }),
+    must(
+        "AD-01.28",
+        STORE,
+        "superseded: a statement of one operational key beside the certificate of a later one",
+        |arena| {
+            let born = now() - seconds(60);
+            let first = Person::new(born)?;
+            let said = first.mapping(born, 1)?;
+            arena.fleet.publish(arena.victim()?, &said)?;
+            let (key, old) = (first.identity.delegate(born + seconds(30), 0).map_err(broken)?, first.key);
+            let second = Person { identity: first.identity, key };
+            let later = split(&second.mapping(born + seconds(30), 2)?.value)?;
+            let value =
+                [later[0].signed(&second.key, &said.key), split(&said.value)?[1].signed(&old, &said.key)].concat();
+            counted(arena, "superseded", &said.key.encode(), &value)
+        },
+    ),
     must("AD-02.1", STORE, "changes of one key without a pause", quota),
     must("AD-02.2", STORE, "what was refused is not found, and what was held before still is", untouched),
 ];
 
 /// Sends a value; it must be refused, and counted under this name.
 fn counted(arena: &Arena, name: &str, key: &[u8], value: &[u8]) -> Judgement {
-    let victim = arena.victim()?;
+    counted_at(arena, arena.victim()?, name, key, value)
+}
+
+/// The same at another node, which is sent to whatever else is nearer.
+pub(super) fn counted_at(arena: &Arena, victim: &Node, name: &str, key: &[u8], value: &[u8]) -> Judgement {
     let count = |stats: &Value| stats["refused"][name].as_u64().unwrap_or_default();
     let before = arena.fleet.stats(victim)?;
-    arena.fleet.carry(victim, key, value, &[])?.refused()?;
+    arena.fleet.carry(victim, key, value, &["--direct"])?.refused()?;
     let after = arena.fleet.stats(victim)?;
     let found = format!("{name} {} and then {}; refused: {}", count(&before), count(&after), after["refused"]);
     if after["records"] != before["records"] {

@@ -24,6 +24,7 @@ pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DH-02.5", STORE, "a mapping that was withdrawn is put again", after_withdrawal),
     must("DH-03.1", STORE, "a revocation ends the address", revoked),
     must("DH-03.2", STORE, "what a revoked owner says is refused", after_revocation),
+    must("DH-03.3", STORE, "a revocation is given to a node that comes later", revocation_for_newcomers),
     must("DH-04.1", STORE, "an owner that contradicts itself", conflict),
     must("DH-04.2", STORE, "the owner settles a conflict by its next word", settled),
     must("DH-05.1", STORE, "a node that was stopped gives what it kept", restart),
@@ -155,6 +156,17 @@ fn after_revocation(hall: &Hall) -> Judgement {
     let later = owner.mapping(now(), 9)?;
     let refused = hall.fleet.carry(far, &later.key.encode(), &later.value, &[])?.refused()?;
     Ok(format!("refused by {refused}, and its publisher told"))
+}
+
+fn revocation_for_newcomers(hall: &Hall) -> Judgement {
+    let mut old = hall.fleet.node(&Start::default())?;
+    let owner = Person::new(now())?;
+    hall.fleet.publish(&old, &owner.revocation(now())?)?;
+    let new = hall.fleet.node(&Start { bootstrap: vec![old.address.clone()], more: Vec::new() })?;
+    hall.fleet.wait(&new, "a record that was handed over", |stats| stats["records"] == 1)?;
+    old.kill();
+    let found = hall.fleet.get(&new, &owner.eid())?;
+    expect(found["result"] == "revoked", format!("revoked expected; came {}", found["result"]))
 }
 
 fn conflict(hall: &Hall) -> Judgement {

@@ -10,26 +10,29 @@ use anyhow::{Context as _, anyhow, bail};
 use cgeid::Network;
 
 use super::flags::PutFlags;
+use super::publish::{self, Carried};
 use super::settings::Settings;
-use super::{Failure, Outcome, publish};
+use super::{Failure, Outcome};
 use crate::record::{Body, Bundle, CertificateCache, RecordKey, Subject, verify};
 use crate::shell::limits;
-
-/// A bundle, where it goes, and what it is called.
-struct Carried {
-    key: Vec<u8>,
-    value: Vec<u8>,
-    name: String,
-    sequence: u64,
-}
+use crate::shell::node::{Multiaddr, PeerId, identity_in};
 
 /// Publishes the bundle in a file under the key that follows from it, or under the one that is given.
 pub(super) async fn put(settings: Settings, flags: &PutFlags, file: &Path) -> Result<Outcome, Failure> {
     let network = settings.network()?;
     let carried = read(file, flags, network).with_context(|| format!("--bundle {}", file.display()))?;
-    settings.client()?;
-    let json = flags.file.json.as_deref();
-    publish::carry(&settings, network, &carried.name, carried.key, carried.value, carried.sequence, json).await
+    let bootstrap = settings.client()?.bootstrap;
+    let at = if flags.direct { named(&bootstrap)? } else { Vec::new() };
+    publish::carry(&settings, network, Carried { at, ..carried }, flags.file.json.as_deref()).await
+}
+
+/// The identities in addresses.
+fn named(addresses: &[Multiaddr]) -> anyhow::Result<Vec<PeerId>> {
+    let identity = |address: &Multiaddr| {
+        identity_in(address)
+            .with_context(|| format!("--direct: --bootstrap {address} does not end in /p2p/ and an identity"))
+    };
+    addresses.iter().map(identity).collect()
 }
 
 fn read(file: &Path, flags: &PutFlags, network: Network) -> anyhow::Result<Carried> {
@@ -54,7 +57,7 @@ fn read(file: &Path, flags: &PutFlags, network: Network) -> anyhow::Result<Carri
     let named = RecordKey::decode(&key).ok().or(own);
     let name = named.map_or_else(|| "a key that is none".to_owned(), |key| name(&key));
     let versions = bundle.iter().flat_map(Bundle::sections).map(|section| section.version.sequence);
-    Ok(Carried { key, value, name, sequence: versions.max().unwrap_or_default() })
+    Ok(Carried { key, value, name, sequence: versions.max().unwrap_or_default(), at: Vec::new() })
 }
 
 /// What a store would ask of it, but for what only the store knows.

@@ -129,6 +129,10 @@ pub(super) struct NodeFlags {
     #[arg(long, value_name = "PREFIX=CN")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trust_anchor: Vec<String>,
+    /// Bundles kept for the network at most, some 3 kB each in memory and up to twice that on disk [default: 200000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_bundles: Option<usize>,
     /// Serve /metrics (OpenMetrics) and /health over HTTP at this address
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -342,6 +346,10 @@ pub(super) struct PutFlags {
     #[arg(long, requires = "bundle")]
     #[serde(skip)]
     pub(super) unchecked: bool,
+    /// Send the bundle to the nodes of --bootstrap themselves, wherever its key belongs; their addresses end in /p2p/ and the identity
+    #[arg(long, requires = "bundle")]
+    #[serde(skip)]
+    pub(super) direct: bool,
     #[command(flatten)]
     #[serde(flatten)]
     network: NetworkFlags,

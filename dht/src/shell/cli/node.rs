@@ -62,6 +62,7 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
     config.rules = settings.rules()?;
     // What is wrong with what the node shall say is said before it starts.
     publish::statements(&settings, &[], network, None)?;
+    config.store_bundles = settings.store_bundles()?;
     config.clock = Clock::shifted(flags.clock_offset.unwrap_or_default());
     let (mut resolver, pins) = query::resolver(&settings, "node.pins")?;
     if settings.state_dir.is_none() {

@@ -17,6 +17,7 @@ use crate::geo::Position;
 use crate::publish::{self, Publication, Sequence, Statement};
 use crate::record::{Class, Mapping};
 use crate::shell::files::replace;
+use crate::shell::node::PeerId;
 use crate::shell::sequence::SequenceFile;
 use crate::shell::shelf;
 
@@ -134,22 +135,32 @@ pub(super) async fn send(
     publication: Publication,
     json: Option<&Path>,
 ) -> Result<Outcome, Failure> {
-    carry(settings, network, eid, publication.key.encode(), publication.value, publication.sequence, json).await
+    let Publication { key, value, sequence, .. } = publication;
+    let carried = Carried { key: key.encode(), value, name: eid.to_owned(), sequence, at: Vec::new() };
+    carry(settings, network, carried, json).await
+}
+
+/// A bundle, where it goes, and what it is called.
+pub(super) struct Carried {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+    pub(super) name: String,
+    pub(super) sequence: u64,
+    /// The nodes that are asked to store it; none: those of its key's region.
+    pub(super) at: Vec<PeerId>,
 }
 
 /// [`send`] for octets of which nobody says that they are a publication.
 pub(super) async fn carry(
     settings: &Settings,
     network: Network,
-    eid: &str,
-    key: Vec<u8>,
-    value: Vec<u8>,
-    sequence: u64,
+    carried: Carried,
     json: Option<&Path>,
 ) -> Result<Outcome, Failure> {
+    let Carried { key, value, name: eid, sequence, at } = carried;
     let node = shelf::start_node(settings.client()?, network, None)?;
     let begun = Instant::now();
-    let report = node.put(key, value).await?;
+    let report = node.put_at(at, key, value).await?;
     let elapsed = begun.elapsed();
     let reached = query::is_reached(&node);
     node.shutdown().await;

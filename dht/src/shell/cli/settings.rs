@@ -18,6 +18,7 @@ use serde::{Deserialize, de};
 use super::flags::{Flags, Switch};
 use super::values;
 use crate::admit::Rules;
+use crate::limits;
 use crate::resolve::TrustAnchor;
 use crate::shell::network_key;
 use crate::shell::node::{Multiaddr, NodeConfig, parse_anycast, parse_bootstrap};
@@ -47,6 +48,7 @@ pub(super) struct Settings {
     pub(super) trust_anchor: Vec<String>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
+    pub(super) store_bundles: Option<usize>,
     #[serde(deserialize_with = "one_or_more")]
     pub(super) rloc: Vec<String>,
     pub(super) ttl: Option<u32>,
@@ -119,6 +121,16 @@ impl Settings {
             bail!("--bootstrap is missing: name at least one node of the network");
         }
         Ok(NodeConfig { bootstrap, rules: self.rules()?, ..NodeConfig::ephemeral() })
+    }
+
+    /// Bundles that a node keeps at most.
+    pub(super) fn store_bundles(&self) -> anyhow::Result<usize> {
+        let bundles = self.store_bundles.unwrap_or(limits::STORE_BUNDLES);
+        let most = limits::STORE_BUNDLES_MOST;
+        if !(1..=most).contains(&bundles) {
+            bail!("--store-bundles {bundles}: from 1 to {most}");
+        }
+        Ok(bundles)
     }
 
     /// The trust anchors.
@@ -208,6 +220,7 @@ mod tests {
             trust_anchor: _,
             state_dir: Some(_),
             control: Some(_),
+            store_bundles: Some(limits::STORE_BUNDLES),
             rloc,
             ttl: Some(60),
             service: _,

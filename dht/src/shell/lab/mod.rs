@@ -159,7 +159,8 @@ async fn begin(
     let honest = config.nodes - part(config.nodes, config.hostile);
     let (empty, begun) = (process::resident(), Instant::now());
     bench.start(honest, random)?;
-    say(&format!("{honest} nodes run after {:.1?}", begun.elapsed()));
+    let way = bench.addresses().first().map(|address| format!("; others join by {address}")).unwrap_or_default();
+    say(&format!("{honest} nodes run after {:.1?}{way}", begun.elapsed()));
     let peers = bench.settle().await;
     say(&format!("they know {peers} peers each after {:.1?}", begun.elapsed()));
     let put = bench.publish().await?;

@@ -77,6 +77,11 @@ pub(super) fn split_peer(address: &Multiaddr) -> (Multiaddr, Option<PeerId>) {
     }
 }
 
+/// The identity at the end of an address.
+pub(in crate::shell) fn identity_in(address: &Multiaddr) -> Option<PeerId> {
+    split_peer(address).1
+}
+
 /// Whether an address that a peer claims can be its: reachable at all, and of this machine only if the peer is on it.
 pub(super) fn believable(claimed: &Multiaddr, seen_at: &Multiaddr) -> bool {
     let Some((address, port)) = socket(claimed) else { return false };

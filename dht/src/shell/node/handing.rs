@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Hand-overs at work: the engine's jobs as PUTs to single peers, and what the store and the routing table tell it.
 //!
-//! REVOCATIONs are left out. A store keeps one for 30 days from its latest PUT, and a hand-over is a PUT: nodes that come and go
-//! would keep it alive among themselves for ever. Whoever wants it kept puts it again.
+//! A REVOCATION is kept for 30 days from its latest PUT, and a hand-over must not count as one: nodes that come and go would keep it
+//! alive among themselves for ever. So the time that is left of it goes along, in the field of Kademlia's message for that.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use libp2p::PeerId;
 use libp2p::kad;
@@ -17,7 +17,6 @@ use super::queries::{Answer, Query};
 use super::requests::place;
 use crate::handover::{Handover, Job, Version};
 use crate::lookup::Distance;
-use crate::record::Bundle;
 use crate::shell::limits;
 
 /// What the node knows about hand-overs.
@@ -41,15 +40,16 @@ pub(super) struct Arrival {
     handed_by: Option<PeerId>,
     /// Whether what is held is not what was offered: it is newer, or more.
     is_newer: bool,
+    /// Whether it is a REVOCATION, which is seldom put again.
+    is_lasting: bool,
 }
 
 impl Arrival {
-    /// The value that is held now; none for what is not handed over.
-    pub(super) fn new(key: &[u8], value: &[u8]) -> Option<Self> {
-        let is_revocation = Bundle::decode(value).is_ok_and(|bundle| bundle.revocation().is_some());
+    /// The value that is held now, and whether its owner does not put it every 20 minutes.
+    pub(super) fn new(key: &[u8], value: &[u8], is_lasting: bool) -> Self {
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(value).into();
         let version = Version { octets: value.len(), digest: u64::from_be_bytes([a, b, c, d, e, f, g, h]) };
-        (!is_revocation).then(|| Self { key: key.to_vec(), version, handed_by: None, is_newer: false })
+        Self { key: key.to_vec(), version, handed_by: None, is_newer: false, is_lasting }
     }
 
     /// The same, offered with that value, by a peer that hands it on if one is named.
@@ -113,12 +113,15 @@ impl Driver {
     }
 
     fn arrived(&mut self, now: Instant, arrival: &Arrival) {
-        let Arrival { key, version, handed_by, is_newer } = arrival;
+        let Arrival { key, version, handed_by, is_newer, is_lasting } = arrival;
         let engine = &mut self.handing.engine;
         match handed_by.map(|peer| place(&peer)) {
             Some(peer) if *is_newer => engine.offered_older(key, &peer),
             Some(peer) => engine.handed(now, key, *version, &peer),
             None => engine.stored(now, key, *version),
+        }
+        if *is_lasting {
+            engine.lasts(key);
         }
     }
 
@@ -135,22 +138,27 @@ impl Driver {
         let few = keys.len().min(limits::TAKEN_BACK);
         for key in keys.drain(..few) {
             let value = records.get(wall, &key).unwrap_or_default();
-            if let Some(arrival) = Arrival::new(&key, &value) {
-                handing.engine.restored(now, &arrival.key, arrival.version);
+            let arrival = Arrival::new(&key, &value, records.left(wall, &key).is_some());
+            handing.engine.restored(now, &key, arrival.version);
+            if arrival.is_lasting {
+                handing.engine.lasts(&key);
             }
         }
     }
 
     fn hand(&mut self, now: Instant, wall: SystemTime, job: &Job) {
-        let value = self.kad().store_mut().records.get(wall, &job.key);
+        let records = &self.kad().store_mut().records;
+        // What the way may take is taken off, so that it ends no later there than here.
+        let left = records.left(wall, &job.key).map(|left| left.saturating_sub(limits::PUT_STORE));
+        let value = records.get(wall, &job.key).filter(|_| left.is_none_or(|left| left >= Duration::from_secs(1)));
         let peer = self.handing.peers.get(&job.peer).copied();
-        let value = value.filter(|value| Arrival::new(&job.key, value).is_some());
         let (Some(value), Some(peer)) = (value, peer) else {
-            // It has expired or was revoked, or the peer has gone.
+            // It has expired, or will soon, or the peer has gone.
             self.handing.engine.done(now, &job.key, &job.peer, true);
             return;
         };
-        let record = kad::Record::new(job.key.clone(), value);
+        let mut record = kad::Record::new(job.key.clone(), value);
+        record.expires = left.map(|left| now + left);
         let id = self.kad().put_record_to(record, std::iter::once(peer), kad::Quorum::One);
         self.kad().watch.begin(id, std::sync::Arc::default());
         self.counters.handed_over += 1;

@@ -6,6 +6,8 @@
 //! reset the stream, nothing is sent until something else wakes that stream; the list goes out at once, and no publisher
 //! takes it for an acknowledgement: libp2p-kad counts the echo only, others compare it with what they sent.
 //!
+//! Requests are counted before anything looks at them, see [`super::rate`].
+//!
 //! In a closed network it also keeps both sides' messages back until the peer has proven that it knows the network's key:
 //! records are neither given to strangers nor taken from them.
 
@@ -19,13 +21,14 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::kad::{self, QueryId};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
 use super::addresses::{ip, with_peer};
 use super::dials::Dials;
+use super::rate::{Rates, Turned, Verdict};
 use super::records::KadRecords;
 use super::watched::Watch;
 use crate::shell::limits;
@@ -57,7 +60,15 @@ pub(super) struct Kademlia {
     /// A query of which one more peer was asked; what it has shown.
     through: Option<(QueryId, PeerId)>,
     pub(super) shown: Vec<(PeerId, Vec<Multiaddr>)>,
+    rates: Rates,
+    /// What is to be done about requests that were refused.
+    turning: VecDeque<ToTheSwarm>,
 }
+
+/// Why a block of addresses is not let in.
+#[derive(Debug, thiserror::Error)]
+#[error("too many requests from this block of addresses")]
+struct AskedTooOften;
 
 /// What Kademlia asks of the swarm.
 type ToTheSwarm = ToSwarm<kad::Event, ToConnection>;
@@ -78,6 +89,8 @@ impl Kademlia {
             unsaid,
             through: None,
             shown: Vec::new(),
+            rates: Rates::new(Instant::now()),
+            turning: VecDeque::new(),
         }
     }
 
@@ -89,6 +102,39 @@ impl Kademlia {
     /// Whether a connected peer was asked something, and has answered all.
     pub(super) fn has_answered(&self, peer: &PeerId) -> bool {
         self.unanswered.get(peer) == Some(&0)
+    }
+
+    /// What peers were turned away for asking too often.
+    pub(super) fn turned(&self) -> Turned {
+        self.rates.turned
+    }
+
+    /// Whether a message may be looked at: one that asks nothing may.
+    fn is_within_rate(&mut self, peer_id: PeerId, connection: ConnectionId, event: &FromConnection) -> bool {
+        let (tokens, request) = match event {
+            FromConnection::FindNodeReq { request_id, .. }
+            | FromConnection::GetProvidersReq { request_id, .. }
+            | FromConnection::GetRecord { request_id, .. } => (1, Some(*request_id)),
+            FromConnection::PutRecord { request_id, .. } => (limits::PUT_TOKENS, Some(*request_id)),
+            FromConnection::AddProvider { .. } => (1, None),
+            _ => return true,
+        };
+        match self.rates.ask(Instant::now(), self.from.get(&connection).copied(), tokens) {
+            Verdict::Serve => return true,
+            Verdict::Refuse => {
+                let event =
+                    request.map(|request_id| ToConnection::FindNodeRes { closer_peers: Vec::new(), request_id });
+                let refusal =
+                    |event| ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event };
+                self.turning.extend(event.map(refusal));
+            }
+            Verdict::Close => {
+                tracing::debug!(peer = %peer_id, "asks too often: closed");
+                let connection = CloseConnection::One(connection);
+                self.turning.push_back(ToSwarm::CloseConnection { peer_id, connection });
+            }
+        }
+        false
     }
 
     fn see(&mut self, peer: PeerId, connection: ConnectionId, event: &FromConnection) {
@@ -180,11 +226,16 @@ impl Kademlia {
             Some(ip) => Origin::Peer(ip),
         };
         self.see(peer, connection, &event);
-        self.inner.store_mut().origin = origin;
-        self.inner.store_mut().peer = Some(peer);
+        // libp2p would forget it, since records have no time to live of its kind here.
+        let left = match &event {
+            FromConnection::PutRecord { record, .. } => record.expires.map(|end| end.duration_since(Instant::now())),
+            _ => None,
+        };
+        let store = self.inner.store_mut();
+        (store.origin, store.peer, store.left) = (origin, Some(peer), left);
         self.inner.on_connection_handler_event(peer, connection, event);
-        self.inner.store_mut().origin = Origin::Own;
-        self.inner.store_mut().peer = None;
+        let store = self.inner.store_mut();
+        (store.origin, store.peer, store.left) = (Origin::Own, None, None);
     }
 
     /// What is to be said by ourselves, and what was kept back for a peer that is proven now.
@@ -213,6 +264,16 @@ impl DerefMut for Kademlia {
 impl NetworkBehaviour for Kademlia {
     type ConnectionHandler = <kad::Behaviour<KadRecords> as NetworkBehaviour>::ConnectionHandler;
     type ToSwarm = kad::Event;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        _connection: ConnectionId,
+        _local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        let is_let_in = self.rates.lets_in(Instant::now(), ip(remote));
+        if is_let_in { Ok(()) } else { Err(ConnectionDenied::new(AskedTooOften)) }
+    }
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -267,6 +328,9 @@ impl NetworkBehaviour for Kademlia {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        if !self.is_within_rate(peer, connection, &event) {
+            return;
+        }
         if self.is_heard(&peer) {
             self.hear(peer, connection, event);
         } else if has_room(self.unheard.iter().map(|(from, ..)| from), &peer) {
@@ -275,7 +339,8 @@ impl NetworkBehaviour for Kademlia {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        if let Some(event) = self.released() {
+        // Whoever refuses is polled afterwards, before the next message: no waker is needed, and there is little.
+        if let Some(event) = self.turning.pop_front().or_else(|| self.released()) {
             return Poll::Ready(event);
         }
         if let Some(opts) = self.dials.pop() {

@@ -11,10 +11,12 @@ mod behaviour;
 pub(in crate::shell) mod caller;
 mod clock;
 mod closing;
+mod config;
 mod dials;
 mod discovery;
 mod driver;
 mod fabric;
+mod figures;
 mod flood;
 mod handing;
 mod kademlia;
@@ -22,8 +24,10 @@ mod keep;
 mod listen;
 mod nearest;
 mod pace;
+mod peers;
 pub(in crate::shell) mod protocol;
 mod queries;
+mod rate;
 mod reach;
 mod records;
 mod redial;
@@ -35,292 +39,34 @@ mod watched;
 mod ways;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cgeid::{Cn, Network, OperationalKey, PuzzleBits, puzzle};
 use futures::channel::oneshot as reply;
-use libp2p::identity::{Keypair, ed25519};
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use zeroize::Zeroizing;
 
 pub use libp2p::{Multiaddr, PeerId};
 
 use self::driver::{Command, GetCommand, PutCommand};
 use super::limits;
-use crate::admit::{Credentials, Rules};
 
-pub(in crate::shell) use self::addresses::{ip, listening};
+pub(in crate::shell) use self::addresses::{identity_in, ip, listening};
 pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::admission::{AdmissionStats, ClockStats};
 pub(in crate::shell) use self::admission::{Codec as AdmissionCodec, behaviour as admission_behaviour};
 pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};
 pub use self::clock::Clock;
+pub use self::config::{Certified, NodeConfig, Paths, Role, Transport};
 pub use self::fabric::Fabric;
+pub use self::figures::{Counters, NodeStats, Peer, PeerSet, PutReport};
 pub use self::records::{Held, Reason, Records};
 pub use self::values::{Given, Values};
-
-/// How a lookup goes about its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paths {
-    /// One path, with so many requests at once.
-    Joint(NonZeroUsize),
-    /// So many paths of one request at a time or more, none of which hears of what another was told: liars on one mislead that
-    /// one only.
-    Disjoint(NonZeroUsize),
-}
-
-/// What a node is told at its start.
-#[derive(Clone)]
-pub struct NodeConfig {
-    /// Seed of the Ed25519 key that is the node's identity in the DHT: the operational key.
-    pub seed: Zeroizing<[u8; 32]>,
-    /// Addresses to listen on.
-    pub listen: Vec<IpAddr>,
-    /// UDP port to listen on; 0 takes a free one.
-    pub port: u16,
-    /// Nodes through which the network is found.
-    pub bootstrap: Vec<Multiaddr>,
-    /// Addresses that several nodes have at once, of which the nearest answers: one more way to find the network. A node that has
-    /// such an address itself never announces it.
-    pub anycast: Vec<Multiaddr>,
-    /// Whether nodes of this network are looked for on the links of this machine, and told that we are here.
-    pub discovery: Option<Network>,
-    /// File with the peers of the last run.
-    pub remember: Option<PathBuf>,
-    /// How its lookups go about their way.
-    pub paths: Paths,
-    /// What carries its connections.
-    pub transport: Transport,
-    /// Whether the node stores records for others; a one-shot command does not. Without certificates, or with a key that
-    /// does not solve the network's puzzle, it does not either.
-    pub role: Role,
-    /// Whose node it is; a client need not say.
-    pub certified: Option<Certified>,
-    /// What the network asks of its nodes.
-    pub rules: Rules,
-    /// What time it is.
-    pub clock: Clock,
-}
-
-/// Whose node it is.
-#[derive(Debug, Clone)]
-pub struct Certified {
-    /// Its certificates.
-    pub credentials: Credentials,
-    /// The identity in them.
-    pub cn: Cn,
-    /// The epoch of the key.
-    pub epoch: u32,
-    /// What the key has of the network's puzzle.
-    pub zero_bits: PuzzleBits,
-}
-
-impl Certified {
-    /// That of an operational key.
-    pub fn of(key: &OperationalKey) -> Self {
-        let zero_bits = puzzle::zero_bits(key.certificate().key(), key.epoch());
-        Self { credentials: Credentials::of(key), cn: key.cn(), epoch: key.epoch(), zero_bits }
-    }
-}
-
-impl fmt::Debug for NodeConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeConfig")
-            .field("seed", &"secret")
-            .field("listen", &self.listen)
-            .field("port", &self.port)
-            .field("bootstrap", &self.bootstrap)
-            .field("anycast", &self.anycast)
-            .field("discovery", &self.discovery)
-            .field("remember", &self.remember)
-            .field("role", &self.role)
-            .field("paths", &self.paths)
-            .field("transport", &self.transport)
-            .field("certified", &self.certified)
-            .field("rules", &self.rules)
-            .field("clock", &self.clock)
-            .finish()
-    }
-}
-
-impl NodeConfig {
-    /// A server on the usual port of all addresses, with the operational key as its identity.
-    pub fn server(key: &OperationalKey) -> Self {
-        let network = key.identity_certificate().network();
-        let rules = Rules { network, ..Rules::default() };
-        Self { certified: Some(Certified::of(key)), rules, ..Self::with_seed(key.ed25519_seed(), Role::Server) }
-    }
-
-    /// A client on a free port, with this seed as its identity.
-    pub fn client(seed: Zeroizing<[u8; 32]>) -> Self {
-        Self { port: 0, ..Self::with_seed(seed, Role::Client) }
-    }
-
-    /// A client on a free port, with a key that nobody has seen before.
-    pub fn ephemeral() -> Self {
-        let mut seed = Zeroizing::new([0; 32]);
-        seed.copy_from_slice(ed25519::SecretKey::generate().as_ref());
-        Self::client(seed)
-    }
-
-    /// The node's place in the Kademlia space: SHA-256 of its peer ID.
-    pub fn place(&self) -> [u8; 32] {
-        let mut seed = self.seed.clone();
-        // 32 octets are always a secret key; libp2p zeroes what it is given.
-        let peer = Keypair::ed25519_from_bytes(seed.as_mut_slice()).map(|pair| pair.public().to_peer_id());
-        peer.map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
-    }
-
-    /// A node with this seed as its identity, listening on the usual port of all addresses. It is nobody's, so nobody admits it:
-    /// a server needs [`NodeConfig::server`].
-    pub fn with_seed(seed: Zeroizing<[u8; 32]>, role: Role) -> Self {
-        Self {
-            seed,
-            listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            port: limits::PORT,
-            bootstrap: Vec::new(),
-            anycast: Vec::new(),
-            discovery: None,
-            remember: None,
-            role,
-            paths: Paths::Disjoint(limits::PATHS),
-            transport: Transport::Quic,
-            certified: None,
-            rules: Rules::default(),
-            clock: Clock::default(),
-        }
-    }
-}
-
-/// What a node does for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Stores records and answers lookups.
-    Server,
-    /// Only asks: it enters nobody's routing table.
-    Client,
-}
-
-/// What carries a node's connections.
-#[derive(Debug, Clone)]
-pub enum Transport {
-    /// QUIC over UDP.
-    Quic,
-    /// A fabric within this process, for a bench.
-    Memory(Fabric),
-}
 
 /// A node that has been frozen; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Frozen(#[allow(dead_code)] std::sync::mpsc::Sender<()>);
-
-/// How a PUT ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PutReport {
-    /// Whether this node itself stores the value.
-    pub local: bool,
-    /// Other nodes that store the value.
-    pub stored: usize,
-    /// Other nodes that answered and did not take it.
-    pub refused: usize,
-    /// Other nodes that did not answer, or could not be reached.
-    pub unreachable: usize,
-}
-
-impl PutReport {
-    /// Whether anybody stores the value.
-    pub fn is_stored(&self) -> bool {
-        self.local || self.stored > 0
-    }
-}
-
-/// The peers in the routing table, as seen by who waits for a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PeerSet {
-    /// Peers in the routing table.
-    pub peers: usize,
-    /// Changes since the start.
-    pub changes: u64,
-}
-
-/// A peer in the routing table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Its identity.
-    pub id: PeerId,
-    /// Addresses by which it is known.
-    pub addresses: Vec<Multiaddr>,
-    /// Whether a connection to it stands.
-    pub connected: bool,
-}
-
-/// The node's figures.
-#[derive(Debug, Clone, Default)]
-pub struct NodeStats {
-    /// Peers in the routing table.
-    pub peers: Vec<Peer>,
-    /// Connections that stand, clients' too.
-    pub connections: usize,
-    /// Whether others can find this node where it listens, as far as they have said: one behind NAT becomes a client by itself.
-    pub reachable: bool,
-    /// What the store holds.
-    pub held: Held,
-    /// What happened since the start.
-    pub counters: Counters,
-    /// Who was admitted, and how this node stands with its peers.
-    pub admission: AdmissionStats,
-}
-
-/// What happened at a node since its start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Counters {
-    /// Values taken into the store, our own too.
-    pub puts_stored: u64,
-    /// Values that the store refused.
-    pub puts_refused: u64,
-    /// Provider records offered; the DHT has none.
-    pub providers_refused: u64,
-    /// Values handed out of the store.
-    pub values_served: u64,
-    /// Requests of peers, of whatever kind.
-    pub requests_answered: u64,
-    /// GETs begun here.
-    pub gets: u64,
-    /// PUTs begun here.
-    pub puts: u64,
-    /// GETs and PUTs refused because too many are in progress.
-    pub overload: u64,
-    /// Connections opened.
-    pub connections_opened: u64,
-    /// Dials that failed.
-    pub dials_failed: u64,
-    /// Dials of ours for which there was no place among our connections.
-    pub dials_denied: u64,
-    /// Addresses of peers that cannot be theirs.
-    pub addresses_refused: u64,
-    /// Records that were handed on to peers that are new in their region.
-    pub handed_over: u64,
-    /// Neighbours on a link that were dialled.
-    pub neighbours_dialled: u64,
-    /// Addresses claimed by peers that were dialled to see whether they are there.
-    pub claims_tried: u64,
-    /// Handshakes of others beyond those in progress.
-    pub handshakes_refused: u64,
-    /// Handshakes and connections of others beyond those of one block of addresses.
-    pub block_refused: u64,
-    /// Connections of others for which there was no place.
-    pub full_refused: u64,
-    /// Connections of others that made room for a newcomer.
-    pub guests_replaced: u64,
-    /// Idle connections closed before the last place was taken.
-    pub idle_closed: u64,
-}
 
 /// Why a node does not start, or does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -468,8 +214,16 @@ impl Node {
     /// # Errors
     /// When our own store refuses the value, or the node is busy or has stopped. That others refuse it is in the report.
     pub async fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Result<PutReport, NodeError> {
+        self.put_at(Vec::new(), key, value).await
+    }
+
+    /// Asks these nodes to store a value, wherever its key belongs, and no others; without any it is [`Node::put`].
+    ///
+    /// # Errors
+    /// As of [`Node::put`].
+    pub async fn put_at(&self, at: Vec<PeerId>, key: Vec<u8>, value: Vec<u8>) -> Result<PutReport, NodeError> {
         let (done_tx, done) = reply::channel();
-        let command = Command::Put(PutCommand { key, value, done: done_tx });
+        let command = Command::Put(PutCommand { key, value, at, done: done_tx });
         self.commands.send(command).await.map_err(|_| NodeError::Stopped)?;
         done.await.map_err(|_| NodeError::Stopped)?
     }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cgeid::Cn;
 use libp2p::PeerId;
@@ -16,8 +16,8 @@ use crate::block::Block;
 use crate::shell::limits;
 use crate::store::{self, Origin, Standing};
 
-/// The name of the [`Reason`] that something newer is held.
-const OLDER: &str = "old-sequence";
+/// The names of the [`Reason`]s that something newer is held: whoever hands on something older is given that.
+const NEWER: [&str; 2] = ["old-sequence", "revoked"];
 
 /// Why a store does not take a value: the name it is counted under, and the sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +62,27 @@ pub trait Records: Send {
     /// Why it is not taken.
     fn put(&mut self, now: SystemTime, origin: Origin, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason>;
 
+    /// [`Records::put`] of what a peer hands on that would keep it for `left` more.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    fn take_over(
+        &mut self,
+        now: SystemTime,
+        origin: Origin,
+        key: &[u8],
+        value: &[u8],
+        _left: Duration,
+    ) -> std::result::Result<(), Reason> {
+        self.put(now, origin, key, value)
+    }
+
+    /// For how long what is held under a key is still kept, where the value does not say so: a REVOCATION counts from its latest
+    /// PUT.
+    fn left(&self, _now: SystemTime, _key: &[u8]) -> Option<Duration> {
+        None
+    }
+
     /// Drops what has expired and writes what is not yet written; called about once a second and at the end.
     fn housekeep(&mut self, now: SystemTime);
 
@@ -90,6 +111,8 @@ pub(super) struct KadRecords {
     /// Who is putting: from where, and which peer if it is one.
     pub(super) origin: Origin,
     pub(super) peer: Option<PeerId>,
+    /// For how long that peer would still keep what it puts, if it says so.
+    pub(super) left: Option<Duration>,
     /// What was put since it was last asked for, at most [`limits::ARRIVALS`].
     pub(super) arrivals: Vec<Arrival>,
     pub(super) clock: Clock,
@@ -97,7 +120,8 @@ pub(super) struct KadRecords {
 
 impl KadRecords {
     pub(super) fn new(records: Box<dyn Records>, clock: Clock) -> Self {
-        Self { records, counters: Counters::default(), origin: Origin::Own, peer: None, arrivals: Vec::new(), clock }
+        let (counters, arrivals) = (Counters::default(), Vec::new());
+        Self { records, counters, origin: Origin::Own, peer: None, left: None, arrivals, clock }
     }
 
     /// Verifies and stores a value of ours or of somebody else.
@@ -107,7 +131,11 @@ impl KadRecords {
 
     /// The same, handed on by a peer if that is named.
     fn admit_from(&mut self, handed_by: Option<PeerId>, key: &[u8], value: &[u8]) -> std::result::Result<(), Reason> {
-        let outcome = self.records.put(self.clock.now(), self.origin, key, value);
+        let now = self.clock.now();
+        let outcome = match self.left.filter(|_| handed_by.is_some()) {
+            Some(left) => self.records.take_over(now, self.origin, key, value, left),
+            None => self.records.put(now, self.origin, key, value),
+        };
         match &outcome {
             Ok(()) => {
                 self.counters.puts_stored += 1;
@@ -117,7 +145,7 @@ impl KadRecords {
             Err(reason) => {
                 self.counters.puts_refused += 1;
                 tracing::debug!(reason = reason.name, text = %reason.text, octets = value.len(), "record refused");
-                if reason.name == OLDER && handed_by.is_some() {
+                if NEWER.contains(&reason.name) && handed_by.is_some() {
                     self.note(key, value, handed_by);
                 }
             }
@@ -132,9 +160,10 @@ impl KadRecords {
         if self.arrivals.len() >= limits::ARRIVALS {
             return;
         }
-        let held = self.records.get(self.clock.now(), key);
-        let arrival = held.and_then(|held| Some(Arrival::new(key, &held)?.offered(offered, &held, handed_by)));
-        self.arrivals.extend(arrival);
+        let now = self.clock.now();
+        let Some(held) = self.records.get(now, key) else { return };
+        let arrival = Arrival::new(key, &held, self.records.left(now, key).is_some());
+        self.arrivals.push(arrival.offered(offered, &held, handed_by));
     }
 }
 

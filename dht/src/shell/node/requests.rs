@@ -31,7 +31,7 @@ pub(super) struct Parked {
 /// What a handle asked for.
 enum Work {
     Get { key: Vec<u8>, limit: Duration, values: mpsc::Sender<Given>, effort: Arc<Effort> },
-    Put { key: Vec<u8>, value: Vec<u8>, local: bool, done: PutReply },
+    Put { key: Vec<u8>, value: Vec<u8>, at: Vec<PeerId>, local: bool, done: PutReply },
 }
 
 impl Driver {
@@ -65,7 +65,7 @@ impl Driver {
     }
 
     fn on_put(&mut self, put: PutCommand) {
-        let PutCommand { key, value, done } = put;
+        let PutCommand { key, value, at, done } = put;
         if self.is_overloaded() {
             let _ = done.send(Err(NodeError::Busy(limits::QUERIES)));
             return;
@@ -75,12 +75,12 @@ impl Driver {
             let _ = done.send(Err(error));
             return;
         }
-        let local = self.role == Role::Server;
+        let local = self.role == Role::Server && at.is_empty();
         if local && let Err(reason) = self.kad().store_mut().admit(&key, &value) {
             let _ = done.send(Err(NodeError::Refused(reason)));
             return;
         }
-        self.start_or_park(Work::Put { key, value, local, done }, false);
+        self.start_or_park(Work::Put { key, value, at, local, done }, false);
     }
 
     fn is_overloaded(&mut self) -> bool {
@@ -113,8 +113,12 @@ impl Driver {
                 self.kad().watch.begin(id, effort);
                 self.queries.start(id, Query::Get { values }, now + limit);
             }
-            Work::Put { key, value, local, done } => {
+            Work::Put { key, value, at, local, done } => {
                 let put = self.queries.begin_put(key.clone(), value, local, done);
+                if !at.is_empty() {
+                    self.queries.put(put).into_iter().for_each(|put| put.waiting = at.iter().copied().collect());
+                    return self.store_on(put);
+                }
                 self.look_for_nodes(put, key, true);
                 // Who has looked nowhere else yet looks at other places too: what is dense here may be a crowd.
                 for _ in self.size.samples()..crate::limits::SIZE_SAMPLES_LEAST {
