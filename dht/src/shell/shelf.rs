@@ -46,7 +46,7 @@ pub fn start_node(config: NodeConfig, network: Network, state_dir: Option<&Path>
         config.remember = state_dir.map(|folder| folder.join(PEERS));
     }
     let shelf = match state_dir {
-        Some(folder) => Shelf::open(network, here, &folder.join(FILE))?,
+        Some(folder) => Shelf::open_at(network, here, &folder.join(FILE), config.clock.now())?,
         None => Shelf::in_memory(network, here),
     };
     Ok(Node::start(config, Box::new(shelf))?)
@@ -65,8 +65,8 @@ pub struct Shelf {
 impl Shelf {
     /// A store that is lost with the process. `here` is the node's place in the Kademlia space.
     pub fn in_memory(network: Network, here: [u8; 32]) -> Self {
-        let expire_at = SystemTime::now() + EXPIRY;
-        Self { store: Store::new(network, here), database: None, pending: Vec::new(), expire_at }
+        let (database, pending) = (None, Vec::new());
+        Self { store: Store::new(network, here), database, pending, expire_at: SystemTime::UNIX_EPOCH }
     }
 
     /// A store with what the file holds; signatures are checked before a record is first of use.
@@ -74,8 +74,15 @@ impl Shelf {
     /// # Errors
     /// When the file cannot be used.
     pub fn open(network: Network, here: [u8; 32], file: &Path) -> Result<Self, DatabaseError> {
+        Self::open_at(network, here, file, SystemTime::now())
+    }
+
+    /// [`Shelf::open`] by another clock than the system's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_at(network: Network, here: [u8; 32], file: &Path, now: SystemTime) -> Result<Self, DatabaseError> {
         let mut shelf = Self::in_memory(network, here);
-        let now = SystemTime::now();
         let (mut kept, mut refused) = (0, 0);
         let (database, loaded) =
             Database::open(file, |(key, record, marks)| match shelf.store.restore(now, key, record, marks) {
@@ -88,7 +95,14 @@ impl Shelf {
         if loaded == Loaded::Damaged {
             shelf.store.rewrite();
         }
-        tracing::info!(file = %file.display(), kept, refused, "records taken back");
+        let waiting = shelf.store.waiting();
+        tracing::info!(file = %file.display(), kept, refused, waiting, "records taken back");
+        if waiting > 0 {
+            tracing::warn!(
+                waiting,
+                "stored records are from the future: kept, and of no use until the clock says otherwise"
+            );
+        }
         shelf.database = Some(database);
         Ok(shelf)
     }
@@ -125,7 +139,8 @@ impl Records for Shelf {
     }
 
     fn housekeep(&mut self, now: SystemTime) {
-        if now >= self.expire_at {
+        // A clock that was set back is not waited for.
+        if now >= self.expire_at || now + EXPIRY < self.expire_at {
             self.store.expire(now);
             self.expire_at = now + EXPIRY;
         }
@@ -139,7 +154,8 @@ impl Records for Shelf {
 
     fn held(&self) -> Held {
         Held {
-            records: self.store.len(),
+            records: self.store.len() - self.store.waiting(),
+            waiting: self.store.waiting(),
             bytes: self.store.size(),
             refused: self.store.counters().refused.clone(),
             conflicts: self.store.conflicts().take(CONFLICTS).map(ToString::to_string).collect(),
@@ -147,6 +163,13 @@ impl Records for Shelf {
             region_bits: self.store.region().map(leading_zeros),
             heaviest: self.store.heaviest(),
             is_failing: self.database.as_ref().is_some_and(Database::is_failing),
+        }
+    }
+
+    fn clock_is_right(&mut self, now: SystemTime) {
+        let dropped = self.store.drop_ahead(now, PROOFS);
+        if dropped > 0 {
+            tracing::warn!(dropped, "stored records from the future deleted: the clock is right, they are not");
         }
     }
 
