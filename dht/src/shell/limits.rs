@@ -250,6 +250,11 @@ pub const PRESENTATION_STREAMS: usize = 4;
 pub const PRESENTATIONS: u32 = 4;
 /// Interval at which members are looked after: certificates that ended, keys that were replaced.
 pub const REVIEW: Duration = Duration::from_secs(2);
+/// Peers refused for their dates that are asked in [`CLOCK_QUESTIONS_TIME`] whom they know: each names up to [`WALK_DIALS`], who are
+/// dialled, and two answers hold more blocks than it takes to know the time.
+pub const CLOCK_QUESTIONS: u32 = 4;
+/// See [`CLOCK_QUESTIONS`].
+pub const CLOCK_QUESTIONS_TIME: Duration = Duration::from_secs(60);
 /// Messages of Kademlia that wait for one peer of a closed network to prove itself: more than the lookups of half a round trip.
 pub const UNPROVEN_PER_PEER: usize = 8;
 /// Such messages of all peers, at most 16 kB each: those of all guests at once. What comes beyond is lost.

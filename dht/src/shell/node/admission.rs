@@ -18,9 +18,11 @@ use std::time::Instant;
 use libp2p::PeerId;
 use libp2p::request_response;
 
+use super::pace::Pace;
 use super::{Clock, NodeConfig, Role};
 use crate::admit::{Answer, Credentials, Ends, Kind, PeerClocks, Rules, present};
 use crate::record::CertificateCache;
+use crate::shell::limits;
 use crate::store::Standing;
 
 pub(in crate::shell) use self::codec::{Codec, behaviour};
@@ -42,6 +44,8 @@ pub(super) struct Admission {
     peers: HashMap<PeerId, Known>,
     clocks: PeerClocks<PeerId>,
     clock_is_wrong: bool,
+    /// Questions to those who are refused for their dates only.
+    questions: Pace,
     has_vacancy: bool,
     review_at: Instant,
     stats: AdmissionStats,
@@ -65,6 +69,7 @@ impl Admission {
             peers: HashMap::new(),
             clocks: PeerClocks::default(),
             clock_is_wrong: false,
+            questions: Pace::new(limits::CLOCK_QUESTIONS, limits::CLOCK_QUESTIONS_TIME),
             has_vacancy: false,
             review_at: now,
             stats: AdmissionStats::new(role, &config.rules),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use libp2p::PeerId;
 
+use super::clocks::uptime;
 use super::known::Known;
 use crate::admit::Member;
 use crate::admit::judge::check_standing;
@@ -15,7 +16,7 @@ impl Driver {
     /// Looks after what changes by itself: certificates end, keys are replaced, strangers say nothing, clocks are set.
     pub(in crate::shell::node) fn review(&mut self, now: Instant) {
         self.turn_strangers_away(now);
-        self.look_at_clock();
+        self.look_at_clock(now);
         if std::mem::take(&mut self.admission.has_vacancy) {
             let waiting = self.admission.peers.iter().filter(|(_, known)| known.is_connected && known.member.is_some());
             for peer in waiting.map(|(peer, _)| *peer).collect::<Vec<_>>() {
@@ -54,7 +55,7 @@ impl Driver {
         for peer in away.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             if self.addresses_of(&peer).is_empty() {
                 self.admission.peers.remove(&peer);
-                self.admission.clocks.forget(&peer);
+                self.admission.clocks.part(&peer, uptime());
             }
         }
     }
