@@ -144,6 +144,14 @@ pub const WALK_AGAIN: Duration = Duration::from_secs(4);
 /// Peers dialled that such a peer names: all that an answer holds.
 pub const WALK_DIALS: usize = 20;
 
+/// A node that goes on under another key finishes what was begun within this: a GET ends after [`GET`], a PUT after
+/// [`PUT_LOOKUP`] and [`PUT_STORE`].
+pub const RENEW_DRAIN: Duration = Duration::from_secs(4);
+/// Pause before it tries to open its sockets again: QUIC keeps them for three round trips after the last connection was closed.
+pub const RENEW_RETRY: Duration = Duration::from_millis(100);
+/// Attempts after which the operator is told: five seconds.
+pub const RENEW_SILENT: u32 = 50;
+
 /// Interval of housekeeping: expiry and the database's group commit.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Start waits so long for the first listen address to be known.

@@ -166,6 +166,10 @@ impl Records for Shelf {
         }
     }
 
+    fn move_to(&mut self, here: [u8; 32]) {
+        self.store.move_to(here);
+    }
+
     fn clock_is_right(&mut self, now: SystemTime) {
         let dropped = self.store.drop_ahead(now, PROOFS);
         if dropped > 0 {

@@ -132,6 +132,14 @@ impl Store {
         }
     }
 
+    /// The node has another place in the Kademlia space: what it is near to is told anew.
+    pub fn move_to(&mut self, here: [u8; 32]) {
+        (self.here, self.region) = (here, None);
+        let [held, remembered] = [&self.held, &self.remembered]
+            .map(|keys| keys.iter().map(|(_, key)| (self.distance(key), *key)).collect::<BTreeSet<_>>());
+        (self.held, self.remembered) = (held, remembered);
+    }
+
     /// How far the node's region reaches; `None`: everywhere.
     pub fn region(&self) -> Option<[u8; 32]> {
         self.region

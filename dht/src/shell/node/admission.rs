@@ -19,7 +19,7 @@ use libp2p::PeerId;
 use libp2p::request_response;
 
 use super::pace::Pace;
-use super::{Clock, NodeConfig, Role};
+use super::{Certified, Clock, NodeConfig, Role};
 use crate::admit::{Answer, Credentials, Ends, Kind, PeerClocks, Rules, present};
 use crate::record::CertificateCache;
 use crate::shell::limits;
@@ -74,6 +74,23 @@ impl Admission {
             review_at: now,
             stats: AdmissionStats::new(role, &config.rules),
         }
+    }
+
+    /// What a node that goes on under another key knows already.
+    pub(super) fn take_over(&mut self, before: Self) {
+        let Self { clocks, clock_is_wrong, stats, .. } = before;
+        (self.clocks, self.clock_is_wrong) = (clocks, clock_is_wrong);
+        self.stats = AdmissionStats { role: self.stats.role, ..stats };
+    }
+
+    /// Whether these are the certificates that are presented now.
+    pub(super) fn is_own_key(&self, certified: &Certified) -> bool {
+        self.credentials.as_ref() == Some(&certified.credentials)
+    }
+
+    /// Whether a node with this key may be a server.
+    pub(super) fn would_serve(&self, certified: &Certified) -> bool {
+        certified.zero_bits >= self.rules.puzzle
     }
 
     fn is_closed(&self) -> bool {

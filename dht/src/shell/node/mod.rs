@@ -28,6 +28,7 @@ mod records;
 mod redial;
 mod region;
 mod remembered;
+mod renew;
 mod requests;
 mod values;
 mod watched;
@@ -51,6 +52,7 @@ use zeroize::Zeroizing;
 pub use libp2p::{Multiaddr, PeerId};
 
 use self::driver::{Command, GetCommand, PutCommand};
+use self::renew::Renewal;
 use super::limits;
 use crate::admit::{Credentials, Rules};
 
@@ -170,10 +172,15 @@ impl NodeConfig {
 
     /// The node's place in the Kademlia space: SHA-256 of its peer ID.
     pub fn place(&self) -> [u8; 32] {
+        // 32 octets are always a secret key.
+        self.peer().map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
+    }
+
+    fn peer(&self) -> Result<PeerId, NodeError> {
+        // libp2p zeroes what it is given.
         let mut seed = self.seed.clone();
-        // 32 octets are always a secret key; libp2p zeroes what it is given.
-        let peer = Keypair::ed25519_from_bytes(seed.as_mut_slice()).map(|pair| pair.public().to_peer_id());
-        peer.map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
+        let pair = Keypair::ed25519_from_bytes(seed.as_mut_slice());
+        pair.map(|pair| pair.public().to_peer_id()).map_err(|error| NodeError::Start(error.to_string()))
     }
 
     /// A node with this seed as its identity, listening on the usual port of all addresses. It is nobody's, so nobody admits it:
@@ -317,6 +324,8 @@ pub struct Counters {
     pub guests_replaced: u64,
     /// Idle connections closed before the last place was taken.
     pub idle_closed: u64,
+    /// Times that the node went on under another key.
+    pub keys_renewed: u64,
 }
 
 /// Why a node does not start, or does not do what it is asked.
@@ -354,6 +363,9 @@ pub enum NodeError {
     /// Too many requests are in progress.
     #[error("the DHT node is busy with {0} requests")]
     Busy(usize),
+    /// The key has not what the network asks of a server.
+    #[error("the new key does not solve the puzzle of the network: the DHT node goes on under the one it has")]
+    Unfit,
     /// The node has been shut down.
     #[error("the DHT node has stopped")]
     Stopped,
@@ -365,13 +377,13 @@ pub struct Node {
     commands: mpsc::Sender<Command>,
     peers: watch::Receiver<PeerSet>,
     listening: watch::Receiver<Vec<Multiaddr>>,
-    id: PeerId,
+    id: watch::Receiver<PeerId>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Node").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -384,18 +396,34 @@ impl Node {
         let (commands, commands_rx) = mpsc::channel(limits::COMMANDS);
         let (peers_tx, peers) = watch::channel(PeerSet::default());
         let (listening_tx, listening) = watch::channel(Vec::new());
+        let (id_tx, id) = watch::channel(config.peer()?);
         let (ready_tx, ready) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("dht".to_owned())
-            .spawn(move || driver::run(config, records, driver::Ends { commands_rx, peers_tx, listening_tx, ready_tx }))
+            .spawn(move || {
+                driver::run(config, records, driver::Ends { commands_rx, peers_tx, listening_tx, ready_tx, id_tx });
+            })
             .map_err(|error| NodeError::Start(error.to_string()))?;
-        let id = ready.recv().map_err(|_| NodeError::Stopped)??;
+        ready.recv().map_err(|_| NodeError::Stopped)??;
         Ok(Self { commands, peers, listening, id, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// The node's identity in the DHT.
+    /// The node's identity in the DHT, which is its key: another one after [`Node::renew`].
     pub fn id(&self) -> PeerId {
-        self.id
+        *self.id.borrow()
+    }
+
+    /// Goes on under a later operational key of the same identity: peers end the admission of a key with its certificate. What
+    /// is held and whom the node knows stays, requests under way are finished first and new ones wait, for a few seconds; all
+    /// connections are made anew. Returns the new identity in the DHT when the node listens again.
+    ///
+    /// # Errors
+    /// [`NodeError::Unfit`] for a key with which a server would be a client; when the node has stopped.
+    pub async fn renew(&self, key: &OperationalKey) -> Result<PeerId, NodeError> {
+        let (done_tx, done) = reply::channel();
+        let renewal = Renewal { seed: key.ed25519_seed(), certified: Certified::of(key), done: done_tx };
+        self.commands.send(Command::Renew(renewal)).await.map_err(|_| NodeError::Stopped)?;
+        done.await.map_err(|_| NodeError::Stopped)?
     }
 
     /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`. Those of one link only,
@@ -403,7 +431,7 @@ impl Node {
     pub fn listen_addrs(&self) -> Vec<Multiaddr> {
         let listening = self.listening.borrow();
         let shareable = listening.iter().filter(|address| addresses::is_shareable(address));
-        shareable.map(|address| addresses::with_peer(address, self.id)).collect()
+        shareable.map(|address| addresses::with_peer(address, self.id())).collect()
     }
 
     /// The IPv4 sockets that the node listens on, or what stands for them within a process.

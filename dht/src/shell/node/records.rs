@@ -81,6 +81,9 @@ pub trait Records: Send {
         Standing::default()
     }
 
+    /// The node has another place in the Kademlia space from now on.
+    fn move_to(&mut self, _here: [u8; 32]) {}
+
     /// The peers say that the node's clock is right: what is from the future by it is no good. Called about once a second.
     fn clock_is_right(&mut self, _now: SystemTime) {}
 
