@@ -3,17 +3,19 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use cgeid::limits::OPERATIONAL_LIFETIME;
 use cgeid::puzzle::zero_bits;
-use cgeid::{Identity, Network, OperationalKey, PuzzleBits, epoch};
+use cgeid::{Identity, Network, OperationalKey, PuzzleBits, container, epoch};
 use dht::limits::CLOCK_SKEW;
 use dht::publish::{self, Publication, Sequence};
-use dht::record::{Mapping, Rloc, RlocFlags};
+use dht::record::{Bundle, Class, Mapping, RecordKey, Rloc, RlocFlags};
 use dht::shell::node::{Multiaddr, Node, NodeConfig, NodeError, PeerId};
 use dht::shell::shelf;
 use wire::record::Ttl;
@@ -50,6 +52,12 @@ fn mapping() -> Publication {
         port: 0,
     };
     publish::mapping(&key, NETWORK, Mapping::new([locator], Ttl(60)), now, &mut Sequence::default()).unwrap()
+}
+
+/// The name of a key in the DHT.
+fn peer(key: &OperationalKey) -> PeerId {
+    let node_id = dht::admit::judge::node_id(&key.certificate().key().ed25519().unwrap());
+    PeerId::from_bytes(&node_id).unwrap()
 }
 
 async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -118,17 +126,20 @@ async fn a_node_goes_on_under_a_later_key_with_all_that_it_has() {
 
 #[tokio::test]
 async fn a_key_that_does_not_fit_the_network_leaves_the_server_as_it_was() {
-    let (owner, now) = (identity(), SystemTime::now());
-    let keys = || std::iter::repeat_with(|| owner.delegate_revision(now, 0, 1).unwrap());
+    let (owner, now) = (&identity(), SystemTime::now());
+    let keys = |revision| std::iter::repeat_with(move || owner.delegate_revision(now, 0, revision).unwrap());
     let bits = |key: &OperationalKey| zero_bits(key.certificate().key(), key.epoch());
     // Half of the keys have no more than they must.
-    let strong = keys().find(|key| bits(key) > PuzzleBits::LAB).unwrap();
-    let weak = keys().find(|key| bits(key) < bits(&strong)).unwrap();
+    let strong = keys(0).find(|key| bits(key) > PuzzleBits::LAB).unwrap();
+    let weak = keys(1).find(|key| bits(key) < bits(&strong)).unwrap();
+    let other = identity().delegate_revision(now, 0, 2).unwrap();
     let mut config = config(&strong, [57, 1], &[]);
     config.rules.puzzle = bits(&strong);
     let node = start(config);
     let id = node.id();
-    assert!(matches!(node.renew(&weak).await, Err(NodeError::Unfit)));
+    for wrong in [weak, other, keys(0).find(|key| bits(key) >= bits(&strong)).unwrap()] {
+        assert!(matches!(node.renew(&wrong).await, Err(NodeError::Unfit)));
+    }
     assert_eq!((node.id(), node.stats().await.unwrap().admission.role), (id, "server"));
 }
 
@@ -162,4 +173,75 @@ async fn who_renews_its_key_outlives_its_certificate_and_who_does_not_is_let_go(
     assert_eq!(stats.admission.ended.get("expired"), Some(&1), "{:?}", stats.admission);
     wait_for("the other", async || knows(&first, node.id()).await).await;
     assert_eq!(node.stats().await.unwrap().admission.role, "server");
+}
+
+struct Daemon(Child);
+
+impl Daemon {
+    /// A daemon with the key in a file; its address.
+    fn start(folder: &std::path::Path, file: &str, bootstrap: &Multiaddr) -> (Self, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-dht"));
+        let identity = ["node", "--identity", file, "--state-dir", "state", "--rloc", "192.0.2.1"];
+        let at = ["--listen", "127.59.2.1", "--port", "0", "--discovery", "off", "--bootstrap", &bootstrap.to_string()];
+        command.current_dir(folder).args(identity).args(at).env("CGEID_PASSWORD", "pw");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("/ip4/127."), "{line}");
+        (Self(child), line.trim().to_owned())
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_takes_a_later_key_that_is_put_beside_its_own_and_finds_it_again_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = server([59, 1], &[]);
+    let bootstrap = first.listen_addrs().remove(0);
+    let (owner, now) = (identity(), SystemTime::now());
+    let keep = |key: &OperationalKey, end: &str| {
+        let name = format!("{}.op{end}.p12", key.cn());
+        std::fs::write(folder.path().join(&name), container::save_operational(key, "pw").unwrap()).unwrap();
+        name
+    };
+    let old = owner.delegate(now, 0).unwrap();
+    let file = keep(&old, "");
+    let (mut daemon, address) = Daemon::start(folder.path(), &file, &bootstrap);
+    wait_for("the daemon", async || first.peer_set().peers == 1).await;
+    let peer_of = |address: &str| address.rsplit('/').next().unwrap().parse::<PeerId>().unwrap();
+    assert!(knows(&first, peer_of(&address)).await);
+
+    let new = owner.delegate_revision(now, 0, 1).unwrap();
+    keep(&new, &format!(".{}", new.epoch()));
+    // Next month's is not for now.
+    let ahead = owner.delegate(now, 1).unwrap();
+    keep(&ahead, &format!(".{}", ahead.epoch()));
+    daemon.signal("-HUP");
+    let has_new = async || {
+        let stats = first.stats().await.unwrap();
+        stats.peers.len() == 1 && stats.peers.iter().all(|known| known.id == peer(&new))
+    };
+    wait_for("its new name", has_new).await;
+    let record = RecordKey::node(NETWORK, owner.cn());
+    let signed_by_new = async || {
+        let values = first.get_within(record.encode(), Duration::from_millis(300), |_| false).await.unwrap();
+        let bundles = values.iter().filter_map(|value| Bundle::decode(value).ok());
+        let mappings = bundles.filter_map(|bundle| bundle.section(Class::Mapping).map(|section| section.version.epoch));
+        mappings.max() == Some(new.epoch())
+    };
+    wait_for("its word under the new key", signed_by_new).await;
+    daemon.signal("-TERM");
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+    let (_daemon, address) = Daemon::start(folder.path(), &file, &bootstrap);
+    assert_eq!(peer_of(&address), peer(&new));
 }

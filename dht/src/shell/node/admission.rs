@@ -15,6 +15,7 @@ mod stats;
 use std::collections::HashMap;
 use std::time::Instant;
 
+use cgeid::Cn;
 use libp2p::PeerId;
 use libp2p::request_response;
 
@@ -36,6 +37,8 @@ pub(super) struct Admission {
     rules: Rules,
     kind: Kind,
     credentials: Option<Credentials>,
+    /// Whose key the node has, and of which epoch, though it may have nothing to show.
+    key: Option<(Cn, u32)>,
     /// The octets of our peer ID.
     own: Vec<u8>,
     pub(super) clock: Clock,
@@ -63,6 +66,7 @@ impl Admission {
             rules: config.rules.clone(),
             kind,
             credentials: credentials.map(|certified| certified.credentials.clone()),
+            key: config.certified.as_ref().map(|certified| (certified.cn, certified.epoch)),
             own: own.to_bytes(),
             clock: config.clock,
             cache: CertificateCache::new(),
@@ -86,6 +90,11 @@ impl Admission {
     /// Whether these are the certificates that are presented now.
     pub(super) fn is_own_key(&self, certified: &Certified) -> bool {
         self.credentials.as_ref() == Some(&certified.credentials)
+    }
+
+    /// Whether it is a later key of the same identity.
+    pub(super) fn is_later(&self, certified: &Certified) -> bool {
+        self.key.is_none_or(|(cn, epoch)| certified.cn == cn && certified.epoch > epoch)
     }
 
     /// Whether a node with this key may be a server.
@@ -118,7 +127,7 @@ impl Admission {
     }
 
     /// What is known of an identity: by the store, and by the nodes admitted.
-    fn standing(&self, cn: cgeid::Cn, stored: Standing) -> Standing {
+    fn standing(&self, cn: Cn, stored: Standing) -> Standing {
         let members = self.peers.values().filter_map(|known| known.member.as_ref());
         let admitted = members.filter(|member| member.cn == cn).map(|member| member.epoch).max();
         Standing { epoch: stored.epoch.max(admitted), ..stored }

@@ -363,8 +363,11 @@ pub enum NodeError {
     /// Too many requests are in progress.
     #[error("the DHT node is busy with {0} requests")]
     Busy(usize),
-    /// The key has not what the network asks of a server.
-    #[error("the new key does not solve the puzzle of the network: the DHT node goes on under the one it has")]
+    /// No key to go on under.
+    #[error(
+        "the key is not a later one of this identity that solves the puzzle of the network: the DHT node goes on under the \
+         one it has"
+    )]
     Unfit,
     /// The node has been shut down.
     #[error("the DHT node has stopped")]
@@ -418,12 +421,17 @@ impl Node {
     /// connections are made anew. Returns the new identity in the DHT when the node listens again.
     ///
     /// # Errors
-    /// [`NodeError::Unfit`] for a key with which a server would be a client; when the node has stopped.
-    pub async fn renew(&self, key: &OperationalKey) -> Result<PeerId, NodeError> {
+    /// [`NodeError::Unfit`] for a key that is no later one of this identity, or with which a server would be a client; when the
+    /// node has stopped.
+    pub fn renew(&self, key: &OperationalKey) -> impl Future<Output = Result<PeerId, NodeError>> + Send + use<> {
         let (done_tx, done) = reply::channel();
         let renewal = Renewal { seed: key.ed25519_seed(), certified: Certified::of(key), done: done_tx };
-        self.commands.send(Command::Renew(renewal)).await.map_err(|_| NodeError::Stopped)?;
-        done.await.map_err(|_| NodeError::Stopped)?
+        let commands = self.commands.clone();
+        async move {
+            commands.send(Command::Renew(renewal)).await.map_err(|_| NodeError::Stopped)?;
+            drop(commands);
+            done.await.map_err(|_| NodeError::Stopped)?
+        }
     }
 
     /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`. Those of one link only,

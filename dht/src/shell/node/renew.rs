@@ -156,7 +156,8 @@ impl Driver {
             let _ = renewal.done.send(Ok(own));
             return None;
         }
-        if self.role == Role::Server && !self.admission.would_serve(&renewal.certified) {
+        let is_fit = self.role == Role::Client || self.admission.would_serve(&renewal.certified);
+        if !is_fit || !self.admission.is_later(&renewal.certified) {
             let _ = renewal.done.send(Err(NodeError::Unfit));
             return None;
         }
