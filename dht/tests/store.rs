@@ -166,6 +166,24 @@ fn what_is_from_the_future_gives_way_to_all_else() {
 }
 
 #[test]
+fn a_store_that_moves_keeps_all_and_is_near_to_other_keys() {
+    let mut moved = store();
+    let publications: Vec<_> = (1..=20).map(|number| Person::new(number).mapping(start(), number)).collect();
+    publications.iter().for_each(|publication| _ = put(&mut moved, start(), publication).unwrap());
+    let here = publications[7].key.point();
+    moved.set_region(Some([0; 32]));
+    moved.changes();
+    moved.move_to(here);
+    assert_eq!((moved.keys().next(), moved.len(), moved.region()), (Some(&publications[7].key), 20, None));
+    assert!(moved.changes().is_empty(), "nothing is to be written");
+    let mut there = Store::new(LAB, here);
+    publications.iter().for_each(|publication| _ = put(&mut there, start(), publication).unwrap());
+    assert!(moved.keys().eq(there.keys()));
+    moved.expire(start() + seconds(60 * 86_400));
+    assert!(moved.is_empty());
+}
+
+#[test]
 fn what_expired_while_the_node_was_down_is_not_restored() {
     let mut person = Person::new(1);
     let (node, prefix) = (person.mapping(start(), 1), person.prefix(start(), "2001:db8:a::/48", 1));
