@@ -198,7 +198,6 @@ impl Driver {
                 break;
             }
         }
-        tracing::info!("DHT node stopped");
     }
 
     /// Kademlia, with the store.

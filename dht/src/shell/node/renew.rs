@@ -62,6 +62,7 @@ pub(super) async fn live(mut config: NodeConfig, records: Box<dyn Records>, ends
     loop {
         let Renewal { seed, certified, done } = match driver.run().await {
             End::Stopped(done) => {
+                tracing::info!("DHT node stopped");
                 // Whoever asked may not wait for the answer.
                 done.map(|done| done.send(()));
                 return;
