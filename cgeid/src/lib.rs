@@ -14,6 +14,7 @@
 //! * [`puzzle`]: the work that an operational key must show before its node is let into the hash table;
 //! * [`Revocation`], [`LinkProof`]: what identity keys sign beside certificates;
 //! * [`Pins`]: the full hash of every key met, so that a second key under one name is noticed.
+//! * [`months`]: which of the operational keys that were signed ahead is to be used now;
 //! * [`exchange`]: the public half as people hand it on: QR codes, NFC tags, vCards, DNS records.
 //! * [`temporary`]: addresses for a day, with keys of their own, and when they change.
 //!
@@ -31,6 +32,7 @@ pub mod exchange;
 pub mod identity;
 pub mod key;
 pub mod limits;
+pub mod months;
 pub mod operational;
 pub mod pins;
 pub mod puzzle;

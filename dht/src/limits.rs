@@ -182,6 +182,9 @@ pub const CLOCK_BLOCKS: usize = 5;
 pub const CLOCKS: usize = 256;
 /// Age at which a reading of a clock says nothing any more: ours has drifted by a few seconds at most.
 pub const CLOCK_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How long the clock of a peer counts that is gone: one refused for its dates is not connected for long, and comes again when a
+/// bootstrap node is dialled anew, each half minute. Who has many addresses must not collect votes with them one after the other.
+pub const CLOCK_GONE: Duration = Duration::from_secs(10 * 60);
 /// An answer that took longer than this says too little: half of it is the error.
 pub const CLOCK_ANSWER: Duration = Duration::from_secs(10);
 

@@ -102,6 +102,108 @@ fn a_lower_sequence_is_refused_even_after_expiry_and_restart() {
     assert!(gone.iter().all(|change| change.record.is_none() && change.marks.is_none()));
 }
 
+/// A store that takes back what another one has written, by the clock of `now`.
+fn taken_back(from: &mut Store, now: SystemTime) -> Store {
+    let mut store = store();
+    from.rewrite();
+    for change in from.changes() {
+        store.restore(now, &change.key, change.record.as_deref(), change.marks.as_deref()).unwrap();
+    }
+    store
+}
+
+#[test]
+fn what_is_from_the_future_by_a_slow_clock_is_kept_and_counts_when_the_clock_is_right() {
+    let mut first = store();
+    let publication = Person::new(1).mapping(start(), 1);
+    put(&mut first, start(), &publication).unwrap();
+    let (key, slow) = (publication.key.encode(), start() - seconds(3600));
+    let mut second = taken_back(&mut first, slow);
+    assert_eq!((second.len(), second.waiting()), (1, 1));
+    assert!(second.changes().iter().all(|change| change.record.is_some()), "nor is it deleted on disk");
+    assert_eq!(second.get(slow, &key), None);
+    second.expire(slow);
+    assert_eq!((second.prove(slow, 10), second.waiting()), (0, 1));
+    // The clock is set.
+    assert_eq!(second.get(start(), &key), Some(publication.value.clone()));
+    assert_eq!(second.drop_ahead(start(), 10), 0);
+    assert_eq!((second.prove(start(), 10), second.waiting(), second.len()), (0, 0, 1));
+    assert!(second.counters().refused.is_empty(), "{:?}", second.counters());
+    // Once more: whoever brings it again is not told that it is old.
+    let mut third = taken_back(&mut first, slow);
+    assert!(matches!(put(&mut third, slow, &publication), Err(Refusal::FromTheFuture(..))));
+    assert_eq!((third.waiting(), put(&mut third, start(), &publication)), (1, Ok(Admission::Refreshed)));
+    assert_eq!((third.waiting(), third.get(start(), &key)), (0, Some(publication.value)));
+}
+
+#[test]
+fn what_is_from_the_future_by_a_right_clock_is_deleted_and_proves_nothing_before() {
+    let mut first = store();
+    let mut person = Person::new(1);
+    let (old, new) = (person.mapping(start(), 1), person.mapping(start() + seconds(7200), 2));
+    put(&mut first, start() + seconds(7200), &new).unwrap();
+    let mut second = taken_back(&mut first, start());
+    assert_eq!(second.drop_ahead(start(), 10), 1);
+    assert_eq!((second.waiting(), second.counters().refused.get("from-the-future")), (0, Some(&1)));
+    let left = Bundle::decode(&second.get(start(), &new.key.encode()).unwrap()).unwrap();
+    assert!(left.identity().is_some() && left.mapping().is_none(), "who the writer is was said before");
+    assert_eq!(second.changes()[0].record.as_ref(), Some(&left.encode().unwrap()), "and on disk as well");
+    // Its mark can only make us stricter.
+    assert!(matches!(put(&mut second, start(), &old), Err(Refusal::OldSequence { .. })));
+    // What a forger has written there is found out when its time has come.
+    first.rewrite();
+    let change = first.changes().remove(0);
+    let mut forged = change.record.unwrap();
+    *forged.last_mut().unwrap() ^= 1;
+    let mut third = store();
+    third.restore(start(), &change.key, Some(&forged), change.marks.as_deref()).unwrap();
+    assert_eq!((third.waiting(), third.prove(start(), 10), third.len()), (1, 0, 1));
+    let later = start() + seconds(7200);
+    assert_eq!(third.get(later, &change.key), None);
+    assert_eq!((third.prove(later, 10), third.len()), (0, 0));
+}
+
+#[test]
+fn what_is_from_the_future_gives_way_to_all_else() {
+    let mut first = store();
+    for number in 1..=3 {
+        put(&mut first, start(), &Person::new(number).mapping(start(), number)).unwrap();
+    }
+    let slow = start() - seconds(3600);
+    let mut second = Store::with_capacity(LAB, [0; 32], 3);
+    first.rewrite();
+    for change in first.changes() {
+        second.restore(slow, &change.key, change.record.as_deref(), change.marks.as_deref()).unwrap();
+    }
+    assert_eq!(second.waiting(), 3);
+    for number in 4..=6 {
+        let identity = cgeid::Identity::from_seed(&[number; 32], LAB, slow).unwrap();
+        let key = identity.delegate(slow, 0).unwrap();
+        let publication =
+            publish::mapping(&key, LAB, mapping(number), slow, &mut publish::Sequence::default()).unwrap();
+        assert_eq!(put(&mut second, slow, &publication), Ok(Admission::Stored));
+    }
+    assert_eq!((second.waiting(), second.len()), (0, 3));
+}
+
+#[test]
+fn a_store_that_moves_keeps_all_and_is_near_to_other_keys() {
+    let mut moved = store();
+    let publications: Vec<_> = (1..=20).map(|number| Person::new(number).mapping(start(), number)).collect();
+    publications.iter().for_each(|publication| _ = put(&mut moved, start(), publication).unwrap());
+    let here = publications[7].key.point();
+    moved.set_region(Some([0; 32]));
+    moved.changes();
+    moved.move_to(here);
+    assert_eq!((moved.keys().next(), moved.len(), moved.region()), (Some(&publications[7].key), 20, None));
+    assert!(moved.changes().is_empty(), "nothing is to be written");
+    let mut there = Store::new(LAB, here);
+    publications.iter().for_each(|publication| _ = put(&mut there, start(), publication).unwrap());
+    assert!(moved.keys().eq(there.keys()));
+    moved.expire(start() + seconds(60 * 86_400));
+    assert!(moved.is_empty());
+}
+
 #[test]
 fn what_expired_while_the_node_was_down_is_not_restored() {
     let mut person = Person::new(1);

@@ -275,6 +275,49 @@ async fn a_node_with_a_wrong_clock_publishes_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_behind_the_certificates_of_the_one_bootstrap_node_is_found_wrong() {
+    let first = server([53, 1, 1], &[]);
+    let bootstrap = first.listen_addrs();
+    let mut nodes = vec![first];
+    nodes.extend((2..=5).map(|block| server([53, block, 1], &bootstrap)));
+    wait_for_peers(&nodes, 4).await;
+    // A client, which nobody would dial by itself.
+    let (owner, clock) = (key(), Clock::shifted(-3600));
+    let slow = start(NodeConfig { clock, bootstrap, ..NodeConfig::ephemeral() });
+    wait_for("a verdict", async || slow.stats().await.unwrap().admission.clock.state == "wrong").await;
+    let stats = slow.stats().await.unwrap();
+    assert_eq!(stats.peers, [], "by its clock nobody's certificate holds");
+    assert!(stats.admission.refused.get("dates").is_some_and(|count| *count >= 5), "{:?}", stats.admission);
+    assert!(stats.admission.clock_questions >= 1, "{:?}", stats.admission);
+    let publication = mapping(&owner);
+    let error = slow.put(publication.key.encode(), publication.value).await.unwrap_err();
+    assert!(matches!(error, NodeError::Clock(_)), "{error}");
+    wait_for("one alarm", async || slow.stats().await.unwrap().admission.clock_alarms == 1).await;
+    assert_eq!(slow.stats().await.unwrap().admission.unpublished, 1);
+}
+
+#[tokio::test]
+async fn a_few_liars_about_the_time_do_not_stop_a_node() {
+    let node = server([54, 1, 1], &[]);
+    let bootstrap = node.listen_addrs();
+    // Keys of another day, and a clock that goes with them: nothing but the dates is wrong.
+    let then = SystemTime::now() + Duration::from_secs(86_400);
+    let liars: Vec<Node> = (2..=5)
+        .map(|block| {
+            let identity = Identity::generate_ed25519(NETWORK, then).unwrap();
+            let clock = Clock::shifted(86_400);
+            start(NodeConfig { clock, ..config(&identity.delegate(then, 0).unwrap(), [54, block, 1], &bootstrap) })
+        })
+        .collect();
+    let refused = async || node.stats().await.unwrap().admission.refused.get("dates").copied().unwrap_or_default();
+    wait_for("four liars", async || refused().await >= 4).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(node.stats().await.unwrap().admission.clock.state, "unknown", "{} liars", liars.len());
+    let publication = mapping(&key());
+    assert!(node.put(publication.key.encode(), publication.value).await.unwrap().local);
+}
+
+#[tokio::test]
 async fn a_newer_key_of_an_owner_ends_the_older_one() {
     let node = server([50, 1, 1], &[]);
     let (owner, now) = (identity(), SystemTime::now());

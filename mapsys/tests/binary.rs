@@ -12,6 +12,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::*;
+use dht::shell::node::{NodeConfig, PeerId};
+use dht::shell::shelf::start_node;
 use wire::control::auth::Algorithm;
 use wire::control::{ControlMessage, MapNotify};
 
@@ -200,6 +202,21 @@ fn wrong_usage_is_2_and_names_what_is_wrong() {
     assert_eq!(lig.status.code(), Some(2));
 }
 
+/// Whether the DHT node at an address has this key.
+fn answers_as(place: &str, key: &[u8; 32], patience: Duration) -> bool {
+    let peer = PeerId::from_bytes(&dht::admit::judge::node_id(key)).unwrap();
+    let bootstrap = vec![format!("{place}/p2p/{peer}").parse().unwrap()];
+    let node = start_node(NodeConfig { bootstrap, ..NodeConfig::ephemeral() }, cgeid::Network::LAB, None).unwrap();
+    let started = Instant::now();
+    while node.peer_set().peers == 0 {
+        if started.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
 #[test]
 fn a_later_operational_key_beside_the_one_given_is_taken_at_sighup() {
     let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -209,9 +226,10 @@ fn a_later_operational_key_beside_the_one_given_is_taken_at_sighup() {
         let key = identity.delegate_revision(now, 0, revision).unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, cgeid::container::save_operational(&key, "pw").unwrap()).unwrap();
-        (path.display().to_string(), key.epoch())
+        (path.display().to_string(), key)
     };
-    let (given, epoch) = write(cgeid::container::operational_file_name(identity.cn()), 0);
+    let (given, key) = write(cgeid::container::operational_file_name(identity.cn()), 0);
+    let epoch = key.epoch();
     let password = folder.path().join("pw");
     std::fs::write(&password, "pw").unwrap();
     let sites = config_file(state.path());
@@ -223,7 +241,7 @@ fn a_later_operational_key_beside_the_one_given_is_taken_at_sighup() {
     };
     assert_eq!((&shown()["epoch"], &shown()["registrar"]), (&epoch.into(), &true.into()));
 
-    write(format!("{}.op.{}.p12", identity.cn(), epoch + 1), 1);
+    let (_, later) = write(format!("{}.op.{}.p12", identity.cn(), epoch + 1), 1);
     let pid = daemon.child.id().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     let started = Instant::now();
@@ -232,5 +250,9 @@ fn a_later_operational_key_beside_the_one_given_is_taken_at_sighup() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(shown()["keys"], "ok");
+    let place = daemon.bootstrap[0].rsplit_once("/p2p/").unwrap().0;
+    let named = |key: &cgeid::OperationalKey| key.certificate().key().ed25519().unwrap();
+    assert!(answers_as(place, &named(&later), Duration::from_secs(9)), "the DHT node goes on under the later key");
+    assert!(!answers_as(place, &named(&key), Duration::from_secs(2)), "and not under the old one");
     daemon.stop();
 }

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Whether this machine's clock is right, by the clocks of admitted peers.
+//! Whether this machine's clock is right, by the clocks of peers: of those admitted, and of those who would be but for the dates
+//! of their certificates.
 //!
 //! A signature carries its time, and one from the future or the past is refused everywhere: a node with a wrong clock had
 //! better publish nothing, and say so. A peer's answer carries its clock; half the time that the answer took is added. What is
 //! kept is tied to the time since this machine was started, which nobody sets, so that a clock that is set later is noticed at
 //! once. Each block has one vote and the median decides: the liars must be half of the blocks to move it.
+//!
+//! Who is refused for its dates has no place in the routing table, and its connection ends soon: what it has said counts for
+//! some time longer. Otherwise a node with a wrong clock would forget each half minute that it is wrong.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -49,8 +53,8 @@ struct Reading {
     at: IpAddr,
     /// Milliseconds since 1970 of the peer's clock when this machine's uptime was zero.
     zero: i64,
-    /// Our uptime when it was read.
-    read_at: Duration,
+    /// Our uptime at which it says nothing any more.
+    until: Duration,
 }
 
 /// The clocks of peers, each by whatever names the peer.
@@ -67,23 +71,35 @@ impl<K: Ord + Clone> Default for PeerClocks<K> {
 
 impl<K: Ord + Clone> PeerClocks<K> {
     /// A peer, seen at this address, has said its time; we asked at the uptime `asked_at` and heard it at `uptime`. One that
-    /// took too long says too little. With too many the oldest gives way.
+    /// took too long says too little. With too many the one gives way that ends first.
     pub fn heard(&mut self, peer: K, at: IpAddr, time: SystemTime, asked_at: Duration, uptime: Duration) {
         let took = uptime.saturating_sub(asked_at);
         if took > limits::CLOCK_ANSWER {
             return;
         }
         if !self.readings.contains_key(&peer) && self.readings.len() >= limits::CLOCKS {
-            let oldest = self.readings.iter().min_by_key(|(_, reading)| reading.read_at).map(|(peer, _)| peer.clone());
-            oldest.map(|peer| self.readings.remove(&peer));
+            let first = self.readings.iter().min_by_key(|(_, reading)| reading.until).map(|(peer, _)| peer.clone());
+            first.map(|peer| self.readings.remove(&peer));
         }
         let zero = since_1970(time).saturating_sub(milliseconds(asked_at + took / 2));
-        self.readings.insert(peer, Reading { at, zero, read_at: uptime });
+        self.readings.insert(peer, Reading { at, zero, until: uptime + limits::CLOCK_AGE });
     }
 
-    /// The peer is gone, or not admitted any more.
+    /// The peer is gone: what it has said counts for [`limits::CLOCK_GONE`].
+    pub fn part(&mut self, peer: &K, uptime: Duration) {
+        if let Some(reading) = self.readings.get_mut(peer) {
+            reading.until = reading.until.min(uptime + limits::CLOCK_GONE);
+        }
+    }
+
+    /// The peer is not believed any more.
     pub fn forget(&mut self, peer: &K) {
         self.readings.remove(peer);
+    }
+
+    /// Whether further clocks should be asked for: what these say does not last.
+    pub fn want_more(&self, uptime: Duration) -> bool {
+        self.votes(uptime + limits::CLOCK_GONE / 2, UNIX_EPOCH).len() < limits::CLOCK_BLOCKS
     }
 
     /// What the clocks say at this uptime, at which ours says `now`.
@@ -103,7 +119,7 @@ impl<K: Ord + Clone> PeerClocks<K> {
     /// One vote a block, that of the middle one of its clocks; a provider has as many votes as places in a bucket.
     fn votes(&self, uptime: Duration, now: SystemTime) -> Vec<Offset> {
         let mut blocks: BTreeMap<Block, (Option<Block>, Vec<Offset>)> = BTreeMap::new();
-        let fresh = |reading: &&Reading| uptime.saturating_sub(reading.read_at) <= limits::CLOCK_AGE;
+        let fresh = |reading: &&Reading| uptime <= reading.until;
         for reading in self.readings.values().filter(fresh) {
             let theirs = reading.zero.saturating_add(milliseconds(uptime));
             let offset = Offset(theirs.saturating_sub(since_1970(now)));
@@ -255,6 +271,29 @@ mod tests {
         assert!(!clocks.readings.contains_key(&1999));
         let late = UPTIME + limits::CLOCK_AGE * 2;
         assert_eq!(clocks.verdict(late, now()), ClockVerdict::Unknown { blocks: 0 });
+    }
+
+    #[test]
+    fn who_is_gone_counts_for_a_while_and_gives_way_first() {
+        let mut clocks = clocks(&[now() + HOUR; 5]);
+        assert!(!clocks.want_more(UPTIME));
+        (0..5).for_each(|peer| clocks.part(&peer, UPTIME));
+        let wrong = ClockVerdict::Wrong(Offset(3_600_000));
+        assert_eq!(clocks.verdict(UPTIME + limits::CLOCK_GONE, now() + limits::CLOCK_GONE), wrong);
+        let half = UPTIME + limits::CLOCK_GONE / 2;
+        assert!(!clocks.want_more(half) && clocks.want_more(half + Duration::from_secs(1)), "before they end");
+        let later = UPTIME + limits::CLOCK_GONE + Duration::from_secs(1);
+        assert_eq!(clocks.verdict(later, now()), ClockVerdict::Unknown { blocks: 0 });
+        for peer in 5..=255 {
+            clocks.heard(peer, address(peer, 1), now(), UPTIME, UPTIME);
+        }
+        clocks.heard(0, address(0, 2), now(), UPTIME, UPTIME);
+        clocks.part(&9, later);
+        assert!(clocks.readings.len() <= limits::CLOCKS);
+        let kept = clocks.readings[&9].until;
+        assert_eq!(kept, later + limits::CLOCK_GONE);
+        clocks.part(&9, later + limits::CLOCK_GONE);
+        assert_eq!(clocks.readings[&9].until, kept, "to go once more does not make it longer");
     }
 
     #[test]

@@ -171,8 +171,12 @@ fn create(path: &Path) -> Result<redb::Database, redb::DatabaseError> {
     redb::Database::builder().set_cache_size(CACHE).create(path)
 }
 
-/// [`create`], where a file that makes redb panic is a damaged one.
+/// [`create`], where a file that makes redb panic is a damaged one, and so is one that is empty: redb would take it for new, and
+/// nobody would hear that records are lost.
 fn opened(path: &Path) -> Result<redb::Database, redb::Error> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        return Err(redb::Error::Corrupted("it is empty".to_owned()));
+    }
     guarded(|| create(path).map_err(redb::Error::from))
 }
 

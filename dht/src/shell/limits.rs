@@ -166,6 +166,14 @@ pub const WALK_AGAIN: Duration = Duration::from_secs(4);
 /// Peers dialled that such a peer names: all that an answer holds.
 pub const WALK_DIALS: usize = 20;
 
+/// A node that goes on under another key finishes what was begun within this: a GET ends after [`GET`], a PUT after
+/// [`PUT_LOOKUP`] and [`PUT_STORE`].
+pub const RENEW_DRAIN: Duration = Duration::from_secs(4);
+/// Pause before it tries to open its sockets again: QUIC keeps them for three round trips after the last connection was closed.
+pub const RENEW_RETRY: Duration = Duration::from_millis(100);
+/// Attempts after which the operator is told: five seconds.
+pub const RENEW_SILENT: u32 = 50;
+
 /// Interval of housekeeping: expiry and the database's group commit.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Start waits so long for the first listen address to be known.
@@ -272,6 +280,11 @@ pub const PRESENTATION_STREAMS: usize = 4;
 pub const PRESENTATIONS: u32 = 4;
 /// Interval at which members are looked after: certificates that ended, keys that were replaced.
 pub const REVIEW: Duration = Duration::from_secs(2);
+/// Peers refused for their dates that are asked in [`CLOCK_QUESTIONS_TIME`] whom they know: each names up to [`WALK_DIALS`], who are
+/// dialled, and two answers hold more blocks than it takes to know the time.
+pub const CLOCK_QUESTIONS: u32 = 4;
+/// See [`CLOCK_QUESTIONS`].
+pub const CLOCK_QUESTIONS_TIME: Duration = Duration::from_secs(60);
 /// Messages of Kademlia that wait for one peer of a closed network to prove itself: more than the lookups of half a round trip.
 pub const UNPROVEN_PER_PEER: usize = 8;
 /// Such messages of all peers, at most 16 kB each: those of all guests at once. What comes beyond is lost.

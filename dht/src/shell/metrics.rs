@@ -87,7 +87,13 @@ fn fault(stats: &NodeStats, is_alone: bool) -> Option<String> {
         let behind = clock.behind_ms.unwrap_or_default();
         return Some(format!("the clock is behind that of the peers by {behind} ms: nothing is published"));
     }
-    (stats.peers.is_empty() && !is_alone).then(|| "no other node is known".to_owned())
+    let undated = stats.admission.refused.get("dates").copied().unwrap_or_default();
+    (stats.peers.is_empty() && !is_alone).then(|| match undated {
+        0 => "no other node is known".to_owned(),
+        _ => format!(
+            "no other node is known; the certificates of {undated} hold by their clocks only: is this one right?"
+        ),
+    })
 }
 
 /// What was counted at one moment.
@@ -108,6 +114,7 @@ impl Snapshot {
             ("peers", "Peers in the routing table", gauge(stats.peers.len())),
             ("connections", "Connections that stand", gauge(stats.connections)),
             ("records", "Bundles in the store", gauge(held.records)),
+            ("records_waiting", "Bundles on disk that are from the future by this clock", gauge(held.waiting)),
             ("record_octets", "Octets of the bundles in the store", gauge(held.bytes)),
             ("keys_in_conflict", "Keys whose owners contradicted themselves, 100 at most", gauge(held.conflicts.len())),
             ("heaviest_block_records", "Bundles of the block of addresses that has put most", gauge(heaviest)),
@@ -228,7 +235,10 @@ mod tests {
         assert_eq!(fault(&well, false), None);
         let says = |stats: &NodeStats, word: &str| fault(stats, false).is_some_and(|why| why.contains(word));
         let lonely = NodeStats::default();
-        assert!(says(&lonely, "no other node") && fault(&lonely, true).is_none());
+        assert!(says(&lonely, "no other node") && !says(&lonely, "clock") && fault(&lonely, true).is_none());
+        let mut doubtful = lonely;
+        doubtful.admission.refused = [("dates", 1)].into();
+        assert!(says(&doubtful, "is this one right?"));
         let mut late = well.clone();
         late.admission.clock = ClockStats { state: "wrong", behind_ms: Some(3_600_000) };
         assert!(says(&late, "clock"));

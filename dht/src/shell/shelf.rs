@@ -47,7 +47,7 @@ pub fn start_node(config: NodeConfig, network: Network, state_dir: Option<&Path>
     }
     let empty = Shelf::with_capacity(network, here, config.store_bundles);
     let shelf = match state_dir {
-        Some(folder) => empty.backed_by(&folder.join(FILE))?,
+        Some(folder) => empty.backed_by(&folder.join(FILE), config.clock.now())?,
         None => empty,
     };
     Ok(Node::start(config, Box::new(shelf))?)
@@ -78,13 +78,12 @@ impl Shelf {
     /// # Errors
     /// When the file cannot be used.
     pub fn open(network: Network, here: [u8; 32], file: &Path) -> Result<Self, DatabaseError> {
-        Self::in_memory(network, here).backed_by(file)
+        Self::in_memory(network, here).backed_by(file, SystemTime::now())
     }
 
     /// Takes what the file holds into an empty store, which it outlives from now on.
-    fn backed_by(self, file: &Path) -> Result<Self, DatabaseError> {
+    fn backed_by(self, file: &Path, now: SystemTime) -> Result<Self, DatabaseError> {
         let mut shelf = self;
-        let now = SystemTime::now();
         let (mut kept, mut refused) = (0, 0);
         let (database, loaded) =
             Database::open(file, |(key, record, marks)| match shelf.store.restore(now, key, record, marks) {
@@ -97,7 +96,14 @@ impl Shelf {
         if loaded == Loaded::Damaged {
             shelf.store.rewrite();
         }
-        tracing::info!(file = %file.display(), kept, refused, "records taken back");
+        let waiting = shelf.store.waiting();
+        tracing::info!(file = %file.display(), kept, refused, waiting, "records taken back");
+        if waiting > 0 {
+            tracing::warn!(
+                waiting,
+                "stored records are from the future: kept, and of no use until the clock says otherwise"
+            );
+        }
         shelf.database = Some(database);
         Ok(shelf)
     }
@@ -157,7 +163,8 @@ impl Records for Shelf {
 
     fn held(&self) -> Held {
         Held {
-            records: self.store.len(),
+            records: self.store.len() - self.store.waiting(),
+            waiting: self.store.waiting(),
             bytes: self.store.size(),
             refused: self.store.counters().refused.clone(),
             conflicts: self.store.conflicts().take(CONFLICTS).map(ToString::to_string).collect(),
@@ -165,6 +172,17 @@ impl Records for Shelf {
             region_bits: self.store.region().map(leading_zeros),
             heaviest: self.store.heaviest(),
             is_failing: self.database.as_ref().is_some_and(Database::is_failing),
+        }
+    }
+
+    fn move_to(&mut self, here: [u8; 32]) {
+        self.store.move_to(here);
+    }
+
+    fn clock_is_right(&mut self, now: SystemTime) {
+        let dropped = self.store.drop_ahead(now, PROOFS);
+        if dropped > 0 {
+            tracing::warn!(dropped, "stored records from the future deleted: the clock is right, they are not");
         }
     }
 

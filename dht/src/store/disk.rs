@@ -6,11 +6,10 @@ use std::time::SystemTime;
 
 use super::Store;
 use super::charge::Charge;
-use super::entry::{Entry, Held, is_of_use};
+use super::entry::{self, Entry, Held, is_of_use};
 use super::marks::{Mark, Marks};
 use super::proof::Proof;
 use crate::error::{Malformed, Refusal};
-use crate::limits;
 use crate::record::{Class, Outline, Reader, RecordKey, Subject};
 
 /// What to write to disk for one key, replacing what was there.
@@ -94,7 +93,7 @@ impl Store {
         }
         let outlines = Outline::of(record)?;
         let known = self.entries.get(&key).map(|entry| entry.marks.clone()).unwrap_or_default();
-        let mut sections = BTreeMap::new();
+        let (mut sections, mut ripe_at) = (BTreeMap::new(), None);
         for Outline { class, version, .. } in &outlines {
             // What a record says of its age must not count before it is proven: its marks have to know.
             let is_known = |mark: &Mark| *class == Class::Revocation || mark.version == *version;
@@ -105,8 +104,11 @@ impl Store {
         for outline in outlines {
             let expires_at = match outline.class {
                 Class::Revocation => self.kept_until(&key, now),
-                _ => check_outline(&outline, now)?,
+                _ => check_outline(&outline)?,
             };
+            if outline.class != Class::Revocation {
+                ripe_at = ripe_at.max(Some(entry::ripe_at(outline.version)));
+            }
             // What expired while the node was down is no reason to lose the rest.
             if expires_at > now {
                 let held = Held { octets: outline.octets.into(), version: outline.version, expires_at };
@@ -116,9 +118,13 @@ impl Store {
         if !is_of_use(&key, |class| sections.contains_key(&class)) {
             return Ok(());
         }
-        self.unproven.push(key);
+        let ripe_at = ripe_at.filter(|at| *at > now);
+        if ripe_at.is_none() {
+            self.unproven.push(key);
+        }
         self.update(key, |entry| {
             (entry.sections, entry.charge, entry.proof) = (sections, charge, Proof::open());
+            entry.ripe_at = ripe_at;
         });
         self.make_room(&key);
         Ok(())
@@ -126,11 +132,7 @@ impl Store {
 }
 
 /// Of the checks of a section's times those that time does not change; when it expires.
-fn check_outline(outline: &Outline<'_>, now: SystemTime) -> Result<SystemTime, Refusal> {
-    let signed_at = outline.version.signed_at();
-    if signed_at > now + limits::CLOCK_SKEW {
-        return Err(Refusal::FromTheFuture(outline.class, signed_at));
-    }
+fn check_outline(outline: &Outline<'_>) -> Result<SystemTime, Refusal> {
     if outline.lifetime > outline.class.max_lifetime() {
         return Err(Refusal::Lifetime(outline.class, outline.lifetime));
     }

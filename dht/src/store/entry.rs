@@ -11,6 +11,7 @@ use super::charge::Charge;
 use super::marks::Marks;
 use super::proof::Proof;
 use super::quota::Quota;
+use crate::limits;
 use crate::record::{Bundle, Class, RecordKey, Section, Version};
 
 /// What is held under one key.
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub(super) quota: Quota,
     pub(super) charge: Charge,
     pub(super) proof: Proof,
+    /// From disk, and from the future by the clock of that moment: nothing of it counts before this.
+    pub(super) ripe_at: Option<SystemTime>,
 }
 
 /// A section as a store keeps it: its octets, because as a value it takes many times their memory (an index page of
@@ -37,6 +40,11 @@ impl Held {
         // Whatever was decoded has an encoding.
         let octets = section.encode().unwrap_or_default().into();
         Self { octets, version: section.version, expires_at: section.expires_at() }
+    }
+
+    /// From when on clocks may be believed that it was signed in the past.
+    pub(super) fn ripe_at(&self) -> SystemTime {
+        ripe_at(self.version)
     }
 
     /// Of two statements of one version, all stores keep the same one: that with the smaller hash.
@@ -119,6 +127,20 @@ impl Entry {
         before - self.sections.len()
     }
 
+    /// Whether some of it is from the future.
+    pub(super) fn is_ahead(&self, now: SystemTime) -> bool {
+        self.ripe_at.is_some_and(|at| at > now)
+    }
+
+    /// Gives up what is from the future.
+    pub(super) fn drop_ahead(&mut self, key: &RecordKey, now: SystemTime) {
+        self.ripe_at = None;
+        self.sections.retain(|class, held| *class == Class::Revocation || held.ripe_at() <= now);
+        if !is_of_use(key, |class| self.sections.contains_key(&class)) {
+            self.sections.clear();
+        }
+    }
+
     /// All that is held, as one value, expired or not.
     pub(super) fn octets(&self) -> Vec<u8> {
         self.sections.values().flat_map(|held| &held.octets).copied().collect()
@@ -128,6 +150,11 @@ impl Entry {
     pub(super) fn size(&self) -> usize {
         self.sections.values().map(|held| held.octets.len()).sum()
     }
+}
+
+/// From when on a statement of this version is not from the future.
+pub(super) fn ripe_at(version: Version) -> SystemTime {
+    version.signed_at().checked_sub(limits::CLOCK_SKEW).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Whether the classes that are there are of use: a REVOCATION is by itself.

@@ -12,6 +12,7 @@
 //! Nobody fills it: a block of addresses has a share (see [`crate::block`]), and when all is full what goes first is what the
 //! node is not near to, then the latest of whoever has most.
 
+mod ahead;
 mod charge;
 mod disk;
 mod entry;
@@ -97,6 +98,8 @@ pub struct Store {
     /// How far the node's region reaches; `None`: everywhere.
     region: Option<Distance>,
     shares: Shares,
+    /// Keys of what came from disk and is from the future, by when it is not any more.
+    ahead: BTreeSet<(SystemTime, RecordKey)>,
     /// Keys of what came from disk, some of which may have been proven since.
     unproven: Vec<RecordKey>,
     /// The last key that was looked at for what has expired.
@@ -125,12 +128,21 @@ impl Store {
             conflicts: BTreeSet::new(),
             region: None,
             shares: Shares::of(capacity),
+            ahead: BTreeSet::new(),
             unproven: Vec::new(),
             looked_to: None,
             certificates: CertificateCache::new(),
             counters: Counters::default(),
             changed: BTreeSet::new(),
         }
+    }
+
+    /// The node has another place in the Kademlia space: what it is near to is told anew.
+    pub fn move_to(&mut self, here: [u8; 32]) {
+        (self.here, self.region) = (here, None);
+        let [held, remembered] = [&self.held, &self.remembered]
+            .map(|keys| keys.iter().map(|(_, key)| (self.distance(key), *key)).collect::<BTreeSet<_>>());
+        (self.held, self.remembered) = (held, remembered);
     }
 
     /// How far the node's region reaches; `None`: everywhere.
@@ -298,6 +310,9 @@ impl Store {
         self.changed.insert(key);
         let place = (self.distance(&key), key);
         let mut entry = self.entries.remove(&key).unwrap_or_default();
+        if let Some(at) = entry.ripe_at {
+            self.ahead.remove(&(at, key));
+        }
         if entry.sections.is_empty() {
             self.remembered.remove(&place);
         } else {
@@ -314,10 +329,12 @@ impl Store {
             self.held.insert(place);
             self.octets += entry.size();
             self.shares.add(key, &entry.charge, entry.size());
+            self.ahead.extend(entry.ripe_at.map(|at| (at, key)));
             self.entries.insert(key, entry);
         } else if !entry.marks.0.is_empty() {
             self.remembered.insert(place);
-            self.entries.insert(key, Entry { charge: Charge::default(), proof: Proof::default(), ..entry });
+            let (charge, proof) = (Charge::default(), Proof::default());
+            self.entries.insert(key, Entry { charge, proof, ripe_at: None, ..entry });
         }
         if self.remembered.len() > self.capacity
             && let Some((_, key)) = self.remembered.pop_last()

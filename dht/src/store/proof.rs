@@ -49,6 +49,7 @@ impl Store {
     /// Checks up to `count` of the values that came from disk and have not been checked yet; how many are left. What does not
     /// hold is deleted.
     pub fn prove(&mut self, now: SystemTime, count: usize) -> usize {
+        self.ripen(now, count);
         let mut left = count;
         while left > 0
             && let Some(key) = self.unproven.pop()
@@ -60,17 +61,23 @@ impl Store {
 
     /// Whether what is held under a key may be shown.
     pub(super) fn is_proven(&self, key: &RecordKey, entry: &Entry, now: SystemTime) -> bool {
-        entry.proof.holds(|| check(self.network, key, entry, now, &mut CertificateCache::new()).is_ok())
+        !entry.is_ahead(now)
+            && entry.proof.holds(|| check(self.network, key, entry, now, &mut CertificateCache::new()).is_ok())
     }
 
-    /// Proves or deletes what is held under a key; whether there was something to do.
+    /// Proves or deletes what is held under a key; whether there was something to do. What is from the future cannot be proven.
     pub(super) fn settle_proof(&mut self, key: &RecordKey, now: SystemTime) -> bool {
+        if self.entries.get(key).is_some_and(|entry| entry.is_ahead(now)) {
+            self.give_up_ahead(*key, now);
+        }
         let Some(entry) = self.entries.get(key).filter(|entry| entry.proof.is_open()) else { return false };
         match check(self.network, key, entry, now, &mut self.certificates) {
             Ok(()) => {
                 // No table asks for it.
                 if let Some(entry) = self.entries.get_mut(key) {
                     entry.proof = Proof::default();
+                    let ripe_at = entry.ripe_at.take();
+                    ripe_at.map(|at| self.ahead.remove(&(at, *key)));
                 }
             }
             Err(refusal) => {

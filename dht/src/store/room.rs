@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a store has room for, and what it gives up.
 //!
-//! A full store gives up, in this order: the farthest of what is outside the node's region; of the block of addresses that has
+//! A full store gives up, in this order: what is from the future; the farthest of what is outside the node's region; of the block of addresses that has
 //! put most, what came last; the farthest. What is offered and would be given up at once is refused before its signatures
 //! are checked. Renewals are never refused.
 
@@ -55,6 +55,9 @@ impl Store {
 
     /// Whether a full store would give up something else for it.
     fn would_stay(&self, distance: Distance, party: Option<Party>) -> bool {
+        if !self.ahead.is_empty() {
+            return true;
+        }
         let Some((farthest, _)) = self.held.last() else { return false };
         if self.is_outside(*farthest) || self.is_outside(distance) {
             return distance < *farthest;
@@ -107,6 +110,9 @@ impl Store {
     }
 
     fn victim(&self, but: &RecordKey) -> Option<RecordKey> {
+        if let Some((_, key)) = self.ahead.iter().rev().find(|(_, key)| key != but) {
+            return Some(*key);
+        }
         let (distance, farthest) = self.held.iter().rev().find(|(_, key)| key != but)?;
         if self.is_outside(*distance) {
             return Some(*farthest);

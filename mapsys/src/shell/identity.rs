@@ -3,7 +3,6 @@
 //! place while the daemon runs.
 
 mod files;
-mod months;
 mod watch;
 
 use std::fs::{File, OpenOptions};

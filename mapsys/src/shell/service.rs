@@ -99,6 +99,7 @@ pub struct Service {
     pipe_key: AuthKey,
     own_anchors: Vec<TrustAnchor>,
     node: Node,
+    registrar: Option<Cn>,
     dropped: Arc<AtomicU64>,
     status: Status,
     task: JoinHandle<()>,
@@ -115,6 +116,7 @@ impl Service {
             .with_context(|| format!("cannot make the state folder {}", folder.display()))?;
         let (state, memory) = State::open(&folder.join("mapsys.redb"))?;
         let node = join_dht(&config)?;
+        let registrar = config.identities.first().map(OperationalKey::cn);
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
         let key_states = config.key_states.clone();
         let engine = Engine::new(Now::read(), engine_config(config, pipe_key.clone()), memory)?;
@@ -133,7 +135,7 @@ impl Service {
             dropped: Arc::clone(&dropped),
         };
         let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
-        Ok((Self { inputs, pipe_key, own_anchors, node, dropped, status, task }, outputs_rx))
+        Ok((Self { inputs, pipe_key, own_anchors, node, registrar, dropped, status, task }, outputs_rx))
     }
 
     /// The key with which the node's own xTR registers through the pipe: made at start, never stored.
@@ -173,9 +175,18 @@ impl Service {
     /// Hands in another identity, or the next operational key of one, after everything handed in before; waits for room.
     /// What the engine refuses is logged with the reason, and counted.
     ///
-    /// The first identity's next key signs from then on, but the DHT node goes on under the key that it was started with:
-    /// its peers know it by that. At the next start it has the new one.
+    /// Under the first identity's next key the DHT node goes on as well: peers would end its admission with the last one's
+    /// certificate. For some seconds its requests wait.
     pub async fn add_identity(&self, key: OperationalKey) {
+        if self.registrar == Some(key.cn()) {
+            let renewed = self.node.renew(&key);
+            tokio::spawn(async move {
+                match renewed.await {
+                    Ok(peer) => tracing::info!(%peer, "the DHT node has its new key"),
+                    Err(error) => tracing::warn!(%error, "the DHT node has not taken the new key"),
+                }
+            });
+        }
         // An error means that the engine has ended, of which its host hears elsewhere.
         let _ = self.inputs.send(Input::AddIdentity(key)).await;
     }

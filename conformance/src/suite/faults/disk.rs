@@ -28,7 +28,7 @@ pub(super) const PROBES: &[Probe<Fleet>] = &[
         damaged(fleet, |file| file.iter_mut().skip(4096).take(4096).for_each(|octet| *octet = 0))
     }),
     must("FA-02.4", DISK, "garbage in place of a database", garbage),
-    must("FA-02.5", DISK, "an empty file in place of a database: one that was just made", emptied),
+    must("FA-02.5", DISK, "an empty file in place of a database", |fleet| damaged(fleet, Vec::clear)),
     must("FA-03.1", DISK, "a disk that is full during writes, and has room again", full),
     must("FA-04.1", DISK, "two nodes and one state folder", shared),
 ];
@@ -121,17 +121,6 @@ fn damaged(fleet: &Fleet, damage: impl FnOnce(&mut Vec<u8>)) -> Judgement {
         records == 3,
         format!("{kept} of 2 records left, moved aside: {aside}; 3 after the next kill expected, came {records}"),
     )
-}
-
-/// Nothing was lost with it that could be told.
-fn emptied(fleet: &Fleet) -> Judgement {
-    let mut node = fleet.node(&Start::default())?;
-    node.stop()?;
-    std::fs::write(fleet.path(&node.database().to_string_lossy()), []).map_err(missing)?;
-    let mut node = fleet.again(&node, &Start::default())?;
-    let before = held(fleet, &node, 1)?;
-    node.stop()?;
-    all_there(fleet, &fleet.again(&node, &Start::default())?, &before)
 }
 
 fn garbage(fleet: &Fleet) -> Judgement {

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cgeid::{Network, OperationalKey};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use super::flags::NodeFlags;
+use super::keys::{self, Keys};
 use super::settings::Settings;
-use super::{Failure, identity, publish as putting};
+use super::{Failure, publish as putting};
 use crate::publish::{Due, Publication, Schedule, Statement};
 use crate::record::Class;
 use crate::shell::node::Node;
@@ -24,6 +26,7 @@ pub(super) struct Announcer<'a> {
     network: Network,
     flags: &'a NodeFlags,
     settings: Settings,
+    keys: Keys,
     key: OperationalKey,
     /// What was said since the start, and is to be withdrawn where the settings do not say it any more.
     said: BTreeSet<Class>,
@@ -37,10 +40,10 @@ impl<'a> Announcer<'a> {
         network: Network,
         flags: &'a NodeFlags,
         settings: Settings,
-        key: OperationalKey,
+        (keys, key): (Keys, OperationalKey),
     ) -> Result<Self, Failure> {
         let (said, schedule, publication) = (BTreeSet::new(), Schedule::default(), None);
-        let mut announcer = Self { node, network, flags, settings, key, said, schedule, publication };
+        let mut announcer = Self { node, network, flags, settings, keys, key, said, schedule, publication };
         announcer.plan()?;
         Ok(announcer)
     }
@@ -49,6 +52,8 @@ impl<'a> Announcer<'a> {
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP").map_err(Failure::Lacking)?;
         let mut peers = self.node.subscribe();
+        let mut look = tokio::time::interval(keys::PAUSE);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let known = peers.borrow_and_update().peers;
             if let Some(due) = self.schedule.due(Instant::now(), known) {
@@ -61,7 +66,11 @@ impl<'a> Announcer<'a> {
                     // The node has stopped, which its owner sees elsewhere.
                     std::future::pending::<()>().await;
                 },
-                _ = hangup.recv() => self.reload(),
+                _ = hangup.recv() => {
+                    self.reload();
+                    self.look().await;
+                }
+                _ = look.tick() => self.look().await,
             }
         }
     }
@@ -78,17 +87,33 @@ impl<'a> Announcer<'a> {
         Ok(())
     }
 
-    /// Reads settings and key again; what is wrong with them leaves all as it was.
+    /// Looks for a later key. It signs from now on, and the node goes on under it.
+    async fn look(&mut self) {
+        let Some(key) = self.keys.look(&self.settings, self.network, &self.key) else { return };
+        self.key = key;
+        match self.node.renew(&self.key).await {
+            Ok(peer) => tracing::info!(%peer, epoch = self.key.epoch(), "the node has its new key"),
+            Err(error) => tracing::warn!(%error, "the node has not taken the new key"),
+        }
+        if let Err(error) = self.plan() {
+            tracing::warn!("{error:#}");
+        }
+        self.publication = None;
+    }
+
+    /// Reads the settings again; what is wrong with them, or with the key that they name, leaves all as it was.
     fn reload(&mut self) {
         let read = Settings::read(self.flags).and_then(|settings| {
-            let key = identity::load(&settings, self.network)?;
+            let (mut keys, key) = Keys::open(&settings, self.network)?;
             putting::statements(&settings, &[], self.network, None)?;
-            Ok((settings, key))
+            // A later key is found by the look that follows.
+            keys.goes_on_from(&self.key);
+            Ok((settings, keys, key))
         });
         match read {
-            Ok((settings, key)) if key.cn() == self.key.cn() => {
+            Ok((settings, keys, key)) if key.cn() == self.key.cn() => {
                 tracing::info!("settings read again");
-                (self.settings, self.key) = (settings, key);
+                (self.settings, self.keys) = (settings, keys);
                 if let Err(error) = self.plan() {
                     tracing::warn!("{error:#}");
                 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
-use cgeid::{ContainerError, Network, OperationalKey, container};
+use cgeid::{Cn, ContainerError, Network, OperationalKey, container};
 use zeroize::Zeroizing;
 
 use super::settings::Settings;
@@ -20,20 +20,40 @@ const LATER: &str =
 
 /// Reads the key that the settings name.
 pub(super) fn load(settings: &Settings, network: Network) -> anyhow::Result<OperationalKey> {
-    let file = settings.identity.as_deref().ok_or_else(|| {
+    let now = SystemTime::now();
+    let key = open(named(settings)?, settings, network, now)?;
+    warn_of_end(key.cn(), key.certificate().not_after(), now);
+    Ok(key)
+}
+
+/// The file that the settings name.
+pub(super) fn named(settings: &Settings) -> anyhow::Result<&Path> {
+    settings.identity.as_deref().ok_or_else(|| {
         anyhow!("--identity is missing: name the operational key, <CN>.op.p12, which `cgeid new` writes")
-    })?;
+    })
+}
+
+/// Reads the key in a file, with the password of the settings.
+pub(super) fn open(
+    file: &Path,
+    settings: &Settings,
+    network: Network,
+    now: SystemTime,
+) -> anyhow::Result<OperationalKey> {
     let bytes = std::fs::read(file).with_context(|| format!("--identity {}", file.display()))?;
     container::check_form(&bytes).with_context(|| format!("--identity {}", file.display()))?;
     let password = password(settings.password_file.as_deref())?;
-    let now = SystemTime::now();
-    let key = container::load_operational(&bytes, &password, network, now).map_err(|error| explain(file, error))?;
-    let left = key.certificate().not_after().duration_since(now).unwrap_or_default();
+    container::load_operational(&bytes, &password, network, now).map_err(|error| explain(file, error))
+}
+
+/// Tells the operator when the last key of an identity ends soon; whether it does.
+pub(super) fn warn_of_end(cn: Cn, end: SystemTime, now: SystemTime) -> bool {
+    let left = end.duration_since(now).unwrap_or_default();
     if left < ENDS_SOON {
         let days = left.as_secs() / 86_400;
-        tracing::warn!(cn = %key.cn(), days, "the operational certificate ends soon: {LATER}");
+        tracing::warn!(%cn, days, "the operational certificate ends soon: {LATER}");
     }
-    Ok(key)
+    left < ENDS_SOON
 }
 
 fn explain(file: &Path, error: ContainerError) -> anyhow::Error {

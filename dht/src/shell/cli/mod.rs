@@ -10,6 +10,7 @@ mod flags;
 mod geojson;
 mod identity;
 mod index;
+mod keys;
 mod lab;
 mod map;
 mod node;

@@ -11,8 +11,9 @@ use wire::address::InstanceId;
 
 use super::announce::Announcer;
 use super::flags::{NodeFlags, Switch};
+use super::keys::Keys;
 use super::settings::Settings;
-use super::{Failure, Outcome, identity, output, publish, query, stats};
+use super::{Failure, Outcome, output, publish, query, stats};
 use crate::resolve::Resolver;
 use crate::shell::control::Control;
 use crate::shell::http::Server;
@@ -40,6 +41,9 @@ Examples:
 
 What the settings say of the node itself (--rloc to --terminal, as in `put`) it publishes for as long as it runs: at the start, each 20 minutes, when it has a quarter more peers, and when SIGHUP has the file and the key read again.
 
+A later key of the same identity, <CN>.op.<EPOCH>.p12 beside the one named or another file in its place, is taken when its \
+month has begun, within the hour or at SIGHUP: the node goes on under it, with another peer ID and all that it holds.
+
 A Hello on a link names the node's key and addresses to everybody there: switch --discovery off where that is too much, and on \
 a server in a network of strangers, where nobody is to be found anyway. Who hears Hellos dials few, and only on the link. \
 Neighbours need addresses beside link-local ones: private, unique local, global, or a CGEID.
@@ -50,7 +54,7 @@ nothing for others.";
 /// Runs until SIGINT or SIGTERM.
 pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome, Failure> {
     let network = settings.network()?;
-    let key = identity::load(&settings, network)?;
+    let (keys, key) = Keys::open(&settings, network)?;
     let mut config = NodeConfig::server(&key);
     if !settings.listen.is_empty() {
         config.listen.clone_from(&settings.listen);
@@ -81,7 +85,7 @@ pub(super) async fn run(settings: Settings, flags: &NodeFlags) -> Result<Outcome
         None => None,
     };
     announce(&node, metrics.as_ref(), flags).await?;
-    let mut announcer = Announcer::new(node.clone(), network, flags, settings, key)?;
+    let mut announcer = Announcer::new(node.clone(), network, flags, settings, (keys, key))?;
     let serve = async {
         match &control {
             Some(control) => {

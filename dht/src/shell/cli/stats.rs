@@ -53,6 +53,7 @@ pub(super) async fn collect(node: &Node) -> anyhow::Result<Value> {
         "connections": stats.connections,
         "reachable": stats.reachable,
         "records": stats.held.records,
+        "records_waiting": stats.held.waiting,
         "record_bytes": stats.held.bytes,
         "refused": stats.held.refused,
         "conflicts": stats.held.conflicts,

@@ -7,12 +7,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use cgeid::{Cn, Network, OperationalKey, PuzzleBits, puzzle};
-use libp2p::Multiaddr;
 use libp2p::identity::{Keypair, ed25519};
+use libp2p::{Multiaddr, PeerId};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Clock, Fabric};
+use super::{Clock, Fabric, NodeError};
 use crate::admit::{Credentials, Rules};
 use crate::shell::limits;
 
@@ -125,10 +125,15 @@ impl NodeConfig {
 
     /// The node's place in the Kademlia space: SHA-256 of its peer ID.
     pub fn place(&self) -> [u8; 32] {
+        // 32 octets are always a secret key.
+        self.peer().map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
+    }
+
+    pub(super) fn peer(&self) -> Result<PeerId, NodeError> {
+        // libp2p zeroes what it is given.
         let mut seed = self.seed.clone();
-        // 32 octets are always a secret key; libp2p zeroes what it is given.
-        let peer = Keypair::ed25519_from_bytes(seed.as_mut_slice()).map(|pair| pair.public().to_peer_id());
-        peer.map(|peer| Sha256::digest(peer.to_bytes()).into()).unwrap_or_default()
+        let pair = Keypair::ed25519_from_bytes(seed.as_mut_slice());
+        pair.map(|pair| pair.public().to_peer_id()).map_err(|error| NodeError::Start(error.to_string()))
     }
 
     /// A node with this seed as its identity, listening on the usual port of all addresses. It is nobody's, so nobody admits it:

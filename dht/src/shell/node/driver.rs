@@ -21,6 +21,7 @@ use super::listen::listen;
 use super::nearest::Nearest;
 use super::queries::{PutReply, Queries};
 use super::redial::Redial;
+use super::renew::{self, End, Renewal};
 use super::requests::Parked;
 use super::watched::Effort;
 use super::ways::Ways;
@@ -33,6 +34,7 @@ pub(super) enum Command {
     Get(GetCommand),
     Put(PutCommand),
     Stats(reply::Sender<NodeStats>),
+    Renew(Renewal),
     Freeze(std::sync::mpsc::Receiver<()>),
     Shutdown(reply::Sender<()>),
 }
@@ -60,6 +62,7 @@ pub(super) struct Ends {
     pub(super) peers_tx: watch::Sender<PeerSet>,
     pub(super) listening_tx: watch::Sender<Vec<Multiaddr>>,
     pub(super) ready_tx: SyncSender<Result<PeerId, NodeError>>,
+    pub(super) id_tx: watch::Sender<PeerId>,
 }
 
 /// The body of the node's thread.
@@ -73,14 +76,7 @@ pub(super) fn run(config: NodeConfig, records: Box<dyn Records>, ends: Ends) {
             return;
         }
     };
-    runtime.block_on(async {
-        match Driver::new(config, records, ends) {
-            Ok(mut driver) => driver.run().await,
-            Err(error) => {
-                let _ = ready.send(Err(error));
-            }
-        }
-    });
+    runtime.block_on(renew::live(config, records, ends));
 }
 
 /// The node, in its thread.
@@ -105,15 +101,15 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    fn new(config: NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
-        let role = admission::role(&config);
-        let mut swarm = swarm(&config, role, records)?;
-        listen(&mut swarm, &config.transport, &config.listen, config.port)?;
+    /// A node that listens nowhere yet.
+    pub(super) fn new(config: &NodeConfig, records: Box<dyn Records>, ends: Ends) -> Result<Self, NodeError> {
+        let role = admission::role(config);
+        let swarm = swarm(config, role, records)?;
         let now = Instant::now();
         let own = *swarm.local_peer_id();
         let spread = own.to_bytes().last().copied().unwrap_or_default();
         let mut redial = Redial::new(&config.bootstrap, own, spread, now);
-        let ways = Ways::new(&config, own, &mut redial, ends.listening_tx.subscribe(), now);
+        let ways = Ways::new(config, own, &mut redial, ends.listening_tx.subscribe(), now);
         Ok(Self {
             swarm,
             role,
@@ -128,31 +124,45 @@ impl Driver {
             closing: HashSet::new(),
             nearest: Nearest::default(),
             handing: Handing::new(own, role),
-            admission: Admission::new(&config, role, own, now),
+            admission: Admission::new(config, role, own, now),
             ends,
         })
     }
 
-    async fn run(&mut self) {
+    /// Opens the sockets.
+    pub(super) fn listen(&mut self, config: &NodeConfig) -> Result<(), NodeError> {
+        listen(&mut self.swarm, &config.transport, &config.listen, config.port)
+    }
+
+    /// Begins to work: its address is known, and it says so.
+    pub(super) async fn begin(&mut self) {
         self.first_address().await;
         let own = *self.swarm.local_peer_id();
         tracing::info!(peer = %own, role = ?self.role, "DHT node started");
-        // If the caller has gone, the command channel is closed as well and the loop ends at once.
+        // If the caller has gone, the command channel is closed as well and the loop ends at once; under a later key nobody waits.
         let _ = self.ends.ready_tx.send(Ok(own));
-        let stopped = loop {
+    }
+
+    /// Works until it is told to end, or to go on under another key.
+    pub(super) async fn run(&mut self) -> End {
+        let end = loop {
             self.on_time(Instant::now());
             let wake = tokio::time::Instant::from_std(self.next_deadline());
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 command = self.ends.commands_rx.recv() => match command {
-                    Some(Command::Shutdown(done)) => break Some(done),
+                    Some(Command::Shutdown(done)) => break End::Stopped(Some(done)),
+                    Some(Command::Renew(renewal)) => if let Some(renewal) = self.on_renewal(renewal) {
+                        self.drain().await;
+                        break End::Renewed(renewal);
+                    },
                     Some(Command::Freeze(until)) => {
                         // Holds up the thread and all that runs on it, sockets too; an error is the end that is waited for.
                         let _ = until.recv();
-                        return;
+                        return End::Stopped(None);
                     }
                     Some(command) => self.on_command(command),
-                    None => break None,
+                    None => break End::Stopped(None),
                 },
                 Some(neighbour) = self.ways.neighbours.recv() => self.on_neighbour(neighbour),
                 () = tokio::time::sleep_until(wake) => {}
@@ -160,10 +170,7 @@ impl Driver {
         };
         self.remember_last();
         self.stop().await;
-        if let Some(done) = stopped {
-            // Whoever asked may not wait for the answer.
-            let _ = done.send(());
-        }
+        end
     }
 
     /// Waits until the first listen address is known; a machine without any yet starts all the same.
@@ -193,7 +200,6 @@ impl Driver {
                 break;
             }
         }
-        tracing::info!("DHT node stopped");
     }
 
     /// Kademlia, with the store.
@@ -201,7 +207,7 @@ impl Driver {
         &mut self.swarm.behaviour_mut().kad
     }
 
-    fn next_deadline(&self) -> Instant {
+    pub(super) fn next_deadline(&self) -> Instant {
         let now = Instant::now();
         let parked = self.parked.iter().map(|parked| parked.until).min();
         [
@@ -217,7 +223,7 @@ impl Driver {
         .unwrap_or(self.housekeeping)
     }
 
-    fn on_time(&mut self, now: Instant) {
+    pub(super) fn on_time(&mut self, now: Instant) {
         for id in self.queries.overdue(now, limits::QUERY) {
             if let Some(mut query) = self.kad().query_mut(&id) {
                 query.finish();
@@ -304,7 +310,7 @@ impl Driver {
         NodeStats { peers, connections, reachable, held, counters, admission: self.admission.stats() }
     }
 
-    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+    pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
             SwarmEvent::Behaviour(BehaviourEvent::Admit(event)) => self.on_admission(event),

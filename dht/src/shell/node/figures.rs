@@ -109,4 +109,6 @@ pub struct Counters {
     pub rate_closed: u64,
     /// Idle connections closed before the last place was taken.
     pub idle_closed: u64,
+    /// Times that the node went on under another key.
+    pub keys_renewed: u64,
 }

@@ -171,6 +171,11 @@ impl Flood {
         self.gate.standing.values().map(|guest| guest.peer).collect()
     }
 
+    /// Counts on from there.
+    pub(super) fn begin_at(&mut self, turned: Turned) {
+        self.gate.turned = turned;
+    }
+
     /// What was turned away.
     pub(super) fn turned(&self) -> Turned {
         self.gate.turned

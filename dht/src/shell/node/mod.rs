@@ -33,6 +33,7 @@ mod records;
 mod redial;
 mod region;
 mod remembered;
+mod renew;
 mod requests;
 mod values;
 mod watched;
@@ -44,12 +45,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cgeid::OperationalKey;
 use futures::channel::oneshot as reply;
 use tokio::sync::{mpsc, watch};
 
 pub use libp2p::{Multiaddr, PeerId};
 
 use self::driver::{Command, GetCommand, PutCommand};
+use self::renew::Renewal;
 use super::limits;
 
 pub(in crate::shell) use self::addresses::{identity_in, ip, listening};
@@ -103,6 +106,12 @@ pub enum NodeError {
     /// Too many requests are in progress.
     #[error("the DHT node is busy with {0} requests")]
     Busy(usize),
+    /// No key to go on under.
+    #[error(
+        "the key is not a later one of this identity that solves the puzzle of the network: the DHT node goes on under the \
+         one it has"
+    )]
+    Unfit,
     /// The node has been shut down.
     #[error("the DHT node has stopped")]
     Stopped,
@@ -114,13 +123,13 @@ pub struct Node {
     commands: mpsc::Sender<Command>,
     peers: watch::Receiver<PeerSet>,
     listening: watch::Receiver<Vec<Multiaddr>>,
-    id: PeerId,
+    id: watch::Receiver<PeerId>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Node").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -133,18 +142,39 @@ impl Node {
         let (commands, commands_rx) = mpsc::channel(limits::COMMANDS);
         let (peers_tx, peers) = watch::channel(PeerSet::default());
         let (listening_tx, listening) = watch::channel(Vec::new());
+        let (id_tx, id) = watch::channel(config.peer()?);
         let (ready_tx, ready) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("dht".to_owned())
-            .spawn(move || driver::run(config, records, driver::Ends { commands_rx, peers_tx, listening_tx, ready_tx }))
+            .spawn(move || {
+                driver::run(config, records, driver::Ends { commands_rx, peers_tx, listening_tx, ready_tx, id_tx });
+            })
             .map_err(|error| NodeError::Start(error.to_string()))?;
-        let id = ready.recv().map_err(|_| NodeError::Stopped)??;
+        ready.recv().map_err(|_| NodeError::Stopped)??;
         Ok(Self { commands, peers, listening, id, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// The node's identity in the DHT.
+    /// The node's identity in the DHT, which is its key: another one after [`Node::renew`].
     pub fn id(&self) -> PeerId {
-        self.id
+        *self.id.borrow()
+    }
+
+    /// Goes on under a later operational key of the same identity: peers end the admission of a key with its certificate. What
+    /// is held and whom the node knows stays, requests under way are finished first and new ones wait, for a few seconds; all
+    /// connections are made anew. Returns the new identity in the DHT when the node listens again.
+    ///
+    /// # Errors
+    /// [`NodeError::Unfit`] for a key that is no later one of this identity, or with which a server would be a client; when the
+    /// node has stopped.
+    pub fn renew(&self, key: &OperationalKey) -> impl Future<Output = Result<PeerId, NodeError>> + Send + use<> {
+        let (done_tx, done) = reply::channel();
+        let renewal = Renewal { seed: key.ed25519_seed(), certified: Certified::of(key), done: done_tx };
+        let commands = self.commands.clone();
+        async move {
+            commands.send(Command::Renew(renewal)).await.map_err(|_| NodeError::Stopped)?;
+            drop(commands);
+            done.await.map_err(|_| NodeError::Stopped)?
+        }
     }
 
     /// The addresses the node listens on, each with its identity: what others give as `--bootstrap`. Those of one link only,
@@ -152,7 +182,7 @@ impl Node {
     pub fn listen_addrs(&self) -> Vec<Multiaddr> {
         let listening = self.listening.borrow();
         let shareable = listening.iter().filter(|address| addresses::is_shareable(address));
-        shareable.map(|address| addresses::with_peer(address, self.id)).collect()
+        shareable.map(|address| addresses::with_peer(address, self.id())).collect()
     }
 
     /// The IPv4 sockets that the node listens on, or what stands for them within a process.

@@ -34,7 +34,9 @@ pub struct Reason {
 pub struct Held {
     /// Bundles.
     pub records: usize,
-    /// Octets of those bundles.
+    /// Bundles from disk that are from the future by this node's clock, and of no use until it says otherwise.
+    pub waiting: usize,
+    /// Octets of all those bundles.
     pub bytes: usize,
     /// Values refused since the start, by the name of the [`Reason`].
     pub refused: BTreeMap<&'static str, u64>,
@@ -99,6 +101,12 @@ pub trait Records: Send {
     fn standing(&self, _cn: Cn) -> Standing {
         Standing::default()
     }
+
+    /// The node has another place in the Kademlia space from now on.
+    fn move_to(&mut self, _here: [u8; 32]) {}
+
+    /// The peers say that the node's clock is right: what is from the future by it is no good. Called about once a second.
+    fn clock_is_right(&mut self, _now: SystemTime) {}
 
     /// How far the node's region reaches in the Kademlia space; `None`: everywhere. Called before each housekeeping.
     fn set_region(&mut self, _region: Option<[u8; 32]>) {}

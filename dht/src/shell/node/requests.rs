@@ -45,7 +45,7 @@ impl Driver {
                 let _ = done.send(stats);
             }
             // Ends the loop where it is received.
-            Command::Freeze(_) | Command::Shutdown(_) => {}
+            Command::Renew(_) | Command::Freeze(_) | Command::Shutdown(_) => {}
         }
     }
 

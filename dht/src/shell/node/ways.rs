@@ -200,7 +200,7 @@ impl Driver {
     }
 
     /// The peers of the routing table that are connected, each where it was found.
-    fn present(&mut self) -> Vec<(PeerId, Multiaddr)> {
+    pub(super) fn present(&mut self) -> Vec<(PeerId, Multiaddr)> {
         let mut peers: Vec<(PeerId, Multiaddr)> = Vec::new();
         for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
             for entry in bucket.iter() {

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use cgeid::limits::MAX_CONTAINER;
-use cgeid::{CertificateError, Cn, ContainerError, Network, OperationalKey, PuzzleBits, container, epoch};
+use cgeid::{CertificateError, Cn, ContainerError, Network, OperationalKey, PuzzleBits, container, epoch, months};
 
-use super::{months, own, password};
+use super::{own, password};
 
 /// A day.
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -45,6 +45,8 @@ pub(super) struct Known {
     pub(super) turned_away_at: Option<Instant>,
     /// Its clock says something about ours.
     pub(super) counts_for_clock: bool,
+    /// It was asked whom it knows, whose clocks may count as well.
+    pub(super) was_asked: bool,
     /// Where it has said to see us, before it was admitted.
     pub(super) sees_us_at: Option<Multiaddr>,
 }
@@ -64,12 +66,18 @@ impl Default for Known {
             is_proven: false,
             turned_away_at: None,
             counts_for_clock: false,
+            was_asked: false,
             sees_us_at: None,
         }
     }
 }
 
 impl Known {
+    /// It was refused, though by its own clock its certificates hold: one of the two clocks is wrong.
+    pub(super) fn is_undated(&self) -> bool {
+        self.is_connected && self.counts_for_clock && self.member.is_none()
+    }
+
     /// A first connection stands. What it was admitted as holds until it presents itself anew.
     pub(super) fn connect(&mut self, now: Instant) {
         self.is_connected = true;
@@ -77,6 +85,7 @@ impl Known {
         self.presentations = 0;
         self.exchange = Exchange::None;
         self.is_proven = false;
+        self.was_asked = false;
         self.turned_away_at = None;
         self.sees_us_at = None;
     }

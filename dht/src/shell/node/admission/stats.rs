@@ -33,6 +33,12 @@ pub struct AdmissionStats {
     pub crowded: BTreeMap<&'static str, u64>,
     /// What the peers say about our clock.
     pub clock: ClockStats,
+    /// How often it turned out to be wrong.
+    pub clock_alarms: u64,
+    /// Peers refused for their dates that were asked who else can tell the time.
+    pub clock_questions: u64,
+    /// PUTs from here that were refused because the clock is wrong.
+    pub unpublished: u64,
 }
 
 /// What the peers say about our clock.

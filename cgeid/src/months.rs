@@ -7,8 +7,9 @@
 
 use std::time::SystemTime;
 
-use cgeid::limits::OPERATIONAL_LIFETIME;
-use cgeid::{Cn, epoch};
+use crate::cn::Cn;
+use crate::epoch;
+use crate::limits::OPERATIONAL_LIFETIME;
 
 /// Follows the CN.
 const OPERATIONAL: &str = ".op";
@@ -16,20 +17,20 @@ const OPERATIONAL: &str = ".op";
 const CONTAINER: &str = ".p12";
 
 /// The CN that a file is named after.
-pub(super) fn cn_in(name: &str) -> Option<Cn> {
+pub fn cn_in(name: &str) -> Option<Cn> {
     let (cn, rest) = name.split_once(OPERATIONAL)?;
     rest.ends_with(CONTAINER).then(|| cn.parse().ok())?
 }
 
 /// The epoch of a key signed ahead for `cn`, if that is what the name says.
-pub(super) fn epoch_in(name: &str, cn: Cn) -> Option<u32> {
+pub fn epoch_in(name: &str, cn: Cn) -> Option<u32> {
     let rest = name.strip_prefix(&cn.to_string())?.strip_prefix(OPERATIONAL)?.strip_suffix(CONTAINER)?;
     let digits = rest.strip_prefix('.')?;
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 /// Those of `epochs` whose month has begun at `now` and that supersede epoch `above`, if there is one; the highest first.
-pub(super) fn due(cn: Cn, now: SystemTime, above: Option<u32>, epochs: &[u32]) -> Vec<u32> {
+pub fn due(cn: Cn, now: SystemTime, above: Option<u32>, epochs: &[u32]) -> Vec<u32> {
     let has_begun = |epoch: &&u32| begins(cn, **epoch).is_some_and(|begin| begin <= now);
     let supersedes = |epoch: &&u32| above.is_none_or(|above| **epoch > above);
     let mut due: Vec<u32> = epochs.iter().filter(has_begun).filter(supersedes).copied().collect();
@@ -39,7 +40,7 @@ pub(super) fn due(cn: Cn, now: SystemTime, above: Option<u32>, epochs: &[u32]) -
 
 /// Until when there is a key at all times: the one in use ends at `end`, and those of later `epochs` follow. A month
 /// without one ends it.
-pub(super) fn covered(cn: Cn, in_use: u32, end: SystemTime, epochs: &[u32]) -> SystemTime {
+pub fn covered(cn: Cn, in_use: u32, end: SystemTime, epochs: &[u32]) -> SystemTime {
     let mut later: Vec<u32> = epochs.iter().filter(|epoch| **epoch > in_use).copied().collect();
     later.sort_unstable();
     let mut covered = end;
