@@ -192,9 +192,23 @@ mod tests {
             redial_last: limits::REDIAL_LAST,
             redial_attempts: limits::REMEMBERED_ATTEMPTS,
             redial_peers: limits::REMEMBERED_PEERS,
+            reached: limits::REACHED_PAUSE,
             ..Timing::PRESENT
         };
         assert_eq!(timing, Timing::PRESENT);
+    }
+
+    #[test]
+    fn the_model_has_the_bounds_of_the_node() {
+        use crate::sim::limits as bounds;
+        assert_eq!(bounds::REGION, limits::REGION);
+        assert_eq!(bounds::SUSPECT_PAUSE, limits::SUSPECT_PAUSE);
+        assert_eq!(bounds::SUSPECTS, limits::SUSPECTS);
+        assert_eq!((bounds::WALK_PAUSE, bounds::WALK_AGAIN), (limits::WALK_PAUSE, limits::WALK_AGAIN));
+        assert_eq!((bounds::WALK_DIALS, bounds::TURN), (limits::WALK_DIALS, limits::HOUSEKEEPING));
+        assert_eq!(bounds::CLAIMED_ATTEMPTS, limits::CLAIMED_ATTEMPTS);
+        assert_eq!(bounds::SILENT_ATTEMPTS, limits::SILENT_ATTEMPTS);
+        assert_eq!(sim::Choices::ALL.paths, limits::PATHS.get());
     }
 
     #[test]

@@ -352,13 +352,14 @@ impl Driver {
         let seen_at = self.seen_at.remove(&peer);
         self.part(&peer);
         self.ways.found.lost(&peer);
-        self.redial.lost(Instant::now(), &peer);
         if self.ends.peers_tx.borrow().peers == 0 {
+            self.redial.lost(Instant::now(), &peer);
             self.redial.refused(Instant::now(), &peer);
         }
         if !is_loss(cause) {
             return;
         }
+        self.redial.lost(Instant::now(), &peer);
         self.forget(peer, seen_at.as_ref());
         self.suspect(Instant::now());
     }
@@ -460,7 +461,9 @@ impl Driver {
             set.peers = peers;
             set.changes += 1;
         });
-        if peers > 0 {
+        if peers == 0 {
+            self.redial.doubt(Instant::now());
+        } else {
             let parked = std::mem::take(&mut self.parked);
             self.resume(parked);
         }

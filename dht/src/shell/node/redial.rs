@@ -20,6 +20,8 @@ struct Target {
     /// Attempts after which it is given up; configured addresses never are.
     last: Option<u32>,
     attempts: u32,
+    /// When somebody answered there last, if nothing speaks against it since.
+    reached: Option<Instant>,
     next: Instant,
 }
 
@@ -47,7 +49,15 @@ impl Redial {
             .iter()
             .map(split_peer)
             .filter(|(_, expected)| *expected != Some(own))
-            .map(|(address, expected)| Target { address, expected, found: None, last: None, attempts: 0, next: now })
+            .map(|(address, expected)| Target {
+                address,
+                expected,
+                found: None,
+                last: None,
+                attempts: 0,
+                reached: None,
+                next: now,
+            })
             .collect();
         Self { targets, spread: Duration::from_millis(u64::from(spread)) }
     }
@@ -66,9 +76,17 @@ impl Redial {
                 return true;
             }
             if target.expected.or(target.found).is_some_and(|peer| is_connected(&peer)) {
-                target.attempts = 0;
+                (target.attempts, target.reached) = (0, None);
                 target.next = now + limits::REDIAL_LAST;
                 return target.last.is_none();
+            }
+            // Somebody is there, whose connection was closed since nobody used it, and whose place in the routing table others
+            // have: most of a large network. Dialled again and again, all nodes together would keep the bootstrap nodes busy.
+            if let Some(reached) = target.reached {
+                target.next = reached + limits::REACHED_PAUSE;
+                if target.last.is_some() || target.next > now {
+                    return target.last.is_none();
+                }
             }
             if target.last.is_some_and(|last| target.attempts >= last) {
                 return false;
@@ -91,15 +109,26 @@ impl Redial {
         if last.is_some() {
             self.make_room();
         }
-        self.targets.push(Target { address, expected: None, found: None, last, attempts: 0, next: now });
+        let (expected, found, reached) = (None, None, None);
+        self.targets.push(Target { address, expected, found, last, attempts: 0, reached, next: now });
     }
 
     /// Whoever was found at an address for which anybody will do has gone: somebody else may answer there now.
     pub(super) fn lost(&mut self, now: Instant, peer: &PeerId) {
         let next = now + self.spread;
-        let open = self.targets.iter_mut().filter(|target| target.expected.is_none() && target.found == Some(*peer));
-        for target in open {
-            target.next = target.next.min(next);
+        for target in self.targets.iter_mut().filter(|target| target.found == Some(*peer)) {
+            target.reached = None;
+            if target.expected.is_none() {
+                target.next = target.next.min(next);
+            }
+        }
+    }
+
+    /// Peers fall silent, or none are left: what was reached may be gone as well, or be behind a cut.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        let next = now + self.spread;
+        for target in self.targets.iter_mut().filter(|target| target.reached.is_some()) {
+            (target.reached, target.next) = (None, target.next.min(next));
         }
     }
 
@@ -107,7 +136,7 @@ impl Redial {
     pub(super) fn refused(&mut self, now: Instant, peer: &PeerId) {
         let spread = self.spread;
         for target in self.targets.iter_mut().filter(|target| target.found == Some(*peer)) {
-            target.next = target.next.min(now + limits::REFUSED_PAUSE + spread);
+            (target.reached, target.next) = (None, target.next.min(now + limits::REFUSED_PAUSE + spread));
         }
     }
 
@@ -117,7 +146,7 @@ impl Redial {
         let mut was_long = false;
         for target in self.targets.iter_mut().filter(|target| target.address == bare) {
             was_long |= target.attempts >= limits::SILENT_ATTEMPTS;
-            target.found = Some(peer);
+            (target.found, target.reached) = (Some(peer), Some(now));
             target.attempts = 0;
             target.next = now + limits::REDIAL_LAST;
         }
@@ -133,12 +162,14 @@ impl Redial {
     /// A peer of the routing table was lost: this address of it is tried so often.
     pub(super) fn remember(&mut self, now: Instant, peer: PeerId, address: &Multiaddr, attempts: u32) {
         let address = split_peer(address).0;
-        if self.targets.iter().any(|target| target.address == address) {
+        if let Some(known) = self.targets.iter_mut().find(|target| target.address == address) {
+            known.reached = None;
             return;
         }
         self.make_room();
         let (expected, last) = (Some(peer), Some(attempts));
-        self.targets.push(Target { address, expected, found: None, last, attempts: 0, next: now });
+        let (found, reached) = (None, None);
+        self.targets.push(Target { address, expected, found, last, attempts: 0, reached, next: now });
     }
 
     /// Forgets the remembered address tried most often when there are too many.
@@ -201,7 +232,27 @@ mod tests {
         redial.due(now, |_| false);
         redial.reached(now, &address(1), peer);
         assert!(redial.due(now + limits::REDIAL_LAST, |id| *id == peer).is_empty());
-        assert_eq!(redial.due(now + limits::REDIAL_LAST * 2, |_| false).len(), 1);
+        redial.doubt(now + limits::REDIAL_LAST);
+        assert_eq!(redial.due(now + limits::REDIAL_LAST, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn who_was_reached_and_has_no_place_in_the_table_is_not_dialled_again_and_again() {
+        let begin = Instant::now();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, begin);
+        redial.add(begin, &address(2), Some(limits::KEPT_ATTEMPTS));
+        redial.remember(begin, PeerId::random(), &address(3), limits::REMEMBERED_ATTEMPTS);
+        let mut dials = Vec::new();
+        let mut now = begin;
+        while now < begin + limits::REACHED_PAUSE * 2 + limits::REDIAL_LAST {
+            for dial in redial.due(now, |_| false) {
+                redial.reached(now, &dial.address, PeerId::random());
+                dials.push(dial.address);
+            }
+            now += Duration::from_secs(1);
+        }
+        let count = |last: u8| dials.iter().filter(|dialled| **dialled == address(last)).count();
+        assert_eq!((count(1), count(2), count(3)), (3, 1, 1), "the configured one once an hour, others once");
     }
 
     #[test]

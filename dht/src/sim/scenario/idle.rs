@@ -33,6 +33,9 @@ fn measure(settings: &Settings, report: &mut Report, nodes: usize) -> Result<f64
     let Timing { keep_alive, identify, unused, .. } = world.timing;
     world.traffic = Traffic::new(Intervals { keep_alive, identify, unused }, true);
     world.traffic.keep(world.kept(), world.clock.now());
+    let presentation = world.records.first().map_or(0, |record| record.presentation(world.clock.date()).len());
+    world.traffic.present(presentation);
+    world.begin_seeking();
     let began = world.clock.now();
     world.run(settings.idle)?;
     world.traffic.close(settings.idle + began);
