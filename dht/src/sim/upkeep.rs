@@ -39,8 +39,8 @@ impl World {
             return;
         }
         if here.lost.len() >= most {
-            // The one that was tried most often.
-            let oldest = here.lost.iter().min_by_key(|(_, lost)| lost.at).map(|(peer, _)| *peer);
+            // The one that was tried most often, of those that were not connected if there are some.
+            let oldest = here.lost.iter().min_by_key(|(_, lost)| (lost.stood, lost.at)).map(|(peer, _)| *peer);
             oldest.map(|oldest| here.lost.remove(&oldest));
         }
         here.lost.insert(peer, Lost { at: now, stood });

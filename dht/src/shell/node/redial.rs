@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Whom to dial again, and when: the bootstrap nodes always, lost peers for a while. Knows no sockets; time is an argument.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use libp2p::{Multiaddr, PeerId};
@@ -172,13 +173,14 @@ impl Redial {
         self.targets.push(Target { address, expected, found, last, attempts: 0, reached, next: now });
     }
 
-    /// Forgets the remembered address tried most often when there are too many.
+    /// Forgets a remembered address when there are too many: one that was only claimed rather than one that was proven, which is
+    /// what finds the other half of a network again, and of those the one tried most often.
     fn make_room(&mut self) {
         let remembered = self.targets.iter().enumerate().filter(|(_, target)| target.last.is_some());
         if remembered.clone().count() < limits::REMEMBERED_PEERS {
             return;
         }
-        if let Some((index, _)) = remembered.max_by_key(|(_, target)| target.attempts) {
+        if let Some((index, _)) = remembered.max_by_key(|(_, target)| (Reverse(target.last), target.attempts)) {
             self.targets.remove(index);
         }
     }
@@ -232,8 +234,19 @@ mod tests {
         redial.due(now, |_| false);
         redial.reached(now, &address(1), peer);
         assert!(redial.due(now + limits::REDIAL_LAST, |id| *id == peer).is_empty());
-        redial.doubt(now + limits::REDIAL_LAST);
-        assert_eq!(redial.due(now + limits::REDIAL_LAST, |_| false).len(), 1);
+        assert_eq!(redial.due(now + limits::REDIAL_LAST * 2, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn when_peers_fall_silent_what_was_reached_is_dialled_again() {
+        let now = Instant::now();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        redial.due(now, |_| false);
+        redial.reached(now, &address(1), PeerId::random());
+        let later = now + limits::REDIAL_LAST * 2;
+        assert!(redial.due(later, |_| false).is_empty());
+        redial.doubt(later);
+        assert_eq!(redial.due(later, |_| false).len(), 1);
     }
 
     #[test]
@@ -279,6 +292,7 @@ mod tests {
         let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
         redial.due(now, |_| false);
         assert!(!redial.reached(now, &address(1), PeerId::random()), "at the first attempt");
+        redial.doubt(now);
         for _ in 0..=limits::SILENT_ATTEMPTS {
             now += limits::REDIAL_LAST;
             redial.due(now, |_| false);
@@ -310,6 +324,19 @@ mod tests {
         assert_eq!(redial.due(now, |_| false).len(), 1);
         redial.is_own(&address(1));
         assert_eq!(redial.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_proven_address_outlives_any_number_of_claimed_ones() {
+        let now = Instant::now();
+        let mut redial = Redial::new(&[], PeerId::random(), 0, now);
+        redial.remember(now, PeerId::random(), &address(1), limits::REMEMBERED_ATTEMPTS);
+        redial.due(now, |_| false);
+        for last in 2..=u8::MAX {
+            redial.remember(now, PeerId::random(), &address(last), limits::CLAIMED_ATTEMPTS);
+        }
+        assert_eq!(redial.targets.len(), limits::REMEMBERED_PEERS);
+        assert!(redial.targets.iter().any(|target| target.address == address(1)));
     }
 
     #[test]
