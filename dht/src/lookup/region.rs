@@ -6,7 +6,7 @@
 //! nodes lie at many places; forty made for one place change one of those samples, and the median is used.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
@@ -167,7 +167,7 @@ pub fn neighbours(point: &Distance, radius: f64) -> Vec<Vec<u8>> {
     let bits = (1..=limits::REGION_BITS).take_while(|bits| 0.5f64.powi(i32::from(*bits)) >= radius).last().unwrap_or(0);
     let quarter = |place: &Distance| first_bits(place, bits + 2);
     let own = quarter(point);
-    let mut found: HashMap<u32, Vec<u8>> = HashMap::new();
+    let mut found: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     for number in 0..limits::REGION_TRIES {
         let key = [b"region".as_slice(), &number.to_be_bytes()].concat();
         let place = quarter(&Sha256::digest(&key).into());

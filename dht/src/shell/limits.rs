@@ -83,9 +83,9 @@ pub const CONNECTION_UNUSED: Duration = Duration::from_secs(20);
 pub const NEAREST: usize = 8;
 /// Pause before one of the nearest is dialled again that does not keep the connection.
 pub const NEAREST_PAUSE: Duration = Duration::from_secs(60);
-/// Interval of the walk through the routing table, which asks some hundred nodes. In between tables are kept by lookups,
-/// PUTs every 20 minutes above all, and by whoever connects.
-pub const REFRESH: Duration = Duration::from_secs(2 * 3600);
+/// Interval of the walk through the routing table, which asks some hundred nodes and costs a node of a thousand 5 MB. In between
+/// tables are kept by lookups, PUTs every 20 minutes above all, and by whoever connects.
+pub const REFRESH: Duration = Duration::from_secs(12 * 3600);
 /// Interval of identify on a connection that stands.
 pub const IDENTIFY: Duration = Duration::from_secs(10 * 60);
 
@@ -153,11 +153,16 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(500);
 /// ... up to this, which bounds how long two healed halves of a network stay apart.
 pub const REDIAL_LAST: Duration = Duration::from_secs(30);
 
+/// A configured address at which somebody was reached is dialled again after this, unless peers fall silent: in a large network
+/// most bootstrap nodes have no place in one's routing table, and each dial costs 10 kB.
+pub const REACHED_PAUSE: Duration = Duration::from_secs(3600);
 /// Pause before a node that knows nobody dials one again that was full: others have come and gone by then.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
-/// Neighbours a second that are dialled to see whether they are there, when another was lost: all of [`REGION`] within ten seconds.
+/// Peers a second that are dialled to see whether they are there, when another was lost: all of [`REGION`] within ten seconds,
+/// those of a table of 150 within forty.
 pub const SUSPECTS: usize = 4;
-/// Pause between two such looks, each of which costs up to [`REGION`] handshakes.
+/// Pause between two such looks, each of which costs a handshake for each peer of the routing table, 10 kB: 40 kbit/s where
+/// nodes come and go all the time.
 pub const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Pause between two walks through peers that were lost for long: many come back at once.
 pub const WALK_PAUSE: Duration = Duration::from_secs(10);

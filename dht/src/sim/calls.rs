@@ -18,8 +18,8 @@ impl World {
     pub(super) fn ask(&mut self, behalf: Behalf, from: Peer, to: Peer, request: Request) {
         self.begun += 1;
         let call = self.begun;
-        self.calls.insert(call, Call { behalf, from, to });
         let kind = self.kind(behalf);
+        self.calls.insert(call, Call { behalf, kind, from, to });
         let value = if let Request::Put { value, .. } = &request { value.len() } else { 0 };
         self.traffic.request(kind, value);
         if self.reaches(from, to) {
@@ -40,8 +40,7 @@ impl World {
         }
         let Some((answer, thinking)) = self.serve(from, to, request) else { return };
         self.learn(to, from);
-        if let Some(behalf) = self.calls.get(&call).map(|call| call.behalf) {
-            let kind = self.kind(behalf);
+        if let Some(kind) = self.calls.get(&call).map(|call| call.kind) {
             let value = answer.value.as_ref().map_or(0, |value| value.len());
             self.traffic.answer(kind, answer.closer.len(), value);
         }
@@ -59,17 +58,18 @@ impl World {
         match known.behalf {
             Behalf::Operation(operation) => self.advance(operation, known.to, Some(answer)),
             Behalf::HandOver { node, record } => self.handed(node, record, known.to, true),
+            Behalf::Through { node } => self.on_named(node, &answer.closer),
             Behalf::Publish => {}
         }
     }
 
     pub(super) fn on_timeout(&mut self, call: u64) {
         let Some(known) = self.calls.remove(&call) else { return };
-        self.lose(known.from, known.to);
+        self.lose(known.from, known.to, false);
         match known.behalf {
             Behalf::Operation(operation) => self.advance(operation, known.to, None),
             Behalf::HandOver { node, record } => self.handed(node, record, known.to, false),
-            Behalf::Publish => {}
+            Behalf::Through { .. } | Behalf::Publish => {}
         }
     }
 
@@ -83,6 +83,7 @@ impl World {
         match behalf {
             Behalf::HandOver { .. } => Kind::HandOver,
             Behalf::Publish => Kind::Publish,
+            Behalf::Through { .. } => Kind::Walk,
             Behalf::Operation(operation) => {
                 self.operations.get(&operation).map_or(Kind::Get, |operation| operation.kind())
             }
@@ -112,7 +113,9 @@ impl World {
                 Answer { closer: self.closer(to, from, point), value }
             }
             Request::Put { record, value, is_handed } => {
-                let origin = Origin::Peer(self.peers.address(from));
+                let address = self.peers.address(from);
+                let is_member = self.nodes[to.number()].table.contains(&self.peers, from);
+                let origin = if is_member { Origin::Member(address) } else { Origin::Peer(address) };
                 let outcome = self.store(to, origin, record, &value);
                 let is_older = matches!(outcome, Err(Refusal::OldSequence { .. }));
                 if outcome.is_ok() || is_older {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Virtual time, and what is going to happen in it.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,20 +13,24 @@ const START: Duration = Duration::from_secs(1_800_000_000);
 pub(super) struct Clock<E> {
     now: Duration,
     scheduled: u64,
-    due: BinaryHeap<Due<E>>,
+    due: BinaryHeap<Reverse<Due>>,
+    /// The events themselves stay where they are: what a heap moves about should be small.
+    events: Vec<Option<E>>,
+    /// Places among them that are free.
+    free: Vec<usize>,
 }
 
-#[derive(Debug)]
-struct Due<E> {
+/// Of two events at one time the one scheduled first happens first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
     at: Duration,
-    /// Of two events at one time the one scheduled first happens first.
     order: u64,
-    event: E,
+    place: usize,
 }
 
 impl<E> Clock<E> {
     pub(super) fn new() -> Self {
-        Self { now: Duration::ZERO, scheduled: 0, due: BinaryHeap::new() }
+        Self { now: Duration::ZERO, scheduled: 0, due: BinaryHeap::new(), events: Vec::new(), free: Vec::new() }
     }
 
     /// Since the beginning of the model.
@@ -41,41 +45,26 @@ impl<E> Clock<E> {
 
     pub(super) fn after(&mut self, delay: Duration, event: E) {
         self.scheduled += 1;
-        self.due.push(Due { at: self.now + delay, order: self.scheduled, event });
+        let place = self.free.pop().unwrap_or(self.events.len());
+        match self.events.get_mut(place) {
+            Some(free) => *free = Some(event),
+            None => self.events.push(Some(event)),
+        }
+        self.due.push(Reverse(Due { at: self.now + delay, order: self.scheduled, place }));
     }
 
     /// The next event until then; without one it is then.
     pub(super) fn next(&mut self, until: Duration) -> Option<E> {
-        if self.due.peek().is_some_and(|due| due.at <= until) {
-            let due = self.due.pop()?;
+        if self.due.peek().is_some_and(|Reverse(due)| due.at <= until) {
+            let Reverse(due) = self.due.pop()?;
             self.now = due.at;
-            return Some(due.event);
+            self.free.push(due.place);
+            return self.events.get_mut(due.place)?.take();
         }
         self.now = self.now.max(until);
         None
     }
 }
-
-impl<E> Ord for Due<E> {
-    /// The earliest is the greatest: a heap gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
-impl<E> PartialOrd for Due<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> PartialEq for Due<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl<E> Eq for Due<E> {}
 
 #[cfg(test)]
 mod tests {

@@ -9,11 +9,11 @@ pub(super) const K: usize = 20;
 pub(super) const ALPHA: usize = 3;
 
 /// Nearest peers whose distance bounds what a store keeps.
-pub(super) const REGION: usize = 40;
-/// Pause between two looks after the neighbours, and how long one takes: as in a node.
-pub(super) const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// See [`SUSPECT_PAUSE`].
-pub(super) const SUSPECT_TIME: Duration = Duration::from_secs(10);
+pub(crate) const REGION: usize = 40;
+/// Pause between two looks after all peers, because some were lost: as in a node.
+pub(crate) const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Peers that such a look dials in one turn.
+pub(crate) const SUSPECTS: usize = 4;
 /// Changes of a table within this are one to the hand-over, which waits for longer anyway.
 pub(super) const TABLE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -24,6 +24,8 @@ pub(super) const TOLD: Duration = Duration::from_secs(10);
 pub(super) const LATENCY_LEAST: Duration = Duration::from_millis(5);
 /// Most that chance adds to it; the mean is a quarter of it.
 pub(super) const LATENCY_SPREAD: Duration = Duration::from_millis(160);
+/// Time of a message where all take the same, as in a bench: more than none, so that what follows from one comes after it.
+pub(super) const LATENCY_EVEN: Duration = Duration::from_micros(100);
 /// Lost messages, in thousandths.
 pub(super) const LOSS: usize = 10;
 /// QUIC sends a lost message again after about this.
@@ -37,11 +39,21 @@ pub(super) const SLOW: Duration = Duration::from_millis(2800);
 pub(super) const LOOKUP_PAUSE: Duration = Duration::from_millis(50);
 /// Throws of the dice for a node that fits, before all that do are listed.
 pub(super) const THROWS: usize = 16;
-/// Pause of a newcomer between its first lookup, of its own place, and the walk through its table.
-pub(super) const JOIN_PAUSE: Duration = Duration::from_secs(2);
-/// A node that meets many new peers looks its own place up again, but not more often than this.
-pub(super) const WALK_PAUSE: Duration = Duration::from_secs(10);
-/// By how much, in parts, the peers known must have grown for that: a quarter.
-pub(super) const GROWTH: usize = 4;
+/// Somebody who was lost for long is reached: pause between two walks that this leads to, as in a node.
+pub(crate) const WALK_PAUSE: Duration = Duration::from_secs(10);
+/// After such a walk the place is walked to again.
+pub(crate) const WALK_AGAIN: Duration = Duration::from_secs(4);
+/// Peers dialled that such a peer names.
+pub(crate) const WALK_DIALS: usize = 20;
+/// A node looks after its neighbours so often.
+pub(crate) const TURN: Duration = Duration::from_secs(1);
+/// libp2p's pause before a table with less than [`K`] peers is walked through, when no more have come.
+pub(super) const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(500);
+/// Points drawn for one in a bucket, before any will do: as libp2p draws.
+pub(super) const DRAWS: usize = 16;
+/// Attempts at a lost peer to which no connection stood.
+pub(crate) const CLAIMED_ATTEMPTS: u32 = 8;
+/// Attempts after which a peer that is reached was away for long.
+pub(crate) const SILENT_ATTEMPTS: u32 = 5;
 /// Bootstrap nodes that everybody is configured with.
 pub(super) const BOOTSTRAP: usize = 8;

@@ -12,19 +12,28 @@ pub(super) struct Links {
     /// Whether the two sides are parted.
     pub(super) cut: bool,
     /// Messages lost, in thousandths.
-    pub(super) loss: usize,
+    loss: usize,
+    /// Shortest time of a message, and most that chance adds to it.
+    least: Duration,
+    spread: Duration,
 }
 
 impl Links {
+    /// Those of a wide network.
     pub(super) fn new() -> Self {
-        Self { cut: false, loss: limits::LOSS }
+        Self { cut: false, loss: limits::LOSS, least: limits::LATENCY_LEAST, spread: limits::LATENCY_SPREAD }
+    }
+
+    /// Those of a bench: all the same, and nothing is lost.
+    pub(super) fn even() -> Self {
+        Self { cut: false, loss: 0, least: limits::LATENCY_EVEN, spread: Duration::ZERO }
     }
 
     /// How long a message takes. QUIC sends a lost one again: loss costs time.
     pub(super) fn travel(self, dice: &mut Dice) -> Duration {
         // The product of two throws: most are short, few are long.
-        let longest = dice.within(limits::LATENCY_SPREAD);
-        let mut time = limits::LATENCY_LEAST + dice.within(longest);
+        let longest = dice.within(self.spread);
+        let mut time = self.least + dice.within(longest);
         let mut pause = limits::RETRANSMISSION;
         for _ in 0..limits::RETRANSMISSIONS {
             if !dice.chance(self.loss) {

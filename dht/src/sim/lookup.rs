@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! An iterative lookup over disjoint paths, as libp2p does it: all paths start from the same peers, what a peer answers is
-//! believed by the one path that asked it, and the others only count it as asked.
+//! An iterative lookup over disjoint paths, as libp2p-kad does it: all paths start from the same peers and take turns. What a
+//! peer answers is believed by the one path that asked it. To the others it is one who has answered without naming anybody, and
+//! takes a place among their requests until then.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 
 use super::choices::Choices;
 use super::peers::{Peer, Peers, Point};
@@ -35,46 +36,63 @@ struct Contact {
 
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
+    distance: u128,
     peer: Peer,
     state: State,
-    round: u32,
 }
 
-#[derive(Debug, Default)]
+/// How a path gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Answers in a row that named nobody who counts.
+    Idle(usize),
+    /// So many that all who are near are asked at once, to come to an end.
+    Stalled,
+    Finished,
+}
+
+#[derive(Debug)]
 struct Path {
     /// By distance.
-    candidates: BTreeMap<u128, Candidate>,
-    /// Requests of this path in flight.
+    candidates: Vec<Candidate>,
+    /// So many of the nearest have answered or failed, and so many of these have answered: what need not be looked at again.
+    settled: (usize, usize),
+    /// Requests in flight at its candidates, those of other paths too.
     waiting: usize,
-    /// Answers in a row that brought nobody nearer.
-    idle: usize,
+    progress: Progress,
+    /// How many nearest peers must have answered, and how many are asked at once.
+    width: usize,
+    parallelism: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Lookup {
     target: Point,
-    /// How many nearest peers must have answered.
-    width: usize,
-    parallelism: usize,
     paths: Vec<Path>,
+    /// Whose turn it is.
+    turn: usize,
     contacts: BTreeMap<Peer, Contact>,
+    /// In which round the request was sent that ended last: those sent from now on have waited for it.
+    last: u32,
 }
 
 impl Lookup {
     pub(super) fn new(choices: &Choices, peers: &Peers, target: Point, width: usize, known: &[Peer]) -> Self {
-        let mut lookup = Self {
-            target,
+        let fresh =
+            |peer: &Peer| Candidate { distance: peers.point(*peer).distance(target), peer: *peer, state: State::Fresh };
+        let mut candidates: Vec<Candidate> = known.iter().map(fresh).collect();
+        candidates.sort_unstable_by_key(|candidate| candidate.distance);
+        candidates.dedup_by_key(|candidate| candidate.distance);
+        let path = || Path {
+            candidates: candidates.clone(),
+            settled: (0, 0),
+            waiting: 0,
+            progress: Progress::Idle(0),
             width,
             parallelism: choices.parallelism(),
-            paths: (0..choices.paths.max(1)).map(|_| Path::default()).collect(),
-            contacts: BTreeMap::new(),
         };
-        for peer in known {
-            for path in 0..lookup.paths.len() {
-                lookup.add(peers, path, *peer, 1);
-            }
-        }
-        lookup
+        let paths = (0..choices.paths.max(1)).map(|_| path()).collect();
+        Self { target, paths, turn: 0, contacts: BTreeMap::new(), last: 0 }
     }
 
     pub(super) fn target(&self) -> Point {
@@ -83,33 +101,62 @@ impl Lookup {
 
     pub(super) fn next(&mut self) -> Step {
         let mut done = true;
-        for path in 0..self.paths.len() {
-            match self.step(path) {
-                Step::Ask(peer) => return Step::Ask(peer),
-                Step::Wait => done = false,
-                Step::Done => {}
+        for _ in 0..self.paths.len() {
+            let index = self.turn;
+            self.turn = (index + 1) % self.paths.len();
+            loop {
+                match self.paths[index].next() {
+                    Step::Ask(peer) => {
+                        if self.may_ask(index, peer) {
+                            return Step::Ask(peer);
+                        }
+                    }
+                    Step::Wait => {
+                        done = false;
+                        break;
+                    }
+                    Step::Done => break,
+                }
             }
         }
         if done { Step::Done } else { Step::Wait }
     }
 
+    /// Whether a peer that a path would ask is asked: not if another path has done so, whose outcome is this one's too.
+    fn may_ask(&mut self, path: usize, peer: Peer) -> bool {
+        let known = self.contacts.get(&peer).map(|contact| contact.state);
+        match known {
+            None => {
+                let contact = Contact { path, state: State::Waiting, round: self.last + 1 };
+                self.contacts.insert(peer, contact);
+            }
+            Some(State::Answered) => self.paths[path].answered_elsewhere(peer),
+            Some(State::Failed) => self.paths[path].failed_at(peer),
+            Some(State::Fresh | State::Waiting) => {}
+        }
+        known.is_none()
+    }
+
     /// A peer has answered, and told of others.
     pub(super) fn answered(&mut self, peers: &Peers, peer: Peer, closer: &[Peer]) {
-        let Some(contact) = self.settle(peers, peer, State::Answered) else { return };
-        let nearest = |path: &Path| path.candidates.keys().next().copied();
-        let (before, held) = (nearest(&self.paths[contact.path]), self.paths[contact.path].candidates.len());
-        for told in closer {
-            self.add(peers, contact.path, *told, contact.round + 1);
+        let Some(contact) = self.settle(peer, State::Answered) else { return };
+        let distance = peers.point(peer).distance(self.target);
+        for (index, path) in self.paths.iter_mut().enumerate() {
+            if index == contact.path {
+                let told = closer.iter().map(|told| (peers.point(*told).distance(self.target), *told));
+                path.answered(distance, told);
+            } else {
+                path.answered(distance, std::iter::empty());
+            }
         }
-        let path = &mut self.paths[contact.path];
-        let is_nearer = nearest(path) < before;
-        let is_more = held < self.width && path.candidates.len() > held;
-        path.idle = if is_nearer || is_more { 0 } else { path.idle + 1 };
     }
 
     /// A peer has not answered in time.
     pub(super) fn failed(&mut self, peers: &Peers, peer: Peer) {
-        self.settle(peers, peer, State::Failed);
+        if self.settle(peer, State::Failed).is_some() {
+            let distance = peers.point(peer).distance(self.target);
+            self.paths.iter_mut().for_each(|path| path.failed(distance));
+        }
     }
 
     /// How many requests one after the other led to this peer's answer.
@@ -123,58 +170,113 @@ impl Lookup {
         answered.map(|(peer, _)| *peer).collect()
     }
 
-    fn add(&mut self, peers: &Peers, path: usize, peer: Peer, round: u32) {
-        let distance = peers.point(peer).distance(self.target);
-        if let btree_map::Entry::Vacant(place) = self.paths[path].candidates.entry(distance) {
-            place.insert(Candidate { peer, state: State::Fresh, round });
-        }
-    }
-
-    fn settle(&mut self, peers: &Peers, peer: Peer, state: State) -> Option<Contact> {
+    fn settle(&mut self, peer: Peer, state: State) -> Option<Contact> {
         let contact = self.contacts.get_mut(&peer).filter(|contact| contact.state == State::Waiting)?;
         contact.state = state;
-        let contact = *contact;
-        let path = &mut self.paths[contact.path];
-        path.waiting -= 1;
-        if let Some(candidate) = path.candidates.get_mut(&peers.point(peer).distance(self.target)) {
-            candidate.state = state;
-        }
-        Some(contact)
+        self.last = contact.round;
+        Some(*contact)
     }
+}
 
-    fn step(&mut self, index: usize) -> Step {
-        let path = &mut self.paths[index];
-        // Who makes no progress any more asks all that are near at once, to come to an end.
-        let most = if path.idle >= self.parallelism { self.width.max(self.parallelism) } else { self.parallelism };
-        let mut answered = Some(0);
-        let mut waits = false;
-        for candidate in path.candidates.values_mut() {
-            if matches!(candidate.state, State::Fresh | State::Waiting)
-                && let Some(contact) = self.contacts.get(&candidate.peer)
-            {
-                candidate.state = contact.state;
-            }
+impl Path {
+    /// The next that this path would ask, which counts as asked from now on.
+    fn next(&mut self) -> Step {
+        let most = match self.progress {
+            Progress::Finished => return Step::Done,
+            Progress::Stalled => self.width.max(self.parallelism),
+            Progress::Idle(_) => self.parallelism,
+        };
+        let at_capacity = self.waiting >= most;
+        let (begin, answered) = self.settled;
+        let mut answered = Some(answered);
+        for (at, candidate) in self.candidates.iter_mut().enumerate().skip(begin) {
             match candidate.state {
-                State::Failed => {}
-                State::Waiting if path.waiting >= most => return Step::Wait,
-                State::Waiting => (answered, waits) = (None, true),
-                State::Answered => {
-                    answered = answered.map(|count| count + 1);
-                    if answered.is_some_and(|count| count >= self.width) {
-                        return Step::Done;
-                    }
-                }
-                State::Fresh if path.waiting >= most => return Step::Wait,
+                State::Waiting | State::Fresh if at_capacity => return Step::Wait,
+                State::Failed | State::Answered => {}
+                // It is not done before the nearer ones have answered.
+                State::Waiting => answered = None,
                 State::Fresh => {
                     candidate.state = State::Waiting;
-                    path.waiting += 1;
-                    let contact = Contact { path: index, state: State::Waiting, round: candidate.round };
-                    self.contacts.insert(candidate.peer, contact);
+                    self.waiting += 1;
                     return Step::Ask(candidate.peer);
                 }
             }
+            if let Some(count) = answered.as_mut() {
+                *count += usize::from(candidate.state == State::Answered);
+                self.settled = (at + 1, *count);
+                if *count >= self.width {
+                    self.progress = Progress::Finished;
+                    return Step::Done;
+                }
+            }
         }
-        if waits { Step::Wait } else { Step::Done }
+        if self.waiting > 0 {
+            return Step::Wait;
+        }
+        self.progress = Progress::Finished;
+        Step::Done
+    }
+
+    /// Somebody whom it waits for has answered.
+    fn answered(&mut self, distance: u128, told: impl Iterator<Item = (u128, Peer)>) {
+        if !self.settle(distance, State::Answered) {
+            return;
+        }
+        // Whoever is named counts if it is among the nearest so far, or these are not so many yet.
+        let farthest = self.candidates.get(self.width - 1).or(self.candidates.last()).map(|last| last.distance);
+        let range = farthest.unwrap_or(distance);
+        let mut counts = self.candidates.len() < self.width;
+        for (distance, peer) in told {
+            if let Err(at) = self.candidates.binary_search_by_key(&distance, |known| known.distance) {
+                self.candidates.insert(at, Candidate { distance, peer, state: State::Fresh });
+                if at < self.settled.0 {
+                    self.settled = (0, 0);
+                }
+                counts |= distance < range;
+            }
+        }
+        self.progress = match self.progress {
+            Progress::Finished => Progress::Finished,
+            _ if counts => Progress::Idle(0),
+            Progress::Idle(times) if times + 1 < self.parallelism => Progress::Idle(times + 1),
+            Progress::Idle(_) | Progress::Stalled => Progress::Stalled,
+        };
+    }
+
+    fn failed(&mut self, distance: u128) {
+        self.settle(distance, State::Failed);
+    }
+
+    /// Whether it waited for the one at that distance.
+    fn settle(&mut self, distance: u128, state: State) -> bool {
+        if self.progress == Progress::Finished {
+            return false;
+        }
+        let Ok(at) = self.candidates.binary_search_by_key(&distance, |known| known.distance) else { return false };
+        if self.candidates[at].state != State::Waiting {
+            return false;
+        }
+        self.candidates[at].state = state;
+        self.waiting -= 1;
+        true
+    }
+
+    fn distance_of(&self, peer: Peer) -> Option<u128> {
+        self.candidates.iter().find(|known| known.peer == peer).map(|known| known.distance)
+    }
+
+    /// It wanted to ask one who has told another path.
+    fn answered_elsewhere(&mut self, peer: Peer) {
+        if let Some(distance) = self.distance_of(peer) {
+            self.answered(distance, std::iter::empty());
+        }
+    }
+
+    /// It wanted to ask one who has not answered another path.
+    fn failed_at(&mut self, peer: Peer) {
+        if let Some(distance) = self.distance_of(peer) {
+            self.failed(distance);
+        }
     }
 }
 
@@ -207,7 +309,33 @@ mod tests {
         }
         assert_eq!(lookup.next(), Step::Done);
         assert_eq!(peers.nearest(lookup.found(), target, 20), peers.nearest(all, target, 20));
-        assert_eq!((lookup.round(asked[0]), lookup.round(asked[3])), (1, 2));
+        assert_eq!((lookup.round(asked[0]), lookup.round(asked[1])), (1, 2), "each waited for the one before");
+    }
+
+    #[test]
+    fn eight_paths_that_know_the_same_peers_begin_with_eight_requests() {
+        let peers = peers(200);
+        let all: Vec<Peer> = (0..200).map(Peer::new).collect();
+        let (target, choices) = (Point(77), Choices { paths: 8, ..Choices::NONE });
+        let known = peers.nearest(all[..60].to_vec(), target, 20);
+        let mut lookup = Lookup::new(&choices, &peers, target, 20, &known);
+        let begun: Vec<Peer> =
+            std::iter::from_fn(|| if let Step::Ask(peer) = lookup.next() { Some(peer) } else { None }).collect();
+        // The nearest, each asked by another path and waited for by all.
+        assert_eq!(begun, known[..8]);
+        assert_eq!(lookup.next(), Step::Wait);
+        // Where all answers say the same, most of the paths have nothing to ask that another has not asked.
+        let mut waiting = std::collections::VecDeque::from(begun);
+        let mut asked = waiting.len();
+        while let Some(peer) = waiting.pop_front() {
+            lookup.answered(&peers, peer, &peers.nearest(all.clone(), target, 20));
+            while let Step::Ask(next) = lookup.next() {
+                waiting.push_back(next);
+                asked += 1;
+            }
+        }
+        assert_eq!(lookup.next(), Step::Done);
+        assert!(asked < 60, "{asked}");
     }
 
     #[test]

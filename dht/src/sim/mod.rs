@@ -20,7 +20,7 @@ mod choices;
 mod clock;
 mod dice;
 mod hostile;
-mod limits;
+pub(crate) mod limits;
 mod links;
 mod lookup;
 mod node;

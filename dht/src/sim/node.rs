@@ -33,14 +33,23 @@ pub(super) struct Node {
     /// When the engine is looked at next.
     pub(super) wakes_at: Option<Duration>,
     /// Peers lost, to be dialled again.
-    pub(super) lost: BTreeSet<Peer>,
+    pub(super) lost: BTreeMap<Peer, Lost>,
     /// When it last looked whether its neighbours are there.
     pub(super) looked: Option<Duration>,
-    /// When it last looked up its own place, and whom it knew then.
-    pub(super) walked: Duration,
-    pub(super) known: usize,
+    /// When it last walked to its own place because somebody was reached again.
+    pub(super) walked: Option<Duration>,
+    /// Whether it walks through its table, and when it does so next because few are known.
+    pub(super) is_bootstrapping: bool,
+    pub(super) bootstrap_at: Option<Duration>,
     /// What a node that answers with old values was told first.
     pub(super) first: BTreeMap<usize, Arc<[u8]>>,
+}
+
+/// A peer that was lost: when, and whether its connection stood. One that could not be connected is soon forgotten.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lost {
+    pub(super) at: Duration,
+    pub(super) stood: bool,
 }
 
 impl Node {
@@ -58,10 +67,11 @@ impl Node {
             told: None,
             is_outdated: true,
             wakes_at: None,
-            lost: BTreeSet::new(),
+            lost: BTreeMap::new(),
             looked: None,
-            walked: Duration::ZERO,
-            known: 0,
+            walked: None,
+            is_bootstrapping: false,
+            bootstrap_at: None,
             first: BTreeMap::new(),
         }
     }

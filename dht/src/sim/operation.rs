@@ -12,7 +12,7 @@ use super::lookup::{Lookup, Step};
 use super::peers::{Peer, Point};
 use super::people::NETWORK;
 use super::traffic::Kind;
-use super::world::{Answer, Behalf, Event, Request, World};
+use super::world::{Answer, Behalf, Event, Reader, Request, World};
 use crate::lookup::{self, Candidate, News, Reading};
 use crate::record::Class;
 use crate::resolve::{Selection, newest};
@@ -42,18 +42,21 @@ pub(super) struct Operation {
 }
 
 #[derive(Debug)]
-enum Purpose {
-    Get(Get),
+pub(super) enum Purpose {
+    Get(Box<Get>),
     /// To find nodes for a PUT, and perhaps to learn how many nodes there are.
     Nearest {
         put: u64,
         is_sample: bool,
     },
+    /// To become known there.
     Walk,
+    /// A walk through the table: to the own place first, then to these points.
+    Bootstrap(Option<Vec<Point>>),
 }
 
 #[derive(Debug)]
-struct Get {
+pub(super) struct Get {
     record: usize,
     /// The sequence that is the newest when the lookup begins.
     wanted: u64,
@@ -84,24 +87,26 @@ impl Operation {
         match &self.purpose {
             Purpose::Get(_) => Kind::Get,
             Purpose::Nearest { .. } => Kind::Publish,
-            Purpose::Walk => Kind::Walk,
+            Purpose::Walk | Purpose::Bootstrap(_) => Kind::Walk,
         }
     }
 }
 
 impl World {
     /// Looks a record up from a node by chance.
-    pub(super) fn get(&mut self, record: usize) {
+    pub(super) fn get(&mut self, record: usize, reader: Reader) {
         let Some(node) = self.anybody(None) else { return };
         let put = self.timing.put_lookup + self.timing.request;
         let wanted = self.records[record].wanted(self.clock.date(), put);
         let point = self.records[record].point;
         let reading = Reading::new(NETWORK, self.records[record].key);
         let get = Get { record, wanted, reading, copies: 0, first: None, heard: None };
-        let mut operation = self.operation(node, point, None, Purpose::Get(get));
+        let mut operation = self.operation(node, point, Purpose::Get(Box::new(get)));
         let (date, name) = (self.clock.date(), self.records[record].name.clone());
         let id = self.begin(self.timing.get);
-        if let Some(own) = self.nodes[node.number()].store.get(date, &name) {
+        if reader == Reader::Node
+            && let Some(own) = self.nodes[node.number()].store.get(date, &name)
+        {
             self.on_value(id, &mut operation, node, &own, 0);
         }
         self.proceed(id, operation);
@@ -142,21 +147,20 @@ impl World {
     }
 
     fn look_for_nodes(&mut self, put: u64, node: Peer, target: Point, is_sample: bool) {
-        let operation = self.operation(node, target, None, Purpose::Nearest { put, is_sample });
+        let operation = self.operation(node, target, Purpose::Nearest { put, is_sample });
         let id = self.begin(self.timing.put_lookup);
         self.proceed(id, operation);
     }
 
-    /// Looks up a point, to become known there; from one more peer if that is wanted.
-    pub(super) fn walk(&mut self, node: Peer, target: Point, through: Option<Peer>) {
-        let operation = self.operation(node, target, through, Purpose::Walk);
+    /// Looks up a point.
+    pub(super) fn look_for(&mut self, node: Peer, target: Point, purpose: Purpose) {
+        let operation = self.operation(node, target, purpose);
         let id = self.begin(self.timing.query);
         self.proceed(id, operation);
     }
 
-    fn operation(&self, node: Peer, target: Point, through: Option<Peer>, purpose: Purpose) -> Operation {
-        let mut known = self.nodes[node.number()].table.nearest(&self.peers, target, limits::K);
-        known.extend(through);
+    fn operation(&self, node: Peer, target: Point, purpose: Purpose) -> Operation {
+        let known = self.nodes[node.number()].table.nearest(&self.peers, target, limits::K);
         let lookup = Lookup::new(&self.choices, &self.peers, target, limits::K, &known);
         Operation { node, began: self.clock.now(), messages: 0, lookup, purpose }
     }
@@ -207,7 +211,7 @@ impl World {
                     operation.messages += 1;
                     let request = match &operation.purpose {
                         Purpose::Get(get) => Request::Get(get.record),
-                        Purpose::Nearest { .. } | Purpose::Walk => Request::Nearest(operation.lookup.target()),
+                        _ => Request::Nearest(operation.lookup.target()),
                     };
                     let node = operation.node;
                     // The traffic of a request is counted by its operation, which must be there.
@@ -269,6 +273,7 @@ impl World {
                 }
             }
             Purpose::Walk => {}
+            Purpose::Bootstrap(left) => self.bootstrap_on(node, left),
         }
     }
 

@@ -44,22 +44,19 @@ impl Point {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    point: Point,
-    address: IpAddr,
-}
-
-/// Where every node is, the dead ones too.
+/// Where every node is, the dead ones too. Points are asked for much more often than addresses, so they lie by themselves.
 #[derive(Debug, Default)]
-pub(super) struct Peers(Vec<Place>);
+pub(super) struct Peers {
+    points: Vec<Point>,
+    addresses: Vec<IpAddr>,
+}
 
 /// Providers among which IPv6 nodes are spread.
 const PROVIDERS: usize = 400;
 
 impl Peers {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.points.len()
     }
 
     /// A node at a place that nobody chooses: a hash, and an address of its own.
@@ -71,16 +68,17 @@ impl Peers {
 
     /// A node at a chosen place.
     pub(super) fn add_at(&mut self, point: Point, address: IpAddr) -> Peer {
-        self.0.push(Place { point, address });
-        Peer::new(self.0.len() - 1)
+        self.points.push(point);
+        self.addresses.push(address);
+        Peer::new(self.points.len() - 1)
     }
 
     pub(super) fn point(&self, peer: Peer) -> Point {
-        self.0[peer.number()].point
+        self.points[peer.number()]
     }
 
     pub(super) fn address(&self, peer: Peer) -> IpAddr {
-        self.0[peer.number()].address
+        self.addresses[peer.number()]
     }
 
     /// The nearest of some nodes, nearest first.

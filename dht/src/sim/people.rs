@@ -11,6 +11,7 @@ use wire::record::Ttl;
 use super::SimError;
 use super::dice::Dice;
 use super::peers::{Peer, Point};
+use crate::admit::{Credentials, Ends, Kind, Rules, present};
 use crate::publish::{self, Sequence};
 use crate::record::{Bundle, Class, Mapping, RecordKey, Rloc, RlocFlags};
 
@@ -69,6 +70,12 @@ impl Record {
         (self.value, self.newest) = (publication.value.into(), publication.sequence);
         self.is_contradiction = false;
         Ok(())
+    }
+
+    /// How its owner's node presents itself to others.
+    pub(super) fn presentation(&self, now: SystemTime) -> Vec<u8> {
+        let ends = Ends { from: &[], to: &[] };
+        present(&Rules::default(), Kind::Server, Some(Credentials::of(&self.signer)), ends, now).encode()
     }
 
     /// The sequence that a lookup must find: the newest one whose PUT has had its time.

@@ -59,9 +59,29 @@ impl Table {
         last_full.is_none_or(|(index, _)| self.index(peers, peer) >= *index)
     }
 
-    /// The peers nearest to a point, nearest first.
+    /// The peers nearest to a point, nearest first: bucket by bucket, since all peers of one are nearer than all of the next.
     pub(super) fn nearest(&self, peers: &Peers, target: Point, count: usize) -> Vec<Peer> {
-        peers.nearest(self.iter().collect(), target, count)
+        let mut nearest: Vec<(u128, Peer)> = Vec::with_capacity(count + limits::K);
+        for bucket in self.by_distance(target) {
+            let begin = nearest.len();
+            nearest.extend(bucket.iter().map(|peer| (peers.point(*peer).distance(target), *peer)));
+            nearest[begin..].sort_unstable();
+            if nearest.len() >= count {
+                break;
+            }
+        }
+        nearest.truncate(count);
+        nearest.into_iter().map(|(_, peer)| peer).collect()
+    }
+
+    /// The buckets as they lie round a point, nearest first: those in whose bit it differs from us, from the highest bit to the
+    /// lowest, then the others the other way round.
+    fn by_distance(&self, target: Point) -> impl Iterator<Item = &Vec<Peer>> {
+        let between = self.own.distance(target);
+        let differs = move |index: &u32| between & (1 << (u128::BITS - 1 - index)) != 0;
+        let towards = self.buckets.iter().filter(move |(index, _)| differs(index));
+        let away = self.buckets.iter().rev().filter(move |(index, _)| !differs(index));
+        towards.chain(away).map(|(_, bucket)| bucket)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Peer> {
@@ -72,20 +92,26 @@ impl Table {
         self.buckets.values().map(Vec::len).sum()
     }
 
-    /// One point in each bucket beyond the neighbourhood: what a walk through the table looks up.
+    /// One point for each bucket beyond the neighbourhood, the farthest first: what a walk through the table looks up. As libp2p
+    /// draws them, which cannot name a point: whatever was drawn last for the bucket, if none of the draws lies in it.
     pub(super) fn walk(&self, dice: &mut Dice) -> Vec<Point> {
         let last = self.buckets.iter().rev().find(|(_, bucket)| !bucket.is_empty()).map_or(0, |(index, _)| *index);
-        (0..last).map(|index| Point(self.own.0 ^ (1 << (u128::BITS - 1 - index)) ^ below(dice, index))).collect()
+        let draw = |index: u32, dice: &mut Dice| {
+            let mut drawn = Point(dice.wide());
+            for _ in 0..limits::DRAWS {
+                if self.own.distance(drawn).leading_zeros() == index {
+                    break;
+                }
+                drawn = Point(dice.wide());
+            }
+            drawn
+        };
+        (0..last).map(|index| draw(index, dice)).collect()
     }
 
     fn index(&self, peers: &Peers, peer: Peer) -> u32 {
         self.own.distance(peers.point(peer)).leading_zeros()
     }
-}
-
-/// Chance in the bits after the one at `index`.
-fn below(dice: &mut Dice, index: u32) -> u128 {
-    dice.wide().checked_shr(index + 1).unwrap_or(0)
 }
 
 /// Fills the tables of a network that has run for long: each bucket has as many of its peers as it holds, by chance.
@@ -122,5 +148,26 @@ fn fill(peers: &Peers, table: &mut Table, candidates: &[(Point, Peer)], diversit
     dice.shuffle(&mut all);
     for peer in all {
         table.insert(peers, peer, diversity);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_of_a_table_are_those_of_all_that_are_in_it() {
+        let (mut peers, mut dice) = (Peers::default(), Dice::new(5));
+        let mut table = Table::new(Point(dice.wide()));
+        for _ in 0..500 {
+            let peer = peers.add(&mut dice);
+            table.insert(&peers, peer, false);
+        }
+        for count in [1, 20, 40, 500] {
+            for target in [table.own, Point(!table.own.0), Point(dice.wide()), Point(dice.wide())] {
+                let wanted = peers.nearest(table.iter().collect(), target, count);
+                assert_eq!(table.nearest(&peers, target, count), wanted, "{count}");
+            }
+        }
     }
 }

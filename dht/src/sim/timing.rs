@@ -36,6 +36,8 @@ pub struct Timing {
     pub redial_last: Duration,
     /// Attempts after which a lost peer is forgotten.
     pub redial_attempts: u32,
+    /// A bootstrap node that was reached, and is not in the routing table, is dialled again after this.
+    pub reached: Duration,
     /// Peers remembered while they are lost.
     pub redial_peers: usize,
 }
@@ -52,21 +54,22 @@ impl Timing {
         idle: Duration::from_secs(5),
         unused: Duration::from_secs(20),
         identify: Duration::from_secs(10 * 60),
-        refresh: Duration::from_secs(2 * 3600),
-        republish: Duration::from_secs(20 * 60),
+        refresh: Duration::from_secs(12 * 3600),
+        republish: crate::limits::ANNOUNCE_INTERVAL,
         redial_first: Duration::from_millis(500),
         redial_last: Duration::from_secs(30),
         redial_attempts: 300,
+        reached: Duration::from_secs(3600),
         redial_peers: 64,
         nearest: 8,
     };
 
-    /// How long a lost peer is tried before it is forgotten.
-    pub fn redial_span(&self) -> Duration {
+    /// How long so many attempts at a lost peer take.
+    pub fn redial_span(&self, attempts: u32) -> Duration {
         let pause = |attempt: u32| {
             let doubled = self.redial_first.checked_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
             doubled.unwrap_or(self.redial_last).min(self.redial_last)
         };
-        (0..self.redial_attempts).map(pause).sum()
+        (0..attempts).map(pause).sum()
     }
 }

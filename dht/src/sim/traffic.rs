@@ -21,6 +21,8 @@ const PEER: u64 = 96;
 /// A QUIC handshake with libp2p's certificates, each way's half of: two padded Initials of 1,200, a flight of some 1,500,
 /// a Finished of some 500 with the client's certificate, four acknowledgements.
 const HANDSHAKE: u64 = (1200 + 1200 + 1500 + 500 + 8 * HEADERS + 4 * ACK) / 2;
+/// The answer to a presentation.
+const WELCOME: u64 = 9;
 /// An identify message: the key, up to eight addresses, five protocols.
 const IDENTIFY: u64 = 500;
 
@@ -28,6 +30,7 @@ const IDENTIFY: u64 = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Handshake,
+    Admission,
     KeepAlive,
     Identify,
     Walk,
@@ -37,12 +40,21 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Handshake, Self::KeepAlive, Self::Identify, Self::Walk, Self::Publish, Self::HandOver, Self::Get];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Handshake,
+        Self::Admission,
+        Self::KeepAlive,
+        Self::Identify,
+        Self::Walk,
+        Self::Publish,
+        Self::HandOver,
+        Self::Get,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Handshake => "handshakes",
+            Self::Admission => "admission",
             Self::KeepAlive => "keep-alives",
             Self::Identify => "identify",
             Self::Walk => "walks of the table",
@@ -79,6 +91,8 @@ struct Connection {
 #[derive(Debug)]
 pub(super) struct Traffic {
     intervals: Intervals,
+    /// Octets with which a node presents itself.
+    presentation: u64,
     tallies: BTreeMap<Kind, Tally>,
     connections: Option<BTreeMap<(Peer, Peer), Connection>>,
     /// Pairs whose connection always stands.
@@ -91,7 +105,20 @@ impl Traffic {
     /// `connections`: whether to follow them, which takes memory.
     pub(super) fn new(intervals: Intervals, connections: bool) -> Self {
         let connections = connections.then(BTreeMap::new);
-        Self { intervals, tallies: BTreeMap::new(), connections, kept: BTreeSet::new(), standing: Duration::ZERO }
+        let presentation = 0;
+        Self {
+            intervals,
+            presentation,
+            tallies: BTreeMap::new(),
+            connections,
+            kept: BTreeSet::new(),
+            standing: Duration::ZERO,
+        }
+    }
+
+    /// With so many octets nodes present themselves.
+    pub(super) fn present(&mut self, presentation: usize) {
+        self.presentation = octets(presentation);
     }
 
     /// These connections stand from now on, whether they are used or not.
@@ -151,6 +178,9 @@ impl Traffic {
         let identifies = 2 * each(self.intervals.identify, self.standing);
         let handshakes = self.tally(Kind::Handshake).messages;
         let identities = identifies + handshakes;
+        // Both ends present themselves, and are answered.
+        let presented = framed(NEGOTIATION + self.presentation) + framed(NEGOTIATION + WELCOME);
+        self.count_raw(Kind::Admission, 2 * handshakes, handshakes * presented);
         self.count_raw(Kind::Identify, identities, identities * framed(NEGOTIATION + IDENTIFY));
     }
 
@@ -203,6 +233,7 @@ mod tests {
         traffic.close(Duration::from_secs(3600));
         assert_eq!(traffic.tally(Kind::Handshake).messages, 2);
         assert_eq!(traffic.tally(Kind::KeepAlive).messages, 720);
+        assert_eq!(traffic.tally(Kind::Admission).messages, 4, "each side presents itself, and is answered");
     }
 
     #[test]

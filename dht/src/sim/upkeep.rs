@@ -9,69 +9,59 @@ use sha2::{Digest, Sha256};
 use super::SimError;
 use super::hostile::Nature;
 use super::limits;
-use super::node::Node;
-use super::peers::Peer;
-use super::table::Table;
+use super::node::{Lost, Node};
+use super::operation::Purpose;
+use super::peers::{Peer, Point};
 use super::world::{Behalf, Event, Request, World};
 use crate::handover::{Job, Version};
 
 impl World {
     /// A peer has spoken: it may go into the table, and may change who holds what.
     pub(super) fn learn(&mut self, node: Peer, peer: Peer) {
-        let now = self.clock.now();
         let (peers, diversity) = (&self.peers, self.choices.diversity);
         let here = &mut self.nodes[node.number()];
         here.lost.remove(&peer);
         if !here.is_alive || !here.table.insert(peers, peer, diversity) {
             return;
         }
-        let known = here.table.len();
-        if known > here.known + here.known / limits::GROWTH && here.walked + limits::WALK_PAUSE <= now {
-            self.look_round(node, None);
+        if here.table.len() < limits::K {
+            self.bootstrap_soon(node);
         }
         self.plan_hand_over(node);
     }
 
-    /// Looks up the node's own place: those there get to know it. What it knows lies on its own side of a cut that has
-    /// healed, so then it asks through the peer that it has reached too.
-    fn look_round(&mut self, node: Peer, through: Option<Peer>) {
-        let (now, own) = (self.clock.now(), self.peers.point(node));
-        let here = self.node(node);
-        (here.walked, here.known) = (now, here.table.len());
-        self.walk(node, own, through);
-    }
-
-    /// A peer has not answered, or its connection was silent for too long.
-    pub(super) fn lose(&mut self, node: Peer, peer: Peer) {
-        let most = self.timing.redial_peers;
+    /// A peer has not answered, or its connection, which stood, was silent for too long.
+    pub(super) fn lose(&mut self, node: Peer, peer: Peer, stood: bool) {
+        let (now, most) = (self.clock.now(), self.timing.redial_peers);
         let here = &mut self.nodes[node.number()];
-        if !here.is_alive {
-            return;
-        }
         let is_neighbour = here.table.is_neighbour(&self.peers, peer);
-        if !here.table.remove(&self.peers, peer) {
+        if !here.is_alive || !here.table.remove(&self.peers, peer) {
             return;
         }
-        here.known = here.known.min(here.table.len());
         if here.lost.len() >= most {
-            here.lost.pop_first();
+            // The one that was tried most often, of those that were not connected if there are some.
+            let oldest = here.lost.iter().min_by_key(|(_, lost)| (lost.stood, lost.at)).map(|(peer, _)| *peer);
+            oldest.map(|oldest| here.lost.remove(&oldest));
         }
-        here.lost.insert(peer);
+        here.lost.insert(peer, Lost { at: now, stood });
+        self.plan_hand_over(node);
         if is_neighbour {
-            self.plan_hand_over(node);
             // The next ones are connected in its place, if they are there.
             for next in self.nearest_of(node) {
                 if !self.reaches(node, next) {
-                    self.clock.after(self.timing.request, Event::Noticed { node, lost: next });
+                    self.clock.after(self.timing.request, Event::Noticed { node, lost: next, stood: false });
                 }
             }
         }
     }
 
-    pub(super) fn on_noticed(&mut self, node: Peer, lost: Peer) {
+    pub(super) fn on_noticed(&mut self, node: Peer, lost: Peer, stood: bool) {
         // By then it may speak again.
-        if !self.reaches(node, lost) {
-            self.lose(node, lost);
+        if self.reaches(node, lost) {
+            return;
+        }
+        self.lose(node, lost, stood);
+        if stood {
             self.suspect(node);
         }
     }
@@ -177,21 +167,24 @@ impl World {
         self.wake_when_due(here);
     }
 
-    /// Others near to one that was lost may be gone as well: they are dialled.
+    /// Others may be gone as well as one that was lost: all of the table are dialled, the nearest first, some each turn.
     fn suspect(&mut self, node: Peer) {
         let (now, own) = (self.clock.now(), self.peers.point(node));
         let here = &self.nodes[node.number()];
         if !here.is_alive || here.looked.is_some_and(|at| at + limits::SUSPECT_PAUSE > now) {
             return;
         }
-        let suspects = here.table.nearest(&self.peers, own, limits::REGION);
+        let suspects = here.table.nearest(&self.peers, own, here.table.len());
         self.node(node).looked = Some(now);
-        for peer in suspects {
-            if self.reaches(node, peer) {
-                self.traffic.connect(node, peer, now);
-            } else {
-                let pause = self.timing.request + self.dice.within(limits::SUSPECT_TIME);
-                self.clock.after(pause, Event::Noticed { node, lost: peer });
+        let mut turn = Duration::ZERO;
+        for few in suspects.chunks(limits::SUSPECTS) {
+            turn += limits::TURN;
+            for peer in few.iter().copied() {
+                if self.reaches(node, peer) {
+                    self.traffic.connect(node, peer, now);
+                } else {
+                    self.clock.after(turn + self.timing.request, Event::Noticed { node, lost: peer, stood: false });
+                }
             }
         }
     }
@@ -215,20 +208,56 @@ impl World {
     /// A connection that stands has fallen silent: it is missed by then.
     fn miss(&mut self, node: Peer, lost: Peer) {
         let pause = self.timing.idle + self.dice.within(self.timing.keep_alive);
-        self.clock.after(pause, Event::Noticed { node, lost });
+        self.clock.after(pause, Event::Noticed { node, lost, stood: true });
     }
 
-    /// Walks through the routing table, as libp2p does: the own place, then one point in each bucket beyond.
-    pub(super) fn refresh(&mut self, node: Peer, again: bool) {
+    /// A table with so few peers is filled by a walk, when no more have come for a moment.
+    fn bootstrap_soon(&mut self, node: Peer) {
+        let at = self.clock.now() + limits::BOOTSTRAP_PAUSE;
+        self.node(node).bootstrap_at = Some(at);
+        self.clock.after(limits::BOOTSTRAP_PAUSE, Event::Bootstrap { node });
+    }
+
+    pub(super) fn on_bootstrap(&mut self, node: Peer) {
+        // One that runs is waited for; it begins this one in its end.
+        if self.nodes[node.number()].bootstrap_at == Some(self.clock.now()) {
+            self.bootstrap(node);
+        }
+    }
+
+    /// Walks through the routing table, as libp2p does: to the own place, then to one point in each bucket beyond, one after the
+    /// other.
+    fn bootstrap(&mut self, node: Peer) {
+        let own = self.peers.point(node);
+        let here = self.node(node);
+        if here.is_alive && !here.is_bootstrapping {
+            (here.is_bootstrapping, here.bootstrap_at) = (true, None);
+            self.look_for(node, own, Purpose::Bootstrap(None));
+        }
+    }
+
+    /// A walk has come to a point; it goes on to the next.
+    pub(super) fn bootstrap_on(&mut self, node: Peer, left: Option<Vec<Point>>) {
         if !self.is_alive(node) {
             return;
         }
-        self.look_round(node, None);
-        for target in self.nodes[node.number()].table.walk(&mut self.dice) {
-            self.walk(node, target, None);
+        let mut left = left.unwrap_or_else(|| self.nodes[node.number()].table.walk(&mut self.dice));
+        if let Some(next) = left.pop() {
+            return self.look_for(node, next, Purpose::Bootstrap(Some(left)));
         }
-        if again {
-            self.clock.after(self.timing.refresh, Event::Refresh { node, again });
+        let now = self.clock.now();
+        let here = self.node(node);
+        here.is_bootstrapping = false;
+        if here.bootstrap_at.is_some_and(|at| at <= now) {
+            self.bootstrap(node);
+        }
+    }
+
+    /// The walk that comes again and again.
+    pub(super) fn refresh(&mut self, node: Peer) {
+        if self.is_alive(node) {
+            self.bootstrap(node);
+            self.clock.after(self.timing.refresh, Event::Refresh { node });
         }
     }
 
@@ -236,8 +265,27 @@ impl World {
     pub(super) fn begin_refreshing(&mut self) {
         for at in 0..self.nodes.len() {
             let pause = self.dice.within(self.timing.refresh);
-            self.clock.after(pause, Event::Refresh { node: Peer::new(at), again: true });
+            self.clock.after(pause, Event::Refresh { node: Peer::new(at) });
         }
+    }
+
+    /// Lets every node look for those that it was configured with, each at its own times.
+    pub(super) fn begin_seeking(&mut self) {
+        for at in 0..self.nodes.len() {
+            let pause = self.dice.within(self.timing.reached);
+            self.clock.after(pause, Event::Seek { node: Peer::new(at) });
+        }
+    }
+
+    /// Whoever is in the table counts as found.
+    pub(super) fn seek(&mut self, node: Peer) {
+        for peer in (0..limits::BOOTSTRAP.min(self.nodes.len())).map(Peer::new) {
+            if peer != node && self.reaches(node, peer) && !self.nodes[node.number()].table.contains(&self.peers, peer)
+            {
+                self.meet(node, peer);
+            }
+        }
+        self.clock.after(self.timing.reached, Event::Seek { node });
     }
 
     /// Lets every owner publish again from now on, each at its own times.
@@ -285,11 +333,10 @@ impl World {
     fn join(&mut self, known: Peer) {
         let node = self.peers.add(&mut self.dice);
         let mut fresh = Node::new(&self.peers, node, Nature::Honest, self.instant());
-        fresh.table = Table::new(self.peers.point(node));
         fresh.table.insert(&self.peers, known, self.choices.diversity);
         self.nodes.push(fresh);
-        self.look_round(node, None);
-        self.clock.after(limits::JOIN_PAUSE, Event::Refresh { node, again: true });
+        self.bootstrap_soon(node);
+        self.clock.after(self.timing.refresh, Event::Refresh { node });
     }
 
     /// Cuts the network into two halves.
@@ -308,15 +355,21 @@ impl World {
 
     /// Heals the cut after it has lasted so long: from then on an attempt at a peer succeeds. Attempts until then, which
     /// could not, are not modelled; the next one comes within the longest pause.
-    pub(super) fn heal(&mut self, parted: Duration) {
+    pub(super) fn heal(&mut self) {
         self.links.cut = false;
-        let is_remembered = parted <= self.timing.redial_span();
+        let now = self.clock.now();
         for at in 0..self.nodes.len() {
             let here = &self.nodes[at];
-            let lost = here.lost.iter().copied().filter(|_| is_remembered);
-            let bootstrap = (0..limits::BOOTSTRAP.min(self.nodes.len())).map(Peer::new);
-            let bootstrap = bootstrap.filter(|peer| self.nodes[peer.number()].side != here.side);
-            let targets: Vec<Peer> = lost.chain(bootstrap).collect();
+            let is_tried = |lost: &Lost| {
+                let attempts = if lost.stood { self.timing.redial_attempts } else { limits::CLAIMED_ATTEMPTS };
+                lost.at + self.timing.redial_span(attempts) > now
+            };
+            let lost = here.lost.iter().filter(|(_, lost)| is_tried(lost)).map(|(peer, _)| *peer);
+            // Whoever is in the table counts as found, until it is missed there.
+            let bootstrap = (0..limits::BOOTSTRAP.min(self.nodes.len()))
+                .map(Peer::new)
+                .filter(|peer| self.nodes[peer.number()].side != here.side && !here.table.contains(&self.peers, *peer));
+            let targets: BTreeSet<Peer> = lost.chain(bootstrap).collect();
             for peer in targets {
                 let pause = self.dice.within(self.timing.redial_last);
                 self.clock.after(pause, Event::Redial { node: Peer::new(at), peer });
@@ -329,10 +382,47 @@ impl World {
         if !self.reaches(node, peer) {
             return;
         }
+        let now = self.clock.now();
+        // Who was tried a few times only was away for a moment, and so were we.
+        let soon = self.timing.redial_span(limits::SILENT_ATTEMPTS);
+        let was_long = self.nodes[node.number()].lost.get(&peer).is_none_or(|lost| lost.at + soon <= now);
+        self.meet(node, peer);
+        let here = self.node(node);
+        if !was_long || here.walked.is_some_and(|at| at + limits::WALK_PAUSE > now) {
+            return;
+        }
+        here.walked = Some(now);
+        let own = self.peers.point(node);
+        self.look_for(node, own, Purpose::Walk);
+        self.ask(Behalf::Through { node }, node, peer, Request::Nearest(own));
+        self.clock.after(limits::WALK_AGAIN, Event::WalkAgain { node });
+    }
+
+    /// Two are connected.
+    fn meet(&mut self, node: Peer, peer: Peer) {
+        self.traffic.connect(node, peer, self.clock.now());
         self.learn(node, peer);
         self.learn(peer, node);
-        if self.nodes[node.number()].walked + limits::WALK_PAUSE <= self.clock.now() {
-            self.look_round(node, Some(peer));
+    }
+
+    /// The one who was reached has named those whom it knows near to our place: they are connected, in the node's next turn.
+    pub(super) fn on_named(&mut self, node: Peer, named: &[Peer]) {
+        for peer in named.iter().copied().filter(|peer| *peer != node).take(limits::WALK_DIALS) {
+            let pause = self.dice.within(limits::TURN) + self.links.travel(&mut self.dice) * 3;
+            self.clock.after(pause, Event::Meet { node, peer });
+        }
+    }
+
+    pub(super) fn on_meet(&mut self, node: Peer, peer: Peer) {
+        if self.reaches(node, peer) {
+            self.meet(node, peer);
+        }
+    }
+
+    pub(super) fn walk_again(&mut self, node: Peer) {
+        if self.is_alive(node) {
+            let own = self.peers.point(node);
+            self.look_for(node, own, Purpose::Walk);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::peers::{Peer, Peers};
 use super::people::Record;
 use super::table::{self, Table};
 use super::timing::Timing;
-use super::traffic::{Intervals, Traffic};
+use super::traffic::{Intervals, Kind, Traffic};
 use super::{SimError, limits};
 use crate::record::CertificateCache;
 
@@ -77,20 +77,47 @@ pub(super) enum Event {
     Noticed {
         node: Peer,
         lost: Peer,
+        /// Whether the connection stood; otherwise it could not be made.
+        stood: bool,
     },
     Redial {
         node: Peer,
         peer: Peer,
     },
+    /// A connection that one has dialled stands.
+    Meet {
+        node: Peer,
+        peer: Peer,
+    },
+    /// The second walk to the own place after somebody was reached again.
+    WalkAgain {
+        node: Peer,
+    },
+    /// The configured nodes that it does not know are dialled.
+    Seek {
+        node: Peer,
+    },
     /// The walk through the routing table.
     Refresh {
         node: Peer,
-        again: bool,
+    },
+    /// The same, because few are known.
+    Bootstrap {
+        node: Peer,
     },
     /// One node leaves without a word, and a new one comes.
     Churn {
         pause: Duration,
     },
+}
+
+/// Who looks a record up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A node that serves, and may hold the record itself.
+    Node,
+    /// One that only asks, and knows whom a node by chance knows.
+    Client,
 }
 
 /// On whose behalf a request was made.
@@ -103,12 +130,17 @@ pub(super) enum Behalf {
     },
     /// A PUT, whose publisher has chosen its nodes.
     Publish,
+    /// One who was reached again is asked who is near to our place.
+    Through {
+        node: Peer,
+    },
 }
 
 /// A request without answer so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) behalf: Behalf,
+    pub(super) kind: Kind,
     pub(super) from: Peer,
     pub(super) to: Peer,
 }
@@ -178,7 +210,6 @@ impl World {
         let mut tables: Vec<Table> = (0..nodes.len()).map(|at| Table::new(peers.point(Peer::new(at)))).collect();
         table::settle(&peers, &mut tables, plan.choices.diversity, &mut dice);
         for (node, table) in nodes.iter_mut().zip(tables) {
-            node.known = table.len();
             node.table = table;
         }
         let hostile = (0..nodes.len()).filter(|at| nodes[*at].nature != Nature::Honest).map(Peer::new).collect();
@@ -240,9 +271,19 @@ impl World {
 
     /// Looks up records by chance, from nodes by chance.
     pub(super) fn look_up(&mut self, count: usize) -> Result<Vec<Got>, SimError> {
+        self.look_up_by(count, |_| Reader::Node)
+    }
+
+    /// The same, by readers of a certain kind each.
+    pub(super) fn look_up_by(
+        &mut self,
+        count: usize,
+        reader: impl Fn(&mut Dice) -> Reader,
+    ) -> Result<Vec<Got>, SimError> {
         for _ in 0..count {
             let record = self.dice.below(self.records.len());
-            self.get(record);
+            let reader = reader(&mut self.dice);
+            self.get(record, reader);
             self.run(limits::LOOKUP_PAUSE)?;
         }
         self.settle()?;
@@ -264,12 +305,16 @@ impl World {
                 Event::Timeout { call } => self.on_timeout(call),
                 Event::Deadline { operation } => self.on_deadline(operation),
                 Event::Impatient { operation, copies } => self.on_impatient(operation, copies),
-                Event::Get { record } => self.get(record),
+                Event::Get { record } => self.get(record, Reader::Node),
                 Event::Renew { record } => self.on_renew(record)?,
                 Event::HandOver { node } => self.hand_over(node),
-                Event::Noticed { node, lost } => self.on_noticed(node, lost),
+                Event::Noticed { node, lost, stood } => self.on_noticed(node, lost, stood),
                 Event::Redial { node, peer } => self.on_redial(node, peer),
-                Event::Refresh { node, again } => self.refresh(node, again),
+                Event::Meet { node, peer } => self.on_meet(node, peer),
+                Event::WalkAgain { node } => self.walk_again(node),
+                Event::Seek { node } => self.seek(node),
+                Event::Refresh { node } => self.refresh(node),
+                Event::Bootstrap { node } => self.on_bootstrap(node),
                 Event::Churn { pause } => self.churn(pause),
             }
         }

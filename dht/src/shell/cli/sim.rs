@@ -55,9 +55,21 @@ fn run_scenarios(flags: &SimFlags) -> Result<Outcome, Failure> {
         reports.push(report(flags, *scenario, flags.nodes.unwrap_or(usual), flags.lookups)?);
     }
     let held = reports.iter().all(Report::held);
-    let lines: Vec<String> = reports.iter().flat_map(Report::lines).collect();
+    let lines: Vec<String> = reports.iter().flat_map(Report::lines).chain([verdict(&reports)]).collect();
     output::show(flags.json.as_deref(), &json!({ "instrument": "model", "ok": held, "reports": reports }), &lines)?;
     Ok(if held { Outcome::Held } else { Outcome::DidNot })
+}
+
+/// Whether all that was promised was measured; what was not.
+fn verdict(reports: &[Report]) -> String {
+    let rows = || reports.iter().flat_map(|report| report.rows.iter().map(move |row| (report.scenario, row)));
+    let promised = rows().filter(|(_, row)| row.line.is_some()).count();
+    let missed: Vec<String> =
+        rows().filter(|(_, row)| !row.held).map(|(scenario, row)| format!("{scenario}: {}", row.name)).collect();
+    match missed.len() {
+        0 => format!("all {promised} promises hold in the model"),
+        count => format!("{count} of {promised} promises MISSED in the model: {}", missed.join("; ")),
+    }
 }
 
 /// The largest network of the scenario about growth.
@@ -192,9 +204,38 @@ mod tests {
             redial_last: limits::REDIAL_LAST,
             redial_attempts: limits::REMEMBERED_ATTEMPTS,
             redial_peers: limits::REMEMBERED_PEERS,
+            reached: limits::REACHED_PAUSE,
             ..Timing::PRESENT
         };
         assert_eq!(timing, Timing::PRESENT);
+    }
+
+    #[test]
+    fn the_model_has_the_bounds_of_the_node() {
+        use crate::sim::limits as bounds;
+        assert_eq!(bounds::REGION, limits::REGION);
+        assert_eq!(bounds::SUSPECT_PAUSE, limits::SUSPECT_PAUSE);
+        assert_eq!(bounds::SUSPECTS, limits::SUSPECTS);
+        assert_eq!((bounds::WALK_PAUSE, bounds::WALK_AGAIN), (limits::WALK_PAUSE, limits::WALK_AGAIN));
+        assert_eq!((bounds::WALK_DIALS, bounds::TURN), (limits::WALK_DIALS, limits::HOUSEKEEPING));
+        assert_eq!(bounds::CLAIMED_ATTEMPTS, limits::CLAIMED_ATTEMPTS);
+        assert_eq!(bounds::SILENT_ATTEMPTS, limits::SILENT_ATTEMPTS);
+        assert_eq!(sim::Choices::ALL.paths, limits::PATHS.get());
+    }
+
+    #[test]
+    fn the_last_line_names_what_was_missed() {
+        let row = |name: &str, held| sim::Row {
+            name: String::from(name),
+            value: 1.0,
+            unit: "",
+            line: Some(sim::Line::AtLeast(2.0)),
+            held,
+        };
+        let report = |rows| Report { instrument: "model", scenario: "churn", nodes: 9, seed: 1, rows };
+        assert_eq!(verdict(&[report(vec![row("right", true)])]), "all 1 promises hold in the model");
+        let missed = verdict(&[report(vec![row("right", false), row("left", true)])]);
+        assert_eq!(missed, "1 of 2 promises MISSED in the model: churn: right");
     }
 
     #[test]

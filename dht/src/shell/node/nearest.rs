@@ -58,14 +58,16 @@ impl Driver {
         }
     }
 
-    /// One of the nearest was lost: others near to it that are not connected may be gone as well, behind a cut above all. Records
-    /// count as held by them until they are missed.
+    /// One of the nearest was lost: others that are not connected may be gone as well, behind a cut above all. Records count as held
+    /// by them until they are missed, and where many come and go a lookup that begins with eight who are gone waits for them.
     pub(super) fn suspect(&mut self, now: Instant) {
         if self.nearest.looked.is_some_and(|at| at + limits::SUSPECT_PAUSE > now) {
             return;
         }
         self.nearest.looked = Some(now);
-        self.nearest.suspects = self.nearest.by_distance.iter().take(limits::REGION).copied().collect();
+        self.redial.doubt(now);
+        // The nearest are taken first, from the end.
+        self.nearest.suspects = self.nearest.by_distance.iter().rev().copied().collect();
     }
 
     fn look_for_suspects(&mut self) {

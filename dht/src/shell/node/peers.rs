@@ -34,13 +34,14 @@ impl Driver {
         self.closing.remove(&peer);
         self.part(&peer);
         self.ways.found.lost(&peer);
-        self.redial.lost(Instant::now(), &peer);
         if self.ends.peers_tx.borrow().peers == 0 {
+            self.redial.lost(Instant::now(), &peer);
             self.redial.refused(Instant::now(), &peer);
         }
         if !is_loss(cause) {
             return;
         }
+        self.redial.lost(Instant::now(), &peer);
         self.forget(peer, seen_at.as_ref());
         self.suspect(Instant::now());
     }
@@ -122,7 +123,9 @@ impl Driver {
             set.peers = peers;
             set.changes += 1;
         });
-        if peers > 0 {
+        if peers == 0 {
+            self.redial.doubt(Instant::now());
+        } else {
             let parked = std::mem::take(&mut self.parked);
             self.resume(parked);
         }

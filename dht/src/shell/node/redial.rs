@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Whom to dial again, and when: the bootstrap nodes always, lost peers for a while. Knows no sockets; time is an argument.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use libp2p::{Multiaddr, PeerId};
@@ -20,6 +21,8 @@ struct Target {
     /// Attempts after which it is given up; configured addresses never are.
     last: Option<u32>,
     attempts: u32,
+    /// When somebody answered there last, if nothing speaks against it since.
+    reached: Option<Instant>,
     next: Instant,
 }
 
@@ -47,7 +50,15 @@ impl Redial {
             .iter()
             .map(split_peer)
             .filter(|(_, expected)| *expected != Some(own))
-            .map(|(address, expected)| Target { address, expected, found: None, last: None, attempts: 0, next: now })
+            .map(|(address, expected)| Target {
+                address,
+                expected,
+                found: None,
+                last: None,
+                attempts: 0,
+                reached: None,
+                next: now,
+            })
             .collect();
         Self { targets, spread: Duration::from_millis(u64::from(spread)) }
     }
@@ -66,9 +77,17 @@ impl Redial {
                 return true;
             }
             if target.expected.or(target.found).is_some_and(|peer| is_connected(&peer)) {
-                target.attempts = 0;
+                (target.attempts, target.reached) = (0, None);
                 target.next = now + limits::REDIAL_LAST;
                 return target.last.is_none();
+            }
+            // Somebody is there, whose connection was closed since nobody used it, and whose place in the routing table others
+            // have: most of a large network. Dialled again and again, all nodes together would keep the bootstrap nodes busy.
+            if let Some(reached) = target.reached {
+                target.next = reached + limits::REACHED_PAUSE;
+                if target.last.is_some() || target.next > now {
+                    return target.last.is_none();
+                }
             }
             if target.last.is_some_and(|last| target.attempts >= last) {
                 return false;
@@ -91,15 +110,26 @@ impl Redial {
         if last.is_some() {
             self.make_room();
         }
-        self.targets.push(Target { address, expected: None, found: None, last, attempts: 0, next: now });
+        let (expected, found, reached) = (None, None, None);
+        self.targets.push(Target { address, expected, found, last, attempts: 0, reached, next: now });
     }
 
     /// Whoever was found at an address for which anybody will do has gone: somebody else may answer there now.
     pub(super) fn lost(&mut self, now: Instant, peer: &PeerId) {
         let next = now + self.spread;
-        let open = self.targets.iter_mut().filter(|target| target.expected.is_none() && target.found == Some(*peer));
-        for target in open {
-            target.next = target.next.min(next);
+        for target in self.targets.iter_mut().filter(|target| target.found == Some(*peer)) {
+            target.reached = None;
+            if target.expected.is_none() {
+                target.next = target.next.min(next);
+            }
+        }
+    }
+
+    /// Peers fall silent, or none are left: what was reached may be gone as well, or be behind a cut.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        let next = now + self.spread;
+        for target in self.targets.iter_mut().filter(|target| target.reached.is_some()) {
+            (target.reached, target.next) = (None, target.next.min(next));
         }
     }
 
@@ -107,7 +137,7 @@ impl Redial {
     pub(super) fn refused(&mut self, now: Instant, peer: &PeerId) {
         let spread = self.spread;
         for target in self.targets.iter_mut().filter(|target| target.found == Some(*peer)) {
-            target.next = target.next.min(now + limits::REFUSED_PAUSE + spread);
+            (target.reached, target.next) = (None, target.next.min(now + limits::REFUSED_PAUSE + spread));
         }
     }
 
@@ -117,7 +147,7 @@ impl Redial {
         let mut was_long = false;
         for target in self.targets.iter_mut().filter(|target| target.address == bare) {
             was_long |= target.attempts >= limits::SILENT_ATTEMPTS;
-            target.found = Some(peer);
+            (target.found, target.reached) = (Some(peer), Some(now));
             target.attempts = 0;
             target.next = now + limits::REDIAL_LAST;
         }
@@ -133,21 +163,24 @@ impl Redial {
     /// A peer of the routing table was lost: this address of it is tried so often.
     pub(super) fn remember(&mut self, now: Instant, peer: PeerId, address: &Multiaddr, attempts: u32) {
         let address = split_peer(address).0;
-        if self.targets.iter().any(|target| target.address == address) {
+        if let Some(known) = self.targets.iter_mut().find(|target| target.address == address) {
+            known.reached = None;
             return;
         }
         self.make_room();
         let (expected, last) = (Some(peer), Some(attempts));
-        self.targets.push(Target { address, expected, found: None, last, attempts: 0, next: now });
+        let (found, reached) = (None, None);
+        self.targets.push(Target { address, expected, found, last, attempts: 0, reached, next: now });
     }
 
-    /// Forgets the remembered address tried most often when there are too many.
+    /// Forgets a remembered address when there are too many: one that was only claimed rather than one that was proven, which is
+    /// what finds the other half of a network again, and of those the one tried most often.
     fn make_room(&mut self) {
         let remembered = self.targets.iter().enumerate().filter(|(_, target)| target.last.is_some());
         if remembered.clone().count() < limits::REMEMBERED_PEERS {
             return;
         }
-        if let Some((index, _)) = remembered.max_by_key(|(_, target)| target.attempts) {
+        if let Some((index, _)) = remembered.max_by_key(|(_, target)| (Reverse(target.last), target.attempts)) {
             self.targets.remove(index);
         }
     }
@@ -205,6 +238,37 @@ mod tests {
     }
 
     #[test]
+    fn when_peers_fall_silent_what_was_reached_is_dialled_again() {
+        let now = Instant::now();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        redial.due(now, |_| false);
+        redial.reached(now, &address(1), PeerId::random());
+        let later = now + limits::REDIAL_LAST * 2;
+        assert!(redial.due(later, |_| false).is_empty());
+        redial.doubt(later);
+        assert_eq!(redial.due(later, |_| false).len(), 1);
+    }
+
+    #[test]
+    fn who_was_reached_and_has_no_place_in_the_table_is_not_dialled_again_and_again() {
+        let begin = Instant::now();
+        let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, begin);
+        redial.add(begin, &address(2), Some(limits::KEPT_ATTEMPTS));
+        redial.remember(begin, PeerId::random(), &address(3), limits::REMEMBERED_ATTEMPTS);
+        let mut dials = Vec::new();
+        let mut now = begin;
+        while now < begin + limits::REACHED_PAUSE * 2 + limits::REDIAL_LAST {
+            for dial in redial.due(now, |_| false) {
+                redial.reached(now, &dial.address, PeerId::random());
+                dials.push(dial.address);
+            }
+            now += Duration::from_secs(1);
+        }
+        let count = |last: u8| dials.iter().filter(|dialled| **dialled == address(last)).count();
+        assert_eq!((count(1), count(2), count(3)), (3, 1, 1), "the configured one once an hour, others once");
+    }
+
+    #[test]
     fn an_address_that_anybody_may_answer_is_dialled_as_soon_as_its_node_is_lost() {
         let now = Instant::now();
         let (near, far) = (PeerId::random(), PeerId::random());
@@ -228,6 +292,7 @@ mod tests {
         let mut redial = Redial::new(&[address(1)], PeerId::random(), 0, now);
         redial.due(now, |_| false);
         assert!(!redial.reached(now, &address(1), PeerId::random()), "at the first attempt");
+        redial.doubt(now);
         for _ in 0..=limits::SILENT_ATTEMPTS {
             now += limits::REDIAL_LAST;
             redial.due(now, |_| false);
@@ -259,6 +324,19 @@ mod tests {
         assert_eq!(redial.due(now, |_| false).len(), 1);
         redial.is_own(&address(1));
         assert_eq!(redial.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_proven_address_outlives_any_number_of_claimed_ones() {
+        let now = Instant::now();
+        let mut redial = Redial::new(&[], PeerId::random(), 0, now);
+        redial.remember(now, PeerId::random(), &address(1), limits::REMEMBERED_ATTEMPTS);
+        redial.due(now, |_| false);
+        for last in 2..=u8::MAX {
+            redial.remember(now, PeerId::random(), &address(last), limits::CLAIMED_ATTEMPTS);
+        }
+        assert_eq!(redial.targets.len(), limits::REMEMBERED_PEERS);
+        assert!(redial.targets.iter().any(|target| target.address == address(1)));
     }
 
     #[test]

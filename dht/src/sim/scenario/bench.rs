@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The figures of the bench, modelled: nodes that nobody attacks, and lookups of what was published.
 
+use super::super::dice::Dice;
+use super::super::links::Links;
 use super::super::report::Report;
-use super::super::world::World;
+use super::super::world::{Reader, World};
 use super::super::{Settings, SimError};
 use super::{mean_messages, mean_rounds, plan, quantile, size};
 
 pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
     let mut world = World::new(&plan(settings));
-    world.publish(settings.records)?;
-    let gots = world.look_up(settings.lookups)?;
+    world.links = Links::even();
+    // In a bench every node publishes, and clients ask as often as nodes do.
+    world.publish(settings.nodes)?;
+    let reader = |dice: &mut Dice| if dice.chance(500) { Reader::Node } else { Reader::Client };
+    let gots = world.look_up_by(settings.lookups, reader)?;
     let correct = gots.iter().filter(|got| got.is_right).count();
     report.show("lookups", size(gots.len()), "");
     report.show("correct", size(correct), "");

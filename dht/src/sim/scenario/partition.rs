@@ -25,7 +25,7 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
     write_on_both_sides(&mut world)?;
     world.run(WRITES)?;
     let before = merged(&world);
-    world.heal(settings.parted);
+    world.heal();
     let mut merged_after = None;
     let mut after_a_minute = before;
     for second in 1..=WATCHED.as_secs() {
@@ -46,7 +46,7 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
     report.ask("all merged after", seconds, "s", Line::AtMost(MERGED.as_secs_f64()));
     // No line: who held a record in its half, and should not any more, gives what it has until that expires.
     report.show("right afterwards", right(&gots), "%");
-    report.show("lost peers are tried for", world.timing.redial_span().as_secs_f64(), "s");
+    report.show("lost peers are tried for", world.timing.redial_span(world.timing.redial_attempts).as_secs_f64(), "s");
     report.show("records", size(world.records.len()), "");
     Ok(())
 }
