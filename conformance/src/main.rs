@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
 use conformance::dissect;
 use conformance::report::{Format, Report};
 use conformance::suite::{Listed, SUITES};
+use program::{Completions, Man, Manual};
 
 /// Holds a LISP implementation against the clauses of the RFCs.
 #[derive(Parser)]
@@ -57,7 +58,29 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Prints what a shell needs to complete the flags.
+    #[command(after_help = program::completions_help!("conformance"))]
+    Completions(Completions),
+    /// Prints or writes the manual pages.
+    #[command(after_help = program::man_help!("conformance", "run"))]
+    Man(Man),
 }
+
+const MANUAL: Manual = Manual {
+    status: &[
+        ("0", "What was asked held."),
+        ("1", "Some check did not hold, or the codec refused some bytes."),
+        ("2", "Wrong usage, or something that a suite needs is not there; the message names it."),
+    ],
+    files: &[],
+    environment: &[
+        (
+            "CONFORMANCE_CGEID",
+            "Path of the program cgeid that is judged; the one beside this program, if it is not set.",
+        ),
+        ("CONFORMANCE_LISP_DHT", "The same for lisp-dht."),
+    ],
+};
 
 #[derive(clap::Args)]
 struct Run {
@@ -87,6 +110,8 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run(&arguments),
         Verb::Explain { id } => explain(&id),
         Verb::Decode { file } => decode(&file),
+        Verb::Completions(completions) => return told(completions.run(Arguments::command())),
+        Verb::Man(man) => return told(man.run(Arguments::command(), &MANUAL)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -94,6 +119,17 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("conformance: {error:#}");
             ExitCode::from(2)
+        }
+    }
+}
+
+/// What the program says about itself.
+fn told(outcome: Result<(), program::Error>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::from(error.status())
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use interop::bench::{Line, clouds, dht, dht_flood};
 use interop::delaybox::bridge::Counters;
 use interop::delaybox::{Delay, Delaybox};
@@ -15,6 +15,7 @@ use interop::hold::{self, LabName, Record};
 use interop::interrupt::{self, Interrupted};
 use interop::lab::{LabError, workspace};
 use interop::peers::{self, Peer};
+use program::{Completions, Man, Manual};
 use serde::Serialize;
 
 /// Labs of network namespaces, the demo, and runs with the programs of others.
@@ -93,6 +94,12 @@ enum Command {
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<String>,
     },
+    /// Prints what a shell needs to complete the flags
+    #[command(after_help = program::completions_help!("interop"))]
+    Completions(Completions),
+    /// Prints or writes the manual pages
+    #[command(after_help = program::man_help!("interop", "bench dht"))]
+    Man(Man),
     /// Holds a lab
     #[command(name = hold::HOLD, hide = true)]
     Hold {
@@ -115,6 +122,23 @@ enum Command {
         folder: PathBuf,
     },
 }
+
+const MANUAL: Manual = Manual {
+    status: &[
+        ("0", "What was asked held."),
+        ("1", "It did not."),
+        ("2", "Wrong usage; the message names the flag."),
+        ("3", "The machine lacks something; the message names it."),
+        ("130", "Interrupted."),
+    ],
+    files: &[("PORT.pcap", "In the folder of --pcap: what crossed a port of the underlay.")],
+    environment: &[
+        ("INTEROP_OOR", "Path of the built binary of OpenOverlayRouter; its cases are skipped without it."),
+        ("INTEROP_OPENLISP", "Path of the built binary of OpenLISP's control plane; its cases are skipped without it."),
+        ("CARGO", "The cargo that builds the programs, unless --bin-dir names where they are."),
+        ("TMPDIR", "Where a lab has its folder."),
+    ],
+};
 
 #[derive(Debug, Args)]
 struct DemoFlags {
@@ -310,8 +334,21 @@ fn main() -> ExitCode {
         Command::Hold { lab, record, bin_dir, user_namespace } => {
             status(hold::hold(lab, user_namespace, &bin_dir, &record))
         }
+        Command::Completions(completions) => told(completions.run(CommandLine::command())),
+        Command::Man(man) => told(man.run(CommandLine::command(), &MANUAL)),
         Command::Sweep { folder } => status(workspace::sweep(&folder).map_err(Into::into)),
     }
+}
+
+/// What the program says about itself.
+fn told(outcome: Result<(), program::Error>) -> ExitCode {
+    outcome.map_or_else(
+        |error| {
+            eprintln!("interop: {error}");
+            ExitCode::from(error.status())
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }
 
 fn list(labs: &[Record], json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
-use xtr::config::{Command, CommandLine, Config, Flags, Table, explain};
+use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, explain};
 use xtr::shell::{self, Failure};
 
 fn main() -> ExitCode {
@@ -29,6 +29,11 @@ fn execute(command_line: CommandLine) -> Result<(), Failure> {
         None => run(&flags, json.is_some()),
         Some(Command::Check) => check(&flags, json),
         Some(Command::Show { what }) => show(&flags, what, json),
+        Some(Command::Completions(_) | Command::Man(_)) if json.is_some() => {
+            Err(Failure::key("json", "this verb has no report"))
+        }
+        Some(Command::Completions(completions)) => Ok(completions.run(CommandLine::command())?),
+        Some(Command::Man(man)) => Ok(man.run(CommandLine::command(), &MANUAL)?),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::database::OwnLocator;
 use crate::map_cache::is_unicast;
 
 pub use explain::explain;
-pub use flags::{Command, CommandLine, Flags, Switch, Table};
+pub use flags::{Command, CommandLine, Flags, MANUAL, Switch, Table};
 pub use values::{PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.

@@ -13,6 +13,10 @@ use crate::shell::lab::{Eclipse, LabConfig, LabError, limits, run as run_lab};
 
 /// What the help says below the flags.
 pub(super) const ABOUT: &str = "\
+Examples:
+  lisp-dht lab --nodes 24 --kill 0.5
+  lisp-dht lab --memory --nodes 300 --hostile 0.2 --json=bench.json
+
 Real nodes, each with its Kademlia, its store and an address of its own (127.1.i.1), publish a mapping each. Then random nodes \
 look up random records; right is what brings the newest mapping. What is printed is of real nodes on this machine, never of a model.
 
