@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
 use cgeid::{Cn, Network};
+use futures::StreamExt as _;
 use serde::Deserialize;
 
 use super::flags::{MapFlags, MapFormat};
 use super::settings::Settings;
-use super::{Failure, Outcome, geojson, output, query, values};
-use crate::record::{Bundle, CertificateCache, Class, RecordKey};
-use crate::resolve::{Selection, newest};
-use crate::shell::{limits, lookup, shelf};
+use super::{Failure, Outcome, geojson, output, places, query, values};
+use crate::record::Bundle;
+use crate::shell::{limits, shelf};
 
 /// What is read of a crawl.
 #[derive(Debug, Deserialize)]
@@ -92,7 +93,7 @@ fn read_crawl(network: Network, crawl: &Crawl, nodes: &mut BTreeMap<Cn, Bundle>)
     let mut left_out = 0;
     for node in &crawl.nodes {
         let (Some(cn), Some(record)) = (node.cn, &node.record) else { continue };
-        match octets(record).and_then(|value| hold(network, cn, &[value], now)) {
+        match octets(record).and_then(|value| places::hold(network, cn, &[value], now)) {
             Some(bundle) => _ = nodes.insert(cn, bundle),
             None => left_out += 1,
         }
@@ -111,24 +112,21 @@ async fn look_up(
     nodes: &mut BTreeMap<Cn, Bundle>,
 ) -> Result<(), Failure> {
     let node = shelf::start_node(settings.client()?, network, None)?;
-    for &cn in cgeids {
-        let found = lookup::get(&node, network, &RecordKey::node(network, cn)).await?;
-        if let Some(bundle) = hold(network, cn, &found.values, SystemTime::now()) {
-            nodes.insert(cn, bundle);
+    let read = async |cn| (cn, places::read(&node, network, cn).await);
+    let mut reached = true;
+    {
+        let mut found = pin!(places::several(cgeids, read));
+        while let Some((cn, bundle)) = found.next().await {
+            nodes.extend(bundle?.map(|bundle| (cn, bundle)));
+            reached = query::is_reached(&node);
+            if !reached {
+                // The other lookups would wait for nobody as well.
+                break;
+            }
         }
     }
-    let reached = query::is_reached(&node);
     node.shutdown().await;
     if reached { Ok(()) } else { Err(Failure::NoAnswer(anyhow!(query::NOBODY))) }
-}
-
-/// The newest bundle with a TOPOLOGY that holds.
-fn hold(network: Network, cn: Cn, values: &[Vec<u8>], now: SystemTime) -> Option<Bundle> {
-    let key = RecordKey::node(network, cn);
-    match newest(network, &key, Class::Topology, values, now, &mut CertificateCache::new()) {
-        Selection::Newest(verified) => Some(verified.bundle),
-        _ => None,
-    }
 }
 
 /// The octets of hexadecimal digits.

@@ -15,6 +15,7 @@ mod lab;
 mod map;
 mod node;
 mod output;
+mod places;
 mod point;
 mod publish;
 mod query;
