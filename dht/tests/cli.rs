@@ -3,118 +3,15 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+mod desk;
 
-use cgeid::{Identity, Network, OperationalKey, Reason, Revocation, container};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Instant, SystemTime};
+
+use cgeid::{Identity, Network, Reason, Revocation, container};
+use desk::{Desk, PASSWORD, SIGNED, fails, refused, wait_for_peers};
 use serde_json::Value;
-
-const PASSWORD: &str = "correct horse";
-
-/// A folder with key files, and the commands run in it.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("password"), format!("{PASSWORD}\n")).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Makes an identity and writes its operational key to `name`.
-    fn key(&self, name: &str) -> OperationalKey {
-        let now = SystemTime::now();
-        let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-        let key = identity.delegate(now, 0).unwrap();
-        std::fs::write(self.path(name), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
-        key
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-dht"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("CGEID_PASSWORD");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs a command with `--json` and returns its exit code and what it printed.
-    fn json(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = self.run(&[arguments, &["--json"]].concat());
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let value = serde_json::from_str(&text)
-            .unwrap_or_else(|_| panic!("{arguments:?}: {text} {}", String::from_utf8_lossy(&output.stderr)));
-        (output.status.code().unwrap(), value)
-    }
-
-    /// Starts a daemon with a fresh key.
-    fn node(&self, name: &str, address: &str, bootstrap: &[&str]) -> Daemon {
-        self.key(&format!("{name}.op.p12"));
-        self.start(name, address, bootstrap)
-    }
-
-    /// Starts a daemon that ran before.
-    fn again(&self, name: &str, address: &str) -> Daemon {
-        self.start(name, address, &[])
-    }
-
-    fn start(&self, name: &str, address: &str, bootstrap: &[&str]) -> Daemon {
-        let key = format!("{name}.op.p12");
-        let state = format!("{name}.state");
-        let mut arguments = vec!["node", "--identity", &key, "--password-file", "password", "--listen", address];
-        arguments.extend(["--port", "0", "--state-dir", &state]);
-        arguments.extend(bootstrap.iter().flat_map(|address| ["--bootstrap", *address]));
-        let mut child = self.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("/ip4/127."), "{line}");
-        Daemon { child, address: line.trim().to_owned(), state }
-    }
-}
-
-struct Daemon {
-    child: Child,
-    address: String,
-    state: String,
-}
-
-impl Daemon {
-    fn terminate(&mut self) -> Option<i32> {
-        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn wait_for_peers(desk: &Desk, daemon: &Daemon, peers: usize) {
-    let begun = Instant::now();
-    loop {
-        let (_, stats) = desk.json(&["stats", "--state-dir", &daemon.state]);
-        if stats["peers"].as_array().unwrap().len() == peers {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(10), "{stats}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-const SIGNED: [&str; 2] = ["--password-file", "password"];
 
 #[test]
 fn a_mapping_is_put_found_verified_and_survives_the_bootstrap_node() {
@@ -321,64 +218,6 @@ fn a_second_key_under_one_name_is_noticed_by_a_later_resolve() {
     fails(&desk, 3, &by_command, "resolve.pins");
 }
 
-/// Exit code 2, and a message that names what is wrong.
-fn refused(desk: &Desk, arguments: &[&str], named: &str) {
-    fails(desk, 2, arguments, named);
-}
-
-/// The exit code, and a message that names what is wrong.
-fn fails(desk: &Desk, code: i32, arguments: &[&str], named: &str) {
-    let output = desk.run(arguments);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
-    assert!(message.contains(named), "{arguments:?}: {message}");
-}
-
-#[test]
-fn wrong_usage_is_named() {
-    let desk = Desk::new();
-    let now = SystemTime::now();
-    desk.key("owner.op.p12");
-    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
-    std::fs::write(desk.path("identity.p12"), container::save_identity(&identity, PASSWORD).unwrap()).unwrap();
-    std::fs::write(desk.path("wrong"), "wrong").unwrap();
-    std::fs::write(desk.path("junk.p12"), "junk").unwrap();
-    std::fs::write(desk.path("unknown.toml"), "port = 1\nrlok = [\"192.0.2.1\"]\n").unwrap();
-    std::fs::write(desk.path("wide.toml"), "port = 99999\n").unwrap();
-    let put = |identity, password| {
-        [
-            "put",
-            "--rloc",
-            "192.0.2.1",
-            "--bootstrap",
-            "127.0.0.1:9",
-            "--identity",
-            identity,
-            "--password-file",
-            password,
-        ]
-    };
-    refused(&desk, &put("owner.op.p12", "wrong"), "wrong password");
-    refused(&desk, &put("identity.p12", "password"), "`cgeid new` writes the operational key");
-    refused(&desk, &put("junk.p12", "password"), "junk.p12");
-    refused(&desk, &put("missing.p12", "password"), "missing.p12");
-    refused(&desk, &put("owner.op.p12", "missing"), "--password-file");
-    refused(&desk, &["put", "--identity", "owner.op.p12", "--rloc", "192.0.2.1"], "CGEID_PASSWORD");
-    refused(&desk, &["put", "--config", "unknown.toml"], "unknown.toml, line 2: rlok: unknown key");
-    refused(&desk, &["put", "--config", "wide.toml"], "wide.toml, line 1: port: ");
-    refused(&desk, &["put", "--config", "absent.toml"], "absent.toml");
-    refused(&desk, &["get", "2001:db8::1", "--bootstrap", "127.0.0.1:9"], "2001:db8::1");
-    refused(&desk, &["get", "000102030405060708090a0b"], "--bootstrap");
-    refused(&desk, &["resolve", "2001:db8::1", "--trust-anchor", "x", "--bootstrap", "127.0.0.1:9"], "--trust-anchor");
-    refused(&desk, &["stats"], "--state-dir");
-    let outside = ["index", "2001:db8::/32", "--dry-run", "--delegate", "2001:db9::/48=000102030405060708090a0b"];
-    refused(&desk, &outside, "2001:db9::/48 is not inside 2001:db8::/32");
-    std::fs::write(desk.path("sites"), "# sites\n2001:db8:a::/48=000102030405060708090a0b,max=1\n").unwrap();
-    refused(&desk, &["index", "2001:db8::/32", "--delegations", "sites"], "sites, line 2: 2001:db8:a::/48=");
-    refused(&desk, &["index", "2001:db8::/32", "--delegations", "nowhere"], "--delegations nowhere");
-    refused(&desk, &["node", "--port", "99999"], "--port");
-}
-
 #[test]
 fn settings_come_from_file_environment_and_flags_in_that_order() {
     let desk = Desk::new();
@@ -397,87 +236,4 @@ fn settings_come_from_file_environment_and_flags_in_that_order() {
     let (_, found) = desk.json(&["get", &owner, "--config", "f.toml"]);
     let body = &found["record"]["sections"][1]["body"];
     assert_eq!((&body["ttl_minutes"], &body["locators"][0]["address"]), (&7.into(), &"192.0.2.3".into()), "{found}");
-}
-
-#[test]
-fn a_port_that_is_taken_is_something_the_machine_lacks() {
-    let desk = Desk::new();
-    desk.key("owner.op.p12");
-    let taken = std::net::UdpSocket::bind("127.35.1.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    let node = ["node", "--identity", "owner.op.p12", "--listen", "127.35.1.1", "--port", &port];
-    let output = desk.run(&[&node[..], &SIGNED].concat());
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{message}");
-    for part in [&format!("127.35.1.1 port {port}: "), "in use", "--port"] {
-        assert!(message.contains(part), "{message}");
-    }
-}
-
-#[test]
-fn a_network_that_does_not_answer_is_not_an_empty_one() {
-    let desk = Desk::new();
-    let owner = desk.key("owner.op.p12").address().to_string();
-    let nobody = ["--bootstrap", "127.37.1.1:9"];
-    for asked in ["get", "resolve"] {
-        let (code, found) = desk.json(&[&[asked, &owner], &nobody[..]].concat());
-        assert_eq!((code, &found["result"]), (1, &"not-found".into()), "{found}");
-        assert_eq!(found["why"], "no node of --bootstrap answers", "{found}");
-    }
-    let put = ["put", "--identity", "owner.op.p12", "--rloc", "192.0.2.1"];
-    let (code, put) = desk.json(&[&put[..], &SIGNED, &nobody].concat());
-    assert_eq!((code, &put["result"]), (1, &"unreachable".into()), "{put}");
-    assert_eq!(put["why"], "no node of --bootstrap answers", "{put}");
-}
-
-#[test]
-fn a_state_folder_that_cannot_be_had_is_something_the_machine_lacks() {
-    let desk = Desk::new();
-    desk.key("owner.op.p12");
-    // Below a file, not even root makes a folder.
-    let state = [&SIGNED[..], &["--identity", "owner.op.p12", "--state-dir", "password/state"]].concat();
-    fails(&desk, 3, &[&["node", "--listen", "127.39.1.1", "--port", "0"], &state[..]].concat(), "password/state");
-    let put = ["put", "--rloc", "192.0.2.1", "--bootstrap", "127.39.1.1:9"];
-    fails(&desk, 3, &[&put, &state[..]].concat(), "password/state");
-}
-
-#[test]
-fn a_node_that_does_not_run_does_not_answer() {
-    let desk = Desk::new();
-    fails(&desk, 1, &["stats", "--state-dir", "nowhere"], "nowhere");
-    fails(&desk, 1, &["resolve", "2001:db8::1", "--state-dir", "nowhere"], "nowhere");
-    for answer in ["{\"error\": \"no table stats\"}\n", "{\"entries\": 3}\n"] {
-        let _ = std::fs::remove_file(desk.path("control.sock"));
-        let other = std::os::unix::net::UnixListener::bind(desk.path("control.sock")).unwrap();
-        let other = std::thread::spawn(move || {
-            let (mut stream, _) = other.accept().unwrap();
-            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
-            stream.write_all(answer.as_bytes()).unwrap();
-        });
-        fails(&desk, 1, &["stats", "--state-dir", "."], "no lisp-dht node runs with this --state-dir");
-        other.join().unwrap();
-    }
-}
-
-#[test]
-fn a_database_that_cannot_be_had_is_named() {
-    let desk = Desk::new();
-    desk.key("owner.op.p12");
-    std::fs::create_dir_all(desk.path("state/records.redb")).unwrap();
-    let node = ["node", "--identity", "owner.op.p12", "--listen", "127.38.1.1", "--port", "0", "--state-dir", "state"];
-    let output = desk.run(&[&node[..], &SIGNED].concat());
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{message}");
-    assert!(message.contains("state/records.redb"), "{message}");
-    assert!(!desk.path("state/control.sock").exists());
-}
-
-#[test]
-fn json_may_go_to_a_file_beside_the_table() {
-    let desk = Desk::new();
-    let node = desk.node("first", "127.36.1.1", &[]);
-    let output = desk.run(&["stats", "--state-dir", &node.state, "--json=stats.json"]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("records"));
-    let value: Value = serde_json::from_slice(&std::fs::read(Path::new(&desk.path("stats.json"))).unwrap()).unwrap();
-    assert_eq!(value["records"], 0);
 }

@@ -21,6 +21,20 @@ pub enum Error {
         /// Why not.
         cause: io::Error,
     },
+    /// What stands where a report is to go is none.
+    #[error("--json={}: the file exists, is no earlier report, and is not overwritten; choose another", .0.display())]
+    NoReport(PathBuf),
+    /// A report cannot be written.
+    #[error("--json={}: {cause}", path.display())]
+    Report {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// A report cannot be put into JSON.
+    #[error("cannot make the report: {0}")]
+    Json(serde_json::Error),
     /// Standard output takes nothing.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
@@ -31,10 +45,14 @@ impl Error {
     /// lacks something.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Exists(_) => 1,
+            Self::Exists(_) | Self::NoReport(_) => 1,
             Self::NoVerb(_) => 2,
-            Self::Write { cause, .. } if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => 2,
-            Self::Write { .. } | Self::Output(_) => 3,
+            Self::Write { cause, .. } | Self::Report { cause, .. } if is_a_wrong_place(cause) => 2,
+            Self::Write { .. } | Self::Report { .. } | Self::Json(_) | Self::Output(_) => 3,
         }
     }
+}
+
+fn is_a_wrong_place(cause: &io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

@@ -28,7 +28,7 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags, file: &Path) -> Re
     let network = settings.network()?;
     let carried = read(file, flags, network).with_context(|| format!("--bundle {}", file.display()))?;
     settings.client()?;
-    let json = flags.file.json.as_deref();
+    let json = &flags.file.json;
     publish::carry(&settings, network, &carried.name, carried.key, carried.value, carried.sequence, json).await
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use program::Json;
 use serde::{Deserialize, Serialize};
 
 use crate::shell::crawl;
@@ -13,6 +14,8 @@ use crate::shell::crawl;
 pub(super) trait Flags: Serialize {
     /// The configuration file.
     fn config(&self) -> Option<&Path>;
+    /// Where the report goes.
+    fn json(&self) -> &Json;
 }
 
 macro_rules! flags {
@@ -20,6 +23,10 @@ macro_rules! flags {
         $(impl Flags for $name {
             fn config(&self) -> Option<&Path> {
                 self.file.config.as_deref()
+            }
+
+            fn json(&self) -> &Json {
+                &self.file.json
             }
         })*
     };
@@ -42,10 +49,9 @@ pub(super) struct FileFlags {
     #[arg(long, value_name = "F.toml", env = "LISP_DHT_CONFIG")]
     #[serde(skip)]
     pub(super) config: Option<PathBuf>,
-    /// Print JSON to standard output, or write it to FILE beside the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    #[command(flatten)]
     #[serde(skip)]
-    pub(super) json: Option<PathBuf>,
+    pub(super) json: Json,
 }
 
 /// Which network, and how it is found.
@@ -195,6 +201,13 @@ pub(super) struct ServiceFlags {
     ptr: Option<String>,
 }
 
+impl ServiceFlags {
+    fn is_given(&self) -> bool {
+        let lists = [&self.service, &self.alternate, &self.pref64];
+        self.ptr.is_some() || lists.iter().any(|list| !list.is_empty())
+    }
+}
+
 /// Who the neighbours are, and where: TOPOLOGY.
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -215,6 +228,12 @@ pub(super) struct TopologyFlags {
     #[arg(allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     terminal: Vec<String>,
+}
+
+impl TopologyFlags {
+    fn is_given(&self) -> bool {
+        self.position.is_some() || [&self.neighbour, &self.terminal].iter().any(|list| !list.is_empty())
+    }
 }
 
 /// What can be withdrawn.
@@ -351,6 +370,22 @@ pub(super) struct PutFlags {
     #[command(flatten)]
     #[serde(skip)]
     pub(super) file: FileFlags,
+}
+
+impl PutFlags {
+    /// A flag that says something, and is to be withdrawn by another. What stands in a file gives way.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let said = |class: &Withdrawn| match class {
+            Withdrawn::Mapping => (!self.mapping.rloc.is_empty()).then_some("--withdraw=mapping and --rloc"),
+            Withdrawn::Service => {
+                self.service.is_given().then_some("--withdraw=service, and flags that tell of services")
+            }
+            Withdrawn::Topology => {
+                self.topology.is_given().then_some("--withdraw=topology, and flags that tell of neighbours or places")
+            }
+        };
+        self.withdraw.iter().find_map(said)
+    }
 }
 
 /// `lisp-dht get`

@@ -41,7 +41,7 @@ pub(super) async fn run(_settings: Settings, flags: &LabFlags) -> Result<Outcome
         _ = terminate.recv() => return Err(Failure::NoAnswer(anyhow!("stopped by SIGTERM"))),
         _ = interrupt.recv() => return Err(Failure::NoAnswer(anyhow!("stopped by SIGINT"))),
     };
-    output::show(flags.file.json.as_deref(), &report.json(), &report.lines())?;
+    output::show(&flags.file.json, &report.json(), &report.lines())?;
     Ok(if report.is_right() { Outcome::Held } else { Outcome::DidNot })
 }
 
@@ -65,7 +65,7 @@ fn config(flags: &LabFlags) -> anyhow::Result<LabConfig> {
     let ids = flags.eclipse.map(|ids| within("eclipse", ids, 1, limits::ECLIPSE_IDS)).transpose()?;
     Ok(LabConfig {
         memory: flags.memory,
-        delay: Duration::from_millis(flags.delay.min(1000)),
+        delay: delay(flags.delay)?,
         kill: flags.kill,
         settle: pause("settle", flags.settle)?,
         lookups: within("lookups", flags.lookups, 0, limits::LOOKUPS)?,
@@ -76,6 +76,13 @@ fn config(flags: &LabFlags) -> anyhow::Result<LabConfig> {
         seed: flags.seed,
         ..LabConfig::new(within("nodes", flags.nodes, 2, limits::NODES)?)
     })
+}
+
+/// Longer than [`limits::DELAY`] nothing would ever be answered in time.
+fn delay(milliseconds: u64) -> anyhow::Result<Duration> {
+    let delay = Duration::from_millis(milliseconds);
+    let most = limits::DELAY;
+    if delay <= most { Ok(delay) } else { Err(anyhow!("--delay {milliseconds}: at most {}", most.as_millis())) }
 }
 
 impl From<LabError> for Failure {

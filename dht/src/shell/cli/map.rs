@@ -37,7 +37,7 @@ struct Crawled {
 /// What a source is.
 enum Source {
     Cgeid(Cn),
-    File(Crawl),
+    File(String, Crawl),
 }
 
 /// Draws a map of the sources.
@@ -50,14 +50,14 @@ pub(super) async fn run(settings: Settings, flags: &MapFlags) -> Result<Outcome,
     for source in sources {
         match source {
             Source::Cgeid(cn) => cgeids.push(cn),
-            Source::File(crawl) => read_crawl(network, &crawl, &mut nodes)?,
+            Source::File(name, crawl) => read_crawl(network, &crawl, &mut nodes).context(name)?,
         }
     }
     if !cgeids.is_empty() {
         look_up(&settings, network, &cgeids, &mut nodes).await?;
     }
     let drawn = geojson::collection(network, &nodes);
-    output::show(flags.file.json.as_deref(), &drawn, &[drawn.to_string()])?;
+    output::show(&flags.file.json, &drawn, &[drawn.to_string()])?;
     let is_empty = drawn["features"].as_array().is_none_or(Vec::is_empty);
     Ok(if is_empty { Outcome::DidNot } else { Outcome::Held })
 }
@@ -65,16 +65,17 @@ pub(super) async fn run(settings: Settings, flags: &MapFlags) -> Result<Outcome,
 /// A file that is there is a file.
 fn source(text: &str, network: Network) -> anyhow::Result<Source> {
     let path = Path::new(text);
-    let read = if text == "-" {
-        read(std::io::stdin().lock())
-    } else if path.is_file() {
-        std::fs::File::open(path).map_err(Into::into).and_then(read)
+    let (name, read) = if text == "-" {
+        ("standard input", read(std::io::stdin().lock()))
+    } else if path.exists() {
+        (text, std::fs::File::open(path).map_err(Into::into).and_then(read))
     } else {
         return values::cgeid(text, network).map(Source::Cgeid).with_context(|| format!("{text}: no such file"));
     };
-    let text = read.with_context(|| text.to_owned())?;
-    let crawl = serde_json::from_str(&text).context("not the JSON of a crawl: {\"nodes\":[{\"cn\",\"record\"}]}")?;
-    Ok(Source::File(crawl))
+    let crawl = read.with_context(|| name.to_owned())?;
+    let crawl = serde_json::from_str(&crawl)
+        .with_context(|| format!("{name}: not the JSON of a crawl: {{\"nodes\":[{{\"cn\",\"record\"}}]}}"))?;
+    Ok(Source::File(name.to_owned(), crawl))
 }
 
 fn read(from: impl Read) -> anyhow::Result<String> {
@@ -88,7 +89,7 @@ fn read(from: impl Read) -> anyhow::Result<String> {
 
 /// The records of a crawl that hold.
 fn read_crawl(network: Network, crawl: &Crawl, nodes: &mut BTreeMap<Cn, Bundle>) -> anyhow::Result<()> {
-    let made = |at| UNIX_EPOCH.checked_add(Duration::from_secs(at)).ok_or_else(|| anyhow!("at: no such time"));
+    let made = |at| UNIX_EPOCH.checked_add(Duration::from_secs(at)).ok_or_else(|| anyhow!("\"at\": no such time"));
     let now = crawl.at.map(made).transpose()?.unwrap_or_else(SystemTime::now);
     let mut left_out = 0;
     for node in &crawl.nodes {

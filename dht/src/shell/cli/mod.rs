@@ -110,7 +110,7 @@ enum Outcome {
 enum Failure {
     /// Wrong usage or configuration.
     Usage(anyhow::Error),
-    /// Nobody answered.
+    /// It was asked, and does not hold; nobody answered, mostly.
     NoAnswer(anyhow::Error),
     /// The machine lacks something.
     Lacking(anyhow::Error),
@@ -119,6 +119,16 @@ enum Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Usage(error)
+    }
+}
+
+impl From<program::Error> for Failure {
+    fn from(error: program::Error) -> Self {
+        match error.status() {
+            1 => Self::NoAnswer(error.into()),
+            2 => Self::Usage(error.into()),
+            _ => Self::Lacking(error.into()),
+        }
     }
 }
 
@@ -174,11 +184,7 @@ pub fn run() -> ExitCode {
 
 /// What the program says about itself.
 fn told(outcome: Result<(), program::Error>) -> Result<Outcome, Failure> {
-    outcome.map(|()| Outcome::Held).map_err(|error| match error.status() {
-        1 => Failure::NoAnswer(error.into()),
-        2 => Failure::Usage(error.into()),
-        _ => Failure::Lacking(error.into()),
-    })
+    Ok(outcome.map(|()| Outcome::Held)?)
 }
 
 fn failed(code: u8, error: &anyhow::Error) -> ExitCode {
@@ -198,6 +204,7 @@ fn with_runtime<F: flags::Flags>(
     verb: impl AsyncFnOnce(Settings, &F) -> Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {
     let settings = Settings::read(flags)?;
+    flags.json().check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -224,6 +231,11 @@ fn log_to_stderr(usual: &str) {
 #[allow(clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
 
     #[test]
     fn the_examples_of_the_node_are_understood() {

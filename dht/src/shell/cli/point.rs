@@ -55,7 +55,7 @@ pub(super) async fn run(settings: Settings, flags: &PointFlags) -> Result<Outcom
     let [from, to] = &ends[..] else { return Ok(Outcome::DidNot) };
     let (there, back) = (look(&from.position, &to.position), look(&to.position, &from.position));
     let value = answer(from, to, &there, &back);
-    output::show(flags.file.json.as_deref(), &value, &lines(&value))?;
+    output::show(&flags.file.json, &value, &lines(&value))?;
     Ok(Outcome::Held)
 }
 

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use cgeid::{Network, OperationalKey};
+use program::Json;
 use serde_json::json;
 use wire::record::Ttl;
 
@@ -31,6 +32,9 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
     if let Some(file) = &flags.bundle {
         return bundle::put(settings, flags, file).await;
     }
+    if let Some(both) = flags.contradiction() {
+        return Err(anyhow!("{both}: say one or the other").into());
+    }
     let network = settings.network()?;
     // What is wrong with a setting is said before a password is asked for.
     if statements(&settings, &flags.withdraw, network, None)?.is_empty() {
@@ -43,7 +47,7 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
     let key = identity::load(&settings, network)?;
     let statements = statements(&settings, &flags.withdraw, network, told(&settings, &key).as_ref())?;
     let publication = sign_node(&settings, &key, network, statements)?;
-    send(&settings, network, &key.address().to_string(), publication, flags.file.json.as_deref()).await
+    send(&settings, network, &key.address().to_string(), publication, &flags.file.json).await
 }
 
 /// Signs what a node says of itself, and keeps the position that is told by that.
@@ -132,7 +136,7 @@ pub(super) async fn send(
     network: Network,
     eid: &str,
     publication: Publication,
-    json: Option<&Path>,
+    json: &Json,
 ) -> Result<Outcome, Failure> {
     carry(settings, network, eid, publication.key.encode(), publication.value, publication.sequence, json).await
 }
@@ -145,7 +149,7 @@ pub(super) async fn carry(
     key: Vec<u8>,
     value: Vec<u8>,
     sequence: u64,
-    json: Option<&Path>,
+    json: &Json,
 ) -> Result<Outcome, Failure> {
     let node = shelf::start_node(settings.client()?, network, None)?;
     let begun = Instant::now();
