@@ -20,9 +20,9 @@ const RENEWALS: usize = 3;
 /// Hours in which the file is written, and of those the ones of the night.
 const HOURS: usize = 24;
 const NIGHT: std::ops::Range<usize> = 10..20;
-/// Of so many parts one is written in a transaction: those of twelve seconds. A node writes each second, which is easier for the
-/// file and harder for the disk.
-const PARTS: usize = 100;
+/// Of so many parts one is handed to the writer at a time, which takes up to five together: a transaction of a node has about
+/// the same part, what comes in within a second or two. What it needs beside the records is three times as large as itself.
+const PARTS: usize = 1000;
 /// An hour, for the writer: so long that it does not make the file smaller more often than a real hour of the bench has room for.
 const HOUR: Duration = Duration::from_secs(2);
 /// Octets of a record: with an Ed25519 identity, and every fourth with an RSA-4096 identity.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Nodes over real QUIC on loopback whose stores are doubles: some do as they should, some lie. For tests and for a bench.
-#![allow(clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, reason = "each program uses a part")]
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

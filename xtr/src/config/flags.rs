@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use program::{Completions, Man, Manual, STATUS};
+use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
 const EXAMPLES: &str = "\
@@ -41,9 +41,8 @@ pub struct CommandLine {
     #[command(flatten)]
     pub flags: Flags,
     /// Answer in JSON; of a run: log in JSON. With =FILE into that file, beside the table
-    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    pub json: Option<Option<PathBuf>>,
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    pub json: Option<JsonTo>,
 }
 
 /// What else than running.
