@@ -171,7 +171,7 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
     let report = Report::new("this implementation", checks);
     let format = if arguments.json.is_output() { Format::Json } else { arguments.format };
     if !arguments.json.is_output() {
-        arguments.json.show(&report, "")?;
+        arguments.json.show_document(&report.render(Format::Json)?, "")?;
     }
     let text = report.render(format)?;
     match &arguments.output {

@@ -59,10 +59,21 @@ impl Json {
     /// # Errors
     /// What is in the way, or that nothing can be written.
     pub fn show(&self, value: &impl Serialize, text: impl AsRef<str>) -> Result<(), Error> {
-        let document = || serde_json::to_string(value).map(|text| text + "\n").map_err(Error::Json);
+        let document = match &self.to {
+            Some(_) => serde_json::to_string(value).map_err(Error::Json)? + "\n",
+            None => String::new(),
+        };
+        self.show_document(&document, text)
+    }
+
+    /// [`Json::show`] of JSON that is a text already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn show_document(&self, document: &str, text: impl AsRef<str>) -> Result<(), Error> {
         match &self.to {
-            Some(JsonTo::Output) => return to_stdout(document()?.as_bytes()),
-            Some(JsonTo::File(path)) => write(path, &document()?)?,
+            Some(JsonTo::Output) => return to_stdout(document.as_bytes()),
+            Some(JsonTo::File(path)) => write(path, document)?,
             None => {}
         }
         to_stdout(text.as_ref().as_bytes())
