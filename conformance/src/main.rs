@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `conformance`: runs the suites, explains their checks, and shows what our codec makes of bytes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
 use conformance::dissect;
 use conformance::report::{Format, Report};
 use conformance::suite::{Listed, SUITES};
+use program::{Completions, Json, Man, Manual};
 
 /// Holds a LISP implementation against the clauses of the RFCs.
 #[derive(Parser)]
@@ -38,9 +40,8 @@ struct Arguments {
 enum Verb {
     /// Names the suites and their checks.
     List {
-        /// As one JSON array of checks; with =FILE into that file, beside the text.
-        #[arg(long, num_args = 0..=1, require_equals = true, value_name = "FILE")]
-        json: Option<Option<PathBuf>>,
+        #[command(flatten)]
+        json: Json,
     },
     /// Runs suites and prints what came of each check; the last line is `N passed, N failed, N skipped`.
     Run(Run),
@@ -57,7 +58,29 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Prints what a shell needs to complete the flags.
+    #[command(after_help = program::completions_help!("conformance"))]
+    Completions(Completions),
+    /// Prints or writes the manual pages.
+    #[command(after_help = program::man_help!("conformance", "run"))]
+    Man(Man),
 }
+
+const MANUAL: Manual = Manual {
+    status: &[
+        ("0", "What was asked held."),
+        ("1", "Some check did not hold, or the codec refused some bytes."),
+        ("2", "Wrong usage, or something that a suite needs is not there; the message names it."),
+    ],
+    files: &[],
+    environment: &[
+        (
+            "CONFORMANCE_CGEID",
+            "Path of the program cgeid that is judged; the one beside this program, if it is not set.",
+        ),
+        ("CONFORMANCE_LISP_DHT", "The same for lisp-dht."),
+    ],
+};
 
 #[derive(clap::Args)]
 struct Run {
@@ -73,9 +96,8 @@ struct Run {
     /// How the run is written down.
     #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     format: Format,
-    /// The same as `--format json`; with =FILE into that file, beside the text.
-    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "FILE")]
-    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    json: Json,
     /// Where it is written, instead of standard output.
     #[arg(short = 'o', long = "output")]
     output: Option<PathBuf>,
@@ -83,10 +105,12 @@ struct Run {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
-        Verb::List { json } => list(json.as_ref()),
+        Verb::List { json } => list(&json),
         Verb::Run(arguments) => run(&arguments),
         Verb::Explain { id } => explain(&id),
         Verb::Decode { file } => decode(&file),
+        Verb::Completions(completions) => return told(completions.run(Arguments::command())),
+        Verb::Man(man) => return told(man.run(Arguments::command(), &MANUAL)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -98,35 +122,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn list(json: Option<&Option<PathBuf>>) -> anyhow::Result<bool> {
-    let mut out = io::stdout().lock();
+/// What the program says about itself.
+fn told(outcome: Result<(), program::Error>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn list(json: &Json) -> anyhow::Result<bool> {
+    let mut text = String::new();
     let mut listed = Vec::new();
     for suite in SUITES {
         let checks = (suite.list)()?;
-        if !matches!(json, Some(None)) {
-            writeln!(out, "{}: {}", suite.name, suite.about)?;
-            for check in &checks {
-                writeln!(out, "  {:<9} {:<6} {}", check.id, check.level, cited(&check.clause))?;
-            }
+        writeln!(text, "{}: {}", suite.name, suite.about)?;
+        for check in &checks {
+            writeln!(text, "  {:<9} {:<6} {}", check.id, check.level, cited(&check.clause))?;
         }
         let entry = |check: &Listed| serde_json::json!({"suite": suite.name, "id": check.id, "level": check.level, "clause": check.clause});
         listed.extend(checks.iter().map(entry));
     }
-    if let Some(file) = json {
-        write_json(file.as_ref(), &(serde_json::to_string_pretty(&listed)? + "\n"))?;
-    }
+    json.show(&listed, text)?;
     Ok(true)
 }
 
-/// To standard output, or to the file of `--json=FILE`.
-fn write_json(file: Option<&PathBuf>, text: &str) -> anyhow::Result<()> {
-    match file {
-        Some(path) => fs::write(path, text).with_context(|| format!("--json={}", path.display())),
-        None => Ok(io::stdout().write_all(text.as_bytes())?),
-    }
-}
-
 fn run(arguments: &Run) -> anyhow::Result<bool> {
+    arguments.json.check()?;
     let named = |name: &str| arguments.all || arguments.suite.iter().any(|wanted| wanted == name);
     if let Some(unknown) = arguments.suite.iter().find(|wanted| SUITES.iter().all(|suite| suite.name != **wanted)) {
         let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
@@ -145,9 +169,9 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         bail!("--id {id}: no check of that name");
     }
     let report = Report::new("this implementation", checks);
-    let format = if matches!(arguments.json, Some(None)) { Format::Json } else { arguments.format };
-    if let Some(Some(path)) = &arguments.json {
-        write_json(Some(path), &report.render(Format::Json)?)?;
+    let format = if arguments.json.is_output() { Format::Json } else { arguments.format };
+    if !arguments.json.is_output() {
+        arguments.json.show_document(&report.render(Format::Json)?, "")?;
     }
     let text = report.render(format)?;
     match &arguments.output {

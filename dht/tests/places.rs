@@ -3,86 +3,20 @@
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+mod desk;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cgeid::{Identity, Network, OperationalKey, container};
+use cgeid::{Identity, Network, OperationalKey};
+use desk::{Daemon, Desk, fails};
 use dht::geo::{Cell, DEFAULT_BLUR, Position};
 use dht::publish::{self, Sequence, Statement};
 use dht::record::{Centimetres, Geo, Loss, Medium, Neighbour, Quality, Rate, Source, Topology};
 use serde_json::{Value, json};
 
-const PASSWORD: &str = "correct horse";
-
-/// A folder with key files, and the commands run in it.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("password"), format!("{PASSWORD}\n")).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn key(&self, name: &str) -> OperationalKey {
-        let key = person(SystemTime::now());
-        std::fs::write(self.path(name), container::save_operational(&key, PASSWORD).unwrap()).unwrap();
-        key
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-dht"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("CGEID_PASSWORD");
-        command.output().unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = self.run(&[arguments, &["--json"]].concat());
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let value = serde_json::from_str(&text)
-            .unwrap_or_else(|_| panic!("{arguments:?}: {text} {}", String::from_utf8_lossy(&output.stderr)));
-        (output.status.code().unwrap(), value)
-    }
-
-    /// Exit code, and a message that names what is wrong.
-    fn fails(&self, code: i32, arguments: &[&str], named: &str) {
-        let output = self.run(arguments);
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
-        assert!(message.contains(named), "{arguments:?}: {message}");
-    }
-
-    fn node(&self, address: &str) -> Daemon {
-        self.key("node.op.p12");
-        let arguments = ["node", "--identity", "node.op.p12", "--password-file", "password", "--listen", address];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-dht"));
-        command.current_dir(self.folder.path()).args(arguments).args(["--port", "0", "--state-dir", "node.state"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("/ip4/127."), "{line}");
-        Daemon { child, address: line.trim().to_owned() }
-    }
-}
-
-struct Daemon {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A node at a desk.
+fn node(desk: &Desk, address: &str) -> Daemon {
+    desk.node("node", address, &[])
 }
 
 fn person(now: SystemTime) -> OperationalKey {
@@ -97,7 +31,7 @@ fn body<'a>(found: &'a Value, class: &str) -> &'a Value {
 #[test]
 fn all_that_a_node_says_of_itself_is_put_and_read() {
     let desk = Desk::new();
-    let node = desk.node("127.61.1.1");
+    let node = node(&desk, "127.61.1.1");
     let (one, two) = (desk.key("one.op.p12"), desk.key("two.op.p12"));
     let (first, second) = (one.address().to_string(), two.address().to_string());
     let bootstrap = ["--bootstrap", &node.address];
@@ -173,7 +107,7 @@ fn all_that_a_node_says_of_itself_is_put_and_read() {
 #[test]
 fn a_position_that_wavers_is_told_once() {
     let desk = Desk::new();
-    let node = desk.node("127.62.1.1");
+    let node = node(&desk, "127.62.1.1");
     let eid = desk.key("one.op.p12").address().to_string();
     let told = |position: &str| {
         let put = ["put", "--identity", "one.op.p12", "--password-file", "password", "--position", position];
@@ -263,9 +197,9 @@ fn a_map_shows_places_and_links_that_both_ends_name() {
     let (code, drawn) = desk.json(&["map", "late.json"]);
     assert_eq!((code, &drawn["features"]), (1, &json!([])), "{drawn}");
     std::fs::write(desk.path("wrong.json"), "{\"nodes\": 7}").unwrap();
-    desk.fails(2, &["map", "wrong.json"], "not the JSON of a crawl");
-    desk.fails(2, &["map", "missing.json"], "missing.json");
-    desk.fails(2, &["map"], "CGEID|FILE");
+    fails(&desk, 2, &["map", "wrong.json"], "not the JSON of a crawl");
+    fails(&desk, 2, &["map", "missing.json"], "missing.json");
+    fails(&desk, 2, &["map"], "CGEID|FILE");
 }
 
 /// What RFC 7946 asks of a feature collection of points and lines.
@@ -299,7 +233,7 @@ fn valid(collection: &Value) {
 #[test]
 fn a_map_of_cgeids_and_a_direction_between_them_come_from_the_network() {
     let desk = Desk::new();
-    let node = desk.node("127.63.1.1");
+    let node = node(&desk, "127.63.1.1");
     let bootstrap = ["--bootstrap", &node.address];
     let keys = [desk.key("one.op.p12"), desk.key("two.op.p12")];
     let names = [keys[0].cn().to_string(), keys[1].address().to_string()];
@@ -331,12 +265,13 @@ fn a_map_of_cgeids_and_a_direction_between_them_come_from_the_network() {
     assert_eq!(seen["back"]["in_reach"], true, "{seen}");
     let (_, seen) = point(&format!("{}#2", names[1]), &names[0]);
     assert_eq!((&seen["from"]["terminal"], &seen["from"]["altitude_m"]), (&2.into(), &0.0.into()), "{seen}");
-    desk.fails(
+    fails(
+        &desk,
         1,
         &[&["point", &format!("{}#9", names[1]), &names[0]], &bootstrap[..]].concat(),
         "has published no place",
     );
-    desk.fails(2, &["point", &names[0], "1,2"], "--bootstrap");
+    fails(&desk, 2, &["point", &names[0], "1,2"], "--bootstrap");
 }
 
 #[test]
@@ -350,7 +285,7 @@ fn a_direction_between_two_places_needs_no_network() {
     assert!((number("elevation_deg") - 11.222).abs() < 0.01, "{seen}");
     assert!((number("range_m") - 662.73).abs() < 0.05, "{seen}");
     for bad in ["91,0", "1", "1,2,3,4", "a,b"] {
-        desk.fails(2, &["point", bad, "1,2"], bad);
+        fails(&desk, 2, &["point", bad, "1,2"], bad);
     }
 }
 
@@ -359,7 +294,7 @@ fn what_cannot_be_said_of_a_node_is_named() {
     let desk = Desk::new();
     desk.key("one.op.p12");
     let put = ["put", "--identity", "one.op.p12", "--password-file", "password", "--bootstrap", "127.64.1.1:9"];
-    desk.fails(2, &put, "nothing to publish");
+    fails(&desk, 2, &put, "nothing to publish");
     for (flag, value) in [
         ("--service", "192.0.2.1,king"),
         ("--alternate", "2001:db8::1"),
@@ -369,8 +304,8 @@ fn what_cannot_be_said_of_a_node_is_named() {
         ("--position", "91,0"),
         ("--terminal", "1,2,3"),
     ] {
-        desk.fails(2, &[&put[..], &[flag, value]].concat(), flag);
+        fails(&desk, 2, &[&put[..], &[flag, value]].concat(), flag);
     }
     let revoke = ["put", "--revocation", "one.revoke", "--yes", "--position", "1,2"];
-    desk.fails(2, &revoke, "--position");
+    fails(&desk, 2, &revoke, "--position");
 }

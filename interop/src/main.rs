@@ -2,11 +2,11 @@
 //! `interop`: labs, the demo, and runs with the programs of others.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use interop::bench::{Line, clouds, dht, dht_flood};
 use interop::delaybox::bridge::Counters;
 use interop::delaybox::{Delay, Delaybox};
@@ -15,6 +15,7 @@ use interop::hold::{self, LabName, Record};
 use interop::interrupt::{self, Interrupted};
 use interop::lab::{LabError, workspace};
 use interop::peers::{self, Peer};
+use program::{Completions, Json, Man, Manual};
 use serde::Serialize;
 
 /// Labs of network namespaces, the demo, and runs with the programs of others.
@@ -77,10 +78,8 @@ enum Command {
     },
     /// Lists the labs that are up, and their hosts
     List {
-        /// As JSON on standard output, or with =FILE into that file
-        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-        #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-        json: Option<Option<PathBuf>>,
+        #[command(flatten)]
+        json: Json,
     },
     /// Runs a command in the namespace of a host of a lab; lisp-xtr show asks the border node there (LISP_XTR_CONTROL is set)
     Exec {
@@ -93,6 +92,12 @@ enum Command {
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<String>,
     },
+    /// Prints what a shell needs to complete the flags
+    #[command(after_help = program::completions_help!("interop"))]
+    Completions(Completions),
+    /// Prints or writes the manual pages
+    #[command(after_help = program::man_help!("interop", "bench dht"))]
+    Man(Man),
     /// Holds a lab
     #[command(name = hold::HOLD, hide = true)]
     Hold {
@@ -116,14 +121,38 @@ enum Command {
     },
 }
 
+const MANUAL: Manual = Manual {
+    status: &[
+        ("0", "What was asked held."),
+        ("1", "It did not."),
+        ("2", "Wrong usage; the message names the flag."),
+        ("3", "The machine lacks something; the message names it."),
+        ("130", "Interrupted."),
+    ],
+    files: &[("PORT.pcap", "In the folder of --pcap: what crossed a port of the underlay.")],
+    environment: &[
+        ("INTEROP_OOR", "Path of the built binary of OpenOverlayRouter; its cases are skipped without it."),
+        ("INTEROP_OPENLISP", "Path of the built binary of OpenLISP's control plane; its cases are skipped without it."),
+        ("CARGO", "The cargo that builds the programs, unless --bin-dir names where they are."),
+        ("TMPDIR", "Where a lab has its folder."),
+    ],
+};
+
+/// Whose programs run, and how.
 #[derive(Debug, Args)]
-struct DemoFlags {
-    /// Where the programs are; default: they are built with cargo, in the profile of this one
+struct LabFlags {
+    /// Where our programs are; default: they are built with cargo, in the profile of this one
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
     /// Work in a user namespace, even as root
     #[arg(long)]
     user_namespace: bool,
+}
+
+#[derive(Debug, Args)]
+struct DemoFlags {
+    #[command(flatten)]
+    lab: LabFlags,
     /// Write captures of each underlay port into DIR
     #[arg(long, value_name = "DIR")]
     pcap: Option<PathBuf>,
@@ -133,10 +162,8 @@ struct DemoFlags {
     /// Watch an idle border node for a minute in the end: under 40 MiB, under 1 % of a core
     #[arg(long)]
     measure: bool,
-    /// The outcome as JSON on standard output (the story goes to standard error); with =FILE into that file
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,16 +184,10 @@ struct CloudsFlags {
     /// Milliseconds between any two of them, each way
     #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = milliseconds)]
     delay: f64,
-    /// Where our programs are; default: they are built with cargo, in the profile of this one
-    #[arg(long, value_name = "DIR")]
-    bin_dir: Option<PathBuf>,
-    /// Work in a user namespace, even as root
-    #[arg(long)]
-    user_namespace: bool,
-    /// As JSON on standard output, or with =FILE into that file beside the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Args)]
@@ -192,16 +213,10 @@ struct DhtFlags {
     /// What the dice begin with
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where our programs are; default: they are built with cargo, in the profile of this one
-    #[arg(long, value_name = "DIR")]
-    bin_dir: Option<PathBuf>,
-    /// Work in a user namespace, even as root
-    #[arg(long)]
-    user_namespace: bool,
-    /// As JSON on standard output, or with =FILE into that file beside the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Args)]
@@ -221,10 +236,8 @@ struct DelayboxFlags {
     /// What the dice begin with
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What passed each port, as JSON on standard output in the end, or with =FILE into that file
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// Milliseconds up to an hour.
@@ -243,22 +256,16 @@ fn share(text: &str) -> Result<f64, String> {
 struct RunFlags {
     /// Whose cases; default: all. A case whose peer is not at hand is skipped
     peer: Vec<Peer>,
-    /// Where our programs are; default: they are built with cargo, in the profile of this one
-    #[arg(long, value_name = "DIR")]
-    bin_dir: Option<PathBuf>,
-    /// Work in a user namespace, even as root
-    #[arg(long)]
-    user_namespace: bool,
+    #[command(flatten)]
+    lab: LabFlags,
     /// Keep the captures that are judged in DIR
     #[arg(long, value_name = "DIR")]
     pcap: Option<PathBuf>,
     /// Keep the logs of all programs in DIR
     #[arg(long, value_name = "DIR")]
     keep_logs: Option<PathBuf>,
-    /// The outcome as JSON on standard output (the lines go to standard error); with =FILE into that file
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Args)]
@@ -269,16 +276,10 @@ struct DhtFloodFlags {
     /// Seconds of each of the turns, three with and three without the flood
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Where the programs are; default: they are built with cargo, in the profile of this one
-    #[arg(long, value_name = "DIR")]
-    bin_dir: Option<PathBuf>,
-    /// Work in a user namespace, even as root
-    #[arg(long)]
-    user_namespace: bool,
-    /// The outcome as JSON on standard output; with =FILE into that file
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    json: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// What was asked did not hold.
@@ -290,8 +291,29 @@ const EXIT_MACHINE: u8 = 3;
 /// Ended by a signal, as shells say it of SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
+impl Command {
+    /// Where its report goes, if it has one.
+    fn json(&self) -> Option<&Json> {
+        match self {
+            Self::Demo(flags) => Some(&flags.json),
+            Self::Run(flags) => Some(&flags.json),
+            Self::Bench { bench: Bench::Dht(flags) } => Some(&flags.json),
+            Self::Bench { bench: Bench::Clouds(flags) } => Some(&flags.json),
+            Self::Bench { bench: Bench::DhtFlood(flags) } => Some(&flags.json),
+            Self::Delaybox(flags) => Some(&flags.json),
+            Self::List { json } => Some(json),
+            _ => None,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    match CommandLine::parse().command {
+    let command = CommandLine::parse().command;
+    // Before there is work in what could not be reported.
+    if let Some(Err(error)) = command.json().map(Json::check) {
+        return fail(&error.into());
+    }
+    match command {
         Command::Demo(flags) => run_demo(&flags),
         Command::Run(flags) => run_with_peers(flags),
         Command::Bench { bench: Bench::Dht(flags) } => bench_dht(flags),
@@ -305,18 +327,31 @@ fn main() -> ExitCode {
         Command::Down { lab } => {
             status(hold::down(lab).map(|labs| labs.iter().for_each(|lab| println!("{lab} is down"))))
         }
-        Command::List { json } => status(Record::all().and_then(|labs| list(&labs, json.as_ref()))),
+        Command::List { json } => status(Record::all().and_then(|labs| list(&labs, &json))),
         Command::Exec { host, lab, command } => fail(&hold::exec(&host, lab, &command)),
         Command::Hold { lab, record, bin_dir, user_namespace } => {
             status(hold::hold(lab, user_namespace, &bin_dir, &record))
         }
+        Command::Completions(completions) => told(completions.run(CommandLine::command())),
+        Command::Man(man) => told(man.run(CommandLine::command(), &MANUAL)),
         Command::Sweep { folder } => status(workspace::sweep(&folder).map_err(Into::into)),
     }
 }
 
-fn list(labs: &[Record], json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {
+/// What the program says about itself.
+fn told(outcome: Result<(), program::Error>) -> ExitCode {
+    outcome.map_or_else(
+        |error| {
+            eprintln!("interop: {error}");
+            ExitCode::from(error.status())
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn list(labs: &[Record], json: &Json) -> anyhow::Result<()> {
     publish(&labs, json)?;
-    if matches!(json, Some(None)) {
+    if json.is_output() {
         return Ok(());
     }
     if labs.is_empty() {
@@ -336,6 +371,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(match error.downcast_ref::<LabError>() {
         Some(LabError::Refused { .. }) => EXIT_MACHINE,
         _ if error.is::<UsageError>() => EXIT_USAGE,
+        _ if error.is::<program::Error>() => error.downcast_ref().map_or(EXIT_FAILED, program::Error::status),
         _ if error.is::<Interrupted>() => EXIT_INTERRUPTED,
         _ => EXIT_FAILED,
     })
@@ -351,32 +387,28 @@ fn bench_dht(flags: DhtFlags) -> ExitCode {
         idle: Duration::from_secs(flags.idle),
         settle: Duration::from_secs(flags.settle),
         seed: flags.seed,
-        bin_dir: flags.bin_dir,
-        user_namespace: flags.user_namespace,
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
     };
-    judge(dht::run(&options), flags.json.as_ref(), |report| (&report.promises, report.ok()))
+    judge(dht::run(&options), &flags.json, |report| (&report.promises, report.ok()))
 }
 
 fn bench_clouds(flags: CloudsFlags) -> ExitCode {
     let options = clouds::Options {
         nodes: flags.nodes,
         delay: Delay::of(Duration::from_secs_f64(flags.delay / 1000.0)),
-        bin_dir: flags.bin_dir,
-        user_namespace: flags.user_namespace,
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
     };
-    judge(clouds::run(&options), flags.json.as_ref(), |report| (&report.promises, report.ok()))
+    judge(clouds::run(&options), &flags.json, |report| (&report.promises, report.ok()))
 }
 
 /// Prints what was promised beside what was measured.
-fn judge<R: Serialize>(
-    outcome: anyhow::Result<R>,
-    json: Option<&Option<PathBuf>>,
-    promises: impl Fn(&R) -> (&[Line], bool),
-) -> ExitCode {
+fn judge<R: Serialize>(outcome: anyhow::Result<R>, json: &Json, promises: impl Fn(&R) -> (&[Line], bool)) -> ExitCode {
     exit_code(outcome.and_then(|report| {
         publish(&report, json)?;
         let (lines, ok) = promises(&report);
-        for line in lines.iter().filter(|_| !matches!(json, Some(None))) {
+        for line in lines.iter().filter(|_| !json.is_output()) {
             let verdict = if line.ok { "kept" } else { "NOT KEPT" };
             println!("{:<16} {verdict:<9} {:<58} promised: {}", line.name, line.measured, line.promised);
         }
@@ -399,7 +431,7 @@ fn run_delaybox(flags: &DelayboxFlags) -> anyhow::Result<()> {
     for (port, counters) in &passed {
         eprintln!("{port}: {} frames in, {} out, {} lost", counters.frames_in, counters.frames_out, counters.lost);
     }
-    publish(&passed, flags.json.as_ref())
+    publish(&passed, &flags.json)
 }
 
 /// How often the delay box looks whether it is to end; signals wake it earlier.
@@ -407,43 +439,43 @@ const DELAYBOX_NAP: Duration = Duration::from_secs(1);
 
 fn run_demo(flags: &DemoFlags) -> ExitCode {
     let options = Options {
-        bin_dir: flags.bin_dir.clone(),
-        user_namespace: flags.user_namespace,
+        bin_dir: flags.lab.bin_dir.clone(),
+        user_namespace: flags.lab.user_namespace,
         pcap: flags.pcap.clone(),
         keep_logs: flags.keep_logs.clone(),
         measure: flags.measure,
-        quiet_stdout: matches!(flags.json, Some(None)),
+        quiet_stdout: flags.json.is_output(),
     };
     let outcome = demo::run(&options);
-    exit_code(outcome.and_then(|report| publish(&report, flags.json.as_ref()).map(|()| report.ok)))
+    exit_code(outcome.and_then(|report| publish(&report, &flags.json).map(|()| report.ok)))
 }
 
 fn run_with_peers(flags: RunFlags) -> ExitCode {
     let options = peers::Options {
         peers: flags.peer,
-        bin_dir: flags.bin_dir,
-        user_namespace: flags.user_namespace,
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
         pcap: flags.pcap,
         keep_logs: flags.keep_logs,
-        quiet_stdout: matches!(flags.json, Some(None)),
+        quiet_stdout: flags.json.is_output(),
     };
     let outcome = peers::run(&options);
-    exit_code(outcome.and_then(|report| publish(&report, flags.json.as_ref()).map(|()| report.ok())))
+    exit_code(outcome.and_then(|report| publish(&report, &flags.json).map(|()| report.ok())))
 }
 
 fn run_dht_flood(flags: &DhtFloodFlags) -> ExitCode {
     let options = dht_flood::Options {
-        bin_dir: flags.bin_dir.clone(),
-        user_namespace: flags.user_namespace,
+        bin_dir: flags.lab.bin_dir.clone(),
+        user_namespace: flags.lab.user_namespace,
         rate: flags.rate,
         turn: Duration::from_secs(flags.seconds),
     };
     let shown = dht_flood::run(&options).inspect(|report| {
-        if !matches!(flags.json, Some(None)) {
+        if !flags.json.is_output() {
             report.lines().iter().for_each(|line| println!("{line}"));
         }
     });
-    exit_code(shown.and_then(|report| publish(&report, flags.json.as_ref()).map(|()| report.ok)))
+    exit_code(shown.and_then(|report| publish(&report, &flags.json).map(|()| report.ok)))
 }
 
 fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {
@@ -454,17 +486,7 @@ fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {
     }
 }
 
-fn publish(report: &impl Serialize, json: Option<&Option<PathBuf>>) -> anyhow::Result<()> {
-    let text = serde_json::to_string(report)? + "\n";
-    match json.map(Option::as_deref) {
-        None => {}
-        Some(None) => print!("{text}"),
-        Some(Some(path)) => write(path, &text)?,
-    }
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    use anyhow::Context as _;
-    std::fs::write(path, text).with_context(|| format!("--json={}", path.display()))
+/// The JSON, where it is wanted; what people read is printed already.
+fn publish(report: &impl Serialize, json: &Json) -> anyhow::Result<()> {
+    Ok(json.show(report, "")?)
 }

@@ -2,12 +2,12 @@
 //! `lisp-mapsys`: Map-Server and Map-Resolver of a signed DHT.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use mapsys::shell::daemon;
 use mapsys::shell::settings::{Flags, Settings};
+use program::{Completions, Json, Man, Manual, STATUS};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -36,19 +36,37 @@ enum Verb {
     Run,
     /// Say what the configuration means, and change nothing.
     Check {
-        /// Print JSON, or write it to FILE beside the text.
-        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
-        json: Option<PathBuf>,
+        #[command(flatten)]
+        json: Json,
     },
     /// Ask the running process.
     Show {
         /// What to show.
         what: What,
-        /// Print JSON, or write it to FILE beside the text.
-        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
-        json: Option<PathBuf>,
+        #[command(flatten)]
+        json: Json,
     },
+    /// Print what a shell needs to complete the flags.
+    #[command(after_help = program::completions_help!("lisp-mapsys"))]
+    Completions(Completions),
+    /// Print or write the manual pages.
+    #[command(after_help = program::man_help!("lisp-mapsys", "show"))]
+    Man(Man),
 }
+
+const MANUAL: Manual = Manual {
+    status: STATUS,
+    files: &[
+        ("FILE.toml", "Settings, read if --config names the file: a key for each flag, and the sites."),
+        ("<CN>.op.p12", "An operational key of --identity, as cgeid new and cgeid delegate write it."),
+        ("control.sock", "In the folder of --state-dir: the socket that show asks, unless --control names another."),
+    ],
+    environment: &[
+        ("LISP_MAPSYS_<NAME>", "What the flag --name would say."),
+        ("RUST_LOG", "What is logged to standard error, as in mapsys=debug."),
+        ("CGEID_PASSWORD", "The password of the identities, if --password-file does not name one."),
+    ],
+};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
@@ -73,21 +91,34 @@ const EXIT_MACHINE: u8 = 3;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    match &args.verb {
+        Some(Verb::Completions(completions)) => return told(completions.run(Args::command())),
+        Some(Verb::Man(man)) => return told(man.run(Args::command(), &MANUAL)),
+        _ => {}
+    }
     log_to_stderr();
     let settings = match Settings::read(&args.flags) {
         Ok(settings) => settings,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
     match args.verb {
-        None | Some(Verb::Run) => run(&settings),
-        Some(Verb::Check { json }) => check(&settings, json.as_deref()),
+        Some(Verb::Check { json }) => check(&settings, &json),
         Some(Verb::Show { what, json }) => {
             let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-            match daemon::show(&settings, &name, json.as_deref()) {
-                Ok(()) => ExitCode::SUCCESS,
+            match daemon::show(&settings, &name) {
+                Ok((value, table)) => told(json.show(&value, table)),
                 Err(error) => fail(EXIT_NO_ANSWER, &error),
             }
         }
+        _ => run(&settings),
+    }
+}
+
+/// What was said, or why it could not be.
+fn told(outcome: Result<(), program::Error>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.status(), &error.into()),
     }
 }
 
@@ -110,16 +141,13 @@ fn run(settings: &Settings) -> ExitCode {
 }
 
 /// The configuration in words; as JSON, the sentences are in `means`.
-fn check(settings: &Settings, json: Option<&Path>) -> ExitCode {
+fn check(settings: &Settings, json: &Json) -> ExitCode {
     let text = match daemon::check(settings) {
         Ok(text) => text,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
     let value = json!({ "ok": true, "means": text.lines().collect::<Vec<_>>() });
-    match daemon::print(&value, &text, json) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(EXIT_MACHINE, &error),
-    }
+    told(json.show(&value, text))
 }
 
 fn fail(code: u8, error: &anyhow::Error) -> ExitCode {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-xtr`: a LISP border node.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Parser as _;
-use serde_json::{Value, json};
+use clap::{CommandFactory as _, Parser as _};
+use program::{Json, JsonTo};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
-use xtr::config::{Command, CommandLine, Config, Flags, Table, explain};
+use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, explain};
 use xtr::shell::{self, Failure};
 
 fn main() -> ExitCode {
@@ -29,6 +29,11 @@ fn execute(command_line: CommandLine) -> Result<(), Failure> {
         None => run(&flags, json.is_some()),
         Some(Command::Check) => check(&flags, json),
         Some(Command::Show { what }) => show(&flags, what, json),
+        Some(Command::Completions(_) | Command::Man(_)) if json.is_some() => {
+            Err(Failure::key("json", "this verb has no report"))
+        }
+        Some(Command::Completions(completions)) => Ok(completions.run(CommandLine::command())?),
+        Some(Command::Man(man)) => Ok(man.run(CommandLine::command(), &MANUAL)?),
     }
 }
 
@@ -40,13 +45,13 @@ fn run(flags: &Flags, log_json: bool) -> Result<(), Failure> {
     runtime.block_on(shell::run(config))
 }
 
-fn check(flags: &Flags, json: Option<Option<PathBuf>>) -> Result<(), Failure> {
+fn check(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let mut lines = explain(&config);
     let (key_files, _) = shell::check_map_system(&config)?;
     lines.extend(key_files.explain(SystemTime::now()).iter().map(|sentence| capital(sentence)));
     lines.push("This configuration can be run.".into());
-    report(json, &json!({ "ok": true, "means": lines }), || lines.join("\n"))
+    Ok(Json { to: json }.show(&json!({ "ok": true, "means": lines }), lines.join("\n") + "\n")?)
 }
 
 /// A sentence of its own.
@@ -56,33 +61,10 @@ fn capital(text: &str) -> String {
     first.into_iter().chain(letters).chain(['.']).collect()
 }
 
-fn show(flags: &Flags, what: Table, json: Option<Option<PathBuf>>) -> Result<(), Failure> {
+fn show(flags: &Flags, what: Table, json: Option<JsonTo>) -> Result<(), Failure> {
     let config = Config::control_socket(flags)?;
     let answer = shell::ask(&config, what)?;
-    report(json, &answer, || shell::table(what, &answer))
-}
-
-/// `--json` replaces the table, `--json=FILE` goes beside it.
-fn report(json: Option<Option<PathBuf>>, value: &Value, table: impl Fn() -> String) -> Result<(), Failure> {
-    match json {
-        Some(None) => print(&value.to_string()),
-        None => print(&table()),
-        Some(Some(path)) => {
-            let written = std::fs::write(&path, format!("{value}\n"));
-            written.map_err(|error| Failure::Machine(format!("--json={}: {error}", path.display())))?;
-            print(&table())
-        }
-    }
-}
-
-/// Who reads only the first lines has what he wanted.
-fn print(text: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::Machine(format!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    Ok(Json { to: json }.show(&answer, shell::table(what, &answer) + "\n")?)
 }
 
 fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use program::{Completions, Man};
 
-use super::completions::{self, Completions};
 use super::delegate::{self, Delegate};
 use super::export::{self, Export};
 use super::import::{self, Import};
-use super::man::{self, Man};
 use super::new::{self, New};
 use super::prove_link::{self, ProveLink};
 use super::revoke::{self, Revoke};
@@ -74,10 +73,10 @@ pub(super) enum Command {
     #[command(after_help = export::HELP)]
     Export(Export),
     /// Print what a shell needs to complete the flags
-    #[command(after_help = completions::HELP)]
+    #[command(after_help = program::completions_help!("cgeid"))]
     Completions(Completions),
     /// Print or write the manual pages
-    #[command(after_help = man::HELP)]
+    #[command(after_help = program::man_help!("cgeid", "export"))]
     Man(Man),
 }
 

@@ -7,13 +7,12 @@ pub mod pool;
 pub mod temporary;
 
 mod args;
-mod completions;
 mod delegate;
 mod export;
 mod given;
 mod import;
 mod judge;
-mod man;
+mod manual;
 mod mining;
 mod new;
 mod output;
@@ -25,7 +24,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use nix::sys::resource::{Resource, setrlimit};
 
 use args::{Args, Command, JsonTo};
@@ -65,8 +64,14 @@ fn verb(args: &Args) -> Result<(), Failure> {
         Command::ProveLink(prove) => prove_link::run(prove, &args.json),
         Command::Import(import) => import::run(import, &args.json),
         Command::Export(export) => export::run(export, &args.json),
-        Command::Completions(completions) => completions::run(completions, &args.json),
-        Command::Man(man) => man::run(man, &args.json),
+        Command::Completions(completions) => {
+            output::no_report(&args.json)?;
+            completions.run(Args::command()).map_err(Failure::from)
+        }
+        Command::Man(man) => {
+            output::no_report(&args.json)?;
+            man.run(Args::command(), &manual::MANUAL).map_err(Failure::from)
+        }
     }
 }
 
@@ -90,6 +95,12 @@ impl Failure {
     /// The machine does not give it.
     fn machine(error: impl Into<anyhow::Error>) -> Failure {
         Failure { code: 3, error: error.into() }
+    }
+}
+
+impl From<program::Error> for Failure {
+    fn from(error: program::Error) -> Failure {
+        Failure { code: error.status(), error: error.into() }
     }
 }
 

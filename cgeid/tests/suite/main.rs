@@ -9,6 +9,7 @@ mod cli;
 mod common;
 mod containers;
 #[cfg(feature = "shell")]
+#[path = "../../../program/tests/support/documents.rs"]
 mod documents;
 mod exchange;
 #[cfg(feature = "shell")]
@@ -16,6 +17,8 @@ mod exchange_cli;
 mod import;
 mod openssl;
 mod operational;
+#[cfg(feature = "shell")]
+mod pages;
 mod pins;
 mod properties;
 mod schedule;

@@ -33,7 +33,7 @@ pub enum AnchorError {
     #[error("{0:?} is not an instance ID")]
     Instance(String),
     /// The CN cannot be read.
-    #[error("CN: {0}")]
+    #[error(transparent)]
     Cn(#[from] CnError),
 }
 

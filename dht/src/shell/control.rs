@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The local control socket: one line of JSON asks (`{"show": "stats"}`, `{"resolve": "2001:db8::1"}`), one line answers.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 const REQUEST: u64 = 4096;
 /// How long a client may take to ask and to read; longer than the longest resolution.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Octets of an answer: the figures of a node with a few thousand peers.
+const ANSWER: u64 = 16 * 1024 * 1024;
 
 /// Pause after an error of the listening socket.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -103,9 +106,10 @@ pub fn ask(path: &Path, request: &Value) -> anyhow::Result<Value> {
     stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{request}")?;
     let mut line = String::new();
-    std::io::BufReader::new(stream)
-        .read_line(&mut line)
-        .with_context(|| format!("no answer from {}", path.display()))?;
+    std::io::BufReader::new(stream.take(ANSWER)).read_line(&mut line).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => anyhow!("{} has not answered for {} s", path.display(), PATIENCE.as_secs()),
+        _ => anyhow!("no answer from {}: {error}", path.display()),
+    })?;
     if line.is_empty() {
         bail!("the process at {} hung up without an answer", path.display());
     }

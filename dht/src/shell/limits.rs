@@ -274,6 +274,8 @@ pub const INDEX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Octets of a crawl that `map` reads: 10,000 nodes with the longest bundles in hexadecimal digits.
 pub const CRAWL_FILE: u64 = 256 * 1024 * 1024;
+/// Lookups that a command with many to do has in progress: with the eight paths of each it keeps some sixty peers busy.
+pub const COMMAND_LOOKUPS: usize = 8;
 
 /// A presentation and its answer, and how long a stranger may stay in a closed network: a round trip and a signature.
 pub const PRESENTATION_TIME: Duration = Duration::from_secs(3);

@@ -3,13 +3,13 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
 use ipnet::IpNet;
+use program::Json;
 use serde_json::json;
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapRequest, Nonce};
@@ -45,9 +45,8 @@ struct Args {
     /// Address to ask from; the default is what the system chooses.
     #[arg(long)]
     source: Option<IpAddr>,
-    /// Print JSON, or write it to FILE beside the text.
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// A verified answer.
@@ -78,19 +77,22 @@ fn main() -> ExitCode {
         eprintln!("lig: --timeout must be more than 0 and at most 3600 seconds");
         return ExitCode::from(EXIT_USAGE);
     }
+    if let Err(error) = args.json.check() {
+        return fail(error.status(), &error.into());
+    }
     match ask(&args, eid) {
         Ok(answer) => match report(&args, eid, answer.as_ref()) {
             Ok(()) if answer.is_some_and(|answer| !answer.record.locators.is_empty()) => ExitCode::SUCCESS,
             Ok(()) => ExitCode::from(EXIT_NO_MAPPING),
-            Err(error) => fail(&error),
+            Err(error) => fail(error.status(), &error.into()),
         },
-        Err(error) => fail(&error),
+        Err(error) => fail(EXIT_MACHINE, &error),
     }
 }
 
-fn fail(error: &anyhow::Error) -> ExitCode {
+fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
     eprintln!("lig: {error:#}");
-    ExitCode::from(EXIT_MACHINE)
+    ExitCode::from(code)
 }
 
 fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
@@ -117,7 +119,7 @@ fn ask(args: &Args, eid: EidPrefix) -> anyhow::Result<Option<Answer>> {
     for attempt in 0..args.count {
         let nonce = Nonce(rand::random());
         let message = request(eid, nonce, local)?;
-        if args.json.as_deref() != Some(std::path::Path::new("-")) && attempt == 0 {
+        if !args.json.is_output() && attempt == 0 {
             println!("Send map-request to {} for {eid} ...", args.map_resolver);
         }
         let sent = Instant::now();
@@ -214,20 +216,8 @@ fn is_unsettled(record: &MappingRecord) -> bool {
     record.locators.is_empty() && record.action == Action::SendMapRequest
 }
 
-fn report(args: &Args, eid: EidPrefix, answer: Option<&Answer>) -> anyhow::Result<()> {
-    let to_stdout = args.json.as_deref() == Some(std::path::Path::new("-"));
-    if let Some(path) = &args.json {
-        let text = as_json(eid, answer).to_string();
-        if to_stdout {
-            println!("{text}");
-        } else {
-            std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-        }
-    }
-    if !to_stdout {
-        print_text(args, answer);
-    }
-    Ok(())
+fn report(args: &Args, eid: EidPrefix, answer: Option<&Answer>) -> Result<(), program::Error> {
+    args.json.show(&as_json(eid, answer), text(args, answer))
 }
 
 fn as_json(eid: EidPrefix, answer: Option<&Answer>) -> serde_json::Value {
@@ -256,23 +246,24 @@ fn as_json(eid: EidPrefix, answer: Option<&Answer>) -> serde_json::Value {
     })
 }
 
-fn print_text(args: &Args, answer: Option<&Answer>) {
+fn text(args: &Args, answer: Option<&Answer>) -> String {
     let Some(Answer { record, prefix, rtt, from }) = answer else {
-        println!("No map-reply after {} requests. Is {} a Map-Resolver?", args.count, args.map_resolver);
-        return;
+        return format!("No map-reply after {} requests. Is {} a Map-Resolver?\n", args.count, args.map_resolver);
     };
-    println!("Received map-reply from {} with rtt {:.6} secs\n", from.ip(), rtt.as_secs_f64());
+    let mut lines = vec![format!("Received map-reply from {} with rtt {:.6} secs\n", from.ip(), rtt.as_secs_f64())];
     let authority = if record.authoritative { ", auth" } else { "" };
-    println!("{prefix}, expires in {} min, via map-reply{authority}", record.ttl.0);
+    lines.push(format!("{prefix}, expires in {} min, via map-reply{authority}", record.ttl.0));
     if record.locators.is_empty() {
-        println!("  no locators, action {}", action_name(record.action));
-        return;
+        lines.push(format!("  no locators, action {}", action_name(record.action)));
+    } else {
+        lines.push(format!("  {:<40} {:<6} Priority/Weight", "Locator", "State"));
     }
-    println!("  {:<40} {:<6} Priority/Weight", "Locator", "State");
     for locator in &record.locators {
         let state = if locator.reachable { "up" } else { "down" };
-        println!("  {:<40} {state:<6} {}/{}", address_text(&locator.rloc), locator.priority, locator.weight);
+        let address = address_text(&locator.rloc);
+        lines.push(format!("  {address:<40} {state:<6} {}/{}", locator.priority, locator.weight));
     }
+    lines.join("\n") + "\n"
 }
 
 fn address_text(address: &Address) -> String {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -270,30 +270,14 @@ async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAdd
     }
 }
 
-/// Asks the running process, and prints a table or JSON.
+/// Asks the running process; the answer, and the table that it makes.
 ///
 /// # Errors
 /// When nobody answers.
-pub fn show(settings: &Settings, what: &str, json: Option<&Path>) -> anyhow::Result<()> {
+pub fn show(settings: &Settings, what: &str) -> anyhow::Result<(Value, String)> {
     let value = control::ask(&settings.control(), what)?;
-    print(&value, &table(&value), json)
-}
-
-/// Prints the text, or the JSON in its place; with a file, the JSON goes there beside the text.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn print(value: &Value, text: &str, json: Option<&Path>) -> anyhow::Result<()> {
-    let to_stdout = json == Some(Path::new("-"));
-    if let Some(path) = json.filter(|_| !to_stdout) {
-        std::fs::write(path, format!("{value}\n")).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if to_stdout {
-        println!("{value}");
-    } else {
-        print!("{text}");
-    }
-    Ok(())
+    let table = table(&value);
+    Ok((value, table))
 }
 
 /// One line an entry, its keys in order.

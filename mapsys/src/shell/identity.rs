@@ -6,7 +6,7 @@ mod files;
 mod watch;
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -20,8 +20,6 @@ pub use watch::KeyWatch;
 
 /// Environment variable with the password of identity files.
 const PASSWORD_VARIABLE: &str = "CGEID_PASSWORD";
-/// Longest password read, in octets: as for `cgeid`.
-const MAX_PASSWORD: u64 = 1024;
 /// Files, in the state folder, of the identity that we make when none is given.
 const OWN_IDENTITY: &str = "identity.p12";
 const OWN_OPERATIONAL: &str = "identity.op.p12";
@@ -90,10 +88,8 @@ fn write_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// The first line of a file, as for `cgeid`, or the variable.
 fn password(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
     if let Some(file) = file {
-        let mut line = Zeroizing::new(String::new());
-        let read = File::open(file).and_then(|file| BufReader::new(file.take(MAX_PASSWORD)).read_line(&mut line));
-        read.with_context(|| format!("cannot read password file {}", file.display()))?;
-        return Ok(Zeroizing::new(line.trim_end_matches(['\n', '\r']).to_owned()));
+        let line = File::open(file).and_then(|file| program::files::first_line(file, program::limits::PASSWORD));
+        return line.with_context(|| format!("cannot read password file {}", file.display()));
     }
     match std::env::var(PASSWORD_VARIABLE) {
         Ok(password) => Ok(Zeroizing::new(password)),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
 const EXAMPLES: &str = "\
@@ -40,9 +41,8 @@ pub struct CommandLine {
     #[command(flatten)]
     pub flags: Flags,
     /// Answer in JSON; of a run: log in JSON. With =FILE into that file, beside the table
-    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[allow(clippy::option_option, reason = "clap's form of a flag with an optional value")]
-    pub json: Option<Option<PathBuf>>,
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    pub json: Option<JsonTo>,
 }
 
 /// What else than running.
@@ -55,7 +55,28 @@ pub enum Command {
         /// Which table
         what: Table,
     },
+    /// Prints what a shell needs to complete the flags
+    #[command(after_help = program::completions_help!("lisp-xtr"))]
+    Completions(Completions),
+    /// Prints or writes the manual pages
+    #[command(after_help = program::man_help!("lisp-xtr", "show"))]
+    Man(Man),
 }
+
+/// What the manual says that the help does not.
+pub const MANUAL: Manual = Manual {
+    status: STATUS,
+    files: &[
+        ("F.toml", "Settings, read if --config names the file: a key for each flag."),
+        ("<CN>.op.p12", "An operational key of --identity, as cgeid new and cgeid delegate write it."),
+        ("control.sock", "In the directory of --state-dir: the socket that show asks, unless --control names another."),
+        ("temporary.state", "Beside it: the temporary CGEIDs of --temporary and their keys. Keep it secret."),
+    ],
+    environment: &[
+        ("LISP_XTR_<NAME>", "What the flag --name would say; LISP_XTR_CONFIG is that of --config."),
+        ("CGEID_PASSWORD", "The password of the identities, if --password-file does not name one."),
+    ],
+};
 
 /// What `show` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -8,11 +8,10 @@ mod values;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::{IpNet, Ipv6Net};
+use program::settings::{SettingsError, Sources, Wrong};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use wire::address::{EidPrefix, InstanceId};
@@ -22,7 +21,7 @@ use crate::database::OwnLocator;
 use crate::map_cache::is_unicast;
 
 pub use explain::explain;
-pub use flags::{Command, CommandLine, Flags, Switch, Table};
+pub use flags::{Command, CommandLine, Flags, MANUAL, Switch, Table};
 pub use values::{PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.
@@ -53,6 +52,20 @@ pub struct ConfigError {
 impl ConfigError {
     fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into() }
+    }
+}
+
+impl From<SettingsError> for ConfigError {
+    /// The first of them.
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::File(path, error) => Self::new("config", format!("{}: {error}", path.display())),
+            SettingsError::Wrong(wrong) => {
+                let Wrong { key, problem, place } = wrong.into_iter().next().unwrap_or_default();
+                let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+                Self::new(if key.is_empty() { "config".to_owned() } else { key }, format!("{problem}{place}"))
+            }
+        }
     }
 }
 
@@ -214,17 +227,8 @@ pub struct Embedded {
 impl Written {
     /// File, environment and flags, the later ones winning.
     fn read(flags: &Flags) -> Result<Self, ConfigError> {
-        let mut figment = Figment::new();
-        let mut text = String::new();
-        if let Some(path) = &flags.config {
-            let unreadable = |error: std::io::Error| ConfigError::new("config", format!("{}: {error}", path.display()));
-            text = std::fs::read_to_string(path).map_err(unreadable)?;
-            figment = figment.merge(Toml::string(&text));
-        }
-        let environment =
-            Env::prefixed(ENVIRONMENT).ignore(&["config"]).map(|key| key.as_str().replace('_', "-").into());
-        let figment = figment.merge(environment).merge(Serialized::defaults(flags));
-        figment.extract().map_err(|error| explain_error(&error, flags.config.as_deref(), &text))
+        let sources = Sources { file: flags.config.as_deref(), environment: ENVIRONMENT, apart: &["config"] };
+        sources.read(flags).map_err(ConfigError::from)
     }
 }
 
@@ -436,33 +440,6 @@ fn servers(written: &Written) -> Result<Vec<ServerAddress>, ConfigError> {
     pairs.map(server).collect()
 }
 
-/// A parser's error as the operator needs it: the key, the line if the file has it, and what would be right.
-fn explain_error(error: &figment::Error, file: Option<&Path>, text: &str) -> ConfigError {
-    use figment::error::Kind;
-    let (key, problem) = match &error.kind {
-        Kind::UnknownField(key, known) => (key.clone(), format!("unknown key; known are {}", known.join(", "))),
-        other => (error.path.join("."), other.to_string()),
-    };
-    let from = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
-    let is_file = file.is_some() && from.contains("TOML");
-    let place = match (file, line_of(text, &key)) {
-        (Some(path), Some(line)) if is_file => format!(" ({}, line {line})", path.display()),
-        (Some(path), None) if is_file => format!(" ({})", path.display()),
-        _ if from.contains("environment") => format!(" ({ENVIRONMENT}{})", key.replace('-', "_").to_uppercase()),
-        _ => String::new(),
-    };
-    let key = if key.is_empty() { "config".to_owned() } else { key };
-    ConfigError::new(key, format!("{problem}{place}"))
-}
-
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let is_assignment = |line: &str| {
-        let rest = line.trim_start().trim_start_matches('"').strip_prefix(key);
-        !key.is_empty() && rest.is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with('='))
-    };
-    text.lines().position(is_assignment).map(|index| index + 1)
-}
-
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (Key ID {}, {:?})", self.address, self.key.id, self.key.algorithm)
@@ -472,6 +449,8 @@ impl fmt::Display for ServerAddress {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::path::Path;
+
     use super::*;
 
     fn load(toml: &str, flags: Flags) -> Result<Config, ConfigError> {

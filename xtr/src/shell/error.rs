@@ -33,6 +33,17 @@ impl Failure {
     }
 }
 
+impl From<program::Error> for Failure {
+    fn from(error: program::Error) -> Self {
+        let text = error.to_string();
+        match error.status() {
+            1 => Self::NotHeld(text),
+            2 => Self::Configuration(text),
+            _ => Self::Machine(text),
+        }
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Configuration(format!("--{error}"))

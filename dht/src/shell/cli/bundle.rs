@@ -23,7 +23,7 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags, file: &Path) -> Re
     let carried = read(file, flags, network).with_context(|| format!("--bundle {}", file.display()))?;
     let bootstrap = settings.client()?.bootstrap;
     let at = if flags.direct { named(&bootstrap)? } else { Vec::new() };
-    publish::carry(&settings, network, Carried { at, ..carried }, flags.file.json.as_deref()).await
+    publish::carry(&settings, network, Carried { at, ..carried }, &flags.file.json).await
 }
 
 /// The identities in addresses.

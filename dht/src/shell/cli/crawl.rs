@@ -34,7 +34,7 @@ pub(super) async fn run(settings: Settings, flags: &CrawlFlags) -> Result<Outcom
         rate: flags.rate,
     };
     let crawl = crawl::crawl(settings.client()?, network, plan).await?;
-    output::show(flags.file.json.as_deref(), &json(&crawl), &lines(&crawl))?;
+    output::show(&flags.file.json, &json(&crawl), &lines(&crawl))?;
     let has_answered = crawl.nodes.values().any(|found| found.answered > 0);
     Ok(if has_answered { Outcome::Held } else { Outcome::DidNot })
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The operational key, from its file.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use cgeid::{Cn, ContainerError, Network, OperationalKey, container};
+use program::files;
 use zeroize::Zeroizing;
 
 use super::settings::Settings;
@@ -40,7 +42,8 @@ pub(super) fn open(
     network: Network,
     now: SystemTime,
 ) -> anyhow::Result<OperationalKey> {
-    let bytes = std::fs::read(file).with_context(|| format!("--identity {}", file.display()))?;
+    let most = cgeid::limits::MAX_CONTAINER;
+    let bytes = files::read(file, most).with_context(|| format!("--identity {}", file.display()))?;
     container::check_form(&bytes).with_context(|| format!("--identity {}", file.display()))?;
     let password = password(settings.password_file.as_deref())?;
     container::load_operational(&bytes, &password, network, now).map_err(|error| explain(file, error))
@@ -65,11 +68,11 @@ fn explain(file: &Path, error: ContainerError) -> anyhow::Error {
     anyhow!("--identity {}: {error}{advice}", file.display())
 }
 
+/// The first line of a file, as for `cgeid`, or the variable.
 fn password(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
     if let Some(file) = file {
-        let text = std::fs::read_to_string(file).with_context(|| format!("--password-file {}", file.display()))?;
-        let text = Zeroizing::new(text);
-        return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+        let line = File::open(file).and_then(|file| files::first_line(file, program::limits::PASSWORD));
+        return line.with_context(|| format!("--password-file {}", file.display()));
     }
     match std::env::var(PASSWORD) {
         Ok(password) => Ok(Zeroizing::new(password)),

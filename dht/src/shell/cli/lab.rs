@@ -13,6 +13,10 @@ use crate::shell::lab::{Eclipse, LabConfig, LabError, limits, run as run_lab};
 
 /// What the help says below the flags.
 pub(super) const ABOUT: &str = "\
+Examples:
+  lisp-dht lab --nodes 24 --kill 0.5
+  lisp-dht lab --memory --nodes 300 --hostile 0.2 --json=bench.json
+
 Real nodes, each with its Kademlia, its store and an address of its own (127.1.i.1), publish a mapping each. Then random nodes \
 look up random records; right is what brings the newest mapping. What is printed is of real nodes on this machine, never of a model.
 
@@ -37,7 +41,7 @@ pub(super) async fn run(_settings: Settings, flags: &LabFlags) -> Result<Outcome
         _ = terminate.recv() => return Err(Failure::NoAnswer(anyhow!("stopped by SIGTERM"))),
         _ = interrupt.recv() => return Err(Failure::NoAnswer(anyhow!("stopped by SIGINT"))),
     };
-    output::show(flags.file.json.as_deref(), &report.json(), &report.lines())?;
+    output::show(&flags.file.json, &report.json(), &report.lines())?;
     Ok(if report.is_right() { Outcome::Held } else { Outcome::DidNot })
 }
 
@@ -61,7 +65,7 @@ fn config(flags: &LabFlags) -> anyhow::Result<LabConfig> {
     let ids = flags.eclipse.map(|ids| within("eclipse", ids, 1, limits::ECLIPSE_IDS)).transpose()?;
     Ok(LabConfig {
         memory: flags.memory,
-        delay: Duration::from_millis(flags.delay.min(1000)),
+        delay: delay(flags.delay)?,
         kill: flags.kill,
         settle: pause("settle", flags.settle)?,
         lookups: within("lookups", flags.lookups, 0, limits::LOOKUPS)?,
@@ -72,6 +76,13 @@ fn config(flags: &LabFlags) -> anyhow::Result<LabConfig> {
         seed: flags.seed,
         ..LabConfig::new(within("nodes", flags.nodes, 2, limits::NODES)?)
     })
+}
+
+/// Longer than [`limits::DELAY`] nothing would ever be answered in time.
+fn delay(milliseconds: u64) -> anyhow::Result<Duration> {
+    let delay = Duration::from_millis(milliseconds);
+    let most = limits::DELAY;
+    if delay <= most { Ok(delay) } else { Err(anyhow!("--delay {milliseconds}: at most {}", most.as_millis())) }
 }
 
 impl From<LabError> for Failure {

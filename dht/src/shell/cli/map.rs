@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
 use cgeid::{Cn, Network};
+use futures::StreamExt as _;
 use serde::Deserialize;
 
 use super::flags::{MapFlags, MapFormat};
 use super::settings::Settings;
-use super::{Failure, Outcome, geojson, output, query, values};
-use crate::record::{Bundle, CertificateCache, Class, RecordKey};
-use crate::resolve::{Selection, newest};
-use crate::shell::{limits, lookup, shelf};
+use super::{Failure, Outcome, geojson, output, places, query, values};
+use crate::record::Bundle;
+use crate::shell::{limits, shelf};
 
 /// What is read of a crawl.
 #[derive(Debug, Deserialize)]
@@ -36,7 +37,7 @@ struct Crawled {
 /// What a source is.
 enum Source {
     Cgeid(Cn),
-    File(Crawl),
+    File(String, Crawl),
 }
 
 /// Draws a map of the sources.
@@ -49,14 +50,14 @@ pub(super) async fn run(settings: Settings, flags: &MapFlags) -> Result<Outcome,
     for source in sources {
         match source {
             Source::Cgeid(cn) => cgeids.push(cn),
-            Source::File(crawl) => read_crawl(network, &crawl, &mut nodes)?,
+            Source::File(name, crawl) => read_crawl(network, &crawl, &mut nodes).context(name)?,
         }
     }
     if !cgeids.is_empty() {
         look_up(&settings, network, &cgeids, &mut nodes).await?;
     }
     let drawn = geojson::collection(network, &nodes);
-    output::show(flags.file.json.as_deref(), &drawn, &[drawn.to_string()])?;
+    output::show(&flags.file.json, &drawn, &[drawn.to_string()])?;
     let is_empty = drawn["features"].as_array().is_none_or(Vec::is_empty);
     Ok(if is_empty { Outcome::DidNot } else { Outcome::Held })
 }
@@ -64,16 +65,17 @@ pub(super) async fn run(settings: Settings, flags: &MapFlags) -> Result<Outcome,
 /// A file that is there is a file.
 fn source(text: &str, network: Network) -> anyhow::Result<Source> {
     let path = Path::new(text);
-    let read = if text == "-" {
-        read(std::io::stdin().lock())
-    } else if path.is_file() {
-        std::fs::File::open(path).map_err(Into::into).and_then(read)
+    let (name, read) = if text == "-" {
+        ("standard input", read(std::io::stdin().lock()))
+    } else if path.exists() {
+        (text, std::fs::File::open(path).map_err(Into::into).and_then(read))
     } else {
         return values::cgeid(text, network).map(Source::Cgeid).with_context(|| format!("{text}: no such file"));
     };
-    let text = read.with_context(|| text.to_owned())?;
-    let crawl = serde_json::from_str(&text).context("not the JSON of a crawl: {\"nodes\":[{\"cn\",\"record\"}]}")?;
-    Ok(Source::File(crawl))
+    let crawl = read.with_context(|| name.to_owned())?;
+    let crawl = serde_json::from_str(&crawl)
+        .with_context(|| format!("{name}: not the JSON of a crawl: {{\"nodes\":[{{\"cn\",\"record\"}}]}}"))?;
+    Ok(Source::File(name.to_owned(), crawl))
 }
 
 fn read(from: impl Read) -> anyhow::Result<String> {
@@ -87,12 +89,12 @@ fn read(from: impl Read) -> anyhow::Result<String> {
 
 /// The records of a crawl that hold.
 fn read_crawl(network: Network, crawl: &Crawl, nodes: &mut BTreeMap<Cn, Bundle>) -> anyhow::Result<()> {
-    let made = |at| UNIX_EPOCH.checked_add(Duration::from_secs(at)).ok_or_else(|| anyhow!("at: no such time"));
+    let made = |at| UNIX_EPOCH.checked_add(Duration::from_secs(at)).ok_or_else(|| anyhow!("\"at\": no such time"));
     let now = crawl.at.map(made).transpose()?.unwrap_or_else(SystemTime::now);
     let mut left_out = 0;
     for node in &crawl.nodes {
         let (Some(cn), Some(record)) = (node.cn, &node.record) else { continue };
-        match octets(record).and_then(|value| hold(network, cn, &[value], now)) {
+        match octets(record).and_then(|value| places::hold(network, cn, &[value], now)) {
             Some(bundle) => _ = nodes.insert(cn, bundle),
             None => left_out += 1,
         }
@@ -111,24 +113,21 @@ async fn look_up(
     nodes: &mut BTreeMap<Cn, Bundle>,
 ) -> Result<(), Failure> {
     let node = shelf::start_node(settings.client()?, network, None)?;
-    for &cn in cgeids {
-        let found = lookup::get(&node, network, &RecordKey::node(network, cn)).await?;
-        if let Some(bundle) = hold(network, cn, &found.values, SystemTime::now()) {
-            nodes.insert(cn, bundle);
+    let read = async |cn| (cn, places::read(&node, network, cn).await);
+    let mut reached = true;
+    {
+        let mut found = pin!(places::several(cgeids, read));
+        while let Some((cn, bundle)) = found.next().await {
+            nodes.extend(bundle?.map(|bundle| (cn, bundle)));
+            reached = query::is_reached(&node);
+            if !reached {
+                // The other lookups would wait for nobody as well.
+                break;
+            }
         }
     }
-    let reached = query::is_reached(&node);
     node.shutdown().await;
     if reached { Ok(()) } else { Err(Failure::NoAnswer(anyhow!(query::NOBODY))) }
-}
-
-/// The newest bundle with a TOPOLOGY that holds.
-fn hold(network: Network, cn: Cn, values: &[Vec<u8>], now: SystemTime) -> Option<Bundle> {
-    let key = RecordKey::node(network, cn);
-    match newest(network, &key, Class::Topology, values, now, &mut CertificateCache::new()) {
-        Selection::Newest(verified) => Some(verified.bundle),
-        _ => None,
-    }
 }
 
 /// The octets of hexadecimal digits.

@@ -8,6 +8,7 @@ mod describe;
 mod describe_node;
 mod flags;
 mod geojson;
+mod help;
 mod identity;
 mod index;
 mod keys;
@@ -15,6 +16,7 @@ mod lab;
 mod map;
 mod node;
 mod output;
+mod places;
 mod point;
 mod publish;
 mod query;
@@ -30,7 +32,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use program::{Completions, Man};
 
 use self::flags::{
     CrawlFlags, GetFlags, IndexFlags, LabFlags, MapFlags, NodeFlags, PointFlags, PutFlags, ResolveFlags, StatsFlags,
@@ -44,83 +47,11 @@ use super::shelf::StartError;
 
 /// Signed mappings in a distributed hash table.
 #[derive(Debug, Parser)]
-#[command(name = "lisp-dht", version, after_help = EXAMPLES)]
+#[command(name = "lisp-dht", version, after_help = help::PROGRAM)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  lisp-dht node --identity CN.op.p12 --password-file pw --state-dir /var/lib/lisp-dht
-  lisp-dht put --identity CN.op.p12 --rloc 192.0.2.1 --rloc 2001:db8::1,priority=2 --bootstrap 192.0.2.9:43420
-  lisp-dht put --revocation CN.revoke --bootstrap 192.0.2.9:43420
-  lisp-dht get 3fff:ce1:1234:5678:9abc:def0:1234:5678 --verify --bootstrap 192.0.2.9:43420
-  lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegate 2001:db8:a::/48=CN,max-plen=64 --bootstrap 192.0.2.9:43420
-  lisp-dht index 2001:db8::/32 --identity ANCHOR.op.p12 --delegations sites.txt --every --bootstrap 192.0.2.9:43420
-  lisp-dht resolve 2001:db8:a::1 --trust-anchor 2001:db8::/32=CN --bootstrap 192.0.2.9:43420 --json
-  lisp-dht point 52.5200,13.4050,34 48.1374,11.5755,519
-  lisp-dht map 000102030405060708090a0b 0c0d0e0f1011121314151617 --bootstrap 192.0.2.9:43420
-  lisp-dht crawl --bootstrap 192.0.2.9:43420 --rounds 5 --for 60 --json=crawl.json
-  lisp-dht stats --state-dir /var/lib/lisp-dht
-  lisp-dht lab --nodes 24 --kill 0.5
-  lisp-dht sim hostile churn --nodes 1000 --seed 7
-
-Every flag, but for those of `sim`, has a key of the same name in the file given by --config, and a variable LISP_DHT_<NAME>: flags win over \
-the environment, which wins over the file. Several values in a variable: [\"A\",\"B\"].
-
-Exit codes: 0 what was asked held, 1 it did not, 2 wrong usage or configuration, 3 the machine lacks something.";
-
-const PUTTING: &str = "\
-Examples:
-  lisp-dht put --identity CN.op.p12 --rloc 192.0.2.1 --service 192.0.2.1:43420,boot,mr --ptr host.example.net --bootstrap 192.0.2.9:43420
-  lisp-dht put --identity CN.op.p12 --alternate 3fff:ce1:1234:5678:9abc:def0:1234:5678 --pref64 2001:db8:64::/96 --bootstrap 192.0.2.9:43420
-  lisp-dht put --identity CN.op.p12 --position 52.5200,13.4050 --neighbour 000102030405060708090a0b,medium=radio,metric=256,loss=0.5,rate=54000 --bootstrap 192.0.2.9:43420
-  lisp-dht put --identity CN.op.p12 --terminal 52.5201,13.4051,61.5,medium=laser,wavelength=1550,azimuth=271.5,elevation=0.4,reach=15 --bootstrap 192.0.2.9:43420
-  lisp-dht put --identity CN.op.p12 --withdraw=topology,service --bootstrap 192.0.2.9:43420
-
-A mapping holds for an hour, neighbours and places (TOPOLOGY) for two, services, alternates, NAT64 and names (SERVICE) for two \
-days. Each of the three is published whole: what was said before in it and is not said again is gone. A position is the \
-centre of a cell of about 300 m, the same one for everybody in it; a terminal tells exactly where it is.
-
-Revocation:
-  lisp-dht put --revocation CN.revoke --bootstrap 192.0.2.9:43420
-
-The file was written by `cgeid new` or `cgeid revoke`; no key is needed, and anybody who has the file can publish it. It \
-cannot be taken back. Nodes keep it for 30 days after it was last put and do not put it again by themselves: put it again \
-each month.
-
-Bundle:
-  lisp-dht put --bundle mapping.bundle --bootstrap 192.0.2.9:43420
-  lisp-dht put --bundle forged.bundle --unchecked --bootstrap 192.0.2.9:43420
-
-A bundle was signed elsewhere, and anybody may carry it. It is checked first; --unchecked sends what stores must refuse.";
-
-const DELEGATING: &str = "\
-Delegations:
-  2001:db8:a::/48=CN               a site, and the CN of its registrar, who signs where it is reached
-  2001:db8:b::/48=CN+CN            a site with several registrars, up to four: the newest word of them counts
-  2001:db8:c::/48=CN,max-plen=64   the registrar may list more-specifics of the site, down to /64
-  2001:db8:8000::/33=CN,child      another writer delegates inside of this prefix, with pages of its own
-
-The file of --delegations has one of them a line; # begins a comment. What does not fit one page is split into sub-pages. Only \
-what changed is put, and what is due for renewal: what is published is remembered in --state-dir, or beside the identity.";
-
-const POINTING: &str = "\
-Examples:
-  lisp-dht point 52.5200,13.4050,34 48.1374,11.5755,519
-  lisp-dht point 000102030405060708090a0b#1 3fff:ce1:1234:5678:9abc:def0:1234:5678 --bootstrap 192.0.2.9:43420 --json
-
-Degrees are those of WGS84, altitudes metres above its ellipsoid; an altitude that is not known counts as 0. Of a CGEID the \
-terminal with the lowest number is taken, or the one after #, or else its position, which is usually blurred.";
-
-const MAPPING: &str = "\
-Examples:
-  lisp-dht map 000102030405060708090a0b 0c0d0e0f1011121314151617 --format geojson --bootstrap 192.0.2.9:43420
-  lisp-dht map crawl.json --json=map.geojson
-
-A file has the form {\"nodes\":[{\"cn\":CN,\"record\":HEX}]}, with \"at\" (seconds since 1970) if it is to be judged by the time at \
-which it was made. Records whose signatures do not hold, or that have expired, are left out.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -129,31 +60,41 @@ enum Verb {
     Node(NodeFlags),
     /// Publishes what an identity says of itself, once: where its CGEID is reached, what it does for others, who its neighbours
     /// are and where it is; or the revocation of an identity, for ever
-    #[command(after_help = PUTTING)]
+    #[command(after_help = help::PUTTING)]
     Put(PutFlags),
     /// Looks up the record of a CGEID
+    #[command(after_help = help::GETTING)]
     Get(GetFlags),
     /// Finds the mapping of an EID, or the proof that there is none, from the trust anchors down
+    #[command(after_help = help::RESOLVING)]
     Resolve(ResolveFlags),
     /// Publishes the index pages of a prefix: what its anchor delegates to whom; they hold for a day
-    #[command(after_help = DELEGATING)]
+    #[command(after_help = help::DELEGATING)]
     Index(IndexFlags),
     /// Tells in which direction one place, CGEID or terminal lies from another, and how far
-    #[command(after_help = POINTING)]
+    #[command(after_help = help::POINTING)]
     Point(PointFlags),
     /// Draws the nodes that have published where they are, and the links that both ends name
-    #[command(after_help = MAPPING)]
+    #[command(after_help = help::MAPPING)]
     Map(MapFlags),
     /// Walks the whole network, and lists its nodes: what they do for others, and how reliable they were
     #[command(after_help = crawl::ABOUT)]
     Crawl(CrawlFlags),
     /// Shows the figures of the node that runs with this --state-dir
+    #[command(after_help = help::COUNTING)]
     Stats(StatsFlags),
     /// Runs many nodes in this process, kills some, and says how many lookups are right
     #[command(after_help = lab::ABOUT)]
     Lab(LabFlags),
     /// Models thousands of nodes in virtual time, with churn, cuts and attackers; prints its figures
+    #[command(after_help = help::MODELLING)]
     Sim(SimFlags),
+    /// Prints what a shell needs to complete the flags
+    #[command(after_help = program::completions_help!("lisp-dht"))]
+    Completions(Completions),
+    /// Prints or writes the manual pages
+    #[command(after_help = program::man_help!("lisp-dht", "resolve"))]
+    Man(Man),
 }
 
 /// How a command ended, other than by failing.
@@ -170,7 +111,7 @@ enum Outcome {
 enum Failure {
     /// Wrong usage or configuration.
     Usage(anyhow::Error),
-    /// Nobody answered.
+    /// It was asked, and does not hold; nobody answered, mostly.
     NoAnswer(anyhow::Error),
     /// The machine lacks something.
     Lacking(anyhow::Error),
@@ -179,6 +120,16 @@ enum Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Usage(error)
+    }
+}
+
+impl From<program::Error> for Failure {
+    fn from(error: program::Error) -> Self {
+        match error.status() {
+            1 => Self::NoAnswer(error.into()),
+            2 => Self::Usage(error.into()),
+            _ => Self::Lacking(error.into()),
+        }
     }
 }
 
@@ -220,6 +171,8 @@ pub fn run() -> ExitCode {
         Verb::Stats(flags) => with_runtime(&flags, stats::run),
         Verb::Lab(flags) => with_runtime(&flags, lab::run),
         Verb::Sim(flags) => sim::run(&flags),
+        Verb::Completions(completions) => told(completions.run(Cli::command())),
+        Verb::Man(man) => told(man.run(Cli::command(), &help::MANUAL)),
     };
     match outcome {
         Ok(Outcome::Held) => ExitCode::SUCCESS,
@@ -228,6 +181,11 @@ pub fn run() -> ExitCode {
         Err(Failure::Usage(error)) => failed(2, &error),
         Err(Failure::Lacking(error)) => failed(3, &error),
     }
+}
+
+/// What the program says about itself.
+fn told(outcome: Result<(), program::Error>) -> Result<Outcome, Failure> {
+    Ok(outcome.map(|()| Outcome::Held)?)
 }
 
 fn failed(code: u8, error: &anyhow::Error) -> ExitCode {
@@ -247,6 +205,7 @@ fn with_runtime<F: flags::Flags>(
     verb: impl AsyncFnOnce(Settings, &F) -> Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {
     let settings = Settings::read(flags)?;
+    flags.json().check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -275,6 +234,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
     fn the_examples_of_the_node_are_understood() {
         let examples: Vec<&str> = node::WAYS.lines().filter(|line| line.starts_with("      lisp-dht ")).collect();
         assert_eq!(examples.len(), 4);
@@ -285,10 +249,19 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_help_are_understood() {
-        let all = [EXAMPLES, PUTTING, POINTING, MAPPING, crawl::ABOUT];
-        let lines = all.into_iter().flat_map(str::lines);
+        let own = [
+            help::PROGRAM,
+            help::PUTTING,
+            help::GETTING,
+            help::RESOLVING,
+            help::DELEGATING,
+            help::POINTING,
+            help::MAPPING,
+        ];
+        let all = own.into_iter().chain([crawl::ABOUT, help::COUNTING, lab::ABOUT, help::MODELLING]);
+        let lines = all.flat_map(str::lines);
         let examples: Vec<&str> = lines.filter(|line| line.starts_with("  lisp-dht ")).collect();
-        assert!(examples.len() >= 20, "{examples:?}");
+        assert!(examples.len() >= 34, "{examples:?}");
         for example in examples {
             Cli::try_parse_from(example.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
         }

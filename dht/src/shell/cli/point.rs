@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-dht point`: where to turn a terminal.
 
-use std::time::SystemTime;
-
 use anyhow::{Context as _, anyhow};
 use cgeid::{Cn, Network};
+use futures::future::join_all;
 use serde_json::{Map, Value, json};
 
 use super::flags::PointFlags;
 use super::settings::Settings;
-use super::{Failure, Outcome, describe_node, output, query, values, values_node};
+use super::{Failure, Outcome, describe_node, output, places, query, values, values_node};
 use crate::geo::{Look, Position, look};
-use crate::record::{Centimetres, CertificateCache, Class, Pointing, RecordKey, Topology};
-use crate::resolve::{Selection, newest};
+use crate::record::{Bundle, Centimetres, Pointing, Topology};
 use crate::shell::node::Node;
-use crate::shell::{lookup, shelf};
+use crate::shell::shelf;
 
 /// One end, as it is named.
 enum Named {
@@ -40,8 +38,10 @@ pub(super) async fn run(settings: Settings, flags: &PointFlags) -> Result<Outcom
     };
     let mut ends = Vec::new();
     let mut missing = None;
-    for (text, end) in [&flags.from, &flags.to].into_iter().zip(named) {
-        match find(node.as_ref(), network, text, end).await {
+    let texts = [&flags.from, &flags.to];
+    let finds = texts.into_iter().zip(named).map(|(text, end)| find(node.as_ref(), network, text, end));
+    for found in join_all(finds).await {
+        match found {
             Ok(end) => ends.push(end),
             Err(failure) => missing = missing.or(Some(failure)),
         }
@@ -55,7 +55,7 @@ pub(super) async fn run(settings: Settings, flags: &PointFlags) -> Result<Outcom
     let [from, to] = &ends[..] else { return Ok(Outcome::DidNot) };
     let (there, back) = (look(&from.position, &to.position), look(&to.position, &from.position));
     let value = answer(from, to, &there, &back);
-    output::show(flags.file.json.as_deref(), &value, &lines(&value))?;
+    output::show(&flags.file.json, &value, &lines(&value))?;
     Ok(Outcome::Held)
 }
 
@@ -81,25 +81,14 @@ async fn find(node: Option<&Node>, network: Network, text: &str, named: Named) -
         // Cannot be: whoever names a CGEID has a node.
         (Named::Cgeid { .. }, None) => return Err(Failure::NoAnswer(anyhow!("no node"))),
     };
-    let topology = match node {
-        Some(node) => read_topology(node, network, cn).await?,
+    let bundle = match node {
+        Some(node) => places::read(node, network, cn).await?,
         None => None,
     };
     let reached = node.is_some_and(query::is_reached);
     let why = if reached { "has published no place" } else { query::NOBODY };
-    let end = topology.and_then(|topology| end_of(text, &topology, wanted));
+    let end = bundle.as_ref().and_then(Bundle::topology).and_then(|topology| end_of(text, topology, wanted));
     end.ok_or_else(|| Failure::NoAnswer(anyhow!("{text}: {why}")))
-}
-
-/// The newest TOPOLOGY of a node that holds.
-async fn read_topology(node: &Node, network: Network, cn: Cn) -> Result<Option<Topology>, Failure> {
-    let key = RecordKey::node(network, cn);
-    let found = lookup::get(node, network, &key).await?;
-    let cache = &mut CertificateCache::new();
-    Ok(match newest(network, &key, Class::Topology, &found.values, SystemTime::now(), cache) {
-        Selection::Newest(verified) => verified.bundle.topology().cloned(),
-        _ => None,
-    })
 }
 
 /// The terminal that is wanted, or else the first one, or else the position.

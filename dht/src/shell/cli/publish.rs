@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use cgeid::{Network, OperationalKey};
+use program::Json;
 use serde_json::json;
 use wire::record::Ttl;
 
@@ -32,6 +33,9 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
     if let Some(file) = &flags.bundle {
         return bundle::put(settings, flags, file).await;
     }
+    if let Some(both) = flags.contradiction() {
+        return Err(anyhow!("{both}: say one or the other").into());
+    }
     let network = settings.network()?;
     // What is wrong with a setting is said before a password is asked for.
     if statements(&settings, &flags.withdraw, network, None)?.is_empty() {
@@ -44,7 +48,7 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags) -> Result<Outcome,
     let key = identity::load(&settings, network)?;
     let statements = statements(&settings, &flags.withdraw, network, told(&settings, &key).as_ref())?;
     let publication = sign_node(&settings, &key, network, statements)?;
-    send(&settings, network, &key.address().to_string(), publication, flags.file.json.as_deref()).await
+    send(&settings, network, &key.address().to_string(), publication, &flags.file.json).await
 }
 
 /// Signs what a node says of itself, and keeps the position that is told by that.
@@ -133,7 +137,7 @@ pub(super) async fn send(
     network: Network,
     eid: &str,
     publication: Publication,
-    json: Option<&Path>,
+    json: &Json,
 ) -> Result<Outcome, Failure> {
     let Publication { key, value, sequence, .. } = publication;
     let carried = Carried { key: key.encode(), value, name: eid.to_owned(), sequence, at: Vec::new() };
@@ -155,7 +159,7 @@ pub(super) async fn carry(
     settings: &Settings,
     network: Network,
     carried: Carried,
-    json: Option<&Path>,
+    json: &Json,
 ) -> Result<Outcome, Failure> {
     let Carried { key, value, name: eid, sequence, at } = carried;
     let node = shelf::start_node(settings.client()?, network, None)?;

@@ -5,13 +5,14 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use cgeid::Network;
+use program::Json;
 use serde_json::{Value, json};
 use wire::address::{EidPrefix, InstanceId};
 
 use super::describe::{Answer, lines, visit};
 use super::flags::{GetFlags, ResolveFlags};
 use super::settings::Settings;
-use super::{Failure, Outcome, index, make_state_folder, output, values};
+use super::{Failure, Outcome, make_state_folder, output, values};
 use crate::record::{Bundle, CertificateCache, Class, RecordKey, Verified, verify};
 use crate::resolve::{Anchors, Resolver, Selection, newest};
 use crate::shell::node::Node;
@@ -49,7 +50,7 @@ pub(super) async fn get(settings: Settings, flags: &GetFlags) -> Result<Outcome,
         first: found.first.unwrap_or(elapsed),
     };
     let json = answer.json(&cn.address(network).to_string(), cost, elapsed);
-    finish(flags.file.json.as_deref(), &json)
+    finish(&flags.file.json, &json)
 }
 
 /// The newest of the values that hold.
@@ -112,7 +113,7 @@ fn first_readable(found: &[Vec<u8>]) -> Answer {
 pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<Outcome, Failure> {
     let json = match settings.control() {
         Some(path) if settings.bootstrap.is_empty() => {
-            let iid = index::instance(&settings).0;
+            let iid = settings.instance()?.0;
             let question = json!({ "resolve": flags.eid.to_string(), "iid": iid });
             control::ask(&path, &question).map_err(Failure::NoAnswer)?
         }
@@ -121,7 +122,7 @@ pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<
             let client = settings.client()?;
             let (mut resolver, pins) = resolver(&settings, "resolve.pins")?;
             let node = shelf::start_node(client, network, None)?;
-            let answer = resolve_with(&node, &mut resolver, &flags.eid.to_string(), index::instance(&settings)).await;
+            let answer = resolve_with(&node, &mut resolver, &flags.eid.to_string(), settings.instance()?).await;
             let reached = is_reached(&node);
             node.shutdown().await;
             let mut answer = answer?;
@@ -135,7 +136,7 @@ pub(super) async fn resolve(settings: Settings, flags: &ResolveFlags) -> Result<
             answer
         }
     };
-    finish(flags.file.json.as_deref(), &json)
+    finish(&flags.file.json, &json)
 }
 
 /// A resolver, and the file in the state folder that keeps the keys that it has seen.
@@ -167,7 +168,7 @@ pub(super) async fn resolve_with(
     Ok(json)
 }
 
-fn finish(json: Option<&std::path::Path>, answer: &Value) -> Result<Outcome, Failure> {
+fn finish(json: &Json, answer: &Value) -> Result<Outcome, Failure> {
     output::show(json, answer, &lines(answer))?;
     let held = answer.get("result").and_then(Value::as_str) == Some("mapping");
     Ok(if held { Outcome::Held } else { Outcome::DidNot })

@@ -26,7 +26,7 @@ pub(super) async fn put(settings: Settings, flags: &PutFlags, file: &Path) -> Re
         return Ok(Outcome::DidNot);
     }
     let address = statement.address().to_string();
-    publish::send(&settings, network, &address, publication, flags.file.json.as_deref()).await
+    publish::send(&settings, network, &address, publication, &flags.file.json).await
 }
 
 /// Reads and verifies a statement, in PEM armour or not.

@@ -4,16 +4,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use cgeid::Network;
-use figment::Figment;
-use figment::error::Kind;
-use figment::providers::{Env, Format as _, Serialized, Toml};
+use program::settings::Sources;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, de};
+use wire::address::InstanceId;
 
 use super::flags::{Flags, Switch};
 use super::values;
@@ -25,6 +24,9 @@ use crate::shell::node::{Multiaddr, NodeConfig, parse_anycast, parse_bootstrap};
 
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_DHT_";
+
+/// Instance IDs have 24 bits (RFC 8060, section 4.1).
+const LARGEST_IID: u32 = 0x00ff_ffff;
 
 /// What is set, by whichever way. Texts are read when they are needed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -78,16 +80,8 @@ impl Settings {
     /// # Errors
     /// With the key and where it comes from.
     pub(super) fn read(flags: &impl Flags) -> anyhow::Result<Self> {
-        let mut figment = Figment::new();
-        if let Some(file) = flags.config() {
-            if !file.is_file() {
-                bail!("--config {}: no such file", file.display());
-            }
-            figment = figment.merge(Toml::file_exact(file));
-        }
-        let environment = Env::prefixed(ENVIRONMENT).ignore(&["config", "log"]).map(|key| dashes(key.as_str()).into());
-        let all = figment.merge(environment).merge(Serialized::defaults(flags));
-        all.extract().map_err(|error| explain(&error, flags.config()))
+        let sources = Sources { file: flags.config(), environment: ENVIRONMENT, apart: &["config", "log"] };
+        Ok(sources.read(flags)?)
     }
 
     /// The network.
@@ -138,35 +132,18 @@ impl Settings {
         self.trust_anchor.iter().map(|text| values::trust_anchor(text)).collect()
     }
 
+    /// The instance of EIDs and prefixes that name none.
+    pub(super) fn instance(&self) -> anyhow::Result<InstanceId> {
+        match self.iid.unwrap_or_default() {
+            iid if iid <= LARGEST_IID => Ok(InstanceId(iid)),
+            iid => bail!("--iid {iid}: an instance ID has 24 bits, up to {LARGEST_IID}"),
+        }
+    }
+
     /// The control socket.
     pub(super) fn control(&self) -> Option<PathBuf> {
         self.control.clone().or_else(|| self.state_dir.as_ref().map(|folder| folder.join("control.sock")))
     }
-}
-
-/// A wrong setting as the operator needs it: the key, what is wrong with it, and where it is.
-fn explain(error: &figment::Error, file: Option<&Path>) -> anyhow::Error {
-    let (key, problem) = match &error.kind {
-        Kind::UnknownField(key, known) => (key.clone(), format!("unknown key; known are {}", known.join(", "))),
-        other => (error.path.join("."), other.to_string()),
-    };
-    let source = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
-    let place = match file {
-        Some(file) if source.contains("TOML") => match line_of(file, &key) {
-            Some(line) => format!("{}, line {line}: ", file.display()),
-            None => format!("{}: ", file.display()),
-        },
-        _ if source.contains("environment") => format!("{ENVIRONMENT}{}: ", key.replace('-', "_").to_uppercase()),
-        _ => String::new(),
-    };
-    if key.is_empty() { anyhow!("{place}{problem}") } else { anyhow!("{place}{key}: {problem}") }
-}
-
-/// The line that sets a key.
-fn line_of(file: &Path, key: &str) -> Option<usize> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let sets = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.trim().trim_matches('"') == key);
-    text.lines().position(sets).map(|index| index + 1)
 }
 
 /// A list; one value may stand for a list of one, as in the environment.
@@ -190,13 +167,11 @@ fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
     deserializer.deserialize_any(List(PhantomData))
 }
 
-fn dashes(key: &str) -> String {
-    key.replace('_', "-")
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use super::super::values_node;
     use super::*;
 
@@ -204,7 +179,8 @@ mod tests {
 
     #[test]
     fn the_shipped_example_is_understood_and_leaves_nothing_out() {
-        let settings: Settings = Figment::from(Toml::file_exact(EXAMPLE)).extract().unwrap();
+        let sources = Sources { file: Some(Path::new(EXAMPLE)), environment: "NOBODY_SETS_THIS_", apart: &[] };
+        let settings: Settings = sources.read(&serde_json::Map::new()).unwrap();
         let Settings {
             identity: Some(_),
             password_file: Some(_),

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use program::{Json, files};
 use serde_json::{Value, json};
 
 use super::{Failure, Outcome, output};
+use crate::shell::lab::limits;
 use crate::sim::{self, MAX_NODES, Report, Scenario, Settings};
 
 /// `lisp-dht sim`. A model is told all that it depends on by its flags, so that a table is repeated by its command.
@@ -23,14 +25,13 @@ pub(super) struct SimFlags {
     #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
     seed: u64,
     /// Lookups that are measured, each time
-    #[arg(long, value_name = "N", default_value_t = Settings::default().lookups)]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().lookups, value_parser = lookups)]
     lookups: usize,
     /// Model the network that the bench ran, whose JSON this is (`lisp-dht lab --memory --json`), and say how far they differ
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["scenarios", "nodes"])]
     check_against: Option<PathBuf>,
-    /// Print JSON to standard output, or write it to FILE beside the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// A network of two nodes is the smallest in which one can ask another.
@@ -39,8 +40,15 @@ fn nodes(text: &str) -> Result<usize, String> {
     if (2..=MAX_NODES).contains(&count) { Ok(count) } else { Err(format!("between 2 and {MAX_NODES}")) }
 }
 
+/// Without any, nothing would be measured.
+fn lookups(text: &str) -> Result<usize, String> {
+    let count: usize = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (1..=limits::LOOKUPS).contains(&count) { Ok(count) } else { Err(format!("between 1 and {}", limits::LOOKUPS)) }
+}
+
 /// Runs the scenarios, or the comparison.
 pub(super) fn run(flags: &SimFlags) -> Result<Outcome, Failure> {
+    flags.json.check()?;
     match &flags.check_against {
         Some(file) => check(flags, file),
         None => run_scenarios(flags),
@@ -56,7 +64,7 @@ fn run_scenarios(flags: &SimFlags) -> Result<Outcome, Failure> {
     }
     let held = reports.iter().all(Report::held);
     let lines: Vec<String> = reports.iter().flat_map(Report::lines).chain([verdict(&reports)]).collect();
-    output::show(flags.json.as_deref(), &json!({ "instrument": "model", "ok": held, "reports": reports }), &lines)?;
+    output::show(&flags.json, &json!({ "instrument": "model", "ok": held, "reports": reports }), &lines)?;
     Ok(if held { Outcome::Held } else { Outcome::DidNot })
 }
 
@@ -103,9 +111,12 @@ const COMPARED: [(&str, Most); 6] = [
     ("p99_us", Most::Any),
 ];
 
+/// Octets of the JSON of a bench: some forty figures.
+const BENCH_FILE: usize = 1024 * 1024;
+
 fn check(flags: &SimFlags, file: &Path) -> Result<Outcome, Failure> {
     let named = || format!("--check-against {}", file.display());
-    let text = std::fs::read_to_string(file).with_context(named)?;
+    let text = files::read_text(file, BENCH_FILE).with_context(named)?;
     let bench: Value = serde_json::from_str(&text).with_context(named)?;
     let count = |key: &str| {
         let count = bench.get(key).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
@@ -120,7 +131,7 @@ fn check(flags: &SimFlags, file: &Path) -> Result<Outcome, Failure> {
     let lines: Vec<String> = [head, columns].into_iter().chain(rows.iter().map(Compared::line)).collect();
     let compared: Vec<Value> = rows.iter().map(Compared::json).collect();
     let value = json!({ "nodes": nodes, "lookups": lookups, "seed": flags.seed, "ok": agrees, "compared": compared });
-    output::show(flags.json.as_deref(), &value, &lines)?;
+    output::show(&flags.json, &value, &lines)?;
     Ok(if agrees { Outcome::Held } else { Outcome::DidNot })
 }
 

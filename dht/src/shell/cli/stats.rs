@@ -22,7 +22,7 @@ pub(super) async fn run(settings: Settings, flags: &StatsFlags) -> Result<Outcom
     if stats.get("peer").is_none() || stats.get("counters").is_none() {
         return Err(Failure::NoAnswer(explain(Refused("other figures".to_owned()).into(), &path)));
     }
-    output::show(flags.file.json.as_deref(), &stats, &lines(&stats))?;
+    output::show(&flags.file.json, &stats, &lines(&stats))?;
     Ok(Outcome::Held)
 }
 

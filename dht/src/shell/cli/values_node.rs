@@ -149,7 +149,8 @@ fn place_of(text: &str) -> anyhow::Result<(Position, Options<'_>)> {
         _ => bail!("a place is LATITUDE,LONGITUDE in degrees, and perhaps ,ALTITUDE in metres"),
     };
     let position = Position::from_degrees(latitude, longitude, altitude);
-    let position = position.context("latitude is from -90 to 90 degrees, longitude from -180 to 180")?;
+    let position = position
+        .context("latitude is from -90 to 90 degrees, longitude from -180 to 180, altitude less than 21,475 km")?;
     Ok((position, options.into_iter().skip(numbers.len() - 1).collect()))
 }
 

@@ -16,6 +16,9 @@ pub const HOSTILE_PUTS: usize = 10_000_000;
 /// Longest pause that can be asked for: the records hold for an hour.
 pub const PAUSE: Duration = Duration::from_secs(1800);
 
+/// Longest delay, each way: a request and its answer take three seconds at most.
+pub const DELAY: Duration = Duration::from_secs(1);
+
 /// Earlier nodes that each node is given as bootstrap.
 pub(super) const BOOTSTRAPS: usize = 3;
 /// Nodes that only ask, beside those that serve.

@@ -17,11 +17,6 @@ use crate::record::{Entry, Target};
 use crate::resolve::parse_prefix;
 use crate::shell::limits;
 
-/// The instance of prefixes that name none.
-pub(in super::super) fn instance(settings: &Settings) -> InstanceId {
-    InstanceId(settings.iid.unwrap_or_default())
-}
-
 /// `PREFIX`, or `[IID]PREFIX`.
 pub(super) fn prefix(text: &str, iid: InstanceId) -> anyhow::Result<EidPrefix> {
     let prefix = parse_prefix(text)?;
@@ -30,7 +25,7 @@ pub(super) fn prefix(text: &str, iid: InstanceId) -> anyhow::Result<EidPrefix> {
 
 /// All that the settings delegate: `--delegate` and the lines of `--delegations`.
 pub(in super::super) fn read(settings: &Settings) -> anyhow::Result<Vec<Entry>> {
-    let iid = instance(settings);
+    let iid = settings.instance()?;
     let mut list = List::default();
     for text in &settings.delegate {
         list.add(text, iid).with_context(|| format!("--delegate {text}"))?;

@@ -6,15 +6,14 @@ mod put;
 mod report;
 mod state;
 
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use cgeid::{Cn, Network, OperationalKey};
+use program::Json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::address::EidPrefix;
 
-pub(super) use self::delegations::instance;
 #[cfg(test)]
 pub(super) use self::delegations::read as delegations;
 use self::put::Press;
@@ -30,8 +29,9 @@ use crate::shell::{limits, shelf};
 /// Publishes the pages of a prefix: once, or from now on.
 pub(super) async fn run(settings: Settings, flags: &IndexFlags) -> Result<Outcome, Failure> {
     let network = settings.network()?;
-    let covering = delegations::prefix(&flags.covering, delegations::instance(&settings))?;
-    let json = flags.file.json.as_deref();
+    let covering = delegations::prefix(&flags.covering, settings.instance()?)?;
+    let json = &flags.file.json;
+    let every = every(settings.every)?;
     if flags.dry_run {
         let key = settings.identity.is_some().then(|| identity::load(&settings, network)).transpose()?;
         let nobody = Cn([0; Cn::LENGTH]);
@@ -49,15 +49,26 @@ pub(super) async fn run(settings: Settings, flags: &IndexFlags) -> Result<Outcom
     let node = shelf::start_node(client, network, None)?;
     let mut authority =
         Authority { settings: &settings, network, covering, json, node: &node, state, key, plan, ledger };
-    let outcome = match settings.every {
-        Some(seconds) => authority.keep(Duration::from_secs(seconds.max(1))).await,
+    let outcome = match every {
+        Some(every) => authority.keep(every).await,
         None => authority.round(if flags.renew { Duration::ZERO } else { crate::limits::INDEX_RENEWAL }).await,
     };
-    if outcome.is_ok() && json != Some(Path::new("-")) {
+    if outcome.is_ok() && !json.is_output() {
         println!("  others say --trust-anchor {covering}={}", authority.key.cn());
     }
     node.shutdown().await;
     outcome
+}
+
+/// How often pages are renewed: before they end, and not without a pause.
+fn every(seconds: Option<u64>) -> anyhow::Result<Option<Duration>> {
+    let life = crate::limits::INDEX_LIFETIME.as_secs();
+    match seconds {
+        Some(seconds) if seconds == 0 || seconds >= life => {
+            bail!("--every {seconds}: from 1 to {} seconds, for pages hold for {life}", life - 1)
+        }
+        seconds => Ok(seconds.map(Duration::from_secs)),
+    }
 }
 
 fn plan(settings: &Settings, writer: Cn, covering: EidPrefix) -> anyhow::Result<Plan> {
@@ -73,7 +84,7 @@ struct Authority<'a> {
     settings: &'a Settings,
     network: Network,
     covering: EidPrefix,
-    json: Option<&'a Path>,
+    json: &'a Json,
     node: &'a Node,
     state: State,
     key: OperationalKey,

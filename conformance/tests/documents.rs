@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What `conformance` says about itself.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../program/tests/support/documents.rs"]
+#[allow(dead_code, reason = "not every program has examples for every verb")]
+mod documents;
+
+use documents::Program;
+
+const PROGRAM: Program<'_> = Program { name: "conformance", file: env!("CARGO_BIN_EXE_conformance") };
+
+#[test]
+fn every_verb_has_a_page_that_renders() {
+    PROGRAM.has_pages_that_render();
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    PROGRAM.has_completions();
+}

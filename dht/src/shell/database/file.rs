@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is done with redb: opening, reading all, one transaction. A damaged file is told from one that cannot be had.
+
+use std::cmp::Ordering as Order;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use redb::{ReadableDatabase, TableDefinition, TableHandle};
+
+use super::{DatabaseError, Stored};
+use crate::store::Change;
+
+/// Octets that redb may cache: the store is in memory already.
+const CACHE: usize = 2 * 1024 * 1024;
+
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+const MARKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("marks");
+
+pub(super) fn create(path: &Path) -> Result<redb::Database, redb::DatabaseError> {
+    redb::Database::builder().set_cache_size(CACHE).create(path)
+}
+
+/// [`create`], where a file that makes redb panic is a damaged one, and so is one that is empty: redb would take it for new, and
+/// nobody would hear that records are lost.
+pub(super) fn opened(path: &Path) -> Result<redb::Database, redb::Error> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        return Err(redb::Error::Corrupted("it is empty".to_owned()));
+    }
+    guarded(|| create(path).map_err(redb::Error::from))
+}
+
+/// redb trusts some of what it reads: a page that is not as it wrote it may end in an assertion of its own.
+fn guarded<T>(read: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    outcome.unwrap_or_else(|_| Err(redb::Error::Corrupted("it cannot be read".to_owned())))
+}
+
+pub(super) fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::RepairAborted
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableIsMultimap(_) => true,
+        redb::Error::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+        _ => false,
+    }
+}
+
+pub(super) fn explain(path: &Path, error: redb::Error) -> DatabaseError {
+    let path = path.to_owned();
+    match error {
+        redb::Error::DatabaseAlreadyOpen => DatabaseError::InUse { path },
+        redb::Error::Io(source) => DatabaseError::Io { path, source },
+        other => DatabaseError::Unreadable { path, reason: other.to_string() },
+    }
+}
+
+/// Starts anew, keeping the damaged file for whoever wants to look into it.
+pub(super) fn move_aside(path: &Path, reason: &str) -> Result<redb::Database, DatabaseError> {
+    let aside = path.with_extension("damaged");
+    tracing::warn!(file = %path.display(), kept_as = %aside.display(), reason, "record database damaged: starting with a new one");
+    std::fs::rename(path, &aside).map_err(|source| DatabaseError::Io { path: path.to_owned(), source })?;
+    create(path).map_err(|error| explain(path, error.into()))
+}
+
+/// Hands on all that is there, in the order of the keys; the octets of the records.
+pub(super) fn load(database: &redb::Database, each: &mut impl FnMut(Stored<'_>)) -> Result<u64, redb::Error> {
+    guarded(|| {
+        let transaction = database.begin_read()?;
+        let (records, marks) = match (transaction.open_table(RECORDS), transaction.open_table(MARKS)) {
+            // A file that was made and never written: a disk may be full by now, so nothing is made here.
+            (Err(redb::TableError::TableDoesNotExist(_)), _) | (_, Err(redb::TableError::TableDoesNotExist(_))) => {
+                return Ok(0);
+            }
+            (records, marks) => (records?, marks?),
+        };
+        let (mut records, mut marks) = (records.range::<&[u8]>(..)?, marks.range::<&[u8]>(..)?);
+        let (mut record, mut mark) = (records.next().transpose()?, marks.next().transpose()?);
+        let mut octets = 0;
+        loop {
+            let order = match (&record, &mark) {
+                (None, None) => return Ok(octets),
+                (Some(_), None) => Order::Less,
+                (None, Some(_)) => Order::Greater,
+                (Some((key, _)), Some((marked, _))) => key.value().cmp(marked.value()),
+            };
+            let taken = if order == Order::Greater { None } else { record.take() };
+            let taken_mark = if order == Order::Less { None } else { mark.take() };
+            let value = |entry: &Option<Entry>| entry.as_ref().map(|(_, value)| value.value().len() as u64);
+            octets += value(&taken).unwrap_or_default();
+            hand_on(&taken, &taken_mark, each);
+            if taken.is_some() {
+                record = records.next().transpose()?;
+            }
+            if taken_mark.is_some() {
+                mark = marks.next().transpose()?;
+            }
+        }
+    })
+}
+
+/// A key and its value in the file.
+type Entry = (redb::AccessGuard<'static, &'static [u8]>, redb::AccessGuard<'static, &'static [u8]>);
+
+fn hand_on(record: &Option<Entry>, mark: &Option<Entry>, each: &mut impl FnMut(Stored<'_>)) {
+    let Some((key, _)) = record.as_ref().or(mark.as_ref()) else { return };
+    let value = |entry: &Option<Entry>| entry.as_ref().map(|(_, value)| value.value().to_vec());
+    each((key.value(), value(record).as_deref(), value(mark).as_deref()));
+}
+
+/// Writes all, or nothing; the octets of the records then.
+pub(super) fn commit(
+    database: &redb::Database,
+    pending: &BTreeMap<Vec<u8>, Change>,
+    octets: u64,
+) -> Result<u64, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // Otherwise a file that was not closed is read and checked as a whole before it is used again.
+    transaction.set_quick_repair(true);
+    let (mut added, mut gone) = (0, 0);
+    for (definition, value) in [(RECORDS, record as fn(&Change) -> Option<&[u8]>), (MARKS, marks)] {
+        let mut table = transaction.open_table(definition)?;
+        let mut count = (0, 0);
+        for (key, change) in pending {
+            let old = match value(change) {
+                Some(value) => {
+                    count.0 += value.len() as u64;
+                    table.insert(key.as_slice(), value)?
+                }
+                None => table.remove(key.as_slice())?,
+            };
+            count.1 += old.map_or(0, |old| old.value().len() as u64);
+        }
+        if definition.name() == RECORDS.name() {
+            (added, gone) = count;
+        }
+    }
+    transaction.commit()?;
+    Ok((octets + added).saturating_sub(gone))
+}
+
+/// Octets that a file takes on disk, which are fewer than its length where nothing was written.
+pub(super) fn on_disk(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |found| found.blocks() * 512)
+}
+
+fn record(change: &Change) -> Option<&[u8]> {
+    change.record.as_deref()
+}
+
+fn marks(change: &Change) -> Option<&[u8]> {
+    change.marks.as_deref()
+}

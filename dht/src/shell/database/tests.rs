@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+
+use super::writer::RETRY;
+use super::*;
+
+/// A disk in memory that may be full, and outlives the database on it.
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    octets: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn open(&self) -> Result<redb::Database, redb::DatabaseError> {
+        redb::Database::builder().create_with_backend(self.clone())
+    }
+
+    fn room(&self) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.octets.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let begin = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.octets.lock().unwrap()[begin..begin + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.room()?;
+        self.octets.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.room()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.room()?;
+        let begin = usize::try_from(offset).unwrap();
+        self.octets.lock().unwrap()[begin..begin + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < limit, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_a_full_disk_refused_is_written_when_there_is_room_again() {
+    let disk = Disk::default();
+    let again = disk.clone();
+    let database =
+        Database::start(Path::new("disk"), disk.open().unwrap(), 0, COMPACTION, move || again.open()).unwrap();
+    database.write_last(vec![change(b"a", Some(b"1"), Some(b"m"))]);
+    disk.full.store(true, Ordering::Relaxed);
+    database.write_last(vec![change(b"b", Some(b"2"), Some(b"n"))]);
+    wait_until("the failure is not seen", Duration::from_secs(5), || database.is_failing());
+    database.write_last(vec![change(b"c", Some(b"3"), Some(b"o"))]);
+    disk.full.store(false, Ordering::Relaxed);
+    wait_until("nothing is written any more", RETRY * 2, || !database.is_failing());
+    drop(database);
+    let mut kept = Vec::new();
+    load(&disk.open().unwrap(), &mut |stored| kept.push(owned(stored))).unwrap();
+    assert_eq!(kept.iter().map(|change| change.key.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+}
+
+fn change(key: &[u8], record: Option<&[u8]>, marks: Option<&[u8]>) -> Change {
+    Change { key: key.to_vec(), record: record.map(<[u8]>::to_vec), marks: marks.map(<[u8]>::to_vec) }
+}
+
+fn owned((key, record, marks): Stored<'_>) -> Change {
+    change(key, record, marks)
+}
+
+fn open(path: &Path) -> Result<(Database, Vec<Change>, Loaded), DatabaseError> {
+    let mut kept = Vec::new();
+    let (database, loaded) = Database::open(path, |stored| kept.push(owned(stored)))?;
+    Ok((database, kept, loaded))
+}
+
+#[test]
+fn what_was_written_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    let (database, loaded, _) = open(&path).unwrap();
+    assert_eq!(loaded, []);
+    database.write_last(vec![change(b"a", Some(b"1"), Some(b"m")), change(b"b", Some(b"2"), Some(b"n"))]);
+    database.write_last(vec![change(b"b", None, Some(b"o")), change(b"c", Some(b"3"), None)]);
+    database.write_last(vec![change(b"c", None, None)]);
+    drop(database);
+    let (_database, loaded, _) = open(&path).unwrap();
+    assert_eq!(loaded, [change(b"a", Some(b"1"), Some(b"m")), change(b"b", None, Some(b"o"))]);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_moved_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    for garbage in [vec![0x55_u8; 8192], vec![1, 2, 3]] {
+        std::fs::write(&path, &garbage).unwrap();
+        let (database, loaded, _) = open(&path).unwrap();
+        assert_eq!(loaded, []);
+        assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), garbage);
+        drop(database);
+    }
+}
+
+#[test]
+fn a_torn_file_is_moved_aside_or_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    let (database, _, _) = open(&path).unwrap();
+    let changes = (0..200u8).map(|number| change(&[number], Some(&[number; 900]), Some(b"m"))).collect();
+    database.write_last(changes);
+    drop(database);
+    let whole = std::fs::read(&path).unwrap();
+    for part in 1..20 {
+        // What a disk may lose: the end, or a stretch in the middle.
+        let at = whole.len() * part / 20;
+        let mut holed = whole.clone();
+        holed[at..(at + 4096).min(whole.len())].fill(0);
+        for torn in [&whole[..at], &holed] {
+            std::fs::write(&path, torn).unwrap();
+            let (database, kept, loaded) = open(&path).unwrap();
+            assert!(kept.len() == 200 || loaded == Loaded::Damaged || torn.len() == whole.len());
+            database.write_last(vec![change(b"new", Some(b"1"), None)]);
+            drop(database);
+            assert!(open(&path).unwrap().1.contains(&change(b"new", Some(b"1"), None)), "it is written to again");
+        }
+    }
+}
+
+#[test]
+fn two_processes_cannot_share_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    let _first = open(&path).unwrap();
+    assert!(matches!(open(&path), Err(DatabaseError::InUse { .. })));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let error = open(Path::new("/nonexistent/records.redb")).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/records.redb"), "{error}");
+}

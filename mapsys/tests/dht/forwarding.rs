@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Requests that are handed on to the site, and by whom they may be asked.
+
+use std::time::Duration;
+
+use mapsys::engine::{Config, Output};
+use mapsys::refusal::Refusal;
+use wire::control::MapRegister;
+
+use crate::common::*;
+use crate::world::*;
+
+#[test]
+fn a_site_that_answers_itself_gets_the_request_through_its_map_server() {
+    let mut world = two(site_a());
+    let own_answer = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    world.datagram(0, ETR, &seal(own_answer, &site_key()));
+    let asked = ecm(&request(5, &[host("2001:db8:a::2")], &[RLOC]));
+    let outputs = world.datagram(1, ITR, &asked);
+    let sends: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Send { .. })).collect();
+    let [Output::Send { remote, bytes, .. }] = sends.as_slice() else { panic!("{outputs:?}") };
+    assert_eq!(*remote, address("203.0.113.1:4342"), "the Map-Server that published it");
+    assert_eq!(*bytes, asked);
+    // And that one sends it to the ETR, though the resolver is none of the ITR-RLOCs.
+    let forwarded = world.datagram(0, SERVER, bytes);
+    let [Output::Send { remote, bytes, local }] = forwarded.as_slice() else { panic!("{forwarded:?}") };
+    assert_eq!((*remote, local.port()), (address(ETR), 4342));
+    assert_eq!(*bytes, asked);
+}
+
+#[test]
+fn an_etr_in_this_process_is_asked_through_the_pipe() {
+    let config = Config { own_prefixes: vec![prefix(SITE)], ..registrar(operational(), vec![]) };
+    let mut world = World::new(vec![config]);
+    let own_answer = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    world.pipe(0, &seal(own_answer, &pipe_key()));
+    let asked = ecm(&request(5, &[host("2001:db8:a::2")], &[RLOC]));
+    assert_eq!(world.datagram(0, ITR, &asked), [Output::Pipe { bytes: asked }]);
+}
+
+#[test]
+fn a_request_goes_round_between_two_map_servers_once_and_never_back_to_the_same() {
+    let own_answer = |nonce, rloc: &str| {
+        let message = MapRegister { proxy_reply: false, ..register(nonce, vec![record(prefix(SITE), &[rloc])]) };
+        seal(message, &site_key())
+    };
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let asked = ecm(&request(5, &[host("2001:db8:a::2")], &[RLOC]));
+    for (nonce, rloc) in [(1, "192.0.2.53"), (2, "127.0.0.1"), (3, "169.254.0.1")] {
+        notify(&bench.datagram(ETR, &own_answer(nonce, rloc)));
+        assert_eq!(bench.datagram(ITR, &asked), [], "{rloc}");
+    }
+    assert_eq!(bench.only_refused(Refusal::NextHopUnusable), 3);
+
+    let there = "203.0.113.1:4342";
+    notify(&bench.datagram(ETR, &own_answer(4, "203.0.113.1")));
+    assert_eq!(sent(&bench.datagram(ITR, &asked)).len(), 1);
+    assert_eq!(bench.datagram(there, &asked), [], "it came back");
+    assert_eq!(bench.engine.tally().get(Refusal::ForwardLoop), 1);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(sent(&bench.datagram(ITR, &asked)).len(), 1, "the ITR asks again");
+}
+
+#[test]
+fn forwarded_requests_are_limited_like_replies() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let own_answer = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    notify(&bench.datagram(ETR, &seal(own_answer, &site_key())));
+    let mut forwarded = 0;
+    for nonce in 0..100 {
+        let asked = ecm(&request(nonce, &[host("2001:db8:a::2")], &["203.0.113.99"]));
+        forwarded += sent(&bench.datagram("203.0.113.66:4342", &asked)).len();
+    }
+    assert_eq!(forwarded, 4);
+    assert_eq!(bench.only_refused(Refusal::ReplyRate), 96);
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Map systems that meet in the DHT only: several engines on one in-memory network of stores, in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
+
+mod answers;
+#[path = "../common/mod.rs"]
+mod common;
+mod forgery;
+mod forwarding;
+mod publishing;
+mod strangers;
+mod waiting;
+mod world;

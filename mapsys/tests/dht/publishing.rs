@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! When a Map-Server signs, puts and withdraws.
+
+use std::time::Duration;
+
+use cgeid::{Identity, Network};
+use dht::publish::Sequence;
+use dht::record::Subject;
+use mapsys::engine::{Input, Memory};
+use wire::record::Action;
+
+use crate::common::*;
+use crate::world::*;
+
+#[test]
+fn a_flapping_site_is_published_at_once_and_then_every_ten_seconds() {
+    let mut world = two(site_a());
+    let subject = Subject::Prefix(prefix(SITE));
+    for second in 0..30u64 {
+        let rloc = format!("198.51.100.{}", 1 + second % 2);
+        world.datagram(0, ETR, &sealed(1 + second, vec![record(prefix(SITE), &[&rloc])]));
+        if second == 0 {
+            assert_eq!(world.puts_of(subject), 1, "the first at once");
+        }
+        world.pass(Duration::from_secs(1));
+    }
+    assert!((3..=4).contains(&world.puts_of(subject)), "{}", world.puts_of(subject));
+    assert_eq!(world.ask(1, 1, host("2001:db8:a::2")).records[0].locators.len(), 1);
+}
+
+#[test]
+fn a_steady_site_is_signed_again_every_twenty_minutes() {
+    let mut world = two(site_a());
+    for minute in 0..61 {
+        world.datagram(0, ETR, &sealed(1 + minute, vec![record(prefix(SITE), &["198.51.100.1"])]));
+        world.pass(Duration::from_secs(60));
+    }
+    assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), 4, "at 0, 20, 40 and 60 minutes");
+}
+
+#[test]
+fn what_an_earlier_run_published_and_nobody_registers_again_is_withdrawn_after_three_minutes() {
+    let now = std::time::SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    // Of two keys of one month the later one counts.
+    let later = now + Duration::from_secs(2);
+    let (key, next_key) = (identity.delegate(now, 0).unwrap(), identity.delegate(later, 0).unwrap());
+    let anchor = anchor(SITE, key.cn());
+    let mut world = World::new(vec![registrar(key, vec![site_a()]), resolver(vec![anchor])]);
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    let sequence = Sequence(world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 + 1000);
+    let memory = Memory { sequences: [(next_key.cn(), sequence)].into(), ..Memory::default() };
+    world.benches[0] = Bench::with(registrar(next_key, vec![site_a()]), memory);
+    world.pass(Duration::from_secs(170));
+    assert_eq!(world.ask(1, 1, host("2001:db8:a::2")).records[0].locators.len(), 1, "it may come back");
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(negative(&world.ask(1, 2, host("2001:db8:a::2"))).1, Action::NativelyForward);
+    assert!(world.puts_of(Subject::Prefix(prefix(SITE))) >= 2);
+}
+
+#[test]
+fn a_dht_that_comes_back_gets_everything_again() {
+    let mut world = registered();
+    world.pass(Duration::from_secs(60));
+    let before = world.puts_of(Subject::Prefix(prefix(SITE)));
+    world.benches[0].engine.handle(world.now, Input::DhtChanged);
+    let outputs = world.benches[0].drain();
+    world.settle(0, outputs);
+    assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), before + 1);
+}

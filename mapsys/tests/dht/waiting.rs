@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Lookups that take their time, bring something later, or nothing.
+
+use std::time::Duration;
+
+use cgeid::{Cn, Network};
+use dht::record::RecordKey;
+use mapsys::engine::{Input, Output};
+use mapsys::refusal::Refusal;
+use wire::control::ControlMessage;
+use wire::record::{Action, MappingRecord, Ttl};
+
+use crate::common::*;
+use crate::world::*;
+
+#[test]
+fn a_slow_lookup_is_answered_with_ask_again_after_a_second_and_a_half() {
+    let mut world = registered();
+    world.mode = Mode::Silent;
+    let eid = host("2001:db8:a::2");
+    assert_eq!(world.datagram(1, ITR, &ecm(&request(1, &[eid], &[RLOC]))), []);
+    assert_eq!(sent(&world.pass(Duration::from_millis(1499))), []);
+    let (_, late) = reply(&world.pass(Duration::from_millis(2)));
+    assert_eq!(negative(&late), (eid, Action::SendMapRequest, Ttl(1)));
+}
+
+#[test]
+fn many_askers_share_one_lookup() {
+    let mut world = registered();
+    world.mode = Mode::Silent;
+    let eid = host("2001:db8:a::2");
+    for nonce in 0..5 {
+        world.datagram(1, ITR, &ecm(&request(nonce, &[eid], &[RLOC])));
+    }
+    world.datagram(1, ITR, &ecm(&request(9, &[host("2001:db8:a::3")], &[RLOC])));
+    assert_eq!(world.gets.len(), 1, "one page for all of them");
+    world.mode = Mode::Answering;
+    let key = world.gets[0];
+    let values = Some(world.dht.get(world.now.wall, &key));
+    world.benches[1].engine.handle(world.now, Input::DhtValues { key, values });
+    let outputs = world.benches[1].drain();
+    let outputs = world.settle(1, outputs);
+    assert_eq!(world.gets.len(), 2, "one record for all of them");
+    // Four replies about one prefix in three seconds; the others are told at their next question.
+    assert_eq!(sent(&outputs).len(), 4);
+    assert_eq!(world.benches[1].engine.tally().get(Refusal::ReplyRate), 2);
+}
+
+#[test]
+fn a_used_answer_is_refreshed_before_it_expires() {
+    let mut world = registered();
+    let eid = host("2001:db8:a::2");
+    world.ask(1, 1, eid);
+    let before = world.gets.len();
+    world.pass(Duration::from_secs(60));
+    world.ask(1, 2, eid);
+    assert_eq!(world.gets.len(), before, "fresh");
+    // Kept alive at home, published anew every 20 minutes; the resolver's copy nears the end of its signature.
+    for minute in 0..50 {
+        world.datagram(0, ETR, &sealed(2 + minute, vec![record(prefix(SITE), &["198.51.100.1"])]));
+        world.pass(Duration::from_secs(60));
+    }
+    let ttl = world.ask(1, 3, eid).records[0].ttl;
+    assert!(ttl < Ttl(15), "{ttl:?}");
+    assert!(world.gets.len() > before, "looked up again behind the answer");
+    assert!(world.ask(1, 4, eid).records[0].ttl > Ttl(15), "the next asker gets the new one");
+}
+
+#[test]
+fn an_expired_mapping_is_served_while_the_dht_is_unreachable_and_no_longer_than_ten_minutes() {
+    let mut world = two(site_a());
+    let short = MappingRecord { ttl: Ttl(2), ..record(prefix(SITE), &["198.51.100.1"]) };
+    world.datagram(0, ETR, &sealed(1, vec![short]));
+    let eid = host("2001:db8:a::2");
+    world.ask(1, 1, eid);
+    world.mode = Mode::Unreachable;
+    world.pass(Duration::from_secs(5 * 60));
+    assert_eq!(world.ask(1, 2, eid).records[0].locators.len(), 1);
+    world.pass(Duration::from_secs(10 * 60));
+    assert_eq!(negative(&world.ask(1, 3, eid)), (eid, Action::SendMapRequest, Ttl(1)));
+}
+
+#[test]
+fn a_newer_record_that_comes_late_replaces_what_was_answered() {
+    let key = operational();
+    let cn = key.cn();
+    let anchor = anchor(SITE, cn);
+    let mut world = World::new(vec![registrar(key, vec![site_a()]), resolver(vec![anchor])]);
+    let (page, record_key) =
+        (RecordKey::index(Network::LAB, cn, prefix(SITE)), RecordKey::prefix(Network::LAB, cn, prefix(SITE)));
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(20));
+    let old = world.dht.get(world.now.wall, &record_key);
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.9"])]));
+    world.pass(Duration::from_secs(20));
+    let pages = world.dht.get(world.now.wall, &page);
+    let new = world.dht.get(world.now.wall, &record_key);
+    assert!(!old.is_empty() && !new.is_empty() && old != new);
+
+    world.mode = Mode::Silent;
+    let eid = host("2001:db8:a::2");
+    let said = |world: &mut World, input| {
+        world.benches[1].engine.handle(world.now, input);
+        let outputs = world.benches[1].drain();
+        let piped = world.settle(1, outputs).into_iter().filter_map(|output| match output {
+            Output::Pipe { bytes } => Some(ControlMessage::decode(&bytes).unwrap()),
+            _ => None,
+        });
+        piped.collect::<Vec<_>>()
+    };
+    world.pipe(1, &ecm(&request(1, &[eid], &[RLOC])));
+    said(&mut world, Input::DhtValues { key: page, values: Some(pages) });
+    let first = said(&mut world, Input::DhtValues { key: record_key, values: Some(old.clone()) });
+    let [ControlMessage::MapReply(reply)] = first.as_slice() else { panic!("{first:?}") };
+    assert_eq!(locators(&reply.records[0]), ["198.51.100.1"], "at once");
+    let before = world.gets.len();
+    let late = said(&mut world, Input::DhtNewer { key: record_key, values: [old, new].concat() });
+    let [ControlMessage::MapRequest(smr)] = late.as_slice() else { panic!("{late:?}") };
+    assert!(smr.smr && smr.source_eid.ip() == Some(eid.net.addr()));
+    let reply = world.ask(1, 2, eid);
+    assert_eq!(locators(&reply.records[0]), ["198.51.100.9"]);
+    assert_eq!(world.gets.len(), before, "from the cache");
+    world.pass(Duration::from_secs(60));
+    let nothing = said(&mut world, Input::DhtNewer { key: record_key, values: vec![b"junk".to_vec()] });
+    assert_eq!(nothing, [], "it is not read on for so long");
+}
+
+#[test]
+fn values_that_nobody_asked_for_are_counted() {
+    let mut world = registered();
+    let key = RecordKey::node(Network::LAB, Cn([1; 12]));
+    world.benches[1].engine.handle(world.now, Input::DhtValues { key, values: Some(vec![b"junk".to_vec()]) });
+    assert_eq!(world.benches[1].only_refused(Refusal::ValuesUnasked), 1);
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What our programs have in common on the command line.
+//!
+//! * [`Man`] and [`Completions`]: the verbs `man` and `completions`, made from the text of `--help`;
+//! * [`Json`]: the flag `--json`, and that a report overwrites nothing else;
+//! * [`settings`]: configuration from a file, the environment and flags, and what to say when it is wrong;
+//! * [`files`]: reading what somebody names, within bounds.
+//!
+//! Only binaries and I/O shells link this crate; it knows no other of ours.
+
+mod completions;
+mod error;
+pub mod files;
+pub mod limits;
+mod man;
+mod report;
+pub mod settings;
+
+pub use completions::Completions;
+pub use error::Error;
+pub use man::{Entries, Man, Manual, STATUS};
+pub use report::{Json, JsonTo};
