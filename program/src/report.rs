@@ -123,7 +123,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name);
         for (name, earlier) in [("new", None), ("empty", Some("")), ("object", Some("{}")), ("list", Some("[1]"))] {
-            earlier.map(|text| fs::write(place(name), text).unwrap());
+            if let Some(text) = earlier {
+                fs::write(place(name), text).unwrap();
+            }
             let json = Json { to: Some(JsonTo::File(place(name))) };
             assert!(json.check().is_ok() && json.show(&5, "").is_ok(), "{name}");
             assert_eq!(fs::read_to_string(place(name)).unwrap(), "5\n");

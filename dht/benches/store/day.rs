@@ -81,10 +81,10 @@ pub(crate) fn pass(folder: &Path, count: usize) {
     for hour in 0..HOURS {
         let is_night = NIGHT.contains(&hour);
         if hour == NIGHT.start {
-            write(&database, count, (0..count).filter(|number| number % 2 == 1), |number| gone(number));
+            write(&database, count, (0..count).filter(|number| number % 2 == 1), gone);
         }
         let begun = Instant::now();
-        let there = |number: &usize| !is_night || number % 2 == 0;
+        let there = |number: &usize| !is_night || number.is_multiple_of(2);
         for _ in 0..RENEWALS {
             round += 1;
             write(&database, count, (0..count).filter(there), |number| renewal(number, round));

@@ -121,7 +121,7 @@ async fn announce(node: &Node, metrics: Option<&Server>, flags: &NodeFlags) -> R
     if let Some(metrics) = metrics {
         value["metrics"] = metrics.address().to_string().into();
     }
-    Ok(output::show(&flags.file.json, &value, &addresses)?)
+    output::show(&flags.file.json, &value, &addresses)
 }
 
 async fn answer(node: &Node, resolver: &mut Resolver, request: Value) -> Value {
