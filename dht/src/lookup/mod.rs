@@ -6,4 +6,4 @@ mod reading;
 mod region;
 
 pub use reading::{News, Reading};
-pub use region::{Candidate, Distance, NetworkSize, choose, distance, leaves_room, neighbours};
+pub use region::{Candidate, Distance, NetworkSize, choose, distance, is_worth_another_look, leaves_room, neighbours};

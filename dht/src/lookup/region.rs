@@ -152,6 +152,13 @@ impl Counts {
     }
 }
 
+/// Whether a PUT whose search had too little time is worth another one: some refused, as those do that are too far away, or fewer
+/// than half of those took it who should, of so many nodes in all. Where it lies on a few only, others go on giving what it replaces.
+pub fn is_worth_another_look(stored: usize, refused: usize, nodes: f64) -> bool {
+    let due = nodes.clamp(1.0, wanted());
+    refused > 0 || due > (2 * stored) as f64
+}
+
 /// Whether the nodes found nearest to a point may leave out others of its region: they are as many as a lookup brings, and lie
 /// more densely than anywhere else. Of nodes thrown at random that is so once in three hundred lookups.
 pub fn leaves_room(point: &Distance, radius: f64, found: &[Distance]) -> bool {

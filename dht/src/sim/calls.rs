@@ -59,7 +59,7 @@ impl World {
             Behalf::Operation(operation) => self.advance(operation, known.to, Some(answer)),
             Behalf::HandOver { node, record } => self.handed(node, record, known.to, true),
             Behalf::Through { node } => self.on_named(node, &answer.closer),
-            Behalf::Publish => {}
+            Behalf::Publish { put } => self.published(put, Some(!answer.is_refusal)),
         }
     }
 
@@ -69,7 +69,8 @@ impl World {
         match known.behalf {
             Behalf::Operation(operation) => self.advance(operation, known.to, None),
             Behalf::HandOver { node, record } => self.handed(node, record, known.to, false),
-            Behalf::Through { .. } | Behalf::Publish => {}
+            Behalf::Publish { put } => self.published(put, None),
+            Behalf::Through { .. } => {}
         }
     }
 
@@ -82,7 +83,7 @@ impl World {
     fn kind(&self, behalf: Behalf) -> Kind {
         match behalf {
             Behalf::HandOver { .. } => Kind::HandOver,
-            Behalf::Publish => Kind::Publish,
+            Behalf::Publish { .. } => Kind::Publish,
             Behalf::Through { .. } => Kind::Walk,
             Behalf::Operation(operation) => {
                 self.operations.get(&operation).map_or(Kind::Get, |operation| operation.kind())
@@ -110,7 +111,7 @@ impl World {
             Request::Get(record) => {
                 let (name, point) = (self.records[record].name.clone(), self.records[record].point);
                 let value = self.nodes[to.number()].store.get(date, &name).map(Arc::from);
-                Answer { closer: self.closer(to, from, point), value }
+                Answer { closer: self.closer(to, from, point), value, is_refusal: false }
             }
             Request::Put { record, value, is_handed } => {
                 let address = self.peers.address(from);
@@ -121,7 +122,7 @@ impl World {
                 if outcome.is_ok() || is_older {
                     self.arrived(to, record, &value, is_handed.then_some(from), outcome.is_ok());
                 }
-                Answer::default()
+                Answer { is_refusal: outcome.is_err(), ..Answer::default() }
             }
         }
     }
@@ -170,7 +171,7 @@ impl World {
             }
             Request::Get(record) => {
                 let (value, point) = (self.node(to).first.get(&record).cloned(), self.records[record].point);
-                Answer { closer: self.closer(to, from, point), value }
+                Answer { closer: self.closer(to, from, point), value, is_refusal: false }
             }
             Request::Nearest(target) => Answer { closer: self.closer(to, from, target), ..Answer::default() },
         }

@@ -14,6 +14,8 @@ pub(crate) const REGION: usize = 40;
 pub(crate) const SUSPECT_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Peers that such a look dials in one turn.
 pub(crate) const SUSPECTS: usize = 4;
+/// A second look for the nodes of a PUT may take so long, after a first one that was too short: as in a node.
+pub(crate) const PUT_LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Changes of a table within this are one to the hand-over, which waits for longer anyway.
 pub(super) const TABLE_PAUSE: Duration = Duration::from_secs(2);
 

@@ -80,6 +80,40 @@ pub(super) struct Put {
     /// Lookups that still run, and whether the region's other quarters are among them or done.
     lookups: usize,
     is_spread: bool,
+    /// How long each of them may take, and whether one was ended before it had found all.
+    patience: Duration,
+    is_cut_short: bool,
+    /// Nodes chosen, and how many of them have not answered yet.
+    chosen: BTreeSet<Peer>,
+    asked: usize,
+    /// Answers by which the value was taken, and by which it was not.
+    stored: usize,
+    refused: usize,
+}
+
+impl Put {
+    fn new(node: Peer, record: usize, value: Arc<[u8]>, patience: Duration) -> Self {
+        Self {
+            node,
+            record,
+            value,
+            found: BTreeSet::new(),
+            lookups: 0,
+            is_spread: false,
+            patience,
+            is_cut_short: false,
+            chosen: BTreeSet::new(),
+            asked: 0,
+            stored: 0,
+            refused: 0,
+        }
+    }
+
+    /// Whether a second look with more time is worth it, as a node sees that.
+    fn is_worth_another_look(&self, nodes: f64) -> bool {
+        let is_first = self.patience < limits::PUT_LOOK_AGAIN;
+        self.is_cut_short && is_first && lookup::is_worth_another_look(self.stored, self.refused, nodes)
+    }
 }
 
 impl Operation {
@@ -137,8 +171,7 @@ impl World {
         // Who has looked nowhere else yet looks at other places too, to know how large the network is.
         let missing = crate::limits::SIZE_SAMPLES_LEAST.saturating_sub(self.nodes[node.number()].size.samples());
         let samples = if self.choices.region_put { missing } else { 0 };
-        let found = BTreeSet::new();
-        self.puts.insert(id, Put { node, record, value, found, lookups: 1 + samples, is_spread: false });
+        self.puts.insert(id, Put::new(node, record, value, self.timing.put_lookup));
         self.look_for_nodes(id, node, self.records[record].point, true);
         for _ in 0..samples {
             let anywhere = Point(self.dice.wide());
@@ -147,8 +180,11 @@ impl World {
     }
 
     fn look_for_nodes(&mut self, put: u64, node: Peer, target: Point, is_sample: bool) {
+        let Some(work) = self.puts.get_mut(&put) else { return };
+        work.lookups += 1;
+        let patience = work.patience;
         let operation = self.operation(node, target, Purpose::Nearest { put, is_sample });
-        let id = self.begin(self.timing.put_lookup);
+        let id = self.begin(patience);
         self.proceed(id, operation);
     }
 
@@ -192,9 +228,13 @@ impl World {
     }
 
     pub(super) fn on_deadline(&mut self, id: u64) {
-        if let Some(operation) = self.operations.remove(&id) {
-            self.finish(operation);
+        let Some(operation) = self.operations.remove(&id) else { return };
+        if let Purpose::Nearest { put, .. } = &operation.purpose
+            && let Some(work) = self.puts.get_mut(put)
+        {
+            work.is_cut_short = true;
         }
+        self.finish(operation);
     }
 
     fn proceed(&mut self, id: u64, mut operation: Operation) {
@@ -285,24 +325,49 @@ impl World {
         let places: Vec<_> = put.found.iter().map(|peer| self.peers.point(*peer).whole()).collect();
         if !put.is_spread && lookup::leaves_room(&point.whole(), radius, &places) {
             put.is_spread = true;
-            let keys = lookup::neighbours(&point.whole(), radius);
-            put.lookups = keys.len();
-            for key in keys {
+            for key in lookup::neighbours(&point.whole(), radius) {
                 self.look_for_nodes(id, node, Point::of(&Sha256::digest(&key).into()), false);
             }
         }
         if self.puts.get(&id).is_none_or(|put| put.lookups > 0) {
             return;
         }
-        let Some(Put { record, value, found, .. }) = self.puts.remove(&id) else { return };
-        let candidates = found.into_iter().map(|peer| {
+        let Some(put) = self.puts.get_mut(&id) else { return };
+        let candidates = std::mem::take(&mut put.found).into_iter().map(|peer| {
             let address = self.choices.diversity.then(|| self.peers.address(peer));
             Candidate { place: self.peers.point(peer).whole(), address, node: peer }
         });
-        for peer in lookup::choose(&point.whole(), radius, candidates.collect()) {
+        let mut chosen = lookup::choose(&point.whole(), radius, candidates.collect());
+        chosen.retain(|peer| put.chosen.insert(*peer));
+        put.asked = chosen.len();
+        let (record, value) = (put.record, put.value.clone());
+        for peer in chosen {
             let request = Request::Put { record, value: value.clone(), is_handed: false };
-            self.ask(Behalf::Publish, node, peer, request);
+            self.ask(Behalf::Publish { put: id }, node, peer, request);
         }
+        self.end_put(id);
+    }
+
+    /// One of those that shall store has answered, or has not.
+    pub(super) fn published(&mut self, id: u64, taken: Option<bool>) {
+        let Some(put) = self.puts.get_mut(&id) else { return };
+        put.asked = put.asked.saturating_sub(1);
+        put.stored += usize::from(taken == Some(true));
+        put.refused += usize::from(taken == Some(false));
+        self.end_put(id);
+    }
+
+    /// When all have answered: looks once more if time was too short, or ends.
+    fn end_put(&mut self, id: u64) {
+        let Some(put) = self.puts.get_mut(&id).filter(|put| put.asked == 0 && put.lookups == 0) else { return };
+        let node = &self.nodes[put.node.number()];
+        if !node.is_alive || !put.is_worth_another_look(node.size.nodes()) {
+            self.puts.remove(&id);
+            return;
+        }
+        (put.patience, put.is_cut_short, put.is_spread) = (limits::PUT_LOOK_AGAIN, false, false);
+        let (node, point) = (put.node, self.records[put.record].point);
+        self.look_for_nodes(id, node, point, true);
     }
 
     /// What the values of a GET amount to, by the resolver's own rule.

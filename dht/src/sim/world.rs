@@ -36,6 +36,8 @@ pub(super) enum Request {
 pub(super) struct Answer {
     pub(super) closer: Vec<Peer>,
     pub(super) value: Option<Arc<[u8]>>,
+    /// A value was offered, and is not taken.
+    pub(super) is_refusal: bool,
 }
 
 /// What happens.
@@ -129,7 +131,9 @@ pub(super) enum Behalf {
         record: usize,
     },
     /// A PUT, whose publisher has chosen its nodes.
-    Publish,
+    Publish {
+        put: u64,
+    },
     /// One who was reached again is asked who is near to our place.
     Through {
         node: Peer,

@@ -230,6 +230,7 @@ mod tests {
         assert_eq!((bounds::WALK_PAUSE, bounds::WALK_AGAIN), (limits::WALK_PAUSE, limits::WALK_AGAIN));
         assert_eq!((bounds::WALK_DIALS, bounds::TURN), (limits::WALK_DIALS, limits::HOUSEKEEPING));
         assert_eq!(bounds::CLAIMED_ATTEMPTS, limits::CLAIMED_ATTEMPTS);
+        assert_eq!(bounds::PUT_LOOK_AGAIN, limits::PUT_LOOK_AGAIN);
         assert_eq!(bounds::SILENT_ATTEMPTS, limits::SILENT_ATTEMPTS);
         assert_eq!(sim::Choices::ALL.paths, limits::PATHS.get());
     }

@@ -11,7 +11,7 @@ use libp2p::kad::QueryId;
 use tokio::sync::mpsc;
 
 use super::{Given, NodeError, PutReport};
-use crate::lookup::Distance;
+use crate::lookup::{self, Distance};
 use crate::shell::limits;
 
 /// Where the outcome of a PUT goes.
@@ -57,11 +57,12 @@ impl Put {
         self.lookups == 0 && self.waiting.is_empty() && self.asked == 0
     }
 
-    /// Whether wrong nodes were asked because the right ones were not found in time: others refused, as those do that are too
-    /// far away, or nobody took it. A second look has more time, and finds standing what the first one has connected.
-    fn is_worth_another_look(&self) -> bool {
+    /// Whether its search had too little time, and it shows, in a network of so many nodes. A second look has more, and finds
+    /// standing what the first one has connected.
+    fn is_worth_another_look(&self, nodes: f64) -> bool {
         let PutReport { stored, refused, .. } = self.report;
-        self.is_cut_short && self.patience < limits::PUT_LOOK_AGAIN && (stored == 0 || refused > 0)
+        let is_first = self.patience < limits::PUT_LOOK_AGAIN;
+        self.is_cut_short && is_first && lookup::is_worth_another_look(stored, refused, nodes)
     }
 }
 
@@ -138,9 +139,10 @@ impl Queries {
         put.asked = put.asked.saturating_sub(1);
     }
 
-    /// A PUT that has asked all that it found and is worth another look: it has begun anew, and this is its key.
-    pub(super) fn look_again(&mut self, id: PutId) -> Option<Vec<u8>> {
-        let put = self.puts.get_mut(&id).filter(|put| put.is_over() && put.is_worth_another_look())?;
+    /// A PUT that has asked all that it found and is worth another look, in a network of so many nodes: it has begun anew, and this
+    /// is its key.
+    pub(super) fn look_again(&mut self, id: PutId, nodes: f64) -> Option<Vec<u8>> {
+        let put = self.puts.get_mut(&id).filter(|put| put.is_over() && put.is_worth_another_look(nodes))?;
         (put.patience, put.is_cut_short, put.is_spread) = (limits::PUT_LOOK_AGAIN, false, false);
         Some(put.key.clone())
     }
@@ -202,15 +204,15 @@ mod tests {
         };
         answer(&mut queries, Answer::Stored);
         answer(&mut queries, Answer::Refused);
-        assert_eq!(queries.look_again(id), None, "its lookup had found all there were");
+        assert_eq!(queries.look_again(id, 40.0), None, "its lookup had found all there were");
         queries.put(id).unwrap().is_cut_short = true;
         queries.put(id).unwrap().asked = 1;
-        assert_eq!(queries.look_again(id), None, "one has not answered yet");
+        assert_eq!(queries.look_again(id, 40.0), None, "one has not answered yet");
         answer(&mut queries, Answer::Unreachable);
         queries.put(id).unwrap().asked = 0;
-        assert_eq!(queries.look_again(id), Some(vec![1]));
+        assert_eq!(queries.look_again(id, 40.0), Some(vec![1]));
         queries.put(id).unwrap().is_cut_short = true;
-        assert_eq!(queries.look_again(id), None, "twice is enough");
+        assert_eq!(queries.look_again(id, 40.0), None, "twice is enough");
         let (report, _) = queries.end_put(id).unwrap();
         assert_eq!((report.stored, report.refused, report.unreachable), (1, 1, 1));
     }

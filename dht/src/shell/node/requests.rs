@@ -227,7 +227,7 @@ impl Driver {
             self.kad().watch.begin(query, Arc::default());
             self.queries.start(query, Query::Store { put: id }, deadline);
         }
-        if let Some(key) = self.queries.look_again(id) {
+        if let Some(key) = self.queries.look_again(id, self.size.nodes()) {
             self.look_for_nodes(id, key, true);
             return;
         }
