@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dht::limits;
-use dht::lookup::{Candidate, Distance, NetworkSize, choose, distance, leaves_room, neighbours};
+use dht::lookup::{Candidate, Distance, NetworkSize, choose, distance, is_worth_another_look, leaves_room, neighbours};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -171,4 +171,12 @@ proptest! {
         let chosen = choose(&place(2, 2), radius, nodes).len();
         prop_assert!(chosen >= count.min(limits::REPLICAS) && chosen <= limits::REGION_NODES);
     }
+}
+
+#[test]
+fn a_put_looks_again_where_few_of_those_took_it_who_should() {
+    assert!(is_worth_another_look(9, 0, 300.0) && !is_worth_another_look(10, 0, 300.0));
+    assert!(is_worth_another_look(15, 1, 300.0), "who refuses lies too far away");
+    assert!(!is_worth_another_look(2, 0, 3.0), "there are not more");
+    assert!(is_worth_another_look(0, 0, 0.0), "nobody has it");
 }
