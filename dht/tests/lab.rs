@@ -27,7 +27,8 @@ async fn over_quic_every_lookup_is_right() {
         (Some(6), Some(30), Some("quic"))
     );
     assert!(json["cold_start_us"].as_u64().unwrap() < 1_000_000, "{json}");
-    assert!(json["connections"].as_u64().unwrap() >= 6 && json["rss_bytes_per_node"].as_u64().unwrap() > 0, "{json}");
+    // By how much it grew says nothing here, where other tests give memory back meanwhile.
+    assert!(json["connections"].as_u64().unwrap() >= 6 && json["rss_bytes"].as_u64().unwrap() > 0, "{json}");
 }
 
 #[tokio::test]
