@@ -67,9 +67,9 @@ mod tests {
     #[test]
     fn a_password_is_the_first_line() {
         for text in ["p\u{e4}ss", "p\u{e4}ss\n", "p\u{e4}ss\r\n", "p\u{e4}ss\nwhat it is for\n"] {
-            assert_eq!(*first_line(text.as_bytes(), 6).unwrap(), "p\u{e4}ss", "{text:?}");
+            assert_eq!(*first_line(text.as_bytes(), 7).unwrap(), "p\u{e4}ss", "{text:?}");
         }
-        assert_eq!(first_line(&b"1234567"[..], 6).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        assert_eq!(first_line(&b"12345678"[..], 7).unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert_eq!(*first_line(&b""[..], 6).unwrap(), "");
     }
 }
