@@ -383,3 +383,14 @@ fn the_same_value_comes_out_of_every_node_of_a_network() {
     let (outcome, _) = network.resolve(&mut resolver, start(), host(&person.key.address().to_string()));
     assert_eq!(outcome, dht::resolve::Outcome::Revoked);
 }
+
+#[test]
+fn a_slow_clock_at_the_start_does_not_end_it_when_it_is_set() {
+    let revocation = Person::new(1).revoke(Reason::UNSPECIFIED, 0);
+    let mut first = store();
+    put(&mut first, start(), &revocation).unwrap();
+    let mut second = restarted(&mut first, SystemTime::UNIX_EPOCH);
+    second.expire(SystemTime::UNIX_EPOCH);
+    second.expire(start());
+    assert_eq!(second.get(start(), &revocation.key.encode()), Some(revocation.value));
+}

@@ -4,6 +4,7 @@
 
 mod common;
 
+use cgeid::Reason;
 use common::{LAB, Person, mapping, prefix, rloc, seconds, start};
 use dht::limits;
 use dht::publish::{self, Publication};
@@ -134,6 +135,24 @@ fn what_is_from_the_future_by_a_slow_clock_is_kept_and_counts_when_the_clock_is_
     assert!(matches!(put(&mut third, slow, &publication), Err(Refusal::FromTheFuture(..))));
     assert_eq!((third.waiting(), put(&mut third, start(), &publication)), (1, Ok(Admission::Refreshed)));
     assert_eq!((third.waiting(), third.get(start(), &key)), (0, Some(publication.value)));
+}
+
+#[test]
+fn what_waits_is_not_given_up_for_what_is_old_or_forged() {
+    let mut first = store();
+    let mut person = Person::new(1);
+    let (old, new) = (person.mapping(start(), 1), person.mapping(start() + seconds(7200), 2));
+    put(&mut first, start() + seconds(7200), &new).unwrap();
+    let mut second = taken_back(&mut first, start());
+    assert!(matches!(put(&mut second, start(), &old), Err(Refusal::OldSequence { .. })));
+    let revocation = person.revoke(Reason::UNSPECIFIED, 0);
+    let mut forged = revocation.clone();
+    *forged.value.last_mut().unwrap() ^= 1;
+    assert!(matches!(put(&mut second, start(), &forged), Err(Refusal::Signature(_))));
+    assert_eq!((second.waiting(), second.len()), (1, 1));
+    assert_eq!(second.get(start() + seconds(7200), &new.key.encode()), Some(new.value));
+    assert_eq!(put(&mut second, start(), &revocation), Ok(Admission::Stored));
+    assert_eq!(second.get(start(), &revocation.key.encode()), Some(revocation.value));
 }
 
 #[test]

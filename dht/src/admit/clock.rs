@@ -116,7 +116,7 @@ impl<K: Ord + Clone> PeerClocks<K> {
         if median.is_right() { ClockVerdict::Right(median) } else { ClockVerdict::Wrong(median) }
     }
 
-    /// One vote a block, that of the middle one of its clocks; a provider has as many votes as places in a bucket.
+    /// One vote a block, that of the middle one of its clocks; a provider has fewer than half of those that a verdict needs.
     fn votes(&self, uptime: Duration, now: SystemTime) -> Vec<Offset> {
         let mut blocks: BTreeMap<Block, (Option<Block>, Vec<Offset>)> = BTreeMap::new();
         let fresh = |reading: &&Reading| uptime <= reading.until;
@@ -133,7 +133,7 @@ impl<K: Ord + Clone> PeerClocks<K> {
             if let Some(provider) = provider {
                 let votes = of_provider.entry(provider).or_default();
                 *votes += 1;
-                if *votes > limits::BUCKET_PER_PROVIDER {
+                if *votes > limits::CLOCK_BLOCKS / 2 {
                     continue;
                 }
             }

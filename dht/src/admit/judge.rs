@@ -201,7 +201,7 @@ pub fn judge(
     };
     let (identity, operational) = match chain(rules.network, credentials, now, cache) {
         Ok(chain) => chain,
-        Err(error) => return Err(undated(rules, ends, presented, credentials, error, cache)),
+        Err(error) => return Err(undated(rules, ends, presented, credentials, error, (cache, standing))),
     };
     check_key(rules, ends, &operational)?;
     let cn = identity.cn();
@@ -273,15 +273,19 @@ fn undated(
     presented: &Presentation,
     credentials: &Credentials,
     error: CertificateError,
-    cache: &mut CertificateCache,
+    (cache, standing): (&mut CertificateCache, impl FnOnce(Cn) -> Standing),
 ) -> Refused {
     let is_date = matches!(error, CertificateError::Expired { .. } | CertificateError::NotYetValid { .. });
     let by_its_clock = presented.time.time().filter(|_| is_date);
-    let holds = by_its_clock.and_then(|time| chain(rules.network, credentials, time, cache).ok());
-    match holds {
-        Some((_, operational)) if check_key(rules, ends, &operational).is_ok() => Refused::Dates(error),
-        _ => Refused::Certificate(error),
-    }
+    let Some(time) = by_its_clock else { return Refused::Certificate(error) };
+    // A key that was mined once must not have a say about the time for ever, nor one of a revoked identity.
+    let holds = chain(rules.network, credentials, time, cache).is_ok_and(|(identity, operational)| {
+        let (cn, epoch) = (identity.cn(), operational.epoch());
+        check_key(rules, ends, &operational).is_ok()
+            && check_epoch(cn, epoch, time).is_ok()
+            && check_standing(cn, epoch, standing(cn)).is_ok()
+    });
+    if holds { Refused::Dates(error) } else { Refused::Certificate(error) }
 }
 
 /// The Ed25519 key in a peer ID: the identity multihash of the key's protobuf, as libp2p has it for keys so short.

@@ -25,7 +25,7 @@ pub const CONNECTIONS_INCOMING: u32 = 90;
 pub const CONNECTIONS_PER_PEER: u32 = 2;
 /// Handshakes in progress that we began: more than the lookups of a busy resolver want at once.
 pub const PENDING_CONNECTIONS: u32 = 32;
-/// Of them, handshakes that lookups began; further ones wait, and what is left is for peers that were lost.
+/// While so many are in progress those of lookups wait: what is left is for peers that were lost.
 pub const LOOKUP_DIALS: usize = 24;
 /// Handshakes in progress that others began: QUIC answers every Initial, and each handshake costs a signature and memory.
 pub const PENDING_INCOMING: usize = 32;
@@ -172,8 +172,8 @@ pub const WALK_AGAIN: Duration = Duration::from_secs(4);
 pub const WALK_DIALS: usize = 20;
 
 /// A node that goes on under another key finishes what was begun within this: a GET ends after [`GET`], a PUT after
-/// [`PUT_LOOKUP`] and [`PUT_STORE`].
-pub const RENEW_DRAIN: Duration = Duration::from_secs(4);
+/// [`PUT_LOOKUP`] and [`PUT_STORE`], or one that looks again after [`PUT_LOOK_AGAIN`] and [`PUT_STORE`] more.
+pub const RENEW_DRAIN: Duration = Duration::from_secs(11);
 /// Pause before it tries to open its sockets again: QUIC keeps them for three round trips after the last connection was closed.
 pub const RENEW_RETRY: Duration = Duration::from_millis(100);
 /// Attempts after which the operator is told: five seconds.

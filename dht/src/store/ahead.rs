@@ -8,8 +8,11 @@
 use std::time::SystemTime;
 
 use super::Store;
+use super::entry::{Entry, Held, Offer};
+use super::{Origin, compare};
 use crate::error::Refusal;
-use crate::record::RecordKey;
+use crate::limits;
+use crate::record::{Bundle, Chain, Class, RecordKey, check_signature};
 
 impl Store {
     /// Bundles that are kept though they are from the future.
@@ -30,10 +33,12 @@ impl Store {
         }
     }
 
-    /// This clock is right: what is from the future by it never was anything else. Deletes `count` at most; how many it were.
+    /// This clock is right, as far as clocks agree: what is from the future by more than that never was anything else. Deletes
+    /// `count` at most; how many it were.
     pub fn drop_ahead(&mut self, now: SystemTime, count: usize) -> usize {
+        let latest = now + limits::CLOCK_SKEW;
         for dropped in 0..count {
-            let Some((_, key)) = self.ahead.last().copied().filter(|(at, _)| *at > now) else { return dropped };
+            let Some((_, key)) = self.ahead.last().copied().filter(|(at, _)| *at > latest) else { return dropped };
             self.give_up_ahead(key, now);
             // What else is under the key waits for its proof.
             self.unproven.push(key);
@@ -41,14 +46,52 @@ impl Store {
         count
     }
 
+    /// Whether what is offered may take the place of what waits: it is newer, it holds, and there is room for it. Otherwise a
+    /// stranger could have a node forget what it will need when its clock is put right.
+    pub(super) fn check_beside_waiting(
+        &mut self,
+        (now, origin): (SystemTime, Origin),
+        key: &RecordKey,
+        bundle: &Bundle,
+    ) -> Result<(), Refusal> {
+        let Some(known) = self.entries.get(key).filter(|entry| entry.is_ahead(now)).cloned() else { return Ok(()) };
+        if bundle.revocation().is_none() {
+            if !compare(&known, bundle)?.iter().any(Offer::is_news) {
+                return newest(&known)
+                    .map_or(Ok(()), |(class, signed_at)| Err(Refusal::FromTheFuture(class, signed_at)));
+            }
+            if !known.quota.allows(now) {
+                return Err(Refusal::Quota);
+            }
+        }
+        let mut left = known.clone();
+        left.drop_ahead(key, now);
+        self.check_room(
+            key,
+            &left,
+            origin,
+            bundle.sections().iter().map(|section| Held::new(section).octets.len()).sum(),
+        )?;
+        let chain = Chain::open(self.network, key, bundle, now, &mut self.certificates)?;
+        for section in bundle.sections() {
+            check_signature(key, section, &chain, &mut self.certificates)?;
+        }
+        self.check_identity(key, &known, &chain, now)
+    }
+
     /// Gives up what is from the future under a key.
     pub(super) fn give_up_ahead(&mut self, key: RecordKey, now: SystemTime) {
-        let sections = self.entries.get(&key).map(|entry| &entry.sections).into_iter().flatten();
-        if let Some((class, held)) = sections.max_by_key(|(_, held)| held.version.signed_at()) {
-            let refusal = Refusal::FromTheFuture(*class, held.version.signed_at());
+        if let Some((class, signed_at)) = self.entries.get(&key).and_then(newest) {
+            let refusal = Refusal::FromTheFuture(class, signed_at);
             tracing::debug!(%key, %refusal, "stored record given up");
             *self.counters.refused.entry(refusal.name()).or_default() += 1;
         }
         self.update(key, |entry| entry.drop_ahead(&key, now));
     }
+}
+
+/// What was signed last under a key, and when.
+fn newest(entry: &Entry) -> Option<(Class, SystemTime)> {
+    let signed = entry.sections.iter().map(|(class, held)| (*class, held.version.signed_at()));
+    signed.max_by_key(|(_, at)| *at)
 }

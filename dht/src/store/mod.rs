@@ -261,6 +261,7 @@ impl Store {
         bundle: &Bundle,
         left: Duration,
     ) -> Result<Admission, Refusal> {
+        self.check_beside_waiting((now, origin), &key, bundle)?;
         self.settle_proof(&key, now);
         if let Some((section, _)) = bundle.revocation() {
             return self.admit_revocation((now, origin), key, bundle, section, now + left);

@@ -97,11 +97,11 @@ impl Store {
         }
     }
 
-    /// Until when a REVOCATION that comes from disk is kept: what its mark says, but no longer than one put now.
+    /// Until when a REVOCATION that comes from disk is kept: as its mark says, however far away that is by a clock that may be
+    /// behind.
     pub(super) fn kept_until(&self, key: &RecordKey, now: SystemTime) -> SystemTime {
-        let longest = now + limits::REVOCATION_LIFETIME;
         let mark = self.entries.get(key).and_then(|entry| entry.marks.0.get(&Class::Revocation));
-        mark.and_then(|mark| mark.forget_at.checked_sub(limits::MARK_RETENTION))
-            .map_or(longest, |kept| kept.min(longest))
+        let kept = mark.and_then(|mark| mark.forget_at.checked_sub(limits::MARK_RETENTION));
+        kept.unwrap_or(now + limits::REVOCATION_LIFETIME)
     }
 }

@@ -103,7 +103,8 @@ fn damaged(fleet: &Fleet, damage: impl FnOnce(&mut Vec<u8>)) -> Judgement {
     std::fs::write(&path, &file).map_err(missing)?;
     let mut node = fleet.again(&node, &Start::default())?;
     let kept = fleet.stats(&node)?["records"].as_u64().unwrap_or_default();
-    let aside = path.with_extension("damaged").exists();
+    // Of an empty file there is nothing to keep.
+    let aside = file.is_empty() || path.with_extension("damaged").exists();
     if kept < 2 && !(aside && fleet.log(&node).contains("record database damaged")) {
         return Err(broken(format!("{kept} of 2 records left, and nobody told: {}", fleet.log(&node))));
     }

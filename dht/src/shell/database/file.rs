@@ -5,7 +5,7 @@ use std::cmp::Ordering as Order;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redb::{ReadableDatabase, TableDefinition, TableHandle};
 
@@ -22,12 +22,13 @@ pub(super) fn create(path: &Path) -> Result<redb::Database, redb::DatabaseError>
     redb::Database::builder().set_cache_size(CACHE).create(path)
 }
 
-/// [`create`], where a file that makes redb panic is a damaged one, and so is one that is empty: redb would take it for new, and
-/// nobody would hear that records are lost.
+/// Whether there is a file that is empty. redb takes it for new, and nobody would hear that records are lost.
+pub(super) fn is_emptied(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.len() == 0)
+}
+
+/// [`create`], where a file that makes redb panic is a damaged one.
 pub(super) fn opened(path: &Path) -> Result<redb::Database, redb::Error> {
-    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
-        return Err(redb::Error::Corrupted("it is empty".to_owned()));
-    }
     guarded(|| create(path).map_err(redb::Error::from))
 }
 
@@ -61,10 +62,17 @@ pub(super) fn explain(path: &Path, error: redb::Error) -> DatabaseError {
 
 /// Starts anew, keeping the damaged file for whoever wants to look into it.
 pub(super) fn move_aside(path: &Path, reason: &str) -> Result<redb::Database, DatabaseError> {
-    let aside = path.with_extension("damaged");
+    let aside = free_name(path);
     tracing::warn!(file = %path.display(), kept_as = %aside.display(), reason, "record database damaged: starting with a new one");
     std::fs::rename(path, &aside).map_err(|source| DatabaseError::Io { path: path.to_owned(), source })?;
     create(path).map_err(|error| explain(path, error.into()))
+}
+
+/// Where a damaged file is kept; of many, the last one gives way.
+fn free_name(path: &Path) -> PathBuf {
+    let names = ["damaged", "damaged.1", "damaged.2", "damaged.3"].map(|name| path.with_extension(name));
+    let [.., last] = &names;
+    names.iter().find(|name| !name.exists()).unwrap_or(last).clone()
 }
 
 /// Hands on all that is there, in the order of the keys; the octets of the records.

@@ -93,10 +93,15 @@ impl Database {
         compaction: Duration,
         mut each: impl FnMut(Stored<'_>),
     ) -> Result<(Self, Loaded), DatabaseError> {
+        let was_emptied = file::is_emptied(path);
         let (database, octets, loaded) = match opened(path).and_then(|database| {
             let octets = load(&database, &mut each)?;
             Ok((database, octets))
         }) {
+            Ok((database, octets)) if was_emptied => {
+                tracing::warn!(file = %path.display(), "record database damaged: it was empty");
+                (database, octets, Loaded::Damaged)
+            }
             Ok((database, octets)) => (database, octets, Loaded::Whole),
             Err(error) if is_damage(&error) => (move_aside(path, &error.to_string())?, 0, Loaded::Damaged),
             Err(error) => return Err(explain(path, error)),

@@ -111,13 +111,26 @@ fn what_was_written_is_there_after_a_restart() {
 fn a_file_that_is_no_database_is_moved_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.redb");
-    for garbage in [vec![0x55_u8; 8192], vec![1, 2, 3]] {
+    for (garbage, kept_as) in [(vec![0x55_u8; 8192], "damaged"), (vec![1, 2, 3], "damaged.1")] {
         std::fs::write(&path, &garbage).unwrap();
         let (database, loaded, _) = open(&path).unwrap();
         assert_eq!(loaded, []);
-        assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), garbage);
+        assert_eq!(std::fs::read(path.with_extension(kept_as)).unwrap(), garbage);
         drop(database);
     }
+}
+
+#[test]
+fn an_empty_file_is_told_and_takes_the_place_of_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    std::fs::write(&path, []).unwrap();
+    let (database, loaded) = Database::open(&path, |_| ()).unwrap();
+    assert_eq!(loaded, Loaded::Damaged);
+    assert!(matches!(Database::open(&path, |_| ()), Err(DatabaseError::InUse { .. })));
+    drop(database);
+    assert_eq!(Database::open(&path, |_| ()).unwrap().1, Loaded::Whole);
+    assert!(!path.with_extension("damaged").exists());
 }
 
 #[test]

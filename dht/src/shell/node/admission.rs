@@ -82,8 +82,11 @@ impl Admission {
 
     /// What a node that goes on under another key knows already.
     pub(super) fn take_over(&mut self, before: Self) {
-        let Self { clocks, clock_is_wrong, stats, .. } = before;
+        let Self { clocks, clock_is_wrong, stats, peers, .. } = before;
         (self.clocks, self.clock_is_wrong) = (clocks, clock_is_wrong);
+        for peer in peers.keys() {
+            self.clocks.part(peer, clocks::uptime());
+        }
         self.stats = AdmissionStats { role: self.stats.role, ..stats };
     }
 

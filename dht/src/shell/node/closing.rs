@@ -53,9 +53,9 @@ impl Driver {
         Some(self.kad().used(peer).map_or(since, |used| used.max(since)))
     }
 
-    /// Whether a peer has answered all that it was asked, and was admitted: nothing is on its way.
+    /// Whether a peer was admitted and has answered all that it was asked, and has what it asked for: nothing is on its way.
     fn is_spent(&mut self, peer: &PeerId) -> bool {
-        self.admission.is_member(peer) && self.kad().has_answered(peer)
+        self.admission.is_member(peer) && self.kad().is_spent(peer)
     }
 
     /// Tells the peers that this node serves no more, so that nobody looks for it: a connection that ends says nothing.

@@ -9,7 +9,7 @@ use libp2p::swarm::{ConnectionId, FromSwarm};
 
 use crate::shell::limits;
 
-/// The dials of lookups.
+/// The dials of lookups that wait, and all that are under way.
 #[derive(Debug, Default)]
 pub(super) struct Dials {
     waiting: VecDeque<DialOpts>,
@@ -18,9 +18,18 @@ pub(super) struct Dials {
 }
 
 impl Dials {
-    /// Takes one more. Their number is bounded by that of the queries in progress and what each asks at once.
+    /// Takes one more, unless that peer is waited for already: all requests go out on the one connection. Those of a query are as
+    /// many as it asks at once.
     pub(super) fn push(&mut self, dial: DialOpts) {
-        self.waiting.push_back(dial);
+        let peer = dial.get_peer_id();
+        if peer.is_none() || self.waiting.iter().all(|waiting| waiting.get_peer_id() != peer) {
+            self.waiting.push_back(dial);
+        }
+    }
+
+    /// A dial begins, whoever wants it.
+    pub(super) fn begin(&mut self, dial: ConnectionId) {
+        self.under_way.insert(dial);
     }
 
     /// Dials that wait for a place.

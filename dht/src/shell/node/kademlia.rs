@@ -21,7 +21,7 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::kad::{self, QueryId};
 use libp2p::swarm::{
-    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
     THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
@@ -45,6 +45,8 @@ pub(super) struct Kademlia {
     from: HashMap<ConnectionId, IpAddr>,
     /// When each connected peer last asked or was asked something.
     used: HashMap<PeerId, Instant>,
+    /// When each connected peer last asked something: the answer may be on its way.
+    asked_us: HashMap<PeerId, Instant>,
     /// Requests of ours that each connected peer has not answered; none for whom nothing was asked.
     unanswered: HashMap<PeerId, usize>,
     /// Peers that are to be dialled for a query.
@@ -80,6 +82,7 @@ impl Kademlia {
             inner,
             from: HashMap::new(),
             used: HashMap::new(),
+            asked_us: HashMap::new(),
             unanswered: HashMap::new(),
             dials: Dials::default(),
             watch: Watch::default(),
@@ -99,9 +102,10 @@ impl Kademlia {
         self.used.get(peer).copied()
     }
 
-    /// Whether a connected peer was asked something, and has answered all.
-    pub(super) fn has_answered(&self, peer: &PeerId) -> bool {
-        self.unanswered.get(peer) == Some(&0)
+    /// Whether a connected peer was asked something and has answered all, and has long had the answers that it asked for.
+    pub(super) fn is_spent(&self, peer: &PeerId) -> bool {
+        let waits = |asked_at: &Instant| asked_at.elapsed() < limits::REQUEST;
+        self.unanswered.get(peer) == Some(&0) && !self.asked_us.get(peer).is_some_and(waits)
     }
 
     /// What peers were turned away for asking too often.
@@ -204,6 +208,7 @@ impl Kademlia {
     pub(super) fn unprove(&mut self, peer: &PeerId) {
         self.used.remove(peer);
         self.unanswered.remove(peer);
+        self.asked_us.remove(peer);
         self.proven.remove(peer);
         self.unheard.retain(|(from, ..)| from != peer);
         self.unsaid.retain(|(to, ..)| to != peer);
@@ -220,6 +225,9 @@ impl Kademlia {
 
     fn hear(&mut self, peer: PeerId, connection: ConnectionId, event: FromConnection) {
         self.used.insert(peer, Instant::now());
+        if is_request(&event) {
+            self.asked_us.insert(peer, Instant::now());
+        }
         let origin = match self.from.get(&connection).copied() {
             None => Origin::Unknown,
             Some(ip) if self.is_placed(peer) => Origin::Member(ip),
@@ -292,6 +300,7 @@ impl NetworkBehaviour for Kademlia {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.dials.begin(connection);
         self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
     }
 
@@ -320,6 +329,9 @@ impl NetworkBehaviour for Kademlia {
             FromSwarm::DialFailure(failure) => {
                 if let Some(peer) = &failure.peer_id {
                     self.watch.unreachable(peer);
+                    if !matches!(failure.error, DialError::DialPeerConditionFalse(_)) {
+                        self.unanswered.remove(peer);
+                    }
                 }
             }
             _ => {}
@@ -360,6 +372,8 @@ impl NetworkBehaviour for Kademlia {
                 Poll::Ready(ToSwarm::Dial { opts }) => {
                     if let Some(peer) = opts.get_peer_id() {
                         self.watch.dialled(peer);
+                        // The request goes to the new connection's handler when it stands, past this behaviour.
+                        *self.unanswered.entry(peer).or_default() += 1;
                     }
                     self.dials.push(opts);
                     if let Some(opts) = self.dials.pop() {
@@ -370,6 +384,13 @@ impl NetworkBehaviour for Kademlia {
             }
         }
     }
+}
+
+fn is_request(event: &FromConnection) -> bool {
+    matches!(
+        event,
+        FromConnection::FindNodeReq { .. } | FromConnection::GetRecord { .. } | FromConnection::PutRecord { .. }
+    )
 }
 
 /// Whether it is the answer to a request of ours, or says that there will be none.

@@ -28,6 +28,8 @@ pub(super) struct Nearest {
     /// Neighbours that may have gone with one that was lost, and when was last looked.
     suspects: Vec<PeerId>,
     looked: Option<Instant>,
+    /// Whether another was lost since, so soon that the next look waits.
+    is_suspicious: bool,
     walk_at: Option<Instant>,
 }
 
@@ -61,7 +63,8 @@ impl Driver {
     /// One of the nearest was lost: others that are not connected may be gone as well, behind a cut above all. Records count as held
     /// by them until they are missed, and where many come and go a lookup that begins with eight who are gone waits for them.
     pub(super) fn suspect(&mut self, now: Instant) {
-        if self.nearest.looked.is_some_and(|at| at + limits::SUSPECT_PAUSE > now) {
+        self.nearest.is_suspicious = self.nearest.looked.is_some_and(|at| at + limits::SUSPECT_PAUSE > now);
+        if self.nearest.is_suspicious {
             return;
         }
         self.nearest.looked = Some(now);
@@ -70,7 +73,10 @@ impl Driver {
         self.nearest.suspects = self.nearest.by_distance.iter().rev().copied().collect();
     }
 
-    fn look_for_suspects(&mut self) {
+    fn look_for_suspects(&mut self, now: Instant) {
+        if self.nearest.is_suspicious {
+            self.suspect(now);
+        }
         for _ in 0..limits::SUSPECTS {
             let Some(peer) = self.nearest.suspects.pop() else { return };
             if self.nearest.members.contains(&peer) {
@@ -89,7 +95,7 @@ impl Driver {
     /// Sees to it that connections to the nearest peers stand. A node that is not in the tables of others is nobody's neighbour.
     pub(super) fn keep_nearest(&mut self, now: Instant) {
         self.walk_on(now);
-        self.look_for_suspects();
+        self.look_for_suspects(now);
         let own = place(self.swarm.local_peer_id());
         let mut members: Vec<PeerId> = Vec::new();
         for bucket in self.kad().kbuckets() {

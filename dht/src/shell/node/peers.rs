@@ -16,6 +16,7 @@ use crate::shell::limits;
 impl Driver {
     pub(super) fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
         self.counters.connections_opened += 1;
+        self.closing.remove(&peer);
         self.seen_at.insert(peer, endpoint.get_remote_address().clone());
         if let ConnectedPoint::Dialer { address, .. } = endpoint {
             let now = Instant::now();

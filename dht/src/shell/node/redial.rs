@@ -118,10 +118,8 @@ impl Redial {
     pub(super) fn lost(&mut self, now: Instant, peer: &PeerId) {
         let next = now + self.spread;
         for target in self.targets.iter_mut().filter(|target| target.found == Some(*peer)) {
-            target.reached = None;
-            if target.expected.is_none() {
-                target.next = target.next.min(next);
-            }
+            let soon = if target.expected.is_none() { next } else { now + limits::REDIAL_LAST };
+            (target.reached, target.next) = (None, target.next.min(soon));
         }
     }
 
@@ -164,7 +162,7 @@ impl Redial {
     pub(super) fn remember(&mut self, now: Instant, peer: PeerId, address: &Multiaddr, attempts: u32) {
         let address = split_peer(address).0;
         if let Some(known) = self.targets.iter_mut().find(|target| target.address == address) {
-            known.reached = None;
+            (known.reached, known.next) = (None, known.next.min(now + self.spread));
             return;
         }
         self.make_room();
@@ -224,6 +222,19 @@ mod tests {
             now += limits::REDIAL_LAST;
         }
         assert_eq!(reports, 1);
+    }
+
+    #[test]
+    fn a_bootstrap_that_was_reached_is_not_left_for_an_hour_once_it_is_lost() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let later = now + limits::REDIAL_LAST;
+        let mut first = Redial::new(&[address(1)], PeerId::random(), 0, now);
+        first.due(now, |_| false);
+        first.reached(now, &address(1), peer);
+        assert!(first.due(later, |_| false).is_empty(), "somebody is there");
+        assert!(first.next_deadline().unwrap() > later + limits::REDIAL_LAST);
+        first.remember(later, peer, &address(1), 9);
+        assert!(first.next_deadline().unwrap() <= later + limits::REDIAL_LAST);
     }
 
     #[test]

@@ -108,6 +108,8 @@ impl Driver {
         match admitted {
             Admitted::Client => {
                 self.admission.stats.clients += 1;
+                known.counts_for_clock = false;
+                self.admission.clocks.forget(&peer);
                 self.end(peer, "client");
             }
             Admitted::Server(member) => {
@@ -154,6 +156,9 @@ impl Driver {
         let is_closed = self.admission.is_closed();
         if let Some(known) = self.admission.peers.get_mut(&peer) {
             known.counts_for_clock = matches!(refused, Refused::Dates(_));
+            if !known.counts_for_clock {
+                self.admission.clocks.forget(&peer);
+            }
             // The connection ends a moment later: closed at once, it would take the answer with it.
             known.turned_away_at = (is_closed && is_stranger).then(Instant::now);
         }
