@@ -12,7 +12,7 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(120);
 /// How long a high-water mark outlives its section, so that an expired record cannot be replaced by an older one.
 pub const MARK_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// Keys that are looked at each second for what has expired, less than 3 ms: all of a full store in half a minute.
+/// Keys that are looked at each second for what has expired, less than 3 ms: all of a full store, with as many that it remembers, in a minute.
 pub const EXPIRY_LOOK: usize = 8192;
 /// Of them, those under which something is dropped in that second: some 10 ms, were all to end at once.
 pub const EXPIRY_DROPS: usize = 2048;

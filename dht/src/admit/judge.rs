@@ -213,8 +213,8 @@ pub fn judge(
 
 /// What the store knows against a member: that its identity is revoked, or its key replaced.
 ///
-/// A key of an earlier month stays until its certificate ends, some days into the next: a daemon signs with the new key at
-/// once, and is the node that its peers know for some time longer. Within a month a higher number means that the lower key
+/// A key of an earlier month stays until its certificate ends, some days into the next: a key that is
+/// signed ahead may come to a daemon days after the turn. Within a month a higher number means that the lower key
 /// was given up or stolen.
 ///
 /// # Errors

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a store has room for, and what it gives up.
 //!
-//! A full store gives up, in this order: what is from the future; the farthest of what is outside the node's region; of the block of addresses that has
-//! put most, what came last; the farthest. What is offered and would be given up at once is refused before its signatures
-//! are checked. Renewals are never refused.
+//! A full store gives up, in this order: what is from the future; the farthest of what is outside the node's region; of the block
+//! of addresses that has put most, what came last; the farthest. What is offered and would be given up at once is refused
+//! before its signatures are checked. Renewals are never refused.
 
 use std::net::IpAddr;
 
