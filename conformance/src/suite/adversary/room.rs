@@ -15,7 +15,7 @@ use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must
 
 const STORE: &str = "lisp-dht, RECORD 3.4";
 /// Nodes of a network in which each knows the forty whose reach bounds what it keeps: most of them find a place in its table.
-const NODES: &str = "50";
+const NODES: &str = "72";
 /// People among whom is one whose key lies far from a node.
 const PEOPLE: usize = 64;
 
