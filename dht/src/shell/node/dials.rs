@@ -9,7 +9,7 @@ use libp2p::swarm::{ConnectionId, FromSwarm};
 
 use crate::shell::limits;
 
-/// The dials of lookups that wait, and all that are under way.
+/// The dials of lookups.
 #[derive(Debug, Default)]
 pub(super) struct Dials {
     waiting: VecDeque<DialOpts>,
@@ -25,11 +25,6 @@ impl Dials {
         if peer.is_none() || self.waiting.iter().all(|waiting| waiting.get_peer_id() != peer) {
             self.waiting.push_back(dial);
         }
-    }
-
-    /// A dial begins, whoever wants it.
-    pub(super) fn begin(&mut self, dial: ConnectionId) {
-        self.under_way.insert(dial);
     }
 
     /// Dials that wait for a place.

@@ -21,7 +21,7 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::kad::{self, QueryId};
 use libp2p::swarm::{
-    CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
     THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
@@ -300,7 +300,6 @@ impl NetworkBehaviour for Kademlia {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        self.dials.begin(connection);
         self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
     }
 
@@ -329,9 +328,6 @@ impl NetworkBehaviour for Kademlia {
             FromSwarm::DialFailure(failure) => {
                 if let Some(peer) = &failure.peer_id {
                     self.watch.unreachable(peer);
-                    if !matches!(failure.error, DialError::DialPeerConditionFalse(_)) {
-                        self.unanswered.remove(peer);
-                    }
                 }
             }
             _ => {}
@@ -372,8 +368,6 @@ impl NetworkBehaviour for Kademlia {
                 Poll::Ready(ToSwarm::Dial { opts }) => {
                     if let Some(peer) = opts.get_peer_id() {
                         self.watch.dialled(peer);
-                        // The request goes to the new connection's handler when it stands, past this behaviour.
-                        *self.unanswered.entry(peer).or_default() += 1;
                     }
                     self.dials.push(opts);
                     if let Some(opts) = self.dials.pop() {
