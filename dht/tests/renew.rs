@@ -224,7 +224,7 @@ async fn a_daemon_takes_a_later_key_that_is_put_beside_its_own_and_finds_it_agai
 
     let new = owner.delegate_revision(now, 0, 1).unwrap();
     keep(&new, &format!(".{}", new.epoch()));
-    // Next month's is not for now.
+    // A key of next month is not taken before its month.
     let ahead = owner.delegate(now, 1).unwrap();
     keep(&ahead, &format!(".{}", ahead.epoch()));
     daemon.signal("-HUP");

@@ -47,7 +47,8 @@ pub(super) struct Kademlia {
     used: HashMap<PeerId, Instant>,
     /// When each connected peer last asked something: the answer may be on its way.
     asked_us: HashMap<PeerId, Instant>,
-    /// Requests of ours that each connected peer has not answered; none for whom nothing was asked.
+    /// Requests of ours on connections that stood which each peer has not answered; none for whom there were none. The one that
+    /// opens a connection goes past this behaviour.
     unanswered: HashMap<PeerId, usize>,
     /// Peers that are to be dialled for a query.
     pub(super) dials: Dials,
