@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A day of the database file: every record is renewed each 20 minutes, half of them leave in the evening and come back in the
-//! morning, and the file is made smaller each hour, if it has to be.
+//! morning.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,11 +20,9 @@ const RENEWALS: usize = 3;
 /// Hours in which the file is written, and of those the ones of the night.
 const HOURS: usize = 24;
 const NIGHT: std::ops::Range<usize> = 10..20;
-/// Of so many parts one is handed to the writer at a time, which takes up to five together: a transaction of a node has about
-/// the same part, what comes in within a second or two. What it needs beside the records is three times as large as itself.
+/// Of so many parts one is handed to the writer at a time, which makes transactions of up to a thousand changes of them: what comes in
+/// within some seconds.
 const PARTS: usize = 1000;
-/// An hour, for the writer: so long that it does not make the file smaller more often than a real hour of the bench has room for.
-const HOUR: Duration = Duration::from_secs(2);
 /// Octets of a record: with an Ed25519 identity, and every fourth with an RSA-4096 identity.
 const LENGTHS: [usize; 4] = [1200, 1200, 1200, 3200];
 /// Octets of the marks of a record.
@@ -76,14 +74,13 @@ pub(crate) fn measure() {
 /// Lets the day pass, says so, and goes on until it is killed.
 pub(crate) fn pass(folder: &Path, count: usize) {
     let file = folder.join(FILE);
-    let (database, _) = Database::open_compacting(&file, HOUR, |_| ()).unwrap();
+    let (database, _) = Database::open(&file, |_| ()).unwrap();
     let (mut round, mut renewed, mut largest, mut peak, mut octets) = (0, 0, 0.0_f64, 0.0_f64, 0);
     for hour in 0..HOURS {
         let is_night = NIGHT.contains(&hour);
         if hour == NIGHT.start {
             write(&database, count, (0..count).filter(|number| number % 2 == 1), gone);
         }
-        let begun = Instant::now();
         let there = |number: &usize| !is_night || number.is_multiple_of(2);
         for _ in 0..RENEWALS {
             round += 1;
@@ -91,9 +88,6 @@ pub(crate) fn pass(folder: &Path, count: usize) {
             octets = (0..count).filter(there).map(length).sum::<usize>();
             peak = peak.max(on_disk(&file) / as_f64(octets));
         }
-        // The writer has its chance at the end of each hour.
-        std::thread::sleep(HOUR.saturating_sub(begun.elapsed()));
-        write(&database, count, std::iter::once(0), |number| renewal(number, round));
         settle(&database);
         renewed += RENEWALS * (0..count).filter(there).count();
         let ratio = on_disk(&file) / as_f64(octets);

@@ -2,18 +2,21 @@
 //! What is done with redb: opening, reading all, one transaction. A damaged file is told from one that cannot be had.
 
 use std::cmp::Ordering as Order;
-use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use redb::{ReadableDatabase, TableDefinition, TableHandle};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 
 use super::{DatabaseError, Stored};
 use crate::store::Change;
 
 /// Octets that redb may cache: the store is in memory already.
 const CACHE: usize = 2 * 1024 * 1024;
+
+/// Octets that are written anew in one transaction.
+const REPACKED: usize = 1024 * 1024;
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const MARKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("marks");
@@ -120,35 +123,86 @@ fn hand_on(record: &Option<Entry>, mark: &Option<Entry>, each: &mut impl FnMut(S
     each((key.value(), value(record).as_deref(), value(mark).as_deref()));
 }
 
-/// Writes all, or nothing; the octets of the records then.
-pub(super) fn commit(
+/// Octets of records that a transaction wrote, and of those that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    pub(super) added: u64,
+    pub(super) gone: u64,
+}
+
+/// Writes all, or nothing.
+pub(super) fn commit<'a>(
     database: &redb::Database,
-    pending: &BTreeMap<Vec<u8>, Change>,
-    octets: u64,
-) -> Result<u64, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    // Otherwise a file that was not closed is read and checked as a whole before it is used again.
-    transaction.set_quick_repair(true);
-    let (mut added, mut gone) = (0, 0);
+    changes: impl Iterator<Item = (&'a Vec<u8>, &'a Change)> + Clone,
+) -> Result<Written, redb::Error> {
+    let transaction = begin(database)?;
+    let mut written = Written::default();
     for (definition, value) in [(RECORDS, record as fn(&Change) -> Option<&[u8]>), (MARKS, marks)] {
         let mut table = transaction.open_table(definition)?;
-        let mut count = (0, 0);
-        for (key, change) in pending {
+        let mut count = Written::default();
+        for (key, change) in changes.clone() {
             let old = match value(change) {
                 Some(value) => {
-                    count.0 += value.len() as u64;
+                    count.added += value.len() as u64;
                     table.insert(key.as_slice(), value)?
                 }
                 None => table.remove(key.as_slice())?,
             };
-            count.1 += old.map_or(0, |old| old.value().len() as u64);
+            count.gone += old.map_or(0, |old| old.value().len() as u64);
         }
         if definition.name() == RECORDS.name() {
-            (added, gone) = count;
+            written = count;
         }
     }
     transaction.commit()?;
-    Ok((octets + added).saturating_sub(gone))
+    Ok(written)
+}
+
+fn begin(database: &redb::Database) -> Result<redb::WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // Otherwise a file that was not closed is read and checked as a whole before it is used again.
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// Writes every leaf anew, as full as it goes. redb splits a leaf of two or three records into halves and never joins them
+/// again: they are a third empty, and half where records came in the order of their keys.
+pub(super) fn repack(database: &redb::Database) -> Result<(), redb::Error> {
+    for definition in [RECORDS, MARKS] {
+        let mut done = Bound::Unbounded;
+        loop {
+            let transaction = begin(database)?;
+            let last = repack_next(&mut transaction.open_table(definition)?, &done)?;
+            transaction.commit()?;
+            let Some(last) = last else { break };
+            done = Bound::Excluded(last);
+        }
+    }
+    Ok(())
+}
+
+/// The records beyond a key that fit into one transaction; the last of their keys.
+fn repack_next(
+    table: &mut redb::Table<'_, &'static [u8], &'static [u8]>,
+    done: &Bound<Vec<u8>>,
+) -> Result<Option<Vec<u8>>, redb::Error> {
+    let (mut moved, mut octets) = (Vec::new(), 0);
+    for entry in table.range::<&[u8]>((done.as_ref().map(Vec::as_slice), Bound::Unbounded))? {
+        let (key, value) = entry?;
+        octets += key.value().len() + value.value().len();
+        moved.push((key.value().to_vec(), value.value().to_vec()));
+        if octets >= REPACKED {
+            break;
+        }
+    }
+    let (Some((first, _)), Some((last, _))) = (moved.first(), moved.last()) else { return Ok(None) };
+    table.retain_in::<&[u8], _>(first.as_slice()..=last.as_slice(), |_, _| false)?;
+    let mut cursor = table.lower_bound_mut(Bound::Included(first.as_slice()))?;
+    for (key, value) in &moved {
+        cursor.insert_before(key.as_slice(), value.as_slice())?;
+    }
+    cursor.close()?;
+    Ok(Some(last.clone()))
 }
 
 /// Octets that a file takes on disk, which are fewer than its length where nothing was written.

@@ -18,10 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use self::file::{create, explain, is_damage, load, move_aside, opened};
-use self::writer::{COMPACTION, Writer};
+use self::writer::Writer;
 use crate::store::Change;
 
 /// Why the file cannot be used.
@@ -80,19 +79,7 @@ impl Database {
     ///
     /// # Errors
     /// When the file is in use or cannot be reached.
-    pub fn open(path: &Path, each: impl FnMut(Stored<'_>)) -> Result<(Self, Loaded), DatabaseError> {
-        Self::open_compacting(path, COMPACTION, each)
-    }
-
-    /// [`Database::open`] with the time between two attempts at making the file smaller; for who lets a day pass in a minute.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open_compacting(
-        path: &Path,
-        compaction: Duration,
-        mut each: impl FnMut(Stored<'_>),
-    ) -> Result<(Self, Loaded), DatabaseError> {
+    pub fn open(path: &Path, mut each: impl FnMut(Stored<'_>)) -> Result<(Self, Loaded), DatabaseError> {
         let was_emptied = file::is_emptied(path);
         let (database, octets, loaded) = match opened(path).and_then(|database| {
             let octets = load(&database, &mut each)?;
@@ -107,7 +94,7 @@ impl Database {
             Err(error) => return Err(explain(path, error)),
         };
         let name = path.to_owned();
-        Ok((Self::start(path, database, octets, compaction, move || create(&name))?, loaded))
+        Ok((Self::start(path, database, octets, move || create(&name))?, loaded))
     }
 
     /// Starts the writer. `reopen` is how it gets the database back after a failure.
@@ -115,7 +102,6 @@ impl Database {
         path: &Path,
         database: redb::Database,
         octets: u64,
-        compaction: Duration,
         reopen: impl Fn() -> Result<redb::Database, redb::DatabaseError> + Send + 'static,
     ) -> Result<Self, DatabaseError> {
         let (changes, waiting) = mpsc::sync_channel(WAITING);
@@ -126,8 +112,8 @@ impl Database {
             reopen,
             pending: BTreeMap::new(),
             octets,
-            compact_at: Instant::now(),
-            compaction,
+            // A file that grew large in the last run is made smaller at once.
+            turned_over: octets,
             failing: Arc::clone(&failing),
         };
         let writer = std::thread::Builder::new()

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use super::file::on_disk;
 use super::writer::RETRY;
 use super::*;
 
@@ -64,8 +66,7 @@ fn wait_until(what: &str, limit: Duration, holds: impl Fn() -> bool) {
 fn what_a_full_disk_refused_is_written_when_there_is_room_again() {
     let disk = Disk::default();
     let again = disk.clone();
-    let database =
-        Database::start(Path::new("disk"), disk.open().unwrap(), 0, COMPACTION, move || again.open()).unwrap();
+    let database = Database::start(Path::new("disk"), disk.open().unwrap(), 0, move || again.open()).unwrap();
     database.write_last(vec![change(b"a", Some(b"1"), Some(b"m"))]);
     disk.full.store(true, Ordering::Relaxed);
     database.write_last(vec![change(b"b", Some(b"2"), Some(b"n"))]);
@@ -105,6 +106,35 @@ fn what_was_written_is_there_after_a_restart() {
     drop(database);
     let (_database, loaded, _) = open(&path).unwrap();
     assert_eq!(loaded, [change(b"a", Some(b"1"), Some(b"m")), change(b"b", None, Some(b"o"))]);
+}
+
+#[test]
+fn the_file_stays_below_twice_the_octets_of_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    let (database, _) = Database::open(&path, |_| ()).unwrap();
+    let numbers = |round: u8| (0..8000_u16).filter(move |number| round < 3 || number % 4 == 0);
+    let value = |round: u8| vec![round; 1056];
+    for round in 0..5 {
+        // First in the order of the keys, which leaves every leaf half empty; then renewed; then most of them leave.
+        if round == 3 {
+            let gone = (0..8000_u16).filter(|number| number % 4 != 0);
+            database.write_last(gone.map(|number| change(&number.to_be_bytes(), None, None)).collect());
+        }
+        for number in numbers(round) {
+            database.write_last(vec![change(&number.to_be_bytes(), Some(&value(round)), Some(&[round; 60]))]);
+        }
+    }
+    drop(database);
+    let mut octets = 0;
+    let (_database, kept, _) = open(&path).unwrap();
+    for (stored, number) in kept.iter().zip(numbers(4)) {
+        assert_eq!(*stored, change(&number.to_be_bytes(), Some(&value(4)), Some(&[4; 60])));
+        octets += value(4).len() as u64;
+    }
+    assert_eq!(kept.len(), numbers(4).count());
+    let size = on_disk(&path);
+    assert!(size <= (octets * 2).max(4 * 1024 * 1024 + 512 * 1024), "{size} octets for {octets}");
 }
 
 #[test]

@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use super::file::{commit, on_disk};
+use super::file::{commit, on_disk, repack};
 use crate::store::Change;
 
 /// Pause after a transaction that failed, before the same changes are tried again.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
-/// The file may take so many times the octets of its records ...
-const ROOM: u64 = 2;
-/// ... or this, in octets, before it is made smaller ...
+/// Changes of one transaction. redb keeps the pages that it replaces until the next one: a page for each change.
+const TRANSACTION: usize = 1000;
+/// Percent of the octets of its records that the file may take before it is made smaller, so that it stays below twice of them ...
+const ROOM: u64 = 175;
+/// ... or this, in octets.
 const SMALL: u64 = 4 * 1024 * 1024;
-/// ... which is not tried again for this long: it reads and writes all of it.
-pub(super) const COMPACTION: Duration = Duration::from_secs(3600);
 
 /// The writer: one transaction for all that is waiting. Changes that could not be written are tried again with the next ones.
 pub(super) struct Writer<R> {
@@ -29,10 +29,9 @@ pub(super) struct Writer<R> {
     pub(super) pending: BTreeMap<Vec<u8>, Change>,
     /// Octets of the records in the file.
     pub(super) octets: u64,
-    /// Not before this the file is made smaller.
-    pub(super) compact_at: Instant,
-    /// How long it is left alone then.
-    pub(super) compaction: Duration,
+    /// Octets of records that came and went since the file was made smaller. That reads and writes all of it, so it is not done
+    /// again before as much was written as the file holds.
+    pub(super) turned_over: u64,
     pub(super) failing: Arc<AtomicBool>,
 }
 
@@ -61,31 +60,34 @@ impl<R: Fn() -> Result<redb::Database, redb::DatabaseError>> Writer<R> {
         }
     }
 
-    /// All that is pending, or nothing of it.
+    /// All that is pending; of what fails, and what would come after it, nothing.
     fn write(&mut self) -> Result<(), redb::Error> {
-        if self.pending.is_empty() {
-            return Ok(());
+        while !self.pending.is_empty() {
+            let database = match self.database.take() {
+                Some(database) => database,
+                None => (self.reopen)()?,
+            };
+            let written = commit(&database, self.pending.iter().take(TRANSACTION))?;
+            let next = self.pending.keys().nth(TRANSACTION).cloned();
+            self.pending = next.map(|key| self.pending.split_off(&key)).unwrap_or_default();
+            self.octets = (self.octets + written.added).saturating_sub(written.gone);
+            self.turned_over += written.added + written.gone;
+            self.database = Some(self.compacted(database)?);
         }
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => (self.reopen)()?,
-        };
-        self.octets = commit(&database, &self.pending, self.octets)?;
-        self.pending.clear();
-        self.database = Some(self.compacted(database)?);
         Ok(())
     }
 
-    /// Gives back what a store that has shrunk does not need any more. Records keep coming meanwhile, and wait.
+    /// Gives back what the file does not need any more. Records keep coming meanwhile, and wait.
     fn compacted(&mut self, mut database: redb::Database) -> Result<redb::Database, redb::Error> {
-        let now = Instant::now();
-        if now < self.compact_at || on_disk(&self.path) <= (self.octets * ROOM).max(SMALL) {
+        let before = on_disk(&self.path);
+        if self.turned_over < self.octets || before <= (self.octets * ROOM / 100).max(SMALL) {
             return Ok(database);
         }
-        self.compact_at = now + self.compaction;
-        let before = on_disk(&self.path);
+        self.turned_over = 0;
+        let begun = Instant::now();
+        repack(&database)?;
         database.compact()?;
-        tracing::debug!(before, after = on_disk(&self.path), took = ?now.elapsed(), "record database made smaller");
+        tracing::debug!(before, after = on_disk(&self.path), took = ?begun.elapsed(), "record database made smaller");
         Ok(database)
     }
 
