@@ -101,8 +101,7 @@ pub(super) fn load(database: &redb::Database, each: &mut impl FnMut(Stored<'_>))
             };
             let taken = if order == Order::Greater { None } else { record.take() };
             let taken_mark = if order == Order::Less { None } else { mark.take() };
-            let value = |entry: &Option<Entry>| entry.as_ref().map(|(_, value)| value.value().len() as u64);
-            octets += value(&taken).unwrap_or_default();
+            octets += value(&taken).map_or(0, |record| record.len() as u64);
             hand_on(&taken, &taken_mark, each);
             if taken.is_some() {
                 record = records.next().transpose()?;
@@ -114,13 +113,17 @@ pub(super) fn load(database: &redb::Database, each: &mut impl FnMut(Stored<'_>))
     })
 }
 
+fn value(entry: &Option<Entry>) -> Option<&[u8]> {
+    entry.as_ref().map(|(_, value)| value.value())
+}
+
 /// A key and its value in the file.
 type Entry = (redb::AccessGuard<'static, &'static [u8]>, redb::AccessGuard<'static, &'static [u8]>);
 
 fn hand_on(record: &Option<Entry>, mark: &Option<Entry>, each: &mut impl FnMut(Stored<'_>)) {
-    let Some((key, _)) = record.as_ref().or(mark.as_ref()) else { return };
-    let value = |entry: &Option<Entry>| entry.as_ref().map(|(_, value)| value.value().to_vec());
-    each((key.value(), value(record).as_deref(), value(mark).as_deref()));
+    if let Some((key, _)) = record.as_ref().or(mark.as_ref()) {
+        each((key.value(), value(record), value(mark)));
+    }
 }
 
 /// Octets of records that a transaction wrote, and of those that were there before.
