@@ -314,7 +314,7 @@ mod tests {
         let mut rates = Rates::new(now);
         for number in 0..20_000_u32 {
             rates.ask(now, Some(IpAddr::V4((0x0100_0000 + (number << 8)).into())), 1);
-            rates.ask(now, Some(IpAddr::V6((0x2001_0000_u128 + u128::from(number) << 96).into())), 1);
+            rates.ask(now, Some(IpAddr::V6(((0x2001_0000_u128 + u128::from(number)) << 96).into())), 1);
         }
         let counts = |rates: &Rates| [rates.blocks.kept.len(), rates.providers.kept.len(), rates.hosts.kept.len()];
         assert_eq!(counts(&rates), [limits::REQUESTS_BLOCKS; 3]);
