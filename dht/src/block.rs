@@ -41,6 +41,12 @@ impl Block {
         (address.is_ipv6() && !is_private(address)).then(|| Self::cut(address, 32))
     }
 
+    /// The addresses that one machine has for itself: the address of IPv4, the /64 of an IPv6 address.
+    pub fn host_of(address: IpAddr) -> Self {
+        let address = plain(address);
+        Self::cut(address, if address.is_ipv6() && !is_private(address) { 64 } else { 128 })
+    }
+
     /// Its first address, whose block it is.
     pub fn first(self) -> IpAddr {
         self.first
@@ -122,6 +128,17 @@ mod tests {
         assert!(same("64:ff9b::198.51.100.1", "198.51.100.2"), "NAT64");
         assert!(!same("64:ff9b::198.51.100.1", "64:ff9b::198.51.101.1"));
         assert_eq!(Block::provider_of("2002:c633:6401::1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_machine_has_an_address_of_ipv4_or_a_64_of_ipv6() {
+        let host = |text: &str| Block::host_of(text.parse().unwrap());
+        assert_ne!(host("198.51.100.1"), host("198.51.100.2"));
+        assert_eq!(host("198.51.100.1"), host("::ffff:198.51.100.1"));
+        assert_eq!(host("2001:db8:a:1::1"), host("2001:db8:a:1:ffff::9"));
+        assert_ne!(host("2001:db8:a:1::1"), host("2001:db8:a:2::1"));
+        assert_ne!(host("fe80::1"), host("fe80::2"));
+        assert_eq!(host("198.51.100.1").to_string(), "198.51.100.1/32");
     }
 
     #[test]

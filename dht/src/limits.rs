@@ -127,6 +127,9 @@ pub const HANDOVER_WAIT: Duration = Duration::from_secs(4);
 pub const HANDOVER_RETRY: Duration = Duration::from_secs(15);
 /// ... and so often in a row, before it is left alone until it comes anew.
 pub const HANDOVER_ATTEMPTS: u32 = 3;
+/// A peer that is asked too often is tried again after [`HANDOVER_RETRY`] as well, until it was asked so often: in two minutes those
+/// who keep it busy have had their turn, or it only says so.
+pub const HANDOVER_BUSY: u32 = 8;
 /// In this time a backlog is worked off, if the bounds below allow: healed halves agree within a minute, with the time that
 /// peers take to find each other.
 pub const HANDOVER_WITHIN: Duration = Duration::from_secs(15);

@@ -352,3 +352,36 @@ fn what_is_given_up_is_not_handed_over() {
     assert_eq!(engine.poll(later + limits::HANDOVER_WAIT, |_| false), None, "it has expired");
     assert_eq!(engine.backlog(), 0);
 }
+
+#[test]
+fn a_peer_that_is_asked_too_often_is_tried_again_and_not_for_ever() {
+    let now = Instant::now();
+    let mut engine = Handover::new(place(0), now);
+    engine.stored(now, &key(1), version(1));
+    engine.set_peers(now, BTreeSet::from([place(1)]));
+    let job = Job { key: key(1), peer: place(1) };
+    let mut now = now + limits::HANDOVER_WAIT;
+    for attempt in 0..limits::HANDOVER_BUSY {
+        assert_eq!(engine.poll(now, |_| true), Some(job.clone()), "attempt {attempt}");
+        engine.put_off(now, &job.key, &job.peer);
+        assert_eq!(engine.poll(now, |_| true), None);
+        now += limits::HANDOVER_RETRY;
+        assert!(attempt + 1 == limits::HANDOVER_BUSY || engine.next_deadline(now) <= now);
+    }
+    assert_eq!(engine.poll(now, |_| true), None, "it may say so for ever");
+}
+
+#[test]
+fn a_peer_that_was_asked_too_often_once_holds_what_it_takes_then() {
+    let now = Instant::now();
+    let mut engine = Handover::new(place(0), now);
+    engine.stored(now, &key(1), version(1));
+    engine.set_peers(now, BTreeSet::from([place(1)]));
+    let now = now + limits::HANDOVER_WAIT;
+    assert!(engine.poll(now, |_| true).is_some());
+    engine.put_off(now, &key(1), &place(1));
+    let later = now + limits::HANDOVER_RETRY;
+    assert!(engine.poll(later, |_| true).is_some());
+    engine.done(later, &key(1), &place(1), true);
+    assert_eq!((engine.poll(later + limits::HANDOVER_RETRY, |_| true), engine.backlog()), (None, 0));
+}

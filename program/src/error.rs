@@ -13,6 +13,9 @@ pub enum Error {
     /// A file stands where a page is to go.
     #[error("{} exists and is not overwritten without --force", .0.display())]
     Exists(PathBuf),
+    /// A link stands where a page is to go: what it leads to is none.
+    #[error("{} is a symbolic link and is not written through; remove it", .0.display())]
+    Link(PathBuf),
     /// A page cannot be written.
     #[error("cannot write {}: {cause}", path.display())]
     Write {
@@ -24,6 +27,12 @@ pub enum Error {
     /// What stands where a report is to go is none.
     #[error("--json={}: the file exists, is no earlier report, and is not overwritten; choose another", .0.display())]
     NoReport(PathBuf),
+    /// A link stands where a report is to go.
+    #[error("--json={}: a symbolic link is not written through; choose another", .0.display())]
+    ReportLink(PathBuf),
+    /// The report would take the place of what the program reads.
+    #[error("--json={}: this file is read, and is not overwritten; choose another", .0.display())]
+    Input(PathBuf),
     /// A report cannot be written.
     #[error("--json={}: {cause}", path.display())]
     Report {
@@ -45,8 +54,8 @@ impl Error {
     /// lacks something.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Exists(_) | Self::NoReport(_) => 1,
-            Self::NoVerb(_) => 2,
+            Self::Exists(_) | Self::Link(_) | Self::NoReport(_) | Self::ReportLink(_) => 1,
+            Self::NoVerb(_) | Self::Input(_) => 2,
             Self::Write { cause, .. } | Self::Report { cause, .. } if is_a_wrong_place(cause) => 2,
             Self::Write { .. } | Self::Report { .. } | Self::Json(_) | Self::Output(_) => 3,
         }

@@ -13,6 +13,7 @@ mod error;
 pub mod files;
 pub mod limits;
 mod man;
+mod replace;
 mod report;
 pub mod settings;
 

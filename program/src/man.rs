@@ -9,6 +9,7 @@ use clap::{Args, Command};
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::Error;
+use crate::replace::replace;
 
 /// Examples of the verb `man` for its help; `$verb` is one that the program has.
 #[macro_export]
@@ -130,12 +131,16 @@ impl Writer<'_> {
         if let Some((path, _)) = pages.iter().find(|(path, _)| !force && path.symlink_metadata().is_ok()) {
             return Err(Error::Exists(path.clone()));
         }
+        let is_link = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+        if let Some((path, _)) = pages.iter().find(|(path, _)| is_link(path)) {
+            return Err(Error::Link(path.clone()));
+        }
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |cause| Error::Write { path, cause }
         };
         fs::create_dir_all(folder).map_err(failed(folder))?;
-        pages.iter().try_for_each(|(path, page)| fs::write(path, page).map_err(failed(path)))
+        pages.iter().try_for_each(|(path, page)| replace(path, page).map_err(failed(path)))
     }
 
     fn page(&self, command: &Command) -> Vec<u8> {
@@ -231,8 +236,32 @@ fn section(title: &str, entries: Entries) -> Roff {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_are_not_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let manual = Manual { status: STATUS, files: &[], environment: &[] };
+        let write = |force| {
+            let man = Man { verb: Vec::new(), out: Some(folder.path().to_owned()), force };
+            man.run(Command::new("p").subcommand(Command::new("q")), &manual)
+        };
+        write(false).unwrap();
+        fs::remove_file(place("p-q.1")).unwrap();
+        fs::write(place("precious"), "precious").unwrap();
+        fs::write(place("p.1"), "old").unwrap();
+        std::os::unix::fs::symlink(place("precious"), place("p-q.1")).unwrap();
+        let error = write(true).unwrap_err();
+        assert_eq!((error.status(), error.to_string().contains("p-q.1")), (1, true), "{error}");
+        assert_eq!(fs::read_to_string(place("precious")).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(place("p.1")).unwrap(), "old", "all pages or none");
+        fs::remove_file(place("p-q.1")).unwrap();
+        write(true).unwrap();
+        assert!(fs::read_to_string(place("p.1")).unwrap().starts_with(".ie"));
+    }
 
     #[test]
     fn examples_stand_apart_from_notes() {

@@ -2,15 +2,18 @@
 //! The flag `--json`: where a report goes, and that it takes the place of nothing but an earlier one.
 
 use std::convert::Infallible;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufReader, ErrorKind, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use crate::Error;
 use crate::man::to_stdout;
+use crate::replace::replace;
 
 /// Where `--json` puts the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,19 @@ impl Json {
         }
     }
 
+    /// [`Json::check`] of a program that reads some files: the report takes the place of none of them, whatever they are.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn check_beside(&self, inputs: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<(), Error> {
+        self.check()?;
+        let Some(JsonTo::File(path)) = &self.to else { return Ok(()) };
+        let Some(own) = path.metadata().ok().filter(Metadata::is_file) else { return Ok(()) };
+        let is_own = |input: Metadata| (input.dev(), input.ino()) == (own.dev(), own.ino());
+        let is_read = inputs.into_iter().any(|input| input.as_ref().metadata().is_ok_and(is_own));
+        if is_read { Err(Error::Input(path.clone())) } else { Ok(()) }
+    }
+
     /// Writes the JSON to the file if there is one, then prints the text, or the JSON in its place.
     ///
     /// # Errors
@@ -82,26 +98,43 @@ impl Json {
 
 fn write(path: &Path, document: &str) -> Result<(), Error> {
     check(path)?;
-    fs::write(path, document).map_err(|cause| Error::Report { path: path.to_owned(), cause })
+    let is_stream = path.metadata().is_ok_and(|found| !found.is_file());
+    let written = if is_stream { fs::write(path, document) } else { replace(path, document.as_bytes()) };
+    written.map_err(|cause| Error::Report { path: path.to_owned(), cause })
 }
 
-/// Nothing, an empty file, a device such as `/dev/null`, or what begins as a report does.
+/// Nothing, an empty file, one that holds JSON as a report does, or a device or pipe, such as `/dev/null`: those are written to, and
+/// nothing in them is lost.
 fn check(path: &Path) -> Result<(), Error> {
     let failed = |cause| Error::Report { path: path.to_owned(), cause };
-    let found = match path.metadata() {
+    let found = match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return folder_of(path).map_err(failed),
         found => found.map_err(failed)?,
     };
+    if found.is_symlink() {
+        // What a shell calls /dev/stdout or gives as >(...) is a link to a pipe or a terminal.
+        let is_stream = |kind: fs::FileType| kind.is_fifo() || kind.is_char_device();
+        let leads_on = path.metadata().is_ok_and(|end| is_stream(end.file_type()));
+        return if leads_on { Ok(()) } else { Err(Error::ReportLink(path.to_owned())) };
+    }
     if found.is_dir() {
         return Err(failed(ErrorKind::IsADirectory.into()));
     }
-    let mut first = Vec::new();
-    if found.is_file() {
-        File::open(path).and_then(|file| file.take(1).read_to_end(&mut first)).map_err(failed)?;
+    let is_replaced = !found.is_file() || found.len() == 0 || holds_report(path).map_err(failed)?;
+    if is_replaced { Ok(()) } else { Err(Error::NoReport(path.to_owned())) }
+}
+
+/// Whether a file is one JSON document, an object or a list, from its first octet to its end. A table of TOML begins as a list does.
+fn holds_report(path: &Path) -> io::Result<bool> {
+    let mut first = [0];
+    let is_begun = File::open(path)?.read(&mut first)? == 1 && matches!(first, [b'{' | b'[']);
+    if !is_begun {
+        return Ok(false);
     }
-    match first.as_slice() {
-        [] | [b'{' | b'['] => Ok(()),
-        _ => Err(Error::NoReport(path.to_owned())),
+    match serde_json::from_reader::<_, IgnoredAny>(BufReader::new(File::open(path)?)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_io() => Err(error.into()),
+        Err(_) => Ok(false),
     }
 }
 
@@ -137,10 +170,53 @@ mod tests {
         assert!(key.check().unwrap_err().to_string().contains("key.p12"));
         assert_eq!(key.show(&5, "").unwrap_err().status(), 1);
         assert_eq!(fs::read_to_string(place("key.p12")).unwrap(), "precious");
+        for text in ["[node]\nlisten = \"::\"\n", "[1]\n[2]\n", "{\"a\":1", "{ \"a\": 1 } and more"] {
+            fs::write(place("settings"), text).unwrap();
+            let settings = Json { to: Some(JsonTo::File(place("settings"))) };
+            assert_eq!(settings.show(&5, "").unwrap_err().status(), 1, "{text:?}");
+            assert_eq!(fs::read_to_string(place("settings")).unwrap(), text);
+        }
         for (path, status) in [(place("nowhere/report"), 2), (folder.path().to_owned(), 2)] {
             assert_eq!(Json { to: Some(JsonTo::File(path)) }.check().unwrap_err().status(), status);
         }
         assert!(Json { to: Some(JsonTo::File("/dev/null".into())) }.check().is_ok());
         assert!(Json::default().check().is_ok());
+    }
+
+    #[test]
+    fn a_report_is_not_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        fs::write(place("earlier"), "{}").unwrap();
+        for (name, end) in [("link", place("earlier")), ("loose", place("nothing"))] {
+            std::os::unix::fs::symlink(&end, place(name)).unwrap();
+            let json = Json { to: Some(JsonTo::File(place(name))) };
+            assert_eq!(json.check().unwrap_err().status(), 1, "{name}");
+            assert!(json.show(&5, "").unwrap_err().to_string().contains("link"), "{name}");
+        }
+        assert_eq!(fs::read_to_string(place("earlier")).unwrap(), "{}");
+        assert!(!place("nothing").exists());
+        std::os::unix::fs::symlink("/dev/null", place("null")).unwrap();
+        assert!(Json { to: Some(JsonTo::File(place("null"))) }.show(&5, "").is_ok());
+    }
+
+    #[test]
+    fn a_report_takes_the_place_of_nothing_that_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        fs::write(place("crawl"), "{}").unwrap();
+        fs::hard_link(place("crawl"), place("same")).unwrap();
+        std::os::unix::fs::symlink(place("crawl"), place("link")).unwrap();
+        for input in ["crawl", "same", "link"] {
+            let json = Json { to: Some(JsonTo::File(place("crawl"))) };
+            let error = json.check_beside([place("other"), place(input)]).unwrap_err();
+            assert_eq!(error.status(), 2, "{input}: {error}");
+        }
+        let beside = Json { to: Some(JsonTo::File(place("map"))) };
+        assert!(
+            beside.check_beside([place("crawl")]).is_ok() && Json::default().check_beside([place("crawl")]).is_ok()
+        );
+        let null = Json { to: Some(JsonTo::File("/dev/null".into())) };
+        assert!(null.check_beside(["/dev/null"]).is_ok());
     }
 }

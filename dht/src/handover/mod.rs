@@ -60,6 +60,8 @@ pub struct Handover {
     queue: BTreeMap<Need, Job>,
     queued: BTreeSet<(Vec<u8>, Distance)>,
     in_flight: BTreeSet<(Vec<u8>, Distance)>,
+    /// What peers had no time for, and when it is tried again, the first one first.
+    put_off: VecDeque<(Instant, Job)>,
     /// Times in a row that a peer has not answered.
     silent: HashMap<Distance, u32>,
     pace: Pace,
@@ -76,6 +78,8 @@ struct Known {
     holders: Option<Vec<Distance>>,
     /// Peers that offered something older and were given this.
     answered: Vec<Distance>,
+    /// Peers that had no time for this, and how often in a row.
+    busy: Vec<(Distance, u32)>,
     /// Whether this node was one of its region when that was last looked at.
     is_inside: bool,
     /// How long nothing is heard of it before it is repaired.
@@ -103,6 +107,7 @@ impl Handover {
             queue: BTreeMap::new(),
             queued: BTreeSet::new(),
             in_flight: BTreeSet::new(),
+            put_off: VecDeque::new(),
             silent: HashMap::new(),
             pace: Pace::new(now),
             last: 0,
@@ -185,6 +190,7 @@ impl Handover {
     /// The next record to hand over now; [`Handover::done`] must follow. `is_held` says whether a record is still there.
     pub fn poll(&mut self, now: Instant, is_held: impl Fn(&[u8]) -> bool) -> Option<Job> {
         self.schedule(now);
+        self.take_up(now);
         for _ in 0..limits::HANDOVER_SCAN {
             let Some(key) = self.scan.pop_front() else { break };
             self.look_at(now, &key, &is_held);
@@ -220,6 +226,7 @@ impl Handover {
         if answered {
             self.silent.remove(peer);
             if let Some(known) = self.records.get_mut(key) {
+                known.busy.retain(|(busy, _)| busy != peer);
                 known.holders.get_or_insert_default().push(*peer);
             }
             return;
@@ -234,12 +241,27 @@ impl Handover {
         }
     }
 
+    /// A peer refused a hand-over without looking at it, since it is asked too often: it is tried again soon, so often and no more,
+    /// since it may say so for ever.
+    pub fn put_off(&mut self, now: Instant, key: &[u8], peer: &Distance) {
+        let is_full = self.put_off.len() >= limits::HANDOVER_QUEUE;
+        let known = self.records.get_mut(key);
+        let Some(known) = known.and_then(|known| (!is_full && known.is_busy_again(peer)).then_some(known)) else {
+            return self.done(now, key, peer, true);
+        };
+        known.answered.retain(|answered| answered != peer);
+        self.silent.remove(peer);
+        self.in_flight.remove(&(key.to_vec(), *peer));
+        self.put_off.push_back((now + limits::HANDOVER_RETRY, Job { key: key.to_vec(), peer: *peer }));
+    }
+
     /// When [`Handover::poll`] has something to do.
     pub fn next_deadline(&self, now: Instant) -> Instant {
         let scan = if self.scan.is_empty() { None } else { Some(now) };
         let can_send = !self.queue.is_empty() && self.in_flight.len() < limits::HANDOVER_IN_FLIGHT;
         let send = can_send.then(|| self.pace.ready_at(now, self.queue.len()));
-        [scan, send, self.scan_at].into_iter().flatten().fold(self.repair_at, Instant::min)
+        let put_off = self.put_off.front().map(|(at, _)| *at);
+        [scan, send, put_off, self.scan_at].into_iter().flatten().fold(self.repair_at, Instant::min)
     }
 
     /// Hand-overs that wait for their turn.
@@ -260,6 +282,18 @@ impl Handover {
         if is_due || is_repair {
             let records = self.records.iter().filter(|(_, known)| is_due || is_silent(known));
             self.scan = records.map(|(key, _)| key.clone()).collect();
+        }
+    }
+
+    /// What was put off and is due waits for its turn again.
+    fn take_up(&mut self, now: Instant) {
+        while self.put_off.front().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, Job { key, peer })) = self.put_off.pop_front()
+        {
+            let holders = self.records.get(&key).and_then(|known| known.holders.as_ref());
+            if let Some(left) = holders.map(Vec::len) {
+                self.enqueue(&key, peer, left, 0);
+            }
         }
     }
 
@@ -294,6 +328,7 @@ impl Handover {
         let is_outside = self.is_outside(&region);
         let Some(known) = self.records.get_mut(key) else { return };
         known.answered.retain(|peer| self.peers.contains(peer));
+        known.busy.retain(|(peer, _)| self.peers.contains(peer));
         let mut asks = is_outside && std::mem::replace(&mut known.is_inside, !is_outside);
         let holders = known.holders.get_or_insert_with(|| region.clone());
         holders.retain(|holder| self.peers.contains(holder));
@@ -338,8 +373,22 @@ impl Handover {
 
 impl Known {
     fn new(point: Distance, version: Version, heard_at: Instant) -> Self {
-        let (holders, answered, patience) = (None, Vec::new(), limits::REPAIR_INTERVAL);
-        Self { point, version, heard_at, holders, answered, is_inside: true, patience }
+        let (holders, answered, busy, patience) = (None, Vec::new(), Vec::new(), limits::REPAIR_INTERVAL);
+        Self { point, version, heard_at, holders, answered, busy, is_inside: true, patience }
+    }
+
+    /// Counts that a peer had no time for this; whether it may be tried again.
+    fn is_busy_again(&mut self, peer: &Distance) -> bool {
+        match self.busy.iter_mut().find(|(busy, _)| busy == peer) {
+            Some((_, times)) => {
+                *times += 1;
+                *times < limits::HANDOVER_BUSY
+            }
+            None => {
+                self.busy.push((*peer, 1));
+                true
+            }
+        }
     }
 
     fn is_held_at(&self, peer: &Distance) -> bool {

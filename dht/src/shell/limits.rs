@@ -54,13 +54,20 @@ pub const REQUESTS_OF_ALL: u32 = 2048;
 pub const PUT_TOKENS: u32 = 4;
 /// Tokens that are saved up are those of this time: a start brings many requests at once.
 pub const REQUESTS_SAVED: Duration = Duration::from_secs(4);
-/// Requests of a block that are refused before its connection is closed, about 40 ms of work: who is honest sees the refusals, and
-/// comes back later.
+/// Tokens a second that the blocks of one provider (/32 of IPv6) take of their own ones together, those of eight blocks: whoever has
+/// thousands of blocks there would have the share of each otherwise. It is as much as all share, and a tenth of what a node answers.
+pub const REQUESTS_OF_PROVIDER: u32 = 8 * REQUESTS_OF_BLOCK;
+/// Requests of an address (of IPv4, a /64 of IPv6) that are refused before its connection is closed, about 40 ms of work: who is
+/// honest sees the refusals, and comes back later. One that is refused nothing for [`REQUESTS_SAVED`] begins anew.
 pub const REQUESTS_REFUSED: u32 = 1024;
-/// How long a block is not let in then: until its tokens are there again, and longer.
+/// How long the address is not let in then: until the tokens of its block are there again, and longer.
 pub const REQUESTS_SHUT: Duration = Duration::from_secs(10);
-/// Blocks whose requests are counted, 80 octets each: more than can have a connection while the tokens of one that has gone come back.
+/// Blocks whose requests are counted, and as many providers, and addresses that were refused something, 80 octets each: more than can
+/// have a connection while the tokens of one that has gone come back, or while it is kept out.
 pub const REQUESTS_BLOCKS: usize = 4096;
+/// Pause between two searches of a full table for those that are at rest, a tenth of a millisecond each: at each request they would
+/// cost more than answers.
+pub const REQUESTS_SWEPT: Duration = Duration::from_millis(250);
 
 /// Silence after which a connection is dead: a peer that was killed must not hold up lookups for long.
 pub const QUIC_IDLE: Duration = Duration::from_secs(5);

@@ -44,6 +44,7 @@ enum Source {
 pub(super) async fn run(settings: Settings, flags: &MapFlags) -> Result<Outcome, Failure> {
     let MapFormat::Geojson = flags.format;
     let network = settings.network()?;
+    flags.file.json.check_beside(&flags.sources)?;
     let sources = flags.sources.iter().map(|text| source(text, network)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut nodes = BTreeMap::new();
     let mut cgeids = Vec::new();

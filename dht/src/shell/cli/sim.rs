@@ -48,7 +48,7 @@ fn lookups(text: &str) -> Result<usize, String> {
 
 /// Runs the scenarios, or the comparison.
 pub(super) fn run(flags: &SimFlags) -> Result<Outcome, Failure> {
-    flags.json.check()?;
+    flags.json.check_beside(&flags.check_against)?;
     match &flags.check_against {
         Some(file) => check(flags, file),
         None => run_scenarios(flags),

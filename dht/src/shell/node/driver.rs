@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The node's thread: one loop over the swarm's events, the handles' commands and the clock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub(super) struct PutCommand {
 /// The thread's ends of the channels to its handles.
 pub(super) struct Ends {
     pub(super) commands_rx: mpsc::Receiver<Command>,
+    /// Commands that came while there was nobody to work; they come first.
+    pub(super) waiting: VecDeque<Command>,
     pub(super) peers_tx: watch::Sender<PeerSet>,
     pub(super) listening_tx: watch::Sender<Vec<Multiaddr>>,
     pub(super) ready_tx: SyncSender<Result<PeerId, NodeError>>,
@@ -150,7 +152,7 @@ impl Driver {
             let wake = tokio::time::Instant::from_std(self.next_deadline());
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
-                command = self.ends.commands_rx.recv() => match command {
+                command = self.ends.command() => match command {
                     Some(Command::Shutdown(done)) => break End::Stopped(Some(done)),
                     Some(Command::Renew(renewal)) => if let Some(renewal) = self.on_renewal(renewal) {
                         self.drain().await;

@@ -105,7 +105,7 @@ pub struct Counters {
     pub guests_replaced: u64,
     /// Requests of others beyond the rate of their block of addresses.
     pub rate_refused: u64,
-    /// Connections closed because of that, and handshakes refused to the block afterwards.
+    /// Connections closed because of that, and handshakes refused to the address afterwards.
     pub rate_closed: u64,
     /// Idle connections closed before the last place was taken.
     pub idle_closed: u64,

@@ -168,8 +168,12 @@ impl Driver {
     }
 
     pub(super) fn handed_over(&mut self, key: &[u8], peer: &PeerId, answer: Answer) {
-        let answered = answer != Answer::Unreachable;
         tracing::debug!(%peer, ?answer, "handed over");
-        self.handing.engine.done(Instant::now(), key, &place(peer), answered);
+        let (engine, now) = (&mut self.handing.engine, Instant::now());
+        match answer {
+            Answer::Busy => engine.put_off(now, key, &place(peer)),
+            Answer::Unreachable => engine.done(now, key, &place(peer), false),
+            Answer::Stored | Answer::Refused => engine.done(now, key, &place(peer), true),
+        }
     }
 }

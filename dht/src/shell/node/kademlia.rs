@@ -6,7 +6,8 @@
 //! reset the stream, nothing is sent until something else wakes that stream; the list goes out at once, and no publisher
 //! takes it for an acknowledgement: libp2p-kad counts the echo only, others compare it with what they sent.
 //!
-//! Requests are counted before anything looks at them, see [`super::rate`].
+//! Requests are counted before anything looks at them, see [`super::rate`]. A PUT that comes too often is answered as a GET of
+//! what is not held is, so that who hands a record on knows that it was not looked at, and tries again.
 //!
 //! In a closed network it also keeps both sides' messages back until the peer has proven that it knows the network's key:
 //! records are neither given to strangers nor taken from them.
@@ -68,9 +69,9 @@ pub(super) struct Kademlia {
     turning: VecDeque<ToTheSwarm>,
 }
 
-/// Why a block of addresses is not let in.
+/// Why somebody is not let in.
 #[derive(Debug, thiserror::Error)]
-#[error("too many requests from this block of addresses")]
+#[error("too many requests from this address")]
 struct AskedTooOften;
 
 /// What Kademlia asks of the swarm.
@@ -114,6 +115,16 @@ impl Kademlia {
         self.rates.turned
     }
 
+    /// How often who has asked, for a node that goes on under another key.
+    pub(super) fn take_rates(&mut self) -> Rates {
+        std::mem::replace(&mut self.rates, Rates::new(Instant::now()))
+    }
+
+    /// Counts on from there.
+    pub(super) fn begin_at(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
     /// Whether a message may be looked at: one that asks nothing may.
     fn is_within_rate(&mut self, peer_id: PeerId, connection: ConnectionId, event: &FromConnection) -> bool {
         let (tokens, request) = match event {
@@ -127,8 +138,13 @@ impl Kademlia {
         match self.rates.ask(Instant::now(), self.from.get(&connection).copied(), tokens) {
             Verdict::Serve => return true,
             Verdict::Refuse => {
-                let event =
-                    request.map(|request_id| ToConnection::FindNodeRes { closer_peers: Vec::new(), request_id });
+                let is_put = matches!(event, FromConnection::PutRecord { .. });
+                // To libp2p both are answers that name nobody; who hands a record on sees that a PUT was not looked at.
+                let closer_peers = Vec::new();
+                let event = request.map(|request_id| match is_put {
+                    true => ToConnection::GetRecordRes { record: None, closer_peers, request_id },
+                    false => ToConnection::FindNodeRes { closer_peers, request_id },
+                });
                 let refusal =
                     |event| ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event };
                 self.turning.extend(event.map(refusal));
@@ -159,9 +175,12 @@ impl Kademlia {
                 self.watch.refused(query_id);
                 self.watch.answered(query_id, peer, from);
             }
-            FromConnection::GetRecordRes { query_id, .. } | FromConnection::PutRecordRes { query_id, .. } => {
+            FromConnection::GetRecordRes { query_id, .. } => {
+                // Of a GET nobody asks for it.
+                self.watch.busy(query_id);
                 self.watch.answered(query_id, peer, from);
             }
+            FromConnection::PutRecordRes { query_id, .. } => self.watch.answered(query_id, peer, from),
             FromConnection::QueryError { query_id, error } => self.watch.failed(query_id, &peer, error),
             _ => {}
         }
@@ -411,7 +430,27 @@ fn has_room<'a>(kept: impl Iterator<Item = &'a PeerId>, peer: &PeerId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Clock;
+    use super::super::renew::NoRecords;
+    use super::super::watched::Reply;
     use super::*;
+
+    #[test]
+    fn a_put_that_was_not_looked_at_is_told_from_one_that_was_refused() {
+        let (own, peer, connection) = (PeerId::random(), PeerId::random(), ConnectionId::new_unchecked(1));
+        let inner = kad::Behaviour::new(own, KadRecords::new(Box::new(NoRecords), Clock::default()));
+        let mut kademlia = Kademlia::new(inner, false);
+        let mut said = |answer: fn(QueryId) -> FromConnection| {
+            let record = kad::Record::new(vec![1], vec![2]);
+            let query = kademlia.put_record_to(record, std::iter::once(peer), kad::Quorum::One);
+            kademlia.watch.begin(query, std::sync::Arc::default());
+            kademlia.see(peer, connection, &answer(query));
+            kademlia.watch.end(&query).reply
+        };
+        let refused = said(|query_id| FromConnection::FindNodeRes { closer_peers: Vec::new(), query_id });
+        let busy = said(|query_id| FromConnection::GetRecordRes { record: None, closer_peers: Vec::new(), query_id });
+        assert_eq!((refused, busy), (Some(Reply::Refused), Some(Reply::Busy)));
+    }
 
     #[test]
     fn a_stranger_that_talks_much_takes_no_room_from_others() {

@@ -39,6 +39,7 @@ mod values;
 mod watched;
 mod ways;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -147,7 +148,9 @@ impl Node {
         let thread = std::thread::Builder::new()
             .name("dht".to_owned())
             .spawn(move || {
-                driver::run(config, records, driver::Ends { commands_rx, peers_tx, listening_tx, ready_tx, id_tx });
+                let waiting = VecDeque::new();
+                let ends = driver::Ends { commands_rx, waiting, peers_tx, listening_tx, ready_tx, id_tx };
+                driver::run(config, records, ends);
             })
             .map_err(|error| NodeError::Start(error.to_string()))?;
         ready.recv().map_err(|_| NodeError::Stopped)??;

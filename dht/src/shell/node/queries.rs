@@ -26,6 +26,8 @@ pub(super) struct PutId(u64);
 pub(super) enum Answer {
     Stored,
     Refused,
+    /// Refused without a look at it, since the node is asked too often.
+    Busy,
     Unreachable,
 }
 
@@ -133,7 +135,7 @@ impl Queries {
         let Some(put) = self.puts.get_mut(&id) else { return };
         match answer {
             Answer::Stored => put.report.stored += 1,
-            Answer::Refused => put.report.refused += 1,
+            Answer::Refused | Answer::Busy => put.report.refused += 1,
             Answer::Unreachable => put.report.unreachable += 1,
         }
         put.asked = put.asked.saturating_sub(1);

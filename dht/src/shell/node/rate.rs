@@ -2,9 +2,10 @@
 //! How often peers may ask: FIND_NODE, GET and PUT of a block of addresses are counted before anything looks at them.
 //!
 //! What a request costs is a number of tokens. Each block has some a second for itself, so that nobody who asks little is ever
-//! refused because of others; all blocks together have more, for whoever has much to hand on or to publish. Beyond both a
-//! request is refused at once. Refusing costs nearly as much as answering, so whoever goes on all the same is closed on, and
-//! its block is not let in again for some seconds.
+//! refused because of others; the blocks of one provider together have no more than some blocks have, and all blocks together
+//! have more, for whoever has much to hand on or to publish. Beyond that a request is refused at once. Refusing costs nearly as
+//! much as answering, so whoever goes on all the same is closed on, and its address is not let in again for some seconds: its
+//! neighbours in the block, who have seen as many refusals as they have asked in vain, stay.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -29,7 +30,7 @@ pub(super) enum Verdict {
 pub(super) struct Turned {
     /// Requests.
     pub(super) requests: u64,
-    /// Connections closed, and handshakes while the block is not let in.
+    /// Connections closed, and handshakes while the address is not let in.
     pub(super) connections: u64,
 }
 
@@ -46,29 +47,41 @@ impl Bucket {
         Self { full_at: now, rate }
     }
 
-    fn take(&mut self, now: Instant, tokens: u32) -> bool {
+    /// When all tokens are there again once so many are taken; none if they are not there.
+    fn without(&self, now: Instant, tokens: u32) -> Option<Instant> {
         let full_at = self.full_at.max(now) + Duration::from_secs(1) * tokens / self.rate;
-        let is_there = full_at <= now + limits::REQUESTS_SAVED;
-        if is_there {
-            self.full_at = full_at;
-        }
-        is_there
+        (full_at <= now + limits::REQUESTS_SAVED).then_some(full_at)
+    }
+
+    fn take(&mut self, now: Instant, tokens: u32) -> bool {
+        let full_at = self.without(now, tokens);
+        self.full_at = full_at.unwrap_or(self.full_at);
+        full_at.is_some()
+    }
+
+    /// Whether it is as one of which nothing was ever taken.
+    fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
     }
 }
 
-/// One block.
-#[derive(Debug)]
-struct Account {
-    bucket: Bucket,
-    /// Requests refused since it had all its tokens.
-    refused: u32,
+/// One address that was refused something.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    /// Requests, without a pause of [`limits::REQUESTS_SAVED`] between two of them.
+    count: u32,
+    last: Instant,
     shut_until: Option<Instant>,
 }
 
-impl Account {
-    /// Whether it is as one that was never heard of.
+impl Refused {
+    fn is_shut(&self, now: Instant) -> bool {
+        self.shut_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether it is as one that was never refused anything.
     fn is_at_rest(&self, now: Instant) -> bool {
-        self.bucket.full_at <= now && self.shut_until.is_none_or(|until| until <= now)
+        self.last + limits::REQUESTS_SAVED <= now && !self.is_shut(now)
     }
 }
 
@@ -76,63 +89,111 @@ impl Account {
 #[derive(Debug)]
 pub(super) struct Rates {
     all: Bucket,
-    blocks: HashMap<Block, Account>,
+    blocks: Table<Bucket>,
+    providers: Table<Bucket>,
+    hosts: Table<Refused>,
     pub(super) turned: Turned,
 }
 
 impl Rates {
     pub(super) fn new(now: Instant) -> Self {
-        Self { all: Bucket::new(now, limits::REQUESTS_OF_ALL), blocks: HashMap::new(), turned: Turned::default() }
+        let (blocks, providers, hosts) = (Table::new(), Table::new(), Table::new());
+        let all = Bucket::new(now, limits::REQUESTS_OF_ALL);
+        Self { all, blocks, providers, hosts, turned: Turned::default() }
     }
 
     /// A request that costs so many tokens has come from an address; none where nobody knows from where.
     pub(super) fn ask(&mut self, now: Instant, from: Option<IpAddr>, tokens: u32) -> Verdict {
-        let block = from.map(Block::of);
-        if self.blocks.len() >= limits::REQUESTS_BLOCKS {
-            self.blocks.retain(|_, account| !account.is_at_rest(now));
-        }
-        let has_room = self.blocks.len() < limits::REQUESTS_BLOCKS;
-        let known = block.filter(|block| has_room || self.blocks.contains_key(block));
-        let account = known.map(|block| {
-            let bucket = Bucket::new(now, limits::REQUESTS_OF_BLOCK);
-            self.blocks.entry(block).or_insert(Account { bucket, refused: 0, shut_until: None })
-        });
-        let Some(account) = account else {
-            let served = self.all.take(now, tokens);
-            self.turned.requests += u64::from(!served);
-            return if served { Verdict::Serve } else { Verdict::Refuse };
-        };
-        if account.is_at_rest(now) {
-            account.refused = 0;
-        }
-        if account.bucket.take(now, tokens) || self.all.take(now, tokens) {
+        if from.is_some_and(|from| self.takes_own(now, from, tokens)) || self.all.take(now, tokens) {
             return Verdict::Serve;
         }
         self.turned.requests += 1;
-        account.refused += 1;
-        if account.refused < limits::REQUESTS_REFUSED {
+        if from.is_none_or(|from| !self.goes_too_far(now, from)) {
             return Verdict::Refuse;
         }
-        account.refused = 0;
-        account.shut_until = Some(now + limits::REQUESTS_SHUT);
         self.turned.connections += 1;
         Verdict::Close
     }
 
     /// Whether somebody at an address may come in.
     pub(super) fn lets_in(&mut self, now: Instant, from: Option<IpAddr>) -> bool {
-        let account = from.and_then(|from| self.blocks.get(&Block::of(from)));
-        let is_shut = account.and_then(|account| account.shut_until).is_some_and(|until| until > now);
+        let host = from.and_then(|from| self.hosts.kept.get(&Block::host_of(from)));
+        let is_shut = host.is_some_and(|host| host.is_shut(now));
         self.turned.connections += u64::from(is_shut);
         !is_shut
+    }
+
+    /// Takes tokens of an address's block, within what its provider has.
+    fn takes_own(&mut self, now: Instant, from: IpAddr, tokens: u32) -> bool {
+        let is_used = |bucket: &Bucket| !bucket.is_full(now);
+        let whole = Bucket::new(now, limits::REQUESTS_OF_PROVIDER);
+        let provider = match Block::provider_of(from) {
+            None => None,
+            Some(provider) => match self.providers.entry(now, provider, whole, is_used) {
+                // For who comes when so many are counted there is what is for all.
+                None => return false,
+                found => found,
+            },
+        };
+        let whole = Bucket::new(now, limits::REQUESTS_OF_BLOCK);
+        let Some(block) = self.blocks.entry(now, Block::of(from), whole, is_used) else { return false };
+        match provider {
+            None => block.take(now, tokens),
+            Some(provider) => {
+                block.without(now, tokens).is_some() && provider.take(now, tokens) && block.take(now, tokens)
+            }
+        }
+    }
+
+    /// Counts what an address is refused; whether it was too often, so that it is kept out.
+    fn goes_too_far(&mut self, now: Instant, from: IpAddr) -> bool {
+        let none = Refused { count: 0, last: now, shut_until: None };
+        let is_used = |host: &Refused| !host.is_at_rest(now);
+        let Some(host) = self.hosts.entry(now, Block::host_of(from), none, is_used) else { return false };
+        if host.is_at_rest(now) {
+            *host = none;
+        }
+        (host.count, host.last) = (host.count + 1, now);
+        let is_too_often = host.count >= limits::REQUESTS_REFUSED;
+        if is_too_often {
+            (host.count, host.shut_until) = (0, Some(now + limits::REQUESTS_SHUT));
+        }
+        is_too_often
+    }
+}
+
+/// What is kept of blocks.
+#[derive(Debug)]
+struct Table<T> {
+    kept: HashMap<Block, T>,
+    /// When those that are as new were last forgotten: while it is full of others, not each request looks for them.
+    swept: Option<Instant>,
+}
+
+impl<T> Table<T> {
+    fn new() -> Self {
+        Self { kept: HashMap::new(), swept: None }
+    }
+
+    /// What is kept of one, new if nothing is; none when so many are kept already.
+    fn entry(&mut self, now: Instant, block: Block, new: T, is_used: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let is_due = self.swept.is_none_or(|swept| swept + limits::REQUESTS_SWEPT <= now);
+        if is_due && self.kept.len() >= limits::REQUESTS_BLOCKS {
+            self.swept = Some(now);
+            self.kept.retain(|_, kept| is_used(kept));
+        }
+        let has_room = self.kept.len() < limits::REQUESTS_BLOCKS;
+        if has_room || self.kept.contains_key(&block) { Some(self.kept.entry(block).or_insert(new)) } else { None }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     const STRANGER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)));
+    const NEIGHBOUR: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 8)));
     const OTHER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)));
 
     /// How many of these requests are served, until the connection is closed.
@@ -144,6 +205,10 @@ mod tests {
 
     fn saved(rate: u32) -> u32 {
         rate * u32::try_from(limits::REQUESTS_SAVED.as_secs()).unwrap_or_default()
+    }
+
+    fn v6(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
@@ -190,6 +255,48 @@ mod tests {
     }
 
     #[test]
+    fn a_flooder_shuts_no_neighbour_out() {
+        let begin = Instant::now();
+        let mut rates = Rates::new(begin);
+        let mut closed = 0;
+        // Twenty requests a second of the neighbour's, and two thousand of the flooder's whenever it is let in.
+        for step in 0..60 * 20 {
+            let now = begin + Duration::from_millis(50) * step;
+            let is_in = rates.lets_in(now, STRANGER);
+            for _ in 0..if is_in { 2000 } else { 0 } {
+                closed += u32::from(rates.ask(now, STRANGER, limits::PUT_TOKENS) == Verdict::Close);
+            }
+            assert!(rates.ask(now, NEIGHBOUR, 1) != Verdict::Close && rates.lets_in(now, NEIGHBOUR), "step {step}");
+        }
+        assert!(closed >= 6, "the flooder is kept out again and again: {closed}");
+    }
+
+    #[test]
+    fn of_ipv6_the_64_is_kept_out_and_not_the_48() {
+        let now = Instant::now();
+        let mut rates = Rates::new(now);
+        while rates.ask(now, v6("2001:db8:1:1::1"), 1) != Verdict::Close {}
+        assert!(!rates.lets_in(now, v6("2001:db8:1:1::1")) && !rates.lets_in(now, v6("2001:db8:1:1:ffff::9")));
+        assert!(rates.lets_in(now, v6("2001:db8:1:2::1")));
+    }
+
+    #[test]
+    fn whoever_has_many_blocks_of_a_provider_has_no_more_than_some_blocks_have() {
+        let begin = Instant::now();
+        let mut rates = Rates::new(begin);
+        let ask_all = |rates: &mut Rates, now: Instant| {
+            let blocks = (0..64).map(|block| v6(&format!("2001:db8:{block:x}::1")));
+            blocks.map(|from| served(rates, now, from, saved(limits::REQUESTS_OF_BLOCK), 1)).sum::<u32>()
+        };
+        let most = limits::REQUESTS_OF_PROVIDER + limits::REQUESTS_OF_ALL;
+        assert_eq!(ask_all(&mut rates, begin), saved(most));
+        let later = begin + Duration::from_secs(1);
+        assert!(ask_all(&mut rates, later).abs_diff(most) <= 2);
+        assert_eq!(served(&mut rates, later, v6("2001:db9::1"), 200, 1), 200, "another provider has its own");
+        assert_eq!(served(&mut rates, later, OTHER, 200, 1), 200);
+    }
+
+    #[test]
     fn few_refusals_now_and_then_close_nothing() {
         let now = Instant::now();
         let mut rates = Rates::new(now);
@@ -202,14 +309,18 @@ mod tests {
     }
 
     #[test]
-    fn so_many_blocks_are_remembered_and_no_more() {
+    fn so_many_are_remembered_and_no_more() {
         let now = Instant::now();
         let mut rates = Rates::new(now);
-        for number in 0..100_000_u32 {
+        for number in 0..20_000_u32 {
             rates.ask(now, Some(IpAddr::V4((0x0100_0000 + (number << 8)).into())), 1);
+            rates.ask(now, Some(IpAddr::V6(((0x2001_0000_u128 + u128::from(number)) << 96).into())), 1);
         }
-        assert!(rates.blocks.len() <= limits::REQUESTS_BLOCKS);
-        rates.ask(now + limits::REQUESTS_SAVED, STRANGER, 1);
-        assert_eq!(rates.blocks.len(), 1, "those at rest are forgotten");
+        let counts = |rates: &Rates| [rates.blocks.kept.len(), rates.providers.kept.len(), rates.hosts.kept.len()];
+        assert_eq!(counts(&rates), [limits::REQUESTS_BLOCKS; 3]);
+        for from in [STRANGER, v6("2001:db8::1")] {
+            while rates.ask(now + limits::REQUESTS_SAVED, from, 1) == Verdict::Serve {}
+        }
+        assert_eq!(counts(&rates), [2, 1, 2], "those at rest are forgotten");
     }
 }

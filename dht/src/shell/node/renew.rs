@@ -15,6 +15,7 @@ use super::addresses::socket;
 use super::admission::Admission;
 use super::driver::{Command, Driver, Ends};
 use super::flood::Turned;
+use super::rate::Rates;
 use super::requests::Parked;
 use super::{Certified, Counters, Held, NodeConfig, NodeError, PeerSet, Reason, Records, Role};
 use crate::lookup::NetworkSize;
@@ -39,6 +40,7 @@ struct Carried {
     counters: Counters,
     store_counters: Counters,
     turned: Turned,
+    rates: Rates,
     size: NetworkSize,
     admission: Admission,
     parked: Vec<Parked>,
@@ -91,7 +93,6 @@ async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
     ends.listening_tx.send_replace(Vec::new());
     ends.peers_tx.send_modify(|PeerSet { peers, changes }| (*peers, *changes) = (0, *changes + 1));
     records.move_to(config.place());
-    let mut waiting = Vec::new();
     for attempt in 0_u32.. {
         let driver =
             Driver::new(config, records, ends).inspect_err(|error| tracing::error!(%error, "DHT node stopped"));
@@ -100,7 +101,6 @@ async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
         let error = match driver.listen(config) {
             Ok(()) => {
                 driver.take_over(carried);
-                waiting.into_iter().for_each(|command| driver.on_command(command));
                 return Some(driver);
             }
             Err(error) => error,
@@ -109,26 +109,37 @@ async fn again(mut old: Driver, config: &mut NodeConfig) -> Option<Driver> {
             tracing::warn!(%error, "the DHT node has its new key and no socket yet; it tries on");
         }
         (records, ends, _) = apart(driver, Vec::new());
-        if !pause(&mut ends, &mut waiting).await {
+        if !ends.pause().await {
             return None;
         }
     }
     None
 }
 
-/// Waits until the sockets may be free; whether the node is to go on. What is asked of it meanwhile waits as well.
-async fn pause(ends: &mut Ends, waiting: &mut Vec<Command>) -> bool {
-    let until = Instant::now() + limits::RENEW_RETRY;
-    loop {
-        match tokio::time::timeout_at(until, ends.commands_rx.recv()).await {
-            Err(_) => return true,
-            Ok(Some(Command::Shutdown(done))) => {
-                let _ = done.send(());
-                return false;
+impl Ends {
+    /// The next thing that is asked for; none when nobody is left who could ask.
+    pub(super) async fn command(&mut self) -> Option<Command> {
+        match self.waiting.pop_front() {
+            Some(command) => Some(command),
+            None => self.commands_rx.recv().await,
+        }
+    }
+
+    /// Waits until the sockets may be free; whether the node is to go on. What is asked of it meanwhile waits as well, another
+    /// later key too.
+    async fn pause(&mut self) -> bool {
+        let until = Instant::now() + limits::RENEW_RETRY;
+        loop {
+            match tokio::time::timeout_at(until, self.commands_rx.recv()).await {
+                Err(_) => return true,
+                Ok(Some(Command::Shutdown(done))) => {
+                    let _ = done.send(());
+                    return false;
+                }
+                Ok(None) => return false,
+                // Beyond the bound it is dropped, and whoever asked is told that there is no node.
+                Ok(Some(command)) => self.waiting.extend((self.waiting.len() < limits::COMMANDS).then_some(command)),
             }
-            Ok(None) => return false,
-            // Beyond the bound it is dropped, and whoever asked is told that there is no node.
-            Ok(Some(command)) => waiting.extend((waiting.len() < limits::COMMANDS).then_some(command)),
         }
     }
 }
@@ -136,10 +147,11 @@ async fn pause(ends: &mut Ends, waiting: &mut Vec<Command>) -> bool {
 /// Takes a node apart; its sockets and connections end here.
 fn apart(mut driver: Driver, peers: Vec<(PeerId, Multiaddr)>) -> (Box<dyn Records>, Ends, Carried) {
     let turned = driver.swarm.behaviour().flood.turned();
+    let rates = driver.kad().take_rates();
     let store = driver.kad().store_mut();
     let (records, store_counters) = (std::mem::replace(&mut store.records, Box::new(NoRecords)), store.counters);
     let Driver { counters, size, admission, parked, ends, .. } = driver;
-    (records, ends, Carried { counters, store_counters, turned, size, admission, parked, peers })
+    (records, ends, Carried { counters, store_counters, turned, rates, size, admission, parked, peers })
 }
 
 /// The port, if it is the same one everywhere.
@@ -179,9 +191,10 @@ impl Driver {
     }
 
     fn take_over(&mut self, carried: Carried) {
-        let Carried { counters, store_counters, turned, size, admission, parked, peers } = carried;
+        let Carried { counters, store_counters, turned, rates, size, admission, parked, peers } = carried;
         (self.counters, self.size, self.parked) = (counters, size, parked);
         self.kad().store_mut().counters = store_counters;
+        self.kad().begin_at(rates);
         self.swarm.behaviour_mut().flood.begin_at(turned);
         self.admission.take_over(admission);
         let now = std::time::Instant::now();
@@ -192,7 +205,7 @@ impl Driver {
 }
 
 /// In the place of records that were taken away.
-struct NoRecords;
+pub(super) struct NoRecords;
 
 impl Records for NoRecords {
     fn get(&self, _: SystemTime, _: &[u8]) -> Option<Vec<u8>> {
@@ -211,5 +224,73 @@ impl Records for NoRecords {
 
     fn standing(&self, _: Cn) -> Standing {
         Standing::default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use cgeid::{Identity, Network, OperationalKey};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::shell::node::rate::Verdict;
+
+    const OTHER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)));
+
+    fn ends(own: PeerId) -> (Ends, mpsc::Sender<Command>) {
+        let (commands, commands_rx) = mpsc::channel(limits::COMMANDS);
+        let ((peers_tx, _), (listening_tx, _)) = (watch::channel(PeerSet::default()), watch::channel(Vec::new()));
+        let ((id_tx, _), (ready_tx, _)) = (watch::channel(own), std::sync::mpsc::sync_channel(1));
+        (Ends { commands_rx, waiting: VecDeque::new(), peers_tx, listening_tx, ready_tx, id_tx }, commands)
+    }
+
+    fn config(key: &OperationalKey) -> NodeConfig {
+        let listen = vec![IpAddr::V4(Ipv4Addr::new(127, 60, 1, 1))];
+        NodeConfig { listen, port: 0, ..NodeConfig::server(key) }
+    }
+
+    fn keys() -> impl Iterator<Item = OperationalKey> {
+        let now = SystemTime::now();
+        let owner = Identity::generate_ed25519(Network::LAB, now).unwrap();
+        (0..).map(move |revision| owner.delegate_revision(now, 0, revision).unwrap())
+    }
+
+    fn renewal(key: &OperationalKey) -> (Command, reply::Receiver<Result<PeerId, NodeError>>) {
+        let (done, told) = reply::channel();
+        (Command::Renew(Renewal { seed: key.ed25519_seed(), certified: Certified::of(key), done }), told)
+    }
+
+    #[tokio::test]
+    async fn a_later_key_that_comes_while_sockets_are_opened_is_gone_on_to() {
+        let mut keys = keys();
+        let config = config(&keys.next().unwrap());
+        let (mut ends, commands) = ends(config.peer().unwrap());
+        let (command, told) = renewal(&keys.next().unwrap());
+        commands.send(command).await.unwrap();
+        assert!(ends.pause().await);
+        let node = tokio::spawn(live(config, Box::new(NoRecords), ends));
+        told.await.unwrap().unwrap();
+        drop(commands);
+        node.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_is_kept_out_stays_out_when_the_key_changes() {
+        let config = config(&keys().next().unwrap());
+        let driver = |ends| Driver::new(&config, Box::new(NoRecords), ends).unwrap();
+        let mut old = driver(ends(config.peer().unwrap()).0);
+        let (mut rates, now) = (old.kad().take_rates(), std::time::Instant::now());
+        while rates.ask(now, OTHER, 1) != Verdict::Close {}
+        let turned = rates.turned;
+        old.kad().begin_at(rates);
+        let (_, ends, carried) = apart(old, Vec::new());
+        let mut new = driver(ends);
+        new.take_over(carried);
+        assert_eq!(new.kad().turned(), turned);
+        assert!(!new.kad().take_rates().lets_in(now, OTHER));
     }
 }

@@ -248,6 +248,7 @@ impl Driver {
         let answer = match (stored, reply) {
             (true, _) => Answer::Stored,
             (false, Some(Reply::Refused)) => Answer::Refused,
+            (false, Some(Reply::Busy)) => Answer::Busy,
             (false, Some(Reply::Silent) | None) => Answer::Unreachable,
         };
         match self.queries.finish(&id) {

@@ -37,6 +37,8 @@ impl Effort {
 pub(super) enum Reply {
     /// It refuses the value: it says so, or it closed the stream without an answer.
     Refused,
+    /// It is asked too often, and did not look at the value.
+    Busy,
     /// It said nothing in time.
     Silent,
 }
@@ -119,6 +121,13 @@ impl Watch {
     pub(super) fn refused(&mut self, query: &QueryId) {
         if let Some(watched) = self.queries.get_mut(query) {
             watched.reply = Some(Reply::Refused);
+        }
+    }
+
+    /// A peer has answered a PUT as it would a GET of what it does not have: it is asked too often.
+    pub(super) fn busy(&mut self, query: &QueryId) {
+        if let Some(watched) = self.queries.get_mut(query) {
+            watched.reply = Some(Reply::Busy);
         }
     }
 
