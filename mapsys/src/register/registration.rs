@@ -173,6 +173,11 @@ impl Registrations {
         self.table.inside(prefix)
     }
 
+    /// The largest part of `within` around `eid` in which nothing more specific is registered; `None` if there is none.
+    pub fn hole(&self, within: &EidPrefix, eid: &EidPrefix) -> Option<EidPrefix> {
+        self.table.hole(within, eid)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Registration)> + '_ {
         self.table.iter()

@@ -210,6 +210,18 @@ impl SiteTable {
     }
 }
 
+impl SiteTable {
+    /// The configured prefixes inside `prefix`, itself included.
+    pub fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = EidPrefix> + '_ {
+        self.by_prefix.inside(prefix).map(|(inner, _)| inner)
+    }
+
+    /// The largest part of `within` around `eid` in which no more specific prefix is configured; `None` if there is none.
+    pub fn hole(&self, within: &EidPrefix, eid: &EidPrefix) -> Option<EidPrefix> {
+        self.by_prefix.hole(within, eid)
+    }
+}
+
 impl Site {
     /// The key that a message claims to be signed with, if the site's policy allows the algorithm.
     ///
