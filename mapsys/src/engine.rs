@@ -22,7 +22,7 @@ use crate::register::nonces::{Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
 use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
-use crate::register::site::{NotifyPort, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
+use crate::register::site::{NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
@@ -267,7 +267,7 @@ impl Engine {
                 Ok(())
             }),
             Input::DhtPutDone { key, stored } => {
-                let gone = self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
+                let gone = self.publisher.done(now.monotonic, &key, stored, &self.server);
                 self.outputs.extend(gone.map(Mark::ForgottenSequence).map(Output::Persist));
                 Ok(())
             }
@@ -459,5 +459,5 @@ fn pipe_site(key: AuthKey, network: Network, cns: &HashSet<Cn>, own_prefixes: &[
     let prefixes = prefixes.map(|prefix| SitePrefix { prefix, max_len: prefix.net.prefix_len() }).collect();
     let AuthKey { id, algorithm, secret } = key;
     let keys = vec![SiteKey { id, algorithm: Some(algorithm), secret }];
-    Site { name: PIPE_SITE.into(), prefixes, keys, legacy: false, notify: NotifyPort::Source }
+    Site { name: PIPE_SITE.into(), prefixes, keys, legacy: false, notify: NotifyPort::Source, publish: Publish::Each }
 }

@@ -29,7 +29,7 @@ use crate::transport::Now;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach, Telling};
 use registration::{Change, Merged, Part, Registrations};
-use site::{Grant, NotifyPort, Site, SiteId, SiteTable};
+use site::{Grant, NotifyPort, Publish, Site, SiteId, SiteTable};
 
 /// Where a Map-Register came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,6 +189,9 @@ impl MapServer {
                 return self.registrations.has_room(prefix, message.merge, xtr_id);
             }
             new.insert((grant.configured, *prefix));
+            if self.sites.get(grant.site).publish == Publish::Aggregate {
+                return self.registrations.len() + new.len() <= REGISTRATIONS;
+            }
             let live = self.registrations.inside(&grant.configured).take(LIVE_MORE_SPECIFICS).count();
             let beside = new.iter().filter(|(configured, _)| *configured == grant.configured).count();
             live + beside <= LIVE_MORE_SPECIFICS && self.registrations.len() + new.len() <= REGISTRATIONS

@@ -22,6 +22,18 @@ pub struct Site {
     pub legacy: bool,
     /// Where its Map-Notifies go.
     pub notify: NotifyPort,
+    /// What of it is in the DHT.
+    pub publish: Publish,
+}
+
+/// What of a site is in the DHT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Publish {
+    /// Each registered EID-prefix.
+    #[default]
+    Each,
+    /// The configured prefixes, as long as they are configured: others send their Map-Requests for what is inside here.
+    Aggregate,
 }
 
 /// An EID-prefix that a site may register.
@@ -192,6 +204,11 @@ impl SiteTable {
         let (configured, (site, max_len)) = self.by_prefix.longest(eid)?;
         let registrable = configured == *eid || eid.net.prefix_len() <= *max_len;
         Some(Grant { site: *site, configured, registrable })
+    }
+
+    /// Whether the site that has this prefix is in the DHT with its configured prefixes only.
+    pub fn is_aggregated(&self, prefix: &EidPrefix) -> bool {
+        self.find(prefix).is_some_and(|grant| self.get(grant.site).publish == Publish::Aggregate)
     }
 
     /// Longest more-specific accepted under a configured prefix.
