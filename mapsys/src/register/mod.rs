@@ -406,7 +406,7 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         ttl: Ttl(u32::try_from(lifetime.as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
         map_version: record.map_version,
         proxy: message.proxy_reply,
-        identity: message.xtr_identity,
+        identity: message.xtr_identity.map(Box::new),
         source: match origin {
             Origin::Pipe => None,
             Origin::Network { remote, .. } => Some(remote),

@@ -48,7 +48,7 @@ pub struct Part {
     /// P: answer for the site.
     pub proxy: bool,
     /// xTR-ID and Site-ID, if it gave them.
-    pub identity: Option<XtrIdentity>,
+    pub identity: Option<Box<XtrIdentity>>,
     /// Where it registered from; `None` = the pipe.
     pub source: Option<SocketAddr>,
     /// How to tell it of changes that others make, if it asked for merging.
@@ -101,7 +101,7 @@ impl Registrations {
         }
         entry.site = site;
         match entry.parts.binary_search_by_key(&xtr, Part::xtr_id) {
-            Ok(index) => entry.parts[index] = part,
+            Ok(index) => entry.parts[index].renew(part),
             Err(_) if entry.parts.len() >= MERGED_XTRS => return Change::Full,
             Err(index) => {
                 entry.parts.reserve_exact(1);
@@ -281,7 +281,7 @@ impl Registration {
             ttl: self.parts.iter().map(|part| part.ttl).min().unwrap_or(Ttl::WITHDRAWN),
             map_version: self.parts.iter().fold(MapVersion::default(), |newest, part| newest.newer(part.map_version)),
             proxy: self.parts.iter().any(|part| part.proxy),
-            identities: self.parts.iter().filter_map(|part| part.identity).collect(),
+            identities: self.parts.iter().filter_map(|part| part.identity.as_deref().copied()).collect(),
         }
     }
 
@@ -304,9 +304,24 @@ impl Registration {
 }
 
 impl Part {
+    /// Takes the place of the part before it. What has not changed stays where it is: a refresh a minute of a million parts
+    /// would scatter the memory that they are in.
+    fn renew(&mut self, newer: Self) {
+        let older = std::mem::replace(self, newer);
+        if older.locators == self.locators {
+            self.locators = older.locators;
+        }
+        if older.identity == self.identity {
+            self.identity = older.identity;
+        }
+        if older.reach == self.reach {
+            self.reach = older.reach;
+        }
+    }
+
     /// xTR-ID, zero if it gave none.
     pub fn xtr_id(&self) -> [u8; 16] {
-        self.identity.map_or([0; 16], |identity| identity.xtr_id)
+        self.identity.as_ref().map_or([0; 16], |identity| identity.xtr_id)
     }
 }
 

@@ -68,7 +68,17 @@ pub enum NotifyPort {
 
 /// Number of a site in its [`SiteTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SiteId(usize);
+pub struct SiteId(u32);
+
+impl SiteId {
+    fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// All sites, found by EID-prefix. The node's own xTR, which registers through the pipe, is one of them.
 #[derive(Debug)]
@@ -148,7 +158,7 @@ impl SiteTable {
     }
 
     fn add(&mut self, site: Site) -> Result<SiteId, SiteError> {
-        let id = SiteId(self.sites.len());
+        let id = SiteId::at(self.sites.len());
         if self.sites.iter().any(|other| other.name == site.name) {
             return Err(SiteError::NameTwice(site.name));
         }
@@ -176,7 +186,7 @@ impl SiteTable {
         let Some(id) = self.pipe else { return };
         let max_len = prefix.net.prefix_len();
         if self.by_prefix.insert(prefix, (id, max_len)).is_none() {
-            self.sites[id.0].prefixes.push(SitePrefix { prefix, max_len });
+            self.sites[id.index()].prefixes.push(SitePrefix { prefix, max_len });
         }
     }
 
@@ -186,12 +196,12 @@ impl SiteTable {
             return;
         };
         self.by_prefix.remove(prefix);
-        self.sites[id.0].prefixes.retain(|known| known.prefix != *prefix);
+        self.sites[id.index()].prefixes.retain(|known| known.prefix != *prefix);
     }
 
     /// The site of that number.
     pub fn get(&self, id: SiteId) -> &Site {
-        &self.sites[id.0]
+        &self.sites[id.index()]
     }
 
     /// Whether it is the node's own xTR.
@@ -218,7 +228,7 @@ impl SiteTable {
 
     /// All sites, in configured order.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
-        self.sites.iter().enumerate().map(|(index, site)| (SiteId(index), site))
+        self.sites.iter().enumerate().map(|(index, site)| (SiteId::at(index), site))
     }
 
     /// All configured prefixes.
