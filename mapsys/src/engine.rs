@@ -18,10 +18,11 @@ use wire::control::{ControlMessage, MapRegister, message_type};
 use crate::limit::{Foreign, Limiter};
 use crate::limits::MESSAGE_OCTETS;
 use crate::refusal::{Refusal, Tally};
-use crate::register::nonces::{Last, NonceOwner, Nonces};
+use crate::register::nonces::{Last, NonceOwner, Nonces, SeenNonce};
+use crate::register::notifier::Telling;
 use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
-use crate::register::site::{NotifyPort, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
+use crate::register::site::{NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
@@ -56,6 +57,8 @@ pub struct Config {
 pub struct Memory {
     /// Last nonces.
     pub nonces: Vec<(NonceOwner, Last)>,
+    /// Nonces of legacy sites, of the last ten minutes.
+    pub seen: Vec<SeenNonce>,
     /// Last sequence of each identity.
     pub sequences: BTreeMap<Cn, Sequence>,
     /// Highest version seen of each index page.
@@ -144,6 +147,10 @@ pub enum Output {
 pub enum Mark {
     /// The last accepted Map-Register of somebody.
     Nonce(NonceOwner, Last),
+    /// A nonce of a legacy site, which comes in no order.
+    Seen(SeenNonce),
+    /// A nonce that is older than what is remembered.
+    ForgottenSeen(NonceOwner, u64),
     /// The last sequence signed with an identity.
     Sequence(Cn, Sequence),
     /// The last sequence of an identity that is long gone needs to be kept no longer.
@@ -166,7 +173,17 @@ impl Mark {
                 Self::Sequence(other, _) | Self::ForgottenSequence(other),
             ) => cn == other,
             (Self::Page(key, _), Self::Page(other, _)) => key == other,
+            (Self::Seen(_) | Self::ForgottenSeen(..), _) => self.seen().is_some() && self.seen() == older.seen(),
             _ => self.pinned().is_some_and(|cn| older.pinned() == Some(cn)),
+        }
+    }
+
+    /// The nonce of a legacy site that this is about.
+    fn seen(&self) -> Option<(&NonceOwner, u64)> {
+        match self {
+            Self::Seen(seen) => Some((&seen.owner, seen.nonce)),
+            Self::ForgottenSeen(owner, nonce) => Some((owner, *nonce)),
+            _ => None,
         }
     }
 
@@ -229,7 +246,7 @@ impl Engine {
         let limiter = Limiter::new(config.clients, config.foreign);
         Ok(Self {
             network: config.network,
-            server: MapServer::new(config.network, sites, cns, Nonces::restore(memory.nonces)),
+            server: MapServer::new(config.network, sites, cns, Nonces::restore(now, memory.nonces, memory.seen)),
             resolver: Resolver::new(sockets.clone(), limiter, lookups),
             publisher,
             sockets,
@@ -250,7 +267,7 @@ impl Engine {
                 Ok(())
             }),
             Input::DhtPutDone { key, stored } => {
-                let gone = self.publisher.done(now.monotonic, &key, stored, self.server.registrations());
+                let gone = self.publisher.done(now.monotonic, &key, stored, &self.server);
                 self.outputs.extend(gone.map(Mark::ForgottenSequence).map(Output::Persist));
                 Ok(())
             }
@@ -273,9 +290,12 @@ impl Engine {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        for prefix in self.server.expire(now.monotonic) {
+        for prefix in self.server.handle_timeout(now, &mut self.tally) {
             tracing::info!(%prefix, "registration silent for too long: withdrawn");
             self.publisher.changed(now.monotonic, prefix, &self.server);
+        }
+        while let Some(Telling { local, remote, bytes }) = self.server.poll_telling() {
+            self.outputs.push_back(Output::Send { local, remote, bytes });
         }
         self.with_resolver(now, |resolver, cx| resolver.handle_timeout(cx));
         self.publisher.publish(now, &self.server, &mut self.outputs);
@@ -379,7 +399,10 @@ impl Engine {
             ControlMessage::MapRegister(message) => self.on_register(now, via, bytes, &message),
             ControlMessage::Ecm(ecm) => self.with_resolver(now, |resolver, cx| resolver.ask(cx, via, bytes, &ecm)),
             ControlMessage::MapRequest(_) => Err(Refusal::RequestNotEncapsulated),
-            ControlMessage::MapNotifyAck(_) => Err(Refusal::NotifyAckUnasked),
+            ControlMessage::MapNotifyAck(message) => match via {
+                Via::Socket { remote, .. } => self.server.acknowledge(remote, &message, bytes),
+                Via::Pipe => Err(Refusal::NotifyAckUnasked),
+            },
             ControlMessage::Shared(_) => Err(Refusal::UnknownType),
             _ => Err(Refusal::NotForMapSystem),
         }
@@ -388,17 +411,17 @@ impl Engine {
     fn on_register(&mut self, now: Now, via: Via, bytes: &[u8], message: &MapRegister) -> Result<(), Refusal> {
         let origin = match via {
             Via::Pipe => Origin::Pipe,
-            Via::Socket { remote, .. } => Origin::Network(remote),
+            Via::Socket { local, remote } => Origin::Network { local, remote },
         };
-        let registered = self.server.register(now.monotonic, origin, bytes, message, &mut self.tally)?;
+        let registered = self.server.register(now, origin, bytes, message, &mut self.tally)?;
         let Registered { notify, persist, changed } = registered;
         for prefix in changed {
             self.resolver.forget(&prefix);
             self.publisher.changed(now.monotonic, prefix, &self.server);
         }
         // The pipe's key is new at every start, so its nonces need no memory.
-        if let (Some((owner, last)), Origin::Network(_)) = (persist, origin) {
-            self.outputs.push_back(Output::Persist(Mark::Nonce(owner, last)));
+        if origin != Origin::Pipe {
+            self.outputs.extend(persist.into_iter().map(Output::Persist));
         }
         if let Some(notify) = notify {
             self.send_notify(via, notify);
@@ -436,5 +459,5 @@ fn pipe_site(key: AuthKey, network: Network, cns: &HashSet<Cn>, own_prefixes: &[
     let prefixes = prefixes.map(|prefix| SitePrefix { prefix, max_len: prefix.net.prefix_len() }).collect();
     let AuthKey { id, algorithm, secret } = key;
     let keys = vec![SiteKey { id, algorithm: Some(algorithm), secret }];
-    Site { name: PIPE_SITE.into(), prefixes, keys, legacy: false, notify: NotifyPort::Source }
+    Site { name: PIPE_SITE.into(), prefixes, keys, legacy: false, notify: NotifyPort::Source, publish: Publish::Each }
 }

@@ -16,8 +16,23 @@ pub const REGISTER_RECORDS: usize = 64;
 pub const LOCATORS: usize = 16;
 /// xTRs merged into one EID-prefix (RFC 9301, section 5.6, a-bit).
 pub const MERGED_XTRS: usize = 16;
-/// Live registrations in all; about 1 kB each.
-pub const REGISTRATIONS: usize = 65_536;
+/// Live registrations in all: a million and some, below 400 octets each.
+pub const REGISTRATIONS: usize = 1 << 20;
+/// Registrations that are looked at in one go when their time has come, so that a million of them that fall silent in one
+/// second do not keep the others waiting.
+pub const EXPIRED_AT_ONCE: usize = 4096;
+/// Unsolicited Map-Notifies that are not acknowledged, at about 300 octets; who is not told so learns it from his next Map-Register.
+pub const NOTIFICATIONS: usize = 4096;
+/// Pauses after each sending of an unsolicited Map-Notify (RFC 9301, section 5.7): three equal ones, three that double.
+pub const NOTIFY_PAUSES: [Duration; 6] = {
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+    [s(3), s(3), s(3), s(6), s(12), s(24)]
+};
+/// At most one new state of an EID-prefix is told to an xTR in this time (RFC 8085, section 3.1.3, takes 3 s for hosts whose
+/// round-trip time is not known).
+pub const NOTIFY_INTERVAL: Duration = Duration::from_secs(3);
 /// Live more-specifics under one configured prefix: what fits an INDEX page of 5,120 octets.
 pub const LIVE_MORE_SPECIFICS: usize = 256;
 /// (site, xTR-ID, key) triples whose last nonce is remembered. Only holders of a site's key can add one.

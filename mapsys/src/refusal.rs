@@ -71,8 +71,16 @@ refusals! {
     RegisterReplayed => "register-replayed",
     /// No room for another registration, xTR or nonce memory.
     RegisterTableFull => "register-table-full",
-    /// A Map-Notify-Ack: we send no unsolicited Map-Notify.
+    /// A record with an older Map-Version than what the same xTR has registered (RFC 9302, section 5).
+    RegisterOldVersion => "register-old-version",
+    /// A Map-Notify-Ack for no Map-Notify of ours, or from somebody else than was told.
     NotifyAckUnasked => "notify-ack-unasked",
+    /// A Map-Notify-Ack whose tag does not verify.
+    NotifyAckBadTag => "notify-ack-bad-tag",
+    /// A Map-Notify to an xTR that merges, sent seven times and never acknowledged.
+    NotifyUnacknowledged => "notify-unacknowledged",
+    /// No room for another Map-Notify to an xTR that merges.
+    NotifyTableFull => "notify-table-full",
     /// A registered locator that nothing can be sent to: multicast, unspecified, or an LCAF.
     LocatorUnusable => "locator-unusable",
     /// An ECM that contains anything but a Map-Request.

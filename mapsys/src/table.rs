@@ -1,115 +1,170 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A table by EID-prefix with longest match, one trie an instance and family.
+//! A table by EID-prefix with longest match: one ordered map, keyed by 24 octets a prefix.
+//!
+//! In the order of address and length a prefix stands before what it covers, so the longest match of an address is its
+//! predecessor or covers that too, and the largest hole around an address is bounded by its two neighbours alone. A million
+//! prefixes take no more steps than their order needs, and no nodes of a trie.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Bound;
 
 use ipnet::IpNet;
-use prefix_trie::joint::JointPrefixMap;
 use wire::address::{EidPrefix, InstanceId};
 
 /// Values by EID-prefix.
 #[derive(Debug, Clone)]
 pub struct PrefixTable<T> {
-    instances: BTreeMap<InstanceId, JointPrefixMap<IpNet, T>>,
-    len: usize,
+    map: BTreeMap<Key, T>,
 }
 
 impl<T> Default for PrefixTable<T> {
     fn default() -> Self {
-        Self { instances: BTreeMap::new(), len: 0 }
+        Self { map: BTreeMap::new() }
+    }
+}
+
+/// An EID-prefix in few octets. Addresses of both families stand at the left; the family comes before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    iid: u32,
+    is_v6: bool,
+    address: [u8; 16],
+    len: u8,
+}
+
+impl Key {
+    fn of(prefix: &EidPrefix) -> Self {
+        let (is_v6, bits) = match prefix.net {
+            IpNet::V4(net) => (false, u128::from(net.addr().to_bits()) << 96),
+            IpNet::V6(net) => (true, net.addr().to_bits()),
+        };
+        Self { iid: prefix.iid.0, is_v6, address: bits.to_be_bytes(), len: prefix.net.prefix_len() }
+    }
+
+    fn prefix(self) -> EidPrefix {
+        let [a, b, c, d, ..] = self.address;
+        let address = if self.is_v6 { IpAddr::from(self.address) } else { IpAddr::from([a, b, c, d]) };
+        let iid = InstanceId(self.iid);
+        EidPrefix::new(iid, address, self.len).unwrap_or_else(|| EidPrefix::host(iid, address))
+    }
+
+    fn bits(&self) -> u128 {
+        u128::from_be_bytes(self.address)
+    }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        (self.iid, self.is_v6) == (other.iid, other.is_v6)
+    }
+
+    /// Leading bits that both share, at most the length of the shorter.
+    fn shared(&self, other: &Self) -> u8 {
+        let same = (self.bits() ^ other.bits()).leading_zeros();
+        u8::try_from(same).unwrap_or(u8::MAX).min(self.len).min(other.len)
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        self.is_beside(other) && self.shared(other) == self.len
+    }
+
+    /// Its first `len` bits.
+    fn truncated(self, len: u8) -> Self {
+        let mask = u128::MAX.checked_shl(128 - u32::from(len.min(128))).unwrap_or(0);
+        Self { address: (self.bits() & mask).to_be_bytes(), len, ..self }
+    }
+
+    /// Behind all that it covers.
+    fn end(self) -> Self {
+        let hosts = u128::MAX.checked_shr(self.len.into()).unwrap_or(0);
+        Self { address: (self.bits() | hosts).to_be_bytes(), len: u8::MAX, ..self }
     }
 }
 
 impl<T> PrefixTable<T> {
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.len
+        self.map.len()
     }
 
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.map.is_empty()
     }
 
     /// Puts a value, and returns the one it replaces.
     pub fn insert(&mut self, prefix: EidPrefix, value: T) -> Option<T> {
-        let old = self.instances.entry(prefix.iid).or_default().insert(prefix.net, value);
-        self.len += usize::from(old.is_none());
-        old
+        self.map.insert(Key::of(&prefix), value)
     }
 
     /// Takes a value out.
     pub fn remove(&mut self, prefix: &EidPrefix) -> Option<T> {
-        let trie = self.instances.get_mut(&prefix.iid)?;
-        let old = trie.remove(&prefix.net);
-        self.len -= usize::from(old.is_some());
-        if trie.is_empty() {
-            self.instances.remove(&prefix.iid);
-        }
-        old
+        self.map.remove(&Key::of(prefix))
     }
 
     /// The value of exactly this prefix.
     pub fn get(&self, prefix: &EidPrefix) -> Option<&T> {
-        self.instances.get(&prefix.iid)?.get(&prefix.net)
+        self.map.get(&Key::of(prefix))
     }
 
     /// The value of exactly this prefix.
     pub fn get_mut(&mut self, prefix: &EidPrefix) -> Option<&mut T> {
-        self.instances.get_mut(&prefix.iid)?.get_mut(&prefix.net)
+        self.map.get_mut(&Key::of(prefix))
     }
 
     /// The longest prefix that covers `prefix`.
     pub fn longest(&self, prefix: &EidPrefix) -> Option<(EidPrefix, &T)> {
-        let (net, value) = self.instances.get(&prefix.iid)?.get_lpm(&prefix.net)?;
-        Some((EidPrefix { iid: prefix.iid, net }, value))
+        let (key, value) = self.longest_key(Key::of(prefix))?;
+        Some((key.prefix(), value))
     }
 
     /// The longest prefix that covers `prefix`.
     pub fn longest_mut(&mut self, prefix: &EidPrefix) -> Option<(EidPrefix, &mut T)> {
-        let (net, value) = self.instances.get_mut(&prefix.iid)?.get_lpm_mut(&prefix.net)?;
-        Some((EidPrefix { iid: prefix.iid, net }, value))
+        let (key, _) = self.longest_key(Key::of(prefix))?;
+        Some((key.prefix(), self.map.get_mut(&key)?))
+    }
+
+    /// The predecessor covers `sought`, or shares with it as many bits as anything that does: each step leaves fewer.
+    fn longest_key(&self, mut sought: Key) -> Option<(Key, &T)> {
+        loop {
+            let (key, value) = self.map.range(..=sought).next_back()?;
+            if key.covers(&sought) {
+                return Some((*key, value));
+            }
+            if !key.is_beside(&sought) || sought.len == 0 {
+                return None;
+            }
+            sought = sought.truncated(key.shared(&sought).min(sought.len - 1));
+        }
     }
 
     /// The prefixes inside `prefix`, itself included.
-    pub fn inside<'a>(&'a self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &'a T)> + 'a {
-        let iid = prefix.iid;
-        let children = self.instances.get(&iid).map(|trie| trie.children(&prefix.net));
-        children.into_iter().flatten().map(move |(net, value)| (EidPrefix { iid, net }, value))
+    pub fn inside<'a>(&'a self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &'a T)> + use<'a, T> {
+        let start = Key::of(prefix);
+        self.map.range(start..=start.end()).map(|(key, value)| (key.prefix(), value))
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (EidPrefix, &T)> + '_ {
-        self.instances
-            .iter()
-            .flat_map(|(iid, trie)| trie.iter().map(|(net, value)| (EidPrefix { iid: *iid, net }, value)))
+        self.map.iter().map(|(key, value)| (key.prefix(), value))
     }
-}
 
-/// The least-specific prefix inside `within` that contains `eid` and overlaps none of `known`: the hole of RFC 9301,
-/// section 8.4. `None` if a known prefix covers `eid`, or `within` does not.
-pub fn hole(within: EidPrefix, eid: EidPrefix, known: impl Iterator<Item = EidPrefix>) -> Option<EidPrefix> {
-    if !within.covers(&eid) {
-        return None;
-    }
-    let mut length = within.net.prefix_len();
-    for other in known.filter(|other| other.iid == eid.iid && other.net.addr().is_ipv4() == eid.net.addr().is_ipv4()) {
-        if other.covers(&eid) {
+    /// The least-specific prefix inside `within` that contains `eid` and overlaps none of the prefixes strictly inside
+    /// `within`: the hole of RFC 9301, section 8.4. `None` if one of these covers `eid`, or `within` does not.
+    pub fn hole(&self, within: &EidPrefix, eid: &EidPrefix) -> Option<EidPrefix> {
+        let (outer, sought) = (Key::of(within), Key::of(eid));
+        if !outer.covers(&sought) {
             return None;
         }
-        length = length.max(common_bits(eid.net, other.net) + 1);
+        if self.longest_key(sought).is_some_and(|(key, _)| key != outer && outer.covers(&key)) {
+            return None;
+        }
+        // `outer` itself may be the one before; it shares no more than its own bits, which the fold begins with.
+        let before = self.map.range(outer..=sought).next_back().filter(|(key, _)| **key != outer);
+        let after = self.map.range((Bound::Excluded(sought), Bound::Included(outer.end()))).next();
+        let neighbours = [before, after].into_iter().flatten().map(|(key, _)| key.shared(&sought) + 1);
+        let length = neighbours.fold(outer.len, u8::max);
+        EidPrefix::new(eid.iid, eid.net.addr(), length.min(sought.len))
     }
-    EidPrefix::new(eid.iid, eid.net.addr(), length.min(eid.net.prefix_len()))
-}
-
-/// Leading bits that two prefixes of one family share, at most the length of the shorter.
-fn common_bits(a: IpNet, b: IpNet) -> u8 {
-    let bits = |net: IpNet| match net {
-        IpNet::V4(net) => u128::from(net.addr().to_bits()) << 96,
-        IpNet::V6(net) => net.addr().to_bits(),
-    };
-    let shared = (bits(a) ^ bits(b)).leading_zeros();
-    u8::try_from(shared).unwrap_or(u8::MAX).min(a.prefix_len()).min(b.prefix_len())
 }
 
 #[cfg(test)]
@@ -120,6 +175,23 @@ mod tests {
 
     fn prefix(text: &str) -> EidPrefix {
         EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
+    }
+
+    fn table(prefixes: impl IntoIterator<Item = EidPrefix>) -> PrefixTable<()> {
+        let mut table = PrefixTable::default();
+        for prefix in prefixes {
+            table.insert(prefix, ());
+        }
+        table
+    }
+
+    fn net(bits: u32, len: u8) -> EidPrefix {
+        EidPrefix::new(InstanceId(0), std::net::Ipv4Addr::from_bits(bits).into(), len).unwrap()
+    }
+
+    #[test]
+    fn a_key_takes_24_octets() {
+        assert_eq!(size_of::<Key>(), 24);
     }
 
     #[test]
@@ -141,28 +213,42 @@ mod tests {
 
     #[test]
     fn the_hole_of_77_is_the_one_that_two_peers_get_wrong() {
-        let known = [prefix("2001:db8:a::/48"), prefix("2001:db8:b::/48")];
-        let found = hole(prefix("2001:db8::/32"), prefix("2001:db8:77::2/128"), known.into_iter());
+        let known = table([prefix("2001:db8:a::/48"), prefix("2001:db8:b::/48")]);
+        let found = known.hole(&prefix("2001:db8::/32"), &prefix("2001:db8:77::2/128"));
         assert_eq!(found, Some(prefix("2001:db8:40::/42")));
     }
 
     proptest! {
         #[test]
-        fn a_hole_contains_the_eid_and_overlaps_nothing_and_is_the_largest(
-            eid: u32, known in proptest::collection::vec((any::<u32>(), 1u8..=32), 0..8)
+        fn longest_match_and_inside_are_what_a_walk_through_all_finds(
+            // Few bits, so that prefixes nest.
+            eid in (0u32..256, 24u8..=32), known in proptest::collection::vec((0u32..256, 20u8..=32), 0..24)
         ) {
-            let net = |bits: u32, len: u8| EidPrefix::new(InstanceId(0), std::net::Ipv4Addr::from_bits(bits).into(), len).unwrap();
-            let eid = net(eid, 32);
+            let sought = net(eid.0, eid.1);
             let known: Vec<_> = known.into_iter().map(|(bits, len)| net(bits, len)).collect();
-            let all = net(0, 0);
-            match hole(all, eid, known.iter().copied()) {
-                None => prop_assert!(known.iter().any(|k| k.covers(&eid))),
+            let mut table = table(known.clone());
+            let best = known.iter().copied().filter(|k| k.covers(&sought)).max_by_key(|k| k.net.prefix_len());
+            prop_assert_eq!(table.longest(&sought).map(|(prefix, ())| prefix), best);
+            prop_assert_eq!(table.longest_mut(&sought).map(|(prefix, ())| prefix), best);
+            let inside: std::collections::BTreeSet<_> = known.into_iter().filter(|k| sought.covers(k)).collect();
+            prop_assert_eq!(table.inside(&sought).map(|(prefix, ())| prefix).collect::<Vec<_>>().len(), inside.len());
+            prop_assert!(table.inside(&sought).all(|(prefix, ())| inside.contains(&prefix)));
+        }
+
+        #[test]
+        fn a_hole_contains_the_eid_and_overlaps_nothing_and_is_the_largest(
+            eid: u32, within in 0u8..=8, known in proptest::collection::vec((any::<u32>(), 1u8..=32), 0..8)
+        ) {
+            let (eid, within) = (net(eid, 32), net(eid, within));
+            let table = table(known.into_iter().map(|(bits, len)| net(bits, len)).chain([within]));
+            let inside: Vec<_> = table.inside(&within).map(|(k, ())| k).filter(|k| *k != within).collect();
+            match table.hole(&within, &eid) {
+                None => prop_assert!(inside.iter().any(|k| k.covers(&eid))),
                 Some(found) => {
-                    prop_assert!(found.covers(&eid));
-                    prop_assert!(known.iter().all(|k| !k.covers(&found) && !found.covers(k)));
-                    if let Some(wider) = found.net.supernet() {
-                        let wider = EidPrefix { net: wider, ..found };
-                        prop_assert!(known.iter().any(|k| k.covers(&wider) || wider.covers(k)));
+                    prop_assert!(found.covers(&eid) && within.covers(&found));
+                    prop_assert!(inside.iter().all(|k| !k.covers(&found) && !found.covers(k)));
+                    if let Some(wider) = found.net.supernet().map(|net| EidPrefix { net, ..found }) {
+                        prop_assert!(!within.covers(&wider) || inside.iter().any(|k| k.covers(&wider) || wider.covers(k)));
                     }
                 }
             }

@@ -246,7 +246,7 @@ fn with_a_the_xtrs_of_a_site_stand_beside_each_other_and_expire_alone() {
     bench.datagram(ETR, &merging(1, 1, "198.51.100.1"));
     bench.pass(Duration::from_secs(60));
     // Each xTR has a nonce sequence of its own.
-    notify(&bench.datagram(OTHER, &merging(1, 2, "198.51.100.2")));
+    assert!(!bench.datagram(OTHER, &merging(1, 2, "198.51.100.2")).is_empty());
     assert_eq!(rlocs(&bench, SITE), ["198.51.100.1", "198.51.100.2"]);
     bench.datagram(OTHER, &merging(2, 2, "198.51.100.1"));
     assert_eq!(rlocs(&bench, SITE), ["198.51.100.1"], "no duplicates");
@@ -356,7 +356,7 @@ fn an_xtr_id_that_the_tag_leaves_out_counts_for_nothing() {
     assert_eq!(bench.datagram(ETR, &narrow(1, 2, "198.51.100.1")), []);
     assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 1);
     let registration = bench.engine.server().registrations().get(&prefix(SITE)).unwrap();
-    assert_eq!(registration.parts().map(|part| part.identity).collect::<Vec<_>>(), [None]);
+    assert_eq!(registration.parts().map(|part| part.identity.as_deref()).collect::<Vec<_>>(), [None]);
     notify(&bench.datagram(ETR, &narrow(2, 2, "198.51.100.2")));
     assert_eq!(rlocs(&bench, SITE), ["198.51.100.2"], "one anonymous part");
 

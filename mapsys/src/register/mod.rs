@@ -5,6 +5,7 @@
 //! nonce. It is taken whole or not at all.
 
 pub mod nonces;
+pub mod notifier;
 pub mod publisher;
 pub mod registration;
 pub mod schedule;
@@ -19,13 +20,16 @@ use cgeid::{Cn, Network};
 use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, AuthError, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister};
-use wire::record::{MappingRecord, Ttl};
+use wire::record::{Action, MappingRecord, Ttl};
 
+use crate::engine::Mark;
 use crate::limits::{LIVE_MORE_SPECIFICS, LOCATORS, LOG_PAUSE, REGISTER_RECORDS, REGISTRATION_SILENCE, REGISTRATIONS};
 use crate::refusal::{Refusal, Tally};
-use nonces::{Freshness, Last, NonceOwner, Nonces};
-use registration::{Change, Part, Registrations};
-use site::{Grant, NotifyPort, Site, SiteId, SiteTable};
+use crate::transport::Now;
+use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
+use notifier::{Notifier, Reach, Telling};
+use registration::{Change, Merged, Part, Registrations};
+use site::{Grant, NotifyPort, Publish, Site, SiteId, SiteTable};
 
 /// Where a Map-Register came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +37,12 @@ pub enum Origin {
     /// The node's own xTR.
     Pipe,
     /// Somebody on the network.
-    Network(SocketAddr),
+    Network {
+        /// Our address that was used.
+        local: SocketAddr,
+        /// Theirs.
+        remote: SocketAddr,
+    },
 }
 
 /// The Map-Server's state.
@@ -44,6 +53,7 @@ pub struct MapServer {
     own_cns: HashSet<Cn>,
     registrations: Registrations,
     nonces: Nonces,
+    notifier: Notifier,
     /// When a replay was last logged: whoever has recorded one message can send it for ever.
     replay_logged: Option<Instant>,
 }
@@ -54,7 +64,7 @@ pub struct Registered {
     /// The Map-Notify, if one is wanted.
     pub notify: Option<Notify>,
     /// What must be on disk before the Map-Notify is sent.
-    pub persist: Option<(NonceOwner, Last)>,
+    pub persist: Vec<Mark>,
     /// EID-prefixes that others see changed.
     pub changed: Vec<EidPrefix>,
 }
@@ -71,7 +81,15 @@ pub struct Notify {
 impl MapServer {
     /// A Map-Server of these sites; `own_cns` may be registered through the pipe.
     pub fn new(network: Network, sites: SiteTable, own_cns: HashSet<Cn>, nonces: Nonces) -> Self {
-        Self { network, sites, own_cns, registrations: Registrations::default(), nonces, replay_logged: None }
+        Self {
+            network,
+            sites,
+            own_cns,
+            registrations: Registrations::default(),
+            nonces,
+            notifier: Notifier::default(),
+            replay_logged: None,
+        }
     }
 
     /// Judges a Map-Register; `bytes` is the whole message.
@@ -80,7 +98,7 @@ impl MapServer {
     /// The reason for which it is dropped; nothing has changed then.
     pub fn register(
         &mut self,
-        now: Instant,
+        now: Now,
         origin: Origin,
         bytes: &[u8],
         message: &MapRegister,
@@ -91,16 +109,17 @@ impl MapServer {
         let site = self.sites.get(site_id);
         let key = site.key(message.auth.key_id, message.auth.algorithm)?;
         let message = &without_unsigned_tail(site, bytes, &key, message)?;
+        let reach = reach_of(origin, site, &key, message);
 
         let owner = NonceOwner { site: site.name.clone(), xtr_id: xtr_id(message), key_id: key.id };
         let last = Last::of(message.nonce, bytes);
         let legacy = site.legacy;
         let notify = if message.want_notify { Some(self.notify(site, &key, message)?) } else { None };
-        match self.nonces.judge(now, &owner, legacy, last) {
+        match self.nonces.judge(now.monotonic, &owner, legacy, last) {
             Freshness::Fresh => {}
             Freshness::Retransmission => return Ok(Registered { notify, ..Registered::default() }),
             Freshness::Replayed => {
-                self.warn_of_replay(now, &owner, message);
+                self.warn_of_replay(now.monotonic, &owner, message);
                 return Err(Refusal::RegisterReplayed);
             }
             Freshness::Full => return Err(Refusal::RegisterTableFull),
@@ -108,9 +127,24 @@ impl MapServer {
         if !self.has_room(message, &records) {
             return Err(Refusal::RegisterTableFull);
         }
-        let changed = self.apply(now, origin, site_id, message, &records, tally);
-        self.nonces.accept(now, owner.clone(), legacy, last);
-        Ok(Registered { notify, persist: Some((owner, last)), changed })
+        self.admit_versions(site_id, message, &records)?;
+        let changed = self.apply(now.monotonic, origin, site_id, message, (&records, reach), tally);
+        for prefix in &changed {
+            self.tell(now, *prefix, Some(xtr_id(message)), tally);
+        }
+        Ok(Registered { notify, persist: self.remember(now, owner, legacy, last), changed })
+    }
+
+    /// Remembers the nonce of a message that is taken; gives what must be on disk for that.
+    fn remember(&mut self, now: Now, owner: NonceOwner, legacy: bool, last: Last) -> Vec<Mark> {
+        let forgotten = self.nonces.accept(now.monotonic, owner.clone(), legacy, last);
+        let mut marks = vec![Mark::Nonce(owner.clone(), last)];
+        if legacy {
+            let seen = SeenNonce { owner: owner.clone(), nonce: last.nonce, at: now.wall };
+            marks.push(Mark::Seen(seen));
+            marks.extend(forgotten.into_iter().map(|nonce| Mark::ForgottenSeen(owner.clone(), nonce)));
+        }
+        marks
     }
 
     /// Every record must be one that the origin may register, and all of one site.
@@ -140,7 +174,7 @@ impl MapServer {
             return Ok(());
         }
         match (origin, site::cn_of(self.network, prefix)) {
-            (Origin::Network(_), _) => Err(Refusal::RegisterCgeidFromNetwork),
+            (Origin::Network { .. }, _) => Err(Refusal::RegisterCgeidFromNetwork),
             (Origin::Pipe, Some(cn)) if self.own_cns.contains(&cn) => Ok(()),
             (Origin::Pipe, _) => Err(Refusal::RegisterCgeidNotOurs),
         }
@@ -155,6 +189,9 @@ impl MapServer {
                 return self.registrations.has_room(prefix, message.merge, xtr_id);
             }
             new.insert((grant.configured, *prefix));
+            if self.sites.get(grant.site).publish == Publish::Aggregate {
+                return self.registrations.len() + new.len() <= REGISTRATIONS;
+            }
             let live = self.registrations.inside(&grant.configured).take(LIVE_MORE_SPECIFICS).count();
             let beside = new.iter().filter(|(configured, _)| *configured == grant.configured).count();
             live + beside <= LIVE_MORE_SPECIFICS && self.registrations.len() + new.len() <= REGISTRATIONS
@@ -174,16 +211,16 @@ impl MapServer {
         origin: Origin,
         site: SiteId,
         message: &MapRegister,
-        records: &[(EidPrefix, Grant)],
+        (records, reach): (&[(EidPrefix, Grant)], Option<Reach>),
         tally: &mut Tally,
     ) -> Vec<EidPrefix> {
         let mut changed = Vec::new();
-        for (record, (prefix, grant)) in message.records.iter().zip(records) {
-            let part = part_of(now, origin, message, record, tally);
+        for (record, (prefix, _)) in message.records.iter().zip(records) {
+            let part = Part { reach: reach.map(Box::new), ..part_of(now, origin, message, record, tally) };
             let change = if record.ttl == Ttl::WITHDRAWN || part.locators.is_empty() {
                 self.registrations.withdraw(prefix, site, xtr_id(message))
             } else {
-                self.registrations.put(*prefix, site, grant.configured, message.merge, part)
+                self.registrations.put(now, *prefix, site, message.merge, part)
             };
             match change {
                 Change::Changed => changed.push(*prefix),
@@ -197,21 +234,81 @@ impl MapServer {
     /// The Map-Notify: same records, same nonce, signed with the key of the Map-Register (RFC 9301, section 5.7).
     fn notify(&self, site: &Site, key: &AuthKey, message: &MapRegister) -> Result<Notify, Refusal> {
         let notify = MapNotify { nonce: message.nonce, records: message.records.clone(), ..MapNotify::default() };
-        // Peers that sign untruncated refuse anything shorter.
-        let truncated = message.auth.tag.len() == key.algorithm.tag_length(TagForm::Truncated);
-        let form = if truncated { TagForm::Truncated } else { TagForm::Untruncated };
+        let form = form_of(key, message);
         let bytes = auth::seal(&ControlMessage::MapNotify(notify), key, form).map_err(|_| Refusal::NotEncodable)?;
         Ok(Notify { bytes, port: site.notify })
     }
 
-    /// Ends what is silent at `now`; names the EID-prefixes that others see changed.
-    pub fn expire(&mut self, now: Instant) -> Vec<EidPrefix> {
-        self.registrations.expire(now)
+    /// A mapping does not become older again (RFC 9302, section 5): what says so was overtaken on its way.
+    fn admit_versions(
+        &self,
+        site: SiteId,
+        message: &MapRegister,
+        records: &[(EidPrefix, Grant)],
+    ) -> Result<(), Refusal> {
+        let xtr_id = xtr_id(message);
+        let is_older = message.records.iter().zip(records).any(|(record, (prefix, _))| {
+            let known = self.registrations.get(prefix).filter(|known| known.site == site);
+            let known = known.and_then(|known| known.part(&xtr_id));
+            known.is_some_and(|part| record.map_version.is_older_than(part.map_version))
+        });
+        if is_older { Err(Refusal::RegisterOldVersion) } else { Ok(()) }
     }
 
-    /// When [`Self::expire`] has something to do.
+    /// Tells the xTRs that merge what `prefix` has become; `by` has had its own answer, which says all if it is alone.
+    fn tell(&mut self, now: Now, prefix: EidPrefix, by: Option<[u8; 16]>, tally: &mut Tally) {
+        let Some(entry) = self.registrations.get(&prefix) else {
+            return self.notifier.retain(prefix, |_| false);
+        };
+        self.notifier.retain(prefix, |xtr_id| entry.part(xtr_id).is_some_and(|part| part.reach.is_some()));
+        let is_alone = entry.parts().count() == 1;
+        let Merged { locators, ttl, map_version, .. } = entry.merged();
+        let record = MappingRecord {
+            ttl,
+            action: Action::NoAction,
+            authoritative: false,
+            map_version,
+            eid: prefix.into(),
+            locators,
+        };
+        let site = self.sites.get(entry.site);
+        for part in entry.parts().filter(|part| !(is_alone && by == Some(part.xtr_id()))) {
+            let Some(reach) = part.reach.as_deref() else { continue };
+            let told = site
+                .key(reach.key_id, reach.algorithm.id())
+                .and_then(|key| self.notifier.tell(now, (prefix, part.xtr_id()), reach, key, record.clone()));
+            if let Err(refusal) = told {
+                tally.count(refusal);
+            }
+        }
+    }
+
+    /// Takes a Map-Notify-Ack; `bytes` is the whole message.
+    ///
+    /// # Errors
+    /// As [`Notifier::acknowledge`].
+    pub fn acknowledge(&mut self, from: SocketAddr, message: &MapNotify, bytes: &[u8]) -> Result<(), Refusal> {
+        self.notifier.acknowledge(from.ip(), message, bytes)
+    }
+
+    /// The next unsolicited Map-Notify to send.
+    pub fn poll_telling(&mut self) -> Option<Telling> {
+        self.notifier.poll()
+    }
+
+    /// Ends what is silent at `now`, and sends Map-Notifies that are due; names the EID-prefixes that others see changed.
+    pub fn handle_timeout(&mut self, now: Now, tally: &mut Tally) -> Vec<EidPrefix> {
+        let changed = self.registrations.expire(now.monotonic);
+        for prefix in &changed {
+            self.tell(now, *prefix, None, tally);
+        }
+        self.notifier.handle_timeout(now.monotonic, tally);
+        changed
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.registrations.next_deadline()
+        [self.registrations.next_deadline(), self.notifier.next_deadline()].into_iter().flatten().min()
     }
 
     /// Lets the pipe register a CGEID.
@@ -268,6 +365,22 @@ fn without_unsigned_tail(
     }
 }
 
+/// How an xTR that asks for merging is told what the others do; the pipe needs no telling.
+fn reach_of(origin: Origin, site: &Site, key: &AuthKey, message: &MapRegister) -> Option<Reach> {
+    let Origin::Network { local, mut remote } = origin else { return None };
+    if site.notify == NotifyPort::Control {
+        remote.set_port(wire::CONTROL_PORT);
+    }
+    let form = form_of(key, message);
+    message.merge.then_some(Reach { local, remote, key_id: key.id, algorithm: key.algorithm, form })
+}
+
+/// The length of tags that a peer makes: those that sign untruncated refuse anything shorter.
+fn form_of(key: &AuthKey, message: &MapRegister) -> TagForm {
+    let truncated = message.auth.tag.len() == key.algorithm.tag_length(TagForm::Truncated);
+    if truncated { TagForm::Truncated } else { TagForm::Untruncated }
+}
+
 fn refusal_of(error: AuthError) -> Refusal {
     match error {
         AuthError::TagLength(_) => Refusal::RegisterTagLength,
@@ -289,15 +402,16 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
     }
     let lifetime = record.ttl.lifetime();
     Part {
-        locators,
+        locators: locators.into(),
         ttl: Ttl(u32::try_from(lifetime.as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
         map_version: record.map_version,
         proxy: message.proxy_reply,
-        identity: message.xtr_identity,
+        identity: message.xtr_identity.map(Box::new),
         source: match origin {
             Origin::Pipe => None,
-            Origin::Network(source) => Some(source),
+            Origin::Network { remote, .. } => Some(remote),
         },
+        reach: None,
         expires: now + if message.use_ttl { lifetime.min(LONGEST_SILENCE) } else { REGISTRATION_SILENCE },
     }
 }

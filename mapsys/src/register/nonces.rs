@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Replay: the nonces of accepted Map-Registers (RFC 9301, section 5.6).
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wire::control::Nonce;
 
 use crate::limits::{LEGACY_NONCE_MEMORY, LEGACY_NONCES, NONCE_MEMORIES, NONCE_MEMORIES_PER_SITE};
+use crate::transport::Now;
 
 /// Whose nonces rise together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -61,23 +62,50 @@ pub struct Nonces {
 /// The nonces of a legacy owner within [`LEGACY_NONCE_MEMORY`].
 #[derive(Debug, Default)]
 struct Seen {
-    set: HashSet<u64>,
+    at: HashMap<u64, Instant>,
     order: VecDeque<(Instant, u64)>,
 }
 
+/// A nonce of a legacy owner, as it is kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenNonce {
+    /// Whose.
+    pub owner: NonceOwner,
+    /// The nonce.
+    pub nonce: u64,
+    /// When the message was accepted.
+    pub at: SystemTime,
+}
+
 impl Nonces {
-    /// Takes up what was kept on disk.
-    pub fn restore(marks: impl IntoIterator<Item = (NonceOwner, Last)>) -> Self {
+    /// Takes up what was kept on disk. A nonce of the future, whose clock was wrong, counts as one of this moment.
+    pub fn restore(
+        now: Now,
+        marks: impl IntoIterator<Item = (NonceOwner, Last)>,
+        seen: impl IntoIterator<Item = SeenNonce>,
+    ) -> Self {
         let last: HashMap<NonceOwner, Last> = marks.into_iter().take(NONCE_MEMORIES).collect();
         let mut per_site = HashMap::new();
         for owner in last.keys() {
             *per_site.entry(owner.site.clone()).or_default() += 1;
         }
-        Self { last, per_site, legacy: HashMap::new() }
+        let mut seen: Vec<SeenNonce> = seen.into_iter().filter(|seen| last.contains_key(&seen.owner)).collect();
+        seen.sort_by_key(|seen| seen.at);
+        let mut legacy: HashMap<NonceOwner, Seen> = HashMap::new();
+        for SeenNonce { owner, nonce, at } in seen {
+            let age = now.wall.duration_since(at).unwrap_or_default();
+            let at = now.monotonic.checked_sub(age).filter(|_| age < LEGACY_NONCE_MEMORY);
+            // Where the monotonic clock is younger than the nonce, the nonce is remembered longer.
+            let at = at.or_else(|| (age < LEGACY_NONCE_MEMORY).then_some(now.monotonic));
+            if let Some(at) = at {
+                legacy.entry(owner).or_default().insert(at, nonce);
+            }
+        }
+        Self { last, per_site, legacy }
     }
 
     /// Judges a message whose tag verified; changes nothing.
-    pub fn judge(&mut self, now: Instant, owner: &NonceOwner, legacy: bool, message: Last) -> Freshness {
+    pub fn judge(&self, now: Instant, owner: &NonceOwner, legacy: bool, message: Last) -> Freshness {
         if self.last.get(owner) == Some(&message) {
             return Freshness::Retransmission;
         }
@@ -85,9 +113,9 @@ impl Nonces {
         let no_room = self.last.len() >= NONCE_MEMORIES || of_site >= NONCE_MEMORIES_PER_SITE;
         let full = no_room && !self.last.contains_key(owner);
         let seen = if legacy {
-            // Right after a restart the set is empty; the last nonce was kept.
+            // The last one is remembered for ever.
             let last = self.last.get(owner).is_some_and(|last| last.nonce == message.nonce);
-            last || self.legacy.get_mut(owner).is_some_and(|seen| seen.contains(now, message.nonce))
+            last || self.legacy.get(owner).is_some_and(|seen| seen.contains(now, message.nonce))
         } else {
             self.last.get(owner).is_some_and(|last| message.nonce <= last.nonce)
         };
@@ -98,38 +126,41 @@ impl Nonces {
         }
     }
 
-    /// Remembers an accepted message.
-    pub fn accept(&mut self, now: Instant, owner: NonceOwner, legacy: bool, message: Last) {
+    /// Remembers an accepted message; names the nonces of a legacy owner that need not be remembered any more.
+    pub fn accept(&mut self, now: Instant, owner: NonceOwner, legacy: bool, message: Last) -> Vec<u64> {
+        let mut forgotten = Vec::new();
         if legacy {
-            self.legacy.entry(owner.clone()).or_default().insert(now, message.nonce);
+            forgotten = self.legacy.entry(owner.clone()).or_default().insert(now, message.nonce);
         }
         if self.last.insert(owner.clone(), message).is_none() {
             *self.per_site.entry(owner.site).or_default() += 1;
         }
+        forgotten
     }
 }
 
 impl Seen {
-    fn contains(&mut self, now: Instant, nonce: u64) -> bool {
-        while let Some((at, old)) = self.order.front() {
-            if now.saturating_duration_since(*at) < LEGACY_NONCE_MEMORY {
-                break;
-            }
-            self.set.remove(old);
-            self.order.pop_front();
-        }
-        self.set.contains(&nonce)
+    fn contains(&self, now: Instant, nonce: u64) -> bool {
+        self.at.get(&nonce).is_some_and(|at| now.saturating_duration_since(*at) < LEGACY_NONCE_MEMORY)
     }
 
-    fn insert(&mut self, now: Instant, nonce: u64) {
-        if self.order.len() >= LEGACY_NONCES
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            self.set.remove(&oldest);
+    /// Gives what had to make room for it.
+    fn insert(&mut self, now: Instant, nonce: u64) -> Vec<u64> {
+        let mut forgotten = Vec::new();
+        while let Some((at, oldest)) = self.order.front().copied() {
+            if self.order.len() < LEGACY_NONCES && now.saturating_duration_since(at) < LEGACY_NONCE_MEMORY {
+                break;
+            }
+            self.order.pop_front();
+            // One that came again later has a second place in the order.
+            if self.at.get(&oldest) == Some(&at) {
+                self.at.remove(&oldest);
+                forgotten.extend((oldest != nonce).then_some(oldest));
+            }
         }
-        if self.set.insert(nonce) {
-            self.order.push_back((now, nonce));
-        }
+        self.at.insert(nonce, now);
+        self.order.push_back((now, nonce));
+        forgotten
     }
 }
 
@@ -141,6 +172,27 @@ mod tests {
 
     fn owner() -> NonceOwner {
         NonceOwner { site: "a".into(), xtr_id: [0; 16], key_id: 1 }
+    }
+
+    fn both(monotonic: Instant) -> Now {
+        Now { monotonic, wall: SystemTime::now() }
+    }
+
+    #[test]
+    fn the_ten_minutes_of_a_legacy_owner_outlive_the_process() {
+        let now = both(Instant::now() + Duration::from_secs(3600));
+        let seen = |nonce, age| SeenNonce { owner: owner(), nonce, at: now.wall - Duration::from_secs(age) };
+        let future = SeenNonce { at: now.wall + Duration::from_secs(99), ..seen(4, 0) };
+        let kept = [seen(1, 700), seen(2, 500), seen(3, 10), future];
+        let nonces = Nonces::restore(now, [(owner(), message(9))], kept);
+        let judge = |at, nonce| nonces.judge(at, &owner(), true, message(nonce));
+        assert_eq!(judge(now.monotonic, 1), Freshness::Fresh);
+        assert_eq!(judge(now.monotonic, 2), Freshness::Replayed);
+        assert_eq!(judge(now.monotonic, 3), Freshness::Replayed);
+        assert_eq!(judge(now.monotonic, 4), Freshness::Replayed);
+        let later = now.monotonic + Duration::from_secs(200);
+        assert_eq!(judge(later, 2), Freshness::Fresh, "as old as it was, not as old as the process");
+        assert_eq!(judge(later, 3), Freshness::Replayed);
     }
 
     fn message(nonce: u64) -> Last {
@@ -179,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_restored_memory_refuses_what_the_old_process_accepted() {
-        let mut nonces = Nonces::restore([(owner(), message(9))]);
+        let nonces = Nonces::restore(both(Instant::now()), [(owner(), message(9))], []);
         assert_eq!(nonces.judge(Instant::now(), &owner(), false, message(8)), Freshness::Replayed);
     }
 
@@ -203,6 +255,6 @@ mod tests {
             seen.insert(now, nonce);
         }
         assert_eq!(seen.order.len(), LEGACY_NONCES);
-        assert_eq!(seen.set.len(), LEGACY_NONCES);
+        assert_eq!(seen.at.len(), LEGACY_NONCES);
     }
 }

@@ -4,7 +4,9 @@
 //! * a CGEID of this node: a MAPPING beside its IDENTITY, signed by its own operational key;
 //! * any other EID-prefix: a PREFIX section, signed by the node's first identity, the registrar;
 //! * an INDEX page for each configured prefix that no given trust anchor covers (the node is its own anchor), and for
-//!   each under which sites may register more-specifics (the registrar's live page).
+//!   each under which sites may register more-specifics (the registrar's live page);
+//! * of a site with `publish = "aggregate"` nothing but its configured prefixes: PREFIX sections without locators, which
+//!   send who asks for anything inside to this Map-Server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -16,7 +18,7 @@ use dht::record::{Entry, Index, Mapping, Prefix, RecordKey, Rloc, Site, Target};
 use dht::resolve::TrustAnchor;
 use dht::{Malformed, PublishError};
 use wire::address::EidPrefix;
-use wire::record::MapVersion;
+use wire::record::{MapVersion, Ttl};
 
 use crate::engine::{Mark, Output};
 use crate::limits::{REGISTRATION_SILENCE, SEQUENCES};
@@ -71,7 +73,11 @@ impl Publisher {
         let (mut anchored, mut paged) = (Vec::new(), HashMap::new());
         let cgeids = cgeid_prefix(config.network);
         for prefix in sites.prefixes().filter(|prefix| !cgeids.covers(prefix) && config.signers.registrar().is_some()) {
-            let max_len = sites.max_len(&prefix).unwrap_or(prefix.net.prefix_len());
+            let aggregated = sites.is_aggregated(&prefix);
+            let max_len = sites.max_len(&prefix).filter(|_| !aggregated).unwrap_or(prefix.net.prefix_len());
+            if aggregated {
+                schedule.mark(now, Topic::Prefix(prefix));
+            }
             let own_anchor = !config.trust_anchors.iter().any(|anchor| anchor.aggregate.covers(&prefix));
             if own_anchor {
                 anchored.push(prefix);
@@ -93,7 +99,7 @@ impl Publisher {
 
     /// Notes that what is registered for a prefix has changed.
     pub fn changed(&mut self, now: Instant, prefix: EidPrefix, server: &MapServer) {
-        if self.registrar().is_none() {
+        if self.registrar().is_none() || server.sites().is_aggregated(&prefix) {
             return;
         }
         self.schedule.mark(now, self.topic(prefix));
@@ -151,12 +157,13 @@ impl Publisher {
     }
 
     /// Takes the end of a PUT. Gives the identity that left with it, if one did.
-    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, registrations: &Registrations) -> Option<Cn> {
+    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, server: &MapServer) -> Option<Cn> {
+        let registrations = server.registrations();
         let topic = self.in_flight.remove(key)?;
         self.schedule.done(now, topic, stored);
         let withdrawn = match topic {
             Topic::Cgeid(cn) => registrations.get(&self.cgeid(cn)).is_none(),
-            Topic::Prefix(prefix) => registrations.get(&prefix).is_none(),
+            Topic::Prefix(prefix) => !server.sites().is_aggregated(&prefix) && registrations.get(&prefix).is_none(),
             Topic::Index(_) => false,
         };
         if stored && withdrawn { self.forget(topic) } else { None }
@@ -225,7 +232,9 @@ impl Publisher {
             return;
         }
         self.sweep_at = None;
-        for prefix in server.sites().prefixes().filter(|prefix| server.registrations().get(prefix).is_none()) {
+        let is_absent =
+            |prefix: &EidPrefix| server.registrations().get(prefix).is_none() && !server.sites().is_aggregated(prefix);
+        for prefix in server.sites().prefixes().filter(is_absent) {
             self.schedule.mark(now, self.topic(prefix));
         }
     }
@@ -254,6 +263,9 @@ impl Publisher {
                 Some(merged) => publish::mapping(signer, network, mapping(&merged), wall, &mut sequence),
                 None => publish::withdraw_mapping(signer, network, wall, &mut sequence),
             },
+            Topic::Prefix(prefix) if server.sites().is_aggregated(&prefix) => {
+                publish::prefix(signer, network, self.aggregate(prefix), wall, &mut sequence)
+            }
             Topic::Prefix(prefix) => match registered(prefix) {
                 Some(merged) => publish::prefix(signer, network, self.section(prefix, &merged), wall, &mut sequence),
                 None => publish::withdraw_prefix(signer, network, prefix, wall, &mut sequence),
@@ -272,6 +284,13 @@ impl Publisher {
         let site_id = merged.identities.first().map_or(0, |identity| identity.site_id);
         let site = Site { proxy: merged.proxy, site_id, xtr_ids };
         Prefix { prefix, mapping: mapping(merged), site, map_servers: self.config.map_servers.clone() }
+    }
+
+    /// Whoever asks for what is inside is to ask here.
+    fn aggregate(&self, prefix: EidPrefix) -> Prefix {
+        let site = Site { proxy: false, site_id: 0, xtr_ids: BTreeSet::new() };
+        let map_servers = self.config.map_servers.clone();
+        Prefix { prefix, mapping: Mapping::new([], Ttl::DEFAULT), site, map_servers }
     }
 
     /// The site itself, where this node is the anchor, and the live more-specifics. Where both are on one page the

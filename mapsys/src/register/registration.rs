@@ -9,7 +9,8 @@ use wire::address::{Address, EidPrefix};
 use wire::control::XtrIdentity;
 use wire::record::{LocatorRecord, MapVersion, Ttl};
 
-use crate::limits::{LOCATORS, MERGED_XTRS, REGISTRATIONS};
+use crate::limits::{EXPIRED_AT_ONCE, LOCATORS, MERGED_XTRS, REGISTRATION_SILENCE, REGISTRATIONS};
+use crate::register::notifier::Reach;
 use crate::register::site::SiteId;
 use crate::table::PrefixTable;
 
@@ -17,8 +18,11 @@ use crate::table::PrefixTable;
 #[derive(Debug, Default)]
 pub struct Registrations {
     table: PrefixTable<Registration>,
-    /// Nothing falls silent before this time. It saves a walk through all registrations at every message.
-    wake: Option<Instant>,
+    /// What to look at in which second since `start`: each registration stands here once, at the latest when it falls silent,
+    /// and a second time for each time that it was moved forward.
+    queue: BTreeMap<u32, Vec<EidPrefix>>,
+    queued: usize,
+    start: Option<Instant>,
 }
 
 /// A registered EID-prefix.
@@ -26,16 +30,17 @@ pub struct Registrations {
 pub struct Registration {
     /// The site that registered it.
     pub site: SiteId,
-    /// The configured prefix under which it was accepted.
-    pub configured: EidPrefix,
-    parts: BTreeMap<[u8; 16], Part>,
+    /// The second of the queue in which it is looked at; its other places there are stale.
+    queued: u32,
+    /// By xTR-ID. Mostly one: no more is allocated than there are.
+    parts: Vec<Part>,
 }
 
 /// What one xTR registered.
 #[derive(Debug, Clone)]
 pub struct Part {
     /// The locators that can be sent to.
-    pub locators: Vec<LocatorRecord>,
+    pub locators: Box<[LocatorRecord]>,
     /// TTL for those who cache the mapping.
     pub ttl: Ttl,
     /// Version of the mapping.
@@ -43,9 +48,11 @@ pub struct Part {
     /// P: answer for the site.
     pub proxy: bool,
     /// xTR-ID and Site-ID, if it gave them.
-    pub identity: Option<XtrIdentity>,
+    pub identity: Option<Box<XtrIdentity>>,
     /// Where it registered from; `None` = the pipe.
     pub source: Option<SocketAddr>,
+    /// How to tell it of changes that others make, if it asked for merging.
+    pub reach: Option<Box<Reach>>,
     /// When it falls silent.
     pub expires: Instant,
 }
@@ -57,7 +64,7 @@ pub struct Merged {
     pub locators: Vec<LocatorRecord>,
     /// The shortest TTL of the parts.
     pub ttl: Ttl,
-    /// The highest version of the parts.
+    /// The newest version of the parts.
     pub map_version: MapVersion,
     /// P: answer for the site.
     pub proxy: bool,
@@ -78,33 +85,68 @@ pub enum Change {
 
 impl Registrations {
     /// Takes what `part` says about `prefix`. With `merge` it stands beside what other xTRs said, else in its place.
-    pub fn put(&mut self, prefix: EidPrefix, site: SiteId, configured: EidPrefix, merge: bool, part: Part) -> Change {
+    pub fn put(&mut self, now: Instant, prefix: EidPrefix, site: SiteId, merge: bool, part: Part) -> Change {
         let xtr = part.xtr_id();
+        let second = self.second(now, part.expires);
         let before = self.table.get(&prefix).map(Registration::merged);
         if before.is_none() {
             if self.table.len() >= REGISTRATIONS {
                 return Change::Full;
             }
-            self.table.insert(prefix, Registration { site, configured, parts: BTreeMap::new() });
+            self.table.insert(prefix, Registration { site, queued: u32::MAX, parts: Vec::with_capacity(1) });
         }
         let Some(entry) = self.table.get_mut(&prefix) else { return Change::Full };
         if !merge || entry.site != site {
-            entry.parts.clear();
+            entry.parts.retain(|other| other.xtr_id() == xtr && entry.site == site);
         }
-        (entry.site, entry.configured) = (site, configured);
-        if entry.parts.len() >= MERGED_XTRS && !entry.parts.contains_key(&xtr) {
-            return Change::Full;
+        entry.site = site;
+        match entry.parts.binary_search_by_key(&xtr, Part::xtr_id) {
+            Ok(index) => entry.parts[index].renew(part),
+            Err(_) if entry.parts.len() >= MERGED_XTRS => return Change::Full,
+            Err(index) => {
+                entry.parts.reserve_exact(1);
+                entry.parts.insert(index, part);
+            }
         }
-        self.wake = Some(self.wake.map_or(part.expires, |at| at.min(part.expires)));
-        entry.parts.insert(xtr, part);
-        if before.as_ref() == Some(&entry.merged()) { Change::None } else { Change::Changed }
+        let is_changed = before.as_ref() != Some(&entry.merged());
+        let is_sooner = second < entry.queued;
+        if is_sooner {
+            entry.queued = second;
+            self.enqueue(second, prefix);
+        }
+        if is_changed { Change::Changed } else { Change::None }
+    }
+
+    /// The second of the queue in which a part must be looked at: no later than after the usual silence, so that few places
+    /// in the queue are stale.
+    fn second(&mut self, now: Instant, expires: Instant) -> u32 {
+        let start = *self.start.get_or_insert(now);
+        let at = expires.min(now + REGISTRATION_SILENCE).saturating_duration_since(start);
+        u32::try_from(at.as_secs()).unwrap_or(u32::MAX - 1).saturating_add(u32::from(at.subsec_nanos() > 0))
+    }
+
+    fn enqueue(&mut self, second: u32, prefix: EidPrefix) {
+        self.queue.entry(second).or_default().push(prefix);
+        self.queued += 1;
+        // Withdrawn and registered again many times over.
+        if self.queued > 2 * self.table.len() + EXPIRED_AT_ONCE {
+            self.rebuild();
+        }
+    }
+
+    fn rebuild(&mut self) {
+        self.queue.clear();
+        self.queued = self.table.len();
+        for (prefix, entry) in self.table.iter() {
+            self.queue.entry(entry.queued).or_default().push(prefix);
+        }
     }
 
     /// Whether [`Self::put`] has room for that.
     pub fn has_room(&self, prefix: &EidPrefix, merge: bool, xtr_id: [u8; 16]) -> bool {
         match self.table.get(prefix) {
             None => self.table.len() < REGISTRATIONS,
-            Some(entry) => !merge || entry.parts.len() < MERGED_XTRS || entry.parts.contains_key(&xtr_id),
+            Some(entry) => !merge || entry.parts.len() < MERGED_XTRS || entry.part(&xtr_id).is_some(),
         }
     }
 
@@ -112,7 +154,7 @@ impl Registrations {
     pub fn withdraw(&mut self, prefix: &EidPrefix, site: SiteId, xtr_id: [u8; 16]) -> Change {
         let Some(entry) = self.table.get_mut(prefix).filter(|entry| entry.site == site) else { return Change::None };
         let before = entry.merged();
-        entry.parts.remove(&xtr_id);
+        entry.parts.retain(|part| part.xtr_id() != xtr_id);
         self.settle(prefix, &before)
     }
 
@@ -121,27 +163,40 @@ impl Registrations {
         self.table.remove(prefix);
     }
 
-    /// Ends all parts that are silent at `now`, and names the prefixes that others see changed.
+    /// Ends parts that are silent at `now`, and names the prefixes that others see changed. Of very many it ends some, and
+    /// leaves [`Self::next_deadline`] in the past.
     pub fn expire(&mut self, now: Instant) -> Vec<EidPrefix> {
-        if self.wake.is_none_or(|at| at > now) {
-            return Vec::new();
-        }
-        let silent: Vec<_> = self
-            .table
-            .iter()
-            .filter(|(_, entry)| entry.next_expiry().is_none_or(|at| at <= now))
-            .map(|(prefix, _)| prefix)
-            .collect();
-        let mut changed = Vec::new();
-        for prefix in silent {
-            let Some(entry) = self.table.get_mut(&prefix) else { continue };
+        let (mut changed, mut looked_at) = (Vec::new(), 0);
+        while let Some(mut due) = self
+            .queue
+            .first_entry()
+            .filter(|entry| self.start.is_some_and(|start| start + Duration::from_secs((*entry.key()).into()) <= now))
+        {
+            let second = *due.key();
+            let Some(prefix) = due.get_mut().pop() else {
+                due.remove();
+                continue;
+            };
+            self.queued -= 1;
+            let Some(entry) = self.table.get_mut(&prefix).filter(|entry| entry.queued == second) else { continue };
             let before = entry.merged();
-            entry.parts.retain(|_, part| part.expires > now);
+            entry.parts.retain(|part| part.expires > now);
+            let next = entry.parts.iter().map(|part| part.expires).min();
             if self.settle(&prefix, &before) == Change::Changed {
                 changed.push(prefix);
             }
+            if let Some(next) = next {
+                let second = self.second(now, next);
+                if let Some(entry) = self.table.get_mut(&prefix) {
+                    entry.queued = second;
+                }
+                self.enqueue(second, prefix);
+            }
+            looked_at += 1;
+            if looked_at >= EXPIRED_AT_ONCE {
+                break;
+            }
         }
-        self.wake = self.table.iter().filter_map(|(_, entry)| entry.next_expiry()).min();
         changed
     }
 
@@ -155,7 +210,8 @@ impl Registrations {
 
     /// The next time at which [`Self::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.wake
+        let second = self.queue.first_key_value().map(|(second, _)| Duration::from_secs((*second).into()))?;
+        Some(self.start? + second)
     }
 
     /// The registration of exactly this prefix.
@@ -171,6 +227,11 @@ impl Registrations {
     /// The registered prefixes inside `prefix`, itself included.
     pub fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &Registration)> + '_ {
         self.table.inside(prefix)
+    }
+
+    /// The largest part of `within` around `eid` in which nothing more specific is registered; `None` if there is none.
+    pub fn hole(&self, within: &EidPrefix, eid: &EidPrefix) -> Option<EidPrefix> {
+        self.table.hole(within, eid)
     }
 
     /// All of them.
@@ -192,13 +253,18 @@ impl Registrations {
 impl Registration {
     /// The parts, by xTR-ID.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.parts.values()
+        self.parts.iter()
+    }
+
+    /// The part of one xTR.
+    pub fn part(&self, xtr_id: &[u8; 16]) -> Option<&Part> {
+        self.parts.binary_search_by_key(xtr_id, Part::xtr_id).ok().map(|index| &self.parts[index])
     }
 
     /// What others see.
     pub fn merged(&self) -> Merged {
         let mut locators: Vec<LocatorRecord> = Vec::new();
-        for locator in self.parts.values().flat_map(|part| &part.locators) {
+        for locator in self.parts.iter().flat_map(|part| part.locators.iter()) {
             match locators.iter_mut().find(|known| known.rloc == locator.rloc) {
                 Some(known) if locator.priority < known.priority => known.clone_from(locator),
                 Some(_) => {}
@@ -212,10 +278,10 @@ impl Registration {
         }
         Merged {
             locators,
-            ttl: self.parts.values().map(|part| part.ttl).min().unwrap_or(Ttl::WITHDRAWN),
-            map_version: self.parts.values().map(|part| part.map_version).max_by_key(|v| v.0).unwrap_or_default(),
-            proxy: self.parts.values().any(|part| part.proxy),
-            identities: self.parts.values().filter_map(|part| part.identity).collect(),
+            ttl: self.parts.iter().map(|part| part.ttl).min().unwrap_or(Ttl::WITHDRAWN),
+            map_version: self.parts.iter().fold(MapVersion::default(), |newest, part| newest.newer(part.map_version)),
+            proxy: self.parts.iter().any(|part| part.proxy),
+            identities: self.parts.iter().filter_map(|part| part.identity.as_deref().copied()).collect(),
         }
     }
 
@@ -223,7 +289,7 @@ impl Registration {
     /// a family that `sendable` says can be sent.
     pub fn forward_to(&self, sendable: impl Fn(IpAddr) -> bool) -> Option<(&Part, IpAddr)> {
         self.parts
-            .values()
+            .iter()
             .flat_map(|part| part.locators.iter().map(move |locator| (part, locator)))
             .filter_map(|(part, locator)| Some((part, locator, locator.rloc.ip()?)))
             .filter(|(_, _, address)| sendable(*address))
@@ -233,18 +299,29 @@ impl Registration {
 
     /// Seconds until the last part falls silent.
     pub fn remaining(&self, now: Instant) -> Duration {
-        self.parts.values().map(|part| part.expires.saturating_duration_since(now)).max().unwrap_or_default()
-    }
-
-    fn next_expiry(&self) -> Option<Instant> {
-        self.parts.values().map(|part| part.expires).min()
+        self.parts.iter().map(|part| part.expires.saturating_duration_since(now)).max().unwrap_or_default()
     }
 }
 
 impl Part {
+    /// Takes the place of the part before it. What has not changed stays where it is: a refresh a minute of a million parts
+    /// would scatter the memory that they are in.
+    fn renew(&mut self, newer: Self) {
+        let older = std::mem::replace(self, newer);
+        if older.locators == self.locators {
+            self.locators = older.locators;
+        }
+        if older.identity == self.identity {
+            self.identity = older.identity;
+        }
+        if older.reach == self.reach {
+            self.reach = older.reach;
+        }
+    }
+
     /// xTR-ID, zero if it gave none.
     pub fn xtr_id(&self) -> [u8; 16] {
-        self.identity.map_or([0; 16], |identity| identity.xtr_id)
+        self.identity.as_ref().map_or([0; 16], |identity| identity.xtr_id)
     }
 }
 

@@ -22,6 +22,18 @@ pub struct Site {
     pub legacy: bool,
     /// Where its Map-Notifies go.
     pub notify: NotifyPort,
+    /// What of it is in the DHT.
+    pub publish: Publish,
+}
+
+/// What of a site is in the DHT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Publish {
+    /// Each registered EID-prefix.
+    #[default]
+    Each,
+    /// The configured prefixes, as long as they are configured: others send their Map-Requests for what is inside here.
+    Aggregate,
 }
 
 /// An EID-prefix that a site may register.
@@ -56,7 +68,17 @@ pub enum NotifyPort {
 
 /// Number of a site in its [`SiteTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SiteId(usize);
+pub struct SiteId(u32);
+
+impl SiteId {
+    fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// All sites, found by EID-prefix. The node's own xTR, which registers through the pipe, is one of them.
 #[derive(Debug)]
@@ -136,7 +158,7 @@ impl SiteTable {
     }
 
     fn add(&mut self, site: Site) -> Result<SiteId, SiteError> {
-        let id = SiteId(self.sites.len());
+        let id = SiteId::at(self.sites.len());
         if self.sites.iter().any(|other| other.name == site.name) {
             return Err(SiteError::NameTwice(site.name));
         }
@@ -164,7 +186,7 @@ impl SiteTable {
         let Some(id) = self.pipe else { return };
         let max_len = prefix.net.prefix_len();
         if self.by_prefix.insert(prefix, (id, max_len)).is_none() {
-            self.sites[id.0].prefixes.push(SitePrefix { prefix, max_len });
+            self.sites[id.index()].prefixes.push(SitePrefix { prefix, max_len });
         }
     }
 
@@ -174,12 +196,12 @@ impl SiteTable {
             return;
         };
         self.by_prefix.remove(prefix);
-        self.sites[id.0].prefixes.retain(|known| known.prefix != *prefix);
+        self.sites[id.index()].prefixes.retain(|known| known.prefix != *prefix);
     }
 
     /// The site of that number.
     pub fn get(&self, id: SiteId) -> &Site {
-        &self.sites[id.0]
+        &self.sites[id.index()]
     }
 
     /// Whether it is the node's own xTR.
@@ -194,6 +216,11 @@ impl SiteTable {
         Some(Grant { site: *site, configured, registrable })
     }
 
+    /// Whether the site that has this prefix is in the DHT with its configured prefixes only.
+    pub fn is_aggregated(&self, prefix: &EidPrefix) -> bool {
+        self.find(prefix).is_some_and(|grant| self.get(grant.site).publish == Publish::Aggregate)
+    }
+
     /// Longest more-specific accepted under a configured prefix.
     pub fn max_len(&self, configured: &EidPrefix) -> Option<u8> {
         self.by_prefix.get(configured).map(|(_, max_len)| *max_len)
@@ -201,12 +228,24 @@ impl SiteTable {
 
     /// All sites, in configured order.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
-        self.sites.iter().enumerate().map(|(index, site)| (SiteId(index), site))
+        self.sites.iter().enumerate().map(|(index, site)| (SiteId::at(index), site))
     }
 
     /// All configured prefixes.
     pub fn prefixes(&self) -> impl Iterator<Item = EidPrefix> + '_ {
         self.by_prefix.iter().map(|(prefix, _)| prefix)
+    }
+}
+
+impl SiteTable {
+    /// The configured prefixes inside `prefix`, itself included.
+    pub fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = EidPrefix> + '_ {
+        self.by_prefix.inside(prefix).map(|(inner, _)| inner)
+    }
+
+    /// The largest part of `within` around `eid` in which no more specific prefix is configured; `None` if there is none.
+    pub fn hole(&self, within: &EidPrefix, eid: &EidPrefix) -> Option<EidPrefix> {
+        self.by_prefix.hole(within, eid)
     }
 }
 

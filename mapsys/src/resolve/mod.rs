@@ -234,11 +234,11 @@ impl Resolver {
             // In the own process absence is asked again, so that start order does not matter.
             Some(Hit::Fresh(Found::CgeidAbsent(_)) | Hit::Refresh(Found::CgeidAbsent(_)))
                 if ask.audience() == Audience::Pipe => {}
-            Some(Hit::Fresh(found)) => return self.conclude(cx, ask, &found),
+            Some(Hit::Fresh(found)) => return self.conclude(cx, ask, host, &found),
             Some(Hit::Refresh(found)) => {
                 // A refresh that finds no room is no loss yet.
                 let _ = self.lookups.start(cx.now, host);
-                return self.conclude(cx, ask, &found);
+                return self.conclude(cx, ask, host, &found);
             }
             Some(Hit::Stale(_)) | None => {}
         }
@@ -272,7 +272,13 @@ impl Resolver {
     }
 
     /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
-    fn conclude(&mut self, cx: &mut Context<'_>, ask: &mut Ask, found: &Found) -> Result<Slot, Refusal> {
+    fn conclude(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        host: EidPrefix,
+        found: &Found,
+    ) -> Result<Slot, Refusal> {
         if let Found::Mapping(mapping) = found
             && !mapping.proxy
         {
@@ -282,7 +288,9 @@ impl Resolver {
             }
             let sendable = |server: &&IpAddr| self.sockets.towards(**server, ask.local()).is_some();
             let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
-            return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), mapping.prefix);
+            // Behind an aggregate are many sites, of which an ITR may ask for several at once.
+            let about = if mapping.locators.is_empty() { host } else { mapping.prefix };
+            return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), about);
         }
         Ok(self.found_records(cx, ask, found))
     }
@@ -361,7 +369,7 @@ impl Resolver {
         let Some(mut waiting) = self.waiting.remove(&id) else { return };
         for index in 0..waiting.slots.len() {
             if matches!(waiting.slots[index], Slot::Waiting(eid) if eid == host) {
-                waiting.slots[index] = self.conclude(cx, &mut waiting.ask, found).unwrap_or_else(|refusal| {
+                waiting.slots[index] = self.conclude(cx, &mut waiting.ask, host, found).unwrap_or_else(|refusal| {
                     cx.tally.count(refusal);
                     Slot::Silent
                 });

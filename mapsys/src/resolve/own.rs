@@ -11,7 +11,6 @@ use crate::limits::MORE_SPECIFICS;
 use crate::register::MapServer;
 use crate::register::registration::Registration;
 use crate::resolve::found::{negative, positive};
-use crate::table::hole;
 
 /// What this Map-Server knows about an EID of its sites.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,10 +51,7 @@ fn unregistered(server: &MapServer, configured: &EidPrefix, eid: &EidPrefix) -> 
     if server.is_cgeid(eid) {
         return Own::CgeidAbsent;
     }
-    let registered = server.registrations().inside(configured).map(|(prefix, _)| prefix);
-    // Another site may be configured inside this one.
-    let sites = server.sites().prefixes().filter(|other| configured.covers(other) && other != configured);
-    let prefix = hole(*configured, *eid, registered.chain(sites)).unwrap_or(*eid);
+    let prefix = narrowed(server, configured, eid);
     Own::Records(vec![negative(prefix, Action::NativelyForward, Ttl(1))])
 }
 
@@ -68,14 +64,12 @@ fn records(
     eid: &EidPrefix,
     octets: usize,
 ) -> Vec<MappingRecord> {
-    let inside: Vec<_> = server.registrations().inside(&prefix).filter(|(inner, _)| *inner != prefix).collect();
+    let own = server.sites().find(&prefix).map(|grant| grant.configured);
+    let inside = server.registrations().inside(&prefix).filter(|(inner, _)| *inner != prefix);
+    let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
     // Another site configured inside this one has its own say, registered or not.
-    let others: Vec<_> = server
-        .sites()
-        .prefixes()
-        .filter(|other| prefix.covers(other) && *other != prefix && *other != best.configured)
-        .collect();
-    if others.is_empty() && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.merged().proxy) {
+    let has_others = server.sites().inside(&prefix).any(|other| Some(other) != own && other != prefix);
+    if !has_others && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.merged().proxy) {
         let merged: Vec<_> = std::iter::once((prefix, best)).chain(inside.iter().copied()).collect();
         let ttl = merged.iter().map(|(_, registration)| registration.merged().ttl).min().unwrap_or(Ttl(1));
         let records: Vec<_> = merged.into_iter().map(|(prefix, r)| proxied(prefix, r, ttl)).collect();
@@ -83,9 +77,13 @@ fn records(
             return records;
         }
     }
-    let taken = inside.iter().map(|(inner, _)| *inner).chain(others);
-    let narrowed = hole(prefix, *eid, taken).unwrap_or(*eid);
-    vec![proxied(narrowed, best, best.merged().ttl)]
+    vec![proxied(narrowed(server, &prefix, eid), best, best.merged().ttl)]
+}
+
+/// The part of `within` around `eid` in which nothing more specific is registered, and no other site configured.
+fn narrowed(server: &MapServer, within: &EidPrefix, eid: &EidPrefix) -> EidPrefix {
+    let holes = [server.registrations().hole(within, eid), server.sites().hole(within, eid)];
+    holes.into_iter().map(|hole| hole.unwrap_or(*eid)).max_by_key(|hole| hole.net.prefix_len()).unwrap_or(*eid)
 }
 
 fn proxied(prefix: EidPrefix, registration: &Registration, ttl: Ttl) -> MappingRecord {

@@ -13,7 +13,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, Secret};
 
 use crate::limit::Foreign;
-use crate::register::site::{NotifyPort, Site, SiteKey, SitePrefix};
+use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
 
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_MAPSYS_";
@@ -171,8 +171,22 @@ pub struct SiteSetting {
     /// Where Map-Notifies go; legacy sites: `source`, others: `control`.
     #[serde(default)]
     pub notify_port: Option<NotifySetting>,
+    /// What of it is in the DHT.
+    #[serde(default)]
+    pub publish: PublishSetting,
     /// Its keys.
     pub key: Vec<KeySetting>,
+}
+
+/// What of a site is in the DHT.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishSetting {
+    /// Each registered prefix.
+    #[default]
+    Each,
+    /// The configured prefixes.
+    Aggregate,
 }
 
 /// Where Map-Notifies go.
@@ -294,7 +308,11 @@ impl SiteSetting {
             (Some(NotifySetting::Source), _) | (None, true) => NotifyPort::Source,
             (Some(NotifySetting::Control), _) | (None, false) => NotifyPort::Control,
         };
-        Ok(Site { name: self.name.clone(), prefixes, keys, legacy: self.legacy, notify })
+        let publish = match self.publish {
+            PublishSetting::Each => Publish::Each,
+            PublishSetting::Aggregate => Publish::Aggregate,
+        };
+        Ok(Site { name: self.name.clone(), prefixes, keys, legacy: self.legacy, notify, publish })
     }
 
     fn prefix(&self, net: IpNet) -> anyhow::Result<SitePrefix> {
@@ -392,6 +410,18 @@ mod tests {
         assert!(site("legacy = true\nkey = [{ secret = \"x\", algorithm = \"hmac-sha1\" }]").is_ok());
         assert!(site("accept-more-specifics = 4\nkey = [{ secret = \"x\" }]").is_err());
         assert!(site("accept-more-specifics = 33\nkey = [{ secret = \"x\" }]").is_err());
+    }
+
+    #[test]
+    fn a_site_is_published_each_prefix_by_itself_unless_it_says_aggregate() {
+        let publish = |more: &str| {
+            let text =
+                format!("[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\n{more}key = [{{ secret = \"x\" }}]");
+            read(&text, Flags::default()).and_then(|settings| settings.sites()).map(|sites| sites[0].publish)
+        };
+        assert_eq!(publish("").unwrap(), Publish::Each);
+        assert_eq!(publish("publish = \"aggregate\"\n").unwrap(), Publish::Aggregate);
+        assert!(publish("publish = \"all\"\n").is_err());
     }
 
     #[test]

@@ -10,13 +10,16 @@ use cgeid::Cn;
 use cgeid::pins::Fingerprint;
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
 
 use crate::engine::{Mark, Memory};
-use crate::register::nonces::{Last, NonceOwner};
+use crate::limits::LEGACY_NONCE_MEMORY;
+use crate::register::nonces::{Last, NonceOwner, SeenNonce};
 
 /// xTR-ID 16 ‖ Key ID 1 ‖ site name -> nonce 8 ‖ SHA-256 32.
 const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces");
+/// As the key of [`NONCES`] ‖ nonce 8 -> when it was accepted, in seconds since 1970.
+const SEEN: TableDefinition<'_, &[u8], u64> = TableDefinition::new("seen");
 /// CN 12 -> sequence.
 const SEQUENCES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("sequences");
 /// DHT key of an index page -> epoch 4 ‖ sequence 8.
@@ -40,6 +43,7 @@ impl State {
             let database = Database::create(path)?;
             let transaction = database.begin_write()?;
             transaction.open_table(NONCES)?;
+            drop_old(&mut transaction.open_table(SEEN)?)?;
             transaction.open_table(SEQUENCES)?;
             transaction.open_table(PAGES)?;
             transaction.open_table(PINS)?;
@@ -59,6 +63,7 @@ impl State {
             let transaction = self.database.begin_write()?;
             {
                 let mut nonces = transaction.open_table(NONCES)?;
+                let mut seen_nonces = transaction.open_table(SEEN)?;
                 let mut sequences = transaction.open_table(SEQUENCES)?;
                 let mut pages = transaction.open_table(PAGES)?;
                 let mut pins = transaction.open_table(PINS)?;
@@ -66,6 +71,12 @@ impl State {
                     match mark {
                         Mark::Nonce(owner, last) => {
                             nonces.insert(encode_owner(owner).as_slice(), encode_last(last).as_slice())?;
+                        }
+                        Mark::Seen(seen) => {
+                            seen_nonces.insert(encode_seen(&seen.owner, seen.nonce).as_slice(), seconds(seen.at))?;
+                        }
+                        Mark::ForgottenSeen(owner, nonce) => {
+                            seen_nonces.remove(encode_seen(owner, *nonce).as_slice())?;
                         }
                         Mark::Sequence(cn, sequence) => {
                             sequences.insert(cn.0.as_slice(), sequence.0)?;
@@ -100,6 +111,11 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
         let (owner, last) = row?;
         nonces.extend(decode_owner(owner.value()).zip(decode_last(last.value())));
     }
+    let mut seen = Vec::new();
+    for row in transaction.open_table(SEEN)?.iter()? {
+        let (key, at) = row?;
+        seen.extend(decode_seen(key.value(), at.value()));
+    }
     let mut sequences = BTreeMap::new();
     for row in transaction.open_table(SEQUENCES)?.iter()? {
         let (cn, sequence) = row?;
@@ -116,7 +132,7 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
     for row in transaction.open_table(PINS)?.iter()? {
         pins.extend(decode_pin(row?.1.value()));
     }
-    Ok(Memory { nonces, sequences, pages, pins })
+    Ok(Memory { nonces, seen, sequences, pages, pins })
 }
 
 fn encode_owner(owner: &NonceOwner) -> Vec<u8> {
@@ -127,6 +143,27 @@ fn decode_owner(bytes: &[u8]) -> Option<NonceOwner> {
     let (xtr_id, rest) = bytes.split_first_chunk::<16>()?;
     let (key_id, site) = rest.split_first()?;
     Some(NonceOwner { site: String::from_utf8(site.to_vec()).ok()?, xtr_id: *xtr_id, key_id: *key_id })
+}
+
+/// What the last run had no time to forget.
+fn drop_old(table: &mut Table<'_, &[u8], u64>) -> Result<(), redb::Error> {
+    let oldest = seconds(SystemTime::now()).saturating_sub(LEGACY_NONCE_MEMORY.as_secs());
+    table.retain(|_, at| at >= oldest)?;
+    Ok(())
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn encode_seen(owner: &NonceOwner, nonce: u64) -> Vec<u8> {
+    [&encode_owner(owner)[..], &nonce.to_be_bytes()].concat()
+}
+
+fn decode_seen(bytes: &[u8], at: u64) -> Option<SeenNonce> {
+    let (owner, nonce) = bytes.split_last_chunk::<8>()?;
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(at))?;
+    Some(SeenNonce { owner: decode_owner(owner)?, nonce: u64::from_be_bytes(*nonce), at })
 }
 
 fn encode_version(version: Version) -> Vec<u8> {
@@ -140,8 +177,7 @@ fn decode_version(bytes: &[u8]) -> Option<Version> {
 }
 
 fn encode_pin(fingerprint: &Fingerprint, used: SystemTime) -> Vec<u8> {
-    let seconds = used.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    [&fingerprint[..], &seconds.to_be_bytes()].concat()
+    [&fingerprint[..], &seconds(used).to_be_bytes()].concat()
 }
 
 fn decode_pin(bytes: &[u8]) -> Option<(Fingerprint, SystemTime)> {
@@ -188,6 +224,23 @@ mod tests {
         assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
         assert_eq!(memory.pages, [(page, version)]);
         assert_eq!(memory.pins, [(pin, at(3))]);
+    }
+
+    #[test]
+    fn nonces_of_a_legacy_site_are_kept_for_ten_minutes_over_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mapsys.redb");
+        let owner = NonceOwner { site: "a site".into(), xtr_id: [7; 16], key_id: 3 };
+        let now = UNIX_EPOCH + Duration::from_secs(seconds(SystemTime::now()));
+        let seen = |nonce, age| SeenNonce { owner: owner.clone(), nonce, at: now - Duration::from_secs(age) };
+        {
+            let (state, memory) = State::open(&path).unwrap();
+            assert_eq!(memory.seen, []);
+            state.write(&[Mark::Seen(seen(1, 601)), Mark::Seen(seen(2, 300)), Mark::Seen(seen(3, 0))]).unwrap();
+            state.write(&[Mark::ForgottenSeen(owner.clone(), 2), Mark::Seen(seen(4, 100))]).unwrap();
+        }
+        let (_, memory) = State::open(&path).unwrap();
+        assert_eq!(memory.seen, [seen(3, 0), seen(4, 100)]);
     }
 
     #[test]

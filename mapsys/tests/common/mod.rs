@@ -10,7 +10,7 @@ use cgeid::Network;
 use mapsys::engine::{Config, Engine, Input, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{NotifyPort, Site, SiteKey, SitePrefix};
+use mapsys::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use mapsys::transport::{Now, Via};
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
@@ -45,6 +45,7 @@ pub(crate) fn site(name: &str, key_id: u8, secret: &str, prefixes: &[EidPrefix])
         keys: vec![SiteKey { id: key_id, algorithm: None, secret: Secret::new(secret.as_bytes()) }],
         legacy: false,
         notify: NotifyPort::Control,
+        publish: Publish::Each,
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
+mod aggregate;
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;

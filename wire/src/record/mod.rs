@@ -75,6 +75,19 @@ pub struct MapVersion(pub u16);
 impl MapVersion {
     /// The largest, as the field has 12 bits.
     pub const MAX: u16 = 0x0fff;
+
+    /// Whether it comes before `other` on the circle of 12 bits (RFC 9302, section 6). No version is neither older nor newer.
+    pub const fn is_older_than(self, other: Self) -> bool {
+        const HALF: u16 = 1 << 11;
+        let ahead = other.0.wrapping_sub(self.0) & Self::MAX;
+        self.0 != 0 && other.0 != 0 && ahead != 0 && (ahead < HALF || ahead == HALF && other.0 > self.0)
+    }
+
+    /// The newer of two; the one that is a version, if only one is.
+    #[must_use]
+    pub const fn newer(self, other: Self) -> Self {
+        if self.0 == 0 || self.is_older_than(other) { other } else { self }
+    }
 }
 
 /// An EID-to-RLOC mapping record.

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Sites of which the DHT knows the configured prefixes only.
+
+use std::time::Duration;
+
+use dht::record::Subject;
+use mapsys::engine::Output;
+use mapsys::register::site::{Publish, Site, SitePrefix};
+
+use crate::common::*;
+use crate::world::*;
+
+fn aggregated() -> Site {
+    let prefixes = vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }];
+    Site { publish: Publish::Aggregate, prefixes, ..site_a() }
+}
+
+#[test]
+fn a_resolver_elsewhere_sends_the_request_on_and_the_map_server_answers() {
+    let mut world = two(aggregated());
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix("2001:db8:a:5::/64"), &["198.51.100.1"])]));
+    for (nonce, eid, found) in [(5, "2001:db8:a:5::2", true), (6, "2001:db8:a:6::2", false)] {
+        let asked = ecm(&request(nonce, &[host(eid)], &[RLOC]));
+        let outputs = world.datagram(1, ITR, &asked);
+        let sends: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Send { .. })).collect();
+        let [Output::Send { remote, bytes, .. }] = sends.as_slice() else { panic!("{outputs:?}") };
+        assert_eq!((*remote, bytes), (address("203.0.113.1:4342"), &asked));
+        let (to, reply) = reply(&world.datagram(0, SERVER, bytes));
+        assert_eq!(to, address("192.0.2.1:61000"));
+        assert_eq!(!reply.records[0].locators.is_empty(), found, "{eid}");
+    }
+}
+
+#[test]
+fn an_itr_may_ask_for_many_of_them_at_once() {
+    let mut world = two(aggregated());
+    for n in 0..20u64 {
+        let asked = ecm(&request(n, &[host(&format!("2001:db8:a:{n:x}::2"))], &[RLOC]));
+        assert_eq!(sent(&world.datagram(1, ITR, &asked)).len(), 1, "{n}");
+    }
+}
+
+#[test]
+fn registrations_come_and_go_without_a_put() {
+    let mut world = two(aggregated());
+    let before = world.puts.len();
+    assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), 1);
+    for n in 0..40u64 {
+        let batch = (0..50).map(|m| record(prefix(&format!("2001:db8:a:{:x}::/64", n * 50 + m)), &["198.51.100.1"]));
+        notify(&world.datagram(0, ETR, &sealed(n + 1, batch.collect())));
+    }
+    assert_eq!(world.benches[0].registered().len(), 2000, "more than a page of the DHT holds");
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.benches[0].registered(), []);
+    assert_eq!(world.puts.len(), before);
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), 4, "signed again, registered or not");
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the xTRs of one site are told of each other, map-versions, keys that change, and nonces over a restart.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::*;
+use mapsys::engine::{Mark, Memory, Output};
+use mapsys::refusal::Refusal;
+use mapsys::register::site::{Site, SiteKey};
+use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::{ControlMessage, MapNotify, MapRegister, XtrIdentity};
+use wire::record::{MapVersion, MappingRecord, Ttl};
+
+const ONE: &str = "198.51.100.1:4342";
+const TWO: &str = "198.51.100.2:4342";
+const SITE: &str = "2001:db8:a::/48";
+
+fn site_key() -> AuthKey {
+    key(1, Algorithm::HkdfSha256, "secret of a")
+}
+
+fn site_a() -> Site {
+    site("a", 1, "secret of a", &[prefix(SITE)])
+}
+
+fn from_xtr(xtr: u8, nonce: u64, record: MappingRecord) -> Vec<u8> {
+    let identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 });
+    seal(MapRegister { merge: true, xtr_identity: identity, ..register(nonce, vec![record]) }, &site_key())
+}
+
+fn one_rloc(rloc: &str) -> MappingRecord {
+    record(prefix(SITE), &[rloc])
+}
+
+/// Two xTRs of one site, both told of both, and both having acknowledged it.
+fn two_xtrs() -> Bench {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    bench.datagram(ONE, &from_xtr(1, 1, one_rloc("198.51.100.1")));
+    let outputs = bench.datagram(TWO, &from_xtr(2, 1, one_rloc("198.51.100.2")));
+    for (to, message) in unsolicited(&outputs, 1) {
+        assert_eq!(bench.datagram(&to.to_string(), &ack(&message, &site_key())), []);
+    }
+    bench.pass(Duration::from_secs(10));
+    bench
+}
+
+/// The Map-Notifies that answer no Map-Register with this nonce.
+fn unsolicited(outputs: &[Output], nonce: u64) -> Vec<(SocketAddr, MapNotify)> {
+    let notifies = sent(outputs).into_iter().filter_map(|(to, message)| match message {
+        ControlMessage::MapNotify(notify) if notify.nonce.0 != nonce => Some((to, notify)),
+        _ => None,
+    });
+    notifies.collect()
+}
+
+fn ack(notify: &MapNotify, key: &AuthKey) -> Vec<u8> {
+    auth::seal(&ControlMessage::MapNotifyAck(notify.clone()), key, TagForm::Truncated).unwrap()
+}
+
+fn rlocs(record: &MappingRecord) -> Vec<String> {
+    record.locators.iter().map(|locator| locator.rloc.ip().unwrap().to_string()).collect()
+}
+
+#[test]
+fn a_second_xtr_makes_both_hear_of_both_and_a_first_one_hears_only_its_answer() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let outputs = bench.datagram("198.51.100.1:61001", &from_xtr(1, 1, one_rloc("198.51.100.1")));
+    assert_eq!(sent(&outputs).len(), 1);
+    let outputs = bench.datagram(TWO, &from_xtr(2, 1, one_rloc("198.51.100.2")));
+    let told = unsolicited(&outputs, 1);
+    assert_eq!(told.iter().map(|(to, _)| to.to_string()).collect::<Vec<_>>(), [ONE, TWO]);
+    for (_, notify) in &told {
+        assert_eq!(rlocs(&notify.records[0]), ["198.51.100.1", "198.51.100.2"]);
+    }
+    let signed = outputs.iter().filter_map(|output| match output {
+        Output::Send { bytes, local, .. } => Some((bytes, local)),
+        _ => None,
+    });
+    for (bytes, local) in signed {
+        assert_eq!(auth::verify(bytes, &site_key(), Accept::STRICT), Ok(()));
+        assert_eq!(*local, address(SERVER));
+    }
+}
+
+#[test]
+fn without_the_merge_bit_nobody_is_told() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    for (nonce, from, rloc) in [(1, ONE, "198.51.100.1"), (2, TWO, "198.51.100.2")] {
+        let outputs = bench.datagram(from, &seal(register(nonce, vec![one_rloc(rloc)]), &site_key()));
+        assert_eq!(unsolicited(&outputs, nonce), []);
+    }
+    assert!(sent(&bench.pass(Duration::from_secs(120))).is_empty());
+}
+
+#[test]
+fn an_unacknowledged_map_notify_comes_again_after_3_3_3_6_12_and_24_seconds_and_no_more() {
+    let mut bench = two_xtrs();
+    let changed = bench.datagram(TWO, &from_xtr(2, 2, one_rloc("198.51.100.3")));
+    let first = unsolicited(&changed, 2);
+    assert_eq!(first.len(), 2);
+    // The second acknowledges, the first does not.
+    bench.datagram(TWO, &ack(&first[1].1, &site_key()));
+    let mut at = Vec::new();
+    for second in 1..=100 {
+        for (to, notify) in unsolicited(&bench.pass(Duration::from_secs(1)), 2) {
+            assert_eq!((to, &notify), (address(ONE), &first[0].1), "octet for octet the same");
+            at.push(second);
+        }
+    }
+    assert_eq!(at, [3, 6, 9, 15, 27, 51]);
+    assert_eq!(bench.only_refused(Refusal::NotifyUnacknowledged), 1);
+}
+
+#[test]
+fn only_the_receivers_own_acknowledgement_counts() {
+    let mut bench = two_xtrs();
+    let told = unsolicited(&bench.datagram(TWO, &from_xtr(2, 2, one_rloc("198.51.100.3"))), 2);
+    let (_, notify) = &told[0];
+    bench.datagram(TWO, &ack(notify, &site_key()));
+    bench.datagram(ONE, &ack(&MapNotify { nonce: wire::control::Nonce(7), ..notify.clone() }, &site_key()));
+    assert_eq!(bench.only_refused(Refusal::NotifyAckUnasked), 2);
+    bench.datagram(ONE, &ack(notify, &key(1, Algorithm::HkdfSha256, "guess")));
+    // A Map-Notify sent back is no acknowledgement: its derived key is another.
+    let mirrored = auth::seal(&ControlMessage::MapNotify(notify.clone()), &site_key(), TagForm::Truncated).unwrap();
+    let mut mirrored_as_ack = mirrored.clone();
+    mirrored_as_ack[0] = mirrored[0] & 0x0f | 0x50;
+    bench.datagram(ONE, &mirrored_as_ack);
+    assert_eq!(bench.engine.tally().get(Refusal::NotifyAckBadTag), 2);
+    let again = unsolicited(&bench.pass(Duration::from_secs(3)), 2);
+    assert!(again.iter().any(|(to, _)| *to == address(ONE)), "still unacknowledged");
+    bench.datagram(ONE, &ack(notify, &site_key()));
+    let again = unsolicited(&bench.pass(Duration::from_secs(60)), 2);
+    assert!(again.iter().all(|(to, _)| *to == address(TWO)), "acknowledged");
+}
+
+#[test]
+fn who_is_left_hears_of_a_withdrawal_and_of_silence() {
+    let mut bench = two_xtrs();
+    let gone = MappingRecord { ttl: Ttl(0), ..one_rloc("198.51.100.2") };
+    let told = unsolicited(&bench.datagram(TWO, &from_xtr(2, 2, gone)), 2);
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].0, rlocs(&told[0].1.records[0])), (address(ONE), vec!["198.51.100.1".to_owned()]));
+
+    let mut bench = two_xtrs();
+    bench.pass(Duration::from_secs(60));
+    bench.datagram(ONE, &from_xtr(1, 2, one_rloc("198.51.100.1")));
+    let told = unsolicited(&bench.pass(Duration::from_secs(115)), 0);
+    assert!(!told.is_empty());
+    assert!(told.iter().all(|(to, notify)| *to == address(ONE) && rlocs(&notify.records[0]) == ["198.51.100.1"]));
+}
+
+#[test]
+fn a_flapping_neighbour_is_told_of_once_in_three_seconds_and_with_rising_nonces() {
+    let mut bench = two_xtrs();
+    let mut nonces = Vec::new();
+    for nonce in 2..62 {
+        let rloc = format!("198.51.100.{nonce}");
+        let mut outputs = bench.datagram(TWO, &from_xtr(2, nonce, one_rloc(&rloc)));
+        outputs.extend(bench.pass(Duration::from_millis(500)));
+        let told = unsolicited(&outputs, nonce).into_iter().filter(|(to, _)| *to == address(ONE));
+        nonces.extend(told.map(|(_, notify)| notify.nonce.0));
+    }
+    assert!((9..=12).contains(&nonces.len()), "{}", nonces.len());
+    assert!(nonces.is_sorted_by(|a, b| a < b), "{nonces:?}");
+}
+
+#[test]
+fn a_map_version_is_served_and_never_becomes_older() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let versioned = |nonce, version| {
+        let record = MappingRecord { map_version: MapVersion(version), ..one_rloc("198.51.100.1") };
+        seal(register(nonce, vec![record]), &site_key())
+    };
+    let served = |bench: &mut Bench, nonce| {
+        bench.pass(Duration::from_secs(11));
+        let asked = ecm(&request(nonce, &[host("2001:db8:a::2")], &["192.0.2.1"]));
+        reply(&bench.datagram("192.0.2.1:5000", &asked)).1.records[0].map_version.0
+    };
+    notify(&bench.datagram(ONE, &versioned(1, 4000)));
+    assert_eq!(served(&mut bench, 1), 4000);
+    assert_eq!(bench.datagram(ONE, &versioned(2, 3999)), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterOldVersion), 1);
+    assert_eq!(served(&mut bench, 2), 4000);
+    // Half of the circle lies ahead: 5 follows 4000.
+    notify(&bench.datagram(ONE, &versioned(3, 5)));
+    assert_eq!(served(&mut bench, 3), 5);
+    notify(&bench.datagram(ONE, &versioned(4, 0)));
+    assert_eq!(served(&mut bench, 4), 0, "no version any more");
+}
+
+#[test]
+fn two_keys_are_valid_together_and_each_map_notify_has_the_key_of_its_register() {
+    let keys = [(1, "old"), (2, "new")].map(|(id, secret)| key(id, Algorithm::HkdfSha256, secret));
+    let of_site = keys.iter().map(|key| SiteKey { id: key.id, algorithm: None, secret: key.secret.clone() });
+    let mut bench = Bench::new(config(vec![Site { keys: of_site.collect(), ..site_a() }]));
+    for (nonce, key) in [(7, &keys[0]), (1, &keys[1]), (8, &keys[0])] {
+        let outputs = bench.datagram(ONE, &seal(register(nonce, vec![one_rloc("198.51.100.1")]), key));
+        let Some(Output::Send { bytes, .. }) = outputs.last() else { panic!("{outputs:?}") };
+        assert_eq!(auth::verify(bytes, key, Accept::STRICT), Ok(()), "each key has nonces of its own");
+    }
+    let crossed = AuthKey { id: 2, ..keys[0].clone() };
+    assert_eq!(bench.datagram(ONE, &seal(register(9, vec![one_rloc("198.51.100.1")]), &crossed)), []);
+    assert_eq!(bench.only_refused(Refusal::RegisterBadTag), 1);
+    let one_only = SiteKey { id: 1, algorithm: Some(Algorithm::HmacSha256), secret: Secret::new("old".as_bytes()) };
+    let mut bench = Bench::new(config(vec![Site { keys: vec![one_only], ..site_a() }]));
+    bench.datagram(ONE, &seal(register(9, vec![one_rloc("198.51.100.1")]), &keys[0]));
+    assert_eq!(bench.only_refused(Refusal::RegisterAlgorithm), 1);
+}
+
+#[test]
+fn a_recorded_register_of_a_legacy_site_stays_a_replay_after_a_restart() {
+    let legacy = || config(vec![Site { legacy: true, ..site_a() }]);
+    let mut bench = Bench::new(legacy());
+    let mut memory = Memory::default();
+    let registers: Vec<_> =
+        [9, 3, 5].map(|nonce| seal(register(nonce, vec![one_rloc("198.51.100.1")]), &site_key())).into();
+    for bytes in &registers {
+        for output in bench.datagram(ONE, bytes) {
+            match output {
+                Output::Persist(Mark::Nonce(owner, last)) => memory.nonces = vec![(owner, last)],
+                Output::Persist(Mark::Seen(seen)) => memory.seen.push(seen),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(memory.seen.len(), 3);
+    let mut bench = Bench::with(legacy(), memory);
+    for bytes in &registers[..2] {
+        assert_eq!(bench.datagram(ONE, bytes), []);
+    }
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 2);
+    notify(&bench.datagram(ONE, &registers[2]));
+    assert_eq!(bench.registered(), [], "the last one again is a retransmission");
+}
