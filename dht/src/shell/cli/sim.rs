@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-dht sim`: figures of a model, and how far they are from those of the bench.
 
+mod run;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Outcome, output};
 use crate::shell::lab::limits;
-use crate::sim::{self, MAX_NODES, Report, Scenario, Settings};
+use crate::sim::{MAX_NODES, Report, Scenario, Settings};
 
 /// `lisp-dht sim`. A model is told all that it depends on by its flags, so that a table is repeated by its command.
 #[derive(Debug, Args)]
@@ -57,11 +59,11 @@ pub(super) fn run(flags: &SimFlags) -> Result<Outcome, Failure> {
 
 fn run_scenarios(flags: &SimFlags) -> Result<Outcome, Failure> {
     let scenarios = if flags.scenarios.is_empty() { &Scenario::ALL[..] } else { &flags.scenarios };
-    let mut reports = Vec::new();
-    for scenario in scenarios {
+    let job = |scenario: &Scenario| {
         let usual = if *scenario == Scenario::Hops { LARGEST } else { Settings::default().nodes };
-        reports.push(report(flags, *scenario, flags.nodes.unwrap_or(usual), flags.lookups)?);
-    }
+        (*scenario, settings(flags, flags.nodes.unwrap_or(usual), flags.lookups))
+    };
+    let reports = reports(&scenarios.iter().map(job).collect::<Vec<_>>())?;
     let held = reports.iter().all(Report::held);
     let lines: Vec<String> = reports.iter().flat_map(Report::lines).chain([verdict(&reports)]).collect();
     output::show(&flags.json, &json!({ "instrument": "model", "ok": held, "reports": reports }), &lines)?;
@@ -83,11 +85,13 @@ fn verdict(reports: &[Report]) -> String {
 /// The largest network of the scenario about growth.
 const LARGEST: usize = 10_000;
 
-fn report(flags: &SimFlags, scenario: Scenario, nodes: usize, lookups: usize) -> Result<Report, Failure> {
-    let settings = Settings { nodes, seed: flags.seed, lookups, ..Settings::default() };
-    let report = sim::run(scenario, &settings);
+fn settings(flags: &SimFlags, nodes: usize, lookups: usize) -> Settings {
+    Settings { nodes, seed: flags.seed, lookups, ..Settings::default() }
+}
+
+fn reports(jobs: &[(Scenario, Settings)]) -> Result<Vec<Report>, Failure> {
     // Only the system's randomness can fail, which owners' keys need.
-    report.context("cannot make the keys of a model").map_err(Failure::Lacking)
+    run::all(jobs).context("cannot make the keys of a model").map_err(Failure::Lacking)
 }
 
 /// How far the model may be from the bench.
@@ -123,8 +127,9 @@ fn check(flags: &SimFlags, file: &Path) -> Result<Outcome, Failure> {
         count.filter(|count| (1..=MAX_NODES).contains(count)).with_context(|| format!("{}: no number {key:?}", named()))
     };
     let (nodes, lookups) = (count("nodes")?.max(2), count("lookups")?);
-    let model = report(flags, Scenario::Bench, nodes, lookups)?;
-    let rows: Vec<Compared> = COMPARED.iter().map(|row| Compared::new(row, &model, &bench)).collect();
+    let model = reports(&[(Scenario::Bench, settings(flags, nodes, lookups))])?;
+    let model = model.first().context("no model").map_err(Failure::Lacking)?;
+    let rows: Vec<Compared> = COMPARED.iter().map(|row| Compared::new(row, model, &bench)).collect();
     let agrees = rows.iter().all(|row| row.agrees);
     let head = format!("model and bench at {nodes} nodes, {lookups} lookups; model of seed {}", flags.seed);
     let columns = format!("  {:18} {:>12} {:>12} {:>10}", "", "model", "bench", "model is");
@@ -195,7 +200,7 @@ impl Compared {
 mod tests {
     use super::*;
     use crate::shell::limits;
-    use crate::sim::Timing;
+    use crate::sim::{self, Timing};
 
     #[test]
     fn the_model_has_the_times_of_the_node() {
