@@ -99,20 +99,27 @@ fn reports(jobs: &[(Scenario, Settings)]) -> Result<Vec<Report>, Failure> {
 enum Most {
     /// In parts of the bench's figure.
     Parts(f64),
+    /// Neither is more than so many times the other.
+    Times(f64),
     /// By so much.
     By(f64),
-    /// Not judged: times are those of two different networks.
-    Any,
+    /// Not judged, and why.
+    Any(&'static str),
 }
+
+/// Why times are not judged.
+const ANOTHER_NETWORK: &str = "another network";
 
 /// What is compared, by the keys of the bench's JSON.
 const COMPARED: [(&str, Most); 6] = [
     ("correct", Most::Parts(0.05)),
     ("rounds_mean_milli", Most::By(1000.0)),
-    ("rounds_max", Most::By(2.0)),
-    ("messages", Most::Parts(1.0)),
-    ("p50_us", Most::Any),
-    ("p99_us", Most::Any),
+    // One slow answer among thousands makes it: with the machine that runs the bench it is 4 or 5.
+    ("rounds_max", Most::Any("the largest of all draws")),
+    // The bench counts all that its nodes answer meanwhile, not only what readers ask: it has two to three times as many.
+    ("messages", Most::Times(3.0)),
+    ("p50_us", Most::Any(ANOTHER_NETWORK)),
+    ("p99_us", Most::Any(ANOTHER_NETWORK)),
 ];
 
 /// Octets of the JSON of a bench: some forty figures.
@@ -160,6 +167,7 @@ impl Compared {
         };
         let agrees = match (model, bench, most) {
             (Some(model), Some(bench), Most::Parts(parts)) => (model - bench).abs() <= parts * bench,
+            (Some(model), Some(bench), Most::Times(times)) => model <= times * bench && bench <= times * model,
             (Some(model), Some(bench), Most::By(by)) => (model - bench).abs() <= *by,
             // What the bench has not measured is no disagreement.
             _ => true,
@@ -172,8 +180,9 @@ impl Compared {
         let difference = self.difference.map_or("-".to_owned(), |by| format!("{:+.0} %", 100.0 * by));
         let verdict = match (self.bench, self.most) {
             (None, _) => "the bench does not say".to_owned(),
-            (_, Most::Any) => "not judged: another network".to_owned(),
+            (_, Most::Any(why)) => format!("not judged: {why}"),
             (_, Most::Parts(parts)) => format!("within {:.0} %: {}", 100.0 * parts, self.verdict()),
+            (_, Most::Times(times)) => format!("within a factor of {times}: {}", self.verdict()),
             (_, Most::By(by)) => format!("within {by}: {}", self.verdict()),
         };
         let (model, bench) = (figure(self.model), figure(self.bench));
@@ -257,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_figure_that_is_too_far_from_the_bench_disagrees() {
-        let bench = json!({ "rounds_mean_milli": 2000, "correct": 0 });
+        let bench = json!({ "rounds_mean_milli": 2000, "correct": 0, "messages": 200 });
         let compared = |name, value: f64| {
             let report = Report {
                 instrument: "model",
@@ -274,6 +283,7 @@ mod tests {
                 && !compared("rounds_mean_milli", 3100.0)
                 && !compared("correct", 24.0)
         );
-        assert!(compared("messages", 7.0), "the bench does not say");
+        assert!(compared("p99_us", 7.0), "the bench does not say");
+        assert!(compared("messages", 70.0) && !compared("messages", 60.0) && !compared("messages", 700.0));
     }
 }
