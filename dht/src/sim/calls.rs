@@ -31,7 +31,7 @@ impl World {
             }
             self.clock.after(time, Event::Request { call, from, to, request });
         }
-        self.clock.after(self.timing.request, Event::Timeout { call });
+        self.clock.limit(self.timing.request, Event::Timeout { call });
     }
 
     pub(super) fn on_request(&mut self, call: u64, from: Peer, to: Peer, request: Request) {

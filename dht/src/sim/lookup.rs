@@ -3,8 +3,6 @@
 //! peer answers is believed by the one path that asked it. To the others it is one who has answered without naming anybody, and
 //! takes a place among their requests until then.
 
-use std::collections::BTreeMap;
-
 use super::choices::Choices;
 use super::peers::{Peer, Peers, Point};
 
@@ -17,6 +15,7 @@ pub(super) enum Step {
     Done,
 }
 
+/// What came of the one request that a lookup has for a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Fresh,
@@ -25,20 +24,27 @@ enum State {
     Failed,
 }
 
-/// A peer that some path has asked.
-#[derive(Debug, Clone, Copy)]
-struct Contact {
-    path: usize,
-    state: State,
-    /// Requests one after the other until its answer.
-    round: u32,
-}
+/// Some of the paths, a bit each.
+type Paths = u16;
 
+/// Paths of a lookup: as many as there are bits.
+const MOST_PATHS: usize = 16;
+
+/// A peer that some path knows. All paths share one list of them: most know the same, and thousands of lookups run at a time, so
+/// that a list for each would not fit into the processor's cache.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     distance: u128,
     peer: Peer,
+    /// The paths to which it is known, and which of them wait for it, count its answer, or count it as failed.
+    known: Paths,
+    waiting: Paths,
+    answered: Paths,
+    failed: Paths,
     state: State,
+    /// Who has asked it, and how many requests one after the other lead to its answer.
+    path: u8,
+    round: u16,
 }
 
 /// How a path gets on.
@@ -53,9 +59,11 @@ enum Progress {
 
 #[derive(Debug)]
 struct Path {
-    /// By distance.
-    candidates: Vec<Candidate>,
-    /// So many of the nearest have answered or failed, and so many of these have answered: what need not be looked at again.
+    bit: Paths,
+    /// Candidates that it knows.
+    knows: usize,
+    /// Its candidates before this place have answered or failed, and so many of these have answered: what need not be looked at
+    /// again.
     settled: (usize, usize),
     /// Requests in flight at its candidates, those of other paths too.
     waiting: usize,
@@ -68,31 +76,34 @@ struct Path {
 #[derive(Debug)]
 pub(super) struct Lookup {
     target: Point,
+    /// By distance.
+    candidates: Vec<Candidate>,
     paths: Vec<Path>,
     /// Whose turn it is.
     turn: usize,
-    contacts: BTreeMap<Peer, Contact>,
     /// In which round the request was sent that ended last: those sent from now on have waited for it.
-    last: u32,
+    last: u16,
 }
 
 impl Lookup {
     pub(super) fn new(choices: &Choices, peers: &Peers, target: Point, width: usize, known: &[Peer]) -> Self {
-        let fresh =
-            |peer: &Peer| Candidate { distance: peers.point(*peer).distance(target), peer: *peer, state: State::Fresh };
+        let count = choices.paths.clamp(1, MOST_PATHS);
+        let all = Paths::MAX >> (MOST_PATHS - count);
+        let fresh = |peer: &Peer| Candidate::new(peers.point(*peer).distance(target), *peer, all);
         let mut candidates: Vec<Candidate> = known.iter().map(fresh).collect();
         candidates.sort_unstable_by_key(|candidate| candidate.distance);
         candidates.dedup_by_key(|candidate| candidate.distance);
-        let path = || Path {
-            candidates: candidates.clone(),
+        let path = |number: usize| Path {
+            bit: 1 << number,
+            knows: candidates.len(),
             settled: (0, 0),
             waiting: 0,
             progress: Progress::Idle(0),
             width,
             parallelism: choices.parallelism(),
         };
-        let paths = (0..choices.paths.max(1)).map(|_| path()).collect();
-        Self { target, paths, turn: 0, contacts: BTreeMap::new(), last: 0 }
+        let paths = (0..count).map(path).collect();
+        Self { target, candidates, paths, turn: 0, last: 0 }
     }
 
     pub(super) fn target(&self) -> Point {
@@ -105,17 +116,17 @@ impl Lookup {
             let index = self.turn;
             self.turn = (index + 1) % self.paths.len();
             loop {
-                match self.paths[index].next() {
-                    Step::Ask(peer) => {
-                        if self.may_ask(index, peer) {
-                            return Step::Ask(peer);
+                match self.paths[index].next(&mut self.candidates) {
+                    Next::Ask(at) => {
+                        if self.may_ask(index, at) {
+                            return Step::Ask(self.candidates[at].peer);
                         }
                     }
-                    Step::Wait => {
+                    Next::Wait => {
                         done = false;
                         break;
                     }
-                    Step::Done => break,
+                    Next::Done => break,
                 }
             }
         }
@@ -123,160 +134,200 @@ impl Lookup {
     }
 
     /// Whether a peer that a path would ask is asked: not if another path has done so, whose outcome is this one's too.
-    fn may_ask(&mut self, path: usize, peer: Peer) -> bool {
-        let known = self.contacts.get(&peer).map(|contact| contact.state);
-        match known {
-            None => {
-                let contact = Contact { path, state: State::Waiting, round: self.last + 1 };
-                self.contacts.insert(peer, contact);
+    fn may_ask(&mut self, path: usize, at: usize) -> bool {
+        let candidate = &mut self.candidates[at];
+        match candidate.state {
+            State::Fresh => {
+                candidate.state = State::Waiting;
+                candidate.path = u8::try_from(path).unwrap_or(u8::MAX);
+                candidate.round = self.last.saturating_add(1);
+                return true;
             }
-            Some(State::Answered) => self.paths[path].answered_elsewhere(peer),
-            Some(State::Failed) => self.paths[path].failed_at(peer),
-            Some(State::Fresh | State::Waiting) => {}
+            State::Waiting => {}
+            State::Answered => {
+                if self.paths[path].settle(candidate, State::Answered) {
+                    self.paths[path].heard(false);
+                }
+            }
+            State::Failed => {
+                self.paths[path].settle(candidate, State::Failed);
+            }
         }
-        known.is_none()
+        false
     }
 
     /// A peer has answered, and told of others.
     pub(super) fn answered(&mut self, peers: &Peers, peer: Peer, closer: &[Peer]) {
-        let Some(contact) = self.settle(peer, State::Answered) else { return };
-        let distance = peers.point(peer).distance(self.target);
+        let Some((at, asker)) = self.settle(peers, peer, State::Answered) else { return };
+        let candidate = &mut self.candidates[at];
+        let mut asker_waited = false;
         for (index, path) in self.paths.iter_mut().enumerate() {
-            if index == contact.path {
-                let told = closer.iter().map(|told| (peers.point(*told).distance(self.target), *told));
-                path.answered(distance, told);
-            } else {
-                path.answered(distance, std::iter::empty());
+            if path.settle(candidate, State::Answered) {
+                if index == asker {
+                    asker_waited = true;
+                } else {
+                    path.heard(false);
+                }
             }
         }
+        if asker_waited {
+            let counts = self.tell(peers, asker, closer);
+            self.paths[asker].heard(counts);
+        }
+    }
+
+    /// Adds those that a path is told of; whether one of them is among its nearest so far.
+    fn tell(&mut self, peers: &Peers, path: usize, closer: &[Peer]) -> bool {
+        let Path { bit, knows, width, .. } = self.paths[path];
+        // While these are not so many yet, whoever is named counts.
+        let range =
+            if knows < width { None } else { self.candidates.iter().filter(|one| one.known & bit != 0).nth(width - 1) };
+        let range = range.map(|last| last.distance);
+        let mut counts = knows < width;
+        for told in closer {
+            let distance = peers.point(*told).distance(self.target);
+            let at = match self.candidates.binary_search_by_key(&distance, |known| known.distance) {
+                Ok(at) if self.candidates[at].known & bit != 0 => continue,
+                Ok(at) => {
+                    self.candidates[at].known |= bit;
+                    at
+                }
+                Err(at) => {
+                    self.candidates.insert(at, Candidate::new(distance, *told, bit));
+                    let behind = self.paths.iter_mut().filter(|path| at < path.settled.0);
+                    behind.for_each(|path| path.settled.0 += 1);
+                    at
+                }
+            };
+            let path = &mut self.paths[path];
+            path.knows += 1;
+            if at < path.settled.0 {
+                path.settled = (0, 0);
+            }
+            counts |= range.is_some_and(|range| distance < range);
+        }
+        counts
     }
 
     /// A peer has not answered in time.
     pub(super) fn failed(&mut self, peers: &Peers, peer: Peer) {
-        if self.settle(peer, State::Failed).is_some() {
-            let distance = peers.point(peer).distance(self.target);
-            self.paths.iter_mut().for_each(|path| path.failed(distance));
+        if let Some((at, _)) = self.settle(peers, peer, State::Failed) {
+            let candidate = &mut self.candidates[at];
+            for path in &mut self.paths {
+                path.settle(candidate, State::Failed);
+            }
         }
     }
 
     /// How many requests one after the other led to this peer's answer.
-    pub(super) fn round(&self, peer: Peer) -> u32 {
-        self.contacts.get(&peer).map_or(0, |contact| contact.round)
+    pub(super) fn round(&self, peers: &Peers, peer: Peer) -> u32 {
+        self.place(peers, peer).map_or(0, |at| u32::from(self.candidates[at].round))
     }
 
     /// All that answered.
     pub(super) fn found(&self) -> Vec<Peer> {
-        let answered = self.contacts.iter().filter(|(_, contact)| contact.state == State::Answered);
-        answered.map(|(peer, _)| *peer).collect()
+        let answered = self.candidates.iter().filter(|candidate| candidate.state == State::Answered);
+        let mut found: Vec<Peer> = answered.map(|candidate| candidate.peer).collect();
+        found.sort_unstable();
+        found
     }
 
-    fn settle(&mut self, peer: Peer, state: State) -> Option<Contact> {
-        let contact = self.contacts.get_mut(&peer).filter(|contact| contact.state == State::Waiting)?;
-        contact.state = state;
-        self.last = contact.round;
-        Some(*contact)
+    fn place(&self, peers: &Peers, peer: Peer) -> Option<usize> {
+        let distance = peers.point(peer).distance(self.target);
+        self.candidates.binary_search_by_key(&distance, |known| known.distance).ok()
     }
+
+    /// Where a peer is whose request has ended, and which path had asked it.
+    fn settle(&mut self, peers: &Peers, peer: Peer, state: State) -> Option<(usize, usize)> {
+        let at = self.place(peers, peer)?;
+        let candidate = &mut self.candidates[at];
+        if candidate.state != State::Waiting {
+            return None;
+        }
+        candidate.state = state;
+        self.last = candidate.round;
+        Some((at, usize::from(candidate.path)))
+    }
+}
+
+impl Candidate {
+    fn new(distance: u128, peer: Peer, known: Paths) -> Self {
+        Self { distance, peer, known, waiting: 0, answered: 0, failed: 0, state: State::Fresh, path: 0, round: 0 }
+    }
+}
+
+/// What a path does next: it asks the candidate at a place, or as in [`Step`].
+enum Next {
+    Ask(usize),
+    Wait,
+    Done,
 }
 
 impl Path {
     /// The next that this path would ask, which counts as asked from now on.
-    fn next(&mut self) -> Step {
+    fn next(&mut self, candidates: &mut [Candidate]) -> Next {
         let most = match self.progress {
-            Progress::Finished => return Step::Done,
+            Progress::Finished => return Next::Done,
             Progress::Stalled => self.width.max(self.parallelism),
             Progress::Idle(_) => self.parallelism,
         };
-        let at_capacity = self.waiting >= most;
+        let (at_capacity, bit) = (self.waiting >= most, self.bit);
         let (begin, answered) = self.settled;
         let mut answered = Some(answered);
-        for (at, candidate) in self.candidates.iter_mut().enumerate().skip(begin) {
-            match candidate.state {
-                State::Waiting | State::Fresh if at_capacity => return Step::Wait,
-                State::Failed | State::Answered => {}
-                // It is not done before the nearer ones have answered.
-                State::Waiting => answered = None,
-                State::Fresh => {
-                    candidate.state = State::Waiting;
-                    self.waiting += 1;
-                    return Step::Ask(candidate.peer);
+        let own = candidates.iter_mut().enumerate().skip(begin).filter(|(_, candidate)| candidate.known & bit != 0);
+        for (at, candidate) in own {
+            if (candidate.answered | candidate.failed) & bit == 0 {
+                if at_capacity {
+                    return Next::Wait;
                 }
+                if candidate.waiting & bit == 0 {
+                    candidate.waiting |= bit;
+                    self.waiting += 1;
+                    return Next::Ask(at);
+                }
+                // It is not done before the nearer ones have answered.
+                answered = None;
             }
             if let Some(count) = answered.as_mut() {
-                *count += usize::from(candidate.state == State::Answered);
+                *count += usize::from(candidate.answered & bit != 0);
                 self.settled = (at + 1, *count);
                 if *count >= self.width {
                     self.progress = Progress::Finished;
-                    return Step::Done;
+                    return Next::Done;
                 }
             }
         }
         if self.waiting > 0 {
-            return Step::Wait;
+            return Next::Wait;
         }
         self.progress = Progress::Finished;
-        Step::Done
+        Next::Done
     }
 
-    /// Somebody whom it waits for has answered.
-    fn answered(&mut self, distance: u128, told: impl Iterator<Item = (u128, Peer)>) {
-        if !self.settle(distance, State::Answered) {
-            return;
-        }
-        // Whoever is named counts if it is among the nearest so far, or these are not so many yet.
-        let farthest = self.candidates.get(self.width - 1).or(self.candidates.last()).map(|last| last.distance);
-        let range = farthest.unwrap_or(distance);
-        let mut counts = self.candidates.len() < self.width;
-        for (distance, peer) in told {
-            if let Err(at) = self.candidates.binary_search_by_key(&distance, |known| known.distance) {
-                self.candidates.insert(at, Candidate { distance, peer, state: State::Fresh });
-                if at < self.settled.0 {
-                    self.settled = (0, 0);
-                }
-                counts |= distance < range;
-            }
-        }
+    /// Somebody whom it waited for has answered, and has named one who counts, or has not.
+    fn heard(&mut self, counts: bool) {
+        // While it knows few, every answer counts.
         self.progress = match self.progress {
             Progress::Finished => Progress::Finished,
-            _ if counts => Progress::Idle(0),
+            _ if counts || self.knows < self.width => Progress::Idle(0),
             Progress::Idle(times) if times + 1 < self.parallelism => Progress::Idle(times + 1),
             Progress::Idle(_) | Progress::Stalled => Progress::Stalled,
         };
     }
 
-    fn failed(&mut self, distance: u128) {
-        self.settle(distance, State::Failed);
-    }
-
-    /// Whether it waited for the one at that distance.
-    fn settle(&mut self, distance: u128, state: State) -> bool {
-        if self.progress == Progress::Finished {
+    /// Whether it waited for that candidate.
+    fn settle(&mut self, candidate: &mut Candidate, state: State) -> bool {
+        if self.progress == Progress::Finished || candidate.waiting & self.bit == 0 {
             return false;
         }
-        let Ok(at) = self.candidates.binary_search_by_key(&distance, |known| known.distance) else { return false };
-        if self.candidates[at].state != State::Waiting {
-            return false;
-        }
-        self.candidates[at].state = state;
+        candidate.waiting &= !self.bit;
         self.waiting -= 1;
+        if state == State::Answered {
+            candidate.answered |= self.bit;
+        } else {
+            candidate.failed |= self.bit;
+        }
         true
-    }
-
-    fn distance_of(&self, peer: Peer) -> Option<u128> {
-        self.candidates.iter().find(|known| known.peer == peer).map(|known| known.distance)
-    }
-
-    /// It wanted to ask one who has told another path.
-    fn answered_elsewhere(&mut self, peer: Peer) {
-        if let Some(distance) = self.distance_of(peer) {
-            self.answered(distance, std::iter::empty());
-        }
-    }
-
-    /// It wanted to ask one who has not answered another path.
-    fn failed_at(&mut self, peer: Peer) {
-        if let Some(distance) = self.distance_of(peer) {
-            self.failed(distance);
-        }
     }
 }
 
@@ -309,7 +360,11 @@ mod tests {
         }
         assert_eq!(lookup.next(), Step::Done);
         assert_eq!(peers.nearest(lookup.found(), target, 20), peers.nearest(all, target, 20));
-        assert_eq!((lookup.round(asked[0]), lookup.round(asked[1])), (1, 2), "each waited for the one before");
+        assert_eq!(
+            (lookup.round(&peers, asked[0]), lookup.round(&peers, asked[1])),
+            (1, 2),
+            "each waited for the one before"
+        );
     }
 
     #[test]

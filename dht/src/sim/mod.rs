@@ -11,7 +11,8 @@
 //!
 //! Where to find what: `clock` time and its queue; `table`, `lookup` the modelled Kademlia; `node` a node round its store;
 //! `links` latency, loss and cuts; `hostile` the attackers; `choices` the defences; `operation` GETs and PUTs; `upkeep`
-//! coming, going, and handing records on; `traffic` octets; `scenario` what is asked of a network; `report` the table.
+//! coming, going, and handing records on; `traffic` octets; `scenario` what is asked of a network; `report` the table;
+//! `progress` how far it is.
 //!
 //! A network settles by decree: its tables begin as those of one that has run for long. Newcomers join by lookups.
 
@@ -27,6 +28,7 @@ mod node;
 mod operation;
 mod peers;
 mod people;
+mod progress;
 mod report;
 mod scenario;
 mod table;
@@ -35,9 +37,11 @@ mod traffic;
 mod upkeep;
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::choices::Choices;
+pub use self::progress::Progress;
 pub use self::report::{Line, Report, Row};
 pub use self::scenario::Scenario;
 pub use self::timing::Timing;
@@ -99,7 +103,15 @@ pub enum SimError {
 /// # Errors
 /// When the system gives no randomness for the owners' keys.
 pub fn run(scenario: Scenario, settings: &Settings) -> Result<Report, SimError> {
+    watched(scenario, settings, &Arc::default())
+}
+
+/// Runs a scenario that tells how far it is.
+///
+/// # Errors
+/// As [`run`].
+pub fn watched(scenario: Scenario, settings: &Settings, progress: &Arc<Progress>) -> Result<Report, SimError> {
     let nodes = settings.nodes.clamp(2, MAX_NODES);
     let records = settings.records.max(1);
-    scenario.run(&Settings { nodes, records, ..*settings })
+    scenario.run(&Settings { nodes, records, ..*settings }, progress)
 }

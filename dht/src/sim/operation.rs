@@ -204,7 +204,7 @@ impl World {
     /// The number of an operation that may take so long.
     fn begin(&mut self, limit: Duration) -> u64 {
         self.begun += 1;
-        self.clock.after(limit, Event::Deadline { operation: self.begun });
+        self.clock.limit(limit, Event::Deadline { operation: self.begun });
         self.begun
     }
 
@@ -219,7 +219,7 @@ impl World {
                 let closer: Vec<Peer> = answer.closer.iter().copied().filter(|told| *told != operation.node).collect();
                 operation.lookup.answered(&self.peers, peer, &closer);
                 if let Some(value) = &answer.value {
-                    let round = operation.lookup.round(peer);
+                    let round = operation.lookup.round(&self.peers, peer);
                     self.on_value(id, &mut operation, peer, value, round);
                 }
             }

@@ -1,35 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The routing table of the modelled Kademlia: buckets of [`limits::K`], who was there first stays.
 
-use std::collections::BTreeMap;
-
 use super::dice::Dice;
 use super::limits;
 use super::peers::{Peer, Peers, Point};
 use crate::admit;
+
+/// Bits of a point.
+const BITS: usize = 128;
 
 /// The peers that one node knows.
 #[derive(Debug)]
 pub(super) struct Table {
     own: Point,
     /// By the leading bits shared with this node.
-    buckets: BTreeMap<u32, Vec<Peer>>,
+    buckets: Vec<Vec<Peer>>,
 }
 
 impl Table {
     pub(super) fn new(own: Point) -> Self {
-        Self { own, buckets: BTreeMap::new() }
+        Self { own, buckets: Vec::new() }
     }
 
     /// Takes a peer in, if there is room for it; whether it is new.
     pub(super) fn insert(&mut self, peers: &Peers, peer: Peer, diversity: bool) -> bool {
         let index = self.index(peers, peer);
-        if index == u128::BITS {
+        // Itself.
+        if index >= BITS {
             return false;
         }
-        let bucket = self.buckets.entry(index).or_default();
-        let fits = !bucket.contains(&peer)
-            && bucket.len() < limits::K
+        if self.buckets.len() <= index {
+            self.buckets.resize_with(index + 1, Vec::new);
+        }
+        let bucket = &mut self.buckets[index];
+        let fits = bucket.len() < limits::K
+            && !bucket.contains(&peer)
             && (!diversity
                 || admit::diversity::room(peers.address(peer), bucket.iter().map(|known| peers.address(*known)))
                     .is_ok());
@@ -42,7 +47,7 @@ impl Table {
     /// Whether it was there.
     pub(super) fn remove(&mut self, peers: &Peers, peer: Peer) -> bool {
         let index = self.index(peers, peer);
-        let Some(bucket) = self.buckets.get_mut(&index) else { return false };
+        let Some(bucket) = self.buckets.get_mut(index) else { return false };
         let before = bucket.len();
         bucket.retain(|known| *known != peer);
         bucket.len() < before
@@ -50,13 +55,13 @@ impl Table {
 
     /// Whether it is known.
     pub(super) fn contains(&self, peers: &Peers, peer: Peer) -> bool {
-        self.buckets.get(&self.index(peers, peer)).is_some_and(|bucket| bucket.contains(&peer))
+        self.buckets.get(self.index(peers, peer)).is_some_and(|bucket| bucket.contains(&peer))
     }
 
     /// Whether the peer belongs to the neighbourhood: no nearer to this node is any bucket that is full.
     pub(super) fn is_neighbour(&self, peers: &Peers, peer: Peer) -> bool {
-        let last_full = self.buckets.iter().rev().find(|(_, bucket)| bucket.len() >= limits::K);
-        last_full.is_none_or(|(index, _)| self.index(peers, peer) >= *index)
+        let nearer = self.buckets.get(self.index(peers, peer) + 1..).unwrap_or_default();
+        nearer.iter().all(|bucket| bucket.len() < limits::K)
     }
 
     /// The peers nearest to a point, nearest first: bucket by bucket, since all peers of one are nearer than all of the next.
@@ -78,28 +83,29 @@ impl Table {
     /// lowest, then the others the other way round.
     fn by_distance(&self, target: Point) -> impl Iterator<Item = &Vec<Peer>> {
         let between = self.own.distance(target);
-        let differs = move |index: &u32| between & (1 << (u128::BITS - 1 - index)) != 0;
-        let towards = self.buckets.iter().filter(move |(index, _)| differs(index));
-        let away = self.buckets.iter().rev().filter(move |(index, _)| !differs(index));
+        let differs = move |index: usize| between & (1 << (BITS - 1 - index)) != 0;
+        let all = self.buckets.iter().enumerate();
+        let towards = all.clone().filter(move |(index, _)| differs(*index));
+        let away = all.rev().filter(move |(index, _)| !differs(*index));
         towards.chain(away).map(|(_, bucket)| bucket)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Peer> {
-        self.buckets.values().flatten().copied()
+        self.buckets.iter().flatten().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.buckets.values().map(Vec::len).sum()
+        self.buckets.iter().map(Vec::len).sum()
     }
 
     /// One point for each bucket beyond the neighbourhood, the farthest first: what a walk through the table looks up. As libp2p
     /// draws them, which cannot name a point: whatever was drawn last for the bucket, if none of the draws lies in it.
     pub(super) fn walk(&self, dice: &mut Dice) -> Vec<Point> {
-        let last = self.buckets.iter().rev().find(|(_, bucket)| !bucket.is_empty()).map_or(0, |(index, _)| *index);
-        let draw = |index: u32, dice: &mut Dice| {
+        let last = self.buckets.iter().rposition(|bucket| !bucket.is_empty()).unwrap_or(0);
+        let draw = |index: usize, dice: &mut Dice| {
             let mut drawn = Point(dice.wide());
             for _ in 0..limits::DRAWS {
-                if self.own.distance(drawn).leading_zeros() == index {
+                if shared(self.own, drawn) == index {
                     break;
                 }
                 drawn = Point(dice.wide());
@@ -109,9 +115,14 @@ impl Table {
         (0..last).map(|index| draw(index, dice)).collect()
     }
 
-    fn index(&self, peers: &Peers, peer: Peer) -> u32 {
-        self.own.distance(peers.point(peer)).leading_zeros()
+    fn index(&self, peers: &Peers, peer: Peer) -> usize {
+        shared(self.own, peers.point(peer))
     }
+}
+
+/// Leading bits that two points share.
+fn shared(one: Point, other: Point) -> usize {
+    usize::try_from(one.distance(other).leading_zeros()).unwrap_or(BITS)
 }
 
 /// Fills the tables of a network that has run for long: each bucket has as many of its peers as it holds, by chance.
@@ -120,18 +131,17 @@ pub(super) fn settle(peers: &Peers, tables: &mut [Table], diversity: bool, dice:
         (0..tables.len()).map(Peer::new).map(|peer| (peers.point(peer), peer)).collect();
     order.sort_unstable();
     for table in tables {
-        for index in 0..u128::BITS {
-            let bit = 1 << (u128::BITS - 1 - index);
-            let first = (table.own.0 ^ bit) & !(bit - 1);
-            let range = order.partition_point(|(point, _)| point.0 < first)
-                ..order.partition_point(|(point, _)| point.0 <= first | (bit - 1));
-            fill(peers, table, &order[range], diversity, dice);
-            let own = table.own.0 & !(bit - 1);
-            let left = order.partition_point(|(point, _)| point.0 <= own | (bit - 1))
-                - order.partition_point(|(point, _)| point.0 < own);
-            if left <= 1 {
+        // Those that share as many bits with the node as there are buckets before: the next bit parts them.
+        let mut alike = &order[..];
+        for index in 0..BITS {
+            let bit = 1 << (BITS - 1 - index);
+            let (zeros, ones) = alike.split_at(alike.partition_point(|(point, _)| point.0 & bit == 0));
+            let (own, others) = if table.own.0 & bit == 0 { (zeros, ones) } else { (ones, zeros) };
+            fill(peers, table, others, diversity, dice);
+            if own.len() <= 1 {
                 break;
             }
+            alike = own;
         }
     }
 }

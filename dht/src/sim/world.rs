@@ -14,6 +14,7 @@ use super::node::Node;
 use super::operation::{Got, Operation, Put};
 use super::peers::{Peer, Peers};
 use super::people::Record;
+use super::progress::Progress;
 use super::table::{self, Table};
 use super::timing::Timing;
 use super::traffic::{Intervals, Kind, Traffic};
@@ -185,16 +186,23 @@ pub(super) struct World {
     pub(super) gots: Vec<Got>,
     /// The readers' certificates: the real cache, which checks dates at each use.
     pub(super) certificates: CertificateCache,
+    /// Who watches.
+    progress: Arc<Progress>,
 }
 
 impl World {
     /// A network that has run for long, without records.
-    pub(super) fn new(plan: &Plan) -> Self {
-        Self::with(plan, |_, _| Vec::new())
+    pub(super) fn new(plan: &Plan, progress: &Arc<Progress>) -> Self {
+        Self::with(plan, progress, |_, _| Vec::new())
     }
 
     /// The same with more hostile nodes at the places that `attack` chooses.
-    pub(super) fn with(plan: &Plan, attack: impl FnOnce(&mut Peers, &mut Dice) -> Vec<Peer>) -> Self {
+    pub(super) fn with(
+        plan: &Plan,
+        progress: &Arc<Progress>,
+        attack: impl FnOnce(&mut Peers, &mut Dice) -> Vec<Peer>,
+    ) -> Self {
+        progress.begin();
         let Timing { keep_alive, identify, unused, .. } = plan.timing;
         let began = Instant::now();
         let mut dice = Dice::new(plan.seed);
@@ -236,6 +244,7 @@ impl World {
             begun: 0,
             gots: Vec::new(),
             certificates: CertificateCache::new(),
+            progress: progress.clone(),
         }
     }
 
@@ -303,6 +312,7 @@ impl World {
     pub(super) fn run(&mut self, time: Duration) -> Result<(), SimError> {
         let until = self.clock.now() + time;
         while let Some(event) = self.clock.next(until) {
+            self.progress.at(self.clock.now());
             match event {
                 Event::Request { call, from, to, request } => self.on_request(call, from, to, request),
                 Event::Answer { call, answer } => self.on_answer(call, &answer),

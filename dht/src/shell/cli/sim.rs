@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `lisp-dht sim`: figures of a model, and how far they are from those of the bench.
 
+mod run;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Outcome, output};
 use crate::shell::lab::limits;
-use crate::sim::{self, MAX_NODES, Report, Scenario, Settings};
+use crate::sim::{MAX_NODES, Report, Scenario, Settings};
 
 /// `lisp-dht sim`. A model is told all that it depends on by its flags, so that a table is repeated by its command.
 #[derive(Debug, Args)]
@@ -57,11 +59,11 @@ pub(super) fn run(flags: &SimFlags) -> Result<Outcome, Failure> {
 
 fn run_scenarios(flags: &SimFlags) -> Result<Outcome, Failure> {
     let scenarios = if flags.scenarios.is_empty() { &Scenario::ALL[..] } else { &flags.scenarios };
-    let mut reports = Vec::new();
-    for scenario in scenarios {
+    let job = |scenario: &Scenario| {
         let usual = if *scenario == Scenario::Hops { LARGEST } else { Settings::default().nodes };
-        reports.push(report(flags, *scenario, flags.nodes.unwrap_or(usual), flags.lookups)?);
-    }
+        (*scenario, settings(flags, flags.nodes.unwrap_or(usual), flags.lookups))
+    };
+    let reports = reports(&scenarios.iter().map(job).collect::<Vec<_>>())?;
     let held = reports.iter().all(Report::held);
     let lines: Vec<String> = reports.iter().flat_map(Report::lines).chain([verdict(&reports)]).collect();
     output::show(&flags.json, &json!({ "instrument": "model", "ok": held, "reports": reports }), &lines)?;
@@ -83,11 +85,13 @@ fn verdict(reports: &[Report]) -> String {
 /// The largest network of the scenario about growth.
 const LARGEST: usize = 10_000;
 
-fn report(flags: &SimFlags, scenario: Scenario, nodes: usize, lookups: usize) -> Result<Report, Failure> {
-    let settings = Settings { nodes, seed: flags.seed, lookups, ..Settings::default() };
-    let report = sim::run(scenario, &settings);
+fn settings(flags: &SimFlags, nodes: usize, lookups: usize) -> Settings {
+    Settings { nodes, seed: flags.seed, lookups, ..Settings::default() }
+}
+
+fn reports(jobs: &[(Scenario, Settings)]) -> Result<Vec<Report>, Failure> {
     // Only the system's randomness can fail, which owners' keys need.
-    report.context("cannot make the keys of a model").map_err(Failure::Lacking)
+    run::all(jobs).context("cannot make the keys of a model").map_err(Failure::Lacking)
 }
 
 /// How far the model may be from the bench.
@@ -95,20 +99,27 @@ fn report(flags: &SimFlags, scenario: Scenario, nodes: usize, lookups: usize) ->
 enum Most {
     /// In parts of the bench's figure.
     Parts(f64),
+    /// Neither is more than so many times the other.
+    Times(f64),
     /// By so much.
     By(f64),
-    /// Not judged: times are those of two different networks.
-    Any,
+    /// Not judged, and why.
+    Any(&'static str),
 }
+
+/// Why times are not judged.
+const ANOTHER_NETWORK: &str = "another network";
 
 /// What is compared, by the keys of the bench's JSON.
 const COMPARED: [(&str, Most); 6] = [
     ("correct", Most::Parts(0.05)),
     ("rounds_mean_milli", Most::By(1000.0)),
-    ("rounds_max", Most::By(2.0)),
-    ("messages", Most::Parts(1.0)),
-    ("p50_us", Most::Any),
-    ("p99_us", Most::Any),
+    // One slow answer among thousands makes it: with the machine that runs the bench it is 4 or 5.
+    ("rounds_max", Most::Any("the largest of all draws")),
+    // The bench counts all that its nodes answer meanwhile, not only what readers ask: it has two to three times as many.
+    ("messages", Most::Times(3.0)),
+    ("p50_us", Most::Any(ANOTHER_NETWORK)),
+    ("p99_us", Most::Any(ANOTHER_NETWORK)),
 ];
 
 /// Octets of the JSON of a bench: some forty figures.
@@ -123,8 +134,9 @@ fn check(flags: &SimFlags, file: &Path) -> Result<Outcome, Failure> {
         count.filter(|count| (1..=MAX_NODES).contains(count)).with_context(|| format!("{}: no number {key:?}", named()))
     };
     let (nodes, lookups) = (count("nodes")?.max(2), count("lookups")?);
-    let model = report(flags, Scenario::Bench, nodes, lookups)?;
-    let rows: Vec<Compared> = COMPARED.iter().map(|row| Compared::new(row, &model, &bench)).collect();
+    let model = reports(&[(Scenario::Bench, settings(flags, nodes, lookups))])?;
+    let model = model.first().context("no model").map_err(Failure::Lacking)?;
+    let rows: Vec<Compared> = COMPARED.iter().map(|row| Compared::new(row, model, &bench)).collect();
     let agrees = rows.iter().all(|row| row.agrees);
     let head = format!("model and bench at {nodes} nodes, {lookups} lookups; model of seed {}", flags.seed);
     let columns = format!("  {:18} {:>12} {:>12} {:>10}", "", "model", "bench", "model is");
@@ -155,6 +167,7 @@ impl Compared {
         };
         let agrees = match (model, bench, most) {
             (Some(model), Some(bench), Most::Parts(parts)) => (model - bench).abs() <= parts * bench,
+            (Some(model), Some(bench), Most::Times(times)) => model <= times * bench && bench <= times * model,
             (Some(model), Some(bench), Most::By(by)) => (model - bench).abs() <= *by,
             // What the bench has not measured is no disagreement.
             _ => true,
@@ -167,8 +180,9 @@ impl Compared {
         let difference = self.difference.map_or("-".to_owned(), |by| format!("{:+.0} %", 100.0 * by));
         let verdict = match (self.bench, self.most) {
             (None, _) => "the bench does not say".to_owned(),
-            (_, Most::Any) => "not judged: another network".to_owned(),
+            (_, Most::Any(why)) => format!("not judged: {why}"),
             (_, Most::Parts(parts)) => format!("within {:.0} %: {}", 100.0 * parts, self.verdict()),
+            (_, Most::Times(times)) => format!("within a factor of {times}: {}", self.verdict()),
             (_, Most::By(by)) => format!("within {by}: {}", self.verdict()),
         };
         let (model, bench) = (figure(self.model), figure(self.bench));
@@ -195,7 +209,7 @@ impl Compared {
 mod tests {
     use super::*;
     use crate::shell::limits;
-    use crate::sim::Timing;
+    use crate::sim::{self, Timing};
 
     #[test]
     fn the_model_has_the_times_of_the_node() {
@@ -252,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_figure_that_is_too_far_from_the_bench_disagrees() {
-        let bench = json!({ "rounds_mean_milli": 2000, "correct": 0 });
+        let bench = json!({ "rounds_mean_milli": 2000, "correct": 0, "messages": 200 });
         let compared = |name, value: f64| {
             let report = Report {
                 instrument: "model",
@@ -269,6 +283,7 @@ mod tests {
                 && !compared("rounds_mean_milli", 3100.0)
                 && !compared("correct", 24.0)
         );
-        assert!(compared("messages", 7.0), "the bench does not say");
+        assert!(compared("p99_us", 7.0), "the bench does not say");
+        assert!(compared("messages", 70.0) && !compared("messages", 60.0) && !compared("messages", 700.0));
     }
 }

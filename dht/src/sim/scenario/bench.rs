@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The figures of the bench, modelled: nodes that nobody attacks, and lookups of what was published.
 
+use std::sync::Arc;
+
 use super::super::dice::Dice;
 use super::super::links::Links;
+use super::super::progress::Progress;
 use super::super::report::Report;
 use super::super::world::{Reader, World};
 use super::super::{Settings, SimError};
 use super::{mean_messages, mean_rounds, plan, quantile, size};
 
-pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
-    let mut world = World::new(&plan(settings));
+pub(super) fn run(settings: &Settings, progress: &Arc<Progress>, report: &mut Report) -> Result<(), SimError> {
+    let mut world = World::new(&plan(settings), progress);
     world.links = Links::even();
     // In a bench every node publishes, and clients ask as often as nodes do.
     world.publish(settings.nodes)?;

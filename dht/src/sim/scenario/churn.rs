@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A tenth of the nodes leaves every minute without a word, and as many come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::progress::Progress;
 use super::super::report::{Line, Report};
 use super::super::world::{Event, World};
 use super::super::{Settings, SimError};
@@ -15,8 +17,8 @@ const PART: usize = 10;
 /// Lookups that must be right, in percent.
 const RIGHT: f64 = 99.0;
 
-pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
-    let mut world = World::new(&plan(settings));
+pub(super) fn run(settings: &Settings, progress: &Arc<Progress>, report: &mut Report) -> Result<(), SimError> {
+    let mut world = World::new(&plan(settings), progress);
     world.publish(settings.records)?;
     world.begin_refreshing();
     world.begin_renewing();

@@ -2,11 +2,14 @@
 //! Forty ids in two networks are nearer to one record than any honest node.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::super::choices::Choices;
+use super::super::clock::Clock;
 use super::super::dice::Dice;
 use super::super::peers::{Peer, Peers, Point};
 use super::super::people::Record;
+use super::super::progress::Progress;
 use super::super::report::{Line, Report};
 use super::super::world::World;
 use super::super::{Settings, SimError};
@@ -27,12 +30,12 @@ const VARIANTS: [(&str, Choices); 4] = [
     ("all", Choices::ALL),
 ];
 
-pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
+pub(super) fn run(settings: &Settings, progress: &Arc<Progress>, report: &mut Report) -> Result<(), SimError> {
     for (name, choices) in VARIANTS {
         let mut gots = Vec::new();
         for attack in 0..settings.lookups.div_ceil(LOOKUPS) {
             let seed = settings.seed.wrapping_add(u64::try_from(attack).unwrap_or(0) << 32);
-            let mut world = attacked(&super::Plan { seed, choices, ..plan(settings) })?;
+            let mut world = attacked(&super::Plan { seed, choices, ..plan(settings) }, progress)?;
             world.put(0, None);
             world.settle()?;
             gots.extend(world.look_up(LOOKUPS)?);
@@ -49,12 +52,11 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
 }
 
 /// A network in which one record, not yet published, is surrounded.
-fn attacked(plan: &super::Plan) -> Result<World, SimError> {
+fn attacked(plan: &super::Plan, progress: &Arc<Progress>) -> Result<World, SimError> {
     let mut dice = Dice::new(!plan.seed);
-    let mut world = World::new(&super::Plan { nodes: 2, ..*plan });
-    let record = Record::new(&mut dice, world.clock.date())?;
+    let record = Record::new(&mut dice, Clock::<()>::new().date())?;
     let point = record.point;
-    world = World::with(plan, |peers, dice| surround(peers, dice, point));
+    let mut world = World::with(plan, progress, |peers, dice| surround(peers, dice, point));
     world.add(record);
     Ok(world)
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! How rounds and messages grow with the number of nodes: as its logarithm.
 
+use std::sync::Arc;
+
+use super::super::progress::Progress;
 use super::super::report::{Fit, Line, Report};
 use super::super::world::World;
 use super::super::{Settings, SimError};
@@ -13,10 +16,10 @@ const ENOUGH: usize = 4;
 /// How well the logarithm must explain what is seen.
 const R2: f64 = 0.9;
 
-pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
+pub(super) fn run(settings: &Settings, progress: &Arc<Progress>, report: &mut Report) -> Result<(), SimError> {
     let mut points = Vec::new();
     for nodes in SIZES.into_iter().filter(|nodes| *nodes <= settings.nodes) {
-        let mut world = World::new(&super::Plan { nodes, ..plan(settings) });
+        let mut world = World::new(&super::Plan { nodes, ..plan(settings) }, progress);
         world.publish(settings.records)?;
         let gots = world.look_up(settings.lookups)?;
         let most = gots.iter().map(|got| got.rounds).max().unwrap_or(0);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A fifth of the nodes is hostile, at places that they did not choose.
 
+use std::sync::Arc;
+
 use super::super::choices::Choices;
+use super::super::progress::Progress;
 use super::super::report::{Line, Report};
 use super::super::world::World;
 use super::super::{Settings, SimError};
@@ -12,10 +15,10 @@ const HOSTILE: usize = 200;
 /// Lookups that must be right, in percent.
 const RIGHT: f64 = 95.0;
 
-pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
+pub(super) fn run(settings: &Settings, progress: &Arc<Progress>, report: &mut Report) -> Result<(), SimError> {
     for paths in [1, 3, Choices::ALL.paths] {
         let choices = Choices { paths, ..Choices::ALL };
-        let mut world = World::new(&super::Plan { choices, hostile: HOSTILE, ..plan(settings) });
+        let mut world = World::new(&super::Plan { choices, hostile: HOSTILE, ..plan(settings) }, progress);
         world.publish(settings.records)?;
         // Some of the hostile nodes go on showing what this replaces.
         world.renew()?;

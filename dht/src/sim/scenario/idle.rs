@@ -2,6 +2,9 @@
 //! What nodes send when nobody asks them anything: one record each, published again and again, and the upkeep of tables
 //! and connections.
 
+use std::sync::Arc;
+
+use super::super::progress::Progress;
 use super::super::report::{Line, Report};
 use super::super::timing::Timing;
 use super::super::traffic::{Intervals, Kind, Traffic};
@@ -14,9 +17,9 @@ const LAB: usize = 24;
 /// A node sends less than this, in kbit/s.
 const SENT: f64 = 12.0;
 
-pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
+pub(super) fn run(settings: &Settings, progress: &Arc<Progress>, report: &mut Report) -> Result<(), SimError> {
     for nodes in [LAB, settings.nodes] {
-        let sent = measure(settings, report, nodes)?;
+        let sent = measure(settings, progress, report, nodes)?;
         report.ask(format!("{nodes} nodes: sent by a node in all"), sent, "kbit/s", Line::Under(SENT));
         // What passes its port, as a capture shows it. Each octet is sent by one node and received by another.
         report.show(format!("{nodes} nodes: sent and received"), 2.0 * sent, "kbit/s");
@@ -25,8 +28,8 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimErr
 }
 
 /// Shows what a node sends by kind, in kbit/s; all of it. As much is received.
-fn measure(settings: &Settings, report: &mut Report, nodes: usize) -> Result<f64, SimError> {
-    let mut world = World::new(&super::Plan { nodes, connections: true, ..plan(settings) });
+fn measure(settings: &Settings, progress: &Arc<Progress>, report: &mut Report, nodes: usize) -> Result<f64, SimError> {
+    let mut world = World::new(&super::Plan { nodes, connections: true, ..plan(settings) }, progress);
     // Each has a record; as many as a model has stand for all.
     let records = nodes.min(settings.records);
     world.publish(records)?;

@@ -11,9 +11,11 @@ mod partition;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::choices::Choices;
 use super::operation::Got;
+use super::progress::Progress;
 use super::report::{self, Report};
 use super::world::Plan;
 use super::{Settings, SimError};
@@ -54,16 +56,16 @@ impl Scenario {
         }
     }
 
-    pub(super) fn run(self, settings: &Settings) -> Result<Report, SimError> {
+    pub(super) fn run(self, settings: &Settings, progress: &Arc<Progress>) -> Result<Report, SimError> {
         let mut report = Report::new(self.name(), settings.nodes, settings.seed);
         match self {
-            Self::Hops => hops::run(settings, &mut report)?,
-            Self::Hostile => hostile::run(settings, &mut report)?,
-            Self::Eclipse => eclipse::run(settings, &mut report)?,
-            Self::Churn => churn::run(settings, &mut report)?,
-            Self::Partition => partition::run(settings, &mut report)?,
-            Self::Idle => idle::run(settings, &mut report)?,
-            Self::Bench => bench::run(settings, &mut report)?,
+            Self::Hops => hops::run(settings, progress, &mut report)?,
+            Self::Hostile => hostile::run(settings, progress, &mut report)?,
+            Self::Eclipse => eclipse::run(settings, progress, &mut report)?,
+            Self::Churn => churn::run(settings, progress, &mut report)?,
+            Self::Partition => partition::run(settings, progress, &mut report)?,
+            Self::Idle => idle::run(settings, progress, &mut report)?,
+            Self::Bench => bench::run(settings, progress, &mut report)?,
         }
         Ok(report)
     }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Two halves are parted, and written to on both sides; then the cut heals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::peers::Peer;
+use super::super::progress::Progress;
 use super::super::report::{Line, Report};
 use super::super::world::World;
 use super::super::{Settings, SimError, limits};
@@ -16,8 +18,8 @@ const WATCHED: Duration = Duration::from_secs(120);
 /// Writes come so long before the end: late enough to hold still, early enough to be stored.
 const WRITES: Duration = Duration::from_secs(120);
 
-pub(super) fn run(settings: &Settings, report: &mut Report) -> Result<(), SimError> {
-    let mut world = World::new(&plan(settings));
+pub(super) fn run(settings: &Settings, progress: &Arc<Progress>, report: &mut Report) -> Result<(), SimError> {
+    let mut world = World::new(&plan(settings), progress);
     world.publish(settings.records)?;
     world.begin_refreshing();
     world.part();
