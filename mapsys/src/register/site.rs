@@ -208,6 +208,11 @@ impl SiteTable {
     pub fn prefixes(&self) -> impl Iterator<Item = EidPrefix> + '_ {
         self.by_prefix.iter().map(|(prefix, _)| prefix)
     }
+
+    /// Configured EID-prefixes inside of one, itself included: what takes no longer with more sites elsewhere.
+    pub fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = EidPrefix> + '_ {
+        self.by_prefix.inside(prefix).map(|(inner, _)| inner)
+    }
 }
 
 impl Site {

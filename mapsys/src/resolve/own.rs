@@ -54,7 +54,7 @@ fn unregistered(server: &MapServer, configured: &EidPrefix, eid: &EidPrefix) -> 
     }
     let registered = server.registrations().inside(configured).map(|(prefix, _)| prefix);
     // Another site may be configured inside this one.
-    let sites = server.sites().prefixes().filter(|other| configured.covers(other) && other != configured);
+    let sites = server.sites().inside(configured).filter(|other| other != configured);
     let prefix = hole(*configured, *eid, registered.chain(sites)).unwrap_or(*eid);
     Own::Records(vec![negative(prefix, Action::NativelyForward, Ttl(1))])
 }
@@ -70,11 +70,8 @@ fn records(
 ) -> Vec<MappingRecord> {
     let inside: Vec<_> = server.registrations().inside(&prefix).filter(|(inner, _)| *inner != prefix).collect();
     // Another site configured inside this one has its own say, registered or not.
-    let others: Vec<_> = server
-        .sites()
-        .prefixes()
-        .filter(|other| prefix.covers(other) && *other != prefix && *other != best.configured)
-        .collect();
+    let others: Vec<_> =
+        server.sites().inside(&prefix).filter(|other| *other != prefix && *other != best.configured).collect();
     if others.is_empty() && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.merged().proxy) {
         let merged: Vec<_> = std::iter::once((prefix, best)).chain(inside.iter().copied()).collect();
         let ttl = merged.iter().map(|(_, registration)| registration.merged().ttl).min().unwrap_or(Ttl(1));
