@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use interop::bench::{Line, clouds, dht, dht_flood};
+use interop::bench::{Line, clouds, dht, dht_flood, map_system};
 use interop::delaybox::bridge::Counters;
 use interop::delaybox::{Delay, Delaybox};
 use interop::demo::{self, Options, UsageError};
@@ -43,6 +43,8 @@ Examples:
       INTEROP_OOR=/opt/oor/oor INTEROP_OPENLISP=/opt/opencp/opencp interop run --pcap captures
   How well a map system answers while strangers flood its DHT port:
       interop bench dht-flood
+  How quickly it answers, beside the least that any answer costs here:
+      interop bench map-system --json=map-system.json
 
 Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named),
 130 = interrupted.";
@@ -174,6 +176,31 @@ enum Bench {
     Clouds(CloudsFlags),
     /// Map-Requests for a registered site with and without a flood of spoofed QUIC Initials at the DHT: p99 stays under 2 x
     DhtFlood(DhtFloodFlags),
+    /// Map-Requests as many as it answers, beside a bare thread that only receives and sends: at least 0.65 of it
+    MapSystem(MapSystemFlags),
+}
+
+#[derive(Debug, Args)]
+struct MapSystemFlags {
+    /// Turns of each case
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Milliseconds of each turn
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    turn: u64,
+    /// Map-Requests outstanding
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
+    outstanding: u16,
+    /// Sites that are registered at each of the two map systems
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    sites: u16,
+    /// Addresses that ask under the usual limits
+    #[arg(long, default_value_t = map_system::CROWD_SIZE, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    clients: u32,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Args)]
@@ -300,6 +327,7 @@ impl Command {
             Self::Bench { bench: Bench::Dht(flags) } => Some(&flags.json),
             Self::Bench { bench: Bench::Clouds(flags) } => Some(&flags.json),
             Self::Bench { bench: Bench::DhtFlood(flags) } => Some(&flags.json),
+            Self::Bench { bench: Bench::MapSystem(flags) } => Some(&flags.json),
             Self::Delaybox(flags) => Some(&flags.json),
             Self::List { json } => Some(json),
             _ => None,
@@ -319,6 +347,7 @@ fn main() -> ExitCode {
         Command::Bench { bench: Bench::Dht(flags) } => bench_dht(flags),
         Command::Bench { bench: Bench::Clouds(flags) } => bench_clouds(flags),
         Command::Bench { bench: Bench::DhtFlood(flags) } => run_dht_flood(&flags),
+        Command::Bench { bench: Bench::MapSystem(flags) } => bench_map_system(flags),
         Command::Delaybox(flags) => status(run_delaybox(&flags)),
         Command::Up { lab, bin_dir, user_namespace } => match hold::up(lab, user_namespace, bin_dir.as_deref()) {
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(EXIT_FAILED)),
@@ -471,6 +500,24 @@ fn run_dht_flood(flags: &DhtFloodFlags) -> ExitCode {
         turn: Duration::from_secs(flags.seconds),
     };
     let shown = dht_flood::run(&options).inspect(|report| {
+        if !flags.json.is_output() {
+            report.lines().iter().for_each(|line| println!("{line}"));
+        }
+    });
+    exit_code(shown.and_then(|report| publish(&report, &flags.json).map(|()| report.ok)))
+}
+
+fn bench_map_system(flags: MapSystemFlags) -> ExitCode {
+    let options = map_system::Options {
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
+        rounds: flags.rounds.into(),
+        turn: Duration::from_millis(flags.turn),
+        outstanding: flags.outstanding.into(),
+        sites: flags.sites,
+        crowd: flags.clients,
+    };
+    let shown = map_system::run(&options).inspect(|report| {
         if !flags.json.is_output() {
             report.lines().iter().for_each(|line| println!("{line}"));
         }

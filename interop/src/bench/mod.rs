@@ -6,6 +6,7 @@ pub mod dht;
 pub mod dht_flood;
 pub mod flood;
 pub mod initial;
+pub mod map_system;
 mod mesh;
 
 use std::io::Write as _;

@@ -235,9 +235,7 @@ impl SiteTable {
     pub fn prefixes(&self) -> impl Iterator<Item = EidPrefix> + '_ {
         self.by_prefix.iter().map(|(prefix, _)| prefix)
     }
-}
 
-impl SiteTable {
     /// The configured prefixes inside `prefix`, itself included.
     pub fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = EidPrefix> + '_ {
         self.by_prefix.inside(prefix).map(|(inner, _)| inner)

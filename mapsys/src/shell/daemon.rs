@@ -137,7 +137,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
 /// # Errors
 /// Says what the machine lacks.
 pub fn run(plan: Plan) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // Sockets, engine and senders take turns in one thread: handing each datagram from one thread to another costs more than
+    // the engine spends on it. DHT node and disk have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(plan))
 }
 

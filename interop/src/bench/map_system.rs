@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! How quickly a map system answers, beside the least that any answer costs in the same place: the two take turns.
+
+mod batch;
+mod floor;
+mod load;
+mod questions;
+mod stage;
+
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+
+use super::{Teller, quantile};
+use crate::demo::binaries::Binaries;
+use crate::interrupt;
+use crate::lab::privilege;
+use floor::Floor;
+use load::{Measured, Pace, ask};
+use questions::{Questions, Sample, Sites};
+use stage::{CLIENT, CROWD, SERVER, Stage};
+
+/// Where the floor answers, beside the map system.
+const FLOOR_PORT: u16 = 4343;
+/// What of the floor's answers a second the map system reaches.
+const RATIO: f64 = 0.65;
+/// Of how many times the floor's the 99th percentile stays below.
+const TAIL: f64 = 4.0;
+/// Longest time until the foreign sites can be found.
+const PUBLISHED: Duration = Duration::from_secs(90);
+/// Good questions outstanding, and the pause between two, while others flood.
+const GOOD: (usize, Duration) = (1, Duration::from_micros(500));
+/// The flood in good loads.
+const FLOOD: u32 = 10;
+/// Addresses without privilege; no more than the lab has.
+pub const CROWD_SIZE: u32 = 4096;
+
+/// What the bench is asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the programs are; otherwise they are built.
+    pub bin_dir: Option<PathBuf>,
+    /// Work in a user namespace, even as root.
+    pub user_namespace: bool,
+    /// Turns of each case, and as many of the floor beside each.
+    pub rounds: usize,
+    /// Length of a turn.
+    pub turn: Duration,
+    /// Questions outstanding.
+    pub outstanding: usize,
+    /// Sites that are registered.
+    pub sites: u16,
+    /// Addresses that the limits hold for, up to [`CROWD_SIZE`].
+    pub crowd: u32,
+}
+
+/// A case beside its floor: medians of all rounds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figures {
+    /// Which.
+    pub case: &'static str,
+    /// Right answers a second.
+    pub replies_per_s: f64,
+    /// The floor's.
+    pub floor_per_s: f64,
+    /// Of the floor: median, least and most of all rounds.
+    pub ratio: [f64; 3],
+    /// Median time to the answer.
+    pub p50_us: f64,
+    /// 99th percentile of it.
+    pub p99_us: f64,
+    /// The floor's median.
+    pub floor_p50_us: f64,
+    /// The floor's 99th percentile.
+    pub floor_p99_us: f64,
+    /// 99th percentile, of the floor's: median, least and most of all rounds.
+    pub p99_ratio: [f64; 3],
+    /// Questions without an answer.
+    pub lost: usize,
+    /// Answers that were not right.
+    pub wrong: usize,
+    /// Cores that the map system took.
+    pub cores: f64,
+}
+
+/// Good clients while others flood.
+#[derive(Debug, Clone, Serialize)]
+pub struct Flooded {
+    /// Questions a second that others sent about random EIDs.
+    pub flood_per_s: f64,
+    /// Right answers a second for the good client.
+    pub replies_per_s: f64,
+    /// Its 99th percentile without the flood.
+    pub quiet_p99_us: f64,
+    /// With it.
+    pub p99_us: f64,
+    /// How much longer it takes: median, least and most of all rounds.
+    pub ratio: [f64; 3],
+    /// Good questions without an answer.
+    pub lost: usize,
+}
+
+/// The outcome.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Cores of this machine.
+    pub machine: String,
+    /// Questions outstanding.
+    pub outstanding: usize,
+    /// Rounds of each case.
+    pub rounds: usize,
+    /// The cases.
+    pub results: Vec<Figures>,
+    /// The flood of random EIDs.
+    pub flood: Flooded,
+    /// Whether the configured client gets what it was promised.
+    pub ok: bool,
+}
+
+impl Report {
+    /// The figures side by side.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{:<11} {:>9} {:>9} {:>18} {:>7} {:>7} {:>7} {:>7} {:>18} {:>5} {:>5} {:>5}",
+            "case",
+            "replies/s",
+            "floor/s",
+            "ratio (min-max)",
+            "p50 us",
+            "p99 us",
+            "floor50",
+            "floor99",
+            "p99 ratio",
+            "lost",
+            "wrong",
+            "cores"
+        )];
+        let span = |[mid, least, most]: [f64; 3]| format!("{mid:.2} ({least:.2}-{most:.2})");
+        lines.extend(self.results.iter().map(|it| {
+            format!(
+                "{:<11} {:>9.0} {:>9.0} {:>18} {:>7.0} {:>7.0} {:>7.0} {:>7.0} {:>18} {:>5} {:>5} {:>5.2}",
+                it.case,
+                it.replies_per_s,
+                it.floor_per_s,
+                span(it.ratio),
+                it.p50_us,
+                it.p99_us,
+                it.floor_p50_us,
+                it.floor_p99_us,
+                span(it.p99_ratio),
+                it.lost,
+                it.wrong,
+                it.cores
+            )
+        }));
+        let it = &self.flood;
+        lines.push(format!(
+            "random EIDs: {:.0}/s beside {:.0} good replies/s, p99 {:.0} us instead of {:.0}: {} x, {} lost",
+            it.flood_per_s,
+            it.replies_per_s,
+            it.p99_us,
+            it.quiet_p99_us,
+            span(it.ratio),
+            it.lost
+        ));
+        lines.push(format!("{} outstanding, {} rounds, {}", self.outstanding, self.rounds, self.machine));
+        lines
+    }
+}
+
+/// Turns of a case and of the floor, and what the map system spent.
+struct Turns {
+    case: &'static str,
+    questions: Questions,
+    ours: Vec<Measured>,
+    floor: Vec<Measured>,
+    cpu: Duration,
+}
+
+/// Runs the bench.
+///
+/// # Errors
+/// When the lab cannot be had, or the map system does not serve.
+pub fn run(options: &Options) -> anyhow::Result<Report> {
+    let teller = Teller::new();
+    let binaries = Binaries::find_or_build(options.bin_dir.as_deref())?;
+    privilege::acquire(options.user_namespace)?;
+    let folder = tempfile::tempdir()?;
+    let (own, foreign) = (Sites { group: 0xdb8, count: options.sites }, Sites { group: 0xdb9, count: options.sites });
+    let mut stage = Stage::build(&binaries, folder.path(), own, foreign)?;
+    teller.say("both map systems serve");
+    let socket = stage.socket()?;
+    let port = socket.local_addr()?.port();
+    let crowd: Vec<Ipv4Addr> =
+        (1..=options.crowd.clamp(1, CROWD_SIZE)).map(|host| Ipv4Addr::from_bits(CROWD.to_bits() + host)).collect();
+    let mut cases = [("registered", own, &[CLIENT][..]), ("dht-cache", foreign, &[CLIENT]), ("limited", own, &crowd)]
+        .into_iter()
+        .map(|(case, sites, clients)| Turns::new(case, sites, clients, port))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    for turns in &mut cases[..2] {
+        await_answers(&socket, &mut turns.questions)?;
+    }
+    teller.say("all sites are found");
+    let floor = start_floor(&stage, &socket, own, &cases[0].questions)?;
+    for round in 0..options.rounds {
+        for turns in &mut cases {
+            interrupt::sleep(Duration::ZERO)?;
+            turns.play(&stage, &socket, options)?;
+        }
+        teller.say(&format!("round {} of {}", round + 1, options.rounds));
+    }
+    floor.end()?;
+    let flood = flooded(&stage, &socket, &mut cases[0].questions, &crowd, options)?;
+    stage.check()?;
+    let results: Vec<Figures> = cases.iter().map(Turns::figures).collect();
+    let kept = |it: &Figures| it.ratio[0] >= RATIO && it.p99_ratio[0] < TAIL && it.lost == 0 && it.wrong == 0;
+    let ok = results[..2].iter().all(kept) && flood.ratio[0] < 2.0 && flood.lost == 0;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let machine = format!("{cores} cores");
+    Ok(Report { machine, outstanding: options.outstanding, rounds: options.rounds, results, flood, ok })
+}
+
+impl Turns {
+    fn new(case: &'static str, sites: Sites, clients: &[Ipv4Addr], port: u16) -> anyhow::Result<Self> {
+        let count = clients.len().max(1024) * usize::from(sites.count);
+        let questions = Questions::new(sites, clients, port, count)?;
+        Ok(Self { case, questions, ours: Vec::new(), floor: Vec::new(), cpu: Duration::ZERO })
+    }
+
+    /// A turn of the floor, then one of the map system.
+    fn play(&mut self, stage: &Stage, socket: &UdpSocket, options: &Options) -> anyhow::Result<()> {
+        let pace = Pace { outstanding: options.outstanding, pause: Duration::ZERO, time: options.turn };
+        let floor = ask(socket, SocketAddrV4::new(SERVER, FLOOR_PORT), &mut self.questions, pace)?;
+        ensure!(!floor.times.is_empty() && floor.wrong == 0, "the floor does not answer");
+        self.floor.push(floor);
+        let before = cpu(stage.server.id())?;
+        self.ours.push(ask(socket, server(), &mut self.questions, pace)?);
+        self.cpu += cpu(stage.server.id())?.saturating_sub(before);
+        Ok(())
+    }
+
+    fn figures(&self) -> Figures {
+        let both = || self.ours.iter().zip(&self.floor);
+        let of = |turns: &[Measured], part: f64| middle(turns.iter().map(|it| micros(it, part)).collect())[0];
+        let rate = |turns: &[Measured]| middle(turns.iter().map(Measured::rate).collect())[0];
+        let spent: Duration = self.ours.iter().map(|it| it.spent).sum();
+        Figures {
+            case: self.case,
+            replies_per_s: rate(&self.ours),
+            floor_per_s: rate(&self.floor),
+            ratio: middle(both().map(|(ours, floor)| ours.rate() / floor.rate()).collect()),
+            p50_us: of(&self.ours, 0.5),
+            p99_us: of(&self.ours, 0.99),
+            floor_p50_us: of(&self.floor, 0.5),
+            floor_p99_us: of(&self.floor, 0.99),
+            p99_ratio: middle(both().map(|(ours, floor)| micros(ours, 0.99) / micros(floor, 0.99)).collect()),
+            lost: self.ours.iter().map(|it| it.lost).sum(),
+            wrong: self.ours.iter().map(|it| it.wrong).sum(),
+            cores: self.cpu.as_secs_f64() / spent.as_secs_f64().max(f64::MIN_POSITIVE),
+        }
+    }
+}
+
+fn server() -> SocketAddrV4 {
+    SocketAddrV4::new(SERVER, wire::CONTROL_PORT)
+}
+
+/// Asks until every site is known: what is foreign must be published, found and kept first.
+fn await_answers(socket: &UdpSocket, questions: &mut Questions) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PUBLISHED;
+    loop {
+        let pace = Pace { outstanding: 1, pause: Duration::from_millis(1), time: Duration::from_millis(500) };
+        let measured = ask(socket, server(), questions, pace)?;
+        if measured.lost == 0 && measured.wrong == 0 && questions.all_known() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not all sites are found within {PUBLISHED:?}: {measured:?}");
+        interrupt::sleep(Duration::from_millis(500))?;
+    }
+}
+
+/// A floor that answers as the map system has just done.
+fn start_floor(stage: &Stage, socket: &UdpSocket, sites: Sites, questions: &Questions) -> anyhow::Result<Floor> {
+    let question = questions.get(0);
+    socket.send_to(&question.bytes, server())?;
+    let mut buffer = [0; batch::OCTETS];
+    let length = socket.recv(&mut buffer).context("a sample of an answer")?;
+    let sample = Sample::new(&question.bytes, buffer[..length].to_vec(), sites, question.site)?;
+    Floor::start(stage.lab.namespace("server")?, SocketAddrV4::new(SERVER, FLOOR_PORT), sample)
+}
+
+/// Turns of one good client without and with a flood of random EIDs from everybody else.
+fn flooded(
+    stage: &Stage,
+    socket: &UdpSocket,
+    good: &mut Questions,
+    crowd: &[Ipv4Addr],
+    options: &Options,
+) -> anyhow::Result<Flooded> {
+    let pace = Pace { outstanding: GOOD.0, pause: GOOD.1, time: options.turn };
+    let (mut quiet, mut under, mut sent) = (Vec::new(), Vec::new(), 0.0);
+    for _ in 0..options.rounds {
+        let calm = ask(socket, server(), good, pace)?;
+        let flood = load::Flood::start(stage.socket()?, server(), crowd, calm.rate() * f64::from(FLOOD))?;
+        under.push(ask(socket, server(), good, pace)?);
+        sent += flood.end()? as f64;
+        quiet.push(calm);
+    }
+    let p99 = |turns: &[Measured]| middle(turns.iter().map(|it| micros(it, 0.99)).collect())[0];
+    let spent: Duration = under.iter().map(|it| it.spent).sum();
+    Ok(Flooded {
+        flood_per_s: sent / spent.as_secs_f64().max(f64::MIN_POSITIVE),
+        replies_per_s: middle(under.iter().map(Measured::rate).collect())[0],
+        quiet_p99_us: p99(&quiet),
+        p99_us: p99(&under),
+        ratio: middle(quiet.iter().zip(&under).map(|(calm, it)| micros(it, 0.99) / micros(calm, 0.99)).collect()),
+        lost: under.iter().map(|it| it.lost).sum(),
+    })
+}
+
+/// The value below which this share of the times lies; the longest there is, if nothing was answered.
+fn micros(measured: &Measured, share: f64) -> f64 {
+    quantile(&measured.times, share).unwrap_or(load::PATIENCE).as_secs_f64() * 1e6
+}
+
+/// Median, least and most.
+fn middle(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    [at(values.len() / 2), at(0), at(values.len().saturating_sub(1))]
+}
+
+/// What a process has had of the processors until now.
+fn cpu(process: u32) -> anyhow::Result<Duration> {
+    let line = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // After the name: state is the first field, user and system time the 12th and 13th.
+    let fields = line.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
+    // USER_HZ is 100 on all of Linux's usual machines.
+    Ok(Duration::from_millis(fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_the_median_between_the_least_and_the_most() {
+        assert_eq!(middle(vec![3.0, 1.0, 2.0]), [2.0, 1.0, 3.0]);
+        assert!(middle(vec![])[0].is_nan());
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Who asks: a fixed number of questions is outstanding, and each answer is looked at.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::batch::{BATCH, Incoming, Outgoing, send};
+use super::questions::{Questions, Sites, encode};
+
+/// After this an answer is lost.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How it is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Questions outstanding.
+    pub(super) outstanding: usize,
+    /// Pause before a question takes the place of one that was answered.
+    pub(super) pause: Duration,
+    /// For how long.
+    pub(super) time: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    /// Time to each right answer.
+    pub(super) times: Vec<Duration>,
+    /// Questions without an answer.
+    pub(super) lost: usize,
+    /// Answers that say something else, and answers to nothing.
+    pub(super) wrong: usize,
+    /// How long it took in all.
+    pub(super) spent: Duration,
+}
+
+impl Measured {
+    /// Right answers a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.times.len() as f64 / self.spent.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Asks, from a socket that is bound to all addresses and not connected.
+pub(super) fn ask(
+    socket: &UdpSocket,
+    to: SocketAddrV4,
+    questions: &mut Questions,
+    pace: Pace,
+) -> std::io::Result<Measured> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut asker = Asker::new(questions.len());
+    let mut incoming = Incoming::new();
+    let begun = Instant::now();
+    asker.send(socket, to, questions, pace.outstanding)?;
+    while begun.elapsed() < pace.time {
+        match incoming.receive(socket) {
+            Ok(()) => incoming.datagrams().for_each(|answer| asker.take(questions, answer)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+        asker.give_up(Instant::now());
+        if !pace.pause.is_zero() {
+            std::thread::sleep(pace.pause);
+        }
+        asker.send(socket, to, questions, pace.outstanding)?;
+    }
+    // Those of the last moment are answered too, but nobody waits for them: the next turn sees that they are not its own.
+    asker.measured.spent = begun.elapsed();
+    while asker.outstanding > 0 && incoming.receive(socket).is_ok() {
+        incoming.datagrams().for_each(|answer| asker.take(questions, answer));
+    }
+    asker.measured.lost += asker.outstanding;
+    // An answer that came after all was counted as lost, which is enough.
+    asker.measured.wrong += asker.strays.saturating_sub(asker.measured.lost);
+    Ok(asker.measured)
+}
+
+struct Asker {
+    /// When each question was sent that waits for an answer.
+    sent: Vec<Option<Instant>>,
+    /// Numbers in the order of sending, those that were answered among them.
+    order: VecDeque<usize>,
+    next: usize,
+    outstanding: usize,
+    /// Answers that nobody waited for.
+    strays: usize,
+    measured: Measured,
+}
+
+impl Asker {
+    fn new(questions: usize) -> Self {
+        let measured = Measured::default();
+        Self { sent: vec![None; questions], order: VecDeque::new(), next: 0, outstanding: 0, strays: 0, measured }
+    }
+
+    /// Asks until so many are outstanding.
+    fn send(
+        &mut self,
+        socket: &UdpSocket,
+        to: SocketAddrV4,
+        questions: &Questions,
+        outstanding: usize,
+    ) -> std::io::Result<()> {
+        let missing = outstanding.saturating_sub(self.outstanding).min(BATCH);
+        if missing == 0 {
+            return Ok(());
+        }
+        let mut batch = [Outgoing { from: Ipv4Addr::UNSPECIFIED, bytes: &[] }; BATCH];
+        let now = Instant::now();
+        for place in &mut batch[..missing] {
+            let number = self.next;
+            self.next = (number + 1) % questions.len();
+            let question = questions.get(number);
+            *place = Outgoing { from: question.from, bytes: &question.bytes };
+            self.outstanding += usize::from(self.sent[number].replace(now).is_none());
+            self.order.push_back(number);
+        }
+        let mut rest = &batch[..missing];
+        while !rest.is_empty() {
+            rest = &rest[send(socket, to, rest)?..];
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, questions: &mut Questions, answer: &[u8]) {
+        let Some((number, right)) = questions.judge(answer) else {
+            self.measured.wrong += 1;
+            return;
+        };
+        let Some(sent) = self.sent[number].take() else {
+            self.strays += 1;
+            return;
+        };
+        self.outstanding -= 1;
+        if right {
+            self.measured.times.push(sent.elapsed());
+        } else {
+            self.measured.wrong += 1;
+        }
+    }
+
+    /// Those who wait for too long have lost their answer.
+    fn give_up(&mut self, now: Instant) {
+        while let Some(&number) = self.order.front() {
+            match self.sent[number] {
+                Some(sent) if now.saturating_duration_since(sent) < PATIENCE => return,
+                Some(_) => {
+                    self.sent[number] = None;
+                    self.outstanding -= 1;
+                    self.measured.lost += 1;
+                }
+                None => {}
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+/// How often a bunch of the flood is sent.
+const TICK: Duration = Duration::from_millis(1);
+/// Different questions of the flood: more than the map system could answer from what it was asked lately.
+const FLOOD_QUESTIONS: usize = 65_536;
+/// Where nothing is registered, and nobody is trusted for anything.
+const NOWHERE: u16 = 0xdbf;
+
+/// Questions about random EIDs from everybody, at a rate, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Flood {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<std::io::Result<u64>>>,
+}
+
+impl Flood {
+    /// Starts it.
+    pub(super) fn start(socket: UdpSocket, to: SocketAddrV4, crowd: &[Ipv4Addr], rate: f64) -> anyhow::Result<Self> {
+        let port = socket.local_addr()?.port();
+        let sites = Sites { group: NOWHERE, count: u16::MAX };
+        let question = |number: usize| {
+            let from = crowd[number % crowd.len()];
+            let eid = sites.host(rand::random(), rand::random());
+            Ok((from, encode(wire::control::Nonce(rand::random()), (from, port).into(), eid)?))
+        };
+        let questions = (0..FLOOD_QUESTIONS).map(question).collect::<anyhow::Result<Vec<_>>>()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("flood".into())
+            .spawn(move || flood(&socket, to, &questions, rate, &stopped))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Ends it; how many questions were sent.
+    pub(super) fn end(mut self) -> anyhow::Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return Ok(0) };
+        Ok(thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the flood panicked")))?)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn flood(
+    socket: &UdpSocket,
+    to: SocketAddrV4,
+    questions: &[(Ipv4Addr, Vec<u8>)],
+    rate: f64,
+    stop: &AtomicBool,
+) -> std::io::Result<u64> {
+    let (begun, mut sent) = (Instant::now(), 0u64);
+    let mut questions = questions.iter().cycle();
+    while !stop.load(Ordering::Relaxed) {
+        while (sent as f64) < begun.elapsed().as_secs_f64() * rate {
+            let mut batch = [Outgoing { from: Ipv4Addr::UNSPECIFIED, bytes: &[] }; BATCH / 4];
+            for (place, (from, bytes)) in batch.iter_mut().zip(&mut questions) {
+                *place = Outgoing { from: *from, bytes };
+            }
+            sent += send(socket, to, &batch)? as u64;
+        }
+        // Nobody reads the answers: the socket drops what it has no room for.
+        std::thread::sleep(TICK);
+    }
+    Ok(sent)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::questions::Sites;
+    use super::*;
+
+    #[test]
+    fn what_is_not_answered_is_lost_and_what_is_no_answer_is_wrong() {
+        let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let deaf = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, deaf.local_addr().unwrap().port());
+        let echo = std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            let (length, from) = deaf.recv_from(&mut buffer).unwrap();
+            deaf.send_to(&buffer[..length], from).unwrap();
+            deaf
+        });
+        let sites = Sites { group: 0xdb8, count: 1 };
+        let mut questions = Questions::new(sites, &[Ipv4Addr::LOCALHOST], 4000, 64).unwrap();
+        let pace = Pace { outstanding: 2, pause: Duration::ZERO, time: Duration::from_millis(300) };
+        let measured = ask(&client, to, &mut questions, pace).unwrap();
+        assert_eq!((measured.times.len(), measured.wrong), (0, 1));
+        assert!(measured.lost >= 2, "{measured:?}");
+        drop(echo.join().unwrap());
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The bench of the map system, small: every case is answered, rightly, and nothing is lost. How quickly is for a quiet machine.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn every_case_of_the_bench_is_answered_and_rightly() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_interop"));
+    command.args(["bench", "map-system", "--json", "--bin-dir", support::built_programs()]);
+    command.args(["--rounds", "1", "--turn", "200", "--sites", "2", "--clients", "64", "--outstanding", "4"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cases = report["results"].as_array().unwrap();
+    assert_eq!(cases.iter().map(|it| &it["case"]).collect::<Vec<_>>(), ["registered", "dht-cache", "limited"]);
+    for case in cases {
+        assert_eq!(case["wrong"], 0, "{case}");
+        for rate in ["replies_per_s", "floor_per_s"] {
+            assert!(case[rate].as_f64().unwrap() > 0.0, "{case}");
+        }
+    }
+    for case in &cases[..2] {
+        assert_eq!(case["lost"], 0, "no limit holds for the configured client: {case}");
+    }
+    assert!(report["flood"]["flood_per_s"].as_f64().unwrap() > 0.0, "{report}");
+}
