@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Files that are written beside their place and moved there: whole or not at all, and never through a link that stands there.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Drafts that killed processes may have left behind.
+const DRAFTS: u32 = 100;
 
 /// Puts a file into its place. One that was there keeps its permissions; where there was none the system's usual ones hold.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-    let mut beside = name.to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let draft = path.with_file_name(beside);
-    // What stands there already is of somebody else.
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
+    let (draft, mut file) = draft(path)?;
     let kept = path.symlink_metadata().ok().filter(fs::Metadata::is_file);
     let moved = kept
         .map_or(Ok(()), |kept| file.set_permissions(kept.permissions()))
@@ -24,6 +22,22 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&draft);
     }
     moved
+}
+
+/// A new file beside a path. What stands there already is of somebody else, or of a process that was killed.
+fn draft(path: &Path) -> io::Result<(PathBuf, File)> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    let mut number = 0;
+    loop {
+        let mut beside = name.to_owned();
+        beside.push(format!(".{}.{number}.new", std::process::id()));
+        let draft = path.with_file_name(beside);
+        match OpenOptions::new().write(true).create_new(true).open(&draft) {
+            Ok(file) => return Ok((draft, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < DRAFTS => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +59,11 @@ mod tests {
         replace(&link, b"three").unwrap();
         assert_eq!((fs::read(&file).unwrap(), fs::read(&link).unwrap()), (b"two".to_vec(), b"three".to_vec()));
         assert!(replace(folder.path(), b"four").is_err());
+        // A process of the same number was killed once.
+        let left = folder.path().join(format!("file.{}.0.new", std::process::id()));
+        fs::write(&left, b"").unwrap();
+        replace(&file, b"five").unwrap();
+        fs::remove_file(left).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no draft is left");
     }
 }

@@ -267,7 +267,7 @@ impl Resolver {
                 Ok(Slot::Silent)
             }
             Own::Unreachable => Err(Refusal::NoAddressOfFamily),
-            Own::CgeidAbsent => Ok(self.found_records(cx, ask, &Found::CgeidAbsent(host))),
+            Own::CgeidAbsent => Ok(self.found_records(cx, ask, &host, &Found::CgeidAbsent(host))),
         }
     }
 
@@ -284,7 +284,7 @@ impl Resolver {
         {
             if mapping.map_servers.iter().any(|server| self.sockets.has_address(*server)) {
                 // Published by this node in an earlier life, and not registered since.
-                return Ok(self.found_records(cx, ask, &Found::Unregistered(mapping.prefix)));
+                return Ok(self.found_records(cx, ask, &host, &Found::Unregistered(mapping.prefix)));
             }
             let sendable = |server: &&IpAddr| self.sockets.towards(**server, ask.local()).is_some();
             let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
@@ -292,11 +292,14 @@ impl Resolver {
             let about = if mapping.locators.is_empty() { host } else { mapping.prefix };
             return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), about);
         }
-        Ok(self.found_records(cx, ask, found))
+        Ok(self.found_records(cx, ask, &host, found))
     }
 
-    fn found_records(&self, cx: &Context<'_>, ask: &Ask, found: &Found) -> Slot {
-        Slot::Records(vec![found.record(cx.now.monotonic, ask.audience())])
+    /// The DHT knows nothing of the sites that are configured here: no answer covers one of them.
+    fn found_records(&self, cx: &Context<'_>, ask: &Ask, host: &EidPrefix, found: &Found) -> Slot {
+        let record = found.record(cx.now.monotonic, ask.audience());
+        let eid = own::narrowed(cx.server, &found.prefix(), host).into();
+        Slot::Records(vec![MappingRecord { eid, ..record }])
     }
 
     /// Sends the ECM on, its inner message unchanged (RFC 9301, section 8.3); once to each next hop.

@@ -81,7 +81,7 @@ fn records(
 }
 
 /// The part of `within` around `eid` in which nothing more specific is registered, and no other site configured.
-fn narrowed(server: &MapServer, within: &EidPrefix, eid: &EidPrefix) -> EidPrefix {
+pub(super) fn narrowed(server: &MapServer, within: &EidPrefix, eid: &EidPrefix) -> EidPrefix {
     let holes = [server.registrations().hole(within, eid), server.sites().hole(within, eid)];
     holes.into_iter().map(|hole| hole.unwrap_or(*eid)).max_by_key(|hole| hole.net.prefix_len()).unwrap_or(*eid)
 }

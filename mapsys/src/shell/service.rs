@@ -36,6 +36,9 @@ pub use status::Status;
 
 /// Messages waiting for the engine; what comes beyond is dropped, as a full socket would.
 const WAITING: usize = 1024;
+/// Messages waiting for their sockets. The engine and the sockets share a thread: at one time all may come that wait for a transaction
+/// of the journal, or all Map-Notifies for merged xTRs ([`crate::limits::NOTIFICATIONS`]).
+const WAITING_OUT: usize = 8192;
 
 /// What a map system is made of.
 #[derive(Debug)]
@@ -123,7 +126,7 @@ impl Service {
         let own_anchors = engine.own_anchors();
 
         let (inputs, inputs_rx) = mpsc::channel(WAITING);
-        let (outputs, outputs_rx) = mpsc::channel(WAITING);
+        let (outputs, outputs_rx) = mpsc::channel(WAITING_OUT);
         let (questions, questions_rx) = mpsc::channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
         let status = Status::new(questions);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cgeid::{Cn, Network};
+use cgeid::{Cn, Network, OperationalKey};
 use dht::publish::{self, PageKind, Sequence};
 use dht::record::{Entry, Index, Target};
 use mapsys::engine::{Config, Output};
@@ -52,20 +52,35 @@ fn a_site_that_fell_silent_is_negative_for_a_minute() {
     assert_eq!(world.ask(1, 2, host("2001:db8:a::2")).records[0].locators.len(), 1, "and comes back");
 }
 
+/// A page of 2001:db8::/32 that delegates two sites to its signer.
+fn publish_two_sites(world: &mut World, identity: &OperationalKey) {
+    let entry = |text: &str| Entry {
+        prefix: prefix(text),
+        target: Target::Site { registrars: BTreeSet::from([identity.cn()]), max_plen: 48 },
+    };
+    let page = Index::new(prefix("2001:db8::/32"), vec![entry("2001:db8:a::/48"), entry("2001:db8:b::/48")]).unwrap();
+    let (now, mut sequence) = (world.now.wall, Sequence::default());
+    let page = publish::index(identity, Network::LAB, page, PageKind::Delegations, now, &mut sequence).unwrap();
+    world.dht.put(now, &page.key, &page.value).unwrap();
+}
+
+#[test]
+fn a_hole_of_the_dht_covers_no_site_that_is_configured_here() {
+    let identity = operational();
+    let trust_anchors = vec![anchor("2001:db8::/32", identity.cn())];
+    let here = site("b", 1, "secret of b", &[prefix("2001:db8:41::/48")]);
+    let mut world = World::new(vec![Config { trust_anchors, ..registrar(operational(), vec![here]) }]);
+    publish_two_sites(&mut world, &identity);
+    let hole = world.ask(0, 1, host("2001:db8:77::2"));
+    assert_eq!(negative(&hole), (prefix("2001:db8:60::/43"), Action::NativelyForward, Ttl(15)));
+}
+
 #[test]
 fn a_proven_hole_is_computed_and_lasts_fifteen_minutes() {
     let identity = operational();
-    let (cn, mut sequence) = (identity.cn(), Sequence::default());
+    let cn = identity.cn();
     let mut world = World::new(vec![resolver(vec![anchor("2001:db8::/32", cn)])]);
-    let entry = |text: &str| Entry {
-        prefix: prefix(text),
-        target: Target::Site { registrars: BTreeSet::from([cn]), max_plen: 48 },
-    };
-    let page = Index::new(prefix("2001:db8::/32"), vec![entry("2001:db8:a::/48"), entry("2001:db8:b::/48")]).unwrap();
-    let page =
-        publish::index(&identity, Network::LAB, page, PageKind::Delegations, world.now.wall, &mut sequence).unwrap();
-    world.dht.put(world.now.wall, &page.key, &page.value).unwrap();
-
+    publish_two_sites(&mut world, &identity);
     let hole = world.ask(0, 1, host("2001:db8:77::2"));
     assert_eq!(negative(&hole), (prefix("2001:db8:40::/42"), Action::NativelyForward, Ttl(15)));
     let delegated = world.ask(0, 2, host("2001:db8:a::2"));

@@ -126,11 +126,15 @@ fn hand_on(record: &Option<Entry>, mark: &Option<Entry>, each: &mut impl FnMut(S
     }
 }
 
-/// Octets of records that a transaction wrote, and of those that were there before.
+/// What a transaction wrote, in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Written {
+    /// Records.
     pub(super) added: u64,
+    /// Records that were there before.
     pub(super) gone: u64,
+    /// Records and marks, with their keys, that came or went.
+    pub(super) turned_over: u64,
 }
 
 /// Writes all, or nothing.
@@ -142,19 +146,21 @@ pub(super) fn commit<'a>(
     let mut written = Written::default();
     for (definition, value) in [(RECORDS, record as fn(&Change) -> Option<&[u8]>), (MARKS, marks)] {
         let mut table = transaction.open_table(definition)?;
-        let mut count = Written::default();
+        let (mut added, mut gone) = (0, 0);
         for (key, change) in changes.clone() {
             let old = match value(change) {
                 Some(value) => {
-                    count.added += value.len() as u64;
+                    added += value.len() as u64;
                     table.insert(key.as_slice(), value)?
                 }
                 None => table.remove(key.as_slice())?,
             };
-            count.gone += old.map_or(0, |old| old.value().len() as u64);
+            gone += old.map_or(0, |old| old.value().len() as u64);
+            written.turned_over += key.len() as u64;
         }
+        written.turned_over += added + gone;
         if definition.name() == RECORDS.name() {
-            written = count;
+            (written.added, written.gone) = (added, gone);
         }
     }
     transaction.commit()?;

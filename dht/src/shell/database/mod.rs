@@ -128,7 +128,8 @@ impl Database {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Hands changes to the writer; they are on disk some milliseconds later, all or none. Returns them when it is busy.
+    /// Hands changes to the writer; they are on disk some milliseconds later, what there is
+    /// of one key all or not at all. Returns them when it is busy.
     #[must_use]
     pub fn write(&self, changes: Vec<Change>) -> Vec<Change> {
         match self.changes.as_ref().map(|sender| sender.try_send(changes)) {

@@ -80,6 +80,67 @@ fn what_a_full_disk_refused_is_written_when_there_is_room_again() {
     assert_eq!(kept.iter().map(|change| change.key.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
 }
 
+/// A writer that was given nothing yet.
+fn writer<R>(path: PathBuf, reopen: R) -> Writer<R> {
+    Writer {
+        path,
+        database: None,
+        reopen,
+        pending: BTreeMap::new(),
+        octets: 0,
+        turned_over: 0,
+        failing: Arc::default(),
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_made_smaller_is_still_written() {
+    let (disk, folder) = (Disk::default(), tempfile::tempdir().unwrap());
+    let again = disk.clone();
+    // What says how much the file takes.
+    let path = folder.path().join("records.redb");
+    std::fs::write(&path, vec![1; 8 * 1024 * 1024]).unwrap();
+    let mut writer = writer(path, move || again.open());
+    writer.pending.insert(b"a".to_vec(), change(b"a", Some(&[1; 100]), Some(b"m")));
+    writer.write().unwrap();
+    let database = writer.database.take().unwrap();
+    assert!(writer.turned_over >= 100);
+    let database = writer.compacted(database).expect("too little was written since");
+    writer.turned_over = 16 * 1024 * 1024;
+    disk.full.store(true, Ordering::Relaxed);
+    assert!(writer.compacted(database).is_none());
+    assert_eq!(writer.turned_over, 0, "it is not tried again at once");
+    disk.full.store(false, Ordering::Relaxed);
+    writer.pending.insert(b"b".to_vec(), change(b"b", Some(b"2"), None));
+    writer.write().unwrap();
+    drop(writer);
+    let mut kept = Vec::new();
+    load(&disk.open().unwrap(), &mut |stored| kept.push(owned(stored))).unwrap();
+    assert_eq!(kept.iter().map(|change| change.key.as_slice()).collect::<Vec<_>>(), [b"a", b"b"]);
+}
+
+#[test]
+fn marks_alone_do_not_have_the_file_packed_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.redb");
+    let name = path.clone();
+    let mut writer = writer(path.clone(), move || create(&name));
+    let marks = |number: u32| change(&[&number.to_be_bytes()[..], &[0; 28]].concat(), None, Some(&[7; 60]));
+    let mut write = |numbers: std::ops::Range<u32>| {
+        writer.pending.extend(numbers.map(marks).map(|change| (change.key.clone(), change)));
+        writer.write().unwrap();
+        writer.turned_over
+    };
+    write(0..60_000);
+    let size = on_disk(&path);
+    assert!(size > 4 * 1024 * 1024, "{size}");
+    let before = write(0..1);
+    let growth = (1..20)
+        .map(|number| write(number..number + 1))
+        .fold((before, 0), |(last, most), now| (now, most.max(now - last)));
+    assert!(growth.1 < 200, "nothing but what was written counts: {growth:?}");
+}
+
 fn change(key: &[u8], record: Option<&[u8]>, marks: Option<&[u8]>) -> Change {
     Change { key: key.to_vec(), record: record.map(<[u8]>::to_vec), marks: marks.map(<[u8]>::to_vec) }
 }

@@ -29,7 +29,7 @@ pub(super) struct Writer<R> {
     pub(super) pending: BTreeMap<Vec<u8>, Change>,
     /// Octets of the records in the file.
     pub(super) octets: u64,
-    /// Octets of records that came and went since the file was made smaller. That reads and writes all of it, so it is not done
+    /// Octets of all that came and went since the file was made smaller. That reads and writes all of it, so it is not done
     /// again before as much was written as the file holds.
     pub(super) turned_over: u64,
     pub(super) failing: Arc<AtomicBool>,
@@ -61,7 +61,7 @@ impl<R: Fn() -> Result<redb::Database, redb::DatabaseError>> Writer<R> {
     }
 
     /// All that is pending; of what fails, and what would come after it, nothing.
-    fn write(&mut self) -> Result<(), redb::Error> {
+    pub(super) fn write(&mut self) -> Result<(), redb::Error> {
         while !self.pending.is_empty() {
             let database = match self.database.take() {
                 Some(database) => database,
@@ -71,24 +71,29 @@ impl<R: Fn() -> Result<redb::Database, redb::DatabaseError>> Writer<R> {
             let next = self.pending.keys().nth(TRANSACTION).cloned();
             self.pending = next.map(|key| self.pending.split_off(&key)).unwrap_or_default();
             self.octets = (self.octets + written.added).saturating_sub(written.gone);
-            self.turned_over += written.added + written.gone;
-            self.database = Some(self.compacted(database)?);
+            self.turned_over += written.turned_over;
+            self.database = self.compacted(database);
         }
         Ok(())
     }
 
-    /// Gives back what the file does not need any more. Records keep coming meanwhile, and wait.
-    fn compacted(&mut self, mut database: redb::Database) -> Result<redb::Database, redb::Error> {
+    /// Gives back what the file does not need any more. Records keep coming meanwhile, and wait. What fails here has lost nothing, and
+    /// is tried again when as much has been written anew.
+    pub(super) fn compacted(&mut self, mut database: redb::Database) -> Option<redb::Database> {
         let before = on_disk(&self.path);
-        if self.turned_over < self.octets || before <= (self.octets * ROOM / 100).max(SMALL) {
-            return Ok(database);
+        // The marks of records that are gone keep a file large in which there is little.
+        let is_soon = self.turned_over < self.octets.max(before / 4);
+        if is_soon || before <= (self.octets * ROOM / 100).max(SMALL) {
+            return Some(database);
         }
         self.turned_over = 0;
         let begun = Instant::now();
-        repack(&database)?;
-        database.compact()?;
+        if let Err(error) = repack(&database).and_then(|()| Ok(database.compact()?)) {
+            tracing::warn!(file = %self.path.display(), %error, "record database not made smaller");
+            return None;
+        }
         tracing::debug!(before, after = on_disk(&self.path), took = ?begun.elapsed(), "record database made smaller");
-        Ok(database)
+        Some(database)
     }
 
     fn report(&self, outcome: Result<(), redb::Error>) {

@@ -126,7 +126,7 @@ pub(super) fn send_one(socket: &UdpSocket, bytes: &[u8], to: &libc::sockaddr_in)
 /// An address as the system takes it.
 pub(super) fn raw(address: SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
-        sin_family: libc::AF_INET as _,
+        sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap_or_default(),
         sin_port: address.port().to_be(),
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
         sin_zero: [0; 8],

@@ -90,7 +90,11 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                     published_to = now;
                 }
             }
-            () = tokio::time::sleep_until(deadline.into()) => running.engine.handle_timeout(Now::read()),
+            () = tokio::time::sleep_until(deadline.into()) => {
+                running.engine.handle_timeout(Now::read());
+                // Where much is due, one part after the other: the sockets have their turn between.
+                tokio::task::yield_now().await;
+            }
         }
     }
     // Those who wait longer than this for a withdrawal find the record's lifetime at its end.

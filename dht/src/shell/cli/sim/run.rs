@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Scenarios side by side, each on a thread of its own, and what is said of them meanwhile.
 
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +66,8 @@ fn listen(jobs: &[Job], progress: &[Arc<Progress>], told: &Receiver<Told>) -> Re
     let begun = Instant::now();
     let say = |place: usize, text: &str| {
         if let Some((scenario, _)) = jobs.get(place) {
-            eprintln!("{:7.1} s  {scenario}: {text}", begun.elapsed().as_secs_f64());
+            // That nobody hears it ends nothing.
+            let _ = writeln!(std::io::stderr(), "{:7.1} s  {scenario}: {text}", begun.elapsed().as_secs_f64());
         }
     };
     let mut reports: Vec<Option<Report>> = jobs.iter().map(|_| None).collect();
