@@ -5,9 +5,14 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Benches of one process that may run at once.
 const TRIES: usize = 100;
+/// A node that ends may write the peers that it knows while its folder is being removed: so often that is tried ...
+const REMOVALS: u32 = 20;
+/// ... with this pause between.
+const REMOVAL: Duration = Duration::from_millis(50);
 
 /// The folder; dropping it removes it.
 #[derive(Debug)]
@@ -50,8 +55,17 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(folder = %self.0.display(), %error, "the databases of the bench are left behind");
+        for left in (0..REMOVALS).rev() {
+            match std::fs::remove_dir_all(&self.0) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && left > 0 => {
+                    std::thread::sleep(REMOVAL)
+                }
+                Err(error) => {
+                    tracing::warn!(folder = %self.0.display(), %error, "the databases of the bench are left behind");
+                    return;
+                }
+            }
         }
     }
 }
@@ -69,6 +83,15 @@ mod tests {
         std::fs::write(kept.join("x"), "x").unwrap();
         let path = one.path().to_owned();
         drop(one);
+        assert!(!path.exists());
+        // Somebody who goes on writing for a while.
+        let path = other.of("127.1.1.2").unwrap();
+        let name = path.clone();
+        let writer = std::thread::spawn(move || {
+            (0..1000).all(|number| std::fs::write(name.join(format!("{number}")), "x").is_ok())
+        });
+        drop(other);
+        assert!(!writer.join().unwrap() || !path.exists(), "its writing fails, or is over before");
         assert!(!path.exists());
     }
 }
