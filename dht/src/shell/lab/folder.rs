@@ -91,7 +91,7 @@ mod tests {
             (0..1000).all(|number| std::fs::write(name.join(format!("{number}")), "x").is_ok())
         });
         drop(other);
-        assert!(!writer.join().unwrap() || !path.exists(), "its writing fails, or is over before");
+        writer.join().unwrap();
         assert!(!path.exists());
     }
 }
