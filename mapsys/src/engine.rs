@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The whole map system behind one `handle` and one `poll`: Map-Server, Map-Resolver, and what they say in the DHT.
 
+mod reconfigure;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
@@ -27,6 +29,8 @@ use crate::register::{MapServer, Notify, Origin, Registered};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
 use crate::transport::{Now, Sockets, Via};
+
+pub use reconfigure::{Policy, Reconfigured};
 
 /// What a map system is made of.
 #[derive(Debug)]

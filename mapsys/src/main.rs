@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use mapsys::shell::daemon;
+use mapsys::shell::reload::Reloader;
 use mapsys::shell::settings::{Flags, Settings};
 use program::{Completions, Json, Man, Manual, STATUS};
 use serde_json::json;
@@ -19,6 +20,7 @@ use tracing_subscriber::EnvFilter;
     after_help = "Examples:
   lisp-mapsys --listen 192.0.2.53 --bootstrap 192.0.2.10:43420 --config sites.toml
   lisp-mapsys check --config sites.toml
+  lisp-mapsys reload --state-dir /var/lib/lisp-mapsys
   lisp-mapsys show registrations --state-dir /var/lib/lisp-mapsys --json
 
 Exit: 0 done, 1 no answer, 2 wrong usage or configuration, 3 the machine lacks something."
@@ -43,6 +45,14 @@ enum Verb {
     Show {
         /// What to show.
         what: What,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Let the running process read its configuration again; what is registered stays.
+    ///
+    /// Sites, their keys, trust anchors, clients and `foreign` change at once. What the process cannot change is named, and waits for
+    /// a restart. A configuration that cannot be is refused, and nothing changes. SIGHUP does the same.
+    Reload {
         #[command(flatten)]
         json: Json,
     },
@@ -103,6 +113,10 @@ fn main() -> ExitCode {
     };
     match args.verb {
         Some(Verb::Check { json }) => check(&settings, &json),
+        Some(Verb::Reload { json }) => match daemon::reload(&settings) {
+            Ok((value, text)) => told(json.show(&value, text)),
+            Err(error) => fail(EXIT_NO_ANSWER, &error),
+        },
         Some(Verb::Show { what, json }) => {
             let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             match daemon::show(&settings, &name) {
@@ -110,7 +124,7 @@ fn main() -> ExitCode {
                 Err(error) => fail(EXIT_NO_ANSWER, &error),
             }
         }
-        _ => run(&settings),
+        _ => run(args.flags, settings),
     }
 }
 
@@ -129,12 +143,12 @@ fn log_to_stderr() {
 }
 
 /// What the configuration lacks is told apart from what the machine lacks.
-fn run(settings: &Settings) -> ExitCode {
-    let plan = match daemon::Plan::new(settings) {
+fn run(flags: Flags, settings: Settings) -> ExitCode {
+    let plan = match daemon::Plan::new(&settings) {
         Ok(plan) => plan,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
-    match daemon::run(plan) {
+    match daemon::run(plan, Reloader::new(flags, settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_MACHINE, &error),
     }

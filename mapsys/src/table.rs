@@ -148,6 +148,11 @@ impl<T> PrefixTable<T> {
         self.map.iter().map(|(key, value)| (key.prefix(), value))
     }
 
+    /// All of them, in order, to change their values.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (EidPrefix, &mut T)> + '_ {
+        self.map.iter_mut().map(|(key, value)| (key.prefix(), value))
+    }
+
     /// The least-specific prefix inside `within` that contains `eid` and overlaps none of the prefixes strictly inside
     /// `within`: the hole of RFC 9301, section 8.4. `None` if one of these covers `eid`, or `within` does not.
     pub fn hole(&self, within: &EidPrefix, eid: &EidPrefix) -> Option<EidPrefix> {

@@ -76,6 +76,11 @@ impl Limiter {
         }
     }
 
+    /// Lifts the limits for other clients; what was spent is remembered.
+    pub fn reconfigure(&mut self, clients: Vec<IpNet>, foreign: Foreign) {
+        (self.clients, self.foreign) = (clients, foreign);
+    }
+
     /// Whether the operator lifted the limits for this source.
     pub fn is_client(&self, source: IpAddr) -> bool {
         self.clients.iter().any(|net| net.contains(&source))

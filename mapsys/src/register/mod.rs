@@ -325,6 +325,21 @@ impl MapServer {
         self.registrations.remove(&prefix);
     }
 
+    /// Takes other sites. What is registered stays if the site of the same name may still register it, with whatever key; names
+    /// the prefixes of which nothing stays.
+    pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> Vec<EidPrefix> {
+        let older = std::mem::replace(&mut self.sites, sites);
+        let newer = &self.sites;
+        let ended = self.registrations.assign(|prefix, id| {
+            let site = newer.named(&older.get(id).name)?;
+            newer.find(prefix).is_some_and(|grant| grant.site == site && grant.registrable).then_some(site)
+        });
+        for prefix in &ended {
+            self.tell(now, *prefix, None, tally);
+        }
+        ended
+    }
+
     /// Whether it is the address of some CGEID.
     pub fn is_cgeid(&self, eid: &EidPrefix) -> bool {
         site::cgeid_prefix(self.network).covers(eid)

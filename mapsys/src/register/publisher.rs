@@ -51,12 +51,58 @@ pub struct Config {
 pub struct Publisher {
     config: Config,
     schedule: Schedule,
-    anchored: Vec<EidPrefix>,
-    paged: HashMap<EidPrefix, u8>,
+    standing: Standing,
     sequences: BTreeMap<Cn, Sequence>,
     in_flight: HashMap<RecordKey, Topic>,
     /// When what an earlier run published, and nobody has registered since, is withdrawn.
     sweep_at: Option<Instant>,
+}
+
+/// What is published of the configuration itself, whoever registers.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Prefixes for which this node is its own anchor.
+    anchored: BTreeSet<EidPrefix>,
+    /// Prefixes with an index page, and the longest more-specific on it.
+    paged: BTreeMap<EidPrefix, u8>,
+    /// Prefixes with a PREFIX section that sends everybody here.
+    aggregated: BTreeSet<EidPrefix>,
+}
+
+impl Standing {
+    fn of(config: &Config, sites: &SiteTable) -> Self {
+        let mut standing = Self::default();
+        let cgeids = cgeid_prefix(config.network);
+        for prefix in sites.prefixes().filter(|prefix| !cgeids.covers(prefix) && config.signers.registrar().is_some()) {
+            let aggregated = sites.is_aggregated(&prefix);
+            let max_len = sites.max_len(&prefix).filter(|_| !aggregated).unwrap_or(prefix.net.prefix_len());
+            if aggregated {
+                standing.aggregated.insert(prefix);
+            }
+            let own_anchor = !config.trust_anchors.iter().any(|anchor| anchor.aggregate.covers(&prefix));
+            if own_anchor {
+                standing.anchored.insert(prefix);
+            }
+            if own_anchor || max_len > prefix.net.prefix_len() {
+                standing.paged.insert(prefix, max_len);
+            }
+        }
+        standing
+    }
+
+    fn topics(&self) -> impl Iterator<Item = Topic> {
+        let sections = self.aggregated.iter().copied().map(Topic::Prefix);
+        sections.chain(self.paged.keys().copied().map(Topic::Index))
+    }
+
+    /// What is said of a topic.
+    fn says(&self, topic: &Topic) -> (bool, Option<u8>) {
+        match topic {
+            Topic::Cgeid(_) => (false, None),
+            Topic::Prefix(prefix) => (self.aggregated.contains(prefix), None),
+            Topic::Index(prefix) => (self.anchored.contains(prefix), self.paged.get(prefix).copied()),
+        }
+    }
 }
 
 /// What the shell's sockets tell others: an address of each family, if it is one.
@@ -69,32 +115,17 @@ pub fn published_addresses(sockets: &Sockets) -> BTreeSet<IpAddr> {
 impl Publisher {
     /// A publisher that starts with the index pages; `sequences` is what the last run signed.
     pub fn new(now: Instant, config: Config, sites: &SiteTable, sequences: BTreeMap<Cn, Sequence>) -> Self {
+        let standing = Standing::of(&config, sites);
         let mut schedule = Schedule::default();
-        let (mut anchored, mut paged) = (Vec::new(), HashMap::new());
-        let cgeids = cgeid_prefix(config.network);
-        for prefix in sites.prefixes().filter(|prefix| !cgeids.covers(prefix) && config.signers.registrar().is_some()) {
-            let aggregated = sites.is_aggregated(&prefix);
-            let max_len = sites.max_len(&prefix).filter(|_| !aggregated).unwrap_or(prefix.net.prefix_len());
-            if aggregated {
-                schedule.mark(now, Topic::Prefix(prefix));
-            }
-            let own_anchor = !config.trust_anchors.iter().any(|anchor| anchor.aggregate.covers(&prefix));
-            if own_anchor {
-                anchored.push(prefix);
-            }
-            if own_anchor || max_len > prefix.net.prefix_len() {
-                paged.insert(prefix, max_len);
-                schedule.mark(now, Topic::Index(prefix));
-            }
-        }
+        standing.topics().for_each(|topic| schedule.mark(now, topic));
         let sweep_at = (!sequences.is_empty()).then(|| now + REGISTRATION_SILENCE);
-        Self { config, schedule, anchored, paged, sequences, in_flight: HashMap::new(), sweep_at }
+        Self { config, schedule, standing, sequences, in_flight: HashMap::new(), sweep_at }
     }
 
     /// The prefixes for which this node is its own anchor.
     pub fn own_anchors(&self) -> Vec<TrustAnchor> {
         let Some(cn) = self.registrar().map(OperationalKey::cn) else { return Vec::new() };
-        self.anchored.iter().map(|prefix| TrustAnchor { aggregate: *prefix, cn }).collect()
+        self.standing.anchored.iter().map(|prefix| TrustAnchor { aggregate: *prefix, cn }).collect()
     }
 
     /// Notes that what is registered for a prefix has changed.
@@ -104,8 +135,47 @@ impl Publisher {
         }
         self.schedule.mark(now, self.topic(prefix));
         let configured = server.sites().find(&prefix).map(|grant| grant.configured);
-        if let Some(configured) = configured.filter(|page| *page != prefix && self.paged.contains_key(page)) {
+        if let Some(configured) = configured.filter(|page| *page != prefix && self.standing.paged.contains_key(page)) {
             self.schedule.mark(now, Topic::Index(configured));
+        }
+    }
+
+    /// Takes other anchors and, in `server`, other sites, and publishes what others see changed by that. `ended` are the
+    /// registrations that ended with their sites.
+    pub fn reconfigure(
+        &mut self,
+        now: Instant,
+        trust_anchors: Vec<TrustAnchor>,
+        server: &MapServer,
+        ended: &[EidPrefix],
+    ) {
+        self.config.trust_anchors = trust_anchors;
+        let newer = Standing::of(&self.config, server.sites());
+        let older = std::mem::replace(&mut self.standing, newer);
+        let standing: BTreeSet<Topic> = older.topics().chain(self.standing.topics()).collect();
+        for topic in standing {
+            if older.says(&topic) != self.standing.says(&topic) {
+                self.schedule.mark(now, topic);
+            }
+        }
+        // Each prefix by itself, where one stood for all.
+        let split: Vec<EidPrefix> = older.aggregated.difference(&self.standing.aggregated).copied().collect();
+        for (prefix, _) in split.iter().flat_map(|aggregate| server.registrations().inside(aggregate)) {
+            self.changed(now, prefix, server);
+        }
+        // One for all, where each stood by itself; and what nobody has any more. What was never published needs no withdrawal.
+        let newly: Vec<&EidPrefix> = self.standing.aggregated.difference(&older.aggregated).collect();
+        let superseded = newly.into_iter().flat_map(|aggregate| server.registrations().inside(aggregate));
+        let superseded: Vec<EidPrefix> = superseded.map(|(inner, _)| inner).chain(ended.iter().copied()).collect();
+        for prefix in superseded {
+            let topic = self.topic(prefix);
+            if self.schedule.contains(&topic) {
+                self.schedule.mark(now, topic);
+            }
+            let page = server.sites().find(&prefix).map(|grant| grant.configured);
+            if let Some(page) = page.filter(|page| self.standing.paged.contains_key(page)) {
+                self.schedule.mark(now, Topic::Index(page));
+            }
         }
     }
 
@@ -163,8 +233,9 @@ impl Publisher {
         self.schedule.done(now, topic, stored);
         let withdrawn = match topic {
             Topic::Cgeid(cn) => registrations.get(&self.cgeid(cn)).is_none(),
-            Topic::Prefix(prefix) => !server.sites().is_aggregated(&prefix) && registrations.get(&prefix).is_none(),
-            Topic::Index(_) => false,
+            Topic::Prefix(prefix) if self.standing.aggregated.contains(&prefix) => false,
+            Topic::Prefix(prefix) => registrations.get(&prefix).is_none() || server.sites().is_aggregated(&prefix),
+            Topic::Index(prefix) => !self.standing.paged.contains_key(&prefix),
         };
         if stored && withdrawn { self.forget(topic) } else { None }
     }
@@ -263,10 +334,10 @@ impl Publisher {
                 Some(merged) => publish::mapping(signer, network, mapping(&merged), wall, &mut sequence),
                 None => publish::withdraw_mapping(signer, network, wall, &mut sequence),
             },
-            Topic::Prefix(prefix) if server.sites().is_aggregated(&prefix) => {
+            Topic::Prefix(prefix) if self.standing.aggregated.contains(&prefix) => {
                 publish::prefix(signer, network, self.aggregate(prefix), wall, &mut sequence)
             }
-            Topic::Prefix(prefix) => match registered(prefix) {
+            Topic::Prefix(prefix) => match registered(prefix).filter(|_| !server.sites().is_aggregated(&prefix)) {
                 Some(merged) => publish::prefix(signer, network, self.section(prefix, &merged), wall, &mut sequence),
                 None => publish::withdraw_prefix(signer, network, prefix, wall, &mut sequence),
             },
@@ -302,10 +373,10 @@ impl Publisher {
             prefix,
             target: Target::Site { registrars: registrars.clone(), max_plen },
         };
-        let max_len = self.paged.get(&covering).copied().unwrap_or(length(&covering));
+        let max_len = self.standing.paged.get(&covering).copied().unwrap_or(length(&covering));
         let takes_more = max_len > length(&covering);
         let mut entries = Vec::new();
-        if self.anchored.contains(&covering) {
+        if self.standing.anchored.contains(&covering) {
             entries.push(entry(covering, max_len));
         }
         if takes_more {

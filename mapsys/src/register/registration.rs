@@ -158,6 +158,21 @@ impl Registrations {
         self.settle(prefix, &before)
     }
 
+    /// Gives each registration the site that `site_of` says it belongs to; ends and names those of no site.
+    pub fn assign(&mut self, site_of: impl Fn(&EidPrefix, SiteId) -> Option<SiteId>) -> Vec<EidPrefix> {
+        let mut ended = Vec::new();
+        for (prefix, entry) in self.table.iter_mut() {
+            match site_of(&prefix, entry.site) {
+                Some(site) => entry.site = site,
+                None => ended.push(prefix),
+            }
+        }
+        for prefix in &ended {
+            self.table.remove(prefix);
+        }
+        ended
+    }
+
     /// Ends what all xTRs registered for `prefix`.
     pub fn remove(&mut self, prefix: &EidPrefix) {
         self.table.remove(prefix);

@@ -226,6 +226,16 @@ impl SiteTable {
         self.by_prefix.get(configured).map(|(_, max_len)| *max_len)
     }
 
+    /// The node's own xTR, if there is one.
+    pub fn pipe_site(&self) -> Option<&Site> {
+        self.pipe.map(|id| self.get(id))
+    }
+
+    /// The site of that name.
+    pub fn named(&self, name: &str) -> Option<SiteId> {
+        self.sites.iter().position(|site| site.name == name).map(SiteId::at)
+    }
+
     /// All sites, in configured order.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
         self.sites.iter().enumerate().map(|(index, site)| (SiteId::at(index), site))

@@ -79,6 +79,11 @@ impl Cache {
         }
     }
 
+    /// Forgets all answers.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// Number of cached answers.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -75,6 +75,19 @@ impl Lookups {
         Self { resolver, running, gets, read, questions: VecDeque::new(), done: VecDeque::new(), refused: 0 }
     }
 
+    /// Trusts `anchors` from now on; what is in flight ends without an answer. `false` if they are the same as before.
+    pub fn trust(&mut self, anchors: impl IntoIterator<Item = TrustAnchor>) -> bool {
+        let older = std::mem::replace(&mut self.resolver.anchors, Anchors::new(anchors));
+        if older == self.resolver.anchors {
+            return false;
+        }
+        let running = std::mem::take(&mut self.running).into_keys();
+        self.done.extend(running.map(|host| Ended { host, found: Found::Unknown(host), is_repeat: false }));
+        self.gets.clear();
+        self.read.clear();
+        true
+    }
+
     /// Whether a lookup of this host is in flight.
     pub fn runs(&self, host: &EidPrefix) -> bool {
         self.running.contains_key(host)

@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use dht::resolve::TrustAnchor;
+use ipnet::IpNet;
 use wire::address::{Address, EidPrefix};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapReply, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
 use crate::engine::Output;
-use crate::limit::Limiter;
+use crate::limit::{Foreign, Limiter};
 use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, REQUEST_RECORDS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
@@ -176,6 +178,19 @@ impl Resolver {
     /// Forgets what the DHT said about a prefix that is registered here now.
     pub fn forget(&mut self, prefix: &EidPrefix) {
         self.cache.forget(prefix);
+    }
+
+    /// Serves `clients` and trusts `anchors` from now on. Answers of those that were trusted before are forgotten.
+    pub fn reconfigure(
+        &mut self,
+        clients: Vec<IpNet>,
+        foreign: Foreign,
+        anchors: impl IntoIterator<Item = TrustAnchor>,
+    ) {
+        self.limiter.reconfigure(clients, foreign);
+        if self.lookups.trust(anchors) {
+            self.cache.clear();
+        }
     }
 
     /// Number of cached answers.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The local control socket: one line of JSON asks (`{"show": "sites"}`), one line answers.
+//! The local control socket: one line of JSON asks (`{"show": "sites"}`, `{"reload": true}`), one
+//! line answers.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::reload::Reloads;
 use super::service::Status;
 
 /// Longest request, in octets.
@@ -35,10 +37,10 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Answers clients for ever, one at a time: they are operators, not traffic.
-pub async fn serve(listener: UnixListener, status: Status) {
+pub async fn serve(listener: UnixListener, status: Status, reloads: Reloads) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        match tokio::time::timeout(PATIENCE, answer(stream, &status)).await {
+        match tokio::time::timeout(PATIENCE, answer(stream, &status, &reloads)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "control client"),
             Err(_) => tracing::debug!("control client too slow"),
@@ -46,7 +48,7 @@ pub async fn serve(listener: UnixListener, status: Status) {
     }
 }
 
-async fn answer(stream: UnixStream, status: &Status) -> anyhow::Result<()> {
+async fn answer(stream: UnixStream, status: &Status, reloads: &Reloads) -> anyhow::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(REQUEST)).read_line(&mut line).await?;
@@ -56,7 +58,8 @@ async fn answer(stream: UnixStream, status: &Status) -> anyhow::Result<()> {
                 Some(value) => value,
                 None => json!({ "error": format!("nothing to show as {what:?}") }),
             },
-            None => json!({ "error": "ask with {\"show\": \"sites\"}" }),
+            None if request.get("reload") == Some(&Value::Bool(true)) => reloads.reload().await,
+            None => json!({ "error": "ask with {\"show\": \"sites\"} or {\"reload\": true}" }),
         },
         Err(error) => json!({ "error": error.to_string() }),
     };
@@ -64,17 +67,17 @@ async fn answer(stream: UnixStream, status: &Status) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks the running process; for `show`.
+/// Asks the running process.
 ///
 /// # Errors
-/// When nobody answers at `path`.
-pub fn ask(path: &Path, what: &str) -> anyhow::Result<Value> {
+/// When nobody answers at `path`, or with an error.
+pub fn ask(path: &Path, request: &Value) -> anyhow::Result<Value> {
     use std::io::{BufRead as _, Write as _};
     let mut stream = BlockingStream::connect(path).with_context(|| {
         format!("nobody answers at {}: is lisp-mapsys running with this --state-dir?", path.display())
     })?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    writeln!(stream, "{}", json!({ "show": what }))?;
+    writeln!(stream, "{request}")?;
     let mut line = String::new();
     std::io::BufReader::new(stream).read_line(&mut line)?;
     let value: Value = serde_json::from_str(&line).context("the answer is not JSON")?;

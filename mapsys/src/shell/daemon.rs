@@ -15,14 +15,17 @@ use dht::resolve::TrustAnchor;
 use dht::shell::http::Server;
 use dht::shell::metrics::{Ask, NodeFigures};
 use dht::shell::network_key::rules;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::identity::{KeyFiles, KeyWatch};
+use super::reload::{Reloader, Reloads};
+use super::service::Status;
 use super::settings::{Settings, Switch};
-use super::{FromService, Service, ServiceConfig, bootstrap, control, sockets};
+use super::{FromService, Service, ServiceConfig, bootstrap, control, manager, sockets};
+use crate::engine::Policy;
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
 
@@ -97,6 +100,13 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What of it a running map system can take.
+    pub fn policy(self) -> Policy {
+        Policy { sites: self.sites, trust_anchors: self.trust_anchors, clients: self.clients, foreign: self.foreign }
+    }
+}
+
 /// What a configuration means, in words.
 ///
 /// # Errors
@@ -132,18 +142,22 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. At SIGHUP, and when `reload` asks, the settings are read again.
 ///
 /// # Errors
 /// Says what the machine lacks.
-pub fn run(plan: Plan) -> anyhow::Result<()> {
+pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
     // Sockets, engine and senders take turns in one thread: handing each datagram from one thread to another costs more than
     // the engine spends on it. DHT node and disk have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(plan))
+    runtime.block_on(serve(plan, reloading))
 }
 
-async fn serve(mut plan: Plan) -> anyhow::Result<()> {
+async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyhow::Result<()> {
+    // From here on none of them ends the process by itself.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     std::fs::create_dir_all(&plan.state_dir)
         .with_context(|| format!("cannot make the state folder {}", plan.state_dir.display()))?;
     if plan.identities.is_empty() {
@@ -153,8 +167,6 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
         plan.identities.push(key);
         plan.key_files = files;
     }
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let bound = bind_all(&plan.listen)?;
     let listener = control::listen(&plan.control)?;
     let control_path = plan.control.clone();
@@ -177,12 +189,23 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
     }
     tasks.spawn(take_keys(keys, Arc::clone(&service)));
     tasks.spawn(send(outputs, bound));
-    tasks.spawn(control::serve(listener, service.status()));
+    tasks.spawn(reloader.run(Arc::clone(&service)));
+    tasks.spawn(control::serve(listener, service.status(), reloads.clone()));
+    tasks.spawn(show_life(service.status()));
     announce(&service, &locals, &dht_listen).await;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    manager::ready();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                let reloads = reloads.clone();
+                // What came of it is in the log.
+                tasks.spawn(async move { drop(reloads.reload().await) });
+            }
+        }
     }
+    manager::stopping();
     drop(metrics);
     tasks.shutdown().await;
     // Every other holder was one of the tasks.
@@ -254,6 +277,15 @@ async fn announce(service: &Service, locals: &[SocketAddr], dht_listen: &[IpAddr
     println!("ready");
 }
 
+/// Tells the service manager that the engine takes its turns, if it wants to know.
+async fn show_life(status: Status) {
+    let Some(pause) = manager::watchdog() else { return };
+    while status.is_alive().await {
+        manager::alive();
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// The keys of later months, as their time comes.
 async fn take_keys(mut keys: KeyWatch, service: Arc<Service>) {
     while let Some(key) = keys.found().await {
@@ -272,12 +304,29 @@ async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAdd
     }
 }
 
+/// Lets the running process read its settings again; what came of it, and that in words.
+///
+/// # Errors
+/// When nobody answers, or the process keeps the configuration that it had.
+pub fn reload(settings: &Settings) -> anyhow::Result<(Value, String)> {
+    let value = control::ask(&settings.control(), &json!({ "reload": true }))?;
+    let count = |name: &str| value.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (sites, kept, ended) = (count("sites"), count("kept"), count("ended"));
+    let mut text = format!("{sites} sites; {kept} registered prefixes kept, {ended} ended\n");
+    let waiting: Vec<&str> =
+        value.get("needs_restart").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    if !waiting.is_empty() {
+        writeln!(text, "changed, and wait for a restart: {}", waiting.join(", "))?;
+    }
+    Ok((value, text))
+}
+
 /// Asks the running process; the answer, and the table that it makes.
 ///
 /// # Errors
 /// When nobody answers.
 pub fn show(settings: &Settings, what: &str) -> anyhow::Result<(Value, String)> {
-    let value = control::ask(&settings.control(), what)?;
+    let value = control::ask(&settings.control(), &json!({ "show": what }))?;
     let table = table(&value);
     Ok((value, table))
 }

@@ -6,6 +6,8 @@ mod bootstrap;
 pub mod control;
 pub mod daemon;
 pub mod identity;
+pub mod manager;
+pub mod reload;
 pub mod service;
 pub mod settings;
 pub mod sockets;

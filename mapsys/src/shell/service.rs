@@ -20,16 +20,16 @@ use dht::resolve::TrustAnchor;
 use dht::shell::node::{Node, NodeConfig, parse_anycast, parse_bootstrap};
 use dht::shell::shelf::start_node;
 use ipnet::IpNet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::address::EidPrefix;
 use wire::control::auth::{Algorithm, AuthKey, Secret};
 
 use super::identity::KeyState;
 use super::state::State;
-use crate::engine::{Config, Engine, Input};
+use crate::engine::{Config, Engine, Input, Policy, Reconfigured};
 use crate::limit::Foreign;
-use crate::register::site::Site;
+use crate::register::site::{Site, SiteError};
 use crate::transport::{Now, Via};
 
 pub use status::Status;
@@ -105,8 +105,12 @@ pub struct Service {
     registrar: Option<Cn>,
     dropped: Arc<AtomicU64>,
     status: Status,
+    policies: mpsc::Sender<NewPolicy>,
     task: JoinHandle<()>,
 }
+
+/// Another policy for the engine, and where its answer goes.
+type NewPolicy = (Policy, oneshot::Sender<Result<Reconfigured, SiteError>>);
 
 impl Service {
     /// Starts engine and DHT node on the current tokio runtime.
@@ -128,17 +132,19 @@ impl Service {
         let (inputs, inputs_rx) = mpsc::channel(WAITING);
         let (outputs, outputs_rx) = mpsc::channel(WAITING_OUT);
         let (questions, questions_rx) = mpsc::channel(1);
+        let (policies, policies_rx) = mpsc::channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
         let status = Status::new(questions);
         let ends = run::Ends {
             inputs: inputs_rx,
             outputs,
             questions: questions_rx,
+            policies: policies_rx,
             key_states,
             dropped: Arc::clone(&dropped),
         };
         let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
-        Ok((Self { inputs, pipe_key, own_anchors, node, registrar, dropped, status, task }, outputs_rx))
+        Ok((Self { inputs, pipe_key, own_anchors, node, registrar, dropped, status, policies, task }, outputs_rx))
     }
 
     /// The key with which the node's own xTR registers through the pipe: made at start, never stored.
@@ -197,6 +203,16 @@ impl Service {
     /// Lets an identity go, after everything handed in before; waits for room. What it published is withdrawn.
     pub async fn remove_identity(&self, cn: Cn) {
         let _ = self.inputs.send(Input::RemoveIdentity(cn)).await;
+    }
+
+    /// Lets the engine take another policy.
+    ///
+    /// # Errors
+    /// Names the contradiction in it, and nothing has changed; or says that the service has ended.
+    pub async fn reconfigure(&self, policy: Policy) -> anyhow::Result<Reconfigured> {
+        let (answer, answered) = oneshot::channel();
+        self.policies.send((policy, answer)).await.context("the map system has ended")?;
+        Ok(answered.await.context("the map system has ended")??)
     }
 
     /// What `show` shows; cheap to clone.

@@ -11,9 +11,9 @@ use dht::shell::node::Node;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use super::FromService;
 use super::journal::{Journal, Written};
 use super::status::{self, Question};
+use super::{FromService, NewPolicy};
 use crate::engine::{Engine, Input, Output};
 use crate::shell::identity::KeyState;
 use crate::shell::state::State;
@@ -39,6 +39,7 @@ pub(super) struct Ends {
     pub(super) inputs: mpsc::Receiver<Input>,
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) policies: mpsc::Receiver<NewPolicy>,
     pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
 }
@@ -56,7 +57,7 @@ struct Running {
 
 /// Runs until the inputs end.
 pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
-    let Ends { mut inputs, outputs, mut questions, key_states, dropped } = ends;
+    let Ends { mut inputs, outputs, mut questions, mut policies, key_states, dropped } = ends;
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
@@ -80,6 +81,9 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             Some((what, answer)) = questions.recv() => {
                 // Whoever asked may have gone.
                 let _ = answer.send(running.show(&what).await);
+            }
+            Some((policy, answer)) = policies.recv() => {
+                let _ = answer.send(running.engine.reconfigure(Now::read(), policy));
             }
             Ok(()) = peers.changed() => {
                 let now = peers.borrow_and_update().peers;

@@ -25,6 +25,12 @@ impl Status {
         Self { questions }
     }
 
+    /// Whether the engine takes its turns.
+    pub async fn is_alive(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.questions.send((String::new(), answer)).await.is_ok() && answered.await.is_ok()
+    }
+
     /// `sites`, `registrations`, `identities`, `counters` or `peers`; `None` for anything else, or when the service has ended.
     pub async fn show(&self, what: &str) -> Option<Value> {
         let (answer, answered) = oneshot::channel();

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-mapsys` under a service manager: what it tells it, reloading, and the unit file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Output};
+use std::time::Duration;
+
+const UNIT: &str = include_str!("../systemd/lisp-mapsys.service");
+
+/// A running `lisp-mapsys` and what it tells its manager; ended with the test.
+struct Service {
+    child: Child,
+    manager: UnixDatagram,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Service {
+    fn start(config: &str, watchdog: Option<Duration>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("mapsys.toml"), config).unwrap();
+        let socket = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&socket).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"));
+        command
+            .args(["--listen", "127.0.0.1:0", "--dht-listen", "127.0.0.1", "--dht-port", "0"])
+            .arg("--state-dir")
+            .arg(folder.path().join("state"))
+            .arg("--config")
+            .arg(folder.path().join("mapsys.toml"))
+            .env("NOTIFY_SOCKET", &socket)
+            .stdout(std::process::Stdio::null());
+        if let Some(limit) = watchdog {
+            command.env("WATCHDOG_USEC", limit.as_micros().to_string());
+        }
+        Self { child: command.spawn().unwrap(), manager, folder }
+    }
+
+    /// The next message that is no sign of life.
+    fn told(&self) -> String {
+        loop {
+            let said = self.said();
+            if said != "WATCHDOG=1" {
+                return said;
+            }
+        }
+    }
+
+    fn said(&self) -> String {
+        let mut buffer = [0; 512];
+        let length = self.manager.recv(&mut buffer).expect("it says something within 20 s");
+        String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+    }
+
+    fn configure(&self, config: &str) {
+        std::fs::write(self.folder.path().join("mapsys.toml"), config).unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn ask(&self, verb: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"));
+        command.args(verb).arg("--state-dir").arg(self.folder.path().join("state")).output().unwrap()
+    }
+
+    fn sites(&self) -> Vec<String> {
+        let output = self.ask(&["show", "sites", "--json"]);
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        value.as_array().unwrap().iter().map(|site| site["site"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn site(name: &str, prefix: &str) -> String {
+    format!("[[site]]\nname = \"{name}\"\neid-prefix = [\"{prefix}\"]\nkey = [{{ secret = \"of {name}\" }}]\n")
+}
+
+#[test]
+fn the_manager_hears_of_start_reload_and_end() {
+    let mut service = Service::start(&site("a", "10.1.0.0/16"), None);
+    assert_eq!(service.told(), "READY=1");
+    service.signal("-HUP");
+    let reloading = service.told();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(service.told(), "READY=1");
+    service.signal("-TERM");
+    assert_eq!(service.told(), "STOPPING=1");
+    assert!(service.child.wait().unwrap().success());
+}
+
+#[test]
+fn the_manager_gets_signs_of_life_as_often_as_it_wants() {
+    let service = Service::start("", Some(Duration::from_millis(400)));
+    while service.said() != "READY=1" {}
+    let begun = std::time::Instant::now();
+    for _ in 0..3 {
+        assert_eq!(service.said(), "WATCHDOG=1");
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(300), "no more often than that");
+}
+
+#[test]
+fn what_is_configured_changes_by_signal_and_by_command_and_an_error_changes_nothing() {
+    let service = Service::start(&site("a", "10.1.0.0/16"), None);
+    assert_eq!(service.told(), "READY=1");
+    service.configure(&(site("a", "10.1.0.0/16") + &site("b", "10.2.0.0/16")));
+    let output = service.ask(&["reload"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2 sites; 0 registered prefixes kept, 0 ended\n");
+    assert_eq!(service.sites(), ["a", "b", "this node"]);
+
+    service.configure(&(site("a", "10.1.0.0/16") + &site("c", "10.1.0.0/16")));
+    let output = service.ask(&["reload"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("eid-prefix 10.1.0.0/16 belongs to site \"a\" and to site \"c\""), "{error}");
+    assert_eq!(service.sites(), ["a", "b", "this node"]);
+
+    service.configure(&format!("dht-port = 7\n{}", site("c", "10.3.0.0/16")));
+    while service.told() != "READY=1" {}
+    service.signal("-HUP");
+    while service.sites() != ["c", "this node"] {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let output = service.ask(&["reload", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value, serde_json::json!({ "sites": 1, "kept": 0, "ended": 0, "needs_restart": [] }), "flags win");
+}
+
+#[test]
+fn nobody_to_reload_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
+        .args(["reload", "--state-dir"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody answers"), "{output:?}");
+}
+
+/// `systemd-analyze` as witness: every setting is one that systemd knows, and little of the machine is left exposed.
+#[test]
+fn systemd_takes_the_unit_and_finds_little_exposed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lisp-mapsys.service");
+    // The program that the unit names is not installed here.
+    std::fs::write(&file, UNIT.replace("/usr/bin/lisp-mapsys", "/bin/true")).unwrap();
+    let Some(verified) = analyze(&["verify", "--man=no"], &file) else { return };
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+    let Some(judged) = analyze(&["security", "--offline=true", "--threshold=15", "--no-pager"], &file) else { return };
+    assert!(judged.status.success(), "exposed more than 1.5 of 10:\n{}", String::from_utf8_lossy(&judged.stdout));
+}
+
+fn analyze(arguments: &[&str], file: &Path) -> Option<Output> {
+    match Command::new("systemd-analyze").args(arguments).arg(file).output() {
+        Ok(output) => Some(output),
+        Err(error) if std::env::var_os("CI").is_some() => panic!("systemd-analyze (package systemd): {error}"),
+        Err(error) => {
+            eprintln!("SKIP: no systemd-analyze (package systemd): {error}");
+            None
+        }
+    }
+}
