@@ -19,7 +19,7 @@ use wire::record::MappingRecord;
 
 use crate::engine::Output;
 use crate::limit::Limiter;
-use crate::limits::{ANSWER_WITHIN, WAITING_REQUESTS};
+use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::transport::{Now, Sockets, Via, may_send_to};
@@ -28,7 +28,7 @@ use cache::{Cache, Hit};
 use found::{Audience, Found, ask_again};
 use lookup::{Ended, Lookups};
 use own::Own;
-use waiting::{Requests, Slot, Waiting};
+use waiting::{RequestId, Requests, Slot, Waiting};
 
 /// The Map-Resolver's state.
 #[derive(Debug)]
@@ -115,9 +115,9 @@ impl Resolver {
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.lookups.expire(cx.now);
         self.pump(cx);
-        let now = cx.now.monotonic;
-        for id in self.requests.late(now) {
-            self.give_up(cx, id);
+        for _ in 0..LATE_AT_ONCE {
+            let Some(waiting) = self.requests.pop_late(cx.now.monotonic) else { break };
+            self.give_up(cx, waiting);
         }
     }
 
@@ -195,16 +195,27 @@ impl Resolver {
             }
             Some(Hit::Stale(_)) | None => {}
         }
-        if let Via::Socket { remote, .. } = ask.via
-            && !self.lookups.runs(&host)
-        {
-            self.limiter.spend_miss(now, remote.ip())?;
-        }
-        if self.requests.len() >= WAITING_REQUESTS {
-            return Err(Refusal::RequestTableFull);
-        }
+        self.admit_miss(now, ask.via, &host)?;
         self.lookups.start(cx.now, host)?;
         Ok(Slot::Waiting(host))
+    }
+
+    /// A lookup in the DHT costs others more than it costs who asks for it: strangers get few, and never more than half of the
+    /// places, so that a flood of theirs keeps no client out.
+    fn admit_miss(&mut self, now: Instant, via: Via, host: &EidPrefix) -> Result<(), Refusal> {
+        let stranger = match via {
+            Via::Socket { remote, .. } => Some(remote.ip()).filter(|source| !self.limiter.is_client(*source)),
+            Via::Pipe => None,
+        };
+        let places = if stranger.is_some() { 2 } else { 1 };
+        let runs = self.lookups.runs(host);
+        if self.requests.len() >= WAITING_REQUESTS / places || (!runs && self.lookups.len() >= LOOKUPS / places) {
+            return Err(Refusal::RequestTableFull);
+        }
+        match stranger {
+            Some(source) if !runs => self.limiter.spend_miss(now, source),
+            _ => Ok(()),
+        }
     }
 
     fn own_slot(&mut self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
@@ -287,7 +298,7 @@ impl Resolver {
         }
     }
 
-    fn settle(&mut self, cx: &mut Context<'_>, id: u64, host: EidPrefix, found: &Found) {
+    fn settle(&mut self, cx: &mut Context<'_>, id: RequestId, host: EidPrefix, found: &Found) {
         let Some(mut waiting) = self.requests.take(id) else { return };
         for index in 0..waiting.slots.len() {
             if matches!(waiting.slots[index], Slot::Waiting(eid) if eid == host) {
@@ -305,8 +316,7 @@ impl Resolver {
     }
 
     /// Tells the asker of a slow lookup to ask again; the lookup goes on.
-    fn give_up(&mut self, cx: &mut Context<'_>, id: u64) {
-        let Some(mut waiting) = self.requests.take(id) else { return };
+    fn give_up(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
         for slot in &mut waiting.slots {
             if let Slot::Waiting(host) = *slot {
                 *slot = Slot::Records(vec![ask_again(host)]);
