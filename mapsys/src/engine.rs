@@ -167,37 +167,38 @@ pub enum Mark {
     ForgottenPin(Cn),
 }
 
+/// What a [`Mark`] is about: of two marks about the same, only the newer one needs to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// Nonces of somebody.
+    Nonce(NonceOwner),
+    /// One nonce of a legacy site.
+    Seen(NonceOwner, u64),
+    /// The sequence of an identity.
+    Sequence(Cn),
+    /// An index page.
+    Page(RecordKey),
+    /// The key of a writer.
+    Pin(Cn),
+}
+
 impl Mark {
-    /// Whether nothing of `older` needs to be kept beside this.
-    pub fn replaces(&self, older: &Self) -> bool {
-        match (self, older) {
-            (Self::Nonce(owner, _), Self::Nonce(other, _)) => owner == other,
-            (
-                Self::Sequence(cn, _) | Self::ForgottenSequence(cn),
-                Self::Sequence(other, _) | Self::ForgottenSequence(other),
-            ) => cn == other,
-            (Self::Page(key, _), Self::Page(other, _)) => key == other,
-            (Self::Seen(_) | Self::ForgottenSeen(..), _) => self.seen().is_some() && self.seen() == older.seen(),
-            _ => self.pinned().is_some_and(|cn| older.pinned() == Some(cn)),
+    /// What it is about.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Nonce(owner, _) => Subject::Nonce(owner.clone()),
+            Self::Seen(seen) => Subject::Seen(seen.owner.clone(), seen.nonce),
+            Self::ForgottenSeen(owner, nonce) => Subject::Seen(owner.clone(), *nonce),
+            Self::Sequence(cn, _) | Self::ForgottenSequence(cn) => Subject::Sequence(*cn),
+            Self::Page(key, _) => Subject::Page(*key),
+            Self::Pin(fingerprint, _) => Subject::Pin(Cn::of_fingerprint(fingerprint)),
+            Self::ForgottenPin(cn) => Subject::Pin(*cn),
         }
     }
 
-    /// The nonce of a legacy site that this is about.
-    fn seen(&self) -> Option<(&NonceOwner, u64)> {
-        match self {
-            Self::Seen(seen) => Some((&seen.owner, seen.nonce)),
-            Self::ForgottenSeen(owner, nonce) => Some((owner, *nonce)),
-            _ => None,
-        }
-    }
-
-    /// The writer whose key this is about.
-    fn pinned(&self) -> Option<Cn> {
-        match self {
-            Self::Pin(fingerprint, _) => Some(Cn::of_fingerprint(fingerprint)),
-            Self::ForgottenPin(cn) => Some(*cn),
-            _ => None,
-        }
+    /// Whether it only makes room: without it more is remembered than need be.
+    pub fn is_forgetting(&self) -> bool {
+        matches!(self, Self::ForgottenSeen(..) | Self::ForgottenSequence(_) | Self::ForgottenPin(_))
     }
 }
 
@@ -259,8 +260,14 @@ impl Engine {
         })
     }
 
-    /// Takes one input.
+    /// Takes one input, and does what is due.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.take(now, input);
+        self.handle_timeout(now);
+    }
+
+    /// Takes one input of several that came together; [`Self::handle_timeout`] is called once after them.
+    pub fn take(&mut self, now: Now, input: Input) {
         let outcome = match input {
             Input::Datagram { via, bytes } => self.on_datagram(now, via, &bytes),
             Input::DhtValues { key, values } => {
@@ -289,13 +296,11 @@ impl Engine {
         if let Err(refusal) = outcome {
             self.tally.count(refusal);
         }
-        self.handle_timeout(now);
     }
 
-    /// Does what is due.
+    /// Does what is due. Of very much it does a part, and leaves [`Self::next_deadline`] in the past.
     pub fn handle_timeout(&mut self, now: Now) {
         for prefix in self.server.handle_timeout(now, &mut self.tally) {
-            tracing::info!(%prefix, "registration silent for too long: withdrawn");
             self.publisher.changed(now.monotonic, prefix, &self.server);
         }
         while let Some(Telling { local, remote, bytes }) = self.server.poll_telling() {

@@ -19,8 +19,8 @@ pub const MERGED_XTRS: usize = 16;
 /// Live registrations in all: a million and some, below 400 octets each.
 pub const REGISTRATIONS: usize = 1 << 20;
 /// Registrations that are looked at in one go when their time has come, so that a million of them that fall silent in one
-/// second do not keep the others waiting.
-pub const EXPIRED_AT_ONCE: usize = 4096;
+/// second do not keep the others waiting: half a millisecond.
+pub const EXPIRED_AT_ONCE: usize = 256;
 /// Unsolicited Map-Notifies that are not acknowledged, at about 300 octets; who is not told so learns it from his next Map-Register.
 pub const NOTIFICATIONS: usize = 4096;
 /// Pauses after each sending of an unsolicited Map-Notify (RFC 9301, section 5.7): three equal ones, three that double.
@@ -47,6 +47,9 @@ pub const LEGACY_NONCES: usize = 600;
 /// A warning that others can provoke is logged at most this often.
 pub const LOG_PAUSE: Duration = Duration::from_secs(10);
 
+/// Registrations that fell silent and are named in the log within [`LOG_PAUSE`]; of the others it says how many.
+pub const NAMED_SILENT: usize = 16;
+
 // --- publishing into the DHT
 
 /// Identities at once, those that are leaving among them: a node has one static and two temporary ones, a border of hosts
@@ -60,6 +63,8 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
 /// Unchanged records are signed anew this often: a third of their lifetime of one hour. Index pages too, because a page
 /// of more-specifics lives no longer.
 pub const REPUBLISH: Duration = Duration::from_secs(20 * 60);
+/// Records that are signed in one go, at about 50 microseconds, so that 10,000 of them do not keep the others waiting.
+pub const PUBLISHED_AT_ONCE: usize = 8;
 /// First pause after a failed PUT; it doubles.
 pub const PUT_RETRY_FIRST: Duration = Duration::from_secs(2);
 /// Longest pause after failed PUTs.
@@ -73,11 +78,13 @@ pub const PUT_TIMEOUT: Duration = Duration::from_secs(60);
 pub const REQUEST_RECORDS: usize = 8;
 /// A request whose lookup still runs after this time is told to ask again.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
+/// Requests that are told to ask again in one go, at about two microseconds.
+pub const LATE_AT_ONCE: usize = 256;
 /// A lookup ends after this time, answered or not.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
-/// Requests waiting for lookups, from all sources.
+/// Requests waiting for lookups, from all sources; strangers find no room beyond half of them.
 pub const WAITING_REQUESTS: usize = 4096;
-/// Lookups in flight.
+/// Lookups in flight; strangers start none beyond half of them.
 pub const LOOKUPS: usize = 1024;
 /// How long what was read under a key is kept, so that what the DHT says later is seen against it: longer than it is read on.
 pub const READ_ON: Duration = Duration::from_secs(10);
@@ -114,9 +121,24 @@ pub const WATCHED_TARGETS: usize = 16_384;
 pub const MISS_BURST: u32 = 64;
 /// Lookups per second that refill a block's burst.
 pub const MISS_RATE: u32 = 16;
+/// Lookups that must ask the DHT, granted at once to all strangers together: half of the places ([`LOOKUPS`]).
+pub const MISS_BURST_ALL: u32 = 512;
+/// Lookups per second that refill it: with three GETs of twenty messages each about what a node serves others anyway.
+pub const MISS_RATE_ALL: u32 = 128;
 /// Source blocks watched at once.
 pub const WATCHED_BLOCKS: usize = 16_384;
 /// An ECM that comes again within this time of being forwarded went round: an ITR waits a second (RFC 9301, section 5.3).
 pub const FORWARD_ONCE: Duration = Duration::from_millis(800);
 /// Forwarded ECMs remembered at once: more than a loop could hide among.
 pub const WATCHED_FORWARDS: usize = 4096;
+
+// --- disk
+
+/// Map-Notifies and signed records that wait for the disk: with 10,000 sites a minute those of a minute and a half. Who gets
+/// none for want of room sends his Map-Register again.
+pub const JOURNAL_WAITING: usize = 16_384;
+/// Marks that a disk which takes nothing may leave in memory before those are dropped that only make room, at about 150
+/// octets; the others are no more than what is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`], [`SEQUENCES`]).
+pub const JOURNAL_MARKS: usize = 131_072;
+/// Octets of the state file that redb keeps in memory; its usual gigabyte is more than a million registrations take.
+pub const STATE_CACHE: usize = 16 << 20;

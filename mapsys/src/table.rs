@@ -153,6 +153,12 @@ impl<T> PrefixTable<T> {
         self.map.iter_mut().map(|(key, value)| (key.prefix(), value))
     }
 
+    /// All that come after `prefix` in the order; all of them after none.
+    pub fn after<'a>(&'a self, prefix: Option<&EidPrefix>) -> impl Iterator<Item = (EidPrefix, &'a T)> + use<'a, T> {
+        let start = prefix.map_or(Bound::Unbounded, |prefix| Bound::Excluded(Key::of(prefix)));
+        self.map.range((start, Bound::Unbounded)).map(|(key, value)| (key.prefix(), value))
+    }
+
     /// The least-specific prefix inside `within` that contains `eid` and overlaps none of the prefixes strictly inside
     /// `within`: the hole of RFC 9301, section 8.4. `None` if one of these covers `eid`, or `within` does not.
     pub fn hole(&self, within: &EidPrefix, eid: &EidPrefix) -> Option<EidPrefix> {
@@ -237,6 +243,12 @@ mod tests {
             prop_assert_eq!(table.longest_mut(&sought).map(|(prefix, ())| prefix), best);
             let inside: std::collections::BTreeSet<_> = known.into_iter().filter(|k| sought.covers(k)).collect();
             prop_assert_eq!(table.inside(&sought).map(|(prefix, ())| prefix).collect::<Vec<_>>().len(), inside.len());
+            let all: Vec<_> = table.iter().map(|(prefix, ())| prefix).collect();
+            let mut walked: Vec<EidPrefix> = Vec::new();
+            while let Some((next, ())) = table.after(walked.last()).next() {
+                walked.push(next);
+            }
+            prop_assert_eq!(walked, all);
             prop_assert!(table.inside(&sought).all(|(prefix, ())| inside.contains(&prefix)));
         }
 

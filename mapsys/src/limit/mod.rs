@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use wire::address::{Address, EidPrefix};
 
 use crate::limits::{
-    AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_RATE, REPLIES_PER_EID, REPLY_WINDOW, WATCHED_BLOCKS,
-    WATCHED_FORWARDS, WATCHED_TARGETS,
+    AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_BURST_ALL, MISS_RATE, MISS_RATE_ALL, REPLIES_PER_EID,
+    REPLY_WINDOW, WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
 };
 use crate::refusal::Refusal;
 use bounded::Bounded;
@@ -38,6 +38,8 @@ pub struct Limiter {
     balances: Bounded<IpAddr, Balance>,
     replies: Bounded<(IpAddr, EidPrefix), Window>,
     misses: Bounded<IpNet, Bucket>,
+    /// Of all blocks together: who makes up sources has as many blocks as he likes.
+    all_misses: Option<Bucket>,
     forwarded: Bounded<[u8; 32], Instant>,
 }
 
@@ -63,6 +65,25 @@ struct Bucket {
     milli: u64,
 }
 
+impl Bucket {
+    fn full(now: Instant, burst: u32) -> Self {
+        Self { at: now, milli: u64::from(burst) * 1000 }
+    }
+
+    /// Takes a token, if there is one; `rate` come a second, up to `burst`.
+    fn spend(&mut self, now: Instant, burst: u32, rate: u32) -> Option<()> {
+        let elapsed = u64::try_from(now.saturating_duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
+        // What is less than a thousandth of a token is left for the next time.
+        if elapsed > 0 {
+            let full = u64::from(burst) * 1000;
+            self.milli = self.milli.saturating_add(elapsed.saturating_mul(rate.into())).min(full);
+            self.at = now;
+        }
+        self.milli = self.milli.checked_sub(1000)?;
+        Some(())
+    }
+}
+
 impl Limiter {
     /// No limits for `clients`.
     pub fn new(clients: Vec<IpNet>, foreign: Foreign) -> Self {
@@ -72,6 +93,7 @@ impl Limiter {
             balances: Bounded::new(WATCHED_TARGETS),
             replies: Bounded::new(WATCHED_TARGETS),
             misses: Bounded::new(WATCHED_BLOCKS),
+            all_misses: None,
             forwarded: Bounded::new(WATCHED_FORWARDS),
         }
     }
@@ -109,13 +131,10 @@ impl Limiter {
         if self.is_client(source) {
             return Ok(());
         }
-        let full = u64::from(MISS_BURST) * 1000;
-        let bucket = self.misses.entry(block(source), || Bucket { at: now, milli: full });
-        let elapsed = u64::try_from(now.saturating_duration_since(bucket.at).as_millis()).unwrap_or(u64::MAX);
-        bucket.milli = bucket.milli.saturating_add(elapsed.saturating_mul(MISS_RATE.into())).min(full);
-        bucket.at = now;
-        bucket.milli = bucket.milli.checked_sub(1000).ok_or(Refusal::MissBudget)?;
-        Ok(())
+        let of_block = self.misses.entry(block(source), || Bucket::full(now, MISS_BURST));
+        of_block.spend(now, MISS_BURST, MISS_RATE).ok_or(Refusal::MissBudget)?;
+        let of_all = self.all_misses.get_or_insert_with(|| Bucket::full(now, MISS_BURST_ALL));
+        of_all.spend(now, MISS_BURST_ALL, MISS_RATE_ALL).ok_or(Refusal::MissBudget)
     }
 
     /// Counts a request whose replies go to `target`.
@@ -229,6 +248,23 @@ mod tests {
         assert_eq!(limiter.spend_miss(now, [203, 0, 113, 1].into()), Ok(()));
         assert_eq!(limiter.spend_miss(now, [198, 51, 100, 1].into()), Ok(()));
         assert_eq!(limiter.spend_miss(now + Duration::from_secs(1), TARGET), Ok(()));
+    }
+
+    #[test]
+    fn all_strangers_together_have_a_budget_of_misses_that_made_up_sources_do_not_widen() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(vec!["198.51.100.0/24".parse().unwrap()], Foreign::FromItrRloc);
+        let source = |n: u32| IpAddr::from((10 << 24 | n << 8).to_be_bytes());
+        let granted = |limiter: &mut Limiter, at, sources: std::ops::Range<u32>| {
+            sources.filter(|n| limiter.spend_miss(at, source(*n)).is_ok()).count()
+        };
+        assert_eq!(granted(&mut limiter, now, 0..10_000), MISS_BURST_ALL as usize);
+        assert_eq!(limiter.spend_miss(now, [198, 51, 100, 1].into()), Ok(()), "a client is no stranger");
+        // However often it is tried in between, it is the time that brings more.
+        let granted: usize = (1..=2000u32)
+            .map(|n| granted(&mut limiter, now + Duration::from_micros(500) * n, 20 * n..20 * n + 20))
+            .sum();
+        assert_eq!(granted, MISS_RATE_ALL as usize);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod publisher;
 pub mod registration;
 pub mod schedule;
 pub mod signers;
+pub mod silence;
 pub mod site;
 
 use std::collections::{BTreeSet, HashSet};
@@ -29,6 +30,7 @@ use crate::transport::Now;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach, Telling};
 use registration::{Change, Merged, Part, Registrations};
+use silence::SilenceLog;
 use site::{Grant, NotifyPort, Publish, Site, SiteId, SiteTable};
 
 /// Where a Map-Register came from.
@@ -56,6 +58,7 @@ pub struct MapServer {
     notifier: Notifier,
     /// When a replay was last logged: whoever has recorded one message can send it for ever.
     replay_logged: Option<Instant>,
+    silence_log: SilenceLog,
 }
 
 /// What an accepted Map-Register leads to.
@@ -89,6 +92,7 @@ impl MapServer {
             nonces,
             notifier: Notifier::default(),
             replay_logged: None,
+            silence_log: SilenceLog::default(),
         }
     }
 
@@ -299,7 +303,9 @@ impl MapServer {
     /// Ends what is silent at `now`, and sends Map-Notifies that are due; names the EID-prefixes that others see changed.
     pub fn handle_timeout(&mut self, now: Now, tally: &mut Tally) -> Vec<EidPrefix> {
         let changed = self.registrations.expire(now.monotonic);
+        self.silence_log.handle_timeout(now.monotonic);
         for prefix in &changed {
+            self.silence_log.note(now.monotonic, prefix);
             self.tell(now, *prefix, None, tally);
         }
         self.notifier.handle_timeout(now.monotonic, tally);
@@ -308,7 +314,9 @@ impl MapServer {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.registrations.next_deadline(), self.notifier.next_deadline()].into_iter().flatten().min()
+        let deadlines =
+            [self.registrations.next_deadline(), self.notifier.next_deadline(), self.silence_log.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Lets the pipe register a CGEID.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is registered: one entry an EID-prefix, one part of it an xTR.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub struct Registrations {
     queue: BTreeMap<u32, Vec<EidPrefix>>,
     queued: usize,
     start: Option<Instant>,
+    /// How many each site has: nobody walks through all of them for that.
+    per_site: HashMap<SiteId, usize>,
 }
 
 /// A registered EID-prefix.
@@ -94,12 +96,17 @@ impl Registrations {
                 return Change::Full;
             }
             self.table.insert(prefix, Registration { site, queued: u32::MAX, parts: Vec::with_capacity(1) });
+            *self.per_site.entry(site).or_default() += 1;
         }
         let Some(entry) = self.table.get_mut(&prefix) else { return Change::Full };
         if !merge || entry.site != site {
             entry.parts.retain(|other| other.xtr_id() == xtr && entry.site == site);
         }
-        entry.site = site;
+        let before_site = std::mem::replace(&mut entry.site, site);
+        if before_site != site {
+            *self.per_site.entry(site).or_default() += 1;
+            discount(&mut self.per_site, before_site);
+        }
         match entry.parts.binary_search_by_key(&xtr, Part::xtr_id) {
             Ok(index) => entry.parts[index].renew(part),
             Err(_) if entry.parts.len() >= MERGED_XTRS => return Change::Full,
@@ -161,9 +168,13 @@ impl Registrations {
     /// Gives each registration the site that `site_of` says it belongs to; ends and names those of no site.
     pub fn assign(&mut self, site_of: impl Fn(&EidPrefix, SiteId) -> Option<SiteId>) -> Vec<EidPrefix> {
         let mut ended = Vec::new();
+        self.per_site.clear();
         for (prefix, entry) in self.table.iter_mut() {
             match site_of(&prefix, entry.site) {
-                Some(site) => entry.site = site,
+                Some(site) => {
+                    entry.site = site;
+                    *self.per_site.entry(site).or_default() += 1;
+                }
                 None => ended.push(prefix),
             }
         }
@@ -175,7 +186,9 @@ impl Registrations {
 
     /// Ends what all xTRs registered for `prefix`.
     pub fn remove(&mut self, prefix: &EidPrefix) {
-        self.table.remove(prefix);
+        if let Some(entry) = self.table.remove(prefix) {
+            discount(&mut self.per_site, entry.site);
+        }
     }
 
     /// Ends parts that are silent at `now`, and names the prefixes that others see changed. Of very many it ends some, and
@@ -218,7 +231,7 @@ impl Registrations {
     fn settle(&mut self, prefix: &EidPrefix, before: &Merged) -> Change {
         let after = self.table.get(prefix).map(Registration::merged);
         if self.table.get(prefix).is_some_and(|entry| entry.parts.is_empty()) {
-            self.table.remove(prefix);
+            self.remove(prefix);
         }
         if after.as_ref() == Some(before) { Change::None } else { Change::Changed }
     }
@@ -252,6 +265,16 @@ impl Registrations {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Registration)> + '_ {
         self.table.iter()
+    }
+
+    /// Those after `prefix` in the order; all of them after none.
+    pub fn after(&self, prefix: Option<&EidPrefix>) -> impl Iterator<Item = (EidPrefix, &Registration)> + '_ {
+        self.table.after(prefix)
+    }
+
+    /// Number of prefixes that a site has registered.
+    pub fn of_site(&self, site: SiteId) -> usize {
+        self.per_site.get(&site).copied().unwrap_or_default()
     }
 
     /// Number of registered prefixes.
@@ -337,6 +360,12 @@ impl Part {
     /// xTR-ID, zero if it gave none.
     pub fn xtr_id(&self) -> [u8; 16] {
         self.identity.as_ref().map_or([0; 16], |identity| identity.xtr_id)
+    }
+}
+
+fn discount(per_site: &mut HashMap<SiteId, usize>, site: SiteId) {
+    if let Some(count) = per_site.get_mut(&site) {
+        *count = count.saturating_sub(1);
     }
 }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! When what is registered is signed into the DHT: at once, then at most every ten seconds, and again before it expires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use cgeid::Cn;
 use wire::address::EidPrefix;
 
-use crate::limits::{PUBLISH_INTERVAL, PUT_RETRY_FIRST, PUT_RETRY_LAST, PUT_TIMEOUT, REPUBLISH};
+use crate::limits::{PUBLISH_INTERVAL, PUBLISHED_AT_ONCE, PUT_RETRY_FIRST, PUT_RETRY_LAST, PUT_TIMEOUT, REPUBLISH};
 
 /// One record of ours in the DHT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,8 +24,8 @@ pub enum Topic {
 #[derive(Debug, Default)]
 pub struct Schedule {
     topics: BTreeMap<Topic, State>,
-    /// Nothing is due before this time; `None` = not known. It saves a walk through all topics at every message.
-    wake: Option<Instant>,
+    /// When there is something to do for each topic that there is something to do for.
+    queue: BTreeSet<(Instant, Topic)>,
 }
 
 #[derive(Debug)]
@@ -43,45 +43,59 @@ struct State {
 impl Schedule {
     /// Notes that a topic has changed.
     pub fn mark(&mut self, now: Instant, topic: Topic) {
-        let state = self.topics.entry(topic).or_insert_with(|| State::new(now));
-        state.dirty = true;
-        self.wake = None;
+        if !self.topics.contains_key(&topic) {
+            let state = State::new(now);
+            self.queue.extend(state.next_deadline().map(|at| (at, topic)));
+            self.topics.insert(topic, state);
+        }
+        self.change(&topic, |state| state.dirty = true);
     }
 
-    /// The topics to publish now. They count as in flight until [`Self::done`].
+    /// Topics to publish now, by kind: a prefix before the page that lists it. They count as in flight until [`Self::done`].
+    /// There may be more: then [`Self::next_deadline`] is in the past.
     pub fn due(&mut self, now: Instant) -> Vec<Topic> {
         let mut due = Vec::new();
-        if self.wake.is_some_and(|at| at > now) {
-            return due;
-        }
-        for (topic, state) in &mut self.topics {
-            if state.in_flight.is_some_and(|since| now.saturating_duration_since(since) >= PUT_TIMEOUT) {
-                state.failed(now);
+        while let Some((_, topic)) = self.queue.first().copied().filter(|(at, _)| *at <= now) {
+            if due.len() >= PUBLISHED_AT_ONCE {
+                break;
             }
-            if state.next_deadline().is_some_and(|at| at <= now) && state.in_flight.is_none() {
-                state.start(now);
-                due.push(*topic);
-            }
+            let mut starts = false;
+            self.change(&topic, |state| {
+                // Only the time for its answer is over, or its own time has come.
+                if state.in_flight.is_some() {
+                    state.failed(now);
+                } else {
+                    state.start(now);
+                    starts = true;
+                }
+            });
+            due.extend(starts.then_some(topic));
         }
-        self.wake = self.earliest();
+        due.sort_unstable();
         due
     }
 
     /// Takes the end of a PUT. A failed one is tried again.
     pub fn done(&mut self, now: Instant, topic: Topic, stored: bool) {
-        let Some(state) = self.topics.get_mut(&topic).filter(|state| state.in_flight.is_some()) else { return };
-        if stored {
-            (state.in_flight, state.retry_at, state.failures) = (None, None, 0);
-        } else {
-            state.failed(now);
-        }
-        self.wake = None;
+        self.change(&topic, |state| {
+            if state.in_flight.is_none() {
+                return;
+            }
+            if stored {
+                (state.in_flight, state.retry_at, state.failures) = (None, None, 0);
+            } else {
+                state.failed(now);
+            }
+        });
     }
 
     /// Forgets a topic: its withdrawal is stored, and needs no refresh.
     pub fn forget(&mut self, topic: &Topic) {
-        if self.topics.get(topic).is_some_and(|state| !state.dirty) {
-            self.topics.remove(topic);
+        if self.topics.get(topic).is_some_and(|state| !state.dirty)
+            && let Some(state) = self.topics.remove(topic)
+            && let Some(at) = state.next_deadline()
+        {
+            self.queue.remove(&(at, *topic));
         }
     }
 
@@ -92,11 +106,12 @@ impl Schedule {
 
     /// The process ends: what has changed goes out now or never.
     pub fn hurry(&mut self, now: Instant) {
-        for state in self.topics.values_mut().filter(|state| state.dirty) {
-            state.not_before = now;
-            state.retry_at = None;
-        }
-        self.wake = None;
+        self.change_all(|_, state| {
+            if state.dirty {
+                state.not_before = now;
+                state.retry_at = None;
+            }
+        });
     }
 
     /// Whether a PUT is in flight.
@@ -106,11 +121,12 @@ impl Schedule {
 
     /// Publishes everything that is `wanted` again soon.
     pub fn refresh(&mut self, wanted: impl Fn(&Topic) -> bool) {
-        for (_, state) in self.topics.iter_mut().filter(|(topic, _)| wanted(topic)) {
-            state.dirty = true;
-            state.retry_at = None;
-        }
-        self.wake = None;
+        self.change_all(|topic, state| {
+            if wanted(topic) {
+                state.dirty = true;
+                state.retry_at = None;
+            }
+        });
     }
 
     /// Whether there is something to say about a topic, now or later.
@@ -120,11 +136,26 @@ impl Schedule {
 
     /// When [`Self::due`] next has something.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.wake.or_else(|| self.earliest())
+        self.queue.first().map(|(at, _)| *at)
     }
 
-    fn earliest(&self) -> Option<Instant> {
-        self.topics.values().filter_map(State::next_deadline).min()
+    /// Changes the state of a topic, and its place in the queue with it.
+    fn change(&mut self, topic: &Topic, change: impl FnOnce(&mut State)) {
+        let Some(state) = self.topics.get_mut(topic) else { return };
+        let before = state.next_deadline();
+        change(state);
+        let after = state.next_deadline();
+        if before != after {
+            before.map(|at| self.queue.remove(&(at, *topic)));
+            self.queue.extend(after.map(|at| (at, *topic)));
+        }
+    }
+
+    /// Changes the state of any topics, and puts the queue together anew.
+    fn change_all(&mut self, mut change: impl FnMut(&Topic, &mut State)) {
+        self.topics.iter_mut().for_each(|(topic, state)| change(topic, state));
+        let queued = self.topics.iter().filter_map(|(topic, state)| Some((state.next_deadline()?, *topic)));
+        self.queue = queued.collect();
     }
 }
 
@@ -229,5 +260,25 @@ mod tests {
             assert_eq!(schedule.due(now), [topic()]);
         }
         assert_eq!(schedule.due(now + PUT_TIMEOUT), [], "a lost answer counts as a failure, not as a PUT at once");
+    }
+
+    #[test]
+    fn many_that_are_due_at_once_come_in_parts_and_none_twice() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        let topics = (0..3 * PUBLISHED_AT_ONCE as u128 + 1).map(|n| {
+            let address = std::net::Ipv6Addr::from_bits(0x2001_0db8_u128 << 96 | n);
+            Topic::Prefix(EidPrefix::host(InstanceId(0), address.into()))
+        });
+        let topics: Vec<Topic> = topics.collect();
+        topics.iter().for_each(|topic| schedule.mark(start, *topic));
+        let mut came = Vec::new();
+        while schedule.next_deadline().is_some_and(|at| at <= start) {
+            let due = schedule.due(start);
+            assert!((1..=PUBLISHED_AT_ONCE).contains(&due.len()));
+            came.extend(due);
+        }
+        assert_eq!(came, topics);
+        assert!(schedule.due(start).is_empty() && schedule.next_deadline() == Some(start + PUT_TIMEOUT));
     }
 }

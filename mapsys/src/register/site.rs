@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Sites: who may register which EID-prefixes, and with which keys.
 
+use std::collections::HashSet;
+
 use cgeid::Network;
 use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId};
@@ -84,6 +86,7 @@ impl SiteId {
 #[derive(Debug)]
 pub struct SiteTable {
     sites: Vec<Site>,
+    names: HashSet<String>,
     pipe: Option<SiteId>,
     by_prefix: PrefixTable<(SiteId, u8)>,
 }
@@ -144,7 +147,8 @@ impl SiteTable {
     /// # Errors
     /// Names the first contradiction.
     pub fn new(network: Network, sites: Vec<Site>, pipe: Option<Site>) -> Result<Self, SiteError> {
-        let mut table = Self { sites: Vec::new(), pipe: None, by_prefix: PrefixTable::default() };
+        let by_prefix = PrefixTable::default();
+        let mut table = Self { sites: Vec::new(), names: HashSet::new(), pipe: None, by_prefix };
         for site in sites {
             if let Some(prefix) = site.prefixes.iter().find(|p| overlaps_cgeids(network, &p.prefix)) {
                 return Err(SiteError::Cgeid { prefix: prefix.prefix, site: site.name });
@@ -159,7 +163,7 @@ impl SiteTable {
 
     fn add(&mut self, site: Site) -> Result<SiteId, SiteError> {
         let id = SiteId::at(self.sites.len());
-        if self.sites.iter().any(|other| other.name == site.name) {
+        if !self.names.insert(site.name.clone()) {
             return Err(SiteError::NameTwice(site.name));
         }
         if site.keys.is_empty() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Lookups in the DHT: one for each EID however many ask, one GET for each key however many lookups need it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
 use cgeid::Network;
@@ -22,10 +22,14 @@ use crate::transport::Now;
 pub struct Lookups {
     resolver: Resolver,
     running: HashMap<EidPrefix, Running>,
+    /// The deadlines of those that run, in order: an input costs no walk through them.
+    deadlines: BTreeSet<(Instant, EidPrefix)>,
     /// Who needs a key that was asked for.
     gets: HashMap<RecordKey, Vec<EidPrefix>>,
     /// What was read lately, and by whom it was used.
     read: HashMap<RecordKey, Answered>,
+    /// When each was read, in order; one that was read again stands here again.
+    read_order: VecDeque<(Instant, RecordKey)>,
     questions: VecDeque<RecordKey>,
     done: VecDeque<Ended>,
     refused: u64,
@@ -35,6 +39,8 @@ pub struct Lookups {
 struct Running {
     resolution: Resolution,
     deadline: Instant,
+    /// The keys that it asked for.
+    asked: Vec<RecordKey>,
     /// Some GET was not answered: absence means nothing.
     unanswered: bool,
     is_repeat: bool,
@@ -71,8 +77,17 @@ impl Lookups {
         let mut resolver = Resolver::new(network, Anchors::new(anchors));
         marks.into_iter().for_each(|(key, version)| resolver.pages.restore(key, version));
         pins.iter().for_each(|(fingerprint, used)| resolver.pins.restore(fingerprint, *used));
-        let (running, gets, read) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { resolver, running, gets, read, questions: VecDeque::new(), done: VecDeque::new(), refused: 0 }
+        Self {
+            resolver,
+            running: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            gets: HashMap::new(),
+            read: HashMap::new(),
+            read_order: VecDeque::new(),
+            questions: VecDeque::new(),
+            done: VecDeque::new(),
+            refused: 0,
+        }
     }
 
     /// Trusts `anchors` from now on; what is in flight ends without an answer. `false` if they are the same as before.
@@ -83,8 +98,10 @@ impl Lookups {
         }
         let running = std::mem::take(&mut self.running).into_keys();
         self.done.extend(running.map(|host| Ended { host, found: Found::Unknown(host), is_repeat: false }));
+        self.deadlines.clear();
         self.gets.clear();
         self.read.clear();
+        self.read_order.clear();
         true
     }
 
@@ -105,10 +122,45 @@ impl Lookups {
             return Err(Refusal::RequestTableFull);
         }
         let resolution = Resolution::new(&mut self.resolver, host, now.wall);
-        let deadline = now.monotonic + LOOKUP_TIMEOUT;
-        self.running.insert(host, Running { resolution, deadline, unanswered: false, is_repeat: false });
+        self.begin(now, host, resolution, false);
         self.advance(now, host);
         Ok(())
+    }
+
+    /// Begins a lookup; in the place of one that runs it goes on waiting for what that has asked for.
+    fn begin(&mut self, now: Now, host: EidPrefix, resolution: Resolution, is_repeat: bool) {
+        let older = self.running.remove(&host);
+        let asked = older.map(|older| {
+            self.deadlines.remove(&(older.deadline, host));
+            older.asked
+        });
+        let deadline = now.monotonic + LOOKUP_TIMEOUT;
+        self.deadlines.insert((deadline, host));
+        let asked = asked.unwrap_or_default();
+        self.running.insert(host, Running { resolution, deadline, asked, unanswered: false, is_repeat });
+    }
+
+    /// Ends a lookup; what only it has asked for is of no use to anybody any more.
+    fn end(&mut self, host: &EidPrefix) {
+        let Some(running) = self.running.remove(host) else { return };
+        self.deadlines.remove(&(running.deadline, *host));
+        for key in &running.asked {
+            let Some(hosts) = self.gets.get_mut(key) else { continue };
+            hosts.retain(|other| other != host);
+            if hosts.is_empty() {
+                self.gets.remove(key);
+            }
+        }
+    }
+
+    /// Number of lookups in flight.
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Whether none is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
     }
 
     /// Takes what is under a key; `None` if the DHT did not answer. `false` if nobody waits for it.
@@ -119,6 +171,7 @@ impl Lookups {
         self.remember(now, key, &values, &hosts);
         for host in hosts {
             let Some(running) = self.running.get_mut(&host) else { continue };
+            running.asked.retain(|asked| *asked != key);
             running.unanswered |= unanswered;
             running.resolution.handle(&mut self.resolver, now.wall, &key, &values);
             self.advance(now, host);
@@ -150,8 +203,7 @@ impl Lookups {
                 None => unread.push(key),
             }
         }
-        let deadline = now.monotonic + LOOKUP_TIMEOUT;
-        self.running.insert(host, Running { resolution, deadline, unanswered: false, is_repeat: true });
+        self.begin(now, host, resolution, true);
         for key in unread {
             self.ask(key, host);
         }
@@ -159,28 +211,31 @@ impl Lookups {
     }
 
     fn remember(&mut self, now: Now, key: RecordKey, values: &[Vec<u8>], hosts: &[EidPrefix]) {
-        self.read.retain(|_, answered| answered.until > now.monotonic);
-        if self.read.len() < READ_KEYS || self.read.contains_key(&key) {
+        while let Some((until, key)) = self.read_order.front().copied().filter(|(until, _)| *until <= now.monotonic) {
+            self.read_order.pop_front();
+            if self.read.get(&key).is_some_and(|answered| answered.until == until) {
+                self.read.remove(&key);
+            }
+        }
+        // One key can be read again and again within its time.
+        if (self.read.len() < READ_KEYS || self.read.contains_key(&key)) && self.read_order.len() < 2 * READ_KEYS {
             let until = now.monotonic + READ_ON;
+            self.read_order.push_back((until, key));
             self.read.insert(key, Answered { values: values.to_vec(), hosts: hosts.to_vec(), until });
         }
     }
 
     /// Ends the lookups that take too long.
     pub fn expire(&mut self, now: Now) {
-        let late = self.running.iter().filter(|(_, running)| running.deadline <= now.monotonic);
-        let late: Vec<EidPrefix> = late.map(|(host, _)| *host).collect();
-        for host in late {
-            self.running.remove(&host);
+        while let Some((_, host)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now.monotonic) {
+            self.end(&host);
             self.done.push_back(Ended { host, found: Found::Unknown(host), is_repeat: false });
         }
-        let running = &self.running;
-        self.gets.retain(|_, hosts| hosts.iter().any(|host| running.contains_key(host)));
     }
 
     /// When [`Self::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.running.values().map(|running| running.deadline).min()
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// The next key to ask the DHT for.
@@ -212,7 +267,10 @@ impl Lookups {
         if waiting.is_empty() {
             self.questions.push_back(key);
         }
-        if !waiting.contains(&host) {
+        if let Some(running) = self.running.get_mut(&host)
+            && !running.asked.contains(&key)
+        {
+            running.asked.push(key);
             waiting.push(host);
         }
     }
@@ -230,7 +288,7 @@ impl Lookups {
         }
         let found = found(now, host, outcome, running.unanswered);
         let is_repeat = running.is_repeat;
-        self.running.remove(&host);
+        self.end(&host);
         self.done.push_back(Ended { host, found, is_repeat });
     }
 }

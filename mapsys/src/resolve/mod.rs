@@ -1,31 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The Map-Resolver: encapsulated Map-Requests answered from the sites, the cache or the DHT (RFC 9301, section 8.4).
 
+mod ask;
 pub mod cache;
 pub mod found;
 pub mod lookup;
 pub mod own;
+mod reply;
+mod waiting;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 use wire::address::{Address, EidPrefix};
-use wire::control::{ControlMessage, Ecm, EidRequest, MapReply, MapRequest, Nonce};
+use wire::control::{Ecm, EidRequest, MapRequest};
 use wire::record::MappingRecord;
 
 use crate::engine::Output;
 use crate::limit::{Foreign, Limiter};
-use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, REQUEST_RECORDS, WAITING_REQUESTS};
+use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::transport::{Now, Sockets, Via, may_send_to};
+use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
 use found::{Audience, Found, ask_again};
 use lookup::{Ended, Lookups};
 use own::Own;
+use waiting::{RequestId, Requests, Slot, Waiting};
 
 /// The Map-Resolver's state.
 #[derive(Debug)]
@@ -34,10 +39,7 @@ pub struct Resolver {
     limiter: Limiter,
     cache: Cache,
     lookups: Lookups,
-    waiting: BTreeMap<u64, Waiting>,
-    /// Who waits for the lookup of a host. Entries end with the lookup.
-    waiters: HashMap<EidPrefix, Vec<u64>>,
-    next_id: u64,
+    requests: Requests,
     /// Whether the node's own xTR has ever asked.
     has_pipe: bool,
 }
@@ -55,50 +57,11 @@ pub struct Context<'a> {
     pub outputs: &'a mut VecDeque<Output>,
 }
 
-/// A request and what is known of its records so far.
-#[derive(Debug)]
-struct Waiting {
-    ask: Ask,
-    slots: Vec<Slot>,
-    deadline: Instant,
-}
-
-/// Who asked, and where the answer goes.
-#[derive(Debug, Clone)]
-struct Ask {
-    via: Via,
-    reply_to: ReplyTo,
-    nonce: Nonce,
-    /// The whole ECM, for forwarding.
-    ecm: Vec<u8>,
-    /// D of the ECM: a DDT resolver, which takes no Map-Reply from us.
-    ddt: bool,
-    /// Next hops it went to already.
-    forwarded: Vec<SocketAddr>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReplyTo {
-    Pipe,
-    Udp { local: SocketAddr, remote: SocketAddr },
-}
-
-/// What one record of a request is answered with.
-#[derive(Debug)]
-enum Slot {
-    /// A lookup runs for this host.
-    Waiting(EidPrefix),
-    /// These.
-    Records(Vec<MappingRecord>),
-    /// Nothing from us: forwarded, or refused.
-    Silent,
-}
-
 impl Resolver {
     /// A resolver that sends from `sockets`.
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
-        let (cache, waiting, waiters) = (Cache::default(), BTreeMap::new(), HashMap::new());
-        Self { sockets, limiter, cache, lookups, waiting, waiters, next_id: 0, has_pipe: false }
+        let (cache, requests) = (Cache::default(), Requests::default());
+        Self { sockets, limiter, cache, lookups, requests, has_pipe: false }
     }
 
     /// Takes an ECM; `bytes` is the whole message.
@@ -123,15 +86,8 @@ impl Resolver {
                 Slot::Silent
             }));
         }
-        self.next_id += 1;
-        for slot in &slots {
-            if let Slot::Waiting(host) = slot {
-                self.waiters.entry(*host).or_default().push(self.next_id);
-            }
-        }
         let deadline = cx.now.monotonic + ANSWER_WITHIN;
-        self.waiting.insert(self.next_id, Waiting { ask, slots, deadline });
-        self.finish(cx, self.next_id);
+        self.finish(cx, Waiting { ask, slots, deadline });
         self.pump(cx);
         Ok(())
     }
@@ -161,18 +117,15 @@ impl Resolver {
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.lookups.expire(cx.now);
         self.pump(cx);
-        let now = cx.now.monotonic;
-        let late: Vec<u64> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now).map(|(id, _)| *id).collect();
-        for id in late {
-            self.give_up(cx, id);
+        for _ in 0..LATE_AT_ONCE {
+            let Some(waiting) = self.requests.pop_late(cx.now.monotonic) else { break };
+            self.give_up(cx, waiting);
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let waiting = self.waiting.values().map(|waiting| waiting.deadline).min();
-        [waiting, self.lookups.next_deadline()].into_iter().flatten().min()
+        [self.requests.next_deadline(), self.lookups.next_deadline()].into_iter().flatten().min()
     }
 
     /// Forgets what the DHT said about a prefix that is registered here now.
@@ -257,16 +210,27 @@ impl Resolver {
             }
             Some(Hit::Stale(_)) | None => {}
         }
-        if let Via::Socket { remote, .. } = ask.via
-            && !self.lookups.runs(&host)
-        {
-            self.limiter.spend_miss(now, remote.ip())?;
-        }
-        if self.waiting.len() >= WAITING_REQUESTS {
-            return Err(Refusal::RequestTableFull);
-        }
+        self.admit_miss(now, ask.via, &host)?;
         self.lookups.start(cx.now, host)?;
         Ok(Slot::Waiting(host))
+    }
+
+    /// A lookup in the DHT costs others more than it costs who asks for it: strangers get few, and never more than half of the
+    /// places, so that a flood of theirs keeps no client out.
+    fn admit_miss(&mut self, now: Instant, via: Via, host: &EidPrefix) -> Result<(), Refusal> {
+        let stranger = match via {
+            Via::Socket { remote, .. } => Some(remote.ip()).filter(|source| !self.limiter.is_client(*source)),
+            Via::Pipe => None,
+        };
+        let places = if stranger.is_some() { 2 } else { 1 };
+        let runs = self.lookups.runs(host);
+        if self.requests.len() >= WAITING_REQUESTS / places || (!runs && self.lookups.len() >= LOOKUPS / places) {
+            return Err(Refusal::RequestTableFull);
+        }
+        match stranger {
+            Some(source) if !runs => self.limiter.spend_miss(now, source),
+            _ => Ok(()),
+        }
     }
 
     fn own_slot(&mut self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
@@ -317,40 +281,6 @@ impl Resolver {
         Slot::Records(vec![MappingRecord { eid, ..record }])
     }
 
-    /// Sends the ECM on, its inner message unchanged (RFC 9301, section 8.3); once to each next hop.
-    fn forward(
-        &mut self,
-        cx: &mut Context<'_>,
-        ask: &mut Ask,
-        next_hop: SocketAddr,
-        about: EidPrefix,
-    ) -> Result<Slot, Refusal> {
-        let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
-        if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
-            return Err(Refusal::NextHopUnusable);
-        }
-        if !ask.forwarded.contains(&next_hop) {
-            self.admit_forward(cx, ask, about)?;
-            ask.forwarded.push(next_hop);
-            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes: ask.ecm.clone() });
-        }
-        Ok(Slot::Silent)
-    }
-
-    /// A forwarded request is answered by another node to the same target, so it counts as a reply. Two Map-Servers whose
-    /// sites name each other as ETR would send it to and fro for ever: it goes out once.
-    fn admit_forward(&mut self, cx: &Context<'_>, ask: &Ask, about: EidPrefix) -> Result<(), Refusal> {
-        let ReplyTo::Udp { remote, .. } = ask.reply_to else { return Ok(()) };
-        let now = cx.now.monotonic;
-        if ask.forwarded.is_empty() {
-            self.limiter.admit_forward(now, &ask.ecm)?;
-        }
-        if !self.is_client(ask) {
-            self.limiter.spend_reply(now, remote.ip(), about, ask.ecm.len())?;
-        }
-        Ok(())
-    }
-
     /// Hands the lookups' questions out, and what they found to those who wait.
     fn pump(&mut self, cx: &mut Context<'_>) {
         while let Some(key) = self.lookups.poll_get() {
@@ -366,7 +296,7 @@ impl Resolver {
                 cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
             }
             let found = self.with_stale(cx, host, found);
-            for id in self.waiters.remove(&host).unwrap_or_default() {
+            for id in self.requests.waiters(&host) {
                 self.settle(cx, id, host, &found);
             }
         }
@@ -383,8 +313,8 @@ impl Resolver {
         }
     }
 
-    fn settle(&mut self, cx: &mut Context<'_>, id: u64, host: EidPrefix, found: &Found) {
-        let Some(mut waiting) = self.waiting.remove(&id) else { return };
+    fn settle(&mut self, cx: &mut Context<'_>, id: RequestId, host: EidPrefix, found: &Found) {
+        let Some(mut waiting) = self.requests.take(id) else { return };
         for index in 0..waiting.slots.len() {
             if matches!(waiting.slots[index], Slot::Waiting(eid) if eid == host) {
                 waiting.slots[index] = self.conclude(cx, &mut waiting.ask, host, found).unwrap_or_else(|refusal| {
@@ -393,28 +323,30 @@ impl Resolver {
                 });
             }
         }
-        self.waiting.insert(id, waiting);
-        self.finish(cx, id);
+        if waiting.is_complete() {
+            self.finish(cx, waiting);
+        } else {
+            self.requests.put_back(id, waiting);
+        }
     }
 
     /// Tells the asker of a slow lookup to ask again; the lookup goes on.
-    fn give_up(&mut self, cx: &mut Context<'_>, id: u64) {
-        if let Some(waiting) = self.waiting.get_mut(&id) {
-            for slot in &mut waiting.slots {
-                if let Slot::Waiting(host) = *slot {
-                    *slot = Slot::Records(vec![ask_again(host)]);
-                }
+    fn give_up(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
+        for slot in &mut waiting.slots {
+            if let Slot::Waiting(host) = *slot {
+                *slot = Slot::Records(vec![ask_again(host)]);
             }
         }
-        self.finish(cx, id);
+        self.finish(cx, waiting);
     }
 
-    /// Sends the reply of a request none of whose records waits any more.
-    fn finish(&mut self, cx: &mut Context<'_>, id: u64) {
-        if self.waiting.get(&id).is_none_or(|w| w.slots.iter().any(|slot| matches!(slot, Slot::Waiting(_)))) {
+    /// Sends the reply of a request none of whose records waits any more; the others are put down to wait.
+    fn finish(&mut self, cx: &mut Context<'_>, waiting: Waiting) {
+        if !waiting.is_complete() {
+            self.requests.insert(waiting);
             return;
         }
-        let Some(Waiting { ask, slots, .. }) = self.waiting.remove(&id) else { return };
+        let Waiting { ask, slots, .. } = waiting;
         let mut records: Vec<MappingRecord> = Vec::new();
         for record in
             slots.into_iter().flat_map(|slot| if let Slot::Records(records) = slot { records } else { vec![] })
@@ -425,58 +357,6 @@ impl Resolver {
         }
         if let Err(refusal) = self.reply(cx, &ask, records) {
             cx.tally.count(refusal);
-        }
-    }
-
-    fn reply(&mut self, cx: &mut Context<'_>, ask: &Ask, records: Vec<MappingRecord>) -> Result<(), Refusal> {
-        let Some(first) = records.first() else { return Ok(()) };
-        let about = first.eid.ip_prefix().ok_or(Refusal::NotEncodable)?;
-        let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
-        let bytes = reply.encode().map_err(|_| Refusal::NotEncodable)?;
-        match ask.reply_to {
-            ReplyTo::Pipe => cx.outputs.push_back(Output::Pipe { bytes }),
-            ReplyTo::Udp { local, remote } => {
-                if !self.is_client(ask) {
-                    self.limiter.spend_reply(cx.now.monotonic, remote.ip(), about, bytes.len())?;
-                }
-                cx.outputs.push_back(Output::Send { local, remote, bytes });
-            }
-        }
-        Ok(())
-    }
-
-    /// What a reply to `ask` may have.
-    fn reply_octets(&self, ask: &Ask) -> usize {
-        if ask.audience() == Audience::Pipe || self.is_client(ask) {
-            return usize::MAX;
-        }
-        ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1))
-    }
-
-    /// Whether the limits of replies are lifted: for clients that ask for themselves. Anyone can put a client's address into
-    /// the source of a datagram, so what goes to others is limited.
-    fn is_client(&self, ask: &Ask) -> bool {
-        match (ask.via, ask.reply_to) {
-            (Via::Socket { remote: source, .. }, ReplyTo::Udp { remote: target, .. }) => {
-                self.limiter.is_client(source.ip()) && self.limiter.is_client(target.ip())
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Ask {
-    fn audience(&self) -> Audience {
-        match self.via {
-            Via::Pipe => Audience::Pipe,
-            Via::Socket { .. } => Audience::Network,
-        }
-    }
-
-    fn local(&self) -> Option<SocketAddr> {
-        match self.via {
-            Via::Pipe => None,
-            Via::Socket { local, .. } => Some(local),
         }
     }
 }
@@ -493,27 +373,4 @@ fn solicit(host: EidPrefix) -> Option<Vec<u8>> {
         ..MapRequest::default()
     };
     request.encode().ok()
-}
-
-/// The Map-Request of an ECM, if it is one that a Map-Resolver answers.
-fn inner_request(ecm: &Ecm) -> Result<MapRequest, Refusal> {
-    if ecm.security.is_some() {
-        return Err(Refusal::EcmSecurity);
-    }
-    let request = match ControlMessage::decode(&ecm.message) {
-        Ok(ControlMessage::MapRequest(request)) => request,
-        Ok(_) => return Err(Refusal::EcmNotMapRequest),
-        Err(_) => return Err(Refusal::Malformed),
-    };
-    if request.probe {
-        return Err(Refusal::ProbeInEcm);
-    }
-    if request.dont_map_reply {
-        return Err(Refusal::RequestWantsNoReply);
-    }
-    match request.records.len() {
-        0 => Err(Refusal::RequestEmpty),
-        1..=REQUEST_RECORDS => Ok(request),
-        _ => Err(Refusal::RequestTooManyRecords),
-    }
 }

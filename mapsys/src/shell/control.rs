@@ -10,14 +10,16 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
 
 use super::reload::Reloads;
 use super::service::Status;
 
 /// Longest request, in octets.
 const REQUEST: u64 = 4096;
-/// How long a client may take to ask.
+/// How long a client may take to ask, and to take each part of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Listens at `path`; what a dead process left there is removed.
@@ -40,10 +42,8 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, status: Status, reloads: Reloads) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        match tokio::time::timeout(PATIENCE, answer(stream, &status, &reloads)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "control client"),
-            Err(_) => tracing::debug!("control client too slow"),
+        if let Err(error) = answer(stream, &status, &reloads).await {
+            tracing::debug!(%error, "control client");
         }
     }
 }
@@ -51,20 +51,40 @@ pub async fn serve(listener: UnixListener, status: Status, reloads: Reloads) {
 async fn answer(stream: UnixStream, status: &Status, reloads: &Reloads) -> anyhow::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(REQUEST)).read_line(&mut line).await?;
-    let reply = match serde_json::from_str::<Value>(&line) {
+    timeout(PATIENCE, BufReader::new(reader.take(REQUEST)).read_line(&mut line)).await.context("too slow")??;
+    let refused = match serde_json::from_str::<Value>(&line) {
         Ok(request) => match request.get("show").and_then(Value::as_str) {
-            Some(what) => match status.show(what).await {
-                Some(value) => value,
-                None => json!({ "error": format!("nothing to show as {what:?}") }),
-            },
-            None if request.get("reload") == Some(&Value::Bool(true)) => reloads.reload().await,
-            None => json!({ "error": "ask with {\"show\": \"sites\"} or {\"reload\": true}" }),
+            Some(what) if tell(&mut writer, status, what).await? => return Ok(()),
+            Some(what) => format!("nothing to show as {what:?}"),
+            None if request.get("reload") == Some(&Value::Bool(true)) => {
+                return write(&mut writer, &format!("{}\n", reloads.reload().await)).await;
+            }
+            None => "ask with {\"show\": \"sites\"} or {\"reload\": true}".to_owned(),
         },
-        Err(error) => json!({ "error": error.to_string() }),
+        Err(error) => error.to_string(),
     };
-    writer.write_all(format!("{reply}\n").as_bytes()).await?;
-    Ok(())
+    write(&mut writer, &format!("{}\n", json!({ "error": refused }))).await
+}
+
+/// Writes what there is to show, part by part, as one line of JSON; `false` if there is nothing of that name.
+async fn tell(writer: &mut OwnedWriteHalf, status: &Status, what: &str) -> anyhow::Result<bool> {
+    let mut parts = status.parts(what);
+    let Some(first) = parts.next().await else { return Ok(false) };
+    let mut text = first.to_string();
+    while parts.goes_on() {
+        let next = parts.next().await.context("the service has ended")?;
+        // A list goes on where its closing bracket is.
+        text.pop();
+        write(writer, &text).await?;
+        text = next.to_string();
+        text.replace_range(..1, if text.len() > 2 { "," } else { "" });
+    }
+    write(writer, &(text + "\n")).await?;
+    Ok(true)
+}
+
+async fn write(writer: &mut OwnedWriteHalf, text: &str) -> anyhow::Result<()> {
+    Ok(timeout(PATIENCE, writer.write_all(text.as_bytes())).await.context("too slow")??)
 }
 
 /// Asks the running process.

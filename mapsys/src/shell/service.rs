@@ -32,7 +32,7 @@ use crate::limit::Foreign;
 use crate::register::site::{Site, SiteError};
 use crate::transport::{Now, Via};
 
-pub use status::Status;
+pub use status::{Parts, Status};
 
 /// Messages waiting for the engine; what comes beyond is dropped, as a full socket would.
 const WAITING: usize = 1024;
@@ -134,7 +134,7 @@ impl Service {
         let (questions, questions_rx) = mpsc::channel(1);
         let (policies, policies_rx) = mpsc::channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
-        let status = Status::new(questions);
+        let status = Status::new(questions, node.clone());
         let ends = run::Ends {
             inputs: inputs_rx,
             outputs,

@@ -13,7 +13,7 @@ use dht::record::{RecordKey, Version};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
 
 use crate::engine::{Mark, Memory};
-use crate::limits::LEGACY_NONCE_MEMORY;
+use crate::limits::{LEGACY_NONCE_MEMORY, STATE_CACHE};
 use crate::register::nonces::{Last, NonceOwner, SeenNonce};
 
 /// xTR-ID 16 ‖ Key ID 1 ‖ site name -> nonce 8 ‖ SHA-256 32.
@@ -40,7 +40,7 @@ impl State {
     /// When it cannot be had, or is not ours.
     pub fn open(path: &Path) -> anyhow::Result<(Self, Memory)> {
         let open = || -> Result<(Self, Memory), redb::Error> {
-            let database = Database::create(path)?;
+            let database = Database::builder().set_cache_size(STATE_CACHE).create(path)?;
             let transaction = database.begin_write()?;
             transaction.open_table(NONCES)?;
             drop_old(&mut transaction.open_table(SEEN)?)?;

@@ -4,12 +4,15 @@
 //! What tells others something that a restart must not forget waits until it is on disk; everything else goes on
 //! meanwhile. A disk may take half a second for one commit, and a first packet waits for the Map-Reply.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use wire::control::{MapNotify, message_type};
 
-use crate::engine::{Mark, Output};
+use crate::engine::{Mark, Output, Subject};
+use crate::limits::{JOURNAL_MARKS, JOURNAL_WAITING, LOG_PAUSE};
 
 /// Writes marks to disk; returns when they are there.
 type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;
@@ -17,19 +20,33 @@ type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;
 /// What is written, and what waits.
 pub(super) struct Journal {
     disk: Arc<Write>,
-    /// Marks that are not on disk. Those of a write that failed stay, and are written with the next ones: a Map-Register
-    /// that is retransmitted meanwhile brings up no mark of its own, and must not be confirmed without.
-    unwritten: Vec<Mark>,
-    /// Whether the disk has been given a chance with all of them.
-    tried: bool,
+    /// Marks for the next write, the newest about each subject. Those of a write that failed come back: a Map-Register that is
+    /// retransmitted meanwhile brings up no mark of its own, and must not be confirmed without.
+    unwritten: HashMap<Subject, Mark>,
+    /// Whether something among them is new since the disk failed.
+    is_new: bool,
+    /// What waits for the next write.
     waiting: Vec<Output>,
     writing: Option<Writing>,
+    failure_logged: Option<Instant>,
 }
 
 /// A write in progress.
 struct Writing {
     task: JoinHandle<anyhow::Result<()>>,
+    marks: Arc<[Mark]>,
     waiting: Vec<Output>,
+}
+
+/// When an action may be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// Now.
+    Now(Output),
+    /// It comes out of [`Journal::written`].
+    Later,
+    /// Never: too much waits already.
+    Never(Output),
 }
 
 /// What a write leads to.
@@ -44,34 +61,47 @@ pub(super) struct Written {
 impl Journal {
     /// An empty journal before this disk.
     pub(super) fn new(disk: impl Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync + 'static) -> Self {
-        Self { disk: Arc::new(disk), unwritten: Vec::new(), tried: true, waiting: Vec::new(), writing: None }
+        let (unwritten, waiting) = (HashMap::new(), Vec::new());
+        Self { disk: Arc::new(disk), unwritten, is_new: false, waiting, writing: None, failure_logged: None }
     }
 
     /// Takes a mark that must be on disk before what vouches after it.
     pub(super) fn note(&mut self, mark: Mark) {
-        self.unwritten.retain(|older| !mark.replaces(older));
-        self.unwritten.push(mark);
-        self.tried = false;
-    }
-
-    /// Gives the action back if it may be done at once; otherwise it comes out of [`Self::written`].
-    pub(super) fn release(&mut self, action: Output) -> Option<Output> {
-        if !vouches(&action) || (self.unwritten.is_empty() && self.writing.is_none()) {
-            return Some(action);
-        }
-        self.waiting.push(action);
-        None
-    }
-
-    /// Hands the marks to the disk, unless it is still busy with earlier ones or nothing is new.
-    pub(super) fn begin(&mut self) {
-        if self.writing.is_some() || (self.tried && self.waiting.is_empty()) {
+        let subject = mark.subject();
+        if mark.is_forgetting() && self.unwritten.len() >= JOURNAL_MARKS && !self.unwritten.contains_key(&subject) {
             return;
         }
-        let (disk, marks) = (Arc::clone(&self.disk), self.unwritten.clone());
-        let task = tokio::task::spawn_blocking(move || disk(&marks));
-        self.tried = true;
-        self.writing = Some(Writing { task, waiting: std::mem::take(&mut self.waiting) });
+        self.unwritten.insert(subject, mark);
+        self.is_new = true;
+    }
+
+    /// Says when an action may be done: what vouches waits for the write that has the marks before it.
+    pub(super) fn release(&mut self, action: Output) -> Release {
+        if !vouches(&action) {
+            return Release::Now(action);
+        }
+        let waiting = match &mut self.writing {
+            Some(writing) if self.unwritten.is_empty() => &mut writing.waiting,
+            None if self.unwritten.is_empty() => return Release::Now(action),
+            _ => &mut self.waiting,
+        };
+        if waiting.len() >= JOURNAL_WAITING {
+            return Release::Never(action);
+        }
+        waiting.push(action);
+        Release::Later
+    }
+
+    /// Hands all marks to the disk, unless it is still busy with earlier ones or nothing is new.
+    pub(super) fn begin(&mut self) {
+        if self.writing.is_some() || (!self.is_new && self.waiting.is_empty()) {
+            return;
+        }
+        let marks: Arc<[Mark]> = std::mem::take(&mut self.unwritten).into_values().collect();
+        let (disk, written) = (Arc::clone(&self.disk), Arc::clone(&marks));
+        let task = tokio::task::spawn_blocking(move || disk(&written));
+        self.is_new = false;
+        self.writing = Some(Writing { task, marks, waiting: std::mem::take(&mut self.waiting) });
     }
 
     /// Whether something waits for the disk.
@@ -83,22 +113,25 @@ impl Journal {
     pub(super) async fn written(&mut self) -> Written {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let outcome = (&mut writing.task).await;
-        let mut waiting = self.writing.take().map(|writing| writing.waiting).unwrap_or_default();
+        let Some(Writing { marks, waiting, .. }) = self.writing.take() else { return Written::default() };
         match outcome {
-            Ok(Ok(())) => {
-                // No marks came meanwhile: all are on disk, for those too that began to wait during the write.
-                if self.tried {
-                    self.unwritten.clear();
-                    waiting.append(&mut self.waiting);
-                }
-                return Written { released: waiting, lost: Vec::new() };
-            }
-            Ok(Err(error)) => {
-                tracing::error!(error = format!("{error:#}"), "nothing is confirmed or published until this is mended");
-            }
-            Err(error) => tracing::error!(%error, "the state file's writer has panicked"),
+            Ok(Ok(())) => return Written { released: waiting, lost: Vec::new() },
+            Ok(Err(error)) => self.say(&format!("{error:#}")),
+            Err(error) => self.say(&format!("the state file's writer has panicked: {error}")),
+        }
+        for mark in marks.iter() {
+            // What came meanwhile about the same is newer.
+            self.unwritten.entry(mark.subject()).or_insert_with(|| mark.clone());
         }
         Written { released: Vec::new(), lost: waiting }
+    }
+
+    fn say(&mut self, error: &str) {
+        let now = Instant::now();
+        if self.failure_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
+            self.failure_logged = Some(now);
+            tracing::error!(error, "nothing is confirmed or published until this is mended");
+        }
     }
 }
 
@@ -112,7 +145,7 @@ fn vouches(action: &Output) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{self, Receiver};
@@ -122,6 +155,7 @@ mod tests {
     use dht::record::RecordKey;
 
     use super::*;
+    use crate::register::nonces::{Last, NonceOwner};
 
     fn put() -> Output {
         Output::DhtPut { key: RecordKey::node(Network::LAB, Cn([1; 12])), bytes: vec![1] }
@@ -153,13 +187,13 @@ mod tests {
         let (mut journal, _) = slow(answers);
         journal.note(mark(1));
         journal.note(Mark::Pin([7; 64], std::time::UNIX_EPOCH));
-        assert_eq!(journal.release(put()), None);
-        assert_eq!(journal.release(reply()), Some(reply()));
+        assert_eq!(journal.release(put()), Release::Later);
+        assert_eq!(journal.release(reply()), Release::Now(reply()));
         journal.begin();
         assert!(journal.is_busy());
         answer.send(true).unwrap();
         assert_eq!(journal.written().await, Written { released: vec![put()], lost: Vec::new() });
-        assert_eq!(journal.release(put()), Some(put()), "the disk owes nothing any more");
+        assert_eq!(journal.release(put()), Release::Now(put()), "the disk owes nothing any more");
     }
 
     #[tokio::test]
@@ -169,7 +203,7 @@ mod tests {
         journal.note(mark(1));
         journal.begin();
         journal.note(mark(2));
-        assert_eq!(journal.release(put()), None);
+        assert_eq!(journal.release(put()), Release::Later);
         journal.begin();
         answer.send(true).unwrap();
         assert_eq!(journal.written().await, Written::default());
@@ -186,7 +220,7 @@ mod tests {
         let (mut journal, written) = slow(answers);
         journal.note(mark(1));
         journal.begin();
-        assert_eq!(journal.release(put()), None);
+        assert_eq!(journal.release(put()), Release::Later);
         answer.send(true).unwrap();
         assert_eq!(journal.written().await.released, [put()]);
         assert_eq!(written.lock().unwrap().len(), 1);
@@ -197,16 +231,105 @@ mod tests {
         let (answer, answers) = mpsc::channel();
         let (mut journal, written) = slow(answers);
         journal.note(mark(1));
-        assert_eq!(journal.release(put()), None);
+        assert_eq!(journal.release(put()), Release::Later);
         journal.begin();
         answer.send(false).unwrap();
         assert_eq!(journal.written().await, Written { released: Vec::new(), lost: vec![put()] });
         journal.begin();
         assert!(!journal.is_busy(), "a disk that refused is not asked again for nothing");
-        assert_eq!(journal.release(put()), None);
+        assert_eq!(journal.release(put()), Release::Later);
         journal.begin();
         answer.send(true).unwrap();
         assert_eq!(journal.written().await.released, [put()]);
         assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(1)]]);
+    }
+
+    fn nonce_mark(site: u32, nonce: u64) -> Mark {
+        let owner = NonceOwner { site: format!("site {site}"), xtr_id: [0; 16], key_id: 1 };
+        Mark::Nonce(owner, Last { nonce, digest: [0; 32] })
+    }
+
+    /// A Map-Notify that says which Map-Register it answers.
+    fn notify(site: u32, nonce: u64) -> Output {
+        let address = "192.0.2.1:4342".parse().unwrap();
+        let named = [&[0x40_u8][..], &site.to_be_bytes(), &nonce.to_be_bytes()].concat();
+        Output::Send { local: address, remote: address, bytes: named }
+    }
+
+    #[tokio::test]
+    async fn under_constant_load_a_slow_disk_makes_nothing_grow_and_nothing_vouches_early() {
+        const SITES: u32 = 50;
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, written) = slow(answers);
+        let mut released = 0;
+        for round in 0..40_u64 {
+            // Each write takes as long as two registrations of every site.
+            for nonce in [2 * round, 2 * round + 1] {
+                for site in 0..SITES {
+                    journal.note(nonce_mark(site, nonce));
+                    assert_eq!(journal.release(notify(site, nonce)), Release::Later);
+                    journal.begin();
+                }
+            }
+            assert!(journal.unwritten.len() <= SITES as usize, "{}", journal.unwritten.len());
+            assert!(journal.waiting.len() <= 2 * SITES as usize, "{}", journal.waiting.len());
+            answer.send(true).unwrap();
+            let now = journal.written().await.released;
+            released += now.len();
+            let on_disk: std::collections::HashMap<Subject, Mark> =
+                written.lock().unwrap().iter().flatten().map(|mark| (mark.subject(), mark.clone())).collect();
+            for notify in now {
+                let Output::Send { bytes, .. } = notify else { panic!("{notify:?}") };
+                let site = u32::from_be_bytes(bytes[1..5].try_into().unwrap());
+                let said = u64::from_be_bytes(bytes[5..13].try_into().unwrap());
+                let Mark::Nonce(_, last) = &on_disk[&nonce_mark(site, 0).subject()] else { panic!() };
+                assert!(last.nonce >= said, "site {site}: {said} is confirmed, {} is on disk", last.nonce);
+            }
+            journal.begin();
+        }
+        answer.send(true).unwrap();
+        released += journal.written().await.released.len();
+        assert_eq!(released, 40 * 2 * SITES as usize);
+        let sizes: Vec<usize> = written.lock().unwrap().iter().map(Vec::len).collect();
+        assert!(sizes.iter().all(|size| *size <= SITES as usize), "{sizes:?}");
+        assert!(!journal.is_busy() && journal.unwritten.is_empty() && journal.waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_write_had_does_not_replace_what_came_during_it() {
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, written) = slow(answers);
+        journal.note(nonce_mark(1, 1));
+        journal.note(nonce_mark(2, 1));
+        journal.begin();
+        journal.note(nonce_mark(1, 2));
+        answer.send(false).unwrap();
+        assert_eq!(journal.written().await, Written::default());
+        journal.begin();
+        answer.send(true).unwrap();
+        journal.written().await;
+        let second: std::collections::HashSet<String> =
+            written.lock().unwrap()[1].iter().map(|mark| format!("{mark:?}")).collect();
+        let wanted = [nonce_mark(1, 2), nonce_mark(2, 1)];
+        assert_eq!(second, wanted.iter().map(|mark| format!("{mark:?}")).collect());
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_nothing_leaves_no_more_in_memory_than_there_is_room_for() {
+        let (_answer, answers) = mpsc::channel();
+        let (mut journal, _) = slow(answers);
+        journal.note(mark(1));
+        for _ in 0..JOURNAL_WAITING {
+            assert_eq!(journal.release(put()), Release::Later);
+        }
+        assert_eq!(journal.release(put()), Release::Never(put()));
+        assert_eq!(journal.release(reply()), Release::Now(reply()), "it did not wait for the disk");
+        let owner = NonceOwner { site: "legacy".into(), xtr_id: [0; 16], key_id: 1 };
+        for nonce in 0..2 * JOURNAL_MARKS as u64 {
+            journal.note(Mark::ForgottenSeen(owner.clone(), nonce));
+        }
+        assert_eq!(journal.unwritten.len(), JOURNAL_MARKS);
+        journal.note(nonce_mark(1, 1));
+        assert_eq!(journal.unwritten.len(), JOURNAL_MARKS + 1, "what others are told of is never dropped");
     }
 }

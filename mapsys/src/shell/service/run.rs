@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dht::record::RecordKey;
 use dht::shell::lookup::Read;
-use dht::shell::node::Node;
+use dht::shell::node::{Node, NodeStats};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use super::journal::{Journal, Written};
-use super::status::{self, Question};
+use super::journal::{Journal, Release, Written};
+use super::status::{self, Cursor, Part, Question};
 use super::{FromService, NewPolicy};
 use crate::engine::{Engine, Input, Output};
 use crate::shell::identity::KeyState;
@@ -74,13 +74,14 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                     break;
                 }
                 let now = Now::read();
-                at_once.drain(..).for_each(|input| running.engine.handle(now, input));
+                at_once.drain(..).for_each(|input| running.engine.take(now, input));
+                running.engine.handle_timeout(now);
             }
             Some(input) = answered.recv() => running.engine.handle(Now::read(), input),
             written = running.journal.written() => running.on_written(written),
-            Some((what, answer)) = questions.recv() => {
+            Some(Question { what, from, stats, answer }) = questions.recv() => {
                 // Whoever asked may have gone.
-                let _ = answer.send(running.show(&what).await);
+                let _ = answer.send(running.show(&what, from, stats));
             }
             Some((policy, answer)) = policies.recv() => {
                 let _ = answer.send(running.engine.reconfigure(Now::read(), policy));
@@ -132,11 +133,14 @@ impl Running {
         while let Some(output) = self.engine.poll() {
             match output {
                 Output::Persist(mark) => self.journal.note(mark),
-                action => {
-                    if let Some(action) = self.journal.release(action) {
-                        self.act(action);
+                action => match self.journal.release(action) {
+                    Release::Now(action) => self.act(action),
+                    Release::Later => {}
+                    Release::Never(action) => {
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
+                        self.give_up(action);
                     }
-                }
+                },
             }
         }
         self.journal.begin();
@@ -148,10 +152,14 @@ impl Running {
             self.act(action);
         }
         for action in lost {
-            // A record that is not published is tried again in its turn; a Map-Notify is asked for again by its xTR.
-            if let Output::DhtPut { key, .. } = action {
-                self.engine.handle(Now::read(), Input::DhtPutDone { key, stored: false });
-            }
+            self.give_up(action);
+        }
+    }
+
+    /// A record that is not published is tried again in its turn; a Map-Notify is asked for again by its xTR.
+    fn give_up(&mut self, action: Output) {
+        if let Output::DhtPut { key, .. } = action {
+            self.engine.handle(Now::read(), Input::DhtPutDone { key, stored: false });
         }
     }
 
@@ -193,12 +201,11 @@ impl Running {
         });
     }
 
-    async fn show(&self, what: &str) -> Option<Value> {
-        let stats = self.node.stats().await.ok();
-        Some(match what {
-            "sites" => status::sites(&self.engine),
+    fn show(&self, what: &str, from: Cursor, stats: Option<NodeStats>) -> Option<Part> {
+        Some(Part::whole(match what {
+            "sites" => return Some(status::sites(&self.engine, from)),
             "identities" => status::identities(&self.engine, &self.key_states.borrow(), SystemTime::now()),
-            "registrations" => status::registrations(&self.engine, Instant::now()),
+            "registrations" => return Some(status::registrations(&self.engine, Instant::now(), from)),
             "counters" => {
                 let dht = stats.map(|stats| json!({ "node": stats.counters, "held": stats.held }));
                 status::counters(&self.engine, self.dropped.load(Ordering::Relaxed), dht)
@@ -211,7 +218,7 @@ impl Running {
                 Value::Array(stats.peers.iter().map(peer).collect())
             }),
             _ => return None,
-        })
+        }))
     }
 }
 

@@ -1,53 +1,137 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What `show` shows, as JSON.
+//! What `show` shows, as JSON; long lists in parts, between which the engine does its work.
 
 use std::time::{Instant, SystemTime};
 
+use dht::shell::node::{Node, NodeStats};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+use wire::address::EidPrefix;
 use wire::record::LocatorRecord;
 
 use crate::engine::Engine;
 use crate::register::registration::Registration;
 use crate::shell::identity::{KeyState, Remaining};
 
+/// Rows of a part: half a millisecond of the thread that answers Map-Requests.
+const ROWS: usize = 128;
+
 /// A question to the running engine, and where its answer goes.
-pub(super) type Question = (String, oneshot::Sender<Option<Value>>);
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) what: String,
+    pub(super) from: Cursor,
+    /// What the DHT node says: whoever asks has asked it before, so that the engine does not wait for it.
+    pub(super) stats: Option<NodeStats>,
+    pub(super) answer: oneshot::Sender<Option<Part>>,
+}
+
+/// Where a part of a list begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cursor {
+    /// At the beginning.
+    Start,
+    /// After this registration.
+    After(EidPrefix),
+    /// At the site of this number.
+    Site(usize),
+}
+
+/// A part of an answer.
+#[derive(Debug)]
+pub(super) struct Part {
+    value: Value,
+    next: Option<Cursor>,
+}
+
+impl Part {
+    /// All of it.
+    pub(super) fn whole(value: Value) -> Self {
+        Self { value, next: None }
+    }
+}
 
 /// Asks the running map system what it is doing.
 #[derive(Debug, Clone)]
 pub struct Status {
     questions: mpsc::Sender<Question>,
+    node: Node,
 }
 
 impl Status {
-    pub(super) fn new(questions: mpsc::Sender<Question>) -> Self {
-        Self { questions }
+    pub(super) fn new(questions: mpsc::Sender<Question>, node: Node) -> Self {
+        Self { questions, node }
     }
 
     /// Whether the engine takes its turns.
     pub async fn is_alive(&self) -> bool {
         let (answer, answered) = oneshot::channel();
-        self.questions.send((String::new(), answer)).await.is_ok() && answered.await.is_ok()
+        let question = Question { what: String::new(), from: Cursor::Start, stats: None, answer };
+        self.questions.send(question).await.is_ok() && answered.await.is_ok()
     }
 
     /// `sites`, `registrations`, `identities`, `counters` or `peers`; `None` for anything else, or when the service has ended.
     pub async fn show(&self, what: &str) -> Option<Value> {
+        let mut parts = self.parts(what);
+        let mut whole = parts.next().await?;
+        while let Some(more) = parts.next().await {
+            if let (Value::Array(rows), Value::Array(more)) = (&mut whole, more) {
+                rows.extend(more);
+            }
+        }
+        Some(whole)
+    }
+
+    /// The same in parts: of a list some rows each. A list that changes meanwhile is shown as it is when its turn comes.
+    pub fn parts(&self, what: &str) -> Parts {
+        Parts { status: self.clone(), what: what.to_owned(), next: Some(Cursor::Start) }
+    }
+
+    async fn ask(&self, what: &str, from: Cursor) -> Option<Part> {
+        let stats = match what {
+            "counters" | "peers" => self.node.stats().await.ok(),
+            _ => None,
+        };
         let (answer, answered) = oneshot::channel();
-        self.questions.send((what.to_owned(), answer)).await.ok()?;
+        self.questions.send(Question { what: what.to_owned(), from, stats, answer }).await.ok()?;
         answered.await.ok()?
     }
 }
 
+/// What is left of an answer.
+#[derive(Debug)]
+pub struct Parts {
+    status: Status,
+    what: String,
+    next: Option<Cursor>,
+}
+
+impl Parts {
+    /// The next part; `None` after the last, and when the service has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        let Part { value, next } = self.status.ask(&self.what, self.next.take()?).await?;
+        self.next = next;
+        Some(value)
+    }
+
+    /// Whether there is more.
+    pub fn goes_on(&self) -> bool {
+        self.next.is_some()
+    }
+}
+
 /// The sites: `[{"site", "prefixes", "legacy", "registered"}]`.
-pub(super) fn sites(engine: &Engine) -> Value {
+pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
     let server = engine.server();
-    let sites = server.sites().iter().map(|(id, site)| {
-        let registered = server.registrations().iter().filter(|(_, registration)| registration.site == id).count();
+    let first = if let Cursor::Site(number) = from { number } else { 0 };
+    let sites = server.sites().iter().skip(first).take(ROWS).map(|(id, site)| {
+        let registered = server.registrations().of_site(id);
         let prefixes: Vec<String> = site.prefixes.iter().map(|p| p.prefix.to_string()).collect();
         json!({ "site": site.name, "prefixes": prefixes, "legacy": site.legacy, "registered": registered })
     });
-    Value::Array(sites.collect())
+    let sites: Vec<Value> = sites.collect();
+    let next = (sites.len() == ROWS).then_some(Cursor::Site(first + ROWS));
+    Part { value: Value::Array(sites), next }
 }
 
 /// The identities: `[{"cn", "address", "epoch", "ends_s", "registrar", "last_key_ends_s", "keys"}]`. `ends_s` is the rest of
@@ -73,9 +157,9 @@ pub(super) fn identities(engine: &Engine, states: &[KeyState], now: SystemTime) 
 }
 
 /// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators"}]`.
-pub(super) fn registrations(engine: &Engine, now: Instant) -> Value {
+pub(super) fn registrations(engine: &Engine, now: Instant, from: Cursor) -> Part {
     let server = engine.server();
-    let one = |(prefix, registration): (wire::address::EidPrefix, &Registration)| {
+    let one = |(prefix, registration): (EidPrefix, &Registration)| {
         let merged = registration.merged();
         let sources: Vec<String> = registration
             .parts()
@@ -92,7 +176,10 @@ pub(super) fn registrations(engine: &Engine, now: Instant) -> Value {
             "locators": merged.locators.iter().map(locator).collect::<Vec<_>>(),
         })
     };
-    Value::Array(server.registrations().iter().map(one).collect())
+    let after = if let Cursor::After(prefix) = from { Some(prefix) } else { None };
+    let shown: Vec<_> = server.registrations().after(after.as_ref()).take(ROWS).collect();
+    let next = shown.last().filter(|_| shown.len() == ROWS).map(|(prefix, _)| Cursor::After(*prefix));
+    Part { value: Value::Array(shown.into_iter().map(one).collect()), next }
 }
 
 fn locator(record: &LocatorRecord) -> Value {

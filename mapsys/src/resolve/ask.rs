@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A Map-Request that is to be answered: who asked, and where the answer goes.
+
+use std::net::SocketAddr;
+
+use wire::control::{ControlMessage, Ecm, MapRequest, Nonce};
+
+use crate::limits::REQUEST_RECORDS;
+use crate::refusal::Refusal;
+use crate::resolve::found::Audience;
+use crate::transport::Via;
+
+/// Who asked, and where the answer goes.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) via: Via,
+    pub(super) reply_to: ReplyTo,
+    pub(super) nonce: Nonce,
+    /// The whole ECM, for forwarding.
+    pub(super) ecm: Vec<u8>,
+    /// D of the ECM: a DDT resolver, which takes no Map-Reply from us.
+    pub(super) ddt: bool,
+    /// Next hops it went to already.
+    pub(super) forwarded: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplyTo {
+    Pipe,
+    Udp { local: SocketAddr, remote: SocketAddr },
+}
+
+impl Ask {
+    pub(super) fn audience(&self) -> Audience {
+        match self.via {
+            Via::Pipe => Audience::Pipe,
+            Via::Socket { .. } => Audience::Network,
+        }
+    }
+
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match self.via {
+            Via::Pipe => None,
+            Via::Socket { local, .. } => Some(local),
+        }
+    }
+}
+
+/// The Map-Request of an ECM, if it is one that a Map-Resolver answers.
+pub(super) fn inner_request(ecm: &Ecm) -> Result<MapRequest, Refusal> {
+    if ecm.security.is_some() {
+        return Err(Refusal::EcmSecurity);
+    }
+    let request = match ControlMessage::decode(&ecm.message) {
+        Ok(ControlMessage::MapRequest(request)) => request,
+        Ok(_) => return Err(Refusal::EcmNotMapRequest),
+        Err(_) => return Err(Refusal::Malformed),
+    };
+    if request.probe {
+        return Err(Refusal::ProbeInEcm);
+    }
+    if request.dont_map_reply {
+        return Err(Refusal::RequestWantsNoReply);
+    }
+    match request.records.len() {
+        0 => Err(Refusal::RequestEmpty),
+        1..=REQUEST_RECORDS => Ok(request),
+        _ => Err(Refusal::RequestTooManyRecords),
+    }
+}

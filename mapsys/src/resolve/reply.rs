@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What leaves the Map-Resolver: Map-Replies, and ECMs for those who answer themselves; each within the limits of its target.
+
+use std::net::SocketAddr;
+
+use wire::address::EidPrefix;
+use wire::control::MapReply;
+use wire::record::MappingRecord;
+
+use super::ask::{Ask, ReplyTo};
+use super::found::Audience;
+use super::waiting::Slot;
+use super::{Context, Resolver};
+use crate::engine::Output;
+use crate::limits::AMPLIFICATION;
+use crate::refusal::Refusal;
+use crate::transport::{Via, may_send_to};
+
+impl Resolver {
+    /// Sends the ECM on, its inner message unchanged (RFC 9301, section 8.3); once to each next hop.
+    pub(super) fn forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        next_hop: SocketAddr,
+        about: EidPrefix,
+    ) -> Result<Slot, Refusal> {
+        let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
+        if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
+            return Err(Refusal::NextHopUnusable);
+        }
+        if !ask.forwarded.contains(&next_hop) {
+            self.admit_forward(cx, ask, about)?;
+            ask.forwarded.push(next_hop);
+            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes: ask.ecm.clone() });
+        }
+        Ok(Slot::Silent)
+    }
+
+    /// A forwarded request is answered by another node to the same target, so it counts as a reply. Two Map-Servers whose
+    /// sites name each other as ETR would send it to and fro for ever: it goes out once.
+    pub(super) fn admit_forward(&mut self, cx: &Context<'_>, ask: &Ask, about: EidPrefix) -> Result<(), Refusal> {
+        let ReplyTo::Udp { remote, .. } = ask.reply_to else { return Ok(()) };
+        let now = cx.now.monotonic;
+        if ask.forwarded.is_empty() {
+            self.limiter.admit_forward(now, &ask.ecm)?;
+        }
+        if !self.is_client(ask) {
+            self.limiter.spend_reply(now, remote.ip(), about, ask.ecm.len())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &Ask,
+        records: Vec<MappingRecord>,
+    ) -> Result<(), Refusal> {
+        let Some(first) = records.first() else { return Ok(()) };
+        let about = first.eid.ip_prefix().ok_or(Refusal::NotEncodable)?;
+        let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
+        let bytes = reply.encode().map_err(|_| Refusal::NotEncodable)?;
+        match ask.reply_to {
+            ReplyTo::Pipe => cx.outputs.push_back(Output::Pipe { bytes }),
+            ReplyTo::Udp { local, remote } => {
+                if !self.is_client(ask) {
+                    self.limiter.spend_reply(cx.now.monotonic, remote.ip(), about, bytes.len())?;
+                }
+                cx.outputs.push_back(Output::Send { local, remote, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a reply to `ask` may have.
+    pub(super) fn reply_octets(&self, ask: &Ask) -> usize {
+        if ask.audience() == Audience::Pipe || self.is_client(ask) {
+            return usize::MAX;
+        }
+        ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1))
+    }
+
+    /// Whether the limits of replies are lifted: for clients that ask for themselves. Anyone can put a client's address into
+    /// the source of a datagram, so what goes to others is limited.
+    pub(super) fn is_client(&self, ask: &Ask) -> bool {
+        match (ask.via, ask.reply_to) {
+            (Via::Socket { remote: source, .. }, ReplyTo::Udp { remote: target, .. }) => {
+                self.limiter.is_client(source.ip()) && self.limiter.is_client(target.ip())
+            }
+            _ => false,
+        }
+    }
+}
