@@ -4,9 +4,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use der::asn1::{Any, BitString, OctetString};
+use der::asn1::{Any, AnyRef, BitString, OctetString};
 use der::oid::db::{rfc4519::COMMON_NAME, rfc5912::SHA_512_WITH_RSA_ENCRYPTION, rfc8410::ID_ED_25519};
-use der::{DateTime, Decode, Encode, Sequence, Tag, Tagged};
+use der::{DateTime, Decode, Encode, Reader as _, Sequence, SliceReader, Tag, Tagged};
 use x509_cert::Version;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
@@ -52,20 +52,20 @@ pub(super) struct Extension {
 
 /// What a certificate says, parsed but believed only as far as its syntax goes.
 #[derive(Debug)]
-pub(super) struct Parsed {
+pub(super) struct Parsed<'a> {
     pub(super) issuer: Cn,
     pub(super) subject: Cn,
     pub(super) key: PublicKey,
     pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
     pub(super) extensions: Vec<Extension>,
-    signed: Vec<u8>,
+    signed: &'a [u8],
     algorithm: AlgorithmIdentifierOwned,
     signature: Vec<u8>,
 }
 
 /// Reads one certificate and nothing after it.
-pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, CertificateError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<'_>, CertificateError> {
     if bytes.len() > MAX_CERTIFICATE {
         return Err(CertificateError::TooLong { length: bytes.len() });
     }
@@ -81,30 +81,63 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, CertificateError> {
     if tbs.signature != signature_algorithm {
         return Err(CertificateError::SignatureAlgorithm);
     }
-    check_serial(&tbs.serial_number)?;
-    let extensions = tbs.extensions.clone().unwrap_or_default();
+    let parts = Parts::of(bytes).map_err(malformed)?;
+    check_serial(parts.serial)?;
+    let extensions = tbs.extensions.unwrap_or_default();
     extensions.iter().try_for_each(|extension| check_identifier(&extension.id))?;
     Ok(Parsed {
         issuer: common_name(&tbs.issuer, "issuer")?,
         subject: common_name(&tbs.subject, "subject")?,
-        key: PublicKey::from_spki(&tbs.subject_public_key_info.to_der().map_err(malformed)?)?,
+        key: PublicKey::from_spki(parts.spki)?,
         not_before: tbs.validity.not_before.to_system_time(),
         not_after: tbs.validity.not_after.to_system_time(),
-        signed: tbs.to_der().map_err(malformed)?,
         extensions,
+        signed: parts.signed,
         algorithm: signature_algorithm,
         signature: signature.as_bytes().ok_or(CertificateError::Signature)?.to_vec(),
     })
 }
 
-impl Parsed {
+/// Parts of a certificate of version 3 as they stand in it. The whole is as it would be encoded again, so they are too.
+struct Parts<'a> {
+    signed: &'a [u8],
+    /// Content octets.
+    serial: &'a [u8],
+    spki: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(certificate: &'a [u8]) -> der::Result<Self> {
+        let mut outer = inside(certificate)?;
+        let signed = outer.tlv_bytes()?;
+        let mut tbs = inside(signed)?;
+        let [_version, serial, _signature, _issuer, _validity, _subject, spki] = elements(&mut tbs)?;
+        Ok(Self { signed, serial: AnyRef::from_der(serial)?.value(), spki })
+    }
+}
+
+/// What an element has inside.
+fn inside(element: &[u8]) -> der::Result<SliceReader<'_>> {
+    SliceReader::new(AnyRef::from_der(element)?.value())
+}
+
+/// The next elements.
+fn elements<'a, const N: usize>(reader: &mut SliceReader<'a>) -> der::Result<[&'a [u8]; N]> {
+    let mut elements = [&[][..]; N];
+    for element in &mut elements {
+        *element = reader.tlv_bytes()?;
+    }
+    Ok(elements)
+}
+
+impl Parsed<'_> {
     /// Checks the issuer's signature; the issuer's key decides the algorithm.
     pub(super) fn check_signature(&self, issuer: &PublicKey) -> Result<(), CertificateError> {
         let algorithm = issuer.signature_algorithm();
         if self.algorithm != algorithm_identifier(algorithm) {
             return Err(CertificateError::SignatureAlgorithm);
         }
-        issuer.verify(algorithm, &self.signed, &self.signature).map_err(|_| CertificateError::Signature)
+        issuer.verify(algorithm, self.signed, &self.signature).map_err(|_| CertificateError::Signature)
     }
 
     /// Checks that `now` lies in the certificate's life; its beginning may be ahead of a clock that runs late.
@@ -198,10 +231,7 @@ pub(super) fn issue(
 }
 
 /// A serial number is positive and has at most 20 octets (RFC 5280 4.1.2.2); its type allows more.
-fn check_serial(serial: &SerialNumber) -> Result<(), CertificateError> {
-    let encoded = serial.to_der().map_err(malformed)?;
-    let value = Any::from_der(&encoded).map_err(malformed)?;
-    let octets = value.value();
+fn check_serial(octets: &[u8]) -> Result<(), CertificateError> {
     let positive = octets.first().is_some_and(|top| top & 0x80 == 0) && octets.iter().any(|&octet| octet != 0);
     if positive && octets.len() <= MAX_SERIAL { Ok(()) } else { Err(CertificateError::Serial) }
 }

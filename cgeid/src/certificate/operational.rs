@@ -152,7 +152,7 @@ impl PartialEq for OperationalCertificate {
 
 impl Eq for OperationalCertificate {}
 
-fn read_epoch(parsed: &Parsed) -> Result<u32, CertificateError> {
+fn read_epoch(parsed: &Parsed<'_>) -> Result<u32, CertificateError> {
     let name = profile::EPOCH_NAME;
     let extension = parsed.extension(&profile::epoch_id()?).ok_or(CertificateError::MissingExtension { name })?;
     u32::from_der(extension.value.as_bytes()).map_err(|_| CertificateError::Extension { name })

@@ -128,18 +128,44 @@ impl Bundle {
     /// # Errors
     /// When the bytes are not exactly what [`Bundle::encode`] gives.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        Form::read(bytes).map(|form| form.bundle)
+    }
+}
+
+/// A bundle as it was read: each section beside its octets, which are its one encoding.
+#[derive(Debug)]
+pub(crate) struct Form<'a> {
+    pub(crate) bundle: Bundle,
+    octets: Vec<&'a [u8]>,
+}
+
+impl<'a> Form<'a> {
+    /// Reads a bundle; any bytes are either one bundle or an error.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         if bytes.len() > limits::BUNDLE_SIZE {
             return Err(Malformed::Length("bundle", bytes.len()));
         }
         let mut reader = Reader(bytes);
-        let mut sections: Vec<Section> = Vec::new();
+        let (mut sections, mut all): (Vec<Section>, Vec<&[u8]>) = (Vec::new(), Vec::new());
         while !reader.is_empty() {
-            let section = Section::read(&mut reader)?;
+            let (section, octets) = Section::read(&mut reader)?;
             if sections.last().is_some_and(|last| last.class() >= section.class()) {
                 return Err(Malformed::NotCanonical("order of sections"));
             }
             sections.push(section);
+            all.push(octets);
         }
-        Self::new(sections)
+        // They ascend already: the order stays.
+        Ok(Self { bundle: Bundle::new(sections)?, octets: all })
+    }
+
+    /// The sections, each with its octets.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = (&Section, &'a [u8])> {
+        self.bundle.sections.iter().zip(self.octets.iter().copied())
+    }
+
+    /// Octets of all sections.
+    pub(crate) fn size(&self) -> usize {
+        self.octets.iter().map(|octets| octets.len()).sum()
     }
 }

@@ -35,6 +35,7 @@ pub use tlv::Tlv;
 pub use topology::{Centimetres, Geo, Loss, Medium, Neighbour, Pointing, Quality, Rate, Source, Terminal, Topology};
 pub use verify::{CertificateCache, Verified, verify};
 
+pub(crate) use bundle::Form;
 pub(crate) use outline::Outline;
 pub(crate) use reader::Reader;
 pub(crate) use recent::Recent;

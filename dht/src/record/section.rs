@@ -49,6 +49,8 @@ const MAGIC: [u8; 4] = *b"CGE1";
 const VERSION: u8 = 1;
 /// What a record signature signs, and no other signature of ours.
 const CONTEXT: &[u8] = b"IPv6MESH-record-v1\0";
+/// Octets of the length before a signature.
+const SIGNATURE_LENGTH: usize = 2;
 
 /// What a section is about, in the order of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -250,14 +252,17 @@ impl Section {
     /// # Errors
     /// When the body has no encoding.
     pub fn signed_bytes(&self, key: &RecordKey) -> Result<Vec<u8>, EncodeError> {
-        let name = key.encode();
-        let mut out = CONTEXT.to_vec();
-        out.extend_from_slice(&key.network.0);
-        // A key has at most 40 octets.
-        out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-        out.extend_from_slice(&name);
+        let mut out = signed_head(key, self.class().max_size());
         self.write_unsigned(&mut out)?;
         Ok(out)
+    }
+
+    /// The same, of the octets of this section as they were read: it need not be encoded again.
+    pub(crate) fn signed_of(&self, key: &RecordKey, octets: &[u8]) -> Vec<u8> {
+        let unsigned = octets.len().saturating_sub(SIGNATURE_LENGTH + self.signature.len());
+        let mut out = signed_head(key, unsigned);
+        out.extend_from_slice(octets.get(..unsigned).unwrap_or_default());
+        out
     }
 
     /// The octets of the section.
@@ -265,7 +270,12 @@ impl Section {
     /// # Errors
     /// When the body or the signature is longer than its length field can say, or breaks a limit of its class.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        let mut out = Vec::new();
+        self.encode_within(self.class().max_size())
+    }
+
+    /// The same, with room for so many octets to begin with.
+    fn encode_within(&self, octets: usize) -> Result<Vec<u8>, EncodeError> {
+        let mut out = Vec::with_capacity(octets);
         self.write_unsigned(&mut out)?;
         out.extend_from_slice(&tlv::length("signature length", self.signature.len())?);
         out.extend_from_slice(&self.signature);
@@ -278,18 +288,19 @@ impl Section {
     /// When the bytes are not exactly what [`Section::encode`] gives.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader(bytes);
-        let section = Self::read(&mut reader)?;
+        let (section, _) = Self::read(&mut reader)?;
         reader.finish("section")?;
         Ok(section)
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    /// Reads one section, and says which octets it has.
+    pub(crate) fn read<'a>(reader: &mut Reader<'a>) -> Result<(Self, &'a [u8]), Malformed> {
         let start = reader.0;
         let section = Self::read_fields(reader)?;
         let consumed = &start[..start.len() - reader.0.len()];
         // One statement, one encoding: otherwise two stores could hold the same statement under two hashes.
-        match section.encode() {
-            Ok(canonical) if canonical == consumed => Ok(section),
+        match section.encode_within(consumed.len()) {
+            Ok(canonical) if canonical == consumed => Ok((section, consumed)),
             _ => Err(Malformed::NotCanonical("section")),
         }
     }
@@ -335,4 +346,16 @@ impl Section {
         out.extend_from_slice(&body);
         Ok(())
     }
+}
+
+/// What is signed before the octets of a section, with room for so many of them.
+fn signed_head(key: &RecordKey, octets: usize) -> Vec<u8> {
+    let name = key.encode();
+    let mut out = Vec::with_capacity(CONTEXT.len() + key.network.0.len() + 1 + name.len() + octets);
+    out.extend_from_slice(CONTEXT);
+    out.extend_from_slice(&key.network.0);
+    // A key has at most 40 octets.
+    out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(&name);
+    out
 }

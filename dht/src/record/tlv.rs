@@ -6,6 +6,9 @@ use wire::EncodeError;
 use super::reader::Reader;
 use crate::error::Malformed;
 
+/// Octets of an element before its value.
+const HEADER: usize = 4;
+
 /// One element: type 2 ‖ length 2 ‖ value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tlv {
@@ -45,7 +48,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Vec<Tlv>, Malformed> {
 pub(crate) fn encode(mut tlvs: Vec<Tlv>) -> Result<Vec<u8>, EncodeError> {
     tlvs.sort_unstable();
     tlvs.dedup();
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(tlvs.iter().map(|tlv| HEADER + tlv.value.len()).sum());
     for tlv in &tlvs {
         body.extend_from_slice(&tlv.kind.to_be_bytes());
         body.extend_from_slice(&length("TLV length", tlv.value.len())?);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use cgeid::{CertificateError, Cn, IdentityCertificate, Network, OperationalCertificate, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
 
-use super::{Body, Bundle, Class, Recent, RecordKey, Section, Subject, revocation};
+use super::{Body, Bundle, Class, Form, Recent, RecordKey, Section, Subject, revocation};
 use crate::error::{Malformed, Refusal};
 use crate::limits;
 
@@ -39,35 +39,35 @@ pub fn verify(
     now: SystemTime,
     cache: &mut CertificateCache,
 ) -> Result<Verified, Refusal> {
-    let bundle = check_form(network, key, value)?;
-    check_times(&bundle, now)?;
-    let chain = Chain::open(network, key, &bundle, now, cache)?;
-    for section in bundle.sections() {
-        check_signature(key, section, &chain, cache)?;
+    let form = check_form(network, key, value)?;
+    check_times(&form.bundle, now)?;
+    let chain = Chain::open(network, key, &form.bundle, now, cache)?;
+    for (section, octets) in form.sections() {
+        check_signature(key, section, octets, &chain, cache)?;
     }
     let epochs = chain.operational.iter().map(OperationalCertificate::epoch).collect();
-    Ok(Verified { bundle, identity: chain.identity, epochs })
+    Ok(Verified { bundle: form.bundle, identity: chain.identity, epochs })
 }
 
 /// Size, network, canonical form, and whether each section may stand under this key.
-pub(crate) fn check_form(network: Network, key: &RecordKey, value: &[u8]) -> Result<Bundle, Refusal> {
+pub(crate) fn check_form<'a>(network: Network, key: &RecordKey, value: &'a [u8]) -> Result<Form<'a>, Refusal> {
     if value.len() > limits::BUNDLE_SIZE {
         return Err(Refusal::TooLarge(value.len()));
     }
     if key.network != network {
         return Err(Refusal::OtherNetwork);
     }
-    let bundle = Bundle::decode(value)?;
-    for section in bundle.sections() {
-        check_place(key, section)?;
+    let form = Form::read(value)?;
+    for (section, octets) in form.sections() {
+        check_place(key, section, octets.len())?;
     }
-    if key.statement().is_some_and(|class| bundle.section(class).is_none()) {
+    if key.statement().is_some_and(|class| form.bundle.section(class).is_none()) {
         return Err(Refusal::Malformed(Malformed::Missing("the statement that the key is for")));
     }
-    Ok(bundle)
+    Ok(form)
 }
 
-fn check_place(key: &RecordKey, section: &Section) -> Result<(), Refusal> {
+fn check_place(key: &RecordKey, section: &Section, size: usize) -> Result<(), Refusal> {
     let class = section.class();
     let in_place = match key.subject {
         Subject::Node => !matches!(class, Class::Prefix | Class::Index),
@@ -77,7 +77,6 @@ fn check_place(key: &RecordKey, section: &Section) -> Result<(), Refusal> {
     if !in_place {
         return Err(Refusal::MisplacedClass(class));
     }
-    let size = section.encode().map_or(usize::MAX, |bytes| bytes.len());
     if size > class.max_size() {
         return Err(Refusal::SectionTooLarge(class, size));
     }
@@ -175,10 +174,11 @@ impl Chain {
 }
 
 /// The signature over this section under this key is the identity key's, or that of an operational key whose certificate has
-/// the section's epoch.
+/// the section's epoch. Given are the octets of the section too, as they were read.
 pub(crate) fn check_signature(
     key: &RecordKey,
     section: &Section,
+    octets: &[u8],
     chain: &Chain,
     cache: &mut CertificateCache,
 ) -> Result<(), Refusal> {
@@ -188,7 +188,7 @@ pub(crate) fn check_signature(
         let holds = revocation::holds(section, body, &chain.identity);
         return if holds { Ok(()) } else { Err(Refusal::Signature(class)) };
     }
-    let message = section.signed_bytes(key).map_err(|_| Refusal::Malformed(Malformed::NotCanonical("section")))?;
+    let message = section.signed_of(key, octets);
     if class != Class::Identity {
         return check_signers(section, &message, chain, cache);
     }

@@ -8,11 +8,11 @@
 use std::time::SystemTime;
 
 use super::Store;
-use super::entry::{Entry, Held, Offer};
+use super::entry::{Entry, Offer};
 use super::{Origin, compare};
 use crate::error::Refusal;
 use crate::limits;
-use crate::record::{Bundle, Chain, Class, RecordKey, check_signature};
+use crate::record::{Chain, Class, Form, RecordKey, check_signature};
 
 impl Store {
     /// Bundles that are kept though they are from the future.
@@ -52,11 +52,11 @@ impl Store {
         &mut self,
         (now, origin): (SystemTime, Origin),
         key: &RecordKey,
-        bundle: &Bundle,
+        form: &Form<'_>,
     ) -> Result<(), Refusal> {
         let Some(known) = self.entries.get(key).filter(|entry| entry.is_ahead(now)).cloned() else { return Ok(()) };
-        if bundle.revocation().is_none() {
-            if !compare(&known, bundle)?.iter().any(Offer::is_news) {
+        if form.bundle.revocation().is_none() {
+            if !compare(&known, form)?.iter().any(Offer::is_news) {
                 return newest(&known)
                     .map_or(Ok(()), |(class, signed_at)| Err(Refusal::FromTheFuture(class, signed_at)));
             }
@@ -66,15 +66,10 @@ impl Store {
         }
         let mut left = known.clone();
         left.drop_ahead(key, now);
-        self.check_room(
-            key,
-            &left,
-            origin,
-            bundle.sections().iter().map(|section| Held::new(section).octets.len()).sum(),
-        )?;
-        let chain = Chain::open(self.network, key, bundle, now, &mut self.certificates)?;
-        for section in bundle.sections() {
-            check_signature(key, section, &chain, &mut self.certificates)?;
+        self.check_room(key, &left, origin, form.size())?;
+        let chain = Chain::open(self.network, key, &form.bundle, now, &mut self.certificates)?;
+        for (section, octets) in form.sections() {
+            check_signature(key, section, octets, &chain, &mut self.certificates)?;
         }
         self.check_identity(key, &known, &chain, now)
     }

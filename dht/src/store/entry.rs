@@ -36,10 +36,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(section: &Section) -> Self {
-        // Whatever was decoded has an encoding.
-        let octets = section.encode().unwrap_or_default().into();
-        Self { octets, version: section.version, expires_at: section.expires_at() }
+    pub(super) fn new(section: &Section, octets: &[u8]) -> Self {
+        Self { octets: octets.into(), version: section.version, expires_at: section.expires_at() }
     }
 
     /// From when on clocks may be believed that it was signed in the past.
@@ -82,8 +80,8 @@ pub(super) enum Comparison {
 }
 
 impl Entry {
-    pub(super) fn compare<'a>(&self, section: &'a Section) -> Offer<'a> {
-        let (class, held) = (section.class(), Held::new(section));
+    pub(super) fn compare<'a>(&self, section: &'a Section, octets: &[u8]) -> Offer<'a> {
+        let (class, held) = (section.class(), Held::new(section, octets));
         let known = self.marks.0.get(&class).map(|mark| (held.version.cmp(&mark.version), self.sections.get(&class)));
         let comparison = match known {
             None | Some((Ordering::Greater, _) | (Ordering::Equal, None)) => Comparison::Newer,

@@ -40,7 +40,7 @@ use self::shares::Shares;
 use crate::block::Block;
 use crate::error::Refusal;
 use crate::limits;
-use crate::record::{Bundle, CertificateCache, Chain, RecordKey, check_form, check_signature, check_times};
+use crate::record::{CertificateCache, Chain, Form, RecordKey, check_form, check_signature, check_times};
 
 pub use self::disk::Change;
 pub use self::origin::Origin;
@@ -186,7 +186,7 @@ impl Store {
         value: &[u8],
         left: Duration,
     ) -> Result<Admission, Refusal> {
-        let outcome = self.check(by.0, key, value).and_then(|(key, bundle)| self.admit(by, key, &bundle, left));
+        let outcome = self.check(by.0, key, value).and_then(|(key, form)| self.admit(by, key, &form, left));
         match &outcome {
             Ok(Admission::Stored) => self.counters.stored += 1,
             Ok(Admission::Refreshed) => self.counters.refreshed += 1,
@@ -244,33 +244,37 @@ impl Store {
     }
 
     /// Everything that can be said without knowing what is held.
-    fn check(&self, now: SystemTime, key: &[u8], value: &[u8]) -> Result<(RecordKey, Bundle), Refusal> {
+    fn check<'a>(&self, now: SystemTime, key: &[u8], value: &'a [u8]) -> Result<(RecordKey, Form<'a>), Refusal> {
         if value.len() > limits::BUNDLE_SIZE {
             return Err(Refusal::TooLarge(value.len()));
         }
         let key = RecordKey::decode(key).map_err(Refusal::Key)?;
-        let bundle = check_form(self.network, &key, value)?;
-        check_times(&bundle, now)?;
-        Ok((key, bundle))
+        let form = check_form(self.network, &key, value)?;
+        check_times(&form.bundle, now)?;
+        Ok((key, form))
     }
 
     fn admit(
         &mut self,
         (now, origin): (SystemTime, Origin),
         key: RecordKey,
-        bundle: &Bundle,
+        form: &Form<'_>,
         left: Duration,
     ) -> Result<Admission, Refusal> {
-        self.check_beside_waiting((now, origin), &key, bundle)?;
+        let bundle = &form.bundle;
+        self.check_beside_waiting((now, origin), &key, form)?;
         self.settle_proof(&key, now);
-        if let Some((section, _)) = bundle.revocation() {
+        if bundle.revocation().is_some()
+            && let Some(section) = form.sections().next()
+        {
+            // It stands alone.
             return self.admit_revocation((now, origin), key, bundle, section, now + left);
         }
         if self.is_revoked(key.writer) {
             return Err(Refusal::Revoked);
         }
         let known = self.entries.get(&key).cloned().unwrap_or_default();
-        let offers = compare(&known, bundle)?;
+        let offers = compare(&known, form)?;
         if offers.iter().all(|offer| offer.comparison == Comparison::Same) {
             return Ok(Admission::Refreshed);
         }
@@ -280,14 +284,17 @@ impl Store {
         self.check_room(&key, &known, origin, offers.iter().map(|offer| offer.held.octets.len()).sum())?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
         for offer in offers.iter().filter(|offer| offer.is_news()) {
-            check_signature(&key, offer.section, &chain, &mut self.certificates)?;
+            check_signature(&key, offer.section, &offer.held.octets, &chain, &mut self.certificates)?;
         }
-        self.check_identity(&key, &known, &chain, now)?;
+        // Both begin with their IDENTITY.
+        let is_introduced = offers.first().is_some_and(|offer| offer.comparison == Comparison::Same);
+        if !is_introduced {
+            self.check_identity(&key, &known, &chain, now)?;
+        }
         let conflict = offers.iter().any(|offer| offer.comparison == Comparison::Rival);
         let mut merged = merge(known, &offers);
-        // Beside the IDENTITY that is held already, what was proven before is proven still. Both begin with theirs.
-        let is_renewal = offers.first().is_some_and(|offer| offer.comparison == Comparison::Same) && chain.is_whole();
-        if !is_renewal {
+        // Beside the IDENTITY that is held already, what was proven before is proven still.
+        if !is_introduced || !chain.is_whole() {
             merged = self.drop_superseded(&key, merged, &offers, now)?;
         }
         let changed =
@@ -359,8 +366,8 @@ impl Store {
 ///
 /// # Errors
 /// [`Refusal::OldSequence`] when something is older, and nothing in the bundle is new.
-fn compare<'a>(known: &Entry, bundle: &'a Bundle) -> Result<Vec<Offer<'a>>, Refusal> {
-    let offers: Vec<Offer<'a>> = bundle.sections().iter().map(|section| known.compare(section)).collect();
+fn compare<'a>(known: &Entry, form: &'a Form<'_>) -> Result<Vec<Offer<'a>>, Refusal> {
+    let offers: Vec<Offer<'a>> = form.sections().map(|(section, octets)| known.compare(section, octets)).collect();
     let news = offers.iter().any(Offer::is_news);
     let older = offers.iter().find(|offer| offer.comparison == Comparison::Older);
     match older.and_then(|offer| Some((offer.section, known.marks.0.get(&offer.section.class())?))) {

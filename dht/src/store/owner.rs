@@ -44,16 +44,25 @@ impl Store {
         offers: &[Offer<'_>],
         now: SystemTime,
     ) -> Result<Entry, Refusal> {
+        let is_taken = |offer: &Offer<'_>| {
+            offer.is_news() && merged.sections.get(&offer.section.class()).is_some_and(|held| *held == offer.held)
+        };
+        if merged.sections.len() == offers.len() && offers.iter().all(is_taken) {
+            // What was proven is all that will be held.
+            return Ok(merged);
+        }
         let whole = merged.bundle().ok_or(Refusal::Malformed(Malformed::Missing("IDENTITY section")))?;
         let chain = Chain::open(self.network, key, &whole, now, &mut self.certificates)?;
         // Both begin with their IDENTITY.
         let offered_body = offers.first().map(|offer| &offer.section.body);
         let same_certificates = whole.sections().first().map(|section| &section.body) == offered_body;
-        for section in whole.sections() {
+        // What is held under a class is the section of that class.
+        let octets: Vec<Box<[u8]>> = merged.sections.values().map(|held| held.octets.clone()).collect();
+        for (section, octets) in whole.sections().iter().zip(&octets) {
             let class = section.class();
             let offer = offers.iter().find(|offer| offer.section == section);
             let is_checked = same_certificates && offer.is_some_and(Offer::is_news);
-            if is_checked || check_signature(key, section, &chain, &mut self.certificates).is_ok() {
+            if is_checked || check_signature(key, section, octets, &chain, &mut self.certificates).is_ok() {
                 continue;
             }
             if offer.is_some() || needed(key).any(|needed| needed == class) {

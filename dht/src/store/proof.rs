@@ -98,7 +98,8 @@ fn check(
     now: SystemTime,
     cache: &mut CertificateCache,
 ) -> Result<(), Refusal> {
-    let bundle = check_form(network, key, &entry.octets())?;
-    let chain = Chain::open(network, key, &bundle, now, cache)?;
-    bundle.sections().iter().try_for_each(|section| check_signature(key, section, &chain, cache))
+    let value = entry.octets();
+    let form = check_form(network, key, &value)?;
+    let chain = Chain::open(network, key, &form.bundle, now, cache)?;
+    form.sections().try_for_each(|(section, octets)| check_signature(key, section, octets, &chain, cache))
 }

@@ -37,10 +37,10 @@ impl Store {
         (now, origin): (SystemTime, Origin),
         key: RecordKey,
         bundle: &Bundle,
-        section: &Section,
+        (section, octets): (&Section, &[u8]),
         keep_until: SystemTime,
     ) -> Result<Admission, Refusal> {
-        let offered = Held { expires_at: keep_until, ..Held::new(section) };
+        let offered = Held { expires_at: keep_until, ..Held::new(section, octets) };
         let known = self.entries.get(&key).cloned().unwrap_or_default();
         let held = known.sections.get(&Class::Revocation);
         if held.is_some_and(|held| held.octets == offered.octets) {
@@ -53,7 +53,7 @@ impl Store {
         }
         self.check_room(&key, &known, origin, offered.octets.len())?;
         let chain = Chain::open(self.network, &key, bundle, now, &mut self.certificates)?;
-        check_signature(&key, section, &chain, &mut self.certificates)?;
+        check_signature(&key, section, octets, &chain, &mut self.certificates)?;
         self.check_identity(&key, &known, &chain, now)?;
         let kept = match held {
             Some(held) if !offered.prevails(held) => {
