@@ -75,7 +75,7 @@ pub(super) fn register_one(socket: &UdpSocket, secret: &str, prefix: EidPrefix) 
 }
 
 /// Map-Registers on their way at once.
-const WINDOW: usize = 16;
+const WINDOW: usize = 64;
 /// Records in each: with as many locators, 1,300 octets.
 const RECORDS: usize = 30;
 /// Longest time without any Map-Notify.

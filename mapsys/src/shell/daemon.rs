@@ -18,11 +18,10 @@ use dht::shell::network_key::rules;
 use serde_json::Value;
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 use super::identity::{KeyFiles, KeyWatch};
 use super::settings::{Settings, Switch};
-use super::{FromService, Service, ServiceConfig, bootstrap, control, sockets};
+use super::{Service, ServiceConfig, bootstrap, control, sockets};
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
 
@@ -176,7 +175,7 @@ async fn serve(mut plan: Plan) -> anyhow::Result<()> {
         }));
     }
     tasks.spawn(take_keys(keys, Arc::clone(&service)));
-    tasks.spawn(send(outputs, bound));
+    tasks.spawn(sockets::send(outputs, bound));
     tasks.spawn(control::serve(listener, service.status()));
     announce(&service, &locals, &dht_listen).await;
     tokio::select! {
@@ -258,17 +257,6 @@ async fn announce(service: &Service, locals: &[SocketAddr], dht_listen: &[IpAddr
 async fn take_keys(mut keys: KeyWatch, service: Arc<Service>) {
     while let Some(key) = keys.found().await {
         service.add_identity(key).await;
-    }
-}
-
-async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAddr, Arc<UdpSocket>>) {
-    while let Some(output) = outputs.recv().await {
-        // Nobody registers through the pipe here.
-        let FromService::Send { local, remote, bytes } = output else { continue };
-        let Some(socket) = bound.get(&local) else { continue };
-        if let Err(error) = socket.send_to(&bytes, remote).await {
-            tracing::debug!(%remote, %error, "cannot send");
-        }
     }
 }
 

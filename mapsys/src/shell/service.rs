@@ -34,7 +34,7 @@ use crate::transport::{Now, Via};
 
 pub use status::{Parts, Status};
 
-/// Messages waiting for the engine; what comes beyond is dropped, as a full socket would.
+/// Messages waiting for the engine, of clients and of strangers each; what comes beyond is dropped, as a full socket would.
 const WAITING: usize = 1024;
 /// Messages waiting for their sockets. The engine and the sockets share a thread: at one time all may come that wait for a transaction
 /// of the journal, or all Map-Notifies for merged xTRs ([`crate::limits::NOTIFICATIONS`]).
@@ -99,6 +99,9 @@ pub enum FromService {
 #[derive(Debug)]
 pub struct Service {
     inputs: mpsc::Sender<Input>,
+    /// For what comes from others than the clients.
+    strangers: mpsc::Sender<Input>,
+    clients: Vec<IpNet>,
     pipe_key: AuthKey,
     own_anchors: Vec<TrustAnchor>,
     node: Node,
@@ -121,24 +124,29 @@ impl Service {
         let node = join_dht(&config)?;
         let registrar = config.identities.first().map(OperationalKey::cn);
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
-        let key_states = config.key_states.clone();
+        let (key_states, clients) = (config.key_states.clone(), config.clients.clone());
         let engine = Engine::new(Now::read(), engine_config(config, pipe_key.clone()), memory)?;
         let own_anchors = engine.own_anchors();
 
         let (inputs, inputs_rx) = mpsc::channel(WAITING);
+        let (strangers, strangers_rx) = mpsc::channel(WAITING);
         let (outputs, outputs_rx) = mpsc::channel(WAITING_OUT);
         let (questions, questions_rx) = mpsc::channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
         let status = Status::new(questions, node.clone());
         let ends = run::Ends {
             inputs: inputs_rx,
+            strangers: strangers_rx,
             outputs,
             questions: questions_rx,
             key_states,
             dropped: Arc::clone(&dropped),
         };
         let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
-        Ok((Self { inputs, pipe_key, own_anchors, node, registrar, dropped, status, task }, outputs_rx))
+        Ok((
+            Self { inputs, strangers, clients, pipe_key, own_anchors, node, registrar, dropped, status, task },
+            outputs_rx,
+        ))
     }
 
     /// The key with which the node's own xTR registers through the pipe: made at start, never stored.
@@ -159,16 +167,18 @@ impl Service {
     /// Hands in a control datagram that is for the map system ([`crate::engine::is_for_map_system`]). Never waits;
     /// `false` if it was dropped because there is too much to do.
     pub fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) -> bool {
-        self.hand_in(Via::Socket { local, remote }, bytes)
+        let is_client = self.clients.iter().any(|net| net.contains(&remote.ip()));
+        let queue = if is_client { &self.inputs } else { &self.strangers };
+        self.hand_in(queue, Via::Socket { local, remote }, bytes)
     }
 
     /// Hands in a message of the node's own xTR. Never waits; `false` if it was dropped.
     pub fn pipe(&self, bytes: Vec<u8>) -> bool {
-        self.hand_in(Via::Pipe, bytes)
+        self.hand_in(&self.inputs, Via::Pipe, bytes)
     }
 
-    fn hand_in(&self, via: Via, bytes: Vec<u8>) -> bool {
-        let taken = self.inputs.try_send(Input::Datagram { via, bytes }).is_ok();
+    fn hand_in(&self, queue: &mpsc::Sender<Input>, via: Via, bytes: Vec<u8>) -> bool {
+        let taken = queue.try_send(Input::Datagram { via, bytes }).is_ok();
         if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
