@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `interop`: labs, the demo, and runs with the programs of others.
 
+mod benches;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use benches::Bench;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use interop::bench::{Line, clouds, dht, dht_flood, map_system};
 use interop::delaybox::bridge::Counters;
 use interop::delaybox::{Delay, Delaybox};
 use interop::demo::{self, Options, UsageError};
@@ -168,84 +170,6 @@ struct DemoFlags {
     json: Json,
 }
 
-#[derive(Debug, Subcommand)]
-enum Bench {
-    /// DHT nodes with distance between them: lookups, memory, idle traffic, and what is left when half of them die at once
-    Dht(DhtFlags),
-    /// Two clouds that have never met, then one link between them: how long until every node finds the newest of everything
-    Clouds(CloudsFlags),
-    /// Map-Requests for a registered site with and without a flood of spoofed QUIC Initials at the DHT: p99 stays under 2 x
-    DhtFlood(DhtFloodFlags),
-    /// Map-Requests as many as it answers, beside a bare thread that only receives and sends: at least 0.65 of it
-    MapSystem(MapSystemFlags),
-}
-
-#[derive(Debug, Args)]
-struct MapSystemFlags {
-    /// Turns of each case
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    rounds: u16,
-    /// Milliseconds of each turn
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
-    turn: u64,
-    /// Map-Requests outstanding
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
-    outstanding: u16,
-    /// Sites that are registered at each of the two map systems
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    sites: u16,
-    /// Addresses that ask under the usual limits
-    #[arg(long, default_value_t = map_system::CROWD_SIZE, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    clients: u32,
-    #[command(flatten)]
-    lab: LabFlags,
-    #[command(flatten)]
-    json: Json,
-}
-
-#[derive(Debug, Args)]
-struct CloudsFlags {
-    /// DHT nodes of both clouds together, each a process in a namespace of its own
-    #[arg(long, default_value_t = 10)]
-    nodes: usize,
-    /// Milliseconds between any two of them, each way
-    #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = milliseconds)]
-    delay: f64,
-    #[command(flatten)]
-    lab: LabFlags,
-    #[command(flatten)]
-    json: Json,
-}
-
-#[derive(Debug, Args)]
-struct DhtFlags {
-    /// DHT nodes, each a process in a namespace of its own
-    #[arg(long, default_value_t = 24)]
-    nodes: usize,
-    /// Milliseconds between any two of them, each way
-    #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = milliseconds)]
-    delay: f64,
-    /// Share of the nodes that are killed at once
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
-    kill: f64,
-    /// Lookups before the killing, and again after it
-    #[arg(long, default_value_t = 200)]
-    lookups: usize,
-    /// Seconds for which idle traffic is counted
-    #[arg(long, value_name = "S", default_value_t = 60)]
-    idle: u64,
-    /// Seconds between the killing and the lookups after it
-    #[arg(long, value_name = "S", default_value_t = 60)]
-    settle: u64,
-    /// What the dice begin with
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    lab: LabFlags,
-    #[command(flatten)]
-    json: Json,
-}
-
 #[derive(Debug, Args)]
 struct DelayboxFlags {
     /// The interfaces, which are up and have no addresses; two or more
@@ -295,20 +219,6 @@ struct RunFlags {
     json: Json,
 }
 
-#[derive(Debug, Args)]
-struct DhtFloodFlags {
-    /// Spoofed Initials a second
-    #[arg(long, default_value_t = 5000)]
-    rate: u32,
-    /// Seconds of each of the turns, three with and three without the flood
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    #[command(flatten)]
-    lab: LabFlags,
-    #[command(flatten)]
-    json: Json,
-}
-
 /// What was asked did not hold.
 const EXIT_FAILED: u8 = 1;
 /// Wrong usage, as clap says it too.
@@ -324,10 +234,7 @@ impl Command {
         match self {
             Self::Demo(flags) => Some(&flags.json),
             Self::Run(flags) => Some(&flags.json),
-            Self::Bench { bench: Bench::Dht(flags) } => Some(&flags.json),
-            Self::Bench { bench: Bench::Clouds(flags) } => Some(&flags.json),
-            Self::Bench { bench: Bench::DhtFlood(flags) } => Some(&flags.json),
-            Self::Bench { bench: Bench::MapSystem(flags) } => Some(&flags.json),
+            Self::Bench { bench } => Some(bench.json()),
             Self::Delaybox(flags) => Some(&flags.json),
             Self::List { json } => Some(json),
             _ => None,
@@ -344,10 +251,7 @@ fn main() -> ExitCode {
     match command {
         Command::Demo(flags) => run_demo(&flags),
         Command::Run(flags) => run_with_peers(flags),
-        Command::Bench { bench: Bench::Dht(flags) } => bench_dht(flags),
-        Command::Bench { bench: Bench::Clouds(flags) } => bench_clouds(flags),
-        Command::Bench { bench: Bench::DhtFlood(flags) } => run_dht_flood(&flags),
-        Command::Bench { bench: Bench::MapSystem(flags) } => bench_map_system(flags),
+        Command::Bench { bench } => bench.run(),
         Command::Delaybox(flags) => status(run_delaybox(&flags)),
         Command::Up { lab, bin_dir, user_namespace } => match hold::up(lab, user_namespace, bin_dir.as_deref()) {
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(EXIT_FAILED)),
@@ -406,45 +310,6 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     })
 }
 
-fn bench_dht(flags: DhtFlags) -> ExitCode {
-    let delay = Delay::of(Duration::from_secs_f64(flags.delay / 1000.0));
-    let options = dht::Options {
-        nodes: flags.nodes,
-        delay,
-        kill: flags.kill,
-        lookups: flags.lookups,
-        idle: Duration::from_secs(flags.idle),
-        settle: Duration::from_secs(flags.settle),
-        seed: flags.seed,
-        bin_dir: flags.lab.bin_dir,
-        user_namespace: flags.lab.user_namespace,
-    };
-    judge(dht::run(&options), &flags.json, |report| (&report.promises, report.ok()))
-}
-
-fn bench_clouds(flags: CloudsFlags) -> ExitCode {
-    let options = clouds::Options {
-        nodes: flags.nodes,
-        delay: Delay::of(Duration::from_secs_f64(flags.delay / 1000.0)),
-        bin_dir: flags.lab.bin_dir,
-        user_namespace: flags.lab.user_namespace,
-    };
-    judge(clouds::run(&options), &flags.json, |report| (&report.promises, report.ok()))
-}
-
-/// Prints what was promised beside what was measured.
-fn judge<R: Serialize>(outcome: anyhow::Result<R>, json: &Json, promises: impl Fn(&R) -> (&[Line], bool)) -> ExitCode {
-    exit_code(outcome.and_then(|report| {
-        publish(&report, json)?;
-        let (lines, ok) = promises(&report);
-        for line in lines.iter().filter(|_| !json.is_output()) {
-            let verdict = if line.ok { "kept" } else { "NOT KEPT" };
-            println!("{:<16} {verdict:<9} {:<58} promised: {}", line.name, line.measured, line.promised);
-        }
-        Ok(ok)
-    }))
-}
-
 fn run_delaybox(flags: &DelayboxFlags) -> anyhow::Result<()> {
     interrupt::watch()?;
     let time = |milliseconds: f64| Duration::from_secs_f64(milliseconds / 1000.0);
@@ -490,39 +355,6 @@ fn run_with_peers(flags: RunFlags) -> ExitCode {
     };
     let outcome = peers::run(&options);
     exit_code(outcome.and_then(|report| publish(&report, &flags.json).map(|()| report.ok())))
-}
-
-fn run_dht_flood(flags: &DhtFloodFlags) -> ExitCode {
-    let options = dht_flood::Options {
-        bin_dir: flags.lab.bin_dir.clone(),
-        user_namespace: flags.lab.user_namespace,
-        rate: flags.rate,
-        turn: Duration::from_secs(flags.seconds),
-    };
-    let shown = dht_flood::run(&options).inspect(|report| {
-        if !flags.json.is_output() {
-            report.lines().iter().for_each(|line| println!("{line}"));
-        }
-    });
-    exit_code(shown.and_then(|report| publish(&report, &flags.json).map(|()| report.ok)))
-}
-
-fn bench_map_system(flags: MapSystemFlags) -> ExitCode {
-    let options = map_system::Options {
-        bin_dir: flags.lab.bin_dir,
-        user_namespace: flags.lab.user_namespace,
-        rounds: flags.rounds.into(),
-        turn: Duration::from_millis(flags.turn),
-        outstanding: flags.outstanding.into(),
-        sites: flags.sites,
-        crowd: flags.clients,
-    };
-    let shown = map_system::run(&options).inspect(|report| {
-        if !flags.json.is_output() {
-            report.lines().iter().for_each(|line| println!("{line}"));
-        }
-    });
-    exit_code(shown.and_then(|report| publish(&report, &flags.json).map(|()| report.ok)))
 }
 
 fn exit_code(outcome: anyhow::Result<bool>) -> ExitCode {

@@ -17,20 +17,36 @@ fn every_case_of_the_bench_is_answered_and_rightly() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_interop"));
     command.args(["bench", "map-system", "--json", "--bin-dir", support::built_programs()]);
     command.args(["--rounds", "1", "--turn", "200", "--sites", "2", "--clients", "64", "--outstanding", "4"]);
+    command.args(["--registrations", "3000", "--registering", "60", "--registering-time", "2"]);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let cases = report["results"].as_array().unwrap();
-    assert_eq!(cases.iter().map(|it| &it["case"]).collect::<Vec<_>>(), ["registered", "dht-cache", "limited"]);
+    assert_eq!(
+        cases.iter().map(|it| &it["case"]).collect::<Vec<_>>(),
+        ["registered", "dht-cache", "limited", "million"]
+    );
     for case in cases {
         assert_eq!(case["wrong"], 0, "{case}");
         for rate in ["replies_per_s", "floor_per_s"] {
             assert!(case[rate].as_f64().unwrap() > 0.0, "{case}");
         }
     }
-    for case in &cases[..2] {
+    for case in [&cases[0], &cases[1], &cases[3]] {
         assert_eq!(case["lost"], 0, "no limit holds for the configured client: {case}");
     }
     assert!(report["flood"]["flood_per_s"].as_f64().unwrap() > 0.0, "{report}");
+    assert_eq!(report["million"]["registrations"], 3000);
+    assert!(report["million"]["of_registered"].as_f64().unwrap() > 0.0, "{report}");
+    let registering = &report["registering"];
+    assert_eq!((&registering["sites"], &registering["lost"]), (&60.into(), &0.into()), "all are confirmed: {report}");
+    assert!(registering["p50_us"].as_f64().unwrap() > 0.0, "{report}");
+    let first = &report["first_answer"];
+    assert!(first["p50_us"].as_f64().unwrap() <= first["longest_us"].as_f64().unwrap(), "{report}");
+    let promised: Vec<_> = report["promises"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(
+        promised,
+        ["registered", "dht-cache", "random-eids", "million", "million-memory", "sites-a-minute", "register-to-answer"]
+    );
 }

@@ -2,18 +2,18 @@
 //! How well a map system answers while strangers flood its DHT port: Map-Requests for a registered site, with and without
 //! spoofed QUIC Initials, in turns.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
-use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapRequest, Nonce};
-use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
+use wire::control::{ControlMessage, Ecm, EidRequest, MapRequest, Nonce};
 
 use super::flood::Flood;
+use super::register::register_one;
+use super::resident;
 use crate::demo::binaries::Binaries;
 use crate::lab::process::Process;
 use crate::lab::{Lab, Node, Topology, privilege};
@@ -141,7 +141,8 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let lab = Lab::build(&topology())?;
     let mut server = start(&lab, &binaries, folder.path())?;
     let socket = lab.namespace("client")?.run(client)??;
-    register(&socket)?;
+    register_one(&socket, SECRET, prefix(SITE)?)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     let [mut quiet, mut flooded] = [Measured::default(), Measured::default()];
     measure(&lab, &server, &socket, options, 0, &mut Measured::default())?;
     for _ in 0..TURNS {
@@ -195,42 +196,6 @@ fn client() -> std::io::Result<UdpSocket> {
 
 fn prefix(text: &str) -> anyhow::Result<EidPrefix> {
     Ok(EidPrefix { iid: InstanceId(0), net: text.parse()? })
-}
-
-/// Registers the site, and waits for the Map-Notify.
-fn register(socket: &UdpSocket) -> anyhow::Result<()> {
-    let locator = LocatorRecord {
-        priority: 1,
-        weight: 100,
-        mpriority: 255,
-        mweight: 0,
-        local: true,
-        probed: false,
-        reachable: true,
-        rloc: Address::from(IpAddr::from([198, 51, 100, 1])),
-    };
-    let record = MappingRecord {
-        ttl: Ttl(1440),
-        action: Action::NoAction,
-        authoritative: true,
-        map_version: MapVersion::default(),
-        eid: Eid::from(prefix(SITE)?),
-        locators: vec![locator],
-    };
-    let (proxy_reply, want_notify, records) = (true, true, vec![record]);
-    let message = MapRegister { nonce: Nonce(1), proxy_reply, want_notify, records, ..MapRegister::default() };
-    let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(SECRET.as_bytes()) };
-    let sealed = auth::seal(&message.into(), &key, TagForm::Truncated)?;
-    let mut buffer = [0; 2048];
-    for _ in 0..10 {
-        socket.send(&sealed)?;
-        if let Ok(length) = socket.recv(&mut buffer)
-            && matches!(ControlMessage::decode(&buffer[..length]), Ok(ControlMessage::MapNotify(_)))
-        {
-            return Ok(());
-        }
-    }
-    bail!("the map system does not confirm the site")
 }
 
 /// One turn.
@@ -293,13 +258,6 @@ fn ask(socket: &UdpSocket, nonce: Nonce) -> anyhow::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Octets of a process in memory.
-fn resident(process: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// What the thread of the DHT has had of the processor until now.

@@ -4,24 +4,29 @@
 mod batch;
 mod floor;
 mod load;
+mod million;
 mod questions;
+mod registering;
+mod report;
 mod stage;
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
-use serde::Serialize;
-
 use super::{Teller, quantile};
 use crate::demo::binaries::Binaries;
 use crate::interrupt;
 use crate::lab::privilege;
+use anyhow::{Context as _, ensure};
 use floor::Floor;
 use load::{Measured, Pace, ask};
-use questions::{Questions, Sample, Sites};
+use questions::{Questions, Sample, Sites, Within};
 use stage::{CLIENT, CROWD, SERVER, Stage};
+
+pub use million::{FirstAnswer, MOST, Weight};
+pub use registering::Registering;
+pub use report::{Figures, Flooded, Report};
 
 /// Where the floor answers, beside the map system.
 const FLOOR_PORT: u16 = 4343;
@@ -35,6 +40,9 @@ const PUBLISHED: Duration = Duration::from_secs(90);
 const GOOD: (usize, Duration) = (1, Duration::from_micros(500));
 /// The flood in good loads.
 const FLOOD: u32 = 10;
+/// Different questions of a case, at about 200 octets: many thousand of each of the usual sites, one of every second of a
+/// hundred thousand.
+const MOST_QUESTIONS: usize = 1 << 18;
 /// Addresses without privilege; no more than the lab has.
 pub const CROWD_SIZE: u32 = 4096;
 
@@ -55,120 +63,12 @@ pub struct Options {
     pub sites: u16,
     /// Addresses that the limits hold for, up to [`CROWD_SIZE`].
     pub crowd: u32,
-}
-
-/// A case beside its floor: medians of all rounds.
-#[derive(Debug, Clone, Serialize)]
-pub struct Figures {
-    /// Which.
-    pub case: &'static str,
-    /// Right answers a second.
-    pub replies_per_s: f64,
-    /// The floor's.
-    pub floor_per_s: f64,
-    /// Of the floor: median, least and most of all rounds.
-    pub ratio: [f64; 3],
-    /// Median time to the answer.
-    pub p50_us: f64,
-    /// 99th percentile of it.
-    pub p99_us: f64,
-    /// The floor's median.
-    pub floor_p50_us: f64,
-    /// The floor's 99th percentile.
-    pub floor_p99_us: f64,
-    /// 99th percentile, of the floor's: median, least and most of all rounds.
-    pub p99_ratio: [f64; 3],
-    /// Questions without an answer.
-    pub lost: usize,
-    /// Answers that were not right.
-    pub wrong: usize,
-    /// Cores that the map system took.
-    pub cores: f64,
-}
-
-/// Good clients while others flood.
-#[derive(Debug, Clone, Serialize)]
-pub struct Flooded {
-    /// Questions a second that others sent about random EIDs.
-    pub flood_per_s: f64,
-    /// Right answers a second for the good client.
-    pub replies_per_s: f64,
-    /// Its 99th percentile without the flood.
-    pub quiet_p99_us: f64,
-    /// With it.
-    pub p99_us: f64,
-    /// How much longer it takes: median, least and most of all rounds.
-    pub ratio: [f64; 3],
-    /// Good questions without an answer.
-    pub lost: usize,
-}
-
-/// The outcome.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// Cores of this machine.
-    pub machine: String,
-    /// Questions outstanding.
-    pub outstanding: usize,
-    /// Rounds of each case.
-    pub rounds: usize,
-    /// The cases.
-    pub results: Vec<Figures>,
-    /// The flood of random EIDs.
-    pub flood: Flooded,
-    /// Whether the configured client gets what it was promised.
-    pub ok: bool,
-}
-
-impl Report {
-    /// The figures side by side.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "{:<11} {:>9} {:>9} {:>18} {:>7} {:>7} {:>7} {:>7} {:>18} {:>5} {:>5} {:>5}",
-            "case",
-            "replies/s",
-            "floor/s",
-            "ratio (min-max)",
-            "p50 us",
-            "p99 us",
-            "floor50",
-            "floor99",
-            "p99 ratio",
-            "lost",
-            "wrong",
-            "cores"
-        )];
-        let span = |[mid, least, most]: [f64; 3]| format!("{mid:.2} ({least:.2}-{most:.2})");
-        lines.extend(self.results.iter().map(|it| {
-            format!(
-                "{:<11} {:>9.0} {:>9.0} {:>18} {:>7.0} {:>7.0} {:>7.0} {:>7.0} {:>18} {:>5} {:>5} {:>5.2}",
-                it.case,
-                it.replies_per_s,
-                it.floor_per_s,
-                span(it.ratio),
-                it.p50_us,
-                it.p99_us,
-                it.floor_p50_us,
-                it.floor_p99_us,
-                span(it.p99_ratio),
-                it.lost,
-                it.wrong,
-                it.cores
-            )
-        }));
-        let it = &self.flood;
-        lines.push(format!(
-            "random EIDs: {:.0}/s beside {:.0} good replies/s, p99 {:.0} us instead of {:.0}: {} x, {} lost",
-            it.flood_per_s,
-            it.replies_per_s,
-            it.p99_us,
-            it.quiet_p99_us,
-            span(it.ratio),
-            it.lost
-        ));
-        lines.push(format!("{} outstanding, {} rounds, {}", self.outstanding, self.rounds, self.machine));
-        lines
-    }
+    /// Registrations of the site whose covering prefix alone is published, up to [`MOST`].
+    pub registrations: u32,
+    /// Sites that register each minute.
+    pub registering: u32,
+    /// For how long they are watched.
+    pub registering_time: Duration,
 }
 
 /// Turns of a case and of the floor, and what the map system spent.
@@ -189,7 +89,8 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let binaries = Binaries::find_or_build(options.bin_dir.as_deref())?;
     privilege::acquire(options.user_namespace)?;
     let folder = tempfile::tempdir()?;
-    let (own, foreign) = (Sites { group: 0xdb8, count: options.sites }, Sites { group: 0xdb9, count: options.sites });
+    let sites = |group| Sites { within: Within::Group(group), count: options.sites.into() };
+    let (own, foreign) = (sites(0xdb8), sites(0xdb9));
     let mut stage = Stage::build(&binaries, folder.path(), own, foreign)?;
     teller.say("both map systems serve");
     let socket = stage.socket()?;
@@ -204,28 +105,51 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         await_answers(&socket, &mut turns.questions)?;
     }
     teller.say("all sites are found");
-    let floor = start_floor(&stage, &socket, own, &cases[0].questions)?;
+    play(&stage, &socket, own, &mut cases, options, &teller)?;
+    let flood = flooded(&stage, &socket, &mut cases[0].questions, &crowd, options)?;
+    teller.say("the flood of random EIDs is over");
+    let (mut million, nonce) = million::register(&stage, options.registrations.min(MOST))?;
+    teller.say(&format!("{} registrations", million.registrations));
+    let many = million::sites(million.registrations);
+    let mut last = [Turns::new("million", many, &[CLIENT], port)?];
+    play(&stage, &socket, own, &mut last, options, &teller)?;
+    let first_answer = million::first_answers(&stage, million.registrations, nonce)?;
+    stage.check()?;
+    let registering = registering::measure(&mut stage, options.registering, options.registering_time)?;
+    let results: Vec<Figures> = cases.iter().chain(&last).map(Turns::figures).collect();
+    million.of_registered = results[3].ratio[0] / results[0].ratio[0];
+    let promises = report::promises(&results, &flood, &million, &registering, &first_answer);
+    let ok = promises.iter().all(|line| line.ok);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let machine = format!("{cores} cores");
+    let (outstanding, rounds) = (options.outstanding, options.rounds);
+    Ok(Report { machine, outstanding, rounds, results, flood, million, registering, first_answer, promises, ok })
+}
+
+/// All rounds of these cases, beside a floor that is there for them.
+fn play(
+    stage: &Stage,
+    socket: &UdpSocket,
+    own: Sites,
+    cases: &mut [Turns],
+    options: &Options,
+    teller: &Teller,
+) -> anyhow::Result<()> {
+    let sample = Turns::new("sample", own, &[CLIENT], socket.local_addr()?.port())?;
+    let floor = start_floor(stage, socket, own, &sample.questions)?;
     for round in 0..options.rounds {
-        for turns in &mut cases {
+        for turns in &mut *cases {
             interrupt::sleep(Duration::ZERO)?;
-            turns.play(&stage, &socket, options)?;
+            turns.play(stage, socket, options)?;
         }
         teller.say(&format!("round {} of {}", round + 1, options.rounds));
     }
-    floor.end()?;
-    let flood = flooded(&stage, &socket, &mut cases[0].questions, &crowd, options)?;
-    stage.check()?;
-    let results: Vec<Figures> = cases.iter().map(Turns::figures).collect();
-    let kept = |it: &Figures| it.ratio[0] >= RATIO && it.p99_ratio[0] < TAIL && it.lost == 0 && it.wrong == 0;
-    let ok = results[..2].iter().all(kept) && flood.ratio[0] < 2.0 && flood.lost == 0;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let machine = format!("{cores} cores");
-    Ok(Report { machine, outstanding: options.outstanding, rounds: options.rounds, results, flood, ok })
+    floor.end()
 }
 
 impl Turns {
     fn new(case: &'static str, sites: Sites, clients: &[Ipv4Addr], port: u16) -> anyhow::Result<Self> {
-        let count = clients.len().max(1024) * usize::from(sites.count);
+        let count = (clients.len().max(1024) * sites.count as usize).min(MOST_QUESTIONS);
         let questions = Questions::new(sites, clients, port, count)?;
         Ok(Self { case, questions, ours: Vec::new(), floor: Vec::new(), cpu: Duration::ZERO })
     }

@@ -8,10 +8,12 @@ pub mod flood;
 pub mod initial;
 pub mod map_system;
 mod mesh;
+mod register;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 /// What a measurement promised, and what it was.
@@ -35,6 +37,13 @@ fn quantile(values: &[Duration], share: f64) -> Option<Duration> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let index = (last as f64 * share.clamp(0.0, 1.0)).round() as usize;
     sorted.get(index).copied()
+}
+
+/// Octets of a process in memory.
+fn resident(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// What happens, told while it does, with the time since the start.

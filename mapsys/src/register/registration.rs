@@ -299,6 +299,16 @@ impl Registration {
         self.parts.binary_search_by_key(xtr_id, Part::xtr_id).ok().map(|index| &self.parts[index])
     }
 
+    /// P of any of its parts: a Map-Server answers for the site.
+    pub fn is_proxied(&self) -> bool {
+        self.parts.iter().any(|part| part.proxy)
+    }
+
+    /// The shortest TTL of the parts.
+    pub fn ttl(&self) -> Ttl {
+        self.parts.iter().map(|part| part.ttl).min().unwrap_or(Ttl::WITHDRAWN)
+    }
+
     /// What others see.
     pub fn merged(&self) -> Merged {
         let mut locators: Vec<LocatorRecord> = Vec::new();
@@ -316,9 +326,9 @@ impl Registration {
         }
         Merged {
             locators,
-            ttl: self.parts.iter().map(|part| part.ttl).min().unwrap_or(Ttl::WITHDRAWN),
+            ttl: self.ttl(),
             map_version: self.parts.iter().fold(MapVersion::default(), |newest, part| newest.newer(part.map_version)),
-            proxy: self.parts.iter().any(|part| part.proxy),
+            proxy: self.is_proxied(),
             identities: self.parts.iter().filter_map(|part| part.identity.as_deref().copied()).collect(),
         }
     }

@@ -35,7 +35,7 @@ pub fn find(server: &MapServer, eid: &EidPrefix, octets: usize, sendable: impl F
     let Some((prefix, registration)) = registered else {
         return Some(unregistered(server, &grant.configured, eid));
     };
-    if registration.merged().proxy {
+    if registration.is_proxied() {
         return Some(Own::Records(records(server, prefix, registration, eid, octets)));
     }
     if registration.parts().any(|part| part.source.is_none()) {
@@ -69,15 +69,15 @@ fn records(
     let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
     // Another site configured inside this one has its own say, registered or not.
     let has_others = server.sites().inside(&prefix).any(|other| Some(other) != own && other != prefix);
-    if !has_others && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.merged().proxy) {
+    if !has_others && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.is_proxied()) {
         let merged: Vec<_> = std::iter::once((prefix, best)).chain(inside.iter().copied()).collect();
-        let ttl = merged.iter().map(|(_, registration)| registration.merged().ttl).min().unwrap_or(Ttl(1));
+        let ttl = merged.iter().map(|(_, registration)| registration.ttl()).min().unwrap_or(Ttl(1));
         let records: Vec<_> = merged.into_iter().map(|(prefix, r)| proxied(prefix, r, ttl)).collect();
         if records.len() == 1 || reply_octets(&records) <= octets {
             return records;
         }
     }
-    vec![proxied(narrowed(server, &prefix, eid), best, best.merged().ttl)]
+    vec![proxied(narrowed(server, &prefix, eid), best, best.ttl())]
 }
 
 /// The part of `within` around `eid` in which nothing more specific is registered, and no other site configured.

@@ -18,13 +18,12 @@ use dht::shell::network_key::rules;
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 use super::identity::{KeyFiles, KeyWatch};
 use super::reload::{Reloader, Reloads};
 use super::service::Status;
 use super::settings::{Settings, Switch};
-use super::{FromService, Service, ServiceConfig, bootstrap, control, manager, sockets};
+use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
 use crate::engine::Policy;
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
@@ -188,7 +187,7 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
         }));
     }
     tasks.spawn(take_keys(keys, Arc::clone(&service)));
-    tasks.spawn(send(outputs, bound));
+    tasks.spawn(sockets::send(outputs, bound));
     tasks.spawn(reloader.run(Arc::clone(&service)));
     tasks.spawn(control::serve(listener, service.status(), reloads.clone()));
     tasks.spawn(show_life(service.status()));
@@ -290,17 +289,6 @@ async fn show_life(status: Status) {
 async fn take_keys(mut keys: KeyWatch, service: Arc<Service>) {
     while let Some(key) = keys.found().await {
         service.add_identity(key).await;
-    }
-}
-
-async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAddr, Arc<UdpSocket>>) {
-    while let Some(output) = outputs.recv().await {
-        // Nobody registers through the pipe here.
-        let FromService::Send { local, remote, bytes } = output else { continue };
-        let Some(socket) = bound.get(&local) else { continue };
-        if let Err(error) = socket.send_to(&bytes, remote).await {
-            tracing::debug!(%remote, %error, "cannot send");
-        }
     }
 }
 

@@ -10,8 +10,8 @@ mod status;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context as _;
 use cgeid::{Cn, Network, OperationalKey};
@@ -34,7 +34,7 @@ use crate::transport::{Now, Via};
 
 pub use status::{Parts, Status};
 
-/// Messages waiting for the engine; what comes beyond is dropped, as a full socket would.
+/// Messages waiting for the engine, of clients and of strangers each; what comes beyond is dropped, as a full socket would.
 const WAITING: usize = 1024;
 /// Messages waiting for their sockets. The engine and the sockets share a thread: at one time all may come that wait for a transaction
 /// of the journal, or all Map-Notifies for merged xTRs ([`crate::limits::NOTIFICATIONS`]).
@@ -99,6 +99,9 @@ pub enum FromService {
 #[derive(Debug)]
 pub struct Service {
     inputs: mpsc::Sender<Input>,
+    /// For what comes from others than the clients.
+    strangers: mpsc::Sender<Input>,
+    clients: RwLock<Vec<IpNet>>,
     pipe_key: AuthKey,
     own_anchors: Vec<TrustAnchor>,
     node: Node,
@@ -125,11 +128,12 @@ impl Service {
         let node = join_dht(&config)?;
         let registrar = config.identities.first().map(OperationalKey::cn);
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
-        let key_states = config.key_states.clone();
+        let (key_states, clients) = (config.key_states.clone(), config.clients.clone());
         let engine = Engine::new(Now::read(), engine_config(config, pipe_key.clone()), memory)?;
         let own_anchors = engine.own_anchors();
 
         let (inputs, inputs_rx) = mpsc::channel(WAITING);
+        let (strangers, strangers_rx) = mpsc::channel(WAITING);
         let (outputs, outputs_rx) = mpsc::channel(WAITING_OUT);
         let (questions, questions_rx) = mpsc::channel(1);
         let (policies, policies_rx) = mpsc::channel(1);
@@ -137,6 +141,7 @@ impl Service {
         let status = Status::new(questions, node.clone());
         let ends = run::Ends {
             inputs: inputs_rx,
+            strangers: strangers_rx,
             outputs,
             questions: questions_rx,
             policies: policies_rx,
@@ -144,7 +149,20 @@ impl Service {
             dropped: Arc::clone(&dropped),
         };
         let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
-        Ok((Self { inputs, pipe_key, own_anchors, node, registrar, dropped, status, policies, task }, outputs_rx))
+        let service = Self {
+            inputs,
+            strangers,
+            clients: RwLock::new(clients),
+            pipe_key,
+            own_anchors,
+            node,
+            registrar,
+            dropped,
+            status,
+            policies,
+            task,
+        };
+        Ok((service, outputs_rx))
     }
 
     /// The key with which the node's own xTR registers through the pipe: made at start, never stored.
@@ -165,16 +183,19 @@ impl Service {
     /// Hands in a control datagram that is for the map system ([`crate::engine::is_for_map_system`]). Never waits;
     /// `false` if it was dropped because there is too much to do.
     pub fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) -> bool {
-        self.hand_in(Via::Socket { local, remote }, bytes)
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        let is_client = clients.iter().any(|net| net.contains(&remote.ip()));
+        let queue = if is_client { &self.inputs } else { &self.strangers };
+        self.hand_in(queue, Via::Socket { local, remote }, bytes)
     }
 
     /// Hands in a message of the node's own xTR. Never waits; `false` if it was dropped.
     pub fn pipe(&self, bytes: Vec<u8>) -> bool {
-        self.hand_in(Via::Pipe, bytes)
+        self.hand_in(&self.inputs, Via::Pipe, bytes)
     }
 
-    fn hand_in(&self, via: Via, bytes: Vec<u8>) -> bool {
-        let taken = self.inputs.try_send(Input::Datagram { via, bytes }).is_ok();
+    fn hand_in(&self, queue: &mpsc::Sender<Input>, via: Via, bytes: Vec<u8>) -> bool {
+        let taken = queue.try_send(Input::Datagram { via, bytes }).is_ok();
         if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -211,8 +232,11 @@ impl Service {
     /// Names the contradiction in it, and nothing has changed; or says that the service has ended.
     pub async fn reconfigure(&self, policy: Policy) -> anyhow::Result<Reconfigured> {
         let (answer, answered) = oneshot::channel();
+        let clients = policy.clients.clone();
         self.policies.send((policy, answer)).await.context("the map system has ended")?;
-        Ok(answered.await.context("the map system has ended")??)
+        let done = answered.await.context("the map system has ended")??;
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
+        Ok(done)
     }
 
     /// What `show` shows; cheap to clone.

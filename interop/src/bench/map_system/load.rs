@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::batch::{BATCH, Incoming, Outgoing, send};
-use super::questions::{Questions, Sites, encode};
+use super::questions::{Questions, Sites, Within, encode};
 
 /// After this an answer is lost.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
@@ -167,7 +167,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// Different questions of the flood: more than the map system could answer from what it was asked lately.
 const FLOOD_QUESTIONS: usize = 65_536;
 /// Where nothing is registered, and nobody is trusted for anything.
-const NOWHERE: u16 = 0xdbf;
+const NOWHERE: Within = Within::Group(0xdbf);
 
 /// Questions about random EIDs from everybody, at a rate, until it is dropped.
 #[derive(Debug)]
@@ -180,7 +180,7 @@ impl Flood {
     /// Starts it.
     pub(super) fn start(socket: UdpSocket, to: SocketAddrV4, crowd: &[Ipv4Addr], rate: f64) -> anyhow::Result<Self> {
         let port = socket.local_addr()?.port();
-        let sites = Sites { group: NOWHERE, count: u16::MAX };
+        let sites = Sites { within: NOWHERE, count: 1 << 16 };
         let question = |number: usize| {
             let from = crowd[number % crowd.len()];
             let eid = sites.host(rand::random(), rand::random());
@@ -235,7 +235,6 @@ fn flood(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::questions::Sites;
     use super::*;
 
     #[test]
@@ -249,7 +248,7 @@ mod tests {
             deaf.send_to(&buffer[..length], from).unwrap();
             deaf
         });
-        let sites = Sites { group: 0xdb8, count: 1 };
+        let sites = Sites { within: Within::Group(0xdb8), count: 1 };
         let mut questions = Questions::new(sites, &[Ipv4Addr::LOCALHOST], 4000, 64).unwrap();
         let pace = Pace { outstanding: 2, pause: Duration::ZERO, time: Duration::from_millis(300) };
         let measured = ask(&client, to, &mut questions, pace).unwrap();

@@ -15,19 +15,35 @@ const PREFIX: usize = 6;
 /// What the nonces of the bench begin with: the rest is the number of the question.
 const NONCES: u64 = 0x6d61_7000_0000_0000;
 
-/// The sites asked for: /48s inside of a /32.
+/// The sites asked for, each a /48.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sites {
-    /// Second group of their addresses.
-    pub(super) group: u16,
+    /// Where they are.
+    pub(super) within: Within,
     /// How many.
-    pub(super) count: u16,
+    pub(super) count: u32,
 }
+
+/// Where sites are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within {
+    /// One beside the other in the /32 with this second group; up to 65,536.
+    Group(u16),
+    /// In [`SCATTERED`], the way a hash scatters them.
+    Scattered,
+}
+
+/// Where scattered sites are.
+pub(super) const SCATTERED: &str = "2400::/16";
+/// An odd number, so that no two sites fall together: 2^32 divided by the golden ratio.
+const SCATTER: u32 = 0x9e37_79b1;
+/// Of so many scattered sites the next one is asked for; a prime, so that all have their turn.
+const STRIDE: usize = 7919;
 
 impl Sites {
     /// Prefix of one.
-    pub(super) fn prefix(self, number: u16) -> EidPrefix {
-        let address = Ipv6Addr::new(0x2001, self.group, number, 0, 0, 0, 0, 0);
+    pub(super) fn prefix(self, number: u32) -> EidPrefix {
+        let address = self.host(number, 0);
         EidPrefix::new(InstanceId(0), address.into(), 48)
             .unwrap_or_else(|| EidPrefix::host(InstanceId(0), address.into()))
     }
@@ -38,9 +54,18 @@ impl Sites {
     }
 
     /// Some host of one.
-    pub(super) fn host(self, number: u16, host: u32) -> Ipv6Addr {
-        let [high, low] = [(host >> 16) & 0xffff, host & 0xffff].map(|part| u16::try_from(part).unwrap_or_default());
-        Ipv6Addr::new(0x2001, self.group, number, 0, 0, 0, high, low)
+    pub(super) fn host(self, number: u32, host: u32) -> Ipv6Addr {
+        let top = match self.within {
+            Within::Group(group) => 0x2001 << 32 | u64::from(group) << 16 | u64::from(number & 0xffff),
+            Within::Scattered => 0x2400 << 32 | u64::from(number.wrapping_mul(SCATTER)),
+        };
+        Ipv6Addr::from_bits(u128::from(top) << 80 | u128::from(host))
+    }
+
+    /// The site of a turn.
+    fn of_turn(self, turn: usize) -> anyhow::Result<u32> {
+        let stride = if self.within == Within::Scattered { STRIDE } else { 1 };
+        Ok(u32::try_from(turn * stride % self.count as usize)?)
     }
 }
 
@@ -52,7 +77,7 @@ pub(super) struct Question {
     /// The whole ECM.
     pub(super) bytes: Vec<u8>,
     /// Which site it is about.
-    pub(super) site: u16,
+    pub(super) site: u32,
 }
 
 /// Questions, by number, and what is known of their answers.
@@ -71,12 +96,12 @@ impl Questions {
         for number in 0..u32::try_from(count)? {
             let client = clients[number as usize % clients.len()];
             let round = number as usize / clients.len();
-            let site = u16::try_from(round % usize::from(sites.count))?;
+            let site = sites.of_turn(round)?;
             let eid = sites.host(site, number + 1);
             let bytes = encode(nonce_of(number as usize), SocketAddr::new(client.into(), port), eid)?;
             all.push(Question { from: client, bytes, site });
         }
-        Ok(Self { sites, all, known: vec![Vec::new(); usize::from(sites.count)] })
+        Ok(Self { sites, all, known: vec![Vec::new(); sites.count as usize] })
     }
 
     /// How many.
@@ -99,7 +124,7 @@ impl Questions {
         let (nonce, rest) = answer.get(4..)?.split_first_chunk::<NONCE>()?;
         let number = usize::try_from(u64::from_be_bytes(*nonce) ^ NONCES).ok()?;
         let site = self.all.get(number)?.site;
-        let known = &mut self.known[usize::from(site)];
+        let known = &mut self.known[site as usize];
         if !known.is_empty() && answer[0] >> 4 == wire::control::MapReply::TYPE && known == rest {
             return Some((number, true));
         }
@@ -154,7 +179,7 @@ pub(super) struct Sample {
 
 impl Sample {
     /// What is learned from an answer to a question.
-    pub(super) fn new(request: &[u8], bytes: Vec<u8>, sites: Sites, site: u16) -> anyhow::Result<Self> {
+    pub(super) fn new(request: &[u8], bytes: Vec<u8>, sites: Sites, site: u32) -> anyhow::Result<Self> {
         let IpAddr::V6(address) = sites.prefix(site).net.addr() else { anyhow::bail!("no IPv6 site") };
         let fields = |message: &[u8], nonce: &[u8]| -> anyhow::Result<Fields> {
             let prefix = Field::find(message, &address.octets()[..PREFIX])?;
@@ -187,7 +212,7 @@ fn nonce_of(number: usize) -> Nonce {
 }
 
 /// Whether it is a Map-Reply with locators for this prefix, and with nothing else.
-fn is_positive(answer: &[u8], prefix: &EidPrefix) -> bool {
+pub(super) fn is_positive(answer: &[u8], prefix: &EidPrefix) -> bool {
     let Ok(ControlMessage::MapReply(reply)) = ControlMessage::decode(answer) else { return false };
     let [record] = &reply.records[..] else { return false };
     record.eid.ip_prefix().as_ref() == Some(prefix) && !record.locators.is_empty()
@@ -196,12 +221,23 @@ fn is_positive(answer: &[u8], prefix: &EidPrefix) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::stage::record;
+    use super::super::super::register::record;
     use super::*;
     use wire::control::MapReply;
     use wire::record::MappingRecord;
 
-    const SITES: Sites = Sites { group: 0xdb8, count: 2 };
+    const SITES: Sites = Sites { within: Within::Group(0xdb8), count: 2 };
+
+    #[test]
+    fn scattered_sites_are_all_different_and_in_the_prefix_that_is_named_for_them() {
+        let sites = Sites { within: Within::Scattered, count: 10_000 };
+        let all: std::collections::BTreeSet<EidPrefix> = sites.prefixes().collect();
+        assert_eq!(all.len(), 10_000);
+        let around = EidPrefix { iid: InstanceId(0), net: SCATTERED.parse().unwrap() };
+        assert!(all.iter().all(|prefix| around.covers(prefix) && prefix.net.prefix_len() == 48));
+        let asked: std::collections::BTreeSet<u32> = (0..10_000).map(|turn| sites.of_turn(turn).unwrap()).collect();
+        assert_eq!(asked.len(), 10_000);
+    }
 
     fn reply(nonce: Nonce, records: Vec<MappingRecord>) -> Vec<u8> {
         ControlMessage::MapReply(MapReply { nonce, records, ..MapReply::default() }).encode().unwrap()

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The lab of the bench: who asks on one cable, a second map system on another.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
-use wire::address::{Address, Eid, EidPrefix};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
-use wire::control::{ControlMessage, MapRegister, Nonce};
-use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
+use anyhow::{Context as _, ensure};
+use wire::address::EidPrefix;
 
-use super::questions::Sites;
+use super::questions::{SCATTERED, Sites};
+use crate::bench::register::register_one;
 use crate::demo::binaries::Binaries;
 use crate::lab::process::Process;
 use crate::lab::{Lab, Node, Topology, netlink};
@@ -23,16 +21,16 @@ pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The map system of the foreign sites.
 const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 54);
-/// The measured one towards it.
+/// The map system of very many sites, beside it.
+const MANY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 55);
+/// The measured one towards them.
 const BACK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 /// Addresses without privilege, all at the client: the 4,096 after this. Loopback devices have every address of their prefixes
 /// but the first and the last.
 pub(super) const CROWD: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 0);
 const CROWD_NET: &str = "10.9.0.1/19";
-const SECRET: &str = "a secret of the bench";
+pub(super) const SECRET: &str = "a secret of the bench";
 const DHT_PORT: &str = "43420";
-/// After this a Map-Notify is asked for again.
-const NOTIFY_TIME: Duration = Duration::from_millis(500);
 
 /// The lab, and both map systems.
 #[derive(Debug)]
@@ -40,6 +38,10 @@ pub(super) struct Stage {
     pub(super) server: Process,
     far: Process,
     pub(super) lab: Lab,
+    binaries: Binaries,
+    folder: PathBuf,
+    /// What leads others to the DHT.
+    introduced: Vec<String>,
 }
 
 impl Stage {
@@ -47,10 +49,12 @@ impl Stage {
     pub(super) fn build(binaries: &Binaries, folder: &Path, own: Sites, foreign: Sites) -> anyhow::Result<Self> {
         let lab = Lab::build(&topology())?;
         netlink::add_address(lab.namespace("client")?, "lo", CROWD_NET.parse()?)?;
-        let far = start(&lab, binaries, "far", foreign, &folder.join("far"), FAR, FAR, &[])?;
+        let far = start(&lab, binaries, "far", &configuration(foreign), &folder.join("far"), FAR, FAR, &[])?;
         let introduced = introductions(&folder.join("far.log"))?;
-        let server = start(&lab, binaries, "server", own, &folder.join("server"), SERVER, BACK, &introduced)?;
-        let mut stage = Self { server, far, lab };
+        let sites = configuration(own) + &aggregate(SCATTERED);
+        let server = start(&lab, binaries, "server", &sites, &folder.join("server"), SERVER, BACK, &introduced)?;
+        let (binaries, folder) = (binaries.clone(), folder.to_path_buf());
+        let mut stage = Self { server, far, lab, binaries, folder, introduced };
         register(&stage.lab, "client", CLIENT, SERVER, own)?;
         register(&stage.lab, "far", FAR, FAR, foreign)?;
         stage.check()?;
@@ -65,6 +69,27 @@ impl Stage {
         Ok(())
     }
 
+    /// One more map system with very many sites, and a socket beside it, connected to it. Another is its trust anchor: it has no
+    /// index pages to publish, only what is registered.
+    pub(super) fn start_many(&self, sites: Sites) -> anyhow::Result<(Process, UdpSocket)> {
+        let anchor = self.introduced.iter().find_map(|word| word.split_once('=')).context("no trust anchor")?.1;
+        let around = sites.prefix(0).net.supernet().map(|_| ipnet::IpNet::new(sites.prefix(0).net.addr(), 32));
+        let around = around.context("a prefix around the sites")??.trunc();
+        let mut more: Vec<String> = vec!["--trust-anchor".into(), format!("{around}={anchor}")];
+        let bootstrap = self.introduced.chunks(2).filter(|words| words[0] == "--bootstrap").flatten().cloned();
+        more.extend(bootstrap);
+        let folder = self.folder.join("many");
+        let process = start(&self.lab, &self.binaries, "many", &configuration(sites), &folder, MANY, MANY, &more)?;
+        let socket = self.lab.namespace("far")?.run(|| UdpSocket::bind((FAR, 0)))??;
+        socket.connect(SocketAddrV4::new(MANY, wire::CONTROL_PORT))?;
+        Ok((process, socket))
+    }
+
+    /// A socket of the configured client.
+    pub(super) fn client_socket(&self) -> anyhow::Result<UdpSocket> {
+        Ok(self.lab.namespace("client")?.run(|| UdpSocket::bind((CLIENT, 0)))??)
+    }
+
     /// A socket of the client, for all of its addresses.
     pub(super) fn socket(&self) -> anyhow::Result<UdpSocket> {
         Ok(self.lab.namespace("client")?.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??)
@@ -73,6 +98,7 @@ impl Stage {
 
 fn topology() -> Topology {
     Topology::default()
+        .switch("back")
         .with(
             Node::host("server")
                 .port("eth0", "front", &["192.0.2.53/24"])
@@ -81,6 +107,7 @@ fn topology() -> Topology {
         )
         .with(Node::host("client").port("eth0", "front", &["192.0.2.2/24"]))
         .with(Node::host("far").port("eth0", "back", &["198.51.100.54/24"]))
+        .with(Node::host("many").port("eth0", "back", &["198.51.100.55/24"]))
 }
 
 #[allow(clippy::too_many_arguments, reason = "the two map systems differ in all of these")]
@@ -88,7 +115,7 @@ fn start(
     lab: &Lab,
     binaries: &Binaries,
     name: &str,
-    sites: Sites,
+    sites: &str,
     folder: &Path,
     listen: Ipv4Addr,
     dht: Ipv4Addr,
@@ -96,7 +123,7 @@ fn start(
 ) -> anyhow::Result<Process> {
     std::fs::create_dir_all(folder)?;
     let config = folder.join("mapsys.toml");
-    std::fs::write(&config, configuration(sites))?;
+    std::fs::write(&config, sites)?;
     let mut command = binaries.command("lisp-mapsys");
     command.args(["--listen", &listen.to_string(), "--dht-listen", &dht.to_string(), "--dht-port", DHT_PORT]);
     command.arg("--config").arg(&config).arg("--state-dir").arg(folder.join("state")).args(more);
@@ -123,6 +150,14 @@ fn configuration(sites: Sites) -> String {
     format!("clients = [\"{CLIENT}/32\"]\n{sites}")
 }
 
+/// A site that registers what it likes inside a prefix, which alone is published.
+fn aggregate(within: &str) -> String {
+    format!(
+        "[[site]]\nname = \"many\"\neid-prefix = [\"{within}\"]\naccept-more-specifics = 48\npublish = \"aggregate\"\n\
+         notify-port = \"source\"\nkey = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = \"{SECRET}\" }}]\n"
+    )
+}
+
 /// The flags that lead others to a map system and make them trust it, as it prints them.
 fn introductions(log: &PathBuf) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(log)?;
@@ -130,50 +165,9 @@ fn introductions(log: &PathBuf) -> anyhow::Result<Vec<String>> {
     Ok(flags.flat_map(str::split_whitespace).map(str::to_owned).collect())
 }
 
-/// The mapping of a site of the bench.
-pub(super) fn record(prefix: EidPrefix) -> MappingRecord {
-    let locator = LocatorRecord {
-        priority: 1,
-        weight: 100,
-        mpriority: 255,
-        mweight: 0,
-        local: true,
-        probed: false,
-        reachable: true,
-        rloc: Address::from(IpAddr::from([203, 0, 113, 1])),
-    };
-    MappingRecord {
-        ttl: Ttl(1440),
-        action: Action::NoAction,
-        authoritative: true,
-        map_version: MapVersion::default(),
-        eid: Eid::from(prefix),
-        locators: vec![locator],
-    }
-}
-
 /// Registers sites, and waits for each Map-Notify. They stay for a day (T), so that the bench needs no second round.
 fn register(lab: &Lab, host: &str, from: Ipv4Addr, server: Ipv4Addr, sites: Sites) -> anyhow::Result<()> {
     let socket = lab.namespace(host)?.run(move || UdpSocket::bind((from, 0)))??;
     socket.connect(SocketAddr::from(SocketAddrV4::new(server, wire::CONTROL_PORT)))?;
-    socket.set_read_timeout(Some(NOTIFY_TIME))?;
-    sites.prefixes().try_for_each(|prefix| register_one(&socket, prefix))
-}
-
-fn register_one(socket: &UdpSocket, prefix: EidPrefix) -> anyhow::Result<()> {
-    let (proxy_reply, want_notify, use_ttl) = (true, true, true);
-    let records = vec![record(prefix)];
-    let message = MapRegister { nonce: Nonce(1), proxy_reply, want_notify, use_ttl, records, ..MapRegister::default() };
-    let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(SECRET.as_bytes()) };
-    let sealed = auth::seal(&message.into(), &key, TagForm::Truncated)?;
-    let mut buffer = [0; 2048];
-    for _ in 0..10 {
-        socket.send(&sealed)?;
-        if let Ok(length) = socket.recv(&mut buffer)
-            && matches!(ControlMessage::decode(&buffer[..length]), Ok(ControlMessage::MapNotify(_)))
-        {
-            return Ok(());
-        }
-    }
-    bail!("the map system does not confirm {prefix}")
+    sites.prefixes().try_for_each(|prefix| register_one(&socket, SECRET, prefix))
 }

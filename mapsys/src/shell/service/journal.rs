@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use wire::control::{MapNotify, message_type};
 
 use crate::engine::{Mark, Output, Subject};
-use crate::limits::{JOURNAL_MARKS, JOURNAL_WAITING, LOG_PAUSE};
+use crate::limits::{COMMIT_INTERVAL, JOURNAL_MARKS, JOURNAL_WAITING, LOG_PAUSE};
 
 /// Writes marks to disk; returns when they are there.
 type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;
@@ -28,6 +28,8 @@ pub(super) struct Journal {
     /// What waits for the next write.
     waiting: Vec<Output>,
     writing: Option<Writing>,
+    /// When the last write began, if that is not over long ago.
+    begun: Option<Instant>,
     failure_logged: Option<Instant>,
 }
 
@@ -62,7 +64,15 @@ impl Journal {
     /// An empty journal before this disk.
     pub(super) fn new(disk: impl Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync + 'static) -> Self {
         let (unwritten, waiting) = (HashMap::new(), Vec::new());
-        Self { disk: Arc::new(disk), unwritten, is_new: false, waiting, writing: None, failure_logged: None }
+        Self {
+            disk: Arc::new(disk),
+            unwritten,
+            is_new: false,
+            waiting,
+            writing: None,
+            begun: None,
+            failure_logged: None,
+        }
     }
 
     /// Takes a mark that must be on disk before what vouches after it.
@@ -92,11 +102,25 @@ impl Journal {
         Release::Later
     }
 
-    /// Hands all marks to the disk, unless it is still busy with earlier ones or nothing is new.
-    pub(super) fn begin(&mut self) {
+    /// When [`Self::begin`] has something to do.
+    pub(super) fn next_begin(&self, now: Instant) -> Option<Instant> {
         if self.writing.is_some() || (!self.is_new && self.waiting.is_empty()) {
+            return None;
+        }
+        Some(self.begun.map_or(now, |begun| begun + COMMIT_INTERVAL))
+    }
+
+    /// The process ends: the next write waits for no others.
+    pub(super) fn hurry(&mut self) {
+        self.begun = None;
+    }
+
+    /// Hands all marks to the disk, unless it is still busy with earlier ones, nothing is new, or the last ones went a moment ago.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.next_begin(now).is_none_or(|at| at > now) {
             return;
         }
+        self.begun = Some(now);
         let marks: Arc<[Mark]> = std::mem::take(&mut self.unwritten).into_values().collect();
         let (disk, written) = (Arc::clone(&self.disk), Arc::clone(&marks));
         let task = tokio::task::spawn_blocking(move || disk(&written));
@@ -104,9 +128,9 @@ impl Journal {
         self.writing = Some(Writing { task, marks, waiting: std::mem::take(&mut self.waiting) });
     }
 
-    /// Whether something waits for the disk.
+    /// Whether something waits for the disk, or is about to.
     pub(super) fn is_busy(&self) -> bool {
-        self.writing.is_some()
+        self.writing.is_some() || self.is_new || !self.waiting.is_empty()
     }
 
     /// Waits until the disk has answered; for ever, if it was not asked. Nothing is lost when the wait is cancelled.
@@ -149,6 +173,7 @@ fn vouches(action: &Output) -> bool {
 mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{self, Receiver};
+    use std::time::Duration;
 
     use cgeid::{Cn, Network};
     use dht::publish::Sequence;
@@ -156,6 +181,12 @@ mod tests {
 
     use super::*;
     use crate::register::nonces::{Last, NonceOwner};
+
+    /// Begins the next write, whenever the last one was.
+    fn begin(journal: &mut Journal) {
+        journal.hurry();
+        journal.begin(Instant::now());
+    }
 
     fn put() -> Output {
         Output::DhtPut { key: RecordKey::node(Network::LAB, Cn([1; 12])), bytes: vec![1] }
@@ -189,7 +220,7 @@ mod tests {
         journal.note(Mark::Pin([7; 64], std::time::UNIX_EPOCH));
         assert_eq!(journal.release(put()), Release::Later);
         assert_eq!(journal.release(reply()), Release::Now(reply()));
-        journal.begin();
+        begin(&mut journal);
         assert!(journal.is_busy());
         answer.send(true).unwrap();
         assert_eq!(journal.written().await, Written { released: vec![put()], lost: Vec::new() });
@@ -201,14 +232,14 @@ mod tests {
         let (answer, answers) = mpsc::channel();
         let (mut journal, written) = slow(answers);
         journal.note(mark(1));
-        journal.begin();
+        begin(&mut journal);
         journal.note(mark(2));
         assert_eq!(journal.release(put()), Release::Later);
-        journal.begin();
+        begin(&mut journal);
         answer.send(true).unwrap();
         assert_eq!(journal.written().await, Written::default());
         assert!(!journal.is_busy());
-        journal.begin();
+        begin(&mut journal);
         answer.send(true).unwrap();
         assert_eq!(journal.written().await.released, [put()]);
         assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(2)]]);
@@ -219,7 +250,7 @@ mod tests {
         let (answer, answers) = mpsc::channel();
         let (mut journal, written) = slow(answers);
         journal.note(mark(1));
-        journal.begin();
+        begin(&mut journal);
         assert_eq!(journal.release(put()), Release::Later);
         answer.send(true).unwrap();
         assert_eq!(journal.written().await.released, [put()]);
@@ -232,13 +263,13 @@ mod tests {
         let (mut journal, written) = slow(answers);
         journal.note(mark(1));
         assert_eq!(journal.release(put()), Release::Later);
-        journal.begin();
+        begin(&mut journal);
         answer.send(false).unwrap();
         assert_eq!(journal.written().await, Written { released: Vec::new(), lost: vec![put()] });
-        journal.begin();
-        assert!(!journal.is_busy(), "a disk that refused is not asked again for nothing");
+        begin(&mut journal);
+        assert!(journal.writing.is_none(), "a disk that refused is not asked again for nothing");
         assert_eq!(journal.release(put()), Release::Later);
-        journal.begin();
+        begin(&mut journal);
         answer.send(true).unwrap();
         assert_eq!(journal.written().await.released, [put()]);
         assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(1)]]);
@@ -268,7 +299,7 @@ mod tests {
                 for site in 0..SITES {
                     journal.note(nonce_mark(site, nonce));
                     assert_eq!(journal.release(notify(site, nonce)), Release::Later);
-                    journal.begin();
+                    begin(&mut journal);
                 }
             }
             assert!(journal.unwritten.len() <= SITES as usize, "{}", journal.unwritten.len());
@@ -285,7 +316,7 @@ mod tests {
                 let Mark::Nonce(_, last) = &on_disk[&nonce_mark(site, 0).subject()] else { panic!() };
                 assert!(last.nonce >= said, "site {site}: {said} is confirmed, {} is on disk", last.nonce);
             }
-            journal.begin();
+            begin(&mut journal);
         }
         answer.send(true).unwrap();
         released += journal.written().await.released.len();
@@ -296,16 +327,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_comes_soon_after_a_write_goes_with_what_comes_then_and_what_comes_later_goes_at_once() {
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, written) = slow(answers);
+        let start = Instant::now();
+        for (site, after) in [(1, Duration::ZERO), (2, COMMIT_INTERVAL / 4), (3, COMMIT_INTERVAL / 2)] {
+            journal.note(nonce_mark(site, 1));
+            assert_eq!(journal.release(notify(site, 1)), Release::Later);
+            journal.begin(start + after);
+            if site == 1 {
+                answer.send(true).unwrap();
+                assert_eq!(journal.written().await.released, [notify(1, 1)], "the first did not wait");
+            }
+            assert_eq!(journal.next_begin(start + after), (site > 1).then_some(start + COMMIT_INTERVAL));
+        }
+        journal.begin(start + COMMIT_INTERVAL);
+        answer.send(true).unwrap();
+        assert_eq!(journal.written().await.released, [notify(2, 1), notify(3, 1)]);
+        assert_eq!(written.lock().unwrap().len(), 2);
+        let later = start + 3 * COMMIT_INTERVAL;
+        journal.note(nonce_mark(1, 2));
+        journal.begin(later);
+        assert!(journal.writing.is_some());
+        answer.send(true).unwrap();
+        journal.written().await;
+    }
+
+    #[tokio::test]
     async fn what_a_failed_write_had_does_not_replace_what_came_during_it() {
         let (answer, answers) = mpsc::channel();
         let (mut journal, written) = slow(answers);
         journal.note(nonce_mark(1, 1));
         journal.note(nonce_mark(2, 1));
-        journal.begin();
+        begin(&mut journal);
         journal.note(nonce_mark(1, 2));
         answer.send(false).unwrap();
         assert_eq!(journal.written().await, Written::default());
-        journal.begin();
+        begin(&mut journal);
         answer.send(true).unwrap();
         journal.written().await;
         let second: std::collections::HashSet<String> =

@@ -28,15 +28,21 @@ const PATIENCE: Duration = dht::shell::limits::GET;
 /// The end of the process waits so long for its last PUTs.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Inputs that are handled before what they lead to is done: others wait no longer than these take, about a millisecond.
+/// Inputs of the configured clients that are handled before what they lead to is done: a third of a millisecond.
 const AT_ONCE: usize = 64;
+
+/// The same of strangers, however many there are: so long, less than a tenth of a millisecond, a client waits.
+const STRANGERS_AT_ONCE: usize = 16;
 
 /// With nothing due, the loop looks this often.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// The ends of the channels that the loop holds.
 pub(super) struct Ends {
+    /// Of the configured clients and of this process.
     pub(super) inputs: mpsc::Receiver<Input>,
+    /// Of everybody else.
+    pub(super) strangers: mpsc::Receiver<Input>,
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
     pub(super) policies: mpsc::Receiver<NewPolicy>,
@@ -57,25 +63,33 @@ struct Running {
 
 /// Runs until the inputs end.
 pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
-    let Ends { mut inputs, outputs, mut questions, mut policies, key_states, dropped } = ends;
+    let Ends { mut inputs, mut strangers, outputs, mut questions, mut policies, key_states, dropped } = ends;
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
     let journal = Journal::new(move |marks| state.write(marks));
     let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped };
-    let mut at_once = Vec::with_capacity(AT_ONCE);
+    let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(STRANGERS_AT_ONCE));
+    let mut strangers_ended = false;
     running.engine.handle_timeout(Now::read());
     loop {
         running.drain();
-        let deadline = running.engine.next_deadline().unwrap_or_else(|| Instant::now() + IDLE);
+        let now = Instant::now();
+        let deadlines = [running.engine.next_deadline(), running.journal.next_begin(now)];
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + IDLE);
         tokio::select! {
             count = inputs.recv_many(&mut at_once, AT_ONCE) => {
                 if count == 0 {
                     break;
                 }
-                let now = Now::read();
-                at_once.drain(..).for_each(|input| running.engine.take(now, input));
-                running.engine.handle_timeout(now);
+                running.take(&mut at_once);
+            }
+            count = strangers.recv_many(&mut of_strangers, STRANGERS_AT_ONCE), if !strangers_ended => {
+                strangers_ended = count == 0;
+                running.take(&mut of_strangers);
+                running.drain();
+                // What came for clients meanwhile has its turn, and what goes out.
+                tokio::task::yield_now().await;
             }
             Some(input) = answered.recv() => running.engine.handle(Now::read(), input),
             written = running.journal.written() => running.on_written(written),
@@ -102,6 +116,8 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             }
         }
     }
+    of_strangers.extend(std::iter::from_fn(|| strangers.try_recv().ok()));
+    running.take(&mut of_strangers);
     // Those who wait longer than this for a withdrawal find the record's lifetime at its end.
     let _ = tokio::time::timeout(FAREWELL, running.close(&mut answered)).await;
 }
@@ -112,9 +128,17 @@ fn has_grown(published_to: usize, now: usize) -> bool {
 }
 
 impl Running {
+    /// Takes inputs that came together, and does what is due.
+    fn take(&mut self, inputs: &mut Vec<Input>) {
+        let now = Now::read();
+        inputs.drain(..).for_each(|input| self.engine.take(now, input));
+        self.engine.handle_timeout(now);
+    }
+
     /// Publishes what has changed, and waits until it is stored.
     async fn close(&mut self, answered: &mut mpsc::Receiver<Input>) {
         self.engine.handle(Now::read(), Input::Closing);
+        self.journal.hurry();
         self.drain();
         while self.engine.is_publishing() || self.journal.is_busy() {
             tokio::select! {
@@ -124,6 +148,7 @@ impl Running {
                 },
                 written = self.journal.written() => self.on_written(written),
             }
+            self.journal.hurry();
             self.drain();
         }
     }
@@ -143,7 +168,7 @@ impl Running {
                 },
             }
         }
-        self.journal.begin();
+        self.journal.begin(Instant::now());
     }
 
     /// The disk has answered.

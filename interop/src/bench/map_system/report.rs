@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the bench says: the figures side by side, and of each promise whether it was kept.
+
+use serde::Serialize;
+
+use super::million::{FirstAnswer, Weight};
+use super::registering::Registering;
+use super::{RATIO, TAIL};
+use crate::bench::Line;
+
+/// A case beside its floor: medians of all rounds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figures {
+    /// Which.
+    pub case: &'static str,
+    /// Right answers a second.
+    pub replies_per_s: f64,
+    /// The floor's.
+    pub floor_per_s: f64,
+    /// Of the floor: median, least and most of all rounds.
+    pub ratio: [f64; 3],
+    /// Median time to the answer.
+    pub p50_us: f64,
+    /// 99th percentile of it.
+    pub p99_us: f64,
+    /// The floor's median.
+    pub floor_p50_us: f64,
+    /// The floor's 99th percentile.
+    pub floor_p99_us: f64,
+    /// 99th percentile, of the floor's: median, least and most of all rounds.
+    pub p99_ratio: [f64; 3],
+    /// Questions without an answer.
+    pub lost: usize,
+    /// Answers that were not right.
+    pub wrong: usize,
+    /// Cores that the map system took.
+    pub cores: f64,
+}
+
+/// Good clients while others flood.
+#[derive(Debug, Clone, Serialize)]
+pub struct Flooded {
+    /// Questions a second that others sent about random EIDs.
+    pub flood_per_s: f64,
+    /// Right answers a second for the good client.
+    pub replies_per_s: f64,
+    /// Its 99th percentile without the flood.
+    pub quiet_p99_us: f64,
+    /// With it.
+    pub p99_us: f64,
+    /// How much longer it takes: median, least and most of all rounds.
+    pub ratio: [f64; 3],
+    /// Good questions without an answer.
+    pub lost: usize,
+}
+
+/// The outcome.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Cores of this machine.
+    pub machine: String,
+    /// Questions outstanding.
+    pub outstanding: usize,
+    /// Rounds of each case.
+    pub rounds: usize,
+    /// The cases.
+    pub results: Vec<Figures>,
+    /// The flood of random EIDs.
+    pub flood: Flooded,
+    /// What very many registrations weigh.
+    pub million: Weight,
+    /// Very many sites that register.
+    pub registering: Registering,
+    /// From a Map-Register to the first right answer.
+    pub first_answer: FirstAnswer,
+    /// What was promised, and what was measured.
+    pub promises: Vec<Line>,
+    /// Whether every promise was kept.
+    pub ok: bool,
+}
+
+impl Report {
+    /// The figures side by side.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{:<11} {:>9} {:>9} {:>18} {:>7} {:>7} {:>7} {:>7} {:>18} {:>5} {:>5} {:>5}",
+            "case",
+            "replies/s",
+            "floor/s",
+            "ratio (min-max)",
+            "p50 us",
+            "p99 us",
+            "floor50",
+            "floor99",
+            "p99 ratio",
+            "lost",
+            "wrong",
+            "cores"
+        )];
+        let span = |[mid, least, most]: [f64; 3]| format!("{mid:.2} ({least:.2}-{most:.2})");
+        lines.extend(self.results.iter().map(|it| {
+            format!(
+                "{:<11} {:>9.0} {:>9.0} {:>18} {:>7.0} {:>7.0} {:>7.0} {:>7.0} {:>18} {:>5} {:>5} {:>5.2}",
+                it.case,
+                it.replies_per_s,
+                it.floor_per_s,
+                span(it.ratio),
+                it.p50_us,
+                it.p99_us,
+                it.floor_p50_us,
+                it.floor_p99_us,
+                span(it.p99_ratio),
+                it.lost,
+                it.wrong,
+                it.cores
+            )
+        }));
+        let it = &self.flood;
+        lines.push(format!(
+            "random EIDs: {:.0}/s beside {:.0} good replies/s, p99 {:.0} us instead of {:.0}: {} x, {} lost",
+            it.flood_per_s,
+            it.replies_per_s,
+            it.p99_us,
+            it.quiet_p99_us,
+            span(it.ratio),
+            it.lost
+        ));
+        let it = &self.million;
+        lines.push(format!(
+            "{} registrations in {:.1} s: {:.0} octets each, {:.2} of the throughput of \"registered\"",
+            it.registrations, it.seconds, it.octets_each, it.of_registered
+        ));
+        let it = &self.registering;
+        lines.push(format!(
+            "{} sites that register each minute ({:.0}/s for {:.0} s): {:.3} cores, Map-Notify after {:.0} us, p99 {:.0}, {} lost",
+            it.sites, it.registers_per_s, it.seconds, it.cores, it.p50_us, it.p99_us, it.lost
+        ));
+        let it = &self.first_answer;
+        lines.push(format!(
+            "first right answer of {} new sites: {:.0} us, p99 {:.0}, longest {:.0}",
+            it.sites, it.p50_us, it.p99_us, it.longest_us
+        ));
+        lines.push(format!("{} outstanding, {} rounds, {}", self.outstanding, self.rounds, self.machine));
+        lines
+    }
+}
+
+/// What is promised of each case.
+pub(super) fn promises(
+    results: &[Figures],
+    flood: &Flooded,
+    million: &Weight,
+    registering: &Registering,
+    first_answer: &FirstAnswer,
+) -> Vec<Line> {
+    let case = |it: &Figures| Line {
+        name: it.case,
+        ok: it.ratio[0] >= RATIO && it.p99_ratio[0] < TAIL && it.lost == 0 && it.wrong == 0,
+        measured: format!("{:.2} of the floor, p99 {:.1} x, {} lost", it.ratio[0], it.p99_ratio[0], it.lost + it.wrong),
+        promised: "0.65 of the floor, p99 below 4 x its, none lost",
+    };
+    let mut lines: Vec<Line> =
+        results.iter().filter(|it| ["registered", "dht-cache"].contains(&it.case)).map(case).collect();
+    lines.push(Line {
+        name: "random-eids",
+        ok: flood.ratio[0] < 2.0 && flood.lost == 0,
+        measured: format!("p99 {:.2} x, {} lost", flood.ratio[0], flood.lost),
+        promised: "p99 of a good client below 2 x under 10 x its load",
+    });
+    lines.push(Line {
+        name: "million",
+        ok: million.of_registered > 2.0 / 3.0,
+        measured: format!("{:.2} of the throughput of registered", million.of_registered),
+        promised: "throughput falls by less than a third",
+    });
+    lines.push(Line {
+        name: "million-memory",
+        ok: million.octets_each < 400.0,
+        measured: format!("{:.0} octets for each of {}", million.octets_each, million.registrations),
+        promised: "below 400 octets each, caches among it",
+    });
+    lines.push(Line {
+        name: "sites-a-minute",
+        ok: registering.cores < 0.25 && registering.lost == 0,
+        measured: format!(
+            "{:.3} cores, {:.0}/s, {} lost",
+            registering.cores, registering.registers_per_s, registering.lost
+        ),
+        promised: "10,000 sites each minute, acknowledged: below 0.25 of a core",
+    });
+    lines.push(Line {
+        name: "register-to-answer",
+        ok: first_answer.longest_us < 20_000.0,
+        measured: format!("{:.1} ms at most", first_answer.longest_us / 1000.0),
+        promised: "the first right answer within 20 ms",
+    });
+    lines
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The benches on the command line: their flags, and what is printed of them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use interop::bench::{Line, clouds, dht, dht_flood, map_system};
+use interop::delaybox::Delay;
+use program::Json;
+use serde::Serialize;
+
+use crate::{LabFlags, exit_code, milliseconds, publish, share};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// DHT nodes with distance between them: lookups, memory, idle traffic, and what is left when half of them die at once
+    Dht(DhtFlags),
+    /// Two clouds that have never met, then one link between them: how long until every node finds the newest of everything
+    Clouds(CloudsFlags),
+    /// Map-Requests for a registered site with and without a flood of spoofed QUIC Initials at the DHT: p99 stays under 2 x
+    DhtFlood(DhtFloodFlags),
+    /// Map-Requests as many as it answers, beside a bare thread that only receives and sends: at least 0.65 of it. Then a flood of
+    /// random EIDs, a million registrations, and 10,000 sites that register each minute
+    MapSystem(MapSystemFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MapSystemFlags {
+    /// Turns of each case
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Milliseconds of each turn
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    turn: u64,
+    /// Map-Requests outstanding
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
+    outstanding: u16,
+    /// Sites that are registered at each of the two map systems
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    sites: u16,
+    /// Addresses that ask under the usual limits
+    #[arg(long, default_value_t = map_system::CROWD_SIZE, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    clients: u32,
+    /// EID-prefixes that one site registers, whose covering prefix alone is published
+    #[arg(long, default_value_t = map_system::MOST, value_parser = clap::value_parser!(u32).range(1..=map_system::MOST as i64))]
+    registrations: u32,
+    /// Sites that register once a minute, at a third map system
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    registering: u32,
+    /// Seconds for which they are watched, at the pace of the whole minute
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    registering_time: u64,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CloudsFlags {
+    /// DHT nodes of both clouds together, each a process in a namespace of its own
+    #[arg(long, default_value_t = 10)]
+    nodes: usize,
+    /// Milliseconds between any two of them, each way
+    #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = milliseconds)]
+    delay: f64,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DhtFlags {
+    /// DHT nodes, each a process in a namespace of its own
+    #[arg(long, default_value_t = 24)]
+    nodes: usize,
+    /// Milliseconds between any two of them, each way
+    #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = milliseconds)]
+    delay: f64,
+    /// Share of the nodes that are killed at once
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    kill: f64,
+    /// Lookups before the killing, and again after it
+    #[arg(long, default_value_t = 200)]
+    lookups: usize,
+    /// Seconds for which idle traffic is counted
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    idle: u64,
+    /// Seconds between the killing and the lookups after it
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    settle: u64,
+    /// What the dice begin with
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DhtFloodFlags {
+    /// Spoofed Initials a second
+    #[arg(long, default_value_t = 5000)]
+    rate: u32,
+    /// Seconds of each of the turns, three with and three without the flood
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Bench {
+    /// Where its report goes.
+    pub(crate) fn json(&self) -> &Json {
+        match self {
+            Self::Dht(flags) => &flags.json,
+            Self::Clouds(flags) => &flags.json,
+            Self::DhtFlood(flags) => &flags.json,
+            Self::MapSystem(flags) => &flags.json,
+        }
+    }
+
+    /// Runs it.
+    pub(crate) fn run(self) -> ExitCode {
+        match self {
+            Self::Dht(flags) => bench_dht(flags),
+            Self::Clouds(flags) => bench_clouds(flags),
+            Self::DhtFlood(flags) => run_dht_flood(&flags),
+            Self::MapSystem(flags) => bench_map_system(flags),
+        }
+    }
+}
+
+fn bench_dht(flags: DhtFlags) -> ExitCode {
+    let delay = Delay::of(Duration::from_secs_f64(flags.delay / 1000.0));
+    let options = dht::Options {
+        nodes: flags.nodes,
+        delay,
+        kill: flags.kill,
+        lookups: flags.lookups,
+        idle: Duration::from_secs(flags.idle),
+        settle: Duration::from_secs(flags.settle),
+        seed: flags.seed,
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
+    };
+    judge(dht::run(&options), &flags.json, |report| (&report.promises, report.ok()))
+}
+
+fn bench_clouds(flags: CloudsFlags) -> ExitCode {
+    let options = clouds::Options {
+        nodes: flags.nodes,
+        delay: Delay::of(Duration::from_secs_f64(flags.delay / 1000.0)),
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
+    };
+    judge(clouds::run(&options), &flags.json, |report| (&report.promises, report.ok()))
+}
+
+/// Prints what was promised beside what was measured.
+fn judge<R: Serialize>(outcome: anyhow::Result<R>, json: &Json, promises: impl Fn(&R) -> (&[Line], bool)) -> ExitCode {
+    exit_code(outcome.and_then(|report| {
+        publish(&report, json)?;
+        let (lines, ok) = promises(&report);
+        for line in lines.iter().filter(|_| !json.is_output()) {
+            let verdict = if line.ok { "kept" } else { "NOT KEPT" };
+            println!("{:<16} {verdict:<9} {:<58} promised: {}", line.name, line.measured, line.promised);
+        }
+        Ok(ok)
+    }))
+}
+
+fn run_dht_flood(flags: &DhtFloodFlags) -> ExitCode {
+    let options = dht_flood::Options {
+        bin_dir: flags.lab.bin_dir.clone(),
+        user_namespace: flags.lab.user_namespace,
+        rate: flags.rate,
+        turn: Duration::from_secs(flags.seconds),
+    };
+    let shown = dht_flood::run(&options).inspect(|report| {
+        if !flags.json.is_output() {
+            report.lines().iter().for_each(|line| println!("{line}"));
+        }
+    });
+    exit_code(shown.and_then(|report| publish(&report, &flags.json).map(|()| report.ok)))
+}
+
+fn bench_map_system(flags: MapSystemFlags) -> ExitCode {
+    let options = map_system::Options {
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
+        rounds: flags.rounds.into(),
+        turn: Duration::from_millis(flags.turn),
+        outstanding: flags.outstanding.into(),
+        sites: flags.sites,
+        crowd: flags.clients,
+        registrations: flags.registrations,
+        registering: flags.registering,
+        registering_time: Duration::from_secs(flags.registering_time),
+    };
+    let shown = map_system::run(&options).inspect(|report| {
+        if !flags.json.is_output() {
+            report.lines().iter().for_each(|line| println!("{line}"));
+        }
+    });
+    judge(shown, &flags.json, |report| (&report.promises, report.ok))
+}
