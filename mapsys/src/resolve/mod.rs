@@ -5,6 +5,7 @@ pub mod cache;
 pub mod found;
 pub mod lookup;
 pub mod own;
+mod subscribing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -19,11 +20,13 @@ use crate::limit::Limiter;
 use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, REQUEST_RECORDS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
+use crate::subscribe::Subscriptions;
 use crate::transport::{Now, Sockets, Via, may_send_to};
 use cache::{Cache, Hit};
 use found::{Audience, Found, ask_again};
 use lookup::{Ended, Lookups};
 use own::Own;
+use subscribing::{Wanted, is_leaving};
 
 /// The Map-Resolver's state.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// What is registered here.
     pub server: &'a MapServer,
+    /// Who has subscribed to what.
+    pub subscriptions: &'a mut Subscriptions,
     /// Where refusals are counted.
     pub tally: &'a mut Tally,
     /// Where outputs go.
@@ -73,6 +78,10 @@ struct Ask {
     ddt: bool,
     /// Next hops it went to already.
     forwarded: Vec<SocketAddr>,
+    /// Subscriptions that wait for lookups.
+    wanted: Vec<Wanted>,
+    /// Whether it does nothing but end subscriptions.
+    is_leaving: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,17 +114,23 @@ impl Resolver {
     /// The reason for which it is dropped.
     pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: &[u8], ecm: &Ecm) -> Result<(), Refusal> {
         let request = inner_request(ecm)?;
-        let reply_to = self.reply_to(via, &request, ecm.source.port())?;
+        let reply_to = self
+            .reply_to(via, &request, ecm.source.port())
+            .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))?;
         self.has_pipe |= reply_to == ReplyTo::Pipe;
         if let ReplyTo::Udp { remote, .. } = reply_to {
             self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
         }
-        let forwarded = Vec::new();
-        let mut ask = Ask { via, reply_to, nonce: request.nonce, ecm: bytes.to_vec(), ddt: ecm.ddt, forwarded };
+        let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
+        let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
+        let mut ask = Ask { via, reply_to, nonce, ecm: ecm_bytes, ddt, forwarded, wanted, is_leaving };
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
-            let slot = slot.and_then(|prefix| self.slot(cx, &mut ask, &request, prefix));
+            let slot = slot.and_then(|prefix| match record.notify {
+                true => self.notify_slot(cx, &mut ask, &request, (prefix, ecm.source)),
+                false => self.slot(cx, &mut ask, &request, prefix),
+            });
             slots.push(slot.unwrap_or_else(|refusal| {
                 cx.tally.count(refusal);
                 Slot::Silent
@@ -158,6 +173,7 @@ impl Resolver {
     /// Does what is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.lookups.expire(cx.now);
+        self.read_again(cx);
         self.pump(cx);
         let now = cx.now.monotonic;
         let late: Vec<u64> =
@@ -279,6 +295,9 @@ impl Resolver {
         host: EidPrefix,
         found: &Found,
     ) -> Result<Slot, Refusal> {
+        if let Some(slot) = self.subscribe_found(cx, ask, host, found) {
+            return Ok(slot);
+        }
         if let Found::Mapping(mapping) = found
             && !mapping.proxy
         {
@@ -347,6 +366,7 @@ impl Resolver {
         }
         while let Some(Ended { host, found, is_repeat }) = self.lookups.poll_ended() {
             self.cache.put(cx.now.monotonic, found.clone());
+            cx.subscriptions.heard(cx.now, &found);
             if is_repeat && self.has_pipe {
                 cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
             }

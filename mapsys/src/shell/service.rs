@@ -30,6 +30,7 @@ use super::state::State;
 use crate::engine::{Config, Engine, Input};
 use crate::limit::Foreign;
 use crate::register::site::Site;
+use crate::subscribe::subscriber::{Policy, Subscriber};
 use crate::transport::{Now, Via};
 
 pub use status::Status;
@@ -75,6 +76,10 @@ pub struct ServiceConfig {
     pub bootstrap: Vec<String>,
     /// Addresses that several nodes have at once: one more way to find the network.
     pub anycast: Vec<String>,
+    /// Who may subscribe to mappings.
+    pub subscribers: Vec<Subscriber>,
+    /// How subscriptions are dealt with.
+    pub pubsub: Policy,
     /// Whether nodes are looked for on the links of this machine, and told of this one.
     pub discovery: bool,
 }
@@ -224,6 +229,8 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
         clients: config.clients,
         foreign: config.foreign,
         sockets: config.sockets,
+        subscribers: config.subscribers,
+        pubsub: config.pubsub,
     }
 }
 

@@ -11,5 +11,6 @@ mod forgery;
 mod forwarding;
 mod publishing;
 mod strangers;
+mod subscribing;
 mod waiting;
 mod world;

@@ -195,6 +195,7 @@ impl Running {
             "sites" => status::sites(&self.engine),
             "identities" => status::identities(&self.engine, &self.key_states.borrow(), SystemTime::now()),
             "registrations" => status::registrations(&self.engine, Instant::now()),
+            "subscriptions" => status::subscriptions(&self.engine, Instant::now()),
             "counters" => {
                 let dht = stats.map(|stats| json!({ "node": stats.counters, "held": stats.held }));
                 status::counters(&self.engine, self.dropped.load(Ordering::Relaxed), dht)
