@@ -28,9 +28,12 @@ use crate::register::site::{NotifyPort, Publish, Site, SiteError, SiteKey, SiteP
 use crate::register::{MapServer, Notify, Origin, Registered};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
+use crate::subscribe::Subscriptions;
+use crate::subscribe::subscriber::{Policy, Subscriber, SubscriberError, Subscribers};
+use crate::subscribe::subscription::{Kept, SubscriptionKey};
 use crate::transport::{Now, Sockets, Via};
 
-pub use reconfigure::{Policy, Reconfigured};
+pub use reconfigure::{Reconfiguration, Reconfigured};
 
 /// What a map system is made of.
 #[derive(Debug)]
@@ -54,6 +57,10 @@ pub struct Config {
     pub foreign: Foreign,
     /// The UDP sockets that outputs can be sent from.
     pub sockets: Vec<SocketAddr>,
+    /// Who may subscribe to mappings (RFC 9437).
+    pub subscribers: Vec<Subscriber>,
+    /// How subscriptions are dealt with.
+    pub pubsub: Policy,
 }
 
 /// What survived the last run.
@@ -69,6 +76,21 @@ pub struct Memory {
     pub pages: Vec<(RecordKey, Version)>,
     /// The first key seen of each writer, and its last use.
     pub pins: Vec<(Fingerprint, SystemTime)>,
+    /// The last nonce of an unsolicited Map-Notify.
+    pub notify_nonce: u64,
+    /// Subscriptions.
+    pub subscriptions: Vec<Kept>,
+}
+
+/// A configuration that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Of the sites.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// Of the subscribers.
+    #[error(transparent)]
+    Subscriber(#[from] SubscriberError),
 }
 
 /// What the map system is told.
@@ -165,6 +187,12 @@ pub enum Mark {
     Pin(Fingerprint, SystemTime),
     /// This writer's key has given way to others and needs to be kept no longer.
     ForgottenPin(Cn),
+    /// The last nonce of an unsolicited Map-Notify to xTRs that merge.
+    NotifyNonce(u64),
+    /// A subscription as it is now.
+    Subscription(Box<Kept>),
+    /// Nothing of a subscription needs to be kept any longer.
+    ForgottenSubscription(SubscriptionKey),
 }
 
 /// What a [`Mark`] is about: of two marks about the same, only the newer one needs to be kept.
@@ -180,6 +208,10 @@ pub enum Subject {
     Page(RecordKey),
     /// The key of a writer.
     Pin(Cn),
+    /// Nonces of Map-Notifies that nobody asked for.
+    NotifyNonce,
+    /// A subscription.
+    Subscription(SubscriptionKey),
 }
 
 impl Mark {
@@ -193,6 +225,9 @@ impl Mark {
             Self::Page(key, _) => Subject::Page(*key),
             Self::Pin(fingerprint, _) => Subject::Pin(Cn::of_fingerprint(fingerprint)),
             Self::ForgottenPin(cn) => Subject::Pin(*cn),
+            Self::NotifyNonce(_) => Subject::NotifyNonce,
+            Self::Subscription(kept) => Subject::Subscription(kept.key()),
+            Self::ForgottenSubscription(key) => Subject::Subscription(*key),
         }
     }
 
@@ -208,6 +243,7 @@ pub struct Engine {
     network: Network,
     server: MapServer,
     resolver: Resolver,
+    subscriptions: Subscriptions,
     publisher: Publisher,
     sockets: Sockets,
     tally: Tally,
@@ -229,8 +265,8 @@ impl Engine {
     /// A map system that starts at `now` and publishes the index pages of what it anchors.
     ///
     /// # Errors
-    /// Names the contradiction in the sites.
-    pub fn new(now: Now, config: Config, memory: Memory) -> Result<Self, SiteError> {
+    /// Names the contradiction in the sites, or the subscribers.
+    pub fn new(now: Now, config: Config, memory: Memory) -> Result<Self, ConfigError> {
         let cns: HashSet<Cn> = config.identities.iter().map(OperationalKey::cn).collect();
         let pipe = config.pipe_key.map(|key| pipe_site(key, config.network, &cns, &config.own_prefixes));
         let sites = SiteTable::new(config.network, config.sites, pipe)?;
@@ -249,9 +285,18 @@ impl Engine {
         let anchors = config.trust_anchors.into_iter().chain(publisher.own_anchors());
         let lookups = Lookups::new(config.network, anchors, memory.pages, &memory.pins);
         let limiter = Limiter::new(config.clients, config.foreign);
+        let subscribers = Subscribers::new(config.subscribers)?;
+        let kept = memory.subscriptions;
         Ok(Self {
             network: config.network,
-            server: MapServer::new(config.network, sites, cns, Nonces::restore(now, memory.nonces, memory.seen)),
+            server: MapServer::new(
+                config.network,
+                sites,
+                cns,
+                Nonces::restore(now, memory.nonces, memory.seen),
+                memory.notify_nonce,
+            ),
+            subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), kept),
             resolver: Resolver::new(sockets.clone(), limiter, lookups),
             publisher,
             sockets,
@@ -302,11 +347,15 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Now) {
         for prefix in self.server.handle_timeout(now, &mut self.tally) {
             self.publisher.changed(now.monotonic, prefix, &self.server);
+            self.subscriptions.changed(now, prefix);
         }
+        self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
         while let Some(Telling { local, remote, bytes }) = self.server.poll_telling() {
             self.outputs.push_back(Output::Send { local, remote, bytes });
         }
         self.with_resolver(now, |resolver, cx| resolver.handle_timeout(cx));
+        self.subscriptions.handle_timeout(now, &self.server, &mut self.tally);
+        self.subscriptions.drain(&mut self.outputs, &mut self.tally);
         self.publisher.publish(now, &self.server, &mut self.outputs);
     }
 
@@ -317,10 +366,8 @@ impl Engine {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.server.next_deadline(), self.resolver.next_deadline(), self.publisher.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let deadlines = [self.server.next_deadline(), self.resolver.next_deadline(), self.publisher.next_deadline()];
+        deadlines.into_iter().chain([self.subscriptions.next_deadline()]).flatten().min()
     }
 
     /// The keys of this node's identities, the registrar's first.
@@ -351,6 +398,11 @@ impl Engine {
     /// Whether a PUT is in flight: worth a moment of waiting when the process ends.
     pub fn is_publishing(&self) -> bool {
         self.publisher.is_busy()
+    }
+
+    /// Who has subscribed to what.
+    pub fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
     }
 
     /// Number of cached answers.
@@ -409,7 +461,10 @@ impl Engine {
             ControlMessage::Ecm(ecm) => self.with_resolver(now, |resolver, cx| resolver.ask(cx, via, bytes, &ecm)),
             ControlMessage::MapRequest(_) => Err(Refusal::RequestNotEncapsulated),
             ControlMessage::MapNotifyAck(message) => match via {
-                Via::Socket { remote, .. } => self.server.acknowledge(remote, &message, bytes),
+                Via::Socket { remote, .. } => match self.server.acknowledge(remote, &message, bytes) {
+                    Err(Refusal::NotifyAckUnasked) => self.subscriptions.acknowledge(now, remote.ip(), &message, bytes),
+                    judged => judged,
+                },
                 Via::Pipe => Err(Refusal::NotifyAckUnasked),
             },
             ControlMessage::Shared(_) => Err(Refusal::UnknownType),
@@ -427,6 +482,7 @@ impl Engine {
         for prefix in changed {
             self.resolver.forget(&prefix);
             self.publisher.changed(now.monotonic, prefix, &self.server);
+            self.subscriptions.changed(now, prefix);
         }
         // The pipe's key is new at every start, so its nonces need no memory.
         if origin != Origin::Pipe {
@@ -451,8 +507,8 @@ impl Engine {
     }
 
     fn with_resolver<T>(&mut self, now: Now, act: impl FnOnce(&mut Resolver, &mut Context<'_>) -> T) -> T {
-        let Self { server, resolver, tally, outputs, .. } = self;
-        act(resolver, &mut Context { now, server, tally, outputs })
+        let Self { server, resolver, subscriptions, tally, outputs, .. } = self;
+        act(resolver, &mut Context { now, server, subscriptions, tally, outputs })
     }
 
     /// The sockets that outputs are sent from.

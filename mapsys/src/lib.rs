@@ -7,6 +7,7 @@
 //!
 //! * [`register`]: the Map-Server: sites, keys, replay, registrations, and their publication;
 //! * [`resolve`]: the Map-Resolver: own registrations, cache, lookups, negatives;
+//! * [`subscribe`]: who is told of changes (RFC 9437);
 //! * [`limit`]: who may ask what, and how much comes back;
 //! * [`engine`]: the three behind one `handle` and one `poll`. Sans-IO: clocks, bytes and what the DHT says are arguments.
 //!
@@ -21,5 +22,6 @@ pub mod register;
 pub mod resolve;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod subscribe;
 pub mod table;
 pub mod transport;

@@ -23,6 +23,8 @@ pub const REGISTRATIONS: usize = 1 << 20;
 pub const EXPIRED_AT_ONCE: usize = 256;
 /// Unsolicited Map-Notifies that are not acknowledged, at about 300 octets; who is not told so learns it from his next Map-Register.
 pub const NOTIFICATIONS: usize = 4096;
+/// Those of one site, so that a site that flaps, or whose xTRs are gone, uses up its own share and not the others'.
+pub const NOTIFICATIONS_PER_SITE: usize = 512;
 /// Pauses after each sending of an unsolicited Map-Notify (RFC 9301, section 5.7): three equal ones, three that double.
 pub const NOTIFY_PAUSES: [Duration; 6] = {
     const fn s(seconds: u64) -> Duration {
@@ -43,6 +45,44 @@ pub const NONCE_MEMORIES_PER_SITE: usize = 4096;
 pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
 /// Nonces remembered for one legacy site: ten minutes of one registration a second.
 pub const LEGACY_NONCES: usize = 600;
+
+// --- subscriptions (RFC 9437)
+
+/// Subscriptions in all, at about 400 octets each.
+pub const SUBSCRIPTIONS: usize = 65_536;
+/// Subscriptions of one xTR: what a border router of a large site keeps in its map-cache.
+pub const SUBSCRIPTIONS_PER_XTR: usize = 4096;
+/// Nonces remembered of what an xTR is no longer subscribed to. Beyond them the oldest is forgotten: its replay would only lead
+/// to a Map-Notify that the xTR does not acknowledge.
+pub const SUBSCRIPTION_MEMORIES: usize = 1024;
+/// How long a subscription lives that nothing is registered for (RFC 9437, section 5).
+pub const TEMPORARY_SUBSCRIPTION: Duration = Duration::from_secs(15 * 60);
+/// An xTR that has acknowledged nothing for this long is not told anything more.
+pub const SUBSCRIBER_SILENCE: Duration = Duration::from_secs(3600);
+/// Registered more-specifics that one subscription may cover: each is told by itself at the beginning.
+pub const SUBSCRIBED_PREFIXES: usize = 256;
+/// Subscriptions that an xTR may begin, change or end at once; after that ...
+pub const SUBSCRIBE_BURST: u32 = 256;
+/// ... so many a second; what is beyond is answered by a Map-Reply (RFC 9437, section 7.2).
+pub const SUBSCRIBE_RATE: u32 = 16;
+/// A nonce so near to its end leaves no room for Map-Notifies after it: a subscription does not begin there.
+pub const NONCE_ROOM: u64 = 1 << 20;
+/// Map-Notifies to subscribers a second: about a megabit, a small part of what a Map-Server can send (RFC 9437, section 5).
+pub const PUBLICATIONS_PER_SECOND: u32 = 1000;
+/// Publications that wait for their turn; who has no room there loses the subscription and is told so.
+pub const QUEUED_PUBLICATIONS: usize = 131_072;
+/// Map-Notifies to subscribers that are not acknowledged, at about 400 octets.
+pub const PUBLICATIONS: usize = 16_384;
+/// Those of one xTR; further ones wait until it acknowledges.
+pub const PUBLICATIONS_PER_XTR: usize = 256;
+/// A publication that found no room is tried again after this time.
+pub const PUBLICATION_PAUSE: Duration = Duration::from_secs(1);
+/// What the DHT says of a subscribed EID is read again after a third of its life, but not sooner than this ...
+pub const REREAD_SHORTEST: Duration = Duration::from_secs(60);
+/// ... nor later: a third of the hour that records live.
+pub const REREAD_LONGEST: Duration = Duration::from_secs(20 * 60);
+/// Octets of records in a Map-Notify to a subscriber: with its headers within 1,280 (RFC 9301, section 5).
+pub const NOTIFY_OCTETS: usize = 1100;
 
 /// A warning that others can provoke is logged at most this often.
 pub const LOG_PAUSE: Duration = Duration::from_secs(10);

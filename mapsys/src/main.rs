@@ -84,6 +84,8 @@ enum What {
     Sites,
     /// Registered EID-prefixes.
     Registrations,
+    /// Subscriptions to mappings (RFC 9437).
+    Subscriptions,
     /// Identities of this node, and how long their operational keys last.
     Identities,
     /// What was refused, by name, and the sizes of tables.

@@ -81,6 +81,32 @@ refusals! {
     NotifyUnacknowledged => "notify-unacknowledged",
     /// No room for another Map-Notify to an xTR that merges.
     NotifyTableFull => "notify-table-full",
+    /// A subscription without xTR-ID and Site-ID (RFC 9437, section 4).
+    SubscribeNoIdentity => "subscribe-no-identity",
+    /// A subscription of an xTR for which no key is configured.
+    SubscribeUnknownXtr => "subscribe-unknown-xtr",
+    /// A subscription to what the xTR may not have, with ITR-RLOCs that are not its own, or from somewhere else.
+    SubscribeDenied => "subscribe-denied",
+    /// A subscription with a nonce that is not above the last one.
+    SubscribeReplayed => "subscribe-replayed",
+    /// A subscription with a nonce that leaves no room for notifications.
+    SubscribeNonceEnd => "subscribe-nonce-end",
+    /// More subscriptions in a time than an xTR may ask for.
+    SubscribeRate => "subscribe-rate",
+    /// No room for another subscription.
+    SubscribeTableFull => "subscribe-table-full",
+    /// A subscription that covers too many registered EID-prefixes.
+    SubscribeTooWide => "subscribe-too-wide",
+    /// A subscription to what a site wants to answer for itself (RFC 9437, section 3).
+    SubscribeNotProxied => "subscribe-not-proxied",
+    /// A Map-Notify that confirms a subscription, a change or an end of one, never acknowledged.
+    SubscribeUnacknowledged => "subscribe-unacknowledged",
+    /// A Map-Notify with a change, never acknowledged by its subscriber.
+    PublicationUnacknowledged => "publication-unacknowledged",
+    /// A subscription that ended because no further change could wait for its turn.
+    PublicationQueueFull => "publication-queue-full",
+    /// A subscription that ended because its xTR acknowledged nothing for too long, or its nonces came to their end.
+    SubscriptionEnded => "subscription-ended",
     /// A registered locator that nothing can be sent to: multicast, unspecified, or an LCAF.
     LocatorUnusable => "locator-unusable",
     /// An ECM that contains anything but a Map-Request.

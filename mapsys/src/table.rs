@@ -137,6 +137,16 @@ impl<T> PrefixTable<T> {
         }
     }
 
+    /// The prefixes that cover `prefix`, itself included, the longest first.
+    pub fn covering(&self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &T)> + '_ {
+        let mut sought = Some(Key::of(prefix));
+        std::iter::from_fn(move || {
+            let (key, value) = self.longest_key(sought?)?;
+            sought = key.len.checked_sub(1).map(|len| key.truncated(len));
+            Some((key.prefix(), value))
+        })
+    }
+
     /// The prefixes inside `prefix`, itself included.
     pub fn inside<'a>(&'a self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &'a T)> + use<'a, T> {
         let start = Key::of(prefix);
@@ -241,6 +251,10 @@ mod tests {
             let best = known.iter().copied().filter(|k| k.covers(&sought)).max_by_key(|k| k.net.prefix_len());
             prop_assert_eq!(table.longest(&sought).map(|(prefix, ())| prefix), best);
             prop_assert_eq!(table.longest_mut(&sought).map(|(prefix, ())| prefix), best);
+            let mut covering: Vec<_> = known.iter().copied().filter(|k| k.covers(&sought)).collect();
+            covering.sort_by_key(|k| std::cmp::Reverse(k.net.prefix_len()));
+            covering.dedup();
+            prop_assert_eq!(table.covering(&sought).map(|(prefix, ())| prefix).collect::<Vec<_>>(), covering);
             let inside: std::collections::BTreeSet<_> = known.into_iter().filter(|k| sought.covers(k)).collect();
             prop_assert_eq!(table.inside(&sought).map(|(prefix, ())| prefix).collect::<Vec<_>>().len(), inside.len());
             let all: Vec<_> = table.iter().map(|(prefix, ())| prefix).collect();

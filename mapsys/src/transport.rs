@@ -34,6 +34,15 @@ pub enum Via {
     Pipe,
 }
 
+/// From one of our sockets to somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Way {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// Theirs.
+    pub remote: SocketAddr,
+}
+
 /// The UDP sockets that the shell has.
 #[derive(Debug, Clone, Default)]
 pub struct Sockets(pub Vec<SocketAddr>);

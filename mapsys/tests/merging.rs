@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::*;
 use mapsys::engine::{Mark, Memory, Output};
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{Site, SiteKey};
+use mapsys::register::site::{Site, SiteKey, SitePrefix};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, XtrIdentity};
 use wire::record::{MapVersion, MappingRecord, Ttl};
@@ -167,6 +167,67 @@ fn a_flapping_neighbour_is_told_of_once_in_three_seconds_and_with_rising_nonces(
     }
     assert!((9..=12).contains(&nonces.len()), "{}", nonces.len());
     assert!(nonces.is_sorted_by(|a, b| a < b), "{nonces:?}");
+}
+
+#[test]
+fn who_acknowledges_is_told_of_a_flapping_neighbour_no_more_often() {
+    let mut bench = two_xtrs();
+    let mut heard = 0;
+    for nonce in 2..62 {
+        let mut outputs = bench.datagram(TWO, &from_xtr(2, nonce, one_rloc(&format!("198.51.100.{nonce}"))));
+        outputs.extend(bench.pass(Duration::from_millis(500)));
+        for (to, notify) in unsolicited(&outputs, nonce) {
+            heard += usize::from(to == address(ONE));
+            bench.datagram(&to.to_string(), &ack(&notify, &site_key()));
+        }
+    }
+    assert!((9..=12).contains(&heard), "{heard}");
+}
+
+#[test]
+fn a_site_that_never_acknowledges_takes_its_share_of_the_table_only() {
+    let other = site("b", 1, "secret of b", &[prefix("2001:db8:b::/48")]);
+    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let mut bench = Bench::new(config(vec![open, other]));
+    for nonce in 1..=10 {
+        for xtr in [1, 2] {
+            let part = |n: u64| prefix(&format!("2001:db8:a:{:x}::/64", 60 * nonce + n));
+            let rloc = format!("198.51.100.{xtr}");
+            let records = (0..60).map(|n| record(part(n), &[rloc.as_str()])).collect();
+            let identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 });
+            let message = MapRegister { merge: true, xtr_identity: identity, ..register(nonce, records) };
+            bench.datagram("198.51.100.9:4342", &seal(message, &site_key()));
+        }
+    }
+    assert!(bench.engine.tally().get(Refusal::NotifyTableFull) > 0);
+    let key_b = key(1, Algorithm::HkdfSha256, "secret of b");
+    let mut told = Vec::new();
+    for xtr in [1, 2] {
+        let identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 2 });
+        let records = vec![record(prefix("2001:db8:b::/48"), &[&format!("198.51.100.{xtr}")])];
+        let message = MapRegister { merge: true, xtr_identity: identity, ..register(1, records) };
+        told = unsolicited(&bench.datagram(TWO, &seal(message, &key_b)), 1);
+    }
+    assert_eq!(told.len(), 2, "there is room for another site");
+}
+
+#[test]
+fn nonces_of_map_notifies_rise_when_the_clock_is_set_back_over_a_restart() {
+    let mut bench = two_xtrs();
+    let outputs = bench.datagram(TWO, &from_xtr(2, 2, one_rloc("198.51.100.3")));
+    let before = unsolicited(&outputs, 2)[0].1.nonce.0;
+    let persisted = outputs.iter().filter_map(|output| match output {
+        Output::Persist(Mark::NotifyNonce(nonce)) => Some(*nonce),
+        _ => None,
+    });
+    let notify_nonce = persisted.max().expect("it is kept on disk");
+    assert!(notify_nonce >= before);
+    let mut bench = Bench::with(config(vec![site_a()]), Memory { notify_nonce, ..Memory::default() });
+    bench.now.wall -= Duration::from_secs(24 * 3600);
+    bench.datagram(ONE, &from_xtr(1, 5, one_rloc("198.51.100.1")));
+    let outputs = bench.datagram(TWO, &from_xtr(2, 5, one_rloc("198.51.100.2")));
+    let after = unsolicited(&outputs, 5);
+    assert!(!after.is_empty() && after.iter().all(|(_, notify)| notify.nonce.0 > notify_nonce), "{after:?}");
 }
 
 #[test]

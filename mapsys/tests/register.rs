@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cgeid::{Cn, Identity, Network, OperationalKey};
 use common::*;
-use mapsys::engine::{Config, Engine, Mark, Memory, Output};
+use mapsys::engine::{Config, ConfigError, Engine, Mark, Memory, Output};
 use mapsys::refusal::Refusal;
 use mapsys::register::nonces::{Last, NonceOwner};
 use mapsys::register::site::{NotifyPort, Site, SiteError, SitePrefix};
@@ -199,9 +199,9 @@ fn a_site_cannot_be_configured_over_cgeids_or_over_another_site() {
     let over = |prefixes: &[EidPrefix]| {
         Engine::new(now, config(vec![site_a(), site("b", 1, "x", prefixes)]), Memory::default()).map(|_| ())
     };
-    assert!(matches!(over(&[prefix("::/0")]), Err(SiteError::Cgeid { .. })));
-    assert!(matches!(over(&[prefix("3fff:ce1:2::/48")]), Err(SiteError::Cgeid { .. })));
-    assert!(matches!(over(&[prefix(SITE)]), Err(SiteError::PrefixTwice { .. })));
+    assert!(matches!(over(&[prefix("::/0")]), Err(ConfigError::Site(SiteError::Cgeid { .. }))));
+    assert!(matches!(over(&[prefix("3fff:ce1:2::/48")]), Err(ConfigError::Site(SiteError::Cgeid { .. }))));
+    assert!(matches!(over(&[prefix(SITE)]), Err(ConfigError::Site(SiteError::PrefixTwice { .. }))));
     assert_eq!(over(&[prefix("2001:db8:a:1::/64")]), Ok(()));
 }
 

@@ -4,14 +4,15 @@
 use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 
-use super::Engine;
+use super::{ConfigError, Engine};
 use crate::limit::Foreign;
-use crate::register::site::{Site, SiteError, SiteTable};
+use crate::register::site::{Site, SiteTable};
+use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
 use crate::transport::Now;
 
 /// What can change without a restart.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub struct Reconfiguration {
     /// Sites that register over the network.
     pub sites: Vec<Site>,
     /// Who delegates what.
@@ -20,9 +21,13 @@ pub struct Policy {
     pub clients: Vec<IpNet>,
     /// Who on the network may ask for EIDs that are not registered here.
     pub foreign: Foreign,
+    /// Who may subscribe to mappings.
+    pub subscribers: Vec<Subscriber>,
+    /// How subscriptions are dealt with.
+    pub pubsub: Policy,
 }
 
-/// What a new policy has done.
+/// What another configuration has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reconfigured {
     /// Sites that are configured now.
@@ -34,19 +39,22 @@ pub struct Reconfigured {
 }
 
 impl Engine {
-    /// Takes another policy, whole or not at all. Nonces are remembered, also of sites that are gone: should they come back, what
+    /// Takes another configuration, whole or not at all. Nonces are remembered, also of sites that are gone: should they come back, what
     /// was recorded before is still a replay.
     ///
     /// # Errors
-    /// Names the contradiction in the sites; nothing has changed then.
-    pub fn reconfigure(&mut self, now: Now, policy: Policy) -> Result<Reconfigured, SiteError> {
+    /// Names the contradiction in it; nothing has changed then.
+    pub fn reconfigure(&mut self, now: Now, newer: Reconfiguration) -> Result<Reconfigured, ConfigError> {
         let pipe = self.server.sites().pipe_site().cloned();
-        let sites = SiteTable::new(self.network, policy.sites, pipe)?;
+        let sites = SiteTable::new(self.network, newer.sites, pipe)?;
+        let subscribers = Subscribers::new(newer.subscribers)?;
         let configured = sites.iter().filter(|(id, _)| !sites.is_pipe(*id)).count();
         let ended = self.server.reconfigure(now, sites, &mut self.tally);
-        self.publisher.reconfigure(now.monotonic, policy.trust_anchors.clone(), &self.server, &ended);
-        let anchors = policy.trust_anchors.into_iter().chain(self.publisher.own_anchors());
-        self.resolver.reconfigure(policy.clients, policy.foreign, anchors);
+        self.publisher.reconfigure(now.monotonic, newer.trust_anchors.clone(), &self.server, &ended);
+        let anchors = newer.trust_anchors.into_iter().chain(self.publisher.own_anchors());
+        self.resolver.reconfigure(newer.clients, newer.foreign, anchors);
+        self.subscriptions.reconfigure(now, subscribers, newer.pubsub);
+        ended.iter().for_each(|prefix| self.subscriptions.changed(now, *prefix));
         let kept = self.server.registrations().len();
         tracing::info!(sites = configured, kept, ended = ended.len(), "another configuration");
         self.handle_timeout(now);

@@ -4,6 +4,7 @@
 //! A Map-Register is judged in the order of what it costs: its records against the site table, then the tag, then the
 //! nonce. It is taken whole or not at all.
 
+mod merging;
 pub mod nonces;
 pub mod notifier;
 pub mod publisher;
@@ -21,15 +22,18 @@ use cgeid::{Cn, Network};
 use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, AuthError, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister};
-use wire::record::{Action, MappingRecord, Ttl};
+use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{LIVE_MORE_SPECIFICS, LOCATORS, LOG_PAUSE, REGISTER_RECORDS, REGISTRATION_SILENCE, REGISTRATIONS};
+use crate::limits::{
+    LIVE_MORE_SPECIFICS, LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTER_RECORDS,
+    REGISTRATION_SILENCE, REGISTRATIONS,
+};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
-use notifier::{Notifier, Reach, Telling};
-use registration::{Change, Merged, Part, Registrations};
+use notifier::{Notifier, Reach};
+use registration::{Change, Part, Registrations};
 use silence::SilenceLog;
 use site::{Grant, NotifyPort, Publish, Site, SiteId, SiteTable};
 
@@ -55,7 +59,12 @@ pub struct MapServer {
     own_cns: HashSet<Cn>,
     registrations: Registrations,
     nonces: Nonces,
-    notifier: Notifier,
+    /// By EID-prefix and xTR-ID: those that merge.
+    notifier: Notifier<(EidPrefix, [u8; 16])>,
+    /// The last nonce of a Map-Notify that nobody asked for.
+    notify_nonce: u64,
+    /// What must be on disk before the next such Map-Notify is sent.
+    marks: Vec<Mark>,
     /// When a replay was last logged: whoever has recorded one message can send it for ever.
     replay_logged: Option<Instant>,
     silence_log: SilenceLog,
@@ -83,14 +92,17 @@ pub struct Notify {
 
 impl MapServer {
     /// A Map-Server of these sites; `own_cns` may be registered through the pipe.
-    pub fn new(network: Network, sites: SiteTable, own_cns: HashSet<Cn>, nonces: Nonces) -> Self {
+    /// The nonces of its unsolicited Map-Notifies go on behind `notify_nonce`.
+    pub fn new(network: Network, sites: SiteTable, own_cns: HashSet<Cn>, nonces: Nonces, notify_nonce: u64) -> Self {
         Self {
             network,
             sites,
             own_cns,
             registrations: Registrations::default(),
             nonces,
-            notifier: Notifier::default(),
+            notifier: Notifier::new(NOTIFICATIONS, NOTIFICATIONS_PER_SITE),
+            notify_nonce,
+            marks: Vec::new(),
             replay_logged: None,
             silence_log: SilenceLog::default(),
         }
@@ -259,47 +271,6 @@ impl MapServer {
         if is_older { Err(Refusal::RegisterOldVersion) } else { Ok(()) }
     }
 
-    /// Tells the xTRs that merge what `prefix` has become; `by` has had its own answer, which says all if it is alone.
-    fn tell(&mut self, now: Now, prefix: EidPrefix, by: Option<[u8; 16]>, tally: &mut Tally) {
-        let Some(entry) = self.registrations.get(&prefix) else {
-            return self.notifier.retain(prefix, |_| false);
-        };
-        self.notifier.retain(prefix, |xtr_id| entry.part(xtr_id).is_some_and(|part| part.reach.is_some()));
-        let is_alone = entry.parts().count() == 1;
-        let Merged { locators, ttl, map_version, .. } = entry.merged();
-        let record = MappingRecord {
-            ttl,
-            action: Action::NoAction,
-            authoritative: false,
-            map_version,
-            eid: prefix.into(),
-            locators,
-        };
-        let site = self.sites.get(entry.site);
-        for part in entry.parts().filter(|part| !(is_alone && by == Some(part.xtr_id()))) {
-            let Some(reach) = part.reach.as_deref() else { continue };
-            let told = site
-                .key(reach.key_id, reach.algorithm.id())
-                .and_then(|key| self.notifier.tell(now, (prefix, part.xtr_id()), reach, key, record.clone()));
-            if let Err(refusal) = told {
-                tally.count(refusal);
-            }
-        }
-    }
-
-    /// Takes a Map-Notify-Ack; `bytes` is the whole message.
-    ///
-    /// # Errors
-    /// As [`Notifier::acknowledge`].
-    pub fn acknowledge(&mut self, from: SocketAddr, message: &MapNotify, bytes: &[u8]) -> Result<(), Refusal> {
-        self.notifier.acknowledge(from.ip(), message, bytes)
-    }
-
-    /// The next unsolicited Map-Notify to send.
-    pub fn poll_telling(&mut self) -> Option<Telling> {
-        self.notifier.poll()
-    }
-
     /// Ends what is silent at `now`, and sends Map-Notifies that are due; names the EID-prefixes that others see changed.
     pub fn handle_timeout(&mut self, now: Now, tally: &mut Tally) -> Vec<EidPrefix> {
         let changed = self.registrations.expire(now.monotonic);
@@ -308,7 +279,11 @@ impl MapServer {
             self.silence_log.note(now.monotonic, prefix);
             self.tell(now, *prefix, None, tally);
         }
-        self.notifier.handle_timeout(now.monotonic, tally);
+        self.notifier.handle_timeout(now.monotonic);
+        while let Some(((prefix, _), _)) = self.notifier.poll_given_up() {
+            tracing::info!(%prefix, "Map-Notify not acknowledged");
+            tally.count(Refusal::NotifyUnacknowledged);
+        }
         changed
     }
 

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Unsolicited Map-Notifies (RFC 9301, section 5.7): the xTRs that asked for merging are told when others change what they
-//! have in common, again and again until they acknowledge it.
+//! Unsolicited Map-Notifies (RFC 9301, section 5.7): sent again and again until they are acknowledged.
+//!
+//! Two kinds of receivers have one each: the xTRs of a site that asked for merging ([`MapServer`](super::MapServer)), and the
+//! subscribers of RFC 9437 ([`Subscriptions`](crate::subscribe::Subscriptions)).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::Instant;
 
-use wire::address::EidPrefix;
+use wire::control::MapNotify;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
-use wire::control::{ControlMessage, MapNotify, Nonce};
-use wire::record::MappingRecord;
 
-use crate::limits::{NOTIFICATIONS, NOTIFY_INTERVAL, NOTIFY_PAUSES};
-use crate::refusal::{Refusal, Tally};
-use crate::transport::Now;
+use crate::limits::{NOTIFY_INTERVAL, NOTIFY_PAUSES};
+use crate::refusal::Refusal;
+use crate::transport::Way;
 
 /// How an xTR is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,116 +41,190 @@ pub struct Telling {
     pub bytes: Vec<u8>,
 }
 
-/// Whom it concerns: an xTR, and the EID-prefix that it registered.
-type Receiver = (EidPrefix, [u8; 16]);
+/// A Map-Notify, and what its acknowledgement must be.
+#[derive(Debug)]
+pub struct Notification {
+    /// Whose share of the table it takes.
+    pub owner: usize,
+    /// Its nonce.
+    pub nonce: u64,
+    /// What it is signed with; the acknowledgement too.
+    pub key: AuthKey,
+    /// Where it goes: to the first, and to the next one when nothing comes back from there (RFC 9437, section 6).
+    pub ways: Vec<Way>,
+    /// The message, signed.
+    pub bytes: Vec<u8>,
+}
 
-/// What is not acknowledged yet.
-#[derive(Debug, Default)]
-pub struct Notifier {
-    pending: BTreeMap<Receiver, Pending>,
-    by_nonce: HashMap<u64, Receiver>,
-    queue: BTreeSet<(Instant, Receiver)>,
-    last_nonce: u64,
+/// What is not acknowledged yet, by receiver.
+#[derive(Debug)]
+pub struct Notifier<R> {
+    /// How much may be unacknowledged in all, and of one owner.
+    bounds: (usize, usize),
+    pending: BTreeMap<R, Pending>,
+    /// Receivers may be sent equal nonces.
+    by_nonce: BTreeSet<(u64, R)>,
+    queue: BTreeSet<(Instant, R)>,
+    /// Unacknowledged ones of each owner.
+    of_owner: HashMap<usize, usize>,
+    unacknowledged: usize,
+    given_up: VecDeque<(R, u64)>,
     outputs: VecDeque<Telling>,
 }
 
 #[derive(Debug)]
 struct Pending {
-    nonce: u64,
-    key: AuthKey,
-    telling: Telling,
-    /// How often it was sent.
+    notification: Notification,
+    /// The place in its ways.
+    way: usize,
+    /// How often it was sent that way.
     sent: usize,
     sent_at: Option<Instant>,
+    /// It stays a while so that the next one does not come too soon.
+    is_acknowledged: bool,
     due: Instant,
 }
 
-impl Notifier {
-    /// Tells an xTR what is registered now. What it was to be told of the same prefix before is out of date.
+impl<R: Copy + Ord> Notifier<R> {
+    /// A notifier with room for so many unacknowledged messages in all, and of one owner.
+    pub fn new(in_all: usize, of_owner: usize) -> Self {
+        Self {
+            bounds: (in_all, of_owner),
+            pending: BTreeMap::new(),
+            by_nonce: BTreeSet::new(),
+            queue: BTreeSet::new(),
+            of_owner: HashMap::new(),
+            unacknowledged: 0,
+            given_up: VecDeque::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Sends a receiver something new at `due`: what others change as fast as they like not before [`Self::rests_until`]. What
+    /// it was to be told before is out of date.
     ///
     /// # Errors
-    /// [`Refusal::NotifyTableFull`], or [`Refusal::NotEncodable`].
-    pub fn tell(
-        &mut self,
-        now: Now,
-        receiver: Receiver,
-        reach: &Reach,
-        key: AuthKey,
-        record: MappingRecord,
-    ) -> Result<(), Refusal> {
+    /// [`Refusal::NotifyTableFull`].
+    pub fn tell(&mut self, due: Instant, receiver: R, notification: Notification) -> Result<(), Refusal> {
         let older = self.forget(&receiver);
-        if self.pending.len() >= NOTIFICATIONS {
+        if !self.has_room(notification.owner) {
             return Err(Refusal::NotifyTableFull);
         }
-        let nonce = self.next_nonce(now);
-        let message = MapNotify { nonce: Nonce(nonce), records: vec![record], ..MapNotify::default() };
-        let bytes = auth::seal(&ControlMessage::MapNotify(message), &key, reach.form);
-        let bytes = bytes.map_err(|_| Refusal::NotEncodable)?;
         let sent_at = older.and_then(|older| older.sent_at);
-        // Others can make it change as fast as they like: the receiver hears the last state of each interval.
-        let due = sent_at.map_or(now.monotonic, |at| (at + NOTIFY_INTERVAL).max(now.monotonic));
-        let telling = Telling { local: reach.local, remote: reach.remote, bytes };
+        self.unacknowledged += 1;
+        *self.of_owner.entry(notification.owner).or_default() += 1;
         self.queue.insert((due, receiver));
-        self.by_nonce.insert(nonce, receiver);
-        self.pending.insert(receiver, Pending { nonce, key, telling, sent: 0, sent_at, due });
+        self.by_nonce.insert((notification.nonce, receiver));
+        let pending = Pending { notification, way: 0, sent: 0, sent_at, is_acknowledged: false, due };
+        self.pending.insert(receiver, pending);
         Ok(())
     }
 
-    /// Rises over restarts too, as the receiver wants it: it is the clock in microseconds, or one more than the last.
-    fn next_nonce(&mut self, now: Now) -> u64 {
-        let clock = now.wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros();
-        self.last_nonce = u64::try_from(clock).unwrap_or(u64::MAX).max(self.last_nonce.saturating_add(1));
-        self.last_nonce
+    /// When a receiver may hear something new, if it was told something a moment ago.
+    pub fn rests_until(&self, receiver: &R) -> Option<Instant> {
+        Some(self.pending.get(receiver)?.sent_at? + NOTIFY_INTERVAL)
     }
 
-    /// Forgets whom of `prefix` there is nothing to tell any more.
-    pub fn retain(&mut self, prefix: EidPrefix, keep: impl Fn(&[u8; 16]) -> bool) {
-        let of_prefix = self.pending.range((prefix, [0; 16])..=(prefix, [u8::MAX; 16]));
-        let gone: Vec<Receiver> = of_prefix.map(|(receiver, _)| *receiver).filter(|(_, xtr)| !keep(xtr)).collect();
+    /// Messages that are not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged
+    }
+
+    /// Whether an owner has room for another receiver.
+    pub fn has_room(&self, owner: usize) -> bool {
+        let (in_all, of_owner) = self.bounds;
+        self.unacknowledged < in_all && self.of_owner.get(&owner).copied().unwrap_or_default() < of_owner
+    }
+
+    /// Forgets the receivers of `range` whom there is nothing to tell any more.
+    pub fn retain(&mut self, range: std::ops::RangeInclusive<R>, keep: impl Fn(&R) -> bool) {
+        let gone: Vec<R> = self.pending.range(range).map(|(receiver, _)| *receiver).filter(|r| !keep(r)).collect();
         for receiver in gone {
             self.forget(&receiver);
         }
     }
 
-    fn forget(&mut self, receiver: &Receiver) -> Option<Pending> {
+    fn forget(&mut self, receiver: &R) -> Option<Pending> {
         let pending = self.pending.remove(receiver)?;
-        self.by_nonce.remove(&pending.nonce);
         self.queue.remove(&(pending.due, *receiver));
+        if !pending.is_acknowledged {
+            self.settle(receiver, pending.notification.nonce, pending.notification.owner);
+        }
         Some(pending)
     }
 
-    /// Takes a Map-Notify-Ack; `bytes` is the whole message.
+    /// One message is no longer unacknowledged.
+    fn settle(&mut self, receiver: &R, nonce: u64, owner: usize) {
+        self.by_nonce.remove(&(nonce, *receiver));
+        self.unacknowledged -= 1;
+        if let Some(count) = self.of_owner.get_mut(&owner) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_owner.remove(&owner);
+            }
+        }
+    }
+
+    /// Takes a Map-Notify-Ack; `bytes` is the whole message, and `is_about` says whether it may be this receiver's. Gives the
+    /// receiver, and the way that it was reached by.
     ///
     /// # Errors
     /// [`Refusal::NotifyAckUnasked`] if it answers nothing, [`Refusal::NotifyAckBadTag`] if it is not the receiver's.
-    pub fn acknowledge(&mut self, from: IpAddr, message: &MapNotify, bytes: &[u8]) -> Result<(), Refusal> {
-        let receiver = *self.by_nonce.get(&message.nonce.0).ok_or(Refusal::NotifyAckUnasked)?;
-        let pending = self.pending.get(&receiver).ok_or(Refusal::NotifyAckUnasked)?;
-        if pending.telling.remote.ip() != from || pending.sent == 0 {
-            return Err(Refusal::NotifyAckUnasked);
-        }
+    pub fn acknowledge(
+        &mut self,
+        from: IpAddr,
+        message: &MapNotify,
+        bytes: &[u8],
+        is_about: impl Fn(&R) -> bool,
+    ) -> Result<(R, Way), Refusal> {
+        let nonce = message.nonce.0;
+        let first = self.pending.keys().next().copied().ok_or(Refusal::NotifyAckUnasked)?;
+        let of_nonce = self.by_nonce.range((nonce, first)..).take_while(|(other, _)| *other == nonce);
+        let (receiver, way) = of_nonce
+            .map(|(_, receiver)| *receiver)
+            .filter(|receiver| is_about(receiver))
+            .find_map(|receiver| Some((receiver, self.pending.get(&receiver)?.way_of(from)?)))
+            .ok_or(Refusal::NotifyAckUnasked)?;
+        let pending = self.pending.get_mut(&receiver).ok_or(Refusal::NotifyAckUnasked)?;
         let whole = Accept { untruncated: true, narrow_coverage: false };
-        auth::verify(bytes, &pending.key, whole).map_err(|_| Refusal::NotifyAckBadTag)?;
-        self.forget(&receiver);
-        Ok(())
+        auth::verify(bytes, &pending.notification.key, whole).map_err(|_| Refusal::NotifyAckBadTag)?;
+        let (older, owner) = (pending.due, pending.notification.owner);
+        pending.is_acknowledged = true;
+        pending.due = pending.sent_at.map_or(older, |at| at + NOTIFY_INTERVAL);
+        let due = pending.due;
+        self.settle(&receiver, nonce, owner);
+        self.queue.remove(&(older, receiver));
+        self.queue.insert((due, receiver));
+        if self.pending.len() - self.unacknowledged > self.bounds.0 {
+            self.forget(&receiver);
+        }
+        Ok((receiver, way))
     }
 
-    /// Sends what is due, and gives up what was sent often enough.
-    pub fn handle_timeout(&mut self, now: Instant, tally: &mut Tally) {
-        while let Some((due, receiver)) = self.queue.first().copied().filter(|(due, _)| *due <= now) {
-            self.queue.remove(&(due, receiver));
+    /// Sends what is due, and gives up what was sent often enough on all its ways.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, receiver)) = self.queue.first().copied().filter(|(due, _)| *due <= now) {
+            self.queue.pop_first();
             let Some(pending) = self.pending.get_mut(&receiver) else { continue };
-            if pending.sent > NOTIFY_PAUSES.len() {
-                tracing::info!(prefix = %receiver.0, remote = %pending.telling.remote, "Map-Notify not acknowledged");
-                tally.count(Refusal::NotifyUnacknowledged);
+            if pending.is_acknowledged {
                 self.forget(&receiver);
                 continue;
             }
+            if pending.sent > NOTIFY_PAUSES.len() {
+                (pending.way, pending.sent) = (pending.way + 1, 0);
+            }
+            let Some(way) = pending.notification.ways.get(pending.way) else {
+                let nonce = pending.notification.nonce;
+                self.forget(&receiver);
+                self.given_up.push_back((receiver, nonce));
+                continue;
+            };
+            let bytes = pending.notification.bytes.clone();
+            self.outputs.push_back(Telling { local: way.local, remote: way.remote, bytes });
             let last = NOTIFY_PAUSES.last().copied().unwrap_or(NOTIFY_INTERVAL);
             pending.due = now + NOTIFY_PAUSES.get(pending.sent).copied().unwrap_or(last);
             pending.sent += 1;
             pending.sent_at = Some(now);
-            self.outputs.push_back(pending.telling.clone());
             self.queue.insert((pending.due, receiver));
         }
     }
@@ -160,8 +234,22 @@ impl Notifier {
         self.outputs.pop_front()
     }
 
+    /// The next receiver that never acknowledged, and the nonce of what it was sent.
+    pub fn poll_given_up(&mut self) -> Option<(R, u64)> {
+        self.given_up.pop_front()
+    }
+
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.queue.first().map(|(due, _)| *due)
+    }
+}
+
+impl Pending {
+    /// The way that leads to an address, if anything was sent.
+    fn way_of(&self, from: IpAddr) -> Option<Way> {
+        let tried = self.notification.ways.get(..=self.way).filter(|_| self.sent_at.is_some() && !self.is_acknowledged);
+        let known = if self.sent > 0 || self.way > 0 { tried } else { None };
+        known?.iter().rev().find(|way| way.remote.ip() == from).copied()
     }
 }

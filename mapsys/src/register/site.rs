@@ -77,7 +77,8 @@ impl SiteId {
         Self(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
-    fn index(self) -> usize {
+    /// Its place among the sites.
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }

@@ -8,6 +8,7 @@ use wire::control::{ControlMessage, Ecm, MapRequest, Nonce};
 use crate::limits::REQUEST_RECORDS;
 use crate::refusal::Refusal;
 use crate::resolve::found::Audience;
+use crate::resolve::subscribing::Wanted;
 use crate::transport::Via;
 
 /// Who asked, and where the answer goes.
@@ -22,6 +23,10 @@ pub(super) struct Ask {
     pub(super) ddt: bool,
     /// Next hops it went to already.
     pub(super) forwarded: Vec<SocketAddr>,
+    /// Subscriptions that wait for lookups.
+    pub(super) wanted: Vec<Wanted>,
+    /// Whether it does nothing but end subscriptions.
+    pub(super) is_leaving: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

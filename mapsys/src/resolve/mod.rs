@@ -7,6 +7,7 @@ pub mod found;
 pub mod lookup;
 pub mod own;
 mod reply;
+mod subscribing;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -24,12 +25,14 @@ use crate::limit::{Foreign, Limiter};
 use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
+use crate::subscribe::Subscriptions;
 use crate::transport::{Now, Sockets, Via, may_send_to};
 use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
 use found::{Audience, Found, ask_again};
 use lookup::{Ended, Lookups};
 use own::Own;
+use subscribing::is_leaving;
 use waiting::{RequestId, Requests, Slot, Waiting};
 
 /// The Map-Resolver's state.
@@ -51,6 +54,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// What is registered here.
     pub server: &'a MapServer,
+    /// Who has subscribed to what.
+    pub subscriptions: &'a mut Subscriptions,
     /// Where refusals are counted.
     pub tally: &'a mut Tally,
     /// Where outputs go.
@@ -70,17 +75,23 @@ impl Resolver {
     /// The reason for which it is dropped.
     pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: &[u8], ecm: &Ecm) -> Result<(), Refusal> {
         let request = inner_request(ecm)?;
-        let reply_to = self.reply_to(via, &request, ecm.source.port())?;
+        let reply_to = self
+            .reply_to(via, &request, ecm.source.port())
+            .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))?;
         self.has_pipe |= reply_to == ReplyTo::Pipe;
         if let ReplyTo::Udp { remote, .. } = reply_to {
             self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
         }
-        let forwarded = Vec::new();
-        let mut ask = Ask { via, reply_to, nonce: request.nonce, ecm: bytes.to_vec(), ddt: ecm.ddt, forwarded };
+        let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
+        let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
+        let mut ask = Ask { via, reply_to, nonce, ecm: ecm_bytes, ddt, forwarded, wanted, is_leaving };
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
-            let slot = slot.and_then(|prefix| self.slot(cx, &mut ask, &request, prefix));
+            let slot = slot.and_then(|prefix| match record.notify {
+                true => self.notify_slot(cx, &mut ask, &request, (prefix, ecm.source)),
+                false => self.slot(cx, &mut ask, &request, prefix),
+            });
             slots.push(slot.unwrap_or_else(|refusal| {
                 cx.tally.count(refusal);
                 Slot::Silent
@@ -116,6 +127,7 @@ impl Resolver {
     /// Does what is due.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.lookups.expire(cx.now);
+        self.read_again(cx);
         self.pump(cx);
         for _ in 0..LATE_AT_ONCE {
             let Some(waiting) = self.requests.pop_late(cx.now.monotonic) else { break };
@@ -258,6 +270,9 @@ impl Resolver {
         host: EidPrefix,
         found: &Found,
     ) -> Result<Slot, Refusal> {
+        if let Some(slot) = self.subscribe_found(cx, ask, host, found) {
+            return Ok(slot);
+        }
         if let Found::Mapping(mapping) = found
             && !mapping.proxy
         {
@@ -292,6 +307,7 @@ impl Resolver {
         }
         while let Some(Ended { host, found, is_repeat }) = self.lookups.poll_ended() {
             self.cache.put(cx.now.monotonic, found.clone());
+            cx.subscriptions.heard(cx.now, &found);
             if is_repeat && self.has_pipe {
                 cx.outputs.extend(solicit(host).map(|bytes| Output::Pipe { bytes }));
             }

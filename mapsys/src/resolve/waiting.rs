@@ -128,7 +128,16 @@ mod tests {
     fn waiting(deadline: Instant, hosts: &[u8]) -> Waiting {
         let remote: SocketAddr = "192.0.2.1:4342".parse().unwrap();
         let (via, reply_to) = (Via::Socket { local: remote, remote }, ReplyTo::Pipe);
-        let ask = Ask { via, reply_to, nonce: Nonce(1), ecm: vec![], ddt: false, forwarded: vec![] };
+        let ask = Ask {
+            via,
+            reply_to,
+            nonce: Nonce(1),
+            ecm: vec![],
+            ddt: false,
+            forwarded: vec![],
+            wanted: vec![],
+            is_leaving: false,
+        };
         Waiting { ask, slots: hosts.iter().map(|n| Slot::Waiting(host(*n))).collect(), deadline }
     }
 

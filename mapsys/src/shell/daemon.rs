@@ -24,9 +24,10 @@ use super::reload::{Reloader, Reloads};
 use super::service::Status;
 use super::settings::{Settings, Switch};
 use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
-use crate::engine::Policy;
+use crate::engine::Reconfiguration;
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
+use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
 
 /// A configuration that was checked.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct Plan {
     anycast: Vec<String>,
     discovery: bool,
     metrics: Option<SocketAddr>,
+    subscribers: Vec<Subscriber>,
+    pubsub: Policy,
 }
 
 impl Plan {
@@ -76,6 +79,8 @@ impl Plan {
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
         SiteTable::new(network, sites.clone(), None)?;
+        let subscribers = subscribers(settings, &sites)?;
+        let pubsub = settings.pubsub.build().context("pubsub")?;
         let rules = rules(network, settings.puzzle_bits, settings.network_key.as_deref())?;
         Ok(Self {
             network,
@@ -95,14 +100,34 @@ impl Plan {
             anycast: settings.anycast.clone(),
             discovery: settings.discovery == Some(Switch::On),
             metrics: settings.metrics,
+            subscribers,
+            pubsub,
         })
     }
 }
 
+/// The subscribers, checked.
+fn subscribers(settings: &Settings, sites: &[Site]) -> anyhow::Result<Vec<Subscriber>> {
+    let built = settings
+        .subscriber
+        .iter()
+        .map(|subscriber| subscriber.build(sites).with_context(|| format!("subscriber {:?}", subscriber.name)));
+    let built = built.collect::<anyhow::Result<Vec<_>>>()?;
+    Subscribers::new(built.clone())?;
+    Ok(built)
+}
+
 impl Plan {
     /// What of it a running map system can take.
-    pub fn policy(self) -> Policy {
-        Policy { sites: self.sites, trust_anchors: self.trust_anchors, clients: self.clients, foreign: self.foreign }
+    pub fn reconfiguration(self) -> Reconfiguration {
+        Reconfiguration {
+            sites: self.sites,
+            trust_anchors: self.trust_anchors,
+            clients: self.clients,
+            foreign: self.foreign,
+            subscribers: self.subscribers,
+            pubsub: self.pubsub,
+        }
     }
 }
 
@@ -129,6 +154,10 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
         let prefixes: Vec<String> = site.prefixes.iter().map(|prefix| prefix.prefix.to_string()).collect();
         let legacy = if site.legacy { ", legacy: HMAC-SHA-1 and any nonce order" } else { "" };
         writeln!(text, "site {:?}: {} ({} keys{legacy})", site.name, prefixes.join(", "), site.keys.len())?;
+    }
+    for subscriber in &plan.subscribers {
+        let rlocs: Vec<String> = subscriber.rlocs.iter().map(ToString::to_string).collect();
+        writeln!(text, "subscriber {:?}: may subscribe from {}", subscriber.name, rlocs.join(", "))?;
     }
     for anchor in &plan.trust_anchors {
         writeln!(text, "trusts {} for {}", anchor.cn, anchor.aggregate)?;
@@ -258,6 +287,8 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
         bootstrap: plan.bootstrap,
         anycast: plan.anycast,
         discovery: plan.discovery,
+        subscribers: plan.subscribers,
+        pubsub: plan.pubsub,
     }
 }
 

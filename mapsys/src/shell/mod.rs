@@ -12,5 +12,6 @@ pub mod service;
 pub mod settings;
 pub mod sockets;
 pub mod state;
+pub mod subscriber_settings;
 
 pub use service::{FromService, Service, ServiceConfig};

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::daemon::Plan;
 use super::settings::{Flags, Settings};
 use super::{Service, manager};
-use crate::engine::{Policy, Reconfigured};
+use crate::engine::{Reconfiguration, Reconfigured};
 
 /// What has been asked for and not begun: more who ask meanwhile wait for their turn.
 const WAITING: usize = 8;
@@ -72,13 +72,13 @@ impl Reloader {
     async fn reload(&mut self, service: &Service) -> anyhow::Result<(Reconfigured, Vec<&'static str>)> {
         let flags = self.flags.clone();
         // Files can lie on slow disks, and derived keys take their time: the engine goes on meanwhile.
-        let read = tokio::task::spawn_blocking(move || -> anyhow::Result<(Settings, Policy)> {
+        let read = tokio::task::spawn_blocking(move || -> anyhow::Result<(Settings, Reconfiguration)> {
             let settings = Settings::read(&flags)?;
-            let policy = Plan::new(&settings)?.policy();
-            Ok((settings, policy))
+            let newer = Plan::new(&settings)?.reconfiguration();
+            Ok((settings, newer))
         });
-        let (settings, policy) = read.await??;
-        let done = service.reconfigure(policy).await?;
+        let (settings, newer) = read.await??;
+        let done = service.reconfigure(newer).await?;
         let needs_restart = needs_restart(&self.settings, &settings);
         if !needs_restart.is_empty() {
             tracing::warn!(settings = needs_restart.join(", "), "changed, and wait for a restart");
@@ -121,10 +121,10 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_either_is_part_of_the_policy_or_waits_for_a_restart() {
+    fn each_setting_either_changes_at_once_or_waits_for_a_restart() {
         let all = serde_json::to_value(Settings::default()).map(|value| value.as_object().map_or(0, |map| map.len()));
-        let by_policy = ["trust-anchor", "clients", "foreign", "site"].len();
+        let at_once = ["trust-anchor", "clients", "foreign", "site", "subscriber", "pubsub"].len();
         let differing = 14;
-        assert_eq!(all.ok(), Some(by_policy + differing));
+        assert_eq!(all.ok(), Some(at_once + differing));
     }
 }

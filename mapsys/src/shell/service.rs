@@ -27,9 +27,10 @@ use wire::control::auth::{Algorithm, AuthKey, Secret};
 
 use super::identity::KeyState;
 use super::state::State;
-use crate::engine::{Config, Engine, Input, Policy, Reconfigured};
+use crate::engine::{Config, ConfigError, Engine, Input, Reconfiguration, Reconfigured};
 use crate::limit::Foreign;
-use crate::register::site::{Site, SiteError};
+use crate::register::site::Site;
+use crate::subscribe::subscriber::{Policy, Subscriber};
 use crate::transport::{Now, Via};
 
 pub use status::{Parts, Status};
@@ -75,6 +76,10 @@ pub struct ServiceConfig {
     pub bootstrap: Vec<String>,
     /// Addresses that several nodes have at once: one more way to find the network.
     pub anycast: Vec<String>,
+    /// Who may subscribe to mappings.
+    pub subscribers: Vec<Subscriber>,
+    /// How subscriptions are dealt with.
+    pub pubsub: Policy,
     /// Whether nodes are looked for on the links of this machine, and told of this one.
     pub discovery: bool,
 }
@@ -108,12 +113,12 @@ pub struct Service {
     registrar: Option<Cn>,
     dropped: Arc<AtomicU64>,
     status: Status,
-    policies: mpsc::Sender<NewPolicy>,
+    reconfigurations: mpsc::Sender<Request>,
     task: JoinHandle<()>,
 }
 
-/// Another policy for the engine, and where its answer goes.
-type NewPolicy = (Policy, oneshot::Sender<Result<Reconfigured, SiteError>>);
+/// Another configuration for the engine, and where its answer goes.
+type Request = (Reconfiguration, oneshot::Sender<Result<Reconfigured, ConfigError>>);
 
 impl Service {
     /// Starts engine and DHT node on the current tokio runtime.
@@ -136,7 +141,7 @@ impl Service {
         let (strangers, strangers_rx) = mpsc::channel(WAITING);
         let (outputs, outputs_rx) = mpsc::channel(WAITING_OUT);
         let (questions, questions_rx) = mpsc::channel(1);
-        let (policies, policies_rx) = mpsc::channel(1);
+        let (reconfigurations, reconfigurations_rx) = mpsc::channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
         let status = Status::new(questions, node.clone());
         let ends = run::Ends {
@@ -144,7 +149,7 @@ impl Service {
             strangers: strangers_rx,
             outputs,
             questions: questions_rx,
-            policies: policies_rx,
+            reconfigurations: reconfigurations_rx,
             key_states,
             dropped: Arc::clone(&dropped),
         };
@@ -159,7 +164,7 @@ impl Service {
             registrar,
             dropped,
             status,
-            policies,
+            reconfigurations,
             task,
         };
         Ok((service, outputs_rx))
@@ -226,14 +231,14 @@ impl Service {
         let _ = self.inputs.send(Input::RemoveIdentity(cn)).await;
     }
 
-    /// Lets the engine take another policy.
+    /// Lets the engine take another configuration.
     ///
     /// # Errors
     /// Names the contradiction in it, and nothing has changed; or says that the service has ended.
-    pub async fn reconfigure(&self, policy: Policy) -> anyhow::Result<Reconfigured> {
+    pub async fn reconfigure(&self, newer: Reconfiguration) -> anyhow::Result<Reconfigured> {
         let (answer, answered) = oneshot::channel();
-        let clients = policy.clients.clone();
-        self.policies.send((policy, answer)).await.context("the map system has ended")?;
+        let clients = newer.clients.clone();
+        self.reconfigurations.send((newer, answer)).await.context("the map system has ended")?;
         let done = answered.await.context("the map system has ended")??;
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
         Ok(done)
@@ -264,6 +269,8 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
         clients: config.clients,
         foreign: config.foreign,
         sockets: config.sockets,
+        subscribers: config.subscribers,
+        pubsub: config.pubsub,
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, Secret};
 
+use super::subscriber_settings::{PubsubSetting, SubscriberSetting};
 use crate::limit::Foreign;
 use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
 
@@ -128,6 +129,10 @@ pub struct Settings {
     pub foreign: ForeignSetting,
     /// The sites.
     pub site: Vec<SiteSetting>,
+    /// xTRs that may subscribe to mappings.
+    pub subscriber: Vec<SubscriberSetting>,
+    /// How subscriptions are dealt with.
+    pub pubsub: PubsubSetting,
 }
 
 /// On or off.
@@ -328,7 +333,7 @@ impl SiteSetting {
 }
 
 impl KeySetting {
-    fn build(&self, legacy: bool) -> anyhow::Result<SiteKey> {
+    pub(super) fn build(&self, legacy: bool) -> anyhow::Result<SiteKey> {
         let secret = match (&self.secret, &self.key_file) {
             (Some(secret), None) => secret.clone().into_bytes(),
             (None, Some(path)) => read_secret(path)?,

@@ -15,6 +15,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefi
 use crate::engine::{Mark, Memory};
 use crate::limits::{LEGACY_NONCE_MEMORY, STATE_CACHE};
 use crate::register::nonces::{Last, NonceOwner, SeenNonce};
+use crate::subscribe::subscription::{Kept, SubscriptionKey};
 
 /// xTR-ID 16 ‖ Key ID 1 ‖ site name -> nonce 8 ‖ SHA-256 32.
 const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces");
@@ -24,6 +25,10 @@ const SEEN: TableDefinition<'_, &[u8], u64> = TableDefinition::new("seen");
 const SEQUENCES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("sequences");
 /// DHT key of an index page -> epoch 4 ‖ sequence 8.
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
+/// `last` -> the last nonce of an unsolicited Map-Notify to xTRs that merge.
+const NOTIFY_NONCES: TableDefinition<'_, &str, u64> = TableDefinition::new("notify-nonces");
+/// xTR-ID 16 ‖ Site-ID 8 ‖ instance 4 ‖ EID-prefix as text -> the subscription as JSON.
+const SUBSCRIPTIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("subscriptions");
 /// CN 12 -> SHA-512 of the key 64 ‖ last use in seconds since 1970 8.
 const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
 
@@ -47,6 +52,8 @@ impl State {
             transaction.open_table(SEQUENCES)?;
             transaction.open_table(PAGES)?;
             transaction.open_table(PINS)?;
+            transaction.open_table(NOTIFY_NONCES)?;
+            transaction.open_table(SUBSCRIPTIONS)?;
             transaction.commit()?;
             let memory = read(&database)?;
             Ok((Self { database }, memory))
@@ -67,6 +74,8 @@ impl State {
                 let mut sequences = transaction.open_table(SEQUENCES)?;
                 let mut pages = transaction.open_table(PAGES)?;
                 let mut pins = transaction.open_table(PINS)?;
+                let mut notify_nonces = transaction.open_table(NOTIFY_NONCES)?;
+                let mut subscriptions = transaction.open_table(SUBSCRIPTIONS)?;
                 for mark in marks {
                     match mark {
                         Mark::Nonce(owner, last) => {
@@ -93,6 +102,16 @@ impl State {
                         }
                         Mark::ForgottenPin(cn) => {
                             pins.remove(cn.0.as_slice())?;
+                        }
+                        Mark::NotifyNonce(nonce) => {
+                            notify_nonces.insert(LAST, nonce)?;
+                        }
+                        Mark::Subscription(kept) => {
+                            let value = serde_json::to_vec(kept).map_err(std::io::Error::from)?;
+                            subscriptions.insert(encode_subscription(&kept.key()).as_slice(), value.as_slice())?;
+                        }
+                        Mark::ForgottenSubscription(key) => {
+                            subscriptions.remove(encode_subscription(key).as_slice())?;
                         }
                     }
                 }
@@ -132,7 +151,21 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
     for row in transaction.open_table(PINS)?.iter()? {
         pins.extend(decode_pin(row?.1.value()));
     }
-    Ok(Memory { nonces, seen, sequences, pages, pins })
+    let notify_nonce = transaction.open_table(NOTIFY_NONCES)?.get(LAST)?.map_or(0, |nonce| nonce.value());
+    let mut subscriptions = Vec::new();
+    for row in transaction.open_table(SUBSCRIPTIONS)?.iter()? {
+        subscriptions.extend(serde_json::from_slice::<Kept>(row?.1.value()).ok());
+    }
+    Ok(Memory { nonces, seen, sequences, pages, pins, notify_nonce, subscriptions })
+}
+
+/// The only key of its table.
+const LAST: &str = "last";
+
+fn encode_subscription(key: &SubscriptionKey) -> Vec<u8> {
+    let SubscriptionKey { xtr, prefix } = key;
+    let net = prefix.net.to_string();
+    [&xtr.xtr_id[..], &xtr.site_id.to_be_bytes(), &prefix.iid.0.to_be_bytes(), net.as_bytes()].concat()
 }
 
 fn encode_owner(owner: &NonceOwner) -> Vec<u8> {

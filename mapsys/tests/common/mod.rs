@@ -11,6 +11,7 @@ use mapsys::engine::{Config, Engine, Input, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
+use mapsys::subscribe::subscriber::Policy;
 use mapsys::transport::{Now, Via};
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
@@ -60,6 +61,8 @@ pub(crate) fn config(sites: Vec<Site>) -> Config {
         clients: vec![],
         foreign: Foreign::FromItrRloc,
         sockets: vec![address(SERVER), address("[2001:db8:53::53]:4342")],
+        subscribers: vec![],
+        pubsub: Policy::default(),
     }
 }
 

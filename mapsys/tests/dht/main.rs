@@ -12,5 +12,6 @@ mod forwarding;
 mod publishing;
 mod reload;
 mod strangers;
+mod subscribing;
 mod waiting;
 mod world;

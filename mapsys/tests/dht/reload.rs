@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dht::record::Subject;
-use mapsys::engine::Policy;
+use mapsys::engine::Reconfiguration;
 use mapsys::limit::Foreign;
 use mapsys::register::site::{Publish, Site, SiteKey, SitePrefix};
 use wire::control::auth::Secret;
@@ -13,8 +13,10 @@ use wire::record::Action;
 use crate::common::*;
 use crate::world::*;
 
-fn policy(sites: Vec<Site>) -> Policy {
-    Policy { sites, trust_anchors: vec![], clients: vec![], foreign: Foreign::FromItrRloc }
+fn newer(sites: Vec<Site>) -> Reconfiguration {
+    let (trust_anchors, clients, subscribers) = (vec![], vec![], vec![]);
+    let (foreign, pubsub) = (Foreign::FromItrRloc, mapsys::subscribe::subscriber::Policy::default());
+    Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub }
 }
 
 fn wide(publish: Publish) -> Site {
@@ -24,7 +26,7 @@ fn wide(publish: Publish) -> Site {
 
 /// Reconfigures the registrar, and lets what follows happen.
 fn reload(world: &mut World, sites: Vec<Site>) -> (usize, usize) {
-    let done = world.benches[0].engine.reconfigure(world.now, policy(sites)).unwrap();
+    let done = world.benches[0].engine.reconfigure(world.now, newer(sites)).unwrap();
     // Changes of one prefix are published ten seconds apart.
     world.pass(Duration::from_secs(11));
     (done.kept, done.ended)
@@ -80,7 +82,7 @@ fn a_prefix_that_moves_to_another_site_is_registered_anew() {
 fn contradictions_change_nothing() {
     let mut world = registered();
     let twice = vec![site_a(), site("b", 1, "secret of b", &[prefix(SITE)])];
-    assert!(world.benches[0].engine.reconfigure(world.now, policy(twice)).is_err());
+    assert!(world.benches[0].engine.reconfigure(world.now, newer(twice)).is_err());
     assert_eq!(world.benches[0].registered(), [prefix(SITE)]);
     notify(&world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.2"])])));
 }
@@ -113,7 +115,7 @@ fn each_becomes_aggregate_and_aggregate_each_without_a_registration() {
 fn an_anchor_that_is_not_trusted_any_more_says_nothing_any_more() {
     let mut world = registered();
     assert_eq!(world.ask(1, 4, host("2001:db8:a::7")).records[0].locators.len(), 1);
-    world.benches[1].engine.reconfigure(world.now, policy(vec![])).unwrap();
+    world.benches[1].engine.reconfigure(world.now, newer(vec![])).unwrap();
     let (_, action, _) = negative(&world.ask(1, 5, host("2001:db8:a::7")));
     assert_eq!(action, Action::NativelyForward, "nobody is trusted for it: nothing of the cache is told");
 }

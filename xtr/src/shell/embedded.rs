@@ -13,6 +13,7 @@ use dht::shell::metrics::NodeFigures;
 use ipnet::Ipv6Net;
 use mapsys::limit::Foreign;
 use mapsys::shell::{Service, ServiceConfig};
+use mapsys::subscribe::subscriber::Policy;
 use tokio::sync::mpsc;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::AuthKey;
@@ -63,6 +64,8 @@ impl Embedded {
         let rules = rules(config, embedded)?;
         let anchors = embedded.trust_anchors.iter().map(|anchor| trust_anchor(config, anchor)).collect();
         let service = ServiceConfig {
+            subscribers: Vec::new(),
+            pubsub: Policy::default(),
             network: rules.network,
             rules,
             identities: identities.keys,

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::journal::{Journal, Release, Written};
 use super::status::{self, Cursor, Part, Question};
-use super::{FromService, NewPolicy};
+use super::{FromService, Request};
 use crate::engine::{Engine, Input, Output};
 use crate::shell::identity::KeyState;
 use crate::shell::state::State;
@@ -45,7 +45,7 @@ pub(super) struct Ends {
     pub(super) strangers: mpsc::Receiver<Input>,
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
-    pub(super) policies: mpsc::Receiver<NewPolicy>,
+    pub(super) reconfigurations: mpsc::Receiver<Request>,
     pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
 }
@@ -63,7 +63,7 @@ struct Running {
 
 /// Runs until the inputs end.
 pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
-    let Ends { mut inputs, mut strangers, outputs, mut questions, mut policies, key_states, dropped } = ends;
+    let Ends { mut inputs, mut strangers, outputs, mut questions, mut reconfigurations, key_states, dropped } = ends;
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
@@ -97,8 +97,8 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 // Whoever asked may have gone.
                 let _ = answer.send(running.show(&what, from, stats));
             }
-            Some((policy, answer)) = policies.recv() => {
-                let _ = answer.send(running.engine.reconfigure(Now::read(), policy));
+            Some((newer, answer)) = reconfigurations.recv() => {
+                let _ = answer.send(running.engine.reconfigure(Now::read(), newer));
             }
             Ok(()) = peers.changed() => {
                 let now = peers.borrow_and_update().peers;
@@ -231,6 +231,7 @@ impl Running {
             "sites" => return Some(status::sites(&self.engine, from)),
             "identities" => status::identities(&self.engine, &self.key_states.borrow(), SystemTime::now()),
             "registrations" => return Some(status::registrations(&self.engine, Instant::now(), from)),
+            "subscriptions" => status::subscriptions(&self.engine, Instant::now()),
             "counters" => {
                 let dht = stats.map(|stats| json!({ "node": stats.counters, "held": stats.held }));
                 status::counters(&self.engine, self.dropped.load(Ordering::Relaxed), dht)

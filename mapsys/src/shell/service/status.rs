@@ -12,6 +12,7 @@ use wire::record::LocatorRecord;
 use crate::engine::Engine;
 use crate::register::registration::Registration;
 use crate::shell::identity::{KeyState, Remaining};
+use crate::subscribe::subscription::{Mode, Subscription, SubscriptionKey};
 
 /// Rows of a part: half a millisecond of the thread that answers Map-Requests.
 const ROWS: usize = 128;
@@ -70,7 +71,7 @@ impl Status {
         self.questions.send(question).await.is_ok() && answered.await.is_ok()
     }
 
-    /// `sites`, `registrations`, `identities`, `counters` or `peers`; `None` for anything else, or when the service has ended.
+    /// `sites`, `registrations`, `subscriptions`, `identities`, `counters` or `peers`; `None` for anything else, or when the service has ended.
     pub async fn show(&self, what: &str) -> Option<Value> {
         let mut parts = self.parts(what);
         let mut whole = parts.next().await?;
@@ -191,6 +192,31 @@ fn locator(record: &LocatorRecord) -> Value {
     })
 }
 
+/// The subscriptions: `[{"prefix", "subscriber", "xtr_id", "site_id", "state", "proven", "nonce", "temporary_s", "from", "silent",
+/// "itr_rlocs"}]`. `state` is `publish` or `mute`; `proven` whether the xTR has acknowledged it; `temporary_s` the rest of its life
+/// where nothing is registered, else null; `from` is `site` or `dht`.
+pub(super) fn subscriptions(engine: &Engine, now: Instant) -> Value {
+    let subscriptions = engine.subscriptions();
+    let live = subscriptions.iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone);
+    let one = |(key, subscription): (SubscriptionKey, &Subscription)| {
+        let ways = subscription.agreement().map(|agreement| agreement.ways.as_slice()).unwrap_or_default();
+        json!({
+            "prefix": key.prefix.to_string(),
+            "subscriber": subscriptions.subscriber(&key.xtr).map(|subscriber| subscriber.name.as_str()),
+            "xtr_id": key.xtr.xtr_id.iter().map(|octet| format!("{octet:02x}")).collect::<String>(),
+            "site_id": key.xtr.site_id,
+            "state": subscription.mode(),
+            "proven": subscription.asked.is_none(),
+            "nonce": subscription.last_nonce(),
+            "temporary_s": subscription.until.map(|until| until.saturating_duration_since(now).as_secs()),
+            "from": if subscription.is_foreign { "dht" } else { "site" },
+            "silent": subscription.silent_since.is_some(),
+            "itr_rlocs": ways.iter().map(|way| way.remote.to_string()).collect::<Vec<_>>(),
+        })
+    };
+    Value::Array(live.map(one).collect())
+}
+
 /// The counters: refusals by name, and the sizes of the tables.
 pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Value {
     let refusals: serde_json::Map<String, Value> =
@@ -200,6 +226,10 @@ pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Val
         "dropped_busy": dropped,
         "registrations": engine.server().registrations().len(),
         "cached_answers": engine.cached(),
+        "subscriptions": engine.subscriptions().len(),
+        "publications": engine.subscriptions().published(),
+        "publications_queued": engine.subscriptions().waiting().0,
+        "publications_unacknowledged": engine.subscriptions().waiting().1,
         "dht": dht,
     })
 }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The xTRs that asked for merging are told when others change what they have in common (RFC 9301, section 5.6, a-bit).
+
+use std::net::SocketAddr;
+use std::time::UNIX_EPOCH;
+
+use wire::address::EidPrefix;
+use wire::control::auth;
+use wire::control::{ControlMessage, MapNotify, Nonce};
+use wire::record::{Action, MappingRecord};
+
+use super::MapServer;
+use super::notifier::{Notification, Reach, Telling};
+use super::registration::Merged;
+use super::site::SiteId;
+use crate::engine::Mark;
+use crate::refusal::{Refusal, Tally};
+use crate::transport::{Now, Way};
+
+impl MapServer {
+    /// Tells the xTRs that merge what `prefix` has become; `by` has had its own answer, which says all if it is alone.
+    pub(super) fn tell(&mut self, now: Now, prefix: EidPrefix, by: Option<[u8; 16]>, tally: &mut Tally) {
+        let of_prefix = (prefix, [0; 16])..=(prefix, [u8::MAX; 16]);
+        let Some(entry) = self.registrations.get(&prefix) else {
+            return self.notifier.retain(of_prefix, |_| false);
+        };
+        let merges = |xtr_id: &[u8; 16]| entry.part(xtr_id).is_some_and(|part| part.reach.is_some());
+        self.notifier.retain(of_prefix, |(_, xtr_id)| merges(xtr_id));
+        let is_alone = entry.parts().count() == 1;
+        let Merged { locators, ttl, map_version, .. } = entry.merged();
+        let record = MappingRecord {
+            ttl,
+            action: Action::NoAction,
+            authoritative: false,
+            map_version,
+            eid: prefix.into(),
+            locators,
+        };
+        let site = entry.site;
+        let others = entry.parts().filter(|part| !(is_alone && by == Some(part.xtr_id())));
+        let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), *part.reach.as_deref()?))).collect();
+        for (xtr_id, reach) in others {
+            if let Err(refusal) = self.tell_one(now, (prefix, xtr_id), site, &reach, record.clone()) {
+                tally.count(refusal);
+            }
+        }
+    }
+
+    fn tell_one(
+        &mut self,
+        now: Now,
+        receiver: (EidPrefix, [u8; 16]),
+        site: SiteId,
+        reach: &Reach,
+        record: MappingRecord,
+    ) -> Result<(), Refusal> {
+        let key = self.sites.get(site).key(reach.key_id, reach.algorithm.id())?;
+        let nonce = self.next_notify_nonce(now);
+        let message = MapNotify { nonce: Nonce(nonce), records: vec![record], ..MapNotify::default() };
+        let bytes = auth::seal(&ControlMessage::MapNotify(message), &key, reach.form);
+        let bytes = bytes.map_err(|_| Refusal::NotEncodable)?;
+        let ways = vec![Way { local: reach.local, remote: reach.remote }];
+        let notification = Notification { owner: site.index(), nonce, key, ways, bytes };
+        // Others can make it change as fast as they like: the receiver hears the last state of each interval.
+        let due = self.notifier.rests_until(&receiver).map_or(now.monotonic, |at| at.max(now.monotonic));
+        self.notifier.tell(due, receiver, notification)
+    }
+
+    /// Rises over restarts too, as the receiver wants it, and when the clock is set back: it is the clock in microseconds, or
+    /// one more than the last, which is on disk.
+    fn next_notify_nonce(&mut self, now: Now) -> u64 {
+        let clock = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        self.notify_nonce = u64::try_from(clock).unwrap_or(u64::MAX).max(self.notify_nonce.saturating_add(1));
+        self.marks.push(Mark::NotifyNonce(self.notify_nonce));
+        self.notify_nonce
+    }
+
+    /// What must be on disk before what [`Self::poll_telling`] gives is sent.
+    pub fn take_marks(&mut self) -> Vec<Mark> {
+        std::mem::take(&mut self.marks)
+    }
+
+    /// Takes a Map-Notify-Ack; `bytes` is the whole message.
+    ///
+    /// # Errors
+    /// As [`Notifier::acknowledge`].
+    pub fn acknowledge(&mut self, from: SocketAddr, message: &MapNotify, bytes: &[u8]) -> Result<(), Refusal> {
+        // Nonces of one Map-Server's own making are never equal.
+        self.notifier.acknowledge(from.ip(), message, bytes, |_| true).map(drop)
+    }
+
+    /// The next unsolicited Map-Notify to send.
+    pub fn poll_telling(&mut self) -> Option<Telling> {
+        self.notifier.poll()
+    }
+}

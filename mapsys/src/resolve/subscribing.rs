@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Map-Requests with the N-bit (RFC 9437): answered by a Map-Notify where there can be a subscription, else as without it.
+
+use wire::address::EidPrefix;
+use wire::control::MapRequest;
+use wire::record::{Action, MappingRecord, Ttl};
+
+use super::ask::{Ask, ReplyTo};
+use super::found::{Found, negative};
+use super::waiting::Slot;
+use super::{Context, Resolver};
+use crate::refusal::Refusal;
+use crate::subscribe::Offer;
+use crate::subscribe::answer::{self, Target};
+use crate::subscribe::subscriber::{Arrival, Denial, Wish};
+use crate::transport::Via;
+
+/// A record with the N-bit about an EID that is not registered here, until it is looked up.
+#[derive(Debug, Clone)]
+pub(super) enum Wanted {
+    /// Of an xTR that may subscribe.
+    Admitted(EidPrefix, Box<Wish>),
+    /// Of another one, which this Map-Resolver must not send on.
+    Unknown(EidPrefix),
+}
+
+/// TTL of the answer to what is against the configuration.
+const DENIED: Ttl = Ttl(1);
+
+impl Resolver {
+    /// Decides a record with the N-bit.
+    pub(super) fn notify_slot(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        request: &MapRequest,
+        (prefix, inner): (EidPrefix, std::net::SocketAddr),
+    ) -> Result<Slot, Refusal> {
+        let Via::Socket { local, remote: outer } = ask.via else { return self.slot(cx, ask, request, prefix) };
+        let subscribed = cx.subscriptions.admit(Arrival { local, outer, inner }, request, prefix).and_then(|wish| {
+            if wish.is_leaving {
+                cx.subscriptions.leave(cx.now, cx.server, &wish)?;
+                return Ok(None);
+            }
+            match cx.subscriptions.target(cx.server, &prefix)? {
+                Some(target) => cx.subscriptions.subscribe(cx.now, &wish, Offer::own(target)).map(|()| None),
+                None => Ok(Some(wish)),
+            }
+        });
+        match subscribed {
+            Ok(None) => Ok(Slot::Silent),
+            Ok(Some(wish)) => {
+                ask.wanted.push(Wanted::Admitted(EidPrefix::host(prefix.iid, prefix.net.addr()), Box::new(wish)));
+                self.slot(cx, ask, request, prefix)
+            }
+            Err(denial) => self.denied(cx, ask, request, prefix, denial),
+        }
+    }
+
+    /// The answer where there is no subscription (RFC 9437, section 5).
+    fn denied(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        request: &MapRequest,
+        prefix: EidPrefix,
+        denial: Denial,
+    ) -> Result<Slot, Refusal> {
+        match denial {
+            Denial::Silent(refusal) => Err(refusal),
+            Denial::Policy(refusal) => {
+                cx.tally.count(refusal);
+                Ok(Slot::Records(vec![negative(prefix, Action::DropPolicyDenied, DENIED)]))
+            }
+            Denial::Plain(refusal) if ask.is_leaving => Err(refusal),
+            Denial::Plain(refusal) => {
+                cx.tally.count(refusal);
+                ask.wanted.push(Wanted::Unknown(EidPrefix::host(prefix.iid, prefix.net.addr())));
+                self.slot(cx, ask, request, prefix)
+            }
+        }
+    }
+
+    /// What was looked up for a record with the N-bit; `None` if it is answered as without it.
+    pub(super) fn subscribe_found(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        host: EidPrefix,
+        found: &Found,
+    ) -> Option<Slot> {
+        let wanted = ask.wanted.iter().position(|wanted| wanted.host() == host)?;
+        let wanted = ask.wanted.swap_remove(wanted);
+        let is_sent_on = matches!(found, Found::Mapping(mapping) if !mapping.proxy);
+        let wish = match wanted {
+            // RFC 9437, section 1.1: Map-Resolvers verify that an xTR is allowed to set the N-bit.
+            Wanted::Unknown(_) if is_sent_on => {
+                return Some(Slot::Records(vec![negative(host, Action::DropPolicyDenied, DENIED)]));
+            }
+            Wanted::Admitted(_, wish) if !is_sent_on => wish,
+            _ => return None,
+        };
+        let offer = self.offer(cx, ask, &host, found)?;
+        match cx.subscriptions.subscribe(cx.now, &wish, offer) {
+            Ok(()) => Some(Slot::Silent),
+            Err(denial) => {
+                cx.tally.count(denial.refusal());
+                matches!(denial, Denial::Silent(_)).then_some(Slot::Silent)
+            }
+        }
+    }
+
+    /// What a subscription to a found EID would be, if there can be one.
+    fn offer(&self, cx: &Context<'_>, ask: &Ask, host: &EidPrefix, found: &Found) -> Option<Offer> {
+        let (is_present, lifetime) = match found {
+            Found::Mapping(mapping) => (true, mapping.ttl),
+            Found::Hole(_) | Found::Unregistered(_) | Found::CgeidAbsent(_) => (false, cx.subscriptions.temporary()),
+            Found::Refused(_) | Found::Unknown(_) => return None,
+        };
+        let Slot::Records(mut records) = self.found_records(cx, ask, host, found) else { return None };
+        if !is_present {
+            records.iter_mut().for_each(|record: &mut MappingRecord| record.ttl = lifetime);
+        }
+        let prefix = records.first()?.eid.ip_prefix()?;
+        let digest = answer::digest(&records, lifetime);
+        let target = Target { prefix, records, rest: Vec::new(), is_present };
+        Some(Offer { target, is_foreign: true, lifetime: found.lifetime(cx.now.monotonic), digest })
+    }
+
+    /// Looks up again what is subscribed to.
+    pub(super) fn read_again(&mut self, cx: &mut Context<'_>) {
+        while let Some(host) = cx.subscriptions.poll_watch(cx.now) {
+            // Where there is no room it is tried again in its turn.
+            let _ = self.lookups.start(cx.now, host);
+        }
+    }
+
+    /// Where the answer to a Map-Request without an ITR-RLOC goes that ends a subscription: to its source (RFC 9437, section 5).
+    pub(super) fn reply_to_source(via: Via, request: &MapRequest, port: u16) -> Option<ReplyTo> {
+        let Via::Socket { local, remote } = via else { return None };
+        let ends = is_leaving(request) && port != 0;
+        ends.then_some(ReplyTo::Udp { local, remote: std::net::SocketAddr::new(remote.ip(), port) })
+    }
+}
+
+/// Whether a Map-Request does nothing but end subscriptions.
+pub(super) fn is_leaving(request: &MapRequest) -> bool {
+    let has_no_rloc = request.itr_rlocs == [wire::address::Address::None];
+    has_no_rloc && request.xtr_identity.is_some() && request.records.iter().all(|record| record.notify)
+}
+
+impl Wanted {
+    fn host(&self) -> EidPrefix {
+        match self {
+            Self::Admitted(host, _) | Self::Unknown(host) => *host,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Settings of subscriptions (RFC 9437): `[[subscriber]]` and `[pubsub]`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::XtrIdentity;
+use wire::control::auth::{Algorithm, AuthKey};
+
+use super::settings::{KeySetting, NotifySetting};
+use crate::register::site::{NotifyPort, Site, SiteKey};
+use crate::subscribe::subscriber::{Policy, Subscriber};
+
+/// An xTR that may subscribe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SubscriberSetting {
+    /// Its name.
+    pub name: String,
+    /// Its xTR-ID: 32 hexadecimal digits.
+    pub xtr_id: String,
+    /// Its Site-ID.
+    #[serde(default)]
+    pub site_id: u64,
+    /// Where its ITR-RLOCs are.
+    pub rloc: Vec<IpNet>,
+    /// What it may subscribe to; everything, if it is empty.
+    #[serde(default)]
+    pub eid_prefix: Vec<IpNet>,
+    /// The instance of these.
+    #[serde(default)]
+    pub iid: u32,
+    /// Where its Map-Notifies go; `control` by default.
+    #[serde(default)]
+    pub notify_port: Option<NotifySetting>,
+    /// The key that it shares with this Map-Server ...
+    #[serde(default)]
+    pub key: Option<KeySetting>,
+    /// ... or the site whose first key it has.
+    #[serde(default)]
+    pub site: Option<String>,
+}
+
+/// How subscriptions are dealt with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct PubsubSetting {
+    /// Map-Resolvers that check subscriptions before they send them on.
+    pub resolvers: Vec<IpNet>,
+    /// Minutes that a subscription lives that nothing is registered for.
+    pub temporary_minutes: Option<u32>,
+    /// Subscriptions in all.
+    pub max_subscriptions: Option<usize>,
+    /// Subscriptions of one xTR.
+    pub max_subscriptions_per_xtr: Option<usize>,
+    /// Map-Notifies a second that tell of changes.
+    pub notifies_per_second: Option<u32>,
+}
+
+impl SubscriberSetting {
+    /// The subscriber, its key read.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn build(&self, sites: &[Site]) -> anyhow::Result<Subscriber> {
+        let port = match self.notify_port {
+            Some(NotifySetting::Source) => NotifyPort::Source,
+            Some(NotifySetting::Control) | None => NotifyPort::Control,
+        };
+        let eids = self.eid_prefix.iter().map(|net| EidPrefix { iid: InstanceId(self.iid), net: net.trunc() });
+        Ok(Subscriber {
+            name: self.name.clone(),
+            xtr: XtrIdentity { xtr_id: self.xtr_id()?, site_id: self.site_id },
+            key: self.key(sites)?,
+            rlocs: self.rloc.clone(),
+            eids: eids.collect(),
+            port,
+        })
+    }
+
+    fn xtr_id(&self) -> anyhow::Result<[u8; 16]> {
+        let is_hex = self.xtr_id.len() == 32 && self.xtr_id.chars().all(|digit| digit.is_ascii_hexdigit());
+        let number = u128::from_str_radix(&self.xtr_id, 16).ok().filter(|_| is_hex);
+        Ok(number.with_context(|| format!("xtr-id {:?} is not 32 hexadecimal digits", self.xtr_id))?.to_be_bytes())
+    }
+
+    fn key(&self, sites: &[Site]) -> anyhow::Result<AuthKey> {
+        let SiteKey { id, algorithm, secret } = match (&self.key, &self.site) {
+            (Some(key), None) => key.build(false)?,
+            (None, Some(name)) => {
+                let site = sites.iter().find(|site| site.name == *name);
+                let site = site.with_context(|| format!("site {name:?} is not configured"))?;
+                site.keys.first().with_context(|| format!("site {name:?} has no key"))?.clone()
+            }
+            _ => bail!("give either key or site"),
+        };
+        // RFC 9301, section 9, would rather have the derived key.
+        Ok(AuthKey { id, algorithm: algorithm.unwrap_or(Algorithm::HkdfSha256), secret })
+    }
+}
+
+impl PubsubSetting {
+    /// The policy.
+    ///
+    /// # Errors
+    /// Names what makes no sense.
+    pub fn build(&self) -> anyhow::Result<Policy> {
+        let usual = Policy::default();
+        let minutes = self.temporary_minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
+        if minutes == Some(Duration::ZERO) {
+            bail!("temporary-minutes must be 1 at least");
+        }
+        if self.notifies_per_second == Some(0) {
+            bail!("notifies-per-second must be 1 at least");
+        }
+        Ok(Policy {
+            resolvers: self.resolvers.clone(),
+            temporary: minutes.unwrap_or(usual.temporary),
+            most: self.max_subscriptions.unwrap_or(usual.most).min(usual.most),
+            most_per_xtr: self.max_subscriptions_per_xtr.unwrap_or(usual.most_per_xtr).min(usual.most_per_xtr),
+            pace: self.notifies_per_second.unwrap_or(usual.pace),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::settings::{Flags, Settings};
+    use super::*;
+
+    fn subscribers(toml: &str) -> anyhow::Result<Vec<Subscriber>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        let settings = Settings::read(&Flags { config: Some(file.path().into()), ..Flags::default() })?;
+        let sites = settings.sites()?;
+        settings.subscriber.iter().map(|subscriber| subscriber.build(&sites)).collect()
+    }
+
+    const XTR: &str = "[[subscriber]]\nname = \"x\"\nrloc = [\"192.0.2.0/24\"]\n";
+    const ID: &str = "xtr-id = \"000102030405060708090a0b0c0d0e0f\"\n";
+
+    #[test]
+    fn a_subscriber_has_a_key_of_its_own_or_that_of_a_site() {
+        let own = subscribers(&format!("{XTR}{ID}site-id = 7\nkey = {{ key-id = 3, secret = \"s\" }}\n")).unwrap();
+        assert_eq!((own[0].key.id, own[0].xtr.xtr_id[15], own[0].xtr.site_id), (3, 15, 7));
+        assert_eq!((own[0].key.algorithm, own[0].port), (Algorithm::HkdfSha256, NotifyPort::Control));
+        let site = "[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\nkey = [{ key-id = 9, secret = \"of a\" }]\n";
+        let shared = subscribers(&format!("{site}{XTR}{ID}site = \"a\"\nnotify-port = \"source\"\n")).unwrap();
+        assert_eq!((shared[0].key.id, shared[0].key.secret.expose()), (9, &b"of a"[..]));
+        assert_eq!(shared[0].port, NotifyPort::Source);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_subscriber_is_said() {
+        let error = |more: &str| format!("{:#}", subscribers(&format!("{XTR}{more}")).unwrap_err());
+        assert!(error(ID).contains("either key or site"));
+        assert!(error(&format!("{ID}site = \"b\"\n")).contains("\"b\" is not configured"));
+        for id in ["0102", "+00102030405060708090a0b0c0d0e0f", "zz0102030405060708090a0b0c0d0e0f"] {
+            assert!(error(&format!("xtr-id = \"{id}\"\nkey = {{ secret = \"s\" }}\n")).contains("32 hexadecimal"));
+        }
+    }
+
+    #[test]
+    fn a_policy_has_no_zero_and_is_never_above_our_bounds() {
+        let policy = |setting: PubsubSetting| setting.build();
+        assert_eq!(policy(PubsubSetting::default()).unwrap(), Policy::default());
+        assert!(policy(PubsubSetting { temporary_minutes: Some(0), ..PubsubSetting::default() }).is_err());
+        assert!(policy(PubsubSetting { notifies_per_second: Some(0), ..PubsubSetting::default() }).is_err());
+        let greedy = PubsubSetting { max_subscriptions: Some(usize::MAX), ..PubsubSetting::default() };
+        assert_eq!(policy(greedy).unwrap().most, Policy::default().most);
+    }
+}

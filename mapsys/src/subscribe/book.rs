@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! All subscriptions, found by EID-prefix and by xTR.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use wire::address::EidPrefix;
+use wire::control::XtrIdentity;
+
+use super::subscription::{Mode, Subscription, SubscriptionKey};
+use crate::table::PrefixTable;
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Book {
+    by_prefix: PrefixTable<BTreeMap<XtrIdentity, Subscription>>,
+    by_xtr: HashMap<XtrIdentity, Shelf>,
+    /// Those that are more than a remembered nonce.
+    live: usize,
+}
+
+/// What one xTR has.
+#[derive(Debug, Default)]
+struct Shelf {
+    live: BTreeSet<EidPrefix>,
+    /// Remembered nonces, the oldest first.
+    memories: Vec<EidPrefix>,
+}
+
+impl Book {
+    /// The subscription of exactly this key.
+    pub fn get(&self, key: &SubscriptionKey) -> Option<&Subscription> {
+        self.by_prefix.get(&key.prefix)?.get(&key.xtr)
+    }
+
+    /// Puts a subscription, in the place of an older one.
+    pub fn put(&mut self, key: SubscriptionKey, subscription: Subscription) {
+        self.remove(&key);
+        let shelf = self.by_xtr.entry(key.xtr).or_default();
+        if subscription.is_memory() {
+            shelf.memories.push(key.prefix);
+        } else {
+            shelf.live.insert(key.prefix);
+            self.live += 1;
+        }
+        match self.by_prefix.get_mut(&key.prefix) {
+            Some(of_prefix) => drop(of_prefix.insert(key.xtr, subscription)),
+            None => drop(self.by_prefix.insert(key.prefix, BTreeMap::from([(key.xtr, subscription)]))),
+        }
+    }
+
+    /// Takes a subscription out.
+    pub fn remove(&mut self, key: &SubscriptionKey) -> Option<Subscription> {
+        let of_prefix = self.by_prefix.get_mut(&key.prefix)?;
+        let gone = of_prefix.remove(&key.xtr)?;
+        if of_prefix.is_empty() {
+            self.by_prefix.remove(&key.prefix);
+        }
+        if let Some(shelf) = self.by_xtr.get_mut(&key.xtr) {
+            if shelf.live.remove(&key.prefix) {
+                self.live -= 1;
+            } else {
+                shelf.memories.retain(|prefix| *prefix != key.prefix);
+            }
+            if shelf.live.is_empty() && shelf.memories.is_empty() {
+                self.by_xtr.remove(&key.xtr);
+            }
+        }
+        Some(gone)
+    }
+
+    /// Subscriptions that are more than a remembered nonce.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Those of one xTR.
+    pub fn count(&self, xtr: &XtrIdentity) -> usize {
+        self.by_xtr.get(xtr).map_or(0, |shelf| shelf.live.len())
+    }
+
+    /// The nonce of an xTR that has been remembered longest, if it has more than `most` of them.
+    pub fn surplus(&self, xtr: &XtrIdentity, most: usize) -> Option<SubscriptionKey> {
+        let shelf = self.by_xtr.get(xtr).filter(|shelf| shelf.memories.len() > most)?;
+        Some(SubscriptionKey { xtr: *xtr, prefix: *shelf.memories.first()? })
+    }
+
+    /// The most specific subscription of an xTR that covers `prefix`, itself included.
+    pub fn longest(&self, xtr: &XtrIdentity, prefix: &EidPrefix) -> Option<(SubscriptionKey, &Subscription)> {
+        self.by_prefix.covering(prefix).find_map(|(prefix, of_prefix)| {
+            let found = of_prefix.get(xtr).filter(|subscription| subscription.mode() != Mode::Gone)?;
+            Some((SubscriptionKey { xtr: *xtr, prefix }, found))
+        })
+    }
+
+    /// Who is to be told that `changed` has changed, each xTR by its most specific subscription (RFC 9437, section 6); not who
+    /// has muted it. After them those inside it, which hear of it what concerns them.
+    pub fn concerned(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
+        let (mut concerned, mut decided) = (Vec::new(), BTreeSet::new());
+        for (prefix, of_prefix) in self.by_prefix.covering(changed) {
+            for (xtr, subscription) in of_prefix.iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone) {
+                let is_first = decided.insert(*xtr);
+                if is_first && subscription.mode() == Mode::Publish {
+                    concerned.push(SubscriptionKey { xtr: *xtr, prefix });
+                }
+            }
+        }
+        let inside = self.by_prefix.inside(changed).filter(|(prefix, _)| prefix != changed);
+        for (prefix, of_prefix) in inside {
+            let publish = of_prefix.iter().filter(|(_, subscription)| subscription.mode() == Mode::Publish);
+            concerned.extend(publish.map(|(xtr, _)| SubscriptionKey { xtr: *xtr, prefix }));
+        }
+        concerned
+    }
+
+    /// Whether anybody has subscribed to exactly this prefix and gets its mapping from the DHT.
+    pub fn has_foreign(&self, prefix: &EidPrefix) -> bool {
+        let wants = |s: &Subscription| s.is_foreign && s.mode() == Mode::Publish;
+        self.by_prefix.get(prefix).is_some_and(|of_prefix| of_prefix.values().any(wants))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
+        self.by_prefix.iter().flat_map(|(prefix, of_prefix)| {
+            of_prefix.iter().map(move |(xtr, subscription)| (SubscriptionKey { xtr: *xtr, prefix }, subscription))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+    use wire::address::InstanceId;
+
+    use super::super::subscription::Agreement;
+    use super::*;
+
+    fn net(bits: u8, len: u8) -> EidPrefix {
+        EidPrefix::new(InstanceId(0), Ipv4Addr::new(10, 0, 0, bits).into(), 24 + len).unwrap()
+    }
+
+    fn xtr(n: u8) -> XtrIdentity {
+        XtrIdentity { xtr_id: [n; 16], site_id: 1 }
+    }
+
+    fn in_mode(mode: Mode, is_proven: bool) -> Subscription {
+        let agreed = Some(Agreement { nonce: 1, mode, asked: "10.0.0.0/8".parse().unwrap(), ways: vec![] });
+        let (proven, asked) = if is_proven { (agreed, None) } else { (None, agreed) };
+        Subscription { proven, asked, ..Subscription::new(1) }
+    }
+
+    fn modes() -> impl Strategy<Value = Mode> {
+        prop_oneof![3 => Just(Mode::Publish), 1 => Just(Mode::Mute), 1 => Just(Mode::Gone)]
+    }
+
+    type Step = (u8, u8, u8, Option<(Mode, bool)>);
+
+    /// Few xTRs and few bits, so that subscriptions nest; without a mode it is taken out.
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let put = prop::option::weighted(0.8, (modes(), any::<bool>()));
+        prop::collection::vec((0u8..3, any::<u8>(), 0u8..=8, put), 0..60)
+    }
+
+    /// A table after these steps, and what a plain list of them says is in it.
+    fn both(steps: Vec<Step>) -> (Book, Vec<(SubscriptionKey, Subscription)>) {
+        let (mut book, mut list) = (Book::default(), Vec::new());
+        for (n, bits, len, put) in steps {
+            let key = SubscriptionKey { xtr: xtr(n), prefix: net(bits, len) };
+            let known = list.iter().position(|(other, _)| *other == key).map(|index| list.remove(index));
+            match put {
+                Some((mode, is_proven)) => {
+                    let subscription = in_mode(mode, is_proven);
+                    book.put(key, subscription.clone());
+                    list.push((key, subscription));
+                }
+                None => assert_eq!(book.remove(&key), known.map(|(_, subscription)| subscription)),
+            }
+        }
+        (book, list)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_in_is_there_and_counted(steps in steps()) {
+            let (book, list) = both(steps);
+            prop_assert_eq!(book.iter().count(), list.len());
+            prop_assert!(list.iter().all(|(key, subscription)| book.get(key) == Some(subscription)));
+            let live = |n: Option<XtrIdentity>| {
+                let of = list.iter().filter(|(key, _)| n.is_none_or(|n| key.xtr == n));
+                of.filter(|(_, subscription)| !subscription.is_memory()).count()
+            };
+            prop_assert_eq!(book.len(), live(None));
+            for n in 0..3 {
+                prop_assert_eq!(book.count(&xtr(n)), live(Some(xtr(n))));
+                let memories = list.iter().filter(|(key, s)| key.xtr == xtr(n) && s.is_memory());
+                let memories: Vec<_> = memories.map(|(key, _)| *key).collect();
+                prop_assert_eq!(book.surplus(&xtr(n), 0), memories.first().copied(), "the oldest");
+                prop_assert_eq!(book.surplus(&xtr(n), memories.len()), None);
+            }
+        }
+
+        #[test]
+        fn of_a_change_each_xtr_hears_by_its_most_specific_subscription_unless_it_muted_it(
+            steps in steps(), changed in (any::<u8>(), 0u8..=8)
+        ) {
+            let (book, list) = both(steps);
+            let changed = net(changed.0, changed.1);
+            let concerned: BTreeSet<_> = book.concerned(&changed).into_iter().collect();
+            prop_assert_eq!(concerned.len(), book.concerned(&changed).len(), "nobody twice");
+            let mut expected = BTreeSet::new();
+            for n in 0..3 {
+                let live = || list.iter().filter(|(key, s)| key.xtr == xtr(n) && s.mode() != Mode::Gone);
+                let covering = live().filter(|(key, _)| key.prefix.covers(&changed));
+                let longest = covering.max_by_key(|(key, _)| key.prefix.net.prefix_len());
+                prop_assert_eq!(book.longest(&xtr(n), &changed).map(|(key, _)| key), longest.map(|(key, _)| *key));
+                let inside = live().filter(|(key, _)| changed.covers(&key.prefix) && key.prefix != changed);
+                let hears = longest.into_iter().chain(inside).filter(|(_, s)| s.mode() == Mode::Publish);
+                expected.extend(hears.map(|(key, _)| *key));
+            }
+            prop_assert_eq!(concerned, expected);
+        }
+    }
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Subscriptions to mappings (RFC 9437): xTRs ask once, and are told of every change.
+//!
+//! A subscription is to what the answer speaks of: the registered EID-prefix that covers what was asked for, or what was asked
+//! for if that is wider, or the hole around it if nothing is registered; then it is a temporary one.
+//!
+//! * [`subscriber`]: who may subscribe, and how its Map-Request is checked;
+//! * [`subscription`]: the state of one, and when it is proven;
+//! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
+//! * [`queue`], [`pace`]: changes wait for their turn; [`watch`]: the DHT is read again;
+//! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
+
+pub mod answer;
+pub mod book;
+pub mod pace;
+mod publish;
+pub mod queue;
+mod restore;
+pub mod subscriber;
+pub mod subscription;
+pub mod watch;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use wire::address::EidPrefix;
+use wire::control::auth::{self, TagForm};
+use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce, XtrIdentity};
+use wire::record::{MappingRecord, Ttl};
+
+use crate::engine::Mark;
+use crate::limits::{LOG_PAUSE, NONCE_ROOM, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES};
+use crate::refusal::Refusal;
+use crate::register::MapServer;
+use crate::register::notifier::{Notification, Notifier, Telling};
+use crate::transport::{Now, Sockets};
+use answer::Target;
+use book::Book;
+use pace::Pace;
+use queue::{Content, Queue, Receiver};
+use subscriber::{Arrival, Denial, Policy, Subscriber, Subscribers, Wish};
+use subscription::{Agreement, Mode, Subscription, SubscriptionKey};
+use watch::Watches;
+
+/// All that the map system knows of subscriptions.
+#[derive(Debug)]
+pub struct Subscriptions {
+    subscribers: Subscribers,
+    policy: Policy,
+    sockets: Sockets,
+    book: Book,
+    notifier: Notifier<Receiver>,
+    queue: Queue,
+    watches: Watches,
+    /// When temporary subscriptions end.
+    ends: BTreeSet<(Instant, SubscriptionKey)>,
+    /// The pace of publications.
+    pace: Pace,
+    /// What each xTR may ask for; no more of them than are configured.
+    asking: HashMap<XtrIdentity, Pace>,
+    marks: Vec<Mark>,
+    outputs: VecDeque<Telling>,
+    /// Refusals that no counters were at hand for.
+    refused: Vec<Refusal>,
+    published: u64,
+    /// When a replay was last logged: whoever has recorded one message can send it for ever.
+    replay_logged: Option<Instant>,
+}
+
+/// What a Map-Request subscribes to, and what there is to say of it.
+#[derive(Debug)]
+pub struct Offer {
+    /// The subscription's EID-prefix, and its records.
+    pub target: Target,
+    /// Whether it comes from the DHT.
+    pub is_foreign: bool,
+    /// How long what the DHT says may be used; of no meaning otherwise.
+    pub lifetime: Duration,
+    /// Digest of the first record.
+    pub digest: u64,
+}
+
+impl Offer {
+    /// Of what is registered here.
+    pub fn own(target: Target) -> Self {
+        let digest = answer::digest(&target.records, ttl_of(&target.records));
+        Self { target, is_foreign: false, lifetime: Duration::ZERO, digest }
+    }
+}
+
+fn ttl_of(records: &[MappingRecord]) -> Ttl {
+    records.first().map_or(Ttl::WITHDRAWN, |record| record.ttl)
+}
+
+impl Subscriptions {
+    /// What the record `asked` of a Map-Request with the N-bit wants, if its xTR may want it.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn admit(&self, arrival: Arrival, request: &MapRequest, asked: EidPrefix) -> Result<Wish, Denial> {
+        self.subscribers.admit(&self.policy.resolvers, &self.sockets, arrival, request, asked)
+    }
+
+    /// What a wish about an EID of the sites subscribes to; `None` if it is about none of them.
+    ///
+    /// # Errors
+    /// When there can be no such subscription.
+    pub fn target(&self, server: &MapServer, asked: &EidPrefix) -> Result<Option<Target>, Denial> {
+        answer::target(server, asked, self.temporary())
+    }
+
+    /// The TTL of what is said of nothing (RFC 9437, section 5).
+    pub fn temporary(&self) -> Ttl {
+        Ttl(u32::try_from(self.policy.temporary.as_secs() / 60).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// Begins or changes a subscription, and confirms it by a Map-Notify (RFC 9437, section 5).
+    ///
+    /// # Errors
+    /// Why it fails; nothing has changed then.
+    pub fn subscribe(&mut self, now: Now, wish: &Wish, offer: Offer) -> Result<(), Denial> {
+        let Offer { target, is_foreign, lifetime, digest } = offer;
+        let key = SubscriptionKey { xtr: wish.xtr, prefix: target.prefix };
+        self.admit_nonce(now, &key, wish)?;
+        let known = self.book.get(&key).filter(|known| !known.is_memory());
+        let is_full = self.book.len() >= self.policy.most || self.book.count(&key.xtr) >= self.policy.most_per_xtr;
+        if known.is_none() && is_full {
+            return Err(Denial::Plain(Refusal::SubscribeTableFull));
+        }
+        self.ask(now, key, wish, Mode::Publish, &target.records)?;
+        let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
+        self.amend(now, &key, |subscription| {
+            (subscription.until, subscription.is_foreign) = (until, is_foreign);
+            subscription.sent = Some(digest);
+        });
+        if is_foreign {
+            self.watches.begin(now.monotonic, key.prefix, lifetime);
+        }
+        for about in target.rest {
+            self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
+        }
+        Ok(())
+    }
+
+    /// Ends a subscription, or a part of one, and confirms that (RFC 9437, section 5).
+    ///
+    /// # Errors
+    /// Why it fails; nothing has changed then.
+    pub fn leave(&mut self, now: Now, server: &MapServer, wish: &Wish) -> Result<(), Denial> {
+        let (key, mode) = self.left(wish);
+        self.admit_nonce(now, &key, wish)?;
+        let current = self.target(server, &wish.asked).ok().flatten().map(|target| target.records);
+        let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
+        self.silence(key);
+        self.ask(now, key, wish, mode, &records)
+    }
+
+    /// What a wish to hear nothing more of an EID-prefix is about: the subscription to it, the one that it was asked for with, or
+    /// a part of a wider one, which goes on.
+    fn left(&self, wish: &Wish) -> (SubscriptionKey, Mode) {
+        let exact = SubscriptionKey { xtr: wish.xtr, prefix: wish.asked };
+        match self.book.longest(&wish.xtr, &wish.asked) {
+            Some((key, known)) if known.mode() == Mode::Mute => (if key == exact { key } else { exact }, Mode::Mute),
+            Some((key, _)) if key == exact => (key, Mode::Gone),
+            Some((key, known)) if known.agreement().is_some_and(|agreed| agreed.asked == wish.asked.net) => {
+                (key, Mode::Gone)
+            }
+            Some(_) => (exact, Mode::Mute),
+            None => (exact, Mode::Gone),
+        }
+    }
+
+    /// The nonce must be above all that came before it (RFC 9437, section 5), and leave room for what comes after.
+    fn admit_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
+        let last = self.book.get(key).and_then(Subscription::last_nonce);
+        if last.is_some_and(|last| wish.nonce <= last) {
+            if self.replay_logged.is_none_or(|at| now.monotonic.saturating_duration_since(at) >= LOG_PAUSE) {
+                self.replay_logged = Some(now.monotonic);
+                tracing::warn!(prefix = %key.prefix, nonce = wish.nonce, "subscription replayed");
+            }
+            return Err(Denial::Silent(Refusal::SubscribeReplayed));
+        }
+        if wish.nonce > u64::MAX - NONCE_ROOM {
+            return Err(Denial::Plain(Refusal::SubscribeNonceEnd));
+        }
+        let full = || Pace::new(now.monotonic, SUBSCRIBE_BURST, SUBSCRIBE_RATE);
+        // RFC 9437, section 7.2: whoever asks too often is answered as by RFC 9301.
+        let may_ask = self.asking.entry(key.xtr).or_insert_with(full).take(now.monotonic);
+        if may_ask { Ok(()) } else { Err(Denial::Plain(Refusal::SubscribeRate)) }
+    }
+
+    /// Takes what a Map-Request asks for, until it is proven, and says so to its sender.
+    fn ask(
+        &mut self,
+        now: Now,
+        key: SubscriptionKey,
+        wish: &Wish,
+        mode: Mode,
+        records: &[MappingRecord],
+    ) -> Result<(), Denial> {
+        let Wish { nonce, asked, ways, .. } = wish.clone();
+        let agreement = Agreement { nonce, mode, asked: asked.net, ways };
+        let about = records.first().and_then(|record| record.eid.ip_prefix()).unwrap_or(key.prefix);
+        let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
+        self.notifier.tell(now.monotonic, Receiver { key, about }, notification).map_err(Denial::Plain)?;
+        let key_id = self.subscribers.get(&key.xtr).map_or(0, |subscriber| subscriber.key.id);
+        let known = self.book.get(&key).cloned();
+        let known = known.unwrap_or_else(|| Subscription::new(key_id));
+        self.store(now, key, Subscription { asked: Some(agreement), ..known });
+        Ok(())
+    }
+
+    /// A Map-Notify under the security association of the xTR (RFC 9437, sections 5, 6 and 7.1).
+    fn notification(
+        &self,
+        key: &SubscriptionKey,
+        agreement: &Agreement,
+        records: Vec<MappingRecord>,
+    ) -> Result<Notification, Refusal> {
+        let subscriber = self.subscribers.get(&key.xtr).ok_or(Refusal::SubscribeUnknownXtr)?;
+        let bytes = seal(subscriber, agreement.nonce, records)?;
+        Ok(Notification {
+            owner: self.subscribers.place(&key.xtr),
+            nonce: agreement.nonce,
+            key: subscriber.key.clone(),
+            ways: agreement.ways.clone(),
+            bytes,
+        })
+    }
+
+    /// Takes a Map-Notify-Ack; `bytes` is the whole message. What it proves holds from now on.
+    ///
+    /// # Errors
+    /// As [`Notifier::acknowledge`].
+    pub fn acknowledge(&mut self, now: Now, from: IpAddr, message: &MapNotify, bytes: &[u8]) -> Result<(), Refusal> {
+        let mut named = message.records.iter().map(|record| record.eid.ip_prefix());
+        let named = named.next().flatten();
+        let is_about = |receiver: &Receiver| named.is_none_or(|about| about == receiver.about);
+        let (Receiver { key, about }, way) = self.notifier.acknowledge(from, message, bytes, is_about)?;
+        self.amend(now, &key, |subscription| {
+            let proven = subscription.proven.as_ref().map(|proven| proven.nonce);
+            // An answer to what was said before proves nothing of what was asked for since.
+            if subscription.asked.is_some() && proven.is_none_or(|nonce| message.nonce.0 > nonce) {
+                subscription.proven = subscription.asked.take();
+            }
+            if let Some(agreement) = subscription.agreement_mut() {
+                // The way that works is the first to be tried.
+                agreement.ways.sort_by_key(|other| *other != way);
+            }
+            subscription.silent_since = None;
+            if about == key.prefix {
+                subscription.told = subscription.sent;
+            }
+            if subscription.is_memory() {
+                (subscription.until, subscription.told, subscription.sent) = (None, None, None);
+            }
+        });
+        Ok(())
+    }
+
+    /// What is registered for `prefix` has changed: its subscribers are to be told (RFC 9437, section 6).
+    pub fn changed(&mut self, now: Now, prefix: EidPrefix) {
+        for key in self.book.concerned(&prefix) {
+            let about = if key.prefix.covers(&prefix) { prefix } else { key.prefix };
+            if self.book.get(&key).is_some_and(|known| known.is_foreign) {
+                self.amend(now, &key, |subscription| subscription.is_foreign = false);
+            }
+            let content = Content::Registered { is_exact: about == prefix };
+            self.enqueue(now, now.monotonic, Receiver { key, about }, content);
+        }
+    }
+
+    /// Subscriptions that are more than a remembered nonce.
+    pub fn len(&self) -> usize {
+        self.book.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.book.is_empty()
+    }
+
+    /// All of them, remembered nonces among them.
+    pub fn iter(&self) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
+        self.book.iter()
+    }
+
+    /// The xTR of these numbers, as configured.
+    pub fn subscriber(&self, xtr: &XtrIdentity) -> Option<&Subscriber> {
+        self.subscribers.get(xtr)
+    }
+
+    /// Map-Notifies sent because of a change, not counting repetitions.
+    pub fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Map-Notifies that wait for their turn, and those that are not acknowledged.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), self.notifier.unacknowledged())
+    }
+
+    /// Changes a subscription, if it is there.
+    fn amend(&mut self, now: Now, key: &SubscriptionKey, change: impl FnOnce(&mut Subscription)) {
+        if let Some(mut subscription) = self.book.get(key).cloned() {
+            change(&mut subscription);
+            self.store(now, *key, subscription);
+        }
+    }
+
+    /// Keeps a subscription, here and on disk.
+    fn store(&mut self, now: Now, key: SubscriptionKey, subscription: Subscription) {
+        let older = self.book.get(&key).and_then(|older| older.until);
+        older.map(|until| self.ends.remove(&(until, key)));
+        subscription.until.map(|until| self.ends.insert((until, key)));
+        self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
+        self.book.put(key, subscription);
+        while let Some(oldest) = self.book.surplus(&key.xtr, SUBSCRIPTION_MEMORIES) {
+            self.forget(&oldest);
+        }
+    }
+
+    /// Keeps nothing of a subscription.
+    fn forget(&mut self, key: &SubscriptionKey) {
+        if let Some(gone) = self.book.remove(key) {
+            gone.until.map(|until| self.ends.remove(&(until, *key)));
+            self.note(Mark::ForgottenSubscription(*key));
+        }
+        self.silence(*key);
+    }
+
+    /// Says nothing more of what was to be said.
+    fn silence(&mut self, key: SubscriptionKey) {
+        self.queue.clear(key);
+        self.notifier.retain(Receiver::all(key), |_| false);
+    }
+}
+
+/// A moment as seconds since 1970.
+fn wall_seconds(now: Now, at: Option<Instant>) -> Option<u64> {
+    let wall = now.wall + at?.saturating_duration_since(now.monotonic);
+    Some(wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+}
+
+fn seal(subscriber: &Subscriber, nonce: u64, records: Vec<MappingRecord>) -> Result<Vec<u8>, Refusal> {
+    let message = MapNotify { nonce: Nonce(nonce), records, ..MapNotify::default() };
+    let sealed = auth::seal(&ControlMessage::MapNotify(message), &subscriber.key, TagForm::Truncated);
+    sealed.map_err(|_| Refusal::NotEncodable)
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Changes are told, repeated, and given up (RFC 9437, section 6).
+
+use std::time::{Instant, UNIX_EPOCH};
+
+use wire::address::EidPrefix;
+use wire::record::{Action, MappingRecord, Ttl};
+
+use super::queue::{Content, Receiver};
+use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
+use super::{Subscriptions, answer, seal, ttl_of};
+use crate::engine::{Mark, Output};
+use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBER_SILENCE};
+use crate::refusal::{Refusal, Tally};
+use crate::register::MapServer;
+use crate::register::notifier::Telling;
+use crate::resolve::found::{Audience, Found, negative};
+use crate::transport::Now;
+
+impl Subscriptions {
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now, server: &MapServer, tally: &mut Tally) {
+        while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
+            self.retire(now, &key);
+        }
+        while self.queue.next().is_some_and(|at| at <= now.monotonic) && self.pace.take(now.monotonic) {
+            let Some((receiver, content)) = self.queue.pop(now.monotonic) else { break };
+            self.publish(now, server, receiver, content, tally);
+        }
+        self.notifier.handle_timeout(now.monotonic);
+        while let Some((receiver, nonce)) = self.notifier.poll_given_up() {
+            self.unanswered(now, receiver, nonce, tally);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] or [`Self::poll_watch`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let turn = self.queue.next().map(|at| at.max(self.pace.next()));
+        let end = self.ends.first().map(|(until, _)| *until);
+        [turn, end, self.notifier.next_deadline(), self.watches.next()].into_iter().flatten().min()
+    }
+
+    /// Hands out what must be on disk, and then the messages that vouch for it.
+    pub fn drain(&mut self, outputs: &mut impl Extend<Output>, tally: &mut Tally) {
+        self.refused.drain(..).for_each(|refusal| tally.count(refusal));
+        outputs.extend(self.marks.drain(..).map(Output::Persist));
+        let send = |Telling { local, remote, bytes }| Output::Send { local, remote, bytes };
+        outputs.extend(self.outputs.drain(..).map(send));
+        outputs.extend(std::iter::from_fn(|| self.notifier.poll()).map(send));
+    }
+
+    /// The next host to be looked up in the DHT because somebody has subscribed to it.
+    pub fn poll_watch(&mut self, now: Now) -> Option<EidPrefix> {
+        loop {
+            let prefix = self.watches.pop(now.monotonic)?;
+            if self.book.has_foreign(&prefix) {
+                // Until it is heard of.
+                self.watches.begin(now.monotonic, prefix, REREAD_SHORTEST);
+                return Some(EidPrefix::host(prefix.iid, prefix.net.addr()));
+            }
+        }
+    }
+
+    /// The DHT has said something of an EID.
+    pub fn heard(&mut self, now: Now, found: &Found) {
+        if matches!(found, Found::Unknown(_)) {
+            return;
+        }
+        let prefix = found.prefix();
+        for key in self.book.concerned(&prefix) {
+            let Some(known) = self.book.get(&key).filter(|known| known.is_foreign) else { continue };
+            let is_temporary = known.until.is_some();
+            let about = if key.prefix.covers(&prefix) { prefix } else { key.prefix };
+            if about == key.prefix {
+                self.watches.begin(now.monotonic, key.prefix, found.lifetime(now.monotonic));
+            }
+            let (record, lifetime) = match found {
+                Found::Mapping(mapping) if mapping.proxy => {
+                    let record = found.record(now.monotonic, Audience::Network);
+                    (MappingRecord { eid: about.into(), ..record }, mapping.ttl)
+                }
+                // That there is nothing, it knows already.
+                _ if is_temporary => continue,
+                _ => (answer::withdrawn(about), Ttl::WITHDRAWN),
+            };
+            let digest = answer::digest(std::slice::from_ref(&record), lifetime);
+            self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Found { record, digest });
+        }
+    }
+
+    /// Puts a publication into the queue, no sooner than its receiver may be told something again.
+    pub(super) fn enqueue(&mut self, now: Now, at: Instant, receiver: Receiver, content: Content) {
+        let at = self.notifier.rests_until(&receiver).map_or(at, |rests| rests.max(at));
+        if !self.queue.push(at, receiver, content) {
+            self.end(now, &receiver.key);
+            self.refused.push(Refusal::PublicationQueueFull);
+        }
+    }
+
+    fn publish(&mut self, now: Now, server: &MapServer, receiver: Receiver, content: Content, tally: &mut Tally) {
+        let Receiver { key, about } = receiver;
+        let Some(mut known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish).cloned() else {
+            return;
+        };
+        if !self.notifier.has_room(self.subscribers.place(&key.xtr)) {
+            return self.enqueue(now, now.monotonic + PUBLICATION_PAUSE, receiver, content);
+        }
+        let (record, digest) = match content {
+            Content::Found { record, digest } => (record, digest),
+            Content::Registered { is_exact } => {
+                let record = answer::record(server, &about, is_exact);
+                let digest = answer::digest(std::slice::from_ref(&record), ttl_of(std::slice::from_ref(&record)));
+                (record, digest)
+            }
+        };
+        let is_present = if known.is_foreign {
+            about != key.prefix && known.until.is_none() || !record.locators.is_empty()
+        } else {
+            answer::is_present(server, &key.prefix)
+        };
+        let until = known.until.unwrap_or(now.monotonic + self.policy.temporary);
+        known.until = (!is_present).then_some(until);
+        if about == key.prefix {
+            if known.sent.or(known.told) == Some(digest) {
+                return self.store(now, key, known);
+            }
+            known.sent = Some(digest);
+        }
+        let Some(agreement) = next_nonce(&mut known) else {
+            tracing::info!(prefix = %key.prefix, "no nonce is left for a subscription: ended");
+            tally.count(Refusal::SubscriptionEnded);
+            return self.end(now, &key);
+        };
+        let told = self.notification(&key, &agreement, vec![record]);
+        match told.and_then(|notification| self.notifier.tell(now.monotonic, receiver, notification)) {
+            Ok(()) => self.published += 1,
+            Err(refusal) => tally.count(refusal),
+        }
+        self.store(now, key, known);
+    }
+
+    /// Nothing came back from any ITR-RLOC.
+    fn unanswered(&mut self, now: Now, Receiver { key, about }: Receiver, nonce: u64, tally: &mut Tally) {
+        let Some(mut known) = self.book.get(&key).cloned() else { return };
+        let is_of_asked = known.asked.is_some() && known.proven.as_ref().is_none_or(|proven| nonce > proven.nonce);
+        if is_of_asked {
+            tally.count(Refusal::SubscribeUnacknowledged);
+            return self.roll_back(now, &key);
+        }
+        tally.count(Refusal::PublicationUnacknowledged);
+        tracing::info!(prefix = %about, "change not acknowledged by a subscriber");
+        let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let since = *known.silent_since.get_or_insert(wall);
+        if wall.saturating_sub(since) >= SUBSCRIBER_SILENCE.as_secs() {
+            tally.count(Refusal::SubscriptionEnded);
+            return self.end(now, &key);
+        }
+        if about == key.prefix {
+            // It is not what the xTR knows: should the same be said again, it is sent.
+            known.sent = None;
+        }
+        self.store(now, key, known);
+    }
+
+    /// What was asked for was never acknowledged: whoever asked may not have been the xTR. All is again as it was.
+    pub(super) fn roll_back(&mut self, now: Now, key: &SubscriptionKey) {
+        let Some(mut known) = self.book.get(key).cloned() else { return };
+        let Some(asked) = known.asked.take() else { return };
+        self.silence(*key);
+        if asked.mode == Mode::Publish {
+            self.say_farewell(key, &asked);
+        }
+        if known.proven.is_none() {
+            return self.forget(key);
+        }
+        (known.told, known.sent) = (None, None);
+        let is_foreign = known.is_foreign;
+        let is_live = known.mode() == Mode::Publish;
+        self.store(now, *key, known);
+        if is_live && is_foreign {
+            self.watches.hurry(now.monotonic, key.prefix);
+        } else if is_live {
+            // It may have changed meanwhile.
+            let receiver = Receiver { key: *key, about: key.prefix };
+            self.enqueue(now, now.monotonic, receiver, Content::Registered { is_exact: false });
+        }
+    }
+
+    /// Ends a subscription without being asked to, and says so (RFC 9437, section 5).
+    pub(super) fn end(&mut self, now: Now, key: &SubscriptionKey) {
+        if let Some(agreement) = self.book.get(key).and_then(Subscription::agreement).cloned() {
+            self.say_farewell(key, &agreement);
+        }
+        self.retire(now, key);
+    }
+
+    /// Keeps nothing of a subscription but its last nonce.
+    fn retire(&mut self, now: Now, key: &SubscriptionKey) {
+        self.silence(*key);
+        let Some(known) = self.book.get(key) else { return };
+        let Some(proven) = known.proven.clone() else { return self.forget(key) };
+        let nonce = known.last_nonce().unwrap_or(proven.nonce);
+        let proven = Some(Agreement { nonce, mode: Mode::Gone, ways: Vec::new(), ..proven });
+        self.store(now, *key, Subscription { proven, ..Subscription::new(known.key_id) });
+    }
+
+    /// One Map-Notify with the last nonce, no locators and Drop/Auth-Failure, which is not repeated (RFC 9437, section 5).
+    fn say_farewell(&mut self, key: &SubscriptionKey, agreement: &Agreement) {
+        let Some(subscriber) = self.subscribers.get(&key.xtr) else { return };
+        let record = negative(key.prefix, Action::DropAuthFailure, Ttl(1));
+        let Some(way) = agreement.ways.first() else { return };
+        if let Ok(bytes) = seal(subscriber, agreement.nonce, vec![record]) {
+            self.outputs.push_back(Telling { local: way.local, remote: way.remote, bytes });
+        }
+    }
+
+    /// What must be on disk.
+    pub(super) fn note(&mut self, mark: Mark) {
+        self.marks.push(mark);
+    }
+}
+
+/// The agreement with its nonce raised by one (RFC 9437, section 6); `None` after the last one.
+fn next_nonce(known: &mut Subscription) -> Option<Agreement> {
+    let agreement = known.agreement_mut()?;
+    agreement.nonce = agreement.nonce.checked_add(1)?;
+    Some(agreement.clone())
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Subscriptions after a restart.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::book::Book;
+use super::pace::Pace;
+use super::queue::{Content, Queue, Receiver};
+use super::subscriber::{Policy, Subscribers};
+use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
+use super::watch::Watches;
+use super::{Subscriptions, wall_seconds};
+use crate::engine::Mark;
+use crate::limits::{NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_SHORTEST};
+use crate::register::notifier::Notifier;
+use crate::transport::{Now, Sockets, Way};
+
+impl Subscriptions {
+    /// Takes up what was kept on disk. What no key is configured for any more, or what its xTR may not have, is forgotten; what was asked for and not proven
+    /// is taken back, and its sender told, who may have seen it confirmed.
+    pub fn restore(
+        now: Now,
+        subscribers: Subscribers,
+        policy: Policy,
+        sockets: Sockets,
+        kept: impl IntoIterator<Item = Kept>,
+    ) -> Self {
+        let mut restored = Self {
+            subscribers,
+            sockets,
+            book: Book::default(),
+            notifier: Notifier::new(PUBLICATIONS, PUBLICATIONS_PER_XTR),
+            queue: Queue::default(),
+            watches: Watches::default(),
+            ends: BTreeSet::new(),
+            pace: Pace::new(now.monotonic, policy.pace, policy.pace),
+            policy,
+            asking: HashMap::new(),
+            marks: Vec::new(),
+            outputs: VecDeque::new(),
+            refused: Vec::new(),
+            published: 0,
+            replay_logged: None,
+        };
+        for kept in kept {
+            restored.take_up(now, kept);
+        }
+        // What is the same as on disk need not be written again.
+        restored.marks.retain(|mark| matches!(mark, Mark::ForgottenSubscription(_)));
+        let unproven: Vec<SubscriptionKey> =
+            restored.book.iter().filter(|(_, known)| known.asked.is_some()).map(|(key, _)| key).collect();
+        for key in unproven {
+            restored.roll_back(now, &key);
+        }
+        restored.look_after(now);
+        restored
+    }
+
+    /// Takes other subscribers and another policy, as a restart does.
+    pub fn reconfigure(&mut self, now: Now, subscribers: Subscribers, policy: Policy) {
+        let kept = self.book.iter().map(|(key, known)| known.kept(&key, wall_seconds(now, known.until)));
+        let kept: Vec<Kept> = kept.collect();
+        let restored = Self::restore(now, subscribers, policy, self.sockets.clone(), kept);
+        let older = std::mem::replace(self, restored);
+        self.marks.splice(0..0, older.marks);
+        self.outputs.extend(older.outputs);
+        (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
+        self.asking = older.asking.into_iter().filter(|(xtr, _)| self.subscribers.get(xtr).is_some()).collect();
+    }
+
+    fn take_up(&mut self, now: Now, kept: Kept) {
+        let key = kept.key();
+        let subscriber = self.subscribers.get(&key.xtr).filter(|subscriber| subscriber.key.id == kept.key_id);
+        if !subscriber.is_some_and(|subscriber| subscriber.may_have_of(&key.prefix)) {
+            return self.note(Mark::ForgottenSubscription(key));
+        }
+        let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // However wrong the clock was: no longer than a whole life.
+        let left = |until: u64| Duration::from_secs(until.saturating_sub(wall)).min(self.policy.temporary);
+        let mut subscription = Subscription {
+            key_id: kept.key_id,
+            proven: kept.proven,
+            asked: kept.asked,
+            until: kept.until.map(|until| now.monotonic + left(until)),
+            told: kept.told,
+            sent: None,
+            silent_since: kept.silent_since,
+            is_foreign: kept.is_foreign,
+        };
+        for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
+            agreement.ways = std::mem::take(&mut agreement.ways).into_iter().filter_map(|way| self.way(way)).collect();
+        }
+        self.store(now, key, subscription);
+    }
+
+    /// The same way from a socket that there is now.
+    fn way(&self, way: Way) -> Option<Way> {
+        let asked = Some(way.local).filter(|local| self.sockets.0.contains(local));
+        Some(Way { local: self.sockets.towards(way.remote.ip(), asked)?, ..way })
+    }
+
+    /// Sites register again within minutes; of what is not there then, subscribers are told. The DHT is asked again soon.
+    fn look_after(&mut self, now: Now) {
+        let live = self.book.iter().filter(|(_, known)| known.mode() == Mode::Publish);
+        let live: Vec<_> = live.map(|(key, known)| (key, known.is_foreign, known.until.is_some())).collect();
+        for (key, is_foreign, is_temporary) in live {
+            if is_foreign {
+                self.watches.begin(now.monotonic, key.prefix, REREAD_SHORTEST);
+            } else if !is_temporary {
+                let at = now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL;
+                let receiver = Receiver { key, about: key.prefix };
+                self.enqueue(now, at, receiver, Content::Registered { is_exact: false });
+            }
+        }
+    }
+}

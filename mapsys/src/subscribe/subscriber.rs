@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Who may subscribe to what (RFC 9437, sections 1.1 and 7.1).
+//!
+//! A Map-Request carries no authentication of its own, so what it says of xTR-ID, Site-ID and ITR-RLOCs is held against what
+//! is configured for that xTR, and against where it came from.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use wire::address::{Address, EidPrefix};
+use wire::control::auth::AuthKey;
+use wire::control::{MapRequest, XtrIdentity};
+
+use crate::limits::{PUBLICATIONS_PER_SECOND, SUBSCRIPTIONS, SUBSCRIPTIONS_PER_XTR, TEMPORARY_SUBSCRIPTION};
+use crate::refusal::Refusal;
+use crate::register::site::NotifyPort;
+use crate::transport::{Sockets, Way, may_send_to};
+
+/// An xTR that may subscribe, as configured.
+#[derive(Debug, Clone)]
+pub struct Subscriber {
+    /// Names it in logs and in `show`.
+    pub name: String,
+    /// Its xTR-ID and Site-ID (RFC 9437, section 3).
+    pub xtr: XtrIdentity,
+    /// The security association: what its Map-Notifies and their acknowledgements are signed with. Under a new Key ID its
+    /// nonces begin anew.
+    pub key: AuthKey,
+    /// Where its ITR-RLOCs are.
+    pub rlocs: Vec<IpNet>,
+    /// What it may subscribe to; empty = everything.
+    pub eids: Vec<EidPrefix>,
+    /// Destination port of its Map-Notifies; `Source` = the source port of the Map-Request inside the ECM.
+    pub port: NotifyPort,
+}
+
+impl Subscriber {
+    /// Whether it may subscribe to anything of `prefix`.
+    pub(super) fn may_have_of(&self, prefix: &EidPrefix) -> bool {
+        self.eids.is_empty() || self.eids.iter().any(|eid| eid.covers(prefix) || prefix.covers(eid))
+    }
+}
+
+/// How subscriptions are dealt with (RFC 9437, section 5, asks for policies).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Map-Resolvers that check xTR-ID, Site-ID and ITR-RLOCs themselves before they send a subscription on.
+    pub resolvers: Vec<IpNet>,
+    /// How long a subscription lives that nothing is registered for.
+    pub temporary: Duration,
+    /// Subscriptions in all.
+    pub most: usize,
+    /// Subscriptions of one xTR.
+    pub most_per_xtr: usize,
+    /// Map-Notifies a second that nobody asked for.
+    pub pace: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            resolvers: Vec::new(),
+            temporary: TEMPORARY_SUBSCRIPTION,
+            most: SUBSCRIPTIONS,
+            most_per_xtr: SUBSCRIPTIONS_PER_XTR,
+            pace: PUBLICATIONS_PER_SECOND,
+        }
+    }
+}
+
+/// All xTRs that may subscribe.
+#[derive(Debug, Default)]
+pub struct Subscribers(BTreeMap<XtrIdentity, Subscriber>);
+
+/// A configuration that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriberError {
+    /// Two of one xTR-ID and Site-ID.
+    #[error("subscribers {first:?} and {second:?} have one xTR-ID and Site-ID")]
+    Twice {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// One that could never be told anything.
+    #[error("subscriber {0:?} has no rloc")]
+    NoRloc(String),
+}
+
+/// What an xTR wants to have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// Who.
+    pub xtr: XtrIdentity,
+    /// Nonce of the Map-Request.
+    pub nonce: u64,
+    /// The EID-prefix as it asked for it.
+    pub asked: EidPrefix,
+    /// Whether it wants to hear nothing more of it.
+    pub is_leaving: bool,
+    /// Where it can be told, the way that it asked by first.
+    pub ways: Vec<Way>,
+}
+
+/// Why a subscription fails, and what that means for the answer (RFC 9437, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// A replay: no answer at all.
+    Silent(Refusal),
+    /// Against what is configured: a Negative Map-Reply with Drop/Policy-Denied.
+    Policy(Refusal),
+    /// Any other reason: answered as if the N-bit were clear.
+    Plain(Refusal),
+}
+
+impl Denial {
+    /// The reason.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Silent(refusal) | Self::Policy(refusal) | Self::Plain(refusal) => refusal,
+        }
+    }
+}
+
+/// How a Map-Request came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Our address that was asked.
+    pub local: SocketAddr,
+    /// Source of the datagram.
+    pub outer: SocketAddr,
+    /// Source of the inner headers.
+    pub inner: SocketAddr,
+}
+
+impl Subscribers {
+    /// Checks them.
+    ///
+    /// # Errors
+    /// Names the first contradiction.
+    pub fn new(subscribers: Vec<Subscriber>) -> Result<Self, SubscriberError> {
+        let mut table: BTreeMap<XtrIdentity, Subscriber> = BTreeMap::new();
+        for subscriber in subscribers {
+            if subscriber.rlocs.is_empty() {
+                return Err(SubscriberError::NoRloc(subscriber.name));
+            }
+            if let Some(other) = table.get(&subscriber.xtr) {
+                return Err(SubscriberError::Twice { first: other.name.clone(), second: subscriber.name });
+            }
+            table.insert(subscriber.xtr, subscriber);
+        }
+        Ok(Self(table))
+    }
+
+    /// The xTR of these numbers.
+    pub fn get(&self, xtr: &XtrIdentity) -> Option<&Subscriber> {
+        self.0.get(xtr)
+    }
+
+    /// Its place among the others.
+    pub(super) fn place(&self, xtr: &XtrIdentity) -> usize {
+        self.0.range(..xtr).count()
+    }
+
+    /// What the record `asked` of a Map-Request with the N-bit wants, if this xTR may want it (RFC 9437, section 1.1).
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn admit(
+        &self,
+        resolvers: &[IpNet],
+        sockets: &Sockets,
+        arrival: Arrival,
+        request: &MapRequest,
+        asked: EidPrefix,
+    ) -> Result<Wish, Denial> {
+        // RFC 9437, section 4: an xTR that subscribes sets the I-bit.
+        let xtr = request.xtr_identity.ok_or(Denial::Plain(Refusal::SubscribeNoIdentity))?;
+        // Section 3: without a security association there is no subscription, and all else goes on.
+        let subscriber = self.get(&xtr).ok_or(Denial::Plain(Refusal::SubscribeUnknownXtr))?;
+        if !subscriber.eids.is_empty() && !subscriber.eids.iter().any(|eid| eid.covers(&asked)) {
+            return Err(Denial::Policy(Refusal::SubscribeDenied));
+        }
+        let is_leaving = request.itr_rlocs == [Address::None];
+        let rlocs: Vec<IpAddr> = if is_leaving {
+            vec![source_rloc(resolvers, subscriber, arrival)?]
+        } else {
+            itr_rlocs(resolvers, subscriber, arrival, request)?
+        };
+        let port = match subscriber.port {
+            NotifyPort::Control => wire::CONTROL_PORT,
+            NotifyPort::Source => arrival.inner.port(),
+        };
+        let sendable = rlocs.into_iter().filter(|rloc| port != 0 && may_send_to(*rloc, Some(arrival.local)));
+        let ways = sendable.filter_map(|rloc| {
+            let local = sockets.towards(rloc, Some(arrival.local))?;
+            Some(Way { local, remote: SocketAddr::new(rloc, port) })
+        });
+        let ways: Vec<Way> = ways.collect();
+        if ways.is_empty() {
+            return Err(Denial::Plain(Refusal::RequestNoItrRloc));
+        }
+        Ok(Wish { xtr, nonce: request.nonce.0, asked, is_leaving, ways })
+    }
+}
+
+/// The ITR-RLOCs: all of them the xTR's own, and the sender one of them. Its own comes first.
+fn itr_rlocs(
+    resolvers: &[IpNet],
+    subscriber: &Subscriber,
+    arrival: Arrival,
+    request: &MapRequest,
+) -> Result<Vec<IpAddr>, Denial> {
+    let denied = Denial::Policy(Refusal::SubscribeDenied);
+    let rlocs = request.itr_rlocs.iter().map(|rloc| rloc.ip().filter(|ip| contains(&subscriber.rlocs, *ip)));
+    let mut rlocs = rlocs.collect::<Option<Vec<IpAddr>>>().ok_or(denied)?;
+    let source = arrival.outer.ip();
+    if !rlocs.contains(&source) && !contains(resolvers, source) {
+        return Err(denied);
+    }
+    // Which one is told first is ours to choose (RFC 9437, section 5): the one that is known to work.
+    rlocs.sort_by_key(|rloc| *rloc != source);
+    Ok(rlocs)
+}
+
+/// The source RLOC of a Map-Request that ends a subscription: of the datagram, or of the inner headers if a Map-Resolver sent
+/// it on (RFC 9437, section 5).
+fn source_rloc(resolvers: &[IpNet], subscriber: &Subscriber, arrival: Arrival) -> Result<IpAddr, Denial> {
+    let Arrival { outer, inner, .. } = arrival;
+    let behind = contains(resolvers, outer.ip()).then_some(inner.ip());
+    let mut candidates = std::iter::once(outer.ip()).chain(behind);
+    let own = candidates.find(|source| contains(&subscriber.rlocs, *source));
+    own.ok_or(Denial::Policy(Refusal::SubscribeDenied))
+}
+
+fn contains(nets: &[IpNet], address: IpAddr) -> bool {
+    nets.iter().any(|net| net.contains(&address))
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One subscription: what is proven of it, what was asked for since, and what of it is kept on disk.
+
+use std::time::Instant;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::XtrIdentity;
+
+use crate::transport::Way;
+
+/// Who has subscribed to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionKey {
+    /// The xTR.
+    pub xtr: XtrIdentity,
+    /// The EID-prefix that it was told.
+    pub prefix: EidPrefix,
+}
+
+/// What an xTR wants to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Every change.
+    Publish,
+    /// Nothing, though it has subscribed to something wider (RFC 9437, section 5).
+    Mute,
+    /// Nothing any more: only the nonce is remembered, against replays.
+    Gone,
+}
+
+/// What one Map-Request asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// The last nonce: of the Map-Request, or of a Map-Notify after it.
+    pub nonce: u64,
+    /// What it wants.
+    pub mode: Mode,
+    /// The EID-prefix as it stood in the Map-Request.
+    pub asked: IpNet,
+    /// Where the xTR can be told, the first one first.
+    pub ways: Vec<Way>,
+}
+
+/// The state of a subscription.
+///
+/// A Map-Request proves nothing. What it asks for holds from the moment that it comes, but what was proven before is set aside
+/// and not thrown away: the acknowledgement of its Map-Notify, which only the holder of the key can make, puts the one in the
+/// place of the other. Without one, all is again as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Number of the key for which these nonces rise.
+    pub key_id: u8,
+    /// What was acknowledged.
+    pub proven: Option<Agreement>,
+    /// What was asked for after that.
+    pub asked: Option<Agreement>,
+    /// When it ends, because nothing is registered for it.
+    pub until: Option<Instant>,
+    /// Digest of what the xTR has acknowledged of its EID-prefix.
+    pub told: Option<u64>,
+    /// Digest of what it was sent last.
+    pub sent: Option<u64>,
+    /// Since when it acknowledges nothing, in seconds since 1970.
+    pub silent_since: Option<u64>,
+    /// Whether its mapping comes from the DHT.
+    pub is_foreign: bool,
+}
+
+/// A subscription as it is kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// xTR-ID.
+    pub xtr_id: [u8; 16],
+    /// Site-ID.
+    pub site_id: u64,
+    /// Instance of the EID-prefix.
+    pub iid: u32,
+    /// The EID-prefix.
+    pub net: IpNet,
+    /// As in [`Subscription`]; so all below.
+    pub key_id: u8,
+    /// What was acknowledged.
+    pub proven: Option<Agreement>,
+    /// What was asked for after that.
+    pub asked: Option<Agreement>,
+    /// When it ends, in seconds since 1970.
+    pub until: Option<u64>,
+    /// Digest of what the xTR has acknowledged.
+    pub told: Option<u64>,
+    /// Since when it acknowledges nothing.
+    pub silent_since: Option<u64>,
+    /// Whether its mapping comes from the DHT.
+    pub is_foreign: bool,
+}
+
+impl Kept {
+    /// Whose it is.
+    pub fn key(&self) -> SubscriptionKey {
+        let xtr = XtrIdentity { xtr_id: self.xtr_id, site_id: self.site_id };
+        SubscriptionKey { xtr, prefix: EidPrefix { iid: InstanceId(self.iid), net: self.net } }
+    }
+}
+
+impl Subscription {
+    /// One of which nothing is known yet.
+    pub(super) fn new(key_id: u8) -> Self {
+        Self {
+            key_id,
+            proven: None,
+            asked: None,
+            until: None,
+            told: None,
+            sent: None,
+            silent_since: None,
+            is_foreign: false,
+        }
+    }
+
+    /// What holds now.
+    pub fn agreement(&self) -> Option<&Agreement> {
+        self.asked.as_ref().or(self.proven.as_ref())
+    }
+
+    pub(super) fn agreement_mut(&mut self) -> Option<&mut Agreement> {
+        self.asked.as_mut().or(self.proven.as_mut())
+    }
+
+    /// What the xTR wants now.
+    pub fn mode(&self) -> Mode {
+        self.agreement().map_or(Mode::Gone, |agreement| agreement.mode)
+    }
+
+    /// Whether nothing but a nonce is left of it.
+    pub fn is_memory(&self) -> bool {
+        self.asked.is_none() && self.mode() == Mode::Gone
+    }
+
+    /// The nonce that a Map-Request must exceed (RFC 9437, section 5).
+    pub fn last_nonce(&self) -> Option<u64> {
+        [&self.proven, &self.asked].into_iter().flatten().map(|agreement| agreement.nonce).max()
+    }
+
+    /// As it is kept on disk; `until` in seconds since 1970.
+    pub(super) fn kept(&self, key: &SubscriptionKey, until: Option<u64>) -> Kept {
+        Kept {
+            xtr_id: key.xtr.xtr_id,
+            site_id: key.xtr.site_id,
+            iid: key.prefix.iid.0,
+            net: key.prefix.net,
+            key_id: self.key_id,
+            proven: self.proven.clone(),
+            asked: self.asked.clone(),
+            until,
+            told: self.told,
+            silent_since: self.silent_since,
+            is_foreign: self.is_foreign,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Subscriptions to what another map system registers: the DHT is read again, and its changes become Map-Notifies.
+
+use std::time::Duration;
+
+use mapsys::engine::{Config, Output};
+use mapsys::refusal::Refusal;
+use mapsys::register::site::NotifyPort;
+use mapsys::subscribe::subscriber::Subscriber;
+use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
+use wire::control::{ControlMessage, MapNotify, MapRegister, MapRequest, XtrIdentity};
+use wire::record::{Action, MappingRecord, Ttl};
+
+use crate::common::*;
+use crate::world::*;
+
+const EID: &str = "2001:db8:a::2";
+
+fn xtr_key() -> AuthKey {
+    key(5, Algorithm::HkdfSha256, "between xTR and Map-Resolver")
+}
+
+fn identity() -> XtrIdentity {
+    XtrIdentity { xtr_id: [7; 16], site_id: 9 }
+}
+
+fn subscriber() -> Subscriber {
+    let rlocs = vec!["192.0.2.0/24".parse().unwrap()];
+    Subscriber { name: "x".into(), xtr: identity(), key: xtr_key(), rlocs, eids: vec![], port: NotifyPort::Control }
+}
+
+/// A registrar, and a Map-Resolver that the xTR may subscribe at.
+fn world() -> World {
+    let registrar_key = operational();
+    let trust_anchors = vec![anchor(SITE, registrar_key.cn())];
+    let resolver = Config { subscribers: vec![subscriber()], ..resolver(trust_anchors) };
+    World::new(vec![registrar(registrar_key, vec![site_a()]), resolver])
+}
+
+fn subscribing(nonce: u64) -> MapRequest {
+    let mut request = request(nonce, &[host(EID)], &[RLOC]);
+    request.records[0].notify = true;
+    MapRequest { xtr_identity: Some(identity()), ..request }
+}
+
+fn told(outputs: &[Output]) -> Vec<MapNotify> {
+    let told = outputs.iter().filter_map(|output| match output {
+        Output::Send { remote, bytes, .. } if auth::verify(bytes, &xtr_key(), Accept::STRICT).is_ok() => {
+            assert_eq!(*remote, address("192.0.2.1:4342"));
+            let Ok(ControlMessage::MapNotify(notify)) = ControlMessage::decode(bytes) else { return None };
+            Some(notify)
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+fn acknowledge(world: &mut World, notify: &MapNotify) {
+    let ack = ControlMessage::MapNotifyAck(notify.clone());
+    world.datagram(1, "192.0.2.1:4342", &auth::seal(&ack, &xtr_key(), TagForm::Truncated).unwrap());
+}
+
+fn subscribe(world: &mut World, nonce: u64) -> MapNotify {
+    let told = told(&world.datagram(1, ITR, &ecm(&subscribing(nonce))));
+    let [notify] = told.as_slice() else { panic!("{told:?}") };
+    acknowledge(world, notify);
+    notify.clone()
+}
+
+fn site_says(world: &mut World, nonce: u64, records: Vec<MappingRecord>) {
+    world.datagram(0, ETR, &sealed(nonce, records));
+}
+
+/// Lets time pass in which the site goes on to register `rloc`; what the xTR is told, and acknowledges.
+fn hour(world: &mut World, nonces: &mut u64, minutes: u64, rloc: &str) -> Vec<MapNotify> {
+    let mut heard = Vec::new();
+    for _ in 0..minutes {
+        *nonces += 1;
+        site_says(world, *nonces, vec![record(prefix(SITE), &[rloc])]);
+        for notify in told(&world.pass(Duration::from_secs(60))) {
+            acknowledge(world, &notify);
+            // Again, before the acknowledgement came.
+            if heard.last() != Some(&notify) {
+                heard.push(notify);
+            }
+        }
+    }
+    heard
+}
+
+#[test]
+fn a_higher_sequence_in_the_dht_becomes_a_map_notify_within_a_third_of_its_life() {
+    let mut world = world();
+    let mut nonces = 1;
+    site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    world.pass(Duration::from_secs(11));
+    let confirmed = subscribe(&mut world, 50);
+    assert_eq!((confirmed.nonce.0, locators(&confirmed.records[0])), (50, vec!["198.51.100.1".to_owned()]));
+    assert_eq!(hour(&mut world, &mut nonces, 60, "198.51.100.1"), [], "signed anew is not changed");
+    let heard = hour(&mut world, &mut nonces, 21, "198.51.100.2");
+    let [change] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((change.nonce.0, locators(&change.records[0])), (51, vec!["198.51.100.2".to_owned()]));
+    assert!(change.records[0].ttl <= Ttl(60), "not past its signature");
+}
+
+#[test]
+fn what_is_withdrawn_from_the_dht_is_told_with_ttl_0() {
+    let mut world = world();
+    site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    world.pass(Duration::from_secs(11));
+    subscribe(&mut world, 50);
+    let heard = told(&world.pass(Duration::from_secs(21 * 60)));
+    let change = heard.first().expect("the site fell silent");
+    assert_eq!((change.nonce.0, change.records[0].ttl, change.records[0].locators.len()), (51, Ttl(0), 0));
+}
+
+#[test]
+fn a_temporary_subscription_in_the_dht_hears_of_the_registration() {
+    let mut world = world();
+    world.pass(Duration::from_secs(11));
+    let confirmed = subscribe(&mut world, 50);
+    let negative = &confirmed.records[0];
+    assert_eq!((negative.action, negative.ttl), (Action::NativelyForward, Ttl(15)));
+    let mut nonces = 1;
+    let heard = hour(&mut world, &mut nonces, 10, "198.51.100.1");
+    let [change] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((change.nonce.0, change.records[0].locators.len()), (51, 1));
+    let heard = hour(&mut world, &mut nonces, 30, "198.51.100.9");
+    assert_eq!(heard.len(), 1, "and goes on: {heard:?}");
+}
+
+#[test]
+fn without_an_answer_of_the_dht_nothing_is_told_and_the_subscription_stays() {
+    let mut world = world();
+    site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    world.pass(Duration::from_secs(11));
+    subscribe(&mut world, 50);
+    world.mode = Mode::Unreachable;
+    assert_eq!(told(&world.pass(Duration::from_secs(3600))), []);
+    assert_eq!(world.benches[1].engine.subscriptions().len(), 1);
+}
+
+#[test]
+fn only_a_verified_subscription_is_sent_on_to_the_map_server_of_a_site() {
+    let mut world = world();
+    let own = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    world.datagram(0, ETR, &seal(own, &site_key()));
+    world.pass(Duration::from_secs(11));
+    let asked = ecm(&subscribing(50));
+    let outputs = world.datagram(1, ITR, &asked);
+    let is_forwarded = |output: &Output| matches!(output, Output::Send { remote, bytes, .. } if (*remote, bytes) == (address("203.0.113.1:4342"), &asked));
+    assert!(outputs.iter().any(is_forwarded), "{outputs:?}");
+    let stranger = MapRequest { xtr_identity: Some(XtrIdentity { site_id: 1, ..identity() }), ..subscribing(51) };
+    let (_, denied) = reply(&world.datagram(1, ITR, &ecm(&stranger)));
+    assert_eq!(denied.records[0].action, Action::DropPolicyDenied);
+    assert_eq!(world.benches[1].engine.tally().get(Refusal::SubscribeUnknownXtr), 1);
+}

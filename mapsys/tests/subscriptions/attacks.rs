@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Replays, forged requests and floods (RFC 9437, section 7).
+
+use mapsys::engine::{Input, Output};
+use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST};
+use mapsys::refusal::Refusal;
+use mapsys::subscribe::subscription::Mode;
+use mapsys::transport::Via;
+use wire::control::auth::{self, Algorithm, TagForm};
+use wire::control::{ControlMessage, MapNotify, Nonce};
+
+use crate::common::*;
+use crate::xtr::*;
+
+#[test]
+fn a_nonce_that_is_not_above_the_last_is_silently_dropped() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let (to, notify) = told_once(&site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &notify);
+    for nonce in [0, 9, 10, 11] {
+        assert_eq!(bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[host(EID)], &[ONE]))), [], "{nonce}");
+    }
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 4, "11 was used by a Map-Notify");
+    let asked = bench.datagram(FROM_ONE, &ecm(&subscribing(12, &[host(EID)], &[ONE])));
+    assert_eq!(told_once(&asked).1.nonce.0, 12);
+}
+
+#[test]
+fn the_same_request_again_before_its_acknowledgement_changes_nothing() {
+    let mut bench = registered();
+    let asked = ecm(&subscribing(10, &[host(EID)], &[ONE]));
+    told_once(&bench.datagram(FROM_ONE, &asked));
+    assert_eq!(bench.datagram(FROM_ONE, &asked), []);
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
+}
+
+#[test]
+fn a_forged_request_moves_nobody_and_poisons_no_nonce() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    // Whoever writes another source into his datagrams, and does not see what goes there.
+    told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[host(EID)], &[TWO]))));
+    bench.pass(seconds(76));
+    assert_eq!(bench.only_refused(Refusal::SubscribeUnacknowledged), 1);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    let mut outputs = site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]);
+    outputs.extend(bench.pass(seconds(3)));
+    let heard = told(&outputs).into_iter().find(|(_, notify)| rlocs(&notify.records[0]) == ["198.51.100.2"]);
+    let (to, notify) = heard.expect("the change");
+    assert_eq!(to, address("192.0.2.1:4342"), "where it was before");
+    assert!(notify.nonce.0 < 20, "{notify:?}");
+    acknowledge(&mut bench, to, &notify);
+    subscribe(&mut bench, 20, host(EID));
+}
+
+#[test]
+fn a_forged_end_ends_nothing_for_longer_than_a_minute() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    told_once(&bench.datagram(FROM_TWO, &ecm(&leaving(1 << 60, prefix(SITE)))));
+    bench.pass(seconds(5));
+    site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]);
+    let later = told(&bench.pass(seconds(76)));
+    let heard = later.iter().find(|(_, notify)| rlocs(&notify.records[0]) == ["198.51.100.2"]);
+    let (to, notify) = heard.expect("what it has missed");
+    assert_eq!((*to, notify.nonce.0), (address("192.0.2.1:4342"), 11));
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_said_before_proves_nothing_of_a_forged_request() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    bench.pass(seconds(5));
+    let specific = prefix("2001:db8:a:1::/64");
+    let (to, change) = told_once(&site_says(&mut bench, 2, vec![record(specific, &["198.51.100.2"])]));
+    told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[host(EID)], &[TWO]))));
+    acknowledge(&mut bench, to, &change);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, false)]);
+}
+
+#[test]
+fn only_the_holder_of_the_key_acknowledges() {
+    let mut bench = registered();
+    let (to, notify) = told_once(&bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[host(EID)], &[ONE]))));
+    let guess = key(5, Algorithm::HkdfSha256, "guess");
+    let forged = auth::seal(&ControlMessage::MapNotifyAck(notify.clone()), &guess, TagForm::Truncated).unwrap();
+    bench.datagram(&to.to_string(), &forged);
+    assert_eq!(bench.only_refused(Refusal::NotifyAckBadTag), 1);
+    // The Map-Notify itself, sent back with another type.
+    let mirrored = auth::seal(&ControlMessage::MapNotify(notify.clone()), &xtr_key(), TagForm::Truncated).unwrap();
+    let mut mirrored_as_ack = mirrored.clone();
+    mirrored_as_ack[0] = mirrored[0] & 0x0f | 0x50;
+    bench.datagram(&to.to_string(), &mirrored_as_ack);
+    assert_eq!(bench.engine.tally().get(Refusal::NotifyAckBadTag), 2);
+    let other = MapNotify { nonce: Nonce(11), ..notify.clone() };
+    bench.datagram(&to.to_string(), &ack(&other));
+    bench.datagram("203.0.113.9:4342", &ack(&notify));
+    assert_eq!(bench.engine.tally().get(Refusal::NotifyAckUnasked), 2);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, false)]);
+}
+
+#[test]
+fn who_asks_too_often_is_answered_as_without_the_n_bit() {
+    let mut bench = registered();
+    let mut confirmed = 0;
+    for nonce in 1..=u64::from(SUBSCRIBE_BURST) + 50 {
+        let asked = ecm(&subscribing(nonce, &[host(EID)], &[ONE]));
+        confirmed += told(&bench.datagram(FROM_ONE, &asked)).len();
+    }
+    assert_eq!(confirmed, SUBSCRIBE_BURST as usize);
+    assert_eq!(bench.engine.tally().get(Refusal::SubscribeRate), 50);
+    bench.pass(seconds(5));
+    subscribe(&mut bench, 100_000, host(EID));
+}
+
+#[test]
+fn an_xtr_that_acknowledges_nothing_takes_its_share_of_the_table_only() {
+    let mut bench = registered();
+    for n in 0..PUBLICATIONS_PER_XTR + 20 {
+        let eid = prefix(&format!("2001:db8:a:{n:x}::/64"));
+        site_says(&mut bench, 2 + n as u64, vec![record(eid, &["198.51.100.2"])]);
+        bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[eid], &[ONE])));
+    }
+    let (_, unacknowledged) = bench.engine.subscriptions().waiting();
+    assert!(unacknowledged <= PUBLICATIONS_PER_XTR, "{unacknowledged}");
+    assert!(bench.engine.tally().get(Refusal::NotifyTableFull) + bench.engine.tally().get(Refusal::SubscribeRate) > 0);
+}
+
+#[test]
+fn the_nodes_own_xtr_does_not_subscribe_through_the_pipe() {
+    let mut bench = registered();
+    let bytes = ecm(&subscribing(1, &[host(EID)], &[ONE]));
+    bench.engine.handle(bench.now, Input::Datagram { via: Via::Pipe, bytes });
+    let outputs = bench.drain();
+    assert!(matches!(outputs.as_slice(), [Output::Pipe { .. }]), "{outputs:?}");
+    assert_eq!(subscriptions(&bench), []);
+}

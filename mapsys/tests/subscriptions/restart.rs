@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What survives a restart.
+
+use mapsys::engine::{Config, Memory};
+use mapsys::refusal::Refusal;
+use mapsys::subscribe::subscriber::Subscriber;
+use mapsys::subscribe::subscription::Mode;
+use wire::control::auth::Algorithm;
+use wire::record::{Action, Ttl};
+
+use crate::common::*;
+use crate::xtr::*;
+
+/// A proven subscription with nonce 40, and what is on disk of it.
+fn before() -> (Bench, Memory) {
+    let mut bench = registered();
+    let mut memory = Memory::default();
+    let outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(40, &[host(EID)], &[ONE, TWO])));
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    assert_eq!(memory.subscriptions.len(), 1);
+    (bench, memory)
+}
+
+#[test]
+fn a_subscription_survives_with_its_nonce_and_is_told_only_of_what_is_new() {
+    let (_, memory) = before();
+    let mut bench = Bench::with(served(), memory);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    assert_eq!(bench.datagram(FROM_ONE, &ecm(&subscribing(40, &[host(EID)], &[ONE]))), []);
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
+    let outputs = site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    assert_eq!(told(&outputs), [], "the same as before");
+    bench.pass(seconds(5));
+    let (to, notify) = told_once(&site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]));
+    assert_eq!((to, notify.nonce.0), (address("192.0.2.1:4342"), 41));
+}
+
+#[test]
+fn a_site_that_does_not_come_back_is_told_after_its_silence() {
+    let (_, memory) = before();
+    let mut bench = Bench::with(served(), memory);
+    assert_eq!(told(&bench.pass(seconds(180))), []);
+    let (_, notify) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((notify.nonce.0, notify.records[0].ttl), (41, Ttl(0)));
+}
+
+#[test]
+fn what_was_never_acknowledged_is_told_again_when_it_is_registered_again() {
+    let (mut bench, mut memory) = before();
+    bench.pass(seconds(5));
+    write(&mut memory, &site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]));
+    let mut bench = Bench::with(served(), memory);
+    let (_, notify) = told_once(&site_says(&mut bench, 3, vec![record(prefix(SITE), &["198.51.100.2"])]));
+    assert_eq!(notify.nonce.0, 42, "41 was used before the restart");
+}
+
+#[test]
+fn what_was_not_proven_is_taken_back_and_its_sender_told() {
+    let mut bench = registered();
+    let mut memory = Memory::default();
+    write(&mut memory, &bench.datagram(FROM_ONE, &ecm(&subscribing(40, &[host(EID)], &[ONE]))));
+    assert_eq!(memory.subscriptions.len(), 1);
+    let mut bench = Bench::with(served(), memory.clone_for_test());
+    let outputs = bench.pass(seconds(0));
+    write(&mut memory, &outputs);
+    let (to, farewell) = told_once(&outputs);
+    assert_eq!((to, farewell.nonce.0), (address("192.0.2.1:4342"), 40));
+    assert_eq!(farewell.records[0].action, Action::DropAuthFailure);
+    assert!(subscriptions(&bench).is_empty() && memory.subscriptions.is_empty());
+    subscribe(&mut bench, 41, host(EID));
+}
+
+#[test]
+fn under_a_new_key_nonces_begin_anew() {
+    let (_, mut memory) = before();
+    let key_6 = key(6, Algorithm::HkdfSha256, "another one");
+    let config = Config { subscribers: vec![Subscriber { key: key_6, ..subscriber() }], ..served() };
+    let mut bench = Bench::with(config, memory.clone_for_test());
+    let outputs = bench.pass(seconds(0));
+    write(&mut memory, &outputs);
+    assert!(memory.subscriptions.is_empty(), "the old security association is gone, on disk too");
+    let outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[host(EID)], &[ONE])));
+    assert_eq!(sent(&outputs).len(), 1);
+    assert_eq!(bench.engine.tally().total(), 0);
+}
+
+#[test]
+fn a_temporary_subscription_does_not_live_longer_for_a_restart() {
+    let mut bench = Bench::new(served());
+    let mut memory = Memory::default();
+    let outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(40, &[host(EID)], &[ONE])));
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    bench.pass(seconds(600));
+    let now = bench.now;
+    let mut bench = Bench::with(served(), memory);
+    let skew = now.wall.duration_since(bench.now.wall).unwrap_or_default();
+    bench.pass(seconds(898));
+    assert_eq!(subscriptions(&bench).len(), usize::from(skew >= seconds(599)));
+    bench.pass(seconds(4));
+    assert_eq!(subscriptions(&bench), []);
+}
+
+/// A copy, so that a test can compare.
+trait CloneForTest {
+    fn clone_for_test(&self) -> Self;
+}
+
+impl CloneForTest for Memory {
+    fn clone_for_test(&self) -> Self {
+        Self { subscriptions: self.subscriptions.clone(), ..Self::default() }
+    }
+}
