@@ -2,9 +2,11 @@
 //! The Map-Resolver: encapsulated Map-Requests answered from the sites, the cache or the DHT (RFC 9301, section 8.4).
 
 pub mod cache;
+pub mod foreign;
 pub mod found;
 pub mod lookup;
 pub mod own;
+mod referral;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +23,7 @@ use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::transport::{Now, Sockets, Via, may_send_to};
 use cache::{Cache, Hit};
+use foreign::Ddt;
 use found::{Audience, Found, ask_again};
 use lookup::{Ended, Lookups};
 use own::Own;
@@ -38,6 +41,7 @@ pub struct Resolver {
     next_id: u64,
     /// Whether the node's own xTR has ever asked.
     has_pipe: bool,
+    ddt: Ddt,
 }
 
 /// What the rest of the engine lends for one input.
@@ -96,7 +100,8 @@ impl Resolver {
     /// A resolver that sends from `sockets`.
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
         let (cache, waiting, waiters) = (Cache::default(), BTreeMap::new(), HashMap::new());
-        Self { sockets, limiter, cache, lookups, waiting, waiters, next_id: 0, has_pipe: false }
+        let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
+        Self { sockets, limiter, cache, lookups, waiting, waiters, next_id: 0, has_pipe: false, ddt }
     }
 
     /// Takes an ECM; `bytes` is the whole message.
@@ -112,6 +117,9 @@ impl Resolver {
         }
         let forwarded = Vec::new();
         let mut ask = Ask { via, reply_to, nonce: request.nonce, ecm: bytes.to_vec(), ddt: ecm.ddt, forwarded };
+        if ecm.ddt {
+            self.admit_ddt(cx, &mut ask, &request)?;
+        }
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
@@ -159,6 +167,7 @@ impl Resolver {
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.lookups.expire(cx.now);
         self.pump(cx);
+        self.search_timeout(cx);
         let now = cx.now.monotonic;
         let late: Vec<u64> =
             self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now).map(|(id, _)| *id).collect();
@@ -170,7 +179,7 @@ impl Resolver {
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         let waiting = self.waiting.values().map(|waiting| waiting.deadline).min();
-        [waiting, self.lookups.next_deadline()].into_iter().flatten().min()
+        [waiting, self.lookups.next_deadline(), self.ddt.next_deadline()].into_iter().flatten().min()
     }
 
     /// Forgets what the DHT said about a prefix that is registered here now.
@@ -222,13 +231,18 @@ impl Resolver {
         let octets = self.reply_octets(ask);
         let asked = ask.local();
         let sendable = |address: IpAddr| self.sockets.towards(address, asked).is_some();
-        if let Some(own) = own::find(cx.server, &host, octets, sendable) {
-            return self.own_slot(cx, ask, own, host);
-        }
         if ask.ddt {
-            return Err(Refusal::ReferralNotServed);
+            if let Some(slot) = self.referral_slot(cx, ask, prefix, host)? {
+                return Ok(slot);
+            }
+        } else if let Some(own) = own::find(cx.server, &host, octets, sendable) {
+            return self.own_slot(cx, ask, own, host);
+        } else {
+            self.admit_foreign(cx, ask, &request.itr_rlocs)?;
+            if let Some(slot) = self.foreign_slot(cx, ask, request, host)? {
+                return Ok(slot);
+            }
         }
-        self.admit_foreign(cx, ask, &request.itr_rlocs)?;
         let now = cx.now.monotonic;
         match self.cache.get(now, &host) {
             // In the own process absence is asked again, so that start order does not matter.
@@ -256,9 +270,6 @@ impl Resolver {
 
     fn own_slot(&mut self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
         match own {
-            Own::Records(records) if ask.ddt && records.iter().all(|record| record.locators.is_empty()) => {
-                Err(Refusal::ReferralNotServed)
-            }
             Own::Records(records) => Ok(Slot::Records(records)),
             Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop, host),
             Own::ForwardToPipe => {
@@ -271,8 +282,19 @@ impl Resolver {
         }
     }
 
-    /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
+    /// Answers with what was found.
     fn conclude(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        host: EidPrefix,
+        found: &Found,
+    ) -> Result<Slot, Refusal> {
+        if ask.ddt { self.found_referral(cx, ask, host, found) } else { self.found_slot(cx, ask, host, found) }
+    }
+
+    /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
+    fn found_slot(
         &mut self,
         cx: &mut Context<'_>,
         ask: &mut Ask,
@@ -387,7 +409,9 @@ impl Resolver {
         if let Some(waiting) = self.waiting.get_mut(&id) {
             for slot in &mut waiting.slots {
                 if let Slot::Waiting(host) = *slot {
-                    *slot = Slot::Records(vec![ask_again(host)]);
+                    // A DDT client asks again by itself, and takes no Map-Reply.
+                    let is_ddt = waiting.ask.ddt;
+                    *slot = if is_ddt { Slot::Silent } else { Slot::Records(vec![ask_again(host)]) };
                 }
             }
         }

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use super::identity::{KeyFiles, KeyWatch};
 use super::settings::{Settings, Switch};
 use super::{FromService, Service, ServiceConfig, bootstrap, control, sockets};
+use crate::ddt::{self, Kind};
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
 
@@ -46,6 +47,7 @@ pub struct Plan {
     anycast: Vec<String>,
     discovery: bool,
     metrics: Option<SocketAddr>,
+    ddt: ddt::Config,
 }
 
 impl Plan {
@@ -73,7 +75,8 @@ impl Plan {
         let sites = settings.sites()?;
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
-        SiteTable::new(network, sites.clone(), None)?;
+        let ddt = settings.ddt()?;
+        ddt.check(&SiteTable::new(network, sites.clone(), None)?)?;
         let rules = rules(network, settings.puzzle_bits, settings.network_key.as_deref())?;
         Ok(Self {
             network,
@@ -93,6 +96,7 @@ impl Plan {
             anycast: settings.anycast.clone(),
             discovery: settings.discovery == Some(Switch::On),
             metrics: settings.metrics,
+            ddt,
         })
     }
 }
@@ -129,7 +133,32 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
         Foreign::FromItrRloc => "clients, and whoever asks from one of its ITR-RLOCs",
     };
     writeln!(text, "answers for EIDs not registered here: {foreign}")?;
+    check_ddt(&mut text, &plan.ddt)?;
     Ok(text)
+}
+
+/// What is configured of the tree, and of other ways to foreign EIDs, in words.
+fn check_ddt(text: &mut String, ddt: &ddt::Config) -> std::fmt::Result {
+    for prefix in &ddt.authoritative {
+        writeln!(text, "answers as DDT node for {prefix}")?;
+    }
+    for delegation in &ddt.delegations {
+        let kind = match delegation.kind {
+            Kind::Node => "DDT nodes",
+            Kind::MapServer => "DDT Map-Servers",
+        };
+        let servers: Vec<String> = delegation.servers.iter().map(|server| server.address.to_string()).collect();
+        writeln!(text, "refers for {} to the {kind} {}", delegation.prefix, servers.join(", "))?;
+    }
+    for resolver in &ddt.resolvers {
+        let addresses: Vec<String> = resolver.addresses.iter().map(SocketAddr::to_string).collect();
+        writeln!(text, "hands requests for foreign EIDs in {} on to {}", resolver.prefix, addresses.join(", "))?;
+    }
+    if !ddt.roots.is_empty() {
+        let roots: Vec<String> = ddt.roots.iter().map(SocketAddr::to_string).collect();
+        writeln!(text, "searches for foreign EIDs from the DDT roots {}", roots.join(", "))?;
+    }
+    Ok(())
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -236,6 +265,7 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
         bootstrap: plan.bootstrap,
         anycast: plan.anycast,
         discovery: plan.discovery,
+        ddt: plan.ddt,
     }
 }
 

@@ -77,6 +77,8 @@ pub struct ServiceConfig {
     pub anycast: Vec<String>,
     /// Whether nodes are looked for on the links of this machine, and told of this one.
     pub discovery: bool,
+    /// Delegations, and where foreign EIDs are searched for (RFC 8111); its secret is made at the start.
+    pub ddt: crate::ddt::Config,
 }
 
 /// What the host must send, in order.
@@ -224,6 +226,7 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
         clients: config.clients,
         foreign: config.foreign,
         sockets: config.sockets,
+        ddt: crate::ddt::Config { secret: rand::random(), ..config.ddt },
     }
 }
 

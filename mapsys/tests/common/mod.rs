@@ -60,6 +60,7 @@ pub(crate) fn config(sites: Vec<Site>) -> Config {
         clients: vec![],
         foreign: Foreign::FromItrRloc,
         sockets: vec![address(SERVER), address("[2001:db8:53::53]:4342")],
+        ddt: mapsys::ddt::Config::default(),
     }
 }
 

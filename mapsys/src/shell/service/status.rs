@@ -107,6 +107,11 @@ pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Val
         "dropped_busy": dropped,
         "registrations": engine.server().registrations().len(),
         "cached_answers": engine.cached(),
+        "ddt_searches": engine.ddt().searches,
+        "ddt_referrals_cached": engine.ddt().cached,
+        "ddt_requests_sent": engine.ddt().requests,
+        "ddt_referrals_sent": engine.ddt().referrals,
+        "foreign_forwarded": engine.ddt().forwarded,
         "dht": dht,
     })
 }
