@@ -17,6 +17,7 @@ use wire::address::EidPrefix;
 use wire::control::auth::AuthKey;
 use wire::control::{ControlMessage, MapRegister, message_type};
 
+use crate::ddt;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::MESSAGE_OCTETS;
 use crate::refusal::{Refusal, Tally};
@@ -26,6 +27,7 @@ use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
 use crate::register::site::{NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
+use crate::resolve::foreign::{Ddt, Figures};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
 use crate::subscribe::Subscriptions;
@@ -61,6 +63,8 @@ pub struct Config {
     pub subscribers: Vec<Subscriber>,
     /// How subscriptions are dealt with.
     pub pubsub: Policy,
+    /// Delegations, and where foreign EIDs are searched for (RFC 8111).
+    pub ddt: ddt::Config,
 }
 
 /// What survived the last run.
@@ -91,6 +95,9 @@ pub enum ConfigError {
     /// Of the subscribers.
     #[error(transparent)]
     Subscriber(#[from] SubscriberError),
+    /// Of the Delegated Database Tree.
+    #[error(transparent)]
+    Ddt(#[from] ddt::DdtError),
 }
 
 /// What the map system is told.
@@ -253,11 +260,11 @@ pub struct Engine {
 /// Name of the site that is the node's own xTR.
 pub const PIPE_SITE: &str = "this node";
 
-/// Whether a control datagram at a shared port is for the map system: Map-Register, Map-Notify-Ack and ECM are, the rest
-/// is for an xTR. An ECM for an EID that the xTR itself must answer comes back as [`Output::Pipe`].
+/// Whether a control datagram at a shared port is for the map system: Map-Register, Map-Notify-Ack, Map-Referral and ECM are,
+/// the rest is for an xTR. An ECM for an EID that the xTR itself must answer comes back as [`Output::Pipe`].
 pub fn is_for_map_system(bytes: &[u8]) -> bool {
-    /// Map-Register, Map-Notify-Ack, ECM.
-    const TYPES: [u8; 3] = [3, 5, 8];
+    /// Map-Register, Map-Notify-Ack, Map-Referral, ECM.
+    const TYPES: [u8; 4] = [3, 5, 6, 8];
     message_type(bytes).is_some_and(|kind| TYPES.contains(&kind))
 }
 
@@ -270,6 +277,7 @@ impl Engine {
         let cns: HashSet<Cn> = config.identities.iter().map(OperationalKey::cn).collect();
         let pipe = config.pipe_key.map(|key| pipe_site(key, config.network, &cns, &config.own_prefixes));
         let sites = SiteTable::new(config.network, config.sites, pipe)?;
+        config.ddt.check(&sites)?;
         let sockets = Sockets(config.sockets);
         let publisher = Publisher::new(
             now.monotonic,
@@ -297,7 +305,7 @@ impl Engine {
                 memory.notify_nonce,
             ),
             subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), kept),
-            resolver: Resolver::new(sockets.clone(), limiter, lookups),
+            resolver: Resolver::new(sockets.clone(), limiter, lookups).with_ddt(Ddt::new(&config.ddt, &sockets)),
             publisher,
             sockets,
             tally: Tally::default(),
@@ -410,6 +418,11 @@ impl Engine {
         self.resolver.cached()
     }
 
+    /// What goes on in the tree.
+    pub fn ddt(&self) -> Figures {
+        self.resolver.ddt_figures()
+    }
+
     fn add_identity(&mut self, key: OperationalKey) -> Result<(), Refusal> {
         let (cn, epoch) = (key.cn(), key.epoch());
         match self.publisher.add(key) {
@@ -467,6 +480,12 @@ impl Engine {
                 },
                 Via::Pipe => Err(Refusal::NotifyAckUnasked),
             },
+            ControlMessage::MapReferral(message) => {
+                self.with_resolver(now, |resolver, cx| resolver.referral(cx, via, &message))
+            }
+            ControlMessage::MapReply(message) => {
+                self.with_resolver(now, |resolver, cx| resolver.replied(cx, via, message.nonce))
+            }
             ControlMessage::Shared(_) => Err(Refusal::UnknownType),
             _ => Err(Refusal::NotForMapSystem),
         }

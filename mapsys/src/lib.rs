@@ -8,12 +8,14 @@
 //! * [`register`]: the Map-Server: sites, keys, replay, registrations, and their publication;
 //! * [`resolve`]: the Map-Resolver: own registrations, cache, lookups, negatives;
 //! * [`subscribe`]: who is told of changes (RFC 9437);
+//! * [`ddt`]: foreign EIDs, and how others find ours (RFC 8111);
 //! * [`limit`]: who may ask what, and how much comes back;
-//! * [`engine`]: the three behind one `handle` and one `poll`. Sans-IO: clocks, bytes and what the DHT says are arguments.
+//! * [`engine`]: the five behind one `handle` and one `poll`. Sans-IO: clocks, bytes and what the DHT says are arguments.
 //!
 //! Feature `shell` adds sockets, disk and the DHT node. `lisp-xtr` embeds [`shell::Service`](shell) and registers its own
 //! prefixes through a pipe that carries real Map-Registers; only that pipe may register the node's CGEIDs.
 
+pub mod ddt;
 pub mod engine;
 pub mod limit;
 pub mod limits;

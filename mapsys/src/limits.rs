@@ -145,6 +145,33 @@ pub const CACHE_POSITIVE: Duration = Duration::from_secs(3600);
 /// More-specific records put beside a best match (RFC 9301, section 5.5); with more of them the match is narrowed.
 pub const MORE_SPECIFICS: usize = 8;
 
+// --- DDT (RFC 8111)
+
+/// Delegations of a DDT node.
+pub const DELEGATIONS: usize = 65_536;
+/// Servers of a delegation, and Map-Servers of a site: with six IPv6 locators a Map-Referral is no more than three times the
+/// shortest DDT Map-Request, whatever is asked for.
+pub const DELEGATED_SERVERS: usize = 6;
+/// Servers that are kept of a referral of others: no more would have their turn before an ITR gives up.
+pub const DDT_SERVERS: usize = 8;
+/// XEIDs that are searched for at once.
+pub const DDT_PENDING: usize = 1024;
+/// ITRs that wait for one XEID: their requests all go to the Map-Server that is found.
+pub const DDT_WAITERS: usize = 16;
+/// Answers followed in one search. The length of an XEID bounds what is no loop (RFC 8111, section 7.3.4); trees that exist have
+/// four levels.
+pub const DDT_ANSWERS: usize = 32;
+/// Pause before the next server is asked; it doubles with each round through all of them.
+pub const DDT_RETRY: Duration = Duration::from_secs(1);
+/// How often each server has its turn.
+pub const DDT_ROUNDS: u32 = 3;
+/// A search ends after this time: the ITR has asked again long since.
+pub const DDT_PATIENCE: Duration = Duration::from_secs(20);
+/// Cached referrals; about 400 B each.
+pub const CACHED_REFERRALS: usize = 4096;
+/// The longest that a referral is kept: the TTL that RFC 8111, section 6.4, sets.
+pub const REFERRAL_LIFE: Duration = Duration::from_secs(24 * 3600);
+
 // --- abuse
 
 /// Window of the octet balance of a reply target.

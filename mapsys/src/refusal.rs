@@ -125,8 +125,20 @@ refusals! {
     RequestNoItrRloc => "request-no-itr-rloc",
     /// A Map-Request that wants no answer (D).
     RequestWantsNoReply => "request-wants-no-reply",
-    /// An ECM that asks for a Map-Referral (D): answered only where RFC 9301 has an answer.
+    /// A DDT Map-Request (D) through the pipe, or for several EIDs at once: a Map-Referral answers for one.
     ReferralNotServed => "referral-not-served",
+    /// A Map-Referral with a nonce that nobody waits for, or from somebody else than was asked.
+    ReferralUnasked => "referral-unasked",
+    /// A Map-Referral that does not speak of the EID asked for, has an unknown action, or refers to nobody that can be asked.
+    ReferralAstray => "referral-astray",
+    /// A Map-Referral that is not more specific than the one that led to its sender (RFC 8111, section 7.3.4).
+    ReferralLoop => "referral-loop",
+    /// A DDT node that says that it was the wrong one to ask.
+    ReferralNotAuthoritative => "referral-not-authoritative",
+    /// A search in the tree that had more answers than any tree has levels.
+    ReferralTooDeep => "referral-too-deep",
+    /// A search in the tree that ended without an answer: no root, or nobody answered in time.
+    ReferralUnanswered => "referral-unanswered",
     /// A request for an EID not registered here from whom we serve only our own.
     ForeignNotServed => "foreign-not-served",
     /// A request for an EID not registered here whose outer source is none of its ITR-RLOCs.

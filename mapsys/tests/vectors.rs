@@ -205,9 +205,9 @@ fn malformed_and_misplaced_messages_are_dropped_silently() {
         ("M27", Refusal::Malformed),
         ("M28", Refusal::Malformed),
         ("S01", Refusal::EcmSecurity),
-        ("T11", Refusal::NotForMapSystem),
-        ("T13", Refusal::NotForMapSystem),
-        ("T14", Refusal::NotForMapSystem),
+        ("T11", Refusal::ReferralUnasked),
+        ("T13", Refusal::ReferralUnasked),
+        ("T14", Refusal::ReferralUnasked),
         ("X01", Refusal::UnknownType),
     ] {
         refuses(strict(), ITR, &vector(id), refusal);

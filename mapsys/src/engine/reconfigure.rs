@@ -5,6 +5,7 @@ use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 
 use super::{ConfigError, Engine};
+use crate::ddt;
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
@@ -25,6 +26,8 @@ pub struct Reconfiguration {
     pub subscribers: Vec<Subscriber>,
     /// How subscriptions are dealt with.
     pub pubsub: Policy,
+    /// Delegations, and where foreign EIDs are searched for (RFC 8111).
+    pub ddt: ddt::Config,
 }
 
 /// What another configuration has done.
@@ -47,12 +50,14 @@ impl Engine {
     pub fn reconfigure(&mut self, now: Now, newer: Reconfiguration) -> Result<Reconfigured, ConfigError> {
         let pipe = self.server.sites().pipe_site().cloned();
         let sites = SiteTable::new(self.network, newer.sites, pipe)?;
+        newer.ddt.check(&sites)?;
         let subscribers = Subscribers::new(newer.subscribers)?;
         let configured = sites.iter().filter(|(id, _)| !sites.is_pipe(*id)).count();
         let ended = self.server.reconfigure(now, sites, &mut self.tally);
         self.publisher.reconfigure(now.monotonic, newer.trust_anchors.clone(), &self.server, &ended);
         let anchors = newer.trust_anchors.into_iter().chain(self.publisher.own_anchors());
         self.resolver.reconfigure(newer.clients, newer.foreign, anchors);
+        self.resolver.reconfigure_ddt(&newer.ddt);
         self.subscriptions.reconfigure(now, subscribers, newer.pubsub);
         ended.iter().for_each(|prefix| self.subscriptions.changed(now, *prefix));
         let kept = self.server.registrations().len();

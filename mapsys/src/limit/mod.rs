@@ -165,6 +165,20 @@ impl Limiter {
         Ok(())
     }
 
+    /// Counts octets to `target` that no EID-prefix limits, if they may be sent.
+    ///
+    /// # Errors
+    /// `ReplyAmplification`; then nothing is counted.
+    pub fn spend_octets(&mut self, now: Instant, target: IpAddr, octets: usize) -> Result<(), Refusal> {
+        let balance = self.balance(now, target);
+        let sent = balance.sent.saturating_add(octets as u64);
+        if sent > balance.received.saturating_mul(AMPLIFICATION) {
+            return Err(Refusal::ReplyAmplification);
+        }
+        balance.sent = sent;
+        Ok(())
+    }
+
     /// Takes note that an ECM is forwarded.
     ///
     /// # Errors

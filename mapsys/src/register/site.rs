@@ -121,6 +121,9 @@ pub enum SiteError {
         /// Its site.
         site: String,
     },
+    /// Delegations that contradict each other or the sites.
+    #[error(transparent)]
+    Ddt(#[from] crate::ddt::DdtError),
     /// Two keys of one number.
     #[error("site {site:?} has two keys with key-id {id}")]
     KeyTwice {

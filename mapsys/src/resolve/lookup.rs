@@ -110,6 +110,14 @@ impl Lookups {
         self.running.contains_key(host)
     }
 
+    /// If no trust anchor covers a host, which is no CGEID either: the part of the EID space round it of which that is so.
+    pub fn unanchored(&mut self, now: Now, host: EidPrefix) -> Option<EidPrefix> {
+        match Resolution::new(&mut self.resolver, host, now.wall).outcome() {
+            Some(Outcome::Unanchored { prefix }) => Some(*prefix),
+            _ => None,
+        }
+    }
+
     /// Starts a lookup of a host, unless one runs.
     ///
     /// # Errors

@@ -3,9 +3,11 @@
 
 mod ask;
 pub mod cache;
+pub mod foreign;
 pub mod found;
 pub mod lookup;
 pub mod own;
+mod referral;
 mod reply;
 mod subscribing;
 mod waiting;
@@ -29,6 +31,7 @@ use crate::subscribe::Subscriptions;
 use crate::transport::{Now, Sockets, Via, may_send_to};
 use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
+use foreign::Ddt;
 use found::{Audience, Found, ask_again};
 use lookup::{Ended, Lookups};
 use own::Own;
@@ -45,6 +48,7 @@ pub struct Resolver {
     requests: Requests,
     /// Whether the node's own xTR has ever asked.
     has_pipe: bool,
+    ddt: Ddt,
 }
 
 /// What the rest of the engine lends for one input.
@@ -66,7 +70,8 @@ impl Resolver {
     /// A resolver that sends from `sockets`.
     pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
         let (cache, requests) = (Cache::default(), Requests::default());
-        Self { sockets, limiter, cache, lookups, requests, has_pipe: false }
+        let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
+        Self { sockets, limiter, cache, lookups, requests, has_pipe: false, ddt }
     }
 
     /// Takes an ECM; `bytes` is the whole message.
@@ -85,6 +90,9 @@ impl Resolver {
         let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
         let mut ask = Ask { via, reply_to, nonce, ecm: ecm_bytes, ddt, forwarded, wanted, is_leaving };
+        if ddt {
+            self.admit_ddt(cx, &mut ask, &request)?;
+        }
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
@@ -129,6 +137,7 @@ impl Resolver {
         self.lookups.expire(cx.now);
         self.read_again(cx);
         self.pump(cx);
+        self.search_timeout(cx);
         for _ in 0..LATE_AT_ONCE {
             let Some(waiting) = self.requests.pop_late(cx.now.monotonic) else { break };
             self.give_up(cx, waiting);
@@ -137,7 +146,8 @@ impl Resolver {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.requests.next_deadline(), self.lookups.next_deadline()].into_iter().flatten().min()
+        let deadlines = [self.requests.next_deadline(), self.lookups.next_deadline(), self.ddt.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Forgets what the DHT said about a prefix that is registered here now.
@@ -202,13 +212,18 @@ impl Resolver {
         let octets = self.reply_octets(ask);
         let asked = ask.local();
         let sendable = |address: IpAddr| self.sockets.towards(address, asked).is_some();
-        if let Some(own) = own::find(cx.server, &host, octets, sendable) {
-            return self.own_slot(cx, ask, own, host);
-        }
         if ask.ddt {
-            return Err(Refusal::ReferralNotServed);
+            if let Some(slot) = self.referral_slot(cx, ask, prefix, host)? {
+                return Ok(slot);
+            }
+        } else if let Some(own) = own::find(cx.server, &host, octets, sendable) {
+            return self.own_slot(cx, ask, own, host);
+        } else {
+            self.admit_foreign(cx, ask, &request.itr_rlocs)?;
+            if let Some(slot) = self.foreign_slot(cx, ask, request, host)? {
+                return Ok(slot);
+            }
         }
-        self.admit_foreign(cx, ask, &request.itr_rlocs)?;
         let now = cx.now.monotonic;
         match self.cache.get(now, &host) {
             // In the own process absence is asked again, so that start order does not matter.
@@ -247,9 +262,6 @@ impl Resolver {
 
     fn own_slot(&mut self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
         match own {
-            Own::Records(records) if ask.ddt && records.iter().all(|record| record.locators.is_empty()) => {
-                Err(Refusal::ReferralNotServed)
-            }
             Own::Records(records) => Ok(Slot::Records(records)),
             Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop, host),
             Own::ForwardToPipe => {
@@ -262,7 +274,7 @@ impl Resolver {
         }
     }
 
-    /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
+    /// Answers with what was found.
     fn conclude(
         &mut self,
         cx: &mut Context<'_>,
@@ -273,6 +285,17 @@ impl Resolver {
         if let Some(slot) = self.subscribe_found(cx, ask, host, found) {
             return Ok(slot);
         }
+        if ask.ddt { self.found_referral(cx, ask, host, found) } else { self.found_slot(cx, ask, host, found) }
+    }
+
+    /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
+    fn found_slot(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        host: EidPrefix,
+        found: &Found,
+    ) -> Result<Slot, Refusal> {
         if let Found::Mapping(mapping) = found
             && !mapping.proxy
         {
@@ -348,9 +371,11 @@ impl Resolver {
 
     /// Tells the asker of a slow lookup to ask again; the lookup goes on.
     fn give_up(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
+        // A DDT client asks again by itself, and takes no Map-Reply.
+        let is_ddt = waiting.ask.ddt;
         for slot in &mut waiting.slots {
             if let Slot::Waiting(host) = *slot {
-                *slot = Slot::Records(vec![ask_again(host)]);
+                *slot = if is_ddt { Slot::Silent } else { Slot::Records(vec![ask_again(host)]) };
             }
         }
         self.finish(cx, waiting);

@@ -24,6 +24,7 @@ use super::reload::{Reloader, Reloads};
 use super::service::Status;
 use super::settings::{Settings, Switch};
 use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
+use crate::ddt::{self, Kind};
 use crate::engine::Reconfiguration;
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
@@ -51,6 +52,7 @@ pub struct Plan {
     metrics: Option<SocketAddr>,
     subscribers: Vec<Subscriber>,
     pubsub: Policy,
+    ddt: ddt::Config,
 }
 
 impl Plan {
@@ -78,9 +80,10 @@ impl Plan {
         let sites = settings.sites()?;
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
-        SiteTable::new(network, sites.clone(), None)?;
         let subscribers = subscribers(settings, &sites)?;
         let pubsub = settings.pubsub.build().context("pubsub")?;
+        let ddt = settings.ddt()?;
+        ddt.check(&SiteTable::new(network, sites.clone(), None)?)?;
         let rules = rules(network, settings.puzzle_bits, settings.network_key.as_deref())?;
         Ok(Self {
             network,
@@ -102,6 +105,7 @@ impl Plan {
             metrics: settings.metrics,
             subscribers,
             pubsub,
+            ddt,
         })
     }
 }
@@ -127,6 +131,7 @@ impl Plan {
             foreign: self.foreign,
             subscribers: self.subscribers,
             pubsub: self.pubsub,
+            ddt: ddt::Config { secret: rand::random(), ..self.ddt },
         }
     }
 }
@@ -167,7 +172,32 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
         Foreign::FromItrRloc => "clients, and whoever asks from one of its ITR-RLOCs",
     };
     writeln!(text, "answers for EIDs not registered here: {foreign}")?;
+    check_ddt(&mut text, &plan.ddt)?;
     Ok(text)
+}
+
+/// What is configured of the tree, and of other ways to foreign EIDs, in words.
+fn check_ddt(text: &mut String, ddt: &ddt::Config) -> std::fmt::Result {
+    for prefix in &ddt.authoritative {
+        writeln!(text, "answers as DDT node for {prefix}")?;
+    }
+    for delegation in &ddt.delegations {
+        let kind = match delegation.kind {
+            Kind::Node => "DDT nodes",
+            Kind::MapServer => "DDT Map-Servers",
+        };
+        let servers: Vec<String> = delegation.servers.iter().map(|server| server.address.to_string()).collect();
+        writeln!(text, "refers for {} to the {kind} {}", delegation.prefix, servers.join(", "))?;
+    }
+    for resolver in &ddt.resolvers {
+        let addresses: Vec<String> = resolver.addresses.iter().map(SocketAddr::to_string).collect();
+        writeln!(text, "hands requests for foreign EIDs in {} on to {}", resolver.prefix, addresses.join(", "))?;
+    }
+    if !ddt.roots.is_empty() {
+        let roots: Vec<String> = ddt.roots.iter().map(SocketAddr::to_string).collect();
+        writeln!(text, "searches for foreign EIDs from the DDT roots {}", roots.join(", "))?;
+    }
+    Ok(())
 }
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP, and when `reload` asks, the settings are read again.
@@ -289,6 +319,7 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
         discovery: plan.discovery,
         subscribers: plan.subscribers,
         pubsub: plan.pubsub,
+        ddt: plan.ddt,
     }
 }
 

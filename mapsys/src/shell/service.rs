@@ -82,6 +82,8 @@ pub struct ServiceConfig {
     pub pubsub: Policy,
     /// Whether nodes are looked for on the links of this machine, and told of this one.
     pub discovery: bool,
+    /// Delegations, and where foreign EIDs are searched for (RFC 8111); its secret is made at the start.
+    pub ddt: crate::ddt::Config,
 }
 
 /// What the host must send, in order.
@@ -271,6 +273,7 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
         sockets: config.sockets,
         subscribers: config.subscribers,
         pubsub: config.pubsub,
+        ddt: crate::ddt::Config { secret: rand::random(), ..config.ddt },
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Settings of `lisp-mapsys`: file, then environment (`LISP_MAPSYS_...`), then flags.
 
+mod ddt;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -13,8 +15,11 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, Secret};
 
 use super::subscriber_settings::{PubsubSetting, SubscriberSetting};
+use crate::ddt::Config as DdtConfig;
 use crate::limit::Foreign;
 use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
+
+pub use ddt::{DdtSetting, DelegationSetting, KindSetting, ResolverSetting, ServerSetting};
 
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_MAPSYS_";
@@ -133,6 +138,12 @@ pub struct Settings {
     pub subscriber: Vec<SubscriberSetting>,
     /// How subscriptions are dealt with.
     pub pubsub: PubsubSetting,
+    /// This node in the Delegated Database Tree.
+    pub ddt: DdtSetting,
+    /// What it delegates to others.
+    pub ddt_delegation: Vec<DelegationSetting>,
+    /// Conventional Map-Resolvers for foreign EIDs.
+    pub resolver: Vec<ResolverSetting>,
 }
 
 /// On or off.
@@ -282,6 +293,14 @@ impl Settings {
         self.site.iter().map(|site| site.build().with_context(|| format!("site {:?}", site.name))).collect()
     }
 
+    /// This node in the tree of RFC 8111, and other ways to foreign EIDs.
+    ///
+    /// # Errors
+    /// Names the key and what is wrong with it.
+    pub fn ddt(&self) -> anyhow::Result<DdtConfig> {
+        ddt::config(&self.ddt, &self.ddt_delegation, &self.resolver)
+    }
+
     /// Who may ask for EIDs that are not registered here.
     pub fn foreign(&self) -> Foreign {
         match self.foreign {
@@ -380,6 +399,11 @@ mod tests {
         assert_eq!(settings.listen().unwrap().len(), 2);
         assert_eq!(settings.site.len(), 3);
         assert!(settings.site[1].legacy);
+        let ddt = settings.ddt().unwrap();
+        assert_eq!(
+            (ddt.roots.len(), ddt.authoritative.len(), ddt.delegations.len(), ddt.resolvers.len()),
+            (2, 1, 2, 1)
+        );
         let inline: Vec<_> = settings.site.iter().filter(|site| site.key[0].secret.is_some()).collect();
         assert!(inline.iter().all(|site| site.build().is_ok()));
     }

@@ -63,6 +63,7 @@ pub(crate) fn config(sites: Vec<Site>) -> Config {
         sockets: vec![address(SERVER), address("[2001:db8:53::53]:4342")],
         subscribers: vec![],
         pubsub: Policy::default(),
+        ddt: mapsys::ddt::Config::default(),
     }
 }
 

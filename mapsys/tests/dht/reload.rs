@@ -16,7 +16,8 @@ use crate::world::*;
 fn newer(sites: Vec<Site>) -> Reconfiguration {
     let (trust_anchors, clients, subscribers) = (vec![], vec![], vec![]);
     let (foreign, pubsub) = (Foreign::FromItrRloc, mapsys::subscribe::subscriber::Policy::default());
-    Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub }
+    let ddt = mapsys::ddt::Config::default();
+    Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt }
 }
 
 fn wide(publish: Publish) -> Site {

@@ -6,6 +6,7 @@ use mapsys::engine::{Config, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use wire::address::{EidPrefix, InstanceId};
+use wire::control::{ControlMessage, ReferralAction};
 
 use crate::common::*;
 use crate::world::*;
@@ -58,7 +59,7 @@ fn all_records_of_a_request_are_answered_in_one_reply_and_nine_are_too_many() {
 }
 
 #[test]
-fn d_wants_no_map_reply_and_a_ddt_resolver_gets_no_negative_one() {
+fn d_wants_no_map_reply_and_a_ddt_resolver_gets_a_referral_instead() {
     let mut world = registered();
     let mut quiet = request(1, &[host("2001:db8:a::2")], &[RLOC]);
     quiet.dont_map_reply = true;
@@ -66,8 +67,10 @@ fn d_wants_no_map_reply_and_a_ddt_resolver_gets_no_negative_one() {
     assert_eq!(world.benches[1].only_refused(Refusal::RequestWantsNoReply), 1);
     let mut ddt = ecm(&request(2, &[host("2001:db9::2")], &[RLOC]));
     ddt[0] |= 0x04;
-    assert_eq!(world.datagram(1, ITR, &ddt), []);
-    assert_eq!(world.benches[1].engine.tally().get(Refusal::ReferralNotServed), 1);
+    let sent = sent(&world.datagram(1, ITR, &ddt));
+    let [(to, ControlMessage::MapReferral(referral))] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!(*to, address(ITR), "the sender");
+    assert_eq!(referral.records[0].action, ReferralAction::NotAuthoritative);
 }
 
 #[test]

@@ -82,6 +82,7 @@ impl Embedded {
             bootstrap: embedded.bootstrap.clone(),
             anycast: embedded.anycast.clone(),
             discovery: embedded.discovery == config::Switch::On,
+            ddt: mapsys::ddt::Config::default(),
         };
         let (service, outputs) =
             Service::start(service).map_err(|error| Failure::Machine(format!("map system: {error:#}")))?;

@@ -230,6 +230,11 @@ pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Val
         "publications": engine.subscriptions().published(),
         "publications_queued": engine.subscriptions().waiting().0,
         "publications_unacknowledged": engine.subscriptions().waiting().1,
+        "ddt_searches": engine.ddt().searches,
+        "ddt_referrals_cached": engine.ddt().cached,
+        "ddt_requests_sent": engine.ddt().requests,
+        "ddt_referrals_sent": engine.ddt().referrals,
+        "foreign_forwarded": engine.ddt().forwarded,
         "dht": dht,
     })
 }

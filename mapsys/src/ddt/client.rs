@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The DDT client: from the root to the Map-Server of an EID (RFC 8111, section 7.3).
+//!
+//! One search for each XEID, however many ask for it. DDT nodes are asked in our own name, with nonces of our own; a
+//! Map-Server that was found gets the requests of those who wait, with their nonces, because whoever has the mapping answers
+//! them and not us. An ITR knows the nonce of its own request and could answer it in the Map-Server's name. So an answer to
+//! it ends the search when it says that all is well, and counts for nothing else: what it denies is asked again in our name.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+use wire::address::{Address, EidPrefix, Lcaf};
+use wire::control::{MapReferral, Nonce, Referral, ReferralAction};
+use wire::record::{LocatorRecord, Ttl};
+
+use super::pending::{Pending, Start, Waiter};
+use super::referrals::{Known, Referrals};
+use super::{Config, Kind};
+use crate::limits::{DDT_ANSWERS, DDT_PENDING, DDT_SERVERS, DDT_WAITERS};
+use crate::refusal::Refusal;
+use crate::resolve::found::Found;
+use crate::transport::{Sockets, may_send_to};
+
+/// Who waits for an XEID.
+pub trait Asker: Clone {
+    /// The nonce of its Map-Request.
+    fn nonce(&self) -> Nonce;
+    /// Whether the two are requests of one ITR: the later takes the place of the earlier (RFC 8111, section 8.1.1).
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+/// What the client wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step<A> {
+    /// Send a DDT Map-Request in our own name, without security material (RFC 8111, section 7.3.2).
+    Probe {
+        /// Receiver.
+        to: SocketAddr,
+        /// What for.
+        host: EidPrefix,
+        /// With this nonce.
+        nonce: Nonce,
+    },
+    /// Send the asker's own request, with whatever security material it has (RFC 8111, section 7.3.2).
+    Deliver {
+        /// Receiver: a Map-Server.
+        to: SocketAddr,
+        /// What for.
+        host: EidPrefix,
+        /// Whose.
+        asker: A,
+    },
+    /// Tell the asker that there is nothing.
+    Negative {
+        /// What it asked for.
+        host: EidPrefix,
+        /// Whom.
+        asker: A,
+        /// A hole, or what is not registered.
+        found: Found,
+    },
+    /// Count that.
+    Refused(Refusal),
+}
+
+/// The client's state.
+#[derive(Debug)]
+pub struct Client<A> {
+    roots: Vec<SocketAddr>,
+    sockets: Sockets,
+    secret: [u8; 32],
+    drawn: u64,
+    referrals: Referrals,
+    pending: HashMap<EidPrefix, Pending<A>>,
+    waits: HashMap<Nonce, Vec<EidPrefix>>,
+    queue: BTreeSet<(Instant, EidPrefix)>,
+    steps: VecDeque<Step<A>>,
+}
+
+impl<A: Asker> Client<A> {
+    /// A client that sends from `sockets`.
+    pub fn new(config: &Config, sockets: Sockets) -> Self {
+        Self {
+            roots: config.roots.clone(),
+            sockets,
+            secret: config.secret,
+            drawn: 0,
+            referrals: Referrals::default(),
+            pending: HashMap::new(),
+            waits: HashMap::new(),
+            queue: BTreeSet::new(),
+            steps: VecDeque::new(),
+        }
+    }
+
+    /// Whether there is a root to ask.
+    pub fn has_roots(&self) -> bool {
+        !self.roots.is_empty()
+    }
+
+    /// Whether a search for `host` is under way.
+    pub fn is_pending(&self, host: &EidPrefix) -> bool {
+        self.pending.contains_key(host)
+    }
+
+    /// Number of searches.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Number of cached referrals.
+    pub fn cached(&self) -> usize {
+        self.referrals.len()
+    }
+
+    /// Searches for `host`. What is known not to be there is said at once (RFC 8111, section 7.3.1).
+    ///
+    /// # Errors
+    /// `RequestTableFull`, or `ReferralUnanswered` without any root to ask.
+    pub fn ask(&mut self, now: Instant, host: EidPrefix, asker: A) -> Result<Option<Found>, Refusal> {
+        if self.is_pending(&host) {
+            return self.join(host, asker).map(|()| None);
+        }
+        let start = match self.referrals.get(now, &host) {
+            Some((prefix, Known::Hole)) => return Ok(Some(Found::Hole(self.referrals.narrowed(&prefix, &host)))),
+            Some((prefix, Known::Unregistered)) => {
+                return Ok(Some(Found::Unregistered(self.referrals.narrowed(&prefix, &host))));
+            }
+            Some((prefix, Known::Servers(kind, servers))) => {
+                Start { scope: Some(prefix), kind: *kind, servers: servers.clone(), is_from_root: false }
+            }
+            None => self.root(),
+        };
+        if start.servers.is_empty() {
+            return Err(Refusal::ReferralUnanswered);
+        }
+        if self.pending.len() >= DDT_PENDING {
+            return Err(Refusal::RequestTableFull);
+        }
+        self.wait_for(asker.nonce(), host);
+        let mut pending = Pending::new(now, start);
+        pending.waiters.push(Waiter { asker, is_served: false });
+        self.pending.insert(host, pending);
+        self.send(now, host);
+        Ok(None)
+    }
+
+    /// One more who waits, or the same with a new nonce.
+    fn join(&mut self, host: EidPrefix, asker: A) -> Result<(), Refusal> {
+        let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
+        let nonce = asker.nonce();
+        let old = match pending.waiters.iter().position(|waiter| waiter.asker.is_same(&asker)) {
+            Some(index) => Some(pending.waiters.remove(index).asker.nonce()),
+            None if pending.waiters.len() >= DDT_WAITERS => return Err(Refusal::RequestTableFull),
+            None => None,
+        };
+        if let Some(to) = pending.server().filter(|_| pending.is_delivering) {
+            self.steps.push_back(Step::Deliver { to, host, asker: asker.clone() });
+        }
+        pending.waiters.push(Waiter { asker, is_served: false });
+        // Two ITRs may have drawn one nonce.
+        let is_shared = pending.waiters.iter().any(|waiter| Some(waiter.asker.nonce()) == old);
+        if let Some(old) = old.filter(|_| !is_shared) {
+            self.unwait(old, &host);
+        }
+        self.wait_for(nonce, host);
+        Ok(())
+    }
+
+    fn root(&self) -> Start {
+        let servers = self.roots.iter().copied().filter(|root| self.is_usable(*root)).collect();
+        Start { scope: None, kind: Kind::Node, servers, is_from_root: true }
+    }
+
+    /// Takes a Map-Referral from `from`.
+    ///
+    /// # Errors
+    /// `ReferralUnasked` if nobody waits for it from there, `ReferralAstray` if it does not speak of what was asked.
+    pub fn take(&mut self, now: Instant, from: IpAddr, message: &MapReferral) -> Result<(), Refusal> {
+        let hosts = self.waits.get(&message.nonce).cloned().unwrap_or_default();
+        let mut outcome = Err(Refusal::ReferralUnasked);
+        for host in hosts {
+            let Some(pending) = self.pending.get(&host) else { continue };
+            if let Some(server) = pending.asked(from, message.nonce) {
+                outcome = self.take_answer(now, host, server, message);
+            } else if let Some(server) = pending.delivered_to(from) {
+                outcome = self.take_receipt(now, host, server, message);
+            }
+        }
+        outcome
+    }
+
+    /// Takes a Map-Reply to our own request: some Map-Servers send it in place of a Map-Referral (RFC 8111, section 7.3.3,
+    /// calls it an error). Whoever answers for the EID gets the requests of those who wait.
+    ///
+    /// # Errors
+    /// `NotForMapSystem` if it is none of ours.
+    pub fn take_reply(&mut self, now: Instant, from: IpAddr, nonce: Nonce) -> Result<(), Refusal> {
+        let hosts = self.waits.get(&nonce).cloned().unwrap_or_default();
+        for host in hosts {
+            let asked = self.pending.get(&host).and_then(|pending| pending.asked(from, nonce));
+            if let Some(server) = asked {
+                self.deliver(now, host, server);
+                return Ok(());
+            }
+        }
+        Err(Refusal::NotForMapSystem)
+    }
+
+    /// The answer to the request of somebody who waits.
+    fn take_receipt(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        message: &MapReferral,
+    ) -> Result<(), Refusal> {
+        let (_, referral) = covering(message, &host).ok_or(Refusal::ReferralAstray)?;
+        let Some(pending) = self.pending.get_mut(&host).filter(|pending| pending.is_delivering) else { return Ok(()) };
+        if referral.action != ReferralAction::MsAck {
+            pending.turn_to(server, false);
+            return self.count_answer(host).map(|()| self.send(now, host));
+        }
+        for waiter in pending.waiters.iter_mut().filter(|waiter| waiter.asker.nonce() == message.nonce) {
+            waiter.is_served = true;
+        }
+        if pending.waiters.iter().all(|waiter| waiter.is_served) {
+            self.end(&host);
+        }
+        Ok(())
+    }
+
+    /// The answer to a request of our own (RFC 8111, section 7.3.2).
+    fn take_answer(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        message: &MapReferral,
+    ) -> Result<(), Refusal> {
+        let (prefix, referral) = covering(message, &host).ok_or(Refusal::ReferralAstray)?;
+        let Some(pending) = self.pending.get(&host).filter(|pending| !pending.is_delivering) else { return Ok(()) };
+        let scope = pending.scope;
+        self.count_answer(host)?;
+        let is_inside = scope.is_none_or(|scope| scope.covers(&prefix));
+        match referral.action {
+            ReferralAction::NodeReferral => self.refer(now, host, server, prefix, (referral, Kind::Node)),
+            ReferralAction::MsReferral => self.refer(now, host, server, prefix, (referral, Kind::MapServer)),
+            ReferralAction::MsAck => {
+                if is_inside && !referral.incomplete {
+                    // Whoever said so has the prefix; the Referral Sets of some name their ETRs.
+                    self.keep(now, prefix, Known::Servers(Kind::MapServer, vec![server]), referral);
+                }
+                self.deliver(now, host, server);
+            }
+            // Less specific than what led here (RFC 8111, section 8.2.1).
+            _ if referral.action != ReferralAction::NotAuthoritative && !is_inside => {
+                self.stray(now, host, server, Refusal::ReferralLoop);
+            }
+            ReferralAction::MsNotRegistered => self.not_registered(now, host, server, prefix, referral),
+            ReferralAction::DelegationHole => self.hole(now, host, prefix, referral),
+            ReferralAction::NotAuthoritative => self.stray(now, host, server, Refusal::ReferralNotAuthoritative),
+            ReferralAction::Unassigned6 | ReferralAction::Unassigned7 => return Err(Refusal::ReferralAstray),
+        }
+        Ok(())
+    }
+
+    /// NODE-REFERRAL and MS-REFERRAL. What is not more specific than what led here is a loop (RFC 8111, section 7.3.4).
+    fn refer(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        prefix: EidPrefix,
+        (referral, kind): (&Referral, Kind),
+    ) {
+        let Some(pending) = self.pending.get(&host) else { return };
+        if pending.scope.is_some_and(|scope| scope == prefix || !scope.covers(&prefix)) {
+            return self.stray(now, host, server, Refusal::ReferralLoop);
+        }
+        let servers = self.servers_of(referral);
+        if servers.is_empty() {
+            return self.stray(now, host, server, Refusal::ReferralAstray);
+        }
+        if !referral.incomplete {
+            self.keep(now, prefix, Known::Servers(kind, servers.clone()), referral);
+        }
+        self.go_on(now, host, Start { scope: Some(prefix), kind, servers, is_from_root: false });
+    }
+
+    /// MS-NOT-REGISTERED: the other Map-Servers may know more; if none does, it is unreachable for a minute.
+    fn not_registered(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        prefix: EidPrefix,
+        referral: &Referral,
+    ) {
+        if self.pending.get_mut(&host).is_some_and(|pending| pending.dismiss(server).is_some()) {
+            return self.send(now, host);
+        }
+        let narrowed = self.referrals.narrowed(&prefix, &host);
+        let found = Found::Unregistered(narrowed);
+        if !referral.incomplete {
+            self.referrals.put(now, narrowed, Known::Unregistered, found.lifetime(now));
+        }
+        self.conclude(host, &found);
+    }
+
+    /// DELEGATION-HOLE: there is nothing, for a quarter of an hour. One that says itself that it is incomplete says nothing of
+    /// its neighbours.
+    fn hole(&mut self, now: Instant, host: EidPrefix, prefix: EidPrefix, referral: &Referral) {
+        let narrowed = if referral.incomplete { host } else { self.referrals.narrowed(&prefix, &host) };
+        let found = Found::Hole(narrowed);
+        if !referral.incomplete {
+            self.referrals.put(now, narrowed, Known::Hole, found.lifetime(now));
+        }
+        self.conclude(host, &found);
+    }
+
+    /// An answer that leads nowhere: the next server of the set is asked, then once the root with all forgotten that led here, and
+    /// then nobody (RFC 8111, sections 7.3.2, 7.3.3 and 8.2.1).
+    fn stray(&mut self, now: Instant, host: EidPrefix, server: SocketAddr, refusal: Refusal) {
+        self.steps.push_back(Step::Refused(refusal));
+        let Some(pending) = self.pending.get_mut(&host) else { return };
+        if pending.dismiss(server).is_some() {
+            return self.send(now, host);
+        }
+        if pending.is_from_root {
+            return self.end(&host);
+        }
+        self.referrals.forget(&host);
+        let start = self.root();
+        self.go_on(now, host, start);
+    }
+
+    fn go_on(&mut self, now: Instant, host: EidPrefix, start: Start) {
+        let Some(pending) = self.pending.get_mut(&host) else { return };
+        let nonces: Vec<Nonce> = pending.nonces().collect();
+        pending.follow(start);
+        nonces.into_iter().for_each(|nonce| self.unwait(nonce, &host));
+        self.send(now, host);
+    }
+
+    fn deliver(&mut self, now: Instant, host: EidPrefix, server: SocketAddr) {
+        if let Some(pending) = self.pending.get_mut(&host) {
+            pending.turn_to(server, true);
+        }
+        self.send(now, host);
+    }
+
+    /// Bounds the search, whatever the answers are (RFC 8111, section 7.3.4).
+    fn count_answer(&mut self, host: EidPrefix) -> Result<(), Refusal> {
+        let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
+        pending.answers += 1;
+        if pending.answers <= DDT_ANSWERS {
+            return Ok(());
+        }
+        self.end(&host);
+        Err(Refusal::ReferralTooDeep)
+    }
+
+    /// Asks the server whose turn it is.
+    fn send(&mut self, now: Instant, host: EidPrefix) {
+        let Some(pending) = self.pending.get_mut(&host) else { return };
+        self.queue.remove(&(pending.retry, host));
+        let (Some(to), Some(retry)) = (pending.server(), pending.schedule(now)) else {
+            self.steps.push_back(Step::Refused(Refusal::ReferralUnanswered));
+            return self.end(&host);
+        };
+        self.queue.insert((retry, host));
+        if pending.is_delivering {
+            pending.delivered(to);
+            let left = pending.waiters.iter().filter(|waiter| !waiter.is_served);
+            self.steps.extend(left.map(|waiter| Step::Deliver { to, host, asker: waiter.asker.clone() }));
+            return;
+        }
+        self.drawn += 1;
+        let (secret, drawn) = (&self.secret, self.drawn);
+        let nonce = pending.nonce(to, || draw(secret, drawn));
+        self.steps.push_back(Step::Probe { to, host, nonce });
+        self.wait_for(nonce, host);
+    }
+
+    /// Does what is due: asks again, or somebody else (RFC 8111, section 7.3.2).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, host)) = self.queue.first().copied().filter(|(at, _)| *at <= now) {
+            self.queue.pop_first();
+            let Some(pending) = self.pending.get_mut(&host) else { continue };
+            if pending.advance().is_some() {
+                self.send(now, host);
+            } else {
+                self.steps.push_back(Step::Refused(Refusal::ReferralUnanswered));
+                self.end(&host);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Step<A>> {
+        self.steps.pop_front()
+    }
+
+    fn conclude(&mut self, host: EidPrefix, found: &Found) {
+        let Some(pending) = self.take_out(&host) else { return };
+        let left = pending.waiters.into_iter().filter(|waiter| !waiter.is_served);
+        self.steps.extend(left.map(|waiter| Step::Negative { host, asker: waiter.asker, found: found.clone() }));
+    }
+
+    /// Forgets a search.
+    fn end(&mut self, host: &EidPrefix) {
+        let _ = self.take_out(host);
+    }
+
+    /// Takes a search out of the list, and out of all that refers to it.
+    fn take_out(&mut self, host: &EidPrefix) -> Option<Pending<A>> {
+        let pending = self.pending.remove(host)?;
+        self.queue.remove(&(pending.retry, *host));
+        let askers = pending.waiters.iter().map(|waiter| waiter.asker.nonce());
+        for nonce in pending.nonces().chain(askers).collect::<Vec<_>>() {
+            self.unwait(nonce, host);
+        }
+        Some(pending)
+    }
+
+    fn keep(&mut self, now: Instant, prefix: EidPrefix, known: Known, referral: &Referral) {
+        let life = if referral.ttl == Ttl::WITHDRAWN { Duration::ZERO } else { referral.ttl.lifetime() };
+        self.referrals.put(now, prefix, known, life);
+    }
+
+    fn wait_for(&mut self, nonce: Nonce, host: EidPrefix) {
+        let hosts = self.waits.entry(nonce).or_default();
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+
+    fn unwait(&mut self, nonce: Nonce, host: &EidPrefix) {
+        if let Some(hosts) = self.waits.get_mut(&nonce) {
+            hosts.retain(|waiting| waiting != host);
+            if hosts.is_empty() {
+                self.waits.remove(&nonce);
+            }
+        }
+    }
+
+    /// The Referral Set: those that can be sent to, the best first; of a huge one as many as are kept.
+    fn servers_of(&self, referral: &Referral) -> Vec<SocketAddr> {
+        let candidates = referral.locators.iter().filter(|locator| locator.priority != LocatorRecord::UNUSABLE);
+        let mut servers: Vec<(u8, SocketAddr)> = candidates
+            .filter_map(|locator| {
+                Some((locator.priority, SocketAddr::new(address(&locator.rloc)?, wire::CONTROL_PORT)))
+            })
+            .filter(|(_, server)| self.is_usable(*server))
+            .collect();
+        servers.sort_by_key(|(priority, _)| *priority);
+        servers.truncate(DDT_SERVERS);
+        servers.into_iter().map(|(_, server)| server).collect()
+    }
+
+    /// Whether anything may be sent there: this node itself is not to be asked.
+    fn is_usable(&self, server: SocketAddr) -> bool {
+        let local = self.sockets.towards(server.ip(), None);
+        local.is_some() && !self.sockets.0.contains(&server) && may_send_to(server.ip(), local)
+    }
+}
+
+/// The record of a Map-Referral that speaks of `host`; the others, if there are any, were not asked for.
+fn covering<'a>(message: &'a MapReferral, host: &EidPrefix) -> Option<(EidPrefix, &'a Referral)> {
+    let records = message.records.iter().filter_map(|referral| Some((referral.eid.ip_prefix()?, referral)));
+    records.filter(|(prefix, _)| prefix.covers(host)).max_by_key(|(prefix, _)| prefix.net.prefix_len())
+}
+
+/// The address of a locator, which may come with its keys (RFC 8111, section 6.4, Loc-AFI).
+fn address(rloc: &Address) -> Option<IpAddr> {
+    match rloc {
+        Address::Lcaf(lcaf) => match lcaf.as_ref() {
+            Lcaf::SecurityKey { address, .. } => address.ip(),
+            _ => None,
+        },
+        plain => plain.ip(),
+    }
+}
+
+/// A nonce that nobody else can tell before it is sent.
+fn draw(secret: &[u8; 32], count: u64) -> Nonce {
+    let digest = Sha256::new().chain_update(secret).chain_update(count.to_be_bytes()).finalize();
+    Nonce(digest.iter().take(8).fold(0, |nonce, octet| nonce << 8 | u64::from(*octet)))
+}

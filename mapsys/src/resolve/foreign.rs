@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! EIDs that no trust anchor covers: a conventional Map-Resolver, or the tree of RFC 8111, knows of them, if anybody does.
+//!
+//! Either way somebody else answers the ITR. What is not there is answered here.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::{Ecm, EidRequest, MapReferral, MapRequest, Nonce};
+use wire::record::MappingRecord;
+
+use super::ask::{Ask, ReplyTo};
+use super::found::Found;
+use super::own;
+use super::referral::DDT;
+use super::waiting::Slot;
+use super::{Context, Resolver};
+use crate::ddt::Config;
+use crate::ddt::client::{Asker, Client, Step};
+use crate::ddt::node::Node;
+use crate::engine::Output;
+use crate::refusal::Refusal;
+use crate::table::PrefixTable;
+use crate::transport::{Sockets, Via};
+
+/// This node in the tree.
+#[derive(Debug)]
+pub struct Ddt {
+    pub(super) node: Node,
+    client: Client<Ask>,
+    resolvers: PrefixTable<Vec<SocketAddr>>,
+    /// Whose turn it is among several resolvers.
+    turn: usize,
+    pub(super) figures: Figures,
+}
+
+/// What goes on in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// XEIDs that are searched for.
+    pub searches: usize,
+    /// Referrals in the cache.
+    pub cached: usize,
+    /// DDT Map-Requests sent.
+    pub requests: u64,
+    /// Map-Referrals sent.
+    pub referrals: u64,
+    /// Map-Requests handed on to conventional Map-Resolvers.
+    pub forwarded: u64,
+}
+
+impl Ddt {
+    /// As configured; DDT Map-Requests leave from `sockets`.
+    pub fn new(config: &Config, sockets: &Sockets) -> Self {
+        let mut resolvers = PrefixTable::default();
+        for resolver in &config.resolvers {
+            resolvers.insert(resolver.prefix, resolver.addresses.clone());
+        }
+        let client = Client::new(config, sockets.clone());
+        Self { node: Node::new(config), client, resolvers, turn: 0, figures: Figures::default() }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.client.next_deadline()
+    }
+
+    /// The Map-Resolver for `host` that is to be asked: each in its turn, so that what an ITR repeats goes to another one.
+    fn resolver(&mut self, host: &EidPrefix) -> Option<SocketAddr> {
+        let (_, addresses) = self.resolvers.longest(host)?;
+        self.turn = self.turn.wrapping_add(1);
+        addresses.get(self.turn % addresses.len().max(1)).copied()
+    }
+}
+
+impl Asker for Ask {
+    fn nonce(&self) -> Nonce {
+        self.nonce
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.reply_to == other.reply_to
+    }
+}
+
+impl Resolver {
+    /// With this place in the tree.
+    #[must_use]
+    pub fn with_ddt(self, ddt: Ddt) -> Self {
+        Self { ddt, ..self }
+    }
+
+    /// Another place in the tree; who waits for what is searched for asks again.
+    pub fn reconfigure_ddt(&mut self, config: &Config) {
+        let figures = self.ddt.figures;
+        self.ddt = Ddt { figures, ..Ddt::new(config, &self.sockets) };
+    }
+
+    /// What goes on in the tree.
+    pub fn ddt_figures(&self) -> Figures {
+        Figures { searches: self.ddt.client.len(), cached: self.ddt.client.cached(), ..self.ddt.figures }
+    }
+
+    /// Asks others for an EID that no trust anchor covers; `None` if one does, or nobody else is configured.
+    pub(super) fn foreign_slot(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        request: &MapRequest,
+        host: EidPrefix,
+    ) -> Result<Option<Slot>, Refusal> {
+        let has_resolver = self.ddt.resolvers.longest(&host).is_some();
+        if !has_resolver && !self.ddt.client.has_roots() || self.lookups.unanchored(cx.now, host).is_none() {
+            return Ok(None);
+        }
+        if let Via::Socket { remote, .. } = ask.via
+            && !self.ddt.client.is_pending(&host)
+        {
+            self.limiter.spend_miss(cx.now.monotonic, remote.ip())?;
+        }
+        if let Some(next_hop) = self.ddt.resolver(&host) {
+            let slot = self.forward(cx, ask, next_hop, host)?;
+            self.ddt.figures.forwarded += 1;
+            return Ok(Some(slot));
+        }
+        let asker = Ask { ecm: ddt_request(&ask.ecm, request, &host)?, ..ask.clone() };
+        let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;
+        self.pump_searches(cx);
+        Ok(Some(match known {
+            Some(found) => Slot::Records(vec![self.foreign_record(cx, ask, host, &found)]),
+            None => Slot::Silent,
+        }))
+    }
+
+    /// Takes a Map-Referral.
+    ///
+    /// # Errors
+    /// As [`Client::take`].
+    pub fn referral(&mut self, cx: &mut Context<'_>, via: Via, message: &MapReferral) -> Result<(), Refusal> {
+        let Via::Socket { remote, .. } = via else { return Err(Refusal::ReferralUnasked) };
+        let taken = self.ddt.client.take(cx.now.monotonic, remote.ip(), message);
+        self.pump_searches(cx);
+        taken
+    }
+
+    /// Takes a Map-Reply, which no map system asks for.
+    ///
+    /// # Errors
+    /// As [`Client::take_reply`].
+    pub fn replied(&mut self, cx: &mut Context<'_>, via: Via, nonce: Nonce) -> Result<(), Refusal> {
+        let Via::Socket { remote, .. } = via else { return Err(Refusal::NotForMapSystem) };
+        let taken = self.ddt.client.take_reply(cx.now.monotonic, remote.ip(), nonce);
+        self.pump_searches(cx);
+        taken
+    }
+
+    /// Asks again where no answer came.
+    pub(super) fn search_timeout(&mut self, cx: &mut Context<'_>) {
+        self.ddt.client.handle_timeout(cx.now.monotonic);
+        self.pump_searches(cx);
+    }
+
+    /// Does what the DDT client wants.
+    fn pump_searches(&mut self, cx: &mut Context<'_>) {
+        while let Some(step) = self.ddt.client.poll() {
+            let done = match step {
+                Step::Probe { to, host, nonce } => self.probe(cx, to, host, nonce),
+                Step::Deliver { to, host, asker } => self.deliver(cx, to, host, &asker),
+                Step::Negative { host, asker, found } => {
+                    let record = self.foreign_record(cx, &asker, host, &found);
+                    self.reply(cx, &asker, vec![record])
+                }
+                Step::Refused(refusal) => Err(refusal),
+            };
+            if let Err(refusal) = done {
+                cx.tally.count(refusal);
+            }
+        }
+    }
+
+    fn probe(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, nonce: Nonce) -> Result<(), Refusal> {
+        let local = self.sockets.towards(to.ip(), None).ok_or(Refusal::NoAddressOfFamily)?;
+        let bytes = probe(local, host, nonce).ok_or(Refusal::NotEncodable)?;
+        self.ddt.figures.requests += 1;
+        cx.outputs.push_back(Output::Send { local, remote: to, bytes });
+        Ok(())
+    }
+
+    /// Whoever gets the request answers the ITR, so that it counts as a reply to it.
+    fn deliver(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, asker: &Ask) -> Result<(), Refusal> {
+        let local = self.sockets.towards(to.ip(), None).ok_or(Refusal::NoAddressOfFamily)?;
+        if let ReplyTo::Udp { remote, .. } = asker.reply_to
+            && !self.is_client(asker)
+        {
+            self.limiter.spend_reply(cx.now.monotonic, remote.ip(), host, asker.ecm.len())?;
+        }
+        self.ddt.figures.requests += 1;
+        cx.outputs.push_back(Output::Send { local, remote: to, bytes: asker.ecm.clone() });
+        Ok(())
+    }
+
+    /// A negative answer out of the tree covers neither what is configured here nor what the DHT may know.
+    fn foreign_record(&mut self, cx: &Context<'_>, ask: &Ask, host: EidPrefix, found: &Found) -> MappingRecord {
+        let record = found.record(cx.now.monotonic, ask.audience());
+        let beside_sites = own::narrowed(cx.server, &found.prefix(), &host);
+        let beside_anchors = self.lookups.unanchored(cx.now, host).unwrap_or(host);
+        let prefix = if beside_anchors.covers(&beside_sites) { beside_sites } else { beside_anchors };
+        MappingRecord { eid: prefix.into(), ..record }
+    }
+}
+
+/// An ITR's request as a DDT Map-Request (RFC 8111, section 7.3.1): octet for octet what it sent, with D. Of several
+/// records the one for `host`.
+fn ddt_request(ecm: &[u8], request: &MapRequest, host: &EidPrefix) -> Result<Vec<u8>, Refusal> {
+    if request.records.len() == 1 {
+        let mut bytes = ecm.to_vec();
+        if let Some(first) = bytes.first_mut() {
+            *first |= DDT;
+        }
+        return Ok(bytes);
+    }
+    let of_host = |record: &&EidRequest| {
+        record.eid.ip_prefix().is_some_and(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()) == *host)
+    };
+    let records: Vec<_> = request.records.iter().find(of_host).cloned().into_iter().collect();
+    let message = MapRequest { records, ..request.clone() }.encode().map_err(|_| Refusal::NotEncodable)?;
+    let outer = Ecm::decode(ecm).map_err(|_| Refusal::Malformed)?;
+    Ecm { ddt: true, message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
+}
+
+/// A DDT Map-Request of our own: should its receiver be a Map-Server, the mapping comes to us, which is of no use to anybody.
+fn probe(local: SocketAddr, host: EidPrefix, nonce: Nonce) -> Option<Vec<u8>> {
+    let request = MapRequest {
+        nonce,
+        itr_rlocs: vec![local.ip().into()],
+        records: vec![EidRequest { notify: false, eid: host.into() }],
+        ..MapRequest::default()
+    };
+    // Both inner addresses are of the EID's family; nobody looks at the source.
+    let source = match (local.ip(), host.net.addr()) {
+        (IpAddr::V4(local), IpAddr::V6(_)) => local.to_ipv6_mapped().into(),
+        (IpAddr::V6(_), IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+        (local, _) => local,
+    };
+    let destination = SocketAddr::new(host.net.addr(), wire::CONTROL_PORT);
+    let ecm = Ecm::wrap(SocketAddr::new(source, local.port()), destination, request.encode().ok()?);
+    Ecm { ddt: true, ..ecm }.encode().ok()
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! DDT Map-Requests answered with Map-Referrals (RFC 8111, sections 7.1, 7.2 and 8.3).
+//!
+//! Whoever asked with a DDT Map-Request gets a Map-Referral, and nothing else; the Map-Reply goes to the ITR that it asks for. What
+//! is found in the DHT below a prefix that was delegated to this node is acknowledged as if it were registered here.
+
+use std::net::{IpAddr, SocketAddr};
+
+use wire::address::EidPrefix;
+use wire::control::{MapReferral, MapRequest, Referral, ReferralAction};
+
+use super::ask::{Ask, ReplyTo};
+use super::found::Found;
+use super::own::{self, Own};
+use super::waiting::Slot;
+use super::{Context, Resolver};
+use crate::ddt::node::Place;
+use crate::engine::Output;
+use crate::limits::DELEGATED_SERVERS;
+use crate::refusal::Refusal;
+use crate::transport::Via;
+
+/// D in the first octet of an ECM (RFC 8111, section 5).
+pub(super) const DDT: u8 = 0x04;
+
+impl Resolver {
+    /// Takes a DDT Map-Request: one XEID (RFC 8111, section 5), from somebody who can be answered. What is forwarded of it is
+    /// an ordinary ECM: the ETR is no DDT node.
+    pub(super) fn admit_ddt(&mut self, cx: &Context<'_>, ask: &mut Ask, request: &MapRequest) -> Result<(), Refusal> {
+        let Via::Socket { remote: sender, .. } = ask.via else { return Err(Refusal::ReferralNotServed) };
+        if request.records.len() != 1 {
+            return Err(Refusal::ReferralNotServed);
+        }
+        // The Map-Referral goes to the sender, the Map-Reply to the ITR: what came counts once for each of them.
+        if !matches!(ask.reply_to, ReplyTo::Udp { remote, .. } if remote.ip() == sender.ip()) {
+            self.limiter.received(cx.now.monotonic, sender.ip(), ask.ecm.len());
+        }
+        if let Some(first) = ask.ecm.first_mut() {
+            *first &= !DDT;
+        }
+        Ok(())
+    }
+
+    /// Decides what is configured here; `None` for what the DHT is to be asked.
+    pub(super) fn referral_slot(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        asked: EidPrefix,
+        host: EidPrefix,
+    ) -> Result<Option<Slot>, Refusal> {
+        match self.ddt.node.place(cx.server.sites(), &asked, &host) {
+            Place::Elsewhere(referral) => self.refer(cx, ask, host, referral).map(Some),
+            Place::Undelegated => Ok(None),
+            Place::Site => {
+                let (octets, asked_at) = (self.reply_octets(ask), ask.local());
+                let sendable = |address: IpAddr| self.sockets.towards(address, asked_at).is_some();
+                match own::find(cx.server, &host, octets, sendable) {
+                    Some(own) => self.own_referral(cx, ask, own, host).map(Some),
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// MS-ACK and MS-NOT-REGISTERED (RFC 8111, section 7.2). Acknowledged is only what was forwarded or answered.
+    fn own_referral(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        own: Own,
+        host: EidPrefix,
+    ) -> Result<Slot, Refusal> {
+        let addresses = self.own_addresses(ask);
+        let empty = match &own {
+            Own::CgeidAbsent => Some(host),
+            Own::Records(records) if records.iter().all(|record| record.locators.is_empty()) => {
+                records.first().and_then(|record| record.eid.ip_prefix())
+            }
+            _ => None,
+        };
+        if let Some(prefix) = empty {
+            let referral = self.ddt.node.not_registered(cx.server, &prefix, &host, &addresses);
+            return self.refer(cx, ask, host, referral);
+        }
+        if let Slot::Records(records) = self.own_slot(cx, ask, own, host)? {
+            self.reply(cx, ask, records)?;
+        }
+        let prefix = cx.server.registrations().longest(&host).map_or(host, |(prefix, _)| prefix);
+        let referral = self.ddt.node.acknowledge(&prefix, &host, &addresses);
+        self.refer(cx, ask, host, referral)
+    }
+
+    /// What the DHT knows of an XEID in a prefix that was delegated to this node.
+    pub(super) fn found_referral(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        host: EidPrefix,
+        found: &Found,
+    ) -> Result<Slot, Refusal> {
+        let addresses = self.own_addresses(ask);
+        let referral = match found {
+            Found::Mapping(mapping) => {
+                let prefix = own::narrowed(cx.server, &mapping.prefix, &host);
+                match self.found_slot(cx, ask, host, found)? {
+                    Slot::Records(records) if records.iter().all(|record| record.locators.is_empty()) => {
+                        self.ddt.node.not_registered(cx.server, &prefix, &host, &addresses)
+                    }
+                    Slot::Records(records) => {
+                        self.reply(cx, ask, records)?;
+                        self.ddt.node.acknowledge(&prefix, &host, &addresses)
+                    }
+                    _ => self.ddt.node.acknowledge(&prefix, &host, &addresses),
+                }
+            }
+            Found::Hole(prefix) => self.ddt.node.hole(cx.server, prefix, &host),
+            // Of a CGEID absence is no proof; it is delegated to whoever holds its key.
+            Found::Unregistered(prefix) | Found::CgeidAbsent(prefix) | Found::Refused(prefix) => {
+                self.ddt.node.not_registered(cx.server, prefix, &host, &addresses)
+            }
+            // The client asks again.
+            Found::Unknown(_) => return Ok(Slot::Silent),
+        };
+        self.refer(cx, ask, host, referral)
+    }
+
+    /// Sends a Map-Referral to the sender of the DDT Map-Request, with the nonce of that.
+    fn refer(&mut self, cx: &mut Context<'_>, ask: &Ask, host: EidPrefix, referral: Referral) -> Result<Slot, Refusal> {
+        let Via::Socket { local, remote } = ask.via else { return Err(Refusal::ReferralNotServed) };
+        // What is acknowledged was limited by its own target; a resolver has many ITRs that ask for one EID.
+        let is_limited = referral.action != ReferralAction::MsAck;
+        let message = MapReferral { nonce: ask.nonce, records: vec![referral] };
+        let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
+        let (now, target) = (cx.now.monotonic, remote.ip());
+        match self.limiter.is_client(target) {
+            true => {}
+            // By the XEID: many are asked for below one delegation.
+            false if is_limited => self.limiter.spend_reply(now, target, host, bytes.len())?,
+            false => self.limiter.spend_octets(now, target, bytes.len())?,
+        }
+        self.ddt.figures.referrals += 1;
+        cx.outputs.push_back(Output::Send { local, remote, bytes });
+        Ok(Slot::Silent)
+    }
+
+    /// The addresses of this Map-Server, the one that was asked among them.
+    fn own_addresses(&self, ask: &Ask) -> Vec<IpAddr> {
+        let asked = ask.local().map(|local| local.ip());
+        let mut addresses: Vec<IpAddr> = asked
+            .into_iter()
+            .chain(self.sockets.0.iter().map(SocketAddr::ip))
+            .filter(|address| {
+                !address.is_unspecified() && (!address.is_loopback() || asked.is_some_and(|a| a.is_loopback()))
+            })
+            .take(DELEGATED_SERVERS)
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+}

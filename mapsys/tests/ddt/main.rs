@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The Delegated Database Tree (RFC 8111): engines as root, nodes, Map-Servers and Map-Resolvers, in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod captures;
+mod holes;
+mod liars;
+mod node;
+mod tree;
+mod world;

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The lookups of RFC 8111, section 9, and what losses, dead nodes and many askers make of them.
+
+use std::time::Duration;
+
+use mapsys::ddt::{Config as Ddt, ForeignResolver, Kind};
+use mapsys::engine::Config;
+use mapsys::refusal::Refusal;
+use wire::control::{ControlMessage, MapReply};
+use wire::record::{Action, Ttl};
+
+use crate::common::*;
+use crate::world::*;
+
+/// The request that an ETR got: the ITR's own, and no D.
+fn forwarded(outside: &[Carried], etr: &str, nonce: u64) {
+    let [carried] = outside else { panic!("{outside:?}") };
+    assert_eq!(carried.to, address(&format!("{etr}:4342")));
+    let request = inside(&carried.bytes);
+    assert_eq!((request.nonce.0, request.itr_rlocs), (nonce, vec![RLOC.parse::<std::net::IpAddr>().unwrap().into()]));
+    assert!(matches!(carried.message(), ControlMessage::Ecm(ecm) if !ecm.ddt), "an ETR is no DDT node");
+}
+
+fn map_reply(outside: &[Carried]) -> MapReply {
+    let [carried] = outside else { panic!("{outside:?}") };
+    assert_eq!(carried.to, address(ITR));
+    match carried.message() {
+        ControlMessage::MapReply(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn negative(outside: &[Carried]) -> (String, Action, Ttl) {
+    let reply = map_reply(outside);
+    let record = &reply.records[0];
+    assert!(record.locators.is_empty());
+    (record.eid.ip_prefix().unwrap().to_string(), record.action, record.ttl)
+}
+
+#[test]
+fn section_9_1_from_the_root_over_a_node_to_a_map_server() {
+    let mut world = example();
+    forwarded(&world.ask(1, host("2001:db8:103:1::1")), "203.0.113.1", 1);
+    assert_eq!(world.asked(), [ROOT, NODE1, MS1]);
+    assert_eq!(world.bench(MR).engine.tally().total(), 0);
+    assert_eq!(world.bench(MR).engine.ddt().searches, 0, "MS-ACK ends it");
+}
+
+#[test]
+fn section_9_2_over_two_levels_of_nodes() {
+    let mut world = example();
+    forwarded(&world.ask(2, host("2001:db8:501:8:4::1")), "203.0.113.5", 2);
+    assert_eq!(world.asked(), [ROOT, NODE1, NODE3, MS3]);
+}
+
+#[test]
+fn section_9_3_a_cached_ms_referral_leads_straight_to_the_map_server() {
+    let mut world = example();
+    world.ask(1, host("2001:db8:103:1::1"));
+    world.asked();
+    forwarded(&world.ask(3, host("2001:db8:104:2::2")), "203.0.113.2", 3);
+    assert_eq!(world.asked(), [MS1]);
+}
+
+#[test]
+fn section_9_4_a_cached_node_referral_is_where_the_search_begins() {
+    let mut world = example();
+    world.ask(2, host("2001:db8:501:8:4::1"));
+    world.asked();
+    forwarded(&world.ask(4, host("2001:db8:500:2:4::1")), "203.0.113.4", 4);
+    assert_eq!(world.asked(), [NODE3, MS2]);
+}
+
+#[test]
+fn section_9_5_an_eid_that_does_not_exist_is_a_hole_for_a_quarter_of_an_hour() {
+    let mut world = example();
+    world.ask(4, host("2001:db8:500:2:4::1"));
+    world.asked();
+    let hole = ("2001:db8:500::/64".to_owned(), Action::NativelyForward, Ttl(15));
+    assert_eq!(negative(&world.ask(5, host("2001:db8:500::1"))), hole);
+    assert_eq!(world.asked(), [MS2, MS2], "what it denies to the ITR's nonce is asked again with ours");
+    assert_eq!(negative(&world.ask(6, host("2001:db8:500::2"))), hole);
+    assert_eq!(world.asked(), [""; 0], "cached");
+    world.pass(Duration::from_secs(15 * 60));
+    world.asked();
+    assert_eq!(negative(&world.ask(7, host("2001:db8:500::2"))), hole);
+    assert_eq!(world.asked(), [MS2, MS2]);
+}
+
+#[test]
+fn a_site_that_is_not_registered_is_unreachable_for_a_minute() {
+    let mut world = example();
+    let answer = ("2001:db8:501:9::/64".to_owned(), Action::NativelyForward, Ttl(1));
+    assert_eq!(negative(&world.ask(1, host("2001:db8:501:9::1"))), answer);
+    world.asked();
+    assert_eq!(negative(&world.ask(2, host("2001:db8:501:9::1"))), answer);
+    assert_eq!(world.asked(), [""; 0], "cached");
+    world.pass(Duration::from_secs(60));
+    world.register(MS3, "2001:db8:501:9::/64", "203.0.113.6", false);
+    world.asked();
+    forwarded(&world.ask(3, host("2001:db8:501:9::1")), "203.0.113.6", 3);
+}
+
+#[test]
+fn a_map_server_that_answers_for_its_site_answers_the_itr() {
+    let mut world = example();
+    world.register(MS2, "2001:db8:500:1::/64", "203.0.113.7", true);
+    let reply = map_reply(&world.ask(1, host("2001:db8:500:1::1")));
+    assert_eq!(reply.nonce.0, 1);
+    assert_eq!(reply.records[0].locators[0].rloc.ip().unwrap().to_string(), "203.0.113.7");
+    assert_eq!(world.bench(MR).engine.ddt().searches, 0);
+}
+
+#[test]
+fn a_hole_of_the_root_covers_neither_what_is_known_here_nor_cgeids() {
+    let mut world = example();
+    let (text, _, ttl) = negative(&world.ask(1, host("4000::1")));
+    assert_eq!((text.as_str(), ttl), ("4000::/2", Ttl(15)), "without 3fff:ce1::/32 and 2001:db8::/32");
+    let (text, ..) = negative(&world.ask(2, host("3fff:ce2::1")));
+    assert!(!prefix(&text).covers(&prefix("3fff:ce1::/32")), "{text}");
+}
+
+#[test]
+fn every_lookup_succeeds_though_a_third_of_the_datagrams_is_lost() {
+    let mut world = example();
+    let mut count = 0u32;
+    world.loses = Box::new(move |carried| {
+        // Not those to and from the ITR and the ETRs, which do not ask again here.
+        count += 1;
+        carried.to.ip().to_string().starts_with("192.0.2.") && carried.from.port() == 4342 && count % 3 == 0
+    });
+    let mut reached = 0;
+    for (nonce, eid) in [(1, "2001:db8:103:1::1"), (2, "2001:db8:501:8::1"), (3, "2001:db8:500:2::1")] {
+        world.outside.clear();
+        world.send(ITR, MR, &ecm(&request(nonce, &[host(eid)], &[RLOC])));
+        world.pass(Duration::from_secs(20));
+        reached += usize::from(world.outside.iter().any(|carried| {
+            matches!(carried.message(), ControlMessage::Ecm(_)) && inside(&carried.bytes).nonce.0 == nonce
+        }));
+        assert_eq!(world.bench(MR).engine.ddt().searches, 0);
+    }
+    assert_eq!(reached, 3);
+}
+
+#[test]
+fn a_dead_root_is_passed_over_and_the_next_one_asked() {
+    let mut engines = vec![
+        ("192.0.2.2", node(&["::/0"], vec![delegation("2001:db8::/32", Kind::MapServer, &[MS1])])),
+        (MS1, map_server("2001:db8::/32", &["2001:db8:103::/48"])),
+    ];
+    engines.push((MR, resolver(&["192.0.2.1", "192.0.2.2"])));
+    let mut world = World::new(engines);
+    world.register(MS1, "2001:db8:103::/48", "203.0.113.1", false);
+    world.asked();
+    world.send(ITR, MR, &ecm(&request(1, &[host("2001:db8:103::1")], &[RLOC])));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.asked(), ["192.0.2.1", "192.0.2.2", MS1]);
+}
+
+#[test]
+fn a_search_that_nobody_answers_ends_in_silence_and_is_counted() {
+    let mut world = World::new(vec![(MR, resolver(&["192.0.2.1", "192.0.2.2"]))]);
+    world.ask(1, host("2001:db8::1"));
+    world.pass(Duration::from_secs(60));
+    let asked = world.asked();
+    assert_eq!(asked.len(), 6, "each root three times: {asked:?}");
+    assert!(world.outside.iter().all(|carried| carried.to != address(ITR)), "no answer is no proof");
+    assert_eq!(world.bench(MR).only_refused(Refusal::ReferralUnanswered), 1);
+    assert_eq!(world.bench(MR).engine.ddt().searches, 0);
+}
+
+#[test]
+fn many_itrs_that_ask_for_one_eid_share_the_search_and_each_request_is_delivered() {
+    let mut world = example();
+    world.loses = Box::new(|carried| carried.from.ip().to_string() == ROOT);
+    for itr in 1..=5u8 {
+        let rloc = format!("198.51.100.{itr}");
+        world.send(
+            &format!("{rloc}:61000"),
+            MR,
+            &ecm(&request(itr.into(), &[host("2001:db8:103::1")], &[rloc.as_str()])),
+        );
+    }
+    assert_eq!(world.asked(), [ROOT], "one search");
+    world.loses = Box::new(|_| false);
+    world.pass(Duration::from_secs(2));
+    let nonces: Vec<u64> = world.outside.iter().map(|carried| inside(&carried.bytes).nonce.0).collect();
+    assert_eq!(nonces, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_request_that_an_itr_repeats_takes_the_place_of_the_first() {
+    let mut world = example();
+    world.loses = Box::new(|carried| carried.from.ip().to_string() == ROOT);
+    world.ask(1, host("2001:db8:103::1"));
+    world.ask(2, host("2001:db8:103::1"));
+    world.loses = Box::new(|_| false);
+    world.pass(Duration::from_secs(2));
+    forwarded(&world.outside, "203.0.113.1", 2);
+}
+
+#[test]
+fn an_eid_that_an_anchor_covers_is_never_searched_for_in_the_tree() {
+    let anchor = "2001:db8:103::/48=0f2c8a3454a468b75f32e76a".parse().unwrap();
+    let mut world = World::new(vec![(MR, Config { trust_anchors: vec![anchor], ..resolver(&[ROOT]) })]);
+    world.ask(1, host("2001:db8:103::1"));
+    assert_eq!(world.asked(), [""; 0]);
+    world.ask(2, host("2001:db8:104::1"));
+    assert_eq!(world.asked(), [ROOT]);
+}
+
+#[test]
+fn a_conventional_map_resolver_gets_the_request_as_it_is_and_another_one_what_is_repeated() {
+    let addresses = vec![address("192.0.2.7:4342"), address("192.0.2.8:4342")];
+    let resolvers = vec![ForeignResolver { prefix: prefix("10.0.0.0/8"), addresses }];
+    let foreign = Config { ddt: Ddt { resolvers, ..resolver(&[ROOT]).ddt }, ..config(vec![]) };
+    let mut world = World::new(vec![(MR, foreign)]);
+    let asked = ecm(&request(1, &[host("10.1.1.1")], &[RLOC]));
+    world.send(ITR, MR, &asked);
+    world.pass(Duration::from_secs(1));
+    world.send(ITR, MR, &asked);
+    let got: Vec<_> = world.outside.iter().map(|c| (c.to.ip().to_string(), c.bytes == asked)).collect();
+    assert_eq!(got, [("192.0.2.8".to_owned(), true), ("192.0.2.7".to_owned(), true)]);
+    assert_eq!(world.bench(MR).engine.ddt().forwarded, 2);
+    assert_eq!(world.asked(), [""; 0], "the tree is not asked");
+    world.ask(2, host("192.0.2.200"));
+    assert_eq!(world.asked(), [ROOT], "for what no resolver is configured");
+}
+
+#[test]
+fn who_may_not_ask_for_foreign_eids_moves_nothing_in_the_tree() {
+    let mut world = example();
+    world.send("198.51.100.66:5", MR, &ecm(&request(1, &[host("2001:db8:103::1")], &[RLOC])));
+    assert_eq!(world.asked(), [""; 0]);
+    assert_eq!(world.bench(MR).only_refused(Refusal::ForeignNotFromItr), 1);
+}
+
+#[test]
+fn one_source_starts_no_more_searches_than_its_budget() {
+    let mut world = World::new(vec![(MR, resolver(&[ROOT]))]);
+    for n in 0..200u8 {
+        world.ask(n.into(), host(&format!("10.0.0.{n}")));
+    }
+    assert_eq!(world.asked().len(), 64);
+    assert_eq!(world.bench(MR).only_refused(Refusal::MissBudget), 136);
+}
