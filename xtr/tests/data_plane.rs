@@ -149,7 +149,10 @@ fn data_of_openoverlayrouter_is_decapsulated_for_each_pair_of_families() {
         ("oor-data-ipv6-in-ipv6.pcap", 6),
         ("oor-data-ipv4-in-ipv6.pcap", 4),
         ("oor-itr-to-our-etr.pcap", 6),
+        ("oor-dual-rloc-set.pcap", 6),
+        ("oor-smr.pcap", 6),
         ("opencp-oor-xtr-data.pcap", 6),
+        ("oor.pcap", 6),
     ] {
         let judged = decapsulate(name, &etr);
         assert!(judged.len() >= 3, "{name}: {} data packets", judged.len());

@@ -4,8 +4,11 @@
 mod adversary;
 mod cgeid;
 mod dht;
+mod facade;
 mod faults;
 mod fleet;
+mod lisp;
+mod mapsys;
 mod person;
 mod probe;
 mod record;
@@ -83,5 +86,19 @@ pub const SUITES: &[Suite] = &[
         list: faults::list,
         run: faults::run,
         explain: faults::explain,
+    },
+    Suite {
+        name: "lisp",
+        about: "the messages of RFC 9301, section 5, good, forged and malformed, against the program lisp-mapsys",
+        list: lisp::list,
+        run: lisp::run,
+        explain: lisp::explain,
+    },
+    Suite {
+        name: "facade",
+        about: "what sites see of a map system, and what ends deployed ones, against the program lisp-mapsys",
+        list: facade::list,
+        run: facade::run,
+        explain: facade::explain,
     },
 ];

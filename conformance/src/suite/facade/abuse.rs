@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! How much comes back, and to whom: the source of a datagram proves nothing (RFC 9301, section 5.4; RFC 8085).
+
+use std::time::{Duration, Instant};
+
+use super::RLOC;
+use crate::suite::mapsys::{Room, host, prefix, record, register, request};
+use crate::suite::probe::{Judgement, Probe, broken, expect, must};
+
+const RATE: &str = "9301 5.4";
+const LOCAL: &str = "9301 8, LOCAL";
+/// A good question is answered in less, whatever else comes.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) const PROBES: &[Probe<Room>] = &[
+    must("FC-146.1", LOCAL, "400 questions in another's name about EIDs with long answers: octets out", amplification),
+    must("FC-053.1", RATE, "100 questions about one EID-prefix in the name of one locator", reply_rate),
+    must("FC-146.2", LOCAL, "a foreign EID asked for in the name of somebody else", not_from_itr),
+    must("FC-146.3", LOCAL, "an ITR-RLOC that is multicast, broadcast or unspecified", unusable_itr_rloc),
+    must("FC-146.4", LOCAL, "2,000 questions about random EIDs: a good client meanwhile", flood),
+];
+
+fn amplification(room: &Room) -> Judgement {
+    let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
+    let many: Vec<_> = (1..=16).map(|number| format!("198.51.100.{number}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let stem = site.prefix.net.addr().to_string();
+    let stem = stem.trim_end_matches(':').to_owned();
+    let mut records = vec![record(site.prefix, &many)];
+    for number in 1..=7 {
+        records.push(record(prefix(&format!("{stem}:{number}::/64"))?, &many));
+    }
+    xtr.registers(server, &register(room.nonce(), records), &site.key())?;
+    let (attacker, victim) = (room.xtr_elsewhere()?, room.xtr()?);
+    let (mut sent, mut came) = (0, 0);
+    for round in 0..400_u16 {
+        let asked = request(room.nonce(), &[site.host(round)], &[victim.address.ip()]);
+        let ecm = victim.ecm(&asked)?;
+        sent += ecm.len();
+        attacker.send(server, &ecm)?;
+        if round % 32 == 31 {
+            room.works()?;
+            came += victim.hear_all(Duration::from_millis(5))?.iter().map(|came| came.bytes.len()).sum::<usize>();
+        }
+    }
+    room.works()?;
+    came += victim.hear_all(Duration::from_millis(20))?.iter().map(|came| came.bytes.len()).sum::<usize>();
+    expect(came > 0 && came <= 3 * sent, format!("{sent} octets in, {came} out to the one named"))
+}
+
+fn reply_rate(room: &Room) -> Judgement {
+    let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
+    xtr.registers(server, &register(room.nonce(), vec![record(site.prefix, &[RLOC])]), &site.key())?;
+    let (attacker, victim) = (room.xtr_elsewhere()?, room.xtr()?);
+    let begun = Instant::now();
+    let mut came = 0;
+    for round in 0..100_u16 {
+        let asked = request(room.nonce(), &[site.host(round)], &[victim.address.ip()]);
+        attacker.send(server, &victim.ecm(&asked)?)?;
+        if round % 32 == 31 {
+            room.works()?;
+            came += victim.hear_all(Duration::from_millis(5))?.len();
+        }
+    }
+    room.works()?;
+    came += victim.hear_all(Duration::from_millis(20))?.len();
+    // Four in three seconds, by this map system's reading of the section.
+    let allowed = 4 * (1 + begun.elapsed().as_secs() / 3);
+    expect((1..=allowed).contains(&(came as u64)), format!("{came} answers, {allowed} allowed"))
+}
+
+fn not_from_itr(room: &Room) -> Judgement {
+    let (attacker, victim) = (room.xtr()?, room.xtr()?);
+    let asked = request(room.nonce(), &[host("2001:db9:1::2")?], &[victim.address.ip()]);
+    room.is_ignored(&attacker, &victim.ecm(&asked)?)?;
+    victim.hears_nothing(Duration::from_millis(40))?;
+    Ok("nothing to the one named, nothing to the one who asked".into())
+}
+
+fn unusable_itr_rloc(room: &Room) -> Judgement {
+    let xtr = room.xtr()?;
+    let ask = |rloc: &str| {
+        let rloc = rloc.parse().map_err(broken)?;
+        xtr.ecm(&request(room.nonce(), &[host("2001:db8:f00::2")?], &[rloc]))
+    };
+    let all = ["224.0.0.1", "255.255.255.255", "0.0.0.0", "ff02::1", "::", "fe80::1"].map(ask);
+    room.are_ignored(&xtr, all.into_iter().collect::<Result<Vec<_>, _>>()?)?;
+    Ok("dropped, each".into())
+}
+
+fn flood(room: &Room) -> Judgement {
+    let (attacker, server) = (room.xtr()?, room.common()?.first()?);
+    let mut slowest = Duration::ZERO;
+    for round in 0..2000_u32 {
+        let [a, b, c, d] = round.wrapping_mul(0x9e37_79b1).to_be_bytes();
+        let eid = host(&format!("2a{a:02x}:{b:x}{c:02x}:{d:x}::1"))?;
+        attacker.send(server, &attacker.ecm(&request(room.nonce(), &[eid], &[attacker.address.ip()]))?)?;
+        if round % 100 == 99 {
+            let begun = Instant::now();
+            room.works()?;
+            slowest = slowest.max(begun.elapsed());
+        }
+    }
+    expect(slowest < PATIENCE, format!("the slowest of 20 registrations with a question took {slowest:.1?}"))
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is answered, by whom, and where it comes from (RFC 9301, sections 8.2 to 8.4).
+
+use std::net::SocketAddr;
+
+use wire::control::auth::Algorithm;
+use wire::control::{Ecm, MapRegister};
+use wire::record::{Action, Ttl};
+
+use super::{OTHER, RLOC};
+use crate::suite::mapsys::{Room, host, key, prefix, prefix_in, record, register, request, rlocs, sealed};
+use crate::suite::probe::{Judgement, Probe, broken, expect, must, should};
+
+const SERVER: &str = "9301 8.2";
+const ANSWER: &str = "9301 8.3";
+const RESOLVER: &str = "9301 8.4";
+
+pub(super) const PROBES: &[Probe<Room>] = &[
+    must("FC-064.1", ANSWER, "EIDs of a site that nobody has registered", unregistered),
+    must("FC-064.2", ANSWER, "EIDs of no site", not_configured),
+    should("FC-066.1", RESOLVER, "EIDs between sites: the hole that is told", holes),
+    must("FC-104.1", SERVER, "a site that wants to be answered for (P)", proxied),
+    must("FC-105.1", ANSWER, "a site that answers itself: what its ETR gets", forwarded),
+    must("FC-105.2", ANSWER, "the same, with an ETR that has other locators too", forwarded_once),
+    must("FC-003.1", "9301 8.3, 8060 4.1", "the same EID in an instance and in none", instances),
+    must("FC-057.1", "9301 5, 8.3", "questions at each address of the server", from_the_address_asked),
+    must("FC-059.1", "9301 5.5", "register and ask over IPv6", over_ipv6),
+    must("FC-004.1", SERVER, "an IPv4 site", ipv4_site),
+    must("FC-117.1", "lisp-dht, LOCAL", "a CGEID registered over the network", cgeid),
+    must("FC-054.1", "9301 5.5", "a more-specific that is withdrawn again", more_specific_goes),
+];
+
+fn unregistered(room: &Room) -> Judgement {
+    let mut told = Vec::new();
+    for (eid, site) in [("2001:db8:f00::2", "2001:db8:f00::/48"), ("10.100.3.2", "10.100.3.0/24")] {
+        let reply = room.answer(host(eid)?)?;
+        let record = &reply.records[0];
+        let right = record.eid.ip_prefix() == Some(prefix(site)?) && record.locators.is_empty();
+        if !right || record.ttl != Ttl(1) || record.action != Action::NativelyForward {
+            return Err(broken(format!("expected {site} for a minute, natively-forward; came {record:?}")));
+        }
+        told.push(site);
+    }
+    Ok(format!("{}: natively-forward, 1 minute", told.join(", ")))
+}
+
+fn not_configured(room: &Room) -> Judgement {
+    for eid in ["2001:db9::2", "192.0.2.9"] {
+        let reply = room.answer(host(eid)?)?;
+        let record = &reply.records[0];
+        let covers = record.eid.ip_prefix().is_some_and(|told| host(eid).is_ok_and(|eid| told.covers(&eid)));
+        let right = record.locators.is_empty() && record.ttl == Ttl(15) && record.action == Action::NativelyForward;
+        if !(covers && right) {
+            return Err(broken(format!("expected a hole round {eid} for 15 minutes; came {record:?}")));
+        }
+    }
+    Ok("natively-forward, 15 minutes".into())
+}
+
+/// Deployed Map-Servers tell holes that do not contain the EID, or that cover sites.
+fn holes(room: &Room) -> Judgement {
+    let sites = room.configured()?;
+    let mut told = Vec::new();
+    for eid in ["2001:db8:77::2", "2001:db8:3fff::1", "2001:db8:8000::2", "10.100.77.2", "10.5.0.1"] {
+        let eid = host(eid)?;
+        let reply = room.answer(eid)?;
+        let hole = reply.records[0].eid.ip_prefix().ok_or_else(|| broken("a hole that is no prefix"))?;
+        if !hole.covers(&eid) {
+            return Err(broken(format!("{hole} does not contain {eid}")));
+        }
+        if let Some(site) = sites.iter().find(|site| hole.covers(site) || site.covers(&hole)) {
+            return Err(broken(format!("{hole}, told for {eid}, and the site {site} have addresses in common")));
+        }
+        told.push(hole.to_string());
+    }
+    Ok(format!("each contains its EID and no site: {}", told.join(", ")))
+}
+
+fn proxied(room: &Room) -> Judgement {
+    let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
+    xtr.registers(server, &register(room.nonce(), vec![record(site.prefix, &[RLOC])]), &site.key())?;
+    let reply = room.answer(site.host(2))?;
+    let record = &reply.records[0];
+    let right = record.eid.ip_prefix() == Some(site.prefix) && rlocs(&reply.records) == [RLOC];
+    expect(right && !record.authoritative, format!("the Map-Server answers {:?}", rlocs(&reply.records)))
+}
+
+/// A Map-Register without P.
+fn by_itself(room: &Room, site: &crate::suite::mapsys::Site, rlocs: &[&str]) -> MapRegister {
+    MapRegister { proxy_reply: false, ..register(room.nonce(), vec![record(site.prefix, rlocs)]) }
+}
+
+fn forwarded(room: &Room) -> Judgement {
+    let (site, etr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
+    let rloc = etr.address.ip().to_string();
+    etr.registers(server, &by_itself(room, &site, &[&rloc]), &site.key())?;
+    let itr = room.xtr()?;
+    let ecm = itr.ecm(&request(room.nonce(), &[site.host(2)], &[itr.address.ip()]))?;
+    itr.send(server, &ecm)?;
+    let came = etr.hear(std::time::Duration::from_secs(5))?.ok_or_else(|| broken("nothing came to the ETR"))?;
+    room.works()?;
+    itr.hears_nothing(std::time::Duration::from_millis(40))?;
+    let inner = |bytes: &[u8]| Ecm::decode(bytes).map(|ecm| (ecm.source, ecm.destination, ecm.message)).map_err(broken);
+    let same = inner(&came.bytes)? == inner(&ecm)?;
+    expect(same && came.from == server, format!("the ETR gets the question unchanged from {}", came.from))
+}
+
+fn forwarded_once(room: &Room) -> Judgement {
+    let (site, etr, other) = (room.site()?, room.xtr()?, room.xtr()?);
+    let server = room.common()?.first()?;
+    let [first, second] = [&etr, &other].map(|xtr| xtr.address.ip().to_string());
+    etr.registers(server, &by_itself(room, &site, &[&first, &second]), &site.key())?;
+    let itr = room.xtr()?;
+    itr.send(server, &itr.ecm(&request(room.nonce(), &[site.host(2)], &[itr.address.ip()]))?)?;
+    room.works()?;
+    let wait = std::time::Duration::from_millis(100);
+    let came = etr.hear_all(wait)?.len() + other.hear_all(wait)?.len();
+    expect(came == 1, format!("{came} copies of the question went to two locators"))
+}
+
+fn instances(room: &Room) -> Judgement {
+    let (xtr, server) = (room.xtr()?, room.common()?.first()?);
+    let in_5 = prefix_in(5, "2001:db8:1::/48")?;
+    let register = register(room.nonce(), vec![record(in_5, &[RLOC])]);
+    xtr.registers(server, &register, &key(1, Algorithm::HmacSha256, "instance 5"))?;
+    let there = room.answer(prefix_in(5, "2001:db8:1::99/128")?)?;
+    let elsewhere = room.answer(prefix_in(6, "2001:db8:1::99/128")?)?;
+    let right = rlocs(&there.records) == [RLOC] && there.records[0].eid.ip_prefix() == Some(in_5);
+    let told = elsewhere.records[0].eid.ip_prefix();
+    let apart = told.is_some_and(|told| told.iid.0 == 6) && rlocs(&elsewhere.records).is_empty();
+    expect(right && apart, format!("[5] {:?}; for [6] {told:?} without locators", rlocs(&there.records)))
+}
+
+fn from_the_address_asked(room: &Room) -> Judgement {
+    let server = room.common()?;
+    let mut asked = Vec::new();
+    for address in &server.addresses {
+        let xtr = if address.is_ipv4() { room.xtr()? } else { room.xtr6()? };
+        let question = request(room.nonce(), &[host("2001:db8:f00::2")?], &[xtr.address.ip()]);
+        xtr.send(*address, &xtr.ecm(&question)?)?;
+        let (from, _) = xtr.message()?;
+        if from != *address {
+            return Err(broken(format!("asked was {address}, answered {from}")));
+        }
+        asked.push(address.to_string());
+    }
+    expect(asked.len() == 3, format!("answered from the same: {}", asked.join(", ")))
+}
+
+fn over_ipv6(room: &Room) -> Judgement {
+    let (xtr, server) = (room.xtr6()?, room.common()?.ipv6()?);
+    let site = prefix("2001:db8:4a7::/48")?;
+    let message = register(room.nonce(), vec![record(site, &[OTHER])]);
+    xtr.registers(server, &message, &key(1, Algorithm::HmacSha256, "behind a NAT"))?;
+    let reply = xtr.asks(server, &request(room.nonce(), &[host("2001:db8:4a7::2")?], &[xtr.address.ip()]))?;
+    expect(rlocs(&reply.records) == [OTHER], format!("{:?} by {}", rlocs(&reply.records), SocketAddr::from(server)))
+}
+
+fn ipv4_site(room: &Room) -> Judgement {
+    let (xtr, server) = (room.xtr()?, room.common()?.first()?);
+    let message = register(room.nonce(), vec![record(prefix("10.4.0.0/16")?, &["2001:db8:c::1"])]);
+    xtr.registers(server, &message, &key(1, Algorithm::HmacSha256, "ipv4"))?;
+    let reply = room.answer(host("10.4.200.1")?)?;
+    expect(rlocs(&reply.records) == ["2001:db8:c::1"], "an IPv4 EID behind an IPv6 locator")
+}
+
+fn cgeid(room: &Room) -> Judgement {
+    let (site, xtr) = (room.site()?, room.xtr()?);
+    let own = cgeid::Network::LAB.to_string();
+    let cgeid = prefix(&own.replace("::/32", "::1/128"))?;
+    let alone = register(room.nonce(), vec![record(cgeid, &[RLOC])]);
+    let beside = register(room.nonce(), vec![record(site.prefix, &[RLOC]), record(cgeid, &[RLOC])]);
+    room.are_ignored(&xtr, [sealed(&alone, &site.key())?, sealed(&beside, &site.key())?])?;
+    let reply = room.answer(site.host(2))?;
+    expect(rlocs(&reply.records).is_empty(), format!("{cgeid} refused, alone and beside a prefix of the site"))
+}
+
+fn more_specific_goes(room: &Room) -> Judgement {
+    let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
+    let inside = prefix(&format!("{}/64", site.prefix.net.addr()))?;
+    let both = vec![record(site.prefix, &[RLOC]), record(inside, &[OTHER])];
+    xtr.registers(server, &register(room.nonce(), both), &site.key())?;
+    let first = rlocs(&room.answer(site.host(2))?.records);
+    let mut end = record(inside, &[]);
+    end.ttl = Ttl::WITHDRAWN;
+    xtr.registers(server, &register(room.nonce(), vec![end]), &site.key())?;
+    let then = rlocs(&room.answer(site.host(2))?.records);
+    expect(first == [OTHER] && then == [RLOC], format!("before {first:?}, afterwards {then:?}"))
+}
