@@ -22,8 +22,9 @@ use crate::register::nonces::{Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
 use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
-use crate::register::site::{NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
+use crate::register::site::{LispSec, NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
+use crate::resolve::lispsec::{Association, Associations};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
 use crate::transport::{Now, Sockets, Via};
@@ -50,6 +51,8 @@ pub struct Config {
     pub foreign: Foreign,
     /// The UDP sockets that outputs can be sent from.
     pub sockets: Vec<SocketAddr>,
+    /// With whom one-time keys of LISP-SEC can be exchanged.
+    pub lisp_sec: Vec<Association>,
 }
 
 /// What survived the last run.
@@ -229,6 +232,7 @@ impl Engine {
         let cns: HashSet<Cn> = config.identities.iter().map(OperationalKey::cn).collect();
         let pipe = config.pipe_key.map(|key| pipe_site(key, config.network, &cns, &config.own_prefixes));
         let sites = SiteTable::new(config.network, config.sites, pipe)?;
+        let associations = Associations::new(config.lisp_sec, &sites)?;
         let sockets = Sockets(config.sockets);
         let publisher = Publisher::new(
             now.monotonic,
@@ -247,7 +251,7 @@ impl Engine {
         Ok(Self {
             network: config.network,
             server: MapServer::new(config.network, sites, cns, Nonces::restore(now, memory.nonces, memory.seen)),
-            resolver: Resolver::new(sockets.clone(), limiter, lookups),
+            resolver: Resolver::new(sockets.clone(), limiter, lookups, associations),
             publisher,
             sockets,
             tally: Tally::default(),
@@ -459,5 +463,13 @@ fn pipe_site(key: AuthKey, network: Network, cns: &HashSet<Cn>, own_prefixes: &[
     let prefixes = prefixes.map(|prefix| SitePrefix { prefix, max_len: prefix.net.prefix_len() }).collect();
     let AuthKey { id, algorithm, secret } = key;
     let keys = vec![SiteKey { id, algorithm: Some(algorithm), secret }];
-    Site { name: PIPE_SITE.into(), prefixes, keys, legacy: false, notify: NotifyPort::Source, publish: Publish::Each }
+    Site {
+        name: PIPE_SITE.into(),
+        prefixes,
+        keys,
+        legacy: false,
+        notify: NotifyPort::Source,
+        publish: Publish::Each,
+        lisp_sec: LispSec::Optional,
+    }
 }

@@ -7,6 +7,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, AlgorithmId, AuthKey, Secret};
 
 use crate::refusal::Refusal;
+use crate::resolve::lispsec::AssociationError;
 use crate::table::PrefixTable;
 
 /// A site as configured.
@@ -24,6 +25,18 @@ pub struct Site {
     pub notify: NotifyPort,
     /// What of it is in the DHT.
     pub publish: Publish,
+    /// Whether it is answered for without LISP-SEC.
+    pub lisp_sec: LispSec,
+}
+
+/// Whether a site is answered for without LISP-SEC (RFC 9301, section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LispSec {
+    /// As it is asked for.
+    #[default]
+    Optional,
+    /// Only with it: what comes without is dropped.
+    Required,
 }
 
 /// What of a site is in the DHT.
@@ -125,6 +138,9 @@ pub enum SiteError {
         /// The number.
         id: u8,
     },
+    /// Associations that cannot be.
+    #[error(transparent)]
+    Association(#[from] AssociationError),
 }
 
 /// What a site may do with an EID-prefix that it names.
@@ -248,6 +264,11 @@ impl SiteTable {
 }
 
 impl Site {
+    /// The secret of that number, for one-time keys that go to the ETR (RFC 9303, section 6.5).
+    pub fn secret(&self, id: u8) -> Option<&Secret> {
+        self.keys.iter().find(|key| key.id == id).map(|key| &key.secret)
+    }
+
     /// The key that a message claims to be signed with, if the site's policy allows the algorithm.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod found;
+pub mod lispsec;
 pub mod lookup;
 pub mod own;
 
@@ -16,12 +17,13 @@ use wire::record::MappingRecord;
 
 use crate::engine::Output;
 use crate::limit::Limiter;
-use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, REQUEST_RECORDS, WAITING_REQUESTS};
+use crate::limits::{AMPLIFICATION, ANSWER_WITHIN, LISP_SEC_OCTETS, REQUEST_RECORDS, WAITING_REQUESTS};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::transport::{Now, Sockets, Via, may_send_to};
 use cache::{Cache, Hit};
 use found::{Audience, Found, ask_again};
+use lispsec::{Associations, Protection};
 use lookup::{Ended, Lookups};
 use own::Own;
 
@@ -32,6 +34,7 @@ pub struct Resolver {
     limiter: Limiter,
     cache: Cache,
     lookups: Lookups,
+    associations: Associations,
     waiting: BTreeMap<u64, Waiting>,
     /// Who waits for the lookup of a host. Entries end with the lookup.
     waiters: HashMap<EidPrefix, Vec<u64>>,
@@ -73,6 +76,8 @@ struct Ask {
     ddt: bool,
     /// Next hops it went to already.
     forwarded: Vec<SocketAddr>,
+    /// What a LISP-SEC answer is made with (RFC 9303).
+    protection: Option<Protection>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,9 +99,9 @@ enum Slot {
 
 impl Resolver {
     /// A resolver that sends from `sockets`.
-    pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
+    pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups, associations: Associations) -> Self {
         let (cache, waiting, waiters) = (Cache::default(), BTreeMap::new(), HashMap::new());
-        Self { sockets, limiter, cache, lookups, waiting, waiters, next_id: 0, has_pipe: false }
+        Self { sockets, limiter, cache, lookups, associations, waiting, waiters, next_id: 0, has_pipe: false }
     }
 
     /// Takes an ECM; `bytes` is the whole message.
@@ -105,13 +110,15 @@ impl Resolver {
     /// The reason for which it is dropped.
     pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: &[u8], ecm: &Ecm) -> Result<(), Refusal> {
         let request = inner_request(ecm)?;
+        let protection = self.associations.open(cx.now.monotonic, via, ecm.security.as_deref(), &request)?;
         let reply_to = self.reply_to(via, &request, ecm.source.port())?;
         self.has_pipe |= reply_to == ReplyTo::Pipe;
         if let ReplyTo::Udp { remote, .. } = reply_to {
             self.limiter.received(cx.now.monotonic, remote.ip(), bytes.len());
         }
         let forwarded = Vec::new();
-        let mut ask = Ask { via, reply_to, nonce: request.nonce, ecm: bytes.to_vec(), ddt: ecm.ddt, forwarded };
+        let (nonce, ecm, ddt) = (request.nonce, bytes.to_vec(), ecm.ddt);
+        let mut ask = Ask { via, reply_to, nonce, ecm, ddt, forwarded, protection };
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
@@ -219,6 +226,9 @@ impl Resolver {
         prefix: EidPrefix,
     ) -> Result<Slot, Refusal> {
         let host = EidPrefix::host(prefix.iid, prefix.net.addr());
+        if ask.protection.is_none() {
+            lispsec::admit_unprotected(cx.server, ask.via, &host)?;
+        }
         let octets = self.reply_octets(ask);
         let asked = ask.local();
         let sendable = |address: IpAddr| self.sockets.towards(address, asked).is_some();
@@ -260,6 +270,9 @@ impl Resolver {
                 Err(Refusal::ReferralNotServed)
             }
             Own::Records(records) => Ok(Slot::Records(records)),
+            Own::ForwardTo(_) | Own::ForwardToPipe | Own::Unreachable if ask.protection.is_some() => {
+                self.forward_protected(cx, ask, host)
+            }
             Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop, host),
             Own::ForwardToPipe => {
                 self.admit_forward(cx, ask, host)?;
@@ -290,7 +303,7 @@ impl Resolver {
             let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
             // Behind an aggregate are many sites, of which an ITR may ask for several at once.
             let about = if mapping.locators.is_empty() { host } else { mapping.prefix };
-            return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), about);
+            return self.forward_to_map_server(cx, ask, *server, (about, host));
         }
         Ok(self.found_records(cx, ask, &host, found))
     }
@@ -310,6 +323,18 @@ impl Resolver {
         next_hop: SocketAddr,
         about: EidPrefix,
     ) -> Result<Slot, Refusal> {
+        self.forward_octets(cx, ask, next_hop, about, ask.ecm.clone())
+    }
+
+    /// Sends these octets on in its place.
+    fn forward_octets(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        next_hop: SocketAddr,
+        about: EidPrefix,
+        bytes: Vec<u8>,
+    ) -> Result<Slot, Refusal> {
         let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
         if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
             return Err(Refusal::NextHopUnusable);
@@ -317,7 +342,7 @@ impl Resolver {
         if !ask.forwarded.contains(&next_hop) {
             self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
-            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes: ask.ecm.clone() });
+            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes });
         }
         Ok(Slot::Silent)
     }
@@ -417,7 +442,11 @@ impl Resolver {
         let Some(first) = records.first() else { return Ok(()) };
         let about = first.eid.ip_prefix().ok_or(Refusal::NotEncodable)?;
         let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
-        let bytes = reply.encode().map_err(|_| Refusal::NotEncodable)?;
+        let encoded = match &ask.protection {
+            Some(protection) => protection.seal(&reply),
+            None => reply.encode(),
+        };
+        let bytes = encoded.map_err(|_| Refusal::NotEncodable)?;
         match ask.reply_to {
             ReplyTo::Pipe => cx.outputs.push_back(Output::Pipe { bytes }),
             ReplyTo::Udp { local, remote } => {
@@ -435,7 +464,8 @@ impl Resolver {
         if ask.audience() == Audience::Pipe || self.is_client(ask) {
             return usize::MAX;
         }
-        ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1))
+        let octets = ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1));
+        if ask.protection.is_some() { octets.saturating_sub(LISP_SEC_OCTETS) } else { octets }
     }
 
     /// Whether the limits of replies are lifted: for clients that ask for themselves. Anyone can put a client's address into
@@ -482,9 +512,6 @@ fn solicit(host: EidPrefix) -> Option<Vec<u8>> {
 
 /// The Map-Request of an ECM, if it is one that a Map-Resolver answers.
 fn inner_request(ecm: &Ecm) -> Result<MapRequest, Refusal> {
-    if ecm.security.is_some() {
-        return Err(Refusal::EcmSecurity);
-    }
     let request = match ControlMessage::decode(&ecm.message) {
         Ok(ControlMessage::MapRequest(request)) => request,
         Ok(_) => return Err(Refusal::EcmNotMapRequest),

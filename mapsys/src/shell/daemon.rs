@@ -24,7 +24,8 @@ use super::identity::{KeyFiles, KeyWatch};
 use super::settings::{Settings, Switch};
 use super::{FromService, Service, ServiceConfig, bootstrap, control, sockets};
 use crate::limit::Foreign;
-use crate::register::site::{Site, SiteTable};
+use crate::register::site::{LispSec, Site, SiteTable};
+use crate::resolve::lispsec::{Association, Associations};
 
 /// A configuration that was checked.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub struct Plan {
     anycast: Vec<String>,
     discovery: bool,
     metrics: Option<SocketAddr>,
+    lisp_sec: Vec<Association>,
 }
 
 impl Plan {
@@ -73,7 +75,8 @@ impl Plan {
         let sites = settings.sites()?;
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
-        SiteTable::new(network, sites.clone(), None)?;
+        let lisp_sec = settings.lisp_sec()?;
+        Associations::new(lisp_sec.clone(), &SiteTable::new(network, sites.clone(), None)?)?;
         let rules = rules(network, settings.puzzle_bits, settings.network_key.as_deref())?;
         Ok(Self {
             network,
@@ -93,6 +96,7 @@ impl Plan {
             anycast: settings.anycast.clone(),
             discovery: settings.discovery == Some(Switch::On),
             metrics: settings.metrics,
+            lisp_sec,
         })
     }
 }
@@ -119,7 +123,13 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     for site in &plan.sites {
         let prefixes: Vec<String> = site.prefixes.iter().map(|prefix| prefix.prefix.to_string()).collect();
         let legacy = if site.legacy { ", legacy: HMAC-SHA-1 and any nonce order" } else { "" };
-        writeln!(text, "site {:?}: {} ({} keys{legacy})", site.name, prefixes.join(", "), site.keys.len())?;
+        let required = if site.lisp_sec == LispSec::Required { ", with LISP-SEC only" } else { "" };
+        writeln!(text, "site {:?}: {} ({} keys{legacy}{required})", site.name, prefixes.join(", "), site.keys.len())?;
+    }
+    for Association { name, peers, keys, protected_path } in &plan.lisp_sec {
+        let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        let path = if *protected_path { ", unencrypted one-time keys are taken" } else { "" };
+        writeln!(text, "LISP-SEC with {name:?}: {} ({} keys{path})", peers.join(", "), keys.len())?;
     }
     for anchor in &plan.trust_anchors {
         writeln!(text, "trusts {} for {}", anchor.cn, anchor.aggregate)?;
@@ -236,6 +246,7 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
         bootstrap: plan.bootstrap,
         anycast: plan.anycast,
         discovery: plan.discovery,
+        lisp_sec: plan.lisp_sec,
     }
 }
 

@@ -30,6 +30,7 @@ use super::state::State;
 use crate::engine::{Config, Engine, Input};
 use crate::limit::Foreign;
 use crate::register::site::Site;
+use crate::resolve::lispsec::Association;
 use crate::transport::{Now, Via};
 
 pub use status::Status;
@@ -77,6 +78,8 @@ pub struct ServiceConfig {
     pub anycast: Vec<String>,
     /// Whether nodes are looked for on the links of this machine, and told of this one.
     pub discovery: bool,
+    /// With whom one-time keys of LISP-SEC can be exchanged.
+    pub lisp_sec: Vec<Association>,
 }
 
 /// What the host must send, in order.
@@ -224,6 +227,7 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
         clients: config.clients,
         foreign: config.foreign,
         sockets: config.sockets,
+        lisp_sec: config.lisp_sec,
     }
 }
 

@@ -10,7 +10,7 @@ use cgeid::Network;
 use mapsys::engine::{Config, Engine, Input, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
+use mapsys::register::site::{LispSec, NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use mapsys::transport::{Now, Via};
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
@@ -46,6 +46,7 @@ pub(crate) fn site(name: &str, key_id: u8, secret: &str, prefixes: &[EidPrefix])
         legacy: false,
         notify: NotifyPort::Control,
         publish: Publish::Each,
+        lisp_sec: LispSec::Optional,
     }
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn config(sites: Vec<Site>) -> Config {
         clients: vec![],
         foreign: Foreign::FromItrRloc,
         sockets: vec![address(SERVER), address("[2001:db8:53::53]:4342")],
+        lisp_sec: vec![],
     }
 }
 

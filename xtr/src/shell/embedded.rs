@@ -79,6 +79,7 @@ impl Embedded {
             bootstrap: embedded.bootstrap.clone(),
             anycast: embedded.anycast.clone(),
             discovery: embedded.discovery == config::Switch::On,
+            lisp_sec: Vec::new(),
         };
         let (service, outputs) =
             Service::start(service).map_err(|error| Failure::Machine(format!("map system: {error:#}")))?;

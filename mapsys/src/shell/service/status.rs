@@ -9,6 +9,7 @@ use wire::record::LocatorRecord;
 
 use crate::engine::Engine;
 use crate::register::registration::Registration;
+use crate::register::site::LispSec;
 use crate::shell::identity::{KeyState, Remaining};
 
 /// A question to the running engine, and where its answer goes.
@@ -33,13 +34,23 @@ impl Status {
     }
 }
 
-/// The sites: `[{"site", "prefixes", "legacy", "registered"}]`.
+/// The sites: `[{"site", "prefixes", "legacy", "registered", "lisp_sec"}]`; the last is `optional` or `required`.
 pub(super) fn sites(engine: &Engine) -> Value {
     let server = engine.server();
     let sites = server.sites().iter().map(|(id, site)| {
         let registered = server.registrations().iter().filter(|(_, registration)| registration.site == id).count();
         let prefixes: Vec<String> = site.prefixes.iter().map(|p| p.prefix.to_string()).collect();
-        json!({ "site": site.name, "prefixes": prefixes, "legacy": site.legacy, "registered": registered })
+        let lisp_sec = match site.lisp_sec {
+            LispSec::Optional => "optional",
+            LispSec::Required => "required",
+        };
+        json!({
+            "site": site.name,
+            "prefixes": prefixes,
+            "legacy": site.legacy,
+            "registered": registered,
+            "lisp_sec": lisp_sec,
+        })
     });
     Value::Array(sites.collect())
 }
@@ -66,7 +77,8 @@ pub(super) fn identities(engine: &Engine, states: &[KeyState], now: SystemTime) 
     Value::Array(engine.identities().enumerate().map(one).collect())
 }
 
-/// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators"}]`.
+/// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators",
+/// "lisp_sec"}]`; the last says whether all its xTRs do LISP-SEC.
 pub(super) fn registrations(engine: &Engine, now: Instant) -> Value {
     let server = engine.server();
     let one = |(prefix, registration): (wire::address::EidPrefix, &Registration)| {
@@ -84,6 +96,7 @@ pub(super) fn registrations(engine: &Engine, now: Instant) -> Value {
             "published": engine.is_published(&prefix),
             "from": sources,
             "locators": merged.locators.iter().map(locator).collect::<Vec<_>>(),
+            "lisp_sec": registration.parts().all(|part| part.security),
         })
     };
     Value::Array(server.registrations().iter().map(one).collect())
