@@ -6,6 +6,7 @@ mod cgeid;
 mod dht;
 mod faults;
 mod fleet;
+mod lispsec;
 mod person;
 mod probe;
 mod record;
@@ -83,5 +84,12 @@ pub const SUITES: &[Suite] = &[
         list: faults::list,
         run: faults::run,
         explain: faults::explain,
+    },
+    Suite {
+        name: "lispsec",
+        about: "LISP-SEC (RFC 9303) as Map-Resolver and Map-Server, against the program lisp-mapsys",
+        list: lispsec::list,
+        run: lispsec::run,
+        explain: lispsec::explain,
     },
 ];
