@@ -9,6 +9,9 @@ pub struct VectorsFile {
     /// Pre-shared key of the authenticated vectors.
     #[serde(deserialize_with = "hex_bytes")]
     pub psk: Vec<u8>,
+    /// What ITR and Map-Resolver share in those of LISP-SEC.
+    #[serde(default, deserialize_with = "hex_bytes")]
+    pub psk_itr_mr: Vec<u8>,
     /// Its Key ID.
     pub key_id: u8,
     /// The vectors, in order.

@@ -25,9 +25,10 @@ use crate::register::nonces::{Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
 use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
-use crate::register::site::{NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
+use crate::register::site::{LispSec, NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
 use crate::resolve::foreign::{Ddt, Figures};
+use crate::resolve::lispsec::{Association, AssociationError, Associations};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
 use crate::subscribe::Subscriptions;
@@ -65,6 +66,8 @@ pub struct Config {
     pub pubsub: Policy,
     /// Delegations, and where foreign EIDs are searched for (RFC 8111).
     pub ddt: ddt::Config,
+    /// With whom one-time keys of LISP-SEC can be exchanged.
+    pub lisp_sec: Vec<Association>,
 }
 
 /// What survived the last run.
@@ -98,6 +101,9 @@ pub enum ConfigError {
     /// Of the Delegated Database Tree.
     #[error(transparent)]
     Ddt(#[from] ddt::DdtError),
+    /// Of LISP-SEC.
+    #[error(transparent)]
+    Association(#[from] AssociationError),
 }
 
 /// What the map system is told.
@@ -278,6 +284,7 @@ impl Engine {
         let pipe = config.pipe_key.map(|key| pipe_site(key, config.network, &cns, &config.own_prefixes));
         let sites = SiteTable::new(config.network, config.sites, pipe)?;
         config.ddt.check(&sites)?;
+        let associations = Associations::new(config.lisp_sec, &sites)?;
         let sockets = Sockets(config.sockets);
         let publisher = Publisher::new(
             now.monotonic,
@@ -305,7 +312,8 @@ impl Engine {
                 memory.notify_nonce,
             ),
             subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), kept),
-            resolver: Resolver::new(sockets.clone(), limiter, lookups).with_ddt(Ddt::new(&config.ddt, &sockets)),
+            resolver: Resolver::new(sockets.clone(), limiter, lookups, associations)
+                .with_ddt(Ddt::new(&config.ddt, &sockets)),
             publisher,
             sockets,
             tally: Tally::default(),
@@ -543,5 +551,13 @@ fn pipe_site(key: AuthKey, network: Network, cns: &HashSet<Cn>, own_prefixes: &[
     let prefixes = prefixes.map(|prefix| SitePrefix { prefix, max_len: prefix.net.prefix_len() }).collect();
     let AuthKey { id, algorithm, secret } = key;
     let keys = vec![SiteKey { id, algorithm: Some(algorithm), secret }];
-    Site { name: PIPE_SITE.into(), prefixes, keys, legacy: false, notify: NotifyPort::Source, publish: Publish::Each }
+    Site {
+        name: PIPE_SITE.into(),
+        prefixes,
+        keys,
+        legacy: false,
+        notify: NotifyPort::Source,
+        publish: Publish::Each,
+        lisp_sec: LispSec::Optional,
+    }
 }

@@ -144,6 +144,8 @@ pub const SERVE_STALE: Duration = Duration::from_secs(600);
 pub const CACHE_POSITIVE: Duration = Duration::from_secs(3600);
 /// More-specific records put beside a best match (RFC 9301, section 5.5); with more of them the match is narrowed.
 pub const MORE_SPECIFICS: usize = 8;
+/// Octets of LISP-SEC in a Map-Reply about one EID-prefix (RFC 9303, section 6.2): heads, two HMACs, an IPv6 prefix in an instance.
+pub const LISP_SEC_OCTETS: usize = 82;
 
 // --- DDT (RFC 8111)
 

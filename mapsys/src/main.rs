@@ -67,7 +67,10 @@ enum Verb {
 const MANUAL: Manual = Manual {
     status: STATUS,
     files: &[
-        ("FILE.toml", "Settings, read if --config names the file: a key for each flag, and the sites."),
+        (
+            "FILE.toml",
+            "Settings, read if --config names the file: a key for each flag, the sites, and the peers of LISP-SEC.",
+        ),
         ("<CN>.op.p12", "An operational key of --identity, as cgeid new and cgeid delegate write it."),
         ("control.sock", "In the folder of --state-dir: the socket that show asks, unless --control names another."),
     ],

@@ -111,8 +111,22 @@ refusals! {
     LocatorUnusable => "locator-unusable",
     /// An ECM that contains anything but a Map-Request.
     EcmNotMapRequest => "ecm-not-map-request",
-    /// An ECM with LISP-SEC data, for which there is no key.
+    /// An ECM with LISP-SEC data of a peer, or under a Key ID, for which there is no key.
     EcmSecurity => "ecm-security",
+    /// LISP-SEC data that is not as RFC 9303, section 6.1, has it.
+    SecMalformed => "sec-malformed",
+    /// An EID-AD that is filled in: only a Map-Server does that, and this is the Map-Server (RFC 9303, section 6.1).
+    SecEidAdFilled => "sec-eid-ad-filled",
+    /// A one-time key that is wrapped in an unknown way (RFC 9303, section 8.4).
+    SecUnknownWrap => "sec-unknown-wrap",
+    /// An unencrypted one-time key over a path that nothing protects (RFC 9303, section 6.5).
+    SecUnencrypted => "sec-unencrypted",
+    /// A one-time key that does not unwrap: another secret, or changed on the way (RFC 9303, section 6.5).
+    SecNotUnwrapped => "sec-not-unwrapped",
+    /// A request without LISP-SEC for a site that requires it (RFC 9301, section 9).
+    SecRequired => "sec-required",
+    /// A protected request for a site that answers itself, with whose Map-Server this node shares no secret; the ITR is told.
+    SecNoPath => "sec-no-path",
     /// An RLOC-probe inside an ECM (RFC 9301, section 5.8).
     ProbeInEcm => "probe-in-ecm",
     /// A Map-Request without records.

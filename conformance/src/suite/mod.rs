@@ -8,6 +8,7 @@ mod facade;
 mod faults;
 mod fleet;
 mod lisp;
+mod lispsec;
 mod mapsys;
 mod person;
 mod probe;
@@ -100,5 +101,12 @@ pub const SUITES: &[Suite] = &[
         list: facade::list,
         run: facade::run,
         explain: facade::explain,
+    },
+    Suite {
+        name: "lispsec",
+        about: "LISP-SEC (RFC 9303) as Map-Resolver and Map-Server, against the program lisp-mapsys",
+        list: lispsec::list,
+        run: lispsec::run,
+        explain: lispsec::explain,
     },
 ];

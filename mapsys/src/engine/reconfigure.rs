@@ -8,6 +8,7 @@ use super::{ConfigError, Engine};
 use crate::ddt;
 use crate::limit::Foreign;
 use crate::register::site::{Site, SiteTable};
+use crate::resolve::lispsec::{Association, Associations};
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
 use crate::transport::Now;
 
@@ -28,6 +29,8 @@ pub struct Reconfiguration {
     pub pubsub: Policy,
     /// Delegations, and where foreign EIDs are searched for (RFC 8111).
     pub ddt: ddt::Config,
+    /// With whom one-time keys of LISP-SEC can be exchanged.
+    pub lisp_sec: Vec<Association>,
 }
 
 /// What another configuration has done.
@@ -51,6 +54,7 @@ impl Engine {
         let pipe = self.server.sites().pipe_site().cloned();
         let sites = SiteTable::new(self.network, newer.sites, pipe)?;
         newer.ddt.check(&sites)?;
+        let associations = Associations::new(newer.lisp_sec, &sites)?;
         let subscribers = Subscribers::new(newer.subscribers)?;
         let configured = sites.iter().filter(|(id, _)| !sites.is_pipe(*id)).count();
         let ended = self.server.reconfigure(now, sites, &mut self.tally);
@@ -58,6 +62,7 @@ impl Engine {
         let anchors = newer.trust_anchors.into_iter().chain(self.publisher.own_anchors());
         self.resolver.reconfigure(newer.clients, newer.foreign, anchors);
         self.resolver.reconfigure_ddt(&newer.ddt);
+        self.resolver.associate(associations);
         self.subscriptions.reconfigure(now, subscribers, newer.pubsub);
         ended.iter().for_each(|prefix| self.subscriptions.changed(now, *prefix));
         let kept = self.server.registrations().len();

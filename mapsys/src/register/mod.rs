@@ -404,6 +404,8 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         ttl: Ttl(u32::try_from(lifetime.as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
         map_version: record.map_version,
         proxy: message.proxy_reply,
+        security: message.security_capable,
+        key_id: message.auth.key_id,
         identity: message.xtr_identity.map(Box::new),
         source: match origin {
             Origin::Pipe => None,

@@ -49,6 +49,10 @@ pub struct Part {
     pub map_version: MapVersion,
     /// P: answer for the site.
     pub proxy: bool,
+    /// S: it does LISP-SEC (RFC 9303, section 6.3).
+    pub security: bool,
+    /// The key with which it registered.
+    pub key_id: u8,
     /// xTR-ID and Site-ID, if it gave them.
     pub identity: Option<Box<XtrIdentity>>,
     /// Where it registered from; `None` = the pipe.
@@ -336,8 +340,18 @@ impl Registration {
     /// The part whose ETR should get a forwarded Map-Request, and the locator to send it to: the best reachable one of
     /// a family that `sendable` says can be sent.
     pub fn forward_to(&self, sendable: impl Fn(IpAddr) -> bool) -> Option<(&Part, IpAddr)> {
+        self.forward_to_one(sendable, |_| true)
+    }
+
+    /// The same among the parts that are `wanted`.
+    pub fn forward_to_one(
+        &self,
+        sendable: impl Fn(IpAddr) -> bool,
+        wanted: impl Fn(&Part) -> bool,
+    ) -> Option<(&Part, IpAddr)> {
         self.parts
             .iter()
+            .filter(|part| wanted(part))
             .flat_map(|part| part.locators.iter().map(move |locator| (part, locator)))
             .filter_map(|(part, locator)| Some((part, locator, locator.rloc.ip()?)))
             .filter(|(_, _, address)| sendable(*address))

@@ -26,6 +26,18 @@ pub struct Site {
     pub notify: NotifyPort,
     /// What of it is in the DHT.
     pub publish: Publish,
+    /// Whether it is answered for without LISP-SEC.
+    pub lisp_sec: LispSec,
+}
+
+/// Whether a site is answered for without LISP-SEC (RFC 9301, section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LispSec {
+    /// As it is asked for.
+    #[default]
+    Optional,
+    /// Only with it: what comes without is dropped.
+    Required,
 }
 
 /// What of a site is in the DHT.
@@ -121,9 +133,6 @@ pub enum SiteError {
         /// Its site.
         site: String,
     },
-    /// Delegations that contradict each other or the sites.
-    #[error(transparent)]
-    Ddt(#[from] crate::ddt::DdtError),
     /// Two keys of one number.
     #[error("site {site:?} has two keys with key-id {id}")]
     KeyTwice {
@@ -266,6 +275,11 @@ impl SiteTable {
 }
 
 impl Site {
+    /// The secret of that number, for one-time keys that go to the ETR (RFC 9303, section 6.5).
+    pub fn secret(&self, id: u8) -> Option<&Secret> {
+        self.keys.iter().find(|key| key.id == id).map(|key| &key.secret)
+    }
+
     /// The key that a message claims to be signed with, if the site's policy allows the algorithm.
     ///
     /// # Errors

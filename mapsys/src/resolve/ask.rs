@@ -8,6 +8,7 @@ use wire::control::{ControlMessage, Ecm, MapRequest, Nonce};
 use crate::limits::REQUEST_RECORDS;
 use crate::refusal::Refusal;
 use crate::resolve::found::Audience;
+use crate::resolve::lispsec::Protection;
 use crate::resolve::subscribing::Wanted;
 use crate::transport::Via;
 
@@ -27,6 +28,8 @@ pub(super) struct Ask {
     pub(super) wanted: Vec<Wanted>,
     /// Whether it does nothing but end subscriptions.
     pub(super) is_leaving: bool,
+    /// What a LISP-SEC answer is made with (RFC 9303).
+    pub(super) protection: Option<Protection>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +56,6 @@ impl Ask {
 
 /// The Map-Request of an ECM, if it is one that a Map-Resolver answers.
 pub(super) fn inner_request(ecm: &Ecm) -> Result<MapRequest, Refusal> {
-    if ecm.security.is_some() {
-        return Err(Refusal::EcmSecurity);
-    }
     let request = match ControlMessage::decode(&ecm.message) {
         Ok(ControlMessage::MapRequest(request)) => request,
         Ok(_) => return Err(Refusal::EcmNotMapRequest),

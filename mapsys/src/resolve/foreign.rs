@@ -119,9 +119,13 @@ impl Resolver {
             self.limiter.spend_miss(cx.now.monotonic, remote.ip())?;
         }
         if let Some(next_hop) = self.ddt.resolver(&host) {
-            let slot = self.forward(cx, ask, next_hop, host)?;
+            let slot = self.forward_to_map_server(cx, ask, next_hop, (host, host))?;
             self.ddt.figures.forwarded += 1;
             return Ok(Some(slot));
+        }
+        if ask.protection.is_some() {
+            // Nobody in the tree shares a key with this node: the one-time key would be readable on the way.
+            return Err(Refusal::SecNoPath);
         }
         let asker = Ask { ecm: ddt_request(&ask.ecm, request, &host)?, ..ask.clone() };
         let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;

@@ -5,6 +5,7 @@ mod ask;
 pub mod cache;
 pub mod foreign;
 pub mod found;
+pub mod lispsec;
 pub mod lookup;
 pub mod own;
 mod referral;
@@ -33,6 +34,7 @@ use ask::{Ask, ReplyTo, inner_request};
 use cache::{Cache, Hit};
 use foreign::Ddt;
 use found::{Audience, Found, ask_again};
+use lispsec::Associations;
 use lookup::{Ended, Lookups};
 use own::Own;
 use subscribing::is_leaving;
@@ -46,6 +48,7 @@ pub struct Resolver {
     cache: Cache,
     lookups: Lookups,
     requests: Requests,
+    associations: Associations,
     /// Whether the node's own xTR has ever asked.
     has_pipe: bool,
     ddt: Ddt,
@@ -68,10 +71,10 @@ pub struct Context<'a> {
 
 impl Resolver {
     /// A resolver that sends from `sockets`.
-    pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups) -> Self {
+    pub fn new(sockets: Sockets, limiter: Limiter, lookups: Lookups, associations: Associations) -> Self {
         let (cache, requests) = (Cache::default(), Requests::default());
         let ddt = Ddt::new(&crate::ddt::Config::default(), &sockets);
-        Self { sockets, limiter, cache, lookups, requests, has_pipe: false, ddt }
+        Self { sockets, limiter, cache, lookups, associations, requests, has_pipe: false, ddt }
     }
 
     /// Takes an ECM; `bytes` is the whole message.
@@ -80,6 +83,7 @@ impl Resolver {
     /// The reason for which it is dropped.
     pub fn ask(&mut self, cx: &mut Context<'_>, via: Via, bytes: &[u8], ecm: &Ecm) -> Result<(), Refusal> {
         let request = inner_request(ecm)?;
+        let protection = self.associations.open(cx.now.monotonic, via, ecm.security.as_deref(), &request)?;
         let reply_to = self
             .reply_to(via, &request, ecm.source.port())
             .or_else(|refusal| Self::reply_to_source(via, &request, ecm.source.port()).ok_or(refusal))?;
@@ -89,7 +93,7 @@ impl Resolver {
         }
         let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
-        let mut ask = Ask { via, reply_to, nonce, ecm: ecm_bytes, ddt, forwarded, wanted, is_leaving };
+        let mut ask = Ask { via, reply_to, nonce, ecm: ecm_bytes, ddt, forwarded, wanted, is_leaving, protection };
         if ddt {
             self.admit_ddt(cx, &mut ask, &request)?;
         }
@@ -168,6 +172,11 @@ impl Resolver {
         }
     }
 
+    /// Exchanges one-time keys of LISP-SEC with others from now on.
+    pub fn associate(&mut self, associations: Associations) {
+        self.associations = associations;
+    }
+
     /// Number of cached answers.
     pub fn cached(&self) -> usize {
         self.cache.len()
@@ -209,6 +218,9 @@ impl Resolver {
         prefix: EidPrefix,
     ) -> Result<Slot, Refusal> {
         let host = EidPrefix::host(prefix.iid, prefix.net.addr());
+        if ask.protection.is_none() {
+            lispsec::admit_unprotected(cx.server, ask.via, &host)?;
+        }
         let octets = self.reply_octets(ask);
         let asked = ask.local();
         let sendable = |address: IpAddr| self.sockets.towards(address, asked).is_some();
@@ -263,6 +275,9 @@ impl Resolver {
     fn own_slot(&mut self, cx: &mut Context<'_>, ask: &mut Ask, own: Own, host: EidPrefix) -> Result<Slot, Refusal> {
         match own {
             Own::Records(records) => Ok(Slot::Records(records)),
+            Own::ForwardTo(_) | Own::ForwardToPipe | Own::Unreachable if ask.protection.is_some() => {
+                self.forward_protected(cx, ask, host)
+            }
             Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop, host),
             Own::ForwardToPipe => {
                 self.admit_forward(cx, ask, host)?;
@@ -307,7 +322,7 @@ impl Resolver {
             let server = mapping.map_servers.iter().find(sendable).ok_or(Refusal::NoAddressOfFamily)?;
             // Behind an aggregate are many sites, of which an ITR may ask for several at once.
             let about = if mapping.locators.is_empty() { host } else { mapping.prefix };
-            return self.forward(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), about);
+            return self.forward_to_map_server(cx, ask, SocketAddr::new(*server, wire::CONTROL_PORT), (about, host));
         }
         Ok(self.found_records(cx, ask, &host, found))
     }

@@ -12,7 +12,7 @@ use super::found::Audience;
 use super::waiting::Slot;
 use super::{Context, Resolver};
 use crate::engine::Output;
-use crate::limits::AMPLIFICATION;
+use crate::limits::{AMPLIFICATION, LISP_SEC_OCTETS};
 use crate::refusal::Refusal;
 use crate::transport::{Via, may_send_to};
 
@@ -25,6 +25,18 @@ impl Resolver {
         next_hop: SocketAddr,
         about: EidPrefix,
     ) -> Result<Slot, Refusal> {
+        self.forward_octets(cx, ask, next_hop, about, ask.ecm.clone())
+    }
+
+    /// Sends these octets on in its place.
+    pub(super) fn forward_octets(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        next_hop: SocketAddr,
+        about: EidPrefix,
+        bytes: Vec<u8>,
+    ) -> Result<Slot, Refusal> {
         let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
         if self.sockets.0.contains(&next_hop) || !may_send_to(next_hop.ip(), Some(local)) {
             return Err(Refusal::NextHopUnusable);
@@ -32,7 +44,7 @@ impl Resolver {
         if !ask.forwarded.contains(&next_hop) {
             self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
-            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes: ask.ecm.clone() });
+            cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes });
         }
         Ok(Slot::Silent)
     }
@@ -60,7 +72,11 @@ impl Resolver {
         let Some(first) = records.first() else { return Ok(()) };
         let about = first.eid.ip_prefix().ok_or(Refusal::NotEncodable)?;
         let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
-        let bytes = reply.encode().map_err(|_| Refusal::NotEncodable)?;
+        let encoded = match &ask.protection {
+            Some(protection) => protection.seal(&reply),
+            None => reply.encode(),
+        };
+        let bytes = encoded.map_err(|_| Refusal::NotEncodable)?;
         match ask.reply_to {
             ReplyTo::Pipe => cx.outputs.push_back(Output::Pipe { bytes }),
             ReplyTo::Udp { local, remote } => {
@@ -78,7 +94,8 @@ impl Resolver {
         if ask.audience() == Audience::Pipe || self.is_client(ask) {
             return usize::MAX;
         }
-        ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1))
+        let octets = ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1));
+        if ask.protection.is_some() { octets.saturating_sub(LISP_SEC_OCTETS) } else { octets }
     }
 
     /// Whether the limits of replies are lifted: for clients that ask for themselves. Anyone can put a client's address into

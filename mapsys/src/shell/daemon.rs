@@ -27,7 +27,8 @@ use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
 use crate::ddt::{self, Kind};
 use crate::engine::Reconfiguration;
 use crate::limit::Foreign;
-use crate::register::site::{Site, SiteTable};
+use crate::register::site::{LispSec, Site, SiteTable};
+use crate::resolve::lispsec::{Association, Associations};
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
 
 /// A configuration that was checked.
@@ -53,6 +54,7 @@ pub struct Plan {
     subscribers: Vec<Subscriber>,
     pubsub: Policy,
     ddt: ddt::Config,
+    lisp_sec: Vec<Association>,
 }
 
 impl Plan {
@@ -82,8 +84,11 @@ impl Plan {
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
         let subscribers = subscribers(settings, &sites)?;
         let pubsub = settings.pubsub.build().context("pubsub")?;
+        let table = SiteTable::new(network, sites.clone(), None)?;
         let ddt = settings.ddt()?;
-        ddt.check(&SiteTable::new(network, sites.clone(), None)?)?;
+        ddt.check(&table)?;
+        let lisp_sec = settings.lisp_sec()?;
+        Associations::new(lisp_sec.clone(), &table)?;
         let rules = rules(network, settings.puzzle_bits, settings.network_key.as_deref())?;
         Ok(Self {
             network,
@@ -106,6 +111,7 @@ impl Plan {
             subscribers,
             pubsub,
             ddt,
+            lisp_sec,
         })
     }
 }
@@ -132,6 +138,7 @@ impl Plan {
             subscribers: self.subscribers,
             pubsub: self.pubsub,
             ddt: ddt::Config { secret: rand::random(), ..self.ddt },
+            lisp_sec: self.lisp_sec,
         }
     }
 }
@@ -158,7 +165,13 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     for site in &plan.sites {
         let prefixes: Vec<String> = site.prefixes.iter().map(|prefix| prefix.prefix.to_string()).collect();
         let legacy = if site.legacy { ", legacy: HMAC-SHA-1 and any nonce order" } else { "" };
-        writeln!(text, "site {:?}: {} ({} keys{legacy})", site.name, prefixes.join(", "), site.keys.len())?;
+        let required = if site.lisp_sec == LispSec::Required { ", with LISP-SEC only" } else { "" };
+        writeln!(text, "site {:?}: {} ({} keys{legacy}{required})", site.name, prefixes.join(", "), site.keys.len())?;
+    }
+    for Association { name, peers, keys, protected_path } in &plan.lisp_sec {
+        let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        let path = if *protected_path { ", unencrypted one-time keys are taken" } else { "" };
+        writeln!(text, "LISP-SEC with {name:?}: {} ({} keys{path})", peers.join(", "), keys.len())?;
     }
     for subscriber in &plan.subscribers {
         let rlocs: Vec<String> = subscriber.rlocs.iter().map(ToString::to_string).collect();
@@ -320,6 +333,7 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
         subscribers: plan.subscribers,
         pubsub: plan.pubsub,
         ddt: plan.ddt,
+        lisp_sec: plan.lisp_sec,
     }
 }
 

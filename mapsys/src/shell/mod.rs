@@ -6,6 +6,7 @@ mod bootstrap;
 pub mod control;
 pub mod daemon;
 pub mod identity;
+pub mod lispsec;
 pub mod manager;
 pub mod reload;
 pub mod service;

@@ -124,7 +124,7 @@ mod tests {
     fn each_setting_either_changes_at_once_or_waits_for_a_restart() {
         let all = serde_json::to_value(Settings::default()).map(|value| value.as_object().map_or(0, |map| map.len()));
         let at_once = ["trust-anchor", "clients", "foreign", "site", "subscriber", "pubsub"].len()
-            + ["ddt", "ddt-delegation", "resolver"].len();
+            + ["ddt", "ddt-delegation", "resolver", "lisp-sec"].len();
         let differing = 14;
         assert_eq!(all.ok(), Some(at_once + differing));
     }

@@ -30,6 +30,7 @@ use super::state::State;
 use crate::engine::{Config, ConfigError, Engine, Input, Reconfiguration, Reconfigured};
 use crate::limit::Foreign;
 use crate::register::site::Site;
+use crate::resolve::lispsec::Association;
 use crate::subscribe::subscriber::{Policy, Subscriber};
 use crate::transport::{Now, Via};
 
@@ -84,6 +85,8 @@ pub struct ServiceConfig {
     pub discovery: bool,
     /// Delegations, and where foreign EIDs are searched for (RFC 8111); its secret is made at the start.
     pub ddt: crate::ddt::Config,
+    /// With whom one-time keys of LISP-SEC can be exchanged.
+    pub lisp_sec: Vec<Association>,
 }
 
 /// What the host must send, in order.
@@ -274,6 +277,7 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
         subscribers: config.subscribers,
         pubsub: config.pubsub,
         ddt: crate::ddt::Config { secret: rand::random(), ..config.ddt },
+        lisp_sec: config.lisp_sec,
     }
 }
 

@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, Secret};
 
+use super::lispsec::{AssociationSetting, LispSecSetting};
 use super::subscriber_settings::{PubsubSetting, SubscriberSetting};
 use crate::ddt::Config as DdtConfig;
 use crate::limit::Foreign;
 use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
+use crate::resolve::lispsec::Association;
 
 pub use ddt::{DdtSetting, DelegationSetting, KindSetting, ResolverSetting, ServerSetting};
 
@@ -144,6 +146,8 @@ pub struct Settings {
     pub ddt_delegation: Vec<DelegationSetting>,
     /// Conventional Map-Resolvers for foreign EIDs.
     pub resolver: Vec<ResolverSetting>,
+    /// With whom one-time keys of LISP-SEC can be exchanged.
+    pub lisp_sec: Vec<AssociationSetting>,
 }
 
 /// On or off.
@@ -190,6 +194,9 @@ pub struct SiteSetting {
     /// What of it is in the DHT.
     #[serde(default)]
     pub publish: PublishSetting,
+    /// Whether it is answered for without LISP-SEC.
+    #[serde(default)]
+    pub lisp_sec: LispSecSetting,
     /// Its keys.
     pub key: Vec<KeySetting>,
 }
@@ -301,6 +308,14 @@ impl Settings {
         ddt::config(&self.ddt, &self.ddt_delegation, &self.resolver)
     }
 
+    /// With whom one-time keys of LISP-SEC can be exchanged, the key files read.
+    ///
+    /// # Errors
+    /// Names the association and what is wrong with it.
+    pub fn lisp_sec(&self) -> anyhow::Result<Vec<Association>> {
+        self.lisp_sec.iter().map(|one| one.build().with_context(|| format!("lisp-sec {:?}", one.name))).collect()
+    }
+
     /// Who may ask for EIDs that are not registered here.
     pub fn foreign(&self) -> Foreign {
         match self.foreign {
@@ -336,7 +351,8 @@ impl SiteSetting {
             PublishSetting::Each => Publish::Each,
             PublishSetting::Aggregate => Publish::Aggregate,
         };
-        Ok(Site { name: self.name.clone(), prefixes, keys, legacy: self.legacy, notify, publish })
+        let lisp_sec = self.lisp_sec.into();
+        Ok(Site { name: self.name.clone(), prefixes, keys, legacy: self.legacy, notify, publish, lisp_sec })
     }
 
     fn prefix(&self, net: IpNet) -> anyhow::Result<SitePrefix> {
@@ -353,14 +369,7 @@ impl SiteSetting {
 
 impl KeySetting {
     pub(super) fn build(&self, legacy: bool) -> anyhow::Result<SiteKey> {
-        let secret = match (&self.secret, &self.key_file) {
-            (Some(secret), None) => secret.clone().into_bytes(),
-            (None, Some(path)) => read_secret(path)?,
-            _ => bail!("key {}: give either secret or key-file", self.key_id),
-        };
-        if secret.is_empty() {
-            bail!("key {}: the secret is empty", self.key_id);
-        }
+        let secret = self.secret()?;
         let algorithm = self.algorithm.map(|algorithm| match algorithm {
             AlgorithmSetting::HmacSha1 => Algorithm::HmacSha1,
             AlgorithmSetting::HmacSha256 => Algorithm::HmacSha256,
@@ -369,7 +378,20 @@ impl KeySetting {
         if algorithm == Some(Algorithm::HmacSha1) && !legacy {
             bail!("key {}: hmac-sha1 needs legacy = true", self.key_id);
         }
-        Ok(SiteKey { id: self.key_id, algorithm, secret: Secret::new(secret) })
+        Ok(SiteKey { id: self.key_id, algorithm, secret })
+    }
+
+    /// The secret, from where it is.
+    pub(super) fn secret(&self) -> anyhow::Result<Secret> {
+        let secret = match (&self.secret, &self.key_file) {
+            (Some(secret), None) => secret.clone().into_bytes(),
+            (None, Some(path)) => read_secret(path)?,
+            _ => bail!("key {}: give either secret or key-file", self.key_id),
+        };
+        if secret.is_empty() {
+            bail!("key {}: the secret is empty", self.key_id);
+        }
+        Ok(Secret::new(secret))
     }
 }
 
@@ -406,6 +428,7 @@ mod tests {
         );
         let inline: Vec<_> = settings.site.iter().filter(|site| site.key[0].secret.is_some()).collect();
         assert!(inline.iter().all(|site| site.build().is_ok()));
+        assert_eq!(settings.lisp_sec().unwrap().len(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use cgeid::Network;
 use mapsys::engine::{Config, Engine, Input, Memory, Output};
 use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
+use mapsys::register::site::{LispSec, NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use mapsys::subscribe::subscriber::Policy;
 use mapsys::transport::{Now, Via};
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
@@ -47,6 +47,7 @@ pub(crate) fn site(name: &str, key_id: u8, secret: &str, prefixes: &[EidPrefix])
         legacy: false,
         notify: NotifyPort::Control,
         publish: Publish::Each,
+        lisp_sec: LispSec::Optional,
     }
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn config(sites: Vec<Site>) -> Config {
         subscribers: vec![],
         pubsub: Policy::default(),
         ddt: mapsys::ddt::Config::default(),
+        lisp_sec: vec![],
     }
 }
 

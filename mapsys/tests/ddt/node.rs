@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mapsys::ddt::{Config as Ddt, DdtError, Delegation, Kind, Server};
-use mapsys::engine::{Config, Engine, Memory, Output};
+use mapsys::engine::{Config, ConfigError, Engine, Memory, Output};
 use mapsys::refusal::Refusal;
-use mapsys::register::site::SiteError;
 use wire::address::EidPrefix;
 use wire::control::auth::Algorithm;
 use wire::control::{ControlMessage, MapReferral, MapRegister, Referral, ReferralAction};
@@ -210,7 +209,7 @@ fn contradictions_of_the_configuration_are_named() {
         let config = Config { ddt: Ddt { delegations, ..own.ddt }, ..own };
         let now = Bench::new(self::config(vec![])).now;
         match Engine::new(now, config, Memory::default()) {
-            Err(SiteError::Ddt(error)) => error,
+            Err(ConfigError::Ddt(error)) => error,
             other => panic!("{other:?}"),
         }
     };

@@ -9,6 +9,7 @@ mod answers;
 mod common;
 mod forgery;
 mod forwarding;
+mod lispsec;
 mod publishing;
 mod reload;
 mod strangers;

@@ -16,8 +16,8 @@ use crate::world::*;
 fn newer(sites: Vec<Site>) -> Reconfiguration {
     let (trust_anchors, clients, subscribers) = (vec![], vec![], vec![]);
     let (foreign, pubsub) = (Foreign::FromItrRloc, mapsys::subscribe::subscriber::Policy::default());
-    let ddt = mapsys::ddt::Config::default();
-    Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt }
+    let (ddt, lisp_sec) = (mapsys::ddt::Config::default(), vec![]);
+    Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec }
 }
 
 fn wide(publish: Publish) -> Site {

@@ -16,7 +16,7 @@ use crate::writer::{Writer, to_u16};
 pub struct Ecm {
     /// D: from a DDT resolver.
     pub ddt: bool,
-    /// S: LISP-SEC authentication data, kept whole (RFC 9303).
+    /// S: LISP-SEC authentication data, kept whole (RFC 9303); [`EcmAd`](super::lispsec::EcmAd) is what it says.
     pub security: Option<Vec<u8>>,
     /// Source of the inner headers: replies go to its port.
     pub source: SocketAddr,

@@ -19,7 +19,7 @@ pub struct MapReply {
     pub nonce: Nonce,
     /// The mappings.
     pub records: Vec<MappingRecord>,
-    /// S: LISP-SEC authentication data, kept whole (RFC 9303).
+    /// S: LISP-SEC authentication data, kept whole (RFC 9303); [`MapReplyAd`](super::lispsec::MapReplyAd) is what it says.
     pub security: Option<Vec<u8>>,
 }
 
@@ -48,11 +48,17 @@ impl MapReply {
     /// # Errors
     /// Names the first field that is not as its RFC says.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::read(bytes).map(|(reply, _)| reply)
+    }
+
+    /// Decodes, and says where the last field ends: the HMAC of LISP-SEC is over what is before (RFC 9303, section 6.2).
+    pub(super) fn read(bytes: &[u8]) -> Result<(Self, usize), DecodeError> {
         let (mut reader, word) = open(bytes, Self::TYPE)?;
         let nonce = Nonce(reader.u64("Nonce")?);
         let records = read_records(&mut reader, record_count(word))?;
         let security = if word & SECURITY != 0 { Some(read_security(&mut reader)?) } else { None };
-        Ok(Self { probe: word & PROBE != 0, echo_nonce: word & ECHO_NONCE != 0, nonce, records, security })
+        let (probe, echo_nonce) = (word & PROBE != 0, word & ECHO_NONCE != 0);
+        Ok((Self { probe, echo_nonce, nonce, records, security }, reader.offset()))
     }
 
     /// Encodes to a UDP payload.

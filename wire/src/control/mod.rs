@@ -17,6 +17,7 @@ mod security;
 mod shared;
 
 pub mod auth;
+pub mod lispsec;
 
 pub use ecm::{Ecm, InnerHeader};
 pub use info::Info;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Finding the end of LISP-SEC authentication data, which is kept whole (RFC 9303, section 6).
+//! Finding the end of LISP-SEC authentication data, which is kept whole (RFC 9303, section 6); [`lispsec`](super::lispsec) reads it.
 
 use crate::error::{DecodeError, EncodeError, Problem};
 use crate::reader::Reader;

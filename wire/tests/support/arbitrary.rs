@@ -209,7 +209,7 @@ fn locator() -> impl Strategy<Value = LocatorRecord> {
     )
 }
 
-fn eid() -> impl Strategy<Value = Eid> {
+pub(crate) fn eid() -> impl Strategy<Value = Eid> {
     prefix(LCAF_NESTING).prop_map(|(address, mask_len)| Eid { address, mask_len })
 }
 

@@ -17,6 +17,8 @@ use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret};
 #[derive(Deserialize)]
 pub(crate) struct Vectors {
     pub(crate) psk: String,
+    /// What ITR and Map-Resolver share.
+    pub(crate) psk_itr_mr: String,
     pub(crate) key_id: u8,
     pub(crate) vectors: Vec<Vector>,
 }

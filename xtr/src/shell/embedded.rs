@@ -82,7 +82,10 @@ impl Embedded {
             bootstrap: embedded.bootstrap.clone(),
             anycast: embedded.anycast.clone(),
             discovery: embedded.discovery == config::Switch::On,
+            subscribers: Vec::new(),
+            pubsub: mapsys::subscribe::subscriber::Policy::default(),
             ddt: mapsys::ddt::Config::default(),
+            lisp_sec: Vec::new(),
         };
         let (service, outputs) =
             Service::start(service).map_err(|error| Failure::Machine(format!("map system: {error:#}")))?;

@@ -11,6 +11,7 @@ use wire::record::LocatorRecord;
 
 use crate::engine::Engine;
 use crate::register::registration::Registration;
+use crate::register::site::LispSec;
 use crate::shell::identity::{KeyState, Remaining};
 use crate::subscribe::subscription::{Mode, Subscription, SubscriptionKey};
 
@@ -121,14 +122,24 @@ impl Parts {
     }
 }
 
-/// The sites: `[{"site", "prefixes", "legacy", "registered"}]`.
+/// The sites: `[{"site", "prefixes", "legacy", "registered", "lisp_sec"}]`; the last is `optional` or `required`.
 pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
     let server = engine.server();
     let first = if let Cursor::Site(number) = from { number } else { 0 };
     let sites = server.sites().iter().skip(first).take(ROWS).map(|(id, site)| {
         let registered = server.registrations().of_site(id);
         let prefixes: Vec<String> = site.prefixes.iter().map(|p| p.prefix.to_string()).collect();
-        json!({ "site": site.name, "prefixes": prefixes, "legacy": site.legacy, "registered": registered })
+        let lisp_sec = match site.lisp_sec {
+            LispSec::Optional => "optional",
+            LispSec::Required => "required",
+        };
+        json!({
+            "site": site.name,
+            "prefixes": prefixes,
+            "legacy": site.legacy,
+            "registered": registered,
+            "lisp_sec": lisp_sec,
+        })
     });
     let sites: Vec<Value> = sites.collect();
     let next = (sites.len() == ROWS).then_some(Cursor::Site(first + ROWS));
@@ -157,7 +168,8 @@ pub(super) fn identities(engine: &Engine, states: &[KeyState], now: SystemTime) 
     Value::Array(engine.identities().enumerate().map(one).collect())
 }
 
-/// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators"}]`.
+/// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators",
+/// "lisp_sec"}]`; the last says whether all its xTRs do LISP-SEC.
 pub(super) fn registrations(engine: &Engine, now: Instant, from: Cursor) -> Part {
     let server = engine.server();
     let one = |(prefix, registration): (EidPrefix, &Registration)| {
@@ -175,6 +187,7 @@ pub(super) fn registrations(engine: &Engine, now: Instant, from: Cursor) -> Part
             "published": engine.is_published(&prefix),
             "from": sources,
             "locators": merged.locators.iter().map(locator).collect::<Vec<_>>(),
+            "lisp_sec": registration.parts().all(|part| part.security),
         })
     };
     let after = if let Cursor::After(prefix) = from { Some(prefix) } else { None };

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Answers without LISP-SEC, and answers that come again.
+
+use wire::control::lispsec::verify_reply;
+use wire::control::{Ecm, MapRegister, MapReply, Nonce};
+
+use super::room::{ASKED, Asking, ITR, REQUIRED, Room, eids, etr_address, host_of, record, site_prefix};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
+
+pub(super) const PROBES: &[Probe<Room>] = &[
+    must("LS-05.1", "9301 9", "a request without LISP-SEC for a site that requires it", required_drops),
+    must("LS-05.2", "9301 9", "a request with LISP-SEC for that site", required_answers),
+    must("LS-05.3", "9303 6.9", "a request from which S was taken on the way: the answer has none either", stripped),
+    must("LS-05.4", "9303 7.6", "a replayed request: the answer is of no use for another", replayed),
+];
+
+fn register(room: &Room, n: u8, nonce: u64) -> Result<(), Fault> {
+    let records = vec![record(site_prefix(n), etr_address(n))];
+    let message = MapRegister {
+        proxy_reply: true,
+        security_capable: true,
+        nonce: Nonce(nonce),
+        records,
+        ..MapRegister::default()
+    };
+    room.etr(n)?.register(n, message)
+}
+
+fn plain(asking: &Asking) -> Result<Vec<u8>, Fault> {
+    let ecm = Ecm::decode(&asking.message).map_err(broken)?;
+    Ecm { security: None, ..ecm }.encode().map_err(broken)
+}
+
+fn required_drops(room: &Room) -> Judgement {
+    register(room, REQUIRED, 1)?;
+    let itr = room.router(ITR)?;
+    itr.nothing_of(&plain(&itr.protected(130, host_of(REQUIRED))?)?)?;
+    Ok("nothing came".into())
+}
+
+fn required_answers(room: &Room) -> Judgement {
+    register(room, REQUIRED, 2)?;
+    let itr = room.router(ITR)?;
+    let verified = itr.verified(&itr.protected(131, host_of(REQUIRED))?)?;
+    expect(eids(&verified) == [site_prefix(REQUIRED)], format!("{:?}", eids(&verified)))
+}
+
+fn stripped(room: &Room) -> Judgement {
+    register(room, 19, 1)?;
+    let itr = room.router(ITR)?;
+    let asking = itr.protected(132, host_of(19))?;
+    let came = itr.exchange(&plain(&asking)?)?;
+    let reply = MapReply::decode(&came).map_err(broken)?;
+    let judged = verify_reply(&came, &asking.otk, ASKED);
+    expect(reply.security.is_none() && judged.is_err(), format!("S {}", reply.security.is_some()))
+}
+
+fn replayed(room: &Room) -> Judgement {
+    register(room, 20, 1)?;
+    let itr = room.router(ITR)?;
+    let (old, new) = (itr.protected(133, host_of(20))?, itr.protected(134, host_of(20))?);
+    let first = itr.exchange(&old.message)?;
+    let again = itr.exchange(&old.message)?;
+    old.verify(&first)?;
+    old.verify(&again)?;
+    expect(new.verify(&again).is_err(), "it holds under the key of its own request only")
+}

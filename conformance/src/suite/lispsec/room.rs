@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The program `lisp-mapsys` as a black box: one process on loopback, ITRs and ETRs around it.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+use wire::address::{Address, EidPrefix, InstanceId};
+use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, Verified, WrappedOtk, verify_reply};
+use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapReply, MapRequest, Nonce};
+use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
+
+use crate::suite::probe::{Fault, broken, missing};
+
+/// Names another program to judge.
+const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
+/// Where it serves.
+const SERVES: &str = "127.93.0.53";
+/// ITRs that share a secret with it, with the numbers 3 and 4.
+pub(super) const ITR: Ipv4Addr = Ipv4Addr::new(127, 93, 1, 1);
+/// One whose path is protected otherwise.
+pub(super) const TUNNELLED: Ipv4Addr = Ipv4Addr::new(127, 93, 2, 1);
+/// The ITR of the vectors, with the number 1.
+pub(super) const OF_VECTORS: Ipv4Addr = Ipv4Addr::new(127, 93, 4, 1);
+pub(super) const ITR_SECRET: &str = "itr and resolver";
+pub(super) const NEXT_SECRET: &str = "the next one";
+/// HMAC-SHA-256-128 and HKDF-SHA256.
+pub(super) const ASKED: Asked = Asked { hmac: HmacId(2), kdf: KdfId(2) };
+/// Sites: `2001:db8:N::/48`, the last of which requires LISP-SEC.
+const SITES: u8 = 24;
+pub(super) const REQUIRED: u8 = SITES;
+/// What comes over loopback comes at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The program, and a folder for it.
+pub(super) struct Room {
+    folder: TempDir,
+    running: Result<Running, Fault>,
+}
+
+struct Running {
+    child: Child,
+    /// Kept open: a program that says more must not end of it.
+    _lines: BufReader<ChildStdout>,
+    serves: SocketAddr,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A socket of an ITR or ETR.
+pub(super) struct Router {
+    socket: UdpSocket,
+    server: SocketAddr,
+}
+
+/// A protected request, and what belongs to it.
+pub(super) struct Asking {
+    pub(super) nonce: Nonce,
+    pub(super) otk: OneTimeKey,
+    pub(super) asked: Asked,
+    pub(super) message: Vec<u8>,
+}
+
+impl Room {
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
+        std::fs::write(folder.path().join("sites.toml"), configuration()?)?;
+        let running = start(folder.path());
+        Ok(Self { folder, running })
+    }
+
+    fn server(&self) -> Result<SocketAddr, Fault> {
+        self.running.as_ref().map(|running| running.serves).map_err(Clone::clone)
+    }
+
+    /// A router at an address, on any port.
+    pub(super) fn router(&self, at: Ipv4Addr) -> Result<Router, Fault> {
+        self.router_at(SocketAddr::new(at.into(), 0))
+    }
+
+    /// The ETR number `n`, where Map-Requests for its site are sent.
+    pub(super) fn etr(&self, n: u8) -> Result<Router, Fault> {
+        self.router_at(SocketAddr::new(etr_address(n), wire::CONTROL_PORT))
+    }
+
+    fn router_at(&self, at: SocketAddr) -> Result<Router, Fault> {
+        let server = self.server()?;
+        let socket = UdpSocket::bind(at).map_err(|error| missing(format!("{at} is not free: {error}")))?;
+        socket.set_read_timeout(Some(PATIENCE)).map_err(missing)?;
+        Ok(Router { socket, server })
+    }
+
+    /// How often the program has counted a refusal of that name.
+    pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
+        self.server()?;
+        let output = self.command(&["show", "counters", "--json", "--state-dir", "state"]).output().map_err(missing)?;
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
+        shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
+    }
+
+    /// What `lisp-mapsys check` says of a configuration.
+    pub(super) fn check(&self, configuration: &str) -> Result<(Option<i32>, String), Fault> {
+        std::fs::write(self.folder.path().join("checked.toml"), configuration).map_err(missing)?;
+        let check = ["check", "--listen", SERVES, "--state-dir", "checked", "--config", "checked.toml"];
+        let output = self.command(&check).output().map_err(missing)?;
+        let told = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&told).trim().to_owned()))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        command(self.folder.path(), arguments)
+    }
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.current_dir(folder).args(arguments).env_remove("RUST_LOG");
+    command
+}
+
+fn start(folder: &Path) -> Result<Running, Fault> {
+    let log = std::fs::File::create(folder.join("log")).map_err(missing)?;
+    let listen = format!("{SERVES}:0");
+    let own = ["run", "--listen", &listen, "--dht-listen", SERVES, "--dht-port", "0", "--state-dir", "state"];
+    let mut command = command(folder, &[&own[..], &["--config", "sites.toml"]].concat());
+    let spawned = command.stdout(Stdio::piped()).stderr(log).spawn();
+    let absent = |error| {
+        missing(format!("{} does not run ({error}); build it, or name another with {VARIABLE}", program().display()))
+    };
+    let mut child = spawned.map_err(absent)?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or_else(|| broken("no standard output"))?);
+    let (mut serves, mut line) = (None, String::new());
+    while line.trim() != "ready" {
+        line.clear();
+        if lines.read_line(&mut line).map_err(broken)? == 0 {
+            let _ = child.wait();
+            let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            return Err(broken(format!("the program does not start: {log}")));
+        }
+        if let Some(address) = line.strip_prefix("listening ") {
+            serves = address.trim().parse().ok();
+        }
+    }
+    let serves = serves.ok_or_else(|| broken("the program does not say where it listens"))?;
+    Ok(Running { child, _lines: lines, serves })
+}
+
+/// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.
+fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os(VARIABLE) {
+        return named.into();
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.parent().unwrap_or(Path::new("."));
+    let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
+    beside.join("lisp-mapsys")
+}
+
+fn configuration() -> anyhow::Result<String> {
+    let vectors = crate::vectors::shipped()?;
+    let text = |octets: Vec<u8>| String::from_utf8(octets).context("a secret of the vectors is no text");
+    let mut toml = String::from("clients = [\"127.93.0.0/16\"]\n");
+    for n in 1..=SITES {
+        let policy = if n == REQUIRED { "required" } else { "optional" };
+        writeln!(
+            toml,
+            "[[site]]\nname = \"{n}\"\neid-prefix = [\"{}\"]\naccept-more-specifics = 64\nnotify-port = \"source\"\n\
+             lisp-sec = \"{policy}\"\nkey = [{{ key-id = 1, secret = \"{}\" }}]",
+            site_prefix(n).net,
+            site_secret(n)
+        )?;
+    }
+    writeln!(
+        toml,
+        "[[site]]\nname = \"vectors\"\neid-prefix = [\"10.2.2.0/24\"]\nnotify-port = \"source\"\n\
+         key = [{{ key-id = {}, secret = \"{}\" }}]",
+        vectors.key_id,
+        text(vectors.psk)?
+    )?;
+    writeln!(
+        toml,
+        "[[lisp-sec]]\nname = \"itrs\"\npeers = [\"127.93.1.0/24\"]\n\
+         key = [{{ key-id = 3, secret = \"{ITR_SECRET}\" }}, {{ key-id = 4, secret = \"{NEXT_SECRET}\" }}]\n\
+         [[lisp-sec]]\nname = \"tunnelled\"\npeers = [\"127.93.2.0/24\"]\nprotected-path = true\n\
+         [[lisp-sec]]\nname = \"vectors\"\npeers = [\"127.93.4.0/24\"]\n\
+         key = [{{ key-id = {}, secret = \"{}\" }}]",
+        vectors.key_id,
+        text(vectors.psk_itr_mr)?
+    )?;
+    Ok(toml)
+}
+
+/// The EID-prefix of the site number `n`.
+pub(super) fn site_prefix(n: u8) -> EidPrefix {
+    prefix_of(&format!("2001:db8:{n:x}::"), 48)
+}
+
+pub(super) fn prefix_of(address: &str, length: u8) -> EidPrefix {
+    let address = address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    EidPrefix::new(InstanceId(0), address, length).unwrap_or(EidPrefix::host(InstanceId(0), address))
+}
+
+/// A host of it.
+pub(super) fn host_of(n: u8) -> EidPrefix {
+    prefix_of(&format!("2001:db8:{n:x}::2"), 128)
+}
+
+pub(super) fn site_secret(n: u8) -> String {
+    format!("secret of {n}")
+}
+
+pub(super) fn etr_address(n: u8) -> IpAddr {
+    Ipv4Addr::new(127, 93, 3, n).into()
+}
+
+/// A record with one locator.
+pub(super) fn record(prefix: EidPrefix, rloc: IpAddr) -> MappingRecord {
+    let locator = LocatorRecord {
+        priority: 1,
+        weight: 100,
+        mpriority: 255,
+        mweight: 0,
+        local: true,
+        probed: false,
+        reachable: true,
+        rloc: Address::from(rloc),
+    };
+    MappingRecord {
+        ttl: Ttl(1440),
+        action: Action::NoAction,
+        authoritative: true,
+        map_version: MapVersion::default(),
+        eid: prefix.into(),
+        locators: vec![locator],
+    }
+}
+
+impl Router {
+    pub(super) fn send(&self, message: &[u8]) -> Result<(), Fault> {
+        self.socket.send_to(message, self.server).map(drop).map_err(missing)
+    }
+
+    /// What comes next.
+    pub(super) fn receive(&self) -> Result<Vec<u8>, Fault> {
+        let mut buffer = [0; 4096];
+        let (length, _) =
+            self.socket.recv_from(&mut buffer).map_err(|error| broken(format!("nothing came: {error}")))?;
+        Ok(buffer[..length].to_vec())
+    }
+
+    pub(super) fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.send(message)?;
+        self.receive()
+    }
+
+    /// Registers with the key of site `n`, and sees that it is acknowledged.
+    pub(super) fn register(&self, n: u8, message: MapRegister) -> Result<(), Fault> {
+        self.register_with(&site_secret(n), message)
+    }
+
+    pub(super) fn register_with(&self, secret: &str, message: MapRegister) -> Result<(), Fault> {
+        let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(secret) };
+        let message = MapRegister { want_notify: true, ..message };
+        let sealed = auth::seal(&message.into(), &key, TagForm::Truncated).map_err(broken)?;
+        match ControlMessage::decode(&self.exchange(&sealed)?) {
+            Ok(ControlMessage::MapNotify(_)) => Ok(()),
+            other => Err(broken(format!("a Map-Notify expected; came {other:?}"))),
+        }
+    }
+
+    /// A Map-Request in an ECM, to be answered here.
+    pub(super) fn request(&self, nonce: Nonce, eid: EidPrefix) -> Result<Ecm, Fault> {
+        let own = self.socket.local_addr().map_err(missing)?;
+        let request = MapRequest {
+            nonce,
+            itr_rlocs: vec![own.ip().into()],
+            records: vec![EidRequest { notify: false, eid: eid.into() }],
+            ..MapRequest::default()
+        };
+        let inner = SocketAddr::new(prefix_of("2001:db8:ffff::1", 128).net.addr(), own.port());
+        let to = SocketAddr::new(eid.net.addr(), wire::CONTROL_PORT);
+        Ok(Ecm::wrap(inner, to, request.encode().map_err(broken)?))
+    }
+
+    /// The same with LISP-SEC and a new one-time key (RFC 9303, section 6.4).
+    pub(super) fn asking(
+        &self,
+        nonce: u64,
+        eid: EidPrefix,
+        asked: Asked,
+        wrap: impl FnOnce(&OneTimeKey, Nonce) -> WrappedOtk,
+    ) -> Result<Asking, Fault> {
+        let mut octets = [0x5a; 16];
+        octets[..8].copy_from_slice(&nonce.to_be_bytes());
+        let (nonce, otk) = (Nonce(nonce), OneTimeKey::new(octets));
+        let otk_ad = wrap(&otk, nonce);
+        let ad = EcmAd { requested_hmac: asked.hmac, otk: otk_ad, eid_ad: EidAd::unfilled(asked.kdf) };
+        let security = Some(ad.encode().map_err(broken)?);
+        let message = Ecm { security, ..self.request(nonce, eid)? }.encode().map_err(broken)?;
+        Ok(Asking { nonce, otk, asked, message })
+    }
+
+    /// The usual protected request, wrapped with the secret of the ITRs.
+    pub(super) fn protected(&self, nonce: u64, eid: EidPrefix) -> Result<Asking, Fault> {
+        self.asking(nonce, eid, ASKED, wrapped)
+    }
+
+    /// Asks, and checks the answer as an ITR does.
+    pub(super) fn verified(&self, asking: &Asking) -> Result<Verified, Fault> {
+        asking.verify(&self.exchange(&asking.message)?)
+    }
+
+    /// Sees that nothing comes of a message: the answer to a plain request behind it is the next that comes.
+    pub(super) fn nothing_of(&self, message: &[u8]) -> Result<(), Fault> {
+        const BEHIND: Nonce = Nonce(0xbe41_0d00);
+        self.send(message)?;
+        let plain = self.request(BEHIND, prefix_of("2001:db8:1::3", 128))?.encode().map_err(broken)?;
+        let came = self.exchange(&plain)?;
+        match MapReply::decode(&came) {
+            Ok(reply) if reply.nonce == BEHIND => Ok(()),
+            Ok(reply) => Err(broken(format!("nothing expected; came a Map-Reply with nonce {}", reply.nonce))),
+            Err(error) => Err(broken(format!("nothing expected; came {} octets ({error})", came.len()))),
+        }
+    }
+}
+
+/// As ITRs do.
+pub(super) fn wrapped(otk: &OneTimeKey, nonce: Nonce) -> WrappedOtk {
+    otk.wrap(3, &Secret::new(ITR_SECRET), nonce)
+}
+
+impl Asking {
+    pub(super) fn verify(&self, came: &[u8]) -> Result<Verified, Fault> {
+        let verified = verify_reply(came, &self.otk, self.asked);
+        let verified = verified.map_err(|error| broken(format!("a protected Map-Reply expected; {error}")))?;
+        if verified.reply.nonce == self.nonce { Ok(verified) } else { Err(broken("a Map-Reply with another nonce")) }
+    }
+}
+
+/// The EID-prefixes of a reply's records.
+pub(super) fn eids(verified: &Verified) -> Vec<EidPrefix> {
+    verified.reply.records.iter().filter_map(|record| record.eid.ip_prefix()).collect()
+}

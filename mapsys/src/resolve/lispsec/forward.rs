@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Protected Map-Requests that another node answers (RFC 9303, sections 6.6 and 6.7.1).
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use wire::address::{Eid, EidPrefix};
+use wire::control::lispsec::OneTimeKey;
+use wire::record::{Action, Ttl};
+
+use crate::engine::Output;
+use crate::refusal::Refusal;
+use crate::register::registration::{Part, Registration};
+use crate::resolve::ask::Ask;
+use crate::resolve::found::negative;
+use crate::resolve::waiting::Slot;
+use crate::resolve::{Context, Resolver, own};
+
+/// TTL of a negative answer for want of LISP-SEC: an ETR that learns it shall soon be found.
+const SHORT: Ttl = Ttl(1);
+
+/// Who answers for a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NextHop {
+    /// The node's own xTR.
+    Pipe,
+    /// An ETR, and the number of the key that it registered with.
+    Etr(IpAddr, u8),
+}
+
+impl Resolver {
+    /// A site that answers itself: rules 2 and 3 of RFC 9303, section 6.7.
+    pub(in crate::resolve) fn forward_protected(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        host: EidPrefix,
+    ) -> Result<Slot, Refusal> {
+        let server = cx.server;
+        let found = server.registrations().longest(&host).zip(ask.protection.clone());
+        let ((prefix, registration), protection) = found.ok_or(Refusal::NextHopUnusable)?;
+        let site = server.sites().get(registration.site);
+        let signs = |part: &Part| part.security && site.secret(part.key_id).is_some();
+        if !registration.parts().any(signs) {
+            return Ok(unsigned(cx, ask, &prefix, &host));
+        }
+        let local = ask.local();
+        let sendable = |address: IpAddr| self.sockets.towards(address, local).is_some();
+        let next_hop = |registration: &Registration| {
+            let is_here = registration.parts().any(|part| part.source.is_none() && signs(part));
+            let there = registration.forward_to_one(sendable, signs);
+            if is_here { Some(NextHop::Pipe) } else { there.map(|(part, at)| NextHop::Etr(at, part.key_id)) }
+        };
+        let to = next_hop(registration).ok_or(Refusal::NoAddressOfFamily)?;
+        // What of the request's other EIDs goes the same way; it is sent there once.
+        let others = protection.hosts.iter().filter_map(|eid| server.registrations().longest(eid));
+        let others = others.filter(|(_, other)| other.site == registration.site && !other.merged().proxy);
+        let granted: BTreeSet<EidPrefix> =
+            others.filter(|(_, other)| next_hop(other) == Some(to)).map(|(prefix, _)| prefix).collect();
+        let granted = granted.into_iter().map(Eid::from).collect();
+        let cant_sign = !registration.parts().all(signs);
+        match to {
+            NextHop::Pipe => {
+                let bytes = protection.for_etr(&ask.ecm, granted, cant_sign, OneTimeKey::unencrypted)?;
+                self.admit_forward(cx, ask, host)?;
+                cx.outputs.push_back(Output::Pipe { bytes });
+                Ok(Slot::Silent)
+            }
+            NextHop::Etr(address, key_id) => {
+                let secret = site.secret(key_id).ok_or(Refusal::EcmSecurity)?;
+                let wrap = |otk: &OneTimeKey| otk.wrap(key_id, secret, ask.nonce);
+                let bytes = protection.for_etr(&ask.ecm, granted, cant_sign, wrap)?;
+                self.forward_octets(cx, ask, SocketAddr::new(address, wire::CONTROL_PORT), host, bytes)
+            }
+        }
+    }
+
+    /// A site of another Map-Server that answers itself. Without a secret that this node shares with that Map-Server, or a path
+    /// that is protected otherwise, the one-time key would be readable on the way: the ITR is told, protected, that asking
+    /// without LISP-SEC might reach the ETR.
+    pub(in crate::resolve) fn forward_to_map_server(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        next_hop: SocketAddr,
+        (about, host): (EidPrefix, EidPrefix),
+    ) -> Result<Slot, Refusal> {
+        let Some(protection) = &ask.protection else { return self.forward(cx, ask, next_hop, about) };
+        let Some(otk) = self.associations.wrap_for(next_hop.ip(), &protection.itr_otk, ask.nonce) else {
+            cx.tally.count(Refusal::SecNoPath);
+            return Ok(unsigned(cx, ask, &about, &host));
+        };
+        let bytes = protection.for_map_server(&ask.ecm, otk)?;
+        self.forward_octets(cx, ask, next_hop, about, bytes)
+    }
+}
+
+/// A negative answer with E: nobody can answer this with LISP-SEC (RFC 9303, section 6.7, rule 3). The EID exists, so that
+/// forwarding natively would lead packets astray.
+fn unsigned(cx: &Context<'_>, ask: &mut Ask, prefix: &EidPrefix, host: &EidPrefix) -> Slot {
+    if let Some(protection) = &mut ask.protection {
+        protection.cant_sign = true;
+    }
+    Slot::Records(vec![negative(own::narrowed(cx.server, prefix, host), Action::DropNoReason, SHORT)])
+}
