@@ -82,8 +82,6 @@ impl Embedded {
             bootstrap: embedded.bootstrap.clone(),
             anycast: embedded.anycast.clone(),
             discovery: embedded.discovery == config::Switch::On,
-            subscribers: Vec::new(),
-            pubsub: mapsys::subscribe::subscriber::Policy::default(),
             ddt: mapsys::ddt::Config::default(),
             lisp_sec: Vec::new(),
         };
