@@ -8,6 +8,7 @@ mod faults;
 mod fleet;
 mod person;
 mod probe;
+mod pubsub;
 mod record;
 mod wire;
 
@@ -83,5 +84,12 @@ pub const SUITES: &[Suite] = &[
         list: faults::list,
         run: faults::run,
         explain: faults::explain,
+    },
+    Suite {
+        name: "pubsub",
+        about: "subscriptions to mappings (RFC 9437), against the program lisp-mapsys with an xTR and a site on loopback",
+        list: pubsub::list,
+        run: pubsub::run,
+        explain: pubsub::explain,
     },
 ];

@@ -382,6 +382,8 @@ mod tests {
         assert!(settings.site[1].legacy);
         let inline: Vec<_> = settings.site.iter().filter(|site| site.key[0].secret.is_some()).collect();
         assert!(inline.iter().all(|site| site.build().is_ok()));
+        assert!(settings.subscriber.iter().all(|subscriber| subscriber.build(&[]).is_ok()));
+        assert_eq!(settings.pubsub.build().unwrap(), crate::subscribe::subscriber::Policy::default());
     }
 
     #[test]
