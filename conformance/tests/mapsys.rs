@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Suites `lisp` and `facade`, and what they say of programs that are none.
+//! Suites `lisp`, `facade` and `pubsub`, and what they say of programs that are none.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -53,8 +53,13 @@ fn the_facade_holds() {
 }
 
 #[test]
+fn subscriptions_hold() {
+    holds("pubsub", 30);
+}
+
+#[test]
 fn a_program_that_says_nothing_fails() {
-    for id in ["LI-098.1", "FC-064.1"] {
+    for id in ["LI-098.1", "FC-064.1", "PS-01.01"] {
         let output = conformance(&["run", "--id", id], &[("CONFORMANCE_LISP_MAPSYS", "true")]);
         let came = (output.status.code(), closing_line(&output));
         assert_eq!(came, (Some(1), "0 passed, 1 failed, 0 skipped".to_owned()));
@@ -73,5 +78,6 @@ fn a_program_that_is_not_there_is_named() {
 fn explain_shows_the_section_and_what_is_given() {
     let explained = |id: &str| text(&conformance(&["explain", id], &[]).stdout);
     assert!(explained("LI-095").contains("9301 5.6") && explained("LI-095").contains("LI-095.3"));
+    assert!(explained("PS-04.01").contains("AFI 0") && explained("PS-03").contains("PS-03.06"));
     assert!(explained("FC-90.1").contains("two records"));
 }

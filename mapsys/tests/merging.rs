@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::*;
 use mapsys::engine::{Mark, Memory, Output};
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{Site, SiteKey, SitePrefix};
+use mapsys::register::site::{Publish, Site, SiteKey, SitePrefix};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, XtrIdentity};
 use wire::record::{MapVersion, MappingRecord, Ttl};
@@ -187,7 +187,11 @@ fn who_acknowledges_is_told_of_a_flapping_neighbour_no_more_often() {
 #[test]
 fn a_site_that_never_acknowledges_takes_its_share_of_the_table_only() {
     let other = site("b", 1, "secret of b", &[prefix("2001:db8:b::/48")]);
-    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let open = Site {
+        prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }],
+        publish: Publish::Aggregate,
+        ..site_a()
+    };
     let mut bench = Bench::new(config(vec![open, other]));
     for nonce in 1..=10 {
         for xtr in [1, 2] {

@@ -12,6 +12,7 @@ mod lispsec;
 mod mapsys;
 mod person;
 mod probe;
+mod pubsub;
 mod record;
 mod wire;
 
@@ -108,5 +109,12 @@ pub const SUITES: &[Suite] = &[
         list: lispsec::list,
         run: lispsec::run,
         explain: lispsec::explain,
+    },
+    Suite {
+        name: "pubsub",
+        about: "subscriptions to mappings (RFC 9437), against the program lisp-mapsys with an xTR and a site on loopback",
+        list: pubsub::list,
+        run: pubsub::run,
+        explain: pubsub::explain,
     },
 ];

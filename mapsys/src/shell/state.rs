@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What survives a restart: last nonces, last sequences, index pages' versions and writers' first keys, in one redb file.
+//! What survives a restart: last nonces, last sequences, index pages' versions, writers' first keys and subscriptions, in one
+//! redb file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -232,6 +233,8 @@ fn decode_last(bytes: &[u8]) -> Option<Last> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::subscribe::subscription::{Agreement, Mode};
+    use crate::transport::Way;
 
     #[test]
     fn what_is_written_is_there_after_a_restart() {
@@ -257,6 +260,40 @@ mod tests {
         assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
         assert_eq!(memory.pages, [(page, version)]);
         assert_eq!(memory.pins, [(pin, at(3))]);
+    }
+
+    #[test]
+    fn subscriptions_are_kept_as_they_were_last_and_forgotten_ones_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mapsys.redb");
+        let way = Way { local: "192.0.2.53:4342".parse().unwrap(), remote: "192.0.2.1:4342".parse().unwrap() };
+        let agreed = |nonce| {
+            Some(Agreement { nonce, mode: Mode::Publish, asked: "2001:db8:a::2/128".parse().unwrap(), ways: vec![way] })
+        };
+        let kept = |net: &str, nonce| Kept {
+            xtr_id: [7; 16],
+            site_id: u64::MAX,
+            iid: 5,
+            net: net.parse().unwrap(),
+            key_id: 1,
+            proven: agreed(nonce),
+            asked: None,
+            until: Some(1_800_000_000),
+            told: Some(u64::MAX),
+            silent_since: None,
+            is_foreign: true,
+        };
+        let (one, two) = ("2001:db8:a::/48", "10.0.0.0/8");
+        {
+            let (state, memory) = State::open(&path).unwrap();
+            assert!(memory.subscriptions.is_empty() && memory.notify_nonce == 0);
+            let mark = |kept: Kept| Mark::Subscription(Box::new(kept));
+            state.write(&[mark(kept(one, 1)), mark(kept(two, 1)), Mark::NotifyNonce(8)]).unwrap();
+            state.write(&[mark(kept(one, u64::MAX)), Mark::NotifyNonce(9)]).unwrap();
+            state.write(&[Mark::ForgottenSubscription(kept(two, 1).key())]).unwrap();
+        }
+        let (_, memory) = State::open(&path).unwrap();
+        assert_eq!((memory.subscriptions, memory.notify_nonce), (vec![kept(one, u64::MAX)], 9));
     }
 
     #[test]

@@ -97,6 +97,17 @@ impl Book {
         })
     }
 
+    /// The nonce that a Map-Request for `asked` must exceed which would lead to `key`. The EID-prefix of an answer changes with
+    /// what is registered: what it was before counts too, where it lay inside the present one, or was asked for in the same words.
+    pub fn last_nonce(&self, key: &SubscriptionKey, asked: &EidPrefix) -> Option<u64> {
+        let covering = self.by_prefix.covering(asked).filter_map(|(prefix, of_prefix)| {
+            let known = of_prefix.get(&key.xtr)?;
+            let is_same = || known.agreement().is_some_and(|agreement| agreement.asked == asked.net);
+            (key.prefix.covers(&prefix) || is_same()).then(|| known.last_nonce()).flatten()
+        });
+        covering.chain(self.get(key).and_then(Subscription::last_nonce)).max()
+    }
+
     /// Who is to be told that `changed` has changed, each xTR by its most specific subscription (RFC 9437, section 6); not who
     /// has muted it. After them those inside it, which hear of it what concerns them.
     pub fn concerned(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
@@ -141,6 +152,21 @@ mod tests {
 
     use super::super::subscription::Agreement;
     use super::*;
+
+    #[test]
+    fn a_nonce_counts_also_when_what_is_registered_has_become_wider_or_narrower() {
+        let asked = net(5, 8);
+        let at = |len| SubscriptionKey { xtr: xtr(1), prefix: net(0, len) };
+        let mut book = Book::default();
+        let agreed = Agreement { nonce: 9, mode: Mode::Gone, asked: asked.net, ways: vec![] };
+        book.put(at(4), Subscription { proven: Some(agreed), ..Subscription::new(1) });
+        for (len, other) in [(2, Some(9)), (4, Some(9)), (5, None)] {
+            assert_eq!(book.last_nonce(&at(len), &asked), Some(9), "{len}");
+            assert_eq!(book.last_nonce(&at(len), &net(6, 8)), other, "{len}, another EID");
+        }
+        let stranger = SubscriptionKey { xtr: xtr(2), ..at(4) };
+        assert_eq!(book.last_nonce(&stranger, &asked), None);
+    }
 
     fn net(bits: u8, len: u8) -> EidPrefix {
         EidPrefix::new(InstanceId(0), Ipv4Addr::new(10, 0, 0, bits).into(), 24 + len).unwrap()

@@ -173,7 +173,7 @@ impl Subscriptions {
 
     /// The nonce must be above all that came before it (RFC 9437, section 5), and leave room for what comes after.
     fn admit_nonce(&mut self, now: Now, key: &SubscriptionKey, wish: &Wish) -> Result<(), Denial> {
-        let last = self.book.get(key).and_then(Subscription::last_nonce);
+        let last = self.book.last_nonce(key, &wish.asked);
         if last.is_some_and(|last| wish.nonce <= last) {
             if self.replay_logged.is_none_or(|at| now.monotonic.saturating_duration_since(at) >= LOG_PAUSE) {
                 self.replay_logged = Some(now.monotonic);
@@ -237,7 +237,13 @@ impl Subscriptions {
         let mut named = message.records.iter().map(|record| record.eid.ip_prefix());
         let named = named.next().flatten();
         let is_about = |receiver: &Receiver| named.is_none_or(|about| about == receiver.about);
-        let (Receiver { key, about }, way) = self.notifier.acknowledge(from, message, bytes, is_about)?;
+        let (receiver, way) = self.notifier.acknowledge(from, message, bytes, is_about)?;
+        let Receiver { key, about } = receiver;
+        let is_confirmed = self.book.get(&key).is_some_and(|known| known.asked.is_some());
+        if is_confirmed {
+            // What it asked for itself makes the first change wait for nothing.
+            self.notifier.retain(receiver..=receiver, |_| false);
+        }
         self.amend(now, &key, |subscription| {
             let proven = subscription.proven.as_ref().map(|proven| proven.nonce);
             // An answer to what was said before proves nothing of what was asked for since.

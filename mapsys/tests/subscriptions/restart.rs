@@ -38,6 +38,23 @@ fn a_subscription_survives_with_its_nonce_and_is_told_only_of_what_is_new() {
 }
 
 #[test]
+fn a_replay_before_the_site_has_registered_again_is_one() {
+    let part = prefix("2001:db8:a:1::/64");
+    let mut bench = registered();
+    site_says(&mut bench, 2, vec![record(part, &["198.51.100.2"])]);
+    let asked = ecm(&subscribing(40, &[host("2001:db8:a:1::1")], &[ONE]));
+    let mut memory = Memory::default();
+    let outputs = bench.datagram(FROM_ONE, &asked);
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    assert_eq!(about(&notify), part);
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    let mut bench = Bench::with(served(), memory);
+    assert_eq!(bench.datagram(FROM_ONE, &asked), [], "though the answer would be another one");
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
+}
+
+#[test]
 fn a_site_that_does_not_come_back_is_told_after_its_silence() {
     let (_, memory) = before();
     let mut bench = Bench::with(served(), memory);

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Suite `pubsub`: what RFC 9437 asks of a Map-Server, against the program `lisp-mapsys`.
+
+mod asking;
+mod ending;
+mod keeping;
+mod office;
+mod publishing;
+
+use super::Listed;
+use super::probe::{self, Probe};
+use crate::check::Check;
+use office::Office;
+
+fn probes() -> Vec<&'static Probe<Office>> {
+    [asking::PROBES, publishing::PROBES, ending::PROBES, keeping::PROBES].into_iter().flatten().collect()
+}
+
+pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
+    Ok(probe::list(&probes()))
+}
+
+pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
+    probe::run("pubsub", &probes(), wanted, Office::open)
+}
+
+pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
+    Ok(probe::explain(&probes(), id))
+}

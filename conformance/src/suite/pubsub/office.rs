@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A running `lisp-mapsys`, the site that registers there, and xTRs that subscribe.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use wire::address::{Address, Eid, EidPrefix, InstanceId};
+use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::{
+    ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapReply, MapRequest, Nonce, XtrIdentity,
+};
+use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
+
+use crate::suite::probe::{Fault, broken, missing};
+
+/// Names another program to judge.
+const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
+/// xTRs that may subscribe to everything.
+const XTRS: u8 = 32;
+/// One that may subscribe to the silent site only.
+pub(super) const LIMITED: u8 = 200;
+/// One whose ITR-RLOCs are somewhere else.
+pub(super) const ELSEWHERE: u8 = 201;
+/// One that nobody has configured.
+pub(super) const STRANGER: u8 = 255;
+/// How long an answer may take on loopback.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long silence is listened to.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// The server that all checks share, each with an xTR and EIDs of its own.
+pub(super) struct Office {
+    folder: TempDir,
+    program: PathBuf,
+    server: Result<Server, Fault>,
+    pub(super) site: Site,
+    next_xtr: Cell<u8>,
+    next_part: Cell<u16>,
+}
+
+/// A process.
+pub(super) struct Server {
+    child: Child,
+    pub(super) address: SocketAddr,
+    state: PathBuf,
+}
+
+/// What registers.
+pub(super) struct Site {
+    socket: Result<UdpSocket, Fault>,
+    nonce: Cell<u64>,
+}
+
+/// What subscribes.
+pub(super) struct Xtr {
+    pub(super) socket: UdpSocket,
+    pub(super) identity: XtrIdentity,
+    pub(super) key: AuthKey,
+    pub(super) server: SocketAddr,
+}
+
+impl Office {
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
+        std::fs::write(folder.path().join("mapsys.toml"), settings())?;
+        let mut office = Self {
+            program: program()?,
+            folder,
+            server: Err(missing("not started")),
+            site: Site { socket: UdpSocket::bind("127.0.0.1:0").map_err(missing), nonce: Cell::new(1) },
+            next_xtr: Cell::new(1),
+            next_part: Cell::new(1),
+        };
+        office.server = office.start("shared");
+        Ok(office)
+    }
+
+    pub(super) fn server(&self) -> Result<&Server, Fault> {
+        self.server.as_ref().map_err(Clone::clone)
+    }
+
+    /// Starts the program with a state folder of this name.
+    pub(super) fn start(&self, state: &str) -> Result<Server, Fault> {
+        let state = self.folder.path().join(state);
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = Command::new(&self.program);
+        command.args(["--listen", "127.0.0.1:0", "--dht-listen", "127.0.0.1", "--dht-port", "0", "--config"]);
+        command.arg(self.folder.path().join("mapsys.toml")).arg("--state-dir").arg(&state);
+        let spawned = command.stdout(Stdio::piped()).stderr(log.map_err(missing)?).spawn();
+        let program = self.program.display();
+        let mut child = spawned.map_err(|error| {
+            missing(format!("{program} does not run ({error}); build it, or name another with {VARIABLE}"))
+        })?;
+        let mut address = None;
+        let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
+        for line in lines.into_iter().flatten().map_while(Result::ok) {
+            address = line.strip_prefix("listening ").and_then(|text| text.parse().ok()).or(address);
+            if line == "ready" {
+                break;
+            }
+        }
+        let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        match address {
+            Some(address) => Ok(Server { child, address, state }),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(broken(format!("{program} does not say where it listens: {}", log())))
+            }
+        }
+    }
+
+    /// What `show` says of a server.
+    pub(super) fn show(&self, server: &Server, what: &str) -> Result<Value, Fault> {
+        let output = Command::new(&self.program)
+            .args(["show", what, "--json", "--state-dir"])
+            .arg(&server.state)
+            .output()
+            .map_err(missing)?;
+        serde_json::from_slice(&output.stdout).map_err(broken)
+    }
+
+    /// Another xTR.
+    pub(super) fn xtr(&self) -> Result<Xtr, Fault> {
+        let number = self.next_xtr.get();
+        self.next_xtr.set(number + 1);
+        if number > XTRS {
+            return Err(missing("more xTRs than are configured"));
+        }
+        self.xtr_of(number, self.server()?.address)
+    }
+
+    /// The xTR of a number, at this server.
+    pub(super) fn xtr_of(&self, number: u8, server: SocketAddr) -> Result<Xtr, Fault> {
+        Xtr::new(number, server)
+    }
+
+    /// An EID-prefix of the site that no other check uses.
+    pub(super) fn part(&self) -> Result<EidPrefix, Fault> {
+        let number = self.next_part.get();
+        self.next_part.set(number + 1);
+        prefix(&format!("2001:db8:a:{number:x}::/64"))
+    }
+
+    /// The site says where an EID-prefix is; nowhere, without a locator.
+    pub(super) fn register(&self, prefix: EidPrefix, rloc: Option<u8>) -> Result<(), Fault> {
+        self.site.register(self.server()?.address, prefix, rloc)
+    }
+
+    /// A part of the site, registered.
+    pub(super) fn registered(&self, rloc: u8) -> Result<EidPrefix, Fault> {
+        let part = self.part()?;
+        self.register(part, Some(rloc))?;
+        Ok(part)
+    }
+}
+
+impl Server {
+    /// Ends it at once.
+    pub(super) fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Site {
+    pub(super) fn register(&self, server: SocketAddr, prefix: EidPrefix, rloc: Option<u8>) -> Result<(), Fault> {
+        let socket = self.socket.as_ref().map_err(Clone::clone)?;
+        let nonce = Nonce(self.nonce.get());
+        self.nonce.set(nonce.0 + 1);
+        let records = vec![mapping(prefix, rloc)];
+        let message = MapRegister { proxy_reply: true, want_notify: true, nonce, records, ..MapRegister::default() };
+        let bytes = auth::seal(&message.into(), &site_key(), TagForm::Truncated).map_err(broken)?;
+        socket.send_to(&bytes, server).map_err(missing)?;
+        match receive(socket, PATIENCE)?.map(|bytes| ControlMessage::decode(&bytes)) {
+            Some(Ok(ControlMessage::MapNotify(notify))) if notify.nonce == nonce => Ok(()),
+            other => Err(broken(format!("the site got no Map-Notify: {other:?}"))),
+        }
+    }
+}
+
+/// What an xTR hears.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// A Map-Notify, and its octets.
+    Notify(MapNotify, Vec<u8>),
+    /// A Map-Reply.
+    Reply(MapReply),
+}
+
+impl Xtr {
+    fn new(number: u8, server: SocketAddr) -> Result<Self, Fault> {
+        let socket = UdpSocket::bind("127.0.0.1:0").map_err(missing)?;
+        Ok(Self { socket, identity: identity(number), key: key(), server })
+    }
+
+    /// Its ITR-RLOC.
+    pub(super) fn rloc(&self) -> Result<SocketAddr, Fault> {
+        self.socket.local_addr().map_err(missing)
+    }
+
+    /// A Map-Request for these EIDs with I and N.
+    pub(super) fn request(&self, nonce: u64, eids: &[EidPrefix]) -> Result<MapRequest, Fault> {
+        Ok(MapRequest {
+            nonce: Nonce(nonce),
+            itr_rlocs: vec![self.rloc()?.ip().into()],
+            records: eids.iter().map(|eid| EidRequest { notify: true, eid: Eid::from(*eid) }).collect(),
+            xtr_identity: Some(self.identity),
+            ..MapRequest::default()
+        })
+    }
+
+    /// Sends a Map-Request in an ECM whose inner source port is that of the xTR's socket.
+    pub(super) fn send(&self, request: &MapRequest) -> Result<Vec<u8>, Fault> {
+        self.send_from(&self.socket, request)
+    }
+
+    /// Sends it from another socket.
+    pub(super) fn send_from(&self, socket: &UdpSocket, request: &MapRequest) -> Result<Vec<u8>, Fault> {
+        let bytes = self.ecm(&request.encode().map_err(broken)?)?;
+        socket.send_to(&bytes, self.server).map_err(missing)?;
+        Ok(bytes)
+    }
+
+    /// An ECM with this message.
+    pub(super) fn ecm(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let inner: IpAddr = "2001:db8:ffff::1".parse().map_err(broken)?;
+        let eid: IpAddr = "2001:db8:a::1".parse().map_err(broken)?;
+        let source = SocketAddr::new(inner, self.rloc()?.port());
+        Ecm::wrap(source, SocketAddr::new(eid, wire::CONTROL_PORT), message.to_vec()).encode().map_err(broken)
+    }
+
+    /// Sends octets as they are.
+    pub(super) fn send_octets(&self, bytes: &[u8]) -> Result<(), Fault> {
+        self.socket.send_to(bytes, self.server).map(drop).map_err(missing)
+    }
+
+    /// What comes next, within this time.
+    pub(super) fn hear(&self, patience: Duration) -> Result<Option<Heard>, Fault> {
+        let Some(bytes) = receive(&self.socket, patience)? else { return Ok(None) };
+        match ControlMessage::decode(&bytes).map_err(broken)? {
+            ControlMessage::MapNotify(notify) => Ok(Some(Heard::Notify(notify, bytes))),
+            ControlMessage::MapReply(reply) => Ok(Some(Heard::Reply(reply))),
+            other => Err(broken(format!("neither Map-Notify nor Map-Reply: {other}"))),
+        }
+    }
+
+    /// A Map-Notify that verifies; its octets too.
+    pub(super) fn notify(&self, patience: Duration) -> Result<(MapNotify, Vec<u8>), Fault> {
+        match self.hear(patience)? {
+            Some(Heard::Notify(notify, bytes)) => match auth::verify(&bytes, &self.key, Accept::INTEROP) {
+                Ok(()) => Ok((notify, bytes)),
+                Err(error) => Err(broken(format!("a Map-Notify that does not verify: {error}"))),
+            },
+            other => Err(broken(format!("expected a Map-Notify; came {other:?}"))),
+        }
+    }
+
+    pub(super) fn reply(&self) -> Result<MapReply, Fault> {
+        match self.hear(PATIENCE)? {
+            Some(Heard::Reply(reply)) => Ok(reply),
+            other => Err(broken(format!("expected a Map-Reply; came {other:?}"))),
+        }
+    }
+
+    /// Nothing comes.
+    pub(super) fn silence(&self) -> Result<(), Fault> {
+        match self.hear(SILENCE)? {
+            None => Ok(()),
+            Some(heard) => Err(broken(format!("expected nothing; came {heard:?}"))),
+        }
+    }
+
+    /// Acknowledges.
+    pub(super) fn ack(&self, notify: &MapNotify) -> Result<(), Fault> {
+        self.send_octets(&sealed_ack(notify, &self.key)?)
+    }
+
+    /// Subscribes, and acknowledges.
+    pub(super) fn subscribe(&self, nonce: u64, eid: EidPrefix) -> Result<MapNotify, Fault> {
+        self.send(&self.request(nonce, &[eid])?)?;
+        let (notify, _) = self.notify(PATIENCE)?;
+        if notify.nonce.0 != nonce {
+            return Err(broken(format!("expected nonce {nonce}; came {notify:?}")));
+        }
+        self.ack(&notify)?;
+        Ok(notify)
+    }
+
+    /// The Map-Notify of a change, within the interval in which a receiver is told once; acknowledged.
+    pub(super) fn change(&self) -> Result<MapNotify, Fault> {
+        let (notify, _) = self.notify(Duration::from_secs(4))?;
+        self.ack(&notify)?;
+        Ok(notify)
+    }
+
+    /// A Map-Request that ends the subscription to an EID.
+    pub(super) fn leaving(&self, nonce: u64, eid: EidPrefix) -> Result<MapRequest, Fault> {
+        Ok(MapRequest { itr_rlocs: vec![Address::None], ..self.request(nonce, &[eid])? })
+    }
+}
+
+/// A Map-Notify-Ack.
+pub(super) fn sealed_ack(notify: &MapNotify, key: &AuthKey) -> Result<Vec<u8>, Fault> {
+    auth::seal(&ControlMessage::MapNotifyAck(notify.clone()), key, TagForm::Truncated).map_err(broken)
+}
+
+fn receive(socket: &UdpSocket, patience: Duration) -> Result<Option<Vec<u8>>, Fault> {
+    let until = Instant::now() + patience;
+    let mut buffer = vec![0; 4096];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        socket.set_read_timeout(Some(left)).map_err(missing)?;
+        match socket.recv(&mut buffer) {
+            Ok(length) => return Ok(Some(buffer[..length].to_vec())),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+pub(super) fn prefix(text: &str) -> Result<EidPrefix, Fault> {
+    Ok(EidPrefix { iid: InstanceId(0), net: text.parse().map_err(broken)? })
+}
+
+/// A host of an EID-prefix.
+pub(super) fn host(of: EidPrefix) -> EidPrefix {
+    EidPrefix::host(of.iid, of.net.addr())
+}
+
+/// The EID-prefix of a record.
+pub(super) fn about(record: &MappingRecord) -> Option<EidPrefix> {
+    record.eid.ip_prefix()
+}
+
+/// The EID-prefix of a record in words.
+pub(super) fn named(record: &MappingRecord) -> String {
+    about(record).map_or_else(|| "no IP prefix".to_owned(), |prefix| prefix.to_string())
+}
+
+/// Whether a record says that an EID-prefix is there, and nowhere else.
+pub(super) fn says(record: &MappingRecord, prefix: EidPrefix, rloc: u8) -> bool {
+    let rlocs: Vec<_> = record.locators.iter().filter_map(|locator| locator.rloc.ip()).collect();
+    about(record) == Some(prefix) && rlocs == [rloc_of(rloc)]
+}
+
+fn rloc_of(last: u8) -> IpAddr {
+    IpAddr::from([198, 51, 100, last])
+}
+
+fn mapping(prefix: EidPrefix, rloc: Option<u8>) -> MappingRecord {
+    let locator = |last| LocatorRecord {
+        priority: 1,
+        weight: 100,
+        mpriority: 255,
+        mweight: 0,
+        local: true,
+        probed: false,
+        reachable: true,
+        rloc: rloc_of(last).into(),
+    };
+    MappingRecord {
+        ttl: if rloc.is_some() { Ttl(1440) } else { Ttl(0) },
+        action: Action::NoAction,
+        authoritative: true,
+        map_version: MapVersion::default(),
+        eid: prefix.into(),
+        locators: rloc.map(locator).into_iter().collect(),
+    }
+}
+
+fn identity(number: u8) -> XtrIdentity {
+    XtrIdentity { xtr_id: [number; 16], site_id: 7 }
+}
+
+fn key() -> AuthKey {
+    AuthKey { id: 5, algorithm: Algorithm::HkdfSha256, secret: Secret::new("between xTR and Map-Server") }
+}
+
+fn site_key() -> AuthKey {
+    AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new("secret of a") }
+}
+
+fn settings() -> String {
+    let mut text = String::from(
+        r#"
+[[site]]
+name = "a"
+eid-prefix = ["2001:db8:a::/48"]
+accept-more-specifics = 72
+notify-port = "source"
+key = [{ key-id = 1, secret = "secret of a" }]
+
+[[site]]
+name = "silent"
+eid-prefix = ["2001:db8:b::/48"]
+key = [{ key-id = 1, secret = "secret of b" }]
+"#,
+    );
+    let mut subscriber = |number: u8, more: &str| {
+        let id = format!("{number:02x}").repeat(16);
+        let key = r#"key = { key-id = 5, secret = "between xTR and Map-Server" }"#;
+        let _ = writeln!(
+            text,
+            "[[subscriber]]\nname = \"x{number}\"\nxtr-id = \"{id}\"\nsite-id = 7\nnotify-port = \"source\"\n{key}\n{more}"
+        );
+    };
+    for number in 1..=XTRS {
+        subscriber(number, r#"rloc = ["127.0.0.0/8"]"#);
+    }
+    subscriber(LIMITED, "rloc = [\"127.0.0.0/8\"]\neid-prefix = [\"2001:db8:b::/48\"]");
+    subscriber(ELSEWHERE, r#"rloc = ["192.0.2.0/24"]"#);
+    text
+}
+
+/// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.
+fn program() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os(VARIABLE) {
+        return Ok(named.into());
+    }
+    let own = std::env::current_exe().context("the folder of this program")?;
+    let beside = own.parent().unwrap_or(Path::new("."));
+    let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
+    Ok(beside.join("lisp-mapsys"))
+}

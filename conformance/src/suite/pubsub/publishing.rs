@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Changes are told.
+
+use std::time::Duration;
+
+use wire::control::MapNotify;
+use wire::control::auth::Secret;
+use wire::record::Ttl;
+
+use super::office::{Office, about, host, named, prefix, says, sealed_ack};
+use crate::suite::probe::{Judgement, Probe, broken, expect, must, should};
+
+pub(super) const PROBES: &[Probe<Office>] = &[
+    must("PS-03.01", "9437 6", "a mapping changes twice", twice),
+    must("PS-03.02", "9437 6", "a mapping is registered again as it was", refreshed),
+    must("PS-03.03", "9437 6", "a more specific EID-prefix is registered, and withdrawn", more_specific),
+    must("PS-03.04", "9437 5", "an EID-prefix is withdrawn", withdrawn),
+    must("PS-03.05", "9301 5.7", "a Map-Notify that is acknowledged by a stranger, and then by its receiver", repeated),
+    should("PS-03.06", "9437 5", "a mapping that changes twenty times in a second", flapping),
+];
+
+fn twice(office: &Office) -> Judgement {
+    let (xtr, part) = (office.xtr()?, office.registered(1)?);
+    xtr.subscribe(100, host(part))?;
+    let mut seen = Vec::new();
+    for rloc in [2, 3] {
+        office.register(part, Some(rloc))?;
+        let notify = xtr.change()?;
+        let record = notify.records.first().filter(|record| says(record, part, rloc));
+        seen.push((notify.nonce.0, record.is_some()));
+    }
+    expect(seen == [(101, true), (102, true)], format!("nonces and whether the mapping is the newest: {seen:?}"))
+}
+
+fn refreshed(office: &Office) -> Judgement {
+    let (xtr, part) = (office.xtr()?, office.registered(1)?);
+    xtr.subscribe(100, host(part))?;
+    office.register(part, Some(1))?;
+    xtr.silence()?;
+    Ok("nothing is told".into())
+}
+
+fn more_specific(office: &Office) -> Judgement {
+    let (xtr, part) = (office.xtr()?, office.registered(1)?);
+    xtr.subscribe(100, host(part))?;
+    let inside = prefix(&format!("{}/72", part.net.addr()))?;
+    office.register(inside, Some(2))?;
+    let come = xtr.change()?;
+    office.register(inside, None)?;
+    let gone = xtr.change()?;
+    let told = |notify: &MapNotify| notify.records.first().map(|record| (about(record), record.ttl));
+    let holds = come.records.first().is_some_and(|record| says(record, inside, 2))
+        && told(&gone) == Some((Some(inside), Ttl(0)))
+        && (come.nonce.0, gone.nonce.0) == (101, 102);
+    let shown = |notify: &MapNotify| {
+        notify.records.first().map_or_else(String::new, |r| format!("{} TTL {}", named(r), r.ttl.0))
+    };
+    expect(holds, format!("{}, then {}", shown(&come), shown(&gone)))
+}
+
+fn withdrawn(office: &Office) -> Judgement {
+    let (xtr, part) = (office.xtr()?, office.registered(1)?);
+    xtr.subscribe(100, host(part))?;
+    office.register(part, None)?;
+    let notify = xtr.change()?;
+    let Some(record) = notify.records.first() else { return Err(broken("a Map-Notify without a record")) };
+    let holds = record.ttl == Ttl(0) && record.locators.is_empty() && about(record) == Some(part);
+    expect(holds, format!("TTL {}, {} locators, {}", record.ttl.0, record.locators.len(), named(record)))
+}
+
+fn repeated(office: &Office) -> Judgement {
+    let (xtr, part) = (office.xtr()?, office.registered(1)?);
+    xtr.subscribe(100, host(part))?;
+    office.register(part, Some(2))?;
+    let (notify, first) = xtr.notify(Duration::from_secs(4))?;
+    let mut guess = xtr.key.clone();
+    guess.secret = Secret::new("a guess");
+    xtr.send_octets(&sealed_ack(&notify, &guess)?)?;
+    let begun = std::time::Instant::now();
+    let (_, second) = xtr.notify(Duration::from_secs(5))?;
+    let after = begun.elapsed().as_secs_f32();
+    xtr.ack(&notify)?;
+    let quiet = xtr.hear(Duration::from_millis(3500))?.is_none();
+    let holds = first == second && (2.5..4.0).contains(&after) && quiet;
+    expect(
+        holds,
+        format!("again after {after:.1} s, the same octets {}, quiet after the true one {quiet}", first == second),
+    )
+}
+
+fn flapping(office: &Office) -> Judgement {
+    let (xtr, part) = (office.xtr()?, office.registered(1)?);
+    xtr.subscribe(100, host(part))?;
+    for rloc in 2..22 {
+        office.register(part, Some(rloc))?;
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let mut told = Vec::new();
+    while let Ok((notify, _)) = xtr.notify(Duration::from_millis(3200)) {
+        xtr.ack(&notify)?;
+        told.push(notify);
+    }
+    let last = told.last().and_then(|notify| notify.records.first());
+    let is_newest = last.is_some_and(|record| says(record, part, 21));
+    expect(told.len() <= 2 && is_newest, format!("{} Map-Notifies, the last with the newest {is_newest}", told.len()))
+}
