@@ -10,6 +10,7 @@ mod common;
 mod forgery;
 mod forwarding;
 mod publishing;
+mod referrals;
 mod strangers;
 mod waiting;
 mod world;
