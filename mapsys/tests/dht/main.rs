@@ -11,6 +11,7 @@ mod forgery;
 mod forwarding;
 mod lispsec;
 mod publishing;
+mod referrals;
 mod reload;
 mod strangers;
 mod subscribing;

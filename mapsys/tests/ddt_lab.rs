@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The built programs on loopback: a root, a node, a Map-Server and a Map-Resolver that share nothing but DDT (RFC 8111), and
+//! `lig`. What the first three say is shown to tshark.
+#![cfg(feature = "shell")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::*;
+use pcap_file::DataLink;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
+use wire::control::auth::Algorithm;
+use wire::control::{ControlMessage, MapReferral, ReferralAction};
+
+const ROOT: &str = "127.0.57.1";
+const NODE: &str = "127.0.57.2";
+const MAP_SERVER: &str = "127.0.57.3";
+const MAP_RESOLVER: &str = "127.0.57.4";
+/// A DDT client of the test.
+const CLIENT: &str = "127.0.57.9";
+
+/// A running `lisp-mapsys`, ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts one at port 4342 of `address`, where DDT looks for it, and waits until it is ready.
+fn start(folder: &Path, address: &str, config: &str) -> Running {
+    let home = folder.join(address);
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("mapsys.toml"), config).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
+        .args(["--listen", address, "--dht-listen", address, "--dht-port", "0"])
+        .arg("--config")
+        .arg(home.join("mapsys.toml"))
+        .arg("--state-dir")
+        .arg(&home)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let running = Running(child);
+    assert!(lines.map(Result::unwrap).any(|line| line == "ready"), "{address} does not start");
+    running
+}
+
+fn show(folder: &Path, address: &str) -> serde_json::Value {
+    let state = folder.join(address);
+    let output = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
+        .args(["show", "counters", "--json", "--state-dir"])
+        .arg(state)
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn lig(eid: &str) -> (Option<i32>, serde_json::Value) {
+    let resolver = format!("{MAP_RESOLVER}:4342");
+    let output = Command::new(env!("CARGO_BIN_EXE_lig"))
+        .args([eid, "--map-resolver", &resolver, "--source", CLIENT, "--json"])
+        .output()
+        .unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// What a server says to a DDT Map-Request, and its octets.
+fn ask(server: &str, eid: &str) -> (MapReferral, Vec<u8>) {
+    let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut bytes = ecm(&request(9, &[host(eid)], &[CLIENT]));
+    bytes[0] |= 0x04;
+    socket.send_to(&bytes, (server, 4342)).unwrap();
+    let mut buffer = [0; 2048];
+    let (length, from) = socket.recv_from(&mut buffer).unwrap();
+    assert_eq!(from, address(&format!("{server}:4342")));
+    match ControlMessage::decode(&buffer[..length]).unwrap() {
+        ControlMessage::MapReferral(referral) => (referral, buffer[..length].to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An IPv4 packet from port 4342 of `from`.
+fn packet(from: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+    let length = |octets: usize| u16::try_from(octets).unwrap().to_be_bytes();
+    let mut packet = vec![0x45, 0];
+    packet.extend(length(28 + payload.len()));
+    packet.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
+    packet.extend(from.octets());
+    packet.extend([127, 0, 57, 9]);
+    packet.extend(4342u16.to_be_bytes());
+    packet.extend(61000u16.to_be_bytes());
+    packet.extend(length(8 + payload.len()));
+    packet.extend([0, 0]);
+    packet.extend(payload);
+    packet
+}
+
+/// What tshark reads of these messages; `None` where there is none, which CI does not suffer.
+fn witness(folder: &Path, messages: &[(&str, Vec<u8>)]) -> Option<String> {
+    let path = folder.join("referrals.pcap");
+    let header = PcapHeader { datalink: DataLink::RAW, ..PcapHeader::default() };
+    let mut writer = PcapWriter::with_header(std::fs::File::create(&path).unwrap(), header).unwrap();
+    for (from, bytes) in messages {
+        let data = packet(from.parse().unwrap(), bytes);
+        let length = u32::try_from(data.len()).unwrap();
+        writer.write_packet(&PcapPacket::new(Duration::ZERO, length, &data)).unwrap();
+    }
+    drop(writer);
+    match Command::new("tshark").arg("-r").arg(&path).arg("-V").output() {
+        Ok(output) if output.status.success() => Some(String::from_utf8(output.stdout).unwrap()),
+        other => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "tshark is missing: {other:?}");
+            eprintln!("SKIP: tshark is missing, so nobody else reads our Map-Referrals");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_mapping_is_found_from_the_root_over_a_node_at_a_map_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let _root = start(
+        home,
+        ROOT,
+        &format!(
+            "[ddt]\nauthoritative = [\"::/0\"]\n[[ddt-delegation]]\neid-prefix = [\"2001:db8::/32\"]\nkind = \"node\"\n\
+             server = [{{ address = \"{NODE}\" }}]\n"
+        ),
+    );
+    let _node = start(
+        home,
+        NODE,
+        &format!(
+            "[ddt]\nauthoritative = [\"2001:db8::/32\"]\n[[ddt-delegation]]\neid-prefix = [\"2001:db8:a00::/40\"]\n\
+             kind = \"map-server\"\nserver = [{{ address = \"{MAP_SERVER}\" }}]\n"
+        ),
+    );
+    let site = |name: &str, net: &str| {
+        format!(
+            "[[site]]\nname = \"{name}\"\neid-prefix = [\"{net}\"]\nnotify-port = \"source\"\n\
+             key = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = \"secret\" }}]\n"
+        )
+    };
+    let sites = site("a", "2001:db8:a01::/48") + &site("silent", "2001:db8:a02::/48");
+    let ddt = "[ddt]\nauthoritative = [\"2001:db8:a00::/40\"]\ncomplete = true\n";
+    let _server = start(home, MAP_SERVER, &(sites + ddt));
+    let _resolver = start(home, MAP_RESOLVER, &format!("[ddt]\nroots = [\"{ROOT}\"]\n"));
+
+    let socket = UdpSocket::bind("127.0.57.8:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let message = register(1, vec![record(prefix("2001:db8:a01::/48"), &["203.0.113.1"])]);
+    socket.send_to(&seal(message, &key(1, Algorithm::HmacSha256, "secret")), (MAP_SERVER, 4342)).unwrap();
+    socket.recv_from(&mut [0; 2048]).expect("a Map-Notify");
+
+    let (code, answer) = lig("2001:db8:a01::1");
+    assert_eq!(code, Some(0), "{answer}");
+    assert_eq!((&answer["prefix"], &answer["from"]), (&"2001:db8:a01::/48".into(), &MAP_SERVER.into()));
+    assert_eq!(answer["locators"][0]["address"], "203.0.113.1");
+    let (code, answer) = lig("2001:db8:a02::1");
+    assert_eq!((code, &answer["from"], &answer["ttl_minutes"]), (Some(1), &MAP_RESOLVER.into(), &1.into()));
+    let (code, answer) = lig("2001:db8:aff::1");
+    assert_eq!((code, &answer["from"], &answer["ttl_minutes"]), (Some(1), &MAP_RESOLVER.into(), &15.into()));
+
+    let counters = show(home, MAP_RESOLVER);
+    assert_eq!(counters["ddt_searches"], 0);
+    assert!(counters["ddt_referrals_cached"].as_u64() >= Some(3), "{counters}");
+    assert!(show(home, ROOT)["ddt_referrals_sent"].as_u64() >= Some(1));
+
+    let asked = [(ROOT, "2001:db8:a01::1"), (NODE, "2001:db8:a01::1"), (MAP_SERVER, "2001:db8:a02::1")];
+    let said: Vec<_> = asked.iter().map(|(server, eid)| ask(server, eid)).collect();
+    let actions: Vec<_> = said.iter().map(|(referral, _)| referral.records[0].action).collect();
+    let expected = [ReferralAction::NodeReferral, ReferralAction::MsReferral, ReferralAction::MsNotRegistered];
+    assert_eq!(actions, expected);
+    assert_eq!(said[0].0.records[0].locators[0].rloc.ip(), Some(NODE.parse::<IpAddr>().unwrap()));
+    let messages: Vec<_> = asked.iter().zip(&said).map(|((server, _), (_, bytes))| (*server, bytes.clone())).collect();
+    if let Some(read) = witness(home, &messages) {
+        for line in [
+            "EID Prefix: 2001:db8::/32, TTL: 1440, Node Referral, Authoritative",
+            "EID Prefix: 2001:db8:a00::/40, TTL: 1440, Map-Server Referral, Authoritative",
+            "EID Prefix: 2001:db8:a02::/48, TTL: 1, Map-Server Not Registered, Authoritative",
+        ] {
+            assert!(read.contains(line), "{line}: {read}");
+        }
+        assert!(!read.contains("Malformed"), "{read}");
+    }
+}
+
+#[test]
+fn a_configuration_says_what_it_means_and_what_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |config: &str| {
+        let path = folder.path().join("mapsys.toml");
+        std::fs::write(&path, config).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
+            .args(["check", "--listen", "127.0.57.1", "--config"])
+            .arg(path)
+            .output()
+            .unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).unwrap())
+    };
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/lisp-mapsys.example.toml")).unwrap();
+    let tree = example.split_once("\n[ddt]").map(|(_, tree)| format!("[ddt]{tree}")).unwrap();
+    let (code, told) = check(&tree);
+    assert_eq!(code, Some(0), "{told}");
+    for line in [
+        "answers as DDT node for 3fff:ce1::/32",
+        "refers for 2001:db8:100::/40 to the DDT Map-Servers 192.0.2.101",
+        "refers for [5]10.0.0.0/8 to the DDT nodes 192.0.2.201, 192.0.2.202",
+        "hands requests for foreign EIDs in 198.18.0.0/15 on to 192.0.2.7:4342, 192.0.2.8:4342",
+        "searches for foreign EIDs from the DDT roots 192.0.2.1:4342, [2001:db8:53::1]:4342",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let delegation = "[[ddt-delegation]]\neid-prefix = [\"10.0.0.0/8\"]\nkind = \"node\"\nserver = []\n";
+    for (wrong, named) in [
+        (delegation.to_owned(), "10.0.0.0/8 has 0 servers"),
+        (delegation.replace("[]", "[{ address = \"192.0.2.1\", port = 5 }]"), "port"),
+        (delegation.replace("node", "leaf"), "leaf"),
+        ("[ddt]\nroots = [\"x\"]\n".to_owned(), "ddt.roots"),
+        ("[ddt]\nauthoritative = [\"10.0.0.1/8\"]\n".to_owned(), "host bits"),
+        ("[[resolver]]\neid-prefix = [\"10.0.0.0/8\"]\naddress = []\n".to_owned(), "no address"),
+    ] {
+        let (code, told) = check(&wrong);
+        assert_eq!((code, told.contains(named)), (Some(2), true), "{wrong}: {told}");
+    }
+    let locator = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4342);
+    let (code, told) = check(&format!("[ddt]\nroots = [\"{locator}\"]\n"));
+    assert_eq!((code, told.contains("127.0.0.1:4342")), (Some(0), true), "a root may have a port");
+}
