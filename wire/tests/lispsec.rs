@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::LazyLock;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -23,16 +25,18 @@ fn itr_otk() -> OneTimeKey {
     OneTimeKey::new(ITR_OTK)
 }
 
+static VECTORS: LazyLock<support::Vectors> = LazyLock::new(support::vectors);
+
 fn itr_secret() -> Secret {
-    Secret::new(from_hex(&support::vectors().psk_itr_mr))
+    Secret::new(from_hex(&VECTORS.psk_itr_mr))
 }
 
 fn site_secret() -> Secret {
-    Secret::new(from_hex(&support::vectors().psk))
+    Secret::new(from_hex(&VECTORS.psk))
 }
 
 fn vector(id: &str) -> Vec<u8> {
-    support::vectors().vectors.into_iter().find(|vector| vector.id == id).unwrap().lisp()
+    VECTORS.vectors.iter().find(|vector| vector.id == id).unwrap().lisp()
 }
 
 fn ecm_ad(id: &str) -> (Ecm, Vec<u8>) {

@@ -6,7 +6,7 @@ use wire::control::auth::Secret;
 use wire::control::lispsec::{EcmAd, EidAd, Granted, HmacId, KdfId, OneTimeKey, WrapId, WrappedOtk};
 
 use super::room::{
-    ASKED, ITR, ITR_SECRET, NEXT_SECRET, Room, TUNNELLED, eids, host_of, site_prefix, site_secret, wrapped,
+    ASKED, ITR, ITR_SECRET, NEXT_SECRET, Room, TUNNELLED, eids, host_of, named, site_prefix, site_secret, wrapped,
 };
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, should};
 
@@ -36,7 +36,7 @@ fn answered(
 ) -> Judgement {
     let router = room.router(at)?;
     let verified = router.verified(&router.asking(101, host_of(1), ASKED, wrap)?)?;
-    expect(eids(&verified) == [site_prefix(1)], format!("both HMACs hold; {:?}", eids(&verified)))
+    expect(eids(&verified) == [site_prefix(1)], format!("both HMACs hold; {}", named(&verified)))
 }
 
 fn dropped(

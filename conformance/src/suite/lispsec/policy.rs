@@ -4,7 +4,7 @@
 use wire::control::lispsec::verify_reply;
 use wire::control::{Ecm, MapRegister, MapReply, Nonce};
 
-use super::room::{ASKED, Asking, ITR, REQUIRED, Room, eids, etr_address, host_of, record, site_prefix};
+use super::room::{ASKED, Asking, ITR, REQUIRED, Room, eids, etr_address, host_of, named, record, site_prefix};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
 pub(super) const PROBES: &[Probe<Room>] = &[
@@ -42,7 +42,7 @@ fn required_answers(room: &Room) -> Judgement {
     register(room, REQUIRED, 2)?;
     let itr = room.router(ITR)?;
     let verified = itr.verified(&itr.protected(131, host_of(REQUIRED))?)?;
-    expect(eids(&verified) == [site_prefix(REQUIRED)], format!("{:?}", eids(&verified)))
+    expect(eids(&verified) == [site_prefix(REQUIRED)], named(&verified))
 }
 
 fn stripped(room: &Room) -> Judgement {

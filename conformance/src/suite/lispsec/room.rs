@@ -352,3 +352,8 @@ impl Asking {
 pub(super) fn eids(verified: &Verified) -> Vec<EidPrefix> {
     verified.reply.records.iter().filter_map(|record| record.eid.ip_prefix()).collect()
 }
+
+/// The same in a line.
+pub(super) fn named(verified: &Verified) -> String {
+    eids(verified).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

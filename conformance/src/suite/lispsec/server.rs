@@ -10,7 +10,7 @@ use wire::control::lispsec::{
 use wire::control::{Ecm, MapRegister, MapReply, Nonce, XtrIdentity};
 
 use super::room::{
-    ASKED, Asking, ITR, OF_VECTORS, Room, Router, eids, etr_address, host_of, prefix_of, record, site_prefix,
+    ASKED, Asking, ITR, OF_VECTORS, Room, Router, eids, etr_address, host_of, named, prefix_of, record, site_prefix,
     site_secret, wrapped,
 };
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
@@ -112,7 +112,7 @@ fn proxied(room: &Room, n: u8) -> Judgement {
     let itr = room.router(ITR)?;
     let verified = itr.verified(&itr.protected(110, host_of(n))?)?;
     let is_found = verified.reply.records.iter().any(|record| !record.locators.is_empty());
-    expect(is_found && !verified.cant_sign, format!("{:?}, E {}", eids(&verified), verified.cant_sign))
+    expect(is_found && !verified.cant_sign, format!("{}, E {}", named(&verified), verified.cant_sign))
 }
 
 fn rule_2(room: &Room) -> Judgement {
@@ -151,7 +151,7 @@ fn refused_by_all(room: &Room, n: u8, nonce: u64) -> Judgement {
     let verified = itr.verified(&itr.protected(nonce, host_of(n))?)?;
     let is_negative = verified.reply.records.iter().all(|record| record.locators.is_empty());
     let is_right = is_negative && verified.cant_sign && !verified.reply.records.is_empty();
-    expect(is_right, format!("{:?}, negative {is_negative}, E {}", eids(&verified), verified.cant_sign))
+    expect(is_right, format!("{}, negative {is_negative}, E {}", named(&verified), verified.cant_sign))
 }
 
 fn turned_off(room: &Room) -> Judgement {
@@ -259,7 +259,7 @@ fn no_preference(room: &Room) -> Judgement {
 fn whole_chain(room: &Room) -> Judgement {
     let (asking, came) = forwarded(room, 14, ASKED)?;
     let verified = asking.verify(&came.answer(asking.nonce, &[site_prefix(14)], 14)?)?;
-    expect(eids(&verified) == [site_prefix(14)] && !verified.cant_sign, format!("{:?}", eids(&verified)))
+    expect(eids(&verified) == [site_prefix(14)] && !verified.cant_sign, named(&verified))
 }
 
 fn overclaiming(room: &Room) -> Judgement {
@@ -268,7 +268,7 @@ fn overclaiming(room: &Room) -> Judgement {
     let verified = asking.verify(&came.answer(asking.nonce, &claims, 15)?)?;
     expect(
         eids(&verified) == [site_prefix(15)] && verified.overclaimed.len() == 2,
-        format!("{:?} of {claims:?}", eids(&verified)),
+        format!("{} of {} claims", named(&verified), claims.len()),
     )
 }
 
@@ -276,7 +276,7 @@ fn unregistered(room: &Room) -> Judgement {
     let itr = room.router(ITR)?;
     let verified = itr.verified(&itr.protected(119, host_of(17))?)?;
     let is_negative = verified.reply.records.iter().all(|record| record.locators.is_empty());
-    expect(is_negative && !eids(&verified).is_empty(), format!("{:?}, negative {is_negative}", eids(&verified)))
+    expect(is_negative && !eids(&verified).is_empty(), format!("{}, negative {is_negative}", named(&verified)))
 }
 
 fn proxy_records(room: &Room) -> Judgement {
@@ -289,6 +289,6 @@ fn proxy_records(room: &Room) -> Judgement {
     let found = eids(&verified);
     expect(
         verified.overclaimed.is_empty() && found == [site_prefix(18), inner],
-        format!("{found:?}, without proof {:?}", verified.overclaimed),
+        format!("{}; without proof {}", named(&verified), verified.overclaimed.len()),
     )
 }
