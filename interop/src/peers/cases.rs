@@ -17,6 +17,8 @@ pub(super) struct Case {
     pub(super) xtrs: [Player; 2],
     /// What locators and map-server have.
     pub(super) underlay: Underlay,
+    /// The map-resolver is another node of the DHT, which shares nothing with the map-server but a trust anchor.
+    pub(super) through_dht: bool,
 }
 
 /// Who plays a part.
@@ -36,11 +38,15 @@ const OPENLISP: Player = Theirs(Peer::Openlisp);
 const KERNEL: Player = Theirs(Peer::Kernel);
 
 const fn case(peer: Peer, name: &'static str, map_server: Player, xtrs: [Player; 2], underlay: Underlay) -> Case {
-    Case { peer, name, map_server, xtrs, underlay }
+    Case { peer, name, map_server, xtrs, underlay, through_dht: false }
+}
+
+const fn through_dht(case: Case) -> Case {
+    Case { through_dht: true, ..case }
 }
 
 /// All of them, in the order they run.
-pub(super) const CASES: [Case; 14] = [
+pub(super) const CASES: [Case; 16] = [
     case(Peer::Oor, "map-server-of-ours-xtrs", OOR, [Ours, Ours], V4),
     case(Peer::Oor, "their-xtr-our-map-server", Ours, [Ours, OOR], V4),
     case(Peer::Oor, "their-xtrs-our-map-server", Ours, [OOR, OOR], V4),
@@ -48,13 +54,15 @@ pub(super) const CASES: [Case; 14] = [
     case(Peer::Oor, "map-server-of-ours-xtrs-ipv6", OOR, [Ours, Ours], V6),
     case(Peer::Oor, "their-xtr-our-map-server-ipv6", Ours, [OOR, Ours], V6),
     case(Peer::Oor, "our-xtr-their-xtr-ipv6", OOR, [OOR, Ours], V6),
+    through_dht(case(Peer::Oor, "their-xtr-through-the-dht", Ours, [Ours, OOR], V4)),
+    through_dht(case(Peer::Oor, "their-xtrs-through-the-dht-ipv6", Ours, [OOR, OOR], V6)),
     case(Peer::Openlisp, "map-server-of-ours-xtrs", OPENLISP, [Ours, Ours], V4),
     case(Peer::Openlisp, "map-server-of-ours-xtrs-ipv6", OPENLISP, [Ours, Ours], V6),
     case(Peer::Openlisp, "their-map-server-ours-and-oor", OPENLISP, [Ours, OOR], V4),
     case(Peer::Openlisp, "their-map-server-oor-and-ours-ipv6", OPENLISP, [OOR, Ours], V6),
     case(Peer::Kernel, "vxlan-gpe-and-our-xtr", Ours, [Ours, KERNEL], V4),
-    case(Peer::Kernel, "our-xtr-and-vxlan-gpe", Ours, [KERNEL, Ours], V4),
     case(Peer::Kernel, "vxlan-gpe-and-our-xtr-ipv6", Ours, [Ours, KERNEL], V6),
+    through_dht(case(Peer::Kernel, "vxlan-gpe-through-the-dht", Ours, [KERNEL, Ours], V4)),
 ];
 
 impl Case {

@@ -6,6 +6,8 @@
 //!              /    \
 //!            ms      watch
 //! ```
+//!
+//! `watch` asks the map-resolver what it knows, and is the map-resolver where that is another node of the DHT than the map-server.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -26,7 +28,7 @@ const SITE: &str = "site";
 const ETH: &str = "eth0";
 /// The router in the middle.
 const CORE: &str = "core";
-/// Runs questions to the map-resolver.
+/// Runs questions to the map-resolver, or is it.
 pub(super) const WATCH: &str = "watch";
 /// The map-server.
 pub(super) const MS: &str = "ms";
@@ -44,6 +46,14 @@ impl Underlay {
         match self {
             Self::V4 => "10.20.3.2",
             Self::V6 => "2001:db8:c3::2",
+        }
+    }
+
+    /// The address of the node that asks, where there also is a map-resolver apart from the map-server.
+    pub(super) fn watch(self) -> &'static str {
+        match self {
+            Self::V4 => "10.20.4.2",
+            Self::V6 => "2001:db8:c4::2",
         }
     }
 
@@ -127,7 +137,7 @@ pub(super) fn describe() -> Topology {
         (Node::router(SITES[0].xtr), SITES[0].rlocs, ["10.20.1.1", "2001:db8:c1::1"]),
         (Node::router(SITES[1].xtr), SITES[1].rlocs, ["10.20.2.1", "2001:db8:c2::1"]),
         (Node::host(MS), ms, ["10.20.3.1", "2001:db8:c3::1"]),
-        (Node::host(WATCH), ["10.20.4.2", "2001:db8:c4::2"], ["10.20.4.1", "2001:db8:c4::1"]),
+        (Node::host(WATCH), [Underlay::V4.watch(), Underlay::V6.watch()], ["10.20.4.1", "2001:db8:c4::1"]),
     ];
     for (node, addresses, gateways) in around {
         let (name, wire) = (node.name.clone(), format!("wire-{}", node.name));

@@ -42,7 +42,7 @@ pub(super) fn map_server(secret: &str) -> String {
 }
 
 /// Of the xTR of a site.
-pub(super) fn xtr(site: &Site, underlay: Underlay, secret: &str) -> String {
+pub(super) fn xtr(site: &Site, underlay: Underlay, map_resolver: &str, secret: &str) -> String {
     let (version, map_server) = (underlay.version(), underlay.map_server());
     let mapping = |eids: &Eids| {
         format!(
@@ -59,7 +59,7 @@ pub(super) fn xtr(site: &Site, underlay: Underlay, secret: &str) -> String {
          encapsulation = LISP\n\
          rloc-probing {{\n    rloc-probe-interval = {PROBE_INTERVAL}\n    rloc-probe-retries = 2\n    \
          rloc-probe-retries-interval = 1\n}}\n\
-         map-resolver = {{ {map_server} }}\n\
+         map-resolver = {{ {map_resolver} }}\n\
          map-server {{\n    address = {map_server}\n    key-type = 1\n    key = {secret}\n    proxy-reply = off\n}}\n\
          {mappings}"
     )

@@ -44,7 +44,36 @@ impl Stage<'_> {
             }
             Player::Theirs(Peer::Kernel) => bail!("the kernel is no map-server"),
         };
-        self.start(MS, command)
+        self.start(MS, command)?;
+        if self.case.through_dht { self.start_resolver() } else { Ok(()) }
+    }
+
+    /// Starts a map-resolver that knows the map-server's node and whom it may believe about the sites, as the map-server prints it,
+    /// and nothing else.
+    fn start_resolver(&mut self) -> anyhow::Result<()> {
+        self.await_ready(0)?;
+        let text = std::fs::read_to_string(self.log(MS)).context("what ms has printed")?;
+        let is_introduction = |line: &&str| line.starts_with("--bootstrap ") || line.starts_with("--trust-anchor ");
+        let mut command = self.ours()?.command("lisp-mapsys");
+        command.args(["--listen", self.map_resolver()]);
+        command.args(text.lines().filter(is_introduction).flat_map(str::split_whitespace));
+        command.arg("--state-dir").arg(self.folder(WATCH)?);
+        self.start(WATCH, command)?;
+        self.await_ready(1)
+    }
+
+    /// Waits until a program of ours says that it serves.
+    fn await_ready(&mut self, index: usize) -> anyhow::Result<()> {
+        let what = format!("{} is ready", self.running[index].name());
+        self.wait(what, |stage| {
+            let is_ready = stage.running[index].has_printed("ready");
+            Ok(if is_ready { Ok(()) } else { Err("nothing of it in its log".to_owned()) })
+        })
+    }
+
+    /// Who is asked for mappings.
+    fn map_resolver(&self) -> &'static str {
+        if self.case.through_dht { self.case.underlay.watch() } else { self.case.underlay.map_server() }
     }
 
     /// Starts the xTR of a site.
@@ -52,9 +81,11 @@ impl Stage<'_> {
         let folder = self.folder(site.xtr)?;
         let command = match player {
             Player::Ours => self.our_xtr(site, &folder)?,
-            Player::Theirs(Peer::Oor) => {
-                oor::command(self.programs.of(Peer::Oor)?, &folder, &oor::xtr(site, self.case.underlay, SECRET))?
-            }
+            Player::Theirs(Peer::Oor) => oor::command(
+                self.programs.of(Peer::Oor)?,
+                &folder,
+                &oor::xtr(site, self.case.underlay, self.map_resolver(), SECRET),
+            )?,
             Player::Theirs(Peer::Openlisp) => bail!("OpenLISP has no data plane for this system"),
             Player::Theirs(Peer::Kernel) => {
                 let namespace = self.lab.namespace(site.xtr)?;
@@ -99,7 +130,14 @@ impl Stage<'_> {
             command.args(["--eid-prefix", eids.prefix]);
         }
         let (underlay, map_server) = (self.case.underlay, self.case.underlay.map_server());
-        command.args(["--rloc", site.rloc(underlay), "--map-server", map_server, "--map-resolver", map_server]);
+        command.args([
+            "--rloc",
+            site.rloc(underlay),
+            "--map-server",
+            map_server,
+            "--map-resolver",
+            self.map_resolver(),
+        ]);
         for (other, player) in SITES.iter().zip(self.case.xtrs) {
             if player == Player::Theirs(Peer::Kernel) {
                 command.args(["--gpe-peer", other.rloc(underlay)]);
@@ -125,10 +163,10 @@ impl Stage<'_> {
 
     /// Waits until the map-resolver leads to the locator of a site, as `lig` sees it.
     pub(super) fn await_mapped(&mut self, site: &Site, eids: &Eids) -> anyhow::Result<()> {
-        let (rloc, map_server) = (site.rloc(self.case.underlay), self.case.underlay.map_server());
+        let (rloc, resolver) = (site.rloc(self.case.underlay), self.map_resolver());
         self.wait(format!("the map-resolver knows {} behind {rloc}", eids.host), |stage| {
             let mut command = stage.ours()?.command("lig");
-            command.args([eids.host, "--json", "--map-resolver", map_server]);
+            command.args([eids.host, "--json", "--map-resolver", resolver]);
             let output = process::output(stage.lab.namespace(WATCH)?, command, COMMAND_TIME)?;
             let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
             let held = answer["locators"][0]["address"] == rloc && answer["prefix"] == eids.prefix;
@@ -157,9 +195,13 @@ impl Stage<'_> {
     }
 
     fn start(&mut self, node: &str, command: Command) -> anyhow::Result<()> {
-        let log = self.place.workspace.log(&format!("{}-{}-{node}", self.case.peer, self.case.name));
+        let log = self.log(node);
         self.running.push(Process::start(self.lab.namespace(node)?, node, command, &log)?);
         Ok(())
+    }
+
+    fn log(&self, node: &str) -> PathBuf {
+        self.place.workspace.log(&format!("{}-{}-{node}", self.case.peer, self.case.name))
     }
 
     fn folder(&self, node: &str) -> std::io::Result<PathBuf> {
