@@ -43,7 +43,7 @@ fn cases(text: &str) -> Vec<Value> {
 fn without_a_peer_its_cases_are_skipped_and_say_why() {
     // Where everything must run, peers still are the exception.
     for ci in [None, Some("true")] {
-        let output = run(&["--json"], |command| {
+        let output = run(&["oor", "openlisp", "--json"], |command| {
             without_peers(command);
             command.env_remove("CI").envs(ci.map(|value| ("CI", value)));
         });
@@ -93,6 +93,28 @@ fn a_peer_that_does_nothing_fails_its_cases() {
     let cases = cases(&String::from_utf8(output.stdout).unwrap());
     assert!(cases.iter().all(|case| case["result"] == "fail"), "{cases:?}");
     assert!(cases.iter().any(|case| case["why"].as_str().unwrap().contains("ended by itself")), "{cases:?}");
+}
+
+#[test]
+fn the_kernels_vxlan_gpe_device_and_our_xtr_carry_packets_together() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (captures, file) = (folder.path().join("captures"), folder.path().join("report.json"));
+    let json = format!("--json={}", file.display());
+    let output = run(&["kernel", &json, "--pcap", captures.to_str().unwrap()], without_peers);
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let cases = cases(&std::fs::read_to_string(&file).unwrap());
+    assert_eq!(cases.len(), 3);
+    let allowed = if std::env::var_os("CI").is_some() { ["pass", "pass"] } else { ["pass", "skip"] };
+    assert!(cases.iter().all(|case| allowed.iter().any(|result| case["result"] == *result)), "{cases:?}");
+    if cases.iter().all(|case| case["result"] == "pass") && oracle::tshark_or_skip() {
+        judge(&captures);
+    }
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn the_etr_takes_packets_for_the_eids_of_now() {
 fn the_itr_speaks_for_the_eids_of_now() {
     let now = Instant::now();
     let icmp_sources = vec!["3fff:ce1::a:2".parse().unwrap()];
-    let config = ItrConfig { iid: InstanceId(0), icmp_sources, core_mtu: 1500 };
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources, core_mtu: 1500, gpe_peers: vec![] };
     let mut itr = Itr::new(now, config, Arc::new(Counters::default()));
     itr.update(now, eids(&[STATIC, DAILY]));
     // To an EID of its own: the kernel has no host for it, and the tunnel leads nowhere.

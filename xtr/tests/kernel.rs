@@ -62,7 +62,7 @@ impl Node {
     fn start(site: Site, core_mtu: usize) -> Self {
         let (sender, events) = tokio::sync::mpsc::channel(64);
         let rlocs: Vec<IpAddr> = site.rlocs.map(ip).to_vec();
-        let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![ip(site.hosts[1])], core_mtu };
+        let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![ip(site.hosts[1])], core_mtu, gpe_peers: vec![] };
         let options = Options { tun: TUN.into(), mtu: 1500, itr, etr: EtrConfig::default(), rlocs: rlocs.clone() };
         let plane = DataPlane::start(options, sender).unwrap();
         plane.update(Update::LocalRlocs(rlocs));
@@ -398,7 +398,7 @@ fn d21_a_wrong_udp_checksum_is_dropped_by_the_kernel() {
 fn a_taken_port_and_a_foreign_address_say_what_to_do() {
     let near = || {
         let (events, _) = tokio::sync::mpsc::channel(1);
-        let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500 };
+        let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
         let options = |rloc: &str| Options {
             tun: TUN.into(),
             mtu: 1400,

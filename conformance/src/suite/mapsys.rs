@@ -51,8 +51,6 @@ pub(super) struct MapSystem {
     _output: BufReader<ChildStdout>,
     /// Where it serves, IPv4 first.
     pub(super) addresses: Vec<SocketAddr>,
-    /// Its state folder.
-    pub(super) state: PathBuf,
 }
 
 /// An ITR or ETR at an address of its own.
@@ -147,7 +145,7 @@ impl Room {
         })?;
         let mut output = BufReader::new(child.stdout.take().ok_or_else(|| broken("no standard output"))?);
         let addresses = until_ready(&mut output);
-        let running = MapSystem { child, _output: output, addresses, state };
+        let running = MapSystem { child, _output: output, addresses };
         if running.addresses.is_empty() {
             return Err(broken(format!("the map system does not start: {}", self.said(name))));
         }

@@ -2,6 +2,7 @@
 //! The cases: who plays which part.
 
 use super::Peer;
+use super::network::Underlay;
 
 /// A case: a map-server and two sites, and who plays them.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,10 @@ pub(super) struct Case {
     pub(super) map_server: Player,
     /// The xTRs of sites A and B.
     pub(super) xtrs: [Player; 2],
+    /// What locators and map-server have.
+    pub(super) underlay: Underlay,
+    /// The map-resolver is another node of the DHT, which shares nothing with the map-server but a trust anchor.
+    pub(super) through_dht: bool,
 }
 
 /// Who plays a part.
@@ -26,27 +31,64 @@ pub(super) enum Player {
 }
 
 use Player::{Ours, Theirs};
+use Underlay::{V4, V6};
+
+const OOR: Player = Theirs(Peer::Oor);
+const OPENLISP: Player = Theirs(Peer::Openlisp);
+const KERNEL: Player = Theirs(Peer::Kernel);
+
+const fn case(peer: Peer, name: &'static str, map_server: Player, xtrs: [Player; 2], underlay: Underlay) -> Case {
+    Case { peer, name, map_server, xtrs, underlay, through_dht: false }
+}
+
+const fn through_dht(case: Case) -> Case {
+    Case { through_dht: true, ..case }
+}
 
 /// All of them, in the order they run.
-pub(super) const CASES: [Case; 4] = [
-    Case { peer: Peer::Oor, name: "map-server-of-ours-xtrs", map_server: Theirs(Peer::Oor), xtrs: [Ours, Ours] },
-    Case { peer: Peer::Oor, name: "their-xtr-our-map-server", map_server: Ours, xtrs: [Ours, Theirs(Peer::Oor)] },
-    Case { peer: Peer::Oor, name: "our-xtr-their-xtr", map_server: Theirs(Peer::Oor), xtrs: [Ours, Theirs(Peer::Oor)] },
-    Case {
-        peer: Peer::Openlisp,
-        name: "map-server-of-ours-xtrs",
-        map_server: Theirs(Peer::Openlisp),
-        xtrs: [Ours, Ours],
-    },
+pub(super) const CASES: [Case; 16] = [
+    case(Peer::Oor, "map-server-of-ours-xtrs", OOR, [Ours, Ours], V4),
+    case(Peer::Oor, "their-xtr-our-map-server", Ours, [Ours, OOR], V4),
+    case(Peer::Oor, "their-xtrs-our-map-server", Ours, [OOR, OOR], V4),
+    case(Peer::Oor, "our-xtr-their-xtr", OOR, [Ours, OOR], V4),
+    case(Peer::Oor, "map-server-of-ours-xtrs-ipv6", OOR, [Ours, Ours], V6),
+    case(Peer::Oor, "their-xtr-our-map-server-ipv6", Ours, [OOR, Ours], V6),
+    case(Peer::Oor, "our-xtr-their-xtr-ipv6", OOR, [OOR, Ours], V6),
+    through_dht(case(Peer::Oor, "their-xtr-through-the-dht", Ours, [Ours, OOR], V4)),
+    through_dht(case(Peer::Oor, "their-xtrs-through-the-dht-ipv6", Ours, [OOR, OOR], V6)),
+    case(Peer::Openlisp, "map-server-of-ours-xtrs", OPENLISP, [Ours, Ours], V4),
+    case(Peer::Openlisp, "map-server-of-ours-xtrs-ipv6", OPENLISP, [Ours, Ours], V6),
+    case(Peer::Openlisp, "their-map-server-ours-and-oor", OPENLISP, [Ours, OOR], V4),
+    case(Peer::Openlisp, "their-map-server-oor-and-ours-ipv6", OPENLISP, [OOR, Ours], V6),
+    case(Peer::Kernel, "vxlan-gpe-and-our-xtr", Ours, [Ours, KERNEL], V4),
+    case(Peer::Kernel, "vxlan-gpe-and-our-xtr-ipv6", Ours, [Ours, KERNEL], V6),
+    through_dht(case(Peer::Kernel, "vxlan-gpe-through-the-dht", Ours, [KERNEL, Ours], V4)),
 ];
 
+impl Case {
+    /// Everybody who plays.
+    pub(super) fn players(&self) -> [Player; 3] {
+        [self.map_server, self.xtrs[0], self.xtrs[1]]
+    }
+
+    /// Whether a peer plays in it.
+    pub(super) fn needs(&self, peer: Peer) -> bool {
+        self.players().contains(&Theirs(peer))
+    }
+}
+
 impl Player {
-    /// How many pings its ITR may lose while it looks a mapping up. Ours none: it has a miss queue.
-    /// `OpenOverlayRouter` has none, and drops what it has no mapping for.
+    /// How many pings its ITR may lose while it looks a mapping up. Ours none: it has a miss queue; the kernel none: it looks
+    /// nothing up. `OpenOverlayRouter` has no queue, and drops what it has no mapping for.
     pub(super) fn lost_at_first(self) -> usize {
         match self {
-            Ours => 0,
+            Ours | Theirs(Peer::Kernel) => 0,
             Theirs(_) => 2,
         }
+    }
+
+    /// Whether it probes locators.
+    pub(super) fn probes(self) -> bool {
+        self == OOR
     }
 }

@@ -2,9 +2,11 @@
 //! Our programs together with those of others, on small networks of their own.
 //!
 //! Nothing of a peer is in this project, nor how to build it: who has one says by an environment variable where the
-//! built program is. A case whose peer is not at hand is skipped, and says so.
+//! built program is. A case whose peer is not at hand is skipped, and says so. One peer is in every Linux: its `vxlan gpe`
+//! device, a data plane that speaks LISP-GPE (RFC 9305).
 
 mod cases;
+mod kernel;
 mod network;
 mod oor;
 mod openlisp;
@@ -34,14 +36,17 @@ pub enum Peer {
     Oor,
     /// The `OpenLISP` control plane: map-server and map-resolver
     Openlisp,
+    /// The vxlan gpe device of this kernel: a LISP-GPE data plane that needs no program
+    Kernel,
 }
 
 impl Peer {
-    /// Environment variable that holds the path of the built program.
-    pub fn variable(self) -> &'static str {
+    /// Environment variable that holds the path of the built program; none if there is no program.
+    pub fn variable(self) -> Option<&'static str> {
         match self {
-            Self::Oor => "INTEROP_OOR",
-            Self::Openlisp => "INTEROP_OPENLISP",
+            Self::Oor => Some("INTEROP_OOR"),
+            Self::Openlisp => Some("INTEROP_OPENLISP"),
+            Self::Kernel => None,
         }
     }
 
@@ -50,13 +55,15 @@ impl Peer {
         match self {
             Self::Oor => "oor",
             Self::Openlisp => "openlisp",
+            Self::Kernel => "kernel",
         }
     }
 
     /// Where its program is; none if the variable is not set.
     fn program(self) -> Result<Option<PathBuf>, UsageError> {
-        let Some(path) = std::env::var_os(self.variable()).filter(|value| !value.is_empty()) else { return Ok(None) };
-        let wrong = |what| UsageError(format!("{}={}: {what}", self.variable(), path.display()));
+        let Some(variable) = self.variable() else { return Ok(None) };
+        let Some(path) = std::env::var_os(variable).filter(|value| !value.is_empty()) else { return Ok(None) };
+        let wrong = |what| UsageError(format!("{variable}={}: {what}", path.display()));
         let found = std::fs::canonicalize(&path).map_err(|error| wrong(error.to_string()))?;
         if found.is_file() { Ok(Some(found)) } else { Err(wrong("not a program".into())) }
     }
@@ -92,15 +99,15 @@ pub struct Options {
 /// or we are interrupted. A case that does not hold is no error but a line of the [`Report`].
 pub fn run(options: &Options) -> anyhow::Result<Report> {
     let asked = |peer: &Peer| options.peers.is_empty() || options.peers.contains(peer);
+    let cases: Vec<_> = cases::CASES.iter().filter(|case| asked(&case.peer)).collect();
     let mut programs = play::Programs::default();
-    for peer in Peer::value_variants().iter().copied().filter(asked) {
+    for peer in Peer::value_variants().iter().copied().filter(|peer| cases.iter().any(|case| case.needs(*peer))) {
         programs.peers.extend(peer.program()?.map(|path| (peer, path)));
     }
-    let cases: Vec<_> = cases::CASES.iter().filter(|case| asked(&case.peer)).collect();
     let mut report = Report::new(options.quiet_stdout);
-    if programs.peers.is_empty() {
+    if cases.iter().all(|case| programs.lacking(case).is_some()) {
         // Nothing is built and nothing of the machine is needed.
-        cases.iter().for_each(|case| report.skip(case.peer, case.name));
+        cases.iter().for_each(|case| skip(case, &programs, &mut report));
         return Ok(report);
     }
     check_folders(options.pcap.as_deref(), options.keep_logs.as_deref())?;
@@ -111,18 +118,20 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let mut workspace = Workspace::create(options.keep_logs.as_deref())?;
     let captures = options.pcap.clone().map_or_else(|| workspace.folder("captures"), Ok)?;
     for (number, case) in cases.into_iter().enumerate() {
-        match programs.peers.contains_key(&case.peer) {
-            true => play::play(
-                case,
-                &play::Place { number, captures: &captures, workspace: &workspace },
-                &programs,
-                &mut report,
-            )?,
-            false => report.skip(case.peer, case.name),
+        let place = play::Place { number, captures: &captures, workspace: &workspace };
+        match programs.lacking(case) {
+            None => play::play(case, &place, &programs, &mut report)?,
+            Some(_) => skip(case, &programs, &mut report),
         }
     }
     if !report.ok() {
         report.say(&format!("Logs are kept in {}.", workspace.keep_logs()?.display()));
     }
     Ok(report)
+}
+
+/// Says which program is not at hand.
+fn skip(case: &cases::Case, programs: &play::Programs, report: &mut Report) {
+    let variable = programs.lacking(case).and_then(Peer::variable).unwrap_or_default();
+    report.skip(case.peer, case.name, format!("{variable} is not set to the path of a built program"));
 }

@@ -6,7 +6,10 @@
 //!              /    \
 //!            ms      watch
 //! ```
+//!
+//! `watch` asks the map-resolver what it knows, and is the map-resolver where that is another node of the DHT than the map-server.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -25,20 +28,57 @@ const SITE: &str = "site";
 const ETH: &str = "eth0";
 /// The router in the middle.
 const CORE: &str = "core";
-/// Runs questions to the map-resolver.
+/// Runs questions to the map-resolver, or is it.
 pub(super) const WATCH: &str = "watch";
 /// The map-server.
 pub(super) const MS: &str = "ms";
-/// Its address.
-pub(super) const MS_ADDRESS: &str = "10.20.3.2";
+
+/// The family of the locators and of the map-server's address in a case; the network has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Underlay {
+    V4,
+    V6,
+}
+
+impl Underlay {
+    /// The map-server's address.
+    pub(super) fn map_server(self) -> &'static str {
+        match self {
+            Self::V4 => "10.20.3.2",
+            Self::V6 => "2001:db8:c3::2",
+        }
+    }
+
+    /// The address of the node that asks, where there also is a map-resolver apart from the map-server.
+    pub(super) fn watch(self) -> &'static str {
+        match self {
+            Self::V4 => "10.20.4.2",
+            Self::V6 => "2001:db8:c4::2",
+        }
+    }
+
+    /// 4 or 6, as `OpenOverlayRouter` is told.
+    pub(super) fn version(self) -> u8 {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 6,
+        }
+    }
+}
+
+impl fmt::Display for Underlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IPv{}", self.version())
+    }
+}
 
 /// A site: its border, and the one host in it.
 #[derive(Debug)]
 pub(super) struct Site {
     /// Name of the border.
     pub(super) xtr: &'static str,
-    /// Its locator.
-    pub(super) rloc: &'static str,
+    /// Its locators, one a family of the underlay.
+    rlocs: [&'static str; 2],
     /// Name of the host.
     pub(super) host: &'static str,
     /// Its EIDs, one set a family.
@@ -56,11 +96,18 @@ pub(super) struct Eids {
     gateway: &'static str,
 }
 
+impl Site {
+    /// The locator of a family.
+    pub(super) fn rloc(&self, underlay: Underlay) -> &'static str {
+        self.rlocs[usize::from(underlay == Underlay::V6)]
+    }
+}
+
 /// The two sites.
 pub(super) const SITES: [Site; 2] = [
     Site {
         xtr: "xA",
-        rloc: "10.20.1.2",
+        rlocs: ["10.20.1.2", "2001:db8:c1::2"],
         host: "hA",
         eids: [
             Eids { prefix: "2001:db8:a::/48", host: "2001:db8:a::2", gateway: "2001:db8:a::1" },
@@ -69,7 +116,7 @@ pub(super) const SITES: [Site; 2] = [
     },
     Site {
         xtr: "xB",
-        rloc: "10.20.2.2",
+        rlocs: ["10.20.2.2", "2001:db8:c2::2"],
         host: "hB",
         eids: [
             Eids { prefix: "2001:db8:b::/48", host: "2001:db8:b::2", gateway: "2001:db8:b::1" },
@@ -85,16 +132,21 @@ pub(super) const CAPTURED: [&str; 3] = [SITES[0].xtr, SITES[1].xtr, MS];
 pub(super) fn describe() -> Topology {
     let mut core = Node::router(CORE);
     let mut topology = Topology::default();
+    let ms = [Underlay::V4.map_server(), Underlay::V6.map_server()];
     let around = [
-        (Node::router(SITES[0].xtr), SITES[0].rloc, "10.20.1.1"),
-        (Node::router(SITES[1].xtr), SITES[1].rloc, "10.20.2.1"),
-        (Node::host(MS), MS_ADDRESS, "10.20.3.1"),
-        (Node::host(WATCH), "10.20.4.2", "10.20.4.1"),
+        (Node::router(SITES[0].xtr), SITES[0].rlocs, ["10.20.1.1", "2001:db8:c1::1"]),
+        (Node::router(SITES[1].xtr), SITES[1].rlocs, ["10.20.2.1", "2001:db8:c2::1"]),
+        (Node::host(MS), ms, ["10.20.3.1", "2001:db8:c3::1"]),
+        (Node::host(WATCH), [Underlay::V4.watch(), Underlay::V6.watch()], ["10.20.4.1", "2001:db8:c4::1"]),
     ];
-    for (node, address, gateway) in around {
+    for (node, addresses, gateways) in around {
         let (name, wire) = (node.name.clone(), format!("wire-{}", node.name));
-        core = core.port(&name, &wire, &[&format!("{gateway}/24")]);
-        let mut node = node.port(UNDERLAY, &wire, &[&format!("{address}/24")]).default_route(gateway, UNDERLAY);
+        let with_length = |[v4, v6]: [&str; 2]| [format!("{v4}/24"), format!("{v6}/64")];
+        core = core.port(&name, &wire, &with_length(gateways).each_ref().map(String::as_str));
+        let mut node = node.port(UNDERLAY, &wire, &with_length(addresses).each_ref().map(String::as_str));
+        for gateway in gateways {
+            node = node.default_route(gateway, UNDERLAY);
+        }
         if let Some(site) = SITES.iter().find(|site| site.xtr == name) {
             let wire = format!("wire-{}", site.host);
             node = node.port(SITE, &wire, &[]);

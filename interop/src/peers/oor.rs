@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::network::{Eids, MS_ADDRESS, SITES, Site, UNDERLAY};
+use super::network::{Eids, SITES, Site, UNDERLAY, Underlay};
 use super::private_tmp;
 
 /// Its name in its folder.
@@ -42,11 +42,12 @@ pub(super) fn map_server(secret: &str) -> String {
 }
 
 /// Of the xTR of a site.
-pub(super) fn xtr(site: &Site, secret: &str) -> String {
+pub(super) fn xtr(site: &Site, underlay: Underlay, map_resolver: &str, secret: &str) -> String {
+    let (version, map_server) = (underlay.version(), underlay.map_server());
     let mapping = |eids: &Eids| {
         format!(
             "database-mapping {{\n    eid-prefix = {}\n    iid = 0\n    ttl = 10\n    rloc-iface {{\n        \
-             interface = {UNDERLAY}\n        ip_version = 4\n        priority = 1\n        weight = 100\n    }}\n}}\n",
+             interface = {UNDERLAY}\n        ip_version = {version}\n        priority = 1\n        weight = 100\n    }}\n}}\n",
             eids.prefix
         )
     };
@@ -58,8 +59,8 @@ pub(super) fn xtr(site: &Site, secret: &str) -> String {
          encapsulation = LISP\n\
          rloc-probing {{\n    rloc-probe-interval = {PROBE_INTERVAL}\n    rloc-probe-retries = 2\n    \
          rloc-probe-retries-interval = 1\n}}\n\
-         map-resolver = {{ {MS_ADDRESS} }}\n\
-         map-server {{\n    address = {MS_ADDRESS}\n    key-type = 1\n    key = {secret}\n    proxy-reply = off\n}}\n\
+         map-resolver = {{ {map_resolver} }}\n\
+         map-server {{\n    address = {map_server}\n    key-type = 1\n    key = {secret}\n    proxy-reply = off\n}}\n\
          {mappings}"
     )
 }

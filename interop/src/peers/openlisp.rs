@@ -4,15 +4,16 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::network::{MS_ADDRESS, SITES};
+use super::cases::Player;
+use super::network::{SITES, Underlay};
 
 /// A command that runs it as map-server and map-resolver of both sites. It looks for its files where it is started.
 ///
 /// # Errors
 /// When its files cannot be written.
-pub(super) fn map_server(program: &Path, folder: &Path, secret: &str) -> std::io::Result<Command> {
+pub(super) fn map_server(program: &Path, folder: &Path, secret: &str, xtrs: [Player; 2]) -> std::io::Result<Command> {
     std::fs::write(folder.join("opencp.conf"), MAIN)?;
-    std::fs::write(folder.join("ms.xml"), sites(secret))?;
+    std::fs::write(folder.join("ms.xml"), sites(secret, xtrs))?;
     std::fs::write(folder.join("mr.xml"), resolver())?;
     let mut command = Command::new(program);
     command.args(["-f", "opencp.conf"]).current_dir(folder).env_clear();
@@ -38,26 +39,34 @@ rtr_configure = ./rtr.xml
 
 ";
 
-fn sites(secret: &str) -> String {
+/// Each Map-Register replaces all that its site has registered. Our xTR names all its prefixes in one; of `OpenOverlayRouter`, which
+/// sends one for each, every prefix has to be a site.
+fn sites(secret: &str, xtrs: [Player; 2]) -> String {
     let mut text =
         String::from("<db>\n<authoritative_eid_prefix>\n<eid_prefix family=\"IPv6\">2001:db8::/32</eid_prefix>\n");
     text += "<eid_prefix>10.100.0.0/16</eid_prefix>\n</authoritative_eid_prefix>\n";
-    for site in &SITES {
-        text += &format!(
-            "<site>\n<name>{}</name>\n<key>{secret}</key>\n<contact>nobody@example.org</contact>\n\
-             <delegated_eid_prefix family=\"IPv6\">{}</delegated_eid_prefix>\n\
-             <delegated_eid_prefix>{}</delegated_eid_prefix>\n</site>\n",
-            site.xtr, site.eids[0].prefix, site.eids[1].prefix
-        );
+    for (site, player) in SITES.iter().zip(xtrs) {
+        let [v6, v4] = site.eids.each_ref().map(|eids| eids.prefix);
+        let v6 = format!("<delegated_eid_prefix family=\"IPv6\">{v6}</delegated_eid_prefix>\n");
+        let v4 = format!("<delegated_eid_prefix>{v4}</delegated_eid_prefix>\n");
+        let parts = if player == Player::Ours { vec![v6 + &v4] } else { vec![v6, v4] };
+        for (number, prefixes) in parts.iter().enumerate() {
+            text += &format!(
+                "<site>\n<name>{}{number}</name>\n<key>{secret}</key>\n<contact>nobody@example.org</contact>\n\
+                 {prefixes}</site>\n",
+                site.xtr
+            );
+        }
     }
     text + "</db>\n"
 }
 
 /// Whatever is asked, ask ourselves.
 fn resolver() -> String {
+    let own = Underlay::V4.map_server();
     let all = |prefix| {
         format!(
-            "<eid_prefix prefix=\"{prefix}\">\n<ddt_node><address>{MS_ADDRESS}</address><priority>1</priority>\
+            "<eid_prefix prefix=\"{prefix}\">\n<ddt_node><address>{own}</address><priority>1</priority>\
              <weight>15</weight><reachable>true</reachable></ddt_node>\n</eid_prefix>\n"
         )
     };

@@ -51,8 +51,7 @@ impl Report {
         self.cases.iter().all(|case| case.result != CaseResult::Fail)
     }
 
-    pub(super) fn skip(&mut self, peer: Peer, case: &'static str) {
-        let why = format!("{} is not set to the path of a built program", peer.variable());
+    pub(super) fn skip(&mut self, peer: Peer, case: &'static str, why: String) {
         self.add(peer, case, CaseResult::Skip, why);
     }
 
@@ -62,7 +61,7 @@ impl Report {
             CaseResult::Fail => "FAIL",
             CaseResult::Skip => "SKIP",
         };
-        self.say(&format!("{verdict}  {:<9} {case:<26} {why}", peer.name()));
+        self.say(&format!("{verdict}  {:<9} {case:<34} {why}", peer.name()));
         self.cases.push(CaseLine { peer: peer.name(), case, result, why });
     }
 

@@ -9,9 +9,9 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::cases::{Case, Player};
-use super::network::{Eids, MS, MS_ADDRESS, SITES, Site, WATCH};
+use super::network::{Eids, MS, SITES, Site, WATCH};
 use super::play::{Place, Programs};
-use super::{Peer, oor, openlisp};
+use super::{Peer, kernel, oor, openlisp};
 use crate::demo::binaries::Binaries;
 use crate::interrupt;
 use crate::lab::process::{self, Process};
@@ -39,9 +39,41 @@ impl Stage<'_> {
         let command = match self.case.map_server {
             Player::Ours => self.our_map_server(&folder)?,
             Player::Theirs(Peer::Oor) => oor::command(self.programs.of(Peer::Oor)?, &folder, &oor::map_server(SECRET))?,
-            Player::Theirs(Peer::Openlisp) => openlisp::map_server(self.programs.of(Peer::Openlisp)?, &folder, SECRET)?,
+            Player::Theirs(Peer::Openlisp) => {
+                openlisp::map_server(self.programs.of(Peer::Openlisp)?, &folder, SECRET, self.case.xtrs)?
+            }
+            Player::Theirs(Peer::Kernel) => bail!("the kernel is no map-server"),
         };
-        self.start(MS, command)
+        self.start(MS, command)?;
+        if self.case.through_dht { self.start_resolver() } else { Ok(()) }
+    }
+
+    /// Starts a map-resolver that knows the map-server's node and whom it may believe about the sites, as the map-server prints it,
+    /// and nothing else.
+    fn start_resolver(&mut self) -> anyhow::Result<()> {
+        self.await_ready(0)?;
+        let text = std::fs::read_to_string(self.log(MS)).context("what ms has printed")?;
+        let is_introduction = |line: &&str| line.starts_with("--bootstrap ") || line.starts_with("--trust-anchor ");
+        let mut command = self.ours()?.command("lisp-mapsys");
+        command.args(["--listen", self.map_resolver()]);
+        command.args(text.lines().filter(is_introduction).flat_map(str::split_whitespace));
+        command.arg("--state-dir").arg(self.folder(WATCH)?);
+        self.start(WATCH, command)?;
+        self.await_ready(1)
+    }
+
+    /// Waits until a program of ours says that it serves.
+    fn await_ready(&mut self, index: usize) -> anyhow::Result<()> {
+        let what = format!("{} is ready", self.running[index].name());
+        self.wait(what, |stage| {
+            let is_ready = stage.running[index].has_printed("ready");
+            Ok(if is_ready { Ok(()) } else { Err("nothing of it in its log".to_owned()) })
+        })
+    }
+
+    /// Who is asked for mappings.
+    fn map_resolver(&self) -> &'static str {
+        if self.case.through_dht { self.case.underlay.watch() } else { self.case.underlay.map_server() }
     }
 
     /// Starts the xTR of a site.
@@ -49,8 +81,16 @@ impl Stage<'_> {
         let folder = self.folder(site.xtr)?;
         let command = match player {
             Player::Ours => self.our_xtr(site, &folder)?,
-            Player::Theirs(Peer::Oor) => oor::command(self.programs.of(Peer::Oor)?, &folder, &oor::xtr(site, SECRET))?,
+            Player::Theirs(Peer::Oor) => oor::command(
+                self.programs.of(Peer::Oor)?,
+                &folder,
+                &oor::xtr(site, self.case.underlay, self.map_resolver(), SECRET),
+            )?,
             Player::Theirs(Peer::Openlisp) => bail!("OpenLISP has no data plane for this system"),
+            Player::Theirs(Peer::Kernel) => {
+                let namespace = self.lab.namespace(site.xtr)?;
+                return kernel::start(namespace, site, self.case.underlay, (OUR_KEY.0, SECRET));
+            }
         };
         self.start(site.xtr, command)
     }
@@ -59,7 +99,7 @@ impl Stage<'_> {
     fn our_map_server(&self, folder: &Path) -> anyhow::Result<Command> {
         let mut config = String::new();
         for (site, player) in SITES.iter().zip(self.case.xtrs) {
-            let legacy = player != Player::Ours;
+            let legacy = !matches!(player, Player::Ours | Player::Theirs(Peer::Kernel));
             let (id, algorithm) = if legacy { (0, "hmac-sha1") } else { OUR_KEY };
             config += &format!(
                 "[[site]]\nname = {:?}\neid-prefix = {:?}\nlegacy = {legacy}\n\
@@ -71,7 +111,12 @@ impl Stage<'_> {
         let file = folder.join("lisp-mapsys.toml");
         std::fs::write(&file, config).context("the configuration of ms")?;
         let mut command = self.ours()?.command("lisp-mapsys");
-        command.args(["--listen", MS_ADDRESS]).arg("--config").arg(file).arg("--state-dir").arg(folder);
+        command
+            .args(["--listen", self.case.underlay.map_server()])
+            .arg("--config")
+            .arg(file)
+            .arg("--state-dir")
+            .arg(folder);
         Ok(command)
     }
 
@@ -84,8 +129,20 @@ impl Stage<'_> {
         for eids in &site.eids {
             command.args(["--eid-prefix", eids.prefix]);
         }
-        command.args(["--rloc", site.rloc]);
-        command.args(["--map-server", MS_ADDRESS, "--map-resolver", MS_ADDRESS]);
+        let (underlay, map_server) = (self.case.underlay, self.case.underlay.map_server());
+        command.args([
+            "--rloc",
+            site.rloc(underlay),
+            "--map-server",
+            map_server,
+            "--map-resolver",
+            self.map_resolver(),
+        ]);
+        for (other, player) in SITES.iter().zip(self.case.xtrs) {
+            if player == Player::Theirs(Peer::Kernel) {
+                command.args(["--gpe-peer", other.rloc(underlay)]);
+            }
+        }
         command.arg("--key-file").arg(key).arg("--state-dir").arg(folder);
         Ok(command)
     }
@@ -106,12 +163,13 @@ impl Stage<'_> {
 
     /// Waits until the map-resolver leads to the locator of a site, as `lig` sees it.
     pub(super) fn await_mapped(&mut self, site: &Site, eids: &Eids) -> anyhow::Result<()> {
-        self.wait(format!("the map-resolver knows {} behind {}", eids.host, site.rloc), |stage| {
+        let (rloc, resolver) = (site.rloc(self.case.underlay), self.map_resolver());
+        self.wait(format!("the map-resolver knows {} behind {rloc}", eids.host), |stage| {
             let mut command = stage.ours()?.command("lig");
-            command.args([eids.host, "--json", "--map-resolver", MS_ADDRESS]);
+            command.args([eids.host, "--json", "--map-resolver", resolver]);
             let output = process::output(stage.lab.namespace(WATCH)?, command, COMMAND_TIME)?;
             let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
-            let held = answer["locators"][0]["address"] == site.rloc && answer["prefix"] == eids.prefix;
+            let held = answer["locators"][0]["address"] == rloc && answer["prefix"] == eids.prefix;
             Ok(if held { Ok(()) } else { Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())) })
         })
     }
@@ -137,9 +195,13 @@ impl Stage<'_> {
     }
 
     fn start(&mut self, node: &str, command: Command) -> anyhow::Result<()> {
-        let log = self.place.workspace.log(&format!("{}-{}-{node}", self.case.peer, self.case.name));
+        let log = self.log(node);
         self.running.push(Process::start(self.lab.namespace(node)?, node, command, &log)?);
         Ok(())
+    }
+
+    fn log(&self, node: &str) -> PathBuf {
+        self.place.workspace.log(&format!("{}-{}-{node}", self.case.peer, self.case.name))
     }
 
     fn folder(&self, node: &str) -> std::io::Result<PathBuf> {

@@ -27,6 +27,9 @@ pub fn explain(config: &Config) -> Vec<String> {
         config.tun,
         config.mtu,
     ));
+    if !config.gpe_peers.is_empty() {
+        lines.push(format!("Sends LISP-GPE headers to {}.", join(&config.gpe_peers)));
+    }
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",
         config.state_dir.display(),

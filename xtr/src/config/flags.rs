@@ -170,6 +170,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iid: Option<u32>,
+    /// Locator of a peer that takes LISP-GPE headers only (RFC 9305), as a Linux vxlan gpe device does; repeats
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpe_peer: Vec<String>,
     /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -93,6 +93,8 @@ struct Written {
     #[serde(deserialize_with = "values::list")]
     trust_anchor: Vec<TrustAnchor>,
     iid: u32,
+    #[serde(deserialize_with = "values::list")]
+    gpe_peer: Vec<IpAddr>,
     site_id: Option<u64>,
     tun: String,
     mtu: u16,
@@ -126,6 +128,7 @@ impl Default for Written {
             bootstrap: Vec::new(),
             trust_anchor: Vec::new(),
             iid: 0,
+            gpe_peer: Vec::new(),
             site_id: None,
             tun: "lisp0".into(),
             mtu: 1360,
@@ -158,6 +161,8 @@ pub struct Config {
     pub temporary: bool,
     /// Instance of the prefixes.
     pub iid: InstanceId,
+    /// Locators of peers that take LISP-GPE headers only.
+    pub gpe_peers: Vec<IpAddr>,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
     /// Name of the TUN device.
@@ -263,6 +268,7 @@ impl Config {
             proxy_reply: written.proxy_reply,
             temporary: written.temporary,
             iid,
+            gpe_peers: written.gpe_peer,
             site_id: written.site_id,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
@@ -273,6 +279,7 @@ impl Config {
         };
         written.map_server.iter().try_for_each(|address| config.check_underlay("map-server", *address))?;
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
+        config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
         if !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }

@@ -145,7 +145,7 @@ fn echo_nonce_versions_and_status_bits_change_nothing() {
 /// What an ITR makes of a packet for this locator.
 fn encapsulate(packet: &[u8], local: &str, remote: &str) -> (OuterHeader, Vec<u8>) {
     let now = Instant::now();
-    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500 };
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
     let mut itr = Itr::new(now, config, Arc::new(Counters::default()));
     itr.update(now, Update::LocalRlocs(vec![ip(local)]));
     for net in ["0.0.0.0/0", "::/0"] {

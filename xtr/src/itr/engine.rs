@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, OuterHeader, fragment};
+use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, NextProtocol, OuterHeader, fragment};
 use wire::record::Action;
 
 use super::miss_queue::{Held, Lost, MissQueue};
@@ -37,6 +37,8 @@ pub struct ItrConfig {
     pub icmp_sources: Vec<IpAddr>,
     /// MTU towards the core, in octets, where no lower one is learned.
     pub core_mtu: usize,
+    /// RLOCs of peers that take LISP-GPE only (RFC 9305). Nothing on the wire tells which do, so an operator has to.
+    pub gpe_peers: Vec<IpAddr>,
 }
 
 /// What becomes of a packet.
@@ -173,7 +175,8 @@ impl Itr {
     /// Takes a report of a router or of our own kernel that `quoted`, the start of an encapsulated packet with its outer
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
-        match quoted::rloc(quoted, &[self.rlocs.v4, self.rlocs.v6], self.config.iid) {
+        let ours = [self.rlocs.v4, self.rlocs.v6];
+        match quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers) {
             // Of all other RLOCs forgers could fill the table, and then nothing true would be learned.
             Some(rloc) if self.cache.has_rloc(rloc) => {
                 if self.paths.learn(now, rloc, mtu) {
@@ -280,7 +283,7 @@ impl Itr {
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(hash),
-            lisp: LispHeader::plain(self.config.iid),
+            lisp: self.lisp_header(rloc, packet),
         };
         let (room, length) = (self.paths.room(now, rloc), packet.octets().len());
         if length <= room {
@@ -291,6 +294,19 @@ impl Itr {
             IpPacket::V6(_) if length <= MINIMUM_MTU => Decision::Drop(DropReason::PathTooNarrow, None),
             _ => Decision::Drop(DropReason::TooBig, Some(IcmpError::TooBig(room))),
         }
+    }
+
+    /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops
+    /// packets without one.
+    fn lisp_header(&self, rloc: IpAddr, packet: &IpPacket<'_>) -> LispHeader {
+        if !self.config.gpe_peers.contains(&rloc) {
+            return LispHeader::plain(self.config.iid);
+        }
+        let next = match packet {
+            IpPacket::V4(_) => NextProtocol::IPV4,
+            IpPacket::V6(_) => NextProtocol::IPV6,
+        };
+        LispHeader { iid: Some(self.config.iid), next_protocol: Some(next), ..LispHeader::default() }
     }
 
     /// Does what was decided, into the outputs.

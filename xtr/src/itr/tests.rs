@@ -78,9 +78,13 @@ impl Bench {
     }
 
     fn with(iid: InstanceId) -> Self {
+        Self::with_gpe_peers(iid, vec![])
+    }
+
+    fn with_gpe_peers(iid: InstanceId, gpe_peers: Vec<IpAddr>) -> Self {
         let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
         let icmp_sources = vec![ip("10.0.0.254"), ip("2001:db8:a::ff")];
-        let config = ItrConfig { iid, icmp_sources, core_mtu: 1500 };
+        let config = ItrConfig { iid, icmp_sources, core_mtu: 1500, gpe_peers };
         let mut itr = Itr::new(now, config, counters.clone());
         itr.update(now, Update::LocalRlocs(vec![ip("192.0.2.1"), ip("2001:db8:c1::1")]));
         itr.update(now, Update::LocalEids(vec![prefix("10.0.0.0/24"), prefix("2001:db8:a::/48")]));
@@ -153,6 +157,24 @@ fn all_four_ecn_values_are_copied_in_both_families() {
         assert_eq!(bench.header(&v6).class, class);
         assert_eq!(bench.header(&v4).class, class);
     }
+}
+
+#[test]
+fn a_gpe_peer_is_told_the_protocol_of_the_inner_packet_and_others_are_not() {
+    let mut bench = Bench::with_gpe_peers(InstanceId(0), vec![ip("198.51.100.7")]);
+    bench.map("2001:db8:b::/48", &["198.51.100.7"]);
+    bench.map("10.0.1.0/24", &["198.51.100.7"]);
+    bench.map("10.0.2.0/24", &["198.51.100.8"]);
+    let to_v6 = bench.header(&v6_packet(&[]));
+    assert_eq!(to_v6.lisp.emit(), [0x0c, 0, 0, 2, 0, 0, 0, 0], "I and P, IPv6, instance 0 (RFC 9305, section 3)");
+    assert_eq!(bench.header(&v4_packet(&[])).lisp.emit(), [0x0c, 0, 0, 1, 0, 0, 0, 0]);
+    let elsewhere = packet("10.0.0.1", "10.0.2.1", 17, &[]);
+    assert_eq!(bench.header(&elsewhere).lisp.emit(), [0; 8]);
+    // What a router quotes of it is believed as of any other packet of ours.
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let quoted = to_v6.emit(1400, &mut buffer).unwrap().to_vec();
+    bench.itr.handle_too_big(bench.now, &quoted, 1400);
+    assert_eq!(bench.counters.get(Count::PathMtu), 1);
 }
 
 #[test]

@@ -47,7 +47,12 @@ impl Packets {
         let options = Options {
             tun: config.tun.clone(),
             mtu: config.mtu,
-            itr: ItrConfig { iid: config.iid, icmp_sources: own_addresses(database), core_mtu: CORE_MTU },
+            itr: ItrConfig {
+                iid: config.iid,
+                icmp_sources: own_addresses(database),
+                core_mtu: CORE_MTU,
+                gpe_peers: config.gpe_peers.clone(),
+            },
             etr: EtrConfig::default(),
             rlocs: database.rlocs(),
         };

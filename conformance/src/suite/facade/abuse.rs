@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::RLOC;
 use crate::suite::mapsys::{Room, host, prefix, record, register, request};
-use crate::suite::probe::{Judgement, Probe, broken, expect, must};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
 const RATE: &str = "9301 5.4";
 const LOCAL: &str = "9301 8, LOCAL";
@@ -21,21 +21,22 @@ pub(super) const PROBES: &[Probe<Room>] = &[
 ];
 
 fn amplification(room: &Room) -> Judgement {
+    const PARTS: u16 = 40;
     let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
     let many: Vec<_> = (1..=16).map(|number| format!("198.51.100.{number}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     let stem = site.prefix.net.addr().to_string();
-    let stem = stem.trim_end_matches(':').to_owned();
-    let mut records = vec![record(site.prefix, &many)];
-    for number in 1..=7 {
-        records.push(record(prefix(&format!("{stem}:{number}::/64"))?, &many));
+    let stem = stem.trim_end_matches(':');
+    let part = |number: u16| Ok(record(prefix(&format!("{stem}:{number:x}::/64"))?, &many));
+    for half in [1..PARTS / 2, PARTS / 2..PARTS] {
+        let records = half.map(part).collect::<Result<_, Fault>>()?;
+        xtr.registers(server, &register(room.nonce(), records), &site.key())?;
     }
-    xtr.registers(server, &register(room.nonce(), records), &site.key())?;
     let (attacker, victim) = (room.xtr_elsewhere()?, room.xtr()?);
     let (mut sent, mut came) = (0, 0);
     for round in 0..400_u16 {
-        let asked = request(room.nonce(), &[site.host(round)], &[victim.address.ip()]);
-        let ecm = victim.ecm(&asked)?;
+        let eid = host(&format!("{stem}:{:x}::9", 1 + round % (PARTS - 1)))?;
+        let ecm = victim.ecm(&request(room.nonce(), &[eid], &[victim.address.ip()]))?;
         sent += ecm.len();
         attacker.send(server, &ecm)?;
         if round % 32 == 31 {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is answered, by whom, and where it comes from (RFC 9301, sections 8.2 to 8.4).
 
-use std::net::SocketAddr;
-
 use wire::control::auth::Algorithm;
 use wire::control::{Ecm, MapRegister};
 use wire::record::{Action, Ttl};
@@ -153,7 +151,7 @@ fn over_ipv6(room: &Room) -> Judgement {
     let message = register(room.nonce(), vec![record(site, &[OTHER])]);
     xtr.registers(server, &message, &key(1, Algorithm::HmacSha256, "behind a NAT"))?;
     let reply = xtr.asks(server, &request(room.nonce(), &[host("2001:db8:4a7::2")?], &[xtr.address.ip()]))?;
-    expect(rlocs(&reply.records) == [OTHER], format!("{:?} by {}", rlocs(&reply.records), SocketAddr::from(server)))
+    expect(rlocs(&reply.records) == [OTHER], format!("{:?} by {}", rlocs(&reply.records), server))
 }
 
 fn ipv4_site(room: &Room) -> Judgement {

@@ -92,7 +92,7 @@ struct Node {
 impl Node {
     fn new(now: Instant, rloc: &str, eids: &str, room_for_events: usize) -> Self {
         let counters = Arc::new(Counters::default());
-        let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500 };
+        let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
         let engines = (Itr::new(now, config, counters.clone()), Etr::new(EtrConfig::default(), counters.clone()));
         let end = End { sent: vec![], arrived: VecDeque::new(), mtu: 1500, reports: vec![], rlocs: vec![] };
         let (updates, received) = sync_channel(16);
