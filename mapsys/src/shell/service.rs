@@ -137,6 +137,7 @@ impl Service {
         let ends = run::Ends {
             inputs: inputs_rx,
             strangers: strangers_rx,
+            has_clients: !clients.is_empty(),
             outputs,
             questions: questions_rx,
             key_states,
