@@ -105,6 +105,8 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
 pub const REPUBLISH: Duration = Duration::from_secs(20 * 60);
 /// Records that are signed in one go, at about 50 microseconds, so that 10,000 of them do not keep the others waiting.
 pub const PUBLISHED_AT_ONCE: usize = 8;
+/// PUTs in flight: ten thousand at once would crowd each other out at the node, and come again.
+pub const PUTS_IN_FLIGHT: usize = 256;
 /// First pause after a failed PUT; it doubles.
 pub const PUT_RETRY_FIRST: Duration = Duration::from_secs(2);
 /// Longest pause after failed PUTs.

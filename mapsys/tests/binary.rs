@@ -115,6 +115,44 @@ fn mapsys(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lisp-mapsys")).args(arguments).output().unwrap()
 }
 
+/// One site that registers what it likes inside its prefix.
+const MANY: &str = r#"
+[[site]]
+name = "many"
+eid-prefix = ["2001:db8::/32"]
+accept-more-specifics = 48
+publish = "aggregate"
+notify-port = "source"
+key = [{ key-id = 1, algorithm = "hmac-sha256", secret = "secret of many" }]
+"#;
+
+#[test]
+fn a_long_list_is_shown_whole_in_order_and_counted() {
+    const COUNT: u16 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sites.toml");
+    std::fs::write(&config, MANY).unwrap();
+    let running = Running::start(folder.path(), "127.0.53.9", &["--config", &config.display().to_string()]);
+    let prefixes: Vec<_> = (0..COUNT).map(|n| prefix(&format!("2001:db8:{n:x}::/48"))).collect();
+    let key = key(1, Algorithm::HmacSha256, "secret of many");
+    for (nonce, prefixes) in (1..).zip(prefixes.chunks(20)) {
+        let records = prefixes.iter().map(|prefix| record(*prefix, &["198.51.100.1"])).collect();
+        exchange(running.listening, &seal(register(nonce, records), &key)).expect("a Map-Notify");
+    }
+    let show = |what: &str| -> serde_json::Value {
+        let output = mapsys(&["show", what, "--json", "--state-dir", &folder.path().display().to_string()]);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let registrations = show("registrations");
+    let shown: Vec<&str> =
+        registrations.as_array().unwrap().iter().map(|row| row["prefix"].as_str().unwrap()).collect();
+    assert_eq!(shown, prefixes.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(show("sites")[0]["registered"], COUNT);
+    assert_eq!(show("counters")["registrations"], COUNT);
+    running.stop();
+}
+
 #[test]
 fn what_is_registered_at_one_is_found_through_the_other_and_a_restart_forgets_no_nonce() {
     let (home, away) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

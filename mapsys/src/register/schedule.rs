@@ -7,7 +7,9 @@ use std::time::Instant;
 use cgeid::Cn;
 use wire::address::EidPrefix;
 
-use crate::limits::{PUBLISH_INTERVAL, PUBLISHED_AT_ONCE, PUT_RETRY_FIRST, PUT_RETRY_LAST, PUT_TIMEOUT, REPUBLISH};
+use crate::limits::{
+    PUBLISH_INTERVAL, PUBLISHED_AT_ONCE, PUT_RETRY_FIRST, PUT_RETRY_LAST, PUT_TIMEOUT, PUTS_IN_FLIGHT, REPUBLISH,
+};
 
 /// One record of ours in the DHT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,8 +26,10 @@ pub enum Topic {
 #[derive(Debug, Default)]
 pub struct Schedule {
     topics: BTreeMap<Topic, State>,
-    /// When there is something to do for each topic that there is something to do for.
+    /// When each topic that has its time is to be published.
     queue: BTreeSet<(Instant, Topic)>,
+    /// When the answer of each PUT in flight counts as lost.
+    flights: BTreeSet<(Instant, Topic)>,
 }
 
 #[derive(Debug)]
@@ -45,7 +49,7 @@ impl Schedule {
     pub fn mark(&mut self, now: Instant, topic: Topic) {
         if !self.topics.contains_key(&topic) {
             let state = State::new(now);
-            self.queue.extend(state.next_deadline().map(|at| (at, topic)));
+            place(&state, topic, &mut self.queue, &mut self.flights);
             self.topics.insert(topic, state);
         }
         self.change(&topic, |state| state.dirty = true);
@@ -54,22 +58,14 @@ impl Schedule {
     /// Topics to publish now, by kind: a prefix before the page that lists it. They count as in flight until [`Self::done`].
     /// There may be more: then [`Self::next_deadline`] is in the past.
     pub fn due(&mut self, now: Instant) -> Vec<Topic> {
+        while let Some((_, topic)) = self.flights.first().copied().filter(|(at, _)| *at <= now) {
+            self.change(&topic, |state| state.failed(now));
+        }
         let mut due = Vec::new();
-        while let Some((_, topic)) = self.queue.first().copied().filter(|(at, _)| *at <= now) {
-            if due.len() >= PUBLISHED_AT_ONCE {
-                break;
-            }
-            let mut starts = false;
-            self.change(&topic, |state| {
-                // Only the time for its answer is over, or its own time has come.
-                if state.in_flight.is_some() {
-                    state.failed(now);
-                } else {
-                    state.start(now);
-                    starts = true;
-                }
-            });
-            due.extend(starts.then_some(topic));
+        while due.len() < PUBLISHED_AT_ONCE && self.flights.len() < PUTS_IN_FLIGHT {
+            let Some((_, topic)) = self.queue.first().copied().filter(|(at, _)| *at <= now) else { break };
+            self.change(&topic, |state| state.start(now));
+            due.push(topic);
         }
         due.sort_unstable();
         due
@@ -93,9 +89,8 @@ impl Schedule {
     pub fn forget(&mut self, topic: &Topic) {
         if self.topics.get(topic).is_some_and(|state| !state.dirty)
             && let Some(state) = self.topics.remove(topic)
-            && let Some(at) = state.next_deadline()
         {
-            self.queue.remove(&(at, *topic));
+            displace(&state, *topic, &mut self.queue, &mut self.flights);
         }
     }
 
@@ -116,7 +111,7 @@ impl Schedule {
 
     /// Whether a PUT is in flight.
     pub fn is_busy(&self) -> bool {
-        self.topics.values().any(|state| state.in_flight.is_some())
+        !self.flights.is_empty()
     }
 
     /// Publishes everything that is `wanted` again soon.
@@ -136,26 +131,43 @@ impl Schedule {
 
     /// When [`Self::due`] next has something.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.queue.first().map(|(at, _)| *at)
+        let to_start = self.queue.first().filter(|_| self.flights.len() < PUTS_IN_FLIGHT);
+        [to_start, self.flights.first()].into_iter().flatten().map(|(at, _)| *at).min()
     }
 
     /// Changes the state of a topic, and its place in the queue with it.
     fn change(&mut self, topic: &Topic, change: impl FnOnce(&mut State)) {
         let Some(state) = self.topics.get_mut(topic) else { return };
-        let before = state.next_deadline();
+        displace(state, *topic, &mut self.queue, &mut self.flights);
         change(state);
-        let after = state.next_deadline();
-        if before != after {
-            before.map(|at| self.queue.remove(&(at, *topic)));
-            self.queue.extend(after.map(|at| (at, *topic)));
-        }
+        place(state, *topic, &mut self.queue, &mut self.flights);
     }
 
-    /// Changes the state of any topics, and puts the queue together anew.
+    /// Changes the state of any topics.
     fn change_all(&mut self, mut change: impl FnMut(&Topic, &mut State)) {
-        self.topics.iter_mut().for_each(|(topic, state)| change(topic, state));
-        let queued = self.topics.iter().filter_map(|(topic, state)| Some((state.next_deadline()?, *topic)));
-        self.queue = queued.collect();
+        for (topic, state) in &mut self.topics {
+            displace(state, *topic, &mut self.queue, &mut self.flights);
+            change(topic, state);
+            place(state, *topic, &mut self.queue, &mut self.flights);
+        }
+    }
+}
+
+type Queue = BTreeSet<(Instant, Topic)>;
+
+/// Puts a topic where its state belongs.
+fn place(state: &State, topic: Topic, queue: &mut Queue, flights: &mut Queue) {
+    if let Some(at) = state.next_deadline() {
+        let into = if state.in_flight.is_some() { flights } else { queue };
+        into.insert((at, topic));
+    }
+}
+
+/// Takes it out of there again.
+fn displace(state: &State, topic: Topic, queue: &mut Queue, flights: &mut Queue) {
+    if let Some(at) = state.next_deadline() {
+        let from = if state.in_flight.is_some() { flights } else { queue };
+        from.remove(&(at, topic));
     }
 }
 
@@ -262,23 +274,51 @@ mod tests {
         assert_eq!(schedule.due(now + PUT_TIMEOUT), [], "a lost answer counts as a failure, not as a PUT at once");
     }
 
+    fn topics(count: usize) -> Vec<Topic> {
+        let topic = |n| {
+            let address = std::net::Ipv6Addr::from_bits(0x2001_0db8_u128 << 96 | n as u128);
+            Topic::Prefix(EidPrefix::host(InstanceId(0), address.into()))
+        };
+        (0..count).map(topic).collect()
+    }
+
+    /// All that are due until the schedule says that there is no more.
+    fn all_due(schedule: &mut Schedule, now: Instant) -> Vec<Topic> {
+        let mut came = Vec::new();
+        while schedule.next_deadline().is_some_and(|at| at <= now) {
+            let due = schedule.due(now);
+            assert!((1..=PUBLISHED_AT_ONCE).contains(&due.len()));
+            came.extend(due);
+        }
+        came
+    }
+
     #[test]
     fn many_that_are_due_at_once_come_in_parts_and_none_twice() {
         let start = Instant::now();
         let mut schedule = Schedule::default();
-        let topics = (0..3 * PUBLISHED_AT_ONCE as u128 + 1).map(|n| {
-            let address = std::net::Ipv6Addr::from_bits(0x2001_0db8_u128 << 96 | n);
-            Topic::Prefix(EidPrefix::host(InstanceId(0), address.into()))
-        });
-        let topics: Vec<Topic> = topics.collect();
+        let topics = topics(3 * PUBLISHED_AT_ONCE + 1);
         topics.iter().for_each(|topic| schedule.mark(start, *topic));
-        let mut came = Vec::new();
-        while schedule.next_deadline().is_some_and(|at| at <= start) {
-            let due = schedule.due(start);
-            assert!((1..=PUBLISHED_AT_ONCE).contains(&due.len()));
-            came.extend(due);
-        }
-        assert_eq!(came, topics);
+        assert_eq!(all_due(&mut schedule, start), topics);
         assert!(schedule.due(start).is_empty() && schedule.next_deadline() == Some(start + PUT_TIMEOUT));
+    }
+
+    #[test]
+    fn no_more_are_in_flight_than_the_dht_is_given_at_once_and_each_that_ends_makes_room() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        let topics = topics(2 * PUTS_IN_FLIGHT);
+        topics.iter().for_each(|topic| schedule.mark(start, *topic));
+        let first = all_due(&mut schedule, start);
+        assert_eq!(first, topics[..PUTS_IN_FLIGHT]);
+        assert_eq!(schedule.next_deadline(), Some(start + PUT_TIMEOUT), "it does not ask for what it would refuse");
+        for topic in &first[..3] {
+            schedule.done(start, *topic, true);
+        }
+        assert_eq!(all_due(&mut schedule, start), topics[PUTS_IN_FLIGHT..PUTS_IN_FLIGHT + 3]);
+        // Lost answers make room too, and what was not stored has its turn again later.
+        let later = start + PUT_TIMEOUT;
+        assert_eq!(all_due(&mut schedule, later), topics[PUTS_IN_FLIGHT + 3..]);
+        assert!(!schedule.is_settled(&first[3]) && schedule.is_settled(&first[0]));
     }
 }

@@ -152,6 +152,7 @@ impl Service {
         let ends = run::Ends {
             inputs: inputs_rx,
             strangers: strangers_rx,
+            has_clients: !clients.is_empty(),
             outputs,
             questions: questions_rx,
             reconfigurations: reconfigurations_rx,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
 use super::questions::{Sites, Within};
@@ -20,10 +20,8 @@ pub(super) const MANY: Within = Within::Group(0xdba);
 const FIRST_RATE: f64 = 2000.0;
 /// How long the first registrations may need until they are in the DHT.
 const PUBLISHED: Duration = Duration::from_secs(120);
-/// A map system that takes less than this part of a core has nothing left to publish.
-const IDLE: f64 = 0.04;
-/// How long that is watched.
-const WATCH: Duration = Duration::from_millis(1500);
+/// How often it is asked whether they are.
+const WATCH: Duration = Duration::from_secs(1);
 /// How often it is looked for Map-Notifies.
 const TICK: Duration = Duration::from_millis(1);
 /// After the last Map-Register, so long for Map-Notifies.
@@ -64,7 +62,7 @@ pub(super) fn measure(stage: &mut Stage, count: u32, time: Duration) -> anyhow::
         }
     }
     ensure!(new.is_empty(), "{} of {count} sites are not confirmed", new.len());
-    await_idle(process.id())?;
+    await_published(stage)?;
     let rate = f64::from(count) / 60.0;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of sites")]
     let turns = (rate * time.as_secs_f64()).ceil() as u32;
@@ -115,16 +113,17 @@ fn play(socket: &UdpSocket, sites: Sites, turns: &[u32], rate: f64, round: u64) 
     Ok(Played { times, unconfirmed: sent.into_values().map(|(site, _)| site).collect() })
 }
 
-/// Waits until a map system has published what is new.
-fn await_idle(process: u32) -> anyhow::Result<()> {
+/// Waits until all that is registered can be read in the DHT.
+fn await_published(stage: &Stage) -> anyhow::Result<()> {
     let deadline = Instant::now() + PUBLISHED;
     loop {
-        let before = cpu(process)?;
-        interrupt::sleep(WATCH)?;
-        let taken = cpu(process)?.saturating_sub(before);
-        if taken.as_secs_f64() < IDLE * WATCH.as_secs_f64() {
-            return Ok(());
+        let registrations = stage.show_many("registrations")?;
+        let rows = registrations.as_array().context("no list of registrations")?;
+        let missing = rows.iter().filter(|row| row["published"] != true).count();
+        if missing == 0 {
+            return interrupt::sleep(WATCH).map_err(Into::into);
         }
-        ensure!(Instant::now() < deadline, "the map system is still publishing after {PUBLISHED:?}");
+        ensure!(Instant::now() < deadline, "{missing} of {} are not published within {PUBLISHED:?}", rows.len());
+        interrupt::sleep(WATCH)?;
     }
 }

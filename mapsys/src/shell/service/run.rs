@@ -28,11 +28,11 @@ const PATIENCE: Duration = dht::shell::limits::GET;
 /// The end of the process waits so long for its last PUTs.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Inputs of the configured clients that are handled before what they lead to is done: a third of a millisecond.
+/// Inputs that are handled before what they lead to is done: a third of a millisecond.
 const AT_ONCE: usize = 64;
 
-/// The same of strangers, however many there are: so long, less than a tenth of a millisecond, a client waits.
-const STRANGERS_AT_ONCE: usize = 16;
+/// The same of strangers where there are clients, however many strangers there are: a client waits for no more than these.
+const STRANGERS_AT_ONCE: usize = 4;
 
 /// With nothing due, the loop looks this often.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -43,6 +43,8 @@ pub(super) struct Ends {
     pub(super) inputs: mpsc::Receiver<Input>,
     /// Of everybody else.
     pub(super) strangers: mpsc::Receiver<Input>,
+    /// Whether there are clients.
+    pub(super) has_clients: bool,
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
     pub(super) reconfigurations: mpsc::Receiver<Request>,
@@ -63,13 +65,23 @@ struct Running {
 
 /// Runs until the inputs end.
 pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
-    let Ends { mut inputs, mut strangers, outputs, mut questions, mut reconfigurations, key_states, dropped } = ends;
+    let Ends {
+        mut inputs,
+        mut strangers,
+        mut has_clients,
+        outputs,
+        mut questions,
+        mut reconfigurations,
+        key_states,
+        dropped,
+    } = ends;
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
     let journal = Journal::new(move |marks| state.write(marks));
     let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped };
-    let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(STRANGERS_AT_ONCE));
+    let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(AT_ONCE));
+    let strangers_at_once = if has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
     let mut strangers_ended = false;
     running.engine.handle_timeout(Now::read());
     loop {
@@ -84,7 +96,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 }
                 running.take(&mut at_once);
             }
-            count = strangers.recv_many(&mut of_strangers, STRANGERS_AT_ONCE), if !strangers_ended => {
+            count = strangers.recv_many(&mut of_strangers, strangers_at_once), if !strangers_ended => {
                 strangers_ended = count == 0;
                 running.take(&mut of_strangers);
                 running.drain();
@@ -98,7 +110,10 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 let _ = answer.send(running.show(&what, from, stats));
             }
             Some((newer, answer)) = reconfigurations.recv() => {
-                let _ = answer.send(running.engine.reconfigure(Now::read(), newer));
+                let are_clients = !newer.clients.is_empty();
+                let done = running.engine.reconfigure(Now::read(), newer);
+                has_clients = if done.is_ok() { are_clients } else { has_clients };
+                let _ = answer.send(done);
             }
             Ok(()) = peers.changed() => {
                 let now = peers.borrow_and_update().peers;
