@@ -81,11 +81,11 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
     let journal = Journal::new(move |marks| state.write(marks));
     let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped };
     let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(AT_ONCE));
-    let strangers_at_once = if has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
     let mut strangers_ended = false;
     running.engine.handle_timeout(Now::read());
     loop {
         running.drain();
+        let strangers_at_once = if has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
         let now = Instant::now();
         let deadlines = [running.engine.next_deadline(), running.journal.next_begin(now)];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + IDLE);
