@@ -139,6 +139,17 @@ pub const HANDOVER_RATE_LEAST: f64 = 2.0;
 pub const HANDOVER_RATE_MOST: f64 = 64.0;
 /// Octets for each record of the rate: what a bundle with an RSA identity has.
 pub const HANDOVER_OCTETS: f64 = 3200.0;
+/// Hand-overs at once to peers that are in no table of ours and have just offered something older.
+pub const HANDOVER_GUESTS: usize = 1024;
+/// Peers that come within this time ...
+pub const MEETING: Duration = Duration::from_secs(60);
+/// ... and are one in so many of those that are known then, are the other half of a network: where a node stays for an hour on
+/// average, one in sixty comes anew in a minute.
+pub const MEETING_PART: usize = 4;
+/// So long after the first of them those who know each other have handed over nearly all.
+pub const MEETING_WAIT: Duration = Duration::from_secs(30);
+/// Those of a region that are farthest from the key: the nearest may not know them. A quarter.
+pub const RIM: usize = 5;
 /// A record of which nothing was heard for so long has an owner who is away: they put theirs every 20 minutes.
 pub const REPAIR_INTERVAL: Duration = Duration::from_secs(25 * 60);
 /// The same for a REVOCATION, which is kept for a month: twenty copies of it in this time are what it costs its region.

@@ -302,6 +302,68 @@ fn who_hands_on_something_older_is_given_what_is_newer_once() {
 }
 
 #[test]
+fn whoever_hands_on_something_older_is_given_what_is_newer_though_it_is_in_no_table() {
+    let mut world = World::new(3);
+    let all = world.alive();
+    world.connect(&[all[..2].to_vec()]);
+    world.put(&key(1), 2, &all);
+    world.put(&key(2), 2, &all);
+    for number in [1, 2] {
+        world.nodes.get_mut(&all[2]).unwrap().held.insert(key(number), 1);
+        world.hand(&all[2], &all[0], &key(number), 1);
+    }
+    assert!(world.nodes[&all[0]].engine.is_guest(&all[2]));
+    assert!(
+        world.run(Duration::from_secs(30), |world| (1..=2).all(|number| world.nodes[&all[2]].held[&key(number)] == 2))
+    );
+    assert!(!world.nodes[&all[0]].engine.is_guest(&all[2]));
+}
+
+/// Whoever holds something and is at the rim of its region is unknown to the nearest, and knows them.
+#[test]
+fn when_halves_meet_who_is_at_the_rim_learns_what_is_newer() {
+    let mut world = World::new(40);
+    let all = world.alive();
+    let region = nearest(&key(1), all.iter().copied());
+    let (near, rim) = region.split_at(limits::REPLICAS - limits::RIM);
+    let far: Vec<Distance> = all.iter().copied().filter(|place| !region.contains(place)).collect();
+    let (half, other) = (far[..10].to_vec(), far[10..].to_vec());
+    // The rim is in the one half with something old, the nearest are in the other with something new.
+    world.connect(&[[&half, rim].concat(), [&other, near].concat()]);
+    world.put(&key(1), 1, rim);
+    world.put(&key(1), 2, near);
+    world.run(limits::MEETING, |_| false);
+    for here in &all {
+        let is_near = near.contains(here) || other.contains(here);
+        let knows = |place: &&Distance| **place != *here && !(is_near && rim.contains(*place));
+        let known = all.iter().filter(knows).copied().collect();
+        world.nodes.get_mut(here).unwrap().engine.set_peers(world.now, known);
+    }
+    let learned = |world: &World| rim.iter().all(|place| world.nodes[place].held[&key(1)] == 2);
+    assert!(!world.run(limits::MEETING_WAIT / 2, learned), "the nearest know them");
+    let sent: usize = rim.iter().map(|place| world.nodes[place].sent).sum();
+    assert!(world.run(limits::MEETING_WAIT, learned));
+    let offers = rim.iter().map(|place| world.nodes[place].sent).sum::<usize>() - sent;
+    assert!(offers <= rim.len(), "{offers} offers");
+}
+
+#[test]
+fn who_comes_alone_makes_nobody_doubt() {
+    let mut world = World::new(41);
+    let all = world.alive();
+    let region = nearest(&key(1), all.iter().copied());
+    let (alone, others): (Vec<Distance>, Vec<Distance>) =
+        all.iter().partition(|place| all.iter().find(|place| !region.contains(place)) == Some(place));
+    assert_eq!(alone.len(), 1);
+    world.connect(std::slice::from_ref(&others));
+    world.put(&key(1), 1, &others);
+    world.run(limits::MEETING * 2, |_| false);
+    world.connect(std::slice::from_ref(&all));
+    world.run(limits::MEETING * 2, |_| false);
+    assert_eq!(world.sent(), 0);
+}
+
+#[test]
 fn news_that_reaches_the_nearest_goes_to_the_whole_region() {
     let mut world = World::new(25);
     let all = world.alive();
@@ -369,6 +431,74 @@ fn a_peer_that_is_asked_too_often_is_tried_again_and_not_for_ever() {
         assert!(attempt + 1 == limits::HANDOVER_BUSY || engine.next_deadline(now) <= now);
     }
     assert_eq!(engine.poll(now, |_| true), None, "it may say so for ever");
+    assert_eq!(engine.given_up(), 1);
+}
+
+#[test]
+fn what_is_put_off_is_not_queued_beside() {
+    let now = Instant::now();
+    let mut engine = Handover::new(place(0), now);
+    engine.stored(now, &key(1), version(1));
+    engine.set_peers(now, BTreeSet::from([place(1)]));
+    let now = now + limits::HANDOVER_WAIT;
+    assert!(engine.poll(now, |_| true).is_some());
+    engine.put_off(now, &key(1), &place(1));
+    // Another peer comes: all records are looked at, and that one lacks it still.
+    engine.set_peers(now, BTreeSet::from([place(1), place(2)]));
+    let later = now + limits::HANDOVER_WAIT;
+    assert_eq!(engine.poll(later, |_| true), Some(Job { key: key(1), peer: place(2) }));
+    engine.done(later, &key(1), &place(2), true);
+    assert_eq!((engine.poll(later, |_| true), engine.backlog()), (None, 0), "it is put off");
+    let later = now + limits::HANDOVER_RETRY;
+    assert_eq!(engine.poll(later, |_| true), Some(Job { key: key(1), peer: place(1) }));
+    engine.done(later, &key(1), &place(1), true);
+    assert_eq!(engine.poll(later + limits::HANDOVER_RETRY, |_| true), None);
+}
+
+#[test]
+fn what_finds_no_room_is_counted_and_found_missing_later() {
+    let mut now = Instant::now();
+    let mut engine = Handover::new(place(0), now);
+    let records = limits::HANDOVER_QUEUE / 3 + limits::HANDOVER_IN_FLIGHT;
+    (0..records).for_each(|number| engine.stored(now, &key(number), version(1)));
+    let peers: BTreeSet<Distance> = (1..=3).map(place).collect();
+    engine.set_peers(now, peers.clone());
+    now += limits::HANDOVER_WAIT;
+    // Few are under way; all others are looked at meanwhile.
+    let mut under_way = Vec::new();
+    while engine.without_room() == 0 {
+        under_way.extend(engine.poll(now, |_| true));
+    }
+    // Where two nearer ones hold a record already it is theirs to hand on.
+    let hands_on = |key: &[u8]| {
+        let own = distance(&Sha256::digest(key).into(), &place(0));
+        let nearer = peers.iter().filter(|peer| distance(&Sha256::digest(key).into(), peer) < own);
+        nearer.count() < limits::HANDOVER_SENDERS
+    };
+    let first = under_way.remove(under_way.iter().position(|job| hands_on(&job.key)).unwrap());
+    assert!(engine.backlog() <= limits::HANDOVER_QUEUE + limits::HANDOVER_IN_FLIGHT);
+    let before = engine.without_room();
+    engine.put_off(now, &first.key, &first.peer);
+    assert_eq!(engine.without_room(), before + 1);
+    // What had no room is not taken for held: it is handed over when all else has been.
+    let mut handed: BTreeSet<_> = under_way.iter().map(|job| (job.key.clone(), job.peer)).collect();
+    under_way.iter().for_each(|job| engine.done(now, &job.key, &job.peer, true));
+    for _ in 0..2 {
+        engine.set_peers(now, BTreeSet::new());
+        engine.set_peers(now, peers.clone());
+        now += limits::HANDOVER_WAIT;
+        let end = now + Duration::from_secs(900);
+        while now < end {
+            while let Some(job) = engine.poll(now, |_| true) {
+                engine.done(now, &job.key, &job.peer, true);
+                handed.insert((job.key, job.peer));
+            }
+            now = engine.next_deadline(now).max(now + Duration::from_millis(500));
+        }
+    }
+    let is_handed = |key: &[u8]| peers.iter().all(|peer| handed.contains(&(key.to_vec(), *peer)));
+    assert!(handed.contains(&(first.key, first.peer)), "it was put off, and found no room");
+    assert!((0..records).map(key).filter(|key| hands_on(key)).all(|key| is_handed(&key)));
 }
 
 #[test]

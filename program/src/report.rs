@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use crate::Error;
 use crate::man::to_stdout;
-use crate::replace::replace;
+use crate::replace::{replace, try_replace};
 
 /// Where `--json` puts the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,30 +98,36 @@ impl Json {
 
 fn write(path: &Path, document: &str) -> Result<(), Error> {
     check(path)?;
-    let is_stream = path.metadata().is_ok_and(|found| !found.is_file());
+    let is_stream = path.metadata().is_ok_and(|found| is_stream(found.file_type()));
     let written = if is_stream { fs::write(path, document) } else { replace(path, document.as_bytes()) };
     written.map_err(|cause| Error::Report { path: path.to_owned(), cause })
 }
 
-/// Nothing, an empty file, one that holds JSON as a report does, or a device or pipe, such as `/dev/null`: those are written to, and
-/// nothing in them is lost.
+/// Nothing, an empty file, one that holds JSON as a report does, or a terminal or pipe, or such as `/dev/null`: those are written to,
+/// and nothing in them is lost. On a block device there may be a file system.
 fn check(path: &Path) -> Result<(), Error> {
     let failed = |cause| Error::Report { path: path.to_owned(), cause };
     let found = match path.symlink_metadata() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return folder_of(path).map_err(failed),
+        Err(error) if error.kind() == ErrorKind::NotFound => return try_replace(path).map_err(failed),
         found => found.map_err(failed)?,
     };
     if found.is_symlink() {
         // What a shell calls /dev/stdout or gives as >(...) is a link to a pipe or a terminal.
-        let is_stream = |kind: fs::FileType| kind.is_fifo() || kind.is_char_device();
         let leads_on = path.metadata().is_ok_and(|end| is_stream(end.file_type()));
         return if leads_on { Ok(()) } else { Err(Error::ReportLink(path.to_owned())) };
     }
     if found.is_dir() {
         return Err(failed(ErrorKind::IsADirectory.into()));
     }
-    let is_replaced = !found.is_file() || found.len() == 0 || holds_report(path).map_err(failed)?;
-    if is_replaced { Ok(()) } else { Err(Error::NoReport(path.to_owned())) }
+    if is_stream(found.file_type()) {
+        return Ok(());
+    }
+    let is_replaced = found.is_file() && (found.len() == 0 || holds_report(path).map_err(failed)?);
+    if is_replaced { try_replace(path).map_err(failed) } else { Err(Error::NoReport(path.to_owned())) }
+}
+
+fn is_stream(kind: fs::FileType) -> bool {
+    kind.is_fifo() || kind.is_char_device()
 }
 
 /// Whether a file is one JSON document, an object or a list, from its first octet to its end. A table of TOML begins as a list does.
@@ -135,14 +141,6 @@ fn holds_report(path: &Path) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if error.is_io() => Err(error.into()),
         Err(_) => Ok(false),
-    }
-}
-
-/// Where there is no folder, no file can be made.
-fn folder_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.metadata().map(|_| ()),
-        _ => Ok(()),
     }
 }
 
@@ -198,6 +196,36 @@ mod tests {
         assert!(!place("nothing").exists());
         std::os::unix::fs::symlink("/dev/null", place("null")).unwrap();
         assert!(Json { to: Some(JsonTo::File(place("null"))) }.show(&5, "").is_ok());
+    }
+
+    #[test]
+    fn a_place_where_no_report_can_be_made_is_refused_before_the_run() {
+        // No file can be made there, by the superuser neither.
+        let json = Json { to: Some(JsonTo::File("/proc/self/report".into())) };
+        let error = json.check().unwrap_err();
+        assert!(error.to_string().contains("/proc/self/report"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("report");
+        let json = Json { to: Some(JsonTo::File(place.clone())) };
+        json.check().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left of the attempt");
+        fs::write(&place, "{}").unwrap();
+        json.check().unwrap();
+        assert_eq!(fs::read_to_string(&place).unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_report_is_written_to_streams_and_to_nothing_else_that_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&place).unwrap();
+        let json = Json { to: Some(JsonTo::File(place)) };
+        assert_eq!(json.check().unwrap_err().status(), 1);
+        let devices = fs::read_dir("/dev").unwrap().flatten();
+        for device in devices.filter(|device| device.file_type().is_ok_and(|kind| kind.is_block_device())) {
+            let json = Json { to: Some(JsonTo::File(device.path())) };
+            assert_eq!(json.check().unwrap_err().status(), 1, "{:?}", device.path());
+        }
     }
 
     #[test]

@@ -12,21 +12,31 @@
 //! newer than what was held goes further, by the two nearest. Who leaves a region offers what it has to the two nearest nodes of
 //! it, and again when it has heard nothing for long: that brings it what is newer, and readers whom it serves as well.
 //!
+//! The nearest to a key do not know all who hold it: to their tables those at the rim of the region are some of many. When a node
+//! meets many peers at once, halves have found each other, and there may be something newer that nobody brings to the rim. So who
+//! is there offers what it has to the nearest, once. Peers come one by one otherwise, and it costs nothing.
+//!
 //! The pace follows the backlog: after a partition has healed all is handed over within a minute, within bounds; otherwise a
 //! few records now and then.
 //!
 //! The engine knows places in the Kademlia space, no peers; keys and sizes, no values. Time is an argument.
 
+mod known;
+mod meeting;
 mod pace;
+mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
 use crate::limits;
 use crate::lookup::{Distance, distance};
+use known::{Known, rank, spread};
+use meeting::Meeting;
 use pace::Pace;
+use queue::Queue;
 
 /// A record to be given to the peer at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,42 +66,15 @@ pub struct Handover {
     scan: VecDeque<Vec<u8>>,
     scan_at: Option<Instant>,
     repair_at: Instant,
-    /// The most needed first.
-    queue: BTreeMap<Need, Job>,
-    queued: BTreeSet<(Vec<u8>, Distance)>,
-    in_flight: BTreeSet<(Vec<u8>, Distance)>,
-    /// What peers had no time for, and when it is tried again, the first one first.
-    put_off: VecDeque<(Instant, Job)>,
+    queue: Queue,
+    /// Peers that are not known, and the records that they are given all the same.
+    guests: BTreeSet<(Distance, Vec<u8>)>,
+    /// How often a record was given up because its receiver had no time for it, again and again.
+    given_up: u64,
+    meeting: Meeting,
     /// Times in a row that a peer has not answered.
     silent: HashMap<Distance, u32>,
     pace: Pace,
-    last: u64,
-}
-
-/// A record that this node holds.
-#[derive(Debug)]
-struct Known {
-    point: Distance,
-    version: Version,
-    heard_at: Instant,
-    /// Who has it, as far as is known; none before peers are known, after a restart.
-    holders: Option<Vec<Distance>>,
-    /// Peers that offered something older and were given this.
-    answered: Vec<Distance>,
-    /// Peers that had no time for this, and how often in a row.
-    busy: Vec<(Distance, u32)>,
-    /// Whether this node was one of its region when that was last looked at.
-    is_inside: bool,
-    /// How long nothing is heard of it before it is repaired.
-    patience: Duration,
-}
-
-/// How urgent: holders that are left, nearness of the peer, order of arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Need {
-    holders: usize,
-    rank: usize,
-    number: u64,
 }
 
 impl Handover {
@@ -104,13 +87,12 @@ impl Handover {
             scan: VecDeque::new(),
             scan_at: None,
             repair_at: now + limits::REPAIR_CHECK,
-            queue: BTreeMap::new(),
-            queued: BTreeSet::new(),
-            in_flight: BTreeSet::new(),
-            put_off: VecDeque::new(),
+            queue: Queue::default(),
+            guests: BTreeSet::new(),
+            given_up: 0,
+            meeting: Meeting::new(now),
             silent: HashMap::new(),
             pace: Pace::new(now),
-            last: 0,
         }
     }
 
@@ -143,17 +125,32 @@ impl Handover {
         }
     }
 
-    /// A peer has handed on something older than what is held here: it is given ours, once for each version.
-    pub fn offered_older(&mut self, key: &[u8], peer: &Distance) {
-        if !self.peers.contains(peer) {
-            return;
+    /// A peer has handed on something older than what is held here: it is given ours, once for each version. Whether it is a guest
+    /// who is given it: not among the peers, but it has just been connected.
+    pub fn offered_older(&mut self, key: &[u8], peer: &Distance) -> bool {
+        let is_guest = !self.peers.contains(peer);
+        if is_guest && self.guests.len() >= limits::HANDOVER_GUESTS {
+            return false;
         }
-        let Some(known) = self.records.get_mut(key).filter(|known| !known.answered.contains(peer)) else { return };
-        known.answered.push(*peer);
+        let Some(known) = self.records.get_mut(key).filter(|known| !known.answered.contains(peer)) else {
+            return false;
+        };
+        if !is_guest {
+            known.answered.push(*peer);
+        }
         let holders = known.holders.get_or_insert_default();
         holders.retain(|holder| holder != peer);
         let left = holders.len();
-        self.enqueue(key, *peer, left, 0);
+        let is_taken = self.enqueue(key, *peer, left, 0);
+        if is_guest && is_taken {
+            self.guests.insert((*peer, key.to_vec()));
+        }
+        is_guest && is_taken
+    }
+
+    /// Whether somebody who is not among the peers is still to be given something.
+    pub fn is_guest(&self, peer: &Distance) -> bool {
+        self.guests.range((*peer, Vec::new())..).next().is_some_and(|(guest, _)| guest == peer)
     }
 
     /// A record was taken back from disk: that others have it is likely, and seen to in time if not.
@@ -178,13 +175,14 @@ impl Handover {
 
     /// These are the peers now. What follows from it waits a moment, since owners put their records again as well.
     pub fn set_peers(&mut self, now: Instant, peers: BTreeSet<Distance>) {
-        let came = peers.difference(&self.peers).next().is_some();
+        let came = peers.difference(&self.peers).count();
         let went = self.peers.difference(&peers).next().is_some();
         self.silent.retain(|peer, _| peers.contains(peer));
-        self.peers = peers;
-        if came || went {
+        let before = std::mem::replace(&mut self.peers, peers).len();
+        if came > 0 || went {
             self.scan_at.get_or_insert(now + limits::HANDOVER_WAIT);
         }
+        self.meeting.came(now, came, before);
     }
 
     /// The next record to hand over now; [`Handover::done`] must follow. `is_held` says whether a record is still there.
@@ -195,26 +193,20 @@ impl Handover {
             let Some(key) = self.scan.pop_front() else { break };
             self.look_at(now, &key, &is_held);
         }
-        while self.in_flight.len() < limits::HANDOVER_IN_FLIGHT
-            && let Some((need, job)) = self.queue.first_key_value()
-        {
+        while let Some(job) = self.queue.first() {
             let octets = self.records.get(&job.key).map_or(0, |known| known.version.octets);
-            if !self.pace.allows(now, self.queue.len()) {
+            if !self.pace.allows(now, self.queue.waiting()) {
                 return None;
             }
-            let need = *need;
-            let job = self.queue.remove(&need)?;
-            let name = (job.key.clone(), job.peer);
-            self.queued.remove(&name);
-            let is_wanted = self.peers.contains(&job.peer)
-                && self.records.get(&job.key).is_some_and(|known| !known.is_held_at(&job.peer));
-            if is_wanted {
+            let job = self.queue.pop()?;
+            if self.is_there(&job) && self.records.get(&job.key).is_some_and(|known| !known.is_held_at(&job.peer)) {
                 self.pace.take(octets);
-                self.in_flight.insert(name);
+                self.queue.begin(&job);
                 return Some(job);
             }
+            self.guests.remove(&(job.peer, job.key));
         }
-        if self.queue.is_empty() {
+        if self.queue.waiting() == 0 {
             self.pace.rest();
         }
         None
@@ -222,7 +214,8 @@ impl Handover {
 
     /// How a hand-over ended: whether the peer has said something, be it that it wants no such thing.
     pub fn done(&mut self, now: Instant, key: &[u8], peer: &Distance, answered: bool) {
-        self.in_flight.remove(&(key.to_vec(), *peer));
+        self.queue.end(key, peer);
+        self.guests.remove(&(*peer, key.to_vec()));
         if answered {
             self.silent.remove(peer);
             if let Some(known) = self.records.get_mut(key) {
@@ -242,59 +235,76 @@ impl Handover {
     }
 
     /// A peer refused a hand-over without looking at it, since it is asked too often: it is tried again soon, so often and no more,
-    /// since it may say so for ever.
+    /// since it may say so for ever. Where there is no room for that it is found missing when the record is next looked at.
     pub fn put_off(&mut self, now: Instant, key: &[u8], peer: &Distance) {
-        let is_full = self.put_off.len() >= limits::HANDOVER_QUEUE;
         let known = self.records.get_mut(key);
-        let Some(known) = known.and_then(|known| (!is_full && known.is_busy_again(peer)).then_some(known)) else {
+        let Some(known) = known.and_then(|known| known.is_busy_again(peer).then_some(known)) else {
+            self.given_up += 1;
             return self.done(now, key, peer, true);
         };
         known.answered.retain(|answered| answered != peer);
         self.silent.remove(peer);
-        self.in_flight.remove(&(key.to_vec(), *peer));
-        self.put_off.push_back((now + limits::HANDOVER_RETRY, Job { key: key.to_vec(), peer: *peer }));
+        self.queue.end(key, peer);
+        if !self.queue.put_off(now + limits::HANDOVER_RETRY, Job { key: key.to_vec(), peer: *peer }) {
+            self.guests.remove(&(*peer, key.to_vec()));
+        }
     }
 
     /// When [`Handover::poll`] has something to do.
     pub fn next_deadline(&self, now: Instant) -> Instant {
         let scan = if self.scan.is_empty() { None } else { Some(now) };
-        let can_send = !self.queue.is_empty() && self.in_flight.len() < limits::HANDOVER_IN_FLIGHT;
-        let send = can_send.then(|| self.pace.ready_at(now, self.queue.len()));
-        let put_off = self.put_off.front().map(|(at, _)| *at);
-        [scan, send, put_off, self.scan_at].into_iter().flatten().fold(self.repair_at, Instant::min)
+        let send = self.queue.first().map(|_| self.pace.ready_at(now, self.queue.waiting()));
+        [scan, send, self.queue.due_at(), self.scan_at, self.meeting.due_at]
+            .into_iter()
+            .flatten()
+            .fold(self.repair_at, Instant::min)
     }
 
     /// Hand-overs that wait for their turn.
     pub fn backlog(&self) -> usize {
-        self.queue.len() + self.in_flight.len()
+        self.queue.waiting() + self.queue.in_flight()
+    }
+
+    /// How often the queue had no room for a hand-over.
+    pub fn without_room(&self) -> u64 {
+        self.queue.dropped
+    }
+
+    /// How often a hand-over was given up because its receiver was asked too often, again and again.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     fn schedule(&mut self, now: Instant) {
-        let is_due = self.scan_at.is_some_and(|at| at <= now);
-        let is_repair = self.repair_at <= now;
-        if is_repair {
+        if self.scan_at.take_if(|at| *at <= now).is_some() {
+            self.scan = self.records.keys().cloned().collect();
+        }
+        if self.meeting.is_due(now) {
+            // What was heard of meanwhile too: it may have come from one who knows nothing newer either.
+            self.records.values_mut().for_each(|known| known.is_doubted = true);
+            self.scan = self.records.keys().cloned().collect();
+        }
+        // What is being looked at is looked at to the end.
+        if self.repair_at <= now && self.scan.is_empty() {
             self.repair_at = now + limits::REPAIR_CHECK;
-        }
-        if is_due {
-            self.scan_at = None;
-        }
-        let is_silent = |known: &Known| known.heard_at + known.patience <= now;
-        if is_due || is_repair {
-            let records = self.records.iter().filter(|(_, known)| is_due || is_silent(known));
-            self.scan = records.map(|(key, _)| key.clone()).collect();
+            let silent = self.records.iter().filter(|(_, known)| known.heard_at + known.patience <= now);
+            self.scan = silent.map(|(key, _)| key.clone()).collect();
         }
     }
 
     /// What was put off and is due waits for its turn again.
     fn take_up(&mut self, now: Instant) {
-        while self.put_off.front().is_some_and(|(at, _)| *at <= now)
-            && let Some((_, Job { key, peer })) = self.put_off.pop_front()
-        {
+        while let Some(Job { key, peer }) = self.queue.due(now) {
             let holders = self.records.get(&key).and_then(|known| known.holders.as_ref());
-            if let Some(left) = holders.map(Vec::len) {
-                self.enqueue(&key, peer, left, 0);
+            let is_taken = holders.map(Vec::len).is_some_and(|left| self.enqueue(&key, peer, left, 0));
+            if !is_taken {
+                self.guests.remove(&(peer, key));
             }
         }
+    }
+
+    fn is_there(&self, job: &Job) -> bool {
+        self.peers.contains(&job.peer) || self.guests.contains(&(job.peer, job.key.clone()))
     }
 
     /// The places of the twenty nodes nearest to a point, without this one if it is among them.
@@ -329,6 +339,8 @@ impl Handover {
         let Some(known) = self.records.get_mut(key) else { return };
         known.answered.retain(|peer| self.peers.contains(peer));
         known.busy.retain(|(peer, _)| self.peers.contains(peer));
+        let is_at_rim = rank(&here, &point, &region) + limits::RIM >= limits::REPLICAS;
+        let is_doubted = std::mem::take(&mut known.is_doubted) && is_at_rim && !is_outside;
         let mut asks = is_outside && std::mem::replace(&mut known.is_inside, !is_outside);
         let holders = known.holders.get_or_insert_with(|| region.clone());
         holders.retain(|holder| self.peers.contains(holder));
@@ -344,7 +356,12 @@ impl Handover {
             let nearest: Vec<Distance> = region.iter().take(limits::HANDOVER_SENDERS).copied().collect();
             holders.retain(|holder| !nearest.contains(holder));
             // The last of all: by then those of the region agree.
-            return nearest.into_iter().for_each(|peer| self.enqueue(key, peer, usize::MAX, 0));
+            return nearest.into_iter().for_each(|peer| _ = self.enqueue(key, peer, usize::MAX, 0));
+        }
+        if is_doubted && let Some(nearest) = region.first().copied() {
+            holders.retain(|holder| *holder != nearest);
+            self.enqueue(key, nearest, usize::MAX, 0);
+            return;
         }
         if rank(&here, &point, holders) >= limits::HANDOVER_SENDERS {
             return;
@@ -357,53 +374,10 @@ impl Handover {
         }
     }
 
-    fn enqueue(&mut self, key: &[u8], peer: Distance, holders: usize, rank: usize) {
-        let name = (key.to_vec(), peer);
+    /// Whether it waits, or is under way.
+    fn enqueue(&mut self, key: &[u8], peer: Distance, holders: usize, rank: usize) -> bool {
         let is_silent = self.silent.get(&peer).is_some_and(|times| *times >= limits::HANDOVER_ATTEMPTS);
         // What finds no room is found missing again when it is next looked at.
-        let is_full = self.queue.len() >= limits::HANDOVER_QUEUE;
-        if is_silent || is_full || self.in_flight.contains(&name) || !self.queued.insert(name) {
-            return;
-        }
-        self.last += 1;
-        let need = Need { holders, rank, number: self.last };
-        self.queue.insert(need, Job { key: key.to_vec(), peer });
+        !is_silent && self.queue.push(Job { key: key.to_vec(), peer }, holders, rank)
     }
-}
-
-impl Known {
-    fn new(point: Distance, version: Version, heard_at: Instant) -> Self {
-        let (holders, answered, busy, patience) = (None, Vec::new(), Vec::new(), limits::REPAIR_INTERVAL);
-        Self { point, version, heard_at, holders, answered, busy, is_inside: true, patience }
-    }
-
-    /// Counts that a peer had no time for this; whether it may be tried again.
-    fn is_busy_again(&mut self, peer: &Distance) -> bool {
-        match self.busy.iter_mut().find(|(busy, _)| busy == peer) {
-            Some((_, times)) => {
-                *times += 1;
-                *times < limits::HANDOVER_BUSY
-            }
-            None => {
-                self.busy.push((*peer, 1));
-                true
-            }
-        }
-    }
-
-    fn is_held_at(&self, peer: &Distance) -> bool {
-        self.holders.as_ref().is_some_and(|holders| holders.contains(peer))
-    }
-}
-
-/// How many of `others` lie nearer to a point than `here`.
-fn rank(here: &Distance, point: &Distance, others: &[Distance]) -> usize {
-    let own = distance(point, here);
-    others.iter().filter(|other| distance(point, other) < own).count()
-}
-
-/// Part of a minute by which a node's repairs of a record come later than another's, so that the first is heard of by the others.
-fn spread(here: &Distance, point: &Distance) -> Duration {
-    let [first, second, ..] = distance(here, point);
-    Duration::from_millis(u64::from(u16::from_be_bytes([first, second])) % 60_000) * 5
 }

@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) size: NetworkSize,
     /// What is handed on.
     pub(super) engine: Handover,
+    /// Who is in no table, and is given something all the same.
+    pub(super) guests: BTreeMap<[u8; 32], Peer>,
     /// When the engine was last told of the table, and whether that has changed since.
     pub(super) told: Option<Duration>,
     pub(super) is_outdated: bool,
@@ -64,6 +66,7 @@ impl Node {
             holds: BTreeSet::new(),
             size: NetworkSize::default(),
             engine: Handover::new(point.whole(), now),
+            guests: BTreeMap::new(),
             told: None,
             is_outdated: true,
             wakes_at: None,

@@ -123,7 +123,8 @@ impl World {
         let (now, date) = (self.instant(), self.clock.date());
         let here = &self.nodes[node.number()];
         let value = here.store.get(date, &job.key);
-        let peer = here.table.iter().find(|peer| self.peers.point(*peer).whole() == job.peer);
+        let known = here.table.iter().find(|peer| self.peers.point(*peer).whole() == job.peer);
+        let peer = known.or_else(|| here.guests.get(&job.peer).copied());
         let record = self.names.get(&job.key).copied();
         let (Some(value), Some(peer), Some(record)) = (value, peer, record) else {
             self.node(node).engine.done(now, &job.key, &job.peer, true);
@@ -153,14 +154,19 @@ impl World {
         if self.nodes[here.number()].told.is_none_or(|at| at + limits::TOLD <= self.clock.now()) {
             self.tell_engine(here);
         }
-        let from = handed_by.map(|peer| self.peers.point(peer).whole());
-        let Node { engine, store, .. } = self.node(here);
+        let from = handed_by.map(|peer| (self.peers.point(peer).whole(), peer));
+        let Node { engine, store, guests, .. } = self.node(here);
         let Some(held) = store.get(date, &name) else { return };
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(&held).into();
         let version = Version { octets: held.len(), digest: u64::from_be_bytes([a, b, c, d, e, f, g, h]) };
         match from {
-            Some(peer) if held != offered => engine.offered_older(&name, &peer),
-            Some(peer) => engine.handed(now, &name, version, &peer),
+            Some((at, peer)) if held != offered => {
+                guests.retain(|guest, _| engine.is_guest(guest));
+                if engine.offered_older(&name, &at) {
+                    guests.insert(at, peer);
+                }
+            }
+            Some((at, _)) => engine.handed(now, &name, version, &at),
             None if stored => engine.stored(now, &name, version),
             None => {}
         }

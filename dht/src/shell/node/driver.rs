@@ -272,11 +272,27 @@ impl Driver {
                 .build(),
             None => DialOpts::unknown_peer_id().address(address.clone()).build(),
         };
-        if let Err(error) = self.swarm.dial(options)
+        let whole = expected.is_none().then_some(&address);
+        if let Err(error) = self.dial_when_there_is_a_place(options, whole)
             && !matches!(error, DialError::DialPeerConditionFalse(_))
         {
             tracing::debug!(%address, %error, "cannot dial");
         }
+    }
+
+    /// Makes a dial that no lookup has begun, now or when a connection has ended; given is the address if it is for that one.
+    pub(super) fn dial_when_there_is_a_place(
+        &mut self,
+        options: DialOpts,
+        address: Option<&Multiaddr>,
+    ) -> Result<(), DialError> {
+        let Some(options) = self.kad().dials.take_other(options, address) else { return Ok(()) };
+        let id = options.connection_id();
+        let begun = self.swarm.dial(options);
+        if begun.is_err() {
+            self.kad().dials.give_up(id);
+        }
+        begun
     }
 
     pub(super) fn stats(&mut self) -> NodeStats {
@@ -295,6 +311,8 @@ impl Driver {
         let reachable = self.ways.standing.is_reachable();
         let turned = self.swarm.behaviour().flood.turned();
         let rate = self.swarm.behaviour().kad.turned();
+        let (handovers_dropped, handovers_given_up) = self.handing.lost();
+        let dials_dropped = self.swarm.behaviour().kad.dials.dropped();
         let store = self.kad().store_mut();
         let counters = Counters {
             puts_stored: store.counters.puts_stored,
@@ -306,6 +324,9 @@ impl Driver {
             guests_replaced: turned.replaced,
             rate_refused: rate.requests,
             rate_closed: rate.connections,
+            dials_denied: counters.dials_denied + dials_dropped,
+            handovers_dropped,
+            handovers_given_up,
             ..counters
         };
         let held = store.records.held();

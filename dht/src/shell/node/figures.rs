@@ -91,6 +91,10 @@ pub struct Counters {
     pub addresses_refused: u64,
     /// Records that were handed on to peers that are new in their region.
     pub handed_over: u64,
+    /// Hand-overs that found no room in the queue; they are found missing later.
+    pub handovers_dropped: u64,
+    /// Hand-overs given up because their receiver said again and again that it is asked too often.
+    pub handovers_given_up: u64,
     /// Neighbours on a link that were dialled.
     pub neighbours_dialled: u64,
     /// Addresses claimed by peers that were dialled to see whether they are there.

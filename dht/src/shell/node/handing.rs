@@ -23,6 +23,8 @@ use crate::shell::limits;
 pub(super) struct Handing {
     engine: Handover,
     peers: HashMap<Distance, PeerId>,
+    /// Who is in no table, and is given something all the same: few, as the engine sees to.
+    guests: HashMap<Distance, PeerId>,
     /// The routing table has changed since the engine was told.
     is_outdated: bool,
     is_server: bool,
@@ -63,11 +65,24 @@ impl Handing {
         let now = Instant::now();
         let engine = Handover::new(place(&own), now);
         let is_server = role == Role::Server;
-        Self { engine, peers: HashMap::new(), is_outdated: false, is_server, from_disk: None, take_back_at: now }
+        Self {
+            engine,
+            peers: HashMap::new(),
+            guests: HashMap::new(),
+            is_outdated: false,
+            is_server,
+            from_disk: None,
+            take_back_at: now,
+        }
     }
 
     pub(super) fn peers_changed(&mut self) {
         self.is_outdated = true;
+    }
+
+    /// Hand-overs for which there was no room, and that were given up.
+    pub(super) fn lost(&self) -> (u64, u64) {
+        (self.engine.without_room(), self.engine.given_up())
     }
 
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
@@ -114,10 +129,15 @@ impl Driver {
 
     fn arrived(&mut self, now: Instant, arrival: &Arrival) {
         let Arrival { key, version, handed_by, is_newer, is_lasting } = arrival;
-        let engine = &mut self.handing.engine;
-        match handed_by.map(|peer| place(&peer)) {
-            Some(peer) if *is_newer => engine.offered_older(key, &peer),
-            Some(peer) => engine.handed(now, key, *version, &peer),
+        let Handing { engine, guests, .. } = &mut self.handing;
+        match handed_by.map(|peer| (place(&peer), peer)) {
+            Some((at, peer)) if *is_newer => {
+                guests.retain(|guest, _| engine.is_guest(guest));
+                if engine.offered_older(key, &at) {
+                    guests.insert(at, peer);
+                }
+            }
+            Some((at, _)) => engine.handed(now, key, *version, &at),
             None => engine.stored(now, key, *version),
         }
         if *is_lasting {
@@ -153,7 +173,7 @@ impl Driver {
         // Whole seconds are said, when the request goes out; none at all would be taken for a month.
         let least = limits::PUT_STORE + Duration::from_secs(1);
         let value = records.get(wall, &job.key).filter(|_| left.is_none_or(|left| left >= least));
-        let peer = self.handing.peers.get(&job.peer).copied();
+        let peer = self.handing.peers.get(&job.peer).or_else(|| self.handing.guests.get(&job.peer)).copied();
         let (Some(value), Some(peer)) = (value, peer) else {
             // It has expired, or will soon, or the peer has gone.
             self.handing.engine.done(now, &job.key, &job.peer, true);

@@ -51,7 +51,7 @@ impl Driver {
             let condition = PeerCondition::DisconnectedAndNotDialing;
             let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
             // The error says that it is connected, or is ourselves.
-            let _ = self.swarm.dial(options);
+            let _ = self.dial_when_there_is_a_place(options, None);
         }
         if self.nearest.walk_at.is_some_and(|at| at <= now) {
             self.nearest.walk_at = None;
@@ -89,7 +89,7 @@ impl Driver {
     fn dial_member(&mut self, peer: PeerId) {
         let condition = PeerCondition::DisconnectedAndNotDialing;
         // The error says that it is connected, or about to be.
-        let _ = self.swarm.dial(DialOpts::peer_id(peer).condition(condition).build());
+        let _ = self.dial_when_there_is_a_place(DialOpts::peer_id(peer).condition(condition).build(), None);
     }
 
     /// Sees to it that connections to the nearest peers stand. A node that is not in the tables of others is nobody's neighbour.

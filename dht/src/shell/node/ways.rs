@@ -85,7 +85,7 @@ impl Driver {
         let addresses = addresses.into_iter().filter(|address| !self.ways.is_anycast(address)).collect();
         let condition = PeerCondition::DisconnectedAndNotDialing;
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
-        if let Err(error) = self.swarm.dial(options) {
+        if let Err(error) = self.dial_when_there_is_a_place(options, None) {
             tracing::debug!(%peer, %error, "cannot dial the neighbour");
         }
     }
@@ -112,7 +112,7 @@ impl Driver {
         for address in self.ways.found.worth_trying(Instant::now(), peer, &claimed) {
             self.counters.claims_tried += 1;
             let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address.clone()]);
-            if let Err(error) = self.swarm.dial(options.build()) {
+            if let Err(error) = self.dial_when_there_is_a_place(options.build(), Some(&address)) {
                 tracing::debug!(%address, %error, "cannot try");
             }
         }
