@@ -432,6 +432,7 @@ impl Engine {
             return Err(refusal);
         }
         self.server.dismiss_own(cn);
+        self.subscriptions.changed(now, host_of(self.network, cn));
         self.resolver.forget(&host_of(self.network, cn));
         tracing::info!(%cn, "identity leaves");
         Ok(())

@@ -22,6 +22,8 @@ pub struct Book {
 #[derive(Debug, Default)]
 struct Shelf {
     live: BTreeSet<EidPrefix>,
+    /// How many of these are not proven.
+    unproven: usize,
     /// Remembered nonces, the oldest first.
     memories: Vec<EidPrefix>,
 }
@@ -40,6 +42,7 @@ impl Book {
             shelf.memories.push(key.prefix);
         } else {
             shelf.live.insert(key.prefix);
+            shelf.unproven += usize::from(subscription.asked.is_some());
             self.live += 1;
         }
         match self.by_prefix.get_mut(&key.prefix) {
@@ -57,6 +60,7 @@ impl Book {
         }
         if let Some(shelf) = self.by_xtr.get_mut(&key.xtr) {
             if shelf.live.remove(&key.prefix) {
+                shelf.unproven -= usize::from(gone.asked.is_some());
                 self.live -= 1;
             } else {
                 shelf.memories.retain(|prefix| *prefix != key.prefix);
@@ -81,6 +85,11 @@ impl Book {
     /// Those of one xTR.
     pub fn count(&self, xtr: &XtrIdentity) -> usize {
         self.by_xtr.get(xtr).map_or(0, |shelf| shelf.live.len())
+    }
+
+    /// Those of one xTR that are not proven.
+    pub fn unproven(&self, xtr: &XtrIdentity) -> usize {
+        self.by_xtr.get(xtr).map_or(0, |shelf| shelf.unproven)
     }
 
     /// The nonce of an xTR that has been remembered longest, if it has more than `most` of them.
@@ -225,6 +234,8 @@ mod tests {
             prop_assert_eq!(book.len(), live(None));
             for n in 0..3 {
                 prop_assert_eq!(book.count(&xtr(n)), live(Some(xtr(n))));
+                let unproven = list.iter().filter(|(key, s)| key.xtr == xtr(n) && s.asked.is_some()).count();
+                prop_assert_eq!(book.unproven(&xtr(n)), unproven);
                 let memories = list.iter().filter(|(key, s)| key.xtr == xtr(n) && s.is_memory());
                 let memories: Vec<_> = memories.map(|(key, _)| *key).collect();
                 prop_assert_eq!(book.surplus(&xtr(n), 0), memories.first().copied(), "the oldest");

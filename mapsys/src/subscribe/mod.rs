@@ -30,7 +30,7 @@ use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce, XtrIdentity};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{LOG_PAUSE, NONCE_ROOM, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES};
+use crate::limits::{LOG_PAUSE, NONCE_ROOM, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Notifier, Telling};
@@ -183,6 +183,11 @@ impl Subscriptions {
         }
         if wish.nonce > u64::MAX - NONCE_ROOM {
             return Err(Denial::Plain(Refusal::SubscribeNonceEnd));
+        }
+        // Each may be repeated to whoever's address the sender has written into its datagrams.
+        let is_repeated = self.book.get(key).is_some_and(|known| known.asked.is_some());
+        if !is_repeated && self.book.unproven(&key.xtr) >= UNPROVEN_PER_XTR {
+            return Err(Denial::Plain(Refusal::SubscribeUnproven));
         }
         let full = || Pace::new(now.monotonic, SUBSCRIBE_BURST, SUBSCRIBE_RATE);
         // RFC 9437, section 7.2: whoever asks too often is answered as by RFC 9301.
