@@ -344,7 +344,7 @@ impl Engine {
         for prefix in self.server.handle_timeout(now, &mut self.tally) {
             tracing::info!(%prefix, "registration silent for too long: withdrawn");
             self.publisher.changed(now.monotonic, prefix, &self.server);
-            self.subscriptions.changed(now, prefix);
+            self.subscriptions.changed(now, &self.server, prefix);
         }
         self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
         while let Some(Telling { local, remote, bytes }) = self.server.poll_telling() {
@@ -432,7 +432,7 @@ impl Engine {
             return Err(refusal);
         }
         self.server.dismiss_own(cn);
-        self.subscriptions.changed(now, host_of(self.network, cn));
+        self.subscriptions.changed(now, &self.server, host_of(self.network, cn));
         self.resolver.forget(&host_of(self.network, cn));
         tracing::info!(%cn, "identity leaves");
         Ok(())
@@ -480,7 +480,7 @@ impl Engine {
         for prefix in changed {
             self.resolver.forget(&prefix);
             self.publisher.changed(now.monotonic, prefix, &self.server);
-            self.subscriptions.changed(now, prefix);
+            self.subscriptions.changed(now, &self.server, prefix);
         }
         // The pipe's key is new at every start, so its nonces need no memory.
         if origin != Origin::Pipe {

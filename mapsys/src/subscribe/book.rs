@@ -106,6 +106,28 @@ impl Book {
         })
     }
 
+    /// The subscriptions to what covers `prefix`, of all xTRs, whose mapping is registered here.
+    pub fn covering(&self, prefix: &EidPrefix) -> Vec<SubscriptionKey> {
+        let covering = self.by_prefix.covering(prefix).flat_map(|(prefix, of_prefix)| {
+            let own = of_prefix.iter().filter(|(_, known)| known.mode() == Mode::Publish && !known.is_foreign);
+            own.map(move |(xtr, _)| SubscriptionKey { xtr: *xtr, prefix })
+        });
+        covering.collect()
+    }
+
+    /// The muted parts of a subscription that is gone, which are parts of no other one.
+    pub fn orphans(&self, gone: &SubscriptionKey) -> Vec<SubscriptionKey> {
+        let is_in = |prefix: &EidPrefix, mode| {
+            let known = self.by_prefix.get(prefix).and_then(|of_prefix| of_prefix.get(&gone.xtr));
+            known.is_some_and(|known| known.mode() == mode)
+        };
+        let inside = self.by_xtr.get(&gone.xtr).into_iter().flat_map(|shelf| &shelf.live);
+        let muted = inside.filter(|prefix| gone.prefix.covers(prefix) && is_in(prefix, Mode::Mute));
+        let alone = muted
+            .filter(|prefix| !self.by_prefix.covering(prefix).any(|(covering, _)| is_in(&covering, Mode::Publish)));
+        alone.map(|prefix| SubscriptionKey { xtr: gone.xtr, prefix: *prefix }).collect()
+    }
+
     /// The nonce that a Map-Request for `asked` must exceed which would lead to `key`. The EID-prefix of an answer changes with
     /// what is registered: what it was before counts too, where it lay inside the present one, or was asked for in the same words.
     pub fn last_nonce(&self, key: &SubscriptionKey, asked: &EidPrefix) -> Option<u64> {

@@ -271,7 +271,7 @@ impl Subscriptions {
     }
 
     /// What is registered for `prefix` has changed: its subscribers are to be told (RFC 9437, section 6).
-    pub fn changed(&mut self, now: Now, prefix: EidPrefix) {
+    pub fn changed(&mut self, now: Now, server: &MapServer, prefix: EidPrefix) {
         for key in self.book.concerned(&prefix) {
             let about = if key.prefix.covers(&prefix) { prefix } else { key.prefix };
             if self.book.get(&key).is_some_and(|known| known.is_foreign) {
@@ -279,6 +279,15 @@ impl Subscriptions {
             }
             let content = Content::Registered { is_exact: about == prefix };
             self.enqueue(now, now.monotonic, Receiver { key, about }, content);
+        }
+        // Wider ones, which are told nothing of it, may have nothing left in them, or something again.
+        for key in self.book.covering(&prefix) {
+            let is_temporary = !answer::is_present(server, &key.prefix);
+            let until = self.book.get(&key).and_then(|known| known.until);
+            if until.is_some() != is_temporary {
+                let until = is_temporary.then(|| now.monotonic + self.policy.temporary);
+                self.amend(now, &key, |subscription| subscription.until = until);
+            }
         }
     }
 
@@ -326,19 +335,31 @@ impl Subscriptions {
         older.map(|until| self.ends.remove(&(until, key)));
         subscription.until.map(|until| self.ends.insert((until, key)));
         self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
+        let is_memory = subscription.is_memory();
         self.book.put(key, subscription);
+        if is_memory {
+            self.unmute(now, &key);
+        }
         while let Some(oldest) = self.book.surplus(&key.xtr, SUBSCRIPTION_MEMORIES) {
-            self.forget(&oldest);
+            self.forget(now, &oldest);
+        }
+    }
+
+    /// Where there is no subscription any more there is nothing to be muted.
+    fn unmute(&mut self, now: Now, gone: &SubscriptionKey) {
+        for orphan in self.book.orphans(gone) {
+            self.retire(now, &orphan);
         }
     }
 
     /// Keeps nothing of a subscription.
-    fn forget(&mut self, key: &SubscriptionKey) {
+    fn forget(&mut self, now: Now, key: &SubscriptionKey) {
         if let Some(gone) = self.book.remove(key) {
             gone.until.map(|until| self.ends.remove(&(until, *key)));
             self.note(Mark::ForgottenSubscription(*key));
         }
         self.silence(*key);
+        self.unmute(now, key);
     }
 
     /// Says nothing more of what was to be said.
