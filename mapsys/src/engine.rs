@@ -363,7 +363,7 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Now) {
         for prefix in self.server.handle_timeout(now, &mut self.tally) {
             self.publisher.changed(now.monotonic, prefix, &self.server);
-            self.subscriptions.changed(now, prefix);
+            self.subscriptions.changed(now, &self.server, prefix);
         }
         self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
         while let Some(Telling { local, remote, bytes }) = self.server.poll_telling() {
@@ -456,6 +456,7 @@ impl Engine {
             return Err(refusal);
         }
         self.server.dismiss_own(cn);
+        self.subscriptions.changed(now, &self.server, host_of(self.network, cn));
         self.resolver.forget(&host_of(self.network, cn));
         tracing::info!(%cn, "identity leaves");
         Ok(())
@@ -509,7 +510,7 @@ impl Engine {
         for prefix in changed {
             self.resolver.forget(&prefix);
             self.publisher.changed(now.monotonic, prefix, &self.server);
-            self.subscriptions.changed(now, prefix);
+            self.subscriptions.changed(now, &self.server, prefix);
         }
         // The pipe's key is new at every start, so its nonces need no memory.
         if origin != Origin::Pipe {

@@ -65,6 +65,9 @@ pub const SUBSCRIBED_PREFIXES: usize = 256;
 pub const SUBSCRIBE_BURST: u32 = 256;
 /// ... so many a second; what is beyond is answered by a Map-Reply (RFC 9437, section 7.2).
 pub const SUBSCRIBE_RATE: u32 = 16;
+/// Subscriptions that an xTR may ask for before it acknowledges the first: each is repeated six times, and whoever forges its
+/// address shall not use us to flood it.
+pub const UNPROVEN_PER_XTR: usize = 64;
 /// A nonce so near to its end leaves no room for Map-Notifies after it: a subscription does not begin there.
 pub const NONCE_ROOM: u64 = 1 << 20;
 /// Map-Notifies to subscribers a second: about a megabit, a small part of what a Map-Server can send (RFC 9437, section 5).

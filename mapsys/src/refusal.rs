@@ -93,6 +93,8 @@ refusals! {
     SubscribeNonceEnd => "subscribe-nonce-end",
     /// More subscriptions in a time than an xTR may ask for.
     SubscribeRate => "subscribe-rate",
+    /// A subscription of an xTR that has too many others to acknowledge.
+    SubscribeUnproven => "subscribe-unproven",
     /// No room for another subscription.
     SubscribeTableFull => "subscribe-table-full",
     /// A subscription that covers too many registered EID-prefixes.

@@ -22,6 +22,8 @@ pub struct Book {
 #[derive(Debug, Default)]
 struct Shelf {
     live: BTreeSet<EidPrefix>,
+    /// How many of these are not proven.
+    unproven: usize,
     /// Remembered nonces, the oldest first.
     memories: Vec<EidPrefix>,
 }
@@ -40,6 +42,7 @@ impl Book {
             shelf.memories.push(key.prefix);
         } else {
             shelf.live.insert(key.prefix);
+            shelf.unproven += usize::from(subscription.asked.is_some());
             self.live += 1;
         }
         match self.by_prefix.get_mut(&key.prefix) {
@@ -57,6 +60,7 @@ impl Book {
         }
         if let Some(shelf) = self.by_xtr.get_mut(&key.xtr) {
             if shelf.live.remove(&key.prefix) {
+                shelf.unproven -= usize::from(gone.asked.is_some());
                 self.live -= 1;
             } else {
                 shelf.memories.retain(|prefix| *prefix != key.prefix);
@@ -83,6 +87,11 @@ impl Book {
         self.by_xtr.get(xtr).map_or(0, |shelf| shelf.live.len())
     }
 
+    /// Those of one xTR that are not proven.
+    pub fn unproven(&self, xtr: &XtrIdentity) -> usize {
+        self.by_xtr.get(xtr).map_or(0, |shelf| shelf.unproven)
+    }
+
     /// The nonce of an xTR that has been remembered longest, if it has more than `most` of them.
     pub fn surplus(&self, xtr: &XtrIdentity, most: usize) -> Option<SubscriptionKey> {
         let shelf = self.by_xtr.get(xtr).filter(|shelf| shelf.memories.len() > most)?;
@@ -95,6 +104,28 @@ impl Book {
             let found = of_prefix.get(xtr).filter(|subscription| subscription.mode() != Mode::Gone)?;
             Some((SubscriptionKey { xtr: *xtr, prefix }, found))
         })
+    }
+
+    /// The subscriptions to what covers `prefix`, of all xTRs, whose mapping is registered here.
+    pub fn covering(&self, prefix: &EidPrefix) -> Vec<SubscriptionKey> {
+        let covering = self.by_prefix.covering(prefix).flat_map(|(prefix, of_prefix)| {
+            let own = of_prefix.iter().filter(|(_, known)| known.mode() == Mode::Publish && !known.is_foreign);
+            own.map(move |(xtr, _)| SubscriptionKey { xtr: *xtr, prefix })
+        });
+        covering.collect()
+    }
+
+    /// The muted parts of a subscription that is gone, which are parts of no other one.
+    pub fn orphans(&self, gone: &SubscriptionKey) -> Vec<SubscriptionKey> {
+        let is_in = |prefix: &EidPrefix, mode| {
+            let known = self.by_prefix.get(prefix).and_then(|of_prefix| of_prefix.get(&gone.xtr));
+            known.is_some_and(|known| known.mode() == mode)
+        };
+        let inside = self.by_xtr.get(&gone.xtr).into_iter().flat_map(|shelf| &shelf.live);
+        let muted = inside.filter(|prefix| gone.prefix.covers(prefix) && is_in(prefix, Mode::Mute));
+        let alone = muted
+            .filter(|prefix| !self.by_prefix.covering(prefix).any(|(covering, _)| is_in(&covering, Mode::Publish)));
+        alone.map(|prefix| SubscriptionKey { xtr: gone.xtr, prefix: *prefix }).collect()
     }
 
     /// The nonce that a Map-Request for `asked` must exceed which would lead to `key`. The EID-prefix of an answer changes with
@@ -225,6 +256,8 @@ mod tests {
             prop_assert_eq!(book.len(), live(None));
             for n in 0..3 {
                 prop_assert_eq!(book.count(&xtr(n)), live(Some(xtr(n))));
+                let unproven = list.iter().filter(|(key, s)| key.xtr == xtr(n) && s.asked.is_some()).count();
+                prop_assert_eq!(book.unproven(&xtr(n)), unproven);
                 let memories = list.iter().filter(|(key, s)| key.xtr == xtr(n) && s.is_memory());
                 let memories: Vec<_> = memories.map(|(key, _)| *key).collect();
                 prop_assert_eq!(book.surplus(&xtr(n), 0), memories.first().copied(), "the oldest");

@@ -30,7 +30,7 @@ use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce, XtrIdentity};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{LOG_PAUSE, NONCE_ROOM, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES};
+use crate::limits::{LOG_PAUSE, NONCE_ROOM, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Notifier, Telling};
@@ -184,6 +184,11 @@ impl Subscriptions {
         if wish.nonce > u64::MAX - NONCE_ROOM {
             return Err(Denial::Plain(Refusal::SubscribeNonceEnd));
         }
+        // Each may be repeated to whoever's address the sender has written into its datagrams.
+        let is_repeated = self.book.get(key).is_some_and(|known| known.asked.is_some());
+        if !is_repeated && self.book.unproven(&key.xtr) >= UNPROVEN_PER_XTR {
+            return Err(Denial::Plain(Refusal::SubscribeUnproven));
+        }
         let full = || Pace::new(now.monotonic, SUBSCRIBE_BURST, SUBSCRIBE_RATE);
         // RFC 9437, section 7.2: whoever asks too often is answered as by RFC 9301.
         let may_ask = self.asking.entry(key.xtr).or_insert_with(full).take(now.monotonic);
@@ -266,7 +271,7 @@ impl Subscriptions {
     }
 
     /// What is registered for `prefix` has changed: its subscribers are to be told (RFC 9437, section 6).
-    pub fn changed(&mut self, now: Now, prefix: EidPrefix) {
+    pub fn changed(&mut self, now: Now, server: &MapServer, prefix: EidPrefix) {
         for key in self.book.concerned(&prefix) {
             let about = if key.prefix.covers(&prefix) { prefix } else { key.prefix };
             if self.book.get(&key).is_some_and(|known| known.is_foreign) {
@@ -274,6 +279,15 @@ impl Subscriptions {
             }
             let content = Content::Registered { is_exact: about == prefix };
             self.enqueue(now, now.monotonic, Receiver { key, about }, content);
+        }
+        // Wider ones, which are told nothing of it, may have nothing left in them, or something again.
+        for key in self.book.covering(&prefix) {
+            let is_temporary = !answer::is_present(server, &key.prefix);
+            let until = self.book.get(&key).and_then(|known| known.until);
+            if until.is_some() != is_temporary {
+                let until = is_temporary.then(|| now.monotonic + self.policy.temporary);
+                self.amend(now, &key, |subscription| subscription.until = until);
+            }
         }
     }
 
@@ -321,19 +335,31 @@ impl Subscriptions {
         older.map(|until| self.ends.remove(&(until, key)));
         subscription.until.map(|until| self.ends.insert((until, key)));
         self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
+        let is_memory = subscription.is_memory();
         self.book.put(key, subscription);
+        if is_memory {
+            self.unmute(now, &key);
+        }
         while let Some(oldest) = self.book.surplus(&key.xtr, SUBSCRIPTION_MEMORIES) {
-            self.forget(&oldest);
+            self.forget(now, &oldest);
+        }
+    }
+
+    /// Where there is no subscription any more there is nothing to be muted.
+    fn unmute(&mut self, now: Now, gone: &SubscriptionKey) {
+        for orphan in self.book.orphans(gone) {
+            self.retire(now, &orphan);
         }
     }
 
     /// Keeps nothing of a subscription.
-    fn forget(&mut self, key: &SubscriptionKey) {
+    fn forget(&mut self, now: Now, key: &SubscriptionKey) {
         if let Some(gone) = self.book.remove(key) {
             gone.until.map(|until| self.ends.remove(&(until, *key)));
             self.note(Mark::ForgottenSubscription(*key));
         }
         self.silence(*key);
+        self.unmute(now, key);
     }
 
     /// Says nothing more of what was to be said.

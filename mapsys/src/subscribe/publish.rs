@@ -171,7 +171,7 @@ impl Subscriptions {
             self.say_farewell(key, &asked);
         }
         if known.proven.is_none() {
-            return self.forget(key);
+            return self.forget(now, key);
         }
         (known.told, known.sent) = (None, None);
         let is_foreign = known.is_foreign;
@@ -195,10 +195,10 @@ impl Subscriptions {
     }
 
     /// Keeps nothing of a subscription but its last nonce.
-    fn retire(&mut self, now: Now, key: &SubscriptionKey) {
+    pub(super) fn retire(&mut self, now: Now, key: &SubscriptionKey) {
         self.silence(*key);
         let Some(known) = self.book.get(key) else { return };
-        let Some(proven) = known.proven.clone() else { return self.forget(key) };
+        let Some(proven) = known.proven.clone() else { return self.forget(now, key) };
         let nonce = known.last_nonce().unwrap_or(proven.nonce);
         let proven = Some(Agreement { nonce, mode: Mode::Gone, ways: Vec::new(), ..proven });
         self.store(now, *key, Subscription { proven, ..Subscription::new(known.key_id) });

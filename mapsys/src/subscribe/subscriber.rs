@@ -70,9 +70,9 @@ impl Default for Policy {
     }
 }
 
-/// All xTRs that may subscribe.
+/// All xTRs that may subscribe, each with its place in the configuration.
 #[derive(Debug, Default)]
-pub struct Subscribers(BTreeMap<XtrIdentity, Subscriber>);
+pub struct Subscribers(BTreeMap<XtrIdentity, (usize, Subscriber)>);
 
 /// A configuration that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -142,27 +142,27 @@ impl Subscribers {
     /// # Errors
     /// Names the first contradiction.
     pub fn new(subscribers: Vec<Subscriber>) -> Result<Self, SubscriberError> {
-        let mut table: BTreeMap<XtrIdentity, Subscriber> = BTreeMap::new();
-        for subscriber in subscribers {
+        let mut table: BTreeMap<XtrIdentity, (usize, Subscriber)> = BTreeMap::new();
+        for (place, subscriber) in subscribers.into_iter().enumerate() {
             if subscriber.rlocs.is_empty() {
                 return Err(SubscriberError::NoRloc(subscriber.name));
             }
-            if let Some(other) = table.get(&subscriber.xtr) {
+            if let Some((_, other)) = table.get(&subscriber.xtr) {
                 return Err(SubscriberError::Twice { first: other.name.clone(), second: subscriber.name });
             }
-            table.insert(subscriber.xtr, subscriber);
+            table.insert(subscriber.xtr, (place, subscriber));
         }
         Ok(Self(table))
     }
 
     /// The xTR of these numbers.
     pub fn get(&self, xtr: &XtrIdentity) -> Option<&Subscriber> {
-        self.0.get(xtr)
+        self.0.get(xtr).map(|(_, subscriber)| subscriber)
     }
 
-    /// Its place among the others.
+    /// Its place in the configuration.
     pub(super) fn place(&self, xtr: &XtrIdentity) -> usize {
-        self.0.range(..xtr).count()
+        self.0.get(xtr).map_or(usize::MAX, |(place, _)| *place)
     }
 
     /// What the record `asked` of a Map-Request with the N-bit wants, if this xTR may want it (RFC 9437, section 1.1).

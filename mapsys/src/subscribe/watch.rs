@@ -33,11 +33,6 @@ impl Watches {
         self.order.insert((at, prefix));
     }
 
-    /// Whether a prefix is watched.
-    pub fn contains(&self, prefix: &EidPrefix) -> bool {
-        self.at.contains_key(prefix)
-    }
-
     /// The next prefix to look at. Unless it is begun again, it is forgotten.
     pub fn pop(&mut self, now: Instant) -> Option<EidPrefix> {
         let (at, prefix) = self.order.first().copied().filter(|(at, _)| *at <= now)?;

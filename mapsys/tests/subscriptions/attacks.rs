@@ -2,7 +2,7 @@
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
 use mapsys::engine::{Input, Output};
-use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST};
+use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, UNPROVEN_PER_XTR};
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
@@ -119,14 +119,40 @@ fn who_asks_too_often_is_answered_as_without_the_n_bit() {
 #[test]
 fn an_xtr_that_acknowledges_nothing_takes_its_share_of_the_table_only() {
     let mut bench = registered();
-    for n in 0..PUBLICATIONS_PER_XTR + 20 {
+    for n in 0..UNPROVEN_PER_XTR + 20 {
         let eid = prefix(&format!("2001:db8:a:{n:x}::/64"));
         site_says(&mut bench, 2 + n as u64, vec![record(eid, &["198.51.100.2"])]);
         bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[eid], &[ONE])));
     }
-    let (_, unacknowledged) = bench.engine.subscriptions().waiting();
-    assert!(unacknowledged <= PUBLICATIONS_PER_XTR, "{unacknowledged}");
-    assert!(bench.engine.tally().get(Refusal::NotifyTableFull) + bench.engine.tally().get(Refusal::SubscribeRate) > 0);
+    assert_eq!(bench.engine.subscriptions().waiting().1, UNPROVEN_PER_XTR);
+    assert_eq!(bench.only_refused(Refusal::SubscribeUnproven), 20, "answered by Map-Replies");
+    bench.pass(seconds(100));
+    assert_eq!(subscriptions(&bench), []);
+}
+
+#[test]
+fn changes_for_an_xtr_that_acknowledges_none_wait_and_are_not_lost() {
+    let mut bench = registered();
+    subscribe(&mut bench, 1, host(EID));
+    bench.pass(seconds(5));
+    let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+    let count = PUBLICATIONS_PER_XTR - 10;
+    let mut heard = std::collections::BTreeSet::new();
+    // The second half changes while all of the first is unacknowledged.
+    for (round, rloc) in ["198.51.100.2", "198.51.100.3"].into_iter().enumerate() {
+        for (n, chunk) in (0..count).collect::<Vec<_>>().chunks(50).enumerate() {
+            let records = chunk.iter().map(|n| record(part(*n), &[rloc])).collect();
+            let nonce = 2 + (round * 100 + n) as u64;
+            let outputs = site_says(&mut bench, nonce, records);
+            heard.extend(told(&outputs).iter().map(|(_, notify)| (about(notify), rlocs(&notify.records[0]))));
+        }
+        bench.pass(seconds(1));
+    }
+    assert!(bench.engine.subscriptions().waiting().1 <= PUBLICATIONS_PER_XTR);
+    let later = bench.pass(seconds(10));
+    heard.extend(told(&later).iter().map(|(_, notify)| (about(notify), rlocs(&notify.records[0]))));
+    let newest = heard.iter().filter(|(_, rlocs)| *rlocs == ["198.51.100.3"]).count();
+    assert_eq!(newest, count);
 }
 
 #[test]

@@ -98,7 +98,12 @@ fn flapping(office: &Office) -> Judgement {
     let mut told = Vec::new();
     while let Ok((notify, _)) = xtr.notify(Duration::from_millis(3200)) {
         xtr.ack(&notify)?;
+        let is_newest = notify.records.first().is_some_and(|record| says(record, part, 21));
         told.push(notify);
+        if is_newest {
+            xtr.silence()?;
+            break;
+        }
     }
     let last = told.last().and_then(|notify| notify.records.first());
     let is_newest = last.is_some_and(|record| says(record, part, 21));
