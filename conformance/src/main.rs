@@ -79,6 +79,7 @@ const MANUAL: Manual = Manual {
             "Path of the program cgeid that is judged; the one beside this program, if it is not set.",
         ),
         ("CONFORMANCE_LISP_DHT", "The same for lisp-dht."),
+        ("CONFORMANCE_LISP_MAPSYS", "The same for lisp-mapsys."),
     ],
 };
 

@@ -3,6 +3,7 @@
 
 mod adversary;
 mod cgeid;
+mod ddt;
 mod dht;
 mod faults;
 mod fleet;
@@ -83,5 +84,12 @@ pub const SUITES: &[Suite] = &[
         list: faults::list,
         run: faults::run,
         explain: faults::explain,
+    },
+    Suite {
+        name: "ddt",
+        about: "DDT node, Map-Server and Map-Resolver of RFC 8111, against the program lisp-mapsys",
+        list: ddt::list,
+        run: ddt::run,
+        explain: ddt::explain,
     },
 ];
