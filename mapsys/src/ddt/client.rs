@@ -500,3 +500,6 @@ fn draw(secret: &[u8; 32], count: u64) -> Nonce {
     let digest = Sha256::new().chain_update(secret).chain_update(count.to_be_bytes()).finalize();
     Nonce(digest.iter().take(8).fold(0, |nonce, octet| nonce << 8 | u64::from(*octet)))
 }
+
+#[cfg(test)]
+mod tests;
