@@ -4,6 +4,8 @@
 
 use proptest::prelude::*;
 use wire::address::InstanceId;
+use wire::control::ReferralAction;
+use wire::record::LocatorRecord;
 
 use super::*;
 use crate::limits::DDT_PATIENCE;
