@@ -3,6 +3,7 @@
 
 mod adversary;
 mod cgeid;
+mod ddt;
 mod dht;
 mod facade;
 mod faults;
@@ -116,5 +117,12 @@ pub const SUITES: &[Suite] = &[
         list: pubsub::list,
         run: pubsub::run,
         explain: pubsub::explain,
+    },
+    Suite {
+        name: "ddt",
+        about: "DDT node, Map-Server and Map-Resolver of RFC 8111, against the program lisp-mapsys",
+        list: ddt::list,
+        run: ddt::run,
+        explain: ddt::explain,
     },
 ];

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the client makes of the answers, action by action (RFC 8111, sections 7.3.2 to 7.3.4).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::{Address, EidPrefix, Lcaf};
+use wire::control::{MapReferral, Referral, ReferralAction};
+use wire::record::LocatorRecord;
+
+use super::{Asker, Client, Step};
+use crate::ddt::Kind;
+use crate::ddt::pending::Start;
+use crate::ddt::referrals::Known;
+use crate::limits::DDT_SERVERS;
+use crate::refusal::Refusal;
+use crate::resolve::found::Found;
+
+impl<A: Asker> Client<A> {
+    /// The answer to the request of somebody who waits.
+    pub(super) fn take_receipt(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        message: &MapReferral,
+    ) -> Result<(), Refusal> {
+        let (_, referral) = covering(message, &host).ok_or(Refusal::ReferralAstray)?;
+        let Some(pending) = self.pending.get_mut(&host).filter(|pending| pending.is_delivering) else { return Ok(()) };
+        if referral.action != ReferralAction::MsAck {
+            pending.turn_to(server, false);
+            return self.count_answer(host).map(|()| self.send(now, host));
+        }
+        for waiter in pending.waiters.iter_mut().filter(|waiter| waiter.asker.nonce() == message.nonce) {
+            waiter.is_served = true;
+        }
+        if pending.waiters.iter().all(|waiter| waiter.is_served) {
+            self.end(&host);
+        }
+        Ok(())
+    }
+
+    /// The answer to a request of our own (RFC 8111, section 7.3.2).
+    pub(super) fn take_answer(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        message: &MapReferral,
+    ) -> Result<(), Refusal> {
+        let (prefix, referral) = covering(message, &host).ok_or(Refusal::ReferralAstray)?;
+        let Some(pending) = self.pending.get(&host).filter(|pending| !pending.is_delivering) else { return Ok(()) };
+        let scope = pending.scope;
+        self.count_answer(host)?;
+        let is_inside = scope.is_none_or(|scope| scope.covers(&prefix));
+        match referral.action {
+            ReferralAction::NodeReferral => self.refer(now, host, server, prefix, (referral, Kind::Node)),
+            ReferralAction::MsReferral => self.refer(now, host, server, prefix, (referral, Kind::MapServer)),
+            ReferralAction::MsAck => {
+                if is_inside && !referral.incomplete {
+                    // Whoever said so has the prefix; the Referral Sets of some name their ETRs.
+                    self.keep(now, prefix, Known::Servers(Kind::MapServer, vec![server]), referral);
+                }
+                self.deliver(now, host, server);
+            }
+            // Less specific than what led here (RFC 8111, section 8.2.1).
+            _ if referral.action != ReferralAction::NotAuthoritative && !is_inside => {
+                self.stray(now, host, server, Refusal::ReferralLoop);
+            }
+            ReferralAction::MsNotRegistered => self.not_registered(now, host, server, prefix, referral),
+            ReferralAction::DelegationHole => self.hole(now, host, prefix, referral),
+            ReferralAction::NotAuthoritative => self.stray(now, host, server, Refusal::ReferralNotAuthoritative),
+            ReferralAction::Unassigned6 | ReferralAction::Unassigned7 => return Err(Refusal::ReferralAstray),
+        }
+        Ok(())
+    }
+
+    /// NODE-REFERRAL and MS-REFERRAL. What is not more specific than what led here is a loop (RFC 8111, section 7.3.4).
+    fn refer(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        prefix: EidPrefix,
+        (referral, kind): (&Referral, Kind),
+    ) {
+        let Some(pending) = self.pending.get(&host) else { return };
+        if pending.scope.is_some_and(|scope| scope == prefix || !scope.covers(&prefix)) {
+            return self.stray(now, host, server, Refusal::ReferralLoop);
+        }
+        let servers = self.servers_of(referral);
+        if servers.is_empty() {
+            return self.stray(now, host, server, Refusal::ReferralAstray);
+        }
+        if !referral.incomplete {
+            self.keep(now, prefix, Known::Servers(kind, servers.clone()), referral);
+        }
+        self.go_on(now, host, Start { scope: Some(prefix), kind, servers, is_from_root: false });
+    }
+
+    /// MS-NOT-REGISTERED: the other Map-Servers may know more; if none does, it is unreachable for a minute.
+    fn not_registered(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        prefix: EidPrefix,
+        referral: &Referral,
+    ) {
+        if self.pending.get_mut(&host).is_some_and(|pending| pending.dismiss(server).is_some()) {
+            return self.send(now, host);
+        }
+        let narrowed = self.referrals.narrowed(&prefix, &host);
+        let found = Found::Unregistered(narrowed);
+        if !referral.incomplete {
+            self.referrals.put(now, narrowed, Known::Unregistered, found.lifetime(now));
+        }
+        self.conclude(host, &found);
+    }
+
+    /// DELEGATION-HOLE: there is nothing, for a quarter of an hour. One that says itself that it is incomplete says nothing of
+    /// its neighbours.
+    fn hole(&mut self, now: Instant, host: EidPrefix, prefix: EidPrefix, referral: &Referral) {
+        let narrowed = if referral.incomplete { host } else { self.referrals.narrowed(&prefix, &host) };
+        let found = Found::Hole(narrowed);
+        if !referral.incomplete {
+            self.referrals.put(now, narrowed, Known::Hole, found.lifetime(now));
+        }
+        self.conclude(host, &found);
+    }
+
+    /// An answer that leads nowhere: the next server of the set is asked, then once the root with all forgotten that led here, and
+    /// then nobody (RFC 8111, sections 7.3.2, 7.3.3 and 8.2.1).
+    fn stray(&mut self, now: Instant, host: EidPrefix, server: SocketAddr, refusal: Refusal) {
+        self.steps.push_back(Step::Refused(refusal));
+        let Some(pending) = self.pending.get_mut(&host) else { return };
+        if pending.dismiss(server).is_some() {
+            return self.send(now, host);
+        }
+        if pending.is_from_root {
+            return self.end(&host);
+        }
+        self.referrals.forget(&host);
+        let start = self.root();
+        self.go_on(now, host, start);
+    }
+
+    /// The Referral Set: those that can be sent to, the best first; of a huge one as many as are kept.
+    fn servers_of(&self, referral: &Referral) -> Vec<SocketAddr> {
+        let candidates = referral.locators.iter().filter(|locator| locator.priority != LocatorRecord::UNUSABLE);
+        let mut servers: Vec<(u8, SocketAddr)> = candidates
+            .filter_map(|locator| {
+                Some((locator.priority, SocketAddr::new(address(&locator.rloc)?, wire::CONTROL_PORT)))
+            })
+            .filter(|(_, server)| self.is_usable(*server))
+            .collect();
+        servers.sort_by_key(|(priority, _)| *priority);
+        servers.truncate(DDT_SERVERS);
+        servers.into_iter().map(|(_, server)| server).collect()
+    }
+}
+
+/// The record of a Map-Referral that speaks of `host`; the others, if there are any, were not asked for.
+fn covering<'a>(message: &'a MapReferral, host: &EidPrefix) -> Option<(EidPrefix, &'a Referral)> {
+    let records = message.records.iter().filter_map(|referral| Some((referral.eid.ip_prefix()?, referral)));
+    records.filter(|(prefix, _)| prefix.covers(host)).max_by_key(|(prefix, _)| prefix.net.prefix_len())
+}
+
+/// The address of a locator, which may come with its keys (RFC 8111, section 6.4, Loc-AFI).
+fn address(rloc: &Address) -> Option<IpAddr> {
+    match rloc {
+        Address::Lcaf(lcaf) => match lcaf.as_ref() {
+            Lcaf::SecurityKey { address, .. } => address.ip(),
+            _ => None,
+        },
+        plain => plain.ip(),
+    }
+}
