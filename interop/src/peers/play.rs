@@ -45,10 +45,10 @@ impl Programs {
         path.with_context(|| format!("the program of {peer} is not named"))
     }
 
-    /// A peer of the case whose program is not at hand.
+    /// A peer of the case whose program is not at hand, its own first.
     pub(super) fn lacking(&self, case: &Case) -> Option<Peer> {
         let is_lacking = |peer: &Peer| case.needs(*peer) && peer.variable().is_some() && !self.peers.contains_key(peer);
-        Peer::value_variants().iter().copied().find(is_lacking)
+        std::iter::once(case.peer).chain(Peer::value_variants().iter().copied()).find(is_lacking)
     }
 }
 
