@@ -192,3 +192,18 @@ fn a_capture_in_instance_5_is_for_instance_5_only() {
     let judged = decapsulate(name, &etr(false, &[0]).0);
     assert!(judged.len() > 2 && judged.iter().all(|inner| *inner == Err(DropReason::CoreInstance)));
 }
+
+#[test]
+fn lisp_gpe_of_linux_is_decapsulated_and_is_what_our_itr_writes_to_it() {
+    for name in ["linux-gpe-in-ipv4.pcap", "linux-gpe-in-ipv6.pcap"] {
+        for gpe in [false, true] {
+            let judged = decapsulate(name, &etr(gpe, &[0]).0);
+            let versions: Vec<u8> = judged.into_iter().map(|inner| inner.unwrap()[0] >> 4).collect();
+            assert_eq!(versions, [6, 6, 6, 6, 4, 4, 4, 4], "{name}");
+        }
+        for (outer, payload) in packets(name).iter().filter_map(|packet| received(packet)) {
+            let next = if payload[8] >> 4 == 4 { 1 } else { 2 };
+            assert_eq!(payload[..8], [0x0c, 0, 0, next, 0, 0, 0, 0], "{name}, from {}", outer.source);
+        }
+    }
+}

@@ -45,10 +45,10 @@ impl Programs {
         path.with_context(|| format!("the program of {peer} is not named"))
     }
 
-    /// A peer of the case whose program is not at hand.
+    /// A peer of the case whose program is not at hand, its own first.
     pub(super) fn lacking(&self, case: &Case) -> Option<Peer> {
         let is_lacking = |peer: &Peer| case.needs(*peer) && peer.variable().is_some() && !self.peers.contains_key(peer);
-        Peer::value_variants().iter().copied().find(is_lacking)
+        std::iter::once(case.peer).chain(Peer::value_variants().iter().copied()).find(is_lacking)
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn play(case: &Case, place: &Place<'_>, programs: &Programs, report: 
     network::await_running(&lab)?;
     let captures = start_captures(case, place, &lab)?;
     let files: Vec<_> = captures.iter().map(|capture| capture.path().to_owned()).collect();
-    let mut stage = Stage { case, lab: &lab, place, programs, running: vec![] };
+    let mut stage = Stage { case, lab: &lab, place, programs, running: vec![], introductions: vec![] };
     let outcome = scenes(&mut stage);
     let last_words: Vec<_> =
         stage.running.iter().map(|process| (process.name().to_owned(), process.log_tail())).collect();
@@ -129,6 +129,7 @@ fn scenes(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
             stage.await_acknowledged(site)?;
             acknowledged.push(site.xtr);
         }
+        site.eids.iter().try_for_each(|eids| stage.await_published(eids))?;
         site.eids.iter().try_for_each(|eids| stage.await_mapped(site, eids))?;
     }
     let mut seen = vec![match acknowledged.as_slice() {

@@ -25,6 +25,8 @@ pub(super) struct Stage<'a> {
     pub(super) place: &'a Place<'a>,
     pub(super) programs: &'a Programs,
     pub(super) running: Vec<Process>,
+    /// How another node of the DHT begins with the map-server's: the flags that it prints.
+    pub(super) introductions: Vec<String>,
 }
 
 /// The secret that every site shares with the map-server.
@@ -54,10 +56,11 @@ impl Stage<'_> {
         self.await_ready(0)?;
         let text = std::fs::read_to_string(self.log(MS)).context("what ms has printed")?;
         let is_introduction = |line: &&str| line.starts_with("--bootstrap ") || line.starts_with("--trust-anchor ");
+        let flags = text.lines().filter(is_introduction).flat_map(str::split_whitespace);
+        self.introductions = flags.map(str::to_owned).collect();
         let mut command = self.ours()?.command("lisp-mapsys");
         command.args(["--listen", self.map_resolver()]);
-        command.args(text.lines().filter(is_introduction).flat_map(str::split_whitespace));
-        command.arg("--state-dir").arg(self.folder(WATCH)?);
+        command.args(&self.introductions).arg("--state-dir").arg(self.folder(WATCH)?);
         self.start(WATCH, command)?;
         self.await_ready(1)
     }
@@ -158,6 +161,22 @@ impl Stage<'_> {
             let rows = answer["registrations"].as_array().map(Vec::as_slice).unwrap_or_default();
             let held = !rows.is_empty() && rows.iter().all(|row| row["confirmed_ago"].is_u64());
             Ok(if held { Ok(()) } else { Err(answer.to_string()) })
+        })
+    }
+
+    /// Waits until the mapping of an EID can be read in the DHT, where it goes through that: a map-resolver that is asked earlier
+    /// remembers for a minute that there is none.
+    pub(super) fn await_published(&mut self, eids: &Eids) -> anyhow::Result<()> {
+        if !self.case.through_dht {
+            return Ok(());
+        }
+        self.wait(format!("{} is in the DHT", eids.host), |stage| {
+            let mut command = stage.ours()?.command("lisp-dht");
+            command.args(["resolve", eids.host, "--json"]).args(&stage.introductions);
+            let output = process::output(stage.lab.namespace(WATCH)?, command, COMMAND_TIME)?;
+            let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+            let held = answer["result"] == "mapping";
+            Ok(if held { Ok(()) } else { Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())) })
         })
     }
 

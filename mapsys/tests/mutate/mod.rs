@@ -191,9 +191,11 @@ impl Mill {
         }
     }
 
-    /// A Map-Request, mutated inside of its ECM.
+    /// A Map-Request, mutated inside of its ECM; some of its EIDs nobody has asked for before.
     fn mutated_question(&mut self) -> Vec<u8> {
-        let eids = [host("2001:db8:a::2"), host("2001:db8:b::7"), host("2001:db8:bad::1"), host("10.9.9.9")];
+        let [a, b]: [u16; 2] = self.dice.random();
+        let new = host(&format!("2001:db8:{a:x}:{b:x}::1"));
+        let eids = [new, host("2001:db8:a::2"), host("2001:db8:bad::1"), host("10.9.9.9")];
         let count = self.dice.random_range(1..=eids.len());
         let asked = request(self.dice.random(), &eids[..count], &["192.0.2.1", "2001:db8:1::1"]).encode().unwrap();
         let message = self.mutate(asked);

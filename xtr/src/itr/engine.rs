@@ -37,7 +37,8 @@ pub struct ItrConfig {
     pub icmp_sources: Vec<IpAddr>,
     /// MTU towards the core, in octets, where no lower one is learned.
     pub core_mtu: usize,
-    /// RLOCs of peers that take LISP-GPE only (RFC 9305). Nothing on the wire tells which do, so an operator has to.
+    /// RLOCs of peers that take LISP-GPE. No others may be sent it, and it is for the operator to say who they are (RFC 9305,
+    /// sections 5 and 5.1).
     pub gpe_peers: Vec<IpAddr>,
 }
 

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The program `lisp-mapsys` as a black box: it runs on loopback, and xTRs of these suites speak to it over UDP.
+
+mod message;
+mod site;
+mod xtr;
+
+use std::cell::{Cell, OnceCell};
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+use wire::address::EidPrefix;
+use wire::control::auth::Algorithm;
+use wire::control::{MapReply, Nonce};
+
+pub(super) use message::{host, key, prefix, prefix_in, record, register, request, rlocs, sealed, told};
+pub(super) use site::{Site, sentinel_site};
+pub(super) use xtr::{Came, Xtr};
+
+use super::probe::{Fault, broken, missing};
+use site::{SENTINEL, SENTINEL_SECRET, SITES, common_sites};
+
+/// Names another program to judge.
+const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
+/// What was not to come, and comes all the same, does so within this time after a later message was answered.
+const GRACE: Duration = Duration::from_millis(40);
+/// Messages sent without waiting: any socket holds so many.
+const AT_ONCE: u32 = 32;
+
+/// A folder, the program, and the addresses that are taken.
+pub(super) struct Room {
+    folder: TempDir,
+    program: PathBuf,
+    /// Second octet of the addresses: runs beside each other have different ones.
+    block: u8,
+    places: Cell<u16>,
+    sites: Cell<u16>,
+    nonce: Cell<u64>,
+    common: OnceCell<MapSystem>,
+}
+
+/// A running `lisp-mapsys`.
+pub(super) struct MapSystem {
+    child: Child,
+    _output: BufReader<ChildStdout>,
+    /// Where it serves, IPv4 first.
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+impl Room {
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
+        let block = 64 + u8::try_from(std::process::id() % 128)?;
+        let (places, sites, nonce) = (Cell::new(1), Cell::new(0), Cell::new(1));
+        Ok(Self { folder, program: program()?, block, places, sites, nonce, common: OnceCell::new() })
+    }
+
+    /// The next address of loopback.
+    fn place(&self) -> Ipv4Addr {
+        let number = self.places.get();
+        self.places.set(number + 1);
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(127, self.block, high, low)
+    }
+
+    /// A nonce above all that were used.
+    pub(super) fn nonce(&self) -> Nonce {
+        self.nonce.set(self.nonce.get() + 1);
+        Nonce(self.nonce.get())
+    }
+
+    /// An xTR that listens at the control port of an IPv4 address of its own.
+    pub(super) fn xtr(&self) -> Result<Xtr, Fault> {
+        Xtr::at(SocketAddr::new(self.place().into(), wire::CONTROL_PORT))
+    }
+
+    /// An xTR at another port of an IPv4 address of its own.
+    pub(super) fn xtr_elsewhere(&self) -> Result<Xtr, Fault> {
+        Xtr::at(SocketAddr::new(self.place().into(), 0))
+    }
+
+    /// An xTR at two ports of an IPv4 address of its own: one that the system chose, and the control port.
+    pub(super) fn xtr_at_two_ports(&self) -> Result<(Xtr, Xtr), Fault> {
+        let control = self.xtr()?;
+        Ok((Xtr::at(SocketAddr::new(control.address.ip(), 0))?, control))
+    }
+
+    /// An xTR at the IPv6 loopback address, of which there is one, at a port of its own.
+    pub(super) fn xtr6(&self) -> Result<Xtr, Fault> {
+        Xtr::at(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0))
+    }
+
+    /// The map system that checks share, each with a site and addresses of its own. It serves at two IPv4 addresses and an IPv6
+    /// address.
+    pub(super) fn common(&self) -> Result<&MapSystem, Fault> {
+        if self.common.get().is_none() {
+            let started = self.start("common", &common_sites(), 2)?;
+            let _ = self.common.set(started);
+        }
+        self.common.get().ok_or_else(|| broken("no map system"))
+    }
+
+    /// Starts a map system with a configuration, at so many IPv4 addresses and one IPv6 address.
+    pub(super) fn start(&self, name: &str, config: &str, addresses: usize) -> Result<MapSystem, Fault> {
+        let file = self.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, config).map_err(missing)?;
+        let state = self.folder.path().join(format!("{name}.state"));
+        let log = std::fs::File::options().create(true).append(true).open(self.log(name)).map_err(missing)?;
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(&file).arg("--state-dir").arg(&state);
+        for _ in 0..addresses {
+            command.args(["--listen", &format!("{}:0", self.place())]);
+        }
+        command.args(["--listen", "[::1]:0", "--dht-listen", &self.place().to_string(), "--dht-port", "0"]);
+        command.env("TMPDIR", self.folder.path()).stdout(Stdio::piped()).stderr(log);
+        let program = self.program.display();
+        let mut child = command.spawn().map_err(|error| {
+            missing(format!("{program} does not run ({error}); build it, or name another with {VARIABLE}"))
+        })?;
+        let mut output = BufReader::new(child.stdout.take().ok_or_else(|| broken("no standard output"))?);
+        let addresses = until_ready(&mut output);
+        let running = MapSystem { child, _output: output, addresses };
+        if running.addresses.is_empty() {
+            return Err(broken(format!("the map system does not start: {}", self.said(name))));
+        }
+        Ok(running)
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.log"))
+    }
+
+    fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log(name)).unwrap_or_default()
+    }
+
+    /// A site of the common map system for a check alone.
+    pub(super) fn site(&self) -> Result<Site, Fault> {
+        let number = self.sites.get() + 1;
+        self.sites.set(number);
+        if number > SITES {
+            return Err(missing("more sites in the configuration of the suite"));
+        }
+        Ok(Site { prefix: prefix(&format!("2001:db8:{number:x}::/48"))?, number })
+    }
+
+    /// The common map system still takes Map-Registers and answers Map-Requests, and what came before was done.
+    pub(super) fn works(&self) -> Result<(), Fault> {
+        self.works_at(self.common()?)
+    }
+
+    /// The same of another map system, which has the sentinel's site too.
+    pub(super) fn works_at(&self, server: &MapSystem) -> Result<(), Fault> {
+        let xtr = self.xtr()?;
+        let key = key(1, Algorithm::HmacSha256, SENTINEL_SECRET);
+        let locator = xtr.address.ip().to_string();
+        let message = register(self.nonce(), vec![record(prefix(SENTINEL)?, &[&locator])]);
+        let notify = xtr.registers(server.first()?, &message, &key)?;
+        if notify.nonce != message.nonce {
+            return Err(broken(format!("a Map-Notify with nonce {:?}, not {:?}", notify.nonce, message.nonce)));
+        }
+        let asked = request(self.nonce(), &[host("2001:db8:ffff::2")?], &[xtr.address.ip()]);
+        let reply = xtr.asks(server.first()?, &asked)?;
+        let locators = reply.records.iter().map(|record| record.locators.len()).sum::<usize>();
+        if locators == 1 { Ok(()) } else { Err(broken(format!("the sentinel is answered with {reply:?}"))) }
+    }
+
+    /// Sends, and sees that nothing comes of it while the common map system goes on.
+    pub(super) fn is_ignored(&self, xtr: &Xtr, bytes: &[u8]) -> Result<(), Fault> {
+        self.are_ignored(xtr, [bytes.to_vec()])
+    }
+
+    /// The same of many messages; no more at once than a socket holds.
+    pub(super) fn are_ignored(&self, xtr: &Xtr, messages: impl IntoIterator<Item = Vec<u8>>) -> Result<(), Fault> {
+        let server = self.common()?.first()?;
+        for (number, bytes) in (1..).zip(messages) {
+            xtr.send(server, &bytes)?;
+            if number % AT_ONCE == 0 {
+                self.works()?;
+            }
+        }
+        self.works()?;
+        xtr.hears_nothing(GRACE)
+    }
+
+    /// The EID-prefixes outside of instances that sites of the common map system have.
+    pub(super) fn configured(&self) -> Result<Vec<EidPrefix>, Fault> {
+        site::configured()
+    }
+
+    /// What the common map system answers to an xTR that has asked nothing yet.
+    pub(super) fn answer(&self, eid: EidPrefix) -> Result<MapReply, Fault> {
+        let xtr = self.xtr()?;
+        let request = request(self.nonce(), &[eid], &[xtr.address.ip()]);
+        xtr.asks(self.common()?.first()?, &request)
+    }
+}
+
+impl MapSystem {
+    /// The address that is asked where it does not matter which.
+    pub(super) fn first(&self) -> Result<SocketAddr, Fault> {
+        self.addresses.first().copied().ok_or_else(|| broken("it serves nowhere"))
+    }
+
+    /// Its IPv6 address.
+    pub(super) fn ipv6(&self) -> Result<SocketAddr, Fault> {
+        self.addresses.iter().copied().find(SocketAddr::is_ipv6).ok_or_else(|| broken("it has no IPv6 address"))
+    }
+
+    /// Ends it at once, as a power cut does.
+    pub(super) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for MapSystem {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Reads where a map system serves, until it says that it is ready; empty if it never does.
+fn until_ready(output: &mut BufReader<ChildStdout>) -> Vec<SocketAddr> {
+    let (mut addresses, mut line) = (Vec::new(), String::new());
+    while output.read_line(&mut line).is_ok_and(|length| length > 0) {
+        match line.trim().split_once(' ') {
+            Some(("listening", address)) => addresses.extend(address.parse::<SocketAddr>()),
+            None if line.trim() == "ready" => {
+                addresses.sort_unstable();
+                return addresses;
+            }
+            _ => {}
+        }
+        line.clear();
+    }
+    Vec::new()
+}
+
+/// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.
+fn program() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os(VARIABLE) {
+        return Ok(named.into());
+    }
+    let own = std::env::current_exe().context("the folder of this program")?;
+    let beside = own.parent().unwrap_or(Path::new("."));
+    let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
+    Ok(beside.join("lisp-mapsys"))
+}

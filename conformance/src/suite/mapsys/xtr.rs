@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! ITRs and ETRs of the suites: sockets that say what an xTR says, and hear what it is told.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use wire::control::auth::{self, AuthKey};
+use wire::control::{ControlMessage, Ecm, MapNotify, MapRegister, MapReply, MapRequest, Nonce};
+
+use super::message::{sealed, told};
+use crate::suite::probe::{Fault, broken, missing};
+
+/// An answer of this machine comes in less, also where much else runs on it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest datagram.
+const DATAGRAM: usize = 65_536;
+
+/// An ITR or ETR at an address of its own.
+pub(in crate::suite) struct Xtr {
+    socket: UdpSocket,
+    /// Its address.
+    pub(in crate::suite) address: SocketAddr,
+}
+
+/// A datagram that came.
+pub(in crate::suite) struct Came {
+    pub(in crate::suite) from: SocketAddr,
+    pub(in crate::suite) bytes: Vec<u8>,
+}
+
+impl Xtr {
+    pub(super) fn at(address: SocketAddr) -> Result<Self, Fault> {
+        let socket = UdpSocket::bind(address).map_err(|error| missing(format!("{address}: {error}")))?;
+        let address = socket.local_addr().map_err(missing)?;
+        Ok(Self { socket, address })
+    }
+
+    pub(in crate::suite) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Fault> {
+        self.socket.send_to(bytes, to).map(drop).map_err(|error| missing(format!("to {to}: {error}")))
+    }
+
+    /// The next datagram, if one comes in time.
+    pub(in crate::suite) fn hear(&self, patience: Duration) -> Result<Option<Came>, Fault> {
+        let mut buffer = vec![0; DATAGRAM];
+        self.socket.set_read_timeout(Some(patience)).map_err(missing)?;
+        match self.socket.recv_from(&mut buffer) {
+            Ok((length, from)) => {
+                buffer.truncate(length);
+                Ok(Some(Came { from, bytes: buffer }))
+            }
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                Ok(None)
+            }
+            Err(error) => Err(missing(error)),
+        }
+    }
+
+    /// All that comes within a time.
+    pub(in crate::suite) fn hear_all(&self, time: Duration) -> Result<Vec<Came>, Fault> {
+        let (begun, mut all) = (Instant::now(), Vec::new());
+        while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            all.extend(self.hear(left)?);
+        }
+        Ok(all)
+    }
+
+    pub(in crate::suite) fn hears_nothing(&self, time: Duration) -> Result<(), Fault> {
+        match self.hear(time)? {
+            None => Ok(()),
+            Some(came) => Err(broken(format!("expected nothing; from {} came {}", came.from, told(&came.bytes)))),
+        }
+    }
+
+    /// The next message.
+    pub(in crate::suite) fn message(&self) -> Result<(SocketAddr, ControlMessage), Fault> {
+        let came = self.hear(PATIENCE)?.ok_or_else(|| broken("expected an answer; nothing came"))?;
+        let message = ControlMessage::decode(&came.bytes).map_err(broken)?;
+        Ok((came.from, message))
+    }
+
+    /// Registers with a tag of the length that RFC 9301 names; the Map-Notify, whose tag holds.
+    pub(in crate::suite) fn registers(
+        &self,
+        to: SocketAddr,
+        message: &MapRegister,
+        key: &AuthKey,
+    ) -> Result<MapNotify, Fault> {
+        self.send(to, &sealed(message, key)?)?;
+        self.notified(key)
+    }
+
+    /// The Map-Notify that comes next; its tag holds.
+    pub(in crate::suite) fn notified(&self, key: &AuthKey) -> Result<MapNotify, Fault> {
+        let came = self.hear(PATIENCE)?.ok_or_else(|| broken("expected a Map-Notify; nothing came"))?;
+        auth::verify(&came.bytes, key, auth::Accept::INTEROP)
+            .map_err(|error| broken(format!("{}: {error}", told(&came.bytes))))?;
+        match ControlMessage::decode(&came.bytes) {
+            Ok(ControlMessage::MapNotify(notify)) => Ok(notify),
+            _ => Err(broken(format!("expected a Map-Notify; came {}", told(&came.bytes)))),
+        }
+    }
+
+    /// Asks inside an ECM whose inner source is this xTR's address; the Map-Reply, with the nonce of the question.
+    pub(in crate::suite) fn asks(&self, to: SocketAddr, request: &MapRequest) -> Result<MapReply, Fault> {
+        self.send(to, &self.ecm(request)?)?;
+        self.replied(request.nonce)
+    }
+
+    /// The Map-Reply that comes next.
+    pub(in crate::suite) fn replied(&self, nonce: Nonce) -> Result<MapReply, Fault> {
+        match self.message()? {
+            (_, ControlMessage::MapReply(reply)) if reply.nonce == nonce => Ok(reply),
+            (from, other) => Err(broken(format!("expected a Map-Reply with {nonce:?}; from {from} came {other:?}"))),
+        }
+    }
+
+    /// The request in an ECM; replies to it come to this xTR's port.
+    pub(in crate::suite) fn ecm(&self, request: &MapRequest) -> Result<Vec<u8>, Fault> {
+        self.wrapped(request.encode().map_err(broken)?)
+    }
+
+    /// Octets in an ECM.
+    pub(in crate::suite) fn wrapped(&self, message: Vec<u8>) -> Result<Vec<u8>, Fault> {
+        let destination = match self.address.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        };
+        let destination = SocketAddr::new(destination, wire::CONTROL_PORT);
+        Ecm::wrap(self.address, destination, message).encode().map_err(broken)
+    }
+}
