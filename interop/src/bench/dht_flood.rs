@@ -13,7 +13,7 @@ use wire::control::{ControlMessage, Ecm, EidRequest, MapRequest, Nonce};
 
 use super::flood::Flood;
 use super::register::register_one;
-use super::resident;
+use super::{resident, threads_cpu};
 use crate::demo::binaries::Binaries;
 use crate::lab::process::Process;
 use crate::lab::{Lab, Node, Topology, privilege};
@@ -211,7 +211,8 @@ fn measure(
     let flood = (rate > 0).then(|| Flood::start(lab.namespace("stranger")?, target, rate)).transpose()?;
     // Until the flood has filled what it can fill.
     std::thread::sleep(Duration::from_millis(500));
-    let (begun, cpu, before) = (Instant::now(), dht_cpu(server.id())?, flood.as_ref().map_or(0, Flood::sent));
+    let (begun, cpu, before) =
+        (Instant::now(), threads_cpu(server.id(), |name| name == "dht")?, flood.as_ref().map_or(0, Flood::sent));
     let mut nonce = 0x1000_0000 + u64::from(rand::random::<u32>());
     while begun.elapsed() < options.turn {
         nonce += 1;
@@ -225,7 +226,7 @@ fn measure(
     }
     into.spent += begun.elapsed();
     into.resident = resident(server.id())?;
-    into.dht += dht_cpu(server.id())?.saturating_sub(cpu);
+    into.dht += threads_cpu(server.id(), |name| name == "dht")?.saturating_sub(cpu);
     if let Some(flood) = flood {
         into.initials += flood.sent() - before;
         flood.end()?;
@@ -258,21 +259,4 @@ fn ask(socket: &UdpSocket, nonce: Nonce) -> anyhow::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// What the thread of the DHT has had of the processor until now.
-fn dht_cpu(process: u32) -> anyhow::Result<Duration> {
-    let mut ticks = 0;
-    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-        let folder = thread?.path();
-        if std::fs::read_to_string(folder.join("comm"))?.trim() != "dht" {
-            continue;
-        }
-        let line = std::fs::read_to_string(folder.join("stat"))?;
-        // After the name: state is the first field, user and system time the 12th and 13th.
-        let fields = line.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
-        ticks += fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
-    }
-    // USER_HZ is 100 on all of Linux's usual machines.
-    Ok(Duration::from_millis(ticks * 10))
 }

@@ -46,6 +46,25 @@ fn resident(process: u32) -> anyhow::Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
+/// What those threads of a process that are `wanted` by their names have had of the processors until now.
+fn threads_cpu(process: u32, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Duration> {
+    let mut ticks = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let folder = thread?.path();
+        // A thread may end meanwhile.
+        let Ok(name) = std::fs::read_to_string(folder.join("comm")) else { continue };
+        if !wanted(name.trim()) {
+            continue;
+        }
+        let Ok(line) = std::fs::read_to_string(folder.join("stat")) else { continue };
+        // After the name: state is the first field, user and system time the 12th and 13th.
+        let fields = line.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().skip(11).take(2);
+        ticks += fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+    }
+    // USER_HZ is 100 on all of Linux's usual machines.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// What happens, told while it does, with the time since the start.
 struct Teller {
     started: Instant,

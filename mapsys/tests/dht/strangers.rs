@@ -47,6 +47,44 @@ fn random_eids_cannot_walk_the_dht() {
     assert_eq!(world.benches[0].engine.tally().get(Refusal::MissBudget), 200 - asked as u64);
 }
 
+/// A random CGEID.
+fn random(n: u32) -> EidPrefix {
+    let mut cn = Cn([0x66; 12]);
+    cn.0[..4].copy_from_slice(&n.to_be_bytes());
+    EidPrefix::host(InstanceId(0), cn.address(Network::LAB).into())
+}
+
+#[test]
+fn made_up_sources_do_not_walk_the_dht_either_and_keep_no_client_from_it() {
+    let clients = vec!["192.0.2.0/24".parse().unwrap()];
+    let mut world = World::new(vec![Config { clients, ..resolver(vec![]) }]);
+    world.mode = Mode::Silent;
+    let flood = |world: &mut World, from: u32| {
+        for n in from..from + 2000 {
+            let source = std::net::Ipv4Addr::from_bits(10 << 24 | n << 8 | 1).to_string();
+            let asked = ecm(&request(n.into(), &[random(n)], &[&source]));
+            world.datagram(0, &format!("{source}:5000"), &asked);
+        }
+    };
+    flood(&mut world, 0);
+    let strangers = world.gets.len();
+    assert!((1..=512).contains(&strangers), "{strangers} lookups for strangers");
+    let tally = world.benches[0].engine.tally();
+    assert_eq!(tally.total(), 2000 - strangers as u64);
+    assert_eq!(tally.get(Refusal::MissBudget) + tally.get(Refusal::RequestTableFull), tally.total());
+    for n in 0..100 {
+        world.datagram(0, ITR, &ecm(&request(n, &[random(1 << 20 | u32::try_from(n).unwrap())], &[RLOC])));
+    }
+    assert_eq!(world.gets.len(), strangers + 100, "a client has places of its own");
+    // All that wait are told to ask again, in the order of their deadlines, and nothing is left of them.
+    let told = sent(&world.pass(std::time::Duration::from_secs(2)));
+    assert_eq!(told.len(), strangers + 100);
+    assert!(world.benches[0].engine.next_deadline().is_some(), "the lookups go on");
+    world.pass(std::time::Duration::from_secs(20));
+    flood(&mut world, 4000);
+    assert!(world.gets.len() > strangers + 100, "the lookups have ended, and there is room again");
+}
+
 #[test]
 fn all_records_of_a_request_are_answered_in_one_reply_and_nine_are_too_many() {
     let mut world = registered();

@@ -85,15 +85,6 @@ impl Stage {
         Ok((process, socket))
     }
 
-    /// What that map system shows.
-    pub(super) fn show_many(&self, what: &str) -> anyhow::Result<serde_json::Value> {
-        let mut command = self.binaries.command("lisp-mapsys");
-        command.args(["show", what, "--json", "--state-dir"]).arg(self.folder.join("many/state"));
-        let output = command.output().context("lisp-mapsys show")?;
-        ensure!(output.status.success(), "lisp-mapsys show: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(serde_json::from_slice(&output.stdout)?)
-    }
-
     /// A socket of the configured client.
     pub(super) fn client_socket(&self) -> anyhow::Result<UdpSocket> {
         Ok(self.lab.namespace("client")?.run(|| UdpSocket::bind((CLIENT, 0)))??)
