@@ -17,7 +17,9 @@ use proptest::prelude::*;
 use wire::address::{Eid, EidPrefix};
 use wire::control::auth::{Algorithm, AuthKey, Secret};
 use wire::control::lispsec::*;
-use wire::control::{ControlMessage, Ecm, MapRegister, MapReply, Nonce, XtrIdentity};
+use wire::control::{
+    ControlMessage, Ecm, MapReferral, MapRegister, MapReply, Nonce, Referral, ReferralAction, XtrIdentity,
+};
 use wire::record::{Action, Ttl};
 
 const ETR: &str = "198.51.100.1:4342";
@@ -582,4 +584,67 @@ proptest! {
         prop_assert_eq!(bench.datagram(ITR, &asked), vec![]);
         prop_assert_eq!(bench.engine.tally().total(), 1);
     }
+}
+
+/// A Map-Resolver that searches in the tree, and has this key with the Map-Server there, or none.
+fn searcher(with_map_server: Option<&str>) -> Bench {
+    let shared = with_map_server.map(|secret| Association {
+        name: "of the tree".into(),
+        peers: vec!["203.0.113.50/32".parse().unwrap()],
+        keys: vec![SecKey { id: 9, secret: Secret::new(secret) }],
+        protected_path: false,
+    });
+    let lisp_sec = associations().into_iter().chain(shared).collect();
+    let ddt = mapsys::ddt::Config { roots: vec![address("198.51.100.53:4342")], ..Default::default() };
+    Bench::new(Config { lisp_sec, ddt, ..config(vec![]) })
+}
+
+/// Asks for an EID, and refers from the root to the Map-Server; what the resolver does then.
+fn referred(resolver: &mut Bench) -> (SocketAddr, Vec<u8>) {
+    let (to, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
+    assert_eq!(to, address("198.51.100.53:4342"));
+    let probe = Ecm::decode(&probe).unwrap();
+    assert_eq!(probe.security, None, "no node of the tree gets a key");
+    let ControlMessage::MapRequest(request) = ControlMessage::decode(&probe.message).unwrap() else { panic!() };
+    let referral = Referral {
+        ttl: Ttl(1440),
+        action: ReferralAction::MsReferral,
+        authoritative: true,
+        incomplete: false,
+        map_version: Default::default(),
+        eid: prefix(SITE).into(),
+        locators: vec![locator("203.0.113.50")],
+        signatures: vec![],
+    };
+    let message = MapReferral { nonce: request.nonce, records: vec![referral] };
+    only(&resolver.datagram("198.51.100.53:4342", &message.encode().unwrap()))
+}
+
+#[test]
+fn through_the_tree_the_key_goes_to_the_map_server_that_it_can_be_hidden_for() {
+    let (to, bytes) = referred(&mut searcher(Some("resolver and map-server")));
+    assert_eq!(to, address("203.0.113.50:4342"));
+    let peers = vec!["192.0.2.53/32".parse().unwrap()];
+    let keys = vec![SecKey { id: 9, secret: Secret::new("resolver and map-server") }];
+    let shared = Association { name: "resolver".into(), peers, keys, protected_path: false };
+    let mut server = Bench::new(Config { lisp_sec: vec![shared], ..config(vec![site_a()]) });
+    registers(&mut server, 1, "198.51.100.1", true, true);
+    let outputs = server.datagram(SERVER, &bytes);
+    let replies = outputs.iter().filter_map(|output| match output {
+        Output::Send { bytes, .. } if bytes[0] >> 4 == 2 => Some(bytes),
+        _ => None,
+    });
+    let verified: Vec<_> = replies.map(|bytes| verify_reply(bytes, &otk(5), ASKED).unwrap()).collect();
+    assert_eq!(verified.iter().map(eids).collect::<Vec<_>>(), [[prefix(SITE)]]);
+}
+
+#[test]
+fn where_the_key_could_be_read_on_the_way_the_itr_hears_so_protected() {
+    let mut resolver = searcher(None);
+    let (to, bytes) = referred(&mut resolver);
+    assert_eq!(to.ip(), address(ITR).ip());
+    let verified = verify_reply(&bytes, &otk(5), ASKED).unwrap();
+    assert!(verified.cant_sign, "asking without might do");
+    assert_eq!(verified.reply.records[0].action, Action::DropNoReason);
+    assert_eq!(resolver.only_refused(Refusal::SecNoPath), 1);
 }

@@ -123,10 +123,6 @@ impl Resolver {
             self.ddt.figures.forwarded += 1;
             return Ok(Some(slot));
         }
-        if ask.protection.is_some() {
-            // Nobody in the tree shares a key with this node: the one-time key would be readable on the way.
-            return Err(Refusal::SecNoPath);
-        }
         let asker = Ask { ecm: ddt_request(&ask.ecm, request, &host)?, ..ask.clone() };
         let known = self.ddt.client.ask(cx.now.monotonic, host, asker)?;
         self.pump_searches(cx);
@@ -193,13 +189,14 @@ impl Resolver {
     /// Whoever gets the request answers the ITR, so that it counts as a reply to it.
     fn deliver(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, asker: &Ask) -> Result<(), Refusal> {
         let local = self.sockets.towards(to.ip(), None).ok_or(Refusal::NoAddressOfFamily)?;
+        let Some(bytes) = self.ecm_for_delivery(cx, asker, to.ip(), host)? else { return Ok(()) };
         if let ReplyTo::Udp { remote, .. } = asker.reply_to
             && !self.is_client(asker)
         {
-            self.limiter.spend_reply(cx.now.monotonic, remote.ip(), host, asker.ecm.len())?;
+            self.limiter.spend_reply(cx.now.monotonic, remote.ip(), host, bytes.len())?;
         }
         self.ddt.figures.requests += 1;
-        cx.outputs.push_back(Output::Send { local, remote: to, bytes: asker.ecm.clone() });
+        cx.outputs.push_back(Output::Send { local, remote: to, bytes });
         Ok(())
     }
 
