@@ -64,7 +64,10 @@ impl Engine {
         self.resolver.reconfigure_ddt(&newer.ddt);
         self.resolver.associate(associations);
         self.subscriptions.reconfigure(now, subscribers, newer.pubsub);
-        ended.iter().for_each(|prefix| self.subscriptions.changed(now, *prefix));
+        for prefix in &ended {
+            self.resolver.forget(prefix);
+            self.subscriptions.changed(now, &self.server, *prefix);
+        }
         let kept = self.server.registrations().len();
         tracing::info!(sites = configured, kept, ended = ended.len(), "another configuration");
         self.handle_timeout(now);
