@@ -335,9 +335,9 @@ impl Subscriptions {
         older.map(|until| self.ends.remove(&(until, key)));
         subscription.until.map(|until| self.ends.insert((until, key)));
         self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
-        let is_memory = subscription.is_memory();
+        let is_quiet = subscription.asked.is_none() && subscription.mode() != Mode::Publish;
         self.book.put(key, subscription);
-        if is_memory {
+        if is_quiet {
             self.unmute(now, &key);
         }
         while let Some(oldest) = self.book.surplus(&key.xtr, SUBSCRIPTION_MEMORIES) {
