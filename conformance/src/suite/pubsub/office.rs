@@ -18,6 +18,7 @@ use wire::control::{
 };
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
+use super::quiet::Quiet;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
@@ -32,7 +33,7 @@ pub(super) const STRANGER: u8 = 255;
 /// How long an answer may take on loopback.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long silence is listened to.
-const SILENCE: Duration = Duration::from_millis(200);
+pub(super) const SILENCE: Duration = Duration::from_millis(200);
 
 /// The server that all checks share, each with an xTR and EIDs of its own.
 pub(super) struct Office {
@@ -42,6 +43,7 @@ pub(super) struct Office {
     pub(super) site: Site,
     next_xtr: Cell<u8>,
     next_part: Cell<u16>,
+    pub(super) quiet: Quiet,
 }
 
 /// A process.
@@ -76,6 +78,7 @@ impl Office {
             site: Site { socket: UdpSocket::bind("127.0.0.1:0").map_err(missing), nonce: Cell::new(1) },
             next_xtr: Cell::new(1),
             next_part: Cell::new(1),
+            quiet: Quiet::default(),
         };
         office.server = office.start("shared");
         Ok(office)
@@ -283,6 +286,16 @@ impl Xtr {
     pub(super) fn leaving(&self, nonce: u64, eid: EidPrefix) -> Result<MapRequest, Fault> {
         Ok(MapRequest { itr_rlocs: vec![Address::None], ..self.request(nonce, &[eid])? })
     }
+}
+
+/// Ends the subscription to an EID, and acknowledges.
+pub(super) fn end(xtr: &Xtr, nonce: u64, eid: EidPrefix) -> Result<(), Fault> {
+    xtr.send(&xtr.leaving(nonce, eid)?)?;
+    let (notify, _) = xtr.notify(PATIENCE)?;
+    if notify.nonce.0 != nonce {
+        return Err(broken(format!("expected nonce {nonce}; came {}", notify.nonce)));
+    }
+    xtr.ack(&notify)
 }
 
 /// A Map-Notify-Ack.

@@ -12,7 +12,6 @@ use crate::suite::probe::{Judgement, Probe, broken, expect, must, should};
 
 pub(super) const PROBES: &[Probe<Office>] = &[
     must("PS-03.01", "9437 6", "a mapping changes twice", twice),
-    must("PS-03.02", "9437 6", "a mapping is registered again as it was", refreshed),
     must("PS-03.03", "9437 6", "a more specific EID-prefix is registered, and withdrawn", more_specific),
     must("PS-03.04", "9437 5", "an EID-prefix is withdrawn", withdrawn),
     must("PS-03.05", "9301 5.7", "a Map-Notify that is acknowledged by a stranger, and then by its receiver", repeated),
@@ -30,14 +29,6 @@ fn twice(office: &Office) -> Judgement {
         seen.push((notify.nonce.0, record.is_some()));
     }
     expect(seen == [(101, true), (102, true)], format!("nonces and whether the mapping is the newest: {seen:?}"))
-}
-
-fn refreshed(office: &Office) -> Judgement {
-    let (xtr, part) = (office.xtr()?, office.registered(1)?);
-    xtr.subscribe(100, host(part))?;
-    office.register(part, Some(1))?;
-    xtr.silence()?;
-    Ok("nothing is told".into())
 }
 
 fn more_specific(office: &Office) -> Judgement {
