@@ -81,6 +81,21 @@ impl Room {
         Xtr::at(SocketAddr::new(self.place().into(), 0))
     }
 
+    /// An xTR at this very address.
+    pub(super) fn xtr_on(&self, address: SocketAddr) -> Result<Xtr, Fault> {
+        Xtr::at(address)
+    }
+
+    /// How often the common map system has counted a refusal of that name.
+    pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
+        self.common()?;
+        let mut command = Command::new(&self.program);
+        command.args(["show", "counters", "--json", "--state-dir"]).arg(self.folder.path().join("common.state"));
+        let output = command.output().map_err(missing)?;
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
+        shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
+    }
+
     /// An xTR at two ports of an IPv4 address of its own: one that the system chose, and the control port.
     pub(super) fn xtr_at_two_ports(&self) -> Result<(Xtr, Xtr), Fault> {
         let control = self.xtr()?;
