@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Runs with the programs of others, where their paths are given: `INTEROP_OOR`, `INTEROP_OPENLISP`.
+//! Runs with what others made. Programs are run where their paths are given: `INTEROP_OOR`, `INTEROP_OPENLISP`. They are no part of
+//! this project, so that these runs may be skipped everywhere, also where all else must run.
 //!
-//! They are no part of this project, so that this may be skipped everywhere, also where all else must run.
+//! The kernel's `vxlan gpe` device needs no path: its run is skipped only where the kernel has no such device, and fails then
+//! where all must run (`CI`).
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "support/oracle.rs"]

@@ -3,6 +3,7 @@
 
 mod adversary;
 mod cgeid;
+mod daemon;
 mod ddt;
 mod dht;
 mod facade;

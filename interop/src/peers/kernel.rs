@@ -40,13 +40,12 @@ pub(super) struct Lacking(String);
 /// Makes the device in the namespace of a border, leads the other site's EIDs through it, and registers its own.
 ///
 /// # Errors
-/// [`Lacking`] when the kernel has no such device or `ip` is not installed; others when the map-server does not confirm.
+/// [`Lacking`] when the kernel has no such device; others when it or `ip` fails otherwise, or the map-server does not confirm.
 pub(super) fn start(namespace: &Namespace, site: &Site, underlay: Underlay, key: (u8, &str)) -> anyhow::Result<()> {
     let port = wire::DATA_PORT.to_string();
     // Our ITR leaves the UDP checksum out over IPv6 too, which RFC 6935 allows to tunnels.
     let device = ["type", "vxlan", "gpe", "external", "dstport", &port, "udp6zerocsumrx"];
-    ip(namespace, &[&["link", "add", DEVICE][..], &device].concat())
-        .map_err(|error| Lacking(format!("no vxlan gpe device: {error:#}")))?;
+    ip(namespace, &[&["link", "add", DEVICE][..], &device].concat()).map_err(lacking)?;
     ip(namespace, &["link", "set", DEVICE, "mtu", MTU, "up"])?;
     let (encapsulation, hops) = match underlay {
         Underlay::V4 => ("ip", "ttl"),
@@ -63,6 +62,15 @@ pub(super) fn start(namespace: &Namespace, site: &Site, underlay: Underlay, key:
         }
     }
     register(namespace, site, underlay, key)
+}
+
+/// A kernel without the device says so; whatever else `ip link add` fails of is a failure.
+fn lacking(error: anyhow::Error) -> anyhow::Error {
+    let said = format!("{error:#}");
+    if ["Operation not supported", "Unknown device type"].iter().any(|words| said.contains(words)) {
+        return Lacking(format!("no vxlan gpe device: {said}")).into();
+    }
+    error.context("the vxlan gpe device")
 }
 
 fn ip(namespace: &Namespace, arguments: &[&str]) -> anyhow::Result<()> {
@@ -160,4 +168,21 @@ fn data_packets(capture: &Path) -> anyhow::Result<Vec<(usize, Option<NextProtoco
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_kernel_without_the_device_lacks_it() {
+        let is_lacking = |said: &'static str| lacking(anyhow::anyhow!("ip link add: {said}")).is::<Lacking>();
+        assert!(is_lacking("RTNETLINK answers: Operation not supported"));
+        assert!(is_lacking("Error: Unknown device type."));
+        for said in
+            ["RTNETLINK answers: File exists", "RTNETLINK answers: Operation not permitted", "unknown command \"gpe\"?"]
+        {
+            assert!(!is_lacking(said), "{said}");
+        }
+    }
 }

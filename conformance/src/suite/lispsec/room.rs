@@ -2,10 +2,9 @@
 //! The program `lisp-mapsys` as a black box: one process on loopback, ITRs and ETRs around it.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,10 +15,9 @@ use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, Ver
 use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapReply, MapRequest, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
+use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
-/// Names another program to judge.
-const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
 /// Where it serves.
 const SERVES: &str = "127.93.0.53";
 /// ITRs that share a secret with it, with the numbers 3 and 4.
@@ -41,21 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The program, and a folder for it.
 pub(super) struct Room {
     folder: TempDir,
-    running: Result<Running, Fault>,
-}
-
-struct Running {
-    child: Child,
-    /// Kept open: a program that says more must not end of it.
-    _lines: BufReader<ChildStdout>,
-    serves: SocketAddr,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    running: Result<Daemon, Fault>,
 }
 
 /// A socket of an ITR or ETR.
@@ -81,7 +65,7 @@ impl Room {
     }
 
     fn server(&self) -> Result<SocketAddr, Fault> {
-        self.running.as_ref().map(|running| running.serves).map_err(Clone::clone)
+        self.running.as_ref().map_err(Clone::clone)?.address()
     }
 
     /// A router at an address, on any port.
@@ -129,42 +113,10 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn start(folder: &Path) -> Result<Running, Fault> {
-    let log = std::fs::File::create(folder.join("log")).map_err(missing)?;
+fn start(folder: &Path) -> Result<Daemon, Fault> {
     let listen = format!("{SERVES}:0");
     let own = ["run", "--listen", &listen, "--dht-listen", SERVES, "--dht-port", "0", "--state-dir", "state"];
-    let mut command = command(folder, &[&own[..], &["--config", "sites.toml"]].concat());
-    let spawned = command.stdout(Stdio::piped()).stderr(log).spawn();
-    let absent = |error| {
-        missing(format!("{} does not run ({error}); build it, or name another with {VARIABLE}", program().display()))
-    };
-    let mut child = spawned.map_err(absent)?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or_else(|| broken("no standard output"))?);
-    let (mut serves, mut line) = (None, String::new());
-    while line.trim() != "ready" {
-        line.clear();
-        if lines.read_line(&mut line).map_err(broken)? == 0 {
-            let _ = child.wait();
-            let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-            return Err(broken(format!("the program does not start: {log}")));
-        }
-        if let Some(address) = line.strip_prefix("listening ") {
-            serves = address.trim().parse().ok();
-        }
-    }
-    let serves = serves.ok_or_else(|| broken("the program does not say where it listens"))?;
-    Ok(Running { child, _lines: lines, serves })
-}
-
-/// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.
-fn program() -> PathBuf {
-    if let Some(named) = std::env::var_os(VARIABLE) {
-        return named.into();
-    }
-    let own = std::env::current_exe().unwrap_or_default();
-    let beside = own.parent().unwrap_or(Path::new("."));
-    let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
-    beside.join("lisp-mapsys")
+    Daemon::start(command(folder, &[&own[..], &["--config", "sites.toml"]].concat()), &folder.join("log"))
 }
 
 fn configuration() -> anyhow::Result<String> {

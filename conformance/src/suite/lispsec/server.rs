@@ -276,7 +276,11 @@ fn unregistered(room: &Room) -> Judgement {
     let itr = room.router(ITR)?;
     let verified = itr.verified(&itr.protected(119, host_of(17))?)?;
     let is_negative = verified.reply.records.iter().all(|record| record.locators.is_empty());
-    expect(is_negative && !eids(&verified).is_empty(), format!("{}, negative {is_negative}", named(&verified)))
+    let signed = !verified.cant_sign;
+    expect(
+        is_negative && signed && !eids(&verified).is_empty(),
+        format!("{}, negative {is_negative}, signed {signed}", named(&verified)),
+    )
 }
 
 fn proxy_records(room: &Room) -> Judgement {

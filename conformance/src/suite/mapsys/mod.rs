@@ -6,10 +6,9 @@ mod site;
 mod xtr;
 
 use std::cell::{Cell, OnceCell};
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,11 +21,10 @@ pub(super) use message::{host, key, prefix, prefix_in, record, register, request
 pub(super) use site::{Site, sentinel_site};
 pub(super) use xtr::{Came, Xtr};
 
+use super::daemon::{Daemon, program};
 use super::probe::{Fault, broken, missing};
 use site::{SENTINEL, SENTINEL_SECRET, SITES, common_sites};
 
-/// Names another program to judge.
-const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
 /// What was not to come, and comes all the same, does so within this time after a later message was answered.
 const GRACE: Duration = Duration::from_millis(40);
 /// Messages sent without waiting: any socket holds so many.
@@ -46,8 +44,7 @@ pub(super) struct Room {
 
 /// A running `lisp-mapsys`.
 pub(super) struct MapSystem {
-    child: Child,
-    _output: BufReader<ChildStdout>,
+    _daemon: Daemon,
     /// Where it serves, IPv4 first.
     pub(super) addresses: Vec<SocketAddr>,
 }
@@ -57,7 +54,7 @@ impl Room {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         let block = 64 + u8::try_from(std::process::id() % 128)?;
         let (places, sites, nonce) = (Cell::new(1), Cell::new(0), Cell::new(1));
-        Ok(Self { folder, program: program()?, block, places, sites, nonce, common: OnceCell::new() })
+        Ok(Self { folder, program: program(), block, places, sites, nonce, common: OnceCell::new() })
     }
 
     /// The next address of loopback.
@@ -82,6 +79,21 @@ impl Room {
     /// An xTR at another port of an IPv4 address of its own.
     pub(super) fn xtr_elsewhere(&self) -> Result<Xtr, Fault> {
         Xtr::at(SocketAddr::new(self.place().into(), 0))
+    }
+
+    /// An xTR at this very address.
+    pub(super) fn xtr_on(&self, address: SocketAddr) -> Result<Xtr, Fault> {
+        Xtr::at(address)
+    }
+
+    /// How often the common map system has counted a refusal of that name.
+    pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
+        self.common()?;
+        let mut command = Command::new(&self.program);
+        command.args(["show", "counters", "--json", "--state-dir"]).arg(self.folder.path().join("common.state"));
+        let output = command.output().map_err(missing)?;
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
+        shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }
 
     /// An xTR at two ports of an IPv4 address of its own: one that the system chose, and the control port.
@@ -110,33 +122,17 @@ impl Room {
         let file = self.folder.path().join(format!("{name}.toml"));
         std::fs::write(&file, config).map_err(missing)?;
         let state = self.folder.path().join(format!("{name}.state"));
-        let log = std::fs::File::options().create(true).append(true).open(self.log(name)).map_err(missing)?;
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&file).arg("--state-dir").arg(&state);
         for _ in 0..addresses {
             command.args(["--listen", &format!("{}:0", self.place())]);
         }
         command.args(["--listen", "[::1]:0", "--dht-listen", &self.place().to_string(), "--dht-port", "0"]);
-        command.env("TMPDIR", self.folder.path()).stdout(Stdio::piped()).stderr(log);
-        let program = self.program.display();
-        let mut child = command.spawn().map_err(|error| {
-            missing(format!("{program} does not run ({error}); build it, or name another with {VARIABLE}"))
-        })?;
-        let mut output = BufReader::new(child.stdout.take().ok_or_else(|| broken("no standard output"))?);
-        let addresses = until_ready(&mut output);
-        let running = MapSystem { child, _output: output, addresses };
-        if running.addresses.is_empty() {
-            return Err(broken(format!("the map system does not start: {}", self.said(name))));
-        }
-        Ok(running)
-    }
-
-    fn log(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.log"))
-    }
-
-    fn said(&self, name: &str) -> String {
-        std::fs::read_to_string(self.log(name)).unwrap_or_default()
+        command.env("TMPDIR", self.folder.path());
+        let daemon = Daemon::start(command, &self.folder.path().join(format!("{name}.log")))?;
+        let mut addresses = daemon.addresses.clone();
+        addresses.sort_unstable();
+        Ok(MapSystem { _daemon: daemon, addresses })
     }
 
     /// A site of the common map system for a check alone.
@@ -213,46 +209,7 @@ impl MapSystem {
     }
 
     /// Ends it at once, as a power cut does.
-    pub(super) fn kill(mut self) {
-        self.end();
+    pub(super) fn kill(self) {
+        drop(self);
     }
-
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for MapSystem {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Reads where a map system serves, until it says that it is ready; empty if it never does.
-fn until_ready(output: &mut BufReader<ChildStdout>) -> Vec<SocketAddr> {
-    let (mut addresses, mut line) = (Vec::new(), String::new());
-    while output.read_line(&mut line).is_ok_and(|length| length > 0) {
-        match line.trim().split_once(' ') {
-            Some(("listening", address)) => addresses.extend(address.parse::<SocketAddr>()),
-            None if line.trim() == "ready" => {
-                addresses.sort_unstable();
-                return addresses;
-            }
-            _ => {}
-        }
-        line.clear();
-    }
-    Vec::new()
-}
-
-/// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.
-fn program() -> anyhow::Result<PathBuf> {
-    if let Some(named) = std::env::var_os(VARIABLE) {
-        return Ok(named.into());
-    }
-    let own = std::env::current_exe().context("the folder of this program")?;
-    let beside = own.parent().unwrap_or(Path::new("."));
-    let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
-    Ok(beside.join("lisp-mapsys"))
 }

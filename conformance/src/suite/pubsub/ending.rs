@@ -1,58 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions end.
 
-use std::net::UdpSocket;
 use std::time::Duration;
 
 use wire::control::MapRequest;
 use wire::record::Action;
 
-use super::office::{Office, Xtr, host, prefix, says};
-use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must, should};
+use super::office::{Office, end, host, prefix, says};
+use crate::suite::probe::{Judgement, Probe, expect, must, should};
 
 /// Time for an answer.
 const SOON: Duration = Duration::from_secs(3);
 
 pub(super) const PROBES: &[Probe<Office>] = &[
-    must("PS-04.01", "9437 5", "N set and one ITR-RLOC of AFI 0, then a change", ended),
-    must("PS-04.02", "9437 5", "an end comes from another address of the xTR", from_elsewhere),
     must("PS-04.03", "9437 5", "an end with a nonce that is not above the last", replayed_end),
     should("PS-04.04", "9437 5", "the first Map-Request is sent again after the end", after_the_end),
     should("PS-04.05", "9437 5", "an end for a part of what is subscribed to", part_of),
     must("PS-04.06", "9437 5", "an end without anything to end", nothing_to_end),
     must("PS-04.07", "9437 3", "AFI 0 without a security association", stranger),
 ];
-
-/// Ends the subscription to an EID, and acknowledges.
-fn end(xtr: &Xtr, nonce: u64, eid: wire::address::EidPrefix) -> Result<(), Fault> {
-    xtr.send(&xtr.leaving(nonce, eid)?)?;
-    let (notify, _) = xtr.notify(SOON)?;
-    if notify.nonce.0 != nonce {
-        return Err(broken(format!("expected nonce {nonce}; came {}", notify.nonce)));
-    }
-    xtr.ack(&notify)
-}
-
-fn ended(office: &Office) -> Judgement {
-    let (xtr, part) = (office.xtr()?, office.registered(1)?);
-    xtr.subscribe(10, host(part))?;
-    end(&xtr, 11, part)?;
-    office.register(part, Some(2))?;
-    xtr.silence()?;
-    Ok("a Map-Notify with its nonce, and the change is not told".into())
-}
-
-fn from_elsewhere(office: &Office) -> Judgement {
-    let (xtr, part) = (office.xtr()?, office.registered(1)?);
-    xtr.subscribe(10, host(part))?;
-    let socket = UdpSocket::bind("127.0.0.80:0").map_err(missing)?;
-    let there = Xtr { socket, identity: xtr.identity, key: xtr.key.clone(), server: xtr.server };
-    end(&there, 11, part)?;
-    office.register(part, Some(2))?;
-    xtr.silence()?;
-    there.silence()?;
-    Ok("the Map-Notify goes to the source of the Map-Request".into())
-}
 
 fn replayed_end(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);

@@ -6,6 +6,7 @@ mod ending;
 mod keeping;
 mod office;
 mod publishing;
+mod quiet;
 
 use super::Listed;
 use super::probe::{self, Probe};
@@ -13,7 +14,7 @@ use crate::check::Check;
 use office::Office;
 
 fn probes() -> Vec<&'static Probe<Office>> {
-    [asking::PROBES, publishing::PROBES, ending::PROBES, keeping::PROBES].into_iter().flatten().collect()
+    [asking::PROBES, publishing::PROBES, quiet::PROBES, ending::PROBES, keeping::PROBES].into_iter().flatten().collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {

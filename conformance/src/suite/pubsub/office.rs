@@ -3,10 +3,9 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,10 +18,10 @@ use wire::control::{
 };
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
+use super::quiet::Quiet;
+use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
-/// Names another program to judge.
-const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
 /// xTRs that may subscribe to everything.
 const XTRS: u8 = 32;
 /// One that may subscribe to the silent site only.
@@ -34,7 +33,7 @@ pub(super) const STRANGER: u8 = 255;
 /// How long an answer may take on loopback.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long silence is listened to.
-const SILENCE: Duration = Duration::from_millis(200);
+pub(super) const SILENCE: Duration = Duration::from_millis(200);
 
 /// The server that all checks share, each with an xTR and EIDs of its own.
 pub(super) struct Office {
@@ -44,11 +43,12 @@ pub(super) struct Office {
     pub(super) site: Site,
     next_xtr: Cell<u8>,
     next_part: Cell<u16>,
+    pub(super) quiet: Quiet,
 }
 
 /// A process.
 pub(super) struct Server {
-    child: Child,
+    _daemon: Daemon,
     pub(super) address: SocketAddr,
     state: PathBuf,
 }
@@ -72,12 +72,13 @@ impl Office {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         std::fs::write(folder.path().join("mapsys.toml"), settings())?;
         let mut office = Self {
-            program: program()?,
+            program: program(),
             folder,
             server: Err(missing("not started")),
             site: Site { socket: UdpSocket::bind("127.0.0.1:0").map_err(missing), nonce: Cell::new(1) },
             next_xtr: Cell::new(1),
             next_part: Cell::new(1),
+            quiet: Quiet::default(),
         };
         office.server = office.start("shared");
         Ok(office)
@@ -90,32 +91,12 @@ impl Office {
     /// Starts the program with a state folder of this name.
     pub(super) fn start(&self, state: &str) -> Result<Server, Fault> {
         let state = self.folder.path().join(state);
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
         let mut command = Command::new(&self.program);
         command.args(["--listen", "127.0.0.1:0", "--dht-listen", "127.0.0.1", "--dht-port", "0", "--config"]);
         command.arg(self.folder.path().join("mapsys.toml")).arg("--state-dir").arg(&state);
-        let spawned = command.stdout(Stdio::piped()).stderr(log.map_err(missing)?).spawn();
-        let program = self.program.display();
-        let mut child = spawned.map_err(|error| {
-            missing(format!("{program} does not run ({error}); build it, or name another with {VARIABLE}"))
-        })?;
-        let mut address = None;
-        let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
-        for line in lines.into_iter().flatten().map_while(Result::ok) {
-            address = line.strip_prefix("listening ").and_then(|text| text.parse().ok()).or(address);
-            if line == "ready" {
-                break;
-            }
-        }
-        let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        match address {
-            Some(address) => Ok(Server { child, address, state }),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(broken(format!("{program} does not say where it listens: {}", log())))
-            }
-        }
+        let daemon = Daemon::start(command, &self.folder.path().join("log"))?;
+        let address = daemon.address()?;
+        Ok(Server { _daemon: daemon, address, state })
     }
 
     /// What `show` says of a server.
@@ -165,16 +146,8 @@ impl Office {
 
 impl Server {
     /// Ends it at once.
-    pub(super) fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub(super) fn kill(self) {
+        drop(self);
     }
 }
 
@@ -315,6 +288,16 @@ impl Xtr {
     }
 }
 
+/// Ends the subscription to an EID, and acknowledges.
+pub(super) fn end(xtr: &Xtr, nonce: u64, eid: EidPrefix) -> Result<(), Fault> {
+    xtr.send(&xtr.leaving(nonce, eid)?)?;
+    let (notify, _) = xtr.notify(PATIENCE)?;
+    if notify.nonce.0 != nonce {
+        return Err(broken(format!("expected nonce {nonce}; came {}", notify.nonce)));
+    }
+    xtr.ack(&notify)
+}
+
 /// A Map-Notify-Ack.
 pub(super) fn sealed_ack(notify: &MapNotify, key: &AuthKey) -> Result<Vec<u8>, Fault> {
     auth::seal(&ControlMessage::MapNotifyAck(notify.clone()), key, TagForm::Truncated).map_err(broken)
@@ -429,15 +412,4 @@ key = [{ key-id = 1, secret = "secret of b" }]
     subscriber(LIMITED, "rloc = [\"127.0.0.0/8\"]\neid-prefix = [\"2001:db8:b::/48\"]");
     subscriber(ELSEWHERE, r#"rloc = ["192.0.2.0/24"]"#);
     text
-}
-
-/// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.
-fn program() -> anyhow::Result<PathBuf> {
-    if let Some(named) = std::env::var_os(VARIABLE) {
-        return Ok(named.into());
-    }
-    let own = std::env::current_exe().context("the folder of this program")?;
-    let beside = own.parent().unwrap_or(Path::new("."));
-    let beside = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
-    Ok(beside.join("lisp-mapsys"))
 }

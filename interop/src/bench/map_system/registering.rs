@@ -21,8 +21,8 @@ pub(super) const MANY: Within = Within::Group(0xdba);
 const FIRST_RATE: f64 = 2000.0;
 /// How often it is looked for Map-Notifies.
 const TICK: Duration = Duration::from_millis(1);
-/// After the last Map-Register, so long for Map-Notifies.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// After the last Map-Register, so long for Map-Notifies: what is late on a busy machine is slow, and not lost.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Rounds until all are registered.
 const ROUNDS: u64 = 10;
 
