@@ -189,7 +189,10 @@ impl Resolver {
     /// Whoever gets the request answers the ITR, so that it counts as a reply to it.
     fn deliver(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, asker: &Ask) -> Result<(), Refusal> {
         let local = self.sockets.towards(to.ip(), None).ok_or(Refusal::NoAddressOfFamily)?;
-        let Some(bytes) = self.ecm_for_delivery(cx, asker, to.ip(), host)? else { return Ok(()) };
+        let Some(bytes) = self.ecm_for(asker, to.ip())? else {
+            let is_left_over = self.ddt.client.undeliverable(cx.now.monotonic, host, to, asker);
+            return if is_left_over { self.tell_unsigned(cx, asker, host) } else { Ok(()) };
+        };
         if let ReplyTo::Udp { remote, .. } = asker.reply_to
             && !self.is_client(asker)
         {
