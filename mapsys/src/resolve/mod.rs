@@ -218,7 +218,8 @@ impl Resolver {
         prefix: EidPrefix,
     ) -> Result<Slot, Refusal> {
         let host = EidPrefix::host(prefix.iid, prefix.net.addr());
-        if ask.protection.is_none() {
+        // Who walks the tree hears that it has come to its end (see `own_referral`).
+        if ask.protection.is_none() && !ask.ddt {
             lispsec::admit_unprotected(cx.server, ask.via, &host)?;
         }
         let octets = self.reply_octets(ask);
