@@ -303,6 +303,9 @@ impl Resolver {
         }
         if ask.ddt { self.found_referral(cx, ask, host, found) } else { self.found_slot(cx, ask, host, found) }
     }
+            if ask.ddt {
+                self.acknowledge(cx, ask, host)?;
+            }
 
     /// Answers with what was found, or forwards to the Map-Server of a site that wants to answer itself.
     fn found_slot(

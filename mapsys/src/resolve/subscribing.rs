@@ -51,7 +51,13 @@ impl Resolver {
             Ok(None) => Ok(Slot::Silent),
             Ok(Some(wish)) => {
                 ask.wanted.push(Wanted::Admitted(EidPrefix::host(prefix.iid, prefix.net.addr()), Box::new(wish)));
+            Ok(None) if ask.ddt => self.acknowledge(cx, ask, EidPrefix::host(prefix.iid, prefix.net.addr())),
                 self.slot(cx, ask, request, prefix)
+            // A DDT client that has lost the Map-Referral asks again with the nonce of the xTR.
+            Err(Denial::Silent(refusal)) if ask.ddt => {
+                cx.tally.count(refusal);
+                self.acknowledge(cx, ask, EidPrefix::host(prefix.iid, prefix.net.addr()))
+            }
             }
             Err(denial) => self.denied(cx, ask, request, prefix, denial),
         }
@@ -73,6 +79,10 @@ impl Resolver {
                 Ok(Slot::Records(vec![negative(prefix, Action::DropPolicyDenied, DENIED)]))
             }
             Denial::Plain(refusal) if ask.is_leaving => Err(refusal),
+                let host = EidPrefix::host(prefix.iid, prefix.net.addr());
+                if ask.ddt && cx.server.sites().find(&host).is_some() {
+                    self.acknowledge(cx, ask, host)?;
+                }
             Denial::Plain(refusal) => {
                 cx.tally.count(refusal);
                 ask.wanted.push(Wanted::Unknown(EidPrefix::host(prefix.iid, prefix.net.addr())));
