@@ -10,7 +10,7 @@ use wire::address::EidPrefix;
 use wire::control::{Ecm, EidRequest, MapReferral, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
-use super::ask::{Ask, ReplyTo};
+use super::ask::{Ask, ReplyTo, inner_request};
 use super::found::Found;
 use super::own;
 use super::referral::DDT;
@@ -226,9 +226,11 @@ fn ddt_request(ecm: &[u8], request: &MapRequest, host: &EidPrefix) -> Result<Vec
     let of_host = |record: &&EidRequest| {
         record.eid.ip_prefix().is_some_and(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()) == *host)
     };
-    let records: Vec<_> = request.records.iter().find(of_host).cloned().into_iter().collect();
-    let message = MapRequest { records, ..request.clone() }.encode().map_err(|_| Refusal::NotEncodable)?;
     let outer = Ecm::decode(ecm).map_err(|_| Refusal::Malformed)?;
+    // As it may be sent on, which is not always as it came.
+    let request = inner_request(&outer)?;
+    let records: Vec<_> = request.records.iter().find(of_host).cloned().into_iter().collect();
+    let message = MapRequest { records, ..request }.encode().map_err(|_| Refusal::NotEncodable)?;
     Ecm { ddt: true, message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
 }
 

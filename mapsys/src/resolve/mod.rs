@@ -97,6 +97,7 @@ impl Resolver {
         if ddt {
             self.admit_ddt(cx, &mut ask, &request)?;
         }
+        subscribing::verify(cx, &mut ask, &request, ecm.source)?;
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
