@@ -38,6 +38,9 @@ impl Resolver {
     ) -> Result<Slot, Refusal> {
         let Via::Socket { local, remote: outer } = ask.via else { return self.slot(cx, ask, request, prefix) };
         let subscribed = cx.subscriptions.admit(Arrival { local, outer, inner }, request, prefix).and_then(|wish| {
+            if wish.is_leaving && is_elsewhere(cx, &wish) {
+                return Ok(Some(wish));
+            }
             if wish.is_leaving {
                 cx.subscriptions.leave(cx.now, cx.server, &wish)?;
                 return Ok(None);
@@ -110,6 +113,14 @@ impl Resolver {
             Wanted::Admitted(_, wish) if !is_sent_on => wish,
             _ => return None,
         };
+        if wish.is_leaving {
+            // Without an answer of the DHT it is asked again.
+            let is_known = !matches!(found, Found::Unknown(_));
+            if let Some(Err(denial)) = is_known.then(|| cx.subscriptions.leave(cx.now, cx.server, &wish)) {
+                cx.tally.count(denial.refusal());
+            }
+            return Some(Slot::Silent);
+        }
         let offer = self.offer(cx, ask, &host, found)?;
         match cx.subscriptions.subscribe(cx.now, &wish, offer) {
             Ok(()) => Some(Slot::Silent),
@@ -151,6 +162,17 @@ impl Resolver {
         let ends = is_leaving(request) && port != 0;
         ends.then_some(ReplyTo::Udp { local, remote: std::net::SocketAddr::new(remote.ip(), port) })
     }
+}
+
+/// Whether what is to end may be a subscription at another Map-Server, to which it was sent on.
+fn is_elsewhere(cx: &Context<'_>, wish: &Wish) -> bool {
+    let concerns = |prefix: &EidPrefix| prefix.covers(&wish.asked) || wish.asked.covers(prefix);
+    let host = EidPrefix::host(wish.asked.iid, wish.asked.net.addr());
+    let is_here = || {
+        let mut known = cx.subscriptions.iter();
+        known.any(|(key, known)| key.xtr == wish.xtr && concerns(&key.prefix) && !known.is_memory())
+    };
+    cx.server.sites().find(&host).is_none() && !is_here()
 }
 
 /// Clears the N-bits in what may be sent on, unless the xTR may set them in each record: Map-Resolvers verify that (RFC 9437,

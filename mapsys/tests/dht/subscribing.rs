@@ -8,6 +8,7 @@ use mapsys::engine::{Config, Output};
 use mapsys::refusal::Refusal;
 use mapsys::register::site::NotifyPort;
 use mapsys::subscribe::subscriber::Subscriber;
+use wire::address::Address;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapRequest, XtrIdentity};
 use wire::record::{Action, MappingRecord, Ttl};
@@ -205,4 +206,21 @@ fn an_unverified_n_bit_is_not_sent_on_for_the_sake_of_another_record() {
         let [sent_on] = sent_on.as_slice() else { panic!("{sent_on:?}") };
         assert_eq!(sent_on.records.iter().map(|record| record.notify).collect::<Vec<_>>(), [false, is_verified]);
     }
+}
+
+#[test]
+fn the_end_of_a_subscription_goes_where_the_subscription_went() {
+    let mut world = world();
+    let own = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    world.datagram(0, ETR, &seal(own, &site_key()));
+    world.pass(Duration::from_secs(11));
+    assert_eq!(forwarded(&world.datagram(1, ITR, &ecm(&subscribing(50))), "203.0.113.1:4342").len(), 1);
+    let leaving = MapRequest { itr_rlocs: vec![Address::None], ..subscribing(51) };
+    let outputs = world.datagram(1, ITR, &ecm(&leaving));
+    assert_eq!(forwarded(&outputs, "203.0.113.1:4342"), [leaving]);
+    assert_eq!(told(&outputs), [], "who has it confirms its end");
+    // Where it can only be here, it ends here.
+    let elsewhere = vec![EidRequest { notify: true, eid: host("2001:db8:77::1").into() }];
+    let leaving = MapRequest { itr_rlocs: vec![Address::None], records: elsewhere, ..subscribing(52) };
+    assert_eq!(told(&world.datagram(1, ITR, &ecm(&leaving))).len(), 1);
 }
