@@ -601,6 +601,10 @@ fn searcher(with_map_server: Option<&str>) -> Bench {
 
 /// Asks for an EID, and refers from the root to the Map-Server; what the resolver does then.
 fn referred(resolver: &mut Bench) -> (SocketAddr, Vec<u8>) {
+    referred_to(resolver, &["203.0.113.50"])
+}
+
+fn referred_to(resolver: &mut Bench, servers: &[&str]) -> (SocketAddr, Vec<u8>) {
     let (to, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
     assert_eq!(to, address("198.51.100.53:4342"));
     let probe = Ecm::decode(&probe).unwrap();
@@ -613,7 +617,7 @@ fn referred(resolver: &mut Bench) -> (SocketAddr, Vec<u8>) {
         incomplete: false,
         map_version: Default::default(),
         eid: prefix(SITE).into(),
-        locators: vec![locator("203.0.113.50")],
+        locators: servers.iter().map(|server| locator(server)).collect(),
         signatures: vec![],
     };
     let message = MapReferral { nonce: request.nonce, records: vec![referral] };
@@ -647,4 +651,39 @@ fn where_the_key_could_be_read_on_the_way_the_itr_hears_so_protected() {
     assert!(verified.cant_sign, "asking without might do");
     assert_eq!(verified.reply.records[0].action, Action::DropNoReason);
     assert_eq!(resolver.only_refused(Refusal::SecNoPath), 1);
+}
+
+#[test]
+fn of_several_map_servers_one_that_the_key_can_be_hidden_for_is_asked() {
+    let mut resolver = searcher(Some("resolver and map-server"));
+    let (to, _) = referred_to(&mut resolver, &["203.0.113.49", "203.0.113.50"]);
+    assert_eq!(to, address("203.0.113.50:4342"), "and the ITR hears nothing yet");
+    assert_eq!(resolver.engine.tally().total(), 0);
+}
+
+#[test]
+fn where_the_key_can_be_hidden_for_no_map_server_the_itr_hears_so_once() {
+    let mut resolver = searcher(None);
+    let (to, _) = referred_to(&mut resolver, &["203.0.113.49", "203.0.113.50"]);
+    assert_eq!(to.ip(), address(ITR).ip());
+    assert_eq!(resolver.pass(Duration::from_secs(60)), []);
+    assert_eq!(resolver.engine.ddt().searches, 0);
+    assert_eq!(resolver.only_refused(Refusal::SecNoPath), 1);
+}
+
+#[test]
+fn through_the_tree_a_site_that_requires_lisp_sec_is_found_and_not_answered_for_without() {
+    for proxy in [true, false] {
+        let mut bench = bench_of(vec![Site { lisp_sec: LispSec::Required, ..site_a() }]);
+        registers(&mut bench, 1, "198.51.100.1", proxy, true);
+        let mut probe = ecm(&request(5, &[host("2001:db8:a::2")], &[RLOC]));
+        probe[0] |= 0x04;
+        let (to, bytes) = only(&bench.datagram(ITR, &probe));
+        assert_eq!(to, address(ITR));
+        let ControlMessage::MapReferral(referral) = ControlMessage::decode(&bytes).unwrap() else {
+            panic!("{bytes:?}")
+        };
+        assert_eq!(referral.records[0].action, ReferralAction::MsAck);
+        assert_eq!(bench.only_refused(Refusal::SecRequired), 1);
+    }
 }

@@ -216,6 +216,24 @@ impl<A: Asker> Client<A> {
         Err(Refusal::NotForMapSystem)
     }
 
+    /// Takes note that the request of `asker` cannot be sent to `to`, because others could read its one-time key: the next
+    /// server has its turn. `true` if none is left, and the asker is to be told so; for this one the search is over then.
+    pub fn undeliverable(&mut self, now: Instant, host: EidPrefix, to: SocketAddr, asker: &A) -> bool {
+        let Some(pending) = self.pending.get_mut(&host).filter(|pending| pending.server() == Some(to)) else {
+            return false;
+        };
+        if pending.dismiss(to).is_some() {
+            self.send(now, host);
+            return false;
+        }
+        let same = |waiter: &&mut Waiter<A>| waiter.asker.is_same(asker) && waiter.asker.nonce() == asker.nonce();
+        pending.waiters.iter_mut().filter(same).for_each(|waiter| waiter.is_served = true);
+        if pending.waiters.iter().all(|waiter| waiter.is_served) {
+            self.end(&host);
+        }
+        true
+    }
+
     fn go_on(&mut self, now: Instant, host: EidPrefix, start: Start) {
         let Some(pending) = self.pending.get_mut(&host) else { return };
         let nonces: Vec<Nonce> = pending.nonces().collect();

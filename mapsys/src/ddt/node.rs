@@ -95,14 +95,14 @@ impl Node {
 
     /// MS-ACK (RFC 8111, section 7.2) about the part of `prefix` round `host` in which we delegate nothing to others.
     pub fn acknowledge(&self, prefix: &EidPrefix, host: &EidPrefix, own: &[IpAddr]) -> Referral {
-        let prefix = self.delegations.hole(prefix, host).unwrap_or(*host);
+        let prefix = self.delegations.hole(&self.delegated(prefix, host), host).unwrap_or(*host);
         self.with_map_servers(record(ReferralAction::MsAck, prefix, REFERRED), own)
     }
 
     /// MS-NOT-REGISTERED (RFC 8111, section 7.2), in which nothing is registered, no site is more specific and nothing is
     /// delegated.
     pub fn not_registered(&self, server: &MapServer, prefix: &EidPrefix, host: &EidPrefix, own: &[IpAddr]) -> Referral {
-        let prefix = self.empty(server, prefix, host);
+        let prefix = self.empty(server, &self.delegated(prefix, host), host);
         self.with_map_servers(record(ReferralAction::MsNotRegistered, prefix, NOT_REGISTERED), own)
     }
 
@@ -112,6 +112,11 @@ impl Node {
         let authority = self.authority(host).unwrap_or(*host);
         let within = if authority.covers(within) { *within } else { authority };
         record(ReferralAction::DelegationHole, self.empty(server, &within, host), HOLE)
+    }
+
+    /// The part of `prefix` that was delegated to this node. Where nothing was, `host` is of a site, whose prefix is ours.
+    fn delegated(&self, prefix: &EidPrefix, host: &EidPrefix) -> EidPrefix {
+        self.authority(host).filter(|authority| prefix.covers(authority)).unwrap_or(*prefix)
     }
 
     /// The part of `within` round `host` that neither a delegation nor a registration nor a site overlaps.

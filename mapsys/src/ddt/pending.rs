@@ -26,7 +26,10 @@ pub(super) struct Pending<A> {
     pub(super) scope: Option<EidPrefix>,
     /// Whom that referred to.
     pub(super) servers: Vec<SocketAddr>,
-    /// Whether these are Map-Servers, which get the requests of those who wait, instead of one of our own.
+    /// What the referral says that they are.
+    kind: Kind,
+    /// Whether the one whose turn it is counts as a Map-Server, which gets the requests of those who wait, instead of one of
+    /// our own.
     pub(super) is_delivering: bool,
     /// Whether the search has begun at the root, or did so anew.
     pub(super) is_from_root: bool,
@@ -65,6 +68,7 @@ impl<A> Pending<A> {
             waiters: Vec::new(),
             scope: start.scope,
             servers: start.servers,
+            kind: start.kind,
             is_delivering: start.kind == Kind::MapServer,
             is_from_root: start.is_from_root,
             answers: 0,
@@ -80,6 +84,7 @@ impl<A> Pending<A> {
     pub(super) fn follow(&mut self, start: Start) {
         self.scope = start.scope;
         self.servers = start.servers;
+        self.kind = start.kind;
         self.is_delivering = start.kind == Kind::MapServer;
         self.is_from_root |= start.is_from_root;
         (self.at, self.round) = (0, 0);
@@ -99,6 +104,7 @@ impl<A> Pending<A> {
 
     /// The next server that was not found useless; each has its turn again in the next round, at most [`DDT_ROUNDS`] times.
     pub(super) fn advance(&mut self) -> Option<SocketAddr> {
+        let last = self.server();
         for _ in 0..=self.servers.len() {
             self.at += 1;
             if self.at >= self.servers.len() {
@@ -109,6 +115,9 @@ impl<A> Pending<A> {
             }
             let server = self.server()?;
             if !self.asked.iter().any(|asked| asked.server == server && asked.is_useless) {
+                if Some(server) != last {
+                    self.is_delivering = self.kind == Kind::MapServer;
+                }
                 return Some(server);
             }
         }
@@ -140,6 +149,8 @@ impl<A> Pending<A> {
         let useless = |server: &SocketAddr| self.asked.iter().any(|asked| asked.server == *server && asked.is_useless);
         let next = (1..=self.servers.len()).map(|step| (self.at + step) % self.servers.len().max(1));
         self.at = next.into_iter().find(|at| self.servers.get(*at).is_some_and(|server| !useless(server)))?;
+        // What one node of a set said of itself says nothing of its neighbours.
+        self.is_delivering &= self.kind == Kind::MapServer;
         self.server()
     }
 

@@ -10,7 +10,7 @@ use wire::address::EidPrefix;
 use wire::control::{Ecm, EidRequest, MapReferral, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
-use super::ask::{Ask, ReplyTo};
+use super::ask::{Ask, ReplyTo, inner_request};
 use super::found::Found;
 use super::own;
 use super::referral::DDT;
@@ -189,7 +189,10 @@ impl Resolver {
     /// Whoever gets the request answers the ITR, so that it counts as a reply to it.
     fn deliver(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, asker: &Ask) -> Result<(), Refusal> {
         let local = self.sockets.towards(to.ip(), None).ok_or(Refusal::NoAddressOfFamily)?;
-        let Some(bytes) = self.ecm_for_delivery(cx, asker, to.ip(), host)? else { return Ok(()) };
+        let Some(bytes) = self.ecm_for(asker, to.ip())? else {
+            let is_left_over = self.ddt.client.undeliverable(cx.now.monotonic, host, to, asker);
+            return if is_left_over { self.tell_unsigned(cx, asker, host) } else { Ok(()) };
+        };
         if let ReplyTo::Udp { remote, .. } = asker.reply_to
             && !self.is_client(asker)
         {
@@ -223,9 +226,11 @@ fn ddt_request(ecm: &[u8], request: &MapRequest, host: &EidPrefix) -> Result<Vec
     let of_host = |record: &&EidRequest| {
         record.eid.ip_prefix().is_some_and(|prefix| EidPrefix::host(prefix.iid, prefix.net.addr()) == *host)
     };
-    let records: Vec<_> = request.records.iter().find(of_host).cloned().into_iter().collect();
-    let message = MapRequest { records, ..request.clone() }.encode().map_err(|_| Refusal::NotEncodable)?;
     let outer = Ecm::decode(ecm).map_err(|_| Refusal::Malformed)?;
+    // As it may be sent on, which is not always as it came.
+    let request = inner_request(&outer)?;
+    let records: Vec<_> = request.records.iter().find(of_host).cloned().into_iter().collect();
+    let message = MapRequest { records, ..request }.encode().map_err(|_| Refusal::NotEncodable)?;
     Ecm { ddt: true, message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
 }
 

@@ -97,6 +97,7 @@ impl Resolver {
         if ddt {
             self.admit_ddt(cx, &mut ask, &request)?;
         }
+        subscribing::verify(cx, &mut ask, &request, ecm.source)?;
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
             let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
@@ -199,6 +200,9 @@ impl Resolver {
     /// name itself second must not aim our answers at whom it names first.
     fn admit_foreign(&mut self, cx: &Context<'_>, ask: &mut Ask, itr_rlocs: &[Address]) -> Result<(), Refusal> {
         let Via::Socket { local: asked, remote: source } = ask.via else { return Ok(()) };
+        // What ends a subscription has no ITR-RLOC, and is answered at its source.
+        let source_rloc = [Address::from(source.ip())];
+        let itr_rlocs = if ask.is_leaving { &source_rloc[..] } else { itr_rlocs };
         self.limiter.admit_foreign(source.ip(), itr_rlocs)?;
         let ReplyTo::Udp { local, remote } = &mut ask.reply_to else { return Ok(()) };
         if remote.ip() != source.ip() && itr_rlocs.iter().any(|rloc| rloc.ip() == Some(source.ip())) {
@@ -218,7 +222,8 @@ impl Resolver {
         prefix: EidPrefix,
     ) -> Result<Slot, Refusal> {
         let host = EidPrefix::host(prefix.iid, prefix.net.addr());
-        if ask.protection.is_none() {
+        // Who walks the tree hears that it has come to its end (see `own_referral`).
+        if ask.protection.is_none() && !ask.ddt {
             lispsec::admit_unprotected(cx.server, ask.via, &host)?;
         }
         let octets = self.reply_octets(ask);
@@ -298,6 +303,9 @@ impl Resolver {
         found: &Found,
     ) -> Result<Slot, Refusal> {
         if let Some(slot) = self.subscribe_found(cx, ask, host, found) {
+            if ask.ddt {
+                self.acknowledge(cx, ask, host)?;
+            }
             return Ok(slot);
         }
         if ask.ddt { self.found_referral(cx, ask, host, found) } else { self.found_slot(cx, ask, host, found) }
@@ -386,11 +394,11 @@ impl Resolver {
 
     /// Tells the asker of a slow lookup to ask again; the lookup goes on.
     fn give_up(&mut self, cx: &mut Context<'_>, mut waiting: Waiting) {
-        // A DDT client asks again by itself, and takes no Map-Reply.
-        let is_ddt = waiting.ask.ddt;
+        // A DDT client asks again by itself, and takes no Map-Reply; nor does an xTR that waits for a Map-Notify.
+        let is_silent = waiting.ask.ddt || waiting.ask.is_leaving;
         for slot in &mut waiting.slots {
             if let Slot::Waiting(host) = *slot {
-                *slot = if is_ddt { Slot::Silent } else { Slot::Records(vec![ask_again(host)]) };
+                *slot = if is_silent { Slot::Silent } else { Slot::Records(vec![ask_again(host)]) };
             }
         }
         self.finish(cx, waiting);

@@ -13,7 +13,7 @@ use super::ask::{Ask, ReplyTo};
 use super::found::Found;
 use super::own::{self, Own};
 use super::waiting::Slot;
-use super::{Context, Resolver};
+use super::{Context, Resolver, lispsec};
 use crate::ddt::node::Place;
 use crate::engine::Output;
 use crate::limits::DELEGATED_SERVERS;
@@ -83,11 +83,22 @@ impl Resolver {
             let referral = self.ddt.node.not_registered(cx.server, &prefix, &host, &addresses);
             return self.refer(cx, ask, host, referral);
         }
-        if let Slot::Records(records) = self.own_slot(cx, ask, own, host)? {
+        // That this Map-Server has the site is no secret: with LISP-SEC it answers.
+        let unprotected = || lispsec::admit_unprotected(cx.server, ask.via, &host);
+        if let Some(refusal) = unprotected().err().filter(|_| ask.protection.is_none()) {
+            cx.tally.count(refusal);
+        } else if let Slot::Records(records) = self.own_slot(cx, ask, own, host)? {
             self.reply(cx, ask, records)?;
         }
-        let prefix = cx.server.registrations().longest(&host).map_or(host, |(prefix, _)| prefix);
-        let referral = self.ddt.node.acknowledge(&prefix, &host, &addresses);
+        self.acknowledge(cx, ask, host)
+    }
+
+    /// MS-ACK (RFC 8111, section 7.2) about what is registered of the site of `host`, or `host` itself.
+    pub(super) fn acknowledge(&mut self, cx: &mut Context<'_>, ask: &Ask, host: EidPrefix) -> Result<Slot, Refusal> {
+        let site = cx.server.sites().find(&host).map(|grant| grant.configured);
+        let registered = cx.server.registrations().longest(&host).map(|(prefix, _)| prefix);
+        let registered = registered.filter(|prefix| site.is_none_or(|site| site.covers(prefix)));
+        let referral = self.ddt.node.acknowledge(&registered.unwrap_or(host), &host, &self.own_addresses(ask));
         self.refer(cx, ask, host, referral)
     }
 
@@ -104,7 +115,10 @@ impl Resolver {
             Found::Mapping(mapping) => {
                 let prefix = own::narrowed(cx.server, &mapping.prefix, &host);
                 match self.found_slot(cx, ask, host, found)? {
-                    Slot::Records(records) if records.iter().all(|record| record.locators.is_empty()) => {
+                    // It is registered, and the ITR hears why it gets no more (RFC 9303, section 6.7, rule 3).
+                    Slot::Records(records)
+                        if !is_unsigned(ask) && records.iter().all(|record| record.locators.is_empty()) =>
+                    {
                         self.ddt.node.not_registered(cx.server, &prefix, &host, &addresses)
                     }
                     Slot::Records(records) => {
@@ -159,4 +173,9 @@ impl Resolver {
         addresses.dedup();
         addresses
     }
+}
+
+/// Whether the answer to `ask` says that nobody can sign it.
+fn is_unsigned(ask: &Ask) -> bool {
+    ask.protection.as_ref().is_some_and(lispsec::Protection::cant_sign)
 }

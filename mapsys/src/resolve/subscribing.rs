@@ -2,10 +2,10 @@
 //! Map-Requests with the N-bit (RFC 9437): answered by a Map-Notify where there can be a subscription, else as without it.
 
 use wire::address::EidPrefix;
-use wire::control::MapRequest;
+use wire::control::{Ecm, EidRequest, MapRequest};
 use wire::record::{Action, MappingRecord, Ttl};
 
-use super::ask::{Ask, ReplyTo};
+use super::ask::{Ask, ReplyTo, inner_request};
 use super::found::{Found, negative};
 use super::waiting::Slot;
 use super::{Context, Resolver};
@@ -38,6 +38,9 @@ impl Resolver {
     ) -> Result<Slot, Refusal> {
         let Via::Socket { local, remote: outer } = ask.via else { return self.slot(cx, ask, request, prefix) };
         let subscribed = cx.subscriptions.admit(Arrival { local, outer, inner }, request, prefix).and_then(|wish| {
+            if wish.is_leaving && is_elsewhere(cx, &wish) {
+                return Ok(Some(wish));
+            }
             if wish.is_leaving {
                 cx.subscriptions.leave(cx.now, cx.server, &wish)?;
                 return Ok(None);
@@ -48,7 +51,13 @@ impl Resolver {
             }
         });
         match subscribed {
+            Ok(None) if ask.ddt => self.acknowledge(cx, ask, EidPrefix::host(prefix.iid, prefix.net.addr())),
             Ok(None) => Ok(Slot::Silent),
+            // A DDT client that has lost the Map-Referral asks again with the nonce of the xTR.
+            Err(Denial::Silent(refusal)) if ask.ddt => {
+                cx.tally.count(refusal);
+                self.acknowledge(cx, ask, EidPrefix::host(prefix.iid, prefix.net.addr()))
+            }
             Ok(Some(wish)) => {
                 ask.wanted.push(Wanted::Admitted(EidPrefix::host(prefix.iid, prefix.net.addr()), Box::new(wish)));
                 self.slot(cx, ask, request, prefix)
@@ -70,6 +79,10 @@ impl Resolver {
             Denial::Silent(refusal) => Err(refusal),
             Denial::Policy(refusal) => {
                 cx.tally.count(refusal);
+                let host = EidPrefix::host(prefix.iid, prefix.net.addr());
+                if ask.ddt && cx.server.sites().find(&host).is_some() {
+                    self.acknowledge(cx, ask, host)?;
+                }
                 Ok(Slot::Records(vec![negative(prefix, Action::DropPolicyDenied, DENIED)]))
             }
             Denial::Plain(refusal) if ask.is_leaving => Err(refusal),
@@ -100,6 +113,14 @@ impl Resolver {
             Wanted::Admitted(_, wish) if !is_sent_on => wish,
             _ => return None,
         };
+        if wish.is_leaving {
+            // Without an answer of the DHT it is asked again.
+            let is_known = !matches!(found, Found::Unknown(_));
+            if let Some(Err(denial)) = is_known.then(|| cx.subscriptions.leave(cx.now, cx.server, &wish)) {
+                cx.tally.count(denial.refusal());
+            }
+            return Some(Slot::Silent);
+        }
         let offer = self.offer(cx, ask, &host, found)?;
         match cx.subscriptions.subscribe(cx.now, &wish, offer) {
             Ok(()) => Some(Slot::Silent),
@@ -141,6 +162,42 @@ impl Resolver {
         let ends = is_leaving(request) && port != 0;
         ends.then_some(ReplyTo::Udp { local, remote: std::net::SocketAddr::new(remote.ip(), port) })
     }
+}
+
+/// Whether what is to end may be a subscription at another Map-Server, to which it was sent on.
+fn is_elsewhere(cx: &Context<'_>, wish: &Wish) -> bool {
+    let concerns = |prefix: &EidPrefix| prefix.covers(&wish.asked) || wish.asked.covers(prefix);
+    let host = EidPrefix::host(wish.asked.iid, wish.asked.net.addr());
+    let is_here = || {
+        let mut known = cx.subscriptions.iter();
+        known.any(|(key, known)| key.xtr == wish.xtr && concerns(&key.prefix) && !known.is_memory())
+    };
+    cx.server.sites().find(&host).is_none() && !is_here()
+}
+
+/// Clears the N-bits in what may be sent on, unless the xTR may set them in each record: Map-Resolvers verify that (RFC 9437,
+/// section 1.1), whoever the records go to.
+pub(super) fn verify(
+    cx: &Context<'_>,
+    ask: &mut Ask,
+    request: &MapRequest,
+    inner: std::net::SocketAddr,
+) -> Result<(), Refusal> {
+    // The node's own xTR.
+    let Via::Socket { local, remote: outer } = ask.via else { return Ok(()) };
+    let arrival = Arrival { local, outer, inner };
+    let is_admitted = |record: &EidRequest| {
+        record.eid.ip_prefix().is_some_and(|prefix| cx.subscriptions.admit(arrival, request, prefix).is_ok())
+    };
+    if request.records.iter().all(|record| !record.notify || is_admitted(record)) {
+        return Ok(());
+    }
+    let outer = Ecm::decode(&ask.ecm).map_err(|_| Refusal::Malformed)?;
+    let mut request = inner_request(&outer)?;
+    request.records.iter_mut().for_each(|record| record.notify = false);
+    let message = request.encode().map_err(|_| Refusal::NotEncodable)?;
+    ask.ecm = Ecm { message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)?;
+    Ok(())
 }
 
 /// Whether a Map-Request does nothing but end subscriptions.

@@ -22,6 +22,9 @@ const REQUEST: u64 = 4096;
 /// How long a client may take to ask, and to take each part of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a client waits for what `reload` comes to: files are read, sockets opened, and what is registered is judged anew.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Listens at `path`; what a dead process left there is removed.
 ///
 /// # Errors
@@ -96,10 +99,17 @@ pub fn ask(path: &Path, request: &Value) -> anyhow::Result<Value> {
     let mut stream = BlockingStream::connect(path).with_context(|| {
         format!("nobody answers at {}: is lisp-mapsys running with this --state-dir?", path.display())
     })?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let patience = if request.get("reload").is_some() { RELOAD_PATIENCE } else { PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
     writeln!(stream, "{request}")?;
     let mut line = String::new();
-    std::io::BufReader::new(stream).read_line(&mut line)?;
+    std::io::BufReader::new(stream).read_line(&mut line).map_err(|error| match error.kind() {
+        // What a read that takes too long ends with, by system.
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+            anyhow::anyhow!("no answer at {} within {} s", path.display(), patience.as_secs())
+        }
+        _ => error.into(),
+    })?;
     let value: Value = serde_json::from_str(&line).context("the answer is not JSON")?;
     if let Some(error) = value.get("error").and_then(Value::as_str) {
         bail!("{error}");

@@ -7,9 +7,11 @@ use std::time::Duration;
 use mapsys::ddt::{Config as Ddt, DdtError, Delegation, Kind, Server};
 use mapsys::engine::{Config, ConfigError, Engine, Memory, Output};
 use mapsys::refusal::Refusal;
+use mapsys::register::site::NotifyPort;
+use mapsys::subscribe::subscriber::{Policy, Subscriber};
 use wire::address::EidPrefix;
 use wire::control::auth::Algorithm;
-use wire::control::{ControlMessage, MapReferral, MapRegister, Referral, ReferralAction};
+use wire::control::{ControlMessage, MapReferral, MapRegister, MapRequest, Referral, ReferralAction, XtrIdentity};
 use wire::record::Ttl;
 
 use crate::common::*;
@@ -237,4 +239,42 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
     let [Output::Send { local, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
     assert_eq!(*local, SERVER.parse::<SocketAddr>().unwrap());
     assert_eq!(referral(&outputs).1.ttl, Ttl(1440));
+}
+
+#[test]
+fn what_a_map_server_says_is_no_wider_than_what_was_delegated_to_it() {
+    let config = map_server("2001:db8:a::/49", &["2001:db8:a::/48"]);
+    let mut bench = Bench::new(config);
+    let (_, found) = referral(&asks(&mut bench, host("2001:db8:a::1")));
+    let silent = (found.action, found.eid.ip_prefix());
+    assert_eq!(silent, (ReferralAction::MsNotRegistered, Some(prefix("2001:db8:a::/49"))));
+    let message =
+        MapRegister { want_notify: false, ..register(1, vec![record(prefix("2001:db8:a::/48"), &["203.0.113.1"])]) };
+    bench.datagram("203.0.113.1:4342", &seal(message, &key(1, Algorithm::HmacSha256, "secret")));
+    let (_, found) = referral(&asks(&mut bench, host("2001:db8:a::1")));
+    assert_eq!((found.action, found.eid.ip_prefix()), (ReferralAction::MsAck, Some(prefix("2001:db8:a::/49"))));
+}
+
+#[test]
+fn a_subscription_through_the_tree_is_acknowledged_and_so_is_its_repetition() {
+    let xtr = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
+    let xtr_key = key(5, Algorithm::HkdfSha256, "of the xTR");
+    let rlocs = vec!["198.51.100.9/32".parse().unwrap()];
+    let subscriber = Subscriber { name: "x".into(), xtr, key: xtr_key, rlocs, eids: vec![], port: NotifyPort::Control };
+    let pubsub = Policy { resolvers: vec!["203.0.113.53/32".parse().unwrap()], ..Policy::default() };
+    let own = map_server("2001:db8::/32", &["2001:db8:a::/48"]);
+    let mut bench = Bench::new(Config { subscribers: vec![subscriber], pubsub, ..own });
+    let message =
+        MapRegister { want_notify: false, ..register(1, vec![record(prefix("2001:db8:a::/48"), &["203.0.113.1"])]) };
+    bench.datagram("203.0.113.1:4342", &seal(message, &key(1, Algorithm::HmacSha256, "secret")));
+    let mut asked = MapRequest { xtr_identity: Some(xtr), ..request(7, &[host("2001:db8:a::1")], &[RLOC]) };
+    asked.records[0].notify = true;
+    for notifies in [1, 0] {
+        let outputs = bench.datagram(CLIENT, &ddt(&asked));
+        let (to, found) = referral(&outputs);
+        assert_eq!((to, found.action), (address(CLIENT), ReferralAction::MsAck));
+        let told = sent(&outputs).into_iter().filter(|(_, message)| matches!(message, ControlMessage::MapNotify(_)));
+        assert_eq!(told.count(), notifies);
+    }
+    assert_eq!(bench.only_refused(Refusal::SubscribeReplayed), 1);
 }

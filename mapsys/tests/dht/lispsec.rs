@@ -8,7 +8,7 @@ use mapsys::refusal::Refusal;
 use mapsys::resolve::lispsec::{Association, SecKey};
 use wire::control::auth::Secret;
 use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, Verified, verify_reply};
-use wire::control::{Ecm, MapRegister, Nonce};
+use wire::control::{ControlMessage, Ecm, MapRegister, Nonce, ReferralAction};
 use wire::record::Action;
 
 use crate::common::*;
@@ -33,7 +33,9 @@ fn with(between: Option<Association>) -> World {
     let back = between.clone().map(|one| Association { peers: vec!["192.0.2.53/32".parse().unwrap()], ..one });
     let lisp_sec = [association("192.0.2.0/24", Some("itr"), false)].into_iter().chain(between).collect();
     let server = Config { lisp_sec: back.into_iter().collect(), ..registrar(identity, vec![site_a()]) };
-    World::new(vec![server, Config { lisp_sec, ..resolver(vec![anchor]) }])
+    let mut resolver = Config { lisp_sec, ..resolver(vec![anchor]) };
+    resolver.ddt.authoritative = vec![prefix("2001:db8::/32")];
+    World::new(vec![server, resolver])
 }
 
 fn otk() -> OneTimeKey {
@@ -131,4 +133,26 @@ fn who_is_told_to_ask_again_is_told_so_protected() {
     let told = [world.datagram(1, ITR, &asks(5)), world.pass(Duration::from_secs(2))].concat();
     let told: Vec<_> = told.into_iter().filter(|output| matches!(output, Output::Send { .. })).collect();
     assert_eq!(takes(&told).reply.records[0].action, Action::SendMapRequest);
+}
+
+#[test]
+fn who_asks_through_the_tree_hears_too_that_the_key_cannot_be_hidden() {
+    let mut world = with(None);
+    register_site(&mut world, false);
+    let mut asked = asks(5);
+    asked[0] |= 0x04;
+    let outputs = world.datagram(1, ITR, &asked);
+    let referrals: Vec<_> = sent(&outputs)
+        .into_iter()
+        .filter_map(|(_, message)| match message {
+            ControlMessage::MapReferral(referral) => Some(referral.records[0].action),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(referrals, [ReferralAction::MsAck], "it is registered");
+    let replies = outputs.iter().filter_map(|output| match output {
+        Output::Send { bytes, .. } if bytes[0] >> 4 == 2 => Some(verify_reply(bytes, &otk(), ASKED).unwrap()),
+        _ => None,
+    });
+    assert_eq!(replies.map(|told| told.cant_sign).collect::<Vec<_>>(), [true]);
 }

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use mapsys::ddt::ForeignResolver;
 use mapsys::engine::{Config, Output};
 use mapsys::refusal::Refusal;
 use mapsys::register::site::NotifyPort;
 use mapsys::subscribe::subscriber::Subscriber;
+use wire::address::Address;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapRegister, MapRequest, XtrIdentity};
+use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapRequest, XtrIdentity};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use crate::common::*;
@@ -154,4 +156,71 @@ fn only_a_verified_subscription_is_sent_on_to_the_map_server_of_a_site() {
     let (_, denied) = reply(&world.datagram(1, ITR, &ecm(&stranger)));
     assert_eq!(denied.records[0].action, Action::DropPolicyDenied);
     assert_eq!(world.benches[1].engine.tally().get(Refusal::SubscribeUnknownXtr), 1);
+}
+
+/// The Map-Requests that were sent on to `to`.
+fn forwarded(outputs: &[Output], to: &str) -> Vec<MapRequest> {
+    let ecms = outputs.iter().filter_map(|output| match output {
+        Output::Send { remote, bytes, .. } if *remote == address(to) => Ecm::decode(bytes).ok(),
+        _ => None,
+    });
+    ecms.filter_map(|ecm| match ControlMessage::decode(&ecm.message) {
+        Ok(ControlMessage::MapRequest(request)) => Some(request),
+        _ => None,
+    })
+    .collect()
+}
+
+fn stranger(nonce: u64) -> MapRequest {
+    MapRequest { xtr_identity: Some(XtrIdentity { site_id: 1, ..identity() }), ..subscribing(nonce) }
+}
+
+#[test]
+fn to_a_conventional_map_resolver_only_a_verified_n_bit_is_sent_on() {
+    let addresses = vec![address("203.0.113.80:4342")];
+    let foreign = ForeignResolver { prefix: prefix("10.0.0.0/8"), addresses };
+    let mut config = Config { subscribers: vec![subscriber()], ..resolver(vec![]) };
+    config.ddt.resolvers = vec![foreign];
+    let mut world = World::new(vec![config]);
+    let records = vec![EidRequest { notify: true, eid: host("10.1.1.1").into() }];
+    for (request, is_verified) in [(stranger(5), false), (subscribing(6), true)] {
+        let request = MapRequest { records: records.clone(), ..request };
+        let outputs = world.datagram(0, ITR, &ecm(&request));
+        let mut expected = request;
+        expected.records[0].notify = is_verified;
+        assert_eq!(forwarded(&outputs, "203.0.113.80:4342"), [expected]);
+    }
+}
+
+#[test]
+fn an_unverified_n_bit_is_not_sent_on_for_the_sake_of_another_record() {
+    let mut world = world();
+    let own = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    world.datagram(0, ETR, &seal(own, &site_key()));
+    world.pass(Duration::from_secs(11));
+    for (request, is_verified) in [(stranger(50), false), (subscribing(51), true)] {
+        let plain = EidRequest { notify: false, eid: host(EID).into() };
+        let wanted = EidRequest { notify: true, eid: host("2001:db8:77::1").into() };
+        let asked = MapRequest { records: vec![plain, wanted], ..request };
+        let sent_on = forwarded(&world.datagram(1, ITR, &ecm(&asked)), "203.0.113.1:4342");
+        let [sent_on] = sent_on.as_slice() else { panic!("{sent_on:?}") };
+        assert_eq!(sent_on.records.iter().map(|record| record.notify).collect::<Vec<_>>(), [false, is_verified]);
+    }
+}
+
+#[test]
+fn the_end_of_a_subscription_goes_where_the_subscription_went() {
+    let mut world = world();
+    let own = MapRegister { proxy_reply: false, ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    world.datagram(0, ETR, &seal(own, &site_key()));
+    world.pass(Duration::from_secs(11));
+    assert_eq!(forwarded(&world.datagram(1, ITR, &ecm(&subscribing(50))), "203.0.113.1:4342").len(), 1);
+    let leaving = MapRequest { itr_rlocs: vec![Address::None], ..subscribing(51) };
+    let outputs = world.datagram(1, ITR, &ecm(&leaving));
+    assert_eq!(forwarded(&outputs, "203.0.113.1:4342"), [leaving]);
+    assert_eq!(told(&outputs), [], "who has it confirms its end");
+    // Where it can only be here, it ends here.
+    let elsewhere = vec![EidRequest { notify: true, eid: host("2001:db8:77::1").into() }];
+    let leaving = MapRequest { itr_rlocs: vec![Address::None], records: elsewhere, ..subscribing(52) };
+    assert_eq!(told(&world.datagram(1, ITR, &ecm(&leaving))).len(), 1);
 }

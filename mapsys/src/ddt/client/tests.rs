@@ -142,3 +142,32 @@ proptest! {
         prop_assert!(played.client.waits.is_empty(), "{:?}", played.client.waits);
     }
 }
+
+#[test]
+fn what_one_node_of_a_set_has_acknowledged_is_not_delivered_to_its_neighbours() {
+    let mut played = Played::new();
+    played.client.ask(played.now, host(1), Itr(1, 1)).unwrap();
+    let Some(Step::Probe { to, nonce, .. }) = played.client.poll() else { panic!() };
+    let referral = |action, nonce, servers: &[u8]| {
+        let locators = servers.iter().map(|n| LocatorRecord::new(IpAddr::from([192, 0, 2, *n]), 1, 1)).collect();
+        let record = Referral {
+            ttl: Ttl(1),
+            action,
+            authoritative: true,
+            incomplete: false,
+            map_version: wire::record::MapVersion::default(),
+            eid: EidPrefix::new(InstanceId(0), [10, 0, 0, 0].into(), 24).unwrap().into(),
+            locators,
+            signatures: Vec::new(),
+        };
+        MapReferral { nonce, records: vec![record] }
+    };
+    let refers = referral(ReferralAction::NodeReferral, nonce, &[100, 101]);
+    played.client.take(played.now, to.ip(), &refers).unwrap();
+    let Some(Step::Probe { to: first, nonce, .. }) = played.client.poll() else { panic!() };
+    played.client.take(played.now, first.ip(), &referral(ReferralAction::MsAck, nonce, &[])).unwrap();
+    assert_eq!(played.client.poll(), Some(Step::Deliver { to: first, host: host(1), asker: Itr(1, 1) }));
+    played.now = played.client.next_deadline().unwrap();
+    played.client.handle_timeout(played.now);
+    assert!(matches!(played.client.poll(), Some(Step::Probe { to, .. }) if to != first));
+}

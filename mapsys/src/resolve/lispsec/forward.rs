@@ -92,31 +92,27 @@ impl Resolver {
         self.forward_octets(cx, ask, next_hop, about, bytes)
     }
 
-    /// The ECM as the Map-Server at that address can read its one-time key; `None` if others could on the way.
-    fn ecm_for(&self, ask: &Ask, server: IpAddr) -> Result<Option<Vec<u8>>, Refusal> {
+    /// The ECM as the Map-Server at that address can read its one-time key; `None` if others could on the way. Of the tree
+    /// security information goes to Map-Servers only, and to no node before them (RFC 8111, section 7.3.2).
+    pub(in crate::resolve) fn ecm_for(&self, ask: &Ask, server: IpAddr) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(protection) = &ask.protection else { return Ok(Some(ask.ecm.clone())) };
         let otk = self.associations.wrap_for(server, &protection.itr_otk, ask.nonce);
         otk.map(|otk| protection.for_map_server(&ask.ecm, otk)).transpose()
     }
 
-    /// What the Map-Server that the tree refers to is sent: security information goes there, and to no node before it (RFC 8111,
-    /// section 7.3.2). `None` if it cannot: then the ITR has been told.
-    pub(in crate::resolve) fn ecm_for_delivery(
+    /// Tells an ITR that its one-time key would be readable on the way to every Map-Server that the tree refers to.
+    pub(in crate::resolve) fn tell_unsigned(
         &mut self,
         cx: &mut Context<'_>,
         ask: &Ask,
-        server: IpAddr,
         host: EidPrefix,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
-        let ecm = self.ecm_for(ask, server)?;
-        if ecm.is_none() {
-            cx.tally.count(Refusal::SecNoPath);
-            let mut ask = ask.clone();
-            if let Slot::Records(records) = unsigned(cx, &mut ask, &host, &host) {
-                self.reply(cx, &ask, records)?;
-            }
+    ) -> Result<(), Refusal> {
+        cx.tally.count(Refusal::SecNoPath);
+        let mut ask = ask.clone();
+        match unsigned(cx, &mut ask, &host, &host) {
+            Slot::Records(records) => self.reply(cx, &ask, records),
+            _ => Ok(()),
         }
-        Ok(ecm)
     }
 }
 

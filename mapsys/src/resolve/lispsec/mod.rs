@@ -35,6 +35,11 @@ impl Protection {
         lispsec::seal_reply(reply, &eid_ad, &self.itr_otk.derive(self.kdf()), self.hmac())
     }
 
+    /// Whether the answer says that nobody can sign it.
+    pub(super) fn cant_sign(&self) -> bool {
+        self.cant_sign
+    }
+
     /// The ECM for an ETR: its own one-time key, and what it may answer for (RFC 9303, section 6.7.1).
     fn for_etr(
         &self,
