@@ -331,18 +331,23 @@ impl Subscriptions {
 
     /// Keeps a subscription, here and on disk.
     fn store(&mut self, now: Now, key: SubscriptionKey, subscription: Subscription) {
-        let older = self.book.get(&key).and_then(|older| older.until);
-        older.map(|until| self.ends.remove(&(until, key)));
-        subscription.until.map(|until| self.ends.insert((until, key)));
-        self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
         let is_quiet = subscription.asked.is_none() && subscription.mode() != Mode::Publish;
-        self.book.put(key, subscription);
+        self.put(now, key, subscription);
         if is_quiet {
             self.unmute(now, &key);
         }
         while let Some(oldest) = self.book.surplus(&key.xtr, SUBSCRIPTION_MEMORIES) {
             self.forget(now, &oldest);
         }
+    }
+
+    /// Keeps a subscription, whatever that means for its muted parts.
+    fn put(&mut self, now: Now, key: SubscriptionKey, subscription: Subscription) {
+        let older = self.book.get(&key).and_then(|older| older.until);
+        older.map(|until| self.ends.remove(&(until, key)));
+        subscription.until.map(|until| self.ends.insert((until, key)));
+        self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
+        self.book.put(key, subscription);
     }
 
     /// Where there is no subscription any more there is nothing to be muted.

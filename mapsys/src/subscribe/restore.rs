@@ -46,15 +46,24 @@ impl Subscriptions {
         for kept in kept {
             restored.take_up(now, kept);
         }
-        // What is the same as on disk need not be written again.
-        restored.marks.retain(|mark| matches!(mark, Mark::ForgottenSubscription(_)));
-        let unproven: Vec<SubscriptionKey> =
-            restored.book.iter().filter(|(_, known)| known.asked.is_some()).map(|(key, _)| key).collect();
-        for key in unproven {
-            restored.roll_back(now, &key);
-        }
+        restored.settle(now);
         restored.look_after(now);
         restored
+    }
+
+    /// Takes back what is not proven. Only then, when all is there, it shows what is muted and a part of nothing: the disk has
+    /// them in any order.
+    fn settle(&mut self, now: Now) {
+        let unproven = self.book.iter().filter(|(_, known)| known.asked.is_some()).map(|(key, _)| key);
+        let mut unproven: Vec<SubscriptionKey> = unproven.collect();
+        unproven.sort_by_key(|key| key.prefix.net.prefix_len());
+        for key in unproven {
+            self.roll_back(now, &key);
+        }
+        let orphans = self.book.iter().map(|(key, _)| key).filter(|key| self.book.is_orphan(key));
+        for key in orphans.collect::<Vec<_>>() {
+            self.retire(now, &key);
+        }
     }
 
     /// Takes other subscribers and another policy, as a restart does.
@@ -91,7 +100,10 @@ impl Subscriptions {
         for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
             agreement.ways = std::mem::take(&mut agreement.ways).into_iter().filter_map(|way| self.way(way)).collect();
         }
-        self.store(now, key, subscription);
+        // What is the same as on disk need not be written again.
+        let written = self.marks.len();
+        self.put(now, key, subscription);
+        self.marks.truncate(written);
     }
 
     /// The same way from a socket that there is now.

@@ -90,6 +90,23 @@ fn what_was_not_proven_is_taken_back_and_its_sender_told() {
 }
 
 #[test]
+fn a_muted_part_stays_muted_in_whatever_order_the_disk_has_it() {
+    let part = prefix("2001:db8:a:1::/64");
+    let (mut bench, mut memory) = before();
+    let outputs = bench.datagram(FROM_ONE, &ecm(&leaving(41, part)));
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    memory.subscriptions.sort_by_key(|kept| std::cmp::Reverse(kept.net.prefix_len()));
+    assert_eq!(memory.subscriptions[0].net, part.net, "the part comes first");
+    let mut bench = Bench::with(served(), memory);
+    let both = [(prefix(SITE), Mode::Publish, true), (part, Mode::Mute, true)];
+    assert_eq!(subscriptions(&bench), both);
+    let outputs = site_says(&mut bench, 3, vec![record(part, &["198.51.100.2"])]);
+    assert!(told(&outputs).iter().all(|(_, notify)| about(notify) != part));
+}
+
+#[test]
 fn under_a_new_key_nonces_begin_anew() {
     let (_, mut memory) = before();
     let key_6 = key(6, Algorithm::HkdfSha256, "another one");
