@@ -68,6 +68,9 @@ pub const SUBSCRIBE_RATE: u32 = 16;
 /// Subscriptions that an xTR may ask for before it acknowledges the first: each is repeated six times, and whoever forges its
 /// address shall not use us to flood it.
 pub const UNPROVEN_PER_XTR: usize = 64;
+/// ITR-RLOCs that an xTR is told by: each is tried with all repetitions before the next, and more would only carry further what
+/// somebody asks for under its address.
+pub const SUBSCRIBER_WAYS: usize = 4;
 /// A nonce so near to its end leaves no room for Map-Notifies after it: a subscription does not begin there.
 pub const NONCE_ROOM: u64 = 1 << 20;
 /// Map-Notifies to subscribers a second: about a megabit, a small part of what a Map-Server can send (RFC 9437, section 5).

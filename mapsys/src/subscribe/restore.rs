@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions after a restart.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::book::Book;
@@ -33,6 +33,7 @@ impl Subscriptions {
             notifier: Notifier::new(PUBLICATIONS, PUBLICATIONS_PER_XTR),
             queue: Queue::default(),
             watches: Watches::default(),
+            owed: BTreeMap::new(),
             ends: BTreeSet::new(),
             pace: Pace::new(now.monotonic, policy.pace, policy.pace),
             policy,
