@@ -75,8 +75,10 @@ pub const SUBSCRIBER_WAYS: usize = 4;
 pub const NONCE_ROOM: u64 = 1 << 20;
 /// Map-Notifies to subscribers a second: about a megabit, a small part of what a Map-Server can send (RFC 9437, section 5).
 pub const PUBLICATIONS_PER_SECOND: u32 = 1000;
-/// Publications that wait for their turn; who has no room there loses the subscription and is told so.
+/// Publications that wait for their turn. When they are too many, whoever has most of them loses a subscription and is told so.
 pub const QUEUED_PUBLICATIONS: usize = 131_072;
+/// Those of one xTR: four for each of its subscriptions. If it has more than it takes up, it loses the subscription and not another.
+pub const QUEUED_PER_XTR: usize = 16_384;
 /// Map-Notifies to subscribers that are not acknowledged, at about 400 octets.
 pub const PUBLICATIONS: usize = 16_384;
 /// Those of one xTR; further ones wait until it acknowledges.

@@ -23,7 +23,15 @@ impl Subscriptions {
         while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
             self.retire(now, &key);
         }
-        while self.queue.next().is_some_and(|at| at <= now.monotonic) && self.pace.take(now.monotonic) {
+        while let Some(receiver) = self.queue.peek(now.monotonic) {
+            if !self.has_room(&receiver) {
+                // Who acknowledges nothing takes nothing of the pace that all share.
+                self.queue.park(now.monotonic + PUBLICATION_PAUSE, &receiver);
+                continue;
+            }
+            if !self.pace.take(now.monotonic) {
+                break;
+            }
             let Some((receiver, content)) = self.queue.pop(now.monotonic) else { break };
             self.publish(now, server, receiver, content, tally);
         }
@@ -91,10 +99,18 @@ impl Subscriptions {
     /// Puts a publication into the queue, no sooner than its receiver may be told something again.
     pub(super) fn enqueue(&mut self, now: Now, at: Instant, receiver: Receiver, content: Content) {
         let at = self.notifier.rests_until(&receiver).map_or(at, |rests| rests.max(at));
-        if !self.queue.push(at, receiver, content) {
-            self.end(now, &receiver.key);
+        if let Err(hog) = self.queue.push(at, receiver, content.clone()) {
+            self.end(now, &hog);
             self.refused.push(Refusal::PublicationQueueFull);
+            if hog != receiver.key && self.queue.push(at, receiver, content).is_err() {
+                self.end(now, &receiver.key);
+            }
         }
+    }
+
+    /// Whether a publication can go out now, as far as its own xTR is concerned.
+    fn has_room(&self, receiver: &Receiver) -> bool {
+        self.notifier.has_room(self.subscribers.place(&receiver.key.xtr))
     }
 
     fn publish(&mut self, now: Now, server: &MapServer, receiver: Receiver, content: Content, tally: &mut Tally) {
@@ -102,9 +118,6 @@ impl Subscriptions {
         let Some(mut known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish).cloned() else {
             return;
         };
-        if !self.notifier.has_room(self.subscribers.place(&key.xtr)) {
-            return self.enqueue(now, now.monotonic + PUBLICATION_PAUSE, receiver, content);
-        }
         let (record, digest) = match content {
             Content::Found { record, digest } => (record, digest),
             Content::Registered { is_exact } => {
