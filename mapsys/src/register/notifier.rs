@@ -131,6 +131,11 @@ impl<R: Copy + Ord> Notifier<R> {
         self.pending.range(range).map(|(_, pending)| rest(pending)).max()
     }
 
+    /// Who has not acknowledged.
+    pub fn receivers(&self) -> impl Iterator<Item = R> + '_ {
+        self.pending.iter().filter(|(_, pending)| !pending.is_acknowledged).map(|(receiver, _)| *receiver)
+    }
+
     /// Messages that are not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged

@@ -115,6 +115,11 @@ impl Queue {
         Some((receiver, content))
     }
 
+    /// All that waits, with its time.
+    pub fn into_items(self) -> impl Iterator<Item = (Instant, Receiver, Content)> {
+        self.items.into_iter().map(|(receiver, (at, content))| (at, receiver, content))
+    }
+
     /// Forgets all that a subscription was to be told.
     pub fn clear(&mut self, key: SubscriptionKey) {
         let gone: Vec<Receiver> = self.items.range(Receiver::all(key)).map(|(receiver, _)| *receiver).collect();

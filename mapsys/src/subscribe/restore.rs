@@ -77,6 +77,32 @@ impl Subscriptions {
         self.outputs.extend(older.outputs);
         (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
         self.asking = older.asking.into_iter().filter(|(xtr, _)| self.subscribers.get(xtr).is_some()).collect();
+        self.tell_again(now, older.queue, &older.notifier);
+    }
+
+    /// What waited, or was not acknowledged, is told under the new configuration (RFC 9437, section 6).
+    fn tell_again(&mut self, now: Now, queue: Queue, notifier: &Notifier<Receiver>) {
+        let at = |receiver: &Receiver| notifier.rests_until(receiver).map_or(now.monotonic, |at| at.max(now.monotonic));
+        for receiver in notifier.receivers() {
+            let Receiver { key, about } = receiver;
+            let Some(known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish) else { continue };
+            let is_foreign = known.is_foreign;
+            if about == key.prefix {
+                // Which of the two the xTR has is not known.
+                self.amend(now, &key, |subscription| (subscription.told, subscription.sent) = (None, None));
+            }
+            if is_foreign {
+                self.watches.hurry(now.monotonic, key.prefix);
+            } else {
+                let content = Content::Registered { is_exact: about != key.prefix };
+                self.enqueue(now, at(&receiver), receiver, content);
+            }
+        }
+        for (due, receiver, content) in queue.into_items() {
+            if self.book.get(&receiver.key).is_some_and(|known| known.mode() == Mode::Publish) {
+                self.enqueue(now, due.max(at(&receiver)), receiver, content);
+            }
+        }
     }
 
     fn take_up(&mut self, now: Now, kept: Kept) {

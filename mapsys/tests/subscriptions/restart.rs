@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What survives a restart.
 
-use mapsys::engine::{Config, Memory};
+use mapsys::engine::{Config, Memory, Reconfiguration};
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscriber::Subscriber;
 use mapsys::subscribe::subscription::Mode;
@@ -118,6 +118,44 @@ fn under_a_new_key_nonces_begin_anew() {
     let outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[host(EID)], &[ONE])));
     assert_eq!(sent(&outputs).len(), 1);
     assert_eq!(bench.engine.tally().total(), 0);
+}
+
+/// Takes another configuration of who subscribes.
+fn reload(bench: &mut Bench, subscriber: Subscriber) -> Vec<mapsys::engine::Output> {
+    let Config { sites, trust_anchors, clients, foreign, pubsub, ddt, lisp_sec, .. } = served();
+    let subscribers = vec![subscriber];
+    let newer = Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec };
+    bench.engine.reconfigure(bench.now, newer).unwrap();
+    bench.drain()
+}
+
+#[test]
+fn a_change_that_was_not_acknowledged_is_told_after_a_reload() {
+    let (mut bench, _) = before();
+    bench.pass(seconds(5));
+    let part = prefix("2001:db8:a:1::/64");
+    let both = vec![record(prefix(SITE), &["198.51.100.2"]), record(part, &["198.51.100.2"])];
+    assert_eq!(told(&site_says(&mut bench, 2, both)).len(), 2);
+    let mut outputs = reload(&mut bench, subscriber());
+    outputs.extend(bench.pass(seconds(4)));
+    let again = told(&outputs);
+    let heard: Vec<_> = again.iter().map(|(_, notify)| (about(notify), rlocs(&notify.records[0]))).collect();
+    for prefix in [prefix(SITE), part] {
+        assert!(heard.contains(&(prefix, vec!["198.51.100.2".into()])), "{heard:?}");
+    }
+    assert!(again.iter().all(|(_, notify)| notify.nonce.0 > 42), "41 and 42 were used before");
+}
+
+#[test]
+fn a_change_that_waits_is_told_after_a_reload() {
+    let (mut bench, _) = before();
+    bench.pass(seconds(5));
+    let (to, notify) = told_once(&site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]));
+    acknowledge(&mut bench, to, &notify);
+    assert_eq!(told(&site_says(&mut bench, 3, vec![record(prefix(SITE), &["198.51.100.3"])])), [], "too soon");
+    assert_eq!(told(&reload(&mut bench, subscriber())), []);
+    let (_, notify) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((notify.nonce.0, rlocs(&notify.records[0])), (42, vec!["198.51.100.3".to_owned()]));
 }
 
 #[test]
