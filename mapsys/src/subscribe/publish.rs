@@ -98,6 +98,11 @@ impl Subscriptions {
 
     /// Puts a publication into the queue, no sooner than its receiver may be told something again.
     pub(super) fn enqueue(&mut self, now: Now, at: Instant, receiver: Receiver, content: Content) {
+        let subscriber = self.subscribers.get(&receiver.key.xtr);
+        if !subscriber.is_some_and(|subscriber| subscriber.may_have_of(&receiver.about)) {
+            // A subscription may be wider than what its xTR may have.
+            return;
+        }
         let at = self.notifier.rests_until(&receiver).map_or(at, |rests| rests.max(at));
         if let Err(hog) = self.queue.push(at, receiver, content.clone()) {
             self.end(now, &hog);

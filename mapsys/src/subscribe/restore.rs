@@ -12,7 +12,9 @@ use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
 use super::watch::Watches;
 use super::{Subscriptions, wall_seconds};
 use crate::engine::Mark;
-use crate::limits::{NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_SHORTEST};
+use crate::limits::{
+    NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_SHORTEST, SUBSCRIBER_WAYS,
+};
 use crate::register::notifier::Notifier;
 use crate::transport::{Now, Sockets, Way};
 
@@ -106,11 +108,11 @@ impl Subscriptions {
     }
 
     fn take_up(&mut self, now: Now, kept: Kept) {
-        let key = kept.key();
+        let (key, on_disk) = (kept.key(), kept.clone());
         let subscriber = self.subscribers.get(&key.xtr).filter(|subscriber| subscriber.key.id == kept.key_id);
-        if !subscriber.is_some_and(|subscriber| subscriber.may_have_of(&key.prefix)) {
+        let Some(subscriber) = subscriber.filter(|subscriber| subscriber.may_have_of(&key.prefix)) else {
             return self.note(Mark::ForgottenSubscription(key));
-        }
+        };
         let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // However wrong the clock was: no longer than a whole life.
         let left = |until: u64| Duration::from_secs(until.saturating_sub(wall)).min(self.policy.temporary);
@@ -125,12 +127,18 @@ impl Subscriptions {
             is_foreign: kept.is_foreign,
         };
         for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
-            agreement.ways = std::mem::take(&mut agreement.ways).into_iter().filter_map(|way| self.way(way)).collect();
+            let ways =
+                std::mem::take(&mut agreement.ways).into_iter().filter(|way| subscriber.has_rloc(way.remote.ip()));
+            agreement.ways = ways.filter_map(|way| self.way(way)).take(SUBSCRIBER_WAYS).collect();
         }
-        // What is the same as on disk need not be written again.
-        let written = self.marks.len();
+        let Some(subscription) = subscription.reachable() else {
+            return self.note(Mark::ForgottenSubscription(key));
+        };
         self.put(now, key, subscription);
-        self.marks.truncate(written);
+        // What is the same as on disk need not be written again.
+        if matches!(self.marks.last(), Some(Mark::Subscription(kept)) if **kept == on_disk) {
+            self.marks.pop();
+        }
     }
 
     /// The same way from a socket that there is now.

@@ -2,7 +2,7 @@
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
 use mapsys::engine::{Input, Output};
-use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBER_WAYS, SUBSCRIBE_BURST, UNPROVEN_PER_XTR};
+use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR};
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
@@ -108,7 +108,12 @@ fn who_asks_too_often_is_answered_as_without_the_n_bit() {
     let mut asked_for = 0;
     for nonce in 1..=u64::from(SUBSCRIBE_BURST) + 50 {
         let asked = ecm(&subscribing(nonce, &[host(EID)], &[ONE]));
-        asked_for += usize::from(!bench.datagram(FROM_ONE, &asked).iter().any(|o| matches!(o, Output::Send { bytes, .. } if bytes[0] >> 4 == 2)));
+        asked_for += usize::from(
+            !bench
+                .datagram(FROM_ONE, &asked)
+                .iter()
+                .any(|o| matches!(o, Output::Send { bytes, .. } if bytes[0] >> 4 == 2)),
+        );
     }
     assert_eq!(asked_for, SUBSCRIBE_BURST as usize, "the others have Map-Replies");
     assert_eq!(bench.engine.tally().get(Refusal::SubscribeRate), 50);

@@ -2,8 +2,8 @@
 //! Changes are told (RFC 9437, section 6).
 
 use mapsys::engine::Config;
-use mapsys::refusal::Refusal;
 use mapsys::limits::PUBLICATIONS_PER_XTR;
+use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscriber::{Policy, Subscriber};
 use mapsys::subscribe::subscription::Mode;
 use wire::control::{MapRegister, XtrIdentity};

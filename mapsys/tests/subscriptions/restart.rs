@@ -159,6 +159,36 @@ fn a_change_that_waits_is_told_after_a_reload() {
 }
 
 #[test]
+fn a_reload_takes_itr_rlocs_away() {
+    let (mut bench, mut memory) = before();
+    bench.pass(seconds(5));
+    reload(&mut bench, Subscriber { rlocs: vec!["192.0.2.2/32".parse().unwrap()], ..subscriber() });
+    let (to, notify) = told_once(&site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]));
+    assert_eq!(to, address("192.0.2.2:4342"), "the one that is left");
+    acknowledge(&mut bench, to, &notify);
+    let elsewhere = Subscriber { rlocs: vec!["203.0.113.0/24".parse().unwrap()], ..subscriber() };
+    let outputs = reload(&mut bench, elsewhere);
+    assert_eq!(subscriptions(&bench), []);
+    write(&mut memory, &outputs);
+    let left = memory.subscriptions[0].proven.as_ref().unwrap();
+    assert_eq!((left.mode, left.nonce), (Mode::Gone, 41), "on disk too");
+    assert_eq!(told(&site_says(&mut bench, 3, vec![record(prefix(SITE), &["198.51.100.3"])])), []);
+}
+
+#[test]
+fn a_reload_takes_eids_away() {
+    let (mut bench, _) = before();
+    bench.pass(seconds(5));
+    let (own, other) = (prefix("2001:db8:a:1::/64"), prefix("2001:db8:a:2::/64"));
+    reload(&mut bench, Subscriber { eids: vec![own], ..subscriber() });
+    let both = [own, other].map(|prefix| record(prefix, &["198.51.100.2"]));
+    let (_, notify) = told_once(&site_says(&mut bench, 2, both.to_vec()));
+    assert_eq!(about(&notify), own);
+    reload(&mut bench, Subscriber { eids: vec![prefix("2001:db8:b::/48")], ..subscriber() });
+    assert_eq!(subscriptions(&bench), []);
+}
+
+#[test]
 fn a_temporary_subscription_does_not_live_longer_for_a_restart() {
     let mut bench = Bench::new(served());
     let mut memory = Memory::default();
