@@ -105,17 +105,9 @@ fn only_the_holder_of_the_key_acknowledges() {
 #[test]
 fn who_asks_too_often_is_answered_as_without_the_n_bit() {
     let mut bench = registered();
-    let mut asked_for = 0;
     for nonce in 1..=u64::from(SUBSCRIBE_BURST) + 50 {
-        let asked = ecm(&subscribing(nonce, &[host(EID)], &[ONE]));
-        asked_for += usize::from(
-            !bench
-                .datagram(FROM_ONE, &asked)
-                .iter()
-                .any(|o| matches!(o, Output::Send { bytes, .. } if bytes[0] >> 4 == 2)),
-        );
+        bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[host(EID)], &[ONE])));
     }
-    assert_eq!(asked_for, SUBSCRIBE_BURST as usize, "the others have Map-Replies");
     assert_eq!(bench.engine.tally().get(Refusal::SubscribeRate), 50);
     let (to, newest) = told_once(&bench.pass(seconds(5)));
     assert_eq!(newest.nonce.0, u64::from(SUBSCRIBE_BURST), "of those that were repeated too soon");
@@ -143,15 +135,14 @@ fn an_itr_rloc_that_is_named_again_and_again_is_told_no_oftener() {
     let sendings = |itr_rlocs: &[&str]| {
         let mut bench = registered();
         let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[host(EID)], itr_rlocs)));
-        outputs.extend(bench.pass(seconds(3000)));
-        told(&outputs).len()
+        outputs.extend(bench.pass(seconds(600)));
+        told(&outputs)
     };
-    let once = sendings(&[ONE]);
-    assert_eq!(sendings(&[ONE; 32]), once);
-    let many: Vec<String> = (1..=32).map(|n| format!("192.0.2.{n}")).collect();
-    let farewell = 1;
+    assert_eq!(sendings(&[ONE; 31]).len(), sendings(&[ONE]).len());
+    let many: Vec<String> = (1..=31).map(|n| format!("192.0.2.{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(sendings(&many) - farewell, SUBSCRIBER_WAYS * (once - farewell));
+    let reached: std::collections::BTreeSet<_> = sendings(&many).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(reached.len(), SUBSCRIBER_WAYS);
 }
 
 #[test]
