@@ -89,6 +89,8 @@ pub const PUBLICATION_PAUSE: Duration = Duration::from_secs(1);
 pub const REREAD_SHORTEST: Duration = Duration::from_secs(60);
 /// ... nor later: a third of the hour that records live.
 pub const REREAD_LONGEST: Duration = Duration::from_secs(20 * 60);
+/// After a restart they are read again one after another at this pace, or faster if it took longer than [`REREAD_LONGEST`].
+pub const REREAD_STEP: Duration = Duration::from_millis(50);
 /// Octets of records in a Map-Notify to a subscriber: with its headers within 1,280 (RFC 9301, section 5).
 pub const NOTIFY_OCTETS: usize = 1100;
 

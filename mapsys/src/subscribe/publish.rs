@@ -69,6 +69,11 @@ impl Subscriptions {
         }
     }
 
+    /// There is no room for lookups now: what is due stays so.
+    pub fn pause_watches(&mut self, now: Now) {
+        self.watches.pause(now.monotonic + PUBLICATION_PAUSE);
+    }
+
     /// The DHT has said something of an EID.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {

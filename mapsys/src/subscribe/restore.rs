@@ -13,7 +13,8 @@ use super::watch::Watches;
 use super::{Subscriptions, wall_seconds};
 use crate::engine::Mark;
 use crate::limits::{
-    NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_SHORTEST, SUBSCRIBER_WAYS,
+    NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_LONGEST, REREAD_SHORTEST,
+    REREAD_STEP, SUBSCRIBER_WAYS,
 };
 use crate::register::notifier::Notifier;
 use crate::transport::{Now, Sockets, Way};
@@ -151,9 +152,14 @@ impl Subscriptions {
     fn look_after(&mut self, now: Now) {
         let live = self.book.iter().filter(|(_, known)| known.mode() == Mode::Publish);
         let live: Vec<_> = live.map(|(key, known)| (key, known.is_foreign, known.until.is_some())).collect();
+        let foreign = live.iter().filter(|(_, is_foreign, _)| *is_foreign).count();
+        // Not all at one instant: nobody else would find room for a lookup.
+        let most = (REREAD_LONGEST - REREAD_SHORTEST) / u32::try_from(foreign).unwrap_or(u32::MAX).max(1);
+        let mut at = now.monotonic + REREAD_SHORTEST;
         for (key, is_foreign, is_temporary) in live {
             if is_foreign {
-                self.watches.begin(now.monotonic, key.prefix, REREAD_SHORTEST);
+                self.watches.set(key.prefix, at);
+                at += REREAD_STEP.min(most);
             } else if !is_temporary {
                 let at = now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL;
                 let receiver = Receiver { key, about: key.prefix };

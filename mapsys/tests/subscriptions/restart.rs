@@ -2,9 +2,12 @@
 //! What survives a restart.
 
 use mapsys::engine::{Config, Memory, Reconfiguration};
+use mapsys::limits::REREAD_SHORTEST;
 use mapsys::refusal::Refusal;
-use mapsys::subscribe::subscriber::Subscriber;
-use mapsys::subscribe::subscription::Mode;
+use mapsys::subscribe::Subscriptions;
+use mapsys::subscribe::subscriber::{Policy, Subscriber, Subscribers};
+use mapsys::subscribe::subscription::{Kept, Mode};
+use mapsys::transport::Sockets;
 use wire::control::auth::Algorithm;
 use wire::record::{Action, Ttl};
 
@@ -186,6 +189,26 @@ fn a_reload_takes_eids_away() {
     assert_eq!(about(&notify), own);
     reload(&mut bench, Subscriber { eids: vec![prefix("2001:db8:b::/48")], ..subscriber() });
     assert_eq!(subscriptions(&bench), []);
+}
+
+#[test]
+fn the_dht_is_not_asked_for_all_at_once() {
+    let (bench, memory) = before();
+    let foreign = |n: usize| {
+        let net = format!("2001:db8:b:{n:x}::/64").parse().unwrap();
+        Kept { net, is_foreign: true, ..memory.subscriptions[0].clone() }
+    };
+    let subscribers = Subscribers::new(vec![subscriber()]).unwrap();
+    let sockets = Sockets(vec![address(SERVER)]);
+    let mut now = bench.now;
+    let mut restored = Subscriptions::restore(now, subscribers, Policy::default(), sockets, (0..1000).map(foreign));
+    now.monotonic += REREAD_SHORTEST + seconds(1);
+    let first = std::iter::from_fn(|| restored.poll_watch(now)).count();
+    assert_eq!(first, 21, "twenty a second");
+    now.monotonic += seconds(1);
+    restored.pause_watches(now);
+    assert!(restored.next_deadline().unwrap() > now.monotonic, "where there is no room, it is not tried in a circle");
+    assert!(restored.poll_watch(now).is_some(), "and nothing is lost");
 }
 
 #[test]
