@@ -202,14 +202,6 @@ impl Subscriptions {
         if may_ask { Ok(()) } else { Err(Denial::Plain(Refusal::SubscribeRate)) }
     }
 
-    /// When a request is confirmed: at once, but one that follows another that is not proven no sooner than a change would be
-    /// told (RFC 9437, section 7.2).
-    fn confirmation_due(&self, now: Now, key: &SubscriptionKey) -> Instant {
-        let is_unproven = self.book.get(key).is_some_and(|known| known.asked.is_some());
-        let rests = is_unproven.then(|| self.notifier.all_rest_until(Receiver::all(*key))).flatten();
-        rests.map_or(now.monotonic, |at| at.max(now.monotonic))
-    }
-
     /// Takes what a Map-Request asks for, until it is proven, and says so to its sender.
     fn ask(
         &mut self,
@@ -332,16 +324,6 @@ impl Subscriptions {
     /// The xTR of these numbers, as configured.
     pub fn subscriber(&self, xtr: &XtrIdentity) -> Option<&Subscriber> {
         self.subscribers.get(xtr)
-    }
-
-    /// Map-Notifies sent because of a change, not counting repetitions.
-    pub fn published(&self) -> u64 {
-        self.published
-    }
-
-    /// Map-Notifies that wait for their turn, and those that are not acknowledged.
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.queue.len(), self.notifier.unacknowledged())
     }
 
     /// Changes a subscription, if it is there.

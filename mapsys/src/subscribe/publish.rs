@@ -237,6 +237,24 @@ impl Subscriptions {
         }
     }
 
+    /// When a request is confirmed: at once, but one that follows another that is not proven no sooner than a change would be
+    /// told (RFC 9437, section 7.2).
+    pub(super) fn confirmation_due(&self, now: Now, key: &SubscriptionKey) -> Instant {
+        let is_unproven = self.book.get(key).is_some_and(|known| known.asked.is_some());
+        let rests = is_unproven.then(|| self.notifier.all_rest_until(Receiver::all(*key))).flatten();
+        rests.map_or(now.monotonic, |at| at.max(now.monotonic))
+    }
+
+    /// Map-Notifies sent because of a change, not counting repetitions.
+    pub fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Map-Notifies that wait for their turn, and those that are not acknowledged.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), self.notifier.unacknowledged())
+    }
+
     /// What must be on disk.
     pub(super) fn note(&mut self, mark: Mark) {
         self.marks.push(mark);
