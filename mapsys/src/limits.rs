@@ -68,12 +68,17 @@ pub const SUBSCRIBE_RATE: u32 = 16;
 /// Subscriptions that an xTR may ask for before it acknowledges the first: each is repeated six times, and whoever forges its
 /// address shall not use us to flood it.
 pub const UNPROVEN_PER_XTR: usize = 64;
+/// ITR-RLOCs that an xTR is told by: each is tried with all repetitions before the next, and more would only carry further what
+/// somebody asks for under its address.
+pub const SUBSCRIBER_WAYS: usize = 4;
 /// A nonce so near to its end leaves no room for Map-Notifies after it: a subscription does not begin there.
 pub const NONCE_ROOM: u64 = 1 << 20;
 /// Map-Notifies to subscribers a second: about a megabit, a small part of what a Map-Server can send (RFC 9437, section 5).
 pub const PUBLICATIONS_PER_SECOND: u32 = 1000;
-/// Publications that wait for their turn; who has no room there loses the subscription and is told so.
+/// Publications that wait for their turn. When they are too many, whoever has most of them loses a subscription and is told so.
 pub const QUEUED_PUBLICATIONS: usize = 131_072;
+/// Those of one xTR: four for each of its subscriptions. If it has more than it takes up, it loses the subscription and not another.
+pub const QUEUED_PER_XTR: usize = 16_384;
 /// Map-Notifies to subscribers that are not acknowledged, at about 400 octets.
 pub const PUBLICATIONS: usize = 16_384;
 /// Those of one xTR; further ones wait until it acknowledges.
@@ -84,6 +89,8 @@ pub const PUBLICATION_PAUSE: Duration = Duration::from_secs(1);
 pub const REREAD_SHORTEST: Duration = Duration::from_secs(60);
 /// ... nor later: a third of the hour that records live.
 pub const REREAD_LONGEST: Duration = Duration::from_secs(20 * 60);
+/// After a restart they are read again one after another at this pace, or faster if it took longer than [`REREAD_LONGEST`].
+pub const REREAD_STEP: Duration = Duration::from_millis(50);
 /// Octets of records in a Map-Notify to a subscriber: with its headers within 1,280 (RFC 9301, section 5).
 pub const NOTIFY_OCTETS: usize = 1100;
 

@@ -125,6 +125,17 @@ impl<R: Copy + Ord> Notifier<R> {
         Some(self.pending.get(receiver)?.sent_at? + NOTIFY_INTERVAL)
     }
 
+    /// When the receivers of `range` may all hear something new; what is still to be sent for the first time counts too.
+    pub fn all_rest_until(&self, range: std::ops::RangeInclusive<R>) -> Option<Instant> {
+        let rest = |pending: &Pending| pending.sent_at.map_or(pending.due, |at| at + NOTIFY_INTERVAL);
+        self.pending.range(range).map(|(_, pending)| rest(pending)).max()
+    }
+
+    /// Who has not acknowledged.
+    pub fn receivers(&self) -> impl Iterator<Item = R> + '_ {
+        self.pending.iter().filter(|(_, pending)| !pending.is_acknowledged).map(|(receiver, _)| *receiver)
+    }
+
     /// Messages that are not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged

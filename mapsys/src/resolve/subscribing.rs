@@ -9,6 +9,7 @@ use super::ask::{Ask, ReplyTo, inner_request};
 use super::found::{Found, negative};
 use super::waiting::Slot;
 use super::{Context, Resolver};
+use crate::limits::LOOKUPS;
 use crate::refusal::Refusal;
 use crate::subscribe::Offer;
 use crate::subscribe::answer::{self, Target};
@@ -150,7 +151,12 @@ impl Resolver {
 
     /// Looks up again what is subscribed to.
     pub(super) fn read_again(&mut self, cx: &mut Context<'_>) {
-        while let Some(host) = cx.subscriptions.poll_watch(cx.now) {
+        loop {
+            if self.lookups.len() >= LOOKUPS / 2 {
+                // What is asked for now goes first; the rest stays where it is.
+                return cx.subscriptions.pause_watches(cx.now);
+            }
+            let Some(host) = cx.subscriptions.poll_watch(cx.now) else { return };
             // Where there is no room it is tried again in its turn.
             let _ = self.lookups.start(cx.now, host);
         }

@@ -128,6 +128,13 @@ impl Book {
         alone.map(|prefix| SubscriptionKey { xtr: gone.xtr, prefix: *prefix }).collect()
     }
 
+    /// Whether a subscription is a muted part of none.
+    pub fn is_orphan(&self, key: &SubscriptionKey) -> bool {
+        let is_live = |known: Option<&Subscription>| known.is_some_and(|known| known.mode() == Mode::Publish);
+        let is_muted = self.get(key).is_some_and(|known| known.mode() == Mode::Mute);
+        is_muted && !self.by_prefix.covering(&key.prefix).any(|(_, of_prefix)| is_live(of_prefix.get(&key.xtr)))
+    }
+
     /// The nonce that a Map-Request for `asked` must exceed which would lead to `key`. The EID-prefix of an answer changes with
     /// what is registered: what it was before counts too, where it lay inside the present one, or was asked for in the same words.
     pub fn last_nonce(&self, key: &SubscriptionKey, asked: &EidPrefix) -> Option<u64> {

@@ -20,7 +20,7 @@ pub mod subscriber;
 pub mod subscription;
 pub mod watch;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -53,6 +53,9 @@ pub struct Subscriptions {
     notifier: Notifier<Receiver>,
     queue: Queue,
     watches: Watches,
+    /// Registered more-specifics that unproven subscriptions are told of when they are proven: of each no more than
+    /// [`SUBSCRIBED_PREFIXES`](crate::limits::SUBSCRIBED_PREFIXES).
+    owed: BTreeMap<SubscriptionKey, Vec<EidPrefix>>,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
     /// The pace of publications.
@@ -128,7 +131,8 @@ impl Subscriptions {
         if known.is_none() && is_full {
             return Err(Denial::Plain(Refusal::SubscribeTableFull));
         }
-        self.ask(now, key, wish, Mode::Publish, &target.records)?;
+        let due = self.confirmation_due(now, &key);
+        self.ask(now, due, key, wish, Mode::Publish, &target.records)?;
         let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
         self.amend(now, &key, |subscription| {
             (subscription.until, subscription.is_foreign) = (until, is_foreign);
@@ -137,8 +141,10 @@ impl Subscriptions {
         if is_foreign {
             self.watches.begin(now.monotonic, key.prefix, lifetime);
         }
-        for about in target.rest {
-            self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
+        // Whoever has written another's address into his request gets it one message, and not hundreds.
+        self.owed.remove(&key);
+        if !target.rest.is_empty() {
+            self.owed.insert(key, target.rest);
         }
         Ok(())
     }
@@ -152,8 +158,9 @@ impl Subscriptions {
         self.admit_nonce(now, &key, wish)?;
         let current = self.target(server, &wish.asked).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
+        let due = self.confirmation_due(now, &key);
         self.silence(key);
-        self.ask(now, key, wish, mode, &records)
+        self.ask(now, due, key, wish, mode, &records)
     }
 
     /// What a wish to hear nothing more of an EID-prefix is about: the subscription to it, the one that it was asked for with, or
@@ -199,6 +206,7 @@ impl Subscriptions {
     fn ask(
         &mut self,
         now: Now,
+        due: Instant,
         key: SubscriptionKey,
         wish: &Wish,
         mode: Mode,
@@ -208,7 +216,7 @@ impl Subscriptions {
         let agreement = Agreement { nonce, mode, asked: asked.net, ways };
         let about = records.first().and_then(|record| record.eid.ip_prefix()).unwrap_or(key.prefix);
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
-        self.notifier.tell(now.monotonic, Receiver { key, about }, notification).map_err(Denial::Plain)?;
+        self.notifier.tell(due, Receiver { key, about }, notification).map_err(Denial::Plain)?;
         let key_id = self.subscribers.get(&key.xtr).map_or(0, |subscriber| subscriber.key.id);
         let known = self.book.get(&key).cloned();
         let known = known.unwrap_or_else(|| Subscription::new(key_id));
@@ -249,11 +257,13 @@ impl Subscriptions {
             // What it asked for itself makes the first change wait for nothing.
             self.notifier.retain(receiver..=receiver, |_| false);
         }
+        let mut is_proven = false;
         self.amend(now, &key, |subscription| {
             let proven = subscription.proven.as_ref().map(|proven| proven.nonce);
             // An answer to what was said before proves nothing of what was asked for since.
             if subscription.asked.is_some() && proven.is_none_or(|nonce| message.nonce.0 > nonce) {
                 subscription.proven = subscription.asked.take();
+                is_proven = subscription.proven.is_some();
             }
             if let Some(agreement) = subscription.agreement_mut() {
                 // The way that works is the first to be tried.
@@ -267,6 +277,11 @@ impl Subscriptions {
                 (subscription.until, subscription.told, subscription.sent) = (None, None, None);
             }
         });
+        if is_proven {
+            for about in self.owed.remove(&key).unwrap_or_default() {
+                self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
+            }
+        }
         Ok(())
     }
 
@@ -311,16 +326,6 @@ impl Subscriptions {
         self.subscribers.get(xtr)
     }
 
-    /// Map-Notifies sent because of a change, not counting repetitions.
-    pub fn published(&self) -> u64 {
-        self.published
-    }
-
-    /// Map-Notifies that wait for their turn, and those that are not acknowledged.
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.queue.len(), self.notifier.unacknowledged())
-    }
-
     /// Changes a subscription, if it is there.
     fn amend(&mut self, now: Now, key: &SubscriptionKey, change: impl FnOnce(&mut Subscription)) {
         if let Some(mut subscription) = self.book.get(key).cloned() {
@@ -331,18 +336,23 @@ impl Subscriptions {
 
     /// Keeps a subscription, here and on disk.
     fn store(&mut self, now: Now, key: SubscriptionKey, subscription: Subscription) {
-        let older = self.book.get(&key).and_then(|older| older.until);
-        older.map(|until| self.ends.remove(&(until, key)));
-        subscription.until.map(|until| self.ends.insert((until, key)));
-        self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
         let is_quiet = subscription.asked.is_none() && subscription.mode() != Mode::Publish;
-        self.book.put(key, subscription);
+        self.put(now, key, subscription);
         if is_quiet {
             self.unmute(now, &key);
         }
         while let Some(oldest) = self.book.surplus(&key.xtr, SUBSCRIPTION_MEMORIES) {
             self.forget(now, &oldest);
         }
+    }
+
+    /// Keeps a subscription, whatever that means for its muted parts.
+    fn put(&mut self, now: Now, key: SubscriptionKey, subscription: Subscription) {
+        let older = self.book.get(&key).and_then(|older| older.until);
+        older.map(|until| self.ends.remove(&(until, key)));
+        subscription.until.map(|until| self.ends.insert((until, key)));
+        self.note(Mark::Subscription(Box::new(subscription.kept(&key, wall_seconds(now, subscription.until)))));
+        self.book.put(key, subscription);
     }
 
     /// Where there is no subscription any more there is nothing to be muted.
@@ -365,6 +375,7 @@ impl Subscriptions {
     /// Says nothing more of what was to be said.
     fn silence(&mut self, key: SubscriptionKey) {
         self.queue.clear(key);
+        self.owed.remove(&key);
         self.notifier.retain(Receiver::all(key), |_| false);
     }
 }

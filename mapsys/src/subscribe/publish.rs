@@ -23,7 +23,15 @@ impl Subscriptions {
         while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
             self.retire(now, &key);
         }
-        while self.queue.next().is_some_and(|at| at <= now.monotonic) && self.pace.take(now.monotonic) {
+        while let Some(receiver) = self.queue.peek(now.monotonic) {
+            if !self.has_room(&receiver) {
+                // Who acknowledges nothing takes nothing of the pace that all share.
+                self.queue.park(now.monotonic + PUBLICATION_PAUSE, &receiver);
+                continue;
+            }
+            if !self.pace.take(now.monotonic) {
+                break;
+            }
             let Some((receiver, content)) = self.queue.pop(now.monotonic) else { break };
             self.publish(now, server, receiver, content, tally);
         }
@@ -61,6 +69,11 @@ impl Subscriptions {
         }
     }
 
+    /// There is no room for lookups now: what is due stays so.
+    pub fn pause_watches(&mut self, now: Now) {
+        self.watches.pause(now.monotonic + PUBLICATION_PAUSE);
+    }
+
     /// The DHT has said something of an EID.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {
@@ -90,11 +103,24 @@ impl Subscriptions {
 
     /// Puts a publication into the queue, no sooner than its receiver may be told something again.
     pub(super) fn enqueue(&mut self, now: Now, at: Instant, receiver: Receiver, content: Content) {
-        let at = self.notifier.rests_until(&receiver).map_or(at, |rests| rests.max(at));
-        if !self.queue.push(at, receiver, content) {
-            self.end(now, &receiver.key);
-            self.refused.push(Refusal::PublicationQueueFull);
+        let subscriber = self.subscribers.get(&receiver.key.xtr);
+        if !subscriber.is_some_and(|subscriber| subscriber.may_have_of(&receiver.about)) {
+            // A subscription may be wider than what its xTR may have.
+            return;
         }
+        let at = self.notifier.rests_until(&receiver).map_or(at, |rests| rests.max(at));
+        if let Err(hog) = self.queue.push(at, receiver, content.clone()) {
+            self.end(now, &hog);
+            self.refused.push(Refusal::PublicationQueueFull);
+            if hog != receiver.key && self.queue.push(at, receiver, content).is_err() {
+                self.end(now, &receiver.key);
+            }
+        }
+    }
+
+    /// Whether a publication can go out now, as far as its own xTR is concerned.
+    fn has_room(&self, receiver: &Receiver) -> bool {
+        self.notifier.has_room(self.subscribers.place(&receiver.key.xtr))
     }
 
     fn publish(&mut self, now: Now, server: &MapServer, receiver: Receiver, content: Content, tally: &mut Tally) {
@@ -102,9 +128,6 @@ impl Subscriptions {
         let Some(mut known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish).cloned() else {
             return;
         };
-        if !self.notifier.has_room(self.subscribers.place(&key.xtr)) {
-            return self.enqueue(now, now.monotonic + PUBLICATION_PAUSE, receiver, content);
-        }
         let (record, digest) = match content {
             Content::Found { record, digest } => (record, digest),
             Content::Registered { is_exact } => {
@@ -212,6 +235,24 @@ impl Subscriptions {
         if let Ok(bytes) = seal(subscriber, agreement.nonce, vec![record]) {
             self.outputs.push_back(Telling { local: way.local, remote: way.remote, bytes });
         }
+    }
+
+    /// When a request is confirmed: at once, but one that follows another that is not proven no sooner than a change would be
+    /// told (RFC 9437, section 7.2).
+    pub(super) fn confirmation_due(&self, now: Now, key: &SubscriptionKey) -> Instant {
+        let is_unproven = self.book.get(key).is_some_and(|known| known.asked.is_some());
+        let rests = is_unproven.then(|| self.notifier.all_rest_until(Receiver::all(*key))).flatten();
+        rests.map_or(now.monotonic, |at| at.max(now.monotonic))
+    }
+
+    /// Map-Notifies sent because of a change, not counting repetitions.
+    pub fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Map-Notifies that wait for their turn, and those that are not acknowledged.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), self.notifier.unacknowledged())
     }
 
     /// What must be on disk.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions after a restart.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::book::Book;
@@ -12,7 +12,10 @@ use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
 use super::watch::Watches;
 use super::{Subscriptions, wall_seconds};
 use crate::engine::Mark;
-use crate::limits::{NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_SHORTEST};
+use crate::limits::{
+    NOTIFY_INTERVAL, PUBLICATIONS, PUBLICATIONS_PER_XTR, REGISTRATION_SILENCE, REREAD_LONGEST, REREAD_SHORTEST,
+    REREAD_STEP, SUBSCRIBER_WAYS,
+};
 use crate::register::notifier::Notifier;
 use crate::transport::{Now, Sockets, Way};
 
@@ -33,6 +36,7 @@ impl Subscriptions {
             notifier: Notifier::new(PUBLICATIONS, PUBLICATIONS_PER_XTR),
             queue: Queue::default(),
             watches: Watches::default(),
+            owed: BTreeMap::new(),
             ends: BTreeSet::new(),
             pace: Pace::new(now.monotonic, policy.pace, policy.pace),
             policy,
@@ -46,15 +50,24 @@ impl Subscriptions {
         for kept in kept {
             restored.take_up(now, kept);
         }
-        // What is the same as on disk need not be written again.
-        restored.marks.retain(|mark| matches!(mark, Mark::ForgottenSubscription(_)));
-        let unproven: Vec<SubscriptionKey> =
-            restored.book.iter().filter(|(_, known)| known.asked.is_some()).map(|(key, _)| key).collect();
-        for key in unproven {
-            restored.roll_back(now, &key);
-        }
+        restored.settle(now);
         restored.look_after(now);
         restored
+    }
+
+    /// Takes back what is not proven. Only then, when all is there, it shows what is muted and a part of nothing: the disk has
+    /// them in any order.
+    fn settle(&mut self, now: Now) {
+        let unproven = self.book.iter().filter(|(_, known)| known.asked.is_some()).map(|(key, _)| key);
+        let mut unproven: Vec<SubscriptionKey> = unproven.collect();
+        unproven.sort_by_key(|key| key.prefix.net.prefix_len());
+        for key in unproven {
+            self.roll_back(now, &key);
+        }
+        let orphans = self.book.iter().map(|(key, _)| key).filter(|key| self.book.is_orphan(key));
+        for key in orphans.collect::<Vec<_>>() {
+            self.retire(now, &key);
+        }
     }
 
     /// Takes other subscribers and another policy, as a restart does.
@@ -67,14 +80,40 @@ impl Subscriptions {
         self.outputs.extend(older.outputs);
         (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
         self.asking = older.asking.into_iter().filter(|(xtr, _)| self.subscribers.get(xtr).is_some()).collect();
+        self.tell_again(now, older.queue, &older.notifier);
+    }
+
+    /// What waited, or was not acknowledged, is told under the new configuration (RFC 9437, section 6).
+    fn tell_again(&mut self, now: Now, queue: Queue, notifier: &Notifier<Receiver>) {
+        let at = |receiver: &Receiver| notifier.rests_until(receiver).map_or(now.monotonic, |at| at.max(now.monotonic));
+        for receiver in notifier.receivers() {
+            let Receiver { key, about } = receiver;
+            let Some(known) = self.book.get(&key).filter(|known| known.mode() == Mode::Publish) else { continue };
+            let is_foreign = known.is_foreign;
+            if about == key.prefix {
+                // Which of the two the xTR has is not known.
+                self.amend(now, &key, |subscription| (subscription.told, subscription.sent) = (None, None));
+            }
+            if is_foreign {
+                self.watches.hurry(now.monotonic, key.prefix);
+            } else {
+                let content = Content::Registered { is_exact: about != key.prefix };
+                self.enqueue(now, at(&receiver), receiver, content);
+            }
+        }
+        for (due, receiver, content) in queue.into_items() {
+            if self.book.get(&receiver.key).is_some_and(|known| known.mode() == Mode::Publish) {
+                self.enqueue(now, due.max(at(&receiver)), receiver, content);
+            }
+        }
     }
 
     fn take_up(&mut self, now: Now, kept: Kept) {
-        let key = kept.key();
+        let (key, on_disk) = (kept.key(), kept.clone());
         let subscriber = self.subscribers.get(&key.xtr).filter(|subscriber| subscriber.key.id == kept.key_id);
-        if !subscriber.is_some_and(|subscriber| subscriber.may_have_of(&key.prefix)) {
+        let Some(subscriber) = subscriber.filter(|subscriber| subscriber.may_have_of(&key.prefix)) else {
             return self.note(Mark::ForgottenSubscription(key));
-        }
+        };
         let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // However wrong the clock was: no longer than a whole life.
         let left = |until: u64| Duration::from_secs(until.saturating_sub(wall)).min(self.policy.temporary);
@@ -89,9 +128,18 @@ impl Subscriptions {
             is_foreign: kept.is_foreign,
         };
         for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
-            agreement.ways = std::mem::take(&mut agreement.ways).into_iter().filter_map(|way| self.way(way)).collect();
+            let ways =
+                std::mem::take(&mut agreement.ways).into_iter().filter(|way| subscriber.has_rloc(way.remote.ip()));
+            agreement.ways = ways.filter_map(|way| self.way(way)).take(SUBSCRIBER_WAYS).collect();
         }
-        self.store(now, key, subscription);
+        let Some(subscription) = subscription.reachable() else {
+            return self.note(Mark::ForgottenSubscription(key));
+        };
+        self.put(now, key, subscription);
+        // What is the same as on disk need not be written again.
+        if matches!(self.marks.last(), Some(Mark::Subscription(kept)) if **kept == on_disk) {
+            self.marks.pop();
+        }
     }
 
     /// The same way from a socket that there is now.
@@ -104,9 +152,14 @@ impl Subscriptions {
     fn look_after(&mut self, now: Now) {
         let live = self.book.iter().filter(|(_, known)| known.mode() == Mode::Publish);
         let live: Vec<_> = live.map(|(key, known)| (key, known.is_foreign, known.until.is_some())).collect();
+        let foreign = live.iter().filter(|(_, is_foreign, _)| *is_foreign).count();
+        // Not all at one instant: nobody else would find room for a lookup.
+        let most = (REREAD_LONGEST - REREAD_SHORTEST) / u32::try_from(foreign).unwrap_or(u32::MAX).max(1);
+        let mut at = now.monotonic + REREAD_SHORTEST;
         for (key, is_foreign, is_temporary) in live {
             if is_foreign {
-                self.watches.begin(now.monotonic, key.prefix, REREAD_SHORTEST);
+                self.watches.set(key.prefix, at);
+                at += REREAD_STEP.min(most);
             } else if !is_temporary {
                 let at = now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL;
                 let receiver = Receiver { key, about: key.prefix };

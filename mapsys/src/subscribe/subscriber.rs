@@ -13,7 +13,9 @@ use wire::address::{Address, EidPrefix};
 use wire::control::auth::AuthKey;
 use wire::control::{MapRequest, XtrIdentity};
 
-use crate::limits::{PUBLICATIONS_PER_SECOND, SUBSCRIPTIONS, SUBSCRIPTIONS_PER_XTR, TEMPORARY_SUBSCRIPTION};
+use crate::limits::{
+    PUBLICATIONS_PER_SECOND, SUBSCRIBER_WAYS, SUBSCRIPTIONS, SUBSCRIPTIONS_PER_XTR, TEMPORARY_SUBSCRIPTION,
+};
 use crate::refusal::Refusal;
 use crate::register::site::NotifyPort;
 use crate::transport::{Sockets, Way, may_send_to};
@@ -37,6 +39,11 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
+    /// Whether this is one of its addresses.
+    pub(super) fn has_rloc(&self, address: IpAddr) -> bool {
+        contains(&self.rlocs, address)
+    }
+
     /// Whether it may subscribe to anything of `prefix`.
     pub(super) fn may_have_of(&self, prefix: &EidPrefix) -> bool {
         self.eids.is_empty() || self.eids.iter().any(|eid| eid.covers(prefix) || prefix.covers(eid))
@@ -199,7 +206,13 @@ impl Subscribers {
             let local = sockets.towards(rloc, Some(arrival.local))?;
             Some(Way { local, remote: SocketAddr::new(rloc, port) })
         });
-        let ways: Vec<Way> = ways.collect();
+        let mut distinct: Vec<Way> = Vec::with_capacity(SUBSCRIBER_WAYS);
+        for way in ways {
+            if distinct.len() < SUBSCRIBER_WAYS && !distinct.contains(&way) {
+                distinct.push(way);
+            }
+        }
+        let ways = distinct;
         if ways.is_empty() {
             return Err(Denial::Plain(Refusal::RequestNoItrRloc));
         }

@@ -143,6 +143,20 @@ impl Subscription {
         [&self.proven, &self.asked].into_iter().flatten().map(|agreement| agreement.nonce).max()
     }
 
+    /// What is left of it when its xTR can no longer be told by some of the ways: nothing of an agreement without any, but for the
+    /// nonce of what is proven.
+    pub(super) fn reachable(mut self) -> Option<Self> {
+        self.asked.take_if(|asked| asked.ways.is_empty());
+        if let Some(proven) = self.proven.as_mut().filter(|proven| proven.ways.is_empty()) {
+            proven.mode = Mode::Gone;
+            (self.told, self.silent_since) = (None, None);
+            if self.asked.is_none() {
+                self.until = None;
+            }
+        }
+        (self.asked.is_some() || self.proven.is_some()).then_some(self)
+    }
+
     /// As it is kept on disk; `until` in seconds since 1970.
     pub(super) fn kept(&self, key: &SubscriptionKey, until: Option<u64>) -> Kept {
         Kept {

@@ -13,6 +13,8 @@ use crate::limits::{REREAD_LONGEST, REREAD_SHORTEST};
 pub struct Watches {
     at: BTreeMap<EidPrefix, Instant>,
     order: BTreeSet<(Instant, EidPrefix)>,
+    /// What is due waits for room until then.
+    pause: Option<Instant>,
 }
 
 impl Watches {
@@ -26,7 +28,8 @@ impl Watches {
         self.set(prefix, now);
     }
 
-    fn set(&mut self, prefix: EidPrefix, at: Instant) {
+    /// Looks again at `at`.
+    pub fn set(&mut self, prefix: EidPrefix, at: Instant) {
         if let Some(older) = self.at.insert(prefix, at) {
             self.order.remove(&(older, prefix));
         }
@@ -41,8 +44,13 @@ impl Watches {
         Some(prefix)
     }
 
-    /// When [`Self::pop`] has something.
+    /// Nobody need come back for what is due before `until`.
+    pub fn pause(&mut self, until: Instant) {
+        self.pause = Some(until);
+    }
+
+    /// When [`Self::pop`] has something and may be asked.
     pub fn next(&self) -> Option<Instant> {
-        self.order.first().map(|(at, _)| *at)
+        self.order.first().map(|(at, _)| self.pause.map_or(*at, |pause| pause.max(*at)))
     }
 }

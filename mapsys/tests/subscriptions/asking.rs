@@ -195,7 +195,10 @@ fn a_wide_subscription_hears_of_all_that_is_inside() {
     let inside: Vec<_> = (1..=20).map(|n| prefix(&format!("2001:db8:a:{n}::/64"))).collect();
     site_says(&mut bench, 1, inside.iter().map(|prefix| record(*prefix, &["198.51.100.1"])).collect());
     let outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[prefix(SITE)], &[ONE])));
-    let told = told(&outputs);
+    let (to, confirmation) = told_once(&outputs);
+    assert_eq!(told(&bench.pass(seconds(1))), [], "before it is proven that the xTR has asked there is nothing more");
+    let mut told = told(&bench.datagram(&to.to_string(), &ack(&confirmation)));
+    told.insert(0, (to, confirmation));
     let heard: std::collections::BTreeSet<_> = told
         .iter()
         .flat_map(|(_, notify)| notify.records.iter().map(|record| record.eid.ip_prefix().unwrap()))

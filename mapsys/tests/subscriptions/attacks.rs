@@ -2,7 +2,7 @@
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
 use mapsys::engine::{Input, Output};
-use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, UNPROVEN_PER_XTR};
+use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR};
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
@@ -105,15 +105,44 @@ fn only_the_holder_of_the_key_acknowledges() {
 #[test]
 fn who_asks_too_often_is_answered_as_without_the_n_bit() {
     let mut bench = registered();
-    let mut confirmed = 0;
     for nonce in 1..=u64::from(SUBSCRIBE_BURST) + 50 {
-        let asked = ecm(&subscribing(nonce, &[host(EID)], &[ONE]));
-        confirmed += told(&bench.datagram(FROM_ONE, &asked)).len();
+        bench.datagram(FROM_ONE, &ecm(&subscribing(nonce, &[host(EID)], &[ONE])));
     }
-    assert_eq!(confirmed, SUBSCRIBE_BURST as usize);
     assert_eq!(bench.engine.tally().get(Refusal::SubscribeRate), 50);
-    bench.pass(seconds(5));
+    let (to, newest) = told_once(&bench.pass(seconds(5)));
+    assert_eq!(newest.nonce.0, u64::from(SUBSCRIBE_BURST), "of those that were repeated too soon");
+    acknowledge(&mut bench, to, &newest);
     subscribe(&mut bench, 100_000, host(EID));
+}
+
+#[test]
+fn what_is_not_proven_is_confirmed_no_oftener_than_a_change_is_told() {
+    let mut bench = registered();
+    let mut confirmed = 0;
+    for nonce in 0..20 {
+        let subscribed = ecm(&subscribing(2 * nonce, &[prefix(SITE)], &[ONE]));
+        confirmed += told(&bench.datagram(FROM_ONE, &subscribed)).len();
+        let left = ecm(&leaving(2 * nonce + 1, prefix(SITE)));
+        confirmed += told(&bench.datagram(FROM_ONE, &left)).len();
+        confirmed += told(&bench.pass(seconds(1) / 10)).len();
+    }
+    assert_eq!(confirmed, 1, "in two seconds");
+    assert_eq!(told(&bench.pass(seconds(2))).len(), 1);
+}
+
+#[test]
+fn an_itr_rloc_that_is_named_again_and_again_is_told_no_oftener() {
+    let sendings = |itr_rlocs: &[&str]| {
+        let mut bench = registered();
+        let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[host(EID)], itr_rlocs)));
+        outputs.extend(bench.pass(seconds(600)));
+        told(&outputs)
+    };
+    assert_eq!(sendings(&[ONE; 31]).len(), sendings(&[ONE]).len());
+    let many: Vec<String> = (1..=31).map(|n| format!("192.0.2.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let reached: std::collections::BTreeSet<_> = sendings(&many).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(reached.len(), SUBSCRIBER_WAYS);
 }
 
 #[test]

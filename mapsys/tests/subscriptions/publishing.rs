@@ -2,6 +2,7 @@
 //! Changes are told (RFC 9437, section 6).
 
 use mapsys::engine::Config;
+use mapsys::limits::PUBLICATIONS_PER_XTR;
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscriber::{Policy, Subscriber};
 use mapsys::subscribe::subscription::Mode;
@@ -185,6 +186,34 @@ fn many_subscribers_are_told_at_the_pace_that_is_set() {
     }
     bench.pass(seconds(10));
     assert_eq!(bench.engine.subscriptions().published(), 50);
+}
+
+#[test]
+fn an_xtr_that_is_gone_holds_up_nobody() {
+    let live = XtrIdentity { xtr_id: [8; 16], site_id: 9 };
+    let subscribers = vec![subscriber(), Subscriber { xtr: live, ..subscriber() }];
+    let pubsub = Policy { pace: 20, ..Policy::default() };
+    let mut bench = Bench::new(Config { subscribers, pubsub, ..served() });
+    let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+    let own = part(0xffff);
+    site_says(&mut bench, 1, vec![record(prefix(SITE), &["198.51.100.1"]), record(own, &["198.51.100.1"])]);
+    subscribe(&mut bench, 1, host(EID));
+    let asked = wire::control::MapRequest { xtr_identity: Some(live), ..subscribing(1, &[own], &[TWO]) };
+    let (to, notify) = told_once(&bench.datagram(FROM_TWO, &ecm(&asked)));
+    acknowledge(&mut bench, to, &notify);
+    // More than one xTR has room for, and much more than the pace allows.
+    for (n, chunk) in (0..PUBLICATIONS_PER_XTR + 200).collect::<Vec<_>>().chunks(50).enumerate() {
+        let records = chunk.iter().map(|n| record(part(*n), &["198.51.100.2"])).collect();
+        site_says(&mut bench, 2 + 2 * n as u64, records);
+        // A site has not that many registered at once.
+        site_says(&mut bench, 3 + 2 * n as u64, chunk.iter().map(|n| gone(part(*n))).collect());
+    }
+    bench.pass(seconds(30));
+    let (waiting, unacknowledged) = bench.engine.subscriptions().waiting();
+    assert!(waiting >= 150 && unacknowledged == PUBLICATIONS_PER_XTR, "{waiting} {unacknowledged}");
+    let outputs = site_says(&mut bench, 100, vec![record(own, &["198.51.100.3"])]);
+    let heard = told(&outputs).into_iter().filter(|(to, _)| *to == address("192.0.2.2:4342"));
+    assert_eq!(heard.count(), 1, "at once");
 }
 
 #[test]
