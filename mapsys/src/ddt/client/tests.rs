@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Property: whatever nodes say, and whenever, a search ends, leaves nothing behind, and says only what was asked for.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use proptest::prelude::*;
 use wire::address::InstanceId;
