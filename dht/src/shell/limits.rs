@@ -27,6 +27,8 @@ pub const CONNECTIONS_PER_PEER: u32 = 2;
 pub const PENDING_CONNECTIONS: u32 = 32;
 /// While so many are in progress those of lookups wait: what is left is for peers that were lost.
 pub const LOOKUP_DIALS: usize = 24;
+/// Dials in progress that no lookup has begun: with more of them those of lookups would be refused, not put off.
+pub const OTHER_DIALS: usize = PENDING_CONNECTIONS as usize - LOOKUP_DIALS;
 /// Handshakes in progress that others began: QUIC answers every Initial, and each handshake costs a signature and memory.
 pub const PENDING_INCOMING: usize = 32;
 /// Handshakes in a second and listener with clients whose address is not proven; the others must come again with a token, one round

@@ -4,7 +4,7 @@
 //!
 //! All other dials (of lost peers, of the nearest, of addresses to be tried) are put off while there is no place, and come after those
 //! of lookups. They do not count among the places that lookups wait for: one to a peer that has died takes three seconds, which is all
-//! that a lookup has.
+//! that a lookup has. Of the dials in progress each kind has its own part, so that neither waits for the other there.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -93,7 +93,10 @@ impl Dials {
 
     fn has_place_for_others(&self) -> bool {
         let taken = self.standing + self.under_way.len() + self.others_under_way.len();
-        self.waiting.is_empty() && taken < limits::CONNECTIONS as usize
+        // Lookups that wait for others of lookups have all that they may have.
+        let is_after_lookups = self.waiting.is_empty() || self.under_way.len() >= limits::LOOKUP_DIALS;
+        let is_within_part = self.others_under_way.len() < limits::OTHER_DIALS;
+        is_after_lookups && is_within_part && taken < limits::CONNECTIONS as usize
     }
 
     pub(super) fn on_swarm_event(&mut self, event: &FromSwarm<'_>) {
@@ -163,6 +166,31 @@ mod tests {
         failed(&mut dials, dial.connection_id());
         assert_eq!(dials.pop().and_then(|dial| dial.get_peer_id()), Some(lost));
         assert_eq!((dials.pop().is_none(), dials.dropped()), (true, 0), "it waited once");
+    }
+
+    #[test]
+    fn while_connections_are_free_and_lookups_wait_others_are_dialled() {
+        let mut dials = Dials::default();
+        for _ in 0..=limits::LOOKUP_DIALS {
+            dials.push(PeerId::random().into());
+        }
+        assert!(dials.take_other(PeerId::random().into(), None).is_none(), "lookups come first");
+        let begun = std::iter::from_fn(|| dials.pop()).count();
+        assert_eq!((begun, dials.waiting.len()), (limits::LOOKUP_DIALS + 1, 1), "the other one too");
+        assert!(dials.take_other(PeerId::random().into(), None).is_some());
+    }
+
+    #[test]
+    fn others_never_take_the_places_of_lookups() {
+        let mut dials = Dials::default();
+        let others = (0..limits::PENDING_CONNECTIONS).filter_map(|_| dials.take_other(PeerId::random().into(), None));
+        assert_eq!(others.count(), limits::OTHER_DIALS);
+        for _ in 0..=limits::LOOKUP_DIALS {
+            dials.push(PeerId::random().into());
+        }
+        assert_eq!(std::iter::from_fn(|| dials.pop()).count(), limits::LOOKUP_DIALS);
+        let in_progress = dials.under_way.len() + dials.others_under_way.len();
+        assert_eq!(in_progress, limits::PENDING_CONNECTIONS as usize, "libp2p refuses none of them");
     }
 
     #[test]
