@@ -44,9 +44,9 @@ impl Dials {
         }
     }
 
-    /// Dials that wait for a place.
+    /// Dials that wait for a place, those of lookups and the others.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.others.len()
     }
 
     /// Others for which there was neither a place nor room to wait.
@@ -191,6 +191,17 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| dials.pop()).count(), limits::LOOKUP_DIALS);
         let in_progress = dials.under_way.len() + dials.others_under_way.len();
         assert_eq!(in_progress, limits::PENDING_CONNECTIONS as usize, "libp2p refuses none of them");
+    }
+
+    #[test]
+    fn room_is_made_for_others_too() {
+        let mut dials = Dials { standing: limits::CONNECTIONS as usize, ..Dials::default() };
+        assert_eq!(dials.waiting(), 0);
+        assert!(dials.take_other(PeerId::random().into(), None).is_none());
+        assert_eq!(dials.waiting(), 1);
+        dials.standing -= 1;
+        assert!(dials.pop().is_some());
+        assert_eq!(dials.waiting(), 0);
     }
 
     #[test]
