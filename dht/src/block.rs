@@ -35,6 +35,12 @@ impl Block {
         }
     }
 
+    /// The /56 of an IPv6 address, which a provider gives to a household; of others what [`Block::host_of`] says.
+    pub fn household_of(address: IpAddr) -> Self {
+        let address = plain(address);
+        Self::cut(address, if address.is_ipv6() && !is_private(address) { 56 } else { 128 })
+    }
+
     /// The /32 of an IPv6 address, which a provider has; none of others.
     pub fn provider_of(address: IpAddr) -> Option<Self> {
         let address = plain(address);
@@ -139,6 +145,15 @@ mod tests {
         assert_ne!(host("2001:db8:a:1::1"), host("2001:db8:a:2::1"));
         assert_ne!(host("fe80::1"), host("fe80::2"));
         assert_eq!(host("198.51.100.1").to_string(), "198.51.100.1/32");
+    }
+
+    #[test]
+    fn a_household_has_a_56_of_ipv6() {
+        let household = |text: &str| Block::household_of(text.parse().unwrap());
+        assert_eq!(household("2001:db8:a:1::1"), household("2001:db8:a:ff::1"));
+        assert_ne!(household("2001:db8:a:1::1"), household("2001:db8:a:100::1"));
+        assert_ne!(household("198.51.100.1"), household("198.51.100.2"));
+        assert_ne!(household("fd00::1"), household("fd00::2"));
     }
 
     #[test]

@@ -64,9 +64,12 @@ pub const REQUESTS_OF_PROVIDER: u32 = 8 * REQUESTS_OF_BLOCK;
 pub const REQUESTS_REFUSED: u32 = 1024;
 /// How long the address is not let in then: until the tokens of its block are there again, and longer.
 pub const REQUESTS_SHUT: Duration = Duration::from_secs(10);
-/// Addresses of one /48 of IPv6 that are kept out within [`REQUESTS_SHUT`] before nobody else of it is let in for that time either:
-/// who rents a /64 there has neighbours, but seldom so many who flood the same node at once.
+/// Addresses (/64) of one /56 of IPv6 that are kept out within [`REQUESTS_SHUT`] before nobody else of it is let in for that time
+/// either: who rents a /64 there has neighbours, but seldom so many who flood the same node at once.
 pub const REQUESTS_CROWD: u32 = 8;
+/// The same of one /48: as many as four of its /56 together. One or two households do not shut out the others, and who has all of it
+/// costs a tenth of a core.
+pub const REQUESTS_CROWD_OF_SITE: u32 = 4 * REQUESTS_CROWD;
 /// Dials that no lookup has begun and that wait until there is a place: more peers than are lost at once have others that know them.
 pub const DIALS_PUT_OFF: usize = 64;
 /// Blocks whose requests are counted, and as many providers, and addresses that were refused something, 80 octets each: more than can

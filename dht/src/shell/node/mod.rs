@@ -12,6 +12,7 @@ pub(in crate::shell) mod caller;
 mod clock;
 mod closing;
 mod config;
+mod crowds;
 mod dials;
 mod discovery;
 mod driver;

@@ -5,13 +5,14 @@
 //! refused because of others; the blocks of one provider together have no more than some blocks have, and all blocks together
 //! have more, for whoever has much to hand on or to publish. Beyond that a request is refused at once. Refusing costs nearly as
 //! much as answering, so whoever goes on all the same is closed on, and its address is not let in again for some seconds: its
-//! neighbours in the block, who have seen as many refusals as they have asked in vain, stay. Where so many of them have gone too
-//! far that they are one party, nobody else of the block comes in either for that time.
+//! neighbours in the block, who have seen as many refusals as they have asked in vain, stay, unless so many of them have gone too far
+//! that they are one party.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::crowds::Crowds;
 use crate::block::Block;
 use crate::shell::limits;
 
@@ -86,25 +87,6 @@ impl Refused {
     }
 }
 
-/// A block of which addresses are kept out: who has a whole /48 of IPv6 has 65,536 of them.
-#[derive(Debug, Clone, Copy)]
-struct Crowd {
-    since: Instant,
-    /// Addresses that have gone too far within [`limits::REQUESTS_SHUT`]; none can do so twice in that time.
-    count: u32,
-    shut_until: Option<Instant>,
-}
-
-impl Crowd {
-    fn is_shut(&self, now: Instant) -> bool {
-        self.shut_until.is_some_and(|until| until > now)
-    }
-
-    fn is_at_rest(&self, now: Instant) -> bool {
-        self.since + limits::REQUESTS_SHUT <= now && !self.is_shut(now)
-    }
-}
-
 /// The requests of all.
 #[derive(Debug)]
 pub(super) struct Rates {
@@ -112,13 +94,13 @@ pub(super) struct Rates {
     blocks: Table<Bucket>,
     providers: Table<Bucket>,
     hosts: Table<Refused>,
-    crowds: Table<Crowd>,
+    crowds: Crowds,
     pub(super) turned: Turned,
 }
 
 impl Rates {
     pub(super) fn new(now: Instant) -> Self {
-        let (blocks, providers, hosts, crowds) = (Table::new(), Table::new(), Table::new(), Table::new());
+        let (blocks, providers, hosts, crowds) = (Table::new(), Table::new(), Table::new(), Crowds::new());
         let all = Bucket::new(now, limits::REQUESTS_OF_ALL);
         Self { all, blocks, providers, hosts, crowds, turned: Turned::default() }
     }
@@ -139,8 +121,8 @@ impl Rates {
     /// Whether somebody at an address may come in.
     pub(super) fn lets_in(&mut self, now: Instant, from: Option<IpAddr>) -> bool {
         let host = from.and_then(|from| self.hosts.kept.get(&Block::host_of(from)));
-        let crowd = from.and_then(|from| self.crowds.kept.get(&Block::of(from)));
-        let is_shut = host.is_some_and(|host| host.is_shut(now)) || crowd.is_some_and(|crowd| crowd.is_shut(now));
+        let is_host_shut = host.is_some_and(|host| host.is_shut(now));
+        let is_shut = is_host_shut || from.is_some_and(|from| self.crowds.keep_out(now, from));
         self.turned.connections += u64::from(is_shut);
         !is_shut
     }
@@ -179,43 +161,27 @@ impl Rates {
         let is_too_often = host.count >= limits::REQUESTS_REFUSED;
         if is_too_often {
             (host.count, host.shut_until) = (0, Some(now + limits::REQUESTS_SHUT));
-            self.goes_too_far_with_others(now, from);
+            self.crowds.went_too_far(now, from);
         }
         is_too_often
-    }
-
-    /// An address is kept out: of IPv6 its block is too, when many others of it are. Of IPv4 a block is many parties.
-    fn goes_too_far_with_others(&mut self, now: Instant, from: IpAddr) {
-        if Block::provider_of(from).is_none() {
-            return;
-        }
-        let none = Crowd { since: now, count: 0, shut_until: None };
-        let Some(crowd) = self.crowds.entry(now, Block::of(from), none, |crowd| !crowd.is_at_rest(now)) else { return };
-        if crowd.since + limits::REQUESTS_SHUT <= now {
-            (crowd.since, crowd.count) = (now, 0);
-        }
-        crowd.count += 1;
-        if crowd.count >= limits::REQUESTS_CROWD {
-            crowd.shut_until = Some(now + limits::REQUESTS_SHUT);
-        }
     }
 }
 
 /// What is kept of blocks.
 #[derive(Debug)]
-struct Table<T> {
-    kept: HashMap<Block, T>,
+pub(super) struct Table<T> {
+    pub(super) kept: HashMap<Block, T>,
     /// When those that are as new were last forgotten: while it is full of others, not each request looks for them.
     swept: Option<Instant>,
 }
 
 impl<T> Table<T> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { kept: HashMap::new(), swept: None }
     }
 
     /// What is kept of one, new if nothing is; none when so many are kept already.
-    fn entry(&mut self, now: Instant, block: Block, new: T, is_used: impl Fn(&T) -> bool) -> Option<&mut T> {
+    pub(super) fn entry(&mut self, now: Instant, block: Block, new: T, is_used: impl Fn(&T) -> bool) -> Option<&mut T> {
         let is_due = self.swept.is_none_or(|swept| swept + limits::REQUESTS_SWEPT <= now);
         if is_due && self.kept.len() >= limits::REQUESTS_BLOCKS {
             self.swept = Some(now);
@@ -317,33 +283,6 @@ mod tests {
         while rates.ask(now, v6("2001:db8:1:1::1"), 1) != Verdict::Close {}
         assert!(!rates.lets_in(now, v6("2001:db8:1:1::1")) && !rates.lets_in(now, v6("2001:db8:1:1:ffff::9")));
         assert!(rates.lets_in(now, v6("2001:db8:1:2::1")));
-    }
-
-    #[test]
-    fn who_goes_on_from_ever_other_64s_is_kept_out_with_its_whole_48() {
-        let begin = Instant::now();
-        let mut rates = Rates::new(begin);
-        let mut asked = 0_u32;
-        // Each /64 that is let in asks until it is closed on; how many those are.
-        let mut flood = |rates: &mut Rates, now: Instant| {
-            let mut closed = 0;
-            for host in 0..200 {
-                let from = v6(&format!("2001:db8:1:{host:x}::1"));
-                if rates.lets_in(now, from) {
-                    while rates.ask(now, from, limits::PUT_TOKENS) != Verdict::Close {
-                        asked += 1;
-                    }
-                    closed += 1;
-                }
-            }
-            closed
-        };
-        assert_eq!(flood(&mut rates, begin), limits::REQUESTS_CROWD);
-        assert_eq!(flood(&mut rates, begin + limits::REQUESTS_SHUT / 2), 0, "it is out");
-        assert_eq!(flood(&mut rates, begin + limits::REQUESTS_SHUT), limits::REQUESTS_CROWD, "and again later");
-        assert!(rates.lets_in(begin, v6("2001:db8:2::1")) && rates.lets_in(begin, OTHER), "other blocks are not");
-        let served = 2 * (saved(limits::REQUESTS_OF_BLOCK) + saved(limits::REQUESTS_OF_ALL)) / limits::PUT_TOKENS;
-        assert!(asked <= served + 2 * limits::REQUESTS_CROWD * limits::REQUESTS_REFUSED, "{asked}");
     }
 
     #[test]
