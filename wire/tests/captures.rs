@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Recorded exchanges with two other implementations (`conformance/captures/INDEX.md` tells them): every control packet
+//! Recorded exchanges with three other implementations (`conformance/captures/INDEX.md` tells them): every control packet
 //! decodes, encodes to the same bytes, and carries a tag made with the key that the index names.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -14,8 +14,8 @@ const WRONG_KEY: &[(&str, usize)] =
     &[("oor-register-wrong-key.pcap", 1), ("oor-xtr-retransmit-and-bad-notify.pcap", 4)];
 
 #[test]
-fn there_are_56_captures_and_337_control_packets() {
-    assert_eq!(support::capture_names().len(), 56);
+fn there_are_58_captures_and_337_control_packets() {
+    assert_eq!(support::capture_names().len(), 58);
     assert_eq!(control_packets().len(), 337);
 }
 
