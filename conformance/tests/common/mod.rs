@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Runs `conformance` against a program of the workspace that is built beside it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Once;
+use std::time::SystemTime;
+
+/// A program that suites judge, and the folders that it is built from, its own first.
+pub struct Program {
+    name: &'static str,
+    packages: &'static [&'static str],
+    built: Once,
+}
+
+impl Program {
+    /// The program of the first of these packages.
+    pub const fn new(name: &'static str, packages: &'static [&'static str]) -> Self {
+        Self { name, packages, built: Once::new() }
+    }
+
+    /// Runs `conformance`; the program is built first where nobody did since its source was changed.
+    pub fn conformance(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let own = Path::new(env!("CARGO_BIN_EXE_conformance"));
+        self.built.call_once(|| self.build(own.parent().unwrap()));
+        Command::new(own).args(arguments).envs(variables.iter().copied()).output().unwrap()
+    }
+
+    /// All checks of a suite pass; elsewhere than in CI some may be skipped for want of a program.
+    pub fn holds(&self, suite: &str, least: usize) {
+        let listed = self.conformance(&["list", "--json"], &[]).stdout;
+        let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+        let count = listed.as_array().unwrap().iter().filter(|check| check["suite"] == suite).count();
+        assert!(count >= least, "{suite}: {count}");
+        let output = self.conformance(&["run", "--suite", suite], &[]);
+        assert!(output.status.success(), "{}", text(&output.stdout));
+        if closing_line(&output) != format!("{count} passed, 0 failed, 0 skipped") {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{}", text(&output.stdout));
+            eprintln!("SKIP: {}", closing_line(&output));
+        }
+    }
+
+    fn build(&self, beside: &Path) {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let source = self.packages.iter().map(|package| newest(&workspace.join(package).join("src"))).max();
+        let built = std::fs::metadata(beside.join(self.name)).and_then(|metadata| metadata.modified());
+        if built.is_ok_and(|built| source.is_some_and(|source| built >= source)) {
+            return;
+        }
+        let profile = if beside.ends_with("release") { "release" } else { "dev" };
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--package", self.packages[0], "--bin", self.name, "--profile", profile])
+            .arg("--target-dir")
+            .arg(beside.parent().unwrap())
+            .current_dir(workspace)
+            .status();
+        assert!(status.unwrap().success(), "{} does not build", self.name);
+    }
+}
+
+/// When the newest file under a folder was changed.
+fn newest(folder: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let changed = |path: &Path| path.metadata().unwrap().modified().unwrap();
+    entries.map(|path| if path.is_dir() { newest(&path) } else { changed(&path) }).max().unwrap()
+}
+
+/// What a program printed.
+pub fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+/// How many passed, failed and were skipped.
+pub fn closing_line(output: &Output) -> String {
+    text(&output.stdout).lines().last().unwrap_or_default().to_owned()
+}
