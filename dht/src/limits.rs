@@ -141,6 +141,8 @@ pub const HANDOVER_RATE_MOST: f64 = 64.0;
 pub const HANDOVER_OCTETS: f64 = 3200.0;
 /// Hand-overs at once to peers that are in no table of ours and have just offered something older.
 pub const HANDOVER_GUESTS: usize = 1024;
+/// Of them remembered with each record, so that who offers the same again is not given it again: a region full.
+pub const GUESTS_ANSWERED: usize = REPLICAS;
 /// Peers that come within this time ...
 pub const MEETING: Duration = Duration::from_secs(60);
 /// ... and are one in so many of those that are known then, are the other half of a network: where a node stays for an hour on
@@ -148,6 +150,10 @@ pub const MEETING: Duration = Duration::from_secs(60);
 pub const MEETING_PART: usize = 4;
 /// So long after the first of them those who know each other have handed over nearly all.
 pub const MEETING_WAIT: Duration = Duration::from_secs(30);
+/// So often in a row at most: halves that heal in pieces meet more than once ...
+pub const MEETINGS: u32 = 4;
+/// ... and one more after so long: who leaves and comes again to be counted as many costs its neighbours no more than that.
+pub const MEETING_PAUSE: Duration = Duration::from_secs(20 * 60);
 /// Those of a region that are farthest from the key: the nearest may not know them. A quarter.
 pub const RIM: usize = 5;
 /// A record of which nothing was heard for so long has an owner who is away: they put theirs every 20 minutes.

@@ -319,6 +319,28 @@ fn whoever_hands_on_something_older_is_given_what_is_newer_though_it_is_in_no_ta
     assert!(!world.nodes[&all[0]].engine.is_guest(&all[2]));
 }
 
+#[test]
+fn a_guest_is_given_what_is_newer_once_and_when_it_falls_silent_nobody_looks_for_it() {
+    let mut world = World::new(3);
+    let all = world.alive();
+    world.connect(&[all[..2].to_vec()]);
+    world.put(&key(1), 2, &all);
+    world.run(Duration::from_secs(60), |_| false);
+    for _ in 0..3 {
+        world.hand(&all[2], &all[0], &key(1), 1);
+        world.run(Duration::from_secs(30), |_| false);
+    }
+    assert_eq!(world.nodes[&all[0]].sent, 1);
+    // Another version is news again; then the guest is gone, and nothing is to be looked at because of it.
+    world.put(&key(1), 3, &all[..2]);
+    world.kill(&all[2]);
+    let before = world.nodes[&all[0]].engine.next_deadline(world.now);
+    world.hand(&all[2], &all[0], &key(1), 2);
+    world.run(Duration::from_secs(2), |_| false);
+    assert_eq!(world.nodes[&all[0]].sent, 2);
+    assert_eq!(world.nodes[&all[0]].engine.next_deadline(world.now), before);
+}
+
 /// Whoever holds something and is at the rim of its region is unknown to the nearest, and knows them.
 #[test]
 fn when_halves_meet_who_is_at_the_rim_learns_what_is_newer() {
@@ -345,6 +367,29 @@ fn when_halves_meet_who_is_at_the_rim_learns_what_is_newer() {
     assert!(world.run(limits::MEETING_WAIT, learned));
     let offers = rim.iter().map(|place| world.nodes[place].sent).sum::<usize>() - sent;
     assert!(offers <= rim.len(), "{offers} offers");
+}
+
+/// It counts as many who come, but to be offered what it knows it would have to be the other half of a network.
+#[test]
+fn one_that_leaves_and_comes_again_and_again_costs_its_neighbours_little() {
+    let mut world = World::new(25);
+    let all = world.alive();
+    let region = nearest(&key(1), all.iter().copied());
+    let (here, restless) = (region[limits::REPLICAS - 1], region[limits::REPLICAS - 2]);
+    world.connect(std::slice::from_ref(&all));
+    world.put(&key(1), 1, &all);
+    world.run(limits::MEETING * 2, |_| false);
+    let others: BTreeSet<Distance> = all.iter().copied().filter(|place| *place != here).collect();
+    let without: BTreeSet<Distance> = others.iter().copied().filter(|place| *place != restless).collect();
+    for _ in 0..3600 {
+        for known in [&without, &others] {
+            world.nodes.get_mut(&here).unwrap().engine.set_peers(world.now, known.clone());
+            world.run(Duration::from_millis(500), |_| false);
+        }
+    }
+    let offers = world.nodes[&here].sent;
+    let most = usize::try_from(limits::MEETINGS).unwrap() + 3600 / limits::MEETING_PAUSE.as_secs() as usize;
+    assert!((1..=most).contains(&offers), "{offers} offers in an hour");
 }
 
 #[test]

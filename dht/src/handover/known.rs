@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a node knows of a record that it holds.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Version;
@@ -17,6 +18,8 @@ pub(super) struct Known {
     pub(super) holders: Option<Vec<Distance>>,
     /// Peers that offered something older and were given this.
     pub(super) answered: Vec<Distance>,
+    /// The same of those who were in no table then, the last [`limits::GUESTS_ANSWERED`] of them.
+    pub(super) guests: VecDeque<Distance>,
     /// Peers that had no time for this, and how often in a row.
     pub(super) busy: Vec<(Distance, u32)>,
     /// Whether this node was one of its region when that was last looked at.
@@ -29,8 +32,18 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn new(point: Distance, version: Version, heard_at: Instant) -> Self {
-        let (holders, answered, busy, patience) = (None, Vec::new(), Vec::new(), limits::REPAIR_INTERVAL);
-        Self { point, version, heard_at, holders, answered, busy, is_inside: true, is_doubted: false, patience }
+        Self {
+            point,
+            version,
+            heard_at,
+            holders: None,
+            answered: Vec::new(),
+            guests: VecDeque::new(),
+            busy: Vec::new(),
+            is_inside: true,
+            is_doubted: false,
+            patience: limits::REPAIR_INTERVAL,
+        }
     }
 
     /// Counts that a peer had no time for this; whether it may be tried again.
@@ -45,6 +58,25 @@ impl Known {
                 true
             }
         }
+    }
+
+    /// Whether a peer that offered something older was given this already.
+    pub(super) fn was_answered(&self, peer: &Distance) -> bool {
+        self.answered.contains(peer) || self.guests.contains(peer)
+    }
+
+    /// Remembers a guest that is given this.
+    pub(super) fn answer_guest(&mut self, guest: Distance) {
+        if self.guests.len() >= limits::GUESTS_ANSWERED {
+            self.guests.pop_front();
+        }
+        self.guests.push_back(guest);
+    }
+
+    /// A peer was not reached: it is given this when it offers something older again.
+    pub(super) fn not_answered(&mut self, peer: &Distance) {
+        self.answered.retain(|answered| answered != peer);
+        self.guests.retain(|guest| guest != peer);
     }
 
     pub(super) fn is_held_at(&self, peer: &Distance) -> bool {

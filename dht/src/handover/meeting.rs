@@ -12,12 +12,15 @@ pub(super) struct Meeting {
     settled_at: Instant,
     since: Instant,
     came: usize,
+    /// Meetings that may be called still, and when there is one more.
+    left: u32,
+    more_at: Instant,
     pub(super) due_at: Option<Instant>,
 }
 
 impl Meeting {
     pub(super) fn new(now: Instant) -> Self {
-        Self { settled_at: now, since: now, came: 0, due_at: None }
+        Self { settled_at: now, since: now, came: 0, left: limits::MEETINGS, more_at: now, due_at: None }
     }
 
     /// So many peers have come to so many that were known.
@@ -32,9 +35,26 @@ impl Meeting {
             (self.since, self.came) = (now, 0);
         }
         self.came += count;
-        if count > 0 && self.came * limits::MEETING_PART >= known + count {
-            self.due_at.get_or_insert(now + limits::MEETING_WAIT);
+        let is_meeting = count > 0 && self.came * limits::MEETING_PART >= known + count;
+        if is_meeting && self.due_at.is_none() && self.may_call(now) {
+            self.due_at = Some(now + limits::MEETING_WAIT);
         }
+    }
+
+    /// Whether one more is within the rate. A place that leaves and comes again counts each time.
+    fn may_call(&mut self, now: Instant) -> bool {
+        if self.left == limits::MEETINGS {
+            self.more_at = now + limits::MEETING_PAUSE;
+        }
+        while self.left < limits::MEETINGS && self.more_at <= now {
+            self.left += 1;
+            self.more_at += limits::MEETING_PAUSE;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        true
     }
 
     /// Whether it is time, once.

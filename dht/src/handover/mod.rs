@@ -132,7 +132,7 @@ impl Handover {
         if is_guest && self.guests.len() >= limits::HANDOVER_GUESTS {
             return false;
         }
-        let Some(known) = self.records.get_mut(key).filter(|known| !known.answered.contains(peer)) else {
+        let Some(known) = self.records.get_mut(key).filter(|known| !known.was_answered(peer)) else {
             return false;
         };
         if !is_guest {
@@ -142,10 +142,14 @@ impl Handover {
         holders.retain(|holder| holder != peer);
         let left = holders.len();
         let is_taken = self.enqueue(key, *peer, left, 0);
-        if is_guest && is_taken {
-            self.guests.insert((*peer, key.to_vec()));
+        if !(is_guest && is_taken) {
+            return false;
         }
-        is_guest && is_taken
+        self.guests.insert((*peer, key.to_vec()));
+        if let Some(known) = self.records.get_mut(key) {
+            known.answer_guest(*peer);
+        }
+        true
     }
 
     /// Whether somebody who is not among the peers is still to be given something.
@@ -225,7 +229,11 @@ impl Handover {
             return;
         }
         if let Some(known) = self.records.get_mut(key) {
-            known.answered.retain(|answered| answered != peer);
+            known.not_answered(peer);
+        }
+        if !self.peers.contains(peer) {
+            // A guest that is gone, or whoever has left meanwhile: nobody misses it.
+            return;
         }
         let silent = self.silent.entry(*peer).or_default();
         *silent += 1;
@@ -242,7 +250,7 @@ impl Handover {
             self.given_up += 1;
             return self.done(now, key, peer, true);
         };
-        known.answered.retain(|answered| answered != peer);
+        known.not_answered(peer);
         self.silent.remove(peer);
         self.queue.end(key, peer);
         if !self.queue.put_off(now + limits::HANDOVER_RETRY, Job { key: key.to_vec(), peer: *peer }) {
