@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The benches on the command line: their flags, and what is printed of them.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use interop::bench::{Line, clouds, dht, dht_flood, map_system};
+use interop::bench::{Line, clouds, data_plane, dht, dht_flood, map_system};
 use interop::delaybox::Delay;
+use interop::sites::Family;
 use program::Json;
 use serde::Serialize;
 
-use crate::{LabFlags, exit_code, milliseconds, publish, share};
+use crate::{LabFlags, exit_code, fail, milliseconds, publish, share};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
@@ -23,6 +25,66 @@ pub(crate) enum Bench {
     /// Map-Requests as many as it answers, beside a bare thread that only receives and sends: at least 0.65 of it. Then a flood of
     /// random EIDs, a million registrations, and 10,000 sites that register each minute
     MapSystem(MapSystemFlags),
+    /// What crosses between two sites by plain routing, the kernel's VXLAN, lisp-xtr and OpenOverlayRouter (INTEROP_OOR), in turns:
+    /// TCP, small datagrams, losses, round-trip times, idle routers
+    #[command(after_help = DATA_PLANE_EXAMPLES)]
+    DataPlane(DataPlaneFlags),
+}
+
+const DATA_PLANE_EXAMPLES: &str = "\
+Examples:
+  All of it, with a picture of the ratios:
+      interop bench data-plane --json=data-plane.json --plot ratios.svg
+  One question, quickly:
+      interop bench data-plane --rounds 3 --underlay wire-like --test tcp1 --design plain --design tier0
+  Whether everything carries packets at all, in seconds; the figures say nothing:
+      interop bench data-plane --quick
+
+Both hosts, all routers and who measures share this machine: compare the ratios, on a machine that does nothing else.
+wire-like cuts packets to frames before they leave a router and is the underlay to quote; super-packets leaves 64 KiB whole.";
+
+#[derive(Debug, Args)]
+pub(crate) struct DataPlaneFlags {
+    /// Rounds; each measures every design once at every test
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Measured seconds of each turn
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = turn_seconds)]
+    seconds: f64,
+    /// Seconds for which idle routers are watched
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    idle: u64,
+    /// Only this design; repeats. Default: all that are at hand
+    #[arg(long)]
+    design: Vec<data_plane::Design>,
+    /// Only this underlay; repeats
+    #[arg(long)]
+    underlay: Vec<data_plane::Underlay>,
+    /// Only this test; repeats
+    #[arg(long)]
+    test: Vec<data_plane::Test>,
+    /// Version of IP that the hosts send
+    #[arg(long, value_name = "VERSION", default_value = "6")]
+    inner: Family,
+    /// Version of IP that tunnels are in
+    #[arg(long, value_name = "VERSION", default_value = "4")]
+    outer: Family,
+    /// One round of 0.2 seconds, 20 pings, a second of idleness: whether it works, not how well
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "idle"])]
+    quick: bool,
+    /// Draw the ratios to plain routing into FILE, an SVG; only an earlier picture is replaced
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    #[command(flatten)]
+    lab: LabFlags,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Seconds of a turn.
+fn turn_seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (0.1..=600.0).contains(&value) { Ok(value) } else { Err("0.1 to 600 seconds".into()) }
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +184,7 @@ impl Bench {
             Self::Clouds(flags) => &flags.json,
             Self::DhtFlood(flags) => &flags.json,
             Self::MapSystem(flags) => &flags.json,
+            Self::DataPlane(flags) => &flags.json,
         }
     }
 
@@ -132,6 +195,7 @@ impl Bench {
             Self::Clouds(flags) => bench_clouds(flags),
             Self::DhtFlood(flags) => run_dht_flood(&flags),
             Self::MapSystem(flags) => bench_map_system(flags),
+            Self::DataPlane(flags) => bench_data_plane(flags),
         }
     }
 }
@@ -207,6 +271,43 @@ fn bench_map_system(flags: MapSystemFlags) -> ExitCode {
         if !flags.json.is_output() {
             report.lines().iter().for_each(|line| println!("{line}"));
         }
+    });
+    judge(shown, &flags.json, |report| (&report.promises, report.ok))
+}
+
+/// Pings of a turn of round-trip times.
+const PINGS: u16 = 500;
+/// Rounds, seconds of a turn, pings, and seconds of idleness where only is asked whether it works.
+const QUICK: (u16, f64, u16, u64) = (1, 0.2, 20, 1);
+
+fn bench_data_plane(flags: DataPlaneFlags) -> ExitCode {
+    // Before there is work in what could not be drawn.
+    if let Some(Err(error)) = flags.plot.as_deref().map(data_plane::check_plot) {
+        return fail(&error.into());
+    }
+    let (rounds, seconds, pings, idle) =
+        if flags.quick { QUICK } else { (flags.rounds, flags.seconds, PINGS, flags.idle) };
+    let options = data_plane::Options {
+        bin_dir: flags.lab.bin_dir,
+        user_namespace: flags.lab.user_namespace,
+        rounds: rounds.into(),
+        turn: Duration::from_secs_f64(seconds),
+        pings,
+        idle: Duration::from_secs(idle),
+        designs: flags.design,
+        underlays: flags.underlay,
+        tests: flags.test,
+        inner: flags.inner,
+        outer: flags.outer,
+    };
+    let shown = data_plane::run(&options).and_then(|report| {
+        if !flags.json.is_output() {
+            report.lines().iter().for_each(|line| println!("{line}"));
+        }
+        if let Some(path) = &flags.plot {
+            data_plane::write_plot(path, &report)?;
+        }
+        Ok(report)
     });
     judge(shown, &flags.json, |report| (&report.promises, report.ok))
 }

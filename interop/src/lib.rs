@@ -14,3 +14,4 @@ pub mod lab;
 pub mod limits;
 pub mod peers;
 pub mod probe;
+pub mod sites;

@@ -47,6 +47,11 @@ Examples:
       interop bench dht-flood
   How quickly it answers, beside the least that any answer costs here:
       interop bench map-system --json=map-system.json
+  How much crosses our tunnels, beside plain routing, the kernel's and those of others:
+      interop bench data-plane --json=data-plane.json --plot ratios.svg
+  Two sites behind tunnel routers, to play with:
+      interop up two-sites
+      interop exec host-a -- ping -c 3 2001:db8:b::2
 
 Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named),
 130 = interrupted.";
@@ -133,7 +138,10 @@ const MANUAL: Manual = Manual {
         ("3", "The machine lacks something; the message names it."),
         ("130", "Interrupted."),
     ],
-    files: &[("PORT.pcap", "In the folder of --pcap: what crossed a port of the underlay.")],
+    files: &[
+        ("PORT.pcap", "In the folder of --pcap: what crossed a port of the underlay."),
+        ("FILE.svg", "Of bench data-plane --plot: the ratios to plain routing."),
+    ],
     environment: &[
         ("INTEROP_OOR", "Path of the built binary of OpenOverlayRouter; its cases are skipped without it."),
         ("INTEROP_OPENLISP", "Path of the built binary of OpenLISP's control plane; its cases are skipped without it."),

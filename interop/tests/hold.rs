@@ -109,6 +109,34 @@ fn a_border_node_of_the_demo_answers_where_it_is() {
 }
 
 #[test]
+fn packets_cross_between_two_sites_by_hand() {
+    let _alone = support::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| interop(folder.path(), arguments);
+    let programs = support::built_programs();
+    let up = run(&["up", "two-sites", "--bin-dir", programs]);
+    if support::refused_or_not(up.status.code(), &text(&up)) {
+        return;
+    }
+    // Nothing listens: that this is heard at once is the answer of the other host's kernel. ping need not be installed.
+    let knock = |from: &str, to: &str| {
+        let script = format!("LC_ALL=C timeout 5 bash -c ': < /dev/tcp/{to}/9'");
+        text(&run(&["exec", from, "--", "sh", "-c", &script]))
+    };
+    let mut heard = vec![];
+    for (from, to) in [("host-a", "2001:db8:b::2"), ("host-b", "198.18.1.2")] {
+        heard.push(knock(from, to));
+    }
+    let show = Path::new(programs).join("lisp-xtr");
+    let shown = run(&["exec", "xtr-a", "--", show.to_str().unwrap(), "show", "map-cache"]);
+    let down = run(&["down"]);
+    assert!(up.status.success() && down.status.success(), "{}{}", text(&up), text(&down));
+    assert!(text(&up).contains("ping -c 3 2001:db8:b::2"), "{}", text(&up));
+    assert!(heard.iter().all(|said| said.contains("Connection refused")), "{heard:?}");
+    assert!(text(&shown).contains("2001:db8:b::/48"), "{}", text(&shown));
+}
+
+#[test]
 fn a_record_that_others_could_have_written_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     let records = folder.path().join("ipv6mesh");

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use interop::delaybox::Delay;
 use interop::lab::process::{self, Process};
-use interop::lab::{Lab, Node, Topology};
+use interop::lab::{Lab, Node, Topology, offload};
 use interop::probe::capture::Capture;
-use interop::probe::ping::{Ping, ping};
+use interop::probe::load::{self, Ends, Times};
+use interop::probe::ping::{Ping, ping, round_trips};
 use interop::probe::tcp::{Bulk, bulk};
 use pcap_file::pcap::PcapReader;
 
@@ -109,6 +110,62 @@ fn captures_hold_whole_packets_with_right_checksums() {
         }
     }
     assert_eq!(read, frames);
+}
+
+#[test]
+fn loads_are_measured_where_they_arrive() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let lab = Lab::build(&two_hosts()).unwrap();
+    let (source, destination) = ("2001:db8:1::2".parse().unwrap(), "2001:db8:2::2".parse().unwrap());
+    let (from, to) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
+    let ends = Ends { from, source, to, destination };
+    let times = Times { warm_up: Duration::from_millis(50), measured: Duration::from_millis(100) };
+    for flows in [1, 3] {
+        assert!(load::tcp(ends, flows, times).unwrap().per_second() > 1e6);
+    }
+    assert!(load::flood(ends, b"payload", times).unwrap().per_second() > 100.0);
+    let paced = load::paced(ends, b"payload", 1000, Duration::from_millis(300)).unwrap();
+    assert_eq!((paced.sent, paced.lost()), (300, 0), "{paced:?}");
+    assert!(paced.time >= Duration::from_millis(250), "{paced:?}");
+    let series = Ping { source, destination, count: 5, interval: Duration::from_millis(1) };
+    assert_eq!(round_trips(from, series).unwrap().len(), 5);
+    let swapped = Ends { from: to, to: from, ..ends };
+    assert!(load::tcp(swapped, 1, times).is_err(), "no figure of what cannot be measured");
+}
+
+#[test]
+fn only_a_cable_with_offloads_carries_more_than_a_frame_at_once() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let topology = Topology::default()
+        .with(Node::host("left").port("eth0", "wire", &["10.0.1.1/24"]))
+        .with(Node::host("right").port("eth0", "wire", &["10.0.1.2/24"]));
+    let lab = Lab::build(&topology.with_offloads()).unwrap();
+    let (left, right) = (lab.namespace("left").unwrap(), lab.namespace("right").unwrap());
+    let largest = || {
+        let path = folder.path().join("right.pcap");
+        let capture = Capture::start(right, "eth0", &path).unwrap();
+        let (source, destination) = ("10.0.1.1".parse().unwrap(), "10.0.1.2".parse().unwrap());
+        bulk(left, right, Bulk { source, destination, octets: 1 << 20, time: Duration::from_secs(5) }).unwrap();
+        capture.stop().unwrap();
+        let mut reader = PcapReader::new(File::open(path).unwrap()).unwrap();
+        let mut largest = 0;
+        while let Some(packet) = reader.next_packet() {
+            largest = largest.max(packet.unwrap().orig_len);
+        }
+        largest
+    };
+    assert!(largest() > 1514);
+    offload::set_features(left, "eth0", &[("tx-tcp-segmentation", false), ("rx-gro", true)]).unwrap();
+    assert_eq!(largest(), 1514);
+    offload::set_features(left, "eth0", &[("tx-tcp-segmentation", true), ("rx-gro", false)]).unwrap();
+    assert!(largest() > 1514);
+    let unknown = offload::set_features(left, "eth0", &[("no-such-feature", true)]).unwrap_err();
+    assert!(unknown.to_string().contains("no-such-feature"), "{unknown}");
 }
 
 fn tcp_checksum_holds(packet: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 //! Measurements in labs: numbers are printed, limits are judged, and a reader can run them again.
 
 pub mod clouds;
+pub mod data_plane;
 pub mod dht;
 pub mod dht_flood;
 pub mod flood;

@@ -3,7 +3,6 @@
 
 mod record;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -19,11 +18,12 @@ use nix::unistd::Pid;
 
 pub use record::Record;
 
-use crate::demo::{self, UsageError};
+use crate::demo::{self, Controls, UsageError};
 use crate::interrupt;
 use crate::lab::privilege::{self, Privilege};
 use crate::lab::{Lab, LabError, Node, Topology};
 use crate::limits::{DOWN_TIME, POLL};
+use crate::sites;
 
 /// The hidden verb of the process that holds a lab.
 pub const HOLD: &str = "hold-lab";
@@ -35,15 +35,51 @@ pub enum LabName {
     Demo,
     /// Two hosts with a router between them, and nothing else
     TwoHosts,
+    /// host-a --- xtr-a --- core --- xtr-b --- host-b, with a map system in the core: ping host-b from host-a
+    TwoSites,
 }
+
+/// What keeps a lab that stands: it is told the lab, its control sockets, and how to see whether all of its programs still run.
+pub type Keep<'a> = &'a dyn Fn(&Lab, Controls, &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()>;
+
+/// How a lab is held. A new one takes a row here and a name above.
+struct Recipe {
+    lab: LabName,
+    name: &'static str,
+    /// Whether programs of ours run in it.
+    has_programs: bool,
+    hold: fn(&Path, Privilege, Keep<'_>) -> anyhow::Result<()>,
+}
+
+const RECIPES: [Recipe; 3] = [
+    Recipe {
+        lab: LabName::Demo,
+        name: "demo",
+        has_programs: true,
+        hold: |programs, how, keep| demo::hold(programs, how, keep),
+    },
+    Recipe {
+        lab: LabName::TwoHosts,
+        name: "two-hosts",
+        has_programs: false,
+        hold: |_, _, keep| keep(&Lab::build(&two_hosts())?, Controls::new(), &mut || Ok(())),
+    },
+    Recipe {
+        lab: LabName::TwoSites,
+        name: "two-sites",
+        has_programs: true,
+        hold: |programs, _, keep| sites::hold(programs, keep),
+    },
+];
 
 impl LabName {
     /// As it is written.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Demo => "demo",
-            Self::TwoHosts => "two-hosts",
-        }
+        self.recipe().map_or("", |recipe| recipe.name)
+    }
+
+    fn recipe(self) -> Option<&'static Recipe> {
+        RECIPES.iter().find(|recipe| recipe.lab == self)
     }
 }
 
@@ -64,7 +100,7 @@ pub fn up(lab: LabName, user_namespace: bool, bin_dir: Option<&Path>) -> anyhow:
     if user_namespace {
         holder.arg("--user-namespace");
     }
-    if lab == LabName::Demo {
+    if lab.recipe().is_some_and(|recipe| recipe.has_programs) {
         holder.arg("--bin-dir").arg(demo::provide_programs(bin_dir)?);
     }
     holder.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
@@ -104,7 +140,7 @@ pub fn hold(lab: LabName, user_namespace: bool, bin_dir: &Path, record: &Path) -
     nix::unistd::setsid().or_else(|_| nix::unistd::getsid(None))?;
     let privilege = privilege::acquire(user_namespace)?;
     interrupt::watch()?;
-    let keep = |lab_built: &Lab, controls, check: &mut dyn FnMut() -> Result<(), LabError>| {
+    let keep = |lab_built: &Lab, controls: Controls, check: &mut dyn FnMut() -> Result<(), LabError>| {
         let user_namespace = privilege == Privilege::UserNamespace;
         let description = Record::of(lab, user_namespace, lab_built, controls)?;
         // Said before it can be read: whoever waits for the record shows what was said until then.
@@ -114,10 +150,8 @@ pub fn hold(lab: LabName, user_namespace: bool, bin_dir: &Path, record: &Path) -
         std::fs::remove_file(record).with_context(|| format!("cannot remove {}", record.display()))?;
         outcome
     };
-    match lab {
-        LabName::Demo => demo::hold(bin_dir, privilege, keep),
-        LabName::TwoHosts => keep(&Lab::build(&two_hosts())?, BTreeMap::new(), &mut || Ok(())),
-    }
+    let recipe = lab.recipe().context("no such lab")?;
+    (recipe.hold)(bin_dir, privilege, &keep)
 }
 
 fn wait(check: &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()> {
@@ -222,4 +256,17 @@ fn two_hosts() -> Topology {
             &["10.0.2.1/24", "2001:db8:2::1/64"],
         ))
         .with(host("right", "east", ["10.0.2.2/24", "2001:db8:2::2/64"], ["10.0.2.1", "2001:db8:2::1"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lab_has_a_recipe_under_the_name_that_the_command_line_has_for_it() {
+        for lab in LabName::value_variants() {
+            let written = lab.to_possible_value().map(|value| value.get_name().to_owned());
+            assert_eq!(written.as_deref(), Some(lab.name()));
+        }
+    }
 }

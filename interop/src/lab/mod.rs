@@ -47,7 +47,9 @@ impl Lab {
         }
         for (segment, ends) in topology.segments() {
             match ends[..] {
-                [near, far] if !topology.switches.iter().any(|switch| switch == segment) => lab.cable(near, far)?,
+                [near, far] if !topology.switches.iter().any(|switch| switch == segment) => {
+                    lab.cable(near, far, topology.offloads)?;
+                }
                 _ => lab.plug_in(segment, &ends, topology.delays.get(segment).copied())?,
             }
         }
@@ -94,9 +96,12 @@ impl Lab {
         Ok(())
     }
 
-    fn cable(&self, near: (&Node, &Port), far: (&Node, &Port)) -> Result<(), LabError> {
+    fn cable(&self, near: (&Node, &Port), far: (&Node, &Port), offloads: bool) -> Result<(), LabError> {
         let (left, right) = (self.namespace(&near.0.name)?, self.namespace(&far.0.name)?);
         netlink::cable((left, &near.1.name), (right, &far.1.name))?;
+        if offloads {
+            return Ok(());
+        }
         offload::disable_transmit_checksum(left, &near.1.name)?;
         offload::disable_transmit_checksum(right, &far.1.name)
     }

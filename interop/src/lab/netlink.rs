@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 
 use super::error::{LabError, from_netlink};
 use super::namespace::Namespace;
@@ -54,6 +54,28 @@ pub fn enslave(namespace: &Namespace, bridge: &str, port: &str) -> Result<(), La
         netlink.link().set(LinkUnspec::new_with_name(&port).controller(controller).up().build()).execute().await
     })
 }
+
+/// Makes a VXLAN device (RFC 7348) between two addresses of one family, over a port; it is up, and all else is the kernel's default.
+///
+/// # Errors
+/// When the kernel refuses, or the families differ.
+pub fn vxlan(namespace: &Namespace, name: &str, over: &str, local: IpAddr, remote: IpAddr) -> Result<(), LabError> {
+    let (name, over) = (name.to_owned(), over.to_owned());
+    converse(namespace, format!("VXLAN device {name}"), async move |netlink| {
+        let device = LinkVxlan::new(&name, VXLAN_ID).dev(index_of(&netlink, &over).await?).port(VXLAN_PORT);
+        let device = match (local, remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => device.local(local).remote(remote),
+            (IpAddr::V6(local), IpAddr::V6(remote)) => device.local6(local).remote6(remote),
+            _ => return Err(rtnetlink::Error::RequestFailed),
+        };
+        netlink.link().add(device.up().build()).execute().await
+    })
+}
+
+/// VXLAN network identifier; any does.
+const VXLAN_ID: u32 = 1;
+/// The UDP port of RFC 7348, section 5; without it the kernel takes an older one.
+const VXLAN_PORT: u16 = 4789;
 
 /// Switches an interface on.
 ///

@@ -29,6 +29,8 @@ pub struct Topology {
     pub delays: BTreeMap<String, Delay>,
     /// Hosts and routers.
     pub nodes: Vec<Node>,
+    /// Whether cables leave checksums and segmentation to who receives, as the kernel makes them.
+    pub offloads: bool,
     mistakes: Vec<String>,
 }
 
@@ -81,6 +83,12 @@ impl Topology {
     pub fn slow_switch(mut self, name: &str, delay: Delay) -> Self {
         self.delays.insert(name.into(), delay);
         self.switch(name)
+    }
+
+    /// Leaves cables as the kernel makes them: checksums and segmentation are left to who receives.
+    #[must_use]
+    pub fn with_offloads(self) -> Self {
+        Self { offloads: true, ..self }
     }
 
     /// Adds a node.
@@ -164,6 +172,15 @@ impl Node {
     pub fn on_link(mut self, to: &str, port: &str) -> Self {
         if let Some(to) = self.parse(to) {
             self.routes.push(Route { to, via: None, port: port.into() });
+        }
+        self
+    }
+
+    /// Adds a route to what is behind a neighbour.
+    #[must_use]
+    pub fn route(mut self, to: &str, via: &str, port: &str) -> Self {
+        if let (Some(to), Some(via)) = (self.parse(to), self.parse(via)) {
+            self.routes.push(Route { to, via: Some(via), port: port.into() });
         }
         self
     }

@@ -8,7 +8,7 @@
 mod cases;
 mod kernel;
 mod network;
-mod oor;
+pub(crate) mod oor;
 mod openlisp;
 mod play;
 mod private_tmp;
@@ -60,7 +60,7 @@ impl Peer {
     }
 
     /// Where its program is; none if the variable is not set.
-    fn program(self) -> Result<Option<PathBuf>, UsageError> {
+    pub(crate) fn program(self) -> Result<Option<PathBuf>, UsageError> {
         let Some(variable) = self.variable() else { return Ok(None) };
         let Some(path) = std::env::var_os(variable).filter(|value| !value.is_empty()) else { return Ok(None) };
         let wrong = |what| UsageError(format!("{variable}={}: {what}", path.display()));

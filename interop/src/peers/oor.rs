@@ -17,7 +17,7 @@ pub(super) const PROBE_INTERVAL: u64 = 5;
 ///
 /// # Errors
 /// When its files cannot be written.
-pub(super) fn command(program: &Path, folder: &Path, config: &str) -> std::io::Result<Command> {
+pub(crate) fn command(program: &Path, folder: &Path, config: &str) -> std::io::Result<Command> {
     std::fs::write(folder.join(CONFIG), config)?;
     // Where it is now may be hidden by the other /tmp.
     std::fs::copy(program, folder.join(PROGRAM))?;
@@ -41,26 +41,55 @@ pub(super) fn map_server(secret: &str) -> String {
     format!("debug = 1\noperating-mode = MS\ncontrol-iface = {UNDERLAY}\n{sites}")
 }
 
+/// What an xTR is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Xtr<'a> {
+    /// EID-prefixes.
+    pub(crate) prefixes: [&'a str; 2],
+    /// Name of its port on the underlay.
+    pub(crate) port: &'a str,
+    /// The version of IP of its locator.
+    pub(crate) version: u8,
+    /// Address of its map-server.
+    pub(crate) map_server: &'a str,
+    /// Address of its map-resolver.
+    pub(crate) map_resolver: &'a str,
+    /// The key.
+    pub(crate) secret: &'a str,
+    /// How much it logs.
+    pub(crate) debug: u8,
+    /// Seconds between its probes of a locator.
+    pub(crate) probe_interval: u64,
+}
+
 /// Of the xTR of a site.
 pub(super) fn xtr(site: &Site, underlay: Underlay, map_resolver: &str, secret: &str) -> String {
-    let (version, map_server) = (underlay.version(), underlay.map_server());
-    let mapping = |eids: &Eids| {
+    let (prefixes, map_server) = (site.eids.each_ref().map(|eids| eids.prefix), underlay.map_server());
+    let (port, version, debug, probe_interval) = (UNDERLAY, underlay.version(), 1, PROBE_INTERVAL);
+    Xtr { prefixes, port, version, map_server, map_resolver, secret, debug, probe_interval }.configuration()
+}
+
+impl Xtr<'_> {
+    /// Its configuration file.
+    pub(crate) fn configuration(&self) -> String {
+        let Self { prefixes, port, version, map_server, map_resolver, secret, debug, probe_interval } = self;
+        let mapping = |prefix: &&str| {
+            format!(
+                "database-mapping {{\n    eid-prefix = {prefix}\n    iid = 0\n    ttl = 10\n    rloc-iface {{\n        \
+                 interface = {port}\n        ip_version = {version}\n        priority = 1\n        weight = 100\n    }}\n}}\n",
+            )
+        };
+        let mappings: String = prefixes.iter().map(mapping).collect();
         format!(
-            "database-mapping {{\n    eid-prefix = {}\n    iid = 0\n    ttl = 10\n    rloc-iface {{\n        \
-             interface = {UNDERLAY}\n        ip_version = {version}\n        priority = 1\n        weight = 100\n    }}\n}}\n",
-            eids.prefix
+            "debug = {debug}\n\
+             map-request-retries = 2\n\
+             operating-mode = xTR\n\
+             encapsulation = LISP\n\
+             rloc-probing {{\n    rloc-probe-interval = {probe_interval}\n    rloc-probe-retries = 2\n    \
+             rloc-probe-retries-interval = 1\n}}\n\
+             map-resolver = {{ {map_resolver} }}\n\
+             map-server {{\n    address = {map_server}\n    key-type = 1\n    key = {secret}\n    proxy-reply = off\n}}\n\
+             {mappings}"
         )
-    };
-    let mappings: String = site.eids.iter().map(mapping).collect();
-    format!(
-        "debug = 1\n\
-         map-request-retries = 2\n\
-         operating-mode = xTR\n\
-         encapsulation = LISP\n\
-         rloc-probing {{\n    rloc-probe-interval = {PROBE_INTERVAL}\n    rloc-probe-retries = 2\n    \
-         rloc-probe-retries-interval = 1\n}}\n\
-         map-resolver = {{ {map_resolver} }}\n\
-         map-server {{\n    address = {map_server}\n    key-type = 1\n    key = {secret}\n    proxy-reply = off\n}}\n\
-         {mappings}"
-    )
+    }
 }

@@ -106,6 +106,37 @@ pub fn ping(from: &Namespace, to: &Namespace, ping: Ping) -> anyhow::Result<Ping
     Ok(PingReport { pings: fates.collect() })
 }
 
+/// Sends pings one after the other, and tells the time to the answer of each that had one. One thread sends and waits, and the far
+/// kernel answers by itself: little is measured beside the way.
+///
+/// # Errors
+/// When a socket is refused, or we are interrupted.
+pub fn round_trips(from: &Namespace, ping: Ping) -> anyhow::Result<Vec<Duration>> {
+    let identifier = IDENTIFIER.fetch_add(1, Ordering::Relaxed);
+    let mut socket = from.run(move || open(ping.source))??;
+    socket.connect(&SocketAddr::new(ping.destination, 0).into())?;
+    let (mut times, mut buffer) = (Vec::with_capacity(ping.count.into()), [0; 2048]);
+    for sequence in 0..ping.count {
+        interrupt::check()?;
+        let sent = Instant::now();
+        // Refused for lack of a route counts like a loss.
+        let _ = socket.send(&request(ping.destination, identifier, sequence));
+        while sent.elapsed() < ECHO_WAIT {
+            // Errors are the time-out, after which this loop looks at the clock, and ICMP errors, which are no echoes.
+            let Ok(length) = socket.read(&mut buffer) else { continue };
+            if echo(ping.destination, &buffer[..length]) == Some((Kind::Reply, identifier, sequence)) {
+                times.push(sent.elapsed());
+                break;
+            }
+        }
+        std::thread::sleep(ping.interval);
+    }
+    Ok(times)
+}
+
+/// After this an answer is lost.
+const ECHO_WAIT: Duration = Duration::from_millis(200);
+
 static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
 
 /// When the echo of each sequence number was first seen.

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Two sites, each a host behind an xTR, and a core between them: a lab to play with, and the course of the data plane's bench.
+
+mod network;
+mod nodes;
+
+use std::path::Path;
+
+pub use network::Family;
+pub(crate) use network::{Between, CORE_PORT, SITES, Site, describe};
+pub(crate) use nodes::{Place, Routers, SECRET};
+
+use crate::demo::Controls;
+use crate::demo::binaries::Binaries;
+use crate::hold::Keep;
+use crate::lab::workspace::Workspace;
+use crate::lab::{Lab, process};
+
+/// Builds the network with a map system and both xTRs, and leaves the rest to `keep`; then takes it down.
+///
+/// # Errors
+/// What was refused or did not come about.
+pub(crate) fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
+    let binaries = Binaries::find_or_build(Some(bin_dir))?;
+    let workspace = Workspace::create(None)?;
+    let lab = Lab::build(&describe(Between::Tunnels))?;
+    let place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, name: "two-sites" };
+    let families = [Family::V4, Family::V6];
+    let mut routers = Routers::default();
+    let outcome = routers.start_map_system(&place, families[0], false).and_then(|()| {
+        SITES.iter().try_for_each(|site| routers.start(&place, site, &families, &[]))?;
+        routers.await_mapped(&place, &families)?;
+        println!("{}", network::PICTURE);
+        for site in &SITES {
+            println!("{} has {} and {}.", site.host, site.hosts[1], site.hosts[0]);
+        }
+        println!("Try: interop exec {} -- ping -c 3 {}", SITES[0].host, SITES[1].hosts[1]);
+        println!("     interop exec {} -- lisp-xtr show map-cache", SITES[0].xtr);
+        let control = |site: &Site| Ok((site.xtr.to_owned(), place.control(site)?));
+        let controls: anyhow::Result<Controls> = SITES.iter().map(control).collect();
+        keep(&lab, controls?, &mut || routers.check())
+    });
+    if outcome.is_err() {
+        routers.last_words().iter().for_each(|line| println!("{line}"));
+    }
+    process::end_all(routers.running);
+    outcome
+}

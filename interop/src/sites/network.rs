@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The network of two sites.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::lab::{Node, Topology};
+
+/// The network, for people.
+pub(super) const PICTURE: &str = "host-a --- xtr-a --- core --- xtr-b --- host-b";
+
+/// The router in the middle, in which the map system runs too.
+pub(crate) const CORE: &str = "core";
+/// The port of an xTR towards the core.
+pub(crate) const CORE_PORT: &str = "core";
+/// The port of an xTR towards its site.
+const SITE_PORT: &str = "site";
+/// The port of a host.
+const HOST_PORT: &str = "eth0";
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum Family {
+    /// IPv4.
+    #[value(name = "4")]
+    #[serde(rename = "ipv4")]
+    V4,
+    /// IPv6.
+    #[value(name = "6")]
+    #[serde(rename = "ipv6")]
+    V6,
+}
+
+impl Family {
+    /// Which one of two this family's value is.
+    fn index(self) -> usize {
+        usize::from(self == Self::V6)
+    }
+
+    /// The number of its version.
+    pub(crate) fn version(self) -> u8 {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 6,
+        }
+    }
+
+    /// Where the map system is.
+    pub(crate) fn map_system(self) -> &'static str {
+        ["203.0.113.53", "2001:db8:ff::53"][self.index()]
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IPv{}", self.version())
+    }
+}
+
+/// A site: its xTR, and the one host behind it. Of two values the first is IPv4's, the second IPv6's.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Name of the host.
+    pub(crate) host: &'static str,
+    /// Name of the xTR.
+    pub(crate) xtr: &'static str,
+    /// EID-prefixes.
+    pub(crate) prefixes: [&'static str; 2],
+    /// The host's addresses.
+    pub(crate) hosts: [&'static str; 2],
+    /// The xTR's addresses in the site.
+    gateways: [&'static str; 2],
+    /// The xTR's locators.
+    rlocs: [&'static str; 2],
+    /// The core's addresses on the cable to the xTR.
+    core: [&'static str; 2],
+}
+
+/// The two sites. 198.18.0.0/15 is for benches (RFC 2544, appendix C.2.2), the other addresses for documentation.
+pub(crate) const SITES: [Site; 2] = [
+    Site {
+        host: "host-a",
+        xtr: "xtr-a",
+        prefixes: ["198.18.1.0/24", "2001:db8:a::/48"],
+        hosts: ["198.18.1.2", "2001:db8:a::2"],
+        gateways: ["198.18.1.1", "2001:db8:a::1"],
+        rlocs: ["192.0.2.2", "2001:db8:ff:a::2"],
+        core: ["192.0.2.1", "2001:db8:ff:a::1"],
+    },
+    Site {
+        host: "host-b",
+        xtr: "xtr-b",
+        prefixes: ["198.18.2.0/24", "2001:db8:b::/48"],
+        hosts: ["198.18.2.2", "2001:db8:b::2"],
+        gateways: ["198.18.2.1", "2001:db8:b::1"],
+        rlocs: ["198.51.100.2", "2001:db8:ff:b::2"],
+        core: ["198.51.100.1", "2001:db8:ff:b::1"],
+    },
+];
+
+impl Site {
+    /// The EID-prefix of a family.
+    pub(crate) fn prefix(&self, family: Family) -> &'static str {
+        self.prefixes[family.index()]
+    }
+
+    /// The host's address of a family.
+    pub(crate) fn address(&self, family: Family) -> anyhow::Result<IpAddr> {
+        Ok(self.hosts[family.index()].parse()?)
+    }
+
+    /// The locator of a family.
+    pub(crate) fn rloc(&self, family: Family) -> &'static str {
+        self.rlocs[family.index()]
+    }
+}
+
+/// How packets of one site come to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// The core knows nothing of EIDs: without tunnels no packet crosses it.
+    Tunnels,
+    /// The core has routes to both sites.
+    Routes,
+}
+
+/// Describes the network.
+pub(crate) fn describe(between: Between) -> Topology {
+    let (mut core, mut topology) = (Node::router(CORE), Topology::default());
+    for site in &SITES {
+        let (inside, outside) = (format!("wire-{}", site.host), format!("wire-{}", site.xtr));
+        let long = |[v4, v6]: [&str; 2]| [format!("{v4}/24"), format!("{v6}/64")];
+        let port = |node: Node, name: &str, wire: &str, addresses| {
+            node.port(name, wire, &long(addresses).each_ref().map(String::as_str))
+        };
+        let gateways = |node: Node, gateways: [&str; 2], name: &str| {
+            gateways.into_iter().fold(node, |node, gateway| node.default_route(gateway, name))
+        };
+        let host = port(Node::host(site.host), HOST_PORT, &inside, site.hosts);
+        let xtr = port(Node::router(site.xtr), SITE_PORT, &inside, site.gateways);
+        let xtr = port(xtr, CORE_PORT, &outside, site.rlocs);
+        core = port(core, site.xtr, &outside, site.core);
+        if between == Between::Routes {
+            for (prefix, rloc) in site.prefixes.iter().zip(site.rlocs) {
+                core = core.route(prefix, rloc, site.xtr);
+            }
+        }
+        topology = topology.with(gateways(host, site.gateways, HOST_PORT)).with(gateways(xtr, site.core, CORE_PORT));
+    }
+    topology.with(core)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_network_does_not_contradict_itself() {
+        for between in [Between::Tunnels, Between::Routes] {
+            describe(between).check().unwrap();
+        }
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The programs of the two sites, as an operator would start them: a map system in the core, an xTR for each site.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::network::{CORE, Family, SITES, Site};
+use crate::demo::binaries::Binaries;
+use crate::interrupt;
+use crate::lab::process::{self, Process};
+use crate::lab::workspace::Workspace;
+use crate::lab::{Lab, LabError, netlink};
+use crate::limits::{COMMAND_TIME, POLL};
+
+/// The secret that both sites share with the map system.
+pub(crate) const SECRET: &str = "secretkey";
+/// Key ID and algorithm between programs of ours.
+const OUR_KEY: (u8, &str) = (1, "hmac-sha256");
+/// How long the map system may take to serve, and then the sites until they are known.
+const READY_TIME: Duration = Duration::from_secs(20);
+
+/// A network, and where the programs in it are and put their files.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The network.
+    pub(crate) lab: &'a Lab,
+    /// Where the programs are.
+    pub(crate) binaries: &'a Binaries,
+    /// Where their files go.
+    pub(crate) workspace: &'a Workspace,
+    /// What tells them from those of other networks; short, as the path of a Unix socket has 107 octets.
+    pub(crate) name: &'a str,
+}
+
+impl Place<'_> {
+    /// The folder of a node.
+    pub(crate) fn folder(&self, node: &str) -> std::io::Result<PathBuf> {
+        self.workspace.folder(&format!("{}/{node}", self.name))
+    }
+
+    /// The control socket of the xTR of a site.
+    pub(crate) fn control(&self, site: &Site) -> std::io::Result<PathBuf> {
+        Ok(self.folder(site.xtr)?.join("control.sock"))
+    }
+
+    fn log(&self, node: &str) -> PathBuf {
+        self.workspace.log(&format!("{}-{node}", self.name))
+    }
+}
+
+/// The programs that run.
+#[derive(Debug, Default)]
+pub(crate) struct Routers {
+    /// In the order of their start: the map system first.
+    pub(crate) running: Vec<Process>,
+}
+
+impl Routers {
+    /// Starts a map system in the core and waits until it serves. Legacy sites have what deployed xTRs send: HMAC-SHA-1 with Key
+    /// ID 0, and nonces in any order.
+    pub(crate) fn start_map_system(&mut self, place: &Place<'_>, outer: Family, legacy: bool) -> anyhow::Result<()> {
+        let address = outer.map_system();
+        let length = if outer == Family::V4 { 32 } else { 128 };
+        netlink::add_address(place.lab.namespace(CORE)?, "lo", format!("{address}/{length}").parse()?)?;
+        let (id, algorithm) = if legacy { (0, "hmac-sha1") } else { OUR_KEY };
+        let site = |site: &Site| {
+            format!(
+                "[[site]]\nname = {:?}\neid-prefix = {:?}\nlegacy = {legacy}\n\
+                 key = [{{ key-id = {id}, algorithm = {algorithm:?}, secret = {SECRET:?} }}]\n",
+                site.xtr, site.prefixes
+            )
+        };
+        let folder = place.folder(CORE)?;
+        let config = folder.join("lisp-mapsys.toml");
+        std::fs::write(&config, SITES.iter().map(site).collect::<String>())
+            .context("the map system's configuration")?;
+        let mut command = place.binaries.command("lisp-mapsys");
+        command.args(["--listen", address]).arg("--config").arg(config).arg("--state-dir").arg(folder);
+        self.start_in(place, CORE, command)?;
+        let deadline = Instant::now() + READY_TIME;
+        while !self.running.iter().all(|process| process.has_printed("ready")) {
+            self.check()?;
+            ensure!(Instant::now() < deadline, "lisp-mapsys does not serve after {READY_TIME:?}");
+            interrupt::sleep(POLL)?;
+        }
+        Ok(())
+    }
+
+    /// Starts our xTR of a site with locators of these families, the map system being reached by the first.
+    pub(crate) fn start(
+        &mut self,
+        place: &Place<'_>,
+        site: &Site,
+        outer: &[Family],
+        more: &[String],
+    ) -> anyhow::Result<()> {
+        let folder = place.folder(site.xtr)?;
+        let key = folder.join("key.toml");
+        let (id, algorithm) = OUR_KEY;
+        std::fs::write(&key, format!("algorithm = {algorithm:?}\nkey-id = {id}\nsecret = {SECRET:?}\n"))
+            .with_context(|| format!("the key of {}", site.xtr))?;
+        let mut command = place.binaries.command("lisp-xtr");
+        for prefix in site.prefixes {
+            command.args(["--eid-prefix", prefix]);
+        }
+        for family in outer {
+            command.args(["--rloc", site.rloc(*family)]);
+        }
+        for server in outer.iter().take(1).map(|family| family.map_system()) {
+            command.args(["--map-server", server, "--map-resolver", server]);
+        }
+        command.arg("--key-file").arg(key).arg("--state-dir").arg(folder).args(more);
+        self.start_in(place, site.xtr, command)
+    }
+
+    /// Starts a program in the namespace of a node.
+    pub(crate) fn start_in(&mut self, place: &Place<'_>, node: &str, command: Command) -> anyhow::Result<()> {
+        self.running.push(Process::start(place.lab.namespace(node)?, node, command, &place.log(node))?);
+        Ok(())
+    }
+
+    /// Waits until the map system leads to both sites, by locators of the first of these families.
+    pub(crate) fn await_mapped(&mut self, place: &Place<'_>, outer: &[Family]) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_TIME;
+        let resolver = outer.first().context("no family")?.map_system();
+        for site in &SITES {
+            for (prefix, host) in site.prefixes.iter().zip(site.hosts) {
+                loop {
+                    self.check()?;
+                    let mut command = place.binaries.command("lig");
+                    command.args([host, "--json", "--map-resolver", resolver]);
+                    let output = process::output(place.lab.namespace(CORE)?, command, COMMAND_TIME)?;
+                    let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+                    let led = answer["locators"].as_array().is_some_and(|locators| !locators.is_empty());
+                    if led && answer["prefix"] == *prefix {
+                        break;
+                    }
+                    let seen = format!("{} {}", output.stdout.trim(), output.stderr.trim());
+                    ensure!(Instant::now() < deadline, "{host} is not known after {READY_TIME:?}; last seen: {seen}");
+                    interrupt::sleep(POLL * 5)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The process in a node, by the order of their start.
+    pub(crate) fn of(&self, node: &str) -> Option<&Process> {
+        self.running.iter().find(|process| process.name() == node)
+    }
+
+    /// Fails when a program has ended that should run.
+    pub(crate) fn check(&mut self) -> Result<(), LabError> {
+        self.running.iter_mut().try_for_each(Process::check)
+    }
+
+    /// What each program said last.
+    pub(crate) fn last_words(&self) -> Vec<String> {
+        let words =
+            |process: &Process| format!("The last lines of {}:\n  {}", process.name(), process.log_tail().join("\n  "));
+        self.running.iter().map(words).collect()
+    }
+}
