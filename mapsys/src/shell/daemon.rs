@@ -379,7 +379,7 @@ pub fn reload(settings: &Settings) -> anyhow::Result<(Value, String)> {
     let value = control::ask(&settings.control(), &json!({ "reload": true }))?;
     let count = |name: &str| value.get(name).and_then(Value::as_u64).unwrap_or_default();
     let (sites, kept, ended) = (count("sites"), count("kept"), count("ended"));
-    let mut text = format!("{sites} sites; {kept} registered EIDs kept, {ended} ended\n");
+    let mut text = format!("{sites} sites; {kept} registered prefixes kept, {ended} ended\n");
     let waiting: Vec<&str> =
         value.get("needs_restart").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     if !waiting.is_empty() {
