@@ -555,6 +555,7 @@ fn pipe_site(key: AuthKey, network: Network, cns: &HashSet<Cn>, own_prefixes: &[
     Site {
         name: PIPE_SITE.into(),
         prefixes,
+        labels: Vec::new(),
         keys,
         legacy: false,
         notify: NotifyPort::Source,

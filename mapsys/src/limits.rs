@@ -35,6 +35,12 @@ pub const NOTIFY_PAUSES: [Duration; 6] = {
 /// At most one new state of an EID-prefix is told to an xTR in this time (RFC 8085, section 3.1.3, takes 3 s for hosts whose
 /// round-trip time is not known).
 pub const NOTIFY_INTERVAL: Duration = Duration::from_secs(3);
+/// Octets of a name that is an EID: the EID mask-len counts them and the NUL behind them in eight bits (RFC 9735, section 3).
+pub const NAME_OCTETS: usize = 30;
+/// Live registrations of names and MAC addresses, below 400 octets each: the stations of a large campus.
+pub const LABELS: usize = 131_072;
+/// Those of one site, so that a site that makes up names leaves room to the others.
+pub const LABELS_PER_SITE: usize = 65_536;
 /// Live more-specifics under one configured prefix: what fits an INDEX page of 5,120 octets.
 pub const LIVE_MORE_SPECIFICS: usize = 256;
 /// (site, xTR-ID, key) triples whose last nonce is remembered. Only holders of a site's key can add one.

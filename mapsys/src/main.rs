@@ -85,7 +85,7 @@ const MANUAL: Manual = Manual {
 enum What {
     /// Configured sites.
     Sites,
-    /// Registered EID-prefixes.
+    /// Registered EID-prefixes, names and MAC addresses.
     Registrations,
     /// Subscriptions to mappings (RFC 9437).
     Subscriptions,

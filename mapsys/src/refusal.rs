@@ -39,8 +39,10 @@ refusals! {
     RegisterEmpty => "register-empty",
     /// More records than a Map-Register may have.
     RegisterTooManyRecords => "register-too-many-records",
-    /// An EID that is no IP prefix.
+    /// An EID that is neither an IP prefix nor a name nor a MAC address.
     RegisterEidNotIp => "register-eid-not-ip",
+    /// A name that is empty or longer than an EID can be, or whose mask-len is not its length (RFC 9735, section 3).
+    RegisterName => "register-name",
     /// A CGEID registered from the network: only its own key may publish it.
     RegisterCgeidFromNetwork => "register-cgeid-from-network",
     /// A CGEID through the pipe whose key this node does not hold.
@@ -101,6 +103,8 @@ refusals! {
     SubscribeTooWide => "subscribe-too-wide",
     /// A subscription to what a site wants to answer for itself (RFC 9437, section 3).
     SubscribeNotProxied => "subscribe-not-proxied",
+    /// A subscription to a name or a MAC address; it is answered as if it were none (RFC 9437, section 5).
+    SubscribeEidNotIp => "subscribe-eid-not-ip",
     /// A Map-Notify that confirms a subscription, a change or an end of one, never acknowledged.
     SubscribeUnacknowledged => "subscribe-unacknowledged",
     /// A Map-Notify with a change, never acknowledged by its subscriber.
@@ -135,8 +139,11 @@ refusals! {
     RequestEmpty => "request-empty",
     /// A Map-Request with more records than are answered.
     RequestTooManyRecords => "request-too-many-records",
-    /// A Map-Request for something else than an IP prefix.
+    /// A Map-Request for something else than an IP prefix, a name or a MAC address; a DDT Map-Request for what is no IP prefix.
     RequestEidNotIp => "request-eid-not-ip",
+    /// A Map-Request for a name that is empty or longer than an EID can be, or whose mask-len is not its length (RFC 9735,
+    /// section 4).
+    RequestName => "request-name",
     /// A Map-Request without an ITR-RLOC of a family that we can send.
     RequestNoItrRloc => "request-no-itr-rloc",
     /// A Map-Request that wants no answer (D).

@@ -259,6 +259,42 @@ fn a_map_version_is_served_and_never_becomes_older() {
 }
 
 #[test]
+fn the_version_of_a_merged_mapping_stays_when_the_xtr_with_the_newest_leaves() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    let versioned = |xtr, nonce, version| {
+        let record = MappingRecord { map_version: MapVersion(version), ..one_rloc(&format!("198.51.100.{xtr}")) };
+        from_xtr(xtr, nonce, record)
+    };
+    let served = |bench: &Bench| {
+        let known = bench.engine.server().registrations().get(&prefix(SITE)).expect("it is registered");
+        (known.merged().map_version.0, known.parts().count())
+    };
+    bench.datagram(ONE, &versioned(1, 1, 7));
+    bench.datagram(TWO, &versioned(2, 1, 9));
+    assert_eq!(served(&bench), (9, 2));
+    let gone = MappingRecord { ttl: Ttl(0), ..one_rloc("198.51.100.2") };
+    bench.datagram(TWO, &from_xtr(2, 2, gone));
+    let told = unsolicited(&bench.pass(Duration::from_secs(4)), 2);
+    assert_eq!((served(&bench), told[0].1.records[0].map_version), ((9, 1), MapVersion(9)), "it has left");
+    bench.datagram(ONE, &versioned(1, 2, 8));
+    assert_eq!(served(&bench), (9, 1), "8 is newer than what this xTR said, and older than what others have seen");
+    bench.datagram(TWO, &versioned(2, 3, 10));
+    bench.pass(Duration::from_secs(100));
+    bench.datagram(ONE, &versioned(1, 3, 8));
+    bench.pass(Duration::from_secs(100));
+    assert_eq!(served(&bench), (10, 1), "it fell silent");
+    bench.datagram(ONE, &versioned(1, 4, 11));
+    assert_eq!(served(&bench), (11, 1));
+    // Who takes the place of all others counts for itself: it has never heard of their versions.
+    let alone = MappingRecord { map_version: MapVersion(3), ..one_rloc("198.51.100.3") };
+    notify(&bench.datagram(TWO, &seal(register(1, vec![alone]), &site_key())));
+    assert_eq!(served(&bench), (3, 1));
+    bench.pass(Duration::from_secs(200));
+    bench.datagram(ONE, &versioned(1, 5, 1));
+    assert_eq!(served(&bench), (1, 1), "the registration ended, and its versions with it");
+}
+
+#[test]
 fn two_keys_are_valid_together_and_each_map_notify_has_the_key_of_its_register() {
     let keys = [(1, "old"), (2, "new")].map(|(id, secret)| key(id, Algorithm::HkdfSha256, secret));
     let of_site = keys.iter().map(|key| SiteKey { id: key.id, algorithm: None, secret: key.secret.clone() });

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser;
 use ipnet::IpNet;
+use mapsys::register::label::{AnyEid, Label};
+use mapsys::shell::settings::parse_mac;
 use program::Json;
 use serde_json::json;
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
@@ -24,12 +26,17 @@ use wire::record::{Action, MappingRecord};
   lig 2001:db8:a::1 --map-resolver 192.0.2.53
   lig 10.1.2.0/24 --map-resolver 192.0.2.53 --iid 5 --json
   lig 3fff:ce1:e7ed:b637:a52:80a4:a6ae:83c3 --map-resolver 127.0.0.1:14342
+  lig 02:00:5e:00:00:01 --map-resolver 192.0.2.53
+  lig printer-7 --name --map-resolver 192.0.2.53
 
 Exit: 0 a mapping with locators, 1 a negative answer or none, 2 wrong usage, 3 no way to send."
 )]
 struct Args {
-    /// Address or prefix to ask for.
+    /// Address or prefix to ask for; a MAC address too.
     eid: String,
+    /// The EID is a name (RFC 9735).
+    #[arg(long)]
+    name: bool,
     /// Map-Resolver to ask; the port is 4342 unless given.
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_resolver)]
     map_resolver: SocketAddr,
@@ -52,7 +59,7 @@ struct Args {
 /// A verified answer.
 struct Answer {
     record: MappingRecord,
-    prefix: EidPrefix,
+    prefix: AnyEid,
     rtt: Duration,
     from: SocketAddr,
 }
@@ -69,8 +76,11 @@ const BETWEEN_REQUESTS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let Some(eid) = parse_eid(&args.eid, InstanceId(args.iid)) else {
-        eprintln!("lig: {:?} is neither an address nor a prefix", args.eid);
+    let iid = InstanceId(args.iid);
+    let eid = if args.name { parse_name(&args.eid, iid) } else { parse_eid(&args.eid, iid) };
+    let Some(eid) = eid else {
+        let expected = if args.name { "no name of 1 to 30 octets" } else { "neither an address nor a prefix" };
+        eprintln!("lig: {:?} is {expected}", args.eid);
         return ExitCode::from(EXIT_USAGE);
     };
     if !(args.timeout > 0.0 && args.timeout <= 3600.0) {
@@ -102,16 +112,24 @@ fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is no address (write [2001:db8::1]:4342 for IPv6 with a port)"))
 }
 
-fn parse_eid(text: &str, iid: InstanceId) -> Option<EidPrefix> {
+fn parse_eid(text: &str, iid: InstanceId) -> Option<AnyEid> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(EidPrefix::host(iid, address));
+        return Some(EidPrefix::host(iid, address).into());
+    }
+    if let Ok(mac) = parse_mac(iid, text) {
+        return Some(mac.into());
     }
     let net: IpNet = text.parse().ok()?;
-    Some(EidPrefix { iid, net: net.trunc() })
+    Some(EidPrefix { iid, net: net.trunc() }.into())
+}
+
+fn parse_name(text: &str, iid: InstanceId) -> Option<AnyEid> {
+    let label = Label::name(iid, text.as_bytes()).map(AnyEid::from);
+    label.filter(|label| label.bits() > 0)
 }
 
 /// Sends up to `--count` requests, each with a nonce of its own, and takes the first answer that fits one of them.
-fn ask(args: &Args, eid: EidPrefix) -> anyhow::Result<Option<Answer>> {
+fn ask(args: &Args, eid: AnyEid) -> anyhow::Result<Option<Answer>> {
     let socket = bind(args).context("cannot open a UDP socket")?;
     let local = local_address(args, &socket).context("no route to the Map-Resolver")?;
     let mut outstanding: Vec<(Nonce, Instant)> = Vec::new();
@@ -155,7 +173,7 @@ fn local_address(args: &Args, socket: &UdpSocket) -> std::io::Result<SocketAddr>
     Ok(SocketAddr::new(probe.local_addr()?.ip(), port))
 }
 
-fn request(eid: EidPrefix, nonce: Nonce, local: SocketAddr) -> anyhow::Result<Vec<u8>> {
+fn request(eid: AnyEid, nonce: Nonce, local: SocketAddr) -> anyhow::Result<Vec<u8>> {
     let request = MapRequest {
         nonce,
         source_eid: Address::None,
@@ -163,7 +181,10 @@ fn request(eid: EidPrefix, nonce: Nonce, local: SocketAddr) -> anyhow::Result<Ve
         records: vec![EidRequest { notify: false, eid: Eid::from(eid) }],
         ..MapRequest::default()
     };
-    let destination = SocketAddr::new(eid.net.addr(), wire::CONTROL_PORT);
+    // Where the EID is no IP address, the inner header has none either.
+    let unspecified = || if local.is_ipv4() { IpAddr::from([0, 0, 0, 0]) } else { IpAddr::from([0u16; 8]) };
+    let destination = eid.prefix().map_or_else(unspecified, |prefix| prefix.net.addr());
+    let destination = SocketAddr::new(destination, wire::CONTROL_PORT);
     // Both inner addresses are of the EID's family; the answer follows the ITR-RLOC, only the inner port matters.
     let inner = match (destination, local.ip()) {
         (SocketAddr::V6(_), IpAddr::V4(address)) => address.to_ipv6_mapped().into(),
@@ -177,7 +198,7 @@ fn request(eid: EidPrefix, nonce: Nonce, local: SocketAddr) -> anyhow::Result<Ve
 
 fn wait(
     socket: &UdpSocket,
-    eid: EidPrefix,
+    eid: AnyEid,
     outstanding: &[(Nonce, Instant)],
     deadline: Instant,
 ) -> anyhow::Result<Option<Answer>> {
@@ -203,12 +224,12 @@ fn wait(
 }
 
 /// A Map-Reply counts only with the nonce of one of our requests and a record that covers the EID.
-fn accept(bytes: &[u8], from: SocketAddr, eid: EidPrefix, outstanding: &[(Nonce, Instant)]) -> Option<Answer> {
+fn accept(bytes: &[u8], from: SocketAddr, eid: AnyEid, outstanding: &[(Nonce, Instant)]) -> Option<Answer> {
     let Ok(ControlMessage::MapReply(reply)) = ControlMessage::decode(bytes) else { return None };
     let (_, sent) = outstanding.iter().find(|(nonce, _)| *nonce == reply.nonce)?;
-    let covering = reply.records.into_iter().filter_map(|record| Some((record.eid.ip_prefix()?, record)));
+    let covering = reply.records.into_iter().filter_map(|record| Some((AnyEid::of(&record.eid)?, record)));
     let (prefix, record) =
-        covering.filter(|(prefix, _)| prefix.covers(&eid)).max_by_key(|(prefix, _)| prefix.net.prefix_len())?;
+        covering.filter(|(prefix, _)| prefix.covers(&eid)).max_by_key(|(prefix, _)| prefix.bits())?;
     Some(Answer { record, prefix, rtt: sent.elapsed(), from })
 }
 
@@ -216,11 +237,11 @@ fn is_unsettled(record: &MappingRecord) -> bool {
     record.locators.is_empty() && record.action == Action::SendMapRequest
 }
 
-fn report(args: &Args, eid: EidPrefix, answer: Option<&Answer>) -> Result<(), program::Error> {
+fn report(args: &Args, eid: AnyEid, answer: Option<&Answer>) -> Result<(), program::Error> {
     args.json.show(&as_json(eid, answer), text(args, answer))
 }
 
-fn as_json(eid: EidPrefix, answer: Option<&Answer>) -> serde_json::Value {
+fn as_json(eid: AnyEid, answer: Option<&Answer>) -> serde_json::Value {
     let record = answer.map(|answer| &answer.record);
     let locators: Vec<_> = record
         .into_iter()
@@ -320,11 +341,28 @@ mod tests {
             [("2001:db8::1", "192.0.2.1:5000"), ("10.0.0.0/8", "[2001:db8::9]:5000"), ("10.0.0.1", "192.0.2.1:5000")]
         {
             let eid = parse_eid(eid, InstanceId(5)).unwrap();
+            assert!(eid.prefix().is_some());
             let bytes = request(eid, Nonce(1), local.parse().unwrap()).unwrap();
             let ControlMessage::Ecm(ecm) = ControlMessage::decode(&bytes).unwrap() else { panic!("no ECM") };
             assert_eq!(ecm.source.port(), 5000);
             let ControlMessage::MapRequest(inner) = ControlMessage::decode(&ecm.message).unwrap() else { panic!() };
-            assert_eq!(inner.records[0].eid.ip_prefix(), Some(eid));
+            assert_eq!(AnyEid::of(&inner.records[0].eid), Some(eid));
+        }
+    }
+
+    #[test]
+    fn a_mac_address_is_one_and_a_name_is_said_to_be_one() {
+        let iid = InstanceId(5);
+        let mac = parse_eid("02:00:5e:00:00:01", iid).unwrap();
+        assert_eq!((mac.to_string().as_str(), parse_eid("printer", iid)), ("[5]02:00:5e:00:00:01/48", None));
+        let name = parse_name("10.0.0.1", iid).unwrap();
+        assert_eq!(name.to_string(), "[5]\"10.0.0.1\"");
+        assert_eq!((parse_name("", iid), parse_name(&"x".repeat(31), iid)), (None, None));
+        for eid in [mac, name] {
+            let bytes = request(eid, Nonce(1), "[2001:db8::9]:5000".parse().unwrap()).unwrap();
+            let ControlMessage::Ecm(ecm) = ControlMessage::decode(&bytes).unwrap() else { panic!("no ECM") };
+            let ControlMessage::MapRequest(inner) = ControlMessage::decode(&ecm.message).unwrap() else { panic!() };
+            assert_eq!(AnyEid::of(&inner.records[0].eid), Some(eid));
         }
     }
 

@@ -38,9 +38,9 @@ pub struct Reconfiguration {
 pub struct Reconfigured {
     /// Sites that are configured now.
     pub sites: usize,
-    /// Registered EID-prefixes that stay.
+    /// Registered EIDs that stay.
     pub kept: usize,
-    /// Registered EID-prefixes that ended: no site of the name that registered them may have them any more.
+    /// Registered EIDs that ended: no site of the name that registered them may have them any more.
     pub ended: usize,
 }
 
@@ -57,7 +57,7 @@ impl Engine {
         let associations = Associations::new(newer.lisp_sec, &sites)?;
         let subscribers = Subscribers::new(newer.subscribers)?;
         let configured = sites.iter().filter(|(id, _)| !sites.is_pipe(*id)).count();
-        let ended = self.server.reconfigure(now, sites, &mut self.tally);
+        let (ended, labels) = self.server.reconfigure(now, sites, &mut self.tally);
         self.publisher.reconfigure(now.monotonic, newer.trust_anchors.clone(), &self.server, &ended);
         let anchors = newer.trust_anchors.into_iter().chain(self.publisher.own_anchors());
         self.resolver.reconfigure(newer.clients, newer.foreign, anchors);
@@ -68,9 +68,10 @@ impl Engine {
             self.resolver.forget(prefix);
             self.subscriptions.changed(now, &self.server, *prefix);
         }
-        let kept = self.server.registrations().len();
-        tracing::info!(sites = configured, kept, ended = ended.len(), "another configuration");
+        let kept = self.server.registrations().len() + self.server.labels().len();
+        let ended = ended.len() + labels.len();
+        tracing::info!(sites = configured, kept, ended, "another configuration");
         self.handle_timeout(now);
-        Ok(Reconfigured { sites: configured, kept, ended: ended.len() })
+        Ok(Reconfigured { sites: configured, kept, ended })
     }
 }

@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
-use wire::address::{Address, EidPrefix};
+use wire::address::Address;
 
 use crate::limits::{
     AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_BURST_ALL, MISS_RATE, MISS_RATE_ALL, REPLIES_PER_EID,
     REPLY_WINDOW, WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
 };
 use crate::refusal::Refusal;
+use crate::register::label::AnyEid;
 use bounded::Bounded;
 
 /// Who may ask for EIDs that are not registered here.
@@ -36,7 +37,7 @@ pub struct Limiter {
     clients: Vec<IpNet>,
     foreign: Foreign,
     balances: Bounded<IpAddr, Balance>,
-    replies: Bounded<(IpAddr, EidPrefix), Window>,
+    replies: Bounded<(IpAddr, AnyEid), Window>,
     misses: Bounded<IpNet, Bucket>,
     /// Of all blocks together: who makes up sources has as many blocks as he likes.
     all_misses: Option<Bucket>,
@@ -147,13 +148,19 @@ impl Limiter {
     ///
     /// # Errors
     /// `ReplyAmplification` or `ReplyRate`; then nothing is counted.
-    pub fn spend_reply(&mut self, now: Instant, target: IpAddr, eid: EidPrefix, octets: usize) -> Result<(), Refusal> {
+    pub fn spend_reply(
+        &mut self,
+        now: Instant,
+        target: IpAddr,
+        eid: impl Into<AnyEid>,
+        octets: usize,
+    ) -> Result<(), Refusal> {
         let balance = self.balance(now, target);
         let sent = balance.sent.saturating_add(octets as u64);
         if sent > balance.received.saturating_mul(AMPLIFICATION) {
             return Err(Refusal::ReplyAmplification);
         }
-        let window = self.replies.entry((target, eid), || Window { since: now, replies: 0 });
+        let window = self.replies.entry((target, eid.into()), || Window { since: now, replies: 0 });
         if now.saturating_duration_since(window.since) >= REPLY_WINDOW {
             *window = Window { since: now, replies: 0 };
         }
@@ -217,7 +224,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::time::Duration;
-    use wire::address::InstanceId;
+    use wire::address::{EidPrefix, InstanceId};
 
     const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 

@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::time::UNIX_EPOCH;
 
-use wire::address::EidPrefix;
 use wire::control::auth;
 use wire::control::{ControlMessage, MapNotify, Nonce};
 use wire::record::{Action, MappingRecord};
 
 use super::MapServer;
+use super::label::AnyEid;
 use super::notifier::{Notification, Reach, Telling};
 use super::registration::Merged;
 use super::site::SiteId;
@@ -18,14 +18,18 @@ use crate::refusal::{Refusal, Tally};
 use crate::transport::{Now, Way};
 
 impl MapServer {
-    /// Tells the xTRs that merge what `prefix` has become; `by` has had its own answer, which says all if it is alone.
-    pub(super) fn tell(&mut self, now: Now, prefix: EidPrefix, by: Option<[u8; 16]>, tally: &mut Tally) {
-        let of_prefix = (prefix, [0; 16])..=(prefix, [u8::MAX; 16]);
-        let Some(entry) = self.registrations.get(&prefix) else {
-            return self.notifier.retain(of_prefix, |_| false);
+    /// Tells the xTRs that merge what `eid` has become; `by` has had its own answer, which says all if it is alone.
+    pub(super) fn tell(&mut self, now: Now, eid: AnyEid, by: Option<[u8; 16]>, tally: &mut Tally) {
+        let of_eid = (eid, [0; 16])..=(eid, [u8::MAX; 16]);
+        let entry = match &eid {
+            AnyEid::Prefix(prefix) => self.registrations.get(prefix),
+            AnyEid::Label(label) => self.labels.get(label),
+        };
+        let Some(entry) = entry else {
+            return self.notifier.retain(of_eid, |_| false);
         };
         let merges = |xtr_id: &[u8; 16]| entry.part(xtr_id).is_some_and(|part| part.reach.is_some());
-        self.notifier.retain(of_prefix, |(_, xtr_id)| merges(xtr_id));
+        self.notifier.retain(of_eid, |(_, xtr_id)| merges(xtr_id));
         let is_alone = entry.parts().count() == 1;
         let Merged { locators, ttl, map_version, .. } = entry.merged();
         let record = MappingRecord {
@@ -33,14 +37,14 @@ impl MapServer {
             action: Action::NoAction,
             authoritative: false,
             map_version,
-            eid: prefix.into(),
+            eid: eid.into(),
             locators,
         };
         let site = entry.site;
         let others = entry.parts().filter(|part| !(is_alone && by == Some(part.xtr_id())));
         let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), *part.reach.as_deref()?))).collect();
         for (xtr_id, reach) in others {
-            if let Err(refusal) = self.tell_one(now, (prefix, xtr_id), site, &reach, record.clone()) {
+            if let Err(refusal) = self.tell_one(now, (eid, xtr_id), site, &reach, record.clone()) {
                 tally.count(refusal);
             }
         }
@@ -49,7 +53,7 @@ impl MapServer {
     fn tell_one(
         &mut self,
         now: Now,
-        receiver: (EidPrefix, [u8; 16]),
+        receiver: (AnyEid, [u8; 16]),
         site: SiteId,
         reach: &Reach,
         record: MappingRecord,

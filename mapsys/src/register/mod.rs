@@ -4,6 +4,8 @@
 //! A Map-Register is judged in the order of what it costs: its records against the site table, then the tag, then the
 //! nonce. It is taken whole or not at all.
 
+mod admission;
+pub mod label;
 mod merging;
 pub mod nonces;
 pub mod notifier;
@@ -14,7 +16,7 @@ pub mod signers;
 pub mod silence;
 pub mod site;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -25,17 +27,17 @@ use wire::control::{ControlMessage, MapNotify, MapRegister};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{
-    LIVE_MORE_SPECIFICS, LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTER_RECORDS,
-    REGISTRATION_SILENCE, REGISTRATIONS,
-};
+use crate::limits::{LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
+use admission::Admitted;
+use label::registrations::LabelRegistrations;
+use label::{AnyEid, Label};
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
 use registration::{Change, Part, Registrations};
 use silence::SilenceLog;
-use site::{Grant, NotifyPort, Publish, Site, SiteId, SiteTable};
+use site::{NotifyPort, Site, SiteId, SiteTable};
 
 /// Where a Map-Register came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +60,18 @@ pub struct MapServer {
     sites: SiteTable,
     own_cns: HashSet<Cn>,
     registrations: Registrations,
+    labels: LabelRegistrations,
     nonces: Nonces,
-    /// By EID-prefix and xTR-ID: those that merge.
-    notifier: Notifier<(EidPrefix, [u8; 16])>,
+    /// By EID and xTR-ID: those that merge.
+    notifier: Notifier<(AnyEid, [u8; 16])>,
     /// The last nonce of a Map-Notify that nobody asked for.
     notify_nonce: u64,
     /// What must be on disk before the next such Map-Notify is sent.
     marks: Vec<Mark>,
     /// When a replay was last logged: whoever has recorded one message can send it for ever.
     replay_logged: Option<Instant>,
+    /// When an old Map-Version was last logged.
+    version_logged: Option<Instant>,
     silence_log: SilenceLog,
 }
 
@@ -77,7 +82,7 @@ pub struct Registered {
     pub notify: Option<Notify>,
     /// What must be on disk before the Map-Notify is sent.
     pub persist: Vec<Mark>,
-    /// EID-prefixes that others see changed.
+    /// EID-prefixes that others see changed; of names and MAC addresses nobody but their xTRs is told.
     pub changed: Vec<EidPrefix>,
 }
 
@@ -99,11 +104,13 @@ impl MapServer {
             sites,
             own_cns,
             registrations: Registrations::default(),
+            labels: LabelRegistrations::default(),
             nonces,
             notifier: Notifier::new(NOTIFICATIONS, NOTIFICATIONS_PER_SITE),
             notify_nonce,
             marks: Vec::new(),
             replay_logged: None,
+            version_logged: None,
             silence_log: SilenceLog::default(),
         }
     }
@@ -121,7 +128,7 @@ impl MapServer {
         tally: &mut Tally,
     ) -> Result<Registered, Refusal> {
         let records = self.admit(origin, message)?;
-        let site_id = records.first().ok_or(Refusal::RegisterEmpty)?.1.site;
+        let site_id = records.first().ok_or(Refusal::RegisterEmpty)?.site();
         let site = self.sites.get(site_id);
         let key = site.key(message.auth.key_id, message.auth.algorithm)?;
         let message = &without_unsigned_tail(site, bytes, &key, message)?;
@@ -143,11 +150,12 @@ impl MapServer {
         if !self.has_room(message, &records) {
             return Err(Refusal::RegisterTableFull);
         }
-        self.admit_versions(site_id, message, &records)?;
+        self.admit_versions(now.monotonic, site_id, message, &records)?;
         let changed = self.apply(now.monotonic, origin, site_id, message, (&records, reach), tally);
-        for prefix in &changed {
-            self.tell(now, *prefix, Some(xtr_id(message)), tally);
+        for eid in &changed {
+            self.tell(now, *eid, Some(xtr_id(message)), tally);
         }
+        let changed = changed.into_iter().filter_map(AnyEid::prefix).collect();
         Ok(Registered { notify, persist: self.remember(now, owner, legacy, last), changed })
     }
 
@@ -163,57 +171,6 @@ impl MapServer {
         marks
     }
 
-    /// Every record must be one that the origin may register, and all of one site.
-    fn admit(&self, origin: Origin, message: &MapRegister) -> Result<Vec<(EidPrefix, Grant)>, Refusal> {
-        if message.records.len() > REGISTER_RECORDS {
-            return Err(Refusal::RegisterTooManyRecords);
-        }
-        let mut admitted: Vec<(EidPrefix, Grant)> = Vec::with_capacity(message.records.len());
-        for record in &message.records {
-            let prefix = record.eid.ip_prefix().ok_or(Refusal::RegisterEidNotIp)?;
-            self.admit_cgeid(origin, &prefix)?;
-            let grant = self.sites.find(&prefix).ok_or(Refusal::RegisterEidNotConfigured)?;
-            let foreign_pipe = self.sites.is_pipe(grant.site) != (origin == Origin::Pipe);
-            if foreign_pipe || admitted.first().is_some_and(|(_, first)| first.site != grant.site) {
-                return Err(Refusal::RegisterEidNotConfigured);
-            }
-            if !grant.registrable {
-                return Err(Refusal::RegisterTooSpecific);
-            }
-            admitted.push((prefix, grant));
-        }
-        Ok(admitted)
-    }
-
-    fn admit_cgeid(&self, origin: Origin, prefix: &EidPrefix) -> Result<(), Refusal> {
-        if !site::overlaps_cgeids(self.network, prefix) {
-            return Ok(());
-        }
-        match (origin, site::cn_of(self.network, prefix)) {
-            (Origin::Network { .. }, _) => Err(Refusal::RegisterCgeidFromNetwork),
-            (Origin::Pipe, Some(cn)) if self.own_cns.contains(&cn) => Ok(()),
-            (Origin::Pipe, _) => Err(Refusal::RegisterCgeidNotOurs),
-        }
-    }
-
-    /// Whether all records of a message fit, each counted with the new ones before it.
-    fn has_room(&self, message: &MapRegister, records: &[(EidPrefix, Grant)]) -> bool {
-        let xtr_id = xtr_id(message);
-        let mut new: BTreeSet<(EidPrefix, EidPrefix)> = BTreeSet::new();
-        records.iter().all(|(prefix, grant)| {
-            if self.registrations.get(prefix).is_some() {
-                return self.registrations.has_room(prefix, message.merge, xtr_id);
-            }
-            new.insert((grant.configured, *prefix));
-            if self.sites.get(grant.site).publish == Publish::Aggregate {
-                return self.registrations.len() + new.len() <= REGISTRATIONS;
-            }
-            let live = self.registrations.inside(&grant.configured).take(LIVE_MORE_SPECIFICS).count();
-            let beside = new.iter().filter(|(configured, _)| *configured == grant.configured).count();
-            live + beside <= LIVE_MORE_SPECIFICS && self.registrations.len() + new.len() <= REGISTRATIONS
-        })
-    }
-
     fn warn_of_replay(&mut self, now: Instant, owner: &NonceOwner, message: &MapRegister) {
         if self.replay_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
             self.replay_logged = Some(now);
@@ -227,19 +184,21 @@ impl MapServer {
         origin: Origin,
         site: SiteId,
         message: &MapRegister,
-        (records, reach): (&[(EidPrefix, Grant)], Option<Reach>),
+        (records, reach): (&[Admitted], Option<Reach>),
         tally: &mut Tally,
-    ) -> Vec<EidPrefix> {
+    ) -> Vec<AnyEid> {
         let mut changed = Vec::new();
-        for (record, (prefix, _)) in message.records.iter().zip(records) {
+        for (record, eid) in message.records.iter().zip(records.iter().map(Admitted::eid)) {
             let part = Part { reach: reach.map(Box::new), ..part_of(now, origin, message, record, tally) };
-            let change = if record.ttl == Ttl::WITHDRAWN || part.locators.is_empty() {
-                self.registrations.withdraw(prefix, site, xtr_id(message))
-            } else {
-                self.registrations.put(now, *prefix, site, message.merge, part)
+            let is_over = record.ttl == Ttl::WITHDRAWN || part.locators.is_empty();
+            let change = match eid {
+                AnyEid::Prefix(prefix) if is_over => self.registrations.withdraw(&prefix, site, xtr_id(message)),
+                AnyEid::Prefix(prefix) => self.registrations.put(now, prefix, site, message.merge, part),
+                AnyEid::Label(label) if is_over => self.labels.withdraw(&label, site, xtr_id(message)),
+                AnyEid::Label(label) => self.labels.put(label, site, message.merge, part),
             };
             match change {
-                Change::Changed => changed.push(*prefix),
+                Change::Changed => changed.push(eid),
                 Change::None => {}
                 Change::Full => tally.count(Refusal::RegisterTableFull),
             }
@@ -255,33 +214,19 @@ impl MapServer {
         Ok(Notify { bytes, port: site.notify })
     }
 
-    /// A mapping does not become older again (RFC 9302, section 5): what says so was overtaken on its way.
-    fn admit_versions(
-        &self,
-        site: SiteId,
-        message: &MapRegister,
-        records: &[(EidPrefix, Grant)],
-    ) -> Result<(), Refusal> {
-        let xtr_id = xtr_id(message);
-        let is_older = message.records.iter().zip(records).any(|(record, (prefix, _))| {
-            let known = self.registrations.get(prefix).filter(|known| known.site == site);
-            let known = known.and_then(|known| known.part(&xtr_id));
-            known.is_some_and(|part| record.map_version.is_older_than(part.map_version))
-        });
-        if is_older { Err(Refusal::RegisterOldVersion) } else { Ok(()) }
-    }
-
     /// Ends what is silent at `now`, and sends Map-Notifies that are due; names the EID-prefixes that others see changed.
     pub fn handle_timeout(&mut self, now: Now, tally: &mut Tally) -> Vec<EidPrefix> {
         let changed = self.registrations.expire(now.monotonic);
+        let labels = self.labels.expire(now.monotonic);
         self.silence_log.handle_timeout(now.monotonic);
-        for prefix in &changed {
-            self.silence_log.note(now.monotonic, prefix);
-            self.tell(now, *prefix, None, tally);
+        let eids = changed.iter().copied().map(AnyEid::from).chain(labels.into_iter().map(AnyEid::from));
+        for eid in eids.collect::<Vec<_>>() {
+            self.silence_log.note(now.monotonic, &eid);
+            self.tell(now, eid, None, tally);
         }
         self.notifier.handle_timeout(now.monotonic);
-        while let Some(((prefix, _), _)) = self.notifier.poll_given_up() {
-            tracing::info!(%prefix, "Map-Notify not acknowledged");
+        while let Some(((eid, _), _)) = self.notifier.poll_given_up() {
+            tracing::info!(%eid, "Map-Notify not acknowledged");
             tally.count(Refusal::NotifyUnacknowledged);
         }
         changed
@@ -291,7 +236,7 @@ impl MapServer {
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines =
             [self.registrations.next_deadline(), self.notifier.next_deadline(), self.silence_log.next_deadline()];
-        deadlines.into_iter().flatten().min()
+        deadlines.into_iter().chain([self.labels.next_deadline()]).flatten().min()
     }
 
     /// Lets the pipe register a CGEID.
@@ -309,18 +254,25 @@ impl MapServer {
     }
 
     /// Takes other sites. What is registered stays if the site of the same name may still register it, with whatever key; names
-    /// the prefixes of which nothing stays.
-    pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> Vec<EidPrefix> {
+    /// the prefixes, and the names and MAC addresses, of which nothing stays.
+    pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> (Vec<EidPrefix>, Vec<Label>) {
         let older = std::mem::replace(&mut self.sites, sites);
         let newer = &self.sites;
         let ended = self.registrations.assign(|prefix, id| {
             let site = newer.named(&older.get(id).name)?;
             newer.find(prefix).is_some_and(|grant| grant.site == site && grant.registrable).then_some(site)
         });
+        let labels = self.labels.assign(|label, id| {
+            let site = newer.named(&older.get(id).name)?;
+            newer.labels().find(label).is_some_and(|grant| grant.site == site).then_some(site)
+        });
         for prefix in &ended {
-            self.tell(now, *prefix, None, tally);
+            self.tell(now, (*prefix).into(), None, tally);
         }
-        ended
+        for label in &labels {
+            self.tell(now, (*label).into(), None, tally);
+        }
+        (ended, labels)
     }
 
     /// Whether it is the address of some CGEID.
@@ -331,6 +283,11 @@ impl MapServer {
     /// What is registered.
     pub fn registrations(&self) -> &Registrations {
         &self.registrations
+    }
+
+    /// The names and MAC addresses that are registered.
+    pub fn labels(&self) -> &LabelRegistrations {
+        &self.labels
     }
 
     /// The sites.

@@ -34,6 +34,9 @@ pub struct Registration {
     pub site: SiteId,
     /// The second of the queue in which it is looked at; its other places there are stale.
     queued: u32,
+    /// The newest version of all parts that stood beside each other, also of those that have left: what others see does not
+    /// become older again (RFC 9302, section 5).
+    newest: MapVersion,
     /// By xTR-ID. Mostly one: no more is allocated than there are.
     parts: Vec<Part>,
 }
@@ -70,7 +73,7 @@ pub struct Merged {
     pub locators: Vec<LocatorRecord>,
     /// The shortest TTL of the parts.
     pub ttl: Ttl,
-    /// The newest version of the parts.
+    /// The newest version of the parts, those that have left included.
     pub map_version: MapVersion,
     /// P: answer for the site.
     pub proxy: bool,
@@ -92,32 +95,24 @@ pub enum Change {
 impl Registrations {
     /// Takes what `part` says about `prefix`. With `merge` it stands beside what other xTRs said, else in its place.
     pub fn put(&mut self, now: Instant, prefix: EidPrefix, site: SiteId, merge: bool, part: Part) -> Change {
-        let xtr = part.xtr_id();
         let second = self.second(now, part.expires);
         let before = self.table.get(&prefix).map(Registration::merged);
         if before.is_none() {
             if self.table.len() >= REGISTRATIONS {
                 return Change::Full;
             }
-            self.table.insert(prefix, Registration { site, queued: u32::MAX, parts: Vec::with_capacity(1) });
+            self.table.insert(prefix, Registration::new(site));
             *self.per_site.entry(site).or_default() += 1;
         }
         let Some(entry) = self.table.get_mut(&prefix) else { return Change::Full };
-        if !merge || entry.site != site {
-            entry.parts.retain(|other| other.xtr_id() == xtr && entry.site == site);
-        }
-        let before_site = std::mem::replace(&mut entry.site, site);
+        let before_site = entry.site;
+        let has_room = entry.take(site, merge, part);
         if before_site != site {
             *self.per_site.entry(site).or_default() += 1;
             discount(&mut self.per_site, before_site);
         }
-        match entry.parts.binary_search_by_key(&xtr, Part::xtr_id) {
-            Ok(index) => entry.parts[index].renew(part),
-            Err(_) if entry.parts.len() >= MERGED_XTRS => return Change::Full,
-            Err(index) => {
-                entry.parts.reserve_exact(1);
-                entry.parts.insert(index, part);
-            }
+        if !has_room {
+            return Change::Full;
         }
         let is_changed = before.as_ref() != Some(&entry.merged());
         let is_sooner = second < entry.queued;
@@ -165,7 +160,7 @@ impl Registrations {
     pub fn withdraw(&mut self, prefix: &EidPrefix, site: SiteId, xtr_id: [u8; 16]) -> Change {
         let Some(entry) = self.table.get_mut(prefix).filter(|entry| entry.site == site) else { return Change::None };
         let before = entry.merged();
-        entry.parts.retain(|part| part.xtr_id() != xtr_id);
+        entry.end(|part| part.xtr_id() == xtr_id);
         self.settle(prefix, &before)
     }
 
@@ -212,7 +207,7 @@ impl Registrations {
             self.queued -= 1;
             let Some(entry) = self.table.get_mut(&prefix).filter(|entry| entry.queued == second) else { continue };
             let before = entry.merged();
-            entry.parts.retain(|part| part.expires > now);
+            entry.end(|part| part.expires <= now);
             let next = entry.parts.iter().map(|part| part.expires).min();
             if self.settle(&prefix, &before) == Change::Changed {
                 changed.push(prefix);
@@ -293,6 +288,38 @@ impl Registrations {
 }
 
 impl Registration {
+    /// One without parts.
+    pub(super) fn new(site: SiteId) -> Self {
+        Self { site, queued: u32::MAX, newest: MapVersion::default(), parts: Vec::with_capacity(1) }
+    }
+
+    /// Takes what `part` says. With `merge` it stands beside what other xTRs of the site said, else in its place; `false` if
+    /// there is no room for it.
+    pub(super) fn take(&mut self, site: SiteId, merge: bool, part: Part) -> bool {
+        let xtr = part.xtr_id();
+        let former = std::mem::replace(&mut self.site, site);
+        if !merge || former != site {
+            self.parts.retain(|other| other.xtr_id() == xtr && former == site);
+            // Whoever takes the place of others counts from where it is: they know of no higher version.
+            self.newest = MapVersion::default();
+        }
+        self.newest = self.newest.newer(part.map_version);
+        match self.parts.binary_search_by_key(&xtr, Part::xtr_id) {
+            Ok(index) => self.parts[index].renew(part),
+            Err(_) if self.parts.len() >= MERGED_XTRS => return false,
+            Err(index) => {
+                self.parts.reserve_exact(1);
+                self.parts.insert(index, part);
+            }
+        }
+        true
+    }
+
+    /// Ends these parts.
+    pub(super) fn end(&mut self, is_over: impl Fn(&Part) -> bool) {
+        self.parts.retain(|part| !is_over(part));
+    }
+
     /// The parts, by xTR-ID.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter()
@@ -331,7 +358,7 @@ impl Registration {
         Merged {
             locators,
             ttl: self.ttl(),
-            map_version: self.parts.iter().fold(MapVersion::default(), |newest, part| newest.newer(part.map_version)),
+            map_version: self.newest,
             proxy: self.is_proxied(),
             identities: self.parts.iter().filter_map(|part| part.identity.as_deref().copied()).collect(),
         }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the log says of registrations that fell silent: a few by name, a mass of them as a number.
 
+use std::fmt::Display;
 use std::time::Instant;
-
-use wire::address::EidPrefix;
 
 use crate::limits::{LOG_PAUSE, NAMED_SILENT};
 
@@ -17,7 +16,7 @@ pub struct SilenceLog {
 
 impl SilenceLog {
     /// Takes note of a registration that was withdrawn; whether it is named.
-    pub fn note(&mut self, now: Instant, prefix: &EidPrefix) -> bool {
+    pub fn note(&mut self, now: Instant, prefix: &impl Display) -> bool {
         self.handle_timeout(now);
         self.since.get_or_insert(now);
         if self.named >= NAMED_SILENT {
@@ -49,7 +48,7 @@ impl SilenceLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::address::InstanceId;
+    use wire::address::{EidPrefix, InstanceId};
 
     #[test]
     fn a_mass_of_them_is_a_few_names_and_a_number() {

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, AlgorithmId, AuthKey, Secret};
 
+use super::label::grants::{LabelGrants, LabelRule};
 use crate::refusal::Refusal;
 use crate::table::PrefixTable;
 
@@ -18,6 +19,8 @@ pub struct Site {
     pub name: String,
     /// What it may register.
     pub prefixes: Vec<SitePrefix>,
+    /// Names and MAC addresses that it may register.
+    pub labels: Vec<LabelRule>,
     /// Its keys, by number.
     pub keys: Vec<SiteKey>,
     /// Takes what deployed peers send: HMAC-SHA-1, nonces that do not rise, a tag that leaves the tail out.
@@ -85,7 +88,7 @@ pub enum NotifyPort {
 pub struct SiteId(u32);
 
 impl SiteId {
-    fn at(index: usize) -> Self {
+    pub(super) fn at(index: usize) -> Self {
         Self(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
@@ -102,6 +105,7 @@ pub struct SiteTable {
     names: HashSet<String>,
     pipe: Option<SiteId>,
     by_prefix: PrefixTable<(SiteId, u8)>,
+    labels: LabelGrants,
 }
 
 /// A configuration that cannot be.
@@ -115,6 +119,16 @@ pub enum SiteError {
     PrefixTwice {
         /// The prefix.
         prefix: EidPrefix,
+        /// The site that has it.
+        first: String,
+        /// The site that wants it.
+        second: String,
+    },
+    /// One name, or one prefix of MAC addresses, in two sites.
+    #[error("{rule} belongs to site {first:?} and to site {second:?}")]
+    LabelTwice {
+        /// What it is.
+        rule: String,
         /// The site that has it.
         first: String,
         /// The site that wants it.
@@ -161,7 +175,8 @@ impl SiteTable {
     /// Names the first contradiction.
     pub fn new(network: Network, sites: Vec<Site>, pipe: Option<Site>) -> Result<Self, SiteError> {
         let by_prefix = PrefixTable::default();
-        let mut table = Self { sites: Vec::new(), names: HashSet::new(), pipe: None, by_prefix };
+        let labels = LabelGrants::default();
+        let mut table = Self { sites: Vec::new(), names: HashSet::new(), pipe: None, by_prefix, labels };
         for site in sites {
             if let Some(prefix) = site.prefixes.iter().find(|p| overlaps_cgeids(network, &p.prefix)) {
                 return Err(SiteError::Cgeid { prefix: prefix.prefix, site: site.name });
@@ -189,13 +204,24 @@ impl SiteTable {
         }
         for SitePrefix { prefix, max_len } in &site.prefixes {
             if let Some((first, _)) = self.by_prefix.get(prefix) {
-                let first = self.get(*first).name.clone();
+                let first = self.owner(*first, &site);
                 return Err(SiteError::PrefixTwice { prefix: *prefix, first, second: site.name });
             }
             self.by_prefix.insert(*prefix, (id, *max_len));
         }
+        for rule in &site.labels {
+            if let Err(first) = self.labels.add(*rule, id) {
+                let first = self.owner(first, &site);
+                return Err(SiteError::LabelTwice { rule: rule.to_string(), first, second: site.name });
+            }
+        }
         self.sites.push(site);
         Ok(id)
+    }
+
+    /// The name of a site that has something already; it may be the one that is being added.
+    fn owner(&self, id: SiteId, added: &Site) -> String {
+        self.sites.get(id.index()).unwrap_or(added).name.clone()
     }
 
     /// Lets the node's own xTR, if there is one, register `prefix`, which no other site has.
@@ -231,6 +257,11 @@ impl SiteTable {
         let (configured, (site, max_len)) = self.by_prefix.longest(eid)?;
         let registrable = configured == *eid || eid.net.prefix_len() <= *max_len;
         Some(Grant { site: *site, configured, registrable })
+    }
+
+    /// Who may register which names and MAC addresses.
+    pub fn labels(&self) -> &LabelGrants {
+        &self.labels
     }
 
     /// Whether the site that has this prefix is in the DHT with its configured prefixes only.

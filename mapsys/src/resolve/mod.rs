@@ -5,6 +5,7 @@ mod ask;
 pub mod cache;
 pub mod foreign;
 pub mod found;
+mod label;
 pub mod lispsec;
 pub mod lookup;
 pub mod own;
@@ -100,11 +101,11 @@ impl Resolver {
         subscribing::verify(cx, &mut ask, &request, ecm.source)?;
         let mut slots = Vec::with_capacity(request.records.len());
         for record in &request.records {
-            let slot = record.eid.ip_prefix().ok_or(Refusal::RequestEidNotIp);
-            let slot = slot.and_then(|prefix| match record.notify {
-                true => self.notify_slot(cx, &mut ask, &request, (prefix, ecm.source)),
-                false => self.slot(cx, &mut ask, &request, prefix),
-            });
+            let slot = match record.eid.ip_prefix() {
+                Some(prefix) if record.notify => self.notify_slot(cx, &mut ask, &request, (prefix, ecm.source)),
+                Some(prefix) => self.slot(cx, &mut ask, &request, prefix),
+                None => self.label_slot(cx, &mut ask, &request, record),
+            };
             slots.push(slot.unwrap_or_else(|refusal| {
                 cx.tally.count(refusal);
                 Slot::Silent

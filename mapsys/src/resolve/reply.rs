@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 
-use wire::address::EidPrefix;
 use wire::control::MapReply;
 use wire::record::MappingRecord;
 
@@ -14,6 +13,7 @@ use super::{Context, Resolver};
 use crate::engine::Output;
 use crate::limits::{AMPLIFICATION, LISP_SEC_OCTETS};
 use crate::refusal::Refusal;
+use crate::register::label::AnyEid;
 use crate::transport::{Via, may_send_to};
 
 impl Resolver {
@@ -23,7 +23,7 @@ impl Resolver {
         cx: &mut Context<'_>,
         ask: &mut Ask,
         next_hop: SocketAddr,
-        about: EidPrefix,
+        about: impl Into<AnyEid>,
     ) -> Result<Slot, Refusal> {
         self.forward_octets(cx, ask, next_hop, about, ask.ecm.clone())
     }
@@ -34,7 +34,7 @@ impl Resolver {
         cx: &mut Context<'_>,
         ask: &mut Ask,
         next_hop: SocketAddr,
-        about: EidPrefix,
+        about: impl Into<AnyEid>,
         bytes: Vec<u8>,
     ) -> Result<Slot, Refusal> {
         let local = self.sockets.towards(next_hop.ip(), ask.local()).ok_or(Refusal::NoAddressOfFamily)?;
@@ -51,7 +51,12 @@ impl Resolver {
 
     /// A forwarded request is answered by another node to the same target, so it counts as a reply. Two Map-Servers whose
     /// sites name each other as ETR would send it to and fro for ever: it goes out once.
-    pub(super) fn admit_forward(&mut self, cx: &Context<'_>, ask: &Ask, about: EidPrefix) -> Result<(), Refusal> {
+    pub(super) fn admit_forward(
+        &mut self,
+        cx: &Context<'_>,
+        ask: &Ask,
+        about: impl Into<AnyEid>,
+    ) -> Result<(), Refusal> {
         let ReplyTo::Udp { remote, .. } = ask.reply_to else { return Ok(()) };
         let now = cx.now.monotonic;
         if ask.forwarded.is_empty() {
@@ -70,7 +75,7 @@ impl Resolver {
         records: Vec<MappingRecord>,
     ) -> Result<(), Refusal> {
         let Some(first) = records.first() else { return Ok(()) };
-        let about = first.eid.ip_prefix().ok_or(Refusal::NotEncodable)?;
+        let about = AnyEid::of(&first.eid).ok_or(Refusal::NotEncodable)?;
         let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
         let encoded = match &ask.protection {
             Some(protection) => protection.seal(&reply),

@@ -79,6 +79,7 @@ impl Plan {
         for text in &settings.anycast {
             dht::shell::node::parse_anycast(text).context("anycast")?;
         }
+        settings.check_aggregates(&listen)?;
         let sites = settings.sites()?;
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
@@ -163,7 +164,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
         writeln!(text, "{sentence}")?;
     }
     for site in &plan.sites {
-        let prefixes: Vec<String> = site.prefixes.iter().map(|prefix| prefix.prefix.to_string()).collect();
+        let labels = site.labels.iter().map(ToString::to_string);
+        let prefixes: Vec<String> =
+            site.prefixes.iter().map(|prefix| prefix.prefix.to_string()).chain(labels).collect();
         let legacy = if site.legacy { ", legacy: HMAC-SHA-1 and any nonce order" } else { "" };
         let required = if site.lisp_sec == LispSec::Required { ", with LISP-SEC only" } else { "" };
         writeln!(text, "site {:?}: {} ({} keys{legacy}{required})", site.name, prefixes.join(", "), site.keys.len())?;

@@ -2,6 +2,7 @@
 //! Settings of `lisp-mapsys`: file, then environment (`LISP_MAPSYS_...`), then flags.
 
 mod ddt;
+mod labels;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use crate::resolve::lispsec::Association;
 
 pub use ddt::{DdtSetting, DelegationSetting, KindSetting, ResolverSetting, ServerSetting};
+pub use labels::parse_mac;
 
 /// Prefix of the environment variables.
 const ENVIRONMENT: &str = "LISP_MAPSYS_";
@@ -178,7 +180,14 @@ pub struct SiteSetting {
     /// Its name.
     pub name: String,
     /// What it may register.
+    #[serde(default)]
     pub eid_prefix: Vec<IpNet>,
+    /// Names that it may register (RFC 9735); with a `*` at the end, all that begin so.
+    #[serde(default)]
+    pub eid_name: Vec<String>,
+    /// MAC addresses that it may register, and blocks of them.
+    #[serde(default)]
+    pub eid_mac: Vec<String>,
     /// The instance of its EIDs.
     #[serde(default)]
     pub iid: u32,
@@ -300,6 +309,22 @@ impl Settings {
         self.site.iter().map(|site| site.build().with_context(|| format!("site {:?}", site.name))).collect()
     }
 
+    /// Whether others can be told where to ask about the sites that publish their aggregates: the addresses that are listened on
+    /// stand in the record, and one that is unspecified is none.
+    ///
+    /// # Errors
+    /// Names the first site of which nobody could ask.
+    pub fn check_aggregates(&self, listen: &[SocketAddr]) -> anyhow::Result<()> {
+        let aggregate = self.site.iter().find(|site| site.publish == PublishSetting::Aggregate);
+        match aggregate {
+            Some(site) if listen.iter().all(|address| address.ip().is_unspecified()) => bail!(
+                "site {:?}: publish = \"aggregate\" wants an address in listen that others can send to, beside 0.0.0.0 and ::",
+                site.name
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// This node in the tree of RFC 8111, and other ways to foreign EIDs.
     ///
     /// # Errors
@@ -338,10 +363,11 @@ pub fn parse_address(text: &str, port: u16) -> anyhow::Result<SocketAddr> {
 
 impl SiteSetting {
     fn build(&self) -> anyhow::Result<Site> {
-        if self.eid_prefix.is_empty() {
-            bail!("eid-prefix is empty");
+        if self.eid_prefix.is_empty() && self.eid_name.is_empty() && self.eid_mac.is_empty() {
+            bail!("eid-prefix, eid-name and eid-mac are all empty");
         }
         let prefixes = self.eid_prefix.iter().map(|net| self.prefix(*net)).collect::<anyhow::Result<_>>()?;
+        let labels = labels::rules(InstanceId(self.iid), &self.eid_name, &self.eid_mac)?;
         let keys = self.key.iter().map(|key| key.build(self.legacy)).collect::<anyhow::Result<_>>()?;
         let notify = match (self.notify_port, self.legacy) {
             (Some(NotifySetting::Source), _) | (None, true) => NotifyPort::Source,
@@ -352,7 +378,7 @@ impl SiteSetting {
             PublishSetting::Aggregate => Publish::Aggregate,
         };
         let lisp_sec = self.lisp_sec.into();
-        Ok(Site { name: self.name.clone(), prefixes, keys, legacy: self.legacy, notify, publish, lisp_sec })
+        Ok(Site { name: self.name.clone(), prefixes, labels, keys, legacy: self.legacy, notify, publish, lisp_sec })
     }
 
     fn prefix(&self, net: IpNet) -> anyhow::Result<SitePrefix> {
@@ -419,7 +445,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lisp-mapsys.example.toml");
         let settings = Settings::read(&Flags { config: Some(path), ..Flags::default() }).unwrap();
         assert_eq!(settings.listen().unwrap().len(), 2);
-        assert_eq!(settings.site.len(), 3);
+        assert_eq!(settings.site.len(), 4);
         assert!(settings.site[1].legacy);
         let ddt = settings.ddt().unwrap();
         assert_eq!(
@@ -476,6 +502,27 @@ mod tests {
         assert_eq!(publish("").unwrap(), Publish::Each);
         assert_eq!(publish("publish = \"aggregate\"\n").unwrap(), Publish::Aggregate);
         assert!(publish("publish = \"all\"\n").is_err());
+    }
+
+    #[test]
+    fn aggregates_of_which_nobody_could_ask_are_refused() {
+        let key = "key = [{ secret = \"x\" }]\n";
+        let text = format!(
+            "[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\npublish = \"aggregate\"\n{key}\
+             [[site]]\nname = \"b\"\neid-name = [\"b\"]\n{key}"
+        );
+        let mut settings = read(&text, Flags::default()).unwrap();
+        let check = |settings: &Settings, listen: &[&str]| {
+            let listen: Vec<SocketAddr> = listen.iter().map(|text| text.parse().unwrap()).collect();
+            settings.check_aggregates(&listen)
+        };
+        for listen in [&["0.0.0.0:4342"][..], &["0.0.0.0:4342", "[::]:4342"]] {
+            let error = check(&settings, listen).unwrap_err().to_string();
+            assert!(error.contains("site \"a\"") && error.contains("aggregate"), "{error}");
+        }
+        assert!(check(&settings, &["0.0.0.0:4342", "[2001:db8::1]:4342"]).is_ok());
+        settings.site.remove(0);
+        assert!(check(&settings, &["0.0.0.0:4342"]).is_ok(), "nothing of it is an aggregate");
     }
 
     #[test]

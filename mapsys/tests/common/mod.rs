@@ -43,6 +43,7 @@ pub(crate) fn site(name: &str, key_id: u8, secret: &str, prefixes: &[EidPrefix])
     Site {
         name: name.into(),
         prefixes: prefixes.iter().map(|p| SitePrefix { prefix: *p, max_len: p.net.prefix_len() }).collect(),
+        labels: vec![],
         keys: vec![SiteKey { id: key_id, algorithm: None, secret: Secret::new(secret.as_bytes()) }],
         legacy: false,
         notify: NotifyPort::Control,

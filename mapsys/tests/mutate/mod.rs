@@ -13,11 +13,14 @@ use common::*;
 use dht::record::RecordKey;
 use mapsys::engine::{Config, Input, Output};
 use mapsys::limits::LIVE_MORE_SPECIFICS;
+use mapsys::register::label::Label;
+use mapsys::register::label::grants::LabelRule;
 use mapsys::register::site::{Site, SitePrefix};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use wire::address::{Address, Eid, InstanceId, Lcaf};
 use wire::control::auth::{self, Algorithm, AuthKey, TagForm};
-use wire::control::{ControlMessage, Ecm, MapRegister, Nonce, XtrIdentity};
+use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapRequest, Nonce, XtrIdentity};
 use wire::record::MappingRecord;
 
 const SITE: &str = "2001:db8:a::/48";
@@ -67,8 +70,20 @@ fn setup() -> Config {
     let open = |net: &str| vec![SitePrefix { prefix: prefix(net), max_len: 128 }];
     let anchor = "2001:db8::/32=0f2c8a3454a468b75f32e76a".parse().unwrap();
     let good = Site { prefixes: open(SITE), ..site("a", 1, "secret of a", &[]) };
-    let mad = Site { prefixes: open(MAD), ..site("mad", 1, "secret of the mad", &[]) };
+    let labels = labels().iter().map(|eid| LabelRule::block(Label::of(eid).unwrap())).collect();
+    let mad = Site { prefixes: open(MAD), labels, ..site("mad", 1, "secret of the mad", &[]) };
     Config { trust_anchors: vec![anchor], ..config(vec![good, mad]) }
+}
+
+/// A name and a block of MAC addresses, in an instance and in none.
+fn labels() -> [Eid; 4] {
+    let plain = [(Address::Name((*b"a").into()), 16), (Address::Mac([2, 0, 0x5e, 0, 0, 0]), 24)];
+    let [name, mac] = plain.map(|(address, mask_len)| Eid { address, mask_len });
+    let within = |eid: &Eid| {
+        let address = Lcaf::InstanceId { iid: InstanceId(5), iid_mask_len: 0, address: eid.address.clone() };
+        Eid { address: address.into(), ..eid.clone() }
+    };
+    [within(&name), within(&mac), name, mac]
 }
 
 fn vectors() -> Vec<Vec<u8>> {
@@ -89,7 +104,11 @@ fn seeds() -> Vec<Vec<u8>> {
         MapRegister { merge: true, xtr_identity: Some(XtrIdentity { xtr_id: [1; 16], site_id: 2 }), ..good(1) };
     let many = request(1, &[host("2001:db8:a::2"), host("10.0.0.1"), host("2001:db8:b::1")], &["192.0.2.1", "::1"]);
     let one = |eid: &str| ecm(&request(2, &[host(eid)], &["192.0.2.1"]));
+    let labels = labels().map(|eid| EidRequest { notify: false, eid });
+    let labels = MapRequest { records: labels.into(), ..request(3, &[host("10.0.0.1")], &["192.0.2.1"]) };
+    let labels = Ecm::wrap(address("192.0.2.1:61000"), address("192.0.2.2:4342"), labels.encode().unwrap());
     let mut seeds = vec![
+        labels.encode().unwrap(),
         seal(good(1), &own_key()),
         seal(merging, &own_key()),
         seal(register(1, records(40)), &own_key()),
@@ -138,6 +157,7 @@ impl Mill {
     pub(crate) fn rest(&mut self) {
         self.bench.pass(Duration::from_secs(25 * 3600));
         assert_eq!(self.bench.registered(), [], "what nobody refreshes ends");
+        assert!(self.bench.engine.server().labels().is_empty(), "the names among it too");
     }
 
     /// A registration, or a question about it, as its site and its neighbours send them: it works as on the first day.
@@ -207,8 +227,10 @@ impl Mill {
     fn signed_by_the_mad(&mut self) -> Vec<u8> {
         self.nonce += 1;
         let net = format!("2001:db8:bad:{:x}::/64", self.dice.random::<u16>());
-        let message =
-            register(self.nonce, vec![record(prefix(MAD), &["198.51.100.7"]), record(prefix(&net), &["::1"])]);
+        let label = labels()[self.dice.random_range(0..4)].clone();
+        let labelled = MappingRecord { eid: label, ..record(prefix(MAD), &["198.51.100.8"]) };
+        let records = vec![record(prefix(MAD), &["198.51.100.7"]), labelled, record(prefix(&net), &["::1"])];
+        let message = register(self.nonce, records);
         let mutated = self.mutate(seal(message, &mad_key()));
         match ControlMessage::decode(&mutated) {
             Ok(ControlMessage::MapRegister(message)) => {

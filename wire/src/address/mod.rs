@@ -67,7 +67,7 @@ impl Address {
             Self::V4(_) => Some(32),
             Self::V6(_) => Some(128),
             Self::Ieee802(_) | Self::Mac(_) => Some(48),
-            // The terminating NUL may be counted or not (RFC 9735 counts the bits of the string).
+            // RFC 9735, section 3, counts the terminating NUL too; lispers.net does not.
             Self::Name(name) => Some(u8::try_from((name.len() + 1).saturating_mul(8)).unwrap_or(u8::MAX)),
             Self::Lcaf(lcaf) => match lcaf.as_ref() {
                 Lcaf::InstanceId { address, .. } => address.width(),

@@ -3,6 +3,7 @@
 //! the program `lisp-mapsys`.
 
 mod malformed;
+mod names;
 mod register;
 mod request;
 mod tags;
@@ -18,7 +19,7 @@ const RLOC: &str = "198.51.100.1";
 const OTHER: &str = "198.51.100.2";
 
 fn probes() -> Vec<&'static Probe<Room>> {
-    [register::PROBES, tags::PROBES, request::PROBES, malformed::PROBES].into_iter().flatten().collect()
+    [register::PROBES, tags::PROBES, request::PROBES, malformed::PROBES, names::PROBES].into_iter().flatten().collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {

@@ -97,6 +97,18 @@ iid = 5
 key = [{ key-id = 1, secret = "instance 5" }]
 
 [[site]]
+name = "names in no instance"
+eid-name = ["plain-*"]
+key = [{ key-id = 1, secret = "names" }]
+
+[[site]]
+name = "names and MAC addresses"
+eid-name = ["*"]
+eid-mac = ["02:00:00:00:00:00/8"]
+iid = 9
+key = [{ key-id = 1, secret = "names" }]
+
+[[site]]
 name = "never registered"
 eid-prefix = ["2001:db8:f00::/48", "10.100.3.0/24"]
 key = [{ key-id = 1, secret = "never" }]

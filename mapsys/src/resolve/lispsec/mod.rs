@@ -40,6 +40,11 @@ impl Protection {
         self.cant_sign
     }
 
+    /// Nobody can sign the answer.
+    pub(super) fn set_cant_sign(&mut self) {
+        self.cant_sign = true;
+    }
+
     /// The ECM for an ETR: its own one-time key, and what it may answer for (RFC 9303, section 6.7.1).
     fn for_etr(
         &self,

@@ -10,6 +10,7 @@ use wire::address::EidPrefix;
 use wire::record::LocatorRecord;
 
 use crate::engine::Engine;
+use crate::register::label::{AnyEid, Kind, Label};
 use crate::register::registration::Registration;
 use crate::register::site::LispSec;
 use crate::shell::identity::{KeyState, Remaining};
@@ -35,6 +36,8 @@ pub(super) enum Cursor {
     Start,
     /// After this registration.
     After(EidPrefix),
+    /// After this name or MAC address; these come behind the prefixes.
+    AfterLabel(Label),
     /// At the site of this number.
     Site(usize),
 }
@@ -122,13 +125,16 @@ impl Parts {
     }
 }
 
-/// The sites: `[{"site", "prefixes", "legacy", "registered", "lisp_sec"}]`; the last is `optional` or `required`.
+/// The sites: `[{"site", "prefixes", "names", "macs", "legacy", "registered", "lisp_sec"}]`; the last is `optional` or `required`.
 pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
     let server = engine.server();
     let first = if let Cursor::Site(number) = from { number } else { 0 };
     let sites = server.sites().iter().skip(first).take(ROWS).map(|(id, site)| {
-        let registered = server.registrations().of_site(id);
+        let registered = server.registrations().of_site(id) + server.labels().of_site(id);
         let prefixes: Vec<String> = site.prefixes.iter().map(|p| p.prefix.to_string()).collect();
+        let labels = |kind| -> Vec<String> {
+            site.labels.iter().filter(|rule| rule.label.kind() == kind).map(ToString::to_string).collect()
+        };
         let lisp_sec = match site.lisp_sec {
             LispSec::Optional => "optional",
             LispSec::Required => "required",
@@ -136,6 +142,8 @@ pub(super) fn sites(engine: &Engine, from: Cursor) -> Part {
         json!({
             "site": site.name,
             "prefixes": prefixes,
+            "names": labels(Kind::Name),
+            "macs": labels(Kind::Mac),
             "legacy": site.legacy,
             "registered": registered,
             "lisp_sec": lisp_sec,
@@ -168,32 +176,50 @@ pub(super) fn identities(engine: &Engine, states: &[KeyState], now: SystemTime) 
     Value::Array(engine.identities().enumerate().map(one).collect())
 }
 
-/// The registrations: `[{"prefix", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators",
-/// "lisp_sec"}]`; the last says whether all its xTRs do LISP-SEC.
+/// The registrations: `[{"prefix", "kind", "site", "proxy", "ttl_minutes", "expires_s", "published", "locators",
+/// "lisp_sec"}]`; `kind` is `prefix`, `name` or `mac`, and the last says whether all its xTRs do LISP-SEC.
 pub(super) fn registrations(engine: &Engine, now: Instant, from: Cursor) -> Part {
     let server = engine.server();
-    let one = |(prefix, registration): (EidPrefix, &Registration)| {
-        let merged = registration.merged();
-        let sources: Vec<String> = registration
-            .parts()
-            .map(|part| part.source.map_or_else(|| "pipe".to_owned(), |source| source.to_string()))
-            .collect();
-        json!({
-            "prefix": prefix.to_string(),
-            "site": server.sites().get(registration.site).name,
-            "proxy": merged.proxy,
-            "ttl_minutes": merged.ttl.0,
-            "expires_s": registration.remaining(now).as_secs(),
-            "published": engine.is_published(&prefix),
-            "from": sources,
-            "locators": merged.locators.iter().map(locator).collect::<Vec<_>>(),
-            "lisp_sec": registration.parts().all(|part| part.security),
-        })
+    let mut shown: Vec<(AnyEid, &Registration)> = Vec::new();
+    if !matches!(from, Cursor::AfterLabel(_)) {
+        let after = if let Cursor::After(prefix) = &from { Some(prefix) } else { None };
+        let prefixes = server.registrations().after(after).take(ROWS);
+        shown.extend(prefixes.map(|(prefix, registration)| (prefix.into(), registration)));
+    }
+    let after = if let Cursor::AfterLabel(label) = &from { Some(label) } else { None };
+    let labels = server.labels().after(after).take(ROWS - shown.len());
+    shown.extend(labels.map(|(label, registration)| (label.into(), registration)));
+    let next = shown.last().filter(|_| shown.len() == ROWS).map(|(eid, _)| match eid {
+        AnyEid::Prefix(prefix) => Cursor::After(*prefix),
+        AnyEid::Label(label) => Cursor::AfterLabel(*label),
+    });
+    let rows = shown.into_iter().map(|(eid, registration)| row(engine, now, eid, registration));
+    Part { value: Value::Array(rows.collect()), next }
+}
+
+fn row(engine: &Engine, now: Instant, eid: AnyEid, registration: &Registration) -> Value {
+    let merged = registration.merged();
+    let sources: Vec<String> = registration
+        .parts()
+        .map(|part| part.source.map_or_else(|| "pipe".to_owned(), |source| source.to_string()))
+        .collect();
+    let (kind, is_published) = match eid {
+        AnyEid::Prefix(prefix) => ("prefix", engine.is_published(&prefix)),
+        AnyEid::Label(label) if label.kind() == Kind::Name => ("name", false),
+        AnyEid::Label(_) => ("mac", false),
     };
-    let after = if let Cursor::After(prefix) = from { Some(prefix) } else { None };
-    let shown: Vec<_> = server.registrations().after(after.as_ref()).take(ROWS).collect();
-    let next = shown.last().filter(|_| shown.len() == ROWS).map(|(prefix, _)| Cursor::After(*prefix));
-    Part { value: Value::Array(shown.into_iter().map(one).collect()), next }
+    json!({
+        "prefix": eid.to_string(),
+        "kind": kind,
+        "site": engine.server().sites().get(registration.site).name,
+        "proxy": merged.proxy,
+        "ttl_minutes": merged.ttl.0,
+        "expires_s": registration.remaining(now).as_secs(),
+        "published": is_published,
+        "from": sources,
+        "locators": merged.locators.iter().map(locator).collect::<Vec<_>>(),
+        "lisp_sec": registration.parts().all(|part| part.security),
+    })
 }
 
 fn locator(record: &LocatorRecord) -> Value {
@@ -238,6 +264,7 @@ pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Val
         "refusals": refusals,
         "dropped_busy": dropped,
         "registrations": engine.server().registrations().len(),
+        "registered_names_and_macs": engine.server().labels().len(),
         "cached_answers": engine.cached(),
         "subscriptions": engine.subscriptions().len(),
         "publications": engine.subscriptions().published(),

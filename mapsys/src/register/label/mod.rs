@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! EIDs that are no IP prefixes: distinguished names (RFC 9735) and MAC addresses (AFI 16389, and AFI 6 as RFC 8060 has it), in
+//! instance 0 or in one that an LCAF names (RFC 8060, section 4.1).
+//!
+//! They are registered and answered for, and that is all: never published in the DHT, never a hole between IP prefixes, never
+//! subscribed to. So they have a type and tables of their own, and what takes an `EidPrefix` cannot be given one.
+
+pub mod grants;
+pub mod registrations;
+pub mod table;
+
+use std::fmt;
+
+use wire::address::{Address, Eid, EidPrefix, InstanceId, Lcaf};
+
+use crate::limits::NAME_OCTETS;
+
+/// A name, or a prefix of MAC addresses, in its instance. In their order one stands before what it covers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label {
+    iid: u32,
+    kind: Kind,
+    /// At the left; zeros behind `bits`.
+    octets: [u8; NAME_OCTETS],
+    /// Significant bits, of a name without its NUL.
+    bits: u8,
+}
+
+/// What a [`Label`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A prefix of MAC addresses.
+    Mac,
+    /// A distinguished name.
+    Name,
+}
+
+/// Why an EID is no [`Label`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// It is something else.
+    #[error("neither a name nor a MAC address")]
+    Other,
+    /// A name without octets, with more than its mask-len can count, with a NUL inside, or with a mask-len that is not its
+    /// length (RFC 9735, section 3).
+    #[error("a name that cannot be an EID")]
+    Name,
+}
+
+/// How somebody writes labels: he is answered in the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spelling {
+    /// The mask-len of a name counts its NUL too, as RFC 9735, section 3, has it; lispers.net does not count it.
+    pub counts_nul: bool,
+    /// A MAC address is of AFI 6, not of AFI 16389.
+    pub is_ieee_802: bool,
+}
+
+/// As RFC 9735 has it.
+impl Default for Spelling {
+    fn default() -> Self {
+        Self { counts_nul: true, is_ieee_802: false }
+    }
+}
+
+/// Bits of a MAC address.
+const MAC_BITS: u8 = 48;
+/// A name has whole octets only.
+const OCTET: u8 = 8;
+
+impl Label {
+    /// The label that an EID is; bits behind the length of a MAC address are cleared.
+    ///
+    /// # Errors
+    /// Says why it is none.
+    pub fn of(eid: &Eid) -> Result<Self, LabelError> {
+        let (iid, address) = inner(&eid.address);
+        match address {
+            Address::Mac(octets) | Address::Ieee802(octets) => {
+                Self::mac(iid, *octets, eid.mask_len).ok_or(LabelError::Other)
+            }
+            Address::Name(name) => {
+                let label = Self::name(iid, name).filter(|label| label.bits > 0).ok_or(LabelError::Name)?;
+                let lengths = [label.bits, label.bits + OCTET];
+                if lengths.contains(&eid.mask_len) { Ok(label) } else { Err(LabelError::Name) }
+            }
+            _ => Err(LabelError::Other),
+        }
+    }
+
+    /// A prefix of MAC addresses; `None` if it is longer than these.
+    pub fn mac(iid: InstanceId, octets: [u8; 6], bits: u8) -> Option<Self> {
+        let mut all = [0; NAME_OCTETS];
+        all[..6].copy_from_slice(&octets);
+        let whole = Self { iid: iid.0, kind: Kind::Mac, octets: all, bits: MAC_BITS };
+        (bits <= MAC_BITS).then(|| whole.truncated(bits))
+    }
+
+    /// A name, or what names begin with; `None` if it is too long, or has a NUL.
+    pub fn name(iid: InstanceId, name: &[u8]) -> Option<Self> {
+        let mut octets = [0; NAME_OCTETS];
+        octets.get_mut(..name.len())?.copy_from_slice(name);
+        let bits = u8::try_from(name.len()).ok()?.checked_mul(OCTET)?;
+        (!name.contains(&0)).then_some(Self { iid: iid.0, kind: Kind::Name, octets, bits })
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// A name as it is; of a prefix of MAC addresses the first of them.
+    #[must_use]
+    pub fn host(self) -> Self {
+        match self.kind {
+            Kind::Mac => Self { bits: MAC_BITS, ..self },
+            Kind::Name => self,
+        }
+    }
+
+    /// Whether `other` lies inside (or equals) this one: MAC addresses by their bits, names by the octets that they begin with
+    /// (RFC 9735, section 4: "ietf" is less specific than "ietf.lisp").
+    pub fn covers(&self, other: &Self) -> bool {
+        self.is_beside(other) && self.shared(other) == self.bits
+    }
+
+    /// As an EID.
+    pub fn eid(&self, spelling: Spelling) -> Eid {
+        let [a, b, c, d, e, f, ..] = self.octets;
+        let (address, mask_len) = match self.kind {
+            Kind::Mac if spelling.is_ieee_802 => (Address::Ieee802([a, b, c, d, e, f]), self.bits),
+            Kind::Mac => (Address::Mac([a, b, c, d, e, f]), self.bits),
+            Kind::Name => (Address::Name(self.text().into()), self.bits + if spelling.counts_nul { OCTET } else { 0 }),
+        };
+        let address = match InstanceId(self.iid) {
+            InstanceId(0) => address,
+            iid => Address::from(Lcaf::InstanceId { iid, iid_mask_len: 0, address }),
+        };
+        Eid { address, mask_len }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.octets[..usize::from(self.bits / OCTET).min(NAME_OCTETS)]
+    }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        (self.iid, self.kind) == (other.iid, other.kind)
+    }
+
+    /// Leading bits that both share, at most the length of the shorter; of names, those of whole octets.
+    fn shared(&self, other: &Self) -> u8 {
+        let pairs = self.octets.iter().zip(&other.octets);
+        let mut same = 0;
+        for (one, two) in pairs {
+            let leading = (one ^ two).leading_zeros();
+            same += leading;
+            if leading < u32::from(OCTET) {
+                break;
+            }
+        }
+        self.whole(u8::try_from(same).unwrap_or(u8::MAX).min(self.bits).min(other.bits))
+    }
+
+    /// A length that a label of this kind can have, no longer than `bits`.
+    fn whole(&self, bits: u8) -> u8 {
+        match self.kind {
+            Kind::Mac => bits,
+            Kind::Name => bits - bits % OCTET,
+        }
+    }
+
+    /// Its first `bits` bits.
+    fn truncated(self, bits: u8) -> Self {
+        let bits = self.whole(bits);
+        let mut octets = self.octets;
+        for (at, octet) in octets.iter_mut().enumerate() {
+            *octet &= mask(at, bits);
+        }
+        Self { octets, bits, ..self }
+    }
+
+    /// Behind all that it covers.
+    fn end(self) -> Self {
+        let mut octets = self.octets;
+        for (at, octet) in octets.iter_mut().enumerate() {
+            *octet |= !mask(at, self.bits);
+        }
+        Self { octets, bits: u8::MAX, ..self }
+    }
+}
+
+/// The bits of the octet at a place that are among the first `bits`.
+fn mask(at: usize, bits: u8) -> u8 {
+    let inside = usize::from(bits).saturating_sub(at * usize::from(OCTET)).min(OCTET.into());
+    !u8::MAX.checked_shr(u32::try_from(inside).unwrap_or(u32::MAX)).unwrap_or(0)
+}
+
+/// The address inside an instance's LCAF, or the address itself.
+fn inner(address: &Address) -> (InstanceId, &Address) {
+    if let Address::Lcaf(lcaf) = address
+        && let Lcaf::InstanceId { iid, address, .. } = lcaf.as_ref()
+    {
+        return (*iid, address);
+    }
+    (InstanceId(0), address)
+}
+
+impl Spelling {
+    /// How `eid` is written.
+    pub fn of(eid: &Eid) -> Self {
+        match inner(&eid.address).1 {
+            Address::Name(name) => Self { counts_nul: usize::from(eid.mask_len) > name.len() * 8, ..Self::default() },
+            Address::Ieee802(_) => Self { is_ieee_802: true, ..Self::default() },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// `"printer"`, `02:00:5e:00:00:01/48`, in another instance `[5]"printer"`; what is not printable is escaped.
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.iid != 0 {
+            write!(f, "[{}]", self.iid)?;
+        }
+        match self.kind {
+            Kind::Name => write!(f, "\"{}\"", self.text().escape_ascii()),
+            Kind::Mac => {
+                let [a, b, c, d, e, g, ..] = self.octets;
+                write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}/{}", self.bits)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Any EID that can be registered. A label is never equal to a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AnyEid {
+    /// An IP prefix.
+    Prefix(EidPrefix),
+    /// Anything else.
+    Label(Label),
+}
+
+impl AnyEid {
+    /// What an EID of a message is, if it is one of these.
+    pub fn of(eid: &Eid) -> Option<Self> {
+        eid.ip_prefix().map(Self::Prefix).or_else(|| Label::of(eid).ok().map(Self::Label))
+    }
+
+    /// Whether `other` lies inside (or equals) this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Prefix(one), Self::Prefix(two)) => one.covers(two),
+            (Self::Label(one), Self::Label(two)) => one.covers(two),
+            _ => false,
+        }
+    }
+
+    /// Its significant bits.
+    pub fn bits(&self) -> u8 {
+        match self {
+            Self::Prefix(prefix) => prefix.net.prefix_len(),
+            Self::Label(label) => label.bits,
+        }
+    }
+
+    /// The IP prefix, if it is one.
+    pub fn prefix(self) -> Option<EidPrefix> {
+        match self {
+            Self::Prefix(prefix) => Some(prefix),
+            Self::Label(_) => None,
+        }
+    }
+}
+
+impl From<EidPrefix> for AnyEid {
+    fn from(prefix: EidPrefix) -> Self {
+        Self::Prefix(prefix)
+    }
+}
+
+impl From<Label> for AnyEid {
+    fn from(label: Label) -> Self {
+        Self::Label(label)
+    }
+}
+
+impl From<AnyEid> for Eid {
+    fn from(eid: AnyEid) -> Self {
+        match eid {
+            AnyEid::Prefix(prefix) => prefix.into(),
+            AnyEid::Label(label) => label.eid(Spelling::default()),
+        }
+    }
+}
+
+impl fmt::Display for AnyEid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(prefix) => prefix.fmt(f),
+            Self::Label(label) => label.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(text: &[u8]) -> Label {
+        Label::name(InstanceId(0), text).unwrap()
+    }
+
+    fn eid(iid: u32, name: &[u8], mask_len: u8) -> Eid {
+        let address = Address::Name(name.into());
+        let in_instance =
+            Address::from(Lcaf::InstanceId { iid: InstanceId(iid), iid_mask_len: 0, address: address.clone() });
+        Eid { address: if iid == 0 { address } else { in_instance }, mask_len }
+    }
+
+    #[test]
+    fn a_label_is_printable_whatever_is_in_it() {
+        let mac = Label::mac(InstanceId(5), [2, 0, 0x5e, 0xff, 0xff, 0xff], 24).unwrap();
+        assert_eq!(mac.to_string(), "[5]02:00:5e:00:00:00/24");
+        assert_eq!(name(b"print\"er\xff\n").to_string(), r#""print\"er\xff\n""#);
+    }
+
+    #[test]
+    fn a_mac_address_of_either_afi_is_one_label_and_each_is_answered_in_its_own() {
+        let octets = [2, 0, 0x5e, 0, 0, 1];
+        for (address, is_ieee_802) in [(Address::Mac(octets), false), (Address::Ieee802(octets), true)] {
+            let eid = Eid { address, mask_len: 48 };
+            assert_eq!(Label::of(&eid), Ok(Label::mac(InstanceId(0), octets, 48).unwrap()));
+            let spelling = Spelling::of(&eid);
+            assert_eq!((spelling.is_ieee_802, Label::of(&eid).unwrap().eid(spelling)), (is_ieee_802, eid));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_an_eid_if_it_has_1_to_30_octets_and_its_mask_len_is_its_length(
+            iid in 0..3u32, text in proptest::collection::vec(1..=u8::MAX, 0..64), mask_len: u8
+        ) {
+            let octets = text.len() * 8;
+            let is_one = (1..=30).contains(&text.len());
+            for length in [octets, octets + 8] {
+                let Ok(length) = u8::try_from(length) else { continue };
+                let eid = eid(iid, &text, length);
+                let label = Label::of(&eid);
+                prop_assert_eq!(label.is_ok(), is_one);
+                if let Ok(label) = label {
+                    // It is answered as it is written.
+                    prop_assert_eq!(label.eid(Spelling::of(&eid)), eid);
+                }
+            }
+            let fits = [octets, octets + 8].contains(&mask_len.into());
+            prop_assert_eq!(Label::of(&eid(iid, &text, mask_len)).is_ok(), is_one && fits);
+        }
+
+        #[test]
+        fn a_name_with_a_nul_inside_is_none(text in proptest::collection::vec(any::<u8>(), 1..40)) {
+            let fits = text.len() <= 30 && !text.contains(&0);
+            prop_assert_eq!(Label::name(InstanceId(0), &text).is_some(), fits);
+        }
+
+        #[test]
+        fn a_name_covers_those_that_begin_with_it(
+            one in proptest::collection::vec(b'a'..=b'b', 0..5), two in proptest::collection::vec(b'a'..=b'b', 0..5)
+        ) {
+            prop_assert_eq!(name(&one).covers(&name(&two)), two.starts_with(&one));
+        }
+
+        #[test]
+        fn a_mac_prefix_covers_what_shares_its_bits(one: [u8; 6], two: [u8; 6], bits in 0u8..=48) {
+            let value = |octets: [u8; 6]| octets.iter().fold(0u64, |sum, octet| sum << 8 | u64::from(*octet));
+            let shift = u32::from(48 - bits);
+            let same = value(one).checked_shr(shift) == value(two).checked_shr(shift);
+            let of = |octets, bits| Label::mac(InstanceId(0), octets, bits).unwrap();
+            prop_assert_eq!(of(one, bits).covers(&of(two, 48)), same);
+        }
+    }
+}

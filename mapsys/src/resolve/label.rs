@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Names and MAC addresses that are asked for (RFC 9735, section 4; RFC 9301, section 8.3): what is registered here, and nothing
+//! else. Neither the DHT nor a DDT node knows of them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use wire::control::{EidRequest, MapReply, MapRequest};
+use wire::record::{Action, MappingRecord, Ttl};
+
+use super::ask::Ask;
+use super::waiting::Slot;
+use super::{Context, Resolver};
+use crate::limits::MORE_SPECIFICS;
+use crate::refusal::Refusal;
+use crate::register::MapServer;
+use crate::register::label::grants::LabelGrant;
+use crate::register::label::{Kind, Label, LabelError, Spelling};
+use crate::register::registration::Registration;
+use crate::register::site::LispSec;
+use crate::transport::Via;
+
+/// TTL of the answer about what is configured here and not registered (RFC 9301, section 8.3).
+const UNREGISTERED: Ttl = Ttl(1);
+/// TTL of the answer about what is not configured here (RFC 9301, section 8.3).
+const UNKNOWN: Ttl = Ttl(15);
+
+impl Resolver {
+    /// Decides a record about something else than an IP prefix.
+    pub(super) fn label_slot(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        request: &MapRequest,
+        record: &EidRequest,
+    ) -> Result<Slot, Refusal> {
+        let label = Label::of(&record.eid).map_err(|error| match error {
+            LabelError::Name => Refusal::RequestName,
+            LabelError::Other => Refusal::RequestEidNotIp,
+        })?;
+        if ask.ddt {
+            return Err(Refusal::RequestEidNotIp);
+        }
+        if record.notify {
+            // RFC 9437, section 5: where there can be no subscription, a Map-Reply says what is so now.
+            cx.tally.count(Refusal::SubscribeEidNotIp);
+            if ask.is_leaving {
+                return Ok(Slot::Silent);
+            }
+        }
+        let (host, spelling, server) = (label.host(), Spelling::of(&record.eid), cx.server);
+        let grant = server.sites().labels().find(&host);
+        // What a less specific label is registered for says nothing about one that is configured inside it.
+        let registered = server.labels().longest(&host);
+        let registered = registered.filter(|(label, _)| grant.is_none_or(|grant| grant.configured.covers(label)));
+        let site = registered.map(|(_, known)| known.site).or(grant.map(|grant| grant.site));
+        let is_required = site.is_some_and(|site| server.sites().get(site).lisp_sec == LispSec::Required);
+        if is_required && ask.protection.is_none() && ask.via != Via::Pipe {
+            return Err(Refusal::SecRequired);
+        }
+        match (registered, grant) {
+            (Some((label, known)), _) if known.is_proxied() => {
+                let octets = self.reply_octets(ask);
+                Ok(Slot::Records(records(server, (label, known), &host, spelling, octets)))
+            }
+            (Some((label, known)), _) => self.forward_label(cx, ask, (label, known), &host, spelling),
+            (None, Some(grant)) => Ok(Slot::Records(vec![unregistered(server, &grant, &host, spelling)])),
+            (None, None) => {
+                self.admit_foreign(cx, ask, &request.itr_rlocs)?;
+                Ok(Slot::Records(vec![negative(&host, spelling, Action::NativelyForward, UNKNOWN)]))
+            }
+        }
+    }
+
+    /// The site answers itself: the Map-Request goes to one of its ETRs (RFC 9301, section 8.3). A protected one does not: what
+    /// an ETR may answer for is told to it by IP prefix, so the ITR hears that asking without LISP-SEC might do (RFC 9303,
+    /// section 6.7, rule 3).
+    fn forward_label(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        (label, known): (Label, &Registration),
+        host: &Label,
+        spelling: Spelling,
+    ) -> Result<Slot, Refusal> {
+        if let Some(protection) = &mut ask.protection {
+            protection.set_cant_sign();
+            let within = narrowed(cx.server, &label, host);
+            return Ok(Slot::Records(vec![negative(&within, spelling, Action::DropNoReason, UNREGISTERED)]));
+        }
+        let asked = ask.local();
+        let sendable = |address: IpAddr| self.sockets.towards(address, asked).is_some();
+        let (_, address) = known.forward_to(sendable).ok_or(Refusal::NoAddressOfFamily)?;
+        self.forward(cx, ask, SocketAddr::new(address, wire::CONTROL_PORT), label)
+    }
+}
+
+/// The best match and the more-specifics under it, with one TTL (RFC 9301, section 5.5). If they are too many, or one of them is
+/// not ours to answer for, the part of the best match in which there are none.
+fn records(
+    server: &MapServer,
+    (label, best): (Label, &Registration),
+    host: &Label,
+    spelling: Spelling,
+    octets: usize,
+) -> Vec<MappingRecord> {
+    let inside = server.labels().inside(&label).filter(|(inner, _)| *inner != label);
+    let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
+    let is_of_others = |inner: &Label| *inner != label && server.labels().get(inner).is_none();
+    let has_others = server.sites().labels().inside(&label).any(|inner| is_of_others(&inner));
+    if !has_others && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.is_proxied()) {
+        let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
+        let all = std::iter::once((label, best)).chain(inside);
+        let records: Vec<_> = all.map(|(label, known)| proxied(&label, known, spelling, ttl)).collect();
+        if records.len() == 1 || reply_octets(&records) <= octets {
+            return records;
+        }
+    }
+    vec![proxied(&narrowed(server, &label, host), best, spelling, best.ttl())]
+}
+
+/// Configured, and not registered. Of a name no more is said than was asked: what names begin with is none itself.
+fn unregistered(server: &MapServer, grant: &LabelGrant, host: &Label, spelling: Spelling) -> MappingRecord {
+    let within = match host.kind() {
+        Kind::Mac => narrowed(server, &grant.configured, host),
+        Kind::Name => *host,
+    };
+    negative(&within, spelling, Action::NativelyForward, UNREGISTERED)
+}
+
+/// The part of `within` around a label in which nothing more specific is registered or configured.
+fn narrowed(server: &MapServer, within: &Label, host: &Label) -> Label {
+    let holes = [server.labels().hole(within, host), server.sites().labels().hole(within, host)];
+    match holes.map(|hole| hole.unwrap_or(*host)) {
+        [one, two] if one.covers(&two) => two,
+        [one, _] => one,
+    }
+}
+
+/// A record of what is registered; A and L clear.
+fn proxied(label: &Label, known: &Registration, spelling: Spelling, ttl: Ttl) -> MappingRecord {
+    let merged = known.merged();
+    MappingRecord {
+        ttl: ttl.max(Ttl(1)),
+        action: Action::NoAction,
+        authoritative: false,
+        map_version: merged.map_version,
+        eid: label.eid(spelling),
+        locators: merged.locators,
+    }
+}
+
+fn negative(label: &Label, spelling: Spelling, action: Action, ttl: Ttl) -> MappingRecord {
+    MappingRecord::negative(label.eid(spelling), ttl, action)
+}
+
+fn reply_octets(records: &[MappingRecord]) -> usize {
+    let reply = MapReply { records: records.to_vec(), ..MapReply::default() };
+    reply.encode().map_or(usize::MAX, |bytes| bytes.len())
+}

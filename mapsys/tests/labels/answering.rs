@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Map-Request: what is answered, sent on, or denied.
+
+use mapsys::engine::Config;
+use mapsys::limit::Foreign;
+use mapsys::refusal::Refusal;
+use mapsys::register::site::LispSec;
+use mapsys::resolve::lispsec::{Association, SecKey};
+use wire::control::ControlMessage;
+use wire::control::auth::Secret;
+use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, verify_reply};
+use wire::record::{Action, Ttl};
+
+use super::*;
+
+fn registered(eids: &[Eid]) -> Bench {
+    let mut bench = bench();
+    for (nonce, eid) in (1..).zip(eids) {
+        notify(&bench.datagram(ETR, &sealed(nonce, eid.clone(), RLOC)));
+    }
+    bench
+}
+
+#[test]
+fn a_longer_name_is_answered_with_the_registered_one_that_it_begins_with() {
+    // RFC 9735, section 4, has this example, with these lengths.
+    let mut bench = registered(&[name("ietf")]);
+    assert_eq!((name("ietf").mask_len, name("ietf.lisp").mask_len), (40, 80));
+    for asked in ["ietf", "ietf.lisp"] {
+        let records = answer(&mut bench, 9, &name(asked));
+        assert_eq!((records.len(), &records[0].eid, rlocs(&records[0])), (1, &name("ietf"), vec![RLOC.to_owned()]));
+    }
+}
+
+#[test]
+fn a_name_with_longer_ones_beside_it_comes_with_them_or_alone_for_what_was_asked() {
+    let mut bench = registered(&[name("ietf"), name("ietf.lisp")]);
+    // RFC 9301, section 5.5: the more-specifics come too, as far as the size of the question allows.
+    let mut request = request_of(7, &[name("ietf.dns")]);
+    request.itr_rlocs = vec![request.itr_rlocs[0].clone(); 10];
+    let (_, came) = reply(&bench.datagram(ITR, &wrapped(&request)));
+    let eids: Vec<_> = came.records.iter().map(|record| record.eid.clone()).collect();
+    assert_eq!(eids, [name("ietf"), name("ietf.lisp")]);
+    for n in 0..9 {
+        let eid = name(&format!("ietf.{n}"));
+        notify(&bench.datagram(ETR, &sealed(10 + n, eid, RLOC)));
+    }
+    let records = answer(&mut bench, 9, &name("ietf.dns"));
+    assert_eq!((records.len(), &records[0].eid), (1, &name("ietf.dns")), "nine more-specifics are too many");
+    assert_eq!(rlocs(&records[0]), [RLOC]);
+}
+
+#[test]
+fn a_mac_address_is_answered_with_the_longest_prefix_that_is_registered() {
+    let mut bench = registered(&[mac("02:00:5e:00:00:00/24")]);
+    let records = answer(&mut bench, 8, &mac("02:00:5e:12:34:56/48"));
+    assert_eq!((records.len(), &records[0].eid), (1, &mac("02:00:5e:00:00:00/24")));
+    notify(&bench.datagram(OTHER, &sealed(9, mac("02:00:5e:12:34:56/48"), "198.51.100.2")));
+    assert_eq!(rlocs(&answer(&mut bench, 9, &mac("02:00:5e:12:34:56/48"))[0]), ["198.51.100.2"]);
+    // Either both, or no more of the wider one than its part without the other.
+    for record in answer(&mut bench, 10, &mac("02:00:5e:12:34:57/48")) {
+        let is_wide = record.eid == mac("02:00:5e:12:34:57/48") || record.eid == mac("02:00:5e:00:00:00/24");
+        assert_eq!(is_wide, rlocs(&record) == [RLOC], "{record}");
+    }
+}
+
+#[test]
+fn an_asker_is_answered_as_he_writes() {
+    let without_nul = Eid { mask_len: 56, ..name("printer") };
+    let Address::Mac(octets) = mac("02:00:5e:00:00:01/48").address else { panic!() };
+    let ieee = Eid { address: Address::Ieee802(octets), mask_len: 48 };
+    let mut bench = registered(&[name("printer"), mac("02:00:5e:00:00:01/48")]);
+    for asked in [name("printer"), without_nul, mac("02:00:5e:00:00:01/48"), ieee, within(0, name("printer"))] {
+        let records = answer(&mut bench, 9, &asked);
+        assert_eq!(rlocs(&records[0]), [RLOC], "{asked}");
+        assert_eq!(records[0].eid.mask_len, asked.mask_len, "{asked}");
+    }
+}
+
+#[test]
+fn what_is_configured_and_not_registered_is_denied_for_a_minute_and_anything_else_for_fifteen() {
+    let mut bench = registered(&[mac("02:00:5e:80:00:00/25")]);
+    for (asked, denied, minutes) in [
+        (name("printer"), name("printer"), 1),
+        (name("ietf.lisp"), name("ietf.lisp"), 1),
+        (within(5, name("a")), within(5, name("a")), 1),
+        (mac("02:00:5e:00:00:01/48"), mac("02:00:5e:00:00:00/25"), 1),
+        (name("unknown"), name("unknown"), 15),
+        (within(6, name("a")), within(6, name("a")), 15),
+        (mac("02:00:5f:00:00:01/48"), mac("02:00:5f:00:00:01/48"), 15),
+    ] {
+        let records = answer(&mut bench, 9, &asked);
+        assert_eq!((records.len(), &records[0].eid), (1, &denied));
+        let told = (records[0].action, records[0].ttl, records[0].locators.len());
+        assert_eq!(told, (Action::NativelyForward, Ttl(minutes), 0), "{asked}");
+    }
+    assert_eq!(bench.engine.tally().total(), 0);
+}
+
+#[test]
+fn what_one_site_registered_says_nothing_about_what_another_has_inside() {
+    let other = Site { labels: vec![exact("ietf.lisp")], ..site("other", 1, "other", &[]) };
+    let mut bench = Bench::new(config(vec![machines(), other]));
+    notify(&bench.datagram(ETR, &sealed(1, name("ietf"), RLOC)));
+    let records = answer(&mut bench, 8, &name("ietf.lisp"));
+    assert_eq!((records[0].locators.len(), records[0].ttl), (0, Ttl(1)));
+    let records = answer(&mut bench, 9, &name("ietf.dns"));
+    assert_eq!((&records[0].eid, rlocs(&records[0])), (&name("ietf.dns"), vec![RLOC.to_owned()]));
+}
+
+#[test]
+fn strangers_ask_for_unknown_ones_from_their_own_locator_only() {
+    let mut bench = Bench::new(Config { foreign: Foreign::Nobody, ..config(vec![machines()]) });
+    assert_eq!(asks(&mut bench, 1, &name("unknown")), []);
+    assert_eq!(bench.only_refused(Refusal::ForeignNotServed), 1);
+    let mut bench = super::bench();
+    assert_eq!(bench.datagram("203.0.113.9:5000", &wrapped(&request_of(1, &[name("unknown")]))), []);
+    assert_eq!(bench.only_refused(Refusal::ForeignNotFromItr), 1);
+}
+
+#[test]
+fn one_label_is_told_to_one_target_four_times_in_three_seconds() {
+    let mut bench = registered(&[name("printer"), name("x")]);
+    let answers =
+        |bench: &mut Bench, text: &str| (0..6).filter(|nonce| !asks(bench, *nonce, &name(text)).is_empty()).count();
+    assert_eq!((answers(&mut bench, "printer"), answers(&mut bench, "x")), (4, 4));
+    assert_eq!(bench.only_refused(Refusal::ReplyRate), 4);
+}
+
+#[test]
+fn where_the_site_answers_itself_the_request_goes_to_its_etr_unchanged() {
+    for eid in [name("printer"), mac("02:00:5e:00:00:01/48"), within(5, name("a"))] {
+        let mut bench = bench();
+        let message = MapRegister { proxy_reply: false, ..register(1, vec![record_of(eid.clone(), &[RLOC])]) };
+        bench.datagram(ETR, &seal(message, &site_key()));
+        let asked = wrapped(&request_of(7, &[eid]));
+        let outputs = bench.datagram(ITR, &asked);
+        let [Output::Send { remote, bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+        assert_eq!((*remote, bytes), (address(ETR), &asked));
+    }
+}
+
+#[test]
+fn prefixes_and_names_may_be_asked_for_together() {
+    let mut bench = registered(&[name("printer")]);
+    let asked = [name("printer"), host("2001:db8:a::1").into(), name("x")];
+    let (_, reply) = reply(&bench.datagram(ITR, &wrapped(&request_of(7, &asked))));
+    let told: Vec<_> = reply.records.iter().map(|record| (record.eid.clone(), record.locators.len())).collect();
+    assert_eq!(told, [(name("printer"), 1), (prefix(SITE).into(), 0), (name("x"), 0)]);
+}
+
+const SECRET: &str = "itr and resolver";
+const ASKED: Asked = Asked { hmac: HmacId(2), kdf: KdfId(2) };
+
+fn protected(nonce: u64, eid: &Eid) -> Vec<u8> {
+    let otk = OneTimeKey::new([7; 16]).wrap(3, &Secret::new(SECRET), Nonce(nonce));
+    let ad = EcmAd { requested_hmac: ASKED.hmac, otk, eid_ad: EidAd::unfilled(ASKED.kdf) };
+    let ecm = Ecm::decode(&wrapped(&request_of(nonce, std::slice::from_ref(eid)))).unwrap();
+    Ecm { security: Some(ad.encode().unwrap()), ..ecm }.encode().unwrap()
+}
+
+fn with_lisp_sec(lisp_sec: LispSec, proxy: bool) -> Bench {
+    let peers = vec!["192.0.2.0/24".parse().unwrap()];
+    let keys = vec![SecKey { id: 3, secret: Secret::new(SECRET) }];
+    let association = Association { name: "itrs".into(), peers, keys, protected_path: false };
+    let sites = vec![Site { lisp_sec, ..machines() }];
+    let mut bench = Bench::new(Config { lisp_sec: vec![association], ..config(sites) });
+    let records = vec![record_of(name("printer"), &[RLOC])];
+    bench.datagram(ETR, &seal(MapRegister { proxy_reply: proxy, ..register(1, records) }, &site_key()));
+    bench
+}
+
+#[test]
+fn lisp_sec_protects_answers_about_names_and_a_site_that_requires_it_is_not_answered_for_without() {
+    let mut bench = with_lisp_sec(LispSec::Required, true);
+    for (nonce, asked, locators) in [(7, name("printer"), 1), (8, name("x"), 0)] {
+        let outputs = bench.datagram(ITR, &protected(nonce, &asked));
+        let [Output::Send { bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+        let verified = verify_reply(bytes, &OneTimeKey::new([7; 16]), ASKED).unwrap();
+        let record = &verified.reply.records[0];
+        assert_eq!((&record.eid, record.locators.len()), (&asked, locators));
+    }
+    assert_eq!(asks(&mut bench, 9, &name("printer")), []);
+    assert_eq!(bench.only_refused(Refusal::SecRequired), 1);
+}
+
+#[test]
+fn a_protected_request_is_not_sent_on_to_an_etr_and_the_itr_hears_that_asking_without_might_do() {
+    let mut bench = with_lisp_sec(LispSec::Optional, false);
+    let outputs = bench.datagram(ITR, &protected(7, &name("printer")));
+    let [Output::Send { remote, bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+    assert_eq!(*remote, address("192.0.2.1:61000"));
+    let verified = verify_reply(bytes, &OneTimeKey::new([7; 16]), ASKED).unwrap();
+    let record = &verified.reply.records[0];
+    assert_eq!((record.action, record.ttl, record.locators.len()), (Action::DropNoReason, Ttl(1), 0));
+    assert!(verified.cant_sign, "E");
+    let outputs = asks(&mut bench, 8, &name("printer"));
+    assert!(matches!(sent(&outputs).as_slice(), [(to, ControlMessage::Ecm(_))] if *to == address(ETR)), "{outputs:?}");
+}

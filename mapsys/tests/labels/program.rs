@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The built program: configured in its file, asked over UDP, restarted; and what tshark reads of what it says.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output as Ended, Stdio};
+use std::time::Duration;
+
+use wire::control::ControlMessage;
+
+use super::*;
+use crate::witness::witness;
+
+/// Where the program serves, and where the xTR of the test is.
+const SERVING: &str = "127.0.59.1";
+const XTR: &str = "127.0.59.2";
+
+const CONFIG: &str = r#"
+[[site]]
+name = "machines"
+eid-name = ["printer", "host-*"]
+eid-mac = ["02:00:5e:00:00:00/24"]
+iid = 7
+notify-port = "source"
+key = [{ key-id = 1, algorithm = "hkdf-sha256", secret = "secret of machines" }]
+"#;
+
+/// A running `lisp-mapsys`, ended with the test.
+struct Running {
+    child: Child,
+    listening: SocketAddr,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn mapsys(folder: &Path, arguments: &[&str]) -> Ended {
+    Command::new(env!("CARGO_BIN_EXE_lisp-mapsys")).args(arguments).arg("--state-dir").arg(folder).output().unwrap()
+}
+
+fn show(folder: &Path, what: &str) -> serde_json::Value {
+    let output = mapsys(folder, &["show", what, "--json"]);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+fn start(folder: &Path, config: &Path) -> Running {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
+        .args(["--listen", &format!("{SERVING}:0"), "--dht-listen", SERVING, "--dht-port", "0", "--config"])
+        .arg(config)
+        .arg("--state-dir")
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let said: Vec<String> = lines.take_while(|line| line != "ready").collect();
+    let listening = said.iter().find_map(|line| line.strip_prefix("listening ")).expect("it says where it listens");
+    Running { listening: listening.parse().unwrap(), child }
+}
+
+/// Sends, and gives what comes, if anything does in time.
+fn exchange(to: SocketAddr, bytes: &[u8], patience: Duration) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind((XTR, 0)).unwrap();
+    socket.set_read_timeout(Some(patience)).unwrap();
+    socket.send_to(bytes, to).unwrap();
+    let mut buffer = [0; 2048];
+    let (length, _) = socket.recv_from(&mut buffer).ok()?;
+    Some(buffer[..length].to_vec())
+}
+
+/// A question from a port of the xTR, to which the answer comes.
+fn question(to: SocketAddr, eid: &Eid) -> (ControlMessage, Vec<u8>) {
+    let socket = UdpSocket::bind((XTR, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let itr_rlocs = vec![XTR.parse::<std::net::IpAddr>().unwrap().into()];
+    let request = MapRequest { itr_rlocs, ..request_of(9, std::slice::from_ref(eid)) };
+    let ecm = Ecm::wrap(socket.local_addr().unwrap(), address("192.0.2.2:4342"), request.encode().unwrap());
+    socket.send_to(&ecm.encode().unwrap(), to).unwrap();
+    let mut buffer = [0; 2048];
+    let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
+    (ControlMessage::decode(&buffer[..length]).unwrap(), buffer[..length].to_vec())
+}
+
+#[test]
+fn what_a_file_configures_is_registered_shown_answered_and_read_by_tshark() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("mapsys.toml");
+    std::fs::write(&config, CONFIG).unwrap();
+    let running = start(folder.path(), &config);
+    let patience = Duration::from_secs(5);
+    let eids = [within(7, name("printer")), within(7, mac("02:00:5e:00:00:01/48"))];
+    let mut messages = Vec::new();
+    for (nonce, eid) in (5..).zip(&eids) {
+        let told = exchange(running.listening, &sealed(nonce, eid.clone(), RLOC), patience).expect("a Map-Notify");
+        messages.push((SERVING, told));
+    }
+    for eid in [eids[0].clone(), eids[1].clone(), within(7, name("host-9"))] {
+        let (answered, bytes) = question(running.listening, &eid);
+        let ControlMessage::MapReply(reply) = answered else { panic!("{answered:?}") };
+        assert_eq!(
+            (reply.records[0].eid.clone(), reply.records[0].locators.len() == 1),
+            (eid.clone(), eids.contains(&eid))
+        );
+        messages.push((SERVING, bytes));
+    }
+
+    for (asked, prefix) in
+        [(&["printer-7", "--name"][..], "[7]\"printer\""), (&["02:00:5e:00:00:01"], "[7]02:00:5e:00:00:01/48")]
+    {
+        let lig = Command::new(env!("CARGO_BIN_EXE_lig"))
+            .args(asked)
+            .args(["--iid", "7", "--json", "--source", XTR, "--map-resolver", &running.listening.to_string()])
+            .output()
+            .unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&lig.stdout).unwrap_or_else(|_| panic!("{lig:?}"));
+        assert_eq!((lig.status.code(), &told["prefix"]), (Some(0), &prefix.into()), "{told}");
+    }
+
+    let registrations = show(folder.path(), "registrations");
+    let row = |place: usize, key: &str| registrations[place][key].clone();
+    assert_eq!((row(0, "prefix"), row(0, "kind")), ("[7]02:00:5e:00:00:01/48".into(), "mac".into()));
+    assert_eq!((row(1, "prefix"), row(1, "kind")), ("[7]\"printer\"".into(), "name".into()));
+    assert_eq!((row(1, "published"), row(1, "site")), (false.into(), "machines".into()));
+    let site = &show(folder.path(), "sites")[0];
+    assert_eq!(site["names"], serde_json::json!(["[7]\"printer\"", "[7]\"host-\"*"]));
+    assert_eq!((&site["macs"][0], &site["registered"]), (&"[7]02:00:5e:00:00:00/24".into(), &2.into()));
+    let counters = show(folder.path(), "counters");
+    assert_eq!((&counters["registered_names_and_macs"], &counters["registrations"]), (&2.into(), &0.into()));
+
+    drop(running);
+    let running = start(folder.path(), &config);
+    let again = |nonce| sealed(nonce, eids[0].clone(), RLOC);
+    assert!(exchange(running.listening, &again(4), Duration::from_millis(300)).is_none(), "replayed over a restart");
+    assert!(exchange(running.listening, &again(7), patience).is_some());
+    assert_eq!(show(folder.path(), "counters")["refusals"]["register-replayed"], 1);
+
+    if let Some(read) = witness(folder.path(), &messages) {
+        assert!(!read.contains("Malformed"), "{read}");
+        for expected in ["printer", "02:00:5e:00:00:01", "host-9", "Instance ID: 7"] {
+            assert!(read.contains(expected), "{expected}: {read}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_says_what_it_means_and_what_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mapsys.toml");
+    let check = |config: &str, listen: &str| {
+        std::fs::write(&file, config).unwrap();
+        let output = mapsys(folder.path(), &["check", "--listen", listen, "--config", &file.display().to_string()]);
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).unwrap())
+    };
+    let (code, told) = check(CONFIG, SERVING);
+    let line = r#"site "machines": [7]"printer", [7]"host-"*, [7]02:00:5e:00:00:00/24 (1 keys"#;
+    assert_eq!((code, told.contains(line)), (Some(0), true), "{told}");
+    for (wrong, named) in [
+        (CONFIG.replace("host-*", "a*b"), "eid-name"),
+        (CONFIG.replace("/24", "/49"), "eid-mac"),
+        (CONFIG.replace("host-*", "printer"), "belongs to site"),
+        (
+            CONFIG.replace("eid-name = [\"printer\", \"host-*\"]", "").replace("\"02:00:5e:00:00:00/24\"", ""),
+            "eid-name",
+        ),
+    ] {
+        let (code, told) = check(&wrong, SERVING);
+        assert_eq!((code, told.contains(named)), (Some(2), true), "{wrong}: {told}");
+    }
+    let aggregate = "[[site]]\nname = \"a\"\neid-prefix = [\"2001:db8:a::/48\"]\npublish = \"aggregate\"\n\
+                     key = [{ key-id = 1, secret = \"x\" }]\n";
+    for (listen, expected) in [("0.0.0.0", Some(2)), ("::", Some(2)), (SERVING, Some(0))] {
+        let (code, told) = check(aggregate, listen);
+        assert_eq!((code, told.contains("aggregate")), (expected, expected == Some(2)), "{listen}: {told}");
+    }
+}
