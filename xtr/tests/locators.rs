@@ -121,6 +121,7 @@ fn near(folder: &Path, map_system: &Arc<Mutex<MapSystem>>) {
     change_address(MOVED, true);
     change_address(NEAR, false);
     let (count, gap) = crossed(u32::MAX, Duration::from_secs(4));
+    println!("after the move {count} packets, and none for {gap:?}");
     assert!(count > 100 && gap < LONGEST_GAP, "{count} packets, and none for {gap:?}");
     assert_eq!(registered(), [(ip(MOVED), true)]);
     assert!(map_system.lock().unwrap().smr_invoked > 0, "the other node was told by an SMR");

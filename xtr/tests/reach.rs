@@ -312,10 +312,10 @@ fn a_flood_of_mappings_is_probed_within_bounds() {
     let mut node = Node::plain();
     let sites = limits::TARGETS + 100;
     for site in 0..sites {
-        let (host, net) = (site / 250, site % 250);
+        let (host, net) = (u8::try_from(site / 250).unwrap(), u8::try_from(site % 250).unwrap());
         let (_, request) = node.miss(&format!("10.{}.{net}.1/32", 100 + host));
         let mut reply = reply_to(&request, &[(&format!("10.{}.{net}.0/24", 100 + host), 1440)]);
-        reply.records[0].locators[0] = LocatorRecord::new(IpAddr::from([198, 18, host as u8, net as u8 + 1]), 1, 1);
+        reply.records[0].locators[0] = LocatorRecord::new(IpAddr::from([198, 18, host, net + 1]), 1, 1);
         node.reply(&reply);
         if site % 1000 == 999 {
             node.advance(secs(2));
