@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -102,7 +102,8 @@ impl ControlSockets {
             tracing::debug!(%local, %remote, "no socket to send from");
             return;
         };
-        match socket.try_send_to(bytes, remote) {
+        // Not by way of the runtime, which takes a socket that it has not looked at yet for one that would block.
+        match SockRef::from(socket.as_ref()).send_to(bytes, &remote.into()) {
             Ok(_) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent"),
             Err(error) => tracing::debug!(%local, %remote, %error, "not sent"),
         }
