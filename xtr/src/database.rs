@@ -27,10 +27,12 @@ pub struct RecordForm {
 }
 
 /// What this node answers for and registers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
     prefixes: Vec<EidPrefix>,
     locators: Vec<OwnLocator>,
+    /// Addresses of locators that cannot be reached now.
+    unreachable: Vec<IpAddr>,
     ttl: Ttl,
 }
 
@@ -41,7 +43,7 @@ impl Database {
         prefixes.dedup();
         locators.sort_unstable_by_key(|locator| locator.address);
         locators.dedup_by_key(|locator| locator.address);
-        Self { prefixes, locators, ttl }
+        Self { prefixes, locators, unreachable: Vec::new(), ttl }
     }
 
     /// The same prefixes behind other locators.
@@ -50,17 +52,29 @@ impl Database {
         Self::new(self.prefixes.clone(), locators, self.ttl)
     }
 
+    /// The same, those of its locators that are in `addresses` being out of reach: their addresses are gone, or the links to
+    /// them. Replaces the former list.
+    #[must_use]
+    pub fn with_unreachable(mut self, mut addresses: Vec<IpAddr>) -> Self {
+        addresses.sort_unstable();
+        self.unreachable = addresses;
+        self
+    }
+
     /// With another prefix.
     #[must_use]
     pub fn with_prefix(&self, prefix: EidPrefix) -> Self {
-        Self::new(self.prefixes.iter().copied().chain([prefix]).collect(), self.locators.clone(), self.ttl)
+        self.with_prefixes(self.prefixes.iter().copied().chain([prefix]).collect())
     }
 
     /// Without a prefix.
     #[must_use]
     pub fn without_prefix(&self, prefix: &EidPrefix) -> Self {
-        let others = self.prefixes.iter().filter(|other| *other != prefix).copied().collect();
-        Self::new(others, self.locators.clone(), self.ttl)
+        self.with_prefixes(self.prefixes.iter().filter(|other| *other != prefix).copied().collect())
+    }
+
+    fn with_prefixes(&self, prefixes: Vec<EidPrefix>) -> Self {
+        Self::new(prefixes, self.locators.clone(), self.ttl).with_unreachable(self.unreachable.clone())
     }
 
     /// The prefixes, ascending.
@@ -73,16 +87,25 @@ impl Database {
         &self.locators
     }
 
-    /// The addresses of the locators, IPv4 first.
-    pub fn rlocs(&self) -> Vec<IpAddr> {
-        self.locators.iter().map(|locator| locator.address).collect()
+    /// Whether packets can reach us at this address of ours.
+    pub fn is_reachable(&self, address: IpAddr) -> bool {
+        !self.unreachable.contains(&address)
     }
 
-    /// The addresses of the locators, the preferred ones first.
+    /// The addresses at which we can be reached, IPv4 first.
+    pub fn rlocs(&self) -> Vec<IpAddr> {
+        self.reachable().map(|locator| locator.address).collect()
+    }
+
+    /// The addresses at which we can be reached, the preferred ones first.
     pub fn preferred_rlocs(&self) -> Vec<IpAddr> {
-        let mut locators: Vec<_> = self.locators.iter().collect();
+        let mut locators: Vec<_> = self.reachable().collect();
         locators.sort_by_key(|locator| locator.priority);
         locators.iter().map(|locator| locator.address).collect()
+    }
+
+    fn reachable(&self) -> impl Iterator<Item = &OwnLocator> {
+        self.locators.iter().filter(|locator| self.is_reachable(locator.address))
     }
 
     /// The best match for `asked`, then every prefix of ours that is more specific than that match; empty if `asked` is
@@ -108,7 +131,8 @@ impl Database {
             mweight: 0,
             local: true,
             probed: form.probed == Some(own.address),
-            reachable: true,
+            // R: a route leads to it (RFC 9301, section 5.4).
+            reachable: self.is_reachable(own.address),
             rloc: Address::from(own.address),
         };
         MappingRecord {

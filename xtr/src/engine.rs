@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The control half of the border node: resolve, register and reply behind one `handle` and one `poll`.
+//! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::{ControlMessage, Ecm, MapRequest, Nonce, message_type};
+use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
 use crate::limits;
-use crate::map_cache::{Event, Update};
+use crate::map_cache::{Event, Forwarding, Update};
+use crate::reach::{self, Counts, ProbedLocator, Prober, Solicitor};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
 use crate::reply::{Replier, Request};
@@ -47,8 +48,17 @@ pub enum Input<'a> {
     },
     /// The packet half wants something.
     Event(Event),
-    /// The locators of this node changed.
+    /// The locators of this node changed; all of them can be reached.
     Locators(Vec<OwnLocator>),
+    /// The locators of this node, or which of them can be reached, changed.
+    Reached {
+        /// All of them.
+        locators: Vec<OwnLocator>,
+        /// The addresses of those that cannot be reached now.
+        unreachable: Vec<IpAddr>,
+    },
+    /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute.
+    PacketsFrom(&'a [IpAddr]),
     /// This node has another EID-prefix, as a rule a CGEID: it is registered and its packets are taken at once.
     AddEid(EidPrefix),
     /// An EID-prefix is this node's no longer: it is deregistered, and its packets are taken no more.
@@ -75,6 +85,9 @@ pub struct Control {
     resolver: Resolver,
     registrar: Registrar,
     replier: Replier,
+    prober: Prober,
+    solicitor: Solicitor,
+    smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -91,18 +104,34 @@ impl Control {
             cgeids: config.cgeid_network.map(|net| EidPrefix { iid: InstanceId(0), net }),
             nonce_floor: config.nonce_floor,
         };
+        // Engines of one seed would draw the same numbers.
+        let seed = |engine: u8| {
+            let mut seed = config.seed;
+            seed[0] ^= engine;
+            seed
+        };
         let outputs = VecDeque::from([
             Output::Update(Update::LocalEids(database.prefixes().to_vec())),
             Output::Update(Update::LocalRlocs(database.preferred_rlocs())),
         ]);
         Self {
-            resolver: Resolver::new(resolve, config.seed),
+            resolver: Resolver::new(resolve, seed(0)),
             registrar: Registrar::new(now, register),
             replier: Replier::new(database.clone()),
+            prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
+            solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
             database,
+            smrs_received: 0,
             outputs,
             tally: Tally::default(),
         }
+    }
+
+    /// Probes none of these locators: those who have them speak no control protocol, as a Linux vxlan gpe device.
+    #[must_use]
+    pub fn sparing(mut self, rlocs: Vec<IpAddr>) -> Self {
+        self.prober.spare(rlocs);
+        self
     }
 
     /// Takes one input.
@@ -113,8 +142,10 @@ impl Control {
                     self.tally.count(refusal);
                 }
             }
-            Input::Event(event) => self.resolver.handle(now, event.into()),
-            Input::Locators(locators) => self.on_locators(now, locators),
+            Input::Event(event) => self.on_event(now, event),
+            Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
+            Input::Reached { locators, unreachable } => self.on_locators(now, locators, unreachable),
+            Input::PacketsFrom(rlocs) => rlocs.iter().for_each(|rloc| self.solicitor.heard(now, *rloc, &[])),
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
@@ -127,16 +158,31 @@ impl Control {
         self.resolver.handle_timeout(now);
         self.registrar.handle_timeout(now);
         while let Some(output) = self.registrar.poll() {
-            self.outputs.push_back(match output {
-                register::Output::PersistNonce(nonce) => Output::PersistNonce(nonce),
-                register::Output::Send(outgoing) => Output::Send(outgoing),
-            });
+            match output {
+                register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
+                register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                register::Output::Moved(prefix) => {
+                    tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
+                    self.solicitor.changed(now, [prefix]);
+                }
+            }
         }
         while let Some(output) = self.resolver.poll() {
+            match output {
+                resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                resolve::Output::Update(update) => self.on_update(now, update),
+            }
+        }
+        self.prober.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
+        while let Some(output) = self.prober.poll() {
             self.outputs.push_back(match output {
-                resolve::Output::Send(outgoing) => Output::Send(outgoing),
-                resolve::Output::Update(update) => Output::Update(update),
+                reach::Output::Send(outgoing) => Output::Send(outgoing),
+                reach::Output::Update(update) => Output::Update(update),
             });
+        }
+        self.solicitor.handle_timeout(now, self.registrar.is_confirmed());
+        while let Some(outgoing) = self.solicitor.poll() {
+            self.outputs.push_back(Output::Send(outgoing));
         }
     }
 
@@ -147,7 +193,13 @@ impl Control {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.resolver.next_deadline(), self.registrar.next_deadline()].into_iter().flatten().min()
+        let engines = [
+            self.resolver.next_deadline(),
+            self.registrar.next_deadline(),
+            self.prober.next_deadline(),
+            self.solicitor.next_deadline(),
+        ];
+        engines.into_iter().flatten().min()
     }
 
     /// Whether every registration was taken back after [`Input::Shutdown`].
@@ -157,8 +209,25 @@ impl Control {
 
     /// Everything refused so far.
     pub fn tally(&self) -> Tally {
-        let parts = [self.resolver.tally(), self.registrar.tally(), self.replier.tally()];
+        let (resolver, registrar, replier) = (self.resolver.tally(), self.registrar.tally(), self.replier.tally());
+        let parts = [resolver, registrar, replier, self.prober.tally(), self.solicitor.tally()];
         parts.into_iter().fold(self.tally.clone(), Tally::plus)
+    }
+
+    /// Probes and SMRs so far.
+    pub fn counts(&self) -> Counts {
+        let received = Counts { smrs_received: self.smrs_received, ..Counts::default() };
+        self.prober.counts().plus(self.solicitor.counts()).plus(received)
+    }
+
+    /// The locators of others that are probed.
+    pub fn probed_locators(&self, now: Instant) -> impl Iterator<Item = ProbedLocator> + '_ {
+        self.prober.locators(now)
+    }
+
+    /// Whether packets may go to a locator of others, as far as probes have shown.
+    pub fn is_usable(&self, rloc: IpAddr) -> bool {
+        self.prober.is_usable(rloc)
     }
 
     /// The state of every registration.
@@ -183,12 +252,17 @@ impl Control {
                 self.on_map_request(now, via, None, &message);
                 Ok(())
             }
+            Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
             Ok(ControlMessage::MapReply(message)) => {
                 self.resolver.handle(now, resolve::Input::Reply { via, message: &message });
                 Ok(())
             }
             Ok(ControlMessage::MapNotify(message)) => {
-                self.registrar.handle(now, register::Input::Notify { message: &message, payload: bytes });
+                let from = match via {
+                    Via::Pipe => MapSystem::Pipe,
+                    Via::Socket { remote, .. } => MapSystem::Node(remote.ip()),
+                };
+                self.registrar.handle(now, register::Input::Notify { from, message: &message, payload: bytes });
                 Ok(())
             }
             Ok(ControlMessage::Ecm(ecm)) => self.on_ecm(now, via, &ecm),
@@ -214,15 +288,50 @@ impl Control {
 
     fn on_map_request(&mut self, now: Instant, via: Via, inner_source: Option<SocketAddr>, message: &MapRequest) {
         if message.smr {
+            self.smrs_received += 1;
             self.resolver.handle(now, resolve::Input::Smr(message));
             return;
         }
-        let reply = self.replier.handle(now, Request { via, inner_source, message });
-        self.outputs.extend(reply.map(Output::Send));
+        if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message }) {
+            self.solicitor.heard(now, reply.itr, &reply.prefixes);
+            self.outputs.push_back(Output::Send(reply.outgoing));
+        }
     }
 
-    fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>) {
-        self.database = self.database.with_locators(locators);
+    fn on_probe_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
+        let probed = self.prober.answer(now, via, message)?;
+        let records = message.records.as_slice();
+        self.resolver.handle(now, resolve::Input::Probed { prefix: probed.prefix, records });
+        Ok(())
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Miss { eid, source } => self.resolver.handle(now, resolve::Input::Miss { eid, source }),
+            Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
+            Event::Silent { rloc } => self.prober.suspect(now, rloc),
+        }
+    }
+
+    /// What the packet half is told to use is probed.
+    fn on_update(&mut self, now: Instant, update: Update) {
+        if let Update::Upsert { entry, .. } = &update
+            && let Forwarding::Locators(locators) = &entry.forwarding
+        {
+            locators.iter().for_each(|locator| self.prober.watch(now, locator.address));
+        }
+        self.outputs.push_back(Output::Update(update));
+    }
+
+    fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
+        let database = self.database.with_locators(locators).with_unreachable(unreachable);
+        if database == self.database {
+            return;
+        }
+        self.database = database;
+        self.solicitor.set_rlocs(self.database.preferred_rlocs());
+        self.solicitor.changed(now, self.database.prefixes().to_vec());
+        self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
@@ -248,6 +357,8 @@ impl Control {
         }
         self.database = self.database.without_prefix(&prefix);
         self.registrar.handle(now, register::Input::Remove { prefix, database: self.database.clone() });
+        // Where it goes from here its next xTR tells the Map-Servers; who sends to us has to ask them.
+        self.solicitor.changed(now, [prefix]);
         self.on_eids(now);
     }
 

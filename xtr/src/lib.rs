@@ -4,8 +4,9 @@
 //! Two halves, joined by a pair of bounded queues:
 //!
 //! * **Packets** never wait for the control plane. A miss becomes an event, the packet a guest in a queue.
-//! * **Control** finds mappings ([`resolve`]), tells the mapping system of ours ([`register`]) and answers other ITRs
-//!   ([`reply`]); [`engine`] joins the three and is what a shell drives.
+//! * **Control** finds mappings ([`resolve`]), tells the mapping system of ours ([`register`]), answers other ITRs
+//!   ([`reply`]), and sees which locators work and who has to hear of a change ([`reach`]); [`engine`] joins the four and is
+//!   what a shell drives.
 //!
 //! All engines are sans-IO: the clock, the seed and the bytes are arguments, so a whole network runs in one test.
 //! The library knows no map system: it meets one on the wire, or through a pipe that carries the same bytes.
@@ -19,6 +20,7 @@ pub mod etr;
 pub mod itr;
 pub mod limits;
 pub mod map_cache;
+pub mod reach;
 pub mod refusal;
 pub mod register;
 pub mod reply;

@@ -65,11 +65,17 @@ pub enum Refusal {
     EcmSecurity,
     /// No room for another EID-prefix of our own.
     EidTableFull,
+    /// A probe reply that neither comes from the locator that was probed nor names it by the p-bit.
+    ReplyProbeFromElsewhere,
+    /// No room to probe another locator; packets go there all the same.
+    LocatorTableFull,
+    /// No room to remember another ITR that sends to us; it does not hear of our changes.
+    ItrTableFull,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -100,6 +106,9 @@ impl Refusal {
         Self::EcmNotMapRequest,
         Self::EcmSecurity,
         Self::EidTableFull,
+        Self::ReplyProbeFromElsewhere,
+        Self::LocatorTableFull,
+        Self::ItrTableFull,
     ];
 
     /// The name under which `show counters` lists it.
@@ -135,6 +144,9 @@ impl Refusal {
             Self::EcmNotMapRequest => "ecm-not-map-request",
             Self::EcmSecurity => "ecm-security",
             Self::EidTableFull => "eid-table-full",
+            Self::ReplyProbeFromElsewhere => "reply-probe-from-elsewhere",
+            Self::LocatorTableFull => "locator-table-full",
+            Self::ItrTableFull => "itr-table-full",
         }
     }
 }

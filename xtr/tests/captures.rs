@@ -15,11 +15,12 @@ use wire::control::auth::{Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, MapReply, Nonce};
 use wire::record::{Action, Ttl};
 use xtr::database::{Database, OwnLocator};
-use xtr::engine::Config;
-use xtr::map_cache::{Forwarding, Update};
+use xtr::engine::{Config, Input};
+use xtr::map_cache::{Event, Forwarding, Update};
+use xtr::reach::Standing;
 use xtr::refusal::Refusal;
 use xtr::register::Server;
-use xtr::transport::MapSystem;
+use xtr::transport::{MapSystem, Via};
 
 judged! {
     our_xtr_goes_on_after_forged_notifies_and_stops_after_the_right_one: stops_at_the_right_notify =
@@ -37,6 +38,8 @@ judged! {
     the_map_servers_word_is_no_liveness_of_a_locator: takes_no_unasked_probe_reply = ["opencp-rloc-probe-in-ecm"];
     probes_are_answered_as_the_peers_etr_answers_them: answers_probes =
         ["oor-rloc-probe-answer", "oor-rloc-probe-answer-ipv6", "oor-rloc-probe", "oor-xtr-with-opencp-ms"];
+    the_answers_of_the_peers_etr_to_our_probes_count: takes_answers_to_probes =
+        ["oor-rloc-probe-answer", "oor-rloc-probe-answer-ipv6", "oor-rloc-probe"];
     forwarded_requests_are_answered_from_whatever_port_they_come_and_with_the_d_bit: answers_what_was_forwarded =
         ["oor-nonproxy-forward", "opencp-nonproxy-forward"];
     requests_are_answered_as_the_peers_etr_answers_them: answers_as_recorded = [
@@ -200,6 +203,36 @@ fn answers_probes(name: &str) {
             reply.records[0].locators.iter().filter(|l| l.probed).filter_map(|l| l.rloc.ip()).collect()
         };
         assert_eq!(probed(&ours), probed(&recorded), "{name}");
+    }
+}
+
+/// Our node, in the place of the ITR that probed, finds the locator up, and that its ETR says nothing new.
+fn takes_answers_to_probes(name: &str) {
+    let frames = capture(name);
+    let probes = frames.iter().filter(|frame| frame.kind() == MAP_REQUEST && frame.request().probe);
+    let answered: Vec<_> = probes.filter_map(|probe| Some((probe, probe.answer(&frames)?))).collect();
+    assert!(!answered.is_empty(), "{name}");
+    for (probe, answer) in answered {
+        let records = answer.reply().records;
+        let mapped = records[0].eid.ip_prefix().unwrap();
+        let mut node = Node::new(&["172.16.0.0/12"], &[&probe.from.ip().to_string()], vec![], vec![MapSystem::Pipe]);
+        let eid = EidPrefix::host(mapped.iid, mapped.net.addr());
+        node.event(Event::Miss { eid, source: "172.16.0.1".parse().unwrap() });
+        let ControlMessage::Ecm(ecm) = ControlMessage::decode(&node.piped.remove(0)).unwrap() else { panic!("{name}") };
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&ecm.message).unwrap() else {
+            panic!("{name}")
+        };
+        let reply = MapReply { nonce: request.nonce, records, ..MapReply::default() };
+        node.input(Input::Datagram { via: Via::Pipe, bytes: &reply.encode().unwrap() });
+        node.advance(secs(1));
+        let ours = node.probes.iter().find(|(_, to, _)| to.ip() == probe.to.ip()).unwrap().2.clone();
+        assert_eq!(ours.records[0].eid.ip_prefix(), Some(mapped), "{name}: the prefix of the mapping");
+        node.bytes_at(probe.from, &answer.from.to_string(), &under(ours.nonce, answer));
+        let now = node.now;
+        let found = node.control.probed_locators(now).find(|locator| locator.address == probe.to.ip()).unwrap();
+        assert_eq!(found.standing, Standing::Up, "{name}");
+        node.advance(secs(2));
+        assert_eq!((node.piped.len(), node.control.tally().total()), (0, 0), "{name}");
     }
 }
 

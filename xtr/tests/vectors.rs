@@ -242,6 +242,26 @@ fn a_notify_stops_the_retransmission_under_the_right_key_only() {
     }
 }
 
+#[test]
+fn n01_is_acknowledged_by_n03_when_it_answers_no_register() {
+    let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new("lisp-test-psk-01") };
+    let to = MapSystem::Node("203.0.113.10".parse().unwrap());
+    let prefixes = vec![prefix("10.2.2.0/24")];
+    let mut node = Node::from_config(Config {
+        database: Database::new(prefixes.clone(), vec![], wire::record::Ttl::DEFAULT),
+        cgeid_network: None,
+        servers: vec![Server { to, key, tag: TagForm::Truncated, proxy_reply: true, identity: None, prefixes }],
+        resolvers: vec![],
+        nonce_floor: Nonce(0x200),
+        seed: [7; 32],
+    });
+    let locator = OwnLocator { address: "198.51.100.1".parse().unwrap(), priority: 1, weight: 100 };
+    node.input(xtr::engine::Input::Locators(vec![locator]));
+    node.sent.clear();
+    node.bytes("203.0.113.10:4342", &bytes("N01"));
+    assert_eq!(node.sent.remove(0).2, bytes("N03"));
+}
+
 // --- the two nodes of the vectors
 
 fn itr() -> Node {

@@ -56,13 +56,14 @@ fn site(config: &Config) -> String {
 }
 
 fn locators(config: &Config) -> String {
-    if config.rlocs.is_empty() {
-        return "Reached at the addresses of the default route's interface.".into();
+    if config.rlocs.is_empty() && config.rloc_interfaces.is_empty() {
+        return "Reached at the addresses of the default route's interface, whatever they become.".into();
     }
     let one = |rloc: &crate::database::OwnLocator| {
         format!("{} (priority {}, weight {})", rloc.address, rloc.priority, rloc.weight)
     };
-    format!("Reached at {}.", config.rlocs.iter().map(one).collect::<Vec<_>>().join(", "))
+    let interfaces = config.rloc_interfaces.iter().map(ToString::to_string);
+    format!("Reached at {}.", config.rlocs.iter().map(one).chain(interfaces).collect::<Vec<_>>().join(", "))
 }
 
 fn embedded(config: &Config, embedded: &Embedded) -> Vec<String> {

@@ -19,9 +19,12 @@ Examples:
       lisp-xtr --identity 0123456789abcdef01234567.op.p12 --password-file pw --bootstrap /ip4/192.0.2.1/udp/43420/quic-v1
   A plain xTR of any LISP map system:
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
+  Two uplinks, of which the second is a backup, at whatever addresses they have:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
   What a configuration means, and what a running node knows:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
+      lisp-xtr show locators
 
 Each flag is also a key of the configuration file, and an environment variable (LISP_XTR_EID_PREFIX; lists separated by
 blanks). Flags win over the environment, the environment over the file. Site traffic is only forwarded if IP forwarding is
@@ -126,7 +129,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub eid_prefix: Vec<String>,
-    /// Locator: ADDR[,priority=1,weight=100]; repeats. Default: the addresses of the default route's interface
+    /// Locator: ADDR[,priority=1,weight=100], or an interface, whose addresses are followed; repeats. Default: those of the
+    /// default route's interface
     #[arg(long, global = true, value_name = "ADDR[,..]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rloc: Vec<String>,

@@ -22,7 +22,7 @@ use crate::map_cache::is_unicast;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, Switch, Table};
-pub use values::{PrefixValue, RlocValue, TrustAnchor};
+pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.
 const ENVIRONMENT: &str = "LISP_XTR_";
@@ -151,8 +151,10 @@ impl Default for Written {
 pub struct Config {
     /// Prefixes behind this node, in their instance; CGEIDs are added when the identities are read.
     pub eid_prefixes: Vec<EidPrefix>,
-    /// Its locators; empty = the addresses of the default route's interface.
+    /// Its locators by address. Neither these nor interfaces = the addresses of the default route's interface.
     pub rlocs: Vec<OwnLocator>,
+    /// Interfaces whose addresses are locators too.
+    pub rloc_interfaces: Vec<InterfaceLocator>,
     /// Who maps EIDs to locators.
     pub mapping: Mapping,
     /// P bit of Map-Registers to Map-Servers elsewhere.
@@ -261,9 +263,17 @@ impl Config {
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
         let mapping = mapping(&written)?;
+        let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
+        for rloc in written.rloc {
+            match rloc {
+                RlocValue::Address(locator) => rlocs.push(locator),
+                RlocValue::Interface(interface) => rloc_interfaces.push(interface),
+            }
+        }
         let config = Self {
             eid_prefixes,
-            rlocs: written.rloc.iter().map(|rloc| rloc.0).collect(),
+            rlocs,
+            rloc_interfaces,
             mapping,
             proxy_reply: written.proxy_reply,
             temporary: written.temporary,
@@ -280,7 +290,7 @@ impl Config {
         written.map_server.iter().try_for_each(|address| config.check_underlay("map-server", *address))?;
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
         config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
-        if !config.rlocs.is_empty() {
+        if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }
         Ok(config)

@@ -2,18 +2,40 @@
 //! Values of a configuration, from the text in which they are written.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use cgeid::Cn;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
+use super::LONGEST_INTERFACE_NAME;
 use crate::database::OwnLocator;
 
-/// `ADDR[,priority=1,weight=100]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RlocValue(pub OwnLocator);
+/// `ADDR[,priority=1,weight=100]`, or an interface in the place of the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RlocValue {
+    /// This address.
+    Address(OwnLocator),
+    /// Whatever addresses this interface has.
+    Interface(InterfaceLocator),
+}
+
+/// An interface whose addresses are locators, one of each family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceLocator {
+    /// Its name.
+    pub name: String,
+    /// As of a locator.
+    pub priority: u8,
+    /// As of a locator.
+    pub weight: u8,
+}
+
+impl fmt::Display for InterfaceLocator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the addresses of {} (priority {}, weight {})", self.name, self.priority, self.weight)
+    }
+}
 
 /// `PREFIX=CN`: whom to believe about an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,19 +74,29 @@ impl FromStr for RlocValue {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',').map(str::trim);
-        let address = parts.next().unwrap_or_default();
-        let address: IpAddr = address.parse().map_err(|_| format!("{address:?} is not an address"))?;
-        let mut locator = OwnLocator { address, priority: 1, weight: 100 };
+        let place = parts.next().unwrap_or_default();
+        let (mut priority, mut weight) = (1, 100);
         for part in parts {
             let (name, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not NAME=VALUE"))?;
             let value = value.parse().map_err(|_| format!("{name}: {value:?} is not a number from 0 to 255"))?;
             match name {
-                "priority" => locator.priority = value,
-                "weight" => locator.weight = value,
+                "priority" => priority = value,
+                "weight" => weight = value,
                 _ => return Err(format!("{name:?} is neither priority nor weight")),
             }
         }
-        Ok(Self(locator))
+        if let Ok(address) = place.parse() {
+            return Ok(Self::Address(OwnLocator { address, priority, weight }));
+        }
+        // What begins with a digit or has a colon is an address with a slip in it.
+        let is_name = place.starts_with(|first: char| first.is_ascii_alphabetic())
+            && place.len() <= LONGEST_INTERFACE_NAME
+            && !place.contains(|letter: char| matches!(letter, '/' | ':') || letter.is_whitespace());
+        if is_name {
+            Ok(Self::Interface(InterfaceLocator { name: place.to_owned(), priority, weight }))
+        } else {
+            Err(format!("{place:?} is neither an address nor an interface"))
+        }
     }
 }
 
@@ -115,11 +147,19 @@ mod tests {
 
     #[test]
     fn a_locator_has_defaults() {
-        let parse = |text: &str| text.parse::<RlocValue>().map(|value| (value.0.priority, value.0.weight));
+        let parse = |text: &str| match text.parse()? {
+            RlocValue::Address(locator) => Ok((locator.priority, locator.weight)),
+            RlocValue::Interface(_) => Err("an interface".to_owned()),
+        };
         assert_eq!(parse("192.0.2.1"), Ok((1, 100)));
         assert_eq!(parse("2001:db8::1,priority=2,weight=50"), Ok((2, 50)));
         for bad in ["192.0.2", "192.0.2.1,prio=1", "192.0.2.1,priority", "192.0.2.1,weight=256"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+        let interface = InterfaceLocator { name: "eth0.7".into(), priority: 2, weight: 100 };
+        assert_eq!("eth0.7,priority=2".parse(), Ok(RlocValue::Interface(interface)));
+        for bad in ["", "fe80:1", "192.0.2.300", "a-name-that-is-too-long"] {
+            assert!(bad.parse::<RlocValue>().is_err(), "{bad}");
         }
     }
 

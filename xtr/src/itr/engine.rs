@@ -170,6 +170,7 @@ impl Itr {
                 self.rlocs.v6 = rlocs.iter().copied().find(IpAddr::is_ipv6);
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
+            Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
         }
     }
 

@@ -2,7 +2,7 @@
 //! The cache proper: longest match, expiry, eviction.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ pub struct MapCache {
     families: Families,
     /// In how many entries each RLOC is.
     rlocs: HashMap<IpAddr, usize>,
+    /// Those of them that packets must not go to.
+    unreachable: HashSet<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl MapCache {
             Forwarding::Negative(action) => Way::Negative(action),
             Forwarding::Locators(mut all) => {
                 all.truncate(limits::LOCATORS_PER_ENTRY);
-                let pool = Pool::new(&all, self.families);
+                let pool = pool(&all, self.families, &self.unreachable);
                 all.iter().for_each(|locator| *self.rlocs.entry(locator.address).or_default() += 1);
                 Way::Locators { all, pool }
             }
@@ -116,10 +118,14 @@ impl MapCache {
     /// From now on only locators of these families are chosen.
     pub fn set_families(&mut self, families: Families) {
         self.families = families;
-        for cached in self.table.values_mut() {
-            if let Way::Locators { all, pool } = &mut cached.way {
-                *pool = Pool::new(all, families);
-            }
+        self.choose_anew();
+    }
+
+    /// Whether this locator is chosen from now on; control says so of locators in use only.
+    pub fn set_reachable(&mut self, rloc: IpAddr, reachable: bool) {
+        let changed = if reachable { self.unreachable.remove(&rloc) } else { self.unreachable.insert(rloc) };
+        if changed {
+            self.choose_anew();
         }
     }
 
@@ -131,6 +137,14 @@ impl MapCache {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    fn choose_anew(&mut self) {
+        for cached in self.table.values_mut() {
+            if let Way::Locators { all, pool: chosen } = &mut cached.way {
+                *chosen = pool(all, self.families, &self.unreachable);
+            }
+        }
     }
 
     fn forget_rloc(&mut self, rloc: IpAddr) {
@@ -148,6 +162,12 @@ impl MapCache {
         self.remove(&prefix);
         Some(prefix)
     }
+}
+
+fn pool(all: &[Locator], families: Families, unreachable: &HashSet<IpAddr>) -> Pool {
+    let reachable: Vec<Locator> =
+        all.iter().copied().filter(|locator| !unreachable.contains(&locator.address)).collect();
+    Pool::new(&reachable, families)
 }
 
 impl Hit<'_> {

@@ -94,6 +94,14 @@ pub enum Update {
     LocalEids(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
     LocalRlocs(Vec<IpAddr>),
+    /// Whether packets may go to a locator, in whatever entries it is (RFC 9301, section 7): one that may not is as if its
+    /// priority were 255.
+    Reachable {
+        /// The locator.
+        rloc: IpAddr,
+        /// Whether they may.
+        reachable: bool,
+    },
 }
 
 /// Packet thread to control; lost rather than waited for when control does not keep up, and then said again.
@@ -111,5 +119,11 @@ pub enum Event {
     Refresh {
         /// The EID-prefix of the entry.
         prefix: EidPrefix,
+    },
+    /// Packets went to a locator for a second and nothing came back from there, or a router says that they cannot. Said again
+    /// while it is so.
+    Silent {
+        /// The locator.
+        rloc: IpAddr,
     },
 }

@@ -54,6 +54,8 @@ pub struct Config {
 pub enum Input<'a> {
     /// A Map-Notify came.
     Notify {
+        /// From which Map-Server it seems to come.
+        from: MapSystem,
         /// Decoded.
         message: &'a MapNotify,
         /// The UDP payload, over which the tag is computed.
@@ -84,8 +86,10 @@ pub enum Input<'a> {
 pub enum Output {
     /// Write the nonce to disk before anything after it is sent.
     PersistNonce(Nonce),
-    /// Send a Map-Register.
+    /// Send a Map-Register, or a Map-Notify-Ack.
     Send(Outgoing),
+    /// A Map-Server says that an EID-prefix of ours is behind others now.
+    Moved(EidPrefix),
 }
 
 /// State of one registration message, for `show registrations`.
@@ -112,6 +116,8 @@ pub struct Registrar {
     cgeids: Option<EidPrefix>,
     batches: Vec<Batch>,
     nonce: RisingNonce,
+    /// The nonce of the last unsolicited Map-Notify of each server.
+    unsolicited: Vec<Nonce>,
     withdrawing: bool,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -130,6 +136,8 @@ struct Batch {
     withdrawing: bool,
     /// `None`: a withdrawal that was confirmed, or a message that cannot be sent.
     due: Option<Instant>,
+    /// Whether what it says has changed since it was confirmed last.
+    is_news: bool,
 }
 
 impl Registrar {
@@ -140,6 +148,7 @@ impl Registrar {
             server.prefixes.retain(|prefix| may_have(cgeids, server.to, prefix));
         }
         let mut registrar = Self {
+            unsolicited: vec![Nonce(0); servers.len()],
             database,
             servers,
             cgeids,
@@ -156,8 +165,8 @@ impl Registrar {
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Notify { message, payload } => {
-                if let Err(refusal) = self.on_notify(now, message, payload) {
+            Input::Notify { from, message, payload } => {
+                if let Err(refusal) = self.on_notify(now, from, message, payload) {
                     self.tally.count(refusal);
                 }
             }
@@ -203,6 +212,11 @@ impl Registrar {
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.batches.iter().filter_map(|batch| batch.due).min()
+    }
+
+    /// Whether every Map-Server has confirmed what was last to be told to it.
+    pub fn is_confirmed(&self) -> bool {
+        self.batches.iter().all(|batch| !batch.is_news || batch.due.is_none())
     }
 
     /// Whether every withdrawal was confirmed.
@@ -339,9 +353,11 @@ impl Registrar {
         self.batches[index].sent(now, nonce);
     }
 
-    fn on_notify(&mut self, now: Instant, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
+    fn on_notify(&mut self, now: Instant, from: MapSystem, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
         let asked = |batch: &Batch| batch.outstanding.contains(&message.nonce);
-        let batch = self.batches.iter_mut().find(|batch| asked(batch)).ok_or(Refusal::NotifyUnasked)?;
+        let Some(batch) = self.batches.iter_mut().find(|batch| asked(batch)) else {
+            return self.on_unsolicited(from, message, payload);
+        };
         let key = &self.servers[batch.server].key;
         auth::verify(payload, key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
         let confirmed: BTreeSet<_> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
@@ -351,6 +367,39 @@ impl Registrar {
         batch.confirmed(now);
         self.drop_ended();
         Ok(())
+    }
+}
+
+impl Registrar {
+    /// A Map-Notify that answers none of our Map-Registers is acknowledged until its server has heard so (RFC 9301, section
+    /// 5.7). It is taken from the server's own address, under its key, and once: its nonces rise.
+    fn on_unsolicited(&mut self, from: MapSystem, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
+        let is_late = self.nonce.has_used(message.nonce);
+        let by_it = |server: &Server| server.to == from && auth::verify(payload, &server.key, ACCEPTED).is_ok();
+        let index = self.servers.iter().position(by_it).filter(|_| !is_late).ok_or(Refusal::NotifyUnasked)?;
+        let last = std::mem::replace(&mut self.unsolicited[index], message.nonce);
+        if message.nonce < last || message.nonce == Nonce(0) {
+            self.unsolicited[index] = last;
+            return Err(Refusal::NotifyUnasked);
+        }
+        let server = &self.servers[index];
+        let to = server.to.destination(&self.database.rlocs()).ok_or(Refusal::NoLocatorOfFamily)?;
+        let acknowledgement = ControlMessage::MapNotifyAck(message.clone());
+        let bytes = auth::seal(&acknowledgement, &server.key, server.tag).map_err(|_| Refusal::NotEncodable)?;
+        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+        if message.nonce > last {
+            let moved: Vec<_> = message.records.iter().filter_map(|record| self.moved(record)).collect();
+            self.outputs.extend(moved.into_iter().map(Output::Moved));
+        }
+        Ok(())
+    }
+
+    /// The EID-prefix of ours that a record puts behind others only.
+    fn moved(&self, record: &MappingRecord) -> Option<EidPrefix> {
+        let prefix = record.eid.ip_prefix().filter(|prefix| self.database.prefixes().contains(prefix))?;
+        let is_ours = |address: IpAddr| self.database.locators().iter().any(|own| own.address == address);
+        let has_ours = record.locators.iter().any(|locator| locator.rloc.ip().is_some_and(is_ours));
+        (!record.locators.is_empty() && !has_ours).then_some(prefix)
     }
 }
 
@@ -369,6 +418,7 @@ impl Batch {
             confirmed: None,
             withdrawing: false,
             due: Some(due),
+            is_news: true,
         }
     }
 
@@ -377,6 +427,7 @@ impl Batch {
         self.outstanding.clear();
         self.unanswered = 0;
         self.due = Some(now);
+        self.is_news = true;
     }
 
     /// Whether a withdrawal was sent often enough: its server forgets the registration by itself.
@@ -398,6 +449,7 @@ impl Batch {
         self.outstanding.clear();
         self.unanswered = 0;
         self.confirmed = Some(now);
+        self.is_news = false;
         self.due = (!self.withdrawing).then(|| now + limits::REFRESH);
     }
 }

@@ -10,6 +10,8 @@ use super::limits::NONCE_BLOCK;
 /// A block is reserved at a time: after a crash the node skips the rest of the block, which costs nothing.
 #[derive(Debug)]
 pub(super) struct RisingNonce {
+    /// All nonces of this run are above it.
+    floor: u64,
     last: u64,
     reserved: u64,
 }
@@ -17,7 +19,12 @@ pub(super) struct RisingNonce {
 impl RisingNonce {
     /// All nonces will be above `floor`.
     pub(super) fn above(floor: Nonce) -> Self {
-        Self { last: floor.0, reserved: floor.0 }
+        Self { floor: floor.0, last: floor.0, reserved: floor.0 }
+    }
+
+    /// Whether this run has used a nonce.
+    pub(super) fn has_used(&self, nonce: Nonce) -> bool {
+        self.floor < nonce.0 && nonce.0 <= self.last
     }
 
     /// The next nonce, and the bound to be persisted first if the reserve is used up.

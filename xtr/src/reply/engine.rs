@@ -25,6 +25,17 @@ pub struct Request<'a> {
     pub message: &'a MapRequest,
 }
 
+/// An answer to send, and what it says to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The message.
+    pub outgoing: Outgoing,
+    /// The RLOC of the ITR that asked.
+    pub itr: IpAddr,
+    /// The EID-prefixes of ours that it contains.
+    pub prefixes: Vec<EidPrefix>,
+}
+
 /// Answers for the EID-prefixes of this node.
 #[derive(Debug)]
 pub struct Replier {
@@ -51,7 +62,7 @@ impl Replier {
     }
 
     /// Takes a Map-Request that is not an SMR; the reply, if there is one to send.
-    pub fn handle(&mut self, now: Instant, request: Request<'_>) -> Option<Outgoing> {
+    pub fn handle(&mut self, now: Instant, request: Request<'_>) -> Option<Reply> {
         match self.answer(now, request) {
             Ok(reply) => Some(reply),
             Err(refusal) => {
@@ -66,7 +77,7 @@ impl Replier {
         &self.tally
     }
 
-    fn answer(&mut self, now: Instant, request: Request<'_>) -> Result<Outgoing, Refusal> {
+    fn answer(&mut self, now: Instant, request: Request<'_>) -> Result<Reply, Refusal> {
         let message = request.message;
         if message.records.is_empty() {
             return Err(Refusal::RequestWithoutRecord);
@@ -82,7 +93,7 @@ impl Replier {
         let asked = self.allowed(now, message, remote.ip())?;
         let probed = message.probe.then(|| probed_locator(request.via, local));
         let bytes = self.encode(message, &asked, RecordForm { authoritative: true, probed }, remote.ip())?;
-        Ok(Outgoing { to, bytes })
+        Ok(Reply { outgoing: Outgoing { to, bytes }, itr: remote.ip(), prefixes: asked })
     }
 
     /// To the first ITR-RLOC that we can reach, at the port that the request came from.
@@ -137,10 +148,12 @@ impl Replier {
         }
         let asked = asked.ok_or(Refusal::RecordNotIp)?;
         let prefixes = self.database.answer(&asked);
-        let best = *prefixes.first().ok_or(Refusal::RequestNotOurs)?;
         if probe {
+            // A probe asks whether the locator works, which it does also when the EID-prefix has left us: the answer then has
+            // no record of it (RFC 9301, section 7.1: SHOULD contain), and the ITR's other mappings with it stay in use.
             return self.probes.allow(now, receiver).then_some(prefixes).ok_or(Refusal::ProbeRateLimited);
         }
+        let best = *prefixes.first().ok_or(Refusal::RequestNotOurs)?;
         self.replies.allow(now, (receiver, best)).then_some(prefixes).ok_or(Refusal::RequestRateLimited)
     }
 

@@ -5,5 +5,5 @@ mod engine;
 pub mod limits;
 mod rate;
 
-pub use engine::{Replier, Request};
+pub use engine::{Replier, Reply, Request};
 pub(crate) use rate::RateTable;

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::EidPrefix;
 use wire::control::{MapReply, MapRequest, Nonce};
-use wire::record::Action;
+use wire::record::{Action, MappingRecord};
 
 use super::conversation::{Cause, Conversation, Stage};
 use super::entry::{action, entry};
@@ -57,6 +57,13 @@ pub enum Input<'a> {
     },
     /// A solicit-map-request came (RFC 9301, section 6.1).
     Smr(&'a MapRequest),
+    /// A probe of a locator of this prefix was answered, with these records (RFC 9301, section 7.1).
+    Probed {
+        /// What the probe asked about.
+        prefix: EidPrefix,
+        /// What the answer says.
+        records: &'a [MappingRecord],
+    },
     /// Our locators changed.
     Locators(Vec<IpAddr>),
     /// Our EID-prefixes changed.
@@ -82,6 +89,8 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// Prefixes about which the answers to probes disagree with what the mapping system says.
+    disagreements: RateTable<EidPrefix>,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -97,6 +106,7 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            disagreements: RateTable::new(1, limits::DISAGREEMENT_INTERVAL, limits::DISAGREEMENTS),
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -109,6 +119,7 @@ impl Resolver {
             Input::Refresh { prefix } => self.want(now, prefix, Cause::Refresh),
             Input::Reply { via, message } => self.on_reply(now, via, message),
             Input::Smr(message) => self.on_smr(now, message),
+            Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
             Input::Locators(rlocs) => {
                 self.config.rlocs = rlocs;
                 Ok(())
@@ -154,6 +165,11 @@ impl Resolver {
     /// The mappings in use, in order of prefix.
     pub fn installed(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
         self.mirror.iter(now)
+    }
+
+    /// The prefix behind `after` that has this locator in use, and behind the last one the first.
+    pub fn user_of(&mut self, now: Instant, rloc: IpAddr, after: Option<EidPrefix>) -> Option<EidPrefix> {
+        self.mirror.user_of(now, rloc, after)
     }
 
     /// Notes that a mapping of `eid` is wanted; [`Self::handle_timeout`] then asks if it may.
@@ -228,11 +244,6 @@ impl Resolver {
     }
 
     fn on_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
-        if message.probe {
-            // We send no probes yet, so whatever its nonce a probe reply answers nothing of ours.
-            let is_authoritative = message.records.iter().all(|record| record.authoritative);
-            return Err(if is_authoritative { Refusal::ReplyUnasked } else { Refusal::ReplyProbeNotAuthoritative });
-        }
         let asked = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
@@ -312,6 +323,20 @@ impl Resolver {
             }
         }
         self.config.policy.own = prefixes;
+    }
+
+    /// An ETR that says otherwise than the mapping system did knows of a change, or lies. Its word about the locators of others
+    /// proves nothing, so the mapping system is asked, as after an SMR. One that goes on to disagree costs a request a minute.
+    fn on_probed(&mut self, now: Instant, prefix: EidPrefix, records: &[MappingRecord]) -> Result<(), Refusal> {
+        let Some(installed) = self.mirror.get(now, &prefix) else { return Ok(()) };
+        let covering = records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record)));
+        let covering = covering.filter(|(eid, _)| eid.covers(&prefix));
+        let best = covering.max_by_key(|(eid, _)| eid.net.prefix_len());
+        let agrees = best.is_some_and(|(_, record)| self.config.policy.says_the_same(record, installed));
+        if agrees || !self.disagreements.allow(now, prefix) {
+            return Ok(());
+        }
+        self.want(now, prefix, Cause::Refresh)
     }
 
     /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves

@@ -37,6 +37,13 @@ pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 /// EID-prefixes whose SMRs are counted at once.
 pub const SMR_TRACKED: usize = 1024;
 
+/// Least time between Map-Requests for one EID-prefix because the answer to a probe disagrees with its mapping: a map system
+/// that merges what several ETRs say disagrees with each of them for ever.
+pub const DISAGREEMENT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// EID-prefixes whose disagreements are counted at once.
+pub const DISAGREEMENTS: usize = 1024;
+
 /// ITR-RLOCs of a request: the field counts to 32 (RFC 9301, section 5.2).
 pub const ITR_RLOCS: usize = 32;
 

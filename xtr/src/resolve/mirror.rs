@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the control half had the packet half install: for SMRs, for refreshes, and for `show map-cache`.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Bound;
 use std::time::Instant;
 
-use ipnet::IpNet;
-use wire::address::EidPrefix;
+use ipnet::{IpNet, Ipv4Net};
+use wire::address::{EidPrefix, InstanceId};
 use wire::record::{Action, LocatorRecord};
 
 use super::entry::action;
 use super::limits;
 use super::policy::Accepted;
+use crate::map_cache::Locator;
 
 /// A mapping as installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Installed {
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
     entries: BTreeMap<EidPrefix, Installed>,
+    /// Each locator that packets may go to, with each prefix that has it.
+    users: BTreeSet<(IpAddr, EidPrefix)>,
     /// When expired entries were last looked for.
     swept: Option<Instant>,
 }
@@ -39,17 +43,48 @@ impl Mirror {
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
         if self.entries.len() >= limits::INSTALLED && is_due {
             self.swept = Some(now);
-            self.entries.retain(|_, installed| installed.expires > now);
+            let expired = self.entries.iter().filter(|(_, installed)| installed.expires <= now);
+            for prefix in expired.map(|(prefix, _)| *prefix).collect::<Vec<_>>() {
+                self.remove(&prefix);
+            }
         }
         if self.entries.len() < limits::INSTALLED || self.entries.contains_key(&accepted.prefix) {
             let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
             let installed = Installed { locators, action: action(accepted), expires: now + accepted.lifetime };
+            self.remove(&accepted.prefix);
+            self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
         }
     }
 
     pub(super) fn remove(&mut self, prefix: &EidPrefix) -> bool {
-        self.entries.remove(prefix).is_some()
+        let Some(removed) = self.entries.remove(prefix) else { return false };
+        for address in in_use(&removed) {
+            self.users.remove(&(address, *prefix));
+        }
+        true
+    }
+
+    pub(super) fn get(&self, now: Instant, prefix: &EidPrefix) -> Option<&Installed> {
+        self.entries.get(prefix).filter(|installed| installed.expires > now)
+    }
+
+    /// The next prefix behind `after` that has this locator, and behind the last one the first. What has expired is forgotten
+    /// on the way.
+    pub(super) fn user_of(&mut self, now: Instant, rloc: IpAddr, after: Option<EidPrefix>) -> Option<EidPrefix> {
+        let first = EidPrefix { iid: InstanceId(0), net: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)) };
+        let mut from = after.map_or(Bound::Included((rloc, first)), |after| Bound::Excluded((rloc, after)));
+        loop {
+            let next = self.users.range((from, Bound::Unbounded)).next().copied();
+            match next.filter(|(user_of, _)| *user_of == rloc) {
+                Some((_, prefix)) if self.get(now, &prefix).is_some() => return Some(prefix),
+                Some((_, prefix)) => {
+                    self.remove(&prefix);
+                }
+                None if from == Bound::Included((rloc, first)) => return None,
+                None => from = Bound::Included((rloc, first)),
+            }
+        }
     }
 
     /// Whether positive mappings lie inside `prefix`.
@@ -75,4 +110,9 @@ impl Mirror {
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
         self.entries.iter().filter(move |(_, installed)| installed.expires > now)
     }
+}
+
+/// The locators of a mapping that packets may go to.
+fn in_use(installed: &Installed) -> impl Iterator<Item = IpAddr> + '_ {
+    installed.locators.iter().filter_map(|(_, locator)| Locator::usable(locator)).map(|locator| locator.address)
 }

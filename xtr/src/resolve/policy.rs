@@ -17,6 +17,7 @@ use wire::control::MapReply;
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
 
 use super::limits;
+use super::mirror::Installed;
 use crate::map_cache::is_unicast;
 use crate::refusal::{Refusal, Tally};
 
@@ -109,6 +110,20 @@ impl Policy {
         }
         let answers = accepted.iter().any(|entry| entry.prefix.covers(&answer.asked));
         if answers { Ok(accepted) } else { Err(Refusal::ReplyNotCovering) }
+    }
+
+    /// Whether a record has the locators of a mapping, with the same priorities, weights and R bits. Whose locators they are (L)
+    /// and which was probed (p) depends on who says so.
+    pub(super) fn says_the_same(&self, record: &MappingRecord, installed: &Installed) -> bool {
+        let essence = |(address, locator): (IpAddr, &LocatorRecord)| {
+            (address, locator.priority, locator.weight, locator.reachable)
+        };
+        let mut said: Vec<_> = self.usable_locators(record, &mut Tally::default()).into_iter().map(essence).collect();
+        let known = installed.locators.iter().map(|(address, locator)| (*address, locator));
+        let mut known: Vec<_> = known.map(essence).collect();
+        said.sort_unstable();
+        known.sort_unstable();
+        said == known
     }
 
     fn is_too_wide(&self, prefix: &EidPrefix) -> bool {

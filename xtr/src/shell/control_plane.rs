@@ -3,6 +3,7 @@
 //! over the control socket, and time.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cgeid::{Cn, OperationalKey};
@@ -15,6 +16,7 @@ use super::control_socket::Question;
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
+use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::netlink::Netlink;
 use super::packets::Packets;
 use super::show;
@@ -45,6 +47,12 @@ pub struct ControlPlane {
     pub changes: Changes,
     /// The kernel's routing.
     pub netlink: Netlink,
+    /// Says that addresses or links may have changed.
+    pub watch: Watch,
+    /// What the operator said about locators.
+    pub wanted: Wanted,
+    /// The locators as they are.
+    pub locators: Locators,
 }
 
 /// What a step leaves to be done.
@@ -53,6 +61,8 @@ enum Step {
     Done,
     /// This, which must not be broken off.
     Change(Change),
+    /// A look at the addresses of this machine.
+    Look,
 }
 
 impl ControlPlane {
@@ -73,6 +83,7 @@ impl ControlPlane {
             match step {
                 Ok(Step::Done) => {}
                 Ok(Step::Change(change)) => self.on_change(change).await,
+                Ok(Step::Look) => self.look_at_addresses().await,
                 Err(failure) => break Err(failure),
             }
         };
@@ -105,6 +116,7 @@ impl ControlPlane {
             },
             Some(question) = self.questions.recv() => self.on_question(question),
             Some(change) = self.changes.next() => return Ok(Step::Change(change)),
+            () = self.watch.changed() => return Ok(Step::Look),
             () = timer => self.control.handle_timeout(Instant::now()),
         }
         self.drain();
@@ -135,6 +147,27 @@ impl ControlPlane {
         if let Err(error) = led {
             tracing::error!(%error, "packets of an identity that has come or gone are led as before");
         }
+    }
+
+    /// The locators follow the addresses and links of the machine.
+    async fn look_at_addresses(&mut self) {
+        let machine = match Machine::read(&self.netlink).await {
+            Ok(machine) => machine,
+            Err(error) => return tracing::warn!(%error, "the locators stay as they are"),
+        };
+        let mut found = machine.locators(&self.wanted, &self.locators);
+        if let Some(address) = self.sockets.set(&found.reachable()) {
+            found.unreachable.push(address);
+            self.watch.again();
+        }
+        if found == self.locators {
+            return;
+        }
+        tracing::info!(all = ?addresses(&found), unreachable = ?found.unreachable, "the locators have changed");
+        self.locators = found.clone();
+        let Locators { all: locators, unreachable } = found;
+        self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
+        self.drain();
     }
 
     async fn add_identity(&self, key: OperationalKey) {
@@ -207,6 +240,10 @@ impl ControlPlane {
             (Destination::Pipe, None) => tracing::debug!("no map system at the other end of the pipe"),
         }
     }
+}
+
+fn addresses(locators: &Locators) -> Vec<IpAddr> {
+    locators.all.iter().map(|locator| locator.address).collect()
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -35,13 +35,21 @@ pub struct Received {
 /// The sockets.
 #[derive(Debug)]
 pub struct ControlSockets {
-    sockets: Vec<(IpAddr, Arc<UdpSocket>)>,
-    readers: Vec<JoinHandle<()>>,
+    sockets: Vec<Bound>,
+    sender: mpsc::Sender<Received>,
 }
 
-impl Drop for ControlSockets {
+/// A socket, and who reads it.
+#[derive(Debug)]
+struct Bound {
+    address: IpAddr,
+    socket: Arc<UdpSocket>,
+    reader: JoinHandle<()>,
+}
+
+impl Drop for Bound {
     fn drop(&mut self) {
-        self.readers.iter().for_each(JoinHandle::abort);
+        self.reader.abort();
     }
 }
 
@@ -52,24 +60,50 @@ impl ControlSockets {
     /// Names the address that no interface has, or whose port another program has.
     pub async fn bind(addresses: &[IpAddr]) -> Result<(Self, mpsc::Receiver<Received>), Failure> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let mut sockets = Vec::new();
-        let mut readers = Vec::new();
+        let mut sockets = Self { sockets: Vec::new(), sender };
         for address in addresses {
-            let local = SocketAddr::new(*address, wire::CONTROL_PORT);
-            let socket = Arc::new(bind_patiently(local).await?);
-            readers.push(tokio::spawn(read(local, socket.clone(), sender.clone())));
-            sockets.push((*address, socket));
+            let socket = bind_patiently(SocketAddr::new(*address, wire::CONTROL_PORT)).await?;
+            sockets.add(*address, socket);
         }
-        Ok((Self { sockets, readers }, receiver))
+        Ok((sockets, receiver))
     }
 
-    /// Sends from port 4342 of `local`. A datagram that cannot be sent is lost, as any may be.
+    /// Receives on these addresses and no others. The address that could not be bound yet, if there is one.
+    pub fn set(&mut self, addresses: &[IpAddr]) -> Option<IpAddr> {
+        self.sockets.retain(|bound| addresses.contains(&bound.address));
+        let mut missing = None;
+        for address in addresses {
+            if self.sockets.iter().any(|bound| bound.address == *address) {
+                continue;
+            }
+            match bind(SocketAddr::new(*address, wire::CONTROL_PORT)) {
+                Ok(socket) => self.add(*address, socket),
+                Err(error) => {
+                    tracing::warn!(%address, %error, "no control messages are received there yet");
+                    missing = Some(*address);
+                }
+            }
+        }
+        missing
+    }
+
+    fn add(&mut self, address: IpAddr, socket: UdpSocket) {
+        let (local, socket) = (SocketAddr::new(address, wire::CONTROL_PORT), Arc::new(socket));
+        let reader = tokio::spawn(read(local, socket.clone(), self.sender.clone()));
+        self.sockets.push(Bound { address, socket, reader });
+    }
+
+    /// Sends from port 4342 of `local`, or, if that address has gone, of another one of its family. A datagram that cannot be
+    /// sent is lost, as any may be.
     pub fn send(&self, local: IpAddr, remote: SocketAddr, bytes: &[u8]) {
-        let Some((_, socket)) = self.sockets.iter().find(|(address, _)| *address == local) else {
+        let bound = self.sockets.iter().find(|bound| bound.address == local);
+        let another = || self.sockets.iter().find(|bound| bound.address.is_ipv4() == remote.is_ipv4());
+        let Some(Bound { socket, .. }) = bound.or_else(another) else {
             tracing::debug!(%local, %remote, "no socket to send from");
             return;
         };
-        match socket.try_send_to(bytes, remote) {
+        // Not by way of the runtime, which takes a socket that it has not looked at yet for one that would block.
+        match SockRef::from(socket.as_ref()).send_to(bytes, &remote.into()) {
             Ok(_) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent"),
             Err(error) => tracing::debug!(%local, %remote, %error, "not sent"),
         }

@@ -10,6 +10,7 @@ pub mod device;
 pub mod embedded;
 pub mod error;
 pub mod identities;
+pub mod interfaces;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
@@ -45,6 +46,7 @@ use control_socket::{ControlSocket, Question};
 use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use identities::{Change, Changes};
+use interfaces::{Locators, Machine, Wanted, Watch};
 use netlink::Netlink;
 use packets::Packets;
 use state::StateFile;
@@ -75,7 +77,8 @@ pub async fn run_with(
     let (key_files, given) = check_map_system(&config)?;
     let netlink = Netlink::connect()?;
     netlink.refuse_a_second_node(&config.tun).await?;
-    let locators = locators(&config, &netlink).await?;
+    let interfaces = Watch::start()?;
+    let (wanted, locators) = (Wanted::of(&config), locators(&config, &netlink).await?);
     let rlocs: Vec<IpAddr> = locators.iter().map(|locator| locator.address).collect();
     Packets::probe(&config, &rlocs)?;
     let (sockets, received) = ControlSockets::bind(&rlocs).await?;
@@ -91,7 +94,7 @@ pub async fn run_with(
     let watch = KeyWatch::start(key_files).map_err(|error| Failure::Machine(format!("{error:#}")))?;
     let cgeids: Vec<EidPrefix> = keys.iter().map(|key| cgeid_prefix(key.address())).collect();
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
-    let database = Database::new(site.clone(), locators, Ttl::DEFAULT);
+    let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
     let packets = Packets::start(&config, &database)?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
@@ -108,8 +111,21 @@ pub async fn run_with(
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
 
     let sender = changes.sender();
-    let mut plane =
-        ControlPlane { control, sockets, received, packets, map_system, state, questions, changes, netlink };
+    let locators = Locators { all: locators, unreachable: Vec::new() };
+    let mut plane = ControlPlane {
+        control,
+        sockets,
+        received,
+        packets,
+        map_system,
+        state,
+        questions,
+        changes,
+        netlink,
+        watch: interfaces,
+        wanted,
+        locators,
+    };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
         result = serve(&config, &mut plane, clocks, sender, stop).await;
@@ -185,16 +201,18 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
     }
 }
 
+/// At the start; then they follow the interfaces.
 async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>, Failure> {
-    if !config.rlocs.is_empty() {
-        return Ok(config.rlocs.clone());
+    let machine = Machine::read(netlink).await?.hopeful();
+    let locators = machine.locators(&Wanted::of(config), &Locators::default()).all;
+    if locators.is_empty() {
+        let problem = if config.rloc_interfaces.is_empty() {
+            "needed: there is no default route whose interface has a global address"
+        } else {
+            "no such interface has a global address"
+        };
+        return Err(Failure::key("rloc", problem));
     }
-    let addresses = netlink.default_route_addresses().await?;
-    if addresses.is_empty() {
-        return Err(Failure::key("rloc", "needed: there is no default route whose interface has a global address"));
-    }
-    let locator = |address| OwnLocator { address, priority: 1, weight: 100 };
-    let locators: Vec<OwnLocator> = addresses.into_iter().map(locator).collect();
     config.check_locators(&locators)?;
     Ok(locators)
 }
@@ -233,6 +251,7 @@ fn control(
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
+    let gpe_peers = config.gpe_peers.clone();
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -241,7 +260,7 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    Ok(Control::new(Instant::now(), config))
+    Ok(Control::new(Instant::now(), config).sparing(gpe_peers))
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {

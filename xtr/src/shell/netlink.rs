@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures::TryStreamExt as _;
 use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, CacheInfo};
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
@@ -91,18 +91,9 @@ impl Netlink {
         Ok(Self { handle, task: tokio::spawn(connection) })
     }
 
-    /// The global addresses of the interface that the default route leads to, IPv4 first; one of each family.
-    ///
-    /// # Errors
-    /// If the kernel does not say.
-    pub async fn default_route_addresses(&self) -> Result<Vec<IpAddr>, Failure> {
-        let mut found = Vec::new();
-        for version in [IpVersion::V4, IpVersion::V6] {
-            if let Some(interface) = self.default_interface(version.clone()).await? {
-                found.extend(self.global_address(interface, version).await?);
-            }
-        }
-        Ok(found)
+    /// For questions to the kernel.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Makes sure that no other node leads packets into a device of its own. The route of a killed one went with its device.
@@ -231,22 +222,8 @@ impl Netlink {
         Ok(routes.iter().any(is_host_route))
     }
 
-    async fn default_interface(&self, version: IpVersion) -> Result<Option<u32>, Failure> {
-        let routes = self.main_routes(version).await?;
-        let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
-        let metric = |route: &&RouteMessage| {
-            let metric = |attribute: &RouteAttribute| {
-                if let RouteAttribute::Priority(metric) = attribute { Some(*metric) } else { None }
-            };
-            route.attributes.iter().find_map(metric).unwrap_or(0)
-        };
-        let interface = |attribute: &RouteAttribute| {
-            if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
-        };
-        Ok(defaults.min_by_key(metric).and_then(|route| route.attributes.iter().find_map(interface)))
-    }
-
-    async fn main_routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
+    /// The routes of the main table.
+    pub(super) async fn main_routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
         let routes = self.routes(version).await?;
         Ok(routes.into_iter().filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN).collect())
     }
@@ -268,17 +245,6 @@ impl Netlink {
         };
         let routes = self.handle.route().get(question).execute().try_collect();
         or_none(routes.await).map_err(refused("reading the routes"))
-    }
-
-    async fn global_address(&self, interface: u32, version: IpVersion) -> Result<Option<IpAddr>, Failure> {
-        let mut addresses = self.handle.address().get().set_link_index_filter(interface).execute();
-        while let Some(message) = addresses.try_next().await.map_err(refused("reading the addresses"))? {
-            let address = lasting_address(&message);
-            if let Some(address) = address.filter(|address| address.is_ipv4() == matches!(version, IpVersion::V4)) {
-                return Ok(Some(address));
-            }
-        }
-        Ok(None)
     }
 
     async fn add_rule(&self, rule: RuleMessage) -> Result<(), Failure> {
@@ -337,25 +303,6 @@ fn rule(family: AddressFamily, priority: u32, table: u32, selector: &[RuleAttrib
 fn is_ours(rule: &RuleMessage) -> bool {
     let is_priority = |attribute: &RuleAttribute| matches!(attribute, RuleAttribute::Priority(priority) if PRIORITIES.contains(priority));
     rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL)) && rule.attributes.iter().any(is_priority)
-}
-
-/// The global address of ours that a message names, unless it is soon another one: deprecated, or temporary (which an IPv4
-/// address with this flag is not, but there it is not the interface's first).
-fn lasting_address(message: &AddressMessage) -> Option<IpAddr> {
-    let passing = AddressHeaderFlags::Deprecated | AddressHeaderFlags::Dadfailed | AddressHeaderFlags::Secondary;
-    if message.header.scope != AddressScope::Universe || message.header.flags.intersects(passing) {
-        return None;
-    }
-    let local = |attribute: &AddressAttribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    };
-    // On a point-to-point link this is the peer's, if there is a local one too.
-    let other = |attribute: &AddressAttribute| match attribute {
-        AddressAttribute::Address(address) => Some(*address),
-        _ => None,
-    };
-    message.attributes.iter().find_map(local).or_else(|| message.attributes.iter().find_map(other))
 }
 
 fn family(prefix: &IpNet) -> AddressFamily {
@@ -423,7 +370,7 @@ pub fn families_not_forwarded(site: &[IpNet]) -> Vec<&'static str> {
     settings.into_iter().filter(|(_, path, v4)| is_needed(*v4) && is_off(path)).map(|(name, ..)| name).collect()
 }
 
-fn refused(what: &'static str) -> impl Fn(rtnetlink::Error) -> Failure {
+pub(super) fn refused(what: &'static str) -> impl Fn(rtnetlink::Error) -> Failure {
     move |error| {
         let denied = format!("{error:?}").contains("code: Some(-1)");
         let advice = if denied { " (CAP_NET_ADMIN is needed: run as root)" } else { "" };

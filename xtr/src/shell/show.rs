@@ -10,14 +10,15 @@ use wire::record::Action;
 use super::embedded::Status;
 use crate::config::Table;
 use crate::engine::Control;
+use crate::reach::{ProbedLocator, Standing};
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
     match table {
         Table::MapCache => json!({ "map-cache": map_cache(control, now) }),
         Table::Registrations => json!({ "registrations": registrations(control, now) }),
-        Table::Locators => locators(control),
-        Table::Counters => json!({ "counters": { "control": refusals(control), "packets": data_plane } }),
+        Table::Locators => locators(control, now),
+        Table::Counters => json!({ "counters": { "control": counted(control), "packets": data_plane } }),
         Table::Peers => json!({ "peers": peers(control, now) }),
         // Those of the map system in this process; without one there are none.
         Table::Identities => json!({ "identities": [] }),
@@ -39,6 +40,7 @@ fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
         let locators: Vec<_> = installed.locators.iter().map(|(address, locator)| {
             json!({
                 "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
+                "usable": locator.reachable && control.is_usable(*address),
             })
         }).collect();
         let action = if locators.is_empty() { action_name(installed.action) } else { "encapsulate" };
@@ -65,17 +67,40 @@ fn registrations(control: &Control, now: Instant) -> Vec<Value> {
     control.registrations(now).map(registration).collect()
 }
 
-fn locators(control: &Control) -> Value {
+/// Ours, and those of others with what probes have shown.
+fn locators(control: &Control, now: Instant) -> Value {
     let database = control.database();
-    let locator = |own: &crate::database::OwnLocator| json!({ "address": own.address, "priority": own.priority, "weight": own.weight });
+    let locator = |own: &crate::database::OwnLocator| {
+        let state = if database.is_reachable(own.address) { "up" } else { "down" };
+        json!({ "address": own.address, "priority": own.priority, "weight": own.weight, "state": state })
+    };
+    let remote = |probed: ProbedLocator| {
+        json!({
+            "address": probed.address,
+            "state": match probed.standing {
+                Standing::Unproven => "unproven",
+                Standing::Up => "up",
+                Standing::Down => "down",
+            },
+            "since": probed.since.as_secs(),
+            "rtt_us": probed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            "probed_ago": probed.probed_ago.map(|ago| ago.as_secs()),
+            "answered_ago": probed.answered_ago.map(|ago| ago.as_secs()),
+        })
+    };
     json!({
         "prefixes": database.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "locators": database.locators().iter().map(locator).collect::<Vec<_>>(),
+        "remote": control.probed_locators(now).map(remote).collect::<Vec<_>>(),
     })
 }
 
-fn refusals(control: &Control) -> Value {
-    control.tally().iter().map(|(refusal, count)| (refusal.name().to_owned(), Value::from(count))).collect()
+/// What was refused, and what else was done.
+fn counted(control: &Control) -> Value {
+    let refused = control.tally();
+    let refused = refused.iter().map(|(refusal, count)| (refusal.name(), count));
+    let done = control.counts().named();
+    refused.chain(done).map(|(name, count)| (name.to_owned(), Value::from(count))).collect()
 }
 
 /// The remote locators of the map-cache, each with the prefixes behind it.
@@ -122,9 +147,11 @@ pub fn table(table: Table, answer: &Value) -> String {
         }
         Table::Peers => peers_table(rows, answer.get("dht").and_then(Value::as_array)),
         Table::Locators => {
-            let locators =
-                columns(&["address", "priority", "weight"], answer.get("locators").and_then(Value::as_array));
-            format!("prefixes: {}\n{locators}", cell(answer.get("prefixes")))
+            let rows = |key: &str| answer.get(key).and_then(Value::as_array);
+            let own = columns(&["address", "priority", "weight", "state"], rows("locators"));
+            let names = ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago"];
+            let remote = columns(&names, rows("remote"));
+            format!("prefixes: {}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }
@@ -151,7 +178,8 @@ fn cell(value: Option<&Value>) -> String {
         Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(" "),
         Some(Value::Object(locator)) => {
             let part = |name: &str| locator.get(name).map(ToString::to_string).unwrap_or_default();
-            format!("{},priority={},weight={}", cell(locator.get("address")), part("priority"), part("weight"))
+            let usable = if locator.get("usable") == Some(&Value::Bool(false)) { ",unusable" } else { "" };
+            format!("{},priority={},weight={}{usable}", cell(locator.get("address")), part("priority"), part("weight"))
         }
         Some(other) => other.to_string(),
     }
@@ -183,12 +211,12 @@ mod tests {
     fn tables_have_a_line_a_row() {
         let answer = json!({ "map-cache": [
             { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60,
-              "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "reachable": true }] },
+              "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "reachable": true, "usable": false }] },
             { "prefix": "::/1", "action": "natively-forward", "expires": 5, "locators": [] },
         ] });
         let lines: Vec<_> = table(Table::MapCache, &answer).lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100");
+        assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100,unusable");
         assert_eq!(lines[2], "::/1        natively-forward  5        -");
     }
 

@@ -59,6 +59,9 @@ pub struct Node {
     pub now: Instant,
     pub sent: Vec<(IpAddr, SocketAddr, Vec<u8>)>,
     pub piped: Vec<Vec<u8>>,
+    /// RLOC-probes and SMRs, with the locators that they were sent from and to. They are not among what was sent.
+    pub probes: Vec<(IpAddr, SocketAddr, MapRequest)>,
+    pub smrs: Vec<(IpAddr, SocketAddr, MapRequest)>,
     pub persisted: Vec<Nonce>,
     updates: Vec<Update>,
     key: AuthKey,
@@ -83,7 +86,17 @@ impl Node {
         let first = config.servers.first().map(|server| server.key.clone());
         let key = first.unwrap_or_else(|| key(Algorithm::HkdfSha256));
         let control = Control::new(now, config);
-        let mut node = Self { control, now, sent: vec![], piped: vec![], persisted: vec![], updates: vec![], key };
+        let mut node = Self {
+            control,
+            now,
+            sent: vec![],
+            piped: vec![],
+            probes: vec![],
+            smrs: vec![],
+            persisted: vec![],
+            updates: vec![],
+            key,
+        };
         node.control.handle_timeout(now);
         node.collect();
         node.updates.clear();
@@ -183,7 +196,13 @@ impl Node {
                 Output::Update(update) => self.updates.push(update),
                 Output::Send(outgoing) => match outgoing.to {
                     Destination::Pipe => self.piped.push(outgoing.bytes),
-                    Destination::Socket { local, remote } => self.sent.push((local, remote, outgoing.bytes)),
+                    Destination::Socket { local, remote } => match ControlMessage::decode(&outgoing.bytes) {
+                        Ok(ControlMessage::MapRequest(probe)) if probe.probe => {
+                            self.probes.push((local, remote, probe))
+                        }
+                        Ok(ControlMessage::MapRequest(smr)) if smr.smr => self.smrs.push((local, remote, smr)),
+                        _ => self.sent.push((local, remote, outgoing.bytes)),
+                    },
                 },
             }
         }

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Bounds of probing and of soliciting.
+
+use std::time::Duration;
+
+/// Locators that are probed at once: four thousand sites with packets between us and them are more than a border has.
+/// Further ones are used without being probed.
+pub const TARGETS: usize = 4096;
+
+/// Probes a second in all, and at once: a megabit a second when a whole uplink has gone and every locator is in doubt.
+pub const PROBES_PER_SECOND: u32 = 1000;
+
+/// Least and greatest time between probes of a locator that answers: 30 s with a jitter of a tenth (RFC 9301, section 7.1,
+/// asks for jitter).
+pub const INTERVAL: (Duration, Duration) = (Duration::from_secs(27), Duration::from_secs(33));
+
+/// A locator's first probe is sent within this time after its mapping came: locators that come together are not probed
+/// together.
+pub const FIRST: Duration = Duration::from_secs(1);
+
+/// Probes of a burst: at 0, 0.7 and 1.4 s. One lost packet, or two, condemn nobody.
+pub const BURST: u32 = 3;
+
+/// Between the probes of a burst.
+pub const BURST_GAP: Duration = Duration::from_millis(700);
+
+/// Wait for an answer to the last probe of a burst, which ends 2.5 s after it began: with the second that the packet half
+/// takes to become suspicious this leaves a locator within 4 s.
+pub const LAST_WAIT: Duration = Duration::from_millis(1100);
+
+/// Least time between the beginnings of two bursts for suspicion of one locator: who receives packets and sends none back
+/// makes his locator suspicious every second, and answers at most four probes in three.
+pub const BURST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Wait before an unusable locator is probed again; doubles up to [`LONGEST_RETRY`].
+pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest wait before an unusable locator is probed again.
+pub const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// How long an answer counts: satellite links of several hops are faster.
+pub const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Probes of one locator that may still be answered, the newest ones.
+pub const OUTSTANDING: usize = 4;
+
+/// How long an ITR that has sent us packets, asked or probed hears of our changes: the minute of RFC 9301, section 6.1, and
+/// half as much, so that one that probes once a minute is never forgotten.
+pub const RECENT: Duration = Duration::from_secs(90);
+
+/// ITRs that are remembered. A flood of invented ones is refused when the table is full, and forgotten in [`RECENT`].
+pub const ITRS: usize = 4096;
+
+/// Least time between two searches of a full table for ITRs to forget.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// EID-prefixes of ours that an ITR is known to have asked for, and of which it is told one after the other.
+pub const PREFIXES_PER_ITR: usize = 16;
+
+/// Least time between SMRs to one ITR (RFC 9301, section 6.1).
+pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
+
+/// SMRs a second in all, and at once: each is answered by a Map-Request that the map system has to serve.
+pub const SMRS_PER_SECOND: u32 = 500;
+
+/// Wait for the Map-Servers to confirm a change before the ITRs are made to ask them. Who is told earlier would be given the
+/// old mapping.
+pub const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// How long a change that not every Map-Server has confirmed is told once more when they have.
+pub const LATE_CONFIRMATION: Duration = Duration::from_secs(60);

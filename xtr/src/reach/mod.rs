@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Whether the locators of others can be reached (RFC 9301, section 7), and who has to hear when ours change (section 6).
+//!
+//! * [`Prober`]: probes each locator of the map-cache, once for all the mappings that share it, and says which of them
+//!   packets must not be sent to.
+//! * [`Solicitor`]: remembers which ITRs have sent to us lately, and sends them SMRs when our mappings change.
+
+mod budget;
+pub mod limits;
+mod prober;
+mod solicitor;
+mod target;
+
+pub use prober::{Output, Probed, ProbedLocator, Prober};
+pub use solicitor::Solicitor;
+pub use target::Standing;
+
+/// What both have done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// RLOC-probes sent.
+    pub probes_sent: u64,
+    /// Those that were answered.
+    pub probes_answered: u64,
+    /// Those that were not answered in time.
+    pub probes_lost: u64,
+    /// How often a locator was found unusable.
+    pub locators_lost: u64,
+    /// Solicit-map-requests sent.
+    pub smrs_sent: u64,
+    /// Solicit-map-requests received, those that were refused among them.
+    pub smrs_received: u64,
+}
+
+impl Counts {
+    /// These and `other` together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            probes_sent: self.probes_sent + other.probes_sent,
+            probes_answered: self.probes_answered + other.probes_answered,
+            probes_lost: self.probes_lost + other.probes_lost,
+            locators_lost: self.locators_lost + other.locators_lost,
+            smrs_sent: self.smrs_sent + other.smrs_sent,
+            smrs_received: self.smrs_received + other.smrs_received,
+        }
+    }
+
+    /// Each with the name under which `show counters` lists it.
+    pub fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("probes-sent", self.probes_sent),
+            ("probes-answered", self.probes_answered),
+            ("probes-lost", self.probes_lost),
+            ("locators-lost", self.locators_lost),
+            ("smrs-sent", self.smrs_sent),
+            ("smrs-received", self.smrs_received),
+        ]
+    }
+}

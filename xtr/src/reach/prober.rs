@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! RLOC-probing (RFC 9301, section 7.1): a Map-Request with the probe-bit to the locator itself, and the Map-Reply that
+//! shows that both ends of the way work.
+//!
+//! One locator is probed once, however many mappings share it. Each probe asks about another of them, as far as there are
+//! others: an ETR that has lost one EID-prefix of many, and does not answer for it, is not dead.
+//!
+//! An answer is known by its nonce of 64 bits, which only those on the way to the locator have seen. It has to come from the
+//! locator, or to name it by the p-bit: RFC 9301 lets an ETR answer from whatever interface leads back (sections 5.4 and 7.1).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wire::address::{Address, EidPrefix};
+use wire::control::{EidRequest, MapReply, MapRequest, Nonce};
+
+use super::budget::Budget;
+use super::target::{Outstanding, Standing, Step, Target};
+use super::{Counts, limits};
+use crate::map_cache::Update;
+use crate::refusal::{Refusal, Tally};
+use crate::transport::{Destination, Outgoing, Via, same_family};
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a probe.
+    Send(Outgoing),
+    /// Tell the packet half.
+    Update(Update),
+}
+
+/// A probe that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probed {
+    /// The locator.
+    pub rloc: IpAddr,
+    /// The EID-prefix that the probe asked about.
+    pub prefix: EidPrefix,
+}
+
+/// A locator of others, for `show locators`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbedLocator {
+    /// The locator.
+    pub address: IpAddr,
+    /// How it stands.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Duration,
+    /// Smoothed round-trip time.
+    pub rtt: Option<Duration>,
+    /// Time since the last probe.
+    pub probed_ago: Option<Duration>,
+    /// Time since the last answer.
+    pub answered_ago: Option<Duration>,
+}
+
+/// Probes the locators of the map-cache.
+#[derive(Debug)]
+pub struct Prober {
+    /// Our locators, the preferred ones first: probes go the way of the packets.
+    rlocs: Vec<IpAddr>,
+    /// Locators of those who are known not to answer.
+    spared: Vec<IpAddr>,
+    random: StdRng,
+    targets: BTreeMap<IpAddr, Target>,
+    schedule: BTreeSet<(Instant, IpAddr)>,
+    nonces: HashMap<Nonce, IpAddr>,
+    budget: Budget,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+    tally: Tally,
+}
+
+impl Prober {
+    /// Nonces and jitter are drawn from `seed`, which has to come from the system's entropy. Probes are sent from `rlocs`, the
+    /// preferred ones first.
+    pub fn new(now: Instant, rlocs: Vec<IpAddr>, seed: [u8; 32]) -> Self {
+        Self {
+            rlocs,
+            spared: Vec::new(),
+            random: StdRng::from_seed(seed),
+            targets: BTreeMap::new(),
+            schedule: BTreeSet::new(),
+            nonces: HashMap::new(),
+            budget: Budget::new(now, limits::PROBES_PER_SECOND),
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Probes none of these: they speak no control protocol.
+    pub fn spare(&mut self, rlocs: Vec<IpAddr>) {
+        self.spared = rlocs;
+    }
+
+    /// Sends from these locators from now on. What was found out by others says nothing about these: each locator in doubt is
+    /// probed at once.
+    pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
+        if self.rlocs == rlocs {
+            return;
+        }
+        self.rlocs = rlocs;
+        let down = self.targets.iter().filter(|(_, target)| target.standing == Standing::Down);
+        for rloc in down.map(|(rloc, _)| *rloc).collect::<Vec<_>>() {
+            self.reschedule(rloc, |target| target.due = now);
+        }
+    }
+
+    /// A mapping with this locator is in use.
+    pub fn watch(&mut self, now: Instant, rloc: IpAddr) {
+        if self.targets.contains_key(&rloc) || self.spared.contains(&rloc) {
+            return;
+        }
+        if self.targets.len() >= limits::TARGETS {
+            return self.tally.count(Refusal::LocatorTableFull);
+        }
+        let due = now + self.between(Duration::ZERO, limits::FIRST);
+        self.targets.insert(rloc, Target::new(now, due));
+        self.schedule.insert((due, rloc));
+    }
+
+    /// The packet half says that packets go to this locator and nothing comes back, or that a router says so.
+    pub fn suspect(&mut self, now: Instant, rloc: IpAddr) {
+        self.reschedule(rloc, |target| target.suspect(now));
+    }
+
+    /// Takes a Map-Reply with the probe-bit.
+    ///
+    /// # Errors
+    /// Says why it answers no probe of ours; nothing has changed then.
+    pub fn answer(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<Probed, Refusal> {
+        // Only an ETR of the site can say that its locator works (RFC 9301, section 5.4).
+        if !message.records.iter().all(|record| record.authoritative) {
+            return Err(Refusal::ReplyProbeNotAuthoritative);
+        }
+        let rloc = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
+        let is_from_it = matches!(via, Via::Socket { remote, .. } if remote.ip() == rloc);
+        if !is_from_it && probed_locator(message) != Some(rloc) {
+            return Err(Refusal::ReplyProbeFromElsewhere);
+        }
+        self.nonces.remove(&message.nonce);
+        let interval = self.interval();
+        let mut answered = None;
+        self.reschedule(rloc, |target| {
+            answered = target.take(message.nonce).map(|probe| (probe.prefix, target.answer(now, &probe, interval)));
+        });
+        let (prefix, is_back) = answered.ok_or(Refusal::ReplyUnasked)?;
+        self.counts.probes_answered += 1;
+        if is_back {
+            tracing::info!(%rloc, "the locator answers again");
+            self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
+        }
+        Ok(Probed { rloc, prefix })
+    }
+
+    /// Does what is due. `user` says which EID-prefix with this locator comes behind the one that it is given; none = the
+    /// locator is no longer in use.
+    pub fn handle_timeout(
+        &mut self,
+        now: Instant,
+        mut user: impl FnMut(IpAddr, Option<EidPrefix>) -> Option<EidPrefix>,
+    ) {
+        while let Some((due, rloc)) = self.schedule.first().copied()
+            && due <= now
+        {
+            let Some(asked) = self.targets.get(&rloc).map(|target| target.asked) else {
+                self.schedule.remove(&(due, rloc));
+                continue;
+            };
+            let Some(prefix) = user(rloc, asked) else {
+                self.forget(now, rloc);
+                continue;
+            };
+            self.drop_lost(now, rloc);
+            let interval = self.interval();
+            let mut step = Step::Rest;
+            self.reschedule(rloc, |target| step = target.step(now, interval));
+            match step {
+                Step::Rest => {}
+                Step::GoneDown => self.gone_down(rloc),
+                // The others wait too: what is due first is sent first.
+                Step::Probe if !self.budget.take(now) => return,
+                Step::Probe => self.probe(now, rloc, prefix),
+            }
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let (due, _) = self.schedule.first()?;
+        Some(self.budget.next().map_or(*due, |tokens| tokens.max(*due)))
+    }
+
+    /// Whether packets may go there, as far as we know.
+    pub fn is_usable(&self, rloc: IpAddr) -> bool {
+        self.targets.get(&rloc).is_none_or(|target| target.standing != Standing::Down)
+    }
+
+    /// The locators that are probed, in order of address.
+    pub fn locators(&self, now: Instant) -> impl Iterator<Item = ProbedLocator> + '_ {
+        let ago = move |at: Instant| now.saturating_duration_since(at);
+        self.targets.iter().map(move |(address, target)| ProbedLocator {
+            address: *address,
+            standing: target.standing,
+            since: ago(target.since),
+            rtt: target.rtt,
+            probed_ago: target.probed.map(ago),
+            answered_ago: target.answered.map(ago),
+        })
+    }
+
+    /// What was done.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Sends a probe, not to a Map-Server and not encapsulated. One ITR-RLOC only, so that the answer comes back the way of
+    /// the probe.
+    fn probe(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix) {
+        let Some(local) = same_family(&self.rlocs, rloc) else {
+            // Packets cannot go there either, and that says nothing about the locator.
+            let later = now + self.interval();
+            return self.reschedule(rloc, |target| target.due = later);
+        };
+        let nonce = Nonce(self.random.next_u64());
+        let message = MapRequest {
+            probe: true,
+            nonce,
+            itr_rlocs: vec![Address::from(local)],
+            records: vec![EidRequest { notify: false, eid: prefix.into() }],
+            ..MapRequest::default()
+        };
+        let mut lost = None;
+        self.reschedule(rloc, |target| lost = target.sent(Outstanding { nonce, sent: now, prefix }));
+        self.nonces.insert(nonce, rloc);
+        self.lost(lost);
+        match message.encode() {
+            Ok(bytes) => {
+                self.counts.probes_sent += 1;
+                let to = Destination::Socket { local, remote: SocketAddr::new(rloc, wire::CONTROL_PORT) };
+                self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+            }
+            Err(_) => self.tally.count(Refusal::NotEncodable),
+        }
+    }
+
+    fn gone_down(&mut self, rloc: IpAddr) {
+        tracing::info!(%rloc, "the locator does not answer: packets go elsewhere");
+        self.counts.locators_lost += 1;
+        self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: false }));
+    }
+
+    /// Should a later mapping have it, it begins anew.
+    fn forget(&mut self, now: Instant, rloc: IpAddr) {
+        let Some(mut target) = self.targets.remove(&rloc) else { return };
+        self.schedule.remove(&(target.due, rloc));
+        while let Some(probe) = target.take_lost(now, true) {
+            self.nonces.remove(&probe.nonce);
+        }
+        if target.standing == Standing::Down {
+            self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
+        }
+    }
+
+    fn drop_lost(&mut self, now: Instant, rloc: IpAddr) {
+        while let Some(lost) = self.targets.get_mut(&rloc).and_then(|target| target.take_lost(now, false)) {
+            self.lost(Some(lost));
+        }
+    }
+
+    fn lost(&mut self, probe: Option<Outstanding>) {
+        if let Some(probe) = probe {
+            self.nonces.remove(&probe.nonce);
+            self.counts.probes_lost += 1;
+        }
+    }
+
+    /// Changes a target, and when it is due.
+    fn reschedule(&mut self, rloc: IpAddr, change: impl FnOnce(&mut Target)) {
+        let Some(target) = self.targets.get_mut(&rloc) else { return };
+        self.schedule.remove(&(target.due, rloc));
+        change(target);
+        self.schedule.insert((target.due, rloc));
+    }
+
+    fn interval(&mut self) -> Duration {
+        let (least, greatest) = limits::INTERVAL;
+        self.between(least, greatest)
+    }
+
+    fn between(&mut self, least: Duration, greatest: Duration) -> Duration {
+        let range = u64::try_from((greatest - least).as_micros()).unwrap_or(u64::MAX);
+        least + Duration::from_micros(self.random.next_u64() % range.saturating_add(1))
+    }
+}
+
+/// The first locator with the p-bit (RFC 9301, section 5.4).
+fn probed_locator(message: &MapReply) -> Option<IpAddr> {
+    let mut locators = message.records.iter().flat_map(|record| &record.locators);
+    locators.find(|locator| locator.probed).and_then(|locator| locator.rloc.ip())
+}

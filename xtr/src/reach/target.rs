@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One locator that is probed: how it stands, and when it is probed next.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use wire::address::EidPrefix;
+use wire::control::Nonce;
+
+use super::limits;
+
+/// How a locator stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not answered a probe yet. Packets go there: nothing speaks against it.
+    Unproven,
+    /// It has answered, and since then never been silent.
+    Up,
+    /// It is silent: as if its priority were 255 (RFC 9301, section 7).
+    Down,
+}
+
+/// What a target wants done when its time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A probe is to be sent; [`Target::sent`] then.
+    Probe,
+    /// Nobody answered: packets must not go there.
+    GoneDown,
+    /// Nothing: nobody answered, and that proves nothing.
+    Rest,
+}
+
+/// A probe that may still be answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outstanding {
+    pub(super) nonce: Nonce,
+    pub(super) sent: Instant,
+    /// What it asked about.
+    pub(super) prefix: EidPrefix,
+}
+
+/// A burst of probes in progress. A routine probe is the first of a burst that as a rule ends with its answer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Burst {
+    sent: u32,
+    /// The packet half is suspicious.
+    suspected: bool,
+}
+
+/// One locator.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) standing: Standing,
+    /// Since when it stands so.
+    pub(super) since: Instant,
+    /// When [`Self::step`] is to be called.
+    pub(super) due: Instant,
+    pub(super) rtt: Option<Duration>,
+    pub(super) probed: Option<Instant>,
+    pub(super) answered: Option<Instant>,
+    /// The EID-prefix of the last probe.
+    pub(super) asked: Option<EidPrefix>,
+    burst: Option<Burst>,
+    /// When the last burst for suspicion began.
+    suspected: Option<Instant>,
+    /// Probes since it went down.
+    retries: u32,
+    outstanding: VecDeque<Outstanding>,
+}
+
+impl Target {
+    pub(super) fn new(now: Instant, due: Instant) -> Self {
+        Self {
+            standing: Standing::Unproven,
+            since: now,
+            due,
+            rtt: None,
+            probed: None,
+            answered: None,
+            asked: None,
+            burst: None,
+            suspected: None,
+            retries: 0,
+            outstanding: VecDeque::new(),
+        }
+    }
+
+    /// Packets go there, and nothing comes back: a probe is due now, if that is not known and not being looked into.
+    pub(super) fn suspect(&mut self, now: Instant) {
+        let is_paused = self.suspected.is_some_and(|at| now.saturating_duration_since(at) < limits::BURST_INTERVAL);
+        match &mut self.burst {
+            _ if self.standing == Standing::Down => {}
+            Some(burst) => burst.suspected = true,
+            None if is_paused => {}
+            None => {
+                self.burst = Some(Burst { sent: 0, suspected: true });
+                self.suspected = Some(now);
+                self.due = now;
+            }
+        }
+    }
+
+    /// What to do now that the time has come. `interval` is the time to the next routine probe.
+    pub(super) fn step(&mut self, now: Instant, interval: Duration) -> Step {
+        match self.burst {
+            Some(burst) if burst.sent >= limits::BURST => self.end_burst(now, burst, interval),
+            _ => Step::Probe,
+        }
+    }
+
+    /// A burst went unanswered. Who has never answered may simply not do probes: only if no packets come from there either
+    /// is he taken for dead.
+    fn end_burst(&mut self, now: Instant, burst: Burst, interval: Duration) -> Step {
+        self.burst = None;
+        if self.standing == Standing::Unproven && !burst.suspected {
+            self.due = now + interval;
+            return Step::Rest;
+        }
+        self.stand(now, Standing::Down);
+        self.retries = 0;
+        self.due = now + limits::FIRST_RETRY;
+        Step::GoneDown
+    }
+
+    /// A probe was sent. The one that can no longer be answered because of it, if there is one.
+    pub(super) fn sent(&mut self, probe: Outstanding) -> Option<Outstanding> {
+        let now = probe.sent;
+        self.probed = Some(now);
+        self.asked = Some(probe.prefix);
+        if self.standing == Standing::Down {
+            self.retries = self.retries.saturating_add(1);
+            self.due = now + retry_after(self.retries);
+        } else {
+            let burst = self.burst.get_or_insert_default();
+            burst.sent += 1;
+            self.due = now + if burst.sent < limits::BURST { limits::BURST_GAP } else { limits::LAST_WAIT };
+        }
+        self.outstanding.push_back(probe);
+        if self.outstanding.len() > limits::OUTSTANDING { self.outstanding.pop_front() } else { None }
+    }
+
+    /// The probe of this nonce, if it may still be answered; it is answered once.
+    pub(super) fn take(&mut self, nonce: Nonce) -> Option<Outstanding> {
+        let index = self.outstanding.iter().position(|probe| probe.nonce == nonce)?;
+        self.outstanding.remove(index)
+    }
+
+    /// The oldest probe, if it is too old to be answered, or if `all` are to go.
+    pub(super) fn take_lost(&mut self, now: Instant, all: bool) -> Option<Outstanding> {
+        let is_old = |probe: &Outstanding| now.saturating_duration_since(probe.sent) >= limits::ANSWER_TIME;
+        self.outstanding.front().filter(|probe| all || is_old(probe))?;
+        self.outstanding.pop_front()
+    }
+
+    /// A probe was answered. Whether that brings the locator back.
+    pub(super) fn answer(&mut self, now: Instant, probe: &Outstanding, interval: Duration) -> bool {
+        let sample = now.saturating_duration_since(probe.sent);
+        // As TCP smooths it (RFC 6298, section 2); each probe has its own nonce, so that no sample is in doubt.
+        self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+        self.answered = Some(now);
+        self.burst = None;
+        self.due = now + interval;
+        let is_back = self.standing == Standing::Down;
+        if self.standing != Standing::Up {
+            self.stand(now, Standing::Up);
+        }
+        is_back
+    }
+
+    fn stand(&mut self, now: Instant, standing: Standing) {
+        (self.standing, self.since) = (standing, now);
+    }
+}
+
+/// 2, 4, 8, 16, 30, 30 ... seconds after the first one.
+fn retry_after(retries: u32) -> Duration {
+    limits::FIRST_RETRY.saturating_mul(1 << retries.min(5)).min(limits::LONGEST_RETRY)
+}
