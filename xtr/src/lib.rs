@@ -19,6 +19,7 @@ pub mod etr;
 pub mod itr;
 pub mod limits;
 pub mod map_cache;
+pub mod offload;
 pub mod refusal;
 pub mod register;
 pub mod reply;
