@@ -3,6 +3,7 @@
 //! send; in both tiers. Needs root and `/dev/net/tun`; without, it fails where `CI` is set, and else says so and passes.
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(unsafe_code, reason = "a flow label is reserved by an option that no safe call covers")]
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -480,34 +481,17 @@ fn both_tiers_put_the_same_headers_on_the_wire() {
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let near = move || {
         for tier in [Tier::Zero, Tier::One] {
-            let node = Node::start(NEAR, 1500, tier);
-            lead_into_tunnel(NEAR, FAR);
-            let sockets: Vec<Socket> = NEAR
-                .hosts
-                .iter()
-                .map(|host| {
-                    let socket = Socket::new(Domain::for_address((ip(host), 0).into()), Type::DGRAM, None).unwrap();
-                    socket.bind(&SocketAddr::new(ip(host), 7777).into()).unwrap();
-                    socket
-                })
-                .collect();
             for rloc in FAR.rlocs {
+                let node = Node::start(NEAR, 1500, tier);
+                lead_into_tunnel(NEAR, FAR);
                 FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
-                for round in 0..6u8 {
-                    let (ttl, class) = (u32::from(round) * 40 + 3, u32::from(round) * 41 + 2);
-                    sockets[0].set_ttl_v4(ttl).unwrap();
-                    sockets[0].set_tos_v4(class).unwrap();
-                    sockets[1].set_unicast_hops_v6(ttl).unwrap();
-                    sockets[1].set_tclass_v6(class).unwrap();
-                    for (socket, host) in sockets.iter().zip(FAR.hosts) {
-                        socket.send_to(&[round; 33], &SocketAddr::new(ip(host), 99).into()).unwrap();
-                    }
-                }
+                send_with_many_hops_and_classes();
                 let started = Instant::now();
-                while node.count(Count::Encapsulated) % 12 != 0 || node.count(Count::Encapsulated) == 0 {
+                while node.count(Count::Encapsulated) < 12 {
                     assert!(started.elapsed() < PATIENCE, "{:?}", node.plane.counters().snapshot());
                     std::thread::sleep(Duration::from_millis(1));
                 }
+                assert_eq!(node.plane.counters().dropped(DropReason::CoreSend), 0);
             }
             may_go_on.recv_timeout(PATIENCE).unwrap();
         }
@@ -540,6 +524,132 @@ fn both_tiers_put_the_same_headers_on_the_wire() {
     in_two_namespaces(near, far);
 }
 
+/// Six datagrams from each host of the near site to the far one.
+fn send_with_many_hops_and_classes() {
+    for (host, to) in NEAR.hosts.into_iter().zip(FAR.hosts) {
+        let from = SocketAddr::new(ip(host), 7777);
+        let socket = Socket::new(Domain::for_address(from), Type::DGRAM, None).unwrap();
+        socket.bind(&from.into()).unwrap();
+        for round in 0..6u8 {
+            let (ttl, class) = (u32::from(round) * 40 + 3, u32::from(round) * 41 + 2);
+            if from.is_ipv4() {
+                socket.set_ttl_v4(ttl).unwrap();
+                socket.set_tos_v4(class).unwrap();
+            } else {
+                socket.set_unicast_hops_v6(ttl).unwrap();
+                socket.set_tclass_v6(class).unwrap();
+            }
+            socket.send_to(&[round; 33], &SocketAddr::new(ip(to), 99).into()).unwrap();
+        }
+    }
+}
+
+/// An ICMP error about an outer packet: that a link of this MTU is on its way.
+fn too_big(outer: &[u8], mtu: u16) -> Vec<u8> {
+    let [high, low] = mtu.to_be_bytes();
+    if outer[0] >> 4 == 6 {
+        // The kernel computes the checksum of ICMPv6 (RFC 3542, section 3.1).
+        return [&[2, 0, 0, 0, 0, 0, high, low], outer].concat();
+    }
+    let mut message = [&[3, 4, 0, 0, 0, 0, high, low], &outer[..28]].concat();
+    let sum = checksum::internet(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+#[test]
+fn a_router_on_the_way_teaches_the_path_mtu() {
+    [Tier::Zero, Tier::One].into_iter().for_each(router_teaches);
+}
+
+fn router_teaches(tier: Tier) {
+    let near = move || {
+        for rloc in FAR.rlocs {
+            let node = Node::start(NEAR, 1500, tier);
+            lead_into_tunnel(NEAR, FAR);
+            FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
+            let socket = bind(NEAR.hosts[0], 0);
+            socket.send_to(&[7; 1200], (ip(FAR.hosts[0]), 9)).unwrap();
+            let started = Instant::now();
+            while node.count(Count::PathMtu) == 0 {
+                assert!(started.elapsed() < PATIENCE, "{tier:?} {rloc}: {:?}", node.plane.counters().snapshot());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let families = [
+            (libc::ETH_P_IP, Domain::IPV4, Protocol::ICMPV4, NEAR.rlocs[0]),
+            (libc::ETH_P_IPV6, Domain::IPV6, Protocol::ICMPV6, NEAR.rlocs[1]),
+        ];
+        let ears = families.map(|(kind, domain, protocol, to)| {
+            (eavesdrop(kind), Socket::new(domain, Type::RAW, Some(protocol)).unwrap(), SocketAddr::new(ip(to), 0))
+        });
+        ready.send(()).unwrap();
+        for (ear, icmp, to) in &ears {
+            let outer = loop {
+                let mut octets = [0; 4000];
+                let length = (&mut &*ear).read(&mut octets).unwrap();
+                if comparable(&octets[..length]).is_some() {
+                    break octets[..length.min(1000)].to_vec();
+                }
+            };
+            icmp.send_to(&too_big(&outer, 1300), &SockAddr::from(*to)).unwrap();
+        }
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+/// Another program may reserve a flow label of IPv6 for itself; from then on the kernel refuses labels that nobody reserved.
+#[test]
+fn without_flow_labels_of_our_own_packets_leave_all_the_same() {
+    let near = || {
+        let reserved = reserve_flow_label();
+        let node = Node::start(NEAR, 1500, Tier::One);
+        lead_into_tunnel(NEAR, FAR);
+        FAR.prefixes.iter().for_each(|net| node.map(net, FAR.rlocs[1]));
+        let socket = bind(NEAR.hosts[0], 0);
+        socket.connect((ip(FAR.hosts[0]), 7)).unwrap();
+        for number in 0..8 {
+            socket.send(&[number]).unwrap();
+        }
+        for number in 0..8 {
+            let mut answer = [0; 9];
+            assert_eq!((socket.recv(&mut answer).unwrap(), answer[0]), (1, number));
+        }
+        assert_eq!(node.plane.counters().dropped(DropReason::CoreSend), 0);
+        drop(reserved);
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500, Tier::One);
+        NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[1]));
+        lead_into_tunnel(FAR, NEAR);
+        echo(FAR.hosts, ready, stop);
+    };
+    in_two_namespaces(near, far);
+}
+
+/// The socket that has a flow label for itself (in6_flowlabel_req of linux/in6.h).
+fn reserve_flow_label() -> Socket {
+    const IPV6_FLOWLABEL_MGR: libc::c_int = 32;
+    const EXCLUSIVE: u8 = 1;
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
+    let IpAddr::V6(to) = ip(FAR.rlocs[1]) else { panic!() };
+    let mut request = [0u8; 32];
+    request[..16].copy_from_slice(&to.octets());
+    request[16..20].copy_from_slice(&0x1_2345u32.to_be_bytes());
+    // Get, create, for this socket alone.
+    (request[20], request[21]) = (0, EXCLUSIVE);
+    request[22..24].copy_from_slice(&1u16.to_ne_bytes());
+    let option = (libc::IPPROTO_IPV6, IPV6_FLOWLABEL_MGR);
+    let length = libc::socklen_t::try_from(request.len()).unwrap();
+    // SAFETY: the option reads one in6_flowlabel_req, of the 32 octets that `request` has.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), option.0, option.1, request.as_ptr().cast(), length) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    socket
+}
+
 /// Much data over one TCP connection, inner and outer of both families, through super-packets: all arrives, nothing has a wrong
 /// checksum, and far fewer packets cross the TUN devices than segments are encapsulated.
 #[test]
@@ -562,6 +672,14 @@ fn a_tcp_stream_crosses_in_super_packets_without_a_wrong_checksum() {
                 assert_eq!(usize::from_be_bytes(answer), OCTETS);
             }
         }
+        // Groups that are too long for the cable all at once: the connection finds the new size, and goes on.
+        set_cable_mtu(1400);
+        let mut stream = TcpStream::connect((ip(FAR.hosts[0]), 8080)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&vec![0x42; OCTETS]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_exact(&mut [0; 8]).unwrap();
+        assert_eq!(node.count(Count::PathMtu), 1);
         let encapsulated = node.count(Count::Encapsulated);
         assert!(encapsulated > 4 * 20_000_000 / 1500, "{encapsulated}");
         assert_eq!(checksum_errors(), 0);
@@ -572,14 +690,12 @@ fn a_tcp_stream_crosses_in_super_packets_without_a_wrong_checksum() {
         lead_into_tunnel(FAR, NEAR);
         let listeners = FAR.hosts.map(|host| TcpListener::bind((ip(host), 8080)).unwrap());
         ready.send(()).unwrap();
-        for _ in FAR.rlocs {
-            for listener in &listeners {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut octets = Vec::new();
-                stream.read_to_end(&mut octets).unwrap();
-                assert!(octets.iter().all(|octet| *octet == 0x42));
-                stream.write_all(&octets.len().to_be_bytes()).unwrap();
-            }
+        for listener in [&listeners[0], &listeners[1], &listeners[0], &listeners[1], &listeners[0]] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut octets = Vec::new();
+            stream.read_to_end(&mut octets).unwrap();
+            assert!(octets.iter().all(|octet| *octet == 0x42));
+            stream.write_all(&octets.len().to_be_bytes()).unwrap();
         }
         stop.recv().unwrap();
         assert_eq!(checksum_errors(), 0);

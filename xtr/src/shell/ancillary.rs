@@ -148,7 +148,7 @@ pub(super) fn receive_many(
         message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
         message.msg_hdr.msg_controllen = CONTROL_LENGTH;
     }
-    let (most, none) = (PARTS as libc::c_uint, std::ptr::null_mut());
+    let (most, none) = (libc::c_uint::try_from(PARTS).unwrap_or_default(), std::ptr::null_mut());
     // SAFETY: the first `most` of `messages` point to buffers of the lengths beside them: parts of `memory`, which do not
     // overlap, and locals that outlive the call.
     let count = unsafe { libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), most, libc::MSG_DONTWAIT as _, none) };
