@@ -20,6 +20,7 @@ pub mod etr;
 pub mod itr;
 pub mod limits;
 pub mod map_cache;
+pub mod offload;
 pub mod reach;
 pub mod refusal;
 pub mod register;

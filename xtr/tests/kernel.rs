@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Two packet threads in two network namespaces, joined by a cable: real TUN devices, real sockets, and a kernel that judges
-//! what they send. Needs root and `/dev/net/tun`; without, it fails where `CI` is set, and else says so and passes.
+//! Two nodes in two network namespaces, joined by a cable: real TUN devices, real sockets, and a kernel that judges what they
+//! send; in both tiers. Needs root and `/dev/net/tun`; without, it fails where `CI` is set, and else says so and passes.
 #![cfg(feature = "shell")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(unsafe_code, reason = "a flow label is reserved by an option that no safe call covers")]
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
 use std::sync::mpsc;
@@ -22,6 +23,7 @@ use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use wire::address::{EidPrefix, InstanceId};
 use wire::data::{Ipv4Header, Ipv6Header, TrafficClass, UdpHeader, checksum};
+use xtr::config::Tier;
 use xtr::counters::{Count, DropReason};
 use xtr::etr::EtrConfig;
 use xtr::itr::ItrConfig;
@@ -59,12 +61,14 @@ struct Node {
 }
 
 impl Node {
-    fn start(site: Site, core_mtu: usize) -> Self {
+    fn start(site: Site, core_mtu: usize, tier: Tier) -> Self {
         let (sender, events) = tokio::sync::mpsc::channel(64);
         let rlocs: Vec<IpAddr> = site.rlocs.map(ip).to_vec();
         let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![ip(site.hosts[1])], core_mtu, gpe_peers: vec![] };
-        let options = Options { tun: TUN.into(), mtu: 1500, itr, etr: EtrConfig::default(), rlocs: rlocs.clone() };
+        let options =
+            Options { tier, tun: TUN.into(), mtu: 1500, itr, etr: EtrConfig::default(), rlocs: rlocs.clone() };
         let plane = DataPlane::start(options, sender).unwrap();
+        assert_eq!(plane.tier(), tier);
         plane.update(Update::LocalRlocs(rlocs));
         plane.update(Update::LocalEids(site.prefixes.map(prefix).to_vec()));
         Self { plane, events }
@@ -277,9 +281,15 @@ fn echo(hosts: [&'static str; 2], ready: &mpsc::Sender<()>, stop: &mpsc::Receive
 
 #[test]
 fn the_first_packets_of_a_cold_cache_arrive_in_order_over_each_pair_of_families() {
-    let near = || {
+    for (tier, tier_of_far) in [(Tier::Zero, Tier::Zero), (Tier::One, Tier::One), (Tier::One, Tier::Zero)] {
+        first_packets_arrive(tier, tier_of_far);
+    }
+}
+
+fn first_packets_arrive(tier: Tier, tier_of_far: Tier) {
+    let near = move || {
         for rloc in FAR.rlocs {
-            let mut node = Node::start(NEAR, 1500);
+            let mut node = Node::start(NEAR, 1500, tier);
             lead_into_tunnel(NEAR, FAR);
             for (index, eid) in FAR.hosts.into_iter().enumerate() {
                 let socket = bind(NEAR.hosts[index], 0);
@@ -302,8 +312,8 @@ fn the_first_packets_of_a_cold_cache_arrive_in_order_over_each_pair_of_families(
             assert_eq!(node.plane.counters().dropped(DropReason::CoreSend), 0);
         }
     };
-    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
-        let node = Node::start(FAR, 1500);
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500, tier_of_far);
         NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
         lead_into_tunnel(FAR, NEAR);
         echo(FAR.hosts, ready, stop);
@@ -313,8 +323,12 @@ fn the_first_packets_of_a_cold_cache_arrive_in_order_over_each_pair_of_families(
 
 #[test]
 fn a_narrow_cable_teaches_the_path_mtu_and_the_source_hears_of_it() {
-    let near = || {
-        let node = Node::start(NEAR, 1500);
+    [Tier::Zero, Tier::One].into_iter().for_each(narrow_cable_teaches);
+}
+
+fn narrow_cable_teaches(tier: Tier) {
+    let near = move || {
+        let node = Node::start(NEAR, 1500, tier);
         lead_into_tunnel(NEAR, FAR);
         FAR.prefixes.iter().for_each(|net| node.map(net, FAR.rlocs[1]));
         set_cable_mtu(1400);
@@ -338,9 +352,9 @@ fn a_narrow_cable_teaches_the_path_mtu_and_the_source_hears_of_it() {
         assert_eq!(node.count(Count::PathMtu), 1);
         assert!(node.count(Count::IcmpSent) >= 1);
     };
-    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
         set_cable_mtu(1400);
-        let node = Node::start(FAR, 1400);
+        let node = Node::start(FAR, 1400, tier);
         NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
         lead_into_tunnel(FAR, NEAR);
         echo(FAR.hosts, ready, stop);
@@ -366,6 +380,10 @@ fn data_packet(outer_checksum: Option<u16>) -> Vec<u8> {
 /// D21 of the vectors: of three packets the kernel lets two pass, one with a right and one with no checksum.
 #[test]
 fn d21_a_wrong_udp_checksum_is_dropped_by_the_kernel() {
+    [Tier::Zero, Tier::One].into_iter().for_each(d21_is_dropped);
+}
+
+fn d21_is_dropped(tier: Tier) {
     let (sent, was_sent) = mpsc::channel::<()>();
     let near = move || {
         let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).unwrap();
@@ -377,7 +395,7 @@ fn d21_a_wrong_udp_checksum_is_dropped_by_the_kernel() {
         sent.send(()).unwrap();
     };
     let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
-        let node = Node::start(FAR, 1500);
+        let node = Node::start(FAR, 1500, tier);
         ready.send(()).unwrap();
         was_sent.recv_timeout(PATIENCE).unwrap();
         let started = Instant::now();
@@ -396,10 +414,15 @@ fn d21_a_wrong_udp_checksum_is_dropped_by_the_kernel() {
 
 #[test]
 fn a_taken_port_and_a_foreign_address_say_what_to_do() {
-    let near = || {
+    [Tier::Zero, Tier::Auto].into_iter().for_each(what_is_taken_is_said);
+}
+
+fn what_is_taken_is_said(tier: Tier) {
+    let near = move || {
         let (events, _) = tokio::sync::mpsc::channel(1);
         let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
         let options = |rloc: &str| Options {
+            tier,
             tun: TUN.into(),
             mtu: 1400,
             itr: itr.clone(),
@@ -423,4 +446,286 @@ fn a_taken_port_and_a_foreign_address_say_what_to_do() {
         stop.recv().unwrap();
     };
     in_two_namespaces(near, far);
+}
+
+/// What a raw socket sees of the IPv4 or IPv6 packets that come over the cable, from the IP header on.
+fn eavesdrop(protocol: libc::c_int) -> Socket {
+    let wanted = i32::from(u16::try_from(protocol).unwrap().to_be());
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(wanted))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// The outer headers of a LISP packet that both tiers must agree on: class, flow label, TTL, DF, addresses, destination port and
+/// the LISP header; and the inner packet, but for an IPv4 identification, which the sender's kernel counts up.
+fn comparable(packet: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (ip, fields) = match packet[0] >> 4 {
+        4 => (20, [&packet[..2], &packet[6..7], &packet[8..9], &packet[12..20]].concat()),
+        _ => (40, [&packet[..4], &packet[7..40]].concat()),
+    };
+    let udp = packet.get(ip..ip + 8)?;
+    let is_data = packet[if ip == 20 { 9 } else { 6 }] == 17 && udp[2..4] == wire::DATA_PORT.to_be_bytes();
+    let mut inner = packet.get(ip + 16..)?.to_vec();
+    if inner[0] >> 4 == 4 {
+        inner[4..6].fill(0);
+        inner[10..12].fill(0);
+    }
+    is_data.then(|| ([&fields, &udp[2..6], &packet[ip + 8..ip + 16]].concat(), inner))
+}
+
+/// TTL, DSCP and ECN of the inner packet, and the flow label of its flow, are on the wire whatever the tier: by our own hand in
+/// tier 0, by ancillary data in tier 1.
+#[test]
+fn both_tiers_put_the_same_headers_on_the_wire() {
+    const PACKETS: usize = 24;
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let near = move || {
+        for tier in [Tier::Zero, Tier::One] {
+            for rloc in FAR.rlocs {
+                let node = Node::start(NEAR, 1500, tier);
+                lead_into_tunnel(NEAR, FAR);
+                FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
+                send_with_many_hops_and_classes();
+                let started = Instant::now();
+                while node.count(Count::Encapsulated) < 12 {
+                    assert!(started.elapsed() < PATIENCE, "{:?}", node.plane.counters().snapshot());
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                assert_eq!(node.plane.counters().dropped(DropReason::CoreSend), 0);
+            }
+            may_go_on.recv_timeout(PATIENCE).unwrap();
+        }
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let sockets = [eavesdrop(libc::ETH_P_IP), eavesdrop(libc::ETH_P_IPV6)];
+        ready.send(()).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let mut packets = Vec::new();
+            for socket in &sockets {
+                let before = packets.len();
+                while packets.len() - before < PACKETS / 2 {
+                    let mut octets = [0; 4000];
+                    let length = (&mut &*socket).read(&mut octets).unwrap();
+                    packets.extend(comparable(&octets[..length]));
+                }
+            }
+            packets.sort();
+            seen.push(packets);
+            go_on.send(()).unwrap();
+        }
+        for (of_zero, of_one) in seen[0].iter().zip(&seen[1]) {
+            assert_eq!(of_zero, of_one);
+        }
+        let hops: Vec<u8> = seen[1].iter().filter(|(outer, _)| outer[0] >> 4 == 4).map(|(outer, _)| outer[3]).collect();
+        assert!([3, 43, 83, 123, 163, 203].iter().all(|ttl| hops.contains(ttl)), "{hops:?}");
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+/// Six datagrams from each host of the near site to the far one.
+fn send_with_many_hops_and_classes() {
+    for (host, to) in NEAR.hosts.into_iter().zip(FAR.hosts) {
+        let from = SocketAddr::new(ip(host), 7777);
+        let socket = Socket::new(Domain::for_address(from), Type::DGRAM, None).unwrap();
+        socket.bind(&from.into()).unwrap();
+        for round in 0..6u8 {
+            let (ttl, class) = (u32::from(round) * 40 + 3, u32::from(round) * 41 + 2);
+            if from.is_ipv4() {
+                socket.set_ttl_v4(ttl).unwrap();
+                socket.set_tos_v4(class).unwrap();
+            } else {
+                socket.set_unicast_hops_v6(ttl).unwrap();
+                socket.set_tclass_v6(class).unwrap();
+            }
+            socket.send_to(&[round; 33], &SocketAddr::new(ip(to), 99).into()).unwrap();
+        }
+    }
+}
+
+/// An ICMP error about an outer packet: that a link of this MTU is on its way.
+fn too_big(outer: &[u8], mtu: u16) -> Vec<u8> {
+    let [high, low] = mtu.to_be_bytes();
+    if outer[0] >> 4 == 6 {
+        // The kernel computes the checksum of ICMPv6 (RFC 3542, section 3.1).
+        return [&[2, 0, 0, 0, 0, 0, high, low], outer].concat();
+    }
+    let mut message = [&[3, 4, 0, 0, 0, 0, high, low], &outer[..28]].concat();
+    let sum = checksum::internet(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+#[test]
+fn a_router_on_the_way_teaches_the_path_mtu() {
+    [Tier::Zero, Tier::One].into_iter().for_each(router_teaches);
+}
+
+fn router_teaches(tier: Tier) {
+    let near = move || {
+        for rloc in FAR.rlocs {
+            let node = Node::start(NEAR, 1500, tier);
+            lead_into_tunnel(NEAR, FAR);
+            FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
+            let socket = bind(NEAR.hosts[0], 0);
+            socket.send_to(&[7; 1200], (ip(FAR.hosts[0]), 9)).unwrap();
+            let started = Instant::now();
+            while node.count(Count::PathMtu) == 0 {
+                assert!(started.elapsed() < PATIENCE, "{tier:?} {rloc}: {:?}", node.plane.counters().snapshot());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let families = [
+            (libc::ETH_P_IP, Domain::IPV4, Protocol::ICMPV4, NEAR.rlocs[0]),
+            (libc::ETH_P_IPV6, Domain::IPV6, Protocol::ICMPV6, NEAR.rlocs[1]),
+        ];
+        let ears = families.map(|(kind, domain, protocol, to)| {
+            (eavesdrop(kind), Socket::new(domain, Type::RAW, Some(protocol)).unwrap(), SocketAddr::new(ip(to), 0))
+        });
+        ready.send(()).unwrap();
+        for (ear, icmp, to) in &ears {
+            let outer = loop {
+                let mut octets = [0; 4000];
+                let length = (&mut &*ear).read(&mut octets).unwrap();
+                if comparable(&octets[..length]).is_some() {
+                    break octets[..length.min(1000)].to_vec();
+                }
+            };
+            icmp.send_to(&too_big(&outer, 1300), &SockAddr::from(*to)).unwrap();
+        }
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+/// Another program may reserve a flow label of IPv6 for itself; from then on the kernel refuses labels that nobody reserved.
+#[test]
+fn without_flow_labels_of_our_own_packets_leave_all_the_same() {
+    let near = || {
+        let reserved = reserve_flow_label();
+        let node = Node::start(NEAR, 1500, Tier::One);
+        lead_into_tunnel(NEAR, FAR);
+        FAR.prefixes.iter().for_each(|net| node.map(net, FAR.rlocs[1]));
+        let socket = bind(NEAR.hosts[0], 0);
+        socket.connect((ip(FAR.hosts[0]), 7)).unwrap();
+        for number in 0..8 {
+            socket.send(&[number]).unwrap();
+        }
+        for number in 0..8 {
+            let mut answer = [0; 9];
+            assert_eq!((socket.recv(&mut answer).unwrap(), answer[0]), (1, number));
+        }
+        assert_eq!(node.plane.counters().dropped(DropReason::CoreSend), 0);
+        drop(reserved);
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500, Tier::One);
+        NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[1]));
+        lead_into_tunnel(FAR, NEAR);
+        echo(FAR.hosts, ready, stop);
+    };
+    in_two_namespaces(near, far);
+}
+
+/// The socket that has a flow label for itself (in6_flowlabel_req of linux/in6.h).
+fn reserve_flow_label() -> Socket {
+    const IPV6_FLOWLABEL_MGR: libc::c_int = 32;
+    const EXCLUSIVE: u8 = 1;
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
+    let IpAddr::V6(to) = ip(FAR.rlocs[1]) else { panic!() };
+    let mut request = [0u8; 32];
+    request[..16].copy_from_slice(&to.octets());
+    request[16..20].copy_from_slice(&0x1_2345u32.to_be_bytes());
+    // Get, create, for this socket alone.
+    (request[20], request[21]) = (0, EXCLUSIVE);
+    request[22..24].copy_from_slice(&1u16.to_ne_bytes());
+    let option = (libc::IPPROTO_IPV6, IPV6_FLOWLABEL_MGR);
+    let length = libc::socklen_t::try_from(request.len()).unwrap();
+    // SAFETY: the option reads one in6_flowlabel_req, of the 32 octets that `request` has.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), option.0, option.1, request.as_ptr().cast(), length) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    socket
+}
+
+/// Much data over one TCP connection, inner and outer of both families, through super-packets: all arrives, nothing has a wrong
+/// checksum, and far fewer packets cross the TUN devices than segments are encapsulated.
+#[test]
+fn a_tcp_stream_crosses_in_super_packets_without_a_wrong_checksum() {
+    const OCTETS: usize = 20_000_000;
+    let near = || {
+        let node = Node::start(NEAR, 1500, Tier::One);
+        lead_into_tunnel(NEAR, FAR);
+        for rloc in FAR.rlocs {
+            for (net, host) in FAR.prefixes.iter().zip(FAR.hosts) {
+                node.map(net, rloc);
+                let mut stream = TcpStream::connect((ip(host), 8080)).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(&vec![0x42; OCTETS]).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
+                let mut answer = [0; 8];
+                stream
+                    .read_exact(&mut answer)
+                    .unwrap_or_else(|error| panic!("{rloc} {host}: {error}, {:?}", node.plane.counters().snapshot()));
+                assert_eq!(usize::from_be_bytes(answer), OCTETS);
+            }
+        }
+        // Groups that are too long for the cable all at once: the connection finds the new size, and goes on.
+        set_cable_mtu(1400);
+        let mut stream = TcpStream::connect((ip(FAR.hosts[0]), 8080)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&vec![0x42; OCTETS]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_exact(&mut [0; 8]).unwrap();
+        assert_eq!(node.count(Count::PathMtu), 1);
+        let encapsulated = node.count(Count::Encapsulated);
+        assert!(encapsulated > 4 * 20_000_000 / 1500, "{encapsulated}");
+        assert_eq!(checksum_errors(), 0);
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let node = Node::start(FAR, 1500, Tier::One);
+        NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
+        lead_into_tunnel(FAR, NEAR);
+        let listeners = FAR.hosts.map(|host| TcpListener::bind((ip(host), 8080)).unwrap());
+        ready.send(()).unwrap();
+        for listener in [&listeners[0], &listeners[1], &listeners[0], &listeners[1], &listeners[0]] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut octets = Vec::new();
+            stream.read_to_end(&mut octets).unwrap();
+            assert!(octets.iter().all(|octet| *octet == 0x42));
+            stream.write_all(&octets.len().to_be_bytes()).unwrap();
+        }
+        stop.recv().unwrap();
+        assert_eq!(checksum_errors(), 0);
+        let written = packets_from_tunnel();
+        assert!(
+            written * 4 < node.count(Count::Decapsulated),
+            "{written} packets of {:?}",
+            node.plane.counters().snapshot()
+        );
+    };
+    in_two_namespaces(near, far);
+}
+
+/// Packets that the kernel has got from the TUN device.
+fn packets_from_tunnel() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let line = text.lines().find(|line| line.trim_start().starts_with(TUN)).unwrap();
+    line.split_whitespace().nth(2).unwrap().parse().unwrap()
+}
+
+/// Segments and datagrams with a wrong checksum that the kernel of this namespace has met.
+fn checksum_errors() -> u64 {
+    let snmp = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let of = |protocol: &str| -> u64 {
+        let lines: Vec<&str> = snmp.lines().filter(|line| line.starts_with(protocol)).collect();
+        let column = lines[0].split_whitespace().position(|name| name == "InCsumErrors").unwrap();
+        lines[1].split_whitespace().nth(column).unwrap().parse().unwrap()
+    };
+    let snmp6 = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
+    let of_v6 = snmp6.lines().filter(|line| line.starts_with("Udp6InCsumErrors"));
+    let of_v6: u64 = of_v6.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum();
+    of("Tcp:") + of("Udp:") + of_v6
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::{Config, Embedded, Mapping};
+use super::{Config, Embedded, Mapping, Tier};
 
 /// What the node would do, a sentence a line.
 pub fn explain(config: &Config) -> Vec<String> {
@@ -27,6 +27,11 @@ pub fn explain(config: &Config) -> Vec<String> {
         config.tun,
         config.mtu,
     ));
+    match config.tier {
+        Tier::Auto => {}
+        Tier::Zero => lines.push("Packets cross the kernel one by one (tier 0), the slow way.".into()),
+        Tier::One => lines.push("Packets cross the kernel many at a time (tier 1), or not at all.".into()),
+    }
     if !config.gpe_peers.is_empty() {
         lines.push(format!("Sends LISP-GPE headers to {}.", join(&config.gpe_peers)));
     }

@@ -190,6 +190,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "OCTETS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// How packets cross the kernel: 1 = many at a time (offload), 0 = one by one, auto = 1 if the kernel can; default auto
+    #[arg(long, global = true, value_name = "auto|0|1")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// Directory of what outlives a run; default /var/lib/lisp-xtr
     #[arg(long, global = true, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,4 +244,22 @@ pub enum Switch {
     On,
     /// Off.
     Off,
+}
+
+/// How packets cross the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+pub enum Tier {
+    /// The best that the kernel can.
+    #[value(name = "auto")]
+    #[serde(rename = "auto")]
+    Auto,
+    /// One packet a call: the portable reference.
+    #[value(name = "0")]
+    #[serde(rename = "0")]
+    Zero,
+    /// Many packets a call, cut and put together by the kernel as far as it can; refuses to run where a TUN device has no vnet
+    /// header.
+    #[value(name = "1")]
+    #[serde(rename = "1")]
+    One,
 }

@@ -21,7 +21,7 @@ use crate::database::OwnLocator;
 use crate::map_cache::is_unicast;
 
 pub use explain::explain;
-pub use flags::{Command, CommandLine, Flags, MANUAL, Switch, Table};
+pub use flags::{Command, CommandLine, Flags, MANUAL, Switch, Table, Tier};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.
@@ -98,6 +98,8 @@ struct Written {
     site_id: Option<u64>,
     tun: String,
     mtu: u16,
+    #[serde(deserialize_with = "values::tier")]
+    tier: Tier,
     state_dir: PathBuf,
     control: Option<PathBuf>,
     dht_port: u16,
@@ -132,6 +134,7 @@ impl Default for Written {
             site_id: None,
             tun: "lisp0".into(),
             mtu: 1360,
+            tier: Tier::Auto,
             state_dir: "/var/lib/lisp-xtr".into(),
             control: None,
             dht_port: 43_420,
@@ -171,6 +174,8 @@ pub struct Config {
     pub tun: String,
     /// Its MTU, octets.
     pub mtu: u16,
+    /// How packets cross the kernel.
+    pub tier: Tier,
     /// What outlives a run.
     pub state_dir: PathBuf,
     /// Control socket.
@@ -283,6 +288,7 @@ impl Config {
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
             mtu: written.mtu,
+            tier: written.tier,
             state_dir: written.state_dir,
             cgeid_network,
             log: written.log,

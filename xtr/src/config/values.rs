@@ -8,7 +8,7 @@ use cgeid::Cn;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
-use super::LONGEST_INTERFACE_NAME;
+use super::{LONGEST_INTERFACE_NAME, Tier};
 use crate::database::OwnLocator;
 
 /// `ADDR[,priority=1,weight=100]`, or an interface in the place of the address.
@@ -140,6 +140,22 @@ where
     text.parse().map_err(de::Error::custom)
 }
 
+/// A tier, written as a number or as a string.
+pub(super) fn tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tier, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "auto, 0 or 1 expected")]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Number(number) => number.to_string(),
+        Written::Text(text) => text,
+    };
+    <Tier as clap::ValueEnum>::from_str(&text, false)
+        .map_err(|_| de::Error::custom(format!("{text:?} is neither auto, 0 nor 1")))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -167,5 +183,14 @@ mod tests {
     fn host_bits_are_refused_with_the_prefix_that_was_meant() {
         let error = "2001:db8:a::1/48".parse::<PrefixValue>().unwrap_err();
         assert!(error.contains("did you mean 2001:db8:a::/48?"), "{error}");
+    }
+
+    #[test]
+    fn a_tier_is_a_number_or_a_word() {
+        let parse = |value: serde_json::Value| tier(value).map_err(|error| error.to_string());
+        assert_eq!(parse(1.into()), Ok(Tier::One));
+        assert_eq!(parse("0".into()), Ok(Tier::Zero));
+        assert_eq!(parse("auto".into()), Ok(Tier::Auto));
+        assert!(parse(2.into()).unwrap_err().contains("neither auto, 0 nor 1"));
     }
 }

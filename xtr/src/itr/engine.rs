@@ -419,6 +419,23 @@ impl Itr {
             false => self.local_eids.iter().map(|(prefix, ())| prefix.net.addr()).find(IpAddr::is_ipv6),
         })
     }
+
+    /// Takes the first segment of a super-packet. Behind it are so many others, with so many octets, that differ from it in
+    /// nothing that a choice depends on and are no longer: if it is encapsulated or native so are they, and counted with it.
+    /// Otherwise each of them is to be handled for itself.
+    pub fn handle_first<'p>(&mut self, now: Instant, first: &'p [u8], others: (usize, usize)) -> Verdict<'p> {
+        let verdict = self.handle(now, first);
+        let (packets, octets) = others;
+        match &verdict {
+            Verdict::Encapsulate(..) => {
+                self.counters.add(Count::Encapsulated, packets);
+                self.counters.add(Count::EncapsulatedBytes, octets);
+            }
+            Verdict::Native(_) => self.counters.add(Count::Native, packets),
+            Verdict::Later | Verdict::Dropped(_) => {}
+        }
+        verdict
+    }
 }
 
 fn source_port(hash: u64) -> u16 {

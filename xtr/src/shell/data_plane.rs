@@ -1,36 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The packet thread: one plain thread that waits in poll(2) and takes turns. No async runtime touches a packet.
-#![allow(unsafe_code, reason = "poll(2)")]
+//! The packet threads: plain threads that wait in poll(2) and take turns. No async runtime touches a packet.
+//!
+//! * **Tier 1**, with offload, has two: one towards the core, which owns the ITR and with it the map-cache, and one towards the
+//!   site, which owns the ETR. They share nothing but counters, so neither waits for the other, and a flood from one side
+//!   leaves the other its core.
+//! * **Tier 0**, one packet a call, has one thread for both. It is what every UNIX with a TUN device can do, and what tier 1 is
+//!   compared with.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use super::data_socket::{DataSockets, SocketError};
+use super::decap_loop::DecapLoop;
+use super::encap_loop::EncapLoop;
+use super::gro_sockets::GroSockets;
 use super::packet_loop::PacketLoop;
-use super::tun::{Tun, TunError};
+use super::port_pool::PortPool;
+use super::tun::{Offload, SuperTun, Tun, TunError};
+use super::worker::{Turns, Worker};
+use crate::config::Tier;
 use crate::counters::Counters;
 use crate::etr::{Etr, EtrConfig};
 use crate::itr::{Itr, ItrConfig};
 use crate::limits;
 use crate::map_cache::{Event, Update};
 
-/// How long the thread sleeps when nothing is due.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// How often events are offered again that control had no room for.
-const EVENT_RETRY: Duration = Duration::from_millis(10);
-
-/// What a packet thread is made of.
+/// What the packet threads are made of.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Which way packets go through the kernel.
+    pub tier: Tier,
     /// Name of the TUN device.
     pub tun: String,
     /// Its MTU, in octets.
@@ -43,7 +48,7 @@ pub struct Options {
     pub rlocs: Vec<IpAddr>,
 }
 
-/// Why there is no packet thread, and what to do.
+/// Why there are no packet threads, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No TUN device.
@@ -57,115 +62,208 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// A running packet thread. It ends, and its device with it, when this is dropped.
+impl StartError {
+    /// Whether the kernel lacks what tier 0 does not need.
+    fn is_lack_of_offload(&self) -> bool {
+        matches!(self, Self::Tun(TunError::Other(..) | TunError::OtherKind(_)))
+    }
+}
+
+/// The running packet threads. They end, and their device with them, when this is dropped.
 #[derive(Debug)]
 pub struct DataPlane {
-    updates: SyncSender<Update>,
-    wake: UnixStream,
-    stop: Arc<AtomicBool>,
+    tier: Tier,
     counters: Arc<Counters>,
-    thread: Option<JoinHandle<()>>,
+    /// The one that has the map-cache is the first.
+    threads: Vec<(SyncSender<Update>, Worker)>,
 }
 
 impl DataPlane {
-    /// Opens device and sockets and starts the thread; both belong to the network namespace of the caller.
+    /// Opens what [`Self::start`] opens, and closes it again.
+    ///
+    /// # Errors
+    /// What the machine lacks, and what to do.
+    pub fn probe(tier: Tier, tun: &str, rlocs: &[IpAddr]) -> Result<(), StartError> {
+        if tier != Tier::Zero {
+            match open_offloaded(tun, rlocs) {
+                Err(error) if tier == Tier::Auto && error.is_lack_of_offload() => {}
+                opened => return opened.map(drop),
+            }
+        }
+        Tun::open(tun)?;
+        DataSockets::open(rlocs)?;
+        Ok(())
+    }
+
+    /// Opens device and sockets and starts the threads; all belong to the network namespace of the caller.
     ///
     /// # Errors
     /// What the machine lacks, and what to do. Nothing is left behind.
     pub fn start(options: Options, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
+        if options.tier != Tier::Zero {
+            match open_offloaded(&options.tun, &options.rlocs) {
+                Err(error) if options.tier == Tier::Auto && error.is_lack_of_offload() => {
+                    tracing::warn!(%error, "the kernel offers no offload on TUN devices: packets go one by one (tier 0)");
+                }
+                opened => return Self::start_offloaded(options, opened?, events),
+            }
+        }
         let sockets = DataSockets::open(&options.rlocs)?;
         let tun = Tun::open(&options.tun)?;
         tun.bring_up(options.mtu)?;
-        let (wake, woken) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        woken.set_nonblocking(true)?;
         let (updates, received) = sync_channel(limits::UPDATES);
         let counters = Arc::new(Counters::default());
         let itr = Itr::new(Instant::now(), options.itr, counters.clone());
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let stop = stop.clone();
-            std::thread::Builder::new().name("packets".into()).spawn(move || run(packets, woken, &stop))?
-        };
-        Ok(Self { updates, wake, stop, counters, thread: Some(thread) })
+        tracing::info!(tier = 0, "packet path");
+        let threads = vec![(updates, Worker::start("packets", packets)?)];
+        Ok(Self { tier: Tier::Zero, counters, threads })
     }
 
-    /// Tells the packet thread; waits only if it is thousands of updates behind.
-    pub fn update(&self, update: Update) {
-        if self.updates.send(update).is_err() {
-            tracing::error!("the packet thread is gone");
+    fn start_offloaded(options: Options, opened: Opened, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
+        let Opened { tun, offload, pool, receivers } = opened;
+        tun.bring_up(options.mtu)?;
+        if let Err(error) = tun.lengthen_queue() {
+            tracing::warn!(%error, "bursts from the site find less room");
         }
-        self.wake_up();
+        say(offload, &pool, &receivers);
+        let counters = Arc::new(Counters::default());
+        let (to_itr, for_itr) = sync_channel(limits::UPDATES);
+        let (to_etr, for_etr) = sync_channel(limits::UPDATES);
+        let itr = Itr::new(Instant::now(), options.itr, counters.clone());
+        let etr = Etr::new(options.etr, counters.clone());
+        let encap = EncapLoop::new(itr, (tun.super_tun()?, pool), (for_itr, events), counters.clone());
+        let decap = DecapLoop::new(etr, (tun.super_tun()?, receivers), for_etr, counters.clone(), offload.udp);
+        let threads = vec![(to_itr, Worker::start("encap", encap)?), (to_etr, Worker::start("decap", decap)?)];
+        Ok(Self { tier: Tier::One, counters, threads })
     }
 
-    /// What it has counted so far.
+    /// Which way packets go through the kernel: never [`Tier::Auto`].
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Tells the packet threads; waits only if one is thousands of updates behind.
+    pub fn update(&self, update: Update) {
+        let concerns_itr_only =
+            matches!(update, Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. });
+        let Some((itr, others)) = self.threads.split_first() else { return };
+        if !concerns_itr_only {
+            others.iter().for_each(|thread| tell(thread, update.clone()));
+        }
+        tell(itr, update);
+    }
+
+    /// What they have counted so far.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// Ends the thread and removes the device.
+    /// Ends the threads and removes the device.
     pub fn stop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.wake_up();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the packet thread panicked");
-        }
-    }
-
-    fn wake_up(&self) {
-        // A full buffer means that the thread has enough to wake up for.
-        let _ = (&self.wake).write(&[0]);
+        self.threads.iter_mut().for_each(|(_, worker)| worker.stop());
     }
 }
 
-impl Drop for DataPlane {
-    fn drop(&mut self) {
-        self.stop();
+fn tell((updates, worker): &(SyncSender<Update>, Worker), update: Update) {
+    if updates.send(update).is_err() {
+        tracing::error!("a packet thread is gone");
+    }
+    worker.wake_up();
+}
+
+/// Device and sockets of tier 1.
+#[derive(Debug)]
+struct Opened {
+    tun: Tun,
+    offload: Offload,
+    pool: PortPool,
+    receivers: GroSockets,
+}
+
+fn open_offloaded(tun: &str, rlocs: &[IpAddr]) -> Result<Opened, StartError> {
+    let receivers = GroSockets::open(rlocs)?;
+    let pool = PortPool::open(rlocs)?;
+    let (tun, offload) = Tun::open_offloaded(tun)?;
+    Ok(Opened { tun, offload, pool, receivers })
+}
+
+/// Says once what the kernel does for us, and warns of what it does not.
+fn say(offload: Offload, pool: &PortPool, receivers: &GroSockets) {
+    let features = [
+        (offload.tcp, "TCP segments from the site come one by one (TSO of TUN devices is missing)"),
+        (offload.udp, "UDP datagrams from the site come one by one (USO of TUN devices, Linux 6.2, is missing)"),
+        (pool.has_segmentation(), "packets to the core leave one by one (UDP_SEGMENT, Linux 4.18, is missing)"),
+        (receivers.has_gro(), "packets from the core come one by one (UDP_GRO, Linux 5.0, is missing)"),
+    ];
+    features.iter().filter(|(has, _)| !has).for_each(|(_, lack)| tracing::warn!("{lack}"));
+    tracing::info!(
+        tier = 1,
+        tso = offload.tcp,
+        uso = offload.udp,
+        udp_segment = pool.has_segmentation(),
+        udp_gro = receivers.has_gro(),
+        "packet path"
+    );
+}
+
+impl Turns for PacketLoop<Tun, DataSockets> {
+    fn turn(&mut self, now: Instant) -> bool {
+        self.turn(now)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn has_events(&self) -> bool {
+        self.has_events()
+    }
+
+    fn site_is_gone(&self) -> bool {
+        self.site_is_gone()
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let (tun, sockets) = self.devices();
+        [tun.as_fd()].into_iter().chain(sockets.descriptors()).collect()
     }
 }
 
-fn run(mut packets: PacketLoop<Tun, DataSockets>, mut woken: UnixStream, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        let now = Instant::now();
-        let more = packets.turn(now);
-        if packets.site_is_gone() {
-            tracing::error!("the TUN device was removed: no packet crosses any more until lisp-xtr is started again");
-            return;
-        }
-        let sleep = if more { Duration::ZERO } else { sleep(&packets, now) };
-        let (tun, sockets) = packets.devices();
-        let descriptors: Vec<BorrowedFd<'_>> =
-            [tun.as_fd(), woken.as_fd()].into_iter().chain(sockets.descriptors()).collect();
-        if let Err(error) = wait(&descriptors, sleep) {
-            tracing::error!(%error, "poll");
-            return;
-        }
-        while matches!(woken.read(&mut [0; 256]), Ok(1..)) {}
+impl Turns for EncapLoop<SuperTun, PortPool> {
+    fn turn(&mut self, now: Instant) -> bool {
+        self.turn(now)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn has_events(&self) -> bool {
+        self.has_events()
+    }
+
+    fn site_is_gone(&self) -> bool {
+        self.site_is_gone()
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let (tun, sockets) = self.devices();
+        [tun.as_fd()].into_iter().chain(sockets.descriptors()).collect()
+    }
+
+    fn read_errors(&mut self) {
+        self.read_errors();
     }
 }
 
-fn sleep(packets: &PacketLoop<Tun, DataSockets>, now: Instant) -> Duration {
-    if packets.has_events() {
-        return EVENT_RETRY;
+impl Turns for DecapLoop<SuperTun, GroSockets> {
+    fn turn(&mut self, _: Instant) -> bool {
+        self.turn()
     }
-    packets.next_deadline().map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(now).min(LONGEST_SLEEP))
-}
 
-/// Waits until a descriptor has something to read, or an error, or the time is over.
-fn wait(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
-    let entry = |fd: &BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut entries: Vec<libc::pollfd> = descriptors.iter().map(entry).collect();
-    let count = libc::nfds_t::try_from(entries.len()).unwrap_or_default();
-    // Rounded up: waking before a deadline would only find it not yet due.
-    let milliseconds = libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX);
-    // SAFETY: `entries` holds `count` pollfds and is not touched by others during the call.
-    let ready = unsafe { libc::poll(entries.as_mut_ptr(), count, milliseconds) };
-    match io::Error::last_os_error() {
-        error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(()),
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.devices().1.descriptors().collect()
     }
 }

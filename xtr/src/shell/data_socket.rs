@@ -7,17 +7,16 @@
 //!
 //! Receiving: a UDP socket on port 4341 of each RLOC. The kernel verifies a checksum that is not zero, and takes zero ones
 //! over IPv6 too.
-#![allow(unsafe_code, reason = "ancillary data, which the standard library does not have")]
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
-use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
-use wire::data::{OuterHeader, TrafficClass};
+use wire::data::OuterHeader;
 
+use super::ancillary::{QUOTED_LENGTH, receive, set_option};
 use super::device::{CoreSockets, SendError, TooBig};
 use crate::etr::OuterInfo;
 use crate::limits;
@@ -25,15 +24,11 @@ use crate::limits;
 /// Socket option of udp(7) that takes IPv6 datagrams without checksum; libc has it for Android only.
 const UDP_NO_CHECK6_RX: libc::c_int = 102;
 /// Octets that wait in the kernel for the packet thread: a millisecond of 10 Gbit/s, several times over.
-const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
-/// Octets of ancillary data: two values, each with its header, or one error with an address.
-const CONTROL_LENGTH: usize = 256;
-/// Octets of a quoted packet that matter: the longest outer IP header with options, UDP and LISP.
-const QUOTED_LENGTH: usize = 128;
+pub(super) const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Errors read from one socket before packets have their turn.
-const ERRORS_AT_A_TIME: usize = 4 * limits::BATCH;
+pub(super) const ERRORS_AT_A_TIME: usize = 4 * limits::BATCH;
 /// Of a packet whose socket did not tell: no limit to the inner one.
-const TTL_UNKNOWN: u8 = u8::MAX;
+pub(super) const TTL_UNKNOWN: u8 = u8::MAX;
 
 /// Why there are no sockets, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +64,9 @@ pub struct DataSockets {
 }
 
 #[derive(Debug)]
-struct Receiver {
-    rloc: IpAddr,
-    socket: Socket,
+pub(super) struct Receiver {
+    pub(super) rloc: IpAddr,
+    pub(super) socket: Socket,
 }
 
 impl DataSockets {
@@ -226,9 +221,9 @@ fn sender(domain: Domain) -> Result<Socket, SocketError> {
 }
 
 /// BPF_RET | BPF_K of classic BPF.
-const FILTER_RETURN: u16 = 0x06;
+pub(super) const FILTER_RETURN: u16 = 0x06;
 
-fn receiver(rloc: IpAddr) -> Result<Receiver, SocketError> {
+pub(super) fn receiver(rloc: IpAddr) -> Result<Receiver, SocketError> {
     let address = SocketAddr::new(rloc, wire::DATA_PORT);
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
@@ -248,109 +243,4 @@ fn receiver(rloc: IpAddr) -> Result<Receiver, SocketError> {
         _ => SocketError::Other(error),
     })?;
     Ok(Receiver { rloc, socket })
-}
-
-fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(mem::size_of_val(&value)).unwrap_or_default();
-    // SAFETY: the options used here are one int, and `value` is one that outlives the call.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(&value).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// What one recvmsg(2) brought, beside the octets.
-#[derive(Debug)]
-struct Received {
-    length: usize,
-    from: Option<SocketAddr>,
-    control: [u8; CONTROL_LENGTH],
-    control_length: usize,
-}
-
-/// The part of sock_extended_err (ip(7)) that we use.
-#[derive(Debug)]
-struct ExtendedError {
-    errno: u32,
-    origin: u8,
-    info: u32,
-}
-
-fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
-    let mut control = Control([0; CONTROL_LENGTH]);
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: msghdr and sockaddr_storage are plain data, for which all zero octets are a value.
-    let (mut message, mut name): (libc::msghdr, libc::sockaddr_storage) = unsafe { mem::zeroed() };
-    message.msg_name = std::ptr::from_mut(&mut name).cast();
-    message.msg_namelen = libc::socklen_t::try_from(mem::size_of_val(&name)).unwrap_or_default();
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = CONTROL_LENGTH;
-    // SAFETY: each pointer in `message` is to a local or borrowed buffer of the length beside it, which outlives the call.
-    let length = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags | libc::MSG_DONTWAIT) };
-    let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
-    let control_length = message.msg_controllen.min(CONTROL_LENGTH);
-    Ok(Received { length, from: socket_address(&name), control: control.0, control_length })
-}
-
-/// Ancillary data begins where a cmsghdr may lie.
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_LENGTH]);
-
-fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match libc::c_int::from(name.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says that a sockaddr_in lies here, and the storage is larger and aligned for it.
-            let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
-            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddr::new(address.into(), u16::from_be(v4.sin_port)))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above, with sockaddr_in6.
-            let v6 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
-            Some(SocketAddr::new(Ipv6Addr::from(v6.sin6_addr.s6_addr).into(), u16::from_be(v6.sin6_port)))
-        }
-        _ => None,
-    }
-}
-
-impl Received {
-    fn ttl(&self) -> Option<u8> {
-        self.value(&[(libc::IPPROTO_IP, libc::IP_TTL), (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)])
-    }
-
-    fn traffic_class(&self) -> Option<TrafficClass> {
-        let kinds = [(libc::IPPROTO_IP, libc::IP_TOS), (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)];
-        self.value(&kinds).map(TrafficClass)
-    }
-
-    fn extended_error(&self) -> Option<ExtendedError> {
-        let kinds = [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)];
-        let data = self.messages().find(|(kind, _)| kinds.contains(kind))?.1;
-        let word = |at: usize| Some(u32::from_ne_bytes(*data.get(at..)?.first_chunk()?));
-        Some(ExtendedError { errno: word(0)?, origin: *data.get(4)?, info: word(8)? })
-    }
-
-    /// One octet that the kernel hands over as an int, or (IP_TOS) as an octet.
-    fn value(&self, kinds: &[(libc::c_int, libc::c_int)]) -> Option<u8> {
-        let data = self.messages().find(|(kind, _)| kinds.contains(kind))?.1;
-        match data.first_chunk::<4>() {
-            Some(word) => u8::try_from(i32::from_ne_bytes(*word)).ok(),
-            None => data.first().copied(),
-        }
-    }
-
-    /// Level, type and data of each control message (cmsg(3)).
-    fn messages(&self) -> impl Iterator<Item = ((libc::c_int, libc::c_int), &[u8])> {
-        const HEADER: usize = mem::size_of::<libc::cmsghdr>();
-        let mut rest = &self.control[..self.control_length];
-        std::iter::from_fn(move || {
-            let length = usize::from_ne_bytes(*rest.first_chunk()?);
-            let level = libc::c_int::from_ne_bytes(*rest.get(mem::size_of::<usize>()..)?.first_chunk()?);
-            let kind = libc::c_int::from_ne_bytes(*rest.get(mem::size_of::<usize>() + 4..)?.first_chunk()?);
-            let data = rest.get(HEADER..length)?;
-            rest = rest.get(length.next_multiple_of(mem::size_of::<usize>())..).unwrap_or_default();
-            Some(((level, kind), data))
-        })
-    }
 }

@@ -2,12 +2,14 @@
 //! What the packet loop stands between: the device towards the site and the sockets towards the core. Traits, so that two
 //! xTRs can be joined in memory.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
+use std::ops::Range;
 
 use wire::data::OuterHeader;
 
 use crate::etr::OuterInfo;
+use crate::offload::Message;
 
 /// Inner packets from and to the kernel.
 pub trait SiteDevice {
@@ -66,4 +68,60 @@ pub enum SendError {
     /// What the kernel says.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// Super-packets from and to the kernel: each behind a vnet header.
+pub trait SuperDevice {
+    /// The next packet, its vnet header in front, into `buffer`; `None` if none waits.
+    ///
+    /// # Errors
+    /// What the device says. The loop goes on.
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// Hands a packet to the kernel: its vnet header, and its parts.
+    ///
+    /// # Errors
+    /// The packet is lost then.
+    fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()>;
+}
+
+/// Groups of encapsulated packets to other xTRs.
+pub trait GroupSockets {
+    /// How many packets a group may have.
+    fn longest_group(&self) -> usize;
+
+    /// Sends groups, those of a flow in their order. Adds the number of each that the kernel did not take to `failures`.
+    fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>);
+
+    /// Reads what routers say about packets of ours.
+    fn read_errors(&mut self);
+
+    /// One of the reports that were read.
+    fn report(&mut self) -> Option<TooBig>;
+
+    /// Sends from these addresses and no others.
+    fn set_rlocs(&mut self, rlocs: &[IpAddr]);
+}
+
+/// Datagrams of one sender that arrived as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagrams {
+    /// The outer header that they have in common.
+    pub outer: OuterInfo,
+    /// Where their payloads are, one behind the other.
+    pub octets: Range<usize>,
+    /// Octets of each of them but the last, which may be shorter.
+    pub size: usize,
+}
+
+/// Encapsulated packets from other xTRs, many at a time.
+pub trait DatagramSockets {
+    /// The next datagrams to port 4341, their payloads into `memory`; none if none wait.
+    ///
+    /// # Errors
+    /// What a socket says. The loop goes on.
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()>;
+
+    /// Receives on these addresses and no others.
+    fn set_rlocs(&mut self, rlocs: &[IpAddr]);
 }

@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The I/O of the border node: TUN, sockets, netlink, files, signals, and the map system that the binary embeds.
 
+mod ancillary;
 pub mod control_plane;
 pub mod control_socket;
 pub mod control_sockets;
 pub mod data_plane;
 pub mod data_socket;
+pub mod decap_loop;
 pub mod device;
 pub mod embedded;
+pub mod encap_loop;
 pub mod error;
+pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
+pub mod port_pool;
+mod send_many;
 pub mod show;
 pub mod state;
 pub mod temporary;
 pub mod tun;
+mod worker;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};

@@ -8,8 +8,6 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::data_plane::{DataPlane, Options};
-use super::data_socket::DataSockets;
-use super::tun::Tun;
 use crate::config::Config;
 use crate::database::Database;
 use crate::etr::EtrConfig;
@@ -33,9 +31,7 @@ impl Packets {
     /// # Errors
     /// What the machine lacks, and what to do.
     pub fn probe(config: &Config, rlocs: &[IpAddr]) -> Result<(), Failure> {
-        Tun::open(&config.tun).map_err(|error| Failure::Machine(error.to_string()))?;
-        DataSockets::open(rlocs).map_err(|error| Failure::Machine(error.to_string()))?;
-        Ok(())
+        DataPlane::probe(config.tier, &config.tun, rlocs).map_err(|error| Failure::Machine(error.to_string()))
     }
 
     /// Starts the thread, in the network namespace of the caller.
@@ -45,6 +41,7 @@ impl Packets {
     pub fn start(config: &Config, database: &Database) -> Result<Self, Failure> {
         let (sender, events) = mpsc::channel(limits::EVENTS);
         let options = Options {
+            tier: config.tier,
             tun: config.tun.clone(),
             mtu: config.mtu,
             itr: ItrConfig {

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The TUN device, one packet a read.
+//! The TUN device: one packet a read, or super-packets behind vnet headers.
 #![allow(unsafe_code, reason = "the device is made by ioctls, which no safe call covers")]
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use super::device::SiteDevice;
+use super::device::{SiteDevice, SuperDevice};
+use crate::offload::VnetHeader;
 
 const DEVICE: &str = "/dev/net/tun";
+/// What may be left to us with a vnet header: checksums, and the cutting of TCP.
+const OFFLOAD_TCP: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+/// And of UDP (Linux 6.2): TUN_F_USO4 and TUN_F_USO6.
+const OFFLOAD_UDP: libc::c_uint = 0x20 | 0x40;
+/// Packets that wait for us in the kernel. There is no other back-pressure: what is beyond is lost.
+const QUEUE_LENGTH: libc::c_int = 1000;
 
 /// Why there is no TUN device, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -49,16 +56,68 @@ impl Tun {
     /// # Errors
     /// What the machine lacks, and what to do.
     pub fn open(name: &str) -> Result<Self, TunError> {
+        // IFF_NO_PI: nothing in front of the packet.
+        Self::open_with(name, libc::IFF_TUN | libc::IFF_NO_PI)
+    }
+
+    /// Makes the device as [`Self::open`] does, but with a vnet header in front of each packet, and says how much the kernel leaves
+    /// to us.
+    ///
+    /// # Errors
+    /// What the machine lacks, and what to do.
+    pub fn open_offloaded(name: &str) -> Result<(Self, Offload), TunError> {
+        let tun = Self::open_with(name, libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR)?;
+        let length = libc::c_int::try_from(VnetHeader::LENGTH).unwrap_or_default();
+        // SAFETY: TUNSETVNETHDRSZ reads one int, and `length` is one that outlives the call.
+        let result = unsafe { libc::ioctl(tun.file.as_raw_fd(), libc::TUNSETVNETHDRSZ, std::ptr::from_ref(&length)) };
+        if result != 0 {
+            return Err(explain(name, io::Error::last_os_error()));
+        }
+        let offload = if tun.offload(OFFLOAD_TCP | OFFLOAD_UDP) {
+            Offload { tcp: true, udp: true }
+        } else {
+            Offload { tcp: tun.offload(OFFLOAD_TCP), udp: false }
+        };
+        Ok((tun, offload))
+    }
+
+    /// The device for one of two threads: what it reads and writes.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub fn super_tun(&self) -> Result<SuperTun, TunError> {
+        self.file.try_clone().map(SuperTun).map_err(|error| explain(&self.name, error))
+    }
+
+    /// Lets so many packets wait for us in the kernel that a burst finds room.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn lengthen_queue(&self) -> Result<(), TunError> {
+        let explained = |error| explain(&self.name, error);
+        let socket = control_socket().map_err(explained)?;
+        let mut request = request(&self.name)?;
+        request.ifr_ifru.ifru_metric = QUEUE_LENGTH;
+        ioctl(socket.as_fd(), libc::SIOCSIFTXQLEN, &mut request).map_err(explained)
+    }
+
+    fn open_with(name: &str, flags: libc::c_int) -> Result<Self, TunError> {
         let mut request = request(name)?;
         let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE);
         let file = opened.map_err(|error| match error.kind() {
             ErrorKind::NotFound => TunError::Missing,
             _ => explain(name, error),
         })?;
-        // IFF_NO_PI: nothing in front of the packet.
-        request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap_or_default();
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or_default();
         ioctl(file.as_fd(), libc::TUNSETIFF, &mut request).map_err(|error| explain(name, error))?;
         Ok(Self { file, name: name.to_owned() })
+    }
+
+    /// Whether the kernel leaves these to us.
+    fn offload(&self, features: libc::c_uint) -> bool {
+        // SAFETY: TUNSETOFFLOAD takes its argument by value.
+        let result = unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(features)) };
+        result == 0
     }
 
     /// Name of the interface.
@@ -101,6 +160,39 @@ impl SiteDevice for Tun {
 
     fn send(&mut self, packet: &[u8]) -> io::Result<()> {
         self.file.write(packet).map(drop)
+    }
+}
+
+/// What the kernel leaves to who reads from the device, and takes in the same form from who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offload {
+    /// Cutting TCP into segments, and all checksums.
+    pub tcp: bool,
+    /// Cutting UDP into datagrams.
+    pub udp: bool,
+}
+
+/// The device as one thread has it: packets behind vnet headers.
+#[derive(Debug)]
+pub struct SuperTun(File);
+
+impl AsFd for SuperTun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl SuperDevice for SuperTun {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.0.read(buffer) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        self.0.write_vectored(parts).map(drop)
     }
 }
 

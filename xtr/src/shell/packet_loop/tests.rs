@@ -1,112 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Two packet loops joined in memory, with an eavesdropper on the wire between them.
-#![allow(clippy::unwrap_used, clippy::panic)]
+//! Two nodes joined in memory, with an eavesdropper on the wire between them: the same tests for both tiers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
-use std::collections::VecDeque;
-use std::io;
+mod tier;
+
 use std::net::IpAddr;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{IpPacket, Ipv6Header, TrafficClass, UdpHeader, overhead};
+use wire::data::{IpPacket, Ipv4Header, Ipv6Header, TrafficClass, UdpHeader, checksum, protocol};
 
+use self::tier::{Offered, Tier, TierOne, TierZero};
 use super::*;
 use crate::counters::Count;
-use crate::etr::{EtrConfig, OuterInfo};
+use crate::etr::EtrConfig;
 use crate::itr::ItrConfig;
 use crate::map_cache::{Entry, Forwarding, Locator};
 use crate::shell::device::TooBig;
 
-/// Packets that the kernel of the site has for us, and those that it got.
-#[derive(Debug, Default)]
-struct Kernel {
-    out: VecDeque<Vec<u8>>,
-    got: Vec<Vec<u8>>,
+/// Each test for both tiers.
+macro_rules! for_both_tiers {
+    ($($(#[doc = $doc:literal])* $name:ident,)+) => {
+        mod tier_zero { $($(#[doc = $doc])* #[test] fn $name() { super::$name::<super::TierZero>(); })+ }
+        mod tier_one { $($(#[doc = $doc])* #[test] fn $name() { super::$name::<super::TierOne>(); })+ }
+    };
 }
 
-impl SiteDevice for Kernel {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(packet) = self.out.pop_front() else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Ok(Some(packet.len()))
-    }
-
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.got.push(packet.to_vec());
-        Ok(())
-    }
+for_both_tiers! {
+    the_first_packets_cross_in_order_and_the_wire_shows_lisp,
+    a_refusal_of_our_own_kernel_teaches_the_mtu_at_once,
+    a_report_of_a_router_lowers_the_mtu_of_that_locator,
+    a_control_half_that_does_not_keep_up_hears_of_each_miss_later,
+    a_batch_is_bounded_and_says_that_there_may_be_more,
+    the_segments_of_one_connection_cross_as_they_are,
+    segments_that_miss_wait_and_leave_in_order,
+    segments_too_long_for_the_path_teach_it_and_their_source_hears,
+    ipv4_segments_that_may_be_split_are_split,
+    a_native_connection_goes_back_to_the_kernel,
+    congestion_on_the_way_reaches_the_segments_it_met,
+    an_inner_packet_with_a_wrong_checksum_crosses_as_it_is,
+    packets_for_others_are_dropped_and_counted_one_by_one,
 }
 
-/// One end of the wire, of this MTU. What it sends waits to be carried to the other end.
-#[derive(Debug)]
-struct End {
-    sent: Vec<Vec<u8>>,
-    arrived: VecDeque<Vec<u8>>,
-    mtu: usize,
-    reports: Vec<TooBig>,
-    rlocs: Vec<IpAddr>,
-}
-
-impl CoreSockets for End {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<(OuterInfo, usize)>> {
-        let Some(octets) = self.arrived.pop_front() else { return Ok(None) };
-        let outer = IpPacket::parse(&octets).unwrap();
-        let (udp, payload) = UdpHeader::parse(outer.transport().unwrap().1).unwrap();
-        buffer[..payload.len()].copy_from_slice(payload);
-        let info = OuterInfo {
-            source: outer.source(),
-            destination: outer.destination(),
-            source_port: udp.source,
-            ttl: outer.ttl(),
-            class: outer.traffic_class(),
-        };
-        Ok(Some((info, payload.len())))
-    }
-
-    fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
-        if inner.len() + overhead(header.destination) > self.mtu {
-            return Err(SendError::TooBig(self.mtu));
-        }
-        let mut buffer = [0; OuterHeader::LONGEST];
-        self.sent.push([header.emit(inner.len(), &mut buffer).unwrap(), inner].concat());
-        Ok(())
-    }
-
-    fn report(&mut self) -> Option<TooBig> {
-        self.reports.pop()
-    }
-
-    fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
-        self.rlocs = rlocs.to_vec();
-    }
-}
-
-struct Node {
-    packets: PacketLoop<Kernel, End>,
-    updates: SyncSender<Update>,
+struct Node<T> {
+    packets: T,
     events: tokio::sync::mpsc::Receiver<Event>,
     counters: Arc<Counters>,
 }
 
-impl Node {
-    fn new(now: Instant, rloc: &str, eids: &str, room_for_events: usize) -> Self {
+impl<T: Tier> Node<T> {
+    fn new(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize) -> Self {
         let counters = Arc::new(Counters::default());
         let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
         let engines = (Itr::new(now, config, counters.clone()), Etr::new(EtrConfig::default(), counters.clone()));
-        let end = End { sent: vec![], arrived: VecDeque::new(), mtu: 1500, reports: vec![], rlocs: vec![] };
-        let (updates, received) = sync_channel(16);
         let (sender, events) = tokio::sync::mpsc::channel(room_for_events);
-        let packets = PacketLoop::new(engines, (Kernel::default(), end), (received, sender), counters.clone());
-        updates.send(Update::LocalRlocs(vec![rloc.parse().unwrap()])).unwrap();
-        updates.send(Update::LocalEids(vec![prefix(eids)])).unwrap();
-        Self { packets, updates, events, counters }
+        let packets = T::new(engines, sender, counters.clone());
+        packets.update(Update::LocalRlocs(vec![rloc.parse().unwrap()]));
+        packets.update(Update::LocalEids(eids.iter().map(|net| prefix(net)).collect()));
+        Self { packets, events, counters }
     }
 
     fn map(&self, now: Instant, eids: &str, rloc: &str) {
         let locators = vec![Locator { address: rloc.parse().unwrap(), priority: 1, weight: 1 }];
-        let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + Duration::from_secs(60) };
-        self.updates.send(Update::Upsert { prefix: prefix(eids), entry }).unwrap();
+        self.install(now, eids, Forwarding::Locators(locators));
+    }
+
+    fn install(&self, now: Instant, eids: &str, forwarding: Forwarding) {
+        let entry = Entry { forwarding, expires: now + Duration::from_secs(60) };
+        self.packets.update(Update::Upsert { prefix: prefix(eids), entry });
+    }
+
+    fn offer(&mut self, packets: impl IntoIterator<Item = Vec<u8>>) {
+        packets.into_iter().for_each(|packet| self.packets.offer(Offered::whole(packet)));
     }
 }
 
@@ -126,30 +91,80 @@ fn packet(number: u8, length: usize) -> Vec<u8> {
     [header.emit(length).unwrap().as_slice(), &vec![number; length]].concat()
 }
 
-fn pair(now: Instant) -> (Node, Node) {
-    let mut nodes =
-        (Node::new(now, "192.0.2.1", "2001:db8:a::/48", 8), Node::new(now, "192.0.2.2", "2001:db8:b::/48", 8));
+/// So many segments of a TCP connection, whole and right, each of `size` octets of payload but for a shorter last one.
+fn connection(v4: bool, dont_fragment: bool, count: usize, size: usize) -> Vec<Vec<u8>> {
+    let (source, destination): (IpAddr, IpAddr) = match v4 {
+        true => ([10, 0, 0, 1].into(), [10, 0, 1, 1].into()),
+        false => ("2001:db8:a::1".parse().unwrap(), "2001:db8:b::1".parse().unwrap()),
+    };
+    let segment = |index: usize| {
+        let is_last = index + 1 == count;
+        let length = if is_last && count > 1 { size / 2 } else { size };
+        let mut tcp = vec![0; 20];
+        tcp[..4].copy_from_slice(&[0x12, 0x34, 0, 80]);
+        tcp[4..8].copy_from_slice(&((index * size) as u32).to_be_bytes());
+        tcp[12] = 5 << 4;
+        tcp[13] = if is_last { 0x18 } else { 0x10 };
+        tcp.extend(std::iter::repeat_n(index as u8, length));
+        let sum = checksum::transport(source, destination, protocol::TCP, &tcp);
+        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+        let class = TrafficClass(0x2a);
+        let header = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let header = Ipv4Header { source, destination, protocol: 6, ttl: 63, class, dont_fragment };
+                let mut header = header.emit(tcp.len()).unwrap().to_vec();
+                header[4..6].copy_from_slice(&(index as u16).to_be_bytes());
+                header[10..12].fill(0);
+                let sum = checksum::internet(&header);
+                header[10..12].copy_from_slice(&sum.to_be_bytes());
+                header
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                Ipv6Header { source, destination, next_header: 6, hop_limit: 63, class, flow_label: 5 }
+                    .emit(tcp.len())
+                    .unwrap()
+                    .to_vec()
+            }
+            _ => panic!("one family"),
+        };
+        [header, tcp].concat()
+    };
+    (0..count).map(segment).collect()
+}
+
+fn pair<T: Tier>(now: Instant) -> (Node<T>, Node<T>) {
+    let mut nodes = (
+        Node::<T>::new(now, "192.0.2.1", &["2001:db8:a::/48", "10.0.0.0/24"], 8),
+        Node::<T>::new(now, "192.0.2.2", &["2001:db8:b::/48", "10.0.1.0/24"], 8),
+    );
     nodes.0.packets.turn(now);
     nodes.1.packets.turn(now);
     nodes
 }
 
+/// A pair of which the first has mappings of the second.
+fn mapped_pair<T: Tier>(now: Instant) -> (Node<T>, Node<T>) {
+    let nodes = pair(now);
+    nodes.0.map(now, "2001:db8:b::/48", "192.0.2.2");
+    nodes.0.map(now, "10.0.1.0/24", "192.0.2.2");
+    nodes
+}
+
 /// Carries what one node sent to the other, and shows it.
-fn carry(from: &mut Node, to: &mut Node) -> Vec<Vec<u8>> {
-    let carried = std::mem::take(&mut from.packets.devices_mut().1.sent);
-    to.packets.devices_mut().1.arrived.extend(carried.clone());
+fn carry<T: Tier>(from: &mut Node<T>, to: &mut Node<T>) -> Vec<Vec<u8>> {
+    let carried = from.packets.take_sent();
+    to.packets.arrive(carried.clone());
     carried
 }
 
-#[test]
-fn the_first_packets_cross_in_order_and_the_wire_shows_lisp() {
+fn the_first_packets_cross_in_order_and_the_wire_shows_lisp<T: Tier>() {
     let now = Instant::now();
-    let (mut a, mut b) = pair(now);
-    a.packets.devices_mut().0.out.extend((0..8).map(|number| packet(number, 64)));
+    let (mut a, mut b) = pair::<T>(now);
+    a.offer((0..8).map(|number| packet(number, 64)));
     a.packets.turn(now);
     assert!(matches!(a.events.try_recv(), Ok(Event::Miss { .. })));
     a.map(now, "2001:db8:b::/48", "192.0.2.2");
-    a.packets.devices_mut().0.out.push_back(packet(8, 64));
+    a.offer([packet(8, 64)]);
     a.packets.turn(now);
     let seen = carry(&mut a, &mut b);
     assert_eq!(seen.len(), 9);
@@ -160,47 +175,44 @@ fn the_first_packets_cross_in_order_and_the_wire_shows_lisp() {
     }
     b.packets.turn(now);
     let expected: Vec<_> = (0..9).map(|number| packet(number, 64)).collect();
-    assert_eq!(b.packets.devices().0.got, expected);
-    assert_eq!(b.packets.devices().1.rlocs, ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+    assert_eq!(b.packets.got(), expected);
+    assert_eq!(b.packets.rlocs(), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
 }
 
-#[test]
-fn a_refusal_of_our_own_kernel_teaches_the_mtu_at_once() {
+fn a_refusal_of_our_own_kernel_teaches_the_mtu_at_once<T: Tier>() {
     let now = Instant::now();
-    let (mut a, _) = pair(now);
+    let (mut a, _) = pair::<T>(now);
     a.map(now, "2001:db8:b::/48", "192.0.2.2");
-    a.packets.devices_mut().1.mtu = 1400;
-    a.packets.devices_mut().0.out.push_back(packet(1, 1390 - 40));
+    a.packets.set_mtu(1400);
+    a.offer([packet(1, 1390 - 40)]);
     a.packets.turn(now);
-    let got = &a.packets.devices().0.got;
+    let got = a.packets.got();
     assert_eq!((got.len(), got[0][40]), (1, 2), "packet too big");
     assert_eq!(got[0][44..48], 1364u32.to_be_bytes());
     assert_eq!(a.counters.dropped(DropReason::TooBig), 1);
 }
 
-#[test]
-fn a_report_of_a_router_lowers_the_mtu_of_that_locator() {
+fn a_report_of_a_router_lowers_the_mtu_of_that_locator<T: Tier>() {
     let now = Instant::now();
-    let (mut a, _) = pair(now);
+    let (mut a, _) = pair::<T>(now);
     a.map(now, "2001:db8:b::/48", "192.0.2.2");
-    a.packets.devices_mut().0.out.push_back(packet(1, 1390 - 40));
+    a.offer([packet(1, 1390 - 40)]);
     a.packets.turn(now);
-    let quoted = a.packets.devices().1.sent[0][..36].to_vec();
-    a.packets.devices_mut().1.reports.push(TooBig { quoted, mtu: 1400 });
+    let quoted = a.packets.take_sent()[0][..36].to_vec();
+    a.packets.report(TooBig { quoted, mtu: 1400 });
     a.packets.turn(now);
-    a.packets.devices_mut().0.out.push_back(packet(1, 1390 - 40));
+    a.offer([packet(1, 1390 - 40)]);
     a.packets.turn(now);
-    assert_eq!((a.counters.get(Count::PathMtu), a.packets.devices().0.got.len()), (1, 1));
+    assert_eq!((a.counters.get(Count::PathMtu), a.packets.got().len()), (1, 1));
 }
 
-#[test]
-fn a_control_half_that_does_not_keep_up_hears_of_each_miss_later() {
+fn a_control_half_that_does_not_keep_up_hears_of_each_miss_later<T: Tier>() {
     let now = Instant::now();
-    let mut node = Node::new(now, "192.0.2.1", "2001:db8:a::/48", 1);
+    let mut node = Node::<T>::new(now, "192.0.2.1", &["2001:db8:a::/48"], 1);
     for last in 1..=3 {
         let mut octets = packet(0, 8);
         octets[39] = last;
-        node.packets.devices_mut().0.out.push_back(octets);
+        node.offer([octets]);
     }
     let mut heard = Vec::new();
     while heard.len() < 3 {
@@ -216,14 +228,181 @@ fn a_control_half_that_does_not_keep_up_hears_of_each_miss_later() {
     assert!(!node.packets.has_events() && node.counters.get(Count::EventLost) > 0);
 }
 
-#[test]
-fn a_batch_is_bounded_and_says_that_there_may_be_more() {
+fn a_batch_is_bounded_and_says_that_there_may_be_more<T: Tier>() {
     let now = Instant::now();
-    let (mut a, _) = pair(now);
+    let (mut a, _) = pair::<T>(now);
     a.map(now, "2001:db8:b::/48", "192.0.2.2");
-    a.packets.devices_mut().0.out.extend((0..100).map(|number| packet(number, 8)));
+    a.offer((0..100).map(|number| packet(number, 8)));
     assert!(a.packets.turn(now));
-    assert_eq!(a.packets.devices().1.sent.len(), limits::BATCH);
+    let first = a.packets.take_sent().len();
+    assert_eq!(first, limits::BATCH);
     assert!(!a.packets.turn(now));
-    assert_eq!(a.packets.devices().1.sent.len(), 100);
+    assert_eq!(first + a.packets.take_sent().len(), 100);
+}
+
+fn the_segments_of_one_connection_cross_as_they_are<T: Tier>() {
+    for v4 in [true, false] {
+        let now = Instant::now();
+        let (mut a, mut b) = mapped_pair::<T>(now);
+        let segments = connection(v4, true, 40, 1400);
+        a.packets.offer(Offered::segments(segments.clone()));
+        a.packets.turn(now);
+        let seen = carry(&mut a, &mut b);
+        assert_eq!(seen.len(), 40);
+        for (octets, segment) in seen.iter().zip(&segments) {
+            let outer = IpPacket::parse(octets).unwrap();
+            assert_eq!((outer.ttl(), outer.traffic_class()), (63, TrafficClass(0x2a)));
+            assert_eq!(octets[36..], segment[..]);
+        }
+        b.packets.turn(now);
+        assert_eq!(b.packets.got(), segments);
+        let octets: usize = segments.iter().map(Vec::len).sum();
+        let counts = [Count::Encapsulated, Count::EncapsulatedBytes].map(|count| a.counters.get(count));
+        assert_eq!(counts, [40, octets as u64]);
+        let counts = [Count::Decapsulated, Count::DecapsulatedBytes].map(|count| b.counters.get(count));
+        assert_eq!(counts, [40, octets as u64]);
+    }
+}
+
+fn segments_that_miss_wait_and_leave_in_order<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = pair::<T>(now);
+    let segments = connection(false, true, 40, 1400);
+    a.packets.offer(Offered::segments(segments.clone()));
+    a.packets.turn(now);
+    assert!(matches!(a.events.try_recv(), Ok(Event::Miss { .. })));
+    assert_eq!((a.events.try_recv().is_err(), a.counters.get(Count::Queued)), (true, 40));
+    a.map(now, "2001:db8:b::/48", "192.0.2.2");
+    a.packets.turn(now);
+    carry(&mut a, &mut b);
+    b.packets.turn(now);
+    assert_eq!(b.packets.got(), segments);
+}
+
+fn segments_too_long_for_the_path_teach_it_and_their_source_hears<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, _) = mapped_pair::<T>(now);
+    a.packets.set_mtu(1300);
+    let segments = connection(false, true, 4, 1400);
+    a.packets.offer(Offered::segments(segments.clone()));
+    a.packets.turn(now);
+    // The last and shorter one fits.
+    let sent = a.packets.take_sent();
+    assert_eq!((sent.len(), &sent[0][36..]), (1, &segments[3][..]));
+    let got = a.packets.got();
+    assert_eq!((got.len(), got[0][40], a.counters.dropped(DropReason::TooBig)), (3, 2, 3));
+    assert_eq!(got[0][44..48], 1280u32.to_be_bytes());
+    assert_eq!(a.counters.get(Count::PathMtu), 1);
+    a.packets.offer(Offered::segments(segments));
+    a.packets.turn(now);
+    assert_eq!(a.packets.take_sent().len(), 1);
+    assert_eq!(a.counters.dropped(DropReason::CoreSend), 0);
+}
+
+fn ipv4_segments_that_may_be_split_are_split<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = mapped_pair::<T>(now);
+    a.packets.set_mtu(1300);
+    a.packets.offer(Offered::segments(connection(true, false, 3, 1400)));
+    a.packets.turn(now);
+    let sent = carry(&mut a, &mut b);
+    assert_eq!((sent.len(), a.counters.get(Count::Fragmented)), (5, 2));
+    assert!(sent.iter().all(|packet| packet.len() <= 1300));
+    b.packets.turn(now);
+    assert_eq!(b.packets.got().len(), 5);
+}
+
+fn a_native_connection_goes_back_to_the_kernel<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, _) = pair::<T>(now);
+    a.install(now, "2001:db8:b::/48", Forwarding::Negative(wire::record::Action::NativelyForward));
+    let segments = connection(false, true, 10, 1400);
+    a.packets.offer(Offered::segments(segments.clone()));
+    a.packets.turn(now);
+    assert_eq!(a.packets.got(), segments);
+    assert_eq!((a.counters.get(Count::Native), a.packets.take_sent().len()), (10, 0));
+}
+
+fn congestion_on_the_way_reaches_the_segments_it_met<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = mapped_pair::<T>(now);
+    a.packets.offer(Offered::segments(connection(true, true, 10, 1000)));
+    a.packets.turn(now);
+    let mut sent = a.packets.take_sent();
+    for packet in &mut sent[3..6] {
+        packet[1] |= 3;
+    }
+    // A long way for one of them.
+    sent[8][8] = 7;
+    b.packets.arrive(sent);
+    b.packets.turn(now);
+    let got = b.packets.got();
+    let seen: Vec<(u8, u8)> = got.iter().map(|packet| (packet[1] & 3, packet[8])).collect();
+    let expected: Vec<(u8, u8)> =
+        (0..10).map(|n| (if (3..6).contains(&n) { 3 } else { 2 }, if n == 8 { 7 } else { 63 })).collect();
+    assert_eq!(seen, expected);
+    assert!(got.iter().all(|packet| checksum::internet(&packet[..20]) == 0));
+}
+
+fn an_inner_packet_with_a_wrong_checksum_crosses_as_it_is<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = mapped_pair::<T>(now);
+    a.packets.offer(Offered::segments(connection(true, true, 10, 1000)));
+    a.packets.turn(now);
+    let mut sent = a.packets.take_sent();
+    sent[4][36 + 500] ^= 1;
+    let expected: Vec<Vec<u8>> = sent.iter().map(|packet| packet[36..].to_vec()).collect();
+    b.packets.arrive(sent);
+    b.packets.turn(now);
+    assert_eq!(b.packets.got(), expected);
+}
+
+fn packets_for_others_are_dropped_and_counted_one_by_one<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = mapped_pair::<T>(now);
+    b.packets.update(Update::LocalEids(vec![prefix("10.9.0.0/16")]));
+    a.packets.offer(Offered::segments(connection(true, true, 10, 1000)));
+    a.packets.turn(now);
+    carry(&mut a, &mut b);
+    b.packets.turn(now);
+    assert_eq!((b.packets.got().len(), b.counters.dropped(DropReason::CoreNotOurs)), (0, 10));
+}
+
+/// Runs both tiers over the same packets of the site: what leaves, and what the far site gets of it.
+fn run<T: Tier>(offered: &[Offered]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let now = Instant::now();
+    let (mut a, mut b) = mapped_pair::<T>(now);
+    offered.iter().cloned().for_each(|packet| a.packets.offer(packet));
+    while a.packets.turn(now) {}
+    let sent = carry(&mut a, &mut b);
+    while b.packets.turn(now) {}
+    (sent, b.packets.got())
+}
+
+#[test]
+fn both_tiers_send_and_deliver_the_same_packets() {
+    let mut offered = Vec::new();
+    for round in 0..20u8 {
+        offered.push(Offered::segments(connection(round % 2 == 0, round % 3 == 0, 1 + usize::from(round), 1400)));
+        offered.push(Offered::whole(packet(round, 100)));
+        let datagram = UdpHeader { source: 9, destination: u16::from(round), checksum: 0xffff }.emit(0).unwrap();
+        let mut other = packet(0, 8);
+        other[40..].copy_from_slice(&datagram);
+        other[1] = round << 4;
+        other[7] = 1 + round;
+        offered.push(Offered::whole(other));
+        // Damage: a length beyond the packet, a version of the future, no octets at all.
+        offered.push(Offered::whole(packet(round, 20)[..30].to_vec()));
+        offered.push(Offered::whole(vec![0x75; 60]));
+        offered.push(Offered::whole(vec![]));
+    }
+    let (of_zero, of_one) = (run::<TierZero>(&offered), run::<TierOne>(&offered));
+    // Flows may overtake each other.
+    let sorted = |mut packets: Vec<Vec<u8>>| {
+        packets.sort();
+        packets
+    };
+    assert!(of_zero.0.len() > 200, "{}", of_zero.0.len());
+    assert_eq!(sorted(of_zero.0), sorted(of_one.0));
+    assert_eq!(sorted(of_zero.1), sorted(of_one.1));
 }

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! recvmsg(2) with what comes beside the octets: TTL, traffic class, errors of earlier packets.
+#![allow(unsafe_code, reason = "ancillary data, which the standard library does not have")]
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use socket2::Socket;
+use wire::data::TrafficClass;
+
+/// Octets of ancillary data: a few values, each with its header, or one error with an address.
+const CONTROL_LENGTH: usize = 256;
+/// Octets of a quoted packet that matter: the longest outer IP header with options, UDP and LISP.
+pub(super) const QUOTED_LENGTH: usize = 128;
+
+pub(super) fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(mem::size_of_val(&value)).unwrap_or_default();
+    // SAFETY: the options used here are one int, and `value` is one that outlives the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(&value).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What one recvmsg(2) brought, beside the octets.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) length: usize,
+    pub(super) from: Option<SocketAddr>,
+    control: [u8; CONTROL_LENGTH],
+    control_length: usize,
+}
+
+/// The part of sock_extended_err (ip(7)) that we use.
+#[derive(Debug)]
+pub(super) struct ExtendedError {
+    pub(super) errno: u32,
+    pub(super) origin: u8,
+    pub(super) info: u32,
+}
+
+pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
+    let mut control = Control([0; CONTROL_LENGTH]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: msghdr and sockaddr_storage are plain data, for which all zero octets are a value.
+    let (mut message, mut name): (libc::msghdr, libc::sockaddr_storage) = unsafe { mem::zeroed() };
+    message.msg_name = std::ptr::from_mut(&mut name).cast();
+    message.msg_namelen = libc::socklen_t::try_from(mem::size_of_val(&name)).unwrap_or_default();
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = CONTROL_LENGTH;
+    // SAFETY: each pointer in `message` is to a local or borrowed buffer of the length beside it, which outlives the call.
+    let length = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags | libc::MSG_DONTWAIT) };
+    let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
+    let control_length = message.msg_controllen.min(CONTROL_LENGTH);
+    Ok(Received { length, from: socket_address(&name), control: control.0, control_length })
+}
+
+/// Ancillary data begins where a cmsghdr may lie.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_LENGTH]);
+
+fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that a sockaddr_in lies here, and the storage is larger and aligned for it.
+            let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::new(address.into(), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, with sockaddr_in6.
+            let v6 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            Some(SocketAddr::new(Ipv6Addr::from(v6.sin6_addr.s6_addr).into(), u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+impl Received {
+    pub(super) fn ttl(&self) -> Option<u8> {
+        self.value(&[(libc::IPPROTO_IP, libc::IP_TTL), (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)])
+    }
+
+    pub(super) fn traffic_class(&self) -> Option<TrafficClass> {
+        let kinds = [(libc::IPPROTO_IP, libc::IP_TOS), (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)];
+        self.value(&kinds).map(TrafficClass)
+    }
+
+    pub(super) fn extended_error(&self) -> Option<ExtendedError> {
+        let kinds = [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)];
+        let data = self.messages().find(|(kind, _)| kinds.contains(kind))?.1;
+        let word = |at: usize| Some(u32::from_ne_bytes(*data.get(at..)?.first_chunk()?));
+        Some(ExtendedError { errno: word(0)?, origin: *data.get(4)?, info: word(8)? })
+    }
+
+    /// One octet that the kernel hands over as an int, or (IP_TOS) as an octet.
+    fn value(&self, kinds: &[(libc::c_int, libc::c_int)]) -> Option<u8> {
+        let data = self.messages().find(|(kind, _)| kinds.contains(kind))?.1;
+        match data.first_chunk::<4>() {
+            Some(word) => u8::try_from(i32::from_ne_bytes(*word)).ok(),
+            None => data.first().copied(),
+        }
+    }
+
+    /// Level, type and data of each control message (cmsg(3)).
+    fn messages(&self) -> impl Iterator<Item = ((libc::c_int, libc::c_int), &[u8])> {
+        const HEADER: usize = mem::size_of::<libc::cmsghdr>();
+        let mut rest = &self.control[..self.control_length];
+        std::iter::from_fn(move || {
+            let length = usize::from_ne_bytes(*rest.first_chunk()?);
+            let level = libc::c_int::from_ne_bytes(*rest.get(mem::size_of::<usize>()..)?.first_chunk()?);
+            let kind = libc::c_int::from_ne_bytes(*rest.get(mem::size_of::<usize>() + 4..)?.first_chunk()?);
+            let data = rest.get(HEADER..length)?;
+            rest = rest.get(length.next_multiple_of(mem::size_of::<usize>())..).unwrap_or_default();
+            Some(((level, kind), data))
+        })
+    }
+}
+
+/// Datagrams of one recvmmsg(2).
+pub(super) const PARTS: usize = 16;
+
+/// Receives up to 16 datagrams, each into its own of equal parts of `memory`; `take` is told which part, and what came with it.
+pub(super) fn receive_many(
+    fd: BorrowedFd<'_>,
+    memory: &mut [u8],
+    mut take: impl FnMut(usize, &Received),
+) -> io::Result<usize> {
+    let part_length = memory.len() / PARTS;
+    let mut controls = [const { Control([0; CONTROL_LENGTH]) }; PARTS];
+    // SAFETY: iovec, mmsghdr and sockaddr_storage are plain data, for which all zero octets are a value.
+    let (mut parts, mut messages, mut names): (
+        [libc::iovec; PARTS],
+        [libc::mmsghdr; PARTS],
+        [libc::sockaddr_storage; PARTS],
+    ) = unsafe { mem::zeroed() };
+    let memories = memory.chunks_exact_mut(part_length.max(1));
+    let rest = messages.iter_mut().zip(&mut parts).zip(&mut names).zip(&mut controls);
+    for (octets, (((message, part), name), control)) in memories.zip(rest) {
+        *part = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
+        message.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+        message.msg_hdr.msg_namelen = libc::socklen_t::try_from(mem::size_of_val(name)).unwrap_or_default();
+        message.msg_hdr.msg_iov = part;
+        message.msg_hdr.msg_iovlen = 1;
+        message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_hdr.msg_controllen = CONTROL_LENGTH;
+    }
+    let (most, none) = (libc::c_uint::try_from(PARTS).unwrap_or_default(), std::ptr::null_mut());
+    // SAFETY: the first `most` of `messages` point to buffers of the lengths beside them: parts of `memory`, which do not
+    // overlap, and locals that outlive the call.
+    let count = unsafe { libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), most, libc::MSG_DONTWAIT as _, none) };
+    let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
+    for (index, ((message, name), control)) in messages.iter().zip(&names).zip(&controls).take(count).enumerate() {
+        let control_length = message.msg_hdr.msg_controllen.min(CONTROL_LENGTH);
+        let length = usize::try_from(message.msg_len).unwrap_or_default().min(part_length);
+        take(index, &Received { length, from: socket_address(name), control: control.0, control_length });
+    }
+    Ok(count)
+}
+
+impl Received {
+    /// Octets of each datagram but the last, where the kernel has put several into one (UDP_GRO of udp(7)).
+    pub(super) fn segment_size(&self) -> Option<usize> {
+        let data = self.messages().find(|(kind, _)| *kind == (libc::SOL_UDP, libc::UDP_GRO))?.1;
+        let size = usize::try_from(i32::from_ne_bytes(*data.first_chunk()?)).ok()?;
+        (size > 0).then_some(size)
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One turn of the thread towards the site, with offload: updates, then datagrams from the core, decapsulated one by one and
+//! written in as few super-packets as they fit into.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use wire::data::LispHeader;
+
+use super::device::{DatagramSockets, Datagrams, SuperDevice};
+use crate::counters::{Counters, DropReason};
+use crate::etr::Etr;
+use crate::limits;
+use crate::map_cache::Update;
+use crate::offload::Coalescer;
+use crate::offload::coalesce::MOST_PIECES;
+
+/// Octets that the datagrams of a batch are read into: sixteen of the longest.
+const MEMORY: usize = 1024 * 1024;
+/// Parts of one write: the vnet header, and the segments of a super-packet.
+const MOST_PARTS: usize = 1 + MOST_PIECES;
+
+/// The ETR between sockets and a device.
+#[derive(Debug)]
+pub struct DecapLoop<S, R> {
+    etr: Etr,
+    site: S,
+    core: R,
+    updates: Receiver<Update>,
+    counters: Arc<Counters>,
+    memory: Vec<u8>,
+    received: Vec<Datagrams>,
+    coalescer: Coalescer,
+}
+
+impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
+    /// Joins the parts. UDP is merged only for a kernel that takes it.
+    pub fn new(
+        etr: Etr,
+        devices: (S, R),
+        updates: Receiver<Update>,
+        counters: Arc<Counters>,
+        merges_udp: bool,
+    ) -> Self {
+        let (site, core) = devices;
+        let coalescer = Coalescer::new(merges_udp);
+        Self { etr, site, core, updates, counters, memory: vec![0; MEMORY], received: Vec::new(), coalescer }
+    }
+
+    /// Takes at most a batch of updates and one of datagrams. Whether there may be more.
+    pub fn turn(&mut self) -> bool {
+        let updates = self.apply_updates();
+        self.received.clear();
+        if let Err(error) = self.core.recv(&mut self.memory, &mut self.received) {
+            tracing::debug!(%error, "receiving from the core");
+        }
+        self.decapsulate();
+        self.write();
+        updates == limits::BATCH || !self.received.is_empty()
+    }
+
+    /// The device and the sockets.
+    pub fn devices(&self) -> (&S, &R) {
+        (&self.site, &self.core)
+    }
+
+    /// The device and the sockets, for tests that play the kernel.
+    pub fn devices_mut(&mut self) -> (&mut S, &mut R) {
+        (&mut self.site, &mut self.core)
+    }
+
+    fn apply_updates(&mut self) -> usize {
+        let mut applied = 0;
+        while applied < limits::BATCH
+            && let Ok(update) = self.updates.try_recv()
+        {
+            if let Update::LocalRlocs(rlocs) = &update {
+                self.core.set_rlocs(rlocs);
+            }
+            self.etr.update(&update);
+            applied += 1;
+        }
+        applied
+    }
+
+    fn decapsulate(&mut self) {
+        for datagrams in &self.received {
+            let mut start = datagrams.octets.start;
+            while start < datagrams.octets.end {
+                let end = datagrams.octets.end.min(start + datagrams.size.max(1));
+                let Some(payload) = self.memory.get_mut(start..end) else { break };
+                match self.etr.handle(&datagrams.outer, payload) {
+                    Ok(packet) => {
+                        let inner = start + LispHeader::LENGTH;
+                        let inner = inner..inner + packet.inner.len();
+                        self.coalescer.push(&self.memory, inner);
+                    }
+                    Err(reason) => {
+                        tracing::trace!(reason = reason.key(), from = %datagrams.outer.source, "dropped");
+                    }
+                }
+                start = end;
+            }
+            // A datagram of no octets is one too.
+            if datagrams.octets.is_empty() {
+                let _ = self.etr.handle(&datagrams.outer, &mut []);
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        self.coalescer.seal(&mut self.memory);
+        for (vnet, octets) in self.coalescer.packets() {
+            let vnet = vnet.emit();
+            let mut parts = [IoSlice::new(&[]); MOST_PARTS];
+            parts[0] = IoSlice::new(&vnet);
+            let mut count = 1;
+            for (part, octets) in parts[1..].iter_mut().zip(octets) {
+                *part = IoSlice::new(&self.memory[octets]);
+                count += 1;
+            }
+            if let Err(error) = self.site.send(&parts[..count]) {
+                // Each part but the vnet header is of a packet of its own.
+                (1..count).for_each(|_| self.counters.count_drop(DropReason::SiteSend));
+                tracing::trace!(%error, "writing to the site");
+            }
+        }
+        self.coalescer.clear();
+    }
+}

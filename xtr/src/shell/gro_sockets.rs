@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Receiving with offload: many datagrams a call, and several of one sender as one (UDP_GRO). A UDP socket on port 4341 of each
+//! RLOC, as without.
+
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::ancillary::{PARTS, Received, receive_many, set_option};
+use super::data_socket::{RECEIVE_BUFFER, Receiver, SocketError, TTL_UNKNOWN, receiver};
+use super::device::{DatagramSockets, Datagrams};
+use crate::etr::OuterInfo;
+
+/// The sockets of all our RLOCs.
+#[derive(Debug)]
+pub struct GroSockets {
+    receivers: Vec<Receiver>,
+    /// Which has the next turn.
+    turn: usize,
+    has_gro: bool,
+}
+
+impl GroSockets {
+    /// Receives on these RLOCs.
+    ///
+    /// # Errors
+    /// What the machine lacks, and what to do.
+    pub fn open(rlocs: &[IpAddr]) -> Result<Self, SocketError> {
+        let mut has_gro = true;
+        let receivers =
+            rlocs.iter().map(|rloc| gro_receiver(*rloc, &mut has_gro)).collect::<Result<Vec<_>, SocketError>>()?;
+        Ok(Self { receivers, turn: 0, has_gro })
+    }
+
+    /// Whether the kernel puts datagrams together.
+    pub fn has_gro(&self) -> bool {
+        self.has_gro
+    }
+
+    /// What to wait on.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.receivers.iter().map(|receiver| receiver.socket.as_fd())
+    }
+}
+
+impl DatagramSockets for GroSockets {
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()> {
+        for _ in 0..self.receivers.len() {
+            let Some(receiver) = self.receivers.get(self.turn % self.receivers.len()) else { break };
+            // A flood to one RLOC leaves the others their turn.
+            self.turn = self.turn.wrapping_add(1);
+            let (rloc, part) = (receiver.rloc, memory.len() / PARTS);
+            let take = |index: usize, message: &Received| {
+                received.extend(datagrams(rloc, index * part, message));
+            };
+            match receive_many(receiver.socket.as_fd(), memory, take) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
+        self.receivers.retain(|receiver| rlocs.contains(&receiver.rloc));
+        for rloc in rlocs {
+            if self.receivers.iter().any(|receiver| receiver.rloc == *rloc) {
+                continue;
+            }
+            match gro_receiver(*rloc, &mut self.has_gro) {
+                Ok(receiver) => self.receivers.push(receiver),
+                Err(error) => tracing::warn!(%rloc, %error, "nothing will be received here"),
+            }
+        }
+    }
+}
+
+fn datagrams(rloc: IpAddr, start: usize, message: &Received) -> Option<Datagrams> {
+    let from = message.from?;
+    let outer = OuterInfo {
+        source: from.ip(),
+        destination: rloc,
+        source_port: from.port(),
+        ttl: message.ttl().unwrap_or(TTL_UNKNOWN),
+        class: message.traffic_class().unwrap_or_default(),
+    };
+    let size = message.segment_size().unwrap_or(message.length);
+    Some(Datagrams { outer, octets: start..start + message.length, size })
+}
+
+fn gro_receiver(rloc: IpAddr, has_gro: &mut bool) -> Result<Receiver, SocketError> {
+    let receiver = receiver(rloc)?;
+    *has_gro &= set_option(&receiver.socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+    let buffer = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
+    // More than the administrator lets everybody have; without the capability what everybody has must do.
+    let _ = set_option(&receiver.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer);
+    Ok(receiver)
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Both tiers with kernels in memory, of which a test sees packets only: what is offered to a tier, and what it sends.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use wire::data::{IpPacket, LispHeader, OuterHeader, UdpHeader, overhead};
+
+use super::super::*;
+use crate::etr::OuterInfo;
+use crate::offload::{Coalescer, Message, SuperPacket, VnetHeader};
+use crate::shell::decap_loop::DecapLoop;
+use crate::shell::device::{DatagramSockets, Datagrams, GroupSockets, SuperDevice, TooBig};
+use crate::shell::encap_loop::EncapLoop;
+
+/// What the kernel of the site has for a node at one moment: one packet, or the segments of a super-packet.
+#[derive(Debug, Clone)]
+pub(super) struct Offered(Vec<Vec<u8>>);
+
+impl Offered {
+    pub(super) fn whole(packet: Vec<u8>) -> Self {
+        Self(vec![packet])
+    }
+
+    pub(super) fn segments(segments: Vec<Vec<u8>>) -> Self {
+        Self(segments)
+    }
+
+    /// As a kernel with offload hands it over.
+    fn into_super_packet(self) -> Vec<u8> {
+        let mut memory = self.0.concat();
+        let mut coalescer = Coalescer::new(true);
+        let mut start = 0;
+        for packet in &self.0 {
+            coalescer.push(&memory, start..start + packet.len());
+            start += packet.len();
+        }
+        coalescer.seal(&mut memory);
+        let mut written = coalescer.packets();
+        let (vnet, parts) = written.next().unwrap();
+        let octets = parts.flat_map(|part| memory[part].to_vec());
+        let whole = vnet.emit().into_iter().chain(octets).collect();
+        assert!(written.next().is_none(), "the segments of one super-packet");
+        whole
+    }
+}
+
+pub(super) trait Tier: Sized {
+    fn new(engines: (Itr, Etr), events: Sender<Event>, counters: Arc<Counters>) -> Self;
+    fn update(&self, update: Update);
+    fn turn(&mut self, now: Instant) -> bool;
+    fn has_events(&self) -> bool;
+    fn offer(&mut self, offered: Offered);
+    /// Inner packets that the kernel got.
+    fn got(&self) -> Vec<Vec<u8>>;
+    /// Outer packets that left.
+    fn take_sent(&mut self) -> Vec<Vec<u8>>;
+    fn arrive(&mut self, packets: Vec<Vec<u8>>);
+    fn set_mtu(&mut self, mtu: usize);
+    fn report(&mut self, report: TooBig);
+    fn rlocs(&self) -> Vec<IpAddr>;
+}
+
+/// Packets that the kernel of the site has for us, and those that it got.
+#[derive(Debug, Default)]
+pub(super) struct Kernel {
+    out: VecDeque<Vec<u8>>,
+    got: Vec<Vec<u8>>,
+}
+
+impl SiteDevice for Kernel {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(packet) = self.out.pop_front() else { return Ok(None) };
+        buffer[..packet.len()].copy_from_slice(&packet);
+        Ok(Some(packet.len()))
+    }
+
+    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.got.push(packet.to_vec());
+        Ok(())
+    }
+}
+
+impl SuperDevice for Kernel {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        SiteDevice::recv(self, buffer)
+    }
+
+    /// Cuts a super-packet, as the kernel does before it leaves.
+    fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let written: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
+        let (vnet, octets) = VnetHeader::parse(&written).unwrap();
+        let Some(gso) = vnet.gso else {
+            self.got.push(octets.to_vec());
+            return Ok(());
+        };
+        let whole = SuperPacket::parse(gso, vnet.checksum, octets).unwrap();
+        for index in 0..whole.count() {
+            let mut segment = Vec::new();
+            whole.write_header(octets, index, &mut segment);
+            segment.extend_from_slice(&octets[whole.payload(index)]);
+            self.got.push(segment);
+        }
+        Ok(())
+    }
+}
+
+/// One end of the wire, of this MTU. What it sends waits to be carried to the other end.
+#[derive(Debug)]
+pub(super) struct End {
+    sent: Vec<Vec<u8>>,
+    arrived: VecDeque<Vec<u8>>,
+    mtu: usize,
+    reports: Vec<TooBig>,
+    rlocs: Vec<IpAddr>,
+}
+
+impl End {
+    fn new() -> Self {
+        Self { sent: vec![], arrived: VecDeque::new(), mtu: 1500, reports: vec![], rlocs: vec![] }
+    }
+
+    fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
+        if inner.len() + overhead(header.destination) > self.mtu {
+            return Err(SendError::TooBig(self.mtu));
+        }
+        let mut buffer = [0; OuterHeader::LONGEST];
+        self.sent.push([header.emit(inner.len(), &mut buffer).unwrap(), inner].concat());
+        Ok(())
+    }
+}
+
+/// What a socket says of an outer packet, and its payload.
+fn received(octets: &[u8]) -> (OuterInfo, &[u8]) {
+    let outer = IpPacket::parse(octets).unwrap();
+    let (udp, payload) = UdpHeader::parse(outer.transport().unwrap().1).unwrap();
+    let info = OuterInfo {
+        source: outer.source(),
+        destination: outer.destination(),
+        source_port: udp.source,
+        ttl: outer.ttl(),
+        class: outer.traffic_class(),
+    };
+    (info, payload)
+}
+
+impl CoreSockets for End {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<(OuterInfo, usize)>> {
+        let Some(octets) = self.arrived.pop_front() else { return Ok(None) };
+        let (info, payload) = received(&octets);
+        buffer[..payload.len()].copy_from_slice(payload);
+        Ok(Some((info, payload.len())))
+    }
+
+    fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
+        self.transmit(header, inner)
+    }
+
+    fn report(&mut self) -> Option<TooBig> {
+        self.reports.pop()
+    }
+
+    fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
+        self.rlocs = rlocs.to_vec();
+    }
+}
+
+impl GroupSockets for End {
+    fn longest_group(&self) -> usize {
+        64
+    }
+
+    /// A group of packets longer than the MTU is refused as a whole, and without a word about the MTU.
+    fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
+        for (index, message) in messages.iter().enumerate() {
+            let octets: Vec<u8> = message.parts.iter().flat_map(|part| part.to_vec()).collect();
+            assert_eq!(octets.len().div_ceil(message.size), message.count);
+            let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
+            if message.count > 1 && length > self.mtu {
+                failures.push((index, io::Error::from_raw_os_error(libc::EMSGSIZE).into()));
+                continue;
+            }
+            for packet in octets.chunks(message.size) {
+                assert_eq!(packet[..8], message.outer.lisp.emit());
+                if let Err(error) = self.transmit(message.outer, &packet[8..]) {
+                    failures.push((index, error));
+                }
+            }
+        }
+    }
+
+    fn read_errors(&mut self) {}
+
+    fn report(&mut self) -> Option<TooBig> {
+        self.reports.pop()
+    }
+
+    fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
+        self.rlocs = rlocs.to_vec();
+    }
+}
+
+impl DatagramSockets for End {
+    /// Puts datagrams together as the kernel does: of one flow, with the same TTL and class, each as long as the first.
+    fn recv(&mut self, memory: &mut [u8], into: &mut Vec<Datagrams>) -> io::Result<()> {
+        let mut start = 0;
+        while into.len() < 16
+            && let Some(octets) = self.arrived.pop_front()
+        {
+            let (outer, payload) = received(&octets);
+            memory[start..start + payload.len()].copy_from_slice(payload);
+            let end = start + payload.len();
+            match into.last_mut() {
+                Some(last)
+                    if last.outer == outer
+                        && last.octets.len() % last.size == 0
+                        && payload.len() <= last.size
+                        && !payload.is_empty() =>
+                {
+                    last.octets.end = end;
+                }
+                _ => into.push(Datagrams { outer, octets: start..end, size: payload.len() }),
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
+        self.rlocs = rlocs.to_vec();
+    }
+}
+
+pub(super) struct TierZero {
+    packets: PacketLoop<Kernel, End>,
+    updates: SyncSender<Update>,
+}
+
+impl Tier for TierZero {
+    fn new(engines: (Itr, Etr), events: Sender<Event>, counters: Arc<Counters>) -> Self {
+        let (updates, received) = sync_channel(16);
+        let devices = (Kernel::default(), End::new());
+        Self { packets: PacketLoop::new(engines, devices, (received, events), counters), updates }
+    }
+
+    fn update(&self, update: Update) {
+        self.updates.send(update).unwrap();
+    }
+
+    fn turn(&mut self, now: Instant) -> bool {
+        self.packets.turn(now)
+    }
+
+    fn has_events(&self) -> bool {
+        self.packets.has_events()
+    }
+
+    fn offer(&mut self, offered: Offered) {
+        self.packets.devices_mut().0.out.extend(offered.0);
+    }
+
+    fn got(&self) -> Vec<Vec<u8>> {
+        self.packets.devices().0.got.clone()
+    }
+
+    fn take_sent(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.packets.devices_mut().1.sent)
+    }
+
+    fn arrive(&mut self, packets: Vec<Vec<u8>>) {
+        self.packets.devices_mut().1.arrived.extend(packets);
+    }
+
+    fn set_mtu(&mut self, mtu: usize) {
+        self.packets.devices_mut().1.mtu = mtu;
+    }
+
+    fn report(&mut self, report: TooBig) {
+        self.packets.devices_mut().1.reports.push(report);
+    }
+
+    fn rlocs(&self) -> Vec<IpAddr> {
+        self.packets.devices().1.rlocs.clone()
+    }
+}
+
+pub(super) struct TierOne {
+    encap: EncapLoop<Kernel, End>,
+    decap: DecapLoop<Kernel, End>,
+    updates: [SyncSender<Update>; 2],
+}
+
+impl Tier for TierOne {
+    fn new(engines: (Itr, Etr), events: Sender<Event>, counters: Arc<Counters>) -> Self {
+        let (itr, etr) = engines;
+        let (to_itr, for_itr) = sync_channel(16);
+        let (to_etr, for_etr) = sync_channel(16);
+        let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events), counters.clone());
+        let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters, true);
+        Self { encap, decap, updates: [to_itr, to_etr] }
+    }
+
+    fn update(&self, update: Update) {
+        self.updates.iter().for_each(|updates| updates.send(update.clone()).unwrap());
+    }
+
+    fn turn(&mut self, now: Instant) -> bool {
+        let (encap, decap) = (self.encap.turn(now), self.decap.turn());
+        encap || decap
+    }
+
+    fn has_events(&self) -> bool {
+        self.encap.has_events()
+    }
+
+    fn offer(&mut self, offered: Offered) {
+        let packet = offered.into_super_packet();
+        self.encap.devices_mut().0.out.push_back(packet);
+    }
+
+    fn got(&self) -> Vec<Vec<u8>> {
+        [self.encap.devices().0.got.as_slice(), &self.decap.devices().0.got].concat()
+    }
+
+    fn take_sent(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.encap.devices_mut().1.sent)
+    }
+
+    fn arrive(&mut self, packets: Vec<Vec<u8>>) {
+        self.decap.devices_mut().1.arrived.extend(packets);
+    }
+
+    fn set_mtu(&mut self, mtu: usize) {
+        self.encap.devices_mut().1.mtu = mtu;
+    }
+
+    fn report(&mut self, report: TooBig) {
+        self.encap.devices_mut().1.reports.push(report);
+    }
+
+    fn rlocs(&self) -> Vec<IpAddr> {
+        assert_eq!(self.encap.devices().1.rlocs, self.decap.devices().1.rlocs);
+        self.decap.devices().1.rlocs.clone()
+    }
+}

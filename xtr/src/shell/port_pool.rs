@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Sending with offload: UDP sockets, of which the flow chooses one, because UDP_SEGMENT works on no raw socket. So there are as
+//! many source ports as sockets.
+//!
+//! The kernel writes the outer headers. TTL, DSCP, ECN and flow label go with each message; DF is set (IP_PMTUDISC_PROBE),
+//! whatever ICMP the kernel itself believes: path MTUs are ours to learn. The UDP checksum is not zero: UDP_SEGMENT wants one, and
+//! RFC 9300, section 5.3, lets an ITR send one that is right.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rand::RngExt as _;
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use wire::data::{LispHeader, OuterHeader, TrafficClass, UdpHeader, overhead};
+
+use super::ancillary::{QUOTED_LENGTH, Received, receive, set_option};
+use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN};
+use super::device::{GroupSockets, SendError, TooBig};
+use super::send_many::{AT_A_TIME, send_many};
+use crate::limits;
+use crate::offload::Message;
+use crate::offload::batch::MOST_SEGMENTS;
+
+/// Source ports of one RLOC: enough for the queues of a network card and for the ways of the underlay between two sites.
+const PORTS: usize = 16;
+/// The dynamic ports, which the sockets share evenly.
+const FIRST_PORT: u16 = 49_152;
+const PORTS_EACH: u16 = 1024;
+/// Octets on their way through the kernel from one socket: some dozens of the largest groups.
+const SEND_BUFFER: usize = 4 * 1024 * 1024;
+
+/// The sockets of all our RLOCs. Those of one are opened when the first packet leaves from it.
+#[derive(Debug)]
+pub struct PortPool {
+    rlocs: Vec<IpAddr>,
+    sockets: Vec<PortSocket>,
+    /// Socket and message, while messages are put in order.
+    order: Vec<(usize, usize)>,
+    reports: VecDeque<TooBig>,
+    has_segmentation: bool,
+    has_flow_label: bool,
+}
+
+#[derive(Debug)]
+struct PortSocket {
+    rloc: IpAddr,
+    port: u16,
+    socket: Socket,
+}
+
+/// What to do about a message that the kernel did not take.
+enum After {
+    Again,
+    GiveUp(SendError),
+}
+
+impl PortPool {
+    /// A pool for these RLOCs.
+    ///
+    /// # Errors
+    /// The kernel has no UDP sockets for us.
+    pub fn open(rlocs: &[IpAddr]) -> io::Result<Self> {
+        let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        let has_segmentation = set_option(&probe, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        Ok(Self {
+            rlocs: rlocs.to_vec(),
+            sockets: Vec::new(),
+            order: Vec::new(),
+            reports: VecDeque::new(),
+            has_segmentation,
+            has_flow_label: true,
+        })
+    }
+
+    /// Whether the kernel cuts groups into packets.
+    pub fn has_segmentation(&self) -> bool {
+        self.has_segmentation
+    }
+
+    /// What to wait on: errors, and nothing else.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(|socket| socket.socket.as_fd())
+    }
+
+    /// The socket for a flow.
+    fn socket(&mut self, outer: &OuterHeader) -> Result<usize, SendError> {
+        if outer.source.is_ipv4() != outer.destination.is_ipv4() {
+            return Err(SendError::NoHeader);
+        }
+        let first = match self.sockets.iter().position(|socket| socket.rloc == outer.source) {
+            Some(first) => first,
+            None => self.open_sockets(outer.source)?,
+        };
+        Ok(first + usize::from(outer.source_port) % PORTS)
+    }
+
+    /// The first of the sockets of an RLOC, all of them opened.
+    fn open_sockets(&mut self, rloc: IpAddr) -> io::Result<usize> {
+        if !self.rlocs.contains(&rloc) {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
+        let first = self.sockets.len();
+        for index in 0..PORTS {
+            match open_socket(rloc, index) {
+                Ok(socket) => self.sockets.push(socket),
+                Err(error) => {
+                    self.sockets.truncate(first);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    fn send_on(
+        &mut self,
+        socket: usize,
+        chosen: &[(usize, usize)],
+        messages: &[Message<'_>],
+        failures: &mut Vec<(usize, SendError)>,
+    ) {
+        let (mut done, mut is_again) = (0, false);
+        while let Some((_, first)) = chosen.get(done) {
+            let fd = self.sockets[socket].socket.as_fd();
+            let rest = chosen[done..].iter().take(AT_A_TIME).map(|(_, message)| &messages[*message]);
+            let error = match send_many(fd, rest, self.has_flow_label) {
+                Ok(sent) => {
+                    (done, is_again) = (done + sent.max(1), false);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match self.after(socket, &messages[*first], error) {
+                After::Again if !is_again => is_again = true,
+                After::Again => {
+                    failures.push((*first, SendError::Io(io::Error::from_raw_os_error(libc::EIO))));
+                    (done, is_again) = (done + 1, false);
+                }
+                After::GiveUp(error) => {
+                    failures.push((*first, error));
+                    (done, is_again) = (done + 1, false);
+                }
+            }
+        }
+    }
+
+    fn after(&mut self, socket: usize, message: &Message<'_>, error: io::Error) -> After {
+        let errno = error.raw_os_error();
+        let refused = self.read_errors_of(socket);
+        let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
+        match (errno, refused) {
+            (Some(libc::EMSGSIZE), Some(mtu)) if mtu < length => After::GiveUp(SendError::TooBig(mtu)),
+            (Some(libc::EMSGSIZE | libc::EAGAIN | libc::ENOBUFS), _) => After::GiveUp(error.into()),
+            (Some(libc::EIO), _) if message.count > 1 => {
+                if self.has_segmentation {
+                    tracing::warn!(
+                        "the interface towards the core takes no groups of packets: they are sent one by one"
+                    );
+                }
+                self.has_segmentation = false;
+                After::GiveUp(error.into())
+            }
+            // Of a group, older kernels say so too where it is too long for the MTU.
+            (Some(libc::EINVAL), _) if message.count > 1 => After::GiveUp(error.into()),
+            (Some(libc::EINVAL), _) if self.has_flow_label && message.outer.destination.is_ipv6() => {
+                tracing::warn!(
+                    "the kernel takes no flow labels from us (another program has one for itself): it chooses them"
+                );
+                self.has_flow_label = false;
+                After::Again
+            }
+            // A socket says the error of an earlier packet, once, in the place of sending this one.
+            _ => After::Again,
+        }
+    }
+
+    /// Reads an error queue: reports of routers are kept, the MTU of our own refusal is returned.
+    fn read_errors_of(&mut self, index: usize) -> Option<usize> {
+        let mut refused = None;
+        let socket = &self.sockets[index];
+        let mut octets = [0; QUOTED_LENGTH];
+        // What a flood of ICMP leaves in the queue wakes us again.
+        for _ in 0..ERRORS_AT_A_TIME {
+            let Ok(received) = receive(socket.socket.as_fd(), &mut octets, libc::MSG_ERRQUEUE) else { break };
+            let Some(error) = received.extended_error() else { continue };
+            if error.errno != libc::EMSGSIZE.unsigned_abs() {
+                continue;
+            }
+            let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
+            if error.origin == libc::SO_EE_ORIGIN_LOCAL {
+                refused = Some(mtu);
+            } else if self.reports.len() < limits::BATCH
+                && let Some(quoted) = quoted(socket, &received, &octets)
+            {
+                self.reports.push_back(TooBig { quoted, mtu });
+            }
+        }
+        // An error that the queue had no room for would wake up poll(2) for ever.
+        let _ = socket.socket.take_error();
+        refused
+    }
+}
+
+impl GroupSockets for PortPool {
+    fn longest_group(&self) -> usize {
+        if self.has_segmentation { MOST_SEGMENTS } else { 1 }
+    }
+
+    fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        for (index, message) in messages.iter().enumerate() {
+            match self.socket(message.outer) {
+                Ok(socket) => order.push((socket, index)),
+                Err(error) => failures.push((index, error)),
+            }
+        }
+        // By socket; the messages of each stay in their order.
+        order.sort_unstable();
+        for chosen in order.chunk_by(|a, b| a.0 == b.0) {
+            self.send_on(chosen[0].0, chosen, messages, failures);
+        }
+        self.order = order;
+    }
+
+    fn read_errors(&mut self) {
+        for index in 0..self.sockets.len() {
+            self.read_errors_of(index);
+        }
+    }
+
+    fn report(&mut self) -> Option<TooBig> {
+        self.reports.pop_front()
+    }
+
+    fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
+        self.sockets.retain(|socket| rlocs.contains(&socket.rloc));
+        self.rlocs = rlocs.to_vec();
+    }
+}
+
+/// The start of the outer packet that an ICMP error is about: the socket tells the addresses, and the UDP payload as far as it was
+/// quoted.
+fn quoted(socket: &PortSocket, received: &Received, octets: &[u8]) -> Option<Vec<u8>> {
+    let header = OuterHeader {
+        source: socket.rloc,
+        destination: received.from?.ip(),
+        source_port: socket.port,
+        ttl: 0,
+        class: TrafficClass::default(),
+        flow_label: 0,
+        lisp: LispHeader::default(),
+    };
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let whole = header.emit(0, &mut buffer)?;
+    let (without_lisp, _) = whole.split_at(whole.len() - LispHeader::LENGTH);
+    debug_assert!(without_lisp.len() > UdpHeader::LENGTH);
+    // ICMPv4 need not quote more than the UDP header.
+    let lisp = octets.get(..received.length).and_then(|octets| octets.get(..LispHeader::LENGTH)).unwrap_or_default();
+    Some([without_lisp, lisp].concat())
+}
+
+fn open_socket(rloc: IpAddr, index: usize) -> io::Result<PortSocket> {
+    let socket = Socket::new(Domain::for_address(SocketAddr::new(rloc, 0)), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // Nobody has anything to say to these ports: a program of one instruction refuses it all.
+    socket.attach_filter(&[SockFilter::new(FILTER_RETURN, 0, 0, 0)])?;
+    let buffer = libc::c_int::try_from(SEND_BUFFER).unwrap_or(libc::c_int::MAX);
+    if set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, buffer).is_err() {
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+    }
+    if rloc.is_ipv4() {
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+    } else {
+        socket.set_only_v6(true)?;
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+    }
+    let first = FIRST_PORT + PORTS_EACH * u16::try_from(index % PORTS).unwrap_or_default();
+    let offset = rand::rng().random_range(0..PORTS_EACH);
+    let ports = (0..PORTS_EACH).map(|step| first + (offset + step) % PORTS_EACH);
+    for port in ports {
+        match socket.bind(&SocketAddr::new(rloc, port).into()) {
+            Ok(()) => return Ok(PortSocket { rloc, port, socket }),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ErrorKind::AddrInUse.into())
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A packet thread: a plain thread that takes turns while there is something to do, and else waits in poll(2).
+#![allow(unsafe_code, reason = "poll(2)")]
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long the thread sleeps when nothing is due.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How often events are offered again that control had no room for.
+const EVENT_RETRY: Duration = Duration::from_millis(10);
+/// Turns in a row without a look at what poll(2) alone tells: errors of sockets.
+const TURNS: usize = 16;
+
+/// What a packet thread does.
+pub(super) trait Turns: Send + 'static {
+    /// Takes at most a batch from each side. Whether a side may have more.
+    fn turn(&mut self, now: Instant) -> bool;
+
+    /// When a turn is needed although nothing comes.
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether events wait for control to have room.
+    fn has_events(&self) -> bool {
+        false
+    }
+
+    /// Whether somebody has removed the device towards the site.
+    fn site_is_gone(&self) -> bool {
+        false
+    }
+
+    /// What to wait on.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
+
+    /// A descriptor has an error for us.
+    fn read_errors(&mut self) {}
+}
+
+/// A running packet thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Worker {
+    wake: UnixStream,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    pub(super) fn start(name: &str, turns: impl Turns) -> io::Result<Self> {
+        let (wake, woken) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let stop = stop.clone();
+            std::thread::Builder::new().name(name.into()).spawn(move || run(turns, woken, &stop))?
+        };
+        Ok(Self { wake, stop, thread: Some(thread) })
+    }
+
+    pub(super) fn wake_up(&self) {
+        // A full buffer means that the thread has enough to wake up for.
+        let _ = (&self.wake).write(&[0]);
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wake_up();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a packet thread panicked");
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(mut turns: impl Turns, mut woken: UnixStream, stop: &AtomicBool) {
+    let mut in_a_row = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        let more = turns.turn(now);
+        if turns.site_is_gone() {
+            tracing::error!("the TUN device was removed: no packet crosses any more until lisp-xtr is started again");
+            return;
+        }
+        in_a_row += 1;
+        if more && in_a_row < TURNS {
+            continue;
+        }
+        in_a_row = 0;
+        let sleep = if more { Duration::ZERO } else { sleep(&turns, now) };
+        let descriptors: Vec<BorrowedFd<'_>> = [woken.as_fd()].into_iter().chain(turns.descriptors()).collect();
+        match wait(&descriptors, sleep) {
+            Ok(true) => turns.read_errors(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "poll");
+                return;
+            }
+        }
+        while matches!(woken.read(&mut [0; 256]), Ok(1..)) {}
+    }
+}
+
+fn sleep(turns: &impl Turns, now: Instant) -> Duration {
+    if turns.has_events() {
+        return EVENT_RETRY;
+    }
+    turns.next_deadline().map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(now).min(LONGEST_SLEEP))
+}
+
+/// Waits until a descriptor has something to read, or an error, or the time is over. Whether any has an error.
+fn wait(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
+    let entry = |fd: &BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut entries: Vec<libc::pollfd> = descriptors.iter().map(entry).collect();
+    let count = libc::nfds_t::try_from(entries.len()).unwrap_or_default();
+    // Rounded up: waking before a deadline would only find it not yet due.
+    let milliseconds = libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `entries` holds `count` pollfds and is not touched by others during the call.
+    let ready = unsafe { libc::poll(entries.as_mut_ptr(), count, milliseconds) };
+    match io::Error::last_os_error() {
+        error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(entries.iter().any(|entry| entry.revents & libc::POLLERR != 0)),
+    }
+}
