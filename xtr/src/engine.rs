@@ -113,7 +113,12 @@ impl Control {
                     self.tally.count(refusal);
                 }
             }
-            Input::Event(event) => self.resolver.handle(now, event.into()),
+            Input::Event(Event::Miss { eid, source }) => {
+                self.resolver.handle(now, resolve::Input::Miss { eid, source });
+            }
+            Input::Event(Event::Refresh { prefix }) => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
+            // Without probing nothing more is known than before.
+            Input::Event(Event::Silent { .. }) => {}
             Input::Locators(locators) => self.on_locators(now, locators),
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),

@@ -94,6 +94,14 @@ pub enum Update {
     LocalEids(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
     LocalRlocs(Vec<IpAddr>),
+    /// Whether packets can be sent to this RLOC, as probing has found (RFC 9301, section 7.1); until something is said of an
+    /// RLOC they can.
+    Reachable {
+        /// The RLOC, whatever mappings it is in.
+        rloc: IpAddr,
+        /// Whether it can be reached.
+        reachable: bool,
+    },
 }
 
 /// Packet thread to control; lost rather than waited for when control does not keep up, and then said again.
@@ -111,5 +119,11 @@ pub enum Event {
     Refresh {
         /// The EID-prefix of the entry.
         prefix: EidPrefix,
+    },
+    /// A packet has gone to this locator and for a second nothing has come back from it (RFC 9300, section 6.3). Said at most
+    /// once a second for each locator, and only while packets go there; it proves nothing.
+    Silent {
+        /// The locator.
+        rloc: IpAddr,
     },
 }

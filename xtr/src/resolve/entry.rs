@@ -6,7 +6,7 @@ use std::time::Instant;
 use wire::record::Action;
 
 use super::policy::Accepted;
-use crate::map_cache::{Entry, Event, Forwarding, Locator};
+use crate::map_cache::{Entry, Forwarding, Locator};
 
 /// The map-cache entry of an accepted record.
 pub(super) fn entry(now: Instant, accepted: &Accepted<'_>) -> Entry {
@@ -21,13 +21,4 @@ pub(super) fn entry(now: Instant, accepted: &Accepted<'_>) -> Entry {
 /// The action counts only in records that came without locators (RFC 9301, section 5.4).
 pub(super) fn action(accepted: &Accepted<'_>) -> Action {
     if accepted.record.locators.is_empty() { accepted.record.action } else { Action::NoAction }
-}
-
-impl From<Event> for super::Input<'_> {
-    fn from(event: Event) -> Self {
-        match event {
-            Event::Miss { eid, source } => Self::Miss { eid, source },
-            Event::Refresh { prefix } => Self::Refresh { prefix },
-        }
-    }
 }

@@ -9,6 +9,7 @@ use wire::record::Action;
 
 use super::embedded::Status;
 use crate::config::Table;
+use crate::counters::LocatorCount;
 use crate::engine::Control;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
@@ -31,6 +32,19 @@ pub async fn add_map_system(table: Table, answer: &mut Value, status: &Status) {
         Table::Peers => answer["dht"] = status.show("peers").await.unwrap_or_default(),
         Table::Identities => answer["identities"] = status.show("identities").await.unwrap_or_default(),
         Table::MapCache | Table::Registrations | Table::Locators => {}
+    }
+}
+
+/// Adds what the packet half has sent to the locators of others.
+pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
+    if table == Table::Locators {
+        let locator = |count: &LocatorCount| {
+            json!({
+                "address": count.address, "reachable": count.reachable, "path_mtu": count.path_mtu,
+                "packets": count.packets, "bytes": count.octets,
+            })
+        };
+        answer["remote"] = sent.iter().map(locator).collect();
     }
 }
 
@@ -124,7 +138,11 @@ pub fn table(table: Table, answer: &Value) -> String {
         Table::Locators => {
             let locators =
                 columns(&["address", "priority", "weight"], answer.get("locators").and_then(Value::as_array));
-            format!("prefixes: {}\n{locators}", cell(answer.get("prefixes")))
+            let remote = answer.get("remote").and_then(Value::as_array).filter(|remote| !remote.is_empty());
+            let sent = remote.map_or_else(String::new, |_| {
+                format!("\n\n{}", columns(&["address", "reachable", "path_mtu", "packets", "bytes"], remote))
+            });
+            format!("prefixes: {}\n{locators}{sent}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }
@@ -198,6 +216,20 @@ mod tests {
         let text = table(Table::Peers, &json!({ "peers": [], "dht": dht }));
         assert_eq!(text.lines().nth(1), Some("DHT"));
         assert!(text.lines().nth(3).unwrap_or_default().contains("192.0.2.7"), "{text}");
+    }
+
+    #[test]
+    fn what_was_sent_to_others_stands_below_our_own_locators() {
+        let mut answer = json!({ "prefixes": ["10.0.0.0/24"], "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100 }] });
+        assert_eq!(table(Table::Locators, &answer).lines().count(), 3);
+        let address = [198, 51, 100, 1].into();
+        let sent = [LocatorCount { address, reachable: false, path_mtu: 1400, packets: 7, octets: 900 }];
+        add_sent(Table::Counters, &mut answer, &sent);
+        assert_eq!(answer.get("remote"), None);
+        add_sent(Table::Locators, &mut answer, &sent);
+        let text = table(Table::Locators, &answer);
+        let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
+        assert_eq!(last, ["198.51.100.1", "false", "1400", "7", "900"]);
     }
 
     #[test]
