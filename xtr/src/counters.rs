@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the packet half counts. No packet disappears without a [`DropReason`], and each has a counter.
 //!
-//! One thread writes, any thread may read: a reader sees each counter as it was a moment ago, not all at one moment.
+//! What is counted for every packet has one thread that writes it. Any thread may read, and sees each counter as it was a
+//! moment ago, not all at one moment.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, TryLockError};
+
+use crate::heard::Heard;
 
 /// An enumeration, the key of each value (a contract with those who read `show counters`), and the list of all.
 macro_rules! table {
@@ -116,16 +121,43 @@ table! {
     }
 }
 
-/// The counters.
+/// What is known of a locator that packets go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocatorCount {
+    /// The RLOC.
+    pub address: IpAddr,
+    /// Whether packets may be sent there.
+    pub reachable: bool,
+    /// The longest packet that gets there, octets, with all its headers.
+    pub path_mtu: usize,
+    /// Packets sent there.
+    pub packets: u64,
+    /// Their octets, without the headers put in front.
+    pub octets: u64,
+}
+
+/// A counter with a cache line to itself: two threads that count do not take it from each other for every packet.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Alone(AtomicU64);
+
+/// The counters, and what else one half of the router notes for the others.
 #[derive(Debug)]
 pub struct Counters {
     drops: [AtomicU64; DropReason::ALL.len()],
-    counts: [AtomicU64; Count::ALL.len()],
+    counts: [Alone; Count::ALL.len()],
+    locators: Mutex<Vec<LocatorCount>>,
+    heard: Heard,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { drops: [const { AtomicU64::new(0) }; _], counts: [const { AtomicU64::new(0) }; _] }
+        Self {
+            drops: [const { AtomicU64::new(0) }; _],
+            counts: [const { Alone(AtomicU64::new(0)) }; _],
+            locators: Mutex::default(),
+            heard: Heard::default(),
+        }
     }
 }
 
@@ -137,7 +169,37 @@ impl Counters {
 
     /// Adds to a counter.
     pub fn add(&self, count: Count, amount: usize) {
-        self.counts[count as usize].fetch_add(amount as u64, Ordering::Relaxed);
+        self.counts[count as usize].0.fetch_add(amount as u64, Ordering::Relaxed);
+    }
+
+    /// Adds to a counter that no other thread adds to, as those of every packet are: without the locked instruction.
+    pub(crate) fn add_alone(&self, count: Count, amount: usize) {
+        let counter = &self.counts[count as usize].0;
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount as u64), Ordering::Relaxed);
+    }
+
+    /// What was sent to each locator, as it was within the last second of traffic.
+    pub fn locators(&self) -> Vec<LocatorCount> {
+        match self.locators.lock() {
+            Ok(locators) => locators.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+
+    /// Replaces what [`Self::locators`] tells, unless somebody is reading it: the packet thread does not wait.
+    pub(crate) fn publish(&self, counts: impl Iterator<Item = LocatorCount>) {
+        let mut locators = match self.locators.try_lock() {
+            Ok(locators) => locators,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        locators.clear();
+        locators.extend(counts);
+    }
+
+    /// From which RLOCs packets have come.
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// Packets dropped for this reason so far.
@@ -147,7 +209,7 @@ impl Counters {
 
     /// A counter.
     pub fn get(&self, count: Count) -> u64 {
-        self.counts[count as usize].load(Ordering::Relaxed)
+        self.counts[count as usize].0.load(Ordering::Relaxed)
     }
 
     /// All counters by their keys; those of drops begin with "drop-".

@@ -15,8 +15,10 @@
 pub mod config;
 pub mod counters;
 pub mod database;
+mod eid_set;
 pub mod engine;
 pub mod etr;
+mod heard;
 pub mod itr;
 pub mod limits;
 pub mod map_cache;

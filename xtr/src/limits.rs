@@ -4,8 +4,24 @@
 
 use std::time::Duration;
 
-/// Map-cache entries. One takes about 300 octets: 30 MB when full, which a port scan through the ITR may do.
-pub const MAP_CACHE_ENTRIES: usize = 100_000;
+/// Map-cache entries: the correspondents of a large site within a day. One takes about 130 octets (`cargo bench -p xtr --bench
+/// engine`), so 130 MB when full.
+pub const MAP_CACHE_ENTRIES: usize = 1_000_000;
+/// Of them, those without locators: 13 MB, which a port scan through the ITR may fill.
+pub const NEGATIVE_ENTRIES: usize = 100_000;
+/// Entries that are removed at a time when they have expired, ten times a second: half a millisecond.
+pub const EXPIRED_AT_ONCE: usize = 512;
+/// Distinct RLOCs of all entries: each entry may have its own. One takes about 100 octets with its set.
+pub const RLOCS: usize = MAP_CACHE_ENTRIES;
+/// RLOCs in no mapping that are remembered as not reachable, the newest.
+pub const UNREACHABLE_RLOCS: usize = 4096;
+/// How long packets go to a locator without anything coming back until control hears of it. A ping, or the first packets of a
+/// connection, have an answer before.
+pub const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// RLOCs of which it is noted when they were last heard, at most one for each place of a table: 32 kB.
+pub const HEARD_RLOCS: usize = 4096;
+/// Locators whose counters are published, ten times a second at most: copying them takes 30 microseconds.
+pub const LOCATORS_SHOWN: usize = 4096;
 /// Locators of one mapping that are looked at: more than any site has links.
 pub const LOCATORS_PER_ENTRY: usize = 32;
 /// Part of its life after which an entry in use is asked for again, in percent: late enough to save requests, early enough
@@ -41,8 +57,6 @@ pub const ICMP_SOURCES: usize = 1024;
 /// every packet.
 pub const EID_PREFIXES: usize = 1024;
 
-/// Path MTUs that are remembered.
-pub const PATHS: usize = 4096;
 /// How long a learned path MTU holds (RFC 1191, section 6.3; RFC 8201, section 4).
 pub const PATH_MTU_TIME: Duration = Duration::from_secs(600);
 /// No smaller MTU of an IPv4 path is believed, octets (RFC 791: what every host takes).

@@ -10,6 +10,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds octets that start at an even offset; an odd last octet is padded with zero.
     #[must_use]
+    #[inline]
     pub fn plus(mut self, octets: &[u8]) -> Self {
         let (words, rest) = octets.as_chunks::<4>();
         // 2^32 - 1 is a multiple of 2^16 - 1: four octets at once give the same sum.
@@ -35,6 +36,7 @@ impl Sum {
     }
 
     /// The value for a checksum field; 0 over octets that contain a right checksum.
+    #[inline]
     pub fn finish(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
@@ -45,6 +47,7 @@ impl Sum {
 }
 
 /// Checksum of a whole header or message.
+#[inline]
 pub fn internet(octets: &[u8]) -> u16 {
     Sum::default().plus(octets).finish()
 }
@@ -63,11 +66,13 @@ pub fn udp(source: IpAddr, destination: IpAddr, segment: &[u8]) -> u16 {
 }
 
 /// The checksum after one 16-bit word of what it covers changed (RFC 1624, equation 3).
+#[inline]
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum(u64::from(!checksum) + u64::from(!old) + u64::from(new)).finish()
 }
 
 /// The low 16 bits.
+#[inline]
 fn low_word(sum: u64) -> u16 {
     let [.., high, low] = sum.to_be_bytes();
     u16::from_be_bytes([high, low])

@@ -19,6 +19,7 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// The key of a packet.
+    #[inline]
     pub fn of(packet: &IpPacket<'_>) -> Self {
         let ports = match packet.transport() {
             Some((number @ (protocol::TCP | protocol::UDP | protocol::SCTP), &[s0, s1, d0, d1, ..])) => {
@@ -30,19 +31,33 @@ impl FlowKey {
     }
 
     /// 64 well-mixed bits, the same for the same key in every process: packets of one flow keep their port over restarts.
+    #[inline]
     pub fn hash(&self) -> u64 {
         let (protocol, source, destination) = self.ports.unwrap_or_default();
         let ports = u64::from(protocol) << 32 | u64::from(source) << 16 | u64::from(destination);
-        [self.source, self.destination].into_iter().fold(mix(ports), |hash, address| match address {
-            IpAddr::V4(a) => mix(hash ^ u64::from(u32::from(a))),
-            IpAddr::V6(a) => {
-                let [high, low] = halves(u128::from(a));
-                mix(mix(hash ^ high) ^ low)
-            }
-        })
+        // Addresses and ports are folded beside each other, not one after the other, and mixed once.
+        let addresses = fold(self.source, SOURCE_KEY) ^ fold(self.destination, DESTINATION_KEY);
+        mix(addresses ^ ports.wrapping_mul(PORTS_KEY))
     }
 }
 
+/// Digits of pi: constants with nothing up their sleeves.
+const SOURCE_KEY: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
+const DESTINATION_KEY: [u64; 2] = [0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
+const PORTS_KEY: u64 = 0x4528_21e6_38d0_1377;
+
+/// The product of both halves, each under its key, folded to 64 bits: every bit of the address counts.
+#[inline]
+fn fold(address: IpAddr, key: [u64; 2]) -> u64 {
+    let [high, low] = match address {
+        IpAddr::V4(a) => [0, u64::from(u32::from(a))],
+        IpAddr::V6(a) => halves(u128::from(a)),
+    };
+    let [high, low] = halves(u128::from(high ^ key[0]) * u128::from(low ^ key[1]));
+    high ^ low
+}
+
+#[inline]
 fn halves(bits: u128) -> [u64; 2] {
     let low = u128::from(u64::MAX);
     // Neither has more than 64 bits left.
@@ -50,6 +65,7 @@ fn halves(bits: u128) -> [u64; 2] {
 }
 
 /// The finaliser of SplitMix64: each input bit changes each output bit with probability one half.
+#[inline]
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -105,5 +121,27 @@ mod tests {
             low_bits.insert(FlowKey { ports: Some((17, port, 53)), ..base }.hash() & 0x3fff);
         }
         assert!(low_bits.len() > 900, "{} of 1000", low_bits.len());
+    }
+
+    #[test]
+    fn every_bit_of_the_key_changes_half_of_the_hash() {
+        let addresses: [[IpAddr; 2]; 2] = [
+            [[10, 0, 0, 1].into(), [10, 0, 1, 2].into()],
+            ["2001:db8:a::1".parse().unwrap(), "2001:db8:b::1".parse().unwrap()],
+        ];
+        for [source, destination] in addresses {
+            let base = FlowKey { source, destination, ports: Some((17, 40_000, 53)) };
+            let flip = |address: IpAddr, bit: u32| match address {
+                IpAddr::V4(a) => (bit < 32).then(|| IpAddr::from((u32::from(a) ^ 1 << (bit % 32)).to_be_bytes())),
+                IpAddr::V6(a) => Some(IpAddr::from((u128::from(a) ^ 1 << bit).to_be_bytes())),
+            };
+            let of_source = (0..128).filter_map(|bit| Some(FlowKey { source: flip(source, bit)?, ..base }));
+            let of_target = (0..128).filter_map(|bit| Some(FlowKey { destination: flip(destination, bit)?, ..base }));
+            let of_ports = (0..16).map(|bit| FlowKey { ports: Some((17, 40_000 ^ 1 << bit, 53)), ..base });
+            for key in of_source.chain(of_target).chain(of_ports) {
+                let changed = (key.hash() ^ base.hash()).count_ones();
+                assert!((14..=50).contains(&changed), "{changed} bits: {key:?}");
+            }
+        }
     }
 }

@@ -28,16 +28,19 @@ impl TrafficClass {
     const ECN_MASK: u8 = 0x03;
 
     /// The six bits of RFC 2474, and the two of RFC 3168.
+    #[inline]
     pub fn new(dscp: u8, ecn: Ecn) -> Self {
         Self(dscp << 2 | ecn as u8)
     }
 
     /// Differentiated services codepoint, 0 to 63.
+    #[inline]
     pub fn dscp(self) -> u8 {
         self.0 >> 2
     }
 
     /// Explicit congestion notification.
+    #[inline]
     pub fn ecn(self) -> Ecn {
         match self.0 & Self::ECN_MASK {
             0 => Ecn::NotEct,
@@ -64,6 +67,7 @@ pub enum Ecn {
 
 impl Ecn {
     /// The inner field of a decapsulated packet (RFC 6040, figure 4); `None` = the packet must be dropped.
+    #[inline]
     pub fn decapsulate(inner: Self, outer: Self) -> Option<Self> {
         match (inner, outer) {
             (Self::NotEct, Self::Ce) => None,
@@ -89,6 +93,7 @@ impl<'a> IpPacket<'a> {
     ///
     /// # Errors
     /// A version other than 4 or 6, or a length that does not fit.
+    #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, DecodeError> {
         match octets.first().map(|first| first >> 4) {
             Some(4) => Ipv4Packet::parse(octets).map(Self::V4),
@@ -101,6 +106,7 @@ impl<'a> IpPacket<'a> {
     }
 
     /// The packet, without trailing octets.
+    #[inline]
     pub fn octets(&self) -> &'a [u8] {
         match self {
             Self::V4(packet) => packet.octets(),
@@ -109,6 +115,7 @@ impl<'a> IpPacket<'a> {
     }
 
     /// Source address.
+    #[inline]
     pub fn source(&self) -> IpAddr {
         match self {
             Self::V4(packet) => packet.source().into(),
@@ -117,6 +124,7 @@ impl<'a> IpPacket<'a> {
     }
 
     /// Destination address.
+    #[inline]
     pub fn destination(&self) -> IpAddr {
         match self {
             Self::V4(packet) => packet.destination().into(),
@@ -125,6 +133,7 @@ impl<'a> IpPacket<'a> {
     }
 
     /// TTL or hop limit, in hops.
+    #[inline]
     pub fn ttl(&self) -> u8 {
         match self {
             Self::V4(packet) => packet.ttl(),
@@ -133,6 +142,7 @@ impl<'a> IpPacket<'a> {
     }
 
     /// DSCP and ECN.
+    #[inline]
     pub fn traffic_class(&self) -> TrafficClass {
         match self {
             Self::V4(packet) => packet.traffic_class(),
@@ -142,6 +152,7 @@ impl<'a> IpPacket<'a> {
 
     /// The transport protocol and its header with what follows, IPv6 extension headers skipped; `None` where a fragment
     /// or an unknown extension hides it.
+    #[inline]
     pub fn transport(&self) -> Option<(u8, &'a [u8])> {
         match self {
             Self::V4(packet) => (!packet.is_fragment()).then(|| (packet.protocol(), packet.payload())),
@@ -150,6 +161,7 @@ impl<'a> IpPacket<'a> {
     }
 
     /// What tells this packet's flow from others.
+    #[inline]
     pub fn flow(&self) -> FlowKey {
         FlowKey::of(self)
     }

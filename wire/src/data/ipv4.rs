@@ -36,6 +36,7 @@ pub struct Ipv4Packet<'a>(&'a [u8]);
 impl<'a> Ipv4Packet<'a> {
     /// # Errors
     /// A header or total length that does not fit `octets`, or another version.
+    #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, DecodeError> {
         if octets.len() < Ipv4Header::LENGTH {
             return Err(truncated("IPv4 header", Ipv4Header::LENGTH, octets.len()));
@@ -56,40 +57,48 @@ impl<'a> Ipv4Packet<'a> {
     }
 
     /// The packet, without trailing octets.
+    #[inline]
     pub fn octets(&self) -> &'a [u8] {
         self.0
     }
 
     /// Octets of the header, 20 to 60.
+    #[inline]
     pub fn header_length(&self) -> usize {
         usize::from(self.0[0] & 0x0f) * 4
     }
 
+    #[inline]
     fn total_length(&self) -> usize {
         self.word(field::TOTAL_LENGTH).into()
     }
 
     /// Source address.
+    #[inline]
     pub fn source(&self) -> Ipv4Addr {
         self.address(field::SOURCE)
     }
 
     /// Destination address.
+    #[inline]
     pub fn destination(&self) -> Ipv4Addr {
         self.address(field::DESTINATION)
     }
 
     /// Time to live, in hops.
+    #[inline]
     pub fn ttl(&self) -> u8 {
         self.0[field::TTL]
     }
 
     /// The TOS octet.
+    #[inline]
     pub fn traffic_class(&self) -> TrafficClass {
         TrafficClass(self.0[field::TOS])
     }
 
     /// Protocol of the payload.
+    #[inline]
     pub fn protocol(&self) -> u8 {
         self.0[field::PROTOCOL]
     }
@@ -100,11 +109,13 @@ impl<'a> Ipv4Packet<'a> {
     }
 
     /// DF.
+    #[inline]
     pub fn dont_fragment(&self) -> bool {
         self.word(field::FLAGS) & DONT_FRAGMENT != 0
     }
 
     /// Whether this is one fragment of several.
+    #[inline]
     pub fn is_fragment(&self) -> bool {
         self.word(field::FLAGS) & (MORE_FRAGMENTS | OFFSET_MASK) != 0
     }
@@ -115,20 +126,24 @@ impl<'a> Ipv4Packet<'a> {
     }
 
     /// What follows header and options.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.0[self.header_length()..]
     }
 
     /// Sets TTL and TOS of the packet at the start of `octets`, which `parse` has accepted, and corrects its checksum.
+    #[inline]
     pub fn rewrite(octets: &mut [u8], ttl: u8, class: TrafficClass) {
         replace(octets, 0, [octets[0], class.0]);
         replace(octets, field::TTL, [ttl, octets[field::PROTOCOL]]);
     }
 
+    #[inline]
     fn word(&self, range: std::ops::Range<usize>) -> u16 {
         u16::from_be_bytes([self.0[range.start], self.0[range.start + 1]])
     }
 
+    #[inline]
     fn address(&self, range: std::ops::Range<usize>) -> Ipv4Addr {
         let at = range.start;
         Ipv4Addr::new(self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3])
@@ -136,6 +151,7 @@ impl<'a> Ipv4Packet<'a> {
 }
 
 /// Replaces a 16-bit word of the header and updates the checksum.
+#[inline]
 fn replace(octets: &mut [u8], at: usize, new: [u8; 2]) {
     let word = |at: usize, octets: &[u8]| u16::from_be_bytes([octets[at], octets[at + 1]]);
     let checksum = checksum::update(word(field::CHECKSUM.start, octets), word(at, octets), u16::from_be_bytes(new));
@@ -165,6 +181,7 @@ impl Ipv4Header {
     pub const LENGTH: usize = 20;
 
     /// The header of a packet with `payload` octets behind it, identification 0; `None` if that is too long for IPv4.
+    #[inline]
     pub fn emit(&self, payload: usize) -> Option<[u8; Self::LENGTH]> {
         let total = u16::try_from(payload.checked_add(Self::LENGTH)?).ok()?;
         let mut octets = [0; Self::LENGTH];

@@ -35,6 +35,7 @@ pub struct Ipv6Packet<'a>(&'a [u8]);
 impl<'a> Ipv6Packet<'a> {
     /// # Errors
     /// A payload length that does not fit `octets`, or another version.
+    #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, DecodeError> {
         if octets.len() < Ipv6Header::LENGTH {
             return Err(truncated("IPv6 header", Ipv6Header::LENGTH, octets.len()));
@@ -52,26 +53,31 @@ impl<'a> Ipv6Packet<'a> {
     }
 
     /// The packet, without trailing octets.
+    #[inline]
     pub fn octets(&self) -> &'a [u8] {
         self.0
     }
 
     /// Source address.
+    #[inline]
     pub fn source(&self) -> Ipv6Addr {
         self.address(field::SOURCE.start)
     }
 
     /// Destination address.
+    #[inline]
     pub fn destination(&self) -> Ipv6Addr {
         self.address(field::DESTINATION.start)
     }
 
     /// Hops.
+    #[inline]
     pub fn hop_limit(&self) -> u8 {
         self.0[field::HOP_LIMIT]
     }
 
     /// DSCP and ECN.
+    #[inline]
     pub fn traffic_class(&self) -> TrafficClass {
         TrafficClass(self.0[0] << 4 | self.0[1] >> 4)
     }
@@ -82,16 +88,19 @@ impl<'a> Ipv6Packet<'a> {
     }
 
     /// The first next-header value.
+    #[inline]
     pub fn next_header(&self) -> u8 {
         self.0[field::NEXT_HEADER]
     }
 
     /// What follows the fixed header.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.0[Ipv6Header::LENGTH..]
     }
 
     /// The transport protocol and what starts with its header; `None` in fragments and behind unknown extensions.
+    #[inline]
     pub fn transport(&self) -> Option<(u8, &'a [u8])> {
         let (mut next, mut rest) = (self.next_header(), self.payload());
         for _ in 0..MOST_EXTENSIONS {
@@ -109,12 +118,14 @@ impl<'a> Ipv6Packet<'a> {
     }
 
     /// Sets hop limit and traffic class of the packet at the start of `octets`, which `parse` has accepted.
+    #[inline]
     pub fn rewrite(octets: &mut [u8], hop_limit: u8, class: TrafficClass) {
         octets[0] = 0x60 | class.0 >> 4;
         octets[1] = class.0 << 4 | octets[1] & 0x0f;
         octets[field::HOP_LIMIT] = hop_limit;
     }
 
+    #[inline]
     fn address(&self, at: usize) -> Ipv6Addr {
         let mut octets = [0; 16];
         octets.copy_from_slice(&self.0[at..at + 16]);
@@ -144,6 +155,7 @@ impl Ipv6Header {
     pub const LENGTH: usize = 40;
 
     /// The header of a packet with `payload` octets behind it; `None` if that is too long without a jumbo option.
+    #[inline]
     pub fn emit(&self, payload: usize) -> Option<[u8; Self::LENGTH]> {
         let length = u16::try_from(payload).ok()?;
         let mut octets = [0; Self::LENGTH];

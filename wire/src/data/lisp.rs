@@ -71,6 +71,7 @@ impl LispHeader {
     pub const LENGTH: usize = 8;
 
     /// The header of a plain packet: all zero, but for an instance other than 0.
+    #[inline]
     pub fn plain(iid: InstanceId) -> Self {
         Self { iid: (iid != InstanceId(0)).then_some(iid), ..Self::default() }
     }
@@ -79,6 +80,7 @@ impl LispHeader {
     ///
     /// # Errors
     /// Only for fewer than 8 octets: each of their values has a meaning, or is to be ignored.
+    #[inline]
     pub fn parse(payload: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let Some((header, rest)) = payload.split_first_chunk::<{ Self::LENGTH }>() else {
             let problem = Problem::Truncated { needed: Self::LENGTH, available: payload.len() };
@@ -106,6 +108,7 @@ impl LispHeader {
     }
 
     /// The eight octets; values wider than their fields lose their upper bits.
+    #[inline]
     pub fn emit(&self) -> [u8; Self::LENGTH] {
         let mut flags = self.key_id & bit::KK;
         let mut first = 0;
@@ -141,6 +144,7 @@ impl LispHeader {
     }
 }
 
+#[inline]
 fn version(bits: u32) -> MapVersion {
     let [.., high, low] = (bits & VERSION_MASK).to_be_bytes();
     MapVersion(u16::from_be_bytes([high, low]))

@@ -2,7 +2,8 @@
 //! The data plane: the LISP header (RFC 9300, RFC 9305) and the IP, UDP and ICMP headers around it.
 //!
 //! Views borrow the packet. `parse` checks every length that an accessor relies on, once; after that none can fail.
-//! Emitters write into arrays of the caller: nothing here allocates, but for whole ICMP messages.
+//! Emitters write into arrays of the caller: nothing here allocates, but for whole ICMP messages. What runs for every packet is
+//! `inline`: routers are other crates, and the release profile has no link-time optimisation.
 
 pub mod checksum;
 mod flow;

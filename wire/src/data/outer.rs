@@ -42,6 +42,7 @@ impl OuterHeader {
     /// Writes the header of a packet with `inner` octets behind it and returns what was written. IPv4 gets DF and the
     /// UDP checksum is 0 in both families (RFC 9300, section 5.3). `None` if the packet gets too long, or if the
     /// families differ.
+    #[inline]
     pub fn emit<'b>(&self, inner: usize, buffer: &'b mut [u8; Self::LONGEST]) -> Option<&'b [u8]> {
         let payload = LispHeader::LENGTH.checked_add(inner)?;
         let udp = UdpHeader { source: self.source_port, destination: DATA_PORT, checksum: 0 }.emit(payload)?;

@@ -20,6 +20,7 @@ impl UdpHeader {
     pub const LENGTH: usize = 8;
 
     /// The eight octets before `payload` octets; `None` if that is too long for UDP.
+    #[inline]
     pub fn emit(&self, payload: usize) -> Option<[u8; Self::LENGTH]> {
         let length = u16::try_from(payload.checked_add(Self::LENGTH)?).ok()?;
         let mut octets = [0; Self::LENGTH];

@@ -9,7 +9,8 @@ use wire::data::{Ecn, IpPacket, Ipv4Packet, Ipv6Packet, LispHeader, NextProtocol
 use wire::error::{DecodeError, Problem};
 
 use crate::counters::{Count, Counters, DropReason};
-use crate::map_cache::{PrefixTable, Update, is_unicast};
+use crate::eid_set::EidSet;
+use crate::map_cache::{Update, is_unicast};
 
 /// What an ETR is made of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,14 +49,14 @@ pub struct Decapsulated<'p> {
 #[derive(Debug)]
 pub struct Etr {
     config: EtrConfig,
-    local_eids: PrefixTable<()>,
+    local_eids: EidSet,
     counters: Arc<Counters>,
 }
 
 impl Etr {
     /// An ETR that has no EID yet, and so drops everything.
     pub fn new(config: EtrConfig, counters: Arc<Counters>) -> Self {
-        Self { config, local_eids: PrefixTable::default(), counters }
+        Self { config, local_eids: EidSet::default(), counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -67,7 +68,7 @@ impl Etr {
 
     /// The EID-prefixes that packets are decapsulated for.
     pub fn set_local_eids(&mut self, prefixes: &[EidPrefix]) {
-        self.local_eids = prefixes.iter().copied().collect();
+        self.local_eids = EidSet::new(prefixes);
     }
 
     /// Takes the UDP payload of a datagram to port 4341.
@@ -78,8 +79,9 @@ impl Etr {
         let result = self.decapsulate(outer, payload);
         match &result {
             Ok(packet) => {
-                self.counters.add(Count::Decapsulated, 1);
-                self.counters.add(Count::DecapsulatedBytes, packet.inner.len());
+                self.counters.add_alone(Count::Decapsulated, 1);
+                self.counters.add_alone(Count::DecapsulatedBytes, packet.inner.len());
+                self.counters.heard().note(outer.source);
             }
             Err(reason) => self.counters.count_drop(*reason),
         }
@@ -121,7 +123,7 @@ impl Etr {
     }
 
     fn check_addresses(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<(), DropReason> {
-        if self.local_eids.longest_match(iid, packet.destination()).is_none() {
+        if !self.local_eids.contains(iid, packet.destination()) {
             return Err(match self.local_eids.has_instance(iid) {
                 true => DropReason::CoreNotOurs,
                 false => DropReason::CoreInstance,

@@ -200,3 +200,32 @@ proptest! {
         let _ = etr.handle(&outer(ttl, TrafficClass(class)), &mut payload);
     }
 }
+
+#[test]
+fn a_locator_that_answers_is_not_called_silent() {
+    let (mut now, counters) = (Instant::now(), Arc::new(Counters::default()));
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+    let mut itr = Itr::new(now, config, counters.clone());
+    let mut etr = Etr::new(EtrConfig::default(), counters);
+    etr.set_local_eids(&[EidPrefix { iid: InstanceId(0), net: "10.0.1.0/24".parse().unwrap() }]);
+    itr.update(now, Update::LocalRlocs(vec![ip("198.51.100.1")]));
+    let locators = vec![Locator { address: ip("192.0.2.1"), priority: 1, weight: 1 }];
+    let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + Duration::from_secs(99) };
+    let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.0.0/24".parse().unwrap() };
+    itr.update(now, Update::Upsert { prefix, entry });
+    let out = inner("10.0.1.1", "10.0.0.1", 64, TrafficClass(0), &[]);
+    let mut silent = |answers: bool| {
+        for _ in 0..25 {
+            assert!(matches!(itr.handle(now, &out), Verdict::Encapsulate(..)));
+            if answers {
+                judge(&etr, &outer(64, TrafficClass(0)), [0; 8], &v4(64, TrafficClass(0))).unwrap();
+            } else {
+                // What is dropped is no sign of life.
+                judge(&etr, &outer(64, TrafficClass(0)), [1; 8], &v4(64, TrafficClass(0))).unwrap_err();
+            }
+            now += Duration::from_millis(100);
+        }
+        std::iter::from_fn(|| itr.poll_event()).count()
+    };
+    assert_eq!((silent(true), silent(false)), (0, 1));
+}

@@ -11,12 +11,12 @@ use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, NextP
 use wire::record::Action;
 
 use super::miss_queue::{Held, Lost, MissQueue};
-use super::path_mtu::PathMtus;
 use super::quoted;
 use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
+use crate::eid_set::EidSet;
 use crate::limits;
-use crate::map_cache::{Event, Families, MapCache, Next, PrefixTable, Update, is_unicast};
+use crate::map_cache::{Event, Families, Learned, LocatorIndex, MapCache, Update, Way, is_unicast};
 
 /// Source ports of encapsulated packets are the dynamic ports 49152 to 65535: 14 bits of hash under two ones.
 pub(super) const FIRST_SOURCE_PORT: u16 = 0xc000;
@@ -70,9 +70,8 @@ pub struct Itr {
     config: ItrConfig,
     cache: MapCache,
     queue: MissQueue,
-    local_eids: PrefixTable<()>,
+    local_eids: EidSet,
     rlocs: Rlocs,
-    paths: PathMtus,
     icmp_rate: IcmpRate,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
@@ -89,8 +88,8 @@ struct Rlocs {
 /// How a packet goes on.
 #[derive(Debug)]
 enum Decision {
-    Core(OuterHeader),
-    Split(OuterHeader, usize),
+    Core(LocatorIndex, OuterHeader),
+    Split(LocatorIndex, OuterHeader, usize),
     Native,
     Ask,
     Drop(DropReason, Option<IcmpError>),
@@ -99,14 +98,14 @@ enum Decision {
 impl Itr {
     /// An ITR that knows no mapping and no RLOC yet.
     pub fn new(now: Instant, config: ItrConfig, counters: Arc<Counters>) -> Self {
-        let paths = PathMtus::new(config.core_mtu);
+        let cache = MapCache::new(now, config.core_mtu, config.gpe_peers.clone());
+        counters.heard().set_time(cache.tick());
         Self {
             config,
-            cache: MapCache::default(),
+            cache,
             queue: MissQueue::default(),
-            local_eids: PrefixTable::default(),
+            local_eids: EidSet::default(),
             rlocs: Rlocs::default(),
-            paths,
             icmp_rate: IcmpRate::new(now),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -121,14 +120,14 @@ impl Itr {
             Ok(packet) => packet,
             Err(reason) => return self.drop(reason),
         };
-        match self.decide(now, &packet) {
+        match self.decide(&packet) {
             // What is in front of it must leave first.
-            decision @ (Decision::Core(_) | Decision::Native) if !self.outputs.is_empty() => {
+            decision @ (Decision::Core(..) | Decision::Native) if !self.outputs.is_empty() => {
                 self.carry_out(now, &packet, decision);
                 Verdict::Later
             }
-            Decision::Core(header) => {
-                self.count_encapsulated(packet.octets());
+            Decision::Core(locator, header) => {
+                self.count_encapsulated(locator, packet.octets());
                 Verdict::Encapsulate(header, packet.octets())
             }
             Decision::Native => {
@@ -178,14 +177,12 @@ impl Itr {
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
         let ours = [self.rlocs.v4, self.rlocs.v6];
-        match quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers) {
-            // Of all other RLOCs forgers could fill the table, and then nothing true would be learned.
-            Some(rloc) if self.cache.has_rloc(rloc) => {
-                if self.paths.learn(now, rloc, mtu) {
-                    self.counters.add(Count::PathMtu, 1);
-                }
-            }
-            _ => self.counters.add(Count::PathMtuRefused, 1),
+        self.handle_timeout(now);
+        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers);
+        match rloc.map_or(Learned::Stranger, |rloc| self.cache.learn_mtu(rloc, mtu)) {
+            Learned::Changed => self.counters.add(Count::PathMtu, 1),
+            Learned::Known => {}
+            Learned::Stranger => self.counters.add(Count::PathMtuRefused, 1),
         }
     }
 
@@ -212,7 +209,9 @@ impl Itr {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.cache.expire(now);
+        if self.cache.advance(now) {
+            self.tick();
+        }
         if self.queue.next_deadline().is_some_and(|deadline| deadline <= now) {
             let lost = self.queue.expire(now);
             self.give_up(now, lost);
@@ -221,7 +220,7 @@ impl Itr {
 
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.queue.next_deadline(), self.cache.next_expiry()].into_iter().flatten().min()
+        [self.queue.next_deadline(), self.cache.next_deadline()].into_iter().flatten().min()
     }
 
     /// The map-cache, to read.
@@ -229,11 +228,27 @@ impl Itr {
         &self.cache
     }
 
+    /// A tick of the coarse clock has begun.
+    fn tick(&mut self) {
+        let now = self.cache.tick();
+        self.counters.heard().set_time(now);
+        if self.cache.locators().next_check().is_none_or(|check| check > now) {
+            return;
+        }
+        while let Some(rloc) = self.cache.locators_mut().next_silent(now, self.counters.heard()) {
+            // Without room it is said a second later, if packets go there still.
+            if self.events.len() < limits::EVENTS {
+                self.events.push_back(Event::Silent { rloc });
+            }
+        }
+        self.counters.publish(self.cache.locators().counts(now));
+    }
+
     /// An address that was ours and is no longer is no source of our ICMP errors either.
     fn set_local_eids(&mut self, prefixes: &[EidPrefix]) {
-        let before = std::mem::replace(&mut self.local_eids, prefixes.iter().copied().collect());
+        let before = std::mem::replace(&mut self.local_eids, EidSet::new(prefixes));
         let (iid, now) = (self.config.iid, &self.local_eids);
-        let has = |table: &PrefixTable<()>, address: IpAddr| table.longest_match(iid, address).is_some();
+        let has = |set: &EidSet, address: IpAddr| set.contains(iid, address);
         self.config.icmp_sources.retain(|address| has(now, *address) || !has(&before, *address));
     }
 
@@ -248,21 +263,25 @@ impl Itr {
         Ok(packet)
     }
 
-    fn decide(&mut self, now: Instant, packet: &IpPacket<'_>) -> Decision {
-        let destination = packet.destination();
-        if self.local_eids.longest_match(self.config.iid, destination).is_some() {
+    fn decide(&mut self, packet: &IpPacket<'_>) -> Decision {
+        let (iid, destination) = (self.config.iid, packet.destination());
+        if self.local_eids.contains(iid, destination) {
             return Decision::Drop(DropReason::SiteOwnEid, Some(IcmpError::Unreachable));
         }
-        let Some(hit) = self.cache.lookup(self.config.iid, destination) else { return Decision::Ask };
-        if hit.is_due(now) && self.events.len() < limits::EVENTS {
-            hit.refresh_said();
+        let Some(hit) = self.cache.lookup(iid, destination) else { return Decision::Ask };
+        if hit.is_due && self.events.len() < limits::EVENTS {
+            self.cache.refresh_said(&hit.prefix);
             self.events.push_back(Event::Refresh { prefix: hit.prefix });
         }
-        let hash = packet.flow().hash();
-        match hit.next(hash) {
-            Next::Locator(Some(rloc)) => self.towards(now, packet, rloc, hash),
-            Next::Locator(None) => Decision::Drop(DropReason::NoLocator, Some(IcmpError::Unreachable)),
-            Next::Negative(action) => match action {
+        match hit.way {
+            Way::Locators(set) => {
+                let flow = packet.flow().hash();
+                match self.cache.choose(set, flow) {
+                    Some(locator) => self.towards(packet, locator, flow),
+                    None => Decision::Drop(DropReason::NoLocator, Some(IcmpError::Unreachable)),
+                }
+            }
+            Way::Negative(action) => match action {
                 Action::NativelyForward => Decision::Native,
                 Action::SendMapRequest => Decision::Ask,
                 Action::NoAction => Decision::Drop(DropReason::NoAction, None),
@@ -275,7 +294,10 @@ impl Itr {
         }
     }
 
-    fn towards(&self, now: Instant, packet: &IpPacket<'_>, rloc: IpAddr, hash: u64) -> Decision {
+    fn towards(&self, packet: &IpPacket<'_>, locator: LocatorIndex, hash: u64) -> Decision {
+        let locators = self.cache.locators();
+        let (state, room) = (locators.get(locator), locators.room(self.cache.tick(), locator));
+        let rloc = state.address();
         let source = if rloc.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
         let Some(source) = source else { return Decision::Drop(DropReason::NoLocator, None) };
         let header = OuterHeader {
@@ -285,14 +307,14 @@ impl Itr {
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(hash),
-            lisp: self.lisp_header(rloc, packet),
+            lisp: self.lisp_header(state.takes_gpe(), packet),
         };
-        let (room, length) = (self.paths.room(now, rloc), packet.octets().len());
+        let length = packet.octets().len();
         if length <= room {
-            return Decision::Core(header);
+            return Decision::Core(locator, header);
         }
         match packet {
-            IpPacket::V4(packet) if !packet.dont_fragment() => Decision::Split(header, room),
+            IpPacket::V4(packet) if !packet.dont_fragment() => Decision::Split(locator, header, room),
             IpPacket::V6(_) if length <= MINIMUM_MTU => Decision::Drop(DropReason::PathTooNarrow, None),
             _ => Decision::Drop(DropReason::TooBig, Some(IcmpError::TooBig(room))),
         }
@@ -300,8 +322,8 @@ impl Itr {
 
     /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops
     /// packets without one.
-    fn lisp_header(&self, rloc: IpAddr, packet: &IpPacket<'_>) -> LispHeader {
-        if !self.config.gpe_peers.contains(&rloc) {
+    fn lisp_header(&self, gpe: bool, packet: &IpPacket<'_>) -> LispHeader {
+        if !gpe {
             return LispHeader::plain(self.config.iid);
         }
         let next = match packet {
@@ -314,8 +336,8 @@ impl Itr {
     /// Does what was decided, into the outputs.
     fn carry_out(&mut self, now: Instant, packet: &IpPacket<'_>, decision: Decision) {
         match decision {
-            Decision::Core(header) => self.push_core(header, packet.octets().to_vec()),
-            Decision::Split(header, room) => self.split(now, packet, header, room),
+            Decision::Core(locator, header) => self.push_core(locator, header, packet.octets().to_vec()),
+            Decision::Split(locator, header, room) => self.split(now, packet, (locator, header), room),
             Decision::Native => {
                 self.counters.add(Count::Native, 1);
                 self.outputs.push_back(Output::Site(packet.octets().to_vec()));
@@ -346,7 +368,7 @@ impl Itr {
             let mut packets = packets.into_iter();
             while let Some(held) = packets.next() {
                 let Ok(packet) = IpPacket::parse(&held.packet) else { continue };
-                match self.decide(now, &packet) {
+                match self.decide(&packet) {
                     Decision::Ask => {
                         self.queue.put_back(eid, std::iter::once(held).chain(packets));
                         // The mapping says "ask again": control has just heard so itself.
@@ -362,25 +384,27 @@ impl Itr {
         }
     }
 
-    fn split(&mut self, now: Instant, packet: &IpPacket<'_>, header: OuterHeader, room: usize) {
+    fn split(&mut self, now: Instant, packet: &IpPacket<'_>, to: (LocatorIndex, OuterHeader), room: usize) {
         let whole = Ipv4Packet::parse(packet.octets());
         match whole.ok().and_then(|whole| fragment(&whole, room)) {
             Some(fragments) => {
                 self.counters.add(Count::Fragmented, 1);
-                fragments.for_each(|fragment| self.push_core(header, fragment));
+                fragments.for_each(|fragment| self.push_core(to.0, to.1, fragment));
             }
             None => self.refuse(now, packet, DropReason::TooBig, Some(IcmpError::TooBig(room))),
         }
     }
 
-    fn push_core(&mut self, header: OuterHeader, inner: Vec<u8>) {
-        self.count_encapsulated(&inner);
+    fn push_core(&mut self, locator: LocatorIndex, header: OuterHeader, inner: Vec<u8>) {
+        self.count_encapsulated(locator, &inner);
         self.outputs.push_back(Output::Core(header, inner));
     }
 
-    fn count_encapsulated(&self, inner: &[u8]) {
-        self.counters.add(Count::Encapsulated, 1);
-        self.counters.add(Count::EncapsulatedBytes, inner.len());
+    fn count_encapsulated(&mut self, locator: LocatorIndex, inner: &[u8]) {
+        self.counters.add_alone(Count::Encapsulated, 1);
+        self.counters.add_alone(Count::EncapsulatedBytes, inner.len());
+        let now = self.cache.tick();
+        self.cache.locators_mut().sent(now, locator, inner.len());
     }
 
     fn give_up(&mut self, now: Instant, lost: impl IntoIterator<Item = Lost>) {
@@ -416,7 +440,7 @@ impl Itr {
         let configured = self.config.icmp_sources.iter().copied().find(|address| address.is_ipv4() == wants_v4);
         configured.or_else(|| match wants_v4 {
             true => Some(DUMMY_V4),
-            false => self.local_eids.iter().map(|(prefix, ())| prefix.net.addr()).find(IpAddr::is_ipv6),
+            false => self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6),
         })
     }
 

@@ -83,6 +83,10 @@ impl MissQueue {
 
     /// Takes all packets whose destination lies in `prefix`, each destination's in order.
     pub(super) fn take(&mut self, prefix: &EidPrefix) -> Vec<(EidPrefix, VecDeque<Held>)> {
+        if prefix.net.prefix_len() == prefix.net.max_prefix_len() {
+            // It covers no other: thousands of updates a second must not look at thousands of queues each.
+            return self.take_queue(prefix).map(|packets| (*prefix, packets)).into_iter().collect();
+        }
         let covered: Vec<EidPrefix> = self.queues.keys().filter(|eid| prefix.covers(eid)).copied().collect();
         covered.into_iter().filter_map(|eid| Some((eid, self.take_queue(&eid)?))).collect()
     }

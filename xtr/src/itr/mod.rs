@@ -10,7 +10,6 @@
 
 mod engine;
 mod miss_queue;
-mod path_mtu;
 mod quoted;
 mod rate;
 #[cfg(test)]

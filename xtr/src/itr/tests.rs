@@ -467,8 +467,10 @@ fn an_entry_used_late_in_its_life_is_asked_for_once() {
     bench.now += Duration::from_secs(81);
     bench.header(&v6_packet(&[]));
     bench.header(&v6_packet(&[]));
-    assert_eq!(bench.itr.poll_event(), Some(Event::Refresh { prefix: prefix("2001:db8:b::/48") }));
-    assert_eq!(bench.itr.poll_event(), None);
+    let mut events =
+        std::iter::from_fn(|| bench.itr.poll_event()).filter(|event| !matches!(event, Event::Silent { .. }));
+    assert_eq!(events.next(), Some(Event::Refresh { prefix: prefix("2001:db8:b::/48") }));
+    assert_eq!(events.next(), None);
     bench.now += Duration::from_secs(19);
     assert_eq!(bench.send(&v6_packet(&[])), Verdict::Later, "expired");
 }
@@ -495,4 +497,45 @@ fn trailing_octets_do_not_enter_the_tunnel() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn flows_leave_a_locator_that_cannot_be_reached_and_come_back() {
+    let mut bench = Bench::new();
+    let reachable = |rloc: &str, reachable| Update::Reachable { rloc: ip(rloc), reachable };
+    bench.itr.update(bench.now, reachable("198.51.100.1", false));
+    bench.map("2001:db8:b::/48", &["198.51.100.1", "198.51.100.2"]);
+    let octets: Vec<Vec<u8>> = (0..50).map(|port| v6_packet(&[0, port, 0, 2, 0, 8, 0, 0])).collect();
+    assert!(octets.iter().all(|octets| bench.header(octets).destination == ip("198.51.100.2")));
+    bench.map("2001:db8:b::/48", &["198.51.100.2", "198.51.100.1"]);
+    assert!(
+        octets.iter().all(|octets| bench.header(octets).destination == ip("198.51.100.2")),
+        "also of a new mapping"
+    );
+    bench.itr.update(bench.now, reachable("198.51.100.2", false));
+    assert_eq!(bench.send(&octets[0]), Verdict::Dropped(DropReason::NoLocator));
+    assert_eq!(bench.outputs().len(), 1, "its source hears of it");
+    bench.itr.update(bench.now, reachable("198.51.100.1", true));
+    assert!(octets.iter().all(|octets| bench.header(octets).destination == ip("198.51.100.1")));
+}
+
+#[test]
+fn a_locator_that_packets_go_to_in_vain_is_called_silent_and_its_packets_are_published() {
+    let mut bench = Bench::new();
+    bench.map("2001:db8:b::/48", &["198.51.100.1"]);
+    for _ in 0..25 {
+        bench.header(&v6_packet(&[0; 60]));
+        bench.now += Duration::from_millis(100);
+    }
+    let silent = Event::Silent { rloc: ip("198.51.100.1") };
+    let events: Vec<Event> = std::iter::from_fn(|| bench.itr.poll_event()).collect();
+    assert_eq!(events, [silent, silent]);
+    let deadline = bench.itr.next_deadline().unwrap();
+    assert!(deadline <= bench.now + Duration::from_secs(1));
+    bench.itr.handle_timeout(deadline);
+    assert_eq!(bench.itr.poll_event(), Some(silent));
+    let [count] = bench.counters.locators()[..] else { panic!() };
+    assert_eq!((count.address, count.packets, count.octets), (ip("198.51.100.1"), 25, 2500));
+    assert_eq!((count.reachable, count.path_mtu), (true, 1500));
+    assert_eq!(bench.itr.next_deadline(), Some(bench.now + Duration::from_millis(100_000 - 2500)), "only the expiry");
 }

@@ -1,135 +1,225 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The cache proper: longest match, expiry, eviction.
 
-use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::record::Action;
 
-use super::pool::{Families, Pool};
-use super::{Entry, Forwarding, Locator, PrefixTable};
+use super::clock::{Clock, Tick};
+use super::expiries::{Expiries, Kind};
+use super::locators::{Learned, LocatorIndex, Locators};
+use super::sets::{Families, LocatorSets, SetIndex};
+use super::table::PrefixTable;
+use super::{Entry, Forwarding};
 use crate::limits;
 
 /// Mappings that the ITR forwards by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MapCache {
+    clock: Clock,
     table: PrefixTable<Cached>,
-    expiries: BTreeSet<(Instant, EidPrefix)>,
-    families: Families,
-    /// In how many entries each RLOC is.
-    rlocs: HashMap<IpAddr, usize>,
-    /// Those of them that packets must not go to.
-    unreachable: HashSet<IpAddr>,
+    expiries: Expiries,
+    sets: LocatorSets,
+    locators: Locators,
+    bounds: Bounds,
 }
 
-#[derive(Debug)]
+/// How many entries there may be.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    entries: usize,
+    negative: usize,
+}
+
+/// An entry in the table: twelve octets.
+#[derive(Debug, Clone, Copy)]
 struct Cached {
-    way: Way,
-    expires: Instant,
-    refresh_at: Instant,
-    refresh_said: Cell<bool>,
+    way: PackedWay,
+    expires: Tick,
+    /// From when on control should hear that the entry is in use; never, if it has.
+    refresh: Tick,
 }
 
-#[derive(Debug)]
-enum Way {
-    Locators { all: Vec<Locator>, pool: Pool },
+/// What an entry says about packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To one of these locators.
+    Locators(SetIndex),
+    /// A negative mapping.
     Negative(Action),
 }
+
+/// A [`Way`] in four octets: the number of a set, or an action below the largest number.
+#[derive(Debug, Clone, Copy)]
+struct PackedWay(u32);
 
 /// What the cache knows about an address.
 #[derive(Debug, Clone, Copy)]
-pub struct Hit<'c> {
+pub(crate) struct Hit {
     /// The prefix that matched.
-    pub prefix: EidPrefix,
-    cached: &'c Cached,
+    pub(crate) prefix: EidPrefix,
+    /// What to do.
+    pub(crate) way: Way,
+    /// Whether control should hear that an old entry is in use.
+    pub(crate) is_due: bool,
 }
 
-/// What to do with a packet of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Encapsulate to this locator; `None` if there is none that we can reach.
-    Locator(Option<IpAddr>),
-    /// The action of a negative mapping.
-    Negative(Action),
+impl PackedWay {
+    const MOST_ACTIONS: u32 = 8;
+
+    fn new(way: Way) -> Self {
+        match way {
+            Way::Locators(set) => Self(set.0),
+            Way::Negative(action) => Self(u32::MAX - u32::from(action as u8)),
+        }
+    }
+
+    fn way(self) -> Way {
+        let below = u32::MAX - self.0;
+        match u8::try_from(below) {
+            Ok(bits) if below < Self::MOST_ACTIONS => Way::Negative(Action::from_bits(bits)),
+            _ => Way::Locators(SetIndex(self.0)),
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self.way() {
+            Way::Locators(_) => Kind::Positive,
+            Way::Negative(_) => Kind::Negative,
+        }
+    }
 }
 
 impl MapCache {
+    /// A cache that begins at `now`. Without a lower one known packets of `interface_mtu` octets reach every locator, and
+    /// those in `gpe_peers` take LISP-GPE.
+    pub(crate) fn new(now: Instant, interface_mtu: usize, gpe_peers: Vec<IpAddr>) -> Self {
+        Self {
+            clock: Clock::new(now),
+            table: PrefixTable::default(),
+            expiries: Expiries::default(),
+            sets: LocatorSets::default(),
+            locators: Locators::new(interface_mtu, gpe_peers),
+            bounds: Bounds { entries: limits::MAP_CACHE_ENTRIES, negative: limits::NEGATIVE_ENTRIES },
+        }
+    }
+
     /// Installs or replaces an entry. One that is expired already only removes. Returns the prefix that had to make room.
     pub fn insert(&mut self, now: Instant, prefix: EidPrefix, entry: Entry) -> Option<EidPrefix> {
-        self.remove(&prefix);
-        if entry.expires <= now {
+        let (now, expires) = (self.clock.tick_of(now), self.clock.tick_of(entry.expires));
+        if expires <= now {
+            self.remove(&prefix);
             return None;
         }
-        let evicted = if self.table.len() >= limits::MAP_CACHE_ENTRIES { self.evict() } else { None };
+        // The new set before the old one goes: what is known of the locators that are in both stays known.
         let way = match entry.forwarding {
             Forwarding::Negative(action) => Way::Negative(action),
-            Forwarding::Locators(mut all) => {
-                all.truncate(limits::LOCATORS_PER_ENTRY);
-                let pool = pool(&all, self.families, &self.unreachable);
-                all.iter().for_each(|locator| *self.rlocs.entry(locator.address).or_default() += 1);
-                Way::Locators { all, pool }
-            }
+            Forwarding::Locators(list) => Way::Locators(self.sets.acquire(&mut self.locators, &list)),
         };
-        let life = entry.expires - now;
-        let refresh_at = now + life * limits::REFRESH_AFTER_PERCENT / 100;
-        let cached = Cached { way, expires: entry.expires, refresh_at, refresh_said: Cell::new(false) };
-        self.expiries.insert((cached.expires, prefix));
-        self.table.insert(prefix, cached);
+        let cached = Cached { way: PackedWay::new(way), expires, refresh: refresh(now, expires) };
+        let former = self.table.get_mut(&prefix).map(|former| std::mem::replace(former, cached));
+        let mut evicted = None;
+        match former {
+            Some(former) => self.gone(prefix, &former),
+            None => {
+                evicted = self.make_room(cached.way.kind());
+                self.table.insert(prefix, cached);
+            }
+        }
+        self.expiries.insert(cached.way.kind(), expires, prefix);
         evicted
     }
 
     /// Removes the entry of exactly this prefix; whether there was one.
     pub fn remove(&mut self, prefix: &EidPrefix) -> bool {
-        let Some(cached) = self.table.remove(prefix) else { return false };
-        self.expiries.remove(&(cached.expires, *prefix));
-        if let Way::Locators { all, .. } = &cached.way {
-            all.iter().for_each(|locator| self.forget_rloc(locator.address));
+        let removed = self.table.remove(prefix);
+        if let Some(cached) = &removed {
+            self.gone(*prefix, cached);
+        }
+        removed.is_some()
+    }
+
+    /// Tells the cache the time. What has expired is invisible from then on, and some of it removed; whether a tick of the
+    /// coarse clock has begun.
+    pub fn advance(&mut self, now: Instant) -> bool {
+        if !self.clock.advance(now) {
+            return false;
+        }
+        for _ in 0..limits::EXPIRED_AT_ONCE {
+            match self.expiries.first() {
+                Some((expires, prefix)) if expires <= self.clock.tick() => self.remove(&prefix),
+                _ => break,
+            };
         }
         true
     }
 
-    /// Removes what has expired. Before each lookup: then an expired entry cannot hide a shorter one.
-    pub fn expire(&mut self, now: Instant) {
-        while let Some((expires, prefix)) = self.expiries.first().copied()
-            && expires <= now
-        {
-            self.remove(&prefix);
+    /// When [`Self::advance`] has something to do, or one of the locators.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let expiry = self.expiries.first().map(|(expires, _)| expires);
+        let next = [expiry, self.locators.next_check()].into_iter().flatten().min()?;
+        // What was left over has its turn in the next tick.
+        Some(self.clock.instant(next).max(self.clock.ends()))
+    }
+
+    /// The longest match at the time that the cache was last told.
+    pub(crate) fn lookup(&self, iid: InstanceId, address: IpAddr) -> Option<Hit> {
+        let now = self.clock.tick();
+        let (prefix, cached) = self.table.longest_match(iid, address, |cached| cached.expires > now)?;
+        Some(Hit { prefix, way: cached.way.way(), is_due: cached.refresh <= now })
+    }
+
+    /// The prefix of the entry that a packet for `address` meets.
+    pub fn longest_match(&self, iid: InstanceId, address: IpAddr) -> Option<EidPrefix> {
+        self.lookup(iid, address).map(|hit| hit.prefix)
+    }
+
+    /// Control has been told that this entry is in use.
+    pub(crate) fn refresh_said(&mut self, prefix: &EidPrefix) {
+        if let Some(cached) = self.table.get_mut(prefix) {
+            cached.refresh = Tick::NEVER;
         }
     }
 
-    /// When [`Self::expire`] has something to do.
-    pub fn next_expiry(&self) -> Option<Instant> {
-        self.expiries.first().map(|(expires, _)| *expires)
+    /// The locator for a flow with this hash; `None` if there is none that we can reach.
+    pub(crate) fn choose(&mut self, set: SetIndex, hash: u64) -> Option<LocatorIndex> {
+        self.sets.choose(&self.locators, set, hash)
     }
 
-    /// The longest match.
-    pub fn lookup(&self, iid: InstanceId, address: IpAddr) -> Option<Hit<'_>> {
-        self.table.longest_match(iid, address).map(|(prefix, cached)| Hit { prefix, cached })
+    /// What is known of the locators.
+    pub(crate) fn locators(&self) -> &Locators {
+        &self.locators
     }
 
-    /// Whether any entry has this locator.
-    pub fn has_rloc(&self, rloc: IpAddr) -> bool {
-        self.rlocs.contains_key(&rloc)
+    /// What is known of the locators, to change.
+    pub(crate) fn locators_mut(&mut self) -> &mut Locators {
+        &mut self.locators
+    }
+
+    /// The tick that goes on.
+    pub(crate) fn tick(&self) -> Tick {
+        self.clock.tick()
     }
 
     /// From now on only locators of these families are chosen.
     pub fn set_families(&mut self, families: Families) {
-        self.families = families;
-        self.choose_anew();
+        self.locators.set_families(families);
     }
 
-    /// Whether this locator is chosen from now on; control says so of locators in use only.
+    /// From now on this RLOC is chosen, or is not.
     pub fn set_reachable(&mut self, rloc: IpAddr, reachable: bool) {
-        let changed = if reachable { self.unreachable.remove(&rloc) } else { self.unreachable.insert(rloc) };
-        if changed {
-            self.choose_anew();
-        }
+        self.locators.set_reachable(rloc, reachable);
     }
 
-    /// Entries.
+    /// Takes a report of the MTU of the way to an RLOC, which must be in some entry: of all others forgers could fill the
+    /// table.
+    pub(crate) fn learn_mtu(&mut self, rloc: IpAddr, mtu: usize) -> Learned {
+        self.locators.learn(self.clock.tick(), rloc, mtu)
+    }
+
+    /// Entries, those among them that have expired and are not removed yet.
     pub fn len(&self) -> usize {
         self.table.len()
     }
@@ -139,61 +229,41 @@ impl MapCache {
         self.table.is_empty()
     }
 
-    fn choose_anew(&mut self) {
-        for cached in self.table.values_mut() {
-            if let Way::Locators { all, pool: chosen } = &mut cached.way {
-                *chosen = pool(all, self.families, &self.unreachable);
-            }
+    fn gone(&mut self, prefix: EidPrefix, cached: &Cached) {
+        self.expiries.remove(cached.way.kind(), cached.expires, prefix);
+        if let Way::Locators(set) = cached.way.way() {
+            self.sets.release(&mut self.locators, set);
         }
     }
 
-    fn forget_rloc(&mut self, rloc: IpAddr) {
-        if let Some(entries) = self.rlocs.get_mut(&rloc) {
-            *entries -= 1;
-            if *entries == 0 {
-                self.rlocs.remove(&rloc);
-            }
+    /// What expires first goes first, negative entries before positive ones: a scan by strangers must not cost live sites
+    /// their entries.
+    fn make_room(&mut self, kind: Kind) -> Option<EidPrefix> {
+        let negative = self.expiries.count(Kind::Negative);
+        let is_full = match kind {
+            Kind::Negative if negative >= self.bounds.negative => true,
+            _ => self.len() >= self.bounds.entries,
+        };
+        if !is_full {
+            return None;
         }
-    }
-
-    /// What expires first goes first: negative entries, which strangers can cause, live shortest.
-    fn evict(&mut self) -> Option<EidPrefix> {
-        let (_, prefix) = self.expiries.first().copied()?;
+        let prefix = self.expiries.first_of(if negative > 0 { Kind::Negative } else { Kind::Positive })?;
         self.remove(&prefix);
         Some(prefix)
     }
 }
 
-fn pool(all: &[Locator], families: Families, unreachable: &HashSet<IpAddr>) -> Pool {
-    let reachable: Vec<Locator> =
-        all.iter().copied().filter(|locator| !unreachable.contains(&locator.address)).collect();
-    Pool::new(&reachable, families)
-}
-
-impl Hit<'_> {
-    /// Where a flow with this hash goes.
-    pub fn next(&self, hash: u64) -> Next {
-        match &self.cached.way {
-            Way::Locators { pool, .. } => Next::Locator(pool.choose(hash)),
-            Way::Negative(action) => Next::Negative(*action),
-        }
-    }
-
-    /// Whether control should hear that an old entry is in use.
-    pub fn is_due(&self, now: Instant) -> bool {
-        now >= self.cached.refresh_at && !self.cached.refresh_said.get()
-    }
-
-    /// Control has been told.
-    pub fn refresh_said(&self) {
-        self.cached.refresh_said.set(true);
-    }
+/// When most of the life of an entry is over.
+fn refresh(now: Tick, expires: Tick) -> Tick {
+    let life = u64::from(expires.0 - now.0) * u64::from(limits::REFRESH_AFTER_PERCENT) / 100;
+    Tick(now.0.saturating_add(u32::try_from(life).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::map_cache::Locator;
     use std::time::Duration;
 
     fn entry(expires: Instant, address: &str) -> Entry {
@@ -201,76 +271,170 @@ mod tests {
         Entry { forwarding: Forwarding::Locators(vec![locator]), expires }
     }
 
+    fn negative(expires: Instant) -> Entry {
+        Entry { forwarding: Forwarding::Negative(Action::DropNoReason), expires }
+    }
+
     fn host(number: u32) -> EidPrefix {
         EidPrefix::host(InstanceId(0), IpAddr::V4(number.into()))
     }
 
-    fn cache() -> MapCache {
-        let mut cache = MapCache::default();
+    fn cache(now: Instant) -> MapCache {
+        let mut cache = MapCache::new(now, 1500, vec![]);
         cache.set_families(Families { v4: true, v6: false });
         cache
     }
 
+    fn bounded(now: Instant, entries: usize, negative: usize) -> MapCache {
+        MapCache { bounds: Bounds { entries, negative }, ..cache(now) }
+    }
+
+    fn hit(cache: &MapCache, number: u32) -> Option<Hit> {
+        cache.lookup(InstanceId(0), host(number).net.addr())
+    }
+
+    fn chosen(cache: &mut MapCache, number: u32) -> Option<IpAddr> {
+        let Way::Locators(set) = hit(cache, number)?.way else { return None };
+        let chosen = cache.choose(set, 0)?;
+        Some(cache.locators.get(chosen).address())
+    }
+
     #[test]
     fn an_expired_entry_uncovers_the_shorter_one() {
-        let (now, mut cache) = (Instant::now(), cache());
+        let now = Instant::now();
+        let mut cache = cache(now);
         let later = |seconds| now + Duration::from_secs(seconds);
-        let net = EidPrefix { iid: InstanceId(0), net: "0.0.0.0/0".parse().unwrap() };
-        cache.insert(now, net, entry(later(100), "192.0.2.1"));
+        let prefix = |net: &str| EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() };
+        cache.insert(now, prefix("0.0.0.0/0"), entry(later(100), "192.0.2.1"));
+        cache.insert(now, prefix("0.0.0.0/29"), entry(later(20), "192.0.2.2"));
         cache.insert(now, host(7), entry(later(10), "192.0.2.2"));
-        let matched = |cache: &MapCache| cache.lookup(InstanceId(0), host(7).net.addr()).map(|hit| hit.prefix);
+        let matched = |cache: &MapCache| hit(cache, 7).map(|hit| hit.prefix);
         assert_eq!(matched(&cache), Some(host(7)));
-        assert_eq!(cache.next_expiry(), Some(later(10)));
-        cache.expire(later(10));
-        assert_eq!(matched(&cache), Some(net));
-        cache.expire(later(100));
-        assert_eq!((matched(&cache), cache.len(), cache.next_expiry()), (None, 0, None));
-        assert!(cache.rlocs.is_empty());
+        assert_eq!(cache.next_deadline(), Some(later(10)));
+        for (seconds, expected) in [(10, Some(prefix("0.0.0.0/29"))), (20, Some(prefix("0.0.0.0/0"))), (100, None)] {
+            assert!(cache.advance(later(seconds)));
+            assert_eq!(matched(&cache), expected);
+        }
+        assert_eq!((cache.len(), cache.next_deadline(), cache.locators.len()), (0, None, 0));
+    }
+
+    #[test]
+    fn what_expires_all_at_once_is_removed_little_by_little_and_invisible_at_once() {
+        let now = Instant::now();
+        let (mut cache, end) = (cache(now), now + Duration::from_secs(10));
+        let many = u32::try_from(2 * limits::EXPIRED_AT_ONCE).unwrap();
+        let net = EidPrefix { iid: InstanceId(0), net: "0.0.0.0/0".parse().unwrap() };
+        cache.insert(now, net, entry(end + Duration::from_secs(90), "192.0.2.1"));
+        for number in 0..many {
+            let sub = EidPrefix::new(InstanceId(0), IpAddr::V4((number << 8).into()), 24).unwrap();
+            cache.insert(now, sub, entry(end, "192.0.2.2"));
+            cache.insert(now, host(number), entry(end, "192.0.2.2"));
+        }
+        let mut deadline = end;
+        while cache.len() > 1 {
+            let before = cache.len();
+            assert!(cache.advance(deadline));
+            assert!(before - cache.len() <= limits::EXPIRED_AT_ONCE);
+            assert!((0..many).all(|number| hit(&cache, number).unwrap().prefix == net));
+            deadline = cache.next_deadline().unwrap();
+        }
     }
 
     #[test]
     fn a_replaced_entry_expires_once_and_at_its_own_time() {
-        let (now, mut cache) = (Instant::now(), cache());
+        let now = Instant::now();
+        let mut cache = cache(now);
         cache.insert(now, host(7), entry(now + Duration::from_secs(10), "192.0.2.1"));
         cache.insert(now, host(7), entry(now + Duration::from_secs(50), "192.0.2.2"));
-        cache.expire(now + Duration::from_secs(20));
-        assert_eq!(cache.len(), 1);
+        cache.advance(now + Duration::from_secs(20));
+        assert_eq!((cache.len(), cache.locators.len()), (1, 1));
         cache.insert(now, host(7), entry(now, "192.0.2.2"));
         assert!(cache.is_empty());
-        assert!(cache.rlocs.is_empty());
+        assert_eq!((cache.locators.len(), cache.next_deadline()), (0, None));
     }
 
     #[test]
     fn a_full_cache_evicts_what_expires_first() {
-        let (now, mut cache) = (Instant::now(), cache());
-        let most = u32::try_from(limits::MAP_CACHE_ENTRIES).unwrap();
-        for number in 0..most {
+        let now = Instant::now();
+        let mut cache = bounded(now, 1000, 1000);
+        for number in 0..1000 {
             let life = Duration::from_secs(if number == 500 { 5 } else { 1000 });
             assert_eq!(cache.insert(now, host(number), entry(now + life, "192.0.2.1")), None);
         }
         let expires = now + Duration::from_secs(100);
-        assert_eq!(cache.insert(now, host(most), entry(expires, "192.0.2.1")), Some(host(500)));
-        assert_eq!(cache.len(), limits::MAP_CACHE_ENTRIES);
+        assert_eq!(cache.insert(now, host(1000), entry(expires, "192.0.2.1")), Some(host(500)));
+        assert_eq!(cache.insert(now, host(1000), entry(expires, "192.0.2.2")), None, "replaced");
+        assert_eq!(cache.len(), 1000);
+    }
+
+    #[test]
+    fn a_scan_by_strangers_evicts_no_live_site() {
+        let now = Instant::now();
+        let (mut cache, soon, late) =
+            (bounded(now, 100, 20), now + Duration::from_secs(60), now + Duration::from_secs(900));
+        for number in 0..90 {
+            cache.insert(now, host(number), entry(soon, "192.0.2.1"));
+        }
+        for number in 1000..2000 {
+            cache.insert(now, host(number), negative(late));
+        }
+        assert_eq!((cache.len(), cache.expiries.count(Kind::Negative)), (100, 10));
+        assert!((0..90).all(|number| hit(&cache, number).is_some()));
+        for number in 90..100 {
+            cache.insert(now, host(number), entry(soon, "192.0.2.1"));
+        }
+        assert_eq!((cache.len(), cache.expiries.count(Kind::Negative)), (100, 0));
+        let mut few = bounded(now, 100, 20);
+        for number in 0..50 {
+            few.insert(now, host(number), negative(late));
+        }
+        assert_eq!(few.len(), 20);
     }
 
     #[test]
     fn refresh_is_due_once_after_four_fifths_of_the_life() {
-        let (now, mut cache) = (Instant::now(), cache());
+        let now = Instant::now();
+        let mut cache = cache(now);
         cache.insert(now, host(7), entry(now + Duration::from_secs(100), "192.0.2.1"));
-        let hit = cache.lookup(InstanceId(0), host(7).net.addr()).unwrap();
-        assert!(!hit.is_due(now + Duration::from_secs(79)));
-        assert!(hit.is_due(now + Duration::from_secs(80)));
-        hit.refresh_said();
-        assert!(!hit.is_due(now + Duration::from_secs(99)));
+        let mut is_due = |seconds| {
+            cache.advance(now + Duration::from_secs(seconds));
+            let is_due = hit(&cache, 7).unwrap().is_due;
+            if is_due {
+                cache.refresh_said(&host(7));
+            }
+            is_due
+        };
+        assert!(!is_due(79));
+        assert!(is_due(80));
+        assert!(!is_due(99));
     }
 
     #[test]
-    fn families_can_change_under_the_entries() {
-        let (now, mut cache) = (Instant::now(), cache());
+    fn families_and_reachability_can_change_under_the_entries() {
+        let now = Instant::now();
+        let mut cache = cache(now);
+        let rloc: IpAddr = "2001:db8::1".parse().unwrap();
         cache.insert(now, host(7), entry(now + Duration::from_secs(9), "2001:db8::1"));
-        let next = |cache: &MapCache| cache.lookup(InstanceId(0), host(7).net.addr()).unwrap().next(0);
-        assert_eq!(next(&cache), Next::Locator(None));
+        assert_eq!(chosen(&mut cache, 7), None);
         cache.set_families(Families { v4: false, v6: true });
-        assert_eq!(next(&cache), Next::Locator(Some("2001:db8::1".parse().unwrap())));
+        assert_eq!(chosen(&mut cache, 7), Some(rloc));
+        cache.set_reachable(rloc, false);
+        assert_eq!(chosen(&mut cache, 7), None);
+        cache.remove(&host(7));
+        cache.insert(now, host(7), entry(now + Duration::from_secs(9), "2001:db8::1"));
+        assert_eq!(chosen(&mut cache, 7), None, "reachability belongs to the locator");
+        cache.set_reachable(rloc, true);
+        assert_eq!(chosen(&mut cache, 7), Some(rloc));
+    }
+
+    #[test]
+    fn each_way_is_read_as_it_was_written() {
+        for bits in 0..8 {
+            let way = Way::Negative(Action::from_bits(bits));
+            assert_eq!((PackedWay::new(way).way(), PackedWay::new(way).kind()), (way, Kind::Negative));
+        }
+        for number in [0, 1, 1_000_000] {
+            assert_eq!(PackedWay::new(Way::Locators(SetIndex(number))).way(), Way::Locators(SetIndex(number)));
+        }
     }
 }

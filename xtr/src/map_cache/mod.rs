@@ -2,14 +2,27 @@
 //! The map-cache (RFC 9300, section 6): which locators packets for an EID go to.
 //!
 //! The packet thread owns it: no lock, no copy. Control changes it by [`Update`]s that are applied between batches and
-//! hears of misses and of entries about to expire by [`Event`]s.
+//! hears of misses, of entries about to expire and of silent locators by [`Event`]s.
+//!
+//! An entry says when it ends and which locator-set it has; sets and locators are in tables of their own, since thousands of
+//! entries have the same. No step takes long, whatever the number of entries: tables grow in parts, what has expired is
+//! invisible at once and removed little by little, and shares are weighed anew when they are next used.
 
 mod cache;
-mod pool;
+mod clock;
+mod expiries;
+mod keys;
+mod locators;
+mod sets;
+mod shards;
+mod slab;
 mod table;
 mod types;
 
-pub use cache::{Hit, MapCache, Next};
-pub use pool::Families;
-pub use table::PrefixTable;
+pub use cache::MapCache;
+pub(crate) use cache::Way;
+pub(crate) use clock::Tick;
+pub(crate) use keys::Keys;
+pub(crate) use locators::{Learned, LocatorIndex};
+pub use sets::Families;
 pub use types::{Entry, Event, Forwarding, Locator, Update, is_unicast, usable_locators};

@@ -94,8 +94,8 @@ pub enum Update {
     LocalEids(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
     LocalRlocs(Vec<IpAddr>),
-    /// Whether packets may go to a locator, in whatever entries it is (RFC 9301, section 7): one that may not is as if its
-    /// priority were 255.
+    /// Whether packets may go to a locator, in whatever mappings it is, as probing has found (RFC 9301, section 7.1): one that may
+    /// not is as if its priority were 255. Until something is said of a locator they may.
     Reachable {
         /// The locator.
         rloc: IpAddr,
@@ -120,8 +120,8 @@ pub enum Event {
         /// The EID-prefix of the entry.
         prefix: EidPrefix,
     },
-    /// Packets went to a locator for a second and nothing came back from there, or a router says that they cannot. Said again
-    /// while it is so.
+    /// A packet has gone to this locator and for a second nothing has come back from it, or a router says that it cannot get there
+    /// (RFC 9300, section 6.3). Said at most once a second for each locator, and only while packets go there; it proves nothing.
     Silent {
         /// The locator.
         rloc: IpAddr,

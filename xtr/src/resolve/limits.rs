@@ -47,8 +47,8 @@ pub const DISAGREEMENTS: usize = 1024;
 /// ITR-RLOCs of a request: the field counts to 32 (RFC 9301, section 5.2).
 pub const ITR_RLOCS: usize = 32;
 
-/// Entries that we remember having installed: two thirds of what the packet half's cache holds, since each costs as much
-/// again here.
+/// Entries that we remember having installed: fewer than the packet half's cache holds, since each costs several times as much
+/// here.
 pub const INSTALLED: usize = 65_536;
 
 /// Least time between two searches of a full table for expired entries, each of which looks at all of them.

@@ -204,6 +204,7 @@ impl ControlPlane {
     fn on_question(&self, question: Question) {
         let counters: Value = self.packets.counters();
         let mut answer = show::answer(question.table, &self.control, Instant::now(), &counters);
+        show::add_sent(question.table, &mut answer, &self.packets.locators());
         let status = self.map_system.as_ref().map(Embedded::status);
         // The map system answers when it comes to it; the loop does not wait.
         tokio::spawn(async move {

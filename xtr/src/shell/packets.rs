@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::Failure;
 use super::data_plane::{DataPlane, Options};
 use crate::config::Config;
+use crate::counters::LocatorCount;
 use crate::database::Database;
 use crate::etr::EtrConfig;
 use crate::itr::ItrConfig;
@@ -70,6 +71,11 @@ impl Packets {
     /// All counters by name.
     pub fn counters(&self) -> Value {
         self.thread.counters().snapshot().into_iter().map(|(key, value)| (key, Value::from(value))).collect()
+    }
+
+    /// What was sent to each locator.
+    pub fn locators(&self) -> Vec<LocatorCount> {
+        self.thread.counters().locators()
     }
 
     /// Ends the thread and removes the device.

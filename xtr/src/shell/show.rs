@@ -9,6 +9,7 @@ use wire::record::Action;
 
 use super::embedded::Status;
 use crate::config::Table;
+use crate::counters::LocatorCount;
 use crate::engine::Control;
 use crate::reach::{ProbedLocator, Standing};
 
@@ -32,6 +33,25 @@ pub async fn add_map_system(table: Table, answer: &mut Value, status: &Status) {
         Table::Peers => answer["dht"] = status.show("peers").await.unwrap_or_default(),
         Table::Identities => answer["identities"] = status.show("identities").await.unwrap_or_default(),
         Table::MapCache | Table::Registrations | Table::Locators => {}
+    }
+}
+
+/// Adds what the packet half has sent to the locators of others. One that is not probed, for it speaks no control protocol, comes last.
+pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
+    let Some(remote) = answer.get_mut("remote").and_then(Value::as_array_mut).filter(|_| table == Table::Locators)
+    else {
+        return;
+    };
+    for count in sent {
+        let address = json!(count.address);
+        let known = remote.iter_mut().position(|row| row["address"] == address);
+        let at = known.unwrap_or_else(|| {
+            remote.push(json!({ "address": address, "state": if count.reachable { "unproven" } else { "down" } }));
+            remote.len() - 1
+        });
+        let row = &mut remote[at];
+        (row["path_mtu"], row["packets"], row["bytes"]) =
+            (json!(count.path_mtu), json!(count.packets), json!(count.octets));
     }
 }
 
@@ -149,7 +169,8 @@ pub fn table(table: Table, answer: &Value) -> String {
         Table::Locators => {
             let rows = |key: &str| answer.get(key).and_then(Value::as_array);
             let own = columns(&["address", "priority", "weight", "state"], rows("locators"));
-            let names = ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago"];
+            let names =
+                ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago", "path_mtu", "packets", "bytes"];
             let remote = columns(&names, rows("remote"));
             format!("prefixes: {}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
         }
@@ -226,6 +247,24 @@ mod tests {
         let text = table(Table::Peers, &json!({ "peers": [], "dht": dht }));
         assert_eq!(text.lines().nth(1), Some("DHT"));
         assert!(text.lines().nth(3).unwrap_or_default().contains("192.0.2.7"), "{text}");
+    }
+
+    #[test]
+    fn what_was_sent_to_others_stands_below_our_own_locators() {
+        let mut answer = json!({
+            "prefixes": ["10.0.0.0/24"],
+            "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "state": "up" }],
+            "remote": [{ "address": "198.51.100.1", "state": "down", "since": 4 }],
+        });
+        let before = answer.clone();
+        let address = [198, 51, 100, 1].into();
+        let sent = [LocatorCount { address, reachable: false, path_mtu: 1400, packets: 7, octets: 900 }];
+        add_sent(Table::Counters, &mut answer, &sent);
+        assert_eq!(answer, before);
+        add_sent(Table::Locators, &mut answer, &sent);
+        let text = table(Table::Locators, &answer);
+        let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
+        assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900"]);
     }
 
     #[test]

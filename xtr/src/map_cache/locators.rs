@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is known of each RLOC, once, however many mappings have it: reachability (RFC 9300, section 6.3), the MTU of the way
+//! there (section 7.2), whether it takes GPE, and what was sent.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use wire::address::InstanceId;
+use wire::data::{MINIMUM_MTU, overhead};
+
+use super::Families;
+use super::clock::Tick;
+use super::keys::Keys;
+use super::shards::Shards;
+use super::slab::Slab;
+use crate::counters::LocatorCount;
+use crate::heard::Heard;
+use crate::limits;
+
+/// RLOCs belong to no instance.
+const NO_INSTANCE: InstanceId = InstanceId(0);
+
+/// Which locator of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct LocatorIndex(u32);
+
+/// What came of a report of a path MTU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Learned {
+    /// A lower MTU is believed from now on.
+    Changed,
+    /// It is no news.
+    Known,
+    /// No mapping has this RLOC.
+    Stranger,
+}
+
+/// One RLOC.
+#[derive(Debug)]
+pub(crate) struct RlocState {
+    address: IpAddr,
+    /// Takes LISP-GPE (RFC 9305).
+    gpe: bool,
+    reachable: bool,
+    /// Locator-sets that it is in.
+    references: u32,
+    /// A path MTU that was learned, and until when it holds.
+    mtu: u16,
+    mtu_until: Tick,
+    /// When the first packet went there after which nothing has come back; `NONE` if there is none.
+    waits_since: Tick,
+    packets: u64,
+    octets: u64,
+}
+
+/// All RLOCs of the map-cache.
+#[derive(Debug)]
+pub(crate) struct Locators {
+    states: Slab<RlocState>,
+    by_address: Shards<LocatorIndex>,
+    keys: Keys,
+    interface_mtu: usize,
+    gpe_peers: Vec<IpAddr>,
+    families: Families,
+    /// Rises when some locator can or cannot be used any more: then shares are weighed anew.
+    epoch: u32,
+    /// Who waits for something to come back, in the order in which they began.
+    waiting: VecDeque<(LocatorIndex, Tick)>,
+    /// Locators in no set that are known not to be reachable.
+    lingering: VecDeque<LocatorIndex>,
+}
+
+impl RlocState {
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub(crate) fn takes_gpe(&self) -> bool {
+        self.gpe
+    }
+
+    fn mtu(&self, now: Tick, interface: usize) -> usize {
+        if self.mtu_until > now { self.mtu.into() } else { interface }
+    }
+}
+
+impl Locators {
+    pub(super) fn new(interface_mtu: usize, gpe_peers: Vec<IpAddr>) -> Self {
+        Self {
+            states: Slab::default(),
+            by_address: Shards::default(),
+            keys: Keys::default(),
+            interface_mtu,
+            gpe_peers,
+            families: Families::default(),
+            epoch: 0,
+            waiting: VecDeque::new(),
+            lingering: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    pub(super) fn set_families(&mut self, families: Families) {
+        self.families = families;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Whether we have an RLOC of its family.
+    pub(super) fn is_of_our_family(&self, index: LocatorIndex) -> bool {
+        self.families.has(self.get(index).address)
+    }
+
+    /// Whether packets may be sent there.
+    pub(super) fn is_usable(&self, index: LocatorIndex) -> bool {
+        self.get(index).reachable && self.is_of_our_family(index)
+    }
+
+    pub(crate) fn get(&self, index: LocatorIndex) -> &RlocState {
+        &self.states[index.0]
+    }
+
+    /// The locator of one more set; `None` if the table is full.
+    pub(super) fn acquire(&mut self, address: IpAddr) -> Option<LocatorIndex> {
+        let index = match self.find(address) {
+            Some(index) => index,
+            None => self.add(address)?,
+        };
+        let state = &mut self.states[index.0];
+        state.references += 1;
+        if state.references == 1 && !state.reachable {
+            self.lingering.retain(|other| *other != index);
+        }
+        Some(index)
+    }
+
+    /// A set has this locator no longer. One that cannot be reached is remembered without any: it may come back with the next
+    /// mapping, and a packet a mapping would be lost to it.
+    pub(super) fn release(&mut self, index: LocatorIndex) {
+        let state = &mut self.states[index.0];
+        state.references -= 1;
+        match (state.references, state.reachable) {
+            (0, true) => self.forget(index),
+            (0, false) => self.linger(index),
+            _ => {}
+        }
+    }
+
+    /// Takes what probing has found (RFC 9301, section 7.1).
+    pub(super) fn set_reachable(&mut self, address: IpAddr, reachable: bool) {
+        let found = self.find(address);
+        let Some(index) = found.or_else(|| if reachable { None } else { self.add(address) }) else { return };
+        let state = &mut self.states[index.0];
+        let (changed, referenced) = (state.reachable != reachable, state.references > 0);
+        state.reachable = reachable;
+        match (changed, referenced, reachable) {
+            (true, true, _) => self.epoch = self.epoch.wrapping_add(1),
+            (true, false, true) => {
+                self.lingering.retain(|other| *other != index);
+                self.forget(index);
+            }
+            (true, false, false) => self.linger(index),
+            (false, ..) => {}
+        }
+    }
+
+    /// The longest inner packet that fits on the way there: S of RFC 9300, section 7.1.
+    pub(crate) fn room(&self, now: Tick, index: LocatorIndex) -> usize {
+        let state = self.get(index);
+        state.mtu(now, self.interface_mtu).saturating_sub(overhead(state.address))
+    }
+
+    /// Believes a lower MTU for a while, but none below what the family guarantees.
+    pub(super) fn learn(&mut self, now: Tick, address: IpAddr, mtu: usize) -> Learned {
+        let referenced = self.find(address).filter(|index| self.get(*index).references > 0);
+        let Some(index) = referenced else { return Learned::Stranger };
+        let smallest = match address {
+            IpAddr::V4(_) => limits::SMALLEST_PATH_MTU_V4,
+            IpAddr::V6(_) => MINIMUM_MTU,
+        };
+        let state = &mut self.states[index.0];
+        let believed = u16::try_from(mtu.max(smallest)).unwrap_or(u16::MAX);
+        if usize::from(believed) >= state.mtu(now, self.interface_mtu) {
+            return Learned::Known;
+        }
+        (state.mtu, state.mtu_until) = (believed, now.plus(limits::PATH_MTU_TIME));
+        Learned::Changed
+    }
+
+    /// Counts a packet that goes there.
+    pub(crate) fn sent(&mut self, now: Tick, index: LocatorIndex, octets: usize) {
+        let state = &mut self.states[index.0];
+        state.packets += 1;
+        state.octets += octets as u64;
+        if state.waits_since == Tick::NONE {
+            state.waits_since = now;
+            self.waiting.push_back((index, now));
+        }
+    }
+
+    /// The next locator from which nothing has come back in all the time that [`limits::SILENT_AFTER`] is. It is said again
+    /// when packets have gone there for as long again.
+    pub(crate) fn next_silent(&mut self, now: Tick, heard: &Heard) -> Option<IpAddr> {
+        while let Some((index, since)) = self.waiting.front().copied()
+            && since.plus(limits::SILENT_AFTER) <= now
+        {
+            self.waiting.pop_front();
+            let state = &mut self.states[index.0];
+            // Otherwise the number has got another locator meanwhile.
+            if state.waits_since == since {
+                state.waits_since = Tick::NONE;
+                if heard.last(state.address) < since {
+                    return Some(state.address);
+                }
+            }
+        }
+        None
+    }
+
+    /// When [`Self::next_silent`] has something to look at.
+    pub(crate) fn next_check(&self) -> Option<Tick> {
+        self.waiting.front().map(|(_, since)| since.plus(limits::SILENT_AFTER))
+    }
+
+    /// What was sent to each, of the first [`limits::LOCATORS_SHOWN`].
+    pub(crate) fn counts(&self, now: Tick) -> impl Iterator<Item = LocatorCount> + '_ {
+        let in_use = self.states.iter().take(limits::LOCATORS_SHOWN).filter(|state| state.references > 0);
+        in_use.map(move |state| LocatorCount {
+            address: state.address,
+            reachable: state.reachable,
+            path_mtu: state.mtu(now, self.interface_mtu),
+            packets: state.packets,
+            octets: state.octets,
+        })
+    }
+
+    /// Locators that are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    fn find(&self, address: IpAddr) -> Option<LocatorIndex> {
+        let hash = self.keys.hash(NO_INSTANCE, address);
+        self.by_address.get(hash, |index| self.get(*index).address == address).copied()
+    }
+
+    fn add(&mut self, address: IpAddr) -> Option<LocatorIndex> {
+        if self.len() >= limits::RLOCS {
+            return None;
+        }
+        let state = RlocState {
+            address,
+            gpe: self.gpe_peers.contains(&address),
+            reachable: true,
+            references: 0,
+            mtu: 0,
+            mtu_until: Tick::NONE,
+            waits_since: Tick::NONE,
+            packets: 0,
+            octets: 0,
+        };
+        let index = LocatorIndex(self.states.insert(state));
+        let (keys, states) = (self.keys, &self.states);
+        let hash_of = |index: &LocatorIndex| keys.hash(NO_INSTANCE, states[index.0].address);
+        self.by_address.insert(keys.hash(NO_INSTANCE, address), index, hash_of);
+        Some(index)
+    }
+
+    fn linger(&mut self, index: LocatorIndex) {
+        self.lingering.push_back(index);
+        if self.lingering.len() > limits::UNREACHABLE_RLOCS
+            && let Some(oldest) = self.lingering.pop_front()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, index: LocatorIndex) {
+        self.by_address.remove(self.keys.hash(NO_INSTANCE, self.get(index).address), |other| *other == index);
+        let state = &mut self.states[index.0];
+        (state.references, state.waits_since) = (0, Tick::NONE);
+        self.states.free(index.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Tick = Tick(1);
+
+    fn locators() -> Locators {
+        Locators::new(1500, vec![])
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn room_is_the_mtu_without_the_headers() {
+        let mut locators = locators();
+        let (v4, v6) = (locators.acquire(ip("192.0.2.1")).unwrap(), locators.acquire(ip("2001:db8::1")).unwrap());
+        assert_eq!((locators.room(NOW, v4), locators.room(NOW, v6)), (1464, 1444));
+    }
+
+    #[test]
+    fn a_lower_mtu_is_learned_bounded_and_forgotten() {
+        let mut locators = locators();
+        let (v4, v6) = (ip("192.0.2.1"), ip("2001:db8::1"));
+        let (at_v4, at_v6) = (locators.acquire(v4).unwrap(), locators.acquire(v6).unwrap());
+        assert_eq!(locators.learn(NOW, v4, 1400), Learned::Changed);
+        assert_eq!(locators.room(NOW, at_v4), 1364);
+        assert_eq!(locators.learn(NOW, v4, 1450), Learned::Known, "a higher one is not news");
+        assert_eq!(locators.learn(NOW, v4, 68), Learned::Changed);
+        assert_eq!(locators.room(NOW, at_v4), 576 - 36);
+        assert_eq!(locators.learn(NOW, v6, 1000), Learned::Changed);
+        assert_eq!(locators.room(NOW, at_v6), 1280 - 56);
+        assert_eq!(locators.learn(NOW, v6, 9000), Learned::Known);
+        assert_eq!(locators.learn(NOW, ip("192.0.2.9"), 1300), Learned::Stranger);
+        assert_eq!(locators.room(NOW.plus(Duration::from_secs(600)), at_v4), 1464);
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_remembered_without_a_mapping_and_bounded() {
+        let mut locators = locators();
+        locators.set_families(Families { v4: true, v6: true });
+        let address = |number: u32| IpAddr::V4((0x0a00_0000 + number).into());
+        let index = locators.acquire(address(0)).unwrap();
+        locators.set_reachable(address(0), false);
+        locators.release(index);
+        locators.set_reachable(address(1), false);
+        let [first, second] = [0, 1].map(|number| locators.acquire(address(number)).unwrap());
+        assert!(!locators.is_usable(first) && !locators.is_usable(second));
+        locators.release(first);
+        locators.release(second);
+        locators.set_reachable(address(1), true);
+        assert_eq!(locators.len(), 1);
+        for number in 2..10_000 {
+            locators.set_reachable(address(number), false);
+        }
+        assert_eq!(locators.len(), limits::UNREACHABLE_RLOCS);
+        let first = locators.acquire(address(0)).unwrap();
+        assert!(locators.is_usable(first), "the oldest is forgotten first");
+    }
+
+    #[test]
+    fn silence_is_said_once_a_second_and_never_of_one_that_was_heard() {
+        let (mut locators, heard) = (locators(), Heard::default());
+        let [mute, alive] = [ip("192.0.2.1"), ip("192.0.2.2")];
+        let indices = [mute, alive].map(|address| locators.acquire(address).unwrap());
+        let mut said = Vec::new();
+        for tick in (1..=50).map(Tick) {
+            heard.set_time(tick);
+            indices.iter().for_each(|index| locators.sent(tick, *index, 100));
+            heard.note(alive);
+            said.extend(std::iter::from_fn(|| locators.next_silent(tick, &heard)).map(|address| (address, tick.0)));
+        }
+        assert_eq!(said, [(mute, 11), (mute, 22), (mute, 33), (mute, 44)]);
+    }
+
+    #[test]
+    fn silence_after_a_packet_is_not_that_of_the_next_owner_of_its_number() {
+        let (mut locators, heard) = (locators(), Heard::default());
+        let index = locators.acquire(ip("192.0.2.1")).unwrap();
+        locators.sent(NOW, index, 100);
+        locators.release(index);
+        assert_eq!(locators.acquire(ip("192.0.2.2")), Some(index));
+        assert_eq!(locators.next_silent(Tick(100), &heard), None);
+        assert_eq!(locators.next_check(), None);
+    }
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which locator of a mapping a flow goes to: priority, then weight (RFC 9300, section 9).
+//!
+//! Mappings with the same locators share one set: a site with thousands of host prefixes has its locators in memory once.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+
+use super::Locator;
+use super::locators::{LocatorIndex, Locators};
+use super::shards::Shards;
+use super::slab::Slab;
+use crate::limits;
+
+/// The address families that we have RLOCs of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Families {
+    pub(super) fn has(self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.v4,
+            IpAddr::V6(_) => self.v6,
+        }
+    }
+}
+
+/// Which set of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SetIndex(pub(super) u32);
+
+/// All locator-sets of the map-cache.
+#[derive(Debug, Default)]
+pub(super) struct LocatorSets {
+    sets: Slab<LocatorSet>,
+    by_members: Shards<SetIndex>,
+    hasher: RandomState,
+}
+
+/// One set, and how the flows are shared out.
+#[derive(Debug)]
+struct LocatorSet {
+    members: Box<[Member]>,
+    /// Mappings that have it.
+    references: u32,
+    /// The epoch of the locators that the shares are right for.
+    epoch: u32,
+    /// Where all flows go, if they all go to one.
+    only: Option<LocatorIndex>,
+    /// Sums of the weights, of those whose turn it is and of those of them that can be reached.
+    turn: u32,
+    usable: u32,
+}
+
+/// One locator of a set.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    locator: LocatorIndex,
+    priority: u8,
+    weight: u8,
+    /// The sum of the weights up to and with it, of those whose turn it is; 0 = it has no share.
+    turn: u32,
+    /// The same of those of them that can be reached.
+    usable: u32,
+}
+
+impl LocatorSets {
+    /// The set of these locators, for one more mapping. Those that the table of locators has no room for are not in it.
+    pub(super) fn acquire(&mut self, locators: &mut Locators, list: &[Locator]) -> SetIndex {
+        let member = |locator: &Locator| {
+            let (priority, weight) = (locator.priority, locator.weight);
+            let locator = locators.acquire(locator.address)?;
+            Some(Member { locator, priority, weight, turn: 0, usable: 0 })
+        };
+        let members: Vec<Member> = list.iter().take(limits::LOCATORS_PER_ENTRY).filter_map(member).collect();
+        let hash = hash(&self.hasher, &members);
+        let sets = &self.sets;
+        if let Some(index) = self.by_members.get(hash, |index| sets[index.0].has_exactly(&members)).copied() {
+            members.iter().for_each(|member| locators.release(member.locator));
+            self.sets[index.0].references += 1;
+            return index;
+        }
+        let mut set = LocatorSet { members: members.into(), references: 1, epoch: 0, only: None, turn: 0, usable: 0 };
+        set.weigh(locators);
+        let index = SetIndex(self.sets.insert(set));
+        let (sets, hasher) = (&self.sets, &self.hasher);
+        self.by_members.insert(hash, index, |index| self::hash(hasher, &sets[index.0].members));
+        index
+    }
+
+    /// A mapping has this set no longer.
+    pub(super) fn release(&mut self, locators: &mut Locators, index: SetIndex) {
+        let set = &mut self.sets[index.0];
+        set.references -= 1;
+        if set.references > 0 {
+            return;
+        }
+        let members = std::mem::take(&mut set.members);
+        members.iter().for_each(|member| locators.release(member.locator));
+        self.by_members.remove(hash(&self.hasher, &members), |other| *other == index);
+        self.sets.free(index.0);
+    }
+
+    /// The locator for a flow; the same for the same hash while it can be reached.
+    pub(super) fn choose(&mut self, locators: &Locators, index: SetIndex, hash: u64) -> Option<LocatorIndex> {
+        let set = &mut self.sets[index.0];
+        if set.epoch != locators.epoch() {
+            set.weigh(locators);
+        }
+        if set.only.is_some() { set.only } else { set.choose(locators, hash) }
+    }
+
+    /// Sets in use.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.sets.len()
+    }
+}
+
+impl LocatorSet {
+    fn has_exactly(&self, members: &[Member]) -> bool {
+        let same = |(one, other): (&Member, &Member)| key(one) == key(other);
+        self.members.len() == members.len() && self.members.iter().zip(members).all(same)
+    }
+
+    /// Shares the flows out among the locators of a family of ours with the lowest priority value of which one can be reached
+    /// (RFC 9300, section 9; RFC 9301, section 6.3).
+    fn weigh(&mut self, locators: &Locators) {
+        self.epoch = locators.epoch();
+        let usable = |member: &Member| locators.is_usable(member.locator);
+        let best = self.members.iter().filter(|member| usable(member)).map(|member| member.priority).min();
+        let has_turn = |member: &Member| Some(member.priority) == best && locators.is_of_our_family(member.locator);
+        self.turn = share_out(&mut self.members, has_turn, |member| &mut member.turn);
+        self.usable = share_out(&mut self.members, |m| has_turn(m) && usable(m), |member| &mut member.usable);
+        let mut with_share = self.members.iter().filter(|member| member.usable > 0);
+        let first = with_share.next().map(|member| member.locator);
+        self.only = if with_share.next().is_none() { first } else { None };
+    }
+
+    /// A flow keeps its locator when another one of the set fails: only the flows of that one are shared out again.
+    fn choose(&self, locators: &Locators, hash: u64) -> Option<LocatorIndex> {
+        let in_turn = || self.members.iter().map(|member| (member.locator, member.turn));
+        let of_usable = || self.members.iter().map(|member| (member.locator, member.usable));
+        let chosen = pick(in_turn(), self.turn, hash).filter(|locator| locators.is_usable(*locator));
+        chosen.or_else(|| pick(of_usable(), self.usable, mix(hash)))
+    }
+}
+
+/// Gives each member of `who` its weight, or all of them one if none has any; tells the sum.
+fn share_out(members: &mut [Member], who: impl Fn(&Member) -> bool, share: impl Fn(&mut Member) -> &mut u32) -> u32 {
+    let all_zero = members.iter().filter(|member| who(member)).all(|member| member.weight == 0);
+    let mut total = 0;
+    for member in members {
+        let weight = if all_zero { 1 } else { u32::from(member.weight) };
+        let gets_one = weight > 0 && who(member);
+        total += if gets_one { weight } else { 0 };
+        *share(member) = if gets_one { total } else { 0 };
+    }
+    total
+}
+
+/// Who has the point of the hash in its share.
+fn pick(shares: impl Iterator<Item = (LocatorIndex, u32)>, total: u32, hash: u64) -> Option<LocatorIndex> {
+    // The upper half of the hash, scaled to the sum of the weights: the lower half has chosen the source port.
+    let point = ((hash >> 32) * u64::from(total)) >> 32;
+    shares.into_iter().find(|(_, bound)| point < u64::from(*bound)).map(|(locator, _)| locator)
+}
+
+/// A second choice that has nothing to do with the first.
+fn mix(hash: u64) -> u64 {
+    (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+fn key(member: &Member) -> (LocatorIndex, u8, u8) {
+    (member.locator, member.priority, member.weight)
+}
+
+fn hash(hasher: &RandomState, members: &[Member]) -> u64 {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut state = hasher.build_hasher();
+    members.iter().for_each(|member| key(member).hash(&mut state));
+    state.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::HashMap;
+    use wire::data::FlowKey;
+
+    const BOTH: Families = Families { v4: true, v6: true };
+
+    fn locator(address: &str, priority: u8, weight: u8) -> Locator {
+        Locator { address: address.parse().unwrap(), priority, weight }
+    }
+
+    /// One set and its locators.
+    struct Bench {
+        locators: Locators,
+        sets: LocatorSets,
+        set: SetIndex,
+    }
+
+    impl Bench {
+        fn new(list: &[Locator], families: Families) -> Self {
+            let mut locators = Locators::new(1500, vec![]);
+            locators.set_families(families);
+            let mut sets = LocatorSets::default();
+            let set = sets.acquire(&mut locators, list);
+            Self { locators, sets, set }
+        }
+
+        fn choose(&mut self, hash: u64) -> Option<IpAddr> {
+            let chosen = self.sets.choose(&self.locators, self.set, hash)?;
+            Some(self.locators.get(chosen).address())
+        }
+
+        fn reachable(&mut self, address: &str, reachable: bool) {
+            self.locators.set_reachable(address.parse().unwrap(), reachable);
+        }
+
+        /// Where 10,000 flows that differ in a port go.
+        fn flows(&mut self) -> Vec<String> {
+            let key = |port| {
+                let ports = Some((17, port, 53));
+                FlowKey { source: [10, 0, 0, 1].into(), destination: [10, 1, 0, 1].into(), ports }
+            };
+            (0..10_000).map(|port| self.choose(key(port).hash()).unwrap().to_string()).collect()
+        }
+
+        /// Their shares in percent.
+        fn shares(&mut self) -> HashMap<String, f64> {
+            let mut shares = HashMap::new();
+            self.flows().into_iter().for_each(|address| *shares.entry(address).or_insert(0.0) += 0.01);
+            shares
+        }
+    }
+
+    fn assert_shares(shares: &HashMap<String, f64>, expected: &[(&str, f64)]) {
+        assert_eq!(shares.len(), expected.len(), "{shares:?}");
+        for (address, expected) in expected {
+            let share = shares[*address];
+            assert!((share - expected).abs() < 2.0, "{address}: {share} instead of {expected} %");
+        }
+    }
+
+    #[test]
+    fn weights_split_flows_within_five_percent() {
+        let locators: Vec<_> =
+            [30, 20, 20, 10].iter().zip(1..).map(|(weight, n)| locator(&format!("192.0.2.{n}"), 1, *weight)).collect();
+        let shares = Bench::new(&locators, BOTH).shares();
+        let expected = [("192.0.2.1", 37.5), ("192.0.2.2", 25.0), ("192.0.2.3", 25.0), ("192.0.2.4", 12.5)];
+        assert_shares(&shares, &expected);
+    }
+
+    #[test]
+    fn weights_that_are_all_zero_split_evenly() {
+        let shares = Bench::new(&[locator("192.0.2.1", 1, 0), locator("2001:db8::1", 1, 0)], BOTH).shares();
+        assert_shares(&shares, &[("192.0.2.1", 50.0), ("2001:db8::1", 50.0)]);
+    }
+
+    #[test]
+    fn weight_zero_beside_others_gets_nothing() {
+        let shares = Bench::new(&[locator("192.0.2.1", 1, 0), locator("192.0.2.2", 1, 7)], BOTH).shares();
+        assert_shares(&shares, &[("192.0.2.2", 100.0)]);
+    }
+
+    #[test]
+    fn the_lowest_priority_value_of_a_family_we_have_wins() {
+        let locators = [locator("2001:db8::1", 1, 1), locator("192.0.2.1", 2, 1), locator("192.0.2.2", 3, 1)];
+        assert_eq!(Bench::new(&locators, BOTH).choose(7), Some(locators[0].address));
+        let v4 = Families { v4: true, v6: false };
+        assert_eq!(Bench::new(&locators, v4).choose(u64::MAX), Some(locators[1].address));
+        assert_eq!(Bench::new(&locators, Families::default()).choose(7), None);
+    }
+
+    #[test]
+    fn flows_of_a_locator_that_fails_go_to_others_of_its_priority_and_no_other_flow_moves() {
+        let locators = [
+            locator("192.0.2.1", 1, 20),
+            locator("192.0.2.2", 1, 10),
+            locator("192.0.2.3", 1, 10),
+            locator("192.0.2.4", 2, 1),
+        ];
+        let mut bench = Bench::new(&locators, BOTH);
+        let before = bench.flows();
+        bench.reachable("192.0.2.1", false);
+        let after = bench.flows();
+        let stayed = |(was, is): (&String, &String)| was == is || was == "192.0.2.1";
+        assert!(before.iter().zip(&after).all(stayed));
+        assert_shares(&bench.shares(), &[("192.0.2.2", 50.0), ("192.0.2.3", 50.0)]);
+        bench.reachable("192.0.2.1", true);
+        assert_eq!(bench.flows(), before);
+    }
+
+    #[test]
+    fn the_next_priority_serves_when_none_of_the_best_can_be_reached() {
+        let mut bench = Bench::new(&[locator("192.0.2.1", 1, 1), locator("192.0.2.2", 2, 1)], BOTH);
+        bench.reachable("192.0.2.1", false);
+        assert_eq!(bench.choose(7), Some([192, 0, 2, 2].into()));
+        bench.reachable("192.0.2.2", false);
+        assert_eq!(bench.choose(7), None);
+        bench.reachable("192.0.2.1", true);
+        assert_eq!(bench.choose(7), Some([192, 0, 2, 1].into()));
+    }
+
+    #[test]
+    fn a_locator_of_weight_zero_serves_when_those_with_weight_fail() {
+        let mut bench = Bench::new(&[locator("192.0.2.1", 1, 0), locator("192.0.2.2", 1, 7)], BOTH);
+        bench.reachable("192.0.2.2", false);
+        assert_eq!(bench.choose(7), Some([192, 0, 2, 1].into()));
+    }
+
+    #[test]
+    fn equal_sets_are_one_and_leave_nothing_behind() {
+        let list = [locator("192.0.2.1", 1, 1), locator("192.0.2.2", 1, 1)];
+        let mut bench = Bench::new(&list, BOTH);
+        assert_eq!(bench.sets.acquire(&mut bench.locators, &list), bench.set);
+        let other = bench.sets.acquire(&mut bench.locators, &[list[0], locator("192.0.2.2", 1, 2)]);
+        assert_eq!((bench.sets.len(), bench.locators.len()), (2, 2));
+        for set in [bench.set, other, bench.set] {
+            bench.sets.release(&mut bench.locators, set);
+        }
+        assert_eq!((bench.sets.len(), bench.locators.len()), (0, 0));
+    }
+}
