@@ -156,8 +156,9 @@ impl ControlPlane {
             Err(error) => return tracing::warn!(%error, "the locators stay as they are"),
         };
         let mut found = machine.locators(&self.wanted, &self.locators);
-        if let Some(address) = self.sockets.set(&found.reachable()) {
-            found.unreachable.push(address);
+        let missing = self.sockets.set(&found.reachable());
+        if !missing.is_empty() {
+            found.unreachable.extend(missing);
             self.watch.again();
         }
         if found == self.locators {

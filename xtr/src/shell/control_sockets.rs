@@ -68,10 +68,10 @@ impl ControlSockets {
         Ok((sockets, receiver))
     }
 
-    /// Receives on these addresses and no others. The address that could not be bound yet, if there is one.
-    pub fn set(&mut self, addresses: &[IpAddr]) -> Option<IpAddr> {
+    /// Receives on these addresses and no others. Those that could not be bound yet.
+    pub fn set(&mut self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         self.sockets.retain(|bound| addresses.contains(&bound.address));
-        let mut missing = None;
+        let mut missing = Vec::new();
         for address in addresses {
             if self.sockets.iter().any(|bound| bound.address == *address) {
                 continue;
@@ -80,7 +80,7 @@ impl ControlSockets {
                 Ok(socket) => self.add(*address, socket),
                 Err(error) => {
                     tracing::warn!(%address, %error, "no control messages are received there yet");
-                    missing = Some(*address);
+                    missing.push(*address);
                 }
             }
         }

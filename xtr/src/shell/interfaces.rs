@@ -30,8 +30,10 @@ use crate::map_cache::is_unicast;
 
 /// From the first change to the look at what there is then.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// Before the next try when the kernel's messages end, or a socket cannot be opened yet.
+/// Before the next try when the kernel's messages end.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Before the next look when a socket cannot be opened yet: each look says so in the log.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What the kernel is asked to tell.
 const GROUPS: [MulticastGroup; 5] = [
@@ -250,7 +252,7 @@ impl Watch {
 
     /// Says once more that something has changed, in a while.
     pub fn again(&mut self) {
-        self.due.get_or_insert(Instant::now() + PAUSE);
+        self.due.get_or_insert(Instant::now() + RETRY);
     }
 }
 
