@@ -233,7 +233,7 @@ fn judge<R: Serialize>(outcome: anyhow::Result<R>, json: &Json, promises: impl F
         let (lines, ok) = promises(&report);
         for line in lines.iter().filter(|_| !json.is_output()) {
             let verdict = if line.ok { "kept" } else { "NOT KEPT" };
-            println!("{:<16} {verdict:<9} {:<58} promised: {}", line.name, line.measured, line.promised);
+            println!("{:<17} {verdict:<9} {:<58} promised: {}", line.name, line.measured, line.promised);
         }
         Ok(ok)
     }))

@@ -249,8 +249,11 @@ fn push(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let chunk = vec![0x5a; CHUNK];
     while !shared.is_over() {
         match stream.write(&chunk) {
+            Ok(_) => {}
+            // The other end was the first to stop.
+            Err(_) if shared.is_over() => {}
             Err(error) if !is_timeout(&error) => return Err(error),
-            _ => {}
+            Err(_) => {}
         }
     }
     Ok(())

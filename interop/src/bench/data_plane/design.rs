@@ -24,7 +24,7 @@ pub enum Design {
     Tier0,
     /// lisp-xtr with the kernel's offloads
     Tier1,
-    /// `OpenOverlayRouter`, whose path `INTEROP_OOR` names
+    /// OpenOverlayRouter, whose path INTEROP_OOR names
     Oor,
 }
 
