@@ -106,8 +106,9 @@ fn records(
     let inside = server.labels().inside(&label).filter(|(inner, _)| *inner != label);
     let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
     let is_of_others = |inner: &Label| *inner != label && server.labels().get(inner).is_none();
-    let has_others = server.sites().labels().inside(&label).any(|inner| is_of_others(&inner));
-    if !has_others && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.is_proxied()) {
+    // With few registered inside, one that is configured only is soon come to.
+    let has_others = || server.sites().labels().inside(&label).any(|inner| is_of_others(&inner));
+    if inside.len() <= MORE_SPECIFICS && !has_others() && inside.iter().all(|(_, inner)| inner.is_proxied()) {
         let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
         let all = std::iter::once((label, best)).chain(inside);
         let records: Vec<_> = all.map(|(label, known)| proxied(&label, known, spelling, ttl)).collect();
