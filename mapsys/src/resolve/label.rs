@@ -8,6 +8,7 @@ use wire::control::{EidRequest, MapReply, MapRequest};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use super::ask::Ask;
+use super::lispsec::Protection;
 use super::waiting::Slot;
 use super::{Context, Resolver};
 use crate::limits::MORE_SPECIFICS;
@@ -71,9 +72,8 @@ impl Resolver {
         }
     }
 
-    /// The site answers itself: the Map-Request goes to one of its ETRs (RFC 9301, section 8.3). A protected one does not: what
-    /// an ETR may answer for is told to it by IP prefix, so the ITR hears that asking without LISP-SEC might do (RFC 9303,
-    /// section 6.7, rule 3).
+    /// The site answers itself: the Map-Request goes to one of its ETRs (RFC 9301, section 8.3), a protected one to one that does
+    /// LISP-SEC. Where none does, the ITR hears that asking without might do (RFC 9303, section 6.7, rule 3).
     fn forward_label(
         &mut self,
         cx: &mut Context<'_>,
@@ -82,8 +82,11 @@ impl Resolver {
         host: &Label,
         spelling: Spelling,
     ) -> Result<Slot, Refusal> {
-        if let Some(protection) = &mut ask.protection {
-            protection.set_cant_sign();
+        if ask.protection.is_some() {
+            if let Some(slot) = self.forward_label_protected(cx, ask, (label, known), spelling)? {
+                return Ok(slot);
+            }
+            ask.protection.iter_mut().for_each(Protection::set_cant_sign);
             let within = narrowed(cx.server, &label, host);
             return Ok(Slot::Records(vec![negative(&within, spelling, Action::DropNoReason, UNREGISTERED)]));
         }
@@ -106,8 +109,9 @@ fn records(
     let inside = server.labels().inside(&label).filter(|(inner, _)| *inner != label);
     let inside: Vec<_> = inside.take(MORE_SPECIFICS + 1).collect();
     let is_of_others = |inner: &Label| *inner != label && server.labels().get(inner).is_none();
-    let has_others = server.sites().labels().inside(&label).any(|inner| is_of_others(&inner));
-    if !has_others && inside.len() <= MORE_SPECIFICS && inside.iter().all(|(_, inner)| inner.is_proxied()) {
+    // With few registered inside, one that is configured only is soon come to.
+    let has_others = || server.sites().labels().inside(&label).any(|inner| is_of_others(&inner));
+    if inside.len() <= MORE_SPECIFICS && !has_others() && inside.iter().all(|(_, inner)| inner.is_proxied()) {
         let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
         let all = std::iter::once((label, best)).chain(inside);
         let records: Vec<_> = all.map(|(label, known)| proxied(&label, known, spelling, ttl)).collect();

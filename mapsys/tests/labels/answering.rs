@@ -6,9 +6,11 @@ use mapsys::limit::Foreign;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::LispSec;
 use mapsys::resolve::lispsec::{Association, SecKey};
-use wire::control::ControlMessage;
 use wire::control::auth::Secret;
-use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, verify_reply};
+use wire::control::lispsec::{
+    Asked, EcmAd, EidAd, HmacAlgorithm, HmacId, KdfId, OneTimeKey, eid_ad_octets, seal_reply, verify_reply,
+};
+use wire::control::{ControlMessage, MapReply};
 use wire::record::{Action, Ttl};
 
 use super::*;
@@ -159,20 +161,21 @@ fn protected(nonce: u64, eid: &Eid) -> Vec<u8> {
     Ecm { security: Some(ad.encode().unwrap()), ..ecm }.encode().unwrap()
 }
 
-fn with_lisp_sec(lisp_sec: LispSec, proxy: bool) -> Bench {
+fn with_lisp_sec(lisp_sec: LispSec, proxy: bool, signs: bool) -> Bench {
     let peers = vec!["192.0.2.0/24".parse().unwrap()];
     let keys = vec![SecKey { id: 3, secret: Secret::new(SECRET) }];
     let association = Association { name: "itrs".into(), peers, keys, protected_path: false };
     let sites = vec![Site { lisp_sec, ..machines() }];
     let mut bench = Bench::new(Config { lisp_sec: vec![association], ..config(sites) });
-    let records = vec![record_of(name("printer"), &[RLOC])];
-    bench.datagram(ETR, &seal(MapRegister { proxy_reply: proxy, ..register(1, records) }, &site_key()));
+    let message = register(1, vec![record_of(name("printer"), &[RLOC])]);
+    let message = MapRegister { proxy_reply: proxy, security_capable: signs, ..message };
+    bench.datagram(ETR, &seal(message, &site_key()));
     bench
 }
 
 #[test]
 fn lisp_sec_protects_answers_about_names_and_a_site_that_requires_it_is_not_answered_for_without() {
-    let mut bench = with_lisp_sec(LispSec::Required, true);
+    let mut bench = with_lisp_sec(LispSec::Required, true, false);
     for (nonce, asked, locators) in [(7, name("printer"), 1), (8, name("x"), 0)] {
         let outputs = bench.datagram(ITR, &protected(nonce, &asked));
         let [Output::Send { bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
@@ -185,8 +188,8 @@ fn lisp_sec_protects_answers_about_names_and_a_site_that_requires_it_is_not_answ
 }
 
 #[test]
-fn a_protected_request_is_not_sent_on_to_an_etr_and_the_itr_hears_that_asking_without_might_do() {
-    let mut bench = with_lisp_sec(LispSec::Optional, false);
+fn where_no_etr_signs_the_itr_hears_that_asking_without_lisp_sec_might_do() {
+    let mut bench = with_lisp_sec(LispSec::Optional, false, false);
     let outputs = bench.datagram(ITR, &protected(7, &name("printer")));
     let [Output::Send { remote, bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
     assert_eq!(*remote, address("192.0.2.1:61000"));
@@ -196,4 +199,30 @@ fn a_protected_request_is_not_sent_on_to_an_etr_and_the_itr_hears_that_asking_wi
     assert!(verified.cant_sign, "E");
     let outputs = asks(&mut bench, 8, &name("printer"));
     assert!(matches!(sent(&outputs).as_slice(), [(to, ControlMessage::Ecm(_))] if *to == address(ETR)), "{outputs:?}");
+}
+
+#[test]
+fn a_protected_request_is_sent_on_to_an_etr_that_signs_for_what_it_registered() {
+    let mut bench = with_lisp_sec(LispSec::Required, false, true);
+    let outputs = bench.datagram(ITR, &protected(7, &name("printer")));
+    let [Output::Send { remote, bytes, .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+    assert_eq!(*remote, address(ETR));
+    let octets = Ecm::decode(bytes).unwrap().security.expect("a Protected Map-Request");
+    let ad = EcmAd::decode(&octets).unwrap();
+    let ms_otk = ad.otk.unwrap(&Secret::new("secret of machines"), Nonce(7)).unwrap();
+    // The ETR answers as RFC 9303, section 6.8, has it, and the ITR takes what it may answer for.
+    let answers = |eid: Eid| {
+        let records = vec![record_of(eid, &[RLOC])];
+        let reply = MapReply { nonce: Nonce(7), records, ..MapReply::default() };
+        let hmac = HmacAlgorithm::for_request(ad.requested_hmac);
+        seal_reply(&reply, eid_ad_octets(&octets).unwrap(), &ms_otk, hmac).unwrap()
+    };
+    let taken = |eid: Eid| verify_reply(&answers(eid), &OneTimeKey::new([7; 16]), ASKED);
+    assert_eq!(taken(name("printer")).unwrap().reply.records[0].eid, name("printer"));
+    let verified = taken(name("x")).unwrap();
+    assert_eq!(
+        (verified.reply.records.len(), verified.overclaimed),
+        (0, vec![name("x")]),
+        "it has not registered that"
+    );
 }

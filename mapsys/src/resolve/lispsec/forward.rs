@@ -10,6 +10,7 @@ use wire::record::{Action, Ttl};
 
 use crate::engine::Output;
 use crate::refusal::Refusal;
+use crate::register::label::{Label, Spelling};
 use crate::register::registration::{Part, Registration};
 use crate::resolve::ask::Ask;
 use crate::resolve::found::negative;
@@ -73,6 +74,31 @@ impl Resolver {
                 self.forward_octets(cx, ask, SocketAddr::new(address, wire::CONTROL_PORT), host, bytes)
             }
         }
+    }
+
+    /// The same for a name or a MAC address (rule 2); `None` if no ETR of the site does LISP-SEC. An ETR answers for what was asked
+    /// for first: an ITR asks for one EID at a time (RFC 9301, section 5.2).
+    pub(in crate::resolve) fn forward_label_protected(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &mut Ask,
+        (label, known): (Label, &Registration),
+        spelling: Spelling,
+    ) -> Result<Option<Slot>, Refusal> {
+        let Some(protection) = ask.protection.clone() else { return Ok(None) };
+        let site = cx.server.sites().get(known.site);
+        let signs = |part: &Part| part.security && site.secret(part.key_id).is_some();
+        if !known.parts().any(signs) {
+            return Ok(None);
+        }
+        let local = ask.local();
+        let sendable = |address: IpAddr| self.sockets.towards(address, local).is_some();
+        let (part, address) = known.forward_to_one(sendable, signs).ok_or(Refusal::NoAddressOfFamily)?;
+        let secret = site.secret(part.key_id).ok_or(Refusal::EcmSecurity)?;
+        let wrap = |otk: &OneTimeKey| otk.wrap(part.key_id, secret, ask.nonce);
+        let cant_sign = !known.parts().all(signs);
+        let bytes = protection.for_etr(&ask.ecm, vec![label.eid(spelling)], cant_sign, wrap)?;
+        self.forward_octets(cx, ask, SocketAddr::new(address, wire::CONTROL_PORT), label, bytes).map(Some)
     }
 
     /// A site of another Map-Server that answers itself. Without a secret that this node shares with that Map-Server, or a path
