@@ -113,6 +113,9 @@ pub(crate) struct MapSystemFlags {
     /// Seconds for which they are watched, at the pace of the whole minute
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     registering_time: u64,
+    /// Nothing but the flood of random EIDs
+    #[arg(long)]
+    flood_only: bool,
     #[command(flatten)]
     lab: LabFlags,
     #[command(flatten)]
@@ -267,6 +270,14 @@ fn bench_map_system(flags: MapSystemFlags) -> ExitCode {
         registering: flags.registering,
         registering_time: Duration::from_secs(flags.registering_time),
     };
+    if flags.flood_only {
+        let shown = map_system::run_flood(&options).inspect(|report| {
+            if !flags.json.is_output() {
+                report.lines().iter().for_each(|line| println!("{line}"));
+            }
+        });
+        return judge(shown, &flags.json, |report| (&report.promises, report.ok));
+    }
     let shown = map_system::run(&options).inspect(|report| {
         if !flags.json.is_output() {
             report.lines().iter().for_each(|line| println!("{line}"));

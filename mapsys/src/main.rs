@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use dht::shell::node::Clock;
 use mapsys::shell::daemon;
 use mapsys::shell::reload::Reloader;
 use mapsys::shell::settings::{Flags, Settings};
@@ -150,7 +151,7 @@ fn log_to_stderr() {
 /// What the configuration lacks is told apart from what the machine lacks.
 fn run(flags: Flags, settings: Settings) -> ExitCode {
     let plan = match daemon::Plan::new(&settings) {
-        Ok(plan) => plan,
+        Ok(plan) => plan.by(Clock::shifted(flags.clock_offset.unwrap_or_default())),
         Err(error) => return fail(EXIT_USAGE, &error),
     };
     match daemon::run(plan, Reloader::new(flags, settings)) {

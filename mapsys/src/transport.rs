@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! How messages come in and go out.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
 /// The time of an input, on both clocks.
@@ -16,7 +16,12 @@ pub struct Now {
 impl Now {
     /// What both clocks say; for shells.
     pub fn read() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self::at(SystemTime::now())
+    }
+
+    /// This moment, which is `wall` by the clock that is gone by.
+    pub fn at(wall: SystemTime) -> Self {
+        Self { monotonic: Instant::now(), wall }
     }
 }
 
@@ -43,7 +48,8 @@ pub struct Way {
     pub remote: SocketAddr,
 }
 
-/// The UDP sockets that the shell has.
+/// The UDP sockets that the shell has: what each is bound to. One that listens on all addresses of a family comes first of it, and after
+/// all of them the addresses that it has.
 #[derive(Debug, Clone, Default)]
 pub struct Sockets(pub Vec<SocketAddr>);
 
@@ -54,10 +60,32 @@ impl Sockets {
         asked.filter(fits).or_else(|| self.0.iter().copied().find(fits))
     }
 
+    /// Where what goes to somebody else than who asked at `local` leaves: of a socket that listens on all addresses the shell
+    /// takes the one that the receiver used last, or leaves the choice to the system, which knows the way there.
+    pub fn onwards(&self, local: SocketAddr) -> SocketAddr {
+        let wildcard = unspecified(local);
+        if self.0.contains(&wildcard) { wildcard } else { local }
+    }
+
+    /// The same as [`Self::towards`] where the message names our address: one that can be named, if it has one.
+    pub fn named_towards(&self, remote: IpAddr) -> Option<SocketAddr> {
+        let fits = |local: &SocketAddr| local.is_ipv4() == remote.is_ipv4() && !local.ip().is_unspecified();
+        self.0.iter().copied().find(fits).or_else(|| self.towards(remote, None))
+    }
+
     /// Whether one of them has this address.
     pub fn has_address(&self, address: IpAddr) -> bool {
         self.0.iter().any(|local| local.ip() == address)
     }
+}
+
+/// What a socket is bound to that listens on all addresses of this one's family, at its port.
+pub fn unspecified(local: SocketAddr) -> SocketAddr {
+    let address = match local {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(address, local.port())
 }
 
 /// Whether anything may be sent to an address that a message names. Loopback only to those who came over it.
@@ -68,4 +96,29 @@ pub fn may_send_to(address: IpAddr, asked: Option<SocketAddr>) -> bool {
         IpAddr::V6(a) => a.is_unicast_link_local() || a.to_ipv4_mapped().is_some(),
     };
     !(address.is_multicast() || address.is_unspecified() || reserved) && (on_loopback || !address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn sockets(all: &[&str]) -> Sockets {
+        Sockets(all.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn who_asked_is_answered_from_where_it_asked_and_others_from_where_the_shell_knows() {
+        let asked: SocketAddr = "192.0.2.9:4342".parse().unwrap();
+        let remote = "198.51.100.1".parse().unwrap();
+        let open = sockets(&["0.0.0.0:4342", "192.0.2.53:4342"]);
+        assert_eq!(open.towards(remote, Some(asked)), Some(asked), "it came there, so it is ours");
+        assert_eq!(open.onwards(asked), "0.0.0.0:4342".parse().unwrap());
+        assert_eq!(open.named_towards(remote), Some("192.0.2.53:4342".parse().unwrap()));
+        let bound = sockets(&["192.0.2.9:4342", "192.0.2.53:4342"]);
+        assert_eq!(bound.onwards(asked), asked);
+        assert_eq!(bound.named_towards(remote), Some(asked));
+        assert_eq!(sockets(&["0.0.0.0:4342"]).named_towards(remote), Some("0.0.0.0:4342".parse().unwrap()));
+        assert_eq!(bound.named_towards("2001:db8::1".parse().unwrap()), None);
+    }
 }

@@ -4,7 +4,8 @@
 //! * [`Man`] and [`Completions`]: the verbs `man` and `completions`, made from the text of `--help`;
 //! * [`Json`]: the flag `--json`, and that a report overwrites nothing else;
 //! * [`settings`]: configuration from a file, the environment and flags, and what to say when it is wrong;
-//! * [`files`]: reading what somebody names, within bounds.
+//! * [`files`]: reading what somebody names, within bounds;
+//! * [`turns`]: turns of the processor for threads that answer.
 //!
 //! Only binaries and I/O shells link this crate; it knows no other of ours.
 
@@ -16,6 +17,7 @@ mod man;
 mod replace;
 mod report;
 pub mod settings;
+pub mod turns;
 
 pub use completions::Completions;
 pub use error::Error;

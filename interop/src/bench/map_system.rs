@@ -2,6 +2,7 @@
 //! How quickly a map system answers, beside the least that any answer costs in the same place: the two take turns.
 
 mod batch;
+mod flooding;
 mod floor;
 mod load;
 mod million;
@@ -24,9 +25,10 @@ use load::{Measured, Pace, ask};
 use questions::{Questions, Sample, Sites, Within};
 use stage::{CLIENT, CROWD, SERVER, Stage};
 
+pub use flooding::{Flooded, Share, Shares};
 pub use million::{FirstAnswer, MOST, Weight};
 pub use registering::Registering;
-pub use report::{Figures, Flooded, Report};
+pub use report::{Figures, FloodReport, Report};
 
 /// Where the floor answers, beside the map system.
 const FLOOR_PORT: u16 = 4343;
@@ -36,10 +38,6 @@ const RATIO: f64 = 0.65;
 const TAIL: f64 = 4.0;
 /// Longest time until the foreign sites can be found.
 const PUBLISHED: Duration = Duration::from_secs(90);
-/// Good questions outstanding, and the pause between two, while others flood.
-const GOOD: (usize, Duration) = (1, Duration::from_micros(500));
-/// The flood in good loads.
-const FLOOD: u32 = 10;
 /// Different questions of a case, at about 200 octets: many thousand of each of the usual sites, one of every second of a
 /// hundred thousand.
 const MOST_QUESTIONS: usize = 1 << 18;
@@ -95,8 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     teller.say("both map systems serve");
     let socket = stage.socket()?;
     let port = socket.local_addr()?.port();
-    let crowd: Vec<Ipv4Addr> =
-        (1..=options.crowd.clamp(1, CROWD_SIZE)).map(|host| Ipv4Addr::from_bits(CROWD.to_bits() + host)).collect();
+    let crowd = crowd(options);
     let mut cases = [("registered", own, &[CLIENT][..]), ("dht-cache", foreign, &[CLIENT]), ("limited", own, &crowd)]
         .into_iter()
         .map(|(case, sites, clients)| Turns::new(case, sites, clients, port))
@@ -106,7 +103,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     }
     teller.say("all sites are found");
     play(&stage, &socket, own, &mut cases, options, &teller)?;
-    let flood = flooded(&stage, &socket, &mut cases[0].questions, &crowd, options)?;
+    let flood = flooding::measure(&stage, &socket, &mut cases[0].questions, &crowd, options)?;
     teller.say("the flood of random EIDs is over");
     let (mut million, nonce) = million::register(&stage, options.registrations.min(MOST))?;
     teller.say(&format!("{} registrations", million.registrations));
@@ -120,10 +117,40 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     million.of_registered = results[3].ratio[0] / results[0].ratio[0];
     let promises = report::promises(&results, &flood, &million, &registering, &first_answer);
     let ok = promises.iter().all(|line| line.ok);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let machine = format!("{cores} cores");
+    let machine = machine();
     let (outstanding, rounds) = (options.outstanding, options.rounds);
     Ok(Report { machine, outstanding, rounds, results, flood, million, registering, first_answer, promises, ok })
+}
+
+/// Runs the flood of random EIDs alone.
+///
+/// # Errors
+/// When the lab cannot be had, or the map system does not serve.
+pub fn run_flood(options: &Options) -> anyhow::Result<FloodReport> {
+    let teller = Teller::new();
+    let binaries = Binaries::find_or_build(options.bin_dir.as_deref())?;
+    privilege::acquire(options.user_namespace)?;
+    let folder = tempfile::tempdir()?;
+    let own = Sites { within: Within::Group(0xdb8), count: options.sites.into() };
+    let mut stage = Stage::build(&binaries, folder.path(), own, Sites { within: Within::Group(0xdb9), count: 1 })?;
+    let socket = stage.socket()?;
+    let mut good = Turns::new("registered", own, &[CLIENT], socket.local_addr()?.port())?.questions;
+    await_answers(&socket, &mut good)?;
+    teller.say("the map system serves");
+    let flood = flooding::measure(&stage, &socket, &mut good, &crowd(options), options)?;
+    stage.check()?;
+    let promises = vec![flood.promise()];
+    let ok = promises.iter().all(|line| line.ok);
+    Ok(FloodReport { machine: machine(), rounds: options.rounds, flood, promises, ok })
+}
+
+/// The addresses without privilege.
+fn crowd(options: &Options) -> Vec<Ipv4Addr> {
+    (1..=options.crowd.clamp(1, CROWD_SIZE)).map(|host| Ipv4Addr::from_bits(CROWD.to_bits() + host)).collect()
+}
+
+fn machine() -> String {
+    format!("{} cores", std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// All rounds of these cases, beside a floor that is there for them.
@@ -216,38 +243,13 @@ fn start_floor(stage: &Stage, socket: &UdpSocket, sites: Sites, questions: &Ques
     Floor::start(stage.lab.namespace("server")?, SocketAddrV4::new(SERVER, FLOOR_PORT), sample)
 }
 
-/// Turns of one good client without and with a flood of random EIDs from everybody else.
-fn flooded(
-    stage: &Stage,
-    socket: &UdpSocket,
-    good: &mut Questions,
-    crowd: &[Ipv4Addr],
-    options: &Options,
-) -> anyhow::Result<Flooded> {
-    let pace = Pace { outstanding: GOOD.0, pause: GOOD.1, time: options.turn };
-    let (mut quiet, mut under, mut sent) = (Vec::new(), Vec::new(), 0.0);
-    for _ in 0..options.rounds {
-        let calm = ask(socket, server(), good, pace)?;
-        let flood = load::Flood::start(stage.socket()?, server(), crowd, calm.rate() * f64::from(FLOOD))?;
-        under.push(ask(socket, server(), good, pace)?);
-        sent += flood.end()? as f64;
-        quiet.push(calm);
-    }
-    let p99 = |turns: &[Measured]| middle(turns.iter().map(|it| micros(it, 0.99)).collect())[0];
-    let spent: Duration = under.iter().map(|it| it.spent).sum();
-    Ok(Flooded {
-        flood_per_s: sent / spent.as_secs_f64().max(f64::MIN_POSITIVE),
-        replies_per_s: middle(under.iter().map(Measured::rate).collect())[0],
-        quiet_p99_us: p99(&quiet),
-        p99_us: p99(&under),
-        ratio: middle(quiet.iter().zip(&under).map(|(calm, it)| micros(it, 0.99) / micros(calm, 0.99)).collect()),
-        lost: under.iter().map(|it| it.lost).sum(),
-    })
-}
-
 /// The value below which this share of the times lies; the longest there is, if nothing was answered.
 fn micros(measured: &Measured, share: f64) -> f64 {
-    quantile(&measured.times, share).unwrap_or(load::PATIENCE).as_secs_f64() * 1e6
+    micros_of(&measured.times, share)
+}
+
+fn micros_of(times: &[Duration], share: f64) -> f64 {
+    quantile(times, share).unwrap_or(load::PATIENCE).as_secs_f64() * 1e6
 }
 
 /// Median, least and most.

@@ -12,14 +12,13 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use wire::address::EidPrefix;
 use wire::control::{MapReferral, Nonce, Referral};
 use wire::record::Ttl;
 
 use super::pending::{Pending, Start, Waiter};
 use super::referrals::{Known, Referrals};
-use super::{Config, Kind};
+use super::{Config, Kind, NonceSecret};
 use crate::limits::{DDT_ANSWERS, DDT_PENDING, DDT_WAITERS};
 use crate::refusal::Refusal;
 use crate::resolve::found::Found;
@@ -72,7 +71,7 @@ pub enum Step<A> {
 pub struct Client<A> {
     roots: Vec<SocketAddr>,
     sockets: Sockets,
-    secret: [u8; 32],
+    secret: NonceSecret,
     drawn: u64,
     referrals: Referrals,
     pending: HashMap<EidPrefix, Pending<A>>,
@@ -276,8 +275,8 @@ impl<A: Asker> Client<A> {
             return;
         }
         self.drawn += 1;
-        let (secret, drawn) = (&self.secret, self.drawn);
-        let nonce = pending.nonce(to, || draw(secret, drawn));
+        let (secret, drawn) = (self.secret, self.drawn);
+        let nonce = pending.nonce(to, || secret.draw(drawn));
         self.steps.push_back(Step::Probe { to, host, nonce });
         self.wait_for(nonce, host);
     }
@@ -354,12 +353,6 @@ impl<A: Asker> Client<A> {
         let local = self.sockets.towards(server.ip(), None);
         local.is_some() && !self.sockets.0.contains(&server) && may_send_to(server.ip(), local)
     }
-}
-
-/// A nonce that nobody else can tell before it is sent.
-fn draw(secret: &[u8; 32], count: u64) -> Nonce {
-    let digest = Sha256::new().chain_update(secret).chain_update(count.to_be_bytes()).finalize();
-    Nonce(digest.iter().take(8).fold(0, |nonce, octet| nonce << 8 | u64::from(*octet)))
 }
 
 #[cfg(test)]

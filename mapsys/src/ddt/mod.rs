@@ -13,6 +13,7 @@ pub mod client;
 pub mod node;
 mod pending;
 pub mod referrals;
+mod secret;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,6 +21,8 @@ use wire::address::EidPrefix;
 
 use crate::limits::{DELEGATED_SERVERS, DELEGATIONS};
 use crate::register::site::SiteTable;
+
+pub use secret::NonceSecret;
 
 /// What is configured of DDT, and of other ways to foreign EIDs.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +40,7 @@ pub struct Config {
     /// Whether those are all (RFC 8111, section 6.3).
     pub is_complete: bool,
     /// Makes nonces that nobody can guess.
-    pub secret: [u8; 32],
+    pub secret: NonceSecret,
 }
 
 /// Map-Resolvers for the EIDs inside a prefix.

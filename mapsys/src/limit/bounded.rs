@@ -30,6 +30,12 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
         }
         self.values.entry(key).or_insert_with(make)
     }
+
+    /// The entry of `key`, if there is one.
+    #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets ask"))]
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.values.get(key)
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +49,7 @@ mod tests {
             map.entry(key, || key * 10);
         }
         assert_eq!(map.values.len(), 2);
+        assert_eq!((map.get(&1), map.get(&2)), (None, Some(&20)));
         assert_eq!(*map.entry(2, || 0), 20);
         assert_eq!(*map.entry(1, || 0), 0);
     }

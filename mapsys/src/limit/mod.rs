@@ -4,7 +4,7 @@
 //! The source of a UDP datagram proves nothing, so limits follow the *target* of the replies: whoever is flooded through
 //! us gets at most three times what came in its name, and few replies about one EID-prefix.
 
-mod bounded;
+pub(crate) mod bounded;
 
 use std::net::IpAddr;
 use std::time::Instant;

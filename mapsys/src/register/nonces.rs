@@ -78,7 +78,8 @@ pub struct SeenNonce {
 }
 
 impl Nonces {
-    /// Takes up what was kept on disk. A nonce of the future, whose clock was wrong, counts as one of this moment.
+    /// Takes up what was kept on disk. The clock may have been set since, or have been wrong then, so that the youngest nonce of a
+    /// legacy owner counts as one of this moment, and tells the age of the others.
     pub fn restore(
         now: Now,
         marks: impl IntoIterator<Item = (NonceOwner, Last)>,
@@ -91,9 +92,10 @@ impl Nonces {
         }
         let mut seen: Vec<SeenNonce> = seen.into_iter().filter(|seen| last.contains_key(&seen.owner)).collect();
         seen.sort_by_key(|seen| seen.at);
+        let youngest = seen.last().map_or(now.wall, |seen| seen.at);
         let mut legacy: HashMap<NonceOwner, Seen> = HashMap::new();
         for SeenNonce { owner, nonce, at } in seen {
-            let age = now.wall.duration_since(at).unwrap_or_default();
+            let age = youngest.duration_since(at).unwrap_or_default();
             let at = now.monotonic.checked_sub(age).filter(|_| age < LEGACY_NONCE_MEMORY);
             // Where the monotonic clock is younger than the nonce, the nonce is remembered longer.
             let at = at.or_else(|| (age < LEGACY_NONCE_MEMORY).then_some(now.monotonic));
@@ -193,6 +195,19 @@ mod tests {
         let later = now.monotonic + Duration::from_secs(200);
         assert_eq!(judge(later, 2), Freshness::Fresh, "as old as it was, not as old as the process");
         assert_eq!(judge(later, 3), Freshness::Replayed);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_makes_a_legacy_owner_forget_nothing() {
+        let then = SystemTime::now();
+        let seen = |nonce, age| SeenNonce { owner: owner(), nonce, at: then - Duration::from_secs(age) };
+        let hour = Duration::from_secs(3600);
+        for wall in [then, then + hour, then - hour] {
+            let now = Now { monotonic: Instant::now() + hour, wall };
+            let nonces = Nonces::restore(now, [(owner(), message(9))], [seen(1, 700), seen(2, 500), seen(3, 0)]);
+            let judge = |nonce| nonces.judge(now.monotonic, &owner(), true, message(nonce));
+            assert_eq!([1, 2, 3].map(judge), [Freshness::Fresh, Freshness::Replayed, Freshness::Replayed]);
+        }
     }
 
     fn message(nonce: u64) -> Last {

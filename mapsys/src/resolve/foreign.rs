@@ -179,7 +179,7 @@ impl Resolver {
     }
 
     fn probe(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, nonce: Nonce) -> Result<(), Refusal> {
-        let local = self.sockets.towards(to.ip(), None).ok_or(Refusal::NoAddressOfFamily)?;
+        let local = self.sockets.named_towards(to.ip()).ok_or(Refusal::NoAddressOfFamily)?;
         let bytes = probe(local, host, nonce).ok_or(Refusal::NotEncodable)?;
         self.ddt.figures.requests += 1;
         cx.outputs.push_back(Output::Send { local, remote: to, bytes });

@@ -44,6 +44,7 @@ impl Resolver {
         if !ask.forwarded.contains(&next_hop) {
             self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
+            let local = self.sockets.onwards(local);
             cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes });
         }
         Ok(Slot::Silent)

@@ -74,13 +74,15 @@ async fn tell(writer: &mut OwnedWriteHalf, status: &Status, what: &str) -> anyho
     let mut parts = status.parts(what);
     let Some(first) = parts.next().await else { return Ok(false) };
     let mut text = first.to_string();
+    let mut is_empty = true;
     while parts.goes_on() {
         let next = parts.next().await.context("the service has ended")?;
         // A list goes on where its closing bracket is.
         text.pop();
+        is_empty &= text.len() <= 1;
         write(writer, &text).await?;
         text = next.to_string();
-        text.replace_range(..1, if text.len() > 2 { "," } else { "" });
+        text.replace_range(..1, if is_empty || text.len() <= 2 { "" } else { "," });
     }
     write(writer, &(text + "\n")).await?;
     Ok(true)

@@ -15,21 +15,24 @@ use dht::resolve::TrustAnchor;
 use dht::shell::http::Server;
 use dht::shell::metrics::{Ask, NodeFigures};
 use dht::shell::network_key::rules;
+use dht::shell::node::Clock;
 use serde_json::{Value, json};
-use tokio::net::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::identity::{KeyFiles, KeyWatch};
 use super::reload::{Reloader, Reloads};
 use super::service::Status;
 use super::settings::{Settings, Switch};
+use super::sockets::Listening;
 use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
 use crate::ddt::{self, Kind};
 use crate::engine::Reconfiguration;
 use crate::limit::Foreign;
-use crate::register::site::{LispSec, Site, SiteTable};
+use crate::register::publisher::published_addresses;
+use crate::register::site::{LispSec, Publish, Site, SiteTable};
 use crate::resolve::lispsec::{Association, Associations};
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
+use crate::transport::Sockets;
 
 /// A configuration that was checked.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub struct Plan {
     pubsub: Policy,
     ddt: ddt::Config,
     lisp_sec: Vec<Association>,
+    clock: Clock,
 }
 
 impl Plan {
@@ -113,6 +117,7 @@ impl Plan {
             pubsub,
             ddt,
             lisp_sec,
+            clock: Clock::default(),
         })
     }
 }
@@ -129,6 +134,12 @@ fn subscribers(settings: &Settings, sites: &[Site]) -> anyhow::Result<Vec<Subscr
 }
 
 impl Plan {
+    /// Has it go by another clock than the system's: to see what a wrong clock does.
+    #[must_use]
+    pub fn by(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// What of it a running map system can take.
     pub fn reconfiguration(self) -> Reconfiguration {
         Reconfiguration {
@@ -138,7 +149,7 @@ impl Plan {
             foreign: self.foreign,
             subscribers: self.subscribers,
             pubsub: self.pubsub,
-            ddt: ddt::Config { secret: rand::random(), ..self.ddt },
+            ddt: ddt::Config { secret: rand::random::<[u8; 32]>().into(), ..self.ddt },
             lisp_sec: self.lisp_sec,
         }
     }
@@ -224,6 +235,11 @@ pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
     // Sockets, engine and senders take turns in one thread: handing each datagram from one thread to another costs more than
     // the engine spends on it. DHT node and disk have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Its own share of the processor is enough for it, but not a millisecond later: with the usual turns who floods it from the same
+    // machine, or the DHT node, made each answer wait for the end of theirs.
+    if let Err(error) = program::turns::ask_for(program::turns::SHORT) {
+        tracing::debug!(%error, "no short turns of the processor");
+    }
     runtime.block_on(serve(plan, reloading))
 }
 
@@ -235,7 +251,7 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
     std::fs::create_dir_all(&plan.state_dir)
         .with_context(|| format!("cannot make the state folder {}", plan.state_dir.display()))?;
     if plan.identities.is_empty() {
-        let (files, key, made) = KeyFiles::own(&plan.state_dir, plan.network, plan.rules.puzzle, SystemTime::now())?;
+        let (files, key, made) = KeyFiles::own(&plan.state_dir, plan.network, plan.rules.puzzle, plan.clock.now())?;
         let how = if made { "made" } else { "kept" };
         println!("identity {} ({how} in {})", key.cn(), plan.state_dir.display());
         plan.identities.push(key);
@@ -246,7 +262,9 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
     let control_path = plan.control.clone();
     let (dht_listen, metrics, is_alone) = (plan.dht_listen.clone(), plan.metrics, plan.bootstrap.is_empty());
     let keys = KeyWatch::start(std::mem::take(&mut plan.key_files))?;
-    let (service, outputs) = Service::start(service_config(plan, &bound, &keys))?;
+    let config = service_config(plan, &bound, &keys);
+    refuse_unreachable(&config)?;
+    let (service, outputs) = Service::start(config)?;
 
     let metrics = match metrics {
         Some(address) => Some(serve_metrics(&service, address, is_alone).await?),
@@ -304,7 +322,7 @@ async fn serve_metrics(service: &Service, address: SocketAddr, is_alone: bool) -
     Ok(server)
 }
 
-fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<HashMap<SocketAddr, Arc<UdpSocket>>> {
+fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<HashMap<SocketAddr, Arc<Listening>>> {
     let mut bound = HashMap::new();
     for address in listen {
         let socket = sockets::bind(*address)?;
@@ -313,9 +331,10 @@ fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<HashMap<SocketAddr, Arc<Udp
     Ok(bound)
 }
 
-fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys: &KeyWatch) -> ServiceConfig {
+fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<Listening>>, keys: &KeyWatch) -> ServiceConfig {
     let mut sockets: Vec<SocketAddr> = bound.keys().copied().collect();
     sockets.sort_unstable();
+    sockets.extend(sockets::addresses(&sockets));
     ServiceConfig {
         network: plan.network,
         rules: plan.rules,
@@ -337,6 +356,19 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<UdpSocket>>, keys:
         pubsub: plan.pubsub,
         ddt: plan.ddt,
         lisp_sec: plan.lisp_sec,
+        clock: plan.clock,
+    }
+}
+
+/// An aggregate leads others to this node, so that there must be an address that they can be told.
+fn refuse_unreachable(config: &ServiceConfig) -> anyhow::Result<()> {
+    let aggregate = config.sites.iter().find(|site| site.publish == Publish::Aggregate);
+    match aggregate {
+        Some(site) if published_addresses(&Sockets(config.sockets.clone())).is_empty() => bail!(
+            "site {:?} has publish = \"aggregate\", and this machine has no address where others could ask: give one with --listen",
+            site.name
+        ),
+        _ => Ok(()),
     }
 }
 

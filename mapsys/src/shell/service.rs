@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use cgeid::{Cn, Network, OperationalKey};
 use dht::admit::Rules;
 use dht::resolve::TrustAnchor;
-use dht::shell::node::{Node, NodeConfig, parse_anycast, parse_bootstrap};
+use dht::shell::node::{Clock, Node, NodeConfig, parse_anycast, parse_bootstrap};
 use dht::shell::shelf::start_node;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -87,6 +87,8 @@ pub struct ServiceConfig {
     pub ddt: crate::ddt::Config,
     /// With whom one-time keys of LISP-SEC can be exchanged.
     pub lisp_sec: Vec<Association>,
+    /// What is gone by for all that is signed.
+    pub clock: Clock,
 }
 
 /// What the host must send, in order.
@@ -134,12 +136,13 @@ impl Service {
         let folder = &config.state_dir;
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the state folder {}", folder.display()))?;
-        let (state, memory) = State::open(&folder.join("mapsys.redb"))?;
+        let clock = config.clock;
+        let (state, memory) = State::open(&folder.join("mapsys.redb"), clock.now())?;
         let node = join_dht(&config)?;
         let registrar = config.identities.first().map(OperationalKey::cn);
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
         let (key_states, clients) = (config.key_states.clone(), config.clients.clone());
-        let engine = Engine::new(Now::read(), engine_config(config, pipe_key.clone()), memory)?;
+        let engine = Engine::new(Now::at(clock.now()), engine_config(config, pipe_key.clone()), memory)?;
         let own_anchors = engine.own_anchors();
 
         let (inputs, inputs_rx) = mpsc::channel(WAITING);
@@ -158,6 +161,7 @@ impl Service {
             reconfigurations: reconfigurations_rx,
             key_states,
             dropped: Arc::clone(&dropped),
+            clock,
         };
         let task = tokio::spawn(run::run(engine, node.clone(), state, ends));
         let service = Self {
@@ -277,7 +281,7 @@ fn engine_config(config: ServiceConfig, pipe_key: AuthKey) -> Config {
         sockets: config.sockets,
         subscribers: config.subscribers,
         pubsub: config.pubsub,
-        ddt: crate::ddt::Config { secret: rand::random(), ..config.ddt },
+        ddt: crate::ddt::Config { secret: rand::random::<[u8; 32]>().into(), ..config.ddt },
         lisp_sec: config.lisp_sec,
     }
 }
@@ -289,6 +293,7 @@ fn join_dht(config: &ServiceConfig) -> anyhow::Result<Node> {
         node.listen.clone_from(&config.dht_listen);
     }
     node.port = config.dht_port;
+    node.clock = config.clock;
     node.rules = config.rules.clone();
     node.bootstrap = config.bootstrap.iter().map(|text| parse_bootstrap(text)).collect::<Result<_, _>>()?;
     node.anycast = config.anycast.iter().map(|text| parse_anycast(text)).collect::<Result<_, _>>()?;

@@ -36,7 +36,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", global = true)]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Address to serve on; repeats. The port is 4342 unless given.
+    /// Address to serve on; repeats. The port is 4342 unless given. 0.0.0.0 or [::] serves on all, and answers from the one asked.
     #[arg(long, value_name = "ADDR[:PORT]", global = true)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<String>,
@@ -88,6 +88,10 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR:PORT", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+    /// Go by a clock that is so many seconds ahead, or behind: to see what a wrong clock does.
+    #[arg(long, value_name = "SECONDS", hide = true, allow_negative_numbers = true, global = true)]
+    #[serde(skip)]
+    pub clock_offset: Option<i64>,
     /// Folder for what must survive a restart.
     #[arg(long, value_name = "DIR", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

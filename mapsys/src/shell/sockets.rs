@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! UDP sockets of `lisp-mapsys`: one an address, so that answers leave from the address that was asked; many datagrams a system
-//! call where many wait.
+//! UDP sockets of `lisp-mapsys`: answers leave from the address that was asked; many datagrams a system call where many wait.
+
+mod wildcard;
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
@@ -17,6 +18,10 @@ use tokio::sync::mpsc;
 
 use super::service::FromService;
 use crate::limits::MESSAGE_OCTETS;
+use crate::transport::unspecified;
+use wildcard::{Faces, Source};
+
+pub use wildcard::addresses;
 
 /// Octets that are read of a datagram: one more than of the longest message that is taken, so that a longer one is seen to be so.
 const DATAGRAM: usize = MESSAGE_OCTETS + 1;
@@ -25,12 +30,30 @@ const AT_ONCE: usize = 32;
 /// Octets that the system holds for us while we sign or write: about 10,000 requests.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
+/// A socket that is bound.
+#[derive(Debug)]
+pub struct Listening {
+    socket: UdpSocket,
+    /// Of one that listens on all addresses of a family: which of them are used.
+    faces: Option<Faces>,
+}
+
+impl Listening {
+    /// What it is bound to.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
 /// Binds an address.
 ///
 /// # Errors
 /// When the system refuses; names the address.
-pub fn bind(address: SocketAddr) -> anyhow::Result<Arc<UdpSocket>> {
-    let open = || -> io::Result<UdpSocket> {
+pub fn bind(address: SocketAddr) -> anyhow::Result<Arc<Listening>> {
+    let open = || -> io::Result<Listening> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -38,27 +61,43 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<Arc<UdpSocket>> {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        UdpSocket::from_std(socket.into())
+        let socket = UdpSocket::from_std(socket.into())?;
+        let faces = address.ip().is_unspecified().then(|| Faces::of(&socket, address)).transpose()?;
+        Ok(Listening { socket, faces })
     };
     Ok(Arc::new(open().with_context(|| format!("cannot listen on UDP {address}"))?))
 }
 
-/// Hands every datagram to `take` until the socket fails for good.
-pub async fn receive(socket: Arc<UdpSocket>, local: SocketAddr, mut take: impl FnMut(SocketAddr, SocketAddr, Vec<u8>)) {
+/// Hands every datagram to `take`, with our address that it came to, until the socket fails for good.
+pub async fn receive(
+    listening: Arc<Listening>,
+    local: SocketAddr,
+    mut take: impl FnMut(SocketAddr, SocketAddr, Vec<u8>),
+) {
+    let Listening { socket, faces } = &*listening;
     let mut room = Room { octets: vec![0; AT_ONCE * DATAGRAM], came: Vec::with_capacity(AT_ONCE) };
     loop {
-        // One that comes alone, as most do, needs no headers for many.
-        match socket.recv_from(&mut room.octets).await {
-            Ok((length, remote)) => take(local, remote, room.octets[..length.min(DATAGRAM)].to_vec()),
+        // One that comes alone, as most do, needs no headers for many; but they alone tell which of several addresses it came to.
+        let alone = match faces {
+            None => socket.recv_from(&mut room.octets).await.map(Some),
+            Some(_) => socket.readable().await.map(|()| None),
+        };
+        match alone {
+            Ok(Some((length, remote))) => take(local, remote, room.octets[..length.min(DATAGRAM)].to_vec()),
+            Ok(None) => {}
             // ICMP errors of earlier datagrams come up here; they end nothing.
             Err(error) => {
                 tracing::trace!(%local, %error, "receive");
                 continue;
             }
         }
-        while let Ok(()) = socket.try_io(Interest::READABLE, || room.receive(&socket)) {
-            for (index, (length, remote)) in room.came.iter().enumerate() {
+        while let Ok(()) = socket.try_io(Interest::READABLE, || room.receive(socket, faces.is_some())) {
+            for (index, Came { length, remote, at }) in room.came.iter().enumerate() {
                 let begin = index * DATAGRAM;
+                let local = at.map_or(local, |at| SocketAddr::new(at, local.port()));
+                if let (Some(faces), Some(at)) = (faces, at) {
+                    faces.note(remote.ip(), *at);
+                }
                 take(local, *remote, room.octets[begin..begin + length.min(&DATAGRAM)].to_vec());
             }
             // Those who handle what came run in this thread too.
@@ -70,21 +109,31 @@ pub async fn receive(socket: Arc<UdpSocket>, local: SocketAddr, mut take: impl F
 /// Room for what one system call receives.
 struct Room {
     octets: Vec<u8>,
-    came: Vec<(usize, SocketAddr)>,
+    came: Vec<Came>,
+}
+
+/// What one datagram is.
+struct Came {
+    length: usize,
+    remote: SocketAddr,
+    /// Our address, where that is asked.
+    at: Option<IpAddr>,
 }
 
 impl Room {
-    /// Takes what waits.
-    fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
+    /// Takes what waits; asks to which address it came, where there are several.
+    fn receive(&mut self, socket: &UdpSocket, is_open: bool) -> io::Result<()> {
         self.came.clear();
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(AT_ONCE, None);
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(AT_ONCE, is_open.then(wildcard::room));
         let mut parts: Vec<[IoSliceMut<'_>; 1]> =
             self.octets.chunks_exact_mut(DATAGRAM).map(|octets| [IoSliceMut::new(octets)]).collect();
         let came = recvmmsg(socket.as_raw_fd(), &mut headers, &mut parts, MsgFlags::MSG_DONTWAIT, None)?;
         self.came.extend(came.map(|message| {
             // A datagram without a sender that could be answered is none for us: nothing is sent to port 0.
             let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
-            (message.bytes, message.address.as_ref().and_then(remote_of).unwrap_or(nobody))
+            let remote = message.address.as_ref().and_then(remote_of).unwrap_or(nobody);
+            let at = if is_open { wildcard::asked_at(&message) } else { None };
+            Came { length: message.bytes, remote, at }
         }));
         Ok(())
     }
@@ -96,36 +145,55 @@ fn remote_of(address: &SockaddrStorage) -> Option<SocketAddr> {
 }
 
 /// A datagram that is to leave.
-type Leaving = (SocketAddr, Vec<u8>);
+struct Leaving {
+    /// From this address, where the socket has several.
+    from: Option<IpAddr>,
+    remote: SocketAddr,
+    bytes: Vec<u8>,
+}
 
 /// Sends what comes out of the service, until it ends.
-pub async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAddr, Arc<UdpSocket>>) {
+pub async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<SocketAddr, Arc<Listening>>) {
     let mut at_once = Vec::with_capacity(AT_ONCE);
     let mut leaving: HashMap<SocketAddr, Vec<Leaving>> = bound.keys().map(|local| (*local, Vec::new())).collect();
     while outputs.recv_many(&mut at_once, AT_ONCE).await > 0 {
         for output in at_once.drain(..) {
             // Nobody registers through the pipe here.
             if let FromService::Send { local, remote, bytes } = output
-                && let Some(leaving) = leaving.get_mut(&local)
+                && let Some((bound_to, listening)) = socket_of(&bound, local)
+                && let Some(leaving) = leaving.get_mut(&bound_to)
             {
-                leaving.push((remote, bytes));
+                let from = listening.faces.as_ref().and_then(|faces| faces.towards(local, remote.ip()));
+                leaving.push(Leaving { from, remote, bytes });
             }
         }
         for (local, leaving) in &mut leaving {
-            if let Some(socket) = bound.get(local) {
-                send_all(socket, leaving).await;
+            if let Some(listening) = bound.get(local) {
+                send_all(&listening.socket, leaving).await;
             }
             leaving.clear();
         }
     }
 }
 
+/// The socket that has an address: the one that is bound to it, or to all of its family.
+fn socket_of(bound: &HashMap<SocketAddr, Arc<Listening>>, local: SocketAddr) -> Option<(SocketAddr, &Listening)> {
+    [local, unspecified(local)].into_iter().find_map(|local| Some((local, &**bound.get(&local)?)))
+}
+
 /// Sends datagrams in order; those that the system refuses are left out.
 async fn send_all(socket: &UdpSocket, mut leaving: &[Leaving]) {
-    while let Some((remote, bytes)) = leaving.first() {
-        let sent = match leaving {
-            [_] => socket.send_to(bytes, *remote).await.map(|_| 1),
+    while let Some(Leaving { from, remote, bytes }) = leaving.first() {
+        let sent = match (leaving, from) {
+            ([_], None) => socket.send_to(bytes, *remote).await.map(|_| 1),
             _ => socket.async_io(Interest::WRITABLE, || send_many(socket, leaving)).await,
+        };
+        let sent = match sent {
+            // Better from another address than not at all.
+            Err(error) if from.is_some() && wildcard::is_gone(&error) => {
+                socket.send_to(bytes, *remote).await.map(|_| 1)
+            }
+            sent => sent,
         };
         let done = sent.unwrap_or_else(|error| {
             tracing::debug!(%remote, %error, "cannot send");
@@ -135,13 +203,17 @@ async fn send_all(socket: &UdpSocket, mut leaving: &[Leaving]) {
     }
 }
 
-/// One system call; how many it took.
+/// One system call; how many it took, of those that leave from the same address.
 fn send_many(socket: &UdpSocket, leaving: &[Leaving]) -> io::Result<usize> {
-    let leaving = &leaving[..leaving.len().min(AT_ONCE)];
-    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(leaving.len(), None);
-    let parts: Vec<[IoSlice<'_>; 1]> = leaving.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
-    let remotes: Vec<Option<SockaddrStorage>> = leaving.iter().map(|(remote, _)| Some((*remote).into())).collect();
-    match sendmmsg(socket.as_raw_fd(), &mut headers, &parts, &remotes, [], MsgFlags::MSG_DONTWAIT) {
+    let from = leaving.first().and_then(|first| first.from);
+    let count = leaving.iter().take(AT_ONCE).take_while(|other| other.from == from).count();
+    let leaving = &leaving[..count];
+    let source = from.map(Source::new);
+    let (room, message) = (source.as_ref().map(Source::room), source.as_ref().map(Source::message));
+    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(count, room);
+    let parts: Vec<[IoSlice<'_>; 1]> = leaving.iter().map(|one| [IoSlice::new(&one.bytes)]).collect();
+    let remotes: Vec<Option<SockaddrStorage>> = leaving.iter().map(|one| Some(one.remote.into())).collect();
+    match sendmmsg(socket.as_raw_fd(), &mut headers, &parts, &remotes, message.as_slice(), MsgFlags::MSG_DONTWAIT) {
         Ok(sent) => Ok(sent.count()),
         Err(error) => Err(io::Error::from(error)),
     }
@@ -151,8 +223,11 @@ fn send_many(socket: &UdpSocket, leaving: &[Leaving]) -> io::Result<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::io::ErrorKind;
+    use std::process::Command;
     use std::sync::Mutex;
     use std::time::Duration;
+
+    use nix::sched::{CloneFlags, unshare};
 
     use super::*;
 
@@ -202,6 +277,81 @@ mod tests {
             }
             assert_eq!(peers[0].recv_from(&mut buffer).unwrap(), (1, local));
         }
+    }
+
+    /// Peers at these addresses ask a socket on all addresses, each at one of them.
+    async fn ask_at_both(faces: [IpAddr; 2], gone: IpAddr) {
+        let open = bind(unspecified(SocketAddr::new(gone, 0))).unwrap();
+        let local = open.local_addr().unwrap();
+        let peers = faces.map(|face| std::net::UdpSocket::bind((face, 0)).unwrap());
+        // Each asks the other's address, which the system would not take by itself.
+        let faces = [faces[1], faces[0]].map(|face| SocketAddr::new(face, local.port()));
+        let came = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&came);
+        let task = tokio::spawn(receive(Arc::clone(&open), local, move |at, remote, _| {
+            seen.lock().unwrap().push((at, remote));
+        }));
+        for (peer, face) in peers.iter().zip(faces) {
+            for _ in 0..40 {
+                peer.send_to(b"?", face).unwrap();
+            }
+        }
+        while came.lock().unwrap().len() < 80 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        task.abort();
+        let came = std::mem::take(&mut *came.lock().unwrap());
+        for (peer, face) in peers.iter().zip(faces) {
+            let peer = peer.local_addr().unwrap();
+            assert!(came.iter().all(|(at, remote)| (*remote == peer) == (*at == face)), "{came:?}");
+        }
+
+        let (outputs, ends) = mpsc::channel(256);
+        // Answers, what nobody asked for, and what is to leave from an address that this machine does not have.
+        for (local, remote) in came.iter().copied().chain(came.iter().map(|(_, remote)| (local, *remote))) {
+            outputs.send(FromService::Send { local, remote, bytes: vec![1] }).await.unwrap();
+        }
+        for peer in &peers {
+            let (local, remote) = (SocketAddr::new(gone, local.port()), peer.local_addr().unwrap());
+            outputs.send(FromService::Send { local, remote, bytes: vec![2] }).await.unwrap();
+        }
+        drop(outputs);
+        send(ends, HashMap::from([(local, open)])).await;
+        let mut buffer = [0; 16];
+        for (peer, face) in peers.iter().zip(faces) {
+            for _ in 0..80 {
+                assert_eq!(peer.recv_from(&mut buffer).unwrap(), (1, face));
+            }
+            let (_, from) = peer.recv_from(&mut buffer).unwrap();
+            assert_eq!((buffer[0], from.port()), (2, local.port()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_on_all_addresses_answers_from_the_one_that_was_asked_and_tells_later_from_the_one_that_was_used_last()
+     {
+        let faces = ["127.0.8.4", "127.0.8.5"].map(|face| face.parse().unwrap());
+        ask_at_both(faces, "192.0.2.77".parse().unwrap()).await;
+    }
+
+    /// In a network namespace, since loopback has one IPv6 address.
+    #[test]
+    fn the_same_of_ipv6() {
+        let run = || {
+            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+                assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no network namespace: {error}");
+                println!("SKIP: no network namespace: {error}");
+                return;
+            }
+            for command in ["link set lo up", "address add fd00:7::1/128 dev lo", "address add fd00:7::2/128 dev lo"] {
+                assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "ip {command}");
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let faces = ["fd00:7::1", "fd00:7::2"].map(|face| face.parse().unwrap());
+            runtime.block_on(ask_at_both(faces, "fd00:7::3".parse().unwrap()));
+        };
+        // The namespace is of one thread, and goes with it.
+        std::thread::spawn(run).join().unwrap();
     }
 
     #[test]

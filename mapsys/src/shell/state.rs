@@ -3,7 +3,8 @@
 //! redb file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -36,20 +37,22 @@ const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
 /// The file.
 #[derive(Debug)]
 pub struct State {
-    database: Database,
+    path: PathBuf,
+    /// `None` after a failure: redb takes nothing more then until it is opened anew.
+    database: Mutex<Option<Database>>,
 }
 
 impl State {
-    /// Opens or makes the file, and reads what the last run left.
+    /// Opens or makes the file, and reads what the last run left; it is `now` by the clock that is gone by.
     ///
     /// # Errors
     /// When it cannot be had, or is not ours.
-    pub fn open(path: &Path) -> anyhow::Result<(Self, Memory)> {
+    pub fn open(path: &Path, now: SystemTime) -> anyhow::Result<(Self, Memory)> {
         let open = || -> Result<(Self, Memory), redb::Error> {
             let database = Database::builder().set_cache_size(STATE_CACHE).create(path)?;
             let transaction = database.begin_write()?;
             transaction.open_table(NONCES)?;
-            drop_old(&mut transaction.open_table(SEEN)?)?;
+            renew_ages(&mut transaction.open_table(SEEN)?, now)?;
             transaction.open_table(SEQUENCES)?;
             transaction.open_table(PAGES)?;
             transaction.open_table(PINS)?;
@@ -57,18 +60,23 @@ impl State {
             transaction.open_table(SUBSCRIPTIONS)?;
             transaction.commit()?;
             let memory = read(&database)?;
-            Ok((Self { database }, memory))
+            Ok((Self { path: path.to_owned(), database: Mutex::new(Some(database)) }, memory))
         };
         open().with_context(|| format!("cannot use the state file {}", path.display()))
     }
 
-    /// Writes marks; returns when they are on disk.
+    /// Writes marks; returns when they are on disk. After a failure the file is opened anew: a disk may have room again.
     ///
     /// # Errors
     /// When they are not.
     pub fn write(&self, marks: &[Mark]) -> anyhow::Result<()> {
-        let write = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
+        let mut kept = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut write = || -> Result<Database, redb::Error> {
+            let database = match kept.take() {
+                Some(database) => database,
+                None => Database::builder().set_cache_size(STATE_CACHE).open(&self.path)?,
+            };
+            let transaction = database.begin_write()?;
             {
                 let mut nonces = transaction.open_table(NONCES)?;
                 let mut seen_nonces = transaction.open_table(SEEN)?;
@@ -118,9 +126,10 @@ impl State {
                 }
             }
             transaction.commit()?;
-            Ok(())
+            Ok(database)
         };
-        write().context("cannot write the state file")
+        *kept = Some(write().context("cannot write the state file")?);
+        Ok(())
     }
 }
 
@@ -179,10 +188,23 @@ fn decode_owner(bytes: &[u8]) -> Option<NonceOwner> {
     Some(NonceOwner { site: String::from_utf8(site.to_vec()).ok()?, xtr_id: *xtr_id, key_id: *key_id })
 }
 
-/// What the last run had no time to forget.
-fn drop_old(table: &mut Table<'_, &[u8], u64>) -> Result<(), redb::Error> {
-    let oldest = seconds(SystemTime::now()).saturating_sub(LEGACY_NONCE_MEMORY.as_secs());
-    table.retain(|_, at| at >= oldest)?;
+/// Drops what the last run had no time to forget. The clock may have been set since, so that the youngest nonce tells how old the
+/// others were; all of them get their age by the clock of now.
+fn renew_ages(table: &mut Table<'_, &[u8], u64>, now: SystemTime) -> Result<(), redb::Error> {
+    let mut rows: Vec<(Vec<u8>, u64)> = Vec::new();
+    for row in table.iter()? {
+        let (key, at) = row?;
+        rows.push((key.value().to_vec(), at.value()));
+    }
+    let youngest = rows.iter().map(|(_, at)| *at).max().unwrap_or_default();
+    for (key, at) in rows {
+        let age = youngest - at;
+        if age > LEGACY_NONCE_MEMORY.as_secs() {
+            table.remove(key.as_slice())?;
+        } else {
+            table.insert(key.as_slice(), seconds(now).saturating_sub(age))?;
+        }
+    }
     Ok(())
 }
 
@@ -248,14 +270,14 @@ mod tests {
         let (pin, gone) = ([4; 64], [5; 64]);
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         {
-            let (state, memory) = State::open(&path).unwrap();
+            let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
             assert!(memory.nonces.is_empty() && memory.sequences.is_empty());
             state.write(&[Mark::Nonce(owner.clone(), first), Mark::Sequence(cn, Sequence(41))]).unwrap();
             state.write(&[Mark::Nonce(owner.clone(), last), Mark::Sequence(cn, Sequence(42))]).unwrap();
             state.write(&[Mark::Page(page, version), Mark::Pin(pin, at(1)), Mark::Pin(gone, at(2))]).unwrap();
             state.write(&[Mark::Pin(pin, at(3)), Mark::ForgottenPin(Cn::of_fingerprint(&gone))]).unwrap();
         }
-        let (_, memory) = State::open(&path).unwrap();
+        let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         assert_eq!(memory.nonces, [(owner, last)]);
         assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
         assert_eq!(memory.pages, [(page, version)]);
@@ -285,14 +307,14 @@ mod tests {
         };
         let (one, two) = ("2001:db8:a::/48", "10.0.0.0/8");
         {
-            let (state, memory) = State::open(&path).unwrap();
+            let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
             assert!(memory.subscriptions.is_empty() && memory.notify_nonce == 0);
             let mark = |kept: Kept| Mark::Subscription(Box::new(kept));
             state.write(&[mark(kept(one, 1)), mark(kept(two, 1)), Mark::NotifyNonce(8)]).unwrap();
             state.write(&[mark(kept(one, u64::MAX)), Mark::NotifyNonce(9)]).unwrap();
             state.write(&[Mark::ForgottenSubscription(kept(two, 1).key())]).unwrap();
         }
-        let (_, memory) = State::open(&path).unwrap();
+        let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         assert_eq!((memory.subscriptions, memory.notify_nonce), (vec![kept(one, u64::MAX)], 9));
     }
 
@@ -304,20 +326,46 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(seconds(SystemTime::now()));
         let seen = |nonce, age| SeenNonce { owner: owner.clone(), nonce, at: now - Duration::from_secs(age) };
         {
-            let (state, memory) = State::open(&path).unwrap();
+            let (state, memory) = State::open(&path, now).unwrap();
             assert_eq!(memory.seen, []);
             state.write(&[Mark::Seen(seen(1, 601)), Mark::Seen(seen(2, 300)), Mark::Seen(seen(3, 0))]).unwrap();
             state.write(&[Mark::ForgottenSeen(owner.clone(), 2), Mark::Seen(seen(4, 100))]).unwrap();
         }
-        let (_, memory) = State::open(&path).unwrap();
+        let (_, memory) = State::open(&path, now).unwrap();
         assert_eq!(memory.seen, [seen(3, 0), seen(4, 100)]);
+        // By a clock that was set they are as old as they were, also at the start after that.
+        for ahead in [3600, 0] {
+            let now = now + Duration::from_secs(ahead);
+            let (_, memory) = State::open(&path, now).unwrap();
+            let ages: Vec<_> = memory.seen.iter().map(|seen| now.duration_since(seen.at).unwrap().as_secs()).collect();
+            assert_eq!(ages, [0, 100]);
+        }
+    }
+
+    #[test]
+    fn a_disk_that_failed_is_written_again_when_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mapsys.redb");
+        let (state, _) = State::open(&path, SystemTime::now()).unwrap();
+        // What redb leaves behind after an error, and a file that cannot be opened meanwhile.
+        drop(state.database.lock().unwrap().take());
+        std::fs::rename(&path, folder.path().join("aside")).unwrap();
+        let mark = |sequence| [Mark::Sequence(Cn([9; 12]), Sequence(sequence))];
+        assert!(state.write(&mark(1)).is_err() && state.write(&mark(1)).is_err());
+        std::fs::rename(folder.path().join("aside"), &path).unwrap();
+        state.write(&mark(2)).unwrap();
+        drop(state);
+        assert_eq!(
+            State::open(&path, SystemTime::now()).unwrap().1.sequences,
+            BTreeMap::from([(Cn([9; 12]), Sequence(2))])
+        );
     }
 
     #[test]
     fn a_file_that_is_not_ours_is_an_error_that_names_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), vec![0x5a; 10_000]).unwrap();
-        let error = State::open(file.path()).unwrap_err();
+        let error = State::open(file.path(), SystemTime::now()).unwrap_err();
         assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
     }
 }

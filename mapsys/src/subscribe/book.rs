@@ -2,6 +2,7 @@
 //! All subscriptions, found by EID-prefix and by xTR.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use wire::address::EidPrefix;
 use wire::control::XtrIdentity;
@@ -172,6 +173,18 @@ impl Book {
         self.by_prefix.get(prefix).is_some_and(|of_prefix| of_prefix.values().any(wants))
     }
 
+    /// Those after `key` in the order of prefixes, and of xTRs within one; all of them after none.
+    pub fn after(&self, key: Option<SubscriptionKey>) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
+        let of_same = key.and_then(|key| Some((key, self.by_prefix.get(&key.prefix)?)));
+        let of_same = of_same.into_iter().flat_map(|(key, of_prefix)| {
+            let others = of_prefix.range((Bound::Excluded(key.xtr), Bound::Unbounded));
+            others.map(move |(xtr, subscription)| (SubscriptionKey { xtr: *xtr, ..key }, subscription))
+        });
+        of_same.chain(self.by_prefix.after(key.map(|key| key.prefix).as_ref()).flat_map(|(prefix, of_prefix)| {
+            of_prefix.iter().map(move |(xtr, subscription)| (SubscriptionKey { xtr: *xtr, prefix }, subscription))
+        }))
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
         self.by_prefix.iter().flat_map(|(prefix, of_prefix)| {
@@ -256,6 +269,11 @@ mod tests {
             let (book, list) = both(steps);
             prop_assert_eq!(book.iter().count(), list.len());
             prop_assert!(list.iter().all(|(key, subscription)| book.get(key) == Some(subscription)));
+            let all: Vec<_> = book.after(None).map(|(key, _)| key).collect();
+            prop_assert_eq!(&all, &book.iter().map(|(key, _)| key).collect::<Vec<_>>());
+            for (number, key) in (1..).zip(&all) {
+                prop_assert_eq!(&all[number..], book.after(Some(*key)).map(|(key, _)| key).collect::<Vec<_>>());
+            }
             let live = |n: Option<XtrIdentity>| {
                 let of = list.iter().filter(|(key, _)| n.is_none_or(|n| key.xtr == n));
                 of.filter(|(_, subscription)| !subscription.is_memory()).count()

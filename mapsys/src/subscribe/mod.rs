@@ -321,6 +321,11 @@ impl Subscriptions {
         self.book.iter()
     }
 
+    /// Those after `key` in an order; all of them after none.
+    pub fn after(&self, key: Option<SubscriptionKey>) -> impl Iterator<Item = (SubscriptionKey, &Subscription)> + '_ {
+        self.book.after(key)
+    }
+
     /// The xTR of these numbers, as configured.
     pub fn subscriber(&self, xtr: &XtrIdentity) -> Option<&Subscriber> {
         self.subscribers.get(xtr)

@@ -166,7 +166,7 @@ pub(crate) fn map_server(authoritative: &str, sites: &[&str]) -> Config {
 /// A Map-Resolver with these roots.
 pub(crate) fn resolver(roots: &[&str]) -> Config {
     let roots = roots.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 4342)).collect();
-    Config { ddt: Ddt { roots, secret: [7; 32], ..Ddt::default() }, ..config(vec![]) }
+    Config { ddt: Ddt { roots, secret: [7; 32].into(), ..Ddt::default() }, ..config(vec![]) }
 }
 
 /// The tree of RFC 8111, section 9, with one root and one node of the second level, and a Map-Resolver.

@@ -10,6 +10,7 @@ use cgeid::{Cn, Network, OperationalKey};
 use dht::admit::Rules;
 use dht::shell::http::Server;
 use dht::shell::metrics::NodeFigures;
+use dht::shell::node::Clock;
 use ipnet::Ipv6Net;
 use mapsys::limit::Foreign;
 use mapsys::shell::{Service, ServiceConfig};
@@ -84,6 +85,7 @@ impl Embedded {
             discovery: embedded.discovery == config::Switch::On,
             ddt: mapsys::ddt::Config::default(),
             lisp_sec: Vec::new(),
+            clock: Clock::default(),
         };
         let (service, outputs) =
             Service::start(service).map_err(|error| Failure::Machine(format!("map system: {error:#}")))?;

@@ -5,6 +5,7 @@
 mod abuse;
 mod answers;
 mod deployed;
+mod machine;
 mod running;
 
 use super::Listed;
@@ -18,7 +19,7 @@ const RLOC: &str = "198.51.100.1";
 const OTHER: &str = "198.51.100.2";
 
 fn probes() -> Vec<&'static Probe<Room>> {
-    [answers::PROBES, deployed::PROBES, abuse::PROBES, running::PROBES].into_iter().flatten().collect()
+    [answers::PROBES, deployed::PROBES, abuse::PROBES, running::PROBES, machine::PROBES].into_iter().flatten().collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-mapsys` as a black box: it runs on loopback, and xTRs of these suites speak to it over UDP.
 
+mod disk;
 mod message;
 mod site;
 mod xtr;
 
 use std::cell::{Cell, OnceCell};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use wire::address::EidPrefix;
 use wire::control::auth::Algorithm;
 use wire::control::{MapReply, Nonce};
 
+pub(super) use disk::Disk;
 pub(super) use message::{host, key, prefix, prefix_in, record, register, request, rlocs, sealed, told};
 pub(super) use site::{Site, sentinel_site};
 pub(super) use xtr::{Came, Xtr};
@@ -119,15 +121,61 @@ impl Room {
 
     /// Starts a map system with a configuration, at so many IPv4 addresses and one IPv6 address.
     pub(super) fn start(&self, name: &str, config: &str, addresses: usize) -> Result<MapSystem, Fault> {
-        let file = self.folder.path().join(format!("{name}.toml"));
-        std::fs::write(&file, config).map_err(missing)?;
+        let state = self.folder.path().join(format!("{name}.state"));
+        self.start_as(Command::new(&self.program), &state, name, config, &self.places(addresses))
+    }
+
+    /// The same by a clock that is so many seconds ahead, or behind.
+    pub(super) fn start_at(&self, offset: &str, name: &str, config: &str) -> Result<MapSystem, Fault> {
         let state = self.folder.path().join(format!("{name}.state"));
         let mut command = Command::new(&self.program);
-        command.arg("--config").arg(&file).arg("--state-dir").arg(&state);
-        for _ in 0..addresses {
-            command.args(["--listen", &format!("{}:0", self.place())]);
-        }
-        command.args(["--listen", "[::1]:0", "--dht-listen", &self.place().to_string(), "--dht-port", "0"]);
+        command.args(["--clock-offset", offset]);
+        self.start_as(command, &state, name, config, &self.places(1))
+    }
+
+    /// The same at all addresses of this machine.
+    pub(super) fn start_open(&self, name: &str, config: &str) -> Result<MapSystem, Fault> {
+        let state = self.folder.path().join(format!("{name}.state"));
+        let listen = ["0.0.0.0:0", "[::]:0"].map(str::to_owned);
+        self.start_as(Command::new(&self.program), &state, name, config, &listen)
+    }
+
+    /// The same with its state on a disk of its own.
+    pub(super) fn start_on(&self, disk: &Disk, name: &str, config: &str) -> Result<MapSystem, Fault> {
+        self.start_as(disk.command(&self.program), &disk.state(), name, config, &self.places(1))
+    }
+
+    /// A small disk.
+    pub(super) fn disk(&self, name: &str) -> Result<Disk, Fault> {
+        let folder = self.folder.path().join(format!("{name}.disk"));
+        std::fs::create_dir_all(&folder).map_err(missing)?;
+        Disk::new(folder)
+    }
+
+    /// What a map system of that name has logged.
+    pub(super) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// So many IPv4 addresses and one IPv6 address to listen at.
+    fn places(&self, count: usize) -> Vec<String> {
+        let places = (0..count).map(|_| format!("{}:0", self.place()));
+        places.chain(["[::1]:0".to_owned()]).collect()
+    }
+
+    fn start_as(
+        &self,
+        mut command: Command,
+        state: &Path,
+        name: &str,
+        config: &str,
+        listen: &[String],
+    ) -> Result<MapSystem, Fault> {
+        let file = self.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, config).map_err(missing)?;
+        command.arg("--config").arg(&file).arg("--state-dir").arg(state);
+        command.args(listen.iter().flat_map(|address| ["--listen", address]));
+        command.args(["--dht-listen", &self.place().to_string(), "--dht-port", "0"]);
         command.env("TMPDIR", self.folder.path());
         let daemon = Daemon::start(command, &self.folder.path().join(format!("{name}.log")))?;
         let mut addresses = daemon.addresses.clone();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Many datagrams a system call, and the bare calls of the floor.
+//! Many datagrams a system call, when each came by the kernel's word, and the bare calls of the floor.
 
 #![allow(unsafe_code, reason = "recvmmsg, sendmmsg, and recvfrom and sendto without anything around them")]
 
@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Datagrams in one call.
 pub(super) const BATCH: usize = 64;
@@ -71,37 +72,61 @@ fn name_source(header: &mut libc::msghdr, from: Ipv4Addr) {
 #[derive(Debug)]
 pub(super) struct Incoming {
     octets: Vec<[u8; OCTETS]>,
-    lengths: Vec<usize>,
+    came: Vec<(usize, Option<SystemTime>)>,
 }
 
 impl Incoming {
     /// Empty.
     pub(super) fn new() -> Self {
-        Self { octets: vec![[0; OCTETS]; BATCH], lengths: Vec::with_capacity(BATCH) }
+        Self { octets: vec![[0; OCTETS]; BATCH], came: Vec::with_capacity(BATCH) }
     }
 
     /// Waits for a datagram, as long as the socket says, and takes those that are there with it.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        self.lengths.clear();
+        self.came.clear();
+        let mut controls = [Control([0; CONTROL]); BATCH];
         // SAFETY: iovec and mmsghdr are plain data, for which all zero octets are a value.
         let (mut parts, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) = unsafe { mem::zeroed() };
         for (index, octets) in self.octets.iter_mut().enumerate() {
             parts[index] = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: OCTETS };
             headers[index].msg_hdr.msg_iov = &raw mut parts[index];
             headers[index].msg_hdr.msg_iovlen = 1;
+            headers[index].msg_hdr.msg_control = controls[index].0.as_mut_ptr().cast();
+            headers[index].msg_hdr.msg_controllen = CONTROL;
         }
         let (fd, none) = (socket.as_raw_fd(), std::ptr::null_mut());
         // SAFETY: the pointers in the headers are to octets of ours, of the lengths beside them.
         let count = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), small(BATCH), libc::MSG_WAITFORONE as _, none) };
         let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
-        self.lengths.extend(headers[..count].iter().map(|header| (header.msg_len as usize).min(OCTETS)));
+        self.came.extend(headers[..count].iter().map(|it| ((it.msg_len as usize).min(OCTETS), stamp(&it.msg_hdr))));
         Ok(())
     }
 
-    /// What came.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.octets.iter().zip(&self.lengths).map(|(octets, length)| &octets[..*length])
+    /// What came, and when, if the socket was told to say so.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = (&[u8], Option<SystemTime>)> {
+        self.octets.iter().zip(&self.came).map(|(octets, (length, at))| (&octets[..*length], *at))
     }
+}
+
+/// Has the kernel say when each datagram reached a socket, whenever its reader has its turn.
+pub(super) fn tell_when(socket: &UdpSocket, wanted: bool) -> io::Result<()> {
+    let value = libc::c_int::from(wanted);
+    let (name, length) = ((&raw const value).cast(), length_of::<libc::c_int>());
+    // SAFETY: the pointer is to a local of the length beside it.
+    let told = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, name, length) };
+    if told == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// When a datagram came.
+fn stamp(header: &libc::msghdr) -> Option<SystemTime> {
+    // SAFETY: the kernel has filled in `msg_control`, and `msg_controllen` says how much of it.
+    let first = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() }?;
+    if (first.cmsg_level, first.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+        return None;
+    }
+    // SAFETY: what follows a header of this type is a timespec.
+    let at = unsafe { libc::CMSG_DATA(first).cast::<libc::timespec>().read_unaligned() };
+    Some(UNIX_EPOCH + Duration::new(u64::try_from(at.tv_sec).ok()?, u32::try_from(at.tv_nsec).ok()?))
 }
 
 /// One recvfrom(2); the sender is left in `from`.
@@ -163,6 +188,20 @@ mod tests {
         assert_eq!(source.sin_addr.s_addr.to_ne_bytes(), from.octets());
         let mut incoming = Incoming::new();
         incoming.receive(&receiver).unwrap();
-        assert_eq!(incoming.datagrams().collect::<Vec<_>>(), [b"three"]);
+        assert_eq!(incoming.datagrams().collect::<Vec<_>>(), [(&b"three"[..], None)]);
+    }
+
+    #[test]
+    fn the_kernel_says_when_a_datagram_came_however_late_it_is_read() {
+        let ((sender, _), (receiver, address)) = (bound(), bound());
+        tell_when(&receiver, true).unwrap();
+        let before = SystemTime::now();
+        sender.send_to(b"one", address).unwrap();
+        let after = SystemTime::now();
+        std::thread::sleep(Duration::from_millis(20));
+        let mut incoming = Incoming::new();
+        incoming.receive(&receiver).unwrap();
+        let at = incoming.datagrams().next().and_then(|(_, at)| at).unwrap();
+        assert!(before <= at && at <= after + Duration::from_millis(10), "{before:?} {at:?} {after:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::batch::{BATCH, Incoming, Outgoing, send};
 use super::questions::{Questions, Sites, Within, encode};
@@ -31,6 +31,9 @@ pub(super) struct Pace {
 pub(super) struct Measured {
     /// Time to each right answer.
     pub(super) times: Vec<Duration>,
+    /// The same up to when it reached the socket, by the kernel's word, where that is asked: who asks may wait for a processor
+    /// afterwards.
+    pub(super) arrivals: Vec<Duration>,
     /// Questions without an answer.
     pub(super) lost: usize,
     /// Answers that say something else, and answers to nothing.
@@ -60,7 +63,7 @@ pub(super) fn ask(
     asker.send(socket, to, questions, pace.outstanding)?;
     while begun.elapsed() < pace.time {
         match incoming.receive(socket) {
-            Ok(()) => incoming.datagrams().for_each(|answer| asker.take(questions, answer)),
+            Ok(()) => incoming.datagrams().for_each(|(answer, at)| asker.take(questions, answer, at)),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
@@ -73,7 +76,7 @@ pub(super) fn ask(
     // Those of the last moment are answered too, but nobody waits for them: the next turn sees that they are not its own.
     asker.measured.spent = begun.elapsed();
     while asker.outstanding > 0 && incoming.receive(socket).is_ok() {
-        incoming.datagrams().for_each(|answer| asker.take(questions, answer));
+        incoming.datagrams().for_each(|(answer, at)| asker.take(questions, answer, at));
     }
     asker.measured.lost += asker.outstanding;
     // An answer that came after all was counted as lost, which is enough.
@@ -83,7 +86,7 @@ pub(super) fn ask(
 
 struct Asker {
     /// When each question was sent that waits for an answer.
-    sent: Vec<Option<Instant>>,
+    sent: Vec<Option<(Instant, SystemTime)>>,
     /// Numbers in the order of sending, those that were answered among them.
     order: VecDeque<usize>,
     next: usize,
@@ -112,7 +115,7 @@ impl Asker {
             return Ok(());
         }
         let mut batch = [Outgoing { from: Ipv4Addr::UNSPECIFIED, bytes: &[] }; BATCH];
-        let now = Instant::now();
+        let now = (Instant::now(), SystemTime::now());
         for place in &mut batch[..missing] {
             let number = self.next;
             self.next = (number + 1) % questions.len();
@@ -128,18 +131,19 @@ impl Asker {
         Ok(())
     }
 
-    fn take(&mut self, questions: &mut Questions, answer: &[u8]) {
+    fn take(&mut self, questions: &mut Questions, answer: &[u8], at: Option<SystemTime>) {
         let Some((number, right)) = questions.judge(answer) else {
             self.measured.wrong += 1;
             return;
         };
-        let Some(sent) = self.sent[number].take() else {
+        let Some((sent, sent_at)) = self.sent[number].take() else {
             self.strays += 1;
             return;
         };
         self.outstanding -= 1;
         if right {
             self.measured.times.push(sent.elapsed());
+            self.measured.arrivals.extend(at.map(|at| at.duration_since(sent_at).unwrap_or_default()));
         } else {
             self.measured.wrong += 1;
         }
@@ -149,7 +153,7 @@ impl Asker {
     fn give_up(&mut self, now: Instant) {
         while let Some(&number) = self.order.front() {
             match self.sent[number] {
-                Some(sent) if now.saturating_duration_since(sent) < PATIENCE => return,
+                Some((sent, _)) if now.saturating_duration_since(sent) < PATIENCE => return,
                 Some(_) => {
                     self.sent[number] = None;
                     self.outstanding -= 1;

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use dht::record::RecordKey;
 use dht::shell::lookup::Read;
-use dht::shell::node::{Node, NodeStats};
+use dht::shell::node::{Clock, Node, NodeStats};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
@@ -50,6 +50,7 @@ pub(super) struct Ends {
     pub(super) reconfigurations: mpsc::Receiver<Request>,
     pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
+    pub(super) clock: Clock,
 }
 
 /// The engine and all that it acts on.
@@ -61,6 +62,7 @@ struct Running {
     answers: mpsc::Sender<Input>,
     key_states: watch::Receiver<Vec<KeyState>>,
     dropped: Arc<AtomicU64>,
+    clock: Clock,
 }
 
 /// Runs until the inputs end.
@@ -74,15 +76,16 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
         mut reconfigurations,
         key_states,
         dropped,
+        clock,
     } = ends;
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let mut peers = node.subscribe();
     let mut published_to = 0;
     let journal = Journal::new(move |marks| state.write(marks));
-    let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped };
+    let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped, clock };
     let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(AT_ONCE));
     let mut strangers_ended = false;
-    running.engine.handle_timeout(Now::read());
+    running.engine.handle_timeout(running.now());
     loop {
         running.drain();
         let strangers_at_once = if has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
@@ -96,14 +99,15 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 }
                 running.take(&mut at_once);
             }
-            count = strangers.recv_many(&mut of_strangers, strangers_at_once), if !strangers_ended => {
+            // Not before those that came from clients meanwhile.
+            count = strangers.recv_many(&mut of_strangers, strangers_at_once), if !strangers_ended && inputs.is_empty() => {
                 strangers_ended = count == 0;
                 running.take(&mut of_strangers);
                 running.drain();
                 // What came for clients meanwhile has its turn, and what goes out.
                 tokio::task::yield_now().await;
             }
-            Some(input) = answered.recv() => running.engine.handle(Now::read(), input),
+            Some(input) = answered.recv() => running.engine.handle(running.now(), input),
             written = running.journal.written() => running.on_written(written),
             Some(Question { what, from, stats, answer }) = questions.recv() => {
                 // Whoever asked may have gone.
@@ -111,21 +115,21 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
             }
             Some((newer, answer)) = reconfigurations.recv() => {
                 let are_clients = !newer.clients.is_empty();
-                let done = running.engine.reconfigure(Now::read(), newer);
+                let done = running.engine.reconfigure(running.now(), newer);
                 has_clients = if done.is_ok() { are_clients } else { has_clients };
                 let _ = answer.send(done);
             }
             Ok(()) = peers.changed() => {
                 let now = peers.borrow_and_update().peers;
                 if has_grown(published_to, now) {
-                    running.engine.handle(Now::read(), Input::DhtChanged);
+                    running.engine.handle(running.now(), Input::DhtChanged);
                 }
                 if now < published_to || has_grown(published_to, now) {
                     published_to = now;
                 }
             }
             () = tokio::time::sleep_until(deadline.into()) => {
-                running.engine.handle_timeout(Now::read());
+                running.engine.handle_timeout(running.now());
                 // Where much is due, one part after the other: the sockets have their turn between.
                 tokio::task::yield_now().await;
             }
@@ -143,22 +147,26 @@ fn has_grown(published_to: usize, now: usize) -> bool {
 }
 
 impl Running {
+    fn now(&self) -> Now {
+        Now::at(self.clock.now())
+    }
+
     /// Takes inputs that came together, and does what is due.
     fn take(&mut self, inputs: &mut Vec<Input>) {
-        let now = Now::read();
+        let now = self.now();
         inputs.drain(..).for_each(|input| self.engine.take(now, input));
         self.engine.handle_timeout(now);
     }
 
     /// Publishes what has changed, and waits until it is stored.
     async fn close(&mut self, answered: &mut mpsc::Receiver<Input>) {
-        self.engine.handle(Now::read(), Input::Closing);
+        self.engine.handle(self.now(), Input::Closing);
         self.journal.hurry();
         self.drain();
         while self.engine.is_publishing() || self.journal.is_busy() {
             tokio::select! {
                 input = answered.recv() => match input {
-                    Some(input) => self.engine.handle(Now::read(), input),
+                    Some(input) => self.engine.handle(self.now(), input),
                     None => return,
                 },
                 written = self.journal.written() => self.on_written(written),
@@ -199,7 +207,7 @@ impl Running {
     /// A record that is not published is tried again in its turn; a Map-Notify is asked for again by its xTR.
     fn give_up(&mut self, action: Output) {
         if let Output::DhtPut { key, .. } = action {
-            self.engine.handle(Now::read(), Input::DhtPutDone { key, stored: false });
+            self.engine.handle(self.now(), Input::DhtPutDone { key, stored: false });
         }
     }
 
@@ -244,9 +252,9 @@ impl Running {
     fn show(&self, what: &str, from: Cursor, stats: Option<NodeStats>) -> Option<Part> {
         Some(Part::whole(match what {
             "sites" => return Some(status::sites(&self.engine, from)),
-            "identities" => status::identities(&self.engine, &self.key_states.borrow(), SystemTime::now()),
+            "identities" => status::identities(&self.engine, &self.key_states.borrow(), self.clock.now()),
             "registrations" => return Some(status::registrations(&self.engine, Instant::now(), from)),
-            "subscriptions" => status::subscriptions(&self.engine, Instant::now()),
+            "subscriptions" => return Some(status::subscriptions(&self.engine, Instant::now(), from)),
             "counters" => {
                 let dht = stats.map(|stats| json!({ "node": stats.counters, "held": stats.held }));
                 status::counters(&self.engine, self.dropped.load(Ordering::Relaxed), dht)

@@ -40,6 +40,8 @@ pub(super) enum Cursor {
     AfterLabel(Label),
     /// At the site of this number.
     Site(usize),
+    /// After this subscription.
+    AfterSubscription(SubscriptionKey),
 }
 
 /// A part of an answer.
@@ -234,9 +236,13 @@ fn locator(record: &LocatorRecord) -> Value {
 /// The subscriptions: `[{"prefix", "subscriber", "xtr_id", "site_id", "state", "proven", "nonce", "temporary_s", "from", "silent",
 /// "itr_rlocs"}]`. `state` is `publish` or `mute`; `proven` whether the xTR has acknowledged it; `temporary_s` the rest of its life
 /// where nothing is registered, else null; `from` is `site` or `dht`.
-pub(super) fn subscriptions(engine: &Engine, now: Instant) -> Value {
+pub(super) fn subscriptions(engine: &Engine, now: Instant, from: Cursor) -> Part {
     let subscriptions = engine.subscriptions();
-    let live = subscriptions.iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone);
+    let after = if let Cursor::AfterSubscription(key) = from { Some(key) } else { None };
+    // Of those that are gone the nonce is remembered: they are looked at, so they count, and are not shown.
+    let seen: Vec<_> = subscriptions.after(after).take(ROWS).collect();
+    let next = seen.last().filter(|_| seen.len() == ROWS).map(|(key, _)| Cursor::AfterSubscription(*key));
+    let live = seen.into_iter().filter(|(_, subscription)| subscription.mode() != Mode::Gone);
     let one = |(key, subscription): (SubscriptionKey, &Subscription)| {
         let ways = subscription.agreement().map(|agreement| agreement.ways.as_slice()).unwrap_or_default();
         json!({
@@ -253,7 +259,7 @@ pub(super) fn subscriptions(engine: &Engine, now: Instant) -> Value {
             "itr_rlocs": ways.iter().map(|way| way.remote.to_string()).collect::<Vec<_>>(),
         })
     };
-    Value::Array(live.map(one).collect())
+    Part { value: Value::Array(live.map(one).collect()), next }
 }
 
 /// The counters: refusals by name, and the sizes of the tables.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
 
 use super::parse_address;
-use crate::ddt::{Config, Delegation, ForeignResolver, Kind, Server};
+use crate::ddt::{Config, Delegation, ForeignResolver, Kind, NonceSecret, Server};
 
 /// The table `[ddt]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ pub(super) fn config(
         resolvers: resolvers.context("resolver")?.into_iter().flatten().collect(),
         peers: ddt.peers.clone(),
         is_complete: ddt.complete,
-        secret: [0; 32],
+        secret: NonceSecret::default(),
     })
 }
 

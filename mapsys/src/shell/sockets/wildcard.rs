@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Sockets that listen on all addresses of a family: the system says to which of them a datagram came (`IP_PKTINFO`,
+//! `IPV6_PKTINFO`), and is told from which one the answer leaves. A socket that is bound to one address needs nothing of this.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use nix::cmsg_space;
+use nix::ifaddrs::getifaddrs;
+use nix::libc;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, RecvMsg, SockaddrStorage, setsockopt, sockopt};
+use tokio::net::UdpSocket;
+
+use super::remote_of;
+use crate::limit::bounded::Bounded;
+use crate::transport::unspecified;
+
+/// Peers of whom it is remembered which of our addresses they used last, for what is sent to them unasked; at some 150 octets each.
+/// More than the xTRs of a large site table; a flood from made-up sources makes it forget, and the system chooses again.
+const PEERS: usize = 16_384;
+/// Addresses of this machine that others are told of: an operator who has more names those that count.
+const OWN: usize = 64;
+
+/// Which of our addresses somebody has used last.
+#[derive(Debug)]
+pub(super) struct Faces(Mutex<Bounded<IpAddr, IpAddr>>);
+
+impl Faces {
+    /// Has the system say to which address a datagram came.
+    pub(super) fn of(socket: &UdpSocket, local: SocketAddr) -> nix::Result<Self> {
+        match local {
+            SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        }
+        Ok(Self(Mutex::new(Bounded::new(PEERS))))
+    }
+
+    /// Takes note that somebody came to this address of ours.
+    pub(super) fn note(&self, remote: IpAddr, ours: IpAddr) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.entry(remote, || ours) = ours;
+    }
+
+    /// The address from which a datagram leaves: the one that it names, else the one that its receiver used last. `None` leaves it to
+    /// the system.
+    pub(super) fn towards(&self, local: SocketAddr, remote: IpAddr) -> Option<IpAddr> {
+        if !local.ip().is_unspecified() {
+            return Some(local.ip());
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&remote).copied()
+    }
+}
+
+/// Room for what the system says of a datagram that came.
+pub(super) fn room() -> Vec<u8> {
+    // The larger of the two.
+    cmsg_space!(libc::in6_pktinfo)
+}
+
+/// Our address that a datagram came to, if an answer can leave from it: not those of groups and broadcasts, and not those that mean
+/// nothing without their link.
+pub(super) fn asked_at(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<IpAddr> {
+    let told = message.cmsgs().ok()?.find_map(|told| match told {
+        // The address of ours that the system would answer from: the receiver's own, but for broadcasts.
+        ControlMessageOwned::Ipv4PacketInfo(info) => {
+            Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr))))
+        }
+        ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr))),
+        _ => None,
+    });
+    told.filter(|ours| !ours.is_unspecified() && !ours.is_multicast() && !is_link_local(*ours))
+}
+
+/// What tells the system from which address to send.
+pub(super) enum Source {
+    V4(libc::in_pktinfo),
+    V6(libc::in6_pktinfo),
+}
+
+impl Source {
+    pub(super) fn new(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => {
+                let address = libc::in_addr { s_addr: v4.to_bits().to_be() };
+                Self::V4(libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: address })
+            }
+            IpAddr::V6(v6) => {
+                let address = libc::in6_addr { s6_addr: v6.octets() };
+                Self::V6(libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 })
+            }
+        }
+    }
+
+    pub(super) fn message(&self) -> ControlMessage<'_> {
+        match self {
+            Self::V4(info) => ControlMessage::Ipv4PacketInfo(info),
+            Self::V6(info) => ControlMessage::Ipv6PacketInfo(info),
+        }
+    }
+
+    /// Room for the message, and no more: the system takes what is left for another one.
+    pub(super) fn room(&self) -> Vec<u8> {
+        match self {
+            Self::V4(_) => cmsg_space!(libc::in_pktinfo),
+            Self::V6(_) => cmsg_space!(libc::in6_pktinfo),
+        }
+    }
+}
+
+/// Whether the system may not send from an address because this machine has it no longer.
+pub(super) fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH))
+}
+
+/// Where sockets that listen on all addresses can be reached from elsewhere, which is what others are told: of a family that has public
+/// addresses nothing but these. As it is at the start: an address that comes later is served, and not told of.
+pub fn addresses(locals: &[SocketAddr]) -> Vec<SocketAddr> {
+    let open: Vec<SocketAddr> = locals.iter().copied().filter(|local| local.ip().is_unspecified()).collect();
+    if open.is_empty() {
+        return Vec::new();
+    }
+    let interfaces =
+        getifaddrs().map_err(|error| tracing::warn!(%error, "the addresses of this machine are not known"));
+    let told = interfaces.into_iter().flatten().filter_map(|interface| remote_of(&interface.address?));
+    choose(&open, told.map(|address| address.ip()))
+}
+
+fn choose(open: &[SocketAddr], own: impl Iterator<Item = IpAddr>) -> Vec<SocketAddr> {
+    let mut own: Vec<IpAddr> =
+        own.filter(|own| !own.is_loopback() && !own.is_unspecified() && !is_link_local(*own)).collect();
+    let has_public = [true, false].map(|v4| own.iter().any(|own| own.is_ipv4() == v4 && !is_private(*own)));
+    own.retain(|own| !is_private(*own) || !has_public[usize::from(!own.is_ipv4())]);
+    own.sort_unstable();
+    own.dedup();
+    let at = |own: IpAddr| open.iter().map(move |local| SocketAddr::new(own, local.port()));
+    let of_family = |at: &SocketAddr| open.contains(&unspecified(*at));
+    own.into_iter().flat_map(at).filter(of_family).take(OWN).collect()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private(),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn open_at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn others_are_told_of_public_addresses_if_there_are_any_and_of_none_that_mean_nothing_to_them() {
+        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let own =
+            parse(&["127.0.0.1", "10.0.0.1", "192.0.2.1", "169.254.1.1", "::1", "fe80::1", "fd00::1", "2001:db8::1"]);
+        let open: Vec<SocketAddr> = vec!["0.0.0.0:4342".parse().unwrap(), "[::]:5000".parse().unwrap()];
+        let told: Vec<String> = choose(&open, own.iter().copied()).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["192.0.2.1:4342", "[2001:db8::1]:5000"]);
+        let told = choose(&open, parse(&["10.0.0.1", "fe80::1", "2001:db8::1", "fd00::1"]).into_iter());
+        assert_eq!(told, [open_at("10.0.0.1:4342"), open_at("[2001:db8::1]:5000")]);
+        assert_eq!(addresses(&["192.0.2.53:4342".parse().unwrap()]), []);
+    }
+}
