@@ -32,7 +32,7 @@ const MTU: usize = 1500;
 
 /// The kernel on the side of the site.
 #[derive(Debug, Default)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     out: VecDeque<Vec<u8>>,
     got: Vec<Vec<u8>>,
 }
@@ -75,7 +75,7 @@ impl SuperDevice for Kernel {
 
 /// The kernel on the side of the core: payloads of datagrams that arrive, inner packets that were sent.
 #[derive(Debug, Default)]
-pub struct Core {
+pub(crate) struct Core {
     arrived: VecDeque<(OuterInfo, Vec<u8>)>,
     sent: Vec<(IpAddr, Vec<u8>)>,
 }
@@ -164,7 +164,7 @@ impl DatagramSockets for Core {
 }
 
 /// Both tiers, and what they were given.
-pub struct Mill {
+pub(crate) struct Mill {
     random: StdRng,
     now: Instant,
     zero: PacketLoop<Kernel, Core>,
@@ -175,7 +175,7 @@ pub struct Mill {
     counters: [Arc<Counters>; 3],
     events: [tokio::sync::mpsc::Receiver<Event>; 3],
     _updates: Vec<SyncSender<Update>>,
-    pub given: u64,
+    pub(crate) given: u64,
 }
 
 /// What a tier has counted of packets of the site that came to an end, or to a queue.
@@ -201,7 +201,7 @@ fn prefix(net: &str) -> EidPrefix {
 }
 
 impl Mill {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let now = Instant::now();
         let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: MTU, gpe_peers: vec![] };
         let counters: [Arc<Counters>; 3] = std::array::from_fn(|_| Arc::default());
@@ -237,7 +237,7 @@ impl Mill {
     }
 
     /// Gives so many packets to each tier, half from the site and half from the core.
-    pub fn grind(&mut self, count: u64) {
+    pub(crate) fn grind(&mut self, count: u64) {
         let until = self.given + count;
         while self.given < until {
             if self.given.is_multiple_of(BETWEEN) {
@@ -245,8 +245,8 @@ impl Mill {
             }
             match self.random.random_range(0..4) {
                 0 => self.lying_super_packet(),
-                1 => self.from_site(),
-                _ => self.from_core(),
+                1 => self.packet_of_the_site(),
+                _ => self.datagrams_of_the_core(),
             }
             // So that queues run empty, and expire.
             self.now += Duration::from_millis(1);
@@ -262,7 +262,7 @@ impl Mill {
     }
 
     /// The same mutated packet into both tiers: the same leaves, to the core and back to the site.
-    fn from_site(&mut self) {
+    fn packet_of_the_site(&mut self) {
         let mut packet = self.sample(true);
         self.mutate(&mut packet);
         let before = self.counters.each_ref().map(|counters| site_ends(counters));
@@ -305,11 +305,12 @@ impl Mill {
         self.given += 1;
         assert!(site_ends(&self.counters[2]) > before, "lost: {vnet:?} {packet:x?}");
         let (site, core) = self.liar.devices_mut();
-        (site.got.clear(), core.sent.clear());
+        site.got.clear();
+        core.sent.clear();
     }
 
     /// The same mutated datagrams into both tiers: the same packets reach the site, in another order at most.
-    fn from_core(&mut self) {
+    fn datagrams_of_the_core(&mut self) {
         let ttl = self.random.random_range(1..=255);
         let outer = OuterInfo {
             source: [192, 0, 2, 2].into(),
@@ -356,7 +357,8 @@ impl Mill {
             sent.clear();
         }
         let (of_zero, of_one) = (self.zero.devices_mut(), self.encap.devices_mut());
-        (of_zero.0.got.clear(), of_one.0.got.clear());
+        of_zero.0.got.clear();
+        of_one.0.got.clear();
     }
 
     /// A packet of the site to an EID elsewhere, whole and right, or of it to the site.
