@@ -25,11 +25,10 @@ pub(super) fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int,
 
 /// What one recvmsg(2) brought, beside the octets.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct Received<'c> {
     pub(super) length: usize,
     pub(super) from: Option<SocketAddr>,
-    control: [u8; CONTROL_LENGTH],
-    control_length: usize,
+    control: &'c [u8],
 }
 
 /// The part of sock_extended_err (ip(7)) that we use.
@@ -40,8 +39,12 @@ pub(super) struct ExtendedError {
     pub(super) info: u32,
 }
 
-pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
-    let mut control = Control([0; CONTROL_LENGTH]);
+pub(super) fn receive<'c>(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &'c mut Control,
+    flags: libc::c_int,
+) -> io::Result<Received<'c>> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: msghdr and sockaddr_storage are plain data, for which all zero octets are a value.
     let (mut message, mut name): (libc::msghdr, libc::sockaddr_storage) = unsafe { mem::zeroed() };
@@ -55,12 +58,17 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int)
     let length = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags | libc::MSG_DONTWAIT) };
     let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
     let control_length = message.msg_controllen.min(CONTROL_LENGTH);
-    Ok(Received { length, from: socket_address(&name), control: control.0, control_length })
+    Ok(Received { length, from: socket_address(&name), control: &control.0[..control_length] })
 }
 
 /// Ancillary data begins where a cmsghdr may lie.
+#[derive(Debug, Clone)]
 #[repr(C, align(8))]
-struct Control([u8; CONTROL_LENGTH]);
+pub(super) struct Control([u8; CONTROL_LENGTH]);
+
+impl Control {
+    pub(super) const EMPTY: Self = Self([0; CONTROL_LENGTH]);
+}
 
 fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
@@ -79,7 +87,7 @@ fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-impl Received {
+impl Received<'_> {
     pub(super) fn ttl(&self) -> Option<u8> {
         self.value(&[(libc::IPPROTO_IP, libc::IP_TTL), (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)])
     }
@@ -108,7 +116,7 @@ impl Received {
     /// Level, type and data of each control message (cmsg(3)).
     fn messages(&self) -> impl Iterator<Item = ((libc::c_int, libc::c_int), &[u8])> {
         const HEADER: usize = mem::size_of::<libc::cmsghdr>();
-        let mut rest = &self.control[..self.control_length];
+        let mut rest = self.control;
         std::iter::from_fn(move || {
             let length = usize::from_ne_bytes(*rest.first_chunk()?);
             let level = libc::c_int::from_ne_bytes(*rest.get(mem::size_of::<usize>()..)?.first_chunk()?);
@@ -120,48 +128,72 @@ impl Received {
     }
 }
 
-/// Datagrams of one recvmmsg(2).
-pub(super) const PARTS: usize = 16;
+/// Datagrams of one recvmmsg(2), at most.
+pub(super) const PARTS: usize = 64;
 
-/// Receives up to 16 datagrams, each into its own of equal parts of `memory`; `take` is told which part, and what came with it.
-pub(super) fn receive_many(
-    fd: BorrowedFd<'_>,
-    memory: &mut [u8],
-    mut take: impl FnMut(usize, &Received),
-) -> io::Result<usize> {
-    let part_length = memory.len() / PARTS;
-    let mut controls = [const { Control([0; CONTROL_LENGTH]) }; PARTS];
-    // SAFETY: iovec, mmsghdr and sockaddr_storage are plain data, for which all zero octets are a value.
-    let (mut parts, mut messages, mut names): (
-        [libc::iovec; PARTS],
-        [libc::mmsghdr; PARTS],
-        [libc::sockaddr_storage; PARTS],
-    ) = unsafe { mem::zeroed() };
-    let memories = memory.chunks_exact_mut(part_length.max(1));
-    let rest = messages.iter_mut().zip(&mut parts).zip(&mut names).zip(&mut controls);
-    for (octets, (((message, part), name), control)) in memories.zip(rest) {
-        *part = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
-        message.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
-        message.msg_hdr.msg_namelen = libc::socklen_t::try_from(mem::size_of_val(name)).unwrap_or_default();
-        message.msg_hdr.msg_iov = part;
-        message.msg_hdr.msg_iovlen = 1;
-        message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_hdr.msg_controllen = CONTROL_LENGTH;
-    }
-    let (most, none) = (libc::c_uint::try_from(PARTS).unwrap_or_default(), std::ptr::null_mut());
-    // SAFETY: the first `most` of `messages` point to buffers of the lengths beside them: parts of `memory`, which do not
-    // overlap, and locals that outlive the call.
-    let count = unsafe { libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), most, libc::MSG_DONTWAIT as _, none) };
-    let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
-    for (index, ((message, name), control)) in messages.iter().zip(&names).zip(&controls).take(count).enumerate() {
-        let control_length = message.msg_hdr.msg_controllen.min(CONTROL_LENGTH);
-        let length = usize::try_from(message.msg_len).unwrap_or_default().min(part_length);
-        take(index, &Received { length, from: socket_address(name), control: control.0, control_length });
-    }
-    Ok(count)
+/// Where recvmmsg(2) puts what comes beside the octets.
+pub(super) struct Inbox {
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
 }
 
-impl Received {
+impl Inbox {
+    pub(super) fn new() -> Self {
+        // SAFETY: sockaddr_storage is plain data, for which all zero octets are a value.
+        let name: libc::sockaddr_storage = unsafe { mem::zeroed() };
+        Self { names: vec![name; PARTS], controls: vec![Control::EMPTY; PARTS] }
+    }
+
+    /// Receives up to `most` datagrams, each into its own of 64 equal parts of `memory`; `take` is told which part, and what came
+    /// with it.
+    pub(super) fn receive(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        memory: &mut [u8],
+        most: usize,
+        mut take: impl FnMut(usize, &Received<'_>),
+    ) -> io::Result<usize> {
+        let part_length = memory.len() / PARTS;
+        // SAFETY: iovec and mmsghdr are plain data, for which all zero octets are a value.
+        let (mut parts, mut messages): ([libc::iovec; PARTS], [libc::mmsghdr; PARTS]) = unsafe { mem::zeroed() };
+        let memories = memory.chunks_exact_mut(part_length.max(1)).take(most);
+        let places = messages.iter_mut().zip(&mut parts).zip(&mut self.names).zip(&mut self.controls);
+        let mut ready: libc::c_uint = 0;
+        for (octets, (((message, part), name), control)) in memories.zip(places) {
+            *part = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
+            // What an earlier datagram left there.
+            name.ss_family = 0;
+            message.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+            message.msg_hdr.msg_namelen = libc::socklen_t::try_from(mem::size_of_val(name)).unwrap_or_default();
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+            message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            message.msg_hdr.msg_controllen = CONTROL_LENGTH;
+            ready += 1;
+        }
+        let none = std::ptr::null_mut();
+        // SAFETY: the first `ready` of `messages` point to buffers of the lengths beside them, which do not overlap and outlive
+        // the call: parts of `memory`, locals, and what `self` owns.
+        let count =
+            unsafe { libc::recvmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), ready, libc::MSG_DONTWAIT as _, none) };
+        let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
+        let came = messages.iter().zip(&self.names).zip(&self.controls).take(count);
+        for (index, ((message, name), control)) in came.enumerate() {
+            let control = &control.0[..message.msg_hdr.msg_controllen.min(CONTROL_LENGTH)];
+            let length = usize::try_from(message.msg_len).unwrap_or_default().min(part_length);
+            take(index, &Received { length, from: socket_address(name), control });
+        }
+        Ok(count)
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+impl Received<'_> {
     /// Octets of each datagram but the last, where the kernel has put several into one (UDP_GRO of udp(7)).
     pub(super) fn segment_size(&self) -> Option<usize> {
         let data = self.messages().find(|(kind, _)| *kind == (libc::SOL_UDP, libc::UDP_GRO))?.1;

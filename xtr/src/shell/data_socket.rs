@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use wire::data::OuterHeader;
 
-use super::ancillary::{QUOTED_LENGTH, receive, set_option};
+use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
 use super::device::{CoreSockets, SendError, TooBig};
 use crate::etr::OuterInfo;
 use crate::limits;
@@ -95,10 +95,12 @@ impl DataSockets {
     fn read_errors(&mut self) -> Option<usize> {
         let mut refused = None;
         for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
-            let mut quoted = [0; QUOTED_LENGTH];
+            let (mut quoted, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
             // What a flood of ICMP leaves in the queue wakes us again.
             for _ in 0..ERRORS_AT_A_TIME {
-                let Ok(received) = receive(socket.as_fd(), &mut quoted, libc::MSG_ERRQUEUE) else { break };
+                let Ok(received) = receive(socket.as_fd(), &mut quoted, &mut control, libc::MSG_ERRQUEUE) else {
+                    break;
+                };
                 let Some(error) = received.extended_error() else { continue };
                 let is_too_big = error.errno == libc::EMSGSIZE.unsigned_abs();
                 let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
@@ -138,7 +140,8 @@ impl CoreSockets for DataSockets {
         for _ in 0..self.receivers.len() {
             let Some(receiver) = self.receivers.get(self.turn % self.receivers.len()) else { break };
             let rloc = receiver.rloc;
-            match receive(receiver.socket.as_fd(), buffer, 0) {
+            let mut control = Control::EMPTY;
+            match receive(receiver.socket.as_fd(), buffer, &mut control, 0) {
                 Ok(received) => {
                     self.streak += 1;
                     if self.streak >= limits::BATCH {

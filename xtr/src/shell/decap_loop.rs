@@ -16,8 +16,8 @@ use crate::map_cache::Update;
 use crate::offload::Coalescer;
 use crate::offload::coalesce::MOST_PIECES;
 
-/// Octets that the datagrams of a batch are read into: sixteen of the longest.
-const MEMORY: usize = 1024 * 1024;
+/// Octets that the datagrams of a batch are read into: 64 of the longest, each beginning in another set of the lines of a cache.
+const MEMORY: usize = 64 * (65_536 + 1600);
 /// Parts of one write: the vnet header, and the segments of a super-packet.
 const MOST_PARTS: usize = 1 + MOST_PIECES;
 

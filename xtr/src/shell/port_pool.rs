@@ -15,7 +15,7 @@ use rand::RngExt as _;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use wire::data::{LispHeader, OuterHeader, TrafficClass, UdpHeader, overhead};
 
-use super::ancillary::{QUOTED_LENGTH, Received, receive, set_option};
+use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
 use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN};
 use super::device::{GroupSockets, SendError, TooBig};
 use super::send_many::{AT_A_TIME, send_many};
@@ -180,10 +180,11 @@ impl PortPool {
     fn read_errors_of(&mut self, index: usize) -> Option<usize> {
         let mut refused = None;
         let socket = &self.sockets[index];
-        let mut octets = [0; QUOTED_LENGTH];
+        let (mut octets, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
         // What a flood of ICMP leaves in the queue wakes us again.
         for _ in 0..ERRORS_AT_A_TIME {
-            let Ok(received) = receive(socket.socket.as_fd(), &mut octets, libc::MSG_ERRQUEUE) else { break };
+            let fd = socket.socket.as_fd();
+            let Ok(received) = receive(fd, &mut octets, &mut control, libc::MSG_ERRQUEUE) else { break };
             let Some(error) = received.extended_error() else { continue };
             if error.errno != libc::EMSGSIZE.unsigned_abs() {
                 continue;
@@ -192,7 +193,8 @@ impl PortPool {
             if error.origin == libc::SO_EE_ORIGIN_LOCAL {
                 refused = Some(mtu);
             } else if self.reports.len() < limits::BATCH
-                && let Some(quoted) = quoted(socket, &received, &octets)
+                && let Some(from) = received.from
+                && let Some(quoted) = quoted(socket, from.ip(), octets.get(..received.length).unwrap_or_default())
             {
                 self.reports.push_back(TooBig { quoted, mtu });
             }
@@ -243,10 +245,10 @@ impl GroupSockets for PortPool {
 
 /// The start of the outer packet that an ICMP error is about: the socket tells the addresses, and the UDP payload as far as it was
 /// quoted.
-fn quoted(socket: &PortSocket, received: &Received, octets: &[u8]) -> Option<Vec<u8>> {
+fn quoted(socket: &PortSocket, destination: IpAddr, payload: &[u8]) -> Option<Vec<u8>> {
     let header = OuterHeader {
         source: socket.rloc,
-        destination: received.from?.ip(),
+        destination,
         source_port: socket.port,
         ttl: 0,
         class: TrafficClass::default(),
@@ -258,7 +260,7 @@ fn quoted(socket: &PortSocket, received: &Received, octets: &[u8]) -> Option<Vec
     let (without_lisp, _) = whole.split_at(whole.len() - LispHeader::LENGTH);
     debug_assert!(without_lisp.len() > UdpHeader::LENGTH);
     // ICMPv4 need not quote more than the UDP header.
-    let lisp = octets.get(..received.length).and_then(|octets| octets.get(..LispHeader::LENGTH)).unwrap_or_default();
+    let lisp = payload.get(..LispHeader::LENGTH).unwrap_or_default();
     Some([without_lisp, lisp].concat())
 }
 

@@ -406,3 +406,28 @@ fn both_tiers_send_and_deliver_the_same_packets() {
     assert_eq!(sorted(of_zero.0), sorted(of_one.0));
     assert_eq!(sorted(of_zero.1), sorted(of_one.1));
 }
+
+#[test]
+fn a_batch_of_one_connection_leaves_with_one_call() {
+    let now = Instant::now();
+    let (mut a, _) = mapped_pair::<TierOne>(now);
+    let before = a.packets.calls();
+    a.offer(connection(false, true, 60, 500));
+    a.packets.turn(now);
+    assert_eq!((a.packets.take_sent().len(), a.packets.calls() - before), (60, 1));
+}
+
+#[test]
+fn an_interface_that_takes_no_groups_gets_packets_one_by_one_and_none_is_lost() {
+    let now = Instant::now();
+    let (mut a, _) = mapped_pair::<TierOne>(now);
+    a.packets.take_no_groups();
+    let segments = connection(true, true, 40, 1400);
+    for _ in 0..2 {
+        a.packets.offer(Offered::segments(segments.clone()));
+        a.packets.turn(now);
+        let sent: Vec<Vec<u8>> = a.packets.take_sent().iter().map(|packet| packet[36..].to_vec()).collect();
+        assert_eq!(sent, segments);
+    }
+    assert_eq!(a.counters.dropped(DropReason::CoreSend), 0);
+}

@@ -115,11 +115,15 @@ pub(super) struct End {
     mtu: usize,
     reports: Vec<TooBig>,
     rlocs: Vec<IpAddr>,
+    /// Says so of a group: the interface has no checksum offload.
+    takes_no_groups: bool,
+    calls: usize,
 }
 
 impl End {
     fn new() -> Self {
-        Self { sent: vec![], arrived: VecDeque::new(), mtu: 1500, reports: vec![], rlocs: vec![] }
+        let (sent, arrived, reports, rlocs) = (vec![], VecDeque::new(), vec![], vec![]);
+        Self { sent, arrived, mtu: 1500, reports, rlocs, takes_no_groups: false, calls: 0 }
     }
 
     fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
@@ -169,17 +173,22 @@ impl CoreSockets for End {
 
 impl GroupSockets for End {
     fn longest_group(&self) -> usize {
-        64
+        if self.takes_no_groups { 1 } else { 64 }
     }
 
     /// A group of packets longer than the MTU is refused as a whole, and without a word about the MTU.
     fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
+        self.calls += 1;
         for (index, message) in messages.iter().enumerate() {
             let octets: Vec<u8> = message.parts.iter().flat_map(|part| part.to_vec()).collect();
             assert_eq!(octets.len().div_ceil(message.size), message.count);
             let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
-            if message.count > 1 && length > self.mtu {
-                failures.push((index, io::Error::from_raw_os_error(libc::EMSGSIZE).into()));
+            let refused =
+                if self.takes_no_groups { Some(libc::EIO) } else { Some(libc::EMSGSIZE).filter(|_| length > self.mtu) };
+            if message.count > 1
+                && let Some(errno) = refused
+            {
+                failures.push((index, io::Error::from_raw_os_error(errno).into()));
                 continue;
             }
             for packet in octets.chunks(message.size) {
@@ -290,6 +299,18 @@ pub(super) struct TierOne {
     encap: EncapLoop<Kernel, End>,
     decap: DecapLoop<Kernel, End>,
     updates: [SyncSender<Update>; 2],
+}
+
+impl TierOne {
+    /// The interface towards the core loses its checksum offload.
+    pub(super) fn take_no_groups(&mut self) {
+        self.encap.devices_mut().1.takes_no_groups = true;
+    }
+
+    /// Calls of the sockets so far.
+    pub(super) fn calls(&self) -> usize {
+        self.encap.devices().1.calls
+    }
 }
 
 impl Tier for TierOne {
