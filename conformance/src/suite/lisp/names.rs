@@ -17,7 +17,7 @@ const SERVER: &str = "9301 8.3";
 pub(super) const PROBES: &[Probe<Room>] = &[
     must("LI-248.1", FORMAT, "a name, in no instance and in one, its mask-len with the NUL", registered_and_answered),
     must("LI-248.2", LOOKUP, "\"ietf.lisp\" where \"ietf\" is registered", less_specific),
-    must("LI-248.3", LOOKUP, "\"ietf.lisp\" where both are registered", exact),
+    must("LI-248.3", LOOKUP, "\"iana.lisp\" where \"iana\" is registered too", exact),
     must("LI-248.4", FORMAT, "an empty name, one too long for its mask-len, and mask-lens of other lengths", no_names),
     must("LI-248.5", FORMAT, "a name without its NUL, and with a NUL inside", wrong_nul),
     must("LI-248.6", SERVER, "a name that is configured and not registered, and one that is not configured", denied),
