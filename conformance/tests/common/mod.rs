@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::time::SystemTime;
 
 /// A program that suites judge, and the folders that it is built from, its own first.
-pub struct Program {
+pub(crate) struct Program {
     name: &'static str,
     packages: &'static [&'static str],
     built: Once,
@@ -15,19 +15,19 @@ pub struct Program {
 
 impl Program {
     /// The program of the first of these packages.
-    pub const fn new(name: &'static str, packages: &'static [&'static str]) -> Self {
+    pub(crate) const fn new(name: &'static str, packages: &'static [&'static str]) -> Self {
         Self { name, packages, built: Once::new() }
     }
 
     /// Runs `conformance`; the program is built first where nobody did since its source was changed.
-    pub fn conformance(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    pub(crate) fn conformance(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let own = Path::new(env!("CARGO_BIN_EXE_conformance"));
         self.built.call_once(|| self.build(own.parent().unwrap()));
         Command::new(own).args(arguments).envs(variables.iter().copied()).output().unwrap()
     }
 
     /// All checks of a suite pass; elsewhere than in CI some may be skipped for want of a program.
-    pub fn holds(&self, suite: &str, least: usize) {
+    pub(crate) fn holds(&self, suite: &str, least: usize) {
         let listed = self.conformance(&["list", "--json"], &[]).stdout;
         let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
         let count = listed.as_array().unwrap().iter().filter(|check| check["suite"] == suite).count();
@@ -66,11 +66,11 @@ fn newest(folder: &Path) -> SystemTime {
 }
 
 /// What a program printed.
-pub fn text(octets: &[u8]) -> String {
+pub(crate) fn text(octets: &[u8]) -> String {
     String::from_utf8(octets.to_vec()).unwrap()
 }
 
 /// How many passed, failed and were skipped.
-pub fn closing_line(output: &Output) -> String {
+pub(crate) fn closing_line(output: &Output) -> String {
     text(&output.stdout).lines().last().unwrap_or_default().to_owned()
 }
