@@ -32,6 +32,7 @@ impl<A: Ord + Copy> Ranges<A> {
         Self(all)
     }
 
+    #[inline]
     fn contains(&self, iid: InstanceId, address: A) -> bool {
         let after = self.0.partition_point(|(of, first, _)| (*of, *first) <= (iid, address));
         let before = after.checked_sub(1).and_then(|index| self.0.get(index));
@@ -56,6 +57,7 @@ impl EidSet {
     }
 
     /// Whether `address` is in one of the prefixes of this instance.
+    #[inline]
     pub(crate) fn contains(&self, iid: InstanceId, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(a) => self.v4.contains(iid, a.to_bits()),

@@ -169,22 +169,35 @@ impl<T> PrefixTable<T> {
         }
     }
 
-    /// The longest prefix with a valid value that covers `address` in instance `iid`.
+    /// Length and value of the longest prefix with a valid value that covers `address` in instance `iid`. An address that goes
+    /// through memory in pieces holds the processor up until all before it is done: so this is inline.
+    #[inline(always)]
     pub(super) fn longest_match(
         &self,
         iid: InstanceId,
         address: IpAddr,
         is_valid: impl Fn(&T) -> bool,
-    ) -> Option<(EidPrefix, &T)> {
+    ) -> Option<(u8, &T)> {
         let host = match address {
-            IpAddr::V4(a) => self.v4.get(self.keys.hash_v4(iid, a), |host| host.is(iid, a)).map(|host| &host.value),
-            IpAddr::V6(a) => self.v6.get(self.keys.hash_v6(iid, a), |host| host.is(iid, a)).map(|host| &host.value),
+            IpAddr::V4(a) => {
+                let hash = self.keys.hash_v4(iid, a);
+                self.v4.get(hash, |host| host.is(iid, a)).map(|host| (32, &host.value))
+            }
+            IpAddr::V6(a) => {
+                let hash = self.keys.hash_v6(iid, a);
+                self.v6.get(hash, |host| host.is(iid, a)).map(|host| (128, &host.value))
+            }
         };
-        if let Some(value) = host.filter(|value| is_valid(value)) {
-            return Some((EidPrefix::host(iid, address), value));
+        match host {
+            Some((_, value)) if is_valid(value) => host,
+            _ => self.longest_net(iid, address, is_valid),
         }
+    }
+
+    #[inline(never)]
+    fn longest_net(&self, iid: InstanceId, address: IpAddr, is_valid: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
         let (net, value) = self.instances.get(&iid)?.longest_match(address, is_valid)?;
-        Some((EidPrefix { iid, net }, value))
+        Some((net.prefix_len(), value))
     }
 }
 
