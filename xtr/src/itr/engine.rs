@@ -280,7 +280,7 @@ impl Itr {
         }
         let Some(hit) = self.cache.lookup(iid, destination) else { return Decision::Ask };
         if hit.is_due && self.events.len() < limits::EVENTS {
-            self.say_refresh(destination, hit.length);
+            self.say_refresh(packet, hit.length);
         }
         match hit.way {
             Way::Locators(set) => {
@@ -304,8 +304,8 @@ impl Itr {
     }
 
     #[cold]
-    fn say_refresh(&mut self, destination: IpAddr, length: u8) {
-        if let Some(prefix) = EidPrefix::new(self.config.iid, destination, length) {
+    fn say_refresh(&mut self, packet: &IpPacket<'_>, length: u8) {
+        if let Some(prefix) = EidPrefix::new(self.config.iid, packet.destination(), length) {
             self.cache.refresh_said(&prefix);
             self.events.push_back(Event::Refresh { prefix });
         }

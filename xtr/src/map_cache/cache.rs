@@ -193,6 +193,7 @@ impl MapCache {
     }
 
     /// The locator for a flow with this hash; `None` if there is none that we can reach.
+    #[inline]
     pub(crate) fn choose(&mut self, set: SetIndex, hash: u64) -> Option<LocatorIndex> {
         self.sets.choose(&self.locators, set, hash)
     }

@@ -63,31 +63,28 @@ impl<T> Instance<T> {
         self.hosts == 0 && self.v4.is_empty() && self.v6.is_empty()
     }
 
-    fn longest_match(&self, address: IpAddr, is_valid: impl Fn(&T) -> bool) -> Option<(IpNet, &T)> {
-        match address {
-            IpAddr::V4(a) => {
-                let (net, value) = longest(&self.v4, 32, |length| Ipv4Net::new(a, length).ok(), is_valid)?;
-                Some((net.into(), value))
-            }
-            IpAddr::V6(a) => {
-                let (net, value) = longest(&self.v6, 128, |length| Ipv6Net::new(a, length).ok(), is_valid)?;
-                Some((net.into(), value))
-            }
-        }
+    #[inline(never)]
+    fn longest_v4(&self, address: u32, is_valid: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
+        longest(&self.v4, 32, |length| Ipv4Net::new(Ipv4Addr::from_bits(address), length).ok(), is_valid)
+    }
+
+    #[inline(never)]
+    fn longest_v6(&self, address: u128, is_valid: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
+        longest(&self.v6, 128, |length| Ipv6Net::new(Ipv6Addr::from_bits(address), length).ok(), is_valid)
     }
 }
 
-/// The longest prefix with a valid value that covers `round(length)`.
+/// Length and value of the longest prefix with a valid value that covers `round(length)`.
 fn longest<P: Prefix, T>(
     trie: &PrefixMap<P, T>,
     mut length: u8,
     round: impl Fn(u8) -> Option<P>,
     is_valid: impl Fn(&T) -> bool,
-) -> Option<(P, &T)> {
+) -> Option<(u8, &T)> {
     loop {
         let (net, value) = trie.get_lpm(&round(length)?)?;
         if is_valid(value) {
-            return Some((net, value));
+            return Some((net.prefix_len(), value));
         }
         length = net.prefix_len().checked_sub(1)?;
     }
@@ -170,7 +167,7 @@ impl<T> PrefixTable<T> {
     }
 
     /// Length and value of the longest prefix with a valid value that covers `address` in instance `iid`. An address that goes
-    /// through memory in pieces holds the processor up until all before it is done: so this is inline.
+    /// through memory in pieces holds the processor up until all before it is done: so this is inline, and calls with bits.
     #[inline(always)]
     pub(super) fn longest_match(
         &self,
@@ -178,26 +175,16 @@ impl<T> PrefixTable<T> {
         address: IpAddr,
         is_valid: impl Fn(&T) -> bool,
     ) -> Option<(u8, &T)> {
-        let host = match address {
-            IpAddr::V4(a) => {
-                let hash = self.keys.hash_v4(iid, a);
-                self.v4.get(hash, |host| host.is(iid, a)).map(|host| (32, &host.value))
-            }
-            IpAddr::V6(a) => {
-                let hash = self.keys.hash_v6(iid, a);
-                self.v6.get(hash, |host| host.is(iid, a)).map(|host| (128, &host.value))
-            }
-        };
-        match host {
-            Some((_, value)) if is_valid(value) => host,
-            _ => self.longest_net(iid, address, is_valid),
+        match address {
+            IpAddr::V4(a) => match self.v4.get(self.keys.hash_v4(iid, a), |host| host.is(iid, a)) {
+                Some(host) if is_valid(&host.value) => Some((32, &host.value)),
+                _ => self.instances.get(&iid)?.longest_v4(a.to_bits(), is_valid),
+            },
+            IpAddr::V6(a) => match self.v6.get(self.keys.hash_v6(iid, a), |host| host.is(iid, a)) {
+                Some(host) if is_valid(&host.value) => Some((128, &host.value)),
+                _ => self.instances.get(&iid)?.longest_v6(a.to_bits(), is_valid),
+            },
         }
-    }
-
-    #[inline(never)]
-    fn longest_net(&self, iid: InstanceId, address: IpAddr, is_valid: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
-        let (net, value) = self.instances.get(&iid)?.longest_match(address, is_valid)?;
-        Some((net.prefix_len(), value))
     }
 }
 
