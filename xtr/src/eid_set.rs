@@ -32,10 +32,15 @@ impl<A: Ord + Copy> Ranges<A> {
         Self(all)
     }
 
+    #[inline]
     fn contains(&self, iid: InstanceId, address: A) -> bool {
-        let after = self.0.partition_point(|(of, first, _)| (*of, *first) <= (iid, address));
-        let before = after.checked_sub(1).and_then(|index| self.0.get(index));
-        before.is_some_and(|(of, _, last)| *of == iid && address <= *last)
+        // A binary search by conditional moves.
+        let mut rest = self.0.as_slice();
+        while rest.len() > 1 {
+            let (low, high) = rest.split_at(rest.len() / 2);
+            rest = if (high[0].0, high[0].1) <= (iid, address) { high } else { low };
+        }
+        rest.first().is_some_and(|(of, first, last)| *of == iid && *first <= address && address <= *last)
     }
 
     fn has_instance(&self, iid: InstanceId) -> bool {
@@ -56,6 +61,7 @@ impl EidSet {
     }
 
     /// Whether `address` is in one of the prefixes of this instance.
+    #[inline]
     pub(crate) fn contains(&self, iid: InstanceId, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(a) => self.v4.contains(iid, a.to_bits()),

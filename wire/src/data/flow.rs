@@ -19,7 +19,7 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// The key of a packet.
-    #[inline]
+    #[inline(always)]
     pub fn of(packet: &IpPacket<'_>) -> Self {
         let ports = match packet.transport() {
             Some((number @ (protocol::TCP | protocol::UDP | protocol::SCTP), &[s0, s1, d0, d1, ..])) => {
@@ -31,7 +31,7 @@ impl FlowKey {
     }
 
     /// 64 well-mixed bits, the same for the same key in every process: packets of one flow keep their port over restarts.
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self) -> u64 {
         let (protocol, source, destination) = self.ports.unwrap_or_default();
         let ports = u64::from(protocol) << 32 | u64::from(source) << 16 | u64::from(destination);
@@ -47,7 +47,7 @@ const DESTINATION_KEY: [u64; 2] = [0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89]
 const PORTS_KEY: u64 = 0x4528_21e6_38d0_1377;
 
 /// The product of both halves, each under its key, folded to 64 bits: every bit of the address counts.
-#[inline]
+#[inline(always)]
 fn fold(address: IpAddr, key: [u64; 2]) -> u64 {
     let [high, low] = match address {
         IpAddr::V4(a) => [0, u64::from(u32::from(a))],

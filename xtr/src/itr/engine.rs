@@ -85,11 +85,19 @@ struct Rlocs {
     v6: Option<IpAddr>,
 }
 
+/// Where a flow goes.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    locator: LocatorIndex,
+    /// The hash of the flow.
+    flow: u64,
+}
+
 /// How a packet goes on.
 #[derive(Debug)]
 enum Decision {
-    Core(LocatorIndex, OuterHeader),
-    Split(LocatorIndex, OuterHeader, usize),
+    Core(Target),
+    Split(Target, usize),
     Native,
     Ask,
     Drop(DropReason, Option<IcmpError>),
@@ -126,9 +134,9 @@ impl Itr {
                 self.carry_out(now, &packet, decision);
                 Verdict::Later
             }
-            Decision::Core(locator, header) => {
-                self.count_encapsulated(locator, packet.octets());
-                Verdict::Encapsulate(header, packet.octets())
+            Decision::Core(target) => {
+                self.count_encapsulated(target.locator, packet.octets());
+                Verdict::Encapsulate(self.header(target, &packet), packet.octets())
             }
             Decision::Native => {
                 self.counters.add(Count::Native, 1);
@@ -252,6 +260,7 @@ impl Itr {
         self.config.icmp_sources.retain(|address| has(now, *address) || !has(&before, *address));
     }
 
+    #[inline(always)]
     fn check<'p>(&self, octets: &'p [u8]) -> Result<IpPacket<'p>, DropReason> {
         let packet = IpPacket::parse(octets).map_err(|_| DropReason::SiteMalformed)?;
         if !is_unicast(packet.destination()) || !is_unicast(packet.source()) {
@@ -263,6 +272,7 @@ impl Itr {
         Ok(packet)
     }
 
+    #[inline(always)]
     fn decide(&mut self, packet: &IpPacket<'_>) -> Decision {
         let (iid, destination) = (self.config.iid, packet.destination());
         if self.local_eids.contains(iid, destination) {
@@ -270,14 +280,13 @@ impl Itr {
         }
         let Some(hit) = self.cache.lookup(iid, destination) else { return Decision::Ask };
         if hit.is_due && self.events.len() < limits::EVENTS {
-            self.cache.refresh_said(&hit.prefix);
-            self.events.push_back(Event::Refresh { prefix: hit.prefix });
+            self.say_refresh(packet, hit.length);
         }
         match hit.way {
             Way::Locators(set) => {
                 let flow = packet.flow().hash();
                 match self.cache.choose(set, flow) {
-                    Some(locator) => self.towards(packet, locator, flow),
+                    Some(locator) => self.towards(packet, Target { locator, flow }),
                     None => Decision::Drop(DropReason::NoLocator, Some(IcmpError::Unreachable)),
                 }
             }
@@ -294,34 +303,48 @@ impl Itr {
         }
     }
 
-    fn towards(&self, packet: &IpPacket<'_>, locator: LocatorIndex, hash: u64) -> Decision {
-        let locators = self.cache.locators();
-        let (state, room) = (locators.get(locator), locators.room(self.cache.tick(), locator));
-        let rloc = state.address();
-        let source = if rloc.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
-        let Some(source) = source else { return Decision::Drop(DropReason::NoLocator, None) };
-        let header = OuterHeader {
-            source,
-            destination: rloc,
-            source_port: source_port(hash),
-            ttl: packet.ttl(),
-            class: packet.traffic_class(),
-            flow_label: flow_label(hash),
-            lisp: self.lisp_header(state.takes_gpe(), packet),
-        };
+    #[cold]
+    fn say_refresh(&mut self, packet: &IpPacket<'_>, length: u8) {
+        if let Some(prefix) = EidPrefix::new(self.config.iid, packet.destination(), length) {
+            self.cache.refresh_said(&prefix);
+            self.events.push_back(Event::Refresh { prefix });
+        }
+    }
+
+    #[inline(always)]
+    fn towards(&self, packet: &IpPacket<'_>, target: Target) -> Decision {
+        let room = self.cache.locators().room(self.cache.tick(), target.locator);
         let length = packet.octets().len();
         if length <= room {
-            return Decision::Core(locator, header);
+            return Decision::Core(target);
         }
         match packet {
-            IpPacket::V4(packet) if !packet.dont_fragment() => Decision::Split(locator, header, room),
+            IpPacket::V4(packet) if !packet.dont_fragment() => Decision::Split(target, room),
             IpPacket::V6(_) if length <= MINIMUM_MTU => Decision::Drop(DropReason::PathTooNarrow, None),
             _ => Decision::Drop(DropReason::TooBig, Some(IcmpError::TooBig(room))),
         }
     }
 
+    /// The outer header (RFC 9300, section 5.3), made where it is used: moving it costs more than making it.
+    #[inline(always)]
+    fn header(&self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
+        let state = self.cache.locators().get(target.locator);
+        let destination = state.address();
+        let source = if destination.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
+        OuterHeader {
+            source: source.expect("only locators of a family that we have an RLOC of are chosen"),
+            destination,
+            source_port: source_port(target.flow),
+            ttl: packet.ttl(),
+            class: packet.traffic_class(),
+            flow_label: flow_label(target.flow),
+            lisp: self.lisp_header(state.takes_gpe(), packet),
+        }
+    }
+
     /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops
     /// packets without one.
+    #[inline]
     fn lisp_header(&self, gpe: bool, packet: &IpPacket<'_>) -> LispHeader {
         if !gpe {
             return LispHeader::plain(self.config.iid);
@@ -336,8 +359,8 @@ impl Itr {
     /// Does what was decided, into the outputs.
     fn carry_out(&mut self, now: Instant, packet: &IpPacket<'_>, decision: Decision) {
         match decision {
-            Decision::Core(locator, header) => self.push_core(locator, header, packet.octets().to_vec()),
-            Decision::Split(locator, header, room) => self.split(now, packet, (locator, header), room),
+            Decision::Core(target) => self.push_core(target, packet, packet.octets().to_vec()),
+            Decision::Split(target, room) => self.split(now, packet, target, room),
             Decision::Native => {
                 self.counters.add(Count::Native, 1);
                 self.outputs.push_back(Output::Site(packet.octets().to_vec()));
@@ -384,22 +407,24 @@ impl Itr {
         }
     }
 
-    fn split(&mut self, now: Instant, packet: &IpPacket<'_>, to: (LocatorIndex, OuterHeader), room: usize) {
+    fn split(&mut self, now: Instant, packet: &IpPacket<'_>, target: Target, room: usize) {
         let whole = Ipv4Packet::parse(packet.octets());
         match whole.ok().and_then(|whole| fragment(&whole, room)) {
             Some(fragments) => {
                 self.counters.add(Count::Fragmented, 1);
-                fragments.for_each(|fragment| self.push_core(to.0, to.1, fragment));
+                fragments.for_each(|fragment| self.push_core(target, packet, fragment));
             }
             None => self.refuse(now, packet, DropReason::TooBig, Some(IcmpError::TooBig(room))),
         }
     }
 
-    fn push_core(&mut self, locator: LocatorIndex, header: OuterHeader, inner: Vec<u8>) {
-        self.count_encapsulated(locator, &inner);
+    fn push_core(&mut self, target: Target, packet: &IpPacket<'_>, inner: Vec<u8>) {
+        let header = self.header(target, packet);
+        self.count_encapsulated(target.locator, &inner);
         self.outputs.push_back(Output::Core(header, inner));
     }
 
+    #[inline(always)]
     fn count_encapsulated(&mut self, locator: LocatorIndex, inner: &[u8]) {
         self.counters.add_alone(Count::Encapsulated, 1);
         self.counters.add_alone(Count::EncapsulatedBytes, inner.len());

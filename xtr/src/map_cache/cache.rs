@@ -58,8 +58,8 @@ struct PackedWay(u32);
 /// What the cache knows about an address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hit {
-    /// The prefix that matched.
-    pub(crate) prefix: EidPrefix,
+    /// The length of the prefix that matched.
+    pub(crate) length: u8,
     /// What to do.
     pub(crate) way: Way,
     /// Whether control should hear that an old entry is in use.
@@ -76,6 +76,7 @@ impl PackedWay {
         }
     }
 
+    #[inline]
     fn way(self) -> Way {
         let below = u32::MAX - self.0;
         match u8::try_from(below) {
@@ -143,17 +144,23 @@ impl MapCache {
 
     /// Tells the cache the time. What has expired is invisible from then on, and some of it removed; whether a tick of the
     /// coarse clock has begun.
+    #[inline]
     pub fn advance(&mut self, now: Instant) -> bool {
-        if !self.clock.advance(now) {
-            return false;
+        let begins = self.clock.advance(now);
+        if begins {
+            self.expire();
         }
+        begins
+    }
+
+    #[inline(never)]
+    fn expire(&mut self) {
         for _ in 0..limits::EXPIRED_AT_ONCE {
             match self.expiries.first() {
                 Some((expires, prefix)) if expires <= self.clock.tick() => self.remove(&prefix),
                 _ => break,
             };
         }
-        true
     }
 
     /// When [`Self::advance`] has something to do, or one of the locators.
@@ -165,15 +172,17 @@ impl MapCache {
     }
 
     /// The longest match at the time that the cache was last told.
+    #[inline(always)]
     pub(crate) fn lookup(&self, iid: InstanceId, address: IpAddr) -> Option<Hit> {
         let now = self.clock.tick();
-        let (prefix, cached) = self.table.longest_match(iid, address, |cached| cached.expires > now)?;
-        Some(Hit { prefix, way: cached.way.way(), is_due: cached.refresh <= now })
+        let (length, cached) = self.table.longest_match(iid, address, |cached| cached.expires > now)?;
+        Some(Hit { length, way: cached.way.way(), is_due: cached.refresh <= now })
     }
 
-    /// The prefix of the entry that a packet for `address` meets.
-    pub fn longest_match(&self, iid: InstanceId, address: IpAddr) -> Option<EidPrefix> {
-        self.lookup(iid, address).map(|hit| hit.prefix)
+    /// The length of the prefix of the entry that a packet for `address` meets.
+    #[inline]
+    pub fn longest_match(&self, iid: InstanceId, address: IpAddr) -> Option<u8> {
+        self.lookup(iid, address).map(|hit| hit.length)
     }
 
     /// Control has been told that this entry is in use.
@@ -184,6 +193,7 @@ impl MapCache {
     }
 
     /// The locator for a flow with this hash; `None` if there is none that we can reach.
+    #[inline]
     pub(crate) fn choose(&mut self, set: SetIndex, hash: u64) -> Option<LocatorIndex> {
         self.sets.choose(&self.locators, set, hash)
     }
@@ -308,10 +318,10 @@ mod tests {
         cache.insert(now, prefix("0.0.0.0/0"), entry(later(100), "192.0.2.1"));
         cache.insert(now, prefix("0.0.0.0/29"), entry(later(20), "192.0.2.2"));
         cache.insert(now, host(7), entry(later(10), "192.0.2.2"));
-        let matched = |cache: &MapCache| hit(cache, 7).map(|hit| hit.prefix);
-        assert_eq!(matched(&cache), Some(host(7)));
+        let matched = |cache: &MapCache| cache.longest_match(InstanceId(0), host(7).net.addr());
+        assert_eq!(matched(&cache), Some(32));
         assert_eq!(cache.next_deadline(), Some(later(10)));
-        for (seconds, expected) in [(10, Some(prefix("0.0.0.0/29"))), (20, Some(prefix("0.0.0.0/0"))), (100, None)] {
+        for (seconds, expected) in [(10, Some(29)), (20, Some(0)), (100, None)] {
             assert!(cache.advance(later(seconds)));
             assert_eq!(matched(&cache), expected);
         }
@@ -335,7 +345,7 @@ mod tests {
             let before = cache.len();
             assert!(cache.advance(deadline));
             assert!(before - cache.len() <= limits::EXPIRED_AT_ONCE);
-            assert!((0..many).all(|number| hit(&cache, number).unwrap().prefix == net));
+            assert!((0..many).all(|number| hit(&cache, number).unwrap().length == 0));
             deadline = cache.next_deadline().unwrap();
         }
     }

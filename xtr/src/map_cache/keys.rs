@@ -29,6 +29,7 @@ impl Default for Keys {
 
 impl Keys {
     /// The hash of an address in an instance.
+    #[inline]
     pub(crate) fn hash(&self, iid: InstanceId, address: IpAddr) -> u64 {
         match address {
             IpAddr::V4(address) => self.hash_v4(iid, address),
@@ -37,16 +38,19 @@ impl Keys {
     }
 
     /// The hash of an IPv4 address in an instance.
+    #[inline]
     pub(crate) fn hash_v4(&self, iid: InstanceId, address: Ipv4Addr) -> u64 {
         self.finish(u64::from(iid.0), 0, u64::from(u32::from(address)))
     }
 
     /// The hash of an IPv6 address in an instance.
+    #[inline]
     pub(crate) fn hash_v6(&self, iid: InstanceId, address: Ipv6Addr) -> u64 {
         let bits = address.to_bits();
         self.finish(u64::from(iid.0), upper_half(bits), upper_half(bits << 64))
     }
 
+    #[inline]
     fn finish(&self, instance: u64, high: u64, low: u64) -> u64 {
         let product = |key: u128, word: u64| key.wrapping_mul(word.into());
         let sum = self.sum;
@@ -59,6 +63,7 @@ impl Keys {
     }
 }
 
+#[inline]
 fn upper_half(bits: u128) -> u64 {
     // No more than 64 bits are left.
     u64::try_from(bits >> 64).unwrap_or_default()

@@ -118,6 +118,7 @@ impl Locators {
         self.get(index).reachable && self.is_of_our_family(index)
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: LocatorIndex) -> &RlocState {
         &self.states[index.0]
     }
@@ -167,6 +168,7 @@ impl Locators {
     }
 
     /// The longest inner packet that fits on the way there: S of RFC 9300, section 7.1.
+    #[inline]
     pub(crate) fn room(&self, now: Tick, index: LocatorIndex) -> usize {
         let state = self.get(index);
         state.mtu(now, self.interface_mtu).saturating_sub(overhead(state.address))
@@ -190,6 +192,7 @@ impl Locators {
     }
 
     /// Counts a packet that goes there.
+    #[inline]
     pub(crate) fn sent(&mut self, now: Tick, index: LocatorIndex, octets: usize) {
         let state = &mut self.states[index.0];
         state.packets += 1;

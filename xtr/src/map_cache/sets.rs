@@ -107,6 +107,7 @@ impl LocatorSets {
     }
 
     /// The locator for a flow; the same for the same hash while it can be reached.
+    #[inline]
     pub(super) fn choose(&mut self, locators: &Locators, index: SetIndex, hash: u64) -> Option<LocatorIndex> {
         let set = &mut self.sets[index.0];
         if set.epoch != locators.epoch() {
@@ -130,6 +131,7 @@ impl LocatorSet {
 
     /// Shares the flows out among the locators of a family of ours with the lowest priority value of which one can be reached
     /// (RFC 9300, section 9; RFC 9301, section 6.3).
+    #[inline(never)]
     fn weigh(&mut self, locators: &Locators) {
         self.epoch = locators.epoch();
         let usable = |member: &Member| locators.is_usable(member.locator);

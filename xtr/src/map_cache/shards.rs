@@ -23,6 +23,7 @@ impl<T> Default for Shards<T> {
 
 impl<T> Shards<T> {
     /// The value with this hash that `is_it`.
+    #[inline]
     pub(super) fn get(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
         self.shards[shard(hash)].find(hash, is_it)
     }

@@ -63,31 +63,28 @@ impl<T> Instance<T> {
         self.hosts == 0 && self.v4.is_empty() && self.v6.is_empty()
     }
 
-    fn longest_match(&self, address: IpAddr, is_valid: impl Fn(&T) -> bool) -> Option<(IpNet, &T)> {
-        match address {
-            IpAddr::V4(a) => {
-                let (net, value) = longest(&self.v4, 32, |length| Ipv4Net::new(a, length).ok(), is_valid)?;
-                Some((net.into(), value))
-            }
-            IpAddr::V6(a) => {
-                let (net, value) = longest(&self.v6, 128, |length| Ipv6Net::new(a, length).ok(), is_valid)?;
-                Some((net.into(), value))
-            }
-        }
+    #[inline(never)]
+    fn longest_v4(&self, address: u32, is_valid: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
+        longest(&self.v4, 32, |length| Ipv4Net::new(Ipv4Addr::from_bits(address), length).ok(), is_valid)
+    }
+
+    #[inline(never)]
+    fn longest_v6(&self, address: u128, is_valid: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
+        longest(&self.v6, 128, |length| Ipv6Net::new(Ipv6Addr::from_bits(address), length).ok(), is_valid)
     }
 }
 
-/// The longest prefix with a valid value that covers `round(length)`.
+/// Length and value of the longest prefix with a valid value that covers `round(length)`.
 fn longest<P: Prefix, T>(
     trie: &PrefixMap<P, T>,
     mut length: u8,
     round: impl Fn(u8) -> Option<P>,
     is_valid: impl Fn(&T) -> bool,
-) -> Option<(P, &T)> {
+) -> Option<(u8, &T)> {
     loop {
         let (net, value) = trie.get_lpm(&round(length)?)?;
         if is_valid(value) {
-            return Some((net, value));
+            return Some((net.prefix_len(), value));
         }
         length = net.prefix_len().checked_sub(1)?;
     }
@@ -169,22 +166,25 @@ impl<T> PrefixTable<T> {
         }
     }
 
-    /// The longest prefix with a valid value that covers `address` in instance `iid`.
+    /// Length and value of the longest prefix with a valid value that covers `address` in instance `iid`. An address that goes
+    /// through memory in pieces holds the processor up until all before it is done: so this is inline, and calls with bits.
+    #[inline(always)]
     pub(super) fn longest_match(
         &self,
         iid: InstanceId,
         address: IpAddr,
         is_valid: impl Fn(&T) -> bool,
-    ) -> Option<(EidPrefix, &T)> {
-        let host = match address {
-            IpAddr::V4(a) => self.v4.get(self.keys.hash_v4(iid, a), |host| host.is(iid, a)).map(|host| &host.value),
-            IpAddr::V6(a) => self.v6.get(self.keys.hash_v6(iid, a), |host| host.is(iid, a)).map(|host| &host.value),
-        };
-        if let Some(value) = host.filter(|value| is_valid(value)) {
-            return Some((EidPrefix::host(iid, address), value));
+    ) -> Option<(u8, &T)> {
+        match address {
+            IpAddr::V4(a) => match self.v4.get(self.keys.hash_v4(iid, a), |host| host.is(iid, a)) {
+                Some(host) if is_valid(&host.value) => Some((32, &host.value)),
+                _ => self.instances.get(&iid)?.longest_v4(a.to_bits(), is_valid),
+            },
+            IpAddr::V6(a) => match self.v6.get(self.keys.hash_v6(iid, a), |host| host.is(iid, a)) {
+                Some(host) if is_valid(&host.value) => Some((128, &host.value)),
+                _ => self.instances.get(&iid)?.longest_v6(a.to_bits(), is_valid),
+            },
         }
-        let (net, value) = self.instances.get(&iid)?.longest_match(address, is_valid)?;
-        Some((EidPrefix { iid, net }, value))
     }
 }
 

@@ -52,6 +52,7 @@ pub fn usable_locators(records: &[LocatorRecord]) -> Vec<Locator> {
 }
 
 /// Whether an address can belong to exactly one machine beyond this one and its link.
+#[inline]
 pub fn is_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(a) => {
@@ -61,11 +62,12 @@ pub fn is_unicast(address: IpAddr) -> bool {
             !(this_network || special || reserved_for_future_use)
         }
         IpAddr::V6(a) => {
-            !a.is_unspecified()
-                && !a.is_loopback()
-                && !a.is_multicast()
-                && !a.is_unicast_link_local()
-                && a.to_ipv4_mapped().is_none()
+            let bits = a.to_bits();
+            let unspecified_or_loopback = bits <= 1;
+            let multicast = bits >> 120 == 0xff;
+            let link_local = bits >> 118 == 0xfe80 >> 6;
+            let mapped_v4 = bits >> 32 == 0xffff;
+            !(unspecified_or_loopback || multicast || link_local || mapped_v4)
         }
     }
 }
@@ -126,4 +128,45 @@ pub enum Event {
         /// The locator.
         rloc: IpAddr,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::Ipv6Addr;
+
+    #[test]
+    fn only_addresses_of_one_machine_beyond_the_link_are_unicast() {
+        for (address, expected) in [
+            ("::", false),
+            ("::1", false),
+            ("::2", true),
+            ("ff02::1", false),
+            ("fe80::1", false),
+            ("febf::1", false),
+            ("fec0::1", true),
+            ("::ffff:192.0.2.1", false),
+            ("2001:db8::1", true),
+            ("0.0.0.1", false),
+            ("127.0.0.1", false),
+            ("169.254.0.1", false),
+            ("240.0.0.1", false),
+            ("192.0.2.1", true),
+        ] {
+            assert_eq!(is_unicast(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_standard_library_agrees(bits: u128, high in prop::sample::select(vec![0u128, 0xfe80, 0xfebf, 0xff02, 0x2001])) {
+            for bits in [bits, high << 112 | bits >> 16, bits >> 80, bits >> 127] {
+                let a = Ipv6Addr::from_bits(bits);
+                let special = a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.is_unicast_link_local();
+                prop_assert_eq!(is_unicast(a.into()), !special && a.to_ipv4_mapped().is_none());
+            }
+        }
+    }
 }
