@@ -2,7 +2,7 @@
 //! What is known of each RLOC, once, however many mappings have it: reachability (RFC 9300, section 6.3), the MTU of the way
 //! there (section 7.2), whether it takes GPE, and what was sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use wire::address::InstanceId;
@@ -21,7 +21,7 @@ use crate::limits;
 const NO_INSTANCE: InstanceId = InstanceId(0);
 
 /// Which locator of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LocatorIndex(u32);
 
 /// What came of a report of a path MTU.
@@ -49,6 +49,8 @@ pub(crate) struct RlocState {
     mtu_until: Tick,
     /// When the first packet went there after which nothing has come back; `NONE` if there is none.
     waits_since: Tick,
+    /// When the last packet went there.
+    last_sent: Tick,
     packets: u64,
     octets: u64,
 }
@@ -64,8 +66,8 @@ pub(crate) struct Locators {
     families: Families,
     /// Rises when some locator can or cannot be used any more: then shares are weighed anew.
     epoch: u32,
-    /// Who waits for something to come back, in the order in which they began.
-    waiting: VecDeque<(LocatorIndex, Tick)>,
+    /// Who waits for something to come back, and since when.
+    waiting: BTreeSet<(Tick, LocatorIndex)>,
     /// Locators in no set that are known not to be reachable.
     lingering: VecDeque<LocatorIndex>,
 }
@@ -94,7 +96,7 @@ impl Locators {
             gpe_peers,
             families: Families::default(),
             epoch: 0,
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
             lingering: VecDeque::new(),
         }
     }
@@ -197,26 +199,34 @@ impl Locators {
         let state = &mut self.states[index.0];
         state.packets += 1;
         state.octets += octets as u64;
+        state.last_sent = now;
         if state.waits_since == Tick::NONE {
             state.waits_since = now;
-            self.waiting.push_back((index, now));
+            self.waiting.insert((now, index));
         }
     }
 
-    /// The next locator from which nothing has come back in all the time that [`limits::SILENT_AFTER`] is. It is said again
-    /// when packets have gone there for as long again.
+    /// The next locator from which nothing has come back in all the time that [`limits::SILENT_AFTER`] is, since it was last heard or
+    /// since packets began to go there. It is said again when packets have gone there for as long again.
     pub(crate) fn next_silent(&mut self, now: Tick, heard: &Heard) -> Option<IpAddr> {
-        while let Some((index, since)) = self.waiting.front().copied()
+        while let Some((since, index)) = self.waiting.first().copied()
             && since.plus(limits::SILENT_AFTER) <= now
         {
-            self.waiting.pop_front();
+            self.waiting.pop_first();
             let state = &mut self.states[index.0];
-            // Otherwise the number has got another locator meanwhile.
-            if state.waits_since == since {
-                state.waits_since = Tick::NONE;
-                if heard.last(state.address) < since {
-                    return Some(state.address);
-                }
+            if state.waits_since != since {
+                // The number has got another locator meanwhile.
+                continue;
+            }
+            state.waits_since = Tick::NONE;
+            let last = heard.last(state.address);
+            if last < since {
+                return Some(state.address);
+            }
+            if state.last_sent > last {
+                let since = Tick(last.0.saturating_add(1));
+                state.waits_since = since;
+                self.waiting.insert((since, index));
             }
         }
         None
@@ -224,7 +234,7 @@ impl Locators {
 
     /// When [`Self::next_silent`] has something to look at.
     pub(crate) fn next_check(&self) -> Option<Tick> {
-        self.waiting.front().map(|(_, since)| since.plus(limits::SILENT_AFTER))
+        self.waiting.first().map(|(since, _)| since.plus(limits::SILENT_AFTER))
     }
 
     /// What was sent to each, of the first [`limits::LOCATORS_SHOWN`].
@@ -261,6 +271,7 @@ impl Locators {
             mtu: 0,
             mtu_until: Tick::NONE,
             waits_since: Tick::NONE,
+            last_sent: Tick::NONE,
             packets: 0,
             octets: 0,
         };
@@ -364,6 +375,24 @@ mod tests {
             said.extend(std::iter::from_fn(|| locators.next_silent(tick, &heard)).map(|address| (address, tick.0)));
         }
         assert_eq!(said, [(mute, 11), (mute, 22), (mute, 33), (mute, 44)]);
+    }
+
+    #[test]
+    fn one_that_falls_silent_is_named_a_second_after_it_was_last_heard() {
+        for dies in 12..24 {
+            let (mut locators, heard) = (locators(), Heard::default());
+            let index = locators.acquire(ip("192.0.2.1")).unwrap();
+            let said = (1..=40).map(Tick).find(|tick| {
+                heard.set_time(*tick);
+                locators.sent(*tick, index, 100);
+                if tick.0 < dies {
+                    heard.note(ip("192.0.2.1"));
+                }
+                locators.next_silent(*tick, &heard).is_some()
+            });
+            let after = said.unwrap().0 - dies;
+            assert!((9..=11).contains(&after), "{after} ticks after it died");
+        }
     }
 
     #[test]
