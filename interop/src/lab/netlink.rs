@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use ipnet::IpNet;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 
@@ -98,7 +99,12 @@ pub fn configure(namespace: &Namespace, port: &Port) -> Result<(), LabError> {
         let index = index_of(&netlink, &port.name).await?;
         netlink.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
         for net in &port.addresses {
-            netlink.address().add(index, net.addr(), net.prefix_len()).execute().await?;
+            let mut request = netlink.address().add(index, net.addr(), net.prefix_len());
+            // Nobody else can have it. Without this the kernel lets it be used only a moment later, even with detection off.
+            if net.addr().is_ipv6() {
+                request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+            }
+            request.execute().await?;
         }
         Ok(())
     })

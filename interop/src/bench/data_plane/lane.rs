@@ -11,7 +11,7 @@ use super::report::{ChecksumErrors, Loss, RoundTrip, Turn};
 use super::{Options, PACE, WARM_UP};
 use crate::bench::quantile;
 use crate::demo::binaries::Binaries;
-use crate::interrupt::{self, Interrupted};
+use crate::interrupt;
 use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, Namespace, netlink, offload, process};
 use crate::limits::POLL;
@@ -127,11 +127,8 @@ impl Lane {
         let deadline = Instant::now() + CROSSING_TIME;
         loop {
             self.routers.check()?;
-            match self.crosses() {
-                Ok(true) => break,
-                Err(error) if error.is::<Interrupted>() || Instant::now() > deadline => return Err(error),
-                // The kernel takes a moment until it lets a new address be used.
-                Ok(false) | Err(_) => {}
+            if self.crosses()? {
+                break;
             }
             ensure!(Instant::now() < deadline, "no ping crosses after {CROSSING_TIME:?}");
             interrupt::sleep(POLL)?;
