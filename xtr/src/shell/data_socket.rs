@@ -24,7 +24,7 @@ use crate::limits;
 /// Socket option of udp(7) that takes IPv6 datagrams without checksum; libc has it for Android only.
 const UDP_NO_CHECK6_RX: libc::c_int = 102;
 /// Octets that wait in the kernel for the packet thread: a millisecond of 10 Gbit/s, several times over.
-pub(super) const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Errors read from one socket before packets have their turn.
 pub(super) const ERRORS_AT_A_TIME: usize = 4 * limits::BATCH;
 /// Of a packet whose socket did not tell: no limit to the inner one.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ancillary::{Inbox, PARTS, Received, set_option};
-use super::data_socket::{RECEIVE_BUFFER, Receiver, SocketError, TTL_UNKNOWN, receiver};
+use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, receiver};
 use super::device::{DatagramSockets, Datagrams};
 use crate::etr::OuterInfo;
 
@@ -23,6 +23,9 @@ pub struct GroSockets {
     most: usize,
 }
 
+/// Octets that wait in the kernel for the thread: what 10 Gbit/s bring while others have its core, which may be some ten
+/// milliseconds.
+const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
 /// Datagrams of a batch while the kernel puts many into one: sixteen of the longest stay in the cache of a core.
 const FEW: usize = 16;
 /// Octets of a datagram from which it is taken for many.
