@@ -7,7 +7,7 @@ mod nodes;
 use std::path::Path;
 
 pub use network::Family;
-pub(crate) use network::{Between, CORE_PORT, SITES, Site, describe};
+pub(crate) use network::{Between, CORE, CORE_PORT, SITES, Site, describe};
 pub(crate) use nodes::{Place, Routers, SECRET};
 
 use crate::demo::Controls;

@@ -19,7 +19,7 @@ use crate::peers::oor;
 use crate::probe::counters;
 use crate::probe::load::{self, Ends, Times};
 use crate::probe::ping::{Ping, ping, round_trips};
-use crate::sites::{Between, CORE_PORT, Family, Place, Routers, SECRET, SITES, Site, describe};
+use crate::sites::{Between, CORE, CORE_PORT, Family, Place, Routers, SECRET, SITES, Site, describe};
 
 /// MTU of the underlay, octets.
 const MTU: u16 = 1500;
@@ -35,7 +35,7 @@ const OOR_PROBES: u64 = 30;
 /// By then packets cross a network that was just built.
 const CROSSING_TIME: Duration = Duration::from_secs(30);
 /// What a wire is spared by no hardware: neither TCP nor UDP is cut by it, with or without a tunnel around. What comes is put together
-/// by software.
+/// by software (the last of them): a virtual cable does that only when its other end cuts nothing either.
 const WIRE_LIKE: [(&str, bool); 7] = offloads(false);
 /// The kernel's defaults for virtual cables.
 const SUPER_PACKETS: [(&str, bool); 7] = offloads(true);
@@ -145,14 +145,15 @@ impl Lane {
         Ok(ping(from, to, series)?.received() == 3 && ping(to, from, back)?.received() == 3)
     }
 
-    /// Makes the cables of both xTRs towards the core what this underlay is.
+    /// Makes the cables of both xTRs towards the core what this underlay is. The core itself forwards frame by frame.
     pub(super) fn lay(&mut self, underlay: Underlay) -> anyhow::Result<()> {
-        let features = match underlay {
+        let features: &'static [(&str, bool)] = match underlay {
             Underlay::WireLike => &WIRE_LIKE,
             Underlay::SuperPackets => &SUPER_PACKETS,
         };
         for site in &SITES {
             offload::set_features(self.lab.namespace(site.xtr)?, CORE_PORT, features)?;
+            offload::set_features(self.lab.namespace(CORE)?, site.xtr, &features[..features.len() - 1])?;
         }
         self.await_crossing()
     }
