@@ -78,6 +78,14 @@ table! {
         CoreNotOurs = "core-not-our-eid",
         /// From the core: the inner source is no unicast address.
         CoreSource = "core-inner-source",
+        /// From the core: the inner source is an EID that maps to other RLOCs than the one it came from.
+        CoreSourceElsewhere = "core-source-elsewhere",
+        /// From the core: the inner source is no EID, and it came from no PITR that we know.
+        CoreSourceUnmapped = "core-source-unmapped",
+        /// From the core: whether the inner source maps to where it came from was not known in time, and has to be.
+        CoreSourceUnknown = "core-source-unknown",
+        /// From the core: the inner source is unknown, and too many were asked about.
+        CoreSourceRate = "core-source-rate",
         /// From the core: congestion experienced, and the inner packet cannot say so (RFC 6040).
         CoreEcn = "core-ecn",
         /// From the core: no hops left.
@@ -116,6 +124,8 @@ table! {
         PathMtuRefused = "path-mtu-refused",
         /// Map-cache entries removed to make room.
         Evicted = "map-cache-evictions",
+        /// Packets from the core that waited, or wait, for a verdict on their source.
+        SourceWaited = "source-waited-packets",
         /// Events that control had no room for; they are said again.
         EventLost = "events-lost",
     }

@@ -178,6 +178,8 @@ impl Itr {
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
             Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
+            // For the ETR.
+            Update::Source { .. } => {}
         }
     }
 

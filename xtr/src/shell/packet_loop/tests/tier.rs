@@ -318,8 +318,8 @@ impl Tier for TierOne {
         let (itr, etr) = engines;
         let (to_itr, for_itr) = sync_channel(16);
         let (to_etr, for_etr) = sync_channel(16);
-        let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events), counters.clone());
-        let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters, true);
+        let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events.clone()), counters.clone());
+        let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters, true).with_events(events);
         Self { encap, decap, updates: [to_itr, to_etr] }
     }
 
@@ -328,6 +328,7 @@ impl Tier for TierOne {
     }
 
     fn turn(&mut self, now: Instant) -> bool {
+        self.decap.advance(now);
         let (encap, decap) = (self.encap.turn(now), self.decap.turn());
         encap || decap
     }
