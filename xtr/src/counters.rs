@@ -122,6 +122,10 @@ table! {
         PathMtu = "path-mtu-changes",
         /// Reports of a path MTU that fit nothing we send.
         PathMtuRefused = "path-mtu-refused",
+        /// Reports of the underlay that a locator of ours cannot be reached.
+        Unreachable = "core-unreachable",
+        /// The same about what we do not send, or too often.
+        UnreachableRefused = "core-unreachable-refused",
         /// Map-cache entries removed to make room.
         Evicted = "map-cache-evictions",
         /// Packets from the core that waited, or wait, for a verdict on their source.

@@ -66,6 +66,11 @@ pub const SMALLEST_PATH_MTU_V4: usize = 576;
 /// Packets taken from one source before the others have their turn.
 pub const BATCH: usize = 64;
 
+/// Least time between two hints that a locator cannot be reached: a burst of probes follows, which takes longer.
+pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Locators whose hints are counted at once; what else is said within a second is not heard.
+pub const UNREACHABLE_TRACKED: usize = 256;
+
 /// Pairs of inner and outer source whose verdict is found by one look: 100 kB, which a cache of the second level holds.
 pub const SOURCE_MEMOS: usize = 1024;
 /// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED`] brings within the life of one.

@@ -30,6 +30,7 @@ for_both_tiers! {
     the_first_packets_cross_in_order_and_the_wire_shows_lisp,
     a_refusal_of_our_own_kernel_teaches_the_mtu_at_once,
     a_report_of_a_router_lowers_the_mtu_of_that_locator,
+    a_report_that_a_locator_cannot_be_reached_is_said_to_control,
     a_control_half_that_does_not_keep_up_hears_of_each_miss_later,
     a_batch_is_bounded_and_says_that_there_may_be_more,
     the_segments_of_one_connection_cross_as_they_are,
@@ -233,6 +234,18 @@ fn a_report_of_a_router_lowers_the_mtu_of_that_locator<T: Tier>() {
     a.offer([packet(1, 1390 - 40)]);
     a.packets.turn(now);
     assert_eq!((a.counters.get(Count::PathMtu), a.packets.got().len()), (1, 1));
+}
+
+fn a_report_that_a_locator_cannot_be_reached_is_said_to_control<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, _) = pair::<T>(now);
+    a.map(now, "2001:db8:b::/48", "192.0.2.2");
+    a.offer([packet(1, 64)]);
+    a.packets.turn(now);
+    let quoted = a.packets.take_sent()[0][..28].to_vec();
+    a.packets.report_unreachable(quoted);
+    a.packets.turn(now);
+    assert_eq!(a.events.try_recv(), Ok(Event::Silent { rloc: "192.0.2.2".parse().unwrap() }));
 }
 
 fn a_control_half_that_does_not_keep_up_hears_of_each_miss_later<T: Tier>() {
