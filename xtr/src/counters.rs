@@ -7,8 +7,10 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
+use std::time::Instant;
 
 use crate::heard::Heard;
+use crate::senders::Senders;
 
 /// An enumeration, the key of each value (a contract with those who read `show counters`), and the list of all.
 macro_rules! table {
@@ -162,6 +164,7 @@ pub struct Counters {
     counts: [Alone; Count::ALL.len()],
     locators: Mutex<Vec<LocatorCount>>,
     heard: Heard,
+    senders: Senders,
 }
 
 impl Default for Counters {
@@ -171,6 +174,7 @@ impl Default for Counters {
             counts: [const { Alone(AtomicU64::new(0)) }; _],
             locators: Mutex::default(),
             heard: Heard::default(),
+            senders: Senders::default(),
         }
     }
 }
@@ -214,6 +218,16 @@ impl Counters {
     /// From which RLOCs packets have come.
     pub(crate) fn heard(&self) -> &Heard {
         &self.heard
+    }
+
+    /// Where the ETR writes down who sends.
+    pub(crate) fn senders(&self) -> &Senders {
+        &self.senders
+    }
+
+    /// The RLOCs that packets have come from within the last minute.
+    pub fn senders_lately(&self, now: Instant) -> Vec<IpAddr> {
+        self.senders.lately(now)
     }
 
     /// Packets dropped for this reason so far.

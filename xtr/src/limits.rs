@@ -71,6 +71,15 @@ pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Locators whose hints are counted at once; what else is said within a second is not heard.
 pub const UNREACHABLE_TRACKED: usize = 256;
 
+/// RLOCs that have sent within the last minute and hear of changes: as many as are solicited.
+pub const SENDERS: usize = 4096;
+/// Of them, those that are known to have been written down in the second that goes on; the others are written again.
+pub const SENDERS_WRITTEN: usize = 1024;
+/// How long one that sends no more is remembered (RFC 9301, section 6.1, of SMRs: those that sent "within the last minute").
+pub const SENDER_RECENT: Duration = Duration::from_secs(60);
+/// Least time between two searches of a full table.
+pub const SENDERS_SWEPT: Duration = Duration::from_secs(1);
+
 /// Pairs of inner and outer source whose verdict is found by one look: 100 kB, which a cache of the second level holds.
 pub const SOURCE_MEMOS: usize = 1024;
 /// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED`] brings within the life of one.

@@ -13,6 +13,7 @@ use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::map_cache::{Event, Update, is_unicast};
 
+use super::senders::Written;
 use super::sources::{Judgement, SourcePolicy, Sources};
 
 /// What an ETR is made of.
@@ -69,6 +70,7 @@ pub struct Etr {
     gpe: bool,
     local_eids: EidSet,
     sources: Sources,
+    written: Written,
     counters: Arc<Counters>,
 }
 
@@ -76,7 +78,7 @@ impl Etr {
     /// An ETR that has no EID yet, and so drops everything.
     pub fn new(config: EtrConfig, counters: Arc<Counters>) -> Self {
         let sources = Sources::new(config.sources, counters.clone());
-        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, counters }
+        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, written: Written::new(), counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -91,6 +93,7 @@ impl Etr {
     /// Tells the time, once before each batch.
     pub fn advance(&mut self, now: Instant) {
         self.sources.advance(now);
+        self.written.advance(now);
     }
 
     /// When [`Self::advance`] is to be called although nothing comes.
@@ -118,6 +121,7 @@ impl Etr {
     pub fn poll(&mut self) -> Option<Vec<u8>> {
         let (rloc, packet) = self.sources.poll()?;
         self.count(rloc, packet.len());
+        self.written.note(rloc, self.counters.senders());
         Some(packet)
     }
 
@@ -136,6 +140,7 @@ impl Etr {
         match self.sources.judge(packet.iid, packet.source, outer.source) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
+                self.written.note(outer.source, self.counters.senders());
                 Arrival::Enters(packet)
             }
             Judgement::Waits => match self.sources.hold(packet.iid, packet.source, outer.source, packet.inner) {

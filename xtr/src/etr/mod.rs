@@ -12,6 +12,7 @@
 //!   TTL or hop limit, and tells the source where none is left.
 
 mod engine;
+mod senders;
 #[cfg(test)]
 mod source_tests;
 mod sources;

@@ -100,6 +100,21 @@ impl Bench {
 }
 
 #[test]
+fn who_sends_is_written_down_for_the_changes_to_come_and_nobody_who_is_dropped() {
+    let mut bench = Bench::new(SourceMode::Loose);
+    bench.come("2001:db8:a::1", PEER);
+    bench.say(SITE, OTHER, SourceVerdict::Elsewhere);
+    bench.come("2001:db8:a::1", OTHER);
+    assert_eq!(bench.counters.senders_lately(bench.now), [ip(PEER)]);
+    bench.wait(Duration::from_secs(30));
+    bench.come("2001:db8:a::1", PEER);
+    bench.wait(Duration::from_secs(59));
+    assert_eq!(bench.counters.senders_lately(bench.now), [ip(PEER)]);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.counters.senders_lately(bench.now), Vec::<IpAddr>::new());
+}
+
+#[test]
 fn with_the_check_off_nobody_is_asked() {
     let mut bench = Bench::new(SourceMode::Off);
     assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);

@@ -2,6 +2,7 @@
 //! The packet half, as the control half sees it.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -78,6 +79,11 @@ impl Packets {
     /// All counters by name.
     pub fn counters(&self) -> Value {
         self.thread.counters().snapshot().into_iter().map(|(key, value)| (key, Value::from(value))).collect()
+    }
+
+    /// The RLOCs that have sent to us within the last minute.
+    pub fn senders(&self, now: Instant) -> Vec<IpAddr> {
+        self.thread.counters().senders_lately(now)
     }
 
     /// What was sent to each locator.
