@@ -130,6 +130,10 @@ table! {
         UnreachableRefused = "core-unreachable-refused",
         /// Map-cache entries removed to make room.
         Evicted = "map-cache-evictions",
+        /// Packets from the core with a nonce, locator-status-bits or map-versions: taken, and those ignored.
+        FlagsIgnored = "core-flags-ignored",
+        /// Packets from the core with N and V, or E without N, which nobody may send: taken, by the rule for receivers.
+        FlagsForbidden = "core-flags-forbidden",
         /// Packets from the core that waited, or wait, for a verdict on their source.
         SourceWaited = "source-waited-packets",
         /// Events that control had no room for; they are said again.

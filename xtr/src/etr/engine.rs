@@ -16,6 +16,9 @@ use crate::map_cache::{Event, Update, is_unicast};
 use super::senders::Written;
 use super::sources::{Judgement, SourcePolicy, Sources};
 
+/// N, L, E and V of the LISP header.
+const OPTIONAL_FLAGS: u8 = 0xf0;
+
 /// What an ETR is made of.
 #[derive(Debug, Clone, Default)]
 pub struct EtrConfig {
@@ -133,10 +136,14 @@ impl Etr {
     /// Takes the UDP payload of a datagram to port 4341.
     #[inline]
     pub fn receive<'p>(&mut self, outer: &OuterInfo, payload: &'p mut [u8]) -> Arrival<'p> {
+        let flags = payload.first().copied().unwrap_or_default();
         let packet = match self.decapsulate(outer, payload) {
             Ok(packet) => packet,
             Err(reason) => return self.drop(reason),
         };
+        if flags & OPTIONAL_FLAGS != 0 {
+            self.count_flags(flags);
+        }
         match self.sources.judge(packet.iid, packet.source, outer.source) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
@@ -152,6 +159,14 @@ impl Etr {
             },
             Judgement::Drop(reason) => self.drop(reason),
         }
+    }
+
+    /// The public Internet must not use N, L, E and V (RFC 9300, section 4.1), and no peer is configured to be believed: they change
+    /// nothing. N with V counts as N, and E without N as nothing (section 5.3).
+    #[cold]
+    fn count_flags(&self, flags: u8) {
+        let agree = LispHeader::flags_agree(flags);
+        self.counters.add(if agree { Count::FlagsIgnored } else { Count::FlagsForbidden }, 1);
     }
 
     fn drop<'p>(&self, reason: DropReason) -> Arrival<'p> {

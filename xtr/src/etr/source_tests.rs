@@ -53,6 +53,10 @@ impl Bench {
     }
 
     fn come(&mut self, source: &str, rloc: &str) -> Became {
+        self.come_with(0, source, rloc)
+    }
+
+    fn come_with(&mut self, flags: u8, source: &str, rloc: &str) -> Became {
         let header = Ipv6Header {
             source: source.parse().unwrap(),
             destination: "2001:db8:b::1".parse().unwrap(),
@@ -61,7 +65,7 @@ impl Bench {
             class: TrafficClass(0),
             flow_label: 0,
         };
-        let mut payload = [&[0; 8], header.emit(4).unwrap().as_slice(), &[1, 2, 3, 4]].concat();
+        let mut payload = [&[flags, 1, 2, 3, 0, 0, 0, 0], header.emit(4).unwrap().as_slice(), &[1, 2, 3, 4]].concat();
         let outer = OuterInfo {
             source: ip(rloc),
             destination: ip("198.51.100.1"),
@@ -112,6 +116,17 @@ fn who_sends_is_written_down_for_the_changes_to_come_and_nobody_who_is_dropped()
     assert_eq!(bench.counters.senders_lately(bench.now), [ip(PEER)]);
     bench.wait(Duration::from_secs(1));
     assert_eq!(bench.counters.senders_lately(bench.now), Vec::<IpAddr>::new());
+}
+
+#[test]
+fn nonces_status_bits_and_versions_are_counted_and_change_nothing() {
+    let mut bench = Bench::new(SourceMode::Off);
+    for flags in [0x80, 0xa0, 0x40, 0x10, 0x20, 0x90, 0xf0] {
+        assert_eq!(bench.come_with(flags, "2001:db8:a::1", PEER), Became::Entered, "{flags:#x}");
+    }
+    assert_eq!(bench.counters.get(Count::FlagsIgnored), 4);
+    assert_eq!(bench.counters.get(Count::FlagsForbidden), 3);
+    assert_eq!(bench.questions(), []);
 }
 
 #[test]
