@@ -24,9 +24,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use wire::address::{EidPrefix, InstanceId};
 use wire::data::{Ipv4Header, Ipv6Header, LispHeader, OuterHeader, TrafficClass};
 use xtr::counters::Counters;
-use xtr::etr::{Etr, EtrConfig, OuterInfo};
+use xtr::etr::{Arrival, Etr, EtrConfig, OuterInfo, SourceMode, SourcePolicy};
 use xtr::itr::{Itr, ItrConfig, Verdict};
-use xtr::map_cache::{Entry, Forwarding, Locator, Update};
+use xtr::map_cache::{Entry, Forwarding, Locator, SourceVerdict, Update};
 
 /// Octets of an inner packet.
 const PACKET: usize = 64;
@@ -252,10 +252,14 @@ fn encapsulate() {
 
 fn decapsulate() {
     println!("decapsulate, {} EID-prefixes", local_eids().len());
-    for v4 in [false, true] {
+    for (v4, mode) in
+        [(false, SourceMode::Off), (true, SourceMode::Off), (false, SourceMode::Loose), (true, SourceMode::Loose)]
+    {
         let mut random = SmallRng::seed_from_u64(2);
-        let mut etr = Etr::new(EtrConfig::default(), Arc::new(Counters::default()));
+        let sources = SourcePolicy { mode, ..SourcePolicy::default() };
+        let mut etr = Etr::new(EtrConfig { sources, ..EtrConfig::default() }, Arc::new(Counters::default()));
         etr.set_local_eids(&local_eids());
+        etr.advance(Instant::now());
         let payloads: Vec<Vec<u8>> = (0..FEW)
             .map(|n| {
                 let (source, destination): (IpAddr, IpAddr) = match v4 {
@@ -274,6 +278,11 @@ fn decapsulate() {
                 class: TrafficClass(0),
             })
             .collect();
+        for (outer, net) in outers.iter().flat_map(|outer| ["::/0", "0.0.0.0/0"].map(|net| (outer, net))) {
+            let prefix = EidPrefix { iid: NO_INSTANCE, net: net.parse().unwrap() };
+            let ask = Instant::now() + Duration::from_secs(3600);
+            etr.update(&Update::Source { prefix, rloc: outer.source, verdict: SourceVerdict::Here, ask });
+        }
         let floor = Floor::new(&payloads, LispHeader::LENGTH + if v4 { 12 } else { 24 });
         let of_floor = payloads.clone();
         let mut received = payloads;
@@ -282,12 +291,13 @@ fn decapsulate() {
             let begin = processor();
             for payload in &mut received {
                 turn = (turn + 1) % outers.len();
-                black_box(etr.handle(&outers[turn], payload).unwrap());
+                assert!(matches!(black_box(etr.receive(&outers[turn], payload)), Arrival::Enters(_)));
             }
             (processor() - begin).as_nanos() as f64 / FEW as f64
         };
         let (ours, floor) = best(ours, || floor.time(&of_floor));
-        row(if v4 { "IPv4" } else { "IPv6" }, ours, floor);
+        let checked = if mode == SourceMode::Off { "" } else { ", source checked" };
+        row(&format!("{}{checked}", if v4 { "IPv4" } else { "IPv6" }), ours, floor);
     }
 }
 

@@ -7,8 +7,10 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
+use std::time::Instant;
 
 use crate::heard::Heard;
+use crate::senders::Senders;
 
 /// An enumeration, the key of each value (a contract with those who read `show counters`), and the list of all.
 macro_rules! table {
@@ -78,6 +80,14 @@ table! {
         CoreNotOurs = "core-not-our-eid",
         /// From the core: the inner source is no unicast address.
         CoreSource = "core-inner-source",
+        /// From the core: the inner source is an EID that maps to other RLOCs than the one it came from.
+        CoreSourceElsewhere = "core-source-elsewhere",
+        /// From the core: the inner source is no EID, and it came from no PITR that we know.
+        CoreSourceUnmapped = "core-source-unmapped",
+        /// From the core: whether the inner source maps to where it came from was not known in time, and has to be.
+        CoreSourceUnknown = "core-source-unknown",
+        /// From the core: the inner source is unknown, and too many were asked about.
+        CoreSourceRate = "core-source-rate",
         /// From the core: congestion experienced, and the inner packet cannot say so (RFC 6040).
         CoreEcn = "core-ecn",
         /// From the core: no hops left.
@@ -114,8 +124,18 @@ table! {
         PathMtu = "path-mtu-changes",
         /// Reports of a path MTU that fit nothing we send.
         PathMtuRefused = "path-mtu-refused",
+        /// Reports of the underlay that a locator of ours cannot be reached.
+        Unreachable = "core-unreachable",
+        /// The same about what we do not send, or too often.
+        UnreachableRefused = "core-unreachable-refused",
         /// Map-cache entries removed to make room.
         Evicted = "map-cache-evictions",
+        /// Packets from the core with a nonce, locator-status-bits or map-versions: taken, and those ignored.
+        FlagsIgnored = "core-flags-ignored",
+        /// Packets from the core with N and V, or E without N, which nobody may send: taken, by the rule for receivers.
+        FlagsForbidden = "core-flags-forbidden",
+        /// Packets from the core that waited, or wait, for a verdict on their source.
+        SourceWaited = "source-waited-packets",
         /// Events that control had no room for; they are said again.
         EventLost = "events-lost",
     }
@@ -148,6 +168,7 @@ pub struct Counters {
     counts: [Alone; Count::ALL.len()],
     locators: Mutex<Vec<LocatorCount>>,
     heard: Heard,
+    senders: Senders,
 }
 
 impl Default for Counters {
@@ -157,6 +178,7 @@ impl Default for Counters {
             counts: [const { Alone(AtomicU64::new(0)) }; _],
             locators: Mutex::default(),
             heard: Heard::default(),
+            senders: Senders::default(),
         }
     }
 }
@@ -200,6 +222,16 @@ impl Counters {
     /// From which RLOCs packets have come.
     pub(crate) fn heard(&self) -> &Heard {
         &self.heard
+    }
+
+    /// Where the ETR writes down who sends.
+    pub(crate) fn senders(&self) -> &Senders {
+        &self.senders
+    }
+
+    /// The RLOCs that packets have come from within the last minute.
+    pub fn senders_lately(&self, now: Instant) -> Vec<IpAddr> {
+        self.senders.lately(now)
     }
 
     /// Packets dropped for this reason so far.

@@ -310,6 +310,7 @@ impl Control {
             Event::Miss { eid, source } => self.resolver.handle(now, resolve::Input::Miss { eid, source }),
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
+            Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
         }
     }
 

@@ -28,6 +28,7 @@ pub mod refusal;
 pub mod register;
 pub mod reply;
 pub mod resolve;
+mod senders;
 #[cfg(feature = "shell")]
 pub mod shell;
 pub mod transport;

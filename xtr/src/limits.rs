@@ -65,3 +65,44 @@ pub const SMALLEST_PATH_MTU_V4: usize = 576;
 
 /// Packets taken from one source before the others have their turn.
 pub const BATCH: usize = 64;
+
+/// Least time between two hints that a locator cannot be reached: a burst of probes follows, which takes longer.
+pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Locators whose hints are counted at once; what else is said within a second is not heard.
+pub const UNREACHABLE_TRACKED: usize = 256;
+
+/// RLOCs that have sent within the last minute and hear of changes: as many as are solicited.
+pub const SENDERS: usize = 4096;
+/// Of them, those that are known to have been written down in the second that goes on; the others are written again.
+pub const SENDERS_WRITTEN: usize = 1024;
+/// How long one that sends no more is remembered (RFC 9301, section 6.1, of SMRs: those that sent "within the last minute").
+pub const SENDER_RECENT: Duration = Duration::from_secs(60);
+/// Least time between two searches of a full table.
+pub const SENDERS_SWEPT: Duration = Duration::from_secs(1);
+
+/// Pairs of inner and outer source whose verdict is found by one look: 100 kB, which a cache of the second level holds.
+pub const SOURCE_MEMOS: usize = 1024;
+/// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED`] brings within the life of one.
+pub const SOURCE_VERDICTS: usize = 16_384;
+/// Questions about sources in a [`SOURCES_WINDOW`], for all RLOCs: a fifth of what resolution bears.
+pub const SOURCES_ASKED: u32 = 200;
+/// The same for one RLOC: a site has fewer prefixes, and whoever invents sources sees most of them dropped.
+pub const SOURCES_ASKED_EACH: u32 = 20;
+/// Time that both count in.
+pub const SOURCES_WINDOW: Duration = Duration::from_secs(1);
+/// RLOCs whose questions are counted at once.
+pub const SOURCE_RLOCS: usize = 1024;
+/// Questions that wait until control takes them.
+pub const SOURCE_EVENTS: usize = 64;
+/// How long an answer is waited for: as long as packets of ours wait for a mapping.
+pub const SOURCE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a verdict stands while it is asked about again.
+pub const SOURCE_STALE: Duration = Duration::from_secs(10);
+/// Packets that wait for a verdict on one pair: the first of a connection, or eight seconds of pings.
+pub const SOURCE_PACKETS: usize = 8;
+/// Octets that wait for verdicts in all.
+pub const SOURCE_OCTETS: usize = 1024 * 1024;
+/// How long "it maps here" is believed without asking.
+pub const SOURCE_HERE: Duration = Duration::from_secs(60);
+/// How long "it does not" is: an EID that moves is heard again after it.
+pub const SOURCE_NOT_HERE: Duration = Duration::from_secs(2);

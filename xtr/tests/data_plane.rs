@@ -23,7 +23,7 @@ fn conformance() -> PathBuf {
 /// An ETR of these instances, which all have the EIDs of the vectors and captures.
 fn etr(gpe: bool, instances: &[u32]) -> (Etr, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let mut etr = Etr::new(EtrConfig { gpe }, counters.clone());
+    let mut etr = Etr::new(EtrConfig { gpe, ..EtrConfig::default() }, counters.clone());
     let nets = ["10.1.1.0/24", "10.2.2.0/24", "2001:db8::/32", "10.100.0.0/16"];
     let prefixes: Vec<EidPrefix> = instances
         .iter()

@@ -601,6 +601,27 @@ fn router_teaches(tier: Tier) {
     in_two_namespaces(near, far);
 }
 
+#[test]
+fn a_locator_where_nobody_takes_lisp_is_a_hint_to_probe_it() {
+    // The other kernel says nothing about a UDP datagram without checksum over IPv6, which tier 0 sends.
+    for (tier, rloc) in [(Tier::Zero, FAR.rlocs[0]), (Tier::One, FAR.rlocs[0]), (Tier::One, FAR.rlocs[1])] {
+        let near = move || {
+            let mut node = Node::start(NEAR, 1500, tier);
+            lead_into_tunnel(NEAR, FAR);
+            FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
+            let socket = bind(NEAR.hosts[0], 0);
+            socket.send_to(&[7; 100], (ip(FAR.hosts[0]), 9)).unwrap();
+            assert_eq!(node.event(), Event::Silent { rloc: ip(rloc) });
+            assert_eq!(node.count(Count::Unreachable), 1, "{tier:?} {rloc}: said by the kernel, not by a timer");
+        };
+        let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+            ready.send(()).unwrap();
+            stop.recv().unwrap();
+        };
+        in_two_namespaces(near, far);
+    }
+}
+
 /// Another program may reserve a flow label of IPv6 for itself; from then on the kernel refuses labels that nobody reserved.
 #[test]
 fn without_flow_labels_of_our_own_packets_leave_all_the_same() {

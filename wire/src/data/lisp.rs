@@ -107,6 +107,14 @@ impl LispHeader {
         Ok((header, rest))
     }
 
+    /// Whether the flags of a header that somebody sent agree with each other: never N and V together, and E only beside N (RFC
+    /// 9300, section 5.3). [`Self::parse`] takes them all the same, as it says there.
+    #[inline]
+    pub fn flags_agree(flags: u8) -> bool {
+        let set = |bit| flags & bit != 0;
+        set(bit::P) || !(set(bit::N) && set(bit::V)) && (set(bit::N) || !set(bit::E))
+    }
+
     /// The eight octets; values wider than their fields lose their upper bits.
     #[inline]
     pub fn emit(&self) -> [u8; Self::LENGTH] {
@@ -177,6 +185,23 @@ mod tests {
         let both = header([0x90, 1, 2, 3, 0, 0, 0, 0]);
         assert_eq!((both.nonce, both.versions), (Some(0x01_0203), None));
         assert!(!header([0x20, 1, 2, 3, 0, 0, 0, 0]).echo);
+    }
+
+    #[test]
+    fn flags_that_nobody_may_send_are_told_apart() {
+        for (flags, agree) in [
+            (0x00, true),
+            (0x80, true),
+            (0xa0, true),
+            (0x10, true),
+            (0x40, true),
+            (0x20, false),
+            (0x90, false),
+            (0x30, false),
+        ] {
+            assert_eq!(LispHeader::flags_agree(flags), agree, "{flags:#x}");
+            assert!(LispHeader::flags_agree(flags | 0x04), "with GPE N, E and V are not there");
+        }
     }
 
     #[test]

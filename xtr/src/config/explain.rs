@@ -3,6 +3,8 @@
 
 use std::fmt::Display;
 
+use crate::etr::SourceMode;
+
 use super::{Config, Embedded, Mapping, Tier};
 
 /// What the node would do, a sentence a line.
@@ -35,12 +37,25 @@ pub fn explain(config: &Config) -> Vec<String> {
     if !config.gpe_peers.is_empty() {
         lines.push(format!("Sends LISP-GPE headers to {}.", join(&config.gpe_peers)));
     }
+    lines.push(sources(config));
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",
         config.state_dir.display(),
         config.control.display()
     ));
     lines
+}
+
+fn sources(config: &Config) -> String {
+    let check = match config.source_check {
+        SourceMode::Off => return "Takes packets from other nodes whatever source they name.".into(),
+        SourceMode::Loose => "Takes no packets whose source is known to be behind other locators than they come from",
+        SourceMode::Strict => "Takes only packets whose source is known to be behind the locator that they come from",
+    };
+    match config.pitrs.as_slice() {
+        [] => format!("{check}."),
+        pitrs => format!("{check}, or which the PITRs {} send.", join(pitrs)),
+    }
 }
 
 fn tunnelled(config: &Config) -> String {

@@ -178,6 +178,15 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gpe_peer: Vec<String>,
+    /// Check of packets from the core: strict = their inner source has to map to the locator that they come from, loose = it must not
+    /// be known to map elsewhere, off = none; CGEIDs are checked strictly unless off; default loose
+    #[arg(long, global = true, value_name = "strict|loose|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_check: Option<SourceCheck>,
+    /// Locator of a PITR (RFC 6832): what it sends need not come from an EID; repeats
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pitr: Vec<String>,
     /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,6 +252,18 @@ pub enum Switch {
     /// On.
     On,
     /// Off.
+    Off,
+}
+
+/// How the inner sources of packets from the core are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceCheck {
+    /// They have to map to the locator that the packets come from.
+    Strict,
+    /// They must not be known to map elsewhere.
+    Loose,
+    /// Not at all.
     Off,
 }
 

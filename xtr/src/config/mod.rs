@@ -18,10 +18,11 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{AuthKey, TagForm};
 
 use crate::database::OwnLocator;
+use crate::etr::SourceMode;
 use crate::map_cache::is_unicast;
 
 pub use explain::explain;
-pub use flags::{Command, CommandLine, Flags, MANUAL, Switch, Table, Tier};
+pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.
@@ -95,6 +96,9 @@ struct Written {
     iid: u32,
     #[serde(deserialize_with = "values::list")]
     gpe_peer: Vec<IpAddr>,
+    source_check: SourceCheck,
+    #[serde(deserialize_with = "values::list")]
+    pitr: Vec<IpAddr>,
     site_id: Option<u64>,
     tun: String,
     mtu: u16,
@@ -131,6 +135,8 @@ impl Default for Written {
             trust_anchor: Vec::new(),
             iid: 0,
             gpe_peer: Vec::new(),
+            source_check: SourceCheck::Loose,
+            pitr: Vec::new(),
             site_id: None,
             tun: "lisp0".into(),
             mtu: 1360,
@@ -168,6 +174,10 @@ pub struct Config {
     pub iid: InstanceId,
     /// Locators of peers that take LISP-GPE headers only.
     pub gpe_peers: Vec<IpAddr>,
+    /// Whether packets from the core are dropped whose inner source does not map to where they come from.
+    pub source_check: SourceMode,
+    /// Locators of PITRs, whose packets need not come from EIDs.
+    pub pitrs: Vec<IpAddr>,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
     /// Name of the TUN device.
@@ -284,6 +294,12 @@ impl Config {
             temporary: written.temporary,
             iid,
             gpe_peers: written.gpe_peer,
+            source_check: match written.source_check {
+                SourceCheck::Off => SourceMode::Off,
+                SourceCheck::Loose => SourceMode::Loose,
+                SourceCheck::Strict => SourceMode::Strict,
+            },
+            pitrs: written.pitr,
             site_id: written.site_id,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
@@ -296,6 +312,7 @@ impl Config {
         written.map_server.iter().try_for_each(|address| config.check_underlay("map-server", *address))?;
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
         config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
+        config.pitrs.iter().try_for_each(|address| config.check_underlay("pitr", *address))?;
         if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }
@@ -522,6 +539,8 @@ mod tests {
             ("map-resolver", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"10.1.1.1\"]"),
             ("map-resolver", "map-resolver = [\"three\"]"),
             ("iid", "iid = 16777216"),
+            ("source-check", "source-check = \"lax\""),
+            ("pitr", "eid-prefix = [\"10.0.0.0/8\"]\npitr = [\"10.1.1.1\"]"),
             ("iid", "iid = 5\nidentity = [\"x\"]"),
             ("mtu", "mtu = 1279"),
             ("tun", "tun = \"a name that is too long\""),

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::data::{Ecn, IpPacket, Ipv4Packet, Ipv6Packet, LispHeader, NextProtocol, TrafficClass};
@@ -10,13 +11,21 @@ use wire::error::{DecodeError, Problem};
 
 use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
-use crate::map_cache::{Update, is_unicast};
+use crate::map_cache::{Event, Update, is_unicast};
+
+use super::senders::Written;
+use super::sources::{Judgement, SourcePolicy, Sources};
+
+/// N, L, E and V of the LISP header.
+const OPTIONAL_FLAGS: u8 = 0xf0;
 
 /// What an ETR is made of.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct EtrConfig {
     /// Bit 5 of the LISP header is P of GPE (RFC 9305), and its next protocol must agree with the inner packet.
     pub gpe: bool,
+    /// Which inner sources packets may have.
+    pub sources: SourcePolicy,
 }
 
 /// The outer header, as the socket tells it.
@@ -39,31 +48,84 @@ pub struct OuterInfo {
 pub struct Decapsulated<'p> {
     /// Its instance.
     pub iid: InstanceId,
+    /// Its source.
+    pub source: IpAddr,
     /// The LISP header it came with; nothing in it but the instance has been trusted.
     pub lisp: LispHeader,
     /// The packet, TTL and traffic class corrected, trailing octets cut off.
     pub inner: &'p [u8],
 }
 
+/// What becomes of a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival<'p> {
+    /// Its inner packet enters the site.
+    Enters(Decapsulated<'p>),
+    /// It waits for a verdict on its source; what comes of it is in [`Etr::poll`].
+    Later,
+    /// No further; counted. Nobody is told: the outer source may be forged.
+    Dropped(DropReason),
+}
+
 /// The ETR.
 #[derive(Debug)]
 pub struct Etr {
-    config: EtrConfig,
+    gpe: bool,
     local_eids: EidSet,
+    sources: Sources,
+    written: Written,
     counters: Arc<Counters>,
 }
 
 impl Etr {
     /// An ETR that has no EID yet, and so drops everything.
     pub fn new(config: EtrConfig, counters: Arc<Counters>) -> Self {
-        Self { config, local_eids: EidSet::default(), counters }
+        let sources = Sources::new(config.sources, counters.clone());
+        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, written: Written::new(), counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
     pub fn update(&mut self, update: &Update) {
-        if let Update::LocalEids(prefixes) = update {
-            self.set_local_eids(prefixes);
+        match update {
+            Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
+            Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
+            _ => {}
         }
+    }
+
+    /// Tells the time, once before each batch.
+    pub fn advance(&mut self, now: Instant) {
+        self.sources.advance(now);
+        self.written.advance(now);
+    }
+
+    /// When [`Self::advance`] is to be called although nothing comes.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.sources.next_deadline()
+    }
+
+    /// What control is to be asked. An event that cannot be delivered is given to [`Self::event_lost`].
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.sources.poll_event()
+    }
+
+    /// Whether [`Self::poll_event`] has one.
+    pub fn has_events(&self) -> bool {
+        self.sources.has_events()
+    }
+
+    /// Keeps an event that control had no room for, to be polled again.
+    pub fn event_lost(&mut self, event: Event) {
+        self.counters.add(Count::EventLost, 1);
+        self.sources.event_lost(event);
+    }
+
+    /// An inner packet that waited and now enters the site: drained after each call of another method.
+    pub fn poll(&mut self) -> Option<Vec<u8>> {
+        let (rloc, packet) = self.sources.poll()?;
+        self.count(rloc, packet.len());
+        self.written.note(rloc, self.counters.senders());
+        Some(packet)
     }
 
     /// The EID-prefixes that packets are decapsulated for.
@@ -72,17 +134,60 @@ impl Etr {
     }
 
     /// Takes the UDP payload of a datagram to port 4341.
+    #[inline]
+    pub fn receive<'p>(&mut self, outer: &OuterInfo, payload: &'p mut [u8]) -> Arrival<'p> {
+        let flags = payload.first().copied().unwrap_or_default();
+        let packet = match self.decapsulate(outer, payload) {
+            Ok(packet) => packet,
+            Err(reason) => return self.drop(reason),
+        };
+        if flags & OPTIONAL_FLAGS != 0 {
+            self.count_flags(flags);
+        }
+        match self.sources.judge(packet.iid, packet.source, outer.source) {
+            Judgement::Enters => {
+                self.count(outer.source, packet.inner.len());
+                self.written.note(outer.source, self.counters.senders());
+                Arrival::Enters(packet)
+            }
+            Judgement::Waits => match self.sources.hold(packet.iid, packet.source, outer.source, packet.inner) {
+                Ok(()) => {
+                    self.counters.add(Count::SourceWaited, 1);
+                    Arrival::Later
+                }
+                Err(reason) => self.drop(reason),
+            },
+            Judgement::Drop(reason) => self.drop(reason),
+        }
+    }
+
+    /// The public Internet must not use N, L, E and V (RFC 9300, section 4.1), and no peer is configured to be believed: they change
+    /// nothing. N with V counts as N, and E without N as nothing (section 5.3).
+    #[cold]
+    fn count_flags(&self, flags: u8) {
+        let agree = LispHeader::flags_agree(flags);
+        self.counters.add(if agree { Count::FlagsIgnored } else { Count::FlagsForbidden }, 1);
+    }
+
+    fn drop<'p>(&self, reason: DropReason) -> Arrival<'p> {
+        self.counters.count_drop(reason);
+        Arrival::Dropped(reason)
+    }
+
+    fn count(&self, rloc: IpAddr, octets: usize) {
+        self.counters.add_alone(Count::Decapsulated, 1);
+        self.counters.add_alone(Count::DecapsulatedBytes, octets);
+        self.counters.heard().note(rloc);
+    }
+
+    /// As [`Self::receive`], whatever the source.
     ///
     /// # Errors
     /// The reason, counted, why the packet goes no further. Nobody is told: the outer source may be forged.
     pub fn handle<'p>(&self, outer: &OuterInfo, payload: &'p mut [u8]) -> Result<Decapsulated<'p>, DropReason> {
         let result = self.decapsulate(outer, payload);
         match &result {
-            Ok(packet) => {
-                self.counters.add_alone(Count::Decapsulated, 1);
-                self.counters.add_alone(Count::DecapsulatedBytes, packet.inner.len());
-                self.counters.heard().note(outer.source);
-            }
+            Ok(packet) => self.count(outer.source, packet.inner.len()),
             Err(reason) => self.counters.count_drop(*reason),
         }
         result
@@ -101,6 +206,7 @@ impl Etr {
         let iid = lisp.iid.unwrap_or_default();
         self.check_addresses(iid, &packet)?;
         let (ttl, class) = uniform(outer, &packet)?;
+        let source = packet.source();
         let (length, is_v4) = (packet.octets().len(), matches!(packet, IpPacket::V4(_)));
         let inner = &mut payload[LispHeader::LENGTH..][..length];
         if is_v4 {
@@ -108,7 +214,7 @@ impl Etr {
         } else {
             Ipv6Packet::rewrite(inner, ttl, class);
         }
-        Ok(Decapsulated { iid, lisp, inner })
+        Ok(Decapsulated { iid, source, lisp, inner })
     }
 
     fn check_next_protocol(&self, lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
@@ -117,7 +223,7 @@ impl Etr {
             IpPacket::V6(_) => NextProtocol::IPV6,
         };
         match lisp.next_protocol {
-            Some(next) if self.config.gpe && next != expected => Err(DropReason::CoreNextProtocol),
+            Some(next) if self.gpe && next != expected => Err(DropReason::CoreNextProtocol),
             _ => Ok(()),
         }
     }

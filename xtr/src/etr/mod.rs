@@ -6,12 +6,18 @@
 //! * N, E, L and V are parsed and trusted for nothing: their use is for closed networks (RFC 9300, section 4.1).
 //! * Bit 5 is R, to be ignored, or P of GPE; nobody can tell which a peer means. Unless GPE is configured it is R: the
 //!   inner packet's own version decides. That also takes GPE packets with an IP payload.
+//! * The inner source is checked against the mapping system as far as the operator wants ([`SourcePolicy`]).
 //! * An outer UDP checksum has been verified by the kernel if it was not zero.
 //! * The hop of the ETR is counted after it, by the kernel: it forwards what is written to the TUN device, takes one from
 //!   TTL or hop limit, and tells the source where none is left.
 
 mod engine;
+mod senders;
+#[cfg(test)]
+mod source_tests;
+mod sources;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Decapsulated, Etr, EtrConfig, OuterInfo};
+pub use engine::{Arrival, Decapsulated, Etr, EtrConfig, OuterInfo};
+pub use sources::{SourceMode, SourcePolicy};

@@ -22,7 +22,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn etr(gpe: bool) -> Etr {
-    let mut etr = Etr::new(EtrConfig { gpe }, Arc::new(Counters::default()));
+    let mut etr = Etr::new(EtrConfig { gpe, ..EtrConfig::default() }, Arc::new(Counters::default()));
     let prefix = |net: &str| EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() };
     etr.set_local_eids(&[prefix("10.0.1.0/24"), prefix("2001:db8:b::/48")]);
     etr

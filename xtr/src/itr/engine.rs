@@ -17,6 +17,7 @@ use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{Event, Families, Learned, LocatorIndex, MapCache, Update, Way, is_unicast};
+use crate::reply::RateTable;
 
 /// Source ports of encapsulated packets are the dynamic ports 49152 to 65535: 14 bits of hash under two ones.
 pub(super) const FIRST_SOURCE_PORT: u16 = 0xc000;
@@ -73,6 +74,7 @@ pub struct Itr {
     local_eids: EidSet,
     rlocs: Rlocs,
     icmp_rate: IcmpRate,
+    unreachable: RateTable<IpAddr>,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     counters: Arc<Counters>,
@@ -115,6 +117,7 @@ impl Itr {
             local_eids: EidSet::default(),
             rlocs: Rlocs::default(),
             icmp_rate: IcmpRate::new(now),
+            unreachable: RateTable::new(1, limits::UNREACHABLE_INTERVAL, limits::UNREACHABLE_TRACKED),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             counters,
@@ -178,6 +181,8 @@ impl Itr {
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
             Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
+            // For the ETR.
+            Update::Source { .. } => {}
         }
     }
 
@@ -191,6 +196,22 @@ impl Itr {
             Learned::Changed => self.counters.add(Count::PathMtu, 1),
             Learned::Known => {}
             Learned::Stranger => self.counters.add(Count::PathMtuRefused, 1),
+        }
+    }
+
+    /// Takes a report of a router or host that `quoted`, the start of an encapsulated packet with its outer IP header, cannot
+    /// reach its locator, or that nobody takes LISP there. Anybody can send one, so it is a hint: probes decide (RFC 9301,
+    /// section 7, items 1 and 3).
+    pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
+        let ours = [self.rlocs.v4, self.rlocs.v6];
+        self.handle_timeout(now);
+        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers);
+        match rloc.filter(|rloc| self.cache.has_locator(*rloc) && self.events.len() < limits::EVENTS) {
+            Some(rloc) if self.unreachable.allow(now, rloc) => {
+                self.counters.add(Count::Unreachable, 1);
+                self.events.push_back(Event::Silent { rloc });
+            }
+            _ => self.counters.add(Count::UnreachableRefused, 1),
         }
     }
 

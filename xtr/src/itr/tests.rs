@@ -408,6 +408,37 @@ fn a_reported_path_mtu_counts_only_if_the_quoted_packet_is_ours() {
 }
 
 #[test]
+fn an_unreachable_locator_is_a_hint_once_a_second_and_only_of_what_we_sent() {
+    let mut bench = Bench::new();
+    bench.map("10.0.1.0/24", &["198.51.100.1"]);
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let header = bench.header(&v4_packet(&[0; 8]));
+    let real = header.emit(28, &mut buffer).unwrap().to_vec();
+    for (what, at, value) in
+        [("source RLOC", 15, 9), ("an RLOC of no mapping", 19, 9), ("source port", 20, 0x10), ("LISP header", 28, 8)]
+    {
+        let mut forged = real.clone();
+        forged[at] = value;
+        bench.itr.handle_unreachable(bench.now, &forged);
+        assert_eq!(bench.itr.poll_event(), None, "{what}");
+    }
+    for _ in 0..10 {
+        bench.itr.handle_unreachable(bench.now, &real[..28]);
+    }
+    let hint = Event::Silent { rloc: ip("198.51.100.1") };
+    assert_eq!((bench.itr.poll_event(), bench.itr.poll_event()), (Some(hint), None));
+    bench.now += Duration::from_millis(999);
+    bench.itr.handle_unreachable(bench.now, &real);
+    assert_eq!(bench.counters.get(Count::Unreachable), 1);
+    assert_eq!(bench.counters.get(Count::UnreachableRefused), 14);
+    bench.now += Duration::from_millis(1);
+    bench.itr.handle_unreachable(bench.now, &real);
+    assert_eq!(bench.counters.get(Count::Unreachable), 2);
+    // Packets go there still: probes decide.
+    bench.header(&v4_packet(&[0; 8]));
+}
+
+#[test]
 fn a_path_below_1280_never_makes_an_ipv6_limit_below_1280() {
     let mut bench = Bench::new();
     bench.map("2001:db8:b::/48", &["198.51.100.1"]);

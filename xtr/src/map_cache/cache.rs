@@ -223,6 +223,11 @@ impl MapCache {
         self.locators.set_reachable(rloc, reachable);
     }
 
+    /// Whether an RLOC is in some entry.
+    pub(crate) fn has_locator(&self, rloc: IpAddr) -> bool {
+        self.locators.is_in_use(rloc)
+    }
+
     /// Takes a report of the MTU of the way to an RLOC, which must be in some entry: of all others forgers could fill the
     /// table.
     pub(crate) fn learn_mtu(&mut self, rloc: IpAddr, mtu: usize) -> Learned {

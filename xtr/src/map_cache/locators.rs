@@ -176,6 +176,11 @@ impl Locators {
         state.mtu(now, self.interface_mtu).saturating_sub(overhead(state.address))
     }
 
+    /// Whether some set has it.
+    pub(super) fn is_in_use(&self, address: IpAddr) -> bool {
+        self.find(address).is_some_and(|index| self.get(index).references > 0)
+    }
+
     /// Believes a lower MTU for a while, but none below what the family guarantees.
     pub(super) fn learn(&mut self, now: Tick, address: IpAddr, mtu: usize) -> Learned {
         let referenced = self.find(address).filter(|index| self.get(*index).references > 0);

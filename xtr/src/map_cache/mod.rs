@@ -25,4 +25,4 @@ pub(crate) use clock::Tick;
 pub(crate) use keys::Keys;
 pub(crate) use locators::{Learned, LocatorIndex};
 pub use sets::Families;
-pub use types::{Entry, Event, Forwarding, Locator, Update, is_unicast, usable_locators};
+pub use types::{Entry, Event, Forwarding, Locator, SourceVerdict, Update, is_unicast, usable_locators};

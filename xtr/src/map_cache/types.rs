@@ -72,6 +72,17 @@ pub fn is_unicast(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an inner source may come from an RLOC, as the mapping system sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceVerdict {
+    /// The RLOC is one of its locators.
+    Here,
+    /// It has others.
+    Elsewhere,
+    /// There is proof that it is no EID.
+    Unmapped,
+}
+
 /// Control to packet thread; applied in order, between batches of packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
@@ -104,6 +115,17 @@ pub enum Update {
         /// Whether they may.
         reachable: bool,
     },
+    /// The answer to an [`Event::Source`], for all sources in a prefix.
+    Source {
+        /// The source asked about, or the prefix of its mapping.
+        prefix: EidPrefix,
+        /// Where the packets come from.
+        rloc: IpAddr,
+        /// Whether they may.
+        verdict: SourceVerdict,
+        /// From then on it is asked about again.
+        ask: Instant,
+    },
 }
 
 /// Packet thread to control; lost rather than waited for when control does not keep up, and then said again.
@@ -121,6 +143,13 @@ pub enum Event {
     Refresh {
         /// The EID-prefix of the entry.
         prefix: EidPrefix,
+    },
+    /// Packets came from `rloc` with this inner source, and whether they may is not known (any more).
+    Source {
+        /// The host prefix of the inner source.
+        eid: EidPrefix,
+        /// The outer source.
+        rloc: IpAddr,
     },
     /// A packet has gone to this locator and for a second nothing has come back from it, or a router says that it cannot get there
     /// (RFC 9300, section 6.3). Said at most once a second for each locator, and only while packets go there; it proves nothing.

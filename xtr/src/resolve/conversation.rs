@@ -17,6 +17,8 @@ pub(super) enum Cause {
     Refresh,
     /// Somebody says that a mapping changed.
     Smr,
+    /// A packet came from an EID, and whether it may come from its RLOC is not known.
+    Source,
 }
 
 impl Cause {
@@ -24,7 +26,7 @@ impl Cause {
     pub(super) fn source(self) -> Option<IpAddr> {
         match self {
             Self::Miss { source } => Some(source),
-            Self::Refresh | Self::Smr => None,
+            Self::Refresh | Self::Smr | Self::Source => None,
         }
     }
 }

@@ -17,7 +17,9 @@ use super::limits;
 use super::mirror::{Installed, Mirror};
 use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
-use crate::map_cache::Update;
+use super::sources::{Sources, verdict};
+use crate::limits as both;
+use crate::map_cache::{SourceVerdict, Update};
 use crate::refusal::{Refusal, Tally};
 use crate::reply::RateTable;
 use crate::transport::{MapSystem, Outgoing, Via};
@@ -47,6 +49,13 @@ pub enum Input<'a> {
     Refresh {
         /// Its prefix.
         prefix: EidPrefix,
+    },
+    /// Packets come with this source from this RLOC: may they?
+    Source {
+        /// Their inner source, as a host prefix.
+        eid: EidPrefix,
+        /// Their outer source.
+        rloc: IpAddr,
     },
     /// A Map-Reply came.
     Reply {
@@ -89,6 +98,7 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    sources: Sources,
     /// Prefixes about which the answers to probes disagree with what the mapping system says.
     disagreements: RateTable<EidPrefix>,
     outputs: VecDeque<Output>,
@@ -106,6 +116,7 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            sources: Sources::default(),
             disagreements: RateTable::new(1, limits::DISAGREEMENT_INTERVAL, limits::DISAGREEMENTS),
             outputs: VecDeque::new(),
             tally: Tally::default(),
@@ -117,6 +128,7 @@ impl Resolver {
         let result = match input {
             Input::Miss { eid, source } => self.want(now, eid, Cause::Miss { source }),
             Input::Refresh { prefix } => self.want(now, prefix, Cause::Refresh),
+            Input::Source { eid, rloc } => self.on_source(now, eid, rloc),
             Input::Reply { via, message } => self.on_reply(now, via, message),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
@@ -191,7 +203,8 @@ impl Resolver {
             return Ok(());
         }
         // An SMR proves nothing: a flood of them leaves room for what our own hosts want.
-        let room = if cause == Cause::Smr { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
+        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source);
+        let room = if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
         if self.conversations.len() >= room {
             self.conversations.retain(|_, conversation| !conversation.is_over());
         }
@@ -257,11 +270,51 @@ impl Resolver {
             }
             return Ok(());
         }
+        let mut cause = None;
         if let Some(conversation) = self.conversations.get_mut(&asked) {
             conversation.answered(now);
+            cause = Some(conversation.cause);
         }
-        self.install(now, asked, &accepted);
+        // Invented sources must not fill the map-cache with holes that nobody here asked about.
+        let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
+        let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
+        self.install(now, asked, &of_use);
+        for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
+            let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
+            if let Some(best) = covering.max_by_key(|entry| entry.prefix.net.prefix_len()) {
+                let locators = best.locators.iter().map(|(address, _)| *address);
+                self.say_source(now, (best.prefix, eid), rloc, verdict(locators, rloc));
+            }
+        }
         Ok(())
+    }
+
+    /// What is cached says that packets may come from there, or the mapping system is asked: what else is cached may be old.
+    fn on_source(&mut self, now: Instant, eid: EidPrefix, rloc: IpAddr) -> Result<(), Refusal> {
+        if self.config.policy.own.iter().any(|own| own.covers(&eid)) {
+            // Nobody elsewhere speaks as one of ours.
+            self.say_source(now, (eid, eid), rloc, SourceVerdict::Elsewhere);
+            return Ok(());
+        }
+        let cached = self.mirror.positive_round(now, &eid);
+        let locators = cached.and_then(|prefix| self.mirror.get(now, &prefix)).map(|installed| &installed.locators);
+        let is_here = locators.is_some_and(|locators| locators.iter().any(|(address, _)| *address == rloc));
+        if let Some(prefix) = cached.filter(|_| is_here) {
+            self.say_source(now, (prefix, eid), rloc, SourceVerdict::Here);
+            return Ok(());
+        }
+        if !self.sources.wait(now, eid, rloc) {
+            return Err(Refusal::RequestTableFull);
+        }
+        self.want(now, cached.unwrap_or(eid), Cause::Source)
+    }
+
+    /// Says it of the whole prefix, unless part of that has a mapping of its own.
+    fn say_source(&mut self, now: Instant, of: (EidPrefix, EidPrefix), rloc: IpAddr, verdict: SourceVerdict) {
+        let (prefix, eid) = of;
+        let prefix = if self.mirror.has_inside(&prefix) { eid } else { prefix };
+        let life = if verdict == SourceVerdict::Here { both::SOURCE_HERE } else { both::SOURCE_NOT_HERE };
+        self.outputs.push_back(Output::Update(Update::Source { prefix, rloc, verdict, ask: now + life }));
     }
 
     /// The map system in this process checks coverage against signed delegations; an ETR to which it forwarded the request

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// request a second each it also bounds what we send to the Map-Resolvers.
 pub const CONVERSATIONS: usize = 1024;
 
-/// Conversations above which no SMR begins another.
+/// Conversations above which no SMR, nor the source of a packet from the core, begins another.
 pub const SMR_CONVERSATIONS: usize = CONVERSATIONS / 4;
 
 /// Least time between Map-Requests for one EID-prefix (RFC 9301, section 5.3).
@@ -56,3 +56,12 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Locators of one record that are used.
 pub const LOCATORS: usize = 32;
+
+/// Sources of packets from the core that wait for an answer at once: those of five seconds, at the rate of the ETR.
+pub const SOURCES: usize = 1024;
+
+/// RLOCs that one of them is waited for from: who invents more hears later.
+pub const RLOCS_OF_SOURCE: usize = 8;
+
+/// How long one waits: the ETR asks again then.
+pub const SOURCE_TIME: Duration = Duration::from_secs(5);

@@ -89,12 +89,22 @@ impl Mirror {
 
     /// Whether positive mappings lie inside `prefix`.
     pub(super) fn has_positive_inside(&self, now: Instant, prefix: &EidPrefix) -> bool {
+        let is_positive = |installed: &Installed| !installed.locators.is_empty() && installed.expires > now;
+        self.inside(prefix).any(|(_, installed)| is_positive(installed))
+    }
+
+    /// Whether mappings of parts of `prefix` are known.
+    pub(super) fn has_inside(&self, prefix: &EidPrefix) -> bool {
+        self.inside(prefix).any(|(inside, _)| inside != prefix)
+    }
+
+    fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
+        let prefix = *prefix;
         let bound =
-            |address: IpAddr, len: u8| IpNet::new(address, len).map_or(*prefix, |net| EidPrefix { net, ..*prefix });
+            |address: IpAddr, len: u8| IpNet::new(address, len).map_or(prefix, |net| EidPrefix { net, ..prefix });
         let first = bound(prefix.net.network(), 0);
         let last = bound(prefix.net.broadcast(), prefix.net.max_prefix_len());
-        let is_positive = |installed: &Installed| !installed.locators.is_empty() && installed.expires > now;
-        self.entries.range(first..=last).any(|(inside, installed)| prefix.covers(inside) && is_positive(installed))
+        self.entries.range(first..=last).filter(move |(inside, _)| prefix.covers(inside))
     }
 
     /// The longest positive mapping round `prefix`.

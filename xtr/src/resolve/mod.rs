@@ -9,6 +9,7 @@ pub mod limits;
 mod mirror;
 mod policy;
 mod request;
+mod sources;
 
 pub use engine::{Config, Input, Output, Resolver};
 pub use mirror::Installed;

@@ -36,7 +36,18 @@ pub(super) struct Received<'c> {
 pub(super) struct ExtendedError {
     pub(super) errno: u32,
     pub(super) origin: u8,
+    /// The type of the ICMP error.
+    pub(super) kind: u8,
     pub(super) info: u32,
+}
+
+impl ExtendedError {
+    /// Whether it is "destination unreachable" of ICMPv4 (type 3) or ICMPv6 (type 1), and no matter of length. Time exceeded is none:
+    /// an inner packet of few hops has it answered on the way, whether the locator is there or not.
+    pub(super) fn is_unreachable(&self) -> bool {
+        let kinds = [(libc::SO_EE_ORIGIN_ICMP, 3), (libc::SO_EE_ORIGIN_ICMP6, 1)];
+        kinds.contains(&(self.origin, self.kind)) && self.errno != libc::EMSGSIZE.unsigned_abs()
+    }
 }
 
 pub(super) fn receive<'c>(
@@ -101,7 +112,7 @@ impl Received<'_> {
         let kinds = [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)];
         let data = self.messages().find(|(kind, _)| kinds.contains(kind))?.1;
         let word = |at: usize| Some(u32::from_ne_bytes(*data.get(at..)?.first_chunk()?));
-        Some(ExtendedError { errno: word(0)?, origin: *data.get(4)?, info: word(8)? })
+        Some(ExtendedError { errno: word(0)?, origin: *data.get(4)?, kind: *data.get(5)?, info: word(8)? })
     }
 
     /// One octet that the kernel hands over as an int, or (IP_TOS) as an octet.

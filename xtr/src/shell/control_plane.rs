@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cgeid::{Cn, OperationalKey};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use wire::control::Nonce;
+use wire::control::{Nonce, message_type};
 
 use super::Failure;
 use super::control_socket::Question;
@@ -24,6 +24,8 @@ use super::state::StateFile;
 use crate::engine::{Control, Input, Output};
 use crate::transport::{Destination, Outgoing, Via};
 
+/// Message type of a Map-Notify (RFC 9301, section 5.1).
+const MAP_NOTIFY: u8 = 4;
 /// How long a node that goes away waits for its withdrawals to be confirmed.
 const FAREWELL: Duration = Duration::from_millis(1500);
 
@@ -138,6 +140,7 @@ impl ControlPlane {
                 self.netlink.add_cgeid(address).await
             }
             Change::Removed { cn, address } => {
+                self.name_senders();
                 self.control.handle(Instant::now(), Input::RemoveEid(cgeid_prefix(address)));
                 self.drain();
                 self.remove_identity(cn).await;
@@ -167,6 +170,7 @@ impl ControlPlane {
         tracing::info!(all = ?addresses(&found), unreachable = ?found.unreachable, "the locators have changed");
         self.locators = found.clone();
         let Locators { all: locators, unreachable } = found;
+        self.name_senders();
         self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
         self.drain();
     }
@@ -198,7 +202,20 @@ impl ControlPlane {
         }
     }
 
+    /// Whoever has sent to us lately hears of the change that is to be told next (RFC 9301, section 6.1).
+    fn name_senders(&mut self) {
+        let now = Instant::now();
+        let senders = self.packets.senders(now);
+        if !senders.is_empty() {
+            self.control.handle(now, Input::PacketsFrom(&senders));
+        }
+    }
+
     fn datagram(&mut self, via: Via, bytes: &[u8]) {
+        // It may say that an EID-prefix of ours has moved.
+        if message_type(bytes) == Some(MAP_NOTIFY) {
+            self.name_senders();
+        }
         self.control.handle(Instant::now(), Input::Datagram { via, bytes });
     }
 

@@ -133,8 +133,9 @@ impl DataPlane {
         let (to_etr, for_etr) = sync_channel(limits::UPDATES);
         let itr = Itr::new(Instant::now(), options.itr, counters.clone());
         let etr = Etr::new(options.etr, counters.clone());
-        let encap = EncapLoop::new(itr, (tun.super_tun()?, pool), (for_itr, events), counters.clone());
+        let encap = EncapLoop::new(itr, (tun.super_tun()?, pool), (for_itr, events.clone()), counters.clone());
         let decap = DecapLoop::new(etr, (tun.super_tun()?, receivers), for_etr, counters.clone(), offload.udp);
+        let decap = decap.with_events(events);
         let threads = vec![(to_itr, Worker::start("encap", encap)?), (to_etr, Worker::start("decap", decap)?)];
         Ok(Self { tier: Tier::One, counters, threads })
     }
@@ -148,11 +149,14 @@ impl DataPlane {
     pub fn update(&self, update: Update) {
         let concerns_itr_only =
             matches!(update, Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. });
+        let concerns_etr_only = matches!(update, Update::Source { .. });
         let Some((itr, others)) = self.threads.split_first() else { return };
         if !concerns_itr_only {
             others.iter().for_each(|thread| tell(thread, update.clone()));
         }
-        tell(itr, update);
+        if !concerns_etr_only || others.is_empty() {
+            tell(itr, update);
+        }
     }
 
     /// What they have counted so far.
@@ -259,8 +263,17 @@ impl Turns for EncapLoop<SuperTun, PortPool> {
 }
 
 impl Turns for DecapLoop<SuperTun, GroSockets> {
-    fn turn(&mut self, _: Instant) -> bool {
+    fn turn(&mut self, now: Instant) -> bool {
+        self.advance(now);
         self.turn()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn has_events(&self) -> bool {
+        self.has_events()
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {

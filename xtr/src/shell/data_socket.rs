@@ -61,6 +61,7 @@ pub struct DataSockets {
     /// Datagrams that it has had in a row.
     streak: usize,
     reports: VecDeque<TooBig>,
+    unreachable: VecDeque<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl DataSockets {
             Err(error) => return Err(error),
         };
         let receivers = rlocs.iter().map(|rloc| receiver(*rloc)).collect::<Result<_, _>>()?;
-        Ok(Self { v4, v6, receivers, turn: 0, streak: 0, reports: VecDeque::new() })
+        Ok(Self { v4, v6, receivers, turn: 0, streak: 0, reports: VecDeque::new(), unreachable: VecDeque::new() })
     }
 
     /// What to wait on: datagrams at the receivers, errors at the senders.
@@ -109,6 +110,8 @@ impl DataSockets {
                 } else if is_too_big && self.reports.len() < limits::BATCH {
                     let quoted = quoted[..received.length].to_vec();
                     self.reports.push_back(TooBig { quoted, mtu });
+                } else if error.is_unreachable() && self.unreachable.len() < limits::BATCH {
+                    self.unreachable.push_back(quoted[..received.length].to_vec());
                 }
             }
             // An error that the queue had no room for would wake up poll(2) for ever.
@@ -188,6 +191,10 @@ impl CoreSockets for DataSockets {
             self.read_errors();
         }
         self.reports.pop_front()
+    }
+
+    fn unreachable(&mut self) -> Option<Vec<u8>> {
+        self.unreachable.pop_front()
     }
 
     fn set_rlocs(&mut self, rlocs: &[IpAddr]) {

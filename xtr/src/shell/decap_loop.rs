@@ -5,16 +5,19 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 use wire::data::LispHeader;
 
 use super::device::{DatagramSockets, Datagrams, SuperDevice};
 use crate::counters::{Counters, DropReason};
-use crate::etr::Etr;
+use crate::etr::{Arrival, Etr};
 use crate::limits;
-use crate::map_cache::Update;
-use crate::offload::Coalescer;
+use crate::map_cache::{Event, Update};
 use crate::offload::coalesce::MOST_PIECES;
+use crate::offload::{Coalescer, VnetHeader};
 
 /// Octets that the datagrams of a batch are read into: 64 of the longest, each beginning in another set of the lines of a cache.
 const MEMORY: usize = 64 * (65_536 + 1600);
@@ -28,6 +31,7 @@ pub struct DecapLoop<S, R> {
     site: S,
     core: R,
     updates: Receiver<Update>,
+    events: Option<Sender<Event>>,
     counters: Arc<Counters>,
     memory: Vec<u8>,
     received: Vec<Datagrams>,
@@ -45,18 +49,43 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
     ) -> Self {
         let (site, core) = devices;
         let coalescer = Coalescer::new(merges_udp);
-        Self { etr, site, core, updates, counters, memory: vec![0; MEMORY], received: Vec::new(), coalescer }
+        let (memory, received) = (vec![0; MEMORY], Vec::new());
+        Self { etr, site, core, updates, events: None, counters, memory, received, coalescer }
+    }
+
+    /// The same, asking control about sources.
+    #[must_use]
+    pub fn with_events(mut self, events: Sender<Event>) -> Self {
+        self.events = Some(events);
+        self
+    }
+
+    /// Tells the time, before a turn.
+    pub fn advance(&mut self, now: Instant) {
+        self.etr.advance(now);
+    }
+
+    /// When a turn is needed although nothing comes.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.etr.next_deadline()
+    }
+
+    /// Whether events wait for control to have room.
+    pub fn has_events(&self) -> bool {
+        self.etr.has_events()
     }
 
     /// Takes at most a batch of updates and one of datagrams. Whether there may be more.
     pub fn turn(&mut self) -> bool {
         let updates = self.apply_updates();
+        self.write_released();
         self.received.clear();
         if let Err(error) = self.core.recv(&mut self.memory, &mut self.received) {
             tracing::debug!(%error, "receiving from the core");
         }
         self.decapsulate();
         self.write();
+        self.deliver_events();
         updates == limits::BATCH || !self.received.is_empty()
     }
 
@@ -90,13 +119,14 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
             while start < datagrams.octets.end {
                 let end = datagrams.octets.end.min(start + datagrams.size.max(1));
                 let Some(payload) = self.memory.get_mut(start..end) else { break };
-                match self.etr.handle(&datagrams.outer, payload) {
-                    Ok(packet) => {
+                match self.etr.receive(&datagrams.outer, payload) {
+                    Arrival::Enters(packet) => {
                         let inner = start + LispHeader::LENGTH;
                         let inner = inner..inner + packet.inner.len();
                         self.coalescer.push(&self.memory, inner);
                     }
-                    Err(reason) => {
+                    Arrival::Later => {}
+                    Arrival::Dropped(reason) => {
                         tracing::trace!(reason = reason.key(), from = %datagrams.outer.source, "dropped");
                     }
                 }
@@ -104,7 +134,29 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
             }
             // A datagram of no octets is one too.
             if datagrams.octets.is_empty() {
-                let _ = self.etr.handle(&datagrams.outer, &mut []);
+                let _ = self.etr.receive(&datagrams.outer, &mut []);
+            }
+        }
+    }
+
+    /// Packets that waited for a verdict on their source go before those that come now.
+    fn write_released(&mut self) {
+        while let Some(packet) = self.etr.poll() {
+            let vnet = VnetHeader::default().emit();
+            if let Err(error) = self.site.send(&[IoSlice::new(&vnet), IoSlice::new(&packet)]) {
+                self.counters.count_drop(DropReason::SiteSend);
+                tracing::trace!(%error, "writing to the site");
+            }
+        }
+    }
+
+    fn deliver_events(&mut self) {
+        let Some(events) = &self.events else { return };
+        while let Some(event) = self.etr.poll_event() {
+            match events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => return self.etr.event_lost(event),
+                Err(TrySendError::Closed(_)) => return,
             }
         }
     }

@@ -43,6 +43,9 @@ pub trait CoreSockets {
     /// A router's report about a packet of ours, if one waits.
     fn report(&mut self) -> Option<TooBig>;
 
+    /// The start of a packet of ours that did not reach its locator, from its outer IP header on, if a report of one waits.
+    fn unreachable(&mut self) -> Option<Vec<u8>>;
+
     /// Receives on these addresses and no others.
     fn set_rlocs(&mut self, rlocs: &[IpAddr]);
 }
@@ -98,6 +101,9 @@ pub trait GroupSockets {
 
     /// One of the reports that were read.
     fn report(&mut self) -> Option<TooBig>;
+
+    /// As of [`CoreSockets::unreachable`], of those that were read.
+    fn unreachable(&mut self) -> Option<Vec<u8>>;
 
     /// Sends from these addresses and no others.
     fn set_rlocs(&mut self, rlocs: &[IpAddr]);

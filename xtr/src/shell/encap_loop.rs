@@ -62,6 +62,10 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
             let Some(report) = self.core.report() else { break };
             self.itr.handle_too_big(now, &report.quoted, report.mtu);
         }
+        for _ in 0..limits::BATCH {
+            let Some(quoted) = self.core.unreachable() else { break };
+            self.itr.handle_unreachable(now, &quoted);
+        }
         self.itr.handle_timeout(now);
         self.drain(now, &[]);
         self.deliver_events();

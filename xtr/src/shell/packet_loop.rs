@@ -11,7 +11,7 @@ use wire::data::OuterHeader;
 
 use super::device::{CoreSockets, SendError, SiteDevice};
 use crate::counters::{Counters, DropReason};
-use crate::etr::Etr;
+use crate::etr::{Arrival, Etr};
 use crate::itr::{Itr, Output, Verdict};
 use crate::limits;
 use crate::map_cache::{Event, Update};
@@ -47,12 +47,20 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
 
     /// Takes at most a batch from each side. Whether a side may have more.
     pub fn turn(&mut self, now: Instant) -> bool {
+        self.etr.advance(now);
         let updates = self.apply_updates(now);
+        while let Some(packet) = self.etr.poll() {
+            self.give_to_site(&packet);
+        }
         let from_core = self.take_from_core();
         let from_site = self.take_from_site(now);
         for _ in 0..limits::BATCH {
             let Some(report) = self.core.report() else { break };
             self.itr.handle_too_big(now, &report.quoted, report.mtu);
+        }
+        for _ in 0..limits::BATCH {
+            let Some(quoted) = self.core.unreachable() else { break };
+            self.itr.handle_unreachable(now, &quoted);
         }
         self.itr.handle_timeout(now);
         self.drain(now);
@@ -62,12 +70,12 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
 
     /// When a turn is needed although nothing comes.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.itr.next_deadline()
+        [self.itr.next_deadline(), self.etr.next_deadline()].into_iter().flatten().min()
     }
 
     /// Whether events wait for control to have room.
     pub fn has_events(&self) -> bool {
-        self.itr.has_events()
+        self.itr.has_events() || self.etr.has_events()
     }
 
     /// Whether somebody has removed the device towards the site: nothing will come from there any more.
@@ -117,14 +125,15 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                 }
             };
             let Some(payload) = self.buffer.get_mut(..length) else { continue };
-            match self.etr.handle(&outer, payload) {
-                Ok(packet) => {
+            match self.etr.receive(&outer, payload) {
+                Arrival::Enters(packet) => {
                     if let Err(error) = self.site.send(packet.inner) {
                         self.counters.count_drop(DropReason::SiteSend);
                         tracing::trace!(%error, "writing to the site");
                     }
                 }
-                Err(reason) => tracing::trace!(reason = reason.key(), from = %outer.source, "dropped"),
+                Arrival::Later => {}
+                Arrival::Dropped(reason) => tracing::trace!(reason = reason.key(), from = %outer.source, "dropped"),
             }
         }
         limits::BATCH
@@ -219,6 +228,13 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
             match self.events.try_send(event) {
                 Ok(()) => {}
                 Err(TrySendError::Full(event)) => return self.itr.event_lost(event),
+                Err(TrySendError::Closed(_)) => return,
+            }
+        }
+        while let Some(event) = self.etr.poll_event() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => return self.etr.event_lost(event),
                 Err(TrySendError::Closed(_)) => return,
             }
         }

@@ -2,16 +2,17 @@
 //! The packet half, as the control half sees it.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Failure;
 use super::data_plane::{DataPlane, Options};
-use crate::config::Config;
+use crate::config::{Config, Mapping};
 use crate::counters::LocatorCount;
 use crate::database::Database;
-use crate::etr::EtrConfig;
+use crate::etr::{EtrConfig, SourcePolicy};
 use crate::itr::ItrConfig;
 use crate::limits;
 use crate::map_cache::{Event, Update};
@@ -51,7 +52,14 @@ impl Packets {
                 core_mtu: CORE_MTU,
                 gpe_peers: config.gpe_peers.clone(),
             },
-            etr: EtrConfig::default(),
+            etr: EtrConfig {
+                sources: SourcePolicy {
+                    mode: config.source_check,
+                    cgeid_network: matches!(config.mapping, Mapping::Embedded(_)).then(|| config.cgeid_network.into()),
+                    pitrs: config.pitrs.clone(),
+                },
+                ..EtrConfig::default()
+            },
             rlocs: database.rlocs(),
         };
         let thread = DataPlane::start(options, sender).map_err(|error| Failure::Machine(error.to_string()))?;
@@ -71,6 +79,11 @@ impl Packets {
     /// All counters by name.
     pub fn counters(&self) -> Value {
         self.thread.counters().snapshot().into_iter().map(|(key, value)| (key, Value::from(value))).collect()
+    }
+
+    /// The RLOCs that have sent to us within the last minute.
+    pub fn senders(&self, now: Instant) -> Vec<IpAddr> {
+        self.thread.counters().senders_lately(now)
     }
 
     /// What was sent to each locator.

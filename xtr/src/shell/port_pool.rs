@@ -39,6 +39,7 @@ pub struct PortPool {
     /// Socket and message, while messages are put in order.
     order: Vec<(usize, usize)>,
     reports: VecDeque<TooBig>,
+    unreachable: VecDeque<Vec<u8>>,
     has_segmentation: bool,
     has_flow_label: bool,
 }
@@ -69,6 +70,7 @@ impl PortPool {
             sockets: Vec::new(),
             order: Vec::new(),
             reports: VecDeque::new(),
+            unreachable: VecDeque::new(),
             has_segmentation,
             has_flow_label: true,
         })
@@ -187,6 +189,13 @@ impl PortPool {
             let Ok(received) = receive(fd, &mut octets, &mut control, libc::MSG_ERRQUEUE) else { break };
             let Some(error) = received.extended_error() else { continue };
             if error.errno != libc::EMSGSIZE.unsigned_abs() {
+                if error.is_unreachable()
+                    && self.unreachable.len() < limits::BATCH
+                    && let Some(from) = received.from
+                    && let Some(quoted) = quoted(socket, from.ip(), octets.get(..received.length).unwrap_or_default())
+                {
+                    self.unreachable.push_back(quoted);
+                }
                 continue;
             }
             let mtu = usize::try_from(error.info).unwrap_or(usize::MAX);
@@ -235,6 +244,10 @@ impl GroupSockets for PortPool {
 
     fn report(&mut self) -> Option<TooBig> {
         self.reports.pop_front()
+    }
+
+    fn unreachable(&mut self) -> Option<Vec<u8>> {
+        self.unreachable.pop_front()
     }
 
     fn set_rlocs(&mut self, rlocs: &[IpAddr]) {

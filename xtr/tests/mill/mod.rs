@@ -104,6 +104,10 @@ impl CoreSockets for Core {
         self.transmit(header, inner)
     }
 
+    fn unreachable(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
     fn report(&mut self) -> Option<TooBig> {
         None
     }
@@ -130,6 +134,10 @@ impl GroupSockets for Core {
     }
 
     fn read_errors(&mut self) {}
+
+    fn unreachable(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 
     fn report(&mut self) -> Option<TooBig> {
         None

@@ -13,9 +13,9 @@ use wire::data::{IpPacket, Ipv4Header, Ipv6Header, TrafficClass, UdpHeader, chec
 use self::tier::{Offered, Tier, TierOne, TierZero};
 use super::*;
 use crate::counters::Count;
-use crate::etr::EtrConfig;
+use crate::etr::{EtrConfig, SourceMode, SourcePolicy};
 use crate::itr::ItrConfig;
-use crate::map_cache::{Entry, Forwarding, Locator};
+use crate::map_cache::{Entry, Forwarding, Locator, SourceVerdict};
 use crate::shell::device::TooBig;
 
 /// Each test for both tiers.
@@ -30,6 +30,7 @@ for_both_tiers! {
     the_first_packets_cross_in_order_and_the_wire_shows_lisp,
     a_refusal_of_our_own_kernel_teaches_the_mtu_at_once,
     a_report_of_a_router_lowers_the_mtu_of_that_locator,
+    a_report_that_a_locator_cannot_be_reached_is_said_to_control,
     a_control_half_that_does_not_keep_up_hears_of_each_miss_later,
     a_batch_is_bounded_and_says_that_there_may_be_more,
     the_segments_of_one_connection_cross_as_they_are,
@@ -40,6 +41,7 @@ for_both_tiers! {
     congestion_on_the_way_reaches_the_segments_it_met,
     an_inner_packet_with_a_wrong_checksum_crosses_as_it_is,
     packets_for_others_are_dropped_and_counted_one_by_one,
+    packets_wait_for_the_verdict_on_their_source_and_enter_in_order,
 }
 
 struct Node<T> {
@@ -50,9 +52,14 @@ struct Node<T> {
 
 impl<T: Tier> Node<T> {
     fn new(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize) -> Self {
+        Self::with_sources(now, rloc, eids, room_for_events, SourceMode::Off)
+    }
+
+    fn with_sources(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, mode: SourceMode) -> Self {
         let counters = Arc::new(Counters::default());
         let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
-        let engines = (Itr::new(now, config, counters.clone()), Etr::new(EtrConfig::default(), counters.clone()));
+        let etr = EtrConfig { sources: SourcePolicy { mode, ..SourcePolicy::default() }, ..EtrConfig::default() };
+        let engines = (Itr::new(now, config, counters.clone()), Etr::new(etr, counters.clone()));
         let (sender, events) = tokio::sync::mpsc::channel(room_for_events);
         let packets = T::new(engines, sender, counters.clone());
         packets.update(Update::LocalRlocs(vec![rloc.parse().unwrap()]));
@@ -157,6 +164,29 @@ fn carry<T: Tier>(from: &mut Node<T>, to: &mut Node<T>) -> Vec<Vec<u8>> {
     carried
 }
 
+fn packets_wait_for_the_verdict_on_their_source_and_enter_in_order<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, _) = mapped_pair::<T>(now);
+    let mut b = Node::<T>::with_sources(now, "192.0.2.2", &["2001:db8:b::/48"], 8, SourceMode::Strict);
+    b.packets.turn(now);
+    a.offer((0..4).map(|number| packet(number, 64)));
+    a.packets.turn(now);
+    carry(&mut a, &mut b);
+    b.packets.turn(now);
+    assert_eq!((b.packets.got().len(), b.counters.get(Count::SourceWaited)), (0, 4));
+    let (rloc, source) = ("192.0.2.1".parse().unwrap(), "2001:db8:a::1/128");
+    assert_eq!(b.events.try_recv(), Ok(Event::Source { eid: prefix(source), rloc }));
+    let (verdict, ask) = (SourceVerdict::Here, now + Duration::from_secs(60));
+    b.packets.update(Update::Source { prefix: prefix("2001:db8:a::/48"), rloc, verdict, ask });
+    a.offer([packet(4, 64)]);
+    a.packets.turn(now);
+    carry(&mut a, &mut b);
+    b.packets.turn(now);
+    let last_octets: Vec<u8> = b.packets.got().iter().filter_map(|packet| packet.last().copied()).collect();
+    assert_eq!(last_octets, [0, 1, 2, 3, 4]);
+    assert_eq!(b.counters.get(Count::Decapsulated), 5);
+}
+
 fn the_first_packets_cross_in_order_and_the_wire_shows_lisp<T: Tier>() {
     let now = Instant::now();
     let (mut a, mut b) = pair::<T>(now);
@@ -204,6 +234,18 @@ fn a_report_of_a_router_lowers_the_mtu_of_that_locator<T: Tier>() {
     a.offer([packet(1, 1390 - 40)]);
     a.packets.turn(now);
     assert_eq!((a.counters.get(Count::PathMtu), a.packets.got().len()), (1, 1));
+}
+
+fn a_report_that_a_locator_cannot_be_reached_is_said_to_control<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, _) = pair::<T>(now);
+    a.map(now, "2001:db8:b::/48", "192.0.2.2");
+    a.offer([packet(1, 64)]);
+    a.packets.turn(now);
+    let quoted = a.packets.take_sent()[0][..28].to_vec();
+    a.packets.report_unreachable(quoted);
+    a.packets.turn(now);
+    assert_eq!(a.events.try_recv(), Ok(Event::Silent { rloc: "192.0.2.2".parse().unwrap() }));
 }
 
 fn a_control_half_that_does_not_keep_up_hears_of_each_miss_later<T: Tier>() {

@@ -60,6 +60,7 @@ pub(super) trait Tier: Sized {
     fn arrive(&mut self, packets: Vec<Vec<u8>>);
     fn set_mtu(&mut self, mtu: usize);
     fn report(&mut self, report: TooBig);
+    fn report_unreachable(&mut self, quoted: Vec<u8>);
     fn rlocs(&self) -> Vec<IpAddr>;
 }
 
@@ -114,6 +115,7 @@ pub(super) struct End {
     arrived: VecDeque<Vec<u8>>,
     mtu: usize,
     reports: Vec<TooBig>,
+    unreachable: Vec<Vec<u8>>,
     rlocs: Vec<IpAddr>,
     /// Says so of a group: the interface has no checksum offload.
     takes_no_groups: bool,
@@ -123,7 +125,7 @@ pub(super) struct End {
 impl End {
     fn new() -> Self {
         let (sent, arrived, reports, rlocs) = (vec![], VecDeque::new(), vec![], vec![]);
-        Self { sent, arrived, mtu: 1500, reports, rlocs, takes_no_groups: false, calls: 0 }
+        Self { sent, arrived, mtu: 1500, reports, unreachable: vec![], rlocs, takes_no_groups: false, calls: 0 }
     }
 
     fn transmit(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
@@ -160,6 +162,10 @@ impl CoreSockets for End {
 
     fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
         self.transmit(header, inner)
+    }
+
+    fn unreachable(&mut self) -> Option<Vec<u8>> {
+        self.unreachable.pop()
     }
 
     fn report(&mut self) -> Option<TooBig> {
@@ -201,6 +207,10 @@ impl GroupSockets for End {
     }
 
     fn read_errors(&mut self) {}
+
+    fn unreachable(&mut self) -> Option<Vec<u8>> {
+        self.unreachable.pop()
+    }
 
     fn report(&mut self) -> Option<TooBig> {
         self.reports.pop()
@@ -290,6 +300,10 @@ impl Tier for TierZero {
         self.packets.devices_mut().1.reports.push(report);
     }
 
+    fn report_unreachable(&mut self, quoted: Vec<u8>) {
+        self.packets.devices_mut().1.unreachable.push(quoted);
+    }
+
     fn rlocs(&self) -> Vec<IpAddr> {
         self.packets.devices().1.rlocs.clone()
     }
@@ -318,8 +332,8 @@ impl Tier for TierOne {
         let (itr, etr) = engines;
         let (to_itr, for_itr) = sync_channel(16);
         let (to_etr, for_etr) = sync_channel(16);
-        let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events), counters.clone());
-        let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters, true);
+        let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events.clone()), counters.clone());
+        let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters, true).with_events(events);
         Self { encap, decap, updates: [to_itr, to_etr] }
     }
 
@@ -328,6 +342,7 @@ impl Tier for TierOne {
     }
 
     fn turn(&mut self, now: Instant) -> bool {
+        self.decap.advance(now);
         let (encap, decap) = (self.encap.turn(now), self.decap.turn());
         encap || decap
     }
@@ -359,6 +374,10 @@ impl Tier for TierOne {
 
     fn report(&mut self, report: TooBig) {
         self.encap.devices_mut().1.reports.push(report);
+    }
+
+    fn report_unreachable(&mut self, quoted: Vec<u8>) {
+        self.encap.devices_mut().1.unreachable.push(quoted);
     }
 
     fn rlocs(&self) -> Vec<IpAddr> {

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Whether the inner source of a packet may come from its outer source (RFC 9300, section 16: an ETR can check that the source
+//! EID maps to the source RLOC).
+//!
+//! The ETR knows no mappings. It asks control, once for each pair of source and RLOC, and remembers what it hears:
+//!
+//! * The locators of the mapping include the RLOC: packets enter.
+//! * They do not, or there is proof that the address is no EID: packets are dropped. What an RLOC of a PITR encapsulates need not
+//!   come from an EID (RFC 6832, section 5.2), so PITRs that the operator names are not asked about.
+//! * Nothing is known yet, or nobody answers: packets enter (loose), or wait for the answer (strict). CGEIDs are always strict:
+//!   their mappings are signed, so whoever has one can be told from whoever says so.
+//!
+//! Questions have a rate for each RLOC and for all. Above it packets from unknown pairs are dropped: whoever invents sources costs
+//! the mapping system no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
+//! is forgotten.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use wire::address::{EidPrefix, InstanceId};
+
+use crate::counters::{Counters, DropReason};
+use crate::limits;
+use crate::map_cache::{Event, Keys, SourceVerdict};
+use crate::reply::RateTable;
+
+/// How inner sources are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SourceMode {
+    /// Not at all.
+    #[default]
+    Off,
+    /// Packets enter until it is known that their source does not map to the RLOC that they come from.
+    Loose,
+    /// Packets wait until it is known that it does.
+    Strict,
+}
+
+/// Which inner sources packets may have.
+#[derive(Debug, Clone, Default)]
+pub struct SourcePolicy {
+    /// How they are checked.
+    pub mode: SourceMode,
+    /// The network of CGEIDs, which are checked strictly unless nothing is checked.
+    pub cgeid_network: Option<IpNet>,
+    /// RLOCs of PITRs (RFC 6832), whose packets may have any source but a CGEID.
+    pub pitrs: Vec<IpAddr>,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    Enters,
+    Waits,
+    Drop(DropReason),
+}
+
+/// Who sends as whom: the source, and the RLOC that its packets come from.
+type Pair = (EidPrefix, IpAddr);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    verdict: SourceVerdict,
+    /// From then on control is asked again; the verdict stands until `ends`.
+    ask: Instant,
+    ends: Instant,
+}
+
+/// A question that control has not answered, and the packets that wait for the answer.
+#[derive(Debug)]
+struct Open {
+    ends: Instant,
+    packets: Vec<Vec<u8>>,
+}
+
+/// The verdict on the last pair that fell into a place.
+#[derive(Debug, Clone, Copy)]
+struct Memo {
+    iid: InstanceId,
+    source: IpAddr,
+    rloc: IpAddr,
+    verdict: SourceVerdict,
+    until: Instant,
+}
+
+/// The verdicts of the ETR.
+#[derive(Debug)]
+pub(super) struct Sources {
+    policy: SourcePolicy,
+    counters: Arc<Counters>,
+    keys: [Keys; 2],
+    memos: Vec<Option<Memo>>,
+    known: HashMap<Pair, Known>,
+    /// How many of [`Self::known`] have each length, IPv4 and IPv6.
+    lengths: [[u32; 129]; 2],
+    swept: Option<Instant>,
+    open: HashMap<Pair, Open>,
+    /// Octets that wait.
+    waiting: usize,
+    /// When the first open question ends.
+    deadline: Option<Instant>,
+    each: RateTable<IpAddr>,
+    all: RateTable<()>,
+    events: VecDeque<Event>,
+    released: VecDeque<(IpAddr, Vec<u8>)>,
+    now: Option<Instant>,
+}
+
+impl Sources {
+    pub(super) fn new(policy: SourcePolicy, counters: Arc<Counters>) -> Self {
+        let places = if policy.mode == SourceMode::Off { 0 } else { limits::SOURCE_MEMOS };
+        Self {
+            policy,
+            counters,
+            keys: [Keys::default(), Keys::default()],
+            memos: vec![None; places],
+            known: HashMap::new(),
+            lengths: [[0; 129]; 2],
+            swept: None,
+            open: HashMap::new(),
+            waiting: 0,
+            deadline: None,
+            each: RateTable::new(limits::SOURCES_ASKED_EACH, limits::SOURCES_WINDOW, limits::SOURCE_RLOCS),
+            all: RateTable::new(limits::SOURCES_ASKED, limits::SOURCES_WINDOW, 1),
+            events: VecDeque::new(),
+            released: VecDeque::new(),
+            now: None,
+        }
+    }
+
+    /// Tells the time. Until it has been told nobody is asked.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.now = Some(now);
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.close(now);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What control is to be asked.
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Control had no room.
+    pub(super) fn event_lost(&mut self, event: Event) {
+        self.events.push_front(event);
+    }
+
+    /// Packets that waited and may enter, with the RLOC that each came from.
+    pub(super) fn poll(&mut self) -> Option<(IpAddr, Vec<u8>)> {
+        self.released.pop_front()
+    }
+
+    /// Of most packets a memo knows.
+    #[inline]
+    pub(super) fn judge(&mut self, iid: InstanceId, source: IpAddr, rloc: IpAddr) -> Judgement {
+        let (Some(now), false) = (self.now, self.memos.is_empty()) else { return Judgement::Enters };
+        let place = self.place(iid, source, rloc);
+        match &self.memos[place] {
+            Some(memo) if memo.source == source && memo.rloc == rloc && memo.iid == iid && now < memo.until => {
+                decide(memo.verdict)
+            }
+            _ => self.judge_anew(now, place, EidPrefix::host(iid, source), rloc),
+        }
+    }
+
+    #[inline]
+    fn place(&self, iid: InstanceId, source: IpAddr, rloc: IpAddr) -> usize {
+        let hash = self.keys[0].hash(iid, source) ^ self.keys[1].hash(InstanceId(0), rloc);
+        usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() % limits::SOURCE_MEMOS
+    }
+
+    #[cold]
+    fn judge_anew(&mut self, now: Instant, place: usize, host: EidPrefix, rloc: IpAddr) -> Judgement {
+        if self.policy.pitrs.contains(&rloc) && !self.is_cgeid(&host) {
+            return Judgement::Enters;
+        }
+        let memo = |verdict, until| Some(Memo { iid: host.iid, source: host.net.addr(), rloc, verdict, until });
+        let Some((pair, known)) = self.find(now, host, rloc) else {
+            return match self.ask_first(now, host, rloc) {
+                Ok(_) if self.is_strict(&host) => Judgement::Waits,
+                Ok(ends) => {
+                    self.memos[place] = memo(SourceVerdict::Here, ends);
+                    Judgement::Enters
+                }
+                Err(reason) => Judgement::Drop(reason),
+            };
+        };
+        if now < known.ask {
+            self.memos[place] = memo(known.verdict, known.ask);
+        } else if self.may_ask(now, rloc) {
+            self.events.push_back(Event::Source { eid: host, rloc });
+            if let Some(known) = self.known.get_mut(&pair) {
+                known.ask = now + limits::SOURCE_PATIENCE;
+            }
+        }
+        decide(known.verdict)
+    }
+
+    /// The verdict on the longest prefix.
+    fn find(&self, now: Instant, host: EidPrefix, rloc: IpAddr) -> Option<(Pair, Known)> {
+        let lengths = &self.lengths[usize::from(host.net.addr().is_ipv6())];
+        let used = (0..=host.net.prefix_len()).rev().filter(|length| lengths[usize::from(*length)] > 0);
+        let pairs = used.filter_map(|length| Some((EidPrefix::new(host.iid, host.net.addr(), length)?, rloc)));
+        let mut found = pairs.filter_map(|pair| Some((pair, *self.known.get(&pair)?)));
+        found.find(|(_, known)| now < known.ends)
+    }
+
+    /// Until when the answer is waited for. Of each pair one question is open at a time.
+    fn ask_first(&mut self, now: Instant, host: EidPrefix, rloc: IpAddr) -> Result<Instant, DropReason> {
+        let pair = (host, rloc);
+        if let Some(open) = self.open.get(&pair).filter(|open| now < open.ends) {
+            return Ok(open.ends);
+        }
+        if self.known.len() >= limits::SOURCE_VERDICTS {
+            self.sweep(now);
+        }
+        if self.known.len() >= limits::SOURCE_VERDICTS || !self.may_ask(now, rloc) {
+            return Err(DropReason::CoreSourceRate);
+        }
+        self.close(now);
+        let ends = now + limits::SOURCE_PATIENCE;
+        self.open.insert(pair, Open { ends, packets: Vec::new() });
+        self.deadline = Some(self.deadline.map_or(ends, |deadline| deadline.min(ends)));
+        self.events.push_back(Event::Source { eid: host, rloc });
+        Ok(ends)
+    }
+
+    fn is_strict(&self, host: &EidPrefix) -> bool {
+        self.policy.mode == SourceMode::Strict || self.is_cgeid(host)
+    }
+
+    fn may_ask(&mut self, now: Instant, rloc: IpAddr) -> bool {
+        self.events.len() < limits::SOURCE_EVENTS && self.each.allow(now, rloc) && self.all.allow(now, ())
+    }
+
+    fn is_cgeid(&self, host: &EidPrefix) -> bool {
+        host.iid == InstanceId(0) && self.policy.cgeid_network.is_some_and(|network| network.contains(&host.net.addr()))
+    }
+
+    /// Keeps a packet until the question about its source is answered.
+    pub(super) fn hold(
+        &mut self,
+        iid: InstanceId,
+        source: IpAddr,
+        rloc: IpAddr,
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        let open = self.open.get_mut(&(EidPrefix::host(iid, source), rloc)).ok_or(DropReason::CoreSourceUnknown)?;
+        if open.packets.len() >= limits::SOURCE_PACKETS || self.waiting + packet.len() > limits::SOURCE_OCTETS {
+            return Err(DropReason::CoreSourceUnknown);
+        }
+        self.waiting += packet.len();
+        open.packets.push(packet.to_vec());
+        Ok(())
+    }
+
+    /// Takes an answer. What waited for it is in [`Self::poll`] then, or dropped.
+    pub(super) fn learn(&mut self, prefix: EidPrefix, rloc: IpAddr, verdict: SourceVerdict, ask: Instant) {
+        if self.memos.is_empty() {
+            return;
+        }
+        // A memo may be of a shorter prefix that this one takes precedence over.
+        self.memos.iter_mut().filter(|memo| memo.is_some_and(|memo| memo.rloc == rloc)).for_each(|memo| *memo = None);
+        let is_about = |(host, of): &Pair| *of == rloc && prefix.covers(host);
+        let answered: Vec<Pair> = self.open.keys().filter(|pair| is_about(pair)).copied().collect();
+        for open in answered.iter().filter_map(|pair| self.open.remove(pair)).collect::<Vec<_>>() {
+            self.let_go(rloc, open, decide(verdict));
+        }
+        let known = Known { verdict, ask, ends: ask + limits::SOURCE_STALE };
+        if self.known.insert((prefix, rloc), known).is_none() {
+            *self.length(&prefix) += 1;
+        }
+    }
+
+    fn let_go(&mut self, rloc: IpAddr, open: Open, judgement: Judgement) {
+        for packet in open.packets {
+            self.waiting -= packet.len();
+            match judgement {
+                Judgement::Enters => self.released.push_back((rloc, packet)),
+                Judgement::Waits => self.counters.count_drop(DropReason::CoreSourceUnknown),
+                Judgement::Drop(reason) => self.counters.count_drop(reason),
+            }
+        }
+    }
+
+    /// Ends the questions that nobody has answered in time.
+    fn close(&mut self, now: Instant) {
+        let over: Vec<Pair> = self.open.iter().filter(|(_, open)| open.ends <= now).map(|(pair, _)| *pair).collect();
+        for pair in over {
+            if let Some(open) = self.open.remove(&pair) {
+                self.let_go(pair.1, open, Judgement::Waits);
+            }
+        }
+        self.deadline = self.open.values().map(|open| open.ends).min();
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|at| now.saturating_duration_since(at) < limits::SOURCES_WINDOW) {
+            return;
+        }
+        self.swept = Some(now);
+        let over: Vec<Pair> = self.known.iter().filter(|(_, known)| known.ends <= now).map(|(pair, _)| *pair).collect();
+        for pair in over {
+            self.known.remove(&pair);
+            *self.length(&pair.0) -= 1;
+        }
+    }
+
+    fn length(&mut self, prefix: &EidPrefix) -> &mut u32 {
+        &mut self.lengths[usize::from(prefix.net.addr().is_ipv6())][usize::from(prefix.net.prefix_len())]
+    }
+}
+
+#[inline]
+fn decide(verdict: SourceVerdict) -> Judgement {
+    match verdict {
+        SourceVerdict::Here => Judgement::Enters,
+        SourceVerdict::Elsewhere => Judgement::Drop(DropReason::CoreSourceElsewhere),
+        SourceVerdict::Unmapped => Judgement::Drop(DropReason::CoreSourceUnmapped),
+    }
+}
