@@ -30,4 +30,5 @@ pub mod reply;
 pub mod resolve;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod trace;
 pub mod transport;

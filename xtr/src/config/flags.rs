@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
+use super::trace::TraceFlags;
+
 const EXAMPLES: &str = "\
 Examples:
   A border node with map system and DHT node of its own; prints the --trust-anchor to give to others:
@@ -25,6 +27,7 @@ Examples:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
       lisp-xtr show locators
+      lisp-xtr trace 10.2.0.9
 
 Each flag is also a key of the configuration file, and an environment variable (LISP_XTR_EID_PREFIX; lists separated by
 blanks). Flags win over the environment, the environment over the file. Site traffic is only forwarded if IP forwarding is
@@ -58,6 +61,9 @@ pub enum Command {
         /// Which table
         what: Table,
     },
+    /// Shows the way that a packet would take, and why
+    #[command(after_help = super::trace::EXAMPLES)]
+    Trace(TraceFlags),
     /// Prints what a shell needs to complete the flags
     #[command(after_help = program::completions_help!("lisp-xtr"))]
     Completions(Completions),

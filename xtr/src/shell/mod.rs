@@ -23,6 +23,7 @@ mod send_many;
 pub mod show;
 pub mod state;
 pub mod temporary;
+pub mod trace;
 pub mod tun;
 mod worker;
 
@@ -31,7 +32,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use cgeid::OperationalKey;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wire::address::EidPrefix;
@@ -49,7 +50,7 @@ use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::transport::MapSystem;
 use control_plane::ControlPlane;
-use control_socket::{ControlSocket, Question};
+use control_socket::{Ask, ControlSocket, Question};
 use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use identities::{Change, Changes};
@@ -127,6 +128,7 @@ pub async fn run_with(
         map_system,
         state,
         questions,
+        cgeid_network: cgeid_network(&config),
         changes,
         netlink,
         watch: interfaces,
@@ -160,7 +162,7 @@ async fn metrics(
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             // Who has stopped shows nothing.
-            let _ = questions.send(Question { table: Table::Counters, answer }).await;
+            let _ = questions.send(Question { ask: Ask::Show(Table::Counters), answer }).await;
             answered
                 .await
                 .ok()
@@ -275,9 +277,14 @@ fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::P
     netlink::Plan {
         tun: config.tun.clone(),
         site: site.iter().map(|prefix| prefix.net).collect(),
-        cgeid_network: matches!(config.mapping, Mapping::Embedded(_)).then_some(config.cgeid_network),
+        cgeid_network: cgeid_network(config),
         own_cgeids: cgeids.iter().filter_map(v6).collect(),
     }
+}
+
+/// The network of the CGEIDs, if this node takes part in it: all packets to it go through the tunnel.
+fn cgeid_network(config: &Config) -> Option<Ipv6Net> {
+    matches!(config.mapping, Mapping::Embedded(_)).then_some(config.cgeid_network)
 }
 
 /// What an operator has to know at the start, and to give to others.
