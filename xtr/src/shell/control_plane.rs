@@ -92,6 +92,7 @@ impl ControlPlane {
                 Err(failure) => break Err(failure),
             }
         };
+        program::manager::stopping();
         self.farewell().await;
         result
     }

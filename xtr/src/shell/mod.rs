@@ -15,10 +15,12 @@ pub mod error;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
+pub mod life;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
 pub mod port_pool;
+pub mod privileges;
 mod send_many;
 pub mod show;
 pub mod state;
@@ -33,6 +35,7 @@ use std::time::Instant;
 
 use cgeid::OperationalKey;
 use ipnet::{IpNet, Ipv6Net};
+use program::manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wire::address::EidPrefix;
@@ -57,6 +60,7 @@ use identities::{Change, Changes};
 use interfaces::{Locators, Machine, Wanted, Watch};
 use netlink::Netlink;
 use packets::Packets;
+use privileges::Privileges;
 use state::StateFile;
 use temporary::{Clocks, SystemClocks, Temporary};
 
@@ -68,7 +72,8 @@ const QUESTIONS: usize = 8;
 /// # Errors
 /// What the configuration or the machine lacks. Everything set up until then is taken down again.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    run_with(config, Changes::default(), SystemClocks, stop_signal()?).await
+    let stop = stop_signal()?;
+    run_as(Privileges::Ours, config, Changes::default(), SystemClocks, stop).await
 }
 
 /// Runs a border node whose identities others change too, with the clocks that its temporary ones go by, until `stop`.
@@ -81,8 +86,19 @@ pub async fn run_with(
     clocks: impl Clocks,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    run_as(Privileges::Shared, config, changes, clocks, stop).await
+}
+
+async fn run_as(
+    privileges: Privileges,
+    config: Config,
+    changes: Changes,
+    clocks: impl Clocks,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     // What the configuration and the machine may refuse comes first; only then is anything written.
     let (key_files, given) = check_map_system(&config)?;
+    privileges.at_the_start(config.tier)?;
     let netlink = Netlink::connect()?;
     netlink.refuse_a_second_node(&config.tun).await?;
     let interfaces = Watch::start()?;
@@ -104,6 +120,7 @@ pub async fn run_with(
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
     let packets = Packets::start(&config, &database)?;
+    privileges.while_it_runs()?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
             let addresses = database.rlocs().iter().map(|rloc| SocketAddr::new(*rloc, wire::CONTROL_PORT)).collect();
@@ -114,6 +131,7 @@ pub async fn run_with(
     changes.renew(watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
     let metrics = metrics(&config, map_system.as_ref(), sender.clone()).await?;
+    let life = life::Life::show(sender.clone());
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
@@ -137,8 +155,10 @@ pub async fn run_with(
     };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
+        manager::ready();
         result = serve(&config, &mut plane, clocks, sender, stop).await;
     }
+    drop(life);
     let taken_down = plane.netlink.take_down().await;
     drop(control_socket);
     drop(metrics);
