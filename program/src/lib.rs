@@ -5,6 +5,7 @@
 //! * [`Json`]: the flag `--json`, and that a report overwrites nothing else;
 //! * [`settings`]: configuration from a file, the environment and flags, and what to say when it is wrong;
 //! * [`files`]: reading what somebody names, within bounds;
+//! * [`manager`]: what a service manager is told;
 //! * [`turns`]: turns of the processor for threads that answer.
 //!
 //! Only binaries and I/O shells link this crate; it knows no other of ours.
@@ -14,6 +15,7 @@ mod error;
 pub mod files;
 pub mod limits;
 mod man;
+pub mod manager;
 mod replace;
 mod report;
 pub mod settings;

@@ -240,6 +240,11 @@ impl Control {
         self.resolver.installed(now)
     }
 
+    /// The mapping that packets to an address meet.
+    pub fn mapping_for(&self, now: Instant, iid: InstanceId, address: IpAddr) -> Option<(EidPrefix, &Installed)> {
+        self.resolver.mapping_for(now, iid, address)
+    }
+
     /// Our prefixes and locators.
     pub fn database(&self) -> &Database {
         &self.database

@@ -31,4 +31,5 @@ pub mod resolve;
 mod senders;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod trace;
 pub mod transport;

@@ -9,7 +9,8 @@ use clap::{CommandFactory as _, Parser as _};
 use program::{Json, JsonTo};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
-use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, explain};
+use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, TraceFlags, explain};
+use xtr::shell::trace::TraceRequest;
 use xtr::shell::{self, Failure};
 
 fn main() -> ExitCode {
@@ -29,6 +30,7 @@ fn execute(command_line: CommandLine) -> Result<(), Failure> {
         None => run(&flags, json.is_some()),
         Some(Command::Check) => check(&flags, json),
         Some(Command::Show { what }) => show(&flags, what, json),
+        Some(Command::Trace(packet)) => trace(&flags, &packet, json),
         Some(Command::Completions(_) | Command::Man(_)) if json.is_some() => {
             Err(Failure::key("json", "this verb has no report"))
         }
@@ -65,6 +67,13 @@ fn show(flags: &Flags, what: Table, json: Option<JsonTo>) -> Result<(), Failure>
     let config = Config::control_socket(flags)?;
     let answer = shell::ask(&config, what)?;
     Ok(Json { to: json }.show(&answer, shell::table(what, &answer) + "\n")?)
+}
+
+fn trace(flags: &Flags, packet: &TraceFlags, json: Option<JsonTo>) -> Result<(), Failure> {
+    let config = Config::control_socket(flags)?;
+    let answer = TraceRequest::new(packet, flags.iid).ask(&config)?;
+    Json { to: json }.show(&answer, shell::trace::text(&answer) + "\n")?;
+    shell::trace::leaves(&answer)
 }
 
 fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {

@@ -7,7 +7,6 @@ pub mod control;
 pub mod daemon;
 pub mod identity;
 pub mod lispsec;
-pub mod manager;
 pub mod reload;
 pub mod service;
 pub mod settings;
@@ -15,4 +14,5 @@ pub mod sockets;
 pub mod state;
 pub mod subscriber_settings;
 
+use program::manager;
 pub use service::{FromService, Service, ServiceConfig};

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
+use super::trace::TraceFlags;
+
 const EXAMPLES: &str = "\
 Examples:
   A border node with map system and DHT node of its own; prints the --trust-anchor to give to others:
@@ -25,13 +27,14 @@ Examples:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
       lisp-xtr show locators
+      lisp-xtr trace 10.2.0.9
 
 Each flag is also a key of the configuration file, and an environment variable (LISP_XTR_EID_PREFIX; lists separated by
 blanks). Flags win over the environment, the environment over the file. Site traffic is only forwarded if IP forwarding is
 on: sysctl net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 (lisp-xtr does not touch them, but warns).
 
-Needs CAP_NET_ADMIN and /dev/net/tun. Exit status: 0 = what was asked held, 1 = it did not, 2 = wrong usage or
-configuration, 3 = the machine lacks something.";
+Needs CAP_NET_ADMIN and /dev/net/tun, and for tier 0 CAP_NET_RAW; all other capabilities are given up at the start. Exit
+status: 0 = what was asked held, 1 = it did not, 2 = wrong usage or configuration, 3 = the machine lacks something.";
 
 /// The command line of `lisp-xtr`.
 #[derive(Debug, Parser)]
@@ -58,6 +61,9 @@ pub enum Command {
         /// Which table
         what: Table,
     },
+    /// Shows the way that a packet would take, and why
+    #[command(after_help = super::trace::EXAMPLES)]
+    Trace(TraceFlags),
     /// Prints what a shell needs to complete the flags
     #[command(after_help = program::completions_help!("lisp-xtr"))]
     Completions(Completions),

@@ -4,6 +4,7 @@
 mod explain;
 mod flags;
 mod key_file;
+mod trace;
 mod values;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::map_cache::is_unicast;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use trace::{Ports, TraceFlags};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.

@@ -10,7 +10,7 @@ use wire::record::Action;
 use super::clock::{Clock, Tick};
 use super::expiries::{Expiries, Kind};
 use super::locators::{Learned, LocatorIndex, Locators};
-use super::sets::{Families, LocatorSets, SetIndex};
+use super::sets::{Families, LocatorSets, SetIndex, Share};
 use super::table::PrefixTable;
 use super::{Entry, Forwarding};
 use crate::limits;
@@ -196,6 +196,14 @@ impl MapCache {
     #[inline]
     pub(crate) fn choose(&mut self, set: SetIndex, hash: u64) -> Option<LocatorIndex> {
         self.sets.choose(&self.locators, set, hash)
+    }
+
+    /// How the flows of the entry that a packet for `address` meets are shared out; empty if it has no locators.
+    pub fn shares(&self, iid: InstanceId, address: IpAddr) -> Vec<Share> {
+        match self.lookup(iid, address).map(|hit| hit.way) {
+            Some(Way::Locators(set)) => self.sets.shares(&self.locators, set),
+            _ => Vec::new(),
+        }
     }
 
     /// What is known of the locators.

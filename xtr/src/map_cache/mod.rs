@@ -24,5 +24,5 @@ pub(crate) use cache::Way;
 pub(crate) use clock::Tick;
 pub(crate) use keys::Keys;
 pub(crate) use locators::{Learned, LocatorIndex};
-pub use sets::Families;
+pub use sets::{Families, Share};
 pub use types::{Entry, Event, Forwarding, Locator, SourceVerdict, Update, is_unicast, usable_locators};

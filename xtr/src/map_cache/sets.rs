@@ -30,6 +30,17 @@ impl Families {
     }
 }
 
+/// What one locator of a mapping has of its flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// The locator.
+    pub address: IpAddr,
+    /// 0 to 254, lower is better.
+    pub priority: u8,
+    /// Its part of the sum of all parts; 0 = it has none.
+    pub part: u32,
+}
+
 /// Which set of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SetIndex(pub(super) u32);
@@ -114,6 +125,17 @@ impl LocatorSets {
             set.weigh(locators);
         }
         if set.only.is_some() { set.only } else { set.choose(locators, hash) }
+    }
+
+    /// How the flows are shared out, as they were when one was last chosen.
+    pub(super) fn shares(&self, locators: &Locators, index: SetIndex) -> Vec<Share> {
+        let mut before = 0;
+        let share = |member: &Member| {
+            let part = member.usable.saturating_sub(before);
+            before = before.max(member.usable);
+            Share { address: locators.get(member.locator).address(), priority: member.priority, part }
+        };
+        self.sets[index.0].members.iter().map(share).collect()
     }
 
     /// Sets in use.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use wire::address::EidPrefix;
+use wire::address::{EidPrefix, InstanceId};
 use wire::control::{MapReply, MapRequest, Nonce};
 use wire::record::{Action, MappingRecord};
 
@@ -179,6 +179,11 @@ impl Resolver {
         self.mirror.iter(now)
     }
 
+    /// The mapping that packets to an address meet.
+    pub fn mapping_for(&self, now: Instant, iid: InstanceId, address: IpAddr) -> Option<(EidPrefix, &Installed)> {
+        self.mirror.longest_match(now, iid, address)
+    }
+
     /// The prefix behind `after` that has this locator in use, and behind the last one the first.
     pub fn user_of(&mut self, now: Instant, rloc: IpAddr, after: Option<EidPrefix>) -> Option<EidPrefix> {
         self.mirror.user_of(now, rloc, after)
@@ -278,7 +283,7 @@ impl Resolver {
         // Invented sources must not fill the map-cache with holes that nobody here asked about.
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
-        self.install(now, asked, &of_use);
+        self.install(now, via, asked, &of_use);
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
             if let Some(best) = covering.max_by_key(|entry| entry.prefix.net.prefix_len()) {
@@ -345,24 +350,24 @@ impl Resolver {
         })
     }
 
-    fn install(&mut self, now: Instant, asked: EidPrefix, accepted: &[Accepted<'_>]) {
+    fn install(&mut self, now: Instant, via: Via, asked: EidPrefix, accepted: &[Accepted<'_>]) {
         let replaced = accepted.iter().any(|entry| entry.prefix == asked);
         if !replaced && self.mirror.remove(&asked) {
             // The prefix that was refreshed is no longer a mapping of its own.
             self.outputs.push_back(Output::Update(Update::Remove { prefix: asked }));
         }
         for entry in accepted {
-            self.install_one(now, entry);
+            self.install_one(now, via, entry);
         }
     }
 
-    fn install_one(&mut self, now: Instant, accepted: &Accepted<'_>) {
+    fn install_one(&mut self, now: Instant, via: Via, accepted: &Accepted<'_>) {
         let prefix = accepted.prefix;
         let update = if accepted.lifetime.is_zero() {
             self.mirror.remove(&prefix);
             Update::Remove { prefix }
         } else {
-            self.mirror.insert(now, accepted);
+            self.mirror.insert(now, via, accepted);
             Update::Upsert { prefix, entry: entry(now, accepted) }
         };
         self.outputs.push_back(Output::Update(update));

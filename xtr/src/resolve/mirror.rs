@@ -13,7 +13,8 @@ use wire::record::{Action, LocatorRecord};
 use super::entry::action;
 use super::limits;
 use super::policy::Accepted;
-use crate::map_cache::Locator;
+use crate::map_cache::{Entry, Forwarding, Locator};
+use crate::transport::Via;
 
 /// A mapping as installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,22 @@ pub struct Installed {
     pub action: Action,
     /// When the packet half forgets it.
     pub expires: Instant,
+    /// When it came.
+    pub since: Instant,
+    /// From whom it came: the map system in this process, a Map-Resolver, or an ETR to which a Map-Server forwarded the request.
+    pub from: Via,
+}
+
+impl Installed {
+    /// The entry of the packet half, for what is left of its life.
+    pub fn entry(&self) -> Entry {
+        let forwarding = if self.locators.is_empty() {
+            Forwarding::Negative(self.action)
+        } else {
+            Forwarding::Locators(self.locators.iter().filter_map(|(_, locator)| Locator::usable(locator)).collect())
+        };
+        Entry { forwarding, expires: self.expires }
+    }
 }
 
 /// The installed mappings, in order of prefix.
@@ -39,7 +56,7 @@ pub(super) struct Mirror {
 impl Mirror {
     /// Remembers what was installed. When the table is full the packet half still has the entry; it merely is not listed,
     /// nor refreshed by an SMR.
-    pub(super) fn insert(&mut self, now: Instant, accepted: &Accepted<'_>) {
+    pub(super) fn insert(&mut self, now: Instant, from: Via, accepted: &Accepted<'_>) {
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
         if self.entries.len() >= limits::INSTALLED && is_due {
             self.swept = Some(now);
@@ -50,7 +67,8 @@ impl Mirror {
         }
         if self.entries.len() < limits::INSTALLED || self.entries.contains_key(&accepted.prefix) {
             let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
-            let installed = Installed { locators, action: action(accepted), expires: now + accepted.lifetime };
+            let expires = now + accepted.lifetime;
+            let installed = Installed { locators, action: action(accepted), expires, since: now, from };
             self.remove(&accepted.prefix);
             self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
@@ -67,6 +85,18 @@ impl Mirror {
 
     pub(super) fn get(&self, now: Instant, prefix: &EidPrefix) -> Option<&Installed> {
         self.entries.get(prefix).filter(|installed| installed.expires > now)
+    }
+
+    /// The mapping that packets to an address meet.
+    pub(super) fn longest_match(
+        &self,
+        now: Instant,
+        iid: InstanceId,
+        address: IpAddr,
+    ) -> Option<(EidPrefix, &Installed)> {
+        let longest = EidPrefix::host(iid, address).net.prefix_len();
+        let mut candidates = (0..=longest).rev().filter_map(|length| EidPrefix::new(iid, address, length));
+        candidates.find_map(|prefix| Some((prefix, self.get(now, &prefix)?)))
     }
 
     /// The next prefix behind `after` that has this locator, and behind the last one the first. What has expired is forgotten

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cgeid::{Cn, OperationalKey};
+use ipnet::Ipv6Net;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wire::control::{Nonce, message_type};
 
 use super::Failure;
-use super::control_socket::Question;
+use super::control_socket::{Ask, Question};
 use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
@@ -21,6 +22,8 @@ use super::netlink::Netlink;
 use super::packets::Packets;
 use super::show;
 use super::state::StateFile;
+use super::trace::{self, TraceRequest};
+use crate::config::Table;
 use crate::engine::{Control, Input, Output};
 use crate::transport::{Destination, Outgoing, Via};
 
@@ -45,6 +48,8 @@ pub struct ControlPlane {
     pub state: StateFile,
     /// From the control socket.
     pub questions: mpsc::Receiver<Question>,
+    /// The network whose addresses are led into the tunnel, if this node takes part in it.
+    pub cgeid_network: Option<Ipv6Net>,
     /// Of the identities of this node.
     pub changes: Changes,
     /// The kernel's routing.
@@ -89,6 +94,7 @@ impl ControlPlane {
                 Err(failure) => break Err(failure),
             }
         };
+        program::manager::stopping();
         self.farewell().await;
         result
     }
@@ -219,17 +225,37 @@ impl ControlPlane {
         self.control.handle(Instant::now(), Input::Datagram { via, bytes });
     }
 
-    fn on_question(&self, question: Question) {
+    fn on_question(&mut self, question: Question) {
+        let Question { ask, answer } = question;
+        match ask {
+            Ask::Show(table) => self.show(table, answer),
+            Ask::Trace(request) => self.trace(&request, answer),
+        }
+    }
+
+    fn trace(&mut self, request: &TraceRequest, answer: oneshot::Sender<Value>) {
+        let now = Instant::now();
+        let node = trace::Node { control: &self.control, packets: &self.packets, cgeid_network: self.cgeid_network };
+        let way = request.answer(now, &node);
+        if let Some(event) = request.event(&way, self.packets.itr().iid) {
+            self.control.handle(now, Input::Event(event));
+        }
+        if answer.send(way).is_err() {
+            tracing::debug!("the client did not wait for its answer");
+        }
+    }
+
+    fn show(&self, table: Table, to: oneshot::Sender<Value>) {
         let counters: Value = self.packets.counters();
-        let mut answer = show::answer(question.table, &self.control, Instant::now(), &counters);
-        show::add_sent(question.table, &mut answer, &self.packets.locators());
+        let mut answer = show::answer(table, &self.control, Instant::now(), &counters);
+        show::add_sent(table, &mut answer, &self.packets.locators());
         let status = self.map_system.as_ref().map(Embedded::status);
         // The map system answers when it comes to it; the loop does not wait.
         tokio::spawn(async move {
             if let Some(status) = status {
-                show::add_map_system(question.table, &mut answer, &status).await;
+                show::add_map_system(table, &mut answer, &status).await;
             }
-            if question.answer.send(answer).is_err() {
+            if to.send(answer).is_err() {
                 tracing::debug!("the client did not wait for its answer");
             }
         });

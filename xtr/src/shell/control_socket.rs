@@ -14,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Failure;
+use super::trace::TraceRequest;
 use crate::config::Table;
 
 /// Longest request line, octets.
@@ -28,18 +29,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Before the next try when a client cannot be taken, for want of descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A line of the protocol.
+/// A line of the protocol: an object with one of these keys.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    show: String,
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+enum Request {
+    Show(String),
+    Trace(TraceRequest),
+}
+
+/// What a node can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// A table.
+    Show(Table),
+    /// The way of a packet.
+    Trace(TraceRequest),
 }
 
 /// A question to the node, and where its answer goes.
 #[derive(Debug)]
 pub struct Question {
-    /// Which table.
-    pub table: Table,
+    /// What is asked.
+    pub ask: Ask,
     /// Takes the answer.
     pub answer: oneshot::Sender<Value>,
 }
@@ -126,19 +137,33 @@ async fn answer(line: &str, questions: &mpsc::Sender<Question>) -> Value {
         Ok(request) => request,
         Err(problem) => return error(format!("not understood: {problem}")),
     };
-    let Some(table) = Table::named(&request.show) else { return error(format!("no table {}", request.show)) };
+    let ask = match request {
+        Request::Show(name) => match Table::named(&name) {
+            Some(table) => Ask::Show(table),
+            None => return error(format!("no table {name}")),
+        },
+        Request::Trace(request) => Ask::Trace(request),
+    };
     let (sender, receiver) = oneshot::channel();
-    if questions.send(Question { table, answer: sender }).await.is_err() {
+    if questions.send(Question { ask, answer: sender }).await.is_err() {
         return error("going away".into());
     }
     receiver.await.unwrap_or_else(|_| error("going away".into()))
+}
+
+/// Asks a running node for a table.
+///
+/// # Errors
+/// If none answers at `path`, or it cannot.
+pub fn ask(path: &Path, table: Table) -> Result<Value, Failure> {
+    ask_for(path, &Ask::Show(table))
 }
 
 /// Asks a running node.
 ///
 /// # Errors
 /// If none answers at `path`, or it cannot.
-pub fn ask(path: &Path, table: Table) -> Result<Value, Failure> {
+pub fn ask_for(path: &Path, ask: &Ask) -> Result<Value, Failure> {
     let silent = |error: std::io::Error| {
         Failure::NotHeld(format!(
             "no lisp-xtr answers at {}: {error} (--control or --state-dir name the socket)",
@@ -147,7 +172,10 @@ pub fn ask(path: &Path, table: Table) -> Result<Value, Failure> {
     };
     let mut stream = BlockingStream::connect(path).map_err(silent)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(silent)?;
-    let request = serde_json::json!({ "show": table.name() });
+    let request = match ask {
+        Ask::Show(table) => serde_json::json!({ "show": table.name() }),
+        Ask::Trace(request) => serde_json::json!({ "trace": request }),
+    };
     writeln!(stream, "{request}").map_err(silent)?;
     let mut line = String::new();
     std::io::BufReader::new(stream.take(LONGEST_ANSWER)).read_line(&mut line).map_err(silent)?;
@@ -161,7 +189,7 @@ pub fn ask(path: &Path, table: Table) -> Result<Value, Failure> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[tokio::test]
@@ -172,13 +200,16 @@ mod tests {
         let socket = ControlSocket::listen(&path, sender).unwrap();
         tokio::spawn(async move {
             while let Some(question) = receiver.recv().await {
-                question.answer.send(serde_json::json!({ "table": question.table.name() })).unwrap();
+                let Ask::Show(table) = question.ask else { panic!("{:?}", question.ask) };
+                question.answer.send(serde_json::json!({ "table": table.name() })).unwrap();
             }
         });
         let asked = path.clone();
         let answer = tokio::task::spawn_blocking(move || ask(&asked, Table::Peers)).await.unwrap().unwrap();
         assert_eq!(answer, serde_json::json!({ "table": "peers" }));
-        for nonsense in ["show peers\n", "{\"show\":\"secrets\"}\n", "{\"show\":\"peers\",\"x\":1}\n", "\n"] {
+        for nonsense in
+            ["show peers\n", "{\"show\":\"secrets\"}\n", "{\"show\":\"peers\",\"x\":1}\n", "{\"trace\":{}}\n", "\n"]
+        {
             let mut stream = UnixStream::connect(&path).await.unwrap();
             stream.write_all(nonsense.as_bytes()).await.unwrap();
             let mut answer = String::new();

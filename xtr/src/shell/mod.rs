@@ -15,14 +15,17 @@ pub mod error;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
+pub mod life;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
 pub mod port_pool;
+pub mod privileges;
 mod send_many;
 pub mod show;
 pub mod state;
 pub mod temporary;
+pub mod trace;
 pub mod tun;
 mod worker;
 
@@ -31,7 +34,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use cgeid::OperationalKey;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
+use program::manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wire::address::EidPrefix;
@@ -49,13 +53,14 @@ use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::transport::MapSystem;
 use control_plane::ControlPlane;
-use control_socket::{ControlSocket, Question};
+use control_socket::{Ask, ControlSocket, Question};
 use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use identities::{Change, Changes};
 use interfaces::{Locators, Machine, Wanted, Watch};
 use netlink::Netlink;
 use packets::Packets;
+use privileges::Privileges;
 use state::StateFile;
 use temporary::{Clocks, SystemClocks, Temporary};
 
@@ -67,7 +72,8 @@ const QUESTIONS: usize = 8;
 /// # Errors
 /// What the configuration or the machine lacks. Everything set up until then is taken down again.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    run_with(config, Changes::default(), SystemClocks, stop_signal()?).await
+    let stop = stop_signal()?;
+    run_as(Privileges::Ours, config, Changes::default(), SystemClocks, stop).await
 }
 
 /// Runs a border node whose identities others change too, with the clocks that its temporary ones go by, until `stop`.
@@ -80,8 +86,19 @@ pub async fn run_with(
     clocks: impl Clocks,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    run_as(Privileges::Shared, config, changes, clocks, stop).await
+}
+
+async fn run_as(
+    privileges: Privileges,
+    config: Config,
+    changes: Changes,
+    clocks: impl Clocks,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     // What the configuration and the machine may refuse comes first; only then is anything written.
     let (key_files, given) = check_map_system(&config)?;
+    privileges.at_the_start(config.tier)?;
     let netlink = Netlink::connect()?;
     netlink.refuse_a_second_node(&config.tun).await?;
     let interfaces = Watch::start()?;
@@ -103,6 +120,7 @@ pub async fn run_with(
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
     let packets = Packets::start(&config, &database)?;
+    privileges.while_it_runs()?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
             let addresses = database.rlocs().iter().map(|rloc| SocketAddr::new(*rloc, wire::CONTROL_PORT)).collect();
@@ -113,6 +131,7 @@ pub async fn run_with(
     changes.renew(watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
     let metrics = metrics(&config, map_system.as_ref(), sender.clone()).await?;
+    let life = life::Life::show(sender.clone());
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?;
@@ -127,6 +146,7 @@ pub async fn run_with(
         map_system,
         state,
         questions,
+        cgeid_network: cgeid_network(&config),
         changes,
         netlink,
         watch: interfaces,
@@ -135,8 +155,10 @@ pub async fn run_with(
     };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
+        manager::ready();
         result = serve(&config, &mut plane, clocks, sender, stop).await;
     }
+    drop(life);
     let taken_down = plane.netlink.take_down().await;
     drop(control_socket);
     drop(metrics);
@@ -160,7 +182,7 @@ async fn metrics(
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             // Who has stopped shows nothing.
-            let _ = questions.send(Question { table: Table::Counters, answer }).await;
+            let _ = questions.send(Question { ask: Ask::Show(Table::Counters), answer }).await;
             answered
                 .await
                 .ok()
@@ -275,9 +297,14 @@ fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::P
     netlink::Plan {
         tun: config.tun.clone(),
         site: site.iter().map(|prefix| prefix.net).collect(),
-        cgeid_network: matches!(config.mapping, Mapping::Embedded(_)).then_some(config.cgeid_network),
+        cgeid_network: cgeid_network(config),
         own_cgeids: cgeids.iter().filter_map(v6).collect(),
     }
+}
+
+/// The network of the CGEIDs, if this node takes part in it: all packets to it go through the tunnel.
+fn cgeid_network(config: &Config) -> Option<Ipv6Net> {
+    matches!(config.mapping, Mapping::Embedded(_)).then_some(config.cgeid_network)
 }
 
 /// What an operator has to know at the start, and to give to others.

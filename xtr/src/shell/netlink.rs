@@ -13,14 +13,17 @@
 //!
 //! Table 4341 has a default route into the TUN device. It has room for one node: a second in the same network namespace is
 //! refused.
+//!
+//! A killed node leaves its rules, and where somebody else keeps the TUN device, its route and addresses too. All of it bears our
+//! number, and the next start removes it before it sets up its own, whatever device or prefixes the killed one had.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
 use ipnet::{IpNet, Ipv6Net};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, CacheInfo};
-use netlink_packet_route::link::LinkAttribute;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
@@ -31,6 +34,9 @@ use super::Failure;
 const TABLE: u32 = 4341;
 /// Our routing protocol number: not assigned to any daemon (`/etc/iproute2/rt_protos`).
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(143);
+/// The same of addresses (IFA_PROTO, Linux 5.18; an older kernel keeps none, and an address goes with its device only). Not that
+/// of the temporary CGEIDs, which outlive a run and are others' to remove.
+const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(144);
 
 const PRIORITY_FROM_TUN: u32 = 4341;
 const PRIORITY_TO_SITE: u32 = 4342;
@@ -96,7 +102,8 @@ impl Netlink {
         &self.handle
     }
 
-    /// Makes sure that no other node leads packets into a device of its own. The route of a killed one went with its device.
+    /// Makes sure that no other node leads packets into a device of its own. The route of a killed one went with its device, or
+    /// leads into one that nobody holds open.
     ///
     /// # Errors
     /// Names the device of the other node.
@@ -106,7 +113,7 @@ impl Netlink {
                 if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
             };
             let Some(index) = route.attributes.iter().find_map(interface) else { continue };
-            match self.name_of(index).await? {
+            match self.held_device(index).await? {
                 Some(other) if other != tun => {
                     let advice = "only one lisp-xtr can run in a network namespace";
                     return Err(Failure::Machine(format!(
@@ -167,27 +174,57 @@ impl Netlink {
         Ok(())
     }
 
-    /// Removes our rules, and our routes should the device outlive us.
+    /// Removes our rules, and our routes and addresses should the device outlive us. What is refused holds up nothing else.
     ///
     /// # Errors
-    /// Names what the kernel refused.
+    /// Names what the kernel refused first.
     pub async fn take_down(&self) -> Result<(), Failure> {
+        let rules = self.remove_rules().await;
+        let routes = self.remove_routes().await;
+        rules.and(routes).and(self.remove_addresses().await)
+    }
+
+    async fn remove_rules(&self) -> Result<(), Failure> {
+        let mut result = Ok(());
         for version in [IpVersion::V4, IpVersion::V6] {
             let rules = self.handle.rule().get(version).execute().try_collect();
             let rules: Vec<RuleMessage> = or_none(rules.await).map_err(refused("reading the rules"))?;
             for rule in rules.into_iter().filter(is_ours) {
-                self.handle.rule().del(rule).execute().await.map_err(refused("removing a rule"))?;
+                let removed = unless(-libc::ENOENT, self.handle.rule().del(rule).execute().await);
+                result = result.and(removed.map_err(refused("removing a rule")));
             }
         }
-        for route in self.our_routes().await? {
-            self.handle.route().del(route).execute().await.map_err(refused("removing a route"))?;
-        }
-        Ok(())
+        result
     }
 
-    async fn name_of(&self, index: u32) -> Result<Option<String>, Failure> {
+    async fn remove_routes(&self) -> Result<(), Failure> {
+        let mut result = Ok(());
+        for route in self.our_routes().await? {
+            // With its device it goes by itself.
+            let removed = unless(-libc::ESRCH, self.handle.route().del(route).execute().await);
+            result = result.and(removed.map_err(refused("removing a route")));
+        }
+        result
+    }
+
+    async fn remove_addresses(&self) -> Result<(), Failure> {
+        let addresses = self.handle.address().get().execute().try_collect();
+        let addresses: Vec<AddressMessage> = or_none(addresses.await).map_err(refused("reading the addresses"))?;
+        let is_ours =
+            |address: &AddressMessage| address.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL));
+        let mut result = Ok(());
+        for address in addresses.into_iter().filter(is_ours) {
+            let removed = unless(-libc::EADDRNOTAVAIL, self.handle.address().del(address).execute().await);
+            result = result.and(removed.map_err(refused("removing an address")));
+        }
+        result
+    }
+
+    /// The name of a device, if somebody holds it open: a TUN device has a carrier then, and only then.
+    async fn held_device(&self, index: u32) -> Result<Option<String>, Failure> {
         let mut links = self.handle.link().get().match_index(index).execute();
         let link = links.try_next().await.map_err(refused("naming an interface"))?;
+        let link = link.filter(|link| link.header.flags.contains(LinkFlags::LowerUp));
         let name =
             |attribute: LinkAttribute| if let LinkAttribute::IfName(name) = attribute { Some(name) } else { None };
         Ok(link.and_then(|link| link.attributes.into_iter().find_map(name)))
@@ -207,6 +244,7 @@ impl Netlink {
         let mut info = CacheInfo::default();
         (info.ifa_preferred, info.ifa_valid) = (0, FOR_EVER);
         message.attributes.push(AddressAttribute::CacheInfo(info));
+        message.attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         request.execute().await.map_err(refused("giving the TUN device a CGEID"))
     }
 

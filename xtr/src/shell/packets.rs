@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::data_plane::{DataPlane, Options};
-use crate::config::{Config, Mapping};
+use crate::config::{Config, Mapping, Tier};
 use crate::counters::LocatorCount;
 use crate::database::Database;
 use crate::etr::{EtrConfig, SourcePolicy};
@@ -24,6 +24,8 @@ const CORE_MTU: usize = 1500;
 #[derive(Debug)]
 pub struct Packets {
     thread: DataPlane,
+    itr: ItrConfig,
+    tun_mtu: u16,
     events: mpsc::Receiver<Event>,
 }
 
@@ -42,16 +44,17 @@ impl Packets {
     /// What the machine lacks, and what to do.
     pub fn start(config: &Config, database: &Database) -> Result<Self, Failure> {
         let (sender, events) = mpsc::channel(limits::EVENTS);
+        let itr = ItrConfig {
+            iid: config.iid,
+            icmp_sources: own_addresses(database),
+            core_mtu: CORE_MTU,
+            gpe_peers: config.gpe_peers.clone(),
+        };
         let options = Options {
             tier: config.tier,
             tun: config.tun.clone(),
             mtu: config.mtu,
-            itr: ItrConfig {
-                iid: config.iid,
-                icmp_sources: own_addresses(database),
-                core_mtu: CORE_MTU,
-                gpe_peers: config.gpe_peers.clone(),
-            },
+            itr: itr.clone(),
             etr: EtrConfig {
                 sources: SourcePolicy {
                     mode: config.source_check,
@@ -63,7 +66,7 @@ impl Packets {
             rlocs: database.rlocs(),
         };
         let thread = DataPlane::start(options, sender).map_err(|error| Failure::Machine(error.to_string()))?;
-        Ok(Self { thread, events })
+        Ok(Self { thread, itr, tun_mtu: config.mtu, events })
     }
 
     /// The next event; `None` when the thread is gone.
@@ -89,6 +92,21 @@ impl Packets {
     /// What was sent to each locator.
     pub fn locators(&self) -> Vec<LocatorCount> {
         self.thread.counters().locators()
+    }
+
+    /// The ITR as it was started.
+    pub fn itr(&self) -> &ItrConfig {
+        &self.itr
+    }
+
+    /// MTU of the TUN device, octets.
+    pub fn tun_mtu(&self) -> u16 {
+        self.tun_mtu
+    }
+
+    /// Which way packets go through the kernel.
+    pub fn tier(&self) -> Tier {
+        self.thread.tier()
     }
 
     /// Ends the thread and removes the device.

@@ -214,6 +214,16 @@ impl PortPool {
     }
 }
 
+/// The range in which the socket for a flow with this source port has its own.
+pub(super) fn range_of(source_port: u16) -> (u16, u16) {
+    let first = first_port(usize::from(source_port));
+    (first, first + (PORTS_EACH - 1))
+}
+
+fn first_port(index: usize) -> u16 {
+    FIRST_PORT + PORTS_EACH * u16::try_from(index % PORTS).unwrap_or_default()
+}
+
 impl GroupSockets for PortPool {
     fn longest_group(&self) -> usize {
         if self.has_segmentation { MOST_SEGMENTS } else { 1 }
@@ -294,7 +304,7 @@ fn open_socket(rloc: IpAddr, index: usize) -> io::Result<PortSocket> {
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
     }
-    let first = FIRST_PORT + PORTS_EACH * u16::try_from(index % PORTS).unwrap_or_default();
+    let first = first_port(index);
     let offset = rand::rng().random_range(0..PORTS_EACH);
     let ports = (0..PORTS_EACH).map(|step| first + (offset + step) % PORTS_EACH);
     for port in ports {

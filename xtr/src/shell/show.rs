@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use wire::record::Action;
 
 use super::embedded::Status;
+use super::trace::state;
 use crate::config::Table;
 use crate::counters::LocatorCount;
 use crate::engine::Control;
-use crate::reach::{ProbedLocator, Standing};
+use crate::reach::ProbedLocator;
+use crate::trace::action_name;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
@@ -97,11 +98,7 @@ fn locators(control: &Control, now: Instant) -> Value {
     let remote = |probed: ProbedLocator| {
         json!({
             "address": probed.address,
-            "state": match probed.standing {
-                Standing::Unproven => "unproven",
-                Standing::Up => "up",
-                Standing::Down => "down",
-            },
+            "state": state(probed.standing),
             "since": probed.since.as_secs(),
             "rtt_us": probed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             "probed_ago": probed.probed_ago.map(|ago| ago.as_secs()),
@@ -132,18 +129,6 @@ fn peers(control: &Control, now: Instant) -> Vec<Value> {
         }
     }
     peers.into_iter().map(|(address, prefixes)| json!({ "address": address, "prefixes": prefixes })).collect()
-}
-
-fn action_name(action: Action) -> &'static str {
-    match action {
-        Action::NoAction => "no-action",
-        Action::NativelyForward => "natively-forward",
-        Action::SendMapRequest => "send-map-request",
-        Action::DropNoReason => "drop",
-        Action::DropPolicyDenied => "drop-policy-denied",
-        Action::DropAuthFailure => "drop-auth-failure",
-        Action::Unassigned6 | Action::Unassigned7 => "drop-unassigned",
-    }
 }
 
 /// Remote locators in use, and below them the peers of the DHT node, if there is one in this process.
@@ -178,7 +163,7 @@ pub fn table(table: Table, answer: &Value) -> String {
     }
 }
 
-fn columns(names: &[&str], rows: Option<&Vec<Value>>) -> String {
+pub(super) fn columns(names: &[&str], rows: Option<&Vec<Value>>) -> String {
     let mut lines = vec![names.iter().map(ToString::to_string).collect::<Vec<_>>()];
     lines.extend(rows.into_iter().flatten().map(|row| names.iter().map(|name| cell(row.get(*name))).collect()));
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);

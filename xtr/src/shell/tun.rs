@@ -24,6 +24,11 @@ pub enum TunError {
     /// The kernel offers none.
     #[error("{DEVICE} is missing: load the module with `modprobe tun`, or give the container --device {DEVICE}")]
     Missing,
+    /// We may not open what makes them.
+    #[error(
+        "no permission to open {DEVICE}: give it mode 0666, as udev does (a capability is needed all the same), or run as root"
+    )]
+    Closed,
     /// We may not.
     #[error(
         "no permission for TUN device {0}: run as root, or give the program CAP_NET_ADMIN (`setcap cap_net_admin,cap_net_raw+ep`)"
@@ -106,6 +111,7 @@ impl Tun {
         let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE);
         let file = opened.map_err(|error| match error.kind() {
             ErrorKind::NotFound => TunError::Missing,
+            ErrorKind::PermissionDenied => TunError::Closed,
             _ => explain(name, error),
         })?;
         request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or_default();

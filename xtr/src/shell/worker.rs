@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::privileges;
+
 /// How long the thread sleeps when nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How often events are offered again that control had no room for.
@@ -88,6 +90,7 @@ impl Drop for Worker {
 }
 
 fn run(mut turns: impl Turns, mut woken: UnixStream, stop: &AtomicBool) {
+    privileges::keep_in_packet_thread();
     let mut in_a_row = 0;
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();

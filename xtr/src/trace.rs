@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The way that a packet would take, for `lisp-xtr trace`.
+//!
+//! Nothing is chosen here. An ITR that sends nothing is told what the control half told the one of the packet threads (our prefixes
+//! and RLOCs, the one mapping that matches, the locators that probes have found silent), is given a packet, and its verdict is
+//! read off: what is shown is what the same code would do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::{FlowKey, Ipv4Header, Ipv6Header, OuterHeader, TrafficClass, protocol};
+use wire::record::Action;
+
+use crate::counters::{Counters, DropReason};
+use crate::engine::Control;
+use crate::itr::{Itr, ItrConfig, Verdict};
+use crate::map_cache::{Locator, Share, Update};
+use crate::resolve::Installed;
+
+/// Hops of the packet that is thought of: the outer header copies what is left of them.
+const TTL: u8 = 64;
+/// Octets behind its IP header: the shortest TCP header, and room for those of UDP and SCTP.
+const PAYLOAD: usize = 20;
+
+/// A packet that is thought of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Its instance.
+    pub iid: InstanceId,
+    /// Addresses and ports; without ports it is an echo request.
+    pub flow: FlowKey,
+}
+
+/// What would become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace<'c> {
+    /// The mapping that matches.
+    pub entry: Option<(EidPrefix, &'c Installed)>,
+    /// How the flows are shared out among the locators of the mapping that packets may go to.
+    pub shares: Vec<Share>,
+    /// Where it ends.
+    pub end: End,
+}
+
+/// Where the way of a packet ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// At an EID of ours: it never enters the tunnel.
+    Local(EidPrefix),
+    /// With this header in front of it, at another xTR.
+    Encapsulated(OuterHeader),
+    /// At the kernel, which forwards it as it is.
+    Native,
+    /// It waits while the mapping system is asked.
+    Miss,
+    /// Here.
+    Dropped(DropReason),
+}
+
+/// Why packets of the mapping go to a locator, or do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the one for this flow.
+    Chosen,
+    /// It has a share of the flows, and this one is not in it.
+    OtherFlows,
+    /// It has weight 0 beside others that have more (RFC 9300, section 9).
+    NoWeight,
+    /// One with a lower priority value can be reached.
+    LessPreferred,
+    /// It does not answer probes (RFC 9301, section 7.1).
+    Silent,
+    /// We have no RLOC of its address family.
+    OtherFamily,
+    /// Its record says that it cannot be used: priority 255, or the R bit is clear; or the address is of no single machine.
+    NotUsable,
+}
+
+impl Standing {
+    /// The words for it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Chosen => "this flow is in its share",
+            Self::OtherFlows => "other flows are in its share",
+            Self::NoWeight => "weight 0 beside others",
+            Self::LessPreferred => "one of better priority can be reached",
+            Self::Silent => "does not answer probes",
+            Self::OtherFamily => "no RLOC of ours has its address family",
+            Self::NotUsable => "its record says that it cannot be used",
+        }
+    }
+}
+
+impl Packet {
+    /// What would become of it at `now`, at a node with this control half and this ITR.
+    pub fn trace<'c>(&self, now: Instant, control: &'c Control, itr: &ItrConfig) -> Trace<'c> {
+        let entry = control.mapping_for(now, self.iid, self.flow.destination);
+        let Some(octets) = self.octets() else {
+            return Trace { entry, shares: Vec::new(), end: End::Dropped(DropReason::SiteMalformed) };
+        };
+        let mut thought = Itr::new(now, ItrConfig { iid: self.iid, ..itr.clone() }, Arc::new(Counters::default()));
+        for update in updates(control, entry) {
+            thought.update(now, update);
+        }
+        let own = control.database().answer(&EidPrefix::host(self.iid, self.flow.destination));
+        let end = match (own.first(), thought.handle(now, &octets)) {
+            (Some(own), _) => End::Local(*own),
+            (None, Verdict::Encapsulate(outer, _)) => End::Encapsulated(outer),
+            (None, Verdict::Native(_)) => End::Native,
+            (None, Verdict::Later) => End::Miss,
+            (None, Verdict::Dropped(reason)) => End::Dropped(reason),
+        };
+        let shares = thought.map_cache().shares(self.iid, self.flow.destination);
+        Trace { entry, shares, end }
+    }
+
+    /// The packet; `None` if its addresses are of two families.
+    fn octets(&self) -> Option<Vec<u8>> {
+        let FlowKey { source, destination, ports } = self.flow;
+        let (number, from, to) = ports.unwrap_or_default();
+        let [from, to] = [from, to].map(u16::to_be_bytes);
+        let mut payload = [0; PAYLOAD];
+        payload[..2].copy_from_slice(&from);
+        payload[2..4].copy_from_slice(&to);
+        let class = TrafficClass::default();
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let protocol = if ports.is_some() { number } else { protocol::ICMP };
+                let header = Ipv4Header { source, destination, protocol, ttl: TTL, class, dont_fragment: true };
+                Some([header.emit(PAYLOAD)?.as_slice(), &payload].concat())
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let next_header = if ports.is_some() { number } else { protocol::ICMPV6 };
+                let header = Ipv6Header { source, destination, next_header, hop_limit: TTL, class, flow_label: 0 };
+                Some([header.emit(PAYLOAD)?.as_slice(), &payload].concat())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the ITR of the packet threads has been told, as far as it matters here.
+fn updates(control: &Control, entry: Option<(EidPrefix, &Installed)>) -> Vec<Update> {
+    let database = control.database();
+    let mut updates =
+        vec![Update::LocalEids(database.prefixes().to_vec()), Update::LocalRlocs(database.preferred_rlocs())];
+    let Some((prefix, installed)) = entry else { return updates };
+    updates.push(Update::Upsert { prefix, entry: installed.entry() });
+    let silent = installed.locators.iter().map(|(address, _)| *address).filter(|address| !control.is_usable(*address));
+    updates.extend(silent.map(|rloc| Update::Reachable { rloc, reachable: false }));
+    updates
+}
+
+impl Trace<'_> {
+    /// How the locator at `index` of the mapping stands, and its share of the flows with the whole of the shares.
+    pub fn locator(&self, control: &Control, index: usize) -> (Standing, Option<(u32, u32)>) {
+        let record = self.entry.and_then(|(_, installed)| installed.locators.get(index));
+        let Some(locator) = record.and_then(|(_, record)| Locator::usable(record)) else {
+            return (Standing::NotUsable, None);
+        };
+        let is_it = |share: &&Share| share.address == locator.address && share.priority == locator.priority;
+        let share = self.shares.iter().find(is_it).filter(|share| share.part > 0);
+        let whole = self.shares.iter().map(|share| share.part).sum();
+        let ours = control.database().rlocs();
+        let best = self.shares.iter().filter(|share| share.part > 0).map(|share| share.priority).min();
+        let standing = match share {
+            Some(_) if self.destination() == Some(locator.address) => Standing::Chosen,
+            Some(_) => Standing::OtherFlows,
+            None if !ours.iter().any(|rloc| rloc.is_ipv4() == locator.address.is_ipv4()) => Standing::OtherFamily,
+            None if !control.is_usable(locator.address) => Standing::Silent,
+            None if best.is_some_and(|best| best < locator.priority) => Standing::LessPreferred,
+            None => Standing::NoWeight,
+        };
+        (standing, share.map(|share| (share.part, whole)))
+    }
+
+    fn destination(&self) -> Option<IpAddr> {
+        if let End::Encapsulated(outer) = self.end { Some(outer.destination) } else { None }
+    }
+}
+
+/// The name of a negative action in `show` and `trace` (RFC 9301, section 5.4).
+pub const fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::NoAction => "no-action",
+        Action::NativelyForward => "natively-forward",
+        Action::SendMapRequest => "send-map-request",
+        Action::DropNoReason => "drop",
+        Action::DropPolicyDenied => "drop-policy-denied",
+        Action::DropAuthFailure => "drop-auth-failure",
+        Action::Unassigned6 | Action::Unassigned7 => "drop-unassigned",
+    }
+}

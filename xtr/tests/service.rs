@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-xtr` as a service, in a network namespace of its own: what it tells its manager, which capabilities it keeps, the unit
+//! file, `trace` over its control socket, and what a start does about what a killed run left behind. Needs root and
+//! `/dev/net/tun`; says so and passes without, unless `CI` is set.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use rtnetlink::LinkUnspec;
+use serde_json::Value;
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::{ControlMessage, MapReply};
+use wire::record::Ttl;
+use xtr::database::{Database, OwnLocator, RecordForm};
+
+const UNIT: &str = include_str!("../systemd/lisp-xtr.service");
+const RLOC: &str = "192.0.2.1";
+const TUN: &str = "lispt";
+const PATIENCE: Duration = Duration::from_secs(10);
+const CAP_NET_ADMIN: u64 = 1 << 12;
+
+/// Where all tests must run (`CI` set), what the machine lacks is a failure.
+fn skip(needed: &str) {
+    assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs {needed}");
+    eprintln!("SKIP: needs {needed}");
+}
+
+/// Runs `test` in a thread whose network namespace ends with it.
+fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        return skip("root and /dev/net/tun");
+    }
+    let run = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(address_loopback());
+        test();
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+async fn address_loopback() {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    let task = tokio::spawn(connection);
+    handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
+    let address: IpAddr = RLOC.parse().unwrap();
+    handle.address().add(1, address, 32).execute().await.unwrap();
+    task.abort();
+}
+
+/// A running node; a test that ends early leaves none behind.
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Node {
+    fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let node = Self(command(directory, arguments).spawn().unwrap());
+        wait_for("answer", || show(directory, &["show", "locators"]));
+        node
+    }
+
+    fn end(&mut self) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+
+    /// The values of a line of the status of each thread.
+    fn threads(&self, line: &str) -> Vec<u64> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).ok();
+        let value = |status: String| {
+            let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':').map(str::to_owned));
+            u64::from_str_radix(found.unwrap().trim(), 16).unwrap()
+        };
+        tasks.filter_map(|task| status(task.unwrap())).map(value).collect()
+    }
+}
+
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+    command.args(["--rloc", RLOC, "--state-dir"]).arg(directory.join("state")).args(arguments);
+    if !arguments.contains(&"--tun") {
+        command.args(["--tun", TUN]);
+    }
+    command.stdout(Stdio::null());
+    command
+}
+
+/// A node whose map system is elsewhere, and silent.
+const PLAIN: &[&str] = &["--eid-prefix", "2001:db8:a::/48", "--map-resolver", "127.0.0.1"];
+
+fn show(directory: &Path, verb: &[&str]) -> Option<Value> {
+    let output = ask(directory, &[verb, &["--json"]].concat());
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+fn ask(directory: &Path, verb: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+    command.args(verb).arg("--state-dir").arg(directory.join("state")).output().unwrap()
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(started.elapsed() < PATIENCE, "no {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What `ip` of iproute2 says.
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Rules, routes and addresses that bear our number or lie in the network of the CGEIDs.
+fn ours() -> Vec<String> {
+    let ours = |line: &&str| ["4341", "4342", "4343", "4344"].iter().any(|rule| line.starts_with(&format!("{rule}:")));
+    let mut found: Vec<String> = ["-4", "-6"]
+        .iter()
+        .flat_map(|family| {
+            let rules = ip(&format!("{family} rule show"));
+            rules.lines().filter(ours).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let routes = ip("-6 route show table all") + &ip("-4 route show table all");
+    found.extend(routes.lines().filter(|line| line.contains("table 4341")).map(str::to_owned));
+    let addresses = ip("-6 -o addr show");
+    found.extend(addresses.lines().filter(|line| line.contains("3fff:ce1:")).map(str::to_owned));
+    found
+}
+
+#[test]
+fn the_manager_hears_of_start_life_and_end() {
+    in_namespace(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&socket).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        let said = || {
+            let mut buffer = [0; 512];
+            let length = manager.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+        };
+        let mut command = command(directory.path(), PLAIN);
+        command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000");
+        let mut node = Node(command.spawn().unwrap());
+        let mut told = vec![said()];
+        while told.last().unwrap() != "READY=1" {
+            told.push(said());
+        }
+        assert!(show(directory.path(), &["show", "locators"]).is_some(), "who is ready answers");
+        let begun = Instant::now();
+        (0..3).for_each(|_| assert_eq!(said(), "WATCHDOG=1"));
+        assert!(begun.elapsed() >= Duration::from_millis(300), "no more often than that");
+        // A loop that does not turn shows no life.
+        let pid = Pid::from_raw(node.0.id().try_into().unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        manager.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+        while manager.recv(&mut [0; 512]).is_ok() {}
+        kill(pid, Signal::SIGCONT).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        kill(pid, Signal::SIGTERM).unwrap();
+        while said() != "STOPPING=1" {}
+        assert!(node.0.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn every_thread_of_a_running_node_has_one_capability() {
+    in_namespace(|| {
+        for tier in ["0", "1"] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut node = Node::start(directory.path(), &[PLAIN, &["--tier", tier]].concat());
+            for set in ["CapEff", "CapPrm"] {
+                let threads = node.threads(set);
+                assert!(threads.len() >= 2, "the packets have threads of their own");
+                assert!(threads.iter().all(|set| *set == CAP_NET_ADMIN), "tier {tier}, {set}: {threads:x?}");
+            }
+            for (set, value) in [("CapInh", 0), ("CapAmb", 0), ("CapBnd", 0), ("NoNewPrivs", 1)] {
+                assert!(node.threads(set).iter().all(|found| *found == value), "tier {tier}, {set}");
+            }
+            node.end();
+            assert_eq!(ours(), Vec::<String>::new());
+        }
+    });
+}
+
+/// A TUN device file that everybody may open, as udev makes it, in a mount namespace that ends with the thread.
+fn open_device_file_to_all() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    for command in
+        ["mount --make-rprivate /", "mount -t tmpfs -o mode=755 tmpfs /dev/net", "mknod -m 666 /dev/net/tun c 10 200"]
+    {
+        let words: Vec<&str> = command.split(' ').collect();
+        assert!(Command::new(words[0]).args(&words[1..]).status().unwrap().success(), "{command}");
+    }
+}
+
+/// Runs a node as an ordinary user with these capabilities and no others.
+fn as_nobody(directory: &Path, capabilities: &str, arguments: &[&str]) -> Command {
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(directory, everybody).unwrap();
+    // The folder that it was built in may be closed to others.
+    let program = directory.join("lisp-xtr");
+    std::fs::copy(env!("CARGO_BIN_EXE_lisp-xtr"), &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(format!("--inh-caps=-all{capabilities}")).arg(format!("--ambient-caps=-all{capabilities}"));
+    command.arg(program).args(self::command(directory, arguments).get_args()).stdout(Stdio::null());
+    command
+}
+
+#[test]
+fn an_ordinary_user_with_one_capability_runs_a_node() {
+    in_namespace(|| {
+        open_device_file_to_all();
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = [PLAIN, &["--tier", "1"]].concat();
+        let mut node = Node(as_nobody(directory.path(), ",+net_admin", &arguments).spawn().unwrap());
+        wait_for("answer", || show(directory.path(), &["show", "locators"]));
+        assert!(node.threads("CapEff").iter().all(|set| *set == CAP_NET_ADMIN));
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_missing_capability_is_named_with_the_way_to_give_it() {
+    in_namespace(|| {
+        let cases =
+            [("", "1", "CAP_NET_ADMIN"), (",+net_admin", "0", "CAP_NET_RAW"), (",+net_raw", "0", "CAP_NET_ADMIN")];
+        for (given, tier, missing) in cases {
+            let directory = tempfile::tempdir().unwrap();
+            let arguments = [PLAIN, &["--tier", tier]].concat();
+            let output = as_nobody(directory.path(), given, &arguments).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{error}");
+            for said in [&format!("{missing} is missing"), "lisp-xtr.service", "setcap cap_net_admin"] {
+                assert!(error.contains(said), "{said}: {error}");
+            }
+            assert!(!directory.path().join("state").exists(), "nothing is written");
+        }
+    });
+}
+
+#[test]
+fn what_a_killed_node_left_is_repaired_by_the_next_start() {
+    in_namespace(|| {
+        // A device that somebody else keeps outlives its node, and with it route and address.
+        ip(&format!("tuntap add dev {TUN} mode tun"));
+        ip("tuntap add dev other mode tun");
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = |prefix| ["--eid-prefix", prefix];
+        let mut node = Node::start(directory.path(), &arguments("2001:db8:a::/48"));
+        let whole = wait_for("rules, route and address", || Some(ours()).filter(|found| found.len() == 8));
+        node.0.kill().unwrap();
+        node.0.wait().unwrap();
+        let left = ours();
+        let count = |found: &[String], text: &str| found.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(
+            (count(&left, "2001:db8:a::"), count(&left, "table 4341 "), count(&left, "/128")),
+            (2, 1, 1),
+            "{left:?}"
+        );
+
+        let mut node = Node::start(directory.path(), &arguments("2001:db8:b::/48"));
+        let repaired =
+            wait_for("repair", || Some(ours()).filter(|found| count(found, "2001:db8:b::") == 2 && found.len() == 8));
+        let renamed: Vec<String> = repaired.iter().map(|line| line.replace("2001:db8:b::", "2001:db8:a::")).collect();
+        assert_eq!(renamed, whole, "each once, and none of the killed one's");
+        node.0.kill().unwrap();
+        node.0.wait().unwrap();
+
+        // Another device and another identity: the route into the old one is no second node.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mut node =
+            Node::start(elsewhere.path(), &[&arguments("2001:db8:b::/48")[..], &["--tun", "other"]].concat());
+        let found = wait_for("repair", || Some(ours()).filter(|found| count(found, "other") >= 3));
+        assert_eq!((found.len(), count(&found, TUN)), (8, 0), "{found:?}");
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_trace_over_the_control_socket_says_what_a_packet_would_meet() {
+    in_namespace(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Node::start(directory.path(), PLAIN);
+        let asked = ask(directory.path(), &["trace", "2001:db8:b::1", "--json"]);
+        assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+        let answer: Value = serde_json::from_slice(&asked.stdout).unwrap();
+        let trace = &answer["trace"];
+        assert_eq!((&trace["result"], &trace["led"]), (&"miss".into(), &true.into()), "{trace}");
+        assert_eq!(trace["source"], "2001:db8:a::1");
+        let text = ask(directory.path(), &["trace", "2001:db8:a::7", "--flow", "tcp:1:2"]);
+        assert!(text.status.success(), "{text:?}");
+        assert!(String::from_utf8_lossy(&text.stdout).contains("local: to 2001:db8:a::/48"), "{text:?}");
+        let past = show(directory.path(), &["trace", "2001:db8:b::1", "--from", "2001:db8:c::1"]).unwrap();
+        assert_eq!(past["trace"]["result"], "past-tunnel");
+        for wrong in [&["trace", "10.2.0.9"][..], &["trace", "2001:db8:b::1", "--from", "10.1.0.1"]] {
+            let refused = ask(directory.path(), wrong);
+            assert!(String::from_utf8_lossy(&refused.stderr).contains("--from"), "{refused:?}");
+        }
+        node.end();
+    });
+}
+
+/// A Map-Resolver that puts every EID behind two locators, one of them of a family that the node has no RLOC of.
+fn answer_one_request(resolver: &UdpSocket) {
+    let mut buffer = [0; 2048];
+    let (length, _) = resolver.recv_from(&mut buffer).unwrap();
+    let ControlMessage::Ecm(ecm) = ControlMessage::decode(&buffer[..length]).unwrap() else { panic!() };
+    let ControlMessage::MapRequest(request) = ControlMessage::decode(&ecm.message).unwrap() else { panic!() };
+    let locator = |text: &str, weight| OwnLocator { address: text.parse().unwrap(), priority: 1, weight };
+    let locators = vec![locator("198.51.100.1", 40), locator("2001:db8:fff::1", 60)];
+    let form = RecordForm { authoritative: true, probed: None };
+    let site = EidPrefix { iid: InstanceId(0), net: "2001:db8:b::/48".parse().unwrap() };
+    let records = vec![Database::new(vec![], locators, Ttl::DEFAULT).record(site, form)];
+    let reply = ControlMessage::MapReply(MapReply { nonce: request.nonce, records, ..MapReply::default() });
+    resolver.send_to(&reply.encode().unwrap(), (RLOC, 4342)).unwrap();
+}
+
+#[test]
+fn a_trace_that_asks_shows_the_answer_of_the_mapping_system() {
+    in_namespace(|| {
+        let resolver = UdpSocket::bind(("127.0.0.1", 4342)).unwrap();
+        resolver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Node::start(directory.path(), &[PLAIN, &["--tier", "0"]].concat());
+        let asked = std::thread::scope(|scope| {
+            scope.spawn(|| answer_one_request(&resolver));
+            ask(directory.path(), &["trace", "2001:db8:b::1", "--flow", "udp:9:53", "--resolve", "--json"])
+        });
+        assert!(asked.status.success(), "{asked:?}");
+        let answer: Value = serde_json::from_slice(&asked.stdout).unwrap();
+        let trace = &answer["trace"];
+        assert_eq!((&trace["result"], &trace["entry"]["prefix"]), (&"encapsulate".into(), &"2001:db8:b::/48".into()));
+        assert_eq!(trace["entry"]["from"], "127.0.0.1", "{trace}");
+        let [chosen, other] = trace["entry"]["locators"].as_array().unwrap().as_slice() else { panic!("{trace}") };
+        assert_eq!((&chosen["chosen"], &chosen["share_percent"]), (&true.into(), &100.0.into()), "{trace}");
+        assert_eq!((&other["chosen"], &other["share_percent"]), (&false.into(), &Value::Null), "{trace}");
+        let outer = &trace["outer"];
+        assert_eq!((&outer["source"], &outer["destination"]), (&RLOC.into(), &"198.51.100.1".into()), "{trace}");
+        assert_eq!((&outer["source_ports"][0], &outer["fits"]), (&outer["source_ports"][1], &1360.into()), "{trace}");
+        let text = ask(directory.path(), &["trace", "2001:db8:b::1", "--flow", "udp:9:53"]);
+        assert!(String::from_utf8_lossy(&text.stdout).contains("no RLOC of ours has its address family"), "{text:?}");
+        node.end();
+    });
+}
+
+/// `systemd-analyze` as witness: every setting is one that systemd knows, and little of the machine is left exposed.
+#[test]
+fn systemd_takes_the_unit_and_finds_little_exposed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lisp-xtr.service");
+    // The program that the unit names is not installed here.
+    std::fs::write(&file, UNIT.replace("/usr/bin/lisp-xtr", "/bin/true")).unwrap();
+    let Some(verified) = analyze(&["verify", "--man=no"], &file) else { return };
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+    let Some(judged) = analyze(&["security", "--offline=true", "--threshold=25", "--no-pager"], &file) else { return };
+    assert!(judged.status.success(), "exposed more than 2.5 of 10:\n{}", String::from_utf8_lossy(&judged.stdout));
+}
+
+fn analyze(arguments: &[&str], file: &Path) -> Option<Output> {
+    match Command::new("systemd-analyze").args(arguments).arg(file).output() {
+        Ok(output) => Some(output),
+        Err(error) => {
+            skip(&format!("systemd-analyze (package systemd): {error}"));
+            None
+        }
+    }
+}
