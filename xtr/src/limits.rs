@@ -88,11 +88,13 @@ pub const SOURCE_VERDICTS: usize = 16_384;
 pub const SOURCES_ASKED: u32 = 200;
 /// The same for one RLOC: a site has fewer prefixes, and whoever invents sources sees most of them dropped.
 pub const SOURCES_ASKED_EACH: u32 = 20;
-/// Time that both count in.
+/// Questions about pairs that are known to be right, which are due once in [`SOURCE_HERE`]: most are answered from what is cached.
+pub const SOURCES_ASKED_AGAIN: u32 = 500;
+/// Time that these count in.
 pub const SOURCES_WINDOW: Duration = Duration::from_secs(1);
 /// RLOCs whose questions are counted at once.
 pub const SOURCE_RLOCS: usize = 1024;
-/// Questions that wait until control takes them.
+/// Questions about strangers that wait until control takes them; with those about who is known, twice as many.
 pub const SOURCE_EVENTS: usize = 64;
 /// How long an answer is waited for: as long as packets of ours wait for a mapping.
 pub const SOURCE_PATIENCE: Duration = Duration::from_secs(3);

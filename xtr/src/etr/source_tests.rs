@@ -263,6 +263,25 @@ fn a_verdict_stands_while_it_is_asked_about_again() {
 }
 
 #[test]
+fn a_flood_of_strangers_does_not_make_who_is_known_a_stranger() {
+    let mut bench = Bench::new(SourceMode::Loose);
+    bench.say(SITE, PEER, SourceVerdict::Here);
+    let mut renewed = 0;
+    for _ in 0..200 {
+        for host in 0..300 {
+            bench.come("2001:db9::1", &format!("198.18.{}.{}", host / 250, host % 250 + 1));
+        }
+        assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
+        if bench.questions().iter().any(|(_, rloc)| rloc == PEER) {
+            bench.say(SITE, PEER, SourceVerdict::Here);
+            renewed += 1;
+        }
+        bench.wait(Duration::from_secs(1));
+    }
+    assert_eq!(renewed, 3);
+}
+
+#[test]
 fn a_question_that_control_had_no_room_for_is_asked_later() {
     let mut bench = Bench::new(SourceMode::Strict);
     bench.come("2001:db8:a::1", PEER);

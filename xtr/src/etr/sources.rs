@@ -104,6 +104,8 @@ pub(super) struct Sources {
     deadline: Option<Instant>,
     each: RateTable<IpAddr>,
     all: RateTable<()>,
+    /// Of pairs that are known to be right, of which strangers can make none.
+    again: RateTable<()>,
     events: VecDeque<Event>,
     released: VecDeque<(IpAddr, Vec<u8>)>,
     now: Option<Instant>,
@@ -125,6 +127,7 @@ impl Sources {
             deadline: None,
             each: RateTable::new(limits::SOURCES_ASKED_EACH, limits::SOURCES_WINDOW, limits::SOURCE_RLOCS),
             all: RateTable::new(limits::SOURCES_ASKED, limits::SOURCES_WINDOW, 1),
+            again: RateTable::new(limits::SOURCES_ASKED_AGAIN, limits::SOURCES_WINDOW, 1),
             events: VecDeque::new(),
             released: VecDeque::new(),
             now: None,
@@ -199,7 +202,7 @@ impl Sources {
         };
         if now < known.ask {
             self.memos[place] = memo(known.verdict, known.ask);
-        } else if self.may_ask(now, rloc) {
+        } else if self.may_ask_again(now, rloc, known.verdict) {
             self.events.push_back(Event::Source { eid: host, rloc });
             if let Some(known) = self.known.get_mut(&pair) {
                 known.ask = now + limits::SOURCE_PATIENCE;
@@ -243,6 +246,14 @@ impl Sources {
 
     fn may_ask(&mut self, now: Instant, rloc: IpAddr) -> bool {
         self.events.len() < limits::SOURCE_EVENTS && self.each.allow(now, rloc) && self.all.allow(now, ())
+    }
+
+    /// Questions about strangers leave room for those about who is known.
+    fn may_ask_again(&mut self, now: Instant, rloc: IpAddr, verdict: SourceVerdict) -> bool {
+        match verdict {
+            SourceVerdict::Here => self.events.len() < 2 * limits::SOURCE_EVENTS && self.again.allow(now, ()),
+            SourceVerdict::Elsewhere | SourceVerdict::Unmapped => self.may_ask(now, rloc),
+        }
     }
 
     fn is_cgeid(&self, host: &EidPrefix) -> bool {
