@@ -15,6 +15,7 @@ pub mod error;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
+pub mod look;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
@@ -130,6 +131,7 @@ pub async fn run_with(
         changes,
         netlink,
         watch: interfaces,
+        look: None,
         wanted,
         locators,
     };
@@ -137,6 +139,7 @@ pub async fn run_with(
     if result.is_ok() {
         result = serve(&config, &mut plane, clocks, sender, stop).await;
     }
+    plane.netlink.revive();
     let taken_down = plane.netlink.take_down().await;
     drop(control_socket);
     drop(metrics);
@@ -210,8 +213,9 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
 
 /// At the start; then they follow the interfaces.
 async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>, Failure> {
-    let machine = Machine::read(netlink).await?.hopeful();
-    let locators = machine.locators(&Wanted::of(config), &Locators::default()).all;
+    let wanted = Wanted::of(config);
+    let machine = Machine::read(netlink, &wanted).await?.hopeful();
+    let locators = machine.locators(&wanted, &Locators::default()).all;
     if locators.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
             "needed: there is no default route whose interface has a global address"
