@@ -175,7 +175,11 @@ impl ControlPlane {
             }
         };
         let mut found = machine.locators(&self.wanted, &self.locators);
-        let missing = self.sockets.set(&found.reachable());
+        let served = self.locators.reachable();
+        let is_heard = |rloc: &IpAddr| served.contains(rloc) || Packets::can_receive(*rloc);
+        // Who answers probes where no packet is taken is a black hole.
+        let (heard, mut missing): (Vec<_>, Vec<_>) = found.reachable().into_iter().partition(is_heard);
+        missing.extend(self.sockets.set(&heard));
         if !missing.is_empty() {
             found.unreachable.extend(missing);
             self.watch.again();
