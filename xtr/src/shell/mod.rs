@@ -88,8 +88,9 @@ pub async fn run_with(
     let interfaces = Watch::start()?;
     let (wanted, locators) = (Wanted::of(&config), locators(&config, &netlink).await?);
     let rlocs: Vec<IpAddr> = locators.iter().map(|locator| locator.address).collect();
-    Packets::probe(&config, &rlocs)?;
+    // First: it waits for addresses that are still looked at for duplicates.
     let (sockets, received) = ControlSockets::bind(&rlocs).await?;
+    Packets::probe(&config, &rlocs)?;
 
     let state = StateFile::open(&config.state_dir)?;
     let (key_files, keys) = match &config.mapping {
