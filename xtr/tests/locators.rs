@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, RouteNextHopBuilder};
 use serde_json::Value;
 use wire::address::EidPrefix;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
@@ -27,6 +27,7 @@ const NEAR: &str = "192.0.2.1";
 const MOVED: &str = "192.0.2.9";
 const FAR: &str = "192.0.2.2";
 const BACKUP: &str = "192.0.2.3";
+const TENTATIVE: &str = "2001:db8::1";
 const SERVER: &str = "192.0.2.10";
 const NEAR_HOST: &str = "10.1.0.1";
 const FAR_HOST: &str = "10.2.0.1:7007";
@@ -71,6 +72,31 @@ fn locators_follow_their_interface_and_the_traffic_follows_them() {
     near.unwrap();
 }
 
+#[test]
+fn a_node_waits_for_an_address_that_is_still_looked_at_for_duplicates() {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs root and /dev/net/tun");
+        eprintln!("SKIP: needs root and /dev/net/tun");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key.toml"), "algorithm = \"hkdf-sha256\"\nsecret = \"a secret\"\n").unwrap();
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    netlink(async |handle| {
+        handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
+        for name in ["far", CABLE] {
+            let link = index(handle, name).await;
+            handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
+        }
+        handle.address().add(index(handle, CABLE).await, ip(TENTATIVE), 64).execute().await.unwrap();
+    });
+    let usable = || UdpSocket::bind((TENTATIVE, 0)).is_ok();
+    assert!(!usable(), "it is looked at for a second");
+    let node = Node::start(folder.path(), "early", &["--eid-prefix", "10.1.0.0/24", "--rloc", TENTATIVE]);
+    wait_for("locator", || node.show("locators")["locators"][0]["address"] == TENTATIVE);
+    assert!(usable());
+}
+
 /// The map system, the other node, and a host behind it that sends back what it gets.
 fn far(folder: &Path, map_system: &Arc<Mutex<MapSystem>>, is_done: &mpsc::Receiver<()>) {
     configure(&[FAR, BACKUP, SERVER], "10.2.0.1");
@@ -104,7 +130,7 @@ fn far(folder: &Path, map_system: &Arc<Mutex<MapSystem>>, is_done: &mpsc::Receiv
 fn near(folder: &Path, map_system: &Arc<Mutex<MapSystem>>) {
     configure(&[NEAR], NEAR_HOST);
     std::fs::write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1").unwrap();
-    default_route();
+    default_route(true);
     let node = Node::start(folder, "near", &["--eid-prefix", "10.1.0.0/24"]);
     let registered = || map_system.lock().unwrap().locators("10.1.0.0/24");
     wait_for("registration", || registered() == [(ip(NEAR), true)]);
@@ -134,9 +160,14 @@ fn near(folder: &Path, map_system: &Arc<Mutex<MapSystem>>) {
     switch_cable(false);
     wait_for("locator down with its link", || stands("down"));
     switch_cable(true);
-    default_route();
+    default_route(true);
     wait_for("locator up with its link", || stands("up"));
     assert!(crossed(20, PATIENCE).0 >= 20, "no packet crosses any more");
+
+    default_route(false);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(stands("up"), "who sets the routes is being started anew");
+    assert!(crossed(20, PATIENCE).0 >= 20, "no packet crosses without a default route");
 }
 
 /// Sends a packet every ten milliseconds until so many came back, or the time is over: how many, and the longest time without.
@@ -296,11 +327,17 @@ fn switch_cable(on: bool) {
     });
 }
 
-fn default_route() {
+/// Adds the default route, which has two next hops, or takes it away.
+fn default_route(add: bool) {
     netlink(async |handle| {
-        let gateway = if let IpAddr::V4(gateway) = ip(FAR) { gateway } else { Ipv4Addr::UNSPECIFIED };
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
-        handle.route().add(route).execute().await.unwrap();
+        let cable = index(handle, CABLE).await;
+        let hop = |gateway| RouteNextHopBuilder::new_ipv4().interface(cable).via(ip(gateway)).unwrap().build();
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().multipath(vec![hop(FAR), hop(BACKUP)]).build();
+        if add {
+            handle.route().add(route).execute().await.unwrap();
+        } else {
+            handle.route().del(route).execute().await.unwrap();
+        }
     });
 }
 

@@ -18,6 +18,7 @@ use super::control_sockets::{ControlSockets, Received};
 use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
+use super::look::{Look, look};
 use super::netlink::Netlink;
 use super::packets::Packets;
 use super::show;
@@ -56,6 +57,8 @@ pub struct ControlPlane {
     pub netlink: Netlink,
     /// Says that addresses or links may have changed.
     pub watch: Watch,
+    /// The look at them that is under way.
+    pub look: Option<Look>,
     /// What the operator said about locators.
     pub wanted: Wanted,
     /// The locators as they are.
@@ -70,6 +73,8 @@ enum Step {
     Change(Change),
     /// A look at the addresses of this machine.
     Look,
+    /// What was seen.
+    Seen(Result<Machine, Failure>),
 }
 
 impl ControlPlane {
@@ -90,7 +95,8 @@ impl ControlPlane {
             match step {
                 Ok(Step::Done) => {}
                 Ok(Step::Change(change)) => self.on_change(change).await,
-                Ok(Step::Look) => self.look_at_addresses().await,
+                Ok(Step::Look) => self.look_at_addresses(),
+                Ok(Step::Seen(machine)) => self.on_seen(machine),
                 Err(failure) => break Err(failure),
             }
         };
@@ -124,7 +130,8 @@ impl ControlPlane {
             },
             Some(question) = self.questions.recv() => self.on_question(question),
             Some(change) = self.changes.next() => return Ok(Step::Change(change)),
-            () = self.watch.changed() => return Ok(Step::Look),
+            () = self.watch.changed(), if self.look.is_none() => return Ok(Step::Look),
+            machine = seen(&mut self.look) => return Ok(Step::Seen(machine)),
             () = timer => self.control.handle_timeout(Instant::now()),
         }
         self.drain();
@@ -132,6 +139,7 @@ impl ControlPlane {
     }
 
     async fn on_change(&mut self, change: Change) {
+        self.netlink.revive();
         let led = match change {
             Change::Renewed(key) => {
                 self.add_identity(key).await;
@@ -158,14 +166,29 @@ impl ControlPlane {
         }
     }
 
+    fn look_at_addresses(&mut self) {
+        match look(&self.wanted) {
+            Ok(look) => self.look = Some(look),
+            Err(error) => self.on_seen(Err(error)),
+        }
+    }
+
     /// The locators follow the addresses and links of the machine.
-    async fn look_at_addresses(&mut self) {
-        let machine = match Machine::read(&self.netlink).await {
+    fn on_seen(&mut self, machine: Result<Machine, Failure>) {
+        let machine = match machine {
             Ok(machine) => machine,
-            Err(error) => return tracing::warn!(%error, "the locators stay as they are"),
+            Err(error) => {
+                tracing::warn!(%error, "the locators stay as they are");
+                // What has changed is not said again.
+                return self.watch.again();
+            }
         };
         let mut found = machine.locators(&self.wanted, &self.locators);
-        let missing = self.sockets.set(&found.reachable());
+        let served = self.locators.reachable();
+        let is_heard = |rloc: &IpAddr| served.contains(rloc) || Packets::can_receive(*rloc);
+        // Who answers probes where no packet is taken is a black hole.
+        let (heard, mut missing): (Vec<_>, Vec<_>) = found.reachable().into_iter().partition(is_heard);
+        missing.extend(self.sockets.set(&heard));
         if !missing.is_empty() {
             found.unreachable.extend(missing);
             self.watch.again();
@@ -296,6 +319,14 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// What the look has found. May be cancelled.
+async fn seen(look: &mut Option<Look>) -> Result<Machine, Failure> {
+    let Some(under_way) = look else { return std::future::pending().await };
+    let machine = under_way.await;
+    *look = None;
+    machine.unwrap_or_else(|_| Err(Failure::Machine("reading the interfaces has ended".into())))
 }
 
 async fn next_of(map_system: &mut Option<Embedded>) -> Option<FromMapSystem> {

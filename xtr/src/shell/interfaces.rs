@@ -5,11 +5,12 @@
 //! flocks. Which locators follow from it is a function of what was read.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
+use futures::future::ready;
 use futures::{StreamExt as _, TryStreamExt as _};
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -17,13 +18,13 @@ use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, Addres
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::{Handle, IpVersion, MulticastGroup, sys};
+use rtnetlink::{Handle, IpVersion, MulticastGroup, RouteMessageBuilder, sys};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Failure;
-use super::netlink::{Netlink, refused};
+use super::netlink::{Netlink, or_none, refused};
 use crate::config::{Config, InterfaceLocator};
 use crate::database::OwnLocator;
 use crate::map_cache::is_unicast;
@@ -103,6 +104,11 @@ impl Wanted {
         let tunnelled = site.chain([IpNet::V6(config.cgeid_network)]).collect();
         Self { given: config.rlocs.clone(), interfaces: config.rloc_interfaces.clone(), tunnelled }
     }
+
+    /// Whether the default routes say which addresses are locators.
+    pub(super) fn follows_the_routes(&self) -> bool {
+        self.given.is_empty() && self.interfaces.is_empty()
+    }
 }
 
 impl Locators {
@@ -114,19 +120,22 @@ impl Locators {
 }
 
 impl Machine {
-    /// Asks the kernel.
+    /// Asks the kernel; for its routes only if they matter.
     ///
     /// # Errors
     /// If it does not say.
-    pub async fn read(netlink: &Netlink) -> Result<Self, Failure> {
+    pub async fn read(netlink: &Netlink, wanted: &Wanted) -> Result<Self, Failure> {
         let handle = netlink.handle();
-        let links: Vec<_> = handle.link().get().execute().try_collect().await.map_err(refused("reading the links"))?;
         let addresses = handle.address().get().execute().try_collect();
         let addresses: Vec<_> = addresses.await.map_err(refused("reading the addresses"))?;
         let mut defaults = Vec::new();
-        for (version, is_v4) in [(IpVersion::V4, true), (IpVersion::V6, false)] {
-            let routes = netlink.main_routes(version).await?;
-            defaults.extend(routes.iter().filter_map(|route| default_route(route, is_v4)));
+        for version in [IpVersion::V4, IpVersion::V6].into_iter().filter(|_| wanted.follows_the_routes()) {
+            defaults.extend(read_default_routes(handle, version).await?);
+        }
+        // A connection that ends cuts answers short: the last one then fails, or lacks even the loopback interface.
+        let links: Vec<_> = handle.link().get().execute().try_collect().await.map_err(refused("reading the links"))?;
+        if links.is_empty() {
+            return Err(Failure::Machine("netlink: the connection has ended".into()));
         }
         // The kernel's own order, where metrics are equal.
         defaults.sort_by_key(|route| route.metric);
@@ -158,13 +167,17 @@ impl Machine {
             let locator = |address| OwnLocator { address, priority: interface.priority, weight: interface.weight };
             found.add(addresses.into_iter().flatten().map(locator));
         }
-        if wanted.given.is_empty() && wanted.interfaces.is_empty() {
+        if wanted.follows_the_routes() {
             let addresses = [true, false].map(|is_v4| {
                 let ways = self.defaults.iter().filter(|route| route.is_v4 == is_v4);
                 ways.filter(|route| self.is_running(route.interface))
                     .find_map(|route| self.best_address(route.interface, is_v4, wanted, before))
             });
             found.add(addresses.into_iter().flatten().map(|address| OwnLocator { address, priority: 1, weight: 100 }));
+            // Who sets the routes is being started anew, and will set the same ones.
+            if !self.defaults.iter().any(|route| self.is_running(route.interface)) {
+                found.add(before.all.iter().filter(|locator| self.is_reachable(locator.address)).copied());
+            }
         }
         if found.all.is_empty() {
             let unreachable = before.all.iter().map(|locator| locator.address).collect();
@@ -216,7 +229,10 @@ impl Locators {
 pub struct Watch {
     task: JoinHandle<()>,
     news: Arc<Notify>,
+    /// News are to be looked at then.
     due: Option<Instant>,
+    /// Without any news the next look is then.
+    retry: Option<Instant>,
 }
 
 impl Drop for Watch {
@@ -234,25 +250,34 @@ impl Watch {
         let listener = Listener::open().map_err(|error| Failure::Machine(format!("netlink: {error}")))?;
         let news = Arc::new(Notify::new());
         let task = tokio::spawn(listen(listener, news.clone()));
-        Ok(Self { task, news, due: None })
+        Ok(Self { task, news, due: None, retry: None })
     }
 
-    /// Waits for a change, and for those that come with it. May be cancelled.
+    /// Waits for a change, and for those that come with it, or for the time of another look. May be cancelled.
     pub async fn changed(&mut self) {
         let due = match self.due {
             Some(due) => due,
             None => {
-                self.news.notified().await;
-                *self.due.insert(Instant::now() + DEBOUNCE)
+                tokio::select! {
+                    () = self.news.notified() => *self.due.insert(Instant::now() + DEBOUNCE),
+                    () = sleep_until(self.retry) => Instant::now(),
+                }
             }
         };
         tokio::time::sleep_until(due).await;
-        self.due = None;
+        (self.due, self.retry) = (None, None);
     }
 
-    /// Says once more that something has changed, in a while.
+    /// Asks for another look in a while, if there are no news before.
     pub fn again(&mut self) {
-        self.due.get_or_insert(Instant::now() + RETRY);
+        self.retry.get_or_insert(Instant::now() + RETRY);
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -344,97 +369,38 @@ fn address(message: &AddressMessage) -> Option<Address> {
     })
 }
 
-fn default_route(route: &RouteMessage, is_v4: bool) -> Option<DefaultRoute> {
+/// Of all the routes, which come one by one, only the default ones of the main table are kept.
+async fn read_default_routes(handle: &Handle, version: IpVersion) -> Result<Vec<DefaultRoute>, Failure> {
+    let is_v4 = version == IpVersion::V4;
+    let question = match version {
+        IpVersion::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        IpVersion::V6 => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    };
+    let routes = handle.route().get(question).execute();
+    let defaults = routes.try_fold(Vec::new(), |mut defaults, route| {
+        defaults.extend(default_routes(&route, is_v4));
+        ready(Ok(defaults))
+    });
+    or_none(defaults.await).map_err(refused("reading the routes"))
+}
+
+/// One for each interface that the route leads to: it has one, or next hops each with theirs.
+fn default_routes(route: &RouteMessage, is_v4: bool) -> Vec<DefaultRoute> {
+    let is_default = route.header.destination_prefix_length == 0 && route.header.table == RouteHeader::RT_TABLE_MAIN;
+    if !is_default {
+        return Vec::new();
+    }
     let metric = |attribute: &RouteAttribute| {
         if let RouteAttribute::Priority(metric) = attribute { Some(*metric) } else { None }
     };
-    let interface = |attribute: &RouteAttribute| {
-        if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None }
-    };
-    let is_default = route.header.destination_prefix_length == 0;
-    let interface = route.attributes.iter().find_map(interface).filter(|_| is_default)?;
-    Some(DefaultRoute { is_v4, metric: route.attributes.iter().find_map(metric).unwrap_or(0), interface })
+    let metric = route.attributes.iter().find_map(metric).unwrap_or(0);
+    let interfaces = route.attributes.iter().flat_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => vec![*index],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    });
+    interfaces.map(|interface| DefaultRoute { is_v4, metric, interface }).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const UPLINK: u32 = 2;
-    const BACKUP: u32 = 3;
-
-    /// Two uplinks, the first one preferred.
-    fn machine(addresses: &[(u32, &str)]) -> Machine {
-        let interface = |name: &str| Interface { name: name.into(), is_running: true };
-        let route = |interface, metric| DefaultRoute { is_v4: true, metric, interface };
-        let v6 = DefaultRoute { is_v4: false, metric: 1024, interface: UPLINK };
-        let address = |(interface, text): &(u32, &str)| Address {
-            address: text.parse().unwrap(),
-            interface: *interface,
-            is_lasting: true,
-            is_duplicate: false,
-            is_tentative: false,
-        };
-        Machine {
-            interfaces: [(UPLINK, interface("eth0")), (BACKUP, interface("wwan0"))].into(),
-            addresses: addresses.iter().map(address).collect(),
-            defaults: vec![route(UPLINK, 100), route(BACKUP, 600), v6],
-        }
-    }
-
-    fn found(machine: &Machine, before: &Locators) -> Vec<String> {
-        let found = machine.locators(&Wanted::default(), before);
-        found.reachable().iter().map(ToString::to_string).collect()
-    }
-
-    const BOTH: [(u32, &str); 3] = [(UPLINK, "192.0.2.1"), (UPLINK, "2001:db8::1"), (BACKUP, "198.51.100.1")];
-
-    #[test]
-    fn without_a_word_of_the_operator_the_best_running_default_routes_count() {
-        let nothing = Locators::default();
-        let mut machine = machine(&BOTH);
-        assert_eq!(found(&machine, &nothing), ["192.0.2.1", "2001:db8::1"]);
-        machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
-        assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
-        machine.defaults.retain(|route| route.interface == BACKUP);
-        assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
-    }
-
-    #[test]
-    fn when_nothing_is_left_the_last_locators_are_out_of_reach() {
-        let before = machine(&BOTH).locators(&Wanted::default(), &Locators::default());
-        let after = machine(&[]).locators(&Wanted::default(), &before);
-        assert_eq!((after.all.len(), after.reachable()), (2, vec![]));
-    }
-
-    #[test]
-    fn an_address_that_serves_is_kept_while_others_come_and_go_with_the_day() {
-        let before = machine(&BOTH[..1]).locators(&Wanted::default(), &Locators::default());
-        let mut machine = machine(&[(UPLINK, "192.0.2.9"), (UPLINK, "192.0.2.1")]);
-        assert_eq!(found(&machine, &before), ["192.0.2.1"]);
-        machine.addresses[1].is_lasting = false;
-        assert_eq!(found(&machine, &before), ["192.0.2.9"]);
-        machine.addresses[0].is_tentative = true;
-        assert_eq!(found(&machine, &before), Vec::<String>::new());
-        assert_eq!(found(&machine.clone().hopeful(), &before), ["192.0.2.9"]);
-    }
-
-    #[test]
-    fn a_given_locator_stays_one_and_is_out_of_reach_while_its_address_is_gone() {
-        let given = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
-        let wanted =
-            Wanted { given: vec![given("192.0.2.1"), given("203.0.113.1")], interfaces: vec![], ..Wanted::default() };
-        let found = machine(&BOTH).locators(&wanted, &Locators::default());
-        assert_eq!((found.all.len(), found.unreachable), (2, vec!["203.0.113.1".parse().unwrap()]));
-    }
-
-    #[test]
-    fn the_addresses_of_a_named_interface_are_locators_with_its_priority() {
-        let interface = InterfaceLocator { name: "eth0".into(), priority: 7, weight: 10 };
-        let wanted = Wanted { interfaces: vec![interface], ..Wanted::default() };
-        let found = machine(&BOTH).locators(&wanted, &Locators::default());
-        assert_eq!(found.all.len(), 2);
-        assert!(found.all.iter().all(|locator| (locator.priority, locator.weight) == (7, 10)), "{found:?}");
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
 pub mod life;
+pub mod look;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
@@ -104,8 +105,9 @@ async fn run_as(
     let interfaces = Watch::start()?;
     let (wanted, locators) = (Wanted::of(&config), locators(&config, &netlink).await?);
     let rlocs: Vec<IpAddr> = locators.iter().map(|locator| locator.address).collect();
-    Packets::probe(&config, &rlocs)?;
+    // First: it waits for addresses that are still looked at for duplicates.
     let (sockets, received) = ControlSockets::bind(&rlocs).await?;
+    Packets::probe(&config, &rlocs)?;
 
     let state = StateFile::open(&config.state_dir)?;
     let (key_files, keys) = match &config.mapping {
@@ -150,6 +152,7 @@ async fn run_as(
         changes,
         netlink,
         watch: interfaces,
+        look: None,
         wanted,
         locators,
     };
@@ -159,6 +162,7 @@ async fn run_as(
         result = serve(&config, &mut plane, clocks, sender, stop).await;
     }
     drop(life);
+    plane.netlink.revive();
     let taken_down = plane.netlink.take_down().await;
     drop(control_socket);
     drop(metrics);
@@ -232,8 +236,9 @@ pub fn check_map_system(config: &Config) -> Result<(KeyFiles, Vec<OperationalKey
 
 /// At the start; then they follow the interfaces.
 async fn locators(config: &Config, netlink: &Netlink) -> Result<Vec<OwnLocator>, Failure> {
-    let machine = Machine::read(netlink).await?.hopeful();
-    let locators = machine.locators(&Wanted::of(config), &Locators::default()).all;
+    let wanted = Wanted::of(config);
+    let machine = Machine::read(netlink, &wanted).await?.hopeful();
+    let locators = machine.locators(&wanted, &Locators::default()).all;
     if locators.is_empty() {
         let problem = if config.rloc_interfaces.is_empty() {
             "needed: there is no default route whose interface has a global address"

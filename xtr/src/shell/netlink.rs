@@ -97,6 +97,16 @@ impl Netlink {
         Ok(Self { handle, task: tokio::spawn(connection) })
     }
 
+    /// Connects anew if the connection has ended, as it does after an error of its socket.
+    pub(super) fn revive(&mut self) {
+        if self.task.is_finished() {
+            match Self::connect() {
+                Ok(netlink) => *self = netlink,
+                Err(error) => tracing::warn!(%error, "the kernel's routing stays as it is"),
+            }
+        }
+    }
+
     /// For questions to the kernel.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
@@ -261,7 +271,7 @@ impl Netlink {
     }
 
     /// The routes of the main table.
-    pub(super) async fn main_routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
+    async fn main_routes(&self, version: IpVersion) -> Result<Vec<RouteMessage>, Failure> {
         let routes = self.routes(version).await?;
         Ok(routes.into_iter().filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN).collect())
     }
@@ -372,7 +382,7 @@ fn unless(so_already: i32, result: Result<(), rtnetlink::Error>) -> Result<(), r
 }
 
 /// A kernel without an address family has no rules and routes of it.
-fn or_none<T>(listed: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec<T>, rtnetlink::Error> {
+pub(super) fn or_none<T>(listed: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec<T>, rtnetlink::Error> {
     match listed {
         Err(rtnetlink::Error::NetlinkError(error)) if NO_SUCH_FAMILY.contains(&error.raw_code()) => Ok(Vec::new()),
         listed => listed,

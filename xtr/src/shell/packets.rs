@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::data_plane::{DataPlane, Options};
+use super::data_socket::receiver;
 use crate::config::{Config, Mapping, Tier};
 use crate::counters::LocatorCount;
 use crate::database::Database;
@@ -36,6 +37,18 @@ impl Packets {
     /// What the machine lacks, and what to do.
     pub fn probe(config: &Config, rlocs: &[IpAddr]) -> Result<(), Failure> {
         DataPlane::probe(config.tier, &config.tun, rlocs).map_err(|error| Failure::Machine(error.to_string()))
+    }
+
+    /// Whether a packet thread that has no socket on this address could have one: its port may be another program's, or the
+    /// address too new. The threads say in the log alone what they could not open.
+    pub fn can_receive(rloc: IpAddr) -> bool {
+        match receiver(rloc) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%rloc, %error, "no packets are received there yet");
+                false
+            }
+        }
     }
 
     /// Starts the thread, in the network namespace of the caller.
@@ -120,4 +133,20 @@ impl Packets {
 fn own_addresses(database: &Database) -> Vec<IpAddr> {
     let hosts = database.prefixes().iter().filter(|prefix| prefix.net.prefix_len() == 128);
     hosts.map(|prefix| prefix.net.addr()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_locator_whose_port_another_program_has_takes_no_packets_until_it_is_free() {
+        let rloc: IpAddr = "127.43.41.1".parse().unwrap();
+        let other = std::net::UdpSocket::bind((rloc, wire::DATA_PORT)).unwrap();
+        assert!(!Packets::can_receive(rloc));
+        drop(other);
+        assert!(Packets::can_receive(rloc));
+        assert!(!Packets::can_receive("192.0.2.1".parse().unwrap()), "no interface has that address");
+    }
 }

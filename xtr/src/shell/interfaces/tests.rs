@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+const UPLINK: u32 = 2;
+const BACKUP: u32 = 3;
+
+/// Two uplinks, the first one preferred.
+fn machine(addresses: &[(u32, &str)]) -> Machine {
+    let interface = |name: &str| Interface { name: name.into(), is_running: true };
+    let route = |interface, metric| DefaultRoute { is_v4: true, metric, interface };
+    let v6 = DefaultRoute { is_v4: false, metric: 1024, interface: UPLINK };
+    let address = |(interface, text): &(u32, &str)| Address {
+        address: text.parse().unwrap(),
+        interface: *interface,
+        is_lasting: true,
+        is_duplicate: false,
+        is_tentative: false,
+    };
+    Machine {
+        interfaces: [(UPLINK, interface("eth0")), (BACKUP, interface("wwan0"))].into(),
+        addresses: addresses.iter().map(address).collect(),
+        defaults: vec![route(UPLINK, 100), route(BACKUP, 600), v6],
+    }
+}
+
+fn found(machine: &Machine, before: &Locators) -> Vec<String> {
+    let found = machine.locators(&Wanted::default(), before);
+    found.reachable().iter().map(ToString::to_string).collect()
+}
+
+const BOTH: [(u32, &str); 3] = [(UPLINK, "192.0.2.1"), (UPLINK, "2001:db8::1"), (BACKUP, "198.51.100.1")];
+
+#[test]
+fn without_a_word_of_the_operator_the_best_running_default_routes_count() {
+    let nothing = Locators::default();
+    let mut machine = machine(&BOTH);
+    assert_eq!(found(&machine, &nothing), ["192.0.2.1", "2001:db8::1"]);
+    machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
+    assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
+    machine.defaults.retain(|route| route.interface == BACKUP);
+    assert_eq!(found(&machine, &nothing), ["198.51.100.1"]);
+}
+
+#[test]
+fn when_nothing_is_left_the_last_locators_are_out_of_reach() {
+    let before = machine(&BOTH).locators(&Wanted::default(), &Locators::default());
+    let after = machine(&[]).locators(&Wanted::default(), &before);
+    assert_eq!((after.all.len(), after.reachable()), (2, vec![]));
+}
+
+#[test]
+fn a_default_route_of_several_next_hops_leads_to_the_interface_of_each() {
+    use netlink_packet_route::route::RouteNextHop;
+    let hop = |interface_index| {
+        let mut hop = RouteNextHop::default();
+        hop.interface_index = interface_index;
+        hop
+    };
+    let mut route = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    route.attributes.push(RouteAttribute::MultiPath(vec![hop(UPLINK), hop(BACKUP)]));
+    let mut machine = machine(&BOTH);
+    machine.defaults = default_routes(&route, true);
+    assert_eq!(found(&machine, &Locators::default()), ["192.0.2.1"]);
+    machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
+    assert_eq!(found(&machine, &Locators::default()), ["198.51.100.1"]);
+    route.header.destination_prefix_length = 8;
+    assert!(default_routes(&route, true).is_empty());
+}
+
+#[test]
+fn while_no_default_route_is_left_the_former_locators_serve_as_far_as_they_can() {
+    let mut machine = machine(&BOTH);
+    let before = machine.locators(&Wanted::default(), &Locators::default());
+    machine.defaults.clear();
+    assert_eq!(machine.locators(&Wanted::default(), &before), before);
+    machine.addresses.retain(|own| own.address.is_ipv6());
+    assert_eq!(found(&machine, &before), ["2001:db8::1"]);
+    machine.interfaces.get_mut(&UPLINK).unwrap().is_running = false;
+    assert_eq!(found(&machine, &before), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn news_are_heard_while_another_look_is_due_later() {
+    let news = Arc::new(Notify::new());
+    let mut watch = Watch { task: tokio::spawn(async {}), news: news.clone(), due: None, retry: None };
+    let started = Instant::now();
+    watch.again();
+    news.notify_one();
+    watch.changed().await;
+    assert!(started.elapsed() < RETRY / 2, "{:?}", started.elapsed());
+    assert_eq!((watch.due, watch.retry), (None, None), "that look was also the one that was due");
+    watch.retry = Some(Instant::now() + DEBOUNCE);
+    watch.changed().await;
+    assert_eq!(watch.retry, None);
+}
+
+#[test]
+fn an_address_that_serves_is_kept_while_others_come_and_go_with_the_day() {
+    let before = machine(&BOTH[..1]).locators(&Wanted::default(), &Locators::default());
+    let mut machine = machine(&[(UPLINK, "192.0.2.9"), (UPLINK, "192.0.2.1")]);
+    assert_eq!(found(&machine, &before), ["192.0.2.1"]);
+    machine.addresses[1].is_lasting = false;
+    assert_eq!(found(&machine, &before), ["192.0.2.9"]);
+    machine.addresses[0].is_tentative = true;
+    assert_eq!(found(&machine, &before), Vec::<String>::new());
+    assert_eq!(found(&machine.clone().hopeful(), &before), ["192.0.2.9"]);
+}
+
+#[test]
+fn a_given_locator_stays_one_and_is_out_of_reach_while_its_address_is_gone() {
+    let given = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+    let wanted =
+        Wanted { given: vec![given("192.0.2.1"), given("203.0.113.1")], interfaces: vec![], ..Wanted::default() };
+    let found = machine(&BOTH).locators(&wanted, &Locators::default());
+    assert_eq!((found.all.len(), found.unreachable), (2, vec!["203.0.113.1".parse().unwrap()]));
+}
+
+#[test]
+fn the_addresses_of_a_named_interface_are_locators_with_its_priority() {
+    let interface = InterfaceLocator { name: "eth0".into(), priority: 7, weight: 10 };
+    let wanted = Wanted { interfaces: vec![interface], ..Wanted::default() };
+    let found = machine(&BOTH).locators(&wanted, &Locators::default());
+    assert_eq!(found.all.len(), 2);
+    assert!(found.all.iter().all(|locator| (locator.priority, locator.weight) == (7, 10)), "{found:?}");
+}
