@@ -200,6 +200,12 @@ impl Counters {
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount as u64), Ordering::Relaxed);
     }
 
+    /// Takes back what was added alone, a moment ago.
+    pub(crate) fn take_back_alone(&self, count: Count, amount: usize) {
+        let counter = &self.counts[count as usize].0;
+        counter.store(counter.load(Ordering::Relaxed).saturating_sub(amount as u64), Ordering::Relaxed);
+    }
+
     /// What was sent to each locator, as it was within the last second of traffic.
     pub fn locators(&self) -> Vec<LocatorCount> {
         match self.locators.lock() {

@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "a flow label is reserved by an option that no safe call covers")]
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
@@ -17,18 +17,22 @@ use futures::TryStreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{LinkAttribute, State};
+use netlink_packet_route::route::RouteType;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{Ipv4Header, Ipv6Header, TrafficClass, UdpHeader, checksum};
+use wire::data::{Ipv4Header, Ipv6Header, LispHeader, OuterHeader, TrafficClass, UdpHeader, checksum};
 use xtr::config::Tier;
 use xtr::counters::{Count, DropReason};
 use xtr::etr::EtrConfig;
 use xtr::itr::ItrConfig;
 use xtr::map_cache::{Entry, Event, Forwarding, Locator, Update};
+use xtr::offload::Message;
 use xtr::shell::data_plane::{DataPlane, Options};
+use xtr::shell::device::{GroupSockets as _, SendError};
+use xtr::shell::port_pool::PortPool;
 
 const CABLE: &str = "core";
 const TUN: &str = "lisp0";
@@ -456,6 +460,25 @@ fn eavesdrop(protocol: libc::c_int) -> Socket {
     socket
 }
 
+/// The LISP packets that come as one: a group of them crosses this cable uncut.
+fn comparables(packet: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let Some((outer, inner)) = comparable(packet) else { return Vec::new() };
+    let length = match inner[0] >> 4 {
+        4 => usize::from(u16::from_be_bytes([inner[2], inner[3]])),
+        _ => 40 + usize::from(u16::from_be_bytes([inner[4], inner[5]])),
+    };
+    let (headers, payload) = packet.split_at(if packet[0] >> 4 == 4 { 20 + 8 } else { 40 + 8 });
+    if payload.len() <= 8 + length {
+        return vec![(outer, inner)];
+    }
+    let alone = |one: &[u8]| {
+        let udp_length = u16::try_from(8 + one.len()).unwrap();
+        let without_length = &headers[..headers.len() - 4];
+        comparable(&[without_length, &udp_length.to_be_bytes(), &headers[headers.len() - 2..], one].concat()).unwrap()
+    };
+    payload.chunks(8 + length).map(alone).collect()
+}
+
 /// The outer headers of a LISP packet that both tiers must agree on: class, flow label, TTL, DF, addresses, destination port and
 /// the LISP header; and the inner packet, but for an IPv4 identification, which the sender's kernel counts up.
 fn comparable(packet: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
@@ -474,10 +497,11 @@ fn comparable(packet: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 /// TTL, DSCP and ECN of the inner packet, and the flow label of its flow, are on the wire whatever the tier: by our own hand in
-/// tier 0, by ancillary data in tier 1.
+/// tier 0, by ancillary data in tier 1, also beside UDP_SEGMENT.
 #[test]
 fn both_tiers_put_the_same_headers_on_the_wire() {
-    const PACKETS: usize = 24;
+    const OF_EACH: usize = 2 * (6 + BURST);
+    const PACKETS: usize = 2 * OF_EACH;
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let near = move || {
         for tier in [Tier::Zero, Tier::One] {
@@ -485,9 +509,9 @@ fn both_tiers_put_the_same_headers_on_the_wire() {
                 let node = Node::start(NEAR, 1500, tier);
                 lead_into_tunnel(NEAR, FAR);
                 FAR.prefixes.iter().for_each(|net| node.map(net, rloc));
-                send_with_many_hops_and_classes();
+                send_with_many_hops_and_classes(tier);
                 let started = Instant::now();
-                while node.count(Count::Encapsulated) < 12 {
+                while node.count(Count::Encapsulated) < OF_EACH as u64 {
                     assert!(started.elapsed() < PATIENCE, "{:?}", node.plane.counters().snapshot());
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -499,15 +523,17 @@ fn both_tiers_put_the_same_headers_on_the_wire() {
     let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
         let sockets = [eavesdrop(libc::ETH_P_IP), eavesdrop(libc::ETH_P_IPV6)];
         ready.send(()).unwrap();
-        let mut seen = Vec::new();
-        for _ in 0..2 {
+        let (mut seen, mut longest) = (Vec::new(), [0, 0]);
+        for longest in &mut longest {
             let mut packets = Vec::new();
             for socket in &sockets {
                 let before = packets.len();
                 while packets.len() - before < PACKETS / 2 {
                     let mut octets = [0; 4000];
                     let length = (&mut &*socket).read(&mut octets).unwrap();
-                    packets.extend(comparable(&octets[..length]));
+                    let came = comparables(&octets[..length]);
+                    *longest = came.len().max(*longest);
+                    packets.extend(came);
                 }
             }
             packets.sort();
@@ -517,15 +543,22 @@ fn both_tiers_put_the_same_headers_on_the_wire() {
         for (of_zero, of_one) in seen[0].iter().zip(&seen[1]) {
             assert_eq!(of_zero, of_one);
         }
+        assert_eq!(longest, [1, BURST], "tier 1 sends groups");
         let hops: Vec<u8> = seen[1].iter().filter(|(outer, _)| outer[0] >> 4 == 4).map(|(outer, _)| outer[3]).collect();
-        assert!([3, 43, 83, 123, 163, 203].iter().all(|ttl| hops.contains(ttl)), "{hops:?}");
+        assert!([3, 43, 83, 123, 163, 203, BURST_HOPS].iter().all(|ttl| hops.contains(ttl)), "{hops:?}");
         stop.recv().unwrap();
     };
     in_two_namespaces(near, far);
 }
 
-/// Six datagrams from each host of the near site to the far one.
-fn send_with_many_hops_and_classes() {
+/// Equal datagrams that a tier with offload gets as one super-packet, with this TTL and class, in which all bits of DSCP and ECN
+/// count.
+const BURST: usize = 8;
+const BURST_HOPS: u8 = 77;
+const BURST_CLASS: u32 = 0b1011_1001;
+
+/// Six datagrams from each host of the near site to the far one, and a burst.
+fn send_with_many_hops_and_classes(tier: Tier) {
     for (host, to) in NEAR.hosts.into_iter().zip(FAR.hosts) {
         let from = SocketAddr::new(ip(host), 7777);
         let socket = Socket::new(Domain::for_address(from), Type::DGRAM, None).unwrap();
@@ -541,7 +574,31 @@ fn send_with_many_hops_and_classes() {
             }
             socket.send_to(&[round; 33], &SocketAddr::new(ip(to), 99).into()).unwrap();
         }
+        if from.is_ipv4() {
+            socket.set_ttl_v4(BURST_HOPS.into()).unwrap();
+            socket.set_tos_v4(BURST_CLASS).unwrap();
+        } else {
+            socket.set_unicast_hops_v6(BURST_HOPS.into()).unwrap();
+            socket.set_tclass_v6(BURST_CLASS).unwrap();
+        }
+        let (datagram, to) = ([0x77; 40], SockAddr::from(SocketAddr::new(ip(to), 99)));
+        if tier == Tier::One {
+            segment_at(&socket, datagram.len());
+            socket.send_to(&datagram.repeat(BURST), &to).unwrap();
+        } else {
+            (0..BURST).for_each(|_| drop(socket.send_to(&datagram, &to).unwrap()));
+        }
     }
+}
+
+/// From now on the kernel cuts what is sent into datagrams of this size.
+fn segment_at(socket: &Socket, size: usize) {
+    let size = libc::c_int::try_from(size).unwrap();
+    let length = libc::socklen_t::try_from(size_of_val(&size)).unwrap();
+    let value = std::ptr::from_ref(&size).cast();
+    // SAFETY: the option reads one int, and `size` is one that outlives the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, value, length) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// An ICMP error about an outer packet: that a link of this MTU is on its way.
@@ -620,6 +677,98 @@ fn a_locator_where_nobody_takes_lisp_is_a_hint_to_probe_it() {
         };
         in_two_namespaces(near, far);
     }
+}
+
+/// The header of a packet of the near node to an RLOC.
+fn outer_to(rloc: &str) -> OuterHeader {
+    let destination = ip(rloc);
+    let source = ip(NEAR.rlocs[usize::from(destination.is_ipv6())]);
+    let (class, lisp) = (TrafficClass(0), LispHeader::default());
+    OuterHeader { source, destination, source_port: 50_000, ttl: 9, class, flow_label: 0x1_2345, lisp }
+}
+
+/// What the pool says about one packet, all of the same port.
+fn send_one(pool: &mut PortPool, rloc: &str) -> Option<SendError> {
+    let outer = outer_to(rloc);
+    let payload = [0; 108];
+    let parts = [IoSlice::new(&payload)];
+    let message = Message { outer: &outer, parts: &parts, size: payload.len(), count: 1 };
+    let mut failures = Vec::new();
+    pool.send(&[message], &mut failures);
+    failures.pop().map(|(_, error)| error)
+}
+
+#[test]
+fn what_a_router_finds_too_big_costs_no_packet_of_others() {
+    let (reported, is_reported) = mpsc::channel::<()>();
+    let near = move || {
+        let mut pool = PortPool::open(&NEAR.rlocs.map(ip)).unwrap();
+        for rloc in FAR.rlocs {
+            assert!(send_one(&mut pool, rloc).is_none());
+            is_reported.recv_timeout(PATIENCE).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            let error = send_one(&mut pool, rloc);
+            assert!(error.is_none(), "{rloc}: {error:?}");
+            assert_eq!(pool.report().map(|report| report.mtu), Some(1300), "{rloc}: the router was heard meanwhile");
+        }
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let families = [
+            (libc::ETH_P_IP, Domain::IPV4, Protocol::ICMPV4, NEAR.rlocs[0]),
+            (libc::ETH_P_IPV6, Domain::IPV6, Protocol::ICMPV6, NEAR.rlocs[1]),
+        ];
+        let ears = families.map(|(kind, ..)| eavesdrop(kind));
+        // So that nothing but the report comes back.
+        let _receivers = FAR.rlocs.map(|rloc| bind(rloc, wire::DATA_PORT));
+        ready.send(()).unwrap();
+        for (ear, (_, domain, protocol, to)) in ears.iter().zip(families) {
+            let outer = loop {
+                let mut octets = [0; 4000];
+                let length = (&mut &*ear).read(&mut octets).unwrap();
+                let is_data =
+                    length > 100 && octets[..length].windows(2).any(|two| two == wire::DATA_PORT.to_be_bytes());
+                if is_data {
+                    break octets[..length].to_vec();
+                }
+            };
+            let icmp = Socket::new(domain, Type::RAW, Some(protocol)).unwrap();
+            icmp.send_to(&too_big(&outer, 1300), &SockAddr::from(SocketAddr::new(ip(to), 0))).unwrap();
+            reported.send(()).unwrap();
+        }
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
+}
+
+/// A blackhole route says EINVAL, as a flow label does that another program has reserved.
+#[test]
+fn an_rloc_without_a_way_is_said_to_be_one_and_costs_no_flow_labels() {
+    let near = || {
+        let mut pool = PortPool::open(&NEAR.rlocs.map(ip)).unwrap();
+        netlink(async |handle| {
+            let mut route = RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix("2001:db8:dead::".parse().unwrap(), 48)
+                .build();
+            route.header.kind = RouteType::BlackHole;
+            handle.route().add(route).execute().await.unwrap();
+        });
+        for (rloc, errno) in [("203.0.113.1", libc::ENETUNREACH), ("2001:db8:dead::1", libc::EINVAL)] {
+            let error = send_one(&mut pool, rloc);
+            let said = matches!(&error, Some(SendError::Io(error)) if error.raw_os_error() == Some(errno));
+            assert!(said && pool.has_flow_label(), "{rloc}: {error:?}");
+        }
+        let _reserved = reserve_flow_label();
+        assert!(send_one(&mut pool, FAR.rlocs[1]).is_none());
+        // The label of the packet is the very one that is reserved: without any it leaves.
+        assert!(!pool.has_flow_label());
+        pool.set_rlocs(&NEAR.rlocs.map(ip));
+        assert!(pool.has_flow_label(), "other interfaces, other luck");
+    };
+    let far = |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        ready.send(()).unwrap();
+        stop.recv().unwrap();
+    };
+    in_two_namespaces(near, far);
 }
 
 /// Another program may reserve a flow label of IPv6 for itself; from then on the kernel refuses labels that nobody reserved.

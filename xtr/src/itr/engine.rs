@@ -126,6 +126,14 @@ impl Itr {
 
     /// Takes a packet that the kernel routed towards the tunnel.
     pub fn handle<'p>(&mut self, now: Instant, octets: &'p [u8]) -> Verdict<'p> {
+        self.handle_first(now, octets, (0, 0))
+    }
+
+    /// Takes the first segment of a super-packet. Behind it are so many others, with so many octets, that differ from it in
+    /// nothing that a choice depends on and are no longer: if it is encapsulated or native so are they, and counted with it.
+    /// Otherwise each of them is to be handled for itself.
+    #[inline]
+    pub fn handle_first<'p>(&mut self, now: Instant, octets: &'p [u8], others: (usize, usize)) -> Verdict<'p> {
         self.handle_timeout(now);
         let packet = match self.check(octets) {
             Ok(packet) => packet,
@@ -138,11 +146,11 @@ impl Itr {
                 Verdict::Later
             }
             Decision::Core(target) => {
-                self.count_encapsulated(target.locator, packet.octets());
+                self.count_encapsulated(target.locator, 1 + others.0, packet.octets().len() + others.1);
                 Verdict::Encapsulate(self.header(target, &packet), packet.octets())
             }
             Decision::Native => {
-                self.counters.add(Count::Native, 1);
+                self.counters.add(Count::Native, 1 + others.0);
                 Verdict::Native(packet.octets())
             }
             Decision::Drop(reason, error) => {
@@ -213,6 +221,13 @@ impl Itr {
             }
             _ => self.counters.add(Count::UnreachableRefused, 1),
         }
+    }
+
+    /// A packet that was to be encapsulated behind `header` has not left, and is handled once more: it is not counted twice.
+    pub fn take_back(&mut self, header: &OuterHeader, inner: &[u8]) {
+        self.counters.take_back_alone(Count::Encapsulated, 1);
+        self.counters.take_back_alone(Count::EncapsulatedBytes, inner.len());
+        self.cache.locators_mut().not_sent(header.destination, inner.len());
     }
 
     /// What else is to be sent: drained after each call of another method.
@@ -441,16 +456,16 @@ impl Itr {
 
     fn push_core(&mut self, target: Target, packet: &IpPacket<'_>, inner: Vec<u8>) {
         let header = self.header(target, packet);
-        self.count_encapsulated(target.locator, &inner);
+        self.count_encapsulated(target.locator, 1, inner.len());
         self.outputs.push_back(Output::Core(header, inner));
     }
 
     #[inline(always)]
-    fn count_encapsulated(&mut self, locator: LocatorIndex, inner: &[u8]) {
-        self.counters.add_alone(Count::Encapsulated, 1);
-        self.counters.add_alone(Count::EncapsulatedBytes, inner.len());
+    fn count_encapsulated(&mut self, locator: LocatorIndex, packets: usize, octets: usize) {
+        self.counters.add_alone(Count::Encapsulated, packets);
+        self.counters.add_alone(Count::EncapsulatedBytes, octets);
         let now = self.cache.tick();
-        self.cache.locators_mut().sent(now, locator, inner.len());
+        self.cache.locators_mut().sent(now, locator, packets, octets);
     }
 
     fn give_up(&mut self, now: Instant, lost: impl IntoIterator<Item = Lost>) {
@@ -488,23 +503,6 @@ impl Itr {
             true => Some(DUMMY_V4),
             false => self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6),
         })
-    }
-
-    /// Takes the first segment of a super-packet. Behind it are so many others, with so many octets, that differ from it in
-    /// nothing that a choice depends on and are no longer: if it is encapsulated or native so are they, and counted with it.
-    /// Otherwise each of them is to be handled for itself.
-    pub fn handle_first<'p>(&mut self, now: Instant, first: &'p [u8], others: (usize, usize)) -> Verdict<'p> {
-        let verdict = self.handle(now, first);
-        let (packets, octets) = others;
-        match &verdict {
-            Verdict::Encapsulate(..) => {
-                self.counters.add(Count::Encapsulated, packets);
-                self.counters.add(Count::EncapsulatedBytes, octets);
-            }
-            Verdict::Native(_) => self.counters.add(Count::Native, packets),
-            Verdict::Later | Verdict::Dropped(_) => {}
-        }
-        verdict
     }
 }
 

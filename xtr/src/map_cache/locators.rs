@@ -198,17 +198,25 @@ impl Locators {
         Learned::Changed
     }
 
-    /// Counts a packet that goes there.
+    /// Counts packets that go there.
     #[inline]
-    pub(crate) fn sent(&mut self, now: Tick, index: LocatorIndex, octets: usize) {
+    pub(crate) fn sent(&mut self, now: Tick, index: LocatorIndex, packets: usize, octets: usize) {
         let state = &mut self.states[index.0];
-        state.packets += 1;
+        state.packets += packets as u64;
         state.octets += octets as u64;
         state.last_sent = now;
         if state.waits_since == Tick::NONE {
             state.waits_since = now;
             self.waiting.insert((now, index));
         }
+    }
+
+    /// Takes a packet back that was counted a moment ago, and has not left.
+    pub(crate) fn not_sent(&mut self, address: IpAddr, octets: usize) {
+        let Some(index) = self.find(address) else { return };
+        let state = &mut self.states[index.0];
+        state.packets = state.packets.saturating_sub(1);
+        state.octets = state.octets.saturating_sub(octets as u64);
     }
 
     /// The next locator from which nothing has come back in all the time that [`limits::SILENT_AFTER`] is, since it was last heard or
@@ -375,7 +383,7 @@ mod tests {
         let mut said = Vec::new();
         for tick in (1..=50).map(Tick) {
             heard.set_time(tick);
-            indices.iter().for_each(|index| locators.sent(tick, *index, 100));
+            indices.iter().for_each(|index| locators.sent(tick, *index, 1, 100));
             heard.note(alive);
             said.extend(std::iter::from_fn(|| locators.next_silent(tick, &heard)).map(|address| (address, tick.0)));
         }
@@ -389,7 +397,7 @@ mod tests {
             let index = locators.acquire(ip("192.0.2.1")).unwrap();
             let said = (1..=40).map(Tick).find(|tick| {
                 heard.set_time(*tick);
-                locators.sent(*tick, index, 100);
+                locators.sent(*tick, index, 1, 100);
                 if tick.0 < dies {
                     heard.note(ip("192.0.2.1"));
                 }
@@ -404,7 +412,7 @@ mod tests {
     fn silence_after_a_packet_is_not_that_of_the_next_owner_of_its_number() {
         let (mut locators, heard) = (locators(), Heard::default());
         let index = locators.acquire(ip("192.0.2.1")).unwrap();
-        locators.sent(NOW, index, 100);
+        locators.sent(NOW, index, 1, 100);
         locators.release(index);
         assert_eq!(locators.acquire(ip("192.0.2.2")), Some(index));
         assert_eq!(locators.next_silent(Tick(100), &heard), None);

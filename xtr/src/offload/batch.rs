@@ -125,10 +125,12 @@ impl Batch {
     fn add(&mut self, outer: &OuterHeader, header: Range<usize>, payload: Range<usize>) {
         let (segment, octets) = (self.segments.len(), header.len() + payload.len());
         self.segments.push(Segment { header, payload, next: NONE });
-        let found = self.open.iter().rposition(|group| self.groups[*group].outer == *outer);
+        let found = self.open.iter().rposition(|group| is_same_flow(&self.groups[*group].outer, outer));
         if let Some(at) = found {
             let group = &mut self.groups[self.open[at]];
-            if octets <= group.size && group.octets + octets <= most_octets(outer.destination) {
+            // With another TTL or class it needs a header of its own, and what comes behind it must not overtake it.
+            if group.outer == *outer && octets <= group.size && group.octets + octets <= most_octets(outer.destination)
+            {
                 self.segments[group.last].next = segment;
                 (group.last, group.count, group.octets) = (segment, group.count + 1, group.octets + octets);
                 if octets < group.size || group.count >= self.longest_group {
@@ -170,6 +172,11 @@ impl Batch {
         self.groups.iter().map(message).collect()
     }
 
+    /// How many packets a group has.
+    pub fn count(&self, group: usize) -> usize {
+        self.groups[group].count
+    }
+
     /// The outer header of a group.
     pub fn outer(&self, group: usize) -> OuterHeader {
         self.groups[group].outer
@@ -200,6 +207,14 @@ impl Batch {
             Some(segment)
         })
     }
+}
+
+/// Of two outer headers: whether the packets belong to one flow, whatever TTL and class they have.
+fn is_same_flow(one: &OuterHeader, other: &OuterHeader) -> bool {
+    one.source_port == other.source_port
+        && one.flow_label == other.flow_label
+        && one.destination == other.destination
+        && one.source == other.source
 }
 
 fn most_octets(rloc: IpAddr) -> usize {

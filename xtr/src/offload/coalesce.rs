@@ -16,8 +16,10 @@ use super::{Gso, GsoKind, Partial, VnetHeader};
 
 /// Runs that may still grow: flows that a batch has segments of, beyond which the oldest is ended.
 const OPEN_RUNS: usize = 8;
-/// Segments of one run: the kernel takes 1024 parts in a write, and gives no more datagrams a super-packet than 128.
+/// Segments of one run: the kernel takes 1024 parts in a write.
 pub const MOST_PIECES: usize = 128;
+/// Datagrams of one run: UDP_MAX_SEGMENTS of older kernels, which refuse more; later ones take 128.
+const MOST_DATAGRAMS: usize = 64;
 /// Octets of the longest packet.
 const LONGEST_PACKET: usize = 65_535;
 /// No piece follows.
@@ -84,6 +86,11 @@ impl Coalescer {
         Self { merges_udp, ..Self::default() }
     }
 
+    /// From now on UDP is not merged: the kernel has refused it.
+    pub fn leave_udp(&mut self) {
+        self.merges_udp = false;
+    }
+
     /// Adds the packet at `octets`, an IP packet without trailing octets.
     pub fn push(&mut self, memory: &[u8], octets: Range<usize>) {
         let segment = Segment::of(memory, octets);
@@ -102,7 +109,8 @@ impl Coalescer {
         }
         let payload = segment.end - transport.payload;
         self.append(run, &segment, transport, memory);
-        if transport.ends || payload < self.runs[run].size() || self.runs[run].pieces == MOST_PIECES {
+        let most = if transport.is_tcp { MOST_PIECES } else { MOST_DATAGRAMS };
+        if transport.ends || payload < self.runs[run].size() || self.runs[run].pieces == most {
             self.open.remove(at);
         }
     }

@@ -39,8 +39,9 @@ pub(super) mod flag {
 pub(super) const SHORTEST_TCP_HEADER: usize = 20;
 /// Octets of all headers that are copied for each segment: IP with options or a few extensions, and TCP with options.
 const LONGEST_HEADER: usize = 512;
-/// Segments of one super-packet: 64 KB in the smallest that TCP of Linux sends (88 octets) are fewer.
-pub const MOST_SEGMENTS: usize = 1024;
+/// Segments of one super-packet: 64 KB in the smallest that Linux makes, 8 octets (TCP_MIN_GSO_SIZE of linux/tcp.h). A peer
+/// whose MSS is 48, with options, gets 1820.
+pub const MOST_SEGMENTS: usize = 65_535 / 8;
 
 /// How a super-packet falls into segments.
 #[derive(Debug, Clone, Copy)]

@@ -330,16 +330,16 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_keeps_each_packet_and_the_order_of_each_flow(packets in proptest::collection::vec((0..4u16, 1..300usize), 1..200), longest in 1..80usize) {
+    fn a_batch_keeps_each_packet_and_the_order_of_each_flow(packets in proptest::collection::vec((0..4u16, 1..300usize, 0..3u8), 1..200), longest in 1..80usize) {
         let mut batch = Batch::new(longest);
-        let memory: Vec<u8> = packets.iter().enumerate().flat_map(|(index, (_, length))| vec![index as u8; *length]).collect();
+        let memory: Vec<u8> = packets.iter().enumerate().flat_map(|(index, (_, length, _))| vec![index as u8; *length]).collect();
         let mut start = 0;
-        for (flow, length) in &packets {
-            batch.push(&outer(*flow), start..start + length);
+        for (flow, length, kind) in &packets {
+            batch.push(&outer(*flow, *kind), start..start + length);
             start += length;
         }
         let parts = batch.parts(&memory);
-        let mut sent: Vec<(u16, Vec<u8>)> = Vec::new();
+        let mut sent: Vec<(u16, (u8, u8), Vec<u8>)> = Vec::new();
         for message in batch.messages(&parts) {
             prop_assert!(message.count <= longest.min(batch::MOST_SEGMENTS));
             let octets: Vec<u8> = message.parts.iter().flat_map(|part| part.to_vec()).collect();
@@ -347,25 +347,32 @@ proptest! {
             prop_assert_eq!(cut.len(), message.count);
             for packet in cut {
                 prop_assert_eq!(&packet[..8], &message.outer.lisp.emit());
-                sent.push((message.outer.source_port, packet[8..].to_vec()));
+                sent.push((message.outer.source_port, (message.outer.ttl, message.outer.class.0), packet[8..].to_vec()));
             }
         }
         for flow in 0..4 {
-            let expected: Vec<Vec<u8>> = packets.iter().enumerate().filter(|(_, (of, _))| *of == flow)
-                .map(|(index, (_, length))| vec![index as u8; *length]).collect();
-            let got: Vec<Vec<u8>> = sent.iter().filter(|(of, _)| *of == flow).map(|(_, packet)| packet.clone()).collect();
+            let expected: Vec<((u8, u8), Vec<u8>)> = packets.iter().enumerate().filter(|(_, (of, ..))| *of == flow)
+                .map(|(index, (_, length, kind))| (hops_and_class(*kind), vec![index as u8; *length])).collect();
+            let got: Vec<((u8, u8), Vec<u8>)> = sent.iter().filter(|(of, ..)| *of == flow)
+                .map(|(_, kind, packet)| (*kind, packet.clone())).collect();
             prop_assert_eq!(got, expected);
         }
     }
 }
 
-fn outer(flow: u16) -> OuterHeader {
+/// Packets of one flow may differ in these.
+fn hops_and_class(kind: u8) -> (u8, u8) {
+    [(9, 0), (8, 0), (9, 2)][usize::from(kind)]
+}
+
+fn outer(flow: u16, kind: u8) -> OuterHeader {
+    let (ttl, class) = hops_and_class(kind);
     OuterHeader {
         source: [192, 0, 2, 1].into(),
         destination: [192, 0, 2, 2].into(),
         source_port: flow,
-        ttl: 9,
-        class: TrafficClass(0),
+        ttl,
+        class: TrafficClass(class),
         flow_label: 0,
         lisp: LispHeader::default(),
     }
@@ -464,9 +471,44 @@ fn a_checksum_left_to_us_is_completed_and_no_udp_checksum_becomes_zero() {
 
 #[test]
 fn more_segments_than_any_sender_makes_are_refused() {
-    let sample = Sample { size: 1, payload: vec![1; 2000], ..one_sample() };
+    let sample = Sample { size: 1, payload: vec![1; segment::MOST_SEGMENTS + 1], ..one_sample() };
     let (vnet, octets) = sample.packet();
     assert_eq!(cut(&vnet, &octets), Err(Malformed("gso_size")));
+}
+
+#[test]
+fn the_smallest_segments_that_linux_makes_are_cut() {
+    for size in [8, 36] {
+        let sample = Sample { size, payload: vec![1; 65_000], ..one_sample() };
+        let (vnet, octets) = sample.packet();
+        assert_eq!(cut(&vnet, &octets).map(|segments| segments.len()), Ok(65_000usize.div_ceil(size)));
+    }
+}
+
+#[test]
+fn a_packet_with_another_class_is_not_overtaken() {
+    let mut batch = Batch::new(64);
+    let not_ect = OuterHeader { class: TrafficClass(0), ..outer(1, 2) };
+    let other_flow = outer(2, 2);
+    for (index, outer) in [outer(1, 2), other_flow, not_ect, outer(1, 2), outer(1, 2), other_flow].iter().enumerate() {
+        batch.push(outer, index..index + 1);
+    }
+    let memory = [0, 1, 2, 3, 4, 5];
+    let parts = batch.parts(&memory);
+    let groups: Vec<Vec<u8>> = batch
+        .messages(&parts)
+        .iter()
+        .map(|message| message.parts.iter().skip(1).step_by(2).flat_map(|part| part.to_vec()).collect())
+        .collect();
+    assert_eq!(groups, [vec![0], vec![1, 5], vec![2], vec![3, 4]]);
+}
+
+#[test]
+fn of_datagrams_no_more_are_merged_than_every_kernel_takes() {
+    let sample = Sample { is_tcp: false, size: 10, payload: vec![3; 1000], ..one_sample() };
+    let (vnet, octets) = sample.packet();
+    let segments = cut(&vnet, &octets).unwrap();
+    assert_eq!((segments.len(), merge(&segments, true).len()), (100, 2));
 }
 
 fn one_sample() -> Sample {

@@ -136,7 +136,9 @@ impl DataPlane {
         let encap = EncapLoop::new(itr, (tun.super_tun()?, pool), (for_itr, events.clone()), counters.clone());
         let decap = DecapLoop::new(etr, (tun.super_tun()?, receivers), for_etr, counters.clone(), offload.udp);
         let decap = decap.with_events(events);
-        let threads = vec![(to_itr, Worker::start("encap", encap)?), (to_etr, Worker::start("decap", decap)?)];
+        let encap = Worker::start("encap", encap)?;
+        let decap = Worker::start_with("decap", decap, Some(encap.bell()?))?;
+        let threads = vec![(to_itr, encap), (to_etr, decap)];
         Ok(Self { tier: Tier::One, counters, threads })
     }
 

@@ -17,7 +17,7 @@ use crate::etr::{Arrival, Etr};
 use crate::limits;
 use crate::map_cache::{Event, Update};
 use crate::offload::coalesce::MOST_PIECES;
-use crate::offload::{Coalescer, VnetHeader};
+use crate::offload::{Coalescer, Gso, GsoKind, Partial, SuperPacket, VnetHeader};
 
 /// Octets that the datagrams of a batch are read into: 64 of the longest, each beginning in another set of the lines of a cache.
 const MEMORY: usize = 64 * (65_536 + 1600);
@@ -162,22 +162,59 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
     }
 
     fn write(&mut self) {
+        let mut refuses_udp = false;
         self.coalescer.seal(&mut self.memory);
         for (vnet, octets) in self.coalescer.packets() {
-            let vnet = vnet.emit();
+            let header = vnet.emit();
             let mut parts = [IoSlice::new(&[]); MOST_PARTS];
-            parts[0] = IoSlice::new(&vnet);
+            parts[0] = IoSlice::new(&header);
             let mut count = 1;
             for (part, octets) in parts[1..].iter_mut().zip(octets) {
                 *part = IoSlice::new(&self.memory[octets]);
                 count += 1;
             }
-            if let Err(error) = self.site.send(&parts[..count]) {
+            let Err(error) = self.site.send(&parts[..count]) else { continue };
+            if error.raw_os_error() == Some(libc::EINVAL)
+                && let Some(gso) = vnet.gso
+            {
+                refuses_udp |= gso.kind == GsoKind::Udp;
+                let whole: Vec<u8> = parts[1..count].iter().flat_map(|part| part.iter().copied()).collect();
+                write_one_by_one(&mut self.site, &self.counters, (gso, vnet.checksum), &whole);
+            } else {
                 // Each part but the vnet header is of a packet of its own.
                 (1..count).for_each(|_| self.counters.count_drop(DropReason::SiteSend));
                 tracing::trace!(%error, "writing to the site");
             }
         }
         self.coalescer.clear();
+        if refuses_udp {
+            tracing::warn!("the kernel refuses merged UDP datagrams: they are written one by one");
+            self.coalescer.leave_udp();
+        }
     }
 }
+
+/// What the kernel does not take as one packet.
+fn write_one_by_one(
+    site: &mut impl SuperDevice,
+    counters: &Counters,
+    (gso, checksum): (Gso, Option<Partial>),
+    octets: &[u8],
+) {
+    let Ok(whole) = SuperPacket::parse(gso, checksum, octets) else {
+        return counters.count_drop(DropReason::SiteSend);
+    };
+    let vnet = VnetHeader::default().emit();
+    for index in 0..whole.count() {
+        let mut header = Vec::with_capacity(whole.header_length());
+        whole.write_header(octets, index, &mut header);
+        let parts = [IoSlice::new(&vnet), IoSlice::new(&header), IoSlice::new(&octets[whole.payload(index)])];
+        if let Err(error) = site.send(&parts) {
+            counters.count_drop(DropReason::SiteSend);
+            tracing::trace!(%error, "writing to the site");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use crate::counters::{Counters, DropReason};
 use crate::itr::{Itr, Output, Verdict};
 use crate::limits;
 use crate::map_cache::{Event, Update};
+use crate::offload::segment::MOST_SEGMENTS;
 use crate::offload::{Batch, Gso, Malformed, Message, Partial, SuperPacket, VnetHeader, complete};
 
 /// Octets that packets of a batch are read into: sixteen of the longest, so that what they become stays in the cache of a core.
@@ -185,8 +186,12 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
         gso: Gso,
         checksum: Option<Partial>,
     ) -> Result<(), Malformed> {
+        let whole = SuperPacket::parse(gso, checksum, &memory[packet.clone()])?;
+        // So many headers at a time, and no more.
+        if self.batch.len() + whole.count() > MOST_SEGMENTS {
+            self.flush(now, memory);
+        }
         let octets = &mut memory[packet.clone()];
-        let whole = SuperPacket::parse(gso, checksum, octets)?;
         let first = self.batch.write_header(|headers| whole.write_header(octets, 0, headers));
         for index in 1..whole.count() {
             self.batch.write_header(|headers| whole.write_header(octets, index, headers));
@@ -264,26 +269,38 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
 
     /// Sends the packets of a group that the kernel did not take one by one, if that may help.
     fn recover(&mut self, now: Instant, memory: &[u8], group: usize, error: &SendError) {
-        let (header, packets) = (self.batch.outer(group), self.batch.inner_packets(group, memory));
+        let (header, count) = (self.batch.outer(group), self.batch.count(group));
         let may_help = match error {
             SendError::TooBig(_) => true,
             SendError::NoHeader => false,
             SendError::Io(error) => {
-                packets.len() > 1 && matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO))
+                count > 1 && matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO))
             }
         };
         if !may_help {
-            packets.iter().for_each(|_| self.count_failure(error));
+            (0..count).for_each(|_| self.count_failure(error));
             return;
         }
+        let packets = self.batch.inner_packets(group, memory);
         let mut has_learned = packets.first().is_some_and(|packet| self.learn(now, &header, packet, error));
-        for packet in &packets {
+        for (index, packet) in packets.iter().enumerate() {
             if has_learned {
                 // The packets meet the MTU that they have just taught us: they are split, or their source is told.
+                self.itr.take_back(&header, packet);
                 self.send_again(now, packet);
-            } else if let Err(error) = self.send_one(&header, packet) {
-                has_learned = self.learn(now, &header, packet, &error);
-                if has_learned { self.send_again(now, packet) } else { self.count_failure(&error) }
+                continue;
+            }
+            let Err(error) = self.send_one(&header, packet) else { continue };
+            if is_of_the_way(&error) {
+                // The others go the same way: to try each would cost those of other flows their turn.
+                return (index..count).for_each(|_| self.count_failure(&error));
+            }
+            has_learned = self.learn(now, &header, packet, &error);
+            if has_learned {
+                self.itr.take_back(&header, packet);
+                self.send_again(now, packet);
+            } else {
+                self.count_failure(&error);
             }
         }
     }
@@ -356,6 +373,13 @@ impl<S: SuperDevice, C: GroupSockets> EncapLoop<S, C> {
     }
 }
 
+/// Whether the kernel has no way to the RLOC, rather than no liking for the one packet.
+fn is_of_the_way(error: &SendError) -> bool {
+    let SendError::Io(error) = error else { return false };
+    let errnos = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EPERM, libc::EACCES, libc::EINVAL, libc::EIO];
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+}
+
 /// Hands one whole packet to the kernel.
 fn give_to_site(site: &mut impl SuperDevice, counters: &Counters, packet: &[u8]) {
     let vnet = VnetHeader::default().emit();
@@ -364,3 +388,6 @@ fn give_to_site(site: &mut impl SuperDevice, counters: &Counters, packet: &[u8])
         tracing::trace!(%error, "writing to the site");
     }
 }
+
+#[cfg(test)]
+mod tests;

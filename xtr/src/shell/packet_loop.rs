@@ -169,6 +169,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                 let Err(error) = self.core.send(&header, inner) else { return };
                 if self.learn(now, &header, inner, &error) {
                     // The packet meets the MTU it has just taught us: it is split, or its source is told.
+                    self.itr.take_back(&header, inner);
                     self.encapsulate_again(now, packet);
                 } else {
                     self.count_failure(&error);

@@ -40,7 +40,11 @@ pub struct PortPool {
     order: Vec<(usize, usize)>,
     reports: VecDeque<TooBig>,
     unreachable: VecDeque<Vec<u8>>,
+    /// The kernel knows UDP_SEGMENT.
+    knows_segmentation: bool,
     has_segmentation: bool,
+    /// Where a group was refused that may go one by one: if it does, no more groups are made.
+    refused_group: Option<IpAddr>,
     has_flow_label: bool,
 }
 
@@ -54,7 +58,16 @@ struct PortSocket {
 /// What to do about a message that the kernel did not take.
 enum After {
     Again,
+    /// Again, and if that helps no flow labels any more.
+    WithoutLabel,
     GiveUp(SendError),
+}
+
+/// What was tried about a message already: each once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tried {
+    again: bool,
+    without_label: bool,
 }
 
 impl PortPool {
@@ -71,7 +84,9 @@ impl PortPool {
             order: Vec::new(),
             reports: VecDeque::new(),
             unreachable: VecDeque::new(),
+            knows_segmentation: has_segmentation,
             has_segmentation,
+            refused_group: None,
             has_flow_label: true,
         })
     }
@@ -79,6 +94,11 @@ impl PortPool {
     /// Whether the kernel cuts groups into packets.
     pub fn has_segmentation(&self) -> bool {
         self.has_segmentation
+    }
+
+    /// Whether the kernel takes flow labels from us, as far as is known.
+    pub fn has_flow_label(&self) -> bool {
+        self.has_flow_label
     }
 
     /// What to wait on: errors, and nothing else.
@@ -123,58 +143,67 @@ impl PortPool {
         messages: &[Message<'_>],
         failures: &mut Vec<(usize, SendError)>,
     ) {
-        let (mut done, mut is_again) = (0, false);
+        let (mut done, mut tried) = (0, Tried::default());
         while let Some((_, first)) = chosen.get(done) {
             let fd = self.sockets[socket].socket.as_fd();
-            let rest = chosen[done..].iter().take(AT_A_TIME).map(|(_, message)| &messages[*message]);
-            let error = match send_many(fd, rest, self.has_flow_label) {
+            // What is tried in another way goes alone: that it leaves says nothing about the others.
+            let most = if tried.without_label { 1 } else { AT_A_TIME };
+            let rest = chosen[done..].iter().take(most).map(|(_, message)| &messages[*message]);
+            match send_many(fd, rest, self.has_flow_label && !tried.without_label) {
                 Ok(sent) => {
-                    (done, is_again) = (done + sent.max(1), false);
-                    continue;
+                    self.prove(&messages[*first], tried);
+                    (done, tried) = (done + sent.max(1), Tried::default());
                 }
-                Err(error) => error,
-            };
-            match self.after(socket, &messages[*first], error) {
-                After::Again if !is_again => is_again = true,
-                After::Again => {
-                    failures.push((*first, SendError::Io(io::Error::from_raw_os_error(libc::EIO))));
-                    (done, is_again) = (done + 1, false);
-                }
-                After::GiveUp(error) => {
-                    failures.push((*first, error));
-                    (done, is_again) = (done + 1, false);
-                }
+                Err(error) => match self.after(socket, &messages[*first], tried, error) {
+                    After::Again => tried.again = true,
+                    After::WithoutLabel => tried.without_label = true,
+                    After::GiveUp(error) => {
+                        failures.push((*first, error));
+                        (done, tried) = (done + 1, Tried::default());
+                    }
+                },
             }
         }
     }
 
-    fn after(&mut self, socket: usize, message: &Message<'_>, error: io::Error) -> After {
-        let errno = error.raw_os_error();
+    fn after(&mut self, socket: usize, message: &Message<'_>, tried: Tried, error: io::Error) -> After {
         let refused = self.read_errors_of(socket);
         let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
-        match (errno, refused) {
+        match (error.raw_os_error(), refused) {
             (Some(libc::EMSGSIZE), Some(mtu)) if mtu < length => After::GiveUp(SendError::TooBig(mtu)),
-            (Some(libc::EMSGSIZE | libc::EAGAIN | libc::ENOBUFS), _) => After::GiveUp(error.into()),
+            (Some(libc::EAGAIN | libc::ENOBUFS), _) => After::GiveUp(error.into()),
             (Some(libc::EIO), _) if message.count > 1 => {
-                if self.has_segmentation {
-                    tracing::warn!(
-                        "the interface towards the core takes no groups of packets: they are sent one by one"
-                    );
-                }
-                self.has_segmentation = false;
+                self.refused_group = Some(message.outer.destination);
                 After::GiveUp(error.into())
             }
             // Of a group, older kernels say so too where it is too long for the MTU.
             (Some(libc::EINVAL), _) if message.count > 1 => After::GiveUp(error.into()),
-            (Some(libc::EINVAL), _) if self.has_flow_label && message.outer.destination.is_ipv6() => {
-                tracing::warn!(
-                    "the kernel takes no flow labels from us (another program has one for itself): it chooses them"
-                );
-                self.has_flow_label = false;
-                After::Again
+            // Of a label that we may not use; but a route that leads nowhere says so too.
+            (Some(libc::EINVAL), _)
+                if self.has_flow_label && !tried.without_label && message.outer.destination.is_ipv6() =>
+            {
+                After::WithoutLabel
             }
-            // A socket says the error of an earlier packet, once, in the place of sending this one.
-            _ => After::Again,
+            // No error of an earlier packet is this.
+            (Some(libc::EINVAL), _) => After::GiveUp(error.into()),
+            // A socket says the error of an earlier packet, to whomever, once, in the place of sending this one. That of a
+            // router that found it too big has left nothing in the queue of our own.
+            _ if !tried.again => After::Again,
+            _ => After::GiveUp(error.into()),
+        }
+    }
+
+    /// Learns from a message that the kernel took what it does not take.
+    fn prove(&mut self, message: &Message<'_>, tried: Tried) {
+        if tried.without_label && self.has_flow_label {
+            tracing::warn!(
+                "the kernel takes no flow labels from us (another program has one for itself): it chooses them"
+            );
+            self.has_flow_label = false;
+        }
+        if message.count == 1 && self.refused_group == Some(message.outer.destination) {
+            tracing::warn!("the interface towards the core takes no groups of packets: they are sent one by one");
+            (self.has_segmentation, self.refused_group) = (false, None);
         }
     }
 
@@ -203,7 +232,7 @@ impl PortPool {
                 refused = Some(mtu);
             } else if self.reports.len() < limits::BATCH
                 && let Some(from) = received.from
-                && let Some(quoted) = quoted(socket, from.ip(), octets.get(..received.length).unwrap_or_default())
+                && let Some(quoted) = quoted(socket, from, octets.get(..received.length).unwrap_or_default())
             {
                 self.reports.push_back(TooBig { quoted, mtu });
             }
@@ -263,15 +292,21 @@ impl GroupSockets for PortPool {
     fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
         self.sockets.retain(|socket| rlocs.contains(&socket.rloc));
         self.rlocs = rlocs.to_vec();
+        // Other interfaces and routes may take what the old ones did not.
+        (self.has_segmentation, self.refused_group) = (self.knows_segmentation, None);
+        self.has_flow_label = true;
     }
 }
 
-/// The start of the outer packet that an ICMP error is about: the socket tells the addresses, and the UDP payload as far as it was
-/// quoted.
-fn quoted(socket: &PortSocket, destination: IpAddr, payload: &[u8]) -> Option<Vec<u8>> {
+/// The start of the outer packet that an ICMP error is about: the socket tells addresses and ports, and the UDP payload as far as
+/// it was quoted. We send to port 4341 only: what is about another is made up.
+fn quoted(socket: &PortSocket, destination: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
+    if destination.port() != wire::DATA_PORT {
+        return None;
+    }
     let header = OuterHeader {
         source: socket.rloc,
-        destination,
+        destination: destination.ip(),
         source_port: socket.port,
         ttl: 0,
         class: TrafficClass::default(),

@@ -54,17 +54,46 @@ pub(super) struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Ends another packet thread when this is dropped: one has no use without the other, and control hears of the end of the one that
+/// sends it events.
+#[derive(Debug)]
+pub(super) struct Bell {
+    wake: UnixStream,
+    stop: Arc<AtomicBool>,
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A full buffer means that the thread has enough to wake up for.
+        let _ = (&self.wake).write(&[0]);
+    }
+}
+
 impl Worker {
     pub(super) fn start(name: &str, turns: impl Turns) -> io::Result<Self> {
+        Self::start_with(name, turns, None)
+    }
+
+    /// Starts a thread that rings when it ends, whatever the cause.
+    pub(super) fn start_with(name: &str, turns: impl Turns, bell: Option<Bell>) -> io::Result<Self> {
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
             let stop = stop.clone();
-            std::thread::Builder::new().name(name.into()).spawn(move || run(turns, woken, &stop))?
+            std::thread::Builder::new().name(name.into()).spawn(move || {
+                let _rung_at_the_end = bell;
+                run(turns, woken, &stop);
+            })?
         };
         Ok(Self { wake, stop, thread: Some(thread) })
+    }
+
+    /// What ends this thread when it is dropped.
+    pub(super) fn bell(&self) -> io::Result<Bell> {
+        Ok(Bell { wake: self.wake.try_clone()?, stop: self.stop.clone() })
     }
 
     pub(super) fn wake_up(&self) {
@@ -137,5 +166,48 @@ fn wait(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
     match io::Error::last_os_error() {
         error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
         _ => Ok(entries.iter().any(|entry| entry.revents & libc::POLLERR != 0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+
+    /// Has something that others see the end of.
+    struct Waits {
+        _events: Sender<()>,
+    }
+
+    impl Turns for Waits {
+        fn turn(&mut self, _: Instant) -> bool {
+            false
+        }
+
+        fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+            Vec::new()
+        }
+    }
+
+    struct Panics;
+
+    impl Turns for Panics {
+        fn turn(&mut self, _: Instant) -> bool {
+            panic!("on purpose")
+        }
+
+        fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_thread_that_dies_ends_the_one_that_control_hears_of() {
+        let (sender, events) = channel();
+        let first = Worker::start("first", Waits { _events: sender }).unwrap();
+        assert_eq!(events.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout));
+        let _second = Worker::start_with("second", Panics, Some(first.bell().unwrap())).unwrap();
+        assert_eq!(events.recv_timeout(Duration::from_secs(5)), Err(RecvTimeoutError::Disconnected));
     }
 }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the counters say of super-packets, and of packets that the kernel does not take.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::{Ipv4Header, TrafficClass, overhead};
+
+use super::*;
+use crate::counters::Count;
+use crate::itr::ItrConfig;
+use crate::map_cache::{Entry, Forwarding, Locator};
+use crate::offload::GsoKind;
+use crate::shell::device::TooBig;
+
+#[derive(Debug, Default)]
+struct Site(VecDeque<Vec<u8>>);
+
+impl SuperDevice for Site {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(packet) = self.0.pop_front() else { return Ok(None) };
+        buffer[..packet.len()].copy_from_slice(&packet);
+        Ok(Some(packet.len()))
+    }
+
+    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes packets up to an MTU, or none.
+#[derive(Debug)]
+struct Core {
+    mtu: usize,
+    errno: Option<i32>,
+    /// How many packets each message had that was taken, and how many messages were tried.
+    taken: Vec<usize>,
+    tried: usize,
+}
+
+impl GroupSockets for Core {
+    fn longest_group(&self) -> usize {
+        64
+    }
+
+    fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
+        for (index, message) in messages.iter().enumerate() {
+            self.tried += 1;
+            let length = message.size - LispHeader::LENGTH + overhead(message.outer.destination);
+            match self.errno {
+                Some(errno) => failures.push((index, io::Error::from_raw_os_error(errno).into())),
+                None if length > self.mtu => failures.push((index, SendError::TooBig(self.mtu))),
+                None => self.taken.push(message.count),
+            }
+        }
+    }
+
+    fn read_errors(&mut self) {}
+
+    fn report(&mut self) -> Option<TooBig> {
+        None
+    }
+
+    fn set_rlocs(&mut self, _: &[IpAddr]) {}
+}
+
+const RLOC: [u8; 4] = [192, 0, 2, 2];
+
+/// Gives the loop one TCP super-packet, and says what it has counted.
+fn give(mtu: usize, errno: Option<i32>, dont_fragment: bool, size: u16, payload: usize) -> (Arc<Counters>, Core) {
+    let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
+    let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+    let mut itr = Itr::new(now, config, counters.clone());
+    itr.update(now, Update::LocalRlocs(vec![[192, 0, 2, 1].into()]));
+    let locators = vec![Locator { address: RLOC.into(), priority: 1, weight: 1 }];
+    let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + Duration::from_secs(60) };
+    let prefix = EidPrefix { iid: InstanceId(0), net: "10.0.1.0/24".parse().unwrap() };
+    itr.update(now, Update::Upsert { prefix, entry });
+    let mut segment = vec![0; 20 + payload];
+    (segment[12], segment[13]) = (5 << 4, 0x10);
+    let header = Ipv4Header {
+        source: [10, 0, 0, 1].into(),
+        destination: [10, 0, 1, 1].into(),
+        protocol: 6,
+        ttl: 9,
+        class: TrafficClass(0),
+        dont_fragment,
+    };
+    let vnet = VnetHeader {
+        checksum: Some(Partial { start: 20, offset: 16 }),
+        gso: Some(Gso { kind: GsoKind::Tcp4, size, congestion: false }),
+        header_length: 40,
+    };
+    let packet = [vnet.emit().as_slice(), &header.emit(segment.len()).unwrap(), &segment].concat();
+    let core = Core { mtu, errno, taken: vec![], tried: 0 };
+    let (_updates, received) = sync_channel(1);
+    let (events, _said) = tokio::sync::mpsc::channel(1);
+    let mut encap = EncapLoop::new(itr, (Site([packet].into()), core), (received, events), counters.clone());
+    encap.turn(now);
+    // The next second, in which what was sent to each locator is published.
+    encap.turn(now + Duration::from_secs(2));
+    (counters, encap.core)
+}
+
+#[test]
+fn each_segment_is_counted_once_where_its_locator_is_too() {
+    let (counters, core) = give(1500, None, true, 1000, 10_000);
+    assert_eq!(core.taken, [10]);
+    let octets = 10 * 1040;
+    assert_eq!((counters.get(Count::Encapsulated), counters.get(Count::EncapsulatedBytes)), (10, octets));
+    let locators = counters.locators();
+    let [of_rloc] = &locators[..] else { unreachable!("{locators:?}") };
+    assert_eq!((of_rloc.packets, of_rloc.octets), (10, octets));
+}
+
+#[test]
+fn packets_that_teach_an_mtu_are_counted_as_dropped_or_as_fragments_and_as_nothing_else() {
+    let (counters, core) = give(1000, None, true, 1000, 10_000);
+    assert_eq!((core.taken.len(), counters.get(Count::Encapsulated)), (0, 0));
+    assert_eq!((counters.get(Count::EncapsulatedBytes), counters.dropped(DropReason::TooBig)), (0, 10));
+    let (counters, core) = give(1000, None, false, 1000, 10_000);
+    assert_eq!(core.taken.len(), 20, "two fragments of each");
+    assert_eq!((counters.get(Count::Encapsulated), counters.get(Count::Fragmented)), (20, 10));
+    let packets: u64 = counters.locators().iter().map(|locator| locator.packets).sum();
+    assert_eq!((packets, counters.dropped(DropReason::CoreSend)), (20, 0));
+}
+
+#[test]
+fn what_has_no_way_to_the_core_is_not_tried_packet_by_packet() {
+    for (errno, tries) in [(libc::ENETUNREACH, 1), (libc::EHOSTUNREACH, 1), (libc::EPERM, 1), (libc::EINVAL, 2)] {
+        let (counters, core) = give(1500, Some(errno), true, 1000, 10_000);
+        assert_eq!((core.tried, counters.dropped(DropReason::CoreSend)), (tries, 10), "errno {errno}");
+    }
+}
+
+#[test]
+fn the_smallest_segments_that_linux_makes_all_leave() {
+    let (counters, core) = give(1500, None, true, 8, 65_000);
+    assert_eq!(core.taken.iter().sum::<usize>(), 8125);
+    assert_eq!(counters.get(Count::Encapsulated), 8125);
+}
