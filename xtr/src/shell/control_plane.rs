@@ -20,6 +20,7 @@ use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::netlink::Netlink;
 use super::packets::Packets;
+use super::reload::Settings;
 use super::show;
 use super::state::StateFile;
 use super::trace::{self, TraceRequest};
@@ -58,6 +59,8 @@ pub struct ControlPlane {
     pub wanted: Wanted,
     /// The locators as they are.
     pub locators: Locators,
+    /// What the operator said.
+    pub settings: Settings,
 }
 
 /// What a step leaves to be done.
@@ -68,6 +71,8 @@ enum Step {
     Change(Change),
     /// A look at the addresses of this machine.
     Look,
+    /// The settings, to be read again, and who wants to know what came of it.
+    Reload(Option<oneshot::Sender<Value>>),
 }
 
 impl ControlPlane {
@@ -89,6 +94,11 @@ impl ControlPlane {
                 Ok(Step::Done) => {}
                 Ok(Step::Change(change)) => self.on_change(change).await,
                 Ok(Step::Look) => self.look_at_addresses().await,
+                Ok(Step::Reload(answer)) => {
+                    let came_of_it = self.reload().await;
+                    // Who asked may have gone.
+                    let _ = answer.map(|answer| answer.send(came_of_it));
+                }
                 Err(failure) => break Err(failure),
             }
         };
@@ -120,7 +130,12 @@ impl ControlPlane {
                 Some(message) => self.on_map_system(message),
                 None => return Err(ended("the map system")),
             },
-            Some(question) = self.questions.recv() => self.on_question(question),
+            Some(Question { ask, answer }) = self.questions.recv() => match ask {
+                Ask::Show(table) => self.show(table, answer),
+                Ask::Trace(request) => self.trace(&request, answer),
+                Ask::Reload => return Ok(Step::Reload(Some(answer))),
+            },
+            () = self.settings.hangup() => return Ok(Step::Reload(None)),
             Some(change) = self.changes.next() => return Ok(Step::Change(change)),
             () = self.watch.changed() => return Ok(Step::Look),
             () = timer => self.control.handle_timeout(Instant::now()),
@@ -156,7 +171,7 @@ impl ControlPlane {
     }
 
     /// The locators follow the addresses and links of the machine.
-    async fn look_at_addresses(&mut self) {
+    pub(super) async fn look_at_addresses(&mut self) {
         let machine = match Machine::read(&self.netlink).await {
             Ok(machine) => machine,
             Err(error) => return tracing::warn!(%error, "the locators stay as they are"),
@@ -174,6 +189,12 @@ impl ControlPlane {
         self.locators = found.clone();
         let Locators { all: locators, unreachable } = found;
         self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
+        self.drain();
+    }
+
+    /// Takes an input, and does what follows at once.
+    pub(super) fn tell(&mut self, input: Input<'_>) {
+        self.control.handle(Instant::now(), input);
         self.drain();
     }
 
@@ -206,14 +227,6 @@ impl ControlPlane {
 
     fn datagram(&mut self, via: Via, bytes: &[u8]) {
         self.control.handle(Instant::now(), Input::Datagram { via, bytes });
-    }
-
-    fn on_question(&mut self, question: Question) {
-        let Question { ask, answer } = question;
-        match ask {
-            Ask::Show(table) => self.show(table, answer),
-            Ask::Trace(request) => self.trace(&request, answer),
-        }
     }
 
     fn trace(&mut self, request: &TraceRequest, answer: oneshot::Sender<Value>) {
