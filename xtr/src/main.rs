@@ -30,6 +30,7 @@ fn execute(command_line: CommandLine) -> Result<(), Failure> {
         None => run(&flags, json.is_some()),
         Some(Command::Check) => check(&flags, json),
         Some(Command::Show { what }) => show(&flags, what, json),
+        Some(Command::Reload) => reload(&flags, json),
         Some(Command::Trace(packet)) => trace(&flags, &packet, json),
         Some(Command::Completions(_) | Command::Man(_)) if json.is_some() => {
             Err(Failure::key("json", "this verb has no report"))
@@ -44,7 +45,7 @@ fn run(flags: &Flags, log_json: bool) -> Result<(), Failure> {
     start_logging(&config.log, log_json)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Machine(format!("starting the runtime: {error}")))?;
-    runtime.block_on(shell::run(config))
+    runtime.block_on(shell::run(config, flags.clone()))
 }
 
 fn check(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
@@ -74,6 +75,11 @@ fn trace(flags: &Flags, packet: &TraceFlags, json: Option<JsonTo>) -> Result<(),
     let answer = TraceRequest::new(packet, flags.iid).ask(&config)?;
     Json { to: json }.show(&answer, shell::trace::text(&answer) + "\n")?;
     shell::trace::leaves(&answer)
+}
+
+fn reload(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
+    let answer = shell::reload::ask_to_reload(&Config::control_socket(flags)?)?;
+    Ok(Json { to: json }.show(&answer, shell::reload::text(&answer) + "\n")?)
 }
 
 fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {

@@ -325,6 +325,61 @@ fn a_trace_over_the_control_socket_says_what_a_packet_would_meet() {
     });
 }
 
+#[test]
+fn a_reload_takes_over_prefixes_and_locators_and_names_what_it_cannot() {
+    in_namespace(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("xtr.toml");
+        let configure =
+            |text: &str| std::fs::write(&config, format!("map-resolver = [\"127.0.0.1\"]\n{text}\n")).unwrap();
+        configure("eid-prefix = [\"2001:db8:a::/48\"]\nrloc = [\"192.0.2.1\"]");
+        let state = directory.path().join("state");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
+        command.args(["--tun", TUN, "--config", config.to_str().unwrap(), "--state-dir"]).arg(&state);
+        let mut node = Node(command.spawn().unwrap());
+        let locators = || show(directory.path(), &["show", "locators"]);
+        let known = |prefixes: &[&str], rlocs: &[&str]| {
+            let answer = locators().filter(|answer| answer["prefixes"] == serde_json::json!(prefixes))?;
+            let rows = answer["locators"].as_array().unwrap().iter();
+            (rows.map(|row| (row["address"].clone(), row["state"].clone())).collect::<Vec<_>>()
+                == rlocs.iter().map(|rloc| ((*rloc).into(), "up".into())).collect::<Vec<(Value, Value)>>())
+            .then_some(())
+        };
+        wait_for("node", || known(&["2001:db8:a::/48"], &["192.0.2.1"]));
+        ip("addr add 192.0.2.9/32 dev lo");
+
+        configure("eid-prefix = [\"2001:db8:b::/48\", \"10.1.0.0/16\"]\nrloc = [\"192.0.2.9\", \"192.0.2.1\"]");
+        let output = ask(directory.path(), &["reload"]);
+        assert!(output.status.success(), "{output:?}");
+        let said = "EID-prefixes added: 10.1.0.0/16 2001:db8:b::/48; removed: 2001:db8:a::/48; locators: 192.0.2.9 192.0.2.1\n";
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said);
+        wait_for("both locators", || known(&["10.1.0.0/16", "2001:db8:b::/48"], &["192.0.2.1", "192.0.2.9"]));
+        let count = |text: &str| ours().iter().filter(|line| line.contains(text)).count();
+        assert_eq!(
+            ["2001:db8:a::", "2001:db8:b::", "10.1.0.0/16", "table 4341 "].map(count),
+            [0, 2, 2, 2],
+            "{:?}",
+            ours()
+        );
+        std::net::UdpSocket::bind("192.0.2.9:4341").unwrap_err();
+
+        configure("eid-prefix = [\"2001:db8:c::/48\"]\nrloc = [\"192.0.2.1\"]\nmtu = 1400\niid = 7");
+        let refused = ask(directory.path(), &["reload"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("iid, mtu: cannot change"), "{refused:?}");
+        assert!(
+            known(&["10.1.0.0/16", "2001:db8:b::/48"], &["192.0.2.1", "192.0.2.9"]).is_some(),
+            "nothing has changed"
+        );
+
+        configure("eid-prefix = [\"2001:db8:c::/48\"]\nrloc = [\"192.0.2.1\"]");
+        kill(Pid::from_raw(node.0.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
+        wait_for("reload", || known(&["2001:db8:c::/48"], &["192.0.2.1"]));
+        node.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
+}
+
 /// A Map-Resolver that puts every EID behind two locators, one of them of a family that the node has no RLOC of.
 fn answer_one_request(resolver: &UdpSocket) {
     let mut buffer = [0; 2048];

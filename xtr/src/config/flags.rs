@@ -64,6 +64,9 @@ pub enum Command {
     /// Shows the way that a packet would take, and why
     #[command(after_help = super::trace::EXAMPLES)]
     Trace(TraceFlags),
+    /// Has a running node read its configuration again: EID-prefixes and locators change while packets cross. If another setting
+    /// has changed, it is named and nothing changes
+    Reload,
     /// Prints what a shell needs to complete the flags
     #[command(after_help = program::completions_help!("lisp-xtr"))]
     Completions(Completions),

@@ -4,6 +4,7 @@
 mod explain;
 mod flags;
 mod key_file;
+mod running;
 mod trace;
 mod values;
 
@@ -24,6 +25,7 @@ use crate::map_cache::is_unicast;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use running::Running;
 pub use trace::{Ports, TraceFlags};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
 
@@ -73,7 +75,7 @@ impl From<SettingsError> for ConfigError {
 }
 
 /// What is written, with defaults in place of what is not.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Written {
     #[serde(deserialize_with = "values::list")]
@@ -196,6 +198,8 @@ pub struct Config {
     pub cgeid_network: Ipv6Net,
     /// Log filter.
     pub log: String,
+    /// What all of this was made from.
+    written: Written,
 }
 
 /// Who maps EIDs to locators.
@@ -275,7 +279,7 @@ impl Config {
     }
 
     fn check(written: Written) -> Result<Self, ConfigError> {
-        let iid = InstanceId(written.iid);
+        let (iid, whole) = (InstanceId(written.iid), written.clone());
         check_sizes(&written)?;
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
@@ -310,6 +314,7 @@ impl Config {
             state_dir: written.state_dir,
             cgeid_network,
             log: written.log,
+            written: whole,
         };
         written.map_server.iter().try_for_each(|address| config.check_underlay("map-server", *address))?;
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;

@@ -21,6 +21,7 @@ use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::look::{Look, look};
 use super::netlink::Netlink;
 use super::packets::Packets;
+use super::reload::Settings;
 use super::show;
 use super::state::StateFile;
 use super::trace::{self, TraceRequest};
@@ -63,6 +64,8 @@ pub struct ControlPlane {
     pub wanted: Wanted,
     /// The locators as they are.
     pub locators: Locators,
+    /// What the operator said.
+    pub settings: Settings,
 }
 
 /// What a step leaves to be done.
@@ -75,6 +78,8 @@ enum Step {
     Look,
     /// What was seen.
     Seen(Result<Machine, Failure>),
+    /// The settings, to be read again, and who wants to know what came of it.
+    Reload(Option<oneshot::Sender<Value>>),
 }
 
 impl ControlPlane {
@@ -97,6 +102,11 @@ impl ControlPlane {
                 Ok(Step::Change(change)) => self.on_change(change).await,
                 Ok(Step::Look) => self.look_at_addresses(),
                 Ok(Step::Seen(machine)) => self.on_seen(machine),
+                Ok(Step::Reload(answer)) => {
+                    let came_of_it = self.reload().await;
+                    // Who asked may have gone.
+                    let _ = answer.map(|answer| answer.send(came_of_it));
+                }
                 Err(failure) => break Err(failure),
             }
         };
@@ -128,7 +138,12 @@ impl ControlPlane {
                 Some(message) => self.on_map_system(message),
                 None => return Err(ended("the map system")),
             },
-            Some(question) = self.questions.recv() => self.on_question(question),
+            Some(Question { ask, answer }) = self.questions.recv() => match ask {
+                Ask::Show(table) => self.show(table, answer),
+                Ask::Trace(request) => self.trace(&request, answer),
+                Ask::Reload => return Ok(Step::Reload(Some(answer))),
+            },
+            () = self.settings.hangup() => return Ok(Step::Reload(None)),
             Some(change) = self.changes.next() => return Ok(Step::Change(change)),
             () = self.watch.changed(), if self.look.is_none() => return Ok(Step::Look),
             machine = seen(&mut self.look) => return Ok(Step::Seen(machine)),
@@ -163,6 +178,15 @@ impl ControlPlane {
         };
         if let Err(error) = led {
             tracing::error!(%error, "packets of an identity that has come or gone are led as before");
+        }
+    }
+
+    /// Looks at the addresses at once, and waits for what is seen.
+    pub(super) async fn look_now(&mut self) {
+        self.look_at_addresses();
+        if self.look.is_some() {
+            let machine = seen(&mut self.look).await;
+            self.on_seen(machine);
         }
     }
 
@@ -201,6 +225,12 @@ impl ControlPlane {
         let Locators { all: locators, unreachable } = found;
         self.name_senders();
         self.control.handle(Instant::now(), Input::Reached { locators, unreachable });
+        self.drain();
+    }
+
+    /// Takes an input, and does what follows at once.
+    pub(super) fn tell(&mut self, input: Input<'_>) {
+        self.control.handle(Instant::now(), input);
         self.drain();
     }
 
@@ -246,14 +276,6 @@ impl ControlPlane {
             self.name_senders();
         }
         self.control.handle(Instant::now(), Input::Datagram { via, bytes });
-    }
-
-    fn on_question(&mut self, question: Question) {
-        let Question { ask, answer } = question;
-        match ask {
-            Ask::Show(table) => self.show(table, answer),
-            Ask::Trace(request) => self.trace(&request, answer),
-        }
     }
 
     fn trace(&mut self, request: &TraceRequest, answer: oneshot::Sender<Value>) {

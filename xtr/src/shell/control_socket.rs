@@ -29,12 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Before the next try when a client cannot be taken, for want of descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A line of the protocol: an object with one of these keys.
+/// A line of the protocol: an object with one of these keys, or "reload".
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 enum Request {
     Show(String),
     Trace(TraceRequest),
+    Reload,
 }
 
 /// What a node can be asked.
@@ -44,6 +45,8 @@ pub enum Ask {
     Show(Table),
     /// The way of a packet.
     Trace(TraceRequest),
+    /// To read the settings again.
+    Reload,
 }
 
 /// A question to the node, and where its answer goes.
@@ -143,6 +146,7 @@ async fn answer(line: &str, questions: &mpsc::Sender<Question>) -> Value {
             None => return error(format!("no table {name}")),
         },
         Request::Trace(request) => Ask::Trace(request),
+        Request::Reload => Ask::Reload,
     };
     let (sender, receiver) = oneshot::channel();
     if questions.send(Question { ask, answer: sender }).await.is_err() {
@@ -175,6 +179,7 @@ pub fn ask_for(path: &Path, ask: &Ask) -> Result<Value, Failure> {
     let request = match ask {
         Ask::Show(table) => serde_json::json!({ "show": table.name() }),
         Ask::Trace(request) => serde_json::json!({ "trace": request }),
+        Ask::Reload => "reload".into(),
     };
     writeln!(stream, "{request}").map_err(silent)?;
     let mut line = String::new();

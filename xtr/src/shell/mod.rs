@@ -22,6 +22,7 @@ pub mod packet_loop;
 pub mod packets;
 pub mod port_pool;
 pub mod privileges;
+pub mod reload;
 mod send_many;
 pub mod show;
 pub mod state;
@@ -48,7 +49,7 @@ pub use control_socket::ask;
 pub use error::Failure;
 pub use show::table;
 
-use crate::config::{Config, Mapping, Table};
+use crate::config::{Config, Flags, Mapping, Table};
 use crate::database::{Database, OwnLocator};
 use crate::engine::{self, Control};
 use crate::register::Server;
@@ -62,19 +63,20 @@ use interfaces::{Locators, Machine, Wanted, Watch};
 use netlink::Netlink;
 use packets::Packets;
 use privileges::Privileges;
+use reload::Settings;
 use state::StateFile;
 use temporary::{Clocks, SystemClocks, Temporary};
 
 /// Questions over the control socket that wait for the loop.
 const QUESTIONS: usize = 8;
 
-/// Runs a border node until SIGINT or SIGTERM.
+/// Runs a border node until SIGINT or SIGTERM; `flags` are those that `config` was loaded by, and is loaded by again on SIGHUP.
 ///
 /// # Errors
 /// What the configuration or the machine lacks. Everything set up until then is taken down again.
-pub async fn run(config: Config) -> Result<(), Failure> {
-    let stop = stop_signal()?;
-    run_as(Privileges::Ours, config, Changes::default(), SystemClocks, stop).await
+pub async fn run(config: Config, flags: Flags) -> Result<(), Failure> {
+    let (stop, settings) = (stop_signal()?, Settings::of(&config, flags)?);
+    run_as(Privileges::Ours, settings, config, Changes::default(), SystemClocks, stop).await
 }
 
 /// Runs a border node whose identities others change too, with the clocks that its temporary ones go by, until `stop`.
@@ -87,11 +89,13 @@ pub async fn run_with(
     clocks: impl Clocks,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    run_as(Privileges::Shared, config, changes, clocks, stop).await
+    let settings = Settings::fixed(&config);
+    run_as(Privileges::Shared, settings, config, changes, clocks, stop).await
 }
 
 async fn run_as(
     privileges: Privileges,
+    settings: Settings,
     config: Config,
     changes: Changes,
     clocks: impl Clocks,
@@ -155,6 +159,7 @@ async fn run_as(
         look: None,
         wanted,
         locators,
+        settings,
     };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {

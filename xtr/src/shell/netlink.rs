@@ -172,12 +172,37 @@ impl Netlink {
         Ok(())
     }
 
+    /// Leads the packets of one more EID-prefix, which may be the first of its address family. May be done twice.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn add_site(&self, tun: &str, prefix: IpNet) -> Result<(), Failure> {
+        let plan = Plan { tun: tun.to_owned(), site: vec![prefix], cgeid_network: None, own_cgeids: Vec::new() };
+        if prefix.addr().is_ipv6() {
+            allow_ipv6(tun);
+        }
+        let route = default_route(family(&prefix), self.index_of(tun).await?);
+        self.handle.route().add(route).replace().execute().await.map_err(refused("a route into the TUN device"))?;
+        for rule in rules(&plan) {
+            self.add_rule(rule).await?;
+        }
+        Ok(())
+    }
+
     /// The contrary of [`Self::add_cgeid`].
     ///
     /// # Errors
     /// Names what the kernel refused.
     pub async fn remove_cgeid(&self, cgeid: Ipv6Addr) -> Result<(), Failure> {
-        for rule in site_rules(&host(cgeid)) {
+        self.remove_site(host(cgeid)).await
+    }
+
+    /// Leads the packets of an EID-prefix no longer.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn remove_site(&self, prefix: IpNet) -> Result<(), Failure> {
+        for rule in site_rules(&prefix) {
             let removed = self.handle.rule().del(rule).execute().await;
             unless(-libc::ENOENT, removed).map_err(refused("removing a rule"))?;
         }

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The settings that a node runs by, and which of newer ones it cannot take over.
+
+use super::{Config, Mapping, Written};
+
+/// The settings of a running node.
+#[derive(Debug, Clone)]
+pub struct Running(Written);
+
+impl Config {
+    /// For a node that runs by it.
+    pub fn running(&self) -> Running {
+        Running(self.written.clone())
+    }
+}
+
+impl Running {
+    /// Names of the settings of `newer` that differ and that only a new start takes over. The map system in this process signs for
+    /// the EID-prefixes that it was started with; what files contain is not compared.
+    pub fn needs_restart(&self, newer: &Config) -> Vec<&'static str> {
+        let (a, b) = (&self.0, &newer.written);
+        let is_embedded = matches!(newer.mapping, Mapping::Embedded(_));
+        let differs = [
+            ("eid-prefix", is_embedded && a.eid_prefix != b.eid_prefix),
+            ("map-server", a.map_server != b.map_server),
+            ("map-resolver", a.map_resolver != b.map_resolver),
+            ("key-file", a.key_file != b.key_file),
+            ("proxy-reply", a.proxy_reply != b.proxy_reply),
+            ("identity", a.identity != b.identity),
+            ("password-file", a.password_file != b.password_file),
+            ("temporary", a.temporary != b.temporary),
+            ("bootstrap", a.bootstrap != b.bootstrap),
+            ("trust-anchor", a.trust_anchor != b.trust_anchor),
+            ("iid", a.iid != b.iid),
+            ("gpe-peer", a.gpe_peer != b.gpe_peer),
+            ("site-id", a.site_id != b.site_id),
+            ("tun", a.tun != b.tun),
+            ("mtu", a.mtu != b.mtu),
+            ("tier", a.tier != b.tier),
+            ("state-dir", a.state_dir != b.state_dir),
+            ("control", a.control != b.control),
+            ("dht-port", a.dht_port != b.dht_port),
+            ("puzzle-bits", a.puzzle_bits != b.puzzle_bits),
+            ("network-key", a.network_key != b.network_key),
+            ("anycast", a.anycast != b.anycast),
+            ("discovery", a.discovery != b.discovery),
+            ("metrics", a.metrics != b.metrics),
+            ("prefix", a.prefix != b.prefix),
+            ("log", a.log != b.log),
+        ];
+        let mut names: Vec<_> = differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
+        let taken_over = Written { rloc: b.rloc.clone(), eid_prefix: b.eid_prefix.clone(), ..a.clone() };
+        if names.is_empty() && !is_embedded && taken_over != *b {
+            // Of a setting that is not listed above it is not known that it can be taken over.
+            names.push("a setting");
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn config(change: impl FnOnce(&mut Written)) -> Config {
+        let resolver = vec!["203.0.113.53".parse().unwrap()];
+        let prefix = super::super::PrefixValue("10.1.0.0/16".parse().unwrap());
+        let mut written = Written { map_resolver: resolver, eid_prefix: vec![prefix], ..Written::default() };
+        change(&mut written);
+        Config::check(written).unwrap()
+    }
+
+    #[test]
+    fn prefixes_and_locators_are_taken_over_and_all_else_is_named() {
+        let running = config(|_| {}).running();
+        let needs = |change: fn(&mut Written)| running.needs_restart(&config(change));
+        assert_eq!(needs(|_| {}), Vec::<&str>::new());
+        let taken = needs(|written| {
+            written.eid_prefix.push(super::super::PrefixValue("10.2.0.0/16".parse().unwrap()));
+            written.rloc = vec!["192.0.2.7".parse().unwrap()];
+        });
+        assert_eq!(taken, Vec::<&str>::new());
+        let fixed = needs(|written| (written.tun, written.map_server) = ("other".into(), Vec::new()));
+        assert_eq!(fixed, ["tun"]);
+        let embedded = needs(|written| {
+            written.map_resolver.clear();
+            written.eid_prefix.clear();
+        });
+        assert_eq!(embedded, ["eid-prefix", "map-resolver"]);
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `lisp-xtr reload`, and SIGHUP: locators and EID-prefixes change while packets cross. All of it is taken over, or nothing.
+
+use std::path::Path;
+
+use program::manager;
+use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wire::address::EidPrefix;
+
+use super::Failure;
+use super::control_plane::ControlPlane;
+use super::control_socket::{Ask, ask_for};
+use super::interfaces::{Machine, Wanted};
+use crate::config::{Config, Flags, Running};
+use crate::engine::Input;
+use crate::limits;
+
+/// Where the settings come from, and those that the node runs by.
+pub struct Settings {
+    source: Option<(Flags, Signal)>,
+    running: Running,
+    prefixes: Vec<EidPrefix>,
+}
+
+impl Settings {
+    /// Of a node that cannot read them again.
+    pub fn fixed(config: &Config) -> Self {
+        Self { source: None, running: config.running(), prefixes: config.eid_prefixes.clone() }
+    }
+
+    /// Of a node that was started with `flags`.
+    ///
+    /// # Errors
+    /// When the signal cannot be had.
+    pub fn of(config: &Config, flags: Flags) -> Result<Self, Failure> {
+        let hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Machine(format!("signals: {error}")))?;
+        Ok(Self { source: Some((flags, hangup)), ..Self::fixed(config) })
+    }
+
+    /// Waits for SIGHUP.
+    pub(super) async fn hangup(&mut self) {
+        if let Some((_, hangup)) = &mut self.source
+            && hangup.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+impl ControlPlane {
+    /// Reads the settings again; `{"eid-prefixes": {"added", "removed"}, "locators"}`, or `{"error"}` and nothing has changed.
+    pub(super) async fn reload(&mut self) -> Value {
+        manager::reloading();
+        let result = self.take_over().await;
+        manager::ready();
+        result.unwrap_or_else(|failure| {
+            tracing::error!(error = %failure, "the configuration stays as it was");
+            json!({ "error": failure.to_string() })
+        })
+    }
+
+    async fn take_over(&mut self) -> Result<Value, Failure> {
+        let Some((flags, _)) = &self.settings.source else {
+            return Err(Failure::NotHeld("this node cannot read its settings again".into()));
+        };
+        let newer = Config::load(flags)?;
+        let fixed = self.settings.running.needs_restart(&newer);
+        if !fixed.is_empty() {
+            let names = fixed.join(", ");
+            return Err(Failure::Configuration(format!("{names}: cannot change while the node runs; start it again")));
+        }
+        let wanted = Wanted::of(&newer);
+        let found = Machine::read(&self.netlink).await?.locators(&wanted, &self.locators);
+        newer.check_locators(&found.all)?;
+        let before = &self.settings.prefixes;
+        let added: Vec<_> = newer.eid_prefixes.iter().filter(|prefix| !before.contains(prefix)).copied().collect();
+        let removed: Vec<_> = before.iter().filter(|prefix| !newer.eid_prefixes.contains(prefix)).copied().collect();
+        if self.control.database().prefixes().len() + added.len() > limits::EID_PREFIXES {
+            return Err(Failure::key("eid-prefix", format!("there is room for {}", limits::EID_PREFIXES)));
+        }
+        if let Err(failure) = self.lead(&newer.tun, &added).await {
+            self.lead_no_longer(&added).await;
+            return Err(failure);
+        }
+        // What is new comes first: of a prefix that becomes two, both are led before the one goes.
+        added.iter().for_each(|prefix| self.tell(Input::AddEid(*prefix)));
+        removed.iter().for_each(|prefix| self.tell(Input::RemoveEid(*prefix)));
+        self.lead_no_longer(&removed).await;
+        self.wanted = wanted;
+        self.settings.prefixes = newer.eid_prefixes.clone();
+        self.settings.running = newer.running();
+        self.look_now().await;
+        let texts = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let locators: Vec<_> = self.locators.all.iter().map(|locator| locator.address).collect();
+        tracing::info!(added = ?texts(&added), removed = ?texts(&removed), ?locators, "the configuration was read again");
+        Ok(json!({ "eid-prefixes": { "added": texts(&added), "removed": texts(&removed) }, "locators": locators }))
+    }
+
+    async fn lead(&self, tun: &str, prefixes: &[EidPrefix]) -> Result<(), Failure> {
+        for prefix in prefixes {
+            self.netlink.add_site(tun, prefix.net).await?;
+        }
+        Ok(())
+    }
+
+    async fn lead_no_longer(&self, prefixes: &[EidPrefix]) {
+        for prefix in prefixes {
+            if let Err(error) = self.netlink.remove_site(prefix.net).await {
+                tracing::error!(%prefix, %error, "its packets are led as before");
+            }
+        }
+    }
+}
+
+/// Has the node at `path` read its settings again.
+///
+/// # Errors
+/// If no node answers, or it cannot take them over: then it runs on as it did.
+pub fn ask_to_reload(path: &Path) -> Result<Value, Failure> {
+    ask_for(path, &Ask::Reload)
+}
+
+/// What came of it, for people.
+pub fn text(answer: &Value) -> String {
+    let list = |value: &Value| {
+        let items = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+        let items = items.collect::<Vec<_>>().join(" ");
+        if items.is_empty() { "none".to_owned() } else { items }
+    };
+    let prefixes = &answer["eid-prefixes"];
+    let (added, removed) = (list(&prefixes["added"]), list(&prefixes["removed"]));
+    format!("EID-prefixes added: {added}; removed: {removed}; locators: {}", list(&answer["locators"]))
+}
