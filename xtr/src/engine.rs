@@ -145,7 +145,10 @@ impl Control {
             Input::Event(event) => self.on_event(now, event),
             Input::Locators(locators) => self.on_locators(now, locators, Vec::new()),
             Input::Reached { locators, unreachable } => self.on_locators(now, locators, unreachable),
-            Input::PacketsFrom(rlocs) => rlocs.iter().for_each(|rloc| self.solicitor.heard(now, *rloc, &[])),
+            Input::PacketsFrom(rlocs) => rlocs.iter().for_each(|rloc| {
+                self.solicitor.heard(now, *rloc, &[], true);
+                self.prober.heard_data(now, *rloc);
+            }),
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
@@ -297,8 +300,12 @@ impl Control {
             self.resolver.handle(now, resolve::Input::Smr(message));
             return;
         }
+        let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
+        if let Some(probing) = from.filter(|_| message.probe) {
+            self.prober.heard(now, probing);
+        }
         if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message }) {
-            self.solicitor.heard(now, reply.itr, &reply.prefixes);
+            self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
             self.outputs.push_back(Output::Send(reply.outgoing));
         }
     }

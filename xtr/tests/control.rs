@@ -186,6 +186,22 @@ fn an_smr_only_makes_us_ask_about_what_is_cached_once_in_three_seconds() {
     assert_eq!(node.refused(Refusal::SmrRateLimited), 9);
 }
 
+/// RFC 9301, section 5.2: a receiver MUST process Map-Requests of several records.
+#[test]
+fn every_record_of_an_smr_is_looked_at() {
+    let mut node = Node::plain();
+    for site in ["2001:db8:b::/48", "2001:db8:c::/48"] {
+        let (_, request) = node.miss(&site.replace("/48", "2/128"));
+        node.reply(&reply_to(&request, &[(site, 1440)]));
+    }
+    let records = ["2001:db8:c::/48", "2001:db8:b::/48", "10.77.0.0/16"];
+    let record = |eid: &&str| wire::control::EidRequest { notify: false, eid: prefix(eid).into() };
+    let smr = MapRequest { smr: true, records: records.iter().map(record).collect(), ..request("10.1.0.0/16") };
+    node.datagram("198.51.100.1:4342", &smr.into());
+    assert_eq!(node.requests().iter().filter(|(_, request)| request.smr_invoked).count(), 2);
+    assert_eq!(node.refused(Refusal::SmrNotCached), 0);
+}
+
 #[test]
 fn a_scan_fills_the_table_and_no_more() {
     let mut node = Node::plain();

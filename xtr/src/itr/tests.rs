@@ -544,8 +544,7 @@ fn flows_leave_a_locator_that_cannot_be_reached_and_come_back() {
         "also of a new mapping"
     );
     bench.itr.update(bench.now, reachable("198.51.100.2", false));
-    assert_eq!(bench.send(&octets[0]), Verdict::Dropped(DropReason::NoLocator));
-    assert_eq!(bench.outputs().len(), 1, "its source hears of it");
+    assert_ne!(bench.send(&octets[0]), Verdict::Dropped(DropReason::NoLocator), "with none left they are tried");
     bench.itr.update(bench.now, reachable("198.51.100.1", true));
     assert!(octets.iter().all(|octets| bench.header(octets).destination == ip("198.51.100.1")));
 }

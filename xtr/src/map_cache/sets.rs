@@ -152,11 +152,14 @@ impl LocatorSet {
     }
 
     /// Shares the flows out among the locators of a family of ours with the lowest priority value of which one can be reached
-    /// (RFC 9300, section 9; RFC 9301, section 6.3).
+    /// (RFC 9300, section 9; RFC 9301, section 6.3). When none can be reached, as far as we know, it is as if all could: what we
+    /// know may be wrong, nothing is lost by trying, and packets that are answered show that it is.
     #[inline(never)]
     fn weigh(&mut self, locators: &Locators) {
         self.epoch = locators.epoch();
-        let usable = |member: &Member| locators.is_usable(member.locator);
+        let none_left = self.none_left(locators);
+        let is_left = |locator| locators.is_usable(locator) || none_left && locators.is_of_our_family(locator);
+        let usable = |member: &Member| is_left(member.locator);
         let best = self.members.iter().filter(|member| usable(member)).map(|member| member.priority).min();
         let has_turn = |member: &Member| Some(member.priority) == best && locators.is_of_our_family(member.locator);
         self.turn = share_out(&mut self.members, has_turn, |member| &mut member.turn);
@@ -170,8 +173,14 @@ impl LocatorSet {
     fn choose(&self, locators: &Locators, hash: u64) -> Option<LocatorIndex> {
         let in_turn = || self.members.iter().map(|member| (member.locator, member.turn));
         let of_usable = || self.members.iter().map(|member| (member.locator, member.usable));
-        let chosen = pick(in_turn(), self.turn, hash).filter(|locator| locators.is_usable(*locator));
+        let is_left = |locator: &LocatorIndex| locators.is_usable(*locator) || self.none_left(locators);
+        let chosen = pick(in_turn(), self.turn, hash).filter(is_left);
         chosen.or_else(|| pick(of_usable(), self.usable, mix(hash)))
+    }
+
+    /// Whether no locator can be reached.
+    fn none_left(&self, locators: &Locators) -> bool {
+        !self.members.iter().any(|member| locators.is_usable(member.locator))
     }
 }
 
@@ -329,9 +338,25 @@ mod tests {
         bench.reachable("192.0.2.1", false);
         assert_eq!(bench.choose(7), Some([192, 0, 2, 2].into()));
         bench.reachable("192.0.2.2", false);
-        assert_eq!(bench.choose(7), None);
+        assert_eq!(bench.choose(7), Some([192, 0, 2, 1].into()), "with none left the best is tried");
         bench.reachable("192.0.2.1", true);
         assert_eq!(bench.choose(7), Some([192, 0, 2, 1].into()));
+    }
+
+    #[test]
+    fn when_none_can_be_reached_flows_go_as_if_all_could_within_our_families() {
+        let locators = [
+            locator("2001:db8::1", 1, 1),
+            locator("192.0.2.1", 2, 3),
+            locator("192.0.2.2", 2, 1),
+            locator("192.0.2.3", 3, 1),
+        ];
+        let mut bench = Bench::new(&locators, Families { v4: true, v6: false });
+        let before = bench.flows();
+        locators.iter().for_each(|locator| bench.reachable(&locator.address.to_string(), false));
+        assert_eq!(bench.flows(), before);
+        bench.reachable("192.0.2.3", true);
+        assert_shares(&bench.shares(), &[("192.0.2.3", 100.0)]);
     }
 
     #[test]

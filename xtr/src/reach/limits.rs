@@ -28,9 +28,13 @@ pub const BURST_GAP: Duration = Duration::from_millis(700);
 /// takes to become suspicious this leaves a locator within 4 s.
 pub const LAST_WAIT: Duration = Duration::from_millis(1100);
 
-/// Least time between the beginnings of two bursts for suspicion of one locator: who receives packets and sends none back
-/// makes his locator suspicious every second, and answers at most four probes in three.
-pub const BURST_INTERVAL: Duration = Duration::from_secs(10);
+/// Wait after a burst for suspicion that nobody answered, before suspicion is looked into again.
+pub const UNANSWERED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Wait after an answer to suspicion before suspicion is looked into again. Who receives packets and sends none back makes his
+/// locator suspicious every second, and answers at most four probes in three. Longer would be too long: a locator that dies when it
+/// has just answered is left after this time and a burst, which is within 4 s.
+pub const ANSWERED_PAUSE: Duration = Duration::from_millis(1400);
 
 /// Wait before an unusable locator is probed again; doubles up to [`LONGEST_RETRY`].
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -48,14 +52,26 @@ pub const OUTSTANDING: usize = 4;
 /// half as much, so that one that probes once a minute is never forgotten.
 pub const RECENT: Duration = Duration::from_secs(90);
 
-/// ITRs that are remembered. A flood of invented ones is refused when the table is full, and forgotten in [`RECENT`].
+/// ITRs that are remembered.
 pub const ITRS: usize = 4096;
+
+/// Of them, those that were merely named in a request that came from another address, as a Map-Server forwards it. The one heard
+/// longest ago gives way, so that a flood of invented ones takes the place of each other. Who goes on to send packets, or to probe,
+/// is counted among the others before 1024 more have asked.
+pub const UNPROVEN_ITRS: usize = 1024;
 
 /// Least time between two searches of a full table for ITRs to forget.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// EID-prefixes of ours that an ITR is known to have asked for, and of which it is told one after the other.
+/// EID-prefixes of ours that an ITR is known to have asked for, the newest ones: it is told of them before others.
 pub const PREFIXES_PER_ITR: usize = 16;
+
+/// How often an ITR is told of a change: no answer shows that an SMR came, and one in a hundred packets is lost on a poor link.
+pub const TIMES_TOLD: usize = 2;
+
+/// Changes that wait to be told, each counted [`TIMES_TOLD`] times: all EID-prefixes of a node, and as many that have left it.
+/// The oldest give way.
+pub const NEWS: usize = 4 * crate::limits::EID_PREFIXES;
 
 /// Least time between SMRs to one ITR (RFC 9301, section 6.1).
 pub const SMR_INTERVAL: Duration = Duration::from_secs(3);

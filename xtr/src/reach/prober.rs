@@ -130,6 +130,22 @@ impl Prober {
         self.reschedule(rloc, |target| target.suspect(now));
     }
 
+    /// A probe came from this address: if it is a locator out of use it is probed soon.
+    pub fn heard(&mut self, now: Instant, rloc: IpAddr) {
+        self.reschedule(rloc, |target| target.heard(now));
+    }
+
+    /// Packets came from this RLOC, as [`Self::heard`]; one that has never answered a probe is in use again. That proves as little
+    /// as silence does, and is refuted by the next silence.
+    pub fn heard_data(&mut self, now: Instant, rloc: IpAddr) {
+        let mut is_back = false;
+        self.reschedule(rloc, |target| is_back = target.heard_data(now));
+        if is_back {
+            tracing::info!(%rloc, "packets come from the locator again");
+            self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
+        }
+    }
+
     /// Takes a Map-Reply with the probe-bit.
     ///
     /// # Errors
@@ -144,6 +160,8 @@ impl Prober {
         if !is_from_it && probed_locator(message) != Some(rloc) {
             return Err(Refusal::ReplyProbeFromElsewhere);
         }
+        // What is too old is lost, whoever answers it now.
+        self.drop_lost(now, rloc);
         self.nonces.remove(&message.nonce);
         let interval = self.interval();
         let mut answered = None;

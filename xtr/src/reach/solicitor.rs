@@ -3,9 +3,11 @@
 //! mappings change.
 //!
 //! An SMR tells nothing but that something changed, so it is sent once the Map-Servers know what. It names the changed
-//! EID-prefix twice, as the source-EID and in its record: deployed ITRs differ in where they look.
+//! EID-prefix twice, as the source-EID and in its record: deployed ITRs differ in where they look. It names one, since a sender
+//! MUST put one record into a Map-Request (RFC 9301, section 5.2); each ITR goes through the changes at its own pace. An ITR hears of
+//! all of them, as a Map-Server may have answered for us, and first of those that it is known to have asked for.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -27,10 +29,15 @@ pub struct Solicitor {
     rlocs: Vec<IpAddr>,
     random: StdRng,
     itrs: HashMap<IpAddr, Itr>,
+    /// Those that nothing proves to be there, and when they were last heard.
+    unproven: BTreeSet<(Instant, IpAddr)>,
+    /// What some ITR is still to be told of, by number, and the next number.
+    news: BTreeMap<u64, EidPrefix>,
+    next: u64,
     /// When the table was last searched for those that may be forgotten.
     swept: Option<Instant>,
-    /// ITRs that are to be sent something, and when.
-    schedule: BTreeSet<(Instant, IpAddr)>,
+    /// ITRs that are to be sent something, and when; at one time those that are proven come first.
+    schedule: BTreeSet<(Due, IpAddr)>,
     change: Option<Change>,
     budget: Budget,
     counts: Counts,
@@ -38,16 +45,45 @@ pub struct Solicitor {
     tally: Tally,
 }
 
+/// When an ITR is due, and whether it is unproven.
+type Due = (Instant, bool);
+
 /// An ITR that sends to us.
 #[derive(Debug)]
 struct Itr {
     heard: Instant,
+    /// It has sent packets, or asked from the address that it named.
+    proven: bool,
     /// What it is known to have asked for, the newest last.
     asked: Vec<EidPrefix>,
-    /// What it is still to be told of.
-    waiting: VecDeque<EidPrefix>,
-    due: Option<Instant>,
+    /// What it is told of before its turn, and whether it has been.
+    first: Vec<(EidPrefix, bool)>,
+    /// The number of the news that comes next.
+    cursor: u64,
+    due: Option<Due>,
     told: Option<Instant>,
+}
+
+impl Itr {
+    /// What it is told next.
+    fn next(&mut self, news: &BTreeMap<u64, EidPrefix>) -> Option<EidPrefix> {
+        if let Some((prefix, is_told)) = self.first.iter_mut().find(|(_, is_told)| !is_told) {
+            *is_told = true;
+            return Some(*prefix);
+        }
+        for (number, prefix) in news.range(self.cursor..) {
+            self.cursor = number + 1;
+            match self.first.iter().position(|(told, _)| told == prefix) {
+                Some(index) => self.first.swap_remove(index),
+                None => return Some(*prefix),
+            };
+        }
+        None
+    }
+
+    fn has_more(&self, news: &BTreeMap<u64, EidPrefix>) -> bool {
+        self.first.iter().any(|(_, is_told)| !is_told) || news.range(self.cursor..).next().is_some()
+    }
 }
 
 /// A change of ours that the ITRs are to hear of.
@@ -66,6 +102,9 @@ impl Solicitor {
             rlocs,
             random: StdRng::from_seed(seed),
             itrs: HashMap::new(),
+            unproven: BTreeSet::new(),
+            news: BTreeMap::new(),
+            next: 0,
             swept: None,
             schedule: BTreeSet::new(),
             change: None,
@@ -81,23 +120,25 @@ impl Solicitor {
         self.rlocs = rlocs;
     }
 
-    /// An ITR has sent us packets, or asked or probed for these prefixes of ours.
-    pub fn heard(&mut self, now: Instant, rloc: IpAddr, prefixes: &[EidPrefix]) {
+    /// An ITR has sent us packets, or asked or probed for these prefixes of ours. `is_proven` says whether that came from the
+    /// address itself, or was said by somebody else.
+    pub fn heard(&mut self, now: Instant, rloc: IpAddr, prefixes: &[EidPrefix], is_proven: bool) {
         if !is_unicast(rloc) {
             return;
         }
-        if self.itrs.len() >= limits::ITRS && !self.itrs.contains_key(&rloc) {
-            let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
-            if is_due {
-                self.sweep(now);
-            }
-            if self.itrs.len() >= limits::ITRS {
-                return self.tally.count(Refusal::ItrTableFull);
-            }
+        if !self.itrs.contains_key(&rloc) && !self.make_room(now, is_proven) {
+            return self.tally.count(Refusal::ItrTableFull);
         }
-        let new = || Itr { heard: now, asked: Vec::new(), waiting: VecDeque::new(), due: None, told: None };
+        let cursor = self.next;
+        let (asked, first) = (Vec::new(), Vec::new());
+        let new = || Itr { heard: now, proven: is_proven, asked, first, cursor, due: None, told: None };
         let itr = self.itrs.entry(rloc).or_insert_with(new);
+        self.unproven.remove(&(itr.heard, rloc));
         itr.heard = now;
+        itr.proven |= is_proven;
+        if !itr.proven {
+            self.unproven.insert((now, rloc));
+        }
         for prefix in prefixes.iter().take(limits::PREFIXES_PER_ITR) {
             itr.asked.retain(|known| known != prefix);
             if itr.asked.len() >= limits::PREFIXES_PER_ITR {
@@ -105,6 +146,27 @@ impl Solicitor {
             }
             itr.asked.push(*prefix);
         }
+    }
+
+    /// Makes room for one more ITR, if need be in the place of the unproven one that was heard longest ago.
+    fn make_room(&mut self, now: Instant, is_proven: bool) -> bool {
+        let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
+        if !self.has_room(is_proven) && is_due {
+            self.sweep(now);
+        }
+        if self.has_room(is_proven) {
+            return true;
+        }
+        let Some((_, oldest)) = self.unproven.pop_first() else { return false };
+        if let Some(due) = self.itrs.remove(&oldest).and_then(|itr| itr.due) {
+            self.schedule.remove(&(due, oldest));
+        }
+        self.tally.count(Refusal::ItrTableFull);
+        true
+    }
+
+    fn has_room(&self, is_proven: bool) -> bool {
+        self.itrs.len() < limits::ITRS && (is_proven || self.unproven.len() < limits::UNPROVEN_ITRS)
     }
 
     /// The mappings of these prefixes are about to change at the Map-Servers.
@@ -119,7 +181,7 @@ impl Solicitor {
     pub fn handle_timeout(&mut self, now: Instant, is_confirmed: bool) {
         self.follow_change(now, is_confirmed);
         while let Some((due, rloc)) = self.schedule.first().copied()
-            && due <= now
+            && due.0 <= now
         {
             // The others wait too: what is due first is sent first.
             if !self.budget.take(now) {
@@ -127,6 +189,9 @@ impl Solicitor {
             }
             self.schedule.remove(&(due, rloc));
             self.tell(now, rloc);
+        }
+        if self.schedule.is_empty() {
+            self.news.clear();
         }
     }
 
@@ -139,7 +204,7 @@ impl Solicitor {
     pub fn next_deadline(&self) -> Option<Instant> {
         let early = self.change.as_ref().filter(|change| !change.told_early);
         let early = early.map(|change| change.at + limits::CONFIRMATION);
-        let due = self.schedule.first().map(|(due, _)| self.budget.next().map_or(*due, |tokens| tokens.max(*due)));
+        let due = self.schedule.first().map(|((due, _), _)| self.budget.next().map_or(*due, |tokens| tokens.max(*due)));
         [early, due].into_iter().flatten().min()
     }
 
@@ -168,19 +233,35 @@ impl Solicitor {
         }
     }
 
-    /// Who is not known to have asked for anything, since a Map-Server answers for us, is told of everything.
+    /// Everybody is to be told of these. What changes again while it is told begins anew, and somewhere else, so that nothing is
+    /// always the last.
     fn solicit(&mut self, now: Instant, prefixes: &BTreeSet<EidPrefix>) {
         self.sweep(now);
+        if prefixes.is_empty() {
+            return;
+        }
+        let mut order: Vec<EidPrefix> = prefixes.iter().copied().collect();
+        if !self.schedule.is_empty() {
+            let turn = self.random.next_u64() % order.len() as u64;
+            order.rotate_left(usize::try_from(turn).unwrap_or_default());
+        }
+        self.news.retain(|_, known| !prefixes.contains(known));
+        for prefix in order.iter().cycle().take(order.len() * limits::TIMES_TOLD) {
+            self.news.insert(self.next, *prefix);
+            self.next += 1;
+        }
+        while self.news.len() > limits::NEWS {
+            self.news.pop_first();
+        }
         for (rloc, itr) in &mut self.itrs {
-            let of_interest = |prefix: &EidPrefix| itr.asked.is_empty() || itr.asked.contains(prefix);
-            let wanted = prefixes.iter().filter(|prefix| of_interest(prefix) && !itr.waiting.contains(prefix));
-            let wanted: Vec<EidPrefix> = wanted.copied().collect();
-            let room = limits::PREFIXES_PER_ITR.saturating_sub(itr.waiting.len());
-            itr.waiting.extend(wanted.into_iter().take(room));
-            if itr.due.is_none() && !itr.waiting.is_empty() {
-                let due = itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL));
-                itr.due = Some(due);
-                self.schedule.insert((due, *rloc));
+            itr.first.retain(|(known, _)| !prefixes.contains(known));
+            let room = limits::PREFIXES_PER_ITR.saturating_sub(itr.first.len());
+            let asked = itr.asked.iter().filter(|asked| prefixes.contains(asked));
+            itr.first.extend(asked.take(room).map(|asked| (*asked, false)));
+            if itr.due.is_none() {
+                let at = itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL));
+                itr.due = Some((at, !itr.proven));
+                self.schedule.insert(((at, !itr.proven), *rloc));
             }
         }
     }
@@ -188,10 +269,10 @@ impl Solicitor {
     fn tell(&mut self, now: Instant, rloc: IpAddr) {
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         itr.due = None;
-        let Some(prefix) = itr.waiting.pop_front() else { return };
+        let Some(prefix) = itr.next(&self.news) else { return };
         itr.told = Some(now);
-        if !itr.waiting.is_empty() {
-            let due = now + limits::SMR_INTERVAL;
+        if itr.has_more(&self.news) {
+            let due = (now + limits::SMR_INTERVAL, !itr.proven);
             itr.due = Some(due);
             self.schedule.insert((due, rloc));
         }
@@ -224,7 +305,14 @@ impl Solicitor {
     fn sweep(&mut self, now: Instant) {
         let since = |at: Instant| now.saturating_duration_since(at);
         self.swept = Some(now);
-        self.itrs.retain(|_, itr| itr.due.is_some() || since(itr.heard) < limits::RECENT);
+        let unproven = &mut self.unproven;
+        self.itrs.retain(|rloc, itr| {
+            let stays = itr.due.is_some() || since(itr.heard) < limits::RECENT;
+            if !stays {
+                unproven.remove(&(itr.heard, *rloc));
+            }
+            stays
+        });
     }
 }
 
@@ -259,54 +347,88 @@ mod tests {
         sent
     }
 
+    /// What is sent until nothing is left to be told, and when.
+    fn told(solicitor: &mut Solicitor, now: Instant) -> Vec<(u64, IpAddr, EidPrefix)> {
+        let mut told = Vec::new();
+        while let Some(deadline) = solicitor.next_deadline() {
+            solicitor.handle_timeout(deadline, true);
+            let at = (deadline - now).as_secs();
+            told.extend(sent(solicitor).into_iter().map(|(rloc, prefix)| (at, rloc, prefix)));
+        }
+        told
+    }
+
     #[test]
-    fn an_itr_hears_of_what_it_asked_for_once_in_three_seconds() {
+    fn an_itr_hears_twice_of_everything_first_of_what_it_asked_for_and_once_in_three_seconds() {
         let now = Instant::now();
         let mut solicitor = solicitor(now);
         let ours = [prefix("10.1.0.0/16"), prefix("10.2.0.0/16"), prefix("10.3.0.0/16")];
-        solicitor.heard(now, address(1), &ours[..2]);
+        solicitor.heard(now, address(1), &ours[1..2], true);
         solicitor.changed(now, ours);
         solicitor.handle_timeout(now, true);
-        assert_eq!(sent(&mut solicitor), [(address(1), ours[0])]);
+        assert_eq!(sent(&mut solicitor), [(address(1), ours[1])]);
         assert_eq!(solicitor.next_deadline(), Some(now + limits::SMR_INTERVAL));
-        // A second change does not make it faster, nor is one prefix said twice.
-        solicitor.changed(now, ours);
-        solicitor.handle_timeout(now, true);
+        let order: Vec<_> = told(&mut solicitor, now).into_iter().map(|(at, _, prefix)| (at, prefix)).collect();
+        assert_eq!(order, [(3, ours[0]), (6, ours[2]), (9, ours[0]), (12, ours[1]), (15, ours[2])]);
+        assert_eq!(solicitor.news.len(), 0);
+    }
+
+    #[test]
+    fn a_change_while_another_is_told_makes_it_no_faster() {
+        let now = Instant::now();
+        let mut solicitor = solicitor(now);
+        let ours = [prefix("10.1.0.0/16"), prefix("10.2.0.0/16")];
+        solicitor.heard(now, address(1), &ours, true);
+        for _ in 0..2 {
+            solicitor.changed(now, ours);
+            solicitor.handle_timeout(now, true);
+        }
+        assert_eq!(sent(&mut solicitor).len(), 1);
         solicitor.handle_timeout(now + Duration::from_millis(2999), true);
         assert_eq!(sent(&mut solicitor), []);
-        solicitor.handle_timeout(now + Duration::from_secs(3), true);
-        solicitor.handle_timeout(now + Duration::from_secs(6), true);
-        assert_eq!(sent(&mut solicitor), [(address(1), ours[1]), (address(1), ours[0])]);
-        solicitor.handle_timeout(now + Duration::from_secs(60), true);
-        assert_eq!((sent(&mut solicitor), solicitor.next_deadline()), (vec![], None));
+        let told = told(&mut solicitor, now);
+        let times: Vec<u64> = told.iter().map(|(at, ..)| *at).collect();
+        assert_eq!(times, [3, 6, 9, 12]);
+        assert!(ours.iter().all(|ours| told.iter().filter(|(.., prefix)| prefix == ours).count() == 2), "{told:?}");
+    }
+
+    #[test]
+    fn of_many_changes_none_is_left_out() {
+        let now = Instant::now();
+        let mut solicitor = solicitor(now);
+        let ours: BTreeSet<_> = (0..100).map(|site| prefix(&format!("10.{site}.0.0/16"))).collect();
+        solicitor.heard(now, address(1), &ours.iter().copied().collect::<Vec<_>>(), true);
+        solicitor.changed(now, ours.clone());
+        let told: Vec<EidPrefix> = told(&mut solicitor, now).into_iter().map(|(.., prefix)| prefix).collect();
+        assert_eq!((told.len(), told[..100].iter().copied().collect::<BTreeSet<_>>()), (200, ours));
     }
 
     #[test]
     fn nobody_hears_of_a_change_before_the_map_servers_unless_they_are_slow() {
         let now = Instant::now();
         let mut solicitor = solicitor(now);
-        solicitor.heard(now, address(1), &[]);
+        solicitor.heard(now, address(1), &[], true);
         solicitor.changed(now, [prefix("10.1.0.0/16")]);
         solicitor.handle_timeout(now, false);
         assert_eq!(sent(&mut solicitor), []);
         let slow = now + limits::CONFIRMATION;
         assert_eq!(solicitor.next_deadline(), Some(slow));
         solicitor.handle_timeout(slow, false);
-        assert_eq!(sent(&mut solicitor).len(), 1);
+        solicitor.handle_timeout(slow + limits::SMR_INTERVAL, false);
+        assert_eq!(sent(&mut solicitor).len(), 2);
         assert_eq!(solicitor.next_deadline(), None);
         let late = slow + Duration::from_secs(9);
         solicitor.handle_timeout(late, true);
         assert_eq!(sent(&mut solicitor).len(), 1, "told once more when the Map-Server knows");
-        solicitor.handle_timeout(late + Duration::from_secs(9), true);
-        assert_eq!(sent(&mut solicitor), []);
+        assert_eq!(told(&mut solicitor, late).len(), 1);
     }
 
     #[test]
     fn who_has_been_silent_for_long_is_left_alone() {
         let now = Instant::now();
         let mut solicitor = solicitor(now);
-        solicitor.heard(now, address(1), &[]);
-        solicitor.heard(now + Duration::from_secs(60), address(2), &[]);
+        solicitor.heard(now, address(1), &[], true);
+        solicitor.heard(now + Duration::from_secs(60), address(2), &[], true);
         let later = now + limits::RECENT;
         solicitor.changed(later, [prefix("10.1.0.0/16")]);
         solicitor.handle_timeout(later, true);
@@ -314,27 +436,40 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_invented_itrs_is_bounded_in_memory_and_in_what_it_makes_us_send() {
+    fn a_flood_of_invented_itrs_keeps_no_proven_one_out_and_is_told_last() {
         let now = Instant::now();
         let mut solicitor = solicitor(now);
         for number in 0..6000 {
-            solicitor.heard(now, address(number), &[]);
+            solicitor.heard(now, address(number), &[], false);
         }
-        assert_eq!(solicitor.itrs.len(), limits::ITRS);
-        assert_eq!(solicitor.tally().get(Refusal::ItrTableFull), 6000 - limits::ITRS as u64);
+        assert_eq!((solicitor.itrs.len(), solicitor.unproven.len()), (limits::UNPROVEN_ITRS, limits::UNPROVEN_ITRS));
+        assert_eq!(solicitor.tally().get(Refusal::ItrTableFull), 6000 - limits::UNPROVEN_ITRS as u64);
+        for number in 10_000..10_100 {
+            solicitor.heard(now, address(number), &[], true);
+        }
         solicitor.changed(now, [prefix("10.1.0.0/16")]);
         solicitor.handle_timeout(now, true);
-        assert_eq!(sent(&mut solicitor).len(), limits::SMRS_PER_SECOND as usize);
-        let mut at = now;
-        let mut rest = 0;
-        while let Some(deadline) = solicitor.next_deadline() {
-            at = deadline;
-            solicitor.handle_timeout(at, true);
-            rest += sent(&mut solicitor).len();
-        }
-        assert_eq!(rest, limits::ITRS - limits::SMRS_PER_SECOND as usize);
-        assert!(at - now < Duration::from_secs(8), "{:?}", at - now);
-        solicitor.heard(now + limits::RECENT, address(9999), &[]);
-        assert_eq!(solicitor.itrs.len(), 1);
+        let first = sent(&mut solicitor);
+        assert_eq!(first.len(), limits::SMRS_PER_SECOND as usize);
+        assert!(first[..100].iter().all(|(rloc, _)| *rloc >= address(10_000)), "the proven ones");
+        let rest = told(&mut solicitor, now);
+        assert_eq!(first.len() + rest.len(), 2 * (limits::UNPROVEN_ITRS + 100));
+        solicitor.heard(now + limits::RECENT, address(9999), &[], true);
+        solicitor.sweep(now + limits::RECENT);
+        assert_eq!((solicitor.itrs.len(), solicitor.unproven.len()), (1, 0));
+    }
+
+    #[test]
+    fn of_a_full_table_those_that_nothing_proves_leave_first() {
+        let now = Instant::now();
+        let mut solicitor = solicitor(now);
+        let itrs = u32::try_from(limits::ITRS).unwrap();
+        (0..10).for_each(|number| solicitor.heard(now, address(number), &[], false));
+        solicitor.heard(now, address(0), &[], true);
+        (10..itrs + 9).for_each(|number| solicitor.heard(now, address(number), &[], true));
+        assert_eq!((solicitor.itrs.len(), solicitor.unproven.len()), (limits::ITRS, 0));
+        assert!(solicitor.itrs.contains_key(&address(0)), "it has sent something meanwhile");
+        solicitor.heard(now, address(itrs + 9), &[], true);
+        assert_eq!(solicitor.itrs.len(), limits::ITRS);
     }
 }

@@ -62,8 +62,8 @@ pub(super) struct Target {
     /// The EID-prefix of the last probe.
     pub(super) asked: Option<EidPrefix>,
     burst: Option<Burst>,
-    /// When the last burst for suspicion began.
-    suspected: Option<Instant>,
+    /// Until when suspicion has to wait.
+    paused: Option<Instant>,
     /// Probes since it went down.
     retries: u32,
     outstanding: VecDeque<Outstanding>,
@@ -80,25 +80,43 @@ impl Target {
             answered: None,
             asked: None,
             burst: None,
-            suspected: None,
+            paused: None,
             retries: 0,
             outstanding: VecDeque::new(),
         }
     }
 
-    /// Packets go there, and nothing comes back: a probe is due now, if that is not known and not being looked into.
+    /// Packets go there, and nothing comes back: a probe is due now, if that is not known and not being looked into. Suspicion in
+    /// a pause is not forgotten: it is looked into at the end of the pause.
     pub(super) fn suspect(&mut self, now: Instant) {
-        let is_paused = self.suspected.is_some_and(|at| now.saturating_duration_since(at) < limits::BURST_INTERVAL);
         match &mut self.burst {
             _ if self.standing == Standing::Down => {}
             Some(burst) => burst.suspected = true,
-            None if is_paused => {}
             None => {
                 self.burst = Some(Burst { sent: 0, suspected: true });
-                self.suspected = Some(now);
-                self.due = now;
+                self.due = self.due.min(self.paused.map_or(now, |until| until.max(now)));
             }
         }
+    }
+
+    /// A probe, or packets, came from there: if it is unusable the next probe is due, but no more than one in
+    /// [`limits::FIRST_RETRY`].
+    pub(super) fn heard(&mut self, now: Instant) {
+        if self.standing == Standing::Down {
+            let earliest = self.probed.map_or(now, |at| now.max(at + limits::FIRST_RETRY));
+            self.due = self.due.min(earliest);
+        }
+    }
+
+    /// Packets came from there. Whether that brings the locator back: who has never answered a probe can show in no other way
+    /// that he lives.
+    pub(super) fn heard_data(&mut self, now: Instant) -> bool {
+        self.heard(now);
+        let is_back = self.standing == Standing::Down && self.answered.is_none();
+        if is_back {
+            self.stand(now, Standing::Unproven);
+        }
+        is_back
     }
 
     /// What to do now that the time has come. `interval` is the time to the next routine probe.
@@ -109,16 +127,17 @@ impl Target {
         }
     }
 
-    /// A burst went unanswered. Who has never answered may simply not do probes: only if no packets come from there either
-    /// is he taken for dead.
+    /// A burst went unanswered. Who has never answered may simply not do probes, and answers of who has may be lost, or held
+    /// back: only if no packets come from there either is a locator taken for dead.
     fn end_burst(&mut self, now: Instant, burst: Burst, interval: Duration) -> Step {
         self.burst = None;
-        if self.standing == Standing::Unproven && !burst.suspected {
+        if !burst.suspected {
             self.due = now + interval;
             return Step::Rest;
         }
         self.stand(now, Standing::Down);
         self.retries = 0;
+        self.paused = Some(now + limits::UNANSWERED_PAUSE);
         self.due = now + limits::FIRST_RETRY;
         Step::GoneDown
     }
@@ -140,7 +159,8 @@ impl Target {
         if self.outstanding.len() > limits::OUTSTANDING { self.outstanding.pop_front() } else { None }
     }
 
-    /// The probe of this nonce, if it may still be answered; it is answered once.
+    /// The probe of this nonce, if it may still be answered; it is answered once. Those that are too old have to be taken out
+    /// by [`Self::take_lost`] before.
     pub(super) fn take(&mut self, nonce: Nonce) -> Option<Outstanding> {
         let index = self.outstanding.iter().position(|probe| probe.nonce == nonce)?;
         self.outstanding.remove(index)
@@ -159,9 +179,12 @@ impl Target {
         // As TCP smooths it (RFC 6298, section 2); each probe has its own nonce, so that no sample is in doubt.
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
         self.answered = Some(now);
+        let is_back = self.standing == Standing::Down;
+        if is_back || self.burst.is_some_and(|burst| burst.suspected) {
+            self.paused = Some(now + limits::ANSWERED_PAUSE);
+        }
         self.burst = None;
         self.due = now + interval;
-        let is_back = self.standing == Standing::Down;
         if self.standing != Standing::Up {
             self.stand(now, Standing::Up);
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The replying engine: a Map-Request in, at most one Map-Reply out.
 
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -41,7 +42,9 @@ pub struct Reply {
 pub struct Replier {
     database: Database,
     replies: RateTable<(IpAddr, EidPrefix)>,
-    probes: RateTable<IpAddr>,
+    /// By the address that a probe came from, the one it is answered to, and the locator of ours that it tests.
+    probes: RateTable<(IpAddr, IpAddr, IpAddr)>,
+    probes_from_elsewhere: RateTable<IpAddr>,
     tally: Tally,
 }
 
@@ -50,8 +53,9 @@ impl Replier {
     pub fn new(database: Database) -> Self {
         Self {
             database,
-            replies: RateTable::new(limits::REPLIES, limits::WINDOW, limits::TRACKED),
-            probes: RateTable::new(limits::PROBES, limits::WINDOW, limits::TRACKED),
+            replies: rate(limits::REPLIES),
+            probes: rate(limits::PROBES),
+            probes_from_elsewhere: rate(limits::PROBES_FROM_ELSEWHERE),
             tally: Tally::default(),
         }
     }
@@ -90,8 +94,9 @@ impl Replier {
         }
         let to = self.destination(request)?;
         let Destination::Socket { local, remote } = to else { return Err(Refusal::RequestNoItrRloc) };
-        let asked = self.allowed(now, message, remote.ip())?;
         let probed = message.probe.then(|| probed_locator(request.via, local));
+        let way = Way { from: sender(request.via), receiver: remote.ip(), probed };
+        let asked = self.allowed(now, message, way)?;
         let bytes = self.encode(message, &asked, RecordForm { authoritative: true, probed }, remote.ip())?;
         Ok(Reply { outgoing: Outgoing { to, bytes }, itr: remote.ip(), prefixes: asked })
     }
@@ -118,11 +123,11 @@ impl Replier {
     }
 
     /// The prefixes of ours that were asked for and may be answered now.
-    fn allowed(&mut self, now: Instant, message: &MapRequest, receiver: IpAddr) -> Result<Vec<EidPrefix>, Refusal> {
+    fn allowed(&mut self, now: Instant, message: &MapRequest, way: Way) -> Result<Vec<EidPrefix>, Refusal> {
         let mut answered: Vec<EidPrefix> = Vec::new();
         let mut refused = Vec::new();
         for (index, record) in message.records.iter().enumerate() {
-            match self.allowed_record(now, index, record.eid.ip_prefix(), message.probe, receiver) {
+            match self.allowed_record(now, index, record.eid.ip_prefix(), way) {
                 Ok(prefixes) => answered.extend(prefixes),
                 Err(refusal) => refused.push(refusal),
             }
@@ -140,21 +145,28 @@ impl Replier {
         now: Instant,
         index: usize,
         asked: Option<EidPrefix>,
-        probe: bool,
-        receiver: IpAddr,
+        way: Way,
     ) -> Result<Vec<EidPrefix>, Refusal> {
         if index >= limits::RECORDS {
             return Err(Refusal::RequestTooManyRecords);
         }
         let asked = asked.ok_or(Refusal::RecordNotIp)?;
         let prefixes = self.database.answer(&asked);
-        if probe {
+        if let Some(probed) = way.probed {
             // A probe asks whether the locator works, which it does also when the EID-prefix has left us: the answer then has
             // no record of it (RFC 9301, section 7.1: SHOULD contain), and the ITR's other mappings with it stay in use.
-            return self.probes.allow(now, receiver).then_some(prefixes).ok_or(Refusal::ProbeRateLimited);
+            return self.allow_probe(now, way, probed).then_some(prefixes).ok_or(Refusal::ProbeRateLimited);
         }
         let best = *prefixes.first().ok_or(Refusal::RequestNotOurs)?;
-        self.replies.allow(now, (receiver, best)).then_some(prefixes).ok_or(Refusal::RequestRateLimited)
+        self.replies.allow(now, (way.receiver, best)).then_some(prefixes).ok_or(Refusal::RequestRateLimited)
+    }
+
+    /// Who names others as receivers uses up what he has himself, and not what they have.
+    fn allow_probe(&mut self, now: Instant, way: Way, probed: IpAddr) -> bool {
+        let from = way.from.unwrap_or(way.receiver);
+        let is_from_receiver = from == way.receiver;
+        (is_from_receiver || self.probes_from_elsewhere.allow(now, way.receiver))
+            && self.probes.allow(now, (from, way.receiver, probed))
     }
 
     /// As many records as fit a packet; the ITR asks for the others when it needs them.
@@ -179,6 +191,28 @@ impl Replier {
             }
             reply.records.pop();
         }
+    }
+}
+
+/// From where to where an answer would go, and why.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// The source of the UDP packet with the request, if it came in one.
+    from: Option<IpAddr>,
+    /// The ITR-RLOC that is answered to.
+    receiver: IpAddr,
+    /// The locator that a probe tests.
+    probed: Option<IpAddr>,
+}
+
+fn rate<K: Eq + Hash>(allowed: u32) -> RateTable<K> {
+    RateTable::new(allowed, limits::WINDOW, limits::TRACKED).with_untracked(limits::UNTRACKED)
+}
+
+fn sender(via: Via) -> Option<IpAddr> {
+    match via {
+        Via::Socket { remote, .. } => Some(remote.ip()),
+        Via::Pipe => None,
     }
 }
 

@@ -10,11 +10,20 @@ pub const WINDOW: Duration = Duration::from_secs(3);
 /// Map-Replies to one RLOC for one EID-prefix in a window.
 pub const REPLIES: u32 = 4;
 
-/// Probe replies to one RLOC in a window: an ITR in doubt about a locator probes three times in two seconds.
+/// Probe replies to one RLOC for probes from one address to one locator of ours in a window: an ITR in doubt about a locator probes
+/// three times in two seconds. Whoever names an ITR's RLOC in probes from elsewhere uses up nothing of what the ITR has.
 pub const PROBES: u32 = 4;
 
-/// Receivers that are counted at once. A flood of invented ones is refused, not remembered.
+/// Probe replies to one RLOC in a window for probes that came from other addresses, all together: an ITR with several addresses has
+/// enough, and who is named by strangers is not flooded.
+pub const PROBES_FROM_ELSEWHERE: u32 = 16;
+
+/// Receivers that are counted at once. A flood of invented ones is not remembered.
 pub const TRACKED: usize = 4096;
+
+/// Answers in a window to all those together whom a full table does not count: a thousand a second, half a megabit, so that
+/// a flood of invented receivers leaves something for the others.
+pub const UNTRACKED: u32 = 3000;
 
 /// Records of one Map-Request that are answered.
 pub const RECORDS: usize = 8;

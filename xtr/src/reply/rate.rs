@@ -16,11 +16,19 @@ pub(crate) struct RateTable<K> {
     window: Duration,
     allowed: u32,
     capacity: usize,
+    /// What all keys together have for which there is no room, and how much of it was used since when.
+    untracked: u32,
+    used: Option<(Instant, u32)>,
 }
 
 impl<K: Eq + Hash> RateTable<K> {
     pub(crate) fn new(allowed: u32, window: Duration, capacity: usize) -> Self {
-        Self { windows: HashMap::new(), swept: None, window, allowed, capacity }
+        Self { windows: HashMap::new(), swept: None, window, allowed, capacity, untracked: 0, used: None }
+    }
+
+    /// Allows so many events in each window to all those together for which a full table has no room.
+    pub(crate) fn with_untracked(self, untracked: u32) -> Self {
+        Self { untracked, ..self }
     }
 
     /// Whether one more event of `key` is allowed; it is counted if so.
@@ -34,7 +42,7 @@ impl<K: Eq + Hash> RateTable<K> {
                 self.windows.retain(|_, (start, _)| is_open(*start));
             }
             if self.windows.len() >= self.capacity {
-                return false;
+                return self.allow_untracked(now);
             }
         }
         let (start, count) = self.windows.entry(key).or_insert((now, 0));
@@ -46,6 +54,14 @@ impl<K: Eq + Hash> RateTable<K> {
         }
         *count += 1;
         true
+    }
+
+    fn allow_untracked(&mut self, now: Instant) -> bool {
+        let open = self.used.filter(|(start, _)| now.saturating_duration_since(*start) < self.window);
+        let (start, used) = open.unwrap_or((now, 0));
+        let is_allowed = used < self.untracked;
+        self.used = Some((start, used + u32::from(is_allowed)));
+        is_allowed
     }
 }
 
@@ -70,5 +86,15 @@ mod tests {
         assert!(table.allow(start, 1) && table.allow(start, 2));
         assert!(!table.allow(start, 3));
         assert!(table.allow(start + Duration::from_secs(3), 3));
+    }
+
+    #[test]
+    fn those_for_whom_a_full_table_has_no_room_share_what_is_set_aside() {
+        let mut table = RateTable::new(1, Duration::from_secs(3), 2).with_untracked(2);
+        let start = Instant::now();
+        let allowed = |table: &mut RateTable<i32>| (0..9).filter(|key| table.allow(start, *key)).count();
+        assert_eq!(allowed(&mut table), 4);
+        assert_eq!(allowed(&mut table), 0);
+        assert!(table.allow(start + Duration::from_secs(3), 8));
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The resolving engine: one conversation per EID-prefix, a nonce each.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -400,16 +400,29 @@ impl Resolver {
     /// An SMR names the changed EID as its source (RFC 9301, section 6.1; its record then is one of ours). It proves
     /// nothing, so the mapping system is asked, and only about what is cached.
     fn on_smr(&mut self, now: Instant, message: &MapRequest) -> Result<(), Refusal> {
+        let of_records =
+            || message.records.iter().take(limits::SMR_RECORDS).filter_map(|record| record.eid.ip_prefix());
         let from_source = message.source_eid.ip().map(|address| {
-            let iid = message.records.first().and_then(|record| record.eid.ip_prefix()).map(|prefix| prefix.iid);
+            let iid = of_records().next().map(|prefix| prefix.iid);
             EidPrefix::host(iid.unwrap_or_default(), address)
         });
-        let from_record = || message.records.first().and_then(|record| record.eid.ip_prefix());
-        let changed = from_source.or_else(from_record).ok_or(Refusal::RequestWithoutRecord)?;
-        let cached = self.mirror.positive_round(now, &changed).ok_or(Refusal::SmrNotCached)?;
-        if !self.smrs.allow(now, cached) {
-            return Err(Refusal::SmrRateLimited);
+        // Whoever names changed EIDs in the records may name several: a receiver processes all (RFC 9301, section 5.2).
+        let changed: Vec<EidPrefix> = from_source.into_iter().chain(of_records()).collect();
+        if changed.is_empty() {
+            return Err(Refusal::RequestWithoutRecord);
         }
-        self.want(now, cached, Cause::Smr)
+        let cached = changed.iter().filter_map(|changed| self.mirror.positive_round(now, changed));
+        let cached: BTreeSet<EidPrefix> = cached.collect();
+        if cached.is_empty() {
+            return Err(Refusal::SmrNotCached);
+        }
+        for prefix in cached {
+            let is_allowed = self.smrs.allow(now, prefix);
+            let asked = if is_allowed { self.want(now, prefix, Cause::Smr) } else { Err(Refusal::SmrRateLimited) };
+            if let Err(refusal) = asked {
+                self.tally.count(refusal);
+            }
+        }
+        Ok(())
     }
 }

@@ -34,6 +34,9 @@ pub const POSITIVE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Least time between SMR-invoked Map-Requests for one EID-prefix (RFC 9301, section 6.1).
 pub const SMR_INTERVAL: Duration = Duration::from_secs(3);
 
+/// Records of one SMR that are looked at.
+pub const SMR_RECORDS: usize = 32;
+
 /// EID-prefixes whose SMRs are counted at once.
 pub const SMR_TRACKED: usize = 1024;
 
@@ -47,9 +50,12 @@ pub const DISAGREEMENTS: usize = 1024;
 /// ITR-RLOCs of a request: the field counts to 32 (RFC 9301, section 5.2).
 pub const ITR_RLOCS: usize = 32;
 
-/// Entries that we remember having installed: fewer than the packet half's cache holds, since each costs several times as much
-/// here.
-pub const INSTALLED: usize = 65_536;
+/// Entries with locators that we remember having installed: all that the packet half's cache holds, since those that are forgotten
+/// here are neither probed nor found by an SMR. One with one locator takes about 290 octets, which a cache that is full pays.
+pub const INSTALLED: usize = crate::limits::MAP_CACHE_ENTRIES;
+
+/// Entries without locators that we remember beside those: about 100 octets each.
+pub const NEGATIVE_INSTALLED: usize = crate::limits::NEGATIVE_ENTRIES;
 
 /// Least time between two searches of a full table for expired entries, each of which looks at all of them.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -49,27 +49,31 @@ pub(super) struct Mirror {
     entries: BTreeMap<EidPrefix, Installed>,
     /// Each locator that packets may go to, with each prefix that has it.
     users: BTreeSet<(IpAddr, EidPrefix)>,
+    /// How many entries are without locators.
+    negatives: usize,
     /// When expired entries were last looked for.
     swept: Option<Instant>,
 }
 
 impl Mirror {
     /// Remembers what was installed. When the table is full the packet half still has the entry; it merely is not listed,
-    /// nor refreshed by an SMR.
+    /// nor refreshed by an SMR. Entries without locators, which a scan makes many of, never take the place of others.
     pub(super) fn insert(&mut self, now: Instant, from: Via, accepted: &Accepted<'_>) {
+        self.remove(&accepted.prefix);
+        let is_negative = accepted.is_negative();
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::SWEEP_INTERVAL);
-        if self.entries.len() >= limits::INSTALLED && is_due {
+        if !self.has_room(is_negative) && is_due {
             self.swept = Some(now);
             let expired = self.entries.iter().filter(|(_, installed)| installed.expires <= now);
             for prefix in expired.map(|(prefix, _)| *prefix).collect::<Vec<_>>() {
                 self.remove(&prefix);
             }
         }
-        if self.entries.len() < limits::INSTALLED || self.entries.contains_key(&accepted.prefix) {
+        if self.has_room(is_negative) {
             let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
             let expires = now + accepted.lifetime;
             let installed = Installed { locators, action: action(accepted), expires, since: now, from };
-            self.remove(&accepted.prefix);
+            self.negatives += usize::from(is_negative);
             self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
         }
@@ -77,10 +81,19 @@ impl Mirror {
 
     pub(super) fn remove(&mut self, prefix: &EidPrefix) -> bool {
         let Some(removed) = self.entries.remove(prefix) else { return false };
+        self.negatives -= usize::from(removed.locators.is_empty());
         for address in in_use(&removed) {
             self.users.remove(&(address, *prefix));
         }
         true
+    }
+
+    fn has_room(&self, is_negative: bool) -> bool {
+        if is_negative {
+            self.negatives < limits::NEGATIVE_INSTALLED
+        } else {
+            self.entries.len() - self.negatives < limits::INSTALLED
+        }
     }
 
     pub(super) fn get(&self, now: Instant, prefix: &EidPrefix) -> Option<&Installed> {
@@ -155,4 +168,47 @@ impl Mirror {
 /// The locators of a mapping that packets may go to.
 fn in_use(installed: &Installed) -> impl Iterator<Item = IpAddr> + '_ {
     installed.locators.iter().filter_map(|(_, locator)| Locator::usable(locator)).map(|locator| locator.address)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+    use wire::record::{MappingRecord, Ttl};
+
+    fn host(number: u32) -> EidPrefix {
+        EidPrefix::host(InstanceId(0), IpAddr::V4((0x0a00_0000 + number).into()))
+    }
+
+    fn record(prefix: EidPrefix, locators: Vec<LocatorRecord>) -> MappingRecord {
+        let own = crate::database::Database::new(vec![], vec![], Ttl(1440));
+        let form = crate::database::RecordForm { authoritative: true, probed: None };
+        MappingRecord { locators, ..own.record(prefix, form) }
+    }
+
+    fn insert(mirror: &mut Mirror, now: Instant, prefix: EidPrefix, locators: &[IpAddr]) {
+        let record = record(prefix, locators.iter().map(|address| LocatorRecord::new(*address, 1, 1)).collect());
+        let locators = locators.iter().copied().zip(&record.locators).collect();
+        mirror.insert(now, &Accepted { prefix, record: &record, locators, lifetime: Duration::from_secs(60) });
+    }
+
+    #[test]
+    fn entries_without_locators_have_a_bound_of_their_own_and_never_keep_a_mapping_out() {
+        let (now, mut mirror) = (Instant::now(), Mirror::default());
+        let scanned = u32::try_from(limits::NEGATIVE_INSTALLED).unwrap() + 10;
+        (0..scanned).for_each(|number| insert(&mut mirror, now, host(number), &[]));
+        assert_eq!((mirror.entries.len(), mirror.negatives), (limits::NEGATIVE_INSTALLED, limits::NEGATIVE_INSTALLED));
+        let rloc = IpAddr::from([192, 0, 2, 1]);
+        insert(&mut mirror, now, host(scanned), &[rloc]);
+        insert(&mut mirror, now, host(0), &[rloc]);
+        assert_eq!(mirror.user_of(now, rloc, None), Some(host(0)));
+        assert_eq!(mirror.positive_round(now, &host(scanned)), Some(host(scanned)), "an SMR finds it");
+        assert_eq!(mirror.negatives, limits::NEGATIVE_INSTALLED - 1);
+        let later = now + Duration::from_secs(61);
+        insert(&mut mirror, later, host(1), &[]);
+        insert(&mut mirror, later, host(scanned + 1), &[]);
+        insert(&mut mirror, later, host(scanned + 2), &[]);
+        assert_eq!((mirror.entries.len(), mirror.negatives), (3, 3), "what has expired makes room");
+    }
 }
