@@ -15,13 +15,13 @@ use super::remote_of;
 use crate::limit::bounded::Bounded;
 use crate::transport::unspecified;
 
-/// Peers of whom it is remembered which of our addresses they used last, for what is sent to them unasked; at some 150 octets each.
-/// More than the xTRs of a large site table; a flood from made-up sources makes it forget, and the system chooses again.
+/// Peers of whom it is remembered which of our addresses they used last, for what is sent to them unasked; at some 200 octets each.
+/// More than the xTRs of a large site table. Only who has proven himself is remembered: a source can be made up.
 const PEERS: usize = 16_384;
 /// Addresses of this machine that others are told of: an operator who has more names those that count.
 const OWN: usize = 64;
 
-/// Which of our addresses somebody has used last.
+/// Which of our addresses an xTR that has proven itself has used last.
 #[derive(Debug)]
 pub(super) struct Faces(Mutex<Bounded<IpAddr, IpAddr>>);
 
@@ -35,10 +35,9 @@ impl Faces {
         Ok(Self(Mutex::new(Bounded::new(PEERS))))
     }
 
-    /// Takes note that somebody came to this address of ours.
+    /// Takes note that an xTR has proven itself at this address of ours.
     pub(super) fn note(&self, remote: IpAddr, ours: IpAddr) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *known.entry(remote, || ours) = ours;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).renew(remote, ours);
     }
 
     /// The address from which a datagram leaves: the one that it names, else the one that its receiver used last. `None` leaves it to
