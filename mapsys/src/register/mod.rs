@@ -164,7 +164,7 @@ impl MapServer {
         let forgotten = self.nonces.accept(now.monotonic, owner.clone(), legacy, last);
         let mut marks = vec![Mark::Nonce(owner.clone(), last)];
         if legacy {
-            let seen = SeenNonce { owner: owner.clone(), nonce: last.nonce, at: now.wall };
+            let seen = SeenNonce { owner: owner.clone(), nonce: last.nonce, at: self.nonces.steady(now) };
             marks.push(Mark::Seen(seen));
             marks.extend(forgotten.into_iter().map(|nonce| Mark::ForgottenSeen(owner.clone(), nonce)));
         }
