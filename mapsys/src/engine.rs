@@ -164,6 +164,14 @@ pub enum Output {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// An xTR has proven itself at an address behind a socket that listens on all: the shell remembers it for what leaves from there
+    /// unasked.
+    Proven {
+        /// Where it came to.
+        local: SocketAddr,
+        /// The xTR.
+        remote: SocketAddr,
+    },
     /// Ask the DHT.
     DhtGet {
         /// For this.
@@ -483,10 +491,15 @@ impl Engine {
             ControlMessage::Ecm(ecm) => self.with_resolver(now, |resolver, cx| resolver.ask(cx, via, bytes, &ecm)),
             ControlMessage::MapRequest(_) => Err(Refusal::RequestNotEncapsulated),
             ControlMessage::MapNotifyAck(message) => match via {
-                Via::Socket { remote, .. } => match self.server.acknowledge(remote, &message, bytes) {
-                    Err(Refusal::NotifyAckUnasked) => self.subscriptions.acknowledge(now, remote.ip(), &message, bytes),
-                    judged => judged,
-                },
+                Via::Socket { remote, .. } => {
+                    let judged = match self.server.acknowledge(remote, &message, bytes) {
+                        Err(Refusal::NotifyAckUnasked) => {
+                            self.subscriptions.acknowledge(now, remote.ip(), &message, bytes)
+                        }
+                        judged => judged,
+                    };
+                    judged.map(|()| self.note_proven(via))
+                }
                 Via::Pipe => Err(Refusal::NotifyAckUnasked),
             },
             ControlMessage::MapReferral(message) => {
@@ -507,6 +520,10 @@ impl Engine {
         };
         let registered = self.server.register(now, origin, bytes, message, &mut self.tally)?;
         let Registered { notify, persist, changed } = registered;
+        // A retransmission, which brings nothing to be kept, may be a replay from anywhere.
+        if !persist.is_empty() {
+            self.note_proven(via);
+        }
         for prefix in changed {
             self.resolver.forget(&prefix);
             self.publisher.changed(now.monotonic, prefix, &self.server);
@@ -520,6 +537,14 @@ impl Engine {
             self.send_notify(via, notify);
         }
         Ok(())
+    }
+
+    fn note_proven(&mut self, via: Via) {
+        if let Via::Socket { local, remote } = via
+            && self.sockets.onwards(local) != local
+        {
+            self.outputs.push_back(Output::Proven { local, remote });
+        }
     }
 
     fn send_notify(&mut self, via: Via, Notify { bytes, port }: Notify) {

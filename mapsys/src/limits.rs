@@ -227,8 +227,12 @@ pub const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
 /// Map-Notifies and signed records that wait for the disk: with 10,000 sites a minute those of a minute and a half. Who gets
 /// none for want of room sends his Map-Register again.
 pub const JOURNAL_WAITING: usize = 16_384;
+/// After a write that failed the next begins so much later: a full disk seldom has room again in less, and each try opens the file
+/// anew and hands over all marks.
+pub const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Marks that a disk which takes nothing may leave in memory before those are dropped that only make room, at about 150
-/// octets; the others are no more than what is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`], [`SEQUENCES`]).
+/// octets. Of the others there is one for each thing that is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`] of each owner,
+/// [`SEQUENCES`]): a nonce that is forgotten before it was written leaves none.
 pub const JOURNAL_MARKS: usize = 131_072;
 /// Octets of the state file that redb keeps in memory; its usual gigabyte is more than a million registrations take.
 pub const STATE_CACHE: usize = 16 << 20;

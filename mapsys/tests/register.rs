@@ -411,3 +411,46 @@ fn the_addresses_of_cgeids_are_for_nobody_in_any_instance() {
     assert_eq!(bench.only_refused(Refusal::RegisterCgeidFromNetwork), 1);
     notify(&bench.datagram(ETR, &seal(register(1, vec![record(wide, &["198.51.100.1"])]), &site_key())));
 }
+
+#[test]
+fn a_clock_that_is_set_while_the_server_runs_makes_a_legacy_site_lose_no_nonce_at_the_restart() {
+    let legacy = || config(vec![Site { legacy: true, ..site_a() }]);
+    let hour = Duration::from_secs(3600);
+    for is_ahead in [true, false] {
+        let mut bench = Bench::new(legacy());
+        let mut memory = Memory::default();
+        for nonce in [5, 6, 7] {
+            for output in bench.datagram(ETR, &sealed(nonce, "198.51.100.1")) {
+                match output {
+                    Output::Persist(Mark::Nonce(owner, last)) => memory.nonces = vec![(owner, last)],
+                    Output::Persist(Mark::Seen(seen)) => memory.seen.push(seen),
+                    _ => {}
+                }
+            }
+            bench.pass(Duration::from_secs(60));
+            bench.now.wall = if is_ahead { bench.now.wall + hour } else { bench.now.wall - hour };
+        }
+        assert_eq!(memory.seen.len(), 3);
+        let mut bench = Bench::with(legacy(), memory);
+        for nonce in [5, 6, 7] {
+            bench.datagram(ETR, &sealed(nonce, "198.51.100.9"));
+        }
+        assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 3);
+    }
+}
+
+#[test]
+fn behind_a_socket_on_all_addresses_the_one_that_an_xtr_uses_is_known_only_when_it_has_proven_itself() {
+    let open = Config { sockets: vec![address("0.0.0.0:4342"), address(SERVER)], ..config(vec![site_a()]) };
+    let mut bench = Bench::new(open);
+    let proven = |outputs: &[Output]| {
+        let proven = outputs.iter().filter(|output| matches!(output, Output::Proven { .. }));
+        proven.cloned().collect::<Vec<_>>()
+    };
+    let forged = seal(register(1, vec![record(prefix(SITE), &["198.51.100.1"])]), &key(1, Algorithm::HkdfSha256, "?"));
+    assert_eq!(proven(&bench.datagram(ETR, &forged)), []);
+    let good = sealed(1, "198.51.100.1");
+    let known = Output::Proven { local: address(SERVER), remote: address(ETR) };
+    assert_eq!(proven(&bench.datagram(ETR, &good)), [known]);
+    assert_eq!(proven(&bench.datagram(OTHER, &good)), [], "a replay from elsewhere");
+}

@@ -1,40 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A map that forgets its oldest entry when it is full.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 /// A map of bounded size.
 #[derive(Debug)]
 pub(crate) struct Bounded<K, V> {
-    values: HashMap<K, V>,
-    order: VecDeque<K>,
+    /// Each with its place in the order.
+    values: HashMap<K, (u64, V)>,
+    order: BTreeMap<u64, K>,
+    next: u64,
     limit: usize,
 }
 
 impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
     /// At most `limit` entries, at least one.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { values: HashMap::new(), order: VecDeque::new(), limit: limit.max(1) }
+        Self { values: HashMap::new(), order: BTreeMap::new(), next: 0, limit: limit.max(1) }
     }
 
     /// The entry of `key`, made by `make` if there is none.
     pub(crate) fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         if !self.values.contains_key(&key) {
             if self.order.len() >= self.limit
-                && let Some(oldest) = self.order.pop_front()
+                && let Some((_, oldest)) = self.order.pop_first()
             {
                 self.values.remove(&oldest);
             }
-            self.order.push_back(key.clone());
+            self.next += 1;
+            self.order.insert(self.next, key.clone());
         }
-        self.values.entry(key).or_insert_with(make)
+        let place = self.next;
+        &mut self.values.entry(key).or_insert_with(|| (place, make())).1
+    }
+
+    /// Sets the entry of `key`, which is the youngest then.
+    #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets do"))]
+    pub(crate) fn renew(&mut self, key: K, value: V) {
+        if let Some((place, _)) = self.values.remove(&key) {
+            self.order.remove(&place);
+        }
+        self.entry(key, || value);
     }
 
     /// The entry of `key`, if there is one.
     #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets ask"))]
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.values.get(key)
+        self.values.get(key).map(|(_, value)| value)
     }
 }
 
@@ -52,5 +65,15 @@ mod tests {
         assert_eq!((map.get(&1), map.get(&2)), (None, Some(&20)));
         assert_eq!(*map.entry(2, || 0), 20);
         assert_eq!(*map.entry(1, || 0), 0);
+    }
+
+    #[test]
+    fn what_is_renewed_is_the_youngest() {
+        let mut map = Bounded::new(2);
+        for key in [1, 2, 1, 3] {
+            map.renew(key, key * 10);
+        }
+        assert_eq!((map.values.len(), map.order.len()), (2, 2));
+        assert_eq!((map.get(&1), map.get(&2), map.get(&3)), (Some(&10), None, Some(&30)));
     }
 }

@@ -44,7 +44,8 @@ impl MapServer {
         let others = entry.parts().filter(|part| !(is_alone && by == Some(part.xtr_id())));
         let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), *part.reach.as_deref()?))).collect();
         for (xtr_id, reach) in others {
-            if let Err(refusal) = self.tell_one(now, (eid, xtr_id), site, &reach, record.clone()) {
+            let record = MappingRecord { eid: eid.spelled(reach.spelling), ..record.clone() };
+            if let Err(refusal) = self.tell_one(now, (eid, xtr_id), site, &reach, record) {
                 tally.count(refusal);
             }
         }

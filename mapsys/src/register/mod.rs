@@ -32,7 +32,7 @@ use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
 use admission::Admitted;
 use label::registrations::LabelRegistrations;
-use label::{AnyEid, Label};
+use label::{AnyEid, Label, Spelling};
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
 use registration::{Change, Part, Registrations};
@@ -164,7 +164,7 @@ impl MapServer {
         let forgotten = self.nonces.accept(now.monotonic, owner.clone(), legacy, last);
         let mut marks = vec![Mark::Nonce(owner.clone(), last)];
         if legacy {
-            let seen = SeenNonce { owner: owner.clone(), nonce: last.nonce, at: now.wall };
+            let seen = SeenNonce { owner: owner.clone(), nonce: last.nonce, at: self.nonces.steady(now) };
             marks.push(Mark::Seen(seen));
             marks.extend(forgotten.into_iter().map(|nonce| Mark::ForgottenSeen(owner.clone(), nonce)));
         }
@@ -189,7 +189,8 @@ impl MapServer {
     ) -> Vec<AnyEid> {
         let mut changed = Vec::new();
         for (record, eid) in message.records.iter().zip(records.iter().map(Admitted::eid)) {
-            let part = Part { reach: reach.map(Box::new), ..part_of(now, origin, message, record, tally) };
+            let reach = reach.map(|reach| Box::new(Reach { spelling: Spelling::of(&record.eid), ..reach }));
+            let part = Part { reach, ..part_of(now, origin, message, record, tally) };
             let is_over = record.ttl == Ttl::WITHDRAWN || part.locators.is_empty();
             let change = match eid {
                 AnyEid::Prefix(prefix) if is_over => self.registrations.withdraw(&prefix, site, xtr_id(message)),
@@ -327,7 +328,14 @@ fn reach_of(origin: Origin, site: &Site, key: &AuthKey, message: &MapRegister) -
         remote.set_port(wire::CONTROL_PORT);
     }
     let form = form_of(key, message);
-    message.merge.then_some(Reach { local, remote, key_id: key.id, algorithm: key.algorithm, form })
+    message.merge.then_some(Reach {
+        local,
+        remote,
+        key_id: key.id,
+        algorithm: key.algorithm,
+        form,
+        spelling: Spelling::default(),
+    })
 }
 
 /// The length of tags that a peer makes: those that sign untruncated refuse anything shorter.

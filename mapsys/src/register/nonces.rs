@@ -57,6 +57,8 @@ pub struct Nonces {
     /// Entries of `last`, by site.
     per_site: HashMap<String, usize>,
     legacy: HashMap<NonceOwner, Seen>,
+    /// When this run began.
+    since: Option<Now>,
 }
 
 /// The nonces of a legacy owner within [`LEGACY_NONCE_MEMORY`].
@@ -73,7 +75,7 @@ pub struct SeenNonce {
     pub owner: NonceOwner,
     /// The nonce.
     pub nonce: u64,
-    /// When the message was accepted.
+    /// When the message was accepted, by [`Nonces::steady`].
     pub at: SystemTime,
 }
 
@@ -103,7 +105,15 @@ impl Nonces {
                 legacy.entry(owner).or_default().insert(at, nonce);
             }
         }
-        Self { last, per_site, legacy }
+        Self { last, per_site, legacy, since: Some(now) }
+    }
+
+    /// What the clock would say had nobody set it since this run began: the ages of what is kept on disk are told by one another.
+    pub fn steady(&self, now: Now) -> SystemTime {
+        let steady = self
+            .since
+            .and_then(|since| since.wall.checked_add(now.monotonic.saturating_duration_since(since.monotonic)));
+        steady.unwrap_or(now.wall)
     }
 
     /// Judges a message whose tag verified; changes nothing.

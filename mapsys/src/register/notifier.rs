@@ -13,6 +13,7 @@ use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 
 use crate::limits::{NOTIFY_INTERVAL, NOTIFY_PAUSES};
 use crate::refusal::Refusal;
+use crate::register::label::Spelling;
 use crate::transport::Way;
 
 /// How an xTR is to be told.
@@ -28,6 +29,8 @@ pub struct Reach {
     pub algorithm: Algorithm,
     /// The length of its tags.
     pub form: TagForm,
+    /// How it writes the EID, if that is a name or a MAC address.
+    pub spelling: Spelling,
 }
 
 /// A Map-Notify to be sent.

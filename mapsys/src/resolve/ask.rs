@@ -7,6 +7,7 @@ use wire::control::{ControlMessage, Ecm, MapRequest, Nonce};
 
 use crate::limits::REQUEST_RECORDS;
 use crate::refusal::Refusal;
+use crate::register::label::AnyEid;
 use crate::resolve::found::Audience;
 use crate::resolve::lispsec::Protection;
 use crate::resolve::subscribing::Wanted;
@@ -28,6 +29,9 @@ pub(super) struct Ask {
     pub(super) wanted: Vec<Wanted>,
     /// Whether it does nothing but end subscriptions.
     pub(super) is_leaving: bool,
+    /// The rule, or the registration, that the first label of an answer is of: what the limit of replies about one EID counts,
+    /// because names under it are made up without end.
+    pub(super) about: Option<AnyEid>,
     /// What a LISP-SEC answer is made with (RFC 9303).
     pub(super) protection: Option<Protection>,
 }

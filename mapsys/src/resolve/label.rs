@@ -50,9 +50,11 @@ impl Resolver {
         }
         let (host, spelling, server) = (label.host(), Spelling::of(&record.eid), cx.server);
         let grant = server.sites().labels().find(&host);
-        // What a less specific label is registered for says nothing about one that is configured inside it.
-        let registered = server.labels().longest(&host);
-        let registered = registered.filter(|(label, _)| grant.is_none_or(|grant| grant.configured.covers(label)));
+        // What a less specific label is registered for says nothing about one that is configured inside it; nor does a name that one
+        // site has by itself about the longer ones of another (RFC 9735, section 4, would have it cover them).
+        let registered = server.labels().covering(&host).find(|(label, known)| {
+            grant.is_none_or(|grant| grant.configured.covers(label) && grant.site == known.site)
+        });
         let site = registered.map(|(_, known)| known.site).or(grant.map(|grant| grant.site));
         let is_required = site.is_some_and(|site| server.sites().get(site).lisp_sec == LispSec::Required);
         if is_required && ask.protection.is_none() && ask.via != Via::Pipe {
@@ -60,11 +62,15 @@ impl Resolver {
         }
         match (registered, grant) {
             (Some((label, known)), _) if known.is_proxied() => {
+                ask.about.get_or_insert(label.into());
                 let octets = self.reply_octets(ask);
                 Ok(Slot::Records(records(server, (label, known), &host, spelling, octets)))
             }
             (Some((label, known)), _) => self.forward_label(cx, ask, (label, known), &host, spelling),
-            (None, Some(grant)) => Ok(Slot::Records(vec![unregistered(server, &grant, &host, spelling)])),
+            (None, Some(grant)) => {
+                ask.about.get_or_insert(grant.configured.into());
+                Ok(Slot::Records(vec![unregistered(server, &grant, &host, spelling)]))
+            }
             (None, None) => {
                 self.admit_foreign(cx, ask, &request.itr_rlocs)?;
                 Ok(Slot::Records(vec![negative(&host, spelling, Action::NativelyForward, UNKNOWN)]))
@@ -87,6 +93,7 @@ impl Resolver {
                 return Ok(slot);
             }
             ask.protection.iter_mut().for_each(Protection::set_cant_sign);
+            ask.about.get_or_insert(label.into());
             let within = narrowed(cx.server, &label, host);
             return Ok(Slot::Records(vec![negative(&within, spelling, Action::DropNoReason, UNREGISTERED)]));
         }
@@ -98,7 +105,8 @@ impl Resolver {
 }
 
 /// The best match and the more-specifics under it, with one TTL (RFC 9301, section 5.5). If they are too many, or one of them is
-/// not ours to answer for, the part of the best match in which there are none.
+/// not ours to answer for, or a name of another site, which an ITR would take for all that begin with it, the part of the best match
+/// in which there are none.
 fn records(
     server: &MapServer,
     (label, best): (Label, &Registration),
@@ -111,7 +119,8 @@ fn records(
     let is_of_others = |inner: &Label| *inner != label && server.labels().get(inner).is_none();
     // With few registered inside, one that is configured only is soon come to.
     let has_others = || server.sites().labels().inside(&label).any(|inner| is_of_others(&inner));
-    if inside.len() <= MORE_SPECIFICS && !has_others() && inside.iter().all(|(_, inner)| inner.is_proxied()) {
+    let is_told = |inner: &Registration| inner.is_proxied() && (label.kind() == Kind::Mac || inner.site == best.site);
+    if inside.len() <= MORE_SPECIFICS && !has_others() && inside.iter().all(|(_, inner)| is_told(inner)) {
         let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
         let all = std::iter::once((label, best)).chain(inside);
         let records: Vec<_> = all.map(|(label, known)| proxied(&label, known, spelling, ttl)).collect();

@@ -76,7 +76,8 @@ impl Resolver {
         records: Vec<MappingRecord>,
     ) -> Result<(), Refusal> {
         let Some(first) = records.first() else { return Ok(()) };
-        let about = AnyEid::of(&first.eid).ok_or(Refusal::NotEncodable)?;
+        let first = AnyEid::of(&first.eid).ok_or(Refusal::NotEncodable)?;
+        let about = ask.about.filter(|_| first.prefix().is_none()).unwrap_or(first);
         let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
         let encoded = match &ask.protection {
             Some(protection) => protection.seal(&reply),

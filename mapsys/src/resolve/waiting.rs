@@ -137,6 +137,7 @@ mod tests {
             forwarded: vec![],
             wanted: vec![],
             is_leaving: false,
+            about: None,
             protection: None,
         };
         Waiting { ask, slots: hosts.iter().map(|n| Slot::Waiting(host(*n))).collect(), deadline }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `lisp-mapsys` does: check a configuration, run it, show what a running one does.
 
+mod told;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -28,11 +30,9 @@ use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
 use crate::ddt::{self, Kind};
 use crate::engine::Reconfiguration;
 use crate::limit::Foreign;
-use crate::register::publisher::published_addresses;
-use crate::register::site::{LispSec, Publish, Site, SiteTable};
+use crate::register::site::{LispSec, Site, SiteTable};
 use crate::resolve::lispsec::{Association, Associations};
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
-use crate::transport::Sockets;
 
 /// A configuration that was checked.
 #[derive(Debug)]
@@ -83,8 +83,8 @@ impl Plan {
         for text in &settings.anycast {
             dht::shell::node::parse_anycast(text).context("anycast")?;
         }
-        settings.check_aggregates(&listen)?;
         let sites = settings.sites()?;
+        told::refuse_unreachable(network, &sites, &listen)?;
         let password_file = settings.password_file.as_deref();
         let (key_files, identities) = KeyFiles::open(&settings.identity, password_file, network, SystemTime::now())?;
         let subscribers = subscribers(settings, &sites)?;
@@ -263,7 +263,6 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
     let (dht_listen, metrics, is_alone) = (plan.dht_listen.clone(), plan.metrics, plan.bootstrap.is_empty());
     let keys = KeyWatch::start(std::mem::take(&mut plan.key_files))?;
     let config = service_config(plan, &bound, &keys);
-    refuse_unreachable(&config)?;
     let (service, outputs) = Service::start(config)?;
 
     let metrics = match metrics {
@@ -334,7 +333,7 @@ fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<HashMap<SocketAddr, Arc<Lis
 fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<Listening>>, keys: &KeyWatch) -> ServiceConfig {
     let mut sockets: Vec<SocketAddr> = bound.keys().copied().collect();
     sockets.sort_unstable();
-    sockets.extend(sockets::addresses(&sockets));
+    sockets.extend(told::addresses(plan.network, &plan.sites, &sockets));
     ServiceConfig {
         network: plan.network,
         rules: plan.rules,
@@ -357,18 +356,6 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<Listening>>, keys:
         ddt: plan.ddt,
         lisp_sec: plan.lisp_sec,
         clock: plan.clock,
-    }
-}
-
-/// An aggregate leads others to this node, so that there must be an address that they can be told.
-fn refuse_unreachable(config: &ServiceConfig) -> anyhow::Result<()> {
-    let aggregate = config.sites.iter().find(|site| site.publish == Publish::Aggregate);
-    match aggregate {
-        Some(site) if published_addresses(&Sockets(config.sockets.clone())).is_empty() => bail!(
-            "site {:?} has publish = \"aggregate\", and this machine has no address where others could ask: give one with --listen",
-            site.name
-        ),
-        _ => Ok(()),
     }
 }
 

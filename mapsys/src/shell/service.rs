@@ -105,6 +105,14 @@ pub enum FromService {
     },
     /// A message for the node's own xTR.
     Pipe(Vec<u8>),
+    /// An xTR has proven itself at one of the host's addresses: what it is sent unasked best leaves from there. Only told of
+    /// sockets that listen on all addresses.
+    Proven {
+        /// Where it came to.
+        local: SocketAddr,
+        /// The xTR.
+        remote: SocketAddr,
+    },
 }
 
 /// A running map system.

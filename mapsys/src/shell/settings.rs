@@ -313,22 +313,6 @@ impl Settings {
         self.site.iter().map(|site| site.build().with_context(|| format!("site {:?}", site.name))).collect()
     }
 
-    /// Whether others can be told where to ask about the sites that publish their aggregates: the addresses that are listened on
-    /// stand in the record, and one that is unspecified is none.
-    ///
-    /// # Errors
-    /// Names the first site of which nobody could ask.
-    pub fn check_aggregates(&self, listen: &[SocketAddr]) -> anyhow::Result<()> {
-        let aggregate = self.site.iter().find(|site| site.publish == PublishSetting::Aggregate);
-        match aggregate {
-            Some(site) if listen.iter().all(|address| address.ip().is_unspecified()) => bail!(
-                "site {:?}: publish = \"aggregate\" wants an address in listen that others can send to, beside 0.0.0.0 and ::",
-                site.name
-            ),
-            _ => Ok(()),
-        }
-    }
-
     /// This node in the tree of RFC 8111, and other ways to foreign EIDs.
     ///
     /// # Errors
@@ -506,27 +490,6 @@ mod tests {
         assert_eq!(publish("").unwrap(), Publish::Each);
         assert_eq!(publish("publish = \"aggregate\"\n").unwrap(), Publish::Aggregate);
         assert!(publish("publish = \"all\"\n").is_err());
-    }
-
-    #[test]
-    fn aggregates_of_which_nobody_could_ask_are_refused() {
-        let key = "key = [{ secret = \"x\" }]\n";
-        let text = format!(
-            "[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\npublish = \"aggregate\"\n{key}\
-             [[site]]\nname = \"b\"\neid-name = [\"b\"]\n{key}"
-        );
-        let mut settings = read(&text, Flags::default()).unwrap();
-        let check = |settings: &Settings, listen: &[&str]| {
-            let listen: Vec<SocketAddr> = listen.iter().map(|text| text.parse().unwrap()).collect();
-            settings.check_aggregates(&listen)
-        };
-        for listen in [&["0.0.0.0:4342"][..], &["0.0.0.0:4342", "[::]:4342"]] {
-            let error = check(&settings, listen).unwrap_err().to_string();
-            assert!(error.contains("site \"a\"") && error.contains("aggregate"), "{error}");
-        }
-        assert!(check(&settings, &["0.0.0.0:4342", "[2001:db8::1]:4342"]).is_ok());
-        settings.site.remove(0);
-        assert!(check(&settings, &["0.0.0.0:4342"]).is_ok(), "nothing of it is an aggregate");
     }
 
     #[test]

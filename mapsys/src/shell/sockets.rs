@@ -95,9 +95,6 @@ pub async fn receive(
             for (index, Came { length, remote, at }) in room.came.iter().enumerate() {
                 let begin = index * DATAGRAM;
                 let local = at.map_or(local, |at| SocketAddr::new(at, local.port()));
-                if let (Some(faces), Some(at)) = (faces, at) {
-                    faces.note(remote.ip(), *at);
-                }
                 take(local, *remote, room.octets[begin..begin + length.min(&DATAGRAM)].to_vec());
             }
             // Those who handle what came run in this thread too.
@@ -158,6 +155,11 @@ pub async fn send(mut outputs: mpsc::Receiver<FromService>, bound: HashMap<Socke
     let mut leaving: HashMap<SocketAddr, Vec<Leaving>> = bound.keys().map(|local| (*local, Vec::new())).collect();
     while outputs.recv_many(&mut at_once, AT_ONCE).await > 0 {
         for output in at_once.drain(..) {
+            if let FromService::Proven { local, remote } = output {
+                let faces = socket_of(&bound, local).and_then(|(_, listening)| listening.faces.as_ref());
+                faces.into_iter().for_each(|faces| faces.note(remote.ip(), local.ip()));
+                continue;
+            }
             // Nobody registers through the pipe here.
             if let FromService::Send { local, remote, bytes } = output
                 && let Some((bound_to, listening)) = socket_of(&bound, local)
@@ -306,7 +308,15 @@ mod tests {
             assert!(came.iter().all(|(at, remote)| (*remote == peer) == (*at == face)), "{came:?}");
         }
 
-        let (outputs, ends) = mpsc::channel(256);
+        let (outputs, ends) = mpsc::channel(512);
+        // Who only asked has not said from where he wants what comes later: his source may be made up.
+        for peer in &peers {
+            let remote = peer.local_addr().unwrap();
+            outputs.send(FromService::Send { local, remote, bytes: vec![3] }).await.unwrap();
+        }
+        for (local, remote) in came.iter().copied() {
+            outputs.try_send(FromService::Proven { local, remote }).unwrap();
+        }
         // Answers, what nobody asked for, and what is to leave from an address that this machine does not have.
         for (local, remote) in came.iter().copied().chain(came.iter().map(|(_, remote)| (local, *remote))) {
             outputs.send(FromService::Send { local, remote, bytes: vec![1] }).await.unwrap();
@@ -319,6 +329,8 @@ mod tests {
         send(ends, HashMap::from([(local, open)])).await;
         let mut buffer = [0; 16];
         for (peer, face) in peers.iter().zip(faces) {
+            let (_, from) = peer.recv_from(&mut buffer).unwrap();
+            assert!(buffer[0] == 3 && from != face, "{from}");
             for _ in 0..80 {
                 assert_eq!(peer.recv_from(&mut buffer).unwrap(), (1, face));
             }

@@ -144,7 +144,7 @@ impl Subscriptions {
 
     /// The same way from a socket that there is now.
     fn way(&self, way: Way) -> Option<Way> {
-        let asked = Some(way.local).filter(|local| self.sockets.0.contains(local));
+        let asked = Some(way.local).filter(|local| self.sockets.0.contains(&self.sockets.onwards(*local)));
         Some(Way { local: self.sockets.towards(way.remote.ip(), asked)?, ..way })
     }
 

@@ -111,6 +111,45 @@ fn what_one_site_registered_says_nothing_about_what_another_has_inside() {
 }
 
 #[test]
+fn a_name_that_one_site_has_by_itself_says_nothing_about_longer_ones_of_another() {
+    let other_key = key(1, Algorithm::HkdfSha256, "other");
+    let by_other =
+        |nonce, text: &str| seal(register(nonce, vec![record_of(name(text), &["198.51.100.2"])]), &other_key);
+    // The other's one name inside what begins so here, which is registered or not.
+    let inner = Site { labels: vec![exact("ietf.1")], ..site("other", 1, "other", &[]) };
+    let mut bench = Bench::new(config(vec![machines(), inner]));
+    notify(&bench.datagram(OTHER, &by_other(1, "ietf.1")));
+    let records = answer(&mut bench, 1, &name("ietf.12"));
+    assert_eq!((&records[0].eid, records[0].locators.len(), records[0].ttl), (&name("ietf.12"), 0, Ttl(1)));
+    notify(&bench.datagram(ETR, &sealed(1, name("ietf"), RLOC)));
+    for (asked, rloc) in [("ietf.12", RLOC), ("ietf.7", RLOC), ("ietf.1", "198.51.100.2")] {
+        let records = answer(&mut bench, 2, &name(asked));
+        assert_eq!((records.len(), &records[0].eid, rlocs(&records[0])), (1, &name(asked), vec![rloc.to_owned()]));
+    }
+    // What begins so is the other's, inside one name here.
+    let inner = Site { labels: vec![stem(0, "printer.")], ..site("other", 1, "other", &[]) };
+    let mut bench = Bench::new(config(vec![machines(), inner]));
+    notify(&bench.datagram(ETR, &sealed(1, name("printer"), RLOC)));
+    assert_eq!(answer(&mut bench, 3, &name("printer.a"))[0].locators.len(), 0);
+    notify(&bench.datagram(OTHER, &by_other(1, "printer.a")));
+    assert_eq!(rlocs(&answer(&mut bench, 4, &name("printer.a"))[0]), ["198.51.100.2"]);
+    assert_eq!(answer(&mut bench, 5, &name("printer.b"))[0].locators.len(), 0);
+}
+
+#[test]
+fn names_that_are_made_up_under_one_rule_share_its_limit() {
+    let mut bench = registered(&[name("ietf"), name("ietf.lisp")]);
+    let answers = |bench: &mut Bench, names: &str| {
+        let made_up = (0..6).map(|n| name(&format!("{names}{n}")));
+        made_up.filter(|eid| !asks(bench, 1, eid).is_empty()).count()
+    };
+    assert_eq!(answers(&mut bench, "ietf."), 4, "of what is registered");
+    let within_5 = (0..6).map(|n| within(5, name(&format!("a{n}"))));
+    assert_eq!(within_5.filter(|eid| !asks(&mut bench, 1, eid).is_empty()).count(), 4, "of what is not");
+    assert_eq!(bench.only_refused(Refusal::ReplyRate), 4);
+}
+
+#[test]
 fn strangers_ask_for_unknown_ones_from_their_own_locator_only() {
     let mut bench = Bench::new(Config { foreign: Foreign::Nobody, ..config(vec![machines()]) });
     assert_eq!(asks(&mut bench, 1, &name("unknown")), []);

@@ -172,10 +172,16 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
         let (code, told) = check(&wrong, SERVING);
         assert_eq!((code, told.contains(named)), (Some(2), true), "{wrong}: {told}");
     }
-    let aggregate = "[[site]]\nname = \"a\"\neid-prefix = [\"2001:db8:a::/48\"]\npublish = \"aggregate\"\n\
-                     key = [{ key-id = 1, secret = \"x\" }]\n";
-    for (listen, expected) in [("0.0.0.0", Some(2)), ("::", Some(2)), (SERVING, Some(0))] {
-        let (code, told) = check(aggregate, listen);
-        assert_eq!((code, told.contains("aggregate")), (expected, expected == Some(2)), "{listen}: {told}");
+    // Each address of a machine is an EID of the one, and the other has none that could be asked for elsewhere.
+    let everywhere = ("eid-prefix = [\"0.0.0.0/1\", \"128.0.0.0/1\"]", Some(2));
+    for ((eids, on_all), listen) in
+        [(everywhere, "0.0.0.0"), (everywhere, SERVING), (("eid-name = [\"a\"]", Some(0)), "0.0.0.0")]
+    {
+        let site = format!(
+            "[[site]]\nname = \"a\"\n{eids}\npublish = \"aggregate\"\nkey = [{{ key-id = 1, secret = \"x\" }}]\n"
+        );
+        let expected = if listen == SERVING { Some(0) } else { on_all };
+        let (code, told) = check(&site, listen);
+        assert_eq!((code, told.contains("aggregate")), (expected, expected == Some(2)), "{eids} {listen}: {told}");
     }
 }

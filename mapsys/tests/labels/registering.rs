@@ -140,6 +140,16 @@ fn xtrs_that_merge_stand_beside_each_other_and_are_told_until_they_acknowledge()
 }
 
 #[test]
+fn each_xtr_that_merges_is_told_in_its_own_spelling() {
+    let without_nul = Eid { mask_len: 56, ..name("printer") };
+    let mut bench = bench();
+    bench.datagram(ETR, &merging(1, 1, record_of(without_nul.clone(), &[RLOC])));
+    let told = unsolicited(&bench.datagram(OTHER, &merging(1, 2, record_of(name("printer"), &[OTHER_RLOC]))), 1);
+    let eids: Vec<_> = told.into_iter().map(|(to, notify)| (to, notify.records[0].eid.clone())).collect();
+    assert_eq!(eids, [(ETR.to_owned(), without_nul), (OTHER.to_owned(), name("printer"))]);
+}
+
+#[test]
 fn without_the_merge_bit_the_last_one_counts_alone() {
     let mut bench = bench();
     bench.datagram(ETR, &merging(1, 1, record_of(name("printer"), &[RLOC])));

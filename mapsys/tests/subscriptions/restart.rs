@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What survives a restart.
 
-use mapsys::engine::{Config, Memory, Reconfiguration};
+use mapsys::engine::{Config, Memory, Output, Reconfiguration};
 use mapsys::limits::REREAD_SHORTEST;
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::Subscriptions;
@@ -238,4 +238,17 @@ impl CloneForTest for Memory {
     fn clone_for_test(&self) -> Self {
         Self { subscriptions: self.subscriptions.clone(), ..Self::default() }
     }
+}
+
+#[test]
+fn the_address_that_a_subscription_was_made_at_is_kept_behind_a_socket_on_all_addresses() {
+    let (_, memory) = before();
+    let sockets = vec![address("0.0.0.0:4342"), address("192.0.2.99:4342")];
+    let mut bench = Bench::with(Config { sockets, ..served() }, memory);
+    let outputs = site_says(&mut bench, 2, vec![record(prefix(SITE), &["198.51.100.2"])]);
+    let from = outputs.iter().find_map(|output| match output {
+        Output::Send { local, remote, .. } if *remote == address("192.0.2.1:4342") => Some(*local),
+        _ => None,
+    });
+    assert_eq!(from, Some(address(SERVER)));
 }

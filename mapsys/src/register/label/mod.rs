@@ -270,6 +270,14 @@ impl AnyEid {
         }
     }
 
+    /// As an EID, a label in this spelling.
+    pub fn spelled(self, spelling: Spelling) -> Eid {
+        match self {
+            Self::Prefix(prefix) => prefix.into(),
+            Self::Label(label) => label.eid(spelling),
+        }
+    }
+
     /// The IP prefix, if it is one.
     pub fn prefix(self) -> Option<EidPrefix> {
         match self {
@@ -293,10 +301,7 @@ impl From<Label> for AnyEid {
 
 impl From<AnyEid> for Eid {
     fn from(eid: AnyEid) -> Self {
-        match eid {
-            AnyEid::Prefix(prefix) => prefix.into(),
-            AnyEid::Label(label) => label.eid(Spelling::default()),
-        }
+        eid.spelled(Spelling::default())
     }
 }
 

@@ -145,6 +145,11 @@ impl LabelRegistrations {
         self.table.longest(label).map(|(label, entry)| (label, &entry.registration))
     }
 
+    /// The registered labels that cover this one, the longest first.
+    pub fn covering(&self, label: &Label) -> impl Iterator<Item = (Label, &Registration)> + '_ {
+        self.table.covering(label).map(|(label, entry)| (label, &entry.registration))
+    }
+
     /// The registered labels inside this one, itself included.
     pub fn inside(&self, label: &Label) -> impl Iterator<Item = (Label, &Registration)> + '_ {
         self.table.inside(label).map(|(label, entry)| (label, &entry.registration))

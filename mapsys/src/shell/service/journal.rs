@@ -5,6 +5,7 @@
 //! meanwhile. A disk may take half a second for one commit, and a first packet waits for the Map-Reply.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use wire::control::{MapNotify, message_type};
 
 use crate::engine::{Mark, Output, Subject};
-use crate::limits::{COMMIT_INTERVAL, JOURNAL_MARKS, JOURNAL_WAITING, LOG_PAUSE};
+use crate::limits::{COMMIT_INTERVAL, DISK_PAUSE, JOURNAL_MARKS, JOURNAL_WAITING, LOG_PAUSE};
 
 /// Writes marks to disk; returns when they are there.
 type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;
@@ -28,15 +29,15 @@ pub(super) struct Journal {
     /// What waits for the next write.
     waiting: Vec<Output>,
     writing: Option<Writing>,
-    /// When the last write began, if that is not over long ago.
-    begun: Option<Instant>,
+    /// When the next write may begin, if not at once.
+    rests_until: Option<Instant>,
     failure_logged: Option<Instant>,
 }
 
 /// A write in progress.
 struct Writing {
     task: JoinHandle<anyhow::Result<()>>,
-    marks: Arc<[Mark]>,
+    marks: Arc<Vec<Mark>>,
     waiting: Vec<Output>,
 }
 
@@ -70,7 +71,7 @@ impl Journal {
             is_new: false,
             waiting,
             writing: None,
-            begun: None,
+            rests_until: None,
             failure_logged: None,
         }
     }
@@ -78,11 +79,24 @@ impl Journal {
     /// Takes a mark that must be on disk before what vouches after it.
     pub(super) fn note(&mut self, mark: Mark) {
         let subject = mark.subject();
-        if mark.is_forgetting() && self.unwritten.len() >= JOURNAL_MARKS && !self.unwritten.contains_key(&subject) {
-            return;
+        if mark.is_forgetting() {
+            let was = self.unwritten.remove(&subject);
+            if is_needless(&mark, was.as_ref()) || self.unwritten.len() >= JOURNAL_MARKS {
+                return;
+            }
         }
         self.unwritten.insert(subject, mark);
         self.is_new = true;
+    }
+
+    /// Takes back a mark that the disk did not take. What came meanwhile about the same is newer.
+    fn take_back(&mut self, mark: Mark) {
+        let has_room = self.unwritten.len() < JOURNAL_MARKS;
+        match self.unwritten.entry(mark.subject()) {
+            Entry::Occupied(newer) if is_needless(newer.get(), Some(&mark)) => drop(newer.remove()),
+            Entry::Vacant(place) if has_room || !mark.is_forgetting() => drop(place.insert(mark)),
+            _ => {}
+        }
     }
 
     /// Says when an action may be done: what vouches waits for the write that has the marks before it.
@@ -107,12 +121,12 @@ impl Journal {
         if self.writing.is_some() || (!self.is_new && self.waiting.is_empty()) {
             return None;
         }
-        Some(self.begun.map_or(now, |begun| begun + COMMIT_INTERVAL))
+        Some(self.rests_until.unwrap_or(now))
     }
 
     /// The process ends: the next write waits for no others.
     pub(super) fn hurry(&mut self) {
-        self.begun = None;
+        self.rests_until = None;
     }
 
     /// Hands all marks to the disk, unless it is still busy with earlier ones, nothing is new, or the last ones went a moment ago.
@@ -120,8 +134,8 @@ impl Journal {
         if self.next_begin(now).is_none_or(|at| at > now) {
             return;
         }
-        self.begun = Some(now);
-        let marks: Arc<[Mark]> = std::mem::take(&mut self.unwritten).into_values().collect();
+        self.rests_until = Some(now + COMMIT_INTERVAL);
+        let marks: Arc<Vec<Mark>> = Arc::new(std::mem::take(&mut self.unwritten).into_values().collect());
         let (disk, written) = (Arc::clone(&self.disk), Arc::clone(&marks));
         let task = tokio::task::spawn_blocking(move || disk(&written));
         self.is_new = false;
@@ -143,9 +157,10 @@ impl Journal {
             Ok(Err(error)) => self.say(&format!("{error:#}")),
             Err(error) => self.say(&format!("the state file's writer has panicked: {error}")),
         }
-        for mark in marks.iter() {
-            // What came meanwhile about the same is newer.
-            self.unwritten.entry(mark.subject()).or_insert_with(|| mark.clone());
+        self.rests_until = Some(Instant::now() + DISK_PAUSE);
+        // The writer has let go of them.
+        for mark in Arc::unwrap_or_clone(marks) {
+            self.take_back(mark);
         }
         Written { released: Vec::new(), lost: waiting }
     }
@@ -157,6 +172,12 @@ impl Journal {
             tracing::error!(error, "nothing is confirmed or published until this is mended");
         }
     }
+}
+
+/// Whether there is nothing to forget: the nonce has not been written. Should a row of an earlier time be there, it goes at the next
+/// start.
+fn is_needless(forgetting: &Mark, unwritten: Option<&Mark>) -> bool {
+    matches!((forgetting, unwritten), (Mark::ForgottenSeen(..), Some(Mark::Seen(_))))
 }
 
 /// Whether an action tells others something that a restart must not forget: a Map-Notify, or a signed record.
@@ -180,7 +201,8 @@ mod tests {
     use dht::record::RecordKey;
 
     use super::*;
-    use crate::register::nonces::{Last, NonceOwner};
+    use crate::limits::LEGACY_NONCES;
+    use crate::register::nonces::{Last, NonceOwner, SeenNonce};
 
     /// Begins the next write, whenever the last one was.
     fn begin(journal: &mut Journal) {
@@ -273,6 +295,47 @@ mod tests {
         answer.send(true).unwrap();
         assert_eq!(journal.written().await.released, [put()]);
         assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(1)]]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_refused_is_left_alone_for_a_moment() {
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, written) = slow(answers);
+        journal.note(mark(1));
+        journal.begin(Instant::now());
+        answer.send(false).unwrap();
+        journal.written().await;
+        let now = Instant::now();
+        journal.note(mark(2));
+        journal.begin(now + 2 * COMMIT_INTERVAL);
+        assert!(journal.writing.is_none());
+        assert!(journal.next_begin(now).unwrap() > now + 2 * COMMIT_INTERVAL);
+        journal.begin(now + DISK_PAUSE);
+        answer.send(true).unwrap();
+        journal.written().await;
+        assert_eq!(*written.lock().unwrap(), [vec![mark(1)], vec![mark(2)]]);
+    }
+
+    #[tokio::test]
+    async fn a_nonce_that_is_forgotten_before_it_was_written_leaves_nothing_also_when_its_write_failed() {
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, _) = slow(answers);
+        let owner = NonceOwner { site: "legacy".into(), xtr_id: [0; 16], key_id: 1 };
+        let seen = |nonce| Mark::Seen(SeenNonce { owner: owner.clone(), nonce, at: std::time::UNIX_EPOCH });
+        let window = LEGACY_NONCES as u64;
+        for nonce in 0..20 * window {
+            journal.note(nonce_mark(1, nonce));
+            journal.note(seen(nonce));
+            if let Some(old) = nonce.checked_sub(window) {
+                journal.note(Mark::ForgottenSeen(owner.clone(), old));
+            }
+        }
+        assert_eq!(journal.unwritten.len(), LEGACY_NONCES + 1);
+        begin(&mut journal);
+        journal.note(Mark::ForgottenSeen(owner.clone(), 20 * window - 1));
+        answer.send(false).unwrap();
+        journal.written().await;
+        assert_eq!(journal.unwritten.len(), LEGACY_NONCES);
     }
 
     fn nonce_mark(site: u32, nonce: u64) -> Mark {

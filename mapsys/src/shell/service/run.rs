@@ -215,6 +215,7 @@ impl Running {
         match action {
             Output::Send { local, remote, bytes } => self.emit(FromService::Send { local, remote, bytes }),
             Output::Pipe { bytes } => self.emit(FromService::Pipe(bytes)),
+            Output::Proven { local, remote } => self.emit(FromService::Proven { local, remote }),
             Output::DhtGet { key } => self.get(key),
             Output::DhtPut { key, bytes } => self.put(key, bytes),
             Output::Persist(_) => {}

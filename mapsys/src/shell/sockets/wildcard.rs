@@ -15,13 +15,13 @@ use super::remote_of;
 use crate::limit::bounded::Bounded;
 use crate::transport::unspecified;
 
-/// Peers of whom it is remembered which of our addresses they used last, for what is sent to them unasked; at some 150 octets each.
-/// More than the xTRs of a large site table; a flood from made-up sources makes it forget, and the system chooses again.
+/// Peers of whom it is remembered which of our addresses they used last, for what is sent to them unasked; at some 200 octets each.
+/// More than the xTRs of a large site table. Only who has proven himself is remembered: a source can be made up.
 const PEERS: usize = 16_384;
 /// Addresses of this machine that others are told of: an operator who has more names those that count.
 const OWN: usize = 64;
 
-/// Which of our addresses somebody has used last.
+/// Which of our addresses an xTR that has proven itself has used last.
 #[derive(Debug)]
 pub(super) struct Faces(Mutex<Bounded<IpAddr, IpAddr>>);
 
@@ -35,10 +35,9 @@ impl Faces {
         Ok(Self(Mutex::new(Bounded::new(PEERS))))
     }
 
-    /// Takes note that somebody came to this address of ours.
+    /// Takes note that an xTR has proven itself at this address of ours.
     pub(super) fn note(&self, remote: IpAddr, ours: IpAddr) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *known.entry(remote, || ours) = ours;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).renew(remote, ours);
     }
 
     /// The address from which a datagram leaves: the one that it names, else the one that its receiver used last. `None` leaves it to
@@ -113,8 +112,9 @@ pub(super) fn is_gone(error: &std::io::Error) -> bool {
 }
 
 /// Where sockets that listen on all addresses can be reached from elsewhere, which is what others are told: of a family that has public
-/// addresses nothing but these. As it is at the start: an address that comes later is served, and not told of.
-pub fn addresses(locals: &[SocketAddr]) -> Vec<SocketAddr> {
+/// addresses nothing but these, none that `is_eid`, and none that soon is another's. As it is at the start: an address that comes
+/// later is served, and not told of.
+pub fn addresses(locals: &[SocketAddr], is_eid: impl Fn(IpAddr) -> bool) -> Vec<SocketAddr> {
     let open: Vec<SocketAddr> = locals.iter().copied().filter(|local| local.ip().is_unspecified()).collect();
     if open.is_empty() {
         return Vec::new();
@@ -122,7 +122,26 @@ pub fn addresses(locals: &[SocketAddr]) -> Vec<SocketAddr> {
     let interfaces =
         getifaddrs().map_err(|error| tracing::warn!(%error, "the addresses of this machine are not known"));
     let told = interfaces.into_iter().flatten().filter_map(|interface| remote_of(&interface.address?));
-    choose(&open, told.map(|address| address.ip()))
+    let passing = std::fs::read_to_string(IPV6_ADDRESSES).map(|table| passing(&table)).unwrap_or_default();
+    let own = told.map(|address| address.ip()).filter(|own| !is_eid(*own) && !passing.contains(own));
+    choose(&open, own)
+}
+
+/// Where Linux shows the flags of its IPv6 addresses; a kernel without IPv6 has no such file.
+const IPV6_ADDRESSES: &str = "/proc/net/if_inet6";
+/// `IFA_F_TEMPORARY`, `IFA_F_OPTIMISTIC`, `IFA_F_DADFAILED`, `IFA_F_DEPRECATED`, `IFA_F_TENTATIVE`.
+const PASSING: u32 = 0x01 | 0x04 | 0x08 | 0x20 | 0x40;
+
+/// The addresses that this machine will not have for long (RFC 8981; RFC 4862, section 5.5.4), or does not have yet.
+fn passing(table: &str) -> Vec<IpAddr> {
+    let row = |line: &str| {
+        // Address, interface, length of the prefix, scope, flags, name.
+        let mut columns = line.split_whitespace();
+        let address = u128::from_str_radix(columns.next()?, 16).ok()?;
+        let flags = u32::from_str_radix(columns.nth(3)?, 16).ok()?;
+        (flags & PASSING != 0).then(|| IpAddr::V6(Ipv6Addr::from_bits(address)))
+    };
+    table.lines().filter_map(row).collect()
 }
 
 fn choose(open: &[SocketAddr], own: impl Iterator<Item = IpAddr>) -> Vec<SocketAddr> {
@@ -161,6 +180,18 @@ mod tests {
     }
 
     #[test]
+    fn temporary_deprecated_and_tentative_addresses_are_none_to_be_told_of() {
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                     20010db8000000000000000000000001 02 40 00 80     eth0\n\
+                     20010db8000000000000000000000002 02 40 00 01     eth0\n\
+                     20010db8000000000000000000000003 02 40 00 20     eth0\n\
+                     20010db8000000000000000000000004 02 40 00 40     eth0\n\
+                     20010db8000000000000000000000005 02 40 00 880     eth0\nwhat is this\n";
+        let passing: Vec<String> = passing(table).iter().map(ToString::to_string).collect();
+        assert_eq!(passing, ["2001:db8::2", "2001:db8::3", "2001:db8::4"]);
+    }
+
+    #[test]
     fn others_are_told_of_public_addresses_if_there_are_any_and_of_none_that_mean_nothing_to_them() {
         let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
         let own =
@@ -170,6 +201,6 @@ mod tests {
         assert_eq!(told, ["192.0.2.1:4342", "[2001:db8::1]:5000"]);
         let told = choose(&open, parse(&["10.0.0.1", "fe80::1", "2001:db8::1", "fd00::1"]).into_iter());
         assert_eq!(told, [open_at("10.0.0.1:4342"), open_at("[2001:db8::1]:5000")]);
-        assert_eq!(addresses(&["192.0.2.53:4342".parse().unwrap()]), []);
+        assert_eq!(addresses(&["192.0.2.53:4342".parse().unwrap()], |_| false), []);
     }
 }
