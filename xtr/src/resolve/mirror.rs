@@ -190,7 +190,11 @@ mod tests {
     fn insert(mirror: &mut Mirror, now: Instant, prefix: EidPrefix, locators: &[IpAddr]) {
         let record = record(prefix, locators.iter().map(|address| LocatorRecord::new(*address, 1, 1)).collect());
         let locators = locators.iter().copied().zip(&record.locators).collect();
-        mirror.insert(now, &Accepted { prefix, record: &record, locators, lifetime: Duration::from_secs(60) });
+        mirror.insert(
+            now,
+            Via::Pipe,
+            &Accepted { prefix, record: &record, locators, lifetime: Duration::from_secs(60) },
+        );
     }
 
     #[test]

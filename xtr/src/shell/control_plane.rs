@@ -258,6 +258,8 @@ impl ControlPlane {
         match message {
             FromMapSystem::Send { local, remote, bytes } => self.sockets.send(local.ip(), remote, &bytes),
             FromMapSystem::Pipe(bytes) => self.datagram(Via::Pipe, &bytes),
+            // Each of our sockets has one address: there is nothing to choose.
+            FromMapSystem::Proven { .. } => {}
         }
     }
 

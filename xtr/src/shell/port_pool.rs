@@ -221,7 +221,7 @@ impl PortPool {
                 if error.is_unreachable()
                     && self.unreachable.len() < limits::BATCH
                     && let Some(from) = received.from
-                    && let Some(quoted) = quoted(socket, from.ip(), octets.get(..received.length).unwrap_or_default())
+                    && let Some(quoted) = quoted(socket, from, octets.get(..received.length).unwrap_or_default())
                 {
                     self.unreachable.push_back(quoted);
                 }

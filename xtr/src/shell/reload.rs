@@ -72,7 +72,7 @@ impl ControlPlane {
             return Err(Failure::Configuration(format!("{names}: cannot change while the node runs; start it again")));
         }
         let wanted = Wanted::of(&newer);
-        let found = Machine::read(&self.netlink).await?.locators(&wanted, &self.locators);
+        let found = Machine::read(&self.netlink, &wanted).await?.locators(&wanted, &self.locators);
         newer.check_locators(&found.all)?;
         let before = &self.settings.prefixes;
         let added: Vec<_> = newer.eid_prefixes.iter().filter(|prefix| !before.contains(prefix)).copied().collect();

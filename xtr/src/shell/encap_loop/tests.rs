@@ -66,6 +66,10 @@ impl GroupSockets for Core {
         None
     }
 
+    fn unreachable(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
     fn set_rlocs(&mut self, _: &[IpAddr]) {}
 }
 
