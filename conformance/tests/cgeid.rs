@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Program, closing_line, text};
+use common::{Program, closing_line, newest, text};
 
 static PROGRAM: Program = Program::new("cgeid", &["cgeid", "program"]);
 
@@ -63,4 +63,25 @@ fn explain_shows_a_requirement_its_checks_and_who_judges_the_rest() {
     assert!(explained("CG-004").contains("never guessed") && explained("CG-004.6").contains("two keys"));
     assert!(explained("ID-009").contains("dht/tests/store.rs"));
     assert_eq!(PROGRAM.conformance(&["explain", "ID-003.99"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_program_is_built_again_when_a_file_of_its_source_is_changed_or_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let file = inner.join("lib.rs");
+    std::fs::write(&file, "").unwrap();
+    let past = |path: &std::path::Path, age: u64| {
+        let at = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+        std::fs::File::open(path).unwrap().set_modified(at).unwrap();
+        Some(at)
+    };
+    past(folder.path(), 300);
+    past(&inner, 200);
+    let changed = past(&file, 100);
+    assert_eq!(newest(folder.path()), changed);
+    std::fs::remove_file(&file).unwrap();
+    assert!(newest(folder.path()) > changed, "its folder was changed");
+    assert_eq!(newest(&file), None);
 }

@@ -311,14 +311,14 @@ fn bench_data_plane(flags: DataPlaneFlags) -> ExitCode {
         inner: flags.inner,
         outer: flags.outer,
     };
-    let shown = data_plane::run(&options).and_then(|report| {
+    let mut drawn = Ok(());
+    let shown = data_plane::run(&options).inspect(|report| {
         if !flags.json.is_output() {
             report.lines().iter().for_each(|line| println!("{line}"));
         }
-        if let Some(path) = &flags.plot {
-            data_plane::write_plot(path, &report)?;
-        }
-        Ok(report)
+        drawn = flags.plot.as_deref().map_or(Ok(()), |path| data_plane::write_plot(path, report));
     });
-    judge(shown, &flags.json, |report| (&report.promises, report.ok))
+    // What was measured is told, whatever became of the picture.
+    let status = judge(shown, &flags.json, |report| (&report.promises, report.ok));
+    drawn.map_or_else(|error| fail(&error.into()), |()| status)
 }

@@ -36,7 +36,13 @@ fn every_case_of_the_bench_is_answered_and_rightly() {
     for case in [&cases[0], &cases[1], &cases[3]] {
         assert_eq!(case["lost"], 0, "no limit holds for the configured client: {case}");
     }
-    assert!(report["flood"]["flood_per_s"].as_f64().unwrap() > 0.0, "{report}");
+    let flood = &report["flood"];
+    for figure in ["flood_per_s", "wanted_per_s"] {
+        assert!(flood[figure].as_f64().unwrap() > 0.0, "{flood}");
+    }
+    for thread in ["answering", "flood", "client"] {
+        assert!(flood["shares"][thread]["cores"].as_f64().unwrap() > 0.0, "{flood}");
+    }
     assert_eq!(report["million"]["registrations"], 3000);
     assert!(report["million"]["of_registered"].as_f64().unwrap() > 0.0, "{report}");
     let registering = &report["registering"];
@@ -47,6 +53,15 @@ fn every_case_of_the_bench_is_answered_and_rightly() {
     let promised: Vec<_> = report["promises"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(
         promised,
-        ["registered", "dht-cache", "random-eids", "million", "million-memory", "sites-a-minute", "register-to-answer"]
+        [
+            "registered",
+            "dht-cache",
+            "random-eids",
+            "random-eids-read",
+            "million",
+            "million-memory",
+            "sites-a-minute",
+            "register-to-answer"
+        ]
     );
 }

@@ -42,7 +42,10 @@ impl Program {
 
     fn build(&self, beside: &Path) {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let source = self.packages.iter().map(|package| newest(&workspace.join(package).join("src"))).max();
+        let own =
+            self.packages.iter().flat_map(|package| ["src", "Cargo.toml", "build.rs"].map(|part| (*package, part)));
+        let shared = ["Cargo.toml", "Cargo.lock", "vendor"].map(|part| ("", part));
+        let source = own.chain(shared).filter_map(|(package, part)| newest(&workspace.join(package).join(part))).max();
         let built = std::fs::metadata(beside.join(self.name)).and_then(|metadata| metadata.modified());
         if built.is_ok_and(|built| source.is_some_and(|source| built >= source)) {
             return;
@@ -58,11 +61,12 @@ impl Program {
     }
 }
 
-/// When the newest file under a folder was changed.
-fn newest(folder: &Path) -> SystemTime {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let changed = |path: &Path| path.metadata().unwrap().modified().unwrap();
-    entries.map(|path| if path.is_dir() { newest(&path) } else { changed(&path) }).max().unwrap()
+/// When the newest file under a folder was changed, or a folder that lost one; none if it is not there.
+pub(crate) fn newest(path: &Path) -> Option<SystemTime> {
+    let metadata = path.metadata().ok()?;
+    let inside = metadata.is_dir().then(|| std::fs::read_dir(path).unwrap());
+    let inside = inside.into_iter().flatten().filter_map(|entry| newest(&entry.unwrap().path()));
+    inside.chain([metadata.modified().unwrap()]).max()
 }
 
 /// What a program printed.

@@ -139,7 +139,7 @@ pub fn run_flood(options: &Options) -> anyhow::Result<FloodReport> {
     teller.say("the map system serves");
     let flood = flooding::measure(&stage, &socket, &mut good, &crowd(options), options)?;
     stage.check()?;
-    let promises = vec![flood.promise()];
+    let promises = flood.promises().to_vec();
     let ok = promises.iter().all(|line| line.ok);
     Ok(FloodReport { machine: machine(), rounds: options.rounds, flood, promises, ok })
 }

@@ -17,7 +17,7 @@ const PIECE: usize = 4096;
 
 /// A disk; it is gone when this is dropped.
 pub(in crate::suite) struct Disk {
-    /// Sleeps in the namespace, which lives as long.
+    /// Reads in the namespace, which lives as long, what nobody writes: it ends with this process too, however that ends.
     holder: Child,
     folder: PathBuf,
     is_root: bool,
@@ -35,8 +35,8 @@ impl Disk {
         let is_root = std::fs::metadata("/proc/self").map_err(missing)?.uid() == 0;
         let mut command = Command::new("unshare");
         command.arg("--mount").args((!is_root).then_some("--map-root-user"));
-        let script = format!("mount -t tmpfs -o {SIZE} none \"$0\" && echo there && exec sleep infinity");
-        command.args(["sh", "-c", &script]).arg(&folder).stdout(Stdio::piped());
+        let script = format!("mount -t tmpfs -o {SIZE} none \"$0\" && echo there && exec cat");
+        command.args(["sh", "-c", &script]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = command.spawn().map_err(|error| missing(format!("unshare (package util-linux): {error}")))?;
         let output = holder.stdout.take();
         let disk = Self { holder, folder, is_root };
@@ -82,5 +82,34 @@ impl Disk {
     /// Makes room again.
     pub(in crate::suite) fn clear(&self) -> Result<(), Fault> {
         std::fs::remove_file(self.filler()).map_err(missing)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_disk_ends_with_who_made_it_also_when_that_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = match Disk::new(folder.path().to_owned()) {
+            Ok(disk) => disk,
+            Err(why) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "{why:?}");
+                println!("SKIP: {why:?}");
+                return;
+            }
+        };
+        assert!(disk.holder.try_wait().unwrap().is_none(), "it is there as long as it is held");
+        // All that is left of a process that was killed: its end of the pipe is closed.
+        drop(disk.holder.stdin.take());
+        let begun = Instant::now();
+        while disk.holder.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it stays");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -2,7 +2,9 @@
 //! The ratios to plain routing as a picture (SVG) that needs nothing but a browser.
 
 use std::fmt::Write as _;
-use std::io;
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::design::{Design, Test, Underlay};
@@ -38,8 +40,14 @@ pub fn check(path: &Path) -> Result<(), UsageError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(wrong(error.to_string())),
     }
+    draft(path).map(drop).map_err(|error| wrong(error.to_string()))
+}
+
+/// A new file beside it, under a name that nobody can have foreseen.
+fn draft(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(folder).map(drop).map_err(|error| wrong(error.to_string()))
+    // As every file that is made: what the umask leaves of it.
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
 /// Draws the report into a file, whole or not at all.
@@ -48,10 +56,11 @@ pub fn check(path: &Path) -> Result<(), UsageError> {
 /// What is in the way.
 pub fn write(path: &Path, report: &Report) -> Result<(), UsageError> {
     check(path)?;
-    let draft = path.with_extension("svg.new");
-    std::fs::write(&draft, draw(report).finish())
-        .and_then(|()| std::fs::rename(&draft, path))
-        .map_err(|error| UsageError(format!("--plot {}: {error}", path.display())))
+    let drawn = draft(path).and_then(|mut draft| {
+        draft.write_all(draw(report).finish().as_bytes())?;
+        draft.persist(path).map_err(|error| error.error)
+    });
+    drawn.map(drop).map_err(|error| UsageError(format!("--plot {}: {error}", path.display())))
 }
 
 /// How every picture begins.
@@ -338,6 +347,16 @@ mod tests {
             write(&place, &report()).unwrap();
             assert!(std::fs::read_to_string(&place).unwrap().starts_with(HEAD));
         }
+        // A link is no way to another file, neither at its place nor beside it.
+        let other = folder.path().join("other");
+        std::fs::write(&other, HEAD).unwrap();
+        std::fs::remove_file(&place).unwrap();
+        for link in [&place, &place.with_extension("svg.new")] {
+            std::os::unix::fs::symlink(&other, link).unwrap();
+        }
+        write(&place, &report()).unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), HEAD);
+        assert!(std::fs::symlink_metadata(&place).unwrap().is_file());
         std::fs::write(&place, "precious").unwrap();
         assert!(write(&place, &report()).unwrap_err().to_string().contains("--plot"));
         assert_eq!(std::fs::read_to_string(&place).unwrap(), "precious");

@@ -173,11 +173,14 @@ const FLOOD_QUESTIONS: usize = 65_536;
 /// Where nothing is registered, and nobody is trusted for anything.
 const NOWHERE: Within = Within::Group(0xdbf);
 
+/// Name of the thread that sends it.
+pub(super) const FLOOD_THREAD: &str = "flood";
+
 /// Questions about random EIDs from everybody, at a rate, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Flood {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<std::io::Result<u64>>>,
+    thread: Option<JoinHandle<std::io::Result<(u64, Duration)>>>,
 }
 
 impl Flood {
@@ -194,15 +197,15 @@ impl Flood {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
-            .name("flood".into())
+            .name(FLOOD_THREAD.into())
             .spawn(move || flood(&socket, to, &questions, rate, &stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Ends it; how many questions were sent.
-    pub(super) fn end(mut self) -> anyhow::Result<u64> {
+    /// Ends it; how many questions were sent in which time.
+    pub(super) fn end(mut self) -> anyhow::Result<(u64, Duration)> {
         self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else { return Ok(0) };
+        let Some(thread) = self.thread.take() else { return Ok((0, Duration::ZERO)) };
         Ok(thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the flood panicked")))?)
     }
 }
@@ -219,7 +222,7 @@ fn flood(
     questions: &[(Ipv4Addr, Vec<u8>)],
     rate: f64,
     stop: &AtomicBool,
-) -> std::io::Result<u64> {
+) -> std::io::Result<(u64, Duration)> {
     let (begun, mut sent) = (Instant::now(), 0u64);
     let mut questions = questions.iter().cycle();
     while !stop.load(Ordering::Relaxed) {
@@ -233,7 +236,7 @@ fn flood(
         // Nobody reads the answers: the socket drops what it has no room for.
         std::thread::sleep(TICK);
     }
-    Ok(sent)
+    Ok((sent, begun.elapsed()))
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ pub(super) fn promises(
     };
     let mut lines: Vec<Line> =
         results.iter().filter(|it| ["registered", "dht-cache"].contains(&it.case)).map(case).collect();
-    lines.push(flood.promise());
+    lines.extend(flood.promises());
     lines.push(Line {
         name: "million",
         ok: million.of_registered > 2.0 / 3.0,
