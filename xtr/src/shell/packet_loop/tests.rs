@@ -301,6 +301,10 @@ fn the_segments_of_one_connection_cross_as_they_are<T: Tier>() {
         let octets: usize = segments.iter().map(Vec::len).sum();
         let counts = [Count::Encapsulated, Count::EncapsulatedBytes].map(|count| a.counters.get(count));
         assert_eq!(counts, [40, octets as u64]);
+        // The next second of traffic, in which what was sent to each locator is published.
+        a.packets.turn(now + Duration::from_secs(2));
+        let locators = a.counters.locators();
+        assert_eq!((locators.len(), locators[0].packets, locators[0].octets), (1, 40, octets as u64));
         let counts = [Count::Decapsulated, Count::DecapsulatedBytes].map(|count| b.counters.get(count));
         assert_eq!(counts, [40, octets as u64]);
     }
@@ -334,6 +338,7 @@ fn segments_too_long_for_the_path_teach_it_and_their_source_hears<T: Tier>() {
     let got = a.packets.got();
     assert_eq!((got.len(), got[0][40], a.counters.dropped(DropReason::TooBig)), (3, 2, 3));
     assert_eq!(got[0][44..48], 1280u32.to_be_bytes());
+    assert_eq!(a.counters.get(Count::Encapsulated), 1, "what has not left is not counted");
     assert_eq!(a.counters.get(Count::PathMtu), 1);
     a.packets.offer(Offered::segments(segments));
     a.packets.turn(now);
