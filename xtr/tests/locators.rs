@@ -88,12 +88,15 @@ fn a_node_waits_for_an_address_that_is_still_looked_at_for_duplicates() {
             let link = index(handle, name).await;
             handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
         }
-        handle.address().add(index(handle, CABLE).await, ip(TENTATIVE), 64).execute().await.unwrap();
+        let cable = index(handle, CABLE).await;
+        handle.address().add(cable, ip(NEAR), 24).execute().await.unwrap();
+        handle.address().add(cable, ip(TENTATIVE), 64).execute().await.unwrap();
     });
     let usable = || UdpSocket::bind((TENTATIVE, 0)).is_ok();
     assert!(!usable(), "it is looked at for a second");
-    let node = Node::start(folder.path(), "early", &["--eid-prefix", "10.1.0.0/24", "--rloc", TENTATIVE]);
-    wait_for("locator", || node.show("locators")["locators"][0]["address"] == TENTATIVE);
+    let arguments = ["--eid-prefix", "10.1.0.0/24", "--rloc", NEAR, "--rloc", TENTATIVE];
+    let node = Node::start(folder.path(), "early", &arguments);
+    wait_for("locator", || node.show("locators")["locators"][1]["address"] == TENTATIVE);
     assert!(usable());
 }
 
