@@ -586,7 +586,7 @@ fn send_with_many_hops_and_classes(tier: Tier) {
             segment_at(&socket, datagram.len());
             socket.send_to(&datagram.repeat(BURST), &to).unwrap();
         } else {
-            (0..BURST).for_each(|_| drop(socket.send_to(&datagram, &to).unwrap()));
+            (0..BURST).for_each(|_| assert_eq!(socket.send_to(&datagram, &to).unwrap(), datagram.len()));
         }
     }
 }
