@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
+mod subscriptions;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -17,6 +19,7 @@ use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
 use crate::reply::{Replier, Request};
 use crate::resolve::{self, Installed, Policy, Resolver};
+use crate::subscribe::Subscriber;
 use crate::transport::{MapSystem, Outgoing, Via};
 
 /// What the control half is made of.
@@ -63,6 +66,13 @@ pub enum Input<'a> {
     AddEid(EidPrefix),
     /// An EID-prefix is this node's no longer: it is deregistered, and its packets are taken no more.
     RemoveEid(EidPrefix),
+    /// Other Map-Servers and Map-Resolvers than before, or other keys.
+    MapSystems {
+        /// With whom the EID-prefixes are registered from now on; those that are no longer named get a withdrawal.
+        servers: Vec<Server>,
+        /// Whom to ask.
+        resolvers: Vec<MapSystem>,
+    },
     /// The node goes away.
     Shutdown,
 }
@@ -87,6 +97,7 @@ pub struct Control {
     replier: Replier,
     prober: Prober,
     solicitor: Solicitor,
+    subscriber: Subscriber,
     smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -121,6 +132,7 @@ impl Control {
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
             solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
             database,
+            subscriber: Subscriber::off(now),
             smrs_received: 0,
             outputs,
             tally: Tally::default(),
@@ -151,6 +163,10 @@ impl Control {
             }),
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
+            Input::MapSystems { servers, resolvers } => {
+                self.registrar.handle(now, register::Input::Servers(servers));
+                self.resolver.handle(now, resolve::Input::Resolvers(resolvers));
+            }
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
         }
         self.handle_timeout(now);
@@ -158,6 +174,7 @@ impl Control {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.follow_subscriptions(now);
         self.resolver.handle_timeout(now);
         self.registrar.handle_timeout(now);
         while let Some(output) = self.registrar.poll() {
@@ -168,6 +185,10 @@ impl Control {
                     tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
                     self.solicitor.changed(now, [prefix]);
                 }
+                register::Output::Returned(prefix) => {
+                    tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");
+                    self.solicitor.changed(now, [prefix]);
+                }
             }
         }
         while let Some(output) = self.resolver.poll() {
@@ -176,6 +197,7 @@ impl Control {
                 resolve::Output::Update(update) => self.on_update(now, update),
             }
         }
+        self.follow_subscriptions(now);
         self.prober.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
         while let Some(output) = self.prober.poll() {
             self.outputs.push_back(match output {
@@ -201,6 +223,7 @@ impl Control {
             self.registrar.next_deadline(),
             self.prober.next_deadline(),
             self.solicitor.next_deadline(),
+            self.subscriber.next_deadline(),
         ];
         engines.into_iter().flatten().min()
     }
@@ -213,7 +236,8 @@ impl Control {
     /// Everything refused so far.
     pub fn tally(&self) -> Tally {
         let (resolver, registrar, replier) = (self.resolver.tally(), self.registrar.tally(), self.replier.tally());
-        let parts = [resolver, registrar, replier, self.prober.tally(), self.solicitor.tally()];
+        let (prober, solicitor, subscriber) = (self.prober.tally(), self.solicitor.tally(), self.subscriber.tally());
+        let parts = [resolver, registrar, replier, prober, solicitor, subscriber];
         parts.into_iter().fold(self.tally.clone(), Tally::plus)
     }
 
@@ -261,8 +285,13 @@ impl Control {
                 Ok(())
             }
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
+            Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message) => Ok(()),
             Ok(ControlMessage::MapReply(message)) => {
                 self.resolver.handle(now, resolve::Input::Reply { via, message: &message });
+                Ok(())
+            }
+            Ok(ControlMessage::MapNotify(message)) if self.subscriber.takes(&message) => {
+                self.subscriber.notify(now, via, &message, bytes);
                 Ok(())
             }
             Ok(ControlMessage::MapNotify(message)) => {
@@ -320,6 +349,7 @@ impl Control {
     fn on_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Miss { eid, source } => self.resolver.handle(now, resolve::Input::Miss { eid, source }),
+            Event::Refresh { prefix } if self.subscriber.refresh(now, &prefix) => {}
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
             Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
@@ -328,6 +358,7 @@ impl Control {
 
     /// What the packet half is told to use is probed.
     fn on_update(&mut self, now: Instant, update: Update) {
+        self.tell_subscriber(now, &update);
         if let Update::Upsert { entry, .. } = &update
             && let Forwarding::Locators(locators) = &entry.forwarding
         {
@@ -346,6 +377,7 @@ impl Control {
         self.solicitor.changed(now, self.database.prefixes().to_vec());
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
+        self.subscriber.set_rlocs(now, self.database.rlocs());
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));
@@ -378,6 +410,7 @@ impl Control {
     fn on_eids(&mut self, now: Instant) {
         let prefixes = self.database.prefixes().to_vec();
         self.resolver.handle(now, resolve::Input::Own(prefixes.clone()));
+        self.subscriber.set_own(prefixes.clone());
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalEids(prefixes)));
     }

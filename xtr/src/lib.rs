@@ -31,5 +31,6 @@ pub mod resolve;
 mod senders;
 #[cfg(feature = "shell")]
 pub mod shell;
+pub mod subscribe;
 pub mod trace;
 pub mod transport;

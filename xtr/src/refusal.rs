@@ -71,11 +71,17 @@ pub enum Refusal {
     LocatorTableFull,
     /// No room to remember another ITR that sends to us; it does not hear of our changes.
     ItrTableFull,
+    /// A Map-Notify about an EID that is not subscribed to, or for another xTR (RFC 9437).
+    NotifyNotSubscribed,
+    /// A Map-Notify about a subscription whose nonce is not above the last (RFC 9437, section 6).
+    NotifyReplayed,
+    /// No room for another subscription; its mapping is polled.
+    SubscriptionTableFull,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -109,6 +115,9 @@ impl Refusal {
         Self::ReplyProbeFromElsewhere,
         Self::LocatorTableFull,
         Self::ItrTableFull,
+        Self::NotifyNotSubscribed,
+        Self::NotifyReplayed,
+        Self::SubscriptionTableFull,
     ];
 
     /// The name under which `show counters` lists it.
@@ -147,6 +156,9 @@ impl Refusal {
             Self::ReplyProbeFromElsewhere => "reply-probe-from-elsewhere",
             Self::LocatorTableFull => "locator-table-full",
             Self::ItrTableFull => "itr-table-full",
+            Self::NotifyNotSubscribed => "notify-not-subscribed",
+            Self::NotifyReplayed => "notify-replayed",
+            Self::SubscriptionTableFull => "subscription-table-full",
         }
     }
 }

@@ -20,6 +20,12 @@ pub fn explain(config: &Config) -> Vec<String> {
                 lines.push(format!("Registers every minute with {}; {proxy}.", join(servers)));
             }
             lines.push(format!("Asks {} for mappings, and runs no map system and no DHT node.", join(resolvers)));
+            if !config.subscriptions.is_empty() {
+                let where_from = join(&config.subscriptions);
+                lines.push(format!(
+                    "Wants to be told of changes behind {where_from}, and polls what it is not told of."
+                ));
+            }
         }
         Mapping::Embedded(embedded) => lines.extend(self::embedded(config, embedded)),
     }

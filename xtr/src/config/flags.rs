@@ -21,6 +21,9 @@ Examples:
       lisp-xtr --identity 0123456789abcdef01234567.op.p12 --password-file pw --bootstrap /ip4/192.0.2.1/udp/43420/quic-v1
   A plain xTR of any LISP map system:
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
+  The same, told of changes by the Map-Server instead of asking again (give it the xTR-ID):
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --subscribe 203.0.113.10 \
+               --xtr-id 000102030405060708090a0b0c0d0e0f --site-id 1
   Two uplinks, of which the second is a backup, at whatever addresses they have:
       lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
   What a configuration means, and what a running node knows:
@@ -64,8 +67,8 @@ pub enum Command {
     /// Shows the way that a packet would take, and why
     #[command(after_help = super::trace::EXAMPLES)]
     Trace(TraceFlags),
-    /// Has a running node read its configuration again: EID-prefixes and locators change while packets cross. If another setting
-    /// has changed, it is named and nothing changes
+    /// Has a running node read its configuration again: EID-prefixes, locators, Map-Servers, their keys and Map-Resolvers change while
+    /// packets cross. If another setting has changed, it is named and nothing changes
     Reload,
     /// Prints what a shell needs to complete the flags
     #[command(after_help = program::completions_help!("lisp-xtr"))]
@@ -200,6 +203,20 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site_id: Option<u64>,
+    /// xTR-ID by which Map-Servers know this node, 32 hexadecimal digits; default: made at the first start
+    #[arg(long, global = true, value_name = "HEX")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xtr_id: Option<String>,
+    /// Map-Resolver behind which mappings are subscribed to (RFC 9437): changes are told and not polled for; one of --map-resolver;
+    /// repeats
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribe: Vec<String>,
+    /// File with the key that Map-Servers share with this node for subscriptions; one for all, or one for each. Default: the key of
+    /// the Map-Server at that address
+    #[arg(long, global = true, value_name = "F.toml")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribe_key_file: Vec<PathBuf>,
     /// Name of the TUN device; default lisp0
     #[arg(long, global = true, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]

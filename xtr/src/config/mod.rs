@@ -5,6 +5,7 @@ mod explain;
 mod flags;
 mod key_file;
 mod running;
+mod subscribe;
 mod trace;
 mod values;
 
@@ -104,6 +105,11 @@ struct Written {
     #[serde(deserialize_with = "values::list")]
     pitr: Vec<IpAddr>,
     site_id: Option<u64>,
+    xtr_id: Option<String>,
+    #[serde(deserialize_with = "values::list")]
+    subscribe: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    subscribe_key_file: Vec<PathBuf>,
     tun: String,
     mtu: u16,
     #[serde(deserialize_with = "values::tier")]
@@ -142,6 +148,9 @@ impl Default for Written {
             source_check: SourceCheck::Loose,
             pitr: Vec::new(),
             site_id: None,
+            xtr_id: None,
+            subscribe: Vec::new(),
+            subscribe_key_file: Vec::new(),
             tun: "lisp0".into(),
             mtu: 1360,
             tier: Tier::Auto,
@@ -184,6 +193,10 @@ pub struct Config {
     pub pitrs: Vec<IpAddr>,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
+    /// xTR-ID; none = the one that was made at the first start.
+    pub xtr_id: Option<[u8; 16]>,
+    /// Map-Resolvers behind which mappings are subscribed to, each with the key of its Map-Notifies (RFC 9437).
+    pub subscriptions: Vec<ServerAddress>,
     /// Name of the TUN device.
     pub tun: String,
     /// Its MTU, octets.
@@ -217,7 +230,7 @@ pub enum Mapping {
 }
 
 /// A Map-Server elsewhere.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ServerAddress {
     /// Its underlay address.
     pub address: IpAddr,
@@ -284,6 +297,7 @@ impl Config {
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
         let mapping = mapping(&written)?;
+        let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -307,6 +321,8 @@ impl Config {
             },
             pitrs: written.pitr,
             site_id: written.site_id,
+            xtr_id,
+            subscriptions,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
             mtu: written.mtu,

@@ -11,6 +11,7 @@ mod prober;
 mod solicitor;
 mod target;
 
+pub(crate) use budget::Budget;
 pub use prober::{Output, Probed, ProbedLocator, Prober};
 pub use solicitor::Solicitor;
 pub use target::Standing;

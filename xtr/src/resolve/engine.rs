@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The resolving engine: one conversation per EID-prefix, a nonce each.
 
+mod published;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -73,6 +75,17 @@ pub enum Input<'a> {
         /// What the answer says.
         records: &'a [MappingRecord],
     },
+    /// A Map-Server says this of its own accord, or because it was asked to for `asked`; its word is proven (RFC 9437).
+    Published {
+        /// How it came.
+        via: Via,
+        /// What was asked for.
+        asked: Option<EidPrefix>,
+        /// The mappings.
+        records: &'a [MappingRecord],
+    },
+    /// Other Map-Resolvers are asked from now on.
+    Resolvers(Vec<MapSystem>),
     /// Our locators changed.
     Locators(Vec<IpAddr>),
     /// Our EID-prefixes changed.
@@ -132,6 +145,11 @@ impl Resolver {
             Input::Reply { via, message } => self.on_reply(now, via, message),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
+            Input::Published { via, asked, records } => self.on_published(now, via, asked, records),
+            Input::Resolvers(resolvers) => {
+                (self.config.resolvers, self.preferred) = (resolvers, 0);
+                Ok(())
+            }
             Input::Locators(rlocs) => {
                 self.config.rlocs = rlocs;
                 Ok(())

@@ -126,7 +126,7 @@ impl Policy {
         said == known
     }
 
-    fn is_too_wide(&self, prefix: &EidPrefix) -> bool {
+    pub(super) fn is_too_wide(&self, prefix: &EidPrefix) -> bool {
         let overlaps = |other: &EidPrefix| other.covers(prefix) || prefix.covers(other);
         let more_than_a_cgeid = self.network().is_some_and(|network| overlaps(&network)) && !self.is_cgeid(prefix);
         more_than_a_cgeid || self.own.iter().any(overlaps)

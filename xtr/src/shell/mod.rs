@@ -53,6 +53,7 @@ use crate::config::{Config, Flags, Mapping, Table};
 use crate::database::{Database, OwnLocator};
 use crate::engine::{self, Control};
 use crate::register::Server;
+use crate::subscribe;
 use crate::transport::MapSystem;
 use control_plane::ControlPlane;
 use control_socket::{Ask, ControlSocket, Question};
@@ -263,20 +264,11 @@ fn control(
     site: &[EidPrefix],
     map_system: Option<&Embedded>,
 ) -> Result<Control, Failure> {
-    let identity = |site_id| XtrIdentity { xtr_id: state.state().xtr_id, site_id };
+    let xtr_id = config.xtr_id.unwrap_or(state.state().xtr_id);
+    let identity = |site_id| XtrIdentity { xtr_id, site_id };
+    let subscriptions = subscriptions(config, identity(config.site_id.unwrap_or(0)), state)?;
     let (servers, resolvers) = match (&config.mapping, map_system) {
-        (Mapping::Elsewhere { servers, resolvers }, _) => {
-            let server = |server: &crate::config::ServerAddress| Server {
-                to: MapSystem::Node(server.address),
-                key: server.key.clone(),
-                tag: server.tag,
-                proxy_reply: config.proxy_reply,
-                identity: config.site_id.map(identity),
-                prefixes: config.eid_prefixes.clone(),
-            };
-            let resolvers = resolvers.iter().map(|address: &IpAddr| MapSystem::Node(*address)).collect();
-            (servers.iter().map(server).collect(), resolvers)
-        }
+        (Mapping::Elsewhere { .. }, _) => map_systems(config, xtr_id),
         (Mapping::Embedded(_), Some(system)) => {
             let server = Server {
                 to: MapSystem::Pipe,
@@ -299,7 +291,37 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    Ok(Control::new(Instant::now(), config).sparing(gpe_peers))
+    let now = Instant::now();
+    Ok(Control::new(now, config).sparing(gpe_peers).subscribing(now, subscriptions))
+}
+
+/// The Map-Servers and Map-Resolvers elsewhere.
+fn map_systems(config: &Config, xtr_id: [u8; 16]) -> (Vec<Server>, Vec<MapSystem>) {
+    let Mapping::Elsewhere { servers, resolvers } = &config.mapping else { return (Vec::new(), Vec::new()) };
+    let server = |server: &crate::config::ServerAddress| Server {
+        to: MapSystem::Node(server.address),
+        key: server.key.clone(),
+        tag: server.tag,
+        proxy_reply: config.proxy_reply,
+        identity: config.site_id.map(|site_id| XtrIdentity { xtr_id, site_id }),
+        prefixes: config.eid_prefixes.clone(),
+    };
+    (servers.iter().map(server).collect(), resolvers.iter().map(|address| MapSystem::Node(*address)).collect())
+}
+
+/// Where mappings are subscribed to, and as whom.
+fn subscriptions(config: &Config, identity: XtrIdentity, state: &StateFile) -> Result<subscribe::Config, Failure> {
+    let association = |server: &crate::config::ServerAddress| subscribe::Association {
+        resolver: MapSystem::Node(server.address),
+        key: server.key.clone(),
+        tag: server.tag,
+    };
+    let associations: Vec<_> = config.subscriptions.iter().map(association).collect();
+    if !associations.is_empty() {
+        let xtr_id = format!("{:032x}", u128::from_be_bytes(identity.xtr_id));
+        tracing::info!(xtr_id, site_id = identity.site_id, "subscribes to mappings");
+    }
+    Ok(subscribe::Config { identity, associations, nonce_floor: Nonce(state.state().nonce), seed: state::random()? })
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {

@@ -65,12 +65,16 @@ fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
             })
         }).collect();
         let action = if locators.is_empty() { action_name(installed.action) } else { "encapsulate" };
-        json!({
+        let mut row = json!({
             "prefix": prefix.to_string(),
             "action": action,
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
             "locators": locators,
-        })
+        });
+        if control.is_subscribing() {
+            row["subscription"] = json!(control.subscription(prefix).map_or("polled", crate::subscribe::State::name));
+        }
+        row
     };
     control.map_cache(now).map(entry).collect()
 }
@@ -83,6 +87,7 @@ fn registrations(control: &Control, now: Instant) -> Vec<Value> {
             "confirmed_ago": registration.confirmed_ago.map(|ago| ago.as_secs()),
             "unanswered": registration.unanswered,
             "withdrawing": registration.withdrawing,
+            "moved": registration.moved,
         })
     };
     control.registrations(now).map(registration).collect()
@@ -116,7 +121,7 @@ fn locators(control: &Control, now: Instant) -> Value {
 fn counted(control: &Control) -> Value {
     let refused = control.tally();
     let refused = refused.iter().map(|(refusal, count)| (refusal.name(), count));
-    let done = control.counts().named();
+    let done = control.counts().named().into_iter().chain(control.subscription_counts().named());
     refused.chain(done).map(|(name, count)| (name.to_owned(), Value::from(count))).collect()
 }
 
@@ -145,7 +150,11 @@ fn peers_table(locators: Option<&Vec<Value>>, dht: Option<&Vec<Value>>) -> Strin
 pub fn table(table: Table, answer: &Value) -> String {
     let rows = answer.get(table.name()).and_then(Value::as_array);
     match table {
-        Table::MapCache => columns(&["prefix", "action", "expires", "locators"], rows),
+        Table::MapCache => {
+            let is_subscribing = rows.into_iter().flatten().any(|row| row.get("subscription").is_some());
+            let names = ["prefix", "action", "expires", "locators", "subscription"];
+            columns(&names[..names.len() - usize::from(!is_subscribing)], rows)
+        }
         Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
         Table::Identities => {
             columns(&["cn", "address", "epoch", "registrar", "ends_s", "last_key_ends_s", "keys"], rows)

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What Map-Servers say of mappings that we have subscribed to (RFC 9437) enters the map-cache by the rules of a Map-Reply.
+
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::MapReply;
+use wire::record::MappingRecord;
+
+use super::Resolver;
+use crate::refusal::Refusal;
+use crate::resolve::policy::Answer;
+use crate::transport::Via;
+
+impl Resolver {
+    pub(super) fn on_published(
+        &mut self,
+        now: Instant,
+        via: Via,
+        asked: Option<EidPrefix>,
+        records: &[MappingRecord],
+    ) -> Result<(), Refusal> {
+        if let Some(asked) = asked {
+            return self.take_published(now, via, asked, records);
+        }
+        for record in records {
+            let Some(prefix) = record.eid.ip_prefix() else {
+                self.tally.count(Refusal::RecordNotIp);
+                continue;
+            };
+            // Nobody has asked for so much, so there is nothing that it could be narrowed to.
+            if self.config.policy.is_too_wide(&prefix) {
+                self.tally.count(Refusal::RecordOverclaims);
+                continue;
+            }
+            self.take_published(now, via, prefix, std::slice::from_ref(record))?;
+        }
+        Ok(())
+    }
+
+    fn take_published(
+        &mut self,
+        now: Instant,
+        via: Via,
+        asked: EidPrefix,
+        records: &[MappingRecord],
+    ) -> Result<(), Refusal> {
+        let reply = MapReply { records: records.to_vec(), ..MapReply::default() };
+        let mirror = &self.mirror;
+        // What takes a mapping away buries nothing.
+        let buries = |prefix: &EidPrefix| *prefix != asked && mirror.has_positive_inside(now, prefix);
+        let answer = Answer { asked, reply: &reply, vouched: true };
+        let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
+        self.install(now, via, asked, &accepted);
+        Ok(())
+    }
+}
