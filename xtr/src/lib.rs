@@ -33,3 +33,4 @@ mod senders;
 pub mod shell;
 pub mod trace;
 pub mod transport;
+pub mod trust;

@@ -71,11 +71,15 @@ pub enum Refusal {
     LocatorTableFull,
     /// No room to remember another ITR that sends to us; it does not hear of our changes.
     ItrTableFull,
+    /// No room for the version and status bits of another mapping of a trusted peer: they are not looked at.
+    PeerTableFull,
+    /// Locator-status-bits of a trusted peer that belong to another mapping than the cached one.
+    StatusBitsOfAnother,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -109,6 +113,8 @@ impl Refusal {
         Self::ReplyProbeFromElsewhere,
         Self::LocatorTableFull,
         Self::ItrTableFull,
+        Self::PeerTableFull,
+        Self::StatusBitsOfAnother,
     ];
 
     /// The name under which `show counters` lists it.
@@ -147,6 +153,8 @@ impl Refusal {
             Self::ReplyProbeFromElsewhere => "reply-probe-from-elsewhere",
             Self::LocatorTableFull => "locator-table-full",
             Self::ItrTableFull => "itr-table-full",
+            Self::PeerTableFull => "peer-table-full",
+            Self::StatusBitsOfAnother => "status-bits-of-another",
         }
     }
 }
