@@ -88,6 +88,18 @@ table! {
         CoreSourceUnknown = "core-source-unknown",
         /// From the core: the inner source is unknown, and too many were asked about.
         CoreSourceRate = "core-source-rate",
+        /// From a trusted peer: map-versions, and our mapping has none (RFC 9302, section 6.1).
+        CoreVersionUnused = "core-version-unused",
+        /// From a trusted peer: no version of our mapping beside that of its own, which is forbidden (RFC 9302, section 7.1).
+        CoreVersionNull = "core-version-null",
+        /// From a trusted peer: a version of our mapping that is yet to come (RFC 9302, section 7.1, case 2).
+        CoreVersionNewer = "core-version-newer",
+        /// From a trusted peer: an old version of our mapping, after it was told so ten times (RFC 9302, section 7.1, case 3).
+        CoreVersionStale = "core-version-stale",
+        /// From a trusted peer: a version of our mapping that has expired everywhere (RFC 9302, section 7.1).
+        CoreVersionExpired = "core-version-expired",
+        /// From a trusted peer: an older version of its mapping than is cached (RFC 9302, section 7.2, case 3).
+        CoreSourceVersion = "core-source-version-older",
         /// From the core: congestion experienced, and the inner packet cannot say so (RFC 6040).
         CoreEcn = "core-ecn",
         /// From the core: no hops left.
@@ -134,6 +146,14 @@ table! {
         FlagsIgnored = "core-flags-ignored",
         /// Packets from the core with N and V, or E without N, which nobody may send: taken, by the rule for receivers.
         FlagsForbidden = "core-flags-forbidden",
+        /// Packets of trusted peers that told an old version of our mapping and were taken (RFC 9302, section 7.1).
+        VersionOld = "core-version-old",
+        /// Packets of trusted peers that told a newer version of their mapping than is cached (RFC 9302, section 7.2).
+        SourceVersionNewer = "core-source-version-newer",
+        /// Packets of trusted peers with a nonce that nobody asked them to echo.
+        NonceUnasked = "core-nonce-unasked",
+        /// Packets of trusted peers with locator-status-bits that do not go with the version of the mapping that is cached.
+        StatusBitsUncoupled = "core-status-bits-uncoupled",
         /// Packets from the core that waited, or wait, for a verdict on their source.
         SourceWaited = "source-waited-packets",
         /// Events that control had no room for; they are said again.

@@ -13,14 +13,15 @@ use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_ty
 
 use crate::database::{Database, OwnLocator};
 use crate::limits;
-use crate::map_cache::{Event, Forwarding, Update};
-use crate::reach::{self, Counts, ProbedLocator, Prober, Solicitor};
+use crate::map_cache::{Entry, Event, Forwarding, Update};
+use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits, Verdict};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
 use crate::reply::{Replier, Request};
 use crate::resolve::{self, Installed, Policy, Resolver};
 use crate::subscribe::Subscriber;
 use crate::transport::{MapSystem, Outgoing, Via};
+use crate::trust::Trust;
 
 /// What the control half is made of.
 #[derive(Debug)]
@@ -98,6 +99,10 @@ pub struct Control {
     prober: Prober,
     solicitor: Solicitor,
     subscriber: Subscriber,
+    trust: Trust,
+    echo: Echo,
+    own: Own,
+    status_bits: StatusBits,
     smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -131,6 +136,10 @@ impl Control {
             replier: Replier::new(database.clone()),
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
             solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
+            trust: Trust::default(),
+            echo: Echo::new(Trust::default(), seed(3)),
+            own: Own::new(now, &Trust::default(), database.ttl()),
+            status_bits: StatusBits::default(),
             database,
             subscriber: Subscriber::off(now),
             smrs_received: 0,
@@ -143,6 +152,17 @@ impl Control {
     #[must_use]
     pub fn sparing(mut self, rlocs: Vec<IpAddr>) -> Self {
         self.prober.spare(rlocs);
+        self
+    }
+
+    /// Uses nonces, locator-status-bits and map-versions with these peers. `seed` is entropy for the nonces.
+    #[must_use]
+    pub fn trusting(mut self, now: Instant, trust: Trust, seed: [u8; 32]) -> Self {
+        self.replier.trust(trust.clone());
+        self.echo = Echo::new(trust.clone(), seed);
+        self.own = Own::new(now, &trust, self.database.ttl());
+        self.status_bits = StatusBits::new(trust.clone());
+        self.trust = trust;
         self
     }
 
@@ -195,9 +215,13 @@ impl Control {
             match output {
                 resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 resolve::Output::Update(update) => self.on_update(now, update),
+                resolve::Output::EchoNonce { rlocs, is_capable } => {
+                    rlocs.iter().for_each(|rloc| self.echo.set_capable(now, *rloc, is_capable));
+                }
             }
         }
         self.follow_subscriptions(now);
+        self.follow_peers(now);
         self.prober.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
         while let Some(output) = self.prober.poll() {
             self.outputs.push_back(match output {
@@ -224,6 +248,8 @@ impl Control {
             self.prober.next_deadline(),
             self.solicitor.next_deadline(),
             self.subscriber.next_deadline(),
+            self.echo.next_deadline(),
+            self.own.next_deadline(),
         ];
         engines.into_iter().flatten().min()
     }
@@ -236,15 +262,15 @@ impl Control {
     /// Everything refused so far.
     pub fn tally(&self) -> Tally {
         let (resolver, registrar, replier) = (self.resolver.tally(), self.registrar.tally(), self.replier.tally());
-        let (prober, solicitor, subscriber) = (self.prober.tally(), self.solicitor.tally(), self.subscriber.tally());
-        let parts = [resolver, registrar, replier, prober, solicitor, subscriber];
-        parts.into_iter().fold(self.tally.clone(), Tally::plus)
+        let reach = [self.prober.tally(), self.solicitor.tally(), self.status_bits.tally(), self.subscriber.tally()];
+        let parts = [resolver, registrar, replier].into_iter().chain(reach);
+        parts.fold(self.tally.clone(), Tally::plus)
     }
 
     /// Probes and SMRs so far.
     pub fn counts(&self) -> Counts {
         let received = Counts { smrs_received: self.smrs_received, ..Counts::default() };
-        self.prober.counts().plus(self.solicitor.counts()).plus(received)
+        self.prober.counts().plus(self.solicitor.counts()).plus(self.echo.counts()).plus(received)
     }
 
     /// The locators of others that are probed.
@@ -255,6 +281,28 @@ impl Control {
     /// Whether packets may go to a locator of others, as far as probes have shown.
     pub fn is_usable(&self, rloc: IpAddr) -> bool {
         self.prober.is_usable(rloc)
+    }
+
+    /// How echoes stand with a locator of others; none if they are not used with it.
+    pub fn echo_state(&self, rloc: IpAddr) -> Option<EchoState> {
+        self.echo.state(rloc)
+    }
+
+    /// The locator-status-bits that trusted peers are sent, if they are sent any now.
+    pub fn status_bits(&self) -> Option<u32> {
+        self.own.status_bits()
+    }
+
+    /// The locators of a mapping that packets do not go to, by its locator-status-bits.
+    pub fn down_by_status_bits(&self, prefix: &EidPrefix, installed: &Installed) -> Vec<IpAddr> {
+        self.status_bits.down(prefix, installed)
+    }
+
+    /// What the packet half was told to do with packets for a mapping.
+    pub fn entry_of(&self, prefix: &EidPrefix, installed: &Installed) -> Entry {
+        let mut entry = installed.entry();
+        self.status_bits.apply(prefix, installed, &mut entry);
+        entry
     }
 
     /// The state of every registration.
@@ -341,6 +389,7 @@ impl Control {
 
     fn on_probe_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
         let probed = self.prober.answer(now, via, message)?;
+        self.echo.set_capable(now, probed.rloc, message.echo_nonce);
         let records = message.records.as_slice();
         self.resolver.handle(now, resolve::Input::Probed { prefix: probed.prefix, records });
         Ok(())
@@ -353,25 +402,83 @@ impl Control {
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
             Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
+            Event::EchoAsked { rloc, nonce } => self.echo.asked(now, rloc, nonce),
+            Event::Echoed { rloc, nonce } => self.echo.echoed(now, rloc, nonce),
+            Event::EchoEnded { rloc, is_proven } => self.echo.ended(now, rloc, is_proven),
+            Event::StatusBits { prefix, rloc, version, bits, width } => {
+                let heard = self.status_bits.heard(&prefix, rloc, version, Bits { bits, width });
+                self.on_status_bits(now, prefix, heard);
+            }
+            Event::VersionNewer { prefix } => self.resolver.handle(now, resolve::Input::Newer { prefix }),
+            Event::VersionStale { prefix, rloc } => self.solicitor.remind(now, rloc, prefix),
         }
     }
 
     /// What the packet half is told to use is probed.
-    fn on_update(&mut self, now: Instant, update: Update) {
+    fn on_update(&mut self, now: Instant, mut update: Update) {
         self.tell_subscriber(now, &update);
         if let Update::Upsert { entry, .. } = &update
             && let Forwarding::Locators(locators) = &entry.forwarding
         {
             locators.iter().for_each(|locator| self.prober.watch(now, locator.address));
+            locators.iter().for_each(|locator| self.echo.watch(now, locator.address));
         }
+        let of_peer = if self.trust.is_on() { self.of_peer(now, &mut update) } else { None };
         self.outputs.push_back(Output::Update(update));
+        self.outputs.extend(of_peer.map(Output::Update));
+    }
+
+    /// What the packet half hears besides of a mapping of a trusted peer that comes or goes.
+    fn of_peer(&mut self, now: Instant, update: &mut Update) -> Option<Update> {
+        match update {
+            Update::Upsert { prefix, entry } => match self.resolver.installed_at(now, prefix) {
+                Some(installed) => self.status_bits.installed(now, *prefix, installed, entry),
+                None => self.status_bits.removed(now, *prefix),
+            },
+            Update::Remove { prefix } => self.status_bits.removed(now, *prefix),
+            _ => None,
+        }
+    }
+
+    /// Packets go to the locators of a mapping that can be reached by its status bits (RFC 9300, section 10).
+    fn on_status_bits(&mut self, now: Instant, prefix: EidPrefix, heard: Result<bool, Refusal>) {
+        match (heard, self.resolver.installed_at(now, &prefix)) {
+            (Err(refusal), _) => self.tally.count(refusal),
+            (Ok(true), Some(installed)) => {
+                let down = self.status_bits.down(&prefix, installed);
+                tracing::info!(%prefix, ?down, "locator-status-bits have changed");
+                let update = Update::Upsert { prefix, entry: self.entry_of(&prefix, installed) };
+                self.on_update(now, update);
+            }
+            (Ok(_), _) => {}
+        }
+    }
+
+    /// What is due between us and trusted peers.
+    fn follow_peers(&mut self, now: Instant) {
+        self.outputs.extend(self.own.handle_timeout(now, &self.database).map(Output::Update));
+        self.echo.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
+        while let Some(update) = self.echo.poll() {
+            self.outputs.push_back(Output::Update(update));
+        }
+        while let Some(verdict) = self.echo.poll_verdict() {
+            match verdict {
+                Verdict::Unreachable(rloc) => {
+                    tracing::info!(%rloc, "packets come from the locator, and no echo of ours with them");
+                    self.prober.condemn(now, rloc);
+                }
+                Verdict::Reachable(rloc) => self.prober.acquit(now, rloc),
+            }
+        }
     }
 
     fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
         let database = self.database.with_locators(locators).with_unreachable(unreachable);
+        let database = database.succeeding(&self.database, self.trust.status_bits());
         if database == self.database {
             return;
         }
+        self.own.changed(now, &self.database, &database);
         self.database = database;
         self.solicitor.set_rlocs(self.database.preferred_rlocs());
         self.solicitor.changed(now, self.database.prefixes().to_vec());

@@ -34,3 +34,4 @@ pub mod shell;
 pub mod subscribe;
 pub mod trace;
 pub mod transport;
+pub mod trust;

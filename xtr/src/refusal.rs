@@ -77,11 +77,15 @@ pub enum Refusal {
     NotifyReplayed,
     /// No room for another subscription; its mapping is polled.
     SubscriptionTableFull,
+    /// No room for the version and status bits of another mapping of a trusted peer: they are not looked at.
+    PeerTableFull,
+    /// Locator-status-bits of a trusted peer that belong to another mapping than the cached one.
+    StatusBitsOfAnother,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -118,6 +122,8 @@ impl Refusal {
         Self::NotifyNotSubscribed,
         Self::NotifyReplayed,
         Self::SubscriptionTableFull,
+        Self::PeerTableFull,
+        Self::StatusBitsOfAnother,
     ];
 
     /// The name under which `show counters` lists it.
@@ -159,6 +165,8 @@ impl Refusal {
             Self::NotifyNotSubscribed => "notify-not-subscribed",
             Self::NotifyReplayed => "notify-replayed",
             Self::SubscriptionTableFull => "subscription-table-full",
+            Self::PeerTableFull => "peer-table-full",
+            Self::StatusBitsOfAnother => "status-bits-of-another",
         }
     }
 }

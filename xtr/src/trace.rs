@@ -72,6 +72,8 @@ pub enum Standing {
     LessPreferred,
     /// It does not answer probes (RFC 9301, section 7.1).
     Silent,
+    /// Its locator-status-bit is clear (RFC 9300, section 10).
+    DownByStatusBits,
     /// We have no RLOC of its address family.
     OtherFamily,
     /// Its record says that it cannot be used: priority 255, or the R bit is clear; or the address is of no single machine.
@@ -87,6 +89,7 @@ impl Standing {
             Self::NoWeight => "weight 0 beside others",
             Self::LessPreferred => "one of better priority can be reached",
             Self::Silent => "does not answer probes",
+            Self::DownByStatusBits => "its site says by a status bit that it is down",
             Self::OtherFamily => "no RLOC of ours has its address family",
             Self::NotUsable => "its record says that it cannot be used",
         }
@@ -147,7 +150,7 @@ fn updates(control: &Control, entry: Option<(EidPrefix, &Installed)>) -> Vec<Upd
     let mut updates =
         vec![Update::LocalEids(database.prefixes().to_vec()), Update::LocalRlocs(database.preferred_rlocs())];
     let Some((prefix, installed)) = entry else { return updates };
-    updates.push(Update::Upsert { prefix, entry: installed.entry() });
+    updates.push(Update::Upsert { prefix, entry: control.entry_of(&prefix, installed) });
     let silent = installed.locators.iter().map(|(address, _)| *address).filter(|address| !control.is_usable(*address));
     updates.extend(silent.map(|rloc| Update::Reachable { rloc, reachable: false }));
     updates
@@ -170,10 +173,15 @@ impl Trace<'_> {
             Some(_) => Standing::OtherFlows,
             None if !ours.iter().any(|rloc| rloc.is_ipv4() == locator.address.is_ipv4()) => Standing::OtherFamily,
             None if !control.is_usable(locator.address) => Standing::Silent,
+            None if self.is_down_by_status_bits(control, locator.address) => Standing::DownByStatusBits,
             None if best.is_some_and(|best| best < locator.priority) => Standing::LessPreferred,
             None => Standing::NoWeight,
         };
         (standing, share.map(|share| (share.part, whole)))
+    }
+
+    fn is_down_by_status_bits(&self, control: &Control, locator: IpAddr) -> bool {
+        self.entry.is_some_and(|(prefix, installed)| control.down_by_status_bits(&prefix, installed).contains(&locator))
     }
 
     fn destination(&self) -> Option<IpAddr> {

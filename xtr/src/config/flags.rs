@@ -199,6 +199,25 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pitr: Vec<String>,
+    /// Locator, or network of locators, of a peer in a closed network, whose nonces, locator-status-bits and map-versions are believed;
+    /// repeats. Never for peers across the public Internet (RFC 9300, section 16)
+    #[arg(long, global = true, value_name = "ADDR|PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_peer: Vec<String>,
+    /// Whether nonces are echoed with trusted peers, to find out if packets get there (RFC 9300, section 10.1); default off
+    #[arg(long, global = true, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub echo_nonce: Option<Switch>,
+    /// Whether packets to trusted peers say which of our locators can be reached, and theirs are believed (RFC 9300, section 10); best
+    /// with --map-version; default off
+    #[arg(long, global = true, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locator_status_bits: Option<Switch>,
+    /// First map-version of the mappings of this node, 1 to 4095 (RFC 9302): registered, told to trusted peers, and raised with each
+    /// change of the locators, over restarts too. Choose it at random; default: none
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map_version: Option<u16>,
     /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ mod key_file;
 mod running;
 mod subscribe;
 mod trace;
+mod trusted;
 mod values;
 
 use std::fmt;
@@ -19,10 +20,12 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{AuthKey, TagForm};
+use wire::record::MapVersion;
 
 use crate::database::OwnLocator;
 use crate::etr::SourceMode;
 use crate::map_cache::is_unicast;
+use crate::trust::Trust;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
@@ -104,6 +107,11 @@ struct Written {
     source_check: SourceCheck,
     #[serde(deserialize_with = "values::list")]
     pitr: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    trusted_peer: Vec<trusted::PeerValue>,
+    echo_nonce: Switch,
+    locator_status_bits: Switch,
+    map_version: Option<u16>,
     site_id: Option<u64>,
     xtr_id: Option<String>,
     #[serde(deserialize_with = "values::list")]
@@ -147,6 +155,10 @@ impl Default for Written {
             gpe_peer: Vec::new(),
             source_check: SourceCheck::Loose,
             pitr: Vec::new(),
+            trusted_peer: Vec::new(),
+            echo_nonce: Switch::Off,
+            locator_status_bits: Switch::Off,
+            map_version: None,
             site_id: None,
             xtr_id: None,
             subscribe: Vec::new(),
@@ -191,6 +203,12 @@ pub struct Config {
     pub source_check: SourceMode,
     /// Locators of PITRs, whose packets need not come from EIDs.
     pub pitrs: Vec<IpAddr>,
+    /// Networks of the locators of trusted peers.
+    pub trusted_peers: Vec<IpNet>,
+    /// What is used with them.
+    pub trust: Trust,
+    /// First version of our mappings; null = they have none.
+    pub map_version: MapVersion,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
     /// xTR-ID; none = the one that was made at the first start.
@@ -298,6 +316,7 @@ impl Config {
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
         let mapping = mapping(&written)?;
         let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
+        let trusted::Trusted { trust, networks: trusted_peers, map_version } = trusted::trusted(&written)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -320,6 +339,9 @@ impl Config {
                 SourceCheck::Strict => SourceMode::Strict,
             },
             pitrs: written.pitr,
+            trusted_peers,
+            trust,
+            map_version,
             site_id: written.site_id,
             xtr_id,
             subscriptions,

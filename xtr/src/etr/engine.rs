@@ -12,7 +12,9 @@ use wire::error::{DecodeError, Problem};
 use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::map_cache::{Event, Update, is_unicast};
+use crate::trust::Trust;
 
+use super::peers::{Peers, Said};
 use super::senders::Written;
 use super::sources::{Judgement, SourcePolicy, Sources};
 
@@ -26,6 +28,8 @@ pub struct EtrConfig {
     pub gpe: bool,
     /// Which inner sources packets may have.
     pub sources: SourcePolicy,
+    /// Whose nonces, locator-status-bits and map-versions count.
+    pub trust: Trust,
 }
 
 /// The outer header, as the socket tells it.
@@ -50,7 +54,7 @@ pub struct Decapsulated<'p> {
     pub iid: InstanceId,
     /// Its source.
     pub source: IpAddr,
-    /// The LISP header it came with; nothing in it but the instance has been trusted.
+    /// The LISP header it came with; nothing in it but the instance has been trusted, unless a trusted peer sent it.
     pub lisp: LispHeader,
     /// The packet, TTL and traffic class corrected, trailing octets cut off.
     pub inner: &'p [u8],
@@ -73,6 +77,7 @@ pub struct Etr {
     gpe: bool,
     local_eids: EidSet,
     sources: Sources,
+    peers: Peers,
     written: Written,
     counters: Arc<Counters>,
 }
@@ -81,7 +86,8 @@ impl Etr {
     /// An ETR that has no EID yet, and so drops everything.
     pub fn new(config: EtrConfig, counters: Arc<Counters>) -> Self {
         let sources = Sources::new(config.sources, counters.clone());
-        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, written: Written::new(), counters }
+        let peers = Peers::new(config.trust, counters.clone());
+        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, peers, written: Written::new(), counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -89,13 +95,14 @@ impl Etr {
         match update {
             Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
             Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
-            _ => {}
+            _ => self.peers.update(update),
         }
     }
 
     /// Tells the time, once before each batch.
     pub fn advance(&mut self, now: Instant) {
         self.sources.advance(now);
+        self.peers.advance(now);
         self.written.advance(now);
     }
 
@@ -106,18 +113,21 @@ impl Etr {
 
     /// What control is to be asked. An event that cannot be delivered is given to [`Self::event_lost`].
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.sources.poll_event()
+        self.sources.poll_event().or_else(|| self.peers.poll_event())
     }
 
     /// Whether [`Self::poll_event`] has one.
     pub fn has_events(&self) -> bool {
-        self.sources.has_events()
+        self.sources.has_events() || self.peers.has_events()
     }
 
     /// Keeps an event that control had no room for, to be polled again.
     pub fn event_lost(&mut self, event: Event) {
         self.counters.add(Count::EventLost, 1);
-        self.sources.event_lost(event);
+        match event {
+            Event::Source { .. } => self.sources.event_lost(event),
+            _ => self.peers.event_lost(event),
+        }
     }
 
     /// An inner packet that waited and now enters the site: drained after each call of another method.
@@ -131,6 +141,7 @@ impl Etr {
     /// The EID-prefixes that packets are decapsulated for.
     pub fn set_local_eids(&mut self, prefixes: &[EidPrefix]) {
         self.local_eids = EidSet::new(prefixes);
+        self.peers.set_local_eids(prefixes);
     }
 
     /// Takes the UDP payload of a datagram to port 4341.
@@ -141,13 +152,19 @@ impl Etr {
             Ok(packet) => packet,
             Err(reason) => return self.drop(reason),
         };
-        if flags & OPTIONAL_FLAGS != 0 {
-            self.count_flags(flags);
+        let said = if flags & OPTIONAL_FLAGS == 0 { None } else { self.believed(outer, flags, &packet) };
+        if let Some(said) = &said
+            && let Err(reason) = self.peers.check(said)
+        {
+            return self.drop(reason);
         }
         match self.sources.judge(packet.iid, packet.source, outer.source) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
                 self.written.note(outer.source, self.counters.senders());
+                if let Some(said) = &said {
+                    self.peers.take(said);
+                }
                 Arrival::Enters(packet)
             }
             Judgement::Waits => match self.sources.hold(packet.iid, packet.source, outer.source, packet.inner) {
@@ -161,12 +178,20 @@ impl Etr {
         }
     }
 
-    /// The public Internet must not use N, L, E and V (RFC 9300, section 4.1), and no peer is configured to be believed: they change
-    /// nothing. N with V counts as N, and E without N as nothing (section 5.3).
-    #[cold]
-    fn count_flags(&self, flags: u8) {
-        let agree = LispHeader::flags_agree(flags);
-        self.counters.add(if agree { Count::FlagsIgnored } else { Count::FlagsForbidden }, 1);
+    /// The public Internet must not use N, L, E and V (RFC 9300, section 4.1): unless a trusted peer sends them they change nothing. N
+    /// with V counts as N, and E without N as nothing (section 5.3).
+    #[inline(never)]
+    fn believed(&self, outer: &OuterInfo, flags: u8, packet: &Decapsulated<'_>) -> Option<Said> {
+        if !LispHeader::flags_agree(flags) {
+            self.counters.add(Count::FlagsForbidden, 1);
+        }
+        if self.peers.trust().is_trusted(outer.source) {
+            return Said::new(outer.source, packet);
+        }
+        if LispHeader::flags_agree(flags) {
+            self.counters.add(Count::FlagsIgnored, 1);
+        }
+        None
     }
 
     fn drop<'p>(&self, reason: DropReason) -> Arrival<'p> {

@@ -10,6 +10,9 @@
 
 mod engine;
 mod miss_queue;
+mod peer;
+#[cfg(test)]
+mod peer_tests;
 mod quoted;
 mod rate;
 #[cfg(test)]

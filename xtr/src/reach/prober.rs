@@ -146,6 +146,26 @@ impl Prober {
         }
     }
 
+    /// Packets do not get to this locator, though its own get here (RFC 9300, section 10.1): it is out of use until it answers a probe.
+    /// Of one that is not probed nothing would bring it back: it stays.
+    pub fn condemn(&mut self, now: Instant, rloc: IpAddr) {
+        let mut has_gone = false;
+        self.reschedule(rloc, |target| has_gone = target.condemn(now));
+        if has_gone {
+            self.gone_down(rloc);
+        }
+    }
+
+    /// Packets get there, as an echo shows.
+    pub fn acquit(&mut self, now: Instant, rloc: IpAddr) {
+        let (mut is_back, interval) = (false, self.interval());
+        self.reschedule(rloc, |target| is_back = target.acquit(now, interval));
+        if is_back {
+            tracing::info!(%rloc, "the locator echoes again");
+            self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
+        }
+    }
+
     /// Takes a Map-Reply with the probe-bit.
     ///
     /// # Errors

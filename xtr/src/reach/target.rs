@@ -62,6 +62,8 @@ pub(super) struct Target {
     /// The EID-prefix of the last probe.
     pub(super) asked: Option<EidPrefix>,
     burst: Option<Burst>,
+    /// Whether it is down although packets come from it, for no echo does.
+    is_mute: bool,
     /// Until when suspicion has to wait.
     paused: Option<Instant>,
     /// Probes since it went down.
@@ -80,6 +82,7 @@ impl Target {
             answered: None,
             asked: None,
             burst: None,
+            is_mute: false,
             paused: None,
             retries: 0,
             outstanding: VecDeque::new(),
@@ -112,9 +115,30 @@ impl Target {
     /// that he lives.
     pub(super) fn heard_data(&mut self, now: Instant) -> bool {
         self.heard(now);
-        let is_back = self.standing == Standing::Down && self.answered.is_none();
+        let is_back = self.standing == Standing::Down && self.answered.is_none() && !self.is_mute;
         if is_back {
             self.stand(now, Standing::Unproven);
+        }
+        is_back
+    }
+
+    /// No echo comes from there, though packets do. Whether that takes it out of use; it is probed at once then.
+    pub(super) fn condemn(&mut self, now: Instant) -> bool {
+        if self.standing == Standing::Down {
+            return false;
+        }
+        (self.burst, self.is_mute, self.retries) = (None, true, 0);
+        self.stand(now, Standing::Down);
+        self.due = now;
+        true
+    }
+
+    /// An echo came after all. Whether that brings it back.
+    pub(super) fn acquit(&mut self, now: Instant, interval: Duration) -> bool {
+        let is_back = std::mem::take(&mut self.is_mute) && self.standing == Standing::Down;
+        if is_back {
+            self.stand(now, if self.answered.is_some() { Standing::Up } else { Standing::Unproven });
+            self.due = now + interval;
         }
         is_back
     }
@@ -183,7 +207,7 @@ impl Target {
         if is_back || self.burst.is_some_and(|burst| burst.suspected) {
             self.paused = Some(now + limits::ANSWERED_PAUSE);
         }
-        self.burst = None;
+        (self.burst, self.is_mute) = (None, false);
         self.due = now + interval;
         if self.standing != Standing::Up {
             self.stand(now, Standing::Up);

@@ -14,6 +14,7 @@ use crate::database::{Database, RecordForm};
 use crate::map_cache::is_unicast;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{Destination, Outgoing, Via, same_family};
+use crate::trust::Trust;
 
 /// A Map-Request as it reached us.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,7 @@ pub struct Reply {
 #[derive(Debug)]
 pub struct Replier {
     database: Database,
+    trust: Trust,
     replies: RateTable<(IpAddr, EidPrefix)>,
     /// By the address that a probe came from, the one it is answered to, and the locator of ours that it tests.
     probes: RateTable<(IpAddr, IpAddr, IpAddr)>,
@@ -53,11 +55,17 @@ impl Replier {
     pub fn new(database: Database) -> Self {
         Self {
             database,
+            trust: Trust::default(),
             replies: rate(limits::REPLIES),
             probes: rate(limits::PROBES),
             probes_from_elsewhere: rate(limits::PROBES_FROM_ELSEWHERE),
             tally: Tally::default(),
         }
+    }
+
+    /// Says to these peers, and to no other, that the site echoes nonces, if it does.
+    pub fn trust(&mut self, trust: Trust) {
+        self.trust = trust;
     }
 
     /// Answers from `database` from now on.
@@ -180,6 +188,8 @@ impl Replier {
         let limit = if receiver.is_ipv4() { limits::PAYLOAD_V4 } else { limits::PAYLOAD_V6 };
         let mut reply = MapReply {
             probe: message.probe,
+            // E: the site does echo-nonce (RFC 9301, section 5.4).
+            echo_nonce: self.trust.echo_nonce() && self.trust.is_trusted(receiver),
             nonce: message.nonce,
             records: prefixes.iter().map(|prefix| self.database.record(*prefix, form)).collect(),
             ..MapReply::default()

@@ -86,6 +86,11 @@ pub enum Input<'a> {
     },
     /// Other Map-Resolvers are asked from now on.
     Resolvers(Vec<MapSystem>),
+    /// A trusted peer has a newer version of this mapping than is cached (RFC 9302, section 7.2).
+    Newer {
+        /// Its prefix.
+        prefix: EidPrefix,
+    },
     /// Our locators changed.
     Locators(Vec<IpAddr>),
     /// Our EID-prefixes changed.
@@ -99,6 +104,13 @@ pub enum Output {
     Send(Outgoing),
     /// Tell the packet half.
     Update(Update),
+    /// An ETR of the site behind these locators has said whether it echoes nonces (RFC 9301, section 5.4, E).
+    EchoNonce {
+        /// The locators of its mappings.
+        rlocs: Vec<IpAddr>,
+        /// Whether it does.
+        is_capable: bool,
+    },
 }
 
 /// Finds mappings for the packet half.
@@ -111,6 +123,8 @@ pub struct Resolver {
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// Prefixes about which packets say that there is a newer version.
+    newer: RateTable<EidPrefix>,
     sources: Sources,
     /// Prefixes about which the answers to probes disagree with what the mapping system says.
     disagreements: RateTable<EidPrefix>,
@@ -129,6 +143,7 @@ impl Resolver {
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             sources: Sources::default(),
             disagreements: RateTable::new(1, limits::DISAGREEMENT_INTERVAL, limits::DISAGREEMENTS),
             outputs: VecDeque::new(),
@@ -150,6 +165,7 @@ impl Resolver {
                 (self.config.resolvers, self.preferred) = (resolvers, 0);
                 Ok(())
             }
+            Input::Newer { prefix } => self.on_newer(now, prefix),
             Input::Locators(rlocs) => {
                 self.config.rlocs = rlocs;
                 Ok(())
@@ -195,6 +211,11 @@ impl Resolver {
     /// The mappings in use, in order of prefix.
     pub fn installed(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
         self.mirror.iter(now)
+    }
+
+    /// The mapping of exactly this prefix.
+    pub fn installed_at(&self, now: Instant, prefix: &EidPrefix) -> Option<&Installed> {
+        self.mirror.get(now, prefix)
     }
 
     /// The mapping that packets to an address meet.
@@ -302,6 +323,7 @@ impl Resolver {
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
         self.install(now, via, asked, &of_use);
+        self.say_echo_nonce(message, &of_use);
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
             if let Some(best) = covering.max_by_key(|entry| entry.prefix.net.prefix_len()) {
@@ -310,6 +332,27 @@ impl Resolver {
             }
         }
         Ok(())
+    }
+
+    /// E is the word of the site's own ETR. A Map-Server that answers for it may leave it out, which says nothing.
+    fn say_echo_nonce(&mut self, message: &MapReply, accepted: &[Accepted<'_>]) {
+        let is_of_site = |entry: &&Accepted<'_>| message.echo_nonce || entry.record.authoritative;
+        let of_site = accepted.iter().filter(is_of_site);
+        let rlocs: Vec<_> = of_site.flat_map(|entry| entry.locators.iter().map(|(address, _)| *address)).collect();
+        if !rlocs.is_empty() {
+            self.outputs.push_back(Output::EchoNonce { rlocs, is_capable: message.echo_nonce });
+        }
+    }
+
+    /// The mapping system is asked, as after an SMR, within the rates for Map-Requests (RFC 9302, section 7.2, case 2).
+    fn on_newer(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
+        if self.mirror.get(now, &prefix).is_none() {
+            return Ok(());
+        }
+        if !self.newer.allow(now, prefix) {
+            return Err(Refusal::RequestPaused);
+        }
+        self.want(now, prefix, Cause::Refresh)
     }
 
     /// What is cached says that packets may come from there, or the mapping system is asked: what else is cached may be old.

@@ -19,6 +19,7 @@ use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::look::{Look, look};
+use super::map_version::KeptVersion;
 use super::netlink::Netlink;
 use super::packets::Packets;
 use super::reload::Settings;
@@ -48,6 +49,8 @@ pub struct ControlPlane {
     pub map_system: Option<Embedded>,
     /// What outlives the run.
     pub state: StateFile,
+    /// The version of our mappings over restarts.
+    pub map_version: KeptVersion,
     /// From the control socket.
     pub questions: mpsc::Receiver<Question>,
     /// The network whose addresses are led into the tunnel, if this node takes part in it.
@@ -309,6 +312,9 @@ impl ControlPlane {
     }
 
     fn drain(&mut self) {
+        if let Err(error) = self.map_version.keep(self.control.database()) {
+            tracing::error!(%error, "the map-version is not on disk: a restart would go on with an older one");
+        }
         while let Some(output) = self.control.poll() {
             match output {
                 Output::PersistNonce(bound) => self.persist(bound),

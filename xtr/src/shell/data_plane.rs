@@ -113,7 +113,7 @@ impl DataPlane {
         tun.bring_up(options.mtu)?;
         let (updates, received) = sync_channel(limits::UPDATES);
         let counters = Arc::new(Counters::default());
-        let itr = Itr::new(Instant::now(), options.itr, counters.clone());
+        let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
         tracing::info!(tier = 0, "packet path");
@@ -131,7 +131,7 @@ impl DataPlane {
         let counters = Arc::new(Counters::default());
         let (to_itr, for_itr) = sync_channel(limits::UPDATES);
         let (to_etr, for_etr) = sync_channel(limits::UPDATES);
-        let itr = Itr::new(Instant::now(), options.itr, counters.clone());
+        let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
         let etr = Etr::new(options.etr, counters.clone());
         let encap = EncapLoop::new(itr, (tun.super_tun()?, pool), (for_itr, events.clone()), counters.clone());
         let decap = DecapLoop::new(etr, (tun.super_tun()?, receivers), for_etr, counters.clone(), offload.udp);
@@ -149,8 +149,10 @@ impl DataPlane {
 
     /// Tells the packet threads; waits only if one is thousands of updates behind.
     pub fn update(&self, update: Update) {
-        let concerns_itr_only =
-            matches!(update, Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. });
+        let concerns_itr_only = matches!(
+            update,
+            Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. } | Update::EchoAnswer { .. }
+        );
         let concerns_etr_only = matches!(update, Update::Source { .. });
         let Some((itr, others)) = self.threads.split_first() else { return };
         if !concerns_itr_only {

@@ -17,6 +17,7 @@ pub mod identities;
 pub mod interfaces;
 pub mod life;
 pub mod look;
+pub mod map_version;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
@@ -61,6 +62,7 @@ use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use identities::{Change, Changes};
 use interfaces::{Locators, Machine, Wanted, Watch};
+use map_version::KeptVersion;
 use netlink::Netlink;
 use packets::Packets;
 use privileges::Privileges;
@@ -125,7 +127,8 @@ async fn run_as(
     let watch = KeyWatch::start(key_files).map_err(|error| Failure::Machine(format!("{error:#}")))?;
     let cgeids: Vec<EidPrefix> = keys.iter().map(|key| cgeid_prefix(key.address())).collect();
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
-    let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
+    let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
+    let database = map_version.version(Database::new(site.clone(), locators.clone(), Ttl::DEFAULT));
     let packets = Packets::start(&config, &database)?;
     privileges.while_it_runs()?;
     let map_system = match &config.mapping {
@@ -152,6 +155,7 @@ async fn run_as(
         packets,
         map_system,
         state,
+        map_version,
         questions,
         cgeid_network: cgeid_network(&config),
         changes,
@@ -282,7 +286,7 @@ fn control(
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
-    let gpe_peers = config.gpe_peers.clone();
+    let (gpe_peers, trust) = (config.gpe_peers.clone(), config.trust.clone());
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -292,7 +296,10 @@ fn control(
         seed: state::random()?,
     };
     let now = Instant::now();
-    Ok(Control::new(now, config).sparing(gpe_peers).subscribing(now, subscriptions))
+    Ok(Control::new(now, config)
+        .sparing(gpe_peers)
+        .trusting(now, trust, state::random()?)
+        .subscribing(now, subscriptions))
 }
 
 /// The Map-Servers and Map-Resolvers elsewhere.
@@ -346,6 +353,10 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
     let rlocs = join(database.rlocs().iter().map(ToString::to_string).collect());
     tracing::info!(prefixes, rlocs, tun = config.tun, "border node");
     let site: Vec<IpNet> = database.prefixes().iter().map(|prefix| prefix.net).collect();
+    if config.trust.is_on() {
+        let peers = join(config.trusted_peers.iter().map(ToString::to_string).collect());
+        tracing::warn!(peers, "nonces, status bits and map-versions of peers are believed: for closed networks only");
+    }
     for setting in netlink::families_not_forwarded(&site) {
         tracing::warn!(
             setting,

@@ -74,6 +74,7 @@ impl Packets {
                     cgeid_network: matches!(config.mapping, Mapping::Embedded(_)).then(|| config.cgeid_network.into()),
                     pitrs: config.pitrs.clone(),
                 },
+                trust: config.trust.clone(),
                 ..EtrConfig::default()
             },
             rlocs: database.rlocs(),

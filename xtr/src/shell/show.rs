@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use wire::record::MapVersion;
 
 use super::embedded::Status;
 use super::trace::state;
 use crate::config::Table;
 use crate::counters::LocatorCount;
 use crate::engine::Control;
-use crate::reach::ProbedLocator;
+use crate::reach::{EchoState, ProbedLocator};
 use crate::trace::action_name;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
@@ -58,16 +59,19 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
 
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
+        let down = control.down_by_status_bits(prefix, installed);
         let locators: Vec<_> = installed.locators.iter().map(|(address, locator)| {
             json!({
                 "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
-                "usable": locator.reachable && control.is_usable(*address),
+                "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
+                "status_bit": !down.contains(address),
             })
         }).collect();
         let action = if locators.is_empty() { action_name(installed.action) } else { "encapsulate" };
         let mut row = json!({
             "prefix": prefix.to_string(),
             "action": action,
+            "map_version": version(installed.map_version),
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
             "locators": locators,
         });
@@ -105,6 +109,7 @@ fn locators(control: &Control, now: Instant) -> Value {
             "address": probed.address,
             "state": state(probed.standing),
             "since": probed.since.as_secs(),
+            "echo": control.echo_state(probed.address).map(echo),
             "rtt_us": probed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             "probed_ago": probed.probed_ago.map(|ago| ago.as_secs()),
             "answered_ago": probed.answered_ago.map(|ago| ago.as_secs()),
@@ -113,8 +118,25 @@ fn locators(control: &Control, now: Instant) -> Value {
     json!({
         "prefixes": database.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "locators": database.locators().iter().map(locator).collect::<Vec<_>>(),
+        "map_version": version(database.map_version()),
+        "status_bits": control.status_bits(),
         "remote": control.probed_locators(now).map(remote).collect::<Vec<_>>(),
     })
+}
+
+/// The null version is none (RFC 9302, section 6.1).
+fn version(version: MapVersion) -> Option<u16> {
+    (version != MapVersion(0)).then_some(version.0)
+}
+
+fn echo(state: EchoState) -> &'static str {
+    match state {
+        EchoState::Incapable => "not-capable",
+        EchoState::Idle => "idle",
+        EchoState::Requesting => "requesting",
+        EchoState::Suspended => "suspended",
+        EchoState::Unanswered => "unanswered",
+    }
 }
 
 /// What was refused, and what else was done.
@@ -150,11 +172,7 @@ fn peers_table(locators: Option<&Vec<Value>>, dht: Option<&Vec<Value>>) -> Strin
 pub fn table(table: Table, answer: &Value) -> String {
     let rows = answer.get(table.name()).and_then(Value::as_array);
     match table {
-        Table::MapCache => {
-            let is_subscribing = rows.into_iter().flatten().any(|row| row.get("subscription").is_some());
-            let names = ["prefix", "action", "expires", "locators", "subscription"];
-            columns(&names[..names.len() - usize::from(!is_subscribing)], rows)
-        }
+        Table::MapCache => map_cache_table(rows),
         Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
         Table::Identities => {
             columns(&["cn", "address", "epoch", "registrar", "ends_s", "last_key_ends_s", "keys"], rows)
@@ -163,13 +181,48 @@ pub fn table(table: Table, answer: &Value) -> String {
         Table::Locators => {
             let rows = |key: &str| answer.get(key).and_then(Value::as_array);
             let own = columns(&["address", "priority", "weight", "state"], rows("locators"));
-            let names =
-                ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago", "path_mtu", "packets", "bytes"];
+            let echoes = |row: &Value| row.get("echo").is_some_and(Value::is_string);
+            let mut names = vec![
+                "address",
+                "state",
+                "since",
+                "rtt_us",
+                "probed_ago",
+                "answered_ago",
+                "path_mtu",
+                "packets",
+                "bytes",
+            ];
+            if rows("remote").into_iter().flatten().any(echoes) {
+                names.push("echo");
+            }
             let remote = columns(&names, rows("remote"));
-            format!("prefixes: {}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
+            let said = said_of_ours(answer);
+            format!("prefixes: {}{said}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }
+}
+
+/// Versions and subscriptions have a column where there are some.
+fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
+    let is_said = |row: &Value, key: &str| row.get(key).is_some_and(|value| !value.is_null());
+    let mut rows: Vec<Value> = rows.into_iter().flatten().cloned().collect();
+    let [versions, subscriptions] =
+        ["map_version", "subscription"].map(|key| rows.iter().any(|row| is_said(row, key)).then_some(key));
+    for row in rows.iter_mut().filter(|row| !is_said(row, "map_version")) {
+        row["map_version"] = json!("none");
+    }
+    let names = ["prefix", "action", "expires"].into_iter().chain(versions).chain(["locators"]).chain(subscriptions);
+    columns(&names.collect::<Vec<_>>(), Some(&rows))
+}
+
+/// What trusted peers are told of our mappings, if anything.
+fn said_of_ours(answer: &Value) -> String {
+    let number = |key: &str| answer.get(key).and_then(Value::as_u64);
+    let version = number("map_version").map(|version| format!("; map-version {version}"));
+    let bits = number("status_bits").map(|bits| format!("; status bits {bits:b}"));
+    [version, bits].into_iter().flatten().collect()
 }
 
 pub(super) fn columns(names: &[&str], rows: Option<&Vec<Value>>) -> String {
@@ -259,6 +312,21 @@ mod tests {
         let text = table(Table::Locators, &answer);
         let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
         assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900"]);
+    }
+
+    #[test]
+    fn versions_bits_and_echoes_are_shown_where_they_are_used() {
+        let row = |prefix: &str, version: Value| json!({ "prefix": prefix, "action": "drop", "expires": 5, "map_version": version, "locators": [] });
+        let answer = json!({ "map-cache": [row("10.0.0.0/8", json!(7)), row("::/1", Value::Null)] });
+        let text = table(Table::MapCache, &answer);
+        let cells = |line: usize| text.lines().nth(line).unwrap_or_default().split_whitespace().nth(3);
+        assert_eq!([cells(0), cells(1), cells(2)], [Some("map_version"), Some("7"), Some("none")]);
+        let answer = json!({
+            "prefixes": ["10.0.0.0/24"], "locators": [], "map_version": 7, "status_bits": 5,
+            "remote": [{ "address": "198.51.100.1", "state": "down", "echo": "unanswered" }],
+        });
+        let text = table(Table::Locators, &answer);
+        assert!(text.contains("map-version 7; status bits 101") && text.contains("unanswered"), "{text}");
     }
 
     #[test]
