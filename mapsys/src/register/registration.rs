@@ -177,6 +177,7 @@ impl Registrations {
                 None => ended.push(prefix),
             }
         }
+        ended.sort_unstable();
         for prefix in &ended {
             self.table.remove(prefix);
         }
