@@ -9,6 +9,7 @@ pub mod label;
 mod merging;
 pub mod nonces;
 pub mod notifier;
+mod parts;
 pub mod publisher;
 pub mod registration;
 pub mod schedule;
