@@ -83,6 +83,8 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
     let mut published_to = 0;
     let journal = Journal::new(move |marks| state.write(marks));
     let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped, clock };
+    // One for all times: to make and drop one for each input costs a system call each time, with which the runtime wakes itself.
+    let mut alarm = std::pin::pin!(tokio::time::sleep(IDLE));
     let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(AT_ONCE));
     let mut strangers_ended = false;
     running.engine.handle_timeout(running.now());
@@ -91,7 +93,11 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
         let strangers_at_once = if has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
         let now = Instant::now();
         let deadlines = [running.engine.next_deadline(), running.journal.next_begin(now)];
-        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + IDLE);
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + IDLE).into();
+        // One that rings before its time does no harm.
+        if alarm.is_elapsed() || deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
         tokio::select! {
             count = inputs.recv_many(&mut at_once, AT_ONCE) => {
                 if count == 0 {
@@ -128,7 +134,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                     published_to = now;
                 }
             }
-            () = tokio::time::sleep_until(deadline.into()) => {
+            () = &mut alarm => {
                 running.engine.handle_timeout(running.now());
                 // Where much is due, one part after the other: the sockets have their turn between.
                 tokio::task::yield_now().await;
