@@ -180,6 +180,17 @@ impl Publisher {
         }
     }
 
+    /// Leads who asks for its sites to other addresses from now on; while there are none to tell of, to those before.
+    pub fn readdress(&mut self, map_servers: BTreeSet<IpAddr>) {
+        if map_servers.is_empty() || map_servers == self.config.map_servers {
+            return;
+        }
+        let addresses: Vec<String> = map_servers.iter().map(ToString::to_string).collect();
+        tracing::info!(addresses = addresses.join(", "), "others are told of other addresses");
+        self.config.map_servers = map_servers;
+        self.schedule.refresh(|topic| matches!(topic, Topic::Prefix(_)));
+    }
+
     /// The keys of this node's identities, the registrar's first.
     pub fn identities(&self) -> impl Iterator<Item = &OperationalKey> {
         self.config.signers.iter()

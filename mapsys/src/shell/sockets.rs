@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! UDP sockets of `lisp-mapsys`: answers leave from the address that was asked; many datagrams a system call where many wait.
 
+pub(super) mod changes;
 mod wildcard;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use crate::transport::unspecified;
 use wildcard::{Faces, Source};
 
 pub use wildcard::addresses;
+pub(super) use wildcard::{own, tellable};
 
 /// Octets that are read of a datagram: one more than of the longest message that is taken, so that a longer one is seen to be so.
 const DATAGRAM: usize = MESSAGE_OCTETS + 1;

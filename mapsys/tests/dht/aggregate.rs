@@ -98,3 +98,33 @@ fn under_the_anchor_of_others_it_is_found_whatever_more_specifics_were_delegated
         assert!(hole.covers(&host("2001:db8:b::2")) && !hole.covers(&prefix(SITE)), "{hole}");
     }
 }
+
+#[test]
+fn an_address_that_comes_in_the_place_of_another_is_where_others_ask() {
+    let mut world = two(aggregated());
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix("2001:db8:a:5::/64"), &["198.51.100.1"])]));
+    let asked_at = |world: &mut World, nonce| {
+        let asked = ecm(&request(nonce, &[host("2001:db8:a:5::2")], &[RLOC]));
+        let outputs = world.datagram(1, ITR, &asked);
+        let sends = outputs.into_iter().filter_map(|output| match output {
+            Output::Send { remote, .. } => Some(remote),
+            _ => None,
+        });
+        sends.collect::<Vec<_>>()
+    };
+    assert_eq!(asked_at(&mut world, 5), [address("203.0.113.1:4342")]);
+    let readdress = |world: &mut World, sockets: &[&str]| {
+        let sockets = sockets.iter().map(|socket| address(socket)).collect();
+        let now = world.now;
+        world.benches[0].engine.readdress(now, sockets);
+        let outputs = world.benches[0].drain();
+        world.settle(0, outputs);
+        // Longer than what was read of it is kept.
+        world.pass(Duration::from_secs(2 * 3600));
+    };
+    readdress(&mut world, &["203.0.113.9:4342"]);
+    assert_eq!(asked_at(&mut world, 6), [address("203.0.113.9:4342")]);
+    // With none for the moment it is where it was.
+    readdress(&mut world, &["0.0.0.0:4342"]);
+    assert_eq!(asked_at(&mut world, 7), [address("203.0.113.9:4342")]);
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The loop that owns the engine: the inputs that are there, then everything they lead to.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::journal::{Journal, Release, Written};
 use super::status::{self, Cursor, Part, Question};
-use super::{FromService, Request};
+use super::{Addresses, FromService, Request};
 use crate::engine::{Engine, Input, Output};
 use crate::shell::identity::KeyState;
+use crate::shell::sockets;
 use crate::shell::state::State;
 use crate::transport::Now;
 
@@ -48,6 +50,7 @@ pub(super) struct Ends {
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
     pub(super) reconfigurations: mpsc::Receiver<Request>,
+    pub(super) addresses: mpsc::Receiver<Addresses>,
     pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
     pub(super) clock: Clock,
@@ -74,6 +77,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
         outputs,
         mut questions,
         mut reconfigurations,
+        mut addresses,
         key_states,
         dropped,
         clock,
@@ -125,6 +129,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 has_clients = if done.is_ok() { are_clients } else { has_clients };
                 let _ = answer.send(done);
             }
+            Some((bound, own)) = addresses.recv() => running.readdress(bound, &own),
             Ok(()) = peers.changed() => {
                 let now = peers.borrow_and_update().peers;
                 if has_grown(published_to, now) {
@@ -162,6 +167,14 @@ impl Running {
         let now = self.now();
         inputs.drain(..).for_each(|input| self.engine.take(now, input));
         self.engine.handle_timeout(now);
+    }
+
+    /// The machine has other addresses, perhaps.
+    fn readdress(&mut self, mut bound: Vec<SocketAddr>, own: &[IpAddr]) {
+        let told = sockets::tellable(&bound, own, |address| self.engine.is_eid(address));
+        bound.sort_unstable();
+        bound.extend(told);
+        self.engine.readdress(self.now(), bound);
     }
 
     /// Publishes what has changed, and waits until it is stored.
