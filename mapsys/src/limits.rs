@@ -54,6 +54,9 @@ pub const NONCE_MEMORIES_PER_SITE: usize = 4096;
 pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
 /// Nonces remembered for one legacy site: ten minutes of one registration a second.
 pub const LEGACY_NONCES: usize = 600;
+/// Those of one legacy site, at about 70 octets each: ten minutes of [`NONCE_MEMORIES_PER_SITE`] xTRs that register once a minute, and
+/// half as much again. A site that makes up xTR-IDs is refused beyond it, and not remembered less of.
+pub const LEGACY_NONCES_PER_SITE: usize = 65_536;
 
 // --- subscriptions (RFC 9437)
 

@@ -10,9 +10,11 @@ mod merging;
 mod moving;
 pub mod nonces;
 pub mod notifier;
+mod parts;
 pub mod publisher;
 pub mod registration;
 pub mod schedule;
+mod seen;
 pub mod signers;
 pub mod silence;
 pub mod site;
@@ -236,6 +238,8 @@ impl MapServer {
         let changed = self.registrations.expire(now.monotonic);
         let labels = self.labels.expire(now.monotonic);
         self.silence_log.handle_timeout(now.monotonic);
+        let forgotten = self.nonces.expire(now.monotonic).into_iter();
+        self.marks.extend(forgotten.map(|(owner, nonce)| Mark::ForgottenSeen(owner, nonce)));
         let eids = changed.iter().copied().map(AnyEid::from).chain(labels.into_iter().map(AnyEid::from));
         for eid in eids.collect::<Vec<_>>() {
             self.silence_log.note(now.monotonic, &eid);
@@ -254,7 +258,7 @@ impl MapServer {
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines =
             [self.registrations.next_deadline(), self.notifier.next_deadline(), self.silence_log.next_deadline()];
-        deadlines.into_iter().chain([self.labels.next_deadline()]).flatten().min()
+        deadlines.into_iter().chain([self.labels.next_deadline(), self.nonces.next_deadline()]).flatten().min()
     }
 
     /// Lets the pipe register a CGEID.
