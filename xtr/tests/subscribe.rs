@@ -456,6 +456,37 @@ fn one_that_nobody_uses_is_given_back() {
 }
 
 #[test]
+fn renewals_alone_keep_no_mapping_that_nobody_uses() {
+    let (mut node, _) = subscribed();
+    let (start, mut left) = (node.now, None);
+    while node.control.next_deadline().is_some_and(|deadline| deadline < start + secs(3 * 86_400)) {
+        node.run_to_deadline();
+        for request in asked(&mut node) {
+            if request.itr_rlocs == [Address::None] {
+                left = left.or(Some(node.now - start));
+            }
+            tell(&mut node, &notify(request.nonce.0, vec![record(SITE, &[FIRST])]));
+        }
+    }
+    assert_eq!(left.map(|left| left.as_secs()), Some(86_400));
+    assert!(node.control.subscription_counts().confirmed > 90, "asked for again every quarter of an hour");
+    assert_eq!((state(&node), led_to(&node, "2001:db8:b::2")), (None, vec![]));
+}
+
+#[test]
+fn a_renewal_that_says_something_else_is_installed() {
+    let (mut node, _) = subscribed();
+    let renewal = loop {
+        node.run_to_deadline();
+        if let Some(renewal) = asked(&mut node).pop() {
+            break renewal;
+        }
+    };
+    tell(&mut node, &notify(renewal.nonce.0, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND], "a Map-Notify was lost");
+}
+
+#[test]
 fn who_does_not_confirm_an_end_is_left_all_the_same() {
     let (mut node, nonce) = subscribed();
     tell(&mut node, &notify(nonce + 1, vec![gone(SITE)]));

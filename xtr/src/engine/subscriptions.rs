@@ -41,8 +41,9 @@ impl Control {
             match output {
                 subscribe::Output::PersistNonce(bound) => self.outputs.push_back(Output::PersistNonce(bound)),
                 subscribe::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                subscribe::Output::Install { via, asked, records } => {
-                    self.resolver.handle(now, resolve::Input::Published { via, asked, records: &records });
+                subscribe::Output::Install { via, asked, extends, records } => {
+                    let published = resolve::Input::Published { via, asked, extends, records: &records };
+                    self.resolver.handle(now, published);
                 }
                 subscribe::Output::Poll(prefix) => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             }

@@ -81,6 +81,8 @@ pub enum Input<'a> {
         via: Via,
         /// What was asked for.
         asked: Option<EidPrefix>,
+        /// Whether what is cached already lives longer by that: if not, it ends when nobody uses it.
+        extends: bool,
         /// The mappings.
         records: &'a [MappingRecord],
     },
@@ -160,7 +162,9 @@ impl Resolver {
             Input::Reply { via, message } => self.on_reply(now, via, message),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
-            Input::Published { via, asked, records } => self.on_published(now, via, asked, records),
+            Input::Published { via, asked, extends, records } => {
+                self.on_published(now, via, asked.map(|asked| (asked, extends)), records)
+            }
             Input::Resolvers(resolvers) => {
                 (self.config.resolvers, self.preferred) = (resolvers, 0);
                 Ok(())

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The subscribing engine: one subscription for each mapping in use.
 
+mod told;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::EidPrefix;
-use wire::control::auth::{self, Accept, AuthKey, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapReply, Nonce, XtrIdentity};
+use wire::control::auth::{AuthKey, TagForm};
+use wire::control::{MapNotify, MapReply, Nonce, XtrIdentity};
 use wire::record::{Action, MappingRecord};
 
 use super::message::{Wish, encapsulated};
 use super::nonce::Nonces;
-use super::subscription::{Order, State, Subscription, is_farewell};
+use super::subscription::{State, Subscription};
 use super::table::Table;
 use super::{Counts, limits};
 use crate::reach::Budget;
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{Destination, MapSystem, Outgoing, Via};
-
-/// Deployed Map-Servers send the whole HMAC. It covers all that is said, or counts as none.
-const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
+use crate::transport::{MapSystem, Outgoing, Via};
 
 /// A Map-Resolver behind which mappings are subscribed to, and the security association with its Map-Servers (RFC 9437, section
 /// 7.1).
@@ -62,6 +61,8 @@ pub enum Output {
         via: Via,
         /// What was asked for, if it answers a Map-Request.
         asked: Option<EidPrefix>,
+        /// Whether what is known already lives longer by that.
+        extends: bool,
         /// The mappings.
         records: Vec<MappingRecord>,
     },
@@ -198,6 +199,7 @@ impl Subscriber {
     pub fn refresh(&mut self, now: Instant, prefix: &EidPrefix) -> bool {
         let is_live = self.table.get(prefix).is_some_and(Subscription::is_live);
         if is_live && let Some(mut subscription) = self.take(prefix) {
+            subscription.is_used = true;
             if subscription.state == State::Subscribed {
                 subscription.hurry(now, State::Asked);
             }
@@ -353,155 +355,4 @@ impl Subscriber {
         let spread = u32::try_from(self.random.next_u64() % 1000).unwrap_or_default();
         now + limits::RENEW - tenth + (2 * tenth).saturating_mul(spread) / 1000
     }
-}
-
-// --- what Map-Servers say
-impl Subscriber {
-    fn on_notify(&mut self, now: Instant, via: Via, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
-        let Via::Socket { local, remote } = via else { return Err(Refusal::NotifyUnasked) };
-        // Deployed Map-Servers echo whom it is for.
-        if message.xtr_identity.is_some_and(|identity| identity != self.identity) {
-            return Err(Refusal::NotifyNotSubscribed);
-        }
-        let eids: Vec<EidPrefix> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
-        let first = *eids.first().ok_or(Refusal::NotifyNotSubscribed)?;
-        let answered = self.asked.get(&message.nonce.0).copied();
-        let prefix = answered.or_else(|| self.table.covering(&first)).ok_or(Refusal::NotifyNotSubscribed)?;
-        let known = self.table.get(&prefix).ok_or(Refusal::NotifyNotSubscribed)?;
-        let is_about =
-            |eid: &EidPrefix| prefix.covers(eid) || answered.is_some() && *eid == first && eid.covers(&prefix);
-        let is_inside = eids.iter().all(|eid| is_about(eid) || answered.is_some() && first.covers(eid));
-        if !is_about(&first) || !is_inside || answered.is_none() && !known.is_live() {
-            return Err(Refusal::NotifyNotSubscribed);
-        }
-        let association = self.associations.get(known.association).ok_or(Refusal::NotifyNotSubscribed)?.clone();
-        auth::verify(payload, &association.key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
-        if is_farewell(message) {
-            return self.on_farewell(now, prefix, message.nonce.0, answered.is_some());
-        }
-        let ack = acknowledgement(&association, message, (local, remote))?;
-        if answered.is_some() {
-            self.on_confirmed(now, via, (prefix, first), message);
-        } else {
-            self.on_published(via, prefix, message, &ack)?;
-        }
-        self.outputs.push_back(Output::Send(ack));
-        Ok(())
-    }
-
-    /// The Map-Notify that answers a Map-Request with the N-bit (RFC 9437, section 5). What the Map-Server has subscribed us to is
-    /// what was asked for, or the registered EID-prefix around it.
-    fn on_confirmed(&mut self, now: Instant, via: Via, (asked, first): (EidPrefix, EidPrefix), message: &MapNotify) {
-        let Some(mut subscription) = self.take(&asked) else { return };
-        if subscription.state == State::Leaving {
-            self.counts.left += 1;
-            return;
-        }
-        self.counts.confirmed += 1;
-        let nonce = message.nonce.0;
-        // What was told meanwhile is newer.
-        let is_newer = |record: &&MappingRecord| {
-            let order = record.eid.ip_prefix().and_then(|eid| subscription.order(&eid, nonce));
-            order.is_none_or(|order| order == Order::News)
-        };
-        let records: Vec<MappingRecord> = message.records.iter().filter(is_newer).cloned().collect();
-        let renew = self.renewal(now);
-        let Via::Socket { remote, .. } = via else { return };
-        subscription.confirm(now, nonce, renew, remote);
-        if first != asked && first.covers(&asked) {
-            self.adopt(now, first, subscription);
-        } else {
-            self.put(asked, subscription);
-        }
-        if !records.is_empty() {
-            self.outputs.push_back(Output::Install { via, asked: Some(asked), records });
-        }
-    }
-
-    /// The subscription is to a wider EID-prefix than was asked for.
-    fn adopt(&mut self, now: Instant, wider: EidPrefix, mut subscription: Subscription) {
-        if let Some(known) = self.take(&wider) {
-            subscription.expires = subscription.expires.max(known.expires);
-        } else if self.table.len() >= limits::SUBSCRIPTIONS {
-            self.tally.count(Refusal::SubscriptionTableFull);
-            subscription.hurry(now, State::Leaving);
-        }
-        self.put(wider, subscription);
-    }
-
-    /// A change (RFC 9437, section 6): what is not above the last nonce of its EID-prefix changes nothing. The Map-Server that sends
-    /// its last word again has not had our acknowledgement, and gets it again.
-    fn on_published(
-        &mut self,
-        via: Via,
-        prefix: EidPrefix,
-        message: &MapNotify,
-        ack: &Outgoing,
-    ) -> Result<(), Refusal> {
-        let nonce = message.nonce.0;
-        let Some(mut subscription) = self.take(&prefix) else { return Err(Refusal::NotifyNotSubscribed) };
-        let order = |record: &&MappingRecord| {
-            record.eid.ip_prefix().and_then(|eid| subscription.order(&eid, nonce)).unwrap_or(Order::Old)
-        };
-        let news: Vec<MappingRecord> =
-            message.records.iter().filter(|record| order(record) == Order::News).cloned().collect();
-        if news.is_empty() {
-            let is_last = message.records.iter().all(|record| order(&record) == Order::Again);
-            let is_known = matches!(ack.to, Destination::Socket { remote, .. } if subscription.server == Some(remote));
-            self.put(prefix, subscription);
-            if is_last && is_known {
-                self.outputs.push_back(Output::Send(ack.clone()));
-            }
-            return Err(Refusal::NotifyReplayed);
-        }
-        for eid in news.iter().filter_map(|record| record.eid.ip_prefix()) {
-            subscription.told(eid, nonce);
-        }
-        self.put(prefix, subscription);
-        self.counts.published += 1;
-        self.outputs.extend(self.nonces.note(nonce).map(Output::PersistNonce));
-        self.outputs.push_back(Output::Install { via, asked: None, records: news });
-        Ok(())
-    }
-
-    /// The Map-Server has ended the subscription, with its last nonce: it is asked for again, and the mapping polled meanwhile.
-    fn on_farewell(&mut self, now: Instant, prefix: EidPrefix, nonce: u64, is_answer: bool) -> Result<(), Refusal> {
-        let Some(mut subscription) = self.take(&prefix) else { return Err(Refusal::NotifyNotSubscribed) };
-        if !is_answer && subscription.last.is_none_or(|last| nonce < last) {
-            self.put(prefix, subscription);
-            return Err(Refusal::NotifyReplayed);
-        }
-        tracing::debug!(%prefix, "the Map-Server has ended a subscription");
-        self.counts.ended += 1;
-        self.outputs.extend(self.nonces.note(nonce).map(Output::PersistNonce));
-        if subscription.state == State::Leaving {
-            return Ok(());
-        }
-        subscription.told(prefix, nonce);
-        let was_live = subscription.is_live();
-        subscription.failed(now, State::Asked, limits::ENDED_PAUSE);
-        self.put(prefix, subscription);
-        if was_live {
-            self.outputs.push_back(Output::Poll(prefix));
-        }
-        Ok(())
-    }
-
-    fn warn_of_replay(&mut self, now: Instant, message: &MapNotify) {
-        if self.replay_logged.is_none_or(|at| now.saturating_duration_since(at) >= limits::LOG_PAUSE) {
-            self.replay_logged = Some(now);
-            tracing::warn!(nonce = message.nonce.0, "a Map-Notify came again, or was replayed");
-        }
-    }
-}
-
-/// A copy under the same association, to where it came from (RFC 9301, section 5.7).
-fn acknowledgement(
-    association: &Association,
-    message: &MapNotify,
-    (local, remote): (SocketAddr, SocketAddr),
-) -> Result<Outgoing, Refusal> {
-    let copy = ControlMessage::MapNotifyAck(message.clone());
-    let bytes = auth::seal(&copy, &association.key, association.tag).map_err(|_| Refusal::NotEncodable)?;
-    Ok(Outgoing { to: Destination::Socket { local: local.ip(), remote }, bytes })
 }

@@ -61,6 +61,8 @@ pub(super) struct Subscription {
     pub(super) due: Instant,
     /// When its mapping ends unless it is told again: then nobody uses it.
     pub(super) expires: Instant,
+    /// Whether packets have asked for it since it was confirmed last: then its mapping lives on.
+    pub(super) is_used: bool,
     /// Which association it was asked for with.
     pub(super) association: usize,
     /// Nonces that a Map-Notify may confirm, oldest first.
@@ -88,6 +90,7 @@ impl Subscription {
             state: State::Asked,
             due: now,
             expires,
+            is_used: true,
             association,
             asked: VecDeque::new(),
             tries: 0,

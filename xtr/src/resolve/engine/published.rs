@@ -9,7 +9,7 @@ use wire::record::MappingRecord;
 
 use super::Resolver;
 use crate::refusal::Refusal;
-use crate::resolve::policy::Answer;
+use crate::resolve::policy::{Accepted, Answer};
 use crate::transport::Via;
 
 impl Resolver {
@@ -17,7 +17,7 @@ impl Resolver {
         &mut self,
         now: Instant,
         via: Via,
-        asked: Option<EidPrefix>,
+        asked: Option<(EidPrefix, bool)>,
         records: &[MappingRecord],
     ) -> Result<(), Refusal> {
         if let Some(asked) = asked {
@@ -33,7 +33,7 @@ impl Resolver {
                 self.tally.count(Refusal::RecordOverclaims);
                 continue;
             }
-            self.take_published(now, via, prefix, std::slice::from_ref(record))?;
+            self.take_published(now, via, (prefix, true), std::slice::from_ref(record))?;
         }
         Ok(())
     }
@@ -42,7 +42,7 @@ impl Resolver {
         &mut self,
         now: Instant,
         via: Via,
-        asked: EidPrefix,
+        (asked, extends): (EidPrefix, bool),
         records: &[MappingRecord],
     ) -> Result<(), Refusal> {
         let reply = MapReply { records: records.to_vec(), ..MapReply::default() };
@@ -51,7 +51,13 @@ impl Resolver {
         let buries = |prefix: &EidPrefix| *prefix != asked && mirror.has_positive_inside(now, prefix);
         let answer = Answer { asked, reply: &reply, vouched: true };
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
-        self.install(now, via, asked, &accepted);
+        let says_the_same = |entry: &Accepted<'_>| {
+            let known = self.mirror.get(now, &entry.prefix).filter(|known| !known.locators.is_empty());
+            known.is_some_and(|known| self.config.policy.says_the_same(entry.record, known))
+        };
+        if extends || !accepted.iter().all(says_the_same) {
+            self.install(now, via, asked, &accepted);
+        }
         Ok(())
     }
 }
