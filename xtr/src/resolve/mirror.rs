@@ -29,6 +29,8 @@ pub struct Installed {
     pub since: Instant,
     /// From whom it came: the map system in this process, a Map-Resolver, or an ETR to which a Map-Server forwarded the request.
     pub from: Via,
+    /// Whether LISP-SEC has proven it (RFC 9303, section 6.9).
+    pub secured: bool,
 }
 
 impl Installed {
@@ -72,10 +74,17 @@ impl Mirror {
         if self.has_room(is_negative) {
             let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
             let expires = now + accepted.lifetime;
-            let installed = Installed { locators, action: action(accepted), expires, since: now, from };
+            let installed = Installed { locators, action: action(accepted), expires, since: now, from, secured: false };
             self.negatives += usize::from(is_negative);
             self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
+        }
+    }
+
+    /// Notes that LISP-SEC has proven a mapping as it stands there.
+    pub(super) fn mark_secured(&mut self, prefix: &EidPrefix) {
+        if let Some(installed) = self.entries.get_mut(prefix) {
+            installed.secured = true;
         }
     }
 
