@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
+use super::lisp_sec::LispSecMode;
 use super::trace::TraceFlags;
 
 const EXAMPLES: &str = "\
@@ -21,6 +22,9 @@ Examples:
       lisp-xtr --identity 0123456789abcdef01234567.op.p12 --password-file pw --bootstrap /ip4/192.0.2.1/udp/43420/quic-v1
   A plain xTR of any LISP map system:
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
+  The same, which believes only what the Map-Resolver can prove:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml \\
+               --lisp-sec require --resolver-key-file resolver.toml
   Two uplinks, of which the second is a backup, at whatever addresses they have:
       lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
   What a configuration means, and what a running node knows:
@@ -159,6 +163,16 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_reply: Option<bool>,
+    /// LISP-SEC (RFC 9303): require = no mapping without it, and no answer to a Map-Request without it; prefer = no mapping without it,
+    /// unless a Map-Server says under its protection that nobody can sign for an EID; off = none; default off
+    #[arg(long, global = true, value_name = "off|prefer|require")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lisp_sec: Option<LispSecMode>,
+    /// File with the key shared with the Map-Resolvers, for --lisp-sec; one for all, or one for each. The secret is not that of a
+    /// --key-file
+    #[arg(long, global = true, value_name = "F.toml")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolver_key_file: Vec<PathBuf>,
     /// Operational key of a CGEID behind this node (CN.op.p12); repeats
     #[arg(long, global = true, value_name = "CN.op.p12")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

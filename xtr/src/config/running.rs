@@ -26,6 +26,8 @@ impl Running {
             ("map-resolver", a.map_resolver != b.map_resolver),
             ("key-file", a.key_file != b.key_file),
             ("proxy-reply", a.proxy_reply != b.proxy_reply),
+            ("lisp-sec", a.lisp_sec != b.lisp_sec),
+            ("resolver-key-file", a.resolver_key_file != b.resolver_key_file),
             ("identity", a.identity != b.identity),
             ("password-file", a.password_file != b.password_file),
             ("temporary", a.temporary != b.temporary),

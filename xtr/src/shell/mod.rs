@@ -290,7 +290,7 @@ fn control(
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
-    let gpe_peers = config.gpe_peers.clone();
+    let (gpe_peers, lisp_sec) = (config.gpe_peers.clone(), config.lisp_sec.clone());
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -299,7 +299,7 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    Ok(Control::new(Instant::now(), config).sparing(gpe_peers))
+    Ok(Control::new(Instant::now(), config).sparing(gpe_peers).secured(lisp_sec))
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {

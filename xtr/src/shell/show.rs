@@ -69,6 +69,7 @@ fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
             "prefix": prefix.to_string(),
             "action": action,
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
+            "secured": installed.secured,
             "locators": locators,
         })
     };
@@ -145,7 +146,7 @@ fn peers_table(locators: Option<&Vec<Value>>, dht: Option<&Vec<Value>>) -> Strin
 pub fn table(table: Table, answer: &Value) -> String {
     let rows = answer.get(table.name()).and_then(Value::as_array);
     match table {
-        Table::MapCache => columns(&["prefix", "action", "expires", "locators"], rows),
+        Table::MapCache => columns(&["prefix", "action", "expires", "secured", "locators"], rows),
         Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
         Table::Identities => {
             columns(&["cn", "address", "epoch", "registrar", "ends_s", "last_key_ends_s", "keys"], rows)
@@ -216,14 +217,17 @@ mod tests {
     #[test]
     fn tables_have_a_line_a_row() {
         let answer = json!({ "map-cache": [
-            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60,
+            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60, "secured": true,
               "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "reachable": true, "usable": false }] },
-            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "locators": [] },
+            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "secured": false, "locators": [] },
         ] });
         let lines: Vec<_> = table(Table::MapCache, &answer).lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100,unusable");
-        assert_eq!(lines[2], "::/1        natively-forward  5        -");
+        assert_eq!(
+            lines[1],
+            "10.0.0.0/8  encapsulate       60       true     192.0.2.1,priority=1,weight=100,unusable"
+        );
+        assert_eq!(lines[2], "::/1        natively-forward  5        false    -");
     }
 
     #[test]
