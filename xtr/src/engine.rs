@@ -136,13 +136,18 @@ impl Control {
         self
     }
 
-    /// Protects what is asked of the mapping system with LISP-SEC, and requires the same of who asks here if that is demanded. What
-    /// comes protected is answered so in any case.
+    /// As [`Self::protect`] has it, from the start.
     #[must_use]
     pub fn secured(mut self, settings: LispSec) -> Self {
+        self.protect(settings);
+        self
+    }
+
+    /// Protects what is asked of the mapping system from now on with LISP-SEC, and requires the same of who asks here if that is
+    /// demanded. What comes protected is answered so in any case.
+    pub fn protect(&mut self, settings: LispSec) {
         self.replier.require_protection(settings.demand == Demand::Require);
         self.resolver.secure(settings);
-        self
     }
 
     /// Takes one input.

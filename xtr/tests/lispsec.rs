@@ -435,6 +435,22 @@ fn what_goes_to_the_map_system_in_this_process_is_not_encrypted_and_its_answers_
 }
 
 #[test]
+fn protection_can_be_required_while_the_node_runs() {
+    let mut node = Node::plain();
+    let open = ask(&mut node);
+    assert!(open.ad.is_none());
+    let wrapping = Wrapping::Secret { key_id: 3, secret: Secret::new(SECRET) };
+    let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
+    node.control.protect(LispSec { demand: Demand::Require, resolvers: vec![(resolver, wrapping)] });
+    node.reply(&reply_to(&open.request, &[(SITE, 1440)]));
+    assert_eq!((mappings(&node), node.refused(Refusal::SecReplyUnprotected)), (vec![], 1), "asked before it was");
+    node.advance(secs(1));
+    let question = questions(&mut node).remove(0);
+    from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
+    assert_eq!(mappings(&node), [(prefix(SITE), true)]);
+}
+
+#[test]
 fn without_the_setting_all_is_as_ever() {
     let mut node = Node::plain();
     let (_, request) = node.miss(EID);

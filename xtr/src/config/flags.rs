@@ -169,7 +169,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lisp_sec: Option<LispSecMode>,
     /// File with the key shared with the Map-Resolvers, for --lisp-sec; one for all, or one for each. The secret is not that of a
-    /// --key-file
+    /// --key-file. Both settings change by reload
     #[arg(long, global = true, value_name = "F.toml")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resolver_key_file: Vec<PathBuf>,

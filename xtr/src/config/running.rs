@@ -26,8 +26,6 @@ impl Running {
             ("map-resolver", a.map_resolver != b.map_resolver),
             ("key-file", a.key_file != b.key_file),
             ("proxy-reply", a.proxy_reply != b.proxy_reply),
-            ("lisp-sec", a.lisp_sec != b.lisp_sec),
-            ("resolver-key-file", a.resolver_key_file != b.resolver_key_file),
             ("identity", a.identity != b.identity),
             ("password-file", a.password_file != b.password_file),
             ("temporary", a.temporary != b.temporary),
@@ -51,7 +49,13 @@ impl Running {
             ("log", a.log != b.log),
         ];
         let mut names: Vec<_> = differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
-        let taken_over = Written { rloc: b.rloc.clone(), eid_prefix: b.eid_prefix.clone(), ..a.clone() };
+        let taken_over = Written {
+            rloc: b.rloc.clone(),
+            eid_prefix: b.eid_prefix.clone(),
+            lisp_sec: b.lisp_sec,
+            resolver_key_file: b.resolver_key_file.clone(),
+            ..a.clone()
+        };
         if names.is_empty() && !is_embedded && taken_over != *b {
             // Of a setting that is not listed above it is not known that it can be taken over.
             names.push("a setting");
