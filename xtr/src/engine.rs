@@ -17,8 +17,8 @@ use crate::map_cache::{Entry, Event, Forwarding, Update};
 use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits, Verdict};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
-use crate::reply::{Replier, Request};
-use crate::resolve::{self, Installed, Policy, Resolver};
+use crate::reply::{Opener, Protection, Replier, Request};
+use crate::resolve::{self, Demand, Installed, LispSec, Policy, Resolver};
 use crate::subscribe::Subscriber;
 use crate::transport::{MapSystem, Outgoing, Via};
 use crate::trust::Trust;
@@ -96,6 +96,7 @@ pub struct Control {
     resolver: Resolver,
     registrar: Registrar,
     replier: Replier,
+    opener: Opener,
     prober: Prober,
     solicitor: Solicitor,
     subscriber: Subscriber,
@@ -134,6 +135,7 @@ impl Control {
             resolver: Resolver::new(resolve, seed(0)),
             registrar: Registrar::new(now, register),
             replier: Replier::new(database.clone()),
+            opener: Opener::default(),
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
             solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
             trust: Trust::default(),
@@ -164,6 +166,20 @@ impl Control {
         self.status_bits = StatusBits::new(trust.clone());
         self.trust = trust;
         self
+    }
+
+    /// As [`Self::protect`] has it, from the start.
+    #[must_use]
+    pub fn secured(mut self, settings: LispSec) -> Self {
+        self.protect(settings);
+        self
+    }
+
+    /// Protects what is asked of the mapping system from now on with LISP-SEC, and requires the same of who asks here if that is
+    /// demanded. What comes protected is answered so in any case.
+    pub fn protect(&mut self, settings: LispSec) {
+        self.replier.require_protection(settings.demand == Demand::Require);
+        self.resolver.secure(settings);
     }
 
     /// Takes one input.
@@ -329,13 +345,13 @@ impl Control {
         match ControlMessage::decode(bytes) {
             Err(_) => Err(undecodable(bytes)),
             Ok(ControlMessage::MapRequest(message)) => {
-                self.on_map_request(now, via, None, &message);
+                self.on_map_request(now, via, None, &message, None);
                 Ok(())
             }
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
             Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message) => Ok(()),
             Ok(ControlMessage::MapReply(message)) => {
-                self.resolver.handle(now, resolve::Input::Reply { via, message: &message });
+                self.resolver.handle(now, resolve::Input::Reply { via, message: &message, payload: bytes });
                 Ok(())
             }
             Ok(ControlMessage::MapNotify(message)) if self.subscriber.takes(&message) => {
@@ -358,20 +374,28 @@ impl Control {
 
     /// A Map-Server forwards what it does not answer itself (RFC 9301, section 8.3), from any port.
     fn on_ecm(&mut self, now: Instant, via: Via, ecm: &Ecm) -> Result<(), Refusal> {
-        if ecm.security.is_some() {
-            return Err(Refusal::EcmSecurity);
-        }
         match ControlMessage::decode(&ecm.message) {
             Err(_) => Err(Refusal::Malformed),
             Ok(ControlMessage::MapRequest(message)) if !message.smr => {
-                self.on_map_request(now, via, Some(ecm.source), &message);
+                let security = ecm.security.as_deref();
+                let protection = security
+                    .map(|security| self.opener.open(now, via, self.registrar.keys(), security, message.nonce))
+                    .transpose()?;
+                self.on_map_request(now, via, Some(ecm.source), &message, protection.as_ref());
                 Ok(())
             }
             Ok(_) => Err(Refusal::EcmNotMapRequest),
         }
     }
 
-    fn on_map_request(&mut self, now: Instant, via: Via, inner_source: Option<SocketAddr>, message: &MapRequest) {
+    fn on_map_request(
+        &mut self,
+        now: Instant,
+        via: Via,
+        inner_source: Option<SocketAddr>,
+        message: &MapRequest,
+        protection: Option<&Protection>,
+    ) {
         if message.smr {
             self.smrs_received += 1;
             self.resolver.handle(now, resolve::Input::Smr(message));
@@ -381,7 +405,7 @@ impl Control {
         if let Some(probing) = from.filter(|_| message.probe) {
             self.prober.heard(now, probing);
         }
-        if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message }) {
+        if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message, protection }) {
             self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
             self.outputs.push_back(Output::Send(reply.outgoing));
         }

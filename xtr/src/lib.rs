@@ -23,6 +23,7 @@ pub mod itr;
 pub mod limits;
 pub mod map_cache;
 pub mod offload;
+mod pause;
 pub mod reach;
 pub mod refusal;
 pub mod register;

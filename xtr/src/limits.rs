@@ -66,6 +66,9 @@ pub const SMALLEST_PATH_MTU_V4: usize = 576;
 /// Packets taken from one source before the others have their turn.
 pub const BATCH: usize = 64;
 
+/// A warning that others can provoke is logged at most this often.
+pub const LOG_PAUSE: Duration = Duration::from_secs(10);
+
 /// Least time between two hints that a locator cannot be reached: a burst of probes follows, which takes longer.
 pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Locators whose hints are counted at once; what else is said within a second is not heard.

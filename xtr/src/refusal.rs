@@ -61,7 +61,7 @@ pub enum Refusal {
     RequestRateLimited,
     /// An ECM that contains anything but a Map-Request.
     EcmNotMapRequest,
-    /// An ECM with LISP-SEC data, which we did not say we could do.
+    /// An ECM with LISP-SEC data under a Key ID that we register with at no Map-Server (RFC 9303, section 6.5).
     EcmSecurity,
     /// No room for another EID-prefix of our own.
     EidTableFull,
@@ -81,11 +81,35 @@ pub enum Refusal {
     PeerTableFull,
     /// Locator-status-bits of a trusted peer that belong to another mapping than the cached one.
     StatusBitsOfAnother,
+    /// LISP-SEC data that is not as RFC 9303, section 6, has it.
+    SecMalformed,
+    /// A protected Map-Request without what a Map-Server vouches for (RFC 9303, section 6.7.1).
+    SecEidAdMissing,
+    /// A one-time key that is wrapped in an unknown way (RFC 9303, section 8.4).
+    SecUnknownWrap,
+    /// An unencrypted one-time key over a path that nothing protects (RFC 9303, section 6.5).
+    SecUnencrypted,
+    /// A one-time key that does not unwrap: another secret, or changed on the way (RFC 9303, section 6.5).
+    SecNotUnwrapped,
+    /// A Map-Request without LISP-SEC, which is required (RFC 9301, section 9).
+    SecRequired,
+    /// A Map-Reply without LISP-SEC to a Map-Request with it (RFC 9303, section 6.9).
+    SecReplyUnprotected,
+    /// A Map-Reply with an HMAC that does not hold (RFC 9303, section 6.9).
+    SecReplyForged,
+    /// A Map-Reply with an HMAC or key derivation function that was not asked for (RFC 9303, section 6.9).
+    SecReplyOtherFunction,
+    /// A record of a protected Map-Reply that no Map-Server vouches for (RFC 9303, section 6.9.1).
+    SecRecordOverclaims,
+    /// A proven answer that nobody can sign for an EID, which is not asked about without LISP-SEC (E; RFC 9303, section 6.7).
+    SecCantSign,
+    /// A Map-Request that was not sent: others could read its one-time key on the way to that Map-Resolver (RFC 9303, section 6.4).
+    SecNoKey,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 50] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -124,6 +148,18 @@ impl Refusal {
         Self::SubscriptionTableFull,
         Self::PeerTableFull,
         Self::StatusBitsOfAnother,
+        Self::SecMalformed,
+        Self::SecEidAdMissing,
+        Self::SecUnknownWrap,
+        Self::SecUnencrypted,
+        Self::SecNotUnwrapped,
+        Self::SecRequired,
+        Self::SecReplyUnprotected,
+        Self::SecReplyForged,
+        Self::SecReplyOtherFunction,
+        Self::SecRecordOverclaims,
+        Self::SecCantSign,
+        Self::SecNoKey,
     ];
 
     /// The name under which `show counters` lists it.
@@ -167,6 +203,18 @@ impl Refusal {
             Self::SubscriptionTableFull => "subscription-table-full",
             Self::PeerTableFull => "peer-table-full",
             Self::StatusBitsOfAnother => "status-bits-of-another",
+            Self::SecMalformed => "sec-malformed",
+            Self::SecEidAdMissing => "sec-eid-ad-missing",
+            Self::SecUnknownWrap => "sec-unknown-wrap",
+            Self::SecUnencrypted => "sec-unencrypted",
+            Self::SecNotUnwrapped => "sec-not-unwrapped",
+            Self::SecRequired => "sec-required",
+            Self::SecReplyUnprotected => "sec-reply-unprotected",
+            Self::SecReplyForged => "sec-reply-forged",
+            Self::SecReplyOtherFunction => "sec-reply-other-function",
+            Self::SecRecordOverclaims => "sec-record-overclaims",
+            Self::SecCantSign => "sec-cant-sign",
+            Self::SecNoKey => "sec-no-key",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::etr::SourceMode;
 
-use super::{Config, Embedded, Mapping, Tier};
+use super::{Config, Embedded, Mapping, Tier, lisp_sec};
 
 /// What the node would do, a sentence a line.
 pub fn explain(config: &Config) -> Vec<String> {
@@ -29,6 +29,7 @@ pub fn explain(config: &Config) -> Vec<String> {
         }
         Mapping::Embedded(embedded) => lines.extend(self::embedded(config, embedded)),
     }
+    lines.extend(lisp_sec::explain(&config.lisp_sec));
     lines.push(format!(
         "Packets from {} go through the device {} (MTU {}); packets to sites without a mapping leave as they are.",
         tunnelled(config),

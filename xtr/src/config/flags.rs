@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
+use super::lisp_sec::LispSecMode;
 use super::trace::TraceFlags;
 
 const EXAMPLES: &str = "\
@@ -22,8 +23,11 @@ Examples:
   A plain xTR of any LISP map system:
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
   The same, told of changes by the Map-Server instead of asking again (give it the xTR-ID):
-      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --subscribe 203.0.113.10 \
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --subscribe 203.0.113.10 \\
                --xtr-id 000102030405060708090a0b0c0d0e0f --site-id 1
+  The same, which believes only what the Map-Resolver can prove:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml \\
+               --lisp-sec require --resolver-key-file resolver.toml
   Two uplinks, of which the second is a backup, at whatever addresses they have:
       lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
   What a configuration means, and what a running node knows:
@@ -162,6 +166,16 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_reply: Option<bool>,
+    /// LISP-SEC (RFC 9303): require = no mapping without it, and no answer to a Map-Request without it; prefer = no mapping without it,
+    /// unless a Map-Server says under its protection that nobody can sign for an EID; off = none; default off
+    #[arg(long, global = true, value_name = "off|prefer|require")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lisp_sec: Option<LispSecMode>,
+    /// File with the key shared with the Map-Resolvers, for --lisp-sec; one for all, or one for each. The secret is not that of a
+    /// --key-file. Both settings change by reload
+    #[arg(long, global = true, value_name = "F.toml")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolver_key_file: Vec<PathBuf>,
     /// Operational key of a CGEID behind this node (CN.op.p12); repeats
     #[arg(long, global = true, value_name = "CN.op.p12")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -4,6 +4,7 @@
 mod explain;
 mod flags;
 mod key_file;
+mod lisp_sec;
 mod running;
 mod subscribe;
 mod trace;
@@ -25,10 +26,12 @@ use wire::record::MapVersion;
 use crate::database::OwnLocator;
 use crate::etr::SourceMode;
 use crate::map_cache::is_unicast;
+use crate::resolve::LispSec;
 use crate::trust::Trust;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use lisp_sec::LispSecMode;
 pub use running::Running;
 pub use trace::{Ports, TraceFlags};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
@@ -93,6 +96,9 @@ struct Written {
     #[serde(deserialize_with = "values::list")]
     key_file: Vec<PathBuf>,
     proxy_reply: bool,
+    lisp_sec: LispSecMode,
+    #[serde(deserialize_with = "values::list")]
+    resolver_key_file: Vec<PathBuf>,
     #[serde(deserialize_with = "values::list")]
     identity: Vec<PathBuf>,
     password_file: Option<PathBuf>,
@@ -146,6 +152,8 @@ impl Default for Written {
             map_resolver: Vec::new(),
             key_file: Vec::new(),
             proxy_reply: true,
+            lisp_sec: LispSecMode::Off,
+            resolver_key_file: Vec::new(),
             identity: Vec::new(),
             password_file: None,
             temporary: false,
@@ -193,6 +201,8 @@ pub struct Config {
     pub mapping: Mapping,
     /// P bit of Map-Registers to Map-Servers elsewhere.
     pub proxy_reply: bool,
+    /// What is protected on the way to the Map-Resolvers and back.
+    pub lisp_sec: LispSec,
     /// Whether the node has temporary CGEIDs beside its static one.
     pub temporary: bool,
     /// Instance of the prefixes.
@@ -317,6 +327,7 @@ impl Config {
         let mapping = mapping(&written)?;
         let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
         let trusted::Trusted { trust, networks: trusted_peers, map_version } = trusted::trusted(&written)?;
+        let lisp_sec = lisp_sec::read(&written, &mapping)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -330,6 +341,7 @@ impl Config {
             rloc_interfaces,
             mapping,
             proxy_reply: written.proxy_reply,
+            lisp_sec,
             temporary: written.temporary,
             iid,
             gpe_peers: written.gpe_peer,

@@ -65,6 +65,8 @@ impl Running {
             map_resolver: b.map_resolver.clone(),
             key_file: b.key_file.clone(),
             proxy_reply: b.proxy_reply,
+            lisp_sec: b.lisp_sec,
+            resolver_key_file: b.resolver_key_file.clone(),
             ..a.clone()
         };
         if names.is_empty() && !is_embedded && taken_over != *b {

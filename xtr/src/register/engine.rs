@@ -246,6 +246,11 @@ impl Registrar {
         &self.tally
     }
 
+    /// The keys that we register with, by which Map-Servers wrap one-time keys for us too (RFC 9303, section 6.5).
+    pub fn keys(&self) -> impl Iterator<Item = &AuthKey> {
+        self.servers.iter().map(|server| &server.key)
+    }
+
     /// The state of every registration.
     pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
         let registered = self.batches.iter().map(move |batch| Registration {
@@ -288,6 +293,8 @@ impl Registrar {
         };
         MapRegister {
             proxy_reply: server.proxy_reply,
+            // RFC 9303, section 6.3: an ETR that can says so.
+            security_capable: true,
             want_notify: true,
             nonce,
             records: prefixes.iter().map(record).collect(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The resolving engine: one conversation per EID-prefix, a nonce each.
 
+mod proof;
 mod published;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -10,6 +11,7 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::{EidPrefix, InstanceId};
+use wire::control::lispsec::OneTimeKey;
 use wire::control::{MapReply, MapRequest, Nonce};
 use wire::record::{Action, MappingRecord};
 
@@ -19,6 +21,7 @@ use super::limits;
 use super::mirror::{Installed, Mirror};
 use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
+use super::secured::{LispSec, Secured};
 use super::sources::{Sources, verdict};
 use crate::limits as both;
 use crate::map_cache::{SourceVerdict, Update};
@@ -65,6 +68,8 @@ pub enum Input<'a> {
         via: Via,
         /// Decoded.
         message: &'a MapReply,
+        /// The UDP payload, over which the HMACs of LISP-SEC are computed.
+        payload: &'a [u8],
     },
     /// A solicit-map-request came (RFC 9301, section 6.1).
     Smr(&'a MapRequest),
@@ -128,6 +133,7 @@ pub struct Resolver {
     /// Prefixes about which packets say that there is a newer version.
     newer: RateTable<EidPrefix>,
     sources: Sources,
+    secured: Secured,
     /// Prefixes about which the answers to probes disagree with what the mapping system says.
     disagreements: RateTable<EidPrefix>,
     outputs: VecDeque<Output>,
@@ -147,10 +153,16 @@ impl Resolver {
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             sources: Sources::default(),
+            secured: Secured::default(),
             disagreements: RateTable::new(1, limits::DISAGREEMENT_INTERVAL, limits::DISAGREEMENTS),
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Protects what is asked from now on.
+    pub fn secure(&mut self, settings: LispSec) {
+        self.secured.set(settings);
     }
 
     /// Takes one input.
@@ -159,7 +171,7 @@ impl Resolver {
             Input::Miss { eid, source } => self.want(now, eid, Cause::Miss { source }),
             Input::Refresh { prefix } => self.want(now, prefix, Cause::Refresh),
             Input::Source { eid, rloc } => self.on_source(now, eid, rloc),
-            Input::Reply { via, message } => self.on_reply(now, via, message),
+            Input::Reply { via, message, payload } => self.on_reply(now, via, message, payload),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
             Input::Published { via, asked, extends, records } => {
@@ -255,6 +267,8 @@ impl Resolver {
         let room = if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
         if self.conversations.len() >= room {
             self.conversations.retain(|_, conversation| !conversation.is_over());
+            let ended = self.secured.retain(|eid| self.conversations.contains_key(eid));
+            self.forget_nonces(ended);
         }
         if self.conversations.len() >= room {
             return Err(Refusal::RequestTableFull);
@@ -272,22 +286,29 @@ impl Resolver {
                 if matches!(conversation.cause, Cause::Miss { .. }) {
                     self.outputs.push_back(Output::Update(Update::Unresolved { eid }));
                 }
+                self.forget_keys(&eid);
                 Ok(())
             }
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
                 self.conversations.remove(&eid);
+                self.forget_keys(&eid);
                 Ok(())
             }
         }
     }
 
     fn ask(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
+        let is_protected = self.secured.is_due(&eid);
+        if is_protected && self.conversations.get(&eid).is_some_and(|conversation| conversation.sent == 0) {
+            self.forget_keys(&eid);
+        }
         let Some(conversation) = self.conversations.get_mut(&eid) else { return Ok(()) };
-        let nonce = conversation.nonce.unwrap_or_else(|| Nonce(self.random.next_u64()));
+        // A protected request has a nonce of its own, as it has a key of its own (RFC 9303, section 5).
+        let kept = conversation.nonce.filter(|_| !is_protected);
+        let nonce = kept.unwrap_or_else(|| Nonce(self.random.next_u64()));
         let turn = self.preferred + conversation.sent as usize;
         conversation.sent(now, nonce);
-        self.nonces.insert(nonce, eid);
         let question = Question {
             asked: eid,
             source: conversation.cause.source(),
@@ -297,21 +318,35 @@ impl Resolver {
         };
         let resolvers = self.config.resolvers.len();
         let resolver = self.config.resolvers.get(turn.checked_rem(resolvers).unwrap_or(0));
-        let to = resolver.and_then(|resolver| resolver.destination(&self.config.rlocs));
-        let to = to.ok_or(Refusal::NoLocatorOfFamily)?;
-        let bytes = request::encapsulated(question).map_err(|_| Refusal::NotEncodable)?;
+        let to = resolver.and_then(|resolver| Some((resolver, resolver.destination(&self.config.rlocs)?)));
+        let (resolver, to) = to.ok_or(Refusal::NoLocatorOfFamily)?;
+        let security = if is_protected {
+            let mut key = [0; OneTimeKey::OCTETS];
+            self.random.fill_bytes(&mut key);
+            Some(self.secured.begin(eid, nonce, *resolver, OneTimeKey::new(key))?)
+        } else {
+            None
+        };
+        let bytes = request::encapsulated(question, security).map_err(|_| Refusal::NotEncodable)?;
+        self.nonces.insert(nonce, eid);
         self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
         Ok(())
     }
 
-    fn on_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
+    fn on_reply(&mut self, now: Instant, via: Via, message: &MapReply, payload: &[u8]) -> Result<(), Refusal> {
         let asked = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
+        let proven = self.prove(now, asked, message.nonce, payload)?;
+        let message = proven.as_ref().map_or(message, |proven| &proven.reply);
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
-        let answer = Answer { asked, reply: message, vouched: self.is_vouched(via) };
+        let answer = Answer { asked, reply: message, vouched: proven.is_some() || self.is_vouched(via) };
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         self.remember_resolver(via);
         self.nonces.remove(&message.nonce);
+        if proven.as_ref().is_some_and(|proven| proven.cant_sign) && self.asks_openly(now, asked, &accepted) {
+            return Ok(());
+        }
+        self.forget_keys(&asked);
         if self.says_ask_again(via, &asked, &accepted) {
             if let Some(conversation) = self.conversations.get_mut(&asked) {
                 conversation.told_to_ask_again(now);
@@ -328,6 +363,7 @@ impl Resolver {
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
         self.install(now, via, asked, &of_use);
         self.say_echo_nonce(message, &of_use);
+        of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
             if let Some(best) = covering.max_by_key(|entry| entry.prefix.net.prefix_len()) {

@@ -33,6 +33,8 @@ pub struct Installed {
     pub since: Instant,
     /// From whom it came: the map system in this process, a Map-Resolver, or an ETR to which a Map-Server forwarded the request.
     pub from: Via,
+    /// Whether LISP-SEC has proven it (RFC 9303, section 6.9).
+    pub secured: bool,
 }
 
 impl Installed {
@@ -95,10 +97,18 @@ impl Mirror {
             let expires = now + accepted.lifetime;
             let (ordinals, map_version) = (ordinals(accepted), accepted.record.map_version);
             let action = action(accepted);
-            let installed = Installed { locators, ordinals, action, map_version, expires, since: now, from };
+            let (since, secured) = (now, false);
+            let installed = Installed { locators, ordinals, action, map_version, expires, since, from, secured };
             self.negatives += usize::from(is_negative);
             self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
+        }
+    }
+
+    /// Notes that LISP-SEC has proven a mapping as it stands there.
+    pub(super) fn mark_secured(&mut self, prefix: &EidPrefix) {
+        if let Some(installed) = self.entries.get_mut(prefix) {
+            installed.secured = true;
         }
     }
 

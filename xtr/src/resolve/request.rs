@@ -24,8 +24,9 @@ pub(super) struct Question<'a> {
     pub(super) itr_rlocs: &'a [IpAddr],
 }
 
-/// The request inside an ECM, as Map-Resolvers take it. Both source ports are 4342: some answer to the inner one.
-pub(super) fn encapsulated(question: Question<'_>) -> Result<Vec<u8>, EncodeError> {
+/// The request inside an ECM, as Map-Resolvers take it, with LISP-SEC data or without. Both source ports are 4342: some answer to
+/// the inner one.
+pub(super) fn encapsulated(question: Question<'_>, security: Option<Vec<u8>>) -> Result<Vec<u8>, EncodeError> {
     let message = ControlMessage::from(map_request(question)).encode()?;
     let destination = question.asked.net.addr();
     let source = inner_source(question, destination);
@@ -34,7 +35,7 @@ pub(super) fn encapsulated(question: Question<'_>) -> Result<Vec<u8>, EncodeErro
         SocketAddr::new(destination, wire::CONTROL_PORT),
         message,
     );
-    ControlMessage::from(ecm).encode()
+    ControlMessage::from(Ecm { security, ..ecm }).encode()
 }
 
 fn map_request(question: Question<'_>) -> MapRequest {

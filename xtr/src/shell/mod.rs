@@ -286,7 +286,7 @@ fn control(
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
-    let (gpe_peers, trust) = (config.gpe_peers.clone(), config.trust.clone());
+    let (gpe_peers, trust, lisp_sec) = (config.gpe_peers.clone(), config.trust.clone(), config.lisp_sec.clone());
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -299,6 +299,7 @@ fn control(
     Ok(Control::new(now, config)
         .sparing(gpe_peers)
         .trusting(now, trust, state::random()?)
+        .secured(lisp_sec)
         .subscribing(now, subscriptions))
 }
 

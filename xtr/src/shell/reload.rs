@@ -96,6 +96,8 @@ impl ControlPlane {
             return Err(failure);
         }
         let map_servers = self.take_map_systems(&newer);
+        // New keys too: those of Map-Resolvers are to be refreshed now and then (RFC 9303, section 7.5).
+        self.control.protect(newer.lisp_sec.clone());
         // What is new comes first: of a prefix that becomes two, both are led before the one goes.
         added.iter().for_each(|prefix| self.tell(Input::AddEid(*prefix)));
         removed.iter().for_each(|prefix| self.tell(Input::RemoveEid(*prefix)));

@@ -73,6 +73,7 @@ fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
             "action": action,
             "map_version": version(installed.map_version),
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
+            "secured": installed.secured,
             "locators": locators,
         });
         if control.is_subscribing() {
@@ -213,7 +214,7 @@ fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
     for row in rows.iter_mut().filter(|row| !is_said(row, "map_version")) {
         row["map_version"] = json!("none");
     }
-    let names = ["prefix", "action", "expires"].into_iter().chain(versions).chain(["locators"]).chain(subscriptions);
+    let names = ["prefix", "action", "expires", "secured"].into_iter().chain(versions).chain(["locators"]).chain(subscriptions);
     columns(&names.collect::<Vec<_>>(), Some(&rows))
 }
 
@@ -278,14 +279,17 @@ mod tests {
     #[test]
     fn tables_have_a_line_a_row() {
         let answer = json!({ "map-cache": [
-            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60,
+            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60, "secured": true,
               "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "reachable": true, "usable": false }] },
-            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "locators": [] },
+            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "secured": false, "locators": [] },
         ] });
         let lines: Vec<_> = table(Table::MapCache, &answer).lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100,unusable");
-        assert_eq!(lines[2], "::/1        natively-forward  5        -");
+        assert_eq!(
+            lines[1],
+            "10.0.0.0/8  encapsulate       60       true     192.0.2.1,priority=1,weight=100,unusable"
+        );
+        assert_eq!(lines[2], "::/1        natively-forward  5        false    -");
     }
 
     #[test]

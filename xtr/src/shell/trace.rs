@@ -184,6 +184,7 @@ fn entry(now: Instant, trace: &Trace<'_>, control: &Control) -> Value {
         "from": from,
         "age": now.saturating_duration_since(installed.since).as_secs(),
         "expires": installed.expires.saturating_duration_since(now).as_secs(),
+        "secured": installed.secured,
         "locators": locators,
     })
 }
@@ -265,7 +266,8 @@ pub fn text(answer: &Value) -> String {
     if !entry.is_null() {
         let [prefix, action, from, age, expires] =
             ["prefix", "action", "from", "age", "expires"].map(|name| word(&entry[name]));
-        lines.push(format!("entry    {prefix}: {action}; from {from} {age} s ago, expires in {expires} s"));
+        let secured = if entry["secured"] == true { ", proven by LISP-SEC" } else { "" };
+        lines.push(format!("entry    {prefix}: {action}; from {from} {age} s ago{secured}, expires in {expires} s"));
         let locators = entry["locators"].as_array().filter(|locators| !locators.is_empty());
         lines.extend(locators.map(|locators| self::locators(locators)));
     }
@@ -331,7 +333,7 @@ mod tests {
         let answer = json!({ "trace": {
             "destination": "10.2.0.9", "source": "10.1.0.2", "iid": 0, "ports": [6, 50000, 443], "flow_hash": "00ff",
             "led": true, "result": "encapsulate", "reason": "to 198.51.100.1",
-            "entry": { "prefix": "10.2.0.0/16", "action": "encapsulate", "from": "203.0.113.53", "age": 4, "expires": 56,
+            "entry": { "prefix": "10.2.0.0/16", "action": "encapsulate", "from": "203.0.113.53", "age": 4, "expires": 56, "secured": true,
                        "locators": [locator("198.51.100.1", true, "x"), locator("198.51.100.2", false, "y")] },
             "outer": { "source": "192.0.2.1", "destination": "198.51.100.1", "source_ports": [50176, 51199],
                        "destination_port": 4341, "iid": 0, "gpe": false, "headers": 36, "path_mtu": 1400, "tun_mtu": 1360,
@@ -340,6 +342,7 @@ mod tests {
         let text = text(&answer);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 8, "{text}");
+        assert!(lines[2].contains("4 s ago, proven by LISP-SEC, expires"), "{text}");
         assert!(lines[0].ends_with("protocol 6, ports 50000 -> 443, hash 00ff"), "{text}");
         assert!(lines[4].contains("50.0 %") && lines[4].ends_with("* x") && lines[5].ends_with("  y"), "{text}");
         assert!(lines[6].contains("a port from 50176 to 51199 -> 198.51.100.1, port 4341"), "{text}");
