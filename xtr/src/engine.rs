@@ -10,6 +10,8 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
+use crate::interwork;
+use crate::interwork::{Aggregate, Finder, Interworking, Petrs, Sites};
 use crate::limits;
 use crate::map_cache::{Event, Forwarding, Update};
 use crate::reach::{self, Counts, ProbedLocator, Prober, Solicitor};
@@ -78,6 +80,15 @@ pub enum Output {
     PersistNonce(Nonce),
 }
 
+/// What a PITR leads into the tunnel.
+#[derive(Debug)]
+struct Pitr {
+    given: Vec<EidPrefix>,
+    finder: Option<Finder>,
+    /// Both together.
+    leads: Vec<EidPrefix>,
+}
+
 /// The control half.
 #[derive(Debug)]
 pub struct Control {
@@ -87,6 +98,8 @@ pub struct Control {
     replier: Replier,
     prober: Prober,
     solicitor: Solicitor,
+    petrs: Petrs,
+    pitr: Option<Pitr>,
     smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -95,7 +108,8 @@ pub struct Control {
 impl Control {
     /// Starts at `now`: the first Map-Registers are due at once.
     pub fn new(now: Instant, config: Config) -> Self {
-        let policy = Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network };
+        let policy =
+            Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network, pitr_for: None };
         let resolve = resolve::Config { resolvers: config.resolvers, rlocs: config.database.rlocs(), policy };
         let database = config.database;
         let register = register::Config {
@@ -120,6 +134,8 @@ impl Control {
             replier: Replier::new(database.clone()),
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
             solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
+            petrs: Petrs::default(),
+            pitr: None,
             database,
             smrs_received: 0,
             outputs,
@@ -131,6 +147,20 @@ impl Control {
     #[must_use]
     pub fn sparing(mut self, rlocs: Vec<IpAddr>) -> Self {
         self.prober.spare(rlocs);
+        self
+    }
+
+    /// Takes these roles of RFC 6832. The finder of a PITR draws its nonces from `seed`, as [`Config::seed`].
+    #[must_use]
+    pub fn interworking(mut self, now: Instant, roles: Interworking, seed: [u8; 32]) -> Self {
+        self.petrs = Petrs::new(roles.petrs.clone());
+        self.petrs.addresses().for_each(|petr| self.prober.watch(now, petr));
+        if roles.is_pitr() {
+            let finder = Finder::new(now, roles.pitr_in, self.resolver.resolvers().to_vec(), seed);
+            let finder = finder.map(|finder| finder.answered_at(self.database.rlocs()));
+            self.pitr = Some(Pitr { given: roles.pitr_for, finder, leads: Vec::new() });
+            self.lead_packets();
+        }
         self
     }
 
@@ -176,7 +206,11 @@ impl Control {
                 resolve::Output::Update(update) => self.on_update(now, update),
             }
         }
-        self.prober.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
+        self.look_for_sites(now);
+        let (petrs, site) = (&self.petrs, self.database.prefixes());
+        self.prober.handle_timeout(now, |rloc, after| {
+            self.resolver.user_of(now, rloc, after).or_else(|| petrs.asked(rloc, after, site))
+        });
         while let Some(output) = self.prober.poll() {
             self.outputs.push_back(match output {
                 reach::Output::Send(outgoing) => Output::Send(outgoing),
@@ -201,6 +235,7 @@ impl Control {
             self.registrar.next_deadline(),
             self.prober.next_deadline(),
             self.solicitor.next_deadline(),
+            self.finder().map(Finder::next_deadline),
         ];
         engines.into_iter().flatten().min()
     }
@@ -248,6 +283,21 @@ impl Control {
         self.resolver.mapping_for(now, iid, address)
     }
 
+    /// The PETRs that this node uses.
+    pub fn petrs(&self) -> &Petrs {
+        &self.petrs
+    }
+
+    /// The EID-prefixes of others that this node is PITR for, ascending.
+    pub fn pitr_for(&self) -> &[EidPrefix] {
+        self.pitr.as_ref().map_or(&[], |pitr| &pitr.leads)
+    }
+
+    /// The aggregates that a PITR looks for sites in, and what it has found.
+    pub fn aggregates(&self) -> &[Aggregate] {
+        self.finder().map_or(&[], Finder::aggregates)
+    }
+
     /// Our prefixes and locators.
     pub fn database(&self) -> &Database {
         &self.database
@@ -262,6 +312,10 @@ impl Control {
             }
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
             Ok(ControlMessage::MapReply(message)) => {
+                let finder = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut());
+                if finder.is_some_and(|finder| finder.answer(now, &message)) {
+                    return Ok(());
+                }
                 self.resolver.handle(now, resolve::Input::Reply { via, message: &message });
                 Ok(())
             }
@@ -312,6 +366,10 @@ impl Control {
 
     fn on_probe_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
         let probed = self.prober.answer(now, via, message)?;
+        // What a PETR is asked about is no mapping.
+        if self.petrs.addresses().any(|petr| petr == probed.rloc) && probed.prefix.net.prefix_len() == 0 {
+            return Ok(());
+        }
         let records = message.records.as_slice();
         self.resolver.handle(now, resolve::Input::Probed { prefix: probed.prefix, records });
         Ok(())
@@ -328,12 +386,53 @@ impl Control {
 
     /// What the packet half is told to use is probed.
     fn on_update(&mut self, now: Instant, update: Update) {
+        let update = match update {
+            Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },
+            other => other,
+        };
         if let Update::Upsert { entry, .. } = &update
             && let Forwarding::Locators(locators) = &entry.forwarding
         {
             locators.iter().for_each(|locator| self.prober.watch(now, locator.address));
         }
         self.outputs.push_back(Output::Update(update));
+    }
+
+    fn finder(&self) -> Option<&Finder> {
+        self.pitr.as_ref()?.finder.as_ref()
+    }
+
+    /// What the finder of a PITR has to do.
+    fn look_for_sites(&mut self, now: Instant) {
+        let Some(finder) = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut()) else { return };
+        finder.handle_timeout(now);
+        let mut has_changed = false;
+        while let Some(output) = finder.poll() {
+            match output {
+                Sites::Ask(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                Sites::Changed => has_changed = true,
+            }
+        }
+        if has_changed {
+            self.lead_packets();
+        }
+    }
+
+    /// Has packets to all that this node is PITR for led into the tunnel. What lies in one of its own EID-prefixes is its own, and
+    /// where one of its locators lies, packets that are encapsulated already would enter the tunnel again.
+    fn lead_packets(&mut self) {
+        let Some(pitr) = &mut self.pitr else { return };
+        let rlocs = self.database.rlocs();
+        let is_of_others = |prefix: &EidPrefix| !self.database.prefixes().iter().any(|own| own.covers(prefix));
+        let is_outside = |prefix: &EidPrefix| !rlocs.iter().any(|rloc| prefix.net.contains(rloc));
+        let found = pitr.finder.iter().flat_map(Finder::sites).filter(|site| is_of_others(site) && is_outside(site));
+        let mut leads: Vec<EidPrefix> = pitr.given.iter().copied().chain(found).collect();
+        leads.truncate(interwork::limits::PITR_PREFIXES);
+        leads.sort_unstable();
+        leads.dedup();
+        pitr.leads.clone_from(&leads);
+        self.resolver.set_pitr_for(Some(leads.clone()));
+        self.outputs.push_back(Output::Update(Update::PitrFor(leads)));
     }
 
     fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
@@ -346,6 +445,9 @@ impl Control {
         self.solicitor.changed(now, self.database.prefixes().to_vec());
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
+        if let Some(finder) = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut()) {
+            finder.set_rlocs(self.database.rlocs());
+        }
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));

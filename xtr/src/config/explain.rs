@@ -37,6 +37,7 @@ pub fn explain(config: &Config) -> Vec<String> {
     if !config.gpe_peers.is_empty() {
         lines.push(format!("Sends LISP-GPE headers to {}.", join(&config.gpe_peers)));
     }
+    lines.extend(super::interwork::explain(&config.interworking));
     lines.push(sources(config));
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",

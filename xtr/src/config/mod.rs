@@ -3,6 +3,7 @@
 
 mod explain;
 mod flags;
+mod interwork;
 mod key_file;
 mod running;
 mod trace;
@@ -21,10 +22,12 @@ use wire::control::auth::{AuthKey, TagForm};
 
 use crate::database::OwnLocator;
 use crate::etr::SourceMode;
+use crate::interwork::Interworking;
 use crate::map_cache::is_unicast;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use interwork::{PetrValue, PitrIn};
 pub use running::Running;
 pub use trace::{Ports, TraceFlags};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
@@ -103,6 +106,14 @@ struct Written {
     source_check: SourceCheck,
     #[serde(deserialize_with = "values::list")]
     pitr: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    use_petr: Vec<PetrValue>,
+    #[serde(deserialize_with = "values::list")]
+    petr_for: Vec<PrefixValue>,
+    #[serde(deserialize_with = "values::list")]
+    pitr_for: Vec<PrefixValue>,
+    #[serde(deserialize_with = "values::list")]
+    pitr_in: Vec<PitrIn>,
     site_id: Option<u64>,
     tun: String,
     mtu: u16,
@@ -141,6 +152,10 @@ impl Default for Written {
             gpe_peer: Vec::new(),
             source_check: SourceCheck::Loose,
             pitr: Vec::new(),
+            use_petr: Vec::new(),
+            petr_for: Vec::new(),
+            pitr_for: Vec::new(),
+            pitr_in: Vec::new(),
             site_id: None,
             tun: "lisp0".into(),
             mtu: 1360,
@@ -182,6 +197,8 @@ pub struct Config {
     pub source_check: SourceMode,
     /// Locators of PITRs, whose packets need not come from EIDs.
     pub pitrs: Vec<IpAddr>,
+    /// What it does for and with hosts that know nothing of LISP (RFC 6832).
+    pub interworking: Interworking,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
     /// Name of the TUN device.
@@ -283,7 +300,8 @@ impl Config {
         check_sizes(&written)?;
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
-        let mapping = mapping(&written)?;
+        let interworking = interwork::roles(&written, iid, cgeid_network.into())?;
+        let mapping = mapping(&written, &interworking)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -306,6 +324,7 @@ impl Config {
                 SourceCheck::Strict => SourceMode::Strict,
             },
             pitrs: written.pitr,
+            interworking,
             site_id: written.site_id,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
@@ -320,6 +339,8 @@ impl Config {
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
         config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
         config.pitrs.iter().try_for_each(|address| config.check_underlay("pitr", *address))?;
+        let petrs = &config.interworking.petrs;
+        petrs.iter().try_for_each(|petr| config.check_underlay("use-petr", petr.address))?;
         if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }
@@ -341,6 +362,7 @@ impl Config {
                 return Err(ConfigError::new("rloc", format!("{} is given twice", locator.address)));
             }
         }
+        self.check_petrs(locators)?;
         let Mapping::Elsewhere { servers, resolvers } = &self.mapping else { return Ok(()) };
         let servers = servers.iter().map(|server| ("map-server", server.address));
         let resolvers = resolvers.iter().map(|address| ("map-resolver", *address));
@@ -357,7 +379,8 @@ impl Config {
 
     fn check_underlay(&self, key: &str, address: IpAddr) -> Result<(), ConfigError> {
         let host = EidPrefix::host(self.iid, address);
-        let is_eid = self.eid_prefixes.iter().any(|prefix| prefix.covers(&host))
+        let of_pitr = self.interworking.pitr_for.iter().chain(&self.interworking.pitr_in);
+        let is_eid = self.eid_prefixes.iter().chain(of_pitr).any(|prefix| prefix.covers(&host))
             || IpNet::from(self.cgeid_network).contains(&address);
         if is_eid {
             return Err(ConfigError::new(key, format!("{address} is an EID; an underlay address is needed")));
@@ -416,7 +439,7 @@ fn eid_prefixes(written: &Written, iid: InstanceId, network: Ipv6Net) -> Result<
     Ok(prefixes)
 }
 
-fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
+fn mapping(written: &Written, roles: &Interworking) -> Result<Mapping, ConfigError> {
     if written.map_server.is_empty() && written.map_resolver.is_empty() {
         if !written.key_file.is_empty() {
             return Err(ConfigError::new("key-file", "is for a --map-server, and none is given"));
@@ -437,8 +460,9 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
             "is for the map system in this process: leave it out, or leave out --map-server and --map-resolver";
         return Err(ConfigError::new(*key, advice));
     }
-    if written.eid_prefix.is_empty() {
-        return Err(ConfigError::new("eid-prefix", "needed with --map-server or --map-resolver"));
+    if written.eid_prefix.is_empty() && !(roles.is_proxy() && written.map_server.is_empty()) {
+        let problem = "needed with --map-server or --map-resolver; with --map-resolver alone a PITR or PETR needs none";
+        return Err(ConfigError::new("eid-prefix", problem));
     }
     let servers = servers(written)?;
     let resolvers = if written.map_resolver.is_empty() { &written.map_server } else { &written.map_resolver };

@@ -72,6 +72,7 @@ pub struct Itr {
     cache: MapCache,
     queue: MissQueue,
     local_eids: EidSet,
+    pitr_for: EidSet,
     rlocs: Rlocs,
     icmp_rate: IcmpRate,
     unreachable: RateTable<IpAddr>,
@@ -115,6 +116,7 @@ impl Itr {
             cache,
             queue: MissQueue::default(),
             local_eids: EidSet::default(),
+            pitr_for: EidSet::default(),
             rlocs: Rlocs::default(),
             icmp_rate: IcmpRate::new(now),
             unreachable: RateTable::new(1, limits::UNREACHABLE_INTERVAL, limits::UNREACHABLE_TRACKED),
@@ -183,6 +185,7 @@ impl Itr {
                 }
             }
             Update::LocalEids(prefixes) => self.set_local_eids(&prefixes),
+            Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
                 self.rlocs.v4 = rlocs.iter().copied().find(IpAddr::is_ipv4);
                 self.rlocs.v6 = rlocs.iter().copied().find(IpAddr::is_ipv6);
@@ -327,6 +330,10 @@ impl Itr {
                 }
             }
             Way::Negative(action) => match action {
+                // Whoever is asked natively for what we attract sends it back to us.
+                Action::NativelyForward if self.pitr_for.contains(iid, destination) => {
+                    Decision::Drop(DropReason::PitrNoSite, Some(IcmpError::Unreachable))
+                }
                 Action::NativelyForward => Decision::Native,
                 Action::SendMapRequest => Decision::Ask,
                 Action::NoAction => Decision::Drop(DropReason::NoAction, None),

@@ -105,6 +105,8 @@ pub enum Update {
     },
     /// The EID-prefixes that packets are decapsulated for; replaces the former list.
     LocalEids(Vec<EidPrefix>),
+    /// EID-prefixes of others that this node is PITR for (RFC 6832, section 5); replaces the former list.
+    PitrFor(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
     LocalRlocs(Vec<IpAddr>),
     /// Whether packets may go to a locator, in whatever mappings it is, as probing has found (RFC 9301, section 7.1): one that may

@@ -147,6 +147,16 @@ impl Resolver {
         self.handle_timeout(now);
     }
 
+    /// Whom it asks.
+    pub fn resolvers(&self) -> &[MapSystem] {
+        &self.config.resolvers
+    }
+
+    /// Packets to these EID-prefixes of others are led into the tunnel, whoever sends them; none = the node is no PITR.
+    pub fn set_pitr_for(&mut self, prefixes: Option<Vec<EidPrefix>>) {
+        self.config.policy.pitr_for = prefixes;
+    }
+
     /// Sends and forgets what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let is_due = |conversation: &Conversation| conversation.deadline() <= now;
@@ -249,6 +259,7 @@ impl Resolver {
             asked: eid,
             source: conversation.cause.source(),
             smr_invoked: conversation.cause == Cause::Smr,
+            pitr: self.config.policy.asks_as_pitr(conversation.cause.source()),
             nonce,
             itr_rlocs: &self.config.rlocs,
         };

@@ -14,3 +14,4 @@ mod sources;
 pub use engine::{Config, Input, Output, Resolver};
 pub use mirror::Installed;
 pub use policy::Policy;
+pub(crate) use request::asking;

@@ -20,6 +20,7 @@ pub mod look;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
+pub mod pitr;
 pub mod port_pool;
 pub mod privileges;
 pub mod reload;
@@ -160,6 +161,7 @@ async fn run_as(
         wanted,
         locators,
         settings,
+        pitr: pitr::PitrRoutes::new(&config),
     };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
@@ -290,7 +292,7 @@ fn control(
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
-    let gpe_peers = config.gpe_peers.clone();
+    let (gpe_peers, roles) = (config.gpe_peers.clone(), config.interworking.clone());
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -299,7 +301,8 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    Ok(Control::new(Instant::now(), config).sparing(gpe_peers))
+    let now = Instant::now();
+    Ok(Control::new(now, config).sparing(gpe_peers).interworking(now, roles, state::random()?))
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {
@@ -309,6 +312,7 @@ fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::P
         site: site.iter().map(|prefix| prefix.net).collect(),
         cgeid_network: cgeid_network(config),
         own_cgeids: cgeids.iter().filter_map(v6).collect(),
+        others: config.interworking.of_others().map(|prefix| prefix.net).collect(),
     }
 }
 
@@ -323,7 +327,8 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
     let prefixes = join(database.prefixes().iter().map(ToString::to_string).collect());
     let rlocs = join(database.rlocs().iter().map(ToString::to_string).collect());
     tracing::info!(prefixes, rlocs, tun = config.tun, "border node");
-    let site: Vec<IpNet> = database.prefixes().iter().map(|prefix| prefix.net).collect();
+    let forwarded = database.prefixes().iter().chain(config.interworking.of_others());
+    let site: Vec<IpNet> = forwarded.map(|prefix| prefix.net).collect();
     for setting in netlink::families_not_forwarded(&site) {
         tracing::warn!(
             setting,

@@ -12,7 +12,6 @@ use crate::config::Table;
 use crate::counters::LocatorCount;
 use crate::engine::Control;
 use crate::reach::ProbedLocator;
-use crate::trace::action_name;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
@@ -58,16 +57,15 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
 
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
-        let locators: Vec<_> = installed.locators.iter().map(|(address, locator)| {
+        let locators: Vec<_> = control.petrs().locators_of(installed).iter().map(|(address, locator)| {
             json!({
                 "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
                 "usable": locator.reachable && control.is_usable(*address),
             })
         }).collect();
-        let action = if locators.is_empty() { action_name(installed.action) } else { "encapsulate" };
         json!({
             "prefix": prefix.to_string(),
-            "action": action,
+            "action": control.petrs().action_of(installed),
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
             "locators": locators,
         })
