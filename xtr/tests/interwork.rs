@@ -205,3 +205,22 @@ fn a_pitr_leads_what_it_finds_and_lets_go_of_what_is_gone() {
     node.input(Input::Event(Event::Miss { eid: prefix("198.19.0.1/32"), source: ip("203.0.113.200") }));
     assert!(node.requests()[0].1.pitr);
 }
+
+#[test]
+fn the_map_system_in_this_process_is_asked_through_the_pipe() {
+    let mut node = Node::new(&[], &[RLOC], vec![], vec![MapSystem::Pipe]);
+    let (now, plain) = (node.now, Node::new(&[], &[RLOC], vec![], vec![]).control);
+    let roles = Interworking { pitr_in: vec![prefix("198.18.0.0/15")], ..Interworking::default() };
+    node.control = std::mem::replace(&mut node.control, plain).interworking(now, roles, [3; 32]);
+    node.collect();
+    assert_eq!(led(&mut node), Vec::<String>::new(), "nothing is known yet");
+    for _ in 0..2 {
+        node.advance(secs(1));
+        let ControlMessage::Ecm(ecm) = ControlMessage::decode(&node.piped.remove(0)).unwrap() else { panic!() };
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&ecm.message).unwrap() else { panic!() };
+        let host = request.records[0].eid.ip_prefix().unwrap();
+        let reply = ControlMessage::from(answer(&[prefix("198.18.0.0/16")], &request, host)).encode().unwrap();
+        node.input(Input::Datagram { via: xtr::transport::Via::Pipe, bytes: &reply });
+    }
+    assert_eq!(led(&mut node), ["198.18.0.0/16"]);
+}

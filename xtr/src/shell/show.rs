@@ -11,6 +11,7 @@ use super::trace::state;
 use crate::config::Table;
 use crate::counters::LocatorCount;
 use crate::engine::Control;
+use crate::interwork::Aggregate;
 use crate::reach::ProbedLocator;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
@@ -107,6 +108,17 @@ fn locators(control: &Control, now: Instant) -> Value {
         "prefixes": database.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "locators": database.locators().iter().map(locator).collect::<Vec<_>>(),
         "remote": control.probed_locators(now).map(remote).collect::<Vec<_>>(),
+        "pitr_for": control.pitr_for().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "aggregates": control.aggregates().iter().map(|found| aggregate(found, now)).collect::<Vec<_>>(),
+    })
+}
+
+/// An aggregate that a PITR looks for sites in.
+fn aggregate(found: &Aggregate, now: Instant) -> Value {
+    json!({
+        "prefix": found.prefix.to_string(),
+        "sites": found.sites.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "looked_ago": found.since.map(|since| now.saturating_duration_since(since).as_secs()),
     })
 }
 
@@ -155,7 +167,15 @@ pub fn table(table: Table, answer: &Value) -> String {
             let names =
                 ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago", "path_mtu", "packets", "bytes"];
             let remote = columns(&names, rows("remote"));
-            format!("prefixes: {}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
+            let pitr = if rows("pitr_for").is_some_and(|rows| !rows.is_empty())
+                || rows("aggregates").is_some_and(|rows| !rows.is_empty())
+            {
+                let aggregates = columns(&["prefix", "looked_ago", "sites"], rows("aggregates"));
+                format!("\nPITR for: {}\nlooked for in\n{aggregates}", cell(answer.get("pitr_for")))
+            } else {
+                String::new()
+            };
+            format!("prefixes: {}\n{own}\nof others\n{remote}{pitr}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }
