@@ -263,6 +263,11 @@ impl Control {
         self.prober.locators(now)
     }
 
+    /// The locator of ours that packets to one of others leave from, if that is not the preferred one.
+    pub fn source_towards(&self, rloc: IpAddr) -> Option<IpAddr> {
+        self.prober.source(rloc)
+    }
+
     /// Whether packets may go to a locator of others, as far as probes have shown.
     pub fn is_usable(&self, rloc: IpAddr) -> bool {
         self.prober.is_usable(rloc)
@@ -357,6 +362,9 @@ impl Control {
         let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
         if let Some(probing) = from.filter(|_| message.probe) {
             self.prober.heard(now, probing);
+            for other in self.resolver.no_worse_than(now, probing) {
+                self.prober.doubt(now, other);
+            }
         }
         if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message }) {
             self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
@@ -390,12 +398,18 @@ impl Control {
             Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },
             other => other,
         };
+        let mut locators = Vec::new();
         if let Update::Upsert { entry, .. } = &update
-            && let Forwarding::Locators(locators) = &entry.forwarding
+            && let Forwarding::Locators(list) = &entry.forwarding
         {
-            locators.iter().for_each(|locator| self.prober.watch(now, locator.address));
+            locators.extend(list.iter().map(|locator| locator.address));
+            locators.iter().for_each(|rloc| self.prober.watch(now, *rloc));
         }
         self.outputs.push_back(Output::Update(update));
+        // The packet half forgets what is in no mapping.
+        let prober = &self.prober;
+        let known = locators.into_iter().filter_map(|rloc| Some(Update::From { rloc, source: prober.source(rloc)? }));
+        self.outputs.extend(known.map(Output::Update));
     }
 
     fn finder(&self) -> Option<&Finder> {
@@ -451,6 +465,9 @@ impl Control {
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));
+        // Numbers of the packet half are of the list that it has now.
+        let from = self.prober.sources().map(|(rloc, source)| Output::Update(Update::From { rloc, source }));
+        self.outputs.extend(from);
     }
 
     fn add_eid(&mut self, now: Instant, prefix: EidPrefix) {

@@ -156,6 +156,8 @@ fn updates(control: &Control, entry: Option<(EidPrefix, &Installed)>) -> Vec<Upd
     updates.push(Update::PitrFor(control.pitr_for().to_vec()));
     let Some((prefix, installed)) = entry else { return updates };
     updates.push(Update::Upsert { prefix, entry: control.petrs().lead(installed.entry()) });
+    let all = control.petrs().locators_of(installed).iter().map(|(address, _)| *address);
+    updates.extend(all.filter_map(|rloc| Some(Update::From { rloc, source: control.source_towards(rloc)? })));
     let silent = control
         .petrs()
         .locators_of(installed)

@@ -11,6 +11,7 @@ use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, NextP
 use wire::record::Action;
 
 use super::miss_queue::{Held, Lost, MissQueue};
+use super::own::OwnRlocs;
 use super::quoted;
 use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
@@ -73,19 +74,12 @@ pub struct Itr {
     queue: MissQueue,
     local_eids: EidSet,
     pitr_for: EidSet,
-    rlocs: Rlocs,
+    rlocs: OwnRlocs,
     icmp_rate: IcmpRate,
     unreachable: RateTable<IpAddr>,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     counters: Arc<Counters>,
-}
-
-/// Our RLOC of each family.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rlocs {
-    v4: Option<IpAddr>,
-    v6: Option<IpAddr>,
 }
 
 /// Where a flow goes.
@@ -117,7 +111,7 @@ impl Itr {
             queue: MissQueue::default(),
             local_eids: EidSet::default(),
             pitr_for: EidSet::default(),
-            rlocs: Rlocs::default(),
+            rlocs: OwnRlocs::default(),
             icmp_rate: IcmpRate::new(now),
             unreachable: RateTable::new(1, limits::UNREACHABLE_INTERVAL, limits::UNREACHABLE_TRACKED),
             outputs: VecDeque::new(),
@@ -187,11 +181,14 @@ impl Itr {
             Update::LocalEids(prefixes) => self.set_local_eids(&prefixes),
             Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
-                self.rlocs.v4 = rlocs.iter().copied().find(IpAddr::is_ipv4);
-                self.rlocs.v6 = rlocs.iter().copied().find(IpAddr::is_ipv6);
+                self.rlocs.set(rlocs);
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
             Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
+            Update::From { rloc, source } => {
+                let number = self.rlocs.number(rloc, source);
+                self.cache.locators_mut().set_from(rloc, number);
+            }
             // For the ETR.
             Update::Source { .. } => {}
         }
@@ -200,9 +197,8 @@ impl Itr {
     /// Takes a report of a router or of our own kernel that `quoted`, the start of an encapsulated packet with its outer
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
-        let ours = [self.rlocs.v4, self.rlocs.v6];
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers);
+        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers);
         match rloc.map_or(Learned::Stranger, |rloc| self.cache.learn_mtu(rloc, mtu)) {
             Learned::Changed => self.counters.add(Count::PathMtu, 1),
             Learned::Known => {}
@@ -214,9 +210,8 @@ impl Itr {
     /// reach its locator, or that nobody takes LISP there. Anybody can send one, so it is a hint: probes decide (RFC 9301,
     /// section 7, items 1 and 3).
     pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
-        let ours = [self.rlocs.v4, self.rlocs.v6];
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers);
+        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers);
         match rloc.filter(|rloc| self.cache.has_locator(*rloc) && self.events.len() < limits::EVENTS) {
             Some(rloc) if self.unreachable.allow(now, rloc) => {
                 self.counters.add(Count::Unreachable, 1);
@@ -373,9 +368,11 @@ impl Itr {
     fn header(&self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
         let state = self.cache.locators().get(target.locator);
         let destination = state.address();
-        let source = if destination.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
         OuterHeader {
-            source: source.expect("only locators of a family that we have an RLOC of are chosen"),
+            source: self
+                .rlocs
+                .towards(destination, state.from())
+                .expect("only locators of a family that we have an RLOC of are chosen"),
             destination,
             source_port: source_port(target.flow),
             ttl: packet.ttl(),

@@ -10,6 +10,7 @@
 
 mod engine;
 mod miss_queue;
+mod own;
 mod quoted;
 mod rate;
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub(crate) struct RlocState {
     /// Takes LISP-GPE (RFC 9305).
     gpe: bool,
     reachable: bool,
+    /// From which locator of ours packets go there, by the numbers of the ITR; 0 = from the preferred one.
+    from: u8,
     /// Locator-sets that it is in.
     references: u32,
     /// A path MTU that was learned, and until when it holds.
@@ -79,6 +81,10 @@ impl RlocState {
 
     pub(crate) fn takes_gpe(&self) -> bool {
         self.gpe
+    }
+
+    pub(crate) fn from(&self) -> u8 {
+        self.from
     }
 
     fn mtu(&self, now: Tick, interface: usize) -> usize {
@@ -166,6 +172,13 @@ impl Locators {
             }
             (true, false, false) => self.linger(index),
             (false, ..) => {}
+        }
+    }
+
+    /// From now on packets go there from the locator of ours with this number.
+    pub(crate) fn set_from(&mut self, address: IpAddr, from: u8) {
+        if let Some(index) = self.find(address) {
+            self.states[index.0].from = from;
         }
     }
 
@@ -280,6 +293,7 @@ impl Locators {
             address,
             gpe: self.gpe_peers.contains(&address),
             reachable: true,
+            from: 0,
             references: 0,
             mtu: 0,
             mtu_until: Tick::NONE,

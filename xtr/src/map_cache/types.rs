@@ -117,6 +117,14 @@ pub enum Update {
         /// Whether they may.
         reachable: bool,
     },
+    /// From which locator of ours packets go to one of others, in whatever mappings it is, as probing has found. Until something is said
+    /// of it that is the preferred one of its family.
+    From {
+        /// The locator of others.
+        rloc: IpAddr,
+        /// Ours.
+        source: IpAddr,
+    },
     /// The answer to an [`Event::Source`], for all sources in a prefix.
     Source {
         /// The source asked about, or the prefix of its mapping.

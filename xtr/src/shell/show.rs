@@ -98,6 +98,7 @@ fn locators(control: &Control, now: Instant) -> Value {
         json!({
             "address": probed.address,
             "state": state(probed.standing),
+            "from": probed.from,
             "since": probed.since.as_secs(),
             "rtt_us": probed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             "probed_ago": probed.probed_ago.map(|ago| ago.as_secs()),

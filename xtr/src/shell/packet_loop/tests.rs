@@ -45,6 +45,7 @@ for_both_tiers! {
 }
 
 mod interwork;
+mod uplinks;
 
 struct Node<T> {
     packets: T,
