@@ -433,20 +433,29 @@ impl Control {
     }
 
     /// Has packets to all that this node is PITR for led into the tunnel. What lies in one of its own EID-prefixes is its own, and
-    /// where one of its locators lies, packets that are encapsulated already would enter the tunnel again.
+    /// where one of its locators or its map system is, packets that are to leave the tunnel would enter it.
     fn lead_packets(&mut self) {
         let Some(pitr) = &mut self.pitr else { return };
-        let rlocs = self.database.rlocs();
+        let map_systems = self.resolver.resolvers().iter().filter_map(|system| match system {
+            MapSystem::Node(address) => Some(*address),
+            MapSystem::Pipe => None,
+        });
+        let outside: Vec<IpAddr> = self.database.rlocs().into_iter().chain(map_systems).collect();
         let is_of_others = |prefix: &EidPrefix| !self.database.prefixes().iter().any(|own| own.covers(prefix));
-        let is_outside = |prefix: &EidPrefix| !rlocs.iter().any(|rloc| prefix.net.contains(rloc));
-        let found = pitr.finder.iter().flat_map(Finder::sites).filter(|site| is_of_others(site) && is_outside(site));
+        let is_inside = |prefix: &EidPrefix| !outside.iter().any(|address| prefix.net.contains(address));
+        let found = pitr.finder.iter().flat_map(Finder::sites).filter(|site| is_of_others(site) && is_inside(site));
         let mut leads: Vec<EidPrefix> = pitr.given.iter().copied().chain(found).collect();
-        leads.truncate(interwork::limits::PITR_PREFIXES);
+        if leads.len() > interwork::limits::PITR_PREFIXES {
+            tracing::warn!(sites = leads.len(), "more EID-prefixes than a PITR leads: some are left out");
+            leads.truncate(interwork::limits::PITR_PREFIXES);
+        }
         leads.sort_unstable();
         leads.dedup();
-        pitr.leads.clone_from(&leads);
         self.resolver.set_pitr_for(Some(leads.clone()));
-        self.outputs.push_back(Output::Update(Update::PitrFor(leads)));
+        if pitr.leads != leads {
+            pitr.leads.clone_from(&leads);
+            self.outputs.push_back(Output::Update(Update::PitrFor(leads)));
+        }
     }
 
     fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
@@ -462,6 +471,7 @@ impl Control {
         if let Some(finder) = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut()) {
             finder.set_rlocs(self.database.rlocs());
         }
+        self.lead_packets();
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));
@@ -499,6 +509,7 @@ impl Control {
         self.resolver.handle(now, resolve::Input::Own(prefixes.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalEids(prefixes)));
+        self.lead_packets();
     }
 }
 

@@ -133,11 +133,11 @@ fn pitr(pitr_in: &[&str]) -> Node {
 }
 
 fn led(node: &mut Node) -> Vec<String> {
-    let lists = node.updates().into_iter().filter_map(|update| match update {
+    let mut lists = node.updates().into_iter().rev().filter_map(|update| match update {
         Update::PitrFor(prefixes) => Some(prefixes.iter().map(ToString::to_string).collect()),
         _ => None,
     });
-    lists.last().unwrap_or_default()
+    lists.next().unwrap_or_default()
 }
 
 #[test]

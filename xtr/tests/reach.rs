@@ -838,7 +838,8 @@ fn map_requests_and_map_registers_without_an_answer_are_sent_from_the_other_upli
         node.advance(millis(2100));
         let (local, _, _) = node.sent[0].clone();
         let (_, request) = node.requests().remove(0);
-        (from.push(local), answered_at.push(request.itr_rlocs[0].ip().unwrap()));
+        from.push(local);
+        answered_at.push(request.itr_rlocs[0].ip().unwrap());
     }
     assert!(uplinks.iter().all(|uplink| from.contains(&ip(uplink))), "{from:?}");
     assert_eq!(from, answered_at, "the first locator named is where the answer comes to");

@@ -59,14 +59,14 @@ pub(crate) fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
         let [v4, v6] = RLOCS;
         let rlocs = [Family::V4, Family::V6].map(|family| site.rloc(family));
         routers.start_site(&place, site, &rlocs, &["--pitr", v4, "--pitr", v6, "--use-petr", v4])?;
+        // A PITR that looks before the site is known looks again a minute later.
+        routers.await_site(&place, site, &[Family::V4])?;
         let mut proxy = binaries.command("lisp-xtr");
         let folder = place.folder(PROXY)?;
         proxy.args(["--rloc", v4, "--rloc", v6, "--map-resolver", Family::V4.map_system()]);
         proxy.args(["--pitr-for", GIVEN, "--pitr-in", LOOKED_THROUGH]).arg("--state-dir").arg(&folder);
         proxy.args(site.prefixes.iter().flat_map(|prefix| ["--petr-for", prefix]));
         routers.start_in(&place, PROXY, proxy)?;
-        routers.await_site(&place, site, &[Family::V4])?;
-        // The site may have come after the first look.
         routers.await_word(PROXY, "the sites of an aggregate have changed")?;
         tell(site);
         let controls = [(site.xtr, place.control(site)?), (PROXY, folder.join("control.sock"))];

@@ -110,7 +110,8 @@ fn tell() {
     let [first, _] = &UPLINKS;
     println!("Try: interop exec {} -- ping -i 0.2 {}, and meanwhile", site.host, other.hosts[1]);
     println!("     interop exec {} -- ip link set {} down", site.xtr, first.port);
-    println!("     interop exec {} -- lisp-xtr show locators", other.xtr);
+    println!("  or interop exec {} -- sysctl -w net.ipv4.ip_forward=0, of which no link tells;", first.isp);
+    println!("     interop exec {} -- lisp-xtr show locators", site.xtr);
 }
 
 #[cfg(test)]

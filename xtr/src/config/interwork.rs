@@ -215,7 +215,7 @@ mod tests {
                 w.pitr_for = vec!["10.2.0.0/16".parse().unwrap()];
             }),
             ("rloc", |w| w.pitr_for = vec!["192.0.2.0/24".parse().unwrap()]),
-            ("map-resolver", |w| w.pitr_in = vec!["203.0.113.0/24".parse().unwrap()]),
+            ("map-resolver", |w| w.pitr_for = vec!["203.0.113.0/24".parse().unwrap()]),
             ("pitr-in", |w| w.pitr_in = vec!["anchors".parse().unwrap()]),
             ("pitr-in", |w| w.pitr_in = vec!["3fff::/16".parse().unwrap()]),
         ];

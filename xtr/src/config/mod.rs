@@ -379,8 +379,7 @@ impl Config {
 
     fn check_underlay(&self, key: &str, address: IpAddr) -> Result<(), ConfigError> {
         let host = EidPrefix::host(self.iid, address);
-        let of_pitr = self.interworking.pitr_for.iter().chain(&self.interworking.pitr_in);
-        let is_eid = self.eid_prefixes.iter().chain(of_pitr).any(|prefix| prefix.covers(&host))
+        let is_eid = self.eid_prefixes.iter().chain(&self.interworking.pitr_for).any(|prefix| prefix.covers(&host))
             || IpNet::from(self.cgeid_network).contains(&address);
         if is_eid {
             return Err(ConfigError::new(key, format!("{address} is an EID; an underlay address is needed")));

@@ -165,8 +165,18 @@ pub fn table(table: Table, answer: &Value) -> String {
         Table::Locators => {
             let rows = |key: &str| answer.get(key).and_then(Value::as_array);
             let own = columns(&["address", "priority", "weight", "state"], rows("locators"));
-            let names =
-                ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago", "path_mtu", "packets", "bytes"];
+            let names = [
+                "address",
+                "state",
+                "since",
+                "rtt_us",
+                "probed_ago",
+                "answered_ago",
+                "path_mtu",
+                "packets",
+                "bytes",
+                "from",
+            ];
             let remote = columns(&names, rows("remote"));
             let pitr = if rows("pitr_for").is_some_and(|rows| !rows.is_empty())
                 || rows("aggregates").is_some_and(|rows| !rows.is_empty())
@@ -268,7 +278,7 @@ mod tests {
         add_sent(Table::Locators, &mut answer, &sent);
         let text = table(Table::Locators, &answer);
         let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
-        assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900"]);
+        assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900", "never"]);
     }
 
     #[test]
