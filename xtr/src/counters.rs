@@ -44,6 +44,8 @@ table! {
         SiteTtl = "site-ttl",
         /// The mapping is negative with "no action": it waits for nothing and goes nowhere.
         NoAction = "no-action",
+        /// To a prefix that this node is PITR for, and the mapping says that there is no site: forwarded as it is, it would come back.
+        PitrNoSite = "pitr-no-site",
         /// The mapping is negative with "drop", without reason.
         NegativeDrop = "negative-drop",
         /// The mapping is negative with "drop", denied by policy.
@@ -78,6 +80,10 @@ table! {
         CoreInstance = "core-instance",
         /// From the core: the inner destination is no EID of ours in this instance.
         CoreNotOurs = "core-not-our-eid",
+        /// From the core: to no EID of ours, and its inner source is of no site that may use this PETR.
+        CorePetrSource = "core-petr-source",
+        /// From the core: to be forwarded natively, and its inner destination is no unicast address beyond the link.
+        CorePetrDestination = "core-petr-destination",
         /// From the core: the inner source is no unicast address.
         CoreSource = "core-inner-source",
         /// From the core: the inner source is an EID that maps to other RLOCs than the one it came from.
@@ -120,6 +126,8 @@ table! {
         Decapsulated = "decapsulated-packets",
         /// Their octets, without the headers taken off.
         DecapsulatedBytes = "decapsulated-bytes",
+        /// Of the decapsulated packets those to no EID of ours, which this node forwards as a PETR.
+        Petr = "petr-packets",
         /// Packets given back to the kernel, to be forwarded without encapsulation.
         Native = "native-packets",
         /// Packets that waited, or wait, for a mapping.

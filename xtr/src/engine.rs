@@ -12,6 +12,8 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
+use crate::interwork;
+use crate::interwork::{Aggregate, Finder, Interworking, Petrs, Sites};
 use crate::limits;
 use crate::map_cache::{Entry, Event, Forwarding, Update};
 use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits, Verdict};
@@ -89,6 +91,15 @@ pub enum Output {
     PersistNonce(Nonce),
 }
 
+/// What a PITR leads into the tunnel.
+#[derive(Debug)]
+struct Pitr {
+    given: Vec<EidPrefix>,
+    finder: Option<Finder>,
+    /// Both together.
+    leads: Vec<EidPrefix>,
+}
+
 /// The control half.
 #[derive(Debug)]
 pub struct Control {
@@ -104,6 +115,8 @@ pub struct Control {
     echo: Echo,
     own: Own,
     status_bits: StatusBits,
+    petrs: Petrs,
+    pitr: Option<Pitr>,
     smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -112,7 +125,8 @@ pub struct Control {
 impl Control {
     /// Starts at `now`: the first Map-Registers are due at once.
     pub fn new(now: Instant, config: Config) -> Self {
-        let policy = Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network };
+        let policy =
+            Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network, pitr_for: None };
         let resolve = resolve::Config { resolvers: config.resolvers, rlocs: config.database.rlocs(), policy };
         let database = config.database;
         let register = register::Config {
@@ -142,6 +156,8 @@ impl Control {
             echo: Echo::new(Trust::default(), seed(3)),
             own: Own::new(now, &Trust::default(), database.ttl()),
             status_bits: StatusBits::default(),
+            petrs: Petrs::default(),
+            pitr: None,
             database,
             subscriber: Subscriber::off(now),
             smrs_received: 0,
@@ -180,6 +196,20 @@ impl Control {
     pub fn protect(&mut self, settings: LispSec) {
         self.replier.require_protection(settings.demand == Demand::Require);
         self.resolver.secure(settings);
+    }
+
+    /// Takes these roles of RFC 6832. The finder of a PITR draws its nonces from `seed`, as [`Config::seed`].
+    #[must_use]
+    pub fn interworking(mut self, now: Instant, roles: Interworking, seed: [u8; 32]) -> Self {
+        self.petrs = Petrs::new(roles.petrs.clone());
+        self.petrs.addresses().for_each(|petr| self.prober.watch(now, petr));
+        if roles.is_pitr() {
+            let finder = Finder::new(now, roles.pitr_in, self.resolver.resolvers().to_vec(), seed);
+            let finder = finder.map(|finder| finder.answered_at(self.database.rlocs()));
+            self.pitr = Some(Pitr { given: roles.pitr_for, finder, leads: Vec::new() });
+            self.lead_packets();
+        }
+        self
     }
 
     /// Takes one input.
@@ -238,7 +268,11 @@ impl Control {
         }
         self.follow_subscriptions(now);
         self.follow_peers(now);
-        self.prober.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
+        self.look_for_sites(now);
+        let (petrs, site) = (&self.petrs, self.database.prefixes());
+        self.prober.handle_timeout(now, |rloc, after| {
+            self.resolver.user_of(now, rloc, after).or_else(|| petrs.asked(rloc, after, site))
+        });
         while let Some(output) = self.prober.poll() {
             self.outputs.push_back(match output {
                 reach::Output::Send(outgoing) => Output::Send(outgoing),
@@ -266,6 +300,7 @@ impl Control {
             self.subscriber.next_deadline(),
             self.echo.next_deadline(),
             self.own.next_deadline(),
+            self.finder().map(Finder::next_deadline),
         ];
         engines.into_iter().flatten().min()
     }
@@ -292,6 +327,11 @@ impl Control {
     /// The locators of others that are probed.
     pub fn probed_locators(&self, now: Instant) -> impl Iterator<Item = ProbedLocator> + '_ {
         self.prober.locators(now)
+    }
+
+    /// The locator of ours that packets to one of others leave from, if that is not the preferred one.
+    pub fn source_towards(&self, rloc: IpAddr) -> Option<IpAddr> {
+        self.prober.source(rloc)
     }
 
     /// Whether packets may go to a locator of others, as far as probes have shown.
@@ -336,6 +376,21 @@ impl Control {
         self.resolver.mapping_for(now, iid, address)
     }
 
+    /// The PETRs that this node uses.
+    pub fn petrs(&self) -> &Petrs {
+        &self.petrs
+    }
+
+    /// The EID-prefixes of others that this node is PITR for, ascending.
+    pub fn pitr_for(&self) -> &[EidPrefix] {
+        self.pitr.as_ref().map_or(&[], |pitr| &pitr.leads)
+    }
+
+    /// The aggregates that a PITR looks for sites in, and what it has found.
+    pub fn aggregates(&self) -> &[Aggregate] {
+        self.finder().map_or(&[], Finder::aggregates)
+    }
+
     /// Our prefixes and locators.
     pub fn database(&self) -> &Database {
         &self.database
@@ -351,6 +406,10 @@ impl Control {
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
             Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message) => Ok(()),
             Ok(ControlMessage::MapReply(message)) => {
+                let finder = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut());
+                if finder.is_some_and(|finder| finder.answer(now, &message)) {
+                    return Ok(());
+                }
                 self.resolver.handle(now, resolve::Input::Reply { via, message: &message, payload: bytes });
                 Ok(())
             }
@@ -404,6 +463,9 @@ impl Control {
         let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
         if let Some(probing) = from.filter(|_| message.probe) {
             self.prober.heard(now, probing);
+            for other in self.resolver.no_worse_than(now, probing) {
+                self.prober.doubt(now, other);
+            }
         }
         if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message, protection }) {
             self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
@@ -414,6 +476,10 @@ impl Control {
     fn on_probe_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
         let probed = self.prober.answer(now, via, message)?;
         self.echo.set_capable(now, probed.rloc, message.echo_nonce);
+        // What a PETR is asked about is no mapping.
+        if self.petrs.addresses().any(|petr| petr == probed.rloc) && probed.prefix.net.prefix_len() == 0 {
+            return Ok(());
+        }
         let records = message.records.as_slice();
         self.resolver.handle(now, resolve::Input::Probed { prefix: probed.prefix, records });
         Ok(())
@@ -439,17 +505,27 @@ impl Control {
     }
 
     /// What the packet half is told to use is probed.
-    fn on_update(&mut self, now: Instant, mut update: Update) {
+    fn on_update(&mut self, now: Instant, update: Update) {
         self.tell_subscriber(now, &update);
+        let mut update = match update {
+            Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },
+            other => other,
+        };
+        let mut locators = Vec::new();
         if let Update::Upsert { entry, .. } = &update
-            && let Forwarding::Locators(locators) = &entry.forwarding
+            && let Forwarding::Locators(list) = &entry.forwarding
         {
-            locators.iter().for_each(|locator| self.prober.watch(now, locator.address));
-            locators.iter().for_each(|locator| self.echo.watch(now, locator.address));
+            locators.extend(list.iter().map(|locator| locator.address));
+            locators.iter().for_each(|rloc| self.prober.watch(now, *rloc));
+            locators.iter().for_each(|rloc| self.echo.watch(now, *rloc));
         }
         let of_peer = if self.trust.is_on() { self.of_peer(now, &mut update) } else { None };
         self.outputs.push_back(Output::Update(update));
         self.outputs.extend(of_peer.map(Output::Update));
+        // The packet half forgets what is in no mapping.
+        let prober = &self.prober;
+        let known = locators.into_iter().filter_map(|rloc| Some(Update::From { rloc, source: prober.source(rloc)? }));
+        self.outputs.extend(known.map(Output::Update));
     }
 
     /// What the packet half hears besides of a mapping of a trusted peer that comes or goes.
@@ -496,6 +572,52 @@ impl Control {
         }
     }
 
+    fn finder(&self) -> Option<&Finder> {
+        self.pitr.as_ref()?.finder.as_ref()
+    }
+
+    /// What the finder of a PITR has to do.
+    fn look_for_sites(&mut self, now: Instant) {
+        let Some(finder) = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut()) else { return };
+        finder.handle_timeout(now);
+        let mut has_changed = false;
+        while let Some(output) = finder.poll() {
+            match output {
+                Sites::Ask(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                Sites::Changed => has_changed = true,
+            }
+        }
+        if has_changed {
+            self.lead_packets();
+        }
+    }
+
+    /// Has packets to all that this node is PITR for led into the tunnel. What lies in one of its own EID-prefixes is its own, and
+    /// where one of its locators or its map system is, packets that are to leave the tunnel would enter it.
+    fn lead_packets(&mut self) {
+        let Some(pitr) = &mut self.pitr else { return };
+        let map_systems = self.resolver.resolvers().iter().filter_map(|system| match system {
+            MapSystem::Node(address) => Some(*address),
+            MapSystem::Pipe => None,
+        });
+        let outside: Vec<IpAddr> = self.database.rlocs().into_iter().chain(map_systems).collect();
+        let is_of_others = |prefix: &EidPrefix| !self.database.prefixes().iter().any(|own| own.covers(prefix));
+        let is_inside = |prefix: &EidPrefix| !outside.iter().any(|address| prefix.net.contains(address));
+        let found = pitr.finder.iter().flat_map(Finder::sites).filter(|site| is_of_others(site) && is_inside(site));
+        let mut leads: Vec<EidPrefix> = pitr.given.iter().copied().chain(found).collect();
+        if leads.len() > interwork::limits::PITR_PREFIXES {
+            tracing::warn!(sites = leads.len(), "more EID-prefixes than a PITR leads: some are left out");
+            leads.truncate(interwork::limits::PITR_PREFIXES);
+        }
+        leads.sort_unstable();
+        leads.dedup();
+        self.resolver.set_pitr_for(Some(leads.clone()));
+        if pitr.leads != leads {
+            pitr.leads.clone_from(&leads);
+            self.outputs.push_back(Output::Update(Update::PitrFor(leads)));
+        }
+    }
+
     fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
         let database = self.database.with_locators(locators).with_unreachable(unreachable);
         let database = database.succeeding(&self.database, self.trust.status_bits());
@@ -509,9 +631,16 @@ impl Control {
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
         self.subscriber.set_rlocs(now, self.database.rlocs());
+        if let Some(finder) = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut()) {
+            finder.set_rlocs(self.database.rlocs());
+        }
+        self.lead_packets();
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));
+        // Numbers of the packet half are of the list that it has now.
+        let from = self.prober.sources().map(|(rloc, source)| Output::Update(Update::From { rloc, source }));
+        self.outputs.extend(from);
     }
 
     fn add_eid(&mut self, now: Instant, prefix: EidPrefix) {
@@ -544,6 +673,7 @@ impl Control {
         self.subscriber.set_own(prefixes.clone());
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalEids(prefixes)));
+        self.lead_packets();
     }
 }
 

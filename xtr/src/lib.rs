@@ -19,6 +19,7 @@ mod eid_set;
 pub mod engine;
 pub mod etr;
 mod heard;
+pub mod interwork;
 pub mod itr;
 pub mod limits;
 pub mod map_cache;

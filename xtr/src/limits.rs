@@ -16,6 +16,8 @@ pub const EXPIRED_AT_ONCE: usize = 128;
 pub const RLOCS: usize = MAP_CACHE_ENTRIES;
 /// RLOCs in no mapping that are remembered as not reachable, the newest.
 pub const UNREACHABLE_RLOCS: usize = 4096;
+/// Locators of ours that packets leave from though another one of their family is preferred: as many as a node has.
+pub const OTHER_RLOCS: usize = 32;
 /// How long packets go to a locator without anything coming back until control hears of it. A ping, or the first packets of a
 /// connection, have an answer before.
 pub const SILENT_AFTER: Duration = Duration::from_secs(1);

@@ -30,6 +30,9 @@ Examples:
                --lisp-sec require --resolver-key-file resolver.toml
   Two uplinks, of which the second is a backup, at whatever addresses they have:
       lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
+  Between LISP sites and hosts that know nothing of LISP: a PITR and PETR, and a site that uses it:
+      lisp-xtr --rloc 192.0.2.80 --map-resolver 203.0.113.53 --pitr-for 10.1.0.0/16 --petr-for 10.1.0.0/16
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --pitr 192.0.2.80 --use-petr 192.0.2.80
   What a configuration means, and what a running node knows:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
@@ -232,6 +235,22 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_version: Option<u16>,
+    /// PETR (RFC 6832) through which packets to what is no LISP site leave: ADDR[,priority=1,weight=100]; repeats
+    #[arg(long, global = true, value_name = "ADDR[,..]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub use_petr: Vec<String>,
+    /// Be a PETR for sites of this EID-prefix: forward what they send to hosts that are no LISP site; repeats
+    #[arg(long, global = true, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub petr_for: Vec<String>,
+    /// Be a PITR for this EID-prefix: lead what anybody sends there through the tunnel; repeats
+    #[arg(long, global = true, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pitr_for: Vec<String>,
+    /// Be a PITR for the sites that the mapping system has in this aggregate, or in those of all trust anchors; repeats
+    #[arg(long, global = true, value_name = "PREFIX|anchors")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pitr_in: Vec<String>,
     /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

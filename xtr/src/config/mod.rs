@@ -3,6 +3,7 @@
 
 mod explain;
 mod flags;
+mod interwork;
 mod key_file;
 mod lisp_sec;
 mod running;
@@ -25,12 +26,14 @@ use wire::record::MapVersion;
 
 use crate::database::OwnLocator;
 use crate::etr::SourceMode;
+use crate::interwork::Interworking;
 use crate::map_cache::is_unicast;
 use crate::resolve::LispSec;
 use crate::trust::Trust;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use interwork::{PetrValue, PitrIn};
 pub use lisp_sec::LispSecMode;
 pub use running::Running;
 pub use trace::{Ports, TraceFlags};
@@ -118,6 +121,14 @@ struct Written {
     echo_nonce: Switch,
     locator_status_bits: Switch,
     map_version: Option<u16>,
+    #[serde(deserialize_with = "values::list")]
+    use_petr: Vec<PetrValue>,
+    #[serde(deserialize_with = "values::list")]
+    petr_for: Vec<PrefixValue>,
+    #[serde(deserialize_with = "values::list")]
+    pitr_for: Vec<PrefixValue>,
+    #[serde(deserialize_with = "values::list")]
+    pitr_in: Vec<PitrIn>,
     site_id: Option<u64>,
     xtr_id: Option<String>,
     #[serde(deserialize_with = "values::list")]
@@ -167,6 +178,10 @@ impl Default for Written {
             echo_nonce: Switch::Off,
             locator_status_bits: Switch::Off,
             map_version: None,
+            use_petr: Vec::new(),
+            petr_for: Vec::new(),
+            pitr_for: Vec::new(),
+            pitr_in: Vec::new(),
             site_id: None,
             xtr_id: None,
             subscribe: Vec::new(),
@@ -219,6 +234,8 @@ pub struct Config {
     pub trust: Trust,
     /// First version of our mappings; null = they have none.
     pub map_version: MapVersion,
+    /// What it does for and with hosts that know nothing of LISP (RFC 6832).
+    pub interworking: Interworking,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
     /// xTR-ID; none = the one that was made at the first start.
@@ -324,7 +341,8 @@ impl Config {
         check_sizes(&written)?;
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
-        let mapping = mapping(&written)?;
+        let interworking = interwork::roles(&written, iid, cgeid_network.into())?;
+        let mapping = mapping(&written, &interworking)?;
         let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
         let trusted::Trusted { trust, networks: trusted_peers, map_version } = trusted::trusted(&written)?;
         let lisp_sec = lisp_sec::read(&written, &mapping)?;
@@ -354,6 +372,7 @@ impl Config {
             trusted_peers,
             trust,
             map_version,
+            interworking,
             site_id: written.site_id,
             xtr_id,
             subscriptions,
@@ -370,6 +389,8 @@ impl Config {
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
         config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
         config.pitrs.iter().try_for_each(|address| config.check_underlay("pitr", *address))?;
+        let petrs = &config.interworking.petrs;
+        petrs.iter().try_for_each(|petr| config.check_underlay("use-petr", petr.address))?;
         if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }
@@ -391,6 +412,7 @@ impl Config {
                 return Err(ConfigError::new("rloc", format!("{} is given twice", locator.address)));
             }
         }
+        self.check_petrs(locators)?;
         let Mapping::Elsewhere { servers, resolvers } = &self.mapping else { return Ok(()) };
         let servers = servers.iter().map(|server| ("map-server", server.address));
         let resolvers = resolvers.iter().map(|address| ("map-resolver", *address));
@@ -407,7 +429,7 @@ impl Config {
 
     fn check_underlay(&self, key: &str, address: IpAddr) -> Result<(), ConfigError> {
         let host = EidPrefix::host(self.iid, address);
-        let is_eid = self.eid_prefixes.iter().any(|prefix| prefix.covers(&host))
+        let is_eid = self.eid_prefixes.iter().chain(&self.interworking.pitr_for).any(|prefix| prefix.covers(&host))
             || IpNet::from(self.cgeid_network).contains(&address);
         if is_eid {
             return Err(ConfigError::new(key, format!("{address} is an EID; an underlay address is needed")));
@@ -466,7 +488,7 @@ fn eid_prefixes(written: &Written, iid: InstanceId, network: Ipv6Net) -> Result<
     Ok(prefixes)
 }
 
-fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
+fn mapping(written: &Written, roles: &Interworking) -> Result<Mapping, ConfigError> {
     if written.map_server.is_empty() && written.map_resolver.is_empty() {
         if !written.key_file.is_empty() {
             return Err(ConfigError::new("key-file", "is for a --map-server, and none is given"));
@@ -487,8 +509,9 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
             "is for the map system in this process: leave it out, or leave out --map-server and --map-resolver";
         return Err(ConfigError::new(*key, advice));
     }
-    if written.eid_prefix.is_empty() {
-        return Err(ConfigError::new("eid-prefix", "needed with --map-server or --map-resolver"));
+    if written.eid_prefix.is_empty() && !(roles.is_proxy() && written.map_server.is_empty()) {
+        let problem = "needed with --map-server or --map-resolver; with --map-resolver alone a PITR or PETR needs none";
+        return Err(ConfigError::new("eid-prefix", problem));
     }
     let servers = servers(written)?;
     let resolvers = if written.map_resolver.is_empty() { &written.map_server } else { &written.map_resolver };

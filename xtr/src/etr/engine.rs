@@ -30,6 +30,8 @@ pub struct EtrConfig {
     pub sources: SourcePolicy,
     /// Whose nonces, locator-status-bits and map-versions count.
     pub trust: Trust,
+    /// EID-prefixes of sites that use this node as their PETR (RFC 6832, section 6); none = it is no PETR.
+    pub petr_for: Vec<EidPrefix>,
 }
 
 /// The outer header, as the socket tells it.
@@ -56,6 +58,8 @@ pub struct Decapsulated<'p> {
     pub source: IpAddr,
     /// The LISP header it came with; nothing in it but the instance has been trusted, unless a trusted peer sent it.
     pub lisp: LispHeader,
+    /// To no EID of ours: this node is the PETR of its site, and the kernel forwards it.
+    pub leaves: bool,
     /// The packet, TTL and traffic class corrected, trailing octets cut off.
     pub inner: &'p [u8],
 }
@@ -76,6 +80,7 @@ pub enum Arrival<'p> {
 pub struct Etr {
     gpe: bool,
     local_eids: EidSet,
+    petr_for: EidSet,
     sources: Sources,
     peers: Peers,
     written: Written,
@@ -87,7 +92,9 @@ impl Etr {
     pub fn new(config: EtrConfig, counters: Arc<Counters>) -> Self {
         let sources = Sources::new(config.sources, counters.clone());
         let peers = Peers::new(config.trust, counters.clone());
-        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, peers, written: Written::new(), counters }
+        let petr_for = EidSet::new(&config.petr_for);
+        let (gpe, local_eids, written) = (config.gpe, EidSet::default(), Written::new());
+        Self { gpe, local_eids, petr_for, sources, peers, written, counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -134,6 +141,9 @@ impl Etr {
     pub fn poll(&mut self) -> Option<Vec<u8>> {
         let (rloc, packet) = self.sources.poll()?;
         self.count(rloc, packet.len());
+        if self.leaves(&packet) {
+            self.counters.add(Count::Petr, 1);
+        }
         self.written.note(rloc, self.counters.senders());
         Some(packet)
     }
@@ -158,9 +168,12 @@ impl Etr {
         {
             return self.drop(reason);
         }
-        match self.sources.judge(packet.iid, packet.source, outer.source) {
+        match self.sources.judge(packet.iid, packet.source, outer.source, !packet.leaves) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
+                if packet.leaves {
+                    self.counters.add(Count::Petr, 1);
+                }
                 self.written.note(outer.source, self.counters.senders());
                 if let Some(said) = &said {
                     self.peers.take(said);
@@ -229,7 +242,7 @@ impl Etr {
         let packet = IpPacket::parse(rest).map_err(|error| malformed(&error))?;
         self.check_next_protocol(&lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
-        self.check_addresses(iid, &packet)?;
+        let leaves = self.check_addresses(iid, &packet)?;
         let (ttl, class) = uniform(outer, &packet)?;
         let source = packet.source();
         let (length, is_v4) = (packet.octets().len(), matches!(packet, IpPacket::V4(_)));
@@ -239,7 +252,7 @@ impl Etr {
         } else {
             Ipv6Packet::rewrite(inner, ttl, class);
         }
-        Ok(Decapsulated { iid, source, lisp, inner })
+        Ok(Decapsulated { iid, source, lisp, leaves, inner })
     }
 
     fn check_next_protocol(&self, lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
@@ -253,14 +266,33 @@ impl Etr {
         }
     }
 
-    fn check_addresses(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<(), DropReason> {
-        if !self.local_eids.contains(iid, packet.destination()) {
-            return Err(match self.local_eids.has_instance(iid) {
-                true => DropReason::CoreNotOurs,
-                false => DropReason::CoreInstance,
-            });
+    /// Whether the packet leaves the tunnel here for somebody who is no site.
+    fn check_addresses(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<bool, DropReason> {
+        let leaves = !self.local_eids.contains(iid, packet.destination());
+        if leaves {
+            self.check_petr(iid, packet)?;
         }
-        if is_unicast(packet.source()) { Ok(()) } else { Err(DropReason::CoreSource) }
+        if is_unicast(packet.source()) { Ok(leaves) } else { Err(DropReason::CoreSource) }
+    }
+
+    /// A PETR takes packets of the sites that may use it, and of nobody else (RFC 6832, section 6): otherwise anybody could send
+    /// through it in the name of others.
+    fn check_petr(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<(), DropReason> {
+        if self.petr_for.contains(iid, packet.source()) {
+            let is_one_host = is_unicast(packet.destination());
+            return if is_one_host { Ok(()) } else { Err(DropReason::CorePetrDestination) };
+        }
+        Err(match (self.petr_for.has_instance(iid), self.local_eids.has_instance(iid)) {
+            (true, _) => DropReason::CorePetrSource,
+            (false, true) => DropReason::CoreNotOurs,
+            (false, false) => DropReason::CoreInstance,
+        })
+    }
+
+    /// Whether a packet that was taken is one of a PETR's. A PETR serves one instance.
+    fn leaves(&self, packet: &[u8]) -> bool {
+        let Some(iid) = self.petr_for.prefixes().first().map(|prefix| prefix.iid) else { return false };
+        IpPacket::parse(packet).is_ok_and(|packet| !self.local_eids.contains(iid, packet.destination()))
     }
 }
 

@@ -11,6 +11,7 @@ use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, NextP
 use wire::record::Action;
 
 use super::miss_queue::{Held, Lost, MissQueue};
+use super::own::OwnRlocs;
 use super::peer;
 use super::quoted;
 use super::rate::IcmpRate;
@@ -76,7 +77,8 @@ pub struct Itr {
     cache: MapCache,
     queue: MissQueue,
     local_eids: EidSet,
-    rlocs: Rlocs,
+    pitr_for: EidSet,
+    rlocs: OwnRlocs,
     /// What packets to trusted peers say of our mappings.
     own: OwnMapping,
     trust: Trust,
@@ -85,13 +87,6 @@ pub struct Itr {
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     counters: Arc<Counters>,
-}
-
-/// Our RLOC of each family.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rlocs {
-    v4: Option<IpAddr>,
-    v6: Option<IpAddr>,
 }
 
 /// Where a flow goes.
@@ -124,7 +119,8 @@ impl Itr {
             cache,
             queue: MissQueue::default(),
             local_eids: EidSet::default(),
-            rlocs: Rlocs::default(),
+            pitr_for: EidSet::default(),
+            rlocs: OwnRlocs::default(),
             own: OwnMapping::default(),
             trust: Trust::default(),
             icmp_rate: IcmpRate::new(now),
@@ -202,9 +198,9 @@ impl Itr {
                 }
             }
             Update::LocalEids(prefixes) => self.set_local_eids(&prefixes),
+            Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
-                self.rlocs.v4 = rlocs.iter().copied().find(IpAddr::is_ipv4);
-                self.rlocs.v6 = rlocs.iter().copied().find(IpAddr::is_ipv6);
+                self.rlocs.set(rlocs);
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
             Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
@@ -215,6 +211,10 @@ impl Itr {
                 self.cache.locators_mut().ask_nonce(rloc, (!suspended).then_some(nonce));
             }
             Update::EchoRequest { rloc, nonce: None, .. } => self.end_echo(rloc),
+            Update::From { rloc, source } => {
+                let number = self.rlocs.number(rloc, source);
+                self.cache.locators_mut().set_from(rloc, number);
+            }
             // For the ETR.
             Update::Source { .. } => {}
         }
@@ -223,9 +223,8 @@ impl Itr {
     /// Takes a report of a router or of our own kernel that `quoted`, the start of an encapsulated packet with its outer
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
-        let ours = [self.rlocs.v4, self.rlocs.v6];
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers, &self.trust);
+        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
         match rloc.map_or(Learned::Stranger, |rloc| self.cache.learn_mtu(rloc, mtu)) {
             Learned::Changed => self.counters.add(Count::PathMtu, 1),
             Learned::Known => {}
@@ -237,9 +236,8 @@ impl Itr {
     /// reach its locator, or that nobody takes LISP there. Anybody can send one, so it is a hint: probes decide (RFC 9301,
     /// section 7, items 1 and 3).
     pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
-        let ours = [self.rlocs.v4, self.rlocs.v6];
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers, &self.trust);
+        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
         match rloc.filter(|rloc| self.cache.has_locator(*rloc) && self.events.len() < limits::EVENTS) {
             Some(rloc) if self.unreachable.allow(now, rloc) => {
                 self.counters.add(Count::Unreachable, 1);
@@ -361,6 +359,10 @@ impl Itr {
                 }
             }
             Way::Negative(action) => match action {
+                // Whoever is asked natively for what we attract sends it back to us.
+                Action::NativelyForward if self.pitr_for.contains(iid, destination) => {
+                    Decision::Drop(DropReason::PitrNoSite, Some(IcmpError::Unreachable))
+                }
                 Action::NativelyForward => Decision::Native,
                 Action::SendMapRequest => Decision::Ask,
                 Action::NoAction => Decision::Drop(DropReason::NoAction, None),
@@ -399,8 +401,8 @@ impl Itr {
     #[inline(always)]
     fn header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
         let state = self.cache.locators().get(target.locator);
-        let (destination, form) = (state.address(), state.form());
-        let source = if destination.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
+        let (destination, form, from) = (state.address(), state.form(), state.from());
+        let source = self.rlocs.towards(destination, from);
         OuterHeader {
             source: source.expect("only locators of a family that we have an RLOC of are chosen"),
             destination,

@@ -10,6 +10,7 @@
 
 mod engine;
 mod miss_queue;
+mod own;
 mod peer;
 #[cfg(test)]
 mod peer_tests;

@@ -12,7 +12,7 @@ use crate::trust::Trust;
 /// The RLOC that a quoted packet went to, if it came from an RLOC of ours and has our source ports and LISP header.
 pub(super) fn rloc(
     quoted: &[u8],
-    ours: &[Option<IpAddr>],
+    ours: &[IpAddr],
     iid: InstanceId,
     gpe_peers: &[IpAddr],
     trust: &Trust,
@@ -31,7 +31,7 @@ pub(super) fn rloc(
     };
     let is_of_ours = |header: LispHeader| header == LispHeader::plain(iid) || is_gpe(&header) || is_of_peer(header);
     let is_our_header = lisp.is_empty() || LispHeader::parse(lisp).is_ok_and(|(header, _)| is_of_ours(header));
-    let is_ours = ours.contains(&Some(source))
+    let is_ours = ours.contains(&source)
         && number == protocol::UDP
         && port(0) >= FIRST_SOURCE_PORT
         && port(2) == wire::DATA_PORT
@@ -68,7 +68,7 @@ mod tests {
             if let Some(first) = octets.first_mut() {
                 *first = if v4 { 0x40 | *first & 0x0f } else { 0x60 };
             }
-            let _ = rloc(&octets, &[None], InstanceId(0), &[], &Trust::default());
+            let _ = rloc(&octets, &[[192, 0, 2, 1].into()], InstanceId(0), &[], &Trust::default());
         }
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct RlocState {
     address: IpAddr,
     form: Form,
     reachable: bool,
+    /// From which locator of ours packets go there, by the numbers of the ITR; 0 = from the preferred one.
+    from: u8,
     /// Locator-sets that it is in.
     references: u32,
     /// A path MTU that was learned, and until when it holds.
@@ -93,6 +95,10 @@ impl RlocState {
     #[inline]
     pub(crate) fn form(&self) -> Form {
         self.form
+    }
+
+    pub(crate) fn from(&self) -> u8 {
+        self.from
     }
 
     fn mtu(&self, now: Tick, interface: usize) -> usize {
@@ -221,6 +227,13 @@ impl Locators {
         }
     }
 
+    /// From now on packets go there from the locator of ours with this number.
+    pub(crate) fn set_from(&mut self, address: IpAddr, from: u8) {
+        if let Some(index) = self.find(address) {
+            self.states[index.0].from = from;
+        }
+    }
+
     /// The longest inner packet that fits on the way there: S of RFC 9300, section 7.1.
     #[inline]
     pub(crate) fn room(&self, now: Tick, index: LocatorIndex) -> usize {
@@ -336,6 +349,7 @@ impl Locators {
             address,
             form,
             reachable: true,
+            from: 0,
             references: 0,
             mtu: 0,
             mtu_until: Tick::NONE,

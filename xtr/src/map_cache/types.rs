@@ -122,6 +122,8 @@ pub enum Update {
     },
     /// The EID-prefixes that packets are decapsulated for; replaces the former list.
     LocalEids(Vec<EidPrefix>),
+    /// EID-prefixes of others that this node is PITR for (RFC 6832, section 5); replaces the former list.
+    PitrFor(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
     LocalRlocs(Vec<IpAddr>),
     /// Whether packets may go to a locator, in whatever mappings it is, as probing has found (RFC 9301, section 7.1): one that may
@@ -158,6 +160,14 @@ pub enum Update {
         rloc: IpAddr,
         /// The nonce.
         nonce: u32,
+    },
+    /// From which locator of ours packets go to one of others, in whatever mappings it is, as probing has found. Until something is said
+    /// of it that is the preferred one of its family.
+    From {
+        /// The locator of others.
+        rloc: IpAddr,
+        /// Ours.
+        source: IpAddr,
     },
     /// The answer to an [`Event::Source`], for all sources in a prefix.
     Source {

@@ -67,6 +67,10 @@ pub const ECHO_AFTER_VERDICT: Duration = Duration::from_secs(60);
 /// How long no locator-status-bits are sent after a locator has come or gone (RFC 9300, section 13.1, recommends this).
 pub const USE_STATUS_BITS: Duration = Duration::from_secs(300);
 
+/// Locators of ours, beside the one that packets leave from, that a doubtful locator is probed from too: a site with more than four
+/// uplinks of one family is rare, and each costs a probe more.
+pub const OTHER_UPLINKS: usize = 3;
+
 /// How long an ITR that has sent us packets, asked or probed hears of our changes: the minute of RFC 9301, section 6.1, and
 /// half as much, so that one that probes once a minute is never forgotten.
 pub const RECENT: Duration = Duration::from_secs(90);

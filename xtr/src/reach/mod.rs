@@ -34,6 +34,8 @@ pub struct Counts {
     pub probes_lost: u64,
     /// How often a locator was found unusable.
     pub locators_lost: u64,
+    /// How often packets to a locator began to leave from another one of ours.
+    pub uplinks_changed: u64,
     /// Solicit-map-requests sent.
     pub smrs_sent: u64,
     /// Solicit-map-requests received, those that were refused among them.
@@ -57,6 +59,7 @@ impl Counts {
             probes_answered: self.probes_answered + other.probes_answered,
             probes_lost: self.probes_lost + other.probes_lost,
             locators_lost: self.locators_lost + other.locators_lost,
+            uplinks_changed: self.uplinks_changed + other.uplinks_changed,
             smrs_sent: self.smrs_sent + other.smrs_sent,
             smrs_received: self.smrs_received + other.smrs_received,
             echoes_requested: self.echoes_requested + other.echoes_requested,
@@ -67,12 +70,13 @@ impl Counts {
     }
 
     /// Each with the name under which `show counters` lists it.
-    pub fn named(&self) -> [(&'static str, u64); 10] {
+    pub fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("probes-sent", self.probes_sent),
             ("probes-answered", self.probes_answered),
             ("probes-lost", self.probes_lost),
             ("locators-lost", self.locators_lost),
+            ("uplinks-changed", self.uplinks_changed),
             ("smrs-sent", self.smrs_sent),
             ("smrs-received", self.smrs_received),
             ("echoes-requested", self.echoes_requested),

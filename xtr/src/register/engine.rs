@@ -17,7 +17,7 @@ use super::limits;
 use super::nonce::RisingNonce;
 use crate::database::{Database, RecordForm, withdrawal};
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{MapSystem, Outgoing};
+use crate::transport::{MapSystem, Outgoing, turned};
 
 /// Deployed Map-Servers send the whole HMAC, and some cover the records only. Neither is easier to forge.
 const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: true };
@@ -366,7 +366,9 @@ impl Registrar {
     /// Each retransmission has a nonce of its own, so that a server that insists on rising nonces answers it.
     fn transmit(&mut self, now: Instant, index: usize) {
         let server = &self.servers[self.batches[index].server];
-        let Some(to) = server.to.destination(&self.database.rlocs()) else {
+        // Who is not answered may have no way from this locator.
+        let rlocs = turned(&self.database.rlocs(), self.batches[index].unanswered as usize);
+        let Some(to) = server.to.destination(&rlocs) else {
             self.tally.count(Refusal::NoLocatorOfFamily);
             self.batches[index].due = Some(now + limits::LONGEST_RETRY);
             return;

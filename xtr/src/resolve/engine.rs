@@ -27,7 +27,7 @@ use crate::limits as both;
 use crate::map_cache::{SourceVerdict, Update};
 use crate::refusal::{Refusal, Tally};
 use crate::reply::RateTable;
-use crate::transport::{MapSystem, Outgoing, Via};
+use crate::transport::{MapSystem, Outgoing, Via, turned};
 
 /// Whom to ask, and what to believe.
 #[derive(Debug, Clone)]
@@ -126,6 +126,8 @@ pub struct Resolver {
     config: Config,
     random: StdRng,
     preferred: usize,
+    /// Which locator of ours is asked from first: the one that the last answer came to.
+    uplink: usize,
     conversations: HashMap<EidPrefix, Conversation>,
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
@@ -147,6 +149,7 @@ impl Resolver {
             config,
             random: StdRng::from_seed(seed),
             preferred: 0,
+            uplink: 0,
             conversations: HashMap::new(),
             nonces: HashMap::new(),
             mirror: Mirror::default(),
@@ -197,6 +200,16 @@ impl Resolver {
         self.handle_timeout(now);
     }
 
+    /// Whom it asks.
+    pub fn resolvers(&self) -> &[MapSystem] {
+        &self.config.resolvers
+    }
+
+    /// Packets to these EID-prefixes of others are led into the tunnel, whoever sends them; none = the node is no PITR.
+    pub fn set_pitr_for(&mut self, prefixes: Option<Vec<EidPrefix>>) {
+        self.config.policy.pitr_for = prefixes;
+    }
+
     /// Sends and forgets what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let is_due = |conversation: &Conversation| conversation.deadline() <= now;
@@ -237,6 +250,17 @@ impl Resolver {
     /// The mapping that packets to an address meet.
     pub fn mapping_for(&self, now: Instant, iid: InstanceId, address: IpAddr) -> Option<(EidPrefix, &Installed)> {
         self.mirror.longest_match(now, iid, address)
+    }
+
+    /// The locators of a mapping that has this one, whose priority is at least as good.
+    pub fn no_worse_than(&mut self, now: Instant, rloc: IpAddr) -> Vec<IpAddr> {
+        let Some(prefix) = self.mirror.user_of(now, rloc, None) else { return Vec::new() };
+        let Some(installed) = self.mirror.get(now, &prefix) else { return Vec::new() };
+        let of = |wanted| installed.locators.iter().find(move |(address, _)| *address == wanted);
+        let priority = of(rloc).map_or(0, |(_, record)| record.priority);
+        let others =
+            installed.locators.iter().filter(|(address, record)| *address != rloc && record.priority <= priority);
+        others.map(|(address, _)| *address).collect()
     }
 
     /// The prefix behind `after` that has this locator in use, and behind the last one the first.
@@ -307,18 +331,21 @@ impl Resolver {
         // A protected request has a nonce of its own, as it has a key of its own (RFC 9303, section 5).
         let kept = conversation.nonce.filter(|_| !is_protected);
         let nonce = kept.unwrap_or_else(|| Nonce(self.random.next_u64()));
-        let turn = self.preferred + conversation.sent as usize;
+        let (sent, resolvers) = (conversation.sent as usize, self.config.resolvers.len());
+        let turn = self.preferred + sent;
+        // When all have been asked in vain it may be our own way to them.
+        let rlocs = turned(&self.config.rlocs, self.uplink + sent.checked_div(resolvers).unwrap_or(0));
         conversation.sent(now, nonce);
         let question = Question {
             asked: eid,
             source: conversation.cause.source(),
             smr_invoked: conversation.cause == Cause::Smr,
+            pitr: self.config.policy.asks_as_pitr(conversation.cause.source()),
             nonce,
-            itr_rlocs: &self.config.rlocs,
+            itr_rlocs: &rlocs,
         };
-        let resolvers = self.config.resolvers.len();
         let resolver = self.config.resolvers.get(turn.checked_rem(resolvers).unwrap_or(0));
-        let to = resolver.and_then(|resolver| Some((resolver, resolver.destination(&self.config.rlocs)?)));
+        let to = resolver.and_then(|resolver| Some((resolver, resolver.destination(&rlocs)?)));
         let (resolver, to) = to.ok_or(Refusal::NoLocatorOfFamily)?;
         let security = if is_protected {
             let mut key = [0; OneTimeKey::OCTETS];
@@ -433,7 +460,11 @@ impl Resolver {
     fn remember_resolver(&mut self, via: Via) {
         let answered = match via {
             Via::Pipe => MapSystem::Pipe,
-            Via::Socket { remote, .. } => MapSystem::Node(remote.ip()),
+            Via::Socket { local, remote } => {
+                let mut family = self.config.rlocs.iter().filter(|rloc| rloc.is_ipv4() == local.is_ipv4());
+                self.uplink = family.position(|rloc| *rloc == local.ip()).unwrap_or(self.uplink);
+                MapSystem::Node(remote.ip())
+            }
         };
         if let Some(index) = self.config.resolvers.iter().position(|resolver| *resolver == answered) {
             self.preferred = index;

@@ -15,4 +15,5 @@ mod sources;
 pub use engine::{Config, Input, Output, Resolver};
 pub use mirror::Installed;
 pub use policy::Policy;
+pub(crate) use request::asking;
 pub use secured::{Demand, LispSec, Wrapping};

@@ -8,6 +8,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapRequest, Nonce};
 
 use super::limits;
+use crate::transport::{MapSystem, Outgoing};
 
 /// What a Map-Request asks, and for whom.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,8 @@ pub(super) struct Question<'a> {
     pub(super) source: Option<IpAddr>,
     /// s: an SMR caused it.
     pub(super) smr_invoked: bool,
+    /// p: a PITR asks (RFC 9301, section 5.2). The source is no EID then, and is not said to be one.
+    pub(super) pitr: bool,
     /// Echoed by the answer.
     pub(super) nonce: Nonce,
     /// Where the answer may be sent, IPv4 first.
@@ -38,12 +41,20 @@ pub(super) fn encapsulated(question: Question<'_>, security: Option<Vec<u8>>) ->
     ControlMessage::from(Ecm { security, ..ecm }).encode()
 }
 
+/// The question of a PITR about one EID, to this map system; `None` if it cannot be put.
+pub(crate) fn asking(asked: EidPrefix, nonce: Nonce, to: MapSystem, itr_rlocs: &[IpAddr]) -> Option<Outgoing> {
+    let question = Question { asked, source: None, smr_invoked: false, pitr: true, nonce, itr_rlocs };
+    let to = to.destination(itr_rlocs)?;
+    Some(Outgoing { to, bytes: encapsulated(question, None).ok()? })
+}
+
 fn map_request(question: Question<'_>) -> MapRequest {
     let rlocs = question.itr_rlocs.iter().take(limits::ITR_RLOCS);
     MapRequest {
         smr_invoked: question.smr_invoked,
+        pitr: question.pitr,
         nonce: question.nonce,
-        source_eid: question.source.map_or(Address::None, Address::from),
+        source_eid: question.source.filter(|_| !question.pitr).map_or(Address::None, Address::from),
         itr_rlocs: rlocs.map(|rloc| Address::from(*rloc)).collect(),
         records: vec![EidRequest { notify: false, eid: question.asked.into() }],
         ..MapRequest::default()

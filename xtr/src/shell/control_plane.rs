@@ -22,12 +22,14 @@ use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::netlink::Netlink;
 use super::packets::Packets;
+use super::pitr::PitrRoutes;
 use super::reload::Settings;
 use super::show;
 use super::state::StateFile;
 use super::trace::{self, TraceRequest};
 use crate::config::Table;
 use crate::engine::{Control, Input, Output};
+use crate::map_cache::Update;
 use crate::transport::{Destination, Outgoing, Via};
 
 /// Message type of a Map-Notify (RFC 9301, section 5.1).
@@ -69,6 +71,8 @@ pub struct ControlPlane {
     pub locators: Locators,
     /// What the operator said.
     pub settings: Settings,
+    /// Of a PITR.
+    pub pitr: PitrRoutes,
 }
 
 /// What a step leaves to be done.
@@ -96,6 +100,7 @@ impl ControlPlane {
         self.drain();
         tokio::pin!(stop);
         let result = loop {
+            self.pitr.apply(&mut self.netlink).await;
             let step = tokio::select! {
                 () = &mut stop => break Ok(()),
                 step = self.step() => step,
@@ -318,7 +323,12 @@ impl ControlPlane {
         while let Some(output) = self.control.poll() {
             match output {
                 Output::PersistNonce(bound) => self.persist(bound),
-                Output::Update(update) => self.packets.update(update),
+                Output::Update(update) => {
+                    if let Update::PitrFor(prefixes) = &update {
+                        self.pitr.want(prefixes);
+                    }
+                    self.packets.update(update);
+                }
                 Output::Send(outgoing) => self.send(outgoing),
             }
         }

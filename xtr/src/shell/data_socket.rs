@@ -18,6 +18,7 @@ use wire::data::OuterHeader;
 
 use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
 use super::device::{CoreSockets, SendError, TooBig};
+use super::send_many::send_from;
 use crate::etr::OuterInfo;
 use crate::limits;
 
@@ -133,7 +134,7 @@ impl DataSockets {
         };
         // Port 0: a raw IPv6 socket takes the protocol from there, and 0 means its own.
         let destination = SockAddr::from(SocketAddr::new(header.destination, 0));
-        socket.send_to_vectored(&[IoSlice::new(outer), IoSlice::new(inner)], &destination)?;
+        send_from(socket, header.source, &destination, &[IoSlice::new(outer), IoSlice::new(inner)])?;
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ pub mod map_version;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
+pub mod pitr;
 pub mod port_pool;
 pub mod privileges;
 pub mod reload;
@@ -165,6 +166,7 @@ async fn run_as(
         wanted,
         locators,
         settings,
+        pitr: pitr::PitrRoutes::new(&config),
     };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
@@ -287,6 +289,7 @@ fn control(
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
     let (gpe_peers, trust, lisp_sec) = (config.gpe_peers.clone(), config.trust.clone(), config.lisp_sec.clone());
+    let roles = config.interworking.clone();
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -300,6 +303,7 @@ fn control(
         .sparing(gpe_peers)
         .trusting(now, trust, state::random()?)
         .secured(lisp_sec)
+        .interworking(now, roles, state::random()?)
         .subscribing(now, subscriptions))
 }
 
@@ -339,6 +343,7 @@ fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::P
         site: site.iter().map(|prefix| prefix.net).collect(),
         cgeid_network: cgeid_network(config),
         own_cgeids: cgeids.iter().filter_map(v6).collect(),
+        others: config.interworking.of_others().map(|prefix| prefix.net).collect(),
     }
 }
 
@@ -353,7 +358,8 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
     let prefixes = join(database.prefixes().iter().map(ToString::to_string).collect());
     let rlocs = join(database.rlocs().iter().map(ToString::to_string).collect());
     tracing::info!(prefixes, rlocs, tun = config.tun, "border node");
-    let site: Vec<IpNet> = database.prefixes().iter().map(|prefix| prefix.net).collect();
+    let forwarded = database.prefixes().iter().chain(config.interworking.of_others());
+    let site: Vec<IpNet> = forwarded.map(|prefix| prefix.net).collect();
     if config.trust.is_on() {
         let peers = join(config.trusted_peers.iter().map(ToString::to_string).collect());
         tracing::warn!(peers, "nonces, status bits and map-versions of peers are believed: for closed networks only");

@@ -12,8 +12,8 @@ use super::trace::state;
 use crate::config::Table;
 use crate::counters::LocatorCount;
 use crate::engine::Control;
+use crate::interwork::Aggregate;
 use crate::reach::{EchoState, ProbedLocator};
-use crate::trace::action_name;
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
@@ -60,17 +60,16 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
         let down = control.down_by_status_bits(prefix, installed);
-        let locators: Vec<_> = installed.locators.iter().map(|(address, locator)| {
+        let locators: Vec<_> = control.petrs().locators_of(installed).iter().map(|(address, locator)| {
             json!({
                 "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
                 "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
                 "status_bit": !down.contains(address),
             })
         }).collect();
-        let action = if locators.is_empty() { action_name(installed.action) } else { "encapsulate" };
         let mut row = json!({
             "prefix": prefix.to_string(),
-            "action": action,
+            "action": control.petrs().action_of(installed),
             "map_version": version(installed.map_version),
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
             "secured": installed.secured,
@@ -109,6 +108,7 @@ fn locators(control: &Control, now: Instant) -> Value {
         json!({
             "address": probed.address,
             "state": state(probed.standing),
+            "from": probed.from,
             "since": probed.since.as_secs(),
             "echo": control.echo_state(probed.address).map(echo),
             "rtt_us": probed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
@@ -122,6 +122,17 @@ fn locators(control: &Control, now: Instant) -> Value {
         "map_version": version(database.map_version()),
         "status_bits": control.status_bits(),
         "remote": control.probed_locators(now).map(remote).collect::<Vec<_>>(),
+        "pitr_for": control.pitr_for().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "aggregates": control.aggregates().iter().map(|found| aggregate(found, now)).collect::<Vec<_>>(),
+    })
+}
+
+/// An aggregate that a PITR looks for sites in.
+fn aggregate(found: &Aggregate, now: Instant) -> Value {
+    json!({
+        "prefix": found.prefix.to_string(),
+        "sites": found.sites.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "looked_ago": found.since.map(|since| now.saturating_duration_since(since).as_secs()),
     })
 }
 
@@ -193,13 +204,14 @@ pub fn table(table: Table, answer: &Value) -> String {
                 "path_mtu",
                 "packets",
                 "bytes",
+                "from",
             ];
             if rows("remote").into_iter().flatten().any(echoes) {
                 names.push("echo");
             }
             let remote = columns(&names, rows("remote"));
-            let said = said_of_ours(answer);
-            format!("prefixes: {}{said}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
+            let (said, pitr) = (said_of_ours(answer), pitr_table(answer));
+            format!("prefixes: {}{said}\n{own}\nof others\n{remote}{pitr}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }
@@ -214,8 +226,19 @@ fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
     for row in rows.iter_mut().filter(|row| !is_said(row, "map_version")) {
         row["map_version"] = json!("none");
     }
-    let names = ["prefix", "action", "expires", "secured"].into_iter().chain(versions).chain(["locators"]).chain(subscriptions);
+    let names =
+        ["prefix", "action", "expires", "secured"].into_iter().chain(versions).chain(["locators"]).chain(subscriptions);
     columns(&names.collect::<Vec<_>>(), Some(&rows))
+}
+
+/// What a PITR leads into the tunnel, and where it looks for more.
+fn pitr_table(answer: &Value) -> String {
+    let rows = |key: &str| answer.get(key).and_then(Value::as_array).filter(|rows| !rows.is_empty());
+    if rows("pitr_for").or(rows("aggregates")).is_none() {
+        return String::new();
+    }
+    let aggregates = columns(&["prefix", "looked_ago", "sites"], rows("aggregates"));
+    format!("\nPITR for: {}\nlooked for in\n{aggregates}", cell(answer.get("pitr_for")))
 }
 
 /// What trusted peers are told of our mappings, if anything.
@@ -315,7 +338,7 @@ mod tests {
         add_sent(Table::Locators, &mut answer, &sent);
         let text = table(Table::Locators, &answer);
         let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
-        assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900"]);
+        assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900", "never"]);
     }
 
     #[test]

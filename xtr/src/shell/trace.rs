@@ -21,7 +21,7 @@ use crate::database::Database;
 use crate::engine::Control;
 use crate::map_cache::Event;
 use crate::reach;
-use crate::trace::{End, Packet, Standing, Trace, action_name};
+use crate::trace::{End, Packet, Standing, Trace};
 use crate::transport::Via;
 
 /// How long the mapping system may take to answer `--resolve`: the packet itself would not wait so long.
@@ -150,14 +150,20 @@ fn is_led(packet: &Packet, node: &Node<'_>) -> bool {
     let Packet { iid, flow } = packet;
     let to_cgeids = node.cgeid_network.is_some_and(|network| IpNet::from(network).contains(&flow.destination));
     let is_ours = |address| !node.control.database().answer(&EidPrefix::host(*iid, address)).is_empty();
-    to_cgeids && *iid == InstanceId(0) || is_ours(flow.source)
+    let as_pitr = node.control.pitr_for().iter().any(|prefix| prefix.net.contains(&flow.destination));
+    to_cgeids && *iid == InstanceId(0) || is_ours(flow.source) || as_pitr
 }
 
 fn result(trace: &Trace<'_>, is_led: bool) -> (&'static str, String) {
     match &trace.end {
         End::Local(prefix) => ("local", format!("to {prefix}, a prefix of this node")),
-        _ if !is_led => {
-            ("past-tunnel", "neither from an EID of this node nor to a CGEID: by the routes of the kernel".into())
+        _ if !is_led => (
+            "past-tunnel",
+            "neither from an EID of this node, nor to a CGEID or to what it is PITR for: by the routes of the kernel"
+                .into(),
+        ),
+        End::Encapsulated(outer) if trace.uses_petr => {
+            ("encapsulate", format!("to {}, a PETR: the mapping says that it is no LISP site", outer.destination))
         }
         End::Encapsulated(outer) => ("encapsulate", format!("to {}", outer.destination)),
         End::Native => ("natively-forward", "the mapping says that it is no LISP site".into()),
@@ -171,7 +177,7 @@ fn result(trace: &Trace<'_>, is_led: bool) -> (&'static str, String) {
 
 fn entry(now: Instant, trace: &Trace<'_>, control: &Control) -> Value {
     let Some((prefix, installed)) = trace.entry else { return Value::Null };
-    let locators = installed.locators.iter().enumerate();
+    let locators = trace.locators.iter().enumerate();
     let locators: Vec<Value> =
         locators.map(|(index, (address, record))| locator(now, (trace, control), index, *address, record)).collect();
     let from = match installed.from {
@@ -180,7 +186,7 @@ fn entry(now: Instant, trace: &Trace<'_>, control: &Control) -> Value {
     };
     json!({
         "prefix": prefix.to_string(),
-        "action": if locators.is_empty() { action_name(installed.action) } else { "encapsulate" },
+        "action": control.petrs().action_of(installed),
         "from": from,
         "age": now.saturating_duration_since(installed.since).as_secs(),
         "expires": installed.expires.saturating_duration_since(now).as_secs(),
