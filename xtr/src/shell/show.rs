@@ -346,7 +346,7 @@ mod tests {
         let row = |prefix: &str, version: Value| json!({ "prefix": prefix, "action": "drop", "expires": 5, "map_version": version, "locators": [] });
         let answer = json!({ "map-cache": [row("10.0.0.0/8", json!(7)), row("::/1", Value::Null)] });
         let text = table(Table::MapCache, &answer);
-        let cells = |line: usize| text.lines().nth(line).unwrap_or_default().split_whitespace().nth(3);
+        let cells = |line: usize| text.lines().nth(line).unwrap_or_default().split_whitespace().nth(4);
         assert_eq!([cells(0), cells(1), cells(2)], [Some("map_version"), Some("7"), Some("none")]);
         let answer = json!({
             "prefixes": ["10.0.0.0/24"], "locators": [], "map_version": 7, "status_bits": 5,
