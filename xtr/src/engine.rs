@@ -12,8 +12,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
-use crate::interwork;
-use crate::interwork::{Aggregate, Finder, Interworking, Petrs, Sites};
+use crate::interwork::{Aggregate, Interworking, Petrs, Pitr};
 use crate::limits;
 use crate::map_cache::{Entry, Event, Forwarding, Update};
 use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits, Verdict};
@@ -89,15 +88,6 @@ pub enum Output {
     Update(Update),
     /// Write this to disk before anything after it is sent.
     PersistNonce(Nonce),
-}
-
-/// What a PITR leads into the tunnel.
-#[derive(Debug)]
-struct Pitr {
-    given: Vec<EidPrefix>,
-    finder: Option<Finder>,
-    /// Both together.
-    leads: Vec<EidPrefix>,
 }
 
 /// The control half.
@@ -204,9 +194,8 @@ impl Control {
         self.petrs = Petrs::new(roles.petrs.clone());
         self.petrs.addresses().for_each(|petr| self.prober.watch(now, petr));
         if roles.is_pitr() {
-            let finder = Finder::new(now, roles.pitr_in, self.resolver.resolvers().to_vec(), seed);
-            let finder = finder.map(|finder| finder.answered_at(self.database.rlocs()));
-            self.pitr = Some(Pitr { given: roles.pitr_for, finder, leads: Vec::new() });
+            let resolvers = self.resolver.resolvers().to_vec();
+            self.pitr = Some(Pitr::new(now, roles, (resolvers, self.database.rlocs()), seed));
             self.lead_packets();
         }
         self
@@ -300,7 +289,7 @@ impl Control {
             self.subscriber.next_deadline(),
             self.echo.next_deadline(),
             self.own.next_deadline(),
-            self.finder().map(Finder::next_deadline),
+            self.pitr.as_ref().and_then(Pitr::next_deadline),
         ];
         engines.into_iter().flatten().min()
     }
@@ -383,12 +372,12 @@ impl Control {
 
     /// The EID-prefixes of others that this node is PITR for, ascending.
     pub fn pitr_for(&self) -> &[EidPrefix] {
-        self.pitr.as_ref().map_or(&[], |pitr| &pitr.leads)
+        self.pitr.as_ref().map_or(&[], Pitr::leads)
     }
 
     /// The aggregates that a PITR looks for sites in, and what it has found.
     pub fn aggregates(&self) -> &[Aggregate] {
-        self.finder().map_or(&[], Finder::aggregates)
+        self.pitr.as_ref().map_or(&[], Pitr::aggregates)
     }
 
     /// Our prefixes and locators.
@@ -406,8 +395,7 @@ impl Control {
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
             Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message) => Ok(()),
             Ok(ControlMessage::MapReply(message)) => {
-                let finder = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut());
-                if finder.is_some_and(|finder| finder.answer(now, &message)) {
+                if self.pitr.as_mut().is_some_and(|pitr| pitr.answer(now, &message)) {
                     return Ok(());
                 }
                 self.resolver.handle(now, resolve::Input::Reply { via, message: &message, payload: bytes });
@@ -572,50 +560,22 @@ impl Control {
         }
     }
 
-    fn finder(&self) -> Option<&Finder> {
-        self.pitr.as_ref()?.finder.as_ref()
-    }
-
-    /// What the finder of a PITR has to do.
+    /// What a PITR that looks for sites has to do.
     fn look_for_sites(&mut self, now: Instant) {
-        let Some(finder) = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut()) else { return };
-        finder.handle_timeout(now);
-        let mut has_changed = false;
-        while let Some(output) = finder.poll() {
-            match output {
-                Sites::Ask(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                Sites::Changed => has_changed = true,
-            }
-        }
+        let Some(pitr) = &mut self.pitr else { return };
+        let (questions, has_changed) = pitr.look(now);
+        self.outputs.extend(questions.into_iter().map(Output::Send));
         if has_changed {
             self.lead_packets();
         }
     }
 
-    /// Has packets to all that this node is PITR for led into the tunnel. What lies in one of its own EID-prefixes is its own, and
-    /// where one of its locators or its map system is, packets that are to leave the tunnel would enter it.
+    /// Has packets to all that this node is PITR for led into the tunnel.
     fn lead_packets(&mut self) {
         let Some(pitr) = &mut self.pitr else { return };
-        let map_systems = self.resolver.resolvers().iter().filter_map(|system| match system {
-            MapSystem::Node(address) => Some(*address),
-            MapSystem::Pipe => None,
-        });
-        let outside: Vec<IpAddr> = self.database.rlocs().into_iter().chain(map_systems).collect();
-        let is_of_others = |prefix: &EidPrefix| !self.database.prefixes().iter().any(|own| own.covers(prefix));
-        let is_inside = |prefix: &EidPrefix| !outside.iter().any(|address| prefix.net.contains(address));
-        let found = pitr.finder.iter().flat_map(Finder::sites).filter(|site| is_of_others(site) && is_inside(site));
-        let mut leads: Vec<EidPrefix> = pitr.given.iter().copied().chain(found).collect();
-        if leads.len() > interwork::limits::PITR_PREFIXES {
-            tracing::warn!(sites = leads.len(), "more EID-prefixes than a PITR leads: some are left out");
-            leads.truncate(interwork::limits::PITR_PREFIXES);
-        }
-        leads.sort_unstable();
-        leads.dedup();
-        self.resolver.set_pitr_for(Some(leads.clone()));
-        if pitr.leads != leads {
-            pitr.leads.clone_from(&leads);
-            self.outputs.push_back(Output::Update(Update::PitrFor(leads)));
-        }
+        let news = pitr.choose(&self.database, self.resolver.resolvers());
+        self.resolver.set_pitr_for(Some(pitr.leads().to_vec()));
+        self.outputs.extend(news.map(|leads| Output::Update(Update::PitrFor(leads))));
     }
 
     fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
@@ -631,8 +591,8 @@ impl Control {
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
         self.subscriber.set_rlocs(now, self.database.rlocs());
-        if let Some(finder) = self.pitr.as_mut().and_then(|pitr| pitr.finder.as_mut()) {
-            finder.set_rlocs(self.database.rlocs());
+        if let Some(pitr) = &mut self.pitr {
+            pitr.set_rlocs(self.database.rlocs());
         }
         self.lead_packets();
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));

@@ -10,6 +10,7 @@
 mod finder;
 pub mod limits;
 mod petrs;
+mod pitr;
 
 use wire::address::EidPrefix;
 
@@ -17,6 +18,7 @@ use crate::map_cache::Locator;
 
 pub use finder::{Aggregate, Finder, Sites};
 pub use petrs::Petrs;
+pub use pitr::Pitr;
 
 /// The roles of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

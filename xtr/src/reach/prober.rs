@@ -394,6 +394,8 @@ impl Prober {
         if target.standing == Standing::Down {
             self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
         }
+        let preferred = same_family(&self.rlocs, rloc).filter(|_| target.from.is_some());
+        self.outputs.extend(preferred.map(|source| Output::Update(Update::From { rloc, source })));
     }
 
     fn drop_lost(&mut self, now: Instant, rloc: IpAddr) {
