@@ -15,9 +15,11 @@ use crate::map_cache::{Event, Forwarding, Update};
 use crate::reach::{self, Counts, ProbedLocator, Prober, Solicitor};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
-use crate::reply::{Opener, Protection, Replier, Request};
-use crate::resolve::{self, Demand, Installed, LispSec, Policy, Resolver};
+use crate::reply::{Replier, Request};
+use crate::resolve::{self, Installed, Policy, Resolver};
 use crate::transport::{MapSystem, Outgoing, Via};
+
+mod security;
 
 /// What the control half is made of.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ pub struct Control {
     resolver: Resolver,
     registrar: Registrar,
     replier: Replier,
-    opener: Opener,
+    opener: crate::reply::Opener,
     prober: Prober,
     solicitor: Solicitor,
     smrs_received: u64,
@@ -119,7 +121,7 @@ impl Control {
             resolver: Resolver::new(resolve, seed(0)),
             registrar: Registrar::new(now, register),
             replier: Replier::new(database.clone()),
-            opener: Opener::default(),
+            opener: crate::reply::Opener::default(),
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
             solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
             database,
@@ -134,20 +136,6 @@ impl Control {
     pub fn sparing(mut self, rlocs: Vec<IpAddr>) -> Self {
         self.prober.spare(rlocs);
         self
-    }
-
-    /// As [`Self::protect`] has it, from the start.
-    #[must_use]
-    pub fn secured(mut self, settings: LispSec) -> Self {
-        self.protect(settings);
-        self
-    }
-
-    /// Protects what is asked of the mapping system from now on with LISP-SEC, and requires the same of who asks here if that is
-    /// demanded. What comes protected is answered so in any case.
-    pub fn protect(&mut self, settings: LispSec) {
-        self.replier.require_protection(settings.demand == Demand::Require);
-        self.resolver.secure(settings);
     }
 
     /// Takes one input.
@@ -300,10 +288,7 @@ impl Control {
         match ControlMessage::decode(&ecm.message) {
             Err(_) => Err(Refusal::Malformed),
             Ok(ControlMessage::MapRequest(message)) if !message.smr => {
-                let security = ecm.security.as_deref();
-                let protection = security
-                    .map(|security| self.opener.open(now, via, self.registrar.keys(), security, message.nonce))
-                    .transpose()?;
+                let protection = self.protection(now, via, ecm, &message)?;
                 self.on_map_request(now, via, Some(ecm.source), &message, protection.as_ref());
                 Ok(())
             }
@@ -317,7 +302,7 @@ impl Control {
         via: Via,
         inner_source: Option<SocketAddr>,
         message: &MapRequest,
-        protection: Option<&Protection>,
+        protection: Option<&crate::reply::Protection>,
     ) {
         if message.smr {
             self.smrs_received += 1;

@@ -63,14 +63,6 @@ pub enum Refusal {
     EcmNotMapRequest,
     /// An ECM with LISP-SEC data under a Key ID that we register with at no Map-Server (RFC 9303, section 6.5).
     EcmSecurity,
-    /// No room for another EID-prefix of our own.
-    EidTableFull,
-    /// A probe reply that neither comes from the locator that was probed nor names it by the p-bit.
-    ReplyProbeFromElsewhere,
-    /// No room to probe another locator; packets go there all the same.
-    LocatorTableFull,
-    /// No room to remember another ITR that sends to us; it does not hear of our changes.
-    ItrTableFull,
     /// LISP-SEC data that is not as RFC 9303, section 6, has it.
     SecMalformed,
     /// A protected Map-Request without what a Map-Server vouches for (RFC 9303, section 6.7.1).
@@ -95,6 +87,14 @@ pub enum Refusal {
     SecCantSign,
     /// A Map-Request that was not sent: others could read its one-time key on the way to that Map-Resolver (RFC 9303, section 6.4).
     SecNoKey,
+    /// No room for another EID-prefix of our own.
+    EidTableFull,
+    /// A probe reply that neither comes from the locator that was probed nor names it by the p-bit.
+    ReplyProbeFromElsewhere,
+    /// No room to probe another locator; packets go there all the same.
+    LocatorTableFull,
+    /// No room to remember another ITR that sends to us; it does not hear of our changes.
+    ItrTableFull,
 }
 
 impl Refusal {
@@ -129,10 +129,6 @@ impl Refusal {
         Self::RequestRateLimited,
         Self::EcmNotMapRequest,
         Self::EcmSecurity,
-        Self::EidTableFull,
-        Self::ReplyProbeFromElsewhere,
-        Self::LocatorTableFull,
-        Self::ItrTableFull,
         Self::SecMalformed,
         Self::SecEidAdMissing,
         Self::SecUnknownWrap,
@@ -145,6 +141,10 @@ impl Refusal {
         Self::SecRecordOverclaims,
         Self::SecCantSign,
         Self::SecNoKey,
+        Self::EidTableFull,
+        Self::ReplyProbeFromElsewhere,
+        Self::LocatorTableFull,
+        Self::ItrTableFull,
     ];
 
     /// The name under which `show counters` lists it.
@@ -179,10 +179,6 @@ impl Refusal {
             Self::RequestRateLimited => "request-rate-limited",
             Self::EcmNotMapRequest => "ecm-not-map-request",
             Self::EcmSecurity => "ecm-security",
-            Self::EidTableFull => "eid-table-full",
-            Self::ReplyProbeFromElsewhere => "reply-probe-from-elsewhere",
-            Self::LocatorTableFull => "locator-table-full",
-            Self::ItrTableFull => "itr-table-full",
             Self::SecMalformed => "sec-malformed",
             Self::SecEidAdMissing => "sec-eid-ad-missing",
             Self::SecUnknownWrap => "sec-unknown-wrap",
@@ -195,6 +191,10 @@ impl Refusal {
             Self::SecRecordOverclaims => "sec-record-overclaims",
             Self::SecCantSign => "sec-cant-sign",
             Self::SecNoKey => "sec-no-key",
+            Self::EidTableFull => "eid-table-full",
+            Self::ReplyProbeFromElsewhere => "reply-probe-from-elsewhere",
+            Self::LocatorTableFull => "locator-table-full",
+            Self::ItrTableFull => "itr-table-full",
         }
     }
 }

@@ -22,11 +22,11 @@ Examples:
       lisp-xtr --identity 0123456789abcdef01234567.op.p12 --password-file pw --bootstrap /ip4/192.0.2.1/udp/43420/quic-v1
   A plain xTR of any LISP map system:
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
-  The same, which believes only what the Map-Resolver can prove:
-      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml \\
-               --lisp-sec require --resolver-key-file resolver.toml
   Two uplinks, of which the second is a backup, at whatever addresses they have:
       lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
+  A plain xTR which believes only what the Map-Resolver can prove:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml \\
+               --lisp-sec require --resolver-key-file resolver.toml
   What a configuration means, and what a running node knows:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
@@ -163,8 +163,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_reply: Option<bool>,
-    /// LISP-SEC (RFC 9303): require = no mapping without it, and no answer to a Map-Request without it; prefer = no mapping without it,
-    /// unless a Map-Server says under its protection that nobody can sign for an EID; off = none; default off
+    /// LISP-SEC (RFC 9303): require = no mapping without it, and no answer to a Map-Request without it; prefer = no mapping without
+    /// it, unless a Map-Server says under its protection that nobody can sign for an EID; off = none; default off
     #[arg(long, global = true, value_name = "off|prefer|require")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lisp_sec: Option<LispSecMode>,

@@ -83,8 +83,8 @@ pub(super) fn read(written: &Written, mapping: &Mapping) -> Result<LispSec, Conf
     let mut wrapped = Vec::with_capacity(resolvers.len());
     for (address, file) in resolvers.iter().zip(files.iter().cycle()) {
         let wrapping = read_file(file)?;
-        let is_shared = |server: &&super::ServerAddress| matches!(&wrapping, Wrapping::Secret { secret, .. } if *secret == server.key.secret);
-        if let Some(server) = servers.iter().find(is_shared) {
+        let secret = if let Wrapping::Secret { secret, .. } = &wrapping { Some(secret) } else { None };
+        if let Some(server) = servers.iter().find(|server| Some(&server.key.secret) == secret) {
             let rule = "an ETR that knows what ITRs wrap with could claim any EID (RFC 9303, section 6.5)";
             let problem = format!("{}: has the secret of the Map-Server {}; {rule}", file.display(), server.address);
             return wrong(FILES, problem);

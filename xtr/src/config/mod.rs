@@ -23,7 +23,6 @@ use wire::control::auth::{AuthKey, TagForm};
 use crate::database::OwnLocator;
 use crate::etr::SourceMode;
 use crate::map_cache::is_unicast;
-use crate::resolve::LispSec;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
@@ -181,7 +180,7 @@ pub struct Config {
     /// P bit of Map-Registers to Map-Servers elsewhere.
     pub proxy_reply: bool,
     /// What is protected on the way to the Map-Resolvers and back.
-    pub lisp_sec: LispSec,
+    pub lisp_sec: crate::resolve::LispSec,
     /// Whether the node has temporary CGEIDs beside its static one.
     pub temporary: bool,
     /// Instance of the prefixes.
@@ -294,7 +293,6 @@ impl Config {
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
         let mapping = mapping(&written)?;
-        let lisp_sec = lisp_sec::read(&written, &mapping)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -302,6 +300,7 @@ impl Config {
                 RlocValue::Interface(interface) => rloc_interfaces.push(interface),
             }
         }
+        let lisp_sec = lisp_sec::read(&whole, &mapping)?;
         let config = Self {
             eid_prefixes,
             rlocs,

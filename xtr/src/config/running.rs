@@ -19,6 +19,7 @@ impl Running {
     /// the EID-prefixes that it was started with; what files contain is not compared.
     pub fn needs_restart(&self, newer: &Config) -> Vec<&'static str> {
         let (a, b) = (&self.0, &newer.written);
+        let a = &Written { lisp_sec: b.lisp_sec, resolver_key_file: b.resolver_key_file.clone(), ..a.clone() };
         let is_embedded = matches!(newer.mapping, Mapping::Embedded(_));
         let differs = [
             ("eid-prefix", is_embedded && a.eid_prefix != b.eid_prefix),
@@ -49,13 +50,7 @@ impl Running {
             ("log", a.log != b.log),
         ];
         let mut names: Vec<_> = differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect();
-        let taken_over = Written {
-            rloc: b.rloc.clone(),
-            eid_prefix: b.eid_prefix.clone(),
-            lisp_sec: b.lisp_sec,
-            resolver_key_file: b.resolver_key_file.clone(),
-            ..a.clone()
-        };
+        let taken_over = Written { rloc: b.rloc.clone(), eid_prefix: b.eid_prefix.clone(), ..a.clone() };
         if names.is_empty() && !is_embedded && taken_over != *b {
             // Of a setting that is not listed above it is not known that it can be taken over.
             names.push("a setting");

@@ -192,10 +192,11 @@ impl Replier {
         form: RecordForm,
         receiver: IpAddr,
     ) -> Result<Vec<u8>, Refusal> {
+        let message = request.message;
         let limit = if receiver.is_ipv4() { limits::PAYLOAD_V4 } else { limits::PAYLOAD_V6 };
         let mut reply = MapReply {
-            probe: request.message.probe,
-            nonce: request.message.nonce,
+            probe: message.probe,
+            nonce: message.nonce,
             records: prefixes.iter().map(|prefix| self.database.record(*prefix, form)).collect(),
             ..MapReply::default()
         };

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The resolving engine: one conversation per EID-prefix, a nonce each.
 
-mod proof;
-
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -27,6 +25,8 @@ use crate::map_cache::{SourceVerdict, Update};
 use crate::refusal::{Refusal, Tally};
 use crate::reply::RateTable;
 use crate::transport::{MapSystem, Outgoing, Via};
+
+mod proof;
 
 /// Whom to ask, and what to believe.
 #[derive(Debug, Clone)]
@@ -320,7 +320,6 @@ impl Resolver {
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
         self.install(now, via, asked, &of_use);
-        of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
             if let Some(best) = covering.max_by_key(|entry| entry.prefix.net.prefix_len()) {
@@ -328,6 +327,7 @@ impl Resolver {
                 self.say_source(now, (best.prefix, eid), rloc, verdict(locators, rloc));
             }
         }
+        of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         Ok(())
     }
 

@@ -140,7 +140,7 @@ async fn run_as(
     let life = life::Life::show(sender.clone());
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
-    let control = control(&config, &state, database, &site, map_system.as_ref())?;
+    let control = control(&config, &state, database, &site, map_system.as_ref())?.secured(config.lisp_sec.clone());
 
     let sender = changes.sender();
     let locators = Locators { all: locators, unreachable: Vec::new() };
@@ -290,7 +290,7 @@ fn control(
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
-    let (gpe_peers, lisp_sec) = (config.gpe_peers.clone(), config.lisp_sec.clone());
+    let gpe_peers = config.gpe_peers.clone();
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -299,7 +299,7 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    Ok(Control::new(Instant::now(), config).sparing(gpe_peers).secured(lisp_sec))
+    Ok(Control::new(Instant::now(), config).sparing(gpe_peers))
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {

@@ -84,13 +84,13 @@ impl ControlPlane {
             self.lead_no_longer(&added).await;
             return Err(failure);
         }
-        // New keys too: those of Map-Resolvers are to be refreshed now and then (RFC 9303, section 7.5).
-        self.control.protect(newer.lisp_sec.clone());
         // What is new comes first: of a prefix that becomes two, both are led before the one goes.
         added.iter().for_each(|prefix| self.tell(Input::AddEid(*prefix)));
         removed.iter().for_each(|prefix| self.tell(Input::RemoveEid(*prefix)));
         self.lead_no_longer(&removed).await;
         self.wanted = wanted;
+        // New keys too: those of Map-Resolvers are to be refreshed now and then (RFC 9303, section 7.5).
+        self.control.protect(newer.lisp_sec.clone());
         self.settings.prefixes = newer.eid_prefixes.clone();
         self.settings.running = newer.running();
         self.look_now().await;

@@ -146,7 +146,7 @@ fn peers_table(locators: Option<&Vec<Value>>, dht: Option<&Vec<Value>>) -> Strin
 pub fn table(table: Table, answer: &Value) -> String {
     let rows = answer.get(table.name()).and_then(Value::as_array);
     match table {
-        Table::MapCache => columns(&["prefix", "action", "expires", "secured", "locators"], rows),
+        Table::MapCache => mappings(rows),
         Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
         Table::Identities => {
             columns(&["cn", "address", "epoch", "registrar", "ends_s", "last_key_ends_s", "keys"], rows)
@@ -192,6 +192,14 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
+/// Mappings; which of them LISP-SEC has proven only where it has proven any.
+fn mappings(rows: Option<&Vec<Value>>) -> String {
+    let is_proven = |row: &Value| row.get("secured") == Some(&Value::Bool(true));
+    let secured = rows.into_iter().flatten().any(is_proven).then_some("secured");
+    let names: Vec<&str> = ["prefix", "action", "expires"].into_iter().chain(secured).chain(["locators"]).collect();
+    columns(&names, rows)
+}
+
 /// Counters that are zero say nothing.
 fn counters(counters: Option<&Value>) -> String {
     let mut lines = Vec::new();
@@ -217,17 +225,14 @@ mod tests {
     #[test]
     fn tables_have_a_line_a_row() {
         let answer = json!({ "map-cache": [
-            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60, "secured": true,
+            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60,
               "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "reachable": true, "usable": false }] },
-            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "secured": false, "locators": [] },
+            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "locators": [] },
         ] });
         let lines: Vec<_> = table(Table::MapCache, &answer).lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!(
-            lines[1],
-            "10.0.0.0/8  encapsulate       60       true     192.0.2.1,priority=1,weight=100,unusable"
-        );
-        assert_eq!(lines[2], "::/1        natively-forward  5        false    -");
+        assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100,unusable");
+        assert_eq!(lines[2], "::/1        natively-forward  5        -");
     }
 
     #[test]
@@ -254,6 +259,17 @@ mod tests {
         let text = table(Table::Locators, &answer);
         let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
         assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900"]);
+    }
+
+    #[test]
+    fn what_lisp_sec_has_proven_has_a_column_where_there_is_any() {
+        let text = |proven: bool| {
+            let row =
+                json!({ "prefix": "10.0.0.0/8", "action": "drop", "expires": 6, "secured": proven, "locators": [] });
+            table(Table::MapCache, &json!({ "map-cache": [row] }))
+        };
+        assert!(text(true).ends_with("10.0.0.0/8  drop    6        true     -"), "{}", text(true));
+        assert!(!text(false).contains("secured"));
     }
 
     #[test]
