@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
+mod interworking;
+mod peers;
+mod security;
 mod subscriptions;
 
 use std::collections::VecDeque;
@@ -160,44 +163,6 @@ impl Control {
     #[must_use]
     pub fn sparing(mut self, rlocs: Vec<IpAddr>) -> Self {
         self.prober.spare(rlocs);
-        self
-    }
-
-    /// Uses nonces, locator-status-bits and map-versions with these peers. `seed` is entropy for the nonces.
-    #[must_use]
-    pub fn trusting(mut self, now: Instant, trust: Trust, seed: [u8; 32]) -> Self {
-        self.replier.trust(trust.clone());
-        self.echo = Echo::new(trust.clone(), seed);
-        self.own = Own::new(now, &trust, self.database.ttl());
-        self.status_bits = StatusBits::new(trust.clone());
-        self.trust = trust;
-        self
-    }
-
-    /// As [`Self::protect`] has it, from the start.
-    #[must_use]
-    pub fn secured(mut self, settings: LispSec) -> Self {
-        self.protect(settings);
-        self
-    }
-
-    /// Protects what is asked of the mapping system from now on with LISP-SEC, and requires the same of who asks here if that is
-    /// demanded. What comes protected is answered so in any case.
-    pub fn protect(&mut self, settings: LispSec) {
-        self.replier.require_protection(settings.demand == Demand::Require);
-        self.resolver.secure(settings);
-    }
-
-    /// Takes these roles of RFC 6832. The finder of a PITR draws its nonces from `seed`, as [`Config::seed`].
-    #[must_use]
-    pub fn interworking(mut self, now: Instant, roles: Interworking, seed: [u8; 32]) -> Self {
-        self.petrs = Petrs::new(roles.petrs.clone());
-        self.petrs.addresses().for_each(|petr| self.prober.watch(now, petr));
-        if roles.is_pitr() {
-            let resolvers = self.resolver.resolvers().to_vec();
-            self.pitr = Some(Pitr::new(now, roles, (resolvers, self.database.rlocs()), seed));
-            self.lead_packets();
-        }
         self
     }
 
@@ -424,10 +389,7 @@ impl Control {
         match ControlMessage::decode(&ecm.message) {
             Err(_) => Err(Refusal::Malformed),
             Ok(ControlMessage::MapRequest(message)) if !message.smr => {
-                let security = ecm.security.as_deref();
-                let protection = security
-                    .map(|security| self.opener.open(now, via, self.registrar.keys(), security, message.nonce))
-                    .transpose()?;
+                let protection = self.protection(now, via, ecm, &message)?;
                 self.on_map_request(now, via, Some(ecm.source), &message, protection.as_ref());
                 Ok(())
             }
@@ -514,68 +476,6 @@ impl Control {
         let prober = &self.prober;
         let known = locators.into_iter().filter_map(|rloc| Some(Update::From { rloc, source: prober.source(rloc)? }));
         self.outputs.extend(known.map(Output::Update));
-    }
-
-    /// What the packet half hears besides of a mapping of a trusted peer that comes or goes.
-    fn of_peer(&mut self, now: Instant, update: &mut Update) -> Option<Update> {
-        match update {
-            Update::Upsert { prefix, entry } => match self.resolver.installed_at(now, prefix) {
-                Some(installed) => self.status_bits.installed(now, *prefix, installed, entry),
-                None => self.status_bits.removed(now, *prefix),
-            },
-            Update::Remove { prefix } => self.status_bits.removed(now, *prefix),
-            _ => None,
-        }
-    }
-
-    /// Packets go to the locators of a mapping that can be reached by its status bits (RFC 9300, section 10).
-    fn on_status_bits(&mut self, now: Instant, prefix: EidPrefix, heard: Result<bool, Refusal>) {
-        match (heard, self.resolver.installed_at(now, &prefix)) {
-            (Err(refusal), _) => self.tally.count(refusal),
-            (Ok(true), Some(installed)) => {
-                let down = self.status_bits.down(&prefix, installed);
-                tracing::info!(%prefix, ?down, "locator-status-bits have changed");
-                let update = Update::Upsert { prefix, entry: self.entry_of(&prefix, installed) };
-                self.on_update(now, update);
-            }
-            (Ok(_), _) => {}
-        }
-    }
-
-    /// What is due between us and trusted peers.
-    fn follow_peers(&mut self, now: Instant) {
-        self.outputs.extend(self.own.handle_timeout(now, &self.database).map(Output::Update));
-        self.echo.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
-        while let Some(update) = self.echo.poll() {
-            self.outputs.push_back(Output::Update(update));
-        }
-        while let Some(verdict) = self.echo.poll_verdict() {
-            match verdict {
-                Verdict::Unreachable(rloc) => {
-                    tracing::info!(%rloc, "packets come from the locator, and no echo of ours with them");
-                    self.prober.condemn(now, rloc);
-                }
-                Verdict::Reachable(rloc) => self.prober.acquit(now, rloc),
-            }
-        }
-    }
-
-    /// What a PITR that looks for sites has to do.
-    fn look_for_sites(&mut self, now: Instant) {
-        let Some(pitr) = &mut self.pitr else { return };
-        let (questions, has_changed) = pitr.look(now);
-        self.outputs.extend(questions.into_iter().map(Output::Send));
-        if has_changed {
-            self.lead_packets();
-        }
-    }
-
-    /// Has packets to all that this node is PITR for led into the tunnel.
-    fn lead_packets(&mut self) {
-        let Some(pitr) = &mut self.pitr else { return };
-        let news = pitr.choose(&self.database, self.resolver.resolvers());
-        self.resolver.set_pitr_for(Some(pitr.leads().to_vec()));
-        self.outputs.extend(news.map(|leads| Output::Update(Update::PitrFor(leads))));
     }
 
     fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
