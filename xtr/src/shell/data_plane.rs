@@ -255,8 +255,11 @@ impl Turns for EncapLoop<SuperTun, PortPool> {
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let (tun, sockets) = self.devices();
-        [tun.as_fd()].into_iter().chain(sockets.descriptors()).collect()
+        vec![self.devices().0.as_fd()]
+    }
+
+    fn senders(&self) -> Vec<BorrowedFd<'_>> {
+        self.devices().1.descriptors().collect()
     }
 
     fn read_errors(&mut self) {

@@ -122,11 +122,11 @@ pub struct Datagrams {
 
 /// Encapsulated packets from other xTRs, many at a time.
 pub trait DatagramSockets {
-    /// The next datagrams to port 4341, their payloads into `memory`; none if none wait.
+    /// The next datagrams to port 4341, their payloads into `memory`; none if none wait. Whether there may be more.
     ///
     /// # Errors
     /// What a socket says. The loop goes on.
-    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()>;
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool>;
 
     /// Receives on these addresses and no others.
     fn set_rlocs(&mut self, rlocs: &[IpAddr]);

@@ -147,7 +147,7 @@ impl GroupSockets for Core {
 }
 
 impl DatagramSockets for Core {
-    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()> {
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool> {
         let mut start = 0;
         while let Some((outer, payload)) = self.arrived.pop_front() {
             let end = start + payload.len();
@@ -165,7 +165,7 @@ impl DatagramSockets for Core {
             }
             start = end;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn set_rlocs(&mut self, _: &[IpAddr]) {}
