@@ -40,10 +40,13 @@ pub trait CoreSockets {
     /// The packet is lost then.
     fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError>;
 
-    /// A router's report about a packet of ours, if one waits.
+    /// Reads what routers say about packets of ours.
+    fn read_errors(&mut self);
+
+    /// One of the reports that were read.
     fn report(&mut self) -> Option<TooBig>;
 
-    /// The start of a packet of ours that did not reach its locator, from its outer IP header on, if a report of one waits.
+    /// The start of a packet of ours that did not reach its locator, from its outer IP header on, if a report of one was read.
     fn unreachable(&mut self) -> Option<Vec<u8>>;
 
     /// Receives on these addresses and no others.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ancillary::{Inbox, PARTS, Received, set_option};
-use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, receiver};
+use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, receiver, set_receive_buffer};
 use super::device::{DatagramSockets, Datagrams};
 use crate::etr::OuterInfo;
 
@@ -123,8 +123,6 @@ fn datagrams(rloc: IpAddr, start: usize, message: &Received<'_>) -> Option<Datag
 fn gro_receiver(rloc: IpAddr, has_gro: &mut bool) -> Result<Receiver, SocketError> {
     let receiver = receiver(rloc)?;
     *has_gro &= set_option(&receiver.socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-    let buffer = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
-    // More than the administrator lets everybody have; without the capability what everybody has must do.
-    let _ = set_option(&receiver.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer);
+    set_receive_buffer(&receiver.socket, RECEIVE_BUFFER)?;
     Ok(receiver)
 }

@@ -108,6 +108,8 @@ impl CoreSockets for Core {
         None
     }
 
+    fn read_errors(&mut self) {}
+
     fn report(&mut self) -> Option<TooBig> {
         None
     }

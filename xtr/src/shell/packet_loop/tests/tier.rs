@@ -168,6 +168,8 @@ impl CoreSockets for End {
         self.unreachable.pop()
     }
 
+    fn read_errors(&mut self) {}
+
     fn report(&mut self) -> Option<TooBig> {
         self.reports.pop()
     }
