@@ -111,6 +111,7 @@ impl DataPlane {
         let sockets = DataSockets::open(&options.rlocs)?;
         let tun = Tun::open(&options.tun)?;
         tun.bring_up(options.mtu)?;
+        lengthen_queue(&tun);
         let (updates, received) = sync_channel(limits::UPDATES);
         let counters = Arc::new(Counters::default());
         let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
@@ -124,9 +125,7 @@ impl DataPlane {
     fn start_offloaded(options: Options, opened: Opened, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
         let Opened { tun, offload, pool, receivers } = opened;
         tun.bring_up(options.mtu)?;
-        if let Err(error) = tun.lengthen_queue() {
-            tracing::warn!(%error, "bursts from the site find less room");
-        }
+        lengthen_queue(&tun);
         say(offload, &pool, &receivers);
         let counters = Arc::new(Counters::default());
         let (to_itr, for_itr) = sync_channel(limits::UPDATES);
@@ -197,6 +196,12 @@ fn open_offloaded(tun: &str, rlocs: &[IpAddr]) -> Result<Opened, StartError> {
     Ok(Opened { tun, offload, pool, receivers })
 }
 
+fn lengthen_queue(tun: &Tun) {
+    if let Err(error) = tun.lengthen_queue() {
+        tracing::warn!(%error, "bursts from the site find less room");
+    }
+}
+
 /// Says once what the kernel does for us, and warns of what it does not.
 fn say(offload: Offload, pool: &PortPool, receivers: &GroSockets) {
     let features = [
@@ -237,6 +242,14 @@ impl Turns for PacketLoop<Tun, DataSockets> {
         let (tun, sockets) = self.devices();
         [tun.as_fd()].into_iter().chain(sockets.descriptors()).collect()
     }
+
+    fn senders(&self) -> Vec<BorrowedFd<'_>> {
+        self.devices().1.senders().collect()
+    }
+
+    fn read_errors(&mut self) {
+        self.read_errors();
+    }
 }
 
 impl Turns for EncapLoop<SuperTun, PortPool> {
@@ -257,8 +270,11 @@ impl Turns for EncapLoop<SuperTun, PortPool> {
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let (tun, sockets) = self.devices();
-        [tun.as_fd()].into_iter().chain(sockets.descriptors()).collect()
+        vec![self.devices().0.as_fd()]
+    }
+
+    fn senders(&self) -> Vec<BorrowedFd<'_>> {
+        self.devices().1.descriptors().collect()
     }
 
     fn read_errors(&mut self) {
