@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
+mod nat;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -12,6 +14,8 @@ use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_ty
 use crate::database::{Database, OwnLocator};
 use crate::limits;
 use crate::map_cache::{Event, Forwarding, Update};
+use crate::nat::natted::Natted;
+use crate::nat::rtr::Rtr;
 use crate::reach::{self, Counts, ProbedLocator, Prober, Solicitor};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
@@ -87,6 +91,9 @@ pub struct Control {
     replier: Replier,
     prober: Prober,
     solicitor: Solicitor,
+    rtr: Option<Rtr>,
+    natted: Option<Natted>,
+    iid: InstanceId,
     smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -121,6 +128,9 @@ impl Control {
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
             solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
             database,
+            rtr: None,
+            natted: None,
+            iid: InstanceId(0),
             smrs_received: 0,
             outputs,
             tally: Tally::default(),
@@ -187,6 +197,7 @@ impl Control {
         while let Some(outgoing) = self.solicitor.poll() {
             self.outputs.push_back(Output::Send(outgoing));
         }
+        self.advance_nat(now);
     }
 
     /// The next thing to do, until there is none.
@@ -202,7 +213,7 @@ impl Control {
             self.prober.next_deadline(),
             self.solicitor.next_deadline(),
         ];
-        engines.into_iter().flatten().min()
+        engines.into_iter().chain(self.nat_deadlines()).flatten().min()
     }
 
     /// Whether every registration was taken back after [`Input::Shutdown`].
@@ -214,7 +225,7 @@ impl Control {
     pub fn tally(&self) -> Tally {
         let (resolver, registrar, replier) = (self.resolver.tally(), self.registrar.tally(), self.replier.tally());
         let parts = [resolver, registrar, replier, self.prober.tally(), self.solicitor.tally()];
-        parts.into_iter().fold(self.tally.clone(), Tally::plus)
+        parts.into_iter().chain(self.nat_tallies()).fold(self.tally.clone(), Tally::plus)
     }
 
     /// Probes and SMRs so far.
@@ -273,7 +284,9 @@ impl Control {
                 self.registrar.handle(now, register::Input::Notify { from, message: &message, payload: bytes });
                 Ok(())
             }
+            Ok(ControlMessage::Ecm(ecm)) if ecm.for_rtr => self.on_relay(now, via, &ecm),
             Ok(ControlMessage::Ecm(ecm)) => self.on_ecm(now, via, &ecm),
+            Ok(ControlMessage::Info(message)) => self.on_info(now, via, bytes, &message),
             Ok(ControlMessage::Shared(_)) => Err(Refusal::UnknownType),
             Ok(_) => Err(Refusal::NotForXtr),
         }
@@ -318,7 +331,10 @@ impl Control {
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
+        let Some(event) = self.without_nat(now, event) else { return };
         match event {
+            // Nobody else sends one.
+            Event::Control { .. } => {}
             Event::Miss { eid, source } => self.resolver.handle(now, resolve::Input::Miss { eid, source }),
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
@@ -328,6 +344,9 @@ impl Control {
 
     /// What the packet half is told to use is probed.
     fn on_update(&mut self, now: Instant, update: Update) {
+        if self.is_of_nat(&update) {
+            return;
+        }
         if let Update::Upsert { entry, .. } = &update
             && let Forwarding::Locators(locators) = &entry.forwarding
         {
@@ -349,6 +368,7 @@ impl Control {
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));
+        self.set_nat_rlocs(now);
     }
 
     fn add_eid(&mut self, now: Instant, prefix: EidPrefix) {

@@ -22,6 +22,7 @@ mod heard;
 pub mod itr;
 pub mod limits;
 pub mod map_cache;
+pub mod nat;
 pub mod offload;
 pub mod reach;
 pub mod refusal;

@@ -38,6 +38,7 @@ pub fn explain(config: &Config) -> Vec<String> {
         lines.push(format!("Sends LISP-GPE headers to {}.", join(&config.gpe_peers)));
     }
     lines.push(sources(config));
+    lines.extend(super::nat::explain(config));
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",
         config.state_dir.display(),

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
+use super::nat::NatSetting;
 use super::trace::TraceFlags;
 
 const EXAMPLES: &str = "\
@@ -23,6 +24,9 @@ Examples:
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
   Two uplinks, of which the second is a backup, at whatever addresses they have:
       lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
+  Behind a NAT, reached through an RTR; and that RTR:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --rtr-at 203.0.113.7
+      lisp-xtr --rtr --rloc 203.0.113.7 --map-server 203.0.113.10 --key-file rtr.toml
   What a configuration means, and what a running node knows:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
@@ -196,6 +200,20 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pitr: Vec<String>,
+    /// Relay for xTRs behind NATs (RTR) that register with the Map-Servers; --key-file has the key that it shares with each of these,
+    /// which is no site's; default false
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtr: Option<bool>,
+    /// Whether this node is behind a NAT, and is reached through RTRs: auto = find out, on = whatever is seen, off = no; default off,
+    /// and auto with --rtr-at
+    #[arg(long, global = true, value_name = "auto|on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nat: Option<NatSetting>,
+    /// RTR to be reached through; repeats. Default: those that the Map-Servers name
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtr_at: Vec<String>,
     /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

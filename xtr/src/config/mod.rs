@@ -4,6 +4,7 @@
 mod explain;
 mod flags;
 mod key_file;
+mod nat;
 mod running;
 mod trace;
 mod values;
@@ -25,6 +26,7 @@ use crate::map_cache::is_unicast;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use nat::{Nat, NatSetting};
 pub use running::Running;
 pub use trace::{Ports, TraceFlags};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
@@ -103,6 +105,10 @@ struct Written {
     source_check: SourceCheck,
     #[serde(deserialize_with = "values::list")]
     pitr: Vec<IpAddr>,
+    rtr: bool,
+    nat: Option<NatSetting>,
+    #[serde(deserialize_with = "values::list")]
+    rtr_at: Vec<IpAddr>,
     site_id: Option<u64>,
     tun: String,
     mtu: u16,
@@ -141,6 +147,9 @@ impl Default for Written {
             gpe_peer: Vec::new(),
             source_check: SourceCheck::Loose,
             pitr: Vec::new(),
+            rtr: false,
+            nat: None,
+            rtr_at: Vec::new(),
             site_id: None,
             tun: "lisp0".into(),
             mtu: 1360,
@@ -182,6 +191,8 @@ pub struct Config {
     pub source_check: SourceMode,
     /// Locators of PITRs, whose packets need not come from EIDs.
     pub pitrs: Vec<IpAddr>,
+    /// What there is to do about NATs.
+    pub nat: Nat,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
     /// Name of the TUN device.
@@ -284,6 +295,7 @@ impl Config {
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
         let mapping = mapping(&written)?;
+        let nat = nat::nat(&written, &mapping)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -306,6 +318,7 @@ impl Config {
                 SourceCheck::Strict => SourceMode::Strict,
             },
             pitrs: written.pitr,
+            nat,
             site_id: written.site_id,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
@@ -320,6 +333,7 @@ impl Config {
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
         config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
         config.pitrs.iter().try_for_each(|address| config.check_underlay("pitr", *address))?;
+        config.nat.rtrs.iter().try_for_each(|address| config.check_underlay("rtr-at", *address))?;
         if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }
@@ -437,7 +451,7 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
             "is for the map system in this process: leave it out, or leave out --map-server and --map-resolver";
         return Err(ConfigError::new(*key, advice));
     }
-    if written.eid_prefix.is_empty() {
+    if written.eid_prefix.is_empty() && !written.rtr {
         return Err(ConfigError::new("eid-prefix", "needed with --map-server or --map-resolver"));
     }
     let servers = servers(written)?;
@@ -566,6 +580,12 @@ mod tests {
             ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
             ("iid", "iid = 5\ntemporary = true"),
+            ("rtr", "rtr = true"),
+            ("rtr", "rtr = true\nmap-resolver = [\"192.0.2.1\"]"),
+            ("nat", "nat = \"auto\""),
+            ("nat", "nat = \"maybe\""),
+            ("nat", "rtr-at = [\"192.0.2.1\"]"),
+            ("rtr-at", "nat = \"off\"\nrtr-at = [\"192.0.2.1\"]"),
             ("temporary", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ntemporary = true"),
             ("metrics", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nmetrics = \"127.0.0.1:9434\""),
             ("discovery", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ndiscovery = \"on\""),

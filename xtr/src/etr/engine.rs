@@ -13,6 +13,8 @@ use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::map_cache::{Event, Update, is_unicast};
 
+use super::letters::Letters;
+use super::relays::{Relayed, Relays};
 use super::senders::Written;
 use super::sources::{Judgement, SourcePolicy, Sources};
 
@@ -26,6 +28,8 @@ pub struct EtrConfig {
     pub gpe: bool,
     /// Which inner sources packets may have.
     pub sources: SourcePolicy,
+    /// The node is an RTR: what is registered from behind NATs is encapsulated again.
+    pub relays: bool,
 }
 
 /// The outer header, as the socket tells it.
@@ -54,6 +58,8 @@ pub struct Decapsulated<'p> {
     pub lisp: LispHeader,
     /// The packet, TTL and traffic class corrected, trailing octets cut off.
     pub inner: &'p [u8],
+    /// It is for, or from, an xTR behind a NAT, and is encapsulated again.
+    pub relayed: Option<Relayed>,
 }
 
 /// What becomes of a datagram.
@@ -63,6 +69,10 @@ pub enum Arrival<'p> {
     Enters(Decapsulated<'p>),
     /// It waits for a verdict on its source; what comes of it is in [`Etr::poll`].
     Later,
+    /// Its inner packet is encapsulated again: it is for, or from, an xTR behind a NAT.
+    Relayed(Decapsulated<'p>),
+    /// A control message of an RTR, which is among the events now.
+    Control,
     /// No further; counted. Nobody is told: the outer source may be forged.
     Dropped(DropReason),
 }
@@ -73,6 +83,8 @@ pub struct Etr {
     gpe: bool,
     local_eids: EidSet,
     sources: Sources,
+    relays: Relays,
+    letters: Letters,
     written: Written,
     counters: Arc<Counters>,
 }
@@ -81,7 +93,9 @@ impl Etr {
     /// An ETR that has no EID yet, and so drops everything.
     pub fn new(config: EtrConfig, counters: Arc<Counters>) -> Self {
         let sources = Sources::new(config.sources, counters.clone());
-        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, written: Written::new(), counters }
+        let (local_eids, written) = (EidSet::default(), Written::new());
+        let (relays, letters) = (Relays::default(), Letters::default());
+        Self { gpe: config.gpe, local_eids, sources, relays, letters, written, counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -89,6 +103,8 @@ impl Etr {
         match update {
             Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
             Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
+            Update::Relayed { prefix, nat } => self.relays.set(*prefix, *nat),
+            Update::Rtrs(rtrs) => self.letters.set_rtrs(rtrs),
             _ => {}
         }
     }
@@ -106,18 +122,21 @@ impl Etr {
 
     /// What control is to be asked. An event that cannot be delivered is given to [`Self::event_lost`].
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.sources.poll_event()
+        self.letters.poll().or_else(|| self.sources.poll_event())
     }
 
     /// Whether [`Self::poll_event`] has one.
     pub fn has_events(&self) -> bool {
-        self.sources.has_events()
+        self.letters.has_some() || self.sources.has_events()
     }
 
     /// Keeps an event that control had no room for, to be polled again.
     pub fn event_lost(&mut self, event: Event) {
         self.counters.add(Count::EventLost, 1);
-        self.sources.event_lost(event);
+        match event {
+            Event::Control { .. } => self.letters.put_back(event),
+            event => self.sources.event_lost(event),
+        }
     }
 
     /// An inner packet that waited and now enters the site: drained after each call of another method.
@@ -137,6 +156,10 @@ impl Etr {
     #[inline]
     pub fn receive<'p>(&mut self, outer: &OuterInfo, payload: &'p mut [u8]) -> Arrival<'p> {
         let flags = payload.first().copied().unwrap_or_default();
+        if self.letters.take(outer, payload) {
+            self.counters.add(Count::ControlMessages, 1);
+            return Arrival::Control;
+        }
         let packet = match self.decapsulate(outer, payload) {
             Ok(packet) => packet,
             Err(reason) => return self.drop(reason),
@@ -144,7 +167,10 @@ impl Etr {
         if flags & OPTIONAL_FLAGS != 0 {
             self.count_flags(flags);
         }
-        match self.sources.judge(packet.iid, packet.source, outer.source) {
+        if let Some(relayed) = packet.relayed {
+            return self.relay(outer, packet, relayed);
+        }
+        match self.judge(outer, &packet) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
                 self.written.note(outer.source, self.counters.senders());
@@ -157,6 +183,32 @@ impl Etr {
                 }
                 Err(reason) => self.drop(reason),
             },
+            Judgement::Drop(reason) => self.drop(reason),
+        }
+    }
+
+    /// What an RTR of ours sends has been checked by it, and is from EIDs that map to others.
+    #[inline]
+    fn judge(&mut self, outer: &OuterInfo, packet: &Decapsulated<'_>) -> Judgement {
+        if self.letters.is_rtr(outer.source) {
+            return Judgement::Enters;
+        }
+        self.sources.judge(packet.iid, packet.source, outer.source)
+    }
+
+    /// What comes from behind a NAT has the address of that; what goes there is judged as if it entered the site, but that nothing waits.
+    fn relay<'p>(&mut self, outer: &OuterInfo, packet: Decapsulated<'p>, relayed: Relayed) -> Arrival<'p> {
+        let judgement = match relayed {
+            Relayed::From => Judgement::Enters,
+            Relayed::To => self.sources.judge(packet.iid, packet.source, outer.source),
+        };
+        match judgement {
+            Judgement::Enters => {
+                self.count(outer.source, packet.inner.len());
+                self.counters.add(Count::Relayed, 1);
+                Arrival::Relayed(packet)
+            }
+            Judgement::Waits => self.drop(DropReason::CoreSourceUnknown),
             Judgement::Drop(reason) => self.drop(reason),
         }
     }
@@ -204,8 +256,13 @@ impl Etr {
         let packet = IpPacket::parse(rest).map_err(|error| malformed(&error))?;
         self.check_next_protocol(&lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
-        self.check_addresses(iid, &packet)?;
+        let relayed = self.check_addresses(outer, iid, &packet)?;
         let (ttl, class) = uniform(outer, &packet)?;
+        // Encapsulated again it has a hop less (RFC 9300, section 5.3).
+        let ttl = ttl - u8::from(relayed.is_some());
+        if ttl == 0 {
+            return Err(DropReason::CoreTtl);
+        }
         let source = packet.source();
         let (length, is_v4) = (packet.octets().len(), matches!(packet, IpPacket::V4(_)));
         let inner = &mut payload[LispHeader::LENGTH..][..length];
@@ -214,7 +271,7 @@ impl Etr {
         } else {
             Ipv6Packet::rewrite(inner, ttl, class);
         }
-        Ok(Decapsulated { iid, source, lisp, inner })
+        Ok(Decapsulated { iid, source, lisp, inner, relayed })
     }
 
     fn check_next_protocol(&self, lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
@@ -228,14 +285,24 @@ impl Etr {
         }
     }
 
-    fn check_addresses(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<(), DropReason> {
+    /// Whether the packet is for this site, or to be relayed.
+    fn check_addresses(
+        &self,
+        outer: &OuterInfo,
+        iid: InstanceId,
+        packet: &IpPacket<'_>,
+    ) -> Result<Option<Relayed>, DropReason> {
+        let mut relayed = None;
         if !self.local_eids.contains(iid, packet.destination()) {
-            return Err(match self.local_eids.has_instance(iid) {
-                true => DropReason::CoreNotOurs,
-                false => DropReason::CoreInstance,
-            });
+            relayed = self.relays.find(iid, packet, outer.source);
+            if relayed.is_none() {
+                return Err(match self.local_eids.has_instance(iid) {
+                    true => DropReason::CoreNotOurs,
+                    false => DropReason::CoreInstance,
+                });
+            }
         }
-        if is_unicast(packet.source()) { Ok(()) } else { Err(DropReason::CoreSource) }
+        if is_unicast(packet.source()) { Ok(relayed) } else { Err(DropReason::CoreSource) }
     }
 }
 

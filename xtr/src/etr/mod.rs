@@ -12,6 +12,8 @@
 //!   TTL or hop limit, and tells the source where none is left.
 
 mod engine;
+mod letters;
+mod relays;
 mod senders;
 #[cfg(test)]
 mod source_tests;
@@ -20,4 +22,5 @@ mod sources;
 mod tests;
 
 pub use engine::{Arrival, Decapsulated, Etr, EtrConfig, OuterInfo};
+pub use relays::Relayed;
 pub use sources::{SourceMode, SourcePolicy};

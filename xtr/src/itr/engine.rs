@@ -16,7 +16,7 @@ use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::limits;
-use crate::map_cache::{Event, Families, Learned, LocatorIndex, MapCache, Update, Way, is_unicast};
+use crate::map_cache::{Event, Families, FromPort, Learned, LocatorIndex, MapCache, Update, Way, is_unicast};
 use crate::reply::RateTable;
 
 /// Source ports of encapsulated packets are the dynamic ports 49152 to 65535: 14 bits of hash under two ones.
@@ -190,7 +190,7 @@ impl Itr {
             }
             Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
             // For the ETR.
-            Update::Source { .. } => {}
+            Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) => {}
         }
     }
 
@@ -367,10 +367,12 @@ impl Itr {
         let state = self.cache.locators().get(target.locator);
         let destination = state.address();
         let source = if destination.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
+        let (destination_port, from) = state.ports();
         OuterHeader {
             source: source.expect("only locators of a family that we have an RLOC of are chosen"),
             destination,
-            source_port: source_port(target.flow),
+            source_port: from.map_or_else(|| source_port(target.flow), FromPort::number),
+            destination_port,
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),

@@ -25,4 +25,6 @@ pub(crate) use clock::Tick;
 pub(crate) use keys::Keys;
 pub(crate) use locators::{Learned, LocatorIndex};
 pub use sets::{Families, Share};
-pub use types::{Entry, Event, Forwarding, Locator, SourceVerdict, Update, is_unicast, usable_locators};
+pub use types::{
+    Binding, Entry, Event, Forwarding, FromPort, Locator, SourceVerdict, Update, is_unicast, usable_locators,
+};

@@ -12,16 +12,19 @@ pub mod device;
 pub mod embedded;
 pub mod encap_loop;
 pub mod error;
+pub mod fixed_ports;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
 pub mod life;
 pub mod look;
+pub mod nat;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
 pub mod port_pool;
 pub mod privileges;
+pub mod relay;
 pub mod reload;
 mod send_many;
 pub mod show;
@@ -126,6 +129,7 @@ async fn run_as(
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
     let packets = Packets::start(&config, &database)?;
+    packets.lend_control_port(&sockets);
     privileges.while_it_runs()?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
@@ -271,7 +275,7 @@ fn control(
                 key: server.key.clone(),
                 tag: server.tag,
                 proxy_reply: config.proxy_reply,
-                identity: config.site_id.map(identity),
+                identity: nat::identity(config, identity),
                 prefixes: config.eid_prefixes.clone(),
             };
             let resolvers = resolvers.iter().map(|address: &IpAddr| MapSystem::Node(*address)).collect();
@@ -291,6 +295,7 @@ fn control(
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
     let gpe_peers = config.gpe_peers.clone();
+    let settings = config;
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -299,7 +304,7 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    Ok(Control::new(Instant::now(), config).sparing(gpe_peers))
+    nat::with_nat(Control::new(Instant::now(), config).sparing(gpe_peers), settings)
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {

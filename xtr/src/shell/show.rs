@@ -105,11 +105,13 @@ fn locators(control: &Control, now: Instant) -> Value {
             "answered_ago": probed.answered_ago.map(|ago| ago.as_secs()),
         })
     };
-    json!({
+    let mut shown = json!({
         "prefixes": database.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "locators": database.locators().iter().map(locator).collect::<Vec<_>>(),
         "remote": control.probed_locators(now).map(remote).collect::<Vec<_>>(),
-    })
+    });
+    super::nat::add(&mut shown, control, now);
+    shown
 }
 
 /// What was refused, and what else was done.
@@ -157,7 +159,8 @@ pub fn table(table: Table, answer: &Value) -> String {
             let names =
                 ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago", "path_mtu", "packets", "bytes"];
             let remote = columns(&names, rows("remote"));
-            format!("prefixes: {}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
+            let nat = super::nat::text(answer);
+            format!("prefixes: {}\n{own}\n{nat}of others\n{remote}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }
