@@ -23,6 +23,7 @@ use crate::interrupt;
 use crate::lab::privilege::{self, Privilege};
 use crate::lab::{Lab, LabError, Node, Topology};
 use crate::limits::{DOWN_TIME, POLL};
+use crate::nat;
 use crate::sites;
 
 /// The hidden verb of the process that holds a lab.
@@ -37,6 +38,8 @@ pub enum LabName {
     TwoHosts,
     /// host-a --- xtr-a --- core --- xtr-b --- host-b, with a map system in the core: ping host-b from host-a
     TwoSites,
+    /// The same with a strict NAT before xtr-a, which is reached through an RTR: ping host-a from host-b
+    Nat,
 }
 
 /// What keeps a lab that stands: it is told the lab, its control sockets, and how to see whether all of its programs still run.
@@ -51,7 +54,7 @@ struct Recipe {
     hold: fn(&Path, Privilege, Keep<'_>) -> anyhow::Result<()>,
 }
 
-const RECIPES: [Recipe; 3] = [
+const RECIPES: [Recipe; 4] = [
     Recipe {
         lab: LabName::Demo,
         name: "demo",
@@ -70,6 +73,7 @@ const RECIPES: [Recipe; 3] = [
         has_programs: true,
         hold: |programs, _, keep| sites::hold(programs, keep),
     },
+    Recipe { lab: LabName::Nat, name: "nat", has_programs: true, hold: |programs, _, keep| nat::hold(programs, keep) },
 ];
 
 impl LabName {
