@@ -12,6 +12,7 @@ pub mod hold;
 pub mod interrupt;
 pub mod lab;
 pub mod limits;
+pub mod nat;
 pub mod peers;
 pub mod probe;
 pub mod sites;

@@ -47,3 +47,6 @@ pub const FRAMES_WAITING: usize = 1024;
 
 /// Stations that a delay box knows: more than a lab has; frames for others go to all ports.
 pub const STATIONS: usize = 4096;
+
+/// How long the map system of a lab may take to serve, and then the sites until they are known.
+pub const READY_TIME: Duration = Duration::from_secs(20);

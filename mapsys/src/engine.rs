@@ -15,11 +15,12 @@ use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 use wire::address::EidPrefix;
 use wire::control::auth::AuthKey;
-use wire::control::{ControlMessage, MapRegister, message_type};
+use wire::control::{ControlMessage, Ecm, Info, MapRegister, message_type};
 
 use crate::ddt;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::MESSAGE_OCTETS;
+use crate::nat::{self, Rtr, Rtrs};
 use crate::refusal::{Refusal, Tally};
 use crate::register::nonces::{Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
@@ -266,6 +267,7 @@ pub struct Engine {
     resolver: Resolver,
     subscriptions: Subscriptions,
     publisher: Publisher,
+    rtrs: Rtrs,
     sockets: Sockets,
     tally: Tally,
     outputs: VecDeque<Output>,
@@ -323,10 +325,17 @@ impl Engine {
             resolver: Resolver::new(sockets.clone(), limiter, lookups, associations)
                 .with_ddt(Ddt::new(&config.ddt, &sockets)),
             publisher,
+            rtrs: Rtrs::default(),
             sockets,
             tally: Tally::default(),
             outputs: VecDeque::new(),
         })
+    }
+
+    /// The same with RTRs for xTRs behind NATs.
+    #[must_use]
+    pub fn with_rtrs(self, rtrs: Vec<Rtr>) -> Self {
+        Self { rtrs: Rtrs::new(rtrs), ..self }
     }
 
     /// Takes one input, and does what is due.
@@ -488,6 +497,8 @@ impl Engine {
         };
         match message {
             ControlMessage::MapRegister(message) => self.on_register(now, via, bytes, &message),
+            ControlMessage::Ecm(ecm) if ecm.by_rtr => self.on_relayed(now, via, &ecm),
+            ControlMessage::Info(message) => self.on_info(now, via, bytes, &message),
             ControlMessage::Ecm(ecm) => self.with_resolver(now, |resolver, cx| resolver.ask(cx, via, bytes, &ecm)),
             ControlMessage::MapRequest(_) => Err(Refusal::RequestNotEncapsulated),
             ControlMessage::MapNotifyAck(message) => match via {
@@ -514,6 +525,40 @@ impl Engine {
     }
 
     fn on_register(&mut self, now: Now, via: Via, bytes: &[u8], message: &MapRegister) -> Result<(), Refusal> {
+        if let Some(notify) = self.take_register(now, via, bytes, message)? {
+            self.send_notify(via, notify);
+        }
+        Ok(())
+    }
+
+    /// What an RTR relays is judged as what comes straight; the Map-Notify goes back by the RTR.
+    fn on_relayed(&mut self, now: Now, via: Via, ecm: &Ecm) -> Result<(), Refusal> {
+        let Via::Socket { local, remote } = via else { return Err(Refusal::RelayUnknownRtr) };
+        let key = self.rtrs.key_of(remote.ip()).cloned().ok_or(Refusal::RelayUnknownRtr)?;
+        let message = MapRegister::decode(&ecm.message).map_err(|_| Refusal::RelayNotRegister)?;
+        if let Some(notify) = self.take_register(now, via, &ecm.message, &message)? {
+            let bytes = nat::to_rtr(ecm, notify.bytes, &key)?;
+            let remote = SocketAddr::new(remote.ip(), wire::CONTROL_PORT);
+            self.outputs.push_back(Output::Send { local, remote, bytes });
+        }
+        Ok(())
+    }
+
+    fn on_info(&mut self, now: Now, via: Via, bytes: &[u8], message: &Info) -> Result<(), Refusal> {
+        let Via::Socket { local, remote } = via else { return Err(Refusal::NotForMapSystem) };
+        let reply = self.rtrs.answer(now.monotonic, (local, remote), bytes, message, self.server.sites())?;
+        self.outputs.push_back(Output::Send { local, remote, bytes: reply });
+        Ok(())
+    }
+
+    /// The Map-Notify, if one is wanted.
+    fn take_register(
+        &mut self,
+        now: Now,
+        via: Via,
+        bytes: &[u8],
+        message: &MapRegister,
+    ) -> Result<Option<Notify>, Refusal> {
         let origin = match via {
             Via::Pipe => Origin::Pipe,
             Via::Socket { local, remote } => Origin::Network { local, remote },
@@ -533,10 +578,7 @@ impl Engine {
         if origin != Origin::Pipe {
             self.outputs.extend(persist.into_iter().map(Output::Persist));
         }
-        if let Some(notify) = notify {
-            self.send_notify(via, notify);
-        }
-        Ok(())
+        Ok(notify)
     }
 
     fn note_proven(&mut self, via: Via) {

@@ -19,6 +19,7 @@ pub mod ddt;
 pub mod engine;
 pub mod limit;
 pub mod limits;
+pub mod nat;
 pub mod refusal;
 pub mod register;
 pub mod resolve;

@@ -225,6 +225,17 @@ pub const FORWARD_ONCE: Duration = Duration::from_millis(800);
 /// Forwarded ECMs remembered at once: more than a loop could hide among.
 pub const WATCHED_FORWARDS: usize = 4096;
 
+// --- NAT traversal
+
+/// Info-Requests of one address in an [`INFO_WINDOW`]: those of thousands of xTRs behind one NAT, each once a minute.
+pub const INFO_RATE: u32 = 100;
+/// Time that these count in.
+pub const INFO_WINDOW: Duration = Duration::from_secs(1);
+/// Addresses whose Info-Requests are counted; when full the oldest is forgotten first.
+pub const INFO_TRACKED: usize = 4096;
+/// Addresses of RTRs in one Info-Reply: an xTR uses no more.
+pub const INFO_RTRS: usize = 4;
+
 // --- disk
 
 /// Pause from the begin of one write to that of the next. A commit takes a millisecond and a half of a processor however much is

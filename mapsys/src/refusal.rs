@@ -186,6 +186,18 @@ refusals! {
     ValuesUnasked => "values-unasked",
     /// A record found in the DHT that did not verify.
     RecordRefused => "record-refused",
+    /// An Info-Request, and no RTR is configured.
+    InfoNoRtr => "info-no-rtr",
+    /// More Info-Requests of an address in a time than are answered.
+    InfoRate => "info-rate",
+    /// An Info-Request for an EID of no site.
+    InfoUnknownSite => "info-unknown-site",
+    /// An Info-Request whose tag does not verify.
+    InfoBadTag => "info-bad-tag",
+    /// A relayed message of none of the RTRs.
+    RelayUnknownRtr => "relay-unknown-rtr",
+    /// A relayed message that is no Map-Register.
+    RelayNotRegister => "relay-not-register",
 }
 
 /// One counter for each [`Refusal`].

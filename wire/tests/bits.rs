@@ -65,6 +65,8 @@ fn flags_of_the_other_messages() {
     let ecm = plain().encode().unwrap();
     assert_eq!(flags(&ecm, &Ecm { security, ..plain() }.encode().unwrap()), [4]);
     assert_eq!(flags(&ecm, &Ecm { ddt: true, ..plain() }.encode().unwrap()), [5]);
+    assert_eq!(flags(&ecm, &Ecm { for_rtr: true, ..plain() }.encode().unwrap()), [6]);
+    assert_eq!(flags(&ecm, &Ecm { by_rtr: true, ..plain() }.encode().unwrap()), [7]);
     let reply = Info { reply: true, ..Default::default() }.encode().unwrap();
     assert_eq!(flags(&Info::default().encode().unwrap(), &reply), [4]);
     let echo = MapNotify { xtr_identity: Some(XtrIdentity::default()), ..Default::default() };

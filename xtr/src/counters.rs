@@ -166,6 +166,10 @@ table! {
         SourceWaited = "source-waited-packets",
         /// Events that control had no room for; they are said again.
         EventLost = "events-lost",
+        /// Packets decapsulated and encapsulated again, from or to an xTR behind a NAT.
+        Relayed = "relayed-packets",
+        /// Control messages that came to the data port, from RTRs.
+        ControlMessages = "core-control-messages",
     }
 }
 

@@ -2,6 +2,7 @@
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
 mod interworking;
+mod nat;
 mod peers;
 mod security;
 mod subscriptions;
@@ -18,6 +19,8 @@ use crate::database::{Database, OwnLocator};
 use crate::interwork::{Aggregate, Interworking, Petrs, Pitr};
 use crate::limits;
 use crate::map_cache::{Entry, Event, Forwarding, Update};
+use crate::nat::natted::Natted;
+use crate::nat::rtr::Rtr;
 use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits, Verdict};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
@@ -110,6 +113,9 @@ pub struct Control {
     status_bits: StatusBits,
     petrs: Petrs,
     pitr: Option<Pitr>,
+    rtr: Option<Rtr>,
+    natted: Option<Natted>,
+    iid: InstanceId,
     smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -153,6 +159,9 @@ impl Control {
             pitr: None,
             database,
             subscriber: Subscriber::off(now),
+            rtr: None,
+            natted: None,
+            iid: InstanceId(0),
             smrs_received: 0,
             outputs,
             tally: Tally::default(),
@@ -237,6 +246,7 @@ impl Control {
         while let Some(outgoing) = self.solicitor.poll() {
             self.outputs.push_back(Output::Send(outgoing));
         }
+        self.advance_nat(now);
     }
 
     /// The next thing to do, until there is none.
@@ -256,7 +266,7 @@ impl Control {
             self.own.next_deadline(),
             self.pitr.as_ref().and_then(Pitr::next_deadline),
         ];
-        engines.into_iter().flatten().min()
+        engines.into_iter().chain(self.nat_deadlines()).flatten().min()
     }
 
     /// Whether every registration was taken back after [`Input::Shutdown`].
@@ -269,7 +279,7 @@ impl Control {
         let (resolver, registrar, replier) = (self.resolver.tally(), self.registrar.tally(), self.replier.tally());
         let reach = [self.prober.tally(), self.solicitor.tally(), self.status_bits.tally(), self.subscriber.tally()];
         let parts = [resolver, registrar, replier].into_iter().chain(reach);
-        parts.fold(self.tally.clone(), Tally::plus)
+        parts.chain(self.nat_tallies()).fold(self.tally.clone(), Tally::plus)
     }
 
     /// Probes and SMRs so far.
@@ -378,7 +388,9 @@ impl Control {
                 self.registrar.handle(now, register::Input::Notify { from, message: &message, payload: bytes });
                 Ok(())
             }
+            Ok(ControlMessage::Ecm(ecm)) if ecm.for_rtr => self.on_relay(now, via, &ecm),
             Ok(ControlMessage::Ecm(ecm)) => self.on_ecm(now, via, &ecm),
+            Ok(ControlMessage::Info(message)) => self.on_info(now, via, bytes, &message),
             Ok(ControlMessage::Shared(_)) => Err(Refusal::UnknownType),
             Ok(_) => Err(Refusal::NotForXtr),
         }
@@ -436,7 +448,10 @@ impl Control {
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
+        let Some(event) = self.without_nat(now, event) else { return };
         match event {
+            // Nobody else sends one.
+            Event::Control { .. } => {}
             Event::Miss { eid, source } => self.resolver.handle(now, resolve::Input::Miss { eid, source }),
             Event::Refresh { prefix } if self.subscriber.refresh(now, &prefix) => {}
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
@@ -456,6 +471,9 @@ impl Control {
 
     /// What the packet half is told to use is probed.
     fn on_update(&mut self, now: Instant, update: Update) {
+        if self.is_of_nat(&update) {
+            return;
+        }
         self.tell_subscriber(now, &update);
         let mut update = match update {
             Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },
@@ -501,6 +519,7 @@ impl Control {
         // Numbers of the packet half are of the list that it has now.
         let from = self.prober.sources().map(|(rloc, source)| Output::Update(Update::From { rloc, source }));
         self.outputs.extend(from);
+        self.set_nat_rlocs(now);
     }
 
     fn add_eid(&mut self, now: Instant, prefix: EidPrefix) {

@@ -23,6 +23,7 @@ pub mod interwork;
 pub mod itr;
 pub mod limits;
 pub mod map_cache;
+pub mod nat;
 pub mod offload;
 mod pause;
 pub mod reach;

@@ -105,11 +105,35 @@ pub enum Refusal {
     SecCantSign,
     /// A Map-Request that was not sent: others could read its one-time key on the way to that Map-Resolver (RFC 9303, section 6.4).
     SecNoKey,
+    /// An Info-Reply that answers no Info-Request of ours, or not from the address asked, or that says nothing of a NAT.
+    InfoUnasked,
+    /// An Info-Reply of a Map-Server whose tag does not verify.
+    InfoBadTag,
+    /// An Info-Request above the rate for its sender.
+    InfoRateLimited,
+    /// An Info-Request so short that its answer would be more than three times as long.
+    InfoAmplification,
+    /// A Map-Register to be relayed to a Map-Server that this RTR does not know.
+    RelayServerUnknown,
+    /// A Map-Register to be relayed without records, or with others than EID-prefixes of this RTR's instance.
+    RelayEid,
+    /// A Map-Register to be relayed that was relayed for somebody else before.
+    RelayReplayed,
+    /// A Map-Register to be relayed above the rate for its sender.
+    RelayRateLimited,
+    /// No room for another Map-Register, or for another EID-prefix, from behind a NAT.
+    RelayTableFull,
+    /// A Map-Notify to be relayed that no Map-Server known to this RTR has vouched for.
+    RelayNotifyBadTag,
+    /// A Map-Notify to be relayed that answers no Map-Register that was.
+    RelayNotifyUnasked,
+    /// A message of an RTR, at the data port, that is none that this node waits for.
+    LetterUnasked,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 62] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -160,6 +184,18 @@ impl Refusal {
         Self::SecRecordOverclaims,
         Self::SecCantSign,
         Self::SecNoKey,
+        Self::InfoUnasked,
+        Self::InfoBadTag,
+        Self::InfoRateLimited,
+        Self::InfoAmplification,
+        Self::RelayServerUnknown,
+        Self::RelayEid,
+        Self::RelayReplayed,
+        Self::RelayRateLimited,
+        Self::RelayTableFull,
+        Self::RelayNotifyBadTag,
+        Self::RelayNotifyUnasked,
+        Self::LetterUnasked,
     ];
 
     /// The name under which `show counters` lists it.
@@ -215,6 +251,18 @@ impl Refusal {
             Self::SecRecordOverclaims => "sec-record-overclaims",
             Self::SecCantSign => "sec-cant-sign",
             Self::SecNoKey => "sec-no-key",
+            Self::InfoUnasked => "info-unasked",
+            Self::InfoBadTag => "info-bad-tag",
+            Self::InfoRateLimited => "info-rate-limited",
+            Self::InfoAmplification => "info-amplification",
+            Self::RelayServerUnknown => "relay-server-unknown",
+            Self::RelayEid => "relay-eid",
+            Self::RelayReplayed => "relay-replayed",
+            Self::RelayRateLimited => "relay-rate-limited",
+            Self::RelayTableFull => "relay-table-full",
+            Self::RelayNotifyBadTag => "relay-notify-bad-tag",
+            Self::RelayNotifyUnasked => "relay-notify-unasked",
+            Self::LetterUnasked => "letter-unasked",
         }
     }
 }

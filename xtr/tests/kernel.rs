@@ -684,7 +684,8 @@ fn outer_to(rloc: &str) -> OuterHeader {
     let destination = ip(rloc);
     let source = ip(NEAR.rlocs[usize::from(destination.is_ipv6())]);
     let (class, lisp) = (TrafficClass(0), LispHeader::default());
-    OuterHeader { source, destination, source_port: 50_000, ttl: 9, class, flow_label: 0x1_2345, lisp }
+    let (source_port, destination_port) = (50_000, wire::DATA_PORT);
+    OuterHeader { source, destination, source_port, destination_port, ttl: 9, class, flow_label: 0x1_2345, lisp }
 }
 
 /// What the pool says about one packet, all of the same port.

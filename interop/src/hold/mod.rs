@@ -23,6 +23,7 @@ use crate::interrupt;
 use crate::lab::privilege::{self, Privilege};
 use crate::lab::{Lab, LabError, Node, Topology};
 use crate::limits::{DOWN_TIME, POLL};
+use crate::nat;
 use crate::sites;
 
 /// The hidden verb of the process that holds a lab.
@@ -41,6 +42,8 @@ pub enum LabName {
     Legacy,
     /// Two sites, of which one has two uplinks: ping on while one of them is switched off
     TwoProviders,
+    /// The same with a strict NAT before xtr-a, which is reached through an RTR: ping host-a from host-b
+    Nat,
 }
 
 /// What keeps a lab that stands: it is told the lab, its control sockets, and how to see whether all of its programs still run.
@@ -55,7 +58,7 @@ struct Recipe {
     hold: fn(&Path, Privilege, Keep<'_>) -> anyhow::Result<()>,
 }
 
-const RECIPES: [Recipe; 5] = [
+const RECIPES: [Recipe; 6] = [
     Recipe {
         lab: LabName::Demo,
         name: "demo",
@@ -86,6 +89,7 @@ const RECIPES: [Recipe; 5] = [
         has_programs: true,
         hold: |programs, _, keep| sites::two_providers::hold(programs, keep),
     },
+    Recipe { lab: LabName::Nat, name: "nat", has_programs: true, hold: |programs, _, keep| nat::hold(programs, keep) },
 ];
 
 impl LabName {

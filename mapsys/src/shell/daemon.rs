@@ -30,6 +30,7 @@ use super::{Service, ServiceConfig, bootstrap, control, manager, sockets};
 use crate::ddt::{self, Kind};
 use crate::engine::Reconfiguration;
 use crate::limit::Foreign;
+use crate::nat::Rtr;
 use crate::register::site::{LispSec, Site, SiteTable};
 use crate::resolve::lispsec::{Association, Associations};
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
@@ -58,6 +59,7 @@ pub struct Plan {
     pubsub: Policy,
     ddt: ddt::Config,
     lisp_sec: Vec<Association>,
+    rtrs: Vec<Rtr>,
     clock: Clock,
 }
 
@@ -117,6 +119,7 @@ impl Plan {
             pubsub,
             ddt,
             lisp_sec,
+            rtrs: settings.rtrs()?,
             clock: Clock::default(),
         })
     }
@@ -186,6 +189,10 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
         let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
         let path = if *protected_path { ", unencrypted one-time keys are taken" } else { "" };
         writeln!(text, "LISP-SEC with {name:?}: {} ({} keys{path})", peers.join(", "), keys.len())?;
+    }
+    for Rtr { addresses, .. } in &plan.rtrs {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        writeln!(text, "xTRs behind NATs are reached through the RTR {}", addresses.join(", "))?;
     }
     for subscriber in &plan.subscribers {
         let rlocs: Vec<String> = subscriber.rlocs.iter().map(ToString::to_string).collect();
@@ -356,6 +363,7 @@ fn service_config(plan: Plan, bound: &HashMap<SocketAddr, Arc<Listening>>, keys:
         pubsub: plan.pubsub,
         ddt: plan.ddt,
         lisp_sec: plan.lisp_sec,
+        rtrs: plan.rtrs,
         clock: plan.clock,
     }
 }

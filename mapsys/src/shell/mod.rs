@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod identity;
 pub mod lispsec;
 pub mod reload;
+pub mod rtr_settings;
 pub mod service;
 pub mod settings;
 pub mod sockets;

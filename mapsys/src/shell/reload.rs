@@ -104,6 +104,7 @@ fn needs_restart(older: &Settings, newer: &Settings) -> Vec<&'static str> {
         ("metrics", older.metrics != newer.metrics),
         ("state-dir", older.state_dir != newer.state_dir),
         ("control", older.control != newer.control),
+        ("rtr", older.rtr != newer.rtr),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }
@@ -125,7 +126,7 @@ mod tests {
         let all = serde_json::to_value(Settings::default()).map(|value| value.as_object().map_or(0, |map| map.len()));
         let at_once = ["trust-anchor", "clients", "foreign", "site", "subscriber", "pubsub"].len()
             + ["ddt", "ddt-delegation", "resolver", "lisp-sec"].len();
-        let differing = 14;
+        let differing = 15;
         assert_eq!(all.ok(), Some(at_once + differing));
     }
 }

@@ -29,6 +29,7 @@ use super::identity::KeyState;
 use super::state::State;
 use crate::engine::{Config, ConfigError, Engine, Input, Reconfiguration, Reconfigured};
 use crate::limit::Foreign;
+use crate::nat::Rtr;
 use crate::register::site::Site;
 use crate::resolve::lispsec::Association;
 use crate::subscribe::subscriber::{Policy, Subscriber};
@@ -87,6 +88,8 @@ pub struct ServiceConfig {
     pub ddt: crate::ddt::Config,
     /// With whom one-time keys of LISP-SEC can be exchanged.
     pub lisp_sec: Vec<Association>,
+    /// RTRs for xTRs behind NATs.
+    pub rtrs: Vec<Rtr>,
     /// What is gone by for all that is signed.
     pub clock: Clock,
 }
@@ -154,7 +157,9 @@ impl Service {
         let registrar = config.identities.first().map(OperationalKey::cn);
         let pipe_key = AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: random_secret() };
         let (key_states, clients) = (config.key_states.clone(), config.clients.clone());
+        let rtrs = config.rtrs.clone();
         let engine = Engine::new(Now::at(clock.now()), engine_config(config, pipe_key.clone()), memory)?;
+        let engine = engine.with_rtrs(rtrs);
         let own_anchors = engine.own_anchors();
 
         let (inputs, inputs_rx) = mpsc::channel(WAITING);

@@ -16,9 +16,11 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, Secret};
 
 use super::lispsec::{AssociationSetting, LispSecSetting};
+use super::rtr_settings::RtrSetting;
 use super::subscriber_settings::{PubsubSetting, SubscriberSetting};
 use crate::ddt::Config as DdtConfig;
 use crate::limit::Foreign;
+use crate::nat::Rtr;
 use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use crate::resolve::lispsec::Association;
 
@@ -158,6 +160,8 @@ pub struct Settings {
     pub resolver: Vec<ResolverSetting>,
     /// With whom one-time keys of LISP-SEC can be exchanged.
     pub lisp_sec: Vec<AssociationSetting>,
+    /// RTRs for xTRs behind NATs.
+    pub rtr: Vec<RtrSetting>,
 }
 
 /// On or off.
@@ -331,6 +335,14 @@ impl Settings {
     /// Names the association and what is wrong with it.
     pub fn lisp_sec(&self) -> anyhow::Result<Vec<Association>> {
         self.lisp_sec.iter().map(|one| one.build().with_context(|| format!("lisp-sec {:?}", one.name))).collect()
+    }
+
+    /// RTRs for xTRs behind NATs, the key files read.
+    ///
+    /// # Errors
+    /// Names the RTR and what is wrong with it.
+    pub fn rtrs(&self) -> anyhow::Result<Vec<Rtr>> {
+        self.rtr.iter().map(|rtr| rtr.build().with_context(|| format!("rtr {:?}", rtr.address))).collect()
     }
 
     /// Who may ask for EIDs that are not registered here.

@@ -112,7 +112,7 @@ impl Display for Info {
 impl Display for Ecm {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "ECM {} -> {}", self.source, self.destination)?;
-        flags(f, &[(self.ddt, " D"), (self.security.is_some(), " S")])?;
+        flags(f, &[(self.ddt, " D"), (self.for_rtr, " R"), (self.by_rtr, " N"), (self.security.is_some(), " S")])?;
         match ControlMessage::decode(&self.message) {
             Ok(message) => write!(f, ": {message}"),
             Err(error) => write!(f, ": {} octets, {error}", self.message.len()),

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::auth::Authentication;
+use super::rtr::RtrAd;
 use super::security::{check_kept_whole, skip_counted};
 use super::{bit, first_word, message_type, open};
 use crate::DATA_PORT;
@@ -16,7 +18,12 @@ use crate::writer::{Writer, to_u16};
 pub struct Ecm {
     /// D: from a DDT resolver.
     pub ddt: bool,
-    /// S: LISP-SEC authentication data, kept whole (RFC 9303); [`EcmAd`](super::lispsec::EcmAd) is what it says.
+    /// R: for an RTR, which relays it (draft-ermagan-lisp-nat-traversal, section 4.3).
+    pub for_rtr: bool,
+    /// N: relayed by an RTR (the same).
+    pub by_rtr: bool,
+    /// S: authentication data, kept whole: of LISP-SEC (RFC 9303; [`EcmAd`](super::lispsec::EcmAd) is what it says), or of an RTR and its
+    /// Map-Server ([`RtrAd`](super::rtr::RtrAd)).
     pub security: Option<Vec<u8>>,
     /// Source of the inner headers: replies go to its port.
     pub source: SocketAddr,
@@ -50,17 +57,19 @@ impl Default for InnerHeader {
     }
 }
 
-/// S and D of the first word.
+/// S and D of the first word; R and N are the NAT traversal draft's, which RFC 9301 has reserved.
 ///
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-/// |Type=8 |S|D|                     Reserved                      |
+/// |Type=8 |S|D|R|N|                 Reserved                      |
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 /// ```
 const SECURITY: u32 = 0x0800_0000;
 const DDT: u32 = 0x0400_0000;
+const FOR_RTR: u32 = 0x0200_0000;
+const BY_RTR: u32 = 0x0100_0000;
 
 /// ECM AD Type of LISP-SEC (RFC 9303, section 6.1).
 const LISP_SEC: u8 = 1;
@@ -84,7 +93,8 @@ impl Ecm {
     /// family, or encoding fails.
     pub fn wrap(source: SocketAddr, destination: SocketAddr, message: Vec<u8>) -> Self {
         let header = InnerHeader::default();
-        Self { ddt: false, security: None, source, destination, ttl: INNER_TTL, header, message }
+        let (ddt, for_rtr, by_rtr, security) = (false, false, false, None);
+        Self { ddt, for_rtr, by_rtr, security, source, destination, ttl: INNER_TTL, header, message }
     }
 
     /// Decodes a UDP payload, and checks the inner headers, their lengths and checksums.
@@ -99,6 +109,8 @@ impl Ecm {
         let (source_port, destination_port, message) = inner.read_udp()?;
         Ok(Self {
             ddt: word & DDT != 0,
+            for_rtr: word & FOR_RTR != 0,
+            by_rtr: word & BY_RTR != 0,
             security,
             source: SocketAddr::new(inner.source, source_port),
             destination: SocketAddr::new(inner.destination, destination_port),
@@ -119,7 +131,7 @@ impl Ecm {
             return Err(EncodeError { field: "ECM inside an ECM", count: 2, limit: 1 });
         }
         let mut writer = Writer::new();
-        writer.u32(first_word(Self::TYPE, bit(self.security.is_some(), SECURITY) | bit(self.ddt, DDT), 0)?);
+        writer.u32(first_word(Self::TYPE, self.bits(), 0)?);
         if let Some(security) = &self.security {
             check_kept_whole("ECM AD", security, read_security)?;
             writer.put(security);
@@ -145,6 +157,13 @@ impl Ecm {
         udp[6..UDP_HEADER].copy_from_slice(&checksum.to_be_bytes());
         writer.put(&udp);
         Ok(writer.finish())
+    }
+
+    fn bits(&self) -> u32 {
+        bit(self.security.is_some(), SECURITY)
+            | bit(self.ddt, DDT)
+            | bit(self.for_rtr, FOR_RTR)
+            | bit(self.by_rtr, BY_RTR)
     }
 
     fn check_ports(&self) -> Result<(), EncodeError> {
@@ -191,12 +210,17 @@ impl Ecm {
     }
 }
 
-/// OTK-AD and EID-AD (RFC 9303, section 6.1). Another type has no length that we could know.
+/// OTK-AD and EID-AD (RFC 9303, section 6.1), or what an RTR is shown. Another type has no length that we could know.
 fn read_security(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
     let start = reader.clone();
     let [kind, ..] = reader.array::<4>("ECM AD Type")?;
-    if kind != LISP_SEC {
-        return Err(start.error("ECM AD Type", Problem::Value(kind.into())));
+    match kind {
+        LISP_SEC => {}
+        RtrAd::TYPE => {
+            Authentication::read(reader)?;
+            return Ok(start.until(reader).to_vec());
+        }
+        _ => return Err(start.error("ECM AD Type", Problem::Value(kind.into()))),
     }
     // Unlike its neighbours, OTK Length leaves out its own word.
     let otk = reader.u16("OTK Length")?;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Info-Request and Info-Reply, type 7 (draft-ermagan-lisp-nat-traversal).
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::auth::Authentication;
 use super::{Nonce, bit, first_word, open};
-use crate::address::{Address, Eid};
+use crate::address::{Address, Eid, Lcaf, NatTraversal};
 use crate::error::{DecodeError, EncodeError};
 use crate::record::Ttl;
 use crate::writer::Writer;
@@ -45,6 +47,33 @@ impl Info {
         let [_reserved, mask_len] = reader.array("EID mask-len")?;
         let eid = Eid::read(reader, mask_len)?;
         Ok(Self { reply: word & REPLY != 0, nonce, auth, ttl, eid, address: Address::read(reader)? })
+    }
+
+    /// The answer to this request: it came from `seen` to `asked_at`, and `rtrs` may be used. The private address is not known (section
+    /// 4.2 of the draft); who asks knows it.
+    #[must_use]
+    pub fn answer(&self, seen: SocketAddr, asked_at: SocketAddr, rtrs: &[IpAddr]) -> Self {
+        let nat = NatTraversal {
+            ms_port: asked_at.port(),
+            etr_port: seen.port(),
+            global_etr: seen.ip().into(),
+            ms: asked_at.ip().into(),
+            private_etr: Address::None,
+            rtrs: rtrs.iter().map(|rtr| Address::from(*rtr)).collect(),
+        };
+        let address = Address::Lcaf(Box::new(Lcaf::NatTraversal(nat)));
+        Self { reply: true, auth: Authentication::default(), address, ..self.clone() }
+    }
+
+    /// What a reply says of addresses; `None` of a request.
+    pub fn nat(&self) -> Option<&NatTraversal> {
+        match &self.address {
+            Address::Lcaf(lcaf) => match lcaf.as_ref() {
+                Lcaf::NatTraversal(nat) => Some(nat),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Encodes to a UDP payload with the tag that stands in `auth`.

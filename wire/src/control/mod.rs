@@ -18,6 +18,7 @@ mod shared;
 
 pub mod auth;
 pub mod lispsec;
+pub mod rtr;
 
 pub use ecm::{Ecm, InnerHeader};
 pub use info::Info;

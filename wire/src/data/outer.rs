@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use super::ip::protocol;
 use super::{Ipv4Header, Ipv6Header, LispHeader, TrafficClass, UdpHeader};
-use crate::DATA_PORT;
 
 /// All three headers in front of an inner packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +15,8 @@ pub struct OuterHeader {
     pub destination: IpAddr,
     /// UDP source port, from the flow of the inner packet.
     pub source_port: u16,
+    /// UDP destination port: 4341, but for an xTR behind a NAT, which is reached at the port that the NAT has given it.
+    pub destination_port: u16,
     /// Hops, from the inner packet.
     pub ttl: u8,
     /// DSCP and ECN, from the inner packet.
@@ -45,7 +46,8 @@ impl OuterHeader {
     #[inline]
     pub fn emit<'b>(&self, inner: usize, buffer: &'b mut [u8; Self::LONGEST]) -> Option<&'b [u8]> {
         let payload = LispHeader::LENGTH.checked_add(inner)?;
-        let udp = UdpHeader { source: self.source_port, destination: DATA_PORT, checksum: 0 }.emit(payload)?;
+        let udp =
+            UdpHeader { source: self.source_port, destination: self.destination_port, checksum: 0 }.emit(payload)?;
         let (ip, rest) = match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let (ttl, class) = (self.ttl, self.class);
@@ -75,6 +77,7 @@ impl OuterHeader {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::DATA_PORT;
     use crate::data::{Ipv4Packet, Ipv6Packet, checksum};
 
     fn header(source: &str, destination: &str) -> OuterHeader {
@@ -82,6 +85,7 @@ mod tests {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
             source_port: 50000,
+            destination_port: DATA_PORT,
             ttl: 16,
             class: TrafficClass(0xb9),
             flow_label: 77,

@@ -122,10 +122,10 @@ fn ecm() -> impl Strategy<Value = Ecm> {
     });
     let port = || any::<u16>().prop_filter("the data port", |port| *port != wire::DATA_PORT);
     let message = vec(any::<u8>(), 0..80).prop_filter("an ECM", |m| wire::control::message_type(m) != Some(8));
-    let octets = (any::<bool>(), option::of(ecm_security()), any::<u8>(), any::<u8>());
+    let octets = (any::<[bool; 3]>(), option::of(ecm_security()), any::<u8>(), any::<u8>());
     (octets, prop_oneof![v4, v6], port(), port(), message).prop_map(
         |(
-            (ddt, security, ttl, traffic_class),
+            ([ddt, for_rtr, by_rtr], security, ttl, traffic_class),
             (source, destination, header),
             source_port,
             destination_port,
@@ -133,6 +133,8 @@ fn ecm() -> impl Strategy<Value = Ecm> {
         )| {
             Ecm {
                 ddt,
+                for_rtr,
+                by_rtr,
                 security,
                 source: SocketAddr::new(source, source_port),
                 destination: SocketAddr::new(destination, destination_port),

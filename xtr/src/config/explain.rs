@@ -54,6 +54,7 @@ pub fn explain(config: &Config) -> Vec<String> {
     lines.extend(super::interwork::explain(&config.interworking));
     lines.push(sources(config));
     lines.extend(super::trusted::explain(config));
+    lines.extend(super::nat::explain(config));
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",
         config.state_dir.display(),

@@ -9,6 +9,7 @@ use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
 use super::lisp_sec::LispSecMode;
+use super::nat::NatSetting;
 use super::trace::TraceFlags;
 
 const EXAMPLES: &str = "\
@@ -33,6 +34,9 @@ Examples:
   Between LISP sites and hosts that know nothing of LISP: a PITR and PETR, and a site that uses it:
       lisp-xtr --rloc 192.0.2.80 --map-resolver 203.0.113.53 --pitr-for 10.1.0.0/16 --petr-for 10.1.0.0/16
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --pitr 192.0.2.80 --use-petr 192.0.2.80
+  Behind a NAT, reached through an RTR; and that RTR:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --rtr-at 203.0.113.7
+      lisp-xtr --rtr --rloc 203.0.113.7 --map-server 203.0.113.10 --key-file rtr.toml
   What a configuration means, and what a running node knows:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
@@ -251,6 +255,20 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "PREFIX|anchors")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pitr_in: Vec<String>,
+    /// Relay for xTRs behind NATs (RTR) that register with the Map-Servers; --key-file has the key that it shares with each of these,
+    /// which is no site's; default false
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtr: Option<bool>,
+    /// Whether this node is behind a NAT, and is reached through RTRs: auto = find out, on = whatever is seen, off = no; default off,
+    /// and auto with --rtr-at
+    #[arg(long, global = true, value_name = "auto|on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nat: Option<NatSetting>,
+    /// RTR to be reached through; repeats. Default: those that the Map-Servers name
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtr_at: Vec<String>,
     /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@ mod flags;
 mod interwork;
 mod key_file;
 mod lisp_sec;
+mod nat;
 mod running;
 mod subscribe;
 mod trace;
@@ -35,6 +36,7 @@ pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
 pub use interwork::{PetrValue, PitrIn};
 pub use lisp_sec::LispSecMode;
+pub use nat::{Nat, NatSetting};
 pub use running::Running;
 pub use trace::{Ports, TraceFlags};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
@@ -129,6 +131,10 @@ struct Written {
     pitr_for: Vec<PrefixValue>,
     #[serde(deserialize_with = "values::list")]
     pitr_in: Vec<PitrIn>,
+    rtr: bool,
+    nat: Option<NatSetting>,
+    #[serde(deserialize_with = "values::list")]
+    rtr_at: Vec<IpAddr>,
     site_id: Option<u64>,
     xtr_id: Option<String>,
     #[serde(deserialize_with = "values::list")]
@@ -182,6 +188,9 @@ impl Default for Written {
             petr_for: Vec::new(),
             pitr_for: Vec::new(),
             pitr_in: Vec::new(),
+            rtr: false,
+            nat: None,
+            rtr_at: Vec::new(),
             site_id: None,
             xtr_id: None,
             subscribe: Vec::new(),
@@ -236,6 +245,8 @@ pub struct Config {
     pub map_version: MapVersion,
     /// What it does for and with hosts that know nothing of LISP (RFC 6832).
     pub interworking: Interworking,
+    /// What there is to do about NATs.
+    pub nat: Nat,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
     /// xTR-ID; none = the one that was made at the first start.
@@ -346,6 +357,7 @@ impl Config {
         let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
         let trusted::Trusted { trust, networks: trusted_peers, map_version } = trusted::trusted(&written)?;
         let lisp_sec = lisp_sec::read(&written, &mapping)?;
+        let nat = nat::nat(&written, &mapping)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -373,6 +385,7 @@ impl Config {
             trust,
             map_version,
             interworking,
+            nat,
             site_id: written.site_id,
             xtr_id,
             subscriptions,
@@ -391,6 +404,7 @@ impl Config {
         config.pitrs.iter().try_for_each(|address| config.check_underlay("pitr", *address))?;
         let petrs = &config.interworking.petrs;
         petrs.iter().try_for_each(|petr| config.check_underlay("use-petr", petr.address))?;
+        config.nat.rtrs.iter().try_for_each(|address| config.check_underlay("rtr-at", *address))?;
         if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }
@@ -509,7 +523,8 @@ fn mapping(written: &Written, roles: &Interworking) -> Result<Mapping, ConfigErr
             "is for the map system in this process: leave it out, or leave out --map-server and --map-resolver";
         return Err(ConfigError::new(*key, advice));
     }
-    if written.eid_prefix.is_empty() && !(roles.is_proxy() && written.map_server.is_empty()) {
+    let is_proxy = roles.is_proxy() && written.map_server.is_empty();
+    if written.eid_prefix.is_empty() && !is_proxy && !written.rtr {
         let problem = "needed with --map-server or --map-resolver; with --map-resolver alone a PITR or PETR needs none";
         return Err(ConfigError::new("eid-prefix", problem));
     }
@@ -639,6 +654,12 @@ mod tests {
             ("key-file", "eid-prefix = [\"10.0.0.0/8\"]\nmap-server = [\"192.0.2.1\"]"),
             ("eid-prefix", "map-resolver = [\"192.0.2.1\"]"),
             ("iid", "iid = 5\ntemporary = true"),
+            ("rtr", "rtr = true"),
+            ("rtr", "rtr = true\nmap-resolver = [\"192.0.2.1\"]"),
+            ("nat", "nat = \"auto\""),
+            ("nat", "nat = \"maybe\""),
+            ("nat", "rtr-at = [\"192.0.2.1\"]"),
+            ("rtr-at", "nat = \"off\"\nrtr-at = [\"192.0.2.1\"]"),
             ("temporary", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ntemporary = true"),
             ("metrics", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nmetrics = \"127.0.0.1:9434\""),
             ("discovery", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ndiscovery = \"on\""),

@@ -14,7 +14,9 @@ use crate::eid_set::EidSet;
 use crate::map_cache::{Event, Update, is_unicast};
 use crate::trust::Trust;
 
+use super::letters::Letters;
 use super::peers::{Peers, Said};
+use super::relays::{Relayed, Relays};
 use super::senders::Written;
 use super::sources::{Judgement, SourcePolicy, Sources};
 
@@ -32,6 +34,8 @@ pub struct EtrConfig {
     pub trust: Trust,
     /// EID-prefixes of sites that use this node as their PETR (RFC 6832, section 6); none = it is no PETR.
     pub petr_for: Vec<EidPrefix>,
+    /// The node is an RTR: what is registered from behind NATs is encapsulated again.
+    pub relays: bool,
 }
 
 /// The outer header, as the socket tells it.
@@ -62,6 +66,8 @@ pub struct Decapsulated<'p> {
     pub leaves: bool,
     /// The packet, TTL and traffic class corrected, trailing octets cut off.
     pub inner: &'p [u8],
+    /// It is for, or from, an xTR behind a NAT, and is encapsulated again.
+    pub relayed: Option<Relayed>,
 }
 
 /// What becomes of a datagram.
@@ -71,6 +77,10 @@ pub enum Arrival<'p> {
     Enters(Decapsulated<'p>),
     /// It waits for a verdict on its source; what comes of it is in [`Etr::poll`].
     Later,
+    /// Its inner packet is encapsulated again: it is for, or from, an xTR behind a NAT.
+    Relayed(Decapsulated<'p>),
+    /// A control message of an RTR, which is among the events now.
+    Control,
     /// No further; counted. Nobody is told: the outer source may be forged.
     Dropped(DropReason),
 }
@@ -83,6 +93,8 @@ pub struct Etr {
     petr_for: EidSet,
     sources: Sources,
     peers: Peers,
+    relays: Relays,
+    letters: Letters,
     written: Written,
     counters: Arc<Counters>,
 }
@@ -94,7 +106,8 @@ impl Etr {
         let peers = Peers::new(config.trust, counters.clone());
         let petr_for = EidSet::new(&config.petr_for);
         let (gpe, local_eids, written) = (config.gpe, EidSet::default(), Written::new());
-        Self { gpe, local_eids, petr_for, sources, peers, written, counters }
+        let (relays, letters) = (Relays::default(), Letters::default());
+        Self { gpe, local_eids, petr_for, sources, peers, relays, letters, written, counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -102,6 +115,8 @@ impl Etr {
         match update {
             Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
             Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
+            Update::Relayed { prefix, nat } => self.relays.set(*prefix, *nat),
+            Update::Rtrs(rtrs) => self.letters.set_rtrs(rtrs),
             _ => self.peers.update(update),
         }
     }
@@ -120,18 +135,19 @@ impl Etr {
 
     /// What control is to be asked. An event that cannot be delivered is given to [`Self::event_lost`].
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.sources.poll_event().or_else(|| self.peers.poll_event())
+        self.letters.poll().or_else(|| self.sources.poll_event()).or_else(|| self.peers.poll_event())
     }
 
     /// Whether [`Self::poll_event`] has one.
     pub fn has_events(&self) -> bool {
-        self.sources.has_events() || self.peers.has_events()
+        self.letters.has_some() || self.sources.has_events() || self.peers.has_events()
     }
 
     /// Keeps an event that control had no room for, to be polled again.
     pub fn event_lost(&mut self, event: Event) {
         self.counters.add(Count::EventLost, 1);
         match event {
+            Event::Control { .. } => self.letters.put_back(event),
             Event::Source { .. } => self.sources.event_lost(event),
             _ => self.peers.event_lost(event),
         }
@@ -158,6 +174,10 @@ impl Etr {
     #[inline]
     pub fn receive<'p>(&mut self, outer: &OuterInfo, payload: &'p mut [u8]) -> Arrival<'p> {
         let flags = payload.first().copied().unwrap_or_default();
+        if self.letters.take(outer, payload) {
+            self.counters.add(Count::ControlMessages, 1);
+            return Arrival::Control;
+        }
         let packet = match self.decapsulate(outer, payload) {
             Ok(packet) => packet,
             Err(reason) => return self.drop(reason),
@@ -168,7 +188,10 @@ impl Etr {
         {
             return self.drop(reason);
         }
-        match self.sources.judge(packet.iid, packet.source, outer.source, !packet.leaves) {
+        if let Some(relayed) = packet.relayed {
+            return self.relay(outer, packet, relayed);
+        }
+        match self.judge(outer, &packet) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
                 if packet.leaves {
@@ -207,6 +230,32 @@ impl Etr {
         None
     }
 
+    /// What an RTR of ours sends has been checked by it, and is from EIDs that map to others.
+    #[inline]
+    fn judge(&mut self, outer: &OuterInfo, packet: &Decapsulated<'_>) -> Judgement {
+        if self.letters.is_rtr(outer.source) {
+            return Judgement::Enters;
+        }
+        self.sources.judge(packet.iid, packet.source, outer.source, !packet.leaves)
+    }
+
+    /// What comes from behind a NAT has the address of that; what goes there is judged as if it entered the site, but that nothing waits.
+    fn relay<'p>(&mut self, outer: &OuterInfo, packet: Decapsulated<'p>, relayed: Relayed) -> Arrival<'p> {
+        let judgement = match relayed {
+            Relayed::From => Judgement::Enters,
+            Relayed::To => self.sources.judge(packet.iid, packet.source, outer.source, true),
+        };
+        match judgement {
+            Judgement::Enters => {
+                self.count(outer.source, packet.inner.len());
+                self.counters.add(Count::Relayed, 1);
+                Arrival::Relayed(packet)
+            }
+            Judgement::Waits => self.drop(DropReason::CoreSourceUnknown),
+            Judgement::Drop(reason) => self.drop(reason),
+        }
+    }
+
     fn drop<'p>(&self, reason: DropReason) -> Arrival<'p> {
         self.counters.count_drop(reason);
         Arrival::Dropped(reason)
@@ -242,8 +291,13 @@ impl Etr {
         let packet = IpPacket::parse(rest).map_err(|error| malformed(&error))?;
         self.check_next_protocol(&lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
-        let leaves = self.check_addresses(iid, &packet)?;
+        let (leaves, relayed) = self.check_addresses(outer, iid, &packet)?;
         let (ttl, class) = uniform(outer, &packet)?;
+        // Encapsulated again it has a hop less (RFC 9300, section 5.3).
+        let ttl = ttl - u8::from(relayed.is_some());
+        if ttl == 0 {
+            return Err(DropReason::CoreTtl);
+        }
         let source = packet.source();
         let (length, is_v4) = (packet.octets().len(), matches!(packet, IpPacket::V4(_)));
         let inner = &mut payload[LispHeader::LENGTH..][..length];
@@ -252,7 +306,7 @@ impl Etr {
         } else {
             Ipv6Packet::rewrite(inner, ttl, class);
         }
-        Ok(Decapsulated { iid, source, lisp, leaves, inner })
+        Ok(Decapsulated { iid, source, lisp, leaves, relayed, inner })
     }
 
     fn check_next_protocol(&self, lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
@@ -266,13 +320,22 @@ impl Etr {
         }
     }
 
-    /// Whether the packet leaves the tunnel here for somebody who is no site.
-    fn check_addresses(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<bool, DropReason> {
-        let leaves = !self.local_eids.contains(iid, packet.destination());
+    /// Whether the packet leaves the tunnel here for somebody who is no site, and whether it is to be relayed.
+    fn check_addresses(
+        &self,
+        outer: &OuterInfo,
+        iid: InstanceId,
+        packet: &IpPacket<'_>,
+    ) -> Result<(bool, Option<Relayed>), DropReason> {
+        let (mut leaves, mut relayed) = (false, None);
+        if !self.local_eids.contains(iid, packet.destination()) {
+            relayed = self.relays.find(iid, packet, outer.source);
+            leaves = relayed.is_none();
+        }
         if leaves {
             self.check_petr(iid, packet)?;
         }
-        if is_unicast(packet.source()) { Ok(leaves) } else { Err(DropReason::CoreSource) }
+        if is_unicast(packet.source()) { Ok((leaves, relayed)) } else { Err(DropReason::CoreSource) }
     }
 
     /// A PETR takes packets of the sites that may use it, and of nobody else (RFC 6832, section 6): otherwise anybody could send

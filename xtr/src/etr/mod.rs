@@ -13,10 +13,12 @@
 //!   TTL or hop limit, and tells the source where none is left.
 
 mod engine;
+mod letters;
 mod nonces;
 #[cfg(test)]
 mod peer_tests;
 mod peers;
+mod relays;
 mod senders;
 #[cfg(test)]
 mod source_tests;
@@ -26,4 +28,5 @@ mod tests;
 mod versions;
 
 pub use engine::{Arrival, Decapsulated, Etr, EtrConfig, OuterInfo};
+pub use relays::Relayed;
 pub use sources::{SourceMode, SourcePolicy};

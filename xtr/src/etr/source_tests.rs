@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The rules of the source check.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -77,6 +77,7 @@ impl Bench {
             Arrival::Enters(_) => Became::Entered,
             Arrival::Later => Became::Waits,
             Arrival::Dropped(reason) => Became::Dropped(reason),
+            other => panic!("{other:?}"),
         }
     }
 

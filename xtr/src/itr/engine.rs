@@ -19,7 +19,7 @@ use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{
-    Event, Families, Form, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
+    Event, Families, Form, FromPort, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
 };
 use crate::reply::RateTable;
 use crate::trust::Trust;
@@ -216,7 +216,7 @@ impl Itr {
                 self.cache.locators_mut().set_from(rloc, number);
             }
             // For the ETR.
-            Update::Source { .. } => {}
+            Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) => {}
         }
     }
 
@@ -403,10 +403,12 @@ impl Itr {
         let state = self.cache.locators().get(target.locator);
         let (destination, form, from) = (state.address(), state.form(), state.from());
         let source = self.rlocs.towards(destination, from);
+        let (destination_port, from_port) = state.ports();
         OuterHeader {
             source: source.expect("only locators of a family that we have an RLOC of are chosen"),
             destination,
-            source_port: source_port(target.flow),
+            source_port: from_port.map_or_else(|| source_port(target.flow), FromPort::number),
+            destination_port,
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),

@@ -511,7 +511,7 @@ fn an_event_that_control_had_no_room_for_is_said_again() {
     let mut bench = Bench::new();
     bench.send(&v6_packet(&[]));
     let event = bench.itr.poll_event().unwrap();
-    bench.itr.event_lost(event);
+    bench.itr.event_lost(event.clone());
     assert_eq!(bench.itr.poll_event(), Some(event));
 }
 
@@ -559,7 +559,7 @@ fn a_locator_that_packets_go_to_in_vain_is_called_silent_and_its_packets_are_pub
     }
     let silent = Event::Silent { rloc: ip("198.51.100.1") };
     let events: Vec<Event> = std::iter::from_fn(|| bench.itr.poll_event()).collect();
-    assert_eq!(events, [silent, silent]);
+    assert_eq!(events, [silent.clone(), silent.clone()]);
     let deadline = bench.itr.next_deadline().unwrap();
     assert!(deadline <= bench.now + Duration::from_secs(1));
     bench.itr.handle_timeout(deadline);

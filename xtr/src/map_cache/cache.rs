@@ -118,6 +118,7 @@ impl MapCache {
         let way = match entry.forwarding {
             Forwarding::Negative(action) => Way::Negative(action),
             Forwarding::Locators(list) => Way::Locators(self.sets.acquire(&mut self.locators, &list)),
+            Forwarding::Binding(binding) => Way::Locators(self.sets.acquire_binding(&mut self.locators, binding)),
         };
         let cached = Cached { way: PackedWay::new(way), expires, refresh: refresh(now, expires) };
         let former = self.table.get_mut(&prefix).map(|former| std::mem::replace(former, cached));

@@ -8,19 +8,16 @@ use std::net::IpAddr;
 use wire::address::InstanceId;
 use wire::data::{MINIMUM_MTU, overhead};
 
-use super::Families;
 use super::clock::Tick;
 use super::keys::Keys;
 use super::peers::{PeerIndex, Peers};
 use super::shards::Shards;
 use super::slab::Slab;
+use super::{Binding, Families, FromPort};
 use crate::counters::LocatorCount;
 use crate::heard::Heard;
 use crate::limits;
 use crate::trust::Trust;
-
-/// RLOCs belong to no instance.
-const NO_INSTANCE: InstanceId = InstanceId(0);
 
 /// Which locator of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +53,10 @@ pub(crate) struct RlocState {
     reachable: bool,
     /// From which locator of ours packets go there, by the numbers of the ITR; 0 = from the preferred one.
     from: u8,
+    /// The UDP port there.
+    port: u16,
+    /// The source port of all packets; none = of their flow.
+    from_port: Option<FromPort>,
     /// Locator-sets that it is in.
     references: u32,
     /// A path MTU that was learned, and until when it holds.
@@ -87,7 +88,31 @@ pub(crate) struct Locators {
     lingering: VecDeque<LocatorIndex>,
 }
 
+/// What tells locators apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    address: IpAddr,
+    port: u16,
+    from: Option<FromPort>,
+}
+
+impl Place {
+    /// Of an ordinary locator.
+    fn of(address: IpAddr) -> Self {
+        Self { address, port: wire::DATA_PORT, from: None }
+    }
+
+    /// The port stands in the place of the instance.
+    fn hash(&self, keys: &Keys) -> u64 {
+        keys.hash(InstanceId(self.port.into()), self.address)
+    }
+}
+
 impl RlocState {
+    fn place(&self) -> Place {
+        Place { address: self.address, port: self.port, from: self.from_port }
+    }
+
     pub(crate) fn address(&self) -> IpAddr {
         self.address
     }
@@ -99,6 +124,12 @@ impl RlocState {
 
     pub(crate) fn from(&self) -> u8 {
         self.from
+    }
+
+    /// The UDP port there, and the source port of all packets to it if that is not of their flow.
+    #[inline]
+    pub(crate) fn ports(&self) -> (u16, Option<FromPort>) {
+        (self.port, self.from_port)
     }
 
     fn mtu(&self, now: Tick, interface: usize) -> usize {
@@ -185,9 +216,18 @@ impl Locators {
 
     /// The locator of one more set; `None` if the table is full.
     pub(super) fn acquire(&mut self, address: IpAddr) -> Option<LocatorIndex> {
-        let index = match self.find(address) {
+        self.acquire_at(Place::of(address))
+    }
+
+    /// The same of a way through a NAT. Many xTRs may be behind one address, so each is a locator of its own.
+    pub(super) fn acquire_binding(&mut self, binding: Binding) -> Option<LocatorIndex> {
+        self.acquire_at(Place { address: binding.address, port: binding.port, from: Some(binding.from) })
+    }
+
+    fn acquire_at(&mut self, place: Place) -> Option<LocatorIndex> {
+        let index = match self.find_at(place) {
             Some(index) => index,
-            None => self.add(address)?,
+            None => self.add(place)?,
         };
         let state = &mut self.states[index.0];
         state.references += 1;
@@ -212,7 +252,8 @@ impl Locators {
     /// Takes what probing has found (RFC 9301, section 7.1).
     pub(super) fn set_reachable(&mut self, address: IpAddr, reachable: bool) {
         let found = self.find(address);
-        let Some(index) = found.or_else(|| if reachable { None } else { self.add(address) }) else { return };
+        let add = |locators: &mut Self| if reachable { None } else { locators.add(Place::of(address)) };
+        let Some(index) = found.or_else(|| add(self)) else { return };
         let state = &mut self.states[index.0];
         let (changed, referenced) = (state.reachable != reachable, state.references > 0);
         state.reachable = reachable;
@@ -333,21 +374,28 @@ impl Locators {
     }
 
     fn find(&self, address: IpAddr) -> Option<LocatorIndex> {
-        let hash = self.keys.hash(NO_INSTANCE, address);
-        self.by_address.get(hash, |index| self.get(*index).address == address).copied()
+        self.find_at(Place::of(address))
     }
 
-    fn add(&mut self, address: IpAddr) -> Option<LocatorIndex> {
+    fn find_at(&self, place: Place) -> Option<LocatorIndex> {
+        self.by_address.get(place.hash(&self.keys), |index| self.get(*index).place() == place).copied()
+    }
+
+    fn add(&mut self, place: Place) -> Option<LocatorIndex> {
         if self.len() >= limits::RLOCS {
             return None;
         }
-        let form = match self.gpe_peers.contains(&address) {
-            true => Form::Gpe,
-            false => self.peers.add(address).map_or(Form::Plain, Form::Peer),
+        let Place { address, port, from: from_port } = place;
+        let form = match (from_port, self.gpe_peers.contains(&address)) {
+            (Some(_), _) => Form::Plain,
+            (None, true) => Form::Gpe,
+            (None, false) => self.peers.add(address).map_or(Form::Plain, Form::Peer),
         };
         let state = RlocState {
             address,
             form,
+            port,
+            from_port,
             reachable: true,
             from: 0,
             references: 0,
@@ -360,8 +408,8 @@ impl Locators {
         };
         let index = LocatorIndex(self.states.insert(state));
         let (keys, states) = (self.keys, &self.states);
-        let hash_of = |index: &LocatorIndex| keys.hash(NO_INSTANCE, states[index.0].address);
-        self.by_address.insert(keys.hash(NO_INSTANCE, address), index, hash_of);
+        let hash_of = |index: &LocatorIndex| states[index.0].place().hash(&keys);
+        self.by_address.insert(place.hash(&keys), index, hash_of);
         Some(index)
     }
 
@@ -375,7 +423,7 @@ impl Locators {
     }
 
     fn forget(&mut self, index: LocatorIndex) {
-        self.by_address.remove(self.keys.hash(NO_INSTANCE, self.get(index).address), |other| *other == index);
+        self.by_address.remove(self.get(index).place().hash(&self.keys), |other| *other == index);
         let state = &mut self.states[index.0];
         (state.references, state.waits_since) = (0, Tick::NONE);
         if let Form::Peer(peer) = std::mem::replace(&mut state.form, Form::Plain) {
@@ -479,6 +527,25 @@ mod tests {
             let after = said.unwrap().0 - dies;
             assert!((9..=11).contains(&after), "{after} ticks after it died");
         }
+    }
+
+    #[test]
+    fn xtrs_behind_one_nat_are_locators_of_their_own() {
+        let mut locators = locators();
+        let binding = |port| Binding { address: ip("192.0.2.1"), port, from: FromPort::Control };
+        let plain = locators.acquire(ip("192.0.2.1")).unwrap();
+        let [one, other] = [50_000, 50_001].map(|port| locators.acquire_binding(binding(port)).unwrap());
+        assert!(plain != one && one != other);
+        assert_eq!(locators.acquire_binding(binding(50_000)), Some(one));
+        assert_eq!(locators.get(one).ports(), (50_000, Some(FromPort::Control)));
+        assert_eq!(locators.get(plain).ports(), (wire::DATA_PORT, None));
+        locators.set_reachable(ip("192.0.2.1"), false);
+        locators.set_families(Families { v4: true, v6: false });
+        assert!(locators.is_usable(one) && !locators.is_usable(plain), "probes prove nothing about a NAT");
+        for index in [one, one, other] {
+            locators.release(index);
+        }
+        assert_eq!(locators.len(), 1);
     }
 
     #[test]

@@ -29,4 +29,7 @@ pub(crate) use peers::PeerIndex;
 pub(crate) use sets::SetIndex;
 pub use sets::{Families, Share};
 pub(crate) use table::PrefixTable;
-pub use types::{Entry, Event, Forwarding, Locator, OwnMapping, SourceVerdict, Update, is_unicast, usable_locators};
+pub use types::{
+    Binding, Entry, Event, Forwarding, FromPort, Locator, OwnMapping, SourceVerdict, Update, is_unicast,
+    usable_locators,
+};

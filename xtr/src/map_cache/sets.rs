@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use wire::record::MapVersion;
 
-use super::Locator;
 use super::locators::{LocatorIndex, Locators};
 use super::shards::Shards;
 use super::slab::Slab;
+use super::{Binding, Locator};
 use crate::limits;
 
 /// The address families that we have RLOCs of.
@@ -112,6 +112,17 @@ impl LocatorSets {
             Some(Member { locator, priority, weight, turn: 0, usable: 0 })
         };
         let members: Vec<Member> = list.iter().take(limits::LOCATORS_PER_ENTRY).filter_map(member).collect();
+        self.acquire_members(locators, members, version)
+    }
+
+    /// The set of one way through a NAT, for one more mapping.
+    pub(super) fn acquire_binding(&mut self, locators: &mut Locators, binding: Binding) -> SetIndex {
+        let member = |locator| Member { locator, priority: 1, weight: 1, turn: 0, usable: 0 };
+        let members = locators.acquire_binding(binding).map(member).into_iter().collect();
+        self.acquire_members(locators, members, MapVersion::default())
+    }
+
+    fn acquire_members(&mut self, locators: &mut Locators, members: Vec<Member>, version: MapVersion) -> SetIndex {
         let hash = hash(&self.hasher, &members, version);
         let sets = &self.sets;
         if let Some(index) = self.by_members.get(hash, |index| sets[index.0].has_exactly(&members, version)).copied() {

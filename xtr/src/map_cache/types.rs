@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the two halves of the xTR say to each other: control sends [`Update`]s, the packet thread answers with [`Event`]s.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use wire::address::EidPrefix;
@@ -23,6 +23,38 @@ pub enum Forwarding {
     Locators(Vec<Locator>),
     /// A negative mapping: the action of RFC 9301, section 5.4.
     Negative(Action),
+    /// Encapsulate through a NAT.
+    Binding(Binding),
+}
+
+/// The way through a NAT: from an RTR to an xTR behind one, or from there to the RTR (draft-ermagan-lisp-nat-traversal).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// The RTR, or the address that the NAT shows.
+    pub address: IpAddr,
+    /// The UDP port there.
+    pub port: u16,
+    /// Where packets leave from.
+    pub from: FromPort,
+}
+
+/// A UDP source port that is the same for all flows: a NAT lets in what answers it, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FromPort {
+    /// 4341: an xTR behind a NAT, which is to hold one binding and not one for each flow.
+    Data,
+    /// 4342: an RTR, to which xTRs have opened their NATs by Map-Registers to this port (sections 4.3 and 5.3.1 of the draft).
+    Control,
+}
+
+impl FromPort {
+    /// Its number.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Data => wire::DATA_PORT,
+            Self::Control => wire::CONTROL_PORT,
+        }
+    }
 }
 
 /// A locator that packets may be sent to.
@@ -169,6 +201,16 @@ pub enum Update {
         /// Ours.
         source: IpAddr,
     },
+    /// An EID-prefix is registered from behind a NAT through this node, or is so no longer: packets to it from anywhere, and packets
+    /// from it that come from its NAT, are encapsulated again.
+    Relayed {
+        /// The prefix.
+        prefix: EidPrefix,
+        /// The address that the NAT shows.
+        nat: Option<IpAddr>,
+    },
+    /// This node is behind a NAT and has these RTRs, which check for it what they relay; none = it is not. Replaces the former list.
+    Rtrs(Vec<IpAddr>),
     /// The answer to an [`Event::Source`], for all sources in a prefix.
     Source {
         /// The source asked about, or the prefix of its mapping.
@@ -183,7 +225,7 @@ pub enum Update {
 }
 
 /// Packet thread to control; lost rather than waited for when control does not keep up, and then said again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A packet waits for a mapping. Said once for each destination, and again if it still waits after the time
     /// that packets are kept.
@@ -257,6 +299,15 @@ pub enum Event {
     Silent {
         /// The locator.
         rloc: IpAddr,
+    },
+    /// A control message came to the data port from an RTR of ours: the only way in that a NAT leaves open.
+    Control {
+        /// Who sent it.
+        from: SocketAddr,
+        /// The RLOC of ours that it came to.
+        to: IpAddr,
+        /// The UDP payload.
+        bytes: Vec<u8>,
     },
 }
 

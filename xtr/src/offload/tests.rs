@@ -371,6 +371,7 @@ fn outer(flow: u16, kind: u8) -> OuterHeader {
         source: [192, 0, 2, 1].into(),
         destination: [192, 0, 2, 2].into(),
         source_port: flow,
+        destination_port: wire::DATA_PORT,
         ttl,
         class: TrafficClass(class),
         flow_label: 0,

@@ -15,6 +15,7 @@ use wire::record::MappingRecord;
 
 use super::limits;
 use super::nonce::RisingNonce;
+use super::through::Through;
 use crate::database::{Database, RecordForm, withdrawal};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{MapSystem, Outgoing, turned};
@@ -83,6 +84,10 @@ pub enum Input<'a> {
     /// Other Map-Servers, or the same with other keys: new ones are registered with, at once, and those that are no longer there
     /// get a withdrawal.
     Servers(Vec<Server>),
+    /// This is the way of the messages from now on: register anew, at once.
+    Way(Through),
+    /// A NAT leads elsewhere than before: register anew, at once.
+    Again,
     /// The node goes away: take every registration back.
     Withdraw,
 }
@@ -124,6 +129,7 @@ pub struct Registrar {
     servers: Vec<Server>,
     /// Network of the CGEIDs, which are registered through the pipe only.
     cgeids: Option<EidPrefix>,
+    through: Through,
     batches: Vec<Batch>,
     nonce: RisingNonce,
     /// The nonce of the last unsolicited Map-Notify of each server.
@@ -168,6 +174,7 @@ impl Registrar {
             retired: BTreeSet::new(),
             moved: BTreeSet::new(),
             cgeids,
+            through: Through::default(),
             batches: Vec::new(),
             nonce: RisingNonce::above(floor),
             withdrawing: false,
@@ -199,6 +206,11 @@ impl Registrar {
                 self.remove(now, prefix);
             }
             Input::Servers(servers) => self.set_servers(now, servers),
+            Input::Way(through) => {
+                self.through = through;
+                self.hurry(now);
+            }
+            Input::Again => self.hurry(now),
             Input::Withdraw => {
                 self.withdrawing = true;
                 self.batches.iter_mut().for_each(|batch| batch.withdrawing = true);
@@ -209,6 +221,9 @@ impl Registrar {
 
     /// Sends what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.through.is_closed() {
+            return;
+        }
         for index in 0..self.batches.len() {
             if self.batches[index].due.is_some_and(|due| due <= now) {
                 if self.batches[index].is_given_up() && !self.withdrawing {
@@ -228,6 +243,9 @@ impl Registrar {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if self.through.is_closed() {
+            return None;
+        }
         self.batches.iter().filter_map(|batch| batch.due).min()
     }
 
@@ -289,12 +307,14 @@ impl Registrar {
     fn message(&self, prefixes: &[EidPrefix], withdrawing: bool, server: &Server, nonce: Nonce) -> MapRegister {
         let form = RecordForm { authoritative: false, probed: None };
         let record = |prefix: &EidPrefix| -> MappingRecord {
-            if withdrawing { withdrawal(*prefix) } else { self.database.record(*prefix, form) }
+            if withdrawing { withdrawal(*prefix) } else { self.through.record(&self.database, *prefix, form) }
         };
+        let by_rtrs = self.through.is_by_rtrs();
         MapRegister {
-            proxy_reply: server.proxy_reply,
+            proxy_reply: server.proxy_reply || by_rtrs,
             // RFC 9303, section 6.3: an ETR that can says so.
             security_capable: true,
+            through_rtr: by_rtrs,
             want_notify: true,
             nonce,
             records: prefixes.iter().map(record).collect(),
@@ -368,7 +388,7 @@ impl Registrar {
         let server = &self.servers[self.batches[index].server];
         // Who is not answered may have no way from this locator.
         let rlocs = turned(&self.database.rlocs(), self.batches[index].unanswered as usize);
-        let Some(to) = server.to.destination(&rlocs) else {
+        let Some(way) = self.through.way(server.to, &rlocs) else {
             self.tally.count(Refusal::NoLocatorOfFamily);
             self.batches[index].due = Some(now + limits::LONGEST_RETRY);
             return;
@@ -377,13 +397,13 @@ impl Registrar {
         let Batch { prefixes, withdrawing, .. } = &self.batches[index];
         let message = self.message(prefixes, *withdrawing, server, nonce);
         let sealed = auth::seal(&ControlMessage::from(message), &server.key, server.tag);
-        let Ok(bytes) = sealed else {
+        let Some(messages) = sealed.ok().and_then(|bytes| way.messages(bytes)) else {
             self.tally.count(Refusal::NotEncodable);
             self.batches[index].due = None;
             return;
         };
         self.outputs.extend(bound.map(Output::PersistNonce));
-        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+        self.outputs.extend(messages.into_iter().map(Output::Send));
         self.batches[index].sent(now, nonce);
     }
 

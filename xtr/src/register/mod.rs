@@ -4,5 +4,7 @@
 mod engine;
 pub mod limits;
 mod nonce;
+mod through;
 
 pub use engine::{Config, Input, Output, Registrar, Registration, Server};
+pub use through::Through;

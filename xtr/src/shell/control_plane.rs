@@ -221,6 +221,7 @@ impl ControlPlane {
         // Who answers probes where no packet is taken is a black hole.
         let (heard, mut missing): (Vec<_>, Vec<_>) = found.reachable().into_iter().partition(is_heard);
         missing.extend(self.sockets.set(&heard));
+        self.packets.lend_control_port(&self.sockets);
         if !missing.is_empty() {
             found.unreachable.extend(missing);
             self.watch.again();
@@ -344,6 +345,9 @@ impl ControlPlane {
     fn send(&self, outgoing: Outgoing) {
         match (outgoing.to, &self.map_system) {
             (Destination::Socket { local, remote }, _) => self.sockets.send(local, remote, &outgoing.bytes),
+            (Destination::DataPort { local, remote }, _) => {
+                self.packets.send_from_data_port(local, remote, &outgoing.bytes);
+            }
             (Destination::Pipe, Some(system)) => system.pipe(outgoing.bytes),
             (Destination::Pipe, None) => tracing::debug!("no map system at the other end of the pipe"),
         }

@@ -2,6 +2,7 @@
 //! UDP port 4342 on each locator.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +92,11 @@ impl ControlSockets {
         let (local, socket) = (SocketAddr::new(address, wire::CONTROL_PORT), Arc::new(socket));
         let reader = tokio::spawn(read(local, socket.clone(), self.sender.clone()));
         self.sockets.push(Bound { address, socket, reader });
+    }
+
+    /// The sockets, each with its address.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = (IpAddr, BorrowedFd<'_>)> {
+        self.sockets.iter().map(|bound| (bound.address, bound.socket.as_fd()))
     }
 
     /// Sends from port 4342 of `local`, or, if that address has gone, of another one of its family. A datagram that cannot be

@@ -19,9 +19,11 @@ use tokio::sync::mpsc;
 use super::data_socket::{DataSockets, SocketError};
 use super::decap_loop::DecapLoop;
 use super::encap_loop::EncapLoop;
+use super::fixed_ports::FixedPorts;
 use super::gro_sockets::GroSockets;
 use super::packet_loop::PacketLoop;
 use super::port_pool::PortPool;
+use super::relay::{RelayedTun, relay};
 use super::tun::{Offload, SuperTun, Tun, TunError};
 use super::worker::{Turns, Worker};
 use crate::config::Tier;
@@ -74,6 +76,7 @@ impl StartError {
 pub struct DataPlane {
     tier: Tier,
     counters: Arc<Counters>,
+    ports: FixedPorts,
     /// The one that has the map-cache is the first.
     threads: Vec<(SyncSender<Update>, Worker)>,
 }
@@ -108,7 +111,8 @@ impl DataPlane {
                 opened => return Self::start_offloaded(options, opened?, events),
             }
         }
-        let sockets = DataSockets::open(&options.rlocs)?;
+        let (mut sockets, ports) = (DataSockets::open(&options.rlocs)?, FixedPorts::default());
+        sockets.lend_to(&ports);
         let tun = Tun::open(&options.tun)?;
         tun.bring_up(options.mtu)?;
         lengthen_queue(&tun);
@@ -119,11 +123,16 @@ impl DataPlane {
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
         tracing::info!(tier = 0, "packet path");
         let threads = vec![(updates, Worker::start("packets", packets)?)];
-        Ok(Self { tier: Tier::Zero, counters, threads })
+        Ok(Self { tier: Tier::Zero, counters, ports, threads })
     }
 
     fn start_offloaded(options: Options, opened: Opened, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
-        let Opened { tun, offload, pool, receivers } = opened;
+        let Opened { tun, offload, mut pool, mut receivers } = opened;
+        let ports = FixedPorts::default();
+        receivers.lend_to(&ports);
+        pool.borrow_from(&ports);
+        let (out, back) =
+            if options.etr.relays { relay().map(|(out, back)| (Some(out), Some(back)))? } else { (None, None) };
         tun.bring_up(options.mtu)?;
         lengthen_queue(&tun);
         say(offload, &pool, &receivers);
@@ -132,13 +141,14 @@ impl DataPlane {
         let (to_etr, for_etr) = sync_channel(limits::UPDATES);
         let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
         let etr = Etr::new(options.etr, counters.clone());
-        let encap = EncapLoop::new(itr, (tun.super_tun()?, pool), (for_itr, events.clone()), counters.clone());
+        let site = RelayedTun::new(tun.super_tun()?, back);
+        let encap = EncapLoop::new(itr, (site, pool), (for_itr, events.clone()), counters.clone());
         let decap = DecapLoop::new(etr, (tun.super_tun()?, receivers), for_etr, counters.clone(), offload.udp);
-        let decap = decap.with_events(events);
+        let decap = decap.with_events(events).with_relay(out);
         let encap = Worker::start("encap", encap)?;
         let decap = Worker::start_with("decap", decap, Some(encap.bell()?))?;
         let threads = vec![(to_itr, encap), (to_etr, decap)];
-        Ok(Self { tier: Tier::One, counters, threads })
+        Ok(Self { tier: Tier::One, counters, ports, threads })
     }
 
     /// Which way packets go through the kernel: never [`Tier::Auto`].
@@ -152,7 +162,7 @@ impl DataPlane {
             update,
             Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. } | Update::EchoAnswer { .. }
         );
-        let concerns_etr_only = matches!(update, Update::Source { .. });
+        let concerns_etr_only = matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_));
         let Some((itr, others)) = self.threads.split_first() else { return };
         if !concerns_itr_only {
             others.iter().for_each(|thread| tell(thread, update.clone()));
@@ -160,6 +170,11 @@ impl DataPlane {
         if !concerns_etr_only || others.is_empty() {
             tell(itr, update);
         }
+    }
+
+    /// The sockets on ports 4341 and 4342, to send from: those of the data port are there already.
+    pub fn ports(&self) -> &FixedPorts {
+        &self.ports
     }
 
     /// What they have counted so far.
@@ -252,7 +267,7 @@ impl Turns for PacketLoop<Tun, DataSockets> {
     }
 }
 
-impl Turns for EncapLoop<SuperTun, PortPool> {
+impl Turns for EncapLoop<RelayedTun, PortPool> {
     fn turn(&mut self, now: Instant) -> bool {
         self.turn(now)
     }
@@ -270,7 +285,7 @@ impl Turns for EncapLoop<SuperTun, PortPool> {
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.devices().0.as_fd()]
+        self.devices().0.descriptors().collect()
     }
 
     fn senders(&self) -> Vec<BorrowedFd<'_>> {

@@ -18,6 +18,7 @@ use wire::data::OuterHeader;
 
 use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
 use super::device::{CoreSockets, SendError, TooBig};
+use super::fixed_ports::FixedPorts;
 use super::send_many::send_from;
 use crate::etr::OuterInfo;
 use crate::limits;
@@ -63,6 +64,8 @@ pub struct DataSockets {
     streak: usize,
     reports: VecDeque<TooBig>,
     unreachable: VecDeque<Vec<u8>>,
+    /// Who may send from our ports.
+    lent: FixedPorts,
 }
 
 #[derive(Debug)]
@@ -84,7 +87,14 @@ impl DataSockets {
             Err(error) => return Err(error),
         };
         let receivers = rlocs.iter().map(|rloc| receiver(*rloc)).collect::<Result<_, _>>()?;
-        Ok(Self { v4, v6, receivers, turn: 0, streak: 0, reports: VecDeque::new(), unreachable: VecDeque::new() })
+        let (reports, unreachable, lent) = (VecDeque::new(), VecDeque::new(), FixedPorts::default());
+        Ok(Self { v4, v6, receivers, turn: 0, streak: 0, reports, unreachable, lent })
+    }
+
+    /// Lends the receivers to whoever sends from port 4341.
+    pub(super) fn lend_to(&mut self, ports: &FixedPorts) {
+        self.lent = ports.clone();
+        lend(ports, &self.receivers);
     }
 
     /// What to wait on: datagrams.
@@ -214,7 +224,14 @@ impl CoreSockets for DataSockets {
                 Err(error) => tracing::warn!(%rloc, %error, "nothing will be received here"),
             }
         }
+        lend(&self.lent, &self.receivers);
     }
+}
+
+/// Lends receivers to whoever sends from their port.
+pub(super) fn lend(ports: &FixedPorts, receivers: &[Receiver]) {
+    let sockets = receivers.iter().map(|receiver| (receiver.rloc, receiver.socket.as_fd()));
+    ports.lend(wire::DATA_PORT, sockets);
 }
 
 fn sender(domain: Domain) -> Result<Socket, SocketError> {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use wire::data::LispHeader;
 
 use super::device::{DatagramSockets, Datagrams, SuperDevice};
+use super::relay::RelayEnd;
 use crate::counters::{Counters, DropReason};
 use crate::etr::{Arrival, Etr};
 use crate::limits;
@@ -36,6 +37,14 @@ pub struct DecapLoop<S, R> {
     memory: Vec<u8>,
     received: Vec<Datagrams>,
     coalescer: Coalescer,
+    relay: Option<Relay>,
+}
+
+/// Where packets go that are encapsulated again.
+#[derive(Debug)]
+struct Relay {
+    end: RelayEnd,
+    coalescer: Coalescer,
 }
 
 impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
@@ -50,13 +59,21 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
         let (site, core) = devices;
         let coalescer = Coalescer::new(merges_udp);
         let (memory, received) = (vec![0; MEMORY], Vec::new());
-        Self { etr, site, core, updates, events: None, counters, memory, received, coalescer }
+        Self { etr, site, core, updates, events: None, counters, memory, received, coalescer, relay: None }
     }
 
     /// The same, asking control about sources.
     #[must_use]
     pub fn with_events(mut self, events: Sender<Event>) -> Self {
         self.events = Some(events);
+        self
+    }
+
+    /// The same as an RTR: what is encapsulated again goes there.
+    #[must_use]
+    pub fn with_relay(mut self, end: Option<RelayEnd>) -> Self {
+        // Whoever reads there cuts datagrams apart by himself, whatever the kernel can.
+        self.relay = end.map(|end| Relay { end, coalescer: Coalescer::new(true) });
         self
     }
 
@@ -126,7 +143,15 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
                         let inner = inner..inner + packet.inner.len();
                         self.coalescer.push(&self.memory, inner);
                     }
-                    Arrival::Later => {}
+                    Arrival::Relayed(packet) => {
+                        let inner = start + LispHeader::LENGTH;
+                        let inner = inner..inner + packet.inner.len();
+                        match &mut self.relay {
+                            Some(relay) => relay.coalescer.push(&self.memory, inner),
+                            None => self.counters.count_drop(DropReason::CoreNotOurs),
+                        }
+                    }
+                    Arrival::Later | Arrival::Control => {}
                     Arrival::Dropped(reason) => {
                         tracing::trace!(reason = reason.key(), from = %datagrams.outer.source, "dropped");
                     }
@@ -163,36 +188,44 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
     }
 
     fn write(&mut self) {
-        let mut refuses_udp = false;
-        self.coalescer.seal(&mut self.memory);
-        for (vnet, octets) in self.coalescer.packets() {
-            let header = vnet.emit();
-            let mut parts = [IoSlice::new(&[]); MOST_PARTS];
-            parts[0] = IoSlice::new(&header);
-            let mut count = 1;
-            for (part, octets) in parts[1..].iter_mut().zip(octets) {
-                *part = IoSlice::new(&self.memory[octets]);
-                count += 1;
-            }
-            let Err(error) = self.site.send(&parts[..count]) else { continue };
-            if error.raw_os_error() == Some(libc::EINVAL)
-                && let Some(gso) = vnet.gso
-            {
-                refuses_udp |= gso.kind == GsoKind::Udp;
-                let whole: Vec<u8> = parts[1..count].iter().flat_map(|part| part.iter().copied()).collect();
-                write_one_by_one(&mut self.site, &self.counters, (gso, vnet.checksum), &whole);
-            } else {
-                // Each part but the vnet header is of a packet of its own.
-                (1..count).for_each(|_| self.counters.count_drop(DropReason::SiteSend));
-                tracing::trace!(%error, "writing to the site");
-            }
-        }
-        self.coalescer.clear();
-        if refuses_udp {
+        if write_out(&mut self.coalescer, &mut self.memory, &mut self.site, &self.counters) {
             tracing::warn!("the kernel refuses merged UDP datagrams: they are written one by one");
             self.coalescer.leave_udp();
         }
+        if let Some(Relay { end, coalescer }) = &mut self.relay {
+            write_out(coalescer, &mut self.memory, end, &self.counters);
+        }
     }
+}
+
+/// Writes what was put together; whether the device refused datagrams that were.
+fn write_out(coalescer: &mut Coalescer, memory: &mut [u8], site: &mut impl SuperDevice, counters: &Counters) -> bool {
+    let mut refuses_udp = false;
+    coalescer.seal(memory);
+    for (vnet, octets) in coalescer.packets() {
+        let header = vnet.emit();
+        let mut parts = [IoSlice::new(&[]); MOST_PARTS];
+        parts[0] = IoSlice::new(&header);
+        let mut count = 1;
+        for (part, octets) in parts[1..].iter_mut().zip(octets) {
+            *part = IoSlice::new(&memory[octets]);
+            count += 1;
+        }
+        let Err(error) = site.send(&parts[..count]) else { continue };
+        if error.raw_os_error() == Some(libc::EINVAL)
+            && let Some(gso) = vnet.gso
+        {
+            refuses_udp |= gso.kind == GsoKind::Udp;
+            let whole: Vec<u8> = parts[1..count].iter().flat_map(|part| part.iter().copied()).collect();
+            write_one_by_one(site, counters, (gso, vnet.checksum), &whole);
+        } else {
+            // Each part but the vnet header is of a packet of its own.
+            (1..count).for_each(|_| counters.count_drop(DropReason::SiteSend));
+            tracing::trace!(%error, "writing to the site");
+        }
+    }
+    coalescer.clear();
+    refuses_udp
 }
 
 /// What the kernel does not take as one packet.

@@ -85,6 +85,7 @@ impl Embedded {
             discovery: embedded.discovery == config::Switch::On,
             ddt: mapsys::ddt::Config::default(),
             lisp_sec: Vec::new(),
+            rtrs: Vec::new(),
             clock: Clock::default(),
         };
         let (service, outputs) =

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ancillary::{Inbox, PARTS, Received, set_option};
-use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, receiver, set_receive_buffer};
+use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, lend, receiver, set_receive_buffer};
 use super::device::{DatagramSockets, Datagrams};
+use super::fixed_ports::FixedPorts;
 use crate::etr::OuterInfo;
 
 /// The sockets of all our RLOCs.
@@ -23,6 +24,8 @@ pub struct GroSockets {
     inbox: Inbox,
     /// Datagrams to ask for.
     most: usize,
+    /// Who may send from our ports.
+    lent: FixedPorts,
 }
 
 /// Octets that wait in the kernel for the thread: what 10 Gbit/s bring while others have its core, which may be some ten
@@ -44,7 +47,14 @@ impl GroSockets {
         let mut has_gro = true;
         let receivers =
             rlocs.iter().map(|rloc| gro_receiver(*rloc, &mut has_gro)).collect::<Result<Vec<_>, SocketError>>()?;
-        Ok(Self { receivers, turn: 0, streak: 0, has_gro, inbox: Inbox::new(), most: PARTS })
+        let lent = FixedPorts::default();
+        Ok(Self { receivers, turn: 0, streak: 0, has_gro, inbox: Inbox::new(), most: PARTS, lent })
+    }
+
+    /// Lends the sockets to whoever sends from port 4341.
+    pub(super) fn lend_to(&mut self, ports: &FixedPorts) {
+        self.lent = ports.clone();
+        lend(ports, &self.receivers);
     }
 
     /// Whether the kernel puts datagrams together.
@@ -104,6 +114,7 @@ impl DatagramSockets for GroSockets {
                 Err(error) => tracing::warn!(%rloc, %error, "nothing will be received here"),
             }
         }
+        lend(&self.lent, &self.receivers);
     }
 }
 

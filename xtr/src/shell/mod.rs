@@ -12,18 +12,21 @@ pub mod device;
 pub mod embedded;
 pub mod encap_loop;
 pub mod error;
+pub mod fixed_ports;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
 pub mod life;
 pub mod look;
 pub mod map_version;
+pub mod nat;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
 pub mod pitr;
 pub mod port_pool;
 pub mod privileges;
+pub mod relay;
 pub mod reload;
 mod send_many;
 pub mod show;
@@ -131,6 +134,7 @@ async fn run_as(
     let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
     let database = map_version.version(Database::new(site.clone(), locators.clone(), Ttl::DEFAULT));
     let packets = Packets::start(&config, &database)?;
+    packets.lend_control_port(&sockets);
     privileges.while_it_runs()?;
     let map_system = match &config.mapping {
         Mapping::Embedded(embedded) => {
@@ -290,6 +294,7 @@ fn control(
     };
     let (gpe_peers, trust, lisp_sec) = (config.gpe_peers.clone(), config.trust.clone(), config.lisp_sec.clone());
     let roles = config.interworking.clone();
+    let settings = config;
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -299,12 +304,13 @@ fn control(
         seed: state::random()?,
     };
     let now = Instant::now();
-    Ok(Control::new(now, config)
+    let control = Control::new(now, config)
         .sparing(gpe_peers)
         .trusting(now, trust, state::random()?)
         .secured(lisp_sec)
         .interworking(now, roles, state::random()?)
-        .subscribing(now, subscriptions))
+        .subscribing(now, subscriptions);
+    nat::with_nat(control, settings)
 }
 
 /// The Map-Servers and Map-Resolvers elsewhere.
@@ -315,7 +321,7 @@ fn map_systems(config: &Config, xtr_id: [u8; 16]) -> (Vec<Server>, Vec<MapSystem
         key: server.key.clone(),
         tag: server.tag,
         proxy_reply: config.proxy_reply,
-        identity: config.site_id.map(|site_id| XtrIdentity { xtr_id, site_id }),
+        identity: nat::identity(config, |site_id| XtrIdentity { xtr_id, site_id }),
         prefixes: config.eid_prefixes.clone(),
     };
     (servers.iter().map(server).collect(), resolvers.iter().map(|address| MapSystem::Node(*address)).collect())

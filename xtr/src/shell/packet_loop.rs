@@ -52,7 +52,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         while let Some(packet) = self.etr.poll() {
             self.give_to_site(&packet);
         }
-        let from_core = self.take_from_core();
+        let from_core = self.take_from_core(now);
         let from_site = self.take_from_site(now);
         for _ in 0..limits::BATCH {
             let Some(report) = self.core.report() else { break };
@@ -119,9 +119,17 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         applied
     }
 
-    fn take_from_core(&mut self) -> usize {
+    fn take_from_core(&mut self, now: Instant) -> usize {
+        // The buffer is lent out, so that the packet and the engines can be used together.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let taken = self.read_core(now, &mut buffer);
+        self.buffer = buffer;
+        taken
+    }
+
+    fn read_core(&mut self, now: Instant, buffer: &mut [u8]) -> usize {
         for taken in 0..limits::BATCH {
-            let (outer, length) = match self.core.recv(&mut self.buffer) {
+            let (outer, length) = match self.core.recv(buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => return taken,
                 Err(error) => {
@@ -129,7 +137,7 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                     return taken;
                 }
             };
-            let Some(payload) = self.buffer.get_mut(..length) else { continue };
+            let Some(payload) = buffer.get_mut(..length) else { continue };
             match self.etr.receive(&outer, payload) {
                 Arrival::Enters(packet) => {
                     if let Err(error) = self.site.send(packet.inner) {
@@ -137,7 +145,11 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
                         tracing::trace!(%error, "writing to the site");
                     }
                 }
-                Arrival::Later => {}
+                Arrival::Relayed(packet) => {
+                    self.encapsulate(now, packet.inner);
+                    self.drain(now);
+                }
+                Arrival::Later | Arrival::Control => {}
                 Arrival::Dropped(reason) => tracing::trace!(reason = reason.key(), from = %outer.source, "dropped"),
             }
         }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The packet half, as the control half sees it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Failure;
+use super::control_sockets::ControlSockets;
 use super::data_plane::{DataPlane, Options};
 use super::data_socket::receiver;
 use crate::config::{Config, Mapping, Tier};
@@ -76,6 +77,7 @@ impl Packets {
                 },
                 trust: config.trust.clone(),
                 petr_for: config.interworking.petr_for.clone(),
+                relays: config.nat.rtr,
                 ..EtrConfig::default()
             },
             rlocs: database.rlocs(),
@@ -92,6 +94,18 @@ impl Packets {
     /// Tells the packet thread.
     pub fn update(&mut self, update: Update) {
         self.thread.update(update);
+    }
+
+    /// Sends a control message from the data port, through the NAT that answers come back by.
+    pub fn send_from_data_port(&self, local: IpAddr, remote: SocketAddr, bytes: &[u8]) {
+        if let Err(error) = self.thread.ports().send(SocketAddr::new(local, wire::DATA_PORT), remote, bytes) {
+            tracing::debug!(%local, %remote, %error, "not sent");
+        }
+    }
+
+    /// Packets to those behind NATs leave from the control port: its sockets, whenever they have changed.
+    pub fn lend_control_port(&self, sockets: &ControlSockets) {
+        self.thread.ports().lend(wire::CONTROL_PORT, sockets.descriptors());
     }
 
     /// All counters by name.

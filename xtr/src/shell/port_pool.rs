@@ -18,6 +18,7 @@ use wire::data::{LispHeader, OuterHeader, TrafficClass, UdpHeader, overhead};
 use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
 use super::data_socket::{ERRORS_AT_A_TIME, FILTER_RETURN};
 use super::device::{GroupSockets, SendError, TooBig};
+use super::fixed_ports::FixedPorts;
 use super::send_many::{AT_A_TIME, send_many};
 use crate::limits;
 use crate::offload::Message;
@@ -46,12 +47,16 @@ pub struct PortPool {
     /// Where a group was refused that may go one by one: if it does, no more groups are made.
     refused_group: Option<IpAddr>,
     has_flow_label: bool,
+    /// The sockets that others receive on.
+    lent: FixedPorts,
 }
 
 #[derive(Debug)]
 struct PortSocket {
     rloc: IpAddr,
     port: u16,
+    /// Somebody else's, who receives on it.
+    is_lent: bool,
     socket: Socket,
 }
 
@@ -88,7 +93,13 @@ impl PortPool {
             has_segmentation,
             refused_group: None,
             has_flow_label: true,
+            lent: FixedPorts::default(),
         })
+    }
+
+    /// Sends from ports 4341 and 4342 with these.
+    pub(super) fn borrow_from(&mut self, ports: &FixedPorts) {
+        self.lent = ports.clone();
     }
 
     /// Whether the kernel cuts groups into packets.
@@ -103,7 +114,7 @@ impl PortPool {
 
     /// What to wait on: errors, and nothing else.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.iter().map(|socket| socket.socket.as_fd())
+        self.sockets.iter().filter(|socket| !socket.is_lent).map(|socket| socket.socket.as_fd())
     }
 
     /// The socket for a flow.
@@ -111,11 +122,29 @@ impl PortPool {
         if outer.source.is_ipv4() != outer.destination.is_ipv4() {
             return Err(SendError::NoHeader);
         }
-        let first = match self.sockets.iter().position(|socket| socket.rloc == outer.source) {
+        if outer.source_port < FIRST_PORT {
+            return self.lent_socket(SocketAddr::new(outer.source, outer.source_port));
+        }
+        let is_first = |socket: &PortSocket| socket.rloc == outer.source && !socket.is_lent;
+        let first = match self.sockets.iter().position(is_first) {
             Some(first) => first,
             None => self.open_sockets(outer.source)?,
         };
         Ok(first + usize::from(outer.source_port) % PORTS)
+    }
+
+    /// A socket that somebody else receives on.
+    fn lent_socket(&mut self, from: SocketAddr) -> Result<usize, SendError> {
+        let is_it = |socket: &PortSocket| socket.is_lent && SocketAddr::new(socket.rloc, socket.port) == from;
+        if let Some(found) = self.sockets.iter().rposition(is_it) {
+            return Ok(found);
+        }
+        let socket = self.lent.borrow(from)?;
+        let buffer = libc::c_int::try_from(SEND_BUFFER).unwrap_or(libc::c_int::MAX);
+        // Without the capability what everybody has must do.
+        let _ = set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, buffer);
+        self.sockets.push(PortSocket { rloc: from.ip(), port: from.port(), is_lent: true, socket });
+        Ok(self.sockets.len() - 1)
     }
 
     /// The first of the sockets of an RLOC, all of them opened.
@@ -290,7 +319,8 @@ impl GroupSockets for PortPool {
     }
 
     fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
-        self.sockets.retain(|socket| rlocs.contains(&socket.rloc));
+        // What is lent may have been opened anew.
+        self.sockets.retain(|socket| rlocs.contains(&socket.rloc) && !socket.is_lent);
         self.rlocs = rlocs.to_vec();
         // Other interfaces and routes may take what the old ones did not.
         (self.has_segmentation, self.refused_group) = (self.knows_segmentation, None);
@@ -308,6 +338,7 @@ fn quoted(socket: &PortSocket, destination: SocketAddr, payload: &[u8]) -> Optio
         source: socket.rloc,
         destination: destination.ip(),
         source_port: socket.port,
+        destination_port: destination.port(),
         ttl: 0,
         class: TrafficClass::default(),
         flow_label: 0,
@@ -344,7 +375,7 @@ fn open_socket(rloc: IpAddr, index: usize) -> io::Result<PortSocket> {
     let ports = (0..PORTS_EACH).map(|step| first + (offset + step) % PORTS_EACH);
     for port in ports {
         match socket.bind(&SocketAddr::new(rloc, port).into()) {
-            Ok(()) => return Ok(PortSocket { rloc, port, socket }),
+            Ok(()) => return Ok(PortSocket { rloc, port, is_lent: false, socket }),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             Err(error) => return Err(error),
         }

@@ -112,7 +112,8 @@ pub(super) fn send_many<'m>(
     let places = headers.iter_mut().zip(&mut controls).zip(&mut names);
     for (message, ((header, control), name)) in messages.zip(places) {
         control.write(message, with_flow_label);
-        let name = name.insert(SockAddr::from(SocketAddr::new(message.outer.destination, wire::DATA_PORT)));
+        let name =
+            name.insert(SockAddr::from(SocketAddr::new(message.outer.destination, message.outer.destination_port)));
         header.msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
         header.msg_hdr.msg_namelen = name.len();
         header.msg_hdr.msg_iov = message.parts.as_ptr().cast_mut().cast();

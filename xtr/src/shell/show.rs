@@ -116,7 +116,7 @@ fn locators(control: &Control, now: Instant) -> Value {
             "answered_ago": probed.answered_ago.map(|ago| ago.as_secs()),
         })
     };
-    json!({
+    let mut shown = json!({
         "prefixes": database.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "locators": database.locators().iter().map(locator).collect::<Vec<_>>(),
         "map_version": version(database.map_version()),
@@ -124,7 +124,9 @@ fn locators(control: &Control, now: Instant) -> Value {
         "remote": control.probed_locators(now).map(remote).collect::<Vec<_>>(),
         "pitr_for": control.pitr_for().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "aggregates": control.aggregates().iter().map(|found| aggregate(found, now)).collect::<Vec<_>>(),
-    })
+    });
+    super::nat::add(&mut shown, control, now);
+    shown
 }
 
 /// An aggregate that a PITR looks for sites in.
@@ -211,7 +213,8 @@ pub fn table(table: Table, answer: &Value) -> String {
             }
             let remote = columns(&names, rows("remote"));
             let (said, pitr) = (said_of_ours(answer), pitr_table(answer));
-            format!("prefixes: {}{said}\n{own}\nof others\n{remote}{pitr}", cell(answer.get("prefixes")))
+            let nat = super::nat::text(answer);
+            format!("prefixes: {}{said}\n{own}\n{nat}of others\n{remote}{pitr}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }

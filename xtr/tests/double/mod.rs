@@ -196,6 +196,7 @@ impl Node {
                 Output::Update(update) => self.updates.push(update),
                 Output::Send(outgoing) => match outgoing.to {
                     Destination::Pipe => self.piped.push(outgoing.bytes),
+                    Destination::DataPort { local, remote } => self.sent.push((local, remote, outgoing.bytes)),
                     Destination::Socket { local, remote } => match ControlMessage::decode(&outgoing.bytes) {
                         Ok(ControlMessage::MapRequest(probe)) if probe.probe => {
                             self.probes.push((local, remote, probe))

@@ -14,6 +14,7 @@ use wire::control::{MapNotify, message_type};
 
 use crate::engine::{Mark, Output, Subject};
 use crate::limits::{COMMIT_INTERVAL, DISK_PAUSE, JOURNAL_MARKS, JOURNAL_WAITING, LOG_PAUSE};
+use crate::nat;
 
 /// Writes marks to disk; returns when they are there.
 type Write = dyn Fn(&[Mark]) -> anyhow::Result<()> + Send + Sync;
@@ -184,7 +185,7 @@ fn is_needless(forgetting: &Mark, unwritten: Option<&Mark>) -> bool {
 fn vouches(action: &Output) -> bool {
     match action {
         Output::DhtPut { .. } => true,
-        Output::Send { bytes, .. } => message_type(bytes) == Some(MapNotify::TYPE),
+        Output::Send { bytes, .. } => message_type(bytes) == Some(MapNotify::TYPE) || nat::is_to_rtr(bytes),
         _ => false,
     }
 }

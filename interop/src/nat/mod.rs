@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Two sites, one of them behind a strict NAT: its xTR is reached through an RTR.
+
+mod network;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::demo::Controls;
+use crate::demo::binaries::Binaries;
+use crate::hold::Keep;
+use crate::interrupt;
+use crate::lab::process::{self, Process};
+use crate::lab::workspace::Workspace;
+use crate::lab::{Lab, netlink};
+use crate::limits::{COMMAND_TIME, POLL, READY_TIME};
+
+pub use network::{FAR, NAT, NEAR, RTR, RTR_ADDRESS, Site};
+
+/// What the sites share with the map system, and what the RTR does.
+const SITE_SECRET: &str = "secretkey";
+const RTR_SECRET: &str = "secret of the rtr";
+
+/// The programs, and where they are.
+struct Place<'a> {
+    lab: &'a Lab,
+    binaries: &'a Binaries,
+    workspace: &'a Workspace,
+    running: Vec<Process>,
+}
+
+/// Builds the network with a map system, the RTR and both xTRs, and leaves the rest to `keep`; then takes it down.
+///
+/// # Errors
+/// What was refused or did not come about.
+pub fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
+    let binaries = Binaries::find_or_build(Some(bin_dir))?;
+    let workspace = Workspace::create(None)?;
+    let lab = Lab::build(&network::describe())?;
+    let mut place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, running: Vec::new() };
+    let outcome = place.start().and_then(|controls| {
+        println!("{}", network::PICTURE);
+        for site in [&NEAR, &FAR] {
+            println!("{} has {} and {}.", site.host, site.hosts[1], site.hosts[0]);
+        }
+        println!("Try: interop exec {} -- ping -c 3 {}", FAR.host, NEAR.hosts[1]);
+        println!("     interop exec {} -- lisp-xtr show locators", NEAR.xtr);
+        println!("     interop exec {RTR} -- lisp-xtr show locators");
+        println!(
+            "     interop exec {NAT} -- conntrack -F        (the NAT forgets; within 20 seconds it is open again)"
+        );
+        let running = &mut place.running;
+        keep(&lab, controls, &mut || running.iter_mut().try_for_each(Process::check))
+    });
+    if outcome.is_err() {
+        for process in &place.running {
+            println!("The last lines of {}:\n  {}", process.name(), process.log_tail().join("\n  "));
+        }
+    }
+    process::end_all(place.running);
+    outcome
+}
+
+impl Place<'_> {
+    fn start(&mut self) -> anyhow::Result<Controls> {
+        self.close_the_nat()?;
+        self.start_map_system()?;
+        let rtr = self.key("rtr", RTR_SECRET)?;
+        let mut command = self.xtr(RTR)?;
+        command.args(["--rtr", "--rloc", RTR_ADDRESS, "--key-file"]).arg(rtr);
+        self.run(RTR, command)?;
+        for (site, nat) in [(&NEAR, "auto"), (&FAR, "off")] {
+            let key = self.key(site.xtr, SITE_SECRET)?;
+            let mut command = self.xtr(site.xtr)?;
+            for prefix in site.prefixes {
+                command.args(["--eid-prefix", prefix]);
+            }
+            command.args(["--rloc", site.rloc, "--nat", nat, "--key-file"]).arg(key);
+            self.run(site.xtr, command)?;
+        }
+        self.await_mapped(&NEAR, RTR_ADDRESS)?;
+        self.await_mapped(&FAR, FAR.rloc)?;
+        let control = |node: &str| Ok((node.to_owned(), self.folder(node)?.join("control.sock")));
+        [NEAR.xtr, RTR, FAR.xtr].into_iter().map(control).collect()
+    }
+
+    /// Each binding of it has a port of its own, by chance, and lets in what answers from the same address and port, nothing else.
+    fn close_the_nat(&self) -> anyhow::Result<()> {
+        let rules = self.folder(NAT)?.join("rules.nft");
+        std::fs::write(&rules, network::RULES).context("the rules of the NAT")?;
+        let mut command = Command::new("nft");
+        command.arg("-f").arg(&rules);
+        let output = process::output(self.lab.namespace(NAT)?, command, COMMAND_TIME)?;
+        ensure!(output.status.is_some_and(|status| status.success()), "nft: {}", output.stderr.trim());
+        Ok(())
+    }
+
+    fn start_map_system(&mut self) -> anyhow::Result<()> {
+        let core = self.lab.namespace(network::CORE)?;
+        netlink::add_address(core, "lo", format!("{}/32", network::MAP_SYSTEM).parse()?)?;
+        let site = |site: &Site| {
+            format!(
+                "[[site]]\nname = {:?}\neid-prefix = {:?}\n\
+                 key = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = {SITE_SECRET:?} }}]\n",
+                site.xtr, site.prefixes
+            )
+        };
+        let rtr = format!(
+            "[[rtr]]\naddress = [{RTR_ADDRESS:?}]\n\
+             key = {{ key-id = 1, algorithm = \"hmac-sha256\", secret = {RTR_SECRET:?} }}\n"
+        );
+        let folder = self.folder(network::CORE)?;
+        let config = folder.join("lisp-mapsys.toml");
+        std::fs::write(&config, [site(&NEAR), site(&FAR), rtr].concat()).context("the map system's configuration")?;
+        let mut command = self.binaries.command("lisp-mapsys");
+        command.args(["--listen", network::MAP_SYSTEM]).arg("--config").arg(config).arg("--state-dir").arg(folder);
+        self.run(network::CORE, command)?;
+        let deadline = Instant::now() + READY_TIME;
+        while !self.running.iter().all(|process| process.has_printed("ready")) {
+            self.running.iter_mut().try_for_each(Process::check)?;
+            ensure!(Instant::now() < deadline, "lisp-mapsys does not serve after {READY_TIME:?}");
+            interrupt::sleep(POLL)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the map system leads to a site by this locator.
+    fn await_mapped(&mut self, site: &Site, rloc: &str) -> anyhow::Result<()> {
+        let (deadline, rloc) = (Instant::now() + READY_TIME, rloc.parse::<IpAddr>()?.to_string());
+        for host in site.hosts {
+            loop {
+                self.running.iter_mut().try_for_each(Process::check)?;
+                let mut command = self.binaries.command("lig");
+                command.args([host, "--json", "--map-resolver", network::MAP_SYSTEM]);
+                let output = process::output(self.lab.namespace(network::CORE)?, command, COMMAND_TIME)?;
+                let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+                if answer["locators"][0]["address"] == rloc {
+                    break;
+                }
+                let seen = format!("{} {}", output.stdout.trim(), output.stderr.trim());
+                ensure!(Instant::now() < deadline, "{host} is not at {rloc} after {READY_TIME:?}; last seen: {seen}");
+                interrupt::sleep(POLL * 5)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An xTR of this map system, with its state in the folder of its node.
+    fn xtr(&self, node: &str) -> anyhow::Result<Command> {
+        let mut command = self.binaries.command("lisp-xtr");
+        command.args(["--map-server", network::MAP_SYSTEM, "--state-dir"]).arg(self.folder(node)?);
+        Ok(command)
+    }
+
+    fn key(&self, node: &str, secret: &str) -> anyhow::Result<std::path::PathBuf> {
+        let path = self.folder(node)?.join("key.toml");
+        let text = format!("algorithm = \"hmac-sha256\"\nkey-id = 1\nsecret = {secret:?}\n");
+        std::fs::write(&path, text).with_context(|| format!("the key of {node}"))?;
+        Ok(path)
+    }
+
+    fn folder(&self, node: &str) -> std::io::Result<std::path::PathBuf> {
+        self.workspace.folder(&format!("nat/{node}"))
+    }
+
+    fn run(&mut self, node: &str, command: Command) -> anyhow::Result<()> {
+        let log = self.workspace.log(&format!("nat-{node}"));
+        self.running.push(Process::start(self.lab.namespace(node)?, node, command, &log)?);
+        Ok(())
+    }
+}

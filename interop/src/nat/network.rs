@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The network of two sites with a NAT.
+
+use crate::lab::{Node, Topology};
+
+/// The network, for people.
+pub(super) const PICTURE: &str = "host-a --- xtr-a --- nat --- core --- xtr-b --- host-b
+                             |
+                            rtr";
+
+/// The router in the middle, in which the map system runs too.
+pub(super) const CORE: &str = "core";
+/// The address of the map system.
+pub(super) const MAP_SYSTEM: &str = "203.0.113.53";
+/// Name of the NAT.
+pub const NAT: &str = "nat";
+/// Name of the RTR.
+pub const RTR: &str = "rtr";
+/// Its address.
+pub const RTR_ADDRESS: &str = "203.0.113.2";
+
+/// The rules of the NAT: address- and port-dependent mapping and filtering (RFC 4787, sections 4.1 and 5).
+pub(super) const RULES: &str = r#"table ip nat {
+    chain postrouting {
+        type nat hook postrouting priority srcnat;
+        oifname "outside" masquerade fully-random
+    }
+}
+table ip filter {
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        iifname "inside" accept
+    }
+}
+"#;
+
+/// A site: its xTR, and the one host behind it. Of two values the first is IPv4's, the second IPv6's.
+#[derive(Debug)]
+pub struct Site {
+    /// Name of the host.
+    pub host: &'static str,
+    /// Name of the xTR.
+    pub xtr: &'static str,
+    /// EID-prefixes.
+    pub prefixes: [&'static str; 2],
+    /// The host's addresses.
+    pub hosts: [&'static str; 2],
+    /// The xTR's locator.
+    pub rloc: &'static str,
+    gateways: [&'static str; 2],
+}
+
+/// The site behind the NAT. 198.18.0.0/15 is for benches (RFC 2544, appendix C.2.2).
+pub const NEAR: Site = Site {
+    host: "host-a",
+    xtr: "xtr-a",
+    prefixes: ["198.18.1.0/24", "2001:db8:a::/48"],
+    hosts: ["198.18.1.2", "2001:db8:a::2"],
+    rloc: "10.0.0.2",
+    gateways: ["198.18.1.1", "2001:db8:a::1"],
+};
+
+/// The other one.
+pub const FAR: Site = Site {
+    host: "host-b",
+    xtr: "xtr-b",
+    prefixes: ["198.18.2.0/24", "2001:db8:b::/48"],
+    hosts: ["198.18.2.2", "2001:db8:b::2"],
+    rloc: "198.51.100.2",
+    gateways: ["198.18.2.1", "2001:db8:b::1"],
+};
+
+/// Describes the network.
+pub(super) fn describe() -> Topology {
+    let mut topology = Topology::default();
+    for (site, outside, gateway) in [(&NEAR, "wire-inside", "10.0.0.1"), (&FAR, "wire-far", "198.51.100.1")] {
+        let wire = format!("wire-{}", site.host);
+        let long = |[v4, v6]: [&str; 2]| [format!("{v4}/24"), format!("{v6}/64")];
+        let port =
+            |node: Node, name: &str, addresses| node.port(name, &wire, &long(addresses).each_ref().map(String::as_str));
+        let host = port(Node::host(site.host), "eth0", site.hosts);
+        let host = site.gateways.into_iter().fold(host, |host, gateway| host.default_route(gateway, "eth0"));
+        let xtr = port(Node::router(site.xtr), "site", site.gateways);
+        let xtr = xtr.port("core", outside, &[&format!("{}/24", site.rloc)]).default_route(gateway, "core");
+        topology = topology.with(host).with(xtr);
+    }
+    let nat = Node::router(NAT).port("inside", "wire-inside", &["10.0.0.1/24"]);
+    let nat = nat.port("outside", "wire-nat", &["192.0.2.2/24"]).default_route("192.0.2.1", "outside");
+    let rtr = Node::host(RTR).port("core", "wire-rtr", &["203.0.113.2/28"]).default_route("203.0.113.1", "core");
+    let core = Node::router(CORE)
+        .port("nat", "wire-nat", &["192.0.2.1/24"])
+        .port("rtr", "wire-rtr", &["203.0.113.1/28"])
+        .port("far", "wire-far", &["198.51.100.1/24"]);
+    topology.with(nat).with(rtr).with(core)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_network_does_not_contradict_itself() {
+        describe().check().unwrap();
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The part of the control half that NATs have in it: an RTR, or an xTR behind a NAT.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::rtr::{decode_data_map_notify, is_data_map_notify};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify};
+
+use super::{Control, Output};
+use crate::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Update};
+use crate::nat::limits;
+use crate::nat::natted::{self, Natted, Standing};
+use crate::nat::rtr::{self, Rtr};
+use crate::refusal::{Refusal, Tally};
+use crate::register::{self, Through};
+use crate::transport::{MapSystem, Via};
+
+impl Control {
+    /// Relays for xTRs behind NATs.
+    #[must_use]
+    pub fn as_rtr(mut self, config: rtr::Config) -> Self {
+        self.rtr = Some(Rtr::new(config, self.database.preferred_rlocs()));
+        self
+    }
+
+    /// Looks out for a NAT. `iid` is the instance of the site; nonces are drawn from `seed`.
+    #[must_use]
+    pub fn behind_nat(mut self, now: Instant, config: natted::Config, iid: InstanceId, seed: [u8; 32]) -> Self {
+        let natted = Natted::new(now, config, self.database.preferred_rlocs(), seed);
+        self.iid = iid;
+        // Until it is known how this node is reached nothing is registered.
+        self.registrar.handle(now, register::Input::Way(Through::Closed));
+        self.natted = Some(natted);
+        self
+    }
+
+    /// What is relayed, if this node is an RTR.
+    pub fn rtr(&self) -> Option<&Rtr> {
+        self.rtr.as_ref()
+    }
+
+    /// What is known of a NAT, if this node looks out for one.
+    pub fn natted(&self) -> Option<&Natted> {
+        self.natted.as_ref()
+    }
+
+    pub(super) fn nat_deadlines(&self) -> impl Iterator<Item = Option<Instant>> {
+        let rtr = self.rtr.as_ref().and_then(Rtr::next_deadline);
+        [rtr, self.natted.as_ref().and_then(Natted::next_deadline)].into_iter()
+    }
+
+    pub(super) fn nat_tallies(&self) -> impl Iterator<Item = &Tally> {
+        self.rtr.iter().map(Rtr::tally).chain(self.natted.iter().map(Natted::tally))
+    }
+
+    pub(super) fn set_nat_rlocs(&mut self, now: Instant) {
+        let rlocs = self.database.preferred_rlocs();
+        if let Some(rtr) = &mut self.rtr {
+            rtr.set_rlocs(rlocs.clone());
+        }
+        if let Some(natted) = &mut self.natted {
+            natted.set_rlocs(now, rlocs);
+        }
+    }
+
+    /// Does what is due, and what follows from it at once.
+    pub(super) fn advance_nat(&mut self, now: Instant) {
+        if let Some(rtr) = &mut self.rtr {
+            rtr.handle_timeout(now);
+            while let Some(output) = rtr.poll() {
+                self.outputs.push_back(match output {
+                    rtr::Output::Send(outgoing) => Output::Send(outgoing),
+                    rtr::Output::Update(update) => Output::Update(update),
+                });
+            }
+        }
+        let Some(natted) = &mut self.natted else { return };
+        natted.handle_timeout(now);
+        let outputs: Vec<_> = std::iter::from_fn(|| natted.poll()).collect();
+        let has_news = !outputs.is_empty();
+        outputs.into_iter().for_each(|output| self.on_natted(now, output));
+        if has_news {
+            self.send_registrations(now);
+        }
+    }
+
+    /// A message for an RTR: R of the ECM is set.
+    pub(super) fn on_relay(&mut self, now: Instant, via: Via, ecm: &Ecm) -> Result<(), Refusal> {
+        let (Some(rtr), Via::Socket { local, remote }) = (&mut self.rtr, via) else { return Err(Refusal::NotForXtr) };
+        rtr.on_ecm(now, local, remote, ecm);
+        Ok(())
+    }
+
+    /// An Info-Request to an RTR, or the Info-Reply of a Map-Server.
+    pub(super) fn on_info(&mut self, now: Instant, via: Via, bytes: &[u8], message: &Info) -> Result<(), Refusal> {
+        let Via::Socket { local, remote } = via else { return Err(Refusal::NotForXtr) };
+        match (&mut self.rtr, &mut self.natted) {
+            (_, Some(natted)) if message.reply => natted.on_info(now, remote, bytes, message),
+            (Some(rtr), _) => rtr.on_info(now, local, remote, bytes.len(), message),
+            _ => return Err(Refusal::NotForXtr),
+        }
+        Ok(())
+    }
+
+    /// The event, unless NATs have changed what it means: behind one the mapping system is not asked, as its answers would not get in;
+    /// and what an RTR has a binding for it knows better than that.
+    pub(super) fn without_nat(&mut self, now: Instant, event: Event) -> Option<Event> {
+        let is_behind = self.natted.as_ref().is_some_and(|natted| matches!(natted.standing(), Standing::Behind(_)));
+        match event {
+            Event::Control { from, to, bytes } => {
+                if let Err(refusal) = self.on_letter(now, from, to, &bytes) {
+                    self.tally.count(refusal);
+                }
+                None
+            }
+            Event::Miss { .. } | Event::Refresh { .. } | Event::Source { .. } if is_behind => None,
+            Event::Refresh { prefix } if self.is_bound(&prefix) => None,
+            event => Some(event),
+        }
+    }
+
+    /// Whether an update is about what this RTR has a binding for.
+    pub(super) fn is_of_nat(&self, update: &Update) -> bool {
+        match update {
+            Update::Upsert { prefix, .. } | Update::Remove { prefix } => self.is_bound(prefix),
+            _ => false,
+        }
+    }
+
+    fn is_bound(&self, prefix: &EidPrefix) -> bool {
+        self.rtr.as_ref().is_some_and(|rtr| rtr.covering(prefix).is_some())
+    }
+
+    /// A control message that came to the data port (section 5.1.1 of the draft).
+    fn on_letter(&mut self, now: Instant, from: SocketAddr, to: IpAddr, bytes: &[u8]) -> Result<(), Refusal> {
+        let natted = self.natted.as_mut().filter(|natted| natted.has_rtr(from.ip())).ok_or(Refusal::LetterUnasked)?;
+        if is_data_map_notify(bytes) {
+            let ecm = decode_data_map_notify(bytes).map_err(|_| Refusal::Malformed)?;
+            let message = MapNotify::decode(&ecm.message).map_err(|_| Refusal::Malformed)?;
+            let server = MapSystem::Node(ecm.source.ip());
+            let notify = register::Input::Notify { from: server, message: &message, payload: &ecm.message };
+            self.registrar.handle(now, notify);
+            return Ok(());
+        }
+        match ControlMessage::decode(bytes) {
+            Ok(ControlMessage::Info(message)) if message.reply && self.database.rlocs().contains(&to) => {
+                natted.on_info(now, from, bytes, &message);
+                Ok(())
+            }
+            Ok(_) => Err(Refusal::LetterUnasked),
+            Err(_) => Err(Refusal::Malformed),
+        }
+    }
+
+    fn on_natted(&mut self, now: Instant, output: natted::Output) {
+        match output {
+            natted::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+            natted::Output::Asked(rtrs) => self.outputs.push_back(Output::Update(Update::Rtrs(rtrs))),
+            natted::Output::Moved => self.registrar.handle(now, register::Input::Again),
+            natted::Output::Renewed => self.lead_to_rtr(now),
+            natted::Output::Stands(standing) => self.on_standing(now, standing),
+        }
+    }
+
+    fn on_standing(&mut self, now: Instant, standing: Standing) {
+        let through = match &standing {
+            Standing::Unknown => Through::Closed,
+            Standing::Direct => Through::Nobody,
+            Standing::Behind(ways) => Through::Rtrs(ways.clone()),
+        };
+        self.registrar.handle(now, register::Input::Way(through));
+        if matches!(standing, Standing::Behind(_)) {
+            // What was found out before leads past the RTR.
+            let found: Vec<_> = self.resolver.installed(now).map(|(prefix, _)| *prefix).collect();
+            let removed = found.into_iter().map(|prefix| Output::Update(Update::Remove { prefix }));
+            self.outputs.extend(removed);
+            self.lead_to_rtr(now);
+        } else {
+            let removed = self.whole().map(|prefix| Output::Update(Update::Remove { prefix }));
+            self.outputs.extend(removed);
+        }
+    }
+
+    /// All packets of a node behind a NAT go to its RTR (section 5.1.3): to the first that answers.
+    fn lead_to_rtr(&mut self, now: Instant) {
+        let Some(Standing::Behind(ways)) = self.natted.as_ref().map(Natted::standing) else { return };
+        let Some(way) = ways.first() else { return };
+        let binding = Binding { address: way.rtr, port: wire::DATA_PORT, from: FromPort::Data };
+        let entry = Entry { forwarding: Forwarding::Binding(binding), expires: now + limits::DEFAULT_WAY };
+        let whole = self.whole().map(|prefix| Output::Update(Update::Upsert { prefix, entry: entry.clone() }));
+        self.outputs.extend(whole);
+    }
+
+    /// All addresses of both families.
+    fn whole(&self) -> [EidPrefix; 2] {
+        let all = |address: IpAddr| EidPrefix { net: ipnet::IpNet::new_assert(address, 0), iid: self.iid };
+        [all(Ipv4Addr::UNSPECIFIED.into()), all(Ipv6Addr::UNSPECIFIED.into())]
+    }
+
+    /// The registrar has been told something after it had its turn.
+    fn send_registrations(&mut self, now: Instant) {
+        self.registrar.handle_timeout(now);
+        while let Some(output) = self.registrar.poll() {
+            match output {
+                register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
+                register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                register::Output::Moved(prefix) => self.solicitor.changed(now, [prefix]),
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The EID-prefixes of others that an RTR takes packets of (draft-ermagan-lisp-nat-traversal, section 5.3.1): those that are registered
+//! from behind a NAT through it, as the destination of packets from anywhere or as the source of packets from their NAT.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::IpPacket;
+
+/// Why a packet is encapsulated again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relayed {
+    /// Its destination is behind a NAT.
+    To,
+    /// Its source is, and it comes from there.
+    From,
+}
+
+/// The prefixes, each with the address that its NAT shows.
+#[derive(Debug, Default)]
+pub(super) struct Relays {
+    nats: HashMap<EidPrefix, IpAddr>,
+    /// How many of them have each length, IPv4 and IPv6, the longest first.
+    lengths: [Vec<(u8, usize)>; 2],
+}
+
+impl Relays {
+    pub(super) fn set(&mut self, prefix: EidPrefix, nat: Option<IpAddr>) {
+        let former = match nat {
+            Some(nat) => self.nats.insert(prefix, nat),
+            None => self.nats.remove(&prefix),
+        };
+        let lengths = &mut self.lengths[usize::from(prefix.net.addr().is_ipv6())];
+        let length = prefix.net.prefix_len();
+        let place = lengths.binary_search_by(|(other, _)| length.cmp(other));
+        match (former, nat, place) {
+            (None, Some(_), Ok(at)) => lengths[at].1 += 1,
+            (None, Some(_), Err(at)) => lengths.insert(at, (length, 1)),
+            (Some(_), None, Ok(at)) if lengths[at].1 > 1 => lengths[at].1 -= 1,
+            (Some(_), None, Ok(at)) => drop(lengths.remove(at)),
+            _ => {}
+        }
+    }
+
+    /// Whether the packet, which came from `rloc`, is to be encapsulated again.
+    #[inline]
+    pub(super) fn find(&self, iid: InstanceId, packet: &IpPacket<'_>, rloc: IpAddr) -> Option<Relayed> {
+        if self.nats.is_empty() {
+            return None;
+        }
+        if self.nat_of(iid, packet.source()) == Some(rloc) {
+            return Some(Relayed::From);
+        }
+        self.nat_of(iid, packet.destination()).map(|_| Relayed::To)
+    }
+
+    fn nat_of(&self, iid: InstanceId, address: IpAddr) -> Option<IpAddr> {
+        let lengths = self.lengths[usize::from(address.is_ipv6())].iter();
+        let mut prefixes = lengths.filter_map(|(length, _)| EidPrefix::new(iid, address, *length));
+        prefixes.find_map(|prefix| self.nats.get(&prefix).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn prefix(text: &str) -> EidPrefix {
+        EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
+    }
+
+    #[test]
+    fn the_longest_prefix_says_which_nat() {
+        let mut relays = Relays::default();
+        let nat = |number: u8| IpAddr::from([192, 0, 2, number]);
+        relays.set(prefix("10.0.0.0/8"), Some(nat(1)));
+        relays.set(prefix("10.1.0.0/16"), Some(nat(2)));
+        relays.set(prefix("10.2.0.0/16"), Some(nat(3)));
+        let of = |relays: &Relays, address: [u8; 4]| relays.nat_of(InstanceId(0), address.into());
+        assert_eq!(of(&relays, [10, 1, 0, 1]), Some(nat(2)));
+        assert_eq!(of(&relays, [10, 9, 0, 1]), Some(nat(1)));
+        assert_eq!(of(&relays, [11, 0, 0, 1]), None);
+        assert_eq!(relays.nat_of(InstanceId(7), [10, 1, 0, 1].into()), None, "of another instance");
+        relays.set(prefix("10.1.0.0/16"), None);
+        relays.set(prefix("10.1.0.0/16"), None);
+        assert_eq!(of(&relays, [10, 1, 0, 1]), Some(nat(1)));
+        assert_eq!(of(&relays, [10, 2, 0, 1]), Some(nat(3)), "another prefix of that length is still there");
+        relays.set(prefix("10.2.0.0/16"), None);
+        relays.set(prefix("10.0.0.0/8"), None);
+        assert!(relays.lengths.iter().all(Vec::is_empty));
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Bounds of NAT traversal, each with its reason.
+
+use std::time::Duration;
+
+// --- the xTR behind a NAT
+
+/// Between two Info-Requests that are answered. NATs must keep a UDP binding for two minutes (RFC 4787, REQ-5), and some keep it for
+/// thirty seconds; lispers.net sends one in 15 s.
+pub const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Between two Info-Requests while there is no NAT: one may come with the next address, or with the next access.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Wait for the first Info-Reply; doubles with each that does not come, up to [`KEEPALIVE`].
+pub const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Info-Requests without answer after which an RTR is not used: those of seven seconds, or less than two keepalives.
+pub const MISSED: u32 = 3;
+/// How long registration waits for the first Info-Reply where a NAT is only suspected: three tries. Map-Servers that know of no NAT
+/// do not answer.
+pub const DETECTION: Duration = Duration::from_secs(4);
+/// Nonces of one address that may still be answered: those of the last seven seconds.
+pub const OUTSTANDING: usize = 3;
+/// RTRs that are used: each has all registrations, and keeps a binding of the NAT.
+pub const RTRS: usize = 4;
+/// How long the way to the RTR is good without being renewed, which each Info-Reply does: it is the way of all packets, and without
+/// it they would ask Map-Resolvers whose answers the NAT does not let in.
+pub const DEFAULT_WAY: Duration = Duration::from_secs(24 * 3600);
+/// Control messages from RTRs that wait for control: a few answers for each RTR.
+pub const LETTERS: usize = 32;
+/// Octets of one: those of a packet of an Ethernet.
+pub const LETTER_OCTETS: usize = 1500;
+
+// --- the RTR
+
+/// Without a Map-Register that its Map-Server has accepted a binding ends (RFC 9301, section 8.2: so does the registration).
+pub const BINDING: Duration = Duration::from_secs(180);
+/// EID-prefixes from behind NATs; about 300 octets each, and an entry of the map-cache.
+pub const BINDINGS: usize = 65_536;
+/// EID-prefixes of one Map-Register.
+pub const PREFIXES: usize = 64;
+/// Map-Registers that wait for their Map-Notify: with 20,000 xTRs that register each minute, those of [`PATIENCE`] three times over.
+pub const PENDING: usize = 8192;
+/// How long a Map-Register waits for its Map-Notify: a Map-Server that is asked again later answers the later one.
+pub const PATIENCE: Duration = Duration::from_secs(8);
+/// Window in which messages of one address are counted.
+pub const WINDOW: Duration = Duration::from_secs(1);
+/// Info-Requests of one address in a window: those of a thousand xTRs behind one NAT, with room for all that begin at once.
+pub const INFO_REQUESTS: u32 = 100;
+/// Map-Registers of one address in a window: the same, each once a minute.
+pub const REGISTERS: u32 = 50;
+/// Addresses that are counted at once.
+pub const TRACKED: usize = 4096;
+/// Messages in a window of all those together for whom there is no room.
+pub const UNTRACKED: u32 = 200;
+/// Octets of an Info-Reply for each octet of the Info-Request, whose source may be made up.
+pub const AMPLIFICATION: usize = 3;

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The xTR that may be behind a NAT (draft-ermagan-lisp-nat-traversal, section 5.1): asks how it is seen, and by whom it is reached then.
+//!
+//! Info-Requests go to the RTRs that the operator names. Where he names none the Map-Servers are asked first, who name theirs. Each
+//! RTR that answers is used; one that falls silent is not. What it sees changes when the NAT has forgotten us: then registrations go
+//! out at once, and lead the packets to the new binding.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wire::address::{Address, Eid, EidPrefix};
+use wire::control::auth::{self, Accept, AuthKey, TagForm};
+use wire::control::{ControlMessage, Info, Nonce};
+use wire::record::Ttl;
+
+use super::limits;
+use crate::map_cache::is_unicast;
+use crate::refusal::{Refusal, Tally};
+use crate::transport::{Destination, Outgoing, same_family};
+
+/// Tags of whatever length a Map-Server makes.
+const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
+
+/// Whether there is a NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is found out.
+    Auto,
+    /// There is one, whatever is seen: a firewall that lets in nothing but answers is one too.
+    On,
+}
+
+/// A Map-Server that may know of RTRs.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where it is.
+    pub address: IpAddr,
+    /// The key shared with it.
+    pub key: AuthKey,
+    /// Length of our tags.
+    pub tag: TagForm,
+}
+
+/// What the engine is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whether there is a NAT.
+    pub mode: Mode,
+    /// The RTRs; none = those that the Map-Servers name.
+    pub rtrs: Vec<IpAddr>,
+    /// The Map-Servers.
+    pub servers: Vec<Server>,
+    /// An EID-prefix of ours, by which a Map-Server knows whose key it is.
+    pub eid: EidPrefix,
+}
+
+/// An RTR, and the locator of ours from which it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Ours.
+    pub local: IpAddr,
+    /// The RTR.
+    pub rtr: IpAddr,
+}
+
+/// Where this node stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has said anything yet: nothing is registered.
+    Unknown,
+    /// There is no NAT, or nobody who could tell.
+    Direct,
+    /// Behind one, reached by these RTRs: none if none answers.
+    Behind(Vec<Way>),
+}
+
+/// What the engine wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send an Info-Request.
+    Send(Outgoing),
+    /// These RTRs are asked: what they say comes to the data port.
+    Asked(Vec<IpAddr>),
+    /// The node stands otherwise than it did.
+    Stands(Standing),
+    /// An RTR is heard: the way to it is good for another while.
+    Renewed,
+    /// The NAT has another binding for us: register at once.
+    Moved,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Rtr,
+    /// One of [`Config::servers`].
+    Server(usize),
+}
+
+/// One who is asked, and what was heard.
+#[derive(Debug)]
+struct Peer {
+    address: IpAddr,
+    role: Role,
+    outstanding: VecDeque<Nonce>,
+    due: Instant,
+    /// Info-Requests since the last answer.
+    unanswered: u32,
+    /// How it sees us.
+    seen: Option<SocketAddr>,
+}
+
+/// Finds out about the NAT and keeps it open.
+#[derive(Debug)]
+pub struct Natted {
+    config: Config,
+    /// Our locators, the preferred ones first.
+    rlocs: Vec<IpAddr>,
+    random: StdRng,
+    peers: Vec<Peer>,
+    standing: Standing,
+    /// Until when somebody may say something.
+    undecided_until: Instant,
+    outputs: VecDeque<Output>,
+    tally: Tally,
+}
+
+impl Natted {
+    /// Begins to ask at `now`. Nonces are drawn from `seed`, which has to come from the system's entropy.
+    pub fn new(now: Instant, config: Config, rlocs: Vec<IpAddr>, seed: [u8; 32]) -> Self {
+        let peer = |address, role| Peer::new(now, address, role);
+        let peers: Vec<Peer> = match config.rtrs.as_slice() {
+            [] => config.servers.iter().enumerate().map(|(at, one)| peer(one.address, Role::Server(at))).collect(),
+            rtrs => rtrs.iter().take(limits::RTRS).map(|rtr| peer(*rtr, Role::Rtr)).collect(),
+        };
+        let mut natted = Self {
+            rlocs,
+            random: StdRng::from_seed(seed),
+            peers,
+            standing: match config.mode {
+                Mode::Auto => Standing::Unknown,
+                Mode::On => Standing::Behind(Vec::new()),
+            },
+            config,
+            undecided_until: now + limits::DETECTION,
+            outputs: VecDeque::new(),
+            tally: Tally::default(),
+        };
+        natted.say_asked();
+        natted
+    }
+
+    /// Has these locators from now on: how they are seen is asked at once.
+    pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
+        if self.rlocs != rlocs {
+            self.rlocs = rlocs;
+            self.peers.iter_mut().for_each(|peer| peer.due = now);
+        }
+    }
+
+    /// Takes an Info-Reply, which came from there; `payload` is the whole message.
+    pub fn on_info(&mut self, now: Instant, from: SocketAddr, payload: &[u8], message: &Info) {
+        if let Err(refusal) = self.on_reply(now, from, payload, message) {
+            self.tally.count(refusal);
+        }
+    }
+
+    /// Whether it is an RTR of ours.
+    pub fn has_rtr(&self, address: IpAddr) -> bool {
+        self.peers.iter().any(|peer| peer.role == Role::Rtr && peer.address == address)
+    }
+
+    /// Asks whoever is due, and decides when it is time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for index in 0..self.peers.len() {
+            if self.peers[index].due <= now {
+                self.ask(now, index);
+            }
+        }
+        self.judge(now);
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let undecided = (self.standing == Standing::Unknown).then_some(self.undecided_until);
+        self.peers.iter().map(|peer| peer.due).chain(undecided).min()
+    }
+
+    /// Where this node stands.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Who has answered, and how each sees us.
+    pub fn seen(&self) -> impl Iterator<Item = (IpAddr, SocketAddr)> + '_ {
+        self.peers.iter().filter_map(|peer| Some((peer.address, peer.seen?)))
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// An Info-Request leaves from the port whose binding it is to open: to an RTR from the data port.
+    fn ask(&mut self, now: Instant, index: usize) {
+        let nonce = Nonce(self.random.next_u64());
+        let peer = &mut self.peers[index];
+        peer.asked(now, nonce);
+        let (address, role) = (peer.address, peer.role);
+        let Some(local) = same_family(&self.rlocs, address) else {
+            return self.tally.count(Refusal::NoLocatorOfFamily);
+        };
+        let remote = SocketAddr::new(address, wire::CONTROL_PORT);
+        let (bytes, to) = match role {
+            Role::Rtr => {
+                // The answer has addresses in it, and may be no more than three times as long: octets behind the last field are ignored.
+                let padded = self.request(nonce, Eid::default()).encode().map(|mut bytes| {
+                    bytes.resize(bytes.len().max(SHORTEST_REQUEST), 0);
+                    bytes
+                });
+                (padded, Destination::DataPort { local, remote })
+            }
+            Role::Server(at) => {
+                let server = &self.config.servers[at];
+                let message = ControlMessage::from(self.request(nonce, self.config.eid.into()));
+                (auth::seal(&message, &server.key, server.tag), Destination::Socket { local, remote })
+            }
+        };
+        match bytes {
+            Ok(bytes) => self.outputs.push_back(Output::Send(Outgoing { to, bytes })),
+            Err(_) => self.tally.count(Refusal::NotEncodable),
+        }
+    }
+
+    fn request(&self, nonce: Nonce, eid: Eid) -> Info {
+        Info { nonce, ttl: Ttl::DEFAULT, eid, address: Address::None, ..Info::default() }
+    }
+
+    fn on_reply(&mut self, now: Instant, from: SocketAddr, payload: &[u8], message: &Info) -> Result<(), Refusal> {
+        let is_from = |peer: &Peer| peer.address == from.ip() && from.port() == wire::CONTROL_PORT;
+        let asked = |peer: &&mut Peer| is_from(peer) && peer.outstanding.contains(&message.nonce);
+        let peer = self.peers.iter_mut().find(asked).filter(|_| message.reply).ok_or(Refusal::InfoUnasked)?;
+        let nat = message.nat().ok_or(Refusal::InfoUnasked)?;
+        if let Role::Server(at) = peer.role {
+            auth::verify(payload, &self.config.servers[at].key, ACCEPTED).map_err(|_| Refusal::InfoBadTag)?;
+        }
+        let seen = nat.global_etr.ip().map(|address| SocketAddr::new(address, nat.etr_port));
+        let (role, former) = (peer.role, peer.answered(now, seen));
+        if role == Role::Rtr {
+            self.outputs.push_back(Output::Renewed);
+            if former.is_some() && former != seen {
+                tracing::info!(rtr = %from.ip(), ?former, ?seen, "the NAT has another binding for us");
+                self.outputs.push_back(Output::Moved);
+            }
+        } else {
+            self.learn_rtrs(now, nat.rtrs.iter().filter_map(Address::ip));
+        }
+        self.judge(now);
+        if role != Role::Rtr || self.standing == Standing::Direct {
+            self.peers.iter_mut().filter(|peer| is_from(peer)).for_each(|peer| peer.due = now + limits::LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    /// Those that a Map-Server names are asked too, as far as there is room. One that it names no longer stays while it answers.
+    fn learn_rtrs(&mut self, now: Instant, named: impl Iterator<Item = IpAddr>) {
+        let count = |peers: &[Peer]| peers.iter().filter(|peer| peer.role == Role::Rtr).count();
+        let mut is_new = false;
+        for address in named.filter(|address| is_unicast(*address)) {
+            let can_reach = same_family(&self.rlocs, address).is_some() && !self.rlocs.contains(&address);
+            if !can_reach || self.has_rtr(address) {
+                continue;
+            }
+            if count(&self.peers) >= limits::RTRS {
+                let is_dead = |peer: &Peer| peer.role == Role::Rtr && peer.unanswered > limits::MISSED;
+                let Some(dead) = self.peers.iter().position(is_dead) else { continue };
+                self.peers.remove(dead);
+            }
+            self.peers.push(Peer::new(now, address, Role::Rtr));
+            is_new = true;
+        }
+        if is_new {
+            self.say_asked();
+        }
+    }
+
+    fn say_asked(&mut self) {
+        let rtrs = self.peers.iter().filter(|peer| peer.role == Role::Rtr).map(|peer| peer.address);
+        let rtrs = rtrs.collect();
+        self.outputs.push_back(Output::Asked(rtrs));
+    }
+
+    /// What follows from what was heard. One who sees us elsewhere than we are is enough for a NAT (section 5.1).
+    fn judge(&mut self, now: Instant) {
+        let heard: Vec<&Peer> = self.peers.iter().filter(|peer| peer.seen.is_some()).collect();
+        let through_nat = |peer: &&Peer| peer.seen.is_some_and(|seen| self.is_translated(peer.role, seen));
+        let is_behind = self.config.mode == Mode::On || heard.iter().any(through_nat);
+        let has_lived = matches!(self.standing, Standing::Behind(_));
+        let standing = if is_behind || heard.is_empty() && has_lived {
+            Standing::Behind(self.ways())
+        } else if !heard.is_empty() || now >= self.undecided_until || self.standing == Standing::Direct {
+            Standing::Direct
+        } else {
+            Standing::Unknown
+        };
+        if standing != self.standing {
+            tracing::info!(?standing, "network address translation");
+            self.standing = standing.clone();
+            self.outputs.push_back(Output::Stands(standing));
+        }
+    }
+
+    fn is_translated(&self, role: Role, seen: SocketAddr) -> bool {
+        let port = if role == Role::Rtr { wire::DATA_PORT } else { wire::CONTROL_PORT };
+        seen.port() != port || !self.rlocs.contains(&seen.ip())
+    }
+
+    /// The RTRs that answer, in the order in which they were named.
+    fn ways(&self) -> Vec<Way> {
+        let alive = self.peers.iter().filter(|peer| peer.role == Role::Rtr && peer.is_alive());
+        let way = |peer: &Peer| Some(Way { local: same_family(&self.rlocs, peer.address)?, rtr: peer.address });
+        alive.filter_map(way).collect()
+    }
+}
+
+/// Octets of an Info-Request to an RTR: a third of the longest answer, with six IPv6 addresses (four of the RTR, the one asked,
+/// ourselves).
+const SHORTEST_REQUEST: usize = 64;
+
+impl Peer {
+    fn new(now: Instant, address: IpAddr, role: Role) -> Self {
+        Self { address, role, outstanding: VecDeque::new(), due: now, unanswered: 0, seen: None }
+    }
+
+    fn asked(&mut self, now: Instant, nonce: Nonce) {
+        let wait = limits::FIRST_RETRY.saturating_mul(1 << self.unanswered.min(5));
+        self.due = now + wait.min(limits::KEEPALIVE).max(Duration::from_millis(1));
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.outstanding.len() == limits::OUTSTANDING {
+            self.outstanding.pop_front();
+        }
+        self.outstanding.push_back(nonce);
+    }
+
+    /// How it saw us before.
+    fn answered(&mut self, now: Instant, seen: Option<SocketAddr>) -> Option<SocketAddr> {
+        self.outstanding.clear();
+        (self.unanswered, self.due) = (0, now + limits::KEEPALIVE);
+        std::mem::replace(&mut self.seen, seen)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.seen.is_some() && self.unanswered <= limits::MISSED
+    }
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The RTR (draft-ermagan-lisp-nat-traversal, section 5.3): relays Map-Registers from behind NATs and the Map-Notifies that answer
+//! them, and learns from the two where the xTR is reached.
+//!
+//! The draft lets an RTR believe a Map-Notify for its nonce alone. Whoever sent the Map-Register knows that nonce, so that he could
+//! answer himself, in the name of the Map-Server: this RTR wants the tag of the S bit, under the key that it shares with each of its
+//! Map-Servers, and relays to no others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::AuthKey;
+use wire::control::rtr::{RtrAd, encode_data_map_notify};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce};
+use wire::record::{MappingRecord, Ttl};
+
+use super::limits;
+use crate::map_cache::{Binding, Entry, Forwarding, FromPort, Update};
+use crate::refusal::{Refusal, Tally};
+use crate::reply::RateTable;
+use crate::transport::{Destination, Outgoing, same_family};
+
+/// A Map-Server that Map-Registers are relayed to.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where it is.
+    pub address: IpAddr,
+    /// The key that this RTR shares with it; that of no site.
+    pub key: AuthKey,
+}
+
+/// What an RTR is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The Map-Servers.
+    pub servers: Vec<Server>,
+    /// The instance whose packets are encapsulated.
+    pub iid: InstanceId,
+}
+
+/// What the engine wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a message.
+    Send(Outgoing),
+    /// Tell the packet half.
+    Update(Update),
+}
+
+/// An EID-prefix from behind a NAT, for `show`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The prefix.
+    pub prefix: EidPrefix,
+    /// Address and port that its NAT shows.
+    pub at: SocketAddr,
+    /// The address of its xTR behind the NAT.
+    pub private: IpAddr,
+    /// When it ends unless it is registered again.
+    pub expires: Instant,
+    nonce: Nonce,
+}
+
+/// A Map-Register that was relayed.
+#[derive(Debug)]
+struct Pending {
+    server: IpAddr,
+    /// The xTR, as its NAT shows it.
+    remote: SocketAddr,
+    /// The address of ours that it sent to.
+    local: IpAddr,
+    /// The address of the xTR behind its NAT.
+    private: IpAddr,
+    /// What it registers, and what it takes back.
+    prefixes: Vec<(EidPrefix, bool)>,
+    until: Instant,
+}
+
+/// Relays for xTRs behind NATs.
+#[derive(Debug)]
+pub struct Rtr {
+    config: Config,
+    /// Our locators.
+    rlocs: Vec<IpAddr>,
+    bound: BTreeMap<EidPrefix, Bound>,
+    ends: BTreeSet<(Instant, EidPrefix)>,
+    pending: HashMap<Nonce, Pending>,
+    /// In the order of their ends.
+    waiting: VecDeque<(Instant, Nonce)>,
+    info_rate: RateTable<IpAddr>,
+    register_rate: RateTable<IpAddr>,
+    outputs: VecDeque<Output>,
+    tally: Tally,
+}
+
+impl Rtr {
+    /// An RTR that is reached at `rlocs`.
+    pub fn new(config: Config, rlocs: Vec<IpAddr>) -> Self {
+        let rate = |allowed| RateTable::new(allowed, limits::WINDOW, limits::TRACKED).with_untracked(limits::UNTRACKED);
+        Self {
+            config,
+            rlocs,
+            bound: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            pending: HashMap::new(),
+            waiting: VecDeque::new(),
+            info_rate: rate(limits::INFO_REQUESTS),
+            register_rate: rate(limits::REGISTERS),
+            outputs: VecDeque::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Is reached at these addresses from now on.
+    pub fn set_rlocs(&mut self, rlocs: Vec<IpAddr>) {
+        self.rlocs = rlocs;
+    }
+
+    /// Takes an Info-Request of so many octets (section 5.2, as a Map-Server does): says what was seen, and remembers nothing.
+    pub fn on_info(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, octets: usize, request: &Info) {
+        if let Err(refusal) = self.answer(now, local, remote, octets, request) {
+            self.tally.count(refusal);
+        }
+    }
+
+    /// Takes an ECM with R set: a Map-Register from behind a NAT, or the Map-Notify of a Map-Server.
+    pub fn on_ecm(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, ecm: &Ecm) {
+        let result = match ControlMessage::decode(&ecm.message) {
+            Ok(ControlMessage::MapRegister(message)) => self.on_register(now, local, remote, ecm, &message),
+            Ok(ControlMessage::MapNotify(message)) => self.on_notify(now, remote.ip(), ecm, &message),
+            Ok(_) => Err(Refusal::EcmNotMapRequest),
+            Err(_) => Err(Refusal::Malformed),
+        };
+        if let Err(refusal) = result {
+            self.tally.count(refusal);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Ends what is over.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, nonce)) = self.waiting.front().copied().filter(|(until, _)| *until <= now) {
+            self.waiting.pop_front();
+            // It may have been answered, and its nonce used again since.
+            if self.pending.get(&nonce).is_some_and(|pending| pending.until <= now) {
+                self.pending.remove(&nonce);
+            }
+        }
+        while let Some((_, prefix)) = self.ends.first().copied().filter(|(end, _)| *end <= now) {
+            tracing::info!(%prefix, "nothing was heard from behind its NAT for too long");
+            self.unbind(&prefix);
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let ends = self.ends.first().map(|(end, _)| *end);
+        [ends, self.waiting.front().map(|(until, _)| *until)].into_iter().flatten().min()
+    }
+
+    /// The EID-prefixes from behind NATs.
+    pub fn bound(&self) -> impl Iterator<Item = &Bound> {
+        self.bound.values()
+    }
+
+    /// The EID-prefix from behind a NAT that covers this one: what the mapping system says of it leads to this RTR, and is of no use here
+    /// (section 5.5).
+    pub fn covering(&self, prefix: &EidPrefix) -> Option<&Bound> {
+        let lengths = (0..=prefix.net.prefix_len()).rev();
+        let mut covering = lengths.filter_map(|length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
+        covering.find_map(|prefix| self.bound.get(&prefix))
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn answer(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        octets: usize,
+        request: &Info,
+    ) -> Result<(), Refusal> {
+        if request.reply {
+            return Err(Refusal::InfoUnasked);
+        }
+        if !self.info_rate.allow(now, remote.ip()) {
+            return Err(Refusal::InfoRateLimited);
+        }
+        let ours = &self.rlocs[..self.rlocs.len().min(limits::RTRS)];
+        let bytes = request.answer(remote, local, ours).encode().map_err(|_| Refusal::NotEncodable)?;
+        if bytes.len() > octets * limits::AMPLIFICATION {
+            return Err(Refusal::InfoAmplification);
+        }
+        self.send(local.ip(), remote, bytes);
+        Ok(())
+    }
+
+    /// It is remembered, and changes nothing until its Map-Server has accepted it (section 5.3: "unverified").
+    fn on_register(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        ecm: &Ecm,
+        message: &MapRegister,
+    ) -> Result<(), Refusal> {
+        if !self.register_rate.allow(now, remote.ip()) {
+            return Err(Refusal::RelayRateLimited);
+        }
+        let address = ecm.destination.ip();
+        let is_known = self.config.servers.iter().any(|server| server.address == address);
+        let from = same_family(&self.rlocs, address).filter(|_| is_known).ok_or(Refusal::RelayServerUnknown)?;
+        let prefixes = self.prefixes(&message.records)?;
+        self.refuse_replay(message.nonce, remote, &prefixes)?;
+        let to_server = Ecm { by_rtr: true, ..Ecm::wrap(ecm.source, ecm.destination, ecm.message.clone()) };
+        let bytes = to_server.encode().map_err(|_| Refusal::NotEncodable)?;
+        let (until, local, private) = (now + limits::PATIENCE, local.ip(), ecm.source.ip());
+        self.wait_for(message.nonce, Pending { server: address, remote, local, private, prefixes, until });
+        self.send(from, SocketAddr::new(address, wire::CONTROL_PORT), bytes);
+        Ok(())
+    }
+
+    /// The oldest makes room: a Map-Server answers within a moment, or not at all, so that a flood of what it refuses pushes out itself.
+    fn wait_for(&mut self, nonce: Nonce, pending: Pending) {
+        if self.pending.contains_key(&nonce) {
+            // Sent once more: it does not wait any longer for that.
+            return;
+        }
+        while self.waiting.len() >= limits::PENDING
+            && let Some((_, oldest)) = self.waiting.pop_front()
+        {
+            if self.pending.remove(&oldest).is_some() {
+                self.tally.count(Refusal::RelayTableFull);
+            }
+        }
+        self.waiting.push_back((pending.until, nonce));
+        self.pending.insert(nonce, pending);
+    }
+
+    /// The EID-prefixes that are registered, and whether each is taken back.
+    fn prefixes(&self, records: &[MappingRecord]) -> Result<Vec<(EidPrefix, bool)>, Refusal> {
+        let prefix = |record: &MappingRecord| {
+            let prefix = record.eid.ip_prefix().filter(|prefix| prefix.iid == self.config.iid);
+            prefix.map(|prefix| (prefix, record.ttl == Ttl::WITHDRAWN || record.locators.is_empty()))
+        };
+        let prefixes: Option<Vec<_>> = records.iter().map(prefix).collect();
+        let fits = |prefixes: &Vec<_>| !prefixes.is_empty() && prefixes.len() <= limits::PREFIXES;
+        prefixes.filter(fits).ok_or(Refusal::RelayEid)
+    }
+
+    /// A Map-Server answers the last Map-Register of an xTR as often as it comes, from wherever: who has seen one on its way must not
+    /// have the packets led to himself by it.
+    fn refuse_replay(&self, nonce: Nonce, remote: SocketAddr, prefixes: &[(EidPrefix, bool)]) -> Result<(), Refusal> {
+        let pending = self.pending.get(&nonce).map(|pending| pending.remote);
+        let bound = prefixes.iter().filter_map(|(prefix, _)| self.bound.get(prefix));
+        let of_bound = bound.filter(|bound| bound.nonce == nonce).map(|bound| bound.at);
+        let replayed = pending.into_iter().chain(of_bound).any(|at| at != remote);
+        if replayed { Err(Refusal::RelayReplayed) } else { Ok(()) }
+    }
+
+    fn on_notify(&mut self, now: Instant, from: IpAddr, ecm: &Ecm, message: &MapNotify) -> Result<(), Refusal> {
+        let server = self.config.servers.iter().find(|server| server.address == from);
+        let ad = ecm.security.as_deref().and_then(|octets| RtrAd::decode(octets).ok());
+        let (Some(server), Some(ad)) = (server, ad) else { return Err(Refusal::RelayNotifyBadTag) };
+        ad.verify(&ecm.message, &server.key).map_err(|_| Refusal::RelayNotifyBadTag)?;
+        let is_asked = |pending: &Pending| pending.server == from && pending.until > now;
+        if !self.pending.get(&message.nonce).is_some_and(is_asked) {
+            return Err(Refusal::RelayNotifyUnasked);
+        }
+        let pending = self.pending.remove(&message.nonce).ok_or(Refusal::RelayNotifyUnasked)?;
+        let confirmed: BTreeSet<EidPrefix> =
+            message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
+        for (prefix, is_over) in pending.prefixes.iter().filter(|(prefix, _)| confirmed.contains(prefix)) {
+            if *is_over {
+                self.unbind(prefix);
+            } else if let Err(refusal) = self.bind(now, *prefix, message.nonce, &pending) {
+                self.tally.count(refusal);
+            }
+        }
+        self.hand_back(from, ecm, &pending)
+    }
+
+    /// The Map-Notify in a LISP data header, from the port that the Map-Register came to (section 4.5).
+    fn hand_back(&mut self, server: IpAddr, ecm: &Ecm, pending: &Pending) -> Result<(), Refusal> {
+        let address = |ip| SocketAddr::new(ip, wire::CONTROL_PORT);
+        let notify = Ecm::wrap(address(server), address(pending.private), ecm.message.clone());
+        let bytes = encode_data_map_notify(&notify).map_err(|_| Refusal::NotEncodable)?;
+        self.send(pending.local, pending.remote, bytes);
+        Ok(())
+    }
+
+    fn bind(&mut self, now: Instant, prefix: EidPrefix, nonce: Nonce, pending: &Pending) -> Result<(), Refusal> {
+        let former = self.bound.get(&prefix).copied();
+        if former.is_none() && self.bound.len() >= limits::BINDINGS {
+            return Err(Refusal::RelayTableFull);
+        }
+        let (at, expires) = (pending.remote, now + limits::BINDING);
+        if let Some(former) = former {
+            self.ends.remove(&(former.expires, prefix));
+        }
+        if former.is_none_or(|former| former.at != at) {
+            tracing::info!(%prefix, %at, "reached through a NAT");
+            self.outputs.push_back(Output::Update(Update::Relayed { prefix, nat: Some(at.ip()) }));
+        }
+        self.bound.insert(prefix, Bound { prefix, at, private: pending.private, expires, nonce });
+        self.ends.insert((expires, prefix));
+        let binding = Binding { address: at.ip(), port: at.port(), from: FromPort::Control };
+        let entry = Entry { forwarding: Forwarding::Binding(binding), expires };
+        self.outputs.push_back(Output::Update(Update::Upsert { prefix, entry }));
+        Ok(())
+    }
+
+    fn unbind(&mut self, prefix: &EidPrefix) {
+        if let Some(bound) = self.bound.remove(prefix) {
+            self.ends.remove(&(bound.expires, *prefix));
+            self.outputs.push_back(Output::Update(Update::Remove { prefix: *prefix }));
+            self.outputs.push_back(Output::Update(Update::Relayed { prefix: *prefix, nat: None }));
+        }
+    }
+
+    fn send(&mut self, local: IpAddr, remote: SocketAddr, bytes: Vec<u8>) {
+        let to = Destination::Socket { local, remote };
+        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+    }
+}

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! NAT traversal in virtual time: an RTR that believes nobody but its Map-Servers, and an xTR that believes nobody but who it asked.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::rtr::{RtrAd, decode_data_map_notify, encode_data_map_notify};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce, XtrIdentity};
+use wire::record::Ttl;
+use xtr::database::{Database, OwnLocator, RecordForm, withdrawal};
+use xtr::engine::{Config, Control, Input, Output};
+use xtr::map_cache::{Binding, Event, Forwarding, FromPort, Update};
+use xtr::nat::natted::{self, Mode, Standing};
+use xtr::nat::{limits, rtr};
+use xtr::refusal::Refusal;
+use xtr::register::Server;
+use xtr::transport::{Destination, MapSystem, Via};
+
+const XTR: &str = "10.0.0.2";
+const NAT: &str = "192.0.2.2";
+const RTR: &str = "203.0.113.2";
+const SERVER: &str = "203.0.113.53";
+const EID: &str = "198.18.1.0/24";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip(address), port)
+}
+
+fn prefix(text: &str) -> EidPrefix {
+    EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
+}
+
+fn key(secret: &str) -> AuthKey {
+    AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new(secret) }
+}
+
+fn database(rlocs: &[&str], prefixes: &[&str]) -> Database {
+    let locator = |text: &&str| OwnLocator { address: ip(text), priority: 1, weight: 100 };
+    let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
+    Database::new(prefixes, rlocs.iter().map(locator).collect(), Ttl::DEFAULT)
+}
+
+/// What a node has sent, from and to, and told its packet half.
+#[derive(Debug, Default)]
+struct Done {
+    sent: Vec<(Destination, Vec<u8>)>,
+    updates: Vec<Update>,
+}
+
+struct Node {
+    control: Control,
+    now: Instant,
+}
+
+impl Node {
+    fn new(control: impl FnOnce(Instant) -> Control) -> Self {
+        let now = Instant::now();
+        Self { control: control(now), now }
+    }
+
+    fn rtr() -> Self {
+        let mut node = Self::new(|now| {
+            let config = rtr::Config {
+                servers: vec![rtr::Server { address: ip(SERVER), key: key("of the rtr") }],
+                iid: InstanceId(0),
+            };
+            Control::new(now, plain(database(&[RTR], &[]), vec![])).as_rtr(config)
+        });
+        node.done();
+        node
+    }
+
+    fn natted(mode: Mode, rtrs: &[&str]) -> Self {
+        let server = Server {
+            to: MapSystem::Node(ip(SERVER)),
+            key: key("of the site"),
+            tag: TagForm::Truncated,
+            proxy_reply: false,
+            identity: Some(XtrIdentity { xtr_id: [7; 16], site_id: 0 }),
+            prefixes: vec![prefix(EID)],
+        };
+        Self::new(|now| {
+            let config = natted::Config {
+                mode,
+                rtrs: rtrs.iter().map(|text| ip(text)).collect(),
+                servers: vec![natted::Server { address: ip(SERVER), key: key("of the site"), tag: TagForm::Truncated }],
+                eid: prefix(EID),
+            };
+            let control = Control::new(now, plain(database(&[XTR], &[EID]), vec![server]));
+            control.behind_nat(now, config, InstanceId(0), [3; 32])
+        })
+    }
+
+    fn done(&mut self) -> Done {
+        self.control.handle_timeout(self.now);
+        let mut done = Done::default();
+        while let Some(output) = self.control.poll() {
+            match output {
+                Output::Send(outgoing) => done.sent.push((outgoing.to, outgoing.bytes)),
+                Output::Update(update) => done.updates.push(update),
+                Output::PersistNonce(_) => {}
+            }
+        }
+        done
+    }
+
+    fn wait(&mut self, time: Duration) -> Done {
+        let (end, mut all) = (self.now + time, self.done());
+        while let Some(deadline) = self.control.next_deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            let done = self.done();
+            all.sent.extend(done.sent);
+            all.updates.extend(done.updates);
+        }
+        self.now = end;
+        all
+    }
+
+    fn come(&mut self, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> Done {
+        self.control.handle(self.now, Input::Datagram { via: Via::Socket { local, remote }, bytes });
+        self.done()
+    }
+
+    fn come_to_data_port(&mut self, from: SocketAddr, bytes: Vec<u8>) -> Done {
+        self.control.handle(self.now, Input::Event(Event::Control { from, to: ip(XTR), bytes }));
+        self.done()
+    }
+
+    fn refused(&self, refusal: Refusal) -> u64 {
+        self.control.tally().get(refusal)
+    }
+
+    fn bound(&self) -> Vec<(EidPrefix, SocketAddr)> {
+        self.control.rtr().unwrap().bound().map(|bound| (bound.prefix, bound.at)).collect()
+    }
+}
+
+fn plain(database: Database, servers: Vec<Server>) -> Config {
+    let resolvers = vec![MapSystem::Node(ip(SERVER))];
+    Config { database, cgeid_network: None, servers, resolvers, nonce_floor: Nonce(9), seed: [7; 32] }
+}
+
+// --- the RTR
+
+fn register(nonce: u64, records: Vec<wire::record::MappingRecord>) -> Vec<u8> {
+    let message = MapRegister { want_notify: true, nonce: Nonce(nonce), records, ..MapRegister::default() };
+    auth::seal(&ControlMessage::from(message), &key("of the site"), TagForm::Truncated).unwrap()
+}
+
+fn record(text: &str) -> wire::record::MappingRecord {
+    database(&[RTR], &[]).record(prefix(text), RecordForm { authoritative: false, probed: None })
+}
+
+/// A Map-Register as an xTR behind the NAT sends it.
+fn to_rtr(server: &str, message: Vec<u8>) -> Vec<u8> {
+    let ecm = Ecm { for_rtr: true, ..Ecm::wrap(at(XTR, 4342), at(server, 4342), message) };
+    ecm.encode().unwrap()
+}
+
+/// The Map-Notify of a Map-Server, under this key.
+fn notify(nonce: u64, records: Vec<wire::record::MappingRecord>, secret: &str) -> Vec<u8> {
+    let message = MapNotify { nonce: Nonce(nonce), records, ..MapNotify::default() };
+    let message = auth::seal(&ControlMessage::from(message), &key("of the site"), TagForm::Truncated).unwrap();
+    let security = Some(RtrAd::seal(&message, &key(secret)).unwrap().encode().unwrap());
+    let ecm = Ecm { for_rtr: true, security, ..Ecm::wrap(at(SERVER, 4342), at(XTR, 4342), message) };
+    ecm.encode().unwrap()
+}
+
+impl Node {
+    fn relays(&mut self, from: SocketAddr, nonce: u64, records: Vec<wire::record::MappingRecord>) -> Done {
+        let done = self.come(at(RTR, 4342), from, &to_rtr(SERVER, register(nonce, records.clone())));
+        assert_eq!(done.sent.len(), 1, "{done:?}");
+        self.come(at(RTR, 4342), at(SERVER, 4342), &notify(nonce, records, "of the rtr"))
+    }
+}
+
+#[test]
+fn a_map_register_is_relayed_and_binds_when_its_map_server_has_accepted_it() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    let message = register(5, vec![record(EID)]);
+    let done = node.come(at(RTR, 4342), nat, &to_rtr(SERVER, message.clone()));
+    let [(Destination::Socket { local, remote }, bytes)] = done.sent.as_slice() else { panic!("{done:?}") };
+    assert_eq!((*local, *remote), (ip(RTR), at(SERVER, 4342)));
+    let relayed = Ecm::decode(bytes).unwrap();
+    assert!(relayed.by_rtr && !relayed.for_rtr && relayed.message == message, "as it came: {relayed:?}");
+    assert!(done.updates.is_empty() && node.bound().is_empty(), "nothing yet");
+
+    let done = node.come(at(RTR, 4342), at(SERVER, 4342), &notify(5, vec![record(EID)], "of the rtr"));
+    let [(Destination::Socket { local, remote }, bytes)] = done.sent.as_slice() else { panic!("{done:?}") };
+    assert_eq!((*local, *remote), (ip(RTR), nat), "through the binding");
+    let handed_back = decode_data_map_notify(bytes).unwrap();
+    assert_eq!((handed_back.source, handed_back.destination), (at(SERVER, 4342), at(XTR, 4342)));
+    assert_eq!(MapNotify::decode(&handed_back.message).unwrap().nonce, Nonce(5));
+    let binding = Binding { address: ip(NAT), port: 50_001, from: FromPort::Control };
+    assert_eq!(done.updates[0], Update::Relayed { prefix: prefix(EID), nat: Some(ip(NAT)) });
+    assert!(
+        matches!(&done.updates[1], Update::Upsert { prefix: at, entry }
+            if *at == prefix(EID) && entry.forwarding == Forwarding::Binding(binding)),
+        "{done:?}"
+    );
+    assert_eq!(node.bound(), [(prefix(EID), nat)]);
+}
+
+#[test]
+fn a_binding_follows_the_nat_and_ends_with_the_registrations() {
+    let mut node = Node::rtr();
+    node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    node.wait(Duration::from_secs(100));
+    let done = node.relays(at(NAT, 50_777), 6, vec![record(EID)]);
+    assert_eq!(node.bound(), [(prefix(EID), at(NAT, 50_777))]);
+    assert_eq!(done.updates.len(), 2);
+    assert!(node.wait(Duration::from_secs(179)).updates.is_empty(), "since the second one");
+    let done = node.wait(Duration::from_secs(1));
+    let ended = [Update::Remove { prefix: prefix(EID) }, Update::Relayed { prefix: prefix(EID), nat: None }];
+    assert_eq!((done.updates.as_slice(), node.bound().len()), (&ended[..], 0));
+    node.relays(at(NAT, 50_001), 7, vec![record(EID)]);
+    let done = node.relays(at(NAT, 50_001), 8, vec![withdrawal(prefix(EID))]);
+    assert_eq!((done.updates.as_slice(), node.bound().len()), (&ended[..], 0), "taken back");
+}
+
+#[test]
+fn what_no_map_server_vouches_for_moves_nothing() {
+    let mut node = Node::rtr();
+    node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    let thief = at("192.0.2.66", 4341);
+    node.come(at(RTR, 4342), thief, &to_rtr(SERVER, register(66, vec![record(EID)])));
+    // He knows the nonce, and can write whatever source he likes.
+    let forged = notify(66, vec![record(EID)], "of the site");
+    let bare = Ecm { security: None, ..Ecm::decode(&forged).unwrap() }.encode().unwrap();
+    for (from, bytes) in
+        [(SERVER, &forged), (SERVER, &bare), ("192.0.2.66", &notify(66, vec![record(EID)], "of the rtr"))]
+    {
+        assert!(node.come(at(RTR, 4342), at(from, 4342), bytes).updates.is_empty());
+    }
+    assert_eq!(node.refused(Refusal::RelayNotifyBadTag), 3);
+    // A Map-Server of his own.
+    assert!(node.come(at(RTR, 4342), thief, &to_rtr("192.0.2.66", register(67, vec![record(EID)]))).sent.is_empty());
+    assert_eq!(node.refused(Refusal::RelayServerUnknown), 1);
+    // The last Map-Register of the xTR, as he has seen it go by.
+    assert!(node.come(at(RTR, 4342), thief, &to_rtr(SERVER, register(5, vec![record(EID)]))).sent.is_empty());
+    assert_eq!(node.refused(Refusal::RelayReplayed), 1);
+    // A Map-Notify once more, or for other prefixes than were registered.
+    node.come(at(RTR, 4342), at(SERVER, 4342), &notify(5, vec![record(EID)], "of the rtr"));
+    assert_eq!(node.refused(Refusal::RelayNotifyUnasked), 1);
+    node.come(at(RTR, 4342), thief, &to_rtr(SERVER, register(68, vec![record(EID)])));
+    let done = node.come(at(RTR, 4342), at(SERVER, 4342), &notify(68, vec![record("198.18.9.0/24")], "of the rtr"));
+    assert!(done.updates.is_empty());
+    assert_eq!(node.bound(), [(prefix(EID), at(NAT, 50_001))]);
+}
+
+#[test]
+fn a_flood_of_map_registers_pushes_out_itself() {
+    let mut node = Node::rtr();
+    for nonce in 0..20_000u32 {
+        let from = SocketAddr::new(IpAddr::from((0x0a00_0000 + nonce / 40).to_be_bytes()), 4341);
+        let bytes = to_rtr(SERVER, register(u64::from(nonce) + 100, vec![record("198.18.9.0/24")]));
+        node.come(at(RTR, 4342), from, &bytes);
+    }
+    assert!(node.refused(Refusal::RelayTableFull) > 0);
+    node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    assert_eq!(node.bound(), [(prefix(EID), at(NAT, 50_001))]);
+}
+
+#[test]
+fn an_info_request_is_answered_with_what_was_seen_and_leaves_nothing() {
+    let mut node = Node::rtr();
+    let request = Info { nonce: Nonce(77), ..Info::default() };
+    let mut bytes = request.encode().unwrap();
+    bytes.resize(64, 0);
+    let done = node.come(at(RTR, 4342), at(NAT, 50_001), &bytes);
+    let [(Destination::Socket { remote, .. }, reply)] = done.sent.as_slice() else { panic!("{done:?}") };
+    assert_eq!(*remote, at(NAT, 50_001));
+    assert!(reply.len() <= 3 * bytes.len());
+    let reply = Info::decode(reply).unwrap();
+    let nat = reply.nat().unwrap();
+    assert!(reply.reply && reply.nonce == Nonce(77));
+    assert_eq!((nat.global_etr.ip(), nat.etr_port), (Some(ip(NAT)), 50_001));
+    assert_eq!((nat.ms.ip(), nat.ms_port), (Some(ip(RTR)), 4342));
+    assert_eq!(nat.rtrs, [ip(RTR).into()]);
+    assert!(done.updates.is_empty() && node.bound().is_empty());
+
+    let flood = (0..1000).filter(|_| !node.come(at(RTR, 4342), at(NAT, 50_001), &bytes).sent.is_empty()).count();
+    assert!(flood < 1 + limits::INFO_REQUESTS as usize, "{flood}");
+    assert!(node.refused(Refusal::InfoRateLimited) > 800);
+    node.come(at(RTR, 4342), at(NAT, 50_001), &Info { reply: true, ..request }.encode().unwrap());
+    assert_eq!(node.refused(Refusal::InfoUnasked), 1);
+}
+
+#[test]
+fn what_the_mapping_system_says_of_a_bound_prefix_does_not_replace_the_binding() {
+    let mut node = Node::rtr();
+    node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    let done = |node: &mut Node, event| {
+        node.control.handle(node.now, Input::Event(event));
+        node.done()
+    };
+    assert!(done(&mut node, Event::Refresh { prefix: prefix(EID) }).sent.is_empty());
+    let eid = prefix("198.18.1.9/32");
+    let asked = done(&mut node, Event::Source { eid, rloc: ip("192.0.2.66") });
+    let request = Ecm::decode(&asked.sent[0].1).unwrap();
+    let ControlMessage::MapRequest(request) = ControlMessage::decode(&request.message).unwrap() else { panic!() };
+    let reply = wire::control::MapReply { nonce: request.nonce, records: vec![record(EID)], ..Default::default() };
+    let done = node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+    assert!(!done.updates.iter().any(|update| matches!(update, Update::Upsert { .. })), "{done:?}");
+}
+
+// --- the xTR behind a NAT
+
+/// The nonce of the Info-Request that was sent to there, if one was.
+fn asked(done: &Done, remote: SocketAddr) -> Option<Nonce> {
+    let requests = done.sent.iter().filter_map(|(to, bytes)| match (to, ControlMessage::decode(bytes)) {
+        (
+            Destination::DataPort { remote, local } | Destination::Socket { remote, local },
+            Ok(ControlMessage::Info(info)),
+        ) => {
+            assert_eq!(*local, ip(XTR));
+            Some((*remote, info.nonce))
+        }
+        _ => None,
+    });
+    requests.filter(|(to, _)| *to == remote).map(|(_, nonce)| nonce).last()
+}
+
+fn seen(nonce: Nonce, address: &str, port: u16) -> Vec<u8> {
+    Info { nonce, ..Info::default() }.answer(at(address, port), at(RTR, 4342), &[ip(RTR)]).encode().unwrap()
+}
+
+/// The Map-Registers that were sent through an RTR.
+fn registers(done: &Done) -> Vec<(Ecm, MapRegister)> {
+    let relayed = done.sent.iter().filter_map(|(to, bytes)| {
+        let ecm = Ecm::decode(bytes).ok()?;
+        assert_eq!(*to, Destination::DataPort { local: ip(XTR), remote: at(RTR, 4342) }, "from the data port");
+        let message = MapRegister::decode(&ecm.message).ok()?;
+        Some((ecm, message))
+    });
+    relayed.collect()
+}
+
+#[test]
+fn behind_a_nat_everything_goes_through_the_rtr() {
+    let mut node = Node::natted(Mode::Auto, &[RTR]);
+    let begun = node.done();
+    assert_eq!(begun.sent.len(), 1, "nothing is registered before it is known how: {begun:?}");
+    assert!(begun.updates.contains(&Update::Rtrs(vec![ip(RTR)])));
+    let nonce = asked(&begun, at(RTR, 4342)).unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    let found = registers(&done);
+    let [(ecm, message)] = found.as_slice() else { panic!("{done:?}") };
+    assert!(ecm.for_rtr && message.through_rtr && message.proxy_reply && message.want_notify);
+    assert_eq!((ecm.source, ecm.destination), (at(XTR, 4342), at(SERVER, 4342)));
+    assert!(message.xtr_identity.is_some());
+    let locator = &message.records[0].locators[0];
+    assert_eq!((locator.rloc.ip(), locator.local, locator.reachable), (Some(ip(RTR)), false, true));
+    let way = Forwarding::Binding(Binding { address: ip(RTR), port: 4341, from: FromPort::Data });
+    for whole in ["0.0.0.0/0", "::/0"] {
+        let leads = |update: &Update| matches!(update, Update::Upsert { prefix: at, entry } if *at == prefix(whole) && entry.forwarding == way);
+        assert!(done.updates.iter().any(leads), "{whole}: {done:?}");
+    }
+
+    let confirmed = |node: &Node| node.control.registrations(node.now).next().unwrap().confirmed_ago.is_some();
+    let notify = |secret: &str| {
+        let records = message.records.clone();
+        let notify = MapNotify { nonce: message.nonce, records, ..MapNotify::default() };
+        let bytes = auth::seal(&ControlMessage::from(notify), &key(secret), TagForm::Truncated).unwrap();
+        encode_data_map_notify(&Ecm::wrap(at(SERVER, 4342), at(XTR, 4342), bytes)).unwrap()
+    };
+    node.come_to_data_port(at("192.0.2.66", 4342), notify("of the site"));
+    node.come_to_data_port(at(RTR, 4342), notify("of the rtr"));
+    assert!(!confirmed(&node), "of a stranger, or of an RTR that made it up");
+    node.come_to_data_port(at(RTR, 4342), notify("of the site"));
+    assert!(confirmed(&node));
+
+    let eid = prefix("198.18.2.2/32");
+    node.control.handle(node.now, Input::Event(Event::Miss { eid, source: ip("198.18.1.2") }));
+    assert!(node.done().sent.is_empty(), "no answer to a Map-Request would get in");
+}
+
+#[test]
+fn an_info_reply_counts_for_its_nonce_from_the_address_asked_and_once() {
+    let mut node = Node::natted(Mode::Auto, &[RTR]);
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    let standing = |node: &Node| node.control.natted().unwrap().standing().clone();
+    node.come_to_data_port(at(RTR, 4342), seen(Nonce(nonce.0 ^ 1), NAT, 50_001));
+    node.come_to_data_port(at("192.0.2.66", 4342), seen(nonce, NAT, 50_001));
+    node.come_to_data_port(at(RTR, 4341), seen(nonce, NAT, 50_001));
+    let request = Info { nonce, ..Info::default() }.encode().unwrap();
+    node.come_to_data_port(at(RTR, 4342), request);
+    assert_eq!(standing(&node), Standing::Unknown);
+    assert_eq!((node.refused(Refusal::InfoUnasked), node.refused(Refusal::LetterUnasked)), (2, 2));
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    assert!(matches!(standing(&node), Standing::Behind(_)));
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_002));
+    assert_eq!(node.refused(Refusal::InfoUnasked), 3, "it is answered once");
+}
+
+#[test]
+fn the_binding_is_kept_open_and_a_new_one_is_registered_at_once() {
+    let mut node = Node::natted(Mode::On, &[RTR]);
+    let mut nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    for _ in 0..3 {
+        assert_eq!(asked(&node.wait(Duration::from_millis(19_999)), at(RTR, 4342)), None);
+        nonce = asked(&node.wait(Duration::from_millis(1)), at(RTR, 4342)).unwrap();
+        let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+        assert!(registers(&done).is_empty(), "nothing has changed");
+    }
+    nonce = asked(&node.wait(Duration::from_secs(20)), at(RTR, 4342)).unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 61_234));
+    assert_eq!(registers(&done).len(), 1, "the NAT has forgotten the old one");
+}
+
+#[test]
+fn an_rtr_that_falls_silent_is_not_used_and_another_one_is() {
+    const OTHER: &str = "203.0.113.9";
+    let mut node = Node::natted(Mode::Auto, &[RTR, OTHER]);
+    let begun = node.done();
+    for rtr in [RTR, OTHER] {
+        let nonce = asked(&begun, at(rtr, 4342)).unwrap();
+        node.come_to_data_port(at(rtr, 4342), seen(nonce, NAT, 50_001));
+    }
+    let ways = |node: &Node| match node.control.natted().unwrap().standing() {
+        Standing::Behind(ways) => ways.iter().map(|way| way.rtr.to_string()).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ways(&node), [RTR, OTHER]);
+    let mut leads = Vec::new();
+    for _ in 0..60 {
+        let done = node.wait(Duration::from_millis(500));
+        let answer = asked(&done, at(OTHER, 4342))
+            .map(|nonce| node.come_to_data_port(at(OTHER, 4342), seen(nonce, NAT, 50_001)));
+        let updates = done.updates.into_iter().chain(answer.into_iter().flat_map(|done| done.updates));
+        leads.extend(updates.filter_map(|update| match update {
+            Update::Upsert { entry, .. } => match entry.forwarding {
+                Forwarding::Binding(binding) => Some(binding.address),
+                _ => None,
+            },
+            _ => None,
+        }));
+    }
+    assert_eq!(ways(&node), [OTHER]);
+    assert_eq!(leads.last(), Some(&ip(OTHER)));
+}
+
+#[test]
+fn without_a_nat_registration_goes_straight_also_where_nobody_answers() {
+    let straight = |done: &Done| {
+        let is_register = |(to, bytes): &(Destination, Vec<u8>)| {
+            *to == Destination::Socket { local: ip(XTR), remote: at(SERVER, 4342) }
+                && MapRegister::decode(bytes).is_ok()
+        };
+        done.sent.iter().filter(|sent| is_register(sent)).count()
+    };
+    let mut node = Node::natted(Mode::Auto, &[RTR]);
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, XTR, 4341));
+    assert_eq!((straight(&done), node.control.natted().unwrap().standing()), (1, &Standing::Direct));
+
+    let mut node = Node::natted(Mode::Auto, &[]);
+    assert_eq!(straight(&node.wait(limits::DETECTION - Duration::from_millis(1))), 0);
+    assert_eq!(straight(&node.wait(Duration::from_millis(1))), 1);
+}
+
+#[test]
+fn a_map_server_names_rtrs_under_the_key_of_the_site() {
+    let mut node = Node::natted(Mode::Auto, &[]);
+    let begun = node.done();
+    let (to, bytes) = &begun.sent[0];
+    assert_eq!(*to, Destination::Socket { local: ip(XTR), remote: at(SERVER, 4342) });
+    assert_eq!(auth::verify(bytes, &key("of the site"), auth::Accept::STRICT), Ok(()));
+    let request = Info::decode(bytes).unwrap();
+    assert_eq!(request.eid.ip_prefix(), Some(prefix(EID)));
+    let reply = ControlMessage::from(request.answer(at(NAT, 40_000), at(SERVER, 4342), &[ip(RTR), ip("127.0.0.1")]));
+    let sealed = |secret| auth::seal(&reply, &key(secret), TagForm::Truncated).unwrap();
+    node.come(at(XTR, 4342), at(SERVER, 4342), &sealed("of somebody"));
+    assert_eq!(node.refused(Refusal::InfoBadTag), 1);
+    let done = node.come(at(XTR, 4342), at(SERVER, 4342), &sealed("of the site"));
+    assert!(done.updates.contains(&Update::Rtrs(vec![ip(RTR)])), "{done:?}");
+    assert!(asked(&done, at(RTR, 4342)).is_some() && registers(&done).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_message_to_either_makes_it_panic_or_bind(
+        kind in prop::sample::select(vec![0x70u8, 0x78, 0x82, 0x8a, 0x92]),
+        rest in proptest::collection::vec(any::<u8>(), 0..120),
+    ) {
+        let bytes = [&[kind], rest.as_slice()].concat();
+        let mut node = Node::rtr();
+        let mut real = to_rtr(SERVER, register(5, vec![record(EID)]));
+        for (index, octet) in rest.iter().enumerate() {
+            let at = (usize::from(*octet) * 7 + index) % real.len();
+            real[at] ^= octet;
+        }
+        for bytes in [&bytes, &real] {
+            prop_assert!(node.come(at(RTR, 4342), at(NAT, 50_001), bytes).updates.is_empty());
+        }
+        let mut node = Node::natted(Mode::Auto, &[RTR]);
+        node.done();
+        node.come_to_data_port(at(RTR, 4342), bytes);
+        prop_assert!(!matches!(node.control.natted().unwrap().standing(), Standing::Behind(_)));
+    }
+}
