@@ -16,16 +16,16 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
-use crate::interwork::{Aggregate, Interworking, Petrs, Pitr};
+use crate::interwork::{Aggregate, Petrs, Pitr};
 use crate::limits;
 use crate::map_cache::{Entry, Event, Forwarding, Update};
 use crate::nat::natted::Natted;
 use crate::nat::rtr::Rtr;
-use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits, Verdict};
+use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
 use crate::reply::{Opener, Protection, Replier, Request};
-use crate::resolve::{self, Demand, Installed, LispSec, Policy, Resolver};
+use crate::resolve::{self, Installed, Policy, Resolver};
 use crate::subscribe::Subscriber;
 use crate::transport::{MapSystem, Outgoing, Via};
 use crate::trust::Trust;
@@ -205,21 +205,7 @@ impl Control {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.follow_subscriptions(now);
         self.resolver.handle_timeout(now);
-        self.registrar.handle_timeout(now);
-        while let Some(output) = self.registrar.poll() {
-            match output {
-                register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
-                register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                register::Output::Moved(prefix) => {
-                    tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
-                    self.solicitor.changed(now, [prefix]);
-                }
-                register::Output::Returned(prefix) => {
-                    tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");
-                    self.solicitor.changed(now, [prefix]);
-                }
-            }
-        }
+        self.send_registrations(now);
         while let Some(output) = self.resolver.poll() {
             match output {
                 resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
@@ -247,6 +233,25 @@ impl Control {
             self.outputs.push_back(Output::Send(outgoing));
         }
         self.advance_nat(now);
+    }
+
+    /// What the registrar has to do, and what follows from what it has heard.
+    fn send_registrations(&mut self, now: Instant) {
+        self.registrar.handle_timeout(now);
+        while let Some(output) = self.registrar.poll() {
+            match output {
+                register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
+                register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                register::Output::Moved(prefix) => {
+                    tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
+                    self.solicitor.changed(now, [prefix]);
+                }
+                register::Output::Returned(prefix) => {
+                    tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");
+                    self.solicitor.changed(now, [prefix]);
+                }
+            }
+        }
     }
 
     /// The next thing to do, until there is none.

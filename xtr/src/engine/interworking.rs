@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::{Control, Output};
-use crate::interwork::{Interworking, Petrs, Pitr, Sites};
+use crate::interwork::{Interworking, Petrs, Pitr};
 use crate::map_cache::Update;
 
 impl Control {

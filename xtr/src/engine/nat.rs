@@ -198,16 +198,4 @@ impl Control {
         let all = |address: IpAddr| EidPrefix { net: ipnet::IpNet::new_assert(address, 0), iid: self.iid };
         [all(Ipv4Addr::UNSPECIFIED.into()), all(Ipv6Addr::UNSPECIFIED.into())]
     }
-
-    /// The registrar has been told something after it had its turn.
-    fn send_registrations(&mut self, now: Instant) {
-        self.registrar.handle_timeout(now);
-        while let Some(output) = self.registrar.poll() {
-            match output {
-                register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
-                register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                register::Output::Moved(prefix) => self.solicitor.changed(now, [prefix]),
-            }
-        }
-    }
 }
