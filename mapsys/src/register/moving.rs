@@ -25,6 +25,9 @@ use crate::transport::Now;
 /// An xTR, and what was its own.
 type Former = (EidPrefix, [u8; 16]);
 
+/// xTRs, and how to tell them.
+type Reached = Vec<([u8; 16], Reach)>;
+
 /// Who had an EID-prefix, or one around it, before the xTR that has it now.
 #[derive(Debug, Default)]
 pub(super) struct Displaced {
@@ -69,7 +72,7 @@ impl Displaced {
 
 impl MapServer {
     /// Who has the EID-prefixes of a Map-Register now and is not its sender.
-    pub(super) fn formers(&self, origin: Origin, message: &MapRegister) -> Vec<(EidPrefix, Vec<([u8; 16], Reach)>)> {
+    pub(super) fn formers(&self, origin: Origin, message: &MapRegister) -> Vec<(EidPrefix, Reached)> {
         let (Origin::Network { local, .. }, Some(identity)) = (origin, message.xtr_identity) else { return Vec::new() };
         if message.merge {
             return Vec::new();
@@ -80,12 +83,7 @@ impl MapServer {
     }
 
     /// Who has `prefix`, or if nobody has, the one around it.
-    fn former(
-        &self,
-        (local, xtr_id): (SocketAddr, [u8; 16]),
-        message: &MapRegister,
-        prefix: &EidPrefix,
-    ) -> Vec<([u8; 16], Reach)> {
+    fn former(&self, (local, xtr_id): (SocketAddr, [u8; 16]), message: &MapRegister, prefix: &EidPrefix) -> Reached {
         let Some((_, entry)) = self.registrations.longest(prefix) else { return Vec::new() };
         let reach = |part: &Part| {
             let mut remote = part.source.filter(|remote| remote.is_ipv4() == local.is_ipv4())?;
@@ -110,7 +108,7 @@ impl MapServer {
         &mut self,
         now: Now,
         (prefix, site): (EidPrefix, SiteId),
-        former: Vec<([u8; 16], Reach)>,
+        former: Reached,
         tally: &mut Tally,
     ) {
         if self.registrations.get(&prefix).is_none() {

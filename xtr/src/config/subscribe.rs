@@ -49,7 +49,7 @@ pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::{Config, Flags, explain};
     use wire::control::auth::Algorithm;
 

@@ -17,7 +17,7 @@ impl Registrar {
         let Some(prefix) = record.eid.ip_prefix().filter(is_local) else { return };
         let is_ours = |address: IpAddr| self.database.locators().iter().any(|own| own.address == address);
         let has_ours = record.locators.iter().any(|locator| locator.rloc.ip().is_some_and(is_ours));
-        if has_ours {
+        if has_ours || self.retired.contains(&server) {
             return;
         }
         if record.locators.is_empty() {
