@@ -74,16 +74,19 @@ fn longest_gap(report: &PingReport) -> Duration {
     INTERVAL * gap.1
 }
 
+/// Pings that go before something fails: until both ends have probed each other.
+const BEFORE: u16 = 60;
+
 /// Pings, of which so many go on after something has failed.
 fn failover(lab: &Lab, v6: usize, count: u16, fails: impl Fn() + Sync) -> anyhow::Result<()> {
     let ends = [("host-a", SITE[v6]), ("host-b", OTHER[v6])];
     assert_eq!(pings(lab, ends, 4)?.received(), 4);
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(INTERVAL * 20);
+            std::thread::sleep(INTERVAL * u32::from(BEFORE));
             fails();
         });
-        pings(lab, ends, 20 + count)
+        pings(lab, ends, BEFORE + count)
     })?;
     let gap = longest_gap(&report);
     println!("without an answer for {gap:?}");
