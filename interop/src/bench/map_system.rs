@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! How quickly a map system answers, beside the least that any answer costs in the same place: the two take turns.
 
+mod apart;
 mod batch;
 mod flooding;
 mod floor;
@@ -9,6 +10,7 @@ mod million;
 mod questions;
 mod registering;
 mod report;
+mod shares;
 mod stage;
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -25,10 +27,11 @@ use load::{Measured, Pace, ask};
 use questions::{Questions, Sample, Sites, Within};
 use stage::{CLIENT, CROWD, SERVER, Stage};
 
-pub use flooding::{Flooded, Share, Shares};
+pub use flooding::Flooded;
 pub use million::{FirstAnswer, MOST, Weight};
 pub use registering::Registering;
 pub use report::{Figures, FloodReport, Report};
+pub use shares::{Share, Shares};
 
 /// Where the floor answers, beside the map system.
 const FLOOR_PORT: u16 = 4343;

@@ -55,7 +55,10 @@ impl SeenNonces {
     /// more than twice that.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<(NonceOwner, u64)> {
         let mut forgotten = Vec::new();
-        while forgotten.len() < EXPIRED_AT_ONCE && self.next_deadline().is_some_and(|due| due <= now) {
+        for _ in 0..EXPIRED_AT_ONCE {
+            if forgotten.len() >= EXPIRED_AT_ONCE || self.next_deadline().is_none_or(|due| due > now) {
+                break;
+            }
             let Some((_, owner)) = self.queue.pop_front() else { break };
             let Some(seen) = self.by_owner.get_mut(&owner) else { continue };
             let before = seen.at.len();
@@ -150,7 +153,7 @@ mod tests {
     fn nonces_of_silent_owners_are_forgotten_and_named_within_twice_their_time() {
         let begin = Instant::now();
         let mut all = SeenNonces::default();
-        let mut remember = |all: &mut SeenNonces, at, number, nonce| all.insert(at, at, owner(number), nonce);
+        let remember = |all: &mut SeenNonces, at, number, nonce| all.insert(at, at, owner(number), nonce);
         remember(&mut all, begin, 1, 11);
         remember(&mut all, begin + second(300), 1, 12);
         remember(&mut all, begin + second(400), 2, 21);

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
 use super::batch::{BATCH, Incoming, Outgoing, only_when_idle, send};
 use super::questions::{Questions, Sites, Within, encode};
 
@@ -195,8 +198,14 @@ pub(super) struct FloodEnd {
 }
 
 impl Flood {
-    /// Starts it.
-    pub(super) fn start(socket: UdpSocket, to: SocketAddrV4, crowd: &[Ipv4Addr], rate: f64) -> anyhow::Result<Self> {
+    /// Starts it, on these processors.
+    pub(super) fn start(
+        socket: UdpSocket,
+        to: SocketAddrV4,
+        crowd: &[Ipv4Addr],
+        rate: f64,
+        processors: Option<CpuSet>,
+    ) -> anyhow::Result<Self> {
         let port = socket.local_addr()?.port();
         let sites = Sites { within: NOWHERE, count: 1 << 16 };
         let question = |number: usize| {
@@ -207,9 +216,10 @@ impl Flood {
         let questions = (0..FLOOD_QUESTIONS).map(question).collect::<anyhow::Result<Vec<_>>>()?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name(FLOOD_THREAD.into())
-            .spawn(move || flood(&socket, to, &questions, rate, &stopped))?;
+        let thread = std::thread::Builder::new().name(FLOOD_THREAD.into()).spawn(move || {
+            processors.map_or(Ok(()), |there| sched_setaffinity(Pid::from_raw(0), &there))?;
+            flood(&socket, to, &questions, rate, &stopped)
+        })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
