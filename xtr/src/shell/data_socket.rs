@@ -3,7 +3,8 @@
 //!
 //! Sending: a raw socket a family, with the outer IP header from us. So each packet has the source port of its flow, the
 //! TTL, DSCP and ECN of its inner packet and no UDP checksum (RFC 9300, section 5.3), and the payload is gathered by the
-//! kernel, not copied by us. They receive nothing but errors.
+//! kernel, not copied by us. They receive nothing but errors. Their packets may be as long as the interface takes
+//! (PMTUDISC_PROBE), whatever ICMP the kernel itself believes, which is any about a raw socket: path MTUs are ours to learn.
 //!
 //! Receiving: a UDP socket on port 4341 of each RLOC. The kernel verifies a checksum that is not zero, and takes zero ones
 //! over IPv6 too.
@@ -223,9 +224,11 @@ fn sender(domain: Domain) -> Result<Socket, SocketError> {
     if domain == Domain::IPV4 {
         socket.set_header_included_v4(true)?;
         set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
     } else {
         socket.set_header_included_v6(true)?;
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
     }
     Ok(socket)
 }
