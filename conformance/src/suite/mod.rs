@@ -4,6 +4,7 @@
 mod adversary;
 mod cgeid;
 mod daemon;
+mod data_plane;
 mod ddt;
 mod dht;
 mod facade;
@@ -17,6 +18,7 @@ mod probe;
 mod pubsub;
 mod record;
 mod wire;
+mod xtr;
 
 use crate::check::Check;
 
@@ -125,5 +127,12 @@ pub const SUITES: &[Suite] = &[
         list: ddt::list,
         run: ddt::run,
         explain: ddt::explain,
+    },
+    Suite {
+        name: "data-plane",
+        about: "ITR and ETR of RFC 9300, with RFC 6040 and 9305, against the program lisp-xtr in network namespaces",
+        list: data_plane::list,
+        run: data_plane::run,
+        explain: data_plane::explain,
     },
 ];
