@@ -13,6 +13,7 @@ mod fleet;
 mod lisp;
 mod lispsec;
 mod mapsys;
+mod mobility;
 mod person;
 mod probe;
 mod pubsub;
@@ -134,5 +135,12 @@ pub const SUITES: &[Suite] = &[
         list: data_plane::list,
         run: data_plane::run,
         explain: data_plane::explain,
+    },
+    Suite {
+        name: "mobility",
+        about: "locators that fail, mappings that change and EIDs that move, against the program lisp-xtr in network namespaces",
+        list: mobility::list,
+        run: mobility::run,
+        explain: mobility::explain,
     },
 ];
