@@ -52,6 +52,9 @@ Examples:
   Two sites behind tunnel routers, to play with:
       interop up two-sites
       interop exec host-a -- ping -c 3 2001:db8:b::2
+  A host that knows nothing of LISP, and a site, through a PITR and PETR; a site with two providers, of which one fails:
+      interop up legacy
+      interop up two-providers
 
 Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named),
 130 = interrupted.";

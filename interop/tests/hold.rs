@@ -137,6 +137,37 @@ fn packets_cross_between_two_sites_by_hand() {
 }
 
 #[test]
+fn a_host_without_lisp_is_reached_by_hand_both_ways() {
+    let _alone = support::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| interop(folder.path(), arguments);
+    let programs = support::built_programs();
+    let up = run(&["up", "legacy", "--bin-dir", programs]);
+    if support::refused_or_not(up.status.code(), &text(&up)) {
+        return;
+    }
+    let knock = |from: &str, to: &str| {
+        let script = format!("LC_ALL=C timeout 5 bash -c ': < /dev/tcp/{to}/9'");
+        text(&run(&["exec", from, "--", "sh", "-c", &script]))
+    };
+    let heard: Vec<_> =
+        [("legacy", "2001:db8:a::2"), ("host-a", "203.0.113.130")].map(|(from, to)| knock(from, to)).into();
+    let program = Path::new(programs).join("lisp-xtr");
+    let ask =
+        |node: &str, verb: &[&str]| text(&run(&[&["exec", node, "--", program.to_str().unwrap()], verb].concat()));
+    let cached = ask("xtr-a", &["show", "map-cache"]);
+    let way = ask("xtr-a", &["trace", "203.0.113.130"]);
+    let led = ask("proxy", &["show", "locators"]);
+    let down = run(&["down"]);
+    assert!(up.status.success() && down.status.success(), "{}{}", text(&up), text(&down));
+    assert!(text(&up).contains("ping -c 3 2001:db8:a::2"), "{}", text(&up));
+    assert!(heard.iter().all(|said| said.contains("Connection refused")), "{heard:?}");
+    assert!(cached.contains("use-petr") && cached.contains("198.51.100.2,priority=1"), "{cached}");
+    assert!(way.contains("to 198.51.100.2, a PETR"), "{way}");
+    assert!(led.contains("PITR for: 198.18.0.0/15 2001:db8:a::/48"), "{led}");
+}
+
+#[test]
 fn a_record_that_others_could_have_written_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     let records = folder.path().join("ipv6mesh");

@@ -25,6 +25,9 @@ pub const EXPIRED_AT_ONCE: usize = 256;
 pub const NOTIFICATIONS: usize = 4096;
 /// Those of one site, so that a site that flaps, or whose xTRs are gone, uses up its own share and not the others'.
 pub const NOTIFICATIONS_PER_SITE: usize = 512;
+/// xTRs that are remembered because another one has registered their EID-prefix since, at about 120 octets each: they hear when it is
+/// withdrawn. Beyond them nobody is told that he has lost one.
+pub const DISPLACED: usize = 4096;
 /// Pauses after each sending of an unsolicited Map-Notify (RFC 9301, section 5.7): three equal ones, three that double.
 pub const NOTIFY_PAUSES: [Duration; 6] = {
     const fn s(seconds: u64) -> Duration {
@@ -51,6 +54,9 @@ pub const NONCE_MEMORIES_PER_SITE: usize = 4096;
 pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
 /// Nonces remembered for one legacy site: ten minutes of one registration a second.
 pub const LEGACY_NONCES: usize = 600;
+/// Those of one legacy site, at about 70 octets each: ten minutes of [`NONCE_MEMORIES_PER_SITE`] xTRs that register once a minute, and
+/// half as much again. A site that makes up xTR-IDs is refused beyond it, and not remembered less of.
+pub const LEGACY_NONCES_PER_SITE: usize = 65_536;
 
 // --- subscriptions (RFC 9437)
 

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use dht::shell::node::Clock;
-use mapsys::shell::daemon;
 use mapsys::shell::reload::Reloader;
 use mapsys::shell::settings::{Flags, Settings};
+use mapsys::shell::{clock_file, daemon};
 use program::{Completions, Json, Man, Manual, STATUS};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -150,8 +150,12 @@ fn log_to_stderr() {
 
 /// What the configuration lacks is told apart from what the machine lacks.
 fn run(flags: Flags, settings: Settings) -> ExitCode {
-    let plan = match daemon::Plan::new(&settings) {
-        Ok(plan) => plan.by(Clock::shifted(flags.clock_offset.unwrap_or_default())),
+    let clock = match flags.clock_offset_file.clone() {
+        Some(file) => clock_file::follow(file),
+        None => Ok(Clock::shifted(flags.clock_offset.unwrap_or_default())),
+    };
+    let plan = match clock.and_then(|clock| Ok(daemon::Plan::new(&settings)?.by(clock))) {
+        Ok(plan) => plan,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
     match daemon::run(plan, Reloader::new(flags, settings)) {

@@ -440,6 +440,23 @@ fn a_clock_that_is_set_while_the_server_runs_makes_a_legacy_site_lose_no_nonce_a
 }
 
 #[test]
+fn nonces_of_a_legacy_xtr_that_fell_silent_leave_memory_and_disk() {
+    let mut bench = Bench::new(config(vec![Site { legacy: true, ..site_a() }]));
+    for nonce in [9, 5, 7] {
+        bench.datagram(ETR, &sealed(nonce, "198.51.100.1"));
+    }
+    let forgotten = bench.pass(Duration::from_secs(3600)).into_iter().filter_map(|output| match output {
+        Output::Persist(Mark::ForgottenSeen(_, nonce)) => Some(nonce),
+        _ => None,
+    });
+    assert_eq!(forgotten.collect::<Vec<_>>(), [9, 5, 7]);
+    assert_eq!(bench.engine.next_deadline(), None, "nothing is waited for any more");
+    // The very last one is remembered for ever.
+    bench.datagram(ETR, &seal(register(7, vec![record(prefix(SITE), &["198.51.100.9"])]), &site_key()));
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 1);
+}
+
+#[test]
 fn behind_a_socket_on_all_addresses_the_one_that_an_xtr_uses_is_known_only_when_it_has_proven_itself() {
     let open = Config { sockets: vec![address("0.0.0.0:4342"), address(SERVER)], ..config(vec![site_a()]) };
     let mut bench = Bench::new(open);

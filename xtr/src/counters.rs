@@ -44,6 +44,8 @@ table! {
         SiteTtl = "site-ttl",
         /// The mapping is negative with "no action": it waits for nothing and goes nowhere.
         NoAction = "no-action",
+        /// To a prefix that this node is PITR for, and the mapping says that there is no site: forwarded as it is, it would come back.
+        PitrNoSite = "pitr-no-site",
         /// The mapping is negative with "drop", without reason.
         NegativeDrop = "negative-drop",
         /// The mapping is negative with "drop", denied by policy.
@@ -78,6 +80,10 @@ table! {
         CoreInstance = "core-instance",
         /// From the core: the inner destination is no EID of ours in this instance.
         CoreNotOurs = "core-not-our-eid",
+        /// From the core: to no EID of ours, and its inner source is of no site that may use this PETR.
+        CorePetrSource = "core-petr-source",
+        /// From the core: to be forwarded natively, and its inner destination is no unicast address beyond the link.
+        CorePetrDestination = "core-petr-destination",
         /// From the core: the inner source is no unicast address.
         CoreSource = "core-inner-source",
         /// From the core: the inner source is an EID that maps to other RLOCs than the one it came from.
@@ -88,6 +94,18 @@ table! {
         CoreSourceUnknown = "core-source-unknown",
         /// From the core: the inner source is unknown, and too many were asked about.
         CoreSourceRate = "core-source-rate",
+        /// From a trusted peer: map-versions, and our mapping has none (RFC 9302, section 6.1).
+        CoreVersionUnused = "core-version-unused",
+        /// From a trusted peer: no version of our mapping beside that of its own, which is forbidden (RFC 9302, section 7.1).
+        CoreVersionNull = "core-version-null",
+        /// From a trusted peer: a version of our mapping that is yet to come (RFC 9302, section 7.1, case 2).
+        CoreVersionNewer = "core-version-newer",
+        /// From a trusted peer: an old version of our mapping, after it was told so ten times (RFC 9302, section 7.1, case 3).
+        CoreVersionStale = "core-version-stale",
+        /// From a trusted peer: a version of our mapping that has expired everywhere (RFC 9302, section 7.1).
+        CoreVersionExpired = "core-version-expired",
+        /// From a trusted peer: an older version of its mapping than is cached (RFC 9302, section 7.2, case 3).
+        CoreSourceVersion = "core-source-version-older",
         /// From the core: congestion experienced, and the inner packet cannot say so (RFC 6040).
         CoreEcn = "core-ecn",
         /// From the core: no hops left.
@@ -108,6 +126,8 @@ table! {
         Decapsulated = "decapsulated-packets",
         /// Their octets, without the headers taken off.
         DecapsulatedBytes = "decapsulated-bytes",
+        /// Of the decapsulated packets those to no EID of ours, which this node forwards as a PETR.
+        Petr = "petr-packets",
         /// Packets given back to the kernel, to be forwarded without encapsulation.
         Native = "native-packets",
         /// Packets that waited, or wait, for a mapping.
@@ -134,6 +154,14 @@ table! {
         FlagsIgnored = "core-flags-ignored",
         /// Packets from the core with N and V, or E without N, which nobody may send: taken, by the rule for receivers.
         FlagsForbidden = "core-flags-forbidden",
+        /// Packets of trusted peers that told an old version of our mapping and were taken (RFC 9302, section 7.1).
+        VersionOld = "core-version-old",
+        /// Packets of trusted peers that told a newer version of their mapping than is cached (RFC 9302, section 7.2).
+        SourceVersionNewer = "core-source-version-newer",
+        /// Packets of trusted peers with a nonce that nobody asked them to echo.
+        NonceUnasked = "core-nonce-unasked",
+        /// Packets of trusted peers with locator-status-bits that do not go with the version of the mapping that is cached.
+        StatusBitsUncoupled = "core-status-bits-uncoupled",
         /// Packets from the core that waited, or wait, for a verdict on their source.
         SourceWaited = "source-waited-packets",
         /// Events that control had no room for; they are said again.

@@ -34,6 +34,8 @@ pub struct Database {
     /// Addresses of locators that cannot be reached now.
     unreachable: Vec<IpAddr>,
     ttl: Ttl,
+    /// Of all mappings, since they have the same locators; null = versions are not used (RFC 9302, section 6.1).
+    map_version: MapVersion,
 }
 
 impl Database {
@@ -43,13 +45,30 @@ impl Database {
         prefixes.dedup();
         locators.sort_unstable_by_key(|locator| locator.address);
         locators.dedup_by_key(|locator| locator.address);
-        Self { prefixes, locators, unreachable: Vec::new(), ttl }
+        Self { prefixes, locators, unreachable: Vec::new(), ttl, map_version: MapVersion(0) }
     }
 
     /// The same prefixes behind other locators.
     #[must_use]
     pub fn with_locators(&self, locators: Vec<OwnLocator>) -> Self {
-        Self::new(self.prefixes.clone(), locators, self.ttl)
+        Self::new(self.prefixes.clone(), locators, self.ttl).with_map_version(self.map_version)
+    }
+
+    /// The same, with this version of its mappings.
+    #[must_use]
+    pub fn with_map_version(self, map_version: MapVersion) -> Self {
+        Self { map_version, ..self }
+    }
+
+    /// The same, with the version that a mapping gets that was as `former` and is as this: the next one if it has changed, its
+    /// reachability included unless status bits tell that (RFC 9302, section 7). The version is the mapping's, so prefixes that come
+    /// or go leave it as it is.
+    #[must_use]
+    pub fn succeeding(self, former: &Self, bits_tell_reachability: bool) -> Self {
+        let reach = |database: &Self| if bits_tell_reachability { Vec::new() } else { database.unreachable.clone() };
+        let has_changed = self.locators != former.locators || reach(&self) != reach(former);
+        let version = former.map_version;
+        self.with_map_version(if has_changed { version.next() } else { version })
     }
 
     /// The same, those of its locators that are in `addresses` being out of reach: their addresses are gone, or the links to
@@ -74,7 +93,10 @@ impl Database {
     }
 
     fn with_prefixes(&self, prefixes: Vec<EidPrefix>) -> Self {
-        Self::new(prefixes, self.locators.clone(), self.ttl).with_unreachable(self.unreachable.clone())
+        let unreachable = self.unreachable.clone();
+        Self::new(prefixes, self.locators.clone(), self.ttl)
+            .with_unreachable(unreachable)
+            .with_map_version(self.map_version)
     }
 
     /// The prefixes, ascending.
@@ -85,6 +107,16 @@ impl Database {
     /// The locators, IPv4 first, ascending.
     pub fn locators(&self) -> &[OwnLocator] {
         &self.locators
+    }
+
+    /// The version of all mappings; null = versions are not used.
+    pub fn map_version(&self) -> MapVersion {
+        self.map_version
+    }
+
+    /// How long others keep our mappings.
+    pub fn ttl(&self) -> Ttl {
+        self.ttl
     }
 
     /// Whether packets can reach us at this address of ours.
@@ -139,7 +171,7 @@ impl Database {
             ttl: self.ttl,
             action: Action::NoAction,
             authoritative: form.authoritative,
-            map_version: MapVersion::default(),
+            map_version: self.map_version,
             eid: prefix.into(),
             locators: self.locators.iter().map(locator).collect(),
         }
@@ -179,6 +211,27 @@ mod tests {
         assert_eq!(database.answer(&prefix("2001:db8:1:1::1/128")), [prefix("2001:db8:1:1::/64")]);
         assert_eq!(database.answer(&prefix("2001:db8:7::/48")), []);
         assert_eq!(database.answer(&EidPrefix { iid: InstanceId(5), ..prefix("2001:db8:1::/48") }), []);
+    }
+
+    #[test]
+    fn a_change_of_the_mapping_makes_the_next_version_and_nothing_else_does() {
+        let locator = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+        let [one, two] = ["192.0.2.1", "192.0.2.2"].map(locator);
+        let first = Database::new(vec![prefix("10.0.0.0/8")], vec![one, two], Ttl::DEFAULT);
+        let at = |version| first.clone().with_map_version(MapVersion(version));
+        let after = |former: &Database, newer: Database| newer.succeeding(former, false).map_version();
+        assert_eq!(after(&at(7), at(7).with_locators(vec![two, one])), MapVersion(7), "the order given is none");
+        assert_eq!(after(&at(7), at(7).with_locators(vec![one])), MapVersion(8));
+        assert_eq!(after(&at(4095), at(4095).with_locators(vec![one])), MapVersion(1), "0 is no version");
+        assert_eq!(after(&at(0), at(0).with_locators(vec![one])), MapVersion(0), "none is invented");
+        let weighed = OwnLocator { weight: 1, ..one };
+        assert_eq!(after(&at(7), at(7).with_locators(vec![weighed, two])), MapVersion(8));
+        let lost = at(7).with_unreachable(vec![one.address]);
+        assert_eq!(after(&at(7), lost.clone()), MapVersion(8));
+        assert_eq!(lost.succeeding(&at(7), true).map_version(), MapVersion(7), "status bits say it");
+        assert_eq!(at(7).with_prefix(prefix("11.0.0.0/8")).map_version(), MapVersion(7));
+        let form = RecordForm { authoritative: false, probed: None };
+        assert_eq!(at(7).record(prefix("10.0.0.0/8"), form).map_version, MapVersion(7));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId};
 
 /// A set of EID-prefixes. Instances never see each other's (RFC 9300, section 8).
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct EidSet {
     prefixes: Vec<EidPrefix>,
     v4: Ranges<u32>,
@@ -15,7 +15,7 @@ pub(crate) struct EidSet {
 }
 
 /// First and last address of each prefix that lies in no other, in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Ranges<A>(Vec<(InstanceId, A, A)>);
 
 impl<A> Default for Ranges<A> {

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
+mod interworking;
+mod peers;
+mod security;
+mod subscriptions;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -10,14 +15,17 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, Ecm, MapReply, MapRequest, Nonce, message_type};
 
 use crate::database::{Database, OwnLocator};
+use crate::interwork::{Aggregate, Interworking, Petrs, Pitr};
 use crate::limits;
-use crate::map_cache::{Event, Forwarding, Update};
-use crate::reach::{self, Counts, ProbedLocator, Prober, Solicitor};
+use crate::map_cache::{Entry, Event, Forwarding, Update};
+use crate::reach::{self, Bits, Counts, Echo, EchoState, Own, ProbedLocator, Prober, Solicitor, StatusBits, Verdict};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
-use crate::reply::{Replier, Request};
-use crate::resolve::{self, Installed, Policy, Resolver};
+use crate::reply::{Opener, Protection, Replier, Request};
+use crate::resolve::{self, Demand, Installed, LispSec, Policy, Resolver};
+use crate::subscribe::Subscriber;
 use crate::transport::{MapSystem, Outgoing, Via};
+use crate::trust::Trust;
 
 /// What the control half is made of.
 #[derive(Debug)]
@@ -63,6 +71,13 @@ pub enum Input<'a> {
     AddEid(EidPrefix),
     /// An EID-prefix is this node's no longer: it is deregistered, and its packets are taken no more.
     RemoveEid(EidPrefix),
+    /// Other Map-Servers and Map-Resolvers than before, or other keys.
+    MapSystems {
+        /// With whom the EID-prefixes are registered from now on; those that are no longer named get a withdrawal.
+        servers: Vec<Server>,
+        /// Whom to ask.
+        resolvers: Vec<MapSystem>,
+    },
     /// The node goes away.
     Shutdown,
 }
@@ -85,8 +100,16 @@ pub struct Control {
     resolver: Resolver,
     registrar: Registrar,
     replier: Replier,
+    opener: Opener,
     prober: Prober,
     solicitor: Solicitor,
+    subscriber: Subscriber,
+    trust: Trust,
+    echo: Echo,
+    own: Own,
+    status_bits: StatusBits,
+    petrs: Petrs,
+    pitr: Option<Pitr>,
     smrs_received: u64,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -95,7 +118,8 @@ pub struct Control {
 impl Control {
     /// Starts at `now`: the first Map-Registers are due at once.
     pub fn new(now: Instant, config: Config) -> Self {
-        let policy = Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network };
+        let policy =
+            Policy { own: config.database.prefixes().to_vec(), cgeid_network: config.cgeid_network, pitr_for: None };
         let resolve = resolve::Config { resolvers: config.resolvers, rlocs: config.database.rlocs(), policy };
         let database = config.database;
         let register = register::Config {
@@ -118,9 +142,17 @@ impl Control {
             resolver: Resolver::new(resolve, seed(0)),
             registrar: Registrar::new(now, register),
             replier: Replier::new(database.clone()),
+            opener: Opener::default(),
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
             solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
+            trust: Trust::default(),
+            echo: Echo::new(Trust::default(), seed(3)),
+            own: Own::new(now, &Trust::default(), database.ttl()),
+            status_bits: StatusBits::default(),
+            petrs: Petrs::default(),
+            pitr: None,
             database,
+            subscriber: Subscriber::off(now),
             smrs_received: 0,
             outputs,
             tally: Tally::default(),
@@ -151,6 +183,10 @@ impl Control {
             }),
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
+            Input::MapSystems { servers, resolvers } => {
+                self.registrar.handle(now, register::Input::Servers(servers));
+                self.resolver.handle(now, resolve::Input::Resolvers(resolvers));
+            }
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
         }
         self.handle_timeout(now);
@@ -158,6 +194,7 @@ impl Control {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.follow_subscriptions(now);
         self.resolver.handle_timeout(now);
         self.registrar.handle_timeout(now);
         while let Some(output) = self.registrar.poll() {
@@ -168,15 +205,28 @@ impl Control {
                     tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
                     self.solicitor.changed(now, [prefix]);
                 }
+                register::Output::Returned(prefix) => {
+                    tracing::info!(%prefix, "no other xTR has an EID-prefix of ours any more");
+                    self.solicitor.changed(now, [prefix]);
+                }
             }
         }
         while let Some(output) = self.resolver.poll() {
             match output {
                 resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 resolve::Output::Update(update) => self.on_update(now, update),
+                resolve::Output::EchoNonce { rlocs, is_capable } => {
+                    rlocs.iter().for_each(|rloc| self.echo.set_capable(now, *rloc, is_capable));
+                }
             }
         }
-        self.prober.handle_timeout(now, |rloc, after| self.resolver.user_of(now, rloc, after));
+        self.follow_subscriptions(now);
+        self.follow_peers(now);
+        self.look_for_sites(now);
+        let (petrs, site) = (&self.petrs, self.database.prefixes());
+        self.prober.handle_timeout(now, |rloc, after| {
+            self.resolver.user_of(now, rloc, after).or_else(|| petrs.asked(rloc, after, site))
+        });
         while let Some(output) = self.prober.poll() {
             self.outputs.push_back(match output {
                 reach::Output::Send(outgoing) => Output::Send(outgoing),
@@ -201,6 +251,10 @@ impl Control {
             self.registrar.next_deadline(),
             self.prober.next_deadline(),
             self.solicitor.next_deadline(),
+            self.subscriber.next_deadline(),
+            self.echo.next_deadline(),
+            self.own.next_deadline(),
+            self.pitr.as_ref().and_then(Pitr::next_deadline),
         ];
         engines.into_iter().flatten().min()
     }
@@ -213,14 +267,15 @@ impl Control {
     /// Everything refused so far.
     pub fn tally(&self) -> Tally {
         let (resolver, registrar, replier) = (self.resolver.tally(), self.registrar.tally(), self.replier.tally());
-        let parts = [resolver, registrar, replier, self.prober.tally(), self.solicitor.tally()];
-        parts.into_iter().fold(self.tally.clone(), Tally::plus)
+        let reach = [self.prober.tally(), self.solicitor.tally(), self.status_bits.tally(), self.subscriber.tally()];
+        let parts = [resolver, registrar, replier].into_iter().chain(reach);
+        parts.fold(self.tally.clone(), Tally::plus)
     }
 
     /// Probes and SMRs so far.
     pub fn counts(&self) -> Counts {
         let received = Counts { smrs_received: self.smrs_received, ..Counts::default() };
-        self.prober.counts().plus(self.solicitor.counts()).plus(received)
+        self.prober.counts().plus(self.solicitor.counts()).plus(self.echo.counts()).plus(received)
     }
 
     /// The locators of others that are probed.
@@ -228,9 +283,36 @@ impl Control {
         self.prober.locators(now)
     }
 
+    /// The locator of ours that packets to one of others leave from, if that is not the preferred one.
+    pub fn source_towards(&self, rloc: IpAddr) -> Option<IpAddr> {
+        self.prober.source(rloc)
+    }
+
     /// Whether packets may go to a locator of others, as far as probes have shown.
     pub fn is_usable(&self, rloc: IpAddr) -> bool {
         self.prober.is_usable(rloc)
+    }
+
+    /// How echoes stand with a locator of others; none if they are not used with it.
+    pub fn echo_state(&self, rloc: IpAddr) -> Option<EchoState> {
+        self.echo.state(rloc)
+    }
+
+    /// The locator-status-bits that trusted peers are sent, if they are sent any now.
+    pub fn status_bits(&self) -> Option<u32> {
+        self.own.status_bits()
+    }
+
+    /// The locators of a mapping that packets do not go to, by its locator-status-bits.
+    pub fn down_by_status_bits(&self, prefix: &EidPrefix, installed: &Installed) -> Vec<IpAddr> {
+        self.status_bits.down(prefix, installed)
+    }
+
+    /// What the packet half was told to do with packets for a mapping.
+    pub fn entry_of(&self, prefix: &EidPrefix, installed: &Installed) -> Entry {
+        let mut entry = installed.entry();
+        self.status_bits.apply(prefix, installed, &mut entry);
+        entry
     }
 
     /// The state of every registration.
@@ -248,6 +330,21 @@ impl Control {
         self.resolver.mapping_for(now, iid, address)
     }
 
+    /// The PETRs that this node uses.
+    pub fn petrs(&self) -> &Petrs {
+        &self.petrs
+    }
+
+    /// The EID-prefixes of others that this node is PITR for, ascending.
+    pub fn pitr_for(&self) -> &[EidPrefix] {
+        self.pitr.as_ref().map_or(&[], Pitr::leads)
+    }
+
+    /// The aggregates that a PITR looks for sites in, and what it has found.
+    pub fn aggregates(&self) -> &[Aggregate] {
+        self.pitr.as_ref().map_or(&[], Pitr::aggregates)
+    }
+
     /// Our prefixes and locators.
     pub fn database(&self) -> &Database {
         &self.database
@@ -257,12 +354,20 @@ impl Control {
         match ControlMessage::decode(bytes) {
             Err(_) => Err(undecodable(bytes)),
             Ok(ControlMessage::MapRequest(message)) => {
-                self.on_map_request(now, via, None, &message);
+                self.on_map_request(now, via, None, &message, None);
                 Ok(())
             }
             Ok(ControlMessage::MapReply(message)) if message.probe => self.on_probe_reply(now, via, &message),
+            Ok(ControlMessage::MapReply(message)) if self.subscriber.reply(now, &message) => Ok(()),
             Ok(ControlMessage::MapReply(message)) => {
-                self.resolver.handle(now, resolve::Input::Reply { via, message: &message });
+                if self.pitr.as_mut().is_some_and(|pitr| pitr.answer(now, &message)) {
+                    return Ok(());
+                }
+                self.resolver.handle(now, resolve::Input::Reply { via, message: &message, payload: bytes });
+                Ok(())
+            }
+            Ok(ControlMessage::MapNotify(message)) if self.subscriber.takes(&message) => {
+                self.subscriber.notify(now, via, &message, bytes);
                 Ok(())
             }
             Ok(ControlMessage::MapNotify(message)) => {
@@ -281,20 +386,25 @@ impl Control {
 
     /// A Map-Server forwards what it does not answer itself (RFC 9301, section 8.3), from any port.
     fn on_ecm(&mut self, now: Instant, via: Via, ecm: &Ecm) -> Result<(), Refusal> {
-        if ecm.security.is_some() {
-            return Err(Refusal::EcmSecurity);
-        }
         match ControlMessage::decode(&ecm.message) {
             Err(_) => Err(Refusal::Malformed),
             Ok(ControlMessage::MapRequest(message)) if !message.smr => {
-                self.on_map_request(now, via, Some(ecm.source), &message);
+                let protection = self.protection(now, via, ecm, &message)?;
+                self.on_map_request(now, via, Some(ecm.source), &message, protection.as_ref());
                 Ok(())
             }
             Ok(_) => Err(Refusal::EcmNotMapRequest),
         }
     }
 
-    fn on_map_request(&mut self, now: Instant, via: Via, inner_source: Option<SocketAddr>, message: &MapRequest) {
+    fn on_map_request(
+        &mut self,
+        now: Instant,
+        via: Via,
+        inner_source: Option<SocketAddr>,
+        message: &MapRequest,
+        protection: Option<&Protection>,
+    ) {
         if message.smr {
             self.smrs_received += 1;
             self.resolver.handle(now, resolve::Input::Smr(message));
@@ -303,8 +413,11 @@ impl Control {
         let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
         if let Some(probing) = from.filter(|_| message.probe) {
             self.prober.heard(now, probing);
+            for other in self.resolver.no_worse_than(now, probing) {
+                self.prober.doubt(now, other);
+            }
         }
-        if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message }) {
+        if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message, protection }) {
             self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
             self.outputs.push_back(Output::Send(reply.outgoing));
         }
@@ -312,6 +425,11 @@ impl Control {
 
     fn on_probe_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
         let probed = self.prober.answer(now, via, message)?;
+        self.echo.set_capable(now, probed.rloc, message.echo_nonce);
+        // What a PETR is asked about is no mapping.
+        if self.petrs.addresses().any(|petr| petr == probed.rloc) && probed.prefix.net.prefix_len() == 0 {
+            return Ok(());
+        }
         let records = message.records.as_slice();
         self.resolver.handle(now, resolve::Input::Probed { prefix: probed.prefix, records });
         Ok(())
@@ -320,35 +438,69 @@ impl Control {
     fn on_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Miss { eid, source } => self.resolver.handle(now, resolve::Input::Miss { eid, source }),
+            Event::Refresh { prefix } if self.subscriber.refresh(now, &prefix) => {}
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
             Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
+            Event::EchoAsked { rloc, nonce } => self.echo.asked(now, rloc, nonce),
+            Event::Echoed { rloc, nonce } => self.echo.echoed(now, rloc, nonce),
+            Event::EchoEnded { rloc, is_proven } => self.echo.ended(now, rloc, is_proven),
+            Event::StatusBits { prefix, rloc, version, bits, width } => {
+                let heard = self.status_bits.heard(&prefix, rloc, version, Bits { bits, width });
+                self.on_status_bits(now, prefix, heard);
+            }
+            Event::VersionNewer { prefix } => self.resolver.handle(now, resolve::Input::Newer { prefix }),
+            Event::VersionStale { prefix, rloc } => self.solicitor.remind(now, rloc, prefix),
         }
     }
 
     /// What the packet half is told to use is probed.
     fn on_update(&mut self, now: Instant, update: Update) {
+        self.tell_subscriber(now, &update);
+        let mut update = match update {
+            Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },
+            other => other,
+        };
+        let mut locators = Vec::new();
         if let Update::Upsert { entry, .. } = &update
-            && let Forwarding::Locators(locators) = &entry.forwarding
+            && let Forwarding::Locators(list) = &entry.forwarding
         {
-            locators.iter().for_each(|locator| self.prober.watch(now, locator.address));
+            locators.extend(list.iter().map(|locator| locator.address));
+            locators.iter().for_each(|rloc| self.prober.watch(now, *rloc));
+            locators.iter().for_each(|rloc| self.echo.watch(now, *rloc));
         }
+        let of_peer = if self.trust.is_on() { self.of_peer(now, &mut update) } else { None };
         self.outputs.push_back(Output::Update(update));
+        self.outputs.extend(of_peer.map(Output::Update));
+        // The packet half forgets what is in no mapping.
+        let prober = &self.prober;
+        let known = locators.into_iter().filter_map(|rloc| Some(Update::From { rloc, source: prober.source(rloc)? }));
+        self.outputs.extend(known.map(Output::Update));
     }
 
     fn on_locators(&mut self, now: Instant, locators: Vec<OwnLocator>, unreachable: Vec<IpAddr>) {
         let database = self.database.with_locators(locators).with_unreachable(unreachable);
+        let database = database.succeeding(&self.database, self.trust.status_bits());
         if database == self.database {
             return;
         }
+        self.own.changed(now, &self.database, &database);
         self.database = database;
         self.solicitor.set_rlocs(self.database.preferred_rlocs());
         self.solicitor.changed(now, self.database.prefixes().to_vec());
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
+        self.subscriber.set_rlocs(now, self.database.rlocs());
+        if let Some(pitr) = &mut self.pitr {
+            pitr.set_rlocs(self.database.rlocs());
+        }
+        self.lead_packets();
         self.registrar.handle(now, register::Input::Locators(self.database.clone()));
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalRlocs(self.database.preferred_rlocs())));
+        // Numbers of the packet half are of the list that it has now.
+        let from = self.prober.sources().map(|(rloc, source)| Output::Update(Update::From { rloc, source }));
+        self.outputs.extend(from);
     }
 
     fn add_eid(&mut self, now: Instant, prefix: EidPrefix) {
@@ -378,8 +530,10 @@ impl Control {
     fn on_eids(&mut self, now: Instant) {
         let prefixes = self.database.prefixes().to_vec();
         self.resolver.handle(now, resolve::Input::Own(prefixes.clone()));
+        self.subscriber.set_own(prefixes.clone());
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalEids(prefixes)));
+        self.lead_packets();
     }
 }
 

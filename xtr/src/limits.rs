@@ -16,6 +16,8 @@ pub const EXPIRED_AT_ONCE: usize = 128;
 pub const RLOCS: usize = MAP_CACHE_ENTRIES;
 /// RLOCs in no mapping that are remembered as not reachable, the newest.
 pub const UNREACHABLE_RLOCS: usize = 4096;
+/// Locators of ours that packets leave from though another one of their family is preferred: as many as a node has.
+pub const OTHER_RLOCS: usize = 32;
 /// How long packets go to a locator without anything coming back until control hears of it. A ping, or the first packets of a
 /// connection, have an answer before.
 pub const SILENT_AFTER: Duration = Duration::from_secs(1);
@@ -66,6 +68,9 @@ pub const SMALLEST_PATH_MTU_V4: usize = 576;
 /// Packets taken from one source before the others have their turn.
 pub const BATCH: usize = 64;
 
+/// A warning that others can provoke is logged at most this often.
+pub const LOG_PAUSE: Duration = Duration::from_secs(10);
+
 /// Least time between two hints that a locator cannot be reached: a burst of probes follows, which takes longer.
 pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Locators whose hints are counted at once; what else is said within a second is not heard.
@@ -79,6 +84,41 @@ pub const SENDERS_WRITTEN: usize = 1024;
 pub const SENDER_RECENT: Duration = Duration::from_secs(60);
 /// Least time between two searches of a full table.
 pub const SENDERS_SWEPT: Duration = Duration::from_secs(1);
+
+/// RLOCs of trusted peers in the map-cache that packets tell nonces, locator-status-bits and map-versions: those that are probed.
+pub const PEERS: usize = 4096;
+/// Mappings of trusted peers whose version and status bits are known to the ETR: a closed network of thousands of sites.
+pub const PEER_MAPPINGS: usize = 16_384;
+/// Pairs of inner source and RLOC of which it is known, by one look, that their packets say nothing new.
+pub const PEER_MEMOS: usize = 1024;
+/// How long it is known of a source without a mapping that nothing is to be compared with.
+pub const PEER_MEMO_TIME: Duration = Duration::from_secs(60);
+/// Events about what peers say that wait until control takes them; what finds no room is said again by the next packet.
+pub const PEER_EVENTS: usize = 64;
+/// Packets that have to ask for an echo before its absence proves anything: one that is lost proves nothing.
+pub const ECHO_PACKETS: u32 = 3;
+/// What is heard so long after the first of them should bring the echo: two trips over a satellite.
+pub const ECHO_ROUND: Duration = Duration::from_secs(2);
+/// How long a nonce that is still asked for was echoed before it is echoed again: the first echo was lost.
+pub const ECHO_AGAIN: Duration = Duration::from_millis(500);
+/// New nonces of one RLOC that are echoed in [`ECHO_ASKED_WINDOW`]: one round trip each would be fast.
+pub const ECHO_ASKED: u32 = 10;
+/// Time that these count in.
+pub const ECHO_ASKED_WINDOW: Duration = Duration::from_secs(1);
+/// Least time between two words to control about the status bits of one mapping: two routers of a site may disagree.
+pub const STATUS_BITS_INTERVAL: Duration = Duration::from_secs(1);
+/// Least time between two words to control that the mapping of a peer is old (RFC 9301, section 5.3: a Map-Request a second).
+pub const VERSION_INTERVAL: Duration = Duration::from_secs(1);
+/// ITRs with an old mapping of ours that are told so, each about one EID-prefix.
+pub const STALE_ITRS: usize = 1024;
+/// How often one is told before its packets are dropped (RFC 9302, section 7.1).
+pub const STALE_TOLD: u32 = 10;
+/// Least time between the first of these (RFC 9301, section 6.1).
+pub const STALE_INTERVAL: Duration = Duration::from_secs(3);
+/// And between the later ones (RFC 9302, section 7.1).
+pub const STALE_LATER: Duration = Duration::from_secs(30);
+/// Least time between two lines in the log about one peer whose packets are dropped for their versions (RFC 9302, section 8).
+pub const VERSION_LOGGED: Duration = Duration::from_secs(60);
 
 /// Pairs of inner and outer source whose verdict is found by one look: 100 kB, which a cache of the second level holds.
 pub const SOURCE_MEMOS: usize = 1024;

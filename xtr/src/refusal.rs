@@ -61,7 +61,7 @@ pub enum Refusal {
     RequestRateLimited,
     /// An ECM that contains anything but a Map-Request.
     EcmNotMapRequest,
-    /// An ECM with LISP-SEC data, which we did not say we could do.
+    /// An ECM with LISP-SEC data under a Key ID that we register with at no Map-Server (RFC 9303, section 6.5).
     EcmSecurity,
     /// No room for another EID-prefix of our own.
     EidTableFull,
@@ -71,11 +71,45 @@ pub enum Refusal {
     LocatorTableFull,
     /// No room to remember another ITR that sends to us; it does not hear of our changes.
     ItrTableFull,
+    /// A Map-Notify about an EID that is not subscribed to, or for another xTR (RFC 9437).
+    NotifyNotSubscribed,
+    /// A Map-Notify about a subscription whose nonce is not above the last (RFC 9437, section 6).
+    NotifyReplayed,
+    /// No room for another subscription; its mapping is polled.
+    SubscriptionTableFull,
+    /// No room for the version and status bits of another mapping of a trusted peer: they are not looked at.
+    PeerTableFull,
+    /// Locator-status-bits of a trusted peer that belong to another mapping than the cached one.
+    StatusBitsOfAnother,
+    /// LISP-SEC data that is not as RFC 9303, section 6, has it.
+    SecMalformed,
+    /// A protected Map-Request without what a Map-Server vouches for (RFC 9303, section 6.7.1).
+    SecEidAdMissing,
+    /// A one-time key that is wrapped in an unknown way (RFC 9303, section 8.4).
+    SecUnknownWrap,
+    /// An unencrypted one-time key over a path that nothing protects (RFC 9303, section 6.5).
+    SecUnencrypted,
+    /// A one-time key that does not unwrap: another secret, or changed on the way (RFC 9303, section 6.5).
+    SecNotUnwrapped,
+    /// A Map-Request without LISP-SEC, which is required (RFC 9301, section 9).
+    SecRequired,
+    /// A Map-Reply without LISP-SEC to a Map-Request with it (RFC 9303, section 6.9).
+    SecReplyUnprotected,
+    /// A Map-Reply with an HMAC that does not hold (RFC 9303, section 6.9).
+    SecReplyForged,
+    /// A Map-Reply with an HMAC or key derivation function that was not asked for (RFC 9303, section 6.9).
+    SecReplyOtherFunction,
+    /// A record of a protected Map-Reply that no Map-Server vouches for (RFC 9303, section 6.9.1).
+    SecRecordOverclaims,
+    /// A proven answer that nobody can sign for an EID, which is not asked about without LISP-SEC (E; RFC 9303, section 6.7).
+    SecCantSign,
+    /// A Map-Request that was not sent: others could read its one-time key on the way to that Map-Resolver (RFC 9303, section 6.4).
+    SecNoKey,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 50] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -109,6 +143,23 @@ impl Refusal {
         Self::ReplyProbeFromElsewhere,
         Self::LocatorTableFull,
         Self::ItrTableFull,
+        Self::NotifyNotSubscribed,
+        Self::NotifyReplayed,
+        Self::SubscriptionTableFull,
+        Self::PeerTableFull,
+        Self::StatusBitsOfAnother,
+        Self::SecMalformed,
+        Self::SecEidAdMissing,
+        Self::SecUnknownWrap,
+        Self::SecUnencrypted,
+        Self::SecNotUnwrapped,
+        Self::SecRequired,
+        Self::SecReplyUnprotected,
+        Self::SecReplyForged,
+        Self::SecReplyOtherFunction,
+        Self::SecRecordOverclaims,
+        Self::SecCantSign,
+        Self::SecNoKey,
     ];
 
     /// The name under which `show counters` lists it.
@@ -147,6 +198,23 @@ impl Refusal {
             Self::ReplyProbeFromElsewhere => "reply-probe-from-elsewhere",
             Self::LocatorTableFull => "locator-table-full",
             Self::ItrTableFull => "itr-table-full",
+            Self::NotifyNotSubscribed => "notify-not-subscribed",
+            Self::NotifyReplayed => "notify-replayed",
+            Self::SubscriptionTableFull => "subscription-table-full",
+            Self::PeerTableFull => "peer-table-full",
+            Self::StatusBitsOfAnother => "status-bits-of-another",
+            Self::SecMalformed => "sec-malformed",
+            Self::SecEidAdMissing => "sec-eid-ad-missing",
+            Self::SecUnknownWrap => "sec-unknown-wrap",
+            Self::SecUnencrypted => "sec-unencrypted",
+            Self::SecNotUnwrapped => "sec-not-unwrapped",
+            Self::SecRequired => "sec-required",
+            Self::SecReplyUnprotected => "sec-reply-unprotected",
+            Self::SecReplyForged => "sec-reply-forged",
+            Self::SecReplyOtherFunction => "sec-reply-other-function",
+            Self::SecRecordOverclaims => "sec-record-overclaims",
+            Self::SecCantSign => "sec-cant-sign",
+            Self::SecNoKey => "sec-no-key",
         }
     }
 }

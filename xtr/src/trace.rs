@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::data::{FlowKey, Ipv4Header, Ipv6Header, OuterHeader, TrafficClass, protocol};
-use wire::record::Action;
+use wire::record::{Action, LocatorRecord};
 
 use crate::counters::{Counters, DropReason};
 use crate::engine::Control;
@@ -38,6 +38,10 @@ pub struct Packet {
 pub struct Trace<'c> {
     /// The mapping that matches.
     pub entry: Option<(EidPrefix, &'c Installed)>,
+    /// The locators of the mapping, or the PETRs in their place (RFC 6832, section 6.1).
+    pub locators: &'c [(IpAddr, LocatorRecord)],
+    /// Whether they are PETRs.
+    pub uses_petr: bool,
     /// How the flows are shared out among the locators of the mapping that packets may go to.
     pub shares: Vec<Share>,
     /// Where it ends.
@@ -72,6 +76,8 @@ pub enum Standing {
     LessPreferred,
     /// It does not answer probes (RFC 9301, section 7.1).
     Silent,
+    /// Its locator-status-bit is clear (RFC 9300, section 10).
+    DownByStatusBits,
     /// We have no RLOC of its address family.
     OtherFamily,
     /// Its record says that it cannot be used: priority 255, or the R bit is clear; or the address is of no single machine.
@@ -87,6 +93,7 @@ impl Standing {
             Self::NoWeight => "weight 0 beside others",
             Self::LessPreferred => "one of better priority can be reached",
             Self::Silent => "does not answer probes",
+            Self::DownByStatusBits => "its site says by a status bit that it is down",
             Self::OtherFamily => "no RLOC of ours has its address family",
             Self::NotUsable => "its record says that it cannot be used",
         }
@@ -97,8 +104,11 @@ impl Packet {
     /// What would become of it at `now`, at a node with this control half and this ITR.
     pub fn trace<'c>(&self, now: Instant, control: &'c Control, itr: &ItrConfig) -> Trace<'c> {
         let entry = control.mapping_for(now, self.iid, self.flow.destination);
+        let locators = entry.map_or(&[][..], |(_, installed)| control.petrs().locators_of(installed));
+        let uses_petr = entry.is_some_and(|(_, installed)| control.petrs().serve(installed));
         let Some(octets) = self.octets() else {
-            return Trace { entry, shares: Vec::new(), end: End::Dropped(DropReason::SiteMalformed) };
+            let end = End::Dropped(DropReason::SiteMalformed);
+            return Trace { entry, locators, uses_petr, shares: Vec::new(), end };
         };
         let mut thought = Itr::new(now, ItrConfig { iid: self.iid, ..itr.clone() }, Arc::new(Counters::default()));
         for update in updates(control, entry) {
@@ -113,7 +123,7 @@ impl Packet {
             (None, Verdict::Dropped(reason)) => End::Dropped(reason),
         };
         let shares = thought.map_cache().shares(self.iid, self.flow.destination);
-        Trace { entry, shares, end }
+        Trace { entry, locators, uses_petr, shares, end }
     }
 
     /// The packet; `None` if its addresses are of two families.
@@ -146,9 +156,17 @@ fn updates(control: &Control, entry: Option<(EidPrefix, &Installed)>) -> Vec<Upd
     let database = control.database();
     let mut updates =
         vec![Update::LocalEids(database.prefixes().to_vec()), Update::LocalRlocs(database.preferred_rlocs())];
+    updates.push(Update::PitrFor(control.pitr_for().to_vec()));
     let Some((prefix, installed)) = entry else { return updates };
-    updates.push(Update::Upsert { prefix, entry: installed.entry() });
-    let silent = installed.locators.iter().map(|(address, _)| *address).filter(|address| !control.is_usable(*address));
+    updates.push(Update::Upsert { prefix, entry: control.petrs().lead(control.entry_of(&prefix, installed)) });
+    let all = control.petrs().locators_of(installed).iter().map(|(address, _)| *address);
+    updates.extend(all.filter_map(|rloc| Some(Update::From { rloc, source: control.source_towards(rloc)? })));
+    let silent = control
+        .petrs()
+        .locators_of(installed)
+        .iter()
+        .map(|(address, _)| *address)
+        .filter(|address| !control.is_usable(*address));
     updates.extend(silent.map(|rloc| Update::Reachable { rloc, reachable: false }));
     updates
 }
@@ -156,8 +174,7 @@ fn updates(control: &Control, entry: Option<(EidPrefix, &Installed)>) -> Vec<Upd
 impl Trace<'_> {
     /// How the locator at `index` of the mapping stands, and its share of the flows with the whole of the shares.
     pub fn locator(&self, control: &Control, index: usize) -> (Standing, Option<(u32, u32)>) {
-        let record = self.entry.and_then(|(_, installed)| installed.locators.get(index));
-        let Some(locator) = record.and_then(|(_, record)| Locator::usable(record)) else {
+        let Some(locator) = self.locators.get(index).and_then(|(_, record)| Locator::usable(record)) else {
             return (Standing::NotUsable, None);
         };
         let is_it = |share: &&Share| share.address == locator.address && share.priority == locator.priority;
@@ -170,10 +187,15 @@ impl Trace<'_> {
             Some(_) => Standing::OtherFlows,
             None if !ours.iter().any(|rloc| rloc.is_ipv4() == locator.address.is_ipv4()) => Standing::OtherFamily,
             None if !control.is_usable(locator.address) => Standing::Silent,
+            None if self.is_down_by_status_bits(control, locator.address) => Standing::DownByStatusBits,
             None if best.is_some_and(|best| best < locator.priority) => Standing::LessPreferred,
             None => Standing::NoWeight,
         };
         (standing, share.map(|share| (share.part, whole)))
+    }
+
+    fn is_down_by_status_bits(&self, control: &Control, locator: IpAddr) -> bool {
+        self.entry.is_some_and(|(prefix, installed)| control.down_by_status_bits(&prefix, installed).contains(&locator))
     }
 
     fn destination(&self) -> Option<IpAddr> {

@@ -76,6 +76,17 @@ pub fn same_family(rlocs: &[IpAddr], other: IpAddr) -> Option<IpAddr> {
     rlocs.iter().copied().find(|rloc| rloc.is_ipv4() == other.is_ipv4())
 }
 
+/// The same locators with the `turn`-th of each family as its first: the next one is tried where the one before got no answer.
+pub fn turned(rlocs: &[IpAddr], turn: usize) -> Vec<IpAddr> {
+    let of_family = |is_v4: bool| {
+        let mut family: Vec<IpAddr> = rlocs.iter().copied().filter(|rloc| rloc.is_ipv4() == is_v4).collect();
+        let first = turn.checked_rem(family.len()).unwrap_or(0);
+        family.rotate_left(first);
+        family
+    };
+    [of_family(true), of_family(false)].concat()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -86,5 +97,14 @@ mod tests {
         let rlocs = ["192.0.2.1".parse().unwrap()];
         assert_eq!(MapSystem::Node("2001:db8::1".parse().unwrap()).destination(&rlocs), None);
         assert_eq!(MapSystem::Pipe.destination(&rlocs), Some(Destination::Pipe));
+    }
+
+    #[test]
+    fn each_locator_of_a_family_has_its_turn() {
+        let [a, b, c] = ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|text| text.parse().unwrap());
+        assert_eq!(turned(&[a, b, c], 0), [a, b, c]);
+        assert_eq!(turned(&[a, b, c], 1), [b, a, c]);
+        assert_eq!(turned(&[a, b, c], 2), [a, b, c]);
+        assert_eq!(turned(&[], 7), Vec::<IpAddr>::new());
     }
 }

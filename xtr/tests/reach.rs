@@ -634,13 +634,25 @@ struct Lab {
     etr: xtr::etr::Etr,
     far: Node,
     dead: Option<IpAddr>,
+    /// A locator of ours from which nothing gets anywhere.
+    dead_uplink: Option<IpAddr>,
+    /// When a packet was sent, and from which locator.
+    sources: Vec<(Instant, IpAddr)>,
     /// When a packet was sent, and to which locator.
     sent: Vec<(Instant, IpAddr)>,
 }
 
 impl Lab {
     fn new() -> Self {
-        let mut near = Node::plain();
+        Self::with_uplinks(&[RLOC])
+    }
+
+    /// The first is preferred.
+    fn with_uplinks(uplinks: &[&str]) -> Self {
+        let resolvers = vec![MapSystem::Node(ip(double::RESOLVER))];
+        let mut near = Node::new(&["2001:db8:a::/48", "10.1.0.0/16"], uplinks, vec![], resolvers);
+        let ranked = uplinks.iter().zip(1..).map(|(uplink, priority)| OwnLocator { priority, ..own(uplink) });
+        near.input(Input::Locators(ranked.collect()));
         let config = xtr::itr::ItrConfig {
             iid: wire::address::InstanceId(0),
             icmp_sources: vec![],
@@ -655,12 +667,12 @@ impl Lab {
         far.now = near.now;
         let backup = OwnLocator { priority: 2, ..own("203.0.113.1") };
         far.input(Input::Locators(vec![own("198.51.100.1"), backup]));
-        itr.update(near.now, Update::LocalRlocs(vec![ip(RLOC)]));
+        itr.update(near.now, Update::LocalRlocs(uplinks.iter().map(|uplink| ip(uplink)).collect()));
         let (_, request) = near.miss("2001:db8:b::2/128");
         let form = xtr::database::RecordForm { authoritative: false, probed: None };
         let record = far.control.database().record(prefix("2001:db8:b::/48"), form);
         near.reply(&MapReply { nonce: request.nonce, records: vec![record], ..MapReply::default() });
-        Self { near, itr, etr, far, dead: None, sent: vec![] }
+        Self { near, itr, etr, far, dead: None, dead_uplink: None, sources: vec![], sent: vec![] }
     }
 
     /// A packet every ten milliseconds.
@@ -676,13 +688,15 @@ impl Lab {
 
     fn carry(&mut self) {
         for (local, remote, probe) in std::mem::take(&mut self.near.probes) {
-            if self.dead != Some(remote.ip()) {
+            if self.dead != Some(remote.ip()) && self.dead_uplink != Some(local) {
                 let bytes = ControlMessage::from(probe).encode().unwrap();
                 self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
             }
         }
-        for (local, _, bytes) in std::mem::take(&mut self.far.sent) {
-            self.near.bytes(&format!("{local}:4342"), &bytes);
+        for (local, to, bytes) in std::mem::take(&mut self.far.sent) {
+            if self.dead_uplink != Some(to.ip()) {
+                self.near.bytes_at(SocketAddr::new(to.ip(), 4342), &format!("{local}:4342"), &bytes);
+            }
         }
         self.near.requests();
         for update in self.near.updates() {
@@ -697,7 +711,8 @@ impl Lab {
             panic!("no locator is left");
         };
         self.sent.push((now, outer.destination));
-        if self.dead != Some(outer.destination) {
+        self.sources.push((now, outer.source));
+        if self.dead != Some(outer.destination) && self.dead_uplink != Some(outer.source) {
             self.hear(outer.destination);
         }
         while let Some(event) = self.itr.poll_event() {
@@ -724,4 +739,108 @@ fn inner(source: &str, destination: &str) -> Vec<u8> {
         flow_label: 0,
     };
     header.emit(0).unwrap().to_vec()
+}
+
+// --- a second uplink
+
+/// The site of [`Lab::new`], behind two uplinks: a preferred one, which its router then cannot send by any more, and a backup.
+#[test]
+fn when_the_way_from_the_preferred_locator_fails_packets_leave_from_the_other_within_four_seconds() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]);
+    let (first, second) = (ip("192.0.2.1"), ip("192.0.2.129"));
+    lab.run(secs(5));
+    assert!(lab.sources.iter().all(|(_, from)| *from == first), "the preferred one");
+    lab.dead_uplink = Some(first);
+    let cut = lab.near.now;
+    lab.run(secs(60));
+    let last_lost =
+        lab.sources.iter().filter(|(at, from)| *at >= cut && *from == first).map(|(at, _)| *at).max().unwrap();
+    assert!(last_lost - cut < secs(4), "{:?}", last_lost - cut);
+    assert_eq!(lab.sources.last().unwrap().1, second);
+    assert!(lab.sent.iter().all(|(_, to)| *to == ip("198.51.100.1")), "the other site is not to blame");
+    let shown = lab.near.control.probed_locators(lab.near.now).next().unwrap();
+    assert_eq!((shown.standing, shown.from), (Standing::Up, Some(second)));
+    assert_eq!(lab.near.control.counts().locators_lost, 0);
+    lab.dead_uplink = None;
+    lab.run(secs(40));
+    assert_eq!(lab.sources.last().unwrap().1, first, "it is back");
+    assert_eq!(lab.near.control.counts().uplinks_changed, 2);
+}
+
+#[test]
+fn a_locator_that_nobody_reaches_is_left_whatever_it_is_probed_from() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]);
+    lab.run(secs(5));
+    lab.dead = Some(ip("198.51.100.1"));
+    let killed = lab.near.now;
+    lab.run(secs(20));
+    let lost =
+        lab.sent.iter().filter(|(at, to)| *at >= killed && *to == ip("198.51.100.1")).map(|(at, _)| *at).max().unwrap();
+    assert!(lost - killed < secs(4), "{:?}", lost - killed);
+    assert_eq!(lab.near.control.counts().uplinks_changed, 0);
+}
+
+#[test]
+fn an_uplink_that_goes_takes_its_choice_with_it() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129", "192.0.2.193"]);
+    lab.run(secs(5));
+    lab.dead_uplink = Some(ip("192.0.2.1"));
+    lab.run(secs(10));
+    let chosen = lab.sources.last().unwrap().1;
+    assert_ne!(chosen, ip("192.0.2.1"));
+    let left = ["192.0.2.1", "192.0.2.129", "192.0.2.193"].into_iter().filter(|rloc| ip(rloc) != chosen);
+    let left: Vec<_> = left.zip(1..).map(|(rloc, priority)| OwnLocator { priority, ..own(rloc) }).collect();
+    lab.near.input(Input::Locators(left));
+    lab.run(secs(10));
+    assert!(![ip("192.0.2.1"), chosen].contains(&lab.sources.last().unwrap().1), "{:?}", lab.sources.last());
+}
+
+#[test]
+fn a_probe_from_another_locator_of_a_site_puts_the_preferred_one_in_doubt() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    let mut reply = reply_to(&request, &[(SITE, 1440)]);
+    let backup = LocatorRecord { priority: 2, rloc: ip("203.0.113.1").into(), ..reply.records[0].locators[0].clone() };
+    reply.records[0].locators.push(backup);
+    node.reply(&reply);
+    node.advance(secs(2));
+    for (_, to, probe) in std::mem::take(&mut node.probes) {
+        answer_from(
+            &mut node,
+            &to.ip().to_string(),
+            MapReply { probe: true, nonce: probe.nonce, ..MapReply::default() },
+        );
+    }
+    node.updates();
+    let probe = |from: &str| MapRequest {
+        probe: true,
+        nonce: Nonce(9),
+        itr_rlocs: vec![Address::from(ip(from))],
+        records: vec![EidRequest { notify: false, eid: prefix("10.1.0.0/16").into() }],
+        ..MapRequest::default()
+    };
+    node.datagram(&format!("{PEER}:4342"), &probe(PEER).into());
+    node.advance(millis(10));
+    assert_eq!(node.probes.len(), 0, "a routine probe from the preferred one says nothing about the backup");
+    node.datagram("203.0.113.1:4342", &probe("203.0.113.1").into());
+    node.advance(secs(3));
+    assert!(node.probes.iter().all(|(_, to, _)| to.ip() == ip(PEER)) && node.probes.len() >= 3, "{:?}", node.probes);
+    assert!(node.updates().contains(&Update::Reachable { rloc: ip(PEER), reachable: false }));
+}
+
+#[test]
+fn map_requests_and_map_registers_without_an_answer_are_sent_from_the_other_uplink() {
+    let uplinks = ["192.0.2.1", "192.0.2.129"];
+    let mut node = Node::new(&["10.1.0.0/16"], &uplinks, vec![], vec![MapSystem::Node(ip(double::RESOLVER))]);
+    let (mut from, mut answered_at) = (Vec::new(), Vec::new());
+    node.miss("2001:db8:b::2/128");
+    for _ in 0..3 {
+        node.advance(millis(2100));
+        let (local, _, _) = node.sent[0].clone();
+        let (_, request) = node.requests().remove(0);
+        from.push(local);
+        answered_at.push(request.itr_rlocs[0].ip().unwrap());
+    }
+    assert!(uplinks.iter().all(|uplink| from.contains(&ip(uplink))), "{from:?}");
+    assert_eq!(from, answered_at, "the first locator named is where the answer comes to");
 }

@@ -133,7 +133,8 @@ fn ip(arguments: &str) -> String {
 
 /// Rules, routes and addresses that bear our number or lie in the network of the CGEIDs.
 fn ours() -> Vec<String> {
-    let ours = |line: &&str| ["4341", "4342", "4343", "4344"].iter().any(|rule| line.starts_with(&format!("{rule}:")));
+    let ours =
+        |line: &&str| ["4341", "4342", "4343", "4344", "4345"].iter().any(|rule| line.starts_with(&format!("{rule}:")));
     let mut found: Vec<String> = ["-4", "-6"]
         .iter()
         .flat_map(|family| {
@@ -142,7 +143,9 @@ fn ours() -> Vec<String> {
         })
         .collect();
     let routes = ip("-6 route show table all") + &ip("-4 route show table all");
-    found.extend(routes.lines().filter(|line| line.contains("table 4341")).map(str::to_owned));
+    found.extend(
+        routes.lines().filter(|line| line.contains("table 4341") || line.contains("table 4342")).map(str::to_owned),
+    );
     let addresses = ip("-6 -o addr show");
     found.extend(addresses.lines().filter(|line| line.contains("3fff:ce1:")).map(str::to_owned));
     found
@@ -444,4 +447,37 @@ fn analyze(arguments: &[&str], file: &Path) -> Option<Output> {
             None
         }
     }
+}
+
+/// A PITR and PETR without a site of its own: its routes are in a table of their own, and nothing of it outlives it.
+#[test]
+fn what_a_killed_pitr_leaves_is_removed_by_the_next_start() {
+    in_namespace(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let proxy = ["--map-resolver", "127.0.0.1", "--pitr-for", "10.9.0.0/16", "--pitr-for", "2001:db8:9::/48"];
+        let proxy = [&proxy[..], &["--petr-for", "10.9.0.0/16", "--pitr-in", "10.64.0.0/16"]].concat();
+        let has = |what: &str| ours().iter().any(|line| line.contains(what));
+        let led = || {
+            let routes = ["10.9.0.0/16 dev", "2001:db8:9::/48 dev"].iter().all(|net| has(net));
+            (routes && has("4345:")).then_some(())
+        };
+        let killed = Node::start(directory.path(), &proxy);
+        wait_for("routes", led);
+        let main = ip("-4 route show") + &ip("-6 route show");
+        assert!(!main.contains("10.9.0.0") && !main.contains("2001:db8:9::"), "in no other table: {main}");
+        drop(killed);
+        assert!(has("4345:") && !has("10.9.0.0/16"), "the route goes with its device: {:?}", ours());
+        let mut plain = Node::start(directory.path(), PLAIN);
+        assert!(!has("4345:"), "{:?}", ours());
+        plain.end();
+        let mut again = Node::start(directory.path(), &proxy);
+        wait_for("routes", led);
+        let shown = show(directory.path(), &["show", "locators"]).unwrap();
+        assert_eq!(shown["pitr_for"], serde_json::json!(["10.9.0.0/16", "2001:db8:9::/48"]));
+        assert_eq!(shown["aggregates"][0]["prefix"], "10.64.0.0/16");
+        let way = ask(directory.path(), &["trace", "10.9.0.1", "--from", "203.0.113.9"]);
+        assert!(String::from_utf8_lossy(&way.stdout).contains("result   miss"), "{way:?}");
+        again.end();
+        assert_eq!(ours(), Vec::<String>::new());
+    });
 }

@@ -22,8 +22,8 @@ use xtr::transport::MapSystem;
 /// Vectors of these roles that are judged elsewhere, and why.
 const ELSEWHERE: [(&str, &str); 4] = [
     ("M13", "the kernel drops datagrams with a wrong UDP checksum before any program sees them"),
-    ("S03", "LISP-SEC vectors need to decode only, which wire judges"),
-    ("S11", "as S03"),
+    ("S03", "one-time keys of an ITR are drawn by chance: wire judges it, and an ETR makes it of S02"),
+    ("S11", "as S03, with a bit flipped"),
     ("I02", "NAT traversal: wire judges the layout; an xTR that did not ask drops it, as here"),
 ];
 
@@ -85,6 +85,26 @@ fn etr_vectors() {
         }
         assert_eq!(node.updates(), [], "{id}: a request changes no mapping");
     }
+}
+
+/// LISP-SEC: what an ETR makes of a protected Map-Request.
+#[test]
+fn s02_is_answered_by_s03_octet_for_octet() {
+    let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new("lisp-test-psk-01") };
+    let to = MapSystem::Node("203.0.113.10".parse().unwrap());
+    let locator = OwnLocator { address: "198.51.100.1".parse().unwrap(), priority: 1, weight: 100 };
+    let prefixes = vec![prefix("10.2.2.0/24")];
+    let mut node = Node::from_config(Config {
+        database: Database::new(prefixes.clone(), vec![locator], wire::record::Ttl::DEFAULT),
+        cgeid_network: None,
+        servers: vec![Server { to, key, tag: TagForm::Truncated, proxy_reply: false, identity: None, prefixes }],
+        resolvers: vec![],
+        nonce_floor: Nonce(0x100),
+        seed: [7; 32],
+    });
+    node.sent.clear();
+    node.bytes("203.0.113.113:61000", &bytes("S02"));
+    assert_eq!(node.sent.remove(0).2, bytes("S03"));
 }
 
 const REFUSED_BY_ALL: [&str; 3] = ["X01", "M25", "M27"];

@@ -234,7 +234,8 @@ fn zbarimg_and_qrencode_agree_with_us() {
         let source = format!("{}.pem", identity.algorithm());
         succeeds(path, &format!("export {source} --format qr -o q.png --force"));
         for raw in ["-q --raw", "-q"] {
-            let scanned = output(path, "zbarimg", &format!("{raw} q.png"));
+            // Among the modules of a large symbol it would find bars, too, about once in a hundred pictures.
+            let scanned = output(path, "zbarimg", &format!("{raw} -Sdisable -Sqrcode.enable q.png"));
             let read = imported(path, &scanned);
             assert_eq!((&read["cn"], &read["form"]), (&identity.cn().to_string().into(), &"QR text".into()), "{raw}");
         }

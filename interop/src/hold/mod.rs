@@ -37,6 +37,10 @@ pub enum LabName {
     TwoHosts,
     /// host-a --- xtr-a --- core --- xtr-b --- host-b, with a map system in the core: ping host-b from host-a
     TwoSites,
+    /// host-a --- xtr-a --- core --- proxy --- legacy, which knows nothing of LISP: ping both ways, through PITR and PETR
+    Legacy,
+    /// Two sites, of which one has two uplinks: ping on while one of them is switched off
+    TwoProviders,
 }
 
 /// What keeps a lab that stands: it is told the lab, its control sockets, and how to see whether all of its programs still run.
@@ -51,7 +55,7 @@ struct Recipe {
     hold: fn(&Path, Privilege, Keep<'_>) -> anyhow::Result<()>,
 }
 
-const RECIPES: [Recipe; 3] = [
+const RECIPES: [Recipe; 5] = [
     Recipe {
         lab: LabName::Demo,
         name: "demo",
@@ -69,6 +73,18 @@ const RECIPES: [Recipe; 3] = [
         name: "two-sites",
         has_programs: true,
         hold: |programs, _, keep| sites::hold(programs, keep),
+    },
+    Recipe {
+        lab: LabName::Legacy,
+        name: "legacy",
+        has_programs: true,
+        hold: |programs, _, keep| sites::legacy::hold(programs, keep),
+    },
+    Recipe {
+        lab: LabName::TwoProviders,
+        name: "two-providers",
+        has_programs: true,
+        hold: |programs, _, keep| sites::two_providers::hold(programs, keep),
     },
 ];
 
@@ -150,8 +166,16 @@ pub fn hold(lab: LabName, user_namespace: bool, bin_dir: &Path, record: &Path) -
         std::fs::remove_file(record).with_context(|| format!("cannot remove {}", record.display()))?;
         outcome
     };
+    stand(lab, bin_dir, privilege, &keep)
+}
+
+/// Builds a lab in this process, and takes it down when `keep` has returned.
+///
+/// # Errors
+/// When it cannot be built, and what `keep` says.
+pub fn stand(lab: LabName, bin_dir: &Path, privilege: Privilege, keep: Keep<'_>) -> anyhow::Result<()> {
     let recipe = lab.recipe().context("no such lab")?;
-    (recipe.hold)(bin_dir, privilege, &keep)
+    (recipe.hold)(bin_dir, privilege, keep)
 }
 
 fn wait(check: &mut dyn FnMut() -> Result<(), LabError>) -> anyhow::Result<()> {

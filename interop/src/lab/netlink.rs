@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 
 use super::error::{LabError, from_netlink};
@@ -119,6 +120,37 @@ pub fn route(namespace: &Namespace, route: &Route) -> Result<(), LabError> {
     converse(namespace, format!("route to {}", route.to), async move |netlink| {
         let index = index_of(&netlink, &route.port).await?;
         netlink.route().add(route_message(route.to, route.via, index)?).execute().await
+    })
+}
+
+/// Leads what has this source address by a gateway of its own, whatever the other routes say; in a routing table of that number.
+///
+/// # Errors
+/// When the kernel refuses, or the families differ.
+pub fn route_from(namespace: &Namespace, source: IpAddr, via: IpAddr, port: &str, table: u32) -> Result<(), LabError> {
+    let port = port.to_owned();
+    converse(namespace, format!("route from {source}"), async move |netlink| {
+        let index = index_of(&netlink, &port).await?;
+        let everywhere = if via.is_ipv4() { IpNet::V4(Default::default()) } else { IpNet::V6(Default::default()) };
+        let mut route = route_message(everywhere, Some(via), index)?;
+        route.attributes.push(RouteAttribute::Table(table));
+        netlink.route().add(route).execute().await?;
+        let rule = netlink.rule().add().action(RuleAction::ToTable).table_id(table);
+        match source {
+            IpAddr::V4(source) => rule.v4().source_prefix(source, 32).execute().await,
+            IpAddr::V6(source) => rule.v6().source_prefix(source, 128).execute().await,
+        }
+    })
+}
+
+/// Switches an interface off.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn down(namespace: &Namespace, port: &str) -> Result<(), LabError> {
+    let port = port.to_owned();
+    converse(namespace, format!("{port} down"), async move |netlink| {
+        netlink.link().set(LinkUnspec::new_with_name(&port).down().build()).execute().await
     })
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Two sites, each a host behind an xTR, and a core between them: a lab to play with, and the course of the data plane's bench.
+//! Two sites, each a host behind an xTR, and a core between them: a lab to play with, and the course of the data plane's bench. And
+//! what else there may be in the place of the second one, or of the core.
 
+pub(crate) mod legacy;
 mod network;
 mod nodes;
+pub(crate) mod two_providers;
 
 use std::path::Path;
 
@@ -26,8 +29,7 @@ pub(crate) fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
     let lab = Lab::build(&describe(Between::Tunnels))?;
     let place = Place { lab: &lab, binaries: &binaries, workspace: &workspace, name: "two-sites" };
     let families = [Family::V4, Family::V6];
-    let mut routers = Routers::default();
-    let outcome = routers.start_map_system(&place, families[0], false).and_then(|()| {
+    run(&place, families[0], keep, |routers| {
         SITES.iter().try_for_each(|site| routers.start(&place, site, &families, &[]))?;
         routers.await_mapped(&place, &families)?;
         println!("{}", network::PICTURE);
@@ -37,8 +39,22 @@ pub(crate) fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
         println!("Try: interop exec {} -- ping -c 3 {}", SITES[0].host, SITES[1].hosts[1]);
         println!("     interop exec {} -- lisp-xtr show map-cache", SITES[0].xtr);
         let control = |site: &Site| Ok((site.xtr.to_owned(), place.control(site)?));
-        let controls: anyhow::Result<Controls> = SITES.iter().map(control).collect();
-        keep(&lab, controls?, &mut || routers.check())
+        SITES.iter().map(control).collect()
+    })
+}
+
+/// Starts a map system in the core, then what `start` does, and leaves the rest to `keep`. When it has ended, or something has failed,
+/// all programs are ended.
+fn run(
+    place: &Place<'_>,
+    outer: Family,
+    keep: Keep<'_>,
+    start: impl FnOnce(&mut Routers) -> anyhow::Result<Controls>,
+) -> anyhow::Result<()> {
+    let mut routers = Routers::default();
+    let outcome = routers.start_map_system(place, outer, false).and_then(|()| {
+        let controls = start(&mut routers)?;
+        keep(place.lab, controls, &mut || routers.check())
     });
     if outcome.is_err() {
         routers.last_words().iter().for_each(|line| println!("{line}"));

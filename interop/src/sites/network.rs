@@ -127,28 +127,54 @@ pub(crate) enum Between {
     Routes,
 }
 
+/// The lengths of the networks that a site's hosts, and its xTR and the core, share.
+fn long([v4, v6]: [&str; 2]) -> [String; 2] {
+    [format!("{v4}/24"), format!("{v6}/64")]
+}
+
+fn port(node: Node, name: &str, wire: &str, addresses: [&str; 2]) -> Node {
+    node.port(name, wire, &long(addresses).each_ref().map(String::as_str))
+}
+
+fn gateways(node: Node, gateways: [&str; 2], name: &str) -> Node {
+    gateways.into_iter().fold(node, |node, gateway| node.default_route(gateway, name))
+}
+
+impl Site {
+    /// Its host.
+    pub(super) fn host(&self) -> Node {
+        let host = port(Node::host(self.host), HOST_PORT, &format!("wire-{}", self.host), self.hosts);
+        gateways(host, self.gateways, HOST_PORT)
+    }
+
+    /// Its xTR, with the cable to the host and no other.
+    pub(super) fn border(&self) -> Node {
+        port(Node::router(self.xtr), SITE_PORT, &format!("wire-{}", self.host), self.gateways)
+    }
+
+    /// Its xTR, with a cable to the core.
+    pub(super) fn router(&self) -> Node {
+        let xtr = port(self.border(), CORE_PORT, &format!("wire-{}", self.xtr), self.rlocs);
+        gateways(xtr, self.core, CORE_PORT)
+    }
+
+    /// Plugs the cable to the xTR into the core.
+    pub(super) fn plug_into(&self, core: Node) -> Node {
+        port(core, self.xtr, &format!("wire-{}", self.xtr), self.core)
+    }
+}
+
 /// Describes the network.
 pub(crate) fn describe(between: Between) -> Topology {
     let (mut core, mut topology) = (Node::router(CORE), Topology::default());
     for site in &SITES {
-        let (inside, outside) = (format!("wire-{}", site.host), format!("wire-{}", site.xtr));
-        let long = |[v4, v6]: [&str; 2]| [format!("{v4}/24"), format!("{v6}/64")];
-        let port = |node: Node, name: &str, wire: &str, addresses| {
-            node.port(name, wire, &long(addresses).each_ref().map(String::as_str))
-        };
-        let gateways = |node: Node, gateways: [&str; 2], name: &str| {
-            gateways.into_iter().fold(node, |node, gateway| node.default_route(gateway, name))
-        };
-        let host = port(Node::host(site.host), HOST_PORT, &inside, site.hosts);
-        let xtr = port(Node::router(site.xtr), SITE_PORT, &inside, site.gateways);
-        let xtr = port(xtr, CORE_PORT, &outside, site.rlocs);
-        core = port(core, site.xtr, &outside, site.core);
+        core = site.plug_into(core);
         if between == Between::Routes {
             for (prefix, rloc) in site.prefixes.iter().zip(site.rlocs) {
                 core = core.route(prefix, rloc, site.xtr);
             }
         }
-        topology = topology.with(gateways(host, site.gateways, HOST_PORT)).with(gateways(xtr, site.core, CORE_PORT));
+        topology = topology.with(site.host()).with(site.router());
     }
     topology.with(core)
 }

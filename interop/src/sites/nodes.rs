@@ -125,25 +125,52 @@ impl Routers {
 
     /// Waits until the map system leads to both sites, by locators of the first of these families.
     pub(crate) fn await_mapped(&mut self, place: &Place<'_>, outer: &[Family]) -> anyhow::Result<()> {
+        SITES.iter().try_for_each(|site| self.await_site(place, site, outer))
+    }
+
+    /// Waits until the map system leads to a site, by locators of the first of these families.
+    pub(crate) fn await_site(&mut self, place: &Place<'_>, site: &Site, outer: &[Family]) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_TIME;
         let resolver = outer.first().context("no family")?.map_system();
-        for site in &SITES {
-            for (prefix, host) in site.prefixes.iter().zip(site.hosts) {
-                loop {
-                    self.check()?;
-                    let mut command = place.binaries.command("lig");
-                    command.args([host, "--json", "--map-resolver", resolver]);
-                    let output = process::output(place.lab.namespace(CORE)?, command, COMMAND_TIME)?;
-                    let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
-                    let led = answer["locators"].as_array().is_some_and(|locators| !locators.is_empty());
-                    if led && answer["prefix"] == *prefix {
-                        break;
-                    }
-                    let seen = format!("{} {}", output.stdout.trim(), output.stderr.trim());
-                    ensure!(Instant::now() < deadline, "{host} is not known after {READY_TIME:?}; last seen: {seen}");
-                    interrupt::sleep(POLL * 5)?;
+        for (prefix, host) in site.prefixes.iter().zip(site.hosts) {
+            loop {
+                self.check()?;
+                let mut command = place.binaries.command("lig");
+                command.args([host, "--json", "--map-resolver", resolver]);
+                let output = process::output(place.lab.namespace(CORE)?, command, COMMAND_TIME)?;
+                let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+                let led = answer["locators"].as_array().is_some_and(|locators| !locators.is_empty());
+                if led && answer["prefix"] == *prefix {
+                    break;
                 }
+                let seen = format!("{} {}", output.stdout.trim(), output.stderr.trim());
+                ensure!(Instant::now() < deadline, "{host} is not known after {READY_TIME:?}; last seen: {seen}");
+                interrupt::sleep(POLL * 5)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Starts our xTR of a site with these locators, and what else is to be said to it.
+    pub(crate) fn start_site(
+        &mut self,
+        place: &Place<'_>,
+        site: &Site,
+        rlocs: &[&str],
+        more: &[&str],
+    ) -> anyhow::Result<()> {
+        let rlocs = rlocs.iter().flat_map(|rloc| ["--rloc", rloc]);
+        let more: Vec<String> = rlocs.chain(more.iter().copied()).map(str::to_owned).collect();
+        self.start(place, site, &[], &[&site_server()[..], &more].concat())
+    }
+
+    /// Waits until a program has said something.
+    pub(crate) fn await_word(&mut self, node: &str, word: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_TIME;
+        while !self.of(node).is_some_and(|process| process.has_printed(word)) {
+            self.check()?;
+            ensure!(Instant::now() < deadline, "{node} does not say {word:?} after {READY_TIME:?}");
+            interrupt::sleep(POLL)?;
         }
         Ok(())
     }
@@ -164,4 +191,10 @@ impl Routers {
             |process: &Process| format!("The last lines of {}:\n  {}", process.name(), process.log_tail().join("\n  "));
         self.running.iter().map(words).collect()
     }
+}
+
+/// The map system, as IPv4 reaches it.
+fn site_server() -> [String; 4] {
+    let server = Family::V4.map_system();
+    ["--map-server", server, "--map-resolver", server].map(str::to_owned)
 }

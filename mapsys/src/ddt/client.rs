@@ -96,6 +96,11 @@ impl<A: Asker> Client<A> {
         }
     }
 
+    /// Sends from other addresses from now on.
+    pub fn readdress(&mut self, sockets: Sockets) {
+        self.sockets = sockets;
+    }
+
     /// Whether there is a root to ask.
     pub fn has_roots(&self) -> bool {
         !self.roots.is_empty()

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Another configuration while the map system runs: what is registered, and may be, stays.
 
+use std::net::{IpAddr, SocketAddr};
+
 use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
+use wire::address::{EidPrefix, InstanceId};
 
 use super::{ConfigError, Engine};
 use crate::ddt;
 use crate::limit::Foreign;
+use crate::register::publisher::published_addresses;
 use crate::register::site::{Site, SiteTable};
 use crate::resolve::lispsec::{Association, Associations};
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
-use crate::transport::Now;
+use crate::transport::{Now, Sockets};
 
 /// What can change without a restart.
 #[derive(Debug, Clone)]
@@ -73,5 +77,25 @@ impl Engine {
         tracing::info!(sites = configured, kept, ended, "another configuration");
         self.handle_timeout(now);
         Ok(Reconfigured { sites: configured, kept, ended })
+    }
+
+    /// Can be reached at other addresses from now on: what is sent names them, and what is published leads to them. Sockets are what
+    /// [`Config`](super::Config) says.
+    pub fn readdress(&mut self, now: Now, sockets: Vec<SocketAddr>) {
+        if sockets == self.sockets.0 {
+            return;
+        }
+        self.sockets = Sockets(sockets);
+        self.resolver.readdress(&self.sockets);
+        self.subscriptions.readdress(&self.sockets);
+        self.publisher.readdress(published_addresses(&self.sockets));
+        self.handle_timeout(now);
+    }
+
+    /// Whether an address is an EID by what is configured here. A default route says nothing about an address.
+    pub fn is_eid(&self, address: IpAddr) -> bool {
+        let host = EidPrefix::host(InstanceId(0), address);
+        let configured = self.server.sites().find(&host).map(|grant| grant.configured);
+        self.server.is_cgeid(&host) || configured.is_some_and(|prefix| prefix.net.prefix_len() > 0)
     }
 }

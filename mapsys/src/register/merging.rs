@@ -2,7 +2,7 @@
 //! The xTRs that asked for merging are told when others change what they have in common (RFC 9301, section 5.6, a-bit).
 
 use std::net::SocketAddr;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use wire::control::auth;
 use wire::control::{ControlMessage, MapNotify, Nonce};
@@ -29,7 +29,9 @@ impl MapServer {
             return self.notifier.retain(of_eid, |_| false);
         };
         let merges = |xtr_id: &[u8; 16]| entry.part(xtr_id).is_some_and(|part| part.reach.is_some());
-        self.notifier.retain(of_eid, |(_, xtr_id)| merges(xtr_id));
+        let displaced = &self.displaced;
+        let had_it = |xtr_id: &[u8; 16]| eid.prefix().is_some_and(|prefix| displaced.contains(prefix, xtr_id));
+        self.notifier.retain(of_eid, |(_, xtr_id)| merges(xtr_id) || had_it(xtr_id));
         let is_alone = entry.parts().count() == 1;
         let Merged { locators, ttl, map_version, .. } = entry.merged();
         let record = MappingRecord {
@@ -45,15 +47,16 @@ impl MapServer {
         let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), *part.reach.as_deref()?))).collect();
         for (xtr_id, reach) in others {
             let record = MappingRecord { eid: eid.spelled(reach.spelling), ..record.clone() };
-            if let Err(refusal) = self.tell_one(now, (eid, xtr_id), site, &reach, record) {
+            if let Err(refusal) = self.tell_one((now, now.monotonic), (eid, xtr_id), site, &reach, record) {
                 tally.count(refusal);
             }
         }
     }
 
-    fn tell_one(
+    /// Tells one receiver, not before the second of the times.
+    pub(super) fn tell_one(
         &mut self,
-        now: Now,
+        (now, earliest): (Now, Instant),
         receiver: (AnyEid, [u8; 16]),
         site: SiteId,
         reach: &Reach,
@@ -67,7 +70,7 @@ impl MapServer {
         let ways = vec![Way { local: reach.local, remote: reach.remote }];
         let notification = Notification { owner: site.index(), nonce, key, ways, bytes };
         // Others can make it change as fast as they like: the receiver hears the last state of each interval.
-        let due = self.notifier.rests_until(&receiver).map_or(now.monotonic, |at| at.max(now.monotonic));
+        let due = self.notifier.rests_until(&receiver).map_or(earliest, |at| at.max(earliest));
         self.notifier.tell(due, receiver, notification)
     }
 

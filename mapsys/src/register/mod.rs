@@ -7,11 +7,14 @@
 mod admission;
 pub mod label;
 mod merging;
+mod moving;
 pub mod nonces;
 pub mod notifier;
+mod parts;
 pub mod publisher;
 pub mod registration;
 pub mod schedule;
+mod seen;
 pub mod signers;
 pub mod silence;
 pub mod site;
@@ -33,6 +36,7 @@ use crate::transport::Now;
 use admission::Admitted;
 use label::registrations::LabelRegistrations;
 use label::{AnyEid, Label, Spelling};
+use moving::Displaced;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
 use registration::{Change, Part, Registrations};
@@ -64,6 +68,8 @@ pub struct MapServer {
     nonces: Nonces,
     /// By EID and xTR-ID: those that merge.
     notifier: Notifier<(AnyEid, [u8; 16])>,
+    /// xTRs whose EID-prefixes others have now.
+    displaced: Displaced,
     /// The last nonce of a Map-Notify that nobody asked for.
     notify_nonce: u64,
     /// What must be on disk before the next such Map-Notify is sent.
@@ -107,6 +113,7 @@ impl MapServer {
             labels: LabelRegistrations::default(),
             nonces,
             notifier: Notifier::new(NOTIFICATIONS, NOTIFICATIONS_PER_SITE),
+            displaced: Displaced::default(),
             notify_nonce,
             marks: Vec::new(),
             replay_logged: None,
@@ -151,9 +158,14 @@ impl MapServer {
             return Err(Refusal::RegisterTableFull);
         }
         self.admit_versions(now.monotonic, site_id, message, &records)?;
+        let former = self.formers(origin, message);
         let changed = self.apply(now.monotonic, origin, site_id, message, (&records, reach), tally);
         for eid in &changed {
             self.tell(now, *eid, Some(xtr_id(message)), tally);
+            eid.prefix().into_iter().for_each(|prefix| self.tell_free(now, prefix, tally));
+        }
+        for (prefix, former) in former.into_iter().filter(|(prefix, _)| changed.contains(&(*prefix).into())) {
+            self.tell_former(now, (prefix, site_id), former, tally);
         }
         let changed = changed.into_iter().filter_map(AnyEid::prefix).collect();
         Ok(Registered { notify, persist: self.remember(now, owner, legacy, last), changed })
@@ -193,8 +205,14 @@ impl MapServer {
             let part = Part { reach, ..part_of(now, origin, message, record, tally) };
             let is_over = record.ttl == Ttl::WITHDRAWN || part.locators.is_empty();
             let change = match eid {
-                AnyEid::Prefix(prefix) if is_over => self.registrations.withdraw(&prefix, site, xtr_id(message)),
-                AnyEid::Prefix(prefix) => self.registrations.put(now, prefix, site, message.merge, part),
+                AnyEid::Prefix(prefix) if is_over => {
+                    self.displaced.forget(prefix, xtr_id(message));
+                    self.registrations.withdraw(&prefix, site, xtr_id(message))
+                }
+                AnyEid::Prefix(prefix) => {
+                    self.displaced.forget(prefix, xtr_id(message));
+                    self.registrations.put(now, prefix, site, message.merge, part)
+                }
                 AnyEid::Label(label) if is_over => self.labels.withdraw(&label, site, xtr_id(message)),
                 AnyEid::Label(label) => self.labels.put(label, site, message.merge, part),
             };
@@ -220,10 +238,13 @@ impl MapServer {
         let changed = self.registrations.expire(now.monotonic);
         let labels = self.labels.expire(now.monotonic);
         self.silence_log.handle_timeout(now.monotonic);
+        let forgotten = self.nonces.expire(now.monotonic).into_iter();
+        self.marks.extend(forgotten.map(|(owner, nonce)| Mark::ForgottenSeen(owner, nonce)));
         let eids = changed.iter().copied().map(AnyEid::from).chain(labels.into_iter().map(AnyEid::from));
         for eid in eids.collect::<Vec<_>>() {
             self.silence_log.note(now.monotonic, &eid);
             self.tell(now, eid, None, tally);
+            eid.prefix().into_iter().for_each(|prefix| self.tell_free(now, prefix, tally));
         }
         self.notifier.handle_timeout(now.monotonic);
         while let Some(((eid, _), _)) = self.notifier.poll_given_up() {
@@ -237,7 +258,7 @@ impl MapServer {
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines =
             [self.registrations.next_deadline(), self.notifier.next_deadline(), self.silence_log.next_deadline()];
-        deadlines.into_iter().chain([self.labels.next_deadline()]).flatten().min()
+        deadlines.into_iter().chain([self.labels.next_deadline(), self.nonces.next_deadline()]).flatten().min()
     }
 
     /// Lets the pipe register a CGEID.
@@ -267,6 +288,8 @@ impl MapServer {
             let site = newer.named(&older.get(id).name)?;
             newer.labels().find(label).is_some_and(|grant| grant.site == site).then_some(site)
         });
+        let registrations = &self.registrations;
+        self.displaced.assign(|prefix| registrations.get(prefix).map(|entry| entry.site));
         for prefix in &ended {
             self.tell(now, (*prefix).into(), None, tally);
         }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Replay: the nonces of accepted Map-Registers (RFC 9301, section 5.6).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wire::control::Nonce;
 
-use crate::limits::{LEGACY_NONCE_MEMORY, LEGACY_NONCES, NONCE_MEMORIES, NONCE_MEMORIES_PER_SITE};
+use super::seen::SeenNonces;
+use crate::limits::{LEGACY_NONCE_MEMORY, NONCE_MEMORIES, NONCE_MEMORIES_PER_SITE};
 use crate::transport::Now;
 
 /// Whose nonces rise together.
@@ -56,16 +57,9 @@ pub struct Nonces {
     last: HashMap<NonceOwner, Last>,
     /// Entries of `last`, by site.
     per_site: HashMap<String, usize>,
-    legacy: HashMap<NonceOwner, Seen>,
+    legacy: SeenNonces,
     /// When this run began.
     since: Option<Now>,
-}
-
-/// The nonces of a legacy owner within [`LEGACY_NONCE_MEMORY`].
-#[derive(Debug, Default)]
-struct Seen {
-    at: HashMap<u64, Instant>,
-    order: VecDeque<(Instant, u64)>,
 }
 
 /// A nonce of a legacy owner, as it is kept on disk.
@@ -95,14 +89,14 @@ impl Nonces {
         let mut seen: Vec<SeenNonce> = seen.into_iter().filter(|seen| last.contains_key(&seen.owner)).collect();
         seen.sort_by_key(|seen| seen.at);
         let youngest = seen.last().map_or(now.wall, |seen| seen.at);
-        let mut legacy: HashMap<NonceOwner, Seen> = HashMap::new();
+        let mut legacy = SeenNonces::default();
         for SeenNonce { owner, nonce, at } in seen {
             let age = youngest.duration_since(at).unwrap_or_default();
             let at = now.monotonic.checked_sub(age).filter(|_| age < LEGACY_NONCE_MEMORY);
             // Where the monotonic clock is younger than the nonce, the nonce is remembered longer.
             let at = at.or_else(|| (age < LEGACY_NONCE_MEMORY).then_some(now.monotonic));
             if let Some(at) = at {
-                legacy.entry(owner).or_default().insert(at, nonce);
+                legacy.insert(now.monotonic, at, owner, nonce);
             }
         }
         Self { last, per_site, legacy, since: Some(now) }
@@ -123,11 +117,11 @@ impl Nonces {
         }
         let of_site = self.per_site.get(&owner.site).copied().unwrap_or_default();
         let no_room = self.last.len() >= NONCE_MEMORIES || of_site >= NONCE_MEMORIES_PER_SITE;
-        let full = no_room && !self.last.contains_key(owner);
+        let full = no_room && !self.last.contains_key(owner) || legacy && !self.legacy.has_room(owner);
         let seen = if legacy {
             // The last one is remembered for ever.
             let last = self.last.get(owner).is_some_and(|last| last.nonce == message.nonce);
-            last || self.legacy.get(owner).is_some_and(|seen| seen.contains(now, message.nonce))
+            last || self.legacy.contains(now, owner, message.nonce)
         } else {
             self.last.get(owner).is_some_and(|last| message.nonce <= last.nonce)
         };
@@ -142,37 +136,22 @@ impl Nonces {
     pub fn accept(&mut self, now: Instant, owner: NonceOwner, legacy: bool, message: Last) -> Vec<u64> {
         let mut forgotten = Vec::new();
         if legacy {
-            forgotten = self.legacy.entry(owner.clone()).or_default().insert(now, message.nonce);
+            forgotten = self.legacy.insert(now, now, owner.clone(), message.nonce);
         }
         if self.last.insert(owner.clone(), message).is_none() {
             *self.per_site.entry(owner.site).or_default() += 1;
         }
         forgotten
     }
-}
 
-impl Seen {
-    fn contains(&self, now: Instant, nonce: u64) -> bool {
-        self.at.get(&nonce).is_some_and(|at| now.saturating_duration_since(*at) < LEGACY_NONCE_MEMORY)
+    /// Frees what was remembered of legacy owners that have fallen silent; names it, since it need not be on disk any more.
+    pub fn expire(&mut self, now: Instant) -> Vec<(NonceOwner, u64)> {
+        self.legacy.expire(now)
     }
 
-    /// Gives what had to make room for it.
-    fn insert(&mut self, now: Instant, nonce: u64) -> Vec<u64> {
-        let mut forgotten = Vec::new();
-        while let Some((at, oldest)) = self.order.front().copied() {
-            if self.order.len() < LEGACY_NONCES && now.saturating_duration_since(at) < LEGACY_NONCE_MEMORY {
-                break;
-            }
-            self.order.pop_front();
-            // One that came again later has a second place in the order.
-            if self.at.get(&oldest) == Some(&at) {
-                self.at.remove(&oldest);
-                forgotten.extend((oldest != nonce).then_some(oldest));
-            }
-        }
-        self.at.insert(nonce, now);
-        self.order.push_back((now, nonce));
-        forgotten
+    /// When [`Self::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.legacy.next_deadline()
     }
 }
 
@@ -270,16 +249,5 @@ mod tests {
         assert_eq!(nonces.judge(now, &owner(), true, message(7)), Freshness::Replayed);
         let later = now + LEGACY_NONCE_MEMORY + Duration::from_secs(1);
         assert_eq!(nonces.judge(later, &owner(), true, message(7)), Freshness::Fresh);
-    }
-
-    #[test]
-    fn the_legacy_memory_is_bounded() {
-        let now = Instant::now();
-        let mut seen = Seen::default();
-        for nonce in 0..10 * LEGACY_NONCES as u64 {
-            seen.insert(now, nonce);
-        }
-        assert_eq!(seen.order.len(), LEGACY_NONCES);
-        assert_eq!(seen.at.len(), LEGACY_NONCES);
     }
 }

@@ -6,7 +6,7 @@
 //! * an INDEX page for each configured prefix that no given trust anchor covers (the node is its own anchor), and for
 //!   each under which sites may register more-specifics (the registrar's live page);
 //! * of a site with `publish = "aggregate"` nothing but its configured prefixes: PREFIX sections without locators, which
-//!   send who asks for anything inside to this Map-Server.
+//!   send who asks for anything inside to this Map-Server, and where others are the anchor a live page that lists the prefix itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -83,7 +83,8 @@ impl Standing {
             if own_anchor {
                 standing.anchored.insert(prefix);
             }
-            if own_anchor || max_len > prefix.net.prefix_len() {
+            // Who was delegated more-specifics of an aggregate is asked which there are: it is itself the only one.
+            if own_anchor || aggregated || max_len > prefix.net.prefix_len() {
                 standing.paged.insert(prefix, max_len);
             }
         }
@@ -177,6 +178,17 @@ impl Publisher {
                 self.schedule.mark(now, Topic::Index(page));
             }
         }
+    }
+
+    /// Leads who asks for its sites to other addresses from now on; while there are none to tell of, to those before.
+    pub fn readdress(&mut self, map_servers: BTreeSet<IpAddr>) {
+        if map_servers.is_empty() || map_servers == self.config.map_servers {
+            return;
+        }
+        let addresses: Vec<String> = map_servers.iter().map(ToString::to_string).collect();
+        tracing::info!(addresses = addresses.join(", "), "others are told of other addresses");
+        self.config.map_servers = map_servers;
+        self.schedule.refresh(|topic| matches!(topic, Topic::Prefix(_)));
     }
 
     /// The keys of this node's identities, the registrar's first.
@@ -375,8 +387,10 @@ impl Publisher {
         };
         let max_len = self.standing.paged.get(&covering).copied().unwrap_or(length(&covering));
         let takes_more = max_len > length(&covering);
+        let (is_anchor, is_whole) =
+            (self.standing.anchored.contains(&covering), self.standing.aggregated.contains(&covering));
         let mut entries = Vec::new();
-        if self.standing.anchored.contains(&covering) {
+        if is_anchor || is_whole {
             entries.push(entry(covering, max_len));
         }
         if takes_more {
@@ -384,7 +398,7 @@ impl Publisher {
             let listed: Vec<_> = inside.filter(|prefix| entries.iter().all(|known| known.prefix != *prefix)).collect();
             entries.extend(listed.into_iter().map(|prefix| entry(prefix, length(&prefix))));
         }
-        let kind = if takes_more { PageKind::Live } else { PageKind::Delegations };
+        let kind = if takes_more || !is_anchor { PageKind::Live } else { PageKind::Delegations };
         Ok((Index::new(covering, entries)?, kind))
     }
 

@@ -11,6 +11,7 @@ use wire::record::{LocatorRecord, MapVersion, Ttl};
 
 use crate::limits::{EXPIRED_AT_ONCE, LOCATORS, MERGED_XTRS, REGISTRATION_SILENCE, REGISTRATIONS};
 use crate::register::notifier::Reach;
+use crate::register::parts::Parts;
 use crate::register::site::SiteId;
 use crate::table::PrefixTable;
 
@@ -37,8 +38,8 @@ pub struct Registration {
     /// The newest version of all parts that stood beside each other, also of those that have left: what others see does not
     /// become older again (RFC 9302, section 5).
     newest: MapVersion,
-    /// By xTR-ID. Mostly one: no more is allocated than there are.
-    parts: Vec<Part>,
+    /// By xTR-ID.
+    parts: Parts,
 }
 
 /// What one xTR registered.
@@ -152,7 +153,7 @@ impl Registrations {
     pub fn has_room(&self, prefix: &EidPrefix, merge: bool, xtr_id: [u8; 16]) -> bool {
         match self.table.get(prefix) {
             None => self.table.len() < REGISTRATIONS,
-            Some(entry) => !merge || entry.parts.len() < MERGED_XTRS || entry.part(&xtr_id).is_some(),
+            Some(entry) => !merge || entry.parts.as_slice().len() < MERGED_XTRS || entry.part(&xtr_id).is_some(),
         }
     }
 
@@ -177,6 +178,7 @@ impl Registrations {
                 None => ended.push(prefix),
             }
         }
+        ended.sort_unstable();
         for prefix in &ended {
             self.table.remove(prefix);
         }
@@ -208,7 +210,7 @@ impl Registrations {
             let Some(entry) = self.table.get_mut(&prefix).filter(|entry| entry.queued == second) else { continue };
             let before = entry.merged();
             entry.end(|part| part.expires <= now);
-            let next = entry.parts.iter().map(|part| part.expires).min();
+            let next = entry.parts().map(|part| part.expires).min();
             if self.settle(&prefix, &before) == Change::Changed {
                 changed.push(prefix);
             }
@@ -229,7 +231,7 @@ impl Registrations {
 
     fn settle(&mut self, prefix: &EidPrefix, before: &Merged) -> Change {
         let after = self.table.get(prefix).map(Registration::merged);
-        if self.table.get(prefix).is_some_and(|entry| entry.parts.is_empty()) {
+        if self.table.get(prefix).is_some_and(|entry| entry.parts.as_slice().is_empty()) {
             self.remove(prefix);
         }
         if after.as_ref() == Some(before) { Change::None } else { Change::Changed }
@@ -290,7 +292,7 @@ impl Registrations {
 impl Registration {
     /// One without parts.
     pub(super) fn new(site: SiteId) -> Self {
-        Self { site, queued: u32::MAX, newest: MapVersion::default(), parts: Vec::with_capacity(1) }
+        Self { site, queued: u32::MAX, newest: MapVersion::default(), parts: Parts::default() }
     }
 
     /// Takes what `part` says. With `merge` it stands beside what other xTRs of the site said, else in its place; `false` if
@@ -304,13 +306,11 @@ impl Registration {
             self.newest = MapVersion::default();
         }
         self.newest = self.newest.newer(part.map_version);
-        match self.parts.binary_search_by_key(&xtr, Part::xtr_id) {
-            Ok(index) => self.parts[index].renew(part),
-            Err(_) if self.parts.len() >= MERGED_XTRS => return false,
-            Err(index) => {
-                self.parts.reserve_exact(1);
-                self.parts.insert(index, part);
-            }
+        let parts = self.parts.as_mut_slice();
+        match parts.binary_search_by_key(&xtr, Part::xtr_id) {
+            Ok(index) => parts[index].renew(part),
+            Err(_) if parts.len() >= MERGED_XTRS => return false,
+            Err(index) => self.parts.insert(index, part),
         }
         true
     }
@@ -322,28 +322,29 @@ impl Registration {
 
     /// The parts, by xTR-ID.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.parts.iter()
+        self.parts.as_slice().iter()
     }
 
     /// The part of one xTR.
     pub fn part(&self, xtr_id: &[u8; 16]) -> Option<&Part> {
-        self.parts.binary_search_by_key(xtr_id, Part::xtr_id).ok().map(|index| &self.parts[index])
+        let parts = self.parts.as_slice();
+        parts.binary_search_by_key(xtr_id, Part::xtr_id).ok().map(|index| &parts[index])
     }
 
     /// P of any of its parts: a Map-Server answers for the site.
     pub fn is_proxied(&self) -> bool {
-        self.parts.iter().any(|part| part.proxy)
+        self.parts().any(|part| part.proxy)
     }
 
     /// The shortest TTL of the parts.
     pub fn ttl(&self) -> Ttl {
-        self.parts.iter().map(|part| part.ttl).min().unwrap_or(Ttl::WITHDRAWN)
+        self.parts().map(|part| part.ttl).min().unwrap_or(Ttl::WITHDRAWN)
     }
 
     /// What others see.
     pub fn merged(&self) -> Merged {
         let mut locators: Vec<LocatorRecord> = Vec::new();
-        for locator in self.parts.iter().flat_map(|part| part.locators.iter()) {
+        for locator in self.parts().flat_map(|part| part.locators.iter()) {
             match locators.iter_mut().find(|known| known.rloc == locator.rloc) {
                 Some(known) if locator.priority < known.priority => known.clone_from(locator),
                 Some(_) => {}
@@ -360,7 +361,7 @@ impl Registration {
             ttl: self.ttl(),
             map_version: self.newest,
             proxy: self.is_proxied(),
-            identities: self.parts.iter().filter_map(|part| part.identity.as_deref().copied()).collect(),
+            identities: self.parts().filter_map(|part| part.identity.as_deref().copied()).collect(),
         }
     }
 
@@ -376,8 +377,7 @@ impl Registration {
         sendable: impl Fn(IpAddr) -> bool,
         wanted: impl Fn(&Part) -> bool,
     ) -> Option<(&Part, IpAddr)> {
-        self.parts
-            .iter()
+        self.parts()
             .filter(|part| wanted(part))
             .flat_map(|part| part.locators.iter().map(move |locator| (part, locator)))
             .filter_map(|(part, locator)| Some((part, locator, locator.rloc.ip()?)))
@@ -388,7 +388,7 @@ impl Registration {
 
     /// Seconds until the last part falls silent.
     pub fn remaining(&self, now: Instant) -> Duration {
-        self.parts.iter().map(|part| part.expires.saturating_duration_since(now)).max().unwrap_or_default()
+        self.parts().map(|part| part.expires.saturating_duration_since(now)).max().unwrap_or_default()
     }
 }
 

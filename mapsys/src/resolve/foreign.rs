@@ -61,6 +61,10 @@ impl Ddt {
         Self { node: Node::new(config), client, resolvers, turn: 0, figures: Figures::default() }
     }
 
+    pub(super) fn readdress(&mut self, sockets: &Sockets) {
+        self.client.readdress(sockets.clone());
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.client.next_deadline()
     }

@@ -181,6 +181,12 @@ impl Resolver {
         self.associations = associations;
     }
 
+    /// Sends from, and names, other addresses from now on.
+    pub fn readdress(&mut self, sockets: &Sockets) {
+        self.sockets = sockets.clone();
+        self.ddt.readdress(sockets);
+    }
+
     /// Number of cached answers.
     pub fn cached(&self) -> usize {
         self.cache.len()

@@ -279,6 +279,7 @@ async fn serve(mut plan: Plan, (reloader, reloads): (Reloader, Reloads)) -> anyh
         }));
     }
     tasks.spawn(take_keys(keys, Arc::clone(&service)));
+    tasks.spawn(told::follow(Arc::clone(&service), locals.clone()));
     tasks.spawn(sockets::send(outputs, bound));
     tasks.spawn(reloader.run(Arc::clone(&service)));
     tasks.spawn(control::serve(listener, service.status(), reloads.clone()));

@@ -3,6 +3,7 @@
 //! embeds [`service`] and keeps its own sockets.
 
 mod bootstrap;
+pub mod clock_file;
 pub mod control;
 pub mod daemon;
 pub mod identity;

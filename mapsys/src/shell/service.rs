@@ -129,8 +129,12 @@ pub struct Service {
     dropped: Arc<AtomicU64>,
     status: Status,
     reconfigurations: mpsc::Sender<Request>,
+    addresses: mpsc::Sender<Addresses>,
     task: JoinHandle<()>,
 }
+
+/// What the host's sockets are bound to, and the addresses that its machine has.
+type Addresses = (Vec<SocketAddr>, Vec<IpAddr>);
 
 /// Another configuration for the engine, and where its answer goes.
 type Request = (Reconfiguration, oneshot::Sender<Result<Reconfigured, ConfigError>>);
@@ -158,6 +162,7 @@ impl Service {
         let (outputs, outputs_rx) = mpsc::channel(WAITING_OUT);
         let (questions, questions_rx) = mpsc::channel(1);
         let (reconfigurations, reconfigurations_rx) = mpsc::channel(1);
+        let (addresses, addresses_rx) = mpsc::channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
         let status = Status::new(questions, node.clone());
         let ends = run::Ends {
@@ -167,6 +172,7 @@ impl Service {
             outputs,
             questions: questions_rx,
             reconfigurations: reconfigurations_rx,
+            addresses: addresses_rx,
             key_states,
             dropped: Arc::clone(&dropped),
             clock,
@@ -183,6 +189,7 @@ impl Service {
             dropped,
             status,
             reconfigurations,
+            addresses,
             task,
         };
         Ok((service, outputs_rx))
@@ -260,6 +267,13 @@ impl Service {
         let done = answered.await.context("the map system has ended")??;
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
         Ok(done)
+    }
+
+    /// Says which addresses the machine has now, of a host whose sockets are bound to `bound`: where one listens on all of them, others
+    /// are told of these.
+    pub async fn readdress(&self, bound: Vec<SocketAddr>, own: Vec<IpAddr>) {
+        // An error means that the engine has ended, of which its host hears elsewhere.
+        let _ = self.addresses.send((bound, own)).await;
     }
 
     /// What `show` shows; cheap to clone.

@@ -92,6 +92,10 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS", hide = true, allow_negative_numbers = true, global = true)]
     #[serde(skip)]
     pub clock_offset: Option<i64>,
+    /// The same, as a file says at each time: to see what becomes of a clock that is set.
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "clock_offset", global = true)]
+    #[serde(skip)]
+    pub clock_offset_file: Option<PathBuf>,
     /// Folder for what must survive a restart.
     #[arg(long, value_name = "DIR", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

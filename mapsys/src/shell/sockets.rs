@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! UDP sockets of `lisp-mapsys`: answers leave from the address that was asked; many datagrams a system call where many wait.
 
+pub(super) mod changes;
 mod wildcard;
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
@@ -22,11 +23,14 @@ use crate::transport::unspecified;
 use wildcard::{Faces, Source};
 
 pub use wildcard::addresses;
+pub(super) use wildcard::{own, tellable};
 
 /// Octets that are read of a datagram: one more than of the longest message that is taken, so that a longer one is seen to be so.
 const DATAGRAM: usize = MESSAGE_OCTETS + 1;
 /// Datagrams of one system call, at 8 kB each.
 const AT_ONCE: usize = 32;
+/// The same of the first call after a pause: seldom more than one waits, and the headers are made anew for each call.
+const AT_FIRST: usize = 8;
 /// Octets that the system holds for us while we sign or write: about 10,000 requests.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
@@ -75,30 +79,25 @@ pub async fn receive(
     mut take: impl FnMut(SocketAddr, SocketAddr, Vec<u8>),
 ) {
     let Listening { socket, faces } = &*listening;
-    let mut room = Room { octets: vec![0; AT_ONCE * DATAGRAM], came: Vec::with_capacity(AT_ONCE) };
+    let mut room = Room::new();
     loop {
-        // One that comes alone, as most do, needs no headers for many; but they alone tell which of several addresses it came to.
-        let alone = match faces {
-            None => socket.recv_from(&mut room.octets).await.map(Some),
-            Some(_) => socket.readable().await.map(|()| None),
+        let taken = match socket.readable().await {
+            Ok(()) => socket.try_io(Interest::READABLE, || room.receive(socket, faces.is_some())),
+            Err(error) => Err(error),
         };
-        match alone {
-            Ok(Some((length, remote))) => take(local, remote, room.octets[..length.min(DATAGRAM)].to_vec()),
-            Ok(None) => {}
-            // ICMP errors of earlier datagrams come up here; they end nothing.
+        for (index, Came { length, remote, at }) in room.came.drain(..).enumerate() {
+            let begin = index * DATAGRAM;
+            let local = at.map_or(local, |at| SocketAddr::new(at, local.port()));
+            take(local, remote, room.octets[begin..begin + length.min(DATAGRAM)].to_vec());
+        }
+        match taken {
+            // More wait, and those who handle what came run in this thread too.
+            Ok(()) => tokio::task::yield_now().await,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
                 tracing::trace!(%local, %error, "receive");
-                continue;
+                tokio::task::yield_now().await;
             }
-        }
-        while let Ok(()) = socket.try_io(Interest::READABLE, || room.receive(socket, faces.is_some())) {
-            for (index, Came { length, remote, at }) in room.came.iter().enumerate() {
-                let begin = index * DATAGRAM;
-                let local = at.map_or(local, |at| SocketAddr::new(at, local.port()));
-                take(local, *remote, room.octets[begin..begin + length.min(&DATAGRAM)].to_vec());
-            }
-            // Those who handle what came run in this thread too.
-            tokio::task::yield_now().await;
         }
     }
 }
@@ -107,6 +106,8 @@ pub async fn receive(
 struct Room {
     octets: Vec<u8>,
     came: Vec<Came>,
+    /// How many the next call takes.
+    count: usize,
 }
 
 /// What one datagram is.
@@ -118,20 +119,32 @@ struct Came {
 }
 
 impl Room {
-    /// Takes what waits; asks to which address it came, where there are several.
+    fn new() -> Self {
+        Self { octets: vec![0; AT_ONCE * DATAGRAM], came: Vec::with_capacity(AT_ONCE), count: AT_FIRST }
+    }
+
+    /// Takes what waits; asks to which address it came, where there are several. If there was room for more it is `WouldBlock`,
+    /// though something may have come: nothing waits any more, the system tells of what comes from now on, and need not be asked in
+    /// vain. (A socket that is not connected keeps no error that would end the call before its time.)
     fn receive(&mut self, socket: &UdpSocket, is_open: bool) -> io::Result<()> {
-        self.came.clear();
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(AT_ONCE, is_open.then(wildcard::room));
+        let Self { octets, came, count } = self;
+        let room = std::mem::replace(count, AT_FIRST);
+        came.clear();
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(room, is_open.then(wildcard::room));
         let mut parts: Vec<[IoSliceMut<'_>; 1]> =
-            self.octets.chunks_exact_mut(DATAGRAM).map(|octets| [IoSliceMut::new(octets)]).collect();
-        let came = recvmmsg(socket.as_raw_fd(), &mut headers, &mut parts, MsgFlags::MSG_DONTWAIT, None)?;
-        self.came.extend(came.map(|message| {
+            octets.chunks_exact_mut(DATAGRAM).take(room).map(|octets| [IoSliceMut::new(octets)]).collect();
+        let messages = recvmmsg(socket.as_raw_fd(), &mut headers, &mut parts, MsgFlags::MSG_DONTWAIT, None)?;
+        came.extend(messages.map(|message| {
             // A datagram without a sender that could be answered is none for us: nothing is sent to port 0.
             let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
             let remote = message.address.as_ref().and_then(remote_of).unwrap_or(nobody);
             let at = if is_open { wildcard::asked_at(&message) } else { None };
             Came { length: message.bytes, remote, at }
         }));
+        if came.len() < room {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        *count = AT_ONCE;
         Ok(())
     }
 }
@@ -224,7 +237,6 @@ fn send_many(socket: &UdpSocket, leaving: &[Leaving]) -> io::Result<usize> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::io::ErrorKind;
     use std::process::Command;
     use std::sync::Mutex;
     use std::time::Duration;

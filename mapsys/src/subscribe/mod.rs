@@ -97,6 +97,11 @@ fn ttl_of(records: &[MappingRecord]) -> Ttl {
 }
 
 impl Subscriptions {
+    /// Sends from other addresses from now on.
+    pub(crate) fn readdress(&mut self, sockets: &Sockets) {
+        self.sockets = sockets.clone();
+    }
+
     /// What the record `asked` of a Map-Request with the N-bit wants, if its xTR may want it.
     ///
     /// # Errors

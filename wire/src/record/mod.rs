@@ -83,6 +83,17 @@ impl MapVersion {
         self.0 != 0 && other.0 != 0 && ahead != 0 && (ahead < HALF || ahead == HALF && other.0 > self.0)
     }
 
+    /// The version of the mapping after a change: 1 comes after the last one, since 0 is none (RFC 9302, section 6.1). A mapping
+    /// without a version gets none.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self.0 {
+            0 => Self(0),
+            version if version >= Self::MAX => Self(1),
+            version => Self(version + 1),
+        }
+    }
+
     /// The newer of two; the one that is a version, if only one is.
     #[must_use]
     pub const fn newer(self, other: Self) -> Self {

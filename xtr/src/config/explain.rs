@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::etr::SourceMode;
 
-use super::{Config, Embedded, Mapping, Tier};
+use super::{Config, Embedded, Mapping, Tier, lisp_sec};
 
 /// What the node would do, a sentence a line.
 pub fn explain(config: &Config) -> Vec<String> {
@@ -20,15 +20,29 @@ pub fn explain(config: &Config) -> Vec<String> {
                 lines.push(format!("Registers every minute with {}; {proxy}.", join(servers)));
             }
             lines.push(format!("Asks {} for mappings, and runs no map system and no DHT node.", join(resolvers)));
+            if !config.subscriptions.is_empty() {
+                let where_from = join(&config.subscriptions);
+                lines.push(format!(
+                    "Wants to be told of changes behind {where_from}, and polls what it is not told of."
+                ));
+            }
         }
         Mapping::Embedded(embedded) => lines.extend(self::embedded(config, embedded)),
     }
-    lines.push(format!(
-        "Packets from {} go through the device {} (MTU {}); packets to sites without a mapping leave as they are.",
-        tunnelled(config),
-        config.tun,
-        config.mtu,
-    ));
+    lines.extend(lisp_sec::explain(&config.lisp_sec));
+    if !tunnelled(config).is_empty() {
+        let others = if config.interworking.petrs.is_empty() {
+            "; packets to sites without a mapping leave as they are"
+        } else {
+            ""
+        };
+        lines.push(format!(
+            "Packets from {} go through the device {} (MTU {}){others}.",
+            tunnelled(config),
+            config.tun,
+            config.mtu,
+        ));
+    }
     match config.tier {
         Tier::Auto => {}
         Tier::Zero => lines.push("Packets cross the kernel one by one (tier 0), the slow way.".into()),
@@ -37,7 +51,9 @@ pub fn explain(config: &Config) -> Vec<String> {
     if !config.gpe_peers.is_empty() {
         lines.push(format!("Sends LISP-GPE headers to {}.", join(&config.gpe_peers)));
     }
+    lines.extend(super::interwork::explain(&config.interworking));
     lines.push(sources(config));
+    lines.extend(super::trusted::explain(config));
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",
         config.state_dir.display(),
@@ -61,6 +77,7 @@ fn sources(config: &Config) -> String {
 fn tunnelled(config: &Config) -> String {
     let prefixes = join(&config.eid_prefixes);
     match (&config.mapping, prefixes.as_str()) {
+        (Mapping::Elsewhere { .. }, "") => String::new(),
         (Mapping::Elsewhere { .. }, _) => format!("{prefixes} to anywhere"),
         (Mapping::Embedded(_), "") => format!("its CGEIDs to anywhere, and to {},", config.cgeid_network),
         (Mapping::Embedded(_), _) => format!("{prefixes} and its CGEIDs to anywhere, and to {},", config.cgeid_network),
@@ -68,7 +85,9 @@ fn tunnelled(config: &Config) -> String {
 }
 
 fn site(config: &Config) -> String {
-    if config.eid_prefixes.is_empty() {
+    if config.eid_prefixes.is_empty() && matches!(config.mapping, Mapping::Elsewhere { .. }) {
+        "A border node without a site of its own.".into()
+    } else if config.eid_prefixes.is_empty() {
         "A border node for hosts with CGEIDs; no prefix of its own.".into()
     } else {
         format!("A border node for {}.", join(&config.eid_prefixes))

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use program::{Completions, JsonTo, Man, Manual, STATUS};
 use serde::{Deserialize, Serialize};
 
+use super::lisp_sec::LispSecMode;
 use super::trace::TraceFlags;
 
 const EXAMPLES: &str = "\
@@ -21,8 +22,17 @@ Examples:
       lisp-xtr --identity 0123456789abcdef01234567.op.p12 --password-file pw --bootstrap /ip4/192.0.2.1/udp/43420/quic-v1
   A plain xTR of any LISP map system:
       lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml
+  The same, told of changes by the Map-Server instead of asking again (give it the xTR-ID):
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --subscribe 203.0.113.10 \\
+               --xtr-id 000102030405060708090a0b0c0d0e0f --site-id 1
+  The same, which believes only what the Map-Resolver can prove:
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --map-resolver 203.0.113.53 --key-file site.toml \\
+               --lisp-sec require --resolver-key-file resolver.toml
   Two uplinks, of which the second is a backup, at whatever addresses they have:
       lisp-xtr --eid-prefix 10.1.0.0/16 --rloc eth0 --rloc wwan0,priority=2 --map-server 203.0.113.10 --key-file site.toml
+  Between LISP sites and hosts that know nothing of LISP: a PITR and PETR, and a site that uses it:
+      lisp-xtr --rloc 192.0.2.80 --map-resolver 203.0.113.53 --pitr-for 10.1.0.0/16 --petr-for 10.1.0.0/16
+      lisp-xtr --eid-prefix 10.1.0.0/16 --map-server 203.0.113.10 --key-file site.toml --pitr 192.0.2.80 --use-petr 192.0.2.80
   What a configuration means, and what a running node knows:
       lisp-xtr check --config lisp-xtr.toml
       lisp-xtr show map-cache
@@ -64,8 +74,8 @@ pub enum Command {
     /// Shows the way that a packet would take, and why
     #[command(after_help = super::trace::EXAMPLES)]
     Trace(TraceFlags),
-    /// Has a running node read its configuration again: EID-prefixes and locators change while packets cross. If another setting
-    /// has changed, it is named and nothing changes
+    /// Has a running node read its configuration again: EID-prefixes, locators, Map-Servers, their keys and Map-Resolvers change while
+    /// packets cross. If another setting has changed, it is named and nothing changes
     Reload,
     /// Prints what a shell needs to complete the flags
     #[command(after_help = program::completions_help!("lisp-xtr"))]
@@ -159,6 +169,16 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_reply: Option<bool>,
+    /// LISP-SEC (RFC 9303): require = no mapping without it, and no answer to a Map-Request without it; prefer = no mapping without it,
+    /// unless a Map-Server says under its protection that nobody can sign for an EID; off = none; default off
+    #[arg(long, global = true, value_name = "off|prefer|require")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lisp_sec: Option<LispSecMode>,
+    /// File with the key shared with the Map-Resolvers, for --lisp-sec; one for all, or one for each. The secret is not that of a
+    /// --key-file. Both settings change by reload
+    #[arg(long, global = true, value_name = "F.toml")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolver_key_file: Vec<PathBuf>,
     /// Operational key of a CGEID behind this node (CN.op.p12); repeats
     #[arg(long, global = true, value_name = "CN.op.p12")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -196,10 +216,59 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pitr: Vec<String>,
+    /// Locator, or network of locators, of a peer in a closed network, whose nonces, locator-status-bits and map-versions are believed;
+    /// repeats. Never for peers across the public Internet (RFC 9300, section 16)
+    #[arg(long, global = true, value_name = "ADDR|PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_peer: Vec<String>,
+    /// Whether nonces are echoed with trusted peers, to find out if packets get there (RFC 9300, section 10.1); default off
+    #[arg(long, global = true, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub echo_nonce: Option<Switch>,
+    /// Whether packets to trusted peers say which of our locators can be reached, and theirs are believed (RFC 9300, section 10); best
+    /// with --map-version; default off
+    #[arg(long, global = true, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locator_status_bits: Option<Switch>,
+    /// First map-version of the mappings of this node, 1 to 4095 (RFC 9302): registered, told to trusted peers, and raised with each
+    /// change of the locators, over restarts too. Choose it at random; default: none
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map_version: Option<u16>,
+    /// PETR (RFC 6832) through which packets to what is no LISP site leave: ADDR[,priority=1,weight=100]; repeats
+    #[arg(long, global = true, value_name = "ADDR[,..]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub use_petr: Vec<String>,
+    /// Be a PETR for sites of this EID-prefix: forward what they send to hosts that are no LISP site; repeats
+    #[arg(long, global = true, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub petr_for: Vec<String>,
+    /// Be a PITR for this EID-prefix: lead what anybody sends there through the tunnel; repeats
+    #[arg(long, global = true, value_name = "PREFIX")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pitr_for: Vec<String>,
+    /// Be a PITR for the sites that the mapping system has in this aggregate, or in those of all trust anchors; repeats
+    #[arg(long, global = true, value_name = "PREFIX|anchors")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pitr_in: Vec<String>,
     /// Site-ID, sent in Map-Registers with an xTR-ID; default: neither is sent
     #[arg(long, global = true, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site_id: Option<u64>,
+    /// xTR-ID by which Map-Servers know this node, 32 hexadecimal digits; default: made at the first start
+    #[arg(long, global = true, value_name = "HEX")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xtr_id: Option<String>,
+    /// Map-Resolver behind which mappings are subscribed to (RFC 9437): changes are told and not polled for; one of --map-resolver;
+    /// repeats
+    #[arg(long, global = true, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribe: Vec<String>,
+    /// File with the key that Map-Servers share with this node for subscriptions; one for all, or one for each. Default: the key of
+    /// the Map-Server at that address
+    #[arg(long, global = true, value_name = "F.toml")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribe_key_file: Vec<PathBuf>,
     /// Name of the TUN device; default lisp0
     #[arg(long, global = true, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]

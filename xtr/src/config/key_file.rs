@@ -50,15 +50,8 @@ pub(super) fn read(path: &Path) -> Result<(AuthKey, TagForm), ConfigError> {
 
 fn parse(text: &str) -> Result<(AuthKey, TagForm), String> {
     // An error of the parser could quote the line with the secret, so only its kind and key are passed on.
-    let file: KeyFile = Figment::from(Toml::string(text)).extract().map_err(|error| describe(&error))?;
-    let secret = match (file.secret, file.secret_hex) {
-        (Some(text), None) => text.into_bytes(),
-        (None, Some(hex)) => unhex(&hex).ok_or("secret-hex: not an even number of hexadecimal digits")?,
-        _ => return Err("one of secret and secret-hex is needed".into()),
-    };
-    if secret.is_empty() {
-        return Err("secret: empty".into());
-    }
+    let file: KeyFile = Figment::from(Toml::string(text)).extract().map_err(|error| describe(&error, KEYS))?;
+    let secret = octets(file.secret, file.secret_hex)?;
     let (algorithm, id, untruncated) = match file.algorithm {
         AlgorithmName::HkdfSha256 => (Algorithm::HkdfSha256, 1, false),
         AlgorithmName::HmacSha256 => (Algorithm::HmacSha256, 1, false),
@@ -69,11 +62,22 @@ fn parse(text: &str) -> Result<(AuthKey, TagForm), String> {
     Ok((AuthKey { id: file.key_id.unwrap_or(id), algorithm, secret: Secret::new(secret) }, form))
 }
 
-fn describe(error: &figment::Error) -> String {
+/// A secret that is written in one of the two ways.
+pub(super) fn octets(text: Option<String>, hex: Option<String>) -> Result<Vec<u8>, String> {
+    let secret = match (text, hex) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(hex)) => unhex(&hex).ok_or("secret-hex: not an even number of hexadecimal digits")?,
+        _ => return Err("one of secret and secret-hex is needed".into()),
+    };
+    if secret.is_empty() { Err("secret: empty".into()) } else { Ok(secret) }
+}
+
+/// What is wrong with a file, `keys` being what belongs into it.
+pub(super) fn describe(error: &figment::Error, keys: &str) -> String {
     use figment::error::Kind;
     let key = error.path.join(".");
     match &error.kind {
-        Kind::MissingField(field) => format!("{field} is missing; {KEYS}"),
+        Kind::MissingField(field) => format!("{field} is missing; {keys}"),
         Kind::UnknownField(field, known) => format!("unknown key {field}; known are {}", known.join(", ")),
         Kind::UnknownVariant(variant, known) => format!("{key}: {variant:?} is none of {}", known.join(", ")),
         Kind::InvalidType(_, expected) => format!("{key}: {expected} expected"),

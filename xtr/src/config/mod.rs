@@ -3,9 +3,13 @@
 
 mod explain;
 mod flags;
+mod interwork;
 mod key_file;
+mod lisp_sec;
 mod running;
+mod subscribe;
 mod trace;
+mod trusted;
 mod values;
 
 use std::fmt;
@@ -18,13 +22,19 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{AuthKey, TagForm};
+use wire::record::MapVersion;
 
 use crate::database::OwnLocator;
 use crate::etr::SourceMode;
+use crate::interwork::Interworking;
 use crate::map_cache::is_unicast;
+use crate::resolve::LispSec;
+use crate::trust::Trust;
 
 pub use explain::explain;
 pub use flags::{Command, CommandLine, Flags, MANUAL, SourceCheck, Switch, Table, Tier};
+pub use interwork::{PetrValue, PitrIn};
+pub use lisp_sec::LispSecMode;
 pub use running::Running;
 pub use trace::{Ports, TraceFlags};
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
@@ -89,6 +99,9 @@ struct Written {
     #[serde(deserialize_with = "values::list")]
     key_file: Vec<PathBuf>,
     proxy_reply: bool,
+    lisp_sec: LispSecMode,
+    #[serde(deserialize_with = "values::list")]
+    resolver_key_file: Vec<PathBuf>,
     #[serde(deserialize_with = "values::list")]
     identity: Vec<PathBuf>,
     password_file: Option<PathBuf>,
@@ -103,7 +116,25 @@ struct Written {
     source_check: SourceCheck,
     #[serde(deserialize_with = "values::list")]
     pitr: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    trusted_peer: Vec<trusted::PeerValue>,
+    echo_nonce: Switch,
+    locator_status_bits: Switch,
+    map_version: Option<u16>,
+    #[serde(deserialize_with = "values::list")]
+    use_petr: Vec<PetrValue>,
+    #[serde(deserialize_with = "values::list")]
+    petr_for: Vec<PrefixValue>,
+    #[serde(deserialize_with = "values::list")]
+    pitr_for: Vec<PrefixValue>,
+    #[serde(deserialize_with = "values::list")]
+    pitr_in: Vec<PitrIn>,
     site_id: Option<u64>,
+    xtr_id: Option<String>,
+    #[serde(deserialize_with = "values::list")]
+    subscribe: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    subscribe_key_file: Vec<PathBuf>,
     tun: String,
     mtu: u16,
     #[serde(deserialize_with = "values::tier")]
@@ -132,6 +163,8 @@ impl Default for Written {
             map_resolver: Vec::new(),
             key_file: Vec::new(),
             proxy_reply: true,
+            lisp_sec: LispSecMode::Off,
+            resolver_key_file: Vec::new(),
             identity: Vec::new(),
             password_file: None,
             temporary: false,
@@ -141,7 +174,18 @@ impl Default for Written {
             gpe_peer: Vec::new(),
             source_check: SourceCheck::Loose,
             pitr: Vec::new(),
+            trusted_peer: Vec::new(),
+            echo_nonce: Switch::Off,
+            locator_status_bits: Switch::Off,
+            map_version: None,
+            use_petr: Vec::new(),
+            petr_for: Vec::new(),
+            pitr_for: Vec::new(),
+            pitr_in: Vec::new(),
             site_id: None,
+            xtr_id: None,
+            subscribe: Vec::new(),
+            subscribe_key_file: Vec::new(),
             tun: "lisp0".into(),
             mtu: 1360,
             tier: Tier::Auto,
@@ -172,6 +216,8 @@ pub struct Config {
     pub mapping: Mapping,
     /// P bit of Map-Registers to Map-Servers elsewhere.
     pub proxy_reply: bool,
+    /// What is protected on the way to the Map-Resolvers and back.
+    pub lisp_sec: LispSec,
     /// Whether the node has temporary CGEIDs beside its static one.
     pub temporary: bool,
     /// Instance of the prefixes.
@@ -182,8 +228,20 @@ pub struct Config {
     pub source_check: SourceMode,
     /// Locators of PITRs, whose packets need not come from EIDs.
     pub pitrs: Vec<IpAddr>,
+    /// Networks of the locators of trusted peers.
+    pub trusted_peers: Vec<IpNet>,
+    /// What is used with them.
+    pub trust: Trust,
+    /// First version of our mappings; null = they have none.
+    pub map_version: MapVersion,
+    /// What it does for and with hosts that know nothing of LISP (RFC 6832).
+    pub interworking: Interworking,
     /// Site-ID; none = Map-Servers elsewhere are told neither it nor the xTR-ID.
     pub site_id: Option<u64>,
+    /// xTR-ID; none = the one that was made at the first start.
+    pub xtr_id: Option<[u8; 16]>,
+    /// Map-Resolvers behind which mappings are subscribed to, each with the key of its Map-Notifies (RFC 9437).
+    pub subscriptions: Vec<ServerAddress>,
     /// Name of the TUN device.
     pub tun: String,
     /// Its MTU, octets.
@@ -217,7 +275,7 @@ pub enum Mapping {
 }
 
 /// A Map-Server elsewhere.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ServerAddress {
     /// Its underlay address.
     pub address: IpAddr,
@@ -283,7 +341,11 @@ impl Config {
         check_sizes(&written)?;
         let cgeid_network = cgeid_network(written.prefix)?;
         let eid_prefixes = eid_prefixes(&written, iid, cgeid_network)?;
-        let mapping = mapping(&written)?;
+        let interworking = interwork::roles(&written, iid, cgeid_network.into())?;
+        let mapping = mapping(&written, &interworking)?;
+        let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
+        let trusted::Trusted { trust, networks: trusted_peers, map_version } = trusted::trusted(&written)?;
+        let lisp_sec = lisp_sec::read(&written, &mapping)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
         for rloc in written.rloc {
             match rloc {
@@ -297,6 +359,7 @@ impl Config {
             rloc_interfaces,
             mapping,
             proxy_reply: written.proxy_reply,
+            lisp_sec,
             temporary: written.temporary,
             iid,
             gpe_peers: written.gpe_peer,
@@ -306,7 +369,13 @@ impl Config {
                 SourceCheck::Strict => SourceMode::Strict,
             },
             pitrs: written.pitr,
+            trusted_peers,
+            trust,
+            map_version,
+            interworking,
             site_id: written.site_id,
+            xtr_id,
+            subscriptions,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
             mtu: written.mtu,
@@ -320,6 +389,8 @@ impl Config {
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
         config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
         config.pitrs.iter().try_for_each(|address| config.check_underlay("pitr", *address))?;
+        let petrs = &config.interworking.petrs;
+        petrs.iter().try_for_each(|petr| config.check_underlay("use-petr", petr.address))?;
         if config.rloc_interfaces.is_empty() && !config.rlocs.is_empty() {
             config.check_locators(&config.rlocs)?;
         }
@@ -341,6 +412,7 @@ impl Config {
                 return Err(ConfigError::new("rloc", format!("{} is given twice", locator.address)));
             }
         }
+        self.check_petrs(locators)?;
         let Mapping::Elsewhere { servers, resolvers } = &self.mapping else { return Ok(()) };
         let servers = servers.iter().map(|server| ("map-server", server.address));
         let resolvers = resolvers.iter().map(|address| ("map-resolver", *address));
@@ -357,7 +429,7 @@ impl Config {
 
     fn check_underlay(&self, key: &str, address: IpAddr) -> Result<(), ConfigError> {
         let host = EidPrefix::host(self.iid, address);
-        let is_eid = self.eid_prefixes.iter().any(|prefix| prefix.covers(&host))
+        let is_eid = self.eid_prefixes.iter().chain(&self.interworking.pitr_for).any(|prefix| prefix.covers(&host))
             || IpNet::from(self.cgeid_network).contains(&address);
         if is_eid {
             return Err(ConfigError::new(key, format!("{address} is an EID; an underlay address is needed")));
@@ -416,7 +488,7 @@ fn eid_prefixes(written: &Written, iid: InstanceId, network: Ipv6Net) -> Result<
     Ok(prefixes)
 }
 
-fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
+fn mapping(written: &Written, roles: &Interworking) -> Result<Mapping, ConfigError> {
     if written.map_server.is_empty() && written.map_resolver.is_empty() {
         if !written.key_file.is_empty() {
             return Err(ConfigError::new("key-file", "is for a --map-server, and none is given"));
@@ -437,8 +509,9 @@ fn mapping(written: &Written) -> Result<Mapping, ConfigError> {
             "is for the map system in this process: leave it out, or leave out --map-server and --map-resolver";
         return Err(ConfigError::new(*key, advice));
     }
-    if written.eid_prefix.is_empty() {
-        return Err(ConfigError::new("eid-prefix", "needed with --map-server or --map-resolver"));
+    if written.eid_prefix.is_empty() && !(roles.is_proxy() && written.map_server.is_empty()) {
+        let problem = "needed with --map-server or --map-resolver; with --map-resolver alone a PITR or PETR needs none";
+        return Err(ConfigError::new("eid-prefix", problem));
     }
     let servers = servers(written)?;
     let resolvers = if written.map_resolver.is_empty() { &written.map_server } else { &written.map_resolver };

@@ -12,7 +12,9 @@ use wire::error::{DecodeError, Problem};
 use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::map_cache::{Event, Update, is_unicast};
+use crate::trust::Trust;
 
+use super::peers::{Peers, Said};
 use super::senders::Written;
 use super::sources::{Judgement, SourcePolicy, Sources};
 
@@ -26,6 +28,10 @@ pub struct EtrConfig {
     pub gpe: bool,
     /// Which inner sources packets may have.
     pub sources: SourcePolicy,
+    /// Whose nonces, locator-status-bits and map-versions count.
+    pub trust: Trust,
+    /// EID-prefixes of sites that use this node as their PETR (RFC 6832, section 6); none = it is no PETR.
+    pub petr_for: Vec<EidPrefix>,
 }
 
 /// The outer header, as the socket tells it.
@@ -50,8 +56,10 @@ pub struct Decapsulated<'p> {
     pub iid: InstanceId,
     /// Its source.
     pub source: IpAddr,
-    /// The LISP header it came with; nothing in it but the instance has been trusted.
+    /// The LISP header it came with; nothing in it but the instance has been trusted, unless a trusted peer sent it.
     pub lisp: LispHeader,
+    /// To no EID of ours: this node is the PETR of its site, and the kernel forwards it.
+    pub leaves: bool,
     /// The packet, TTL and traffic class corrected, trailing octets cut off.
     pub inner: &'p [u8],
 }
@@ -72,7 +80,9 @@ pub enum Arrival<'p> {
 pub struct Etr {
     gpe: bool,
     local_eids: EidSet,
+    petr_for: EidSet,
     sources: Sources,
+    peers: Peers,
     written: Written,
     counters: Arc<Counters>,
 }
@@ -81,7 +91,10 @@ impl Etr {
     /// An ETR that has no EID yet, and so drops everything.
     pub fn new(config: EtrConfig, counters: Arc<Counters>) -> Self {
         let sources = Sources::new(config.sources, counters.clone());
-        Self { gpe: config.gpe, local_eids: EidSet::default(), sources, written: Written::new(), counters }
+        let peers = Peers::new(config.trust, counters.clone());
+        let petr_for = EidSet::new(&config.petr_for);
+        let (gpe, local_eids, written) = (config.gpe, EidSet::default(), Written::new());
+        Self { gpe, local_eids, petr_for, sources, peers, written, counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -89,13 +102,14 @@ impl Etr {
         match update {
             Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
             Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
-            _ => {}
+            _ => self.peers.update(update),
         }
     }
 
     /// Tells the time, once before each batch.
     pub fn advance(&mut self, now: Instant) {
         self.sources.advance(now);
+        self.peers.advance(now);
         self.written.advance(now);
     }
 
@@ -106,24 +120,30 @@ impl Etr {
 
     /// What control is to be asked. An event that cannot be delivered is given to [`Self::event_lost`].
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.sources.poll_event()
+        self.sources.poll_event().or_else(|| self.peers.poll_event())
     }
 
     /// Whether [`Self::poll_event`] has one.
     pub fn has_events(&self) -> bool {
-        self.sources.has_events()
+        self.sources.has_events() || self.peers.has_events()
     }
 
     /// Keeps an event that control had no room for, to be polled again.
     pub fn event_lost(&mut self, event: Event) {
         self.counters.add(Count::EventLost, 1);
-        self.sources.event_lost(event);
+        match event {
+            Event::Source { .. } => self.sources.event_lost(event),
+            _ => self.peers.event_lost(event),
+        }
     }
 
     /// An inner packet that waited and now enters the site: drained after each call of another method.
     pub fn poll(&mut self) -> Option<Vec<u8>> {
         let (rloc, packet) = self.sources.poll()?;
         self.count(rloc, packet.len());
+        if self.leaves(&packet) {
+            self.counters.add(Count::Petr, 1);
+        }
         self.written.note(rloc, self.counters.senders());
         Some(packet)
     }
@@ -131,6 +151,7 @@ impl Etr {
     /// The EID-prefixes that packets are decapsulated for.
     pub fn set_local_eids(&mut self, prefixes: &[EidPrefix]) {
         self.local_eids = EidSet::new(prefixes);
+        self.peers.set_local_eids(prefixes);
     }
 
     /// Takes the UDP payload of a datagram to port 4341.
@@ -141,13 +162,22 @@ impl Etr {
             Ok(packet) => packet,
             Err(reason) => return self.drop(reason),
         };
-        if flags & OPTIONAL_FLAGS != 0 {
-            self.count_flags(flags);
+        let said = if flags & OPTIONAL_FLAGS == 0 { None } else { self.believed(outer, flags, &packet) };
+        if let Some(said) = &said
+            && let Err(reason) = self.peers.check(said)
+        {
+            return self.drop(reason);
         }
-        match self.sources.judge(packet.iid, packet.source, outer.source) {
+        match self.sources.judge(packet.iid, packet.source, outer.source, !packet.leaves) {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
+                if packet.leaves {
+                    self.counters.add(Count::Petr, 1);
+                }
                 self.written.note(outer.source, self.counters.senders());
+                if let Some(said) = &said {
+                    self.peers.take(said);
+                }
                 Arrival::Enters(packet)
             }
             Judgement::Waits => match self.sources.hold(packet.iid, packet.source, outer.source, packet.inner) {
@@ -161,12 +191,20 @@ impl Etr {
         }
     }
 
-    /// The public Internet must not use N, L, E and V (RFC 9300, section 4.1), and no peer is configured to be believed: they change
-    /// nothing. N with V counts as N, and E without N as nothing (section 5.3).
-    #[cold]
-    fn count_flags(&self, flags: u8) {
-        let agree = LispHeader::flags_agree(flags);
-        self.counters.add(if agree { Count::FlagsIgnored } else { Count::FlagsForbidden }, 1);
+    /// The public Internet must not use N, L, E and V (RFC 9300, section 4.1): unless a trusted peer sends them they change nothing. N
+    /// with V counts as N, and E without N as nothing (section 5.3).
+    #[inline(never)]
+    fn believed(&self, outer: &OuterInfo, flags: u8, packet: &Decapsulated<'_>) -> Option<Said> {
+        if !LispHeader::flags_agree(flags) {
+            self.counters.add(Count::FlagsForbidden, 1);
+        }
+        if self.peers.trust().is_trusted(outer.source) {
+            return Said::new(outer.source, packet);
+        }
+        if LispHeader::flags_agree(flags) {
+            self.counters.add(Count::FlagsIgnored, 1);
+        }
+        None
     }
 
     fn drop<'p>(&self, reason: DropReason) -> Arrival<'p> {
@@ -204,7 +242,7 @@ impl Etr {
         let packet = IpPacket::parse(rest).map_err(|error| malformed(&error))?;
         self.check_next_protocol(&lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
-        self.check_addresses(iid, &packet)?;
+        let leaves = self.check_addresses(iid, &packet)?;
         let (ttl, class) = uniform(outer, &packet)?;
         let source = packet.source();
         let (length, is_v4) = (packet.octets().len(), matches!(packet, IpPacket::V4(_)));
@@ -214,7 +252,7 @@ impl Etr {
         } else {
             Ipv6Packet::rewrite(inner, ttl, class);
         }
-        Ok(Decapsulated { iid, source, lisp, inner })
+        Ok(Decapsulated { iid, source, lisp, leaves, inner })
     }
 
     fn check_next_protocol(&self, lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
@@ -228,14 +266,33 @@ impl Etr {
         }
     }
 
-    fn check_addresses(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<(), DropReason> {
-        if !self.local_eids.contains(iid, packet.destination()) {
-            return Err(match self.local_eids.has_instance(iid) {
-                true => DropReason::CoreNotOurs,
-                false => DropReason::CoreInstance,
-            });
+    /// Whether the packet leaves the tunnel here for somebody who is no site.
+    fn check_addresses(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<bool, DropReason> {
+        let leaves = !self.local_eids.contains(iid, packet.destination());
+        if leaves {
+            self.check_petr(iid, packet)?;
         }
-        if is_unicast(packet.source()) { Ok(()) } else { Err(DropReason::CoreSource) }
+        if is_unicast(packet.source()) { Ok(leaves) } else { Err(DropReason::CoreSource) }
+    }
+
+    /// A PETR takes packets of the sites that may use it, and of nobody else (RFC 6832, section 6): otherwise anybody could send
+    /// through it in the name of others.
+    fn check_petr(&self, iid: InstanceId, packet: &IpPacket<'_>) -> Result<(), DropReason> {
+        if self.petr_for.contains(iid, packet.source()) {
+            let is_one_host = is_unicast(packet.destination());
+            return if is_one_host { Ok(()) } else { Err(DropReason::CorePetrDestination) };
+        }
+        Err(match (self.petr_for.has_instance(iid), self.local_eids.has_instance(iid)) {
+            (true, _) => DropReason::CorePetrSource,
+            (false, true) => DropReason::CoreNotOurs,
+            (false, false) => DropReason::CoreInstance,
+        })
+    }
+
+    /// Whether a packet that was taken is one of a PETR's. A PETR serves one instance.
+    fn leaves(&self, packet: &[u8]) -> bool {
+        let Some(iid) = self.petr_for.prefixes().first().map(|prefix| prefix.iid) else { return false };
+        IpPacket::parse(packet).is_ok_and(|packet| !self.local_eids.contains(iid, packet.destination()))
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Sans-IO. The inner packet is corrected where it lies and borrowed out of the datagram.
 //!
-//! * N, E, L and V are parsed and trusted for nothing: their use is for closed networks (RFC 9300, section 4.1).
+//! * N, E, L and V are parsed, and trusted of peers that the operator names: their use is for closed networks (RFC 9300, section 4.1).
+//!   Of all others they change nothing but a counter.
 //! * Bit 5 is R, to be ignored, or P of GPE; nobody can tell which a peer means. Unless GPE is configured it is R: the
 //!   inner packet's own version decides. That also takes GPE packets with an IP payload.
 //! * The inner source is checked against the mapping system as far as the operator wants ([`SourcePolicy`]).
@@ -12,12 +13,17 @@
 //!   TTL or hop limit, and tells the source where none is left.
 
 mod engine;
+mod nonces;
+#[cfg(test)]
+mod peer_tests;
+mod peers;
 mod senders;
 #[cfg(test)]
 mod source_tests;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use engine::{Arrival, Decapsulated, Etr, EtrConfig, OuterInfo};
 pub use sources::{SourceMode, SourcePolicy};

@@ -165,10 +165,13 @@ impl Sources {
         self.released.pop_front()
     }
 
-    /// Of most packets a memo knows.
+    /// Of most packets a memo knows. Into a site a PITR may send anything but CGEIDs; as a PETR we are the PETR of sites.
     #[inline]
-    pub(super) fn judge(&mut self, iid: InstanceId, source: IpAddr, rloc: IpAddr) -> Judgement {
+    pub(super) fn judge(&mut self, iid: InstanceId, source: IpAddr, rloc: IpAddr, into_site: bool) -> Judgement {
         let (Some(now), false) = (self.now, self.memos.is_empty()) else { return Judgement::Enters };
+        if into_site && self.policy.pitrs.contains(&rloc) && !self.is_cgeid(&EidPrefix::host(iid, source)) {
+            return Judgement::Enters;
+        }
         let place = self.place(iid, source, rloc);
         match &self.memos[place] {
             Some(memo) if memo.source == source && memo.rloc == rloc && memo.iid == iid && now < memo.until => {
@@ -186,9 +189,6 @@ impl Sources {
 
     #[cold]
     fn judge_anew(&mut self, now: Instant, place: usize, host: EidPrefix, rloc: IpAddr) -> Judgement {
-        if self.policy.pitrs.contains(&rloc) && !self.is_cgeid(&host) {
-            return Judgement::Enters;
-        }
         let memo = |verdict, until| Some(Memo { iid: host.iid, source: host.net.addr(), rloc, verdict, until });
         let Some((pair, known)) = self.find(now, host, rloc) else {
             return match self.ask_first(now, host, rloc) {

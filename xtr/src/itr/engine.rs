@@ -11,13 +11,18 @@ use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, NextP
 use wire::record::Action;
 
 use super::miss_queue::{Held, Lost, MissQueue};
+use super::own::OwnRlocs;
+use super::peer;
 use super::quoted;
 use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::limits;
-use crate::map_cache::{Event, Families, Learned, LocatorIndex, MapCache, Update, Way, is_unicast};
+use crate::map_cache::{
+    Event, Families, Form, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
+};
 use crate::reply::RateTable;
+use crate::trust::Trust;
 
 /// Source ports of encapsulated packets are the dynamic ports 49152 to 65535: 14 bits of hash under two ones.
 pub(super) const FIRST_SOURCE_PORT: u16 = 0xc000;
@@ -72,7 +77,11 @@ pub struct Itr {
     cache: MapCache,
     queue: MissQueue,
     local_eids: EidSet,
-    rlocs: Rlocs,
+    pitr_for: EidSet,
+    rlocs: OwnRlocs,
+    /// What packets to trusted peers say of our mappings.
+    own: OwnMapping,
+    trust: Trust,
     icmp_rate: IcmpRate,
     unreachable: RateTable<IpAddr>,
     outputs: VecDeque<Output>,
@@ -80,17 +89,12 @@ pub struct Itr {
     counters: Arc<Counters>,
 }
 
-/// Our RLOC of each family.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rlocs {
-    v4: Option<IpAddr>,
-    v6: Option<IpAddr>,
-}
-
 /// Where a flow goes.
 #[derive(Debug, Clone, Copy)]
 struct Target {
     locator: LocatorIndex,
+    /// The set that it was chosen from.
+    set: SetIndex,
     /// The hash of the flow.
     flow: u64,
 }
@@ -115,13 +119,24 @@ impl Itr {
             cache,
             queue: MissQueue::default(),
             local_eids: EidSet::default(),
-            rlocs: Rlocs::default(),
+            pitr_for: EidSet::default(),
+            rlocs: OwnRlocs::default(),
+            own: OwnMapping::default(),
+            trust: Trust::default(),
             icmp_rate: IcmpRate::new(now),
             unreachable: RateTable::new(1, limits::UNREACHABLE_INTERVAL, limits::UNREACHABLE_TRACKED),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             counters,
         }
+    }
+
+    /// The same, with nonces, locator-status-bits and map-versions for these peers. Before it is told of any mapping.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.cache.locators_mut().trust(trust.clone());
+        self.trust = trust;
+        self
     }
 
     /// Takes a packet that the kernel routed towards the tunnel.
@@ -183,12 +198,23 @@ impl Itr {
                 }
             }
             Update::LocalEids(prefixes) => self.set_local_eids(&prefixes),
+            Update::PitrFor(prefixes) => self.pitr_for = EidSet::new(&prefixes),
             Update::LocalRlocs(rlocs) => {
-                self.rlocs.v4 = rlocs.iter().copied().find(IpAddr::is_ipv4);
-                self.rlocs.v6 = rlocs.iter().copied().find(IpAddr::is_ipv6);
+                self.rlocs.set(rlocs);
                 self.cache.set_families(Families { v4: self.rlocs.v4.is_some(), v6: self.rlocs.v6.is_some() });
             }
             Update::Reachable { rloc, reachable } => self.cache.set_reachable(rloc, reachable),
+            Update::Own(own) => self.own = own,
+            Update::Peer { prefix, version, .. } => self.cache.set_version(&prefix, version),
+            Update::EchoAnswer { rloc, nonce } => self.cache.locators_mut().answer_nonce(rloc, nonce),
+            Update::EchoRequest { rloc, nonce: Some(nonce), suspended } => {
+                self.cache.locators_mut().ask_nonce(rloc, (!suspended).then_some(nonce));
+            }
+            Update::EchoRequest { rloc, nonce: None, .. } => self.end_echo(rloc),
+            Update::From { rloc, source } => {
+                let number = self.rlocs.number(rloc, source);
+                self.cache.locators_mut().set_from(rloc, number);
+            }
             // For the ETR.
             Update::Source { .. } => {}
         }
@@ -197,9 +223,8 @@ impl Itr {
     /// Takes a report of a router or of our own kernel that `quoted`, the start of an encapsulated packet with its outer
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
-        let ours = [self.rlocs.v4, self.rlocs.v6];
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers);
+        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
         match rloc.map_or(Learned::Stranger, |rloc| self.cache.learn_mtu(rloc, mtu)) {
             Learned::Changed => self.counters.add(Count::PathMtu, 1),
             Learned::Known => {}
@@ -211,9 +236,8 @@ impl Itr {
     /// reach its locator, or that nobody takes LISP there. Anybody can send one, so it is a hint: probes decide (RFC 9301,
     /// section 7, items 1 and 3).
     pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
-        let ours = [self.rlocs.v4, self.rlocs.v6];
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, &ours, self.config.iid, &self.config.gpe_peers);
+        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
         match rloc.filter(|rloc| self.cache.has_locator(*rloc) && self.events.len() < limits::EVENTS) {
             Some(rloc) if self.unreachable.allow(now, rloc) => {
                 self.counters.add(Count::Unreachable, 1);
@@ -272,6 +296,14 @@ impl Itr {
         &self.cache
     }
 
+    fn end_echo(&mut self, rloc: IpAddr) {
+        let is_proven = self.cache.locators_mut().end_nonce(rloc, self.counters.heard());
+        // Without room control takes it for unproven.
+        if self.events.len() < limits::EVENTS {
+            self.events.push_back(Event::EchoEnded { rloc, is_proven });
+        }
+    }
+
     /// A tick of the coarse clock has begun.
     fn tick(&mut self) {
         let now = self.cache.tick();
@@ -322,11 +354,15 @@ impl Itr {
             Way::Locators(set) => {
                 let flow = packet.flow().hash();
                 match self.cache.choose(set, flow) {
-                    Some(locator) => self.towards(packet, Target { locator, flow }),
+                    Some(locator) => self.towards(packet, Target { locator, set, flow }),
                     None => Decision::Drop(DropReason::NoLocator, Some(IcmpError::Unreachable)),
                 }
             }
             Way::Negative(action) => match action {
+                // Whoever is asked natively for what we attract sends it back to us.
+                Action::NativelyForward if self.pitr_for.contains(iid, destination) => {
+                    Decision::Drop(DropReason::PitrNoSite, Some(IcmpError::Unreachable))
+                }
                 Action::NativelyForward => Decision::Native,
                 Action::SendMapRequest => Decision::Ask,
                 Action::NoAction => Decision::Drop(DropReason::NoAction, None),
@@ -363,10 +399,10 @@ impl Itr {
 
     /// The outer header (RFC 9300, section 5.3), made where it is used: moving it costs more than making it.
     #[inline(always)]
-    fn header(&self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
+    fn header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
         let state = self.cache.locators().get(target.locator);
-        let destination = state.address();
-        let source = if destination.is_ipv4() { self.rlocs.v4 } else { self.rlocs.v6 };
+        let (destination, form, from) = (state.address(), state.form(), state.from());
+        let source = self.rlocs.towards(destination, from);
         OuterHeader {
             source: source.expect("only locators of a family that we have an RLOC of are chosen"),
             destination,
@@ -374,16 +410,18 @@ impl Itr {
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),
-            lisp: self.lisp_header(state.takes_gpe(), packet),
+            lisp: self.lisp_header(form, target.set, packet),
         }
     }
 
     /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops
     /// packets without one.
     #[inline]
-    fn lisp_header(&self, gpe: bool, packet: &IpPacket<'_>) -> LispHeader {
-        if !gpe {
-            return LispHeader::plain(self.config.iid);
+    fn lisp_header(&mut self, form: Form, set: SetIndex, packet: &IpPacket<'_>) -> LispHeader {
+        match form {
+            Form::Plain => return LispHeader::plain(self.config.iid),
+            Form::Peer(peer) => return peer::header(&mut self.cache, &self.own, self.config.iid, peer, set),
+            Form::Gpe => {}
         }
         let next = match packet {
             IpPacket::V4(_) => NextProtocol::IPV4,

@@ -10,6 +10,10 @@
 
 mod engine;
 mod miss_queue;
+mod own;
+mod peer;
+#[cfg(test)]
+mod peer_tests;
 mod quoted;
 mod rate;
 #[cfg(test)]

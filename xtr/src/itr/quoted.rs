@@ -7,9 +7,16 @@ use wire::address::InstanceId;
 use wire::data::{Ipv4Header, Ipv6Header, LispHeader, UdpHeader, protocol};
 
 use super::engine::FIRST_SOURCE_PORT;
+use crate::trust::Trust;
 
 /// The RLOC that a quoted packet went to, if it came from an RLOC of ours and has our source ports and LISP header.
-pub(super) fn rloc(quoted: &[u8], ours: &[Option<IpAddr>], iid: InstanceId, gpe_peers: &[IpAddr]) -> Option<IpAddr> {
+pub(super) fn rloc(
+    quoted: &[u8],
+    ours: &[IpAddr],
+    iid: InstanceId,
+    gpe_peers: &[IpAddr],
+    trust: &Trust,
+) -> Option<IpAddr> {
     let (source, destination, number, rest) = addresses(quoted)?;
     let (udp, lisp) = rest.split_at_checked(UdpHeader::LENGTH)?;
     let port = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
@@ -17,9 +24,14 @@ pub(super) fn rloc(quoted: &[u8], ours: &[Option<IpAddr>], iid: InstanceId, gpe_
     let is_gpe = |header: &LispHeader| {
         gpe_peers.contains(&destination) && header.iid == Some(iid) && header.next_protocol.is_some()
     };
-    let is_our_header =
-        lisp.is_empty() || LispHeader::parse(lisp).is_ok_and(|(h, _)| h == LispHeader::plain(iid) || is_gpe(&h));
-    let is_ours = ours.contains(&Some(source))
+    // Which nonce, versions and status bits the packet had is not remembered.
+    let is_of_peer = |header: LispHeader| {
+        let bare = LispHeader { nonce: None, echo: false, versions: None, status_bits: None, ..header };
+        trust.is_trusted(destination) && bare == LispHeader::plain(iid)
+    };
+    let is_of_ours = |header: LispHeader| header == LispHeader::plain(iid) || is_gpe(&header) || is_of_peer(header);
+    let is_our_header = lisp.is_empty() || LispHeader::parse(lisp).is_ok_and(|(header, _)| is_of_ours(header));
+    let is_ours = ours.contains(&source)
         && number == protocol::UDP
         && port(0) >= FIRST_SOURCE_PORT
         && port(2) == wire::DATA_PORT
@@ -56,7 +68,7 @@ mod tests {
             if let Some(first) = octets.first_mut() {
                 *first = if v4 { 0x40 | *first & 0x0f } else { 0x60 };
             }
-            let _ = rloc(&octets, &[None], InstanceId(0), &[]);
+            let _ = rloc(&octets, &[[192, 0, 2, 1].into()], InstanceId(0), &[], &Trust::default());
         }
     }
 }

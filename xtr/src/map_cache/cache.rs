@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::record::Action;
+use wire::record::{Action, MapVersion};
 
 use super::clock::{Clock, Tick};
 use super::expiries::{Expiries, Kind};
@@ -183,6 +183,21 @@ impl MapCache {
     #[inline]
     pub fn longest_match(&self, iid: InstanceId, address: IpAddr) -> Option<u8> {
         self.lookup(iid, address).map(|hit| hit.length)
+    }
+
+    /// The mapping of exactly this prefix has this version, until it is replaced.
+    pub(crate) fn set_version(&mut self, prefix: &EidPrefix, version: MapVersion) {
+        let Some(cached) = self.table.get_mut(prefix) else { return };
+        let Way::Locators(former) = cached.way.way() else { return };
+        // The new set before the old one goes, as in an insertion.
+        let set = self.sets.with_version(&mut self.locators, former, version);
+        cached.way = PackedWay::new(Way::Locators(set));
+        self.sets.release(&mut self.locators, former);
+    }
+
+    /// The version of the mappings with this locator-set; none unless it was said.
+    pub(crate) fn version(&self, set: SetIndex) -> MapVersion {
+        self.sets.version(set)
     }
 
     /// Control has been told that this entry is in use.

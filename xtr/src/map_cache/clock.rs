@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const LENGTH: Duration = Duration::from_millis(100);
 
 /// A moment, in tenths of a second since the clock began; 1 is the first. In four octets there is room for 13 years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Tick(pub(crate) u32);
 
 impl Tick {

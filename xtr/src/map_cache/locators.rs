@@ -11,11 +11,13 @@ use wire::data::{MINIMUM_MTU, overhead};
 use super::Families;
 use super::clock::Tick;
 use super::keys::Keys;
+use super::peers::{PeerIndex, Peers};
 use super::shards::Shards;
 use super::slab::Slab;
 use crate::counters::LocatorCount;
 use crate::heard::Heard;
 use crate::limits;
+use crate::trust::Trust;
 
 /// RLOCs belong to no instance.
 const NO_INSTANCE: InstanceId = InstanceId(0);
@@ -35,13 +37,25 @@ pub(crate) enum Learned {
     Stranger,
 }
 
+/// What LISP header packets to an RLOC have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The instance, and nothing else.
+    Plain,
+    /// LISP-GPE (RFC 9305).
+    Gpe,
+    /// Nonces, locator-status-bits and map-versions: it belongs to a trusted peer.
+    Peer(PeerIndex),
+}
+
 /// One RLOC.
 #[derive(Debug)]
 pub(crate) struct RlocState {
     address: IpAddr,
-    /// Takes LISP-GPE (RFC 9305).
-    gpe: bool,
+    form: Form,
     reachable: bool,
+    /// From which locator of ours packets go there, by the numbers of the ITR; 0 = from the preferred one.
+    from: u8,
     /// Locator-sets that it is in.
     references: u32,
     /// A path MTU that was learned, and until when it holds.
@@ -63,6 +77,7 @@ pub(crate) struct Locators {
     keys: Keys,
     interface_mtu: usize,
     gpe_peers: Vec<IpAddr>,
+    peers: Peers,
     families: Families,
     /// Rises when some locator can or cannot be used any more: then shares are weighed anew.
     epoch: u32,
@@ -77,8 +92,13 @@ impl RlocState {
         self.address
     }
 
-    pub(crate) fn takes_gpe(&self) -> bool {
-        self.gpe
+    #[inline]
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
+    pub(crate) fn from(&self) -> u8 {
+        self.from
     }
 
     fn mtu(&self, now: Tick, interface: usize) -> usize {
@@ -94,10 +114,48 @@ impl Locators {
             keys: Keys::default(),
             interface_mtu,
             gpe_peers,
+            peers: Peers::default(),
             families: Families::default(),
             epoch: 0,
             waiting: BTreeSet::new(),
             lingering: VecDeque::new(),
+        }
+    }
+
+    /// What is known of trusted peers is for these; before there is any locator.
+    pub(crate) fn trust(&mut self, trust: Trust) {
+        self.peers = Peers::new(trust);
+    }
+
+    /// The nonce of the next packet to a trusted peer, and whether it is to be echoed.
+    #[inline]
+    pub(crate) fn next_nonce(&mut self, now: Tick, peer: PeerIndex) -> Option<(u32, bool)> {
+        self.peers.get_mut(peer).next(now)
+    }
+
+    /// The next packet to this RLOC answers with this nonce, if it is in some mapping and trusted.
+    pub(crate) fn answer_nonce(&mut self, rloc: IpAddr, nonce: u32) {
+        if let Some(peer) = self.peer(rloc) {
+            self.peers.get_mut(peer).answers(nonce);
+        }
+    }
+
+    /// Packets to this RLOC ask for this nonce from now on, or for none.
+    pub(crate) fn ask_nonce(&mut self, rloc: IpAddr, nonce: Option<u32>) {
+        if let Some(peer) = self.peer(rloc) {
+            self.peers.get_mut(peer).asks(nonce);
+        }
+    }
+
+    /// They ask no longer; whether it is proven that none gets there.
+    pub(crate) fn end_nonce(&mut self, rloc: IpAddr, heard: &Heard) -> bool {
+        self.peer(rloc).is_some_and(|peer| self.peers.get_mut(peer).ends(rloc, heard))
+    }
+
+    fn peer(&self, rloc: IpAddr) -> Option<PeerIndex> {
+        match self.get(self.find(rloc)?).form {
+            Form::Peer(peer) => Some(peer),
+            Form::Plain | Form::Gpe => None,
         }
     }
 
@@ -166,6 +224,13 @@ impl Locators {
             }
             (true, false, false) => self.linger(index),
             (false, ..) => {}
+        }
+    }
+
+    /// From now on packets go there from the locator of ours with this number.
+    pub(crate) fn set_from(&mut self, address: IpAddr, from: u8) {
+        if let Some(index) = self.find(address) {
+            self.states[index.0].from = from;
         }
     }
 
@@ -276,10 +341,15 @@ impl Locators {
         if self.len() >= limits::RLOCS {
             return None;
         }
+        let form = match self.gpe_peers.contains(&address) {
+            true => Form::Gpe,
+            false => self.peers.add(address).map_or(Form::Plain, Form::Peer),
+        };
         let state = RlocState {
             address,
-            gpe: self.gpe_peers.contains(&address),
+            form,
             reachable: true,
+            from: 0,
             references: 0,
             mtu: 0,
             mtu_until: Tick::NONE,
@@ -308,6 +378,9 @@ impl Locators {
         self.by_address.remove(self.keys.hash(NO_INSTANCE, self.get(index).address), |other| *other == index);
         let state = &mut self.states[index.0];
         (state.references, state.waits_since) = (0, Tick::NONE);
+        if let Form::Peer(peer) = std::mem::replace(&mut state.form, Form::Plain) {
+            self.peers.remove(peer);
+        }
         self.states.free(index.0);
     }
 }

@@ -6,6 +6,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 
+use wire::record::MapVersion;
+
 use super::Locator;
 use super::locators::{LocatorIndex, Locators};
 use super::shards::Shards;
@@ -57,6 +59,8 @@ pub(super) struct LocatorSets {
 #[derive(Debug)]
 struct LocatorSet {
     members: Box<[Member]>,
+    /// The version of the mappings that have it, if packets to a trusted peer tell it (RFC 9302).
+    version: MapVersion,
     /// Mappings that have it.
     references: u32,
     /// The epoch of the locators that the shares are right for.
@@ -83,24 +87,47 @@ struct Member {
 impl LocatorSets {
     /// The set of these locators, for one more mapping. Those that the table of locators has no room for are not in it.
     pub(super) fn acquire(&mut self, locators: &mut Locators, list: &[Locator]) -> SetIndex {
+        self.acquire_version(locators, list, MapVersion::default())
+    }
+
+    /// The set of the same locators in mappings of this version, for one more of them.
+    pub(super) fn with_version(&mut self, locators: &mut Locators, set: SetIndex, version: MapVersion) -> SetIndex {
+        let locator = |member: &Member| {
+            let (priority, weight) = (member.priority, member.weight);
+            Locator { address: locators.get(member.locator).address(), priority, weight }
+        };
+        let list: Vec<Locator> = self.sets[set.0].members.iter().map(locator).collect();
+        self.acquire_version(locators, &list, version)
+    }
+
+    /// The version of the mappings that have this set; none unless it was said.
+    pub(super) fn version(&self, set: SetIndex) -> MapVersion {
+        self.sets[set.0].version
+    }
+
+    fn acquire_version(&mut self, locators: &mut Locators, list: &[Locator], version: MapVersion) -> SetIndex {
         let member = |locator: &Locator| {
             let (priority, weight) = (locator.priority, locator.weight);
             let locator = locators.acquire(locator.address)?;
             Some(Member { locator, priority, weight, turn: 0, usable: 0 })
         };
         let members: Vec<Member> = list.iter().take(limits::LOCATORS_PER_ENTRY).filter_map(member).collect();
-        let hash = hash(&self.hasher, &members);
+        let hash = hash(&self.hasher, &members, version);
         let sets = &self.sets;
-        if let Some(index) = self.by_members.get(hash, |index| sets[index.0].has_exactly(&members)).copied() {
+        if let Some(index) = self.by_members.get(hash, |index| sets[index.0].has_exactly(&members, version)).copied() {
             members.iter().for_each(|member| locators.release(member.locator));
             self.sets[index.0].references += 1;
             return index;
         }
-        let mut set = LocatorSet { members: members.into(), references: 1, epoch: 0, only: None, turn: 0, usable: 0 };
+        let members = members.into();
+        let mut set = LocatorSet { members, version, references: 1, epoch: 0, only: None, turn: 0, usable: 0 };
         set.weigh(locators);
         let index = SetIndex(self.sets.insert(set));
         let (sets, hasher) = (&self.sets, &self.hasher);
-        self.by_members.insert(hash, index, |index| self::hash(hasher, &sets[index.0].members));
+        self.by_members.insert(hash, index, |index| {
+            let set = &sets[index.0];
+            self::hash(hasher, &set.members, set.version)
+        });
         index
     }
 
@@ -111,9 +138,9 @@ impl LocatorSets {
         if set.references > 0 {
             return;
         }
-        let members = std::mem::take(&mut set.members);
+        let (members, version) = (std::mem::take(&mut set.members), set.version);
         members.iter().for_each(|member| locators.release(member.locator));
-        self.by_members.remove(hash(&self.hasher, &members), |other| *other == index);
+        self.by_members.remove(hash(&self.hasher, &members, version), |other| *other == index);
         self.sets.free(index.0);
     }
 
@@ -146,9 +173,9 @@ impl LocatorSets {
 }
 
 impl LocatorSet {
-    fn has_exactly(&self, members: &[Member]) -> bool {
+    fn has_exactly(&self, members: &[Member], version: MapVersion) -> bool {
         let same = |(one, other): (&Member, &Member)| key(one) == key(other);
-        self.members.len() == members.len() && self.members.iter().zip(members).all(same)
+        self.version == version && self.members.len() == members.len() && self.members.iter().zip(members).all(same)
     }
 
     /// Shares the flows out among the locators of a family of ours with the lowest priority value of which one can be reached
@@ -213,9 +240,10 @@ fn key(member: &Member) -> (LocatorIndex, u8, u8) {
     (member.locator, member.priority, member.weight)
 }
 
-fn hash(hasher: &RandomState, members: &[Member]) -> u64 {
+fn hash(hasher: &RandomState, members: &[Member], version: MapVersion) -> u64 {
     use std::hash::{Hash as _, Hasher as _};
     let mut state = hasher.build_hasher();
+    version.hash(&mut state);
     members.iter().for_each(|member| key(member).hash(&mut state));
     state.finish()
 }

@@ -13,7 +13,7 @@ use super::shards::Shards;
 
 /// A longest-match table. Instances never see each other's prefixes (RFC 9300, section 8).
 #[derive(Debug)]
-pub(super) struct PrefixTable<T> {
+pub(crate) struct PrefixTable<T> {
     keys: Keys,
     v4: Shards<Host<Ipv4Addr, T>>,
     v6: Shards<Host<Ipv6Addr, T>>,
@@ -92,17 +92,17 @@ fn longest<P: Prefix, T>(
 
 impl<T> PrefixTable<T> {
     /// Prefixes in the table.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Puts a value at exactly this prefix and returns the former one.
-    pub(super) fn insert(&mut self, prefix: EidPrefix, value: T) -> Option<T> {
+    pub(crate) fn insert(&mut self, prefix: EidPrefix, value: T) -> Option<T> {
         if let Some(former) = self.get_mut(&prefix) {
             return Some(std::mem::replace(former, value));
         }
@@ -126,7 +126,7 @@ impl<T> PrefixTable<T> {
     }
 
     /// Removes the value at exactly this prefix.
-    pub(super) fn remove(&mut self, prefix: &EidPrefix) -> Option<T> {
+    pub(crate) fn remove(&mut self, prefix: &EidPrefix) -> Option<T> {
         let (keys, iid) = (self.keys, prefix.iid);
         let instance = self.instances.get_mut(&iid)?;
         let removed = match &prefix.net {
@@ -150,7 +150,7 @@ impl<T> PrefixTable<T> {
     }
 
     /// The value at exactly this prefix.
-    pub(super) fn get_mut(&mut self, prefix: &EidPrefix) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, prefix: &EidPrefix) -> Option<&mut T> {
         let (keys, iid) = (self.keys, prefix.iid);
         match &prefix.net {
             IpNet::V4(net) if is_host(&prefix.net) => {
@@ -169,7 +169,7 @@ impl<T> PrefixTable<T> {
     /// Length and value of the longest prefix with a valid value that covers `address` in instance `iid`. An address that goes
     /// through memory in pieces holds the processor up until all before it is done: so this is inline, and calls with bits.
     #[inline(always)]
-    pub(super) fn longest_match(
+    pub(crate) fn longest_match(
         &self,
         iid: InstanceId,
         address: IpAddr,

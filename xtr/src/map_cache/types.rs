@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
-use wire::record::{Action, LocatorRecord};
+use wire::record::{Action, LocatorRecord, MapVersion};
 
 /// What to do with packets for one EID-prefix, until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,23 @@ pub enum SourceVerdict {
     Unmapped,
 }
 
+/// What packets to trusted peers say of our own mappings. They all have the same locators, so also the same version and bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnMapping {
+    /// Map-version (RFC 9302); null = versions are not used.
+    pub version: MapVersion,
+    /// Locator-status-bits (RFC 9300, section 10): bit n is set if locator n of our records can be reached. None = not sent.
+    pub status_bits: Option<u32>,
+    /// From then on nobody has an older version that has not expired (RFC 9302, section 7.1).
+    pub others_end: Option<Instant>,
+}
+
+impl Default for OwnMapping {
+    fn default() -> Self {
+        Self { version: MapVersion(0), status_bits: None, others_end: None }
+    }
+}
+
 /// Control to packet thread; applied in order, between batches of packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
@@ -105,6 +122,8 @@ pub enum Update {
     },
     /// The EID-prefixes that packets are decapsulated for; replaces the former list.
     LocalEids(Vec<EidPrefix>),
+    /// EID-prefixes of others that this node is PITR for (RFC 6832, section 5); replaces the former list.
+    PitrFor(Vec<EidPrefix>),
     /// Our RLOCs, the preferred one of each family first; replaces the former list.
     LocalRlocs(Vec<IpAddr>),
     /// Whether packets may go to a locator, in whatever mappings it is, as probing has found (RFC 9301, section 7.1): one that may
@@ -114,6 +133,41 @@ pub enum Update {
         rloc: IpAddr,
         /// Whether they may.
         reachable: bool,
+    },
+    /// What packets to trusted peers say of our own mappings; replaces what was said.
+    Own(OwnMapping),
+    /// The mapping of exactly this prefix, installed before, has locators of a trusted peer.
+    Peer {
+        /// The EID-prefix of the mapping.
+        prefix: EidPrefix,
+        /// Its version (RFC 9302).
+        version: MapVersion,
+        /// From then on it is forgotten.
+        expires: Instant,
+    },
+    /// Packets to a locator of a trusted peer ask for the echo of a nonce, of 24 bits (RFC 9300, section 10.1).
+    EchoRequest {
+        /// The locator.
+        rloc: IpAddr,
+        /// The nonce; none = they ask no longer, and [`Event::EchoEnded`] says what is proven.
+        nonce: Option<u32>,
+        /// They do not ask for a while, and the echo is taken all the same.
+        suspended: bool,
+    },
+    /// The next packet to a locator of a trusted peer echoes this nonce.
+    EchoAnswer {
+        /// The locator.
+        rloc: IpAddr,
+        /// The nonce.
+        nonce: u32,
+    },
+    /// From which locator of ours packets go to one of others, in whatever mappings it is, as probing has found. Until something is said
+    /// of it that is the preferred one of its family.
+    From {
+        /// The locator of others.
+        rloc: IpAddr,
+        /// Ours.
+        source: IpAddr,
     },
     /// The answer to an [`Event::Source`], for all sources in a prefix.
     Source {
@@ -149,6 +203,53 @@ pub enum Event {
         /// The host prefix of the inner source.
         eid: EidPrefix,
         /// The outer source.
+        rloc: IpAddr,
+    },
+    /// A trusted peer asks for the echo of a nonce. Said once for each nonce, and again while it is asked for.
+    EchoAsked {
+        /// The locator that the packet came from.
+        rloc: IpAddr,
+        /// The nonce.
+        nonce: u32,
+    },
+    /// A trusted peer has echoed the nonce that it was asked for.
+    Echoed {
+        /// The locator that the packet came from.
+        rloc: IpAddr,
+        /// The nonce.
+        nonce: u32,
+    },
+    /// Packets ask for no echo any more, as control has said.
+    EchoEnded {
+        /// The locator.
+        rloc: IpAddr,
+        /// Whether it is proven that packets do not get there (RFC 9300, section 10.1): others came from there meanwhile, and no
+        /// echo with them.
+        is_proven: bool,
+    },
+    /// The locator-status-bits of a trusted peer have changed. They fit the version of the mapping.
+    StatusBits {
+        /// The EID-prefix of the mapping that has the inner source.
+        prefix: EidPrefix,
+        /// The locator that the packet came from.
+        rloc: IpAddr,
+        /// The version of the mapping, as far as the ETR knows.
+        version: MapVersion,
+        /// Bit n is set if locator n can be reached.
+        bits: u32,
+        /// How many bits there are: 32, or 8 beside an instance.
+        width: u8,
+    },
+    /// A packet of a trusted peer names a newer version of its mapping than is cached (RFC 9302, section 7.2).
+    VersionNewer {
+        /// The EID-prefix of the mapping.
+        prefix: EidPrefix,
+    },
+    /// A packet of a trusted peer names an older version of a mapping of ours (RFC 9302, section 7.1).
+    VersionStale {
+        /// The EID-prefix of ours.
+        prefix: EidPrefix,
+        /// The locator that the packet came from.
         rloc: IpAddr,
     },
     /// A packet has gone to this locator and for a second nothing has come back from it, or a router says that it cannot get there

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// So many a second, and as many at once.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     per_second: u32,
     left: u32,
     /// Up to when tokens were put in.
@@ -13,12 +13,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(now: Instant, per_second: u32) -> Self {
+    pub(crate) fn new(now: Instant, per_second: u32) -> Self {
         Self { per_second, left: per_second, filled: now }
     }
 
     /// Takes one, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.fill(now);
         match self.left.checked_sub(1) {
             Some(left) => {
@@ -30,7 +30,7 @@ impl Budget {
     }
 
     /// When there is one; `None` if there is one already.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         (self.left == 0).then(|| self.filled + self.interval())
     }
 

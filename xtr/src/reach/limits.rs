@@ -48,6 +48,29 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Probes of one locator that may still be answered, the newest ones.
 pub const OUTSTANDING: usize = 4;
 
+/// Least and greatest time from one echo of a locator to the next request (RFC 9300, section 10.1, leaves it open): what probes do
+/// not see is found within ten seconds, at one packet of a round trip in five seconds.
+pub const ECHO_INTERVAL: (Duration, Duration) = (Duration::from_millis(4500), Duration::from_millis(5500));
+
+/// How long packets ask for an echo that does not come: twice what an echo may take, so that packets that come late in it prove
+/// something.
+pub const ECHO_WAIT: Duration = Duration::from_secs(4);
+
+/// How long an xTR that is asked itself does not ask (RFC 9300, section 10.1, the Echo-Nonce-request-state timer): the round trip
+/// in which the other has its echo.
+pub const ECHO_SUSPENSION: Duration = Duration::from_secs(1);
+
+/// Wait after an echo that did not come before the next is asked for: the answer of a probe counts more, and a peer that does not
+/// echo after all is not lost every ten seconds.
+pub const ECHO_AFTER_VERDICT: Duration = Duration::from_secs(60);
+
+/// How long no locator-status-bits are sent after a locator has come or gone (RFC 9300, section 13.1, recommends this).
+pub const USE_STATUS_BITS: Duration = Duration::from_secs(300);
+
+/// Locators of ours, beside the one that packets leave from, that a doubtful locator is probed from too: a site with more than four
+/// uplinks of one family is rare, and each costs a probe more.
+pub const OTHER_UPLINKS: usize = 3;
+
 /// How long an ITR that has sent us packets, asked or probed hears of our changes: the minute of RFC 9301, section 6.1, and
 /// half as much, so that one that probes once a minute is never forgotten.
 pub const RECENT: Duration = Duration::from_secs(90);

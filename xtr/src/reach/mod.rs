@@ -4,15 +4,23 @@
 //! * [`Prober`]: probes each locator of the map-cache, once for all the mappings that share it, and says which of them
 //!   packets must not be sent to.
 //! * [`Solicitor`]: remembers which ITRs have sent to us lately, and sends them SMRs when our mappings change.
+//! * [`Echo`], [`Own`] and [`StatusBits`]: what packets of trusted peers say of it, and ours to them (RFC 9300, section 10).
 
 mod budget;
+mod echo;
 pub mod limits;
+mod own_mapping;
 mod prober;
 mod solicitor;
+mod status_bits;
 mod target;
 
+pub(crate) use budget::Budget;
+pub use echo::{Echo, EchoState, Verdict};
+pub use own_mapping::Own;
 pub use prober::{Output, Probed, ProbedLocator, Prober};
 pub use solicitor::Solicitor;
+pub use status_bits::{Bits, StatusBits};
 pub use target::Standing;
 
 /// What both have done so far.
@@ -26,10 +34,20 @@ pub struct Counts {
     pub probes_lost: u64,
     /// How often a locator was found unusable.
     pub locators_lost: u64,
+    /// How often packets to a locator began to leave from another one of ours.
+    pub uplinks_changed: u64,
     /// Solicit-map-requests sent.
     pub smrs_sent: u64,
     /// Solicit-map-requests received, those that were refused among them.
     pub smrs_received: u64,
+    /// Echoes of nonces asked for (RFC 9300, section 10.1).
+    pub echoes_requested: u64,
+    /// Those that came.
+    pub echoes_received: u64,
+    /// How often none came, though packets did.
+    pub echoes_missed: u64,
+    /// Nonces given back.
+    pub echoes_sent: u64,
 }
 
 impl Counts {
@@ -41,20 +59,30 @@ impl Counts {
             probes_answered: self.probes_answered + other.probes_answered,
             probes_lost: self.probes_lost + other.probes_lost,
             locators_lost: self.locators_lost + other.locators_lost,
+            uplinks_changed: self.uplinks_changed + other.uplinks_changed,
             smrs_sent: self.smrs_sent + other.smrs_sent,
             smrs_received: self.smrs_received + other.smrs_received,
+            echoes_requested: self.echoes_requested + other.echoes_requested,
+            echoes_received: self.echoes_received + other.echoes_received,
+            echoes_missed: self.echoes_missed + other.echoes_missed,
+            echoes_sent: self.echoes_sent + other.echoes_sent,
         }
     }
 
     /// Each with the name under which `show counters` lists it.
-    pub fn named(&self) -> [(&'static str, u64); 6] {
+    pub fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("probes-sent", self.probes_sent),
             ("probes-answered", self.probes_answered),
             ("probes-lost", self.probes_lost),
             ("locators-lost", self.locators_lost),
+            ("uplinks-changed", self.uplinks_changed),
             ("smrs-sent", self.smrs_sent),
             ("smrs-received", self.smrs_received),
+            ("echoes-requested", self.echoes_requested),
+            ("echoes-received", self.echoes_received),
+            ("echoes-missed", self.echoes_missed),
+            ("echoes-sent", self.echoes_sent),
         ]
     }
 }

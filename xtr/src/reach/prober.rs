@@ -18,7 +18,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::{EidRequest, MapReply, MapRequest, Nonce};
 
 use super::budget::Budget;
-use super::target::{Outstanding, Standing, Step, Target};
+use super::target::{Answered, Outstanding, Standing, Step, Target};
 use super::{Counts, limits};
 use crate::map_cache::Update;
 use crate::refusal::{Refusal, Tally};
@@ -49,6 +49,8 @@ pub struct ProbedLocator {
     pub address: IpAddr,
     /// How it stands.
     pub standing: Standing,
+    /// From which locator of ours packets go there.
+    pub from: Option<IpAddr>,
     /// Since when.
     pub since: Duration,
     /// Smoothed round-trip time.
@@ -62,7 +64,7 @@ pub struct ProbedLocator {
 /// Probes the locators of the map-cache.
 #[derive(Debug)]
 pub struct Prober {
-    /// Our locators, the preferred ones first: probes go the way of the packets.
+    /// Our locators, the preferred ones first: probes go the way of the packets, and from the others too where there is doubt.
     rlocs: Vec<IpAddr>,
     /// Locators of those who are known not to answer.
     spared: Vec<IpAddr>,
@@ -106,6 +108,7 @@ impl Prober {
             return;
         }
         self.rlocs = rlocs;
+        self.leave_lost_uplinks();
         let down = self.targets.iter().filter(|(_, target)| target.standing == Standing::Down);
         for rloc in down.map(|(rloc, _)| *rloc).collect::<Vec<_>>() {
             self.reschedule(rloc, |target| target.due = now);
@@ -146,6 +149,26 @@ impl Prober {
         }
     }
 
+    /// Packets do not get to this locator, though its own get here (RFC 9300, section 10.1): it is out of use until it answers a probe.
+    /// Of one that is not probed nothing would bring it back: it stays.
+    pub fn condemn(&mut self, now: Instant, rloc: IpAddr) {
+        let mut has_gone = false;
+        self.reschedule(rloc, |target| has_gone = target.condemn(now));
+        if has_gone {
+            self.gone_down(rloc);
+        }
+    }
+
+    /// Packets get there, as an echo shows.
+    pub fn acquit(&mut self, now: Instant, rloc: IpAddr) {
+        let (mut is_back, interval) = (false, self.interval());
+        self.reschedule(rloc, |target| is_back = target.acquit(now, interval));
+        if is_back {
+            tracing::info!(%rloc, "the locator echoes again");
+            self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
+        }
+    }
+
     /// Takes a Map-Reply with the probe-bit.
     ///
     /// # Errors
@@ -164,12 +187,17 @@ impl Prober {
         self.drop_lost(now, rloc);
         self.nonces.remove(&message.nonce);
         let interval = self.interval();
+        let ways = (self.current(rloc), same_family(&self.rlocs, rloc));
         let mut answered = None;
         self.reschedule(rloc, |target| {
-            answered = target.take(message.nonce).map(|probe| (probe.prefix, target.answer(now, &probe, interval)));
+            answered =
+                target.take(message.nonce).map(|probe| (probe.prefix, target.answer(now, &probe, ways, interval)));
         });
-        let (prefix, is_back) = answered.ok_or(Refusal::ReplyUnasked)?;
+        let (prefix, Answered { is_back, has_moved }) = answered.ok_or(Refusal::ReplyUnasked)?;
         self.counts.probes_answered += 1;
+        if has_moved {
+            self.moved(rloc);
+        }
         if is_back {
             tracing::info!(%rloc, "the locator answers again");
             self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
@@ -202,6 +230,7 @@ impl Prober {
             match step {
                 Step::Rest => {}
                 Step::GoneDown => self.gone_down(rloc),
+                Step::Moved => self.moved(rloc),
                 // The others wait too: what is due first is sent first.
                 Step::Probe if !self.budget.take(now) => return,
                 Step::Probe => self.probe(now, rloc, prefix),
@@ -225,12 +254,31 @@ impl Prober {
         self.targets.get(&rloc).is_none_or(|target| target.standing != Standing::Down)
     }
 
+    /// The locator of ours that packets there leave from, if that is not the preferred one.
+    pub fn source(&self, rloc: IpAddr) -> Option<IpAddr> {
+        self.targets.get(&rloc)?.from
+    }
+
+    /// All locators that packets leave for from another one than the preferred one, with that.
+    pub fn sources(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> + '_ {
+        self.targets.iter().filter_map(|(rloc, target)| Some((*rloc, target.from?)))
+    }
+
+    /// A probe came from another locator of the same site: its owner may have lost the way from this one. As suspicion of the packet
+    /// half, of one that has answered before: of another one silence would say nothing.
+    pub fn doubt(&mut self, now: Instant, rloc: IpAddr) {
+        if self.targets.get(&rloc).is_some_and(|target| target.standing == Standing::Up) {
+            self.suspect(now, rloc);
+        }
+    }
+
     /// The locators that are probed, in order of address.
     pub fn locators(&self, now: Instant) -> impl Iterator<Item = ProbedLocator> + '_ {
         let ago = move |at: Instant| now.saturating_duration_since(at);
         self.targets.iter().map(move |(address, target)| ProbedLocator {
             address: *address,
             standing: target.standing,
+            from: target.from.or_else(|| same_family(&self.rlocs, *address)),
             since: ago(target.since),
             rtt: target.rtt,
             probed_ago: target.probed.map(ago),
@@ -251,12 +299,42 @@ impl Prober {
     /// Sends a probe, not to a Map-Server and not encapsulated. One ITR-RLOC only, so that the answer comes back the way of
     /// the probe.
     fn probe(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix) {
-        let Some(local) = same_family(&self.rlocs, rloc) else {
+        let Some(local) = self.current(rloc) else {
             // Packets cannot go there either, and that says nothing about the locator.
             let later = now + self.interval();
             return self.reschedule(rloc, |target| target.due = later);
         };
-        let nonce = Nonce(self.random.next_u64());
+        let probe = self.outstanding(now, prefix, local);
+        let mut lost = None;
+        self.reschedule(rloc, |target| lost = target.sent(probe));
+        self.lost(lost);
+        self.send(rloc, probe);
+        if self.targets.get(&rloc).is_some_and(Target::wants_others) {
+            self.probe_from_others(now, rloc, (prefix, local));
+        }
+    }
+
+    /// The same from other locators of ours: the fault may be ours. Who is reached from one of them is not dead.
+    fn probe_from_others(&mut self, now: Instant, rloc: IpAddr, (prefix, local): (EidPrefix, IpAddr)) {
+        let is_other = |own: &&IpAddr| own.is_ipv4() == rloc.is_ipv4() && **own != local;
+        let others: Vec<IpAddr> = self.rlocs.iter().filter(is_other).take(limits::OTHER_UPLINKS).copied().collect();
+        for other in others {
+            if !self.budget.take(now) {
+                return;
+            }
+            let probe = self.outstanding(now, prefix, other);
+            let lost = self.targets.get_mut(&rloc).and_then(|target| target.sent_beside(probe));
+            self.lost(lost);
+            self.send(rloc, probe);
+        }
+    }
+
+    fn outstanding(&mut self, now: Instant, prefix: EidPrefix, local: IpAddr) -> Outstanding {
+        Outstanding { nonce: Nonce(self.random.next_u64()), sent: now, prefix, local }
+    }
+
+    fn send(&mut self, rloc: IpAddr, probe: Outstanding) {
+        let Outstanding { nonce, prefix, local, .. } = probe;
         let message = MapRequest {
             probe: true,
             nonce,
@@ -264,10 +342,7 @@ impl Prober {
             records: vec![EidRequest { notify: false, eid: prefix.into() }],
             ..MapRequest::default()
         };
-        let mut lost = None;
-        self.reschedule(rloc, |target| lost = target.sent(Outstanding { nonce, sent: now, prefix }));
         self.nonces.insert(nonce, rloc);
-        self.lost(lost);
         match message.encode() {
             Ok(bytes) => {
                 self.counts.probes_sent += 1;
@@ -275,6 +350,31 @@ impl Prober {
                 self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
             }
             Err(_) => self.tally.count(Refusal::NotEncodable),
+        }
+    }
+
+    /// From which locator of ours packets go there.
+    fn current(&self, rloc: IpAddr) -> Option<IpAddr> {
+        self.source(rloc).or_else(|| same_family(&self.rlocs, rloc))
+    }
+
+    /// Packets go there from another locator of ours than before.
+    fn moved(&mut self, rloc: IpAddr) {
+        let Some(source) = self.current(rloc) else { return };
+        tracing::info!(%rloc, from = %source, "the locator is reached from another one of ours");
+        self.counts.uplinks_changed += 1;
+        self.outputs.push_back(Output::Update(Update::From { rloc, source }));
+    }
+
+    /// What was reached from a locator that we have no longer is looked for from the preferred one.
+    fn leave_lost_uplinks(&mut self) {
+        let (rlocs, outputs) = (&self.rlocs, &mut self.outputs);
+        for (rloc, target) in &mut self.targets {
+            let preferred = same_family(rlocs, *rloc);
+            if target.from.is_some_and(|from| !rlocs.contains(&from) || Some(from) == preferred) {
+                target.from = None;
+                outputs.extend(preferred.map(|source| Output::Update(Update::From { rloc: *rloc, source })));
+            }
         }
     }
 
@@ -294,6 +394,8 @@ impl Prober {
         if target.standing == Standing::Down {
             self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
         }
+        let preferred = same_family(&self.rlocs, rloc).filter(|_| target.from.is_some());
+        self.outputs.extend(preferred.map(|source| Output::Update(Update::From { rloc, source })));
     }
 
     fn drop_lost(&mut self, now: Instant, rloc: IpAddr) {

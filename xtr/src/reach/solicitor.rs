@@ -177,6 +177,23 @@ impl Solicitor {
         self.change = Some(Change { prefixes, at: now, told_early: false });
     }
 
+    /// This ITR has sent packets by an old mapping of this prefix: it is told now, or as soon as it may be told again (RFC 9302, section
+    /// 7.1, case 3).
+    pub fn remind(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix) {
+        self.heard(now, rloc, &[], true);
+        let Some(itr) = self.itrs.get_mut(&rloc) else { return };
+        itr.first.retain(|(known, _)| *known != prefix);
+        if itr.first.len() >= limits::PREFIXES_PER_ITR {
+            itr.first.remove(0);
+        }
+        itr.first.push((prefix, false));
+        if itr.due.is_none() {
+            let due = (itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL)), !itr.proven);
+            itr.due = Some(due);
+            self.schedule.insert((due, rloc));
+        }
+    }
+
     /// Sends what is due. `is_confirmed` says whether every Map-Server knows the mappings as they are.
     pub fn handle_timeout(&mut self, now: Instant, is_confirmed: bool) {
         self.follow_change(now, is_confirmed);
@@ -371,6 +388,20 @@ mod tests {
         let order: Vec<_> = told(&mut solicitor, now).into_iter().map(|(at, _, prefix)| (at, prefix)).collect();
         assert_eq!(order, [(3, ours[0]), (6, ours[2]), (9, ours[0]), (12, ours[1]), (15, ours[2])]);
         assert_eq!(solicitor.news.len(), 0);
+    }
+
+    #[test]
+    fn who_uses_an_old_mapping_is_told_at_once_and_once_in_three_seconds() {
+        let now = Instant::now();
+        let mut solicitor = solicitor(now);
+        let ours = prefix("10.1.0.0/16");
+        for second in 0..7 {
+            let now = now + Duration::from_secs(second);
+            solicitor.remind(now, address(1), ours);
+            solicitor.handle_timeout(now, true);
+            let expected = if second % 3 == 0 { vec![(address(1), ours)] } else { vec![] };
+            assert_eq!(sent(&mut solicitor), expected, "{second}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! One locator that is probed: how it stands, and when it is probed next.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
@@ -27,6 +28,8 @@ pub(super) enum Step {
     Probe,
     /// Nobody answered: packets must not go there.
     GoneDown,
+    /// Only probes from another locator of ours were answered: packets must leave from that.
+    Moved,
     /// Nothing: nobody answered, and that proves nothing.
     Rest,
 }
@@ -38,6 +41,17 @@ pub(super) struct Outstanding {
     pub(super) sent: Instant,
     /// What it asked about.
     pub(super) prefix: EidPrefix,
+    /// From which locator of ours.
+    pub(super) local: IpAddr,
+}
+
+/// What came of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answered {
+    /// The locator was out of use, and is in use again.
+    pub(super) is_back: bool,
+    /// Packets leave from another locator of ours from now on.
+    pub(super) has_moved: bool,
 }
 
 /// A burst of probes in progress. A routine probe is the first of a burst that as a rule ends with its answer.
@@ -62,11 +76,19 @@ pub(super) struct Target {
     /// The EID-prefix of the last probe.
     pub(super) asked: Option<EidPrefix>,
     burst: Option<Burst>,
+    /// Whether it is down although packets come from it, for no echo does.
+    is_mute: bool,
     /// Until when suspicion has to wait.
     paused: Option<Instant>,
     /// Probes since it went down.
     retries: u32,
     outstanding: VecDeque<Outstanding>,
+    /// Probes from locators of ours beside the one that packets leave from.
+    beside: VecDeque<Outstanding>,
+    /// From which locator of ours packets go there, if that was found not to be the preferred one.
+    pub(super) from: Option<IpAddr>,
+    /// One from which it was reached in the burst that goes on, when it was not from the one that packets leave from.
+    reached_from: Option<IpAddr>,
 }
 
 impl Target {
@@ -80,10 +102,26 @@ impl Target {
             answered: None,
             asked: None,
             burst: None,
+            is_mute: false,
             paused: None,
             retries: 0,
             outstanding: VecDeque::new(),
+            beside: VecDeque::new(),
+            from: None,
+            reached_from: None,
         }
+    }
+
+    /// Whether it is to be probed from other locators of ours too: it is doubtful, or packets leave from one that is not preferred.
+    pub(super) fn wants_others(&self) -> bool {
+        self.standing == Standing::Down || self.from.is_some() || self.burst.is_some_and(|burst| burst.suspected)
+    }
+
+    /// A probe was sent from another locator of ours. The one that can no longer be answered because of it, if there is one.
+    pub(super) fn sent_beside(&mut self, probe: Outstanding) -> Option<Outstanding> {
+        self.beside.push_back(probe);
+        let most = limits::OUTSTANDING * limits::OTHER_UPLINKS;
+        if self.beside.len() > most { self.beside.pop_front() } else { None }
     }
 
     /// Packets go there, and nothing comes back: a probe is due now, if that is not known and not being looked into. Suspicion in
@@ -112,9 +150,30 @@ impl Target {
     /// that he lives.
     pub(super) fn heard_data(&mut self, now: Instant) -> bool {
         self.heard(now);
-        let is_back = self.standing == Standing::Down && self.answered.is_none();
+        let is_back = self.standing == Standing::Down && self.answered.is_none() && !self.is_mute;
         if is_back {
             self.stand(now, Standing::Unproven);
+        }
+        is_back
+    }
+
+    /// No echo comes from there, though packets do. Whether that takes it out of use; it is probed at once then.
+    pub(super) fn condemn(&mut self, now: Instant) -> bool {
+        if self.standing == Standing::Down {
+            return false;
+        }
+        (self.burst, self.is_mute, self.retries) = (None, true, 0);
+        self.stand(now, Standing::Down);
+        self.due = now;
+        true
+    }
+
+    /// An echo came after all. Whether that brings it back.
+    pub(super) fn acquit(&mut self, now: Instant, interval: Duration) -> bool {
+        let is_back = std::mem::take(&mut self.is_mute) && self.standing == Standing::Down;
+        if is_back {
+            self.stand(now, if self.answered.is_some() { Standing::Up } else { Standing::Unproven });
+            self.due = now + interval;
         }
         is_back
     }
@@ -131,9 +190,16 @@ impl Target {
     /// back: only if no packets come from there either is a locator taken for dead.
     fn end_burst(&mut self, now: Instant, burst: Burst, interval: Duration) -> Step {
         self.burst = None;
+        let reached_from = self.reached_from.take();
         if !burst.suspected {
             self.due = now + interval;
             return Step::Rest;
+        }
+        if reached_from.is_some() {
+            self.from = reached_from;
+            self.paused = Some(now + limits::ANSWERED_PAUSE);
+            self.due = now + interval;
+            return Step::Moved;
         }
         self.stand(now, Standing::Down);
         self.retries = 0;
@@ -162,19 +228,48 @@ impl Target {
     /// The probe of this nonce, if it may still be answered; it is answered once. Those that are too old have to be taken out
     /// by [`Self::take_lost`] before.
     pub(super) fn take(&mut self, nonce: Nonce) -> Option<Outstanding> {
-        let index = self.outstanding.iter().position(|probe| probe.nonce == nonce)?;
-        self.outstanding.remove(index)
+        let take = |probes: &mut VecDeque<Outstanding>| {
+            let index = probes.iter().position(|probe| probe.nonce == nonce)?;
+            probes.remove(index)
+        };
+        take(&mut self.outstanding).or_else(|| take(&mut self.beside))
     }
 
     /// The oldest probe, if it is too old to be answered, or if `all` are to go.
     pub(super) fn take_lost(&mut self, now: Instant, all: bool) -> Option<Outstanding> {
         let is_old = |probe: &Outstanding| now.saturating_duration_since(probe.sent) >= limits::ANSWER_TIME;
-        self.outstanding.front().filter(|probe| all || is_old(probe))?;
-        self.outstanding.pop_front()
+        let take = |probes: &mut VecDeque<Outstanding>| {
+            probes.front().filter(|probe| all || is_old(probe))?;
+            probes.pop_front()
+        };
+        take(&mut self.outstanding).or_else(|| take(&mut self.beside))
     }
 
-    /// A probe was answered. Whether that brings the locator back.
-    pub(super) fn answer(&mut self, now: Instant, probe: &Outstanding, interval: Duration) -> bool {
+    /// A probe was answered; packets leave from `current`, and should from `preferred`. The way of another locator of ours counts when
+    /// it is the preferred one, or when the locator is out of use; in a burst it waits until that has ended in vain.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        probe: &Outstanding,
+        (current, preferred): (Option<IpAddr>, Option<IpAddr>),
+        interval: Duration,
+    ) -> Answered {
+        let is_beside = current.is_some_and(|current| current != probe.local);
+        if is_beside && Some(probe.local) != preferred && self.standing != Standing::Down {
+            if self.burst.is_some() {
+                self.reached_from.get_or_insert(probe.local);
+            }
+            return Answered { is_back: false, has_moved: false };
+        }
+        if is_beside {
+            self.from = (Some(probe.local) != preferred).then_some(probe.local);
+        }
+        Answered { is_back: self.answer_here(now, probe, interval), has_moved: is_beside }
+    }
+
+    /// Whether that brings the locator back.
+    fn answer_here(&mut self, now: Instant, probe: &Outstanding, interval: Duration) -> bool {
+        self.reached_from = None;
         let sample = now.saturating_duration_since(probe.sent);
         // As TCP smooths it (RFC 6298, section 2); each probe has its own nonce, so that no sample is in doubt.
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
@@ -183,7 +278,7 @@ impl Target {
         if is_back || self.burst.is_some_and(|burst| burst.suspected) {
             self.paused = Some(now + limits::ANSWERED_PAUSE);
         }
-        self.burst = None;
+        (self.burst, self.is_mute) = (None, false);
         self.due = now + interval;
         if self.standing != Standing::Up {
             self.stand(now, Standing::Up);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The registration engine: one conversation per Map-Server and message.
 
+mod moving;
+mod servers;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -14,7 +17,7 @@ use super::limits;
 use super::nonce::RisingNonce;
 use crate::database::{Database, RecordForm, withdrawal};
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{MapSystem, Outgoing};
+use crate::transport::{MapSystem, Outgoing, turned};
 
 /// Deployed Map-Servers send the whole HMAC, and some cover the records only. Neither is easier to forge.
 const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: true };
@@ -77,6 +80,9 @@ pub enum Input<'a> {
         /// What is registered from now on.
         database: Database,
     },
+    /// Other Map-Servers, or the same with other keys: new ones are registered with, at once, and those that are no longer there
+    /// get a withdrawal.
+    Servers(Vec<Server>),
     /// The node goes away: take every registration back.
     Withdraw,
 }
@@ -88,8 +94,10 @@ pub enum Output {
     PersistNonce(Nonce),
     /// Send a Map-Register, or a Map-Notify-Ack.
     Send(Outgoing),
-    /// A Map-Server says that an EID-prefix of ours is behind others now.
+    /// A Map-Server says that an EID-prefix of ours, or a part of one, is behind others now.
     Moved(EidPrefix),
+    /// A Map-Server says that nobody else has it any more.
+    Returned(EidPrefix),
 }
 
 /// State of one registration message, for `show registrations`.
@@ -105,6 +113,8 @@ pub struct Registration {
     pub unanswered: u32,
     /// Whether the message takes the registration back.
     pub withdrawing: bool,
+    /// Whether there is no such message: another xTR has registered the prefix since, and keeps it until it is withdrawn.
+    pub moved: bool,
 }
 
 /// Registers a node's prefixes with its Map-Servers.
@@ -118,6 +128,10 @@ pub struct Registrar {
     nonce: RisingNonce,
     /// The nonce of the last unsolicited Map-Notify of each server.
     unsolicited: Vec<Nonce>,
+    /// Servers that are no longer configured, until they have confirmed that or are given up.
+    retired: BTreeSet<usize>,
+    /// Prefixes that another xTR has registered with a server since we did.
+    moved: BTreeSet<(usize, EidPrefix)>,
     withdrawing: bool,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -151,6 +165,8 @@ impl Registrar {
             unsolicited: vec![Nonce(0); servers.len()],
             database,
             servers,
+            retired: BTreeSet::new(),
+            moved: BTreeSet::new(),
             cgeids,
             batches: Vec::new(),
             nonce: RisingNonce::above(floor),
@@ -158,7 +174,7 @@ impl Registrar {
             outputs: VecDeque::new(),
             tally: Tally::default(),
         };
-        registrar.plan(now);
+        (0..registrar.servers.len()).for_each(|server| registrar.plan(now, server));
         registrar
     }
 
@@ -182,6 +198,7 @@ impl Registrar {
                 self.database = database;
                 self.remove(now, prefix);
             }
+            Input::Servers(servers) => self.set_servers(now, servers),
             Input::Withdraw => {
                 self.withdrawing = true;
                 self.batches.iter_mut().for_each(|batch| batch.withdrawing = true);
@@ -229,28 +246,34 @@ impl Registrar {
         &self.tally
     }
 
+    /// The keys that we register with, by which Map-Servers wrap one-time keys for us too (RFC 9303, section 6.5).
+    pub fn keys(&self) -> impl Iterator<Item = &AuthKey> {
+        self.servers.iter().map(|server| &server.key)
+    }
+
     /// The state of every registration.
     pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
-        self.batches.iter().map(move |batch| Registration {
+        let registered = self.batches.iter().map(move |batch| Registration {
             server: self.servers[batch.server].to,
             prefixes: batch.prefixes.clone(),
             confirmed_ago: batch.confirmed.map(|at| now.saturating_duration_since(at)),
             unanswered: batch.unanswered,
             withdrawing: batch.withdrawing,
-        })
+            moved: false,
+        });
+        registered.chain(self.moved())
     }
 
     /// Splits each server's prefixes into messages that fit a packet: one where possible, since some servers take each
     /// Map-Register as the whole site.
-    fn plan(&mut self, now: Instant) {
-        for (server, config) in self.servers.iter().enumerate() {
-            let mut rest = config.prefixes.as_slice();
-            while !rest.is_empty() {
-                let count = (1..=rest.len()).rev().find(|count| self.fits(&rest[..*count], config)).unwrap_or(1);
-                let (prefixes, remaining) = rest.split_at(count);
-                self.batches.push(Batch::new(server, prefixes.to_vec(), now));
-                rest = remaining;
-            }
+    fn plan(&mut self, now: Instant, server: usize) {
+        let config = &self.servers[server];
+        let mut rest = config.prefixes.as_slice();
+        while !rest.is_empty() {
+            let count = (1..=rest.len()).rev().find(|count| self.fits(&rest[..*count], config)).unwrap_or(1);
+            let (prefixes, remaining) = rest.split_at(count);
+            self.batches.push(Batch::new(server, prefixes.to_vec(), now));
+            rest = remaining;
         }
     }
 
@@ -270,6 +293,8 @@ impl Registrar {
         };
         MapRegister {
             proxy_reply: server.proxy_reply,
+            // RFC 9303, section 6.3: an ETR that can says so.
+            security_capable: true,
             want_notify: true,
             nonce,
             records: prefixes.iter().map(record).collect(),
@@ -280,10 +305,15 @@ impl Registrar {
 
     /// Into a message that has room, one for each server; what else is in that is confirmed anew with it.
     fn add(&mut self, now: Instant, prefix: EidPrefix) {
+        self.moved.retain(|(_, moved)| *moved != prefix);
         for server in 0..self.servers.len() {
-            if self.withdrawing || !may_have(self.cgeids, self.servers[server].to, &prefix) {
-                continue;
-            }
+            self.add_to(now, server, prefix);
+        }
+    }
+
+    fn add_to(&mut self, now: Instant, server: usize, prefix: EidPrefix) {
+        let is_served = !self.withdrawing && !self.retired.contains(&server);
+        if is_served && may_have(self.cgeids, self.servers[server].to, &prefix) {
             // A withdrawal on its way must not have the last word.
             self.batches.retain(|batch| !(batch.server == server && batch.withdrawing && batch.prefixes == [prefix]));
             let has_room = |batch: &Batch| {
@@ -305,6 +335,7 @@ impl Registrar {
 
     /// A message of its own takes the prefix back; the one that it was in goes on without it.
     fn remove(&mut self, now: Instant, prefix: EidPrefix) {
+        self.moved.retain(|(_, moved)| *moved != prefix);
         let mut registered_with = Vec::new();
         for batch in self.batches.iter_mut().filter(|batch| !batch.withdrawing && batch.prefixes.contains(&prefix)) {
             batch.prefixes.retain(|other| *other != prefix);
@@ -321,6 +352,7 @@ impl Registrar {
     fn drop_ended(&mut self) {
         if !self.withdrawing {
             self.batches.retain(|batch| !batch.withdrawing || batch.due.is_some());
+            self.forget_retired();
         }
     }
 
@@ -334,7 +366,9 @@ impl Registrar {
     /// Each retransmission has a nonce of its own, so that a server that insists on rising nonces answers it.
     fn transmit(&mut self, now: Instant, index: usize) {
         let server = &self.servers[self.batches[index].server];
-        let Some(to) = server.to.destination(&self.database.rlocs()) else {
+        // Who is not answered may have no way from this locator.
+        let rlocs = turned(&self.database.rlocs(), self.batches[index].unanswered as usize);
+        let Some(to) = server.to.destination(&rlocs) else {
             self.tally.count(Refusal::NoLocatorOfFamily);
             self.batches[index].due = Some(now + limits::LONGEST_RETRY);
             return;
@@ -356,7 +390,7 @@ impl Registrar {
     fn on_notify(&mut self, now: Instant, from: MapSystem, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
         let asked = |batch: &Batch| batch.outstanding.contains(&message.nonce);
         let Some(batch) = self.batches.iter_mut().find(|batch| asked(batch)) else {
-            return self.on_unsolicited(from, message, payload);
+            return self.on_unsolicited(now, from, message, payload);
         };
         let key = &self.servers[batch.server].key;
         auth::verify(payload, key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
@@ -373,7 +407,13 @@ impl Registrar {
 impl Registrar {
     /// A Map-Notify that answers none of our Map-Registers is acknowledged until its server has heard so (RFC 9301, section
     /// 5.7). It is taken from the server's own address, under its key, and once: its nonces rise.
-    fn on_unsolicited(&mut self, from: MapSystem, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
+    fn on_unsolicited(
+        &mut self,
+        now: Instant,
+        from: MapSystem,
+        message: &MapNotify,
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
         let is_late = self.nonce.has_used(message.nonce);
         let by_it = |server: &Server| server.to == from && auth::verify(payload, &server.key, ACCEPTED).is_ok();
         let index = self.servers.iter().position(by_it).filter(|_| !is_late).ok_or(Refusal::NotifyUnasked)?;
@@ -388,18 +428,9 @@ impl Registrar {
         let bytes = auth::seal(&acknowledgement, &server.key, server.tag).map_err(|_| Refusal::NotEncodable)?;
         self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
         if message.nonce > last {
-            let moved: Vec<_> = message.records.iter().filter_map(|record| self.moved(record)).collect();
-            self.outputs.extend(moved.into_iter().map(Output::Moved));
+            message.records.iter().for_each(|record| self.on_changed(now, index, record));
         }
         Ok(())
-    }
-
-    /// The EID-prefix of ours that a record puts behind others only.
-    fn moved(&self, record: &MappingRecord) -> Option<EidPrefix> {
-        let prefix = record.eid.ip_prefix().filter(|prefix| self.database.prefixes().contains(prefix))?;
-        let is_ours = |address: IpAddr| self.database.locators().iter().any(|own| own.address == address);
-        let has_ours = record.locators.iter().any(|locator| locator.rloc.ip().is_some_and(is_ours));
-        (!record.locators.is_empty() && !has_ours).then_some(prefix)
     }
 }
 

@@ -10,10 +10,12 @@ use wire::control::{MapReply, MapRequest};
 
 use super::limits;
 use super::rate::RateTable;
+use super::secured::Protection;
 use crate::database::{Database, RecordForm};
 use crate::map_cache::is_unicast;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{Destination, Outgoing, Via, same_family};
+use crate::trust::Trust;
 
 /// A Map-Request as it reached us.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,8 @@ pub struct Request<'a> {
     pub inner_source: Option<SocketAddr>,
     /// The message.
     pub message: &'a MapRequest,
+    /// What LISP-SEC gives for its answer, if it is protected.
+    pub protection: Option<&'a Protection>,
 }
 
 /// An answer to send, and what it says to whom.
@@ -41,10 +45,13 @@ pub struct Reply {
 #[derive(Debug)]
 pub struct Replier {
     database: Database,
+    trust: Trust,
     replies: RateTable<(IpAddr, EidPrefix)>,
     /// By the address that a probe came from, the one it is answered to, and the locator of ours that it tests.
     probes: RateTable<(IpAddr, IpAddr, IpAddr)>,
     probes_from_elsewhere: RateTable<IpAddr>,
+    /// Whether Map-Requests have to be protected.
+    requires_protection: bool,
     tally: Tally,
 }
 
@@ -53,16 +60,28 @@ impl Replier {
     pub fn new(database: Database) -> Self {
         Self {
             database,
+            trust: Trust::default(),
             replies: rate(limits::REPLIES),
             probes: rate(limits::PROBES),
             probes_from_elsewhere: rate(limits::PROBES_FROM_ELSEWHERE),
+            requires_protection: false,
             tally: Tally::default(),
         }
+    }
+
+    /// Says to these peers, and to no other, that the site echoes nonces, if it does.
+    pub fn trust(&mut self, trust: Trust) {
+        self.trust = trust;
     }
 
     /// Answers from `database` from now on.
     pub fn set_database(&mut self, database: Database) {
         self.database = database;
+    }
+
+    /// Whether Map-Requests other than probes are answered with LISP-SEC only (RFC 9301, section 9).
+    pub fn require_protection(&mut self, required: bool) {
+        self.requires_protection = required;
     }
 
     /// Takes a Map-Request that is not an SMR; the reply, if there is one to send.
@@ -92,12 +111,16 @@ impl Replier {
         if message.probe && request.inner_source.is_some() {
             return Err(Refusal::ProbeInEcm);
         }
+        if self.requires_protection && request.protection.is_none() && !message.probe {
+            return Err(Refusal::SecRequired);
+        }
         let to = self.destination(request)?;
         let Destination::Socket { local, remote } = to else { return Err(Refusal::RequestNoItrRloc) };
         let probed = message.probe.then(|| probed_locator(request.via, local));
         let way = Way { from: sender(request.via), receiver: remote.ip(), probed };
         let asked = self.allowed(now, message, way)?;
-        let bytes = self.encode(message, &asked, RecordForm { authoritative: true, probed }, remote.ip())?;
+        let form = RecordForm { authoritative: true, probed };
+        let bytes = self.encode(request, &asked, form, remote.ip())?;
         Ok(Reply { outgoing: Outgoing { to, bytes }, itr: remote.ip(), prefixes: asked })
     }
 
@@ -172,20 +195,23 @@ impl Replier {
     /// As many records as fit a packet; the ITR asks for the others when it needs them.
     fn encode(
         &self,
-        message: &MapRequest,
+        request: Request<'_>,
         prefixes: &[EidPrefix],
         form: RecordForm,
         receiver: IpAddr,
     ) -> Result<Vec<u8>, Refusal> {
         let limit = if receiver.is_ipv4() { limits::PAYLOAD_V4 } else { limits::PAYLOAD_V6 };
         let mut reply = MapReply {
-            probe: message.probe,
-            nonce: message.nonce,
+            probe: request.message.probe,
+            // E: the site does echo-nonce (RFC 9301, section 5.4).
+            echo_nonce: self.trust.echo_nonce() && self.trust.is_trusted(receiver),
+            nonce: request.message.nonce,
             records: prefixes.iter().map(|prefix| self.database.record(*prefix, form)).collect(),
             ..MapReply::default()
         };
         loop {
-            let bytes = reply.encode().map_err(|_| Refusal::NotEncodable)?;
+            let encoded = request.protection.map_or_else(|| reply.encode(), |protection| protection.seal(&reply));
+            let bytes = encoded.map_err(|_| Refusal::NotEncodable)?;
             if bytes.len() <= limit || reply.records.len() <= 1 {
                 return Ok(bytes);
             }

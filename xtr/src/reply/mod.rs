@@ -4,6 +4,8 @@
 mod engine;
 pub mod limits;
 mod rate;
+mod secured;
 
 pub use engine::{Replier, Reply, Request};
 pub(crate) use rate::RateTable;
+pub use secured::{Opener, Protection};

@@ -101,6 +101,19 @@ impl Conversation {
         self.stage = Stage::AskAgain { at: now + wait, wanted: self.asked_again <= 2 };
     }
 
+    /// The answer is worth another request at once, as far as the rate allows.
+    pub(super) fn asks_anew(&mut self, now: Instant) {
+        if matches!(self.stage, Stage::Asked { .. }) && self.sent <= limits::RETRANSMISSIONS {
+            self.stage = Stage::Due { at: self.last_sent.unwrap_or(now) + limits::MIN_INTERVAL };
+        }
+    }
+
+    /// The same of an answer that holds: what is asked next is another question.
+    pub(super) fn asks_otherwise(&mut self, now: Instant) {
+        self.close();
+        self.stage = Stage::Due { at: self.last_sent.unwrap_or(now) + limits::MIN_INTERVAL };
+    }
+
     pub(super) fn rests(&mut self, now: Instant) {
         self.close();
         self.stage = Stage::Resting { until: now + limits::REST };

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The resolving engine: one conversation per EID-prefix, a nonce each.
 
+mod proof;
+mod published;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -8,6 +11,7 @@ use std::time::Instant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wire::address::{EidPrefix, InstanceId};
+use wire::control::lispsec::OneTimeKey;
 use wire::control::{MapReply, MapRequest, Nonce};
 use wire::record::{Action, MappingRecord};
 
@@ -17,12 +21,13 @@ use super::limits;
 use super::mirror::{Installed, Mirror};
 use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
+use super::secured::{LispSec, Secured};
 use super::sources::{Sources, verdict};
 use crate::limits as both;
 use crate::map_cache::{SourceVerdict, Update};
 use crate::refusal::{Refusal, Tally};
 use crate::reply::RateTable;
-use crate::transport::{MapSystem, Outgoing, Via};
+use crate::transport::{MapSystem, Outgoing, Via, turned};
 
 /// Whom to ask, and what to believe.
 #[derive(Debug, Clone)]
@@ -63,6 +68,8 @@ pub enum Input<'a> {
         via: Via,
         /// Decoded.
         message: &'a MapReply,
+        /// The UDP payload, over which the HMACs of LISP-SEC are computed.
+        payload: &'a [u8],
     },
     /// A solicit-map-request came (RFC 9301, section 6.1).
     Smr(&'a MapRequest),
@@ -72,6 +79,24 @@ pub enum Input<'a> {
         prefix: EidPrefix,
         /// What the answer says.
         records: &'a [MappingRecord],
+    },
+    /// A Map-Server says this of its own accord, or because it was asked to for `asked`; its word is proven (RFC 9437).
+    Published {
+        /// How it came.
+        via: Via,
+        /// What was asked for.
+        asked: Option<EidPrefix>,
+        /// Whether what is cached already lives longer by that: if not, it ends when nobody uses it.
+        extends: bool,
+        /// The mappings.
+        records: &'a [MappingRecord],
+    },
+    /// Other Map-Resolvers are asked from now on.
+    Resolvers(Vec<MapSystem>),
+    /// A trusted peer has a newer version of this mapping than is cached (RFC 9302, section 7.2).
+    Newer {
+        /// Its prefix.
+        prefix: EidPrefix,
     },
     /// Our locators changed.
     Locators(Vec<IpAddr>),
@@ -86,6 +111,13 @@ pub enum Output {
     Send(Outgoing),
     /// Tell the packet half.
     Update(Update),
+    /// An ETR of the site behind these locators has said whether it echoes nonces (RFC 9301, section 5.4, E).
+    EchoNonce {
+        /// The locators of its mappings.
+        rlocs: Vec<IpAddr>,
+        /// Whether it does.
+        is_capable: bool,
+    },
 }
 
 /// Finds mappings for the packet half.
@@ -94,11 +126,16 @@ pub struct Resolver {
     config: Config,
     random: StdRng,
     preferred: usize,
+    /// Which locator of ours is asked from first: the one that the last answer came to.
+    uplink: usize,
     conversations: HashMap<EidPrefix, Conversation>,
     nonces: HashMap<Nonce, EidPrefix>,
     mirror: Mirror,
     smrs: RateTable<EidPrefix>,
+    /// Prefixes about which packets say that there is a newer version.
+    newer: RateTable<EidPrefix>,
     sources: Sources,
+    secured: Secured,
     /// Prefixes about which the answers to probes disagree with what the mapping system says.
     disagreements: RateTable<EidPrefix>,
     outputs: VecDeque<Output>,
@@ -112,15 +149,23 @@ impl Resolver {
             config,
             random: StdRng::from_seed(seed),
             preferred: 0,
+            uplink: 0,
             conversations: HashMap::new(),
             nonces: HashMap::new(),
             mirror: Mirror::default(),
             smrs: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
+            newer: RateTable::new(1, limits::SMR_INTERVAL, limits::SMR_TRACKED),
             sources: Sources::default(),
+            secured: Secured::default(),
             disagreements: RateTable::new(1, limits::DISAGREEMENT_INTERVAL, limits::DISAGREEMENTS),
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Protects what is asked from now on.
+    pub fn secure(&mut self, settings: LispSec) {
+        self.secured.set(settings);
     }
 
     /// Takes one input.
@@ -129,9 +174,17 @@ impl Resolver {
             Input::Miss { eid, source } => self.want(now, eid, Cause::Miss { source }),
             Input::Refresh { prefix } => self.want(now, prefix, Cause::Refresh),
             Input::Source { eid, rloc } => self.on_source(now, eid, rloc),
-            Input::Reply { via, message } => self.on_reply(now, via, message),
+            Input::Reply { via, message, payload } => self.on_reply(now, via, message, payload),
             Input::Smr(message) => self.on_smr(now, message),
             Input::Probed { prefix, records } => self.on_probed(now, prefix, records),
+            Input::Published { via, asked, extends, records } => {
+                self.on_published(now, via, asked.map(|asked| (asked, extends)), records)
+            }
+            Input::Resolvers(resolvers) => {
+                (self.config.resolvers, self.preferred) = (resolvers, 0);
+                Ok(())
+            }
+            Input::Newer { prefix } => self.on_newer(now, prefix),
             Input::Locators(rlocs) => {
                 self.config.rlocs = rlocs;
                 Ok(())
@@ -145,6 +198,16 @@ impl Resolver {
             self.tally.count(refusal);
         }
         self.handle_timeout(now);
+    }
+
+    /// Whom it asks.
+    pub fn resolvers(&self) -> &[MapSystem] {
+        &self.config.resolvers
+    }
+
+    /// Packets to these EID-prefixes of others are led into the tunnel, whoever sends them; none = the node is no PITR.
+    pub fn set_pitr_for(&mut self, prefixes: Option<Vec<EidPrefix>>) {
+        self.config.policy.pitr_for = prefixes;
     }
 
     /// Sends and forgets what is due.
@@ -179,9 +242,25 @@ impl Resolver {
         self.mirror.iter(now)
     }
 
+    /// The mapping of exactly this prefix.
+    pub fn installed_at(&self, now: Instant, prefix: &EidPrefix) -> Option<&Installed> {
+        self.mirror.get(now, prefix)
+    }
+
     /// The mapping that packets to an address meet.
     pub fn mapping_for(&self, now: Instant, iid: InstanceId, address: IpAddr) -> Option<(EidPrefix, &Installed)> {
         self.mirror.longest_match(now, iid, address)
+    }
+
+    /// The locators of a mapping that has this one, whose priority is at least as good.
+    pub fn no_worse_than(&mut self, now: Instant, rloc: IpAddr) -> Vec<IpAddr> {
+        let Some(prefix) = self.mirror.user_of(now, rloc, None) else { return Vec::new() };
+        let Some(installed) = self.mirror.get(now, &prefix) else { return Vec::new() };
+        let of = |wanted| installed.locators.iter().find(move |(address, _)| *address == wanted);
+        let priority = of(rloc).map_or(0, |(_, record)| record.priority);
+        let others =
+            installed.locators.iter().filter(|(address, record)| *address != rloc && record.priority <= priority);
+        others.map(|(address, _)| *address).collect()
     }
 
     /// The prefix behind `after` that has this locator in use, and behind the last one the first.
@@ -212,6 +291,8 @@ impl Resolver {
         let room = if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
         if self.conversations.len() >= room {
             self.conversations.retain(|_, conversation| !conversation.is_over());
+            let ended = self.secured.retain(|eid| self.conversations.contains_key(eid));
+            self.forget_nonces(ended);
         }
         if self.conversations.len() >= room {
             return Err(Refusal::RequestTableFull);
@@ -229,46 +310,70 @@ impl Resolver {
                 if matches!(conversation.cause, Cause::Miss { .. }) {
                     self.outputs.push_back(Output::Update(Update::Unresolved { eid }));
                 }
+                self.forget_keys(&eid);
                 Ok(())
             }
             Stage::Due { .. } | Stage::Asked { .. } | Stage::AskAgain { wanted: true, .. } => self.ask(now, eid),
             Stage::AskAgain { wanted: false, .. } | Stage::Resting { .. } | Stage::Answered { .. } => {
                 self.conversations.remove(&eid);
+                self.forget_keys(&eid);
                 Ok(())
             }
         }
     }
 
     fn ask(&mut self, now: Instant, eid: EidPrefix) -> Result<(), Refusal> {
+        let is_protected = self.secured.is_due(&eid);
+        if is_protected && self.conversations.get(&eid).is_some_and(|conversation| conversation.sent == 0) {
+            self.forget_keys(&eid);
+        }
         let Some(conversation) = self.conversations.get_mut(&eid) else { return Ok(()) };
-        let nonce = conversation.nonce.unwrap_or_else(|| Nonce(self.random.next_u64()));
-        let turn = self.preferred + conversation.sent as usize;
+        // A protected request has a nonce of its own, as it has a key of its own (RFC 9303, section 5).
+        let kept = conversation.nonce.filter(|_| !is_protected);
+        let nonce = kept.unwrap_or_else(|| Nonce(self.random.next_u64()));
+        let (sent, resolvers) = (conversation.sent as usize, self.config.resolvers.len());
+        let turn = self.preferred + sent;
+        // When all have been asked in vain it may be our own way to them.
+        let rlocs = turned(&self.config.rlocs, self.uplink + sent.checked_div(resolvers).unwrap_or(0));
         conversation.sent(now, nonce);
-        self.nonces.insert(nonce, eid);
         let question = Question {
             asked: eid,
             source: conversation.cause.source(),
             smr_invoked: conversation.cause == Cause::Smr,
+            pitr: self.config.policy.asks_as_pitr(conversation.cause.source()),
             nonce,
-            itr_rlocs: &self.config.rlocs,
+            itr_rlocs: &rlocs,
         };
-        let resolvers = self.config.resolvers.len();
         let resolver = self.config.resolvers.get(turn.checked_rem(resolvers).unwrap_or(0));
-        let to = resolver.and_then(|resolver| resolver.destination(&self.config.rlocs));
-        let to = to.ok_or(Refusal::NoLocatorOfFamily)?;
-        let bytes = request::encapsulated(question).map_err(|_| Refusal::NotEncodable)?;
+        let to = resolver.and_then(|resolver| Some((resolver, resolver.destination(&rlocs)?)));
+        let (resolver, to) = to.ok_or(Refusal::NoLocatorOfFamily)?;
+        let security = if is_protected {
+            let mut key = [0; OneTimeKey::OCTETS];
+            self.random.fill_bytes(&mut key);
+            Some(self.secured.begin(eid, nonce, *resolver, OneTimeKey::new(key))?)
+        } else {
+            None
+        };
+        let bytes = request::encapsulated(question, security).map_err(|_| Refusal::NotEncodable)?;
+        self.nonces.insert(nonce, eid);
         self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
         Ok(())
     }
 
-    fn on_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
+    fn on_reply(&mut self, now: Instant, via: Via, message: &MapReply, payload: &[u8]) -> Result<(), Refusal> {
         let asked = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
+        let proven = self.prove(now, asked, message.nonce, payload)?;
+        let message = proven.as_ref().map_or(message, |proven| &proven.reply);
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
-        let answer = Answer { asked, reply: message, vouched: self.is_vouched(via) };
+        let answer = Answer { asked, reply: message, vouched: proven.is_some() || self.is_vouched(via) };
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         self.remember_resolver(via);
         self.nonces.remove(&message.nonce);
+        if proven.as_ref().is_some_and(|proven| proven.cant_sign) && self.asks_openly(now, asked, &accepted) {
+            return Ok(());
+        }
+        self.forget_keys(&asked);
         if self.says_ask_again(via, &asked, &accepted) {
             if let Some(conversation) = self.conversations.get_mut(&asked) {
                 conversation.told_to_ask_again(now);
@@ -284,6 +389,8 @@ impl Resolver {
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
         self.install(now, via, asked, &of_use);
+        self.say_echo_nonce(message, &of_use);
+        of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
             if let Some(best) = covering.max_by_key(|entry| entry.prefix.net.prefix_len()) {
@@ -292,6 +399,27 @@ impl Resolver {
             }
         }
         Ok(())
+    }
+
+    /// E is the word of the site's own ETR. A Map-Server that answers for it may leave it out, which says nothing.
+    fn say_echo_nonce(&mut self, message: &MapReply, accepted: &[Accepted<'_>]) {
+        let is_of_site = |entry: &&Accepted<'_>| message.echo_nonce || entry.record.authoritative;
+        let of_site = accepted.iter().filter(is_of_site);
+        let rlocs: Vec<_> = of_site.flat_map(|entry| entry.locators.iter().map(|(address, _)| *address)).collect();
+        if !rlocs.is_empty() {
+            self.outputs.push_back(Output::EchoNonce { rlocs, is_capable: message.echo_nonce });
+        }
+    }
+
+    /// The mapping system is asked, as after an SMR, within the rates for Map-Requests (RFC 9302, section 7.2, case 2).
+    fn on_newer(&mut self, now: Instant, prefix: EidPrefix) -> Result<(), Refusal> {
+        if self.mirror.get(now, &prefix).is_none() {
+            return Ok(());
+        }
+        if !self.newer.allow(now, prefix) {
+            return Err(Refusal::RequestPaused);
+        }
+        self.want(now, prefix, Cause::Refresh)
     }
 
     /// What is cached says that packets may come from there, or the mapping system is asked: what else is cached may be old.
@@ -332,7 +460,11 @@ impl Resolver {
     fn remember_resolver(&mut self, via: Via) {
         let answered = match via {
             Via::Pipe => MapSystem::Pipe,
-            Via::Socket { remote, .. } => MapSystem::Node(remote.ip()),
+            Via::Socket { local, remote } => {
+                let mut family = self.config.rlocs.iter().filter(|rloc| rloc.is_ipv4() == local.is_ipv4());
+                self.uplink = family.position(|rloc| *rloc == local.ip()).unwrap_or(self.uplink);
+                MapSystem::Node(remote.ip())
+            }
         };
         if let Some(index) = self.config.resolvers.iter().position(|resolver| *resolver == answered) {
             self.preferred = index;

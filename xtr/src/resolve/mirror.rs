@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net};
 use wire::address::{EidPrefix, InstanceId};
-use wire::record::{Action, LocatorRecord};
+use wire::record::{Action, LocatorRecord, MapVersion};
 
 use super::entry::action;
 use super::limits;
@@ -21,17 +21,29 @@ use crate::transport::Via;
 pub struct Installed {
     /// Address and record of each locator in use.
     pub locators: Vec<(IpAddr, LocatorRecord)>,
+    /// Where in the record each of them stood, if some that stood there are not in use (RFC 9300, section 10, numbers them all).
+    ordinals: Option<Box<[u8]>>,
     /// What is done without locators.
     pub action: Action,
+    /// Version of the mapping; null = it has none (RFC 9302).
+    pub map_version: MapVersion,
     /// When the packet half forgets it.
     pub expires: Instant,
     /// When it came.
     pub since: Instant,
     /// From whom it came: the map system in this process, a Map-Resolver, or an ETR to which a Map-Server forwarded the request.
     pub from: Via,
+    /// Whether LISP-SEC has proven it (RFC 9303, section 6.9).
+    pub secured: bool,
 }
 
 impl Installed {
+    /// Where in the record the locator at `index` stood, from 0: its locator-status-bit.
+    pub fn ordinal(&self, index: usize) -> u8 {
+        let own = || u8::try_from(index).unwrap_or(u8::MAX);
+        self.ordinals.as_ref().map_or_else(own, |ordinals| ordinals.get(index).copied().unwrap_or(u8::MAX))
+    }
+
     /// The entry of the packet half, for what is left of its life.
     pub fn entry(&self) -> Entry {
         let forwarding = if self.locators.is_empty() {
@@ -41,6 +53,17 @@ impl Installed {
         };
         Entry { forwarding, expires: self.expires }
     }
+}
+
+/// Where in the record the locators that are used stood, unless it has no others.
+fn ordinals(accepted: &Accepted<'_>) -> Option<Box<[u8]>> {
+    let all = &accepted.record.locators;
+    if all.len() == accepted.locators.len() {
+        return None;
+    }
+    let place = |used: &LocatorRecord| all.iter().position(|locator| std::ptr::eq(locator, used));
+    let ordinal = |used: &LocatorRecord| place(used).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
+    Some(accepted.locators.iter().map(|(_, locator)| ordinal(locator)).collect())
 }
 
 /// The installed mappings, in order of prefix.
@@ -72,10 +95,20 @@ impl Mirror {
         if self.has_room(is_negative) {
             let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
             let expires = now + accepted.lifetime;
-            let installed = Installed { locators, action: action(accepted), expires, since: now, from };
+            let (ordinals, map_version) = (ordinals(accepted), accepted.record.map_version);
+            let action = action(accepted);
+            let (since, secured) = (now, false);
+            let installed = Installed { locators, ordinals, action, map_version, expires, since, from, secured };
             self.negatives += usize::from(is_negative);
             self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
+        }
+    }
+
+    /// Notes that LISP-SEC has proven a mapping as it stands there.
+    pub(super) fn mark_secured(&mut self, prefix: &EidPrefix) {
+        if let Some(installed) = self.entries.get_mut(prefix) {
+            installed.secured = true;
         }
     }
 

@@ -9,8 +9,11 @@ pub mod limits;
 mod mirror;
 mod policy;
 mod request;
+mod secured;
 mod sources;
 
 pub use engine::{Config, Input, Output, Resolver};
 pub use mirror::Installed;
 pub use policy::Policy;
+pub(crate) use request::asking;
+pub use secured::{Demand, LispSec, Wrapping};

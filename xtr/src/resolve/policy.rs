@@ -28,6 +28,8 @@ pub struct Policy {
     pub own: Vec<EidPrefix>,
     /// The network in which each address belongs to one key: there only host mappings are taken.
     pub cgeid_network: Option<IpNet>,
+    /// EID-prefixes that this node is PITR for (RFC 6832), if it is one.
+    pub pitr_for: Option<Vec<EidPrefix>>,
 }
 
 /// A Map-Reply, and what it answers.
@@ -126,7 +128,7 @@ impl Policy {
         said == known
     }
 
-    fn is_too_wide(&self, prefix: &EidPrefix) -> bool {
+    pub(super) fn is_too_wide(&self, prefix: &EidPrefix) -> bool {
         let overlaps = |other: &EidPrefix| other.covers(prefix) || prefix.covers(other);
         let more_than_a_cgeid = self.network().is_some_and(|network| overlaps(&network)) && !self.is_cgeid(prefix);
         more_than_a_cgeid || self.own.iter().any(overlaps)
@@ -153,7 +155,14 @@ impl Policy {
     /// Whether packets to `address` enter the tunnel, or the site.
     fn is_tunnelled(&self, address: IpAddr) -> bool {
         let own = self.own.iter().any(|own| own.net.contains(&address));
-        own || self.cgeid_network.is_some_and(|network| network.contains(&address))
+        let pitr_for = self.pitr_for.iter().flatten().any(|prefix| prefix.net.contains(&address));
+        own || pitr_for || self.cgeid_network.is_some_and(|network| network.contains(&address))
+    }
+
+    /// Whether a Map-Request for a packet from `source` is a PITR's: the node is one, and the packet is not from a host of ours.
+    pub(super) fn asks_as_pitr(&self, source: Option<IpAddr>) -> bool {
+        let is_ours = |source| self.own.iter().any(|own| own.net.contains(&source));
+        self.pitr_for.is_some() && !source.is_some_and(is_ours)
     }
 
     fn network(&self) -> Option<EidPrefix> {
@@ -192,7 +201,8 @@ mod tests {
     }
 
     fn policy() -> Policy {
-        Policy { own: vec![prefix("2001:db8:a::/48")], cgeid_network: Some("3fff:ce1::/32".parse().unwrap()) }
+        let cgeid_network = Some("3fff:ce1::/32".parse().unwrap());
+        Policy { own: vec![prefix("2001:db8:a::/48")], cgeid_network, pitr_for: Some(vec![prefix("2001:db8:c::/48")]) }
     }
 
     fn accept(asked: &str, records: Vec<MappingRecord>, cached: &[&str]) -> (Result<Vec<String>, Refusal>, Tally) {
@@ -283,7 +293,7 @@ mod tests {
             record.locators[0].rloc = rloc.parse::<IpAddr>().unwrap().into();
             record
         };
-        for rloc in ["2001:db8:a::1", "3fff:ce1::1", "ff02::1", "127.0.0.1"] {
+        for rloc in ["2001:db8:a::1", "2001:db8:c::1", "3fff:ce1::1", "ff02::1", "127.0.0.1"] {
             let reply = reply(vec![record(rloc)]);
             let mut tally = Tally::default();
             let answer = Answer { asked: prefix("2001:db8:b::2/128"), reply: &reply, vouched: true };

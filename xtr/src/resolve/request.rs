@@ -8,6 +8,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapRequest, Nonce};
 
 use super::limits;
+use crate::transport::{MapSystem, Outgoing};
 
 /// What a Map-Request asks, and for whom.
 #[derive(Debug, Clone, Copy)]
@@ -18,14 +19,17 @@ pub(super) struct Question<'a> {
     pub(super) source: Option<IpAddr>,
     /// s: an SMR caused it.
     pub(super) smr_invoked: bool,
+    /// p: a PITR asks (RFC 9301, section 5.2). The source is no EID then, and is not said to be one.
+    pub(super) pitr: bool,
     /// Echoed by the answer.
     pub(super) nonce: Nonce,
     /// Where the answer may be sent, IPv4 first.
     pub(super) itr_rlocs: &'a [IpAddr],
 }
 
-/// The request inside an ECM, as Map-Resolvers take it. Both source ports are 4342: some answer to the inner one.
-pub(super) fn encapsulated(question: Question<'_>) -> Result<Vec<u8>, EncodeError> {
+/// The request inside an ECM, as Map-Resolvers take it, with LISP-SEC data or without. Both source ports are 4342: some answer to
+/// the inner one.
+pub(super) fn encapsulated(question: Question<'_>, security: Option<Vec<u8>>) -> Result<Vec<u8>, EncodeError> {
     let message = ControlMessage::from(map_request(question)).encode()?;
     let destination = question.asked.net.addr();
     let source = inner_source(question, destination);
@@ -34,15 +38,23 @@ pub(super) fn encapsulated(question: Question<'_>) -> Result<Vec<u8>, EncodeErro
         SocketAddr::new(destination, wire::CONTROL_PORT),
         message,
     );
-    ControlMessage::from(ecm).encode()
+    ControlMessage::from(Ecm { security, ..ecm }).encode()
+}
+
+/// The question of a PITR about one EID, to this map system; `None` if it cannot be put.
+pub(crate) fn asking(asked: EidPrefix, nonce: Nonce, to: MapSystem, itr_rlocs: &[IpAddr]) -> Option<Outgoing> {
+    let question = Question { asked, source: None, smr_invoked: false, pitr: true, nonce, itr_rlocs };
+    let to = to.destination(itr_rlocs)?;
+    Some(Outgoing { to, bytes: encapsulated(question, None).ok()? })
 }
 
 fn map_request(question: Question<'_>) -> MapRequest {
     let rlocs = question.itr_rlocs.iter().take(limits::ITR_RLOCS);
     MapRequest {
         smr_invoked: question.smr_invoked,
+        pitr: question.pitr,
         nonce: question.nonce,
-        source_eid: question.source.map_or(Address::None, Address::from),
+        source_eid: question.source.filter(|_| !question.pitr).map_or(Address::None, Address::from),
         itr_rlocs: rlocs.map(|rloc| Address::from(*rloc)).collect(),
         records: vec![EidRequest { notify: false, eid: question.asked.into() }],
         ..MapRequest::default()

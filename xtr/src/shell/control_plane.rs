@@ -19,14 +19,17 @@ use super::embedded::{Embedded, FromMapSystem, cgeid_prefix};
 use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::look::{Look, look};
+use super::map_version::KeptVersion;
 use super::netlink::Netlink;
 use super::packets::Packets;
+use super::pitr::PitrRoutes;
 use super::reload::Settings;
 use super::show;
 use super::state::StateFile;
 use super::trace::{self, TraceRequest};
 use crate::config::Table;
 use crate::engine::{Control, Input, Output};
+use crate::map_cache::Update;
 use crate::transport::{Destination, Outgoing, Via};
 
 /// Message type of a Map-Notify (RFC 9301, section 5.1).
@@ -48,6 +51,8 @@ pub struct ControlPlane {
     pub map_system: Option<Embedded>,
     /// What outlives the run.
     pub state: StateFile,
+    /// The version of our mappings over restarts.
+    pub map_version: KeptVersion,
     /// From the control socket.
     pub questions: mpsc::Receiver<Question>,
     /// The network whose addresses are led into the tunnel, if this node takes part in it.
@@ -66,6 +71,8 @@ pub struct ControlPlane {
     pub locators: Locators,
     /// What the operator said.
     pub settings: Settings,
+    /// Of a PITR.
+    pub pitr: PitrRoutes,
 }
 
 /// What a step leaves to be done.
@@ -93,6 +100,7 @@ impl ControlPlane {
         self.drain();
         tokio::pin!(stop);
         let result = loop {
+            self.pitr.apply(&mut self.netlink).await;
             let step = tokio::select! {
                 () = &mut stop => break Ok(()),
                 step = self.step() => step,
@@ -309,10 +317,18 @@ impl ControlPlane {
     }
 
     fn drain(&mut self) {
+        if let Err(error) = self.map_version.keep(self.control.database()) {
+            tracing::error!(%error, "the map-version is not on disk: a restart would go on with an older one");
+        }
         while let Some(output) = self.control.poll() {
             match output {
                 Output::PersistNonce(bound) => self.persist(bound),
-                Output::Update(update) => self.packets.update(update),
+                Output::Update(update) => {
+                    if let Update::PitrFor(prefixes) = &update {
+                        self.pitr.want(prefixes);
+                    }
+                    self.packets.update(update);
+                }
                 Output::Send(outgoing) => self.send(outgoing),
             }
         }

@@ -111,9 +111,10 @@ impl DataPlane {
         let sockets = DataSockets::open(&options.rlocs)?;
         let tun = Tun::open(&options.tun)?;
         tun.bring_up(options.mtu)?;
+        lengthen_queue(&tun);
         let (updates, received) = sync_channel(limits::UPDATES);
         let counters = Arc::new(Counters::default());
-        let itr = Itr::new(Instant::now(), options.itr, counters.clone());
+        let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
         tracing::info!(tier = 0, "packet path");
@@ -124,14 +125,12 @@ impl DataPlane {
     fn start_offloaded(options: Options, opened: Opened, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
         let Opened { tun, offload, pool, receivers } = opened;
         tun.bring_up(options.mtu)?;
-        if let Err(error) = tun.lengthen_queue() {
-            tracing::warn!(%error, "bursts from the site find less room");
-        }
+        lengthen_queue(&tun);
         say(offload, &pool, &receivers);
         let counters = Arc::new(Counters::default());
         let (to_itr, for_itr) = sync_channel(limits::UPDATES);
         let (to_etr, for_etr) = sync_channel(limits::UPDATES);
-        let itr = Itr::new(Instant::now(), options.itr, counters.clone());
+        let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
         let etr = Etr::new(options.etr, counters.clone());
         let encap = EncapLoop::new(itr, (tun.super_tun()?, pool), (for_itr, events.clone()), counters.clone());
         let decap = DecapLoop::new(etr, (tun.super_tun()?, receivers), for_etr, counters.clone(), offload.udp);
@@ -149,8 +148,10 @@ impl DataPlane {
 
     /// Tells the packet threads; waits only if one is thousands of updates behind.
     pub fn update(&self, update: Update) {
-        let concerns_itr_only =
-            matches!(update, Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. });
+        let concerns_itr_only = matches!(
+            update,
+            Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. } | Update::EchoAnswer { .. }
+        );
         let concerns_etr_only = matches!(update, Update::Source { .. });
         let Some((itr, others)) = self.threads.split_first() else { return };
         if !concerns_itr_only {
@@ -195,6 +196,12 @@ fn open_offloaded(tun: &str, rlocs: &[IpAddr]) -> Result<Opened, StartError> {
     Ok(Opened { tun, offload, pool, receivers })
 }
 
+fn lengthen_queue(tun: &Tun) {
+    if let Err(error) = tun.lengthen_queue() {
+        tracing::warn!(%error, "bursts from the site find less room");
+    }
+}
+
 /// Says once what the kernel does for us, and warns of what it does not.
 fn say(offload: Offload, pool: &PortPool, receivers: &GroSockets) {
     let features = [
@@ -235,6 +242,14 @@ impl Turns for PacketLoop<Tun, DataSockets> {
         let (tun, sockets) = self.devices();
         [tun.as_fd()].into_iter().chain(sockets.descriptors()).collect()
     }
+
+    fn senders(&self) -> Vec<BorrowedFd<'_>> {
+        self.devices().1.senders().collect()
+    }
+
+    fn read_errors(&mut self) {
+        self.read_errors();
+    }
 }
 
 impl Turns for EncapLoop<SuperTun, PortPool> {
@@ -255,8 +270,11 @@ impl Turns for EncapLoop<SuperTun, PortPool> {
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let (tun, sockets) = self.devices();
-        [tun.as_fd()].into_iter().chain(sockets.descriptors()).collect()
+        vec![self.devices().0.as_fd()]
+    }
+
+    fn senders(&self) -> Vec<BorrowedFd<'_>> {
+        self.devices().1.descriptors().collect()
     }
 
     fn read_errors(&mut self) {

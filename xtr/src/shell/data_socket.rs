@@ -22,6 +22,7 @@ use wire::data::{LispHeader, OuterHeader, UdpHeader, protocol};
 
 use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
 use super::device::{CoreSockets, SendError, TooBig};
+use super::send_many::send_from;
 use crate::etr::OuterInfo;
 use crate::limits;
 
@@ -92,14 +93,18 @@ impl DataSockets {
         Ok(Self { v4, v6, receivers, turn: 0, streak: 0, reports: VecDeque::new(), unreachable: VecDeque::new() })
     }
 
-    /// What to wait on: datagrams at the receivers, errors at the senders.
+    /// What to wait on: datagrams.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let receivers = self.receivers.iter().map(|receiver| receiver.socket.as_fd());
-        receivers.chain([self.v4.as_fd()]).chain(self.v6.as_ref().map(|socket| socket.as_fd()))
+        self.receivers.iter().map(|receiver| receiver.socket.as_fd())
+    }
+
+    /// What has errors for us, and nothing else.
+    pub fn senders(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [self.v4.as_fd()].into_iter().chain(self.v6.as_ref().map(|socket| socket.as_fd()))
     }
 
     /// Reads the error queues: reports of routers are kept, the MTU of our own refusal is returned.
-    fn read_errors(&mut self) -> Option<usize> {
+    fn read_error_queues(&mut self) -> Option<usize> {
         let mut refused = None;
         for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
             let (mut quoted, mut control) = ([0; QUOTED_LENGTH], Control::EMPTY);
@@ -143,7 +148,7 @@ impl DataSockets {
         };
         // Port 0: a raw IPv6 socket takes the protocol from there, and 0 means its own.
         let destination = SockAddr::from(SocketAddr::new(header.destination, 0));
-        socket.send_to_vectored(&[IoSlice::new(outer), IoSlice::new(inner)], &destination)?;
+        send_from(socket, header.source, &destination, &[IoSlice::new(outer), IoSlice::new(inner)])?;
         Ok(())
     }
 }
@@ -184,7 +189,7 @@ impl CoreSockets for DataSockets {
     fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
         let Err(error) = self.send_once(header, inner) else { return Ok(()) };
         let SendError::Io(cause) = &error else { return Err(error) };
-        let (errno, refused) = (cause.raw_os_error(), self.read_errors());
+        let (errno, refused) = (cause.raw_os_error(), self.read_error_queues());
         match (errno, refused) {
             (Some(libc::EMSGSIZE), Some(mtu)) if mtu < inner.len() + wire::data::overhead(header.destination) => {
                 Err(SendError::TooBig(mtu))
@@ -196,10 +201,11 @@ impl CoreSockets for DataSockets {
         }
     }
 
+    fn read_errors(&mut self) {
+        self.read_error_queues();
+    }
+
     fn report(&mut self) -> Option<TooBig> {
-        if self.reports.is_empty() {
-            self.read_errors();
-        }
         self.reports.pop_front()
     }
 
@@ -254,6 +260,12 @@ fn sender(domain: Domain) -> Result<Socket, SocketError> {
     Ok(socket)
 }
 
+/// Lets so many octets wait, more than the administrator lets everybody have; without the capability what everybody has must do.
+pub(super) fn set_receive_buffer(socket: &Socket, octets: usize) -> io::Result<()> {
+    let size = libc::c_int::try_from(octets).unwrap_or(libc::c_int::MAX);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size).or_else(|_| socket.set_recv_buffer_size(octets))
+}
+
 /// BPF_RET | BPF_K of classic BPF.
 pub(super) const FILTER_RETURN: u16 = 0x06;
 
@@ -261,7 +273,7 @@ pub(super) fn receiver(rloc: IpAddr) -> Result<Receiver, SocketError> {
     let address = SocketAddr::new(rloc, wire::DATA_PORT);
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    set_receive_buffer(&socket, RECEIVE_BUFFER)?;
     if rloc.is_ipv4() {
         set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTTL, 1)?;
         set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;

@@ -80,13 +80,14 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
         let updates = self.apply_updates();
         self.write_released();
         self.received.clear();
-        if let Err(error) = self.core.recv(&mut self.memory, &mut self.received) {
+        let has_more = self.core.recv(&mut self.memory, &mut self.received).unwrap_or_else(|error| {
             tracing::debug!(%error, "receiving from the core");
-        }
+            false
+        });
         self.decapsulate();
         self.write();
         self.deliver_events();
-        updates == limits::BATCH || !self.received.is_empty()
+        updates == limits::BATCH || has_more
     }
 
     /// The device and the sockets.

@@ -40,10 +40,13 @@ pub trait CoreSockets {
     /// The packet is lost then.
     fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError>;
 
-    /// A router's report about a packet of ours, if one waits.
+    /// Reads what routers say about packets of ours.
+    fn read_errors(&mut self);
+
+    /// One of the reports that were read.
     fn report(&mut self) -> Option<TooBig>;
 
-    /// The start of a packet of ours that did not reach its locator, from its outer IP header on, if a report of one waits.
+    /// The start of a packet of ours that did not reach its locator, from its outer IP header on, if a report of one was read.
     fn unreachable(&mut self) -> Option<Vec<u8>>;
 
     /// Receives on these addresses and no others.
@@ -122,11 +125,11 @@ pub struct Datagrams {
 
 /// Encapsulated packets from other xTRs, many at a time.
 pub trait DatagramSockets {
-    /// The next datagrams to port 4341, their payloads into `memory`; none if none wait.
+    /// The next datagrams to port 4341, their payloads into `memory`; none if none wait. Whether there may be more.
     ///
     /// # Errors
     /// What a socket says. The loop goes on.
-    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()>;
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool>;
 
     /// Receives on these addresses and no others.
     fn set_rlocs(&mut self, rlocs: &[IpAddr]);

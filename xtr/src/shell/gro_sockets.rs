@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ancillary::{Inbox, PARTS, Received, set_option};
-use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, receiver};
+use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, receiver, set_receive_buffer};
 use super::device::{DatagramSockets, Datagrams};
 use crate::etr::OuterInfo;
 
@@ -17,6 +17,8 @@ pub struct GroSockets {
     receivers: Vec<Receiver>,
     /// Which has the next turn.
     turn: usize,
+    /// Batches that it has had in a row.
+    streak: usize,
     has_gro: bool,
     inbox: Inbox,
     /// Datagrams to ask for.
@@ -28,6 +30,8 @@ pub struct GroSockets {
 const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
 /// Datagrams of a batch while the kernel puts many into one: sixteen of the longest stay in the cache of a core.
 const FEW: usize = 16;
+/// Batches in a row from one socket while others wait.
+const STREAK: usize = 16;
 /// Octets of a datagram from which it is taken for many.
 const IS_MANY: usize = 8192;
 
@@ -40,12 +44,16 @@ impl GroSockets {
         let mut has_gro = true;
         let receivers =
             rlocs.iter().map(|rloc| gro_receiver(*rloc, &mut has_gro)).collect::<Result<Vec<_>, SocketError>>()?;
-        Ok(Self { receivers, turn: 0, has_gro, inbox: Inbox::new(), most: PARTS })
+        Ok(Self { receivers, turn: 0, streak: 0, has_gro, inbox: Inbox::new(), most: PARTS })
     }
 
     /// Whether the kernel puts datagrams together.
     pub fn has_gro(&self) -> bool {
         self.has_gro
+    }
+
+    fn next_turn(&mut self) {
+        (self.turn, self.streak) = (self.turn.wrapping_add(1), 0);
     }
 
     /// What to wait on.
@@ -55,11 +63,9 @@ impl GroSockets {
 }
 
 impl DatagramSockets for GroSockets {
-    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()> {
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool> {
         for _ in 0..self.receivers.len() {
             let Some(receiver) = self.receivers.get(self.turn % self.receivers.len()) else { break };
-            // A flood to one RLOC leaves the others their turn.
-            self.turn = self.turn.wrapping_add(1);
             let (rloc, part) = (receiver.rloc, memory.len() / PARTS);
             let mut octets = 0;
             let take = |index: usize, message: &Received<'_>| {
@@ -68,14 +74,23 @@ impl DatagramSockets for GroSockets {
             };
             match self.inbox.receive(receiver.socket.as_fd(), memory, self.most, take) {
                 Ok(count) => {
+                    let is_full = count == self.most;
                     self.most = if octets >= count * IS_MANY { FEW } else { PARTS };
-                    return Ok(());
+                    self.streak += 1;
+                    if self.streak == STREAK {
+                        // A flood to one RLOC leaves the others their turn.
+                        self.next_turn();
+                    }
+                    return Ok(is_full);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.next_turn(),
+                Err(error) => {
+                    self.next_turn();
+                    return Err(error);
+                }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn set_rlocs(&mut self, rlocs: &[IpAddr]) {
@@ -108,8 +123,6 @@ fn datagrams(rloc: IpAddr, start: usize, message: &Received<'_>) -> Option<Datag
 fn gro_receiver(rloc: IpAddr, has_gro: &mut bool) -> Result<Receiver, SocketError> {
     let receiver = receiver(rloc)?;
     *has_gro &= set_option(&receiver.socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-    let buffer = libc::c_int::try_from(RECEIVE_BUFFER).unwrap_or(libc::c_int::MAX);
-    // More than the administrator lets everybody have; without the capability what everybody has must do.
-    let _ = set_option(&receiver.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer);
+    set_receive_buffer(&receiver.socket, RECEIVE_BUFFER)?;
     Ok(receiver)
 }

@@ -101,7 +101,8 @@ impl Wanted {
     /// What `config` says.
     pub fn of(config: &Config) -> Self {
         let site = config.eid_prefixes.iter().map(|prefix| prefix.net);
-        let tunnelled = site.chain([IpNet::V6(config.cgeid_network)]).collect();
+        let of_others = config.interworking.pitr_for.iter().map(|prefix| prefix.net);
+        let tunnelled = site.chain(of_others).chain([IpNet::V6(config.cgeid_network)]).collect();
         Self { given: config.rlocs.clone(), interfaces: config.rloc_interfaces.clone(), tunnelled }
     }
 

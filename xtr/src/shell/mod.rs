@@ -17,9 +17,11 @@ pub mod identities;
 pub mod interfaces;
 pub mod life;
 pub mod look;
+pub mod map_version;
 pub mod netlink;
 pub mod packet_loop;
 pub mod packets;
+pub mod pitr;
 pub mod port_pool;
 pub mod privileges;
 pub mod reload;
@@ -53,6 +55,7 @@ use crate::config::{Config, Flags, Mapping, Table};
 use crate::database::{Database, OwnLocator};
 use crate::engine::{self, Control};
 use crate::register::Server;
+use crate::subscribe;
 use crate::transport::MapSystem;
 use control_plane::ControlPlane;
 use control_socket::{Ask, ControlSocket, Question};
@@ -60,6 +63,7 @@ use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use identities::{Change, Changes};
 use interfaces::{Locators, Machine, Wanted, Watch};
+use map_version::KeptVersion;
 use netlink::Netlink;
 use packets::Packets;
 use privileges::Privileges;
@@ -124,7 +128,8 @@ async fn run_as(
     let watch = KeyWatch::start(key_files).map_err(|error| Failure::Machine(format!("{error:#}")))?;
     let cgeids: Vec<EidPrefix> = keys.iter().map(|key| cgeid_prefix(key.address())).collect();
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
-    let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
+    let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
+    let database = map_version.version(Database::new(site.clone(), locators.clone(), Ttl::DEFAULT));
     let packets = Packets::start(&config, &database)?;
     privileges.while_it_runs()?;
     let map_system = match &config.mapping {
@@ -151,6 +156,7 @@ async fn run_as(
         packets,
         map_system,
         state,
+        map_version,
         questions,
         cgeid_network: cgeid_network(&config),
         changes,
@@ -160,6 +166,7 @@ async fn run_as(
         wanted,
         locators,
         settings,
+        pitr: pitr::PitrRoutes::new(&config),
     };
     let mut result = plane.netlink.set_up(&plan(&config, &site, &cgeids)).await;
     if result.is_ok() {
@@ -263,20 +270,11 @@ fn control(
     site: &[EidPrefix],
     map_system: Option<&Embedded>,
 ) -> Result<Control, Failure> {
-    let identity = |site_id| XtrIdentity { xtr_id: state.state().xtr_id, site_id };
+    let xtr_id = config.xtr_id.unwrap_or(state.state().xtr_id);
+    let identity = |site_id| XtrIdentity { xtr_id, site_id };
+    let subscriptions = subscriptions(config, identity(config.site_id.unwrap_or(0)), state)?;
     let (servers, resolvers) = match (&config.mapping, map_system) {
-        (Mapping::Elsewhere { servers, resolvers }, _) => {
-            let server = |server: &crate::config::ServerAddress| Server {
-                to: MapSystem::Node(server.address),
-                key: server.key.clone(),
-                tag: server.tag,
-                proxy_reply: config.proxy_reply,
-                identity: config.site_id.map(identity),
-                prefixes: config.eid_prefixes.clone(),
-            };
-            let resolvers = resolvers.iter().map(|address: &IpAddr| MapSystem::Node(*address)).collect();
-            (servers.iter().map(server).collect(), resolvers)
-        }
+        (Mapping::Elsewhere { .. }, _) => map_systems(config, xtr_id),
         (Mapping::Embedded(_), Some(system)) => {
             let server = Server {
                 to: MapSystem::Pipe,
@@ -290,7 +288,8 @@ fn control(
         }
         (Mapping::Embedded(_), None) => (Vec::new(), Vec::new()),
     };
-    let gpe_peers = config.gpe_peers.clone();
+    let (gpe_peers, trust, lisp_sec) = (config.gpe_peers.clone(), config.trust.clone(), config.lisp_sec.clone());
+    let roles = config.interworking.clone();
     let config = engine::Config {
         database,
         cgeid_network: Some(IpNet::V6(config.cgeid_network)),
@@ -299,7 +298,42 @@ fn control(
         nonce_floor: Nonce(state.state().nonce),
         seed: state::random()?,
     };
-    Ok(Control::new(Instant::now(), config).sparing(gpe_peers))
+    let now = Instant::now();
+    Ok(Control::new(now, config)
+        .sparing(gpe_peers)
+        .trusting(now, trust, state::random()?)
+        .secured(lisp_sec)
+        .interworking(now, roles, state::random()?)
+        .subscribing(now, subscriptions))
+}
+
+/// The Map-Servers and Map-Resolvers elsewhere.
+fn map_systems(config: &Config, xtr_id: [u8; 16]) -> (Vec<Server>, Vec<MapSystem>) {
+    let Mapping::Elsewhere { servers, resolvers } = &config.mapping else { return (Vec::new(), Vec::new()) };
+    let server = |server: &crate::config::ServerAddress| Server {
+        to: MapSystem::Node(server.address),
+        key: server.key.clone(),
+        tag: server.tag,
+        proxy_reply: config.proxy_reply,
+        identity: config.site_id.map(|site_id| XtrIdentity { xtr_id, site_id }),
+        prefixes: config.eid_prefixes.clone(),
+    };
+    (servers.iter().map(server).collect(), resolvers.iter().map(|address| MapSystem::Node(*address)).collect())
+}
+
+/// Where mappings are subscribed to, and as whom.
+fn subscriptions(config: &Config, identity: XtrIdentity, state: &StateFile) -> Result<subscribe::Config, Failure> {
+    let association = |server: &crate::config::ServerAddress| subscribe::Association {
+        resolver: MapSystem::Node(server.address),
+        key: server.key.clone(),
+        tag: server.tag,
+    };
+    let associations: Vec<_> = config.subscriptions.iter().map(association).collect();
+    if !associations.is_empty() {
+        let xtr_id = format!("{:032x}", u128::from_be_bytes(identity.xtr_id));
+        tracing::info!(xtr_id, site_id = identity.site_id, "subscribes to mappings");
+    }
+    Ok(subscribe::Config { identity, associations, nonce_floor: Nonce(state.state().nonce), seed: state::random()? })
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {
@@ -309,6 +343,7 @@ fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::P
         site: site.iter().map(|prefix| prefix.net).collect(),
         cgeid_network: cgeid_network(config),
         own_cgeids: cgeids.iter().filter_map(v6).collect(),
+        others: config.interworking.of_others().map(|prefix| prefix.net).collect(),
     }
 }
 
@@ -323,7 +358,12 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
     let prefixes = join(database.prefixes().iter().map(ToString::to_string).collect());
     let rlocs = join(database.rlocs().iter().map(ToString::to_string).collect());
     tracing::info!(prefixes, rlocs, tun = config.tun, "border node");
-    let site: Vec<IpNet> = database.prefixes().iter().map(|prefix| prefix.net).collect();
+    let forwarded = database.prefixes().iter().chain(config.interworking.of_others());
+    let site: Vec<IpNet> = forwarded.map(|prefix| prefix.net).collect();
+    if config.trust.is_on() {
+        let peers = join(config.trusted_peers.iter().map(ToString::to_string).collect());
+        tracing::warn!(peers, "nonces, status bits and map-versions of peers are believed: for closed networks only");
+    }
     for setting in netlink::families_not_forwarded(&site) {
         tracing::warn!(
             setting,

@@ -10,8 +10,10 @@
 //! | 4342 | to an EID of ours | main table, its default route apart |
 //! | 4343 | from an EID of ours | table 4341 |
 //! | 4344 | to the network of the CGEIDs | table 4341 |
+//! | 4345 | all, if this node is a PITR | table 4342, where nothing is found the main table |
 //!
-//! Table 4341 has a default route into the TUN device. It has room for one node: a second in the same network namespace is
+//! Table 4341 has a default route into the TUN device, table 4342 a route for each EID-prefix of others that the node is PITR for: there
+//! may be a thousand, and the kernel walks rules one by one. No routing daemon reads these tables unless it is told to. There is room for one node: a second in the same network namespace is
 //! refused.
 //!
 //! A killed node leaves its rules, and where somebody else keeps the TUN device, its route and addresses too. All of it bears our
@@ -32,6 +34,8 @@ use super::Failure;
 
 /// Our routing table.
 const TABLE: u32 = 4341;
+/// That of a PITR.
+const PITR_TABLE: u32 = 4342;
 /// Our routing protocol number: not assigned to any daemon (`/etc/iproute2/rt_protos`).
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(143);
 /// The same of addresses (IFA_PROTO, Linux 5.18; an older kernel keeps none, and an address goes with its device only). Not that
@@ -42,8 +46,10 @@ const PRIORITY_FROM_TUN: u32 = 4341;
 const PRIORITY_TO_SITE: u32 = 4342;
 const PRIORITY_FROM_SITE: u32 = 4343;
 const PRIORITY_TO_CGEIDS: u32 = 4344;
+const PRIORITY_PITR: u32 = 4345;
 
-const PRIORITIES: [u32; 4] = [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM_SITE, PRIORITY_TO_CGEIDS];
+const PRIORITIES: [u32; 5] =
+    [PRIORITY_FROM_TUN, PRIORITY_TO_SITE, PRIORITY_FROM_SITE, PRIORITY_TO_CGEIDS, PRIORITY_PITR];
 
 /// Errors of a kernel that was built or started without an address family.
 const NO_SUCH_FAMILY: [i32; 2] = [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP];
@@ -62,13 +68,16 @@ pub struct Plan {
     pub cgeid_network: Option<Ipv6Net>,
     /// CGEIDs of this node itself, if no host behind it has them.
     pub own_cgeids: Vec<Ipv6Addr>,
+    /// EID-prefixes of others whose packets this node forwards as a PETR or PITR; [`Netlink::add_pitr`] leads those of a PITR.
+    pub others: Vec<IpNet>,
 }
 
 impl Plan {
     /// The address families that packets of the site have.
     fn families(&self) -> impl Iterator<Item = AddressFamily> {
-        let v4 = self.site.iter().any(|prefix| matches!(prefix, IpNet::V4(_)));
-        let v6 = self.cgeid_network.is_some() || self.site.iter().any(|prefix| matches!(prefix, IpNet::V6(_)));
+        let mut all = self.site.iter().chain(&self.others);
+        let v6 = self.cgeid_network.is_some() || all.clone().any(|prefix| matches!(prefix, IpNet::V6(_)));
+        let v4 = all.any(|prefix| matches!(prefix, IpNet::V4(_)));
         [v4.then_some(AddressFamily::Inet), v6.then_some(AddressFamily::Inet6)].into_iter().flatten()
     }
 }
@@ -177,7 +186,8 @@ impl Netlink {
     /// # Errors
     /// Names what the kernel refused.
     pub async fn add_site(&self, tun: &str, prefix: IpNet) -> Result<(), Failure> {
-        let plan = Plan { tun: tun.to_owned(), site: vec![prefix], cgeid_network: None, own_cgeids: Vec::new() };
+        let (own_cgeids, others) = (Vec::new(), Vec::new());
+        let plan = Plan { tun: tun.to_owned(), site: vec![prefix], cgeid_network: None, own_cgeids, others };
         if prefix.addr().is_ipv6() {
             allow_ipv6(tun);
         }
@@ -187,6 +197,33 @@ impl Netlink {
             self.add_rule(rule).await?;
         }
         Ok(())
+    }
+
+    /// Leads packets to an EID-prefix of others, whoever sends them (RFC 6832, section 5), which may be the first of its address family.
+    /// May be done twice. The route is in a table of its own: nothing announces it but what is told to.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn add_pitr(&self, tun: &str, prefix: IpNet) -> Result<(), Failure> {
+        if prefix.addr().is_ipv6() {
+            allow_ipv6(tun);
+        }
+        let route = pitr_route(prefix, self.index_of(tun).await?)?;
+        self.handle.route().add(route).replace().execute().await.map_err(refused("a route of a PITR"))?;
+        let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+        let from_tun = rule(family(&prefix), PRIORITY_FROM_TUN, main, &[RuleAttribute::Iifname(tun.to_owned())]);
+        self.add_rule(from_tun).await?;
+        self.add_rule(rule(family(&prefix), PRIORITY_PITR, PITR_TABLE, &[])).await
+    }
+
+    /// The contrary of [`Self::add_pitr`]; the rules stay for the other EID-prefixes.
+    ///
+    /// # Errors
+    /// Names what the kernel refused.
+    pub async fn remove_pitr(&self, tun: &str, prefix: IpNet) -> Result<(), Failure> {
+        let route = pitr_route(prefix, self.index_of(tun).await?)?;
+        let removed = self.handle.route().del(route).execute().await;
+        unless(-libc::ESRCH, removed).map_err(refused("removing a route of a PITR"))
     }
 
     /// The contrary of [`Self::add_cgeid`].
@@ -305,7 +342,8 @@ impl Netlink {
         let mut routes = self.routes(IpVersion::V4).await?;
         routes.extend(self.routes(IpVersion::V6).await?);
         let is_ours = |route: &RouteMessage| {
-            route.header.protocol == PROTOCOL && route.attributes.contains(&RouteAttribute::Table(TABLE))
+            let is_in = |table| route.attributes.contains(&RouteAttribute::Table(table));
+            route.header.protocol == PROTOCOL && (is_in(TABLE) || is_in(PITR_TABLE))
         };
         Ok(routes.into_iter().filter(is_ours).collect())
     }
@@ -394,6 +432,14 @@ fn default_route(family: AddressFamily, interface: u32) -> RouteMessage {
     RouteMessageBuilder::<Ipv6Addr>::new().output_interface(interface).table_id(TABLE).protocol(PROTOCOL).build()
 }
 
+/// An address family has routes of its own kind, so that no prefix is refused here.
+fn pitr_route(prefix: IpNet, interface: u32) -> Result<RouteMessage, Failure> {
+    let builder = RouteMessageBuilder::<IpAddr>::new().destination_prefix(prefix.addr(), prefix.prefix_len());
+    let builder = builder.map_err(|error| Failure::Machine(format!("a route to {prefix}: {error}")))?;
+    let route = builder.output_interface(interface).table_id(PITR_TABLE).protocol(PROTOCOL);
+    Ok(if prefix.addr().is_ipv4() { route.scope(RouteScope::Link).build() } else { route.build() })
+}
+
 fn host(address: Ipv6Addr) -> IpNet {
     IpNet::from(IpAddr::V6(address))
 }
@@ -467,6 +513,7 @@ mod tests {
             site: vec!["2001:db8:a::/48".parse().unwrap(), "10.1.0.0/16".parse().unwrap()],
             cgeid_network: Some("3fff:ce1::/32".parse().unwrap()),
             own_cgeids: vec![],
+            others: vec![],
         };
         let rules = rules(&plan);
         assert_eq!(rules.len(), 2 + 2 * 2 + 1);

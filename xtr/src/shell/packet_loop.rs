@@ -68,6 +68,11 @@ impl<S: SiteDevice, C: CoreSockets> PacketLoop<S, C> {
         updates == limits::BATCH || from_core == limits::BATCH || from_site == limits::BATCH
     }
 
+    /// Reads what routers say, when poll(2) has told that they do. The next turn looks at it.
+    pub fn read_errors(&mut self) {
+        self.core.read_errors();
+    }
+
     /// When a turn is needed although nothing comes.
     pub fn next_deadline(&self) -> Option<Instant> {
         [self.itr.next_deadline(), self.etr.next_deadline()].into_iter().flatten().min()

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `lisp-xtr reload`, and SIGHUP: locators and EID-prefixes change while packets cross. All of it is taken over, or nothing.
+//! `lisp-xtr reload`, and SIGHUP: locators, EID-prefixes, Map-Servers and Map-Resolvers change while packets cross. All of it is taken
+//! over, or nothing.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use program::manager;
@@ -12,7 +14,8 @@ use super::Failure;
 use super::control_plane::ControlPlane;
 use super::control_socket::{Ask, ask_for};
 use super::interfaces::{Machine, Wanted};
-use crate::config::{Config, Flags, Running};
+use super::map_systems;
+use crate::config::{Config, Flags, Mapping, Running};
 use crate::engine::Input;
 use crate::limits;
 
@@ -21,12 +24,20 @@ pub struct Settings {
     source: Option<(Flags, Signal)>,
     running: Running,
     prefixes: Vec<EidPrefix>,
+    servers: Vec<IpAddr>,
+}
+
+/// The Map-Servers elsewhere.
+fn servers(config: &Config) -> Vec<IpAddr> {
+    let Mapping::Elsewhere { servers, .. } = &config.mapping else { return Vec::new() };
+    servers.iter().map(|server| server.address).collect()
 }
 
 impl Settings {
     /// Of a node that cannot read them again.
     pub fn fixed(config: &Config) -> Self {
-        Self { source: None, running: config.running(), prefixes: config.eid_prefixes.clone() }
+        let servers = servers(config);
+        Self { source: None, running: config.running(), prefixes: config.eid_prefixes.clone(), servers }
     }
 
     /// Of a node that was started with `flags`.
@@ -84,6 +95,9 @@ impl ControlPlane {
             self.lead_no_longer(&added).await;
             return Err(failure);
         }
+        let map_servers = self.take_map_systems(&newer);
+        // New keys too: those of Map-Resolvers are to be refreshed now and then (RFC 9303, section 7.5).
+        self.control.protect(newer.lisp_sec.clone());
         // What is new comes first: of a prefix that becomes two, both are led before the one goes.
         added.iter().for_each(|prefix| self.tell(Input::AddEid(*prefix)));
         removed.iter().for_each(|prefix| self.tell(Input::RemoveEid(*prefix)));
@@ -95,7 +109,27 @@ impl ControlPlane {
         let texts = |prefixes: &[EidPrefix]| prefixes.iter().map(ToString::to_string).collect::<Vec<_>>();
         let locators: Vec<_> = self.locators.all.iter().map(|locator| locator.address).collect();
         tracing::info!(added = ?texts(&added), removed = ?texts(&removed), ?locators, "the configuration was read again");
-        Ok(json!({ "eid-prefixes": { "added": texts(&added), "removed": texts(&removed) }, "locators": locators }))
+        Ok(json!({
+            "eid-prefixes": { "added": texts(&added), "removed": texts(&removed) },
+            "locators": locators,
+            "map-servers": map_servers,
+        }))
+    }
+
+    /// Speaks to other Map-Servers and Map-Resolvers from now on, under the keys that their files have now: `{"added", "removed"}`.
+    fn take_map_systems(&mut self, newer: &Config) -> Value {
+        if matches!(newer.mapping, Mapping::Embedded(_)) {
+            return json!({ "added": [], "removed": [] });
+        }
+        let (before, after) = (std::mem::take(&mut self.settings.servers), servers(newer));
+        let (servers, resolvers) = map_systems(newer, newer.xtr_id.unwrap_or(self.state.state().xtr_id));
+        self.tell(Input::MapSystems { servers, resolvers });
+        let beyond = |some: &[IpAddr], others: &[IpAddr]| {
+            some.iter().filter(|server| !others.contains(server)).copied().collect::<Vec<_>>()
+        };
+        let (added, removed) = (beyond(&after, &before), beyond(&before, &after));
+        self.settings.servers = after;
+        json!({ "added": added, "removed": removed })
     }
 
     async fn lead(&self, tun: &str, prefixes: &[EidPrefix]) -> Result<(), Failure> {
@@ -131,5 +165,12 @@ pub fn text(answer: &Value) -> String {
     };
     let prefixes = &answer["eid-prefixes"];
     let (added, removed) = (list(&prefixes["added"]), list(&prefixes["removed"]));
-    format!("EID-prefixes added: {added}; removed: {removed}; locators: {}", list(&answer["locators"]))
+    let mut text = format!("EID-prefixes added: {added}; removed: {removed}; locators: {}", list(&answer["locators"]));
+    let servers = &answer["map-servers"];
+    let (added, removed) = (list(&servers["added"]), list(&servers["removed"]));
+    if added != removed {
+        // They are equal only if there are none.
+        text += &format!("; Map-Servers added: {added}; removed: {removed}");
+    }
+    text
 }

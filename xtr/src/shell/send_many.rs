@@ -2,12 +2,12 @@
 //! sendmmsg(2) with what goes beside the octets: TTL, traffic class, flow label and the size of segments.
 #![allow(unsafe_code, reason = "sendmmsg(2), which the standard library does not have")]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use socket2::SockAddr;
+use socket2::{MsgHdr, SockAddr, Socket};
 
 use crate::offload::Message;
 
@@ -51,6 +51,20 @@ impl Control {
         }
     }
 
+    /// By which of our addresses the kernel is to choose the route (ip(7), ipv6(7): in_pktinfo and in6_pktinfo, with no interface).
+    fn write_source(&mut self, source: IpAddr) {
+        match source {
+            IpAddr::V4(source) => {
+                let info = [[0; 4], source.octets(), [0; 4]].concat();
+                self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
+            IpAddr::V6(source) => {
+                let info = [&source.octets()[..], &[0; 4]].concat();
+                self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+        }
+    }
+
     /// Appends one control message (cmsg(3)).
     fn push(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
         const HEADER: usize = mem::size_of::<libc::cmsghdr>();
@@ -62,6 +76,23 @@ impl Control {
         whole[HEADER..][..data.len()].copy_from_slice(data);
         self.length += (HEADER + data.len()).next_multiple_of(mem::align_of::<libc::cmsghdr>());
     }
+}
+
+/// Sends one packet on a raw socket by the route for what comes from `source`: of the header that is in the packet the kernel looks at
+/// the destination only.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn send_from(
+    socket: &Socket,
+    source: IpAddr,
+    destination: &SockAddr,
+    parts: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    let mut control = Control::EMPTY;
+    control.write_source(source);
+    let control = &control.octets[..control.length];
+    socket.sendmsg(&MsgHdr::new().with_addr(destination).with_buffers(parts).with_control(control), 0)
 }
 
 /// Sends the first of these messages that the kernel takes, 32 at most. How many it took, one at least.

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use wire::record::MapVersion;
 
 use super::embedded::Status;
 use super::trace::state;
 use crate::config::Table;
 use crate::counters::LocatorCount;
 use crate::engine::Control;
-use crate::reach::ProbedLocator;
-use crate::trace::action_name;
+use crate::interwork::Aggregate;
+use crate::reach::{EchoState, ProbedLocator};
 
 /// The answer to `show` of a table that the control half keeps; `data_plane` are the packet half's counters.
 pub fn answer(table: Table, control: &Control, now: Instant, data_plane: &Value) -> Value {
@@ -58,19 +59,26 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
 
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
-        let locators: Vec<_> = installed.locators.iter().map(|(address, locator)| {
+        let down = control.down_by_status_bits(prefix, installed);
+        let locators: Vec<_> = control.petrs().locators_of(installed).iter().map(|(address, locator)| {
             json!({
                 "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
-                "usable": locator.reachable && control.is_usable(*address),
+                "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
+                "status_bit": !down.contains(address),
             })
         }).collect();
-        let action = if locators.is_empty() { action_name(installed.action) } else { "encapsulate" };
-        json!({
+        let mut row = json!({
             "prefix": prefix.to_string(),
-            "action": action,
+            "action": control.petrs().action_of(installed),
+            "map_version": version(installed.map_version),
             "expires": installed.expires.saturating_duration_since(now).as_secs(),
+            "secured": installed.secured,
             "locators": locators,
-        })
+        });
+        if control.is_subscribing() {
+            row["subscription"] = json!(control.subscription(prefix).map_or("polled", crate::subscribe::State::name));
+        }
+        row
     };
     control.map_cache(now).map(entry).collect()
 }
@@ -83,6 +91,7 @@ fn registrations(control: &Control, now: Instant) -> Vec<Value> {
             "confirmed_ago": registration.confirmed_ago.map(|ago| ago.as_secs()),
             "unanswered": registration.unanswered,
             "withdrawing": registration.withdrawing,
+            "moved": registration.moved,
         })
     };
     control.registrations(now).map(registration).collect()
@@ -99,7 +108,9 @@ fn locators(control: &Control, now: Instant) -> Value {
         json!({
             "address": probed.address,
             "state": state(probed.standing),
+            "from": probed.from,
             "since": probed.since.as_secs(),
+            "echo": control.echo_state(probed.address).map(echo),
             "rtt_us": probed.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             "probed_ago": probed.probed_ago.map(|ago| ago.as_secs()),
             "answered_ago": probed.answered_ago.map(|ago| ago.as_secs()),
@@ -108,15 +119,43 @@ fn locators(control: &Control, now: Instant) -> Value {
     json!({
         "prefixes": database.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "locators": database.locators().iter().map(locator).collect::<Vec<_>>(),
+        "map_version": version(database.map_version()),
+        "status_bits": control.status_bits(),
         "remote": control.probed_locators(now).map(remote).collect::<Vec<_>>(),
+        "pitr_for": control.pitr_for().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "aggregates": control.aggregates().iter().map(|found| aggregate(found, now)).collect::<Vec<_>>(),
     })
+}
+
+/// An aggregate that a PITR looks for sites in.
+fn aggregate(found: &Aggregate, now: Instant) -> Value {
+    json!({
+        "prefix": found.prefix.to_string(),
+        "sites": found.sites.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "looked_ago": found.since.map(|since| now.saturating_duration_since(since).as_secs()),
+    })
+}
+
+/// The null version is none (RFC 9302, section 6.1).
+fn version(version: MapVersion) -> Option<u16> {
+    (version != MapVersion(0)).then_some(version.0)
+}
+
+fn echo(state: EchoState) -> &'static str {
+    match state {
+        EchoState::Incapable => "not-capable",
+        EchoState::Idle => "idle",
+        EchoState::Requesting => "requesting",
+        EchoState::Suspended => "suspended",
+        EchoState::Unanswered => "unanswered",
+    }
 }
 
 /// What was refused, and what else was done.
 fn counted(control: &Control) -> Value {
     let refused = control.tally();
     let refused = refused.iter().map(|(refusal, count)| (refusal.name(), count));
-    let done = control.counts().named();
+    let done = control.counts().named().into_iter().chain(control.subscription_counts().named());
     refused.chain(done).map(|(name, count)| (name.to_owned(), Value::from(count))).collect()
 }
 
@@ -145,7 +184,7 @@ fn peers_table(locators: Option<&Vec<Value>>, dht: Option<&Vec<Value>>) -> Strin
 pub fn table(table: Table, answer: &Value) -> String {
     let rows = answer.get(table.name()).and_then(Value::as_array);
     match table {
-        Table::MapCache => columns(&["prefix", "action", "expires", "locators"], rows),
+        Table::MapCache => map_cache_table(rows),
         Table::Registrations => columns(&["server", "prefixes", "confirmed_ago", "unanswered"], rows),
         Table::Identities => {
             columns(&["cn", "address", "epoch", "registrar", "ends_s", "last_key_ends_s", "keys"], rows)
@@ -154,13 +193,60 @@ pub fn table(table: Table, answer: &Value) -> String {
         Table::Locators => {
             let rows = |key: &str| answer.get(key).and_then(Value::as_array);
             let own = columns(&["address", "priority", "weight", "state"], rows("locators"));
-            let names =
-                ["address", "state", "since", "rtt_us", "probed_ago", "answered_ago", "path_mtu", "packets", "bytes"];
+            let echoes = |row: &Value| row.get("echo").is_some_and(Value::is_string);
+            let mut names = vec![
+                "address",
+                "state",
+                "since",
+                "rtt_us",
+                "probed_ago",
+                "answered_ago",
+                "path_mtu",
+                "packets",
+                "bytes",
+                "from",
+            ];
+            if rows("remote").into_iter().flatten().any(echoes) {
+                names.push("echo");
+            }
             let remote = columns(&names, rows("remote"));
-            format!("prefixes: {}\n{own}\nof others\n{remote}", cell(answer.get("prefixes")))
+            let (said, pitr) = (said_of_ours(answer), pitr_table(answer));
+            format!("prefixes: {}{said}\n{own}\nof others\n{remote}{pitr}", cell(answer.get("prefixes")))
         }
         Table::Counters => counters(answer.get("counters")),
     }
+}
+
+/// Versions and subscriptions have a column where there are some.
+fn map_cache_table(rows: Option<&Vec<Value>>) -> String {
+    let is_said = |row: &Value, key: &str| row.get(key).is_some_and(|value| !value.is_null());
+    let mut rows: Vec<Value> = rows.into_iter().flatten().cloned().collect();
+    let [versions, subscriptions] =
+        ["map_version", "subscription"].map(|key| rows.iter().any(|row| is_said(row, key)).then_some(key));
+    for row in rows.iter_mut().filter(|row| !is_said(row, "map_version")) {
+        row["map_version"] = json!("none");
+    }
+    let names =
+        ["prefix", "action", "expires", "secured"].into_iter().chain(versions).chain(["locators"]).chain(subscriptions);
+    columns(&names.collect::<Vec<_>>(), Some(&rows))
+}
+
+/// What a PITR leads into the tunnel, and where it looks for more.
+fn pitr_table(answer: &Value) -> String {
+    let rows = |key: &str| answer.get(key).and_then(Value::as_array).filter(|rows| !rows.is_empty());
+    if rows("pitr_for").or(rows("aggregates")).is_none() {
+        return String::new();
+    }
+    let aggregates = columns(&["prefix", "looked_ago", "sites"], rows("aggregates"));
+    format!("\nPITR for: {}\nlooked for in\n{aggregates}", cell(answer.get("pitr_for")))
+}
+
+/// What trusted peers are told of our mappings, if anything.
+fn said_of_ours(answer: &Value) -> String {
+    let number = |key: &str| answer.get(key).and_then(Value::as_u64);
+    let version = number("map_version").map(|version| format!("; map-version {version}"));
+    let bits = number("status_bits").map(|bits| format!("; status bits {bits:b}"));
+    [version, bits].into_iter().flatten().collect()
 }
 
 pub(super) fn columns(names: &[&str], rows: Option<&Vec<Value>>) -> String {
@@ -216,14 +302,17 @@ mod tests {
     #[test]
     fn tables_have_a_line_a_row() {
         let answer = json!({ "map-cache": [
-            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60,
+            { "prefix": "10.0.0.0/8", "action": "encapsulate", "expires": 60, "secured": true,
               "locators": [{ "address": "192.0.2.1", "priority": 1, "weight": 100, "reachable": true, "usable": false }] },
-            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "locators": [] },
+            { "prefix": "::/1", "action": "natively-forward", "expires": 5, "secured": false, "locators": [] },
         ] });
         let lines: Vec<_> = table(Table::MapCache, &answer).lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1], "10.0.0.0/8  encapsulate       60       192.0.2.1,priority=1,weight=100,unusable");
-        assert_eq!(lines[2], "::/1        natively-forward  5        -");
+        assert_eq!(
+            lines[1],
+            "10.0.0.0/8  encapsulate       60       true     192.0.2.1,priority=1,weight=100,unusable"
+        );
+        assert_eq!(lines[2], "::/1        natively-forward  5        false    -");
     }
 
     #[test]
@@ -249,7 +338,22 @@ mod tests {
         add_sent(Table::Locators, &mut answer, &sent);
         let text = table(Table::Locators, &answer);
         let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
-        assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900"]);
+        assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900", "never"]);
+    }
+
+    #[test]
+    fn versions_bits_and_echoes_are_shown_where_they_are_used() {
+        let row = |prefix: &str, version: Value| json!({ "prefix": prefix, "action": "drop", "expires": 5, "map_version": version, "locators": [] });
+        let answer = json!({ "map-cache": [row("10.0.0.0/8", json!(7)), row("::/1", Value::Null)] });
+        let text = table(Table::MapCache, &answer);
+        let cells = |line: usize| text.lines().nth(line).unwrap_or_default().split_whitespace().nth(4);
+        assert_eq!([cells(0), cells(1), cells(2)], [Some("map_version"), Some("7"), Some("none")]);
+        let answer = json!({
+            "prefixes": ["10.0.0.0/24"], "locators": [], "map_version": 7, "status_bits": 5,
+            "remote": [{ "address": "198.51.100.1", "state": "down", "echo": "unanswered" }],
+        });
+        let text = table(Table::Locators, &answer);
+        assert!(text.contains("map-version 7; status bits 101") && text.contains("unanswered"), "{text}");
     }
 
     #[test]

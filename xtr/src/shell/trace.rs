@@ -21,7 +21,7 @@ use crate::database::Database;
 use crate::engine::Control;
 use crate::map_cache::Event;
 use crate::reach;
-use crate::trace::{End, Packet, Standing, Trace, action_name};
+use crate::trace::{End, Packet, Standing, Trace};
 use crate::transport::Via;
 
 /// How long the mapping system may take to answer `--resolve`: the packet itself would not wait so long.
@@ -150,14 +150,20 @@ fn is_led(packet: &Packet, node: &Node<'_>) -> bool {
     let Packet { iid, flow } = packet;
     let to_cgeids = node.cgeid_network.is_some_and(|network| IpNet::from(network).contains(&flow.destination));
     let is_ours = |address| !node.control.database().answer(&EidPrefix::host(*iid, address)).is_empty();
-    to_cgeids && *iid == InstanceId(0) || is_ours(flow.source)
+    let as_pitr = node.control.pitr_for().iter().any(|prefix| prefix.net.contains(&flow.destination));
+    to_cgeids && *iid == InstanceId(0) || is_ours(flow.source) || as_pitr
 }
 
 fn result(trace: &Trace<'_>, is_led: bool) -> (&'static str, String) {
     match &trace.end {
         End::Local(prefix) => ("local", format!("to {prefix}, a prefix of this node")),
-        _ if !is_led => {
-            ("past-tunnel", "neither from an EID of this node nor to a CGEID: by the routes of the kernel".into())
+        _ if !is_led => (
+            "past-tunnel",
+            "neither from an EID of this node, nor to a CGEID or to what it is PITR for: by the routes of the kernel"
+                .into(),
+        ),
+        End::Encapsulated(outer) if trace.uses_petr => {
+            ("encapsulate", format!("to {}, a PETR: the mapping says that it is no LISP site", outer.destination))
         }
         End::Encapsulated(outer) => ("encapsulate", format!("to {}", outer.destination)),
         End::Native => ("natively-forward", "the mapping says that it is no LISP site".into()),
@@ -171,7 +177,7 @@ fn result(trace: &Trace<'_>, is_led: bool) -> (&'static str, String) {
 
 fn entry(now: Instant, trace: &Trace<'_>, control: &Control) -> Value {
     let Some((prefix, installed)) = trace.entry else { return Value::Null };
-    let locators = installed.locators.iter().enumerate();
+    let locators = trace.locators.iter().enumerate();
     let locators: Vec<Value> =
         locators.map(|(index, (address, record))| locator(now, (trace, control), index, *address, record)).collect();
     let from = match installed.from {
@@ -180,10 +186,11 @@ fn entry(now: Instant, trace: &Trace<'_>, control: &Control) -> Value {
     };
     json!({
         "prefix": prefix.to_string(),
-        "action": if locators.is_empty() { action_name(installed.action) } else { "encapsulate" },
+        "action": control.petrs().action_of(installed),
         "from": from,
         "age": now.saturating_duration_since(installed.since).as_secs(),
         "expires": installed.expires.saturating_duration_since(now).as_secs(),
+        "secured": installed.secured,
         "locators": locators,
     })
 }
@@ -265,7 +272,8 @@ pub fn text(answer: &Value) -> String {
     if !entry.is_null() {
         let [prefix, action, from, age, expires] =
             ["prefix", "action", "from", "age", "expires"].map(|name| word(&entry[name]));
-        lines.push(format!("entry    {prefix}: {action}; from {from} {age} s ago, expires in {expires} s"));
+        let secured = if entry["secured"] == true { ", proven by LISP-SEC" } else { "" };
+        lines.push(format!("entry    {prefix}: {action}; from {from} {age} s ago{secured}, expires in {expires} s"));
         let locators = entry["locators"].as_array().filter(|locators| !locators.is_empty());
         lines.extend(locators.map(|locators| self::locators(locators)));
     }
@@ -331,7 +339,7 @@ mod tests {
         let answer = json!({ "trace": {
             "destination": "10.2.0.9", "source": "10.1.0.2", "iid": 0, "ports": [6, 50000, 443], "flow_hash": "00ff",
             "led": true, "result": "encapsulate", "reason": "to 198.51.100.1",
-            "entry": { "prefix": "10.2.0.0/16", "action": "encapsulate", "from": "203.0.113.53", "age": 4, "expires": 56,
+            "entry": { "prefix": "10.2.0.0/16", "action": "encapsulate", "from": "203.0.113.53", "age": 4, "expires": 56, "secured": true,
                        "locators": [locator("198.51.100.1", true, "x"), locator("198.51.100.2", false, "y")] },
             "outer": { "source": "192.0.2.1", "destination": "198.51.100.1", "source_ports": [50176, 51199],
                        "destination_port": 4341, "iid": 0, "gpe": false, "headers": 36, "path_mtu": 1400, "tun_mtu": 1360,
@@ -340,6 +348,7 @@ mod tests {
         let text = text(&answer);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 8, "{text}");
+        assert!(lines[2].contains("4 s ago, proven by LISP-SEC, expires"), "{text}");
         assert!(lines[0].ends_with("protocol 6, ports 50000 -> 443, hash 00ff"), "{text}");
         assert!(lines[4].contains("50.0 %") && lines[4].ends_with("* x") && lines[5].ends_with("  y"), "{text}");
         assert!(lines[6].contains("a port from 50176 to 51199 -> 198.51.100.1, port 4341"), "{text}");

@@ -16,8 +16,10 @@ use super::privileges;
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How often events are offered again that control had no room for.
 const EVENT_RETRY: Duration = Duration::from_millis(10);
-/// Turns in a row without a look at what poll(2) alone tells: errors of sockets.
+/// Turns in a row without a look at what poll(2) alone tells: that control wants something.
 const TURNS: usize = 16;
+/// How often senders are looked at for errors while packets cross: to wait on dozens of sockets takes as long as to send a packet.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a packet thread does.
 pub(super) trait Turns: Send + 'static {
@@ -41,6 +43,11 @@ pub(super) trait Turns: Send + 'static {
 
     /// What to wait on.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
+
+    /// What has nothing but errors for us, and may have them a moment ago.
+    fn senders(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
 
     /// A descriptor has an error for us.
     fn read_errors(&mut self) {}
@@ -120,7 +127,7 @@ impl Drop for Worker {
 
 fn run(mut turns: impl Turns, mut woken: UnixStream, stop: &AtomicBool) {
     privileges::keep_in_packet_thread();
-    let mut in_a_row = 0;
+    let (mut in_a_row, mut looked) = (0, Instant::now());
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         let more = turns.turn(now);
@@ -134,16 +141,27 @@ fn run(mut turns: impl Turns, mut woken: UnixStream, stop: &AtomicBool) {
         }
         in_a_row = 0;
         let sleep = if more { Duration::ZERO } else { sleep(&turns, now) };
-        let descriptors: Vec<BorrowedFd<'_>> = [woken.as_fd()].into_iter().chain(turns.descriptors()).collect();
-        match wait(&descriptors, sleep) {
-            Ok(true) => turns.read_errors(),
-            Ok(false) => {}
+        // While packets cross there is a turn before this is over; otherwise senders are waited on, too.
+        let until_look = LOOK.saturating_sub(now.saturating_duration_since(looked));
+        let found = match until_look {
+            Duration::ZERO => wait(&woken, [turns.descriptors(), turns.senders()].concat(), sleep),
+            _ => wait(&woken, turns.descriptors(), sleep.min(until_look)),
+        };
+        match found {
+            Ok(found) => {
+                if until_look.is_zero() {
+                    looked = Instant::now();
+                }
+                if found.errors {
+                    turns.read_errors();
+                }
+                while found.woken && matches!(woken.read(&mut [0; 256]), Ok(1..)) {}
+            }
             Err(error) => {
                 tracing::error!(%error, "poll");
                 return;
             }
         }
-        while matches!(woken.read(&mut [0; 256]), Ok(1..)) {}
     }
 }
 
@@ -154,10 +172,19 @@ fn sleep(turns: &impl Turns, now: Instant) -> Duration {
     turns.next_deadline().map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(now).min(LONGEST_SLEEP))
 }
 
-/// Waits until a descriptor has something to read, or an error, or the time is over. Whether any has an error.
-fn wait(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
-    let entry = |fd: &BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut entries: Vec<libc::pollfd> = descriptors.iter().map(entry).collect();
+/// What was waited for.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// Control wants something.
+    woken: bool,
+    /// A descriptor has an error.
+    errors: bool,
+}
+
+/// Waits until a descriptor has something to read, or an error, or the time is over.
+fn wait(woken: &UnixStream, descriptors: Vec<BorrowedFd<'_>>, timeout: Duration) -> io::Result<Found> {
+    let entry = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut entries: Vec<libc::pollfd> = [woken.as_fd()].into_iter().chain(descriptors).map(entry).collect();
     let count = libc::nfds_t::try_from(entries.len()).unwrap_or_default();
     // Rounded up: waking before a deadline would only find it not yet due.
     let milliseconds = libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX);
@@ -165,7 +192,10 @@ fn wait(descriptors: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<bool> {
     let ready = unsafe { libc::poll(entries.as_mut_ptr(), count, milliseconds) };
     match io::Error::last_os_error() {
         error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(entries.iter().any(|entry| entry.revents & libc::POLLERR != 0)),
+        _ => Ok(Found {
+            woken: entries[0].revents != 0,
+            errors: entries.iter().any(|entry| entry.revents & libc::POLLERR != 0),
+        }),
     }
 }
 

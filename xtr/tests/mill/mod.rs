@@ -108,6 +108,8 @@ impl CoreSockets for Core {
         None
     }
 
+    fn read_errors(&mut self) {}
+
     fn report(&mut self) -> Option<TooBig> {
         None
     }
@@ -147,7 +149,7 @@ impl GroupSockets for Core {
 }
 
 impl DatagramSockets for Core {
-    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()> {
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool> {
         let mut start = 0;
         while let Some((outer, payload)) = self.arrived.pop_front() {
             let end = start + payload.len();
@@ -165,7 +167,7 @@ impl DatagramSockets for Core {
             }
             start = end;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn set_rlocs(&mut self, _: &[IpAddr]) {}

@@ -111,10 +111,17 @@ fn absurd_rounds(shop: &Workshop) -> Judgement {
     let file = saved(&shop.ed25519)?;
     let (mac, bag) = (octets("02030f4240"), octets("02030927c0"));
     let much = octets("02037fffff");
-    let before = std::time::Instant::now();
-    shop.show("mac.p12", &replaced(&file, &mac, &much)?, &[])?.refuses(&["rounds"])?;
-    let told = shop.show("bag.p12", &replaced(&file, &bag, &much)?, &[])?.refuses(&["rounds"])?;
-    if before.elapsed() > LONG { Err(broken("refused, but late")) } else { Ok(told) }
+    let mut told = String::new();
+    // A busy machine may be late once; work is late each time.
+    for _ in 0..3 {
+        let before = std::time::Instant::now();
+        shop.show("mac.p12", &replaced(&file, &mac, &much)?, &[])?.refuses(&["rounds"])?;
+        told = shop.show("bag.p12", &replaced(&file, &bag, &much)?, &[])?.refuses(&["rounds"])?;
+        if before.elapsed() < LONG {
+            return Ok(told);
+        }
+    }
+    Err(broken(format!("refused, but late: {told}")))
 }
 
 /// Two runs of a program that does no work; the work would take ten times as long.

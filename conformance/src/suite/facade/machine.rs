@@ -27,6 +27,12 @@ pub(super) const PROBES: &[Probe<Room>] = &[
         "restarts with a clock that is set an hour ahead, an hour back, and two hours ahead: nonces of a legacy site",
         legacy_clocks,
     ),
+    must(
+        "FC-097.3",
+        CLOCK,
+        "a clock that is set an hour ahead, three hours back, and three ahead while it runs, then kill -9 and a restart",
+        set_clocks,
+    ),
 ];
 
 const SITE: &str = "2001:db8:9::/48";
@@ -42,6 +48,8 @@ const FULL: &str = "nothing is confirmed or published until this is mended";
 const FIRST: &str = "-7200";
 /// Set an hour ahead, an hour back, and two ahead.
 const LATER: [&str; 3] = ["-3600", "-7200", "0"];
+/// Set while it runs, in seconds: an hour ahead, three hours back, three ahead.
+const SET: [i64; 3] = [3600, -7200, 3600];
 /// What is confirmed although the disk is full goes into what its file has already: no more than this.
 const MOST: u64 = 2000;
 
@@ -261,4 +269,63 @@ fn legacy_clocks(room: &Room) -> Judgement {
         }
     }
     Ok(format!("{} replays dropped by each clock", taken.len() - 1))
+}
+
+/// One Map-Register of the legacy site, and its nonce.
+fn old_register(nonce: u64, rloc: &str) -> Result<Vec<u8>, Fault> {
+    let message = register(Nonce(nonce), vec![record(prefix("2001:db8:a::/48")?, &[rloc])]).into();
+    auth::seal(&message, &key(0, Algorithm::HmacSha1, "old"), TagForm::Untruncated).map_err(broken)
+}
+
+/// Lifetimes and the memory of nonces go by a clock that nobody sets: whatever the other one says, what is registered stays, what was
+/// recorded stays a replay, and a newer Map-Register is taken.
+fn set_clocks(room: &Room) -> Judgement {
+    const NAME: &str = "set-clocks";
+    room.set_clock(NAME, 0, None)?;
+    let server = room.start_settable(NAME, &site())?;
+    let (xtr, itr) = (room.xtr_elsewhere()?, room.xtr()?);
+    let strict = sealed(&register(room.nonce(), vec![record(prefix(SITE)?, &[RLOC])]), &nine())?;
+    let newer = sealed(&register(room.nonce(), vec![record(prefix(SITE)?, &[RLOC])]), &nine())?;
+    let mut taken = Vec::new();
+    for message in [strict, newer, old_register(1000, RLOC)?] {
+        xtr.send(server.first()?, &message)?;
+        xtr.hear(PATIENCE)?.ok_or_else(|| broken("a Map-Register is not acknowledged"))?;
+        taken.push(message);
+    }
+    for (number, seconds) in (0..).zip(SET) {
+        room.set_clock(NAME, seconds, Some(PATIENCE))?;
+        let asked = request(room.nonce(), &[host("2001:db8:9::2")?], &[itr.address.ip()]);
+        let came = rlocs(&itr.asks(server.first()?, &asked)?.records);
+        if came != [RLOC] {
+            return Err(broken(format!("{seconds} s: what is registered is answered with {came:?}")));
+        }
+        let fresh = old_register(900 - number, RLOC)?;
+        xtr.send(server.first()?, &fresh)?;
+        if xtr.hear(PATIENCE)?.is_none() {
+            return Err(broken(format!("{seconds} s: a fresh nonce is not acknowledged")));
+        }
+        are_replays(room, &xtr, &server, &[&taken[..1], &taken[2..]].concat(), seconds)?;
+        taken.push(fresh);
+    }
+    server.kill();
+    room.set_clock(NAME, 0, None)?;
+    let server = room.start_settable(NAME, &site())?;
+    // The last ones of each are retransmissions, which are acknowledged again.
+    let older = [&taken[..1], &taken[2..taken.len() - 1]].concat();
+    are_replays(room, &xtr, &server, &older, 0)?;
+    Ok(format!(
+        "answered and registered by each clock, {} replays dropped after the last one and a restart",
+        older.len()
+    ))
+}
+
+fn are_replays(room: &Room, xtr: &Xtr, server: &MapSystem, old: &[Vec<u8>], seconds: i64) -> Result<(), Fault> {
+    for message in old {
+        xtr.send(server.first()?, message)?;
+    }
+    room.works_at(server)?;
+    match xtr.hear(GRACE)? {
+        Some(came) => Err(broken(format!("{seconds} s: a replay is answered with {}", told(&came.bytes)))),
+        None => Ok(()),
+    }
 }

@@ -10,7 +10,7 @@ use std::cell::{Cell, OnceCell};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -29,6 +29,8 @@ use site::{SENTINEL, SENTINEL_SECRET, SITES, common_sites};
 
 /// What was not to come, and comes all the same, does so within this time after a later message was answered.
 const GRACE: Duration = Duration::from_millis(40);
+/// Pause before a log is looked at again.
+const POLL: Duration = Duration::from_millis(10);
 /// Messages sent without waiting: any socket holds so many.
 const AT_ONCE: u32 = 32;
 
@@ -131,6 +133,34 @@ impl Room {
         let mut command = Command::new(&self.program);
         command.args(["--clock-offset", offset]);
         self.start_as(command, &state, name, config, &self.places(1))
+    }
+
+    /// The same with a clock that [`Self::set_clock`] sets while it runs.
+    pub(super) fn start_settable(&self, name: &str, config: &str) -> Result<MapSystem, Fault> {
+        let (state, file) = (self.folder.path().join(format!("{name}.state")), self.clock_file(name));
+        let mut command = Command::new(&self.program);
+        command.arg("--clock-offset-file").arg(&file);
+        self.start_as(command, &state, name, config, &self.places(1))
+    }
+
+    /// Sets the clock of that map system, which may run: so many seconds ahead of this machine's. Waits until one that runs has
+    /// taken it.
+    pub(super) fn set_clock(&self, name: &str, seconds: i64, patience: Option<Duration>) -> Result<(), Fault> {
+        let told = || self.log(name).matches("the clock is set").count();
+        let before = told();
+        std::fs::write(self.clock_file(name), seconds.to_string()).map_err(missing)?;
+        let begun = Instant::now();
+        while patience.is_some() && told() == before {
+            if patience.is_some_and(|patience| begun.elapsed() > patience) {
+                return Err(missing(format!("a clock of {name:?} that can be set: {}", self.log(name))));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn clock_file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.clock"))
     }
 
     /// The same at all addresses of this machine.

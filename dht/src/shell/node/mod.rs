@@ -62,7 +62,7 @@ pub use self::addresses::{parse_anycast, parse_bootstrap};
 pub use self::admission::{AdmissionStats, ClockStats};
 pub(in crate::shell) use self::admission::{Codec as AdmissionCodec, behaviour as admission_behaviour};
 pub(in crate::shell) use self::behaviour::{IDENTIFY_PROTOCOL, KAD_PROTOCOL, connections};
-pub use self::clock::Clock;
+pub use self::clock::{Clock, Hand};
 pub use self::config::{Certified, NodeConfig, Paths, Role, Transport};
 pub use self::fabric::Fabric;
 pub use self::figures::{Counters, NodeStats, Peer, PeerSet, PutReport};

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Many datagrams a system call, when each came by the kernel's word, and the bare calls of the floor.
 
-#![allow(unsafe_code, reason = "recvmmsg, sendmmsg, and recvfrom and sendto without anything around them")]
+#![allow(
+    unsafe_code,
+    reason = "recvmmsg, sendmmsg, sched_setscheduler, and recvfrom and sendto without anything around them"
+)]
 
 use std::io;
 use std::mem;
@@ -156,6 +159,15 @@ pub(super) fn send_one(socket: &UdpSocket, bytes: &[u8], to: &libc::sockaddr_in)
     // SAFETY: both pointers are to borrowed values of the lengths beside them.
     let octets = unsafe { libc::sendto(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0, name, length) };
     usize::try_from(octets).map_err(|_| io::Error::last_os_error())
+}
+
+/// Has the calling thread run only while a processor has nothing else to do (`SCHED_IDLE`).
+pub(super) fn only_when_idle() -> io::Result<()> {
+    // SAFETY: the structure is plain data, for which all zero octets are a value; priority 0 is the only one of this policy.
+    let parameters: libc::sched_param = unsafe { mem::zeroed() };
+    // SAFETY: the pointer is to a local; 0 is the calling thread.
+    let told = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+    if told == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// An address as the system takes it.

@@ -2,18 +2,22 @@
 //! One good client while all others flood with questions about random EIDs.
 //!
 //! Client, flood and map system share the processors of one machine here, which they do not elsewhere. So two times are told:
-//! until the answer had reached the client's socket, by the kernel's word, and until the client had its turn to read it.
+//! until the answer had reached the client's socket, by the kernel's word, and until the client had its turn to read it. And a flood
+//! comes out of a network, where it costs who is flooded what its kernel does for each datagram, and no more: the thread that makes
+//! it here has a processor only while nobody else wants it (`SCHED_IDLE`), so that neither map system nor client waits for the
+//! sender's half. What of the flood's harm is none of the map system's shows a control: the same flood, from the same thread, to a
+//! socket beside the map system that nobody reads.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::ops::Sub;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::load::{FLOOD_THREAD, Flood, Measured, Pace, ask};
+use super::load::{FLOOD_THREAD, Flood, FloodEnd, Measured, Pace, ask};
 use super::questions::Questions;
-use super::stage::Stage;
+use super::stage::{SERVER, Stage};
 use super::{Options, batch, micros, micros_of, middle, server};
 use crate::bench::Line;
 
@@ -21,6 +25,8 @@ use crate::bench::Line;
 const GOOD: (usize, Duration) = (1, Duration::from_micros(500));
 /// The flood in good loads.
 const FLOOD: u32 = 10;
+/// Where nobody reads what comes, beside the map system.
+const SINK_PORT: u16 = 4344;
 /// What of it must have been sent for a verdict: with less nothing was withstood.
 const SENT: f64 = 0.95;
 /// How much longer a good client may wait for its answers.
@@ -51,8 +57,15 @@ pub struct Flooded {
     pub arrival_p99_us: f64,
     /// How much longer that takes: median, least and most of all rounds.
     pub arrival_ratio: [f64; 3],
+    /// Both with the same flood to a socket beside the map system that nobody reads: until it has read the answer, ...
+    pub sink_ratio: [f64; 3],
+    /// ... and until it has reached the client's socket.
+    pub sink_arrival_ratio: [f64; 3],
     /// Good questions without an answer.
     pub lost: usize,
+    /// Whether the flood had a processor only while nobody else wanted it, as one that comes out of a network; if not, map system and
+    /// client waited for its sender too.
+    pub from_idle: bool,
     /// Whether the good client had its turns of the processor as soon as it wanted them; if not, it waited for those of the flood too.
     pub short_turns: bool,
     /// Who had which part of the processors during the flood.
@@ -106,8 +119,11 @@ fn measure_here(
     options: &Options,
 ) -> anyhow::Result<Flooded> {
     let pace = Pace { outstanding: GOOD.0, pause: GOOD.1, time: options.turn };
-    let (mut quiet, mut under) = (Vec::new(), Vec::new());
-    let (mut sent, mut wanted, mut flooded) = (0.0, 0.0, 0.0);
+    let sink = SocketAddrV4::new(SERVER, SINK_PORT);
+    // It is there, so that no ICMP goes back; what it has no room for is dropped.
+    let _unread = stage.lab.namespace("server")?.run(move || UdpSocket::bind(sink))??;
+    let (mut quiet, mut beside, mut under) = (Vec::new(), Vec::new(), Vec::new());
+    let mut total = Sent::default();
     let mut shares = [Spent::default(); 4];
     batch::tell_when(socket, true)?;
     // A client elsewhere has processors of its own: here it gets at least its turns as soon as it wants them. The flood, which is in
@@ -116,6 +132,9 @@ fn measure_here(
     for _ in 0..options.rounds {
         let calm = ask(socket, server(), good, pace)?;
         let rate = calm.rate() * f64::from(FLOOD);
+        let flood = Flood::start(stage.socket()?, sink, crowd, rate)?;
+        beside.push(ask(socket, server(), good, pace)?);
+        flood.end()?;
         let flood = Flood::start(stage.socket()?, server(), crowd, rate)?;
         let before = spent(stage)?;
         under.push(ask(socket, server(), good, pace)?);
@@ -123,37 +142,79 @@ fn measure_here(
             share.cores += (after - before).cores;
             share.waiting += (after - before).waiting;
         }
-        let (count, time) = flood.end()?;
-        sent += count as f64;
-        wanted += rate * time.as_secs_f64();
-        flooded += time.as_secs_f64();
+        total.add(&flood.end()?, rate);
         quiet.push(calm);
     }
     batch::tell_when(socket, false)?;
-    let p99 = |turns: &[Measured]| middle(turns.iter().map(|it| micros(it, 0.99)).collect())[0];
-    let mut all = quiet.iter().chain(&under);
-    let stamped = all.all(|it: &Measured| !it.times.is_empty() && it.arrivals.len() == it.times.len());
-    let arrival = |it: &Measured| if stamped { micros_of(&it.arrivals, 0.99) } else { f64::NAN };
-    let arrivals = |turns: &[Measured]| middle(turns.iter().map(arrival).collect())[0];
-    let time = under.iter().map(|it| it.spent).sum::<Duration>().as_secs_f64().max(f64::MIN_POSITIVE);
-    let both = || quiet.iter().zip(&under);
-    let [answering, others, flood, client] =
-        shares.map(|it| Share { cores: it.cores.as_secs_f64() / time, waiting: it.waiting.as_secs_f64() / time });
-    Ok(Flooded {
-        flood_per_s: sent / flooded.max(f64::MIN_POSITIVE),
-        wanted_per_s: wanted / flooded.max(f64::MIN_POSITIVE),
-        replies_per_s: middle(under.iter().map(Measured::rate).collect())[0],
-        quiet_p99_us: p99(&quiet),
-        p99_us: p99(&under),
-        ratio: middle(both().map(|(calm, it)| micros(it, 0.99) / micros(calm, 0.99)).collect()),
-        stamped,
-        quiet_arrival_p99_us: arrivals(&quiet),
-        arrival_p99_us: arrivals(&under),
-        arrival_ratio: middle(both().map(|(calm, it)| arrival(it) / arrival(calm)).collect()),
-        lost: under.iter().map(|it| it.lost).sum(),
-        short_turns,
-        shares: Shares { answering, others, flood, client },
-    })
+    let turns = Turns { quiet, beside, under };
+    Ok(turns.judge(&total, shares, short_turns))
+}
+
+/// What was sent of the flood at the map system, in all rounds.
+#[derive(Debug)]
+struct Sent {
+    count: f64,
+    wanted: f64,
+    seconds: f64,
+    from_idle: bool,
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        Self { count: 0.0, wanted: 0.0, seconds: 0.0, from_idle: true }
+    }
+}
+
+impl Sent {
+    fn add(&mut self, flood: &FloodEnd, rate: f64) {
+        self.count += flood.sent as f64;
+        self.wanted += rate * flood.time.as_secs_f64();
+        self.seconds += flood.time.as_secs_f64();
+        self.from_idle &= flood.from_idle;
+    }
+}
+
+/// The good client's turns: alone, with a flood beside the map system, and with one at it.
+struct Turns {
+    quiet: Vec<Measured>,
+    beside: Vec<Measured>,
+    under: Vec<Measured>,
+}
+
+impl Turns {
+    fn judge(&self, sent: &Sent, shares: [Spent; 4], short_turns: bool) -> Flooded {
+        let Self { quiet, beside, under } = self;
+        let p99 = |turns: &[Measured]| middle(turns.iter().map(|it| micros(it, 0.99)).collect())[0];
+        let mut all = quiet.iter().chain(beside).chain(under);
+        let stamped = all.all(|it: &Measured| !it.times.is_empty() && it.arrivals.len() == it.times.len());
+        let arrival = |it: &Measured| if stamped { micros_of(&it.arrivals, 0.99) } else { f64::NAN };
+        let arrivals = |turns: &[Measured]| middle(turns.iter().map(arrival).collect())[0];
+        let ratio = |turns: &[Measured], of: &dyn Fn(&Measured) -> f64| {
+            middle(quiet.iter().zip(turns).map(|(calm, it)| of(it) / of(calm)).collect())
+        };
+        let read = |it: &Measured| micros(it, 0.99);
+        let time = under.iter().map(|it| it.spent).sum::<Duration>().as_secs_f64().max(f64::MIN_POSITIVE);
+        let [answering, others, flood, client] =
+            shares.map(|it| Share { cores: it.cores.as_secs_f64() / time, waiting: it.waiting.as_secs_f64() / time });
+        Flooded {
+            flood_per_s: sent.count / sent.seconds.max(f64::MIN_POSITIVE),
+            wanted_per_s: sent.wanted / sent.seconds.max(f64::MIN_POSITIVE),
+            replies_per_s: middle(under.iter().map(Measured::rate).collect())[0],
+            quiet_p99_us: p99(quiet),
+            p99_us: p99(under),
+            ratio: ratio(under, &read),
+            stamped,
+            quiet_arrival_p99_us: arrivals(quiet),
+            arrival_p99_us: arrivals(under),
+            arrival_ratio: ratio(under, &arrival),
+            sink_ratio: ratio(beside, &read),
+            sink_arrival_ratio: ratio(beside, &arrival),
+            lost: under.iter().map(|it| it.lost).sum(),
+            from_idle: sent.from_idle,
+            short_turns,
+            shares: Shares { answering, others, flood, client },
+        }
+    }
 }
 
 impl Flooded {
@@ -184,9 +245,19 @@ impl Flooded {
                 self.lost
             ),
             arrived,
+            format!(
+                "the same flood to a socket beside it that nobody reads: {} x, at the client's socket {} x",
+                span(self.sink_ratio),
+                span(self.sink_arrival_ratio)
+            ),
             format!("on the same processors: who answers {}; its DHT node {};", share(answering), share(others)),
             format!("the flood {}; the client {}", share(flood), share(client)),
         ];
+        if !self.from_idle {
+            lines.push(
+                "this system keeps no thread for idle processors: all wait for the sender of the flood too".into(),
+            );
+        }
         if !self.short_turns {
             lines.push(
                 "this system refuses short turns of the processor: the client waits for those of the flood".into(),
@@ -293,7 +364,10 @@ mod tests {
             quiet_arrival_p99_us: 100.0,
             arrival_p99_us: 120.0,
             arrival_ratio: [1.2; 3],
+            sink_ratio: [1.1; 3],
+            sink_arrival_ratio: [1.1; 3],
             lost: 0,
+            from_idle: true,
             short_turns: true,
             shares: Shares { answering: none, others: none, flood: none, client: none },
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::batch::{BATCH, Incoming, Outgoing, send};
+use super::batch::{BATCH, Incoming, Outgoing, only_when_idle, send};
 use super::questions::{Questions, Sites, Within, encode};
 
 /// After this an answer is lost.
@@ -180,7 +180,18 @@ pub(super) const FLOOD_THREAD: &str = "flood";
 #[derive(Debug)]
 pub(super) struct Flood {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<std::io::Result<(u64, Duration)>>>,
+    thread: Option<JoinHandle<std::io::Result<FloodEnd>>>,
+}
+
+/// What came of a flood.
+#[derive(Debug, Default)]
+pub(super) struct FloodEnd {
+    /// Questions that were sent, ...
+    pub(super) sent: u64,
+    /// ... in which time.
+    pub(super) time: Duration,
+    /// Whether its thread had a processor only while nobody else wanted it.
+    pub(super) from_idle: bool,
 }
 
 impl Flood {
@@ -202,10 +213,10 @@ impl Flood {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Ends it; how many questions were sent in which time.
-    pub(super) fn end(mut self) -> anyhow::Result<(u64, Duration)> {
+    /// Ends it.
+    pub(super) fn end(mut self) -> anyhow::Result<FloodEnd> {
         self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else { return Ok((0, Duration::ZERO)) };
+        let Some(thread) = self.thread.take() else { return Ok(FloodEnd::default()) };
         Ok(thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the flood panicked")))?)
     }
 }
@@ -222,7 +233,8 @@ fn flood(
     questions: &[(Ipv4Addr, Vec<u8>)],
     rate: f64,
     stop: &AtomicBool,
-) -> std::io::Result<(u64, Duration)> {
+) -> std::io::Result<FloodEnd> {
+    let from_idle = only_when_idle().is_ok();
     let (begun, mut sent) = (Instant::now(), 0u64);
     let mut questions = questions.iter().cycle();
     while !stop.load(Ordering::Relaxed) {
@@ -236,7 +248,7 @@ fn flood(
         // Nobody reads the answers: the socket drops what it has no room for.
         std::thread::sleep(TICK);
     }
-    Ok((sent, begun.elapsed()))
+    Ok(FloodEnd { sent, time: begun.elapsed(), from_idle })
 }
 
 #[cfg(test)]

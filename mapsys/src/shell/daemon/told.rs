@@ -2,6 +2,7 @@
 //! Which addresses of a machine that is listened on as a whole others are told of.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::bail;
 use cgeid::Network;
@@ -9,13 +10,26 @@ use wire::address::{EidPrefix, InstanceId};
 
 use crate::register::publisher::published_addresses;
 use crate::register::site::{Publish, Site, cgeid_prefix};
-use crate::shell::sockets;
+use crate::shell::Service;
+use crate::shell::sockets::{self, changes::Changes};
 use crate::transport::Sockets;
 
 /// The addresses of this machine behind sockets that listen on all of them. One that is itself an EID is no locator: who asks there
 /// would have to look it up first.
 pub(super) fn addresses(network: Network, sites: &[Site], listen: &[SocketAddr]) -> Vec<SocketAddr> {
     sockets::addresses(listen, |address| is_eid(network, sites, address))
+}
+
+/// Has the map system know which addresses this machine has, as they come and go.
+pub(super) async fn follow(service: Arc<Service>, bound: Vec<SocketAddr>) {
+    if bound.iter().all(|local| !local.ip().is_unspecified()) {
+        return;
+    }
+    let changes = Changes::new();
+    loop {
+        changes.next().await;
+        service.readdress(bound.clone(), sockets::own()).await;
+    }
 }
 
 fn is_eid(network: Network, sites: &[Site], address: IpAddr) -> bool {

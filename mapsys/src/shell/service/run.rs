@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The loop that owns the engine: the inputs that are there, then everything they lead to.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::journal::{Journal, Release, Written};
 use super::status::{self, Cursor, Part, Question};
-use super::{FromService, Request};
+use super::{Addresses, FromService, Request};
 use crate::engine::{Engine, Input, Output};
 use crate::shell::identity::KeyState;
+use crate::shell::sockets;
 use crate::shell::state::State;
 use crate::transport::Now;
 
@@ -48,6 +50,7 @@ pub(super) struct Ends {
     pub(super) outputs: mpsc::Sender<FromService>,
     pub(super) questions: mpsc::Receiver<Question>,
     pub(super) reconfigurations: mpsc::Receiver<Request>,
+    pub(super) addresses: mpsc::Receiver<Addresses>,
     pub(super) key_states: watch::Receiver<Vec<KeyState>>,
     pub(super) dropped: Arc<AtomicU64>,
     pub(super) clock: Clock,
@@ -74,6 +77,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
         outputs,
         mut questions,
         mut reconfigurations,
+        mut addresses,
         key_states,
         dropped,
         clock,
@@ -83,6 +87,8 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
     let mut published_to = 0;
     let journal = Journal::new(move |marks| state.write(marks));
     let mut running = Running { engine, node, journal, outputs, answers, key_states, dropped, clock };
+    // One for all times: to make and drop one for each input costs a system call each time, with which the runtime wakes itself.
+    let mut alarm = std::pin::pin!(tokio::time::sleep(IDLE));
     let (mut at_once, mut of_strangers) = (Vec::with_capacity(AT_ONCE), Vec::with_capacity(AT_ONCE));
     let mut strangers_ended = false;
     running.engine.handle_timeout(running.now());
@@ -91,7 +97,11 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
         let strangers_at_once = if has_clients { STRANGERS_AT_ONCE } else { AT_ONCE };
         let now = Instant::now();
         let deadlines = [running.engine.next_deadline(), running.journal.next_begin(now)];
-        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + IDLE);
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(now + IDLE).into();
+        // One that rings before its time does no harm.
+        if alarm.is_elapsed() || deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
         tokio::select! {
             count = inputs.recv_many(&mut at_once, AT_ONCE) => {
                 if count == 0 {
@@ -119,6 +129,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                 has_clients = if done.is_ok() { are_clients } else { has_clients };
                 let _ = answer.send(done);
             }
+            Some((bound, own)) = addresses.recv() => running.readdress(bound, &own),
             Ok(()) = peers.changed() => {
                 let now = peers.borrow_and_update().peers;
                 if has_grown(published_to, now) {
@@ -128,7 +139,7 @@ pub(super) async fn run(engine: Engine, node: Node, state: State, ends: Ends) {
                     published_to = now;
                 }
             }
-            () = tokio::time::sleep_until(deadline.into()) => {
+            () = &mut alarm => {
                 running.engine.handle_timeout(running.now());
                 // Where much is due, one part after the other: the sockets have their turn between.
                 tokio::task::yield_now().await;
@@ -156,6 +167,14 @@ impl Running {
         let now = self.now();
         inputs.drain(..).for_each(|input| self.engine.take(now, input));
         self.engine.handle_timeout(now);
+    }
+
+    /// The machine has other addresses, perhaps.
+    fn readdress(&mut self, mut bound: Vec<SocketAddr>, own: &[IpAddr]) {
+        let told = sockets::tellable(&bound, own, |address| self.engine.is_eid(address));
+        bound.sort_unstable();
+        bound.extend(told);
+        self.engine.readdress(self.now(), bound);
     }
 
     /// Publishes what has changed, and waits until it is stored.

@@ -112,19 +112,28 @@ pub(super) fn is_gone(error: &std::io::Error) -> bool {
 }
 
 /// Where sockets that listen on all addresses can be reached from elsewhere, which is what others are told: of a family that has public
-/// addresses nothing but these, none that `is_eid`, and none that soon is another's. As it is at the start: an address that comes
-/// later is served, and not told of.
+/// addresses nothing but these, none that `is_eid`, and none that soon is another's.
 pub fn addresses(locals: &[SocketAddr], is_eid: impl Fn(IpAddr) -> bool) -> Vec<SocketAddr> {
-    let open: Vec<SocketAddr> = locals.iter().copied().filter(|local| local.ip().is_unspecified()).collect();
-    if open.is_empty() {
-        return Vec::new();
-    }
+    if locals.iter().any(|local| local.ip().is_unspecified()) { tellable(locals, &own(), is_eid) } else { Vec::new() }
+}
+
+/// The addresses that this machine has, and will have for a while; none if it does not say.
+pub(in crate::shell) fn own() -> Vec<IpAddr> {
     let interfaces =
         getifaddrs().map_err(|error| tracing::warn!(%error, "the addresses of this machine are not known"));
     let told = interfaces.into_iter().flatten().filter_map(|interface| remote_of(&interface.address?));
     let passing = std::fs::read_to_string(IPV6_ADDRESSES).map(|table| passing(&table)).unwrap_or_default();
-    let own = told.map(|address| address.ip()).filter(|own| !is_eid(*own) && !passing.contains(own));
-    choose(&open, own)
+    told.map(|address| address.ip()).filter(|own| !passing.contains(own)).collect()
+}
+
+/// Those of these addresses that others are told of, behind the sockets that listen on all of them.
+pub(in crate::shell) fn tellable(
+    locals: &[SocketAddr],
+    own: &[IpAddr],
+    is_eid: impl Fn(IpAddr) -> bool,
+) -> Vec<SocketAddr> {
+    let open: Vec<SocketAddr> = locals.iter().copied().filter(|local| local.ip().is_unspecified()).collect();
+    choose(&open, own.iter().copied().filter(|own| !is_eid(*own)))
 }
 
 /// Where Linux shows the flags of its IPv6 addresses; a kernel without IPv6 has no such file.

@@ -45,6 +45,9 @@ const PREAMBLE: usize = WRAPPED - KEY;
 const WRAP_STRING: &[u8] = b"OTK-Key-Wrap";
 
 impl OneTimeKey {
+    /// Octets of a key.
+    pub const OCTETS: usize = KEY;
+
     /// A key of these octets: random ones, of an ITR (RFC 9303, section 7.2).
     pub fn new(octets: [u8; KEY]) -> Self {
         Self(Zeroizing::new(octets))

@@ -41,7 +41,7 @@ impl SuperDevice for Site {
 struct Core(Vec<Vec<u8>>);
 
 impl DatagramSockets for Core {
-    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<()> {
+    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool> {
         let mut start = 0;
         for inner in &self.0 {
             let payload = [&[0; LispHeader::LENGTH], inner.as_slice()].concat();
@@ -57,7 +57,7 @@ impl DatagramSockets for Core {
             received.push(Datagrams { outer, octets: octets.clone(), size: payload.len() });
             start = octets.end;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn set_rlocs(&mut self, _: &[IpAddr]) {}

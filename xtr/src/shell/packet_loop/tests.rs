@@ -44,6 +44,9 @@ for_both_tiers! {
     packets_wait_for_the_verdict_on_their_source_and_enter_in_order,
 }
 
+mod interwork;
+mod uplinks;
+
 struct Node<T> {
     packets: T,
     events: tokio::sync::mpsc::Receiver<Event>,
@@ -56,9 +59,13 @@ impl<T: Tier> Node<T> {
     }
 
     fn with_sources(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, mode: SourceMode) -> Self {
+        let etr = EtrConfig { sources: SourcePolicy { mode, ..SourcePolicy::default() }, ..EtrConfig::default() };
+        Self::with_etr(now, rloc, eids, room_for_events, etr)
+    }
+
+    fn with_etr(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, etr: EtrConfig) -> Self {
         let counters = Arc::new(Counters::default());
         let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
-        let etr = EtrConfig { sources: SourcePolicy { mode, ..SourcePolicy::default() }, ..EtrConfig::default() };
         let engines = (Itr::new(now, config, counters.clone()), Etr::new(etr, counters.clone()));
         let (sender, events) = tokio::sync::mpsc::channel(room_for_events);
         let packets = T::new(engines, sender, counters.clone());

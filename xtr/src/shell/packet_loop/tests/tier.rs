@@ -168,6 +168,8 @@ impl CoreSockets for End {
         self.unreachable.pop()
     }
 
+    fn read_errors(&mut self) {}
+
     fn report(&mut self) -> Option<TooBig> {
         self.reports.pop()
     }
@@ -223,7 +225,7 @@ impl GroupSockets for End {
 
 impl DatagramSockets for End {
     /// Puts datagrams together as the kernel does: of one flow, with the same TTL and class, each as long as the first.
-    fn recv(&mut self, memory: &mut [u8], into: &mut Vec<Datagrams>) -> io::Result<()> {
+    fn recv(&mut self, memory: &mut [u8], into: &mut Vec<Datagrams>) -> io::Result<bool> {
         let mut start = 0;
         while into.len() < 16
             && let Some(octets) = self.arrived.pop_front()
@@ -244,7 +246,7 @@ impl DatagramSockets for End {
             }
             start = end;
         }
-        Ok(())
+        Ok(!self.arrived.is_empty())
     }
 
     fn set_rlocs(&mut self, rlocs: &[IpAddr]) {

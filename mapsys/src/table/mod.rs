@@ -1,134 +1,129 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A table by EID-prefix with longest match: one ordered map, keyed by 24 octets a prefix.
+//! A table by EID-prefix with longest match.
 //!
-//! In the order of address and length a prefix stands before what it covers, so the longest match of an address is its
-//! predecessor or covers that too, and the largest hole around an address is bounded by its two neighbours alone. A million
-//! prefixes take no more steps than their order needs, and no nodes of a trie.
+//! Values lie one beside the other in pages. An index by hash finds the one of a prefix with three looks into memory, and the longest
+//! match with some more for each length that there is: with a million prefixes the answers wait for memory, and not for the
+//! processor. An ordered map beside it, keyed by 24 octets a prefix, is for what needs the order: in that of address and length a
+//! prefix stands before what it covers, so that the largest hole around an address is bounded by its two neighbours alone, and the
+//! longest match of an address is its predecessor or covers that too.
+
+mod held;
+mod index;
+mod key;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::ops::Bound;
 
-use ipnet::IpNet;
-use wire::address::{EidPrefix, InstanceId};
+use wire::address::EidPrefix;
+
+use held::{Held, Pages};
+use index::Index;
+use key::Key;
 
 /// Values by EID-prefix.
 #[derive(Debug, Clone)]
 pub struct PrefixTable<T> {
-    map: BTreeMap<Key, T>,
+    held: Pages<T>,
+    index: Index,
+    order: BTreeMap<Key, u32>,
 }
 
 impl<T> Default for PrefixTable<T> {
     fn default() -> Self {
-        Self { map: BTreeMap::new() }
-    }
-}
-
-/// An EID-prefix in few octets. Addresses of both families stand at the left; the family comes before them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    iid: u32,
-    is_v6: bool,
-    address: [u8; 16],
-    len: u8,
-}
-
-impl Key {
-    fn of(prefix: &EidPrefix) -> Self {
-        let (is_v6, bits) = match prefix.net {
-            IpNet::V4(net) => (false, u128::from(net.addr().to_bits()) << 96),
-            IpNet::V6(net) => (true, net.addr().to_bits()),
-        };
-        Self { iid: prefix.iid.0, is_v6, address: bits.to_be_bytes(), len: prefix.net.prefix_len() }
-    }
-
-    fn prefix(self) -> EidPrefix {
-        let [a, b, c, d, ..] = self.address;
-        let address = if self.is_v6 { IpAddr::from(self.address) } else { IpAddr::from([a, b, c, d]) };
-        let iid = InstanceId(self.iid);
-        EidPrefix::new(iid, address, self.len).unwrap_or_else(|| EidPrefix::host(iid, address))
-    }
-
-    fn bits(&self) -> u128 {
-        u128::from_be_bytes(self.address)
-    }
-
-    fn is_beside(&self, other: &Self) -> bool {
-        (self.iid, self.is_v6) == (other.iid, other.is_v6)
-    }
-
-    /// Leading bits that both share, at most the length of the shorter.
-    fn shared(&self, other: &Self) -> u8 {
-        let same = (self.bits() ^ other.bits()).leading_zeros();
-        u8::try_from(same).unwrap_or(u8::MAX).min(self.len).min(other.len)
-    }
-
-    fn covers(&self, other: &Self) -> bool {
-        self.is_beside(other) && self.shared(other) == self.len
-    }
-
-    /// Its first `len` bits.
-    fn truncated(self, len: u8) -> Self {
-        let mask = u128::MAX.checked_shl(128 - u32::from(len.min(128))).unwrap_or(0);
-        Self { address: (self.bits() & mask).to_be_bytes(), len, ..self }
-    }
-
-    /// Behind all that it covers.
-    fn end(self) -> Self {
-        let hosts = u128::MAX.checked_shr(self.len.into()).unwrap_or(0);
-        Self { address: (self.bits() | hosts).to_be_bytes(), len: u8::MAX, ..self }
+        Self { held: Pages::default(), index: Index::default(), order: BTreeMap::new() }
     }
 }
 
 impl<T> PrefixTable<T> {
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.order.len()
     }
 
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.order.is_empty()
     }
 
-    /// Puts a value, and returns the one it replaces.
+    /// Puts a value, and returns the one it replaces; or the value itself, if there are 2^32 of them.
     pub fn insert(&mut self, prefix: EidPrefix, value: T) -> Option<T> {
-        self.map.insert(Key::of(&prefix), value)
+        let key = Key::of(&prefix);
+        if let Some(at) = self.at(&key) {
+            return Some(std::mem::replace(&mut self.held.get_mut(at).value, value));
+        }
+        let Some(at) = self.held.next() else { return Some(value) };
+        if let Some(above) = self.longest_at(key) {
+            self.held.get_mut(above).has_inside = true;
+        }
+        self.held.push(Held::new(key, self.has_inside(&key), value));
+        self.index.insert(&key, self.index.hash(&key), at);
+        self.order.insert(key, at);
+        None
     }
 
     /// Takes a value out.
     pub fn remove(&mut self, prefix: &EidPrefix) -> Option<T> {
-        self.map.remove(&Key::of(prefix))
+        let key = Key::of(prefix);
+        let hash = self.index.hash(&key);
+        let Self { held, index, order } = self;
+        let at = index.remove(&key, hash, |at| held.get(at).key() == key)?;
+        order.remove(&key);
+        let taken = held.swap_remove(at)?;
+        if let Some(last) = held.next().filter(|last| *last != at) {
+            let moved = held.get(at).key();
+            index.renumber(index.hash(&moved), last, at);
+            order.insert(moved, at);
+        }
+        if let Some(above) = self.longest_at(key) {
+            let outer = self.held.get(above).key();
+            self.held.get_mut(above).has_inside = self.has_inside(&outer);
+        }
+        Some(taken.value)
     }
 
     /// The value of exactly this prefix.
     pub fn get(&self, prefix: &EidPrefix) -> Option<&T> {
-        self.map.get(&Key::of(prefix))
+        Some(&self.held.get(self.at(&Key::of(prefix))?).value)
     }
 
     /// The value of exactly this prefix.
     pub fn get_mut(&mut self, prefix: &EidPrefix) -> Option<&mut T> {
-        self.map.get_mut(&Key::of(prefix))
+        let at = self.at(&Key::of(prefix))?;
+        Some(&mut self.held.get_mut(at).value)
     }
 
     /// The longest prefix that covers `prefix`.
     pub fn longest(&self, prefix: &EidPrefix) -> Option<(EidPrefix, &T)> {
-        let (key, value) = self.longest_key(Key::of(prefix))?;
-        Some((key.prefix(), value))
+        let held = self.held.get(self.longest_at(Key::of(prefix))?);
+        Some((held.key().prefix(), &held.value))
     }
 
     /// The longest prefix that covers `prefix`.
     pub fn longest_mut(&mut self, prefix: &EidPrefix) -> Option<(EidPrefix, &mut T)> {
-        let (key, _) = self.longest_key(Key::of(prefix))?;
-        Some((key.prefix(), self.map.get_mut(&key)?))
+        let at = self.longest_at(Key::of(prefix))?;
+        let held = self.held.get_mut(at);
+        Some((held.key().prefix(), &mut held.value))
+    }
+
+    /// The number of exactly this prefix.
+    fn at(&self, key: &Key) -> Option<u32> {
+        self.index.get(self.index.hash(key), |at| self.held.get(at).key() == *key)
+    }
+
+    /// The number of the longest prefix that covers `sought`.
+    fn longest_at(&self, sought: Key) -> Option<u32> {
+        match self.index.lengths(&sought) {
+            Some(mut lengths) => lengths.find_map(|len| self.at(&sought.truncated(len))),
+            None => self.longest_in_order(sought),
+        }
     }
 
     /// The predecessor covers `sought`, or shares with it as many bits as anything that does: each step leaves fewer.
-    fn longest_key(&self, mut sought: Key) -> Option<(Key, &T)> {
+    fn longest_in_order(&self, mut sought: Key) -> Option<u32> {
         loop {
-            let (key, value) = self.map.range(..=sought).next_back()?;
+            let (key, at) = self.order.range(..=sought).next_back()?;
             if key.covers(&sought) {
-                return Some((*key, value));
+                return Some(*at);
             }
             if !key.is_beside(&sought) || sought.len == 0 {
                 return None;
@@ -137,36 +132,51 @@ impl<T> PrefixTable<T> {
         }
     }
 
+    /// Whether a more-specific of `key` is held: the first one stands right behind it.
+    fn has_inside(&self, key: &Key) -> bool {
+        let behind = (Bound::Excluded(*key), Bound::Unbounded);
+        self.order.range(behind).next().is_some_and(|(next, _)| key.covers(next))
+    }
+
+    fn pair(&self, (key, at): (&Key, &u32)) -> (EidPrefix, &T) {
+        (key.prefix(), &self.held.get(*at).value)
+    }
+
     /// The prefixes that cover `prefix`, itself included, the longest first.
     pub fn covering(&self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &T)> + '_ {
         let mut sought = Some(Key::of(prefix));
         std::iter::from_fn(move || {
-            let (key, value) = self.longest_key(sought?)?;
+            let held = self.held.get(self.longest_at(sought?)?);
+            let key = held.key();
             sought = key.len.checked_sub(1).map(|len| key.truncated(len));
-            Some((key.prefix(), value))
+            Some((key.prefix(), &held.value))
         })
     }
 
     /// The prefixes inside `prefix`, itself included.
     pub fn inside<'a>(&'a self, prefix: &EidPrefix) -> impl Iterator<Item = (EidPrefix, &'a T)> + use<'a, T> {
         let start = Key::of(prefix);
-        self.map.range(start..=start.end()).map(|(key, value)| (key.prefix(), value))
+        // Most have nothing inside them, and are known to have not: no way through the order, nor a look into it.
+        let alone = self.at(&start).map(|at| self.held.get(at)).filter(|held| !held.has_inside);
+        let walked = alone.is_none().then(|| self.order.range(start..=start.end()));
+        let alone = alone.map(|held| (start.prefix(), &held.value));
+        alone.into_iter().chain(walked.into_iter().flatten().map(|place| self.pair(place)))
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (EidPrefix, &T)> + '_ {
-        self.map.iter().map(|(key, value)| (key.prefix(), value))
+        self.order.iter().map(|place| self.pair(place))
     }
 
-    /// All of them, in order, to change their values.
+    /// All of them, in no order, to change their values.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (EidPrefix, &mut T)> + '_ {
-        self.map.iter_mut().map(|(key, value)| (key.prefix(), value))
+        self.held.iter_mut().map(|held| (held.key().prefix(), &mut held.value))
     }
 
     /// All that come after `prefix` in the order; all of them after none.
     pub fn after<'a>(&'a self, prefix: Option<&EidPrefix>) -> impl Iterator<Item = (EidPrefix, &'a T)> + use<'a, T> {
         let start = prefix.map_or(Bound::Unbounded, |prefix| Bound::Excluded(Key::of(prefix)));
-        self.map.range((start, Bound::Unbounded)).map(|(key, value)| (key.prefix(), value))
+        self.order.range((start, Bound::Unbounded)).map(|place| self.pair(place))
     }
 
     /// The least-specific prefix inside `within` that contains `eid` and overlaps none of the prefixes strictly inside
@@ -176,12 +186,13 @@ impl<T> PrefixTable<T> {
         if !outer.covers(&sought) {
             return None;
         }
-        if self.longest_key(sought).is_some_and(|(key, _)| key != outer && outer.covers(&key)) {
+        let best = self.longest_at(sought).map(|at| self.held.get(at).key());
+        if best.is_some_and(|key| key != outer && outer.covers(&key)) {
             return None;
         }
         // `outer` itself may be the one before; it shares no more than its own bits, which the fold begins with.
-        let before = self.map.range(outer..=sought).next_back().filter(|(key, _)| **key != outer);
-        let after = self.map.range((Bound::Excluded(sought), Bound::Included(outer.end()))).next();
+        let before = self.order.range(outer..=sought).next_back().filter(|(key, _)| **key != outer);
+        let after = self.order.range((Bound::Excluded(sought), Bound::Included(outer.end()))).next();
         let neighbours = [before, after].into_iter().flatten().map(|(key, _)| key.shared(&sought) + 1);
         let length = neighbours.fold(outer.len, u8::max);
         EidPrefix::new(eid.iid, eid.net.addr(), length.min(sought.len))
@@ -193,6 +204,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
+    use wire::address::InstanceId;
 
     fn prefix(text: &str) -> EidPrefix {
         EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
@@ -208,11 +220,6 @@ mod tests {
 
     fn net(bits: u32, len: u8) -> EidPrefix {
         EidPrefix::new(InstanceId(0), std::net::Ipv4Addr::from_bits(bits).into(), len).unwrap()
-    }
-
-    #[test]
-    fn a_key_takes_24_octets() {
-        assert_eq!(size_of::<Key>(), 24);
     }
 
     #[test]
@@ -264,6 +271,34 @@ mod tests {
             }
             prop_assert_eq!(walked, all);
             prop_assert!(table.inside(&sought).all(|(prefix, ())| inside.contains(&prefix)));
+        }
+
+        #[test]
+        fn what_comes_and_goes_leaves_what_a_plain_map_has(
+            // Few bits and all lengths, or a few of them: both ways to the longest match are gone.
+            lens in prop_oneof![Just(vec![24u8, 28, 30]), Just((20..=32).collect::<Vec<u8>>())],
+            steps in proptest::collection::vec((0u32..64, any::<proptest::sample::Index>(), any::<bool>()), 0..48)
+        ) {
+            let (mut table, mut plain) = (PrefixTable::default(), BTreeMap::new());
+            for (number, (bits, len, comes)) in steps.into_iter().enumerate() {
+                let prefix = net(bits << 6, *len.get(&lens));
+                if comes {
+                    prop_assert_eq!(table.insert(prefix, number), plain.insert(prefix, number));
+                } else {
+                    prop_assert_eq!(table.remove(&prefix), plain.remove(&prefix));
+                }
+                prop_assert_eq!(table.len(), plain.len());
+                let host = net(bits << 6, 32);
+                let best = plain.iter().filter(|(k, _)| k.covers(&host)).max_by_key(|(k, _)| k.net.prefix_len());
+                prop_assert_eq!(table.longest(&host), best.map(|(k, value)| (*k, value)));
+                for around in plain.keys().chain([&prefix]) {
+                    let inside: Vec<_> = table.inside(around).map(|(k, value)| (k, *value)).collect();
+                    let wanted = plain.iter().filter(|(k, _)| around.covers(k)).map(|(k, value)| (*k, *value));
+                    prop_assert_eq!(inside.iter().copied().collect::<BTreeMap<_, _>>(), wanted.collect());
+                }
+            }
+            prop_assert!(plain.iter().all(|(prefix, value)| table.get(prefix) == Some(value)));
+            prop_assert_eq!(table.iter_mut().count(), plain.len());
         }
 
         #[test]

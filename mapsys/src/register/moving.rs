@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! EID-prefixes that move from one xTR of a site to another: whoever had one is told, as in draft-ietf-lisp-eid-mobility, so that he
+//! leaves it to the other and has those who send to him ask again. When it is withdrawn he is told that too.
+//!
+//! Only xTRs that give an xTR-ID can be told apart; those that merge hear of each other anyway.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::MapRegister;
+use wire::control::auth::Algorithm;
+use wire::record::{Action, MappingRecord, Ttl};
+
+use super::label::{AnyEid, Spelling};
+use super::notifier::Reach;
+use super::registration::{Merged, Part};
+use super::site::{NotifyPort, SiteId};
+use super::{MapServer, Origin, form_of};
+use crate::limits::{DISPLACED, NOTIFY_INTERVAL};
+use crate::refusal::{Refusal, Tally};
+use crate::transport::Now;
+
+/// An xTR, and what was its own.
+type Former = (EidPrefix, [u8; 16]);
+
+/// Who had an EID-prefix, or one around it, before the xTR that has it now.
+#[derive(Debug, Default)]
+pub(super) struct Displaced {
+    had: BTreeMap<Former, (SiteId, Reach)>,
+    /// When they were told something last: of what goes back and forth they hear no more often than of other changes.
+    told: BTreeMap<Former, Instant>,
+}
+
+impl Displaced {
+    pub(super) fn contains(&self, prefix: EidPrefix, xtr_id: &[u8; 16]) -> bool {
+        self.had.contains_key(&(prefix, *xtr_id))
+    }
+
+    /// It has it again, or has gone itself.
+    pub(super) fn forget(&mut self, prefix: EidPrefix, xtr_id: [u8; 16]) {
+        self.had.remove(&(prefix, xtr_id));
+    }
+
+    fn of(&self, prefix: EidPrefix) -> Vec<(Former, (SiteId, Reach))> {
+        let all = (prefix, [0; 16])..=(prefix, [u8::MAX; 16]);
+        self.had.range(all).map(|(former, told)| (*former, *told)).collect()
+    }
+
+    /// When one may be told something; it is noted that he is.
+    fn earliest(&mut self, now: Instant, former: Former) -> Instant {
+        let is_past = |at: &Instant| now.saturating_duration_since(*at) >= NOTIFY_INTERVAL;
+        if self.told.len() >= DISPLACED {
+            self.told.retain(|_, at| !is_past(at));
+        }
+        let earliest = self.told.get(&former).map_or(now, |at| now.max(*at + NOTIFY_INTERVAL));
+        if self.told.len() < DISPLACED || self.told.contains_key(&former) {
+            self.told.insert(former, earliest);
+        }
+        earliest
+    }
+
+    /// The sites have other numbers now; of what belongs to none nothing is told any more.
+    pub(super) fn assign(&mut self, site_of: impl Fn(&EidPrefix) -> Option<SiteId>) {
+        self.had.retain(|(prefix, _), (site, _)| site_of(prefix).inspect(|now| *site = *now).is_some());
+    }
+}
+
+impl MapServer {
+    /// Who has the EID-prefixes of a Map-Register now and is not its sender.
+    pub(super) fn formers(&self, origin: Origin, message: &MapRegister) -> Vec<(EidPrefix, Vec<([u8; 16], Reach)>)> {
+        let (Origin::Network { local, .. }, Some(identity)) = (origin, message.xtr_identity) else { return Vec::new() };
+        if message.merge {
+            return Vec::new();
+        }
+        let prefixes = message.records.iter().filter_map(|record| record.eid.ip_prefix());
+        let all = prefixes.map(|prefix| (prefix, self.former((local, identity.xtr_id), message, &prefix)));
+        all.filter(|(_, former)| !former.is_empty()).collect()
+    }
+
+    /// Who has `prefix`, or if nobody has, the one around it.
+    fn former(
+        &self,
+        (local, xtr_id): (SocketAddr, [u8; 16]),
+        message: &MapRegister,
+        prefix: &EidPrefix,
+    ) -> Vec<([u8; 16], Reach)> {
+        let Some((_, entry)) = self.registrations.longest(prefix) else { return Vec::new() };
+        let reach = |part: &Part| {
+            let mut remote = part.source.filter(|remote| remote.is_ipv4() == local.is_ipv4())?;
+            let site = self.sites.get(entry.site);
+            let key = site.keys.iter().find(|key| key.id == part.key_id)?;
+            if site.notify == NotifyPort::Control {
+                remote.set_port(wire::CONTROL_PORT);
+            }
+            let algorithm = key.algorithm.or(Algorithm::from_id(message.auth.algorithm))?;
+            let key = site.key(key.id, algorithm.id()).ok()?;
+            let form = form_of(&key, message);
+            let (key_id, spelling) = (part.key_id, Spelling::default());
+            Some(Reach { local, remote, key_id, algorithm, form, spelling })
+        };
+        let is_other = |part: &&Part| part.identity.as_deref().is_some_and(|other| other.xtr_id != xtr_id);
+        let others = entry.parts().filter(|part| part.reach.is_none()).filter(is_other);
+        others.filter_map(|part| Some((part.xtr_id(), reach(part)?))).collect()
+    }
+
+    /// Tells those who had `prefix` who has it now.
+    pub(super) fn tell_former(
+        &mut self,
+        now: Now,
+        (prefix, site): (EidPrefix, SiteId),
+        former: Vec<([u8; 16], Reach)>,
+        tally: &mut Tally,
+    ) {
+        if self.registrations.get(&prefix).is_none() {
+            return;
+        }
+        for (xtr_id, reach) in former {
+            let is_known = self.displaced.contains(prefix, &xtr_id);
+            if !is_known && self.displaced.had.len() >= DISPLACED {
+                tally.count(Refusal::NotifyTableFull);
+                continue;
+            }
+            self.displaced.had.insert((prefix, xtr_id), (site, reach));
+            let Some(entry) = self.registrations.get(&prefix) else { continue };
+            let Merged { locators, ttl, map_version, .. } = entry.merged();
+            let action = Action::NoAction;
+            let eid = prefix.into();
+            let record = MappingRecord { ttl, action, authoritative: false, map_version, eid, locators };
+            self.tell_displaced(now, (prefix, xtr_id), (site, reach), record, tally);
+        }
+    }
+
+    /// Nobody has `prefix` any more: whoever had it before may have it again.
+    pub(super) fn tell_free(&mut self, now: Now, prefix: EidPrefix, tally: &mut Tally) {
+        if self.registrations.get(&prefix).is_some() {
+            return;
+        }
+        for (former, told) in self.displaced.of(prefix) {
+            self.displaced.had.remove(&former);
+            let record = MappingRecord {
+                ttl: Ttl::WITHDRAWN,
+                action: Action::NoAction,
+                authoritative: false,
+                map_version: wire::record::MapVersion::default(),
+                eid: prefix.into(),
+                locators: Vec::new(),
+            };
+            self.tell_displaced(now, former, told, record, tally);
+        }
+    }
+
+    fn tell_displaced(
+        &mut self,
+        now: Now,
+        (prefix, xtr_id): Former,
+        (site, reach): (SiteId, Reach),
+        record: MappingRecord,
+        tally: &mut Tally,
+    ) {
+        let earliest = self.displaced.earliest(now.monotonic, (prefix, xtr_id));
+        if let Err(refusal) = self.tell_one((now, earliest), (AnyEid::Prefix(prefix), xtr_id), site, &reach, record) {
+            tally.count(refusal);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The nonces of legacy owners within [`LEGACY_NONCE_MEMORY`]: they come in no order, so that each is remembered for a while.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use super::nonces::NonceOwner;
+use crate::limits::{EXPIRED_AT_ONCE, LEGACY_NONCE_MEMORY, LEGACY_NONCES, LEGACY_NONCES_PER_SITE};
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct SeenNonces {
+    by_owner: HashMap<NonceOwner, Seen>,
+    /// Each owner once, with the time at which its memory is looked through should it have fallen silent.
+    queue: VecDeque<(Instant, NonceOwner)>,
+    /// How many are remembered of each site.
+    per_site: HashMap<String, usize>,
+}
+
+/// The nonces of one owner.
+#[derive(Debug, Default)]
+struct Seen {
+    at: HashMap<u64, Instant>,
+    order: VecDeque<(Instant, u64)>,
+}
+
+impl SeenNonces {
+    /// Whether a nonce is remembered.
+    pub(super) fn contains(&self, now: Instant, owner: &NonceOwner, nonce: u64) -> bool {
+        self.by_owner.get(owner).is_some_and(|seen| seen.contains(now, nonce))
+    }
+
+    /// Whether [`Self::insert`] has room for one more of that owner, or makes it.
+    pub(super) fn has_room(&self, owner: &NonceOwner) -> bool {
+        let of_owner = self.by_owner.get(owner).map_or(0, |seen| seen.order.len());
+        let of_site = self.per_site.get(&owner.site).copied().unwrap_or_default();
+        of_site < LEGACY_NONCES_PER_SITE || of_owner >= LEGACY_NONCES
+    }
+
+    /// Remembers a nonce from `at` on, which is `now` or was before; names those of its owner that need not be remembered any more.
+    pub(super) fn insert(&mut self, now: Instant, at: Instant, owner: NonceOwner, nonce: u64) -> Vec<u64> {
+        if !self.by_owner.contains_key(&owner) {
+            self.queue.push_back((now + LEGACY_NONCE_MEMORY, owner.clone()));
+        }
+        let seen = self.by_owner.entry(owner.clone()).or_default();
+        let before = seen.at.len();
+        let forgotten = seen.insert(at, nonce);
+        let after = seen.at.len();
+        self.count(&owner.site, before, after);
+        forgotten
+    }
+
+    /// Forgets what is older than its time of owners that have fallen silent, and names it. Of very much it does a part, and leaves
+    /// [`Self::next_deadline`] in the past. An owner is looked at once in the time that nonces are remembered, so that none stays for
+    /// more than twice that.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(NonceOwner, u64)> {
+        let mut forgotten = Vec::new();
+        while forgotten.len() < EXPIRED_AT_ONCE && self.next_deadline().is_some_and(|due| due <= now) {
+            let Some((_, owner)) = self.queue.pop_front() else { break };
+            let Some(seen) = self.by_owner.get_mut(&owner) else { continue };
+            let before = seen.at.len();
+            let old = seen.forget(now, usize::MAX);
+            let after = seen.at.len();
+            forgotten.extend(old.into_iter().map(|nonce| (owner.clone(), nonce)));
+            self.count(&owner.site, before, after);
+            if after == 0 {
+                self.by_owner.remove(&owner);
+            } else {
+                self.queue.push_back((now + LEGACY_NONCE_MEMORY, owner));
+            }
+        }
+        forgotten
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.queue.front().map(|(due, _)| *due)
+    }
+
+    fn count(&mut self, site: &str, before: usize, after: usize) {
+        match self.per_site.get_mut(site) {
+            Some(count) => *count = (*count + after).saturating_sub(before),
+            None => drop(self.per_site.insert(site.to_owned(), after.saturating_sub(before))),
+        }
+        if self.per_site.get(site) == Some(&0) {
+            self.per_site.remove(site);
+        }
+    }
+}
+
+impl Seen {
+    fn contains(&self, now: Instant, nonce: u64) -> bool {
+        self.at.get(&nonce).is_some_and(|at| now.saturating_duration_since(*at) < LEGACY_NONCE_MEMORY)
+    }
+
+    /// Gives what had to make room for it.
+    fn insert(&mut self, now: Instant, nonce: u64) -> Vec<u64> {
+        let mut forgotten = self.forget(now, LEGACY_NONCES);
+        forgotten.retain(|old| *old != nonce);
+        self.at.insert(nonce, now);
+        self.order.push_back((now, nonce));
+        forgotten
+    }
+
+    /// Forgets what is older than its time, and the oldest as long as there are `most`.
+    fn forget(&mut self, now: Instant, most: usize) -> Vec<u64> {
+        let mut forgotten = Vec::new();
+        while let Some((at, oldest)) = self.order.front().copied() {
+            if self.order.len() < most && now.saturating_duration_since(at) < LEGACY_NONCE_MEMORY {
+                break;
+            }
+            self.order.pop_front();
+            // One that came again later has a second place in the order.
+            if self.at.get(&oldest) == Some(&at) {
+                self.at.remove(&oldest);
+                forgotten.push(oldest);
+            }
+        }
+        forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn owner(number: u64) -> NonceOwner {
+        let mut xtr_id = [0; 16];
+        xtr_id[8..].copy_from_slice(&number.to_be_bytes());
+        NonceOwner { site: "a".into(), xtr_id, key_id: 0 }
+    }
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn the_memory_of_an_owner_is_bounded() {
+        let now = Instant::now();
+        let mut seen = Seen::default();
+        for nonce in 0..10 * LEGACY_NONCES as u64 {
+            seen.insert(now, nonce);
+        }
+        assert_eq!((seen.order.len(), seen.at.len()), (LEGACY_NONCES, LEGACY_NONCES));
+    }
+
+    #[test]
+    fn nonces_of_silent_owners_are_forgotten_and_named_within_twice_their_time() {
+        let begin = Instant::now();
+        let mut all = SeenNonces::default();
+        let mut remember = |all: &mut SeenNonces, at, number, nonce| all.insert(at, at, owner(number), nonce);
+        remember(&mut all, begin, 1, 11);
+        remember(&mut all, begin + second(300), 1, 12);
+        remember(&mut all, begin + second(400), 2, 21);
+        assert_eq!(all.next_deadline(), Some(begin + LEGACY_NONCE_MEMORY));
+        assert_eq!(all.expire(begin + second(599)), []);
+        assert_eq!(all.expire(begin + second(600)), [(owner(1), 11)]);
+        assert!(all.contains(begin + second(600), &owner(1), 12));
+        assert_eq!(all.expire(begin + second(1000)), [(owner(2), 21)]);
+        assert_eq!(all.expire(begin + second(1200)), [(owner(1), 12)]);
+        assert!(all.by_owner.is_empty() && all.queue.is_empty() && all.per_site.is_empty());
+    }
+
+    #[test]
+    fn very_many_are_forgotten_in_parts() {
+        let begin = Instant::now();
+        let mut all = SeenNonces::default();
+        for number in 0..1000 {
+            all.insert(begin, begin, owner(number), number);
+        }
+        let mut parts = Vec::new();
+        while all.next_deadline().is_some() {
+            parts.push(all.expire(begin + LEGACY_NONCE_MEMORY).len());
+        }
+        assert_eq!((parts.iter().sum::<usize>(), parts.iter().max()), (1000, Some(&EXPIRED_AT_ONCE)));
+    }
+
+    #[test]
+    fn a_site_whose_memory_is_full_has_room_again_when_its_owners_fell_silent() {
+        let begin = Instant::now();
+        let mut all = SeenNonces::default();
+        let of_each = LEGACY_NONCES as u64 - 1;
+        let mut number = 0;
+        while all.has_room(&owner(number)) {
+            for nonce in 0..of_each {
+                if all.has_room(&owner(number)) {
+                    all.insert(begin, begin, owner(number), nonce);
+                }
+            }
+            number += 1;
+        }
+        assert_eq!(all.per_site["a"], LEGACY_NONCES_PER_SITE);
+        assert!(all.has_room(&NonceOwner { site: "b".into(), ..owner(0) }));
+        while !all.expire(begin + LEGACY_NONCE_MEMORY).is_empty() {}
+        assert!(all.has_room(&owner(number)) && all.per_site.is_empty());
+    }
+}

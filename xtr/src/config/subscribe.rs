@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the operator says of subscriptions to mappings (RFC 9437).
+
+use super::{ConfigError, Mapping, ServerAddress, Written, key_file};
+
+/// The xTR-ID, by which Map-Servers know this node.
+pub(super) fn xtr_id(written: &Written) -> Result<Option<[u8; 16]>, ConfigError> {
+    let Some(text) = &written.xtr_id else { return Ok(None) };
+    let is_hex = text.len() == 32 && text.chars().all(|digit| digit.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+    let number = number.ok_or_else(|| ConfigError::new("xtr-id", format!("{text:?} is not 32 hexadecimal digits")))?;
+    Ok(Some(number.to_be_bytes()))
+}
+
+/// Where mappings are subscribed to. One key file serves all, or there is one for each, in order; without any the key of the
+/// Map-Server at the same address does.
+pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<ServerAddress>, ConfigError> {
+    let (resolvers, files) = (&written.subscribe, &written.subscribe_key_file);
+    if resolvers.is_empty() {
+        let wrong = ConfigError::new("subscribe-key-file", "is for a --subscribe, and none is given");
+        return if files.is_empty() { Ok(Vec::new()) } else { Err(wrong) };
+    }
+    let Mapping::Elsewhere { servers, resolvers: asked } = mapping else {
+        let problem = "is for Map-Resolvers elsewhere: the map system in this process tells of changes anyway";
+        return Err(ConfigError::new("subscribe", problem));
+    };
+    if let Some(stranger) = resolvers.iter().find(|resolver| !asked.contains(resolver)) {
+        return Err(ConfigError::new("subscribe", format!("{stranger} is none of --map-resolver")));
+    }
+    if !files.is_empty() && files.len() != 1 && files.len() != resolvers.len() {
+        let problem =
+            format!("{} given for {} of --subscribe: one for all, or one for each", files.len(), resolvers.len());
+        return Err(ConfigError::new("subscribe-key-file", problem));
+    }
+    let mut files = files.iter().cycle();
+    let association = |address| match files.next() {
+        Some(file) => {
+            let (key, tag) =
+                key_file::read(file).map_err(|error| ConfigError { key: "subscribe-key-file".into(), ..error })?;
+            Ok(ServerAddress { address, key, tag })
+        }
+        None => servers.iter().find(|server| server.address == address).cloned().ok_or_else(|| {
+            let problem = format!("needed: no --map-server has the address {address}, whose key could serve");
+            ConfigError::new("subscribe-key-file", problem)
+        }),
+    };
+    resolvers.iter().copied().map(association).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Config, Flags, explain};
+    use wire::control::auth::Algorithm;
+
+    fn load(toml: &str) -> Result<Config, super::ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("site"), "algorithm = \"hmac-sha256\"\nsecret = \"of the site\"").unwrap();
+        std::fs::write(path("pubsub"), "algorithm = \"hkdf-sha256\"\nkey-id = 5\nsecret = \"shared\"").unwrap();
+        let files = |text: &str| text.replace("FOLDER", folder.path().to_str().unwrap());
+        std::fs::write(path("toml"), files(&format!("eid-prefix = [\"10.1.0.0/16\"]\n{toml}"))).unwrap();
+        Config::load(&Flags { config: Some(path("toml")), ..Flags::default() })
+    }
+
+    #[test]
+    fn a_resolver_has_the_key_of_its_map_server_or_one_of_its_own() {
+        let server = "map-server = [\"192.0.2.9\"]\nkey-file = [\"FOLDER/site\"]\nsubscribe = [\"192.0.2.9\"]";
+        let config = load(server).unwrap();
+        let [only] = config.subscriptions.as_slice() else { panic!("{config:?}") };
+        assert_eq!((only.key.id, only.key.algorithm, config.xtr_id), (1, Algorithm::HmacSha256, None));
+        let own = format!("{server}\nsubscribe-key-file = [\"FOLDER/pubsub\"]\nxtr-id = \"{}\"", "0a".repeat(16));
+        let config = load(&own).unwrap();
+        assert_eq!((config.subscriptions[0].key.id, config.xtr_id), (5, Some([10; 16])));
+        assert!(
+            explain(&config).join("\n").contains("told of changes behind 192.0.2.9 (Key ID 5"),
+            "{:?}",
+            explain(&config)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let resolver = "map-resolver = [\"192.0.2.9\"]\n";
+        let cases = [
+            ("subscribe", "subscribe = [\"192.0.2.8\"]\nmap-resolver = [\"192.0.2.9\"]"),
+            ("subscribe", "subscribe = [\"192.0.2.8\"]"),
+            ("subscribe-key-file", &format!("{resolver}subscribe = [\"192.0.2.9\"]")),
+            ("subscribe-key-file", &format!("{resolver}subscribe-key-file = [\"FOLDER/pubsub\"]")),
+            ("subscribe-key-file", &format!("{resolver}subscribe = [\"192.0.2.9\"]\nsubscribe-key-file = [\"gone\"]")),
+            ("xtr-id", &format!("{resolver}xtr-id = \"0102\"")),
+            ("xtr-id", &format!("{resolver}xtr-id = \"+{}\"", "0".repeat(31))),
+        ];
+        for (key, toml) in cases {
+            assert_eq!(load(toml).unwrap_err().key, key, "{toml}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! PETRs and the PITR in the control half (RFC 6832).
+
+use std::time::Instant;
+
+use super::{Control, Output};
+use crate::interwork::{Interworking, Petrs, Pitr, Sites};
+use crate::map_cache::Update;
+
+impl Control {
+    /// Takes these roles of RFC 6832. The finder of a PITR draws its nonces from `seed`, as [`Config::seed`].
+    #[must_use]
+    pub fn interworking(mut self, now: Instant, roles: Interworking, seed: [u8; 32]) -> Self {
+        self.petrs = Petrs::new(roles.petrs.clone());
+        self.petrs.addresses().for_each(|petr| self.prober.watch(now, petr));
+        if roles.is_pitr() {
+            let resolvers = self.resolver.resolvers().to_vec();
+            self.pitr = Some(Pitr::new(now, roles, (resolvers, self.database.rlocs()), seed));
+            self.lead_packets();
+        }
+        self
+    }
+
+    /// What a PITR that looks for sites has to do.
+    pub(super) fn look_for_sites(&mut self, now: Instant) {
+        let Some(pitr) = &mut self.pitr else { return };
+        let (questions, has_changed) = pitr.look(now);
+        self.outputs.extend(questions.into_iter().map(Output::Send));
+        if has_changed {
+            self.lead_packets();
+        }
+    }
+
+    /// Has packets to all that this node is PITR for led into the tunnel.
+    pub(super) fn lead_packets(&mut self) {
+        let Some(pitr) = &mut self.pitr else { return };
+        let news = pitr.choose(&self.database, self.resolver.resolvers());
+        self.resolver.set_pitr_for(Some(pitr.leads().to_vec()));
+        self.outputs.extend(news.map(|leads| Output::Update(Update::PitrFor(leads))));
+    }
+}

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which sites there are in an aggregate, found by asking the mapping system (RFC 6832, section 5.1).
+//!
+//! An answer covers the address that was asked about: it is a site, or a hole (RFC 9301, section 8.1). The next question is about the
+//! first address behind it, and so on to the end of the aggregate. The map system in this process answers from signed index pages under
+//! the trust anchors that the operator named; of any other one this asks no more than a Map-Resolver can.
+//!
+//! What a walk finds replaces what the last one found. One that is broken off changes nothing: a map system that is silent for a while
+//! takes no site's packets away.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wire::address::EidPrefix;
+use wire::control::{MapReply, Nonce};
+use wire::record::{Action, MappingRecord};
+
+use super::limits;
+use crate::resolve::asking;
+use crate::transport::{MapSystem, Outgoing};
+
+/// An aggregate, and the sites in it that the last whole walk found, ascending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aggregate {
+    /// The aggregate.
+    pub prefix: EidPrefix,
+    /// EID-prefixes of sites.
+    pub sites: Vec<EidPrefix>,
+    /// When that walk ended; none = there was none yet.
+    pub since: Option<Instant>,
+}
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub enum Sites {
+    /// Ask a Map-Resolver.
+    Ask(Outgoing),
+    /// The sites of all aggregates are others than before.
+    Changed,
+}
+
+/// Walks through aggregates, one after the other, for ever.
+#[derive(Debug)]
+pub struct Finder {
+    resolvers: Vec<MapSystem>,
+    rlocs: Vec<IpAddr>,
+    aggregates: Vec<Aggregate>,
+    random: StdRng,
+    walk: Walk,
+    /// When the round through all aggregates began, and whether one of its walks was broken off.
+    begun: Instant,
+    has_failed: bool,
+    due: Instant,
+    outputs: VecDeque<Sites>,
+}
+
+/// A walk.
+#[derive(Debug)]
+struct Walk {
+    /// Which aggregate.
+    index: usize,
+    /// The address that is asked about.
+    at: IpAddr,
+    /// The question about it that waits for an answer.
+    nonce: Option<Nonce>,
+    tries: u32,
+    questions: usize,
+    sites: Vec<EidPrefix>,
+}
+
+impl Walk {
+    fn new(index: usize, aggregate: &EidPrefix) -> Self {
+        let at = aggregate.net.network();
+        Self { index, at, nonce: None, tries: 0, questions: 0, sites: Vec::new() }
+    }
+}
+
+impl Finder {
+    /// Looks into `aggregates`, asking `resolvers` in turn. Nonces are drawn from `seed`, which has to come from the system's entropy.
+    pub fn new(now: Instant, aggregates: Vec<EidPrefix>, resolvers: Vec<MapSystem>, seed: [u8; 32]) -> Option<Self> {
+        let walk = Walk::new(0, aggregates.first()?);
+        let empty = |prefix| Aggregate { prefix, sites: Vec::new(), since: None };
+        Some(Self {
+            resolvers,
+            rlocs: Vec::new(),
+            aggregates: aggregates.into_iter().map(empty).collect(),
+            random: StdRng::from_seed(seed),
+            walk,
+            begun: now,
+            has_failed: false,
+            due: now,
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// The same, with answers sent to these.
+    #[must_use]
+    pub fn answered_at(self, rlocs: Vec<IpAddr>) -> Self {
+        Self { rlocs, ..self }
+    }
+
+    /// Answers are sent to these from now on.
+    pub fn set_rlocs(&mut self, rlocs: Vec<IpAddr>) {
+        self.rlocs = rlocs;
+    }
+
+    /// What has been found.
+    pub fn aggregates(&self) -> &[Aggregate] {
+        &self.aggregates
+    }
+
+    /// All sites, ascending, each once.
+    pub fn sites(&self) -> Vec<EidPrefix> {
+        let mut sites: Vec<_> = self.aggregates.iter().flat_map(|aggregate| &aggregate.sites).copied().collect();
+        sites.sort_unstable();
+        sites.dedup();
+        sites
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_deadline(&self) -> Instant {
+        self.due
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Sites> {
+        self.outputs.pop_front()
+    }
+
+    /// Asks, if it is time to.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.due > now {
+            return;
+        }
+        if self.walk.index == 0 && self.walk.questions == 0 && self.walk.tries == 0 {
+            (self.begun, self.has_failed) = (now, false);
+        }
+        if self.walk.tries >= limits::TRIES {
+            tracing::debug!(at = %self.walk.at, "the map system does not say what sites there are; it is asked again");
+            return self.break_off(now);
+        }
+        self.ask(now);
+    }
+
+    /// Takes a Map-Reply; whether it answers a question of this engine.
+    pub fn answer(&mut self, now: Instant, message: &MapReply) -> bool {
+        if self.walk.nonce != Some(message.nonce) {
+            return false;
+        }
+        let asked = EidPrefix::host(self.aggregate().iid, self.walk.at);
+        let records = message.records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record)));
+        let covering = records.filter(|(prefix, _)| prefix.covers(&asked));
+        if let Some((prefix, record)) = covering.max_by_key(|(prefix, _)| prefix.net.prefix_len()) {
+            self.learn(now, prefix, record);
+        }
+        true
+    }
+
+    fn aggregate(&self) -> EidPrefix {
+        self.aggregates[self.walk.index].prefix
+    }
+
+    fn ask(&mut self, now: Instant) {
+        let asked = EidPrefix::host(self.aggregate().iid, self.walk.at);
+        let nonce = *self.walk.nonce.get_or_insert_with(|| Nonce(self.random.next_u64()));
+        let turn = self.walk.tries as usize;
+        let resolver = self.resolvers.get(turn.checked_rem(self.resolvers.len()).unwrap_or(0)).copied();
+        self.walk.tries += 1;
+        self.due = now + limits::PATIENCE;
+        // Without a locator of the right family nobody is asked, and the tries run out.
+        self.outputs.extend(resolver.and_then(|to| asking(asked, nonce, to, &self.rlocs)).map(Sites::Ask));
+    }
+
+    /// The part of the aggregate that one answer covers. What it says of addresses outside is nobody's business.
+    fn learn(&mut self, now: Instant, prefix: EidPrefix, record: &MappingRecord) {
+        let aggregate = self.aggregate();
+        let part = if prefix.covers(&aggregate) { aggregate } else { prefix };
+        match record.action {
+            _ if !record.locators.is_empty() => self.walk.sites.push(part),
+            Action::NativelyForward | Action::NoAction => {}
+            // "Not yet": the question is put again when its time has come.
+            Action::SendMapRequest => return,
+            // That there is none to be had now says nothing about whether there is a site.
+            _ => {
+                let before = &self.aggregates[self.walk.index].sites;
+                self.walk.sites.extend(before.iter().filter(|site| part.covers(site)));
+            }
+        }
+        (self.walk.nonce, self.walk.tries) = (None, 0);
+        self.walk.questions += 1;
+        self.due = now + limits::PACE;
+        match behind(&part).filter(|next| aggregate.net.contains(next)) {
+            None => self.end(now),
+            Some(_) if self.is_too_long() => {
+                tracing::warn!(%aggregate, "too many sites, or answers about too little each: the aggregate is not looked through");
+                self.break_off(now);
+            }
+            Some(next) => self.walk.at = next,
+        }
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.walk.questions >= limits::QUESTIONS || self.walk.sites.len() >= limits::PITR_PREFIXES
+    }
+
+    /// The walk has come to the end of the aggregate.
+    fn end(&mut self, now: Instant) {
+        let sites = std::mem::take(&mut self.walk.sites);
+        let aggregate = &mut self.aggregates[self.walk.index];
+        aggregate.since = Some(now);
+        if aggregate.sites != sites {
+            tracing::info!(aggregate = %aggregate.prefix, sites = sites.len(), "the sites of an aggregate have changed");
+            aggregate.sites = sites;
+            self.outputs.push_back(Sites::Changed);
+        }
+        self.next_walk(now);
+    }
+
+    fn break_off(&mut self, now: Instant) {
+        self.has_failed = true;
+        self.next_walk(now);
+    }
+
+    /// Through the next aggregate; behind the last one comes a pause, so that a tenth of the time is spent with it at most.
+    fn next_walk(&mut self, now: Instant) {
+        let index = (self.walk.index + 1) % self.aggregates.len();
+        self.walk = Walk::new(index, &self.aggregates[index].prefix);
+        let took = now.saturating_duration_since(self.begun);
+        self.due = now
+            + match (index, self.has_failed) {
+                (0, true) => limits::AFTER_FAILURE.max(took * 9),
+                (0, false) => limits::AGAIN.max(took * 9),
+                _ => limits::PACE,
+            };
+    }
+}
+
+/// The first address behind a prefix; none behind the last of all.
+fn behind(prefix: &EidPrefix) -> Option<IpAddr> {
+    match prefix.net.broadcast() {
+        IpAddr::V4(last) => last.to_bits().checked_add(1).map(|next| Ipv4Addr::from_bits(next).into()),
+        IpAddr::V6(last) => last.to_bits().checked_add(1).map(|next| Ipv6Addr::from_bits(next).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+    use wire::address::InstanceId;
+    use wire::control::{ControlMessage, MapRequest};
+    use wire::record::{LocatorRecord, MapVersion, Ttl};
+
+    fn prefix(net: &str) -> EidPrefix {
+        EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() }
+    }
+
+    fn record(prefix: EidPrefix, action: Action, rloc: Option<&str>) -> MappingRecord {
+        let locators = rloc.map(|rloc| LocatorRecord::new(rloc.parse::<IpAddr>().unwrap(), 1, 100));
+        MappingRecord {
+            ttl: Ttl(1),
+            action,
+            authoritative: false,
+            map_version: MapVersion::default(),
+            eid: prefix.into(),
+            locators: locators.into_iter().collect(),
+        }
+    }
+
+    /// A map system that knows these sites, and answers with the largest hole otherwise.
+    fn answer(sites: &[EidPrefix], host: EidPrefix) -> MappingRecord {
+        if let Some(site) = sites.iter().find(|site| site.covers(&host)) {
+            return record(*site, Action::NoAction, Some("198.51.100.1"));
+        }
+        let all = (0..=host.net.max_prefix_len()).filter_map(|len| EidPrefix::new(host.iid, host.net.addr(), len));
+        let hole = all.into_iter().find(|hole| !sites.iter().any(|site| hole.covers(site))).unwrap();
+        record(hole, Action::NativelyForward, None)
+    }
+
+    struct Bench {
+        finder: Finder,
+        now: Instant,
+        changes: usize,
+    }
+
+    impl Bench {
+        fn new(aggregates: &[&str]) -> Self {
+            let now = Instant::now();
+            let resolvers = vec![MapSystem::Node("203.0.113.53".parse().unwrap())];
+            let aggregates = aggregates.iter().map(|net| prefix(net)).collect();
+            let mut finder = Finder::new(now, aggregates, resolvers, [1; 32]).unwrap();
+            finder.set_rlocs(vec!["192.0.2.1".parse().unwrap()]);
+            Self { finder, now, changes: 0 }
+        }
+
+        /// What it asks when it next does.
+        fn question(&mut self) -> Option<MapRequest> {
+            self.now = self.now.max(self.finder.next_deadline());
+            self.finder.handle_timeout(self.now);
+            let mut asked = None;
+            while let Some(output) = self.finder.poll() {
+                match output {
+                    Sites::Changed => self.changes += 1,
+                    Sites::Ask(outgoing) => {
+                        let Ok(ControlMessage::Ecm(ecm)) = ControlMessage::decode(&outgoing.bytes) else { panic!() };
+                        let Ok(ControlMessage::MapRequest(request)) = ControlMessage::decode(&ecm.message) else {
+                            panic!()
+                        };
+                        asked = Some(request);
+                    }
+                }
+            }
+            asked
+        }
+
+        /// One round through all aggregates; how many questions it took.
+        fn walk(&mut self, respond: impl Fn(EidPrefix) -> Option<MappingRecord>) -> usize {
+            let begun = self.now;
+            for questions in 0.. {
+                assert!(questions < 3 * limits::QUESTIONS, "it does not end");
+                if questions > 0 && self.finder.next_deadline() >= self.now + limits::AFTER_FAILURE {
+                    assert!(self.now > begun || questions == 1);
+                    while let Some(output) = self.finder.poll() {
+                        self.changes += usize::from(matches!(output, Sites::Changed));
+                    }
+                    return questions;
+                }
+                let Some(request) = self.question() else { continue };
+                let host = request.records[0].eid.ip_prefix().unwrap();
+                let records = respond(host).into_iter().collect();
+                let reply = MapReply { nonce: request.nonce, records, ..MapReply::default() };
+                assert!(self.finder.answer(self.now, &reply));
+                assert!(request.pitr, "DP-166");
+            }
+            unreachable!()
+        }
+
+        fn found(&self) -> Vec<String> {
+            self.finder.sites().iter().map(ToString::to_string).collect()
+        }
+    }
+
+    #[test]
+    fn the_sites_of_an_aggregate_are_found_and_what_goes_is_found_gone() {
+        let mut bench = Bench::new(&["2001:db8::/32", "10.0.0.0/8"]);
+        let sites = ["2001:db8:a::/48", "2001:db8:b::/48", "10.9.0.0/16", "192.0.2.0/24"].map(prefix);
+        let questions = bench.walk(|host| Some(answer(&sites, host)));
+        assert_eq!(bench.found(), ["10.9.0.0/16", "2001:db8:a::/48", "2001:db8:b::/48"]);
+        assert!(questions < 40, "a question for each site and for each hole: {questions}");
+        bench.walk(|host| Some(answer(&sites, host)));
+        assert_eq!(bench.changes, 2, "one for each aggregate, and none while nothing changes");
+        bench.walk(|host| Some(answer(&sites[..1], host)));
+        assert_eq!(bench.found(), ["2001:db8:a::/48"]);
+    }
+
+    #[test]
+    fn a_map_system_that_is_silent_or_undecided_takes_nobody_away() {
+        let mut bench = Bench::new(&["10.0.0.0/8"]);
+        let sites = ["10.9.0.0/16"].map(prefix);
+        bench.walk(|host| Some(answer(&sites, host)));
+        bench.walk(|_| None);
+        bench.walk(|host| Some(record(host, Action::SendMapRequest, None)));
+        bench.walk(|_| Some(record(prefix("10.0.0.0/8"), Action::DropNoReason, None)));
+        assert_eq!(bench.found(), ["10.9.0.0/16"]);
+    }
+
+    #[test]
+    fn a_claim_of_more_than_the_aggregate_is_the_aggregate() {
+        let mut bench = Bench::new(&["10.0.0.0/8"]);
+        bench.walk(|_| Some(record(prefix("0.0.0.0/0"), Action::NoAction, Some("198.51.100.1"))));
+        assert_eq!(bench.found(), ["10.0.0.0/8"]);
+    }
+
+    #[test]
+    fn answers_about_one_address_each_end_the_walk() {
+        let mut bench = Bench::new(&["2001:db8::/32"]);
+        let questions = bench.walk(|host| Some(record(host, Action::NativelyForward, None)));
+        assert_eq!((questions, bench.found().len()), (limits::QUESTIONS, 0));
+        bench.walk(|host| Some(record(host, Action::NoAction, Some("198.51.100.1"))));
+        assert_eq!(bench.found().len(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_is_not_for_the_finder() {
+        let mut bench = Bench::new(&["10.0.0.0/8"]);
+        let request = bench.question().unwrap();
+        assert!(
+            !bench.finder.answer(bench.now, &MapReply { nonce: Nonce(request.nonce.0 ^ 1), ..MapReply::default() })
+        );
+        let beside = record(prefix("11.0.0.0/8"), Action::NoAction, Some("198.51.100.1"));
+        let reply = MapReply { nonce: request.nonce, records: vec![beside], ..MapReply::default() };
+        assert!(bench.finder.answer(bench.now, &reply));
+        assert_eq!(
+            bench.question().unwrap().records,
+            request.records,
+            "asked again, for it says nothing about what was asked"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_breaks_it(lengths in proptest::collection::vec((0..=32u8, 0..8u8, any::<bool>()), 1..60)) {
+            let mut bench = Bench::new(&["255.0.0.0/8", "0.0.0.0/0"]);
+            for (length, action, positive) in lengths {
+                let Some(request) = bench.question() else { continue };
+                let host = request.records[0].eid.ip_prefix().unwrap();
+                let part = EidPrefix::new(host.iid, host.net.addr(), length).unwrap();
+                let answer = record(part, Action::from_bits(action), positive.then_some("198.51.100.1"));
+                let reply = MapReply { nonce: request.nonce, records: vec![answer], ..MapReply::default() };
+                prop_assert!(bench.finder.answer(bench.now, &reply));
+            }
+            let sites = bench.finder.sites();
+            prop_assert!(sites.len() <= 2 * limits::PITR_PREFIXES);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Our own RLOCs: which of them packets leave from. As a rule that is the preferred one of the family; where probing has found that
+//! a locator of others is reached from another one, and not from that, it is the other one.
+
+use std::net::IpAddr;
+
+use crate::limits;
+
+/// Our RLOCs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OwnRlocs {
+    /// The preferred one of each family first.
+    all: Vec<IpAddr>,
+    pub(super) v4: Option<IpAddr>,
+    pub(super) v6: Option<IpAddr>,
+    /// Those that packets have left from though another one was preferred, and whether we still have them. Their numbers begin at 1,
+    /// and stay.
+    others: Vec<(IpAddr, bool)>,
+}
+
+impl OwnRlocs {
+    /// Replaces the list.
+    pub(super) fn set(&mut self, all: Vec<IpAddr>) {
+        self.v4 = all.iter().copied().find(IpAddr::is_ipv4);
+        self.v6 = all.iter().copied().find(IpAddr::is_ipv6);
+        self.others.iter_mut().for_each(|(rloc, is_there)| *is_there = all.contains(rloc));
+        self.all = all;
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> &[IpAddr] {
+        &self.all
+    }
+
+    /// The number of the one that packets to `destination` are to leave from; 0 if that is the preferred one, or none of ours.
+    pub(super) fn number(&mut self, destination: IpAddr, source: IpAddr) -> u8 {
+        let preferred = if destination.is_ipv4() { self.v4 } else { self.v6 };
+        let is_other =
+            Some(source) != preferred && source.is_ipv4() == destination.is_ipv4() && self.all.contains(&source);
+        if !is_other {
+            return 0;
+        }
+        let index = match self.others.iter().position(|(rloc, _)| *rloc == source) {
+            Some(index) => index,
+            None if self.others.len() < limits::OTHER_RLOCS => {
+                self.others.push((source, true));
+                self.others.len() - 1
+            }
+            None => return 0,
+        };
+        u8::try_from(index + 1).unwrap_or(0)
+    }
+
+    /// The one that packets to `destination` leave from.
+    #[inline(always)]
+    pub(super) fn towards(&self, destination: IpAddr, number: u8) -> Option<IpAddr> {
+        let preferred = if destination.is_ipv4() { self.v4 } else { self.v6 };
+        if number == 0 { preferred } else { self.other(number).or(preferred) }
+    }
+
+    #[cold]
+    fn other(&self, number: u8) -> Option<IpAddr> {
+        let (rloc, is_there) = self.others.get(usize::from(number).checked_sub(1)?)?;
+        is_there.then_some(*rloc)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn packets_leave_from_the_preferred_one_unless_another_one_is_said_to_be_the_way() {
+        let [first, second, v6, far] =
+            ["192.0.2.1", "192.0.2.2", "2001:db8::1", "198.51.100.1"].map(|t| t.parse().unwrap());
+        let mut own = OwnRlocs::default();
+        assert_eq!(own.towards(far, 0), None);
+        own.set(vec![first, v6, second]);
+        assert_eq!((own.number(far, first), own.number(far, v6), own.number(far, far)), (0, 0, 0));
+        let number = own.number(far, second);
+        assert_eq!((own.towards(far, number), own.towards(far, 0)), (Some(second), Some(first)));
+        own.set(vec![first]);
+        assert_eq!(own.towards(far, number), Some(first), "it is gone");
+        own.set(vec![first, second]);
+        assert_eq!((own.towards(far, number), own.number(far, second)), (Some(second), number), "it is back");
+    }
+}

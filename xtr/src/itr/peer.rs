@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The LISP header of packets to trusted peers (RFC 9300, section 5.3).
+
+use wire::address::InstanceId;
+use wire::data::{LispHeader, MapVersions};
+use wire::record::MapVersion;
+
+use crate::map_cache::{MapCache, OwnMapping, PeerIndex, SetIndex};
+
+/// A nonce if there is one to send, else the versions of both mappings if both are known: N and V exclude each other.
+#[inline(never)]
+pub(super) fn header(
+    cache: &mut MapCache,
+    own: &OwnMapping,
+    iid: InstanceId,
+    peer: PeerIndex,
+    set: SetIndex,
+) -> LispHeader {
+    let mut header = LispHeader::plain(iid);
+    let now = cache.tick();
+    match cache.locators_mut().next_nonce(now, peer) {
+        Some((nonce, echo)) => (header.nonce, header.echo) = (Some(nonce), echo),
+        None => header.versions = versions(own.version, cache.version(set)),
+    }
+    // Bits go with the version of the mapping whose locators they count, if there are versions (RFC 9300, section 10).
+    let is_coupled = header.versions.is_some() || own.version == MapVersion(0);
+    header.status_bits = own.status_bits.filter(|_| is_coupled);
+    header
+}
+
+/// Packets to a mapping without a version carry none (RFC 9302, section 6.1).
+fn versions(source: MapVersion, destination: MapVersion) -> Option<MapVersions> {
+    let both = source != MapVersion(0) && destination != MapVersion(0);
+    both.then_some(MapVersions { source, destination })
+}

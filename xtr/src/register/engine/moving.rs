@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! EID-prefixes that move to another xTR of the site. The Map-Server tells whoever had one before; he leaves it to the other, which
+//! he would otherwise take it from again with his next Map-Register, and has those who send to him ask the mapping system.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::record::{MappingRecord, Ttl};
+
+use super::{Batch, Output, Registrar, Registration};
+
+impl Registrar {
+    /// What a server says of its own accord of an EID-prefix of ours, or of a part of one.
+    pub(super) fn on_changed(&mut self, now: Instant, server: usize, record: &MappingRecord) {
+        let is_local = |prefix: &EidPrefix| self.database.prefixes().iter().any(|own| own.covers(prefix));
+        let Some(prefix) = record.eid.ip_prefix().filter(is_local) else { return };
+        let is_ours = |address: IpAddr| self.database.locators().iter().any(|own| own.address == address);
+        let has_ours = record.locators.iter().any(|locator| locator.rloc.ip().is_some_and(is_ours));
+        if has_ours {
+            return;
+        }
+        if record.locators.is_empty() {
+            if record.ttl == Ttl::WITHDRAWN {
+                self.returned(now, server, prefix);
+            }
+            return;
+        }
+        if self.database.prefixes().contains(&prefix) && !self.withdrawing {
+            self.leave_to_others(now, server, prefix);
+        }
+        self.outputs.push_back(Output::Moved(prefix));
+    }
+
+    /// The other has withdrawn it, or has fallen silent: it is ours again, or the rest around it is all that there is.
+    fn returned(&mut self, now: Instant, server: usize, prefix: EidPrefix) {
+        let was_moved = self.moved.remove(&(server, prefix));
+        if was_moved {
+            self.add_to(now, server, prefix);
+        }
+        if was_moved || !self.database.prefixes().contains(&prefix) {
+            self.outputs.push_back(Output::Returned(prefix));
+        }
+    }
+
+    /// It is registered with that server no more. A Map-Register of ours that is still on its way takes it from the other again, so
+    /// that one is withdrawn; of what the other has registered a Map-Server ends nothing then.
+    fn leave_to_others(&mut self, now: Instant, server: usize, prefix: EidPrefix) {
+        let mut is_on_its_way = false;
+        let of_server = self.batches.iter_mut().filter(|batch| batch.server == server && !batch.withdrawing);
+        for batch in of_server.filter(|batch| batch.prefixes.contains(&prefix)) {
+            batch.prefixes.retain(|other| *other != prefix);
+            is_on_its_way |= !batch.outstanding.is_empty();
+        }
+        self.batches.retain(|batch| !batch.prefixes.is_empty());
+        if is_on_its_way {
+            self.batches.push(Batch { withdrawing: true, ..Batch::new(server, vec![prefix], now) });
+        }
+        self.moved.insert((server, prefix));
+    }
+
+    /// Those that are left to others, for `show registrations`.
+    pub(super) fn moved(&self) -> impl Iterator<Item = Registration> + '_ {
+        self.moved.iter().map(|(server, prefix)| Registration {
+            server: self.servers[*server].to,
+            prefixes: vec![*prefix],
+            confirmed_ago: None,
+            unanswered: 0,
+            withdrawing: false,
+            moved: true,
+        })
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The map-version of our mappings over restarts (RFC 9302, section 6): what the operator has set, raised with each change. A start
+//! makes none up; it goes on with the one of the last run, and with the next if the mappings have changed in between.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wire::record::MapVersion;
+
+use super::Failure;
+use crate::database::Database;
+
+/// The file's name in the state directory.
+const NAME: &str = "map-version.json";
+/// Octets that are read of it: far more than 32 locators take.
+const LARGEST: u64 = 16 * 1024;
+
+/// What is in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// What the operator had set: another number begins anew.
+    configured: u16,
+    /// The version.
+    version: u16,
+    /// The locators of the mappings of that version.
+    locators: Vec<String>,
+}
+
+/// The version on disk.
+#[derive(Debug)]
+pub struct KeptVersion {
+    path: PathBuf,
+    configured: MapVersion,
+    kept: Option<Kept>,
+}
+
+impl KeptVersion {
+    /// Reads what the last run has left in `directory`, if versions are used. Nothing is written.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or says what no version is.
+    pub fn open(directory: &Path, configured: MapVersion) -> Result<Self, Failure> {
+        let path = directory.join(NAME);
+        let kept = if configured == MapVersion(0) { None } else { read(&path)? };
+        Ok(Self { path, configured, kept })
+    }
+
+    /// The database with the version that its mappings have.
+    pub fn version(&self, database: Database) -> Database {
+        let version = match &self.kept {
+            Some(kept) if kept.configured == self.configured.0 => {
+                let version = MapVersion(kept.version);
+                if kept.locators == locators(&database) { version } else { version.next() }
+            }
+            _ => self.configured,
+        };
+        database.with_map_version(version)
+    }
+
+    /// Puts the version of this database on disk, if it is not there: before anybody is told.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn keep(&mut self, database: &Database) -> Result<(), Failure> {
+        let version = database.map_version();
+        let is_kept = self.kept.as_ref().is_some_and(|kept| kept.version == version.0);
+        if version == MapVersion(0)
+            || is_kept && self.kept.as_ref().is_some_and(|kept| kept.configured == self.configured.0)
+        {
+            return Ok(());
+        }
+        let kept = Kept { configured: self.configured.0, version: version.0, locators: locators(database) };
+        let result = write(&self.path, &kept);
+        // Without a disk it is not tried again with each message.
+        self.kept = Some(kept);
+        result.map_err(|error| Failure::Machine(format!("{}: {error}", self.path.display())))
+    }
+}
+
+/// What a version is of. Reachability is not part of it: at the start all locators can be reached, as far as is known.
+fn locators(database: &Database) -> Vec<String> {
+    let text =
+        |own: &crate::database::OwnLocator| format!("{},priority={},weight={}", own.address, own.priority, own.weight);
+    database.locators().iter().map(text).collect()
+}
+
+fn read(path: &Path) -> Result<Option<Kept>, Failure> {
+    let damaged = |problem: String| {
+        let advice = "remove it to begin with --map-version again";
+        Failure::Machine(format!("{}: {problem}; {advice}", path.display()))
+    };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(damaged(error.to_string())),
+    };
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text).map_err(|error| damaged(error.to_string()))?;
+    let kept: Kept = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    if !(1..=MapVersion::MAX).contains(&kept.version) {
+        return Err(damaged(format!("{} is no map-version", kept.version)));
+    }
+    Ok(Some(kept))
+}
+
+/// Written beside and renamed, so that a crash leaves the old version or the new one.
+fn write(path: &Path, kept: &Kept) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(serde_json::to_string(kept)?.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::database::OwnLocator;
+    use wire::record::Ttl;
+
+    fn database(rlocs: &[&str]) -> Database {
+        let locator = |text: &&str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+        Database::new(vec![], rlocs.iter().map(locator).collect(), Ttl::DEFAULT)
+    }
+
+    /// A run with these locators: the version that it begins with, and with which it ends after `changes`.
+    fn run(directory: &Path, configured: u16, rlocs: &[&str], changes: usize) -> (u16, u16) {
+        let mut kept = KeptVersion::open(directory, MapVersion(configured)).unwrap();
+        let mut now = kept.version(database(rlocs));
+        kept.keep(&now).unwrap();
+        let first = now.map_version().0;
+        for change in 0..changes {
+            let unreachable = if change % 2 == 0 { vec!["192.0.2.1".parse().unwrap()] } else { vec![] };
+            let next = now.clone().with_unreachable(unreachable);
+            now = next.succeeding(&now, false);
+            kept.keep(&now).unwrap();
+        }
+        (first, now.map_version().0)
+    }
+
+    #[test]
+    fn a_version_goes_on_over_restarts_and_is_raised_by_changes_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |configured, rlocs: &[&str], changes| run(directory.path(), configured, rlocs, changes);
+        let one = ["192.0.2.1"];
+        assert_eq!(run(69, &one, 0), (69, 69));
+        (0..5).for_each(|_| assert_eq!(run(69, &one, 0), (69, 69), "a restart is no change"));
+        assert_eq!(run(69, &one, 2), (69, 71));
+        assert_eq!(run(69, &one, 0), (71, 71));
+        assert_eq!(run(69, &["192.0.2.1", "192.0.2.2"], 0), (72, 72), "changed while it was down");
+        assert_eq!(run(4095, &one, 2), (4095, 2), "the operator sets another; 0 is left out");
+        assert_eq!(run(4095, &one, 0), (2, 2));
+    }
+
+    #[test]
+    fn without_versions_nothing_is_kept_and_damage_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(run(directory.path(), 0, &["192.0.2.1"], 2), (0, 0));
+        assert!(!directory.path().join(NAME).exists());
+        for bad in
+            ["{", r#"{"configured":1,"version":0,"locators":[]}"#, r#"{"configured":1,"version":4096,"locators":[]}"#]
+        {
+            std::fs::write(directory.path().join(NAME), bad).unwrap();
+            let error = KeptVersion::open(directory.path(), MapVersion(1)).unwrap_err().to_string();
+            assert!(error.contains(NAME), "{error}");
+        }
+    }
+}

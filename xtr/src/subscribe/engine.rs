@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The subscribing engine: one subscription for each mapping in use.
+
+mod told;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wire::address::EidPrefix;
+use wire::control::auth::{AuthKey, TagForm};
+use wire::control::{MapNotify, MapReply, Nonce, XtrIdentity};
+use wire::record::{Action, MappingRecord};
+
+use super::message::{Wish, encapsulated};
+use super::nonce::Nonces;
+use super::subscription::{State, Subscription};
+use super::table::Table;
+use super::{Counts, limits};
+use crate::reach::Budget;
+use crate::refusal::{Refusal, Tally};
+use crate::transport::{MapSystem, Outgoing, Via};
+
+/// A Map-Resolver behind which mappings are subscribed to, and the security association with its Map-Servers (RFC 9437, section
+/// 7.1).
+#[derive(Debug, Clone)]
+pub struct Association {
+    /// Where Map-Requests with the N-bit are sent.
+    pub resolver: MapSystem,
+    /// The key of Map-Notifies and their acknowledgements.
+    pub key: AuthKey,
+    /// Length of our tags.
+    pub tag: TagForm,
+}
+
+/// What the engine is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// xTR-ID and Site-ID, by which the Map-Server knows us (RFC 9437, section 3).
+    pub identity: XtrIdentity,
+    /// Where mappings are subscribed to, asked in turn; none = nowhere.
+    pub associations: Vec<Association>,
+    /// All numbers in nonces will be above this one.
+    pub nonce_floor: Nonce,
+    /// Entropy for nonces.
+    pub seed: [u8; 32],
+}
+
+/// What the engine wants done, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Write the bound to disk before anything after it is sent.
+    PersistNonce(Nonce),
+    /// Send a Map-Request, or a Map-Notify-Ack.
+    Send(Outgoing),
+    /// What a Map-Server says of these EID-prefixes goes into the map-cache, if it may.
+    Install {
+        /// How it came.
+        via: Via,
+        /// What was asked for, if it answers a Map-Request.
+        asked: Option<EidPrefix>,
+        /// Whether what is known already lives longer by that.
+        extends: bool,
+        /// The mappings.
+        records: Vec<MappingRecord>,
+    },
+    /// Nobody tells of changes of this mapping any more: it is to be asked for.
+    Poll(EidPrefix),
+}
+
+/// Subscribes to mappings in use.
+#[derive(Debug)]
+pub struct Subscriber {
+    identity: XtrIdentity,
+    associations: Vec<Association>,
+    rlocs: Vec<IpAddr>,
+    own: Vec<EidPrefix>,
+    table: Table,
+    /// Whose Map-Request had which nonce.
+    asked: BTreeMap<u64, EidPrefix>,
+    nonces: Nonces,
+    random: StdRng,
+    budget: Budget,
+    /// When a replay was last logged.
+    replay_logged: Option<Instant>,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+    tally: Tally,
+}
+
+impl Subscriber {
+    /// Subscribes from `rlocs`; EIDs in `own` are not subscribed to.
+    pub fn new(now: Instant, config: Config, rlocs: Vec<IpAddr>, own: Vec<EidPrefix>) -> Self {
+        let Config { identity, associations, nonce_floor, seed } = config;
+        Self {
+            identity,
+            associations,
+            rlocs,
+            own,
+            table: Table::default(),
+            asked: BTreeMap::new(),
+            nonces: Nonces::above(nonce_floor),
+            random: StdRng::from_seed(seed),
+            budget: Budget::new(now, limits::REQUESTS_PER_SECOND),
+            replay_logged: None,
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// One that subscribes to nothing.
+    pub fn off(now: Instant) -> Self {
+        let identity = XtrIdentity::default();
+        let config = Config { identity, associations: Vec::new(), nonce_floor: Nonce(0), seed: [0; 32] };
+        Self::new(now, config, Vec::new(), Vec::new())
+    }
+
+    /// Whether it subscribes to anything.
+    pub fn is_on(&self) -> bool {
+        !self.associations.is_empty()
+    }
+
+    /// Whether a Map-Notify is about a mapping of others: "an EID not local to the xTR" (RFC 9437, section 6), under a nonce that
+    /// began here.
+    pub fn takes(&self, message: &MapNotify) -> bool {
+        let mut eids = message.records.iter().filter_map(|record| record.eid.ip_prefix());
+        let is_local = |eid: &EidPrefix| self.own.iter().any(|own| own.covers(eid));
+        self.is_on() && Nonces::is_ours(message.nonce) && eids.any(|eid| !is_local(&eid))
+    }
+
+    /// Takes a Map-Notify; `payload` is the whole message.
+    pub fn notify(&mut self, now: Instant, via: Via, message: &MapNotify, payload: &[u8]) {
+        if let Err(refusal) = self.on_notify(now, via, message, payload) {
+            if refusal == Refusal::NotifyReplayed {
+                self.warn_of_replay(now, message);
+            }
+            self.tally.count(refusal);
+        }
+    }
+
+    /// Takes a Map-Reply, if it answers a Map-Request with the N-bit: then there is no subscription (RFC 9437, section 5).
+    pub fn reply(&mut self, now: Instant, message: &MapReply) -> bool {
+        let Some(prefix) = self.asked.get(&message.nonce.0).copied() else { return false };
+        let Some(mut subscription) = self.take(&prefix) else { return true };
+        self.counts.refused += 1;
+        if subscription.state == State::Leaving {
+            return true;
+        }
+        let is_denied = message.records.iter().any(|record| {
+            record.locators.is_empty() && matches!(record.action, Action::DropPolicyDenied | Action::DropAuthFailure)
+        });
+        let was_live = subscription.is_live();
+        subscription.failed(now, if is_denied { State::Denied } else { State::Refused }, limits::FIRST_PAUSE);
+        self.put(prefix, subscription);
+        if was_live {
+            self.outputs.push_back(Output::Poll(prefix));
+        }
+        true
+    }
+
+    /// The map-cache has this mapping now, until then; `has_locators` says whether packets go anywhere.
+    pub fn installed(&mut self, now: Instant, prefix: EidPrefix, expires: Instant, has_locators: bool) {
+        if !self.is_on() || !has_locators {
+            return;
+        }
+        if let Some(mut subscription) = self.take(&prefix) {
+            subscription.expires = expires;
+            if subscription.state == State::Leaving {
+                subscription.hurry(now, State::Asked);
+            }
+            return self.put(prefix, subscription);
+        }
+        let around = self.table.covering(&prefix);
+        if let Some(wider) = around.filter(|wider| self.table.get(wider).is_some_and(Subscription::is_live)) {
+            if let Some(mut subscription) = self.take(&wider) {
+                subscription.expires = subscription.expires.max(expires);
+                self.put(wider, subscription);
+            }
+            return;
+        }
+        if self.table.len() >= limits::SUBSCRIPTIONS {
+            return self.tally.count(Refusal::SubscriptionTableFull);
+        }
+        self.put(prefix, Subscription::new(now, expires, 0));
+    }
+
+    /// The map-cache has this mapping no longer. It is listened for a while more: it may come again.
+    pub fn removed(&mut self, now: Instant, prefix: &EidPrefix) {
+        if let Some(mut subscription) = self.take(prefix) {
+            subscription.expires = subscription.expires.min(now + limits::TEMPORARY);
+            self.put(*prefix, subscription);
+        }
+    }
+
+    /// A mapping in use is about to expire: whether it is asked for here, by which its subscription is renewed.
+    pub fn refresh(&mut self, now: Instant, prefix: &EidPrefix) -> bool {
+        let is_live = self.table.get(prefix).is_some_and(Subscription::is_live);
+        if is_live && let Some(mut subscription) = self.take(prefix) {
+            subscription.is_used = true;
+            if subscription.state == State::Subscribed {
+                subscription.hurry(now, State::Asked);
+            }
+            self.put(*prefix, subscription);
+        }
+        is_live
+    }
+
+    /// Our locators changed: each Map-Server hears where Map-Notifies can be sent now (RFC 9437, section 5).
+    pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
+        self.rlocs = rlocs;
+        for prefix in self.table.prefixes() {
+            if let Some(mut subscription) = self.take(&prefix) {
+                if matches!(subscription.state, State::Subscribed | State::Asked) {
+                    subscription.hurry(now, State::Asked);
+                }
+                self.put(prefix, subscription);
+            }
+        }
+    }
+
+    /// Our EID-prefixes changed.
+    pub fn set_own(&mut self, own: Vec<EidPrefix>) {
+        self.own = own;
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(prefix) = self.table.due(now) {
+            if self.budget.next().is_some_and(|at| at > now) {
+                // The others wait too: what is due first is sent first.
+                return;
+            }
+            let Some(subscription) = self.take(&prefix) else { return };
+            self.advance(now, prefix, subscription);
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let due = self.table.next()?;
+        Some(self.budget.next().map_or(due, |tokens| tokens.max(due)))
+    }
+
+    /// How the mapping of an EID-prefix is kept up to date; `None` = it is polled, as all are without subscriptions.
+    pub fn state(&self, prefix: &EidPrefix) -> Option<State> {
+        let prefix = self.table.covering(prefix)?;
+        self.table.get(&prefix).map(|subscription| subscription.state)
+    }
+
+    /// What was done.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What was refused.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+// --- what time brings
+impl Subscriber {
+    /// What is due about one subscription, which is out of the table.
+    fn advance(&mut self, now: Instant, prefix: EidPrefix, mut subscription: Subscription) {
+        if subscription.state != State::Leaving && subscription.expires <= now {
+            if subscription.confirmed.is_none() && subscription.asked.is_empty() {
+                return self.forget(&subscription);
+            }
+            subscription.hurry(now, State::Leaving);
+        }
+        match subscription.state {
+            State::Leaving if subscription.tries >= limits::LEAVING_TRIES => return self.forget(&subscription),
+            State::Asked if subscription.tries >= limits::TRIES => {
+                tracing::debug!(%prefix, "no Map-Server answers a subscription: the mapping is polled");
+                let was_live = subscription.is_live();
+                self.forget(&subscription);
+                subscription.failed(now, State::Unanswered, limits::FIRST_PAUSE);
+                if was_live {
+                    self.outputs.push_back(Output::Poll(prefix));
+                }
+                return self.put(prefix, subscription);
+            }
+            State::Asked | State::Leaving => {}
+            State::Subscribed | State::Refused | State::Denied | State::Unanswered => {
+                subscription.hurry(now, State::Asked);
+            }
+        }
+        if let Err(refusal) = self.ask(now, prefix, &mut subscription) {
+            self.tally.count(refusal);
+        }
+        self.put(prefix, subscription);
+    }
+
+    /// Sends the Map-Request. Each try has a nonce of its own, since a Map-Server drops what is not above the last in silence; the
+    /// first is the one after the last, as RFC 9437, section 5, has it, and the others are above what may have been missed.
+    fn ask(&mut self, now: Instant, prefix: EidPrefix, subscription: &mut Subscription) -> Result<(), Refusal> {
+        // That there is one was looked at before.
+        self.budget.take(now);
+        if subscription.tries > 0 && subscription.state == State::Asked {
+            subscription.association = (subscription.association + 1) % self.associations.len().max(1);
+        }
+        let (nonce, bound) = match subscription.last {
+            Some(last) if subscription.tries == 0 => {
+                let nonce = last.saturating_add(1);
+                (nonce, self.nonces.note(nonce))
+            }
+            _ => self.nonces.fresh(self.random.next_u64()),
+        };
+        if let Some(forgotten) = subscription.asked.front().filter(|_| subscription.asked.len() >= limits::OUTSTANDING)
+        {
+            self.asked.remove(forgotten);
+        }
+        subscription.sent(now, nonce);
+        let association = self.associations.get(subscription.association).ok_or(Refusal::NoLocatorOfFamily)?;
+        let to = association.resolver.destination(&self.rlocs).ok_or(Refusal::NoLocatorOfFamily)?;
+        let is_leaving = subscription.state == State::Leaving;
+        let wish = Wish { prefix, nonce, identity: self.identity, rlocs: &self.rlocs, is_leaving };
+        let bytes = encapsulated(wish).map_err(|_| Refusal::NotEncodable)?;
+        self.asked.insert(nonce, prefix);
+        self.counts.asked += 1;
+        self.outputs.extend(bound.map(Output::PersistNonce));
+        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+        Ok(())
+    }
+
+    /// Nothing that was asked for it is waited for any more.
+    fn forget(&mut self, subscription: &Subscription) {
+        for nonce in &subscription.asked {
+            self.asked.remove(nonce);
+        }
+    }
+
+    fn take(&mut self, prefix: &EidPrefix) -> Option<Subscription> {
+        let subscription = self.table.take(prefix)?;
+        self.forget(&subscription);
+        Some(subscription)
+    }
+
+    fn put(&mut self, prefix: EidPrefix, subscription: Subscription) {
+        self.asked.extend(subscription.asked.iter().map(|nonce| (*nonce, prefix)));
+        self.table.put(prefix, subscription);
+    }
+
+    /// A tenth sooner or later, so that what came together is not renewed together.
+    fn renewal(&mut self, now: Instant) -> Instant {
+        let tenth = limits::RENEW / 10;
+        let spread = u32::try_from(self.random.next_u64() % 1000).unwrap_or_default();
+        now + limits::RENEW - tenth + (2 * tenth).saturating_mul(spread) / 1000
+    }
+}

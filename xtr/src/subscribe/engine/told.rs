@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What Map-Servers say: confirmations, changes, and ends.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::auth::{self, Accept};
+use wire::control::{ControlMessage, MapNotify};
+use wire::record::MappingRecord;
+
+use super::{Association, Output, Subscriber};
+use crate::refusal::Refusal;
+use crate::subscribe::limits;
+use crate::subscribe::subscription::{Order, State, Subscription, is_farewell};
+use crate::transport::{Destination, Outgoing, Via};
+
+/// Deployed Map-Servers send the whole HMAC. It covers all that is said, or counts as none.
+const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
+
+impl Subscriber {
+    pub(super) fn on_notify(
+        &mut self,
+        now: Instant,
+        via: Via,
+        message: &MapNotify,
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
+        let Via::Socket { local, remote } = via else { return Err(Refusal::NotifyUnasked) };
+        // Deployed Map-Servers echo whom it is for.
+        if message.xtr_identity.is_some_and(|identity| identity != self.identity) {
+            return Err(Refusal::NotifyNotSubscribed);
+        }
+        let eids: Vec<EidPrefix> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
+        let first = *eids.first().ok_or(Refusal::NotifyNotSubscribed)?;
+        let answered = self.asked.get(&message.nonce.0).copied();
+        let prefix = answered.or_else(|| self.table.covering(&first)).ok_or(Refusal::NotifyNotSubscribed)?;
+        let known = self.table.get(&prefix).ok_or(Refusal::NotifyNotSubscribed)?;
+        let is_about =
+            |eid: &EidPrefix| prefix.covers(eid) || answered.is_some() && *eid == first && eid.covers(&prefix);
+        let is_inside = eids.iter().all(|eid| is_about(eid) || answered.is_some() && first.covers(eid));
+        if !is_about(&first) || !is_inside || answered.is_none() && !known.is_live() {
+            return Err(Refusal::NotifyNotSubscribed);
+        }
+        let association = self.associations.get(known.association).ok_or(Refusal::NotifyNotSubscribed)?.clone();
+        auth::verify(payload, &association.key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
+        if is_farewell(message) && (answered.is_some() || first == prefix) {
+            return self.on_farewell(now, prefix, message.nonce.0, answered.is_some());
+        }
+        let ack = acknowledgement(&association, message, (local, remote))?;
+        if answered.is_some() {
+            self.on_confirmed(now, via, (prefix, first), message);
+        } else {
+            self.on_published(via, prefix, message, &ack)?;
+        }
+        self.outputs.push_back(Output::Send(ack));
+        Ok(())
+    }
+
+    /// The Map-Notify that answers a Map-Request with the N-bit (RFC 9437, section 5). What the Map-Server has subscribed us to is
+    /// what was asked for, or the registered EID-prefix around it.
+    fn on_confirmed(&mut self, now: Instant, via: Via, (asked, first): (EidPrefix, EidPrefix), message: &MapNotify) {
+        let Some(mut subscription) = self.take(&asked) else { return };
+        if subscription.state == State::Leaving {
+            self.counts.left += 1;
+            return;
+        }
+        self.counts.confirmed += 1;
+        let nonce = message.nonce.0;
+        // What was told meanwhile is newer.
+        let is_newer = |record: &&MappingRecord| {
+            let order = record.eid.ip_prefix().and_then(|eid| subscription.order(&eid, nonce));
+            order.is_none_or(|order| order == Order::News)
+        };
+        let records: Vec<MappingRecord> = message.records.iter().filter(is_newer).cloned().collect();
+        let renew = self.renewal(now);
+        let Via::Socket { remote, .. } = via else { return };
+        subscription.confirm(now, nonce, renew, remote);
+        let extends = std::mem::take(&mut subscription.is_used);
+        if first != asked && first.covers(&asked) {
+            self.adopt(now, first, subscription);
+        } else {
+            self.put(asked, subscription);
+        }
+        if !records.is_empty() {
+            self.outputs.push_back(Output::Install { via, asked: Some(asked), extends, records });
+        }
+    }
+
+    /// The subscription is to a wider EID-prefix than was asked for.
+    fn adopt(&mut self, now: Instant, wider: EidPrefix, mut subscription: Subscription) {
+        if let Some(known) = self.take(&wider) {
+            subscription.expires = subscription.expires.max(known.expires);
+        } else if self.table.len() >= limits::SUBSCRIPTIONS {
+            self.tally.count(Refusal::SubscriptionTableFull);
+            subscription.hurry(now, State::Leaving);
+        }
+        self.put(wider, subscription);
+    }
+
+    /// A change (RFC 9437, section 6): what is not above the last nonce of its EID-prefix changes nothing. The Map-Server that sends
+    /// its last word again has not had our acknowledgement, and gets it again.
+    fn on_published(
+        &mut self,
+        via: Via,
+        prefix: EidPrefix,
+        message: &MapNotify,
+        ack: &Outgoing,
+    ) -> Result<(), Refusal> {
+        let nonce = message.nonce.0;
+        let Some(mut subscription) = self.take(&prefix) else { return Err(Refusal::NotifyNotSubscribed) };
+        let order = |record: &&MappingRecord| {
+            record.eid.ip_prefix().and_then(|eid| subscription.order(&eid, nonce)).unwrap_or(Order::Old)
+        };
+        let news: Vec<MappingRecord> =
+            message.records.iter().filter(|record| order(record) == Order::News).cloned().collect();
+        if news.is_empty() {
+            let is_last = message.records.iter().all(|record| order(&record) == Order::Again);
+            let is_known = matches!(ack.to, Destination::Socket { remote, .. } if subscription.server == Some(remote));
+            self.put(prefix, subscription);
+            if is_last && is_known {
+                self.outputs.push_back(Output::Send(ack.clone()));
+            }
+            return Err(Refusal::NotifyReplayed);
+        }
+        for eid in news.iter().filter_map(|record| record.eid.ip_prefix()) {
+            subscription.told(eid, nonce);
+        }
+        self.put(prefix, subscription);
+        self.counts.published += 1;
+        self.outputs.extend(self.nonces.note(nonce).map(Output::PersistNonce));
+        self.outputs.push_back(Output::Install { via, asked: None, extends: true, records: news });
+        Ok(())
+    }
+
+    /// The Map-Server has ended the subscription, with its last nonce: it is asked for again, and the mapping polled meanwhile.
+    fn on_farewell(&mut self, now: Instant, prefix: EidPrefix, nonce: u64, is_answer: bool) -> Result<(), Refusal> {
+        let Some(mut subscription) = self.take(&prefix) else { return Err(Refusal::NotifyNotSubscribed) };
+        if !is_answer && subscription.last.is_none_or(|last| nonce < last) {
+            self.put(prefix, subscription);
+            return Err(Refusal::NotifyReplayed);
+        }
+        tracing::debug!(%prefix, "the Map-Server has ended a subscription");
+        self.counts.ended += 1;
+        self.outputs.extend(self.nonces.note(nonce).map(Output::PersistNonce));
+        if subscription.state == State::Leaving {
+            return Ok(());
+        }
+        subscription.told(prefix, nonce);
+        let was_live = subscription.is_live();
+        subscription.failed(now, State::Asked, limits::ENDED_PAUSE);
+        self.put(prefix, subscription);
+        if was_live {
+            self.outputs.push_back(Output::Poll(prefix));
+        }
+        Ok(())
+    }
+
+    pub(super) fn warn_of_replay(&mut self, now: Instant, message: &MapNotify) {
+        if self.replay_logged.is_none_or(|at| now.saturating_duration_since(at) >= limits::LOG_PAUSE) {
+            self.replay_logged = Some(now);
+            tracing::warn!(nonce = message.nonce.0, "a Map-Notify came again, or was replayed");
+        }
+    }
+}
+
+/// A copy under the same association, to where it came from (RFC 9301, section 5.7).
+fn acknowledgement(
+    association: &Association,
+    message: &MapNotify,
+    (local, remote): (SocketAddr, SocketAddr),
+) -> Result<Outgoing, Refusal> {
+    let copy = ControlMessage::MapNotifyAck(message.clone());
+    let bytes = auth::seal(&copy, &association.key, association.tag).map_err(|_| Refusal::NotEncodable)?;
+    Ok(Outgoing { to: Destination::Socket { local: local.ip(), remote }, bytes })
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The state of one subscription, and what is news to it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use wire::address::EidPrefix;
+use wire::control::MapNotify;
+use wire::record::Action;
+
+use super::limits;
+
+/// How a mapping is kept up to date, for `show map-cache`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It has been asked for, and is not confirmed.
+    Asked,
+    /// The Map-Server tells of changes.
+    Subscribed,
+    /// It is polled: the answer was a Map-Reply.
+    Refused,
+    /// It is polled: policy or authentication forbid a subscription.
+    Denied,
+    /// It is polled: nobody has answered.
+    Unanswered,
+    /// It is being given back.
+    Leaving,
+}
+
+impl State {
+    /// As `show map-cache` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Subscribed => "subscribed",
+            Self::Refused => "refused",
+            Self::Denied => "denied",
+            Self::Unanswered => "unanswered",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
+/// What a nonce is, in the order of the EID-prefix that it came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Above all before it.
+    News,
+    /// The very last one: the Map-Server has not had our acknowledgement.
+    Again,
+    /// Below that.
+    Old,
+}
+
+/// One subscription.
+#[derive(Debug, Clone)]
+pub(super) struct Subscription {
+    pub(super) state: State,
+    /// When something is to be done about it.
+    pub(super) due: Instant,
+    /// When its mapping ends unless it is told again: then nobody uses it.
+    pub(super) expires: Instant,
+    /// Whether packets have asked for it since it was confirmed last: then its mapping lives on.
+    pub(super) is_used: bool,
+    /// Which association it was asked for with.
+    pub(super) association: usize,
+    /// Nonces that a Map-Notify may confirm, oldest first.
+    pub(super) asked: VecDeque<u64>,
+    /// Map-Requests sent since the last answer.
+    pub(super) tries: u32,
+    /// Refusals, silences and ends in a row.
+    pub(super) failures: u32,
+    /// The highest nonce that was used for it, by either end.
+    pub(super) last: Option<u64>,
+    /// The nonce of the Map-Request that was confirmed: Map-Notifies are above it.
+    floor: Option<u64>,
+    /// When it was confirmed last.
+    pub(super) confirmed: Option<Instant>,
+    /// The last nonce of each EID-prefix that a Map-Notify was about (RFC 9437, section 6).
+    told: BTreeMap<EidPrefix, u64>,
+    /// The Map-Server that tells.
+    pub(super) server: Option<SocketAddr>,
+}
+
+impl Subscription {
+    /// One that is to be asked for now.
+    pub(super) fn new(now: Instant, expires: Instant, association: usize) -> Self {
+        Self {
+            state: State::Asked,
+            due: now,
+            expires,
+            is_used: true,
+            association,
+            asked: VecDeque::new(),
+            tries: 0,
+            failures: 0,
+            last: None,
+            floor: None,
+            confirmed: None,
+            told: BTreeMap::new(),
+            server: None,
+        }
+    }
+
+    /// When it is to be looked at.
+    pub(super) fn at(&self) -> Instant {
+        if self.state == State::Leaving { self.due } else { self.due.min(self.expires) }
+    }
+
+    /// Whether the Map-Server tells of changes, as far as we know: also while it is asked for again.
+    pub(super) fn is_live(&self) -> bool {
+        self.floor.is_some() && matches!(self.state, State::Asked | State::Subscribed)
+    }
+
+    /// Notes a Map-Request.
+    pub(super) fn sent(&mut self, now: Instant, nonce: u64) {
+        self.due = now + limits::FIRST_RETRY.saturating_mul(1 << (self.tries / 2).min(6));
+        self.tries = self.tries.saturating_add(1);
+        self.used(nonce);
+        if self.asked.len() == limits::OUTSTANDING {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(nonce);
+    }
+
+    fn used(&mut self, nonce: u64) {
+        self.last = Some(self.last.map_or(nonce, |last| last.max(nonce)));
+    }
+
+    /// Notes a confirmation: what was asked before it is not waited for any more. `renew` is when it is asked for again.
+    pub(super) fn confirm(&mut self, now: Instant, nonce: u64, renew: Instant, server: SocketAddr) {
+        if self.confirmed.is_some_and(|at| now.saturating_duration_since(at) >= limits::RENEW / 2) {
+            // It has lasted.
+            self.failures = 0;
+        }
+        self.used(nonce);
+        self.floor = Some(self.floor.map_or(nonce, |floor| floor.max(nonce)));
+        self.told.retain(|_, told| *told > nonce);
+        self.asked.retain(|asked| *asked > nonce);
+        (self.state, self.due, self.tries) = (State::Subscribed, renew, 0);
+        (self.confirmed, self.server) = (Some(now), Some(server));
+    }
+
+    /// What a nonce is to what was said of `eid` before.
+    pub(super) fn order(&self, eid: &EidPrefix, nonce: u64) -> Option<Order> {
+        let last = self.told.get(eid).copied().max(self.floor)?;
+        Some(match nonce.cmp(&last) {
+            std::cmp::Ordering::Greater => Order::News,
+            std::cmp::Ordering::Equal => Order::Again,
+            std::cmp::Ordering::Less => Order::Old,
+        })
+    }
+
+    /// Notes what was told of `eid`.
+    pub(super) fn told(&mut self, eid: EidPrefix, nonce: u64) {
+        self.used(nonce);
+        if !self.told.contains_key(&eid) && self.told.len() >= limits::PUBLISHED_PREFIXES {
+            // Too many to be told apart: what is older than the newest counts as old.
+            self.floor = self.last;
+            self.told.clear();
+        }
+        self.told.insert(eid, nonce);
+    }
+
+    /// There is no subscription any more, or none yet: when it is tried again.
+    pub(super) fn failed(&mut self, now: Instant, state: State, first: Duration) {
+        let pause = first.saturating_mul(1 << self.failures.min(12)).min(limits::LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        (self.state, self.due, self.tries) = (state, now + pause, 0);
+        (self.floor, self.confirmed, self.server) = (None, None, None);
+        self.told.clear();
+        self.asked.clear();
+    }
+
+    /// It is asked for at once.
+    pub(super) fn hurry(&mut self, now: Instant, state: State) {
+        if (state == State::Leaving) != (self.state == State::Leaving) {
+            // What confirms the one does not confirm the other.
+            self.asked.clear();
+        }
+        (self.state, self.due, self.tries) = (state, now, 0);
+    }
+}
+
+/// Whether a Map-Notify says that the Map-Server has ended the subscription: one record without locators, Drop/Auth-Failure
+/// (RFC 9437, section 5).
+pub(super) fn is_farewell(message: &MapNotify) -> bool {
+    matches!(message.records.as_slice(), [only] if only.locators.is_empty() && only.action == Action::DropAuthFailure)
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! An EID-prefix moves to another xTR of the site and back, and Map-Servers and Map-Resolvers change, as the control half has it.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod double;
+
+use std::net::IpAddr;
+
+use double::{Node, RESOLVER, SERVER, key, prefix, reply_to, secs};
+use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::{ControlMessage, EidRequest, MapNotify, MapRegister, MapRequest, Nonce};
+use wire::record::{MappingRecord, Ttl};
+use xtr::engine::Input;
+use xtr::refusal::Refusal;
+use xtr::register::{Server, limits};
+use xtr::transport::MapSystem;
+
+const ITR: &str = "198.51.100.7";
+const SECOND_SERVER: &str = "203.0.113.11";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A node that is registered, and its Map-Register.
+fn registered() -> (Node, MapRegister) {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    (node, register)
+}
+
+/// An ITR has asked for something of ours.
+fn ask(node: &mut Node) {
+    let request = MapRequest {
+        itr_rlocs: vec![ip(ITR).into()],
+        records: vec![EidRequest { notify: false, eid: prefix("10.1.2.3/32").into() }],
+        ..MapRequest::default()
+    };
+    node.datagram(&format!("{ITR}:4342"), &request.into());
+    node.sent.clear();
+}
+
+/// What the Map-Server says of its own accord.
+fn says(node: &mut Node, nonce: u64, record: MappingRecord) {
+    let register = MapRegister { nonce: Nonce((1 << 60) + nonce), records: vec![record], ..MapRegister::default() };
+    node.notify(&register, |notify| notify);
+    let (_, _, bytes) = node.sent.remove(0);
+    assert!(matches!(ControlMessage::decode(&bytes), Ok(ControlMessage::MapNotifyAck(_))), "it is acknowledged");
+}
+
+fn behind_other(eid: &str) -> MappingRecord {
+    reply_to(&MapRequest::default(), &[(eid, 1440)]).records.remove(0)
+}
+
+fn nobodys(eid: &str) -> MappingRecord {
+    MappingRecord { ttl: Ttl::WITHDRAWN, locators: vec![], ..behind_other(eid) }
+}
+
+fn eids(register: &MapRegister) -> Vec<String> {
+    let mut eids: Vec<_> = register.records.iter().map(|record| record.eid.ip_prefix().unwrap().to_string()).collect();
+    eids.sort();
+    eids
+}
+
+/// The EID-prefixes of the SMRs sent.
+fn solicited(node: &mut Node) -> Vec<String> {
+    let told = std::mem::take(&mut node.smrs);
+    told.iter().map(|(_, _, smr)| smr.records[0].eid.ip_prefix().unwrap().to_string()).collect()
+}
+
+// --- moving
+
+#[test]
+fn what_another_xtr_has_registered_is_left_to_it_and_taken_back_when_it_is_free() {
+    let (mut node, _) = registered();
+    ask(&mut node);
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    assert_eq!(solicited(&mut node), ["10.1.0.0/16"], "who sends to us asks the mapping system");
+    let shown: Vec<_> = node.control.registrations(node.now).filter(|row| row.moved).collect();
+    assert_eq!((shown.len(), shown[0].prefixes.as_slice()), (1, [prefix("10.1.0.0/16")].as_slice()));
+    for _ in 0..3 {
+        node.advance(limits::REFRESH);
+        let (_, register) = node.registers().remove(0);
+        assert_eq!(eids(&register), ["2001:db8:a::/48"], "it is not taken from the other again");
+        node.notify(&register, |notify| notify);
+    }
+    node.smrs.clear();
+    ask(&mut node);
+    says(&mut node, 2, nobodys("10.1.0.0/16"));
+    let (_, register) = node.register();
+    assert_eq!(eids(&register), ["10.1.0.0/16", "2001:db8:a::/48"]);
+    assert!(register.records.iter().all(|record| !record.locators.is_empty()));
+    node.notify(&register, |notify| notify);
+    assert_eq!(solicited(&mut node), ["10.1.0.0/16"]);
+    assert!(node.control.registrations(node.now).all(|row| !row.moved));
+}
+
+#[test]
+fn of_a_part_that_moves_the_rest_stays_registered() {
+    let (mut node, _) = registered();
+    ask(&mut node);
+    says(&mut node, 1, behind_other("10.1.2.3/32"));
+    assert_eq!(solicited(&mut node), ["10.1.2.3/32"]);
+    node.advance(limits::REFRESH);
+    assert_eq!(eids(&node.registers()[0].1), ["10.1.0.0/16", "2001:db8:a::/48"]);
+    node.smrs.clear();
+    ask(&mut node);
+    says(&mut node, 2, nobodys("10.1.2.3/32"));
+    assert_eq!(solicited(&mut node), ["10.1.2.3/32"], "it is behind us again");
+}
+
+/// A Map-Register that is on its way when the other's comes takes the EID-prefix from it again.
+#[test]
+fn a_map_register_on_its_way_is_withdrawn() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    let moved = MapRegister { nonce: Nonce(1 << 60), records: vec![behind_other("10.1.0.0/16")], ..register };
+    node.notify(&moved, |notify| notify);
+    let registers: Vec<MapRegister> =
+        node.sent.drain(1..).map(|(.., bytes)| MapRegister::decode(&bytes).unwrap()).collect();
+    let [withdrawal] = registers.as_slice() else { panic!("{registers:?}") };
+    assert_eq!((eids(withdrawal), withdrawal.records[0].ttl), (vec!["10.1.0.0/16".to_owned()], Ttl::WITHDRAWN));
+}
+
+#[test]
+fn what_is_not_ours_or_still_behind_us_too_moves_nothing() {
+    let (mut node, register) = registered();
+    ask(&mut node);
+    says(&mut node, 1, behind_other("10.2.0.0/16"));
+    let mut both = behind_other("10.1.0.0/16");
+    both.locators.extend(register.records[0].locators.clone());
+    says(&mut node, 2, both);
+    says(&mut node, 3, nobodys("10.1.0.0/16"));
+    assert_eq!(solicited(&mut node), Vec::<String>::new());
+    let stale = MapRegister { nonce: Nonce(1 << 60), records: vec![behind_other("10.1.0.0/16")], ..register };
+    node.notify(&stale, |notify| notify);
+    assert_eq!((node.refused(Refusal::NotifyUnasked), node.sent.len()), (1, 0), "older than what was said last");
+    node.advance(limits::REFRESH);
+    assert_eq!(eids(&node.registers()[0].1), ["10.1.0.0/16", "2001:db8:a::/48"]);
+}
+
+#[test]
+fn a_prefix_that_the_operator_takes_away_and_gives_again_is_registered_whoever_has_it() {
+    let (mut node, _) = registered();
+    says(&mut node, 1, behind_other("10.1.0.0/16"));
+    node.input(Input::RemoveEid(prefix("10.1.0.0/16")));
+    node.input(Input::AddEid(prefix("10.1.0.0/16")));
+    assert_eq!(eids(&node.registers().pop().unwrap().1), ["10.1.0.0/16", "2001:db8:a::/48"]);
+}
+
+// --- other map systems
+
+fn server(address: &str, key: AuthKey) -> Server {
+    let (to, tag) = (MapSystem::Node(ip(address)), TagForm::Truncated);
+    Server { to, key, tag, proxy_reply: true, identity: None, prefixes: vec![] }
+}
+
+fn ours() -> AuthKey {
+    key(Algorithm::HkdfSha256)
+}
+
+fn other_key() -> AuthKey {
+    AuthKey { id: 2, secret: Secret::new("another"), ..ours() }
+}
+
+fn take(node: &mut Node, servers: Vec<Server>, resolvers: &[&str]) {
+    let resolvers = resolvers.iter().map(|text| MapSystem::Node(ip(text))).collect();
+    node.input(Input::MapSystems { servers, resolvers });
+}
+
+/// The Map-Registers that were sent: to whom, for what, and whether they take it back.
+fn sent(node: &mut Node, under: &AuthKey) -> Vec<(String, Vec<String>, bool)> {
+    let register = |(_, to, bytes): (IpAddr, std::net::SocketAddr, Vec<u8>)| {
+        assert_eq!(auth::verify(&bytes, under, Accept::STRICT), Ok(()));
+        let register = MapRegister::decode(&bytes).unwrap();
+        let is_over = register.records.iter().all(|record| record.ttl == Ttl::WITHDRAWN && record.locators.is_empty());
+        (to.ip().to_string(), eids(&register), is_over)
+    };
+    std::mem::take(&mut node.sent).into_iter().map(register).collect()
+}
+
+fn both() -> Vec<String> {
+    ["10.1.0.0/16", "2001:db8:a::/48"].map(str::to_owned).to_vec()
+}
+
+#[test]
+fn a_map_server_that_comes_is_registered_with_and_nothing_is_sent_to_those_that_stay() {
+    let (mut node, _) = registered();
+    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
+    assert_eq!(sent(&mut node, &ours()), [(SECOND_SERVER.to_owned(), both(), false)]);
+    take(&mut node, vec![server(SERVER, ours()), server(SECOND_SERVER, ours())], &[RESOLVER]);
+    assert_eq!(node.sent.len(), 0, "the same again is no news");
+    node.input(Input::AddEid(prefix("10.9.0.0/16")));
+    assert_eq!(sent(&mut node, &ours()).len(), 2, "what comes later goes to both");
+}
+
+#[test]
+fn a_map_server_that_goes_gets_a_withdrawal_until_it_confirms() {
+    let (mut node, _) = registered();
+    take(&mut node, vec![server(SECOND_SERVER, ours())], &[RESOLVER]);
+    let withdrawn = (SERVER.to_owned(), both(), true);
+    let registers: Vec<(_, MapRegister)> =
+        node.sent.iter().map(|(_, to, bytes)| (to.ip().to_string(), MapRegister::decode(bytes).unwrap())).collect();
+    assert_eq!(sent(&mut node, &ours()), [withdrawn.clone(), (SECOND_SERVER.to_owned(), both(), false)]);
+    node.advance(secs(1));
+    assert!(sent(&mut node, &ours()).contains(&withdrawn), "not confirmed: once more");
+    let (_, withdrawal) = registers.iter().find(|(to, _)| to == SERVER).unwrap();
+    node.notify(withdrawal, |notify| notify);
+    let rows: Vec<_> = node.control.registrations(node.now).collect();
+    assert_eq!((rows.len(), rows[0].server), (1, MapSystem::Node(ip(SECOND_SERVER))));
+    // What is learned about the one that is left is not mixed up with the one that has gone.
+    let (_, register) = registers.iter().find(|(to, _)| to == SECOND_SERVER).unwrap();
+    node.notify(register, |notify| notify);
+    assert_eq!(node.control.registrations(node.now).next().unwrap().confirmed_ago, Some(secs(0)));
+    node.advance(limits::REFRESH);
+    assert_eq!(sent(&mut node, &ours()), [(SECOND_SERVER.to_owned(), both(), false)]);
+}
+
+#[test]
+fn one_that_never_confirms_its_withdrawal_is_forgotten_and_one_that_comes_back_meanwhile_is_not() {
+    let (mut node, _) = registered();
+    take(&mut node, vec![], &[RESOLVER]);
+    node.advance(secs(600));
+    let withdrawals = sent(&mut node, &ours()).len();
+    assert_eq!((withdrawals, node.control.registrations(node.now).count()), (limits::WITHDRAWALS as usize, 0));
+    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
+    assert_eq!(sent(&mut node, &ours()), [(SERVER.to_owned(), both(), false)]);
+    take(&mut node, vec![], &[RESOLVER]);
+    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
+    assert_eq!(sent(&mut node, &ours()).pop(), Some((SERVER.to_owned(), both(), false)));
+    node.advance(secs(600));
+    assert!(sent(&mut node, &ours()).iter().all(|(_, _, is_over)| !is_over));
+}
+
+#[test]
+fn another_key_is_taken_at_once() {
+    let (mut node, _) = registered();
+    take(&mut node, vec![server(SERVER, other_key())], &[RESOLVER]);
+    let (_, register) = {
+        let (_, _, bytes) = node.sent[0].clone();
+        (0, MapRegister::decode(&bytes).unwrap())
+    };
+    assert_eq!(sent(&mut node, &other_key()), [(SERVER.to_owned(), both(), false)]);
+    let under = |node: &mut Node, key: &AuthKey| node.notify_with(&register, key, |notify: MapNotify| notify);
+    under(&mut node, &ours());
+    assert_eq!(node.refused(Refusal::NotifyBadTag), 1);
+    under(&mut node, &other_key());
+    assert_eq!(node.control.registrations(node.now).next().unwrap().confirmed_ago, Some(secs(0)));
+}
+
+#[test]
+fn other_map_resolvers_are_asked_from_then_on() {
+    let mut node = Node::plain();
+    take(&mut node, vec![], &["203.0.113.54"]);
+    assert_eq!(node.miss("2001:db8:b::2/128").0, "203.0.113.54");
+}
+
+#[test]
+fn a_node_that_goes_away_withdraws_from_those_that_are_left_and_from_those_that_go() {
+    let (mut node, _) = registered();
+    take(&mut node, vec![server(SECOND_SERVER, ours())], &[RESOLVER]);
+    node.sent.clear();
+    node.input(Input::Shutdown);
+    let mut to: Vec<String> =
+        sent(&mut node, &ours()).into_iter().map(|(to, _, is_over)| format!("{to} {is_over}")).collect();
+    to.sort();
+    assert_eq!(to, [format!("{SERVER} true"), format!("{SECOND_SERVER} true")]);
+}
