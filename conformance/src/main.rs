@@ -80,6 +80,7 @@ const MANUAL: Manual = Manual {
         ),
         ("CONFORMANCE_LISP_DHT", "The same for lisp-dht."),
         ("CONFORMANCE_LISP_MAPSYS", "The same for lisp-mapsys."),
+        ("CONFORMANCE_LISP_XTR", "The same for lisp-xtr."),
     ],
 };
 

@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("mapsys", &["wire", "cgeid", "dht"]),
     ("xtr", &["wire", "cgeid"]),
     ("interop", &["wire", "program"]),
-    ("conformance", &["wire", "cgeid", "dht", "program"]),
+    ("conformance", &["wire", "cgeid", "dht", "program", "interop"]),
     ("program", &[]),
 ];
 

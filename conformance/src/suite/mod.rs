@@ -4,6 +4,7 @@
 mod adversary;
 mod cgeid;
 mod daemon;
+mod data_plane;
 mod ddt;
 mod dht;
 mod facade;
@@ -12,11 +13,13 @@ mod fleet;
 mod lisp;
 mod lispsec;
 mod mapsys;
+mod mobility;
 mod person;
 mod probe;
 mod pubsub;
 mod record;
 mod wire;
+mod xtr;
 
 use crate::check::Check;
 
@@ -125,5 +128,19 @@ pub const SUITES: &[Suite] = &[
         list: ddt::list,
         run: ddt::run,
         explain: ddt::explain,
+    },
+    Suite {
+        name: "data-plane",
+        about: "ITR and ETR of RFC 9300, with RFC 6040 and 9305, against the program lisp-xtr in network namespaces",
+        list: data_plane::list,
+        run: data_plane::run,
+        explain: data_plane::explain,
+    },
+    Suite {
+        name: "mobility",
+        about: "locators that fail, mappings that change and EIDs that move, against the program lisp-xtr in network namespaces",
+        list: mobility::list,
+        run: mobility::run,
+        explain: mobility::explain,
     },
 ];

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! One check of a suite of the DHT, and how a suite lists, runs and explains its checks.
+//! One check of a suite, and how a suite lists, runs and explains its checks.
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::Listed;
 use crate::check::{Check, Verdict};
@@ -28,6 +30,16 @@ pub(super) const fn must<R>(
     judge: fn(&R) -> Judgement,
 ) -> Probe<R> {
     Probe { id, clause, level: "MUST", about, judge }
+}
+
+/// A check of what may be left out, and must be right if it is not.
+pub(super) const fn may<R>(
+    id: &'static str,
+    clause: &'static str,
+    about: &'static str,
+    judge: fn(&R) -> Judgement,
+) -> Probe<R> {
+    Probe { id, clause, level: "MAY", about, judge }
 }
 
 /// A check of what should be.
@@ -67,6 +79,16 @@ pub(super) fn expect(holds: bool, found: impl std::fmt::Display) -> Judgement {
     if holds { Ok(found.to_string()) } else { Err(broken(found)) }
 }
 
+/// Something that must be as expected.
+pub(super) fn equal<T: PartialEq + Debug>(what: &str, came: T, expected: T) -> Result<(), Fault> {
+    if came == expected { Ok(()) } else { Err(broken(format!("{what}: expected {expected:?}, came {came:?}"))) }
+}
+
+/// Nothing must have come.
+pub(super) fn nothing<T>(what: &str, came: &[T]) -> Result<(), Fault> {
+    if came.is_empty() { Ok(()) } else { Err(broken(format!("{what}: expected nothing, came {}", came.len()))) }
+}
+
 /// Names the checks.
 pub(super) fn list<R>(probes: &[&Probe<R>]) -> Vec<Listed> {
     let entry =
@@ -74,7 +96,7 @@ pub(super) fn list<R>(probes: &[&Probe<R>]) -> Vec<Listed> {
     probes.iter().map(entry).collect()
 }
 
-/// Runs the wanted checks; the room is opened only if there are any. What is missing fails where `CI=true`.
+/// Runs the wanted checks one after the other; the room is opened only if there are any.
 pub(super) fn run<R>(
     suite: &'static str,
     probes: &[&Probe<R>],
@@ -86,24 +108,80 @@ pub(super) fn run<R>(
         return Ok(Vec::new());
     }
     let room = open()?;
-    let ci = std::env::var("CI").as_deref() == Ok("true");
-    let check = |probe: &&&Probe<R>| {
-        let (result, came) = match (probe.judge)(&room) {
-            Ok(came) => (Verdict::Pass, came),
-            Err(Fault::Broken(came)) => (Verdict::Fail, came),
-            Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
-            Err(Fault::Missing(what)) => (Verdict::Skip, what),
-        };
-        Check {
-            id: probe.id.into(),
-            clause: probe.clause.into(),
-            level: probe.level.into(),
-            suite,
-            result,
-            evidence: format!("{}: {came}", probe.about),
+    Ok(probes.iter().map(|probe| checked(suite, probe, (probe.judge)(&room))).collect())
+}
+
+/// Runs the wanted checks side by side, each in every room; one that does not pass in any does not pass.
+pub(super) fn run_beside<R: Sync>(
+    suite: &'static str,
+    probes: &[&Probe<R>],
+    wanted: &dyn Fn(&str) -> bool,
+    rooms: &[(&str, R)],
+) -> Vec<Check> {
+    let probes: Vec<_> = probes.iter().filter(|probe| wanted(probe.id)).collect();
+    let tasks: Vec<_> = (0..probes.len()).flat_map(|probe| (0..rooms.len()).map(move |room| (probe, room))).collect();
+    let next = AtomicUsize::new(0);
+    let judged: Vec<Mutex<Option<Judgement>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(tasks.len()) {
+            scope.spawn(|| {
+                loop {
+                    let task = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((probe, room)) = tasks.get(task).copied() else { return };
+                    let judgement = (probes[probe].judge)(&rooms[room].1);
+                    *judged[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(judgement);
+                }
+            });
+        }
+    });
+    let judgement = |task: &Mutex<Option<Judgement>>| {
+        let taken = task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.unwrap_or_else(|| Err(broken("it was not judged")))
+    };
+    let all: Vec<_> = judged.iter().map(judgement).collect();
+    let of_each = all.chunks(rooms.len().max(1)).map(|judgements| together(rooms, judgements));
+    probes.iter().zip(of_each).map(|(probe, judgement)| checked(suite, probe, judgement)).collect()
+}
+
+/// Checks that run side by side: they wait for packets more than they work.
+const AT_ONCE: usize = 16;
+
+/// What was found in all rooms; if that is the same, once.
+fn together<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
+    let told = |judgement: &Judgement| match judgement {
+        Ok(came) | Err(Fault::Broken(came) | Fault::Missing(came)) => came.clone(),
+    };
+    let each: Vec<_> = judgements.iter().map(told).collect();
+    let all = match each.first() {
+        Some(first) if each.iter().all(|other| other == first) => first.clone(),
+        _ => {
+            let named = rooms.iter().zip(&each).map(|((room, _), came)| format!("{room}: {came}"));
+            named.collect::<Vec<_>>().join("; ")
         }
     };
-    Ok(probes.iter().map(check).collect())
+    if judgements.iter().any(|judgement| matches!(judgement, Err(Fault::Broken(_)))) {
+        return Err(Fault::Broken(all));
+    }
+    if judgements.iter().any(Result::is_err) { Err(Fault::Missing(all)) } else { Ok(all) }
+}
+
+/// What is missing fails where `CI=true`.
+fn checked<R>(suite: &'static str, probe: &Probe<R>, judgement: Judgement) -> Check {
+    let ci = std::env::var("CI").as_deref() == Ok("true");
+    let (result, came) = match judgement {
+        Ok(came) => (Verdict::Pass, came),
+        Err(Fault::Broken(came)) => (Verdict::Fail, came),
+        Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
+        Err(Fault::Missing(what)) => (Verdict::Skip, what),
+    };
+    Check {
+        id: probe.id.into(),
+        clause: probe.clause.into(),
+        level: probe.level.into(),
+        suite,
+        result,
+        evidence: format!("{}: {came}", probe.about),
+    }
 }
 
 /// What a check is about; all checks of a clause for its number before the dot.
@@ -113,4 +191,29 @@ pub(super) fn explain<R>(probes: &[&Probe<R>], id: &str) -> Option<String> {
         let _ = writeln!(out, "{:<8} {:<6} {}\n         {}", probe.id, probe.level, probe.clause, probe.about);
     }
     (!out.is_empty()).then_some(out)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const PROBES: [&Probe<u8>; 3] = [
+        &must("A.1", "1", "same", |_| Ok("same".into())),
+        &must("A.2", "1", "odd", |room| expect(room % 2 == 1, room)),
+        &should("A.3", "1", "absent", |room| if *room == 1 { Err(missing("a tool")) } else { Ok("well".into()) }),
+    ];
+
+    #[test]
+    fn a_check_passes_if_it_does_in_every_room() {
+        let rooms = [("one", 1), ("two", 2)];
+        let checks = run_beside("s", &PROBES, &|_| true, &rooms);
+        let came: Vec<_> = checks.iter().map(|check| (check.result, check.evidence.as_str())).collect();
+        assert_eq!(came[0], (Verdict::Pass, "same: same"));
+        assert_eq!(came[1], (Verdict::Fail, "odd: one: 1; two: 2"));
+        assert_eq!(came[2].1, "absent: one: a tool; two: well");
+        assert_eq!(came[2].0 == Verdict::Skip, std::env::var("CI").as_deref() != Ok("true"));
+        assert_eq!(run_beside("s", &PROBES, &|id| id == "A.1", &rooms).len(), 1);
+        assert!(run_beside("s", &PROBES, &|_| false, &rooms).is_empty());
+    }
 }

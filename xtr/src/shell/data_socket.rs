@@ -3,7 +3,9 @@
 //!
 //! Sending: a raw socket a family, with the outer IP header from us. So each packet has the source port of its flow, the
 //! TTL, DSCP and ECN of its inner packet and no UDP checksum (RFC 9300, section 5.3), and the payload is gathered by the
-//! kernel, not copied by us. They receive nothing but errors.
+//! kernel, not copied by us. They receive nothing but errors. Their packets may be as long as the interface takes
+//! (PMTUDISC_PROBE), whatever ICMP the kernel itself believes, which is any about a raw socket: path MTUs are ours to learn.
+//! Packets to peers that take LISP-GPE do have a checksum (RFC 9305, section 4.3.1).
 //!
 //! Receiving: a UDP socket on port 4341 of each RLOC. The kernel verifies a checksum that is not zero, and takes zero ones
 //! over IPv6 too.
@@ -11,10 +13,12 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
-use wire::data::OuterHeader;
+use wire::data::checksum::Sum;
+use wire::data::{LispHeader, OuterHeader, UdpHeader, protocol};
 
 use super::ancillary::{Control, QUOTED_LENGTH, receive, set_option};
 use super::device::{CoreSockets, SendError, TooBig};
@@ -25,6 +29,8 @@ use crate::limits;
 
 /// Socket option of udp(7) that takes IPv6 datagrams without checksum; libc has it for Android only.
 const UDP_NO_CHECK6_RX: libc::c_int = 102;
+/// Where the checksum is in a UDP header (RFC 768).
+const UDP_CHECKSUM: Range<usize> = 6..8;
 /// Octets that wait in the kernel for the packet thread: a millisecond of 10 Gbit/s, several times over.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Errors read from one socket before packets have their turn.
@@ -141,7 +147,11 @@ impl DataSockets {
 
     fn send_once(&self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
         let mut buffer = [0; OuterHeader::LONGEST];
-        let outer = header.emit(inner.len(), &mut buffer).ok_or(SendError::NoHeader)?;
+        let length = header.emit(inner.len(), &mut buffer).ok_or(SendError::NoHeader)?.len();
+        let outer = &mut buffer[..length];
+        if header.lisp.next_protocol.is_some() {
+            write_checksum(header, outer, inner);
+        }
         let socket = match header.destination {
             IpAddr::V4(_) => &self.v4,
             IpAddr::V6(_) => self.v6.as_ref().ok_or(SendError::NoHeader)?,
@@ -234,6 +244,18 @@ pub(super) fn lend(ports: &FixedPorts, receivers: &[Receiver]) {
     ports.lend(wire::DATA_PORT, sockets);
 }
 
+/// The UDP checksum of a packet, which has none yet (RFC 768: what sums to zero is written as all ones).
+fn write_checksum(header: &OuterHeader, outer: &mut [u8], inner: &[u8]) {
+    let segment = outer.len() - LispHeader::LENGTH - UdpHeader::LENGTH;
+    let size = outer.len() - segment + inner.len();
+    let sum = Sum::default().pseudo_header(header.source, header.destination, protocol::UDP, size);
+    let sum = match sum.plus(&outer[segment..]).plus(inner).finish() {
+        0 => u16::MAX,
+        sum => sum,
+    };
+    outer[segment..][UDP_CHECKSUM].copy_from_slice(&sum.to_be_bytes());
+}
+
 fn sender(domain: Domain) -> Result<Socket, SocketError> {
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::UDP)).map_err(|error| match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => SocketError::Permission,
@@ -246,9 +268,11 @@ fn sender(domain: Domain) -> Result<Socket, SocketError> {
     if domain == Domain::IPV4 {
         socket.set_header_included_v4(true)?;
         set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
     } else {
         socket.set_header_included_v6(true)?;
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
     }
     Ok(socket)
 }

@@ -460,11 +460,15 @@ pub(super) fn or_none<T>(listed: Result<Vec<T>, rtnetlink::Error>) -> Result<Vec
     }
 }
 
-/// A setting of our own device, and of no other: packets out of it may have sources to which the way back is another one.
+/// A setting of our own device, and of no other: packets out of it may have sources to which the way back is another one. The kernel
+/// takes the greater of this one and that of all devices. Where the latter checks strictly ours makes it loose, which on a device
+/// without an IPv4 address still drops what we give back to be forwarded natively; elsewhere there is no check.
 /// Where `/proc/sys` is read-only the default does for most networks.
 fn loosen_source_check(tun: &str) {
+    let all = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
+    let value = if all.is_ok_and(|all| all.trim() == "0") { "0" } else { "2" };
     let path = format!("/proc/sys/net/ipv4/conf/{tun}/rp_filter");
-    if let Err(error) = std::fs::write(&path, "2") {
+    if let Err(error) = std::fs::write(&path, value) {
         tracing::debug!(path, %error, "setting left as it is");
     }
 }

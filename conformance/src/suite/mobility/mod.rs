@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Suite `mobility`: locators that fail, mappings that change, EIDs that move (RFC 9301, sections 5.2 to 5.4, 6.1 and 7), against
+//! the program `lisp-xtr` in both of its tiers. It runs in network namespaces, of which the suite has the site and the core.
+
+mod asking;
+mod failover;
+mod moving;
+mod network;
+mod probed;
+mod probing;
+mod soliciting;
+
+use std::net::IpAddr;
+use std::sync::{Mutex, OnceLock};
+
+use serde_json::Value;
+
+use super::Listed;
+use super::probe::{self, Fault, Probe, broken};
+use super::xtr::{Rig, Tier, open_tiers};
+use crate::check::Check;
+use network::Network;
+
+/// What a check has: a program between a site and the core, and three in a network.
+struct Room {
+    tier: Tier,
+    /// One check at a time moves something in it.
+    network: OnceLock<Result<Mutex<Network>, Fault>>,
+}
+
+impl Room {
+    fn rig(&self) -> Result<&Rig, Fault> {
+        self.tier.rig()
+    }
+
+    fn network(&self) -> Result<&Mutex<Network>, Fault> {
+        let open = || Network::open(self.tier.number).map(Mutex::new);
+        self.network.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+}
+
+fn probes() -> Vec<&'static Probe<Room>> {
+    // What takes longest begins first.
+    let of_all =
+        [moving::PROBES, failover::PROBES, probing::PROBES, soliciting::PROBES, asking::PROBES, probed::PROBES];
+    of_all.into_iter().flatten().collect()
+}
+
+pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
+    let mut listed = probe::list(&probes());
+    listed.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(listed)
+}
+
+pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
+    let rooms = open_tiers().map(|(name, tier)| (name, Room { tier, network: OnceLock::new() }));
+    let mut checks = probe::run_beside("mobility", &probes(), wanted, &rooms);
+    checks.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(checks)
+}
+
+pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
+    Ok(probe::explain(&probes(), id))
+}
+
+/// What `show locators` says of a locator of others; null if it does not know it.
+fn shown(rig: &Rig, rloc: IpAddr) -> Result<Value, Fault> {
+    let shown = rig.dut.show("locators")?;
+    let rows = shown["remote"].as_array().ok_or_else(|| broken(&shown))?;
+    Ok(rows.iter().find(|row| row["address"] == rloc.to_string()).cloned().unwrap_or_default())
+}

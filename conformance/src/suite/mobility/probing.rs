@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! RLOC-probes of an ITR: their form, their pace, and which answers count (RFC 9301, sections 5.2, 5.4 and 7.1).
+
+use std::time::Duration;
+
+use wire::address::Address;
+
+use super::{Room, shown};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, equal, expect, may, must};
+use crate::suite::xtr::{Family, Flow, Habit, Heard, PATIENCE, Rig, SERVER};
+
+pub(super) const PROBES: &[Probe<Room>] = &[
+    must("CP-025.1", "9301 5.2", "probes: the source EID has AFI 0", form),
+    must(
+        "CP-139.1",
+        "9301 7.1",
+        "a new mapping: its locator is asked about its EID-prefix, outside of ECMs, at port 4342",
+        form,
+    ),
+    must("CP-139.2", "9301 7.1", "40 locators: probes are spread, each with a nonce of its own", spread),
+    must(
+        "CP-139.3",
+        "9301 7.1",
+        "a locator that does not answer, without traffic: probes in three seconds",
+        unanswered,
+    ),
+    must("CP-139.4", "9301 7.1", "a locator that answers, with traffic to it only: probes in four seconds", one_way),
+    must("CP-029.1", "9301 5.2", "all that the map system has got: no probe", never_to_the_map_system),
+    must("CP-040.1", "9301 5.4", "answers to probes without A: discarded", |room| {
+        counts(room, Habit::WithoutAuthority, false)
+    }),
+    must(
+        "CP-049.1",
+        "9301 5.4",
+        "an answer from another address, with the p-bit on the locator: counts for that",
+        from_elsewhere,
+    ),
+    may("CP-142.1", "9301 7.1", "answers after 150 ms: the round-trip time that is shown", rtt),
+];
+
+/// The longest time until the first probe, and what a machine needs.
+const FIRST: Duration = Duration::from_millis(1600);
+
+/// A flow to a site whose locator has this habit; the packet that brought the mapping has left.
+fn mapped(rig: &Rig, outer: Family, habit: Option<Habit>) -> Result<(Flow, usize), Fault> {
+    let flow = rig.flow(Family::V4, outer);
+    rig.core.set_habit(flow.rloc, habit);
+    let mark = rig.core.mark();
+    rig.leave(&flow.leaving(b"mapped").octets())?;
+    Ok((flow, mark))
+}
+
+fn form(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    for outer in [Family::V4, Family::V6] {
+        let (flow, mark) = mapped(rig, outer, None)?;
+        let heard = rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+        equal("in an ECM", heard.enclosed, false)?;
+        equal("destination port", heard.destination.port(), wire::CONTROL_PORT)?;
+        equal("source", heard.source.ip(), flow.own)?;
+        let request = heard.request().ok_or_else(|| broken("no Map-Request"))?;
+        equal("flags", (request.smr, request.smr_invoked, request.pitr), (false, false, false))?;
+        equal("source EID", &request.source_eid, &Address::None)?;
+        let asked: Vec<_> = request.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
+        equal("EID-prefixes", asked, vec![flow.prefix])?;
+        equal("its ITR-RLOC is its source", request.itr_rlocs.first().and_then(Address::ip), Some(flow.own))?;
+    }
+    Ok("so it is, within 1.6 s".into())
+}
+
+fn spread(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let mark = rig.core.mark();
+    let flows: Vec<_> = (0..40).map(|_| rig.flow(Family::V4, Family::V4)).collect();
+    flows.iter().try_for_each(|flow| rig.site.send(&flow.leaving(b"mapped").octets()))?;
+    let ours = |heard: &Heard| flows.iter().any(|flow| heard.probe_of(flow.rloc).is_some());
+    let heard = rig.core.wait(mark, 40, PATIENCE, ours);
+    let (Some(first), Some(last)) = (heard.first(), heard.last()) else { return Err(broken("no probes")) };
+    let time = last.at - first.at;
+    let mut nonces: Vec<_> = heard.iter().filter_map(Heard::request).map(|request| request.nonce).collect();
+    nonces.sort_unstable();
+    nonces.dedup();
+    equal("nonces", nonces.len(), 40)?;
+    expect(time > Duration::from_millis(400), "over most of a second")
+}
+
+/// Probes of a locator within a time.
+fn probes(rig: &Rig, flow: &Flow, mark: usize, time: Duration) -> Vec<Heard> {
+    rig.core.wait(mark, usize::MAX, time, |heard| heard.probe_of(flow.rloc).is_some())
+}
+
+fn unanswered(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, mark) = mapped(rig, Family::V4, Some(Habit::Silent))?;
+    // What comes from there keeps the packets before from being a silence.
+    rig.enter(&flow.outer().around(&flow.entering(b"alive").octets()), flow.inwards())?;
+    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    let heard = probes(rig, &flow, mark, Duration::from_secs(3));
+    let is_slow = heard.windows(2).all(|two| two[1].at - two[0].at > Duration::from_millis(600));
+    let count = heard.len();
+    if (2..=4).contains(&count) && is_slow {
+        Ok("no more than four, 0.6 s apart at least".into())
+    } else {
+        Err(broken(format!("{count}")))
+    }
+}
+
+fn one_way(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, mark) = mapped(rig, Family::V4, None)?;
+    for _ in 0..80 {
+        rig.site.send(&flow.leaving(b"one way").octets())?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let count = probes(rig, &flow, mark, Duration::ZERO).len();
+    if (1..=4).contains(&count) { Ok("no more than four".into()) } else { Err(broken(format!("{count}"))) }
+}
+
+fn never_to_the_map_system(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, mark) = mapped(rig, Family::V4, None)?;
+    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    let wrong = rig.core.wait(0, usize::MAX, Duration::ZERO, |heard| {
+        let is_probe = heard.request().is_some_and(|request| request.probe);
+        is_probe && (heard.enclosed || heard.destination.ip().to_string() == SERVER)
+    });
+    equal("probes", wrong.len(), 0)?;
+    Ok("none".into())
+}
+
+/// Whether the answer to the first probe of a locator with this habit counts.
+fn counts(room: &Room, habit: Habit, expected: bool) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, mark) = mapped(rig, Family::V4, Some(habit))?;
+    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    std::thread::sleep(Duration::from_millis(300));
+    let row = shown(rig, flow.rloc)?;
+    let counted = row["answered_ago"].is_u64();
+    if counted == expected {
+        Ok(if counted { "it counts" } else { "it does not count" }.into())
+    } else {
+        Err(broken(row))
+    }
+}
+
+fn from_elsewhere(room: &Room) -> Judgement {
+    let other = room.rig()?.rloc(Family::V4);
+    counts(room, Habit::From(other), true)
+}
+
+fn rtt(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, mark) = mapped(rig, Family::V6, Some(Habit::Late(Duration::from_millis(150))))?;
+    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    std::thread::sleep(Duration::from_millis(500));
+    let row = shown(rig, flow.rloc)?;
+    match row["rtt_us"].as_u64() {
+        Some(150_000..=450_000) => Ok("150 ms and a little".into()),
+        _ => Err(broken(row)),
+    }
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The core: a map system and any number of other xTRs, all of them behind one cable. Map-Requests are answered from a table, probes
+//! from the addresses that they are sent to, Map-Registers by a Map-Notify.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use interop::lab::Namespace;
+use wire::address::EidPrefix;
+use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::{ControlMessage, Ecm, MapNotify, MapReply, MapRequest};
+use wire::data::{IpPacket, UdpHeader, protocol};
+use wire::record::{LocatorRecord, MappingRecord, Ttl};
+
+use super::packet::Packet;
+use super::port::{Mouth, Port, lock};
+use crate::suite::probe::{Fault, broken, missing};
+
+/// What the map system shares with those who register.
+const SECRET: &str = "conformance";
+/// Messages of a run: what comes beyond is answered and not kept. A suite sees some thousand.
+const MOST: usize = 100_000;
+/// Life of the mappings.
+pub(in crate::suite) const LOCATOR_TTL: Ttl = Ttl(60);
+
+/// How a locator answers probes, if not at once and from its own address.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::suite) enum Habit {
+    /// Not at all.
+    Silent,
+    /// So much later.
+    Late(Duration),
+    /// From another address, with the p-bit on its own.
+    From(IpAddr),
+    /// As one who does not speak for the site: without A.
+    WithoutAuthority,
+}
+
+/// A control message that came.
+#[derive(Debug, Clone)]
+pub(in crate::suite) struct Heard {
+    pub(in crate::suite) at: Instant,
+    /// Of the UDP packet that it came in.
+    pub(in crate::suite) source: SocketAddr,
+    pub(in crate::suite) destination: SocketAddr,
+    /// It came in an ECM.
+    pub(in crate::suite) enclosed: bool,
+    pub(in crate::suite) message: ControlMessage,
+}
+
+impl Heard {
+    /// A Map-Request that asks the map system.
+    pub(in crate::suite) fn question(&self) -> Option<&MapRequest> {
+        self.request().filter(|_| self.enclosed)
+    }
+
+    /// A probe of this locator.
+    pub(in crate::suite) fn probe_of(&self, rloc: IpAddr) -> Option<&MapRequest> {
+        self.request().filter(|request| request.probe && self.destination.ip() == rloc)
+    }
+
+    pub(in crate::suite) fn request(&self) -> Option<&MapRequest> {
+        if let ControlMessage::MapRequest(request) = &self.message { Some(request) } else { None }
+    }
+
+    /// Whether it asks about an address.
+    pub(in crate::suite) fn asks_about(&self, eid: IpAddr) -> bool {
+        let asked = |request: &MapRequest| {
+            request.records.iter().filter_map(|record| record.eid.ip_prefix()).any(|prefix| prefix.net.contains(&eid))
+        };
+        self.question().is_some_and(asked)
+    }
+}
+
+struct State {
+    /// Addresses of the map system.
+    servers: Vec<IpAddr>,
+    mappings: Mutex<Vec<MappingRecord>>,
+    habits: Mutex<HashMap<IpAddr, Habit>>,
+    heard: Mutex<Vec<Heard>>,
+    bell: Condvar,
+}
+
+/// The core, running.
+pub(in crate::suite) struct Core {
+    pub(in crate::suite) port: Port,
+    state: Arc<State>,
+    /// So that the kernel says of no address of its own that nobody listens there.
+    _quiet: Vec<UdpSocket>,
+}
+
+impl Core {
+    pub(in crate::suite) fn open(namespace: &Namespace, servers: &[IpAddr]) -> Result<Self, Fault> {
+        let sockets = namespace.run(|| {
+            let ports = [wire::CONTROL_PORT, wire::DATA_PORT];
+            ports.into_iter().map(|port| UdpSocket::bind(("::", port))).collect::<std::io::Result<Vec<_>>>()
+        });
+        let quiet = sockets.map_err(missing)?.map_err(missing)?;
+        let state = Arc::new(State {
+            servers: servers.to_vec(),
+            mappings: Mutex::default(),
+            habits: Mutex::default(),
+            heard: Mutex::default(),
+            bell: Condvar::new(),
+        });
+        let hook = {
+            let state = state.clone();
+            Box::new(move |octets: &[u8], mouth: &Arc<Mouth>| state.hear(octets, mouth))
+        };
+        Ok(Self { port: Port::open(namespace, Some(hook))?, state, _quiet: quiet })
+    }
+
+    /// The map system says this of an EID-prefix from now on.
+    pub(in crate::suite) fn map(&self, record: MappingRecord) {
+        self.state.map(record);
+    }
+
+    pub(in crate::suite) fn mapping(&self, eid: EidPrefix) -> Option<MappingRecord> {
+        self.state.mapping(eid)
+    }
+
+    /// The map system no longer answers about an EID-prefix.
+    pub(in crate::suite) fn unmap(&self, eid: EidPrefix) {
+        lock(&self.state.mappings).retain(|known| known.eid.ip_prefix() != Some(eid));
+    }
+
+    /// How a locator answers probes from now on.
+    pub(in crate::suite) fn set_habit(&self, rloc: IpAddr, habit: Option<Habit>) {
+        match habit {
+            Some(habit) => lock(&self.state.habits).insert(rloc, habit),
+            None => lock(&self.state.habits).remove(&rloc),
+        };
+    }
+
+    /// How many messages have come.
+    pub(in crate::suite) fn mark(&self) -> usize {
+        lock(&self.state.heard).len()
+    }
+
+    /// The first `count` messages from a mark on that are wanted, or those that came in time.
+    pub(in crate::suite) fn wait(
+        &self,
+        mark: usize,
+        count: usize,
+        patience: Duration,
+        wanted: impl Fn(&Heard) -> bool,
+    ) -> Vec<Heard> {
+        let until = Instant::now() + patience;
+        let (mut found, mut next) = (Vec::new(), mark);
+        let mut heard = lock(&self.state.heard);
+        loop {
+            while let Some(message) = heard.get(next).filter(|_| found.len() < count) {
+                if wanted(message) {
+                    found.push(message.clone());
+                }
+                next += 1;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if found.len() >= count || left.is_zero() {
+                return found;
+            }
+            heard = self.state.bell.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The first message from a mark on that is wanted.
+    pub(in crate::suite) fn first(
+        &self,
+        mark: usize,
+        patience: Duration,
+        what: &str,
+        wanted: impl Fn(&Heard) -> bool,
+    ) -> Result<Heard, Fault> {
+        let found = self.wait(mark, 1, patience, wanted).pop();
+        found.ok_or_else(|| broken(format!("expected {what}; nothing came in {} ms", patience.as_millis())))
+    }
+
+    /// Answers a Map-Request with these records, from the map system.
+    pub(in crate::suite) fn answer(&self, question: &Heard, records: Vec<MappingRecord>) -> Result<(), Fault> {
+        let request = question.question().ok_or_else(|| broken("no Map-Request"))?;
+        let octets = self.state.reply(request, records).ok_or_else(|| broken("an ITR-RLOC of no family of ours"))?;
+        self.port.send(&octets)
+    }
+
+    /// Sends a control message from an address, port 4342, to another.
+    pub(in crate::suite) fn send(&self, from: IpAddr, to: IpAddr, message: &ControlMessage) -> Result<(), Fault> {
+        let control = |address| SocketAddr::new(address, wire::CONTROL_PORT);
+        self.port.send(&Packet::udp(control(from), control(to), &message.encode().map_err(broken)?).octets())
+    }
+}
+
+impl State {
+    fn map(&self, record: MappingRecord) {
+        let mut mappings = lock(&self.mappings);
+        mappings.retain(|known| known.eid != record.eid);
+        mappings.push(record);
+    }
+
+    fn mapping(&self, eid: EidPrefix) -> Option<MappingRecord> {
+        let mappings = lock(&self.mappings);
+        let covering = mappings.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record)));
+        let best = covering.filter(|(prefix, _)| prefix.covers(&eid)).max_by_key(|(prefix, _)| prefix.net.prefix_len());
+        best.map(|(_, record)| record.clone())
+    }
+
+    fn hear(&self, octets: &[u8], mouth: &Arc<Mouth>) {
+        let Some((heard, payload)) = read(octets) else { return };
+        let (source, destination) = (heard.source, heard.destination);
+        let is_server = self.servers.contains(&destination.ip());
+        let answer = match &heard.message {
+            ControlMessage::MapRequest(request) if heard.enclosed && is_server => self.about(request),
+            ControlMessage::MapRequest(request) if request.probe => {
+                self.probed(request, destination.ip(), source.port(), mouth)
+            }
+            ControlMessage::MapRegister(_) if is_server => self.registered(&payload, source, destination),
+            _ => None,
+        };
+        let mut all = lock(&self.heard);
+        if all.len() < MOST {
+            all.push(heard);
+        }
+        drop(all);
+        self.bell.notify_all();
+        // A cable that is gone shows in what does not come.
+        let _ = answer.map(|octets| mouth.send(&octets));
+    }
+
+    /// The map system knows what it knows, and says nothing of the rest.
+    fn about(&self, request: &MapRequest) -> Option<Vec<u8>> {
+        let asked = request.records.first()?.eid.ip_prefix()?;
+        self.reply(request, vec![self.mapping(asked)?])
+    }
+
+    fn reply(&self, request: &MapRequest, records: Vec<MappingRecord>) -> Option<Vec<u8>> {
+        let to = request.itr_rlocs.iter().find_map(|rloc| rloc.ip())?;
+        let from = self.servers.iter().find(|server| server.is_ipv4() == to.is_ipv4())?;
+        let reply = MapReply { nonce: request.nonce, records, ..MapReply::default() };
+        let control = |address| SocketAddr::new(address, wire::CONTROL_PORT);
+        Some(Packet::udp(control(*from), control(to), &ControlMessage::from(reply).encode().ok()?).octets())
+    }
+
+    fn probed(&self, request: &MapRequest, rloc: IpAddr, port: u16, mouth: &Arc<Mouth>) -> Option<Vec<u8>> {
+        let habit = lock(&self.habits).get(&rloc).copied();
+        let (to, asked) = (request.itr_rlocs.first()?.ip()?, request.records.first()?.eid.ip_prefix()?);
+        let mut records: Vec<_> = self.mapping(asked).into_iter().collect();
+        for record in &mut records {
+            record.authoritative = !matches!(habit, Some(Habit::WithoutAuthority));
+            record.locators.iter_mut().for_each(|locator| locator.probed = locator.rloc.ip() == Some(rloc));
+        }
+        let reply = MapReply { probe: true, nonce: request.nonce, records, ..MapReply::default() };
+        let octets = ControlMessage::from(reply).encode().ok()?;
+        let from = if let Some(Habit::From(other)) = habit { other } else { rloc };
+        let (from, to) = (SocketAddr::new(from, wire::CONTROL_PORT), SocketAddr::new(to, port));
+        let answer = Packet::udp(from, to, &octets).octets();
+        match habit {
+            Some(Habit::Silent) => None,
+            Some(Habit::Late(time)) => {
+                let mouth = mouth.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(time);
+                    mouth.send(&answer)
+                });
+                None
+            }
+            _ => Some(answer),
+        }
+    }
+
+    fn registered(&self, payload: &[u8], from: SocketAddr, to: SocketAddr) -> Option<Vec<u8>> {
+        let ControlMessage::MapRegister(register) = ControlMessage::decode(payload).ok()? else { return None };
+        auth::verify(payload, &key(), Accept { untruncated: false, narrow_coverage: false }).ok()?;
+        for record in &register.records {
+            // One that is taken back is the mapping of nobody, or of who has registered it meanwhile.
+            match record.locators.is_empty() || record.ttl == Ttl(0) {
+                true => lock(&self.mappings).retain(|known| known.eid != record.eid || !is_of(known, from.ip())),
+                false => self.map(record.clone()),
+            }
+        }
+        let notify = MapNotify { nonce: register.nonce, records: register.records, ..MapNotify::default() };
+        let octets = auth::seal(&notify.into(), &key(), TagForm::Truncated).ok()?;
+        Some(Packet::udp(to, from, &octets).octets())
+    }
+}
+
+fn is_of(record: &MappingRecord, rloc: IpAddr) -> bool {
+    record.locators.iter().any(|locator| locator.rloc.ip() == Some(rloc))
+}
+
+/// The control message of a packet, if it is one, and the UDP payload.
+fn read(octets: &[u8]) -> Option<(Heard, Vec<u8>)> {
+    let packet = IpPacket::parse(octets).ok()?;
+    let (number, segment) = packet.transport()?;
+    let (udp, payload) = UdpHeader::parse(segment).ok().filter(|_| number == protocol::UDP)?;
+    if udp.destination != wire::CONTROL_PORT {
+        return None;
+    }
+    let message = ControlMessage::decode(payload).ok()?;
+    let (message, enclosed) = match &message {
+        ControlMessage::Ecm(Ecm { message, .. }) => (ControlMessage::decode(message).ok()?, true),
+        _ => (message, false),
+    };
+    let source = SocketAddr::new(packet.source(), udp.source);
+    let destination = SocketAddr::new(packet.destination(), udp.destination);
+    Some((Heard { at: Instant::now(), source, destination, enclosed, message }, payload.to_vec()))
+}
+
+fn key() -> AuthKey {
+    AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new(SECRET) }
+}
+
+/// The key of the map system, in a file as `--key-file` takes it.
+pub(in crate::suite) fn key_file(folder: &Path) -> Result<PathBuf, Fault> {
+    let path = folder.join("key.toml");
+    std::fs::write(&path, format!("algorithm = \"hkdf-sha256\"\nsecret = \"{SECRET}\"\n")).map_err(missing)?;
+    Ok(path)
+}
+
+/// A locator that its owner can be reached at.
+pub(in crate::suite) fn locator(rloc: IpAddr, priority: u8, weight: u8) -> LocatorRecord {
+    LocatorRecord::new(rloc, priority, weight)
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The end of a cable: IP packets out as octets, whatever they say, and in as they came.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use interop::lab::Namespace;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::packet::ends;
+use crate::suite::probe::{Fault, missing};
+
+/// EtherTypes of IPv4 and IPv6.
+const ETHER_TYPES: [u16; 2] = [0x0800, 0x86dd];
+/// Protocol number of raw sockets whose packets are whole.
+const WHOLE: i32 = 255;
+/// How often a thread that reads looks whether it may end.
+const LOOK: Duration = Duration::from_millis(50);
+/// Packets that one cable brings in a run: what comes beyond is not kept. A suite sees some ten thousand.
+const MOST: usize = 200_000;
+/// Room for packets that no thread has read yet, octets.
+const BUFFER: usize = 8 << 20;
+/// Longest packet of a cable without offload.
+const LONGEST: usize = 65_536;
+
+/// Raw sockets that send whole packets, from any source.
+pub(in crate::suite) struct Mouth {
+    v4: Socket,
+    v6: Socket,
+}
+
+impl Mouth {
+    fn open() -> std::io::Result<Self> {
+        let v4 = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(WHOLE)))?;
+        v4.set_header_included_v4(true)?;
+        let v6 = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(WHOLE)))?;
+        v6.set_header_included_v6(true)?;
+        Ok(Self { v4, v6 })
+    }
+
+    /// Sends a packet to the destination that it names.
+    pub(in crate::suite) fn send(&self, octets: &[u8]) -> Result<(), Fault> {
+        let (_, to) = ends(octets).ok_or_else(|| missing("a packet that can be sent"))?;
+        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        let told = |error| missing(format!("sending {} octets to {to}: {error}", octets.len()));
+        socket.send_to(octets, &SocketAddr::new(to, 0).into()).map(drop).map_err(told)
+    }
+}
+
+/// A packet that came, and when.
+#[derive(Debug, Clone)]
+pub(in crate::suite) struct Came {
+    pub(in crate::suite) at: Instant,
+    pub(in crate::suite) octets: Arc<[u8]>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    came: Mutex<Vec<Came>>,
+    bell: Condvar,
+}
+
+/// What is done with each packet as it comes.
+pub(in crate::suite) type Hook = Box<dyn Fn(&[u8], &Arc<Mouth>) + Send + Sync>;
+
+/// The end of the only cable of a namespace.
+pub(in crate::suite) struct Port {
+    mouth: Arc<Mouth>,
+    inbox: Arc<Inbox>,
+    done: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // Who has panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Port {
+    pub(in crate::suite) fn open(namespace: &Namespace, hook: Option<Hook>) -> Result<Self, Fault> {
+        let sockets = namespace.run(|| -> std::io::Result<_> {
+            let ear = |kind: u16| {
+                let ear = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(kind.to_be()))))?;
+                ear.set_read_timeout(Some(LOOK))?;
+                // A smaller buffer than asked for is no reason to fail.
+                let _ = ear.set_recv_buffer_size(BUFFER);
+                Ok(ear)
+            };
+            Ok((Mouth::open()?, ETHER_TYPES.map(ear)))
+        });
+        let (mouth, ears) = sockets.map_err(missing)?.map_err(missing)?;
+        let (mouth, hook) = (Arc::new(mouth), Arc::new(hook));
+        let mut port = Self { mouth, inbox: Arc::default(), done: Arc::default(), threads: Vec::new() };
+        for ear in ears {
+            let ear = ear.map_err(|error: std::io::Error| missing(error))?;
+            let (inbox, done) = (port.inbox.clone(), port.done.clone());
+            let (hook, mouth) = (hook.clone(), port.mouth.clone());
+            let listen = move || {
+                let tell = |octets: &[u8]| hook.iter().for_each(|hook| hook(octets, &mouth));
+                listen(&ear, &inbox, &done, tell);
+            };
+            port.threads.push(std::thread::spawn(listen));
+        }
+        Ok(port)
+    }
+
+    pub(in crate::suite) fn send(&self, octets: &[u8]) -> Result<(), Fault> {
+        self.mouth.send(octets)
+    }
+
+    /// How many packets have come: what comes from now on has a higher number.
+    pub(in crate::suite) fn mark(&self) -> usize {
+        lock(&self.inbox.came).len()
+    }
+
+    /// The first `count` packets from a mark on in which `read` finds something, or those that came in time.
+    pub(in crate::suite) fn wait<T>(
+        &self,
+        mark: usize,
+        count: usize,
+        patience: Duration,
+        mut read: impl FnMut(&Came) -> Option<T>,
+    ) -> Vec<T> {
+        let until = Instant::now() + patience;
+        let (mut found, mut next) = (Vec::new(), mark);
+        let mut came = lock(&self.inbox.came);
+        loop {
+            while let Some(packet) = came.get(next).filter(|_| found.len() < count) {
+                found.extend(read(packet));
+                next += 1;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if found.len() >= count || left.is_zero() {
+                return found;
+            }
+            came = self.inbox.bell.wait_timeout(came, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Packets between these ends that came from a mark on.
+    pub(in crate::suite) fn between(&self, mark: usize, wanted: (IpAddr, IpAddr)) -> Vec<Arc<[u8]>> {
+        let read = |came: &Came| (ends(&came.octets) == Some(wanted)).then(|| came.octets.clone());
+        self.wait(mark, usize::MAX, Duration::ZERO, read)
+    }
+}
+
+fn listen(ear: &Socket, inbox: &Inbox, done: &AtomicBool, tell: impl Fn(&[u8])) {
+    use std::io::Read as _;
+    let mut octets = vec![0; LONGEST];
+    while !done.load(Ordering::Relaxed) {
+        match (&mut &*ear).read(&mut octets) {
+            Ok(length) => {
+                let packet = Came { at: Instant::now(), octets: octets[..length].into() };
+                tell(&packet.octets);
+                let mut came = lock(&inbox.came);
+                if came.len() < MOST {
+                    came.push(packet);
+                }
+                inbox.bell.notify_all();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // The cable is gone, or down: what else comes is heard again.
+            Err(_) => std::thread::sleep(LOOK),
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Suites `data-plane` and `mobility`, and what they say of programs that are none. They need root and `/dev/net/tun`.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::{Program, closing_line, text};
+
+static PROGRAM: Program = Program::new("lisp-xtr", &["xtr", "mapsys", "dht", "cgeid", "wire", "program"]);
+
+/// Both suites measure time: one runs at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn the_data_plane_holds() {
+    let _alone = alone();
+    PROGRAM.holds("data-plane", 115);
+}
+
+#[test]
+fn mobility_holds() {
+    let _alone = alone();
+    PROGRAM.holds("mobility", 45);
+}
+
+/// Whether a suite can run here at all; where all tests must run, it has to.
+fn can_run() -> bool {
+    let output = PROGRAM.conformance(&["run", "--id", "DP-003.1"], &[("CI", "false")]);
+    let is_skipped = closing_line(&output).ends_with("1 skipped");
+    assert!(!is_skipped || std::env::var("CI").as_deref() != Ok("true"), "{}", text(&output.stdout));
+    if is_skipped {
+        eprintln!("SKIP: {}", text(&output.stdout));
+    }
+    !is_skipped
+}
+
+#[test]
+fn a_program_that_does_nothing_fails() {
+    if !can_run() {
+        return;
+    }
+    for id in ["DP-021.1", "CP-028.1"] {
+        let output = PROGRAM.conformance(&["run", "--id", id], &[("CONFORMANCE_LISP_XTR", "true")]);
+        let came = (output.status.code(), closing_line(&output));
+        assert_eq!(came, (Some(1), "0 passed, 1 failed, 0 skipped".to_owned()), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    if !can_run() {
+        return;
+    }
+    let nowhere = [("CONFORMANCE_LISP_XTR", "/nonexistent"), ("CI", "false")];
+    let output = PROGRAM.conformance(&["run", "--id", "DP-021.1"], &nowhere);
+    assert!(text(&output.stdout).contains("/nonexistent"), "{}", text(&output.stdout));
+    assert_eq!(closing_line(&output), "0 passed, 0 failed, 1 skipped");
+}
+
+#[test]
+fn explain_shows_the_section_and_what_is_given() {
+    let explained = |id: &str| text(&PROGRAM.conformance(&["explain", id], &[]).stdout);
+    assert!(explained("DP-046.04").contains("6040 4.2") && explained("DP-046").contains("ECT(0) in ECT(1): ECT(1)"));
+    assert!(explained("CP-141.1").contains("within 4 s") && explained("DP-083").contains("DP-083.1"));
+}
+
+/// Ended, and reaped, when this is dropped.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Processes whose parent is this one.
+fn children(parent: u32) -> Vec<u32> {
+    let of = |process: std::fs::DirEntry| {
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        // The name, which may have blanks and parentheses, ends with the last one; then come state and parent.
+        let found: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        (found == parent).then_some(id)
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(|process| of(process.unwrap())).collect()
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_program_behind() {
+    if !can_run() {
+        return;
+    }
+    let command = ["run", "--id", "CP-141.1"];
+    let run = Command::new(env!("CARGO_BIN_EXE_conformance")).args(command).stdout(Stdio::null()).spawn();
+    let run = Run(run.unwrap());
+    let begun = Instant::now();
+    let mut programs = Vec::new();
+    while programs.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it starts nothing");
+        std::thread::sleep(Duration::from_millis(10));
+        programs = children(run.0.id());
+    }
+    drop(run);
+    let begun = Instant::now();
+    while programs.iter().any(|id| Path::new("/proc").join(id.to_string()).join("exe").read_link().is_ok()) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{programs:?} run on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
