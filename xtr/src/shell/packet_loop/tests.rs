@@ -62,8 +62,8 @@ impl<T: Tier> Node<T> {
     }
 
     fn with_sources(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, mode: SourceMode) -> Self {
-        let sources = SourcePolicy { mode, ..SourcePolicy::default() };
-        Self::with_etr(now, rloc, eids, room_for_events, EtrConfig { sources, ..EtrConfig::default() })
+        let etr = EtrConfig { sources: SourcePolicy { mode, ..SourcePolicy::default() }, ..EtrConfig::default() };
+        Self::with_etr(now, rloc, eids, room_for_events, etr)
     }
 
     fn with_etr(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, etr: EtrConfig) -> Self {
