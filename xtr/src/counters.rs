@@ -162,6 +162,8 @@ table! {
         NonceUnasked = "core-nonce-unasked",
         /// Packets of trusted peers with locator-status-bits that do not go with the version of the mapping that is cached.
         StatusBitsUncoupled = "core-status-bits-uncoupled",
+        /// Packets of trusted peers with locator-status-bits of a mapping that they are no locator of.
+        StatusBitsForeign = "core-status-bits-foreign",
         /// Packets from the core that waited, or wait, for a verdict on their source.
         SourceWaited = "source-waited-packets",
         /// Events that control had no room for; they are said again.

@@ -24,15 +24,17 @@ use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use wire::address::{EidPrefix, InstanceId};
 use wire::data::{Ipv4Header, Ipv6Header, LispHeader, OuterHeader, TrafficClass, UdpHeader, checksum};
+use wire::record::MapVersion;
 use xtr::config::Tier;
 use xtr::counters::{Count, DropReason};
 use xtr::etr::EtrConfig;
 use xtr::itr::ItrConfig;
-use xtr::map_cache::{Entry, Event, Forwarding, Locator, Update};
+use xtr::map_cache::{Entry, Event, Forwarding, Locator, OwnMapping, Update};
 use xtr::offload::Message;
 use xtr::shell::data_plane::{DataPlane, Options};
 use xtr::shell::device::{GroupSockets as _, SendError};
 use xtr::shell::port_pool::PortPool;
+use xtr::trust::Trust;
 
 const CABLE: &str = "core";
 const TUN: &str = "lisp0";
@@ -66,11 +68,14 @@ struct Node {
 
 impl Node {
     fn start(site: Site, core_mtu: usize, tier: Tier) -> Self {
+        Self::start_with(site, core_mtu, tier, EtrConfig::default())
+    }
+
+    fn start_with(site: Site, core_mtu: usize, tier: Tier, etr: EtrConfig) -> Self {
         let (sender, events) = tokio::sync::mpsc::channel(64);
         let rlocs: Vec<IpAddr> = site.rlocs.map(ip).to_vec();
         let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![ip(site.hosts[1])], core_mtu, gpe_peers: vec![] };
-        let options =
-            Options { tier, tun: TUN.into(), mtu: 1500, itr, etr: EtrConfig::default(), rlocs: rlocs.clone() };
+        let options = Options { tier, tun: TUN.into(), mtu: 1500, itr, etr, rlocs: rlocs.clone() };
         let plane = DataPlane::start(options, sender).unwrap();
         assert_eq!(plane.tier(), tier);
         plane.update(Update::LocalRlocs(rlocs));
@@ -321,6 +326,91 @@ fn first_packets_arrive(tier: Tier, tier_of_far: Tier) {
         NEAR.prefixes.iter().for_each(|net| node.map(net, NEAR.rlocs[0]));
         lead_into_tunnel(FAR, NEAR);
         echo(FAR.hosts, ready, stop);
+    };
+    in_two_namespaces(near, far);
+}
+
+#[test]
+fn a_nonce_crosses_the_cable_and_comes_back_and_versions_cross_it_too() {
+    for (tier, tier_of_far) in [(Tier::Zero, Tier::One), (Tier::One, Tier::Zero), (Tier::One, Tier::One)] {
+        nonce_comes_back(tier, tier_of_far);
+    }
+}
+
+/// Both trust each other; our version is 5, theirs 6.
+fn trusting(site: Site, other: Site, tier: Tier, versions: (u16, u16)) -> Node {
+    let networks = ["192.0.2.0/24", "2001:db8:c::/64"].map(|net| net.parse().unwrap());
+    let trust = Trust::of(&networks).with_echo_nonce(true);
+    let node = Node::start_with(site, 1500, tier, EtrConfig { trust, ..EtrConfig::default() });
+    node.plane.update(Update::Own(OwnMapping { version: MapVersion(versions.0), status_bits: None, others_end: None }));
+    for (net, rloc) in other.prefixes.into_iter().zip(other.rlocs) {
+        node.map(net, rloc);
+        let (version, expires) = (MapVersion(versions.1), Instant::now() + Duration::from_secs(60));
+        node.plane.update(Update::Peer { prefix: prefix(net), version, rlocs: [ip(rloc)].into(), expires });
+    }
+    lead_into_tunnel(site, other);
+    node
+}
+
+fn nonce_comes_back(tier: Tier, tier_of_far: Tier) {
+    let near = move || {
+        let mut node = trusting(NEAR, FAR, tier, (5, 6));
+        for (index, rloc) in FAR.rlocs.map(ip).into_iter().enumerate() {
+            let nonce = 0x12_3450 + u32::try_from(index).unwrap();
+            node.plane.update(Update::EchoRequest { rloc, nonce: Some(nonce), suspended: false });
+            let socket = bind(NEAR.hosts[index], 0);
+            socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            socket.connect((ip(FAR.hosts[index]), 7)).unwrap();
+            let started = Instant::now();
+            let mut answers = 0;
+            let echoed = loop {
+                socket.send(&[7; 100]).unwrap();
+                answers += usize::from(socket.recv(&mut [0; 200]).is_ok());
+                match node.events.try_recv() {
+                    Ok(Event::Silent { .. }) | Err(_) => {}
+                    Ok(event) => break event,
+                }
+                assert!(started.elapsed() < PATIENCE, "{:?}", node.plane.counters().snapshot());
+            };
+            assert_eq!(echoed, Event::Echoed { rloc, nonce });
+            assert!(answers > 0);
+            node.plane.update(Update::EchoRequest { rloc, nonce: None, suspended: false });
+            assert_eq!(node.event(), Event::EchoEnded { rloc, is_proven: false });
+        }
+        // From now on packets carry versions, and that of the far mapping becomes old.
+        let (version, expires) = (MapVersion(7), Instant::now() + Duration::from_secs(60));
+        let rlocs = [ip(FAR.rlocs[0])].into();
+        node.plane.update(Update::Peer { prefix: prefix(FAR.prefixes[0]), version, rlocs, expires });
+        let socket = bind(NEAR.hosts[0], 0);
+        socket.connect((ip(FAR.hosts[0]), 7)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        socket.send(&[7; 100]).unwrap();
+        assert!(socket.recv(&mut [0; 200]).is_err(), "a version that is yet to come is dropped");
+    };
+    let far = move |ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>| {
+        let mut node = trusting(FAR, NEAR, tier_of_far, (6, 5));
+        let (done, is_done) = mpsc::channel();
+        std::thread::scope(|scope| {
+            // Plays the control half.
+            let asked = scope.spawn(move || {
+                let mut asked = Vec::new();
+                while is_done.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                    match node.events.try_recv() {
+                        Ok(Event::EchoAsked { rloc, nonce }) => {
+                            asked.push(rloc);
+                            node.plane.update(Update::EchoAnswer { rloc, nonce });
+                        }
+                        _ => std::thread::sleep(Duration::from_millis(1)),
+                    }
+                }
+                (asked, node.plane.counters().dropped(DropReason::CoreVersionNewer))
+            });
+            echo(FAR.hosts, ready, stop);
+            done.send(()).unwrap();
+            let (asked, dropped) = asked.join().unwrap();
+            assert!(NEAR.rlocs.iter().all(|rloc| asked.contains(&ip(rloc))), "{asked:?}");
+            assert_eq!(dropped, 1);
+        });
     };
     in_two_namespaces(near, far);
 }

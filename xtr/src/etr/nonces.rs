@@ -17,8 +17,10 @@ use crate::reply::RateTable;
 #[derive(Debug)]
 pub(super) struct Nonces {
     counters: Arc<Counters>,
-    /// The echo that each RLOC owes us.
-    expected: HashMap<IpAddr, u32>,
+    /// The RLOC that each nonce was sent to: each has its own. A router with several sends the echo from any of them.
+    expected: HashMap<u32, IpAddr>,
+    /// The other way round.
+    sent: HashMap<IpAddr, u32>,
     /// The nonce that each RLOC wants back, and when control was told.
     asked: HashMap<IpAddr, (u32, Instant)>,
     each: RateTable<IpAddr>,
@@ -27,18 +29,17 @@ pub(super) struct Nonces {
 impl Nonces {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
         let each = RateTable::new(limits::ECHO_ASKED, limits::ECHO_ASKED_WINDOW, limits::PEERS);
-        Self { counters, expected: HashMap::new(), asked: HashMap::new(), each }
+        Self { counters, expected: HashMap::new(), sent: HashMap::new(), asked: HashMap::new(), each }
     }
 
     /// An RLOC is asked for this nonce, or for none any more.
     pub(super) fn expect(&mut self, rloc: IpAddr, nonce: Option<u32>) {
-        match nonce {
-            Some(nonce) if self.expected.len() < limits::PEERS || self.expected.contains_key(&rloc) => {
-                self.expected.insert(rloc, nonce);
-            }
-            _ => {
-                self.expected.remove(&rloc);
-            }
+        if let Some(former) = self.sent.remove(&rloc) {
+            self.expected.remove(&former);
+        }
+        if let Some(nonce) = nonce.filter(|_| self.sent.len() < limits::PEERS) {
+            self.sent.insert(rloc, nonce);
+            self.expected.insert(nonce, rloc);
         }
     }
 
@@ -47,14 +48,14 @@ impl Nonces {
         let (rloc, nonce, echo) = said;
         let has_room = events.len() < limits::PEER_EVENTS;
         if !echo {
-            return match self.expected.get(&rloc) == Some(&nonce) {
-                // Without room the next packet of the peer does not say it again, but the peer is asked again.
-                true if !has_room => self.counters.add(Count::EventLost, 1),
-                true => {
-                    self.expected.remove(&rloc);
-                    events.push_back(Event::Echoed { rloc, nonce });
+            return match self.expected.get(&nonce).copied() {
+                None => self.counters.add(Count::NonceUnasked, 1),
+                // The next packet of the peer does not say it again, but the peer is asked again.
+                Some(_) if !has_room => self.counters.add(Count::EventLost, 1),
+                Some(asked) => {
+                    self.expect(asked, None);
+                    events.push_back(Event::Echoed { rloc: asked, nonce });
                 }
-                false => self.counters.add(Count::NonceUnasked, 1),
             };
         }
         let was_told =

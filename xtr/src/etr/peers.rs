@@ -41,13 +41,15 @@ impl Said {
 }
 
 /// A mapping of a trusted peer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mapping {
-    pub(super) version: MapVersion,
+#[derive(Debug)]
+struct Mapping {
+    version: MapVersion,
+    /// Its locators.
+    rlocs: Arc<[IpAddr]>,
     expires: Instant,
     /// When control was last told that it is old.
-    pub(super) told_newer: Option<Instant>,
-    /// The status bits that control was last told, how many, from where, and when.
+    told_newer: Option<Instant>,
+    /// The status bits that control was last told, how many, and when.
     told_bits: Option<(u32, u8, Instant)>,
 }
 
@@ -59,6 +61,7 @@ struct Memo {
     rloc: IpAddr,
     version: Option<MapVersion>,
     bits: Option<(u32, u8)>,
+    generation: u32,
 }
 
 /// What is known of trusted peers.
@@ -73,6 +76,8 @@ pub(super) struct Peers {
     expiries: BTreeSet<(Instant, EidPrefix)>,
     keys: [Keys; 2],
     memos: Vec<Option<(Memo, Instant)>>,
+    /// Of the memos; those of an earlier one are worth nothing.
+    generation: u32,
     events: VecDeque<Event>,
     now: Option<Instant>,
 }
@@ -89,6 +94,7 @@ impl Peers {
             expiries: BTreeSet::new(),
             keys: [Keys::default(), Keys::default()],
             memos: vec![None; places],
+            generation: 0,
             events: VecDeque::new(),
             now: None,
         }
@@ -125,18 +131,18 @@ impl Peers {
     pub(super) fn update(&mut self, update: &Update) {
         match update {
             Update::Own(own) => self.versions.set_own(*own),
-            Update::Peer { prefix, version, expires } => self.learn(*prefix, *version, *expires),
+            Update::Peer { prefix, version, rlocs, expires } => self.learn(*prefix, *version, rlocs, *expires),
             Update::EchoRequest { rloc, nonce, .. } => self.nonces.expect(*rloc, *nonce),
             _ => {}
         }
     }
 
     /// Status bits that were told of the same version stay told; without versions nobody can tell whether it is the same mapping.
-    fn learn(&mut self, prefix: EidPrefix, version: MapVersion, expires: Instant) {
+    fn learn(&mut self, prefix: EidPrefix, version: MapVersion, rlocs: &Arc<[IpAddr]>, expires: Instant) {
         let Some(now) = self.now else { return };
-        self.memos.fill(None);
+        self.generation = self.generation.wrapping_add(1);
         let former = self.mappings.remove(&prefix);
-        if let Some(former) = former {
+        if let Some(former) = &former {
             self.expiries.remove(&(former.expires, prefix));
         }
         while let Some((_, expired)) = self.expiries.first().copied().filter(|(at, _)| *at <= now) {
@@ -148,7 +154,8 @@ impl Peers {
         }
         let same = former.filter(|former| version != MapVersion(0) && former.version == version);
         let told_bits = same.and_then(|former| former.told_bits);
-        self.mappings.insert(prefix, Mapping { version, expires, told_newer: None, told_bits });
+        let rlocs = rlocs.clone();
+        self.mappings.insert(prefix, Mapping { version, rlocs, expires, told_newer: None, told_bits });
         self.expiries.insert((expires, prefix));
     }
 
@@ -226,6 +233,11 @@ impl Peers {
             self.counters.add(Count::StatusBitsUncoupled, 1);
             return None;
         }
+        // Another peer says nothing of this site.
+        if !mapping.rlocs.contains(&said.rloc) {
+            self.counters.add(Count::StatusBitsForeign, 1);
+            return None;
+        }
         let width = said.width();
         let told = mapping.told_bits;
         if told.is_some_and(|(told, of, _)| (told, of) == (bits, width)) {
@@ -237,7 +249,7 @@ impl Peers {
         }
         mapping.told_bits = Some((bits, width, now));
         // A memo of other bits would keep these from being told again when they come back.
-        self.memos.fill(None);
+        self.generation = self.generation.wrapping_add(1);
         let (rloc, version) = (said.rloc, mapping.version);
         self.events.push_back(Event::StatusBits { prefix, rloc, version, bits, width });
         Some(until)
@@ -257,6 +269,7 @@ impl Peers {
             rloc: said.rloc,
             version: said.lisp.versions.map(|versions| versions.source),
             bits: said.lisp.status_bits.map(|bits| (bits, said.width())),
+            generation: self.generation,
         }
     }
 

@@ -91,6 +91,12 @@ impl Versions {
         events: &mut VecDeque<Event>,
     ) -> Result<(), DropReason> {
         let own = self.own.version;
+        let is_regular = version == own && own != MapVersion(0);
+        if is_regular && self.stale.is_empty() {
+            return Ok(());
+        }
+        // Of what is not behind us, as a PETR has it, there is no mapping of ours (RFC 9302, appendix A.2.3).
+        let Some(prefix) = self.prefix_of(said) else { return Ok(()) };
         if own == MapVersion(0) {
             return Err(DropReason::CoreVersionUnused);
         }
@@ -101,31 +107,31 @@ impl Versions {
             return Err(DropReason::CoreVersionNewer);
         }
         if version.is_older_than(own) {
-            return self.older(now, said, events);
+            return self.older(now, (said.rloc, prefix), events);
         }
-        if !self.stale.is_empty()
-            && let Some(prefix) = self.prefix_of(said)
-        {
-            self.stale.remove(&(said.rloc, prefix));
-        }
+        self.stale.remove(&(said.rloc, prefix));
         Ok(())
     }
 
     /// The ITR is told, first often, then seldom, and in the end its packets are dropped. An old version that can be in no cache any
     /// more is dropped at once.
-    fn older(&mut self, now: Instant, said: &Said, events: &mut VecDeque<Event>) -> Result<(), DropReason> {
+    fn older(
+        &mut self,
+        now: Instant,
+        (rloc, prefix): (IpAddr, EidPrefix),
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), DropReason> {
         if self.own.others_end.is_some_and(|end| end <= now) {
             return Err(DropReason::CoreVersionExpired);
         }
-        let Some(prefix) = self.prefix_of(said) else { return Ok(()) };
         let since = |at: Instant| now.saturating_duration_since(at);
-        let known = self.stale.get(&(said.rloc, prefix)).copied();
+        let known = self.stale.get(&(rloc, prefix)).copied();
         let interval = |told| if told < limits::STALE_TOLD { limits::STALE_INTERVAL } else { limits::STALE_LATER };
         let is_due = known.is_none_or(|stale| since(stale.last) >= interval(stale.told));
         if is_due && events.len() < limits::PEER_EVENTS && self.has_room(now, known.is_some()) {
             let told = known.map_or(0, |stale| stale.told) + 1;
-            self.stale.insert((said.rloc, prefix), Stale { told: told.min(limits::STALE_TOLD + 1), last: now });
-            events.push_back(Event::VersionStale { prefix, rloc: said.rloc });
+            self.stale.insert((rloc, prefix), Stale { told: told.min(limits::STALE_TOLD + 1), last: now });
+            events.push_back(Event::VersionStale { prefix, rloc });
         }
         let has_heard = |stale: Stale| {
             stale.told > limits::STALE_TOLD

@@ -422,7 +422,11 @@ impl Itr {
     fn lisp_header(&mut self, form: Form, set: SetIndex, packet: &IpPacket<'_>) -> LispHeader {
         match form {
             Form::Plain => return LispHeader::plain(self.config.iid),
-            Form::Peer(peer) => return peer::header(&mut self.cache, &self.own, self.config.iid, peer, set),
+            Form::Peer(peer) => {
+                let iid = self.config.iid;
+                let is_ours = self.local_eids.contains(iid, packet.source());
+                return peer::header(&mut self.cache, (&self.own, is_ours), iid, (peer, set));
+            }
             Form::Gpe => {}
         }
         let next = match packet {

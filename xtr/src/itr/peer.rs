@@ -7,29 +7,31 @@ use wire::record::MapVersion;
 
 use crate::map_cache::{MapCache, OwnMapping, PeerIndex, SetIndex};
 
-/// A nonce if there is one to send, else the versions of both mappings if both are known: N and V exclude each other.
+/// A nonce if there is one to send, else the versions of both mappings if both are known: N and V exclude each other. A source that is
+/// not of ours, as a PITR has them, has no mapping that could be told of.
 #[inline(never)]
 pub(super) fn header(
     cache: &mut MapCache,
-    own: &OwnMapping,
+    (own, is_ours): (&OwnMapping, bool),
     iid: InstanceId,
-    peer: PeerIndex,
-    set: SetIndex,
+    (peer, set): (PeerIndex, SetIndex),
 ) -> LispHeader {
     let mut header = LispHeader::plain(iid);
     let now = cache.tick();
     match cache.locators_mut().next_nonce(now, peer) {
         Some((nonce, echo)) => (header.nonce, header.echo) = (Some(nonce), echo),
-        None => header.versions = versions(own.version, cache.version(set)),
+        None => header.versions = versions((own.version, is_ours), cache.version(set)),
     }
     // Bits go with the version of the mapping whose locators they count, if there are versions (RFC 9300, section 10).
     let is_coupled = header.versions.is_some() || own.version == MapVersion(0);
-    header.status_bits = own.status_bits.filter(|_| is_coupled);
+    header.status_bits = own.status_bits.filter(|_| is_ours && is_coupled);
     header
 }
 
-/// Packets to a mapping without a version carry none (RFC 9302, section 6.1).
-fn versions(source: MapVersion, destination: MapVersion) -> Option<MapVersions> {
-    let both = source != MapVersion(0) && destination != MapVersion(0);
-    both.then_some(MapVersions { source, destination })
+/// Packets to a mapping without a version carry none (RFC 9302, section 6.1); those of a source that is not of ours the null one in the
+/// place of ours (appendix A.2.1).
+fn versions((own, is_ours): (MapVersion, bool), destination: MapVersion) -> Option<MapVersions> {
+    let are_known = own != MapVersion(0) && destination != MapVersion(0);
+    let source = if is_ours { own } else { MapVersion(0) };
+    are_known.then_some(MapVersions { source, destination })
 }

@@ -53,6 +53,8 @@ impl Bench {
         let mut itr = Itr::new(now, config, counters.clone()).trusting(trust);
         itr.update(now, Update::LocalRlocs(vec![ip("203.0.113.1")]));
         let mut bench = Self { itr, counters, now, iid };
+        let ours = bench.prefix("10.0.0.0/24");
+        bench.tell(Update::LocalEids(vec![ours]));
         for (net, rloc) in [("10.1.0.0/24", PEER), ("10.2.0.0/24", OTHER_PEER), ("10.3.0.0/24", STRANGER)] {
             bench.map(net, rloc);
         }
@@ -80,7 +82,7 @@ impl Bench {
 
     fn version_of(&mut self, net: &str, version: u16) {
         let (prefix, expires) = (self.prefix(net), self.now + Duration::from_secs(600));
-        self.tell(Update::Peer { prefix, version: MapVersion(version), expires });
+        self.tell(Update::Peer { prefix, version: MapVersion(version), rlocs: Arc::default(), expires });
     }
 
     fn ask(&mut self, rloc: &str, nonce: Option<u32>) {
@@ -191,6 +193,16 @@ fn versions_are_told_when_both_are_known_and_no_nonce_is_to_be() {
     bench.own(0x124, None);
     bench.version_of("10.1.0.0/24", 0);
     assert_eq!((bench.word("10.1.0.1"), bench.word("10.2.0.1")), (0, 0x1012_4789));
+}
+
+#[test]
+fn of_a_source_that_is_not_ours_neither_a_version_nor_bits_are_told() {
+    let mut bench = Bench::new(0);
+    bench.own(0x123, Some(1));
+    bench.version_of("10.1.0.0/24", 0x456);
+    assert_eq!(bench.sent("10.1.0.1").emit(), [0x50, 0x12, 0x34, 0x56, 0, 0, 0, 1]);
+    bench.tell(Update::LocalEids(vec![prefix("10.9.0.0/24")]));
+    assert_eq!(bench.sent("10.1.0.1").emit(), [0x10, 0, 0x04, 0x56, 0, 0, 0, 0], "as a PITR does");
 }
 
 #[test]

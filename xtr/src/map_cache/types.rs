@@ -2,6 +2,7 @@
 //! What the two halves of the xTR say to each other: control sends [`Update`]s, the packet thread answers with [`Event`]s.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
@@ -174,6 +175,8 @@ pub enum Update {
         prefix: EidPrefix,
         /// Its version (RFC 9302).
         version: MapVersion,
+        /// Its locators, from which its status bits come.
+        rlocs: Arc<[IpAddr]>,
         /// From then on it is forgotten.
         expires: Instant,
     },
@@ -256,7 +259,7 @@ pub enum Event {
     },
     /// A trusted peer has echoed the nonce that it was asked for.
     Echoed {
-        /// The locator that the packet came from.
+        /// The locator that was asked; the packet may come from another one of that router.
         rloc: IpAddr,
         /// The nonce.
         nonce: u32,

@@ -66,8 +66,6 @@ pub struct Echo {
 struct Peer {
     /// What the E-bit of the last Map-Reply said (RFC 9301, section 5.4); before the first one, that it does not.
     is_capable: bool,
-    /// Whether some mapping has it.
-    is_used: bool,
     stage: Stage,
     /// Whether the last request was not answered.
     is_unanswered: bool,
@@ -114,25 +112,27 @@ impl Echo {
 
     /// A mapping with this locator is in use.
     pub fn watch(&mut self, now: Instant, rloc: IpAddr) {
-        if let Some(peer) = self.peer(rloc) {
-            peer.is_used = true;
-            self.begin(now, rloc);
+        let is_peer = self.trust.echo_nonce() && self.trust.is_trusted(rloc);
+        if is_peer && self.peers.len() < both::PEERS && !self.peers.contains_key(&rloc) {
+            let stage = Stage::Idle;
+            self.peers.insert(rloc, Peer { is_capable: false, stage, is_unanswered: false, due: None });
+            self.rest(rloc, Some(now + limits::ECHO_AFTER_VERDICT));
         }
     }
 
     /// A Map-Reply of the site of this locator says whether it echoes nonces (RFC 9301, section 5.4, E).
     pub fn set_capable(&mut self, now: Instant, rloc: IpAddr, is_capable: bool) {
-        let Some(peer) = self.peer(rloc) else { return };
+        let Some(peer) = self.peers.get_mut(&rloc).filter(|peer| peer.is_capable != is_capable) else { return };
         peer.is_capable = is_capable;
         if is_capable {
-            return self.begin(now, rloc);
+            let due = now + self.between(Duration::ZERO, limits::FIRST);
+            return self.rest(rloc, Some(due));
         }
         peer.is_unanswered = false;
-        let asks = peer.nonce().is_some();
-        self.rest(rloc, None);
-        if asks {
+        if peer.nonce().is_some() {
             self.outputs.push_back(request(rloc, None, false));
         }
+        self.rest(rloc, Some(now + limits::ECHO_AFTER_VERDICT));
     }
 
     /// The peer asks for an echo. If we ask too, we let it have its turn first: once, or neither would ever find out.
@@ -187,14 +187,16 @@ impl Echo {
             self.schedule.pop_first();
             let Some(peer) = self.peers.get_mut(&rloc) else { continue };
             peer.due = None;
-            let stage = peer.stage;
+            let (stage, is_capable) = (peer.stage, peer.is_capable);
             if user(rloc, None).is_none() {
                 self.peers.remove(&rloc);
                 self.outputs.push_back(request(rloc, None, false));
                 continue;
             }
             match stage {
-                Stage::Idle => self.request(now, rloc),
+                Stage::Idle if is_capable => self.request(now, rloc),
+                // It may be one day, and is forgotten when it is used no more.
+                Stage::Idle => self.rest(rloc, Some(now + limits::ECHO_AFTER_VERDICT)),
                 Stage::Suspended { nonce } => {
                     self.outputs.push_back(request(rloc, Some(nonce), false));
                     let stage = Stage::Requesting { nonce, was_suspended: true };
@@ -254,26 +256,6 @@ impl Echo {
         self.counts.echoes_requested += 1;
         self.outputs.push_back(request(rloc, Some(nonce), false));
         self.enter(rloc, Stage::Requesting { nonce, was_suspended: false }, Some(now + limits::ECHO_WAIT));
-    }
-
-    fn peer(&mut self, rloc: IpAddr) -> Option<&mut Peer> {
-        if !self.trust.echo_nonce() || !self.trust.is_trusted(rloc) {
-            return None;
-        }
-        if self.peers.len() >= both::PEERS && !self.peers.contains_key(&rloc) {
-            return None;
-        }
-        let new = || Peer { is_capable: false, is_used: false, stage: Stage::Idle, is_unanswered: false, due: None };
-        Some(self.peers.entry(rloc).or_insert_with(new))
-    }
-
-    /// The first request to who is used and can echo.
-    fn begin(&mut self, now: Instant, rloc: IpAddr) {
-        let is_new = |peer: &&Peer| peer.is_used && peer.is_capable && peer.stage == Stage::Idle && peer.due.is_none();
-        if self.peers.get(&rloc).filter(is_new).is_some() {
-            let due = now + self.between(Duration::ZERO, limits::FIRST);
-            self.enter(rloc, Stage::Idle, Some(due));
-        }
     }
 
     fn rest(&mut self, rloc: IpAddr, due: Option<Instant>) {

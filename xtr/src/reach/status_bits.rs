@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
@@ -31,7 +32,7 @@ struct Known {
     version: MapVersion,
     expires: Instant,
     /// The locators of the record, in its order.
-    locators: Vec<IpAddr>,
+    locators: Arc<[IpAddr]>,
     bits: Option<Bits>,
 }
 
@@ -78,16 +79,17 @@ impl StatusBits {
             self.tally.count(Refusal::PeerTableFull);
             return former.map(|_| gone(now, prefix));
         }
-        let locators: Vec<_> = installed.locators.iter().map(|(address, _)| *address).collect();
+        let locators: Arc<[_]> = installed.locators.iter().map(|(address, _)| *address).collect();
         let (version, expires) = (installed.map_version, installed.expires);
         // Without versions it is the same mapping if it has the same locators.
         let is_same =
             |former: &Known| former.version == version && (version != MapVersion(0) || former.locators == locators);
         let bits = former.filter(is_same).and_then(|former| former.bits);
+        let rlocs = locators.clone();
         self.known.insert(prefix, Known { version, expires, locators, bits });
         self.expiries.insert((expires, prefix));
         self.apply(&prefix, installed, entry);
-        Some(Update::Peer { prefix, version, expires })
+        Some(Update::Peer { prefix, version, rlocs, expires })
     }
 
     /// The mapping of exactly this prefix is gone: what the packet half is told, if it was told of it.
@@ -143,5 +145,5 @@ impl StatusBits {
 }
 
 fn gone(now: Instant, prefix: EidPrefix) -> Update {
-    Update::Peer { prefix, version: MapVersion(0), expires: now }
+    Update::Peer { prefix, version: MapVersion(0), rlocs: Arc::default(), expires: now }
 }

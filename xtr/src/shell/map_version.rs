@@ -64,14 +64,12 @@ impl KeptVersion {
     /// # Errors
     /// If the file cannot be written.
     pub fn keep(&mut self, database: &Database) -> Result<(), Failure> {
-        let version = database.map_version();
-        let is_kept = self.kept.as_ref().is_some_and(|kept| kept.version == version.0);
-        if version == MapVersion(0)
-            || is_kept && self.kept.as_ref().is_some_and(|kept| kept.configured == self.configured.0)
-        {
+        let (version, configured) = (database.map_version(), self.configured.0);
+        let is_it = |kept: &Kept| (kept.configured, kept.version) == (configured, version.0);
+        if version == MapVersion(0) || self.kept.as_ref().is_some_and(is_it) {
             return Ok(());
         }
-        let kept = Kept { configured: self.configured.0, version: version.0, locators: locators(database) };
+        let kept = Kept { configured, version: version.0, locators: locators(database) };
         let result = write(&self.path, &kept);
         // Without a disk it is not tried again with each message.
         self.kept = Some(kept);

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::data::{IpPacket, Ipv4Header, Ipv6Header, TrafficClass, UdpHeader, checksum, protocol};
+use wire::record::MapVersion;
 
 use self::tier::{Offered, Tier, TierOne, TierZero};
 use super::*;
 use crate::counters::Count;
 use crate::etr::{EtrConfig, SourceMode, SourcePolicy};
 use crate::itr::ItrConfig;
-use crate::map_cache::{Entry, Forwarding, Locator, SourceVerdict};
+use crate::map_cache::{Entry, Forwarding, Locator, OwnMapping, SourceVerdict};
 use crate::shell::device::TooBig;
+use crate::trust::Trust;
 
 /// Each test for both tiers.
 macro_rules! for_both_tiers {
@@ -42,6 +44,10 @@ for_both_tiers! {
     an_inner_packet_with_a_wrong_checksum_crosses_as_it_is,
     packets_for_others_are_dropped_and_counted_one_by_one,
     packets_wait_for_the_verdict_on_their_source_and_enter_in_order,
+    a_nonce_is_echoed_by_the_next_packet_and_all_segments_of_one_share_it,
+    segments_with_different_nonces_that_arrive_as_one_are_told_apart,
+    packets_with_an_old_version_cross_and_those_with_a_newer_one_do_not,
+    what_a_stranger_says_beside_its_payload_changes_nothing,
 }
 
 mod interwork;
@@ -66,7 +72,8 @@ impl<T: Tier> Node<T> {
     fn with_etr(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, etr: EtrConfig) -> Self {
         let counters = Arc::new(Counters::default());
         let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
-        let engines = (Itr::new(now, config, counters.clone()), Etr::new(etr, counters.clone()));
+        let itr = Itr::new(now, config, counters.clone()).trusting(etr.trust.clone());
+        let engines = (itr, Etr::new(etr, counters.clone()));
         let (sender, events) = tokio::sync::mpsc::channel(room_for_events);
         let packets = T::new(engines, sender, counters.clone());
         packets.update(Update::LocalRlocs(vec![rloc.parse().unwrap()]));
@@ -192,6 +199,119 @@ fn packets_wait_for_the_verdict_on_their_source_and_enter_in_order<T: Tier>() {
     let last_octets: Vec<u8> = b.packets.got().iter().filter_map(|packet| packet.last().copied()).collect();
     assert_eq!(last_octets, [0, 1, 2, 3, 4]);
     assert_eq!(b.counters.get(Count::Decapsulated), 5);
+}
+
+/// Two nodes that trust each other, each with mappings of the other, in version 5 and 6.
+fn trusting_pair<T: Tier>(now: Instant) -> (Node<T>, Node<T>) {
+    let node = |rloc: &str, eids: &[&str]| {
+        let trust = Trust::of(&["192.0.2.0/24".parse().unwrap()]).with_echo_nonce(true);
+        Node::<T>::with_etr(now, rloc, eids, 8, EtrConfig { trust, ..EtrConfig::default() })
+    };
+    let (of_a, of_b) = (["2001:db8:a::/48", "10.0.0.0/24"], ["2001:db8:b::/48", "10.0.1.0/24"]);
+    let (mut a, mut b) = (node("192.0.2.1", &of_a), node("192.0.2.2", &of_b));
+    for (node, others, rloc) in [(&mut a, of_b, "192.0.2.2"), (&mut b, of_a, "192.0.2.1")] {
+        node.packets.turn(now);
+        others.iter().for_each(|net| node.map(now, net, rloc));
+        node.packets.turn(now);
+    }
+    (a, b)
+}
+
+fn own_version(version: u16) -> Update {
+    Update::Own(OwnMapping { version: MapVersion(version), status_bits: None, others_end: None })
+}
+
+/// The LISP headers of outer packets over IPv4.
+fn lisp_headers(packets: &[Vec<u8>]) -> Vec<[u8; 4]> {
+    packets.iter().map(|packet| packet[28..32].try_into().unwrap()).collect()
+}
+
+fn a_nonce_is_echoed_by_the_next_packet_and_all_segments_of_one_share_it<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = trusting_pair::<T>(now);
+    let [rloc_a, rloc_b]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|rloc| rloc.parse().unwrap());
+    a.packets.update(Update::EchoRequest { rloc: rloc_b, nonce: Some(0xab_cdef), suspended: false });
+    a.packets.offer(Offered::segments(connection(true, true, 4, 1000)));
+    a.packets.turn(now);
+    assert_eq!(lisp_headers(&carry(&mut a, &mut b)), [[0xa0, 0xab, 0xcd, 0xef]; 4]);
+    b.packets.turn(now);
+    assert_eq!((b.packets.got(), b.counters.get(Count::Decapsulated)), (connection(true, true, 4, 1000), 4));
+    assert_eq!(b.events.try_recv(), Ok(Event::EchoAsked { rloc: rloc_a, nonce: 0xab_cdef }));
+    b.packets.update(Update::EchoAnswer { rloc: rloc_a, nonce: 0xab_cdef });
+    for number in 0..2 {
+        let mut answer = packet(number, 64);
+        answer[8..40].rotate_left(16);
+        b.offer([answer]);
+    }
+    b.packets.turn(now);
+    assert_eq!(lisp_headers(&carry(&mut b, &mut a)), [[0x80, 0xab, 0xcd, 0xef], [0; 4]]);
+    a.packets.turn(now);
+    assert_eq!(a.packets.got().len(), 2);
+    assert_eq!(a.events.try_recv(), Ok(Event::Echoed { rloc: rloc_b, nonce: 0xab_cdef }));
+}
+
+fn segments_with_different_nonces_that_arrive_as_one_are_told_apart<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = trusting_pair::<T>(now);
+    let rloc: IpAddr = "192.0.2.1".parse().unwrap();
+    b.packets.update(Update::EchoRequest { rloc, nonce: Some(3), suspended: false });
+    b.packets.turn(now);
+    let segments = connection(true, true, 6, 1000);
+    a.packets.offer(Offered::segments(segments.clone()));
+    a.packets.turn(now);
+    let mut sent = a.packets.take_sent();
+    for (number, octets) in (1..).zip(&mut sent) {
+        // One asks, one echoes what was asked for, the others say what nobody asked.
+        octets[28..32].copy_from_slice(&[if number == 2 { 0xa0 } else { 0x80 }, 0, 0, number]);
+    }
+    b.packets.arrive(sent);
+    b.packets.turn(now);
+    assert_eq!(b.packets.got(), segments);
+    let events = [b.events.try_recv(), b.events.try_recv()];
+    assert_eq!(events, [Ok(Event::EchoAsked { rloc, nonce: 2 }), Ok(Event::Echoed { rloc, nonce: 3 })]);
+    assert_eq!(b.counters.get(Count::NonceUnasked), 4);
+}
+
+fn packets_with_an_old_version_cross_and_those_with_a_newer_one_do_not<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = trusting_pair::<T>(now);
+    a.packets.update(own_version(0x123));
+    let expires = now + Duration::from_secs(60);
+    let peer = |version| {
+        let (prefix, version, rlocs) = (prefix("10.0.1.0/24"), MapVersion(version), Arc::default());
+        Update::Peer { prefix, version, rlocs, expires }
+    };
+    for (version, of_b, crosses) in [(6, 6, true), (6, 7, true), (8, 7, false)] {
+        a.packets.update(peer(version));
+        b.packets.update(own_version(of_b));
+        a.packets.offer(Offered::segments(connection(true, true, 3, 1000)));
+        a.packets.turn(now);
+        let before = b.packets.got().len();
+        assert_eq!(lisp_headers(&carry(&mut a, &mut b)), [[0x10, 0x12, 0x30, version as u8]; 3]);
+        b.packets.turn(now);
+        assert_eq!(b.packets.got().len() - before, if crosses { 3 } else { 0 }, "{version} for {of_b}");
+    }
+    let rloc = "192.0.2.1".parse().unwrap();
+    assert_eq!(b.events.try_recv(), Ok(Event::VersionStale { prefix: prefix("10.0.1.0/24"), rloc }));
+    assert_eq!((b.counters.get(Count::VersionOld), b.counters.dropped(DropReason::CoreVersionNewer)), (3, 3));
+}
+
+fn what_a_stranger_says_beside_its_payload_changes_nothing<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut b) = mapped_pair::<T>(now);
+    b.packets.update(own_version(7));
+    let segments = connection(true, true, 8, 1000);
+    a.packets.offer(Offered::segments(segments.clone()));
+    a.packets.turn(now);
+    let mut sent = a.packets.take_sent();
+    for (octets, flags) in sent.iter_mut().zip([0x80, 0xa0, 0x10, 0x40, 0xc0, 0x50, 0xe0, 0x90]) {
+        octets[28..36].copy_from_slice(&[flags, 1, 2, 3, 0, 0, 0, 0]);
+    }
+    b.packets.arrive(sent);
+    b.packets.turn(now);
+    assert_eq!(b.packets.got(), segments);
+    assert!(b.events.try_recv().is_err());
+    assert_eq!((b.counters.get(Count::FlagsIgnored), b.counters.get(Count::FlagsForbidden)), (7, 1));
 }
 
 fn the_first_packets_cross_in_order_and_the_wire_shows_lisp<T: Tier>() {
