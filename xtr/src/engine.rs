@@ -344,9 +344,7 @@ impl Control {
 
     /// What the packet half is told to use is probed.
     fn on_update(&mut self, now: Instant, update: Update) {
-        if self.is_of_nat(&update) {
-            return;
-        }
+        let Some(update) = self.beside_bindings(update) else { return };
         if let Update::Upsert { entry, .. } = &update
             && let Forwarding::Locators(locators) = &entry.forwarding
         {

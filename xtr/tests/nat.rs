@@ -313,6 +313,26 @@ fn what_the_mapping_system_says_of_a_bound_prefix_does_not_replace_the_binding()
     assert!(!done.updates.iter().any(|update| matches!(update, Update::Upsert { .. })), "{done:?}");
 }
 
+#[test]
+fn what_was_registered_through_this_rtr_and_is_no_longer_does_not_go_round() {
+    let mut node = Node::rtr();
+    let eid = prefix("198.18.1.9/32");
+    node.control.handle(node.now, Input::Event(Event::Miss { eid, source: ip("198.18.2.2") }));
+    let asked = node.done();
+    let ControlMessage::MapRequest(request) =
+        ControlMessage::decode(&Ecm::decode(&asked.sent[0].1).unwrap().message).unwrap()
+    else {
+        panic!("{asked:?}")
+    };
+    let both =
+        database(&[RTR, "203.0.113.9"], &[]).record(prefix(EID), RecordForm { authoritative: false, probed: None });
+    let reply = wire::control::MapReply { nonce: request.nonce, records: vec![both], ..Default::default() };
+    let done = node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+    let [Update::Upsert { entry, .. }] = done.updates.as_slice() else { panic!("{done:?}") };
+    let Forwarding::Locators(locators) = &entry.forwarding else { panic!("{entry:?}") };
+    assert_eq!(locators.iter().map(|locator| locator.address).collect::<Vec<_>>(), [ip("203.0.113.9")]);
+}
+
 // --- the xTR behind a NAT
 
 /// The nonce of the Info-Request that was sent to there, if one was.
@@ -327,7 +347,7 @@ fn asked(done: &Done, remote: SocketAddr) -> Option<Nonce> {
         }
         _ => None,
     });
-    requests.filter(|(to, _)| *to == remote).map(|(_, nonce)| nonce).last()
+    requests.filter(|(to, _)| *to == remote).map(|(_, nonce)| nonce).next_back()
 }
 
 fn seen(nonce: Nonce, address: &str, port: u16) -> Vec<u8> {

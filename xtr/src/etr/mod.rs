@@ -13,6 +13,8 @@
 
 mod engine;
 mod letters;
+#[cfg(test)]
+mod nat_tests;
 mod relays;
 mod senders;
 #[cfg(test)]
