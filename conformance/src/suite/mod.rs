@@ -12,6 +12,7 @@ mod fleet;
 mod lisp;
 mod lispsec;
 mod mapsys;
+mod nat;
 mod person;
 mod probe;
 mod pubsub;
@@ -125,5 +126,12 @@ pub const SUITES: &[Suite] = &[
         list: ddt::list,
         run: ddt::run,
         explain: ddt::explain,
+    },
+    Suite {
+        name: "nat",
+        about: "Info-Requests and relayed Map-Registers of NAT traversal, against the program lisp-mapsys with an RTR on loopback",
+        list: nat::list,
+        run: nat::run,
+        explain: nat::explain,
     },
 ];
