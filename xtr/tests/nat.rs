@@ -254,6 +254,11 @@ fn what_no_map_server_vouches_for_moves_nothing() {
     node.come(at(RTR, 4342), thief, &to_rtr(SERVER, register(68, vec![record(EID)])));
     let done = node.come(at(RTR, 4342), at(SERVER, 4342), &notify(68, vec![record("198.18.9.0/24")], "of the rtr"));
     assert!(done.updates.is_empty());
+    // Another site's xTR may have the same nonce at the same time.
+    let other = at(NAT, 50_002);
+    node.relays(other, 68, vec![record("198.18.9.0/24")]);
+    assert_eq!(node.bound().last(), Some(&(prefix("198.18.9.0/24"), other)));
+    node.relays(other, 69, vec![withdrawal(prefix("198.18.9.0/24"))]);
     assert_eq!(node.bound(), [(prefix(EID), at(NAT, 50_001))]);
 }
 

@@ -29,6 +29,9 @@ impl Control {
     #[must_use]
     pub fn behind_nat(mut self, now: Instant, config: natted::Config, iid: InstanceId, seed: [u8; 32]) -> Self {
         let natted = Natted::new(now, config, self.database.preferred_rlocs(), seed);
+        let mut other = seed;
+        other[0] ^= 1;
+        self.registrar.rise_by_chance(other);
         self.iid = iid;
         // Until it is known how this node is reached nothing is registered.
         self.registrar.handle(now, register::Input::Way(Through::Closed));
