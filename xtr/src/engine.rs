@@ -476,9 +476,7 @@ impl Control {
 
     /// What the packet half is told to use is probed.
     fn on_update(&mut self, now: Instant, update: Update) {
-        if self.is_of_nat(&update) {
-            return;
-        }
+        let Some(update) = self.beside_bindings(update) else { return };
         self.tell_subscriber(now, &update);
         let mut update = match update {
             Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },

@@ -254,6 +254,11 @@ fn what_no_map_server_vouches_for_moves_nothing() {
     node.come(at(RTR, 4342), thief, &to_rtr(SERVER, register(68, vec![record(EID)])));
     let done = node.come(at(RTR, 4342), at(SERVER, 4342), &notify(68, vec![record("198.18.9.0/24")], "of the rtr"));
     assert!(done.updates.is_empty());
+    // Another site's xTR may have the same nonce at the same time.
+    let other = at(NAT, 50_002);
+    node.relays(other, 68, vec![record("198.18.9.0/24")]);
+    assert_eq!(node.bound().last(), Some(&(prefix("198.18.9.0/24"), other)));
+    node.relays(other, 69, vec![withdrawal(prefix("198.18.9.0/24"))]);
     assert_eq!(node.bound(), [(prefix(EID), at(NAT, 50_001))]);
 }
 
@@ -313,6 +318,26 @@ fn what_the_mapping_system_says_of_a_bound_prefix_does_not_replace_the_binding()
     assert!(!done.updates.iter().any(|update| matches!(update, Update::Upsert { .. })), "{done:?}");
 }
 
+#[test]
+fn what_was_registered_through_this_rtr_and_is_no_longer_does_not_go_round() {
+    let mut node = Node::rtr();
+    let eid = prefix("198.18.1.9/32");
+    node.control.handle(node.now, Input::Event(Event::Miss { eid, source: ip("198.18.2.2") }));
+    let asked = node.done();
+    let ControlMessage::MapRequest(request) =
+        ControlMessage::decode(&Ecm::decode(&asked.sent[0].1).unwrap().message).unwrap()
+    else {
+        panic!("{asked:?}")
+    };
+    let both =
+        database(&[RTR, "203.0.113.9"], &[]).record(prefix(EID), RecordForm { authoritative: false, probed: None });
+    let reply = wire::control::MapReply { nonce: request.nonce, records: vec![both], ..Default::default() };
+    let done = node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+    let [Update::Upsert { entry, .. }] = done.updates.as_slice() else { panic!("{done:?}") };
+    let Forwarding::Locators(locators) = &entry.forwarding else { panic!("{entry:?}") };
+    assert_eq!(locators.iter().map(|locator| locator.address).collect::<Vec<_>>(), [ip("203.0.113.9")]);
+}
+
 // --- the xTR behind a NAT
 
 /// The nonce of the Info-Request that was sent to there, if one was.
@@ -327,7 +352,7 @@ fn asked(done: &Done, remote: SocketAddr) -> Option<Nonce> {
         }
         _ => None,
     });
-    requests.filter(|(to, _)| *to == remote).map(|(_, nonce)| nonce).last()
+    requests.filter(|(to, _)| *to == remote).map(|(_, nonce)| nonce).next_back()
 }
 
 fn seen(nonce: Nonce, address: &str, port: u16) -> Vec<u8> {

@@ -14,6 +14,7 @@ mod lisp;
 mod lispsec;
 mod mapsys;
 mod mobility;
+mod nat;
 mod person;
 mod probe;
 mod pubsub;
@@ -142,5 +143,12 @@ pub const SUITES: &[Suite] = &[
         list: mobility::list,
         run: mobility::run,
         explain: mobility::explain,
+    },
+    Suite {
+        name: "nat",
+        about: "Info-Requests and relayed Map-Registers of NAT traversal, against the program lisp-mapsys with an RTR on loopback",
+        list: nat::list,
+        run: nat::run,
+        explain: nat::explain,
     },
 ];

@@ -29,6 +29,9 @@ impl Control {
     #[must_use]
     pub fn behind_nat(mut self, now: Instant, config: natted::Config, iid: InstanceId, seed: [u8; 32]) -> Self {
         let natted = Natted::new(now, config, self.database.preferred_rlocs(), seed);
+        let mut other = seed;
+        other[0] ^= 1;
+        self.registrar.rise_by_chance(other);
         self.iid = iid;
         // Until it is known how this node is reached nothing is registered.
         self.registrar.handle(now, register::Input::Way(Through::Closed));
@@ -121,11 +124,22 @@ impl Control {
         }
     }
 
-    /// Whether an update is about what this RTR has a binding for.
-    pub(super) fn is_of_nat(&self, update: &Update) -> bool {
+    /// What the mapping system says, without what is about a binding of this RTR, and without this RTR as a locator (section 5.5): what
+    /// was registered through it and is no longer would go round.
+    pub(super) fn beside_bindings(&self, update: Update) -> Option<Update> {
+        if self.rtr.is_none() {
+            return Some(update);
+        }
         match update {
-            Update::Upsert { prefix, .. } | Update::Remove { prefix } => self.is_bound(prefix),
-            _ => false,
+            Update::Upsert { prefix, .. } | Update::Remove { prefix } if self.is_bound(&prefix) => None,
+            Update::Upsert { prefix, mut entry } => {
+                if let Forwarding::Locators(locators) = &mut entry.forwarding {
+                    let own = self.database.rlocs();
+                    locators.retain(|locator| !own.contains(&locator.address));
+                }
+                Some(Update::Upsert { prefix, entry })
+            }
+            update => Some(update),
         }
     }
 

@@ -14,6 +14,8 @@
 
 mod engine;
 mod letters;
+#[cfg(test)]
+mod nat_tests;
 mod nonces;
 #[cfg(test)]
 mod peer_tests;

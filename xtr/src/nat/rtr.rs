@@ -63,6 +63,9 @@ pub struct Bound {
     nonce: Nonce,
 }
 
+/// By what a Map-Notify finds its Map-Register: the nonce, which two xTRs may have at once, and the first EID-prefix.
+type Asked = (Nonce, EidPrefix);
+
 /// A Map-Register that was relayed.
 #[derive(Debug)]
 struct Pending {
@@ -86,9 +89,9 @@ pub struct Rtr {
     rlocs: Vec<IpAddr>,
     bound: BTreeMap<EidPrefix, Bound>,
     ends: BTreeSet<(Instant, EidPrefix)>,
-    pending: HashMap<Nonce, Pending>,
+    pending: HashMap<Asked, Pending>,
     /// In the order of their ends.
-    waiting: VecDeque<(Instant, Nonce)>,
+    waiting: VecDeque<(Instant, Asked)>,
     info_rate: RateTable<IpAddr>,
     register_rate: RateTable<IpAddr>,
     outputs: VecDeque<Output>,
@@ -141,11 +144,11 @@ impl Rtr {
 
     /// Ends what is over.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((_, nonce)) = self.waiting.front().copied().filter(|(until, _)| *until <= now) {
+        while let Some((_, asked)) = self.waiting.front().copied().filter(|(until, _)| *until <= now) {
             self.waiting.pop_front();
             // It may have been answered, and its nonce used again since.
-            if self.pending.get(&nonce).is_some_and(|pending| pending.until <= now) {
-                self.pending.remove(&nonce);
+            if self.pending.get(&asked).is_some_and(|pending| pending.until <= now) {
+                self.pending.remove(&asked);
             }
         }
         while let Some((_, prefix)) = self.ends.first().copied().filter(|(end, _)| *end <= now) {
@@ -222,18 +225,19 @@ impl Rtr {
         let is_known = self.config.servers.iter().any(|server| server.address == address);
         let from = same_family(&self.rlocs, address).filter(|_| is_known).ok_or(Refusal::RelayServerUnknown)?;
         let prefixes = self.prefixes(&message.records)?;
-        self.refuse_replay(message.nonce, remote, &prefixes)?;
+        let asked = (message.nonce, prefixes.first().ok_or(Refusal::RelayEid)?.0);
+        self.refuse_replay(asked, remote, &prefixes)?;
         let to_server = Ecm { by_rtr: true, ..Ecm::wrap(ecm.source, ecm.destination, ecm.message.clone()) };
         let bytes = to_server.encode().map_err(|_| Refusal::NotEncodable)?;
         let (until, local, private) = (now + limits::PATIENCE, local.ip(), ecm.source.ip());
-        self.wait_for(message.nonce, Pending { server: address, remote, local, private, prefixes, until });
+        self.wait_for(asked, Pending { server: address, remote, local, private, prefixes, until });
         self.send(from, SocketAddr::new(address, wire::CONTROL_PORT), bytes);
         Ok(())
     }
 
     /// The oldest makes room: a Map-Server answers within a moment, or not at all, so that a flood of what it refuses pushes out itself.
-    fn wait_for(&mut self, nonce: Nonce, pending: Pending) {
-        if self.pending.contains_key(&nonce) {
+    fn wait_for(&mut self, asked: Asked, pending: Pending) {
+        if self.pending.contains_key(&asked) {
             // Sent once more: it does not wait any longer for that.
             return;
         }
@@ -244,8 +248,8 @@ impl Rtr {
                 self.tally.count(Refusal::RelayTableFull);
             }
         }
-        self.waiting.push_back((pending.until, nonce));
-        self.pending.insert(nonce, pending);
+        self.waiting.push_back((pending.until, asked));
+        self.pending.insert(asked, pending);
     }
 
     /// The EID-prefixes that are registered, and whether each is taken back.
@@ -261,10 +265,10 @@ impl Rtr {
 
     /// A Map-Server answers the last Map-Register of an xTR as often as it comes, from wherever: who has seen one on its way must not
     /// have the packets led to himself by it.
-    fn refuse_replay(&self, nonce: Nonce, remote: SocketAddr, prefixes: &[(EidPrefix, bool)]) -> Result<(), Refusal> {
-        let pending = self.pending.get(&nonce).map(|pending| pending.remote);
+    fn refuse_replay(&self, asked: Asked, remote: SocketAddr, prefixes: &[(EidPrefix, bool)]) -> Result<(), Refusal> {
+        let pending = self.pending.get(&asked).map(|pending| pending.remote);
         let bound = prefixes.iter().filter_map(|(prefix, _)| self.bound.get(prefix));
-        let of_bound = bound.filter(|bound| bound.nonce == nonce).map(|bound| bound.at);
+        let of_bound = bound.filter(|bound| bound.nonce == asked.0).map(|bound| bound.at);
         let replayed = pending.into_iter().chain(of_bound).any(|at| at != remote);
         if replayed { Err(Refusal::RelayReplayed) } else { Ok(()) }
     }
@@ -275,12 +279,11 @@ impl Rtr {
         let (Some(server), Some(ad)) = (server, ad) else { return Err(Refusal::RelayNotifyBadTag) };
         ad.verify(&ecm.message, &server.key).map_err(|_| Refusal::RelayNotifyBadTag)?;
         let is_asked = |pending: &Pending| pending.server == from && pending.until > now;
-        if !self.pending.get(&message.nonce).is_some_and(is_asked) {
-            return Err(Refusal::RelayNotifyUnasked);
-        }
-        let pending = self.pending.remove(&message.nonce).ok_or(Refusal::RelayNotifyUnasked)?;
         let confirmed: BTreeSet<EidPrefix> =
             message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
+        let mut of_nonce = confirmed.iter().map(|prefix| (message.nonce, *prefix));
+        let found = of_nonce.find(|asked| self.pending.get(asked).is_some_and(is_asked));
+        let pending = found.and_then(|asked| self.pending.remove(&asked)).ok_or(Refusal::RelayNotifyUnasked)?;
         for (prefix, is_over) in pending.prefixes.iter().filter(|(prefix, _)| confirmed.contains(prefix)) {
             if *is_over {
                 self.unbind(prefix);

@@ -185,6 +185,11 @@ impl Registrar {
         registrar
     }
 
+    /// Nonces of Map-Registers are not to be guessed from now on: what an RTR remembers of one is found by its nonce.
+    pub fn rise_by_chance(&mut self, seed: [u8; 32]) {
+        self.nonce.rise_by_chance(seed);
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {

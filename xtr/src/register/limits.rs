@@ -22,6 +22,13 @@ pub const WITHDRAWALS: u32 = 8;
 /// Nonces reserved on disk at once: a day of registering to two servers each minute costs a dozen writes.
 pub const NONCE_BLOCK: u64 = 256;
 
+/// Bits of the steps by which nonces rise where they are not to be guessed: half a minute of the clock that they begin at (in
+/// milliseconds), so that with one a minute they stay below it. A guess that hits holds up one Map-Register by a second.
+pub const NONCE_STEP_BITS: u32 = 16;
+
+/// Reserved on disk at once of those: the steps of half an hour.
+pub const CHANCE_BLOCK: u64 = 1 << 20;
+
 /// Largest UDP payload towards an IPv4 server: a packet of 576 octets (RFC 9301, section 5).
 pub const PAYLOAD_V4: usize = 576 - 20 - 8;
 

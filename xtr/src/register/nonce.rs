@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Nonces that rise over restarts (RFC 9301, section 5.6).
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use wire::control::Nonce;
 
-use super::limits::NONCE_BLOCK;
+use super::limits::{CHANCE_BLOCK, NONCE_BLOCK, NONCE_STEP_BITS};
 
 /// Gives out rising nonces, and says which bound has to be on disk before the next one is used.
 ///
@@ -14,12 +16,19 @@ pub(super) struct RisingNonce {
     floor: u64,
     last: u64,
     reserved: u64,
+    /// By what they rise, if others are not to guess the next one.
+    steps: Option<StdRng>,
 }
 
 impl RisingNonce {
     /// All nonces will be above `floor`.
     pub(super) fn above(floor: Nonce) -> Self {
-        Self { floor: floor.0, last: floor.0, reserved: floor.0 }
+        Self { floor: floor.0, last: floor.0, reserved: floor.0, steps: None }
+    }
+
+    /// From now on they rise by steps of chance: whoever does not see our messages cannot say which comes next.
+    pub(super) fn rise_by_chance(&mut self, seed: [u8; 32]) {
+        self.steps = Some(StdRng::from_seed(seed));
     }
 
     /// Whether this run has used a nonce.
@@ -29,11 +38,15 @@ impl RisingNonce {
 
     /// The next nonce, and the bound to be persisted first if the reserve is used up.
     pub(super) fn next(&mut self) -> (Nonce, Option<Nonce>) {
-        self.last = self.last.wrapping_add(1);
+        let (step, block) = match &mut self.steps {
+            Some(random) => (1 + u64::from(random.next_u32() >> (u32::BITS - NONCE_STEP_BITS)), CHANCE_BLOCK),
+            None => (1, NONCE_BLOCK),
+        };
+        self.last = self.last.wrapping_add(step);
         if self.last <= self.reserved {
             return (Nonce(self.last), None);
         }
-        self.reserved = self.last.saturating_add(NONCE_BLOCK);
+        self.reserved = self.last.saturating_add(block);
         (Nonce(self.last), Some(Nonce(self.reserved)))
     }
 }
@@ -41,6 +54,21 @@ impl RisingNonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_of_chance_rise_and_stay_within_what_is_reserved() {
+        let mut nonces = RisingNonce::above(Nonce(7));
+        nonces.rise_by_chance([5; 32]);
+        let (mut last, mut bound, mut persisted) = (Nonce(7), Nonce(7), 0);
+        for _ in 0..1000 {
+            let (nonce, reserved) = nonces.next();
+            persisted += u32::from(reserved.is_some());
+            bound = reserved.unwrap_or(bound);
+            assert!(nonce > last && nonce <= bound && nonce.0 - last.0 <= 1 << NONCE_STEP_BITS);
+            last = nonce;
+        }
+        assert!(last.0 > 1 << 24 && persisted < 60, "{last} {persisted}");
+    }
 
     #[test]
     fn a_restart_from_the_persisted_bound_never_repeats_a_nonce() {
