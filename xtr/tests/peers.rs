@@ -352,6 +352,7 @@ fn who_does_not_trust_answers_no_nonce() {
         source: ip(rlocs[0]),
         destination: ip(SITES[1].2[0]),
         source_port: 50_000,
+        destination_port: wire::DATA_PORT,
         ttl: 60,
         class: TrafficClass(0),
         flow_label: 0,
@@ -438,7 +439,7 @@ fn bits_are_of_one_mapping_and_survive_its_refresh_but_no_new_version() {
         });
         let count = |forwarding| match forwarding {
             Forwarding::Locators(locators) => locators.len(),
-            Forwarding::Negative(_) => 0,
+            Forwarding::Negative(_) | Forwarding::Binding(_) => 0,
         };
         upserts.map(|(prefix, forwarding)| (prefix, count(forwarding))).collect()
     };
