@@ -40,6 +40,7 @@ fn every_case_of_the_bench_is_answered_and_rightly() {
     for figure in ["flood_per_s", "wanted_per_s"] {
         assert!(flood[figure].as_f64().unwrap() > 0.0, "{flood}");
     }
+    assert!(flood["sink_ratio"][0].as_f64().unwrap() > 0.0, "{flood}");
     for thread in ["answering", "flood", "client"] {
         assert!(flood["shares"][thread]["cores"].as_f64().unwrap() > 0.0, "{flood}");
     }
