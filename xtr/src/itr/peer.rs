@@ -9,7 +9,6 @@ use crate::map_cache::{MapCache, OwnMapping, PeerIndex, SetIndex};
 
 /// A nonce if there is one to send, else the versions of both mappings if both are known: N and V exclude each other. A source that is
 /// not of ours, as a PITR has them, has no mapping that could be told of.
-#[inline(never)]
 pub(super) fn header(
     cache: &mut MapCache,
     (own, is_ours): (&OwnMapping, bool),
