@@ -106,15 +106,21 @@ impl Older {
         Ok(true)
     }
 
-    /// An acknowledgement of what waits for one, however late; anything else should not have come.
+    /// An acknowledgement of what waits for one, however late. That another xTR has the EID-prefix now is said under a nonce of the map
+    /// system's own; anything else should not have come.
     fn take(&mut self, came: &Came) -> Result<(), Fault> {
-        let place = match ControlMessage::decode(&came.bytes) {
-            Ok(ControlMessage::MapNotify(notify)) => self.waiting.iter().position(|(nonce, _)| *nonce == notify.nonce),
-            _ => None,
+        let Ok(ControlMessage::MapNotify(notify)) = ControlMessage::decode(&came.bytes) else {
+            return Err(broken(format!("an older nonce is answered with {}", told(&came.bytes))));
         };
-        let place = place.ok_or_else(|| broken(format!("an older nonce is answered with {}", told(&came.bytes))))?;
-        self.messages.push(self.waiting.swap_remove(place).1);
-        Ok(())
+        if let Some(place) = self.waiting.iter().position(|(nonce, _)| *nonce == notify.nonce) {
+            self.messages.push(self.waiting.swap_remove(place).1);
+            return Ok(());
+        }
+        let of_older = |message: &&Vec<u8>| message.get(4..12) == Some(&notify.nonce.0.to_be_bytes()[..]);
+        match self.messages.iter().chain(self.waiting.iter().map(|(_, older)| older)).find(of_older) {
+            Some(_) => Err(broken(format!("an older nonce is answered with {}", told(&came.bytes)))),
+            None => Ok(()),
+        }
     }
 
     /// What lies in the socket is from before.
