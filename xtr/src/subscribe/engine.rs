@@ -271,7 +271,7 @@ impl Subscriber {
     /// What is due about one subscription, which is out of the table.
     fn advance(&mut self, now: Instant, prefix: EidPrefix, mut subscription: Subscription) {
         if subscription.state != State::Leaving && subscription.expires <= now {
-            if subscription.confirmed.is_none() && subscription.asked.is_empty() {
+            if subscription.confirmed.is_none() && subscription.asked().next().is_none() {
                 return self.forget(&subscription);
             }
             subscription.hurry(now, State::Leaving);
@@ -304,7 +304,8 @@ impl Subscriber {
     fn ask(&mut self, now: Instant, prefix: EidPrefix, subscription: &mut Subscription) -> Result<(), Refusal> {
         // That there is one was looked at before.
         self.budget.take(now);
-        if subscription.tries > 0 && subscription.state == State::Asked {
+        // Whoever tells of changes is asked as long as he does: of another it would be a second subscription.
+        if subscription.tries > 0 && subscription.state == State::Asked && !subscription.is_live() {
             subscription.association = (subscription.association + 1) % self.associations.len().max(1);
         }
         let (nonce, bound) = match subscription.last {
@@ -314,9 +315,10 @@ impl Subscriber {
             }
             _ => self.nonces.fresh(self.random.next_u64()),
         };
-        if let Some(forgotten) = subscription.asked.front().filter(|_| subscription.asked.len() >= limits::OUTSTANDING)
+        if let Some(forgotten) =
+            subscription.asked().next().filter(|_| subscription.asked().count() >= limits::OUTSTANDING)
         {
-            self.asked.remove(forgotten);
+            self.asked.remove(&forgotten);
         }
         subscription.sent(now, nonce);
         let association = self.associations.get(subscription.association).ok_or(Refusal::NoLocatorOfFamily)?;
@@ -333,8 +335,8 @@ impl Subscriber {
 
     /// Nothing that was asked for it is waited for any more.
     fn forget(&mut self, subscription: &Subscription) {
-        for nonce in &subscription.asked {
-            self.asked.remove(nonce);
+        for nonce in subscription.asked() {
+            self.asked.remove(&nonce);
         }
     }
 
@@ -345,7 +347,7 @@ impl Subscriber {
     }
 
     fn put(&mut self, prefix: EidPrefix, subscription: Subscription) {
-        self.asked.extend(subscription.asked.iter().map(|nonce| (*nonce, prefix)));
+        self.asked.extend(subscription.asked().map(|nonce| (nonce, prefix)));
         self.table.put(prefix, subscription);
     }
 
