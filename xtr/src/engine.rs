@@ -94,6 +94,8 @@ pub enum Output {
     Update(Update),
     /// Write this to disk before anything after it is sent.
     PersistNonce(Nonce),
+    /// Keep the last nonces of the unsolicited Map-Notifies of these Map-Servers on disk: what [`Control::having_heard`] takes.
+    PersistHeard(Vec<(MapSystem, Nonce)>),
 }
 
 /// The control half.
@@ -175,6 +177,13 @@ impl Control {
         self
     }
 
+    /// Has heard these last unsolicited Map-Notifies in the run before ([`Output::PersistHeard`]).
+    #[must_use]
+    pub fn having_heard(mut self, kept: impl IntoIterator<Item = (MapSystem, Nonce)>) -> Self {
+        self.registrar.has_heard(kept);
+        self
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
@@ -241,6 +250,7 @@ impl Control {
         while let Some(output) = self.registrar.poll() {
             match output {
                 register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
+                register::Output::PersistHeard(heard) => self.outputs.push_back(Output::PersistHeard(heard)),
                 register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 register::Output::Moved(prefix) => {
                     tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");

@@ -106,7 +106,7 @@ impl Node {
             match output {
                 Output::Send(outgoing) => done.sent.push((outgoing.to, outgoing.bytes)),
                 Output::Update(update) => done.updates.push(update),
-                Output::PersistNonce(_) => {}
+                Output::PersistNonce(_) | Output::PersistHeard(_) => {}
             }
         }
         done
