@@ -409,6 +409,51 @@ fn behind_a_nat_everything_goes_through_the_rtr() {
     assert!(node.done().sent.is_empty(), "no answer to a Map-Request would get in");
 }
 
+/// The Map-Request that was sent to the mapping system.
+fn question(done: &Done) -> Option<wire::control::MapRequest> {
+    done.sent.iter().find_map(|(_, bytes)| {
+        let ControlMessage::Ecm(ecm) = ControlMessage::decode(bytes).ok()? else { return None };
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&ecm.message).ok()? else { return None };
+        Some(request)
+    })
+}
+
+#[test]
+fn what_the_mapping_system_says_leads_nobody_past_the_rtr_of_a_node_that_has_come_behind_a_nat() {
+    let mut node = Node::natted(Mode::Auto, &[RTR]);
+    let standing = |node: &Node| node.control.natted().unwrap().standing().clone();
+    let miss = |node: &mut Node, eid: &str| {
+        let event = Event::Miss { eid: prefix(eid), source: ip("198.18.1.2") };
+        node.control.handle(node.now, Input::Event(event));
+        question(&node.done())
+    };
+    let answer = |node: &mut Node, request: wire::control::MapRequest, eid: &str| {
+        let reply = wire::control::MapReply { nonce: request.nonce, records: vec![record(eid)], ..Default::default() };
+        node.come(at(XTR, 4342), at(SERVER, 4342), &reply.encode().unwrap()).updates
+    };
+    let leads = |updates: &[Update]| updates.iter().any(|update| matches!(update, Update::Upsert { .. }));
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, XTR, 4341));
+    assert_eq!(standing(&node), Standing::Direct);
+    let request = miss(&mut node, "198.18.9.2/32").unwrap();
+    assert!(leads(&answer(&mut node, request, "198.18.9.0/24")));
+
+    let nonce = asked(&node.wait(limits::LOOK_AGAIN), at(RTR, 4342)).unwrap();
+    let under_way = miss(&mut node, "198.18.8.2/32").unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    assert!(matches!(standing(&node), Standing::Behind(_)));
+    assert!(done.updates.contains(&Update::Remove { prefix: prefix("198.18.9.0/24") }));
+    let updates = answer(&mut node, under_way, "198.18.8.0/24");
+    assert!(!leads(&updates), "{updates:?}");
+    assert_eq!(node.control.map_cache(node.now).count(), 0, "nothing is shown that is not so");
+
+    let nonce = asked(&node.wait(limits::KEEPALIVE), at(RTR, 4342)).unwrap();
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, XTR, 4341));
+    assert_eq!(standing(&node), Standing::Direct);
+    let request = miss(&mut node, "198.18.8.2/32").unwrap();
+    assert!(leads(&answer(&mut node, request, "198.18.8.0/24")), "it is asked for anew");
+}
+
 #[test]
 fn an_info_reply_counts_for_its_nonce_from_the_address_asked_and_once() {
     let mut node = Node::natted(Mode::Auto, &[RTR]);
