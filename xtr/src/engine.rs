@@ -2,6 +2,7 @@
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
 mod interworking;
+mod map_systems;
 mod nat;
 mod peers;
 mod security;
@@ -26,7 +27,7 @@ use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
 use crate::reply::{Opener, Protection, Replier, Request};
 use crate::resolve::{self, Installed, Policy, Resolver};
-use crate::subscribe::Subscriber;
+use crate::subscribe::{Association, Subscriber};
 use crate::transport::{MapSystem, Outgoing, Via};
 use crate::trust::Trust;
 
@@ -80,6 +81,8 @@ pub enum Input<'a> {
         servers: Vec<Server>,
         /// Whom to ask.
         resolvers: Vec<MapSystem>,
+        /// The Map-Resolvers behind which mappings are subscribed to, as before, with the keys that they have now.
+        subscriptions: Vec<Association>,
     },
     /// The node goes away.
     Shutdown,
@@ -201,9 +204,8 @@ impl Control {
             }),
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
-            Input::MapSystems { servers, resolvers } => {
-                self.registrar.handle(now, register::Input::Servers(servers));
-                self.resolver.handle(now, resolve::Input::Resolvers(resolvers));
+            Input::MapSystems { servers, resolvers, subscriptions } => {
+                self.on_map_systems(now, servers, resolvers, &subscriptions);
             }
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
         }
@@ -563,6 +565,7 @@ impl Control {
         let prefixes = self.database.prefixes().to_vec();
         self.resolver.handle(now, resolve::Input::Own(prefixes.clone()));
         self.subscriber.set_own(prefixes.clone());
+        self.set_nat_eid(&prefixes);
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalEids(prefixes)));
         self.lead_packets();

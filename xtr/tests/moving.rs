@@ -188,7 +188,7 @@ fn other_key() -> AuthKey {
 
 fn take(node: &mut Node, servers: Vec<Server>, resolvers: &[&str]) {
     let resolvers = resolvers.iter().map(|text| MapSystem::Node(ip(text))).collect();
-    node.input(Input::MapSystems { servers, resolvers });
+    node.input(Input::MapSystems { servers, resolvers, subscriptions: vec![] });
 }
 
 /// The Map-Registers that were sent: to whom, for what, and whether they take it back.

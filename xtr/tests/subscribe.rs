@@ -543,6 +543,32 @@ fn the_map_server_hears_of_new_locators() {
     assert_eq!((request.itr_rlocs, request.nonce.0), (vec![Address::from(moved.address)], nonce + 1));
 }
 
+#[test]
+fn another_key_is_taken_over_and_who_was_not_understood_is_asked_anew() {
+    let newer = AuthKey { id: 6, secret: Secret::new("renewed"), ..shared() };
+    let take = |node: &mut Node| {
+        let subscriptions = vec![Association { key: newer.clone(), ..association(RESOLVER) }];
+        let resolvers = vec![MapSystem::Node(RESOLVER.parse().unwrap())];
+        node.input(Input::MapSystems { servers: vec![], resolvers, subscriptions });
+    };
+    let (mut node, nonce) = subscribed();
+    take(&mut node);
+    assert_eq!(asked(&mut node), [], "a subscription goes on");
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), led_to(&node, "2001:db8:b::2")), (1, vec![FIRST.to_owned()]));
+    node.bytes(SERVER, &sealed(&notify(nonce + 1, vec![record(SITE, &[SECOND])]), &newer));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND]);
+
+    let (mut node, _) = asking();
+    node.advance(secs(60));
+    node.sent.clear();
+    assert_eq!(state(&node), Some(State::Unanswered));
+    take(&mut node);
+    let again = asked(&mut node).remove(0);
+    node.bytes(SERVER, &sealed(&notify(again.nonce.0, vec![record(SITE, &[SECOND])]), &newer));
+    assert_eq!(state(&node), Some(State::Subscribed));
+}
+
 // --- nonces and bounds
 
 #[test]

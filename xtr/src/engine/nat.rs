@@ -68,6 +68,29 @@ impl Control {
         }
     }
 
+    pub(super) fn set_nat_servers(&mut self, now: Instant, servers: &[register::Server]) {
+        let address = |server: &register::Server| match server.to {
+            MapSystem::Node(address) => Some(address),
+            MapSystem::Pipe => None,
+        };
+        if let Some(rtr) = &mut self.rtr {
+            let server = |one: &register::Server| Some(rtr::Server { address: address(one)?, key: one.key.clone() });
+            rtr.set_servers(servers.iter().filter_map(server).collect());
+        }
+        if let Some(natted) = &mut self.natted {
+            let server = |one: &register::Server| {
+                Some(natted::Server { address: address(one)?, key: one.key.clone(), tag: one.tag })
+            };
+            natted.set_servers(now, servers.iter().filter_map(server).collect());
+        }
+    }
+
+    pub(super) fn set_nat_eid(&mut self, prefixes: &[EidPrefix]) {
+        if let (Some(natted), Some(first)) = (&mut self.natted, prefixes.first()) {
+            natted.set_eid(*first);
+        }
+    }
+
     /// Does what is due, and what follows from it at once.
     pub(super) fn advance_nat(&mut self, now: Instant) {
         if let Some(rtr) = &mut self.rtr {

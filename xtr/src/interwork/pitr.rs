@@ -54,6 +54,13 @@ impl Pitr {
         }
     }
 
+    /// These resolvers are asked from now on.
+    pub fn set_resolvers(&mut self, resolvers: Vec<MapSystem>) {
+        if let Some(finder) = &mut self.finder {
+            finder.set_resolvers(resolvers);
+        }
+    }
+
     /// Takes a Map-Reply; whether it was for the finder.
     pub fn answer(&mut self, now: Instant, message: &MapReply) -> bool {
         self.finder.as_mut().is_some_and(|finder| finder.answer(now, message))

@@ -221,6 +221,29 @@ impl Subscriber {
         }
     }
 
+    /// Takes over the keys of associations with the same Map-Resolvers. Who has refused us, or whose answers did not verify, is asked
+    /// anew; one that tells of changes tells of them under its new key.
+    pub fn set_keys(&mut self, now: Instant, newer: &[Association]) {
+        let mut has_changed = false;
+        for (known, newer) in self.associations.iter_mut().zip(newer) {
+            if known.resolver == newer.resolver && (&known.key, known.tag) != (&newer.key, newer.tag) {
+                known.clone_from(newer);
+                has_changed = true;
+            }
+        }
+        if !has_changed {
+            return;
+        }
+        for prefix in self.table.prefixes() {
+            if let Some(mut subscription) = self.take(&prefix) {
+                if !subscription.is_live() && subscription.state != State::Leaving {
+                    subscription.hurry(now, State::Asked);
+                }
+                self.put(prefix, subscription);
+            }
+        }
+    }
+
     /// Our EID-prefixes changed.
     pub fn set_own(&mut self, own: Vec<EidPrefix>) {
         self.own = own;
