@@ -209,7 +209,10 @@ impl Control {
     fn on_natted(&mut self, now: Instant, output: natted::Output) {
         match output {
             natted::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-            natted::Output::Asked(rtrs) => self.outputs.push_back(Output::Update(Update::Rtrs(rtrs))),
+            natted::Output::Asked(rtrs) => {
+                self.outputs.push_back(Output::Update(Update::Rtrs(rtrs)));
+                self.lead_packets();
+            }
             natted::Output::Moved => self.registrar.handle(now, register::Input::Again),
             natted::Output::Renewed => self.lead_to_rtr(now),
             natted::Output::Stands(standing) => self.on_standing(now, standing),

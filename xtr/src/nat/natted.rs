@@ -197,6 +197,11 @@ impl Natted {
         }
     }
 
+    /// Who is asked.
+    pub fn asked(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.peers.iter().map(|peer| peer.address)
+    }
+
     /// Whether it is an RTR of ours.
     pub fn has_rtr(&self, address: IpAddr) -> bool {
         self.peers.iter().any(|peer| peer.role == Role::Rtr && peer.address == address)

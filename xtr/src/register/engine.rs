@@ -281,6 +281,11 @@ impl Registrar {
         self.servers.iter().map(|server| &server.key)
     }
 
+    /// With whom it registers, or did until now.
+    pub fn servers(&self) -> impl Iterator<Item = MapSystem> + '_ {
+        self.servers.iter().map(|server| server.to)
+    }
+
     /// The state of every registration.
     pub fn registrations(&self, now: Instant) -> impl Iterator<Item = Registration> + '_ {
         let registered = self.batches.iter().map(move |batch| Registration {
