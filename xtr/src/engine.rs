@@ -2,6 +2,7 @@
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
 mod interworking;
+mod map_systems;
 mod nat;
 mod peers;
 mod security;
@@ -26,7 +27,7 @@ use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
 use crate::reply::{Opener, Protection, Replier, Request};
 use crate::resolve::{self, Installed, Policy, Resolver};
-use crate::subscribe::Subscriber;
+use crate::subscribe::{Association, Subscriber};
 use crate::transport::{MapSystem, Outgoing, Via};
 use crate::trust::Trust;
 
@@ -80,6 +81,8 @@ pub enum Input<'a> {
         servers: Vec<Server>,
         /// Whom to ask.
         resolvers: Vec<MapSystem>,
+        /// The Map-Resolvers behind which mappings are subscribed to, as before, with the keys that they have now.
+        subscriptions: Vec<Association>,
     },
     /// The node goes away.
     Shutdown,
@@ -94,6 +97,8 @@ pub enum Output {
     Update(Update),
     /// Write this to disk before anything after it is sent.
     PersistNonce(Nonce),
+    /// Keep the last nonces of the unsolicited Map-Notifies of these Map-Servers on disk: what [`Control::having_heard`] takes.
+    PersistHeard(Vec<(MapSystem, Nonce)>),
 }
 
 /// The control half.
@@ -175,6 +180,13 @@ impl Control {
         self
     }
 
+    /// Has heard these last unsolicited Map-Notifies in the run before ([`Output::PersistHeard`]).
+    #[must_use]
+    pub fn having_heard(mut self, kept: impl IntoIterator<Item = (MapSystem, Nonce)>) -> Self {
+        self.registrar.has_heard(kept);
+        self
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
@@ -192,9 +204,8 @@ impl Control {
             }),
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
-            Input::MapSystems { servers, resolvers } => {
-                self.registrar.handle(now, register::Input::Servers(servers));
-                self.resolver.handle(now, resolve::Input::Resolvers(resolvers));
+            Input::MapSystems { servers, resolvers, subscriptions } => {
+                self.on_map_systems(now, servers, resolvers, &subscriptions);
             }
             Input::Shutdown => self.registrar.handle(now, register::Input::Withdraw),
         }
@@ -241,6 +252,7 @@ impl Control {
         while let Some(output) = self.registrar.poll() {
             match output {
                 register::Output::PersistNonce(nonce) => self.outputs.push_back(Output::PersistNonce(nonce)),
+                register::Output::PersistHeard(heard) => self.outputs.push_back(Output::PersistHeard(heard)),
                 register::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 register::Output::Moved(prefix) => {
                     tracing::warn!(%prefix, "a Map-Server has another xTR for an EID-prefix of ours");
@@ -553,6 +565,7 @@ impl Control {
         let prefixes = self.database.prefixes().to_vec();
         self.resolver.handle(now, resolve::Input::Own(prefixes.clone()));
         self.subscriber.set_own(prefixes.clone());
+        self.set_nat_eid(&prefixes);
         self.replier.set_database(self.database.clone());
         self.outputs.push_back(Output::Update(Update::LocalEids(prefixes)));
         self.lead_packets();

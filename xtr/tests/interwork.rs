@@ -207,6 +207,35 @@ fn a_pitr_leads_what_it_finds_and_lets_go_of_what_is_gone() {
 }
 
 #[test]
+fn a_site_that_a_map_server_or_a_new_map_resolver_lies_in_is_not_led() {
+    let server = xtr::register::Server {
+        to: MapSystem::Node(ip("198.18.4.9")),
+        key: double::key(wire::control::auth::Algorithm::HkdfSha256),
+        tag: wire::control::auth::TagForm::Truncated,
+        proxy_reply: true,
+        identity: None,
+        prefixes: vec![],
+    };
+    let mut node = Node::new(&[], &[RLOC], vec![server], vec![MapSystem::Node(ip(RESOLVER))]);
+    let (now, plain) = (node.now, Node::new(&[], &[RLOC], vec![], vec![]).control);
+    let roles = Interworking { pitr_in: vec![prefix("198.18.0.0/15")], ..Interworking::default() };
+    node.control = std::mem::replace(&mut node.control, plain).interworking(now, roles, [3; 32]);
+    node.collect();
+    let sites = ["198.18.4.0/24", "198.18.8.0/24", "198.19.0.0/16"];
+    walk(&mut node, &sites);
+    assert_eq!(led(&mut node), ["198.18.8.0/24", "198.19.0.0/16"], "Map-Registers leave the tunnel");
+    let resolvers = vec![MapSystem::Node(ip("198.18.8.53"))];
+    node.input(Input::MapSystems { servers: vec![], resolvers, subscriptions: vec![] });
+    assert_eq!(led(&mut node), ["198.18.4.0/24", "198.19.0.0/16"]);
+    let mut questions = node.requests();
+    while questions.is_empty() {
+        node.run_to_deadline();
+        questions = node.requests();
+    }
+    assert_eq!(questions[0].0, "198.18.8.53");
+}
+
+#[test]
 fn the_map_system_in_this_process_is_asked_through_the_pipe() {
     let mut node = Node::new(&[], &[RLOC], vec![], vec![MapSystem::Pipe]);
     let (now, plain) = (node.now, Node::new(&[], &[RLOC], vec![], vec![]).control);

@@ -141,6 +141,28 @@ fn what_is_not_ours_or_still_behind_us_too_moves_nothing() {
 }
 
 #[test]
+fn what_was_said_before_a_restart_or_a_reload_moves_nothing_when_somebody_says_it_again() {
+    let (mut before, _) = registered();
+    says(&mut before, 1, behind_other("10.1.0.0/16"));
+    says(&mut before, 2, nobodys("10.1.0.0/16"));
+    let records = vec![behind_other("10.1.0.0/16")];
+    let old = MapRegister { nonce: Nonce((1 << 60) + 1), records, ..MapRegister::default() };
+    let (mut node, _) = registered();
+    node.control = std::mem::replace(&mut node.control, Node::plain().control).having_heard(before.heard);
+    node.notify(&old, |notify| notify);
+    take(&mut node, vec![], &[RESOLVER]);
+    node.advance(secs(600));
+    take(&mut node, vec![server(SERVER, ours())], &[RESOLVER]);
+    node.notify(&old, |notify| notify);
+    assert_eq!(node.refused(Refusal::NotifyUnasked), 2);
+    node.sent.clear();
+    node.advance(limits::REFRESH);
+    assert_eq!(eids(&node.registers()[0].1), ["10.1.0.0/16", "2001:db8:a::/48"]);
+    says(&mut node, 3, behind_other("10.1.0.0/16"));
+    assert_eq!(node.control.registrations(node.now).filter(|row| row.moved).count(), 1, "what is new is taken");
+}
+
+#[test]
 fn a_prefix_that_the_operator_takes_away_and_gives_again_is_registered_whoever_has_it() {
     let (mut node, _) = registered();
     says(&mut node, 1, behind_other("10.1.0.0/16"));
@@ -166,7 +188,7 @@ fn other_key() -> AuthKey {
 
 fn take(node: &mut Node, servers: Vec<Server>, resolvers: &[&str]) {
     let resolvers = resolvers.iter().map(|text| MapSystem::Node(ip(text))).collect();
-    node.input(Input::MapSystems { servers, resolvers });
+    node.input(Input::MapSystems { servers, resolvers, subscriptions: vec![] });
 }
 
 /// The Map-Registers that were sent: to whom, for what, and whether they take it back.

@@ -79,14 +79,7 @@ impl Node {
     }
 
     fn natted(mode: Mode, rtrs: &[&str]) -> Self {
-        let server = Server {
-            to: MapSystem::Node(ip(SERVER)),
-            key: key("of the site"),
-            tag: TagForm::Truncated,
-            proxy_reply: false,
-            identity: Some(XtrIdentity { xtr_id: [7; 16], site_id: 0 }),
-            prefixes: vec![prefix(EID)],
-        };
+        let server = server(SERVER, "of the site");
         Self::new(|now| {
             let config = natted::Config {
                 mode,
@@ -106,7 +99,7 @@ impl Node {
             match output {
                 Output::Send(outgoing) => done.sent.push((outgoing.to, outgoing.bytes)),
                 Output::Update(update) => done.updates.push(update),
-                Output::PersistNonce(_) => {}
+                Output::PersistNonce(_) | Output::PersistHeard(_) => {}
             }
         }
         done
@@ -338,7 +331,73 @@ fn what_was_registered_through_this_rtr_and_is_no_longer_does_not_go_round() {
     assert_eq!(locators.iter().map(|locator| locator.address).collect::<Vec<_>>(), [ip("203.0.113.9")]);
 }
 
+fn server(address: &str, secret: &str) -> Server {
+    Server {
+        to: MapSystem::Node(ip(address)),
+        key: key(secret),
+        tag: TagForm::Truncated,
+        proxy_reply: false,
+        identity: Some(XtrIdentity { xtr_id: [7; 16], site_id: 0 }),
+        prefixes: vec![prefix(EID)],
+    }
+}
+
+impl Node {
+    fn take(&mut self, servers: Vec<Server>) -> Done {
+        let resolvers = vec![MapSystem::Node(ip(SERVER))];
+        self.control.handle(self.now, Input::MapSystems { servers, resolvers, subscriptions: vec![] });
+        self.done()
+    }
+}
+
+#[test]
+fn an_rtr_takes_over_the_key_that_it_shares_and_other_map_servers() {
+    let mut node = Node::rtr();
+    node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    node.take(vec![server(SERVER, "renewed"), server("203.0.113.54", "renewed")]);
+    assert_eq!(node.bound(), [(prefix(EID), at(NAT, 50_001))], "what is bound stays");
+    let sent = node.come(at(RTR, 4342), at(NAT, 50_777), &to_rtr(SERVER, register(6, vec![record(EID)]))).sent;
+    assert!(!sent.is_empty());
+    node.come(at(RTR, 4342), at(SERVER, 4342), &notify(6, vec![record(EID)], "of the rtr"));
+    assert_eq!(node.refused(Refusal::RelayNotifyBadTag), 1);
+    node.come(at(RTR, 4342), at(SERVER, 4342), &notify(6, vec![record(EID)], "renewed"));
+    assert_eq!(node.bound(), [(prefix(EID), at(NAT, 50_777))]);
+    let to_other = to_rtr("203.0.113.54", register(7, vec![record(EID)]));
+    assert_eq!(node.come(at(RTR, 4342), at(NAT, 50_777), &to_other).sent[0].0.remote(), at("203.0.113.54", 4342));
+}
+
+trait Remote {
+    fn remote(&self) -> SocketAddr;
+}
+
+impl Remote for Destination {
+    fn remote(&self) -> SocketAddr {
+        match self {
+            Self::Socket { remote, .. } | Self::DataPort { remote, .. } => *remote,
+            Self::Pipe => panic!("the pipe"),
+        }
+    }
+}
+
 // --- the xTR behind a NAT
+
+#[test]
+fn other_map_servers_are_asked_for_their_rtrs_under_their_keys() {
+    const OTHER: &str = "203.0.113.54";
+    let mut node = Node::natted(Mode::Auto, &[]);
+    assert!(asked(&node.done(), at(SERVER, 4342)).is_some());
+    let done = node.take(vec![server(OTHER, "of the other")]);
+    let nonce = asked(&done, at(OTHER, 4342)).unwrap();
+    let reply = Info { nonce, ..Info::default() }.answer(at(NAT, 50_001), at(OTHER, 4342), &[ip(RTR)]);
+    let sealed = |secret: &str| auth::seal(&reply.clone().into(), &key(secret), TagForm::Truncated).unwrap();
+    node.come(at(XTR, 4342), at(OTHER, 4342), &sealed("of the site"));
+    assert_eq!(node.refused(Refusal::InfoBadTag), 1);
+    let done = node.take(vec![server(OTHER, "of the other")]);
+    assert_eq!(asked(&done, at(OTHER, 4342)), None, "the same again is no news");
+    let done = node.come(at(XTR, 4342), at(OTHER, 4342), &sealed("of the other"));
+    assert!(asked(&done, at(RTR, 4342)).is_some(), "{done:?}");
+    assert_eq!(asked(&node.wait(Duration::from_secs(60)), at(SERVER, 4342)), None);
+}
 
 /// The nonce of the Info-Request that was sent to there, if one was.
 fn asked(done: &Done, remote: SocketAddr) -> Option<Nonce> {
@@ -407,6 +466,51 @@ fn behind_a_nat_everything_goes_through_the_rtr() {
     let eid = prefix("198.18.2.2/32");
     node.control.handle(node.now, Input::Event(Event::Miss { eid, source: ip("198.18.1.2") }));
     assert!(node.done().sent.is_empty(), "no answer to a Map-Request would get in");
+}
+
+/// The Map-Request that was sent to the mapping system.
+fn question(done: &Done) -> Option<wire::control::MapRequest> {
+    done.sent.iter().find_map(|(_, bytes)| {
+        let ControlMessage::Ecm(ecm) = ControlMessage::decode(bytes).ok()? else { return None };
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&ecm.message).ok()? else { return None };
+        Some(request)
+    })
+}
+
+#[test]
+fn what_the_mapping_system_says_leads_nobody_past_the_rtr_of_a_node_that_has_come_behind_a_nat() {
+    let mut node = Node::natted(Mode::Auto, &[RTR]);
+    let standing = |node: &Node| node.control.natted().unwrap().standing().clone();
+    let miss = |node: &mut Node, eid: &str| {
+        let event = Event::Miss { eid: prefix(eid), source: ip("198.18.1.2") };
+        node.control.handle(node.now, Input::Event(event));
+        question(&node.done())
+    };
+    let answer = |node: &mut Node, request: wire::control::MapRequest, eid: &str| {
+        let reply = wire::control::MapReply { nonce: request.nonce, records: vec![record(eid)], ..Default::default() };
+        node.come(at(XTR, 4342), at(SERVER, 4342), &reply.encode().unwrap()).updates
+    };
+    let leads = |updates: &[Update]| updates.iter().any(|update| matches!(update, Update::Upsert { .. }));
+    let nonce = asked(&node.done(), at(RTR, 4342)).unwrap();
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, XTR, 4341));
+    assert_eq!(standing(&node), Standing::Direct);
+    let request = miss(&mut node, "198.18.9.2/32").unwrap();
+    assert!(leads(&answer(&mut node, request, "198.18.9.0/24")));
+
+    let nonce = asked(&node.wait(limits::LOOK_AGAIN), at(RTR, 4342)).unwrap();
+    let under_way = miss(&mut node, "198.18.8.2/32").unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    assert!(matches!(standing(&node), Standing::Behind(_)));
+    assert!(done.updates.contains(&Update::Remove { prefix: prefix("198.18.9.0/24") }));
+    let updates = answer(&mut node, under_way, "198.18.8.0/24");
+    assert!(!leads(&updates), "{updates:?}");
+    assert_eq!(node.control.map_cache(node.now).count(), 0, "nothing is shown that is not so");
+
+    let nonce = asked(&node.wait(limits::KEEPALIVE), at(RTR, 4342)).unwrap();
+    node.come_to_data_port(at(RTR, 4342), seen(nonce, XTR, 4341));
+    assert_eq!(standing(&node), Standing::Direct);
+    let request = miss(&mut node, "198.18.8.2/32").unwrap();
+    assert!(leads(&answer(&mut node, request, "198.18.8.0/24")), "it is asked for anew");
 }
 
 #[test]

@@ -351,6 +351,45 @@ fn resolvers_take_turns_and_one_answers_under_its_own_association() {
     assert_eq!(state(&node), Some(State::Subscribed));
 }
 
+/// A node that subscribes behind two Map-Resolvers, the key of the second, and the first two Map-Requests.
+fn asking_both() -> (Node, AuthKey, [MapRequest; 2]) {
+    let other = AuthKey { id: 6, ..key(Algorithm::HmacSha256) };
+    let second = Association { key: other.clone(), ..association("203.0.113.54") };
+    let mut node = subscribing(1000, vec![association(RESOLVER), second]);
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    let first = asked(&mut node).remove(0);
+    node.advance(secs(1));
+    let second = asked(&mut node).remove(0);
+    (node, other, [first, second])
+}
+
+#[test]
+fn a_late_answer_is_held_against_the_key_of_who_was_asked() {
+    let (mut node, other, [first, _]) = asking_both();
+    let confirmation = notify(first.nonce.0, vec![record(SITE, &[FIRST])]);
+    node.bytes(SERVER, &sealed(&confirmation, &other));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), state(&node)), (1, Some(State::Asked)));
+    tell(&mut node, &confirmation);
+    assert_eq!((acknowledged(&mut node), state(&node)), (vec![first.nonce.0], Some(State::Subscribed)));
+    tell(&mut node, &notify(first.nonce.0 + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND], "it is this one that tells");
+}
+
+#[test]
+fn who_tells_of_changes_is_asked_to_go_on_and_heard_meanwhile() {
+    let (mut node, other, [_, second]) = asking_both();
+    let teller = "203.0.113.54:4342";
+    node.bytes(teller, &sealed(&notify(second.nonce.0, vec![record(SITE, &[FIRST])]), &other));
+    node.sent.clear();
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    node.advance(secs(2));
+    let to: Vec<String> = node.sent.iter().map(|(_, to, _)| to.to_string()).collect();
+    assert!(to.len() > 1 && to.iter().all(|to| to == teller), "{to:?}");
+    node.bytes(teller, &sealed(&notify(second.nonce.0 + 1, vec![record(SITE, &[SECOND])]), &other));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), led_to(&node, "2001:db8:b::2")), (0, vec![SECOND.to_owned()]));
+}
+
 #[test]
 fn a_map_reply_instead_means_that_the_mapping_is_polled() {
     for (action, becomes) in [(Action::NoAction, State::Refused), (Action::DropPolicyDenied, State::Denied)] {
@@ -502,6 +541,32 @@ fn the_map_server_hears_of_new_locators() {
     node.input(Input::Locators(vec![moved]));
     let request = asked(&mut node).remove(0);
     assert_eq!((request.itr_rlocs, request.nonce.0), (vec![Address::from(moved.address)], nonce + 1));
+}
+
+#[test]
+fn another_key_is_taken_over_and_who_was_not_understood_is_asked_anew() {
+    let newer = AuthKey { id: 6, secret: Secret::new("renewed"), ..shared() };
+    let take = |node: &mut Node| {
+        let subscriptions = vec![Association { key: newer.clone(), ..association(RESOLVER) }];
+        let resolvers = vec![MapSystem::Node(RESOLVER.parse().unwrap())];
+        node.input(Input::MapSystems { servers: vec![], resolvers, subscriptions });
+    };
+    let (mut node, nonce) = subscribed();
+    take(&mut node);
+    assert_eq!(asked(&mut node), [], "a subscription goes on");
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), led_to(&node, "2001:db8:b::2")), (1, vec![FIRST.to_owned()]));
+    node.bytes(SERVER, &sealed(&notify(nonce + 1, vec![record(SITE, &[SECOND])]), &newer));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND]);
+
+    let (mut node, _) = asking();
+    node.advance(secs(60));
+    node.sent.clear();
+    assert_eq!(state(&node), Some(State::Unanswered));
+    take(&mut node);
+    let again = asked(&mut node).remove(0);
+    node.bytes(SERVER, &sealed(&notify(again.nonce.0, vec![record(SITE, &[SECOND])]), &newer));
+    assert_eq!(state(&node), Some(State::Subscribed));
 }
 
 // --- nonces and bounds

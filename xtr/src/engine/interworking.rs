@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! PETRs and the PITR in the control half (RFC 6832).
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Control, Output};
 use crate::interwork::{Interworking, Petrs, Pitr};
 use crate::map_cache::Update;
+use crate::nat::natted::Natted;
+use crate::transport::MapSystem;
 
 impl Control {
     /// Takes these roles of RFC 6832. The finder of a PITR draws its nonces from `seed`, as [`Config::seed`].
@@ -33,9 +36,20 @@ impl Control {
 
     /// Has packets to all that this node is PITR for led into the tunnel.
     pub(super) fn lead_packets(&mut self) {
+        let spoken_to = self.spoken_to();
         let Some(pitr) = &mut self.pitr else { return };
-        let news = pitr.choose(&self.database, self.resolver.resolvers());
+        let news = pitr.choose(&self.database, &spoken_to);
         self.resolver.set_pitr_for(Some(pitr.leads().to_vec()));
         self.outputs.extend(news.map(|leads| Output::Update(Update::PitrFor(leads))));
+    }
+
+    /// Where what this node says to map systems and RTRs goes: none of it may enter the tunnel.
+    fn spoken_to(&self) -> Vec<IpAddr> {
+        let resolvers = self.resolver.resolvers().iter().copied();
+        let systems = resolvers.chain(self.registrar.servers()).filter_map(|system| match system {
+            MapSystem::Node(address) => Some(address),
+            MapSystem::Pipe => None,
+        });
+        systems.chain(self.natted.iter().flat_map(Natted::asked)).collect()
     }
 }

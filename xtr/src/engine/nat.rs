@@ -68,6 +68,29 @@ impl Control {
         }
     }
 
+    pub(super) fn set_nat_servers(&mut self, now: Instant, servers: &[register::Server]) {
+        let address = |server: &register::Server| match server.to {
+            MapSystem::Node(address) => Some(address),
+            MapSystem::Pipe => None,
+        };
+        if let Some(rtr) = &mut self.rtr {
+            let server = |one: &register::Server| Some(rtr::Server { address: address(one)?, key: one.key.clone() });
+            rtr.set_servers(servers.iter().filter_map(server).collect());
+        }
+        if let Some(natted) = &mut self.natted {
+            let server = |one: &register::Server| {
+                Some(natted::Server { address: address(one)?, key: one.key.clone(), tag: one.tag })
+            };
+            natted.set_servers(now, servers.iter().filter_map(server).collect());
+        }
+    }
+
+    pub(super) fn set_nat_eid(&mut self, prefixes: &[EidPrefix]) {
+        if let (Some(natted), Some(first)) = (&mut self.natted, prefixes.first()) {
+            natted.set_eid(*first);
+        }
+    }
+
     /// Does what is due, and what follows from it at once.
     pub(super) fn advance_nat(&mut self, now: Instant) {
         if let Some(rtr) = &mut self.rtr {
@@ -110,7 +133,7 @@ impl Control {
     /// The event, unless NATs have changed what it means: behind one the mapping system is not asked, as its answers would not get in;
     /// and what an RTR has a binding for it knows better than that.
     pub(super) fn without_nat(&mut self, now: Instant, event: Event) -> Option<Event> {
-        let is_behind = self.natted.as_ref().is_some_and(|natted| matches!(natted.standing(), Standing::Behind(_)));
+        let is_behind = self.is_behind();
         match event {
             Event::Control { from, to, bytes } => {
                 if let Err(refusal) = self.on_letter(now, from, to, &bytes) {
@@ -125,8 +148,19 @@ impl Control {
     }
 
     /// What the mapping system says, without what is about a binding of this RTR, and without this RTR as a locator (section 5.5): what
-    /// was registered through it and is no longer would go round.
-    pub(super) fn beside_bindings(&self, update: Update) -> Option<Update> {
+    /// was registered through it and is no longer would go round. Behind a NAT nothing of it counts, as it would lead past the RTR; it is
+    /// asked for when there is none any more.
+    pub(super) fn beside_bindings(&mut self, update: Update) -> Option<Update> {
+        if self.is_behind() {
+            return match update {
+                Update::Upsert { prefix, .. } => {
+                    self.resolver.forget(&prefix);
+                    None
+                }
+                Update::Remove { .. } => None,
+                update => Some(update),
+            };
+        }
         if self.rtr.is_none() {
             return Some(update);
         }
@@ -141,6 +175,10 @@ impl Control {
             }
             update => Some(update),
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.natted.as_ref().is_some_and(|natted| matches!(natted.standing(), Standing::Behind(_)))
     }
 
     fn is_bound(&self, prefix: &EidPrefix) -> bool {
@@ -171,7 +209,10 @@ impl Control {
     fn on_natted(&mut self, now: Instant, output: natted::Output) {
         match output {
             natted::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-            natted::Output::Asked(rtrs) => self.outputs.push_back(Output::Update(Update::Rtrs(rtrs))),
+            natted::Output::Asked(rtrs) => {
+                self.outputs.push_back(Output::Update(Update::Rtrs(rtrs)));
+                self.lead_packets();
+            }
             natted::Output::Moved => self.registrar.handle(now, register::Input::Again),
             natted::Output::Renewed => self.lead_to_rtr(now),
             natted::Output::Stands(standing) => self.on_standing(now, standing),
@@ -188,13 +229,20 @@ impl Control {
         if matches!(standing, Standing::Behind(_)) {
             // What was found out before leads past the RTR.
             let found: Vec<_> = self.resolver.installed(now).map(|(prefix, _)| *prefix).collect();
-            let removed = found.into_iter().map(|prefix| Output::Update(Update::Remove { prefix }));
-            self.outputs.extend(removed);
+            found.into_iter().for_each(|prefix| self.forget(now, prefix));
             self.lead_to_rtr(now);
         } else {
             let removed = self.whole().map(|prefix| Output::Update(Update::Remove { prefix }));
             self.outputs.extend(removed);
         }
+    }
+
+    fn forget(&mut self, now: Instant, prefix: EidPrefix) {
+        let mut update = Update::Remove { prefix };
+        self.resolver.forget(&prefix);
+        self.tell_subscriber(now, &update);
+        let of_peer = if self.trust.is_on() { self.of_peer(now, &mut update) } else { None };
+        self.outputs.extend([update].into_iter().chain(of_peer).map(Output::Update));
     }
 
     /// All packets of a node behind a NAT go to its RTR (section 5.1.3): to the first that answers.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use wire::address::EidPrefix;
 
 use super::{Control, Output};
-use crate::map_cache::{Forwarding, Update};
+use crate::map_cache::{Event, Forwarding, Update};
 use crate::resolve;
 use crate::subscribe::{self, Counts, State, Subscriber};
 
@@ -45,7 +45,7 @@ impl Control {
                     let published = resolve::Input::Published { via, asked, extends, records: &records };
                     self.resolver.handle(now, published);
                 }
-                subscribe::Output::Poll(prefix) => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
+                subscribe::Output::Poll(prefix) => self.on_event(now, Event::Refresh { prefix }),
             }
         }
     }

@@ -107,6 +107,11 @@ impl Finder {
         self.rlocs = rlocs;
     }
 
+    /// These are asked in turn from now on.
+    pub fn set_resolvers(&mut self, resolvers: Vec<MapSystem>) {
+        self.resolvers = resolvers;
+    }
+
     /// What has been found.
     pub fn aggregates(&self) -> &[Aggregate] {
         &self.aggregates

@@ -54,6 +54,13 @@ impl Pitr {
         }
     }
 
+    /// These resolvers are asked from now on.
+    pub fn set_resolvers(&mut self, resolvers: Vec<MapSystem>) {
+        if let Some(finder) = &mut self.finder {
+            finder.set_resolvers(resolvers);
+        }
+    }
+
     /// Takes a Map-Reply; whether it was for the finder.
     pub fn answer(&mut self, now: Instant, message: &MapReply) -> bool {
         self.finder.as_mut().is_some_and(|finder| finder.answer(now, message))
@@ -74,10 +81,9 @@ impl Pitr {
     }
 
     /// Chooses what to lead; the list, if it is another one than before. What lies in an EID-prefix of the node is its own, and where
-    /// one of its locators or a map system is, packets that are to leave the tunnel would enter it.
-    pub fn choose(&mut self, database: &Database, map_systems: &[MapSystem]) -> Option<Vec<EidPrefix>> {
-        let address = |system: &MapSystem| if let MapSystem::Node(address) = system { Some(*address) } else { None };
-        let outside: Vec<IpAddr> = database.rlocs().into_iter().chain(map_systems.iter().filter_map(address)).collect();
+    /// one of its locators is, or a map system or RTR that is `spoken_to`, packets that are to leave the tunnel would enter it.
+    pub fn choose(&mut self, database: &Database, spoken_to: &[IpAddr]) -> Option<Vec<EidPrefix>> {
+        let outside: Vec<IpAddr> = database.rlocs().into_iter().chain(spoken_to.iter().copied()).collect();
         let is_of_others = |prefix: &EidPrefix| !database.prefixes().iter().any(|own| own.covers(prefix));
         let is_inside = |prefix: &EidPrefix| !outside.iter().any(|address| prefix.net.contains(address));
         let found = self.finder.iter().flat_map(Finder::sites).filter(|site| is_of_others(site) && is_inside(site));

@@ -161,11 +161,45 @@ impl Natted {
         }
     }
 
+    /// Asks these Map-Servers from now on, under these keys, if it asks Map-Servers. Where nothing changes for one, nothing is sent to it;
+    /// the RTRs that one has named stay while they answer.
+    pub fn set_servers(&mut self, now: Instant, servers: Vec<Server>) {
+        let before = std::mem::replace(&mut self.config.servers, servers);
+        if !self.config.rtrs.is_empty() {
+            return;
+        }
+        let is_rtr = |peer: &Peer| peer.role == Role::Rtr;
+        let (rtrs, mut known): (Vec<Peer>, Vec<Peer>) = std::mem::take(&mut self.peers).into_iter().partition(is_rtr);
+        for (at, server) in self.config.servers.iter().enumerate() {
+            let place = known.iter().position(|peer| peer.address == server.address);
+            let mut peer = match place {
+                Some(place) => known.remove(place),
+                None => Peer::new(now, server.address, Role::Server(at)),
+            };
+            let has_key = |other: &Server| other.address == server.address && other.key == server.key;
+            if !before.iter().any(has_key) {
+                peer.due = now;
+            }
+            self.peers.push(Peer { role: Role::Server(at), ..peer });
+        }
+        self.peers.extend(rtrs);
+    }
+
+    /// Its Map-Servers know whose key it is by this EID-prefix from now on.
+    pub fn set_eid(&mut self, eid: EidPrefix) {
+        self.config.eid = eid;
+    }
+
     /// Takes an Info-Reply, which came from there; `payload` is the whole message.
     pub fn on_info(&mut self, now: Instant, from: SocketAddr, payload: &[u8], message: &Info) {
         if let Err(refusal) = self.on_reply(now, from, payload, message) {
             self.tally.count(refusal);
         }
+    }
+
+    /// Who is asked.
+    pub fn asked(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.peers.iter().map(|peer| peer.address)
     }
 
     /// Whether it is an RTR of ours.

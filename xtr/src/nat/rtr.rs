@@ -121,6 +121,11 @@ impl Rtr {
         self.rlocs = rlocs;
     }
 
+    /// Relays to these Map-Servers from now on, under these keys. What is bound stays until it ends.
+    pub fn set_servers(&mut self, servers: Vec<Server>) {
+        self.config.servers = servers;
+    }
+
     /// Takes an Info-Request of so many octets (section 5.2, as a Map-Server does): says what was seen, and remembers nothing.
     pub fn on_info(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, octets: usize, request: &Info) {
         if let Err(refusal) = self.answer(now, local, remote, octets, request) {

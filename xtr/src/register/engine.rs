@@ -13,6 +13,7 @@ use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce, XtrIdentity};
 use wire::record::MappingRecord;
 
+use super::heard::Heard;
 use super::limits;
 use super::nonce::RisingNonce;
 use super::through::Through;
@@ -97,6 +98,8 @@ pub enum Input<'a> {
 pub enum Output {
     /// Write the nonce to disk before anything after it is sent.
     PersistNonce(Nonce),
+    /// Keep the last nonces of the unsolicited Map-Notifies of these Map-Servers on disk.
+    PersistHeard(Vec<(MapSystem, Nonce)>),
     /// Send a Map-Register, or a Map-Notify-Ack.
     Send(Outgoing),
     /// A Map-Server says that an EID-prefix of ours, or a part of one, is behind others now.
@@ -132,8 +135,7 @@ pub struct Registrar {
     through: Through,
     batches: Vec<Batch>,
     nonce: RisingNonce,
-    /// The nonce of the last unsolicited Map-Notify of each server.
-    unsolicited: Vec<Nonce>,
+    heard: Heard,
     /// Servers that are no longer configured, until they have confirmed that or are given up.
     retired: BTreeSet<usize>,
     /// Prefixes that another xTR has registered with a server since we did.
@@ -168,7 +170,7 @@ impl Registrar {
             server.prefixes.retain(|prefix| may_have(cgeids, server.to, prefix));
         }
         let mut registrar = Self {
-            unsolicited: vec![Nonce(0); servers.len()],
+            heard: Heard::default(),
             database,
             servers,
             retired: BTreeSet::new(),
@@ -188,6 +190,11 @@ impl Registrar {
     /// Nonces of Map-Registers are not to be guessed from now on: what an RTR remembers of one is found by its nonce.
     pub fn rise_by_chance(&mut self, seed: [u8; 32]) {
         self.nonce.rise_by_chance(seed);
+    }
+
+    /// Has heard these last unsolicited Map-Notifies in the run before.
+    pub fn has_heard(&mut self, kept: impl IntoIterator<Item = (MapSystem, Nonce)>) {
+        self.heard = Heard::of(kept);
     }
 
     /// Takes one input.
@@ -272,6 +279,11 @@ impl Registrar {
     /// The keys that we register with, by which Map-Servers wrap one-time keys for us too (RFC 9303, section 6.5).
     pub fn keys(&self) -> impl Iterator<Item = &AuthKey> {
         self.servers.iter().map(|server| &server.key)
+    }
+
+    /// With whom it registers, or did until now.
+    pub fn servers(&self) -> impl Iterator<Item = MapSystem> + '_ {
+        self.servers.iter().map(|server| server.to)
     }
 
     /// The state of every registration.
@@ -431,7 +443,7 @@ impl Registrar {
 
 impl Registrar {
     /// A Map-Notify that answers none of our Map-Registers is acknowledged until its server has heard so (RFC 9301, section
-    /// 5.7). It is taken from the server's own address, under its key, and once: its nonces rise.
+    /// 5.7). It is taken from the server's own address, under its key, and once: its nonces rise, over our restarts too.
     fn on_unsolicited(
         &mut self,
         now: Instant,
@@ -442,15 +454,19 @@ impl Registrar {
         let is_late = self.nonce.has_used(message.nonce);
         let by_it = |server: &Server| server.to == from && auth::verify(payload, &server.key, ACCEPTED).is_ok();
         let index = self.servers.iter().position(by_it).filter(|_| !is_late).ok_or(Refusal::NotifyUnasked)?;
-        let last = std::mem::replace(&mut self.unsolicited[index], message.nonce);
+        let last = self.heard.last(from);
         if message.nonce < last || message.nonce == Nonce(0) {
-            self.unsolicited[index] = last;
             return Err(Refusal::NotifyUnasked);
         }
         let server = &self.servers[index];
         let to = server.to.destination(&self.database.rlocs()).ok_or(Refusal::NoLocatorOfFamily)?;
         let acknowledgement = ControlMessage::MapNotifyAck(message.clone());
         let bytes = auth::seal(&acknowledgement, &server.key, server.tag).map_err(|_| Refusal::NotEncodable)?;
+        if message.nonce > last {
+            let servers = &self.servers;
+            let kept = self.heard.note(from, message.nonce, |known| servers.iter().any(|server| server.to == *known));
+            self.outputs.push_back(Output::PersistHeard(kept));
+        }
         self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
         if message.nonce > last {
             message.records.iter().for_each(|record| self.on_changed(now, index, record));

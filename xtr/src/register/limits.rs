@@ -29,6 +29,10 @@ pub const NONCE_STEP_BITS: u32 = 16;
 /// Reserved on disk at once of those: the steps of half an hour.
 pub const CHANCE_BLOCK: u64 = 1 << 20;
 
+/// Map-Servers whose last unsolicited Map-Notify is remembered, also when they are not configured any more; more only if more are
+/// configured. Each takes some 40 octets on disk.
+pub const HEARD: usize = 64;
+
 /// Largest UDP payload towards an IPv4 server: a packet of 576 octets (RFC 9301, section 5).
 pub const PAYLOAD_V4: usize = 576 - 20 - 8;
 

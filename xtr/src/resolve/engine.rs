@@ -268,6 +268,11 @@ impl Resolver {
         self.mirror.user_of(now, rloc, after)
     }
 
+    /// Knows this mapping no longer; the packet half is not told.
+    pub fn forget(&mut self, prefix: &EidPrefix) {
+        self.mirror.remove(prefix);
+    }
+
     /// Notes that a mapping of `eid` is wanted; [`Self::handle_timeout`] then asks if it may.
     fn want(&mut self, now: Instant, eid: EidPrefix, cause: Cause) -> Result<(), Refusal> {
         if let Some(conversation) = self.conversations.get_mut(&eid) {

@@ -21,6 +21,7 @@ use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
 use super::netlink::Netlink;
+use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
 use super::pitr::PitrRoutes;
 use super::reload::Settings;
@@ -53,6 +54,8 @@ pub struct ControlPlane {
     pub state: StateFile,
     /// The version of our mappings over restarts.
     pub map_version: KeptVersion,
+    /// Of Map-Servers over restarts.
+    pub notify_nonces: NotifyNonces,
     /// From the control socket.
     pub questions: mpsc::Receiver<Question>,
     /// The network whose addresses are led into the tunnel, if this node takes part in it.
@@ -120,6 +123,7 @@ impl ControlPlane {
         };
         program::manager::stopping();
         self.farewell().await;
+        self.settle(true);
         result
     }
 
@@ -135,7 +139,7 @@ impl ControlPlane {
     /// Takes one input, and does what follows. Cancelled only while it waits.
     async fn step(&mut self) -> Result<Step, Failure> {
         let ended = |part| Failure::Machine(format!("{part} has ended: the log says why"));
-        let timer = sleep_until(self.control.next_deadline());
+        let timer = sleep_until(self.control.next_deadline().into_iter().chain(self.notify_nonces.due()).min());
         tokio::select! {
             Some(received) = self.received.recv() => self.on_received(received),
             event = self.packets.event() => match event {
@@ -317,13 +321,25 @@ impl ControlPlane {
         });
     }
 
+    /// Puts on disk what Map-Servers have said last, if it is time to.
+    fn settle(&mut self, is_last: bool) {
+        if let Err(error) = self.notify_nonces.settle(Instant::now(), is_last) {
+            tracing::error!(%error, "after a restart an old Map-Notify may be taken for a new one");
+        }
+    }
+
     fn drain(&mut self) {
+        self.settle(false);
         if let Err(error) = self.map_version.keep(self.control.database()) {
             tracing::error!(%error, "the map-version is not on disk: a restart would go on with an older one");
         }
         while let Some(output) = self.control.poll() {
             match output {
                 Output::PersistNonce(bound) => self.persist(bound),
+                Output::PersistHeard(heard) => {
+                    self.notify_nonces.note(heard);
+                    self.settle(false);
+                }
                 Output::Update(update) => {
                     if let Update::PitrFor(prefixes) = &update {
                         self.pitr.want(prefixes);

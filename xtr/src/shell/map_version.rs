@@ -103,8 +103,8 @@ fn read(path: &Path) -> Result<Option<Kept>, Failure> {
     Ok(Some(kept))
 }
 
-/// Written beside and renamed, so that a crash leaves the old version or the new one.
-fn write(path: &Path, kept: &Kept) -> std::io::Result<()> {
+/// Written beside and renamed, so that a crash leaves what was there or what is new.
+pub(super) fn write(path: &Path, kept: &impl Serialize) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = std::fs::File::create(&beside)?;
     file.write_all(serde_json::to_string(kept)?.as_bytes())?;

@@ -21,6 +21,7 @@ pub mod look;
 pub mod map_version;
 pub mod nat;
 pub mod netlink;
+pub mod notify_nonces;
 pub mod packet_loop;
 pub mod packets;
 pub mod pitr;
@@ -68,6 +69,7 @@ use identities::{Change, Changes};
 use interfaces::{Locators, Machine, Wanted, Watch};
 use map_version::KeptVersion;
 use netlink::Netlink;
+use notify_nonces::NotifyNonces;
 use packets::Packets;
 use privileges::Privileges;
 use reload::Settings;
@@ -132,6 +134,7 @@ async fn run_as(
     let cgeids: Vec<EidPrefix> = keys.iter().map(|key| cgeid_prefix(key.address())).collect();
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
+    let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
     let database = map_version.version(Database::new(site.clone(), locators.clone(), Ttl::DEFAULT));
     let packets = Packets::start(&config, &database)?;
     packets.lend_control_port(&sockets);
@@ -149,7 +152,7 @@ async fn run_as(
     let life = life::Life::show(sender.clone());
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
-    let control = control(&config, &state, database, &site, map_system.as_ref())?;
+    let control = control(&config, &state, database, &site, map_system.as_ref())?.having_heard(heard);
 
     let sender = changes.sender();
     let locators = Locators { all: locators, unreachable: Vec::new() };
@@ -161,6 +164,7 @@ async fn run_as(
         map_system,
         state,
         map_version,
+        notify_nonces,
         questions,
         cgeid_network: cgeid_network(&config),
         changes,
@@ -329,17 +333,21 @@ fn map_systems(config: &Config, xtr_id: [u8; 16]) -> (Vec<Server>, Vec<MapSystem
 
 /// Where mappings are subscribed to, and as whom.
 fn subscriptions(config: &Config, identity: XtrIdentity, state: &StateFile) -> Result<subscribe::Config, Failure> {
-    let association = |server: &crate::config::ServerAddress| subscribe::Association {
-        resolver: MapSystem::Node(server.address),
-        key: server.key.clone(),
-        tag: server.tag,
-    };
-    let associations: Vec<_> = config.subscriptions.iter().map(association).collect();
+    let associations = associations(config);
     if !associations.is_empty() {
         let xtr_id = format!("{:032x}", u128::from_be_bytes(identity.xtr_id));
         tracing::info!(xtr_id, site_id = identity.site_id, "subscribes to mappings");
     }
     Ok(subscribe::Config { identity, associations, nonce_floor: Nonce(state.state().nonce), seed: state::random()? })
+}
+
+fn associations(config: &Config) -> Vec<subscribe::Association> {
+    let association = |server: &crate::config::ServerAddress| subscribe::Association {
+        resolver: MapSystem::Node(server.address),
+        key: server.key.clone(),
+        tag: server.tag,
+    };
+    config.subscriptions.iter().map(association).collect()
 }
 
 fn plan(config: &Config, site: &[EidPrefix], cgeids: &[EidPrefix]) -> netlink::Plan {

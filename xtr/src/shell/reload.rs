@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `lisp-xtr reload`, and SIGHUP: locators, EID-prefixes, Map-Servers and Map-Resolvers change while packets cross. All of it is taken
-//! over, or nothing.
+//! `lisp-xtr reload`, and SIGHUP: locators, EID-prefixes, Map-Servers, Map-Resolvers, LISP-SEC, and the keys of all of these and of
+//! subscriptions change while packets cross. All of it is taken over, or nothing.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::Failure;
 use super::control_plane::ControlPlane;
 use super::control_socket::{Ask, ask_for};
 use super::interfaces::{Machine, Wanted};
-use super::map_systems;
+use super::{associations, map_systems};
 use crate::config::{Config, Flags, Mapping, Running};
 use crate::engine::Input;
 use crate::limits;
@@ -123,7 +123,7 @@ impl ControlPlane {
         }
         let (before, after) = (std::mem::take(&mut self.settings.servers), servers(newer));
         let (servers, resolvers) = map_systems(newer, newer.xtr_id.unwrap_or(self.state.state().xtr_id));
-        self.tell(Input::MapSystems { servers, resolvers });
+        self.tell(Input::MapSystems { servers, resolvers, subscriptions: associations(newer) });
         let beyond = |some: &[IpAddr], others: &[IpAddr]| {
             some.iter().filter(|server| !others.contains(server)).copied().collect::<Vec<_>>()
         };

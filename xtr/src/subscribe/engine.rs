@@ -221,6 +221,29 @@ impl Subscriber {
         }
     }
 
+    /// Takes over the keys of associations with the same Map-Resolvers. Who has refused us, or whose answers did not verify, is asked
+    /// anew; one that tells of changes tells of them under its new key.
+    pub fn set_keys(&mut self, now: Instant, newer: &[Association]) {
+        let mut has_changed = false;
+        for (known, newer) in self.associations.iter_mut().zip(newer) {
+            if known.resolver == newer.resolver && (&known.key, known.tag) != (&newer.key, newer.tag) {
+                known.clone_from(newer);
+                has_changed = true;
+            }
+        }
+        if !has_changed {
+            return;
+        }
+        for prefix in self.table.prefixes() {
+            if let Some(mut subscription) = self.take(&prefix) {
+                if !subscription.is_live() && subscription.state != State::Leaving {
+                    subscription.hurry(now, State::Asked);
+                }
+                self.put(prefix, subscription);
+            }
+        }
+    }
+
     /// Our EID-prefixes changed.
     pub fn set_own(&mut self, own: Vec<EidPrefix>) {
         self.own = own;
@@ -271,7 +294,7 @@ impl Subscriber {
     /// What is due about one subscription, which is out of the table.
     fn advance(&mut self, now: Instant, prefix: EidPrefix, mut subscription: Subscription) {
         if subscription.state != State::Leaving && subscription.expires <= now {
-            if subscription.confirmed.is_none() && subscription.asked.is_empty() {
+            if subscription.confirmed.is_none() && subscription.asked().next().is_none() {
                 return self.forget(&subscription);
             }
             subscription.hurry(now, State::Leaving);
@@ -304,7 +327,8 @@ impl Subscriber {
     fn ask(&mut self, now: Instant, prefix: EidPrefix, subscription: &mut Subscription) -> Result<(), Refusal> {
         // That there is one was looked at before.
         self.budget.take(now);
-        if subscription.tries > 0 && subscription.state == State::Asked {
+        // Whoever tells of changes is asked as long as he does: of another it would be a second subscription.
+        if subscription.tries > 0 && subscription.state == State::Asked && !subscription.is_live() {
             subscription.association = (subscription.association + 1) % self.associations.len().max(1);
         }
         let (nonce, bound) = match subscription.last {
@@ -314,9 +338,10 @@ impl Subscriber {
             }
             _ => self.nonces.fresh(self.random.next_u64()),
         };
-        if let Some(forgotten) = subscription.asked.front().filter(|_| subscription.asked.len() >= limits::OUTSTANDING)
+        if let Some(forgotten) =
+            subscription.asked().next().filter(|_| subscription.asked().count() >= limits::OUTSTANDING)
         {
-            self.asked.remove(forgotten);
+            self.asked.remove(&forgotten);
         }
         subscription.sent(now, nonce);
         let association = self.associations.get(subscription.association).ok_or(Refusal::NoLocatorOfFamily)?;
@@ -333,8 +358,8 @@ impl Subscriber {
 
     /// Nothing that was asked for it is waited for any more.
     fn forget(&mut self, subscription: &Subscription) {
-        for nonce in &subscription.asked {
-            self.asked.remove(nonce);
+        for nonce in subscription.asked() {
+            self.asked.remove(&nonce);
         }
     }
 
@@ -345,7 +370,7 @@ impl Subscriber {
     }
 
     fn put(&mut self, prefix: EidPrefix, subscription: Subscription) {
-        self.asked.extend(subscription.asked.iter().map(|nonce| (*nonce, prefix)));
+        self.asked.extend(subscription.asked().map(|nonce| (nonce, prefix)));
         self.table.put(prefix, subscription);
     }
 

@@ -63,10 +63,10 @@ pub(super) struct Subscription {
     pub(super) expires: Instant,
     /// Whether packets have asked for it since it was confirmed last: then its mapping lives on.
     pub(super) is_used: bool,
-    /// Which association it was asked for with.
+    /// The association of who tells of changes; without a subscription, the one that it was asked for with last.
     pub(super) association: usize,
-    /// Nonces that a Map-Notify may confirm, oldest first.
-    pub(super) asked: VecDeque<u64>,
+    /// Nonces that a Map-Notify may confirm, oldest first, and the association that each was sent by.
+    asked: VecDeque<(u64, usize)>,
     /// Map-Requests sent since the last answer.
     pub(super) tries: u32,
     /// Refusals, silences and ends in a row.
@@ -113,6 +113,16 @@ impl Subscription {
         self.floor.is_some() && matches!(self.state, State::Asked | State::Subscribed)
     }
 
+    /// Nonces that a Map-Notify may confirm, oldest first.
+    pub(super) fn asked(&self) -> impl Iterator<Item = u64> + '_ {
+        self.asked.iter().map(|(nonce, _)| *nonce)
+    }
+
+    /// The association of who answers the Map-Request with this nonce.
+    pub(super) fn asked_by(&self, nonce: u64) -> Option<usize> {
+        self.asked.iter().find(|(asked, _)| *asked == nonce).map(|(_, association)| *association)
+    }
+
     /// Notes a Map-Request.
     pub(super) fn sent(&mut self, now: Instant, nonce: u64) {
         self.due = now + limits::FIRST_RETRY.saturating_mul(1 << (self.tries / 2).min(6));
@@ -121,7 +131,7 @@ impl Subscription {
         if self.asked.len() == limits::OUTSTANDING {
             self.asked.pop_front();
         }
-        self.asked.push_back(nonce);
+        self.asked.push_back((nonce, self.association));
     }
 
     fn used(&mut self, nonce: u64) {
@@ -134,10 +144,11 @@ impl Subscription {
             // It has lasted.
             self.failures = 0;
         }
+        self.association = self.asked_by(nonce).unwrap_or(self.association);
         self.used(nonce);
         self.floor = Some(self.floor.map_or(nonce, |floor| floor.max(nonce)));
         self.told.retain(|_, told| *told > nonce);
-        self.asked.retain(|asked| *asked > nonce);
+        self.asked.retain(|(asked, _)| *asked > nonce);
         (self.state, self.due, self.tries) = (State::Subscribed, renew, 0);
         (self.confirmed, self.server) = (Some(now), Some(server));
     }

@@ -63,6 +63,8 @@ pub struct Node {
     pub probes: Vec<(IpAddr, SocketAddr, MapRequest)>,
     pub smrs: Vec<(IpAddr, SocketAddr, MapRequest)>,
     pub persisted: Vec<Nonce>,
+    /// The last nonces of unsolicited Map-Notifies, as they are on disk.
+    pub heard: Vec<(MapSystem, Nonce)>,
     updates: Vec<Update>,
     key: AuthKey,
 }
@@ -94,6 +96,7 @@ impl Node {
             probes: vec![],
             smrs: vec![],
             persisted: vec![],
+            heard: vec![],
             updates: vec![],
             key,
         };
@@ -193,6 +196,7 @@ impl Node {
         while let Some(output) = self.control.poll() {
             match output {
                 Output::PersistNonce(nonce) => self.persisted.push(nonce),
+                Output::PersistHeard(heard) => self.heard = heard,
                 Output::Update(update) => self.updates.push(update),
                 Output::Send(outgoing) => match outgoing.to {
                     Destination::Pipe => self.piped.push(outgoing.bytes),

@@ -3,8 +3,6 @@
 
 use std::time::Instant;
 
-use wire::control::Nonce;
-
 use super::{Batch, Registrar, Server, may_have};
 
 impl Registrar {
@@ -31,7 +29,6 @@ impl Registrar {
 
     fn begin(&mut self, now: Instant, server: Server) {
         self.servers.push(server);
-        self.unsolicited.push(Nonce(0));
         self.plan(now, self.servers.len() - 1);
     }
 
@@ -69,7 +66,6 @@ impl Registrar {
         while let Some(index) = self.retired.iter().copied().find(|index| !self.is_spoken_to(*index)) {
             let behind = |server: usize| if server > index { server - 1 } else { server };
             self.servers.remove(index);
-            self.unsolicited.remove(index);
             self.retired.remove(&index);
             self.retired = self.retired.iter().map(|server| behind(*server)).collect();
             self.moved = self.moved.iter().map(|(server, prefix)| (behind(*server), *prefix)).collect();

@@ -42,7 +42,8 @@ impl Subscriber {
         if !is_about(&first) || !is_inside || answered.is_none() && !known.is_live() {
             return Err(Refusal::NotifyNotSubscribed);
         }
-        let association = self.associations.get(known.association).ok_or(Refusal::NotifyNotSubscribed)?.clone();
+        let by = answered.and_then(|_| known.asked_by(message.nonce.0)).unwrap_or(known.association);
+        let association = self.associations.get(by).ok_or(Refusal::NotifyNotSubscribed)?.clone();
         auth::verify(payload, &association.key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
         if is_farewell(message) && (answered.is_some() || first == prefix) {
             return self.on_farewell(now, prefix, message.nonce.0, answered.is_some());
