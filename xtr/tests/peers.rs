@@ -473,6 +473,28 @@ fn bits_count_the_locators_of_the_record_those_that_are_not_used_among_them() {
 }
 
 #[test]
+fn bits_that_leave_no_locator_to_be_used_say_nothing() {
+    let both = [ip("198.51.100.1"), ip("198.51.100.2")];
+    let (mut node, event) = node_with_two_mappings();
+    node.event(event(0b10, 32, 5));
+    assert_eq!(locators_told(&mut node), both[1..]);
+    node.event(event(0, 32, 5));
+    assert_eq!(locators_told(&mut node), both, "all clear is no reason to send nothing");
+    let (prefix_b, installed) =
+        node.control.map_cache(node.now).find(|(net, _)| **net == prefix("2001:db8:b::/48")).unwrap();
+    assert_eq!(node.control.down_by_status_bits(prefix_b, installed), Vec::<IpAddr>::new());
+    node.event(event(0b1, 32, 5));
+    assert_eq!(locators_told(&mut node), both[..1]);
+
+    let mut node = trusting_node();
+    let never = LocatorRecord::new(ip("198.51.100.2"), LocatorRecord::UNUSABLE, 0);
+    map(&mut node, "2001:db8:b::1/128", record("2001:db8:b::/48", 5, vec![locator("198.51.100.1"), never]));
+    node.updates();
+    node.event(status_bits("198.51.100.1", 0b10, 32, 5));
+    assert_eq!(locators_told(&mut node), both[..1], "the one that is up is for no packets");
+}
+
+#[test]
 fn beside_an_instance_nothing_is_said_of_the_ninth_locator() {
     let mut node = trusting_node();
     let locators: Vec<_> = (1..=10).map(|number| locator(&format!("198.51.100.{number}"))).collect();

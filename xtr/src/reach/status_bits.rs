@@ -2,7 +2,8 @@
 //! Locator-status-bits of trusted peers (RFC 9300, section 10): which locators of their mappings packets do not go to.
 //!
 //! Bits are of a mapping: the same locator may be used for the EID-prefixes of another. A locator whose bit is clear is as if its R
-//! bit were, until its bit is set again. Bits go with a version of the mapping; another version begins without.
+//! bit were, until its bit is set again. Bits go with a version of the mapping; another version begins without. Bits that leave none to
+//! be used say nothing: the locators are tried all the same, as where none answers probes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use wire::address::EidPrefix;
 use wire::record::MapVersion;
 
 use crate::limits as both;
-use crate::map_cache::{Entry, Forwarding, Update};
+use crate::map_cache::{Entry, Forwarding, Locator, Update};
 use crate::refusal::{Refusal, Tally};
 use crate::resolve::Installed;
 use crate::trust::Trust;
@@ -124,12 +125,15 @@ impl StatusBits {
         }
     }
 
-    /// The locators of a mapping that are down by its bits.
+    /// The locators of a mapping that are down by its bits; none if packets could go to no other.
     pub fn down(&self, prefix: &EidPrefix, installed: &Installed) -> Vec<IpAddr> {
         let Some(bits) = self.known.get(prefix).and_then(|known| known.bits) else { return Vec::new() };
-        let ordinals =
-            installed.locators.iter().enumerate().map(|(index, (address, _))| (installed.ordinal(index), *address));
-        ordinals.filter(|(ordinal, _)| bits.is_down(*ordinal)).map(|(_, address)| address).collect()
+        let is_down = |index: usize| bits.is_down(installed.ordinal(index));
+        let all = || installed.locators.iter().enumerate();
+        if all().all(|(index, (_, record))| is_down(index) || Locator::usable(record).is_none()) {
+            return Vec::new();
+        }
+        all().filter(|(index, _)| is_down(*index)).map(|(_, (address, _))| *address).collect()
     }
 
     /// What was refused.

@@ -13,7 +13,7 @@ use crate::database::Database;
 
 /// The file's name in the state directory.
 const NAME: &str = "map-version.json";
-/// Octets that are read of it: far more than 32 locators take.
+/// Octets that are read of it: far more than 32 locators take, all of them unreachable.
 const LARGEST: u64 = 16 * 1024;
 
 /// What is in the file.
@@ -26,6 +26,9 @@ struct Kept {
     version: u16,
     /// The locators of the mappings of that version.
     locators: Vec<String>,
+    /// Those of them that the mappings of that version say cannot be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unreachable: Vec<String>,
 }
 
 /// The version on disk.
@@ -47,12 +50,13 @@ impl KeptVersion {
         Ok(Self { path, configured, kept })
     }
 
-    /// The database with the version that its mappings have.
-    pub fn version(&self, database: Database) -> Database {
+    /// The database with the version that its mappings have. What can be reached is part of a version unless status bits tell that.
+    pub fn version(&self, database: Database, bits_tell_reachability: bool) -> Database {
         let version = match &self.kept {
             Some(kept) if kept.configured == self.configured.0 => {
                 let version = MapVersion(kept.version);
-                if kept.locators == locators(&database) { version } else { version.next() }
+                let is_reach = bits_tell_reachability || kept.unreachable == unreachable(&database);
+                if is_reach && kept.locators == locators(&database) { version } else { version.next() }
             }
             _ => self.configured,
         };
@@ -69,7 +73,8 @@ impl KeptVersion {
         if version == MapVersion(0) || self.kept.as_ref().is_some_and(is_it) {
             return Ok(());
         }
-        let kept = Kept { configured, version: version.0, locators: locators(database) };
+        let (locators, unreachable) = (locators(database), unreachable(database));
+        let kept = Kept { configured, version: version.0, locators, unreachable };
         let result = write(&self.path, &kept);
         // Without a disk it is not tried again with each message.
         self.kept = Some(kept);
@@ -77,11 +82,17 @@ impl KeptVersion {
     }
 }
 
-/// What a version is of. Reachability is not part of it: at the start all locators can be reached, as far as is known.
+/// What a version is of, ...
 fn locators(database: &Database) -> Vec<String> {
     let text =
         |own: &crate::database::OwnLocator| format!("{},priority={},weight={}", own.address, own.priority, own.weight);
     database.locators().iter().map(text).collect()
+}
+
+/// ... with the R bits that its records have (RFC 9302, section 6). At a start all locators can be reached, as far as is known.
+fn unreachable(database: &Database) -> Vec<String> {
+    let addresses = database.locators().iter().map(|own| own.address);
+    addresses.filter(|address| !database.is_reachable(*address)).map(|address| address.to_string()).collect()
 }
 
 fn read(path: &Path) -> Result<Option<Kept>, Failure> {
@@ -128,7 +139,7 @@ mod tests {
     /// A run with these locators: the version that it begins with, and with which it ends after `changes`.
     fn run(directory: &Path, configured: u16, rlocs: &[&str], changes: usize) -> (u16, u16) {
         let mut kept = KeptVersion::open(directory, MapVersion(configured)).unwrap();
-        let mut now = kept.version(database(rlocs));
+        let mut now = kept.version(database(rlocs), false);
         kept.keep(&now).unwrap();
         let first = now.map_version().0;
         for change in 0..changes {
@@ -152,6 +163,23 @@ mod tests {
         assert_eq!(run(69, &["192.0.2.1", "192.0.2.2"], 0), (72, 72), "changed while it was down");
         assert_eq!(run(4095, &one, 2), (4095, 2), "the operator sets another; 0 is left out");
         assert_eq!(run(4095, &one, 0), (2, 2));
+    }
+
+    #[test]
+    fn a_locator_that_can_be_reached_again_after_a_restart_makes_another_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = ["192.0.2.1"];
+        assert_eq!(run(directory.path(), 7, &one, 1), (7, 8), "it ends with R clear");
+        let start = |bits| {
+            let kept = KeptVersion::open(directory.path(), MapVersion(7)).unwrap();
+            kept.version(database(&one), bits).map_version().0
+        };
+        assert_eq!((start(false), start(true)), (9, 8), "unless status bits tell it");
+        assert_eq!(run(directory.path(), 7, &one, 0), (9, 9));
+        assert_eq!(run(directory.path(), 7, &one, 0), (9, 9), "a restart is no change");
+        let former = r#"{"configured":7,"version":5,"locators":["192.0.2.1,priority=1,weight=100"]}"#;
+        std::fs::write(directory.path().join(NAME), former).unwrap();
+        assert_eq!(run(directory.path(), 7, &one, 0), (5, 5), "a file that knows nothing of it");
     }
 
     #[test]

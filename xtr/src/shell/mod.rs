@@ -135,7 +135,8 @@ async fn run_as(
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
     let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
-    let database = map_version.version(Database::new(site.clone(), locators.clone(), Ttl::DEFAULT));
+    let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
+    let database = map_version.version(database, config.trust.status_bits());
     let packets = Packets::start(&config, &database)?;
     packets.lend_control_port(&sockets);
     privileges.while_it_runs()?;

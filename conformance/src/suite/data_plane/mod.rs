@@ -7,6 +7,7 @@ mod gpe;
 mod header;
 mod hops;
 mod negative;
+mod peers;
 mod ports;
 mod size;
 mod source;
@@ -21,6 +22,7 @@ fn probes() -> Vec<&'static Probe<Tier>> {
     let of_all = [
         size::PROBES,
         negative::PROBES,
+        peers::PROBES,
         choice::PROBES,
         source::PROBES,
         header::PROBES,

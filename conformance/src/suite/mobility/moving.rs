@@ -26,7 +26,6 @@ pub(super) const PROBES: &[Probe<Room>] = &[
         "a new locator: who has sent packets within the last minute is solicited, from that",
         told,
     ),
-    must("CP-138.2", "9301 6.1", "a new locator: who has sent nothing is not solicited", told),
     must("CP-138.3", "9301 6.1", "an SMR: one record, of the EID-prefix that has changed; no ECM, no probe", told),
     must("CP-136.2", "9301 6.1", "two changes in a second: SMRs to one ITR, three seconds apart", told),
     must("CP-138.4", "9301 6.1", "a new locator: the map system has it, and gives no more the one before", told),
@@ -34,6 +33,8 @@ pub(super) const PROBES: &[Probe<Room>] = &[
 
 /// What a move may cost.
 const GAP: Duration = Duration::from_secs(2);
+/// How long more SMRs are looked for.
+const AFTER: Duration = Duration::from_secs(1);
 /// Between two packets.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -101,7 +102,6 @@ fn two_changes(network: &Network) -> Judgement {
     let first = &network.first;
     let prefixes = ["10.2.1.0/24", MOVING];
     network.registered(prefixes[0], FIRST)?;
-    // The peer sends; the address beside it does not.
     let host: IpAddr = "10.2.1.9".parse().map_err(broken)?;
     let inner = Packet::udp(SocketAddr::new(PEER_HOST, 1), SocketAddr::new(host, 2), b"heard").octets();
     let mark = first.port.mark();
@@ -123,7 +123,9 @@ fn two_changes(network: &Network) -> Judgement {
     let changed = network.peer.first(mark, PATIENCE, "an SMR", |heard| solicits(heard).is_some())?;
     first.reload(&prefixes, FIRST)?;
     network.registered(prefixes[0], FIRST)?;
-    let smrs = network.peer.wait(mark, 2, PATIENCE, |heard| solicits(heard).is_some());
+    network.peer.wait(mark, 2, PATIENCE, |heard| solicits(heard).is_some());
+    // And all that follow the second at once.
+    let smrs = network.peer.wait(mark, usize::MAX, AFTER, |heard| solicits(heard).is_some());
     for smr in &smrs {
         let request = solicits(smr).ok_or_else(|| broken("no SMR"))?;
         equal("to", smr.destination, SocketAddr::new(PEER, wire::CONTROL_PORT))?;
@@ -137,7 +139,7 @@ fn two_changes(network: &Network) -> Judgement {
     equal("the first comes from", changed.source.ip().to_string().as_str(), FIRST_NEW)?;
     let gaps: Vec<_> = smrs.windows(2).map(|two| two[1].at - two[0].at).collect();
     expect(
-        smrs.len() == 2 && gaps.iter().all(|gap| *gap > Duration::from_millis(2900)),
+        smrs.len() >= 2 && gaps.iter().all(|gap| *gap > Duration::from_millis(2900)),
         "the peer alone is told, once in three seconds, and the map system knows",
     )
 }

@@ -25,7 +25,7 @@ pub(super) const FIRST: &str = "198.51.100.1";
 pub(super) const FIRST_NEW: &str = "198.51.100.21";
 const SECOND: &str = "198.51.100.2";
 const THIRD: &str = "198.51.100.3";
-/// The other xTR: one locator with a host behind it, one of nobody.
+/// The other xTR: a locator with a host behind it.
 pub(super) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 4));
 pub(super) const PEER_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 6, 0, 9));
 const SERVER: &str = "198.51.100.10";
@@ -87,7 +87,7 @@ impl Network {
         let [second, second_site] = nodes("second", 2, &[SECOND], &["10.2.2.0/24", MOVING]);
         let [third, third_site] = nodes("third", 3, &[THIRD], &[]);
         let map_system = Node::host("map-system").port("eth0", "core", &["198.51.100.10/24"]);
-        let peer = Node::host("peer").port("eth0", "core", &["198.51.100.4/24", "198.51.100.5/24"]);
+        let peer = Node::host("peer").port("eth0", "core", &["198.51.100.4/24"]);
         let topology = [first, first_site, second, second_site, third, third_site, map_system, peer]
             .into_iter()
             .fold(Topology::default().switch("core"), Topology::with);

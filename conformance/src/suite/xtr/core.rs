@@ -37,6 +37,8 @@ pub(in crate::suite) enum Habit {
     From(IpAddr),
     /// As one who does not speak for the site: without A.
     WithoutAuthority,
+    /// As one who echoes nonces: with E.
+    Echoes,
 }
 
 /// A control message that came.
@@ -250,7 +252,8 @@ impl State {
             record.authoritative = !matches!(habit, Some(Habit::WithoutAuthority));
             record.locators.iter_mut().for_each(|locator| locator.probed = locator.rloc.ip() == Some(rloc));
         }
-        let reply = MapReply { probe: true, nonce: request.nonce, records, ..MapReply::default() };
+        let echo_nonce = matches!(habit, Some(Habit::Echoes));
+        let reply = MapReply { probe: true, echo_nonce, nonce: request.nonce, records, ..MapReply::default() };
         let octets = ControlMessage::from(reply).encode().ok()?;
         let from = if let Some(Habit::From(other)) = habit { other } else { rloc };
         let (from, to) = (SocketAddr::new(from, wire::CONTROL_PORT), SocketAddr::new(to, port));

@@ -326,6 +326,7 @@ pub(in crate::suite) struct Tier {
     plain: OnceLock<Result<Rig, Fault>>,
     strict: OnceLock<Result<Rig, Fault>>,
     unchecked: OnceLock<Result<Rig, Fault>>,
+    trusted: OnceLock<Result<Rig, Fault>>,
     vectors: Mutex<()>,
 }
 
@@ -336,6 +337,7 @@ impl Tier {
             plain: OnceLock::new(),
             strict: OnceLock::new(),
             unchecked: OnceLock::new(),
+            trusted: OnceLock::new(),
             vectors: Mutex::new(()),
         }
     }
@@ -362,16 +364,26 @@ impl Tier {
         self.strict.get_or_init(|| Rig::open(self.number, Self::INSTANCE, &more)).as_ref().map_err(Clone::clone)
     }
 
-    /// With `--source-check off`.
+    /// With `--source-check off`, and a trusted peer with which nothing is used: [`Self::TRUSTED`].
     pub(in crate::suite) fn unchecked(&self) -> Result<&Rig, Fault> {
-        let open = || Rig::open(self.number, 0, &["--source-check", "off"]);
+        let open = || Rig::open(self.number, 0, &["--source-check", "off", "--trusted-peer", Self::TRUSTED]);
         self.unchecked.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    /// All others are trusted peers, with which nonces, locator-status-bits and map-versions are used.
+    pub(in crate::suite) fn trusted(&self) -> Result<&Rig, Fault> {
+        let peers = ["--trusted-peer", "100.64.0.0/16", "--trusted-peer", "2001:db8:a:1::/64"];
+        let uses = ["--echo-nonce", "on", "--locator-status-bits", "on", "--map-version", "7"];
+        let open = || Rig::open(self.number, 0, &[&peers[..], &uses].concat());
+        self.trusted.get_or_init(open).as_ref().map_err(Clone::clone)
     }
 
     /// Peers that take LISP-GPE, of each family.
     pub(in crate::suite) const GPE_PEERS: [&'static str; 2] = ["100.64.0.77", "2001:db8:a:1::77"];
     /// The instance of the strict one: that of vector D01.
     pub(in crate::suite) const INSTANCE: u32 = 0x00ab_cdef;
+    /// A trusted peer.
+    pub(in crate::suite) const TRUSTED: &'static str = "100.64.0.78";
     /// A PITR.
     pub(in crate::suite) const PITR: &'static str = "100.64.0.80";
 }

@@ -193,18 +193,27 @@ pub(super) struct FloodEnd {
     pub(super) sent: u64,
     /// ... in which time.
     pub(super) time: Duration,
-    /// Whether its thread had a processor only while nobody else wanted it.
-    pub(super) from_idle: bool,
+    /// Whether its thread took no processor from anybody: it had one of its own, or one only while nobody else wanted it.
+    pub(super) took_none: bool,
+}
+
+/// Where it is sent from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// These processors, or all.
+    pub(super) processors: Option<CpuSet>,
+    /// Nobody else is there.
+    pub(super) is_apart: bool,
 }
 
 impl Flood {
-    /// Starts it, on these processors.
+    /// Starts it there.
     pub(super) fn start(
         socket: UdpSocket,
         to: SocketAddrV4,
         crowd: &[Ipv4Addr],
         rate: f64,
-        processors: Option<CpuSet>,
+        from: Place,
     ) -> anyhow::Result<Self> {
         let port = socket.local_addr()?.port();
         let sites = Sites { within: NOWHERE, count: 1 << 16 };
@@ -217,8 +226,10 @@ impl Flood {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name(FLOOD_THREAD.into()).spawn(move || {
-            processors.map_or(Ok(()), |there| sched_setaffinity(Pid::from_raw(0), &there))?;
-            flood(&socket, to, &questions, rate, &stopped)
+            from.processors.map_or(Ok(()), |there| sched_setaffinity(Pid::from_raw(0), &there))?;
+            let took_none = from.is_apart || only_when_idle().is_ok();
+            let (sent, time) = flood(&socket, to, &questions, rate, &stopped)?;
+            Ok(FloodEnd { sent, time, took_none })
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -243,8 +254,7 @@ fn flood(
     questions: &[(Ipv4Addr, Vec<u8>)],
     rate: f64,
     stop: &AtomicBool,
-) -> std::io::Result<FloodEnd> {
-    let from_idle = only_when_idle().is_ok();
+) -> std::io::Result<(u64, Duration)> {
     let (begun, mut sent) = (Instant::now(), 0u64);
     let mut questions = questions.iter().cycle();
     while !stop.load(Ordering::Relaxed) {
@@ -259,7 +269,7 @@ fn flood(
         // Nobody reads the answers: the socket drops what it has no room for.
         std::thread::sleep(TICK);
     }
-    Ok(FloodEnd { sent, time: begun.elapsed(), from_idle })
+    Ok((sent, begun.elapsed()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Two nodes in two network namespaces, joined by a cable. Needs root and `/dev/net/tun`; without, a test fails where `CI` is set,
+//! and else says so and passes.
+#![allow(dead_code, reason = "not every test file uses all of it")]
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt as _;
+use ipnet::IpNet;
+use netlink_packet_route::address::AddressHeaderFlags;
+use netlink_packet_route::link::{LinkAttribute, State};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Uid;
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use socket2::{Domain, Protocol, Socket, Type};
+use wire::address::{EidPrefix, InstanceId};
+use xtr::config::Tier;
+use xtr::counters::Count;
+use xtr::etr::EtrConfig;
+use xtr::itr::ItrConfig;
+use xtr::map_cache::{Entry, Event, Forwarding, Locator, Update};
+use xtr::shell::data_plane::{DataPlane, Options};
+
+const CABLE: &str = "core";
+pub(crate) const TUN: &str = "lisp0";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One of the two sites.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site {
+    pub(crate) rlocs: [&'static str; 2],
+    /// Its host is this machine itself.
+    pub(crate) hosts: [&'static str; 2],
+    pub(crate) prefixes: [&'static str; 2],
+}
+
+pub(crate) const NEAR: Site = Site {
+    rlocs: ["192.0.2.1", "2001:db8:c::1"],
+    hosts: ["10.0.0.1", "2001:db8:a::1"],
+    prefixes: ["10.0.0.0/24", "2001:db8:a::/48"],
+};
+pub(crate) const FAR: Site = Site {
+    rlocs: ["192.0.2.2", "2001:db8:c::2"],
+    hosts: ["10.0.1.1", "2001:db8:b::1"],
+    prefixes: ["10.0.1.0/24", "2001:db8:b::/48"],
+};
+
+/// A running packet thread, and what it says.
+pub(crate) struct Node {
+    pub(crate) plane: DataPlane,
+    pub(crate) events: tokio::sync::mpsc::Receiver<Event>,
+}
+
+impl Node {
+    pub(crate) fn start(site: Site, core_mtu: usize, tier: Tier) -> Self {
+        Self::start_with(site, core_mtu, tier, EtrConfig::default())
+    }
+
+    pub(crate) fn start_with(site: Site, core_mtu: usize, tier: Tier, etr: EtrConfig) -> Self {
+        let (sender, events) = tokio::sync::mpsc::channel(64);
+        let rlocs: Vec<IpAddr> = site.rlocs.map(ip).to_vec();
+        let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![ip(site.hosts[1])], core_mtu, gpe_peers: vec![] };
+        let options = Options { tier, tun: TUN.into(), mtu: 1500, itr, etr, rlocs: rlocs.clone() };
+        let plane = DataPlane::start(options, sender).unwrap();
+        assert_eq!(plane.tier(), tier);
+        plane.update(Update::LocalRlocs(rlocs));
+        plane.update(Update::LocalEids(site.prefixes.map(prefix).to_vec()));
+        Self { plane, events }
+    }
+
+    pub(crate) fn map(&self, net: &str, rloc: &str) {
+        let locators = vec![Locator { address: ip(rloc), priority: 1, weight: 1 }];
+        let expires = Instant::now() + Duration::from_secs(60);
+        let entry = Entry { forwarding: Forwarding::Locators(locators), expires };
+        self.plane.update(Update::Upsert { prefix: prefix(net), entry });
+    }
+
+    pub(crate) fn event(&mut self) -> Event {
+        let started = Instant::now();
+        loop {
+            if let Ok(event) = self.events.try_recv() {
+                return event;
+            }
+            assert!(started.elapsed() < PATIENCE, "no event: {:?}", self.plane.counters().snapshot());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub(crate) fn count(&self, count: Count) -> u64 {
+        self.plane.counters().get(count)
+    }
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub(crate) fn prefix(net: &str) -> EidPrefix {
+    EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() }
+}
+
+/// Runs both ends, each in a namespace that ends with its thread. `far` says when it is ready, `near` runs, `far` is let go.
+pub(crate) fn in_two_namespaces(
+    near: impl FnOnce() + Send + 'static,
+    far: impl FnOnce(&mpsc::Sender<()>, &mpsc::Receiver<()>) + Send + 'static,
+) {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        assert!(std::env::var_os("CI").is_none(), "CI is set, and this machine lacks root or /dev/net/tun");
+        eprintln!("skipped: needs root and /dev/net/tun");
+        return;
+    }
+    let (namespace, of_far) = mpsc::channel::<File>();
+    let (plugged, is_plugged) = mpsc::channel::<()>();
+    let (ready, is_ready) = mpsc::channel::<()>();
+    let (done, is_done) = mpsc::channel::<()>();
+    let far = std::thread::spawn(move || {
+        new_namespace();
+        namespace.send(File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
+        is_plugged.recv().unwrap();
+        configure(FAR);
+        await_carrier();
+        FAR.rlocs.into_iter().for_each(await_address);
+        far(&ready, &is_done);
+    });
+    let near = std::thread::spawn(move || {
+        new_namespace();
+        lay_cable(of_far.recv().unwrap().as_raw_fd());
+        plugged.send(()).unwrap();
+        configure(NEAR);
+        await_carrier();
+        NEAR.rlocs.into_iter().for_each(await_address);
+        is_ready.recv().unwrap();
+        near();
+        done.send(()).unwrap();
+    });
+    near.join().unwrap();
+    far.join().unwrap();
+}
+
+fn new_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    // Packets out of the tunnel may come from anywhere.
+    for interfaces in ["all", "default"] {
+        std::fs::write(format!("/proc/sys/net/ipv4/conf/{interfaces}/rp_filter"), "0").unwrap();
+    }
+}
+
+pub(crate) fn netlink<T>(work: impl AsyncFnOnce(&Handle) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+        let task = tokio::spawn(connection);
+        let result = work(&handle).await;
+        task.abort();
+        result
+    })
+}
+
+async fn index(handle: &Handle, name: &str) -> u32 {
+    let mut links = handle.link().get().match_name(name).execute();
+    links.try_next().await.unwrap().unwrap().header.index
+}
+
+/// Adds an address that is of use at once: nobody looks for duplicates.
+async fn add_address(handle: &Handle, link: u32, address: &str, length: u8) {
+    let mut request = handle.address().add(link, ip(address), length);
+    request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    request.execute().await.unwrap();
+}
+
+fn lay_cable(far: RawFd) {
+    netlink(async |handle| {
+        handle.link().add(LinkVeth::new(CABLE, "far").build()).execute().await.unwrap();
+        let end = index(handle, "far").await;
+        let moved = LinkUnspec::new_with_index(end).name(CABLE).setns_by_fd(far).build();
+        handle.link().set(moved).execute().await.unwrap();
+    });
+}
+
+fn configure(site: Site) {
+    netlink(async |handle| {
+        for name in ["lo", CABLE] {
+            let link = index(handle, name).await;
+            handle.link().set(LinkUnspec::new_with_index(link).up().build()).execute().await.unwrap();
+        }
+        let cable = index(handle, CABLE).await;
+        for (rloc, length) in site.rlocs.into_iter().zip([24, 64]) {
+            add_address(handle, cable, rloc, length).await;
+        }
+    });
+}
+
+/// Waits until the cable carries packets: before that the kernel drops them.
+fn await_carrier() {
+    let is_up = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::OperState(State::Up));
+    let started = Instant::now();
+    netlink(async |handle| {
+        loop {
+            let mut links = handle.link().get().match_name(CABLE).execute();
+            if links.try_next().await.unwrap().unwrap().attributes.iter().any(is_up) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "the cable has no carrier");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+/// Gives the TUN device the addresses of the site's host, and leads packets for the other site into it.
+pub(crate) fn lead_into_tunnel(site: Site, other: Site) {
+    netlink(async |handle| {
+        let tun = index(handle, TUN).await;
+        for host in site.hosts {
+            let length = if ip(host).is_ipv4() { 32 } else { 128 };
+            add_address(handle, tun, host, length).await;
+        }
+        for net in other.prefixes {
+            let route = match net.parse().unwrap() {
+                IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
+                    .destination_prefix(net.addr(), net.prefix_len())
+                    .output_interface(tun)
+                    .build(),
+                IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()
+                    .destination_prefix(net.addr(), net.prefix_len())
+                    .output_interface(tun)
+                    .build(),
+            };
+            handle.route().add(route).execute().await.unwrap();
+        }
+    });
+    site.hosts.into_iter().for_each(await_address);
+}
+
+/// Waits until the kernel delivers packets to an address of ours: the local route of an IPv6 one is added in background.
+fn await_address(address: &str) {
+    let socket = UdpSocket::bind((ip(address), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let itself = socket.local_addr().unwrap();
+    let started = Instant::now();
+    while socket.send_to(&[0], itself).is_err() || socket.recv(&mut [0]).is_err() {
+        assert!(started.elapsed() < PATIENCE, "{address} is not reached");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) fn set_cable_mtu(mtu: u32) {
+    netlink(async |handle| {
+        let cable = index(handle, CABLE).await;
+        handle.link().set(LinkUnspec::new_with_index(cable).mtu(mtu).build()).execute().await.unwrap();
+    });
+}
+
+pub(crate) fn bind(address: &str, port: u16) -> UdpSocket {
+    let socket = UdpSocket::bind((ip(address), port)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Sends back what comes, until it is told to stop.
+pub(crate) fn echo(hosts: [&'static str; 2], ready: &mpsc::Sender<()>, stop: &mpsc::Receiver<()>) {
+    let sockets = hosts.map(|host| bind(host, 7));
+    sockets.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+    ready.send(()).unwrap();
+    let mut buffer = [0; 4000];
+    while stop.try_recv() == Err(mpsc::TryRecvError::Empty) {
+        for socket in &sockets {
+            match socket.recv_from(&mut buffer) {
+                Ok((length, from)) => drop(socket.send_to(&buffer[..length], from)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// What a raw socket sees of the IPv4 or IPv6 packets that come over the cable, from the IP header on.
+pub(crate) fn eavesdrop(protocol: libc::c_int) -> Socket {
+    let wanted = i32::from(u16::try_from(protocol).unwrap().to_be());
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(wanted))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// The outer headers of a LISP packet that both tiers must agree on: class, flow label, TTL, DF, addresses, destination port and
+/// the LISP header; and the inner packet, but for an IPv4 identification, which the sender's kernel counts up.
+pub(crate) fn comparable(packet: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (ip, fields) = match packet[0] >> 4 {
+        4 => (20, [&packet[..2], &packet[6..7], &packet[8..9], &packet[12..20]].concat()),
+        _ => (40, [&packet[..4], &packet[7..40]].concat()),
+    };
+    let udp = packet.get(ip..ip + 8)?;
+    let is_data = packet[if ip == 20 { 9 } else { 6 }] == 17 && udp[2..4] == wire::DATA_PORT.to_be_bytes();
+    let mut inner = packet.get(ip + 16..)?.to_vec();
+    if inner[0] >> 4 == 4 {
+        inner[4..6].fill(0);
+        inner[10..12].fill(0);
+    }
+    is_data.then(|| ([&fields, &udp[2..6], &packet[ip + 8..ip + 16]].concat(), inner))
+}
