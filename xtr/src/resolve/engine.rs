@@ -111,13 +111,6 @@ pub enum Output {
     Send(Outgoing),
     /// Tell the packet half.
     Update(Update),
-    /// An ETR of the site behind these locators has said whether it echoes nonces (RFC 9301, section 5.4, E).
-    EchoNonce {
-        /// The locators of its mappings.
-        rlocs: Vec<IpAddr>,
-        /// Whether it does.
-        is_capable: bool,
-    },
 }
 
 /// Finds mappings for the packet half.
@@ -389,7 +382,6 @@ impl Resolver {
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
         self.install(now, via, asked, &of_use);
-        self.say_echo_nonce(message, &of_use);
         of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
@@ -399,16 +391,6 @@ impl Resolver {
             }
         }
         Ok(())
-    }
-
-    /// E is the word of the site's own ETR. A Map-Server that answers for it may leave it out, which says nothing.
-    fn say_echo_nonce(&mut self, message: &MapReply, accepted: &[Accepted<'_>]) {
-        let is_of_site = |entry: &&Accepted<'_>| message.echo_nonce || entry.record.authoritative;
-        let of_site = accepted.iter().filter(is_of_site);
-        let rlocs: Vec<_> = of_site.flat_map(|entry| entry.locators.iter().map(|(address, _)| *address)).collect();
-        if !rlocs.is_empty() {
-            self.outputs.push_back(Output::EchoNonce { rlocs, is_capable: message.echo_nonce });
-        }
     }
 
     /// The mapping system is asked, as after an SMR, within the rates for Map-Requests (RFC 9302, section 7.2, case 2).
