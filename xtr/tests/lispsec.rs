@@ -63,8 +63,12 @@ impl Question {
 
     /// That nobody can sign (RFC 9303, section 6.7, rule 3).
     fn nobody_signs(&self) -> Vec<u8> {
-        let reply = reply_to(&self.request, &[]).with_negative(EID, Action::DropNoReason, 1);
-        Seal { cant_sign: true, ..Seal::default() }.of(self, &[EID], &reply)
+        self.nobody_signs_for(SITE)
+    }
+
+    fn nobody_signs_for(&self, site: &str) -> Vec<u8> {
+        let reply = reply_to(&self.request, &[]).with_negative(site, Action::DropNoReason, 1);
+        Seal { cant_sign: true, ..Seal::default() }.of(self, &[site], &reply)
     }
 }
 
@@ -344,6 +348,57 @@ fn without_protection_is_asked_only_if_a_map_server_says_that_nobody_can_sign() 
 }
 
 #[test]
+/// The mapping that comes of a request without protection, after E about `site`.
+fn openly(node: &mut Node, eid: &str, site: &str, claimed: &[(&str, u32)]) {
+    node.event(Event::Miss { eid: prefix(eid), source: "2001:db8:a::2".parse().unwrap() });
+    let question = questions(node).remove(0);
+    from_resolver(node, &question.nobody_signs_for(site));
+    node.advance(secs(1));
+    let open = questions(node).remove(0);
+    assert!(open.ad.is_none());
+    node.reply(&reply_to(&open.request, claimed));
+}
+
+#[test]
+fn who_cannot_sign_takes_nothing_that_others_have_or_could_have() {
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
+    // Wider than what nobody signs for, beside it, and the site that signs, as a whole, in part and removed.
+    let part = "2001:db8:b:1::/64";
+    let claimed =
+        [("2001:db8::/40", 1440), ("2001:db8:c:1::/64", 1440), (SITE, 0), (part, 1440), ("2001:db8:d::/48", 9)];
+    openly(&mut node, "2001:db8:c::2/128", "2001:db8:c::/48", &claimed);
+    let held = [(prefix(SITE), true), (prefix("2001:db8:c::/48"), false), (prefix("2001:db8:c:1::/64"), false)];
+    assert_eq!(mappings(&node), held);
+    assert!(node.refused(Refusal::RecordOverclaims) >= 3);
+
+    // Nor where the Map-Server has said it of more than the part that signs.
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    let part = "2001:db8:b::/64";
+    from_resolver(&mut node, &question.answer(&[part], &[(part, 1440)]));
+    openly(&mut node, "2001:db8:b:5::2/128", SITE, &[(SITE, 1440), (part, 0), ("2001:db8:b::/65", 1440)]);
+    assert_eq!(mappings(&node), [(prefix(SITE), false), (prefix(part), true)]);
+}
+
+/// The Map-Server's last word about a site is that nobody signs for it any more.
+#[test]
+fn a_site_that_signs_no_more_is_asked_openly_when_it_is_refreshed() {
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
+    node.advance(secs(5));
+    questions(&mut node);
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let refresh = questions(&mut node).remove(0);
+    from_resolver(&mut node, &refresh.nobody_signs());
+    node.advance(secs(1));
+    let open = questions(&mut node).remove(0);
+    node.reply(&reply_to(&open.request, &[(SITE, 1440)]));
+    assert_eq!(mappings(&node), [(prefix(SITE), false)]);
+}
+
 fn e_beside_an_etr_that_has_signed_changes_nothing() {
     for demand in [Demand::Prefer, Demand::Require] {
         let mut node = itr(demand);
@@ -443,7 +498,7 @@ fn protection_can_be_required_while_the_node_runs() {
     let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
     node.control.protect(LispSec { demand: Demand::Require, resolvers: vec![(resolver, wrapping)] });
     node.reply(&reply_to(&open.request, &[(SITE, 1440)]));
-    assert_eq!((mappings(&node), node.refused(Refusal::SecReplyUnprotected)), (vec![], 1), "asked before it was");
+    assert_eq!((mappings(&node), node.refused(Refusal::ReplyUnasked)), (vec![], 1), "asked before it was");
     node.advance(secs(1));
     let question = questions(&mut node).remove(0);
     from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));

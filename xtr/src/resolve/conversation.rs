@@ -116,6 +116,14 @@ impl Conversation {
 
     pub(super) fn rests(&mut self, now: Instant) {
         self.close();
+    /// As if nothing had been asked yet: nothing that comes counts any more.
+    pub(super) fn starts_over(&mut self) {
+        self.close();
+        if let Stage::Asked { retry, .. } = self.stage {
+            self.stage = Stage::Due { at: self.last_sent.map_or(retry, |at| at + limits::MIN_INTERVAL) };
+        }
+    }
+
         self.stage = Stage::Resting { until: now + limits::REST };
     }
 

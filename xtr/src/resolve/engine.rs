@@ -21,7 +21,7 @@ use super::limits;
 use super::mirror::{Installed, Mirror};
 use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
-use super::secured::{LispSec, Secured};
+use super::secured::Secured;
 use super::sources::{Sources, verdict};
 use crate::limits as both;
 use crate::map_cache::{SourceVerdict, Update};
@@ -154,11 +154,6 @@ impl Resolver {
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
-    }
-
-    /// Protects what is asked from now on.
-    pub fn secure(&mut self, settings: LispSec) {
-        self.secured.set(settings);
     }
 
     /// Takes one input.
@@ -359,8 +354,12 @@ impl Resolver {
         let message = proven.as_ref().map_or(message, |proven| &proven.reply);
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
-        let answer = Answer { asked, reply: message, vouched: proven.is_some() || self.is_vouched(via) };
-        let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
+        let within = if proven.is_some() { None } else { self.believed_within(via, asked) };
+        let answer = Answer { asked, reply: message, within };
+        let mut accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
+        if proven.is_none() {
+            self.spare_proven(now, asked, &mut accepted);
+        }
         self.remember_resolver(via);
         self.nonces.remove(&message.nonce);
         if proven.as_ref().is_some_and(|proven| proven.cant_sign) && self.asks_openly(now, asked, &accepted) {
@@ -432,10 +431,12 @@ impl Resolver {
         self.outputs.push_back(Output::Update(Update::Source { prefix, rloc, verdict, ask: now + life }));
     }
 
-    /// The map system in this process checks coverage against signed delegations; an ETR to which it forwarded the request
-    /// says what it likes. With map systems elsewhere there is nothing better than what they and the ETRs say.
-    fn is_vouched(&self, via: Via) -> bool {
-        via == Via::Pipe || self.config.resolvers.iter().any(|resolver| *resolver != MapSystem::Pipe)
+    /// How far an answer without proof is believed. The map system in this process checks coverage against signed delegations; an ETR
+    /// to which it forwarded the request says what it likes. With map systems elsewhere there is nothing better than what they and
+    /// the ETRs say, unless a Map-Server has proven for how much nobody can sign.
+    fn believed_within(&self, via: Via, asked: EidPrefix) -> Option<EidPrefix> {
+        let is_vouched = via == Via::Pipe || self.config.resolvers.iter().any(|resolver| *resolver != MapSystem::Pipe);
+        if is_vouched { self.secured.open_within(&asked) } else { Some(asked) }
     }
 
     /// An authority that answers from a fixed place is asked first next time; a reply from an ETR names no resolver.

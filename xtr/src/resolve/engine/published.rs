@@ -49,7 +49,7 @@ impl Resolver {
         let mirror = &self.mirror;
         // What takes a mapping away buries nothing.
         let buries = |prefix: &EidPrefix| *prefix != asked && mirror.has_positive_inside(now, prefix);
-        let answer = Answer { asked, reply: &reply, vouched: true };
+        let answer = Answer { asked, reply: &reply, within: None };
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         let says_the_same = |entry: &Accepted<'_>| {
             let known = self.mirror.get(now, &entry.prefix).filter(|known| !known.locators.is_empty());
