@@ -274,8 +274,8 @@ impl Resolver {
             }
             return Ok(());
         }
-        // An SMR proves nothing: a flood of them leaves room for what our own hosts want.
-        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source);
+        // An SMR proves nothing, nor do others that are told: a flood of them leaves room for what our own hosts want.
+        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source | Cause::Told);
         let room = if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
         if self.conversations.len() >= room {
             self.conversations.retain(|_, conversation| !conversation.is_over());
