@@ -221,9 +221,6 @@ impl Control {
             match output {
                 resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 resolve::Output::Update(update) => self.on_update(now, update),
-                resolve::Output::EchoNonce { rlocs, is_capable } => {
-                    rlocs.iter().for_each(|rloc| self.echo.set_capable(now, *rloc, is_capable));
-                }
             }
         }
         self.follow_subscriptions(now);
@@ -454,6 +451,7 @@ impl Control {
 
     fn on_probe_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {
         let probed = self.prober.answer(now, via, message)?;
+        // Of other Map-Replies E says nothing about a locator: whoever has a mapping may write those of others into it.
         self.echo.set_capable(now, probed.rloc, message.echo_nonce);
         // What a PETR is asked about is no mapping.
         if self.petrs.addresses().any(|petr| petr == probed.rloc) && probed.prefix.net.prefix_len() == 0 {

@@ -10,17 +10,18 @@ use std::net::SocketAddr;
 use double::{Node, RESOLVER, RLOC, WithNegative, prefix, reply_to, secs};
 use proptest::prelude::*;
 use wire::address::{Eid, EidPrefix};
-use wire::control::auth::{Algorithm, Secret, TagForm};
+use wire::control::auth::{self, Algorithm, Secret, TagForm};
 use wire::control::lispsec::{
     Asked, EcmAd, EidAd, HmacAlgorithm, HmacId, Kdf, KdfId, OneTimeKey, SecError, WrapId, WrappedOtk, seal_eid_ad,
     seal_reply, verify_reply,
 };
-use wire::control::{ControlMessage, Ecm, EidRequest, MapReply, MapRequest, Nonce};
-use wire::record::Action;
+use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapReply, MapRequest, Nonce, XtrIdentity};
+use wire::record::{Action, LocatorRecord, MappingRecord, Ttl};
 use xtr::engine::Input;
 use xtr::map_cache::{Event, Forwarding, Update};
 use xtr::refusal::Refusal;
 use xtr::resolve::{Demand, LispSec, Wrapping};
+use xtr::subscribe::{self, Association};
 use xtr::transport::{MapSystem, Via};
 
 const EID: &str = "2001:db8:b::2/128";
@@ -63,8 +64,12 @@ impl Question {
 
     /// That nobody can sign (RFC 9303, section 6.7, rule 3).
     fn nobody_signs(&self) -> Vec<u8> {
-        let reply = reply_to(&self.request, &[]).with_negative(EID, Action::DropNoReason, 1);
-        Seal { cant_sign: true, ..Seal::default() }.of(self, &[EID], &reply)
+        self.nobody_signs_for(SITE)
+    }
+
+    fn nobody_signs_for(&self, site: &str) -> Vec<u8> {
+        let reply = reply_to(&self.request, &[]).with_negative(site, Action::DropNoReason, 1);
+        Seal { cant_sign: true, ..Seal::default() }.of(self, &[site], &reply)
     }
 }
 
@@ -343,6 +348,57 @@ fn without_protection_is_asked_only_if_a_map_server_says_that_nobody_can_sign() 
     assert!(node.sent.is_empty());
 }
 
+/// The mapping that comes of a request without protection, after E about `site`.
+fn openly(node: &mut Node, eid: &str, site: &str, claimed: &[(&str, u32)]) {
+    node.event(Event::Miss { eid: prefix(eid), source: "2001:db8:a::2".parse().unwrap() });
+    let question = questions(node).remove(0);
+    from_resolver(node, &question.nobody_signs_for(site));
+    node.advance(secs(1));
+    let open = questions(node).remove(0);
+    assert!(open.ad.is_none());
+    node.reply(&reply_to(&open.request, claimed));
+}
+
+#[test]
+fn who_cannot_sign_takes_nothing_that_others_have_or_could_have() {
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
+    // Wider than what nobody signs for, beside it, and the site that signs, as a whole, in part and removed.
+    let part = "2001:db8:b:1::/64";
+    let claimed =
+        [("2001:db8::/40", 1440), ("2001:db8:c:1::/64", 1440), (SITE, 0), (part, 1440), ("2001:db8:d::/48", 9)];
+    openly(&mut node, "2001:db8:c::2/128", "2001:db8:c::/48", &claimed);
+    let held = [(prefix(SITE), true), (prefix("2001:db8:c::/48"), false), (prefix("2001:db8:c:1::/64"), false)];
+    assert_eq!(mappings(&node), held);
+    assert!(node.refused(Refusal::RecordOverclaims) >= 3);
+
+    // Nor where the Map-Server has said it of more than the part that signs.
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    let part = "2001:db8:b::/64";
+    from_resolver(&mut node, &question.answer(&[part], &[(part, 1440)]));
+    openly(&mut node, "2001:db8:b:5::2/128", SITE, &[(SITE, 1440), (part, 0), ("2001:db8:b::/65", 1440)]);
+    assert_eq!(mappings(&node), [(prefix(SITE), false), (prefix(part), true)]);
+}
+
+/// The Map-Server's last word about a site is that nobody signs for it any more.
+#[test]
+fn a_site_that_signs_no_more_is_asked_openly_when_it_is_refreshed() {
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
+    node.advance(secs(5));
+    questions(&mut node);
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let refresh = questions(&mut node).remove(0);
+    from_resolver(&mut node, &refresh.nobody_signs());
+    node.advance(secs(1));
+    let open = questions(&mut node).remove(0);
+    node.reply(&reply_to(&open.request, &[(SITE, 1440)]));
+    assert_eq!(mappings(&node), [(prefix(SITE), false)]);
+}
+
 #[test]
 fn e_beside_an_etr_that_has_signed_changes_nothing() {
     for demand in [Demand::Prefer, Demand::Require] {
@@ -443,11 +499,111 @@ fn protection_can_be_required_while_the_node_runs() {
     let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
     node.control.protect(LispSec { demand: Demand::Require, resolvers: vec![(resolver, wrapping)] });
     node.reply(&reply_to(&open.request, &[(SITE, 1440)]));
-    assert_eq!((mappings(&node), node.refused(Refusal::SecReplyUnprotected)), (vec![], 1), "asked before it was");
+    assert_eq!((mappings(&node), node.refused(Refusal::ReplyUnasked)), (vec![], 1), "asked before it was");
     node.advance(secs(1));
     let question = questions(&mut node).remove(0);
     from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
     assert_eq!(mappings(&node), [(prefix(SITE), true)]);
+}
+
+/// RFC 9303 protects Map-Replies: a Map-Notify (RFC 9437) says who has the key, and not how far its records reach.
+#[test]
+fn what_a_map_notify_tells_is_not_installed_but_asked_for() {
+    let shared = double::key(Algorithm::HkdfSha256);
+    let mut node = itr(Demand::Require);
+    let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
+    let associations = vec![Association { resolver, key: shared.clone(), tag: TagForm::Truncated }];
+    let identity = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
+    let config = subscribe::Config { identity, associations, nonce_floor: Nonce(1000), seed: [3; 32] };
+    node.control = node.control.subscribing(node.now, config);
+    let tell = |node: &mut Node, nonce: u64, told: &[(&str, &str)]| {
+        let record = |(eid, rloc): &(&str, &str)| {
+            let locators = rloc.parse::<std::net::IpAddr>().map(|rloc| LocatorRecord::new(rloc, 1, 100));
+            MappingRecord::new(prefix(eid), Ttl(1440), locators.into_iter().collect())
+        };
+        let records = told.iter().map(record).collect();
+        let message = MapNotify { nonce: Nonce(nonce), records, ..MapNotify::default() };
+        from_resolver(node, &auth::seal(&message.into(), &shared, TagForm::Truncated).unwrap());
+    };
+    let asked = |node: &mut Node| {
+        node.sent.retain(|(_, _, bytes)| Ecm::decode(bytes).is_ok());
+        questions(node)
+    };
+    let question = ask(&mut node);
+    from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 5)]));
+    let wish = asked(&mut node).remove(0).request;
+    assert!(wish.records[0].notify);
+    node.updates();
+    let (nonce, same) = (wish.nonce.0, (SITE, "198.51.100.1"));
+    tell(&mut node, nonce, &[same]);
+    tell(&mut node, nonce + 1, &[same]);
+    assert!(asked(&mut node).is_empty(), "nothing new, nothing to ask");
+    // A change, and a part of the site.
+    tell(&mut node, nonce + 2, &[(SITE, "198.51.100.66"), ("2001:db8:b:1::/64", "198.51.100.66")]);
+    assert_eq!((node.updates(), mappings(&node)), (vec![], vec![(prefix(SITE), true)]));
+    let mut about: Vec<_> =
+        asked(&mut node).iter().map(|q| (q.ad.is_some(), q.request.records[0].eid.ip_prefix().unwrap())).collect();
+    about.sort_unstable();
+    assert_eq!(about, [(true, prefix(SITE)), (true, prefix("2001:db8:b:1::/64"))]);
+    node.advance(secs(60));
+    asked(&mut node);
+    node.updates();
+    // A renewal lets nothing live longer by itself.
+    node.advance(secs(150));
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let renewal = asked(&mut node).remove(0).request;
+    assert!(renewal.records[0].notify);
+    tell(&mut node, renewal.nonce.0, &[same]);
+    let proof = asked(&mut node).remove(0);
+    assert_eq!((node.updates(), proof.ad.is_some()), (vec![], true));
+    from_resolver(&mut node, &proof.answer(&[SITE], &[(SITE, 1440)]));
+    assert_eq!((node.upsert().0, mappings(&node)), (prefix(SITE), vec![(prefix(SITE), true)]));
+}
+
+fn demand(node: &mut Node, demand: Demand) {
+    let wrapping = Wrapping::Secret { key_id: 3, secret: Secret::new(SECRET) };
+    let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
+    node.control.protect(LispSec { demand, resolvers: vec![(resolver, wrapping)] });
+    node.control.handle_timeout(node.now);
+    node.collect();
+}
+
+#[test]
+fn when_more_is_demanded_what_is_not_proven_is_forgotten() {
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    from_resolver(&mut node, &question.answer(&[SITE], &[(SITE, 1440)]));
+    openly(&mut node, "2001:db8:c::2/128", "2001:db8:c::/48", &[("2001:db8:c::/48", 1440)]);
+    node.updates();
+    demand(&mut node, Demand::Prefer);
+    demand(&mut node, Demand::Require);
+    assert_eq!(node.updates(), [Update::Remove { prefix: prefix("2001:db8:c::/48") }]);
+    assert_eq!(mappings(&node), [(prefix(SITE), true)]);
+    demand(&mut node, Demand::Off);
+    assert_eq!(mappings(&node), [(prefix(SITE), true)], "what is proven is no worse for that");
+}
+
+#[test]
+fn a_request_under_a_former_demand_is_put_anew_and_its_answer_counts_no_more() {
+    // What is asked openly, since nobody signs, is protected again.
+    let mut node = itr(Demand::Prefer);
+    let question = ask(&mut node);
+    from_resolver(&mut node, &question.nobody_signs());
+    node.advance(secs(1));
+    let open = questions(&mut node).remove(0);
+    demand(&mut node, Demand::Require);
+    node.reply(&reply_to(&open.request, &[(SITE, 1440)]));
+    assert_eq!((mappings(&node), node.refused(Refusal::ReplyUnasked)), (vec![], 1));
+    node.advance(secs(1));
+    let protected = questions(&mut node).remove(0);
+    assert!(protected.ad.is_some());
+    // And what is asked with a key is asked without.
+    demand(&mut node, Demand::Off);
+    node.advance(secs(1));
+    let plain = questions(&mut node).remove(0);
+    assert!(plain.ad.is_none() && plain.request.nonce != protected.request.nonce);
+    node.reply(&reply_to(&plain.request, &[(SITE, 1440)]));
+    assert_eq!(mappings(&node), [(prefix(SITE), false)]);
 }
 
 #[test]

@@ -386,20 +386,31 @@ fn a_map_reply_says_that_the_site_echoes_to_trusted_peers_alone() {
     }
 }
 
-/// An ETR that answers itself says so in its Map-Reply; a Map-Server that answers for it says nothing.
+/// Whoever has a mapping may write the locators of others into it: only the answer to a probe of a locator speaks for that.
 #[test]
-fn the_e_bit_of_a_map_reply_makes_nonces_be_asked_for() {
-    for (echo_nonce, authoritative) in [(true, true), (true, false), (false, true), (false, false)] {
-        let mut xtr = Xtr::new(Instant::now(), 0, &trust().with_echo_nonce(true), 0);
-        let (_, request) = xtr.node.miss("2001:db8:b::1/128");
-        let locators = vec![LocatorRecord::new(ip(SITES[1].2[0]), 1, 100)];
-        let record = MappingRecord { authoritative, ..MappingRecord::new(prefix(SITES[1].0), Ttl::DEFAULT, locators) };
-        let reply = MapReply { echo_nonce, nonce: request.nonce, records: vec![record], ..MapReply::default() };
-        xtr.node.reply(&reply);
-        xtr.node.advance(secs(1));
-        let asks = |update: &Update| matches!(update, Update::EchoRequest { nonce: Some(_), .. });
-        assert_eq!(xtr.node.updates().iter().any(asks), echo_nonce, "E {echo_nonce}, A {authoritative}");
+fn the_e_bit_of_a_map_reply_that_lists_a_locator_changes_nothing() {
+    let mut lab = Lab::echoing();
+    lab.run(secs(10));
+    let near = &mut lab.sites[0].node;
+    let peer = ip(SITES[1].2[0]);
+    let before = near.control.echo_state(peer);
+    assert_ne!(before, Some(EchoState::Incapable));
+    let locators = vec![LocatorRecord::new(peer, 1, 100)];
+    let strangers = ["2001:db8:77::/48", "2001:db8:78::/48"];
+    for (stranger, echo_nonce) in strangers.iter().zip([false, true]) {
+        let (_, request) = near.miss(&stranger.replace("/48", "1/128"));
+        let record = MappingRecord::new(prefix(stranger), Ttl::DEFAULT, locators.clone());
+        let record = MappingRecord { authoritative: true, ..record };
+        near.reply(&MapReply { echo_nonce, nonce: request.nonce, records: vec![record], ..MapReply::default() });
+        assert_eq!(near.control.echo_state(peer), before, "E {echo_nonce}");
     }
+    // Nor does it make one be asked that has not said so itself.
+    let mut xtr = Xtr::new(Instant::now(), 0, &trust().with_echo_nonce(true), 0);
+    let (_, request) = xtr.node.miss("2001:db8:b::1/128");
+    let records = vec![MappingRecord::new(prefix(SITES[1].0), Ttl::DEFAULT, locators)];
+    xtr.node.reply(&MapReply { echo_nonce: true, nonce: request.nonce, records, ..MapReply::default() });
+    xtr.node.advance(secs(1));
+    assert_eq!(xtr.node.control.echo_state(peer), Some(EchoState::Incapable));
 }
 
 // --- locator-status-bits

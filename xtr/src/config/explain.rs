@@ -29,7 +29,7 @@ pub fn explain(config: &Config) -> Vec<String> {
         }
         Mapping::Embedded(embedded) => lines.extend(self::embedded(config, embedded)),
     }
-    lines.extend(lisp_sec::explain(&config.lisp_sec));
+    lines.extend(lisp_sec::explain(config));
     if !tunnelled(config).is_empty() {
         let others = if config.interworking.petrs.is_empty() {
             "; packets to sites without a mapping leave as they are"

@@ -173,8 +173,9 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_reply: Option<bool>,
-    /// LISP-SEC (RFC 9303): require = no mapping without it, and no answer to a Map-Request without it; prefer = no mapping without it,
-    /// unless a Map-Server says under its protection that nobody can sign for an EID; off = none; default off
+    /// LISP-SEC (RFC 9303): require = no mapping without it, and no answer of this xTR to a Map-Request without it (a Map-Server that
+    /// answers for it, also the one in this process, has to require it itself: lisp-sec = "required" of lisp-mapsys); prefer = no
+    /// mapping without it, unless a Map-Server says under its protection that nobody can sign for an EID-prefix; off = none; default off
     #[arg(long, global = true, value_name = "off|prefer|require")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lisp_sec: Option<LispSecMode>,
@@ -278,12 +279,12 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xtr_id: Option<String>,
     /// Map-Resolver behind which mappings are subscribed to (RFC 9437): changes are told and not polled for; one of --map-resolver;
-    /// repeats
+    /// repeats. With --lisp-sec what is told is asked for with LISP-SEC before it counts
     #[arg(long, global = true, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscribe: Vec<String>,
     /// File with the key that Map-Servers share with this node for subscriptions; one for all, or one for each. Default: the key of
-    /// the Map-Server at that address
+    /// the Map-Server at that address, but not with --lisp-sec require
     #[arg(long, global = true, value_name = "F.toml")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscribe_key_file: Vec<PathBuf>,

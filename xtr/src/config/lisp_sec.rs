@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use wire::control::auth::Secret;
 
 use super::key_file::{describe, octets};
-use super::{ConfigError, Mapping, Written};
+use super::{Config, ConfigError, Mapping, Written};
 use crate::resolve::{Demand, LispSec, Wrapping};
 use crate::transport::MapSystem;
 
@@ -72,6 +72,10 @@ pub(super) fn read(written: &Written, mapping: &Mapping) -> Result<LispSec, Conf
             ),
         };
     };
+    if !written.pitr_in.is_empty() {
+        let problem = "looks for sites without LISP-SEC: name them with --pitr-for, or leave out --lisp-sec";
+        return wrong("pitr-in", problem.into());
+    }
     if files.is_empty() {
         let problem = "others on the way to the Map-Resolvers could read the one-time keys: give --resolver-key-file";
         return wrong("lisp-sec", problem.into());
@@ -95,15 +99,30 @@ pub(super) fn read(written: &Written, mapping: &Mapping) -> Result<LispSec, Conf
 }
 
 /// What it means, a sentence a line.
-pub(super) fn explain(lisp_sec: &LispSec) -> Vec<String> {
+pub(super) fn explain(config: &Config) -> Vec<String> {
+    let lisp_sec = &config.lisp_sec;
     let taken = match lisp_sec.demand {
         Demand::Off => return Vec::new(),
         Demand::Prefer => {
-            "takes none without it, but where a Map-Server says under its protection that nobody can sign for an EID"
+            "takes none without it, but for an EID-prefix of which a Map-Server says under its protection that nobody can sign"
         }
         Demand::Require => "takes none without it, and answers no Map-Request without it",
     };
     let mut lines = vec![format!("Asks for mappings with LISP-SEC; {taken}.")];
+    let answering = match &config.mapping {
+        _ if lisp_sec.demand != Demand::Require => None,
+        Mapping::Embedded(_) => Some(
+            "The map system in this process answers others without it too, and so does who finds this node in the DHT.",
+        ),
+        Mapping::Elsewhere { servers, .. } if servers.is_empty() || !config.proxy_reply => None,
+        Mapping::Elsewhere { .. } => {
+            Some("The Map-Servers that answer for this node do so without it too, unless they require it of this site.")
+        }
+    };
+    lines.extend(answering.map(str::to_owned));
+    if !config.subscriptions.is_empty() {
+        lines.push("What is told of changes is not protected by it: then it asks, with LISP-SEC.".into());
+    }
     let unencrypted = lisp_sec.resolvers.iter().filter(|(_, wrapping)| *wrapping == Wrapping::ProtectedPath);
     let unencrypted: Vec<_> = unencrypted.map(|(resolver, _)| resolver.to_string()).collect();
     if !unencrypted.is_empty() {
@@ -137,7 +156,7 @@ fn parse(text: &str) -> Result<Wrapping, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::{Config, Flags, explain};
+    use super::super::{Flags, explain};
     use super::*;
 
     const SITE: &str = "algorithm = \"hkdf-sha256\"\nsecret = \"of the site\"";
@@ -175,13 +194,23 @@ mod tests {
         }
         let embedded = load("eid-prefix = [\"10.1.0.0/16\"]\nlisp-sec = \"require\"", &[]).unwrap();
         assert_eq!((embedded.lisp_sec.demand, embedded.lisp_sec.resolvers.len()), (Demand::Require, 0));
+        assert!(explain(&embedded).join("\n").contains("in this process answers others without it too"));
+        let search = "eid-prefix = [\"10.1.0.0/16\"]\nlisp-sec = \"require\"\npitr-in = [\"10.64.0.0/10\"]";
+        assert!(load(search, &[]).is_ok(), "what goes to the map system in this process is not seen");
+        let server = "map-server = [\"192.0.2.1\"]\nkey-file = [\"KEY0\"]\nlisp-sec = \"require\"\nresolver-key-file = [\"KEY1\"]\n";
+        let says = |more: &str| {
+            let config = load(&format!("{PLAIN}{server}{more}"), &[SITE, "secret = \"hidden\""]).unwrap();
+            explain(&config).join("\n").contains("unless they require it of this site")
+        };
+        assert!(says("") && !says("proxy-reply = false"));
         assert!(!explain(&load(PLAIN, &[]).unwrap()).join("\n").contains("LISP-SEC"));
     }
 
     #[test]
     fn wrong_combinations_are_named_and_no_secret_is_quoted() {
         let server = "map-server = [\"192.0.2.1\"]\nkey-file = [\"KEY0\"]\n";
-        let cases: [(&str, &str, &[&str], &str); 11] = [
+        let cases: [(&str, &str, &[&str], &str); 12] = [
+            ("pitr-in", "lisp-sec = \"prefer\"\npitr-in = [\"10.64.0.0/10\"]", &[], "--pitr-for"),
             ("lisp-sec", "lisp-sec = \"require\"", &[], "--resolver-key-file"),
             ("lisp-sec", "lisp-sec = \"maybe\"", &[], "prefer"),
             (FILES, "resolver-key-file = [\"KEY0\"]", &["secret = \"hidden\""], "--lisp-sec"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the operator says of subscriptions to mappings (RFC 9437).
 
-use super::{ConfigError, Mapping, ServerAddress, Written, key_file};
+use super::{ConfigError, LispSecMode, Mapping, ServerAddress, Written, key_file};
 
 /// The xTR-ID, by which Map-Servers know this node.
 pub(super) fn xtr_id(written: &Written) -> Result<Option<[u8; 16]>, ConfigError> {
@@ -13,7 +13,7 @@ pub(super) fn xtr_id(written: &Written) -> Result<Option<[u8; 16]>, ConfigError>
 }
 
 /// Where mappings are subscribed to. One key file serves all, or there is one for each, in order; without any the key of the
-/// Map-Server at the same address does.
+/// Map-Server at the same address does, unless LISP-SEC is required: every ETR of the site has that one.
 pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<ServerAddress>, ConfigError> {
     let (resolvers, files) = (&written.subscribe, &written.subscribe_key_file);
     if resolvers.is_empty() {
@@ -39,6 +39,10 @@ pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<
                 key_file::read(file).map_err(|error| ConfigError { key: "subscribe-key-file".into(), ..error })?;
             Ok(ServerAddress { address, key, tag })
         }
+        None if written.lisp_sec == LispSecMode::Require => {
+            let problem = "needed with --lisp-sec require: every xTR of the site has the key of the Map-Server";
+            Err(ConfigError::new("subscribe-key-file", problem))
+        }
         None => servers.iter().find(|server| server.address == address).cloned().ok_or_else(|| {
             let problem = format!("needed: no --map-server has the address {address}, whose key could serve");
             ConfigError::new("subscribe-key-file", problem)
@@ -58,6 +62,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("site"), "algorithm = \"hmac-sha256\"\nsecret = \"of the site\"").unwrap();
         std::fs::write(path("pubsub"), "algorithm = \"hkdf-sha256\"\nkey-id = 5\nsecret = \"shared\"").unwrap();
+        std::fs::write(path("resolver"), "secret = \"of the resolver\"").unwrap();
         let files = |text: &str| text.replace("FOLDER", folder.path().to_str().unwrap());
         std::fs::write(path("toml"), files(&format!("eid-prefix = [\"10.1.0.0/16\"]\n{toml}"))).unwrap();
         Config::load(&Flags { config: Some(path("toml")), ..Flags::default() })
@@ -82,7 +87,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let resolver = "map-resolver = [\"192.0.2.9\"]\n";
+        let required = "lisp-sec = \"require\"\nresolver-key-file = [\"FOLDER/resolver\"]\n";
+        let server = "map-server = [\"192.0.2.9\"]\nkey-file = [\"FOLDER/site\"]\nsubscribe = [\"192.0.2.9\"]\n";
+        assert!(load(&format!("{required}{server}subscribe-key-file = [\"FOLDER/pubsub\"]")).is_ok());
         let cases = [
+            ("subscribe-key-file", &*format!("{required}{server}")),
             ("subscribe", "subscribe = [\"192.0.2.8\"]\nmap-resolver = [\"192.0.2.9\"]"),
             ("subscribe", "subscribe = [\"192.0.2.8\"]"),
             ("subscribe-key-file", &format!("{resolver}subscribe = [\"192.0.2.9\"]")),

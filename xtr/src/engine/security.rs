@@ -20,7 +20,8 @@ impl Control {
     }
 
     /// Protects what is asked of the mapping system from now on with LISP-SEC, and requires the same of who asks here if that is
-    /// demanded. What comes protected is answered so in any case.
+    /// demanded. What comes protected is answered so in any case. Of another demand than before [`Self::handle_timeout`] then brings what
+    /// follows: what was asked is asked anew, and if more is demanded what has not been proven is forgotten.
     pub fn protect(&mut self, settings: LispSec) {
         self.replier.require_protection(settings.demand == Demand::Require);
         self.resolver.secure(settings);

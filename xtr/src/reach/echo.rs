@@ -64,7 +64,7 @@ pub struct Echo {
 /// A locator of a trusted peer.
 #[derive(Debug)]
 struct Peer {
-    /// What the E-bit of the last Map-Reply said (RFC 9301, section 5.4); before the first one, that it does not.
+    /// What the E-bit of its last answer to a probe said (RFC 9301, section 5.4); before the first one, that it does not.
     is_capable: bool,
     stage: Stage,
     /// Whether the last request was not answered.
@@ -120,7 +120,8 @@ impl Echo {
         }
     }
 
-    /// A Map-Reply of the site of this locator says whether it echoes nonces (RFC 9301, section 5.4, E).
+    /// The answer to a probe of this locator says whether its site echoes nonces (RFC 9301, section 5.4, E). No other Map-Reply does:
+    /// it may be anybody's who has this locator in his mapping.
     pub fn set_capable(&mut self, now: Instant, rloc: IpAddr, is_capable: bool) {
         let Some(peer) = self.peers.get_mut(&rloc).filter(|peer| peer.is_capable != is_capable) else { return };
         peer.is_capable = is_capable;

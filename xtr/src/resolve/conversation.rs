@@ -19,6 +19,8 @@ pub(super) enum Cause {
     Smr,
     /// A packet came from an EID, and whether it may come from its RLOC is not known.
     Source,
+    /// A Map-Server has told of a change in a way that LISP-SEC does not protect.
+    Told,
 }
 
 impl Cause {
@@ -26,7 +28,7 @@ impl Cause {
     pub(super) fn source(self) -> Option<IpAddr> {
         match self {
             Self::Miss { source } => Some(source),
-            Self::Refresh | Self::Smr | Self::Source => None,
+            Self::Refresh | Self::Smr | Self::Source | Self::Told => None,
         }
     }
 }
@@ -112,6 +114,14 @@ impl Conversation {
     pub(super) fn asks_otherwise(&mut self, now: Instant) {
         self.close();
         self.stage = Stage::Due { at: self.last_sent.unwrap_or(now) + limits::MIN_INTERVAL };
+    }
+
+    /// As if nothing had been asked yet: nothing that comes counts any more.
+    pub(super) fn starts_over(&mut self) {
+        self.close();
+        if let Stage::Asked { retry, .. } = self.stage {
+            self.stage = Stage::Due { at: self.last_sent.map_or(retry, |at| at + limits::MIN_INTERVAL) };
+        }
     }
 
     pub(super) fn rests(&mut self, now: Instant) {

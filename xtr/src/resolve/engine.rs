@@ -21,7 +21,7 @@ use super::limits;
 use super::mirror::{Installed, Mirror};
 use super::policy::{Accepted, Answer, Policy};
 use super::request::{self, Question};
-use super::secured::{LispSec, Secured};
+use super::secured::Secured;
 use super::sources::{Sources, verdict};
 use crate::limits as both;
 use crate::map_cache::{SourceVerdict, Update};
@@ -111,13 +111,6 @@ pub enum Output {
     Send(Outgoing),
     /// Tell the packet half.
     Update(Update),
-    /// An ETR of the site behind these locators has said whether it echoes nonces (RFC 9301, section 5.4, E).
-    EchoNonce {
-        /// The locators of its mappings.
-        rlocs: Vec<IpAddr>,
-        /// Whether it does.
-        is_capable: bool,
-    },
 }
 
 /// Finds mappings for the packet half.
@@ -161,11 +154,6 @@ impl Resolver {
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
-    }
-
-    /// Protects what is asked from now on.
-    pub fn secure(&mut self, settings: LispSec) {
-        self.secured.set(settings);
     }
 
     /// Takes one input.
@@ -291,8 +279,8 @@ impl Resolver {
             }
             return Ok(());
         }
-        // An SMR proves nothing: a flood of them leaves room for what our own hosts want.
-        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source);
+        // An SMR proves nothing, nor do others that are told: a flood of them leaves room for what our own hosts want.
+        let is_doubtful = matches!(cause, Cause::Smr | Cause::Source | Cause::Told);
         let room = if is_doubtful { limits::SMR_CONVERSATIONS } else { limits::CONVERSATIONS };
         if self.conversations.len() >= room {
             self.conversations.retain(|_, conversation| !conversation.is_over());
@@ -371,8 +359,12 @@ impl Resolver {
         let message = proven.as_ref().map_or(message, |proven| &proven.reply);
         let mirror = &self.mirror;
         let buries = |prefix: &EidPrefix| mirror.has_positive_inside(now, prefix);
-        let answer = Answer { asked, reply: message, vouched: proven.is_some() || self.is_vouched(via) };
-        let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
+        let within = if proven.is_some() { None } else { self.believed_within(via, asked) };
+        let answer = Answer { asked, reply: message, within };
+        let mut accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
+        if proven.is_none() {
+            self.spare_proven(now, asked, &mut accepted);
+        }
         self.remember_resolver(via);
         self.nonces.remove(&message.nonce);
         if proven.as_ref().is_some_and(|proven| proven.cant_sign) && self.asks_openly(now, asked, &accepted) {
@@ -394,7 +386,6 @@ impl Resolver {
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
         self.install(now, via, asked, &of_use);
-        self.say_echo_nonce(message, &of_use);
         of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
@@ -404,16 +395,6 @@ impl Resolver {
             }
         }
         Ok(())
-    }
-
-    /// E is the word of the site's own ETR. A Map-Server that answers for it may leave it out, which says nothing.
-    fn say_echo_nonce(&mut self, message: &MapReply, accepted: &[Accepted<'_>]) {
-        let is_of_site = |entry: &&Accepted<'_>| message.echo_nonce || entry.record.authoritative;
-        let of_site = accepted.iter().filter(is_of_site);
-        let rlocs: Vec<_> = of_site.flat_map(|entry| entry.locators.iter().map(|(address, _)| *address)).collect();
-        if !rlocs.is_empty() {
-            self.outputs.push_back(Output::EchoNonce { rlocs, is_capable: message.echo_nonce });
-        }
     }
 
     /// The mapping system is asked, as after an SMR, within the rates for Map-Requests (RFC 9302, section 7.2, case 2).
@@ -455,10 +436,12 @@ impl Resolver {
         self.outputs.push_back(Output::Update(Update::Source { prefix, rloc, verdict, ask: now + life }));
     }
 
-    /// The map system in this process checks coverage against signed delegations; an ETR to which it forwarded the request
-    /// says what it likes. With map systems elsewhere there is nothing better than what they and the ETRs say.
-    fn is_vouched(&self, via: Via) -> bool {
-        via == Via::Pipe || self.config.resolvers.iter().any(|resolver| *resolver != MapSystem::Pipe)
+    /// How far an answer without proof is believed. The map system in this process checks coverage against signed delegations; an ETR
+    /// to which it forwarded the request says what it likes. With map systems elsewhere there is nothing better than what they and
+    /// the ETRs say, unless a Map-Server has proven for how much nobody can sign.
+    fn believed_within(&self, via: Via, asked: EidPrefix) -> Option<EidPrefix> {
+        let is_vouched = via == Via::Pipe || self.config.resolvers.iter().any(|resolver| *resolver != MapSystem::Pipe);
+        if is_vouched { self.secured.open_within(&asked) } else { Some(asked) }
     }
 
     /// An authority that answers from a fixed place is asked first next time; a reply from an ETR names no resolver.

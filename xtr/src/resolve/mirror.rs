@@ -185,12 +185,24 @@ impl Mirror {
 
     /// The longest positive mapping round `prefix`.
     pub(super) fn positive_round(&self, now: Instant, prefix: &EidPrefix) -> Option<EidPrefix> {
+        self.round(now, prefix, |installed| !installed.locators.is_empty())
+    }
+
+    /// The longest of such entries round `prefix`.
+    pub(super) fn round(
+        &self,
+        now: Instant,
+        prefix: &EidPrefix,
+        is_such: impl Fn(&Installed) -> bool,
+    ) -> Option<EidPrefix> {
         let shorter = (0..=prefix.net.prefix_len()).rev();
         let mut candidates = shorter.filter_map(|len| EidPrefix::new(prefix.iid, prefix.net.addr(), len));
-        candidates.find(|candidate| {
-            let found = self.entries.get(candidate);
-            found.is_some_and(|installed| !installed.locators.is_empty() && installed.expires > now)
-        })
+        candidates.find(|candidate| self.get(now, candidate).is_some_and(&is_such))
+    }
+
+    /// What LISP-SEC has not proven.
+    pub(super) fn unproven(&self) -> Vec<EidPrefix> {
+        self.entries.iter().filter(|(_, installed)| !installed.secured).map(|(prefix, _)| *prefix).collect()
     }
 
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {

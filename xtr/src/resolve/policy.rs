@@ -39,9 +39,9 @@ pub(super) struct Answer<'a> {
     pub(super) asked: EidPrefix,
     /// The message.
     pub(super) reply: &'a MapReply,
-    /// Whether the coverage of its records may be believed: checked against signed delegations by the map system in this
-    /// process, or all that there is.
-    pub(super) vouched: bool,
+    /// As far as its records may be believed; none = as far as they say: that was proven, or checked against signed delegations by
+    /// the map system in this process, or there is nothing better. It covers what was asked.
+    pub(super) within: Option<EidPrefix>,
 }
 
 /// A record that may be installed.
@@ -97,13 +97,18 @@ impl Policy {
             }
             let locators = self.usable_locators(record, tally);
             let negative = locators.is_empty();
-            let says_too_much = self.is_too_wide(&prefix)
-                || negative && buries(&prefix)
-                || !answer.vouched && !answer.asked.covers(&prefix);
-            // The best match may be right for the address that was asked for, though it says too much.
-            let narrowed =
-                (prefix == best && (negative || !self.is_in_cgeid_network(&answer.asked))).then_some(answer.asked);
-            match if says_too_much { narrowed } else { Some(prefix) } {
+            let may_hold = |prefix: &EidPrefix| {
+                let is_beyond = answer.within.is_some_and(|within| !within.covers(prefix));
+                !(is_beyond || self.is_too_wide(prefix) || negative && buries(prefix))
+            };
+            // The best match may be right for what is believed, or for the address that was asked for, though it says too much.
+            let may_narrow = prefix == best && (negative || !self.is_in_cgeid_network(&answer.asked));
+            let narrowed = || answer.within.filter(|within| prefix.covers(within) && may_hold(within));
+            let holds = match may_hold(&prefix) {
+                true => Some(prefix),
+                false => may_narrow.then(|| narrowed().unwrap_or(answer.asked)),
+            };
+            match holds {
                 Some(prefix) => {
                     accepted.push(Accepted { prefix, record, locators, lifetime: lifetime(record.ttl, negative) });
                 }
@@ -209,7 +214,7 @@ mod tests {
         let mut tally = Tally::default();
         let reply = reply(records);
         let buries = |wide: &EidPrefix| cached.iter().any(|known| wide.covers(&prefix(known)));
-        let answer = Answer { asked: prefix(asked), reply: &reply, vouched: true };
+        let answer = Answer { asked: prefix(asked), reply: &reply, within: None };
         let accepted = policy().accept(answer, buries, &mut tally);
         (accepted.map(|entries| entries.iter().map(|entry| entry.prefix.to_string()).collect()), tally)
     }
@@ -258,7 +263,7 @@ mod tests {
         assert_eq!(accept("10.100.77.2/32", hole(), &["10.100.1.0/24"]).0, names(&["10.100.77.2/32"]));
         assert_eq!(accept("10.100.77.2/32", hole(), &["10.1.1.0/24"]).0, names(&["10.100.0.0/16"]));
         let reply = reply(hole());
-        let answer = Answer { asked: prefix("10.100.77.2/32"), reply: &reply, vouched: true };
+        let answer = Answer { asked: prefix("10.100.77.2/32"), reply: &reply, within: None };
         let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
         assert_eq!(accepted[0].lifetime, Duration::from_secs(900));
     }
@@ -267,7 +272,7 @@ mod tests {
     fn an_answer_for_another_instance_is_none() {
         let asked = EidPrefix { iid: InstanceId(5), ..prefix("10.2.2.2/32") };
         let reply = reply(vec![positive("10.2.2.0/24")]);
-        let refused = policy().accept(Answer { asked, reply: &reply, vouched: true }, |_| false, &mut Tally::default());
+        let refused = policy().accept(Answer { asked, reply: &reply, within: None }, |_| false, &mut Tally::default());
         assert_eq!(refused, Err(Refusal::ReplyNotCovering));
     }
 
@@ -275,7 +280,7 @@ mod tests {
     fn what_nobody_vouches_for_holds_for_the_address_asked() {
         let reply = reply(vec![positive("10.0.0.0/8"), positive("10.2.0.0/16"), positive("10.2.2.0/24")]);
         let accepted = |asked: &str| {
-            let answer = Answer { asked: prefix(asked), reply: &reply, vouched: false };
+            let answer = Answer { asked: prefix(asked), reply: &reply, within: Some(prefix(asked)) };
             let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
             accepted.iter().map(|entry| (entry.prefix.to_string(), entry.record.eid.to_string())).collect::<Vec<_>>()
         };
@@ -284,6 +289,21 @@ mod tests {
         let asked = "10.2.0.0/16";
         let own_coverage = [best(asked, asked), best("10.2.2.0/24", "10.2.2.0/24")].concat();
         assert_eq!(accepted(asked), own_coverage, "a refresh keeps the coverage that was believed before");
+    }
+
+    #[test]
+    fn what_is_vouched_for_as_far_as_there_holds_no_further() {
+        let within = |asked: &str, within: &str, claimed: &[&str]| {
+            let reply = reply(claimed.iter().map(|claimed| positive(claimed)).collect());
+            let answer = Answer { asked: prefix(asked), reply: &reply, within: Some(prefix(within)) };
+            let accepted = policy().accept(answer, |_| false, &mut Tally::default()).unwrap();
+            accepted.iter().map(|entry| entry.prefix.to_string()).collect::<Vec<_>>()
+        };
+        let claimed = ["10.64.0.0/10", "10.65.0.0/16", "10.66.128.0/17"];
+        assert_eq!(within("10.66.0.1/32", "10.66.0.0/16", &claimed), ["10.66.0.0/16", "10.66.128.0/17"]);
+        assert_eq!(within("10.66.0.1/32", "10.0.0.0/8", &claimed), claimed);
+        let own = ["2001:db8::/32"];
+        assert_eq!(within("2001:db8:b::2/128", "2001:db8::/40", &own), ["2001:db8:b::2/128"], "ours is in there");
     }
 
     #[test]
@@ -296,7 +316,7 @@ mod tests {
         for rloc in ["2001:db8:a::1", "2001:db8:c::1", "3fff:ce1::1", "ff02::1", "127.0.0.1"] {
             let reply = reply(vec![record(rloc)]);
             let mut tally = Tally::default();
-            let answer = Answer { asked: prefix("2001:db8:b::2/128"), reply: &reply, vouched: true };
+            let answer = Answer { asked: prefix("2001:db8:b::2/128"), reply: &reply, within: None };
             let accepted = policy().accept(answer, |_| false, &mut tally).unwrap();
             assert!(accepted[0].is_negative(), "{rloc}");
             assert_eq!(tally.get(Refusal::LocatorUnusable), 1, "{rloc}");

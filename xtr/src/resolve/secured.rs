@@ -12,7 +12,10 @@
 //!   makes us ask for HMAC-SHA-1-96 by a forged number gains nothing: under a key that is used once it is not forged either.
 //! * **Without protection** is asked only where a Map-Server says so, proven: an EID that cannot be answered for, with E (section 6.7,
 //!   rule 3), and only if that is allowed ([`Demand::Prefer`]). Silence, forged and stripped answers never lead there. What is
-//!   asked then is as open to others on the path as without LISP-SEC; it shields those sites whose ETRs sign.
+//!   answered then is as open to others on the path as without LISP-SEC, but only inside the EID-prefix of which the Map-Server has
+//!   said so, and never in the place of what is proven: a site that cannot sign takes nothing from those that do.
+//! * **Another demand begins anew**: what was asked before counts no more, and what was installed without proof before more was
+//!   demanded is forgotten.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -29,7 +32,7 @@ use crate::refusal::Refusal;
 use crate::transport::MapSystem;
 
 /// Whether what the mapping system answers has to be protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Demand {
     /// Nothing is protected.
     #[default]
@@ -80,8 +83,8 @@ struct Exchange {
     /// Answers with functions that were not asked for, by which of the two differed.
     other_hmacs: usize,
     other_kdfs: usize,
-    /// A Map-Server has said that nobody can sign: the rest of the conversation is without.
-    is_open: bool,
+    /// A Map-Server has said of this EID-prefix that nobody can sign for it: the rest of the conversation is without.
+    open: Option<EidPrefix>,
 }
 
 /// The nonce of a request, the one-time key in it, and the functions that it asks for.
@@ -105,13 +108,29 @@ const HMACS: [HmacAlgorithm; 2] = [HmacAlgorithm::Sha256, HmacAlgorithm::Sha1];
 const KDFS: [Kdf; 2] = [Kdf::HkdfSha256, Kdf::HkdfSha1];
 
 impl Secured {
-    pub(super) fn set(&mut self, settings: LispSec) {
+    /// Whether the demand is another one, so that all that waited has ended.
+    pub(super) fn set(&mut self, settings: LispSec) -> bool {
+        let is_other = self.settings.demand != settings.demand;
         self.settings = settings;
+        if is_other {
+            self.exchanges.clear();
+        }
+        is_other
+    }
+
+    /// What is demanded.
+    pub(super) fn demand(&self) -> Demand {
+        self.settings.demand
+    }
+
+    /// The EID-prefix, round one that is asked about without protection, of which a Map-Server has said that nobody can sign.
+    pub(super) fn open_within(&self, eid: &EidPrefix) -> Option<EidPrefix> {
+        self.exchanges.get(eid).and_then(|exchange| exchange.open)
     }
 
     /// Whether the next request about an EID-prefix is protected.
     pub(super) fn is_due(&self, eid: &EidPrefix) -> bool {
-        self.settings.demand != Demand::Off && !self.exchanges.get(eid).is_some_and(|exchange| exchange.is_open)
+        self.settings.demand != Demand::Off && self.open_within(eid).is_none()
     }
 
     /// The authentication data of the next request, and that it waits for an answer (RFC 9303, section 6.4).
@@ -183,14 +202,14 @@ impl Secured {
         }
     }
 
-    /// Of an answer that holds and says that nobody can sign: whether to ask without. The nonces of what was asked until now, which
-    /// counts no more.
-    pub(super) fn ask_openly(&mut self, eid: EidPrefix) -> Option<Vec<Nonce>> {
+    /// Of an answer that holds and says of `within`, round the EID, that nobody can sign: whether to ask without. The nonces of what
+    /// was asked until now, which counts no more.
+    pub(super) fn ask_openly(&mut self, eid: EidPrefix, within: EidPrefix) -> Option<Vec<Nonce>> {
         if self.settings.demand != Demand::Prefer {
             return None;
         }
         let exchange = self.exchanges.entry(eid).or_default();
-        exchange.is_open = true;
+        exchange.open = Some(within);
         Some(exchange.pairs.drain(..).map(|pair| pair.nonce).collect())
     }
 
@@ -294,7 +313,8 @@ mod tests {
             secured.begin(eid(asked), nonce, RESOLVER, key(1)).unwrap();
         }
         assert_eq!(secured.forget(&eid("10.2.0.1/32")), [Nonce(0), Nonce(1)]);
-        assert_eq!(secured.ask_openly(eid("10.2.0.2/32")), Some(vec![Nonce(2)]));
+        assert_eq!(secured.ask_openly(eid("10.2.0.2/32"), eid("10.2.0.0/16")), Some(vec![Nonce(2)]));
+        assert_eq!(secured.open_within(&eid("10.2.0.2/32")), Some(eid("10.2.0.0/16")));
         assert!(!secured.is_due(&eid("10.2.0.2/32")) && secured.is_due(&eid("10.2.0.3/32")));
         assert_eq!(secured.retain(|_| false), [Nonce(3)]);
         assert!(secured.exchanges.is_empty() && secured.is_due(&eid("10.2.0.2/32")), "the next time it begins anew");
@@ -302,7 +322,8 @@ mod tests {
 
     #[test]
     fn who_requires_protection_is_not_talked_out_of_it() {
-        assert_eq!(secured(Demand::Require, Wrapping::ProtectedPath).ask_openly(eid("10.2.0.1/32")), None);
+        let asked = eid("10.2.0.1/32");
+        assert_eq!(secured(Demand::Require, Wrapping::ProtectedPath).ask_openly(asked, asked), None);
         let mut secured = secured(Demand::Require, Wrapping::ProtectedPath);
         let unprotected = secured.open(Instant::now(), &eid("10.2.0.1/32"), Nonce(9), &[]);
         assert_eq!(unprotected, Err(Discarded { refusal: Refusal::SecReplyUnprotected, ask_anew: false }));

@@ -328,7 +328,7 @@ impl ControlPlane {
         }
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         self.settle(false);
         if let Err(error) = self.map_version.keep(self.control.database()) {
             tracing::error!(%error, "the map-version is not on disk: a restart would go on with an older one");

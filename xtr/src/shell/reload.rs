@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use program::manager;
 use serde_json::{Value, json};
@@ -95,9 +96,12 @@ impl ControlPlane {
             self.lead_no_longer(&added).await;
             return Err(failure);
         }
-        let map_servers = self.take_map_systems(&newer);
         // New keys too: those of Map-Resolvers are to be refreshed now and then (RFC 9303, section 7.5).
         self.control.protect(newer.lisp_sec.clone());
+        let map_servers = self.take_map_systems(&newer);
+        // What is not believed any more leaves the packet half at once.
+        self.control.handle_timeout(Instant::now());
+        self.drain();
         // What is new comes first: of a prefix that becomes two, both are led before the one goes.
         added.iter().for_each(|prefix| self.tell(Input::AddEid(*prefix)));
         removed.iter().for_each(|prefix| self.tell(Input::RemoveEid(*prefix)));

@@ -26,8 +26,8 @@ pub struct Verified {
     pub cant_sign: bool,
 }
 
-/// Checks a Map-Reply against the one-time key of the Map-Request with its nonce, in constant time. The key is used up
-/// then, whatever came out.
+/// Checks a Map-Reply against the one-time key of the Map-Request with its nonce, in constant time. A Map-Reply that holds uses the
+/// key up: the caller forgets it with the nonce (RFC 9303, section 6.9). After one that does not the right one may still come.
 ///
 /// # Errors
 /// Says why the Map-Reply is to be discarded; [`SecError::HmacId`] and [`SecError::KdfId`] are worth another request with

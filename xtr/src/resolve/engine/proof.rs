@@ -7,11 +7,47 @@ use wire::address::EidPrefix;
 use wire::control::Nonce;
 use wire::control::lispsec::Verified;
 
-use super::Resolver;
+use super::{Output, Resolver};
+use crate::map_cache::Update;
 use crate::refusal::Refusal;
+use crate::resolve::conversation::Conversation;
 use crate::resolve::policy::Accepted;
+use crate::resolve::secured::{Demand, LispSec};
 
 impl Resolver {
+    /// Protects what is asked from now on. If more is demanded than before, what has not been proven is forgotten: packets ask again.
+    pub fn secure(&mut self, settings: LispSec) {
+        let before = self.secured.demand();
+        if !self.secured.set(settings) {
+            return;
+        }
+        // Each of them is of a request under the former demand.
+        self.nonces.clear();
+        self.conversations.values_mut().for_each(Conversation::starts_over);
+        if self.secured.demand() > before {
+            for prefix in self.mirror.unproven() {
+                self.mirror.remove(&prefix);
+                self.outputs.push_back(Output::Update(Update::Remove { prefix }));
+            }
+        }
+    }
+
+    /// What may be installed of an answer that is not proven, where proof is demanded: nothing in the place of what is, and nothing
+    /// inside that, unless it was asked about and a Map-Server has said since that nobody can sign for it.
+    pub(super) fn spare_proven(&mut self, now: Instant, asked: EidPrefix, accepted: &mut Vec<Accepted<'_>>) {
+        if self.secured.demand() == Demand::Off {
+            return;
+        }
+        accepted.retain(|entry| {
+            let proven = self.mirror.round(now, &entry.prefix, |installed| installed.secured);
+            let is_free = proven.is_none_or(|proven| proven.covers(&asked));
+            if !is_free {
+                self.tally.count(Refusal::RecordOverclaims);
+            }
+            is_free
+        });
+    }
+
     /// What a Map-Reply says that is proven; `None` if it answers a request without LISP-SEC.
     pub(super) fn prove(
         &mut self,
@@ -42,10 +78,10 @@ impl Resolver {
     pub(super) fn asks_openly(&mut self, now: Instant, asked: EidPrefix, accepted: &[Accepted<'_>]) -> bool {
         let covering = accepted.iter().filter(|entry| entry.prefix.covers(&asked));
         let best = covering.max_by_key(|entry| entry.prefix.net.prefix_len());
-        if !best.is_some_and(Accepted::is_negative) {
-            return false;
-        }
-        let Some(served) = self.secured.ask_openly(asked) else {
+        // The record has the prefix that the Map-Server vouches for, whatever part of it may be installed.
+        let of_nobody = best.filter(|best| best.is_negative()).and_then(|best| best.record.eid.ip_prefix());
+        let Some(within) = of_nobody else { return false };
+        let Some(served) = self.secured.ask_openly(asked, within) else {
             self.tally.count(Refusal::SecCantSign);
             return false;
         };

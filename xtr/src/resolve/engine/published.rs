@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What Map-Servers say of mappings that we have subscribed to (RFC 9437) enters the map-cache by the rules of a Map-Reply.
+//!
+//! Not where LISP-SEC is demanded: a Map-Notify proves that its sender has the key of a subscription, and not how far its records
+//! reach (RFC 9303 protects Map-Replies). What is told then makes us ask, with LISP-SEC.
 
 use std::time::Instant;
 
@@ -9,7 +12,10 @@ use wire::record::MappingRecord;
 
 use super::Resolver;
 use crate::refusal::Refusal;
+use crate::resolve::conversation::Cause;
+use crate::resolve::mirror::Installed;
 use crate::resolve::policy::{Accepted, Answer};
+use crate::resolve::secured::Demand;
 use crate::transport::Via;
 
 impl Resolver {
@@ -20,6 +26,9 @@ impl Resolver {
         asked: Option<(EidPrefix, bool)>,
         records: &[MappingRecord],
     ) -> Result<(), Refusal> {
+        if self.secured.demand() != Demand::Off {
+            return self.ask_about_published(now, asked, records);
+        }
         if let Some(asked) = asked {
             return self.take_published(now, via, asked, records);
         }
@@ -38,6 +47,53 @@ impl Resolver {
         Ok(())
     }
 
+    /// Asks about what is told otherwise than it is cached, or is to live longer.
+    fn ask_about_published(
+        &mut self,
+        now: Instant,
+        asked: Option<(EidPrefix, bool)>,
+        records: &[MappingRecord],
+    ) -> Result<(), Refusal> {
+        if let Some((asked, extends)) = asked {
+            let is_news = |record: &MappingRecord| {
+                let eid = record.eid.ip_prefix();
+                eid.is_some_and(|eid| !self.is_known(now, if eid.covers(&asked) { asked } else { eid }, record))
+            };
+            // A subscription begins by saying what has just been proven.
+            let is_old = |known: &Installed| {
+                known.expires.saturating_duration_since(now) < now.saturating_duration_since(known.since)
+            };
+            let is_late = extends && self.mirror.get(now, &asked).is_none_or(is_old);
+            let is_worth_it = is_late || records.iter().any(is_news);
+            return if is_worth_it { self.want(now, asked, Cause::Refresh) } else { Ok(()) };
+        }
+        for record in records {
+            let Some(prefix) = record.eid.ip_prefix() else {
+                self.tally.count(Refusal::RecordNotIp);
+                continue;
+            };
+            if self.config.policy.is_too_wide(&prefix) {
+                self.tally.count(Refusal::RecordOverclaims);
+                continue;
+            }
+            // Only about what is cached, as after an SMR: nobody here wants to know the rest.
+            let is_cached = self.mirror.round(now, &prefix, |_| true).is_some();
+            if !is_cached || self.is_known(now, prefix, record) {
+                continue;
+            }
+            if let Err(refusal) = self.want(now, prefix, Cause::Told) {
+                self.tally.count(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the mapping of exactly this prefix is cached as a record has it.
+    fn is_known(&self, now: Instant, prefix: EidPrefix, record: &MappingRecord) -> bool {
+        let known = self.mirror.get(now, &prefix).filter(|known| !known.locators.is_empty());
+        known.is_some_and(|known| self.config.policy.says_the_same(record, known))
+    }
+
     fn take_published(
         &mut self,
         now: Instant,
@@ -49,12 +105,9 @@ impl Resolver {
         let mirror = &self.mirror;
         // What takes a mapping away buries nothing.
         let buries = |prefix: &EidPrefix| *prefix != asked && mirror.has_positive_inside(now, prefix);
-        let answer = Answer { asked, reply: &reply, vouched: true };
+        let answer = Answer { asked, reply: &reply, within: None };
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
-        let says_the_same = |entry: &Accepted<'_>| {
-            let known = self.mirror.get(now, &entry.prefix).filter(|known| !known.locators.is_empty());
-            known.is_some_and(|known| self.config.policy.says_the_same(entry.record, known))
-        };
+        let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
         if extends || !accepted.iter().all(says_the_same) {
             self.install(now, via, asked, &accepted);
         }
