@@ -55,6 +55,9 @@ Examples:
   A host that knows nothing of LISP, and a site, through a PITR and PETR; a site with two providers, of which one fails:
       interop up legacy
       interop up two-providers
+  A site behind a strict NAT, which is reached through an RTR:
+      interop up nat
+      interop exec host-b -- ping -c 3 2001:db8:a::2
 
 Exit status: 0 = everything held, 1 = it did not, 2 = wrong usage, 3 = the machine lacks something (it is named),
 130 = interrupted.";

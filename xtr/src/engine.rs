@@ -437,16 +437,16 @@ impl Control {
             return;
         }
         let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
-        if let Some(probing) = from.filter(|_| message.probe) {
+        let Some(reply) = self.replier.handle(now, Request { via, inner_source, message, protection }) else { return };
+        // A source can be forged: only a probe that is answered, about an EID-prefix of ours, says something of who sends it.
+        if let Some(probing) = from.filter(|_| message.probe && !reply.prefixes.is_empty()) {
             self.prober.heard(now, probing);
             for other in self.resolver.no_worse_than(now, probing) {
                 self.prober.doubt(now, other);
             }
         }
-        if let Some(reply) = self.replier.handle(now, Request { via, inner_source, message, protection }) {
-            self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
-            self.outputs.push_back(Output::Send(reply.outgoing));
-        }
+        self.solicitor.heard(now, reply.itr, &reply.prefixes, from == Some(reply.itr));
+        self.outputs.push_back(Output::Send(reply.outgoing));
     }
 
     fn on_probe_reply(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<(), Refusal> {

@@ -52,6 +52,13 @@ fn check(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let mut lines = explain(&config);
     let (key_files, _) = shell::check_map_system(&config)?;
+    let is_missing = |name: &str| nix::net::if_::if_nametoindex(name).is_err();
+    for interface in config.rloc_interfaces.iter().filter(|interface| is_missing(&interface.name)) {
+        lines.push(format!(
+            "Warning: this machine has no interface {} now; it has no locator until then.",
+            interface.name
+        ));
+    }
     lines.extend(key_files.explain(SystemTime::now()).iter().map(|sentence| capital(sentence)));
     lines.push("This configuration can be run.".into());
     Ok(Json { to: json }.show(&json!({ "ok": true, "means": lines }), lines.join("\n") + "\n")?)

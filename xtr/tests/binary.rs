@@ -96,6 +96,16 @@ fn identities_that_cannot_be_opened_are_named() {
 }
 
 #[test]
+fn check_says_which_interfaces_are_not_there() {
+    let said = |rloc: &str| {
+        let output = lisp_xtr(&["check", "--eid-prefix", "10.1.0.0/16", "--rloc", rloc]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(said("nosuch0").contains("no interface nosuch0 now"), "{}", said("nosuch0"));
+    assert!(!said("lo").contains("Warning"), "{}", said("lo"));
+}
+
+#[test]
 fn check_speaks_json() {
     let output = lisp_xtr(&["check", "--eid-prefix", "10.1.0.0/16", "--json"]);
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -21,9 +21,14 @@ fn conformance() -> PathBuf {
 }
 
 /// An ETR of these instances, which all have the EIDs of the vectors and captures.
-fn etr(gpe: bool, instances: &[u32]) -> (Etr, Arc<Counters>) {
+fn etr(instances: &[u32]) -> (Etr, Arc<Counters>) {
+    etr_with_gpe(vec![], instances)
+}
+
+/// The same with these GPE peers.
+fn etr_with_gpe(gpe_peers: Vec<IpAddr>, instances: &[u32]) -> (Etr, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let mut etr = Etr::new(EtrConfig { gpe, ..EtrConfig::default() }, counters.clone());
+    let mut etr = Etr::new(EtrConfig { gpe_peers, ..EtrConfig::default() }, counters.clone());
     let nets = ["10.1.1.0/24", "10.2.2.0/24", "2001:db8::/32", "10.100.0.0/16"];
     let prefixes: Vec<EidPrefix> = instances
         .iter()
@@ -69,7 +74,7 @@ fn judge(etr: &Etr, id: &str) -> Result<(Vec<u8>, InstanceId), DropReason> {
 
 #[test]
 fn well_formed_vectors_are_decapsulated_in_their_instance() {
-    let (etr, counters) = etr(false, &[0, 7, 0x10, 257, 0xab_cdef]);
+    let (etr, counters) = etr(&[0, 7, 0x10, 257, 0xab_cdef]);
     let cases =
         [("D01", 0xab_cdef), ("D03", 0), ("D04", 0), ("D05", 0), ("D06", 7), ("D07", 257), ("D08", 0x10), ("D10", 0)];
     for (id, iid) in cases {
@@ -85,15 +90,15 @@ fn well_formed_vectors_are_decapsulated_in_their_instance() {
 
 #[test]
 fn d08_is_ipv6_for_a_receiver_with_gpe_and_without() {
-    for gpe in [false, true] {
-        let (inner, _) = judge(&etr(gpe, &[0x10]).0, "D08").unwrap();
+    for gpe_peers in [vec![], vec![vector("D08").0.source]] {
+        let (inner, _) = judge(&etr_with_gpe(gpe_peers, &[0x10]).0, "D08").unwrap();
         assert_eq!(inner[0] >> 4, 6);
     }
 }
 
 #[test]
 fn d10_ends_with_the_fewer_hops_and_congestion_experienced() {
-    let (inner, _) = judge(&etr(false, &[0]).0, "D10").unwrap();
+    let (inner, _) = judge(&etr(&[0]).0, "D10").unwrap();
     let packet = Ipv4Packet::parse(&inner).unwrap();
     assert_eq!((packet.ttl(), packet.traffic_class().ecn()), (5, Ecn::Ce));
     assert_eq!(checksum::internet(&inner[..20]), 0);
@@ -101,7 +106,7 @@ fn d10_ends_with_the_fewer_hops_and_congestion_experienced() {
 
 #[test]
 fn malformed_and_encrypted_vectors_are_dropped_and_counted() {
-    let (etr, counters) = etr(false, &[0]);
+    let (etr, counters) = etr(&[0]);
     for (id, reason) in [
         ("D22", DropReason::CoreShort),
         ("D23", DropReason::CoreShort),
@@ -117,7 +122,7 @@ fn malformed_and_encrypted_vectors_are_dropped_and_counted() {
 
 #[test]
 fn an_instance_without_eids_of_ours_is_dropped() {
-    let (etr, counters) = etr(false, &[0]);
+    let (etr, counters) = etr(&[0]);
     assert_eq!(judge(&etr, "D01"), Err(DropReason::CoreInstance));
     assert_eq!(counters.dropped(DropReason::CoreInstance), 1);
 }
@@ -142,7 +147,7 @@ fn decapsulate(name: &str, etr: &Etr) -> Vec<Result<Vec<u8>, DropReason>> {
 
 #[test]
 fn data_of_openoverlayrouter_is_decapsulated_for_each_pair_of_families() {
-    let (etr, _) = etr(false, &[0]);
+    let (etr, _) = etr(&[0]);
     for (name, version) in [
         ("oor-data-ipv6-in-ipv4.pcap", 6),
         ("oor-data-ipv4-in-ipv4.pcap", 4),
@@ -167,7 +172,7 @@ fn data_of_openoverlayrouter_is_decapsulated_for_each_pair_of_families() {
 #[test]
 fn of_the_header_variants_only_the_foreign_instance_is_dropped() {
     for name in ["oor-data-header-variants.pcap", "oor-data-zero-udp-checksum.pcap"] {
-        let (etr, _) = etr(false, &[0]);
+        let (etr, _) = etr(&[0]);
         let toward_site: Vec<_> = packets(name)
             .iter()
             .filter_map(|packet| received(packet))
@@ -188,16 +193,17 @@ fn of_the_header_variants_only_the_foreign_instance_is_dropped() {
 #[test]
 fn a_capture_in_instance_5_is_for_instance_5_only() {
     let name = "oor-iid5-xtr.pcap";
-    assert!(decapsulate(name, &etr(false, &[5]).0).iter().all(Result::is_ok));
-    let judged = decapsulate(name, &etr(false, &[0]).0);
+    assert!(decapsulate(name, &etr(&[5]).0).iter().all(Result::is_ok));
+    let judged = decapsulate(name, &etr(&[0]).0);
     assert!(judged.len() > 2 && judged.iter().all(|inner| *inner == Err(DropReason::CoreInstance)));
 }
 
 #[test]
 fn lisp_gpe_of_linux_is_decapsulated_and_is_what_our_itr_writes_to_it() {
     for name in ["linux-gpe-in-ipv4.pcap", "linux-gpe-in-ipv6.pcap"] {
-        for gpe in [false, true] {
-            let judged = decapsulate(name, &etr(gpe, &[0]).0);
+        let peers = packets(name).iter().filter_map(|packet| Some(received(packet)?.0.source)).collect();
+        for gpe_peers in [vec![], peers] {
+            let judged = decapsulate(name, &etr_with_gpe(gpe_peers, &[0]).0);
             let versions: Vec<u8> = judged.into_iter().map(|inner| inner.unwrap()[0] >> 4).collect();
             assert_eq!(versions, [6, 6, 6, 6, 4, 4, 4, 4], "{name}");
         }

@@ -117,6 +117,39 @@ fn a_petr_that_falls_silent_is_left_for_the_next_within_four_seconds_and_taken_a
     assert!(requests.is_empty(), "the answers to probes of PETRs say nothing about mappings: {requests:?}");
 }
 
+/// As a PETR does that says what the mapping system would.
+fn answer_probes_with_a_hole(node: &mut Node) {
+    for (_, to, probe) in std::mem::take(&mut node.probes) {
+        let all = probe.records[0].eid.ip_prefix().unwrap().net.to_string();
+        let reply = MapReply { probe: true, nonce: probe.nonce, ..MapReply::default() };
+        node.datagram(&to.to_string(), &reply.with_negative(&all, Action::NativelyForward, 15).into());
+    }
+}
+
+#[test]
+fn a_petr_that_answers_without_authority_is_heard() {
+    let mut node = site_with_petrs();
+    node.advance(secs(2));
+    answer_probes_with_a_hole(&mut node);
+    let standings: Vec<_> = node.control.probed_locators(node.now).map(|probed| probed.standing).collect();
+    assert_eq!(standings, [xtr::reach::Standing::Up; 2]);
+    let refused = node.refused(xtr::refusal::Refusal::ReplyProbeNotAuthoritative);
+    assert_eq!((refused, node.requests().len()), (0, 0));
+}
+
+#[test]
+fn a_petr_that_has_never_answered_is_left_for_one_that_does_and_for_nothing_else() {
+    let mut node = site_with_petrs();
+    let (_, request) = node.miss(LEGACY);
+    node.reply(&reply_to(&request, &[]).with_negative("203.0.113.0/24", Action::NativelyForward, 15));
+    let both = ["192.0.2.80", "192.0.2.81"];
+    one_way_traffic(&mut node, both[0], &[], 60);
+    assert!(both.iter().all(|petr| node.control.is_usable(ip(petr))));
+    assert_eq!(node.control.counts().locators_lost, 0);
+    one_way_traffic(&mut node, both[0], &both[1..], 60);
+    assert_eq!(both.map(|petr| node.control.is_usable(ip(petr))), [false, true]);
+}
+
 #[test]
 fn a_petr_of_a_family_that_we_have_no_locator_of_leads_nowhere() {
     let petrs = vec![locator("2001:db8:ff::80", 1)];

@@ -91,6 +91,23 @@ fn in_namespace() {
 }
 
 #[test]
+fn a_check_of_reverse_paths_for_all_devices_is_named() {
+    if !Uid::effective().is_root() {
+        skip("root, for a network namespace");
+        return;
+    }
+    let checked = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        ["0", "1", "2"].map(|value| {
+            std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", value).unwrap();
+            xtr::shell::netlink::reverse_path_check()
+        })
+    };
+    let named = Some("net.ipv4.conf.all.rp_filter");
+    assert_eq!(std::thread::spawn(checked).join().unwrap(), [None, named, named]);
+}
+
+#[test]
 fn without_permission_for_the_tun_device_the_machine_is_to_blame() {
     if !Uid::effective().is_root() {
         skip("root, to run a program that is not");

@@ -828,6 +828,44 @@ fn a_probe_from_another_locator_of_a_site_puts_the_preferred_one_in_doubt() {
     assert!(node.updates().contains(&Update::Reachable { rloc: ip(PEER), reachable: false }));
 }
 
+/// Sites with two locators each, all of which answer.
+fn sites_with_backups(count: u8) -> Node {
+    let mut node = Node::plain();
+    for number in 1..=count {
+        let (_, request) = node.miss(&format!("10.{}.0.1/32", 100 + number));
+        let mut reply = reply_to(&request, &[(&format!("10.{}.0.0/16", 100 + number), 1440)]);
+        let first = &mut reply.records[0].locators[0];
+        first.rloc = IpAddr::from([198, 51, 100, number]).into();
+        let rloc = IpAddr::from([203, 0, 113, number]).into();
+        let backup = LocatorRecord { priority: 2, rloc, ..first.clone() };
+        reply.records[0].locators.push(backup);
+        node.reply(&reply);
+    }
+    node.advance(secs(2));
+    for (_, to, probe) in std::mem::take(&mut node.probes) {
+        let reply = MapReply { probe: true, nonce: probe.nonce, ..MapReply::default() };
+        answer_from(&mut node, &to.ip().to_string(), reply);
+    }
+    node.updates();
+    node
+}
+
+#[test]
+fn probes_that_others_send_in_the_name_of_sites_make_us_send_few() {
+    let mut node = sites_with_backups(60);
+    let spoof = |node: &mut Node, eid: &str| {
+        for number in 1..=60 {
+            let from = IpAddr::from([203, 0, 113, number]);
+            let probe = MapRequest { itr_rlocs: vec![from.into()], ..probe_about(eid) };
+            node.datagram(&SocketAddr::new(from, 4342).to_string(), &probe.into());
+        }
+        node.advance(millis(20));
+        std::mem::take(&mut node.probes).len()
+    };
+    assert_eq!(spoof(&mut node, "10.99.0.0/16"), 0, "about an EID that is not ours");
+    assert_eq!(spoof(&mut node, "10.1.0.0/16"), limits::DOUBTS_PER_SECOND as usize);
+}
+
 #[test]
 fn map_requests_and_map_registers_without_an_answer_are_sent_from_the_other_uplink() {
     let uplinks = ["192.0.2.1", "192.0.2.129"];

@@ -42,7 +42,8 @@ pub enum LabName {
     Legacy,
     /// Two sites, of which one has two uplinks: ping on while one of them is switched off
     TwoProviders,
-    /// The same with a strict NAT before xtr-a, which is reached through an RTR: ping host-a from host-b
+    /// host-a --- xtr-a --- nat --- core --- xtr-b --- host-b: the NAT is a strict one, xtr-a is reached through an RTR; ping host-a from
+    /// host-b
     Nat,
 }
 

@@ -14,7 +14,8 @@ pub fn explain(config: &Config) -> Vec<String> {
         Mapping::Elsewhere { servers, resolvers } => {
             if servers.is_empty() {
                 lines.push("Registers nowhere: other sites do not find this one.".into());
-            } else {
+            } else if !config.nat.rtr {
+                // What an RTR passes on are the registrations of others.
                 let proxy =
                     if config.proxy_reply { "they answer for this node" } else { "they forward requests to it" };
                 lines.push(format!("Registers every minute with {}; {proxy}.", join(servers)));

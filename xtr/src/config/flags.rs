@@ -45,7 +45,8 @@ Examples:
 
 Each flag is also a key of the configuration file, and an environment variable (LISP_XTR_EID_PREFIX; lists separated by
 blanks). Flags win over the environment, the environment over the file. Site traffic is only forwarded if IP forwarding is
-on: sysctl net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 (lisp-xtr does not touch them, but warns).
+on: sysctl net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 (lisp-xtr does not touch them, but warns). IPv4 packets to what is
+no LISP site leave only where net.ipv4.conf.all.rp_filter=0 (the same).
 
 Needs CAP_NET_ADMIN and /dev/net/tun, and for tier 0 CAP_NET_RAW; all other capabilities are given up at the start. Exit
 status: 0 = what was asked held, 1 = it did not, 2 = wrong usage or configuration, 3 = the machine lacks something.";

@@ -15,7 +15,7 @@ impl Control {
     #[must_use]
     pub fn interworking(mut self, now: Instant, roles: Interworking, seed: [u8; 32]) -> Self {
         self.petrs = Petrs::new(roles.petrs.clone());
-        self.petrs.addresses().for_each(|petr| self.prober.watch(now, petr));
+        self.prober.watch_petrs(now, self.petrs.addresses());
         if roles.is_pitr() {
             let resolvers = self.resolver.resolvers().to_vec();
             self.pitr = Some(Pitr::new(now, roles, (resolvers, self.database.rlocs()), seed));

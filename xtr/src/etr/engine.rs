@@ -26,8 +26,9 @@ const OPTIONAL_FLAGS: u8 = 0xf0;
 /// What an ETR is made of.
 #[derive(Debug, Clone, Default)]
 pub struct EtrConfig {
-    /// Bit 5 of the LISP header is P of GPE (RFC 9305), and its next protocol must agree with the inner packet.
-    pub gpe: bool,
+    /// Peers that take LISP-GPE, and so send it: bit 5 of their LISP headers is P (RFC 9305, section 3), and the next protocol must agree
+    /// with the inner packet. Of all others it is R, which is ignored (RFC 9300, section 5.3).
+    pub gpe_peers: Vec<IpAddr>,
     /// Which inner sources packets may have.
     pub sources: SourcePolicy,
     /// Whose nonces, locator-status-bits and map-versions count.
@@ -88,7 +89,7 @@ pub enum Arrival<'p> {
 /// The ETR.
 #[derive(Debug)]
 pub struct Etr {
-    gpe: bool,
+    gpe_peers: Vec<IpAddr>,
     local_eids: EidSet,
     petr_for: EidSet,
     sources: Sources,
@@ -105,9 +106,9 @@ impl Etr {
         let sources = Sources::new(config.sources, counters.clone());
         let peers = Peers::new(config.trust, counters.clone());
         let petr_for = EidSet::new(&config.petr_for);
-        let (gpe, local_eids, written) = (config.gpe, EidSet::default(), Written::new());
+        let (gpe_peers, local_eids, written) = (config.gpe_peers, EidSet::default(), Written::new());
         let (relays, letters) = (Relays::default(), Letters::default());
-        Self { gpe, local_eids, petr_for, sources, peers, relays, letters, written, counters }
+        Self { gpe_peers, local_eids, petr_for, sources, peers, relays, letters, written, counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -289,7 +290,7 @@ impl Etr {
             return Err(DropReason::CoreShort);
         }
         let packet = IpPacket::parse(rest).map_err(|error| malformed(&error))?;
-        self.check_next_protocol(&lisp, &packet)?;
+        self.check_next_protocol(outer, &lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
         let (leaves, relayed) = self.check_addresses(outer, iid, &packet)?;
         let (ttl, class) = uniform(outer, &packet)?;
@@ -309,13 +310,21 @@ impl Etr {
         Ok(Decapsulated { iid, source, lisp, leaves, relayed, inner })
     }
 
-    fn check_next_protocol(&self, lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
+    /// What a GPE peer sends that is no IP packet is dropped, whatever it looks like (RFC 9305, section 3).
+    fn check_next_protocol(
+        &self,
+        outer: &OuterInfo,
+        lisp: &LispHeader,
+        packet: &IpPacket<'_>,
+    ) -> Result<(), DropReason> {
         let expected = match packet {
             IpPacket::V4(_) => NextProtocol::IPV4,
             IpPacket::V6(_) => NextProtocol::IPV6,
         };
         match lisp.next_protocol {
-            Some(next) if self.gpe && next != expected => Err(DropReason::CoreNextProtocol),
+            Some(next) if next != expected && self.gpe_peers.contains(&outer.source) => {
+                Err(DropReason::CoreNextProtocol)
+            }
             _ => Ok(()),
         }
     }

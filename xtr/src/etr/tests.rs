@@ -22,7 +22,8 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn etr(gpe: bool) -> Etr {
-    let mut etr = Etr::new(EtrConfig { gpe, ..EtrConfig::default() }, Arc::new(Counters::default()));
+    let gpe_peers = if gpe { vec![outer(1, TrafficClass(0)).source] } else { vec![] };
+    let mut etr = Etr::new(EtrConfig { gpe_peers, ..EtrConfig::default() }, Arc::new(Counters::default()));
     let prefix = |net: &str| EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() };
     etr.set_local_eids(&[prefix("10.0.1.0/24"), prefix("2001:db8:b::/48")]);
     etr

@@ -5,8 +5,9 @@
 //! first address behind it, and so on to the end of the aggregate. The map system in this process answers from signed index pages under
 //! the trust anchors that the operator named; of any other one this asks no more than a Map-Resolver can.
 //!
-//! What a walk finds replaces what the last one found. One that is broken off changes nothing: a map system that is silent for a while
-//! takes no site's packets away.
+//! What a walk finds replaces what the last one found. Where nobody answers, as for a site whose ETR is down, or which answers under LISP-SEC
+//! only, what was known stays, and the walk goes on behind it. One that is broken off changes nothing: a map system that is silent for a
+//! while takes no site's packets away.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,6 +32,8 @@ pub struct Aggregate {
     pub sites: Vec<EidPrefix>,
     /// When that walk ended; none = there was none yet.
     pub since: Option<Instant>,
+    /// Places of which it was told nothing.
+    pub silent: usize,
 }
 
 /// What the engine wants done.
@@ -50,7 +53,7 @@ pub struct Finder {
     aggregates: Vec<Aggregate>,
     random: StdRng,
     walk: Walk,
-    /// When the round through all aggregates began, and whether one of its walks was broken off.
+    /// When the round through all aggregates began, the time without answers left out, and whether one of its walks was broken off.
     begun: Instant,
     has_failed: bool,
     due: Instant,
@@ -69,12 +72,17 @@ struct Walk {
     tries: u32,
     questions: usize,
     sites: Vec<EidPrefix>,
+    /// Places without an answer, and how many of them are the last ones.
+    silent: usize,
+    silences: u8,
+    has_answers: bool,
 }
 
 impl Walk {
     fn new(index: usize, aggregate: &EidPrefix) -> Self {
         let at = aggregate.net.network();
-        Self { index, at, nonce: None, tries: 0, questions: 0, sites: Vec::new() }
+        let (silent, silences, has_answers) = (0, 0, false);
+        Self { index, at, nonce: None, tries: 0, questions: 0, sites: Vec::new(), silent, silences, has_answers }
     }
 }
 
@@ -82,7 +90,7 @@ impl Finder {
     /// Looks into `aggregates`, asking `resolvers` in turn. Nonces are drawn from `seed`, which has to come from the system's entropy.
     pub fn new(now: Instant, aggregates: Vec<EidPrefix>, resolvers: Vec<MapSystem>, seed: [u8; 32]) -> Option<Self> {
         let walk = Walk::new(0, aggregates.first()?);
-        let empty = |prefix| Aggregate { prefix, sites: Vec::new(), since: None };
+        let empty = |prefix| Aggregate { prefix, sites: Vec::new(), since: None, silent: 0 };
         Some(Self {
             resolvers,
             rlocs: Vec::new(),
@@ -144,10 +152,10 @@ impl Finder {
             (self.begun, self.has_failed) = (now, false);
         }
         if self.walk.tries >= limits::TRIES {
-            tracing::debug!(at = %self.walk.at, "the map system does not say what sites there are; it is asked again");
-            return self.break_off(now);
+            self.pass_over(now);
+        } else {
+            self.ask(now);
         }
-        self.ask(now);
     }
 
     /// Takes a Map-Reply; whether it answers a question of this engine.
@@ -189,15 +197,48 @@ impl Finder {
             // "Not yet": the question is put again when its time has come.
             Action::SendMapRequest => return,
             // That there is none to be had now says nothing about whether there is a site.
-            _ => {
-                let before = &self.aggregates[self.walk.index].sites;
-                self.walk.sites.extend(before.iter().filter(|site| part.covers(site)));
-            }
+            _ => self.keep(&part),
         }
+        (self.walk.has_answers, self.walk.silences) = (true, 0);
+        self.go_behind(now, &part);
+    }
+
+    /// Nobody says what there is: the former site there is kept, or what there was in a block, and no other site pays for it.
+    fn pass_over(&mut self, now: Instant) {
+        let (aggregate, at) = (self.aggregate(), self.walk.at);
+        tracing::debug!(%at, "the map system does not say what site there is");
+        self.walk.silent += 1;
+        self.walk.silences += 1;
+        // Waiting costs nobody anything.
+        self.begun += limits::PATIENCE * limits::TRIES;
+        if self.walk.silences >= limits::SILENCES {
+            return self.break_off(now);
+        }
+        let host = EidPrefix::host(aggregate.iid, at);
+        let known = self.aggregates[self.walk.index].sites.iter().find(|site| site.covers(&host)).copied();
+        let length = if at.is_ipv4() { limits::PASSED_OVER.0 } else { limits::PASSED_OVER.1 };
+        let length = length.saturating_sub(limits::PASSED_OVER_GROWTH * (self.walk.silences - 1));
+        let block = || EidPrefix::new(aggregate.iid, at, length.max(aggregate.net.prefix_len()));
+        let part = known.or_else(block).unwrap_or(host);
+        self.keep(&part);
+        self.go_behind(now, &part);
+    }
+
+    /// What was found in a part before is taken for found, as far as it is not behind us.
+    fn keep(&mut self, part: &EidPrefix) {
+        let (before, at) = (&self.aggregates[self.walk.index].sites, self.walk.at);
+        let is_there = |site: &&EidPrefix| part.covers(site) && site.net.broadcast() >= at;
+        self.walk.sites.extend(before.iter().filter(is_there));
+    }
+
+    fn go_behind(&mut self, now: Instant, part: &EidPrefix) {
+        let aggregate = self.aggregate();
         (self.walk.nonce, self.walk.tries) = (None, 0);
         self.walk.questions += 1;
         self.due = now + limits::PACE;
-        match behind(&part).filter(|next| aggregate.net.contains(next)) {
+        match behind(part).filter(|next| aggregate.net.contains(next)) {
+            // Not one word of a map system is no sign that there is nothing.
+            None if !self.walk.has_answers => self.break_off(now),
             None => self.end(now),
             Some(_) if self.is_too_long() => {
                 tracing::warn!(%aggregate, "too many sites, or answers about too little each: the aggregate is not looked through");
@@ -215,7 +256,7 @@ impl Finder {
     fn end(&mut self, now: Instant) {
         let sites = std::mem::take(&mut self.walk.sites);
         let aggregate = &mut self.aggregates[self.walk.index];
-        aggregate.since = Some(now);
+        (aggregate.since, aggregate.silent) = (Some(now), self.walk.silent);
         if aggregate.sites != sites {
             tracing::info!(aggregate = %aggregate.prefix, sites = sites.len(), "the sites of an aggregate have changed");
             aggregate.sites = sites;
@@ -255,6 +296,8 @@ fn behind(prefix: &EidPrefix) -> Option<IpAddr> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use wire::address::InstanceId;
     use wire::control::{ControlMessage, MapRequest};
@@ -371,6 +414,25 @@ mod tests {
         bench.walk(|host| Some(record(host, Action::SendMapRequest, None)));
         bench.walk(|_| Some(record(prefix("10.0.0.0/8"), Action::DropNoReason, None)));
         assert_eq!(bench.found(), ["10.9.0.0/16"]);
+    }
+
+    #[test]
+    fn a_site_that_nobody_answers_for_hides_no_other_and_stays_if_it_was_known() {
+        let mut bench = Bench::new(&["10.0.0.0/8", "2001:db8::/32"]);
+        let sites = ["10.1.0.0/16", "10.2.0.0/16", "10.9.0.0/24", "2001:db8::/48", "2001:db8:b::/48"].map(prefix);
+        let except = |silent: EidPrefix| move |host| (!silent.covers(&host)).then(|| answer(&sites, host));
+        bench.walk(except(sites[0]));
+        assert_eq!(bench.found(), ["10.2.0.0/16", "10.9.0.0/24", "2001:db8::/48", "2001:db8:b::/48"]);
+        bench.walk(|host| Some(answer(&sites, host)));
+        assert_eq!(bench.found().len(), sites.len());
+        let silent = |bench: &Bench| bench.finder.aggregates().iter().map(|aggregate| aggregate.silent).sum::<usize>();
+        assert_eq!(silent(&bench), 0);
+        let begun = bench.now;
+        for site in sites {
+            bench.walk(except(site));
+            assert_eq!((bench.found().len(), silent(&bench)), (sites.len(), 1), "without answers about {site}");
+        }
+        assert!(bench.now - begun < Duration::from_secs(sites.len() as u64 * 75), "the next round is not late for it");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! The engine: one packet in, one verdict out.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ const SOURCE_PORT_MASK: u64 = 0x3fff;
 const FLOW_LABEL_SHIFT: u32 = 14;
 const FLOW_LABEL_MASK: u64 = 0x000f_ffff;
 /// Where ICMPv4 errors come from if we have no IPv4 EID-side address: the dummy address of RFC 7600, section 4.8.
-const DUMMY_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 0, 8));
+const DUMMY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 
 /// What an ITR is made of.
 #[derive(Debug, Clone)]
@@ -405,7 +405,7 @@ impl Itr {
         let source = self.rlocs.towards(destination, from);
         let (destination_port, from_port) = state.ports();
         OuterHeader {
-            source: source.expect("only locators of a family that we have an RLOC of are chosen"),
+            source: source.unwrap_or_else(|| no_source(destination)),
             destination,
             source_port: from_port.map_or_else(|| source_port(target.flow), FromPort::number),
             destination_port,
@@ -554,6 +554,13 @@ impl Itr {
             false => self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6),
         })
     }
+}
+
+/// Only locators of a family that we have an RLOC of are chosen. Should another one be chosen all the same no header fits, and the packet
+/// is counted as one that could not be sent.
+#[cold]
+fn no_source(destination: IpAddr) -> IpAddr {
+    if destination.is_ipv4() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 fn source_port(hash: u64) -> u16 {

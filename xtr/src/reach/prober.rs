@@ -68,11 +68,15 @@ pub struct Prober {
     rlocs: Vec<IpAddr>,
     /// Locators of those who are known not to answer.
     spared: Vec<IpAddr>,
+    /// PETRs.
+    petrs: Vec<IpAddr>,
     random: StdRng,
     targets: BTreeMap<IpAddr, Target>,
     schedule: BTreeSet<(Instant, IpAddr)>,
     nonces: HashMap<Nonce, IpAddr>,
     budget: Budget,
+    /// Of probes that others' probes make us send.
+    doubts: Budget,
     counts: Counts,
     outputs: VecDeque<Output>,
     tally: Tally,
@@ -85,11 +89,13 @@ impl Prober {
         Self {
             rlocs,
             spared: Vec::new(),
+            petrs: Vec::new(),
             random: StdRng::from_seed(seed),
             targets: BTreeMap::new(),
             schedule: BTreeSet::new(),
             nonces: HashMap::new(),
             budget: Budget::new(now, limits::PROBES_PER_SECOND),
+            doubts: Budget::new(now, limits::DOUBTS_PER_SECOND),
             counts: Counts::default(),
             outputs: VecDeque::new(),
             tally: Tally::default(),
@@ -128,6 +134,14 @@ impl Prober {
         self.schedule.insert((due, rloc));
     }
 
+    /// These PETRs are in use (RFC 6832, section 6).
+    pub fn watch_petrs(&mut self, now: Instant, petrs: impl Iterator<Item = IpAddr>) {
+        for petr in petrs {
+            self.petrs.push(petr);
+            self.watch(now, petr);
+        }
+    }
+
     /// The packet half says that packets go to this locator and nothing comes back, or that a router says so.
     pub fn suspect(&mut self, now: Instant, rloc: IpAddr) {
         self.reschedule(rloc, |target| target.suspect(now));
@@ -135,7 +149,9 @@ impl Prober {
 
     /// A probe came from this address: if it is a locator out of use it is probed soon.
     pub fn heard(&mut self, now: Instant, rloc: IpAddr) {
-        self.reschedule(rloc, |target| target.heard(now));
+        if self.stands(rloc, Standing::Down) && self.doubts.take(now) {
+            self.reschedule(rloc, |target| target.heard(now));
+        }
     }
 
     /// Packets came from this RLOC, as [`Self::heard`]; one that has never answered a probe is in use again. That proves as little
@@ -174,8 +190,8 @@ impl Prober {
     /// # Errors
     /// Says why it answers no probe of ours; nothing has changed then.
     pub fn answer(&mut self, now: Instant, via: Via, message: &MapReply) -> Result<Probed, Refusal> {
-        // Only an ETR of the site can say that its locator works (RFC 9301, section 5.4).
-        if !message.records.iter().all(|record| record.authoritative) {
+        // Only an ETR of the site can say that its locator works (RFC 9301, section 5.4). A PETR is one of no site.
+        if !message.records.iter().all(|record| record.authoritative) && !self.asks_petr_about_all(message.nonce) {
             return Err(Refusal::ReplyProbeNotAuthoritative);
         }
         let rloc = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
@@ -224,9 +240,9 @@ impl Prober {
                 continue;
             };
             self.drop_lost(now, rloc);
-            let interval = self.interval();
+            let (interval, is_spared) = (self.interval(), self.is_petr_without_other(rloc));
             let mut step = Step::Rest;
-            self.reschedule(rloc, |target| step = target.step(now, interval));
+            self.reschedule(rloc, |target| step = target.step(now, interval, is_spared));
             match step {
                 Step::Rest => {}
                 Step::GoneDown => self.gone_down(rloc),
@@ -267,9 +283,13 @@ impl Prober {
     /// A probe came from another locator of the same site: its owner may have lost the way from this one. As suspicion of the packet
     /// half, of one that has answered before: of another one silence would say nothing.
     pub fn doubt(&mut self, now: Instant, rloc: IpAddr) {
-        if self.targets.get(&rloc).is_some_and(|target| target.standing == Standing::Up) {
+        if self.stands(rloc, Standing::Up) && self.doubts.take(now) {
             self.suspect(now, rloc);
         }
+    }
+
+    fn stands(&self, rloc: IpAddr, standing: Standing) -> bool {
+        self.targets.get(&rloc).is_some_and(|target| target.standing == standing)
     }
 
     /// The locators that are probed, in order of address.
@@ -351,6 +371,21 @@ impl Prober {
             }
             Err(_) => self.tally.count(Refusal::NotEncodable),
         }
+    }
+
+    /// Whether a probe asked a PETR about all there is: it has no EID-prefix to answer with authority for.
+    fn asks_petr_about_all(&self, nonce: Nonce) -> bool {
+        let petr = self.nonces.get(&nonce).filter(|rloc| self.petrs.contains(rloc));
+        let asked = petr.and_then(|petr| self.targets.get(petr)?.asked_with(nonce));
+        asked.is_some_and(|prefix| prefix.net.prefix_len() == 0)
+    }
+
+    /// Whether silence says nothing of a locator: a PETR that has never answered may do no probes, and nothing else comes from one.
+    /// Where another PETR answers that one is the better choice.
+    fn is_petr_without_other(&self, rloc: IpAddr) -> bool {
+        let is_up = |other: &IpAddr| self.stands(*other, Standing::Up);
+        let has_answered = self.targets.get(&rloc).is_some_and(|target| target.answered.is_some());
+        self.petrs.contains(&rloc) && !has_answered && !self.petrs.iter().any(is_up)
     }
 
     /// From which locator of ours packets go there.

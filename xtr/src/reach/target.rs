@@ -178,17 +178,18 @@ impl Target {
         is_back
     }
 
-    /// What to do now that the time has come. `interval` is the time to the next routine probe.
-    pub(super) fn step(&mut self, now: Instant, interval: Duration) -> Step {
+    /// What to do now that the time has come. `interval` is the time to the next routine probe; one that `is_spared` stays in use
+    /// whoever suspects it.
+    pub(super) fn step(&mut self, now: Instant, interval: Duration, is_spared: bool) -> Step {
         match self.burst {
-            Some(burst) if burst.sent >= limits::BURST => self.end_burst(now, burst, interval),
+            Some(burst) if burst.sent >= limits::BURST => self.end_burst(now, burst, interval, is_spared),
             _ => Step::Probe,
         }
     }
 
     /// A burst went unanswered. Who has never answered may simply not do probes, and answers of who has may be lost, or held
     /// back: only if no packets come from there either is a locator taken for dead.
-    fn end_burst(&mut self, now: Instant, burst: Burst, interval: Duration) -> Step {
+    fn end_burst(&mut self, now: Instant, burst: Burst, interval: Duration, is_spared: bool) -> Step {
         self.burst = None;
         let reached_from = self.reached_from.take();
         if !burst.suspected {
@@ -201,9 +202,13 @@ impl Target {
             self.due = now + interval;
             return Step::Moved;
         }
+        self.paused = Some(now + limits::UNANSWERED_PAUSE);
+        if is_spared {
+            self.due = now + interval;
+            return Step::Rest;
+        }
         self.stand(now, Standing::Down);
         self.retries = 0;
-        self.paused = Some(now + limits::UNANSWERED_PAUSE);
         self.due = now + limits::FIRST_RETRY;
         Step::GoneDown
     }
@@ -233,6 +238,12 @@ impl Target {
             probes.remove(index)
         };
         take(&mut self.outstanding).or_else(|| take(&mut self.beside))
+    }
+
+    /// What the probe of this nonce asked about, if it may still be answered.
+    pub(super) fn asked_with(&self, nonce: Nonce) -> Option<EidPrefix> {
+        let mut probes = self.outstanding.iter().chain(&self.beside);
+        probes.find(|probe| probe.nonce == nonce).map(|probe| probe.prefix)
     }
 
     /// The oldest probe, if it is too old to be answered, or if `all` are to go.

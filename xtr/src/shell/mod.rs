@@ -385,6 +385,15 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
             "IP forwarding is off: only this machine itself can use the tunnel (sysctl -w {setting}=1)"
         );
     }
+    let mut leave = database.prefixes().iter().chain(&config.interworking.petr_for);
+    if leave.any(|prefix| prefix.net.addr().is_ipv4())
+        && let Some(setting) = netlink::reverse_path_check()
+    {
+        tracing::warn!(
+            setting,
+            "the kernel drops IPv4 packets that leave as they are, or through a PETR here (sysctl -w {setting}=0; each device keeps its own)"
+        );
+    }
     for anchor in map_system.map(Embedded::own_anchors).unwrap_or_default() {
         let prefix = anchor.prefix;
         say(&format!("Nobody delegated {prefix} to this node, so it vouches for it itself. Give to others:"));

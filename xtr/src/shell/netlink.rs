@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The kernel's routing: which packets go into the TUN device, and which must not.
 //!
-//! Four rules for each family that is used, of a routing protocol number of our own so that a later run finds what a killed
+//! Rules for each family that is used, of a routing protocol number of our own so that a later run finds what a killed
 //! one left:
 //!
 //! | priority | packets | go to |
@@ -135,8 +135,10 @@ impl Netlink {
             match self.held_device(index).await? {
                 Some(other) if other != tun => {
                     let advice = "only one lisp-xtr can run in a network namespace";
+                    let is_pitr = route.attributes.contains(&RouteAttribute::Table(PITR_TABLE));
+                    let table = if is_pitr { PITR_TABLE } else { TABLE };
                     return Err(Failure::Machine(format!(
-                        "routing table {TABLE} leads into {other} already: {advice}"
+                        "routing table {table} leads into {other} already: {advice}"
                     )));
                 }
                 _ => {}
@@ -480,6 +482,13 @@ fn allow_ipv6(tun: &str) {
     if is_off && let Err(error) = std::fs::write(&path, "0") {
         tracing::warn!(path, %error, "IPv6 is switched off on the TUN device");
     }
+}
+
+/// The setting that makes the kernel drop IPv4 packets out of our device to which the way back is another one, if it does: it counts for all
+/// devices, and is not ours to change.
+pub fn reverse_path_check() -> Option<&'static str> {
+    let all = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
+    all.is_ok_and(|value| value.trim() != "0").then_some("net.ipv4.conf.all.rp_filter")
 }
 
 /// The families of `site` that the kernel does not forward between interfaces.

@@ -78,7 +78,7 @@ impl Packets {
                 trust: config.trust.clone(),
                 petr_for: config.interworking.petr_for.clone(),
                 relays: config.nat.rtr,
-                ..EtrConfig::default()
+                gpe_peers: config.gpe_peers.clone(),
             },
             rlocs: database.rlocs(),
         };

@@ -135,6 +135,7 @@ fn aggregate(found: &Aggregate, now: Instant) -> Value {
         "prefix": found.prefix.to_string(),
         "sites": found.sites.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "looked_ago": found.since.map(|since| now.saturating_duration_since(since).as_secs()),
+        "silent": found.silent,
     })
 }
 
@@ -240,7 +241,7 @@ fn pitr_table(answer: &Value) -> String {
     if rows("pitr_for").or(rows("aggregates")).is_none() {
         return String::new();
     }
-    let aggregates = columns(&["prefix", "looked_ago", "sites"], rows("aggregates"));
+    let aggregates = columns(&["prefix", "looked_ago", "silent", "sites"], rows("aggregates"));
     format!("\nPITR for: {}\nlooked for in\n{aggregates}", cell(answer.get("pitr_for")))
 }
 

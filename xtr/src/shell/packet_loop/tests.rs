@@ -48,6 +48,7 @@ for_both_tiers! {
     segments_with_different_nonces_that_arrive_as_one_are_told_apart,
     packets_with_an_old_version_cross_and_those_with_a_newer_one_do_not,
     what_a_stranger_says_beside_its_payload_changes_nothing,
+    what_a_gpe_peer_says_is_no_ip_is_none,
 }
 
 mod interwork;
@@ -199,6 +200,29 @@ fn packets_wait_for_the_verdict_on_their_source_and_enter_in_order<T: Tier>() {
     let last_octets: Vec<u8> = b.packets.got().iter().filter_map(|packet| packet.last().copied()).collect();
     assert_eq!(last_octets, [0, 1, 2, 3, 4]);
     assert_eq!(b.counters.get(Count::Decapsulated), 5);
+}
+
+fn what_a_gpe_peer_says_is_no_ip_is_none<T: Tier>() {
+    let now = Instant::now();
+    let (mut a, mut stranger) = mapped_pair::<T>(now);
+    let gpe_peers = vec!["192.0.2.1".parse().unwrap()];
+    let etr = EtrConfig { gpe_peers, ..EtrConfig::default() };
+    let mut b = Node::<T>::with_etr(now, "192.0.2.2", &["2001:db8:b::/48"], 8, etr);
+    b.packets.turn(now);
+    a.offer([packet(0, 64)]);
+    a.packets.turn(now);
+    let mut sent = a.packets.take_sent().remove(0);
+    // P, and the values of RFC 9305, section 3: IPv4, IPv6, Ethernet, NSH, experiments, a shim.
+    let all = [1, 2, 3, 4, 0x7e, 0x80].map(|next| {
+        (sent[28], sent[31]) = (sent[28] | 4, next);
+        sent.clone()
+    });
+    for (node, enter) in [(&mut b, 1), (&mut stranger, 6)] {
+        node.packets.arrive(all.to_vec());
+        node.packets.turn(now);
+        let dropped = node.counters.dropped(DropReason::CoreNextProtocol);
+        assert_eq!((node.packets.got().len(), dropped), (enter, 6 - enter as u64));
+    }
 }
 
 /// Two nodes that trust each other, each with mappings of the other, in version 5 and 6.
