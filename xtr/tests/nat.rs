@@ -476,6 +476,26 @@ fn an_rtr_that_falls_silent_is_not_used_and_another_one_is() {
 }
 
 #[test]
+fn what_one_who_is_silent_now_saw_once_keeps_nobody_behind_a_nat() {
+    const OTHER: &str = "203.0.113.9";
+    let mut node = Node::natted(Mode::Auto, &[RTR, OTHER]);
+    let begun = node.done();
+    let nonce = asked(&begun, at(RTR, 4342)).unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    assert!(done.updates.contains(&Update::Behind(true)), "{done:?}");
+    // The node has another access: the first RTR is not reached from there, and the other one sees no NAT.
+    let mut updates = Vec::new();
+    for _ in 0..120 {
+        let done = node.wait(Duration::from_millis(500));
+        let answer =
+            asked(&done, at(OTHER, 4342)).map(|nonce| node.come_to_data_port(at(OTHER, 4342), seen(nonce, XTR, 4341)));
+        updates.extend(done.updates.into_iter().chain(answer.into_iter().flat_map(|done| done.updates)));
+    }
+    assert_eq!(node.control.natted().unwrap().standing(), &Standing::Direct);
+    assert!(updates.contains(&Update::Behind(false)));
+}
+
+#[test]
 fn without_a_nat_registration_goes_straight_also_where_nobody_answers() {
     let straight = |done: &Done| {
         let is_register = |(to, bytes): &(Destination, Vec<u8>)| {

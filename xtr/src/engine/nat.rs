@@ -35,6 +35,8 @@ impl Control {
         self.iid = iid;
         // Until it is known how this node is reached nothing is registered.
         self.registrar.handle(now, register::Input::Way(Through::Closed));
+        let is_behind = matches!(natted.standing(), Standing::Behind(_));
+        self.outputs.push_back(Output::Update(Update::Behind(is_behind)));
         self.natted = Some(natted);
         self
     }
@@ -185,6 +187,7 @@ impl Control {
             Standing::Behind(ways) => Through::Rtrs(ways.clone()),
         };
         self.registrar.handle(now, register::Input::Way(through));
+        self.outputs.push_back(Output::Update(Update::Behind(matches!(standing, Standing::Behind(_)))));
         if matches!(standing, Standing::Behind(_)) {
             // What was found out before leads past the RTR.
             let found: Vec<_> = self.resolver.installed(now).map(|(prefix, _)| *prefix).collect();

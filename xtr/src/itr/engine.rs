@@ -216,7 +216,7 @@ impl Itr {
                 self.cache.locators_mut().set_from(rloc, number);
             }
             // For the ETR.
-            Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) => {}
+            Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_) => {}
         }
     }
 

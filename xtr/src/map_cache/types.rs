@@ -212,8 +212,10 @@ pub enum Update {
         /// The address that the NAT shows.
         nat: Option<IpAddr>,
     },
-    /// This node is behind a NAT and has these RTRs, which check for it what they relay; none = it is not. Replaces the former list.
+    /// These RTRs are asked how this node is seen, and answer to the data port; it need not be behind a NAT. Replaces the former list.
     Rtrs(Vec<IpAddr>),
+    /// Whether this node is behind a NAT: then what comes from its RTRs has been checked by them.
+    Behind(bool),
     /// The answer to an [`Event::Source`], for all sources in a prefix.
     Source {
         /// The source asked about, or the prefix of its mapping.

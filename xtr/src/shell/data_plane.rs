@@ -162,7 +162,8 @@ impl DataPlane {
             update,
             Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. } | Update::EchoAnswer { .. }
         );
-        let concerns_etr_only = matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_));
+        let concerns_etr_only =
+            matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));
         let Some((itr, others)) = self.threads.split_first() else { return };
         if !concerns_itr_only {
             others.iter().for_each(|thread| tell(thread, update.clone()));
