@@ -19,7 +19,7 @@ use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{
-    Event, Families, Form, FromPort, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
+    Event, Families, Form, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
 };
 use crate::reply::RateTable;
 use crate::trust::Trust;
@@ -234,8 +234,12 @@ impl Itr {
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
-        match rloc.map_or(Learned::Stranger, |rloc| self.cache.learn_mtu(rloc, mtu)) {
+        let learned = match self.quoted_way(quoted) {
+            Some(quoted::Way::Rloc(rloc)) => self.cache.learn_mtu(rloc, mtu),
+            Some(quoted::Way::Binding(binding)) => self.cache.learn_binding_mtu(binding, mtu),
+            None => Learned::Stranger,
+        };
+        match learned {
             Learned::Changed => self.counters.add(Count::PathMtu, 1),
             Learned::Known => {}
             Learned::Stranger => self.counters.add(Count::PathMtuRefused, 1),
@@ -247,14 +251,22 @@ impl Itr {
     /// section 7, items 1 and 3).
     pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
-        match rloc.filter(|rloc| self.cache.has_locator(*rloc) && self.events.len() < limits::EVENTS) {
-            Some(rloc) if self.unreachable.allow(now, rloc) => {
+        match self.quoted_way(quoted) {
+            // Ways through NATs are not probed.
+            Some(quoted::Way::Rloc(rloc))
+                if self.cache.has_locator(rloc)
+                    && self.events.len() < limits::EVENTS
+                    && self.unreachable.allow(now, rloc) =>
+            {
                 self.counters.add(Count::Unreachable, 1);
                 self.events.push_back(Event::Silent { rloc });
             }
             _ => self.counters.add(Count::UnreachableRefused, 1),
         }
+    }
+
+    fn quoted_way(&self, quoted: &[u8]) -> Option<quoted::Way> {
+        quoted::way(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust)
     }
 
     /// A packet that was to be encapsulated behind `header` has not left, and is handled once more: it is not counted twice.
@@ -423,12 +435,15 @@ impl Itr {
     fn header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
         let state = self.cache.locators().get(target.locator);
         let (destination, form, from) = (state.address(), state.form(), state.from());
-        let source = self.rlocs.towards(destination, from);
-        let (destination_port, from_port) = state.ports();
+        let (destination_port, through) = (state.port(), state.through());
+        let source = match through {
+            Some(through) => self.rlocs.one_of(destination, through.source),
+            None => self.rlocs.towards(destination, from),
+        };
         OuterHeader {
             source: source.expect("only locators of a family that we have an RLOC of are chosen"),
             destination,
-            source_port: from_port.map_or_else(|| source_port(target.flow), FromPort::number),
+            source_port: through.map_or_else(|| source_port(target.flow), |through| through.port.number()),
             destination_port,
             ttl: packet.ttl(),
             class: packet.traffic_class(),

@@ -35,8 +35,10 @@ pub struct Binding {
     pub address: IpAddr,
     /// The UDP port there.
     pub port: u16,
-    /// Where packets leave from.
+    /// The port that packets leave from.
     pub from: FromPort,
+    /// The locator of ours that they leave from: the one that the NAT has been opened to.
+    pub source: IpAddr,
 }
 
 /// A UDP source port that is the same for all flows: a NAT lets in what answers it, and nothing else.
