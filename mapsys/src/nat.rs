@@ -59,11 +59,12 @@ impl Rtrs {
         if self.all.is_empty() {
             return Err(Refusal::InfoNoRtr);
         }
-        self.spend(now, remote.ip())?;
         let grant = request.eid.ip_prefix().and_then(|prefix| sites.find(&prefix)).ok_or(Refusal::InfoUnknownSite)?;
         let key = sites.get(grant.site).key(request.auth.key_id, request.auth.algorithm)?;
         let whole = Accept { untruncated: true, narrow_coverage: false };
         auth::verify(bytes, &key, whole).map_err(|_| Refusal::InfoBadTag)?;
+        // Not before: what anybody can send in the name of a NAT must not use up what the sites behind it have.
+        self.spend(now, remote.ip())?;
         let is_truncated = request.auth.tag.len() == key.algorithm.tag_length(TagForm::Truncated);
         let form = if is_truncated { TagForm::Truncated } else { TagForm::Untruncated };
         let rtrs = self.for_one_at(remote.ip());

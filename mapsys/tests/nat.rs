@@ -83,6 +83,18 @@ fn nobody_else_hears_anything() {
 }
 
 #[test]
+fn who_has_no_key_uses_up_nothing_of_a_site() {
+    let mut bench = bench();
+    let own = "2001:db8:a::/48";
+    let forged = auth::seal(&info(own), &key(1, Algorithm::HkdfSha256, "of somebody"), TagForm::Truncated).unwrap();
+    for _ in 0..1000 {
+        assert_eq!(bench.datagram(NAT, &forged), []);
+    }
+    let real = auth::seal(&info(own), &of_site(), TagForm::Truncated).unwrap();
+    assert_eq!(bench.datagram(NAT, &real).len(), 1, "in the same second");
+}
+
+#[test]
 fn what_an_rtr_relays_is_registered_and_confirmed_to_the_rtr_under_its_key() {
     let mut bench = bench();
     let message = seal(register(9, vec![record(prefix("2001:db8:a::/48"), &["203.0.113.2"])]), &of_site());

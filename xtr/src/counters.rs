@@ -52,6 +52,8 @@ table! {
         NegativePolicy = "negative-policy-denied",
         /// The mapping is negative with "drop", authentication failed.
         NegativeAuth = "negative-auth-failure",
+        /// From behind a NAT through this RTR, to what is no EID: it is no way out for others, unless it is their PETR.
+        RelayNative = "relay-native",
         /// The mapping has no locator of a family that we have an RLOC of.
         NoLocator = "no-locator",
         /// Too long for the way to the locator; its source has been told, unless told too often.

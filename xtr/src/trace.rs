@@ -16,7 +16,8 @@ use wire::record::{Action, LocatorRecord};
 use crate::counters::{Counters, DropReason};
 use crate::engine::Control;
 use crate::itr::{Itr, ItrConfig, Verdict};
-use crate::map_cache::{Locator, Share, Update};
+use crate::map_cache::{Binding, Entry, Forwarding, Locator, Share, Update};
+use crate::nat::limits::BINDING;
 use crate::resolve::Installed;
 
 /// Hops of the packet that is thought of: the outer header copies what is left of them.
@@ -36,6 +37,8 @@ pub struct Packet {
 /// What would become of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace<'c> {
+    /// The way through a NAT that it takes in the place of any mapping: behind one, or at an RTR; and whose packets take it.
+    pub binding: Option<(EidPrefix, Binding)>,
     /// The mapping that matches.
     pub entry: Option<(EidPrefix, &'c Installed)>,
     /// The locators of the mapping, or the PETRs in their place (RFC 6832, section 6.1).
@@ -103,16 +106,26 @@ impl Standing {
 impl Packet {
     /// What would become of it at `now`, at a node with this control half and this ITR.
     pub fn trace<'c>(&self, now: Instant, control: &'c Control, itr: &ItrConfig) -> Trace<'c> {
-        let entry = control.mapping_for(now, self.iid, self.flow.destination);
+        let binding = control.binding_for(self.iid, self.flow.destination);
+        // A part of a bound prefix may be somebody else's; behind a NAT nothing is.
+        let is_part = |prefix: EidPrefix| {
+            binding.is_none_or(|(of, _)| control.rtr().is_some() && of.net.prefix_len() < prefix.net.prefix_len())
+        };
+        let entry = control.mapping_for(now, self.iid, self.flow.destination).filter(|(prefix, _)| is_part(*prefix));
+        let binding = binding.filter(|_| entry.is_none());
         let locators = entry.map_or(&[][..], |(_, installed)| control.petrs().locators_of(installed));
         let uses_petr = entry.is_some_and(|(_, installed)| control.petrs().serve(installed));
         let Some(octets) = self.octets() else {
             let end = End::Dropped(DropReason::SiteMalformed);
-            return Trace { entry, locators, uses_petr, shares: Vec::new(), end };
+            return Trace { binding, entry, locators, uses_petr, shares: Vec::new(), end };
         };
         let mut thought = Itr::new(now, ItrConfig { iid: self.iid, ..itr.clone() }, Arc::new(Counters::default()));
         for update in updates(control, entry) {
             thought.update(now, update);
+        }
+        if let Some((prefix, binding)) = binding {
+            let entry = Entry { forwarding: Forwarding::Binding(binding), expires: now + BINDING };
+            thought.update(now, Update::Upsert { prefix, entry });
         }
         let own = control.database().answer(&EidPrefix::host(self.iid, self.flow.destination));
         let end = match (own.first(), thought.handle(now, &octets)) {
@@ -123,7 +136,7 @@ impl Packet {
             (None, Verdict::Dropped(reason)) => End::Dropped(reason),
         };
         let shares = thought.map_cache().shares(self.iid, self.flow.destination);
-        Trace { entry, locators, uses_petr, shares, end }
+        Trace { binding, entry, locators, uses_petr, shares, end }
     }
 
     /// The packet; `None` if its addresses are of two families.

@@ -10,14 +10,17 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::rtr::{RtrAd, decode_data_map_notify, encode_data_map_notify};
 use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce, XtrIdentity};
+use wire::data::{FlowKey, OuterHeader};
 use wire::record::Ttl;
 use xtr::database::{Database, OwnLocator, RecordForm, withdrawal};
 use xtr::engine::{Config, Control, Input, Output};
+use xtr::itr::ItrConfig;
 use xtr::map_cache::{Binding, Event, Forwarding, FromPort, Update};
 use xtr::nat::natted::{self, Mode, Standing};
 use xtr::nat::{limits, rtr};
 use xtr::refusal::Refusal;
 use xtr::register::Server;
+use xtr::trace::{End, Packet};
 use xtr::transport::{Destination, MapSystem, Via};
 
 const XTR: &str = "10.0.0.2";
@@ -141,6 +144,17 @@ fn plain(database: Database, servers: Vec<Server>) -> Config {
     Config { database, cgeid_network: None, servers, resolvers, nonce_floor: Nonce(9), seed: [7; 32] }
 }
 
+/// The header that `lisp-xtr trace` shows.
+fn trace(node: &Node, source: &str, destination: &str) -> OuterHeader {
+    let flow = FlowKey { source: ip(source), destination: ip(destination), ports: None };
+    let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+    let trace = Packet { iid: InstanceId(0), flow }.trace(node.now, &node.control, &itr);
+    match trace.end {
+        End::Encapsulated(outer) if trace.binding.is_some() => outer,
+        other => panic!("{other:?}"),
+    }
+}
+
 // --- the RTR
 
 fn register(nonce: u64, records: Vec<wire::record::MappingRecord>) -> Vec<u8> {
@@ -193,7 +207,7 @@ fn a_map_register_is_relayed_and_binds_when_its_map_server_has_accepted_it() {
     let handed_back = decode_data_map_notify(bytes).unwrap();
     assert_eq!((handed_back.source, handed_back.destination), (at(SERVER, 4342), at(XTR, 4342)));
     assert_eq!(MapNotify::decode(&handed_back.message).unwrap().nonce, Nonce(5));
-    let binding = Binding { address: ip(NAT), port: 50_001, from: FromPort::Control };
+    let binding = Binding { address: ip(NAT), port: 50_001, from: FromPort::Control, source: ip(RTR) };
     assert_eq!(done.updates[0], Update::Relayed { prefix: prefix(EID), nat: Some(ip(NAT)) });
     assert!(
         matches!(&done.updates[1], Update::Upsert { prefix: at, entry }
@@ -379,6 +393,79 @@ impl Remote for Destination {
     }
 }
 
+#[test]
+fn who_writes_the_address_of_a_nat_uses_up_nothing_of_the_bindings_behind_it() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    node.relays(nat, 5, vec![record(EID)]);
+    let request = Info { nonce: Nonce(77), ..Info::default() };
+    let mut info = request.encode().unwrap();
+    info.resize(64, 0);
+    for port in 10_000..11_000 {
+        node.come(at(RTR, 4342), at(NAT, port), &info);
+        let message = register(u64::from(port), vec![record("198.18.9.0/24")]);
+        node.come(at(RTR, 4342), at(NAT, port), &to_rtr(SERVER, message));
+    }
+    assert!(node.refused(Refusal::InfoRateLimited) > 0 && node.refused(Refusal::RelayRateLimited) > 0);
+    assert_eq!(node.come(at(RTR, 4342), nat, &info).sent.len(), 1);
+    node.relays(nat, 6, vec![record(EID)]);
+    // What is relayed to nobody is not counted at all.
+    let mut node = Node::rtr();
+    for nonce in 0..1000 {
+        node.come(at(RTR, 4342), nat, &to_rtr("192.0.2.66", register(nonce, vec![record(EID)])));
+    }
+    node.relays(nat, 5, vec![record(EID)]);
+    // Of one binding there is a rate too.
+    let sent = (100..1100).filter(|nonce| {
+        !node.come(at(RTR, 4342), nat, &to_rtr(SERVER, register(*nonce, vec![record(EID)]))).sent.is_empty()
+    });
+    assert!(sent.count() <= limits::REGISTERS as usize);
+}
+
+#[test]
+fn a_binding_is_reached_from_the_address_that_its_map_register_came_to() {
+    const OTHER: &str = "203.0.113.3";
+    let mut node = Node::rtr();
+    let locator = |text| OwnLocator { address: ip(text), priority: 1, weight: 100 };
+    node.control.handle(node.now, Input::Locators(vec![locator(RTR), locator(OTHER)]));
+    node.done();
+    let nat = at(NAT, 50_001);
+    node.come(at(OTHER, 4342), nat, &to_rtr(SERVER, register(5, vec![record(EID)])));
+    let done = node.come(at(RTR, 4342), at(SERVER, 4342), &notify(5, vec![record(EID)], "of the rtr"));
+    let binding = Binding { address: ip(NAT), port: 50_001, from: FromPort::Control, source: ip(OTHER) };
+    assert!(
+        matches!(&done.updates[1], Update::Upsert { entry, .. } if entry.forwarding == Forwarding::Binding(binding)),
+        "{done:?}"
+    );
+    assert_eq!(done.sent[0].0, Destination::Socket { local: ip(OTHER), remote: nat });
+    assert_eq!(node.control.binding_for(InstanceId(0), ip("198.18.1.9")), Some((prefix(EID), binding)));
+    assert_eq!(node.control.binding_for(InstanceId(0), ip("198.18.2.9")), None);
+    let traced = trace(&node, "198.18.2.9", "198.18.1.9");
+    assert_eq!((traced.source, traced.destination_port), (ip(OTHER), 50_001));
+}
+
+#[test]
+fn a_part_of_a_bound_prefix_that_is_somebody_elses_goes_to_him() {
+    let mut node = Node::rtr();
+    node.relays(at(NAT, 50_001), 5, vec![record(EID)]);
+    let part = "198.18.1.128/25";
+    let of =
+        |rlocs: &[&str]| database(rlocs, &[]).record(prefix(part), RecordForm { authoritative: false, probed: None });
+    let mut said = |rlocs: &[&str]| {
+        node.wait(Duration::from_secs(2));
+        let eid = prefix("198.18.1.129/32");
+        node.control.handle(node.now, Input::Event(Event::Source { eid, rloc: ip("192.0.2.66") }));
+        let asked = node.done();
+        let request = Ecm::decode(&asked.sent[0].1).unwrap();
+        let ControlMessage::MapRequest(request) = ControlMessage::decode(&request.message).unwrap() else { panic!() };
+        let reply = wire::control::MapReply { nonce: request.nonce, records: vec![of(rlocs)], ..Default::default() };
+        let done = node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+        done.updates.into_iter().any(|update| matches!(update, Update::Upsert { prefix: at, .. } if at == prefix(part)))
+    };
+    assert!(!said(&[RTR]), "it goes round");
+    assert!(said(&["203.0.113.9"]));
+}
+
 // --- the xTR behind a NAT
 
 #[test]
@@ -444,12 +531,14 @@ fn behind_a_nat_everything_goes_through_the_rtr() {
     assert!(message.xtr_identity.is_some());
     let locator = &message.records[0].locators[0];
     assert_eq!((locator.rloc.ip(), locator.local, locator.reachable), (Some(ip(RTR)), false, true));
-    let way = Forwarding::Binding(Binding { address: ip(RTR), port: 4341, from: FromPort::Data });
+    let way = Forwarding::Binding(Binding { address: ip(RTR), port: 4341, from: FromPort::Data, source: ip(XTR) });
     for whole in ["0.0.0.0/0", "::/0"] {
         let leads = |update: &Update| matches!(update, Update::Upsert { prefix: at, entry } if *at == prefix(whole) && entry.forwarding == way);
         assert!(done.updates.iter().any(leads), "{whole}: {done:?}");
     }
 
+    let traced = trace(&node, "198.18.1.2", "198.18.2.2");
+    assert_eq!((traced.source_port, traced.destination, traced.destination_port), (4341, ip(RTR), 4341));
     let confirmed = |node: &Node| node.control.registrations(node.now).next().unwrap().confirmed_ago.is_some();
     let notify = |secret: &str| {
         let records = message.records.clone();
@@ -577,6 +666,26 @@ fn an_rtr_that_falls_silent_is_not_used_and_another_one_is() {
     }
     assert_eq!(ways(&node), [OTHER]);
     assert_eq!(leads.last(), Some(&ip(OTHER)));
+}
+
+#[test]
+fn what_one_who_is_silent_now_saw_once_keeps_nobody_behind_a_nat() {
+    const OTHER: &str = "203.0.113.9";
+    let mut node = Node::natted(Mode::Auto, &[RTR, OTHER]);
+    let begun = node.done();
+    let nonce = asked(&begun, at(RTR, 4342)).unwrap();
+    let done = node.come_to_data_port(at(RTR, 4342), seen(nonce, NAT, 50_001));
+    assert!(done.updates.contains(&Update::Behind(true)), "{done:?}");
+    // The node has another access: the first RTR is not reached from there, and the other one sees no NAT.
+    let mut updates = Vec::new();
+    for _ in 0..120 {
+        let done = node.wait(Duration::from_millis(500));
+        let answer =
+            asked(&done, at(OTHER, 4342)).map(|nonce| node.come_to_data_port(at(OTHER, 4342), seen(nonce, XTR, 4341)));
+        updates.extend(done.updates.into_iter().chain(answer.into_iter().flat_map(|done| done.updates)));
+    }
+    assert_eq!(node.control.natted().unwrap().standing(), &Standing::Direct);
+    assert!(updates.contains(&Update::Behind(false)));
 }
 
 #[test]

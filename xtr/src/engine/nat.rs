@@ -35,6 +35,8 @@ impl Control {
         self.iid = iid;
         // Until it is known how this node is reached nothing is registered.
         self.registrar.handle(now, register::Input::Way(Through::Closed));
+        let is_behind = matches!(natted.standing(), Standing::Behind(_));
+        self.outputs.push_back(Output::Update(Update::Behind(is_behind)));
         self.natted = Some(natted);
         self
     }
@@ -47,6 +49,16 @@ impl Control {
     /// What is known of a NAT, if this node looks out for one.
     pub fn natted(&self) -> Option<&Natted> {
         self.natted.as_ref()
+    }
+
+    /// The way through a NAT that packets to an address take, and of which prefix it is; what is known of parts of that comes first.
+    pub fn binding_for(&self, iid: InstanceId, address: IpAddr) -> Option<(EidPrefix, Binding)> {
+        if let Some(binding) = self.way_to_rtr() {
+            let is_all = |whole: &EidPrefix| whole.iid == iid && whole.net.contains(&address);
+            return self.whole().into_iter().find(is_all).map(|whole| (whole, binding));
+        }
+        let bound = self.rtr.as_ref()?.covering(&EidPrefix::host(iid, address))?;
+        Some((bound.prefix, bound.binding()))
     }
 
     pub(super) fn nat_deadlines(&self) -> impl Iterator<Item = Option<Instant>> {
@@ -148,8 +160,8 @@ impl Control {
     }
 
     /// What the mapping system says, without what is about a binding of this RTR, and without this RTR as a locator (section 5.5): what
-    /// was registered through it and is no longer would go round. Behind a NAT nothing of it counts, as it would lead past the RTR; it is
-    /// asked for when there is none any more.
+    /// was registered through it and is no longer would go round. A part of a bound prefix that is somebody else's goes to him. Behind a
+    /// NAT nothing of it counts, as it would lead past the RTR; it is asked for when there is none any more.
     pub(super) fn beside_bindings(&mut self, update: Update) -> Option<Update> {
         if self.is_behind() {
             return match update {
@@ -171,6 +183,11 @@ impl Control {
                     let own = self.database.rlocs();
                     locators.retain(|locator| !own.contains(&locator.address));
                 }
+                let leads_elsewhere =
+                    matches!(&entry.forwarding, Forwarding::Locators(locators) if !locators.is_empty());
+                if !leads_elsewhere && self.rtr.as_ref().is_some_and(|rtr| rtr.covering(&prefix).is_some()) {
+                    return None;
+                }
                 Some(Update::Upsert { prefix, entry })
             }
             update => Some(update),
@@ -182,7 +199,7 @@ impl Control {
     }
 
     fn is_bound(&self, prefix: &EidPrefix) -> bool {
-        self.rtr.as_ref().is_some_and(|rtr| rtr.covering(prefix).is_some())
+        self.rtr.as_ref().is_some_and(|rtr| rtr.is_bound(prefix))
     }
 
     /// A control message that came to the data port (section 5.1.1 of the draft).
@@ -226,6 +243,7 @@ impl Control {
             Standing::Behind(ways) => Through::Rtrs(ways.clone()),
         };
         self.registrar.handle(now, register::Input::Way(through));
+        self.outputs.push_back(Output::Update(Update::Behind(matches!(standing, Standing::Behind(_)))));
         if matches!(standing, Standing::Behind(_)) {
             // What was found out before leads past the RTR.
             let found: Vec<_> = self.resolver.installed(now).map(|(prefix, _)| *prefix).collect();
@@ -247,12 +265,16 @@ impl Control {
 
     /// All packets of a node behind a NAT go to its RTR (section 5.1.3): to the first that answers.
     fn lead_to_rtr(&mut self, now: Instant) {
-        let Some(Standing::Behind(ways)) = self.natted.as_ref().map(Natted::standing) else { return };
-        let Some(way) = ways.first() else { return };
-        let binding = Binding { address: way.rtr, port: wire::DATA_PORT, from: FromPort::Data };
+        let Some(binding) = self.way_to_rtr() else { return };
         let entry = Entry { forwarding: Forwarding::Binding(binding), expires: now + limits::DEFAULT_WAY };
         let whole = self.whole().map(|prefix| Output::Update(Update::Upsert { prefix, entry: entry.clone() }));
         self.outputs.extend(whole);
+    }
+
+    fn way_to_rtr(&self) -> Option<Binding> {
+        let Standing::Behind(ways) = self.natted.as_ref()?.standing() else { return None };
+        let way = ways.first()?;
+        Some(Binding { address: way.rtr, port: wire::DATA_PORT, from: FromPort::Data, source: way.local })
     }
 
     /// All addresses of both families.

@@ -118,6 +118,7 @@ impl Etr {
             Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
             Update::Relayed { prefix, nat } => self.relays.set(*prefix, *nat),
             Update::Rtrs(rtrs) => self.letters.set_rtrs(rtrs),
+            Update::Behind(is_behind) => self.letters.set_behind(*is_behind),
             _ => self.peers.update(update),
         }
     }
@@ -231,10 +232,12 @@ impl Etr {
         None
     }
 
-    /// What an RTR of ours sends has been checked by it, and is from EIDs that map to others.
+    /// What an RTR of ours sends has been checked by it, and is from EIDs that map to others. What is registered through this RTR comes
+    /// from its NAT, and maps to this RTR.
     #[inline]
     fn judge(&mut self, outer: &OuterInfo, packet: &Decapsulated<'_>) -> Judgement {
-        if self.letters.is_rtr(outer.source) {
+        let is_behind_its_nat = || self.relays.is_from(packet.iid, packet.source, outer.source);
+        if self.letters.is_relayed(outer) || !packet.leaves && is_behind_its_nat() {
             return Judgement::Enters;
         }
         self.sources.judge(packet.iid, packet.source, outer.source, !packet.leaves)

@@ -21,6 +21,7 @@ const INFO_REPLY: u8 = 0x78;
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     rtrs: Vec<IpAddr>,
+    is_behind: bool,
     events: VecDeque<Event>,
 }
 
@@ -29,9 +30,20 @@ impl Letters {
         self.rtrs = rtrs.to_vec();
     }
 
+    pub(super) fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
+    }
+
+    /// Whether it comes through our NAT from an RTR of ours, which has checked it: nobody else gets in by that binding. Where there is
+    /// no NAT anybody can write so.
+    #[inline]
+    pub(super) fn is_relayed(&self, outer: &OuterInfo) -> bool {
+        self.is_behind && self.is_rtr(outer.source) && matches!(outer.source_port, wire::DATA_PORT | wire::CONTROL_PORT)
+    }
+
     /// Whether it is an RTR of ours.
     #[inline]
-    pub(super) fn is_rtr(&self, rloc: IpAddr) -> bool {
+    fn is_rtr(&self, rloc: IpAddr) -> bool {
         !self.rtrs.is_empty() && self.rtrs.contains(&rloc)
     }
 

@@ -4,13 +4,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::rtr::encode_data_map_notify;
 use wire::control::{Ecm, Info, MapNotify};
 use wire::data::{Ipv6Header, Ipv6Packet, TrafficClass};
 
-use super::{Arrival, Etr, EtrConfig, OuterInfo, Relayed};
+use super::{Arrival, Etr, EtrConfig, OuterInfo, Relayed, SourceMode, SourcePolicy};
 use crate::counters::{Count, Counters, DropReason};
 use crate::map_cache::{Event, Update};
 use crate::nat::limits;
@@ -112,4 +113,36 @@ fn control_messages_at_the_data_port_are_those_of_rtrs_and_bounded() {
     }
     assert_eq!(std::iter::from_fn(|| etr.poll_event()).count(), limits::LETTERS);
     assert_eq!(counters.get(Count::ControlMessages), 1002);
+}
+
+#[test]
+fn what_comes_from_an_rtr_is_taken_unchecked_behind_a_nat_only_and_from_its_ports() {
+    let sources = SourcePolicy { mode: SourceMode::Strict, ..SourcePolicy::default() };
+    let mut etr = Etr::new(EtrConfig { sources, ..EtrConfig::default() }, Arc::new(Counters::default()));
+    etr.advance(Instant::now());
+    etr.set_local_eids(&[prefix("2001:db8:b::/48")]);
+    etr.update(&Update::Rtrs(vec![ip(PEER)]));
+    let enters = |etr: &mut Etr, from: &str, port: u16| {
+        matches!(etr.receive(&outer(from, port, 60), &mut packet(BOUND, FAR, 9)), Arrival::Enters(_))
+    };
+    assert!(!enters(&mut etr, PEER, 4342), "it is asked, and that is all");
+    etr.update(&Update::Behind(true));
+    assert!(enters(&mut etr, PEER, 4342) && enters(&mut etr, PEER, 4341));
+    assert!(!enters(&mut etr, PEER, 50_000) && !enters(&mut etr, NAT, 4342));
+    etr.update(&Update::Behind(false));
+    assert!(!enters(&mut etr, PEER, 4342));
+}
+
+#[test]
+fn a_site_behind_a_nat_reaches_the_eids_of_its_rtr() {
+    let sources = SourcePolicy { mode: SourceMode::Strict, ..SourcePolicy::default() };
+    let mut etr = Etr::new(EtrConfig { sources, relays: true, ..EtrConfig::default() }, Arc::new(Counters::default()));
+    etr.advance(Instant::now());
+    etr.set_local_eids(&[prefix("2001:db8:b::/48")]);
+    etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nat: Some(ip(NAT)) });
+    let mut octets = [packet(BOUND, FAR, 9), packet(BOUND, FAR, 9)];
+    let [from_elsewhere, from_nat] = &mut octets;
+    assert_eq!(etr.receive(&outer(PEER, 50_001, 60), from_elsewhere), Arrival::Later, "its source is asked about");
+    let arrival = etr.receive(&outer(NAT, 50_001, 60), from_nat);
+    assert!(matches!(arrival, Arrival::Enters(_)), "the mapping has this RTR, and not the NAT: {arrival:?}");
 }

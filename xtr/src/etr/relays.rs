@@ -49,10 +49,16 @@ impl Relays {
         if self.nats.is_empty() {
             return None;
         }
-        if self.nat_of(iid, packet.source()) == Some(rloc) {
+        if self.is_from(iid, packet.source(), rloc) {
             return Some(Relayed::From);
         }
         self.nat_of(iid, packet.destination()).map(|_| Relayed::To)
+    }
+
+    /// Whether this source is behind a NAT, and `rloc` is that.
+    #[inline]
+    pub(super) fn is_from(&self, iid: InstanceId, source: IpAddr, rloc: IpAddr) -> bool {
+        !self.nats.is_empty() && self.nat_of(iid, source) == Some(rloc)
     }
 
     fn nat_of(&self, iid: InstanceId, address: IpAddr) -> Option<IpAddr> {

@@ -19,7 +19,7 @@ use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{
-    Event, Families, Form, FromPort, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
+    Event, Families, Form, Learned, LocatorIndex, MapCache, OwnMapping, SetIndex, Update, Way, is_unicast,
 };
 use crate::reply::RateTable;
 use crate::trust::Trust;
@@ -78,6 +78,8 @@ pub struct Itr {
     queue: MissQueue,
     local_eids: EidSet,
     pitr_for: EidSet,
+    /// An RTR takes packets of sites elsewhere too; these it is PETR for. None = it is no RTR.
+    relays: Option<EidSet>,
     rlocs: OwnRlocs,
     /// What packets to trusted peers say of our mappings.
     own: OwnMapping,
@@ -120,6 +122,7 @@ impl Itr {
             queue: MissQueue::default(),
             local_eids: EidSet::default(),
             pitr_for: EidSet::default(),
+            relays: None,
             rlocs: OwnRlocs::default(),
             own: OwnMapping::default(),
             trust: Trust::default(),
@@ -136,6 +139,13 @@ impl Itr {
     pub fn trusting(mut self, trust: Trust) -> Self {
         self.cache.locators_mut().trust(trust.clone());
         self.trust = trust;
+        self
+    }
+
+    /// The same as an RTR, if it is one, which is PETR for these EID-prefixes and for no others.
+    #[must_use]
+    pub fn relaying(mut self, relays: bool, petr_for: &[EidPrefix]) -> Self {
+        self.relays = relays.then(|| EidSet::new(petr_for));
         self
     }
 
@@ -216,7 +226,7 @@ impl Itr {
                 self.cache.locators_mut().set_from(rloc, number);
             }
             // For the ETR.
-            Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) => {}
+            Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_) => {}
         }
     }
 
@@ -224,8 +234,12 @@ impl Itr {
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
-        match rloc.map_or(Learned::Stranger, |rloc| self.cache.learn_mtu(rloc, mtu)) {
+        let learned = match self.quoted_way(quoted) {
+            Some(quoted::Way::Rloc(rloc)) => self.cache.learn_mtu(rloc, mtu),
+            Some(quoted::Way::Binding(binding)) => self.cache.learn_binding_mtu(binding, mtu),
+            None => Learned::Stranger,
+        };
+        match learned {
             Learned::Changed => self.counters.add(Count::PathMtu, 1),
             Learned::Known => {}
             Learned::Stranger => self.counters.add(Count::PathMtuRefused, 1),
@@ -237,14 +251,22 @@ impl Itr {
     /// section 7, items 1 and 3).
     pub fn handle_unreachable(&mut self, now: Instant, quoted: &[u8]) {
         self.handle_timeout(now);
-        let rloc = quoted::rloc(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust);
-        match rloc.filter(|rloc| self.cache.has_locator(*rloc) && self.events.len() < limits::EVENTS) {
-            Some(rloc) if self.unreachable.allow(now, rloc) => {
+        match self.quoted_way(quoted) {
+            // Ways through NATs are not probed.
+            Some(quoted::Way::Rloc(rloc))
+                if self.cache.has_locator(rloc)
+                    && self.events.len() < limits::EVENTS
+                    && self.unreachable.allow(now, rloc) =>
+            {
                 self.counters.add(Count::Unreachable, 1);
                 self.events.push_back(Event::Silent { rloc });
             }
             _ => self.counters.add(Count::UnreachableRefused, 1),
         }
+    }
+
+    fn quoted_way(&self, quoted: &[u8]) -> Option<quoted::Way> {
+        quoted::way(quoted, self.rlocs.all(), self.config.iid, &self.config.gpe_peers, &self.trust)
     }
 
     /// A packet that was to be encapsulated behind `header` has not left, and is handled once more: it is not counted twice.
@@ -363,6 +385,10 @@ impl Itr {
                 Action::NativelyForward if self.pitr_for.contains(iid, destination) => {
                     Decision::Drop(DropReason::PitrNoSite, Some(IcmpError::Unreachable))
                 }
+                // What is relayed has to stay in the tunnel (RFC 6832, section 6, is for those that a PETR serves).
+                Action::NativelyForward if self.is_relayed(packet.source()) => {
+                    Decision::Drop(DropReason::RelayNative, Some(IcmpError::Unreachable))
+                }
                 Action::NativelyForward => Decision::Native,
                 Action::SendMapRequest => Decision::Ask,
                 Action::NoAction => Decision::Drop(DropReason::NoAction, None),
@@ -373,6 +399,13 @@ impl Itr {
                 }
             },
         }
+    }
+
+    /// Whether packets of this source are here only because this node is an RTR.
+    #[inline]
+    fn is_relayed(&self, source: IpAddr) -> bool {
+        let has = |set: &EidSet| set.contains(self.config.iid, source);
+        self.relays.as_ref().is_some_and(|petr_for| !has(petr_for) && !has(&self.local_eids))
     }
 
     #[cold]
@@ -402,12 +435,15 @@ impl Itr {
     fn header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
         let state = self.cache.locators().get(target.locator);
         let (destination, form, from) = (state.address(), state.form(), state.from());
-        let source = self.rlocs.towards(destination, from);
-        let (destination_port, from_port) = state.ports();
+        let (destination_port, through) = (state.port(), state.through());
+        let source = match through {
+            Some(through) => self.rlocs.one_of(destination, through.source),
+            None => self.rlocs.towards(destination, from),
+        };
         OuterHeader {
             source: source.unwrap_or_else(|| no_source(destination)),
             destination,
-            source_port: from_port.map_or_else(|| source_port(target.flow), FromPort::number),
+            source_port: through.map_or_else(|| source_port(target.flow), |through| through.port.number()),
             destination_port,
             ttl: packet.ttl(),
             class: packet.traffic_class(),
@@ -540,9 +576,27 @@ impl Itr {
         match message.filter(|_| self.icmp_rate.permit(now, packet.source())) {
             Some(message) => {
                 self.counters.add(Count::IcmpSent, 1);
-                self.outputs.push_back(Output::Site(message));
+                self.tell(now, packet.source(), message);
             }
             None => self.counters.add(Count::IcmpSuppressed, 1),
+        }
+    }
+
+    /// An RTR's error about what it relays goes through the tunnel too: its kernel knows no way to that source.
+    fn tell(&mut self, now: Instant, to: IpAddr, message: Vec<u8>) {
+        let is_elsewhere = self.relays.is_some() && !self.local_eids.contains(self.config.iid, to);
+        let error = IpPacket::parse(&message).ok().filter(|_| is_elsewhere);
+        let decision = error.as_ref().map_or(Decision::Native, |error| self.decide(error));
+        match (error, decision) {
+            (Some(error), decision @ (Decision::Core(..) | Decision::Split(..) | Decision::Ask)) => {
+                self.carry_out(now, &error, decision);
+            }
+            // It is no EID, and has sent without a tunnel.
+            (_, Decision::Native | Decision::Drop(DropReason::RelayNative, _)) | (None, _) => {
+                self.outputs.push_back(Output::Site(message));
+            }
+            // There is no error about an error.
+            (Some(_), Decision::Drop(reason, _)) => self.counters.count_drop(reason),
         }
     }
 
@@ -551,7 +605,11 @@ impl Itr {
         let configured = self.config.icmp_sources.iter().copied().find(|address| address.is_ipv4() == wants_v4);
         configured.or_else(|| match wants_v4 {
             true => Some(DUMMY_V4),
-            false => self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6),
+            false => {
+                let of_site = self.local_eids.prefixes().iter().map(|prefix| prefix.net.addr()).find(IpAddr::is_ipv6);
+                // An RTR need not have a site.
+                of_site.or_else(|| self.relays.as_ref().and(self.rlocs.v6))
+            }
         })
     }
 }

@@ -10,6 +10,8 @@
 
 mod engine;
 mod miss_queue;
+#[cfg(test)]
+mod nat_tests;
 mod own;
 mod peer;
 #[cfg(test)]

@@ -58,6 +58,12 @@ impl OwnRlocs {
         if number == 0 { preferred } else { self.other(number).or(preferred) }
     }
 
+    /// This one, as long as we have it.
+    pub(super) fn one_of(&self, destination: IpAddr, source: IpAddr) -> Option<IpAddr> {
+        let is_there = source.is_ipv4() == destination.is_ipv4() && self.all.contains(&source);
+        if is_there { Some(source) } else { self.towards(destination, 0) }
+    }
+
     #[cold]
     fn other(&self, number: u8) -> Option<IpAddr> {
         let (rloc, is_there) = self.others.get(usize::from(number).checked_sub(1)?)?;

@@ -7,16 +7,20 @@ use wire::address::InstanceId;
 use wire::data::{Ipv4Header, Ipv6Header, LispHeader, UdpHeader, protocol};
 
 use super::engine::FIRST_SOURCE_PORT;
+use crate::map_cache::{Binding, FromPort};
 use crate::trust::Trust;
 
-/// The RLOC that a quoted packet went to, if it came from an RLOC of ours and has our source ports and LISP header.
-pub(super) fn rloc(
-    quoted: &[u8],
-    ours: &[IpAddr],
-    iid: InstanceId,
-    gpe_peers: &[IpAddr],
-    trust: &Trust,
-) -> Option<IpAddr> {
+/// Where a quoted packet went to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To an RLOC.
+    Rloc(IpAddr),
+    /// Through a NAT.
+    Binding(Binding),
+}
+
+/// Where a quoted packet went to, if it came from an RLOC of ours and has our ports and LISP header.
+pub(super) fn way(quoted: &[u8], ours: &[IpAddr], iid: InstanceId, gpe_peers: &[IpAddr], trust: &Trust) -> Option<Way> {
     let (source, destination, number, rest) = addresses(quoted)?;
     let (udp, lisp) = rest.split_at_checked(UdpHeader::LENGTH)?;
     let port = |at: usize| u16::from_be_bytes([udp[at], udp[at + 1]]);
@@ -31,12 +35,16 @@ pub(super) fn rloc(
     };
     let is_of_ours = |header: LispHeader| header == LispHeader::plain(iid) || is_gpe(&header) || is_of_peer(header);
     let is_our_header = lisp.is_empty() || LispHeader::parse(lisp).is_ok_and(|(header, _)| is_of_ours(header));
-    let is_ours = ours.contains(&source)
-        && number == protocol::UDP
-        && port(0) >= FIRST_SOURCE_PORT
-        && port(2) == wire::DATA_PORT
-        && is_our_header;
-    is_ours.then_some(destination)
+    if !ours.contains(&source) || number != protocol::UDP || !is_our_header {
+        return None;
+    }
+    let through = |from| Way::Binding(Binding { address: destination, port: port(2), from, source });
+    match port(0) {
+        FIRST_SOURCE_PORT.. => (port(2) == wire::DATA_PORT).then_some(Way::Rloc(destination)),
+        wire::DATA_PORT => Some(through(FromPort::Data)),
+        wire::CONTROL_PORT => Some(through(FromPort::Control)),
+        _ => None,
+    }
 }
 
 /// Addresses, protocol and payload of a packet that may be cut short anywhere behind its IP header.
@@ -68,7 +76,7 @@ mod tests {
             if let Some(first) = octets.first_mut() {
                 *first = if v4 { 0x40 | *first & 0x0f } else { 0x60 };
             }
-            let _ = rloc(&octets, &[[192, 0, 2, 1].into()], InstanceId(0), &[], &Trust::default());
+            let _ = way(&octets, &[[192, 0, 2, 1].into()], InstanceId(0), &[], &Trust::default());
         }
     }
 }

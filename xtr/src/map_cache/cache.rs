@@ -12,7 +12,7 @@ use super::expiries::{Expiries, Kind};
 use super::locators::{Learned, LocatorIndex, Locators};
 use super::sets::{Families, LocatorSets, SetIndex, Share};
 use super::table::PrefixTable;
-use super::{Entry, Forwarding};
+use super::{Binding, Entry, Forwarding};
 use crate::limits;
 
 /// Mappings that the ITR forwards by.
@@ -256,6 +256,11 @@ impl MapCache {
     /// table.
     pub(crate) fn learn_mtu(&mut self, rloc: IpAddr, mtu: usize) -> Learned {
         self.locators.learn(self.clock.tick(), rloc, mtu)
+    }
+
+    /// The same of a way through a NAT.
+    pub(crate) fn learn_binding_mtu(&mut self, binding: Binding, mtu: usize) -> Learned {
+        self.locators.learn_binding(self.clock.tick(), binding, mtu)
     }
 
     /// Entries, those among them that have expired and are not removed yet.

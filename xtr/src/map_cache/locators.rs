@@ -55,8 +55,8 @@ pub(crate) struct RlocState {
     from: u8,
     /// The UDP port there.
     port: u16,
-    /// The source port of all packets; none = of their flow.
-    from_port: Option<FromPort>,
+    /// Where all packets leave from; none = from a port of their flow, and from wherever the way is. Few have one.
+    through: Option<Box<Through>>,
     /// Locator-sets that it is in.
     references: u32,
     /// A path MTU that was learned, and until when it holds.
@@ -93,13 +93,27 @@ pub(crate) struct Locators {
 struct Place {
     address: IpAddr,
     port: u16,
-    from: Option<FromPort>,
+    through: Option<Through>,
+}
+
+/// Where packets leave from through a NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Through {
+    /// The port.
+    pub(crate) port: FromPort,
+    /// The locator of ours.
+    pub(crate) source: IpAddr,
 }
 
 impl Place {
     /// Of an ordinary locator.
     fn of(address: IpAddr) -> Self {
-        Self { address, port: wire::DATA_PORT, from: None }
+        Self { address, port: wire::DATA_PORT, through: None }
+    }
+
+    fn through(binding: Binding) -> Self {
+        let Binding { address, port, from, source } = binding;
+        Self { address, port, through: Some(Through { port: from, source }) }
     }
 
     /// The port stands in the place of the instance.
@@ -110,7 +124,7 @@ impl Place {
 
 impl RlocState {
     fn place(&self) -> Place {
-        Place { address: self.address, port: self.port, from: self.from_port }
+        Place { address: self.address, port: self.port, through: self.through() }
     }
 
     pub(crate) fn address(&self) -> IpAddr {
@@ -126,10 +140,16 @@ impl RlocState {
         self.from
     }
 
-    /// The UDP port there, and the source port of all packets to it if that is not of their flow.
+    /// The UDP port there.
     #[inline]
-    pub(crate) fn ports(&self) -> (u16, Option<FromPort>) {
-        (self.port, self.from_port)
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where all packets leave from, if there is a NAT on the way.
+    #[inline]
+    pub(crate) fn through(&self) -> Option<Through> {
+        self.through.as_deref().copied()
     }
 
     fn mtu(&self, now: Tick, interface: usize) -> usize {
@@ -221,7 +241,7 @@ impl Locators {
 
     /// The same of a way through a NAT. Many xTRs may be behind one address, so each is a locator of its own.
     pub(super) fn acquire_binding(&mut self, binding: Binding) -> Option<LocatorIndex> {
-        self.acquire_at(Place { address: binding.address, port: binding.port, from: Some(binding.from) })
+        self.acquire_at(Place::through(binding))
     }
 
     fn acquire_at(&mut self, place: Place) -> Option<LocatorIndex> {
@@ -289,9 +309,18 @@ impl Locators {
 
     /// Believes a lower MTU for a while, but none below what the family guarantees.
     pub(super) fn learn(&mut self, now: Tick, address: IpAddr, mtu: usize) -> Learned {
-        let referenced = self.find(address).filter(|index| self.get(*index).references > 0);
+        self.learn_at(now, Place::of(address), mtu)
+    }
+
+    /// The same of a way through a NAT.
+    pub(super) fn learn_binding(&mut self, now: Tick, binding: Binding, mtu: usize) -> Learned {
+        self.learn_at(now, Place::through(binding), mtu)
+    }
+
+    fn learn_at(&mut self, now: Tick, place: Place, mtu: usize) -> Learned {
+        let referenced = self.find_at(place).filter(|index| self.get(*index).references > 0);
         let Some(index) = referenced else { return Learned::Stranger };
-        let smallest = match address {
+        let smallest = match place.address {
             IpAddr::V4(_) => limits::SMALLEST_PATH_MTU_V4,
             IpAddr::V6(_) => MINIMUM_MTU,
         };
@@ -385,8 +414,8 @@ impl Locators {
         if self.len() >= limits::RLOCS {
             return None;
         }
-        let Place { address, port, from: from_port } = place;
-        let form = match (from_port, self.gpe_peers.contains(&address)) {
+        let Place { address, port, through } = place;
+        let form = match (through, self.gpe_peers.contains(&address)) {
             (Some(_), _) => Form::Plain,
             (None, true) => Form::Gpe,
             (None, false) => self.peers.add(address).map_or(Form::Plain, Form::Peer),
@@ -395,7 +424,7 @@ impl Locators {
             address,
             form,
             port,
-            from_port,
+            through: through.map(Box::new),
             reachable: true,
             from: 0,
             references: 0,
@@ -532,13 +561,21 @@ mod tests {
     #[test]
     fn xtrs_behind_one_nat_are_locators_of_their_own() {
         let mut locators = locators();
-        let binding = |port| Binding { address: ip("192.0.2.1"), port, from: FromPort::Control };
+        let binding =
+            |port| Binding { address: ip("192.0.2.1"), port, from: FromPort::Control, source: ip("192.0.2.7") };
         let plain = locators.acquire(ip("192.0.2.1")).unwrap();
         let [one, other] = [50_000, 50_001].map(|port| locators.acquire_binding(binding(port)).unwrap());
         assert!(plain != one && one != other);
         assert_eq!(locators.acquire_binding(binding(50_000)), Some(one));
-        assert_eq!(locators.get(one).ports(), (50_000, Some(FromPort::Control)));
-        assert_eq!(locators.get(plain).ports(), (wire::DATA_PORT, None));
+        let through = Through { port: FromPort::Control, source: ip("192.0.2.7") };
+        assert_eq!((locators.get(one).port(), locators.get(one).through()), (50_000, Some(through)));
+        assert_eq!((locators.get(plain).port(), locators.get(plain).through()), (wire::DATA_PORT, None));
+        let from_another = Binding { source: ip("192.0.2.8"), ..binding(50_000) };
+        let third = locators.acquire_binding(from_another).unwrap();
+        assert_ne!(third, one, "each address of ours has a hole of its own in the NAT");
+        locators.release(third);
+        assert_eq!(locators.learn_binding(NOW, binding(50_000), 1400), Learned::Changed);
+        assert_eq!((locators.room(NOW, one), locators.room(NOW, other), locators.room(NOW, plain)), (1364, 1464, 1464));
         locators.set_reachable(ip("192.0.2.1"), false);
         locators.set_families(Families { v4: true, v6: false });
         assert!(locators.is_usable(one) && !locators.is_usable(plain), "probes prove nothing about a NAT");

@@ -35,8 +35,10 @@ pub struct Binding {
     pub address: IpAddr,
     /// The UDP port there.
     pub port: u16,
-    /// Where packets leave from.
+    /// The port that packets leave from.
     pub from: FromPort,
+    /// The locator of ours that they leave from: the one that the NAT has been opened to.
+    pub source: IpAddr,
 }
 
 /// A UDP source port that is the same for all flows: a NAT lets in what answers it, and nothing else.
@@ -212,8 +214,10 @@ pub enum Update {
         /// The address that the NAT shows.
         nat: Option<IpAddr>,
     },
-    /// This node is behind a NAT and has these RTRs, which check for it what they relay; none = it is not. Replaces the former list.
+    /// These RTRs are asked how this node is seen, and answer to the data port; it need not be behind a NAT. Replaces the former list.
     Rtrs(Vec<IpAddr>),
+    /// Whether this node is behind a NAT: then what comes from its RTRs has been checked by them.
+    Behind(bool),
     /// The answer to an [`Event::Source`], for all sources in a prefix.
     Source {
         /// The source asked about, or the prefix of its mapping.

@@ -43,9 +43,10 @@ pub const PENDING: usize = 8192;
 pub const PATIENCE: Duration = Duration::from_secs(8);
 /// Window in which messages of one address are counted.
 pub const WINDOW: Duration = Duration::from_secs(1);
-/// Info-Requests of one address in a window: those of a thousand xTRs behind one NAT, with room for all that begin at once.
+/// Info-Requests of one binding in a window, and of all others of one address: those of a thousand xTRs behind one NAT, with room for
+/// all that begin at once.
 pub const INFO_REQUESTS: u32 = 100;
-/// Map-Registers of one address in a window: the same, each once a minute.
+/// Map-Registers of one binding in a window, and of all others of one address: the same, each once a minute.
 pub const REGISTERS: u32 = 50;
 /// Addresses that are counted at once.
 pub const TRACKED: usize = 4096;

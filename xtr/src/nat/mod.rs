@@ -20,4 +20,5 @@
 
 pub mod limits;
 pub mod natted;
+mod rates;
 pub mod rtr;

@@ -332,9 +332,9 @@ impl Natted {
         self.outputs.push_back(Output::Asked(rtrs));
     }
 
-    /// What follows from what was heard. One who sees us elsewhere than we are is enough for a NAT (section 5.1).
+    /// What follows from what was heard of those who still answer. One who sees us elsewhere than we are is enough for a NAT (section 5.1).
     fn judge(&mut self, now: Instant) {
-        let heard: Vec<&Peer> = self.peers.iter().filter(|peer| peer.seen.is_some()).collect();
+        let heard: Vec<&Peer> = self.peers.iter().filter(|peer| peer.is_alive()).collect();
         let through_nat = |peer: &&Peer| peer.seen.is_some_and(|seen| self.is_translated(peer.role, seen));
         let is_behind = self.config.mode == Mode::On || heard.iter().any(through_nat);
         let has_lived = matches!(self.standing, Standing::Behind(_));

@@ -17,9 +17,9 @@ use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce};
 use wire::record::{MappingRecord, Ttl};
 
 use super::limits;
+use super::rates::Rates;
 use crate::map_cache::{Binding, Entry, Forwarding, FromPort, Update};
 use crate::refusal::{Refusal, Tally};
-use crate::reply::RateTable;
 use crate::transport::{Destination, Outgoing, same_family};
 
 /// A Map-Server that Map-Registers are relayed to.
@@ -56,11 +56,20 @@ pub struct Bound {
     pub prefix: EidPrefix,
     /// Address and port that its NAT shows.
     pub at: SocketAddr,
+    /// The address of ours that it is reached from.
+    pub local: IpAddr,
     /// The address of its xTR behind the NAT.
     pub private: IpAddr,
     /// When it ends unless it is registered again.
     pub expires: Instant,
     nonce: Nonce,
+}
+
+impl Bound {
+    /// The way to it.
+    pub fn binding(&self) -> Binding {
+        Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
+    }
 }
 
 /// By what a Map-Notify finds its Map-Register: the nonce, which two xTRs may have at once, and the first EID-prefix.
@@ -89,11 +98,13 @@ pub struct Rtr {
     rlocs: Vec<IpAddr>,
     bound: BTreeMap<EidPrefix, Bound>,
     ends: BTreeSet<(Instant, EidPrefix)>,
+    /// How many of them are reached at each address and port.
+    places: HashMap<SocketAddr, usize>,
     pending: HashMap<Asked, Pending>,
     /// In the order of their ends.
     waiting: VecDeque<(Instant, Asked)>,
-    info_rate: RateTable<IpAddr>,
-    register_rate: RateTable<IpAddr>,
+    info_rate: Rates,
+    register_rate: Rates,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -101,16 +112,16 @@ pub struct Rtr {
 impl Rtr {
     /// An RTR that is reached at `rlocs`.
     pub fn new(config: Config, rlocs: Vec<IpAddr>) -> Self {
-        let rate = |allowed| RateTable::new(allowed, limits::WINDOW, limits::TRACKED).with_untracked(limits::UNTRACKED);
         Self {
             config,
             rlocs,
             bound: BTreeMap::new(),
             ends: BTreeSet::new(),
+            places: HashMap::new(),
             pending: HashMap::new(),
             waiting: VecDeque::new(),
-            info_rate: rate(limits::INFO_REQUESTS),
-            register_rate: rate(limits::REGISTERS),
+            info_rate: Rates::new(limits::INFO_REQUESTS),
+            register_rate: Rates::new(limits::REGISTERS),
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -178,8 +189,12 @@ impl Rtr {
         self.bound.values()
     }
 
-    /// The EID-prefix from behind a NAT that covers this one: what the mapping system says of it leads to this RTR, and is of no use here
-    /// (section 5.5).
+    /// Whether exactly this EID-prefix is reached through a NAT.
+    pub fn is_bound(&self, prefix: &EidPrefix) -> bool {
+        self.bound.contains_key(prefix)
+    }
+
+    /// The longest EID-prefix from behind a NAT that covers this one.
     pub fn covering(&self, prefix: &EidPrefix) -> Option<&Bound> {
         let lengths = (0..=prefix.net.prefix_len()).rev();
         let mut covering = lengths.filter_map(|length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
@@ -202,7 +217,7 @@ impl Rtr {
         if request.reply {
             return Err(Refusal::InfoUnasked);
         }
-        if !self.info_rate.allow(now, remote.ip()) {
+        if !self.info_rate.allow(now, remote, self.places.contains_key(&remote)) {
             return Err(Refusal::InfoRateLimited);
         }
         let ours = &self.rlocs[..self.rlocs.len().min(limits::RTRS)];
@@ -223,15 +238,15 @@ impl Rtr {
         ecm: &Ecm,
         message: &MapRegister,
     ) -> Result<(), Refusal> {
-        if !self.register_rate.allow(now, remote.ip()) {
-            return Err(Refusal::RelayRateLimited);
-        }
         let address = ecm.destination.ip();
         let is_known = self.config.servers.iter().any(|server| server.address == address);
         let from = same_family(&self.rlocs, address).filter(|_| is_known).ok_or(Refusal::RelayServerUnknown)?;
         let prefixes = self.prefixes(&message.records)?;
         let asked = (message.nonce, prefixes.first().ok_or(Refusal::RelayEid)?.0);
         self.refuse_replay(asked, remote, &prefixes)?;
+        if !self.register_rate.allow(now, remote, self.places.contains_key(&remote)) {
+            return Err(Refusal::RelayRateLimited);
+        }
         let to_server = Ecm { by_rtr: true, ..Ecm::wrap(ecm.source, ecm.destination, ecm.message.clone()) };
         let bytes = to_server.encode().map_err(|_| Refusal::NotEncodable)?;
         let (until, local, private) = (now + limits::PATIENCE, local.ip(), ecm.source.ip());
@@ -315,25 +330,37 @@ impl Rtr {
         }
         let (at, expires) = (pending.remote, now + limits::BINDING);
         if let Some(former) = former {
-            self.ends.remove(&(former.expires, prefix));
+            self.leave(&former);
         }
         if former.is_none_or(|former| former.at != at) {
             tracing::info!(%prefix, %at, "reached through a NAT");
             self.outputs.push_back(Output::Update(Update::Relayed { prefix, nat: Some(at.ip()) }));
         }
-        self.bound.insert(prefix, Bound { prefix, at, private: pending.private, expires, nonce });
+        let bound = Bound { prefix, at, local: pending.local, private: pending.private, expires, nonce };
+        self.bound.insert(prefix, bound);
         self.ends.insert((expires, prefix));
-        let binding = Binding { address: at.ip(), port: at.port(), from: FromPort::Control };
-        let entry = Entry { forwarding: Forwarding::Binding(binding), expires };
+        *self.places.entry(at).or_default() += 1;
+        let entry = Entry { forwarding: Forwarding::Binding(bound.binding()), expires };
         self.outputs.push_back(Output::Update(Update::Upsert { prefix, entry }));
         Ok(())
     }
 
     fn unbind(&mut self, prefix: &EidPrefix) {
         if let Some(bound) = self.bound.remove(prefix) {
-            self.ends.remove(&(bound.expires, *prefix));
+            self.leave(&bound);
             self.outputs.push_back(Output::Update(Update::Remove { prefix: *prefix }));
             self.outputs.push_back(Output::Update(Update::Relayed { prefix: *prefix, nat: None }));
+        }
+    }
+
+    /// Takes a binding out of what finds it by its end or its place.
+    fn leave(&mut self, bound: &Bound) {
+        self.ends.remove(&(bound.expires, bound.prefix));
+        if let Some(count) = self.places.get_mut(&bound.at) {
+            *count -= 1;
+            if *count == 0 {
+                self.places.remove(&bound.at);
+            }
         }
     }
 

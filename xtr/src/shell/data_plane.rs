@@ -119,6 +119,7 @@ impl DataPlane {
         let (updates, received) = sync_channel(limits::UPDATES);
         let counters = Arc::new(Counters::default());
         let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
+        let itr = itr.relaying(options.etr.relays, &options.etr.petr_for);
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
         tracing::info!(tier = 0, "packet path");
@@ -140,6 +141,7 @@ impl DataPlane {
         let (to_itr, for_itr) = sync_channel(limits::UPDATES);
         let (to_etr, for_etr) = sync_channel(limits::UPDATES);
         let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
+        let itr = itr.relaying(options.etr.relays, &options.etr.petr_for);
         let etr = Etr::new(options.etr, counters.clone());
         let site = RelayedTun::new(tun.super_tun()?, back);
         let encap = EncapLoop::new(itr, (site, pool), (for_itr, events.clone()), counters.clone());
@@ -162,7 +164,8 @@ impl DataPlane {
             update,
             Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. } | Update::EchoAnswer { .. }
         );
-        let concerns_etr_only = matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_));
+        let concerns_etr_only =
+            matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));
         let Some((itr, others)) = self.threads.split_first() else { return };
         if !concerns_itr_only {
             others.iter().for_each(|thread| tell(thread, update.clone()));

@@ -56,6 +56,7 @@ pub(super) fn add(shown: &mut Value, control: &Control, now: Instant) {
                 "prefix": bound.prefix.to_string(),
                 "address": bound.at.ip(),
                 "port": bound.at.port(),
+                "local": bound.local,
                 "private": bound.private,
                 "expires": bound.expires.saturating_duration_since(now).as_secs(),
             })
@@ -76,7 +77,7 @@ pub(super) fn text(shown: &Value) -> String {
         text += &format!("NAT: {}{rtrs}; as it is seen\n{seen}\n", word("state"));
     }
     if let Some(relayed) = shown.get("relayed").and_then(Value::as_array) {
-        let names = ["prefix", "address", "port", "private", "expires"];
+        let names = ["prefix", "address", "port", "local", "private", "expires"];
         text += &format!("relayed\n{}\n", columns(&names, Some(relayed)));
     }
     text

@@ -27,7 +27,7 @@ use crate::offload::batch::MOST_SEGMENTS;
 /// Source ports of one RLOC: enough for the queues of a network card and for the ways of the underlay between two sites.
 const PORTS: usize = 16;
 /// The dynamic ports, which the sockets share evenly.
-const FIRST_PORT: u16 = 49_152;
+pub(super) const FIRST_PORT: u16 = 49_152;
 const PORTS_EACH: u16 = 1024;
 /// Octets on their way through the kernel from one socket: some dozens of the largest groups.
 const SEND_BUFFER: usize = 4 * 1024 * 1024;

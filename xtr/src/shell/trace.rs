@@ -141,6 +141,9 @@ fn way(now: Instant, packet: &Packet, node: &Node<'_>) -> Value {
         "ports": flow.ports, "flow_hash": format!("{:016x}", flow.hash()),
         "led": is_led, "result": result, "reason": reason,
         "entry": entry(now, &trace, node.control),
+        "binding": trace.binding.map(|(prefix, binding)| {
+            json!({ "prefix": prefix.to_string(), "address": binding.address, "port": binding.port })
+        }),
         "outer": outer,
     })
 }
@@ -165,7 +168,12 @@ fn result(trace: &Trace<'_>, is_led: bool) -> (&'static str, String) {
         End::Encapsulated(outer) if trace.uses_petr => {
             ("encapsulate", format!("to {}, a PETR: the mapping says that it is no LISP site", outer.destination))
         }
-        End::Encapsulated(outer) => ("encapsulate", format!("to {}", outer.destination)),
+        End::Encapsulated(outer) => match &trace.binding {
+            Some((prefix, _)) => {
+                ("encapsulate", format!("to {}, the way of {prefix} through a NAT", outer.destination))
+            }
+            None => ("encapsulate", format!("to {}", outer.destination)),
+        },
         End::Native => ("natively-forward", "the mapping says that it is no LISP site".into()),
         End::Miss => match trace.entry {
             Some(_) => ("miss", "the mapping says: ask again".into()),
@@ -228,6 +236,7 @@ pub(super) fn state(standing: reach::Standing) -> &'static str {
 /// its range that one has is drawn when it is opened.
 fn outer(outer: &OuterHeader, node: &Node<'_>) -> Value {
     let ports = match node.packets.tier() {
+        _ if outer.source_port < port_pool::FIRST_PORT => (outer.source_port, outer.source_port),
         Tier::Zero => (outer.source_port, outer.source_port),
         Tier::One | Tier::Auto => port_pool::range_of(outer.source_port),
     };
@@ -236,7 +245,7 @@ fn outer(outer: &OuterHeader, node: &Node<'_>) -> Value {
     let headers = overhead(outer.destination);
     json!({
         "source": outer.source, "destination": outer.destination,
-        "source_ports": [ports.0, ports.1], "destination_port": wire::DATA_PORT,
+        "source_ports": [ports.0, ports.1], "destination_port": outer.destination_port,
         "iid": outer.lisp.iid.unwrap_or_default().0,
         "gpe": outer.lisp.next_protocol.is_some(),
         "headers": headers,
@@ -288,7 +297,7 @@ pub fn text(answer: &Value) -> String {
         };
         lines.push(format!(
             "outer    {source}, {port} -> {destination}, port {}; {format}, instance {iid}",
-            wire::DATA_PORT
+            word(&outer["destination_port"])
         ));
         lines.push(format!("fits     {fits} octets (path {path_mtu}, headers {headers}, TUN device {tun_mtu})"));
     }

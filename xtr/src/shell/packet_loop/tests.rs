@@ -52,6 +52,7 @@ for_both_tiers! {
 }
 
 mod interwork;
+mod nat;
 mod uplinks;
 
 struct Node<T> {
@@ -73,7 +74,8 @@ impl<T: Tier> Node<T> {
     fn with_etr(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, etr: EtrConfig) -> Self {
         let counters = Arc::new(Counters::default());
         let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
-        let itr = Itr::new(now, config, counters.clone()).trusting(etr.trust.clone());
+        let itr =
+            Itr::new(now, config, counters.clone()).trusting(etr.trust.clone()).relaying(etr.relays, &etr.petr_for);
         let engines = (itr, Etr::new(etr, counters.clone()));
         let (sender, events) = tokio::sync::mpsc::channel(room_for_events);
         let packets = T::new(engines, sender, counters.clone());

@@ -14,6 +14,7 @@ use crate::offload::{Coalescer, Message, SuperPacket, VnetHeader};
 use crate::shell::decap_loop::DecapLoop;
 use crate::shell::device::{DatagramSockets, Datagrams, GroupSockets, SuperDevice, TooBig};
 use crate::shell::encap_loop::EncapLoop;
+use crate::shell::relay::{RelayEnd, relay};
 
 /// What the kernel of the site has for a node at one moment: one packet, or the segments of a super-packet.
 #[derive(Debug, Clone)]
@@ -314,6 +315,8 @@ impl Tier for TierZero {
 pub(super) struct TierOne {
     encap: EncapLoop<Kernel, End>,
     decap: DecapLoop<Kernel, End>,
+    /// What an RTR's threads hand over to each other.
+    relay: RelayEnd,
     updates: [SyncSender<Update>; 2],
 }
 
@@ -336,7 +339,8 @@ impl Tier for TierOne {
         let (to_etr, for_etr) = sync_channel(16);
         let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events.clone()), counters.clone());
         let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters, true).with_events(events);
-        Self { encap, decap, updates: [to_itr, to_etr] }
+        let (out, relay) = relay().unwrap();
+        Self { encap, decap: decap.with_relay(Some(out)), relay, updates: [to_itr, to_etr] }
     }
 
     fn update(&self, update: Update) {
@@ -345,8 +349,12 @@ impl Tier for TierOne {
 
     fn turn(&mut self, now: Instant) -> bool {
         self.decap.advance(now);
-        let (encap, decap) = (self.encap.turn(now), self.decap.turn());
-        encap || decap
+        let decap = self.decap.turn();
+        let mut buffer = vec![0; 70_000];
+        while let Some(length) = self.relay.recv(&mut buffer).unwrap() {
+            self.encap.devices_mut().0.out.push_back(buffer[..length].to_vec());
+        }
+        self.encap.turn(now) || decap
     }
 
     fn has_events(&self) -> bool {

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What an ITR does for NATs: sends through their bindings, and is an RTR's.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wire::address::{EidPrefix, InstanceId};
+use wire::data::{IpPacket, Ipv4Header, Ipv6Header, OuterHeader, TrafficClass};
+use wire::record::Action;
+
+use super::{Itr, ItrConfig, Output, Verdict};
+use crate::counters::{Count, Counters, DropReason};
+use crate::map_cache::{Binding, Entry, Forwarding, FromPort, Update};
+
+const RLOCS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8:c::1"];
+const BOUND: &str = "10.0.1.1";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn prefix(net: &str) -> EidPrefix {
+    EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() }
+}
+
+fn packet(source: &str, destination: &str, length: usize) -> Vec<u8> {
+    let class = TrafficClass(0);
+    match (ip(source), ip(destination)) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let header = Ipv4Header { source, destination, protocol: 17, ttl: 9, class, dont_fragment: true };
+            [header.emit(length).unwrap().as_slice(), &vec![1; length]].concat()
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let header = Ipv6Header { source, destination, next_header: 17, hop_limit: 9, class, flow_label: 0 };
+            [header.emit(length).unwrap().as_slice(), &vec![1; length]].concat()
+        }
+        _ => panic!("one family"),
+    }
+}
+
+/// An RTR without a site, PETR for one prefix, that reaches two others through a NAT.
+struct Rtr {
+    itr: Itr,
+    counters: Arc<Counters>,
+    now: Instant,
+}
+
+impl Rtr {
+    fn new() -> Self {
+        let (now, counters) = (Instant::now(), Arc::new(Counters::default()));
+        let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
+        let itr = Itr::new(now, config, counters.clone()).relaying(true, &[prefix("10.0.9.0/24")]);
+        let mut rtr = Self { itr, counters, now };
+        rtr.itr.update(now, Update::LocalRlocs(RLOCS.map(ip).to_vec()));
+        rtr.bind("10.0.1.0/24", 50_001);
+        rtr.bind("2001:db8:a::/48", 50_001);
+        rtr
+    }
+
+    fn bind(&mut self, net: &str, port: u16) {
+        let binding = Binding { address: ip("198.51.100.1"), port, from: FromPort::Control, source: ip(RLOCS[1]) };
+        self.install(net, Forwarding::Binding(binding));
+    }
+
+    fn install(&mut self, net: &str, forwarding: Forwarding) {
+        let entry = Entry { forwarding, expires: self.now + Duration::from_secs(100) };
+        self.itr.update(self.now, Update::Upsert { prefix: prefix(net), entry });
+    }
+
+    fn header(&mut self, packet: &[u8]) -> OuterHeader {
+        match self.itr.handle(self.now, packet) {
+            Verdict::Encapsulate(header, _) => header,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.itr.poll()).collect()
+    }
+}
+
+#[test]
+fn a_packet_through_a_nat_leaves_from_the_address_that_it_was_opened_to() {
+    let mut rtr = Rtr::new();
+    let packet = packet("10.0.2.1", BOUND, 8);
+    let header = rtr.header(&packet);
+    assert_eq!((header.source, header.source_port), (ip(RLOCS[1]), 4342), "not from the preferred one");
+    assert_eq!((header.destination, header.destination_port), (ip("198.51.100.1"), 50_001));
+    rtr.itr.update(rtr.now, Update::LocalRlocs(vec![ip(RLOCS[0])]));
+    assert_eq!(rtr.header(&packet).source, ip(RLOCS[0]), "it is gone");
+}
+
+#[test]
+fn the_mtu_of_a_way_through_a_nat_is_learned_for_that_way() {
+    let mut rtr = Rtr::new();
+    rtr.bind("10.0.2.0/24", 50_002);
+    let header = rtr.header(&packet("10.0.3.1", BOUND, 1300));
+    let mut buffer = [0; OuterHeader::LONGEST];
+    let quoted = header.emit(1320, &mut buffer).unwrap().to_vec();
+    for (what, at, value) in [("source", 15, 1), ("source port", 21, 9), ("destination port", 23, 0)] {
+        let mut forged = quoted.clone();
+        forged[at] = value;
+        rtr.itr.handle_too_big(rtr.now, &forged, 1200);
+        assert_eq!(rtr.counters.get(Count::PathMtu), 0, "{what}");
+    }
+    rtr.itr.handle_too_big(rtr.now, &quoted, 1200);
+    assert_eq!(rtr.counters.get(Count::PathMtu), 1);
+    let verdict = |rtr: &mut Rtr, to: &str| {
+        let packet = packet("10.0.3.1", to, 1300);
+        matches!(rtr.itr.handle(rtr.now, &packet), Verdict::Encapsulate(..))
+    };
+    assert!(!verdict(&mut rtr, BOUND) && verdict(&mut rtr, "10.0.2.1"));
+}
+
+#[test]
+fn an_rtr_is_no_way_out_but_for_its_own_site_and_those_that_it_is_petr_for() {
+    let mut rtr = Rtr::new();
+    rtr.itr.update(rtr.now, Update::LocalEids(vec![prefix("10.0.8.0/24")]));
+    rtr.install("203.0.113.0/24", Forwarding::Negative(Action::NativelyForward));
+    let mut out = |source: &str| {
+        let packet = packet(source, "203.0.113.9", 8);
+        while rtr.itr.poll().is_some() {}
+        match rtr.itr.handle(rtr.now, &packet) {
+            Verdict::Native(_) => true,
+            Verdict::Dropped(DropReason::RelayNative) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!out(BOUND), "registered here or not: it is nobody's way to the Internet");
+    assert!(out("10.0.9.1") && out("10.0.8.1"));
+    assert_eq!(rtr.counters.dropped(DropReason::RelayNative), 1);
+    assert_eq!(rtr.counters.get(Count::Native), 2);
+}
+
+#[test]
+fn an_error_of_an_rtr_takes_the_way_of_what_it_relays() {
+    for (source, destination) in [(BOUND, "10.0.2.1"), ("2001:db8:a::1", "2001:db8:b::1")] {
+        let mut rtr = Rtr::new();
+        let net = if source == BOUND { "10.0.2.0/24" } else { "2001:db8:b::/48" };
+        rtr.install(net, Forwarding::Negative(Action::DropNoReason));
+        let packet = packet(source, destination, 8);
+        assert_eq!(rtr.itr.handle(rtr.now, &packet), Verdict::Dropped(DropReason::NegativeDrop));
+        let outputs = rtr.outputs();
+        let [Output::Core(header, error)] = outputs.as_slice() else { panic!("{outputs:?}") };
+        assert_eq!((header.destination_port, header.source), (50_001, ip(RLOCS[1])));
+        assert_eq!(IpPacket::parse(error).unwrap().destination(), ip(source));
+    }
+    // Whoever has sent without a tunnel hears of it without one.
+    let mut rtr = Rtr::new();
+    rtr.install("203.0.113.0/24", Forwarding::Negative(Action::NativelyForward));
+    let packet = packet("203.0.113.9", BOUND, 1500);
+    assert_eq!(rtr.itr.handle(rtr.now, &packet), Verdict::Dropped(DropReason::TooBig));
+    assert!(matches!(rtr.outputs().as_slice(), [Output::Site(_)]));
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! An RTR (draft-ermagan-lisp-nat-traversal), in both tiers.
+
+use super::*;
+use crate::map_cache::{Binding, FromPort};
+use wire::record::Action;
+
+for_both_tiers! {
+    an_rtr_relays_from_behind_a_nat_to_other_sites_and_to_nowhere_else,
+}
+
+/// An RTR for the site that [`super::pair`] has first, behind 192.0.2.1.
+fn rtr<T: Tier>(now: Instant, petr_for: Vec<EidPrefix>) -> Node<T> {
+    let etr = EtrConfig { relays: true, petr_for, ..EtrConfig::default() };
+    let mut rtr = Node::<T>::with_etr(now, "192.0.2.2", &[], 8, etr);
+    let nat = Some("192.0.2.1".parse().unwrap());
+    let (source, from) = ("192.0.2.2".parse().unwrap(), FromPort::Control);
+    let binding = Binding { address: "192.0.2.1".parse().unwrap(), port: 50_001, from, source };
+    rtr.install(now, "10.0.0.0/24", Forwarding::Binding(binding));
+    rtr.packets.update(Update::Relayed { prefix: prefix("10.0.0.0/24"), nat });
+    rtr.install(now, "0.0.0.0/0", Forwarding::Negative(Action::NativelyForward));
+    rtr.map(now, "10.0.1.0/24", "192.0.2.3");
+    rtr.packets.turn(now);
+    rtr
+}
+
+fn an_rtr_relays_from_behind_a_nat_to_other_sites_and_to_nowhere_else<T: Tier>() {
+    let now = Instant::now();
+    let (mut site, _) = pair::<T>(now);
+    site.map(now, "0.0.0.0/0", "192.0.2.2");
+    let (mut closed, mut petr) = (rtr::<T>(now, vec![]), rtr::<T>(now, vec![prefix("10.0.0.0/24")]));
+    site.packets.turn(now);
+    let to = |destination: [u8; 4]| {
+        let (source, class) = ([10, 0, 0, 1].into(), TrafficClass(0));
+        let destination = destination.into();
+        let header = Ipv4Header { source, destination, protocol: 17, ttl: 9, class, dont_fragment: true };
+        [header.emit(12).unwrap().as_slice(), &[7; 12]].concat()
+    };
+    // To an address of the RTR, to one of its neighbours, and to another site.
+    site.offer([to([192, 0, 2, 2]), to([192, 168, 0, 9]), to([10, 0, 1, 1])]);
+    site.packets.turn(now);
+    let carried = carry(&mut site, &mut closed);
+    petr.packets.arrive(carried);
+    closed.packets.turn(now);
+    petr.packets.turn(now);
+    let dropped = |node: &Node<T>| node.counters.dropped(DropReason::RelayNative);
+    assert_eq!((closed.packets.got().len(), dropped(&closed)), (0, 2), "its kernel gets none of them");
+    assert_eq!((petr.packets.got().len(), dropped(&petr)), (2, 0));
+    let to_far = |sent: &Vec<u8>| sent[16..20] == [192, 0, 2, 3];
+    let (sent, of_petr) = (closed.packets.take_sent(), petr.packets.take_sent());
+    assert_eq!((sent.iter().filter(|sent| to_far(sent)).count(), of_petr.len()), (1, 1));
+    // The two that have gone nowhere: their source is told, behind its NAT.
+    let told = sent.iter().filter(|sent| sent[16..20] == [192, 0, 2, 1] && sent[22..24] == 50_001u16.to_be_bytes());
+    assert_eq!(told.count(), 2);
+}
