@@ -22,13 +22,14 @@ fn probes() -> Vec<&'static Probe<Tier>> {
     let of_all = [
         size::PROBES,
         negative::PROBES,
-        peers::PROBES,
         choice::PROBES,
         source::PROBES,
         header::PROBES,
         ports::PROBES,
         hops::PROBES,
         gpe::PROBES,
+        // Of another rig: the others ask about as many sources at once without them as the program lets them.
+        peers::PROBES,
     ];
     of_all.into_iter().flatten().collect()
 }
