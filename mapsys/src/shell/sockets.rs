@@ -367,7 +367,9 @@ mod tests {
                 println!("SKIP: no network namespace: {error}");
                 return;
             }
-            for command in ["link set lo up", "address add fd00:7::1/128 dev lo", "address add fd00:7::2/128 dev lo"] {
+            for command in
+                ["link set lo up", "address add fd00:7::1/128 dev lo nodad", "address add fd00:7::2/128 dev lo nodad"]
+            {
                 assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success(), "ip {command}");
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
