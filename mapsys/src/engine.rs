@@ -15,7 +15,7 @@ use dht::resolve::TrustAnchor;
 use ipnet::IpNet;
 use wire::address::EidPrefix;
 use wire::control::auth::AuthKey;
-use wire::control::{ControlMessage, Ecm, Info, MapRegister, message_type};
+use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, message_type};
 
 use crate::ddt;
 use crate::limit::{Foreign, Limiter};
@@ -497,7 +497,10 @@ impl Engine {
         };
         match message {
             ControlMessage::MapRegister(message) => self.on_register(now, via, bytes, &message),
-            ControlMessage::Ecm(ecm) if ecm.by_rtr => self.on_relayed(now, via, &ecm),
+            // Around a Map-Request the bit is reserved, and ignored (RFC 9301, section 5.8).
+            ControlMessage::Ecm(ecm) if ecm.by_rtr && message_type(&ecm.message) != Some(MapRequest::TYPE) => {
+                self.on_relayed(now, via, &ecm)
+            }
             ControlMessage::Info(message) => self.on_info(now, via, bytes, &message),
             ControlMessage::Ecm(ecm) => self.with_resolver(now, |resolver, cx| resolver.ask(cx, via, bytes, &ecm)),
             ControlMessage::MapRequest(_) => Err(Refusal::RequestNotEncapsulated),

@@ -129,7 +129,7 @@ fn an_rtr_cannot_register_for_a_site_and_nobody_relays_but_rtrs() {
     assert_eq!(bench.datagram(NAT, &relayed(seal(register(9, records()), &of_site()))), []);
     assert_eq!(bench.only_refused(Refusal::RelayUnknownRtr), 1);
     let mut bench = self::bench();
-    assert_eq!(bench.datagram(RTR, &relayed(vec![0x10, 0, 0, 1])), []);
+    assert_eq!(bench.datagram(RTR, &relayed(vec![0x20, 0, 0, 1])), []);
     assert_eq!(bench.only_refused(Refusal::RelayNotRegister), 1);
     assert_eq!(bench.registered(), []);
 }

@@ -402,7 +402,10 @@ impl Control {
                 self.registrar.handle(now, register::Input::Notify { from, message: &message, payload: bytes });
                 Ok(())
             }
-            Ok(ControlMessage::Ecm(ecm)) if ecm.for_rtr => self.on_relay(now, via, &ecm),
+            // Around a Map-Request the bit is reserved, and ignored (RFC 9301, section 5.8).
+            Ok(ControlMessage::Ecm(ecm)) if ecm.for_rtr && message_type(&ecm.message) != Some(MapRequest::TYPE) => {
+                self.on_relay(now, via, &ecm)
+            }
             Ok(ControlMessage::Ecm(ecm)) => self.on_ecm(now, via, &ecm),
             Ok(ControlMessage::Info(message)) => self.on_info(now, via, bytes, &message),
             Ok(ControlMessage::Shared(_)) => Err(Refusal::UnknownType),

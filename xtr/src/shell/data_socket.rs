@@ -33,6 +33,8 @@ const UDP_NO_CHECK6_RX: libc::c_int = 102;
 const UDP_CHECKSUM: Range<usize> = 6..8;
 /// Octets that wait in the kernel for the packet thread: a millisecond of 10 Gbit/s, several times over.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+/// Errors of earlier packets that a packet may meet: each time many are read.
+const TRIES: usize = 3;
 /// Errors read from one socket before packets have their turn.
 pub(super) const ERRORS_AT_A_TIME: usize = 4 * limits::BATCH;
 /// Of a packet whose socket did not tell: no limit to the inner one.
@@ -197,18 +199,21 @@ impl CoreSockets for DataSockets {
     }
 
     fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
-        let Err(error) = self.send_once(header, inner) else { return Ok(()) };
-        let SendError::Io(cause) = &error else { return Err(error) };
-        let (errno, refused) = (cause.raw_os_error(), self.read_error_queues());
-        match (errno, refused) {
-            (Some(libc::EMSGSIZE), Some(mtu)) if mtu < inner.len() + wire::data::overhead(header.destination) => {
-                Err(SendError::TooBig(mtu))
+        for _ in 0..TRIES {
+            let Err(error) = self.send_once(header, inner) else { return Ok(()) };
+            let SendError::Io(cause) = &error else { return Err(error) };
+            let (errno, refused) = (cause.raw_os_error(), self.read_error_queues());
+            match (errno, refused) {
+                (Some(libc::EMSGSIZE), Some(mtu)) if mtu < inner.len() + wire::data::overhead(header.destination) => {
+                    return Err(SendError::TooBig(mtu));
+                }
+                // No room now: the wire is slower than we are, and the packet is late already.
+                (Some(libc::EAGAIN | libc::ENOBUFS), _) => return Err(error),
+                // A socket says the error of an earlier packet, once for each that waits, in the place of sending this one.
+                _ => {}
             }
-            // No room now: the wire is slower than we are, and the packet is late already.
-            (Some(libc::EAGAIN | libc::ENOBUFS), _) => Err(error),
-            // A socket says the error of an earlier packet, once, in the place of sending this one.
-            _ => self.send_once(header, inner),
         }
+        self.send_once(header, inner)
     }
 
     fn read_errors(&mut self) {
