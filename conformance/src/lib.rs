@@ -8,6 +8,8 @@
 pub mod check;
 pub mod der;
 pub mod dissect;
+pub mod exchange;
+pub mod progress;
 pub mod report;
 pub mod suite;
 pub mod vectors;

@@ -131,9 +131,15 @@ mod tests {
             id: id.into(),
             clause: "9301 5.2".into(),
             level: "MUST".into(),
-            suite: "wire",
+            suite: "wire".into(),
             result,
             evidence: "a < b & \"c\" # d".into(),
+            asks: "a < b".into(),
+            expected: String::new(),
+            came: String::new(),
+            sure: None,
+            took_ms: 0,
+            exchange: Vec::new(),
         };
         Report::new("self", vec![check("A", Verdict::Pass), check("B", Verdict::Fail), check("C", Verdict::Skip)])
     }
