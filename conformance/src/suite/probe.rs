@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Listed;
-use crate::check::{Asked, Check, Verdict};
+use crate::check::{Asked, Check, Verdict, cited};
 use crate::exchange::{self, Recording, recorded};
 use crate::progress;
 
@@ -217,7 +217,8 @@ fn checked<R>(suite: &'static str, probe: &Probe<R>, (judgement, recording): Jud
 pub(super) fn explain<R>(probes: &[&Probe<R>], id: &str) -> Option<String> {
     let mut out = String::new();
     for probe in probes.iter().filter(|probe| probe.id == id || probe.id.split('.').next() == Some(id)) {
-        let _ = writeln!(out, "{:<8} {:<6} {}\n         {}", probe.id, probe.level, probe.clause, probe.about);
+        let clause = cited(probe.clause);
+        let _ = writeln!(out, "{:<8} {:<6} {clause}\n         given: {}", probe.id, probe.level, probe.about);
     }
     (!out.is_empty()).then_some(out)
 }
