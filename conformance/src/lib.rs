@@ -7,7 +7,11 @@
 
 pub mod check;
 pub mod der;
+pub mod descendants;
 pub mod dissect;
+pub mod exchange;
+pub mod progress;
 pub mod report;
 pub mod suite;
 pub mod vectors;
+pub mod wanted;

@@ -4,15 +4,16 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
-use conformance::dissect;
-use conformance::report::{Format, Report};
+use conformance::report::{self, Compared, Format, Report, Shape};
 use conformance::suite::{Listed, SUITES};
+use conformance::wanted::Wanted;
+use conformance::{descendants, dissect, progress};
 use program::{Completions, Json, Man, Manual};
 
 /// Holds a LISP implementation against the clauses of the RFCs.
@@ -25,11 +26,14 @@ Examples:
   conformance list
   conformance run --suite wire
   conformance run --suite wire --id R03 --format json
+  conformance run --id LI-085,LI-090.1 --progress
+  conformance run --all --format html -o report.html
+  conformance diff before.json after.json
   conformance run --suite cgeid
   conformance explain M43
   conformance decode capture.pcap
 
-Exit status: 0 all held, 1 something did not, 2 wrong usage."
+Exit status: 0 all held, 1 something did not, 2 wrong usage, 130 interrupted."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -50,6 +54,11 @@ enum Verb {
         /// Identifier of the check, such as M43.
         id: String,
     },
+    /// Puts runs side by side: which checks came out otherwise than in the first.
+    ///
+    /// A check is broken if it passed in the first and fails in another, gone if another does not have it, fixed if it failed in the
+    /// first and passes in another, new if the first does not have it. Exit status 1 if any is broken.
+    Diff(Diff),
     /// Shows what our codec makes of a file, one JSON object a message.
     ///
     /// The file is a `.pcap`, a vectors file (JSON), or hexadecimal text: a packet or a control message, with or without the
@@ -69,8 +78,9 @@ enum Verb {
 const MANUAL: Manual = Manual {
     status: &[
         ("0", "What was asked held."),
-        ("1", "Some check did not hold, or the codec refused some bytes."),
+        ("1", "Some check did not hold, or is broken from one run to another, or the codec refused some bytes."),
         ("2", "Wrong usage, or something that a suite needs is not there; the message names it."),
+        ("130", "It was interrupted; what had run until then is reported."),
     ],
     files: &[],
     environment: &[
@@ -84,7 +94,7 @@ const MANUAL: Manual = Manual {
     ],
 };
 
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 struct Run {
     /// All suites.
     #[arg(long, conflicts_with = "suite")]
@@ -92,9 +102,12 @@ struct Run {
     /// Suites to run, separated by commas.
     #[arg(long, value_delimiter = ',')]
     suite: Vec<String>,
-    /// Only this check.
+    /// Only these checks, separated by commas; LI-085 stands for LI-085.1 and all others that begin so.
+    #[arg(long, value_delimiter = ',')]
+    id: Vec<String>,
+    /// Tell on standard error how far it is, also where that is no terminal.
     #[arg(long)]
-    id: Option<String>,
+    progress: bool,
     /// How the run is written down.
     #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     format: Format,
@@ -105,16 +118,34 @@ struct Run {
     output: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct Diff {
+    /// Reports of runs (`run --format json`), the first of which the others are held against.
+    #[arg(required = true, num_args = 2..=COLUMNS)]
+    reports: Vec<PathBuf>,
+    /// How it is written down.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Shape,
+    /// Where it is written, instead of standard output.
+    #[arg(short = 'o', long = "output")]
+    output: Option<PathBuf>,
+}
+
+/// Runs side by side: a page has no room for more columns.
+const COLUMNS: usize = 12;
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::List { json } => list(&json),
         Verb::Run(arguments) => run(&arguments),
+        Verb::Diff(arguments) => diff(&arguments),
         Verb::Explain { id } => explain(&id),
         Verb::Decode { file } => decode(&file),
         Verb::Completions(completions) => return told(completions.run(Arguments::command())),
         Verb::Man(man) => return told(man.run(Arguments::command(), &MANUAL)),
     };
     match outcome {
+        Ok(_) if progress::is_stopped() => ExitCode::from(INTERRUPTED),
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -158,37 +189,103 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
         bail!("--suite {unknown}: no such suite; there is {}", known.join(", "));
     }
-    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_none() {
+    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_empty() {
         bail!("say what to run: --all, --suite NAME or --id ID");
     }
     let by_id_only = arguments.suite.is_empty() && !arguments.all;
-    let wanted = |id: &str| arguments.id.as_deref().is_none_or(|only| only == id);
+    let suites: Vec<_> = SUITES.iter().filter(|suite| by_id_only || named(suite.name)).collect();
+    let wanted = Wanted(&arguments.id);
+    let suites = wanted.counted(&suites)?;
+    if let Some(path) = &arguments.output {
+        // That it cannot be written is said before the work, not behind it.
+        fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .with_context(|| format!("--output {}", path.display()))?;
+    }
+    let total: usize = suites.iter().map(|(_, count)| count).sum();
+    let kept = arguments.clone();
+    progress::begin(total, progress::Style::of(arguments.progress));
+    progress::watch(move |done| end(&kept, total, done))?;
     let mut checks: Vec<Check> = Vec::new();
-    for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
-        checks.extend((suite.run)(&wanted)?);
+    for (suite, _) in suites {
+        progress::suite(suite.name);
+        match (suite.run)(&|id| wanted.has(id)) {
+            Ok(of_suite) => checks.extend(of_suite),
+            // What fails while everything ends says nothing.
+            Err(_) if progress::is_stopped() => {}
+            Err(error) => {
+                progress::end();
+                return Err(error);
+            }
+        }
+        if progress::is_stopped() {
+            break;
+        }
     }
-    if let (true, Some(id)) = (checks.is_empty(), &arguments.id) {
-        bail!("--id {id}: no check of that name");
+    progress::end();
+    written(arguments, total, checks)
+}
+
+/// How shells say that a program was ended by SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Something still waits for what does not come any more, long after the run was interrupted.
+fn end(arguments: &Run, total: usize, done: Vec<Check>) {
+    descendants::end();
+    if let Err(error) = written(arguments, total, done) {
+        eprintln!("conformance: {error:#}");
     }
-    let report = Report::new("this implementation", checks);
+    std::process::exit(INTERRUPTED.into());
+}
+
+fn written(arguments: &Run, total: usize, checks: Vec<Check>) -> anyhow::Result<bool> {
+    let mut report = Report::new("this implementation", checks);
+    report.interrupted = progress::is_stopped() && report.checks.len() < total;
+    if report.interrupted {
+        eprintln!("conformance: interrupted; {} of {total} checks have run", report.checks.len());
+    }
     let format = if arguments.json.is_output() { Format::Json } else { arguments.format };
     if !arguments.json.is_output() {
         arguments.json.show_document(&report.render(Format::Json)?, "")?;
     }
     let text = report.render(format)?;
-    match &arguments.output {
+    put(arguments.output.as_deref(), &text, &report.closing_line())?;
+    Ok(report.failed == 0)
+}
+
+/// Writes a text to standard output; or to a file, and then a line to standard output.
+fn put(path: Option<&Path>, text: &str, line: &str) -> anyhow::Result<()> {
+    match path {
         Some(path) => {
             fs::write(path, text).with_context(|| format!("--output {}", path.display()))?;
-            println!("{}", report.closing_line());
+            println!("{line}");
         }
         None => io::stdout().write_all(text.as_bytes())?,
     }
-    Ok(report.failed == 0)
+    Ok(())
+}
+
+fn diff(arguments: &Diff) -> anyhow::Result<bool> {
+    let reports = arguments.reports.iter().map(|path| report::read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let targets: std::collections::BTreeSet<_> = reports.iter().map(|report| &report.target).collect();
+    // Runs of one implementation are told apart by their files.
+    let is_named_by_target = targets.len() == reports.len();
+    let name = |(path, report): (&PathBuf, &Report)| match is_named_by_target {
+        true => report.target.clone(),
+        false => path.display().to_string(),
+    };
+    let names = arguments.reports.iter().zip(&reports).map(name);
+    let named: Vec<_> = names.zip(&reports).collect();
+    let compared = Compared::of(&named);
+    put(arguments.output.as_deref(), &compared.render(arguments.format), &compared.closing_line())?;
+    Ok(compared.holds())
 }
 
 fn explain(id: &str) -> anyhow::Result<bool> {
     for suite in SUITES {
-        if let Some(text) = (suite.explain)(id)? {
+        if let Some(text) = suite.explained(id)? {
             io::stdout().lock().write_all(text.as_bytes())?;
             return Ok(true);
         }

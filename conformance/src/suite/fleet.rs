@@ -84,6 +84,7 @@ impl Fleet {
     /// Runs a command to its end.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<Answer, Fault> {
         let output: Output = self.command(arguments).output().map_err(|error| self.absent(&error))?;
+        crate::exchange::ran_to(&self.program, arguments, &output);
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(Answer {
             code: output.status.code(),
@@ -96,6 +97,7 @@ impl Fleet {
     pub(super) fn file(&self, kind: &str, octets: &[u8]) -> Result<String, Fault> {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let name = format!("{number}.{kind}");
+        crate::exchange::given(&name, octets);
         std::fs::write(self.path(&name), octets).map_err(missing)?;
         Ok(name)
     }

@@ -51,6 +51,23 @@ pub struct Suite {
     pub explain: fn(id: &str) -> anyhow::Result<Option<String>>,
 }
 
+impl Suite {
+    /// What a check is about, and how the suite judges it; `None` if it is not one of the suite's.
+    ///
+    /// # Errors
+    /// When the data of the suite cannot be read, which tests rule out.
+    pub fn explained(&self, id: &str) -> anyhow::Result<Option<String>> {
+        let (name, about) = (self.name, self.about);
+        let text = (self.explain)(id)?.map(|text| {
+            format!(
+                "{text}\nTested by suite {name}: {about}.\n`conformance run --id {id} --format html -o report.html` shows what is \
+                 sent, what comes, and how sure the verdict is.\n"
+            )
+        });
+        Ok(text)
+    }
+}
+
 /// All suites.
 pub const SUITES: &[Suite] = &[
     Suite {

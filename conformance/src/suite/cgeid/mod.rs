@@ -27,7 +27,9 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Listed;
-use crate::check::{Check, Verdict};
+use crate::check::{Asked, Check, Verdict};
+use crate::exchange::recorded;
+use crate::progress;
 use workshop::Workshop;
 
 /// One requirement.
@@ -110,24 +112,24 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     }
     let workshop = Workshop::open()?;
     let ci = std::env::var("CI").as_deref() == Ok("true");
-    let check = |probe: &Probe| {
+    let mut checks = Vec::new();
+    for probe in probes {
         let requirement = requirement(&requirements, probe)?;
-        let (result, came) = match (probe.judge)(&workshop) {
+        let (judgement, recording) = recorded(|| (probe.judge)(&workshop));
+        if progress::is_stopped() {
+            break;
+        }
+        let (result, came) = match judgement {
             Ok(came) => (Verdict::Pass, came),
             Err(Fault::Broken(came)) => (Verdict::Fail, came),
             Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
             Err(Fault::Missing(what)) => (Verdict::Skip, what),
         };
-        Ok(Check {
-            id: probe.id.into(),
-            clause: requirement.id.clone(),
-            level: requirement.level.clone(),
-            suite: "cgeid",
-            result,
-            evidence: format!("{}: {came}", probe.about),
-        })
-    };
-    probes.into_iter().map(check).collect()
+        let (id, clause, level, about) = (probe.id, &requirement.id, &requirement.level, probe.about);
+        let asked = Asked { suite: "cgeid", id, clause, level, about, expected: &requirement.text };
+        checks.push(progress::finished(Check::judged(&asked, result, came, recording)));
+    }
+    Ok(checks)
 }
 
 /// The requirement, and what is given to see whether it is met. The requirement's own identifier shows all its checks.

@@ -96,6 +96,7 @@ impl Room {
         let mut command = Command::new(&self.program);
         command.args(["show", "counters", "--json", "--state-dir"]).arg(self.folder.path().join("common.state"));
         let output = command.output().map_err(missing)?;
+        crate::exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }

@@ -8,6 +8,7 @@ use wire::control::auth::{self, AuthKey};
 use wire::control::{ControlMessage, Ecm, MapNotify, MapRegister, MapReply, MapRequest, Nonce};
 
 use super::message::{sealed, told};
+use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// An answer of this machine comes in less, also where much else runs on it.
@@ -36,6 +37,7 @@ impl Xtr {
     }
 
     pub(in crate::suite) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Fault> {
+        exchange::sent(&self.socket, to, bytes);
         self.socket.send_to(bytes, to).map(drop).map_err(|error| missing(format!("to {to}: {error}")))
     }
 
@@ -46,9 +48,11 @@ impl Xtr {
         match self.socket.recv_from(&mut buffer) {
             Ok((length, from)) => {
                 buffer.truncate(length);
+                exchange::came(&self.socket, from, &buffer);
                 Ok(Some(Came { from, bytes: buffer }))
             }
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                exchange::silence(&self.socket, patience);
                 Ok(None)
             }
             Err(error) => Err(missing(error)),

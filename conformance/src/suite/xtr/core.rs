@@ -17,6 +17,7 @@ use wire::record::{LocatorRecord, MappingRecord, Ttl};
 
 use super::packet::Packet;
 use super::port::{Mouth, Port, lock};
+use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// What the map system shares with those who register.
@@ -51,6 +52,8 @@ pub(in crate::suite) struct Heard {
     /// It came in an ECM.
     pub(in crate::suite) enclosed: bool,
     pub(in crate::suite) message: ControlMessage,
+    /// The whole packet.
+    octets: Arc<[u8]>,
 }
 
 impl Heard {
@@ -156,12 +159,16 @@ impl Core {
         loop {
             while let Some(message) = heard.get(next).filter(|_| found.len() < count) {
                 if wanted(message) {
+                    exchange::packet_came(&message.octets);
                     found.push(message.clone());
                 }
                 next += 1;
             }
             let left = until.saturating_duration_since(Instant::now());
             if found.len() >= count || left.is_zero() {
+                if found.is_empty() {
+                    exchange::no_packet(patience);
+                }
                 return found;
             }
             heard = self.state.bell.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -307,7 +314,8 @@ fn read(octets: &[u8]) -> Option<(Heard, Vec<u8>)> {
     };
     let source = SocketAddr::new(packet.source(), udp.source);
     let destination = SocketAddr::new(packet.destination(), udp.destination);
-    Some((Heard { at: Instant::now(), source, destination, enclosed, message }, payload.to_vec()))
+    let heard = Heard { at: Instant::now(), source, destination, enclosed, message, octets: octets.into() };
+    Some((heard, payload.to_vec()))
 }
 
 fn key() -> AuthKey {

@@ -9,6 +9,7 @@ use interop::lab::process::Process;
 use interop::lab::{LabError, Namespace, privilege};
 use serde_json::Value;
 
+use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// Names another program to judge.
@@ -67,6 +68,7 @@ impl Dut {
             .env_remove("LISP_XTR_CONFIG")
             .output()
             .map_err(missing)?;
+        exchange::read(&verb.join(" "), String::from_utf8_lossy(&output.stdout));
         let told = || broken(format!("{verb:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
         serde_json::from_slice(&output.stdout).map_err(|_| told())
     }
