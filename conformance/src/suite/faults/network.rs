@@ -72,7 +72,7 @@ fn health(at: &str) -> Result<String, Fault> {
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").map_err(broken)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(broken)?;
-    crate::exchange::ran(format_args!("GET http://{HEALTH}/health"), &answer);
+    crate::exchange::ran(format_args!("GET http://{at}/health"), &answer);
     Ok(answer)
 }
 
