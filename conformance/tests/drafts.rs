@@ -17,8 +17,9 @@ const WIDTH: usize = 72;
 const IPV4_EXAMPLES: [&str; 3] = ["192.0.2.", "198.51.100.", "203.0.113."];
 const IPV6_EXAMPLES: [([u16; 2], u32); 2] = [([0x2001, 0x0db8], 32), ([0x3fff, 0x0000], 20)];
 
-/// Addresses that the text speaks of, because a registry or another document has them.
-const NAMED_IPV4: [&str; 2] = ["0.0.0.0", "127.0.0.1"];
+/// Addresses that the text speaks of, because a registry or another document has them, and the object identifier of Ed25519, which
+/// looks like one.
+const NAMED_IPV4: [&str; 3] = ["0.0.0.0", "127.0.0.1", "1.3.101.112"];
 /// The unspecified address and the loopback, ORCHIDv2, DRIP, the former EID block of LISP, NAT64 and link-local ones.
 const NAMED_IPV6: [&str; 7] = ["::", "::1", "2001:20::", "2001:30::", "2001:5::", "64:ff9b::", "fe80::"];
 
@@ -29,7 +30,8 @@ fn folder() -> PathBuf {
 /// The drafts, without what is included by them.
 fn sources() -> Vec<PathBuf> {
     let entries = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let is_draft = |path: &PathBuf| path.extension().is_some_and(|end| end == "md");
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let is_draft = |path: &PathBuf| name(path).starts_with("draft-") && name(path).ends_with(".md");
     let mut found: Vec<_> = entries.filter(is_draft).collect();
     found.sort();
     assert!(!found.is_empty(), "there is no draft");
