@@ -10,7 +10,7 @@ mod rig;
 
 pub(super) use self::core::{Core, Habit, Heard, LOCATOR_TTL, key_file, locator};
 pub(super) use packet::{Checksum, Encapsulated, Outer, Packet, ends, forwarded, icmp, udp};
-pub(super) use port::{Came, Port};
+pub(super) use port::{Came, Hook, Port, lock};
 pub(super) use program::{Dut, absent};
 pub(super) use rig::{Family, Flow, PAIRS, Rig, SERVER, Tier, open_tiers};
 
