@@ -10,4 +10,5 @@ pub mod der;
 pub mod dissect;
 pub mod report;
 pub mod suite;
+pub mod target;
 pub mod vectors;

@@ -13,6 +13,7 @@ use conformance::check::{Check, cited};
 use conformance::dissect;
 use conformance::report::{Format, Report};
 use conformance::suite::{Listed, SUITES};
+use conformance::target::{self, Claim, Stance, Target};
 use program::{Completions, Json, Man, Manual};
 
 /// Holds a LISP implementation against the clauses of the RFCs.
@@ -26,6 +27,7 @@ Examples:
   conformance run --suite wire
   conformance run --suite wire --id R03 --format json
   conformance run --suite cgeid
+  conformance run --target conformance/targets/openlisp.toml
   conformance explain M43
   conformance decode capture.pcap
 
@@ -45,6 +47,8 @@ enum Verb {
     },
     /// Runs suites and prints what came of each check; the last line is `N passed, N failed, N skipped`.
     Run(Run),
+    /// Lists what a target file may claim that its target supports.
+    Claims,
     /// Says what a check is about: the clause, the bytes, what must happen.
     Explain {
         /// Identifier of the check, such as M43.
@@ -81,6 +85,11 @@ const MANUAL: Manual = Manual {
         ("CONFORMANCE_LISP_DHT", "The same for lisp-dht."),
         ("CONFORMANCE_LISP_MAPSYS", "The same for lisp-mapsys."),
         ("CONFORMANCE_LISP_XTR", "The same for lisp-xtr."),
+        (
+            "INTEROP_OPENLISP",
+            "Path of the built OpenLISP control plane, which conformance/targets/openlisp.toml starts.",
+        ),
+        ("INTEROP_OOR", "The same of OpenOverlayRouter, for conformance/targets/oor.toml."),
     ],
 };
 
@@ -95,6 +104,12 @@ struct Run {
     /// Only this check.
     #[arg(long)]
     id: Option<String>,
+    /// The target file of another implementation: its roles are judged, this one's are not.
+    ///
+    /// It says in TOML how the target is started or where it runs, with which sites, and what it claims to support (`conformance claims`
+    /// has the list); those that ship are in conformance/targets. Without --suite, all suites of its roles run.
+    #[arg(long, value_name = "FILE")]
+    target: Option<PathBuf>,
     /// How the run is written down.
     #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     format: Format,
@@ -109,6 +124,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::List { json } => list(&json),
         Verb::Run(arguments) => run(&arguments),
+        Verb::Claims => claims(),
         Verb::Explain { id } => explain(&id),
         Verb::Decode { file } => decode(&file),
         Verb::Completions(completions) => return told(completions.run(Arguments::command())),
@@ -158,19 +174,28 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
         bail!("--suite {unknown}: no such suite; there is {}", known.join(", "));
     }
-    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_none() {
-        bail!("say what to run: --all, --suite NAME or --id ID");
+    if let Some(path) = &arguments.target {
+        target::judge(Target::read(path)?);
+    }
+    let target = target::judged();
+    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_none() && arguments.target.is_none() {
+        bail!("say what to run: --all, --suite NAME, --id ID or --target FILE");
     }
     let by_id_only = arguments.suite.is_empty() && !arguments.all;
     let wanted = |id: &str| arguments.id.as_deref().is_none_or(|only| only == id);
     let mut checks: Vec<Check> = Vec::new();
     for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
-        checks.extend((suite.run)(&wanted)?);
+        match target.stance(suite.name) {
+            Stance::Run => checks.extend((suite.run)(&wanted)?),
+            Stance::Skip(why) => checks.extend(suite.skipped(&wanted, &why)?),
+            Stance::NotItsRole if arguments.suite.is_empty() => {}
+            Stance::NotItsRole => bail!("--suite {}: {} has no role that it judges", suite.name, target.name),
+        }
     }
     if let (true, Some(id)) = (checks.is_empty(), &arguments.id) {
         bail!("--id {id}: no check of that name");
     }
-    let report = Report::new("this implementation", checks);
+    let report = Report::new(target.name.clone(), checks);
     let format = if arguments.json.is_output() { Format::Json } else { arguments.format };
     if !arguments.json.is_output() {
         arguments.json.show_document(&report.render(Format::Json)?, "")?;
@@ -184,6 +209,11 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         None => io::stdout().write_all(text.as_bytes())?,
     }
     Ok(report.failed == 0)
+}
+
+fn claims() -> anyhow::Result<bool> {
+    io::stdout().lock().write_all(Claim::listed().as_bytes())?;
+    Ok(true)
 }
 
 fn explain(id: &str) -> anyhow::Result<bool> {

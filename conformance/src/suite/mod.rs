@@ -22,7 +22,7 @@ mod record;
 mod wire;
 mod xtr;
 
-use crate::check::Check;
+use crate::check::{Check, Verdict};
 
 /// Runs the checks whose identifier the predicate wants.
 pub type RunChecks = fn(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>>;
@@ -49,6 +49,21 @@ pub struct Suite {
     pub run: RunChecks,
     /// What a check is about, in some lines; `None` if it is not one of the suite's.
     pub explain: fn(id: &str) -> anyhow::Result<Option<String>>,
+}
+
+impl Suite {
+    /// The wanted checks, none of them run for this reason.
+    ///
+    /// # Errors
+    /// When the checks cannot be named.
+    pub fn skipped(&self, wanted: &dyn Fn(&str) -> bool, why: &str) -> anyhow::Result<Vec<Check>> {
+        let checks = (self.list)()?.into_iter().filter(|listed| wanted(&listed.id));
+        let skipped = |Listed { id, clause, level }| {
+            let evidence = why.to_owned();
+            Check { id, clause, level, suite: self.name, result: Verdict::Skip, evidence }
+        };
+        Ok(checks.map(skipped).collect())
+    }
 }
 
 /// All suites.
