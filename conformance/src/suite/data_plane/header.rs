@@ -314,7 +314,7 @@ fn short(tier: &Tier) -> Judgement {
         let outers: Vec<_> = (0..=8).map(|length| flow.outer().with_payload(&[0; 8][..length])).collect();
         nothing("at the site", &rig.enter_not(&flow, &outers, flow.inwards())?)
     })?;
-    equal("counted", rig.dut.counted("drop-core-short")? - before, 36)?;
+    equal("counted", rig.dut.counted("drop-core-short")?, before.map(|before| before + 36))?;
     dropped_vectors(tier, &["D22", "D23"])?;
     Ok("nothing comes to the site, and each is counted".into())
 }
