@@ -15,7 +15,7 @@ pub(super) use needs::{is_ours, run_beside};
 pub(super) use packet::{Checksum, Encapsulated, Outer, Packet, ends, forwarded, icmp, udp};
 pub(super) use port::{Came, Hook, Port, lock};
 pub(super) use program::{Dut, absent};
-pub(super) use rig::{Family, Flow, Rig, SERVER, pairs};
+pub(super) use rig::{Family, Flow, Rig, SERVER, families, pairs};
 pub(super) use tier::{Tier, open_tiers};
 
 use std::time::Duration;

@@ -19,6 +19,9 @@ use crate::suite::probe::{Fault, broken, missing};
 const VARIABLE: &str = "CONFORMANCE_LISP_XTR";
 /// It opens its devices and sockets in less, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Lines of its log, and characters of these, that are shown: those of a panic.
+const LAST_LINES: usize = 4;
+const LAST_CHARACTERS: usize = 400;
 /// How it is said of a router that it has ended by itself.
 pub(super) const ENDED: &str = "the router is gone";
 const LOOK: Duration = Duration::from_millis(20);
@@ -94,7 +97,9 @@ impl Dut {
 
     /// The last lines that it has printed.
     pub(super) fn last_words(&self) -> String {
-        lock(&self.process).log_tail().join(" / ")
+        let tail = lock(&self.process).log_tail();
+        let words = tail[tail.len().saturating_sub(LAST_LINES)..].join(" / ");
+        words.chars().take(LAST_CHARACTERS).collect()
     }
 
     /// What `show` says.

@@ -159,14 +159,18 @@ impl Flow {
         MappingRecord::new(self.prefix, LOCATOR_TTL, locators)
     }
 
-    /// A solicit-map-request about the other site, as its ETR sends one.
+    /// A solicit-map-request about the other site, as its ETR sends one. What the record is about RFC 9301 does not say: ours has the
+    /// EID-prefix that has changed, deployed routers that of whom they solicit, with the one that has changed as source EID.
     pub(in crate::suite) fn solicit(&self) -> ControlMessage {
+        let solicited = PREFIXES.iter().filter_map(|prefix| prefix.parse().ok());
+        let solicited = solicited.map(|net| EidPrefix { net, ..self.prefix }).find(|one| one.net.contains(&self.host));
+        let eid = if is_ours() { self.prefix } else { solicited.unwrap_or(self.prefix) };
         ControlMessage::from(MapRequest {
             smr: true,
             nonce: Nonce(0x0534_5200_0000_0001),
             source_eid: self.prefix.net.addr().into(),
             itr_rlocs: vec![self.rloc.into()],
-            records: vec![EidRequest { notify: false, eid: self.prefix.into() }],
+            records: vec![EidRequest { notify: false, eid: eid.into() }],
             ..MapRequest::default()
         })
     }
