@@ -179,7 +179,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "nat",
-        about: "Info-Requests and relayed Map-Registers of NAT traversal, against the program lisp-mapsys with an RTR on loopback",
+        about: "NAT traversal: Map-Server, against the program lisp-mapsys on loopback; RTR and xTR, against lisp-xtr in network namespaces",
         list: nat::list,
         run: nat::run,
         explain: nat::explain,

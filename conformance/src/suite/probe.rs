@@ -234,6 +234,11 @@ fn checked<R>(suite: &'static str, probe: &Probe<R>, (judgement, recording): Jud
     Check::judged(&Asked { suite, id, clause, level, about, expected: "" }, result, came, recording)
 }
 
+/// A check that was not run for this reason, which is no want of this machine.
+pub(super) fn skipped<R>(suite: &'static str, probe: &Probe<R>, why: &str) -> Check {
+    checked(suite, probe, (Err(unfit(why)), Recording::default()))
+}
+
 /// What a check is about; all checks of a clause for its number before the dot.
 pub(super) fn explain<R>(probes: &[&Probe<R>], id: &str) -> Option<String> {
     let mut out = String::new();

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a target may say that it supports: a closed list. What it does not claim is not held against it.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use toml::Spanned;
+
+use super::error::Wrong;
 
 /// Something that not every implementation has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +45,18 @@ pub enum Claim {
     Nat,
     /// `cgeid`
     Cgeid,
+    /// `ipv6-rloc`
+    Ipv6Rloc,
+    /// `lisp-gpe`
+    LispGpe,
+    /// `source-check`
+    SourceCheck,
+    /// `trusted-peer`
+    TrustedPeer,
+    /// `rloc-probing`
+    RlocProbing,
+    /// `smr`
+    Smr,
 }
 
 impl Claim {
@@ -62,6 +79,12 @@ impl Claim {
         (Self::Ddt, "ddt", "DDT node, Map-Server and Map-Resolver (RFC 8111)"),
         (Self::Nat, "nat", "Info-Requests and relayed Map-Registers of NAT traversal"),
         (Self::Cgeid, "cgeid", "EIDs derived from public keys, which nobody registers by a shared secret"),
+        (Self::Ipv6Rloc, "ipv6-rloc", "a tunnel router has a locator of each family, and tunnels over both"),
+        (Self::LispGpe, "lisp-gpe", "LISP-GPE (RFC 9305) with 100.64.0.77 and 2001:db8:a:1::77, and with nobody else"),
+        (Self::SourceCheck, "source-check", "an ETR holds inner sources against the locator that they come from"),
+        (Self::TrustedPeer, "trusted-peer", "nonces, locator-status-bits and map-versions are used with trusted peers"),
+        (Self::RlocProbing, "rloc-probing", "an ITR probes locators, within six seconds from their first use"),
+        (Self::Smr, "smr", "an ITR heeds solicit-map-requests"),
     ];
 
     /// The claim of a name.
@@ -78,6 +101,19 @@ impl Claim {
     pub fn listed() -> String {
         Self::ALL.iter().map(|(_, name, about)| format!("  {name:<16} {about}\n")).collect()
     }
+}
+
+/// The claims of a list, each of which stands there once.
+pub(super) fn checked(written: &[Spanned<String>]) -> Result<BTreeSet<Claim>, Wrong> {
+    let mut claims = BTreeSet::new();
+    for written in written {
+        let (name, at) = (written.get_ref(), written.span().start);
+        let unknown = || Wrong::at(at, format!("claims: {name:?} is none; there is\n{}", Claim::listed()));
+        if !claims.insert(Claim::named(name).ok_or_else(unknown)?) {
+            return Err(Wrong::at(at, format!("claims: {name:?} stands there twice")));
+        }
+    }
+    Ok(claims)
 }
 
 impl fmt::Display for Claim {

@@ -108,7 +108,7 @@ struct WrittenSite {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct WrittenKey {
+pub(super) struct WrittenKey {
     #[serde(default)]
     key_id: u8,
     algorithm: Spanned<String>,
@@ -220,7 +220,7 @@ fn keys(written: Spanned<Vec<WrittenKey>>, number: Option<u16>) -> Result<Vec<Ke
 }
 
 impl WrittenKey {
-    fn checked(self, number: Option<u16>) -> Result<Key, Wrong> {
+    pub(super) fn checked(self, number: Option<u16>) -> Result<Key, Wrong> {
         const ALGORITHMS: [(&str, Algorithm); 3] = [
             ("hmac-sha-1", Algorithm::HmacSha1),
             ("hmac-sha-256", Algorithm::HmacSha256),

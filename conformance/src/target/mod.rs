@@ -10,6 +10,7 @@ mod map_system;
 mod stance;
 mod start;
 pub mod template;
+mod tunnel_router;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,6 +24,7 @@ pub use error::TargetError;
 pub use map_system::{Key, MapSystem, Means, Site};
 pub use stance::Stance;
 pub use start::{File, Start};
+pub use tunnel_router::{Started, TunnelRouter};
 
 use error::Wrong;
 
@@ -42,6 +44,8 @@ pub struct Target {
     pub claims: BTreeSet<Claim>,
     /// Its Map-Server and Map-Resolver, if it has one.
     pub map_system: Option<MapSystem>,
+    /// Its ITR and ETR, if it has them.
+    pub tunnel_router: Option<TunnelRouter>,
 }
 
 /// A file as it stands. Tables have no spans: one that is named by its parts alone is nowhere.
@@ -51,6 +55,7 @@ struct Written {
     name: Spanned<String>,
     claims: Vec<Spanned<String>>,
     map_system: Option<map_system::Written>,
+    tunnel_router: Option<tunnel_router::Written>,
 }
 
 static JUDGED: OnceLock<Target> = OnceLock::new();
@@ -74,6 +79,7 @@ impl Target {
             name: OUR_NAME.into(),
             claims: Claim::ALL.iter().map(|(claim, ..)| *claim).collect(),
             map_system: None,
+            tunnel_router: None,
         })
     }
 
@@ -119,24 +125,18 @@ impl Written {
         if self.name.get_ref().trim().is_empty() {
             return Err(Wrong::at(self.name.span().start, "name: empty"));
         }
-        let mut claims = BTreeSet::new();
-        for written in &self.claims {
-            let (name, at) = (written.get_ref(), written.span().start);
-            let unknown = || Wrong::at(at, format!("claims: {name:?} is none; there is\n{}", Claim::listed()));
-            if !claims.insert(Claim::named(name).ok_or_else(unknown)?) {
-                return Err(Wrong::at(at, format!("claims: {name:?} stands there twice")));
-            }
-        }
+        let claims = claims::checked(&self.claims)?;
         // Where a table is said to be wrong as a whole.
         let table = |name: &str| text.find(&format!("[{name}")).unwrap_or_default();
         let map_system = self.map_system.map(|written| written.checked(table("map-system"))).transpose()?;
+        let tunnel_router = self.tunnel_router.map(|written| written.checked(table("tunnel-router"))).transpose()?;
         if self.name.get_ref() == OUR_NAME && !matches!(&map_system, Some(MapSystem { means: Means::Configured, .. })) {
             return Err(Wrong::at(
                 self.name.span().start,
                 format!("name: {OUR_NAME} is what this implementation is called"),
             ));
         }
-        Ok(Target { name: self.name.into_inner(), claims, map_system })
+        Ok(Target { name: self.name.into_inner(), claims, map_system, tunnel_router })
     }
 }
 

@@ -24,11 +24,17 @@ const OF_MAP_SYSTEMS: [(&str, Option<Claim>); 6] = [
     ("nat", Some(Claim::Nat)),
 ];
 
+/// Suites of tunnel routers.
+const OF_TUNNEL_ROUTERS: [&str; 2] = ["data-plane", "mobility"];
+
 impl Target {
     /// What the suite of this name is to it.
     pub fn stance(&self, suite: &str) -> Stance {
         if self.is_ours() {
             return Stance::Run;
+        }
+        if OF_TUNNEL_ROUTERS.contains(&suite) {
+            return if self.tunnel_router.is_some() { Stance::Run } else { Stance::NotItsRole };
         }
         let of_map_systems = OF_MAP_SYSTEMS.iter().find(|(name, _)| *name == suite);
         match (of_map_systems, &self.map_system) {

@@ -62,14 +62,20 @@ struct WrittenFile {
 
 impl Written {
     pub(super) fn checked(self) -> Result<Start, Wrong> {
+        self.checked_with(&[])
+    }
+
+    /// The same with more places.
+    pub(super) fn checked_with(self, more: &[&str]) -> Result<Start, Wrong> {
+        let places = &[PLACES, more].concat();
         if self.command.get_ref().is_empty() {
             return Err(Wrong::at(self.command.span().start, "start.command: empty"));
         }
         for argument in self.command.get_ref() {
-            known(argument, PLACES)?;
+            known(argument, places)?;
         }
         let command = self.command.into_inner().into_iter().map(Spanned::into_inner).collect();
-        let files = self.file.into_iter().map(WrittenFile::checked).collect::<Result<_, _>>()?;
+        let files = self.file.into_iter().map(|file| file.checked(places)).collect::<Result<_, _>>()?;
         Ok(Start { command, ready: self.ready, files })
     }
 }
@@ -87,14 +93,14 @@ fn known(text: &Spanned<String>, places: &[&str]) -> Result<(), Wrong> {
 }
 
 impl WrittenFile {
-    fn checked(self) -> Result<File, Wrong> {
+    fn checked(self, places: &[&str]) -> Result<File, Wrong> {
         let name = self.name.get_ref();
         if name.is_empty() || name.starts_with('.') || name.contains('/') {
             let problem = format!("file.name: {name:?} is no name of a file in the folder of the target");
             return Err(Wrong::at(self.name.span().start, problem));
         }
-        known(&self.text, &[PLACES, &["sites"]].concat())?;
-        let of_site = [PLACES, OF_SITE].concat();
+        known(&self.text, &[places, &["sites"]].concat())?;
+        let of_site = [places, OF_SITE].concat();
         for text in self.site.iter() {
             known(text, &[&of_site[..], &["prefixes"]].concat())?;
         }
