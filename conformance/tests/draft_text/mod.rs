@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a test reads out of a draft: its tables, and its requirements with the sections that they stand in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +40,14 @@ pub(crate) struct Required {
 /// The requirements of a draft, in its order.
 ///
 /// # Panics
-/// If a sentence with a key word has no identifier, or an identifier no sentence with one kind of key word.
+/// If a sentence with a key word has no identifier, or an identifier no sentence with one kind of key word; also if there is a key word
+/// in a table, a figure or an appendix.
 pub(crate) fn requirements(text: &str) -> Vec<Required> {
+    let elsewhere = text.lines().filter(|line| ["|", " ", "{: "].iter().any(|mark| line.starts_with(mark)));
+    let elsewhere = elsewhere.chain(text.split_once("--- back").unwrap().1.lines());
+    for line in elsewhere.filter(|line| !line.starts_with("  ") || line.starts_with("   ")) {
+        assert!(levels(line).is_empty(), "a key word outside the text: {line}");
+    }
     let mut found = Vec::new();
     for (section, paragraph) in paragraphs(text) {
         for sentence in sentences(&paragraph) {
@@ -138,6 +144,15 @@ pub(crate) fn table(text: &str, anchor: &str) -> Vec<Vec<String>> {
     let rows: Vec<_> = lines.iter().rev().skip(2).map(cells).collect();
     assert!(!rows.is_empty(), "{anchor} has no rows");
     rows
+}
+
+/// The anchors of all tables; none is without.
+pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
+    let heads = text.lines().filter(|line| line.starts_with("|---")).count();
+    let marks = text.split("{: #").skip(1).filter_map(|rest| rest.split(' ').next());
+    let found: BTreeSet<_> = marks.filter(|anchor| anchor.starts_with("tab-")).map(ToOwned::to_owned).collect();
+    assert_eq!(found.len(), heads, "a table has no anchor");
+    found
 }
 
 /// A table of two columns or more as values by name.
