@@ -52,8 +52,11 @@ fn split(clause: &str) -> (&str, &str) {
         return clause.split_at(end);
     }
     match (clause.split_once(' '), clause.split_once('-')) {
-        (Some((document, section)), _) => (document, section),
-        (None, Some((table @ ("ID" | "CG"), _))) => (table, clause),
+        (Some((document, section)), _) if section.starts_with(|first: char| first.is_ascii_digit()) => {
+            (document, section)
+        }
+        (None, Some(("ID", _))) => ("Identities", clause),
+        (None, Some(("CG", _))) => ("CGEID profile", clause),
         _ => (clause, ""),
     }
 }
@@ -155,7 +158,8 @@ mod tests {
             ("6438", "RFC 6438", ""),
             ("lisp-dht, RECORD 3.2 MAPPING", "lisp-dht", "RECORD 3.2 MAPPING"),
             ("lisp-nat-traversal 5.2", "lisp-nat-traversal", "5.2"),
-            ("CG-003", "CG", "CG-003"),
+            ("CG-003", "CGEID profile", "CG-003"),
+            ("nat drafts; 8060 4.4", "nat drafts", ""),
             ("LOCAL", "LOCAL", ""),
         ] {
             assert_eq!(place(clause), (document.to_owned(), section.to_owned()), "{clause}");

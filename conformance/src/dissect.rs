@@ -153,8 +153,9 @@ fn packet(octets: &[u8]) -> Dissected {
 fn control(payload: &[u8]) -> Result<String, DecodeError> {
     let message = ControlMessage::decode(payload)?;
     let ControlMessage::Ecm(ecm) = &message else { return Ok(message.to_string()) };
-    let inner = ControlMessage::decode(&ecm.message)?;
-    Ok(format!("{message}: {inner}"))
+    // It is told with the ECM, unless it is none.
+    ControlMessage::decode(&ecm.message)?;
+    Ok(message.to_string())
 }
 
 fn line(id: String, dissected: Dissected) -> Line {

@@ -130,7 +130,9 @@ impl Run {
         let is_due = self.told.is_none_or(|told| told.elapsed() >= PACE);
         match self.style {
             Style::Silent => {}
-            Style::Rewritten => self.rewrite(),
+            // Otherwise it is rewritten at its own pace.
+            Style::Rewritten if is_suite => self.rewrite(),
+            Style::Rewritten => {}
             Style::Lines if is_due || is_suite => {
                 self.told = Some(Instant::now());
                 let _ = writeln!(stderr(), "{}", self.line());

@@ -56,7 +56,7 @@ pub(super) fn page(compared: &Compared<'_>) -> String {
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body style=(format!("--columns: {}", compared.names.len())) {
+            body.single[compared.names.len() == 1] style=(format!("--columns: {}", compared.names.len())) {
                 header {
                     h1 { "Conformance" }
                     (totals(compared))

@@ -63,6 +63,13 @@ impl Report {
         }
     }
 
+    /// Puts what a clause asks for, by the identifier of the check, where a suite does not say what it expects.
+    pub fn expect(&mut self, clause: impl Fn(&str) -> Option<String>) {
+        for check in self.checks.iter_mut().filter(|check| check.expected.is_empty()) {
+            check.expected = clause(&check.id).unwrap_or_default();
+        }
+    }
+
     /// `N passed, N failed, N skipped`: the closing line of every run.
     pub fn closing_line(&self) -> String {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
@@ -104,6 +111,15 @@ mod tests {
             exchange: Vec::new(),
         };
         Report::new("self", vec![check("A", Verdict::Pass), check("B", Verdict::Fail), check("C", Verdict::Skip)])
+    }
+
+    #[test]
+    fn where_a_suite_says_nothing_the_clause_says_what_is_expected() {
+        let mut report = report();
+        report.checks[1].expected = "this".into();
+        report.expect(|id| (id != "C").then(|| format!("the clause of {id}")));
+        let expected: Vec<_> = report.checks.iter().map(|check| check.expected.as_str()).collect();
+        assert_eq!(expected, ["the clause of A", "this", ""]);
     }
 
     #[test]

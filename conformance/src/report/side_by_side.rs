@@ -47,13 +47,14 @@ impl Compared<'_> {
             let report = self.reports[column - 1];
             let _ = writeln!(out, "({column}) {name}: {}", report.closing_line());
         }
-        let width = self.differing().map(|row| row.check.id.len()).max().unwrap_or(0);
+        let widest = |length: fn(&Check) -> usize| self.differing().map(|row| length(row.check)).max().unwrap_or(0);
+        let (width, wide) = (widest(|check| check.id.len()), widest(|check| cited(&check.clause).len()));
         let heads: String = (1..=self.names.len()).map(|column| format!("({column})   ")).collect();
-        let _ = writeln!(out, "\n{:<7} {:<width$} {:<26} {heads}", "", "", "");
+        let _ = writeln!(out, "\n{:<7} {:<width$} {:<wide$} {}", "", "", "", heads.trim_end());
         for row in self.differing() {
             let (change, id, clause) = (row.change.name(), &row.check.id, cited(&row.check.clause));
             let each: String = row.each.iter().map(|check| format!("{:<6}", verdict(*check))).collect();
-            let _ = writeln!(out, "{change:<7} {id:<width$} {clause:<26} {each}{}", told(row));
+            let _ = writeln!(out, "{change:<7} {id:<width$} {clause:<wide$} {each}{}", told(row));
         }
         let _ = writeln!(out, "{}", self.closing_line());
         out
