@@ -24,7 +24,7 @@ use dht::record::{
 };
 use draft::Draft;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha512};
+use sha2::{Digest as _, Sha256, Sha512};
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, AuthKey, Secret, TagForm, seal};
 use wire::control::{ControlMessage, message_type};
@@ -440,6 +440,13 @@ fn allows(said: &str, length: usize) -> bool {
     }
 }
 
+/// HMAC-SHA-256 of a key that is no longer than a block (RFC 2104, section 2).
+fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let block = |mask: u8| (0..64).map(|at| key.get(at).copied().unwrap_or_default() ^ mask).collect::<Vec<u8>>();
+    let inner = Sha256::digest([block(0x36), message.to_vec()].concat());
+    Sha256::digest([block(0x5c), inner.to_vec()].concat()).to_vec()
+}
+
 #[test]
 fn admission_and_puzzle_hold() {
     let maker = Maker::new();
@@ -448,6 +455,9 @@ fn admission_and_puzzle_hold() {
     let key = NetworkKey::new(value("ADM.secret").try_into().unwrap()).unwrap();
     let mac = presentation.mac.unwrap();
     assert!(key.holds(Network::LAB, &own, &peer, &mac) && !key.holds(Network::LAB, &peer, &own, &mac));
+    let context = Draft::signed_dht().table("contexts")[1][1].clone();
+    let said = [context.as_bytes(), &[0], &Network::LAB.0, &[38], &own, &[38], &peer].concat();
+    assert_eq!(mac.0[..], hmac_sha256(&value("ADM.secret"), &said)[..]);
     assert_eq!(Answer::decode(&value("ADM.answer")).unwrap().code, Answer::WELCOME);
     let key = maker.key.certificate().key();
     assert_eq!(judge::node_key(&own), key.ed25519());
