@@ -8,6 +8,7 @@
 pub mod check;
 pub mod der;
 pub mod dissect;
+pub mod ledger;
 pub mod report;
 pub mod suite;
 pub mod vectors;

@@ -90,3 +90,13 @@ fn a_record_that_was_not_asked_for_is_not_installed_beside_one_that_was() {
     assert_eq!(installed, [prefix("2001:db8:b::/48")]);
     assert_eq!(node.refused(Refusal::RecordOutsideAnswer), 1);
 }
+
+#[test]
+fn no_locator_of_a_map_register_or_of_a_question_has_the_p_bit() {
+    let mut node = Node::registering(Algorithm::HmacSha1, TagForm::Untruncated);
+    let (_, register) = node.register();
+    let mut locators = register.records.iter().flat_map(|record| &record.locators);
+    assert!(locators.clone().count() > 0 && locators.all(|locator| !locator.probed), "{register:?}");
+    let (_, request) = Node::plain().miss("2001:db8:b::2/128");
+    assert_eq!(request.map_reply_record, None, "no record goes with a question");
+}
