@@ -9,9 +9,9 @@ mod log;
 use common::*;
 use log::logged;
 use mapsys::refusal::Refusal;
-use wire::address::{Address, Eid, Lcaf};
+use wire::address::{Eid, Lcaf};
 use wire::control::auth::Algorithm;
-use wire::control::{EidRequest, MapRequest};
+use wire::control::{Ecm, EidRequest, MapRequest};
 use wire::record::{MapVersion, MappingRecord};
 
 const ETR: &str = "198.51.100.1:4342";
@@ -38,50 +38,49 @@ fn dropped(bytes: &[u8], refusal: Refusal) -> String {
     lines.join("\n")
 }
 
-fn about(address: Address, mask_len: u8) -> Vec<u8> {
-    let records = vec![EidRequest { notify: false, eid: Eid { address, mask_len } }];
+/// A question about an EID that is an LCAF of this type, which our encoder would not make of every type.
+fn about(kind: u8) -> Vec<u8> {
+    let body = [0, 0, 0, 0x5e, 1];
+    let lcaf = Lcaf::Opaque { flags: 0, kind: 200, rsvd2: 0, body: body.into() };
+    let records = vec![EidRequest { notify: false, eid: Eid { address: lcaf.into(), mask_len: 32 } }];
     let asked = MapRequest { records, ..request(1, &[host("2001:db8:a::2")], &["192.0.2.1"]) };
-    let inner = "192.0.2.1:61000";
-    wire::control::Ecm::wrap(address_of(inner), address_of("192.0.2.53:4342"), asked.encode().unwrap())
-        .encode()
-        .unwrap()
-}
-
-fn address_of(text: &str) -> std::net::SocketAddr {
-    text.parse().unwrap()
+    let mut message = asked.encode().unwrap();
+    // Behind the Type are Rsvd2, the Length and the body.
+    let at = message.len() - body.len() - 4;
+    assert_eq!(message[at], 200);
+    message[at] = kind;
+    Ecm::wrap(address("192.0.2.1:61000"), address("192.0.2.53:4342"), message).encode().unwrap()
 }
 
 #[test]
 fn an_unknown_afi_is_logged() {
-    let inner = wire::control::Ecm::decode(&asked()).unwrap();
+    let inner = Ecm::decode(&asked()).unwrap();
     let mut message = inner.message.clone();
     let at = message.len() - 18;
     message[at..at + 2].copy_from_slice(&0x7777_u16.to_be_bytes());
-    let bytes = wire::control::Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
+    let bytes = Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
     let log = dropped(&bytes, Refusal::Malformed);
     assert!(log.contains("DEBUG malformed") && log.to_lowercase().contains("afi"), "{log}");
 }
 
 #[test]
 fn an_eid_of_an_unknown_lcaf_type_is_dropped_and_logged() {
-    let unknown = Lcaf::Opaque { flags: 0, kind: 200, rsvd2: 0, body: vec![1, 2, 3, 4].into() };
-    let log = dropped(&about(Address::from(unknown), 32), Refusal::RequestEidNotIp);
+    let log = dropped(&about(200), Refusal::RequestEidNotIp);
     assert!(log.contains("DEBUG refused"), "{log}");
 }
 
 #[test]
 fn a_vendors_lcaf_is_dropped_and_logged() {
-    let vendor = Lcaf::Opaque { flags: 0, kind: 255, rsvd2: 0, body: vec![0, 0, 0, 0x5e, 1].into() };
-    let log = dropped(&about(Address::from(vendor), 32), Refusal::Malformed);
+    let log = dropped(&about(255), Refusal::Malformed);
     assert!(log.contains("DEBUG malformed"), "{log}");
 }
 
 #[test]
 fn the_i_bit_without_its_octets_is_logged() {
-    let inner = wire::control::Ecm::decode(&asked()).unwrap();
+    let inner = Ecm::decode(&asked()).unwrap();
     let mut message = inner.message.clone();
     message[1] |= 0x10;
-    let bytes = wire::control::Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
+    let bytes = Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
     let log = dropped(&bytes, Refusal::Malformed);
     assert!(log.contains("DEBUG malformed"), "{log}");
 }

@@ -18,7 +18,7 @@ pub fn table(documents: &[Document]) -> String {
             let _ = writeln!(out, "           {}", proof(clause));
         }
     }
-    let _ = writeln!(out, "{:<30} {:<22} {:<22} MAY", "", "MUST", "SHOULD");
+    let _ = writeln!(out, "{:<36} {:<22} {:<22} MAY", "", "MUST", "SHOULD");
     for document in documents {
         line(&mut out, &document.name, &Shares::of(&document.clauses));
     }
@@ -28,7 +28,7 @@ pub fn table(documents: &[Document]) -> String {
 
 fn line(out: &mut String, name: &str, shares: &Shares) {
     let one = |share: &Share| format!("{} of {}, {} %", share.tested, share.ours, share.percent());
-    let _ = writeln!(out, "{name:<30} {:<22} {:<22} {}", one(&shares.must), one(&shares.should), one(&shares.may));
+    let _ = writeln!(out, "{name:<36} {:<22} {:<22} {}", one(&shares.must), one(&shares.should), one(&shares.may));
 }
 
 fn proof(clause: &Clause) -> String {
@@ -83,7 +83,8 @@ fn whole(out: &mut String, document: &Document, clause: &Clause, about: &dyn Fn(
             for test in tests {
                 let told = about(&test.to_string());
                 let told = told.and_then(|told| told.lines().nth(1).map(|line| line.trim().to_owned()));
-                let _ = writeln!(out, "    {test:<10} {}", told.unwrap_or_default());
+                let line = format!("    {:<10} {}", test.to_string(), told.unwrap_or_default());
+                let _ = writeln!(out, "{}", line.trim_end());
             }
         }
         Proof::Untested(_) | Proof::NotOurs(_) => {
