@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
+use conformance::ledger;
 use conformance::report::{self, Compared, Format, Report, Shape};
 use conformance::suite::{Listed, SUITES};
 use conformance::target::{self, Claim, Stance, Target};
@@ -33,6 +34,7 @@ Examples:
   conformance run --suite cgeid
   conformance run --target conformance/targets/openlisp.toml
   conformance explain M43
+  conformance ledger
   conformance decode capture.pcap
 
 Exit status: 0 all held, 1 something did not, 2 wrong usage, 130 interrupted."
@@ -53,9 +55,9 @@ enum Verb {
     Run(Run),
     /// Lists what a target file may claim that its target supports.
     Claims,
-    /// Says what a check is about: the clause, the bytes, what must happen.
+    /// Says what a clause or a check is about: what is asked for, why, and how it is tested; the bytes, what must happen.
     Explain {
-        /// Identifier of the check, such as M43.
+        /// Identifier of a clause of the ledger, such as CP-085, or of a check, such as M43.
         id: String,
     },
     /// Puts runs side by side: which checks came out otherwise than in the first.
@@ -63,6 +65,8 @@ enum Verb {
     /// A check is broken if it passed in the first and fails in another, gone if another does not have it, fixed if it failed in the
     /// first and passes in another, new if the first does not have it. Exit status 1 if any is broken.
     Diff(Diff),
+    /// Prints the clauses of the documents with what proves them, and the share of MUSTs and SHOULDs that are proven.
+    Ledger(Ledger),
     /// Shows what our codec makes of a file, one JSON object a message.
     ///
     /// The file is a `.pcap`, a vectors file (JSON), or hexadecimal text: a packet or a control message, with or without the
@@ -149,6 +153,16 @@ struct Diff {
 /// Runs side by side: a page has no room for more columns.
 const COLUMNS: usize = 12;
 
+#[derive(clap::Args)]
+struct Ledger {
+    /// A report of a run (`run --format json`), or a folder of them: names the checks of the ledger that did not pass in
+    /// any, and exits with 1 if there are such.
+    #[arg(long, value_name = "REPORT")]
+    ran: Vec<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::List { json } => list(&json),
@@ -156,6 +170,7 @@ fn main() -> ExitCode {
         Verb::Diff(arguments) => diff(&arguments),
         Verb::Claims => claims(),
         Verb::Explain { id } => explain(&id),
+        Verb::Ledger(arguments) => show_ledger(&arguments),
         Verb::Decode { file } => decode(&file),
         Verb::Completions(completions) => return told(completions.run(Arguments::command())),
         Verb::Man(man) => return told(man.run(Arguments::command(), &MANUAL)),
@@ -320,13 +335,25 @@ fn claims() -> anyhow::Result<bool> {
 }
 
 fn explain(id: &str) -> anyhow::Result<bool> {
-    for suite in SUITES {
-        if let Some(text) = suite.explained(id)? {
-            io::stdout().lock().write_all(text.as_bytes())?;
-            return Ok(true);
-        }
+    let of_suites = |id: &str| SUITES.iter().find_map(|suite| suite.explained(id).transpose()).transpose();
+    let about = |id: &str| SUITES.iter().find_map(|suite| (suite.explain)(id).ok().flatten());
+    let clause = ledger::explain(&ledger::all()?, id, &about);
+    let Some(text) = [clause, of_suites(id)?].into_iter().flatten().reduce(|clause, checks| clause + &checks) else {
+        bail!("{id}: no clause and no check of that name; `conformance ledger` and `conformance list` name them");
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(true)
+}
+
+fn show_ledger(arguments: &Ledger) -> anyhow::Result<bool> {
+    let documents = ledger::all()?;
+    if arguments.ran.is_empty() {
+        arguments.json.show(&ledger::listed(&documents), ledger::table(&documents))?;
+        return Ok(true);
     }
-    bail!("{id}: no check of that name; `conformance list` names them")
+    let missed = ledger::missed(&documents, &ledger::results(&arguments.ran)?);
+    arguments.json.show(&missed, ledger::left_out(&missed))?;
+    Ok(missed.is_empty())
 }
 
 fn decode(path: &PathBuf) -> anyhow::Result<bool> {

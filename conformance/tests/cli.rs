@@ -2,6 +2,9 @@
 //! `conformance` as a user runs it.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "suite `wire` judges no program")]
+mod common;
+
 use std::process::{Command, Output};
 
 fn conformance(arguments: &[&str]) -> Output {
@@ -14,7 +17,8 @@ fn text(octets: &[u8]) -> String {
 
 #[test]
 fn the_wire_suite_closes_with_its_count() {
-    let output = conformance(&["run", "--suite", "wire"]);
+    let report = format!("--json={}", common::report_of("wire").display());
+    let output = conformance(&["run", "--suite", "wire", &report]);
     let printed = text(&output.stdout);
     assert!(output.status.success(), "{printed}");
     assert_eq!(printed.lines().last(), Some("88 passed, 0 failed, 0 skipped"));

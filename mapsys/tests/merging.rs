@@ -338,3 +338,19 @@ fn a_recorded_register_of_a_legacy_site_stays_a_replay_after_a_restart() {
     notify(&bench.datagram(ONE, &registers[2]));
     assert_eq!(bench.registered(), [], "the last one again is a retransmission");
 }
+
+/// RFC 8378, section 5: one locator of two xTRs stands in the mapping once, with the better priority.
+#[test]
+fn a_locator_that_two_xtrs_have_is_in_the_merged_mapping_once() {
+    let mut bench = Bench::new(config(vec![site_a()]));
+    for xtr in [1, 2] {
+        let mut both = record(prefix(SITE), &["198.51.100.1", "198.51.100.2"]);
+        both.locators[0].priority = xtr;
+        bench.datagram(if xtr == 1 { ONE } else { TWO }, &from_xtr(xtr, 1, both));
+    }
+    let known = bench.engine.server().registrations().get(&prefix(SITE)).unwrap();
+    let locators: Vec<_> =
+        known.merged().locators.iter().map(|l| (l.rloc.ip().unwrap().to_string(), l.priority)).collect();
+    assert_eq!(known.parts().count(), 2);
+    assert_eq!(locators, [("198.51.100.1".to_owned(), 1), ("198.51.100.2".to_owned(), 1)]);
+}

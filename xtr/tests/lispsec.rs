@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod double;
+#[path = "../../program/tests/support/log.rs"]
+mod log;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -273,6 +275,19 @@ fn an_etr_is_believed_within_what_its_map_server_vouches_for() {
     from_resolver(&mut node, &again.answer(&[SITE, "2001:db8:203::/48"], &records));
     assert_eq!(mappings(&node), [(prefix(SITE), true), (prefix("2001:db8:b:1::/64"), true)]);
     assert_eq!(node.refused(Refusal::SecRecordOverclaims), 3);
+}
+
+/// RFC 9303, section 6.9.1: what is not proven is logged, at a pace that fills no log.
+#[test]
+fn what_is_discarded_is_logged() {
+    let mut node = itr(Demand::Require);
+    let question = ask(&mut node);
+    let forged = resealed(&question, |reply| reply.records[0].ttl = Ttl(1));
+    let lines = log::logged(|| (0..3).for_each(|_| from_resolver(&mut node, &forged)));
+    let warned = |lines: &[String], what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+    assert_eq!(warned(&lines, "WARN a Map-Reply to a protected Map-Request is discarded"), 1, "{lines:?}");
+    let lines = log::logged(|| from_resolver(&mut node, &question.answer(&[SITE], &[("2001:db8::/32", 1440)])));
+    assert_eq!(warned(&lines, "WARN an ETR claims what its Map-Server does not vouch for"), 1, "{lines:?}");
 }
 
 /// RFC 9303, section 6.9: other functions than those asked for make the ITR ask for them, as soon as the rate allows.

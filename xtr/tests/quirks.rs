@@ -8,7 +8,7 @@ mod double;
 use double::{Node, prefix, reply_to, secs};
 use wire::address::Address;
 use wire::control::auth::{Algorithm, TagForm};
-use wire::control::{ControlMessage, Ecm};
+use wire::control::{ControlMessage, Ecm, XtrIdentity};
 use xtr::map_cache::Update;
 use xtr::refusal::Refusal;
 use xtr::transport::MapSystem;
@@ -89,4 +89,28 @@ fn a_record_that_was_not_asked_for_is_not_installed_beside_one_that_was() {
         .collect();
     assert_eq!(installed, [prefix("2001:db8:b::/48")]);
     assert_eq!(node.refused(Refusal::RecordOutsideAnswer), 1);
+}
+
+#[test]
+fn no_locator_of_a_map_register_or_of_a_question_has_the_p_bit() {
+    let mut node = Node::registering(Algorithm::HmacSha1, TagForm::Untruncated);
+    let (_, register) = node.register();
+    let mut locators = register.records.iter().flat_map(|record| &record.locators);
+    assert!(locators.clone().count() > 0 && locators.all(|locator| !locator.probed), "{register:?}");
+    let (_, request) = Node::plain().miss("2001:db8:b::2/128");
+    assert_eq!(request.map_reply_record, None, "no record goes with a question");
+}
+
+/// RFC 9301, section 5.6: what is configured with an xTR-ID and a Site-ID says so.
+#[test]
+fn an_xtr_with_an_identity_says_so_in_its_map_registers() {
+    let identity = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
+    for identity in [Some(identity), None] {
+        let prefixes = ["2001:db8:a::/48"];
+        let server = double::server(Algorithm::HkdfSha256, TagForm::Truncated, &prefixes);
+        let server = xtr::register::Server { identity, ..server };
+        let mut node = Node::new(&prefixes, &[double::RLOC], vec![server], vec![]);
+        let (_, register) = node.register();
+        assert_eq!(register.xtr_identity, identity);
+    }
 }

@@ -339,6 +339,26 @@ fn an_answer_from_another_interface_counts_for_the_locator_with_the_p_bit() {
     assert_eq!(standing(&node), Standing::Up);
 }
 
+/// RFC 9301, section 5.4: of several p-bits the first says it.
+#[test]
+fn of_several_p_bits_the_first_counts() {
+    for (first, second, expected) in
+        [(PEER, "198.51.100.66", Standing::Up), ("198.51.100.65", PEER, Standing::Unproven)]
+    {
+        let (mut node, probe) = node_with_mapping();
+        let before = standing(&node);
+        let mut reply = answer(&probe);
+        let mut other = reply.records[0].locators[0].clone();
+        reply.records[0].locators[0].rloc = ip(first).into();
+        other.rloc = ip(second).into();
+        reply.records[0].locators.push(other);
+        reply.records[0].locators.iter_mut().for_each(|locator| locator.probed = true);
+        answer_from(&mut node, "198.51.100.77", reply);
+        let expected = if expected == Standing::Up { Standing::Up } else { before };
+        assert_eq!(standing(&node), expected, "{first}, then {second}");
+    }
+}
+
 #[test]
 fn an_answer_that_disagrees_makes_us_ask_the_mapping_system_and_changes_nothing_itself() {
     let (mut node, mut probe) = node_with_mapping();

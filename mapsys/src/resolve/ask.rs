@@ -63,7 +63,10 @@ pub(super) fn inner_request(ecm: &Ecm) -> Result<MapRequest, Refusal> {
     let request = match ControlMessage::decode(&ecm.message) {
         Ok(ControlMessage::MapRequest(request)) => request,
         Ok(_) => return Err(Refusal::EcmNotMapRequest),
-        Err(_) => return Err(Refusal::Malformed),
+        Err(error) => {
+            tracing::debug!(%error, "malformed");
+            return Err(Refusal::Malformed);
+        }
     };
     if request.probe {
         return Err(Refusal::ProbeInEcm);

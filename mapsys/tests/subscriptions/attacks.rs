@@ -28,6 +28,15 @@ fn a_nonce_that_is_not_above_the_last_is_silently_dropped() {
 }
 
 #[test]
+fn a_replayed_subscription_is_logged() {
+    let mut bench = registered();
+    subscribe(&mut bench, 10, host(EID));
+    let again = ecm(&subscribing(9, &[host(EID)], &[ONE]));
+    let lines = crate::log::logged(|| assert_eq!(bench.datagram(FROM_ONE, &again), []));
+    assert!(lines.iter().any(|line| line.starts_with("WARN subscription replayed")), "{lines:?}");
+}
+
+#[test]
 fn the_same_request_again_before_its_acknowledgement_changes_nothing() {
     let mut bench = registered();
     let asked = ecm(&subscribing(10, &[host(EID)], &[ONE]));

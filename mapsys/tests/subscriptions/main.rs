@@ -9,6 +9,8 @@ mod attacks;
 #[path = "../common/mod.rs"]
 mod common;
 mod ending;
+#[path = "../../../program/tests/support/log.rs"]
+mod log;
 mod publishing;
 mod restart;
 mod xtr;

@@ -219,6 +219,17 @@ mod tests {
     }
 
     #[test]
+    fn cgeids_are_led_as_a_whole() {
+        let network = "3fff:ce1::/32";
+        let config = check(|written| written.pitr_for = vec![network.parse().unwrap()]).unwrap();
+        assert_eq!(
+            config.interworking.pitr_for,
+            [EidPrefix { iid: Default::default(), net: network.parse().unwrap() }]
+        );
+        assert!(explain(&config.interworking).join("\n").contains("A PITR for 3fff:ce1::/32"));
+    }
+
+    #[test]
     fn what_cannot_work_is_named_by_its_key() {
         type Change = fn(&mut Written);
         let site: Change = |written| written.eid_prefix = vec!["10.1.0.0/16".parse().unwrap()];

@@ -131,6 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn a_first_version_is_from_1_to_4095() {
+        let checked = |version| Config::check(written(|written| written.map_version = Some(version)));
+        for version in [0, 4096, u16::MAX] {
+            assert_eq!(checked(version).unwrap_err().key, "map-version", "{version}");
+        }
+        for version in [1, 4095] {
+            assert_eq!(checked(version).unwrap().map_version, MapVersion(version));
+        }
+    }
+
+    #[test]
     fn each_use_is_switched_on_and_only_with_a_trusted_peer() {
         let config = Config::check(written(|written| {
             written.trusted_peer = vec![peer("192.0.2.0/24")];

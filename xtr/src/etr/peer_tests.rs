@@ -17,6 +17,9 @@ use crate::limits;
 use crate::map_cache::{Event, OwnMapping, SourceVerdict, Update};
 use crate::trust::Trust;
 
+#[path = "../../../program/tests/support/log.rs"]
+mod log;
+
 const PEER: &str = "192.0.2.1";
 const STRANGER: &str = "198.51.100.1";
 const OWN: u16 = 69;
@@ -221,6 +224,13 @@ fn the_version_of_our_mapping_decides_what_becomes_of_a_packet() {
         assert_eq!(bench.events(), if is_old { vec![told] } else { vec![] }, "{version}");
         assert_eq!(bench.counters.get(Count::VersionOld), u64::from(is_old));
     }
+}
+
+#[test]
+fn a_version_that_cannot_be_is_logged() {
+    let mut bench = Bench::new();
+    let lines = log::logged(|| assert!(bench.receive(PEER, versions(CACHED, OWN + 1)).is_err()));
+    assert!(lines.iter().any(|line| line.starts_with("WARN packets are dropped")), "{lines:?}");
 }
 
 #[test]

@@ -231,3 +231,18 @@ fn a_locator_that_answers_is_not_called_silent() {
     // In two seconds and a half, once for each second.
     assert_eq!((silent(true), silent(false)), (0, 2));
 }
+
+/// RFC 6832, section 6: what leaves through a PETR comes from the sites that it is the PETR of.
+#[test]
+fn a_petr_sends_on_packets_of_its_sites_only() {
+    let petr_for = vec![EidPrefix { iid: InstanceId(0), net: "10.0.0.0/24".parse().unwrap() }];
+    let etr = Etr::new(EtrConfig { petr_for, ..EtrConfig::default() }, Arc::new(Counters::default()));
+    let to_the_outside = |source| {
+        let packet = inner(source, "203.0.113.9", 64, TrafficClass(0), &[1, 2, 3, 4]);
+        judge(&etr, &outer(64, TrafficClass(0)), [0; 8], &packet)
+    };
+    assert!(to_the_outside("10.0.0.1").is_ok());
+    for foreign in ["10.0.2.1", "203.0.113.7", "192.0.2.1"] {
+        assert!(to_the_outside(foreign).is_err(), "{foreign}");
+    }
+}

@@ -274,7 +274,7 @@ impl Node {
     }
 }
 
-fn server(algorithm: Algorithm, tag: TagForm, prefixes: &[&str]) -> Server {
+pub fn server(algorithm: Algorithm, tag: TagForm, prefixes: &[&str]) -> Server {
     let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
     Server {
         to: MapSystem::Node(SERVER.parse().unwrap()),

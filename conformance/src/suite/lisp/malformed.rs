@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use wire::address::{Eid, Lcaf};
+use wire::control::EidRequest;
+
 use super::{RLOC, leads_to, message, registered};
 use crate::suite::mapsys::{Came, Room, Xtr, record, request, sealed};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must};
@@ -12,6 +15,7 @@ const ANYTHING: &str = "9301 5.1";
 
 pub(super) const PROBES: &[Probe<Room>] = &[
     must("LI-005.1", ANYTHING, "an AFI that nobody knows, of EID and ITR-RLOC", unknown_afi),
+    must("LI-007.1", "9306 3", "an EID that is an LCAF of a type that nobody knows", unknown_lcaf),
     must("LI-009.1", ANYTHING, "every message type that is not defined, or not for a map system", other_types),
     must("LI-010.1", "9304 3", "shared extension messages of every sub-type", shared_extensions),
     must("LI-012.1", "9301 5, LOCAL", "every malformed vector of the control plane, as it is", |room| {
@@ -35,6 +39,18 @@ fn unknown_afi(room: &Room) -> Judgement {
     };
     room.are_ignored(&xtr, [with(question.len() - 18)?, with(14)?])?;
     Ok("dropped, both".into())
+}
+
+fn unknown_lcaf(room: &Room) -> Judgement {
+    let (site, xtr) = registered(room)?;
+    let mut question = request(room.nonce(), &[site.host(2)], &[xtr.address.ip()]);
+    for kind in [200, 254] {
+        let lcaf = Lcaf::Opaque { flags: 0, kind, rsvd2: 0, body: vec![0; 8].into() };
+        question.records.push(EidRequest { notify: false, eid: Eid { address: lcaf.into(), mask_len: 32 } });
+        question.records.swap_remove(0);
+        room.is_ignored(&xtr, &xtr.ecm(&question)?)?;
+    }
+    Ok("dropped, each".into())
 }
 
 /// A message of a type, its other octets zero.

@@ -2,6 +2,7 @@
 //! Suite `lisp`: the messages of RFC 9301, section 5, as a Map-Server and Map-Resolver must take, answer and refuse them, against
 //! the program `lisp-mapsys`.
 
+mod checksum;
 mod malformed;
 mod names;
 mod register;
@@ -19,7 +20,10 @@ const RLOC: &str = "198.51.100.1";
 const OTHER: &str = "198.51.100.2";
 
 fn probes() -> Vec<&'static Probe<Room>> {
-    [register::PROBES, tags::PROBES, request::PROBES, malformed::PROBES, names::PROBES].into_iter().flatten().collect()
+    [register::PROBES, tags::PROBES, request::PROBES, malformed::PROBES, names::PROBES, checksum::PROBES]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {

@@ -29,6 +29,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("LI-103.2", SERVER, "an EID-prefix that covers what the site has", too_short),
     must("LI-103.3", SERVER, "more-specifics within what the site may register, and beyond", more_specifics),
     must("LI-109.1", REGISTER, "two xTRs that merge", merged),
+    must("LI-109.3", "8378 5", "two xTRs that merge, with one locator", merged_once),
     must("LI-109.2", REGISTER, "a second xTR that does not merge", replaced),
     must(
         "LI-100.1",
@@ -170,6 +171,15 @@ fn merged(room: &Room) -> Judgement {
     second.registers(server, &merging(room, &site, 2, RLOC), &site.key())?;
     leads_to(room, &site, &[RLOC, OTHER])?;
     Ok("both locators, sorted".into())
+}
+
+fn merged_once(room: &Room) -> Judgement {
+    let (site, server) = (room.site()?, room.common()?.first()?);
+    let (first, second) = (room.xtr()?, room.xtr()?);
+    first.registers(server, &merging(room, &site, 1, RLOC), &site.key())?;
+    second.registers(server, &merging(room, &site, 2, RLOC), &site.key())?;
+    leads_to(room, &site, &[RLOC])?;
+    Ok("the locator once".into())
 }
 
 fn replaced(room: &Room) -> Judgement {

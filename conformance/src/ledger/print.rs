@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The ledger as people read it.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Clause, Document, Missed, Proof, Share, Shares};
+
+/// All clauses with what proves them, then the shares of each document and of all.
+pub fn table(documents: &[Document]) -> String {
+    let mut out = String::new();
+    for document in documents {
+        let _ = writeln!(out, "{}: {}", document.name, document.title);
+        for clause in &document.clauses {
+            let _ =
+                writeln!(out, "  {:<8} {:<10} {:<8} {}", clause.id, clause.level.name(), clause.section, clause.text);
+            let _ = writeln!(out, "           {}", proof(clause));
+        }
+    }
+    let _ = writeln!(out, "{:<36} {:<22} {:<22} MAY", "", "MUST", "SHOULD");
+    for document in documents {
+        line(&mut out, &document.name, &Shares::of(&document.clauses));
+    }
+    line(&mut out, "all", &Shares::of(documents.iter().flat_map(|document| &document.clauses)));
+    out
+}
+
+fn line(out: &mut String, name: &str, shares: &Shares) {
+    let one = |share: &Share| format!("{} of {}, {} %", share.tested, share.ours, share.percent());
+    let _ = writeln!(out, "{name:<36} {:<22} {:<22} {}", one(&shares.must), one(&shares.should), one(&shares.may));
+}
+
+fn proof(clause: &Clause) -> String {
+    match &clause.proof {
+        Proof::Tests(tests) => tests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        Proof::Untested(reason) => format!("untested: {reason}"),
+        Proof::NotOurs(reason) => format!("not ours: {reason}"),
+    }
+}
+
+/// What the ledger says under an identifier, of a clause or of a check: clause, why, and how it is tested.
+///
+/// `about` tells what a check is about; `None` if the ledger does not know the identifier.
+pub fn explain(documents: &[Document], id: &str, about: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let mut out = String::new();
+    for document in documents {
+        for clause in &document.clauses {
+            if clause.id == id {
+                whole(&mut out, document, clause, about);
+            } else if clause.checks().any(|check| check == id) {
+                let _ = writeln!(
+                    out,
+                    "proves {} ({} {}, {}): {}",
+                    clause.id,
+                    document.name,
+                    clause.section,
+                    clause.level.name(),
+                    clause.text
+                );
+            }
+        }
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+fn whole(out: &mut String, document: &Document, clause: &Clause, about: &dyn Fn(&str) -> Option<String>) {
+    let _ = writeln!(
+        out,
+        "{} {} ({} {})\n  {}",
+        clause.id,
+        clause.level.name(),
+        document.name,
+        clause.section,
+        clause.text
+    );
+    if let Some(why) = &clause.why {
+        let _ = writeln!(out, "  why: {why}");
+    }
+    match &clause.proof {
+        Proof::Tests(tests) => {
+            let _ = writeln!(out, "  tested by:");
+            for test in tests {
+                let told = about(&test.to_string());
+                let told = told.and_then(|told| told.lines().nth(1).map(|line| line.trim().to_owned()));
+                let line = format!("    {:<10} {}", test.to_string(), told.unwrap_or_default());
+                let _ = writeln!(out, "{}", line.trim_end());
+            }
+        }
+        Proof::Untested(_) | Proof::NotOurs(_) => {
+            let _ = writeln!(out, "  {}", proof(clause));
+        }
+    }
+}
+
+/// The ledger as JSON: `clauses`, `documents` with their shares, and `all`.
+pub fn listed(documents: &[Document]) -> Value {
+    let mut clauses = Vec::new();
+    for document in documents {
+        clauses.extend(document.clauses.iter().map(|clause| entry(document, clause)));
+    }
+    let shares = |document: &Document| json!({"document": document.name, "title": document.title, "shares": Shares::of(&document.clauses)});
+    let all = Shares::of(documents.iter().flat_map(|document| &document.clauses));
+    json!({"clauses": clauses, "documents": documents.iter().map(shares).collect::<Vec<_>>(), "all": all})
+}
+
+fn entry(document: &Document, clause: &Clause) -> Value {
+    let mut entry = json!({
+        "id": clause.id, "document": document.name, "level": clause.level, "section": clause.section, "text": clause.text,
+    });
+    if let Some(why) = &clause.why {
+        entry["why"] = why.as_str().into();
+    }
+    match &clause.proof {
+        Proof::Tests(tests) => entry["tests"] = tests.iter().map(ToString::to_string).collect(),
+        Proof::Untested(reason) => entry["untested"] = reason.as_str().into(),
+        Proof::NotOurs(reason) => entry["not_ours"] = reason.as_str().into(),
+    }
+    entry
+}
+
+/// The checks that a run left out, a line each, and their number.
+pub fn left_out(missed: &[Missed]) -> String {
+    let mut out = String::new();
+    for one in missed {
+        let _ = writeln!(out, "{:<10} {:<7} {}", one.check, one.result, one.clauses.join(", "));
+    }
+    let _ = writeln!(out, "{} checks of the ledger did not pass", missed.len());
+    out
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is dropped and must be logged (RFC 9301, sections 5.1 and 5.6; RFC 9302, section 5; RFC 9306; RFC 9437, section 4).
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod common;
+#[path = "../../program/tests/support/log.rs"]
+mod log;
+
+use common::*;
+use log::logged;
+use mapsys::refusal::Refusal;
+use wire::address::{Eid, Lcaf};
+use wire::control::auth::Algorithm;
+use wire::control::{Ecm, EidRequest, MapRequest};
+use wire::record::{MapVersion, MappingRecord};
+
+const ETR: &str = "198.51.100.1:4342";
+const ITR: &str = "192.0.2.1:5000";
+const SITE: &str = "2001:db8:a::/48";
+
+fn bench() -> Bench {
+    Bench::new(config(vec![site("a", 1, "secret", &[prefix(SITE)])]))
+}
+
+fn sealed(nonce: u64, record: MappingRecord) -> Vec<u8> {
+    seal(register(nonce, vec![record]), &key(1, Algorithm::HmacSha256, "secret"))
+}
+
+fn asked() -> Vec<u8> {
+    ecm(&request(1, &[host("2001:db8:a::2")], &["192.0.2.1"]))
+}
+
+/// What a datagram that nothing may come of leaves in the log.
+fn dropped(bytes: &[u8], refusal: Refusal) -> String {
+    let mut bench = bench();
+    let lines = logged(|| assert_eq!(bench.datagram(ITR, bytes), []));
+    assert_eq!(bench.only_refused(refusal), 1);
+    lines.join("\n")
+}
+
+/// A question about an EID that is an LCAF of this type, which our encoder would not make of every type.
+fn about(kind: u8) -> Vec<u8> {
+    let body = [0, 0, 0, 0x5e, 1];
+    let lcaf = Lcaf::Opaque { flags: 0, kind: 200, rsvd2: 0, body: body.into() };
+    let records = vec![EidRequest { notify: false, eid: Eid { address: lcaf.into(), mask_len: 32 } }];
+    let asked = MapRequest { records, ..request(1, &[host("2001:db8:a::2")], &["192.0.2.1"]) };
+    let mut message = asked.encode().unwrap();
+    // Behind the Type are Rsvd2, the Length and the body.
+    let at = message.len() - body.len() - 4;
+    assert_eq!(message[at], 200);
+    message[at] = kind;
+    Ecm::wrap(address("192.0.2.1:61000"), address("192.0.2.53:4342"), message).encode().unwrap()
+}
+
+#[test]
+fn an_unknown_afi_is_logged() {
+    let inner = Ecm::decode(&asked()).unwrap();
+    let mut message = inner.message.clone();
+    let at = message.len() - 18;
+    message[at..at + 2].copy_from_slice(&0x7777_u16.to_be_bytes());
+    let bytes = Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
+    let log = dropped(&bytes, Refusal::Malformed);
+    assert!(log.contains("DEBUG malformed") && log.to_lowercase().contains("afi"), "{log}");
+}
+
+#[test]
+fn an_eid_of_an_unknown_lcaf_type_is_dropped_and_logged() {
+    let log = dropped(&about(200), Refusal::RequestEidNotIp);
+    assert!(log.contains("DEBUG refused"), "{log}");
+}
+
+#[test]
+fn a_vendors_lcaf_is_dropped_and_logged() {
+    let log = dropped(&about(255), Refusal::Malformed);
+    assert!(log.contains("DEBUG malformed"), "{log}");
+}
+
+#[test]
+fn the_i_bit_without_its_octets_is_logged() {
+    let inner = Ecm::decode(&asked()).unwrap();
+    let mut message = inner.message.clone();
+    message[1] |= 0x10;
+    let bytes = Ecm::wrap(inner.source, inner.destination, message).encode().unwrap();
+    let log = dropped(&bytes, Refusal::Malformed);
+    assert!(log.contains("DEBUG malformed"), "{log}");
+}
+
+#[test]
+fn a_replayed_map_register_is_logged() {
+    let mut bench = bench();
+    bench.datagram(ETR, &sealed(5, record(prefix(SITE), &["198.51.100.1"])));
+    let lines = logged(|| assert_eq!(bench.datagram(ETR, &sealed(4, record(prefix(SITE), &["198.51.100.9"]))), []));
+    assert!(lines.iter().any(|line| line.starts_with("WARN Map-Register replayed")), "{lines:?}");
+}
+
+#[test]
+fn an_older_map_version_is_logged() {
+    let versioned = |nonce, version| {
+        sealed(nonce, MappingRecord { map_version: MapVersion(version), ..record(prefix(SITE), &["198.51.100.1"]) })
+    };
+    let mut bench = bench();
+    bench.datagram(ETR, &versioned(1, 9));
+    let lines = logged(|| assert_eq!(bench.datagram(ETR, &versioned(2, 8)), []));
+    assert!(lines.iter().any(|line| line.starts_with("WARN Map-Register with an older Map-Version")), "{lines:?}");
+}
