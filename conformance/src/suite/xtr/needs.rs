@@ -81,7 +81,7 @@ fn lacking(id: &str) -> Option<String> {
 }
 
 /// How long checks are made alone: a router that ends in most of them is known by then.
-const ALONE: Duration = Duration::from_secs(120);
+const ALONE: Duration = Duration::from_secs(300);
 
 /// Runs the wanted checks side by side, but for those that what is judged cannot be held against. Those during which a router of a target
 /// file has ended are made once more, one at a time, so that it shows which of them ends it.
