@@ -62,6 +62,8 @@ pub(super) enum Fault {
     Broken(String),
     /// What is missing to judge it.
     Missing(String),
+    /// Why it says nothing about this target: that does not claim what it needs, or cannot be brought to it.
+    Unfit(String),
 }
 
 /// Something else came than must.
@@ -72,6 +74,11 @@ pub(super) fn broken(came: impl std::fmt::Display) -> Fault {
 /// The machine lacks something.
 pub(super) fn missing(what: impl std::fmt::Display) -> Fault {
     Fault::Missing(what.to_string())
+}
+
+/// A check does not fit the target.
+pub(super) fn unfit(why: impl std::fmt::Display) -> Fault {
+    Fault::Unfit(why.to_string())
 }
 
 /// `found` if it holds.
@@ -103,12 +110,23 @@ pub(super) fn run<R>(
     wanted: &dyn Fn(&str) -> bool,
     open: impl FnOnce() -> anyhow::Result<R>,
 ) -> anyhow::Result<Vec<Check>> {
+    run_as(suite, probes, wanted, open, |room, probe| (probe.judge)(room))
+}
+
+/// The same where the room has to do with how a check is made.
+pub(super) fn run_as<R>(
+    suite: &'static str,
+    probes: &[&Probe<R>],
+    wanted: &dyn Fn(&str) -> bool,
+    open: impl FnOnce() -> anyhow::Result<R>,
+    judge: impl Fn(&R, &Probe<R>) -> Judgement,
+) -> anyhow::Result<Vec<Check>> {
     let probes: Vec<_> = probes.iter().filter(|probe| wanted(probe.id)).collect();
     if probes.is_empty() {
         return Ok(Vec::new());
     }
     let room = open()?;
-    Ok(probes.iter().map(|probe| checked(suite, probe, (probe.judge)(&room))).collect())
+    Ok(probes.iter().map(|probe| checked(suite, probe, judge(&room, probe))).collect())
 }
 
 /// Runs the wanted checks side by side, each in every room; one that does not pass in any does not pass.
@@ -149,7 +167,7 @@ const AT_ONCE: usize = 16;
 /// What was found in all rooms; if that is the same, once.
 fn together<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
     let told = |judgement: &Judgement| match judgement {
-        Ok(came) | Err(Fault::Broken(came) | Fault::Missing(came)) => came.clone(),
+        Ok(came) | Err(Fault::Broken(came) | Fault::Missing(came) | Fault::Unfit(came)) => came.clone(),
     };
     let each: Vec<_> = judgements.iter().map(told).collect();
     let all = match each.first() {
@@ -162,7 +180,10 @@ fn together<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
     if judgements.iter().any(|judgement| matches!(judgement, Err(Fault::Broken(_)))) {
         return Err(Fault::Broken(all));
     }
-    if judgements.iter().any(Result::is_err) { Err(Fault::Missing(all)) } else { Ok(all) }
+    if judgements.iter().any(|judgement| matches!(judgement, Err(Fault::Missing(_)))) {
+        return Err(Fault::Missing(all));
+    }
+    if judgements.iter().any(Result::is_err) { Err(Fault::Unfit(all)) } else { Ok(all) }
 }
 
 /// What is missing fails where `CI=true`.
@@ -172,7 +193,7 @@ fn checked<R>(suite: &'static str, probe: &Probe<R>, judgement: Judgement) -> Ch
         Ok(came) => (Verdict::Pass, came),
         Err(Fault::Broken(came)) => (Verdict::Fail, came),
         Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
-        Err(Fault::Missing(what)) => (Verdict::Skip, what),
+        Err(Fault::Missing(what) | Fault::Unfit(what)) => (Verdict::Skip, what),
     };
     Check {
         id: probe.id.into(),

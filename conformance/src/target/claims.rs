@@ -21,14 +21,10 @@ pub enum Claim {
     Hkdf,
     /// `several-keys`
     SeveralKeys,
-    /// `several-records`
-    SeveralRecords,
     /// `more-specifics`
     MoreSpecifics,
     /// `merge`
     Merge,
-    /// `withdrawal`
-    Withdrawal,
     /// `xtr-id`
     XtrId,
     /// `ipv6`
@@ -71,10 +67,8 @@ impl Claim {
         (Self::HmacSha256, "hmac-sha-256", "authentication by HMAC-SHA-256-128 (algorithm 2)"),
         (Self::Hkdf, "hkdf", "authentication by HMAC-SHA-256-128 with keys from HKDF-SHA256 (algorithm 3)"),
         (Self::SeveralKeys, "several-keys", "a site may have two keys, told apart by Key ID"),
-        (Self::SeveralRecords, "several-records", "each EID-record of a Map-Request is answered, not the first alone"),
         (Self::MoreSpecifics, "more-specifics", "a site may register EID-prefixes within its own, up to /64"),
         (Self::Merge, "merge", "registrations of several xTRs of a site are merged where they ask for it"),
-        (Self::Withdrawal, "withdrawal", "a Map-Register with TTL 0 and no locators ends a registration"),
         (Self::XtrId, "xtr-id", "xTR-ID and Site-ID behind a Map-Register are read, and nonces kept for each xTR-ID"),
         (Self::Ipv6, "ipv6", "it is asked, and answers, over IPv6 as well as over IPv4"),
         (Self::InstanceId, "instance-id", "EIDs in instances (LCAF type 2)"),

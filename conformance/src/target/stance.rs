@@ -41,7 +41,7 @@ impl Target {
             (Some((_, Some(claim))), Some(_)) if !self.claims(*claim) => {
                 Stance::Skip(format!("{} does not claim {claim}", self.name))
             }
-            (Some(_), Some(_)) if !self.is_configured_by_suites() => {
+            (Some((_, Some(_))), Some(_)) if !self.is_configured_by_suites() => {
                 Stance::Skip("this suite needs configurations of its own, which a target file does not give".into())
             }
             (Some(_), Some(_)) => Stance::Run,
@@ -61,6 +61,7 @@ mod tests {
     fn a_foreign_target_is_judged_by_the_suites_of_its_roles_alone() {
         let openlisp = include_str!("../../targets/openlisp.toml");
         let openlisp = Target::parse(openlisp, Path::new("openlisp.toml")).unwrap();
+        assert_eq!(openlisp.stance("lisp"), Stance::Run);
         assert_eq!(openlisp.stance("pubsub"), Stance::Skip("OpenLISP does not claim pubsub".into()));
         assert_eq!((openlisp.stance("wire"), openlisp.stance("dht")), (Stance::NotItsRole, Stance::NotItsRole));
         let claims = openlisp.claims.iter().copied().chain([Claim::PubSub]).collect();

@@ -30,9 +30,9 @@ pub struct Started {
     pub key: Key,
     /// What it claims in this role beside what its target does in all.
     pub claims: BTreeSet<Claim>,
-    /// What `{setting}` stands for where sources are checked strictly.
+    /// What `{setting}` stands for where sources are checked strictly, and 100.64.0.80 is a PITR.
     pub strict: String,
-    /// The same where they are not checked.
+    /// The same where they are not checked, and 100.64.0.78 is a trusted peer.
     pub unchecked: String,
     /// The same where 100.64.0.0/16 and 2001:db8:a:1::/64 are trusted peers, and the own map-version is 7.
     pub trusted: String,

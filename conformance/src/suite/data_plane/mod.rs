@@ -53,7 +53,7 @@ fn each(mut judge: impl FnMut(Family, Family) -> Result<(), Fault>) -> Result<()
     for (inner, outer) in pairs() {
         judge(inner, outer).map_err(|fault| match fault {
             Fault::Broken(came) => broken(format!("{inner} in {outer}: {came}")),
-            missing @ Fault::Missing(_) => missing,
+            other => other,
         })?;
     }
     Ok(())

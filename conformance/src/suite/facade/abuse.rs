@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::RLOC;
 use crate::suite::mapsys::{Room, host, prefix, record, register, request};
-use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, unfit};
 
 const RATE: &str = "9301 5.4";
 const LOCAL: &str = "9301 8, LOCAL";
@@ -31,7 +31,11 @@ fn amplification(room: &Room) -> Judgement {
     let part = |number: u16| Ok(record(prefix(&format!("{stem}:{number:x}::/64"))?, &many));
     for half in [1..PARTS / 2, PARTS / 2..PARTS] {
         let records = half.map(part).collect::<Result<_, Fault>>()?;
-        xtr.registers(server, &register(room.nonce(), records), &site.key())?;
+        let taken = xtr.registers(server, &register(room.nonce(), records), &site.key());
+        taken.map_err(|fault| match fault {
+            Fault::Broken(came) if !room.is_ours() => unfit(format!("it does not take so long a Map-Register: {came}")),
+            other => other,
+        })?;
     }
     let (attacker, victim) = (room.xtr_elsewhere()?, room.xtr()?);
     let (mut sent, mut came) = (0, 0);
@@ -66,6 +70,10 @@ fn reply_rate(room: &Room) -> Judgement {
     }
     room.works()?;
     came += victim.hear_all(Duration::from_millis(20))?.len();
+    if !room.is_ours() {
+        // How many is for an implementation to say; that all are answered is not.
+        return expect((1..100).contains(&came), format!("{came} answers to 100 questions"));
+    }
     // Four in three seconds, by this map system's reading of the section.
     let allowed = 4 * (1 + begun.elapsed().as_secs() / 3);
     expect((1..=allowed).contains(&(came as u64)), format!("{came} answers, {allowed} allowed"))
@@ -75,7 +83,7 @@ fn not_from_itr(room: &Room) -> Judgement {
     let (attacker, victim) = (room.xtr()?, room.xtr()?);
     let asked = request(room.nonce(), &[host("2001:db9:1::2")?], &[victim.address.ip()]);
     room.is_ignored(&attacker, &victim.ecm(&asked)?)?;
-    victim.hears_nothing(Duration::from_millis(40))?;
+    victim.hears_nothing(room.grace())?;
     Ok("nothing to the one named, nothing to the one who asked".into())
 }
 
