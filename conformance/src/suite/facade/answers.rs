@@ -89,7 +89,8 @@ fn proxied(room: &Room) -> Judgement {
     let reply = room.answer(site.host(2))?;
     let record = &reply.records[0];
     let right = record.eid.ip_prefix() == Some(site.prefix) && rlocs(&reply.records) == [RLOC];
-    expect(right && !record.authoritative, format!("the Map-Server answers {:?}", rlocs(&reply.records)))
+    let found = format!("the Map-Server answers {:?}, A {}", rlocs(&reply.records), record.authoritative);
+    expect(right && !record.authoritative, found)
 }
 
 /// A Map-Register without P.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What ends deployed Map-Servers, or opens them: each was seen to do so to one of them. This one must go on, and tell nobody.
 
-use wire::address::{Address, EidPrefix, Lcaf};
+use std::time::Duration;
+
+use wire::address::{Address, EidPrefix, InstanceId, Lcaf};
 use wire::control::auth::{self, Algorithm, AlgorithmId, AuthKey, Authentication, Secret, TagForm};
 use wire::control::{EidRequest, MapRegister, MapRequest};
 use wire::record::LocatorRecord;
@@ -72,12 +74,17 @@ fn afi_list(room: &Room) -> Judgement {
 }
 
 fn instance(room: &Room) -> Judgement {
-    let xtr = room.xtr()?;
+    let (site, xtr) = registered(room)?;
     for iid in [0, 5, 0x00ff_ffff] {
+        let registered = EidPrefix { iid: InstanceId(iid), ..site.host(2) };
+        // A target may look further where it has the address in no instance.
+        xtr.send(room.common()?.first()?, &xtr.ecm(&request(room.nonce(), &[registered], &[xtr.address.ip()]))?)?;
+        xtr.hear(Duration::from_millis(200))?;
         let asked = request(room.nonce(), &[prefix_in(iid, "2001:db8:77::2/128")?], &[xtr.address.ip()]);
         if !room.claims(Claim::InstanceId) {
             // Whether and what it answers is its own affair, if it goes on.
             xtr.send(room.common()?.first()?, &xtr.ecm(&asked)?)?;
+            xtr.hear(room.grace())?;
             room.works()?;
             continue;
         }

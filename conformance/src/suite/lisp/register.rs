@@ -49,7 +49,10 @@ fn with_notify(room: &Room) -> Judgement {
     let notify = xtr.registers(room.common()?.first()?, &register, &site.key())?;
     let same = notify.nonce == register.nonce && notify.records == register.records;
     leads_to(room, &site, &[RLOC])?;
-    expect(same, format!("a Map-Notify with nonce {:?} and {} record, signed", notify.nonce, notify.records.len()))
+    if !same {
+        return Err(broken(format!("expected nonce and records of {register:?} in the Map-Notify; came {notify:?}")));
+    }
+    Ok(format!("a Map-Notify with nonce {:?} and {} record, signed", notify.nonce, notify.records.len()))
 }
 
 fn without_notify(room: &Room) -> Judgement {

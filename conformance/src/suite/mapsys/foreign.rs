@@ -227,6 +227,7 @@ impl Foreign {
         let log = folder.join("target.log");
         let namespace = self.place.namespace().map_err(missing)?;
         let process = Process::start(namespace, "target", command, &log).map_err(missing)?;
+        self.clock.watch(Some(process.id()));
         *self.process.borrow_mut() = Some(process);
         *self.sentinel.borrow_mut() = None;
         let outcome = self.awaited(READY, AGAIN);
