@@ -8,6 +8,7 @@
 pub mod check;
 pub mod der;
 pub mod dissect;
+pub mod mutants;
 pub mod report;
 pub mod suite;
 pub mod vectors;

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
 use conformance::dissect;
+use conformance::mutants::{self, MutantsArguments};
 use conformance::report::{Format, Report};
 use conformance::suite::{Listed, SUITES};
 use program::{Completions, Json, Man, Manual};
@@ -58,6 +59,8 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Shows that the suites can fail: breaks our own engines in many ways, and runs for each its suite.
+    Mutants(MutantsArguments),
     /// Prints what a shell needs to complete the flags.
     #[command(after_help = program::completions_help!("conformance"))]
     Completions(Completions),
@@ -81,6 +84,7 @@ const MANUAL: Manual = Manual {
         ("CONFORMANCE_LISP_DHT", "The same for lisp-dht."),
         ("CONFORMANCE_LISP_MAPSYS", "The same for lisp-mapsys."),
         ("CONFORMANCE_LISP_XTR", "The same for lisp-xtr."),
+        ("CONFORMANCE_MUTANT", "Which mutant the programs of `mutants` are; nothing else reads it."),
     ],
 };
 
@@ -95,6 +99,9 @@ struct Run {
     /// Only this check.
     #[arg(long)]
     id: Option<String>,
+    /// Begins no more checks after one that fails.
+    #[arg(long)]
+    stop_at_first_failure: bool,
     /// How the run is written down.
     #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     format: Format,
@@ -111,6 +118,7 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run(&arguments),
         Verb::Explain { id } => explain(&id),
         Verb::Decode { file } => decode(&file),
+        Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Completions(completions) => return told(completions.run(Arguments::command())),
         Verb::Man(man) => return told(man.run(Arguments::command(), &MANUAL)),
     };
@@ -163,6 +171,9 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
     }
     let by_id_only = arguments.suite.is_empty() && !arguments.all;
     let wanted = |id: &str| arguments.id.as_deref().is_none_or(|only| only == id);
+    if arguments.stop_at_first_failure {
+        conformance::suite::stop::at_first_failure();
+    }
     let mut checks: Vec<Check> = Vec::new();
     for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
         checks.extend((suite.run)(&wanted)?);

@@ -19,6 +19,7 @@ mod person;
 mod probe;
 mod pubsub;
 mod record;
+pub mod stop;
 mod wire;
 mod xtr;
 

@@ -5,7 +5,7 @@ use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::Listed;
+use super::{Listed, stop};
 use crate::check::{Check, Verdict};
 
 /// One check: what is given and must come, and the function that sees to it in the suite's room `R`.
@@ -108,7 +108,8 @@ pub(super) fn run<R>(
         return Ok(Vec::new());
     }
     let room = open()?;
-    Ok(probes.iter().map(|probe| checked(suite, probe, (probe.judge)(&room))).collect())
+    let check = |probe: &&&Probe<R>| checked(suite, probe, (probe.judge)(&room));
+    Ok(probes.iter().map_while(|probe| (!stop::is_over()).then(|| check(probe))).collect())
 }
 
 /// Runs the wanted checks side by side, each in every room; one that does not pass in any does not pass.
@@ -125,10 +126,13 @@ pub(super) fn run_beside<R: Sync>(
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(tasks.len()) {
             scope.spawn(|| {
-                loop {
+                while !stop::is_over() {
                     let task = next.fetch_add(1, Ordering::Relaxed);
                     let Some((probe, room)) = tasks.get(task).copied() else { return };
                     let judgement = (probes[probe].judge)(&rooms[room].1);
+                    if matches!(judgement, Err(Fault::Broken(_))) {
+                        stop::failed();
+                    }
                     *judged[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(judgement);
                 }
             });
@@ -136,7 +140,8 @@ pub(super) fn run_beside<R: Sync>(
     });
     let judgement = |task: &Mutex<Option<Judgement>>| {
         let taken = task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| Err(broken("it was not judged")))
+        let why = "it was not judged";
+        taken.unwrap_or_else(|| Err(if stop::is_over() { missing(why) } else { broken(why) }))
     };
     let all: Vec<_> = judged.iter().map(judgement).collect();
     let of_each = all.chunks(rooms.len().max(1)).map(|judgements| together(rooms, judgements));
@@ -174,6 +179,9 @@ fn checked<R>(suite: &'static str, probe: &Probe<R>, judgement: Judgement) -> Ch
         Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
         Err(Fault::Missing(what)) => (Verdict::Skip, what),
     };
+    if result == Verdict::Fail {
+        stop::failed();
+    }
     Check {
         id: probe.id.into(),
         clause: probe.clause.into(),

@@ -26,7 +26,7 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::Listed;
+use super::{Listed, stop};
 use crate::check::{Check, Verdict};
 use workshop::Workshop;
 
@@ -118,6 +118,9 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
             Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
             Err(Fault::Missing(what)) => (Verdict::Skip, what),
         };
+        if result == Verdict::Fail {
+            stop::failed();
+        }
         Ok(Check {
             id: probe.id.into(),
             clause: requirement.id.clone(),
@@ -127,7 +130,7 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
             evidence: format!("{}: {came}", probe.about),
         })
     };
-    probes.into_iter().map(check).collect()
+    probes.into_iter().map_while(|probe| (!stop::is_over()).then(|| check(probe))).collect()
 }
 
 /// The requirement, and what is given to see whether it is met. The requirement's own identifier shows all its checks.
