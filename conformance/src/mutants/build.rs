@@ -23,6 +23,8 @@ pub(super) const PROGRAMS: [(&str, &str); 4] = [
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) folder: PathBuf,
+    /// This program, which another build may replace meanwhile: its path is asked for once.
+    pub(super) own: PathBuf,
     /// Nobody else changes the copy meanwhile.
     _alone: File,
 }
@@ -61,7 +63,7 @@ pub(super) fn build(tree: &Path, mutants: &[Mutant]) -> anyhow::Result<Built> {
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the mutants do not build:\n{}", errors(&told));
     let folder = target.join(if profile == "release" { "release" } else { "debug" });
-    Ok(Built { folder, _alone: alone })
+    Ok(Built { folder, own, _alone: alone })
 }
 
 /// What a compiler says without its warnings.

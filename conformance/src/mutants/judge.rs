@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -58,14 +58,12 @@ struct ToldCheck {
 /// Suites and mutants, and a folder for what is told.
 pub(super) struct Judge<'a> {
     built: &'a Built,
-    own: PathBuf,
     folder: tempfile::TempDir,
 }
 
 impl<'a> Judge<'a> {
     pub(super) fn new(built: &'a Built) -> anyhow::Result<Self> {
-        let own = std::env::current_exe().context("this program")?;
-        Ok(Self { built, own, folder: tempfile::tempdir().context("a folder for what the suites say")? })
+        Ok(Self { built, folder: tempfile::tempdir().context("a folder for what the suites say")? })
     }
 
     /// The suite of a mutant, or the one check that caught it before.
@@ -85,7 +83,7 @@ impl<'a> Judge<'a> {
     }
 
     fn run(&self, is: Option<&Mutant>, linked: bool, what: [&str; 2], time: Duration) -> anyhow::Result<Outcome> {
-        let judge = if linked { self.built.folder.join("conformance") } else { self.own.clone() };
+        let judge = if linked { self.built.folder.join("conformance") } else { self.built.own.clone() };
         let mut command = Command::new(judge);
         command.args(["run", "--stop-at-first-failure", "--format", "json"]).args(what);
         for (program, variable) in PROGRAMS {
