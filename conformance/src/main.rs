@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
 use conformance::ledger;
+use conformance::mutants::{self, MutantsArguments};
 use conformance::report::{self, Compared, Format, Report, Shape};
 use conformance::suite::{Listed, SUITES};
 use conformance::target::{self, Claim, Stance, Target};
@@ -75,6 +76,8 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Shows that the suites can fail: breaks our own engines in many ways, and runs for each its suite.
+    Mutants(MutantsArguments),
     /// Prints what a shell needs to complete the flags.
     #[command(after_help = program::completions_help!("conformance"))]
     Completions(Completions),
@@ -104,6 +107,7 @@ const MANUAL: Manual = Manual {
             "Path of the built OpenLISP control plane, which conformance/targets/openlisp.toml starts.",
         ),
         ("INTEROP_OOR", "The same of OpenOverlayRouter, for conformance/targets/oor.toml."),
+        ("CONFORMANCE_MUTANT", "Which mutant the programs of `mutants` are; nothing else reads it."),
     ],
 };
 
@@ -121,6 +125,9 @@ struct Run {
     /// Tell on standard error how far it is, also where that is no terminal.
     #[arg(long)]
     progress: bool,
+    /// Begins no more checks after one that fails.
+    #[arg(long)]
+    stop_at_first_failure: bool,
     /// The target file of another implementation: its roles are judged, this one's are not.
     ///
     /// It says in TOML how the target is started or where it runs, with which sites, and what it claims to support (`conformance claims`
@@ -172,6 +179,7 @@ fn main() -> ExitCode {
         Verb::Explain { id } => explain(&id),
         Verb::Ledger(arguments) => show_ledger(&arguments),
         Verb::Decode { file } => decode(&file),
+        Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Completions(completions) => return told(completions.run(Arguments::command())),
         Verb::Man(man) => return told(man.run(Arguments::command(), &MANUAL)),
     };
@@ -228,6 +236,9 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         bail!("say what to run: --all, --suite NAME, --id ID or --target FILE");
     }
     let by_id_only = arguments.suite.is_empty() && !arguments.all;
+    if arguments.stop_at_first_failure {
+        progress::stop_at_first_failure();
+    }
     let mut suites = Vec::new();
     for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
         match target.stance(suite.name) {
@@ -266,7 +277,7 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
                 return Err(error);
             }
         }
-        if progress::is_stopped() {
+        if progress::is_over() {
             break;
         }
     }

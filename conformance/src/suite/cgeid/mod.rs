@@ -133,6 +133,9 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     let ci = std::env::var("CI").as_deref() == Ok("true");
     let mut checks = Vec::new();
     for probe in probes {
+        if progress::is_over() {
+            break;
+        }
         let requirement = requirement(&requirements, probe)?;
         let (judgement, recording) = recorded(|| (probe.judge)(&workshop));
         if progress::is_stopped() {
