@@ -13,5 +13,6 @@ pub mod exchange;
 pub mod progress;
 pub mod report;
 pub mod suite;
+pub mod target;
 pub mod vectors;
 pub mod wanted;

@@ -12,6 +12,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
 use conformance::report::{self, Compared, Format, Report, Shape};
 use conformance::suite::{Listed, SUITES};
+use conformance::target::{self, Claim, Stance, Target};
 use conformance::wanted::Wanted;
 use conformance::{descendants, dissect, progress};
 use program::{Completions, Json, Man, Manual};
@@ -30,6 +31,7 @@ Examples:
   conformance run --all --format html -o report.html
   conformance diff before.json after.json
   conformance run --suite cgeid
+  conformance run --target conformance/targets/openlisp.toml
   conformance explain M43
   conformance decode capture.pcap
 
@@ -49,6 +51,8 @@ enum Verb {
     },
     /// Runs suites and prints what came of each check; the last line is `N passed, N failed, N skipped`.
     Run(Run),
+    /// Lists what a target file may claim that its target supports.
+    Claims,
     /// Says what a check is about: the clause, the bytes, what must happen.
     Explain {
         /// Identifier of the check, such as M43.
@@ -91,6 +95,11 @@ const MANUAL: Manual = Manual {
         ("CONFORMANCE_LISP_DHT", "The same for lisp-dht."),
         ("CONFORMANCE_LISP_MAPSYS", "The same for lisp-mapsys."),
         ("CONFORMANCE_LISP_XTR", "The same for lisp-xtr."),
+        (
+            "INTEROP_OPENLISP",
+            "Path of the built OpenLISP control plane, which conformance/targets/openlisp.toml starts.",
+        ),
+        ("INTEROP_OOR", "The same of OpenOverlayRouter, for conformance/targets/oor.toml."),
     ],
 };
 
@@ -108,6 +117,12 @@ struct Run {
     /// Tell on standard error how far it is, also where that is no terminal.
     #[arg(long)]
     progress: bool,
+    /// The target file of another implementation: its roles are judged, this one's are not.
+    ///
+    /// It says in TOML how the target is started or where it runs, with which sites, and what it claims to support (`conformance claims`
+    /// has the list); those that ship are in conformance/targets. Without --suite, all suites of its roles run.
+    #[arg(long, value_name = "FILE")]
+    target: Option<PathBuf>,
     /// How the run is written down.
     #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     format: Format,
@@ -139,6 +154,7 @@ fn main() -> ExitCode {
         Verb::List { json } => list(&json),
         Verb::Run(arguments) => run(&arguments),
         Verb::Diff(arguments) => diff(&arguments),
+        Verb::Claims => claims(),
         Verb::Explain { id } => explain(&id),
         Verb::Decode { file } => decode(&file),
         Verb::Completions(completions) => return told(completions.run(Arguments::command())),
@@ -189,11 +205,22 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
         bail!("--suite {unknown}: no such suite; there is {}", known.join(", "));
     }
-    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_empty() {
-        bail!("say what to run: --all, --suite NAME or --id ID");
+    if let Some(path) = &arguments.target {
+        target::judge(Target::read(path)?);
+    }
+    let target = target::judged();
+    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_empty() && arguments.target.is_none() {
+        bail!("say what to run: --all, --suite NAME, --id ID or --target FILE");
     }
     let by_id_only = arguments.suite.is_empty() && !arguments.all;
-    let suites: Vec<_> = SUITES.iter().filter(|suite| by_id_only || named(suite.name)).collect();
+    let mut suites = Vec::new();
+    for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
+        match target.stance(suite.name) {
+            Stance::Run | Stance::Skip(_) => suites.push(suite),
+            Stance::NotItsRole if arguments.suite.is_empty() => {}
+            Stance::NotItsRole => bail!("--suite {}: {} has no role that it judges", suite.name, target.name),
+        }
+    }
     let wanted = Wanted(&arguments.id);
     let suites = wanted.counted(&suites)?;
     if let Some(path) = &arguments.output {
@@ -211,7 +238,11 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
     let mut checks: Vec<Check> = Vec::new();
     for (suite, _) in suites {
         progress::suite(suite.name);
-        match (suite.run)(&|id| wanted.has(id)) {
+        let judged = match target.stance(suite.name) {
+            Stance::Skip(why) => suite.skipped(&|id| wanted.has(id), &why),
+            Stance::Run | Stance::NotItsRole => (suite.run)(&|id| wanted.has(id)),
+        };
+        match judged {
             Ok(of_suite) => checks.extend(of_suite),
             // What fails while everything ends says nothing.
             Err(_) if progress::is_stopped() => {}
@@ -241,7 +272,7 @@ fn end(arguments: &Run, total: usize, done: Vec<Check>) {
 }
 
 fn written(arguments: &Run, total: usize, checks: Vec<Check>) -> anyhow::Result<bool> {
-    let mut report = Report::new("this implementation", checks);
+    let mut report = Report::new(target::judged().name.clone(), checks);
     report.interrupted = progress::is_stopped() && report.checks.len() < total;
     if report.interrupted {
         eprintln!("conformance: interrupted; {} of {total} checks have run", report.checks.len());
@@ -281,6 +312,11 @@ fn diff(arguments: &Diff) -> anyhow::Result<bool> {
     let compared = Compared::of(&named);
     put(arguments.output.as_deref(), &compared.render(arguments.format), &compared.closing_line())?;
     Ok(compared.holds())
+}
+
+fn claims() -> anyhow::Result<bool> {
+    io::stdout().lock().write_all(Claim::listed().as_bytes())?;
+    Ok(true)
 }
 
 fn explain(id: &str) -> anyhow::Result<bool> {

@@ -64,6 +64,8 @@ pub(super) enum Fault {
     Broken(String),
     /// What is missing to judge it.
     Missing(String),
+    /// Why it says nothing about this target: that does not claim what it needs, or cannot be brought to it.
+    Unfit(String),
 }
 
 /// Something else came than must.
@@ -74,6 +76,11 @@ pub(super) fn broken(came: impl std::fmt::Display) -> Fault {
 /// The machine lacks something.
 pub(super) fn missing(what: impl std::fmt::Display) -> Fault {
     Fault::Missing(what.to_string())
+}
+
+/// A check does not fit the target.
+pub(super) fn unfit(why: impl std::fmt::Display) -> Fault {
+    Fault::Unfit(why.to_string())
 }
 
 /// `found` if it holds.
@@ -107,6 +114,17 @@ pub(super) fn run<R>(
     wanted: &dyn Fn(&str) -> bool,
     open: impl FnOnce() -> anyhow::Result<R>,
 ) -> anyhow::Result<Vec<Check>> {
+    run_as(suite, probes, wanted, open, |room, probe| (probe.judge)(room))
+}
+
+/// The same where the room has to do with how a check is made.
+pub(super) fn run_as<R>(
+    suite: &'static str,
+    probes: &[&Probe<R>],
+    wanted: &dyn Fn(&str) -> bool,
+    open: impl FnOnce() -> anyhow::Result<R>,
+    judge: impl Fn(&R, &Probe<R>) -> Judgement,
+) -> anyhow::Result<Vec<Check>> {
     let probes: Vec<_> = probes.iter().filter(|probe| wanted(probe.id)).collect();
     if probes.is_empty() {
         return Ok(Vec::new());
@@ -114,7 +132,7 @@ pub(super) fn run<R>(
     let room = open()?;
     let mut checks = Vec::new();
     for probe in probes {
-        let judged = recorded(|| (probe.judge)(&room));
+        let judged = recorded(|| judge(&room, probe));
         // What was judged while everything ended says nothing.
         if progress::is_stopped() {
             break;
@@ -184,7 +202,7 @@ fn together<R>(rooms: &[(&str, R)], judged: Vec<Judged>) -> Judged {
 
 fn found_in<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
     let told = |judgement: &Judgement| match judgement {
-        Ok(came) | Err(Fault::Broken(came) | Fault::Missing(came)) => came.clone(),
+        Ok(came) | Err(Fault::Broken(came) | Fault::Missing(came) | Fault::Unfit(came)) => came.clone(),
     };
     let each: Vec<_> = judgements.iter().map(told).collect();
     let all = match each.first() {
@@ -197,7 +215,10 @@ fn found_in<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
     if judgements.iter().any(|judgement| matches!(judgement, Err(Fault::Broken(_)))) {
         return Err(Fault::Broken(all));
     }
-    if judgements.iter().any(Result::is_err) { Err(Fault::Missing(all)) } else { Ok(all) }
+    if judgements.iter().any(|judgement| matches!(judgement, Err(Fault::Missing(_)))) {
+        return Err(Fault::Missing(all));
+    }
+    if judgements.iter().any(Result::is_err) { Err(Fault::Unfit(all)) } else { Ok(all) }
 }
 
 /// What is missing fails where `CI=true`.
@@ -207,10 +228,15 @@ fn checked<R>(suite: &'static str, probe: &Probe<R>, (judgement, recording): Jud
         Ok(came) => (Verdict::Pass, came),
         Err(Fault::Broken(came)) => (Verdict::Fail, came),
         Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
-        Err(Fault::Missing(what)) => (Verdict::Skip, what),
+        Err(Fault::Missing(what) | Fault::Unfit(what)) => (Verdict::Skip, what),
     };
     let (id, clause, level, about) = (probe.id, probe.clause, probe.level, probe.about);
     Check::judged(&Asked { suite, id, clause, level, about, expected: "" }, result, came, recording)
+}
+
+/// A check that was not run for this reason, which is no want of this machine.
+pub(super) fn skipped<R>(suite: &'static str, probe: &Probe<R>, why: &str) -> Check {
+    checked(suite, probe, (Err(unfit(why)), Recording::default()))
 }
 
 /// What a check is about; all checks of a clause for its number before the dot.

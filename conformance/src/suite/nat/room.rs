@@ -27,8 +27,8 @@ pub(super) const NAT: Ipv4Addr = Ipv4Addr::new(127, 94, 2, 1);
 const PRIVATE: &str = "10.0.0.2:4342";
 /// A site for each check that registers one: `2001:db8:N::/48`.
 const SITES: u8 = 8;
-const SITE_SECRET: &str = "site and server";
-const RTR_SECRET: &str = "rtr and server";
+pub(super) const SITE_SECRET: &str = "site and server";
+pub(super) const RTR_SECRET: &str = "rtr and server";
 /// What comes over loopback comes at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What does not come in this time does not come.

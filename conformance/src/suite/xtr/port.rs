@@ -182,6 +182,6 @@ fn listen(ear: &Socket, inbox: &Inbox, done: &AtomicBool, tell: impl Fn(&[u8])) 
     }
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::suite) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
