@@ -130,7 +130,7 @@ pub fn watch(late: impl FnOnce(Vec<Check>) + Send + 'static) -> std::io::Result<
         if let Some(run) = lock().as_mut() {
             run.clear();
             // Nobody may read standard error any more.
-            let _ = writeln!(stderr(), "conformance: interrupted; what runs is ended");
+            let _ = writeln!(stderr(), "conformance: interrupted; what runs has {} s to end", GRACE.as_secs());
         }
         std::thread::sleep(GRACE);
         if lock().is_some() {
