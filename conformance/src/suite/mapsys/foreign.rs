@@ -30,7 +30,7 @@ const SUITE: Duration = Duration::from_secs(300);
 /// How long a target may take from its start to its first answer.
 const READY: Duration = Duration::from_secs(15);
 /// The same of one that runs elsewhere, which has been started.
-const FIRST: Duration = Duration::from_secs(4);
+const FIRST: Duration = Duration::from_secs(3);
 /// How long an answer may take by which a target shows that it is alive; it is asked twice, as a datagram may be lost.
 const ALIVE: Duration = Duration::from_millis(1500);
 /// Between two questions of one that is being started.
@@ -263,8 +263,12 @@ impl Foreign {
 
     /// It takes a Map-Register of the sentinel's site, and answers for it where it claims that.
     pub(super) fn works(&self) -> Result<(), Fault> {
+        self.alive(self.patience())
+    }
+
+    fn patience(&self) -> Duration {
         let (times, least, most) = PATIENCE;
-        self.alive((self.answers_in.get() * times).clamp(least, most))
+        (self.answers_in.get() * times).clamp(least, most)
     }
 
     fn alive(&self, patience: Duration) -> Result<(), Fault> {
@@ -296,6 +300,7 @@ impl Foreign {
             xtr.awaits(patience, "a Map-Reply with the sentinel's locator", is_it)?;
         }
         self.answers_in.set(begun.elapsed());
+        self.clock.bear(self.patience());
         Ok(())
     }
 }
