@@ -194,7 +194,12 @@ impl Xtr {
 
     /// The Map-Notify that comes next; its tag holds.
     pub(in crate::suite) fn notified(&self, key: &AuthKey) -> Result<MapNotify, Fault> {
-        let came = self.hear(self.patience())?.ok_or_else(|| broken("expected a Map-Notify; nothing came"))?;
+        self.notified_within(self.patience(), key)
+    }
+
+    /// The same within a time that a clause gives.
+    pub(in crate::suite) fn notified_within(&self, patience: Duration, key: &AuthKey) -> Result<MapNotify, Fault> {
+        let came = self.hear(patience)?.ok_or_else(|| broken("expected a Map-Notify; nothing came"))?;
         auth::verify(&came.bytes, key, auth::Accept::INTEROP)
             .map_err(|error| broken(format!("{}: {error}", told(&came.bytes))))?;
         match ControlMessage::decode(&came.bytes) {
