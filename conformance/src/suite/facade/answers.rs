@@ -105,7 +105,7 @@ fn forwarded(room: &Room) -> Judgement {
     let itr = room.xtr()?;
     let ecm = itr.ecm(&request(room.nonce(), &[site.host(2)], &[itr.address.ip()]))?;
     itr.send(server, &ecm)?;
-    let came = etr.hear(std::time::Duration::from_secs(5))?.ok_or_else(|| broken("nothing came to the ETR"))?;
+    let came = etr.hear(etr.patience())?.ok_or_else(|| broken("nothing came to the ETR"))?;
     room.works()?;
     itr.hears_nothing(room.grace())?;
     let inner = |bytes: &[u8]| Ecm::decode(bytes).map(|ecm| (ecm.source, ecm.destination, ecm.message)).map_err(broken);

@@ -26,6 +26,7 @@ const MOST: usize = 4096;
 pub(super) struct Clock {
     until: Cell<Option<Instant>>,
     process: Cell<Option<u32>>,
+    patience: Cell<Option<Duration>>,
 }
 
 /// How often one looks whether a target has ended that is waited for.
@@ -39,6 +40,11 @@ impl Clock {
     /// The process that answers, if it is a child of this one.
     pub(super) fn watch(&self, process: Option<u32>) {
         self.process.set(process);
+    }
+
+    /// How long an answer may take, if not as long as one of this machine.
+    pub(super) fn bear(&self, patience: Duration) {
+        self.patience.set(Some(patience));
     }
 
     /// Nobody is there any more who could answer.
@@ -152,6 +158,8 @@ impl Xtr {
                 _ => (others, last) = (others + 1, told(&came.bytes)),
             }
         }
+        // A line is enough of what nobody asked for.
+        let last: String = last.chars().take(100).collect();
         let heard = if others == 0 { "nothing came".into() } else { format!("{others} others came, the last {last}") };
         Err(broken(format!("expected {what} within {patience:?}; {heard}")))
     }
@@ -163,9 +171,14 @@ impl Xtr {
         }
     }
 
+    /// How long an answer may take.
+    pub(in crate::suite) fn patience(&self) -> Duration {
+        self.clock.patience.get().unwrap_or(PATIENCE)
+    }
+
     /// The next message.
     pub(in crate::suite) fn message(&self) -> Result<(SocketAddr, ControlMessage), Fault> {
-        let came = self.hear(PATIENCE)?.ok_or_else(|| broken("expected an answer; nothing came"))?;
+        let came = self.hear(self.patience())?.ok_or_else(|| broken("expected an answer; nothing came"))?;
         let message = ControlMessage::decode(&came.bytes);
         let message = message
             .map_err(|error| broken(format!("expected an answer; came {} octets ({error})", came.bytes.len())))?;
@@ -185,7 +198,12 @@ impl Xtr {
 
     /// The Map-Notify that comes next; its tag holds.
     pub(in crate::suite) fn notified(&self, key: &AuthKey) -> Result<MapNotify, Fault> {
-        let came = self.hear(PATIENCE)?.ok_or_else(|| broken("expected a Map-Notify; nothing came"))?;
+        self.notified_within(self.patience(), key)
+    }
+
+    /// The same within a time that a clause gives.
+    pub(in crate::suite) fn notified_within(&self, patience: Duration, key: &AuthKey) -> Result<MapNotify, Fault> {
+        let came = self.hear(patience)?.ok_or_else(|| broken("expected a Map-Notify; nothing came"))?;
         auth::verify(&came.bytes, key, auth::Accept::INTEROP)
             .map_err(|error| broken(format!("{}: {error}", told(&came.bytes))))?;
         match ControlMessage::decode(&came.bytes) {
