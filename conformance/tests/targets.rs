@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `conformance run --target`: bad targets, which are named in bounded time, and deployed ones, where they are at hand.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::io::BufRead as _;
 use std::net::{Ipv4Addr, UdpSocket};

@@ -71,7 +71,7 @@ fn lacking(id: &str) -> Option<String> {
     let target = target::judged();
     let Some(TunnelRouter::Started(_)) = &target.tunnel_router else { return None };
     let is_it = |listed: &&str| *listed == id || id.split('.').next() == Some(*listed);
-    let mut needs = NEEDS.iter().filter(|(_, ids)| ids.iter().any(|listed| is_it(listed))).map(|(need, _)| need);
+    let mut needs = NEEDS.iter().filter(|(_, ids)| ids.iter().any(is_it)).map(|(need, _)| need);
     needs.find_map(|need| match need {
         Need::Claim(claim) => (!claims(*claim)).then(|| format!("{} does not claim {claim}", target.name)),
         Need::Network => Some("it needs three routers that are told others' EID-prefixes while they run".into()),
