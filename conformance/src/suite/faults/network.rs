@@ -12,8 +12,8 @@ use crate::suite::fleet::{Fleet, Node, Start};
 use crate::suite::person::Person;
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must};
 
-const CLOCK: &str = "lisp-signed-dht 9.5.3";
-const PEERS: &str = "lisp-signed-dht 9.7";
+const CLOCK: &str = "lisp-dht, RECORD 3.4";
+const PEERS: &str = "lisp-dht, RECORD 3.6";
 /// Where a node shows its health.
 const HEALTH: &str = "127.1.243.1:19243";
 /// A command ends in less, whatever its peers do.
