@@ -386,3 +386,17 @@ fn the_text_names_values_as_the_tables_have_them() {
     }
     assert!(named.len() > 60, "the text names {} values", named.len());
 }
+
+#[test]
+fn the_sections_that_suites_cite_are_there() {
+    let draft = Draft::signed_dht();
+    let sections = draft.sections();
+    let mut cited = 0;
+    for listed in conformance::suite::SUITES.iter().flat_map(|suite| (suite.list)().unwrap()) {
+        if let Some(section) = listed.clause.strip_prefix("lisp-signed-dht ") {
+            assert!(sections.contains(section), "{}: there is no section {section}", listed.id);
+            cited += 1;
+        }
+    }
+    assert!(cited > 200, "{cited} checks cite the draft");
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A draft as data: its tables, and the values that its text names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +65,22 @@ impl Draft {
             }
         }
         values
+    }
+
+    /// The numbers of the sections between front and back matter.
+    pub(crate) fn sections(&self) -> BTreeSet<String> {
+        let body =
+            self.text.split("--- middle").nth(1).and_then(|rest| rest.split("--- back").next()).unwrap_or_default();
+        let (mut numbers, mut sections) = (Vec::<usize>::new(), BTreeSet::new());
+        for line in body.lines() {
+            let depth = line.bytes().take_while(|octet| *octet == b'#').count();
+            if depth > 0 {
+                numbers.resize(depth, 0);
+                numbers[depth - 1] += 1;
+                sections.insert(numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join("."));
+            }
+        }
+        sections
     }
 
     /// The lines after the heading with this anchor, up to the next of its rank.

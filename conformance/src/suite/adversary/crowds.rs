@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::suite::fleet::Fleet;
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
-const SYBIL: &str = "lisp-dht, RECORD 3.6";
+const SYBIL: &str = "lisp-signed-dht 9.8";
 /// Right lookups in percent, at least.
 const RIGHT: u64 = 95;
 

@@ -10,7 +10,7 @@ use crate::suite::fleet::Node;
 use crate::suite::person::{CONTEXT, Person, Raw, at, mapping, prefix, seconds, split};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
-const STORE: &str = "lisp-dht, RECORD 3.4";
+const STORE: &str = "lisp-signed-dht 7.1";
 const ELSEWHERE: Network = Network([0x20, 0x01, 0x0d, 0xb8]);
 /// Octets of an element that makes a section larger than its class may be, and a bundle larger than it may be.
 const LARGE: usize = 1000;

@@ -13,7 +13,7 @@ use crate::suite::fleet::Start;
 use crate::suite::person::{LAB, Person};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must};
 
-const STORE: &str = "lisp-dht, RECORD 3.4";
+const STORE: &str = "lisp-signed-dht 7.7";
 /// Nodes of a network in which each knows the forty whose reach bounds what it keeps: most of them find a place in its table.
 const NODES: &str = "72";
 /// People among whom is one whose key lies far from a node.

@@ -8,8 +8,8 @@ use crate::suite::fleet::Start;
 use crate::suite::person::{Person, seconds};
 use crate::suite::probe::{Judgement, Probe, expect, must};
 
-const STORE: &str = "lisp-dht, RECORD 3.4";
-const READ: &str = "lisp-dht, RECORD 3.3";
+const STORE: &str = "lisp-signed-dht 7.1";
+const READ: &str = "lisp-signed-dht 9.7";
 
 pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DH-01.1", READ, "an owner puts a mapping, another node gives it", put_get),

@@ -10,8 +10,8 @@ use crate::suite::fleet::Start;
 use crate::suite::person::Person;
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must, should};
 
-const ADMISSION: &str = "lisp-dht, RECORD 3.6";
-const OPERATION: &str = "lisp-dht, OPERATION";
+const ADMISSION: &str = "lisp-signed-dht 9.5";
+const OPERATION: &str = "lisp-signed-dht 13";
 
 pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DH-07.1", ADMISSION, "a closed network and who has not its key", closed),

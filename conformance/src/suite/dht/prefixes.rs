@@ -8,7 +8,7 @@ use crate::suite::fleet::Node;
 use crate::suite::person::{Person, prefix, prefix_in, seconds, site};
 use crate::suite::probe::{Fault, Judgement, Probe, expect, must};
 
-const PREFIXES: &str = "lisp-dht, RECORD 3.5";
+const PREFIXES: &str = "lisp-signed-dht 8.2";
 
 pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DH-06.1", PREFIXES, "`lisp-dht index` delegates a site, whose registrar says where it is", by_index),

@@ -24,7 +24,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("FC-057.1", "9301 5, 8.3", "questions at each address of the server", from_the_address_asked),
     must("FC-059.1", "9301 5.5", "register and ask over IPv6", over_ipv6),
     must("FC-004.1", SERVER, "an IPv4 site", ipv4_site),
-    must("FC-117.1", "lisp-dht, LOCAL", "a CGEID registered over the network", cgeid),
+    must("FC-117.1", "lisp-signed-dht 10.1", "a CGEID registered over the network", cgeid),
     must("FC-054.1", "9301 5.5", "a more-specific that is withdrawn again", more_specific_goes),
 ];
 

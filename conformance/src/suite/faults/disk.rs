@@ -11,7 +11,7 @@ use crate::suite::fleet::{Fleet, Node, Start};
 use crate::suite::person::{Person, seconds};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must};
 
-const DISK: &str = "lisp-dht, OPERATION disk";
+const DISK: &str = "lisp-signed-dht 7.5";
 /// Changes are on disk in less.
 const WRITTEN: Duration = Duration::from_secs(3);
 /// A file that may not grow beyond this takes no transaction.

@@ -14,11 +14,11 @@ use super::{Desk, Kind};
 use crate::suite::person::{LAB, Person, at, mapping};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
-const MAPPING: &str = "lisp-dht, RECORD 3.2 MAPPING";
-const TOPOLOGY: &str = "lisp-dht, RECORD 3.2 TOPOLOGY";
-const SERVICE: &str = "lisp-dht, RECORD 3.2 SERVICE";
-const REVOCATION: &str = "lisp-dht, RECORD 3.2 REVOCATION";
-const PREFIX: &str = "lisp-dht, RECORD 3.2 PREFIX";
+const MAPPING: &str = "lisp-signed-dht 5.2";
+const TOPOLOGY: &str = "lisp-signed-dht 5.3";
+const SERVICE: &str = "lisp-signed-dht 5.4";
+const REVOCATION: &str = "lisp-signed-dht 5.5";
+const PREFIX: &str = "lisp-signed-dht 5.6";
 
 const RLOC: u16 = 0x0201;
 const TTL: u16 = 0x0202;

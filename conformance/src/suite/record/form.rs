@@ -7,9 +7,9 @@ use super::{Desk, Kind};
 use crate::suite::person::{at, mapping, seconds};
 use crate::suite::probe::{Judgement, Probe, broken, must};
 
-const SECTION: &str = "lisp-dht, RECORD 3.1";
-const CLASSES: &str = "lisp-dht, RECORD 3.2";
-const BUNDLE: &str = "lisp-dht, RECORD 3.3";
+const SECTION: &str = "lisp-signed-dht 4.2";
+const CLASSES: &str = "lisp-signed-dht 5";
+const BUNDLE: &str = "lisp-signed-dht 4.5";
 
 /// A type that no class knows.
 const UNKNOWN: u16 = 0x7f01;
@@ -116,14 +116,14 @@ pub(super) const PROBES: &[Probe<Desk>] = &[
     must("RC-06.6", CLASSES, "an IDENTITY for 35 days and a second", |d| {
         d.refuses_value(Kind::Mapping, "lifetime", "Identity", |v| v[0].put(at::LIFETIME, &long(35 * 86_400 + 1)))
     }),
-    must("RC-07.1", "lisp-dht, RECORD 3.4", "signed 120 s ahead, and a millisecond more", ahead),
-    must("RC-07.2", "lisp-dht, RECORD 3.4", "a moment before its end, and at its end", end),
-    must("RC-07.3", "lisp-dht, RECORD 3.4", "a sequence beyond all clocks", |d| {
+    must("RC-07.1", "lisp-signed-dht 4.6", "signed 120 s ahead, and a millisecond more", ahead),
+    must("RC-07.2", "lisp-signed-dht 4.6", "a moment before its end, and at its end", end),
+    must("RC-07.3", "lisp-signed-dht 4.6", "a sequence beyond all clocks", |d| {
         d.refuses(Kind::Mapping, "from-the-future", "", |s| s.put(at::SEQUENCE, &(u64::MAX / 2).to_be_bytes())).or_else(
             |_| d.refuses(Kind::Mapping, "expired", "", |s| s.put(at::SEQUENCE, &(u64::MAX / 2).to_be_bytes())),
         )
     }),
-    must("RC-07.4", "lisp-dht, RECORD 3.4", "a lifetime of nothing", |d| {
+    must("RC-07.4", "lisp-signed-dht 4.6", "a lifetime of nothing", |d| {
         d.refuses(Kind::Mapping, "expired", "", |s| s.put(at::LIFETIME, &[0; 4]))
     }),
 ];

@@ -18,7 +18,7 @@ const SAMPLE: u64 = 4000;
 const LONGEST: u64 = 64;
 
 pub(super) const PROBES: &[Probe<Desk>] =
-    &[must("RC-18.1", "lisp-dht, RECORD 3.4", "valid bundles with one change each", all)];
+    &[must("RC-18.1", "lisp-signed-dht 6", "valid bundles with one change each", all)];
 
 /// splitmix64.
 struct Dice(u64);

@@ -11,8 +11,8 @@ use super::{Desk, Kind};
 use crate::suite::person::{LAB, prefix, site};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
-const PAGE: &str = "lisp-dht, RECORD 3.2 INDEX";
-const PLAN: &str = "lisp-dht, RECORD 3.5";
+const PAGE: &str = "lisp-signed-dht 5.7";
+const PLAN: &str = "lisp-signed-dht 8.4";
 const COVERING: u16 = 0x0701;
 const ENTRIES: u16 = 0x0702;
 /// Octets of a page's one CN with its count; the entry comes next: kind, length, two octets of address, max-plen, CN.

@@ -8,8 +8,8 @@ use super::{Desk, Kind};
 use crate::suite::person::{CONTEXT, at, prefix, prefix_in, split};
 use crate::suite::probe::{Judgement, Probe, must};
 
-const SIGNED: &str = "lisp-dht, RECORD 3.1";
-const KEYS: &str = "lisp-dht, RECORD 3.3";
+const SIGNED: &str = "lisp-signed-dht 4.3";
+const KEYS: &str = "lisp-signed-dht 4.1";
 const ELSEWHERE: Network = Network([0x20, 0x01, 0x0d, 0xb8]);
 
 pub(super) const PROBES: &[Probe<Desk>] = &[
