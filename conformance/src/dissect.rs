@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What our codec makes of bytes: of a capture, of a vectors file, of hexadecimal text.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, bail};
 use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
@@ -40,6 +42,54 @@ pub fn file(bytes: &[u8]) -> anyhow::Result<Vec<Line>> {
         return Ok(file.vectors.iter().map(|vector| line(vector.id.clone(), packet(&vector.packet))).collect());
     }
     hex_text(text)
+}
+
+/// Source and destination of a whole IP packet, with ports where it has them.
+pub fn ends(octets: &[u8]) -> Option<(String, String)> {
+    let ip = IpPacket::parse(octets).ok()?;
+    let udp = ip.transport().filter(|(number, _)| *number == protocol::UDP);
+    let (source, destination) = (ip.source(), ip.destination());
+    Some(match udp.and_then(|(_, segment)| UdpHeader::parse(segment).ok()) {
+        Some((udp, _)) => {
+            (SocketAddr::new(source, udp.source).to_string(), SocketAddr::new(destination, udp.destination).to_string())
+        }
+        None => (source.to_string(), destination.to_string()),
+    })
+}
+
+/// What a UDP payload between two ports says, or why our codec refuses it.
+pub fn payload(ports: (u16, u16), octets: &[u8]) -> String {
+    let said = if ports.1 == DATA_PORT { data(octets) } else { control(octets) };
+    said.unwrap_or_else(|error| format!("our codec refuses it: {error}"))
+}
+
+/// What a whole IP packet says.
+pub fn whole(octets: &[u8]) -> String {
+    match packet(octets) {
+        Some(Ok(message)) => message,
+        Some(Err(error)) => format!("our codec refuses it: {error}"),
+        None => plain(octets),
+    }
+}
+
+/// A packet that is not LISP, in a line.
+fn plain(octets: &[u8]) -> String {
+    let Ok(ip) = IpPacket::parse(octets) else { return "no IP packet".into() };
+    let name = match ip.transport() {
+        Some((protocol::UDP, _)) => "UDP".to_owned(),
+        Some((protocol::ICMP, message)) => of_icmp("ICMP", message),
+        Some((protocol::ICMPV6, message)) => of_icmp("ICMPv6", message),
+        Some((number, _)) => format!("protocol {number}"),
+        None => "a fragment".to_owned(),
+    };
+    format!("{name}, {} octets", ip.octets().len())
+}
+
+fn of_icmp(name: &str, message: &[u8]) -> String {
+    match message {
+        [kind, code, ..] => format!("{name} type {kind} code {code}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// A data packet's UDP payload: the LISP header and the packet inside.
@@ -103,8 +153,9 @@ fn packet(octets: &[u8]) -> Dissected {
 fn control(payload: &[u8]) -> Result<String, DecodeError> {
     let message = ControlMessage::decode(payload)?;
     let ControlMessage::Ecm(ecm) = &message else { return Ok(message.to_string()) };
-    let inner = ControlMessage::decode(&ecm.message)?;
-    Ok(format!("{message}: {inner}"))
+    // It is told with the ECM, unless it is none.
+    ControlMessage::decode(&ecm.message)?;
+    Ok(message.to_string())
 }
 
 fn line(id: String, dissected: Dissected) -> Line {

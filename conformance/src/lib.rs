@@ -7,8 +7,13 @@
 
 pub mod check;
 pub mod der;
+pub mod descendants;
 pub mod dissect;
+pub mod exchange;
 pub mod ledger;
+pub mod progress;
 pub mod report;
 pub mod suite;
+pub mod target;
 pub mod vectors;
+pub mod wanted;

@@ -54,6 +54,84 @@ fn json_goes_to_standard_output_or_beside_the_text() {
 }
 
 #[test]
+fn a_check_tells_what_was_given_expected_and_found_and_how_sure_it_is() {
+    let output = conformance(&["run", "--id", "R03", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let check = &report["checks"][0];
+    for key in ["asks", "expected", "came"] {
+        assert!(check[key].as_str().is_some_and(|text| text.len() > 10), "{key}: {check:#}");
+    }
+    let given = &check["exchange"][0];
+    assert_eq!((&check["sure"], &given["direction"]), (&"inside".into(), &"given".into()));
+    assert!(given["decoded"].as_str().unwrap().starts_with("Map-Register nonce"), "{given:#}");
+    assert!(given["hex"].as_str().unwrap().starts_with("4500"), "{given:#}");
+}
+
+#[test]
+fn names_and_beginnings_of_names_choose_checks() {
+    let closing = |ids: &str| text(&conformance(&["run", "--id", ids]).stdout).lines().last().unwrap().to_owned();
+    assert_eq!(closing("R03,M43"), "2 passed, 0 failed, 0 skipped");
+    assert_eq!(closing("RC-03.8,R03"), "2 passed, 0 failed, 0 skipped");
+    assert_eq!(closing("RC-03"), conformance_listed("RC-03."));
+    let output = conformance(&["run", "--id", "R03,RC-0"]);
+    assert_eq!((output.status.code(), text(&output.stderr).contains("--id RC-0:")), (Some(2), true));
+}
+
+/// What a run of all checks that begin so closes with.
+fn conformance_listed(start: &str) -> String {
+    let listed: serde_json::Value = serde_json::from_slice(&conformance(&["list", "--json"]).stdout).unwrap();
+    let ids = listed.as_array().unwrap().iter().filter(|check| check["id"].as_str().unwrap().starts_with(start));
+    format!("{} passed, 0 failed, 0 skipped", ids.count())
+}
+
+#[test]
+fn progress_is_told_on_standard_error_alone_and_only_if_asked_for() {
+    let (silent, told) =
+        (conformance(&["run", "--suite", "wire"]), conformance(&["run", "--suite", "wire", "--progress"]));
+    assert_eq!(text(&silent.stderr), "");
+    assert_eq!(text(&told.stdout), text(&silent.stdout));
+    assert!(text(&told.stderr).starts_with("wire: 0 of 88, none failed, 0 s\n"), "{}", text(&told.stderr));
+}
+
+#[test]
+fn junit_and_tap_carry_the_clause_and_the_exchange() {
+    let junit = text(&conformance(&["run", "--id", "R03", "--format", "junit"]).stdout);
+    assert!(
+        junit.contains("<property name=\"clause\" value=\"RFC 9301 5.6") && junit.contains("0000  45 00"),
+        "{junit}"
+    );
+    let tap = text(&conformance(&["run", "--id", "R03", "--format", "tap"]).stdout);
+    assert!(tap.contains("  clause: \"RFC 9301 5.6") && tap.contains("0000  45 00"), "{tap}");
+}
+
+#[test]
+fn diff_tells_what_is_broken_and_exits_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (one, two, wrong) = (path("one.json"), path("two.json"), path("wrong.json"));
+    let run = text(&conformance(&["run", "--suite", "wire", "--json"]).stdout);
+    std::fs::write(&one, &run).unwrap();
+    let other = run.replacen("\"result\": \"pass\"", "\"result\": \"fail\"", 1);
+    let other = other.replace("\"passed\": 88", "\"passed\": 87").replace("\"failed\": 0", "\"failed\": 1");
+    std::fs::write(&two, &other).unwrap();
+    std::fs::write(&wrong, run.replacen("\"pass\"", "\"well\"", 1)).unwrap();
+    let broken = conformance(&["diff", &one, &two]);
+    let printed = text(&broken.stdout);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(
+        printed.contains("pass  fail") && printed.ends_with("1 broken, 0 gone, 0 fixed, 0 new, 0 other, 87 equal\n")
+    );
+    let fixed = conformance(&["diff", &two, &one, "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_slice(&fixed.stdout).unwrap();
+    assert_eq!((fixed.status.code(), &found["counts"]["fixed"]), (Some(0), &1.into()));
+    assert_eq!(found["checks"][0]["results"], serde_json::json!(["fail", "pass"]));
+    let refused = conformance(&["diff", &one, &wrong]);
+    let told = text(&refused.stderr);
+    assert!(told.contains("wrong.json") && told.contains("`well`") && told.contains("line "), "{told}");
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
 fn explain_shows_the_clause_and_the_bytes() {
     let printed = text(&conformance(&["explain", "R03"]).stdout);
     assert!(
@@ -82,6 +160,8 @@ fn wrong_usage_is_told_and_exits_with_2() {
         (&["run", "--id", "Z99"][..], "Z99"),
         (&["explain", "Z99"][..], "Z99"),
         (&["decode", "/nonexistent"][..], "/nonexistent"),
+        (&["diff", "/nonexistent", "/nonexistent"][..], "/nonexistent"),
+        (&["run", "--suite", "wire", "-o", "/nonexistent/report"][..], "/nonexistent/report"),
         (&["frobnicate"][..], "frobnicate"),
     ] {
         let output = conformance(arguments);

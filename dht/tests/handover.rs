@@ -388,7 +388,8 @@ fn one_that_leaves_and_comes_again_and_again_costs_its_neighbours_little() {
         }
     }
     let offers = world.nodes[&here].sent;
-    let most = usize::try_from(limits::MEETINGS).unwrap() + 3600 / limits::MEETING_PAUSE.as_secs() as usize;
+    let most =
+        usize::try_from(limits::MEETINGS).unwrap() + usize::try_from(3600 / limits::MEETING_PAUSE.as_secs()).unwrap();
     assert!((1..=most).contains(&offers), "{offers} offers in an hour");
 }
 

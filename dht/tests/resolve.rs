@@ -600,6 +600,21 @@ fn a_second_key_under_one_name_is_not_believed_although_the_first_is_gone() {
 }
 
 #[test]
+fn a_key_that_was_not_verified_is_not_pinned() {
+    let mut world = World::new();
+    let mut writer = Person::new(1);
+    let publication = writer.mapping(start(), 7);
+    let mut forged = publication.value.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    for (value, pin) in [(forged, None), (publication.value, Some(writer.identity.certificate().fingerprint()))] {
+        let mut resolution = Resolution::new(&mut world.resolver, host(&writer.key.address().to_string()), start());
+        let asked = resolution.poll().unwrap();
+        resolution.handle(&mut world.resolver, start(), &asked, &[value]);
+        assert_eq!(world.resolver.pins.get(writer.cn()), pin);
+    }
+}
+
+#[test]
 fn a_revoked_identity_is_seen() {
     let mut person = Person::new(1);
     let (mapping, revocation) = (person.mapping(start(), 1), person.revoke(Reason::UNSPECIFIED, 0));

@@ -39,6 +39,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("rfc6438.toml", include_str!("../../requirements/rfc6438.toml")),
     ("rfc6936.toml", include_str!("../../requirements/rfc6936.toml")),
     ("lisp-nat-traversal.toml", include_str!("../../requirements/lisp-nat-traversal.toml")),
+    ("draft-cgeid.toml", include_str!("../../requirements/draft-cgeid.toml")),
+    ("draft-signed-dht.toml", include_str!("../../requirements/draft-signed-dht.toml")),
     ("ours.toml", include_str!("../../requirements/ours.toml")),
 ];
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-dht` as a black box: nodes on loopback, and the commands that ask them.
 
-use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -29,8 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Fleet {
     folder: TempDir,
     program: PathBuf,
-    nodes: Cell<u8>,
-    files: Cell<u32>,
+    nodes: AtomicU8,
+    files: AtomicU32,
 }
 
 /// How a command ended.
@@ -53,7 +53,7 @@ impl Fleet {
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        Ok(Self { folder, program: program()?, nodes: Cell::new(0), files: Cell::new(0) })
+        Ok(Self { folder, program: program()?, nodes: AtomicU8::new(0), files: AtomicU32::new(0) })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -84,6 +84,7 @@ impl Fleet {
     /// Runs a command to its end.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<Answer, Fault> {
         let output: Output = self.command(arguments).output().map_err(|error| self.absent(&error))?;
+        crate::exchange::ran_to(&self.program, arguments, &output);
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(Answer {
             code: output.status.code(),
@@ -94,9 +95,9 @@ impl Fleet {
 
     /// Writes a file under a name of its own.
     pub(super) fn file(&self, kind: &str, octets: &[u8]) -> Result<String, Fault> {
-        let number = self.files.get();
-        self.files.set(number + 1);
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
         let name = format!("{number}.{kind}");
+        crate::exchange::given(&name, octets);
         std::fs::write(self.path(&name), octets).map_err(missing)?;
         Ok(name)
     }
@@ -119,8 +120,7 @@ impl Fleet {
 
     /// A new node of this person.
     pub(super) fn node_of(&self, person: &Person, start: &Start<'_>) -> Result<Node, Fault> {
-        let number = self.nodes.get() + 1;
-        self.nodes.set(number);
+        let number = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
         let address = format!("127.1.{number}.1");
         let identity = self.keep(person)?;
         self.launch(Node::unborn(address, identity, format!("{number}.state")), start)

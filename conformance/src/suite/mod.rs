@@ -22,7 +22,9 @@ mod record;
 mod wire;
 mod xtr;
 
-use crate::check::Check;
+use crate::check::{Asked, Check, Verdict};
+use crate::exchange::Recording;
+use crate::progress;
 
 /// Runs the checks whose identifier the predicate wants.
 pub type RunChecks = fn(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>>;
@@ -49,6 +51,37 @@ pub struct Suite {
     pub run: RunChecks,
     /// What a check is about, in some lines; `None` if it is not one of the suite's.
     pub explain: fn(id: &str) -> anyhow::Result<Option<String>>,
+}
+
+impl Suite {
+    /// What a check is about, and how the suite judges it; `None` if it is not one of the suite's.
+    ///
+    /// # Errors
+    /// When the data of the suite cannot be read, which tests rule out.
+    pub fn explained(&self, id: &str) -> anyhow::Result<Option<String>> {
+        let (name, about) = (self.name, self.about);
+        let text = (self.explain)(id)?.map(|text| {
+            format!(
+                "{text}\nTested by suite {name}: {about}.\n`conformance run --id {id} --format html -o report.html` shows what is \
+                 sent, what comes, and how sure the verdict is.\n"
+            )
+        });
+        Ok(text)
+    }
+
+    /// The wanted checks, none of them run for this reason.
+    ///
+    /// # Errors
+    /// When the checks cannot be named.
+    pub fn skipped(&self, wanted: &dyn Fn(&str) -> bool, why: &str) -> anyhow::Result<Vec<Check>> {
+        let checks = (self.list)()?.into_iter().filter(|listed| wanted(&listed.id));
+        let skipped = |Listed { id, clause, level }: Listed| {
+            let asked =
+                Asked { suite: self.name, id: &id, clause: &clause, level: &level, about: "not asked", expected: "" };
+            Check::judged(&asked, Verdict::Skip, why.to_owned(), Recording::default())
+        };
+        Ok(checks.map(skipped).map(progress::finished).collect())
+    }
 }
 
 /// All suites.
@@ -146,7 +179,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "nat",
-        about: "Info-Requests and relayed Map-Registers of NAT traversal, against the program lisp-mapsys with an RTR on loopback",
+        about: "NAT traversal: Map-Server, against the program lisp-mapsys on loopback; RTR and xTR, against lisp-xtr in network namespaces",
         list: nat::list,
         run: nat::run,
         explain: nat::explain,

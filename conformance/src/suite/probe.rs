@@ -3,10 +3,12 @@
 
 use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Listed;
-use crate::check::{Check, Verdict};
+use crate::check::{Asked, Check, Verdict, cited};
+use crate::exchange::{self, Recording, recorded};
+use crate::progress;
 
 /// One check: what is given and must come, and the function that sees to it in the suite's room `R`.
 pub(super) struct Probe<R> {
@@ -62,6 +64,8 @@ pub(super) enum Fault {
     Broken(String),
     /// What is missing to judge it.
     Missing(String),
+    /// Why it says nothing about this target: that does not claim what it needs, or cannot be brought to it.
+    Unfit(String),
 }
 
 /// Something else came than must.
@@ -74,6 +78,11 @@ pub(super) fn missing(what: impl std::fmt::Display) -> Fault {
     Fault::Missing(what.to_string())
 }
 
+/// A check does not fit the target.
+pub(super) fn unfit(why: impl std::fmt::Display) -> Fault {
+    Fault::Unfit(why.to_string())
+}
+
 /// `found` if it holds.
 pub(super) fn expect(holds: bool, found: impl std::fmt::Display) -> Judgement {
     if holds { Ok(found.to_string()) } else { Err(broken(found)) }
@@ -81,11 +90,13 @@ pub(super) fn expect(holds: bool, found: impl std::fmt::Display) -> Judgement {
 
 /// Something that must be as expected.
 pub(super) fn equal<T: PartialEq + Debug>(what: &str, came: T, expected: T) -> Result<(), Fault> {
+    exchange::expected(format_args!("{what}: {expected:?}"));
     if came == expected { Ok(()) } else { Err(broken(format!("{what}: expected {expected:?}, came {came:?}"))) }
 }
 
 /// Nothing must have come.
 pub(super) fn nothing<T>(what: &str, came: &[T]) -> Result<(), Fault> {
+    exchange::expected(format_args!("{what}: nothing"));
     if came.is_empty() { Ok(()) } else { Err(broken(format!("{what}: expected nothing, came {}", came.len()))) }
 }
 
@@ -103,12 +114,32 @@ pub(super) fn run<R>(
     wanted: &dyn Fn(&str) -> bool,
     open: impl FnOnce() -> anyhow::Result<R>,
 ) -> anyhow::Result<Vec<Check>> {
+    run_as(suite, probes, wanted, open, |room, probe| (probe.judge)(room))
+}
+
+/// The same where the room has to do with how a check is made.
+pub(super) fn run_as<R>(
+    suite: &'static str,
+    probes: &[&Probe<R>],
+    wanted: &dyn Fn(&str) -> bool,
+    open: impl FnOnce() -> anyhow::Result<R>,
+    judge: impl Fn(&R, &Probe<R>) -> Judgement,
+) -> anyhow::Result<Vec<Check>> {
     let probes: Vec<_> = probes.iter().filter(|probe| wanted(probe.id)).collect();
     if probes.is_empty() {
         return Ok(Vec::new());
     }
     let room = open()?;
-    Ok(probes.iter().map(|probe| checked(suite, probe, (probe.judge)(&room))).collect())
+    let mut checks = Vec::new();
+    for probe in probes {
+        let judged = recorded(|| judge(&room, probe));
+        // What was judged while everything ended says nothing.
+        if progress::is_stopped() {
+            break;
+        }
+        checks.push(progress::finished(checked(suite, probe, judged)));
+    }
+    Ok(checks)
 }
 
 /// Runs the wanted checks side by side, each in every room; one that does not pass in any does not pass.
@@ -121,35 +152,57 @@ pub(super) fn run_beside<R: Sync>(
     let probes: Vec<_> = probes.iter().filter(|probe| wanted(probe.id)).collect();
     let tasks: Vec<_> = (0..probes.len()).flat_map(|probe| (0..rooms.len()).map(move |room| (probe, room))).collect();
     let next = AtomicUsize::new(0);
-    let judged: Vec<Mutex<Option<Judgement>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
+    let judged: Vec<Mutex<Option<Judged>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
+    let left: Vec<_> = probes.iter().map(|_| AtomicUsize::new(rooms.len())).collect();
+    let done: Vec<Mutex<Option<Check>>> = probes.iter().map(|_| Mutex::new(None)).collect();
+    let work = || {
+        while !progress::is_stopped() {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            let Some((probe, room)) = tasks.get(task).copied() else { return };
+            let judgement = recorded(|| (probes[probe].judge)(&rooms[room].1));
+            // What was judged while everything ended says nothing.
+            if progress::is_stopped() {
+                return;
+            }
+            *lock(&judged[task]) = Some(judgement);
+            if left[probe].fetch_sub(1, Ordering::AcqRel) == 1 {
+                let of_it = &judged[probe * rooms.len()..(probe + 1) * rooms.len()];
+                let all: Vec<_> = of_it.iter().filter_map(|task| lock(task).take()).collect();
+                let check = checked(suite, probes[probe], together(rooms, all));
+                *lock(&done[probe]) = Some(progress::finished(check));
+            }
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(tasks.len()) {
-            scope.spawn(|| {
-                loop {
-                    let task = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((probe, room)) = tasks.get(task).copied() else { return };
-                    let judgement = (probes[probe].judge)(&rooms[room].1);
-                    *judged[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(judgement);
-                }
-            });
+            scope.spawn(work);
         }
     });
-    let judgement = |task: &Mutex<Option<Judgement>>| {
-        let taken = task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| Err(broken("it was not judged")))
-    };
-    let all: Vec<_> = judged.iter().map(judgement).collect();
-    let of_each = all.chunks(rooms.len().max(1)).map(|judgements| together(rooms, judgements));
-    probes.iter().zip(of_each).map(|(probe, judgement)| checked(suite, probe, judgement)).collect()
+    done.iter().filter_map(|check| lock(check).take()).collect()
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A judgement, and what was sent and heard for it.
+type Judged = (Judgement, Recording);
 
 /// Checks that run side by side: they wait for packets more than they work.
 const AT_ONCE: usize = 16;
 
 /// What was found in all rooms; if that is the same, once.
-fn together<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
+fn together<R>(rooms: &[(&str, R)], judged: Vec<Judged>) -> Judged {
+    let (judgements, recordings): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
+    let name = |room: &str| if rooms.len() > 1 { room.to_owned() } else { String::new() };
+    let named = rooms.iter().zip(recordings);
+    let all = named.fold(Recording::default(), |all, ((room, _), recording)| all.and(&name(room), recording));
+    (found_in(rooms, &judgements), all)
+}
+
+fn found_in<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
     let told = |judgement: &Judgement| match judgement {
-        Ok(came) | Err(Fault::Broken(came) | Fault::Missing(came)) => came.clone(),
+        Ok(came) | Err(Fault::Broken(came) | Fault::Missing(came) | Fault::Unfit(came)) => came.clone(),
     };
     let each: Vec<_> = judgements.iter().map(told).collect();
     let all = match each.first() {
@@ -162,33 +215,36 @@ fn together<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
     if judgements.iter().any(|judgement| matches!(judgement, Err(Fault::Broken(_)))) {
         return Err(Fault::Broken(all));
     }
-    if judgements.iter().any(Result::is_err) { Err(Fault::Missing(all)) } else { Ok(all) }
+    if judgements.iter().any(|judgement| matches!(judgement, Err(Fault::Missing(_)))) {
+        return Err(Fault::Missing(all));
+    }
+    if judgements.iter().any(Result::is_err) { Err(Fault::Unfit(all)) } else { Ok(all) }
 }
 
 /// What is missing fails where `CI=true`.
-fn checked<R>(suite: &'static str, probe: &Probe<R>, judgement: Judgement) -> Check {
+fn checked<R>(suite: &'static str, probe: &Probe<R>, (judgement, recording): Judged) -> Check {
     let ci = std::env::var("CI").as_deref() == Ok("true");
     let (result, came) = match judgement {
         Ok(came) => (Verdict::Pass, came),
         Err(Fault::Broken(came)) => (Verdict::Fail, came),
         Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
-        Err(Fault::Missing(what)) => (Verdict::Skip, what),
+        Err(Fault::Missing(what) | Fault::Unfit(what)) => (Verdict::Skip, what),
     };
-    Check {
-        id: probe.id.into(),
-        clause: probe.clause.into(),
-        level: probe.level.into(),
-        suite,
-        result,
-        evidence: format!("{}: {came}", probe.about),
-    }
+    let (id, clause, level, about) = (probe.id, probe.clause, probe.level, probe.about);
+    Check::judged(&Asked { suite, id, clause, level, about, expected: "" }, result, came, recording)
+}
+
+/// A check that was not run for this reason, which is no want of this machine.
+pub(super) fn skipped<R>(suite: &'static str, probe: &Probe<R>, why: &str) -> Check {
+    checked(suite, probe, (Err(unfit(why)), Recording::default()))
 }
 
 /// What a check is about; all checks of a clause for its number before the dot.
 pub(super) fn explain<R>(probes: &[&Probe<R>], id: &str) -> Option<String> {
     let mut out = String::new();
     for probe in probes.iter().filter(|probe| probe.id == id || probe.id.split('.').next() == Some(id)) {
-        let _ = writeln!(out, "{:<8} {:<6} {}\n         {}", probe.id, probe.level, probe.clause, probe.about);
+        let clause = cited(probe.clause);
+        let _ = writeln!(out, "{:<8} {:<6} {clause}\n         given: {}", probe.id, probe.level, probe.about);
     }
     (!out.is_empty()).then_some(out)
 }

@@ -13,8 +13,10 @@ use wire::control::ControlMessage;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret};
 
 use super::Listed;
-use crate::check::{Check, Verdict, cited};
+use crate::check::{Asked, Check, Verdict, cited};
 use crate::dissect;
+use crate::exchange::{self, recorded};
+use crate::progress;
 use crate::vectors::{self, Vector, VectorsFile};
 
 /// Every vector says what must happen.
@@ -103,7 +105,10 @@ fn row<'a>(rows: &'a BTreeMap<String, Row>, id: &str) -> anyhow::Result<&'a Row>
 }
 
 fn check(file: &VectorsFile, vector: &Vector, row: &Row) -> anyhow::Result<Check> {
-    let judged = if vector.id.starts_with('D') { judge_data(vector, row) } else { judge_control(file, vector, row) };
+    let (judged, recording) = recorded(|| {
+        exchange::packet_given("packet", &vector.packet);
+        if vector.id.starts_with('D') { judge_data(vector, row) } else { judge_control(file, vector, row) }
+    });
     let (result, finding) = match judged {
         Ok(finding) => (Verdict::Pass, finding),
         Err(finding) => (Verdict::Fail, finding),
@@ -113,14 +118,10 @@ fn check(file: &VectorsFile, vector: &Vector, row: &Row) -> anyhow::Result<Check
         Layer::Authenticator => "authenticator".to_owned(),
         Layer::Engine => format!("codec, then {}", row.judge.as_deref().unwrap_or("nobody yet")),
     };
-    Ok(Check {
-        id: vector.id.clone(),
-        clause: vector.clause.clone(),
-        level: LEVEL.into(),
-        suite: "wire",
-        result,
-        evidence: format!("[{layer}] {}: {finding}", vector.title),
-    })
+    let about = format!("[{layer}] {}", vector.title);
+    let (id, clause, about, expected) = (&vector.id, &vector.clause, &about, &vector.expect);
+    let asked = Asked { suite: "wire", id, clause, level: LEVEL, about, expected };
+    Ok(progress::finished(Check::judged(&asked, result, finding, recording)))
 }
 
 /// What was found, if it is what the table says; else what was found instead.

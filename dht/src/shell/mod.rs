@@ -11,6 +11,7 @@ pub mod lab;
 pub mod limits;
 pub mod lookup;
 pub mod metrics;
+pub mod names;
 pub mod network_key;
 pub mod node;
 pub mod pins;

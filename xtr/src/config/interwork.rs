@@ -5,6 +5,7 @@
 //! one end in `-for` and `-in`, and have EID-prefixes of others.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -30,12 +31,14 @@ impl FromStr for PetrValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse()? {
-            RlocValue::Address(locator) if locator.priority == UNUSABLE => {
+        let place = text.split(',').next().unwrap_or_default().trim();
+        match text.parse() {
+            Ok(RlocValue::Address(locator)) if locator.priority == UNUSABLE => {
                 Err(format!("priority {UNUSABLE} says that it is not to be used"))
             }
-            RlocValue::Address(locator) => Ok(Self(locator)),
-            RlocValue::Interface(interface) => Err(format!("{:?} is no address", interface.name)),
+            Ok(RlocValue::Address(locator)) => Ok(Self(locator)),
+            Err(problem) if place.parse::<IpAddr>().is_ok() => Err(problem),
+            Ok(RlocValue::Interface(_)) | Err(_) => Err(format!("{place:?} is no address")),
         }
     }
 }
@@ -53,7 +56,11 @@ impl FromStr for PitrIn {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == ANCHORS { Ok(Self::Anchors) } else { text.parse().map(Self::Within) }
+        match text {
+            ANCHORS => Ok(Self::Anchors),
+            _ if !text.contains('/') => Err(format!("{text:?} is neither ADDRESS/LENGTH nor {ANCHORS:?}")),
+            _ => text.parse().map(Self::Within),
+        }
     }
 }
 
@@ -180,6 +187,15 @@ fn join(items: impl Iterator<Item = impl fmt::Display>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_value_with_a_slip_in_it_is_told_what_is_expected() {
+        let told = |problem: String, expected: &str| assert!(problem.contains(expected), "{problem}");
+        told("1.2.3".parse::<PetrValue>().unwrap_err(), "no address");
+        told("eth0".parse::<PetrValue>().unwrap_err(), "no address");
+        told("192.0.2.1,weight=x".parse::<PetrValue>().unwrap_err(), "weight");
+        told("abc".parse::<PitrIn>().unwrap_err(), ANCHORS);
+    }
 
     fn check(change: impl FnOnce(&mut Written)) -> Result<Config, ConfigError> {
         let mut written = Written { map_resolver: vec!["203.0.113.53".parse().unwrap()], ..Written::default() };

@@ -22,9 +22,11 @@ impl FromStr for PeerValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.parse::<IpAddr>().ok().map(IpNet::from);
-        let network = || text.parse::<PrefixValue>().map(|PrefixValue(network)| network);
-        address.map_or_else(network, Ok).map(Self)
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(address.into())),
+            Err(_) if !text.contains('/') => Err(format!("{text:?} is neither an address nor ADDRESS/LENGTH")),
+            Err(_) => text.parse().map(|PrefixValue(network)| Self(network)),
+        }
     }
 }
 
@@ -131,6 +133,12 @@ mod tests {
         for version in [1, 4095] {
             assert_eq!(checked(version).unwrap().map_version, MapVersion(version));
         }
+    }
+
+    #[test]
+    fn a_peer_is_an_address_or_a_network_and_a_slip_is_told_so() {
+        assert_eq!("x".parse::<PeerValue>().unwrap_err(), "\"x\" is neither an address nor ADDRESS/LENGTH");
+        assert!("192.0.2.1/24".parse::<PeerValue>().unwrap_err().contains("192.0.2.0/24"));
     }
 
     #[test]

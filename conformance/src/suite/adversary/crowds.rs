@@ -3,25 +3,25 @@
 
 use serde_json::Value;
 
-use super::Arena;
+use crate::suite::fleet::Fleet;
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
 const SYBIL: &str = "lisp-dht, RECORD 3.6";
 /// Right lookups in percent, at least.
 const RIGHT: u64 = 95;
 
-pub(super) const PROBES: &[Probe<Arena>] = &[
-    must("AD-03.1", SYBIL, "bench of 60 nodes, a fifth of them hostile", |arena| {
-        bench(arena, &["--nodes", "60", "--hostile", "0.2"])
+pub(super) const PROBES: &[Probe<Fleet>] = &[
+    must("AD-03.1", SYBIL, "bench of 60 nodes, a fifth of them hostile", |fleet| {
+        bench(fleet, &["--nodes", "60", "--hostile", "0.2"])
     }),
-    must("AD-03.2", SYBIL, "bench of 60 nodes, 40 ids in 2 networks aimed at one record", |arena| {
-        bench(arena, &["--nodes", "60", "--eclipse", "40", "--networks", "2"])
+    must("AD-03.2", SYBIL, "bench of 60 nodes, 40 ids in 2 networks aimed at one record", |fleet| {
+        bench(fleet, &["--nodes", "60", "--eclipse", "40", "--networks", "2"])
     }),
-    must("AD-03.3", SYBIL, "bench of 12 nodes, 2000 PUTs by free identities from 16 networks", |arena| {
-        bench(arena, &["--nodes", "12", "--hostile-puts", "2000"])
+    must("AD-03.3", SYBIL, "bench of 12 nodes, 2000 PUTs by free identities from 16 networks", |fleet| {
+        bench(fleet, &["--nodes", "12", "--hostile-puts", "2000"])
     }),
-    must("AD-04.1", SYBIL, "model of 200 nodes, a fifth of them hostile", |arena| model(arena, "hostile")),
-    must("AD-04.2", SYBIL, "model of 200 nodes, 40 ids aimed at one record", |arena| model(arena, "eclipse")),
+    must("AD-04.1", SYBIL, "model of 200 nodes, a fifth of them hostile", |fleet| model(fleet, "hostile")),
+    must("AD-04.2", SYBIL, "model of 200 nodes, 40 ids aimed at one record", |fleet| model(fleet, "eclipse")),
 ];
 
 pub(in crate::suite) fn judged(report: &Value, least: u64) -> Judgement {
@@ -37,9 +37,9 @@ pub(in crate::suite) fn judged(report: &Value, least: u64) -> Judgement {
     expect(holds, format!("{correct} of {lookups} right, {least} % at least{}", figures.collect::<String>()))
 }
 
-fn bench(arena: &Arena, attack: &[&str]) -> Judgement {
+fn bench(fleet: &Fleet, attack: &[&str]) -> Judgement {
     let lab = ["lab", "--memory", "--lookups", "100", "--json"];
-    let answer = arena.fleet.run(&[&lab[..], attack].concat())?;
+    let answer = fleet.run(&[&lab[..], attack].concat())?;
     if answer.report.is_null() {
         return Err(answer.came("figures"));
     }
@@ -51,9 +51,9 @@ fn bench(arena: &Arena, attack: &[&str]) -> Judgement {
     judged(&answer.report, RIGHT)
 }
 
-fn model(arena: &Arena, scenario: &str) -> Judgement {
+fn model(fleet: &Fleet, scenario: &str) -> Judgement {
     let sim = ["sim", scenario, "--nodes", "200", "--lookups", "200", "--seed", "7", "--json"];
-    let answer = arena.fleet.run(&sim)?;
+    let answer = fleet.run(&sim)?;
     let holds = answer.code == Some(0) && answer.report["ok"] == true && answer.report["instrument"] == "model";
     if holds { Ok(format!("seed 7: {}", answer.report["reports"][0])) } else { Err(answer.came("a model that holds")) }
 }

@@ -8,7 +8,10 @@ mod crowds;
 mod records;
 mod room;
 
+use std::thread::ScopedJoinHandle;
 use std::time::SystemTime;
+
+use anyhow::anyhow;
 
 pub(super) use self::crowds::judged;
 use super::Listed;
@@ -38,18 +41,34 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-fn probes() -> Vec<&'static Probe<Arena>> {
-    [records::PROBES, room::PROBES, crowds::PROBES].into_iter().flatten().collect()
+/// Those that attack one node, one after the other: they count what it has refused.
+fn at_one_node() -> Vec<&'static Probe<Arena>> {
+    [records::PROBES, room::PROBES].into_iter().flatten().collect()
+}
+
+/// Those that have networks of their own.
+fn in_networks() -> Vec<&'static Probe<Fleet>> {
+    crowds::PROBES.iter().collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
-    Ok(probe::list(&probes()))
+    Ok(probe::list(&at_one_node()).into_iter().chain(probe::list(&in_networks())).collect())
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    probe::run("adversary", &probes(), wanted, Arena::open)
+    let mut crowds = in_networks();
+    crowds.retain(|probe| wanted(probe.id));
+    let fleet = if crowds.is_empty() { None } else { Some(Fleet::open()?) };
+    std::thread::scope(|scope| {
+        let crowds =
+            fleet.map(|fleet| scope.spawn(move || probe::run_beside("adversary", &crowds, &|_| true, &[("", fleet)])));
+        let mut checks = probe::run("adversary", &at_one_node(), wanted, Arena::open)?;
+        let crowds = crowds.map(ScopedJoinHandle::join).transpose();
+        checks.extend(crowds.map_err(|_| anyhow!("a check panicked"))?.unwrap_or_default());
+        Ok(checks)
+    })
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
-    Ok(probe::explain(&probes(), id))
+    Ok(probe::explain(&at_one_node(), id).or_else(|| probe::explain(&in_networks(), id)))
 }

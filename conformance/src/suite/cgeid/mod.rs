@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suite `cgeid`: what an issuer and a verifier of identities must do, and what they must refuse.
 //!
-//! `requirements/identities.json` has the requirements: `ID-` those of identities at large, `CG-` those of our own profile. Each check is a [`Probe`] whose identifier begins with that of its
-//! requirement; a requirement without one says who judges it, or why nobody does. Certificates and containers are given to
+//! `requirements/draft-cgeid.toml` has the requirements of the draft: `ID-` those of identities at large, `CG-` those of our own
+//! profile. Each check is a [`Probe`] whose identifier begins with that of a requirement; the ledger names the tests of all, which
+//! may be those of a crate. Certificates and containers are given to
 //! the program as files, so that another verifier can take its place; records, and keys of which nobody has the private half,
 //! are given to our libraries. A check that needs a program which is not there is skipped, and fails where `CI=true`.
 
@@ -27,18 +28,37 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Listed;
-use crate::check::{Check, Verdict};
+use crate::check::{Asked, Check, Verdict};
+use crate::exchange::recorded;
+use crate::progress;
 use workshop::Workshop;
+
+/// The requirements of the draft.
+#[derive(Debug, Deserialize)]
+struct Ledger {
+    clause: Vec<Requirement>,
+}
 
 /// One requirement.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Requirement {
     id: String,
     level: String,
     text: String,
-    /// Who judges it, or why nobody does, where there is no check here.
-    elsewhere: Option<String>,
+    /// What judges it: checks of the suites, and tests of the crates.
+    #[serde(default)]
+    tests: Vec<String>,
+    /// Why nothing does.
+    #[serde(alias = "not_ours")]
+    untested: Option<String>,
+}
+
+impl Requirement {
+    /// The tests that are none of this suite's checks, or why nothing judges it.
+    fn elsewhere(&self) -> impl Iterator<Item = &str> {
+        let tests = self.tests.iter().filter(|test| !probes().iter().any(|probe| probe.id == **test));
+        tests.chain(&self.untested).map(String::as_str)
+    }
 }
 
 /// One check: what is given and must come, and the function that sees to it.
@@ -82,8 +102,9 @@ fn probes() -> Vec<&'static Probe> {
     probes
 }
 
-fn requirements() -> serde_json::Result<Vec<Requirement>> {
-    serde_json::from_str(include_str!("../../../requirements/identities.json"))
+fn requirements() -> anyhow::Result<Vec<Requirement>> {
+    let ledger: Ledger = toml::from_str(include_str!("../../../requirements/draft-cgeid.toml"))?;
+    Ok(ledger.clause)
 }
 
 fn requirement<'a>(requirements: &'a [Requirement], probe: &Probe) -> anyhow::Result<&'a Requirement> {
@@ -110,24 +131,24 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     }
     let workshop = Workshop::open()?;
     let ci = std::env::var("CI").as_deref() == Ok("true");
-    let check = |probe: &Probe| {
+    let mut checks = Vec::new();
+    for probe in probes {
         let requirement = requirement(&requirements, probe)?;
-        let (result, came) = match (probe.judge)(&workshop) {
+        let (judgement, recording) = recorded(|| (probe.judge)(&workshop));
+        if progress::is_stopped() {
+            break;
+        }
+        let (result, came) = match judgement {
             Ok(came) => (Verdict::Pass, came),
             Err(Fault::Broken(came)) => (Verdict::Fail, came),
             Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
             Err(Fault::Missing(what)) => (Verdict::Skip, what),
         };
-        Ok(Check {
-            id: probe.id.into(),
-            clause: requirement.id.clone(),
-            level: requirement.level.clone(),
-            suite: "cgeid",
-            result,
-            evidence: format!("{}: {came}", probe.about),
-        })
-    };
-    probes.into_iter().map(check).collect()
+        let (id, clause, level, about) = (probe.id, &requirement.id, &requirement.level, probe.about);
+        let asked = Asked { suite: "cgeid", id, clause, level, about, expected: &requirement.text };
+        checks.push(progress::finished(Check::judged(&asked, result, came, recording)));
+    }
+    Ok(checks)
 }
 
 /// The requirement, and what is given to see whether it is met. The requirement's own identifier shows all its checks.
@@ -144,7 +165,7 @@ pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
     for probe in probes {
         let _ = writeln!(out, "{:<10} {}", probe.id, probe.about);
     }
-    if let Some(elsewhere) = &requirement.elsewhere {
+    for elsewhere in requirement.elsewhere() {
         let _ = writeln!(out, "{elsewhere}");
     }
     Ok(Some(out))
@@ -156,14 +177,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_requirement_is_judged_or_says_who_does() {
+    fn every_requirement_is_judged_or_says_why_not_and_every_check_judges_one() {
         let requirements = requirements().unwrap();
-        let names = |kind: &'static str, count| (1..=count).map(move |number| format!("{kind}-{number:03}"));
-        let expected: Vec<_> = names("ID", 20).chain(names("CG", 8)).collect();
-        assert_eq!(requirements.iter().map(|one| one.id.clone()).collect::<Vec<_>>(), expected);
+        for kind in ["ID", "CG"] {
+            let of_kind = requirements.iter().filter(|one| one.id.starts_with(kind));
+            let mut names: Vec<_> = of_kind.map(|one| one.id.clone()).collect();
+            names.sort();
+            let expected: Vec<_> = (1..=names.len()).map(|number| format!("{kind}-{number:03}")).collect();
+            assert_eq!(names, expected);
+        }
         for one in &requirements {
-            let judged = probes().iter().any(|probe| requirement(&requirements, probe).unwrap().id == one.id);
-            assert_ne!(judged, one.elsewhere.is_some(), "{}", one.id);
+            assert_ne!(one.tests.is_empty(), one.untested.is_none(), "{}", one.id);
+        }
+        for probe in probes() {
+            let requirement = requirement(&requirements, probe).unwrap();
+            let named = requirements.iter().any(|one| one.tests.iter().any(|test| test == probe.id));
+            assert!(named, "no requirement names {}, a check of {}", probe.id, requirement.id);
         }
     }
 

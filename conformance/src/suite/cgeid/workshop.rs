@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{Fault, Judgement};
 use crate::der::{elements, inside, tlv};
+use crate::exchange;
 
 /// A key for suites and tests alone: making one takes seconds. It protects nothing.
 const RSA_KEY: &[u8] = include_bytes!("../../../../cgeid/tests/data/rsa4096-test-key.pk8");
@@ -99,6 +100,7 @@ impl Workshop {
 
     /// Makes a file in the folder.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+        exchange::given(name, bytes);
         std::fs::write(self.folder().join(name), bytes).map_err(|error| Fault::Missing(format!("{name}: {error}")))
     }
 
@@ -147,7 +149,9 @@ impl Workshop {
     fn run(&self, program: &Path, arguments: &[&str]) -> std::io::Result<Output> {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.folder());
-        command.env("CGEID_PASSWORD", PASSWORD).env("CGEID_NEW_PASSWORD", PASSWORD).output()
+        let output = command.env("CGEID_PASSWORD", PASSWORD).env("CGEID_NEW_PASSWORD", PASSWORD).output()?;
+        exchange::ran_to(program, arguments, &output);
+        Ok(output)
     }
 
     /// A certificate of `identity`, changed and signed again by it, so that only the change is wrong with it.

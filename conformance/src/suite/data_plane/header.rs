@@ -9,7 +9,7 @@ use wire::record::MappingRecord;
 use super::{each, equal, nothing};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, must};
 use crate::suite::xtr::{
-    Encapsulated, Family, GRACE, Heard, LOCATOR_TTL, Outer, PATIENCE, Rig, Tier, ends, forwarded, locator,
+    Encapsulated, Family, GRACE, Heard, LOCATOR_TTL, Outer, PATIENCE, Rig, Tier, ends, forwarded, is_ours, locator,
 };
 use crate::vectors::{self, Vector};
 
@@ -314,9 +314,9 @@ fn short(tier: &Tier) -> Judgement {
         let outers: Vec<_> = (0..=8).map(|length| flow.outer().with_payload(&[0; 8][..length])).collect();
         nothing("at the site", &rig.enter_not(&flow, &outers, flow.inwards())?)
     })?;
-    equal("counted", rig.dut.counted("drop-core-short")? - before, 36)?;
+    equal("counted", rig.dut.counted("drop-core-short")?, before.map(|before| before + 36))?;
     dropped_vectors(tier, &["D22", "D23"])?;
-    Ok("nothing comes to the site, and each is counted".into())
+    Ok(if is_ours() { "nothing comes to the site, and each is counted" } else { "nothing comes to the site" }.into())
 }
 
 fn version(tier: &Tier) -> Judgement {

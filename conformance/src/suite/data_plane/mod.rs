@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Suite `data-plane`: what an ITR and an ETR do with packets (RFC 9300, 9305, 6040), against the program `lisp-xtr` in both of its
-//! tiers. It runs in network namespaces, of which the suite has the site and the core.
+//! tiers, or the tunnel router of a target file. It runs in network namespaces, of which the suite has the site and the core.
 
 mod choice;
 mod gpe;
@@ -14,7 +14,7 @@ mod source;
 
 use super::Listed;
 use super::probe::{self, Fault, Probe, broken, equal, nothing};
-use super::xtr::{Family, PAIRS, Tier, open_tiers};
+use super::xtr::{self, Family, Tier, open_tiers, pairs};
 use crate::check::Check;
 
 fn probes() -> Vec<&'static Probe<Tier>> {
@@ -41,9 +41,7 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    let mut checks = probe::run_beside("data-plane", &probes(), wanted, &open_tiers());
-    checks.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(checks)
+    Ok(xtr::run_beside("data-plane", &probes(), wanted, &open_tiers()))
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
@@ -52,10 +50,10 @@ pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
 
 /// Does it with each inner and outer family.
 fn each(mut judge: impl FnMut(Family, Family) -> Result<(), Fault>) -> Result<(), Fault> {
-    for (inner, outer) in PAIRS {
+    for (inner, outer) in pairs() {
         judge(inner, outer).map_err(|fault| match fault {
             Fault::Broken(came) => broken(format!("{inner} in {outer}: {came}")),
-            missing @ Fault::Missing(_) => missing,
+            other => other,
         })?;
     }
     Ok(())

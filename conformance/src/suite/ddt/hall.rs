@@ -16,6 +16,7 @@ use wire::control::{
 use wire::record::{LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use super::system::System;
+use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// How long an answer may take.
@@ -54,6 +55,7 @@ impl Party {
     }
 
     pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Fault> {
+        exchange::sent(&self.socket, to, bytes);
         self.socket.send_to(bytes, to).map(drop).map_err(missing)
     }
 
@@ -64,11 +66,15 @@ impl Party {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.socket.set_read_timeout(Some(left)).is_err() {
+                exchange::silence(&self.socket, patience);
                 return None;
             }
             let Ok((octets, from)) = self.socket.recv_from(&mut buffer) else { continue };
             match ControlMessage::decode(&buffer[..octets]) {
-                Ok(message) if wanted(&message) => return Some(Came { from, message, octets }),
+                Ok(message) if wanted(&message) => {
+                    exchange::came(&self.socket, from, &buffer[..octets]);
+                    return Some(Came { from, message, octets });
+                }
                 _ => {}
             }
         }

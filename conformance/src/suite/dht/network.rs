@@ -89,6 +89,7 @@ fn http(address: SocketAddr, path: &str) -> Result<String, Fault> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").map_err(broken)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(broken)?;
+    crate::exchange::ran(format_args!("GET http://{address}{path}"), &answer);
     Ok(answer)
 }
 

@@ -66,6 +66,10 @@ fn reply_rate(room: &Room) -> Judgement {
     }
     room.works()?;
     came += victim.hear_all(Duration::from_millis(20))?.len();
+    if !room.is_ours() {
+        // How many is for an implementation to say; that all are answered is not.
+        return expect((1..100).contains(&came), format!("{came} answers to 100 questions"));
+    }
     // Four in three seconds, by this map system's reading of the section.
     let allowed = 4 * (1 + begun.elapsed().as_secs() / 3);
     expect((1..=allowed).contains(&(came as u64)), format!("{came} answers, {allowed} allowed"))
@@ -75,7 +79,7 @@ fn not_from_itr(room: &Room) -> Judgement {
     let (attacker, victim) = (room.xtr()?, room.xtr()?);
     let asked = request(room.nonce(), &[host("2001:db9:1::2")?], &[victim.address.ip()]);
     room.is_ignored(&attacker, &victim.ecm(&asked)?)?;
-    victim.hears_nothing(Duration::from_millis(40))?;
+    victim.hears_nothing(room.grace())?;
     Ok("nothing to the one named, nothing to the one who asked".into())
 }
 

@@ -9,7 +9,7 @@ mod machine;
 mod running;
 
 use super::Listed;
-use super::mapsys::Room;
+use super::mapsys::{self, Room};
 use super::probe::{self, Probe};
 use crate::check::Check;
 
@@ -27,7 +27,7 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    probe::run("facade", &probes(), wanted, Room::open)
+    mapsys::run("facade", &probes(), wanted)
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {

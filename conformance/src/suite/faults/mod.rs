@@ -24,7 +24,11 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    probe::run("faults", &probes(), wanted, Fleet::open)
+    let probes = probes();
+    if !probes.iter().any(|probe| wanted(probe.id)) {
+        return Ok(Vec::new());
+    }
+    Ok(probe::run_beside("faults", &probes, wanted, &[("", Fleet::open()?)]))
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {

@@ -14,8 +14,10 @@ use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must
 
 const CLOCK: &str = "lisp-dht, RECORD 3.4";
 const PEERS: &str = "lisp-dht, RECORD 3.6";
-/// Where a node shows its health.
-const HEALTH: &str = "127.1.243.1:19243";
+/// Where the node of a check shows its health.
+const CLOCKS_HEALTH: &str = "127.1.243.1:19243";
+/// The same of another one beside it.
+const YOUNGER_HEALTH: &str = "127.1.244.1:19243";
 /// A command ends in less, whatever its peers do.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,12 +43,12 @@ pub(super) const PROBES: &[Probe<Fleet>] = &[
 fn younger(fleet: &Fleet) -> Judgement {
     let peer = fleet.node(&Start::default())?;
     let bootstrap = vec![peer.address.clone()];
-    let more = vec!["--clock-offset", "-3600", "--metrics", HEALTH];
+    let more = vec!["--clock-offset", "-3600", "--metrics", YOUNGER_HEALTH];
     let mut node = fleet.node(&Start { bootstrap: bootstrap.clone(), more })?;
     let stats = fleet
         .wait(&node, "a certificate refused for its dates", |stats| stats["admission"]["refused"]["dates"].is_u64())?;
     let lines = warnings(fleet, &node);
-    let health = health()?;
+    let health = health(YOUNGER_HEALTH)?;
     let is_told = lines.len() == 1 && health.starts_with("HTTP/1.1 503") && health.contains("is this one right?");
     if !is_told || stats["admission"]["clock"]["state"] != "unknown" {
         return Err(broken(format!("to be told once that this clock may be wrong; came {lines:?}, {health}, {stats}")));
@@ -64,12 +66,13 @@ fn warnings(fleet: &Fleet, node: &Node) -> Vec<String> {
 }
 
 /// What a node says of its health.
-fn health() -> Result<String, Fault> {
-    let mut stream = TcpStream::connect(HEALTH).map_err(broken)?;
+fn health(at: &str) -> Result<String, Fault> {
+    let mut stream = TcpStream::connect(at).map_err(broken)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").map_err(broken)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(broken)?;
+    crate::exchange::ran(format_args!("GET http://{at}/health"), &answer);
     Ok(answer)
 }
 
@@ -81,7 +84,7 @@ fn clocks(fleet: &Fleet) -> Judgement {
     let mut told = Vec::new();
     for offset in ["3600", "-3600", "3456000"] {
         let owner = Person::new(now())?;
-        let more = vec!["--clock-offset", offset, "--rloc", "192.0.2.7", "--metrics", HEALTH];
+        let more = vec!["--clock-offset", offset, "--rloc", "192.0.2.7", "--metrics", CLOCKS_HEALTH];
         let node = fleet.node_of(&owner, &Start { bootstrap: bootstrap.clone(), more })?;
         let is_wrong = |stats: &serde_json::Value| {
             stats["admission"]["clock"]["state"] == "wrong" && stats["admission"]["clock_alarms"] == 1
@@ -89,7 +92,7 @@ fn clocks(fleet: &Fleet) -> Judgement {
         let stats = fleet.wait(&node, "a clock found wrong", is_wrong)?;
         let behind = stats["admission"]["clock"]["behind_ms"].as_i64().unwrap_or_default();
         let alarms: Vec<String> = warnings(fleet, &node).into_iter().filter(|line| line.contains("set it")).collect();
-        let health = health()?;
+        let health = health(CLOCKS_HEALTH)?;
         if alarms.len() != 1 || !health.starts_with("HTTP/1.1 503") || !health.contains("nothing is published") {
             return Err(broken(format!("one alarm and no health expected; came {alarms:?}: {health}")));
         }

@@ -10,7 +10,7 @@ mod request;
 mod tags;
 
 use super::Listed;
-use super::mapsys::{Room, Site, Xtr, record, register as message, rlocs};
+use super::mapsys::{self, Room, Site, Xtr, record, register as message, rlocs};
 use super::probe::{self, Fault, Probe, broken};
 use crate::check::Check;
 
@@ -31,7 +31,7 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    probe::run("lisp", &probes(), wanted, Room::open)
+    mapsys::run("lisp", &probes(), wanted)
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {

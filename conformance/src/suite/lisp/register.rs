@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use wire::address::{Address, Lcaf};
+use wire::address::{Address, EidPrefix, Lcaf};
 use wire::control::auth::{self, Algorithm, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapRegister, XtrIdentity};
 use wire::record::{Action, LocatorRecord, Ttl};
 
 use super::{OTHER, RLOC, leads_to, message, registered};
 use crate::suite::mapsys::{Room, key, prefix, record, rlocs, sealed};
-use crate::suite::probe::{Judgement, Probe, broken, expect, must, should};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, should, unfit};
 
 const REGISTER: &str = "9301 5.6";
 const NOTIFY: &str = "9301 5.7";
@@ -71,9 +71,9 @@ fn notified_at_4342(room: &Room) -> Judgement {
 }
 
 fn notified_at_source(room: &Room) -> Judgement {
-    let (xtr, server) = (room.xtr_elsewhere()?, room.common()?.first()?);
-    let register = message(room.nonce(), vec![record(prefix("2001:db8:4a7::/48")?, &[RLOC])]);
-    let notify = xtr.registers(server, &register, &key(1, Algorithm::HmacSha256, "behind a NAT"))?;
+    let (site, xtr, server) = (room.special("behind a NAT")?, room.xtr_elsewhere()?, room.common()?.first()?);
+    let register = message(room.nonce(), vec![record(site.prefixes[0], &[RLOC])]);
+    let notify = xtr.registers(server, &register, &site.key)?;
     expect(notify.nonce == register.nonce, format!("the Map-Notify came to {}", xtr.address))
 }
 
@@ -148,6 +148,10 @@ fn more_specifics(room: &Room) -> Judgement {
     let inside = |length| prefix(&format!("{}/{length}", site.prefix.net.addr()));
     xtr.registers(server, &message(room.nonce(), vec![record(inside(64)?, &[RLOC])]), &site.key())?;
     leads_to(room, &site, &[RLOC])?;
+    if !room.is_ours() {
+        // What is beyond is a matter of configuration.
+        return Ok("a /64 taken".into());
+    }
     let beyond = message(room.nonce(), vec![record(inside(65)?, &[OTHER])]);
     room.is_ignored(&xtr, &sealed(&beyond, &site.key())?)?;
     leads_to(room, &site, &[RLOC])?;
@@ -257,7 +261,16 @@ fn action_ignored(room: &Room) -> Judgement {
     expect(action == Action::NoAction, format!("answered with the locator and {action:?}"))
 }
 
-/// A key of the legacy site.
-pub(super) fn legacy_key() -> AuthKey {
-    key(0, Algorithm::HmacSha1, "legacy")
+/// A site that may use HMAC-SHA-1: its EID-prefix and key.
+pub(super) fn legacy(room: &Room) -> Result<(EidPrefix, AuthKey), Fault> {
+    if room.is_ours() {
+        return Ok((prefix("2001:db8:1e9::/48")?, key(0, Algorithm::HmacSha1, "legacy")));
+    }
+    let site = room.site()?;
+    let key = site.key();
+    if key.algorithm == Algorithm::HmacSha1 {
+        Ok((site.prefix, key))
+    } else {
+        Err(unfit("no site of the target has HMAC-SHA-1"))
+    }
 }

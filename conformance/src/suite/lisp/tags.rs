@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Authentication of Map-Registers (RFC 9301, sections 5.6 and 12.5).
 
-use wire::control::auth::{self, Algorithm, AlgorithmId, Authentication, TagForm};
+use wire::address::EidPrefix;
+use wire::control::auth::{self, Algorithm, AlgorithmId, AuthKey, Authentication, Secret, TagForm};
 use wire::control::{MapRegister, XtrIdentity};
 
-use super::register::legacy_key;
+use super::register::legacy;
 use super::{OTHER, RLOC, leads_to, message, registered};
-use crate::suite::mapsys::{Room, key, prefix, record, rlocs, sealed};
-use crate::suite::probe::{Judgement, Probe, broken, expect, must, should};
+use crate::suite::mapsys::{Room, form, record, rlocs, sealed};
+use crate::suite::probe::{Judgement, Probe, broken, expect, must, should, unfit};
 
 const REGISTER: &str = "9301 5.6";
 const POLICY: &str = "9301 1.1";
@@ -23,7 +24,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("LI-092.1", "9301 5.7", "a secret that is not the site's", wrong_secret),
     must("LI-092.2", "9301 5.6", "300 Map-Registers whose tags are all zero", zero_tags),
     must("LI-092.3", "9301 5.6", "a good Map-Register with each of its octets changed", changed_octets),
-    must("LI-090.1", "9301 5.6, LOCAL", "tags of every length but 16 and 32", lengths),
+    must("LI-090.1", "9301 5.6, LOCAL", "tags of every length but those of the algorithm", lengths),
     must("LI-088.1", REGISTER, "an xTR-ID and Site-ID changed behind the tag", changed_tail),
     must("LI-115.1", POLICY, "algorithm 0 with and without a tag", none),
     must("LI-116.1", POLICY, "HMAC-SHA-1 at a site that does not allow it", sha1_refused),
@@ -33,6 +34,9 @@ pub(super) const PROBES: &[Probe<Room>] = &[
 fn algorithm(room: &Room, algorithm: Algorithm) -> Judgement {
     let (site, xtr) = (room.site()?, room.xtr()?);
     let key = site.key_number(1, algorithm);
+    if key.algorithm != site.key().algorithm && !room.is_ours() {
+        return Err(unfit("the keys of the target's sites are of another algorithm"));
+    }
     let register = message(room.nonce(), vec![record(site.prefix, &[RLOC])]);
     let notify = xtr.registers(room.common()?.first()?, &register, &key)?;
     leads_to(room, &site, &[RLOC])?;
@@ -56,8 +60,7 @@ fn both_keys(room: &Room) -> Judgement {
 /// The secret of another Key ID, or one that no key has.
 fn wrong_key(room: &Room, id: u8, secret_of: Option<u8>) -> Judgement {
     let (site, xtr) = registered(room)?;
-    let mut key = site.key_number(secret_of.unwrap_or(id), Algorithm::HmacSha256);
-    key.id = id;
+    let key = AuthKey { id, ..site.key_number(secret_of.unwrap_or(id), site.key().algorithm) };
     let register = message(room.nonce(), vec![record(site.prefix, &[OTHER])]);
     room.is_ignored(&xtr, &sealed(&register, &key)?)?;
     leads_to(room, &site, &[RLOC])?;
@@ -67,7 +70,8 @@ fn wrong_key(room: &Room, id: u8, secret_of: Option<u8>) -> Judgement {
 fn wrong_secret(room: &Room) -> Judgement {
     let (site, xtr) = registered(room)?;
     let register = message(room.nonce(), vec![record(site.prefix, &[OTHER])]);
-    room.is_ignored(&xtr, &sealed(&register, &key(1, Algorithm::HmacSha256, "wrongkey"))?)?;
+    let wrong = AuthKey { secret: Secret::new("wrongkey"), ..site.key() };
+    room.is_ignored(&xtr, &sealed(&register, &wrong)?)?;
     leads_to(room, &site, &[RLOC])?;
     Ok("dropped, nothing told, the locator stayed".into())
 }
@@ -75,8 +79,10 @@ fn wrong_secret(room: &Room) -> Judgement {
 /// Deployed Map-Servers compare tags as C strings, and take one in 256 of these.
 fn zero_tags(room: &Room) -> Judgement {
     let (site, xtr) = registered(room)?;
+    let key = site.key();
     let zero = |_| {
-        let auth = Authentication { key_id: 1, algorithm: AlgorithmId(2), tag: vec![0; 16] };
+        let tag = vec![0; key.algorithm.tag_length(form(key.algorithm))];
+        let auth = Authentication { key_id: key.id, algorithm: key.algorithm.id(), tag };
         let register = message(room.nonce(), vec![record(site.prefix, &[OTHER])]);
         MapRegister { auth, ..register }.encode().map_err(broken)
     };
@@ -101,13 +107,15 @@ fn changed_octets(room: &Room) -> Judgement {
 fn lengths(room: &Room) -> Judgement {
     let (site, xtr) = registered(room)?;
     let register = message(room.nonce(), vec![record(site.prefix, &[OTHER])]);
-    let whole = auth::seal(&register.clone().into(), &site.key(), TagForm::Untruncated).map_err(broken)?;
+    let key = site.key();
+    let whole = auth::seal(&register.clone().into(), &key, TagForm::Untruncated).map_err(broken)?;
     let cut = |length: usize| {
         let tag = whole[16..].iter().copied().take(length).collect();
-        let auth = Authentication { key_id: 1, algorithm: AlgorithmId(2), tag };
+        let auth = Authentication { key_id: key.id, algorithm: key.algorithm.id(), tag };
         MapRegister { auth, ..register.clone() }.encode().map_err(broken)
     };
-    let lengths = (0..=40).filter(|length| ![16, 32].contains(length));
+    let right = [TagForm::Truncated, TagForm::Untruncated].map(|form| key.algorithm.tag_length(form));
+    let lengths = (0..=40).filter(|length| !right.contains(length));
     room.are_ignored(&xtr, lengths.map(cut).collect::<Result<Vec<_>, _>>()?)?;
     leads_to(room, &site, &[RLOC])?;
     Ok("none of 39 taken".into())
@@ -128,7 +136,7 @@ fn changed_tail(room: &Room) -> Judgement {
 fn none(room: &Room) -> Judgement {
     let (site, xtr) = registered(room)?;
     for tag in [vec![], vec![0; 16]] {
-        let auth = Authentication { key_id: 1, algorithm: AlgorithmId(0), tag };
+        let auth = Authentication { key_id: site.key().id, algorithm: AlgorithmId(0), tag };
         let register = message(room.nonce(), vec![record(site.prefix, &[OTHER])]);
         let register = MapRegister { auth, ..register };
         room.is_ignored(&xtr, &register.encode().map_err(broken)?)?;
@@ -139,6 +147,9 @@ fn none(room: &Room) -> Judgement {
 
 fn sha1_refused(room: &Room) -> Judgement {
     let (site, xtr) = registered(room)?;
+    if site.key().algorithm == Algorithm::HmacSha1 {
+        return Err(unfit("the keys of the target's sites are for HMAC-SHA-1"));
+    }
     let register = message(room.nonce(), vec![record(site.prefix, &[OTHER])]);
     for form in [TagForm::Truncated, TagForm::Untruncated] {
         let key = site.key_number(1, Algorithm::HmacSha1);
@@ -151,11 +162,12 @@ fn sha1_refused(room: &Room) -> Judgement {
 
 fn sha1_taken(room: &Room) -> Judgement {
     let (xtr, server) = (room.xtr()?, room.common()?.first()?);
-    let register = message(room.nonce(), vec![record(prefix("2001:db8:1e9::/48")?, &[RLOC])]);
-    let bytes = auth::seal(&register.into(), &legacy_key(), TagForm::Untruncated).map_err(broken)?;
+    let (prefix, key) = legacy(room)?;
+    let register = message(room.nonce(), vec![record(prefix, &[RLOC])]);
+    let bytes = auth::seal(&register.into(), &key, TagForm::Untruncated).map_err(broken)?;
     xtr.send(server, &bytes)?;
-    let notify = xtr.notified(&legacy_key())?;
-    let reply = room.answer(crate::suite::mapsys::host("2001:db8:1e9::2")?)?;
+    let notify = xtr.notified(&key)?;
+    let reply = room.answer(EidPrefix::host(prefix.iid, prefix.net.addr()))?;
     let length = notify.auth.tag.len();
     expect(length == 20 && rlocs(&reply.records) == [RLOC], format!("taken; the Map-Notify has a tag of {length}"))
 }

@@ -15,6 +15,7 @@ use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, Ver
 use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapReply, MapRequest, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
+use crate::exchange;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
@@ -89,6 +90,7 @@ impl Room {
     pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
         self.server()?;
         let output = self.command(&["show", "counters", "--json", "--state-dir", "state"]).output().map_err(missing)?;
+        exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }
@@ -98,6 +100,7 @@ impl Room {
         std::fs::write(self.folder.path().join("checked.toml"), configuration).map_err(missing)?;
         let check = ["check", "--listen", SERVES, "--state-dir", "checked", "--config", "checked.toml"];
         let output = self.command(&check).output().map_err(missing)?;
+        exchange::ran_to(&program(), &["check", "--config", "checked.toml"], &output);
         let told = [output.stdout, output.stderr].concat();
         Ok((output.status.code(), String::from_utf8_lossy(&told).trim().to_owned()))
     }
@@ -200,14 +203,16 @@ pub(super) fn record(prefix: EidPrefix, rloc: IpAddr) -> MappingRecord {
 
 impl Router {
     pub(super) fn send(&self, message: &[u8]) -> Result<(), Fault> {
+        exchange::sent(&self.socket, self.server, message);
         self.socket.send_to(message, self.server).map(drop).map_err(missing)
     }
 
     /// What comes next.
     pub(super) fn receive(&self) -> Result<Vec<u8>, Fault> {
         let mut buffer = [0; 4096];
-        let (length, _) =
+        let (length, from) =
             self.socket.recv_from(&mut buffer).map_err(|error| broken(format!("nothing came: {error}")))?;
+        exchange::came(&self.socket, from, &buffer[..length]);
         Ok(buffer[..length].to_vec())
     }
 
@@ -280,7 +285,10 @@ impl Router {
         let plain = self.request(BEHIND, prefix_of("2001:db8:1::3", 128))?.encode().map_err(broken)?;
         let came = self.exchange(&plain)?;
         match MapReply::decode(&came) {
-            Ok(reply) if reply.nonce == BEHIND => Ok(()),
+            Ok(reply) if reply.nonce == BEHIND => {
+                exchange::absent();
+                Ok(())
+            }
             Ok(reply) => Err(broken(format!("nothing expected; came a Map-Reply with nonce {}", reply.nonce))),
             Err(error) => Err(broken(format!("nothing expected; came {} octets ({error})", came.len()))),
         }

@@ -56,8 +56,14 @@ pub(in crate::suite) fn register(nonce: Nonce, records: Vec<MappingRecord>) -> M
     MapRegister { proxy_reply: true, want_notify: true, nonce, records, ..MapRegister::default() }
 }
 
+/// With a tag as long as a Map-Server expects it.
 pub(in crate::suite) fn sealed(message: &MapRegister, key: &AuthKey) -> Result<Vec<u8>, Fault> {
-    auth::seal(&message.clone().into(), key, TagForm::Truncated).map_err(broken)
+    auth::seal(&message.clone().into(), key, form(key.algorithm)).map_err(broken)
+}
+
+/// HMAC-SHA-1 is sent whole by all who are deployed, the others as their names say.
+pub(in crate::suite) fn form(algorithm: Algorithm) -> TagForm {
+    if algorithm == Algorithm::HmacSha1 { TagForm::Untruncated } else { TagForm::Truncated }
 }
 
 pub(in crate::suite) fn request(nonce: Nonce, eids: &[EidPrefix], itr_rlocs: &[IpAddr]) -> MapRequest {

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The program `lisp-mapsys` as a black box: it runs on loopback, and xTRs of these suites speak to it over UDP.
+//! A map system as a black box, to which xTRs of these suites speak over UDP: the program `lisp-mapsys` on loopback, in configurations
+//! of the suites, or that of another target, in the one configuration that its file gives.
 
 mod disk;
+mod foreign;
 mod message;
+mod needs;
+mod place;
 mod site;
 mod xtr;
 
@@ -10,6 +14,7 @@ use std::cell::{Cell, OnceCell};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,12 +24,15 @@ use wire::control::auth::Algorithm;
 use wire::control::{MapReply, Nonce};
 
 pub(super) use disk::Disk;
-pub(super) use message::{host, key, prefix, prefix_in, record, register, request, rlocs, sealed, told};
-pub(super) use site::{Site, sentinel_site};
+pub(super) use message::{form, host, key, prefix, prefix_in, record, register, request, rlocs, sealed, told};
+pub(super) use site::{Site, Special, sentinel_site};
 pub(super) use xtr::{Came, Xtr};
 
 use super::daemon::{Daemon, program};
-use super::probe::{Fault, broken, missing};
+use super::probe::{self, Fault, Judgement, Probe, broken, missing, unfit};
+use crate::check::Check;
+use crate::target::{self, Claim};
+use foreign::Foreign;
 use site::{SENTINEL, SENTINEL_SECRET, SITES, common_sites};
 
 /// What was not to come, and comes all the same, does so within this time after a later message was answered.
@@ -33,6 +41,9 @@ const GRACE: Duration = Duration::from_millis(40);
 const POLL: Duration = Duration::from_millis(10);
 /// Messages sent without waiting: any socket holds so many.
 const AT_ONCE: u32 = 32;
+
+/// Why checks with configurations of their own are not made with other targets.
+const CONFIGURED: &str = "it needs a configuration of its own, and a target file gives one for all";
 
 /// A folder, the program, and the addresses that are taken.
 pub(super) struct Room {
@@ -44,11 +55,23 @@ pub(super) struct Room {
     sites: Cell<u16>,
     nonce: Cell<u64>,
     common: OnceCell<MapSystem>,
+    /// The target, if it is not one that takes our configurations.
+    foreign: Option<Result<Foreign, Fault>>,
 }
 
-/// A running `lisp-mapsys`.
+/// Runs the wanted checks of a suite whose room this is.
+pub(super) fn run(
+    suite: &'static str,
+    probes: &[&Probe<Room>],
+    wanted: &dyn Fn(&str) -> bool,
+) -> anyhow::Result<Vec<Check>> {
+    probe::run_as(suite, probes, wanted, Room::open, |room, probe| room.judge(probe))
+}
+
+/// A running map system.
 pub(super) struct MapSystem {
-    _daemon: Daemon,
+    /// None where it is not ours.
+    _daemon: Option<Daemon>,
     /// Where it serves, IPv4 first.
     pub(super) addresses: Vec<SocketAddr>,
 }
@@ -58,7 +81,48 @@ impl Room {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         let block = 64 + u8::try_from(std::process::id() % 128)?;
         let (places, sites, nonce) = (Cell::new(1), Cell::new(0), Cell::new(1));
-        Ok(Self { folder, program: program(), block, places, sites, nonce, common: OnceCell::new() })
+        let judged = target::judged();
+        let foreign = (!judged.is_configured_by_suites()).then(|| Foreign::open(judged, folder.path(), Rc::default()));
+        Ok(Self { folder, program: program(), block, places, sites, nonce, common: OnceCell::new(), foreign })
+    }
+
+    /// The target, unless it is one that takes our configurations.
+    fn foreign(&self) -> Result<Option<&Foreign>, Fault> {
+        self.foreign.as_ref().map(|foreign| foreign.as_ref().map_err(Clone::clone)).transpose()
+    }
+
+    /// What needs another configuration, or looks inside, says nothing about a target of others.
+    fn only_ours(&self, why: &str) -> Result<(), Fault> {
+        if self.foreign.is_none() { Ok(()) } else { Err(unfit(why)) }
+    }
+
+    /// Makes a check, if the target claims what it needs.
+    fn judge(&self, probe: &Probe<Self>) -> Judgement {
+        match self.foreign()? {
+            None => (probe.judge)(self),
+            Some(foreign) => {
+                needs::met(probe.id, foreign.target)?;
+                foreign.judge(|| (probe.judge)(self))
+            }
+        }
+    }
+
+    /// Whether the target says that it supports this.
+    pub(super) fn claims(&self, claim: Claim) -> bool {
+        target::judged().claims(claim)
+    }
+
+    /// How long what is not to come is waited for, after a later message was answered.
+    pub(super) fn grace(&self) -> Duration {
+        match &self.foreign {
+            Some(Ok(foreign)) => foreign.grace(),
+            _ => GRACE,
+        }
+    }
+
+    /// Whether the limits of the configuration are those of the suites.
+    pub(super) fn is_ours(&self) -> bool {
+        self.foreign.is_none()
     }
 
     /// The next address of loopback.
@@ -71,31 +135,43 @@ impl Room {
 
     /// A nonce above all that were used.
     pub(super) fn nonce(&self) -> Nonce {
+        if let Some(Ok(foreign)) = &self.foreign {
+            return foreign.nonce();
+        }
         self.nonce.set(self.nonce.get() + 1);
         Nonce(self.nonce.get())
     }
 
     /// An xTR that listens at the control port of an IPv4 address of its own.
     pub(super) fn xtr(&self) -> Result<Xtr, Fault> {
+        if let Some(foreign) = self.foreign()? {
+            return foreign.xtr(true, wire::CONTROL_PORT);
+        }
         Xtr::at(SocketAddr::new(self.place().into(), wire::CONTROL_PORT))
     }
 
     /// An xTR at another port of an IPv4 address of its own.
     pub(super) fn xtr_elsewhere(&self) -> Result<Xtr, Fault> {
+        if let Some(foreign) = self.foreign()? {
+            return foreign.xtr(true, 0);
+        }
         Xtr::at(SocketAddr::new(self.place().into(), 0))
     }
 
     /// An xTR at this very address.
     pub(super) fn xtr_on(&self, address: SocketAddr) -> Result<Xtr, Fault> {
+        self.only_ours("it listens at addresses of the target's own machine")?;
         Xtr::at(address)
     }
 
     /// How often the common map system has counted a refusal of that name.
     pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
+        self.only_ours("it looks at counters of lisp-mapsys")?;
         self.common()?;
         let mut command = Command::new(&self.program);
         command.args(["show", "counters", "--json", "--state-dir"]).arg(self.folder.path().join("common.state"));
         let output = command.output().map_err(missing)?;
+        crate::exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }
@@ -103,11 +179,18 @@ impl Room {
     /// An xTR at two ports of an IPv4 address of its own: one that the system chose, and the control port.
     pub(super) fn xtr_at_two_ports(&self) -> Result<(Xtr, Xtr), Fault> {
         let control = self.xtr()?;
+        if let Some(foreign) = self.foreign()? {
+            return Ok((foreign.xtr_beside(control.address.ip())?, control));
+        }
         Ok((Xtr::at(SocketAddr::new(control.address.ip(), 0))?, control))
     }
 
-    /// An xTR at the IPv6 loopback address, of which there is one, at a port of its own.
+    /// An xTR at the IPv6 loopback address, of which there is one, at a port of its own; at the control port of another address where
+    /// there are more.
     pub(super) fn xtr6(&self) -> Result<Xtr, Fault> {
+        if let Some(foreign) = self.foreign()? {
+            return foreign.xtr(false, wire::CONTROL_PORT);
+        }
         Xtr::at(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0))
     }
 
@@ -115,7 +198,10 @@ impl Room {
     /// address.
     pub(super) fn common(&self) -> Result<&MapSystem, Fault> {
         if self.common.get().is_none() {
-            let started = self.start("common", &common_sites(), 2)?;
+            let started = match self.foreign()? {
+                None => self.start("common", &common_sites(), 2)?,
+                Some(foreign) => MapSystem { _daemon: None, addresses: foreign.addresses() },
+            };
             let _ = self.common.set(started);
         }
         self.common.get().ok_or_else(|| broken("no map system"))
@@ -146,6 +232,7 @@ impl Room {
     /// Sets the clock of that map system, which may run: so many seconds ahead of this machine's. Waits until one that runs has
     /// taken it.
     pub(super) fn set_clock(&self, name: &str, seconds: i64, patience: Option<Duration>) -> Result<(), Fault> {
+        self.only_ours(CONFIGURED)?;
         let told = || self.log(name).matches("the clock is set").count();
         let before = told();
         std::fs::write(self.clock_file(name), seconds.to_string()).map_err(missing)?;
@@ -177,6 +264,7 @@ impl Room {
 
     /// A small disk.
     pub(super) fn disk(&self, name: &str) -> Result<Disk, Fault> {
+        self.only_ours(CONFIGURED)?;
         let folder = self.folder.path().join(format!("{name}.disk"));
         std::fs::create_dir_all(&folder).map_err(missing)?;
         Disk::new(folder)
@@ -201,6 +289,7 @@ impl Room {
         config: &str,
         listen: &[String],
     ) -> Result<MapSystem, Fault> {
+        self.only_ours(CONFIGURED)?;
         let file = self.folder.path().join(format!("{name}.toml"));
         std::fs::write(&file, config).map_err(missing)?;
         command.arg("--config").arg(&file).arg("--state-dir").arg(state);
@@ -210,21 +299,71 @@ impl Room {
         let daemon = Daemon::start(command, &self.folder.path().join(format!("{name}.log")))?;
         let mut addresses = daemon.addresses.clone();
         addresses.sort_unstable();
-        Ok(MapSystem { _daemon: daemon, addresses })
+        Ok(MapSystem { _daemon: Some(daemon), addresses })
     }
 
     /// A site of the common map system for a check alone.
     pub(super) fn site(&self) -> Result<Site, Fault> {
         let number = self.sites.get() + 1;
         self.sites.set(number);
+        if let Some(foreign) = self.foreign()? {
+            return self.site_of(foreign, number);
+        }
         if number > SITES {
             return Err(missing("more sites in the configuration of the suite"));
         }
-        Ok(Site { prefix: prefix(&format!("2001:db8:{number:x}::/48"))?, number })
+        Ok(Site { prefix: prefix(&format!("2001:db8:{number:x}::/48"))?, number, keys: None })
+    }
+
+    /// The next site of another target. One that ran before us may know it: then it is withdrawn first.
+    fn site_of(&self, foreign: &Foreign, number: u16) -> Result<Site, Fault> {
+        let sites = foreign.numbered();
+        let found = sites.get(usize::from(number) - 1).and_then(|site| site.prefixes.first().map(|net| (site, *net)));
+        let more = || unfit(format!("the target file has {} sites for checks, and more are needed", sites.len()));
+        let (site, net) = found.ok_or_else(more)?;
+        let prefix = EidPrefix { iid: wire::address::InstanceId(site.iid), net };
+        let site = Site { prefix, number, keys: Some(&site.keys) };
+        if !foreign.is_elsewhere()
+            || !self.claims(Claim::ProxyReply)
+            || rlocs(&self.answer(site.host(2))?.records).is_empty()
+        {
+            return Ok(site);
+        }
+        let end = wire::record::MappingRecord { ttl: wire::record::Ttl::WITHDRAWN, ..record(prefix, &[]) };
+        self.xtr()?.registers(self.common()?.first()?, &register(self.nonce(), vec![end]), &site.key())?;
+        let left = rlocs(&self.answer(site.host(2))?.records);
+        let stays = || {
+            unfit(format!(
+                "{prefix} is registered with {left:?} from before; begin with a target that was started afresh"
+            ))
+        };
+        if left.is_empty() { Ok(site) } else { Err(stays()) }
+    }
+
+    /// A site that is like no other, by its name.
+    pub(super) fn special(&self, name: &str) -> Result<Special, Fault> {
+        let Some(foreign) = self.foreign()? else { return site::special(name) };
+        let site = foreign.named(name)?;
+        let iid = wire::address::InstanceId(site.iid);
+        let prefixes = site.prefixes.iter().map(|net| EidPrefix { iid, net: *net }).collect();
+        let key = site.keys.first().ok_or_else(|| broken("a site without a key"))?.auth();
+        Ok(Special { prefixes, key })
+    }
+
+    /// The same, or a site of the check's own where others are judged.
+    pub(super) fn special_or_any(&self, name: &str) -> Result<Special, Fault> {
+        if self.is_ours() {
+            return site::special(name);
+        }
+        let site = self.site()?;
+        Ok(Special { prefixes: vec![site.prefix], key: site.key() })
     }
 
     /// The common map system still takes Map-Registers and answers Map-Requests, and what came before was done.
     pub(super) fn works(&self) -> Result<(), Fault> {
+        if let Some(foreign) = self.foreign()? {
+            return foreign.works();
+        }
         self.works_at(self.common()?)
     }
 
@@ -259,16 +398,19 @@ impl Room {
             }
         }
         self.works()?;
-        xtr.hears_nothing(GRACE)
+        xtr.hears_nothing(self.grace())
     }
 
     /// The EID-prefixes outside of instances that sites of the common map system have.
     pub(super) fn configured(&self) -> Result<Vec<EidPrefix>, Fault> {
-        site::configured()
+        self.foreign()?.map_or_else(site::configured, |foreign| Ok(foreign.configured()))
     }
 
     /// What the common map system answers to an xTR that has asked nothing yet.
     pub(super) fn answer(&self, eid: EidPrefix) -> Result<MapReply, Fault> {
+        if !self.claims(Claim::ProxyReply) {
+            return Err(unfit("what is registered shows in Map-Replies alone, and proxy-reply is not claimed"));
+        }
         let xtr = self.xtr()?;
         let request = request(self.nonce(), &[eid], &[xtr.address.ip()]);
         xtr.asks(self.common()?.first()?, &request)

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use wire::address::EidPrefix;
 use wire::control::auth::{Algorithm, AuthKey};
 
-use super::message::{key, prefix};
-use crate::suite::probe::Fault;
+use super::message::{key, prefix, prefix_in};
+use crate::suite::probe::{Fault, broken};
 
 /// Strict sites of the common map system: one for each check that registers something.
 pub(super) const SITES: u16 = 64;
@@ -20,28 +20,59 @@ pub(in crate::suite) struct Site {
     /// `2001:db8:N::/48`; more-specifics up to /64.
     pub(in crate::suite) prefix: EidPrefix,
     pub(super) number: u16,
+    /// The keys that a target file gives it; none for the sites of ours.
+    pub(super) keys: Option<&'static [crate::target::Key]>,
+}
+
+/// A site that is like no other: its EID-prefixes and its key.
+pub(in crate::suite) struct Special {
+    pub(in crate::suite) prefixes: Vec<EidPrefix>,
+    pub(in crate::suite) key: AuthKey,
 }
 
 impl Site {
-    /// Its first key; RFC 9301's algorithm 2.
+    /// Its first key; of ours, with RFC 9301's algorithm 2.
     pub(in crate::suite) fn key(&self) -> AuthKey {
-        self.key_number(1, Algorithm::HmacSha256)
+        let first = self.keys.and_then(|keys| keys.first());
+        first.map_or_else(|| self.key_number(1, Algorithm::HmacSha256), crate::target::Key::auth)
     }
 
-    /// One of its two keys.
-    pub(in crate::suite) fn key_number(&self, id: u8, algorithm: Algorithm) -> AuthKey {
-        key(id, algorithm, &secret(self.number, id))
+    /// The first or second of its keys, with this algorithm.
+    pub(in crate::suite) fn key_number(&self, number: u8, algorithm: Algorithm) -> AuthKey {
+        let of_target = self.keys.and_then(|keys| keys.get(usize::from(number.saturating_sub(1))).or(keys.first()));
+        let key =
+            of_target.map_or_else(|| key(number, algorithm, &secret(self.number, number)), crate::target::Key::auth);
+        AuthKey { algorithm, ..key }
     }
 
     /// An address in it.
     pub(in crate::suite) fn host(&self, last: u16) -> EidPrefix {
-        let mut octets = [0; 16];
-        if let IpAddr::V6(address) = self.prefix.net.addr() {
-            octets = address.octets();
-        }
-        octets[14..].copy_from_slice(&last.to_be_bytes());
-        EidPrefix::host(self.prefix.iid, Ipv6Addr::from(octets).into())
+        host_in(&self.prefix, last)
     }
+}
+
+/// An address in an IPv6 EID-prefix.
+pub(super) fn host_in(prefix: &EidPrefix, last: u16) -> EidPrefix {
+    let mut octets = [0; 16];
+    if let IpAddr::V6(address) = prefix.net.addr() {
+        octets = address.octets();
+    }
+    octets[14..].copy_from_slice(&last.to_be_bytes());
+    EidPrefix::host(prefix.iid, Ipv6Addr::from(octets).into())
+}
+
+/// One of those of the common map system.
+pub(super) fn special(name: &str) -> Result<Special, Fault> {
+    let all: &[(&str, u32, &[&str], &str)] = &[
+        ("ipv4", 0, &["10.4.0.0/16"], "ipv4"),
+        ("behind a NAT", 0, &["2001:db8:4a7::/48"], "behind a NAT"),
+        ("instance 5", 5, &["2001:db8:1::/48"], "instance 5"),
+        ("never registered", 0, &["2001:db8:f00::/48", "10.100.3.0/24"], "never"),
+    ];
+    let found = all.iter().find(|(known, ..)| *known == name);
+    let (_, iid, prefixes, secret) = found.ok_or_else(|| broken(format!("no site {name:?}")))?;
+    let prefixes = prefixes.iter().map(|text| prefix_in(*iid, text)).collect::<Result<_, _>>()?;
+    Ok(Special { prefixes, key: key(1, Algorithm::HmacSha256, secret) })
 }
 
 /// The settings that the sentinel of [`Room::works_at`] needs.

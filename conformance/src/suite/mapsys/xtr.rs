@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! ITRs and ETRs of the suites: sockets that say what an xTR says, and hear what it is told.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use wire::control::auth::{self, AuthKey};
 use wire::control::{ControlMessage, Ecm, MapNotify, MapRegister, MapReply, MapRequest, Nonce};
 
 use super::message::{sealed, told};
+use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// An answer of this machine comes in less, also where much else runs on it.
@@ -15,9 +18,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest datagram.
 const DATAGRAM: usize = 65_536;
 
+/// Datagrams that are taken at once; whoever sends more floods.
+const MOST: usize = 4096;
+
+/// Until when a check may wait; our own map system is trusted to answer.
+#[derive(Default)]
+pub(super) struct Clock(Cell<Option<Instant>>);
+
+impl Clock {
+    pub(super) fn set(&self, until: Option<Instant>) {
+        self.0.set(until);
+    }
+
+    /// No longer than this, nor than the check may wait.
+    fn within(&self, patience: Duration) -> Result<Duration, Fault> {
+        let left = self.0.get().map_or(patience, |until| until.saturating_duration_since(Instant::now()).min(patience));
+        // A socket takes no time of zero.
+        if left.is_zero() { Err(broken("the time of a check is over: the target is too slow")) } else { Ok(left) }
+    }
+}
+
 /// An ITR or ETR at an address of its own.
 pub(in crate::suite) struct Xtr {
     socket: UdpSocket,
+    clock: Rc<Clock>,
     /// Its address.
     pub(in crate::suite) address: SocketAddr,
 }
@@ -31,24 +55,32 @@ pub(in crate::suite) struct Came {
 impl Xtr {
     pub(super) fn at(address: SocketAddr) -> Result<Self, Fault> {
         let socket = UdpSocket::bind(address).map_err(|error| missing(format!("{address}: {error}")))?;
+        Self::of(socket, Rc::default())
+    }
+
+    pub(super) fn of(socket: UdpSocket, clock: Rc<Clock>) -> Result<Self, Fault> {
         let address = socket.local_addr().map_err(missing)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, clock, address })
     }
 
     pub(in crate::suite) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Fault> {
+        exchange::sent(&self.socket, to, bytes);
         self.socket.send_to(bytes, to).map(drop).map_err(|error| missing(format!("to {to}: {error}")))
     }
 
     /// The next datagram, if one comes in time.
     pub(in crate::suite) fn hear(&self, patience: Duration) -> Result<Option<Came>, Fault> {
         let mut buffer = vec![0; DATAGRAM];
-        self.socket.set_read_timeout(Some(patience)).map_err(missing)?;
+        self.socket.set_read_timeout(Some(self.clock.within(patience)?)).map_err(missing)?;
         match self.socket.recv_from(&mut buffer) {
             Ok((length, from)) => {
                 buffer.truncate(length);
+                exchange::came(&self.socket, from, &buffer);
+                buffer.shrink_to_fit();
                 Ok(Some(Came { from, bytes: buffer }))
             }
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                exchange::silence(&self.socket, patience);
                 Ok(None)
             }
             Err(error) => Err(missing(error)),
@@ -60,8 +92,30 @@ impl Xtr {
         let (begun, mut all) = (Instant::now(), Vec::new());
         while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
             all.extend(self.hear(left)?);
+            if all.len() > MOST {
+                return Err(broken(format!("more than {MOST} datagrams came in {:.1?}: a flood", begun.elapsed())));
+            }
         }
         Ok(all)
+    }
+
+    /// Waits for a message, whatever else comes.
+    pub(super) fn awaits(
+        &self,
+        patience: Duration,
+        what: &str,
+        is_it: impl Fn(&ControlMessage) -> bool,
+    ) -> Result<(), Fault> {
+        let (begun, mut others, mut last) = (Instant::now(), 0_u32, String::new());
+        while let Some(left) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            let Some(came) = self.hear(left)? else { continue };
+            match ControlMessage::decode(&came.bytes) {
+                Ok(message) if is_it(&message) => return Ok(()),
+                _ => (others, last) = (others + 1, told(&came.bytes)),
+            }
+        }
+        let heard = if others == 0 { "nothing came".into() } else { format!("{others} others came, the last {last}") };
+        Err(broken(format!("expected {what} within {patience:?}; {heard}")))
     }
 
     pub(in crate::suite) fn hears_nothing(&self, time: Duration) -> Result<(), Fault> {
@@ -74,7 +128,9 @@ impl Xtr {
     /// The next message.
     pub(in crate::suite) fn message(&self) -> Result<(SocketAddr, ControlMessage), Fault> {
         let came = self.hear(PATIENCE)?.ok_or_else(|| broken("expected an answer; nothing came"))?;
-        let message = ControlMessage::decode(&came.bytes).map_err(broken)?;
+        let message = ControlMessage::decode(&came.bytes);
+        let message = message
+            .map_err(|error| broken(format!("expected an answer; came {} octets ({error})", came.bytes.len())))?;
         Ok((came.from, message))
     }
 
@@ -109,7 +165,7 @@ impl Xtr {
     /// The Map-Reply that comes next.
     pub(in crate::suite) fn replied(&self, nonce: Nonce) -> Result<MapReply, Fault> {
         match self.message()? {
-            (_, ControlMessage::MapReply(reply)) if reply.nonce == nonce => Ok(reply),
+            (_, ControlMessage::MapReply(reply)) if reply.nonce == nonce && !reply.records.is_empty() => Ok(reply),
             (from, other) => Err(broken(format!("expected a Map-Reply with {nonce:?}; from {from} came {other:?}"))),
         }
     }

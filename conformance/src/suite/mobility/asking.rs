@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use wire::address::Address;
 use wire::control::{ControlMessage, MapReply, Nonce};
+use wire::record::MappingRecord;
 
 use super::Room;
-use crate::suite::probe::{Judgement, Probe, broken, equal, expect, must};
-use crate::suite::xtr::{Family, Flow, GRACE, Heard, PATIENCE, SERVER};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, equal, expect, must, nothing};
+use crate::suite::xtr::{Family, Flow, GRACE, Heard, PATIENCE, Rig, SERVER, families, is_ours};
 
 pub(super) const PROBES: &[Probe<Room>] = &[
     must("CP-020.1", "9301 5.2", "a packet without a mapping: one record, and ITR-RLOCs of both families", shape),
@@ -34,6 +35,13 @@ pub(super) const PROBES: &[Probe<Room>] = &[
         "the same about an EID that is cached: its packets go on where they went",
         unasked_cached,
     ),
+    must("CP-062.1", "9301 5.5", "an answer about another EID-prefix than was asked about: no mapping", unfitting),
+    must(
+        "CP-062.2",
+        "9301 5.5",
+        "an answer with a second record, about what was not asked: no mapping is made of that",
+        overclaimed,
+    ),
 ];
 
 fn shape(room: &Room) -> Judgement {
@@ -52,8 +60,9 @@ fn shape(room: &Room) -> Judgement {
         )?;
         equal("source EID", request.source_eid.ip(), Some(flow.host))?;
         equal("flags", (request.probe, request.smr, request.smr_invoked, request.pitr), (false, false, false, false))?;
-        let rlocs: Vec<_> = request.itr_rlocs.iter().filter_map(Address::ip).collect();
-        equal("ITR-RLOCs", rlocs, vec![rig.own(Family::V4), rig.own(Family::V6)])?;
+        let mut rlocs: Vec<_> = request.itr_rlocs.iter().filter_map(Address::ip).collect();
+        rlocs.sort_unstable();
+        equal("ITR-RLOCs", rlocs, families().iter().map(|family| rig.own(*family)).collect())?;
         equal("from", (heard.source.ip(), heard.destination.port()), (rig.own(Family::V4), wire::CONTROL_PORT))?;
     }
     Ok("so it is".into())
@@ -84,7 +93,39 @@ fn rate(room: &Room) -> Judgement {
     let asked = rig.core.wait(mark, usize::MAX, Duration::ZERO, |heard| heard.asks_about(flow.peer));
     let is_slow = asked.windows(2).all(|two| two[1].at - two[0].at > Duration::from_millis(950));
     let count = asked.len();
+    if !is_ours() && is_slow && (1..=3).contains(&count) {
+        // It may be one who gives up.
+        return Ok(format!("{count}, a second or more between them"));
+    }
     if is_slow && (2..=3).contains(&count) { Ok("one in a second".into()) } else { Err(broken(format!("{count}"))) }
+}
+
+/// The question about a flow's destination, and what the map system answers to it.
+fn answer(rig: &Rig, flow: &Flow, records: Vec<MappingRecord>) -> Result<(), Fault> {
+    let mark = rig.core.mark();
+    rig.site.send(&flow.leaving(b"miss").octets())?;
+    let question = rig.core.first(mark, PATIENCE, "a Map-Request", |heard| heard.asks_about(flow.peer))?;
+    rig.core.answer(&question, records)?;
+    std::thread::sleep(2 * GRACE);
+    Ok(())
+}
+
+fn unfitting(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, other) = (rig.unmapped(Family::V4, Family::V4), rig.unmapped(Family::V4, Family::V4));
+    answer(rig, &flow, vec![other.record()])?;
+    for one in [&flow, &other] {
+        nothing("encapsulated", &rig.leave_not(&[one.leaving(b"no mapping").octets()])?)?;
+    }
+    Ok("nothing is encapsulated, to either".into())
+}
+
+fn overclaimed(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, other) = (rig.unmapped(Family::V4, Family::V4), rig.unmapped(Family::V4, Family::V4));
+    answer(rig, &flow, vec![flow.record(), other.record()])?;
+    nothing("encapsulated", &rig.leave_not(&[other.leaving(b"not asked for").octets()])?)?;
+    Ok("nothing is encapsulated".into())
 }
 
 /// Map-Replies that answer nothing.

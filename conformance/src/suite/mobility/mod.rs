@@ -16,8 +16,8 @@ use std::sync::{Mutex, OnceLock};
 use serde_json::Value;
 
 use super::Listed;
-use super::probe::{self, Fault, Probe, broken};
-use super::xtr::{Rig, Tier, open_tiers};
+use super::probe::{self, Fault, Probe, broken, missing};
+use super::xtr::{self, Rig, Tier, open_tiers};
 use crate::check::Check;
 use network::Network;
 
@@ -34,7 +34,8 @@ impl Room {
     }
 
     fn network(&self) -> Result<&Mutex<Network>, Fault> {
-        let open = || Network::open(self.tier.number).map(Mutex::new);
+        let tier = self.tier.number().ok_or_else(|| missing("a network of routers of a target"))?;
+        let open = || Network::open(tier).map(Mutex::new);
         self.network.get_or_init(open).as_ref().map_err(Clone::clone)
     }
 }
@@ -53,10 +54,9 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    let rooms = open_tiers().map(|(name, tier)| (name, Room { tier, network: OnceLock::new() }));
-    let mut checks = probe::run_beside("mobility", &probes(), wanted, &rooms);
-    checks.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(checks)
+    let room = |(name, tier)| (name, Room { tier, network: OnceLock::new() });
+    let rooms: Vec<_> = open_tiers().into_iter().map(room).collect();
+    Ok(xtr::run_beside("mobility", &probes(), wanted, &rooms))
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {

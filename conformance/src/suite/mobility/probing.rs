@@ -7,7 +7,7 @@ use wire::address::Address;
 
 use super::{Room, shown};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, equal, expect, may, must};
-use crate::suite::xtr::{Family, Flow, Habit, Heard, PATIENCE, Rig, SERVER};
+use crate::suite::xtr::{Family, Flow, Habit, Heard, PATIENCE, Rig, SERVER, is_ours};
 
 pub(super) const PROBES: &[Probe<Room>] = &[
     must("CP-025.1", "9301 5.2", "probes: the source EID has AFI 0", form),
@@ -38,8 +38,10 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     may("CP-142.1", "9301 7.1", "answers after 150 ms: the round-trip time that is shown", rtt),
 ];
 
-/// The longest time until the first probe, and what a machine needs.
-const FIRST: Duration = Duration::from_millis(1600);
+/// The longest time until the first probe, and what a machine needs; a target may take longer.
+fn first() -> Duration {
+    if is_ours() { Duration::from_millis(1600) } else { PATIENCE }
+}
 
 /// A flow to a site whose locator has this habit; the packet that brought the mapping has left.
 fn mapped(rig: &Rig, outer: Family, habit: Option<Habit>) -> Result<(Flow, usize), Fault> {
@@ -54,7 +56,7 @@ fn form(room: &Room) -> Judgement {
     let rig = room.rig()?;
     for outer in [Family::V4, Family::V6] {
         let (flow, mark) = mapped(rig, outer, None)?;
-        let heard = rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+        let heard = rig.core.first(mark, first(), "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
         equal("in an ECM", heard.enclosed, false)?;
         equal("destination port", heard.destination.port(), wire::CONTROL_PORT)?;
         equal("source", heard.source.ip(), flow.own)?;
@@ -63,9 +65,10 @@ fn form(room: &Room) -> Judgement {
         equal("source EID", &request.source_eid, &Address::None)?;
         let asked: Vec<_> = request.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
         equal("EID-prefixes", asked, vec![flow.prefix])?;
-        equal("its ITR-RLOC is its source", request.itr_rlocs.first().and_then(Address::ip), Some(flow.own))?;
+        let is_named = request.itr_rlocs.iter().any(|rloc| rloc.ip() == Some(flow.own));
+        equal("one of its ITR-RLOCs is its source", is_named, true)?;
     }
-    Ok("so it is, within 1.6 s".into())
+    Ok("so it is, in time".into())
 }
 
 fn spread(room: &Room) -> Judgement {
@@ -94,7 +97,7 @@ fn unanswered(room: &Room) -> Judgement {
     let (flow, mark) = mapped(rig, Family::V4, Some(Habit::Silent))?;
     // What comes from there keeps the packets before from being a silence.
     rig.enter(&flow.outer().around(&flow.entering(b"alive").octets()), flow.inwards())?;
-    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    rig.core.first(mark, first(), "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
     let heard = probes(rig, &flow, mark, Duration::from_secs(3));
     let is_slow = heard.windows(2).all(|two| two[1].at - two[0].at > Duration::from_millis(600));
     let count = heard.len();
@@ -119,7 +122,7 @@ fn one_way(room: &Room) -> Judgement {
 fn never_to_the_map_system(room: &Room) -> Judgement {
     let rig = room.rig()?;
     let (flow, mark) = mapped(rig, Family::V4, None)?;
-    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    rig.core.first(mark, first(), "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
     let wrong = rig.core.wait(0, usize::MAX, Duration::ZERO, |heard| {
         let is_probe = heard.request().is_some_and(|request| request.probe);
         is_probe && (heard.enclosed || heard.destination.ip().to_string() == SERVER)
@@ -132,7 +135,7 @@ fn never_to_the_map_system(room: &Room) -> Judgement {
 fn counts(room: &Room, habit: Habit, expected: bool) -> Judgement {
     let rig = room.rig()?;
     let (flow, mark) = mapped(rig, Family::V4, Some(habit))?;
-    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    rig.core.first(mark, first(), "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
     std::thread::sleep(Duration::from_millis(300));
     let row = shown(rig, flow.rloc)?;
     let counted = row["answered_ago"].is_u64();
@@ -151,7 +154,7 @@ fn from_elsewhere(room: &Room) -> Judgement {
 fn rtt(room: &Room) -> Judgement {
     let rig = room.rig()?;
     let (flow, mark) = mapped(rig, Family::V6, Some(Habit::Late(Duration::from_millis(150))))?;
-    rig.core.first(mark, FIRST, "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
+    rig.core.first(mark, first(), "a probe", |heard| heard.probe_of(flow.rloc).is_some())?;
     std::thread::sleep(Duration::from_millis(500));
     let row = shown(rig, flow.rloc)?;
     match row["rtt_us"].as_u64() {

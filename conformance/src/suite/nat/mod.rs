@@ -1,28 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Suite `nat`: the Map-Server's part in NAT traversal (draft-ermagan-lisp-nat-traversal-19), against the program `lisp-mapsys`; the suite
-//! is xTR and RTR.
+//! Suite `nat`: NAT traversal (draft-ermagan-lisp-nat-traversal-19). The Map-Server's part in it against the program `lisp-mapsys` on
+//! loopback, where the suite is xTR and RTR; the RTR's and the xTR's against the program `lisp-xtr` in network namespaces, where the suite
+//! is the NAT, the Map-Server and another site.
 
 mod asking;
+mod behind;
+mod natted;
+mod outside;
+mod relay;
 mod relaying;
 mod room;
+mod rtr;
 
 use super::Listed;
 use super::probe::{self, Probe};
 use crate::check::Check;
+use outside::Outside;
 use room::Room;
 
 fn probes() -> Vec<&'static Probe<Room>> {
     [asking::PROBES, relaying::PROBES].into_iter().flatten().collect()
 }
 
+/// Those of the RTR and of the xTR; what takes longest begins first.
+fn outside() -> Vec<&'static Probe<Outside>> {
+    [natted::PROBES, rtr::PROBES].into_iter().flatten().collect()
+}
+
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
-    Ok(probe::list(&probes()))
+    let mut listed = probe::list(&outside());
+    listed.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(probe::list(&probes()).into_iter().chain(listed).collect())
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    probe::run("nat", &probes(), wanted, Room::open)
+    let mut checks = probe::run_beside("nat", &outside(), wanted, &[("lisp-xtr", Outside::default())]);
+    checks.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(probe::run("nat", &probes(), wanted, Room::open)?.into_iter().chain(checks).collect())
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
-    Ok(probe::explain(&probes(), id))
+    Ok(probe::explain(&probes(), id).or_else(|| probe::explain(&outside(), id)))
 }

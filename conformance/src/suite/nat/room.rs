@@ -13,6 +13,7 @@ use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::{ControlMessage, Ecm, Info, MapRegister, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
+use crate::exchange;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
@@ -26,8 +27,8 @@ pub(super) const NAT: Ipv4Addr = Ipv4Addr::new(127, 94, 2, 1);
 const PRIVATE: &str = "10.0.0.2:4342";
 /// A site for each check that registers one: `2001:db8:N::/48`.
 const SITES: u8 = 8;
-const SITE_SECRET: &str = "site and server";
-const RTR_SECRET: &str = "rtr and server";
+pub(super) const SITE_SECRET: &str = "site and server";
+pub(super) const RTR_SECRET: &str = "rtr and server";
 /// What comes over loopback comes at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What does not come in this time does not come.
@@ -66,6 +67,7 @@ impl Room {
     pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
         let shown = ["show", "counters", "--json", "--state-dir", "state"];
         let output = command(self.folder.path(), &shown).output().map_err(missing)?;
+        exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }
@@ -77,6 +79,7 @@ impl Node {
     }
 
     pub(super) fn send(&self, bytes: &[u8]) -> Result<(), Fault> {
+        exchange::sent(&self.socket, self.server, bytes);
         self.socket.send_to(bytes, self.server).map(drop).map_err(missing)
     }
 
@@ -85,6 +88,7 @@ impl Node {
         let mut buffer = vec![0; 2000];
         let (length, from) =
             self.socket.recv_from(&mut buffer).map_err(|error| broken(format!("no answer: {error}")))?;
+        exchange::came(&self.socket, from, &buffer[..length]);
         if from != self.server {
             return Err(broken(format!("an answer from {from}")));
         }
@@ -105,7 +109,10 @@ impl Node {
         self.socket.set_read_timeout(Some(PATIENCE)).map_err(missing)?;
         match came {
             Ok((length, from)) => Err(broken(format!("{length} octets from {from}"))),
-            Err(_) => Ok(()),
+            Err(_) => {
+                exchange::silence(&self.socket, SILENCE);
+                Ok(())
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use wire::control::{
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use super::quiet::Quiet;
+use crate::exchange;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
@@ -106,6 +107,7 @@ impl Office {
             .arg(&server.state)
             .output()
             .map_err(missing)?;
+        exchange::read(&format!("show {what}"), String::from_utf8_lossy(&output.stdout));
         serde_json::from_slice(&output.stdout).map_err(broken)
     }
 
@@ -159,6 +161,7 @@ impl Site {
         let records = vec![mapping(prefix, rloc)];
         let message = MapRegister { proxy_reply: true, want_notify: true, nonce, records, ..MapRegister::default() };
         let bytes = auth::seal(&message.into(), &site_key(), TagForm::Truncated).map_err(broken)?;
+        exchange::sent(socket, server, &bytes);
         socket.send_to(&bytes, server).map_err(missing)?;
         match receive(socket, PATIENCE)?.map(|bytes| ControlMessage::decode(&bytes)) {
             Some(Ok(ControlMessage::MapNotify(notify))) if notify.nonce == nonce => Ok(()),
@@ -206,6 +209,7 @@ impl Xtr {
     /// Sends it from another socket.
     pub(super) fn send_from(&self, socket: &UdpSocket, request: &MapRequest) -> Result<Vec<u8>, Fault> {
         let bytes = self.ecm(&request.encode().map_err(broken)?)?;
+        exchange::sent(socket, self.server, &bytes);
         socket.send_to(&bytes, self.server).map_err(missing)?;
         Ok(bytes)
     }
@@ -220,6 +224,7 @@ impl Xtr {
 
     /// Sends octets as they are.
     pub(super) fn send_octets(&self, bytes: &[u8]) -> Result<(), Fault> {
+        exchange::sent(&self.socket, self.server, bytes);
         self.socket.send_to(bytes, self.server).map(drop).map_err(missing)
     }
 
@@ -309,13 +314,20 @@ fn receive(socket: &UdpSocket, patience: Duration) -> Result<Option<Vec<u8>>, Fa
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
+            exchange::silence(socket, patience);
             return Ok(None);
         }
         socket.set_read_timeout(Some(left)).map_err(missing)?;
-        match socket.recv(&mut buffer) {
-            Ok(length) => return Ok(Some(buffer[..length].to_vec())),
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => {
+                exchange::came(socket, from, &buffer[..length]);
+                return Ok(Some(buffer[..length].to_vec()));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return Ok(None),
+            Err(_) => {
+                exchange::silence(socket, patience);
+                return Ok(None);
+            }
         }
     }
 }

@@ -112,6 +112,7 @@ impl Desk {
     }
 
     fn verify(&self, key: &RecordKey, value: &[u8], now: SystemTime) -> Result<Verified, Refusal> {
+        crate::exchange::given("value", value);
         verify(LAB, key, value, now, &mut CertificateCache::new())
     }
 

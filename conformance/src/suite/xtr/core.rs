@@ -17,6 +17,7 @@ use wire::record::{LocatorRecord, MappingRecord, Ttl};
 
 use super::packet::Packet;
 use super::port::{Mouth, Port, lock};
+use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// What the map system shares with those who register.
@@ -51,6 +52,8 @@ pub(in crate::suite) struct Heard {
     /// It came in an ECM.
     pub(in crate::suite) enclosed: bool,
     pub(in crate::suite) message: ControlMessage,
+    /// The whole packet.
+    octets: Arc<[u8]>,
 }
 
 impl Heard {
@@ -78,6 +81,8 @@ impl Heard {
 }
 
 struct State {
+    /// What the map system shares with those who register.
+    key: AuthKey,
     /// Addresses of the map system.
     servers: Vec<IpAddr>,
     mappings: Mutex<Vec<MappingRecord>>,
@@ -96,12 +101,18 @@ pub(in crate::suite) struct Core {
 
 impl Core {
     pub(in crate::suite) fn open(namespace: &Namespace, servers: &[IpAddr]) -> Result<Self, Fault> {
+        Self::open_for(namespace, servers, key())
+    }
+
+    /// The same with a map system that shares this key with those who register.
+    pub(super) fn open_for(namespace: &Namespace, servers: &[IpAddr], key: AuthKey) -> Result<Self, Fault> {
         let sockets = namespace.run(|| {
             let ports = [wire::CONTROL_PORT, wire::DATA_PORT];
             ports.into_iter().map(|port| UdpSocket::bind(("::", port))).collect::<std::io::Result<Vec<_>>>()
         });
         let quiet = sockets.map_err(missing)?.map_err(missing)?;
         let state = Arc::new(State {
+            key,
             servers: servers.to_vec(),
             mappings: Mutex::default(),
             habits: Mutex::default(),
@@ -156,12 +167,16 @@ impl Core {
         loop {
             while let Some(message) = heard.get(next).filter(|_| found.len() < count) {
                 if wanted(message) {
+                    exchange::packet_came(&message.octets);
                     found.push(message.clone());
                 }
                 next += 1;
             }
             let left = until.saturating_duration_since(Instant::now());
             if found.len() >= count || left.is_zero() {
+                if found.is_empty() {
+                    exchange::no_packet(patience);
+                }
                 return found;
             }
             heard = self.state.bell.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -237,11 +252,12 @@ impl State {
     }
 
     fn reply(&self, request: &MapRequest, records: Vec<MappingRecord>) -> Option<Vec<u8>> {
-        let to = request.itr_rlocs.iter().find_map(|rloc| rloc.ip())?;
-        let from = self.servers.iter().find(|server| server.is_ipv4() == to.is_ipv4())?;
+        // The first that it has an address of the family of.
+        let from = |to: IpAddr| Some((*self.servers.iter().find(|server| server.is_ipv4() == to.is_ipv4())?, to));
+        let (from, to) = request.itr_rlocs.iter().filter_map(|rloc| rloc.ip()).find_map(from)?;
         let reply = MapReply { nonce: request.nonce, records, ..MapReply::default() };
         let control = |address| SocketAddr::new(address, wire::CONTROL_PORT);
-        Some(Packet::udp(control(*from), control(to), &ControlMessage::from(reply).encode().ok()?).octets())
+        Some(Packet::udp(control(from), control(to), &ControlMessage::from(reply).encode().ok()?).octets())
     }
 
     fn probed(&self, request: &MapRequest, rloc: IpAddr, port: u16, mouth: &Arc<Mouth>) -> Option<Vec<u8>> {
@@ -272,9 +288,18 @@ impl State {
         }
     }
 
+    /// Who uses HMAC-SHA-1 sends the whole of it, and wants no less.
+    fn form(&self) -> TagForm {
+        if self.key.algorithm == Algorithm::HmacSha1 { TagForm::Untruncated } else { TagForm::Truncated }
+    }
+
+    fn accepted(&self) -> Accept {
+        if self.key.algorithm == Algorithm::HmacSha1 { Accept::INTEROP } else { Accept::STRICT }
+    }
+
     fn registered(&self, payload: &[u8], from: SocketAddr, to: SocketAddr) -> Option<Vec<u8>> {
         let ControlMessage::MapRegister(register) = ControlMessage::decode(payload).ok()? else { return None };
-        auth::verify(payload, &key(), Accept { untruncated: false, narrow_coverage: false }).ok()?;
+        auth::verify(payload, &self.key, self.accepted()).ok()?;
         for record in &register.records {
             // One that is taken back is the mapping of nobody, or of who has registered it meanwhile.
             match record.locators.is_empty() || record.ttl == Ttl(0) {
@@ -283,7 +308,7 @@ impl State {
             }
         }
         let notify = MapNotify { nonce: register.nonce, records: register.records, ..MapNotify::default() };
-        let octets = auth::seal(&notify.into(), &key(), TagForm::Truncated).ok()?;
+        let octets = auth::seal(&notify.into(), &self.key, self.form()).ok()?;
         Some(Packet::udp(to, from, &octets).octets())
     }
 }
@@ -307,7 +332,8 @@ fn read(octets: &[u8]) -> Option<(Heard, Vec<u8>)> {
     };
     let source = SocketAddr::new(packet.source(), udp.source);
     let destination = SocketAddr::new(packet.destination(), udp.destination);
-    Some((Heard { at: Instant::now(), source, destination, enclosed, message }, payload.to_vec()))
+    let heard = Heard { at: Instant::now(), source, destination, enclosed, message, octets: octets.into() };
+    Some((heard, payload.to_vec()))
 }
 
 fn key() -> AuthKey {

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The program `lisp-xtr` as a black box: it runs in a network namespace between a site and a core, and the suite has both cables.
+//! The program `lisp-xtr`, or the tunnel router of a target file, as a black box: it runs in a network namespace between a site and a core, and the suite has both cables.
 //! It plays the hosts of the site, the other xTRs and the map system, and sees every octet.
 
 mod core;
+mod needs;
 mod packet;
 mod port;
 mod program;
 mod rig;
+mod tier;
 
 pub(super) use self::core::{Core, Habit, Heard, LOCATOR_TTL, key_file, locator};
+pub(super) use needs::{is_ours, run_beside};
 pub(super) use packet::{Checksum, Encapsulated, Outer, Packet, ends, forwarded, icmp, udp};
-pub(super) use port::{Came, Port};
+pub(super) use port::{Came, Hook, Port, lock};
 pub(super) use program::{Dut, absent};
-pub(super) use rig::{Family, Flow, PAIRS, Rig, SERVER, Tier, open_tiers};
+pub(super) use rig::{Family, Flow, Rig, SERVER, families, pairs};
+pub(super) use tier::{Tier, open_tiers};
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ use interop::lab::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::packet::ends;
+use crate::exchange;
 use crate::suite::probe::{Fault, missing};
 
 /// EtherTypes of IPv4 and IPv6.
@@ -47,6 +48,7 @@ impl Mouth {
         let (_, to) = ends(octets).ok_or_else(|| missing("a packet that can be sent"))?;
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         let told = |error| missing(format!("sending {} octets to {to}: {error}", octets.len()));
+        exchange::packet_sent(octets);
         socket.send_to(octets, &SocketAddr::new(to, 0).into()).map(drop).map_err(told)
     }
 }
@@ -135,11 +137,17 @@ impl Port {
         let mut came = lock(&self.inbox.came);
         loop {
             while let Some(packet) = came.get(next).filter(|_| found.len() < count) {
-                found.extend(read(packet));
+                if let Some(one) = read(packet) {
+                    exchange::packet_came(&packet.octets);
+                    found.push(one);
+                }
                 next += 1;
             }
             let left = until.saturating_duration_since(Instant::now());
             if found.len() >= count || left.is_zero() {
+                if found.is_empty() {
+                    exchange::no_packet(patience);
+                }
                 return found;
             }
             came = self.inbox.bell.wait_timeout(came, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -174,6 +182,6 @@ fn listen(ear: &Socket, inbox: &Inbox, done: &AtomicBool, tell: impl Fn(&[u8])) 
     }
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::suite) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

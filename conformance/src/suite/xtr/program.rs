@@ -1,31 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The program `lisp-xtr`, started in a namespace. The kernel ends it when this process ends, however that does.
+//! The router that is judged, started in a namespace: the program `lisp-xtr`, or the one of a target file. The kernel ends it when this process ends, however that does.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use interop::lab::process::Process;
 use interop::lab::{LabError, Namespace, privilege};
 use serde_json::Value;
 
+use super::port::lock;
+use crate::exchange;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// Names another program to judge.
 const VARIABLE: &str = "CONFORMANCE_LISP_XTR";
 /// It opens its devices and sockets in less, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Lines of its log, and characters of these, that are shown: those of a panic.
+const LAST_LINES: usize = 4;
+const LAST_CHARACTERS: usize = 400;
+/// How it is said of a router that it has ended by itself.
+pub(super) const ENDED: &str = "the router is gone";
 const LOOK: Duration = Duration::from_millis(20);
+/// It says what it knows in less, also on a busy machine.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Octets of what it says: a row has some hundred, and suites make some thousand of them.
+const MOST: u64 = 16 << 20;
 
 /// A running program; it ends when this is dropped.
 pub(in crate::suite) struct Dut {
-    process: Process,
+    process: Mutex<Process>,
+    /// What ours can be asked, and how; others cannot.
+    console: Option<Console>,
+}
+
+struct Console {
     program: PathBuf,
     state: PathBuf,
 }
 
 impl Dut {
-    /// Starts it with these arguments and waits until it answers.
+    /// Starts ours with these arguments and waits until it answers.
     pub(in crate::suite) fn start(
         namespace: &Namespace,
         folder: &Path,
@@ -41,16 +60,47 @@ impl Dut {
             missing(format!("{} does not run ({error}); build it, or name another with {VARIABLE}", program.display()))
         };
         let process = Process::start(namespace, name, command, &log).map_err(told)?;
-        let mut dut = Self { process, program, state };
+        let dut = Self { process: Mutex::new(process), console: Some(Console { program, state }) };
+        dut.await_ready(|dut| dut.show("locators").is_ok())?;
+        Ok(dut)
+    }
+
+    /// Starts the one of a target file, and waits until it has printed its word, if it has one.
+    pub(super) fn start_other(
+        namespace: &Namespace,
+        folder: &Path,
+        command: Command,
+        ready: Option<&str>,
+    ) -> Result<Self, Fault> {
+        let process = Process::start(namespace, "router", command, &folder.join("router.log")).map_err(missing)?;
+        let dut = Self { process: Mutex::new(process), console: None };
+        dut.await_ready(|dut| ready.is_none_or(|word| lock(&dut.process).has_printed(word)))?;
+        Ok(dut)
+    }
+
+    fn await_ready(&self, is_ready: impl Fn(&Self) -> bool) -> Result<(), Fault> {
         let begun = Instant::now();
-        while dut.show("locators").is_err() {
-            dut.process.check().map_err(|error| broken(format!("{error}: {}", dut.process.log_tail().join(" / "))))?;
+        while !is_ready(self) {
+            self.runs()?;
             if begun.elapsed() > DEADLINE {
-                return Err(broken(format!("it does not answer: {}", dut.process.log_tail().join(" / "))));
+                return Err(broken(format!("it is not ready after {DEADLINE:?}: {}", self.last_words())));
             }
             std::thread::sleep(LOOK);
         }
-        Ok(dut)
+        Ok(())
+    }
+
+    /// It has not ended by itself.
+    pub(in crate::suite) fn runs(&self) -> Result<(), Fault> {
+        let ended = lock(&self.process).check();
+        ended.map_err(|error| broken(format!("{ENDED}: {error}: {}", self.last_words())))
+    }
+
+    /// The last lines that it has printed.
+    pub(super) fn last_words(&self) -> String {
+        let tail = lock(&self.process).log_tail();
+        let words = tail[tail.len().saturating_sub(LAST_LINES)..].join(" / ");
+        words.chars().take(LAST_CHARACTERS).collect()
     }
 
     /// What `show` says.
@@ -60,22 +110,53 @@ impl Dut {
 
     /// What a verb says.
     pub(in crate::suite) fn ask(&self, verb: &[&str]) -> Result<Value, Fault> {
-        let output = Command::new(&self.program)
-            .args(verb)
-            .arg("--state-dir")
-            .arg(&self.state)
-            .env_remove("LISP_XTR_CONFIG")
-            .output()
-            .map_err(missing)?;
+        let console = self.console.as_ref().ok_or_else(|| missing("a console: of a target there is none"))?;
+        let mut command = Command::new(&console.program);
+        command.args(verb).arg("--state-dir").arg(&console.state).env_remove("LISP_XTR_CONFIG");
+        let output = bounded(command).map_err(|error| broken(format!("{verb:?}: {error}")))?;
+        exchange::read(&verb.join(" "), String::from_utf8_lossy(&output.stdout));
         let told = || broken(format!("{verb:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
         serde_json::from_slice(&output.stdout).map_err(|_| told())
     }
 
-    /// A counter of packets.
-    pub(in crate::suite) fn counted(&self, name: &str) -> Result<u64, Fault> {
+    /// A counter of packets; none of a target, which has others.
+    pub(in crate::suite) fn counted(&self, name: &str) -> Result<Option<u64>, Fault> {
+        if self.console.is_none() {
+            return Ok(None);
+        }
         let shown = self.show("counters")?;
-        shown["counters"]["packets"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
+        let count = shown["counters"]["packets"][name].as_u64();
+        count.map(Some).ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }
+}
+
+/// Runs a command to its end, but not for ever.
+fn bounded(mut command: Command) -> std::io::Result<Output> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if begun.elapsed() > ANSWER {
+            child.kill()?;
+            child.wait()?;
+            return Err(std::io::Error::other(format!("no answer in {ANSWER:?}")));
+        }
+        std::thread::sleep(LOOK / 4);
+    };
+    // A reader that panicked has read nothing.
+    Ok(Output { status, stdout: stdout.join().unwrap_or_default(), stderr: stderr.join().unwrap_or_default() })
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut octets = Vec::new();
+        // What was read before an error stands.
+        let _ = pipe.map(|pipe| pipe.take(MOST).read_to_end(&mut octets));
+        octets
+    })
 }
 
 /// What this machine lacks for a namespace with the program in it, if it lacks anything.

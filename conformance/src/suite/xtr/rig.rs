@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A site, the program, and the core: three namespaces and two cables.
+//! A site, the router that is judged, and the core: three namespaces and two cables.
 //!
-//! The addresses are those of the vectors: the program is 198.51.100.1 and 2001:db8:b::1, its site 10.2.0.0/16 and
+//! The addresses are those of the vectors: the router is 198.51.100.1 and 2001:db8:b::1, its site 10.2.0.0/16 and
 //! 2001:db8:1:2::/64, beside which it has 2001:db8:2::/48.
 //! Each check has hosts, other sites and locators of its own, so that checks run side by side.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use interop::lab::{Lab, Node, Topology};
+use interop::lab::{Lab, Namespace, Node, Topology};
 use tempfile::TempDir;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, EidRequest, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
 use super::core::{Core, LOCATOR_TTL, locator};
+use super::needs::{claims, is_ours};
 use super::packet::{Encapsulated, Outer, Packet, ends};
-use super::port::{Came, Port, lock};
+use super::port::{Came, Port};
 use super::program::{Dut, absent};
+use super::tier::{Router, Setting};
 use super::{GRACE, PATIENCE};
 use crate::suite::probe::{Fault, broken, missing};
+use crate::target::{Claim, Site, Started};
 
 /// The map system.
 pub(in crate::suite) const SERVER: &str = "203.0.113.53";
@@ -31,6 +34,10 @@ const AT_ONCE: usize = 32;
 
 /// How often a packet is sent that does not come.
 const TRIES: u32 = 4;
+/// A router of a target file that packets do not cross by then is not judged: one that retries registers each few seconds.
+const READY: Duration = Duration::from_secs(30);
+/// The kernel notes once a second whether a port runs.
+const SETTLING: Duration = Duration::from_millis(1200);
 /// Between two tries to get packets across.
 const WARMING: Duration = Duration::from_millis(100);
 
@@ -47,9 +54,47 @@ impl fmt::Display for Family {
     }
 }
 
-/// Inner and outer family.
-pub(in crate::suite) const PAIRS: [(Family, Family); 4] =
-    [(Family::V4, Family::V4), (Family::V6, Family::V4), (Family::V4, Family::V6), (Family::V6, Family::V6)];
+/// The families of the locators of what is judged.
+pub(in crate::suite) fn families() -> &'static [Family] {
+    if claims(Claim::Ipv6Rloc) { &[Family::V4, Family::V6] } else { &[Family::V4] }
+}
+
+/// Inner and outer family: all that there are.
+pub(in crate::suite) fn pairs() -> impl Iterator<Item = (Family, Family)> {
+    let inner = |outer: &'static Family| [(Family::V4, *outer), (Family::V6, *outer)];
+    families().iter().flat_map(inner)
+}
+
+/// The EID-prefixes of the site.
+const PREFIXES: [&str; 3] = ["10.2.0.0/16", "2001:db8:2::/48", "2001:db8:1:2::/64"];
+
+/// Ours, in a tier.
+fn ours(namespace: &Namespace, folder: &Path, tier: &str, setting: Setting) -> Result<Dut, Fault> {
+    let iid = setting.iid().to_string();
+    let mut arguments: Vec<&str> = PREFIXES.iter().flat_map(|prefix| ["--eid-prefix", prefix]).collect();
+    arguments.extend(["--rloc", "198.51.100.1", "--rloc", "2001:db8:b::1", "--map-resolver", SERVER]);
+    arguments.extend(["--mtu", "1500", "--iid", &iid, "--tier", tier]);
+    arguments.extend(setting.arguments());
+    Dut::start(namespace, folder, "dut", &arguments)
+}
+
+/// That of a target file.
+fn theirs(namespace: &Namespace, folder: &Path, router: &Started, setting: Setting) -> Result<Dut, Fault> {
+    let places = [
+        ("address", "198.51.100.1"),
+        ("address6", "2001:db8:b::1"),
+        ("gateway", "198.51.100.2"),
+        ("gateway6", "2001:db8:b::2"),
+        ("interface", "core"),
+        ("map-server", SERVER),
+        ("setting", setting.of(router)),
+    ];
+    let places = places.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    let prefixes = PREFIXES.iter().map(|prefix| prefix.parse().map_err(broken)).collect::<Result<_, _>>()?;
+    let site = Site { name: "site".into(), prefixes, iid: setting.iid(), keys: vec![router.key.clone()] };
+    let command = router.start.prepare(folder, &places, &[site]).map_err(missing)?;
+    Dut::start_other(namespace, folder, command, router.start.ready.as_deref())
+}
 
 /// The namespaces, and what runs in them.
 pub(in crate::suite) struct Rig {
@@ -114,22 +159,26 @@ impl Flow {
         MappingRecord::new(self.prefix, LOCATOR_TTL, locators)
     }
 
-    /// A solicit-map-request about the other site, as its ETR sends one.
+    /// A solicit-map-request about the other site, as its ETR sends one. What the record is about RFC 9301 does not say: ours has the
+    /// EID-prefix that has changed, deployed routers that of whom they solicit, with the one that has changed as source EID.
     pub(in crate::suite) fn solicit(&self) -> ControlMessage {
+        let solicited = PREFIXES.iter().filter_map(|prefix| prefix.parse().ok());
+        let solicited = solicited.map(|net| EidPrefix { net, ..self.prefix }).find(|one| one.net.contains(&self.host));
+        let eid = if is_ours() { self.prefix } else { solicited.unwrap_or(self.prefix) };
         ControlMessage::from(MapRequest {
             smr: true,
             nonce: Nonce(0x0534_5200_0000_0001),
             source_eid: self.prefix.net.addr().into(),
             itr_rlocs: vec![self.rloc.into()],
-            records: vec![EidRequest { notify: false, eid: self.prefix.into() }],
+            records: vec![EidRequest { notify: false, eid: eid.into() }],
             ..MapRequest::default()
         })
     }
 }
 
 impl Rig {
-    /// Builds the namespaces and starts the program in an instance, with more arguments.
-    pub(in crate::suite) fn open(tier: &str, iid: u32, more: &[&str]) -> Result<Self, Fault> {
+    /// Builds the namespaces and starts the router.
+    pub(super) fn open(router: Router, setting: Setting) -> Result<Self, Fault> {
         if let Some(fault) = absent() {
             return Err(fault);
         }
@@ -146,25 +195,33 @@ impl Rig {
         let lab = Lab::build(&Topology::default().with(site).with(dut).with(core)).map_err(missing)?;
         let folder = tempfile::tempdir().map_err(missing)?;
         let server: IpAddr = SERVER.parse().map_err(broken)?;
-        let core = Core::open(lab.namespace("core").map_err(missing)?, &[server])?;
-        let site = Port::open(lab.namespace("site").map_err(missing)?, None)?;
-        let iid_text = iid.to_string();
-        let mut arguments = vec!["--eid-prefix", "10.2.0.0/16", "--eid-prefix", "2001:db8:2::/48"];
-        arguments.extend(["--eid-prefix", "2001:db8:1:2::/64"]);
-        arguments.extend(["--rloc", "198.51.100.1", "--rloc", "2001:db8:b::1", "--map-resolver", SERVER]);
-        arguments.extend(["--mtu", "1500", "--iid", &iid_text, "--tier", tier]);
-        arguments.extend(more);
-        let dut = Dut::start(lab.namespace("dut").map_err(missing)?, folder.path(), "dut", &arguments)?;
+        let space = |name: &str| lab.namespace(name).map_err(missing);
+        let core = match router {
+            Router::Ours(_) => Core::open(space("core")?, &[server])?,
+            Router::Theirs(router) => Core::open_for(space("core")?, &[server], router.key.auth())?,
+        };
+        let site = Port::open(space("site")?, None)?;
+        let dut = match router {
+            Router::Ours(tier) => ours(space("dut")?, folder.path(), tier, setting)?,
+            Router::Theirs(router) => {
+                // The kernel notes a moment after it does that a port runs, and some look but once.
+                std::thread::sleep(SETTLING);
+                theirs(space("dut")?, folder.path(), router, setting)?
+            }
+        };
         // Below are the addresses of the cables and of the vectors.
         let next = AtomicU16::new(0x0301);
-        let rig = Self { dut, site, core, iid: InstanceId(iid), next, _lab: lab, _folder: folder };
-        rig.warm_up(Family::V4)?;
-        rig.warm_up(Family::V6)?;
+        let rig = Self { dut, site, core, iid: InstanceId(setting.iid()), next, _lab: lab, _folder: folder };
+        let patience = if matches!(router, Router::Ours(_)) { PATIENCE } else { READY };
+        rig.warm_up(Family::V4, patience)?;
+        if families().contains(&Family::V6) {
+            rig.warm_up(Family::V6, patience)?;
+        }
         Ok(rig)
     }
 
     /// Waits until packets cross: an interface that has just come up drops what is sent, for as long as a second.
-    fn warm_up(&self, family: Family) -> Result<(), Fault> {
+    fn warm_up(&self, family: Family, patience: Duration) -> Result<(), Fault> {
         let flow = self.flow(family, family);
         let outwards = |came: &Came| {
             let packet = Encapsulated::read(&came.octets)?;
@@ -178,8 +235,10 @@ impl Rig {
         let (mut is_out, mut is_in) = (false, false);
         let begun = Instant::now();
         while !(is_out && is_in) {
-            if begun.elapsed() > PATIENCE {
-                return Err(broken(format!("no packets cross: out {is_out}, in {is_in}")));
+            self.dut.runs()?;
+            if begun.elapsed() > patience {
+                let last = self.dut.last_words();
+                return Err(broken(format!("no packets cross in {patience:?}: out {is_out}, in {is_in}: {last}")));
             }
             self.site.send(&packets.0)?;
             self.core.port.send(&packets.1)?;
@@ -244,6 +303,10 @@ impl Rig {
     /// Sends packets from the site, all between the same ends, and waits for them in the core. In the order in which they came.
     pub(in crate::suite) fn leave_all(&self, packets: &[Vec<u8>]) -> Result<Vec<Encapsulated>, Fault> {
         let wanted = packets.first().and_then(|packet| ends(packet));
+        if let Some(first) = packets.first().filter(|_| !is_ours()) {
+            // Whether it keeps what waits for a mapping is a check of its own.
+            self.leave(first)?;
+        }
         let mut all = Vec::with_capacity(packets.len());
         for some in packets.chunks(AT_ONCE) {
             let mark = self.core.port.mark();
@@ -251,6 +314,7 @@ impl Rig {
             let read = |came: &Came| Encapsulated::read(&came.octets).filter(|packet| ends(&packet.inner) == wanted);
             let came = self.core.port.wait(mark, some.len(), PATIENCE, read);
             if came.len() < some.len() {
+                self.dut.runs()?;
                 return Err(broken(format!("{} of {} packets from the site came out", came.len(), some.len())));
             }
             all.extend(came);
@@ -269,6 +333,7 @@ impl Rig {
                 return Ok(came);
             }
         }
+        self.dut.runs()?;
         Err(broken(format!("nothing came out, {TRIES} times")))
     }
 
@@ -297,6 +362,7 @@ impl Rig {
                 return Ok(came);
             }
         }
+        self.dut.runs()?;
         Err(broken(format!("nothing came to the site, {TRIES} times")))
     }
 
@@ -332,77 +398,4 @@ impl Rig {
             is_kind.then(|| came.octets.to_vec())
         })
     }
-}
-
-/// The program in one tier, each time with the settings that a check needs; started when the first check needs them.
-pub(in crate::suite) struct Tier {
-    pub(in crate::suite) number: &'static str,
-    plain: OnceLock<Result<Rig, Fault>>,
-    strict: OnceLock<Result<Rig, Fault>>,
-    unchecked: OnceLock<Result<Rig, Fault>>,
-    trusted: OnceLock<Result<Rig, Fault>>,
-    vectors: Mutex<()>,
-}
-
-impl Tier {
-    fn new(number: &'static str) -> Self {
-        Self {
-            number,
-            plain: OnceLock::new(),
-            strict: OnceLock::new(),
-            unchecked: OnceLock::new(),
-            trusted: OnceLock::new(),
-            vectors: Mutex::new(()),
-        }
-    }
-
-    /// The vectors are all between the same hosts: one check at a time sends them.
-    pub(in crate::suite) fn alone(&self) -> MutexGuard<'_, ()> {
-        lock(&self.vectors)
-    }
-
-    /// Whether packets cross the kernel one by one.
-    pub(in crate::suite) fn is_zero(&self) -> bool {
-        self.number == "0"
-    }
-
-    /// As it is by default, with one peer that takes LISP-GPE: [`Self::GPE_PEERS`].
-    pub(in crate::suite) fn rig(&self) -> Result<&Rig, Fault> {
-        let more: Vec<&str> = Self::GPE_PEERS.iter().flat_map(|peer| ["--gpe-peer", peer]).collect();
-        self.plain.get_or_init(|| Rig::open(self.number, 0, &more)).as_ref().map_err(Clone::clone)
-    }
-
-    /// In an instance, with `--source-check strict` and a PITR: [`Self::PITR`].
-    pub(in crate::suite) fn strict(&self) -> Result<&Rig, Fault> {
-        let more = ["--source-check", "strict", "--pitr", Self::PITR];
-        self.strict.get_or_init(|| Rig::open(self.number, Self::INSTANCE, &more)).as_ref().map_err(Clone::clone)
-    }
-
-    /// With `--source-check off`, and a trusted peer with which nothing is used: [`Self::TRUSTED`].
-    pub(in crate::suite) fn unchecked(&self) -> Result<&Rig, Fault> {
-        let open = || Rig::open(self.number, 0, &["--source-check", "off", "--trusted-peer", Self::TRUSTED]);
-        self.unchecked.get_or_init(open).as_ref().map_err(Clone::clone)
-    }
-
-    /// All others are trusted peers, with which nonces, locator-status-bits and map-versions are used.
-    pub(in crate::suite) fn trusted(&self) -> Result<&Rig, Fault> {
-        let peers = ["--trusted-peer", "100.64.0.0/16", "--trusted-peer", "2001:db8:a:1::/64"];
-        let uses = ["--echo-nonce", "on", "--locator-status-bits", "on", "--map-version", "7"];
-        let open = || Rig::open(self.number, 0, &[&peers[..], &uses].concat());
-        self.trusted.get_or_init(open).as_ref().map_err(Clone::clone)
-    }
-
-    /// Peers that take LISP-GPE, of each family.
-    pub(in crate::suite) const GPE_PEERS: [&'static str; 2] = ["100.64.0.77", "2001:db8:a:1::77"];
-    /// The instance of the strict one: that of vector D01.
-    pub(in crate::suite) const INSTANCE: u32 = 0x00ab_cdef;
-    /// A trusted peer.
-    pub(in crate::suite) const TRUSTED: &'static str = "100.64.0.78";
-    /// A PITR.
-    pub(in crate::suite) const PITR: &'static str = "100.64.0.80";
-}
-
-/// Both tiers, with nothing started yet.
-pub(in crate::suite) fn open_tiers() -> [(&'static str, Tier); 2] {
-    [("tier 0", Tier::new("0")), ("tier 1", Tier::new("1"))]
 }

@@ -19,12 +19,12 @@ use super::kademlia::Kademlia;
 use super::keep::Keep;
 use super::records::{KadRecords, Records};
 use super::{NodeConfig, NodeError, Paths, Role, Transport};
-use crate::shell::limits;
+use crate::shell::{limits, names};
 
 /// The Kademlia protocol of this DHT, which meets no other.
-pub(in crate::shell) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ipv6mesh/kad/1");
+pub(in crate::shell) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new(names::KADEMLIA);
 /// What identify says the peer speaks.
-pub(in crate::shell) const IDENTIFY_PROTOCOL: &str = "/ipv6mesh/1";
+pub(in crate::shell) const IDENTIFY_PROTOCOL: &str = names::IDENTIFY;
 
 /// What runs on every connection.
 #[derive(NetworkBehaviour)]

@@ -8,10 +8,10 @@ use libp2p::StreamProtocol;
 use libp2p::request_response::{self, ProtocolSupport};
 
 use crate::admit::Answer;
-use crate::shell::limits;
+use crate::shell::{limits, names};
 
 /// The protocol.
-pub(in crate::shell::node) const ADMIT_PROTOCOL: StreamProtocol = StreamProtocol::new("/ipv6mesh/admit/1");
+pub(in crate::shell::node) const ADMIT_PROTOCOL: StreamProtocol = StreamProtocol::new(names::ADMISSION);
 
 /// Reads and writes it.
 #[derive(Debug, Clone, Default)]

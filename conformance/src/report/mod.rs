@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A run as text, JSON, JUnit XML or TAP.
+//! A run as text, JSON, a page for people, JUnit XML or TAP; and several runs side by side.
 
-use std::fmt::Write as _;
+mod compared;
+mod html;
+mod machine;
+mod read;
+mod side_by_side;
+mod text;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::check::{Check, Verdict, cited};
+use crate::check::{Check, Verdict};
+pub use compared::{Change, Compared, Row};
+pub use read::read;
+pub use side_by_side::Shape;
 
 /// How a run is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -15,6 +23,8 @@ pub enum Format {
     Text,
     /// One JSON object.
     Json,
+    /// A page with the evidence behind each check, for a browser.
+    Html,
     /// JUnit XML, which build servers read.
     Junit,
     /// Test Anything Protocol, version 14.
@@ -22,7 +32,7 @@ pub enum Format {
 }
 
 /// A whole run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// What was judged.
     pub target: String,
@@ -32,6 +42,9 @@ pub struct Report {
     pub failed: usize,
     /// Checks that could not be judged.
     pub skipped: usize,
+    /// Whether somebody ended the run before all checks were judged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// The checks, in the order in which they ran.
     pub checks: Vec<Check>,
 }
@@ -45,7 +58,15 @@ impl Report {
             passed: count(Verdict::Pass),
             failed: count(Verdict::Fail),
             skipped: count(Verdict::Skip),
+            interrupted: false,
             checks,
+        }
+    }
+
+    /// Puts what a clause asks for, by the identifier of the check, where a suite does not say what it expects.
+    pub fn expect(&mut self, clause: impl Fn(&str) -> Option<String>) {
+        for check in self.checks.iter_mut().filter(|check| check.expected.is_empty()) {
+            check.expected = clause(&check.id).unwrap_or_default();
         }
     }
 
@@ -60,65 +81,13 @@ impl Report {
     /// When a value has no JSON form, which these have.
     pub fn render(&self, format: Format) -> Result<String, serde_json::Error> {
         Ok(match format {
-            Format::Text => self.text(),
+            Format::Text => text::report(self),
             Format::Json => serde_json::to_string_pretty(self)? + "\n",
-            Format::Junit => self.junit(),
-            Format::Tap => self.tap(),
+            Format::Html => html::page(&Compared::one(self)),
+            Format::Junit => machine::junit(self),
+            Format::Tap => machine::tap(self),
         })
     }
-
-    fn text(&self) -> String {
-        let mut out = String::new();
-        let width = self.checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
-        for check in &self.checks {
-            let mark = match check.result {
-                Verdict::Pass => "ok  ",
-                Verdict::Fail => "FAIL",
-                Verdict::Skip => "skip",
-            };
-            let _ = writeln!(out, "{mark} {:<width$} {:<26} {}", check.id, cited(&check.clause), check.evidence);
-        }
-        let _ = writeln!(out, "{}", self.closing_line());
-        out
-    }
-
-    fn junit(&self) -> String {
-        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        let total = self.checks.len();
-        let _ = writeln!(
-            out,
-            "<testsuite name=\"conformance\" tests=\"{total}\" failures=\"{}\" skipped=\"{}\">",
-            self.failed, self.skipped
-        );
-        for check in &self.checks {
-            let id = escape(&check.id);
-            let _ = write!(out, "  <testcase classname=\"{}\" name=\"{id}\"", check.suite);
-            let evidence = escape(&check.evidence);
-            let _ = match check.result {
-                Verdict::Pass => writeln!(out, "/>"),
-                Verdict::Fail => writeln!(out, "><failure message=\"{evidence}\"/></testcase>"),
-                Verdict::Skip => writeln!(out, "><skipped message=\"{evidence}\"/></testcase>"),
-            };
-        }
-        out + "</testsuite>\n"
-    }
-
-    fn tap(&self) -> String {
-        let mut out = format!("TAP version 14\n1..{}\n", self.checks.len());
-        for (number, check) in (1..).zip(&self.checks) {
-            let (mark, note) = match check.result {
-                Verdict::Pass => ("ok", ""),
-                Verdict::Fail => ("not ok", ""),
-                Verdict::Skip => ("ok", " # SKIP"),
-            };
-            let _ = writeln!(out, "{mark} {number} - {} {}{note}", check.id, check.evidence.replace('#', "\\#"));
-        }
-        out
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -131,11 +100,26 @@ mod tests {
             id: id.into(),
             clause: "9301 5.2".into(),
             level: "MUST".into(),
-            suite: "wire",
+            suite: "wire".into(),
             result,
             evidence: "a < b & \"c\" # d".into(),
+            asks: "a < b".into(),
+            expected: String::new(),
+            came: String::new(),
+            sure: None,
+            took_ms: 0,
+            exchange: Vec::new(),
         };
         Report::new("self", vec![check("A", Verdict::Pass), check("B", Verdict::Fail), check("C", Verdict::Skip)])
+    }
+
+    #[test]
+    fn where_a_suite_says_nothing_the_clause_says_what_is_expected() {
+        let mut report = report();
+        report.checks[1].expected = "this".into();
+        report.expect(|id| (id != "C").then(|| format!("the clause of {id}")));
+        let expected: Vec<_> = report.checks.iter().map(|check| check.expected.as_str()).collect();
+        assert_eq!(expected, ["the clause of A", "this", ""]);
     }
 
     #[test]
@@ -147,7 +131,7 @@ mod tests {
     fn evidence_is_escaped_in_xml_and_in_tap() {
         let report = report();
         let junit = report.render(Format::Junit).unwrap();
-        assert!(junit.contains("<failure message=\"a &lt; b &amp; &quot;c&quot; # d\"/>"));
+        assert!(junit.contains("<failure message=\"a &lt; b &amp; &quot;c&quot; # d\">"));
         let tap = report.render(Format::Tap).unwrap();
         assert!(
             tap.contains("not ok 2 - B a < b & \"c\" \\# d\n") && tap.contains("ok 3 - C") && tap.contains(" # SKIP\n")

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! How far a run is: told on standard error while it lasts, and kept, so that one that is interrupted is still reported.
+//!
+//! A run is one to a process: the suites tell what is done from whatever thread they judge in.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal as _, Write as _, stderr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use interop::interrupt;
+
+use crate::check::{Check, Verdict, cited};
+
+/// A line that is not rewritten in place comes no oftener.
+const PACE: Duration = Duration::from_secs(5);
+/// A line that is rewritten is, so often: the seconds are seen to pass.
+const BEAT: Duration = Duration::from_millis(500);
+/// How long a check that runs when the run is interrupted may take to end: some wait so long for what does not come. What still runs
+/// then is ended without it.
+pub const GRACE: Duration = Duration::from_secs(15);
+
+/// How progress is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Not at all.
+    Silent,
+    /// A line that is rewritten, on a terminal.
+    Rewritten,
+    /// A line now and then.
+    Lines,
+}
+
+impl Style {
+    /// On a terminal, or if it is asked for.
+    pub fn of(asked: bool) -> Self {
+        match (stderr().is_terminal(), asked) {
+            (true, _) => Self::Rewritten,
+            (false, true) => Self::Lines,
+            (false, false) => Self::Silent,
+        }
+    }
+}
+
+struct Run {
+    style: Style,
+    suite: &'static str,
+    total: usize,
+    failed: BTreeSet<String>,
+    done: Vec<Check>,
+    begun: Instant,
+    told: Option<Instant>,
+}
+
+static RUN: Mutex<Option<Run>> = Mutex::new(None);
+
+fn lock() -> MutexGuard<'static, Option<Run>> {
+    RUN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins a run of so many checks.
+pub fn begin(total: usize, style: Style) {
+    let (failed, done, begun) = (BTreeSet::new(), Vec::new(), Instant::now());
+    *lock() = Some(Run { style, suite: "", total, failed, done, begun, told: None });
+    if style == Style::Rewritten {
+        // It ends with the process, or when there is no run any more.
+        std::thread::spawn(|| {
+            while lock().as_mut().map(Run::rewrite).is_some() {
+                std::thread::sleep(BEAT);
+            }
+        });
+    }
+}
+
+/// A suite begins.
+pub fn suite(name: &'static str) {
+    if let Some(run) = lock().as_mut() {
+        run.suite = name;
+        run.tell(true);
+    }
+}
+
+/// A check is done; it is handed back.
+pub fn finished(check: Check) -> Check {
+    if let Some(run) = lock().as_mut() {
+        run.done.push(check.clone());
+        if check.result == Verdict::Fail {
+            run.failed.insert(check.id.clone());
+            run.tell_failure(&check);
+        }
+        run.tell(false);
+    }
+    check
+}
+
+/// The run is over: what is told of it goes away, and all that was done is handed out in the order in which it was.
+pub fn end() -> Vec<Check> {
+    let Some(mut run) = lock().take() else { return Vec::new() };
+    run.clear();
+    run.done
+}
+
+/// Whether somebody wants the run to end.
+pub fn is_stopped() -> bool {
+    interrupt::check().is_err()
+}
+
+/// Calls `late` if the run still goes on so long after it was interrupted.
+pub fn watch(late: impl FnOnce(Vec<Check>) + Send + 'static) -> std::io::Result<()> {
+    interrupt::watch()?;
+    std::thread::Builder::new().name("interrupted".into()).spawn(move || {
+        while !is_stopped() {
+            std::thread::sleep(BEAT);
+        }
+        if let Some(run) = lock().as_mut() {
+            run.clear();
+            // Nobody may read standard error any more.
+            let _ = writeln!(stderr(), "conformance: interrupted; what runs is ended");
+        }
+        std::thread::sleep(GRACE);
+        if lock().is_some() {
+            late(end());
+        }
+    })?;
+    Ok(())
+}
+
+impl Run {
+    fn tell(&mut self, is_suite: bool) {
+        let is_due = self.told.is_none_or(|told| told.elapsed() >= PACE);
+        match self.style {
+            Style::Silent => {}
+            // Otherwise it is rewritten at its own pace.
+            Style::Rewritten if is_suite => self.rewrite(),
+            Style::Rewritten => {}
+            Style::Lines if is_due || is_suite => {
+                self.told = Some(Instant::now());
+                let _ = writeln!(stderr(), "{}", self.line());
+            }
+            Style::Lines => {}
+        }
+    }
+
+    fn rewrite(&mut self) {
+        if self.style == Style::Rewritten && !is_stopped() {
+            // The cursor goes to the first column and what is behind the text is cleared.
+            let _ = write!(stderr(), "\r{}\x1b[K", self.line());
+        }
+    }
+
+    fn tell_failure(&mut self, check: &Check) {
+        if self.style != Style::Silent {
+            self.clear();
+            let _ = writeln!(stderr(), "FAIL {} {} {}", check.id, cited(&check.clause), check.evidence);
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.style == Style::Rewritten {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+
+    /// Suite, how many of how many, what failed, seconds.
+    fn line(&self) -> String {
+        let failed = match self.failed.len() {
+            0 => "none failed".to_owned(),
+            count => {
+                let named: Vec<_> = self.failed.iter().take(NAMED).map(String::as_str).collect();
+                format!("{count} failed: {}{}", named.join(" "), if count > NAMED { " …" } else { "" })
+            }
+        };
+        format!("{}: {} of {}, {failed}, {} s", self.suite, self.done.len(), self.total, self.begun.elapsed().as_secs())
+    }
+}
+
+/// Failed checks that the line names: it has to fit in one.
+const NAMED: usize = 3;

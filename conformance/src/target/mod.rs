@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The target of a run: what is judged, described in a small TOML file.
+//!
+//! A file names the target, says what it claims to support ([`Claim`]), and has a table for each role that it plays, which tells how
+//! it is started or where it runs. Programs are named by environment variables, never by paths. A wrong file is refused with its line.
+
+mod claims;
+mod error;
+mod map_system;
+mod stance;
+mod start;
+pub mod template;
+mod tunnel_router;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub use claims::Claim;
+pub use error::TargetError;
+pub use map_system::{Key, MapSystem, Means, Site};
+pub use stance::Stance;
+pub use start::{File, Start};
+pub use tunnel_router::{Started, TunnelRouter};
+
+use error::Wrong;
+
+/// The target that is judged where none is named: ours.
+const OURS: &str = include_str!("../../targets/ipv6mesh.toml");
+/// What it is called; no other may be called so unless it takes our configurations.
+const OUR_NAME: &str = "ipv6mesh";
+/// Octets of a target file; those that ship have three thousand.
+const MOST: usize = 1 << 20;
+
+/// An implementation, as its file describes it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// What it is called in reports.
+    pub name: String,
+    /// What it says that it supports.
+    pub claims: BTreeSet<Claim>,
+    /// Its Map-Server and Map-Resolver, if it has one.
+    pub map_system: Option<MapSystem>,
+    /// Its ITR and ETR, if it has them.
+    pub tunnel_router: Option<TunnelRouter>,
+}
+
+/// A file as it stands. Tables have no spans: one that is named by its parts alone is nowhere.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Written {
+    name: Spanned<String>,
+    claims: Vec<Spanned<String>>,
+    map_system: Option<map_system::Written>,
+    tunnel_router: Option<tunnel_router::Written>,
+}
+
+static JUDGED: OnceLock<Target> = OnceLock::new();
+
+/// Says which target this process judges; once, before any suite runs.
+pub fn judge(target: Target) {
+    // A second one would be a mistake of the caller; the first stands, as the suites may have looked at it.
+    let _ = JUDGED.set(target);
+}
+
+/// The target that this process judges: ours, unless another was named.
+pub fn judged() -> &'static Target {
+    JUDGED.get_or_init(Target::ours)
+}
+
+impl Target {
+    /// Ours.
+    pub fn ours() -> Self {
+        // A test reads it; a file that shipped broken would judge nothing.
+        Self::parse(OURS, Path::new("ipv6mesh.toml")).unwrap_or_else(|_| Self {
+            name: OUR_NAME.into(),
+            claims: Claim::ALL.iter().map(|(claim, ..)| *claim).collect(),
+            map_system: None,
+            tunnel_router: None,
+        })
+    }
+
+    /// Reads a target file.
+    ///
+    /// # Errors
+    /// Names the file, the line, and what is wrong.
+    pub fn read(path: &Path) -> Result<Self, TargetError> {
+        let text = std::fs::read_to_string(path).map_err(|error| TargetError::unreadable(path, &error))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a target file; `path` is for messages.
+    ///
+    /// # Errors
+    /// Names the file, the line, and what is wrong.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, TargetError> {
+        if text.len() > MOST {
+            return Err(Wrong::at(0, format!("a target file has at most {MOST} octets")).of(text, path));
+        }
+        let written: Written = toml::from_str(text).map_err(|error| Wrong::from(error).of(text, path))?;
+        written.checked(text).map_err(|wrong| wrong.of(text, path))
+    }
+
+    /// Whether it says that it supports this.
+    pub fn claims(&self, claim: Claim) -> bool {
+        self.claims.contains(&claim)
+    }
+
+    /// Whether it is this implementation, which all suites judge.
+    pub fn is_ours(&self) -> bool {
+        self.name == OUR_NAME
+    }
+
+    /// Whether the suites write the configurations of its map system, as they do for ours.
+    pub fn is_configured_by_suites(&self) -> bool {
+        self.map_system.as_ref().is_none_or(|map_system| matches!(map_system.means, Means::Configured))
+    }
+}
+
+impl Written {
+    fn checked(self, text: &str) -> Result<Target, Wrong> {
+        if self.name.get_ref().trim().is_empty() {
+            return Err(Wrong::at(self.name.span().start, "name: empty"));
+        }
+        let claims = claims::checked(&self.claims)?;
+        // Where a table is said to be wrong as a whole.
+        let table = |name: &str| text.find(&format!("[{name}")).unwrap_or_default();
+        let map_system = self.map_system.map(|written| written.checked(table("map-system"))).transpose()?;
+        let tunnel_router = self.tunnel_router.map(|written| written.checked(table("tunnel-router"))).transpose()?;
+        if self.name.get_ref() == OUR_NAME && !matches!(&map_system, Some(MapSystem { means: Means::Configured, .. })) {
+            return Err(Wrong::at(
+                self.name.span().start,
+                format!("name: {OUR_NAME} is what this implementation is called"),
+            ));
+        }
+        Ok(Target { name: self.name.into_inner(), claims, map_system, tunnel_router })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which suites judge a target, by its roles and claims.
+
+use super::{Claim, Target};
+
+/// What a suite is to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stance {
+    /// It judges it.
+    Run,
+    /// It judges its role, but none of its checks can be made; why.
+    Skip(String),
+    /// It judges something else.
+    NotItsRole,
+}
+
+/// Suites of map systems, and the claim without which there is nothing to judge.
+const OF_MAP_SYSTEMS: [(&str, Option<Claim>); 6] = [
+    ("lisp", None),
+    ("facade", None),
+    ("lispsec", Some(Claim::LispSec)),
+    ("pubsub", Some(Claim::PubSub)),
+    ("ddt", Some(Claim::Ddt)),
+    ("nat", Some(Claim::Nat)),
+];
+
+/// Suites of tunnel routers.
+const OF_TUNNEL_ROUTERS: [&str; 2] = ["data-plane", "mobility"];
+
+impl Target {
+    /// What the suite of this name is to it.
+    pub fn stance(&self, suite: &str) -> Stance {
+        if self.is_ours() {
+            return Stance::Run;
+        }
+        if OF_TUNNEL_ROUTERS.contains(&suite) {
+            return if self.tunnel_router.is_some() { Stance::Run } else { Stance::NotItsRole };
+        }
+        let of_map_systems = OF_MAP_SYSTEMS.iter().find(|(name, _)| *name == suite);
+        match (of_map_systems, &self.map_system) {
+            (Some((_, Some(claim))), Some(_)) if !self.claims(*claim) => {
+                Stance::Skip(format!("{} does not claim {claim}", self.name))
+            }
+            (Some((_, Some(_))), Some(_)) if !self.is_configured_by_suites() => {
+                Stance::Skip("this suite needs configurations of its own, which a target file does not give".into())
+            }
+            (Some(_), Some(_)) => Stance::Run,
+            _ => Stance::NotItsRole,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_foreign_target_is_judged_by_the_suites_of_its_roles_alone() {
+        let openlisp = include_str!("../../targets/openlisp.toml");
+        let openlisp = Target::parse(openlisp, Path::new("openlisp.toml")).unwrap();
+        assert_eq!(openlisp.stance("lisp"), Stance::Run);
+        assert_eq!(openlisp.stance("pubsub"), Stance::Skip("OpenLISP does not claim pubsub".into()));
+        assert_eq!((openlisp.stance("wire"), openlisp.stance("dht")), (Stance::NotItsRole, Stance::NotItsRole));
+        let claims = openlisp.claims.iter().copied().chain([Claim::PubSub]).collect();
+        let claiming = Target { claims, ..openlisp };
+        assert!(matches!(claiming.stance("pubsub"), Stance::Skip(why) if why.contains("configurations")));
+        for suite in crate::suite::SUITES {
+            assert_eq!(Target::ours().stance(suite.name), Stance::Run, "{}", suite.name);
+        }
+    }
+}

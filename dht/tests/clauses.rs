@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Clauses of the draft that no other test is about.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{LAB, Person, seconds, site, start};
+use dht::error::PublishError;
+use dht::limits;
+use dht::publish::{PageKind, Sequence};
+use dht::record::{Bundle, CertificateCache, Class, Section, verify};
+use dht::store::{Admission, Origin, Store};
+
+/// A section signed again by the operational key, whatever it says.
+fn signed(person: &Person, key: &dht::record::RecordKey, section: Section) -> Section {
+    let signature = person.key.sign(&section.signed_bytes(key).unwrap()).into();
+    Section { signature, ..section }
+}
+
+#[test]
+fn an_identity_is_never_withdrawn() {
+    let mut person = Person::new(1);
+    let said = person.mapping(start(), 1);
+    let again = |withdrawn| {
+        let sections = Bundle::decode(&said.value).unwrap().into_sections().into_iter().map(|mut section| {
+            section.flags.withdrawn = withdrawn && section.class() == Class::Identity;
+            signed(&person, &said.key, section)
+        });
+        let value = Bundle::new(sections.collect()).unwrap().encode().unwrap();
+        verify(LAB, &said.key, &value, start(), &mut CertificateCache::new())
+    };
+    assert!(again(false).is_ok(), "signed again as it was");
+    assert_eq!(again(true).unwrap_err().name(), "flags");
+}
+
+#[test]
+fn what_is_refused_takes_nothing_of_the_quota() {
+    let (mut person, mut store) = (Person::new(1), Store::new(LAB, [0; 32]));
+    let put = |store: &mut Store, key: &[u8], value: &[u8]| store.put(start(), Origin::Unknown, key, value);
+    for last in 1..=100 {
+        let said = person.mapping(start(), last);
+        let mut forged = said.value.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(put(&mut store, &said.key.encode(), &forged).unwrap_err().name(), "signature");
+    }
+    for last in 1..=5 {
+        let said = person.mapping(start(), last);
+        assert_eq!(put(&mut store, &said.key.encode(), &said.value), Ok(Admission::Stored), "change {last}");
+    }
+    let said = person.mapping(start(), 6);
+    assert_eq!(put(&mut store, &said.key.encode(), &said.value).unwrap_err().name(), "quota");
+}
+
+#[test]
+fn a_live_page_holds_for_an_hour_and_one_of_delegations_for_a_day() {
+    let mut person = Person::new(1);
+    let mut life = |kind| {
+        let entries = vec![site("2001:db8:a::/48", &[person.cn()], 48)];
+        let page = person.page(start(), "2001:db8::/32", entries, kind);
+        let bundle = Bundle::decode(&page.value).unwrap();
+        bundle.section(Class::Index).unwrap().lifetime
+    };
+    assert_eq!(life(PageKind::Live), limits::LIVE_INDEX_LIFETIME);
+    assert_eq!(life(PageKind::Delegations), limits::INDEX_LIFETIME);
+}
+
+#[test]
+fn nothing_is_signed_that_would_be_from_the_future() {
+    let now = start();
+    let millis = |time: std::time::SystemTime| {
+        u64::try_from(time.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    };
+    let last = |ahead: Duration| Sequence(millis(now + ahead));
+    assert_eq!(last(seconds(0)).next(now).unwrap(), millis(now) + 1, "one more than the last");
+    assert_eq!(
+        last(limits::CLOCK_SKEW - Duration::from_millis(1)).next(now).unwrap(),
+        millis(now + limits::CLOCK_SKEW)
+    );
+    let mut behind = last(limits::CLOCK_SKEW);
+    assert!(matches!(behind.next(now), Err(PublishError::ClockBehind(_))));
+    assert_eq!(behind, last(limits::CLOCK_SKEW), "and nothing was used up");
+}
