@@ -11,6 +11,7 @@ pub mod descendants;
 pub mod dissect;
 pub mod exchange;
 pub mod ledger;
+pub mod mutants;
 pub mod progress;
 pub mod report;
 pub mod suite;

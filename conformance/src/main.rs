@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::{Check, cited};
 use conformance::ledger;
+use conformance::mutants::{self, MutantsArguments};
 use conformance::report::{self, Compared, Format, Report, Shape};
 use conformance::suite::{Listed, SUITES};
 use conformance::target::{self, Claim, Stance, Target};
@@ -60,13 +61,13 @@ enum Verb {
         /// Identifier of a clause of the ledger, such as CP-085, or of a check, such as M43.
         id: String,
     },
-    /// Prints the clauses of the documents with what proves them, and the share of MUSTs and SHOULDs that are proven.
-    Ledger(Ledger),
     /// Puts runs side by side: which checks came out otherwise than in the first.
     ///
     /// A check is broken if it passed in the first and fails in another, gone if another does not have it, fixed if it failed in the
     /// first and passes in another, new if the first does not have it. Exit status 1 if any is broken.
     Diff(Diff),
+    /// Prints the clauses of the documents with what proves them, and the share of MUSTs and SHOULDs that are proven.
+    Ledger(Ledger),
     /// Shows what our codec makes of a file, one JSON object a message.
     ///
     /// The file is a `.pcap`, a vectors file (JSON), or hexadecimal text: a packet or a control message, with or without the
@@ -75,6 +76,8 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Shows that the suites can fail: breaks our own engines in many ways, and runs for each its suite.
+    Mutants(MutantsArguments),
     /// Prints what a shell needs to complete the flags.
     #[command(after_help = program::completions_help!("conformance"))]
     Completions(Completions),
@@ -104,6 +107,7 @@ const MANUAL: Manual = Manual {
             "Path of the built OpenLISP control plane, which conformance/targets/openlisp.toml starts.",
         ),
         ("INTEROP_OOR", "The same of OpenOverlayRouter, for conformance/targets/oor.toml."),
+        ("CONFORMANCE_MUTANT", "Which mutant the programs of `mutants` are; nothing else reads it."),
     ],
 };
 
@@ -121,6 +125,9 @@ struct Run {
     /// Tell on standard error how far it is, also where that is no terminal.
     #[arg(long)]
     progress: bool,
+    /// Begins no more checks after one that fails.
+    #[arg(long)]
+    stop_at_first_failure: bool,
     /// The target file of another implementation: its roles are judged, this one's are not.
     ///
     /// It says in TOML how the target is started or where it runs, with which sites, and what it claims to support (`conformance claims`
@@ -135,16 +142,6 @@ struct Run {
     /// Where it is written, instead of standard output.
     #[arg(short = 'o', long = "output")]
     output: Option<PathBuf>,
-}
-
-#[derive(clap::Args)]
-struct Ledger {
-    /// A report of a run (`run --format json`), or a folder of them: names the checks of the ledger that did not pass in
-    /// any, and exits with 1 if there are such.
-    #[arg(long, value_name = "REPORT")]
-    ran: Vec<PathBuf>,
-    #[command(flatten)]
-    json: Json,
 }
 
 #[derive(clap::Args)]
@@ -163,6 +160,16 @@ struct Diff {
 /// Runs side by side: a page has no room for more columns.
 const COLUMNS: usize = 12;
 
+#[derive(clap::Args)]
+struct Ledger {
+    /// A report of a run (`run --format json`), or a folder of them: names the checks of the ledger that did not pass in
+    /// any, and exits with 1 if there are such.
+    #[arg(long, value_name = "REPORT")]
+    ran: Vec<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::List { json } => list(&json),
@@ -172,6 +179,7 @@ fn main() -> ExitCode {
         Verb::Explain { id } => explain(&id),
         Verb::Ledger(arguments) => show_ledger(&arguments),
         Verb::Decode { file } => decode(&file),
+        Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Completions(completions) => return told(completions.run(Arguments::command())),
         Verb::Man(man) => return told(man.run(Arguments::command(), &MANUAL)),
     };
@@ -228,6 +236,9 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
         bail!("say what to run: --all, --suite NAME, --id ID or --target FILE");
     }
     let by_id_only = arguments.suite.is_empty() && !arguments.all;
+    if arguments.stop_at_first_failure {
+        progress::stop_at_first_failure();
+    }
     let mut suites = Vec::new();
     for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
         match target.stance(suite.name) {
@@ -266,7 +277,7 @@ fn run(arguments: &Run) -> anyhow::Result<bool> {
                 return Err(error);
             }
         }
-        if progress::is_stopped() {
+        if progress::is_over() {
             break;
         }
     }
@@ -335,10 +346,10 @@ fn claims() -> anyhow::Result<bool> {
 }
 
 fn explain(id: &str) -> anyhow::Result<bool> {
+    let of_suites = |id: &str| SUITES.iter().find_map(|suite| suite.explained(id).transpose()).transpose();
     let about = |id: &str| SUITES.iter().find_map(|suite| (suite.explain)(id).ok().flatten());
     let clause = ledger::explain(&ledger::all()?, id, &about);
-    let checks = SUITES.iter().find_map(|suite| suite.explained(id).transpose()).transpose()?;
-    let Some(text) = [clause, checks].into_iter().flatten().reduce(|clause, checks| clause + &checks) else {
+    let Some(text) = [clause, of_suites(id)?].into_iter().flatten().reduce(|clause, checks| clause + &checks) else {
         bail!("{id}: no clause and no check of that name; `conformance ledger` and `conformance list` name them");
     };
     io::stdout().lock().write_all(text.as_bytes())?;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _, stderr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,9 @@ struct Run {
     told: Option<Instant>,
 }
 
+static STOPS_AT_FAILURE: AtomicBool = AtomicBool::new(false);
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
 
 fn lock() -> MutexGuard<'static, Option<Run>> {
@@ -80,8 +84,19 @@ pub fn suite(name: &'static str) {
     }
 }
 
+/// From now on, no check of this process begins once one has failed.
+pub fn stop_at_first_failure() {
+    STOPS_AT_FAILURE.store(true, Ordering::Relaxed);
+}
+
+/// No more check is to begin: somebody wants the run to end, or a check has failed and that was all to be known.
+pub fn is_over() -> bool {
+    is_stopped() || STOPS_AT_FAILURE.load(Ordering::Relaxed) && HAS_FAILED.load(Ordering::Relaxed)
+}
+
 /// A check is done; it is handed back.
 pub fn finished(check: Check) -> Check {
+    HAS_FAILED.fetch_or(check.result == Verdict::Fail, Ordering::Relaxed);
     if let Some(run) = lock().as_mut() {
         run.done.push(check.clone());
         if check.result == Verdict::Fail {
@@ -115,7 +130,7 @@ pub fn watch(late: impl FnOnce(Vec<Check>) + Send + 'static) -> std::io::Result<
         if let Some(run) = lock().as_mut() {
             run.clear();
             // Nobody may read standard error any more.
-            let _ = writeln!(stderr(), "conformance: interrupted; what runs is ended");
+            let _ = writeln!(stderr(), "conformance: interrupted; what runs has {} s to end", GRACE.as_secs());
         }
         std::thread::sleep(GRACE);
         if lock().is_some() {

@@ -4,7 +4,7 @@
 //! `vectors/cgeid.json` has what the code makes of fixed seeds and a fixed time; the derivation and the rules of Ed25519 are in the
 //! files that the tests of `cgeid` read. After a change, `DRAFT_VECTORS=write cargo test -p conformance --test draft_vectors_cgeid`
 //! writes the vectors and the appendix again.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[allow(dead_code, reason = "other tests read tables and requirements")]
 mod draft_text;

@@ -19,9 +19,9 @@ const IPV6_EXAMPLES: [([u16; 2], u32); 2] = [([0x2001, 0x0db8], 32), ([0x3fff, 0
 
 /// Addresses that the text speaks of, because a registry or another document has them, and the object identifier of Ed25519, which
 /// looks like one.
-const NAMED_IPV4: [&str; 3] = ["0.0.0.0", "127.0.0.1", "1.3.101.112"];
-/// The unspecified address and the loopback, ORCHIDv2, DRIP, the former EID block of LISP, NAT64 and link-local ones.
-const NAMED_IPV6: [&str; 7] = ["::", "::1", "2001:20::", "2001:30::", "2001:5::", "64:ff9b::", "fe80::"];
+const NAMED_IPV4: [&str; 4] = ["0.0.0.0", "127.0.0.1", "1.3.101.112", "224.0.0.254"];
+/// The unspecified address and the loopback, ORCHIDv2, DRIP, the former EID block of LISP, NAT64, link-local ones and the group of Hellos.
+const NAMED_IPV6: [&str; 8] = ["::", "::1", "2001:20::", "2001:30::", "2001:5::", "64:ff9b::", "fe80::", "ff12::a99c"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("draft")

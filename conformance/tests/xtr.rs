@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Suites `data-plane` and `mobility`, and what they say of programs that are none. They need root and `/dev/net/tun`.
+//! Suites `data-plane` and `mobility`, what they say of programs that are none, and of the routers of target files. They need root and `/dev/net/tun`.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -115,4 +115,81 @@ fn a_run_that_is_killed_leaves_no_program_behind() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{programs:?} run on");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Our own program, told by files of its own as anybody's would be, which registers with the Map-Server of the rig.
+const OURS: &str = r#"name = "a router"
+claims = ["ipv6-rloc", "smr"]
+
+[tunnel-router]
+key = { key-id = 1, algorithm = "hkdf", secret = "shared" }
+
+[tunnel-router.start]
+command = ["{program:ANY_ROUTER}", "--config", "{folder}/xtr.conf", "--state-dir", "{folder}/state"]
+
+[[tunnel-router.start.file]]
+name = "xtr.conf"
+text = """
+{sites}rloc = ["{address}", "{address6}"]
+map-server = ["{map-server}"]
+key-file = ["{folder}/key.toml"]
+mtu = 1500
+{setting}
+"""
+site = "iid = {iid}\neid-prefix = [{prefixes}]\n"
+prefix = "'{prefix}', "
+
+[[tunnel-router.start.file]]
+name = "key.toml"
+text = "{sites}"
+site = "algorithm = 'hkdf-sha256'\nkey-id = {key-id}\nsecret = '{secret}'\n"
+"#;
+
+/// What comes of a check, its text and its closing line; none where suites cannot run at all.
+fn judge(target: &str, id: &str, variables: &[(&str, &str)]) -> Option<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("target.toml");
+    std::fs::write(&file, target).unwrap();
+    let arguments = ["run", "--target", file.to_str().unwrap(), "--id", id];
+    let output = PROGRAM.conformance(&arguments, &[&[("CI", "false")], variables].concat());
+    let (came, closing) = (text(&output.stdout), closing_line(&output));
+    if ["root is needed", "/dev/net/tun"].iter().any(|want| came.contains(want)) {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{came}");
+        eprintln!("SKIP: {came}");
+        return None;
+    }
+    Some((came, closing))
+}
+
+#[test]
+fn a_router_is_started_by_its_file_and_judged_by_what_it_claims() {
+    let _alone = alone();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_conformance")).with_file_name("lisp-xtr");
+    let router = [("ANY_ROUTER", program.to_str().unwrap())];
+    for id in ["DP-002.1", "DP-002.2", "CP-135.1"] {
+        let Some((came, closing)) = judge(OURS, id, &router) else { return };
+        assert_eq!(closing, "1 passed, 0 failed, 0 skipped", "{came}");
+    }
+    for (id, why) in
+        [("DP-140.1", "does not claim lisp-gpe"), ("CP-266.1", "three routers"), ("CP-142.1", "lisp-xtr says")]
+    {
+        let Some((came, closing)) = judge(OURS, id, &router) else { return };
+        assert!(closing == "0 passed, 0 failed, 1 skipped" && came.contains(why), "{came}");
+    }
+}
+
+#[test]
+fn a_router_that_ends_is_named_and_one_that_is_not_there_too() {
+    let _alone = alone();
+    let mortal = OURS.replace("[\"{program:ANY_ROUTER}\", ", "[\"sh\", \"-c\", \"echo in vain; exit 3\", ");
+    let begun = Instant::now();
+    let Some((came, closing)) = judge(&mortal, "DP-002.1", &[]) else { return };
+    assert_eq!(closing, "0 passed, 1 failed, 0 skipped", "{came}");
+    assert!(
+        came.contains("the router is gone") && came.contains("exit status: 3") && came.contains("in vain"),
+        "{came}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let Some((came, closing)) = judge(OURS, "DP-002.1", &[("ANY_ROUTER", "")]) else { return };
+    assert!(closing == "0 passed, 0 failed, 1 skipped" && came.contains("ANY_ROUTER is not set"), "{came}");
 }

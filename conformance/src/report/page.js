@@ -56,7 +56,7 @@
   const follow = () => {
     const hash = location.hash.slice(1);
     if (hash && !hash.includes("=")) {
-      const target = document.getElementById(decodeURIComponent(hash));
+      const target = document.getElementById(hash);
       const check = target && target.closest("details");
       if (check) {
         if (check.hidden) { form.reset(); filter(); }

@@ -132,6 +132,9 @@ pub(super) fn run_as<R>(
     let room = open()?;
     let mut checks = Vec::new();
     for probe in probes {
+        if progress::is_over() {
+            break;
+        }
         let judged = recorded(|| judge(&room, probe));
         // What was judged while everything ended says nothing.
         if progress::is_stopped() {
@@ -156,7 +159,7 @@ pub(super) fn run_beside<R: Sync>(
     let left: Vec<_> = probes.iter().map(|_| AtomicUsize::new(rooms.len())).collect();
     let done: Vec<Mutex<Option<Check>>> = probes.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
-        while !progress::is_stopped() {
+        while !progress::is_over() {
             let task = next.fetch_add(1, Ordering::Relaxed);
             let Some((probe, room)) = tasks.get(task).copied() else { return };
             let judgement = recorded(|| (probes[probe].judge)(&rooms[room].1));

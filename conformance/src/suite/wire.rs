@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use wire::control::ControlMessage;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret};
+use wire::data::LispHeader;
 
 use super::Listed;
 use crate::check::{Asked, Check, Verdict, cited};
@@ -176,10 +177,22 @@ fn judge_tag(file: &VectorsFile, vector: &Vector, message: &ControlMessage, refu
 
 fn judge_data(vector: &Vector, row: &Row) -> Judgement {
     match (dissect::data(&vector.lisp), row.refused.as_deref()) {
-        (Ok(shown), None) => Ok(shown),
+        (Ok(shown), None) => judge_header(vector).map(|()| shown),
         (Err(error), Some(field)) if error.field == field => Ok(format!("refused: {error}")),
         (Err(error), _) => Err(format!("refused: {error}")),
         (Ok(shown), Some(field)) => Err(format!("taken as {shown}, but {field} is wrong")),
+    }
+}
+
+/// Beside an Instance ID there are eight locator-status-bits (RFC 9300, section 5.3); what is written is what was read.
+fn judge_header(vector: &Vector) -> Result<(), String> {
+    let (header, _) = LispHeader::parse(&vector.lisp).map_err(|error| format!("refused: {error}"))?;
+    if header.iid.is_some() && header.status_bits.is_some_and(|bits| bits > u32::from(u8::MAX)) {
+        return Err(format!("more than eight locator-status-bits beside an Instance ID: {header:?}"));
+    }
+    match LispHeader::parse(&header.emit()) {
+        Ok((again, _)) if again == header => Ok(()),
+        other => Err(format!("written and read again it is {other:?}, not {header:?}")),
     }
 }
 

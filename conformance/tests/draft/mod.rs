@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A draft as data: its tables, its clauses, and the values that its text names.
+//! A draft as data: its tables, and the values that its text names.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The words of BCP 14 that make a sentence a clause, the longer ones before their beginnings.
-const WORDS: [&str; 10] =
-    ["MUST NOT", "MUST", "SHALL NOT", "SHALL", "REQUIRED", "SHOULD NOT", "SHOULD", "RECOMMENDED", "MAY", "OPTIONAL"];
 
 /// A draft in markdown.
 pub(crate) struct Draft {
@@ -71,25 +67,6 @@ impl Draft {
         values
     }
 
-    /// The clauses by their identifiers: each a sentence with words of BCP 14 that are all of one level, and one identifier. A
-    /// sentence with the one and not the other is an error.
-    pub(crate) fn clauses(&self, letters: &str) -> BTreeMap<String, String> {
-        let mut clauses = BTreeMap::new();
-        for sentence in sentences(&self.text) {
-            let identifiers = identifiers(&sentence, letters);
-            let mut levels = levels(&sentence);
-            levels.dedup();
-            match (identifiers.as_slice(), levels.as_slice()) {
-                ([], []) => {}
-                ([id], [level]) => {
-                    assert_eq!(clauses.insert(id.clone(), (*level).to_owned()), None, "{id} twice");
-                }
-                _ => panic!("one identifier and one level each: {identifiers:?} {levels:?} in: {sentence}"),
-            }
-        }
-        clauses
-    }
-
     /// The lines after the heading with this anchor, up to the next of its rank.
     pub(crate) fn section(&self, anchor: &str) -> (usize, usize) {
         let head = format!("{{#{anchor}}}");
@@ -122,64 +99,4 @@ pub(crate) fn counts(name: &str, value: impl ToString) -> Row {
 /// The same of a number of octets.
 pub(crate) fn octets(name: &str, value: impl ToString) -> Row {
     vec![name.to_owned(), value.to_string(), "octets".to_owned()]
-}
-
-/// The sentences of the text, without figures, tables and what stands before the text.
-fn sentences(text: &str) -> Vec<String> {
-    let body = text.split_once("--- middle").map_or(text, |(_, body)| body);
-    let mut sentences = vec![String::new()];
-    let mut is_figure = false;
-    for line in body.lines() {
-        if line.starts_with("~~~~") {
-            is_figure = !is_figure;
-        }
-        let is_apart =
-            is_figure || line.trim().is_empty() || ["|", "#", "{:", "~~~~"].iter().any(|mark| line.starts_with(mark));
-        let begins = is_apart
-            || [":", "*", "1.", "2.", "3.", "4.", "5.", "6.", "7.", "8.", "9."]
-                .iter()
-                .any(|mark| line.starts_with(mark));
-        if begins {
-            sentences.push(String::new());
-        }
-        if is_apart {
-            continue;
-        }
-        for word in line.split_whitespace() {
-            let last = sentences.last_mut().expect("there is one from the beginning");
-            last.push_str(word);
-            last.push(' ');
-            if word.ends_with('.') && !is_short(word) {
-                sentences.push(String::new());
-            }
-        }
-    }
-    sentences.retain(|sentence| !sentence.is_empty());
-    sentences
-}
-
-/// Words whose full stop ends no sentence.
-fn is_short(word: &str) -> bool {
-    ["e.g.", "i.e.", "Vers."].contains(&word)
-}
-
-fn identifiers(sentence: &str, letters: &str) -> Vec<String> {
-    let begin = format!("({letters}-");
-    let found = sentence.match_indices(&begin).filter_map(|(at, _)| sentence[at + 1..].split(')').next());
-    found.map(ToOwned::to_owned).collect()
-}
-
-fn levels(sentence: &str) -> Vec<&'static str> {
-    let mut rest: String = sentence.split(|letter: char| !letter.is_alphanumeric()).collect::<Vec<_>>().join(" ");
-    rest.insert(0, ' ');
-    rest.push(' ');
-    let mut found = Vec::new();
-    for word in WORDS {
-        let whole = format!(" {word} ");
-        if rest.contains(&whole) {
-            found.push(word);
-            rest = rest.replace(&whole, " ");
-        }
-    }
-    found
 }

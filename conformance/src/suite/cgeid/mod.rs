@@ -45,6 +45,8 @@ struct Requirement {
     id: String,
     level: String,
     text: String,
+    /// What would go wrong without it, where that is not plain.
+    why: Option<String>,
     /// What judges it: checks of the suites, and tests of the crates.
     #[serde(default)]
     tests: Vec<String>,
@@ -133,6 +135,9 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     let ci = std::env::var("CI").as_deref() == Ok("true");
     let mut checks = Vec::new();
     for probe in probes {
+        if progress::is_over() {
+            break;
+        }
         let requirement = requirement(&requirements, probe)?;
         let (judgement, recording) = recorded(|| (probe.judge)(&workshop));
         if progress::is_stopped() {
@@ -161,7 +166,11 @@ pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
     if probes.is_empty() && id != name {
         return Ok(None);
     }
-    let mut out = format!("{} ({}): {}\n\n", requirement.id, requirement.level, requirement.text);
+    let mut out = format!("{} ({}): {}\n", requirement.id, requirement.level, requirement.text);
+    if let Some(why) = &requirement.why {
+        let _ = writeln!(out, "Why: {why}");
+    }
+    out.push('\n');
     for probe in probes {
         let _ = writeln!(out, "{:<10} {}", probe.id, probe.about);
     }

@@ -148,7 +148,7 @@ fn told(tier: &Tier, inner: Family) -> Judgement {
             ends(&message).is_some_and(|(from, _)| from == rig.own(Family::V4) || from == rig.own(Family::V6));
         equal("comes from an RLOC", is_rloc, false)?;
     }
-    Ok("1,464 over IPv4, 1,444 over IPv6, and the beginning of the datagram".into())
+    Ok("what fits behind the headers, and the beginning of the datagram".into())
 }
 
 /// What a router on the way says about a packet: that it takes so many octets.

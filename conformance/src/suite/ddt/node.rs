@@ -20,6 +20,7 @@ pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DT-01.3", "8111 6.4", "TTL and Incomplete of referrals", referral_ttl),
     must("DT-01.4", "8111 6.2", "the Referral Set of a delegation", referral_set),
     must("DT-01.5", "8111 7.1.1", "an XEID in a prefix of which it has a hint, outside of its authority", hint),
+    should("DT-01.6", "8111 6.4", "A of a referral inside of its authority, and of a hint outside of it", authority),
     must("DT-02.1", "8111 7.1.2", "an XEID that is nobody's: the least-specific prefix without a delegation", hole),
     must("DT-02.2", "8111 7.1.2", "many XEIDs that are nobody's: no hole covers a delegation or a site", holes),
     must("DT-02.3", "8111 6.4", "TTL and Incomplete of DELEGATION-HOLE", hole_ttl),
@@ -101,6 +102,16 @@ fn referral_set(hall: &Hall) -> Judgement {
 
 fn hint(hall: &Hall) -> Judgement {
     says(hall, "198.18.1.1", ReferralAction::NodeReferral, "198.18.0.0/15")
+}
+
+fn authority(hall: &Hall) -> Judgement {
+    for (asked, expected) in [("2001:db8:504::1", true), ("2001:db8:104::1", true), ("198.18.1.2", false)] {
+        let (_, referral, _) = hall.refer(asked)?;
+        if referral.authoritative != expected {
+            return Err(broken(format!("{asked}: A={}; expected A={expected}", referral.authoritative)));
+        }
+    }
+    Ok("set for what it has authority over, and for nothing else".into())
 }
 
 fn hole(hall: &Hall) -> Judgement {

@@ -89,7 +89,8 @@ fn proxied(room: &Room) -> Judgement {
     let reply = room.answer(site.host(2))?;
     let record = &reply.records[0];
     let right = record.eid.ip_prefix() == Some(site.prefix) && rlocs(&reply.records) == [RLOC];
-    expect(right && !record.authoritative, format!("the Map-Server answers {:?}", rlocs(&reply.records)))
+    let found = format!("the Map-Server answers {:?}, A {}", rlocs(&reply.records), record.authoritative);
+    expect(right && !record.authoritative, found)
 }
 
 /// A Map-Register without P.
@@ -104,7 +105,7 @@ fn forwarded(room: &Room) -> Judgement {
     let itr = room.xtr()?;
     let ecm = itr.ecm(&request(room.nonce(), &[site.host(2)], &[itr.address.ip()]))?;
     itr.send(server, &ecm)?;
-    let came = etr.hear(std::time::Duration::from_secs(5))?.ok_or_else(|| broken("nothing came to the ETR"))?;
+    let came = etr.hear(etr.patience())?.ok_or_else(|| broken("nothing came to the ETR"))?;
     room.works()?;
     itr.hears_nothing(room.grace())?;
     let inner = |bytes: &[u8]| Ecm::decode(bytes).map(|ecm| (ecm.source, ecm.destination, ecm.message)).map_err(broken);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What ends deployed Map-Servers, or opens them: each was seen to do so to one of them. This one must go on, and tell nobody.
 
-use wire::address::{Address, EidPrefix, Lcaf};
+use wire::address::{Address, EidPrefix, InstanceId, Lcaf};
 use wire::control::auth::{self, Algorithm, AlgorithmId, AuthKey, Authentication, Secret, TagForm};
 use wire::control::{EidRequest, MapRegister, MapRequest};
 use wire::record::LocatorRecord;
@@ -17,7 +17,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("FC-90.1", LOCAL, "a Map-Request with two records, which ends one", two_records),
     must("FC-90.2", LOCAL, "a Map-Register of 12 octets, which ends one", twelve_octets),
     must("FC-90.3", LOCAL, "a locator that is an AFI-list, which ends one", afi_list),
-    must("FC-90.4", LOCAL, "an EID with an Instance-ID, which ends one", instance),
+    must("FC-90.4", LOCAL, "EIDs with an Instance-ID, of which the Source-EID ends one", instance),
     must("FC-90.5", LOCAL, "more ITR-RLOCs counted than there are, which ends one", itr_rloc_count),
     must("FC-90.6", LOCAL, "HMAC-SHA-1, which ends one", sha1),
     must("FC-90.7", LOCAL, "authentication data cut short, which ends one", cut_tag),
@@ -72,12 +72,17 @@ fn afi_list(room: &Room) -> Judgement {
 }
 
 fn instance(room: &Room) -> Judgement {
-    let xtr = room.xtr()?;
+    let (site, xtr) = registered(room)?;
     for iid in [0, 5, 0x00ff_ffff] {
+        let address = site.host(2).net.addr().into();
+        // As an ITR asks whose own EID is in the instance too.
+        let source_eid = Lcaf::InstanceId { iid: InstanceId(iid), iid_mask_len: 0, address }.into();
         let asked = request(room.nonce(), &[prefix_in(iid, "2001:db8:77::2/128")?], &[xtr.address.ip()]);
+        let asked = MapRequest { source_eid, ..asked };
         if !room.claims(Claim::InstanceId) {
             // Whether and what it answers is its own affair, if it goes on.
             xtr.send(room.common()?.first()?, &xtr.ecm(&asked)?)?;
+            xtr.hear(room.grace())?;
             room.works()?;
             continue;
         }

@@ -94,7 +94,10 @@ fn vectors(room: &Room, inside: bool) -> Judgement {
                 Err(_) => continue,
             },
         };
-        let came = answers(room, &xtr, &bytes)?;
+        let came = answers(room, &xtr, &bytes).map_err(|fault| match fault {
+            Fault::Broken(came) => broken(format!("{}: {came}", vector.id)),
+            other => other,
+        })?;
         let octets: usize = came.iter().map(|came| came.bytes.len()).sum();
         if octets > 3 * bytes.len() {
             return Err(broken(format!("{}: {octets} octets came for {}", vector.id, bytes.len())));

@@ -30,7 +30,7 @@ const SUITE: Duration = Duration::from_secs(300);
 /// How long a target may take from its start to its first answer.
 const READY: Duration = Duration::from_secs(15);
 /// The same of one that runs elsewhere, which has been started.
-const FIRST: Duration = Duration::from_secs(4);
+const FIRST: Duration = Duration::from_secs(3);
 /// How long an answer may take by which a target shows that it is alive; it is asked twice, as a datagram may be lost.
 const ALIVE: Duration = Duration::from_millis(1500);
 /// Between two questions of one that is being started.
@@ -56,7 +56,6 @@ pub(super) struct Foreign {
     given_up: RefCell<Option<String>>,
     answers_in: Cell<Duration>,
     begun: Instant,
-    sentinel: RefCell<Option<Xtr>>,
     clock: Rc<Clock>,
     nonce: Cell<u64>,
 }
@@ -83,7 +82,6 @@ impl Foreign {
             given_up: RefCell::default(),
             answers_in: Cell::new(Duration::ZERO),
             begun: Instant::now(),
-            sentinel: RefCell::default(),
             clock,
             nonce: Cell::new(now << 24),
         })
@@ -227,8 +225,8 @@ impl Foreign {
         let log = folder.join("target.log");
         let namespace = self.place.namespace().map_err(missing)?;
         let process = Process::start(namespace, "target", command, &log).map_err(missing)?;
+        self.clock.watch(Some(process.id()));
         *self.process.borrow_mut() = Some(process);
-        *self.sentinel.borrow_mut() = None;
         let outcome = self.awaited(READY, AGAIN);
         outcome.inspect_err(|_| self.give_up(format!("the target did not get ready (start {number})")))
     }
@@ -262,16 +260,16 @@ impl Foreign {
 
     /// It takes a Map-Register of the sentinel's site, and answers for it where it claims that.
     pub(super) fn works(&self) -> Result<(), Fault> {
+        self.alive(self.patience())
+    }
+
+    fn patience(&self) -> Duration {
         let (times, least, most) = PATIENCE;
-        self.alive((self.answers_in.get() * times).clamp(least, most))
+        (self.answers_in.get() * times).clamp(least, most)
     }
 
     fn alive(&self, patience: Duration) -> Result<(), Fault> {
-        if self.sentinel.borrow().is_none() {
-            *self.sentinel.borrow_mut() = Some(self.xtr(true, wire::CONTROL_PORT)?);
-        }
-        let sentinel = self.sentinel.borrow();
-        let xtr = sentinel.as_ref().ok_or_else(|| broken("no sentinel"))?;
+        let xtr = self.xtr(true, wire::CONTROL_PORT)?;
         let site = self.map_system.sites.first().ok_or_else(|| unfit("the target file has no sites"))?;
         let (net, key) =
             site.prefixes.first().zip(site.keys.first()).ok_or_else(|| unfit("the sentinel has no site"))?;
@@ -282,7 +280,8 @@ impl Foreign {
         xtr.send(server, &super::sealed(&message, &key.auth())?)?;
         let is_it = |came: &ControlMessage| matches!(came, ControlMessage::MapNotify(it) if it.nonce == message.nonce);
         xtr.awaits(patience, "a Map-Notify", is_it)?;
-        if self.target.claims(Claim::ProxyReply) {
+        // RFC 9301, section 5.4: one locator is not answered about one EID-prefix as often as it asks.
+        if self.target.claims(Claim::ProxyReply) && self.place.is_roomy() {
             let host = super::site::host_in(&prefix, 2);
             let asked = request(self.nonce(), &[host], &[xtr.address.ip()]);
             xtr.send(server, &xtr.ecm(&asked)?)?;
@@ -295,6 +294,7 @@ impl Foreign {
             xtr.awaits(patience, "a Map-Reply with the sentinel's locator", is_it)?;
         }
         self.answers_in.set(begun.elapsed());
+        self.clock.bear(self.patience());
         Ok(())
     }
 }

@@ -25,6 +25,8 @@ const SUITE: &str = "suite";
 /// Addresses of xTRs: more than are in use at once, and used again only when a late answer has long come.
 const V4: u8 = 240;
 const V6: u16 = 24;
+/// With so many IPv4 addresses none is used twice in a second or two.
+const ROOMY: usize = 64;
 /// The kernel notes within this time that a port runs.
 const RUNNING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(10);
@@ -125,6 +127,11 @@ impl Place {
             ("gateway6", suite_v6(1).to_string()),
             ("interface", INTERFACE.to_owned()),
         ])
+    }
+
+    /// Whether each question can come from another address than those shortly before.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.addresses.iter().filter(|address| address.is_ipv4()).count() >= ROOMY
     }
 
     /// A socket at the next address at which this port is free.

@@ -23,16 +23,43 @@ const MOST: usize = 4096;
 
 /// Until when a check may wait; our own map system is trusted to answer.
 #[derive(Default)]
-pub(super) struct Clock(Cell<Option<Instant>>);
+pub(super) struct Clock {
+    until: Cell<Option<Instant>>,
+    process: Cell<Option<u32>>,
+    patience: Cell<Option<Duration>>,
+}
+
+/// How often one looks whether a target has ended that is waited for.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Clock {
     pub(super) fn set(&self, until: Option<Instant>) {
-        self.0.set(until);
+        self.until.set(until);
+    }
+
+    /// The process that answers, if it is a child of this one.
+    pub(super) fn watch(&self, process: Option<u32>) {
+        self.process.set(process);
+    }
+
+    /// How long an answer may take, if not as long as one of this machine.
+    pub(super) fn bear(&self, patience: Duration) {
+        self.patience.set(Some(patience));
+    }
+
+    /// Nobody is there any more who could answer.
+    fn is_vain(&self) -> bool {
+        self.process.get().is_some_and(|id| {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            // Its state follows its name; one that has ended is a zombie until it is asked how.
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
+        })
     }
 
     /// No longer than this, nor than the check may wait.
     fn within(&self, patience: Duration) -> Result<Duration, Fault> {
-        let left = self.0.get().map_or(patience, |until| until.saturating_duration_since(Instant::now()).min(patience));
+        let left =
+            self.until.get().map_or(patience, |until| until.saturating_duration_since(Instant::now()).min(patience));
         // A socket takes no time of zero.
         if left.is_zero() { Err(broken("the time of a check is over: the target is too slow")) } else { Ok(left) }
     }
@@ -70,6 +97,20 @@ impl Xtr {
 
     /// The next datagram, if one comes in time.
     pub(in crate::suite) fn hear(&self, patience: Duration) -> Result<Option<Came>, Fault> {
+        let begun = Instant::now();
+        loop {
+            let left = patience.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+            let slice = if self.clock.process.get().is_some() { left.min(LOOK) } else { left };
+            if let Some(came) = self.hear_at_once(slice)? {
+                return Ok(Some(came));
+            }
+            if begun.elapsed() >= patience || self.clock.is_vain() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn hear_at_once(&self, patience: Duration) -> Result<Option<Came>, Fault> {
         let mut buffer = vec![0; DATAGRAM];
         self.socket.set_read_timeout(Some(self.clock.within(patience)?)).map_err(missing)?;
         match self.socket.recv_from(&mut buffer) {
@@ -108,12 +149,17 @@ impl Xtr {
     ) -> Result<(), Fault> {
         let (begun, mut others, mut last) = (Instant::now(), 0_u32, String::new());
         while let Some(left) = patience.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
-            let Some(came) = self.hear(left)? else { continue };
+            let Some(came) = self.hear(left)? else {
+                // It ended, or the time is over.
+                break;
+            };
             match ControlMessage::decode(&came.bytes) {
                 Ok(message) if is_it(&message) => return Ok(()),
                 _ => (others, last) = (others + 1, told(&came.bytes)),
             }
         }
+        // A line is enough of what nobody asked for.
+        let last: String = last.chars().take(100).collect();
         let heard = if others == 0 { "nothing came".into() } else { format!("{others} others came, the last {last}") };
         Err(broken(format!("expected {what} within {patience:?}; {heard}")))
     }
@@ -125,9 +171,14 @@ impl Xtr {
         }
     }
 
+    /// How long an answer may take.
+    pub(in crate::suite) fn patience(&self) -> Duration {
+        self.clock.patience.get().unwrap_or(PATIENCE)
+    }
+
     /// The next message.
     pub(in crate::suite) fn message(&self) -> Result<(SocketAddr, ControlMessage), Fault> {
-        let came = self.hear(PATIENCE)?.ok_or_else(|| broken("expected an answer; nothing came"))?;
+        let came = self.hear(self.patience())?.ok_or_else(|| broken("expected an answer; nothing came"))?;
         let message = ControlMessage::decode(&came.bytes);
         let message = message
             .map_err(|error| broken(format!("expected an answer; came {} octets ({error})", came.bytes.len())))?;
@@ -147,7 +198,12 @@ impl Xtr {
 
     /// The Map-Notify that comes next; its tag holds.
     pub(in crate::suite) fn notified(&self, key: &AuthKey) -> Result<MapNotify, Fault> {
-        let came = self.hear(PATIENCE)?.ok_or_else(|| broken("expected a Map-Notify; nothing came"))?;
+        self.notified_within(self.patience(), key)
+    }
+
+    /// The same within a time that a clause gives.
+    pub(in crate::suite) fn notified_within(&self, patience: Duration, key: &AuthKey) -> Result<MapNotify, Fault> {
+        let came = self.hear(patience)?.ok_or_else(|| broken("expected a Map-Notify; nothing came"))?;
         auth::verify(&came.bytes, key, auth::Accept::INTEROP)
             .map_err(|error| broken(format!("{}: {error}", told(&came.bytes))))?;
         match ControlMessage::decode(&came.bytes) {

@@ -15,6 +15,7 @@ mod rtr;
 use super::Listed;
 use super::probe::{self, Probe};
 use crate::check::Check;
+use crate::target;
 use outside::Outside;
 use room::Room;
 
@@ -34,7 +35,14 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    let mut checks = probe::run_beside("nat", &outside(), wanted, &[("lisp-xtr", Outside::default())]);
+    let outside = outside();
+    let mut checks = match target::judged() {
+        ours if ours.is_ours() => probe::run_beside("nat", &outside, wanted, &[("lisp-xtr", Outside::default())]),
+        target => {
+            let why = format!("{} has no RTR, and no xTR behind a NAT, that its file tells how to start", target.name);
+            outside.iter().filter(|probe| wanted(probe.id)).map(|probe| probe::skipped("nat", probe, &why)).collect()
+        }
+    };
     checks.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(probe::run("nat", &probes(), wanted, Room::open)?.into_iter().chain(checks).collect())
 }

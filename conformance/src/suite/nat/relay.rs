@@ -86,13 +86,20 @@ impl Relay {
 
     /// Sends a Map-Register from behind a NAT, and waits for what the RTR makes of it: an ECM to the Map-Server.
     pub(super) fn relayed(&self, client: &Client, message: &MapRegister) -> Result<Ecm, Fault> {
-        let mark = self.core.port.mark();
-        self.send(client, &enclosed(message)?)?;
-        first(&self.core.port, mark, PATIENCE / TRIES, "an ECM to the Map-Server", |came| {
-            let ecm = Ecm::decode(&came.payload).ok().filter(|_| came.destination == control(SERVER))?;
-            let is_it = MapRegister::decode(&ecm.message).is_ok_and(|other| other.nonce == message.nonce);
-            (is_it && came.source == control(RTR)).then_some(ecm)
-        })
+        let (mark, sent) = (self.core.port.mark(), enclosed(message)?);
+        let mut came = Err(broken("not tried"));
+        for _ in 0..TRIES {
+            self.send(client, &sent)?;
+            came = first(&self.core.port, mark, PATIENCE / TRIES, "an ECM to the Map-Server", |came| {
+                let ecm = Ecm::decode(&came.payload).ok().filter(|_| came.destination == control(SERVER))?;
+                let is_it = MapRegister::decode(&ecm.message).is_ok_and(|other| other.nonce == message.nonce);
+                (is_it && came.source == control(RTR)).then_some(ecm)
+            });
+            if came.is_ok() {
+                break;
+            }
+        }
+        came
     }
 
     /// Whether a Map-Register of that nonce has come to any Map-Server.
@@ -117,16 +124,25 @@ impl Relay {
         Ok(notify)
     }
 
-    /// Registers an xTR: what came to it as Data-Map-Notify, and the Map-Notify that the Map-Server has sent.
+    /// Registers an xTR: what came to it as Data-Map-Notify, and the Map-Notify that the Map-Server has sent. As an xTR does it tries
+    /// again, with another nonce, where nothing comes.
     pub(super) fn registered(&self, client: &Client, message: &MapRegister) -> Result<(Datagram, Vec<u8>), Fault> {
-        let came = self.relayed(client, message)?;
-        let mark = self.core.port.mark();
-        let sent = self.confirm(&came, Some(&of_rtr()))?;
-        let handed = first(&self.core.port, mark, PATIENCE, "a Data-Map-Notify", |came| {
-            let is_it = came.destination == client.nat && decode_data_map_notify(&came.payload).is_ok();
-            is_it.then_some(came)
-        })?;
-        Ok((handed, sent))
+        let mut last = broken("not tried");
+        for number in 0..u64::from(TRIES) {
+            let message = MapRegister { nonce: Nonce(message.nonce.0 + (number << 32)), ..message.clone() };
+            let came = self.relayed(client, &message)?;
+            let mark = self.core.port.mark();
+            let sent = self.confirm(&came, Some(&of_rtr()))?;
+            let handed = first(&self.core.port, mark, PATIENCE / TRIES, "a Data-Map-Notify", |came| {
+                let is_it = came.destination == client.nat && decode_data_map_notify(&came.payload).is_ok();
+                is_it.then_some(came)
+            });
+            match handed {
+                Ok(handed) => return Ok((handed, sent)),
+                Err(fault) => last = fault,
+            }
+        }
+        Err(last)
     }
 
     /// Sends a packet of the other site to the RTR, and waits for it at a NAT.

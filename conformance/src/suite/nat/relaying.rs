@@ -28,6 +28,12 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("NAT-03.3", CLAUSE, "the same: the Map-Notify has the tag of the site, for the xTR", signed_for_the_site),
     must("NAT-03.4", "lisp-nat-traversal 5.1.3", "a Map-Request for the site then: the RTR is its locator", mapped),
     must(
+        "NAT-03.5",
+        "lisp-nat-traversal 4.4",
+        "the same from another port of the RTR: the answer comes to its port 4342 all the same",
+        confirmed_at_4342,
+    ),
+    must(
         "NAT-04.1",
         CLAUSE,
         "the same of somebody who is no RTR: no answer, nothing is registered, counted",
@@ -55,6 +61,15 @@ fn confirmed(room: &Room) -> Judgement {
     let turned =
         came.source == sent.destination && came.destination == SocketAddr::new(sent.source.ip(), wire::CONTROL_PORT);
     expect(came.for_rtr && !came.by_rtr && turned && notify.nonce == Nonce(100), &came)
+}
+
+fn confirmed_at_4342(room: &Room) -> Judgement {
+    let (control, other) = (rtr(room)?, room.node(RTR, 0)?);
+    let sent = relayed(other.server, sealed(register(8, 100)?, &of_site(Algorithm::HkdfSha256))?)?;
+    other.send(&sent.encode().map_err(broken)?)?;
+    let came = Ecm::decode(&control.receive()?).map_err(broken)?;
+    let notify = MapNotify::decode(&came.message).map_err(broken)?;
+    expect(notify.nonce == Nonce(100), &came)
 }
 
 fn shown_to_the_rtr(room: &Room) -> Judgement {

@@ -8,7 +8,7 @@ use wire::control::{Info, MapNotify, Nonce};
 use wire::data::LispHeader;
 use wire::record::Ttl;
 
-use super::outside::{Outside, RTR, SERVER, all, control, data, first};
+use super::outside::{Datagram, Outside, RTR, SERVER, all, control, data, first};
 use super::relay::{Client, Relay, enclosed, enclosed_for, from_behind, register};
 use super::room::{of_rtr, sealed};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, equal, expect, must, should};
@@ -102,10 +102,15 @@ fn long(message: &Info) -> Result<Vec<u8>, Fault> {
 
 fn ask(relay: &Relay, client: &Client, nonce: u64) -> Result<Info, Fault> {
     let mark = relay.core.port.mark();
-    relay.send(client, &long(&info(nonce))?)?;
-    first(&relay.core.port, mark, PATIENCE, "an Info-Reply", |came| {
+    let reply = |came: Datagram| {
         let is_it = came.source == control(RTR) && came.destination == client.nat;
         Info::decode(&came.payload).ok().filter(|reply| is_it && reply.nonce == Nonce(nonce))
+    };
+    relay.send(client, &long(&info(nonce))?)?;
+    first(&relay.core.port, mark, PATIENCE / 4, "an Info-Reply", reply).or_else(|_| {
+        // One may get lost.
+        relay.send(client, &long(&info(nonce))?)?;
+        first(&relay.core.port, mark, PATIENCE, "an Info-Reply", reply)
     })
 }
 

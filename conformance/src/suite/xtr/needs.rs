@@ -71,7 +71,7 @@ fn lacking(id: &str) -> Option<String> {
     let target = target::judged();
     let Some(TunnelRouter::Started(_)) = &target.tunnel_router else { return None };
     let is_it = |listed: &&str| *listed == id || id.split('.').next() == Some(*listed);
-    let mut needs = NEEDS.iter().filter(|(_, ids)| ids.iter().any(|listed| is_it(&listed))).map(|(need, _)| need);
+    let mut needs = NEEDS.iter().filter(|(_, ids)| ids.iter().any(|listed| is_it(listed))).map(|(need, _)| need);
     needs.find_map(|need| match need {
         Need::Claim(claim) => (!claims(*claim)).then(|| format!("{} does not claim {claim}", target.name)),
         Need::Network => Some("it needs three routers that are told others' EID-prefixes while they run".into()),
@@ -81,7 +81,7 @@ fn lacking(id: &str) -> Option<String> {
 }
 
 /// How long checks are made alone: a router that ends in most of them is known by then.
-const ALONE: Duration = Duration::from_secs(120);
+const ALONE: Duration = Duration::from_secs(300);
 
 /// Runs the wanted checks side by side, but for those that what is judged cannot be held against. Those during which a router of a target
 /// file has ended are made once more, one at a time, so that it shows which of them ends it.

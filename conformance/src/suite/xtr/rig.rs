@@ -24,6 +24,7 @@ use super::port::{Came, Port};
 use super::program::{Dut, absent};
 use super::tier::{Router, Setting};
 use super::{GRACE, PATIENCE};
+use crate::exchange::recorded;
 use crate::suite::probe::{Fault, broken, missing};
 use crate::target::{Claim, Site, Started};
 
@@ -213,9 +214,10 @@ impl Rig {
         let next = AtomicU16::new(0x0301);
         let rig = Self { dut, site, core, iid: InstanceId(setting.iid()), next, _lab: lab, _folder: folder };
         let patience = if matches!(router, Router::Ours(_)) { PATIENCE } else { READY };
-        rig.warm_up(Family::V4, patience)?;
+        // What is sent for it belongs to no check.
+        recorded(|| rig.warm_up(Family::V4, patience)).0?;
         if families().contains(&Family::V6) {
-            rig.warm_up(Family::V6, patience)?;
+            recorded(|| rig.warm_up(Family::V6, patience)).0?;
         }
         Ok(rig)
     }

@@ -249,3 +249,26 @@ fn receive(socket: &UdpSocket) -> io::Result<Option<(IpAddr, Vec<u8>)>> {
     };
     Ok(Some((source, bytes[..length].to_vec())))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_may_have_passed_a_router_is_not_heard() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        setsockopt(&socket, sockopt::Ipv4RecvTtl, &true).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let at = socket.local_addr().unwrap();
+        let socket = UdpSocket::from_std(socket).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for (hops, is_heard) in [(limits::HELLO_HOPS, true), (254, false), (64, false), (1, false)] {
+            sender.set_ttl(hops).unwrap();
+            sender.send_to(b"hello", at).unwrap();
+            socket.readable().await.unwrap();
+            let heard = socket.try_io(Interest::READABLE, || receive(&socket)).unwrap();
+            assert_eq!(heard.is_some(), is_heard, "{hops} hops");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `conformance run --target`: bad targets, which are named in bounded time, and deployed ones, where they are at hand.
+#![allow(clippy::unwrap_used)]
+
+use std::io::BufRead as _;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const FAKE: &str = include_str!("common/fake.py");
+/// What is claimed and configured everywhere in these files.
+const SITES: &str = r#"
+[map-system.sites]
+count = 64
+eid-prefix = "2001:db8:{number}::/48"
+key = [{ algorithm = "hmac-sha-1", secret = "secret{number}" }]
+"#;
+
+/// A fake that runs on loopback; it ends when this is dropped.
+struct Fake {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Fake {
+    fn start(mode: &[&str]) -> Self {
+        let script = format!("{}/tests/common/fake.py", env!("CARGO_MANIFEST_DIR"));
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, 128 | high & 0x3f, low, 250);
+        let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("python3");
+        command.arg(script).args([&ip.to_string(), &port.to_string()]).args(mode).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "ready");
+        Self { child, address: format!("{ip}:{port}") }
+    }
+
+    fn file(&self) -> String {
+        let address = &self.address;
+        format!(
+            "name = \"a fake\"\nclaims = [\"proxy-reply\", \"hmac-sha-1\"]\n[map-system]\naddress = [\"{address}\"]\n{SITES}"
+        )
+    }
+}
+
+/// What came of a run, and how long it took.
+struct Run {
+    report: Value,
+    took: Duration,
+}
+
+impl Run {
+    fn of(file: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("target.toml");
+        std::fs::write(&path, file).unwrap();
+        Self::of_file(&path, arguments)
+    }
+
+    fn of_file(path: &Path, arguments: &[&str]) -> Self {
+        let begun = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+        let output = command.args(["run", "--json", "--target"]).arg(path).args(arguments).output().unwrap();
+        let report = serde_json::from_slice(&output.stdout);
+        let report = report.unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+        Self { report, took: begun.elapsed() }
+    }
+
+    /// Result and evidence of a check.
+    fn check(&self, id: &str) -> (&str, &str) {
+        let check = self.report["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
+        (check["result"].as_str().unwrap(), check["evidence"].as_str().unwrap())
+    }
+
+    fn count(&self, result: &str, evidence: &str) -> usize {
+        let is_it =
+            |check: &&Value| check["result"] == result && check["evidence"].as_str().unwrap().contains(evidence);
+        self.report["checks"].as_array().unwrap().iter().filter(is_it).count()
+    }
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// Whether network namespaces can be had.
+fn is_root() -> bool {
+    let root = std::fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
+    let root = root.unwrap_or(false) && Path::new("/dev/net/tun").exists();
+    if !root {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI runs as root");
+        eprintln!("SKIP: root is needed, for network namespaces");
+    }
+    root
+}
+
+#[test]
+fn one_that_never_answers_is_named_and_not_waited_for_again() {
+    let judge = |(mode, came)| {
+        let fake = Fake::start(&[mode]);
+        let run = Run::of(&fake.file(), &["--suite", "lisp"]);
+        assert_eq!(run.check("LI-098.1").0, "fail", "{mode}");
+        assert!(run.check("LI-098.1").1.contains(came), "{mode}: {}", run.check("LI-098.1").1);
+        let skipped = run.count("skip", "not judged: the target has never answered");
+        assert!(skipped > 30 && run.report["failed"] == 1, "{mode}: {}", run.report);
+        assert!(run.took < Duration::from_secs(20), "{mode}: {:?}", run.took);
+    };
+    std::thread::scope(|scope| {
+        let silent = scope.spawn(move || judge(("silent", "nothing came")));
+        judge(("garbage", "others came"));
+        silent.join().unwrap();
+    });
+}
+
+#[test]
+fn one_that_is_slow_is_not_taken_for_one_that_says_nothing() {
+    let fake = Fake::start(&["slow", "300"]);
+    let run = Run::of(&fake.file(), &["--id", "LI-098.1"]);
+    assert_eq!(run.check("LI-098.1").0, "pass", "{}", run.check("LI-098.1").1);
+    // It takes replays; its answer comes late, and is heard all the same.
+    let run = Run::of(&fake.file(), &["--id", "LI-095.1"]);
+    let (result, evidence) = run.check("LI-095.1");
+    assert!(result == "fail" && evidence.contains("expected nothing"), "{result}: {evidence}");
+}
+
+#[test]
+fn one_that_floods_is_told_so_in_bounded_time() {
+    let fake = Fake::start(&["flood"]);
+    let run = Run::of(&fake.file(), &["--id", "LI-098.1"]);
+    let (result, evidence) = run.check("LI-098.1");
+    assert!(result == "fail" && evidence.contains("others came"), "{result}: {evidence}");
+    assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
+}
+
+#[test]
+fn what_a_target_does_not_claim_or_cannot_be_brought_to_is_skipped() {
+    let fake = Fake::start(&["honest"]);
+    let run = |id: &str| {
+        let run = Run::of(&fake.file(), &["--id", id]);
+        assert_eq!(run.report["target"], "a fake");
+        let (result, evidence) = run.check(id);
+        (result.to_owned(), evidence.to_owned())
+    };
+    let skipped = [
+        ("FC-003.1", "does not claim instance-id"),
+        ("FC-096.1", "a configuration of its own"),
+        ("FC-004.1", "names no site \"ipv4\""),
+        ("PS-01.01", "a fake does not claim pubsub"),
+        ("FC-146.3", "the target's own machine"),
+    ];
+    for (id, why) in skipped {
+        let (result, evidence) = run(id);
+        assert!(result == "skip" && evidence.contains(why), "{id}: {result}: {evidence}");
+    }
+    assert_eq!(run("FC-104.1").0, "fail", "it answers with A, as registered");
+    assert_eq!(run("FC-92.2").0, "pass");
+}
+
+#[test]
+fn one_that_ends_is_started_again_and_the_check_that_ended_it_says_so() {
+    if !is_root() {
+        return;
+    }
+    let start = r#"name = "mortal"
+claims = ["proxy-reply", "hmac-sha-1"]
+[map-system.start]
+command = ["python3", "fake.py", "{address}", "4342", "dies", "40"]
+ready = "ready"
+[[map-system.start.file]]
+name = "fake.py"
+text = '''
+"#;
+    let run = Run::of(&format!("{start}{FAKE}'''\n{SITES}"), &["--suite", "facade"]);
+    let ended = run.count("fail", "this check ended the target");
+    assert!(ended >= 2 && run.count("fail", "SIGABRT") == ended, "{}", run.report);
+    assert_eq!(run.count("skip", "not judged"), 0, "{}", run.report);
+    assert_eq!(run.check("FC-92.2").0, "pass", "{}", run.check("FC-92.2").1);
+    assert!(run.took < Duration::from_secs(60), "{:?}", run.took);
+}
+
+#[test]
+fn one_that_cannot_be_started_is_named() {
+    if !is_root() {
+        return;
+    }
+    let file =
+        |command: &str| format!("name = \"a stone\"\nclaims = []\n[map-system.start]\ncommand = {command}\n{SITES}");
+    let run = Run::of(&file("[\"false\"]"), &["--suite", "facade"]);
+    assert!(run.count("fail", "it ended before it was ready") == 1 && run.report["failed"] == 1, "{}", run.report);
+    assert!(run.count("skip", "did not get ready") > 10 && run.took < Duration::from_secs(20), "{:?}", run.took);
+    let run = Run::of(&file("[\"{program:NOT_SET_ANYWHERE}\"]"), &["--id", "FC-105.1"]);
+    assert!(run.check("FC-105.1").1.contains("NOT_SET_ANYWHERE is not set"), "{}", run.report);
+}
+
+#[test]
+fn a_wrong_target_file_is_refused_with_its_line_and_suites_of_others_are_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrong.toml");
+    std::fs::write(&path, "name = \"x\"\nclaims = [\"telepathy\"]\n").unwrap();
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_conformance")).args(["run", "--target"]).args(arguments).output().unwrap()
+    };
+    let output = run(&[path.to_str().unwrap()]);
+    let told = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("wrong.toml:2: claims: \"telepathy\""), "{told}");
+    let openlisp = concat!(env!("CARGO_MANIFEST_DIR"), "/targets/openlisp.toml");
+    let output = run(&[openlisp, "--suite", "wire"]);
+    let told = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("OpenLISP has no role"), "{told}");
+}
+
+/// A run with a shipped target file, if its program is at hand; what a variable does not name is not part of the machine.
+fn deployed(file: &str, variable: &str) -> Option<Run> {
+    if std::env::var_os(variable).is_none_or(|value| value.is_empty()) {
+        eprintln!("SKIP: {variable} is not set to the path of a built program");
+        return None;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets").join(file);
+    Some(Run::of_file(&path, &["--suite", "lisp,facade"]))
+}
+
+/// Each check fails, and says this.
+fn finds(run: &Run, findings: &[(&str, &str)]) {
+    for (id, told) in findings {
+        let (result, evidence) = run.check(id);
+        assert!(result == "fail" && evidence.contains(told), "{id}: {result}: {evidence}");
+    }
+    assert_eq!(run.count("skip", "not judged"), 0, "{}", run.report);
+}
+
+const ENDED: &str = "this check ended the target";
+
+#[test]
+fn what_is_known_of_openlisp_is_found_again() {
+    let Some(run) = deployed("openlisp.toml", "INTEROP_OPENLISP") else { return };
+    finds(
+        &run,
+        &[
+            ("FC-91.4", "expected nothing"),
+            ("LI-115.1", "expected nothing"),
+            ("FC-91.1", "expected nothing"),
+            ("FC-91.2", "expected nothing"),
+            ("FC-92.1", "answered []"),
+            ("FC-92.3", "1 records for three"),
+            ("FC-064.1", "Ttl(60)"),
+            ("FC-064.2", "nothing came"),
+            ("FC-066.1", "2001:db8::/32"),
+            ("LI-047.1", "A true"),
+            ("LI-114.1", "the answer afterwards"),
+            ("LI-006.1", "nothing came"),
+            ("LI-022.2", ENDED),
+            ("FC-90.4", ENDED),
+            ("FC-90.5", ENDED),
+            ("LI-133.1", "probe: true"),
+            ("FC-105.1", "unchanged from"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_known_of_openoverlayrouter_is_found_again() {
+    let Some(run) = deployed("oor.toml", "INTEROP_OOR") else { return };
+    finds(
+        &run,
+        &[
+            ("FC-91.4", "expected nothing"),
+            ("LI-092.2", "expected nothing"),
+            ("FC-90.1", ENDED),
+            ("FC-90.2", ENDED),
+            ("LI-021.1", ENDED),
+            ("FC-066.1", "does not contain"),
+            ("LI-102.1", "nothing came"),
+            ("LI-114.1", "the answer afterwards"),
+            ("LI-006.1", "nothing came"),
+            ("LI-059.1", "nothing came"),
+        ],
+    );
+}
