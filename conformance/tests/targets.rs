@@ -95,6 +95,16 @@ fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
+/// Whether there is something to run a fake with.
+fn has_python() -> bool {
+    let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI has python3");
+        eprintln!("SKIP: python3 is needed");
+    }
+    found
+}
+
 /// Whether network namespaces can be had.
 fn is_root() -> bool {
     let root = std::fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
@@ -108,6 +118,9 @@ fn is_root() -> bool {
 
 #[test]
 fn one_that_never_answers_is_named_and_not_waited_for_again() {
+    if !has_python() {
+        return;
+    }
     let judge = |(mode, came)| {
         let fake = Fake::start(&[mode]);
         let run = Run::of(&fake.file(), &["--suite", "lisp"]);
@@ -126,6 +139,9 @@ fn one_that_never_answers_is_named_and_not_waited_for_again() {
 
 #[test]
 fn one_that_is_slow_is_not_taken_for_one_that_says_nothing() {
+    if !has_python() {
+        return;
+    }
     let fake = Fake::start(&["slow", "300"]);
     let run = Run::of(&fake.file(), &["--id", "LI-098.1"]);
     assert_eq!(run.check("LI-098.1").0, "pass", "{}", run.check("LI-098.1").1);
@@ -137,6 +153,9 @@ fn one_that_is_slow_is_not_taken_for_one_that_says_nothing() {
 
 #[test]
 fn one_that_floods_is_told_so_in_bounded_time() {
+    if !has_python() {
+        return;
+    }
     let fake = Fake::start(&["flood"]);
     let run = Run::of(&fake.file(), &["--id", "LI-098.1"]);
     let (result, evidence) = run.check("LI-098.1");
@@ -146,6 +165,9 @@ fn one_that_floods_is_told_so_in_bounded_time() {
 
 #[test]
 fn what_a_target_does_not_claim_or_cannot_be_brought_to_is_skipped() {
+    if !has_python() {
+        return;
+    }
     let fake = Fake::start(&["honest"]);
     let run = |id: &str| {
         let run = Run::of(&fake.file(), &["--id", id]);
@@ -170,7 +192,7 @@ fn what_a_target_does_not_claim_or_cannot_be_brought_to_is_skipped() {
 
 #[test]
 fn one_that_ends_is_started_again_and_the_check_that_ended_it_says_so() {
-    if !is_root() {
+    if !is_root() || !has_python() {
         return;
     }
     let start = r#"name = "mortal"
@@ -250,6 +272,7 @@ fn what_is_known_of_openlisp_is_found_again() {
         &[
             ("FC-91.4", "expected nothing"),
             ("LI-115.1", "expected nothing"),
+            ("LI-092.2", "expected nothing"),
             ("FC-91.1", "expected nothing"),
             ("FC-91.2", "expected nothing"),
             ("FC-92.1", "answered []"),
@@ -279,6 +302,7 @@ fn what_is_known_of_openoverlayrouter_is_found_again() {
             ("LI-092.2", "expected nothing"),
             ("FC-90.1", ENDED),
             ("FC-90.2", ENDED),
+            ("FC-90.3", ENDED),
             ("LI-021.1", ENDED),
             ("FC-066.1", "does not contain"),
             ("LI-102.1", "nothing came"),

@@ -37,7 +37,8 @@ pub enum Means {
     Elsewhere {
         /// Where it is asked, the first if it does not matter which.
         addresses: Vec<SocketAddr>,
-        /// Addresses of this machine that xTRs of the suites have; empty on loopback, where there are enough.
+        /// Addresses of this machine that xTRs of the suites have: five do for all checks, as each xTR has one to itself. Without it, as
+        /// many of loopback as are needed if the target is there, else the one that leads to it.
         from: Vec<IpAddr>,
     },
 }
@@ -177,7 +178,11 @@ fn means(
             if address.get_ref().is_empty() {
                 return Err(Wrong::at(address.span().start, "map-system.address: empty"));
             }
-            let addresses = address.get_ref().iter().map(socket_address).collect::<Result<_, _>>()?;
+            let addresses = address.get_ref().iter().map(socket_address).collect::<Result<Vec<_>, _>>()?;
+            if !addresses.iter().any(SocketAddr::is_ipv4) {
+                let problem = "map-system.address: none is of IPv4, over which the suites ask";
+                return Err(Wrong::at(address.span().start, problem));
+            }
             let from = from.map(Spanned::into_inner).unwrap_or_default();
             let from = from.iter().map(|text| parsed(text, "an IP address")).collect::<Result<_, _>>()?;
             Ok(Means::Elsewhere { addresses, from })

@@ -76,6 +76,7 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("address = [\"192.0.2.1\"", "adress = [\"192.0.2.1\"", 5, "adress"),
         ("\"192.0.2.1\"", "\"192.0.2.256\"", 5, "192.0.2.256"),
         ("address = [\"192.0.2.1\", \"[2001:db8::1]:4343\"]", "address = []", 5, "empty"),
+        ("\"192.0.2.1\", ", "", 5, "none is of IPv4"),
         ("from = [\"192.0.2.9\"]", "configured-as = \"lisp-mapsys\"", 4, "exactly one"),
         ("from = [\"192.0.2.9\"]", "from = [\"here\"]", 6, "here"),
         ("count = 12", "count = 0", 9, "1 to"),

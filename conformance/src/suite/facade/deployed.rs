@@ -65,10 +65,26 @@ fn afi_list(room: &Room) -> Judgement {
     let inner = Address::from(RLOC.parse::<std::net::IpAddr>().map_err(broken)?);
     let list = Address::Lcaf(Box::new(Lcaf::AfiList(vec![inner, Address::Name(b"x"[..].into())])));
     let like = odd.locators[0].clone();
+    lists_alone(room, &like)?;
     odd.locators.push(LocatorRecord { rloc: list, ..like });
     xtr.registers(room.common()?.first()?, &register(room.nonce(), vec![odd]), &site.key())?;
     room.works()?;
     stays(room, &site)
+}
+
+/// AFI-lists and nothing else: what becomes of the site is not asked, but the map system goes on.
+fn lists_alone(room: &Room, like: &LocatorRecord) -> Result<(), Fault> {
+    let (v4, v6) = ("198.51.100.3".parse().map_err(broken)?, "2001:db8:c::3".parse().map_err(broken)?);
+    let [v4, v6] = [v4, v6].map(|ip: std::net::IpAddr| Address::from(ip));
+    for list in [vec![v4.clone()], vec![v4, v6.clone()], vec![v6, Address::None]] {
+        let (other, xtr) = registered(room)?;
+        let mut odd = record(other.prefix, &[]);
+        odd.locators.push(LocatorRecord { rloc: Address::Lcaf(Box::new(Lcaf::AfiList(list))), ..like.clone() });
+        let odd = register(room.nonce(), vec![odd]);
+        xtr.send(room.common()?.first()?, &sealed(&odd, &other.key())?)?;
+        room.works()?;
+    }
+    Ok(())
 }
 
 fn instance(room: &Room) -> Judgement {

@@ -46,11 +46,12 @@ fn algorithm(room: &Room, algorithm: Algorithm) -> Judgement {
 
 fn both_keys(room: &Room) -> Judgement {
     let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
-    for (id, rloc) in [(1, OTHER), (2, RLOC)] {
+    for (number, rloc) in [(1, OTHER), (2, RLOC)] {
+        let key = site.key_number(number, site.key().algorithm);
         let register = message(room.nonce(), vec![record(site.prefix, &[rloc])]);
-        let notify = xtr.registers(server, &register, &site.key_number(id, Algorithm::HmacSha256))?;
-        if notify.auth.key_id != id {
-            return Err(broken(format!("Key ID {id}, answered with {}", notify.auth.key_id)));
+        let notify = xtr.registers(server, &register, &key)?;
+        if notify.auth.key_id != key.id {
+            return Err(broken(format!("Key ID {}, answered with {}", key.id, notify.auth.key_id)));
         }
     }
     leads_to(room, &site, &[RLOC])?;
@@ -60,7 +61,10 @@ fn both_keys(room: &Room) -> Judgement {
 /// The secret of another Key ID, or one that no key has.
 fn wrong_key(room: &Room, id: u8, secret_of: Option<u8>) -> Judgement {
     let (site, xtr) = registered(room)?;
-    let key = AuthKey { id, ..site.key_number(secret_of.unwrap_or(id), site.key().algorithm) };
+    // Those of a target are its own affair.
+    let first = site.key().id;
+    let id = if secret_of.is_some() { first } else { id + u8::from(id == first) };
+    let key = AuthKey { id, ..site.key_number(secret_of.unwrap_or(1), site.key().algorithm) };
     let register = message(room.nonce(), vec![record(site.prefix, &[OTHER])]);
     room.is_ignored(&xtr, &sealed(&register, &key)?)?;
     leads_to(room, &site, &[RLOC])?;

@@ -153,21 +153,25 @@ impl Foreign {
         self.clock.set(Some(Instant::now() + CHECK));
         let judgement = self.ready().and_then(|()| judge());
         self.clock.set(None);
-        // Without the sentinel's answer nobody knows whether this check ended it, or the next one.
-        if matches!(judgement, Err(Fault::Unfit(_) | Fault::Missing(_))) || self.given_up.borrow().is_some() {
+        let is_unfit = matches!(judgement, Err(Fault::Unfit(_) | Fault::Missing(_)));
+        if self.given_up.borrow().is_some() || is_unfit && !self.has_ended() {
             return judgement;
         }
+        // Without the sentinel's answer nobody knows whether this check ended it, or the next one.
         match self.fate() {
             None => judgement,
             Some(fate) => {
                 let told = match judgement {
                     Ok(found) => format!("{found}; but "),
-                    Err(Fault::Broken(came)) => format!("{came}; "),
-                    Err(other) => return Err(other),
+                    Err(Fault::Broken(came) | Fault::Missing(came) | Fault::Unfit(came)) => format!("{came}; "),
                 };
                 Err(broken(format!("{told}{fate}")))
             }
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.process.borrow_mut().as_mut().is_some_and(|process| process.check().is_err())
     }
 
     /// What has become of it, if it does not answer any more.
@@ -307,7 +311,7 @@ fn process_tail(folder: &Path, number: u32) -> String {
     String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).trim().replace('\n', " / ")
 }
 
-/// Whatever one's address family is, a socket of it that nobody has bound.
+/// The address of a socket of this family that may have any.
 pub(super) fn unspecified(is_v4: bool) -> IpAddr {
     if is_v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }

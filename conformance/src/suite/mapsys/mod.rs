@@ -4,6 +4,7 @@
 
 mod disk;
 mod foreign;
+mod given;
 mod message;
 mod needs;
 mod place;
@@ -313,50 +314,6 @@ impl Room {
             return Err(missing("more sites in the configuration of the suite"));
         }
         Ok(Site { prefix: prefix(&format!("2001:db8:{number:x}::/48"))?, number, keys: None })
-    }
-
-    /// The next site of another target. One that ran before us may know it: then it is withdrawn first.
-    fn site_of(&self, foreign: &Foreign, number: u16) -> Result<Site, Fault> {
-        let sites = foreign.numbered();
-        let found = sites.get(usize::from(number) - 1).and_then(|site| site.prefixes.first().map(|net| (site, *net)));
-        let more = || unfit(format!("the target file has {} sites for checks, and more are needed", sites.len()));
-        let (site, net) = found.ok_or_else(more)?;
-        let prefix = EidPrefix { iid: wire::address::InstanceId(site.iid), net };
-        let site = Site { prefix, number, keys: Some(&site.keys) };
-        if !foreign.is_elsewhere()
-            || !self.claims(Claim::ProxyReply)
-            || rlocs(&self.answer(site.host(2))?.records).is_empty()
-        {
-            return Ok(site);
-        }
-        let end = wire::record::MappingRecord { ttl: wire::record::Ttl::WITHDRAWN, ..record(prefix, &[]) };
-        self.xtr()?.registers(self.common()?.first()?, &register(self.nonce(), vec![end]), &site.key())?;
-        let left = rlocs(&self.answer(site.host(2))?.records);
-        let stays = || {
-            unfit(format!(
-                "{prefix} is registered with {left:?} from before; begin with a target that was started afresh"
-            ))
-        };
-        if left.is_empty() { Ok(site) } else { Err(stays()) }
-    }
-
-    /// A site that is like no other, by its name.
-    pub(super) fn special(&self, name: &str) -> Result<Special, Fault> {
-        let Some(foreign) = self.foreign()? else { return site::special(name) };
-        let site = foreign.named(name)?;
-        let iid = wire::address::InstanceId(site.iid);
-        let prefixes = site.prefixes.iter().map(|net| EidPrefix { iid, net: *net }).collect();
-        let key = site.keys.first().ok_or_else(|| broken("a site without a key"))?.auth();
-        Ok(Special { prefixes, key })
-    }
-
-    /// The same, or a site of the check's own where others are judged.
-    pub(super) fn special_or_any(&self, name: &str) -> Result<Special, Fault> {
-        if self.is_ours() {
-            return site::special(name);
-        }
-        let site = self.site()?;
-        Ok(Special { prefixes: vec![site.prefix], key: site.key() })
     }
 
     /// The common map system still takes Map-Registers and answers Map-Requests, and what came before was done.
