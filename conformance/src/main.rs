@@ -29,6 +29,7 @@ Examples:
   conformance run --suite cgeid
   conformance explain M43
   conformance decode capture.pcap
+  conformance mutants --suite lisp
 
 Exit status: 0 all held, 1 something did not, 2 wrong usage."
 )]
