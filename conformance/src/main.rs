@@ -37,6 +37,7 @@ Examples:
   conformance explain M43
   conformance ledger
   conformance decode capture.pcap
+  conformance mutants --suite lisp
 
 Exit status: 0 all held, 1 something did not, 2 wrong usage, 130 interrupted."
 )]

@@ -69,5 +69,5 @@ pub(super) fn build(tree: &Path, mutants: &[Mutant]) -> anyhow::Result<Built> {
 /// What a compiler says without its warnings.
 fn errors(told: &str) -> String {
     let blocks = told.split("\n\n").filter(|block| block.trim_start().starts_with("error"));
-    blocks.take(limits::LEAST.1 * 4).collect::<Vec<_>>().join("\n\n")
+    blocks.take(limits::ERRORS).collect::<Vec<_>>().join("\n\n")
 }

@@ -15,5 +15,7 @@ pub(super) const AT_ONCE: usize = 2;
 pub const REACH: usize = 95;
 /// Least number of mutants, and of those of a suite.
 pub const LEAST: (usize, usize) = (60, 3);
+/// Errors of a compiler that are told: what follows is mostly of the same cause.
+pub(super) const ERRORS: usize = 12;
 /// Octets of a file of mutants: the largest has a tenth of it.
 pub(super) const FILE_OCTETS: u64 = 1 << 20;

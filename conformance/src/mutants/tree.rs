@@ -112,7 +112,11 @@ fn changed(file: &Path, octets: &[u8], version: &str, mutants: &[Mutant]) -> any
     if own.is_empty() && !is_root {
         return Ok(None);
     }
-    ensure!(own.is_empty() || file.components().nth(1).is_some_and(|part| part.as_os_str() == "src"), "{file:?}");
+    ensure!(
+        own.is_empty() || file.components().nth(1).is_some_and(|part| part.as_os_str() == "src"),
+        "{}: a mutant is in the library of a package, or nothing switches it",
+        file.display()
+    );
     let mut text = mutant::apply(text()?, &own)?;
     if is_root {
         text.push_str(SWITCH);

@@ -20,6 +20,8 @@ pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DH-06.7", PREFIXES, "an anchor that nobody trusts", untrusted),
     must("DH-06.8", PREFIXES, "IPv4", ipv4),
     must("DH-06.9", PREFIXES, "one prefix in two instances", instances),
+    must("DH-06.10", PREFIXES, "a site and a part of it, both registered: the longest prefix", longest),
+    must("DH-06.11", PREFIXES, "a registrar that lists a longer prefix than it was granted", beyond_its_grant),
 ];
 
 /// An anchor whose page names these registrars for one site.
@@ -136,4 +138,27 @@ fn instances(hall: &Hall) -> Judgement {
     };
     gives(&in_instance("7")?, 29)?;
     gives(&in_instance("8")?, 30)
+}
+
+/// A site that may be registered down to /56, and a part of it in the registrar's page; what each leads to.
+fn site_and_part(hall: &Hall, part: &str, of_site: u8, of_part: u8) -> Result<Value, Fault> {
+    let (near, far) = hall.ends()?;
+    let (anchor, registrar) = (Person::new(now())?, Person::new(now())?);
+    let (net, part) = (prefix("2001:db8:a::/48")?, prefix(part)?);
+    let delegated = vec![site(net, &[&registrar], 56)];
+    hall.fleet.publish(near, &anchor.page(now(), prefix("2001:db8::/32")?, delegated)?)?;
+    let live = [net, part].map(|live| site(live, &[&registrar], live.net.prefix_len()));
+    hall.fleet.publish(near, &registrar.page(now(), net, live.to_vec())?)?;
+    for (registered, last) in [(net, of_site), (part, of_part)] {
+        hall.fleet.publish(near, &registrar.prefix(now(), registered, last)?)?;
+    }
+    hall.fleet.resolve(far, &format!("2001:db8::/32={}", anchor.key.cn()), EID, &[])
+}
+
+fn longest(hall: &Hall) -> Judgement {
+    gives(&site_and_part(hall, "2001:db8:a::/56", 31, 32)?, 32)
+}
+
+fn beyond_its_grant(hall: &Hall) -> Judgement {
+    gives(&site_and_part(hall, "2001:db8:a::/64", 33, 34)?, 33)
 }

@@ -2,6 +2,7 @@
 //! What is answered, by whom, and where it comes from (RFC 9301, sections 8.2 to 8.4).
 
 use wire::address::{EidPrefix, InstanceId};
+use wire::control::auth::Algorithm;
 use wire::control::{Ecm, MapRegister};
 use wire::record::{Action, Ttl};
 
@@ -16,6 +17,7 @@ const RESOLVER: &str = "9301 8.4";
 pub(super) const PROBES: &[Probe<Room>] = &[
     must("FC-064.1", ANSWER, "EIDs of a site that nobody has registered", unregistered),
     must("FC-064.2", ANSWER, "EIDs of no site", not_configured),
+    must("FC-064.3", ANSWER, "an EID of a site that has registered a part of it: the part is left out", beside_a_part),
     should("FC-066.1", RESOLVER, "EIDs between sites: the hole that is told", holes),
     must("FC-104.1", SERVER, "a site that wants to be answered for (P)", proxied),
     must("FC-105.1", ANSWER, "a site that answers itself: what its ETR gets", forwarded),
@@ -40,6 +42,17 @@ fn unregistered(room: &Room) -> Judgement {
         told.push(site.to_string());
     }
     Ok(format!("{}: natively-forward, 1 minute", told.join(", ")))
+}
+
+fn beside_a_part(room: &Room) -> Judgement {
+    let (site, xtr) = (room.site()?, room.xtr()?);
+    let part = EidPrefix::new(site.prefix.iid, site.prefix.net.addr(), 64).ok_or_else(|| broken("no /64"))?;
+    let upper = site.prefix.net.broadcast();
+    xtr.registers(room.common()?.first()?, &register(room.nonce(), vec![record(part, &[RLOC])]), &site.key())?;
+    let reply = room.answer(EidPrefix::host(site.prefix.iid, upper))?;
+    let told = reply.records.first().and_then(|record| record.eid.ip_prefix()).ok_or_else(|| broken(&reply))?;
+    let is_negative = reply.records.iter().all(|record| record.locators.is_empty());
+    expect(is_negative && !told.covers(&part), format!("{part} is registered, and {told} is said to have no locator"))
 }
 
 fn not_configured(room: &Room) -> Judgement {
