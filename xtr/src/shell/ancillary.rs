@@ -141,8 +141,6 @@ impl Received<'_> {
 
 /// Datagrams of one recvmmsg(2), at most.
 pub(super) const PARTS: usize = 64;
-/// The same where few are expected: what comes alone finds the cache cold, and is to touch no memory that others need.
-pub(super) const AT_REST: usize = 4;
 
 /// Where recvmmsg(2) puts what comes beside the octets.
 pub(super) struct Inbox {
@@ -164,25 +162,11 @@ impl Inbox {
         fd: BorrowedFd<'_>,
         memory: &mut [u8],
         most: usize,
-        take: impl FnMut(usize, &Received<'_>),
-    ) -> io::Result<usize> {
-        if most > AT_REST {
-            self.receive_up_to::<PARTS>(fd, memory, most, take)
-        } else {
-            self.receive_up_to::<AT_REST>(fd, memory, most, take)
-        }
-    }
-
-    fn receive_up_to<const MOST: usize>(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        memory: &mut [u8],
-        most: usize,
         mut take: impl FnMut(usize, &Received<'_>),
     ) -> io::Result<usize> {
         let part_length = memory.len() / PARTS;
         // SAFETY: iovec and mmsghdr are plain data, for which all zero octets are a value.
-        let (mut parts, mut messages): ([libc::iovec; MOST], [libc::mmsghdr; MOST]) = unsafe { mem::zeroed() };
+        let (mut parts, mut messages): ([libc::iovec; PARTS], [libc::mmsghdr; PARTS]) = unsafe { mem::zeroed() };
         let memories = memory.chunks_exact_mut(part_length.max(1)).take(most);
         let places = messages.iter_mut().zip(&mut parts).zip(&mut self.names).zip(&mut self.controls);
         let mut ready: libc::c_uint = 0;

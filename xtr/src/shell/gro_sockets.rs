@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::ancillary::{AT_REST, Inbox, PARTS, Received, set_option};
+use super::ancillary::{Inbox, PARTS, Received, set_option};
 use super::data_socket::{Receiver, SocketError, TTL_UNKNOWN, lend, receiver, set_receive_buffer};
 use super::device::{DatagramSockets, Datagrams};
 use super::fixed_ports::FixedPorts;
@@ -85,11 +85,7 @@ impl DatagramSockets for GroSockets {
             match self.inbox.receive(receiver.socket.as_fd(), memory, self.most, take) {
                 Ok(count) => {
                     let is_full = count == self.most;
-                    self.most = match count {
-                        0..AT_REST => AT_REST,
-                        _ if octets >= count * IS_MANY => FEW,
-                        _ => PARTS,
-                    };
+                    self.most = if octets >= count * IS_MANY { FEW } else { PARTS };
                     self.streak += 1;
                     if self.streak == STREAK {
                         // A flood to one RLOC leaves the others their turn.
