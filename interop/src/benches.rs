@@ -41,7 +41,8 @@ Examples:
       interop bench data-plane --quick
 
 Both hosts, all routers and who measures share this machine: compare the ratios, on a machine that does nothing else.
-wire-like cuts packets to frames before they leave a router and is the underlay to quote; super-packets leaves 64 KiB whole.";
+wire-like cuts packets to frames before they leave a router and is the underlay to quote; super-packets leaves 64 KiB whole.
+bare is no router: a read and a send for each packet, which is what the machine lets anybody do who moves them one by one.";
 
 #[derive(Debug, Args)]
 pub(crate) struct DataPlaneFlags {

@@ -37,11 +37,11 @@ fn every_design_carries_something_at_every_test() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
     assert!(report["machine"].as_str().unwrap().contains("cores"), "{report}");
 
-    let designs: Vec<&str> = ["plain", "vxlan", "tier0", "tier1"]
+    let designs: Vec<&str> = ["plain", "vxlan", "bare", "tier0", "tier1"]
         .into_iter()
         .filter(|design| having(&report["skipped"], "design", design).is_empty())
         .collect();
-    assert!(designs.len() >= 3, "only a lisp-xtr without tiers leaves one out: {}", report["skipped"]);
+    assert!(designs.len() >= 4, "only a lisp-xtr without tiers leaves one out: {}", report["skipped"]);
     for underlay in ["wire-like", "super-packets"] {
         for test in ["tcp1", "tcp4", "udp64"] {
             for design in &designs {
@@ -49,7 +49,7 @@ fn every_design_carries_something_at_every_test() {
                 let figures = figures.iter().find(|it| it["test"] == test && it["design"] == *design).unwrap();
                 assert!(figures["median"].as_f64().unwrap() > 0.0, "{figures}");
                 assert_eq!(figures["runs"].as_array().unwrap().len(), 1, "{figures}");
-                for ratio in ["ratio_to_plain", "ratio_to_vxlan"] {
+                for ratio in ["ratio_to_plain", "ratio_to_vxlan", "ratio_to_bare"] {
                     assert!(figures[ratio].as_f64().unwrap() > 0.0, "{figures}");
                 }
             }

@@ -14,13 +14,18 @@ pub(crate) struct EidSet {
     v6: Ranges<u128>,
 }
 
-/// First and last address of each prefix that lies in no other, in order.
+/// First and last address of each prefix that lies in no other.
 #[derive(Debug, Clone)]
-struct Ranges<A>(Vec<(InstanceId, A, A)>);
+struct Ranges<A> {
+    /// In order.
+    all: Vec<(InstanceId, A, A)>,
+    /// The first of the first and the last of the last, of all instances.
+    hull: Option<(A, A)>,
+}
 
 impl<A> Default for Ranges<A> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { all: Vec::new(), hull: None }
     }
 }
 
@@ -29,13 +34,19 @@ impl<A: Ord + Copy> Ranges<A> {
         // Of two with the same first address the longer one comes first; the other lies in it.
         all.sort_unstable_by_key(|(iid, first, last)| (*iid, *first, std::cmp::Reverse(*last)));
         all.dedup_by(|next, kept| next.0 == kept.0 && next.1 <= kept.2);
-        Self(all)
+        let lowest = all.iter().map(|(_, first, _)| *first).min();
+        let hull = lowest.zip(all.iter().map(|(.., last)| *last).max());
+        Self { all, hull }
     }
 
     #[inline]
     fn contains(&self, iid: InstanceId, address: A) -> bool {
+        // Most packets go elsewhere, and as a rule what is ours lies together: then there is nothing to search.
+        if self.hull.is_none_or(|(lowest, highest)| address < lowest || highest < address) {
+            return false;
+        }
         // A binary search by conditional moves.
-        let mut rest = self.0.as_slice();
+        let mut rest = self.all.as_slice();
         while rest.len() > 1 {
             let (low, high) = rest.split_at(rest.len() / 2);
             rest = if (high[0].0, high[0].1) <= (iid, address) { high } else { low };
@@ -44,7 +55,7 @@ impl<A: Ord + Copy> Ranges<A> {
     }
 
     fn has_instance(&self, iid: InstanceId) -> bool {
-        self.0.binary_search_by_key(&iid, |(of, ..)| *of).is_ok()
+        self.all.binary_search_by_key(&iid, |(of, ..)| *of).is_ok()
     }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What crosses between two sites, by several designs of what is between them that take turns: plain routing, the kernel's VXLAN, our
-//! tunnel routers, and those of others.
+//! tunnel routers, and those of others. And by the least that any program can do, which tells what of a figure is the machine's.
 //!
 //! All designs are there all the time, each in namespaces of its own, and every round measures every design once, so that what else
 //! the machine does falls on all of them. Ratios are medians of the ratios of each round.
 
+mod bare;
 mod design;
 mod lane;
 mod plot;

@@ -90,6 +90,17 @@ pub fn up(namespace: &Namespace, port: &str) -> Result<(), LabError> {
     })
 }
 
+/// Gives an interface another MTU, in octets.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn set_mtu(namespace: &Namespace, port: &str, mtu: u16) -> Result<(), LabError> {
+    let port = port.to_owned();
+    converse(namespace, format!("MTU of {port}"), async move |netlink| {
+        netlink.link().set(LinkUnspec::new_with_name(&port).mtu(mtu.into()).build()).execute().await
+    })
+}
+
 /// Gives a port its addresses and switches it on.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //! The engine: one packet in, one verdict out.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -172,7 +172,11 @@ impl Itr {
             }
             Decision::Core(target) => {
                 self.count_encapsulated(target.locator, 1 + others.0, packet.octets().len() + others.1);
-                Verdict::Encapsulate(self.header(target, &packet), packet.octets())
+                if self.cache.locators().get(target.locator).is_ordinary() {
+                    Verdict::Encapsulate(self.ordinary_header(target, &packet), packet.octets())
+                } else {
+                    self.encapsulate_otherwise(target, &packet)
+                }
             }
             Decision::Native => {
                 self.counters.add(Count::Native, 1 + others.0);
@@ -430,41 +434,48 @@ impl Itr {
         }
     }
 
-    /// The outer header (RFC 9300, section 5.3), made where it is used: moving it costs more than making it.
+    /// Towards a locator that is not ordinary. The verdict is made here, whole: were it put together where that of all others is, theirs
+    /// would lie in memory in pieces, and the processor waits where it reads together what was written in pieces.
+    #[cold]
+    #[inline(never)]
+    fn encapsulate_otherwise<'p>(&mut self, target: Target, packet: &IpPacket<'p>) -> Verdict<'p> {
+        Verdict::Encapsulate(self.header(target, packet), packet.octets())
+    }
+
+    /// The outer header (RFC 9300, section 5.3) towards an ordinary locator, made where it is used: moving it costs more than making
+    /// it.
     #[inline(always)]
-    fn header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
+    fn ordinary_header(&self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
         let state = self.cache.locators().get(target.locator);
-        let (destination, form, from) = (state.address(), state.form(), state.from());
-        let (destination_port, through) = (state.port(), state.through());
-        let source = match through {
-            Some(through) => self.rlocs.one_of(destination, through.source),
-            None => self.rlocs.towards(destination, from),
-        };
+        let destination = state.address();
         OuterHeader {
-            source: source.unwrap_or_else(|| no_source(destination)),
+            source: self.rlocs.preferred(destination),
             destination,
-            source_port: through.map_or_else(|| source_port(target.flow), |through| through.port.number()),
-            destination_port,
+            source_port: source_port(target.flow),
+            destination_port: state.port(),
             ttl: packet.ttl(),
             class: packet.traffic_class(),
             flow_label: flow_label(target.flow),
-            lisp: self.lisp_header(form, target.set, packet),
+            lisp: LispHeader::plain(self.config.iid),
         }
     }
 
-    #[inline(always)]
-    fn lisp_header(&mut self, form: Form, set: SetIndex, packet: &IpPacket<'_>) -> LispHeader {
-        if matches!(form, Form::Plain) {
-            LispHeader::plain(self.config.iid)
-        } else {
-            self.other_header(form, set, packet)
-        }
+    /// The same towards any locator.
+    fn header(&mut self, target: Target, packet: &IpPacket<'_>) -> OuterHeader {
+        let ordinary = self.ordinary_header(target, packet);
+        let state = self.cache.locators().get(target.locator);
+        let (form, from, through) = (state.form(), state.from(), state.through());
+        let (source, source_port) = match through {
+            Some(through) => (self.rlocs.one_of(ordinary.destination, through.source), through.port.number()),
+            None => (self.rlocs.towards(ordinary.destination, from), ordinary.source_port),
+        };
+        let lisp =
+            if matches!(form, Form::Plain) { ordinary.lisp } else { self.other_header(form, target.set, packet) };
+        OuterHeader { source, source_port, lisp, ..ordinary }
     }
 
     /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops
-    /// packets without one. Out of the way of all other packets, whose header costs less than a call.
-    #[cold]
-    #[inline(never)]
+    /// packets without one.
     fn other_header(&mut self, form: Form, set: SetIndex, packet: &IpPacket<'_>) -> LispHeader {
         let iid = self.config.iid;
         if let Form::Peer(peer) = form {
@@ -612,13 +623,6 @@ impl Itr {
             }
         })
     }
-}
-
-/// Only locators of a family that we have an RLOC of are chosen. Should another one be chosen all the same no header fits, and the packet
-/// is counted as one that could not be sent.
-#[cold]
-fn no_source(destination: IpAddr) -> IpAddr {
-    if destination.is_ipv4() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 fn source_port(hash: u64) -> u16 {

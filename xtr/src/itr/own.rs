@@ -2,20 +2,35 @@
 //! Our own RLOCs: which of them packets leave from. As a rule that is the preferred one of the family; where probing has found that
 //! a locator of others is reached from another one, and not from that, it is the other one.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits;
 
 /// Our RLOCs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct OwnRlocs {
     /// The preferred one of each family first.
     all: Vec<IpAddr>,
     pub(super) v4: Option<IpAddr>,
     pub(super) v6: Option<IpAddr>,
+    /// The same, to be sent from: what there is none of is of the other family, so that no header fits.
+    from_v4: IpAddr,
+    from_v6: IpAddr,
     /// Those that packets have left from though another one was preferred, and whether we still have them. Their numbers begin at 1,
     /// and stay.
     others: Vec<(IpAddr, bool)>,
+}
+
+/// Only locators of a family that we have an RLOC of are chosen. Should another one be chosen all the same no header fits, and the packet
+/// is counted as one that could not be sent.
+const NONE_OF_V4: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+const NONE_OF_V6: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+impl Default for OwnRlocs {
+    fn default() -> Self {
+        let (all, others) = (Vec::new(), Vec::new());
+        Self { all, v4: None, v6: None, from_v4: NONE_OF_V4, from_v6: NONE_OF_V6, others }
+    }
 }
 
 impl OwnRlocs {
@@ -23,6 +38,7 @@ impl OwnRlocs {
     pub(super) fn set(&mut self, all: Vec<IpAddr>) {
         self.v4 = all.iter().copied().find(IpAddr::is_ipv4);
         self.v6 = all.iter().copied().find(IpAddr::is_ipv6);
+        (self.from_v4, self.from_v6) = (self.v4.unwrap_or(NONE_OF_V4), self.v6.unwrap_or(NONE_OF_V6));
         self.others.iter_mut().for_each(|(rloc, is_there)| *is_there = all.contains(rloc));
         self.all = all;
     }
@@ -51,20 +67,23 @@ impl OwnRlocs {
         u8::try_from(index + 1).unwrap_or(0)
     }
 
-    /// The one that packets to `destination` leave from.
+    /// The one that packets to an ordinary locator leave from.
     #[inline(always)]
-    pub(super) fn towards(&self, destination: IpAddr, number: u8) -> Option<IpAddr> {
-        let preferred = if destination.is_ipv4() { self.v4 } else { self.v6 };
-        if number == 0 { preferred } else { self.other(number).or(preferred) }
+    pub(super) fn preferred(&self, destination: IpAddr) -> IpAddr {
+        if destination.is_ipv4() { self.from_v4 } else { self.from_v6 }
+    }
+
+    /// The one that packets to `destination` leave from.
+    pub(super) fn towards(&self, destination: IpAddr, number: u8) -> IpAddr {
+        self.other(number).unwrap_or_else(|| self.preferred(destination))
     }
 
     /// This one, as long as we have it.
-    pub(super) fn one_of(&self, destination: IpAddr, source: IpAddr) -> Option<IpAddr> {
+    pub(super) fn one_of(&self, destination: IpAddr, source: IpAddr) -> IpAddr {
         let is_there = source.is_ipv4() == destination.is_ipv4() && self.all.contains(&source);
-        if is_there { Some(source) } else { self.towards(destination, 0) }
+        if is_there { source } else { self.preferred(destination) }
     }
 
-    #[cold]
     fn other(&self, number: u8) -> Option<IpAddr> {
         let (rloc, is_there) = self.others.get(usize::from(number).checked_sub(1)?)?;
         is_there.then_some(*rloc)
@@ -81,14 +100,14 @@ mod tests {
         let [first, second, v6, far] =
             ["192.0.2.1", "192.0.2.2", "2001:db8::1", "198.51.100.1"].map(|t| t.parse().unwrap());
         let mut own = OwnRlocs::default();
-        assert_eq!(own.towards(far, 0), None);
+        assert!(own.towards(far, 0).is_ipv6() && own.towards(v6, 0).is_ipv4(), "no header fits");
         own.set(vec![first, v6, second]);
         assert_eq!((own.number(far, first), own.number(far, v6), own.number(far, far)), (0, 0, 0));
         let number = own.number(far, second);
-        assert_eq!((own.towards(far, number), own.towards(far, 0)), (Some(second), Some(first)));
+        assert_eq!((own.towards(far, number), own.towards(far, 0)), (second, first));
         own.set(vec![first]);
-        assert_eq!(own.towards(far, number), Some(first), "it is gone");
+        assert_eq!(own.towards(far, number), first, "it is gone");
         own.set(vec![first, second]);
-        assert_eq!((own.towards(far, number), own.number(far, second)), (Some(second), number), "it is back");
+        assert_eq!((own.towards(far, number), own.number(far, second)), (second, number), "it is back");
     }
 }

@@ -131,7 +131,13 @@ impl RlocState {
         self.address
     }
 
+    /// Whether packets there have no more than the instance in their LISP header, and leave from a port of their flow and from our
+    /// preferred locator.
     #[inline]
+    pub(crate) fn is_ordinary(&self) -> bool {
+        matches!(self.form, Form::Plain) && self.through.is_none() && self.from == 0
+    }
+
     pub(crate) fn form(&self) -> Form {
         self.form
     }
@@ -147,7 +153,6 @@ impl RlocState {
     }
 
     /// Where all packets leave from, if there is a NAT on the way.
-    #[inline]
     pub(crate) fn through(&self) -> Option<Through> {
         self.through.as_deref().copied()
     }

@@ -67,6 +67,8 @@ struct LocatorSet {
     epoch: u32,
     /// Where all flows go, if they all go to one.
     only: Option<LocatorIndex>,
+    /// None of those whose turn it is has failed.
+    is_whole: bool,
     /// Sums of the weights, of those whose turn it is and of those of them that can be reached.
     turn: u32,
     usable: u32,
@@ -131,7 +133,8 @@ impl LocatorSets {
             return index;
         }
         let members = members.into();
-        let mut set = LocatorSet { members, version, references: 1, epoch: 0, only: None, turn: 0, usable: 0 };
+        let mut set =
+            LocatorSet { members, version, references: 1, epoch: 0, only: None, is_whole: false, turn: 0, usable: 0 };
         set.weigh(locators);
         let index = SetIndex(self.sets.insert(set));
         let (sets, hasher) = (&self.sets, &self.hasher);
@@ -202,6 +205,7 @@ impl LocatorSet {
         let has_turn = |member: &Member| Some(member.priority) == best && locators.is_of_our_family(member.locator);
         self.turn = share_out(&mut self.members, has_turn, |member| &mut member.turn);
         self.usable = share_out(&mut self.members, |m| has_turn(m) && usable(m), |member| &mut member.usable);
+        self.is_whole = self.members.iter().all(|member| member.turn == member.usable);
         let mut with_share = self.members.iter().filter(|member| member.usable > 0);
         let first = with_share.next().map(|member| member.locator);
         self.only = if with_share.next().is_none() { first } else { None };
@@ -210,6 +214,9 @@ impl LocatorSet {
     /// A flow keeps its locator when another one of the set fails: only the flows of that one are shared out again.
     fn choose(&self, locators: &Locators, hash: u64) -> Option<LocatorIndex> {
         let in_turn = || self.members.iter().map(|member| (member.locator, member.turn));
+        if self.is_whole {
+            return pick(in_turn(), self.turn, hash);
+        }
         let of_usable = || self.members.iter().map(|member| (member.locator, member.usable));
         let is_left = |locator: &LocatorIndex| locators.is_usable(*locator) || self.none_left(locators);
         let chosen = pick(in_turn(), self.turn, hash).filter(is_left);
@@ -341,6 +348,13 @@ mod tests {
     fn weight_zero_beside_others_gets_nothing() {
         let shares = Bench::new(&[locator("192.0.2.1", 1, 0), locator("192.0.2.2", 1, 7)], BOTH).shares();
         assert_shares(&shares, &[("192.0.2.2", 100.0)]);
+    }
+
+    #[test]
+    fn weight_zero_gets_all_when_the_only_other_one_fails() {
+        let mut bench = Bench::new(&[locator("192.0.2.1", 1, 0), locator("192.0.2.2", 1, 1)], BOTH);
+        bench.reachable("192.0.2.2", false);
+        assert_shares(&bench.shares(), &[("192.0.2.1", 100.0)]);
     }
 
     #[test]

@@ -265,6 +265,10 @@ impl Turns for PacketLoop<Tun, DataSockets> {
         self.devices().1.senders().collect()
     }
 
+    fn has_senders(&self) -> bool {
+        true
+    }
+
     fn read_errors(&mut self) {
         self.read_errors();
     }
@@ -293,6 +297,10 @@ impl Turns for EncapLoop<RelayedTun, PortPool> {
 
     fn senders(&self) -> Vec<BorrowedFd<'_>> {
         self.devices().1.descriptors().collect()
+    }
+
+    fn has_senders(&self) -> bool {
+        true
     }
 
     fn read_errors(&mut self) {

@@ -202,25 +202,23 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
 fn write_out(coalescer: &mut Coalescer, memory: &mut [u8], site: &mut impl SuperDevice, counters: &Counters) -> bool {
     let mut refuses_udp = false;
     coalescer.seal(memory);
-    for (vnet, octets) in coalescer.packets() {
-        let header = vnet.emit();
-        let mut parts = [IoSlice::new(&[]); MOST_PARTS];
-        parts[0] = IoSlice::new(&header);
-        let mut count = 1;
-        for (part, octets) in parts[1..].iter_mut().zip(octets) {
-            *part = IoSlice::new(&memory[octets]);
-            count += 1;
-        }
-        let Err(error) = site.send(&parts[..count]) else { continue };
+    let memory = &*memory;
+    let headers: Vec<_> = coalescer.packets().map(|(vnet, _)| vnet.emit()).collect();
+    let mut parts = Vec::with_capacity(MOST_PARTS);
+    for ((vnet, octets), header) in coalescer.packets().zip(&headers) {
+        parts.clear();
+        parts.push(IoSlice::new(header));
+        parts.extend(octets.map(|octets| IoSlice::new(&memory[octets])));
+        let Err(error) = site.send(&parts) else { continue };
         if error.raw_os_error() == Some(libc::EINVAL)
             && let Some(gso) = vnet.gso
         {
             refuses_udp |= gso.kind == GsoKind::Udp;
-            let whole: Vec<u8> = parts[1..count].iter().flat_map(|part| part.iter().copied()).collect();
+            let whole: Vec<u8> = parts[1..].iter().flat_map(|part| part.iter().copied()).collect();
             write_one_by_one(site, counters, (gso, vnet.checksum), &whole);
         } else {
             // Each part but the vnet header is of a packet of its own.
-            (1..count).for_each(|_| counters.count_drop(DropReason::SiteSend));
+            parts[1..].iter().for_each(|_| counters.count_drop(DropReason::SiteSend));
             tracing::trace!(%error, "writing to the site");
         }
     }

@@ -101,13 +101,26 @@ pub(super) fn send_from(
 /// What the kernel says about the first of them.
 pub(super) fn send_many<'m>(
     fd: BorrowedFd<'_>,
+    messages: impl ExactSizeIterator<Item = &'m Message<'m>>,
+    with_flow_label: bool,
+) -> io::Result<usize> {
+    // A packet that comes alone finds the cache cold: it is to touch no memory that others need.
+    if messages.len() == 1 {
+        send_up_to::<1>(fd, messages, with_flow_label)
+    } else {
+        send_up_to::<AT_A_TIME>(fd, messages, with_flow_label)
+    }
+}
+
+fn send_up_to<'m, const MOST: usize>(
+    fd: BorrowedFd<'_>,
     messages: impl Iterator<Item = &'m Message<'m>>,
     with_flow_label: bool,
 ) -> io::Result<usize> {
-    let mut controls = [const { Control::EMPTY }; AT_A_TIME];
-    let mut names = [const { None::<SockAddr> }; AT_A_TIME];
+    let mut controls = [const { Control::EMPTY }; MOST];
+    let mut names = [const { None::<SockAddr> }; MOST];
     // SAFETY: mmsghdr is plain data, for which all zero octets are a value.
-    let mut headers: [libc::mmsghdr; AT_A_TIME] = unsafe { mem::zeroed() };
+    let mut headers: [libc::mmsghdr; MOST] = unsafe { mem::zeroed() };
     let mut count = 0;
     let places = headers.iter_mut().zip(&mut controls).zip(&mut names);
     for (message, ((header, control), name)) in messages.zip(places) {

@@ -49,6 +49,11 @@ pub(super) trait Turns: Send + 'static {
         Vec::new()
     }
 
+    /// Whether there are such.
+    fn has_senders(&self) -> bool {
+        false
+    }
+
     /// A descriptor has an error for us.
     fn read_errors(&mut self) {}
 }
@@ -142,14 +147,15 @@ fn run(mut turns: impl Turns, mut woken: UnixStream, stop: &AtomicBool) {
         in_a_row = 0;
         let sleep = if more { Duration::ZERO } else { sleep(&turns, now) };
         // While packets cross there is a turn before this is over; otherwise senders are waited on, too.
-        let until_look = LOOK.saturating_sub(now.saturating_duration_since(looked));
+        let until_look = turns.has_senders().then(|| LOOK.saturating_sub(now.saturating_duration_since(looked)));
         let found = match until_look {
-            Duration::ZERO => wait(&woken, [turns.descriptors(), turns.senders()].concat(), sleep),
-            _ => wait(&woken, turns.descriptors(), sleep.min(until_look)),
+            Some(Duration::ZERO) => wait(&woken, [turns.descriptors(), turns.senders()].concat(), sleep),
+            Some(until_look) => wait(&woken, turns.descriptors(), sleep.min(until_look)),
+            None => wait(&woken, turns.descriptors(), sleep),
         };
         match found {
             Ok(found) => {
-                if until_look.is_zero() {
+                if until_look == Some(Duration::ZERO) {
                     looked = Instant::now();
                 }
                 if found.errors {

@@ -20,6 +20,8 @@ pub enum Design {
     Plain,
     /// The kernel's VXLAN device
     Vxlan,
+    /// The least that carries packets through a TUN device, one a system call: no router
+    Bare,
     /// lisp-xtr, one packet a system call
     Tier0,
     /// lisp-xtr with the kernel's offloads
@@ -65,13 +67,14 @@ pub enum Test {
 
 impl Design {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Vxlan, Self::Tier0, Self::Tier1, Self::Oor];
+    pub const ALL: [Self; 6] = [Self::Plain, Self::Vxlan, Self::Bare, Self::Tier0, Self::Tier1, Self::Oor];
 
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Vxlan => "vxlan",
+            Self::Bare => "bare",
             Self::Tier0 => "tier0",
             Self::Tier1 => "tier1",
             Self::Oor => "oor",
@@ -164,7 +167,7 @@ pub(super) fn at_hand(wanted: Vec<Design>, binaries: &Binaries) -> anyhow::Resul
     for design in wanted {
         let tier = |tier: &str| if has_tiers { vec![TIER.to_owned(), tier.to_owned()] } else { Vec::new() };
         let (flags, program, lacks) = match design {
-            Design::Plain | Design::Vxlan => (Vec::new(), None, None),
+            Design::Plain | Design::Vxlan | Design::Bare => (Vec::new(), None, None),
             // A program without the flag has one tier.
             Design::Tier0 => (tier("0"), None, None),
             Design::Tier1 => (tier("1"), None, (!has_tiers).then(|| format!("this lisp-xtr has no flag {TIER}"))),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
+use super::bare::{self, Bare};
 use super::design::{Design, Kit, Test, Underlay};
 use super::report::{ChecksumErrors, Loss, RoundTrip, Turn};
 use super::{Options, PACE, WARM_UP};
@@ -62,6 +63,7 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_millis(2);
 pub(super) struct Lane {
     design: Design,
     routers: Routers,
+    bare: Vec<Bare>,
     lab: Lab,
     source: IpAddr,
     destination: IpAddr,
@@ -78,7 +80,8 @@ impl Lane {
         let between = if kit.design == Design::Plain { Between::Routes } else { Between::Tunnels };
         let lab = Lab::build(&describe(between).with_offloads())?;
         let (source, destination) = (SITES[0].address(options.inner)?, SITES[1].address(options.inner)?);
-        let mut lane = Self { design: kit.design, routers: Routers::default(), lab, source, destination };
+        let mut lane =
+            Self { design: kit.design, routers: Routers::default(), bare: Vec::new(), lab, source, destination };
         let built = lane.start(&kit, options.outer, binaries, workspace).and_then(|()| lane.await_crossing());
         built.with_context(|| format!("{}\n{}", kit.design, lane.routers.last_words().join("\n")))?;
         Ok(lane)
@@ -89,12 +92,18 @@ impl Lane {
         match kit.design {
             Design::Plain => Ok(()),
             Design::Vxlan => (0..2).try_for_each(|near| vxlan(&self.lab, near, outer)),
+            Design::Bare => (0..2).try_for_each(|near| {
+                let (site, far) = (&SITES[near], &SITES[1 - near]);
+                let (local, remote) = (site.rloc(outer).parse()?, far.rloc(outer).parse()?);
+                let end = bare::End { local, remote, prefixes: far.prefixes, mtu: inner_mtu(outer) };
+                self.bare.push(Bare::start(self.lab.namespace(site.xtr)?, &end)?);
+                Ok(())
+            }),
             Design::Tier0 | Design::Tier1 => {
                 self.routers.start_map_system(&place, outer, false)?;
-                let outer_header = if outer == Family::V4 { 20 } else { 40 };
                 let mut flags = kit.flags.clone();
                 // What fits the underlay, as an operator who knows it would say.
-                flags.extend(["--mtu".to_owned(), (MTU - outer_header - UDP_AND_LISP).to_string()]);
+                flags.extend(["--mtu".to_owned(), inner_mtu(outer).to_string()]);
                 SITES.iter().try_for_each(|site| self.routers.start(&place, site, &[outer], &flags))?;
                 self.routers.await_mapped(&place, &[outer])
             }
@@ -126,7 +135,7 @@ impl Lane {
     fn await_crossing(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + CROSSING_TIME;
         loop {
-            self.routers.check()?;
+            self.check()?;
             if self.crosses()? {
                 break;
             }
@@ -135,6 +144,12 @@ impl Lane {
         }
         load::tcp(self.ends()?, 1, Times { warm_up: Duration::ZERO, measured: WARM_UP })?;
         Ok(())
+    }
+
+    /// Fails when a router has ended.
+    fn check(&mut self) -> anyhow::Result<()> {
+        self.bare.iter().try_for_each(Bare::check)?;
+        Ok(self.routers.check()?)
     }
 
     /// Whether pings of both hosts are answered.
@@ -160,7 +175,7 @@ impl Lane {
 
     /// As much as this test can send crosses for a while.
     pub(super) fn turn(&mut self, test: Test, underlay: Underlay, time: Duration) -> anyhow::Result<Turn> {
-        self.routers.check()?;
+        self.check()?;
         let (ends, times) = (self.ends()?, Times { warm_up: WARM_UP.min(time), measured: time });
         let again = counters::retransmissions(ends.from)?;
         let delivered = match test {
@@ -177,7 +192,7 @@ impl Lane {
 
     /// Datagrams at a pace that must not be too much.
     pub(super) fn paced(&mut self, underlay: Underlay, time: Duration) -> anyhow::Result<Loss> {
-        self.routers.check()?;
+        self.check()?;
         let paced = load::paced(self.ends()?, &PAYLOAD, PACE, time)?;
         let (sent, lost, offered_pps) = (paced.sent, paced.lost(), paced.rate());
         Ok(Loss { underlay, design: self.design, sent, lost, offered_pps })
@@ -185,7 +200,7 @@ impl Lane {
 
     /// The median round-trip time of pings.
     pub(super) fn round_trips(&mut self, underlay: Underlay, count: u16) -> anyhow::Result<RoundTrip> {
-        self.routers.check()?;
+        self.check()?;
         let ends = self.ends()?;
         let series = Ping { source: ends.source, destination: ends.destination, count, interval: PING_INTERVAL };
         let times = round_trips(ends.from, series)?;
@@ -219,6 +234,12 @@ impl Drop for Lane {
         // Side by side; each takes its registration back.
         process::end_all(std::mem::take(&mut self.routers.running));
     }
+}
+
+/// What fits the underlay inside a tunnel of this family.
+fn inner_mtu(outer: Family) -> u16 {
+    let outer_header = if outer == Family::V4 { 20 } else { 40 };
+    MTU - outer_header - UDP_AND_LISP
 }
 
 /// The kernel notes once a second whether a port runs.

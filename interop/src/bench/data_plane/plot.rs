@@ -269,7 +269,7 @@ mod tests {
         let mut turns = Vec::new();
         for (underlay, share) in Underlay::ALL.into_iter().zip([1.0, 1.6]) {
             for test in Test::RATES {
-                for (design, rate) in Design::ALL.into_iter().zip([100.0, 97.0, 30.0, 80.0, 3.0]) {
+                for (design, rate) in Design::ALL.into_iter().zip([100.0, 97.0, 40.0, 30.0, 80.0, 3.0]) {
                     let rate = if design == Design::Plain { rate } else { rate * share };
                     turns.extend([1.0, 1.1].map(|more| Turn {
                         design,

@@ -52,6 +52,8 @@ pub struct Figures {
     pub ratio_to_plain_spread: Option<[f64; 2]>,
     /// Of the kernel's VXLAN in the same round.
     pub ratio_to_vxlan: Option<f64>,
+    /// Of the least that any program can do, in the same round.
+    pub ratio_to_bare: Option<f64>,
     /// Of OpenOverlayRouter in the same round.
     pub ratio_to_oor: Option<f64>,
     /// Segments that TCP of the sender sent again: the median of all rounds.
@@ -193,7 +195,7 @@ impl Report {
         let mut lines = Vec::new();
         if !self.results.is_empty() {
             lines.push(format!(
-                "{:<13} {:<6} {:<7} {:>9} {:>20} {:<9} {:>18} {:>8} {:>7} {:>7}",
+                "{:<13} {:<6} {:<7} {:>9} {:>20} {:<9} {:>18} {:>8} {:>7} {:>7} {:>7}",
                 "underlay",
                 "test",
                 "design",
@@ -202,6 +204,7 @@ impl Report {
                 "",
                 "of plain (min-max)",
                 "of vxlan",
+                "of bare",
                 "of oor",
                 "again"
             ));
@@ -241,7 +244,7 @@ fn rate_line(it: &Figures) -> String {
         _ => "-".to_owned(),
     };
     format!(
-        "{:<13} {:<6} {:<7} {:>9.0} {:>20} {:<9} {:>18} {:>8} {:>7} {:>7.0}",
+        "{:<13} {:<6} {:<7} {:>9.0} {:>20} {:<9} {:>18} {:>8} {:>7} {:>7} {:>7.0}",
         it.underlay,
         it.test,
         it.design,
@@ -250,6 +253,7 @@ fn rate_line(it: &Figures) -> String {
         it.unit,
         of_plain,
         ratio(it.ratio_to_vxlan),
+        ratio(it.ratio_to_bare),
         ratio(it.ratio_to_oor),
         it.retransmissions
     )
@@ -310,6 +314,7 @@ fn figures(turns: &[Turn]) -> Vec<Figures> {
                     ratio_to_plain_spread: (!to_plain.is_empty()).then(|| spread(&to_plain)),
                     ratio_to_plain: median(to_plain),
                     ratio_to_vxlan: median(ratios(Design::Vxlan)),
+                    ratio_to_bare: median(ratios(Design::Bare)),
                     ratio_to_oor: median(ratios(Design::Oor)),
                     retransmissions: median(own.iter().map(|it| it.retransmissions as f64).collect())
                         .unwrap_or_default(),
