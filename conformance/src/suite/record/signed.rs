@@ -51,6 +51,11 @@ pub(super) const PROBES: &[Probe<Desk>] = &[
         let other = d.two.identity.certificate().der().to_vec();
         d.refuses_value(Kind::Mapping, "other-identity", "not the key's owner", |v| *v[0].value(0x0101) = other)
     }),
+    must("RC-09.10", SIGNED, "the owner's operational certificate with one bit of its signature flipped", |d| {
+        d.refuses_value(Kind::Mapping, "operational-certificate", "", |v| {
+            v[0].value(0x0102).last_mut().into_iter().for_each(|octet| *octet ^= 1);
+        })
+    }),
     must("RC-09.4", SIGNED, "another's operational certificate", |d| {
         let other = d.two.key.certificate_der().to_vec();
         d.refuses_value(Kind::Mapping, "operational-certificate", "", |v| *v[0].value(0x0102) = other)
