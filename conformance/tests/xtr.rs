@@ -171,7 +171,7 @@ fn a_router_is_started_by_its_file_and_judged_by_what_it_claims() {
         assert_eq!(closing, "1 passed, 0 failed, 0 skipped", "{came}");
     }
     for (id, why) in
-        [("DP-140.1", "does not claim lisp-gpe"), ("CP-266.1", "three routers"), ("CP-142.1", "lisp-xtr says")]
+        [("DP-140.1", "does not claim lisp-gpe"), ("CP-266.1", "three routers"), ("DP-097.2", "lisp-xtr says")]
     {
         let Some((came, closing)) = judge(OURS, id, &router) else { return };
         assert!(closing == "0 passed, 0 failed, 1 skipped" && came.contains(why), "{came}");
