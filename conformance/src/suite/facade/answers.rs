@@ -2,7 +2,6 @@
 //! What is answered, by whom, and where it comes from (RFC 9301, sections 8.2 to 8.4).
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::auth::Algorithm;
 use wire::control::{Ecm, MapRegister};
 use wire::record::{Action, Ttl};
 
