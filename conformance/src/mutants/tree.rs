@@ -57,6 +57,9 @@ pub(super) fn copy(tree: &Path, copy: &Path, mutants: &[Mutant]) -> anyhow::Resu
     Ok(())
 }
 
+/// Where cargo builds, at the top of a tree; it marks the folder only if it has made it itself.
+const BUILT: &str = "target";
+
 /// The files of a tree: no hidden folders, nothing that was built.
 fn walk(top: &Path, inside: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let folder = top.join(inside);
@@ -65,7 +68,8 @@ fn walk(top: &Path, inside: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<(
         let path = inside.join(entry.file_name());
         let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
         let kind = entry.file_type()?;
-        if kind.is_dir() && !is_hidden && !top.join(&path).join(CACHE).exists() {
+        let is_built = path == Path::new(BUILT) || top.join(&path).join(CACHE).exists();
+        if kind.is_dir() && !is_hidden && !is_built {
             walk(top, &path, files)?;
         } else if kind.is_file() {
             files.push(path);
@@ -145,4 +149,29 @@ fn write(from: &Path, to: &Path, octets: &[u8]) -> anyhow::Result<()> {
         File::options().write(true).open(to)?.set_modified(modified).with_context(at)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_built_is_not_copied_whoever_made_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, octets) in [
+            ("src/lib.rs", ""),
+            ("target/debug/program", "built"),
+            ("elsewhere/CACHEDIR.TAG", "Signature"),
+            ("elsewhere/program", "built"),
+            (".git/config", ""),
+        ] {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, octets).unwrap();
+        }
+        let mut files = Vec::new();
+        walk(folder.path(), Path::new(""), &mut files).unwrap();
+        assert_eq!(files, [Path::new("src/lib.rs")]);
+    }
 }
