@@ -89,14 +89,16 @@ mod tests {
                 now.push(job.clone());
                 assert!(now.iter().filter(|other| *other == job).count() == 1);
                 assert!(now.len() == 1 || now.iter().all(|one| !ALONE.contains(&one.as_str())), "{now:?}");
-                *most.lock().unwrap() = now.len().max(*most.lock().unwrap());
-                drop(now);
+                let (count, mut most) = (now.len(), most.lock().unwrap());
+                *most = count.max(*most);
+                drop((now, most));
                 std::thread::sleep(Duration::from_millis(20));
                 running.lock().unwrap().retain(|other| other != job);
                 Ok(job.clone())
             },
         );
         assert_eq!(order.unwrap(), jobs);
+        assert_eq!(most.into_inner().unwrap(), 2, "they do run side by side");
     }
 
     #[test]
