@@ -12,11 +12,12 @@ use crate::progress;
 
 /// The stages, their lanes, and the suites of those.
 ///
-/// In the first stage are those that work hard: networks of many nodes, keys and signatures. In the second are those whose verdicts
+/// In the first stage are those that work hard: networks of many nodes, keys and signatures; the networks of `faults` come when those
+/// of `adversary`, which it begins with, are gone. In the second are those whose verdicts
 /// rest on times, and on what does not come in a time: they are not beside such work. Those of tunnel routers, in namespaces, which
 /// count packets in a time, are one after the other.
 const STAGES: &[&[&[&str]]] = &[
-    &[&["adversary"], &["faults"], &["wire", "record", "cgeid"], &["dht"]],
+    &[&["adversary"], &["wire", "record", "cgeid"], &["dht", "faults"]],
     &[&["data-plane", "mobility", "nat"], &["lisp", "facade"], &["lispsec", "pubsub", "ddt"]],
 ];
 
