@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `conformance`: runs the suites, explains their checks, and shows what our codec makes of bytes.
 
+mod run;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,14 +11,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use conformance::check::{Check, cited};
+use conformance::check::cited;
 use conformance::ledger;
 use conformance::mutants::{self, MutantsArguments};
-use conformance::report::{self, Compared, Format, Report, Shape};
+use conformance::report::{self, Compared, Report, Shape};
 use conformance::suite::{Listed, SUITES};
-use conformance::target::{self, Claim, Stance, Target};
-use conformance::wanted::Wanted;
-use conformance::{descendants, dissect, progress};
+use conformance::target::Claim;
+use conformance::{dissect, progress};
 use program::{Completions, Json, Man, Manual};
 
 /// Holds a LISP implementation against the clauses of the RFCs.
@@ -54,7 +55,7 @@ enum Verb {
         json: Json,
     },
     /// Runs suites and prints what came of each check; the last line is `N passed, N failed, N skipped`.
-    Run(Run),
+    Run(run::Run),
     /// Lists what a target file may claim that its target supports.
     Claims,
     /// Says what a clause or a check is about: what is asked for, why, and how it is tested; the bytes, what must happen.
@@ -112,39 +113,6 @@ const MANUAL: Manual = Manual {
     ],
 };
 
-#[derive(Clone, clap::Args)]
-struct Run {
-    /// All suites.
-    #[arg(long, conflicts_with = "suite")]
-    all: bool,
-    /// Suites to run, separated by commas.
-    #[arg(long, value_delimiter = ',')]
-    suite: Vec<String>,
-    /// Only these checks, separated by commas; LI-085 stands for LI-085.1 and all others that begin so.
-    #[arg(long, value_delimiter = ',')]
-    id: Vec<String>,
-    /// Tell on standard error how far it is, also where that is no terminal.
-    #[arg(long)]
-    progress: bool,
-    /// Begins no more checks after one that fails.
-    #[arg(long)]
-    stop_at_first_failure: bool,
-    /// The target file of another implementation: its roles are judged, this one's are not.
-    ///
-    /// It says in TOML how the target is started or where it runs, with which sites, and what it claims to support (`conformance claims`
-    /// has the list); those that ship are in conformance/targets. Without --suite, all suites of its roles run.
-    #[arg(long, value_name = "FILE")]
-    target: Option<PathBuf>,
-    /// How the run is written down.
-    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
-    format: Format,
-    #[command(flatten)]
-    json: Json,
-    /// Where it is written, instead of standard output.
-    #[arg(short = 'o', long = "output")]
-    output: Option<PathBuf>,
-}
-
 #[derive(clap::Args)]
 struct Diff {
     /// Reports of runs (`run --format json`), the first of which the others are held against.
@@ -174,7 +142,7 @@ struct Ledger {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::List { json } => list(&json),
-        Verb::Run(arguments) => run(&arguments),
+        Verb::Run(arguments) => run::run(&arguments),
         Verb::Diff(arguments) => diff(&arguments),
         Verb::Claims => claims(),
         Verb::Explain { id } => explain(&id),
@@ -222,102 +190,8 @@ fn list(json: &Json) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn run(arguments: &Run) -> anyhow::Result<bool> {
-    arguments.json.check()?;
-    let named = |name: &str| arguments.all || arguments.suite.iter().any(|wanted| wanted == name);
-    if let Some(unknown) = arguments.suite.iter().find(|wanted| SUITES.iter().all(|suite| suite.name != **wanted)) {
-        let known: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
-        bail!("--suite {unknown}: no such suite; there is {}", known.join(", "));
-    }
-    if let Some(path) = &arguments.target {
-        target::judge(Target::read(path)?);
-    }
-    let target = target::judged();
-    if !arguments.all && arguments.suite.is_empty() && arguments.id.is_empty() && arguments.target.is_none() {
-        bail!("say what to run: --all, --suite NAME, --id ID or --target FILE");
-    }
-    let by_id_only = arguments.suite.is_empty() && !arguments.all;
-    if arguments.stop_at_first_failure {
-        progress::stop_at_first_failure();
-    }
-    let mut suites = Vec::new();
-    for suite in SUITES.iter().filter(|suite| by_id_only || named(suite.name)) {
-        match target.stance(suite.name) {
-            Stance::Run | Stance::Skip(_) => suites.push(suite),
-            Stance::NotItsRole if arguments.suite.is_empty() => {}
-            Stance::NotItsRole => bail!("--suite {}: {} has no role that it judges", suite.name, target.name),
-        }
-    }
-    let wanted = Wanted(&arguments.id);
-    let suites = wanted.counted(&suites)?;
-    if let Some(path) = &arguments.output {
-        // That it cannot be written is said before the work, not behind it.
-        fs::File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .with_context(|| format!("--output {}", path.display()))?;
-    }
-    let total: usize = suites.iter().map(|(_, count)| count).sum();
-    let kept = arguments.clone();
-    progress::begin(total, progress::Style::of(arguments.progress));
-    progress::watch(move |done| end(&kept, total, done))?;
-    let mut checks: Vec<Check> = Vec::new();
-    for (suite, _) in suites {
-        progress::suite(suite.name);
-        let judged = match target.stance(suite.name) {
-            Stance::Skip(why) => suite.skipped(&|id| wanted.has(id), &why),
-            Stance::Run | Stance::NotItsRole => (suite.run)(&|id| wanted.has(id)),
-        };
-        match judged {
-            Ok(of_suite) => checks.extend(of_suite),
-            // What fails while everything ends says nothing.
-            Err(_) if progress::is_stopped() => {}
-            Err(error) => {
-                progress::end();
-                return Err(error);
-            }
-        }
-        if progress::is_over() {
-            break;
-        }
-    }
-    progress::end();
-    written(arguments, total, checks)
-}
-
 /// How shells say that a program was ended by SIGINT.
 const INTERRUPTED: u8 = 130;
-
-/// Something still waits for what does not come any more, long after the run was interrupted.
-fn end(arguments: &Run, total: usize, done: Vec<Check>) {
-    descendants::end();
-    if let Err(error) = written(arguments, total, done) {
-        eprintln!("conformance: {error:#}");
-    }
-    std::process::exit(INTERRUPTED.into());
-}
-
-fn written(arguments: &Run, total: usize, checks: Vec<Check>) -> anyhow::Result<bool> {
-    let mut report = Report::new(target::judged().name.clone(), checks);
-    let documents = ledger::all()?;
-    report.expect(|id| {
-        let of_it = documents.iter().flat_map(|document| &document.clauses);
-        let of_it = of_it.filter(|clause| clause.checks().any(|check| check == id));
-        of_it.map(|clause| format!("{}: {}", clause.id, clause.text)).reduce(|one, other| one + "\n" + &other)
-    });
-    report.interrupted = progress::is_stopped() && report.checks.len() < total;
-    if report.interrupted {
-        eprintln!("conformance: interrupted; {} of {total} checks have run", report.checks.len());
-    }
-    let format = if arguments.json.is_output() { Format::Json } else { arguments.format };
-    if !arguments.json.is_output() {
-        arguments.json.show_document(&report.render(Format::Json)?, "")?;
-    }
-    let text = report.render(format)?;
-    put(arguments.output.as_deref(), &text, &report.closing_line())?;
-    Ok(report.failed == 0)
-}
 
 /// Writes a text to standard output; or to a file, and then a line to standard output.
 fn put(path: Option<&Path>, text: &str, line: &str) -> anyhow::Result<()> {

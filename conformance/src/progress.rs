@@ -45,7 +45,8 @@ impl Style {
 
 struct Run {
     style: Style,
-    suite: &'static str,
+    /// Those that are being judged.
+    suites: Vec<&'static str>,
     total: usize,
     failed: BTreeSet<String>,
     done: Vec<Check>,
@@ -55,6 +56,7 @@ struct Run {
 
 static STOPS_AT_FAILURE: AtomicBool = AtomicBool::new(false);
 static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+static IS_GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
 
@@ -65,7 +67,7 @@ fn lock() -> MutexGuard<'static, Option<Run>> {
 /// Begins a run of so many checks.
 pub fn begin(total: usize, style: Style) {
     let (failed, done, begun) = (BTreeSet::new(), Vec::new(), Instant::now());
-    *lock() = Some(Run { style, suite: "", total, failed, done, begun, told: None });
+    *lock() = Some(Run { style, suites: Vec::new(), total, failed, done, begun, told: None });
     if style == Style::Rewritten {
         // It ends with the process, or when there is no run any more.
         std::thread::spawn(|| {
@@ -79,8 +81,15 @@ pub fn begin(total: usize, style: Style) {
 /// A suite begins.
 pub fn suite(name: &'static str) {
     if let Some(run) = lock().as_mut() {
-        run.suite = name;
+        run.suites.push(name);
         run.tell(true);
+    }
+}
+
+/// A suite has ended; others may go on.
+pub fn suite_ended(name: &'static str) {
+    if let Some(run) = lock().as_mut() {
+        run.suites.retain(|other| *other != name);
     }
 }
 
@@ -89,9 +98,15 @@ pub fn stop_at_first_failure() {
     STOPS_AT_FAILURE.store(true, Ordering::Relaxed);
 }
 
-/// No more check is to begin: somebody wants the run to end, or a check has failed and that was all to be known.
+/// From now on, no check of this process begins: a suite lacks what it needs, and the run says that instead.
+pub fn give_up() {
+    IS_GIVEN_UP.store(true, Ordering::Relaxed);
+}
+
+/// No more check is to begin: somebody wants the run to end, a check has failed and that was all to be known, or the run is given up.
 pub fn is_over() -> bool {
-    is_stopped() || STOPS_AT_FAILURE.load(Ordering::Relaxed) && HAS_FAILED.load(Ordering::Relaxed)
+    let is_given_up = IS_GIVEN_UP.load(Ordering::Relaxed);
+    is_given_up || is_stopped() || STOPS_AT_FAILURE.load(Ordering::Relaxed) && HAS_FAILED.load(Ordering::Relaxed)
 }
 
 /// A check is done; it is handed back.
@@ -176,7 +191,7 @@ impl Run {
         }
     }
 
-    /// Suite, how many of how many, what failed, seconds.
+    /// Suites, how many of how many, what failed, seconds.
     fn line(&self) -> String {
         let failed = match self.failed.len() {
             0 => "none failed".to_owned(),
@@ -185,9 +200,30 @@ impl Run {
                 format!("{count} failed: {}{}", named.join(" "), if count > NAMED { " …" } else { "" })
             }
         };
-        format!("{}: {} of {}, {failed}, {} s", self.suite, self.done.len(), self.total, self.begun.elapsed().as_secs())
+        let named = self.suites.iter().take(AT_ONCE).copied().collect::<Vec<_>>().join(", ");
+        let suites = match self.suites.len().saturating_sub(AT_ONCE) {
+            0 => named,
+            more => format!("{named} +{more}"),
+        };
+        format!("{suites}: {} of {}, {failed}, {} s", self.done.len(), self.total, self.begun.elapsed().as_secs())
     }
 }
 
+/// Suites that the line names.
+const AT_ONCE: usize = 2;
 /// Failed checks that the line names: it has to fit in one.
 const NAMED: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_names_two_of_the_suites_that_run_and_how_many_more() {
+        let (failed, done, begun) = (BTreeSet::from(["FA-01.1".to_owned()]), Vec::new(), Instant::now());
+        let mut run = Run { style: Style::Silent, suites: vec!["wire"], total: 9, failed, done, begun, told: None };
+        assert_eq!(run.line(), "wire: 0 of 9, 1 failed: FA-01.1, 0 s");
+        run.suites.extend(["dht", "faults", "adversary"]);
+        assert_eq!(run.line(), "wire, dht +2: 0 of 9, 1 failed: FA-01.1, 0 s");
+    }
+}

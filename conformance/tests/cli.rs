@@ -162,6 +162,16 @@ fn decode_prints_an_object_a_message_and_fails_if_one_is_refused() {
 }
 
 #[test]
+fn what_a_suite_lacks_ends_the_run_of_all_and_is_told() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    command.args(["run", "--suite", "wire,dht,lispsec"]).env("TMPDIR", "/nonexistent");
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()));
+    let told = text(&output.stderr);
+    assert!(told.contains("a folder for the files of the suite") && told.lines().count() == 1, "{told}");
+}
+
+#[test]
 fn wrong_usage_is_told_and_exits_with_2() {
     for (arguments, named) in [
         (&["run", "--suite", "nonsense"][..], "nonsense"),

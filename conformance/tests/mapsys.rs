@@ -23,6 +23,22 @@ fn subscriptions_hold() {
     PROGRAM.holds("pubsub", 30);
 }
 
+#[test]
+fn suites_that_run_side_by_side_are_reported_in_their_order_each_with_its_own_exchange() {
+    let output = PROGRAM.conformance(&["run", "--id", "PS-01.01,LS-05.4,LI-098.1,R03", "--json"], &[]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let came: Vec<_> = checks.iter().map(|check| (check["suite"].as_str(), check["result"].as_str())).collect();
+    let expected = ["wire", "lisp", "lispsec", "pubsub"].map(|suite| (Some(suite), Some("pass")));
+    assert_eq!(came, expected, "{report:#}");
+    for check in checks {
+        let exchange = check["exchange"].as_array().unwrap();
+        let ends = exchange.iter().flat_map(|message| [&message["from"], &message["to"]]);
+        let is_of_lispsec = |end: &serde_json::Value| end.as_str().is_some_and(|end| end.starts_with("127.93."));
+        assert_eq!(ends.filter(|end| is_of_lispsec(end)).count() > 0, check["suite"] == "lispsec", "{check:#}");
+    }
+}
+
 /// What a target file says of our own program is judged as that of any other: in a namespace, by one configuration.
 #[test]
 fn our_own_program_holds_as_a_target_of_others() {

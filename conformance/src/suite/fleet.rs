@@ -25,10 +25,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Time between two looks at something that changes.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Fleets of this process: each has addresses of its own, so that what one still sends to a node that has ended never comes to another
+/// fleet's that has got its port.
+static FLEETS: AtomicU8 = AtomicU8::new(0);
+/// Second octet of the addresses of the first fleet; those of `lisp-dht lab` begin with 127.1.
+const FIRST: u8 = 2;
+/// Second octets of fleets: far more than there are at once.
+const BLOCKS: u8 = 32;
+
 /// A folder, the program, and a number for each node.
 pub(super) struct Fleet {
     folder: TempDir,
     program: PathBuf,
+    /// Second octet of the addresses of its nodes.
+    block: u8,
     nodes: AtomicU8,
     files: AtomicU32,
 }
@@ -53,7 +63,8 @@ impl Fleet {
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        Ok(Self { folder, program: program()?, nodes: AtomicU8::new(0), files: AtomicU32::new(0) })
+        let block = FIRST + FLEETS.fetch_add(1, Ordering::Relaxed) % BLOCKS;
+        Ok(Self { folder, program: program()?, block, nodes: AtomicU8::new(0), files: AtomicU32::new(0) })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -112,7 +123,7 @@ impl Fleet {
         Ok(name)
     }
 
-    /// A new node at an address of its own, 127.1.i.1.
+    /// A new node at an address of its own, 127.2.i.1 or that of another fleet.
     pub(super) fn node(&self, start: &Start<'_>) -> Result<Node, Fault> {
         let person = Person::new(SystemTime::now())?;
         self.node_of(&person, start)
@@ -121,7 +132,7 @@ impl Fleet {
     /// A new node of this person.
     pub(super) fn node_of(&self, person: &Person, start: &Start<'_>) -> Result<Node, Fault> {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
-        let address = format!("127.1.{number}.1");
+        let address = format!("127.{}.{number}.1", self.block);
         let identity = self.keep(person)?;
         self.launch(Node::unborn(address, identity, format!("{number}.state")), start)
     }

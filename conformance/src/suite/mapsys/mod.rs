@@ -7,12 +7,13 @@ mod foreign;
 mod given;
 mod message;
 mod needs;
+mod own;
 mod place;
 mod site;
 mod xtr;
 
 use std::cell::{Cell, OnceCell};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -46,13 +47,10 @@ const AT_ONCE: u32 = 32;
 /// Why checks with configurations of their own are not made with other targets.
 const CONFIGURED: &str = "it needs a configuration of its own, and a target file gives one for all";
 
-/// A folder, the program, and the addresses that are taken.
+/// A folder, the program, and the sites that are taken.
 pub(super) struct Room {
     folder: TempDir,
     program: PathBuf,
-    /// Second octet of the addresses: runs beside each other have different ones.
-    block: u8,
-    places: Cell<u16>,
     sites: Cell<u16>,
     nonce: Cell<u64>,
     common: OnceCell<MapSystem>,
@@ -80,11 +78,10 @@ pub(super) struct MapSystem {
 impl Room {
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
-        let block = 64 + u8::try_from(std::process::id() % 128)?;
-        let (places, sites, nonce) = (Cell::new(1), Cell::new(0), Cell::new(1));
+        let (sites, nonce) = (Cell::new(0), Cell::new(1));
         let judged = target::judged();
         let foreign = (!judged.is_configured_by_suites()).then(|| Foreign::open(judged, folder.path(), Rc::default()));
-        Ok(Self { folder, program: program(), block, places, sites, nonce, common: OnceCell::new(), foreign })
+        Ok(Self { folder, program: program(), sites, nonce, common: OnceCell::new(), foreign })
     }
 
     /// The target, unless it is one that takes our configurations.
@@ -126,14 +123,6 @@ impl Room {
         self.foreign.is_none()
     }
 
-    /// The next address of loopback.
-    fn place(&self) -> Ipv4Addr {
-        let number = self.places.get();
-        self.places.set(number + 1);
-        let [high, low] = number.to_be_bytes();
-        Ipv4Addr::new(127, self.block, high, low)
-    }
-
     /// A nonce above all that were used.
     pub(super) fn nonce(&self) -> Nonce {
         if let Some(Ok(foreign)) = &self.foreign {
@@ -148,7 +137,7 @@ impl Room {
         if let Some(foreign) = self.foreign()? {
             return foreign.xtr(true, wire::CONTROL_PORT);
         }
-        Xtr::at(SocketAddr::new(self.place().into(), wire::CONTROL_PORT))
+        Xtr::at(SocketAddr::new(own::next().into(), wire::CONTROL_PORT))
     }
 
     /// An xTR at another port of an IPv4 address of its own.
@@ -156,7 +145,7 @@ impl Room {
         if let Some(foreign) = self.foreign()? {
             return foreign.xtr(true, 0);
         }
-        Xtr::at(SocketAddr::new(self.place().into(), 0))
+        Xtr::at(SocketAddr::new(own::next().into(), 0))
     }
 
     /// An xTR at this very address.
@@ -278,7 +267,7 @@ impl Room {
 
     /// So many IPv4 addresses and one IPv6 address to listen at.
     fn places(&self, count: usize) -> Vec<String> {
-        let places = (0..count).map(|_| format!("{}:0", self.place()));
+        let places = (0..count).map(|_| format!("{}:0", own::next()));
         places.chain(["[::1]:0".to_owned()]).collect()
     }
 
@@ -295,7 +284,7 @@ impl Room {
         std::fs::write(&file, config).map_err(missing)?;
         command.arg("--config").arg(&file).arg("--state-dir").arg(state);
         command.args(listen.iter().flat_map(|address| ["--listen", address]));
-        command.args(["--dht-listen", &self.place().to_string(), "--dht-port", "0"]);
+        command.args(["--dht-listen", &own::next().to_string(), "--dht-port", "0"]);
         command.env("TMPDIR", self.folder.path());
         let daemon = Daemon::start(command, &self.folder.path().join(format!("{name}.log")))?;
         let mut addresses = daemon.addresses.clone();
