@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{LAB, key_of};
+use dht::record::RecordKey;
+use dht::shell::lookup::Read;
 use dht::shell::node::{Held, Node, NodeConfig, Reason, Records, Role};
 use dht::shell::{limits, lookup};
 use dht::store::Origin;
@@ -116,4 +118,40 @@ async fn a_record_that_lies_everywhere_takes_one_round() {
     let first = lookup::get(&reader, LAB, &said.key).await.unwrap();
     assert_eq!((first.rounds, octet(&said.key, &first.values)), (1, Some(7)));
     assert!(first.requests >= 1);
+}
+
+#[tokio::test]
+async fn silent_peers_are_no_answer() {
+    async fn is_answered(node: &Node, key: RecordKey) -> bool {
+        let mut read = Read::begin(node, LAB, key).await.unwrap();
+        assert!(!read.first().await);
+        read.is_answered()
+    }
+    let key = Owner::new(4).says(60, 7).key;
+    let mut nodes = mesh(65, vec![Manner::Honest; 4], disjoint()).await;
+    assert!(is_answered(&nodes[0], key).await, "three others have not got it");
+    let frozen = [nodes[2].freeze().await.unwrap(), nodes[3].freeze().await.unwrap()];
+    assert!(!is_answered(&nodes[0], key).await, "one alone says so");
+    drop(frozen);
+    let alone = nodes.remove(1);
+    let frozen = alone.freeze().await.unwrap();
+    let reader = node(65, 99, Role::Client, &alone.listen_addrs(), Manner::Honest, disjoint());
+    assert!(!is_answered(&reader, key).await, "nobody is there");
+    drop(frozen);
+
+    let pair = mesh(66, vec![Manner::Honest; 2], disjoint()).await;
+    assert!(is_answered(&pair[0], key).await, "all that there are");
+    let alone = mesh(67, vec![Manner::Honest], disjoint()).await;
+    assert!(!is_answered(&alone[0], key).await, "there is nobody to ask");
+}
+
+#[tokio::test]
+async fn an_expired_copy_beside_silence_is_no_answer() {
+    let old = Owner::new(5).says(3600, 7);
+    let nodes = mesh(68, vec![Manner::Honest, Manner::Gives(old.value.clone()), Manner::Honest], disjoint()).await;
+    let frozen = nodes[2].freeze().await.unwrap();
+    let mut read = Read::begin(&nodes[0], LAB, old.key).await.unwrap();
+    assert!(!read.first().await);
+    assert_eq!((read.values(), read.is_answered()), (vec![old.value], false));
+    drop(frozen);
 }

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use cgeid::Reason;
-use common::{LAB, Person, delegation, host, prefix, seconds, site, start, sub_page};
+use common::{LAB, Person, delegation, host, prefix, rloc, seconds, site, start, sub_page};
 use dht::memory::Network;
 use dht::publish::{PageKind, Publication};
-use dht::record::{Class, Entry, Index, RecordKey, Target};
+use dht::record::{Class, Entry, Index, Mapping, Prefix, RecordKey, Rloc, RlocFlags, Site, Target};
 use dht::resolve::{Anchors, Failure, Found, Outcome, Resolution, Resolver, Selection, TrustAnchor, newest};
 use proptest::prelude::*;
 use wire::address::EidPrefix;
+use wire::record::Ttl;
 
 /// A network, a resolver with one anchor for 2001:db8::/32, and who that anchor is.
 struct World {
@@ -82,6 +83,39 @@ fn a_cgeid_takes_one_get() {
     assert_eq!(world.resolve(&eid), Outcome::NotFound);
     // A reserved address has no owner to ask.
     assert_eq!(world.network.resolve(&mut world.resolver, start(), host("3fff:ce1::1")), (Outcome::NotFound, 0));
+}
+
+#[test]
+fn a_mapping_without_a_locator_that_a_map_reply_can_say_is_no_mapping() {
+    let behind_nat = |port, nat, rtr| Rloc { port, flags: RlocFlags { nat, rtr, ..rloc(9).flags }, ..rloc(9) };
+    let unsaid = [behind_nat(4341, false, false), behind_nat(0, true, false), behind_nat(0, false, true)];
+    let (mut world, mut person, mut registrar) = (World::new(), Person::new(1), Person::new(2));
+    let eid = person.key.address().to_string();
+    world.root(vec![site("2001:db8:a::/48", &[registrar.cn()], 48)]);
+    for locators in unsaid.iter().map(|locator| vec![*locator]).chain([vec![], unsaid.to_vec()]) {
+        world.now += seconds(60);
+        let mapping = Mapping::new(locators.clone(), Ttl(60));
+        let said = dht::publish::mapping(&person.key, LAB, mapping.clone(), world.now, &mut person.sequence).unwrap();
+        world.put(&said);
+        assert_eq!(world.resolve(&eid), Outcome::NotFound, "{locators:?}");
+        let site = |proxy| Site { proxy, site_id: 7, xtr_ids: [].into() };
+        let map_servers = [IpAddr::from([192, 0, 2, 53])].into();
+        let body = Prefix { prefix: prefix("2001:db8:a::/48"), mapping, site: site(true), map_servers };
+        let (key, sequence) = (&registrar.key, &mut registrar.sequence);
+        let said = dht::publish::prefix(key, LAB, body.clone(), world.now, sequence).unwrap();
+        world.put(&said);
+        let none = Outcome::Unregistered { prefix: prefix("2001:db8:a::/48") };
+        assert_eq!(world.resolve("2001:db8:a::1"), none, "{locators:?}");
+        // An aggregate, whose Map-Server is asked, has none to tell (P is clear).
+        world.now += seconds(60);
+        let body = Prefix { site: site(false), ..body };
+        world.put(&dht::publish::prefix(key, LAB, body, world.now, sequence).unwrap());
+        assert!(!world.found("2001:db8:a::1").proxy);
+    }
+    world.now += seconds(60);
+    let mapping = Mapping::new([unsaid[0], rloc(7)], Ttl(60));
+    world.put(&dht::publish::mapping(&person.key, LAB, mapping, world.now, &mut person.sequence).unwrap());
+    assert_eq!(world.found(&eid).mapping.locators.len(), 2, "what of it is told is for who tells it");
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn stops_at_the_right_notify(name: &str) {
             to,
             key,
             tag: TagForm::Untruncated,
+            narrow_coverage: false,
             proxy_reply: false,
             identity: None,
             prefixes: prefixes.clone(),

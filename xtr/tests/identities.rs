@@ -34,6 +34,7 @@ fn node() -> Node {
         to,
         key: key(Algorithm::HkdfSha256),
         tag: TagForm::Truncated,
+        narrow_coverage: false,
         proxy_reply: true,
         identity: None,
         prefixes: vec![prefix(STATIC)],

@@ -245,6 +245,7 @@ fn a_site_that_a_map_server_or_a_new_map_resolver_lies_in_is_not_led() {
         to: MapSystem::Node(ip("198.18.4.9")),
         key: double::key(wire::control::auth::Algorithm::HkdfSha256),
         tag: wire::control::auth::TagForm::Truncated,
+        narrow_coverage: false,
         proxy_reply: true,
         identity: None,
         prefixes: vec![],

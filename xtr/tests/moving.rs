@@ -175,7 +175,7 @@ fn a_prefix_that_the_operator_takes_away_and_gives_again_is_registered_whoever_h
 
 fn server(address: &str, key: AuthKey) -> Server {
     let (to, tag) = (MapSystem::Node(ip(address)), TagForm::Truncated);
-    Server { to, key, tag, proxy_reply: true, identity: None, prefixes: vec![] }
+    Server { to, key, tag, narrow_coverage: false, proxy_reply: true, identity: None, prefixes: vec![] }
 }
 
 fn ours() -> AuthKey {

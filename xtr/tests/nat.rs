@@ -350,6 +350,7 @@ fn server(address: &str, secret: &str) -> Server {
         to: MapSystem::Node(ip(address)),
         key: key(secret),
         tag: TagForm::Truncated,
+        narrow_coverage: false,
         proxy_reply: false,
         identity: Some(XtrIdentity { xtr_id: [7; 16], site_id: 0 }),
         prefixes: vec![prefix(EID)],

@@ -578,6 +578,7 @@ fn registers_carry_the_version_and_the_next_one_after_a_change() {
         to: MapSystem::Node(ip(SERVER)),
         key: key(Algorithm::HkdfSha256),
         tag: TagForm::Truncated,
+        narrow_coverage: false,
         proxy_reply: true,
         identity: None,
         prefixes: vec![prefix(net)],

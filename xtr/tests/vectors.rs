@@ -97,7 +97,15 @@ fn s02_is_answered_by_s03_octet_for_octet() {
     let mut node = Node::from_config(Config {
         database: Database::new(prefixes.clone(), vec![locator], wire::record::Ttl::DEFAULT),
         cgeid_network: None,
-        servers: vec![Server { to, key, tag: TagForm::Truncated, proxy_reply: false, identity: None, prefixes }],
+        servers: vec![Server {
+            to,
+            key,
+            tag: TagForm::Truncated,
+            narrow_coverage: false,
+            proxy_reply: false,
+            identity: None,
+            prefixes,
+        }],
         resolvers: vec![],
         nonce_floor: Nonce(0x100),
         seed: [7; 32],
@@ -251,14 +259,50 @@ fn a_notify_stops_the_retransmission_under_the_right_key_only() {
             let key = AuthKey { id: 1, algorithm, secret: Secret::new(secret) };
             let to = MapSystem::Node("203.0.113.10".parse().unwrap());
             let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
-            let mut node =
-                etr(&[Server { to, key, tag: TagForm::Truncated, proxy_reply: true, identity: None, prefixes }]);
+            let mut node = etr(&[Server {
+                to,
+                key,
+                tag: TagForm::Truncated,
+                narrow_coverage: false,
+                proxy_reply: true,
+                identity: None,
+                prefixes,
+            }]);
             node.bytes("203.0.113.10:4342", &bytes(id));
             assert_eq!(node.refused(Refusal::NotifyBadTag), u64::from(!stops), "{id}");
             node.sent.clear();
             node.advance(double::secs(59));
             assert_eq!(node.sent.is_empty(), stops, "{id}");
         }
+    }
+}
+
+/// HMAC-SHA-256-128 over the records of N01 and what stands before them, with the I bit set: what it announces is not covered.
+const NARROW: &str = "fa737e9cb68a7d43e89a49e769d7b33f";
+
+#[test]
+fn a_tag_that_leaves_out_the_end_of_the_message_is_taken_only_where_that_is_configured() {
+    for narrow_coverage in [false, true] {
+        let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new("lisp-test-psk-01") };
+        let server = Server {
+            to: MapSystem::Node("203.0.113.10".parse().unwrap()),
+            key,
+            tag: TagForm::Truncated,
+            narrow_coverage,
+            proxy_reply: true,
+            identity: None,
+            prefixes: vec![prefix("10.2.2.0/24")],
+        };
+        let mut node = etr(&[server]);
+        let mut notify = bytes("N01");
+        notify[0] |= 0x08;
+        notify[16..32].copy_from_slice(&unhex(NARROW));
+        notify.extend([7; 24]);
+        node.bytes("203.0.113.10:4342", &notify);
+        assert_eq!(node.refused(Refusal::NotifyBadTag), u64::from(!narrow_coverage));
+        node.sent.clear();
+        node.advance(double::secs(59));
+        assert_eq!(node.sent.is_empty(), narrow_coverage);
     }
 }
 
@@ -270,7 +314,15 @@ fn n01_is_acknowledged_by_n03_when_it_answers_no_register() {
     let mut node = Node::from_config(Config {
         database: Database::new(prefixes.clone(), vec![], wire::record::Ttl::DEFAULT),
         cgeid_network: None,
-        servers: vec![Server { to, key, tag: TagForm::Truncated, proxy_reply: true, identity: None, prefixes }],
+        servers: vec![Server {
+            to,
+            key,
+            tag: TagForm::Truncated,
+            narrow_coverage: false,
+            proxy_reply: true,
+            identity: None,
+            prefixes,
+        }],
         resolvers: vec![],
         nonce_floor: Nonce(0x200),
         seed: [7; 32],

@@ -129,6 +129,12 @@ impl Rloc {
         }
     }
 
+    /// Whether a Map-Reply can say it whole: it has room for neither a UDP port nor the flags N and T, and without them packets go
+    /// where nobody takes them.
+    pub fn fits_map_reply(&self) -> bool {
+        self.port == 0 && !self.flags.nat && !self.flags.rtr
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![self.priority, self.weight, self.mpriority, self.mweight];
         out.extend_from_slice(&self.flags.bits().to_be_bytes());
@@ -198,6 +204,11 @@ impl Mapping {
             session_key: None,
             unknown: Vec::new(),
         }
+    }
+
+    /// Whether it has a locator that a Map-Reply can say.
+    pub fn is_reachable(&self) -> bool {
+        self.locators.iter().any(Rloc::fits_map_reply)
     }
 
     /// Nothing: the body of a withdrawal.

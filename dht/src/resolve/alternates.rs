@@ -82,6 +82,9 @@ impl Alternates {
         let Selection::Newest(verified) = resolver.newest(now, key, Class::Mapping, values) else { return };
         let bundle = &verified.bundle;
         let (Some(mapping), Some(section)) = (bundle.mapping(), bundle.section(Class::Mapping)) else { return };
+        if !mapping.is_reachable() {
+            return;
+        }
         let remaining = section.expires_at().duration_since(now).unwrap_or_default();
         self.joined.insert(key.writer, (mapping.clone(), remaining));
     }

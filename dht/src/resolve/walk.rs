@@ -323,7 +323,8 @@ impl Resolution {
         Outcome::Unregistered { prefix: reach(&self.eid, &site.prefix, &self.others) }
     }
 
-    /// What a bundle says about `prefix`; `None` if that is a withdrawal.
+    /// What a bundle says about `prefix`; `None` if that is a withdrawal, or where we answer for its owner and no locator could be
+    /// told. One who answers for himself needs none.
     fn found(&self, verified: &Verified, writer: Cn, prefix: EidPrefix, now: SystemTime) -> Option<Found> {
         let bundle = &verified.bundle;
         let (class, mapping, proxy, map_servers) = match (bundle.mapping(), bundle.prefix()) {
@@ -334,6 +335,9 @@ impl Resolution {
             }
             (None, None) => return None,
         };
+        if proxy && !mapping.is_reachable() {
+            return None;
+        }
         let section = bundle.section(class)?;
         Some(Found {
             mapping,

@@ -77,6 +77,11 @@ impl Read {
         true
     }
 
+    /// Whether, with no copy that holds, so many have answered that there is none; see [`Values::is_answered`].
+    pub fn is_answered(&self) -> bool {
+        self.reading.has_valid() || self.given.is_answered()
+    }
+
     /// Waits for a copy that changes what is known; false if none comes, or the next copy takes longer than `patience`, or than
     /// the first one of others took if that is more.
     pub async fn newer(&mut self, patience: Duration) -> bool {

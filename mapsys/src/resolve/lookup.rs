@@ -305,7 +305,8 @@ impl Lookups {
 fn found(now: Now, host: EidPrefix, outcome: &Outcome, unanswered: bool) -> Found {
     match outcome {
         Outcome::Mapping(found) => {
-            let mut locators: Vec<LocatorRecord> = found.mapping.locators.iter().map(Rloc::to_record).collect();
+            let told = found.mapping.locators.iter().filter(|locator| locator.fits_map_reply());
+            let mut locators: Vec<LocatorRecord> = told.map(Rloc::to_record).collect();
             locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
             Found::Mapping(Mapping {
                 prefix: found.covered,

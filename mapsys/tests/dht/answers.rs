@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cgeid::{Cn, Network, OperationalKey};
 use dht::publish::{self, PageKind, Sequence};
-use dht::record::{Entry, Index, Target};
-use mapsys::engine::{Config, Output};
+use dht::record::{Entry, Index, Mapping, Rloc, RlocFlags, Target};
+use mapsys::engine::{Config, Input, Output};
 use mapsys::register::site::{Site, SitePrefix};
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::Algorithm;
@@ -103,6 +103,62 @@ fn a_cgeid_is_found_by_its_own_key_and_published_through_the_pipe() {
     assert_eq!(reply.records[0].locators.len(), 1);
     world.pass(Duration::from_secs(3600));
     assert_eq!(negative(&world.ask(1, 2, own)).1, Action::DropNoReason, "withdrawn after three silent minutes");
+}
+
+#[test]
+fn a_cgeid_with_no_locator_that_a_map_reply_can_say_is_absent_and_such_a_locator_is_left_out() {
+    let (owner, mut sequence) = (operational(), Sequence::default());
+    let eid = EidPrefix::host(InstanceId(0), owner.address().into());
+    let mut world = World::new(vec![resolver(vec![])]);
+    let plain = Rloc {
+        priority: 1,
+        weight: 100,
+        mpriority: 255,
+        mweight: 0,
+        flags: RlocFlags { reachable: true, ..RlocFlags::default() },
+        address: [198, 51, 100, 1].into(),
+        port: 0,
+    };
+    let behind = |port, nat, rtr| Rloc {
+        flags: RlocFlags { nat, rtr, ..plain.flags },
+        address: [198, 51, 100, 2].into(),
+        port,
+        ..plain
+    };
+    let unsaid = [behind(4341, false, false), behind(0, true, false), behind(0, false, true)];
+    let mut said = |locators: Vec<Rloc>| {
+        // Nothing is answered from the cache any more.
+        world.pass(Duration::from_secs(61));
+        let (mapping, now) = (Mapping::new(locators, Ttl(1)), world.now.wall);
+        let publication = publish::mapping(&owner, Network::LAB, mapping, now, &mut sequence).unwrap();
+        world.dht.put(now, &publication.key, &publication.value).unwrap();
+        world.ask(0, 1, eid)
+    };
+    for locators in unsaid.map(|locator| vec![locator]).into_iter().chain([vec![], unsaid.to_vec()]) {
+        assert_eq!(negative(&said(locators.clone())), (eid, Action::DropNoReason, Ttl(1)), "{locators:?}");
+    }
+    let reply = said(unsaid.into_iter().chain([plain]).collect());
+    assert_eq!(locators(&reply.records[0]), ["198.51.100.1"]);
+}
+
+#[test]
+fn a_replayed_record_that_has_expired_leads_nobody_out_of_the_tunnel() {
+    let (owner, mut sequence) = (operational(), Sequence::default());
+    let eid = EidPrefix::host(InstanceId(0), owner.address().into());
+    let mut world = World::new(vec![resolver(vec![])]);
+    let now = world.now.wall;
+    let old = publish::withdraw_mapping(&owner, Network::LAB, now, &mut sequence).unwrap();
+    world.pass(Duration::from_secs(3601));
+    let junk = b"junk".to_vec();
+    let replays = [vec![old.value.clone()], vec![old.value.clone(), junk.clone()], vec![junk, old.value]];
+    let expected = [Action::DropNoReason, Action::DropAuthFailure, Action::DropAuthFailure];
+    for ((nonce, values), expected) in (1..).zip(replays).zip(expected) {
+        world.pass(Duration::from_secs(61));
+        world.mode = Mode::Silent;
+        world.datagram(0, ITR, &ecm(&request(nonce, &[eid], &[RLOC])));
+        world.benches[0].engine.handle(world.now, Input::DhtValues { key: old.key, values: Some(values) });
+        assert_eq!(negative(&reply(&world.benches[0].drain()).1), (eid, expected, Ttl(1)));
+    }
 }
 
 #[test]

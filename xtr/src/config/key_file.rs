@@ -6,8 +6,10 @@
 //! key-id = 1                  # default 1; "hmac-sha1" servers take 0
 //! secret = "correct horse"    # or: secret-hex = "636f7272..."
 //! untruncated = false         # true: whole HMACs, as deployed servers want them
+//! narrow-coverage = false     # true: of a Map-Server whose tags cover the records only
 //! ```
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use figment::Figment;
@@ -15,7 +17,7 @@ use figment::providers::{Format, Toml};
 use serde::Deserialize;
 use wire::control::auth::{Algorithm, AuthKey, Secret, TagForm};
 
-use super::ConfigError;
+use super::{ConfigError, ServerAddress};
 
 /// What a key file says, for whom has none yet.
 const KEYS: &str = "a key file has the lines algorithm = \"hkdf-sha256\", key-id = 1 and secret = \"...\"";
@@ -28,6 +30,24 @@ struct KeyFile {
     secret: Option<String>,
     secret_hex: Option<String>,
     untruncated: Option<bool>,
+    #[serde(default)]
+    narrow_coverage: bool,
+}
+
+/// What a node shares with another, and what is agreed about tags.
+#[derive(Debug)]
+pub(super) struct Shared {
+    key: AuthKey,
+    tag: TagForm,
+    narrow_coverage: bool,
+}
+
+impl Shared {
+    /// It is shared with the node there.
+    pub(super) fn at(self, address: IpAddr) -> ServerAddress {
+        let Self { key, tag, narrow_coverage } = self;
+        ServerAddress { address, key, tag, narrow_coverage }
+    }
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -38,17 +58,17 @@ enum AlgorithmName {
     HmacSha1,
 }
 
-/// Reads a key file: the key, and how much of an HMAC its tags carry.
+/// Reads a key file.
 ///
 /// # Errors
 /// Names the file, and the key in it that is wrong.
-pub(super) fn read(path: &Path) -> Result<(AuthKey, TagForm), ConfigError> {
+pub(super) fn read(path: &Path) -> Result<Shared, ConfigError> {
     let wrong = |problem: String| ConfigError::new("key-file", format!("{}: {problem}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     parse(&text).map_err(wrong)
 }
 
-fn parse(text: &str) -> Result<(AuthKey, TagForm), String> {
+fn parse(text: &str) -> Result<Shared, String> {
     // An error of the parser could quote the line with the secret, so only its kind and key are passed on.
     let file: KeyFile = Figment::from(Toml::string(text)).extract().map_err(|error| describe(&error, KEYS))?;
     let secret = octets(file.secret, file.secret_hex)?;
@@ -58,8 +78,9 @@ fn parse(text: &str) -> Result<(AuthKey, TagForm), String> {
         // Servers that know only this algorithm read both octets as one 16-bit Key ID, and take whole HMACs only.
         AlgorithmName::HmacSha1 => (Algorithm::HmacSha1, 0, true),
     };
-    let form = if file.untruncated.unwrap_or(untruncated) { TagForm::Untruncated } else { TagForm::Truncated };
-    Ok((AuthKey { id: file.key_id.unwrap_or(id), algorithm, secret: Secret::new(secret) }, form))
+    let tag = if file.untruncated.unwrap_or(untruncated) { TagForm::Untruncated } else { TagForm::Truncated };
+    let key = AuthKey { id: file.key_id.unwrap_or(id), algorithm, secret: Secret::new(secret) };
+    Ok(Shared { key, tag, narrow_coverage: file.narrow_coverage })
 }
 
 /// A secret that is written in one of the two ways.
@@ -100,15 +121,25 @@ mod tests {
 
     #[test]
     fn sha1_is_sent_as_deployed_servers_take_it() {
-        let (key, form) = parse("algorithm = \"hmac-sha1\"\nsecret = \"secretkey\"").unwrap();
-        assert_eq!((key.id, key.algorithm, form), (0, Algorithm::HmacSha1, TagForm::Untruncated));
+        let Shared { key, tag, .. } = parse("algorithm = \"hmac-sha1\"\nsecret = \"secretkey\"").unwrap();
+        assert_eq!((key.id, key.algorithm, tag), (0, Algorithm::HmacSha1, TagForm::Untruncated));
         assert_eq!(key.secret.expose(), b"secretkey");
     }
 
     #[test]
+    fn tags_cover_the_whole_message_unless_it_is_written_that_they_need_not() {
+        for algorithm in ["hkdf-sha256", "hmac-sha256", "hmac-sha1"] {
+            let text = format!("algorithm = \"{algorithm}\"\nsecret = \"hidden\"\nuntruncated = true");
+            assert!(!parse(&text).unwrap().narrow_coverage, "{algorithm}");
+            assert!(parse(&format!("{text}\nnarrow-coverage = true")).unwrap().narrow_coverage, "{algorithm}");
+        }
+    }
+
+    #[test]
     fn hexadecimal_secrets() {
-        let (key, form) = parse("algorithm = \"hkdf-sha256\"\nkey-id = 7\nsecret-hex = \"00fF10\"").unwrap();
-        assert_eq!((key.id, form, key.secret.expose()), (7, TagForm::Truncated, &[0, 0xff, 0x10][..]));
+        let Shared { key, tag, .. } =
+            parse("algorithm = \"hkdf-sha256\"\nkey-id = 7\nsecret-hex = \"00fF10\"").unwrap();
+        assert_eq!((key.id, tag, key.secret.expose()), (7, TagForm::Truncated, &[0, 0xff, 0x10][..]));
     }
 
     #[test]

@@ -294,6 +294,8 @@ pub struct ServerAddress {
     pub key: AuthKey,
     /// How much of an HMAC it wants.
     pub tag: TagForm,
+    /// Whether its own tags may cover no more than the records.
+    pub narrow_coverage: bool,
 }
 
 /// The map system in this process.
@@ -568,10 +570,7 @@ fn servers(written: &Written) -> Result<Vec<ServerAddress>, ConfigError> {
         return Err(ConfigError::new("key-file", problem));
     }
     let pairs = written.map_server.iter().zip(written.key_file.iter().cycle());
-    let server = |(address, file): (&IpAddr, &PathBuf)| {
-        let (key, tag) = key_file::read(file)?;
-        Ok(ServerAddress { address: *address, key, tag })
-    };
+    let server = |(address, file): (&IpAddr, &PathBuf)| Ok(key_file::read(file)?.at(*address));
     pairs.map(server).collect()
 }
 

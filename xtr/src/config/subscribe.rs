@@ -35,9 +35,9 @@ pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<
     let mut files = files.iter().cycle();
     let association = |address| match files.next() {
         Some(file) => {
-            let (key, tag) =
+            let shared =
                 key_file::read(file).map_err(|error| ConfigError { key: "subscribe-key-file".into(), ..error })?;
-            Ok(ServerAddress { address, key, tag })
+            Ok(shared.at(address))
         }
         None if written.lisp_sec == LispSecMode::Require => {
             let problem = "needed with --lisp-sec require: every xTR of the site has the key of the Map-Server";

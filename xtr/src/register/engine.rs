@@ -21,9 +21,6 @@ use crate::database::{Database, RecordForm, withdrawal};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{MapSystem, Outgoing, turned};
 
-/// Deployed Map-Servers send the whole HMAC, and some cover the records only. Neither is easier to forge.
-const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: true };
-
 /// A Map-Server and how we speak to it.
 #[derive(Debug)]
 pub struct Server {
@@ -33,12 +30,21 @@ pub struct Server {
     pub key: AuthKey,
     /// Length of our tags: as the RFC says, or untruncated as deployed servers want it.
     pub tag: TagForm,
+    /// Whether its tags may leave out what stands behind the records (RFC 9301, section 5.6, step 5).
+    pub narrow_coverage: bool,
     /// P: the server answers Map-Requests for us.
     pub proxy_reply: bool,
     /// xTR-ID and Site-ID, for servers that are to tell the xTRs of a site apart.
     pub identity: Option<XtrIdentity>,
     /// What is registered there at the start.
     pub prefixes: Vec<EidPrefix>,
+}
+
+impl Server {
+    /// Deployed Map-Servers send the whole HMAC, which is no easier to forge.
+    fn accepted(&self) -> Accept {
+        Accept { untruncated: true, narrow_coverage: self.narrow_coverage }
+    }
 }
 
 /// What the engine is made of.
@@ -429,8 +435,8 @@ impl Registrar {
         let Some(batch) = self.batches.iter_mut().find(|batch| asked(batch)) else {
             return self.on_unsolicited(now, from, message, payload);
         };
-        let key = &self.servers[batch.server].key;
-        auth::verify(payload, key, ACCEPTED).map_err(|_| Refusal::NotifyBadTag)?;
+        let server = &self.servers[batch.server];
+        auth::verify(payload, &server.key, server.accepted()).map_err(|_| Refusal::NotifyBadTag)?;
         let confirmed: BTreeSet<_> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
         if !batch.prefixes.iter().all(|prefix| confirmed.contains(prefix)) {
             return Err(Refusal::NotifyIncomplete);
@@ -452,7 +458,8 @@ impl Registrar {
         payload: &[u8],
     ) -> Result<(), Refusal> {
         let is_late = self.nonce.has_used(message.nonce);
-        let by_it = |server: &Server| server.to == from && auth::verify(payload, &server.key, ACCEPTED).is_ok();
+        let verifies = |server: &Server| auth::verify(payload, &server.key, server.accepted()).is_ok();
+        let by_it = |server: &Server| server.to == from && verifies(server);
         let index = self.servers.iter().position(by_it).filter(|_| !is_late).ok_or(Refusal::NotifyUnasked)?;
         let last = self.heard.last(from);
         if message.nonce < last || message.nonce == Nonce(0) {

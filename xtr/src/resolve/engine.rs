@@ -16,7 +16,7 @@ use wire::control::{MapReply, MapRequest, Nonce};
 use wire::record::{Action, MappingRecord};
 
 use super::conversation::{Cause, Conversation, Stage};
-use super::entry::{action, entry};
+use super::entry::entry;
 use super::limits;
 use super::mirror::{Installed, Mirror};
 use super::policy::{Accepted, Answer, Policy};
@@ -463,7 +463,7 @@ impl Resolver {
     /// not published. Absence from the DHT proves nothing, and asking it again costs nobody else anything.
     fn says_ask_again(&self, via: Via, asked: &EidPrefix, accepted: &[Accepted<'_>]) -> bool {
         let answers = |entry: &&Accepted<'_>| entry.prefix.covers(asked) && entry.is_negative();
-        accepted.iter().filter(answers).any(|entry| match action(entry) {
+        accepted.iter().filter(answers).any(|entry| match entry.action {
             Action::SendMapRequest => true,
             Action::DropNoReason => via == Via::Pipe && self.config.policy.is_cgeid(asked),
             _ => false,

@@ -3,22 +3,15 @@
 
 use std::time::Instant;
 
-use wire::record::Action;
-
 use super::policy::Accepted;
 use crate::map_cache::{Entry, Forwarding, Locator};
 
 /// The map-cache entry of an accepted record.
 pub(super) fn entry(now: Instant, accepted: &Accepted<'_>) -> Entry {
     let forwarding = if accepted.is_negative() {
-        Forwarding::Negative(action(accepted))
+        Forwarding::Negative(accepted.action)
     } else {
         Forwarding::Locators(accepted.locators.iter().filter_map(|(_, locator)| Locator::usable(locator)).collect())
     };
     Entry { forwarding, expires: now + accepted.lifetime }
-}
-
-/// The action counts only in records that came without locators (RFC 9301, section 5.4).
-pub(super) fn action(accepted: &Accepted<'_>) -> Action {
-    if accepted.record.locators.is_empty() { accepted.record.action } else { Action::NoAction }
 }

@@ -10,7 +10,6 @@ use ipnet::{IpNet, Ipv4Net};
 use wire::address::{EidPrefix, InstanceId};
 use wire::record::{Action, LocatorRecord, MapVersion};
 
-use super::entry::action;
 use super::limits;
 use super::policy::Accepted;
 use crate::map_cache::{Entry, Forwarding, Locator};
@@ -96,7 +95,7 @@ impl Mirror {
             let locators = accepted.locators.iter().map(|(address, locator)| (*address, (*locator).clone())).collect();
             let expires = now + accepted.lifetime;
             let (ordinals, map_version) = (ordinals(accepted), accepted.record.map_version);
-            let action = action(accepted);
+            let action = accepted.action;
             let (since, secured) = (now, false);
             let installed = Installed { locators, ordinals, action, map_version, expires, since, from, secured };
             self.negatives += usize::from(is_negative);
@@ -238,7 +237,13 @@ mod tests {
         mirror.insert(
             now,
             Via::Pipe,
-            &Accepted { prefix, record: &record, locators, lifetime: Duration::from_secs(60) },
+            &Accepted {
+                prefix,
+                record: &record,
+                locators,
+                lifetime: Duration::from_secs(60),
+                action: Action::NoAction,
+            },
         );
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::MapReply;
-use wire::record::{LocatorRecord, MappingRecord, Ttl};
+use wire::record::{Action, LocatorRecord, MappingRecord, Ttl};
 
 use super::limits;
 use super::mirror::Installed;
@@ -55,6 +55,8 @@ pub(super) struct Accepted<'a> {
     pub(super) locators: Vec<(IpAddr, &'a LocatorRecord)>,
     /// How long it may be kept; zero = remove.
     pub(super) lifetime: Duration,
+    /// What becomes of packets if it has no locators.
+    pub(super) action: Action,
 }
 
 impl Accepted<'_> {
@@ -110,13 +112,24 @@ impl Policy {
             };
             match holds {
                 Some(prefix) => {
-                    accepted.push(Accepted { prefix, record, locators, lifetime: lifetime(record.ttl, negative) });
+                    let (lifetime, action) = (lifetime(record.ttl, negative), self.action(&prefix, record));
+                    accepted.push(Accepted { prefix, record, locators, lifetime, action });
                 }
                 None => tally.count(Refusal::RecordOverclaims),
             }
         }
         let answers = accepted.iter().any(|entry| entry.prefix.covers(&answer.asked));
         if answers { Ok(accepted) } else { Err(Refusal::ReplyNotCovering) }
+    }
+
+    /// The action counts only in records that came without locators (RFC 9301, section 5.4). Nobody's word leads packets for a
+    /// CGEID out of the tunnel: that nobody has it cannot be proven, and natively they would leak.
+    fn action(&self, prefix: &EidPrefix, record: &MappingRecord) -> Action {
+        match record.action {
+            _ if !record.locators.is_empty() => Action::NoAction,
+            Action::NativelyForward if self.is_in_cgeid_network(prefix) => Action::DropNoReason,
+            action => action,
+        }
     }
 
     /// Whether a record has the locators of a mapping, with the same priorities, weights and R bits. Whose locators they are (L)
@@ -185,7 +198,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::database::{Database, OwnLocator, RecordForm};
-    use wire::record::Action;
 
     fn prefix(text: &str) -> EidPrefix {
         EidPrefix { iid: InstanceId(0), net: text.parse().unwrap() }
@@ -247,6 +259,23 @@ mod tests {
         assert_eq!(accept(cgeid, vec![negative("3fff::/16", 15)], &[]).0, names(&[cgeid]));
         let wider = accept("3fff:2::1/128", vec![positive("3fff::/16")], &[]).0;
         assert_eq!(wider, names(&["3fff:2::1/128"]), "a mapping round the network holds for the address asked");
+    }
+
+    #[test]
+    fn no_answer_leads_packets_for_a_cgeid_out_of_the_tunnel() {
+        let action = |asked: &str, record: MappingRecord| {
+            let reply = reply(vec![record]);
+            let answer = Answer { asked: prefix(asked), reply: &reply, within: None };
+            policy().accept(answer, |_| false, &mut Tally::default()).unwrap()[0].action
+        };
+        let cgeid = "3fff:ce1::5/128";
+        for said in [cgeid, "3fff:ce1::/32", "3fff::/16", "::/0"] {
+            assert_eq!(action(cgeid, negative(said, 15)), Action::DropNoReason, "{said}");
+            let denied = MappingRecord { action: Action::DropPolicyDenied, ..negative(said, 15) };
+            assert_eq!(action(cgeid, denied), Action::DropPolicyDenied, "{said}: any other word counts");
+        }
+        assert_eq!(action("3fff:2::1/128", negative("3fff::/16", 15)), Action::NativelyForward, "it is no CGEID");
+        assert_eq!(action("2001:db8:b::2/128", negative("2001:db8:b::/48", 15)), Action::NativelyForward);
     }
 
     #[test]

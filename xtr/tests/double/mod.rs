@@ -280,6 +280,7 @@ pub fn server(algorithm: Algorithm, tag: TagForm, prefixes: &[&str]) -> Server {
         to: MapSystem::Node(SERVER.parse().unwrap()),
         key: key(algorithm),
         tag,
+        narrow_coverage: false,
         proxy_reply: true,
         identity: None,
         prefixes,

@@ -178,6 +178,7 @@ impl Kademlia {
             FromConnection::GetRecordRes { query_id, .. } => {
                 // Of a GET nobody asks for it.
                 self.watch.busy(query_id);
+                self.watch.told(query_id, from);
                 self.watch.answered(query_id, peer, from);
             }
             FromConnection::PutRecordRes { query_id, .. } => self.watch.answered(query_id, peer, from),

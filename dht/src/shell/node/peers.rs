@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Peers as they come and go: connections, addresses, and their places in the routing table.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionError, DialError};
 use libp2p::{Multiaddr, PeerId, identify};
 
-use super::addresses::{believable, socket, split_peer};
+use super::addresses::{believable, ip, socket, split_peer};
 use super::behaviour::KAD_PROTOCOL;
 use super::closing::is_loss;
 use super::driver::Driver;
+use crate::block::Block;
+use crate::limits::WITNESSES;
 use crate::shell::limits;
 
 impl Driver {
@@ -115,6 +118,26 @@ impl Driver {
         let bucket = self.kad().kbucket(*peer);
         let entry = bucket.as_ref().and_then(|bucket| bucket.iter().find(|entry| entry.node.key.preimage() == peer));
         entry.map_or_else(Vec::new, |entry| entry.node.value.iter().map(|address| split_peer(address).0).collect())
+    }
+
+    /// In how many blocks the peers in the routing table lie, as far as it matters. One that is known by several addresses counts
+    /// once, and where one of them is in a block that counts already, not at all: from there it may answer.
+    pub(super) fn known_blocks(&mut self) -> usize {
+        let mut blocks = BTreeSet::new();
+        for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
+            for entry in bucket.iter() {
+                let seen = self.seen_at.get(entry.node.key.preimage());
+                let known = entry.node.value.iter().filter(|_| seen.is_none());
+                let its: BTreeSet<Block> = seen.into_iter().chain(known).filter_map(ip).map(Block::of).collect();
+                if its.is_disjoint(&blocks) {
+                    blocks.extend(its.first());
+                }
+                if blocks.len() >= WITNESSES {
+                    return blocks.len();
+                }
+            }
+        }
+        blocks.len()
     }
 
     pub(super) fn peers_changed(&mut self) {

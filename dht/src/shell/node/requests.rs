@@ -109,6 +109,7 @@ impl Driver {
         let now = Instant::now();
         match work {
             Work::Get { key, limit, values, effort } => {
+                effort.begins(self.known_blocks());
                 let id = self.kad().get_record(key.into());
                 self.kad().watch.begin(id, effort);
                 self.queries.start(id, Query::Get { values }, now + limit);

@@ -46,6 +46,12 @@ impl Values {
         self.effort.rounds()
     }
 
+    /// Whether so many peers have answered that there is nothing if there are no values: three of different blocks of addresses, or
+    /// of all blocks that peers are known in. Silence proves nothing.
+    pub fn is_answered(&self) -> bool {
+        self.effort.is_answered()
+    }
+
     /// Requests sent so far.
     pub fn requests(&self) -> usize {
         self.effort.requests()

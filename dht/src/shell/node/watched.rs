@@ -2,22 +2,28 @@
 //! What is seen of our own queries as their messages go by: how many requests they sent, how many of those waited for one
 //! another, who answered, and how a PUT was answered. libp2p tells none of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::PeerId;
 use libp2p::kad::QueryId;
 
+use crate::block::Block;
+use crate::limits::WITNESSES;
 use crate::shell::limits;
 
-/// What a query has cost so far; shared with whoever waits for it.
+/// What a query has cost so far, and who has answered it; shared with whoever waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Effort {
     rounds: AtomicUsize,
     requests: AtomicUsize,
+    /// Blocks that the known peers lie in when it begins, [`WITNESSES`] at most.
+    known: AtomicUsize,
+    /// Blocks from which a GET was answered, [`WITNESSES`] at most; an address that nobody knows counts as one more.
+    answered: Mutex<BTreeSet<Option<Block>>>,
 }
 
 impl Effort {
@@ -29,6 +35,25 @@ impl Effort {
     /// Requests sent.
     pub(super) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The query begins where peers of so many blocks are known.
+    pub(super) fn begins(&self, known: usize) {
+        self.known.store(known.min(WITNESSES), Ordering::Relaxed);
+    }
+
+    /// Whether as many blocks have answered a GET as it takes to believe that there is nothing: the silence of the others may be
+    /// anybody's doing. A node that knows nobody is answered by nobody.
+    pub(super) fn is_answered(&self) -> bool {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner).len();
+        answered >= self.known.load(Ordering::Relaxed).max(1)
+    }
+
+    fn hear(&self, from: Option<IpAddr>) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered.len() < WITNESSES {
+            answered.insert(from.map(Block::of));
+        }
     }
 }
 
@@ -117,6 +142,13 @@ impl Watch {
         }
     }
 
+    /// A peer has answered a GET, with or without a value. That it is asked too often is no answer, and has another form.
+    pub(super) fn told(&self, query: &QueryId, from: Option<IpAddr>) {
+        if let Some(watched) = self.queries.get(query) {
+            watched.effort.hear(from);
+        }
+    }
+
     /// A peer has answered a PUT with something else than its echo.
     pub(super) fn refused(&mut self, query: &QueryId) {
         if let Some(watched) = self.queries.get_mut(query) {
@@ -151,6 +183,22 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_get_is_answered_by_three_blocks_or_all_that_are_known() {
+        let answered = |known: usize, from: &[[u8; 4]]| {
+            let effort = Effort::default();
+            effort.begins(known);
+            from.iter().for_each(|address| effort.hear(Some(IpAddr::from(*address))));
+            effort.is_answered()
+        };
+        let (one, same, two, three) = ([198, 51, 100, 1], [198, 51, 100, 2], [198, 51, 101, 1], [198, 51, 102, 1]);
+        assert!(!answered(0, &[]), "nobody is known, and nobody answers");
+        assert!(answered(0, &[one]), "somebody who came to be known meanwhile");
+        assert!(!answered(1, &[]) && answered(1, &[one]));
+        assert!(!answered(2, &[one, same]) && answered(2, &[one, two]));
+        assert!(!answered(9, &[one, two, same]) && answered(9, &[one, two, three]));
+    }
 
     #[test]
     fn a_round_is_a_request_that_waited_for_an_answer() {

@@ -292,7 +292,7 @@ impl Running {
 }
 
 /// Reads a key: the first copy that verifies is handed on at once, and what changes it when it comes. A hostile node can hide a
-/// record for a while, not change it. `None` if the DHT did not answer.
+/// record for a while, not change it. `None` if the DHT did not answer: what too few have not got may be there all the same.
 async fn look_up(node: &Node, key: RecordKey, answers: &mpsc::Sender<Input>) {
     let mut read = match Read::begin(node, key.network, key).await {
         Ok(read) => read,
@@ -304,9 +304,8 @@ async fn look_up(node: &Node, key: RecordKey, answers: &mpsc::Sender<Input>) {
         }
     };
     let is_there = read.first().await;
-    let values = read.values();
-    let is_alone = values.is_empty() && node.peer_set().peers == 0;
-    let _ = answers.send(Input::DhtValues { key, values: (!is_alone).then_some(values) }).await;
+    let values = read.is_answered().then(|| read.values());
+    let _ = answers.send(Input::DhtValues { key, values }).await;
     while is_there && read.newer(PATIENCE).await {
         if answers.send(Input::DhtNewer { key, values: read.values() }).await.is_err() {
             return;

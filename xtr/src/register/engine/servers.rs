@@ -39,6 +39,7 @@ impl Registrar {
             == (&newer.key, newer.tag, newer.proxy_reply, newer.identity);
         let had_left = self.retired.remove(&index);
         if is_same && !had_left {
+            self.servers[index].narrow_coverage = newer.narrow_coverage;
             return;
         }
         self.servers[index] = newer;
