@@ -91,6 +91,21 @@ async fn who_presents_nothing_is_no_peer() {
 }
 
 #[tokio::test]
+async fn the_first_message_goes_with_the_proposal_of_its_protocol() {
+    const PROPOSAL: &[u8] = b"/ipv6mesh/admit/1\n";
+    let mute = stranger::Mute::at("127.55.1.1").await;
+    let _client = client(std::slice::from_ref(&mute.address), &Rules::default());
+    let heard = mute.hears(Duration::from_secs(2)).await;
+    let after = |octets: &Vec<u8>| {
+        let at = octets.windows(PROPOSAL.len()).position(|part| part == PROPOSAL)?;
+        Some(octets[at + PROPOSAL.len()..].to_vec())
+    };
+    let messages: Vec<_> = heard.iter().filter_map(after).collect();
+    assert_eq!(messages.len(), 1, "{heard:?}");
+    assert!(Presentation::decode(&messages[0]).is_ok(), "nothing whole before an answer: {heard:?}");
+}
+
+#[tokio::test]
 async fn garbage_is_counted_and_answered() {
     let node = server([42, 1, 1], &[]);
     let mut swarm = stranger::stranger(Keypair::generate_ed25519());

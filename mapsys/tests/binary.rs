@@ -43,12 +43,18 @@ impl Drop for Running {
 impl Running {
     /// Starts on a free port of `address` and waits until it says that it is ready.
     fn start(state: &Path, address: &str, more: &[&str]) -> Self {
+        Self::start_logging(Stdio::inherit(), state, address, more)
+    }
+
+    /// The same, with its log going there.
+    fn start_logging(log: impl Into<Stdio>, state: &Path, address: &str, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_lisp-mapsys"))
             .args(["--listen", &format!("{address}:0"), "--dht-listen", address, "--dht-port", "0"])
             .arg("--state-dir")
             .arg(state)
             .args(more)
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut listening = None;
@@ -238,6 +244,38 @@ fn wrong_usage_is_2_and_names_what_is_wrong() {
     let lig =
         Command::new(env!("CARGO_BIN_EXE_lig")).args(["example", "--map-resolver", "127.0.0.1"]).output().unwrap();
     assert_eq!(lig.status.code(), Some(2));
+}
+
+#[test]
+fn sites_with_one_secret_are_named_by_check_at_start_and_at_reload() {
+    const NAMED: &str = "sites \"a\" and \"b\" have one secret";
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (config, log) = (path("sites.toml").display().to_string(), path("log"));
+    let site = |name: &str, secret: &str| {
+        format!(
+            "[[site]]\nname = \"{name}\"\neid-prefix = [\"2001:db8:{name}::/48\"]\nkey = [{{ secret = \"{secret}\" }}]\n"
+        )
+    };
+    let with = |of_b: &str| std::fs::write(&config, site("a", "of a") + &site("b", of_b)).unwrap();
+    let check =
+        || String::from_utf8(mapsys(&["check", "--listen", "127.0.53.10", "--config", &config]).stdout).unwrap();
+    with("of b");
+    assert!(!check().contains("one secret"), "{}", check());
+    with("of a");
+    assert!(check().contains(&format!("warning: {NAMED}")), "{}", check());
+
+    let named = || std::fs::read_to_string(&log).unwrap().matches(NAMED).count();
+    let file = std::fs::File::create(&log).unwrap();
+    let running = Running::start_logging(file, &path("state"), "127.0.53.10", &["--config", &config]);
+    assert_eq!(named(), 1, "at start");
+    for (of_b, times) in [("of b", 1), ("of a", 2)] {
+        with(of_b);
+        let reloaded = mapsys(&["reload", "--state-dir", &path("state").display().to_string()]);
+        assert!(reloaded.status.success(), "{reloaded:?}");
+        assert_eq!(named(), times, "with the secret {of_b:?}");
+    }
+    running.stop();
 }
 
 /// Whether the DHT node at an address has this key.

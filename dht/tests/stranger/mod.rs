@@ -2,17 +2,22 @@
 //! What a peer of ours speaks, in the hands of somebody else: it presents whatever octets it likes.
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use cgeid::{Network, OperationalKey};
 use dht::admit::{Answer, Credentials, Ends, Kind, Presentation, Rules, present};
 use dht::shell::node::{Clock, Multiaddr, Node};
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _};
+use libp2p::core::muxing::StreamMuxerExt as _;
+use libp2p::core::transport::{Boxed, ListenerId, Transport as _, TransportEvent};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, Message, ProtocolSupport};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, kad};
+use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, kad, quic};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Octets as they are.
 #[derive(Clone, Default)]
@@ -161,4 +166,56 @@ pub async fn run_for(swarm: &mut Swarm<Speaks>, peer: PeerId, time: Duration) ->
 /// A loopback address of a stranger.
 pub fn at(text: &str) -> Multiaddr {
     format!("/ip4/{text}/udp/0/quic-v1").parse().unwrap()
+}
+
+/// Somebody who takes a connection and all its streams, and answers none: no protocol is ever agreed on.
+pub struct Mute {
+    transport: Boxed<(PeerId, quic::Connection)>,
+    /// Where it listens, and who it is.
+    pub address: Multiaddr,
+}
+
+impl Mute {
+    pub async fn at(text: &str) -> Self {
+        let keypair = Keypair::generate_ed25519();
+        let mut transport = quic::tokio::Transport::new(quic::Config::new(&keypair)).boxed();
+        transport.listen_on(ListenerId::next(), at(text)).unwrap();
+        loop {
+            let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+            if let TransportEvent::NewAddress { listen_addr, .. } = event {
+                let address = listen_addr.with_p2p(keypair.public().to_peer_id()).unwrap();
+                return Self { transport, address };
+            }
+        }
+    }
+
+    /// What comes in each stream of the first connection, until so long after it stands.
+    pub async fn hears(mut self, time: Duration) -> Vec<Vec<u8>> {
+        let upgrade = loop {
+            let event = poll_fn(|cx| Pin::new(&mut self.transport).poll(cx)).await;
+            if let TransportEvent::Incoming { upgrade, .. } = event {
+                break upgrade;
+            }
+        };
+        let (_, mut connection) = upgrade.await.unwrap();
+        let (until, mut streams) = (Instant::now() + time, Vec::new());
+        while let Ok(stream) = timeout_at(until, poll_fn(|cx| connection.poll_inbound_unpin(cx))).await {
+            streams.push(tokio::spawn(octets_until(stream.unwrap(), until)));
+        }
+        let mut heard = Vec::new();
+        for stream in streams {
+            heard.push(stream.await.unwrap());
+        }
+        heard
+    }
+}
+
+async fn octets_until(mut stream: impl AsyncRead + Unpin, until: Instant) -> Vec<u8> {
+    let (mut octets, mut buffer) = (Vec::new(), [0; 1024]);
+    while let Ok(Ok(count @ 1..)) = timeout_at(until, stream.read(&mut buffer)).await {
+        octets.extend_from_slice(&buffer[..count]);
+    }
+    // To let go of it would be an answer.
+    sleep_until(until).await;
+    octets
 }

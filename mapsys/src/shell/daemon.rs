@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `lisp-mapsys` does: check a configuration, run it, show what a running one does.
 
+mod shared;
 mod told;
 
 use std::collections::HashMap;
@@ -143,6 +144,13 @@ impl Plan {
         Self { clock, ..self }
     }
 
+    /// Says what is allowed in it and ought not to be.
+    pub fn warn(&self) {
+        for sentence in shared::sentences(&self.sites) {
+            tracing::warn!("{sentence}");
+        }
+    }
+
     /// What of it a running map system can take.
     pub fn reconfiguration(self) -> Reconfiguration {
         Reconfiguration {
@@ -184,6 +192,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
         let legacy = if site.legacy { ", legacy: HMAC-SHA-1 and any nonce order" } else { "" };
         let required = if site.lisp_sec == LispSec::Required { ", with LISP-SEC only" } else { "" };
         writeln!(text, "site {:?}: {} ({} keys{legacy}{required})", site.name, prefixes.join(", "), site.keys.len())?;
+    }
+    for sentence in shared::sentences(&plan.sites) {
+        writeln!(text, "warning: {sentence}")?;
     }
     for Association { name, peers, keys, protected_path } in &plan.lisp_sec {
         let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
@@ -239,6 +250,7 @@ fn check_ddt(text: &mut String, ddt: &ddt::Config) -> std::fmt::Result {
 /// # Errors
 /// Says what the machine lacks.
 pub fn run(plan: Plan, reloading: (Reloader, Reloads)) -> anyhow::Result<()> {
+    plan.warn();
     // Sockets, engine and senders take turns in one thread: handing each datagram from one thread to another costs more than
     // the engine spends on it. DHT node and disk have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

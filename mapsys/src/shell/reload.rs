@@ -74,8 +74,9 @@ impl Reloader {
         // Files can lie on slow disks, and derived keys take their time: the engine goes on meanwhile.
         let read = tokio::task::spawn_blocking(move || -> anyhow::Result<(Settings, Reconfiguration)> {
             let settings = Settings::read(&flags)?;
-            let newer = Plan::new(&settings)?.reconfiguration();
-            Ok((settings, newer))
+            let plan = Plan::new(&settings)?;
+            plan.warn();
+            Ok((settings, plan.reconfiguration()))
         });
         let (settings, newer) = read.await??;
         let done = service.reconfigure(newer).await?;

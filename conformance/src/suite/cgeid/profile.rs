@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Certificates: the ones that must be taken, and those with one thing wrong that must not.
 
-use super::workshop::{Workshop, at, dates, edit_extensions, forge, name};
+use super::workshop::{Findings, Workshop, at, dates, edit_extensions, forge, name};
 use super::{Fault, Judgement, Probe};
 use crate::der::{elements, inside, tlv};
 use crate::vectors::from_hex;
@@ -48,6 +48,11 @@ pub(super) const PROBES: &[Probe] = &[
     Probe { id: "ID-006.1", about: "a subjectAltName of another address", judge: other_address },
     Probe { id: "ID-006.2", about: "the certificate of another network", judge: other_network },
     Probe { id: "ID-011.1", about: "an Ed25519 key whose certificate says RSA", judge: confused_algorithm },
+    Probe {
+        id: "CG-038.1",
+        about: "an operational certificate for 35 days, and the same for a second more",
+        judge: longest_life,
+    },
     Probe { id: "ID-019.1", about: "an expired certificate", judge: expired },
     Probe { id: "ID-019.2", about: "a certificate of the future", judge: future },
 ];
@@ -191,6 +196,38 @@ fn confused_algorithm(shop: &Workshop) -> Judgement {
 fn expired(shop: &Workshop) -> Judgement {
     let file = shop.forge(&shop.ed25519, |fields| fields[at::VALIDITY] = dates("200101000000Z", "200201000000Z"));
     show(shop, file, &["expired"])
+}
+
+/// The operational certificate of this month, with other dates.
+fn month(shop: &Workshop, edit: impl FnOnce(&mut [u8], &mut [u8])) -> Result<Findings, Fault> {
+    let key = shop.ed25519.delegate(shop.now, 0).map_err(|error| Fault::Broken(error.to_string()))?;
+    let der = forge(key.certificate_der(), &shop.ed25519, |fields| {
+        let mut dates = elements(inside(&fields[at::VALIDITY]));
+        if let [from, until] = dates.as_mut_slice() {
+            edit(from, until);
+        }
+        fields[at::VALIDITY] = tlv(0x30, &dates.concat());
+    })?;
+    shop.put("issuer.der", shop.ed25519.certificate().der())?;
+    shop.put("month.der", &der)?;
+    shop.verify(&["issuer.der", "month.der"])
+}
+
+/// A certificate as issued lives as long as one may.
+fn longest_life(shop: &Workshop) -> Judgement {
+    const KIND: &str = "operational-certificate";
+    let taken = month(shop, |_, _| ())?.holds(1, KIND)?["not_after"].clone();
+    let refused = month(shop, |from, until| {
+        // The last octets of a date are the digit of a second and a Z.
+        let digit = until.len().saturating_sub(2);
+        match until.get_mut(digit) {
+            Some(second) if *second < b'9' => *second += 1,
+            // Then it begins with the same digit, for both are the same second of a minute.
+            _ => from[digit] -= 1,
+        }
+    })?;
+    let told = refused.refuses(1, KIND, &["35 days", "longer"])?;
+    Ok(format!("taken until {taken}; {told}"))
 }
 
 fn future(shop: &Workshop) -> Judgement {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Prefixes: pages, registrars, holes, instances.
 
+use dht::record::{Entry, Target};
 use serde_json::Value;
 
 use super::{Hall, now};
@@ -22,6 +23,7 @@ pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DH-06.9", PREFIXES, "one prefix in two instances", instances),
     must("DH-06.10", PREFIXES, "a site and a part of it, both registered: the longest prefix", longest),
     must("DH-06.11", PREFIXES, "a registrar that lists a longer prefix than it was granted", beyond_its_grant),
+    must("DH-06.12", PREFIXES, "a page that is older than the one above it knows", outdated),
 ];
 
 /// An anchor whose page names these registrars for one site.
@@ -161,4 +163,24 @@ fn longest(hall: &Hall) -> Judgement {
 
 fn beyond_its_grant(hall: &Hall) -> Judgement {
     gives(&site_and_part(hall, "2001:db8:a::/64", 33, 34)?, 33)
+}
+
+/// Whoever holds back a writer's newer page, as long as the older one is signed, changes nothing but that there is no answer.
+fn outdated(hall: &Hall) -> Judgement {
+    let (near, far) = hall.ends()?;
+    let (anchor, child, registrar) = (Person::new(now())?, Person::new(now())?, Person::new(now())?);
+    let (covering, net) = (prefix("2001:db8::/32")?, prefix("2001:db8:a::/48")?);
+    let of_child = vec![site(net, &[&registrar], 48)];
+    let older = child.page(now() - seconds(30), net, of_child.clone())?;
+    let newer = child.page(now(), net, of_child)?;
+    let target = Target::Delegation { child: child.key.cn(), lowest: newer.sequence };
+    hall.fleet.publish(near, &anchor.page(now(), covering, vec![Entry { prefix: net, target }])?)?;
+    hall.fleet.publish(near, &registrar.prefix(now(), net, 35)?)?;
+    hall.fleet.publish(near, &older)?;
+    let asked = || hall.fleet.resolve(far, &format!("2001:db8::/32={}", anchor.key.cn()), EID, &[]);
+    let found = asked()?;
+    let is_refused = found["result"] != "mapping" && found["result"] != "hole" && found["result"].is_string();
+    expect(is_refused, format!("an older page than {} leads to {}", newer.sequence, found["result"]))?;
+    hall.fleet.publish(near, &newer)?;
+    gives(&asked()?, 35)
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is answered, by whom, and where it comes from (RFC 9301, sections 8.2 to 8.4).
 
+use std::time::Duration;
+
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::{Ecm, MapRegister};
 use wire::record::{Action, Ttl};
@@ -18,6 +20,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("FC-064.2", ANSWER, "EIDs of no site", not_configured),
     must("FC-064.3", ANSWER, "an EID of a site that has registered a part of it: the part is left out", beside_a_part),
     should("FC-066.1", RESOLVER, "EIDs between sites: the hole that is told", holes),
+    should("FC-082.1", SERVER, "a registration that nobody repeats: when it ends", silence),
     must("FC-104.1", SERVER, "a site that wants to be answered for (P)", proxied),
     must("FC-105.1", ANSWER, "a site that answers itself: what its ETR gets", forwarded),
     must("FC-105.2", ANSWER, "the same, with an ETR that has other locators too", forwarded_once),
@@ -95,6 +98,20 @@ fn holes(room: &Room) -> Judgement {
     Ok(format!("each contains its EID and no site: {}", told.join(", ")))
 }
 
+/// Three minutes are too long to wait for; the map system says how many of them are left.
+fn silence(room: &Room) -> Judgement {
+    const SILENCE: u64 = 180;
+    // Between a Map-Register and the answer to a question about it, on a machine that has other work.
+    const BUSY: u64 = 20;
+    let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
+    xtr.registers(server, &register(room.nonce(), vec![record(site.prefix, &[RLOC])]), &site.key())?;
+    let first = room.seconds_left(&site.prefix)?;
+    std::thread::sleep(Duration::from_millis(1100));
+    let later = room.seconds_left(&site.prefix)?;
+    let found = format!("{first} s are left, and after another second {later} s");
+    expect((SILENCE - BUSY..=SILENCE).contains(&first) && later < first, found)
+}
+
 fn proxied(room: &Room) -> Judgement {
     let (site, xtr, server) = (room.site()?, room.xtr()?, room.common()?.first()?);
     xtr.registers(server, &register(room.nonce(), vec![record(site.prefix, &[RLOC])]), &site.key())?;
@@ -133,7 +150,7 @@ fn forwarded_once(room: &Room) -> Judgement {
     let itr = room.xtr()?;
     itr.send(server, &itr.ecm(&request(room.nonce(), &[site.host(2)], &[itr.address.ip()]))?)?;
     room.works()?;
-    let wait = std::time::Duration::from_millis(100);
+    let wait = Duration::from_millis(100);
     let came = etr.hear_all(wait)?.len() + other.hear_all(wait)?.len();
     expect(came == 1, format!("{came} copies of the question went to two locators"))
 }

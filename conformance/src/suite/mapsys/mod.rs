@@ -9,6 +9,7 @@ mod message;
 mod needs;
 mod own;
 mod place;
+mod shown;
 mod site;
 mod xtr;
 
@@ -152,18 +153,6 @@ impl Room {
     pub(super) fn xtr_on(&self, address: SocketAddr) -> Result<Xtr, Fault> {
         self.only_ours("it listens at addresses of the target's own machine")?;
         Xtr::at(address)
-    }
-
-    /// How often the common map system has counted a refusal of that name.
-    pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
-        self.only_ours("it looks at counters of lisp-mapsys")?;
-        self.common()?;
-        let mut command = Command::new(&self.program);
-        command.args(["show", "counters", "--json", "--state-dir"]).arg(self.folder.path().join("common.state"));
-        let output = command.output().map_err(missing)?;
-        crate::exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
-        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
-        shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }
 
     /// An xTR at two ports of an IPv4 address of its own: one that the system chose, and the control port.

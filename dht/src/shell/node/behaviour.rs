@@ -120,6 +120,16 @@ fn identify_config(keypair: &Keypair) -> identify::Config {
 /// Kademlia that stores only what `records` takes, acknowledges nothing else, republishes nothing by itself, and lets nobody
 /// into its routing table who was not admitted.
 fn kademlia(keypair: &Keypair, role: Role, paths: Paths, records: KadRecords) -> kad::Behaviour<KadRecords> {
+    let peer = keypair.public().to_peer_id();
+    let mut kad = kad::Behaviour::with_config(peer, records, kademlia_config(paths));
+    kad.set_mode(Some(match role {
+        Role::Server => kad::Mode::Server,
+        Role::Client => kad::Mode::Client,
+    }));
+    kad
+}
+
+fn kademlia_config(paths: Paths) -> kad::Config {
     let mut config = kad::Config::new(KAD_PROTOCOL);
     config
         .set_kbucket_inserts(kad::BucketInserts::Manual)
@@ -137,11 +147,26 @@ fn kademlia(keypair: &Keypair, role: Role, paths: Paths, records: KadRecords) ->
         .set_substreams_timeout(limits::REQUEST)
         .set_query_timeout(limits::QUERY)
         .set_periodic_bootstrap_interval(Some(limits::REFRESH));
-    let peer = keypair.public().to_peer_id();
-    let mut kad = kad::Behaviour::with_config(peer, records, config);
-    kad.set_mode(Some(match role {
-        Role::Server => kad::Mode::Server,
-        Role::Client => kad::Mode::Client,
-    }));
-    kad
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By themselves they would be seen after an hour. libp2p shows them to nobody but in words.
+    #[test]
+    fn kademlias_own_replication_and_caching_are_off() {
+        const OFF: [&str; 4] = [
+            "record_replication_interval: None",
+            "record_publication_interval: None",
+            "provider_publication_interval: None",
+            "caching: Disabled",
+        ];
+        let usual = format!("{:?}", kad::Config::new(KAD_PROTOCOL));
+        let ours = format!("{:?}", kademlia_config(Paths::Disjoint(limits::PATHS)));
+        for off in OFF {
+            assert!(ours.contains(off) && !usual.contains(off), "{off}: {ours}");
+        }
+    }
 }
