@@ -32,6 +32,12 @@ use wire::record::{MapVersion, Ttl};
 
 /// 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000;
+/// Private key that was searched for: its public key solves the puzzle of public networks in the epoch of the vectors.
+const SOLVED: [u8; 32] = {
+    let mut seed = [0; 32];
+    [seed[30], seed[31]] = 45_052_u16.to_be_bytes();
+    seed
+};
 /// Hexadecimal digits of a line.
 const LINE: usize = 64;
 
@@ -156,8 +162,15 @@ impl Maker {
     }
 
     fn groups(&self) -> Vec<Group> {
-        let titles = ["Identity", "Keys of the DHT", "Records", "Admission and the puzzle", "Control plane"];
-        let all = [self.identity(), self.keys(), self.records(), self.admission(), control_plane()];
+        let titles = [
+            "Identity",
+            "Keys of the DHT",
+            "Records",
+            "Admission and the puzzle",
+            "Messages of nodes",
+            "Control plane",
+        ];
+        let all = [self.identity(), self.keys(), self.records(), self.admission(), self.messages(), control_plane()];
         titles.into_iter().zip(all).map(|(title, vectors)| Group { title: title.to_owned(), vectors }).collect()
     }
 
@@ -218,6 +231,8 @@ impl Maker {
         let (spki, epoch) = (self.key.certificate().key().spki().to_vec(), self.key.epoch());
         let inner = Sha512::digest([&spki[..], &epoch.to_be_bytes()].concat());
         let bits = puzzle::zero_bits(self.key.certificate().key(), epoch);
+        let solver = Identity::from_seed(&SOLVED, Network::LAB, self.now).unwrap();
+        let solved = [solver.certificate().key().spki(), &epoch.to_be_bytes()].concat();
         let own = judge::node_id(&self.key.certificate().key().ed25519().unwrap());
         let peer = judge::node_id(&self.other.delegate(self.now, 0).unwrap().certificate().key().ed25519().unwrap());
         let secret = [0xa5, 0x5a].repeat(16);
@@ -230,12 +245,73 @@ impl Maker {
             vector("ADM.peer-id", "Peer ID of the operational key", hex(&own)),
             vector("ADM.puzzle", "SHA-512 of SHA-512 of SubjectPublicKeyInfo and epoch", hex(&Sha512::digest(inner))),
             vector("ADM.bits", "Zero bits that it begins with", bits.to_string()),
+            vector(
+                "ADM.solved-seed",
+                "Private Ed25519 key that solves the puzzle of 16 bits in that epoch",
+                hex(&SOLVED),
+            ),
+            vector("ADM.solved", "The same hash of its key", hex(&Sha512::digest(Sha512::digest(solved)))),
             vector("ADM.to", "Peer ID of the receiver", hex(&peer)),
             vector("ADM.secret", "Secret of a closed network", hex(&secret)),
             vector("ADM.presentation", "Presentation of a client in it", hex(&said.encode())),
             vector("ADM.answer", "Answer: welcome", hex(&answer.encode())),
         ]
     }
+
+    /// Written by the figures of the draft, and read by the code: in `dht`, where it is.
+    fn messages(&self) -> Vec<Vector> {
+        let own = judge::node_id(&self.key.certificate().key().ed25519().unwrap());
+        let [.., (_, revocation)] = self.publications();
+        let key = revocation.key.encode();
+        let put = |more: &[u8]| {
+            let record = [&field(&[0x0a], &key)[..], &field(&[0x12], &revocation.value), more].concat();
+            kademlia(&[&field(&[0x12], &key)[..], &field(&[0x1a], &record)].concat())
+        };
+        let get = kademlia(&[&[0x08, 1][..], &field(&[0x12], &key)].concat());
+        let handed = put(&[&[0xc8, 0x30][..], &varint(2_591_998)].concat());
+        let hello = [
+            b"CGEH\x01\x01",
+            &Network::LAB.0[..],
+            &43420_u16.to_be_bytes(),
+            &[38],
+            &own,
+            &[2, 4, 192, 0, 2, 1, 6],
+            &Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets(),
+        ]
+        .concat();
+        vec![
+            vector("KAD.get", "GET_VALUE of KEY.C, with its length", hex(&get)),
+            vector(
+                "KAD.put",
+                "PUT_VALUE of REC.R.REVOCATION by the owner's node",
+                hex(&put(&field(&[0xd2, 0x29], &own))),
+            ),
+            vector("KAD.handover", "PUT_VALUE of the same as a hand-over, 2591998 s before its end", hex(&handed)),
+            vector("KAD.refused", "Refusal of a PUT_VALUE", hex(&kademlia(&[0x08, 4]))),
+            vector("KAD.no-tokens", "A PUT_VALUE was not looked at for want of tokens", hex(&kademlia(&[0x08, 1]))),
+            vector("HELLO", "Hello that asks, of a node at 192.0.2.1 and 2001:db8::1, port 43420", hex(&hello)),
+        ]
+    }
+}
+
+/// A field of a protobuf: its tag, a varint of its length, and its octets.
+fn field(tag: &[u8], octets: &[u8]) -> Vec<u8> {
+    [tag, &varint(octets.len()), octets].concat()
+}
+
+fn varint(mut number: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while number > 0x7f {
+        out.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+        number >>= 7;
+    }
+    out.push(u8::try_from(number).unwrap());
+    out
+}
+
+/// A message as it stands on a stream.
+fn kademlia(message: &[u8]) -> Vec<u8> {
+    [&varint(message.len())[..], message].concat()
 }
 
 /// What of the vectors of all suites settles something that the draft clarifies.
@@ -462,6 +538,9 @@ fn admission_and_puzzle_hold() {
     let key = maker.key.certificate().key();
     assert_eq!(judge::node_key(&own), key.ed25519());
     let digest = value("ADM.puzzle");
+    let solver = Identity::from_seed(&SOLVED, Network::LAB, maker.now).unwrap();
+    assert!(puzzle::zero_bits(solver.certificate().key(), maker.key.epoch()).get() >= 16);
+    assert_eq!(value("ADM.solved")[..2], [0, 0]);
     let zeros = digest.iter().take_while(|octet| **octet == 0).count() * 8;
     let rest = digest.iter().find(|octet| **octet != 0).map_or(0, |octet| octet.leading_zeros());
     assert_eq!(zeros + rest as usize, usize::from(puzzle::zero_bits(key, maker.key.epoch()).get()));

@@ -82,3 +82,43 @@ fn nothing_is_signed_that_would_be_from_the_future() {
     assert!(matches!(behind.next(now), Err(PublishError::ClockBehind(_))));
     assert_eq!(behind, last(limits::CLOCK_SKEW), "and nothing was used up");
 }
+
+#[test]
+fn an_identity_names_the_key_that_signs_it_and_no_other() {
+    let mut person = Person::new(1);
+    let next = person.identity.delegate(start(), 1).unwrap();
+    assert!(next.epoch() > person.key.epoch());
+    let said = Bundle::decode(&person.mapping(start(), 1).value).unwrap();
+    let dht::record::Body::Identity(identity) = &said.section(Class::Identity).unwrap().body else { panic!() };
+    assert_eq!(identity.operational, [person.key.certificate_der().into()]);
+}
+
+#[test]
+fn what_does_not_fit_its_section_is_not_published() {
+    let mut person = Person::new(1);
+    let locators = |count| dht::record::Mapping::new((0..count).map(common::rloc), wire::record::Ttl(60));
+    let mut say = |mapping| dht::publish::mapping(&person.key, LAB, mapping, start(), &mut person.sequence);
+    assert!(say(locators(32)).is_ok());
+    assert!(matches!(say(locators(33)), Err(PublishError::Encode(_))));
+    let sites = (0..400).map(|n| site(&format!("2001:db8:{n:x}::/48"), &[person.cn()], 48)).collect();
+    let page = dht::record::Index::new(common::prefix("2001:db8::/32"), sites).unwrap();
+    let wide = dht::publish::index(&person.key, LAB, page, PageKind::Delegations, start(), &mut person.sequence);
+    assert!(wide.is_ok(), "400 entries fit");
+    let sites = (0..1000).map(|n| site(&format!("2001:db8:{n:x}::/48"), &[person.cn()], 48)).collect();
+    let page = dht::record::Index::new(common::prefix("2001:db8::/32"), sites).unwrap();
+    let wide = dht::publish::index(&person.key, LAB, page, PageKind::Delegations, start(), &mut person.sequence);
+    assert!(matches!(wide, Err(PublishError::TooLarge(Class::Index, _))), "{wide:?}");
+}
+
+#[test]
+fn a_value_that_has_expired_counts_as_none() {
+    use dht::resolve::{Selection, newest};
+    let said = Person::new(1).mapping(start(), 1);
+    let at = |after, values: &[Vec<u8>]| {
+        newest(LAB, &said.key, Class::Mapping, values, start() + after, &mut CertificateCache::new())
+    };
+    let (hour, rubbish) = (seconds(3600), vec![0; 7]);
+    assert!(matches!(at(seconds(3599), &[said.value.clone()]), Selection::Newest(_)));
+    assert!(matches!(at(hour, &[said.value.clone()]), Selection::Absent));
+    assert!(matches!(at(hour, &[said.value.clone(), rubbish]), Selection::Refused(_)));
+}

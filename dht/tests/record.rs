@@ -5,7 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use cgeid::{Cn, Network, Reason, SignatureAlgorithm};
@@ -152,7 +152,9 @@ fn any_body() -> impl Strategy<Value = Body> {
         },
     );
     let site = (any::<bool>(), any::<u64>(), btree_set(any::<[u8; 16]>(), 0..4));
-    let prefix = (any_prefix(), any_mapping(), site, btree_set(any::<IpAddr>(), 0..=2)).prop_map(
+    let map_servers = (option::of(any::<Ipv4Addr>()), option::of(any::<Ipv6Addr>()))
+        .prop_map(|(ipv4, ipv6)| ipv4.map(IpAddr::from).into_iter().chain(ipv6.map(IpAddr::from)).collect());
+    let prefix = (any_prefix(), any_mapping(), site, map_servers).prop_map(
         |(prefix, mapping, (proxy, site_id, xtr_ids), map_servers)| {
             Body::Prefix(Prefix { prefix, mapping, site: Site { proxy, site_id, xtr_ids }, map_servers })
         },

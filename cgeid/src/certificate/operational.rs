@@ -86,6 +86,9 @@ impl OperationalCertificate {
         if life > OPERATIONAL_LIFETIME {
             return Err(CertificateError::LivesTooLong);
         }
+        if parsed.not_after > identity.not_after() {
+            return Err(CertificateError::OutlivesIdentity);
+        }
         parsed.check_signature(identity.key())?;
         let (not_before, not_after) = (parsed.not_before, parsed.not_after);
         let inner = Inner { der: der.to_vec(), cn: parsed.subject, key: parsed.key, epoch, not_before, not_after };

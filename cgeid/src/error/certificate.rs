@@ -113,6 +113,9 @@ pub enum CertificateError {
     /// An operational certificate must not outlive [`crate::limits::OPERATIONAL_LIFETIME`].
     #[error("the operational certificate lives longer than 35 days")]
     LivesTooLong,
+    /// An operational certificate must not end after the certificate of its identity.
+    #[error("the operational certificate ends after that of its identity")]
+    OutlivesIdentity,
     /// It begins after it ends, or a date cannot be represented.
     #[error("the certificate's dates make no sense")]
     Dates,

@@ -140,14 +140,38 @@ fn it_must_not_live_longer() {
     assert_eq!(error, CertificateError::LivesTooLong);
 }
 
+/// An operational certificate of 2027-01-15 that ends then.
+fn until(end: &[u8]) -> Vec<u8> {
+    forge(key().certificate_der(), &ED25519, |fields| {
+        fields[at::VALIDITY] = tlv(0x30, &[tlv(0x17, b"270115000000Z"), tlv(0x17, end)].concat());
+    })
+}
+
+#[test]
+fn it_must_not_end_after_its_identity() {
+    let brief = forge(ED25519.certificate().der(), &ED25519, |fields| {
+        fields[at::VALIDITY] = tlv(0x30, &[tlv(0x17, b"270115000000Z"), tlv(0x17, b"270118000000Z")].concat());
+    });
+    let identity = IdentityCertificate::verify(&brief, Network::LAB, now()).unwrap();
+    let (alike, longer) = (until(b"270118000000Z"), until(b"270118000001Z"));
+    OperationalCertificate::verify(&alike, &identity, now()).unwrap();
+    OperationalCertificate::verify(&longer, ED25519.certificate(), now()).unwrap();
+    for verified in [
+        OperationalCertificate::verify(&longer, &identity, now()),
+        OperationalCertificate::verify_undated(&longer, &identity),
+    ] {
+        assert_eq!(verified.unwrap_err(), CertificateError::OutlivesIdentity);
+    }
+}
+
 #[test]
 fn an_identity_that_expired_vouches_for_nothing() {
     let brief = forge(ED25519.certificate().der(), &ED25519, |fields| {
         fields[at::VALIDITY] = tlv(0x30, &[tlv(0x17, b"270115000000Z"), tlv(0x17, b"270118000000Z")].concat());
     });
     let identity = IdentityCertificate::verify(&brief, Network::LAB, now()).unwrap();
-    let key = key();
-    let verify = |at| OperationalCertificate::verify(key.certificate_der(), &identity, at);
+    let operational = until(b"270118000000Z");
+    let verify = |at| OperationalCertificate::verify(&operational, &identity, at);
     verify(now()).unwrap();
     assert_eq!(verify(now() + days(3)).unwrap_err(), CertificateError::Expired { not_after: identity.not_after() });
 }

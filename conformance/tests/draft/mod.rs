@@ -56,9 +56,9 @@ impl Draft {
     pub(crate) fn values(&self) -> BTreeMap<String, String> {
         let mut values = BTreeMap::new();
         for (anchor, rows) in self.tables() {
-            if rows.first().is_some_and(|head| *head == ["Name", "Value", "Unit"]) {
+            if rows.first().is_some_and(|head| head.starts_with(&["Name", "Value", "Unit"].map(ToOwned::to_owned))) {
                 for row in &rows[1..] {
-                    let [name, value, unit] = row.as_slice() else { panic!("{anchor}: {row:?}") };
+                    let [name, value, unit, ..] = row.as_slice() else { panic!("{anchor}: {row:?}") };
                     let written = format!("{value} {unit}").trim_end().to_owned();
                     assert_eq!(values.insert(name.clone(), written), None, "{name} twice");
                 }

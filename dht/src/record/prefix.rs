@@ -123,7 +123,7 @@ impl Prefix {
                 _ => rest.push(tlv),
             }
         }
-        if map_servers.len() > limits::MAP_SERVERS {
+        if map_servers.len() > limits::MAP_SERVERS || is_one_family_twice(&map_servers) {
             return Err(Malformed::TooMany("map-server"));
         }
         Ok(Self {
@@ -133,4 +133,10 @@ impl Prefix {
             map_servers,
         })
     }
+}
+
+/// Whether there are two addresses of one family: who forwards a Map-Request has one of each to choose from.
+fn is_one_family_twice(addresses: &BTreeSet<IpAddr>) -> bool {
+    let ipv4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    ipv4 > 1 || addresses.len() - ipv4 > 1
 }

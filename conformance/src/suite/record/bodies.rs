@@ -304,6 +304,12 @@ pub(super) const PROBES: &[Probe<Desk>] = &[
         d.verify(&publication.key, &publication.value, d.now).map_err(broken)?;
         Ok("to be taken; taken".to_owned())
     }),
+    must("RC-15.9", PREFIX, "a map-server of the other family, and a second one of a family", |d| {
+        let mut ipv6 = vec![0, 2, 0x20, 0x01, 0x0d, 0xb8];
+        ipv6.resize(18, 0);
+        d.takes(Kind::Prefix, |s| s.add(MAP_SERVER, &ipv6))?;
+        d.refuses(Kind::Prefix, "malformed", "map-server", |s| s.add(MAP_SERVER, &[0, 1, 192, 0, 2, 54]))
+    }),
 ];
 
 fn links(d: &Desk) -> Judgement {

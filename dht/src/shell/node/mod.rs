@@ -15,6 +15,8 @@ mod config;
 mod crowds;
 mod dials;
 mod discovery;
+#[cfg(test)]
+mod drafted;
 mod driver;
 mod fabric;
 mod figures;

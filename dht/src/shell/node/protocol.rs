@@ -247,6 +247,25 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_the_draft_are_read() {
+        let read = |id: &str| {
+            let octets = crate::shell::node::drafted::value(id);
+            let message = futures::executor::block_on(Codec::read(&mut futures::io::Cursor::new(octets)));
+            message.unwrap_or_else(|error| panic!("{id}: {error}"))
+        };
+        let key = crate::shell::node::drafted::value("KEY.C");
+        let value = crate::shell::node::drafted::value("REC.R.REVOCATION");
+        let put = Message::put(key.clone(), value);
+        for id in ["KAD.put", "KAD.handover"] {
+            assert_eq!(read(id), put, "{id}");
+        }
+        let get = Message { kind: Kind::Get, ..Message::find(key) };
+        assert_eq!(read("KAD.get"), get);
+        assert_eq!(read("KAD.refused"), Message::find(Vec::new()));
+        assert_eq!(read("KAD.no-tokens"), Message { key: Vec::new(), ..get });
+    }
+
+    #[test]
     fn an_answer_names_peers_and_their_addresses() {
         let peers: Vec<(PeerId, Multiaddr)> = (1..4)
             .map(|port| (PeerId::random(), format!("/ip4/192.0.2.1/udp/{port}/quic-v1").parse().unwrap()))

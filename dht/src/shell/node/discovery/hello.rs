@@ -125,6 +125,15 @@ mod tests {
     }
 
     #[test]
+    fn the_hello_of_the_draft_is_read_and_would_be_said_so() {
+        let octets = crate::shell::node::drafted::value("HELLO");
+        let said = Hello::decode(&octets).unwrap();
+        assert_eq!(said, Hello { peer: said.peer, ..hello() });
+        assert_eq!(said.peer.to_bytes(), crate::shell::node::drafted::value("ADM.peer-id"));
+        assert_eq!(said.encode(), octets);
+    }
+
+    #[test]
     fn there_is_one_encoding_only() {
         let bytes = hello().encode();
         for (place, value) in [(0, b'X'), (4, 2), (5, 2), (5, 0x81), (10, 0)] {
