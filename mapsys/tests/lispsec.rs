@@ -607,21 +607,53 @@ fn referred(resolver: &mut Bench) -> (SocketAddr, Vec<u8>) {
 fn referred_to(resolver: &mut Bench, servers: &[&str]) -> (SocketAddr, Vec<u8>) {
     let (to, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
     assert_eq!(to, address("198.51.100.53:4342"));
-    let probe = Ecm::decode(&probe).unwrap();
+    leads_on(resolver, &to.to_string(), &probe, ReferralAction::MsReferral, SITE, servers)
+}
+
+/// Who was asked without any key refers to these; what the resolver does then.
+fn leads_on(
+    resolver: &mut Bench,
+    from: &str,
+    probe: &[u8],
+    action: ReferralAction,
+    within: &str,
+    servers: &[&str],
+) -> (SocketAddr, Vec<u8>) {
+    let probe = Ecm::decode(probe).unwrap();
     assert_eq!(probe.security, None, "no node of the tree gets a key");
     let ControlMessage::MapRequest(request) = ControlMessage::decode(&probe.message).unwrap() else { panic!() };
     let referral = Referral {
         ttl: Ttl(1440),
-        action: ReferralAction::MsReferral,
+        action,
         authoritative: true,
         incomplete: false,
         map_version: Default::default(),
-        eid: prefix(SITE).into(),
+        eid: prefix(within).into(),
         locators: servers.iter().map(|server| locator(server)).collect(),
         signatures: vec![],
     };
     let message = MapReferral { nonce: request.nonce, records: vec![referral] };
-    only(&resolver.datagram("198.51.100.53:4342", &message.encode().unwrap()))
+    only(&resolver.datagram(from, &message.encode().unwrap()))
+}
+
+#[test]
+fn a_node_of_the_tree_gets_no_key() {
+    let mut resolver = searcher(Some("resolver and map-server"));
+    let (root, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
+    // The node is one that a key could be hidden for.
+    let (node, probe) = leads_on(
+        &mut resolver,
+        &root.to_string(),
+        &probe,
+        ReferralAction::NodeReferral,
+        "2001:db8::/32",
+        &["203.0.113.50"],
+    );
+    assert_eq!((node, Ecm::decode(&probe).unwrap().security), (address("203.0.113.50:4342"), None));
+    let (server, request) =
+        leads_on(&mut resolver, &node.to_string(), &probe, ReferralAction::MsReferral, SITE, &["203.0.113.50"]);
+    assert_eq!(server, node);
+    assert!(Ecm::decode(&request).unwrap().security.is_some(), "as a Map-Server it gets one");
 }
 
 #[test]
