@@ -2,6 +2,7 @@
 //! The ledger against the suites and the tests of the workspace: what it names is there and runs, and nothing is left out.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod levels;
 mod source;
 
 use std::collections::BTreeSet;
