@@ -660,12 +660,31 @@ fn a_node_of_the_tree_gets_no_key() {
 fn through_the_tree_the_key_goes_to_the_map_server_that_it_can_be_hidden_for() {
     let (to, bytes) = referred(&mut searcher(Some("resolver and map-server")));
     assert_eq!(to, address("203.0.113.50:4342"));
+    the_itr_proves_what_comes_of(&bytes);
+}
+
+#[test]
+fn a_map_server_that_acknowledges_before_it_had_the_key_is_asked_again_with_it() {
+    let mut resolver = searcher(Some("resolver and map-server"));
+    let (root, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
+    let (server, root) = ("203.0.113.50", root.to_string());
+    let (asked, probe) =
+        leads_on(&mut resolver, &root, &probe, ReferralAction::NodeReferral, "2001:db8::/32", &[server]);
+    assert_eq!(asked, address("203.0.113.50:4342"));
+    let (again, bytes) =
+        leads_on(&mut resolver, &asked.to_string(), &probe, ReferralAction::MsAck, SITE, &["198.51.100.1"]);
+    assert_eq!(again, asked);
+    the_itr_proves_what_comes_of(&bytes);
+}
+
+/// The Map-Server of the tree, which has the key too, answers what the resolver sent it.
+fn the_itr_proves_what_comes_of(bytes: &[u8]) {
     let peers = vec!["192.0.2.53/32".parse().unwrap()];
     let keys = vec![SecKey { id: 9, secret: Secret::new("resolver and map-server") }];
     let shared = Association { name: "resolver".into(), peers, keys, protected_path: false };
     let mut server = Bench::new(Config { lisp_sec: vec![shared], ..config(vec![site_a()]) });
     registers(&mut server, 1, "198.51.100.1", true, true);
-    let outputs = server.datagram(SERVER, &bytes);
+    let outputs = server.datagram(SERVER, bytes);
     let replies = outputs.iter().filter_map(|output| match output {
         Output::Send { bytes, .. } if bytes[0] >> 4 == 2 => Some(bytes),
         _ => None,
