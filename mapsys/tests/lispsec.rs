@@ -607,33 +607,84 @@ fn referred(resolver: &mut Bench) -> (SocketAddr, Vec<u8>) {
 fn referred_to(resolver: &mut Bench, servers: &[&str]) -> (SocketAddr, Vec<u8>) {
     let (to, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
     assert_eq!(to, address("198.51.100.53:4342"));
-    let probe = Ecm::decode(&probe).unwrap();
+    leads_on(resolver, &to.to_string(), &probe, ReferralAction::MsReferral, SITE, servers)
+}
+
+/// Who was asked without any key refers to these; what the resolver does then.
+fn leads_on(
+    resolver: &mut Bench,
+    from: &str,
+    probe: &[u8],
+    action: ReferralAction,
+    within: &str,
+    servers: &[&str],
+) -> (SocketAddr, Vec<u8>) {
+    let probe = Ecm::decode(probe).unwrap();
     assert_eq!(probe.security, None, "no node of the tree gets a key");
     let ControlMessage::MapRequest(request) = ControlMessage::decode(&probe.message).unwrap() else { panic!() };
     let referral = Referral {
         ttl: Ttl(1440),
-        action: ReferralAction::MsReferral,
+        action,
         authoritative: true,
         incomplete: false,
         map_version: Default::default(),
-        eid: prefix(SITE).into(),
+        eid: prefix(within).into(),
         locators: servers.iter().map(|server| locator(server)).collect(),
         signatures: vec![],
     };
     let message = MapReferral { nonce: request.nonce, records: vec![referral] };
-    only(&resolver.datagram("198.51.100.53:4342", &message.encode().unwrap()))
+    only(&resolver.datagram(from, &message.encode().unwrap()))
+}
+
+#[test]
+fn a_node_of_the_tree_gets_no_key() {
+    let mut resolver = searcher(Some("resolver and map-server"));
+    let (root, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
+    // The node is one that a key could be hidden for.
+    let (node, probe) = leads_on(
+        &mut resolver,
+        &root.to_string(),
+        &probe,
+        ReferralAction::NodeReferral,
+        "2001:db8::/32",
+        &["203.0.113.50"],
+    );
+    assert_eq!((node, Ecm::decode(&probe).unwrap().security), (address("203.0.113.50:4342"), None));
+    let (server, request) =
+        leads_on(&mut resolver, &node.to_string(), &probe, ReferralAction::MsReferral, SITE, &["203.0.113.50"]);
+    assert_eq!(server, node);
+    assert!(Ecm::decode(&request).unwrap().security.is_some(), "as a Map-Server it gets one");
 }
 
 #[test]
 fn through_the_tree_the_key_goes_to_the_map_server_that_it_can_be_hidden_for() {
     let (to, bytes) = referred(&mut searcher(Some("resolver and map-server")));
     assert_eq!(to, address("203.0.113.50:4342"));
+    the_itr_proves_what_comes_of(&bytes);
+}
+
+#[test]
+fn a_map_server_that_acknowledges_before_it_had_the_key_is_asked_again_with_it() {
+    let mut resolver = searcher(Some("resolver and map-server"));
+    let (root, probe) = only(&resolver.datagram(ITR, &asks(5, "2001:db8:a::2")));
+    let (server, root) = ("203.0.113.50", root.to_string());
+    let (asked, probe) =
+        leads_on(&mut resolver, &root, &probe, ReferralAction::NodeReferral, "2001:db8::/32", &[server]);
+    assert_eq!(asked, address("203.0.113.50:4342"));
+    let (again, bytes) =
+        leads_on(&mut resolver, &asked.to_string(), &probe, ReferralAction::MsAck, SITE, &["198.51.100.1"]);
+    assert_eq!(again, asked);
+    the_itr_proves_what_comes_of(&bytes);
+}
+
+/// The Map-Server of the tree, which has the key too, answers what the resolver sent it.
+fn the_itr_proves_what_comes_of(bytes: &[u8]) {
     let peers = vec!["192.0.2.53/32".parse().unwrap()];
     let keys = vec![SecKey { id: 9, secret: Secret::new("resolver and map-server") }];
     let shared = Association { name: "resolver".into(), peers, keys, protected_path: false };
     let mut server = Bench::new(Config { lisp_sec: vec![shared], ..config(vec![site_a()]) });
     registers(&mut server, 1, "198.51.100.1", true, true);
-    let outputs = server.datagram(SERVER, &bytes);
+    let outputs = server.datagram(SERVER, bytes);
     let replies = outputs.iter().filter_map(|output| match output {
         Output::Send { bytes, .. } if bytes[0] >> 4 == 2 => Some(bytes),
         _ => None,

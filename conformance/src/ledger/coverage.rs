@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Clause, Document, Level, Proof};
+use super::{Clause, Document, Level, Proof, Ran, Test};
 
 /// Of the MUSTs and MUST NOTs that concern us, so many percent have a test.
 const MUSTS_PROMISED: usize = 95;
@@ -65,45 +65,55 @@ impl Shares {
     }
 }
 
-/// Whether as much is proven as is promised.
+/// Whether as much is proven as is promised, of the documents of others and of ours each.
 pub fn promised(shares: &Shares) -> bool {
     let reaches = |share: &Share, percent| share.tested * 100 >= share.ours * percent;
     reaches(&shares.must, MUSTS_PROMISED) && reaches(&shares.should, SHOULDS_PROMISED)
 }
 
-/// A check that proves a clause and did not pass in a run.
+/// A check or a Rust test of the ledger that did not pass in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missed {
-    /// The check.
+    /// The check, or file and name of the test.
     pub check: String,
     /// How it came out: `fail`, `skip`, or `absent`.
     pub result: String,
-    /// The clauses that it proves.
+    /// The clauses that it proves; none of a check that is extra.
     pub clauses: Vec<String>,
 }
 
-/// The checks that the ledger names and that did not pass, of the results of a run by identifier.
-pub fn missed(documents: &[Document], results: &BTreeMap<String, String>) -> Vec<Missed> {
-    let mut proven: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+/// What the ledger names, or has as extra checks, and what did not pass of it in a run; Rust tests if the run tells of them.
+pub fn missed(documents: &[Document], extra: &[String], ran: &Ran) -> Vec<Missed> {
+    let mut proven: BTreeMap<String, Missed> = BTreeMap::new();
+    let mut proves = |check: String, result: &str, clause: Option<&Clause>| {
+        let entry = proven.entry(check.clone());
+        let missed = entry.or_insert_with(|| Missed { check, result: result.to_owned(), clauses: Vec::new() });
+        missed.clauses.extend(clause.map(|clause| clause.id.clone()));
+    };
+    let of_check = |check: &str| ran.checks.get(check).map_or("absent", String::as_str);
     for clause in documents.iter().flat_map(|document| &document.clauses) {
-        for check in clause.checks() {
-            proven.entry(check).or_default().push(clause.id.clone());
+        for test in clause.tests() {
+            match (test, &ran.tests) {
+                (Test::Check(check), _) => proves(check.clone(), of_check(check), Some(clause)),
+                (Test::Function { path, name }, Some(log)) => {
+                    proves(test.to_string(), log.result(path, name), Some(clause));
+                }
+                (Test::Function { .. }, None) => {}
+            }
         }
     }
-    let result = |check: &str| results.get(check).map_or("absent", String::as_str).to_owned();
-    let all =
-        proven.into_iter().map(|(check, clauses)| Missed { check: check.to_owned(), result: result(check), clauses });
-    all.filter(|missed| missed.result != "pass").collect()
+    extra.iter().for_each(|check| proves(check.clone(), of_check(check), None));
+    proven.into_values().filter(|missed| missed.result != "pass").collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::ledger::Test;
+    use crate::ledger::{Group, Log};
 
     fn clause(id: &str, level: Level, proof: Proof) -> Clause {
-        Clause { id: id.into(), level, section: "1".into(), text: "t".into(), why: None, proof }
+        Clause { id: id.into(), level, is_stated: true, section: "1".into(), text: "t".into(), why: None, proof }
     }
 
     fn check(id: &str) -> Proof {
@@ -124,14 +134,35 @@ mod tests {
         assert!(!promised(&shares) && promised(&Shares::of(&clauses[2..])));
     }
 
+    fn document(clauses: Vec<Clause>) -> Document {
+        Document { group: Group::Others, name: "RFC 1".into(), title: "T".into(), clauses }
+    }
+
     #[test]
     fn a_check_that_failed_was_skipped_or_is_absent_did_not_run() {
         let clauses = ["X", "Y", "Z", "W"].map(|id| clause(&format!("of {id}"), Level::Must, check(id)));
-        let document = Document { name: "RFC 1".into(), title: "T".into(), clauses: clauses.into() };
         let results = [("X", "pass"), ("Y", "fail"), ("Z", "skip")].map(|(id, result)| (id.into(), result.into()));
-        let missed = missed(&[document], &results.into());
+        let ran = Ran { checks: results.into(), tests: None };
+        let missed = missed(&[document(clauses.into())], &["V".into()], &ran);
         let came: Vec<_> = missed.iter().map(|missed| (missed.check.as_str(), missed.result.as_str())).collect();
-        assert_eq!(came, [("W", "absent"), ("Y", "fail"), ("Z", "skip")]);
-        assert_eq!(missed[0].clauses, ["of W"]);
+        assert_eq!(came, [("V", "absent"), ("W", "absent"), ("Y", "fail"), ("Z", "skip")]);
+        assert_eq!((missed[0].clauses.len(), &missed[1].clauses), (0, &vec!["of W".to_owned()]));
+    }
+
+    #[test]
+    fn a_rust_test_that_did_not_run_is_missed_if_the_run_tells_of_them() {
+        let test = |name: &str| Test::Function { path: "a/tests/b.rs".into(), name: name.into() };
+        let proof = Proof::Tests(vec![test("one"), test("two")]);
+        let documents = [document(vec![clause("A", Level::Must, proof)])];
+        let log = "     Running unittests src/lib.rs (deps/a-1)\ntest result: ok. \n     Running tests/b.rs (deps/b-1)\n\
+                   test one ... ok\ntest result: ok. 1 passed;\n";
+        let mut ran = Ran::default();
+        assert!(missed(&documents, &[], &ran).is_empty());
+        ran.tests = Some(Log::read(log).unwrap());
+        let missed = missed(&documents, &[], &ran);
+        assert_eq!(
+            (missed.len(), missed[0].check.as_str(), missed[0].result.as_str()),
+            (1, "a/tests/b.rs::two", "absent")
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! read strictly, so that no clause is without either a test or the reason why it has none.
 
 mod coverage;
+mod log;
 mod print;
 mod ran;
 mod read;
@@ -15,8 +16,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use coverage::{Missed, Share, Shares, missed, promised};
+pub use log::Log;
 pub use print::{explain, left_out, listed, table};
-pub use ran::results;
+pub use ran::{Ran, results};
 pub use read::{Flaw, extras, read};
 
 /// The files, by the names that they have in `requirements`.
@@ -121,6 +123,8 @@ pub struct Clause {
     pub id: String,
     /// What it asks for.
     pub level: Level,
+    /// Whether the document itself says so in a word of BCP 14; otherwise the level is our reading.
+    pub is_stated: bool,
     /// Where the document says it.
     pub section: String,
     /// What it says, in a line of ours.
@@ -149,9 +153,43 @@ impl Clause {
     }
 }
 
+/// Who wrote a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Others: RFCs and Internet-Drafts.
+    Others,
+    /// We.
+    Ours,
+}
+
+impl Group {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Others, Self::Ours];
+
+    /// As the ledger is printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Others => "the RFCs and drafts of others",
+            Self::Ours => "our own documents",
+        }
+    }
+
+    /// By the name of the file: `ours.toml`, and `draft-` with the name of ours.
+    fn of(file: &str) -> Self {
+        if file == "ours.toml" || file.starts_with("draft-") { Self::Ours } else { Self::Others }
+    }
+
+    /// The clauses of its documents.
+    pub fn clauses(self, documents: &[Document]) -> impl Iterator<Item = &Clause> {
+        documents.iter().filter(move |document| document.group == self).flat_map(|document| &document.clauses)
+    }
+}
+
 /// One document and its clauses.
 #[derive(Debug, Clone)]
 pub struct Document {
+    /// Who wrote it.
+    pub group: Group,
     /// How it is cited: `RFC 9301`.
     pub name: String,
     /// What it is called.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Clause, Document, Missed, Proof, Share, Shares};
+use super::{Clause, Document, Group, Missed, Proof, Ran, Share, Shares};
 
 /// All clauses with what proves them, then the shares of each document and of all.
 pub fn table(documents: &[Document]) -> String {
@@ -22,8 +22,19 @@ pub fn table(documents: &[Document]) -> String {
     for document in documents {
         line(&mut out, &document.name, &Shares::of(&document.clauses));
     }
+    for group in Group::ALL {
+        line(&mut out, group.name(), &Shares::of(group.clauses(documents)));
+        if group.clauses(documents).any(|clause| !clause.is_stated) {
+            line(&mut out, "  what they say in words of BCP 14", &stated(documents, group));
+        }
+    }
     line(&mut out, "all", &Shares::of(documents.iter().flat_map(|document| &document.clauses)));
     out
+}
+
+/// Of the clauses of a group those whose level the document itself states.
+fn stated(documents: &[Document], group: Group) -> Shares {
+    Shares::of(group.clauses(documents).filter(|clause| clause.is_stated))
 }
 
 fn line(out: &mut String, name: &str, shares: &Shares) {
@@ -74,6 +85,9 @@ fn whole(out: &mut String, document: &Document, clause: &Clause, about: &dyn Fn(
         clause.section,
         clause.text
     );
+    if !clause.is_stated {
+        let _ = writeln!(out, "  the document has no word of BCP 14 there; the level is our reading");
+    }
     if let Some(why) = &clause.why {
         let _ = writeln!(out, "  why: {why}");
     }
@@ -93,7 +107,7 @@ fn whole(out: &mut String, document: &Document, clause: &Clause, about: &dyn Fn(
     }
 }
 
-/// The ledger as JSON: `clauses`, `documents` with their shares, and `all`.
+/// The ledger as JSON: `clauses`, `documents` and `groups` with their shares, and `all`.
 pub fn listed(documents: &[Document]) -> Value {
     let mut clauses = Vec::new();
     for document in documents {
@@ -101,13 +115,22 @@ pub fn listed(documents: &[Document]) -> Value {
     }
     let shares = |document: &Document| json!({"document": document.name, "title": document.title, "shares": Shares::of(&document.clauses)});
     let all = Shares::of(documents.iter().flat_map(|document| &document.clauses));
-    json!({"clauses": clauses, "documents": documents.iter().map(shares).collect::<Vec<_>>(), "all": all})
+    let of_group = |group: Group| json!({"group": group.name(), "shares": Shares::of(group.clauses(documents)), "stated": stated(documents, group)});
+    json!({
+        "clauses": clauses,
+        "documents": documents.iter().map(shares).collect::<Vec<_>>(),
+        "groups": Group::ALL.map(of_group),
+        "all": all,
+    })
 }
 
 fn entry(document: &Document, clause: &Clause) -> Value {
     let mut entry = json!({
         "id": clause.id, "document": document.name, "level": clause.level, "section": clause.section, "text": clause.text,
     });
+    if !clause.is_stated {
+        entry["stated"] = false.into();
+    }
     if let Some(why) = &clause.why {
         entry["why"] = why.as_str().into();
     }
@@ -119,12 +142,18 @@ fn entry(document: &Document, clause: &Clause) -> Value {
     entry
 }
 
-/// The checks that a run left out, a line each, and their number.
-pub fn left_out(missed: &[Missed]) -> String {
+/// What a run left out, a line each, and how much that is.
+pub fn left_out(missed: &[Missed], ran: &Ran) -> String {
     let mut out = String::new();
     for one in missed {
-        let _ = writeln!(out, "{:<10} {:<7} {}", one.check, one.result, one.clauses.join(", "));
+        let clauses = if one.clauses.is_empty() { "extra".to_owned() } else { one.clauses.join(", ") };
+        let _ = writeln!(out, "{:<10} {:<7} {clauses}", one.check, one.result);
     }
-    let _ = writeln!(out, "{} checks of the ledger did not pass", missed.len());
+    let _ = match ran.tests {
+        Some(_) => writeln!(out, "{} checks and tests of the ledger did not pass", missed.len()),
+        None => {
+            writeln!(out, "{} checks of the ledger did not pass; what `cargo test` printed was not given", missed.len())
+        }
+    };
     out
 }

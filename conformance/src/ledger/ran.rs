@@ -1,44 +1,65 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Reads reports of runs, so that the ledger can be held against them.
+//! Reads reports of runs and what `cargo test` printed, so that the ledger can be held against them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use program::files;
 use serde::Deserialize;
+
+use super::log::Log;
+use crate::target::OUR_NAME;
 
 /// Octets of a report that are read: about forty times what a run of all suites writes.
 const REPORT_OCTETS: usize = 16 << 20;
 /// Reports of a folder that are read: several times the number of suites.
 const REPORTS: usize = 100;
+/// Octets of what `cargo test` printed that are read: a hundred times what the workspace prints.
+const LOG_OCTETS: usize = 32 << 20;
+
+/// What ran.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// How each check came out: `pass`, `fail` or `skip`.
+    pub checks: BTreeMap<String, String>,
+    /// The Rust tests, if it was told of them.
+    pub tests: Option<Log>,
+}
 
 /// What is needed of a report.
 #[derive(Deserialize)]
 struct Report {
-    checks: Vec<Ran>,
+    target: String,
+    checks: Vec<Check>,
 }
 
 /// One check of it.
 #[derive(Deserialize)]
-struct Ran {
+struct Check {
     id: String,
     result: String,
 }
 
-/// How each check came out in these reports, and in those of folders; one that did not pass once did not pass.
+/// What these reports, those of folders, and a log of `cargo test` (a file `*.log`) say; a check that did not pass once did not pass.
 ///
 /// # Errors
-/// When one cannot be read or is no report, or there is none.
-pub fn results(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut results: BTreeMap<String, String> = BTreeMap::new();
+/// When one cannot be read or is none, is about another implementation, there is no report, or more than one log.
+pub fn results(paths: &[PathBuf]) -> anyhow::Result<Ran> {
+    let mut ran = Ran::default();
     let mut read = 0;
     for path in paths {
+        if path.extension().is_some_and(|extension| extension == "log") {
+            ensure!(ran.tests.is_none(), "--ran: more than one log");
+            let text = files::read(path, LOG_OCTETS).with_context(|| path.display().to_string())?;
+            ran.tests = Some(Log::read(&String::from_utf8_lossy(&text)).with_context(|| path.display().to_string())?);
+            continue;
+        }
         for file in reports(path)? {
             let report = report(&file).with_context(|| file.display().to_string())?;
             read += 1;
             for check in report.checks {
-                let result = results.entry(check.id).or_insert_with(|| check.result.clone());
+                let result = ran.checks.entry(check.id).or_insert_with(|| check.result.clone());
                 if check.result != "pass" {
                     *result = check.result;
                 }
@@ -48,7 +69,7 @@ pub fn results(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
     if read == 0 {
         bail!("--ran: there is no report");
     }
-    Ok(results)
+    Ok(ran)
 }
 
 /// A file as it is; of a folder the files whose names end with `.json`.
@@ -71,5 +92,7 @@ fn reports(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn report(path: &Path) -> anyhow::Result<Report> {
     let text = files::read(path, REPORT_OCTETS)?;
-    Ok(serde_json::from_slice(&text)?)
+    let report: Report = serde_json::from_slice(&text)?;
+    ensure!(report.target == OUR_NAME, "it is about {}, and the ledger is about {OUR_NAME}", report.target);
+    Ok(report)
 }

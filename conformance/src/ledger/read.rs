@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Clause, Document, Extra, Level, Proof, Test};
+use super::{Clause, Document, Extra, Group, Level, Proof, Test};
 
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,7 @@ struct Entry {
     section: String,
     text: String,
     why: Option<String>,
+    stated: Option<bool>,
     tests: Option<Vec<String>>,
     untested: Option<String>,
     not_ours: Option<String>,
@@ -86,7 +87,7 @@ pub fn read(file: &str, text: &str, seen: &mut BTreeSet<String>) -> Result<Docum
         }
         clauses.push(clause(entry).map_err(flaw)?);
     }
-    Ok(Document { name: parsed.document, title: parsed.title, clauses })
+    Ok(Document { group: Group::of(file), name: parsed.document, title: parsed.title, clauses })
 }
 
 /// The checks that no clause names.
@@ -116,7 +117,8 @@ fn clause(entry: Entry) -> Result<Clause, String> {
     {
         return Err(format!("{id}: a reason that says nothing"));
     }
-    Ok(Clause { id, level: entry.level, section: entry.section, text: entry.text, why: entry.why, proof })
+    let is_stated = entry.stated.unwrap_or(true);
+    Ok(Clause { id, level: entry.level, is_stated, section: entry.section, text: entry.text, why: entry.why, proof })
 }
 
 fn tests_of(id: &str, written: &[String]) -> Result<Vec<Test>, String> {

@@ -31,7 +31,7 @@ use error::Wrong;
 /// The target that is judged where none is named: ours.
 const OURS: &str = include_str!("../../targets/ipv6mesh.toml");
 /// What it is called; no other may be called so unless it takes our configurations.
-const OUR_NAME: &str = "ipv6mesh";
+pub(crate) const OUR_NAME: &str = "ipv6mesh";
 /// Octets of a target file; those that ship have three thousand.
 const MOST: usize = 1 << 20;
 

@@ -77,6 +77,21 @@ fn a_referral_to_the_same_or_a_less_specific_prefix_is_a_loop() {
 }
 
 #[test]
+fn what_is_reserved_in_a_signature_changes_nothing() {
+    // Original TTL, expiration, inception, key tag, length, algorithm, and what is reserved behind it (RFC 8111, section 6.4.1).
+    let signature = |reserved: u8| [&[0; 14][..], &[0, 4, 1, reserved, reserved, reserved], b"sign"].concat();
+    let followed = [0, 0xff].map(|reserved| {
+        let (mut played, asked) = Played::new(&[ROOT]);
+        let (_, nonce) = one(&asked);
+        let mut referral = answer(nonce, NODE, "2001:db8::/32", 1440, &[NODE1]);
+        referral.records[0].signatures = vec![signature(reserved)];
+        let (to, _) = one(&played.says(ROOT, &referral));
+        (to, played.cached(), played.bench.engine.tally().total())
+    });
+    assert_eq!(followed, [(); 2].map(|()| (NODE1.to_owned(), 1, 0)));
+}
+
+#[test]
 fn a_loop_between_two_nodes_ends() {
     let (mut played, asked) = Played::new(&[ROOT]);
     let (_, nonce) = one(&asked);

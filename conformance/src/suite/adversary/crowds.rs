@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::suite::fleet::Fleet;
-use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, should};
 
 const SYBIL: &str = "lisp-signed-dht 9.8";
 /// Right lookups in percent, at least.
@@ -20,7 +20,7 @@ pub(super) const PROBES: &[Probe<Fleet>] = &[
     must("AD-03.3", SYBIL, "bench of 12 nodes, 2000 PUTs by free identities from 16 networks", |fleet| {
         bench(fleet, &["--nodes", "12", "--hostile-puts", "2000"])
     }),
-    must("AD-04.1", SYBIL, "model of 200 nodes, a fifth of them hostile", |fleet| model(fleet, "hostile")),
+    should("AD-04.1", SYBIL, "model of 200 nodes, a fifth of them hostile", |fleet| model(fleet, "hostile")),
     must("AD-04.2", SYBIL, "model of 200 nodes, 40 ids aimed at one record", |fleet| model(fleet, "eclipse")),
 ];
 

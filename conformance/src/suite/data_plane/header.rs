@@ -7,7 +7,7 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::record::MappingRecord;
 
 use super::{each, equal, nothing};
-use crate::suite::probe::{Fault, Judgement, Probe, broken, must};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, must, should};
 use crate::suite::xtr::{
     Encapsulated, Family, GRACE, Heard, LOCATOR_TTL, Outer, PATIENCE, Rig, Tier, ends, forwarded, is_ours, locator,
 };
@@ -53,7 +53,7 @@ pub(super) const PROBES: &[Probe<Tier>] = &[
     must("DP-016.1", "LOCAL", "UDP payloads of 0 to 8 octets, and the vectors D22 and D23: dropped and counted", short),
     must("DP-017.1", "LOCAL", "inner versions other than 4 and 6, and the vector D24: dropped", version),
     must("DP-017.2", "LOCAL", "inner packets cut short anywhere, and header lengths that do not fit: dropped", lengths),
-    must("DP-018.1", "LOCAL", "seven octets behind the inner packet: not forwarded", trailing),
+    should("DP-018.1", "LOCAL", "seven octets behind the inner packet: not forwarded", trailing),
     must(
         "DP-091.1",
         "9300 4.1",

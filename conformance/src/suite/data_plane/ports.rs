@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use wire::data::protocol;
+use wire::data::{checksum, protocol};
 
 use super::{each, equal, nothing};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, may, must, should};
-use crate::suite::xtr::{Checksum, Encapsulated, Family, Packet, Tier, forwarded, icmp, udp};
+use crate::suite::xtr::{Came, Checksum, Encapsulated, Family, Packet, Tier, ends, forwarded, icmp, udp};
 
 pub(super) const PROBES: &[Probe<Tier>] = &[
     should("DP-020.1", "9300 5.3", "datagrams to locators of both families: the outer checksum", sent),
@@ -23,6 +24,8 @@ pub(super) const PROBES: &[Probe<Tier>] = &[
     must("DP-029.1", "LOCAL", "1,000 flows: the least and the greatest source port", range),
     should("DP-030.1", "LOCAL", "first and later fragments of one datagram: source ports", fragments),
     must("DP-031.1", "9300 5.3", "datagrams of even and odd lengths: the UDP length", length),
+    must("DP-279.1", "6936 4", "packets without a checksum over IPv6: no line of the log says so", logged),
+    must("DP-283.1", "6936 5", "what the router sends to other ports than that of tunnels: checksums", elsewhere),
 ];
 
 fn sent(tier: &Tier) -> Judgement {
@@ -35,8 +38,8 @@ fn sent(tier: &Tier) -> Judgement {
     })?;
     match zeros {
         4 => Ok("zero".into()),
-        // A reason to do otherwise, as RFC 2119 lets it have: UDP_SEGMENT of Linux takes no socket without checksums.
-        0 if tier.number() == Some("1") => Ok("right ones, which segmentation by the kernel needs".into()),
+        // They SHOULD be zero; whoever has a reason to do otherwise sends right ones, and does so always.
+        0 => Ok("none is zero as they should be, and all are right".into()),
         _ => Err(broken(format!("zero in {zeros} of 4"))),
     }
 }
@@ -210,4 +213,51 @@ fn length(tier: &Tier) -> Judgement {
         equal("inner lengths", inner, sent)
     })?;
     Ok("that of the inner packet, and 16".into())
+}
+
+fn logged(tier: &Tier) -> Judgement {
+    let rig = tier.rig()?;
+    for inner in [Family::V4, Family::V6] {
+        let flow = rig.flow(inner, Family::V6);
+        let packet = flow.entering(b"silent").octets();
+        let outer = flow.outer().with_checksum(Checksum::Zero).around(&packet);
+        equal("at the site", rig.enter(&outer, flow.inwards())?, forwarded(packet))?;
+    }
+    let says = |line: &String| line.to_lowercase().contains("checksum");
+    equal("lines about checksums", rig.dut.log().into_iter().filter(says).collect::<Vec<_>>(), vec![])?;
+    Ok("both come to the site, and no line says so".into())
+}
+
+fn elsewhere(tier: &Tier) -> Judgement {
+    let rig = tier.rig()?;
+    let own = [Family::V4, Family::V6].map(|outer| rig.flow(Family::V4, outer).own);
+    let read = |came: &Came| {
+        sum_elsewhere(&came.octets).filter(|_| ends(&came.octets).is_some_and(|ends| own.contains(&ends.0)))
+    };
+    let came = rig.core.port.wait(0, usize::MAX, Duration::ZERO, read);
+    let wrong = came.iter().filter(|is_right| !**is_right).count();
+    // It has registered, if nothing else.
+    if came.is_empty() || wrong > 0 {
+        return Err(broken(format!("of {} datagrams {wrong} have none, or a wrong one", came.len())));
+    }
+    Ok(format!("all of {} datagrams have one that is right", came.len()))
+}
+
+/// Of a whole UDP datagram to another port than that of tunnels whether its checksum is there and right.
+fn sum_elsewhere(octets: &[u8]) -> Option<bool> {
+    let (source, destination) = ends(octets)?;
+    // MF, or an offset.
+    if source.is_ipv4() && u16::from_be_bytes([octets[6], octets[7]]) & 0x3fff != 0 {
+        return None;
+    }
+    let (number, header) =
+        if source.is_ipv4() { (octets[9], usize::from(octets[0] & 0x0f) * 4) } else { (octets[6], 40) };
+    let segment = octets.get(header..).filter(|segment| number == protocol::UDP && segment.len() >= 8)?;
+    if segment[2..4] == wire::DATA_PORT.to_be_bytes() {
+        return None;
+    }
+    let mut blank = segment.to_vec();
+    blank[6..8].fill(0);
+    let right = checksum::udp(source, destination, &blank).to_be_bytes();
+    Some(segment[6..8] != [0, 0] && segment[6..8] == right)
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::header::dropped_vectors;
 use super::{each, equal, nothing};
-use crate::suite::probe::{Judgement, Probe, broken, may, must};
+use crate::suite::probe::{Judgement, Probe, broken, may, must, should};
 use crate::suite::xtr::{Family, Flow, GRACE, Outer, PATIENCE, Packet, Tier, ends, forwarded};
 
 pub(super) const PROBES: &[Probe<Tier>] = &[
-    must(
+    should(
         "DP-024.1",
         "6936 4, 5",
         "zero checksums over IPv6 from a locator that the source does not map to: dropped",

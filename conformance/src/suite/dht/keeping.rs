@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Hall, now};
 use crate::suite::fleet::{Node, Start};
 use crate::suite::person::{Person, seconds};
-use crate::suite::probe::{Fault, Judgement, Probe, expect, must};
+use crate::suite::probe::{Fault, Judgement, Probe, expect, must, should};
 
 const STORE: &str = "lisp-signed-dht 7.1";
 const READ: &str = "lisp-signed-dht 9.7";
@@ -28,7 +28,7 @@ pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DH-02.5", STORE, "a mapping that was withdrawn is put again", after_withdrawal),
     must("DH-03.1", STORE, "a revocation ends the address", revoked),
     must("DH-03.2", STORE, "what a revoked owner says is refused", after_revocation),
-    must("DH-03.3", STORE, "a revocation is given to a node that comes later", revocation_for_newcomers),
+    should("DH-03.3", STORE, "a revocation is given to a node that comes later", revocation_for_newcomers),
     must("DH-04.1", STORE, "an owner that contradicts itself", conflict),
     must("DH-04.2", STORE, "the owner settles a conflict by its next word", settled),
     must("DH-05.1", STORE, "a node that was stopped gives what it kept", restart),

@@ -98,9 +98,14 @@ impl Dut {
 
     /// The last lines that it has printed.
     pub(super) fn last_words(&self) -> String {
-        let tail = lock(&self.process).log_tail();
+        let tail = self.log();
         let words = tail[tail.len().saturating_sub(LAST_LINES)..].join(" / ");
         words.chars().take(LAST_CHARACTERS).collect()
+    }
+
+    /// The end of its log.
+    pub(in crate::suite) fn log(&self) -> Vec<String> {
+        lock(&self.process).log_tail()
     }
 
     /// What `show` says.

@@ -7,6 +7,7 @@ use wire::record::Action;
 
 for_both_tiers! {
     an_rtr_relays_from_behind_a_nat_to_other_sites_and_to_nowhere_else,
+    an_rtr_treats_hops_and_congestion_as_one_who_decapsulates_and_then_encapsulates,
 }
 
 /// An RTR for the site that [`super::pair`] has first, behind 192.0.2.1.
@@ -52,4 +53,33 @@ fn an_rtr_relays_from_behind_a_nat_to_other_sites_and_to_nowhere_else<T: Tier>()
     // The two that have gone nowhere: their source is told, behind its NAT.
     let told = sent.iter().filter(|sent| sent[16..20] == [192, 0, 2, 1] && sent[22..24] == 50_001u16.to_be_bytes());
     assert_eq!(told.count(), 2);
+}
+
+fn an_rtr_treats_hops_and_congestion_as_one_who_decapsulates_and_then_encapsulates<T: Tier>() {
+    let now = Instant::now();
+    let (mut site, _) = pair::<T>(now);
+    site.map(now, "0.0.0.0/0", "192.0.2.2");
+    let mut rtr = rtr::<T>(now, vec![]);
+    site.packets.turn(now);
+    let packet = |class: u8| {
+        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 1, 1].into());
+        let class = TrafficClass(class);
+        let header = Ipv4Header { source, destination, protocol: 17, ttl: 63, class, dont_fragment: true };
+        [header.emit(12).unwrap().as_slice(), &[7; 12]].concat()
+    };
+    // ECN of the inner and of the outer header as they come, hops of the outer one.
+    let come = [(2, 2, 63), (2, 3, 63), (0, 3, 63), (0, 0, 63), (2, 2, 7)];
+    site.offer(come.map(|(ecn, ..)| packet(ecn)));
+    site.packets.turn(now);
+    let mut sent = site.packets.take_sent();
+    for (octets, (_, ecn, hops)) in sent.iter_mut().zip(come) {
+        (octets[1], octets[8]) = (octets[1] & !3 | ecn, hops);
+    }
+    rtr.packets.arrive(sent);
+    rtr.packets.turn(now);
+    let sent = rtr.packets.take_sent();
+    let seen: Vec<_> = sent.iter().map(|sent| [sent[1] & 3, sent[8], sent[36 + 1] & 3, sent[36 + 8]]).collect();
+    // Outside as inside; CE on what does not take it is lost.
+    assert_eq!(seen, [[2, 62, 2, 62], [3, 62, 3, 62], [0, 62, 0, 62], [2, 6, 2, 6]]);
+    assert!(sent.iter().all(|sent| checksum::internet(&sent[36..56]) == 0));
 }
