@@ -5,6 +5,7 @@
 //! it is started or where it runs. Programs are named by environment variables, never by paths. A wrong file is refused with its line.
 
 mod claims;
+mod ddt;
 mod error;
 mod map_system;
 mod stance;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use claims::Claim;
+pub use ddt::{DdtRole, Lack};
 pub use error::TargetError;
 pub use map_system::{Key, MapSystem, Means, Site};
 pub use stance::Stance;
@@ -46,6 +48,10 @@ pub struct Target {
     pub map_system: Option<MapSystem>,
     /// Its ITR and ETR, if it has them.
     pub tunnel_router: Option<TunnelRouter>,
+    /// Its DDT node, if it has one that is started for it.
+    pub ddt_node: Option<DdtRole>,
+    /// Its DDT Map-Resolver, if it has one that is started for it.
+    pub ddt_map_resolver: Option<DdtRole>,
 }
 
 /// A file as it stands. Tables have no spans: one that is named by its parts alone is nowhere.
@@ -56,6 +62,8 @@ struct Written {
     claims: Vec<Spanned<String>>,
     map_system: Option<map_system::Written>,
     tunnel_router: Option<tunnel_router::Written>,
+    ddt_node: Option<ddt::Written>,
+    ddt_map_resolver: Option<ddt::Written>,
 }
 
 static JUDGED: OnceLock<Target> = OnceLock::new();
@@ -80,6 +88,8 @@ impl Target {
             claims: Claim::ALL.iter().map(|(claim, ..)| *claim).collect(),
             map_system: None,
             tunnel_router: None,
+            ddt_node: None,
+            ddt_map_resolver: None,
         })
     }
 
@@ -130,13 +140,15 @@ impl Written {
         let table = |name: &str| text.find(&format!("[{name}")).unwrap_or_default();
         let map_system = self.map_system.map(|written| written.checked(table("map-system"))).transpose()?;
         let tunnel_router = self.tunnel_router.map(|written| written.checked(table("tunnel-router"))).transpose()?;
+        let ddt_node = self.ddt_node.map(ddt::Written::checked).transpose()?;
+        let ddt_map_resolver = self.ddt_map_resolver.map(ddt::Written::checked).transpose()?;
         if self.name.get_ref() == OUR_NAME && !matches!(&map_system, Some(MapSystem { means: Means::Configured, .. })) {
             return Err(Wrong::at(
                 self.name.span().start,
                 format!("name: {OUR_NAME} is what this implementation is called"),
             ));
         }
-        Ok(Target { name: self.name.into_inner(), claims, map_system, tunnel_router })
+        Ok(Target { name: self.name.into_inner(), claims, map_system, tunnel_router, ddt_node, ddt_map_resolver })
     }
 }
 
