@@ -83,7 +83,7 @@ impl Hall {
     /// The hall of a target of others, at whose end of the cable all speak from the control port.
     pub(super) fn of(mut deployed: Deployed) -> anyhow::Result<Self> {
         let party = || {
-            let socket = deployed.place.socket(true, wire::CONTROL_PORT);
+            let socket = deployed.guest.place.socket(true, wire::CONTROL_PORT);
             Party::of(socket.map_err(|fault| anyhow::anyhow!("{fault:?}"))?)
         };
         let hall = Self {
@@ -101,7 +101,7 @@ impl Hall {
             nonce: std::cell::Cell::new(1),
             deployed: None,
         };
-        deployed.parties = [
+        deployed.guest.values = [
             ("root", hall.root.ip().to_string()),
             ("root2", hall.root2.ip().to_string()),
             ("first", hall.first.ip().to_string()),
@@ -150,6 +150,7 @@ impl Hall {
             site("b"),
             site("c"),
             "[ddt]\nauthoritative = [\"2001:db8::/32\"]\n".to_owned(),
+            delegation("2001:db8:d::/48", "map-server", &[self.first.ip()]),
             delegation("2001:db8:100::/40", "map-server", &[self.first.ip()]),
             delegation("2001:db8:500::/40", "node", &[self.first.ip(), self.second.ip()]),
             delegation("198.18.0.0/15", "node", &[self.root.ip()]),

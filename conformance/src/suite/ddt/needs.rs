@@ -2,8 +2,8 @@
 //! Which role of the tree a check judges, and what a target of others has to claim, or to be given, before it is made.
 
 use super::hall::Hall;
-use crate::suite::probe::{Fault, unfit};
-use crate::target::{Claim, Lack, Target};
+use crate::suite::guest::Need;
+use crate::target::{Claim, Lack};
 
 /// A role of RFC 8111. Ours has the first two in one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,36 +38,18 @@ impl Role {
     }
 }
 
-/// Why a check cannot be made with every target.
-enum Need {
-    Claim(Claim),
-    Given(Lack),
-    Promised,
-}
-
-const NEEDS: &[(&str, Need)] = &[
+pub(super) const NEEDS: &[(&str, Need)] = &[
     ("DT-01.2", Need::Given(Lack::Kinds)),
     ("DT-01.5", Need::Given(Lack::Hints)),
     ("DT-03.3", Need::Claim(Claim::InstanceId)),
     ("DT-04.1", Need::Claim(Claim::ProxyReply)),
     ("DT-05.1", Need::Claim(Claim::ProxyReply)),
-    ("DT-05.4", Need::Promised),
+    ("DT-05.4", Need::Ours("it measures limits that lisp-mapsys promises, and no standard does")),
 ];
 
 /// The DDT node of the target cannot be given this.
 pub(super) fn lacks(hall: &Hall, lack: Lack) -> bool {
     hall.deployed.as_ref().is_some_and(|deployed| deployed.cannot.contains(&lack))
-}
-
-/// The target claims, and can be given, all that a check needs.
-pub(super) fn met(id: &str, hall: &Hall, target: &Target) -> Result<(), Fault> {
-    let Some((_, need)) = NEEDS.iter().find(|(known, _)| *known == id) else { return Ok(()) };
-    match need {
-        Need::Claim(claim) if !target.claims(*claim) => Err(unfit(format!("{} does not claim {claim}", target.name))),
-        Need::Given(lack) if lacks(hall, *lack) => Err(unfit(format!("{} cannot be given {lack}", target.name))),
-        Need::Promised => Err(unfit("it measures limits that lisp-mapsys promises, and no standard does")),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a DDT node and a DDT Map-Server say. The one that is judged has 2001:db8::/32, delegates 2001:db8:100::/40 to a Map-Server
-//! and 2001:db8:500::/40 to two nodes, knows who has 198.18.0.0/15, and has the sites 2001:db8:a::/48 (answered for), b (registered)
+//! What a DDT node and a DDT Map-Server say. The one that is judged has 2001:db8::/32, delegates 2001:db8:d::/48 and
+//! 2001:db8:100::/40 to a Map-Server and 2001:db8:500::/40 to two nodes, knows who has 198.18.0.0/15, and has the sites 2001:db8:a::/48 (answered for), b (registered)
 //! and c (silent). A DDT node of others has no sites, and a Map-Server of others has three of its own.
 
 use std::time::Duration;
@@ -120,14 +120,15 @@ fn authority(hall: &Hall) -> Judgement {
 }
 
 fn hole(hall: &Hall) -> Judgement {
-    // Of /32 the neighbours are a, b and c (all within /44) and 100::/40.
-    let hole = if hall.deployed.is_some() { "2001:db8::/40" } else { "2001:db8:40::/42" };
-    says(hall, "2001:db8:77::1", ReferralAction::DelegationHole, hole)
+    // Of /32 the neighbours are a, b, c and d (all within /44) and 100::/40.
+    says(hall, "2001:db8:77::1", ReferralAction::DelegationHole, "2001:db8:40::/42")
 }
 
 fn holes(hall: &Hall) -> Judgement {
-    let all = ["2001:db8:100::/40", "2001:db8:500::/40", "2001:db8:a::/48", "2001:db8:b::/48", "2001:db8:c::/48"];
-    let known = if hall.deployed.is_some() { &all[..2] } else { &all[..] };
+    let all = ["d", "100", "500", "a", "b", "c"]
+        .map(|part| format!("2001:db8:{part}::/{}", if part.len() > 1 { 40 } else { 48 }));
+    // A node of others has no sites.
+    let known = if hall.deployed.is_some() { &all[..3] } else { &all[..] };
     let others: Vec<EidPrefix> = known.iter().map(|text| eid(text)).collect::<Result<_, _>>()?;
     let (whole, mut widest) = (eid("2001:db8::/32")?, 128);
     for bits in (0..48).map(|step: u32| step * 1361 % 0x1_0000) {

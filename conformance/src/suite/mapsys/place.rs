@@ -39,7 +39,7 @@ fn target_v6() -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xff66, 0, 0, 0, 0, 1)
 }
 
-fn suite_v4(number: u8) -> Ipv4Addr {
+pub(in crate::suite) fn suite_v4(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 66, 1, number)
 }
 
@@ -151,7 +151,7 @@ impl Place {
     }
 
     /// A socket at this very address.
-    pub(super) fn bind(&self, address: SocketAddr) -> Result<io::Result<UdpSocket>, Fault> {
+    pub(in crate::suite) fn bind(&self, address: SocketAddr) -> Result<io::Result<UdpSocket>, Fault> {
         match &self.lab {
             None => Ok(UdpSocket::bind(address)),
             Some(lab) => {

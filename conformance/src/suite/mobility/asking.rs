@@ -31,7 +31,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must(
         "CP-033.1",
         "9301 5.3",
-        "packets for 20 seconds to an EID that nobody answers for: a question and ten retransmissions at most",
+        "packets for 25 seconds to an EID that nobody answers for: a question and ten retransmissions at most",
         retransmissions,
     ),
     must("CP-034.1", "9301 5.3", "answers with nonces that nobody asked with: no mapping", unasked),
@@ -107,7 +107,7 @@ fn rate(room: &Room) -> Judgement {
 }
 
 /// A question a second, which is as many as may be, would be more than a question and ten retransmissions by then.
-const UNANSWERED: Duration = Duration::from_secs(20);
+const UNANSWERED: Duration = Duration::from_secs(25);
 /// Retransmissions behind which there are 30 seconds of rest.
 const RETRANSMISSIONS: usize = 10;
 
