@@ -13,6 +13,12 @@ fn the_tree_holds() {
     PROGRAM.holds("ddt", 37);
 }
 
+/// As a target file spells it, in each role by itself.
+#[test]
+fn the_tree_holds_as_one_of_others() {
+    PROGRAM.holds_from_afar("ddt", &["lisp-mapsys promises"], 1);
+}
+
 #[test]
 fn a_program_that_is_no_map_system_fails_and_one_that_is_not_there_is_named() {
     let output = PROGRAM.conformance(&["run", "--id", "DT-01.1"], &[("CONFORMANCE_LISP_MAPSYS", "true")]);

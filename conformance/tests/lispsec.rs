@@ -14,6 +14,11 @@ fn lisp_sec_holds() {
 }
 
 #[test]
+fn lisp_sec_holds_as_that_of_others() {
+    PROGRAM.holds_from_afar("lispsec", &["counters and configurations of lisp-mapsys"], 2);
+}
+
+#[test]
 fn a_program_that_does_nothing_fails() {
     let output = PROGRAM.conformance(&["run", "--id", "LS-02.1"], &[("CONFORMANCE_LISP_MAPSYS", "true")]);
     assert_eq!((output.status.code(), closing_line(&output)), (Some(1), "0 passed, 1 failed, 0 skipped".to_owned()));

@@ -42,25 +42,12 @@ fn suites_that_run_side_by_side_are_reported_in_their_order_each_with_its_own_ex
 /// What a target file says of our own program is judged as that of any other: in a namespace, by one configuration.
 #[test]
 fn our_own_program_holds_as_a_target_of_others() {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    if !root || !std::path::Path::new("/dev/net/tun").exists() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI runs as root");
-        eprintln!("SKIP: root is needed, for network namespaces");
-        return;
-    }
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_conformance")).with_file_name("lisp-mapsys");
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/mapsys.toml");
-    let named = [("CONFORMANCE_LISP_MAPSYS", program.to_str().unwrap())];
-    let output = PROGRAM.conformance(&["run", "--target", file, "--suite", "facade"], &named);
-    let printed = text(&output.stdout);
-    assert!(output.status.success(), "{printed}");
-    // What needs configurations of its own, or looks inside, is all that is skipped.
-    let skipped: Vec<_> = printed.lines().filter(|line| line.starts_with("skip")).collect();
-    let known = ["configuration of its own", "the target's own machine"];
-    assert!(
-        skipped.iter().all(|line| known.iter().any(|why| line.contains(why))) && skipped.len() < 10,
-        "{skipped:#?}"
-    );
+    PROGRAM.holds_from_afar("facade", &["configuration of its own", "the target's own machine"], 9);
+}
+
+#[test]
+fn our_own_subscriptions_hold_as_those_of_others() {
+    PROGRAM.holds_from_afar("pubsub", &["what lisp-mapsys shows", "lisp-mapsys promises", "what that has kept"], 3);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod dht;
 mod facade;
 mod faults;
 mod fleet;
+mod guest;
 mod lisp;
 mod lispsec;
 mod mapsys;

@@ -117,13 +117,13 @@ pub(super) fn run<R>(
     run_as(suite, probes, wanted, open, |room, probe| (probe.judge)(room))
 }
 
-/// The same where the room has to do with how a check is made.
-pub(super) fn run_as<R>(
+/// The same where the room `O` that is opened has to do with how a check is made.
+pub(super) fn run_as<R, O>(
     suite: &'static str,
     probes: &[&Probe<R>],
     wanted: &dyn Fn(&str) -> bool,
-    open: impl FnOnce() -> anyhow::Result<R>,
-    judge: impl Fn(&R, &Probe<R>) -> Judgement,
+    open: impl FnOnce() -> anyhow::Result<O>,
+    judge: impl Fn(&O, &Probe<R>) -> Judgement,
 ) -> anyhow::Result<Vec<Check>> {
     let probes: Vec<_> = probes.iter().filter(|probe| wanted(probe.id)).collect();
     if probes.is_empty() {

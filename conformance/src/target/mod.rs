@@ -5,6 +5,7 @@
 //! it is started or where it runs. Programs are named by environment variables, never by paths. A wrong file is refused with its line.
 
 mod claims;
+mod dictated;
 mod error;
 mod map_system;
 mod stance;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use claims::Claim;
+pub use dictated::{Dictated, Lack};
 pub use error::TargetError;
 pub use map_system::{Key, MapSystem, Means, Site};
 pub use stance::Stance;
@@ -46,6 +48,14 @@ pub struct Target {
     pub map_system: Option<MapSystem>,
     /// Its ITR and ETR, if it has them.
     pub tunnel_router: Option<TunnelRouter>,
+    /// Its DDT node, if it has one that is started for it.
+    pub ddt_node: Option<Dictated>,
+    /// Its DDT Map-Resolver, if it has one that is started for it.
+    pub ddt_map_resolver: Option<Dictated>,
+    /// Its Map-Server and Map-Resolver with LISP-SEC, if it is started for it.
+    pub lisp_sec: Option<Dictated>,
+    /// Its Map-Server with subscribers, if it is started for it.
+    pub pubsub: Option<Dictated>,
 }
 
 /// A file as it stands. Tables have no spans: one that is named by its parts alone is nowhere.
@@ -56,6 +66,10 @@ struct Written {
     claims: Vec<Spanned<String>>,
     map_system: Option<map_system::Written>,
     tunnel_router: Option<tunnel_router::Written>,
+    ddt_node: Option<dictated::Written>,
+    ddt_map_resolver: Option<dictated::Written>,
+    lisp_sec: Option<dictated::Written>,
+    pubsub: Option<dictated::Written>,
 }
 
 static JUDGED: OnceLock<Target> = OnceLock::new();
@@ -80,6 +94,10 @@ impl Target {
             claims: Claim::ALL.iter().map(|(claim, ..)| *claim).collect(),
             map_system: None,
             tunnel_router: None,
+            ddt_node: None,
+            ddt_map_resolver: None,
+            lisp_sec: None,
+            pubsub: None,
         })
     }
 
@@ -130,13 +148,19 @@ impl Written {
         let table = |name: &str| text.find(&format!("[{name}")).unwrap_or_default();
         let map_system = self.map_system.map(|written| written.checked(table("map-system"))).transpose()?;
         let tunnel_router = self.tunnel_router.map(|written| written.checked(table("tunnel-router"))).transpose()?;
+        let dictated = |written: Option<dictated::Written>, places| written.map(|it| it.checked(places)).transpose();
+        let ddt_node = dictated(self.ddt_node, dictated::OF_DDT)?;
+        let ddt_map_resolver = dictated(self.ddt_map_resolver, dictated::OF_DDT)?;
+        let lisp_sec = dictated(self.lisp_sec, dictated::OF_LISP_SEC)?;
+        let pubsub = dictated(self.pubsub, dictated::OF_PUBSUB)?;
         if self.name.get_ref() == OUR_NAME && !matches!(&map_system, Some(MapSystem { means: Means::Configured, .. })) {
             return Err(Wrong::at(
                 self.name.span().start,
                 format!("name: {OUR_NAME} is what this implementation is called"),
             ));
         }
-        Ok(Target { name: self.name.into_inner(), claims, map_system, tunnel_router })
+        let name = self.name.into_inner();
+        Ok(Target { name, claims, map_system, tunnel_router, ddt_node, ddt_map_resolver, lisp_sec, pubsub })
     }
 }
 

@@ -36,17 +36,27 @@ impl Target {
         if OF_TUNNEL_ROUTERS.contains(&suite) {
             return if self.tunnel_router.is_some() { Stance::Run } else { Stance::NotItsRole };
         }
+        match suite {
+            "ddt" if self.ddt_node.is_some() || self.ddt_map_resolver.is_some() => return self.claiming(Claim::Ddt),
+            "lispsec" if self.lisp_sec.is_some() => return self.claiming(Claim::LispSec),
+            "pubsub" if self.pubsub.is_some() => return self.claiming(Claim::PubSub),
+            _ => {}
+        }
         let of_map_systems = OF_MAP_SYSTEMS.iter().find(|(name, _)| *name == suite);
         match (of_map_systems, &self.map_system) {
-            (Some((_, Some(claim))), Some(_)) if !self.claims(*claim) => {
-                Stance::Skip(format!("{} does not claim {claim}", self.name))
-            }
+            (Some((_, Some(claim))), Some(_)) if !self.claims(*claim) => self.claiming(*claim),
+            (Some(("ddt", _)), Some(_)) => Stance::Run,
             (Some((_, Some(_))), Some(_)) if !self.is_configured_by_suites() => {
-                Stance::Skip("this suite needs configurations of its own, which a target file does not give".into())
+                Stance::Skip("this suite needs configurations of its own, which the target file does not give".into())
             }
             (Some(_), Some(_)) => Stance::Run,
             _ => Stance::NotItsRole,
         }
+    }
+
+    /// It is judged if it claims this.
+    fn claiming(&self, claim: Claim) -> Stance {
+        if self.claims(claim) { Stance::Run } else { Stance::Skip(format!("{} does not claim {claim}", self.name)) }
     }
 }
 

@@ -80,7 +80,7 @@ impl Written {
     }
 }
 
-fn known(text: &Spanned<String>, places: &[&str]) -> Result<(), Wrong> {
+pub(super) fn known(text: &Spanned<String>, places: &[&str]) -> Result<(), Wrong> {
     match template::unknown(text.get_ref(), places) {
         None => Ok(()),
         Some(name) => {

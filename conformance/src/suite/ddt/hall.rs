@@ -1,146 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The two map systems that are judged, and the sockets of everybody else: ITR, ETR, DDT client, root, nodes.
 //!
-//! DDT has no ports: who is referred to listens at 4342. So each run has addresses of its own, by the number of its process.
+//! DDT has no ports: who is referred to listens at 4342. So each run has addresses of its own, by the number of its process. A target of
+//! others is alone in its hall ([`Deployed`]), at a cable to everybody else.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Algorithm, AuthKey, Secret};
 use wire::control::{
-    ControlMessage, Ecm, EidRequest, MapReferral, MapRegister, MapReply, MapRequest, Nonce, Referral, ReferralAction,
+    ControlMessage, Ecm, EidRequest, MapReferral, MapRegister, MapRequest, Nonce, Referral, ReferralAction,
 };
 use wire::record::{LocatorRecord, MapVersion, MappingRecord, Ttl};
 
+use super::deployed::Deployed;
+use super::party::{Came, PATIENCE, Party};
 use super::system::System;
-use crate::exchange;
-use crate::suite::probe::{Fault, broken, missing};
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// After this silence nothing comes any more: longer than a map system needs, shorter than it waits to ask again.
-const SILENCE: Duration = Duration::from_millis(600);
-/// Longest message that is taken.
-const MESSAGE: usize = 4096;
+use crate::suite::mapsys::{form, host_in};
+use crate::suite::probe::{Fault, broken};
 
 const SECRET: &str = "secret";
-
-/// A socket, and who it is.
-pub(super) struct Party {
-    socket: UdpSocket,
-    /// Its address and port.
-    pub(super) at: SocketAddr,
-}
-
-/// A message that came.
-pub(super) struct Came {
-    pub(super) from: SocketAddr,
-    pub(super) message: ControlMessage,
-    /// Its octets.
-    pub(super) octets: usize,
-}
-
-impl Party {
-    fn bind(address: Ipv4Addr, port: u16) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind((address, port)).with_context(|| format!("UDP {address}:{port}"))?;
-        let at = socket.local_addr()?;
-        Ok(Self { socket, at })
-    }
-
-    pub(super) fn ip(&self) -> IpAddr {
-        self.at.ip()
-    }
-
-    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Fault> {
-        exchange::sent(&self.socket, to, bytes);
-        self.socket.send_to(bytes, to).map(drop).map_err(missing)
-    }
-
-    /// The next message that the predicate wants; others are of earlier checks.
-    pub(super) fn wait(&self, patience: Duration, wanted: impl Fn(&ControlMessage) -> bool) -> Option<Came> {
-        let deadline = Instant::now() + patience;
-        let mut buffer = [0; MESSAGE];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.socket.set_read_timeout(Some(left)).is_err() {
-                exchange::silence(&self.socket, patience);
-                return None;
-            }
-            let Ok((octets, from)) = self.socket.recv_from(&mut buffer) else { continue };
-            match ControlMessage::decode(&buffer[..octets]) {
-                Ok(message) if wanted(&message) => {
-                    exchange::came(&self.socket, from, &buffer[..octets]);
-                    return Some(Came { from, message, octets });
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// The next ECM with D for `eid`, and the Map-Request in it.
-    pub(super) fn asked(&self, eid: &EidPrefix) -> Result<(SocketAddr, MapRequest), Fault> {
-        let lacks = || broken(format!("expected a DDT Map-Request for {eid} at {}; none came", self.at));
-        self.asked_within(PATIENCE, eid).ok_or_else(lacks)
-    }
-
-    /// The same, if it comes before there is silence.
-    pub(super) fn asked_again(&self, eid: &EidPrefix) -> Option<(SocketAddr, MapRequest)> {
-        self.asked_within(SILENCE, eid)
-    }
-
-    fn asked_within(&self, patience: Duration, eid: &EidPrefix) -> Option<(SocketAddr, MapRequest)> {
-        let came = self.wait(patience, |message| request_of(message, eid).is_some_and(|(ddt, _)| ddt))?;
-        let (_, request) = request_of(&came.message, eid)?;
-        Some((came.from, request))
-    }
-
-    /// Nothing for `eid` comes.
-    pub(super) fn is_left_alone(&self, eid: &EidPrefix) -> bool {
-        self.wait(SILENCE, |message| request_of(message, eid).is_some()).is_none()
-    }
-
-    /// The Map-Reply with this nonce.
-    pub(super) fn map_reply(&self, nonce: Nonce) -> Result<MapReply, Fault> {
-        self.reply_within(PATIENCE, nonce)
-            .ok_or_else(|| broken(format!("expected a Map-Reply to nonce {nonce}; none came")))
-    }
-
-    /// The Map-Reply with this nonce, unless there is silence.
-    pub(super) fn has_reply(&self, nonce: Nonce) -> bool {
-        self.reply_within(SILENCE, nonce).is_some()
-    }
-
-    fn reply_within(&self, patience: Duration, nonce: Nonce) -> Option<MapReply> {
-        let came =
-            self.wait(patience, |message| matches!(message, ControlMessage::MapReply(reply) if reply.nonce == nonce))?;
-        match came.message {
-            ControlMessage::MapReply(reply) => Some(reply),
-            _ => None,
-        }
-    }
-
-    /// The Map-Referral with this nonce.
-    pub(super) fn map_referral(&self, nonce: Nonce) -> Result<(Came, Referral), Fault> {
-        let is_it = |message: &ControlMessage| matches!(message, ControlMessage::MapReferral(it) if it.nonce == nonce);
-        let came = self.wait(PATIENCE, is_it).ok_or_else(|| broken("expected a Map-Referral; none came"))?;
-        let record = match &came.message {
-            ControlMessage::MapReferral(MapReferral { records, .. }) => records.first().cloned(),
-            _ => None,
-        };
-        Ok((came, record.ok_or_else(|| broken("a Map-Referral without a record"))?))
-    }
-}
-
-/// D, and the Map-Request for `eid` of an ECM.
-fn request_of(message: &ControlMessage, eid: &EidPrefix) -> Option<(bool, MapRequest)> {
-    let ControlMessage::Ecm(ecm) = message else { return None };
-    let Ok(ControlMessage::MapRequest(request)) = ControlMessage::decode(&ecm.message) else { return None };
-    let is_it = request.records.iter().any(|record| record.eid.ip_prefix().as_ref() == Some(eid));
-    is_it.then_some((ecm.ddt, request))
-}
 
 /// Everybody.
 pub(super) struct Hall {
@@ -157,6 +39,8 @@ pub(super) struct Hall {
     node: std::cell::OnceCell<Result<System, Fault>>,
     resolver: std::cell::OnceCell<Result<System, Fault>>,
     nonce: std::cell::Cell<u64>,
+    /// The target, if it is not ours.
+    pub(super) deployed: Option<Deployed>,
 }
 
 /// The addresses of one run: those of 127.64.0.0/10 with the number of its process in the middle.
@@ -192,16 +76,54 @@ impl Hall {
             node: std::cell::OnceCell::new(),
             resolver: std::cell::OnceCell::new(),
             nonce: std::cell::Cell::new(1),
+            deployed: None,
         })
+    }
+
+    /// The hall of a target of others, at whose end of the cable all speak from the control port.
+    pub(super) fn of(mut deployed: Deployed) -> anyhow::Result<Self> {
+        let party = || {
+            let socket = deployed.guest.place.socket(true, wire::CONTROL_PORT);
+            Party::of(socket.map_err(|fault| anyhow::anyhow!("{fault:?}"))?)
+        };
+        let hall = Self {
+            folder: tempfile::tempdir().context("a folder for the files of the suite")?,
+            addresses: Addresses::own(),
+            client: party()?,
+            itr: party()?,
+            etr: party()?,
+            root: party()?,
+            root2: party()?,
+            first: party()?,
+            second: party()?,
+            node: std::cell::OnceCell::new(),
+            resolver: std::cell::OnceCell::new(),
+            nonce: std::cell::Cell::new(1),
+            deployed: None,
+        };
+        deployed.guest.values = [
+            ("root", hall.root.ip().to_string()),
+            ("root2", hall.root2.ip().to_string()),
+            ("first", hall.first.ip().to_string()),
+            ("second", hall.second.ip().to_string()),
+        ]
+        .into();
+        Ok(Self { deployed: Some(deployed), ..hall })
     }
 
     /// The DDT node and Map-Server, its sites registered.
     pub(super) fn node(&self) -> Result<SocketAddr, Fault> {
+        if let Some(deployed) = &self.deployed {
+            return deployed.address();
+        }
         self.node.get_or_init(|| self.start_node()).as_ref().map(|system| system.address).map_err(Clone::clone)
     }
 
     /// The DDT Map-Resolver.
     pub(super) fn resolver(&self) -> Result<SocketAddr, Fault> {
+        if let Some(deployed) = &self.deployed {
+            return deployed.address();
+        }
         let start = || {
             let config = format!("[ddt]\nroots = [\"{}\", \"{}\"]\n", self.root.at, self.root2.at);
             System::start(self.folder.path(), self.addresses.at(2).into(), &config)
@@ -228,27 +150,51 @@ impl Hall {
             site("b"),
             site("c"),
             "[ddt]\nauthoritative = [\"2001:db8::/32\"]\n".to_owned(),
+            delegation("2001:db8:d::/48", "map-server", &[self.first.ip()]),
             delegation("2001:db8:100::/40", "map-server", &[self.first.ip()]),
             delegation("2001:db8:500::/40", "node", &[self.first.ip(), self.second.ip()]),
             delegation("198.18.0.0/15", "node", &[self.root.ip()]),
         ];
         let system = System::start(self.folder.path(), self.addresses.at(1).into(), &config.concat())?;
-        self.register(&system, "2001:db8:a::/48", true)?;
-        self.register(&system, "2001:db8:b::/48", false)?;
+        self.register(system.address, 'a', true, PATIENCE)?;
+        self.register(system.address, 'b', false, PATIENCE)?;
         Ok(system)
     }
 
+    /// The EID-prefix of a site: a, b or c.
+    pub(super) fn site(&self, name: char) -> Result<EidPrefix, Fault> {
+        match &self.deployed {
+            Some(deployed) => deployed.site(name).map(|(prefix, _)| prefix),
+            None => eid(&format!("2001:db8:{name}::/48")),
+        }
+    }
+
+    /// An address in a site.
+    pub(super) fn inside(&self, name: char, last: u16) -> Result<String, Fault> {
+        Ok(host_in(&self.site(name)?, last).net.addr().to_string())
+    }
+
     /// Registers a site from the ETR; with `proxy_reply` the Map-Server answers for it.
-    fn register(&self, system: &System, net: &str, proxy_reply: bool) -> Result<(), Fault> {
+    pub(super) fn register(
+        &self,
+        server: SocketAddr,
+        name: char,
+        proxy_reply: bool,
+        patience: Duration,
+    ) -> Result<(), Fault> {
         let nonce = self.nonce();
-        let records = vec![MappingRecord::new(eid(net)?, Ttl(1440), vec![LocatorRecord::new(self.etr.ip(), 1, 100)])];
+        let prefix = self.site(name)?;
+        let records = vec![MappingRecord::new(prefix, Ttl(1440), vec![LocatorRecord::new(self.etr.ip(), 1, 100)])];
         let message =
             MapRegister { nonce, proxy_reply, want_notify: true, use_ttl: true, records, ..MapRegister::default() };
-        let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(SECRET.as_bytes()) };
-        let sealed = auth::seal(&message.into(), &key, TagForm::Truncated).map_err(broken)?;
-        self.etr.send(system.address, &sealed)?;
+        let key = match &self.deployed {
+            Some(deployed) => deployed.site(name)?.1,
+            None => AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(SECRET.as_bytes()) },
+        };
+        let sealed = auth::seal(&message.into(), &key, form(key.algorithm)).map_err(broken)?;
+        self.etr.send(server, &sealed)?;
         let is_it = |message: &ControlMessage| matches!(message, ControlMessage::MapNotify(it) if it.nonce == nonce);
-        self.etr.wait(PATIENCE, is_it).map(drop).ok_or_else(|| broken(format!("{net} is not registered")))
+        self.etr.wait(patience, is_it).map(drop).ok_or_else(|| broken(format!("{prefix} is not registered")))
     }
 
     /// A nonce that no other check uses; they rise.
@@ -290,7 +236,7 @@ impl Hall {
         Ok(nonce)
     }
 
-    /// Has a node answer the Map-Resolver.
+    /// Has a node answer the Map-Resolver, at the port that it, or else the root, was asked from.
     pub(super) fn say(&self, node: &Party, nonce: Nonce, said: Said<'_>) -> Result<(), Fault> {
         let locators = said.servers.iter().map(|server| LocatorRecord::new(*server, 1, 100)).collect();
         let referral = Referral {
@@ -304,7 +250,8 @@ impl Hall {
             signatures: Vec::new(),
         };
         let bytes = MapReferral { nonce, records: vec![referral] }.encode().map_err(broken)?;
-        node.send(self.resolver()?, &bytes)
+        let to = node.asked_by.get().or(self.root.asked_by.get());
+        node.send(to.map_or_else(|| self.resolver(), Ok)?, &bytes)
     }
 }
 

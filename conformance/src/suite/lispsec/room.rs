@@ -17,7 +17,10 @@ use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use crate::exchange;
 use crate::suite::daemon::{Daemon, program};
-use crate::suite::probe::{Fault, broken, missing};
+use crate::suite::guest::Guest;
+use crate::suite::mapsys::suite_v4;
+use crate::suite::probe::{Fault, broken, missing, unfit};
+use crate::target::{self, Dictated, Key, Start};
 
 /// Where it serves.
 const SERVES: &str = "127.93.0.53";
@@ -34,6 +37,10 @@ pub(super) const ASKED: Asked = Asked { hmac: HmacId(2), kdf: KdfId(2) };
 /// Sites: `2001:db8:N::/48`, the last of which requires LISP-SEC.
 const SITES: u8 = 24;
 pub(super) const REQUIRED: u8 = SITES;
+/// A site that no check has, by which a target of others shows that it is alive.
+const UNUSED: u8 = 22;
+/// Third octet of the addresses of ETRs.
+const OF_ETRS: u8 = 3;
 /// What comes over loopback comes at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -41,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Room {
     folder: TempDir,
     running: Result<Daemon, Fault>,
+    /// The target, if it is not ours.
+    pub(super) theirs: Option<Result<Guest, Fault>>,
 }
 
 /// A socket of an ITR or ETR.
@@ -60,18 +69,38 @@ pub(super) struct Asking {
 impl Room {
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
+        if let Some(table) = table() {
+            let theirs = Some(guest(&table.start));
+            return Ok(Self { folder, running: Err(unfit("it is not ours")), theirs });
+        }
         std::fs::write(folder.path().join("sites.toml"), configuration()?)?;
         let running = start(folder.path());
-        Ok(Self { folder, running })
+        Ok(Self { folder, running, theirs: None })
+    }
+
+    /// The target, if it is not ours.
+    pub(super) fn guest(&self) -> Result<Option<&Guest>, Fault> {
+        self.theirs.as_ref().map(|guest| guest.as_ref().map_err(Clone::clone)).transpose()
+    }
+
+    /// It takes a Map-Register of a site that no check has.
+    pub(super) fn alive(&self, nonce: u64, patience: Duration) -> Result<(), Fault> {
+        let router = self.etr(UNUSED)?;
+        router.socket.set_read_timeout(Some(patience)).map_err(missing)?;
+        let records = vec![record(site_prefix(UNUSED), etr_address(UNUSED))];
+        router.register(UNUSED, MapRegister { nonce: Nonce(nonce), records, ..MapRegister::default() })
     }
 
     fn server(&self) -> Result<SocketAddr, Fault> {
+        if let Some(guest) = self.guest()? {
+            return guest.address();
+        }
         self.running.as_ref().map_err(Clone::clone)?.address()
     }
 
     /// A router at an address, on any port.
     pub(super) fn router(&self, at: Ipv4Addr) -> Result<Router, Fault> {
-        self.router_at(SocketAddr::new(at.into(), 0))
+        self.router_at(SocketAddr::new(place_of(at).into(), 0))
     }
 
     /// The ETR number `n`, where Map-Requests for its site are sent.
@@ -81,7 +110,11 @@ impl Room {
 
     fn router_at(&self, at: SocketAddr) -> Result<Router, Fault> {
         let server = self.server()?;
-        let socket = UdpSocket::bind(at).map_err(|error| missing(format!("{at} is not free: {error}")))?;
+        let socket = match self.guest()? {
+            Some(guest) => guest.place.bind(at)?,
+            None => UdpSocket::bind(at),
+        };
+        let socket = socket.map_err(|error| missing(format!("{at} is not free: {error}")))?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(missing)?;
         Ok(Router { socket, server })
     }
@@ -156,6 +189,43 @@ fn configuration() -> anyhow::Result<String> {
     Ok(toml)
 }
 
+/// The table of a target that is not ours.
+pub(super) fn table() -> Option<&'static Dictated> {
+    target::judged().lisp_sec.as_ref()
+}
+
+/// What our own is configured with, for a target of others.
+fn guest(start: &'static Start) -> Result<Guest, Fault> {
+    let vectors = crate::vectors::shipped().map_err(missing)?;
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let site = |name: String, prefix: EidPrefix, secret: String| {
+        let keys = vec![Key { id: 1, algorithm: Algorithm::HmacSha256, secret }];
+        target::Site { name, prefixes: vec![prefix.net], iid: 0, keys }
+    };
+    let numbered = (1..REQUIRED).map(|n| site(n.to_string(), site_prefix(n), site_secret(n)));
+    let of_vectors = site("vectors".into(), prefix_of("10.2.2.0", 24), text(&vectors.psk));
+    let mut guest = Guest::new(target::judged(), start, numbered.chain([of_vectors]).collect())?;
+    let values = [
+        ("itr", place_of(ITR).to_string()),
+        ("tunnelled", place_of(TUNNELLED).to_string()),
+        ("of-vectors", place_of(OF_VECTORS).to_string()),
+        ("secret-of-vectors", text(&vectors.psk_itr_mr)),
+        ("key-id-of-vectors", vectors.key_id.to_string()),
+    ];
+    guest.values = values.into();
+    Ok(guest)
+}
+
+/// An address of loopback, or the one that stands for it at the cable of a target of others: ETRs have their numbers there.
+fn place_of(at: Ipv4Addr) -> Ipv4Addr {
+    let [_, _, kind, number] = at.octets();
+    match table() {
+        None => at,
+        Some(_) if kind == OF_ETRS => suite_v4(number),
+        Some(_) => suite_v4(200 + kind),
+    }
+}
+
 /// The EID-prefix of the site number `n`.
 pub(super) fn site_prefix(n: u8) -> EidPrefix {
     prefix_of(&format!("2001:db8:{n:x}::"), 48)
@@ -176,7 +246,7 @@ pub(super) fn site_secret(n: u8) -> String {
 }
 
 pub(super) fn etr_address(n: u8) -> IpAddr {
-    Ipv4Addr::new(127, 93, 3, n).into()
+    place_of(Ipv4Addr::new(127, 93, OF_ETRS, n)).into()
 }
 
 /// A record with one locator.

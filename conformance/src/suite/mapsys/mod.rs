@@ -28,7 +28,8 @@ use wire::control::{MapReply, Nonce};
 
 pub(super) use disk::Disk;
 pub(super) use message::{form, host, key, prefix, prefix_in, record, register, request, rlocs, sealed, told};
-pub(super) use site::{Site, Special, sentinel_site};
+pub(super) use place::{Place, suite_v4};
+pub(super) use site::{Site, Special, host_in, sentinel_site};
 pub(super) use xtr::{Came, Xtr};
 
 use super::daemon::{Daemon, program};

@@ -39,7 +39,7 @@ fn target_v6() -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xff66, 0, 0, 0, 0, 1)
 }
 
-fn suite_v4(number: u8) -> Ipv4Addr {
+pub(in crate::suite) fn suite_v4(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 66, 1, number)
 }
 
@@ -48,7 +48,7 @@ fn suite_v6(number: u16) -> Ipv6Addr {
 }
 
 /// Namespaces, or this machine; and the addresses that xTRs may have.
-pub(super) struct Place {
+pub(in crate::suite) struct Place {
     lab: Option<Lab>,
     addresses: Vec<IpAddr>,
     next: Cell<usize>,
@@ -56,7 +56,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Two namespaces and a cable.
-    pub(super) fn lab() -> Result<Self, Fault> {
+    pub(in crate::suite) fn lab() -> Result<Self, Fault> {
         if !nix::unistd::Uid::effective().is_root() {
             return Err(missing("root is needed, for network namespaces"));
         }
@@ -108,18 +108,18 @@ impl Place {
     }
 
     /// Where the target is started.
-    pub(super) fn namespace(&self) -> Result<&Namespace, LabError> {
+    pub(in crate::suite) fn namespace(&self) -> Result<&Namespace, LabError> {
         let nowhere = || LabError::failed(TARGET, "looked for", io::Error::other("it runs elsewhere"));
         self.lab.as_ref().ok_or_else(nowhere)?.namespace(TARGET)
     }
 
     /// Where a target that is started answers.
-    pub(super) fn of_target(&self) -> Vec<SocketAddr> {
+    pub(in crate::suite) fn of_target(&self) -> Vec<SocketAddr> {
         [target_v4().into(), target_v6().into()].map(|ip| SocketAddr::new(ip, wire::CONTROL_PORT)).to_vec()
     }
 
     /// What placeholders of a target file stand for.
-    pub(super) fn values(&self) -> Values {
+    pub(in crate::suite) fn values(&self) -> Values {
         Values::from([
             ("address", target_v4().to_string()),
             ("address6", target_v6().to_string()),
@@ -135,7 +135,7 @@ impl Place {
     }
 
     /// A socket at the next address at which this port is free.
-    pub(super) fn socket(&self, is_v4: bool, port: u16) -> Result<UdpSocket, Fault> {
+    pub(in crate::suite) fn socket(&self, is_v4: bool, port: u16) -> Result<UdpSocket, Fault> {
         let of_family: Vec<_> = self.addresses.iter().filter(|address| address.is_ipv4() == is_v4).collect();
         for _ in 0..of_family.len() {
             let number = self.next.get();
@@ -151,7 +151,7 @@ impl Place {
     }
 
     /// A socket at this very address.
-    pub(super) fn bind(&self, address: SocketAddr) -> Result<io::Result<UdpSocket>, Fault> {
+    pub(in crate::suite) fn bind(&self, address: SocketAddr) -> Result<io::Result<UdpSocket>, Fault> {
         match &self.lab {
             None => Ok(UdpSocket::bind(address)),
             Some(lab) => {

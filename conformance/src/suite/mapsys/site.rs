@@ -52,7 +52,7 @@ impl Site {
 }
 
 /// An address in an IPv6 EID-prefix.
-pub(super) fn host_in(prefix: &EidPrefix, last: u16) -> EidPrefix {
+pub(in crate::suite) fn host_in(prefix: &EidPrefix, last: u16) -> EidPrefix {
     let mut octets = [0; 16];
     if let IpAddr::V6(address) = prefix.net.addr() {
         octets = address.octets();

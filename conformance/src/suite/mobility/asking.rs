@@ -2,7 +2,7 @@
 //! Map-Requests of an ITR, and which answers it believes (RFC 9301, sections 5.2 to 5.4).
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::address::Address;
 use wire::control::{ControlMessage, MapReply, Nonce};
@@ -27,6 +27,12 @@ pub(super) const PROBES: &[Probe<Room>] = &[
         "9301 5.3",
         "100 packets in two seconds to an EID that nobody answers for: how many questions",
         rate,
+    ),
+    must(
+        "CP-033.1",
+        "9301 5.3",
+        "packets for 25 seconds to an EID that nobody answers for: a question and ten retransmissions at most",
+        retransmissions,
     ),
     must("CP-034.1", "9301 5.3", "answers with nonces that nobody asked with: no mapping", unasked),
     must(
@@ -98,6 +104,25 @@ fn rate(room: &Room) -> Judgement {
         return Ok(format!("{count}, a second or more between them"));
     }
     if is_slow && (2..=3).contains(&count) { Ok("one in a second".into()) } else { Err(broken(format!("{count}"))) }
+}
+
+/// A question a second, which is as many as may be, would be more than a question and ten retransmissions by then.
+const UNANSWERED: Duration = Duration::from_secs(25);
+/// Retransmissions behind which there are 30 seconds of rest.
+const RETRANSMISSIONS: usize = 10;
+
+fn retransmissions(room: &Room) -> Judgement {
+    let rig = room.rig()?;
+    let (flow, mark, begun) = (rig.unmapped(Family::V4, Family::V4), rig.core.mark(), Instant::now());
+    while begun.elapsed() < UNANSWERED {
+        rig.site.send(&flow.leaving(b"miss").octets())?;
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let asked = rig.core.wait(mark, usize::MAX, Duration::ZERO, |heard| heard.asks_about(flow.peer));
+    let (first, last) = asked.first().zip(asked.last()).ok_or_else(|| broken("no question"))?;
+    let took = last.at.duration_since(first.at);
+    let found = format!("{} questions within {} s", asked.len(), took.as_secs());
+    expect(asked.len() <= 1 + RETRANSMISSIONS, found)
 }
 
 /// The question about a flow's destination, and what the map system answers to it.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Subscriptions begin and change, or cannot.
 
-use std::net::UdpSocket;
 use std::time::Duration;
 
 use wire::control::{MapReply, MapRequest, XtrIdentity};
 use wire::record::{Action, Ttl};
 
-use super::office::{ELSEWHERE, LIMITED, Office, STRANGER, Xtr, about, host, named, prefix, says};
+use super::office::{ELSEWHERE, LIMITED, Office, STRANGER, Xtr, about, address, host, named, prefix, says};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must, should};
 
 /// Time for an answer.
@@ -67,8 +66,8 @@ fn signed(office: &Office) -> Judgement {
 fn one_of_two(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     let own = xtr.rloc()?;
-    let other = UdpSocket::bind(("127.0.0.77", own.port())).map_err(missing)?;
-    let itr_rlocs = vec![std::net::IpAddr::from([127, 0, 0, 77]).into(), own.ip().into()];
+    let other = office.bind(77, own.port())?;
+    let itr_rlocs = vec![address(77).into(), own.ip().into()];
     xtr.send(&MapRequest { itr_rlocs, ..xtr.request(1, &[host(part)])? })?;
     let here = xtr.notify(Duration::from_millis(500)).is_ok();
     other.set_nonblocking(true).map_err(missing)?;
@@ -124,7 +123,7 @@ fn denied_rloc(office: &Office) -> Judgement {
 
 fn denied_source(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
-    let elsewhere = UdpSocket::bind("127.0.0.78:0").map_err(missing)?;
+    let elsewhere = office.bind(78, 0)?;
     xtr.send_from(&elsewhere, &xtr.request(1, &[host(part)])?)?;
     denied(&xtr.reply()?)
 }
@@ -168,6 +167,9 @@ fn replayed(office: &Office) -> Judgement {
     xtr.ack(&notify)?;
     xtr.send_octets(&octets)?;
     xtr.silence()?;
+    if office.guest()?.is_some() {
+        return Ok("no answer".into());
+    }
     let refused = office.show(office.server()?, "counters")?["refusals"]["subscribe-replayed"].as_u64();
     expect(refused.unwrap_or_default() > 0, "no answer, and it is counted")
 }
@@ -193,15 +195,15 @@ fn used_up(office: &Office) -> Judgement {
 }
 
 /// The same xTR at another address.
-fn elsewhere(xtr: &Xtr) -> Result<Xtr, Fault> {
-    let socket = UdpSocket::bind("127.0.0.79:0").map_err(missing)?;
+fn elsewhere(office: &Office, xtr: &Xtr) -> Result<Xtr, Fault> {
+    let socket = office.bind(79, 0)?;
     Ok(Xtr { socket, identity: xtr.identity, key: xtr.key.clone(), server: xtr.server })
 }
 
 fn moved(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.subscribe(7, host(part))?;
-    let there = elsewhere(&xtr)?;
+    let there = elsewhere(office, &xtr)?;
     there.subscribe(8, host(part))?;
     office.register(part, Some(2))?;
     let change = there.change()?;

@@ -7,6 +7,8 @@ mod keeping;
 mod office;
 mod publishing;
 mod quiet;
+mod settings;
+mod theirs;
 
 use super::Listed;
 use super::probe::{self, Probe};
@@ -22,9 +24,21 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    probe::run("pubsub", &probes(), wanted, Office::open)
+    probe::run_as("pubsub", &probes(), wanted, Office::open, theirs::judge)
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
     Ok(probe::explain(&probes(), id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_something_is_a_check() {
+        for (id, _) in theirs::NEEDS {
+            assert!(probes().iter().any(|probe| probe.id == *id), "{id}");
+        }
+    }
 }

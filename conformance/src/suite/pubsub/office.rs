@@ -2,7 +2,6 @@
 //! A running `lisp-mapsys`, the site that registers there, and xTRs that subscribe.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,19 +11,23 @@ use anyhow::Context as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use wire::address::{Address, Eid, EidPrefix, InstanceId};
-use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{
     ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapReply, MapRequest, Nonce, XtrIdentity,
 };
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use super::quiet::Quiet;
+use super::settings::{identity, key, settings, site_key};
+use super::theirs;
 use crate::exchange;
 use crate::suite::daemon::{Daemon, program};
-use crate::suite::probe::{Fault, broken, missing};
+use crate::suite::guest::Guest;
+use crate::suite::mapsys::suite_v4;
+use crate::suite::probe::{Fault, broken, missing, unfit};
 
 /// xTRs that may subscribe to everything.
-const XTRS: u8 = 32;
+pub(super) const XTRS: u8 = 32;
 /// One that may subscribe to the silent site only.
 pub(super) const LIMITED: u8 = 200;
 /// One whose ITR-RLOCs are somewhere else.
@@ -45,11 +48,14 @@ pub(super) struct Office {
     next_xtr: Cell<u8>,
     next_part: Cell<u16>,
     pub(super) quiet: Quiet,
+    /// The target, if it is not ours.
+    theirs: Option<Result<Guest, Fault>>,
 }
 
 /// A process.
 pub(super) struct Server {
-    _daemon: Daemon,
+    /// None where it is not ours.
+    _daemon: Option<Daemon>,
     pub(super) address: SocketAddr,
     state: PathBuf,
 }
@@ -76,13 +82,33 @@ impl Office {
             program: program(),
             folder,
             server: Err(missing("not started")),
-            site: Site { socket: UdpSocket::bind("127.0.0.1:0").map_err(missing), nonce: Cell::new(1) },
+            site: Site { socket: Err(missing("no socket")), nonce: Cell::new(1) },
             next_xtr: Cell::new(1),
             next_part: Cell::new(1),
             quiet: Quiet::default(),
+            theirs: theirs::table().map(theirs::guest),
         };
-        office.server = office.start("shared");
+        office.site.socket = office.bind(1, 0);
+        office.server = match office.guest() {
+            Ok(None) => office.start("shared"),
+            Ok(Some(guest)) => guest.address().map(|address| Server { _daemon: None, address, state: PathBuf::new() }),
+            Err(fault) => Err(fault),
+        };
         Ok(office)
+    }
+
+    /// The target, if it is not ours.
+    pub(super) fn guest(&self) -> Result<Option<&Guest>, Fault> {
+        self.theirs.as_ref().map(|guest| guest.as_ref().map_err(Clone::clone)).transpose()
+    }
+
+    /// A socket at an address of xTRs, by its last octet.
+    pub(super) fn bind(&self, last: u8, port: u16) -> Result<UdpSocket, Fault> {
+        let bound = match self.guest()? {
+            Some(guest) => guest.place.bind(SocketAddr::new(address(last), port))?,
+            None => UdpSocket::bind((address(last), port)),
+        };
+        bound.map_err(missing)
     }
 
     pub(super) fn server(&self) -> Result<&Server, Fault> {
@@ -91,17 +117,23 @@ impl Office {
 
     /// Starts the program with a state folder of this name.
     pub(super) fn start(&self, state: &str) -> Result<Server, Fault> {
+        if self.theirs.is_some() {
+            return Err(unfit("it starts lisp-mapsys again with what that has kept"));
+        }
         let state = self.folder.path().join(state);
         let mut command = Command::new(&self.program);
         command.args(["--listen", "127.0.0.1:0", "--dht-listen", "127.0.0.1", "--dht-port", "0", "--config"]);
         command.arg(self.folder.path().join("mapsys.toml")).arg("--state-dir").arg(&state);
         let daemon = Daemon::start(command, &self.folder.path().join("log"))?;
         let address = daemon.address()?;
-        Ok(Server { _daemon: daemon, address, state })
+        Ok(Server { _daemon: Some(daemon), address, state })
     }
 
     /// What `show` says of a server.
     pub(super) fn show(&self, server: &Server, what: &str) -> Result<Value, Fault> {
+        if self.theirs.is_some() {
+            return Err(unfit(theirs::INSIDE));
+        }
         let output = Command::new(&self.program)
             .args(["show", what, "--json", "--state-dir"])
             .arg(&server.state)
@@ -123,7 +155,7 @@ impl Office {
 
     /// The xTR of a number, at this server.
     pub(super) fn xtr_of(&self, number: u8, server: SocketAddr) -> Result<Xtr, Fault> {
-        Xtr::new(number, server)
+        Ok(Xtr { socket: self.bind(1, 0)?, identity: identity(number), key: key(), server })
     }
 
     /// An EID-prefix of the site that no other check uses.
@@ -155,6 +187,17 @@ impl Server {
 
 impl Site {
     pub(super) fn register(&self, server: SocketAddr, prefix: EidPrefix, rloc: Option<u8>) -> Result<(), Fault> {
+        self.register_within(PATIENCE, server, prefix, rloc)
+    }
+
+    /// The same, if it is acknowledged within a time.
+    pub(super) fn register_within(
+        &self,
+        patience: Duration,
+        server: SocketAddr,
+        prefix: EidPrefix,
+        rloc: Option<u8>,
+    ) -> Result<(), Fault> {
         let socket = self.socket.as_ref().map_err(Clone::clone)?;
         let nonce = Nonce(self.nonce.get());
         self.nonce.set(nonce.0 + 1);
@@ -163,7 +206,7 @@ impl Site {
         let bytes = auth::seal(&message.into(), &site_key(), TagForm::Truncated).map_err(broken)?;
         exchange::sent(socket, server, &bytes);
         socket.send_to(&bytes, server).map_err(missing)?;
-        match receive(socket, PATIENCE)?.map(|bytes| ControlMessage::decode(&bytes)) {
+        match receive(socket, patience)?.map(|bytes| ControlMessage::decode(&bytes)) {
             Some(Ok(ControlMessage::MapNotify(notify))) if notify.nonce == nonce => Ok(()),
             other => Err(broken(format!("the site got no Map-Notify: {other:?}"))),
         }
@@ -180,11 +223,6 @@ pub(super) enum Heard {
 }
 
 impl Xtr {
-    fn new(number: u8, server: SocketAddr) -> Result<Self, Fault> {
-        let socket = UdpSocket::bind("127.0.0.1:0").map_err(missing)?;
-        Ok(Self { socket, identity: identity(number), key: key(), server })
-    }
-
     /// Its ITR-RLOC.
     pub(super) fn rloc(&self) -> Result<SocketAddr, Fault> {
         self.socket.local_addr().map_err(missing)
@@ -293,6 +331,11 @@ impl Xtr {
     }
 }
 
+/// An address of xTRs, by its last octet.
+pub(super) fn address(last: u8) -> IpAddr {
+    if theirs::table().is_some() { suite_v4(last).into() } else { IpAddr::from([127, 0, 0, last]) }
+}
+
 /// Ends the subscription to an EID, and acknowledges.
 pub(super) fn end(xtr: &Xtr, nonce: u64, eid: EidPrefix) -> Result<(), Fault> {
     xtr.send(&xtr.leaving(nonce, eid)?)?;
@@ -380,48 +423,4 @@ fn mapping(prefix: EidPrefix, rloc: Option<u8>) -> MappingRecord {
         eid: prefix.into(),
         locators: rloc.map(locator).into_iter().collect(),
     }
-}
-
-fn identity(number: u8) -> XtrIdentity {
-    XtrIdentity { xtr_id: [number; 16], site_id: 7 }
-}
-
-fn key() -> AuthKey {
-    AuthKey { id: 5, algorithm: Algorithm::HkdfSha256, secret: Secret::new("between xTR and Map-Server") }
-}
-
-fn site_key() -> AuthKey {
-    AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new("secret of a") }
-}
-
-fn settings() -> String {
-    let mut text = String::from(
-        r#"
-[[site]]
-name = "a"
-eid-prefix = ["2001:db8:a::/48"]
-accept-more-specifics = 72
-notify-port = "source"
-key = [{ key-id = 1, secret = "secret of a" }]
-
-[[site]]
-name = "silent"
-eid-prefix = ["2001:db8:b::/48"]
-key = [{ key-id = 1, secret = "secret of b" }]
-"#,
-    );
-    let mut subscriber = |number: u8, more: &str| {
-        let id = format!("{number:02x}").repeat(16);
-        let key = r#"key = { key-id = 5, secret = "between xTR and Map-Server" }"#;
-        let _ = writeln!(
-            text,
-            "[[subscriber]]\nname = \"x{number}\"\nxtr-id = \"{id}\"\nsite-id = 7\nnotify-port = \"source\"\n{key}\n{more}"
-        );
-    };
-    for number in 1..=XTRS {
-        subscriber(number, r#"rloc = ["127.0.0.0/8"]"#);
-    }
-    subscriber(LIMITED, "rloc = [\"127.0.0.0/8\"]\neid-prefix = [\"2001:db8:b::/48\"]");
-    subscriber(ELSEWHERE, r#"rloc = ["192.0.2.0/24"]"#);
-    text
 }

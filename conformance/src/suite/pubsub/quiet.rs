@@ -3,11 +3,10 @@
 //! all scenes are played first, and then wait for it together.
 
 use std::cell::OnceCell;
-use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use super::office::{Office, SILENCE, Xtr, end, host};
-use crate::suite::probe::{Fault, Judgement, Probe, broken, missing, must};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, must};
 
 pub(super) const PROBES: &[Probe<Office>] = &[
     must("PS-03.02", "9437 6", "a mapping is registered again as it was", |office| judge(office, Scene::Refreshed)),
@@ -75,7 +74,7 @@ fn ended(office: &Office) -> Result<Vec<Xtr>, Fault> {
 fn from_elsewhere(office: &Office) -> Result<Vec<Xtr>, Fault> {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.subscribe(10, host(part))?;
-    let socket = UdpSocket::bind("127.0.0.80:0").map_err(missing)?;
+    let socket = office.bind(80, 0)?;
     let there = Xtr { socket, identity: xtr.identity, key: xtr.key.clone(), server: xtr.server };
     end(&there, 11, part)?;
     office.register(part, Some(2))?;
