@@ -88,7 +88,7 @@ impl Target {
     /// # Errors
     /// Names the file, the line, and what is wrong.
     pub fn read(path: &Path) -> Result<Self, TargetError> {
-        let text = std::fs::read_to_string(path).map_err(|error| TargetError::unreadable(path, &error))?;
+        let text = program::files::read_text(path, MOST).map_err(|error| TargetError::unreadable(path, &error))?;
         Self::parse(&text, path)
     }
 
@@ -97,9 +97,6 @@ impl Target {
     /// # Errors
     /// Names the file, the line, and what is wrong.
     pub fn parse(text: &str, path: &Path) -> Result<Self, TargetError> {
-        if text.len() > MOST {
-            return Err(Wrong::at(0, format!("a target file has at most {MOST} octets")).of(text, path));
-        }
         let written: Written = toml::from_str(text).map_err(|error| Wrong::from(error).of(text, path))?;
         written.checked(text).map_err(|wrong| wrong.of(text, path))
     }
@@ -130,6 +127,10 @@ impl Written {
         let table = |name: &str| text.find(&format!("[{name}")).unwrap_or_default();
         let map_system = self.map_system.map(|written| written.checked(table("map-system"))).transpose()?;
         let tunnel_router = self.tunnel_router.map(|written| written.checked(table("tunnel-router"))).transpose()?;
+        if map_system.is_none() && tunnel_router.is_none() {
+            let problem = "no role: there is neither [map-system] nor [tunnel-router], so there is nothing to judge";
+            return Err(Wrong::at(self.name.span().start, problem));
+        }
         if self.name.get_ref() == OUR_NAME && !matches!(&map_system, Some(MapSystem { means: Means::Configured, .. })) {
             return Err(Wrong::at(
                 self.name.span().start,

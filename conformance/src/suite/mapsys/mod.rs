@@ -29,6 +29,7 @@ pub(super) use message::{form, host, key, prefix, prefix_in, record, register, r
 pub(super) use site::{Site, Special, sentinel_site};
 pub(super) use xtr::{Came, Xtr};
 
+use super::bounded;
 use super::daemon::{Daemon, program};
 use super::probe::{self, Fault, Judgement, Probe, broken, missing, unfit};
 use crate::check::Check;
@@ -99,12 +100,10 @@ impl Room {
 
     /// Makes a check, if the target claims what it needs.
     fn judge(&self, probe: &Probe<Self>) -> Judgement {
+        needs::met(probe.id, target::judged())?;
         match self.foreign()? {
             None => (probe.judge)(self),
-            Some(foreign) => {
-                needs::met(probe.id, foreign.target)?;
-                foreign.judge(|| (probe.judge)(self))
-            }
+            Some(foreign) => foreign.judge(|| (probe.judge)(self)),
         }
     }
 
@@ -159,6 +158,17 @@ impl Room {
         Xtr::at(SocketAddr::new(self.place().into(), 0))
     }
 
+    /// What is opened where xTRs stand.
+    pub(super) fn opened<T: Send + 'static>(
+        &self,
+        open: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        match self.foreign()? {
+            None => Ok(open()),
+            Some(foreign) => foreign.opened(open),
+        }
+    }
+
     /// An xTR at this very address.
     pub(super) fn xtr_on(&self, address: SocketAddr) -> Result<Xtr, Fault> {
         self.only_ours("it listens at addresses of the target's own machine")?;
@@ -171,7 +181,7 @@ impl Room {
         self.common()?;
         let mut command = Command::new(&self.program);
         command.args(["show", "counters", "--json", "--state-dir"]).arg(self.folder.path().join("common.state"));
-        let output = command.output().map_err(missing)?;
+        let output = bounded::output(command, missing)?;
         crate::exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))

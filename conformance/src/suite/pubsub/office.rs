@@ -20,6 +20,7 @@ use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use super::quiet::Quiet;
 use crate::exchange;
+use crate::suite::bounded;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
@@ -102,11 +103,9 @@ impl Office {
 
     /// What `show` says of a server.
     pub(super) fn show(&self, server: &Server, what: &str) -> Result<Value, Fault> {
-        let output = Command::new(&self.program)
-            .args(["show", what, "--json", "--state-dir"])
-            .arg(&server.state)
-            .output()
-            .map_err(missing)?;
+        let mut command = Command::new(&self.program);
+        command.args(["show", what, "--json", "--state-dir"]).arg(&server.state);
+        let output = bounded::output(command, missing)?;
         exchange::read(&format!("show {what}"), String::from_utf8_lossy(&output.stdout));
         serde_json::from_slice(&output.stdout).map_err(broken)
     }
