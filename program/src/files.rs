@@ -2,7 +2,7 @@
 //! Files that somebody names, and that may be anything: a folder, a device that never ends, another file than was meant.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -17,6 +17,20 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     if bytes.len() > most {
         return Err(io::Error::new(ErrorKind::FileTooLarge, format!("longer than {most} octets")));
     }
+    Ok(bytes)
+}
+
+/// The last octets of a file, at most so many, however long it is.
+///
+/// # Errors
+/// The system's.
+pub fn tail(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let (length, most) = (file.metadata()?.len(), u64::try_from(most).unwrap_or(u64::MAX));
+    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+    let mut bytes = Vec::new();
+    // It may have grown meanwhile.
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -57,6 +71,7 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!((tail(&path, 2).unwrap(), tail(&path, 9).unwrap()), (b"45".to_vec(), b"12345".to_vec()));
         assert_eq!(read(&path, 4).unwrap_err().to_string(), "longer than 4 octets");
         assert_eq!(read(Path::new("/dev/zero"), 1000).unwrap_err().kind(), ErrorKind::FileTooLarge);
         std::fs::write(&path, [0xff]).unwrap();

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-mapsys`, started: it is read until it is ready, but not for ever, and is heard out afterwards.
 
-use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::bounded;
 use super::probe::{Fault, broken, missing};
 
 /// Names another program to judge.
 const VARIABLE: &str = "CONFORMANCE_LISP_MAPSYS";
 /// A program that is not ready by then hangs: it makes its key and opens its files in a second, and in some on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Octets of standard output that are read for the word "ready"; a program says a few hundred.
-const PREFACE: u64 = 1 << 20;
 
 /// A running program; it ends when this is dropped.
 pub(super) struct Daemon {
@@ -47,8 +45,7 @@ impl Daemon {
         let output = child.stdout.take();
         let mut daemon = Self { child, addresses: Vec::new() };
         let output = output.ok_or_else(|| broken("no standard output"))?;
-        let (lines, heard) = mpsc::channel();
-        std::thread::spawn(move || listen(output, &lines));
+        let heard = bounded::lines(output);
         let told = || std::fs::read_to_string(log).unwrap_or_default();
         loop {
             match heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -70,22 +67,6 @@ impl Daemon {
     pub(super) fn address(&self) -> Result<SocketAddr, Fault> {
         self.addresses.last().copied().ok_or_else(|| broken("it serves nowhere"))
     }
-}
-
-/// Passes on what is said up to "ready". Then reads to the end: a program that says more later must not fail for it.
-fn listen(output: impl Read, lines: &Sender<String>) {
-    let mut output = BufReader::new(output);
-    let mut preface = output.by_ref().take(PREFACE);
-    let mut line = Vec::new();
-    while preface.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-        let text = String::from_utf8_lossy(&line).trim().to_owned();
-        let is_last = text == "ready";
-        if lines.send(text).is_err() || is_last {
-            break;
-        }
-        line.clear();
-    }
-    let _ = std::io::copy(&mut output, &mut std::io::sink());
 }
 
 /// The one named by the variable, or the one beside this program; programs of tests lie a folder deeper.

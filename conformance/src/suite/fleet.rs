@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-dht` as a black box: nodes on loopback, and the commands that ask them.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use dht::publish::Publication;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::bounded::{self, Trust};
 use super::person::Person;
 use super::probe::{Fault, broken, missing};
 
@@ -22,6 +23,10 @@ const PASSWORD: &str = "conformance";
 const VARIABLE: &str = "CONFORMANCE_LISP_DHT";
 /// Nodes of this machine that start at once find each other in less.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A node that has not said where it is, or has not ended, by then hangs, also on a busy machine.
+const HANGS: Duration = Duration::from_secs(60);
+/// The same of a command: the longest asks several silent peers, one after the other.
+const COMMAND: Duration = Duration::from_secs(180);
 /// Time between two looks at something that changes.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -41,6 +46,7 @@ pub(super) struct Fleet {
     block: u8,
     nodes: AtomicU8,
     files: AtomicU32,
+    trust: Trust,
 }
 
 /// How a command ended.
@@ -64,7 +70,8 @@ impl Fleet {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
         let block = FIRST + FLEETS.fetch_add(1, Ordering::Relaxed) % BLOCKS;
-        Ok(Self { folder, program: program()?, block, nodes: AtomicU8::new(0), files: AtomicU32::new(0) })
+        let (nodes, files, trust) = (AtomicU8::new(0), AtomicU32::new(0), Trust::default());
+        Ok(Self { folder, program: program()?, block, nodes, files, trust })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -94,7 +101,8 @@ impl Fleet {
 
     /// Runs a command to its end.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<Answer, Fault> {
-        let output: Output = self.command(arguments).output().map_err(|error| self.absent(&error))?;
+        let run = || bounded::output_within(COMMAND, self.command(arguments), |error| self.absent(&error));
+        let output = self.trust.lent(run)?;
         crate::exchange::ran_to(&self.program, arguments, &output);
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(Answer {
@@ -156,18 +164,24 @@ impl Fleet {
     }
 
     /// Starts a node by a command and waits for its address.
-    pub(super) fn spawn(&self, mut node: Node, command: &mut Command) -> Result<Node, Fault> {
+    pub(super) fn spawn(&self, node: Node, command: &mut Command) -> Result<Node, Fault> {
+        self.trust.lent(|| self.started(node, command))
+    }
+
+    fn started(&self, mut node: Node, command: &mut Command) -> Result<Node, Fault> {
         let log = std::fs::File::options().create(true).append(true).open(self.path(&node.log())).map_err(missing)?;
         command.stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(|error| self.absent(&error))?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or_else(|| broken("no standard output"))?);
-        let mut line = String::new();
-        let read = lines.read_line(&mut line);
-        node.child = Some((child, lines));
-        line.trim().clone_into(&mut node.address);
-        if read.is_err() || !node.address.starts_with("/ip4/") {
-            return Err(broken(format!("the node does not start: {}", self.log(&node))));
-        }
+        let output = child.stdout.take();
+        node.child = Some(child);
+        let lines = bounded::lines(output.ok_or_else(|| broken("no standard output"))?);
+        node.address = match lines.recv_timeout(HANGS) {
+            Ok(line) if line.starts_with("/ip4/") => line,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(broken(format!("the node says nothing in {} s: {}", HANGS.as_secs(), self.log(&node))));
+            }
+            _ => return Err(broken(format!("the node does not start: {}", self.log(&node)))),
+        };
         Ok(node)
     }
 
@@ -261,7 +275,7 @@ impl Answer {
 
 /// One node: a process, or what was one.
 pub(super) struct Node {
-    child: Option<(Child, BufReader<ChildStdout>)>,
+    child: Option<Child>,
     /// What others are given as `--bootstrap`.
     pub(super) address: String,
     at: String,
@@ -290,7 +304,7 @@ impl Node {
 
     /// Ends it at once, as a power cut does.
     pub(super) fn kill(&mut self) {
-        if let Some((mut child, _)) = self.child.take() {
+        if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -298,20 +312,25 @@ impl Node {
 
     /// Asks it to end, and waits.
     pub(super) fn stop(&mut self) -> Result<(), Fault> {
-        let Some((mut child, _)) = self.child.take() else { return Ok(()) };
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
         let told = Command::new("kill").arg(child.id().to_string()).status().map_err(missing)?;
-        let ended = child.wait().map_err(missing)?;
-        if told.success() && ended.success() { Ok(()) } else { Err(broken(format!("SIGTERM: ended with {ended}"))) }
+        let ended = bounded::ended_within(HANGS, child)?;
+        self.kill();
+        match ended {
+            Some(ended) if told.success() && ended.success() => Ok(()),
+            Some(ended) => Err(broken(format!("SIGTERM: ended with {ended}"))),
+            None => Err(broken(format!("SIGTERM: not over after {} s", HANGS.as_secs()))),
+        }
     }
 
     /// The number of its process.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(|(child, _)| child.id())
+        self.child.as_ref().map(Child::id)
     }
 
     /// Whether the process still runs.
     pub(super) fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|(child, _)| matches!(child.try_wait(), Ok(None)))
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! The suites: each a name, a sentence, and functions that name, run and explain its checks.
 
 mod adversary;
+mod bounded;
 mod cgeid;
 mod daemon;
 mod data_plane;

@@ -106,7 +106,7 @@ impl Target {
     /// # Errors
     /// Names the file, the line, and what is wrong.
     pub fn read(path: &Path) -> Result<Self, TargetError> {
-        let text = std::fs::read_to_string(path).map_err(|error| TargetError::unreadable(path, &error))?;
+        let text = program::files::read_text(path, MOST).map_err(|error| TargetError::unreadable(path, &error))?;
         Self::parse(&text, path)
     }
 
@@ -115,9 +115,6 @@ impl Target {
     /// # Errors
     /// Names the file, the line, and what is wrong.
     pub fn parse(text: &str, path: &Path) -> Result<Self, TargetError> {
-        if text.len() > MOST {
-            return Err(Wrong::at(0, format!("a target file has at most {MOST} octets")).of(text, path));
-        }
         let written: Written = toml::from_str(text).map_err(|error| Wrong::from(error).of(text, path))?;
         written.checked(text).map_err(|wrong| wrong.of(text, path))
     }
@@ -153,6 +150,11 @@ impl Written {
         let ddt_map_resolver = dictated(self.ddt_map_resolver, dictated::OF_DDT)?;
         let lisp_sec = dictated(self.lisp_sec, dictated::OF_LISP_SEC)?;
         let pubsub = dictated(self.pubsub, dictated::OF_PUBSUB)?;
+        let has_other_roles = [&ddt_node, &ddt_map_resolver, &lisp_sec, &pubsub].into_iter().any(Option::is_some);
+        if map_system.is_none() && tunnel_router.is_none() && !has_other_roles {
+            let problem = "no role: there is neither [map-system] nor [tunnel-router], so there is nothing to judge";
+            return Err(Wrong::at(self.name.span().start, problem));
+        }
         if self.name.get_ref() == OUR_NAME && !matches!(&map_system, Some(MapSystem { means: Means::Configured, .. })) {
             return Err(Wrong::at(
                 self.name.span().start,

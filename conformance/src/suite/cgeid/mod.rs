@@ -28,6 +28,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Listed;
+use super::probe::Fault;
 use crate::check::{Asked, Check, Verdict};
 use crate::exchange::recorded;
 use crate::progress;
@@ -73,15 +74,6 @@ struct Probe {
 
 /// What was found where all is well.
 type Judgement = Result<String, Fault>;
-
-/// Why a check did not pass.
-#[derive(Debug)]
-enum Fault {
-    /// What came instead.
-    Broken(String),
-    /// What is missing to judge it.
-    Missing(String),
-}
 
 /// All checks, in the order of the requirements.
 fn probes() -> Vec<&'static Probe> {
@@ -147,7 +139,7 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
             Ok(came) => (Verdict::Pass, came),
             Err(Fault::Broken(came)) => (Verdict::Fail, came),
             Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
-            Err(Fault::Missing(what)) => (Verdict::Skip, what),
+            Err(Fault::Missing(what) | Fault::Unfit(what)) => (Verdict::Skip, what),
         };
         let (id, clause, level, about) = (probe.id, &requirement.id, &requirement.level, probe.about);
         let asked = Asked { suite: "cgeid", id, clause, level, about, expected: &requirement.text };

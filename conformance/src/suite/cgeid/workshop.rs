@@ -13,12 +13,16 @@ use tempfile::TempDir;
 use super::{Fault, Judgement};
 use crate::der::{elements, inside, tlv};
 use crate::exchange;
+use crate::suite::bounded::{self, Trust};
 
 /// A key for suites and tests alone: making one takes seconds. It protects nothing.
 const RSA_KEY: &[u8] = include_bytes!("../../../../cgeid/tests/data/rsa4096-test-key.pk8");
 
 /// Password of all containers.
 pub(super) const PASSWORD: &str = "conformance";
+
+/// A program that is not over by then hangs: the longest makes an RSA key, which takes a minute where it is not optimised.
+const HANGS: Duration = Duration::from_secs(180);
 
 /// Names another program to judge.
 const VARIABLE: &str = "CONFORMANCE_CGEID";
@@ -31,6 +35,7 @@ pub(super) struct Workshop {
     pub(super) rsa: Identity,
     pub(super) ed25519: Identity,
     pub(super) stranger: Identity,
+    trust: Trust,
 }
 
 /// How the program ended.
@@ -52,6 +57,7 @@ impl Workshop {
             rsa: Identity::from_pkcs8(RSA_KEY, Network::LAB, now)?,
             ed25519: Identity::from_seed(&[7; 32], Network::LAB, now)?,
             stranger: Identity::from_seed(&[8; 32], Network::LAB, now)?,
+            trust: Trust::default(),
         })
     }
 
@@ -67,10 +73,11 @@ impl Workshop {
 
     /// Runs the program in the folder.
     pub(super) fn ask(&self, arguments: &[&str]) -> Result<Shown, Fault> {
-        let output = self.run(&self.program, arguments).map_err(|error| {
+        let absent = |error| {
             let program = self.program.display();
             Fault::Missing(format!("{program} does not run ({error}); build it, or name another with {VARIABLE}"))
-        })?;
+        };
+        let output = self.trust.lent(|| self.run(&self.program, arguments, absent))?;
         Ok(Shown {
             code: output.status.code(),
             text: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -136,9 +143,8 @@ impl Workshop {
 
     fn ask_witness(&self, program: &str, arguments: &str) -> Result<Output, Fault> {
         let words: Vec<_> = arguments.split(' ').collect();
-        let output = self
-            .run(Path::new(program), &words)
-            .map_err(|error| Fault::Missing(format!("there is no {program} to ask ({error}): install it")))?;
+        let absent = |error| Fault::Missing(format!("there is no {program} to ask ({error}): install it"));
+        let output = self.run(Path::new(program), &words, absent)?;
         if output.status.success() {
             return Ok(output);
         }
@@ -146,10 +152,16 @@ impl Workshop {
         Err(Fault::Broken(format!("{program} {arguments}: {}", String::from_utf8_lossy(&told).trim())))
     }
 
-    fn run(&self, program: &Path, arguments: &[&str]) -> std::io::Result<Output> {
+    fn run(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        absent: impl FnOnce(std::io::Error) -> Fault,
+    ) -> Result<Output, Fault> {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.folder());
-        let output = command.env("CGEID_PASSWORD", PASSWORD).env("CGEID_NEW_PASSWORD", PASSWORD).output()?;
+        command.env("CGEID_PASSWORD", PASSWORD).env("CGEID_NEW_PASSWORD", PASSWORD);
+        let output = bounded::output_within(HANGS, command, absent)?;
         exchange::ran_to(program, arguments, &output);
         Ok(output)
     }

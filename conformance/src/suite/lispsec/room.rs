@@ -16,6 +16,7 @@ use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapReply, MapR
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use crate::exchange;
+use crate::suite::bounded;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::guest::Guest;
 use crate::suite::mapsys::suite_v4;
@@ -122,7 +123,8 @@ impl Room {
     /// How often the program has counted a refusal of that name.
     pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
         self.server()?;
-        let output = self.command(&["show", "counters", "--json", "--state-dir", "state"]).output().map_err(missing)?;
+        let show = self.command(&["show", "counters", "--json", "--state-dir", "state"]);
+        let output = bounded::output(show, missing)?;
         exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))
@@ -132,7 +134,7 @@ impl Room {
     pub(super) fn check(&self, configuration: &str) -> Result<(Option<i32>, String), Fault> {
         std::fs::write(self.folder.path().join("checked.toml"), configuration).map_err(missing)?;
         let check = ["check", "--listen", SERVES, "--state-dir", "checked", "--config", "checked.toml"];
-        let output = self.command(&check).output().map_err(missing)?;
+        let output = bounded::output(self.command(&check), missing)?;
         exchange::ran_to(&program(), &["check", "--config", "checked.toml"], &output);
         let told = [output.stdout, output.stderr].concat();
         Ok((output.status.code(), String::from_utf8_lossy(&told).trim().to_owned()))

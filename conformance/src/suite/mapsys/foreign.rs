@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use interop::lab::process::Process;
+use program::files;
 
 use super::place::Place;
 use super::xtr::{Clock, Xtr};
@@ -113,6 +114,11 @@ impl Foreign {
     pub(super) fn xtr_beside(&self, address: IpAddr) -> Result<Xtr, Fault> {
         let socket = self.place.bind(SocketAddr::new(address, 0))?;
         Xtr::of(socket.map_err(|error| missing(format!("{address}: {error}")))?, Rc::clone(&self.clock))
+    }
+
+    /// What is opened where xTRs stand.
+    pub(super) fn opened<T: Send + 'static>(&self, open: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+        self.place.opened(open)
     }
 
     /// The sites that checks have to themselves, without the sentinel's, which is the first.
@@ -307,8 +313,8 @@ impl Foreign {
 fn process_tail(folder: &Path, number: u32) -> String {
     /// Octets of a log that are told.
     const TAIL: usize = 600;
-    let log = std::fs::read(folder.join(format!("target.{number}/target.log"))).unwrap_or_default();
-    String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).trim().replace('\n', " / ")
+    let log = files::tail(&folder.join(format!("target.{number}/target.log")), TAIL).unwrap_or_default();
+    String::from_utf8_lossy(&log).trim().replace('\n', " / ")
 }
 
 /// The address of a socket of this family that may have any.

@@ -98,12 +98,10 @@ impl Room {
 
     /// Makes a check, if the target claims what it needs.
     fn judge(&self, probe: &Probe<Self>) -> Judgement {
+        needs::met(probe.id, target::judged())?;
         match self.foreign()? {
             None => (probe.judge)(self),
-            Some(foreign) => {
-                needs::met(probe.id, foreign.target)?;
-                foreign.judge(|| (probe.judge)(self))
-            }
+            Some(foreign) => foreign.judge(|| (probe.judge)(self)),
         }
     }
 
@@ -148,6 +146,17 @@ impl Room {
             return foreign.xtr(true, 0);
         }
         Xtr::at(SocketAddr::new(own::next().into(), 0))
+    }
+
+    /// What is opened where xTRs stand.
+    pub(super) fn opened<T: Send + 'static>(
+        &self,
+        open: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        match self.foreign()? {
+            None => Ok(open()),
+            Some(foreign) => foreign.opened(open),
+        }
     }
 
     /// An xTR at this very address.

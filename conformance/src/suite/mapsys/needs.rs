@@ -4,7 +4,8 @@
 use crate::suite::probe::{Fault, unfit};
 use crate::target::{Claim, Target};
 
-/// Checks, or all of a clause, and what they need. Whatever is not here follows from RFC 9301 for every Map-Server and Map-Resolver.
+/// Checks, or all of a clause, and what they need. Whatever is neither here nor in [`PROMISES`] is owed by every Map-Server and
+/// Map-Resolver: RFC 9301 asks for it; or a message that is none must not end it, move others' mappings or be acted on.
 const NEEDS: &[(&str, &[Claim])] = &[
     ("LI-085", &[Claim::HmacSha256]),
     ("LI-086", &[Claim::Hkdf]),
@@ -25,12 +26,23 @@ const NEEDS: &[(&str, &[Claim])] = &[
     ("FC-117", &[Claim::Cgeid]),
     ("FC-054", &[Claim::MoreSpecifics]),
     ("FC-92.1", &[Claim::MoreSpecifics]),
-    ("FC-146.1", &[Claim::MoreSpecifics]),
+    ("FC-064.3", &[Claim::MoreSpecifics]),
 ];
+
+/// What our own documents alone ask for, where RFC 9301 is silent or leaves a choice: what comes behind a message or an EID's mask, how
+/// a registration is taken back, and what is answered in somebody else's name.
+const PROMISES: &[&str] = &["LI-013", "LI-016", "LI-114", "LI-251.2", "FC-146"];
 
 /// The target claims all that a check needs.
 pub(super) fn met(id: &str, target: &Target) -> Result<(), Fault> {
-    let of_check = NEEDS.iter().filter(|(known, _)| *known == id || id.split('.').next() == Some(*known));
+    if target.is_ours() {
+        return Ok(());
+    }
+    let is_it = |known: &str| known == id || id.split('.').next() == Some(known);
+    if PROMISES.iter().any(|known| is_it(known)) {
+        return Err(unfit("our own promise, which no standard asks for"));
+    }
+    let of_check = NEEDS.iter().filter(|(known, _)| is_it(known));
     match of_check.flat_map(|(_, claims)| *claims).find(|claim| !target.claims(**claim)) {
         None => Ok(()),
         Some(claim) => Err(unfit(format!("{} does not claim {claim}", target.name))),
@@ -38,8 +50,9 @@ pub(super) fn met(id: &str, target: &Target) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::NEEDS;
+    use super::*;
     use crate::suite::SUITES;
 
     #[test]
@@ -49,8 +62,18 @@ mod tests {
             .filter(|suite| ["lisp", "facade"].contains(&suite.name))
             .filter_map(|suite| (suite.list)().ok());
         let ids: Vec<_> = lists.flatten().map(|listed| listed.id).collect();
-        for (name, _) in NEEDS {
+        for name in NEEDS.iter().map(|(name, _)| name).chain(PROMISES) {
             assert!(ids.iter().any(|id| id == name || id.split('.').next() == Some(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn a_promise_of_ours_is_held_against_nobody_else_also_where_the_suites_configure_it() {
+        let fork = "name = \"a fork\"\nclaims = []\n[map-system]\nconfigured-as = \"lisp-mapsys\"\n";
+        let fork = Target::parse(fork, std::path::Path::new("fork.toml")).unwrap();
+        for id in ["FC-146.2", "LI-114.1", "FC-064.3", "LI-086.1"] {
+            assert!(met(id, &fork).is_err() && met(id, &Target::ours()).is_ok(), "{id}");
+        }
+        assert!(met("FC-064.1", &fork).is_ok());
     }
 }

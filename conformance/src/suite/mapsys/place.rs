@@ -152,12 +152,14 @@ impl Place {
 
     /// A socket at this very address.
     pub(in crate::suite) fn bind(&self, address: SocketAddr) -> Result<io::Result<UdpSocket>, Fault> {
+        self.opened(move || UdpSocket::bind(address))
+    }
+
+    /// What is opened where xTRs stand: what leaves there goes to the target and nowhere else.
+    pub(super) fn opened<T: Send + 'static>(&self, open: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
         match &self.lab {
-            None => Ok(UdpSocket::bind(address)),
-            Some(lab) => {
-                let namespace = lab.namespace(SUITE).map_err(missing)?;
-                namespace.run(move || UdpSocket::bind(address)).map_err(missing)
-            }
+            None => Ok(open()),
+            Some(lab) => lab.namespace(SUITE).map_err(missing)?.run(open).map_err(missing),
         }
     }
 }

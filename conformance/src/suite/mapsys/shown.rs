@@ -7,6 +7,7 @@ use serde_json::Value;
 use wire::address::EidPrefix;
 
 use super::Room;
+use crate::suite::bounded;
 use crate::suite::probe::{Fault, broken, missing};
 
 impl Room {
@@ -29,7 +30,7 @@ impl Room {
         self.common()?;
         let mut command = Command::new(&self.program);
         command.args(["show", what, "--json", "--state-dir"]).arg(self.folder.path().join("common.state"));
-        let output = command.output().map_err(missing)?;
+        let output = bounded::output(command, missing)?;
         crate::exchange::read(&format!("show {what}"), String::from_utf8_lossy(&output.stdout));
         serde_json::from_slice(&output.stdout).map_err(broken)
     }

@@ -14,6 +14,7 @@ use wire::control::{ControlMessage, Ecm, Info, MapRegister, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use crate::exchange;
+use crate::suite::bounded;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::probe::{Fault, broken, missing};
 
@@ -66,7 +67,7 @@ impl Room {
     /// How often the program has counted a refusal of that name.
     pub(super) fn counted(&self, name: &str) -> Result<u64, Fault> {
         let shown = ["show", "counters", "--json", "--state-dir", "state"];
-        let output = command(self.folder.path(), &shown).output().map_err(missing)?;
+        let output = bounded::output(command(self.folder.path(), &shown), missing)?;
         exchange::read("show counters", String::from_utf8_lossy(&output.stdout));
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(broken)?;
         shown["refusals"][name].as_u64().ok_or_else(|| broken(format!("no counter {name}: {shown}")))

@@ -21,6 +21,7 @@ use super::quiet::Quiet;
 use super::settings::{identity, key, settings, site_key};
 use super::theirs;
 use crate::exchange;
+use crate::suite::bounded;
 use crate::suite::daemon::{Daemon, program};
 use crate::suite::guest::Guest;
 use crate::suite::mapsys::suite_v4;
@@ -134,11 +135,9 @@ impl Office {
         if self.theirs.is_some() {
             return Err(unfit(theirs::INSIDE));
         }
-        let output = Command::new(&self.program)
-            .args(["show", what, "--json", "--state-dir"])
-            .arg(&server.state)
-            .output()
-            .map_err(missing)?;
+        let mut command = Command::new(&self.program);
+        command.args(["show", what, "--json", "--state-dir"]).arg(&server.state);
+        let output = bounded::output(command, missing)?;
         exchange::read(&format!("show {what}"), String::from_utf8_lossy(&output.stdout));
         serde_json::from_slice(&output.stdout).map_err(broken)
     }

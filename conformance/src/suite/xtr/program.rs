@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The router that is judged, started in a namespace: the program `lisp-xtr`, or the one of a target file. The kernel ends it when this process ends, however that does.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use interop::lab::process::Process;
@@ -14,6 +12,7 @@ use serde_json::Value;
 
 use super::port::lock;
 use crate::exchange;
+use crate::suite::bounded;
 use crate::suite::probe::{Fault, broken, missing};
 
 /// Names another program to judge.
@@ -26,10 +25,6 @@ const LAST_CHARACTERS: usize = 400;
 /// How it is said of a router that it has ended by itself.
 pub(super) const ENDED: &str = "the router is gone";
 const LOOK: Duration = Duration::from_millis(20);
-/// It says what it knows in less, also on a busy machine.
-const ANSWER: Duration = Duration::from_secs(10);
-/// Octets of what it says: a row has some hundred, and suites make some thousand of them.
-const MOST: u64 = 16 << 20;
 
 /// A running program; it ends when this is dropped.
 pub(in crate::suite) struct Dut {
@@ -118,7 +113,7 @@ impl Dut {
         let console = self.console.as_ref().ok_or_else(|| missing("a console: of a target there is none"))?;
         let mut command = Command::new(&console.program);
         command.args(verb).arg("--state-dir").arg(&console.state).env_remove("LISP_XTR_CONFIG");
-        let output = bounded(command).map_err(|error| broken(format!("{verb:?}: {error}")))?;
+        let output = bounded::output(command, |error| broken(format!("{verb:?}: {error}")))?;
         exchange::read(&verb.join(" "), String::from_utf8_lossy(&output.stdout));
         let told = || broken(format!("{verb:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
         serde_json::from_slice(&output.stdout).map_err(|_| told())
@@ -133,35 +128,6 @@ impl Dut {
         let count = shown["counters"]["packets"][name].as_u64();
         count.map(Some).ok_or_else(|| broken(format!("no counter {name}: {shown}")))
     }
-}
-
-/// Runs a command to its end, but not for ever.
-fn bounded(mut command: Command) -> std::io::Result<Output> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if begun.elapsed() > ANSWER {
-            child.kill()?;
-            child.wait()?;
-            return Err(std::io::Error::other(format!("no answer in {ANSWER:?}")));
-        }
-        std::thread::sleep(LOOK / 4);
-    };
-    // A reader that panicked has read nothing.
-    Ok(Output { status, stdout: stdout.join().unwrap_or_default(), stderr: stderr.join().unwrap_or_default() })
-}
-
-fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut octets = Vec::new();
-        // What was read before an error stands.
-        let _ = pipe.map(|pipe| pipe.take(MOST).read_to_end(&mut octets));
-        octets
-    })
 }
 
 /// What this machine lacks for a namespace with the program in it, if it lacks anything.
