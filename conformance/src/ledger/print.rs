@@ -157,3 +157,38 @@ pub fn left_out(missed: &[Missed], ran: &Ran) -> String {
     };
     out
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::ledger::read;
+
+    #[test]
+    fn each_group_has_its_shares_and_those_that_are_stated() {
+        let clause = |id: &str, more: &str| {
+            format!("[[clause]]\nid = \"{id}\"\nlevel = \"MUST\"\nsection = \"1\"\ntext = \"t\"\n{more}\n")
+        };
+        let head = "document = \"D\"\ntitle = \"T\"\n";
+        let (tested, owed) = ("tests = [\"X\"]", "stated = false\nuntested = \"nobody did\"");
+        let files = [("rfc1.toml", clause("A", tested) + &clause("B", owed)), ("draft-x.toml", clause("C", tested))];
+        let mut seen = BTreeSet::new();
+        let documents: Vec<_> =
+            files.iter().map(|(file, text)| read(file, &format!("{head}{text}"), &mut seen).unwrap()).collect();
+        let table = table(&documents);
+        let shares =
+            |name: &str| table.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim()[..6].to_owned());
+        assert_eq!(shares("the RFCs and drafts of others").unwrap(), "1 of 2");
+        assert_eq!(shares("  what they say in words of BCP 14").unwrap(), "1 of 1");
+        assert_eq!(shares("our own documents").unwrap(), "1 of 1");
+        assert_eq!(table.matches("words of BCP 14").count(), 1, "ours states all");
+        let listed = listed(&documents);
+        assert_eq!(
+            (&listed["clauses"][1]["stated"], &listed["groups"][0]["stated"]["must"]["ours"]),
+            (&json!(false), &json!(1))
+        );
+        assert!(explain(&documents, "B", &|_| None).unwrap().contains("the level is our reading"));
+    }
+}
