@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use program::files;
 use serde::Deserialize;
 
-/// Octets of a report that are read: about forty times what a run of all suites writes.
-const REPORT_OCTETS: usize = 16 << 20;
+use crate::report::LONGEST;
+
 /// Reports of a folder that are read: several times the number of suites.
 const REPORTS: usize = 100;
 
@@ -70,6 +70,6 @@ fn reports(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn report(path: &Path) -> anyhow::Result<Report> {
-    let text = files::read(path, REPORT_OCTETS)?;
+    let text = files::read(path, LONGEST)?;
     Ok(serde_json::from_slice(&text)?)
 }

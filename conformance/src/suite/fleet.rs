@@ -24,7 +24,7 @@ const VARIABLE: &str = "CONFORMANCE_LISP_DHT";
 /// Nodes of this machine that start at once find each other in less.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A node that has not said where it is, or has not ended, by then hangs, also on a busy machine.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(30);
 /// The same of a command: the longest asks several silent peers, one after the other.
 const COMMAND: Duration = Duration::from_secs(180);
 /// Time between two looks at something that changes.
@@ -59,7 +59,13 @@ impl Fleet {
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        Ok(Self { folder, program: program()?, nodes: AtomicU8::new(0), files: AtomicU32::new(0), trust: Trust::default() })
+        Ok(Self {
+            folder,
+            program: program()?,
+            nodes: AtomicU8::new(0),
+            files: AtomicU32::new(0),
+            trust: Trust::default(),
+        })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
