@@ -92,7 +92,7 @@ const MANUAL: Manual = Manual {
     status: &[
         ("0", "What was asked held."),
         ("1", "Some check did not hold, or is broken from one run to another, or the codec refused some bytes."),
-        ("2", "Wrong usage, or something that a suite needs is not there; the message names it."),
+        ("2", "Wrong usage, something that a suite needs is not there, or nothing was judged; the message names it."),
         ("130", "It was interrupted; what had run until then is reported."),
     ],
     files: &[],
@@ -131,8 +131,8 @@ const COLUMNS: usize = 12;
 
 #[derive(clap::Args)]
 struct Ledger {
-    /// A report of a run (`run --format json`), or a folder of them: names the checks of the ledger that did not pass in
-    /// any, and exits with 1 if there are such.
+    /// A report of a run (`run --format json`), or a folder of them: names the checks of the ledger that none of them has,
+    /// or that did not pass in all that have them, and exits with 1 if there are such.
     ///
     /// A file *.log is what `cargo test --workspace` printed (on both outputs, without -q): Rust tests of the ledger are held against it.
     #[arg(long, value_name = "REPORT")]
@@ -160,7 +160,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) => {
             eprintln!("conformance: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(if progress::is_stopped() { INTERRUPTED } else { 2 })
         }
     }
 }

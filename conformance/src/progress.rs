@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use interop::interrupt;
 
 use crate::check::{Check, Verdict, cited};
+use crate::report::shown;
 
 /// A line that is not rewritten in place comes no oftener.
 const PACE: Duration = Duration::from_secs(5);
@@ -109,10 +110,13 @@ pub fn is_over() -> bool {
     is_given_up || is_stopped() || STOPS_AT_FAILURE.load(Ordering::Relaxed) && HAS_FAILED.load(Ordering::Relaxed)
 }
 
-/// A check is done; it is handed back.
+/// A check is done, or done once more; it is handed back.
 pub fn finished(check: Check) -> Check {
     HAS_FAILED.fetch_or(check.result == Verdict::Fail, Ordering::Relaxed);
     if let Some(run) = lock().as_mut() {
+        // One that is made once more stands for what it was before.
+        run.done.retain(|before| (&before.suite, &before.id) != (&check.suite, &check.id));
+        run.failed.remove(&check.id);
         run.done.push(check.clone());
         if check.result == Verdict::Fail {
             run.failed.insert(check.id.clone());
@@ -181,7 +185,7 @@ impl Run {
     fn tell_failure(&mut self, check: &Check) {
         if self.style != Style::Silent {
             self.clear();
-            let _ = writeln!(stderr(), "FAIL {} {} {}", check.id, cited(&check.clause), check.evidence);
+            let _ = writeln!(stderr(), "FAIL {} {} {}", check.id, cited(&check.clause), shown(&check.evidence));
         }
     }
 

@@ -156,5 +156,5 @@ fn written(arguments: &Run, total: usize, checks: Vec<Check>) -> anyhow::Result<
     }
     let text = report.render(format)?;
     put(arguments.output.as_deref(), &text, &report.closing_line())?;
-    Ok(report.failed == 0)
+    report.holds()
 }

@@ -3,7 +3,8 @@
 
 use anyhow::bail;
 
-use crate::suite::Suite;
+use crate::suite::{SUITES, Suite};
+use crate::target::{self, Stance};
 
 /// Names of checks, and beginnings of such; none stands for all.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,19 @@ impl Wanted<'_> {
             counted.extend((count > 0).then_some((*suite, count)));
         }
         if let Some(name) = missed.first() {
+            let has = |suite: &&Suite| (suite.list)().is_ok_and(|of| of.iter().any(|check| is_of(name, &check.id)));
+            let target = target::judged();
+            match SUITES.iter().find(has) {
+                Some(suite) if target.stance(suite.name) == Stance::NotItsRole => {
+                    bail!(
+                        "--id {name}: no suite of the roles of {} has it; it is one of suite {}",
+                        target.name,
+                        suite.name
+                    )
+                }
+                Some(suite) => bail!("--id {name}: none of the suites named has it; it is one of suite {}", suite.name),
+                None => {}
+            }
             bail!("--id {name}: no check of that name, and none that begins with it; `conformance list` names them");
         }
         Ok(counted)

@@ -39,6 +39,23 @@ fn a_program_that_takes_everything_fails() {
     }
 }
 
+/// It is waited for once.
+#[test]
+fn a_program_that_hangs_is_named_and_not_waited_for_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("hangs");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep infinity\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let begun = std::time::Instant::now();
+    let named = [("CONFORMANCE_LISP_DHT", program.to_str().unwrap())];
+    let output = PROGRAM.conformance(&["run", "--id", "AD-05"], &named);
+    assert_eq!((output.status.code(), closing_line(&output)), (Some(1), "0 passed, 3 failed, 0 skipped".to_owned()));
+    let told = text(&output.stdout);
+    assert!(told.contains("says nothing in") && told.contains("not waited for again"), "{told}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn a_program_that_is_not_there_is_named() {
     let nowhere = [("CONFORMANCE_LISP_DHT", "/nonexistent"), ("CI", "false")];

@@ -15,6 +15,9 @@ pub const COMMAND_TIME: Duration = Duration::from_secs(20);
 /// Octets of output kept of a one-shot command; what is more is read and dropped.
 pub const COMMAND_OUTPUT: u64 = 1 << 20;
 
+/// Octets of the beginning and of the end of a process's log that are looked at: some ten thousand lines.
+pub const LOG_OCTETS: usize = 1 << 20;
+
 /// Lines of a process's log shown when a step fails.
 pub const LOG_TAIL: usize = 12;
 

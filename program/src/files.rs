@@ -20,6 +20,16 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The first octets of a file, at most so many, however long it is.
+///
+/// # Errors
+/// The system's.
+pub fn head(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The last octets of a file, at most so many, however long it is.
 ///
 /// # Errors
@@ -71,6 +81,7 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!((head(&path, 2).unwrap(), head(&path, 9).unwrap()), (b"12".to_vec(), b"12345".to_vec()));
         assert_eq!((tail(&path, 2).unwrap(), tail(&path, 9).unwrap()), (b"45".to_vec(), b"12345".to_vec()));
         assert_eq!(read(&path, 4).unwrap_err().to_string(), "longer than 4 octets");
         assert_eq!(read(Path::new("/dev/zero"), 1000).unwrap_err().kind(), ErrorKind::FileTooLarge);

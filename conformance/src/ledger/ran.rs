@@ -9,10 +9,9 @@ use program::files;
 use serde::Deserialize;
 
 use super::log::Log;
+use crate::report::LONGEST;
 use crate::target::OUR_NAME;
 
-/// Octets of a report that are read: about forty times what a run of all suites writes.
-const REPORT_OCTETS: usize = 16 << 20;
 /// Reports of a folder that are read: several times the number of suites.
 const REPORTS: usize = 100;
 /// Octets of what `cargo test` printed that are read: a hundred times what the workspace prints.
@@ -91,7 +90,7 @@ fn reports(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn report(path: &Path) -> anyhow::Result<Report> {
-    let text = files::read(path, REPORT_OCTETS)?;
+    let text = files::read(path, LONGEST)?;
     let report: Report = serde_json::from_slice(&text)?;
     ensure!(report.target == OUR_NAME, "it is about {}, and the ledger is about {OUR_NAME}", report.target);
     Ok(report)

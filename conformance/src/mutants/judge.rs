@@ -6,12 +6,13 @@
 //! data.
 
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use interop::interrupt;
+use interop::lab::process::end_with_us;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use super::build::{Built, PROGRAMS};
 use super::limits;
 use super::mutant::Mutant;
+use crate::progress;
 
 /// Names the mutant that a process is.
 const VARIABLE: &str = "CONFORMANCE_MUTANT";
@@ -107,14 +109,23 @@ impl<'a> Judge<'a> {
 
 /// How a process ended; none if it did not in time, and was killed with all that it started.
 fn ended(mut command: Command, time: Duration) -> anyhow::Result<Option<Option<i32>>> {
-    let mut child = command.process_group(0).spawn().context("conformance")?;
+    interrupt::check()?;
+    // A suite that is asked to end does so in order, with what it has started.
+    end_with_us(&mut command, Signal::SIGTERM);
+    let mut child = command.spawn().context("conformance")?;
+    let group = Pid::from_raw(child.id().try_into()?);
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
+            interrupt::check()?;
             return Ok(Some(status.code()));
         }
+        if let Err(interrupted) = interrupt::check() {
+            end(&mut child, group)?;
+            return Err(interrupted.into());
+        }
         if begun.elapsed() > time {
-            killpg(Pid::from_raw(child.id().try_into()?), Signal::SIGKILL)?;
+            killpg(group, Signal::SIGKILL)?;
             child.wait()?;
             return Ok(None);
         }
@@ -122,22 +133,36 @@ fn ended(mut command: Command, time: Duration) -> anyhow::Result<Option<Option<i
     }
 }
 
+/// Asks a suite to end, and waits as long as it may take for that.
+fn end(child: &mut Child, group: Pid) -> anyhow::Result<()> {
+    killpg(group, Signal::SIGTERM)?;
+    let begun = Instant::now();
+    while child.try_wait()?.is_none() {
+        if begun.elapsed() > progress::GRACE + limits::ENDING {
+            killpg(group, Signal::SIGKILL)?;
+            child.wait()?;
+            break;
+        }
+        std::thread::sleep(limits::LOOK);
+    }
+    Ok(())
+}
+
 fn outcome(status: Option<i32>, out: &Path, told: &Path) -> anyhow::Result<Outcome> {
     let report = || serde_json::from_slice::<Told>(&fs::read(out)?).context("the report of a suite");
     match status {
-        Some(0) => {
-            let told = report()?;
-            let is_judged = told.checks.iter().any(|check| check.result == "pass");
-            let lacks = told.checks.into_iter().next().filter(|_| !is_judged);
-            Ok(lacks.map_or(Outcome::Passed, |check| Outcome::Lacking(check.evidence)))
-        }
+        Some(0) => Ok(Outcome::Passed),
         Some(1) => {
             let told = report()?;
             let failed = told.checks.into_iter().find(|check| check.result == "fail");
             let ToldCheck { id, evidence, .. } = failed.context("a suite failed and no check of it")?;
             Ok(Outcome::Failed { id, evidence })
         }
-        Some(2) => Ok(Outcome::Broken(fs::read_to_string(told)?.trim().to_owned())),
+        // A run in which nothing was judged says so; it has a report all the same.
+        Some(2) => match report().ok().and_then(|told| told.checks.into_iter().next()) {
+            Some(ToldCheck { evidence, .. }) => Ok(Outcome::Lacking(evidence)),
+            None => Ok(Outcome::Broken(fs::read_to_string(told)?.trim().to_owned())),
+        },
         other => bail!("a suite ended with {other:?}: {}", fs::read_to_string(told)?),
     }
 }
@@ -171,11 +196,12 @@ mod tests {
         fs::write(&told, "conformance: no\n").unwrap();
         let failed = Outcome::Failed { id: "B".into(), evidence: "e".into() };
         assert_eq!(outcome(Some(1), &out, &told).unwrap(), failed);
-        assert_eq!(outcome(Some(2), &out, &told).unwrap(), Outcome::Broken("conformance: no".into()));
         assert!(outcome(None, &out, &told).is_err());
         let skipped = |other: &str| serde_json::json!({"checks": [check("A", "skip"), check("B", other)]}).to_string();
         fs::write(&out, skipped("skip")).unwrap();
-        assert_eq!(outcome(Some(0), &out, &told).unwrap(), Outcome::Lacking("e".into()));
+        assert_eq!(outcome(Some(2), &out, &told).unwrap(), Outcome::Lacking("e".into()));
+        fs::write(&out, "").unwrap();
+        assert_eq!(outcome(Some(2), &out, &told).unwrap(), Outcome::Broken("conformance: no".into()));
         fs::write(&out, skipped("pass")).unwrap();
         assert_eq!(outcome(Some(0), &out, &told).unwrap(), Outcome::Passed);
     }

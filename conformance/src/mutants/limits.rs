@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const SUITE_PATIENCE: Duration = Duration::from_secs(600);
 /// Time for one check: the longest waits a minute and a half.
 pub const CHECK_PATIENCE: Duration = Duration::from_secs(180);
+/// Time that a suite takes beyond its grace to end when it is asked to.
+pub(super) const ENDING: Duration = Duration::from_secs(5);
 /// Time between two looks at a process.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// Suites that run beside each other: they wait for packets more than they work, and share this machine with the programs.

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use interop::interrupt;
 use program::Json;
 use serde::Serialize;
 
@@ -78,6 +79,7 @@ pub fn run(arguments: &MutantsArguments) -> anyhow::Result<bool> {
         arguments.json.show(&rows, chosen.iter().map(line).collect::<String>())?;
         return Ok(true);
     }
+    interrupt::watch()?;
     let begun = Instant::now();
     let built = build::build(&tree, &all)?;
     eprintln!("{} mutants are built, in {:.0} s", all.len(), begun.elapsed().as_secs_f64());
@@ -184,7 +186,7 @@ fn closing(rows: &[Row], time: Duration) -> (bool, String) {
         rows.len(),
         time.as_secs()
     );
-    (caught * 100 >= judged * limits::REACH, line)
+    (judged > 0 && caught * 100 >= judged * limits::REACH, line)
 }
 
 #[cfg(test)]
@@ -209,5 +211,6 @@ mod tests {
         let (enough, line) = closing(&rows, Duration::from_secs(3));
         assert_eq!(line, "1 of 3 caught (50 % of those judged), 1 missed, 1 skipped, in 3 s\n");
         assert!(!enough && closing(&rows[..1], Duration::ZERO).0);
+        assert!(!closing(&rows[2..], Duration::ZERO).0, "where nothing is judged nothing holds");
     }
 }

@@ -11,10 +11,19 @@ use crate::check::{Check, Verdict, cited};
 pub(super) fn junit(report: &Report) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let (total, failed, skipped) = (report.checks.len(), report.failed, report.skipped);
-    let counts = format!("tests=\"{total}\" failures=\"{failed}\" skipped=\"{skipped}\"");
+    // A build server counts what is an error; of what it does not know it says nothing.
+    let (tests, errors) = if report.interrupted { (total + 1, " errors=\"1\"") } else { (total, "") };
+    let counts = format!("tests=\"{tests}\"{errors} failures=\"{failed}\" skipped=\"{skipped}\"");
     let _ = writeln!(out, "<testsuite name=\"{}\" {counts}>", escape(&report.target));
     for check in &report.checks {
         out += &test_case(check);
+    }
+    if report.interrupted {
+        let _ = writeln!(
+            out,
+            "  <testcase classname=\"conformance\" name=\"interrupted\" time=\"0\">\n    \
+             <error message=\"interrupted: there are checks that have not run\"/>\n  </testcase>"
+        );
     }
     out + "</testsuite>\n"
 }
@@ -52,9 +61,13 @@ pub(super) fn tap(report: &Report) -> String {
             Verdict::Fail => ("not ok", ""),
             Verdict::Skip => ("ok", " # SKIP"),
         };
-        let said = check.evidence.replace('\\', "\\\\").replace('#', "\\#").replace('\n', " ");
+        let said = check.evidence.replace('\n', " ").replace('\\', "\\\\").replace('#', "\\#");
+        let said = text::shown(&said);
         let _ = writeln!(out, "{mark} {number} - {} {said}{note}", check.id);
         out += &diagnostic(check);
+    }
+    if report.interrupted {
+        out += "Bail out! interrupted\n";
     }
     out
 }
@@ -76,9 +89,10 @@ fn diagnostic(check: &Check) -> String {
     format!("  ---\n{lines}  ...\n")
 }
 
-/// For an element or an attribute. XML has no form for control characters.
+/// For an element or an attribute. XML has no form for control characters, nor for the two that are none.
 fn escape(text: &str) -> String {
-    let text: String =
-        text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect();
+    let has_form = |each: char| !each.is_control() && !matches!(each, '\u{fffe}' | '\u{ffff}');
+    let form = |each: char| if has_form(each) || matches!(each, '\n' | '\t') { each } else { '\u{fffd}' };
+    let text: String = text.chars().map(form).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -8,13 +8,16 @@ mod read;
 mod side_by_side;
 mod text;
 
+use anyhow::ensure;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Verdict};
 pub use compared::{Change, Compared, Row};
+pub(crate) use read::LONGEST;
 pub use read::read;
 pub use side_by_side::Shape;
+pub(crate) use text::shown;
 
 /// How a run is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,6 +76,15 @@ impl Report {
     /// `N passed, N failed, N skipped`: the closing line of every run.
     pub fn closing_line(&self) -> String {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+
+    /// Whether nothing failed.
+    ///
+    /// # Errors
+    /// When nothing was judged, of which nothing can be said; an interrupted run says why by itself.
+    pub fn holds(&self) -> anyhow::Result<bool> {
+        ensure!(self.interrupted || self.passed + self.failed > 0, "nothing was judged: {}", self.closing_line());
+        Ok(self.failed == 0)
     }
 
     /// The run in one of the formats.
@@ -136,6 +148,46 @@ mod tests {
         assert!(
             tap.contains("not ok 2 - B a < b & \"c\" \\# d\n") && tap.contains("ok 3 - C") && tap.contains(" # SKIP\n")
         );
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_does_not_look_complete() {
+        let run = Report { interrupted: true, ..report() };
+        let rendered = |format| run.render(format).unwrap();
+        assert!(rendered(Format::Text).ends_with("\n1 passed, 1 failed, 1 skipped, interrupted\n"));
+        assert!(rendered(Format::Tap).ends_with("\nBail out! interrupted\n"));
+        let junit = rendered(Format::Junit);
+        assert!(
+            junit.contains("tests=\"4\" errors=\"1\"") && junit.contains("<error message=\"interrupted"),
+            "{junit}"
+        );
+        let whole = report().render(Format::Junit).unwrap();
+        assert!(whole.contains("tests=\"3\" failures=\"1\"") && !whole.contains("interrupted"), "{whole}");
+    }
+
+    #[test]
+    fn of_a_run_in_which_nothing_was_judged_nothing_is_said() {
+        let mut report = report();
+        assert!(!report.holds().unwrap());
+        report = Report::new("self", report.checks.split_off(2));
+        assert_eq!(report.holds().unwrap_err().to_string(), "nothing was judged: 0 passed, 0 failed, 1 skipped");
+        report.interrupted = true;
+        assert!(report.holds().unwrap());
+    }
+
+    #[test]
+    fn what_a_target_says_moves_no_cursor_and_breaks_no_format() {
+        let mut report = report();
+        let said = "\u{1b}[2J\u{9b}31m\r\u{7}\u{ffff}\n0 passed";
+        said.clone_into(&mut report.checks[1].evidence);
+        said.clone_into(&mut report.checks[1].came);
+        for format in [Format::Text, Format::Tap, Format::Junit] {
+            let rendered = report.render(format).unwrap();
+            let control = rendered.chars().find(|each| each.is_control() && *each != '\n');
+            assert!(control.is_none() && rendered.contains("[2J"), "{rendered:?}");
+        }
+        assert!(!report.render(Format::Junit).unwrap().contains('\u{ffff}'));
+        assert!(report.render(Format::Text).unwrap().contains("\\u{1b}[2J\\u{9b}31m\\r\\u{7}"));
     }
 
     #[test]

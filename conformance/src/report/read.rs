@@ -8,8 +8,9 @@ use anyhow::{Context as _, ensure};
 
 use super::Report;
 
-/// The longest report that is read, in octets: one with all suites and their evidence has some five million.
-const LONGEST: usize = 256 << 20;
+/// The longest report that is read, in octets. One of all suites has some five million; were each of its 900 checks to show the most
+/// messages (13) with the most octets (320, in hexadecimal) and words (800 characters), it would have some twenty million.
+pub(crate) const LONGEST: usize = 256 << 20;
 
 /// Reads what `run --format json` wrote.
 ///

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::text::shown;
 use super::{Change, Compared, Row, html};
 use crate::check::{Check, cited};
 
@@ -45,7 +46,7 @@ impl Compared<'_> {
         let mut out = String::new();
         for (column, name) in (1..).zip(&self.names) {
             let report = self.reports[column - 1];
-            let _ = writeln!(out, "({column}) {name}: {}", report.closing_line());
+            let _ = writeln!(out, "({column}) {}: {}", shown(name), report.closing_line());
         }
         let widest = |length: fn(&Check) -> usize| self.differing().map(|row| length(row.check)).max().unwrap_or(0);
         let (width, wide) = (widest(|check| check.id.len()), widest(|check| cited(&check.clause).len()));
@@ -54,7 +55,8 @@ impl Compared<'_> {
         for row in self.differing() {
             let (change, id, clause) = (row.change.name(), &row.check.id, cited(&row.check.clause));
             let each: String = row.each.iter().map(|check| format!("{:<6}", verdict(*check))).collect();
-            let _ = writeln!(out, "{change:<7} {id:<width$} {clause:<wide$} {each}{}", told(row));
+            let _ =
+                writeln!(out, "{change:<7} {:<width$} {:<wide$} {each}{}", shown(id), shown(&clause), shown(told(row)));
         }
         let _ = writeln!(out, "{}", self.closing_line());
         out

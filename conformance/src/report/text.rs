@@ -24,10 +24,28 @@ pub(super) fn report(report: &Report) -> String {
     let width = report.checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
     for check in &report.checks {
         let (mark, clause) = (mark(check.result), cited(&check.clause));
-        let _ = writeln!(out, "{mark} {:<width$} {clause:<26} {}", check.id, check.evidence);
+        let _ = writeln!(out, "{mark} {:<width$} {clause:<26} {}", shown(&check.id), shown(&check.evidence));
     }
-    let _ = writeln!(out, "{}", report.closing_line());
+    let interrupted = if report.interrupted { ", interrupted" } else { "" };
+    let _ = writeln!(out, "{}{interrupted}", report.closing_line());
     out
+}
+
+/// A text of others in a line of ours: a terminal obeys control characters, so they are written as escapes.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, each| {
+        if each.is_control() {
+            out.extend(each.escape_default());
+        } else {
+            out.push(each);
+        }
+        out
+    })
+}
+
+/// The same of a text in several lines, which stay such.
+fn shown_lines(text: &str) -> String {
+    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 /// The clause and all that is known of how the verdict came about.
@@ -35,7 +53,7 @@ pub(super) fn evidence(check: &Check) -> String {
     let mut out = format!("clause: {} ({})\n", cited(&check.clause), check.level);
     let told = [("given", &check.asks), ("expected", &check.expected), ("came", &check.came)];
     for (name, text) in told.into_iter().filter(|(_, text)| !text.is_empty()) {
-        let _ = writeln!(out, "{name}: {text}");
+        let _ = writeln!(out, "{name}: {}", shown_lines(text));
     }
     if let Some(sure) = check.sure {
         let _ = writeln!(out, "{}", sure.told());
@@ -52,7 +70,13 @@ pub(super) fn evidence(check: &Check) -> String {
 /// A message without its octets.
 fn line(message: &Message) -> String {
     let room = if message.room.is_empty() { String::new() } else { format!("[{}] ", message.room) };
-    format!("{room}{} ms {} {}: {}", message.at_ms, message.direction.name(), ends(message), message.decoded)
+    format!(
+        "{room}{} ms {} {}: {}",
+        message.at_ms,
+        message.direction.name(),
+        shown(&ends(message)),
+        shown_lines(&message.decoded)
+    )
 }
 
 /// From where to where.

@@ -24,7 +24,7 @@ const VARIABLE: &str = "CONFORMANCE_LISP_DHT";
 /// Nodes of this machine that start at once find each other in less.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A node that has not said where it is, or has not ended, by then hangs, also on a busy machine.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_secs(30);
 /// The same of a command: the longest asks several silent peers, one after the other.
 const COMMAND: Duration = Duration::from_secs(180);
 /// Time between two looks at something that changes.

@@ -152,6 +152,17 @@ pub(super) fn run_beside<R: Sync>(
     wanted: &dyn Fn(&str) -> bool,
     rooms: &[(&str, R)],
 ) -> Vec<Check> {
+    run_some_beside(AT_ONCE, suite, probes, wanted, rooms)
+}
+
+/// The same of checks that work: so many at once.
+pub(super) fn run_some_beside<R: Sync>(
+    at_once: usize,
+    suite: &'static str,
+    probes: &[&Probe<R>],
+    wanted: &dyn Fn(&str) -> bool,
+    rooms: &[(&str, R)],
+) -> Vec<Check> {
     let probes: Vec<_> = probes.iter().filter(|probe| wanted(probe.id)).collect();
     let tasks: Vec<_> = (0..probes.len()).flat_map(|probe| (0..rooms.len()).map(move |room| (probe, room))).collect();
     let next = AtomicUsize::new(0);
@@ -177,7 +188,7 @@ pub(super) fn run_beside<R: Sync>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(tasks.len()) {
+        for _ in 0..at_once.min(tasks.len()) {
             scope.spawn(work);
         }
     });

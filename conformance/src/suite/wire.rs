@@ -52,6 +52,7 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     let file = vectors::shipped()?;
     let rows = table()?;
     let vectors = file.vectors.iter().filter(|vector| wanted(&vector.id));
+    let vectors = vectors.take_while(|_| !progress::is_over());
     vectors.map(|vector| check(&file, vector, row(&rows, &vector.id)?)).collect()
 }
 

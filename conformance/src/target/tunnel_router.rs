@@ -14,8 +14,9 @@ use super::{Claim, claims};
 /// A tunnel router.
 #[derive(Debug, Clone)]
 pub enum TunnelRouter {
-    /// The suites start it themselves, with settings of their own: `configured-as = "lisp-xtr"`.
-    Configured,
+    /// The suites start it themselves, with settings of their own: `configured-as = "lisp-xtr"`; what it claims in this role
+    /// beside what its target does in all.
+    Configured(BTreeSet<Claim>),
     /// It is started in a namespace of its own.
     Started(Box<Started>),
 }
@@ -60,7 +61,9 @@ const PLACES: &[&str] = &["map-server", "setting"];
 impl Written {
     pub(super) fn checked(self, at: usize) -> Result<TunnelRouter, Wrong> {
         match (self.configured_as, self.start, self.key) {
-            (Some(name), None, None) if name.get_ref() == "lisp-xtr" => Ok(TunnelRouter::Configured),
+            (Some(name), None, None) if name.get_ref() == "lisp-xtr" => {
+                Ok(TunnelRouter::Configured(claims::checked(&self.claims)?))
+            }
             (Some(name), None, None) => {
                 let problem = format!("tunnel-router.configured-as: {:?}; there is \"lisp-xtr\"", name.get_ref());
                 Err(Wrong::at(name.span().start, problem))
@@ -111,7 +114,7 @@ text = "{sites}{setting}"
         let target = parse(ROUTER).unwrap();
         let started = |router: &TunnelRouter| match router {
             TunnelRouter::Started(router) => Some(router.clone()),
-            TunnelRouter::Configured => None,
+            TunnelRouter::Configured(_) => None,
         };
         let router = target.tunnel_router.as_ref().and_then(started).unwrap();
         assert_eq!((router.trusted.as_str(), router.strict.as_str()), ("trust", ""));

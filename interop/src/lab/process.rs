@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, getppid};
+use program::files;
 
 use super::error::LabError;
 use super::namespace::Namespace;
 use crate::interrupt;
-use crate::limits::{COMMAND_OUTPUT, LOG_TAIL, POLL, TERM_GRACE};
+use crate::limits::{COMMAND_OUTPUT, LOG_OCTETS, LOG_TAIL, POLL, TERM_GRACE};
 
 /// A process that runs until it is dropped; its output goes to a log file.
 #[derive(Debug)]
@@ -77,17 +78,19 @@ impl Process {
 
     /// Whether `text` is in its log.
     pub fn has_printed(&self, text: &str) -> bool {
-        self.read_log().contains(text)
+        // It says so early; one that goes on printing must not hide it, nor have us read all of it again and again.
+        let begun = files::head(&self.log, LOG_OCTETS).unwrap_or_default();
+        String::from_utf8_lossy(&begun).contains(text) || self.end_of_log().contains(text)
     }
 
     /// The last lines of its log.
     pub fn log_tail(&self) -> Vec<String> {
-        let lines: Vec<_> = self.read_log().lines().map(str::to_owned).collect();
+        let lines: Vec<_> = self.end_of_log().lines().map(str::to_owned).collect();
         lines[lines.len().saturating_sub(LOG_TAIL)..].to_vec()
     }
 
-    fn read_log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    fn end_of_log(&self) -> String {
+        String::from_utf8_lossy(&files::tail(&self.log, LOG_OCTETS).unwrap_or_default()).into_owned()
     }
 
     /// Kills it without warning, as a power cut would.
@@ -184,17 +187,22 @@ fn terminate(child: &Child) {
 
 /// Starts a child from the thread of the namespace. The kernel ends the child when that thread ends.
 fn spawn(namespace: &Namespace, mut command: Command) -> Result<io::Result<Child>, LabError> {
+    end_with_us(&mut command, Signal::SIGKILL);
+    namespace.run(move || command.spawn())
+}
+
+/// Puts a child into a group of its own, as ctrl-C is for us and we end our children in order; and has the kernel send it this signal
+/// when the thread that starts it ends, however that does.
+pub fn end_with_us(command: &mut Command, signal: Signal) {
     let parent = getpid();
-    // A group of its own: ctrl-C is for us, and we end our children in order.
     command.process_group(0);
     // SAFETY: between fork and exec only the system calls prctl and getppid are made; both are safe after a fork of a
     // process with many threads, and no memory is allocated (an error is an integer).
     unsafe {
         command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            nix::sys::prctl::set_pdeathsig(signal)?;
             // If the parent died before the line above, no signal will ever come.
             if getppid() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
         });
     }
-    namespace.run(move || command.spawn())
 }

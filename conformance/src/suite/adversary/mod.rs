@@ -19,6 +19,9 @@ use super::fleet::{Fleet, Node, Start};
 use super::probe::{self, Fault, Probe};
 use crate::check::Check;
 
+/// Networks that are there at once: each has tens of nodes in one process.
+const NETWORKS: usize = 2;
+
 /// A node that is attacked.
 pub(super) struct Arena {
     fleet: Fleet,
@@ -60,8 +63,9 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
     crowds.retain(|probe| wanted(probe.id));
     let fleet = if crowds.is_empty() { None } else { Some(Fleet::open()?) };
     std::thread::scope(|scope| {
-        let crowds =
-            fleet.map(|fleet| scope.spawn(move || probe::run_beside("adversary", &crowds, &|_| true, &[("", fleet)])));
+        let crowds = fleet.map(|fleet| {
+            scope.spawn(move || probe::run_some_beside(NETWORKS, "adversary", &crowds, &|_| true, &[("", fleet)]))
+        });
         let mut checks = probe::run("adversary", &at_one_node(), wanted, Arena::open)?;
         let crowds = crowds.map(ScopedJoinHandle::join).transpose();
         checks.extend(crowds.map_err(|_| anyhow!("a check panicked"))?.unwrap_or_default());

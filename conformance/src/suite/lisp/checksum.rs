@@ -47,13 +47,7 @@ fn open() -> io::Result<Socket> {
 }
 
 /// Sends a payload from the xTR's address and port, with what `checksum` makes of the right checksum.
-fn send(
-    socket: &Socket,
-    xtr: &Xtr,
-    to: SocketAddr,
-    payload: &[u8],
-    changed: impl Fn(u16) -> u16,
-) -> Result<(), Fault> {
+fn send(socket: &Socket, xtr: &Xtr, to: SocketAddr, payload: &[u8], changed: impl Fn(u16) -> u16) -> Result<(), Fault> {
     let (source, destination) = (v4(xtr.address)?, v4(to)?);
     let header = |checksum| UdpHeader { source: xtr.address.port(), destination: to.port(), checksum };
     let segment = |checksum| {

@@ -149,10 +149,7 @@ impl Room {
     }
 
     /// What is opened where xTRs stand.
-    pub(super) fn opened<T: Send + 'static>(
-        &self,
-        open: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Fault> {
+    pub(super) fn opened<T: Send + 'static>(&self, open: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
         match self.foreign()? {
             None => Ok(open()),
             Some(foreign) => foreign.opened(open),

@@ -15,6 +15,7 @@ mod rtr;
 use super::Listed;
 use super::probe::{self, Probe};
 use crate::check::Check;
+use crate::progress;
 use crate::target;
 use outside::Outside;
 use room::Room;
@@ -40,7 +41,11 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
         ours if ours.is_ours() => probe::run_beside("nat", &outside, wanted, &[("lisp-xtr", Outside::default())]),
         target => {
             let why = format!("{} has no RTR, and no xTR behind a NAT, that its file tells how to start", target.name);
-            outside.iter().filter(|probe| wanted(probe.id)).map(|probe| probe::skipped("nat", probe, &why)).collect()
+            outside
+                .iter()
+                .filter(|probe| wanted(probe.id))
+                .map(|probe| progress::finished(probe::skipped("nat", probe, &why)))
+                .collect()
         }
     };
     checks.sort_by(|one, other| one.id.cmp(&other.id));

@@ -192,6 +192,9 @@ impl Core {
         wanted: impl Fn(&Heard) -> bool,
     ) -> Result<Heard, Fault> {
         let found = self.wait(mark, 1, patience, wanted).pop();
+        if found.is_none() && self.mark() >= MOST {
+            return Err(broken(format!("a flood: {MOST} messages came, and no more are kept")));
+        }
         found.ok_or_else(|| broken(format!("expected {what}; nothing came in {} ms", patience.as_millis())))
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::program::ENDED;
 use crate::check::{Check, Verdict};
+use crate::progress;
 use crate::suite::probe::{self, Probe};
 use crate::target::{self, Claim, TunnelRouter};
 
@@ -54,14 +55,17 @@ const NEEDS: &[(Need, &[&str])] = &[
 /// Whether what is judged claims something.
 pub(super) fn claims(claim: Claim) -> bool {
     let target = target::judged();
-    match &target.tunnel_router {
-        Some(TunnelRouter::Started(router)) => target.claims(claim) || router.claims.contains(&claim),
-        // Ours can all.
-        _ => true,
-    }
+    // Ours can all.
+    target.is_ours()
+        || target.claims(claim)
+        || match &target.tunnel_router {
+            Some(TunnelRouter::Started(router)) => router.claims.contains(&claim),
+            Some(TunnelRouter::Configured(claims)) => claims.contains(&claim),
+            None => false,
+        }
 }
 
-/// Whether the program `lisp-xtr` is judged.
+/// Whether the program `lisp-xtr` is judged, or one that is configured as it is.
 pub(in crate::suite) fn is_ours() -> bool {
     !matches!(&target::judged().tunnel_router, Some(TunnelRouter::Started(_)))
 }
@@ -69,11 +73,15 @@ pub(in crate::suite) fn is_ours() -> bool {
 /// Why what is judged cannot be held against a check.
 fn lacking(id: &str) -> Option<String> {
     let target = target::judged();
-    let Some(TunnelRouter::Started(_)) = &target.tunnel_router else { return None };
+    if target.is_ours() {
+        return None;
+    }
+    let is_started = !is_ours();
     let is_it = |listed: &&str| *listed == id || id.split('.').next() == Some(*listed);
     let mut needs = NEEDS.iter().filter(|(_, ids)| ids.iter().any(is_it)).map(|(need, _)| need);
     needs.find_map(|need| match need {
         Need::Claim(claim) => (!claims(*claim)).then(|| format!("{} does not claim {claim}", target.name)),
+        _ if !is_started => None,
         Need::Network => Some("it needs three routers that are told others' EID-prefixes while they run".into()),
         Need::Console => Some("it reads what lisp-xtr says of itself".into()),
         Need::Pace => Some("it measures times that lisp-xtr promises, and no standard does".into()),
@@ -92,7 +100,9 @@ pub(in crate::suite) fn run_beside<R: Sync>(
     rooms: &[(&str, R)],
 ) -> Vec<Check> {
     let skipped = probes.iter().filter(|probe| wanted(probe.id));
-    let skipped = skipped.filter_map(|probe| Some(probe::skipped(suite, probe, &lacking(probe.id)?)));
+    let skipped: Vec<_> = skipped
+        .filter_map(|probe| Some(progress::finished(probe::skipped(suite, probe, &lacking(probe.id)?))))
+        .collect();
     let mut checks = probe::run_beside(suite, probes, &|id| wanted(id) && lacking(id).is_none(), rooms);
     let begun = Instant::now();
     let has_ended = |check: &Check| check.result == Verdict::Fail && check.evidence.contains(ENDED);

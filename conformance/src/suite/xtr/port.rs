@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::packet::ends;
 use crate::exchange;
-use crate::suite::probe::{Fault, missing};
+use crate::suite::probe::{Fault, broken, missing};
 
 /// EtherTypes of IPv4 and IPv6.
 const ETHER_TYPES: [u16; 2] = [0x0800, 0x86dd];
@@ -21,7 +21,7 @@ const ETHER_TYPES: [u16; 2] = [0x0800, 0x86dd];
 const WHOLE: i32 = 255;
 /// How often a thread that reads looks whether it may end.
 const LOOK: Duration = Duration::from_millis(50);
-/// Packets that one cable brings in a run: what comes beyond is not kept. A suite sees some ten thousand.
+/// Packets that one cable brings in a run: what comes beyond is a flood, and not kept. A suite sees some ten thousand.
 const MOST: usize = 200_000;
 /// Room for packets that no thread has read yet, octets.
 const BUFFER: usize = 8 << 20;
@@ -151,6 +151,15 @@ impl Port {
                 return found;
             }
             came = self.inbox.bell.wait_timeout(came, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// All that came was kept.
+    pub(in crate::suite) fn holds(&self) -> Result<(), Fault> {
+        if self.mark() < MOST {
+            Ok(())
+        } else {
+            Err(broken(format!("a flood: {MOST} packets came, and no more are kept")))
         }
     }
 

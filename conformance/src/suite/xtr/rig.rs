@@ -237,7 +237,7 @@ impl Rig {
         let (mut is_out, mut is_in) = (false, false);
         let begun = Instant::now();
         while !(is_out && is_in) {
-            self.dut.runs()?;
+            self.stands()?;
             if begun.elapsed() > patience {
                 let last = self.dut.last_words();
                 return Err(broken(format!("no packets cross in {patience:?}: out {is_out}, in {is_in}: {last}")));
@@ -248,6 +248,13 @@ impl Rig {
             is_in = !self.site.between(marks.1, flow.inwards()).is_empty();
         }
         Ok(())
+    }
+
+    /// The router has not ended, nor sent more than is kept: what does not come then does not come.
+    fn stands(&self) -> Result<(), Fault> {
+        self.dut.runs()?;
+        self.core.port.holds()?;
+        self.site.holds()
     }
 
     fn number(&self) -> u16 {
@@ -316,7 +323,7 @@ impl Rig {
             let read = |came: &Came| Encapsulated::read(&came.octets).filter(|packet| ends(&packet.inner) == wanted);
             let came = self.core.port.wait(mark, some.len(), PATIENCE, read);
             if came.len() < some.len() {
-                self.dut.runs()?;
+                self.stands()?;
                 return Err(broken(format!("{} of {} packets from the site came out", came.len(), some.len())));
             }
             all.extend(came);
@@ -335,7 +342,7 @@ impl Rig {
                 return Ok(came);
             }
         }
-        self.dut.runs()?;
+        self.stands()?;
         Err(broken(format!("nothing came out, {TRIES} times")))
     }
 
@@ -364,7 +371,7 @@ impl Rig {
                 return Ok(came);
             }
         }
-        self.dut.runs()?;
+        self.stands()?;
         Err(broken(format!("nothing came to the site, {TRIES} times")))
     }
 
