@@ -321,3 +321,34 @@ fn what_is_known_of_openoverlayrouter_is_found_again() {
         ],
     );
 }
+
+#[test]
+fn what_is_known_of_the_ddt_of_openlisp_is_found_again() {
+    let Some(run) = deployed("openlisp.toml", "INTEROP_OPENLISP", "ddt") else { return };
+    finds(
+        &run,
+        &[
+            ("DT-01.3", "TTL 60"),
+            ("DT-02.2", "2001:db8::/43"),
+            ("DT-03.1", "2001:db9::/32"),
+            ("DT-04.1", "expected a Map-Referral; none came"),
+            ("DT-10.2", "none came"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_known_of_the_ddt_of_openoverlayrouter_is_found_again() {
+    let Some(run) = deployed("oor.toml", "INTEROP_OOR", "ddt") else { return };
+    finds(
+        &run,
+        &[
+            ("DT-02.1", "2001:db8:140::/42"),
+            ("DT-04.3", "2001:db8:3::1/128"),
+            ("DT-04.5", "TTL 15"),
+            ("DT-13.2", "followed: true"),
+            ("DT-13.3", "told: true"),
+        ],
+    );
+    assert_eq!(run.check("DT-04.1").0, "pass", "a Map-Referral and a Map-Reply");
+}

@@ -40,6 +40,8 @@ pub enum Lack {
     Hints,
     /// `kinds`
     Kinds,
+    /// `order`
+    Order,
     /// `protected-path`
     ProtectedPath,
     /// `second-key`
@@ -51,9 +53,10 @@ pub enum Lack {
 }
 
 impl Lack {
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    const ALL: [(Self, &'static str, &'static str); 7] = [
         (Self::Hints, "hints", "who has a prefix outside of its authority"),
         (Self::Kinds, "kinds", "whether a delegation is to Map-Servers or to DDT nodes"),
+        (Self::Order, "order", "in which order it asks roots: it does from the highest address down"),
         (Self::ProtectedPath, "protected-path", "an ITR whose path is protected otherwise"),
         (Self::SecondKey, "second-key", "a second secret of an ITR"),
         (Self::Requirement, "requirement", "a site that requires LISP-SEC"),

@@ -21,6 +21,7 @@ use super::party::{Came, PATIENCE, Party};
 use super::system::System;
 use crate::suite::mapsys::{form, host_in};
 use crate::suite::probe::{Fault, broken};
+use crate::target::Lack;
 
 const SECRET: &str = "secret";
 
@@ -86,14 +87,18 @@ impl Hall {
             let socket = deployed.guest.place.socket(true, wire::CONTROL_PORT);
             Party::of(socket.map_err(|fault| anyhow::anyhow!("{fault:?}"))?)
         };
+        let (client, itr, etr, mut root, mut root2) = (party()?, party()?, party()?, party()?, party()?);
+        if deployed.cannot.contains(&Lack::Order) {
+            std::mem::swap(&mut root, &mut root2);
+        }
         let hall = Self {
             folder: tempfile::tempdir().context("a folder for the files of the suite")?,
             addresses: Addresses::own(),
-            client: party()?,
-            itr: party()?,
-            etr: party()?,
-            root: party()?,
-            root2: party()?,
+            client,
+            itr,
+            etr,
+            root,
+            root2,
             first: party()?,
             second: party()?,
             node: std::cell::OnceCell::new(),
@@ -251,7 +256,8 @@ impl Hall {
         };
         let bytes = MapReferral { nonce, records: vec![referral] }.encode().map_err(broken)?;
         let to = node.asked_by.get().or(self.root.asked_by.get());
-        node.send(to.map_or_else(|| self.resolver(), Ok)?, &bytes)
+        let to = to.map_or_else(|| self.resolver(), Ok)?;
+        node.send(to, &bytes)
     }
 }
 
