@@ -250,8 +250,7 @@ mod tests {
     fn messages_of_the_draft_are_read() {
         let read = |id: &str| {
             let octets = crate::shell::node::drafted::value(id);
-            let message = futures::executor::block_on(Codec::read(&mut futures::io::Cursor::new(octets)));
-            message.unwrap_or_else(|error| panic!("{id}: {error}"))
+            futures::executor::block_on(Codec::read(&mut futures::io::Cursor::new(octets))).unwrap()
         };
         let key = crate::shell::node::drafted::value("KEY.C");
         let value = crate::shell::node::drafted::value("REC.R.REVOCATION");
