@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use conformance::ledger::{self, Clause, Document, Group, Proof, Share, Shares, Test};
+use conformance::ledger::{self, Clause, Document, Group, Proof, Shares, Test};
 use conformance::suite::SUITES;
 
 fn documents() -> Vec<Document> {
@@ -54,17 +54,13 @@ fn every_must_has_a_test_or_a_reason() {
     assert!(documents.len() >= 10 && clauses(&documents).count() > 300);
 }
 
-/// Of the MUSTs of others that concern us so many percent have a test: fewer than is promised. ROADMAP.md, point 5, names what is owed.
-const REACHED: usize = 94;
-
 #[test]
-fn as_much_is_proven_as_is_promised_but_of_the_musts_of_others() {
+fn as_much_is_proven_as_is_promised_of_the_documents_of_others_and_of_ours() {
     let documents = documents();
-    let [others, ours] = Group::ALL.map(|group| Shares::of(group.clauses(&documents)));
-    assert!(ledger::promised(&ours), "{ours:?}");
-    assert!(ledger::promised(&Shares { must: Share::default(), ..others }), "{others:?}");
-    assert!(others.must.percent() >= REACHED, "{others:?}");
-    assert!(!ledger::promised(&others), "what was promised is reached: this exception goes");
+    for group in Group::ALL {
+        let shares = Shares::of(group.clauses(&documents));
+        assert!(ledger::promised(&shares), "{shares:?}");
+    }
 }
 
 #[test]
