@@ -6,13 +6,12 @@ use cgeid::limits::{PIN_REST, PINS};
 use cgeid::pins::{Change, Fingerprint, Name, Sighting};
 use cgeid::{Identity, Network, Pins};
 use dht::publish::{self, Publication, Sequence};
-use dht::record::Mapping;
 use dht::resolve::{Anchors, Outcome, Resolver};
 use wire::address::{EidPrefix, InstanceId};
-use wire::record::Ttl;
 
 use super::workshop::{Workshop, seconds};
 use super::{Fault, Judgement, Probe};
+use crate::suite::person;
 
 pub(super) const PROBES: &[Probe] = &[
     Probe { id: "ID-010.1", about: "two real keys of one name of 16 bits", judge: alarm },
@@ -117,8 +116,7 @@ fn restart(shop: &Workshop) -> Judgement {
 
 fn mapping(shop: &Workshop) -> Result<Publication, Fault> {
     let signer = shop.ed25519.delegate(shop.now, 0).map_err(broken)?;
-    let mapping = Mapping::new([], Ttl(60));
-    publish::mapping(&signer, Network::LAB, mapping, shop.now, &mut Sequence::default()).map_err(broken)
+    publish::mapping(&signer, Network::LAB, person::mapping(1), shop.now, &mut Sequence::default()).map_err(broken)
 }
 
 fn resolver(shop: &Workshop) -> Judgement {
