@@ -165,7 +165,12 @@ impl Fleet {
 
     /// Starts a node by a command and waits for its address.
     pub(super) fn spawn(&self, node: Node, command: &mut Command) -> Result<Node, Fault> {
-        self.trust.lent(|| self.started(node, command))
+        self.trusted(|| self.started(node, command))
+    }
+
+    /// Does what waits for the program, unless that has hung and never answered.
+    pub(super) fn trusted<T>(&self, wait: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        self.trust.lent(wait)
     }
 
     fn started(&self, mut node: Node, command: &mut Command) -> Result<Node, Fault> {
