@@ -39,7 +39,7 @@ fn share(arena: &Arena) -> Judgement {
 }
 
 fn full(arena: &Arena) -> Judgement {
-    let owner = Person::new(now())?;
+    let owner = near_itself()?;
     // What the node says of itself is all that it holds.
     let more = vec!["--store-bundles", "1", "--rloc", "192.0.2.1"];
     let node = arena.fleet.node_of(&owner, &Start { more, ..Start::default() })?;
@@ -50,7 +50,7 @@ fn full(arena: &Arena) -> Judgement {
 
 fn not_near(arena: &Arena) -> Judgement {
     let network = Lab::start(arena)?;
-    let owner = Person::new(now())?;
+    let owner = near_itself()?;
     let node = arena.fleet.node_of(&owner, &Start { bootstrap: vec![network.address.clone()], more: Vec::new() })?;
     arena.fleet.wait(&node, "a region of its own", |stats| !stats["region_bits"].is_null())?;
     let farther = farthest(&owner)?;
@@ -59,6 +59,17 @@ fn not_near(arena: &Arena) -> Judgement {
     let refused = arena.fleet.stats(&node)?["refused"]["not-near"].as_u64().unwrap_or_default();
     let found = arena.fleet.get(&node, &farther.key.writer.address(LAB).to_string())?["result"].clone();
     expect(refused > 0 && found == "not-found", format!("refused {refused} times as not-near, and then {found}"))
+}
+
+/// Somebody whose own key is in his node's half of the space, so that others' are farther.
+fn near_itself() -> Result<Person, Fault> {
+    for _ in 0..PEOPLE {
+        let owner = Person::new(now())?;
+        if (place(&owner)?[0] ^ owner.node_key().point()[0]) < 0x80 {
+            return Ok(owner);
+        }
+    }
+    Err(broken(format!("{PEOPLE} people, and none is near to his key")))
 }
 
 /// What somebody says whose key is far from a person's node, and from that person's own key.
