@@ -155,7 +155,7 @@ impl Control {
             replier: Replier::new(database.clone()),
             opener: Opener::default(),
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
-            solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
+            solicitor: Solicitor::new(now, seed(2)),
             trust: Trust::default(),
             echo: Echo::new(Trust::default(), seed(3)),
             own: Own::new(now, &Trust::default(), database.ttl()),
@@ -236,7 +236,8 @@ impl Control {
                 reach::Output::Update(update) => Output::Update(update),
             });
         }
-        self.solicitor.handle_timeout(now, self.registrar.is_confirmed());
+        let prober = &self.prober;
+        self.solicitor.handle_timeout(now, self.registrar.is_confirmed(), |itr| prober.ways(itr));
         while let Some(outgoing) = self.solicitor.poll() {
             self.outputs.push_back(Output::Send(outgoing));
         }
@@ -520,7 +521,6 @@ impl Control {
         }
         self.own.changed(now, &self.database, &database);
         self.database = database;
-        self.solicitor.set_rlocs(self.database.preferred_rlocs());
         self.solicitor.changed(now, self.database.prefixes().to_vec());
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));
