@@ -441,7 +441,9 @@ impl Control {
             return;
         }
         let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
-        let Some(reply) = self.replier.handle(now, Request { via, inner_source, message, protection }) else { return };
+        let relayed = self.relayed(message);
+        let request = Request { via, inner_source, message, protection, relayed: &relayed };
+        let Some(reply) = self.replier.handle(now, request) else { return };
         // A source can be forged: only a probe that is answered, about an EID-prefix of ours, says something of who sends it.
         if let Some(probing) = from.filter(|_| message.probe && !reply.prefixes.is_empty()) {
             self.prober.heard(now, probing);
