@@ -155,7 +155,7 @@ impl Control {
             replier: Replier::new(database.clone()),
             opener: Opener::default(),
             prober: Prober::new(now, database.preferred_rlocs(), seed(1)),
-            solicitor: Solicitor::new(now, database.preferred_rlocs(), seed(2)),
+            solicitor: Solicitor::new(now, seed(2)),
             trust: Trust::default(),
             echo: Echo::new(Trust::default(), seed(3)),
             own: Own::new(now, &Trust::default(), database.ttl()),
@@ -236,7 +236,8 @@ impl Control {
                 reach::Output::Update(update) => Output::Update(update),
             });
         }
-        self.solicitor.handle_timeout(now, self.registrar.is_confirmed());
+        let prober = &self.prober;
+        self.solicitor.handle_timeout(now, self.registrar.is_confirmed(), |itr| prober.ways(itr));
         while let Some(outgoing) = self.solicitor.poll() {
             self.outputs.push_back(Output::Send(outgoing));
         }
@@ -440,7 +441,9 @@ impl Control {
             return;
         }
         let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
-        let Some(reply) = self.replier.handle(now, Request { via, inner_source, message, protection }) else { return };
+        let relayed = self.relayed(message);
+        let request = Request { via, inner_source, message, protection, relayed: &relayed };
+        let Some(reply) = self.replier.handle(now, request) else { return };
         // A source can be forged: only a probe that is answered, about an EID-prefix of ours, says something of who sends it.
         if let Some(probing) = from.filter(|_| message.probe && !reply.prefixes.is_empty()) {
             self.prober.heard(now, probing);
@@ -520,7 +523,6 @@ impl Control {
         }
         self.own.changed(now, &self.database, &database);
         self.database = database;
-        self.solicitor.set_rlocs(self.database.preferred_rlocs());
         self.solicitor.changed(now, self.database.prefixes().to_vec());
         self.prober.set_rlocs(now, self.database.preferred_rlocs());
         self.resolver.handle(now, resolve::Input::Locators(self.database.rlocs()));

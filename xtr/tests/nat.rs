@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
 use wire::control::rtr::{RtrAd, decode_data_map_notify, encode_data_map_notify};
-use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce, XtrIdentity};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, MapReply, MapRequest, Nonce, XtrIdentity};
 use wire::data::{FlowKey, OuterHeader};
 use wire::record::Ttl;
 use xtr::database::{Database, OwnLocator, RecordForm, withdrawal};
@@ -27,6 +27,7 @@ const XTR: &str = "10.0.0.2";
 const NAT: &str = "192.0.2.2";
 const RTR: &str = "203.0.113.2";
 const SERVER: &str = "203.0.113.53";
+const FAR_RLOC: &str = "192.0.2.80";
 const EID: &str = "198.18.1.0/24";
 
 fn ip(text: &str) -> IpAddr {
@@ -323,6 +324,60 @@ fn what_the_mapping_system_says_of_a_bound_prefix_does_not_replace_the_binding()
     let reply = wire::control::MapReply { nonce: request.nonce, records: vec![record(EID)], ..Default::default() };
     let done = node.come(at(RTR, 4342), at(SERVER, 4342), &reply.encode().unwrap());
     assert!(!done.updates.iter().any(|update| matches!(update, Update::Upsert { .. })), "{done:?}");
+}
+
+/// An ITR with a mapping of [`EID`] behind the RTR, whose probe of that locator is returned.
+fn itr_that_probes(mapping: &wire::record::MappingRecord) -> (Node, Vec<u8>) {
+    let mut itr = Node::new(|now| Control::new(now, plain(database(&[FAR_RLOC], &["198.18.2.0/24"]), vec![])));
+    itr.control.handle(itr.now, Input::Event(Event::Miss { eid: prefix("198.18.1.9/32"), source: ip("198.18.2.2") }));
+    let asked = itr.done().sent.remove(0).1;
+    let message = Ecm::decode(&asked).unwrap().message;
+    let ControlMessage::MapRequest(request) = ControlMessage::decode(&message).unwrap() else { panic!() };
+    let reply = MapReply { nonce: request.nonce, records: vec![mapping.clone()], ..MapReply::default() };
+    itr.come(at(FAR_RLOC, 4342), at(SERVER, 4342), &reply.encode().unwrap());
+    let to_rtr = |to: &Destination| matches!(to, Destination::Socket { remote, .. } if *remote == at(RTR, 4342));
+    let sent = itr.wait(Duration::from_secs(2)).sent;
+    let probe = sent.into_iter().rfind(|(to, _)| to_rtr(to)).unwrap().1;
+    assert!(MapRequest::decode(&probe).unwrap().probe);
+    (itr, probe)
+}
+
+#[test]
+fn a_probe_about_what_is_behind_a_nat_is_answered_with_its_mapping_and_nobody_asks_the_mapping_system() {
+    // Another RTR has a binding too: the Map-Server knows the whole mapping.
+    let mut mapping =
+        database(&[RTR, "203.0.113.3"], &[]).record(prefix(EID), RecordForm { authoritative: false, probed: None });
+    mapping.locators.iter_mut().for_each(|locator| locator.local = false);
+    let mut rtr = Node::rtr();
+    rtr.relays(at(NAT, 50_001), 5, vec![mapping.clone()]);
+    let (mut itr, probe) = itr_that_probes(&mapping);
+    let answer = rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &probe).sent.remove(0).1;
+    let reply = MapReply::decode(&answer).unwrap();
+    let [said] = reply.records.as_slice() else { panic!("{reply:?}") };
+    assert!(reply.probe && said.authoritative && said.eid.ip_prefix() == Some(prefix(EID)), "{said:?}");
+    let bits: Vec<_> = said.locators.iter().map(|one| (one.rloc.ip().unwrap(), one.probed, one.local)).collect();
+    assert_eq!(bits, [(ip(RTR), true, true), (ip("203.0.113.3"), false, false)]);
+    let asked = |done: &Done| done.sent.iter().filter(|(_, bytes)| Ecm::decode(bytes).is_ok()).count();
+    let asks = |itr: &mut Node, answer: &[u8]| {
+        let at_once = asked(&itr.come(at(FAR_RLOC, 4342), at(RTR, 4342), answer));
+        at_once + asked(&itr.wait(Duration::from_secs(5)))
+    };
+    assert_eq!(asks(&mut itr, &answer), 0, "it agrees");
+    assert_eq!(itr.control.counts().probes_answered, 1);
+
+    // What is registered otherwise meanwhile is what it hears, and is looked after; what has left is in no answer.
+    let (mut other, probe) = itr_that_probes(&mapping);
+    rtr.relays(at(NAT, 50_001), 6, vec![record(EID)]);
+    let answer = rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &probe).sent.remove(0).1;
+    assert_eq!(MapReply::decode(&answer).unwrap().records[0].locators.len(), 1);
+    assert!(asks(&mut other, &answer) > 0, "it disagrees");
+    rtr.wait(limits::BINDING);
+    let answer = rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &probe).sent.remove(0).1;
+    assert_eq!(MapReply::decode(&answer).unwrap().records, []);
+    // Map-Requests that are no probes are the mapping system's to answer.
+    let request = MapRequest { probe: false, ..MapRequest::decode(&probe).unwrap() };
+    rtr.relays(at(NAT, 50_001), 7, vec![record(EID)]);
+    assert!(rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &request.encode().unwrap()).sent.is_empty());
 }
 
 #[test]

@@ -886,6 +886,51 @@ fn probes_that_others_send_in_the_name_of_sites_make_us_send_few() {
     assert_eq!(spoof(&mut node, "10.1.0.0/16"), limits::DOUBTS_PER_SECOND as usize);
 }
 
+/// Changes our mapping, and returns to whom SMRs have gone since, and from where.
+fn solicited_from(node: &mut Node) -> Vec<(IpAddr, IpAddr)> {
+    node.smrs.clear();
+    let locators = node.control.database().locators().to_vec();
+    let weight = locators[0].weight - 1;
+    node.input(Input::Locators(locators.into_iter().map(|one| OwnLocator { weight, ..one }).collect()));
+    node.advance(secs(100));
+    std::mem::take(&mut node.smrs).into_iter().map(|(from, to, _)| (to.ip(), from)).collect()
+}
+
+#[test]
+fn an_itr_is_solicited_from_the_locator_of_ours_that_it_is_reached_from() {
+    let (first, second, stranger) = (ip("192.0.2.1"), ip("192.0.2.129"), ip("198.51.100.7"));
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]);
+    lab.run(secs(5));
+    lab.near.input(Input::PacketsFrom(&[ip(PEER), stranger]));
+    let told = solicited_from(&mut lab.near);
+    let prefixes = lab.near.control.database().prefixes().len();
+    let count = |told: &[(IpAddr, IpAddr)], to, from| told.iter().filter(|one| **one == (to, from)).count();
+    for itr in [ip(PEER), stranger] {
+        let from = [first, second].map(|from| count(&told, itr, from));
+        assert_eq!(from, [prefixes, prefixes], "each once from each: nobody answers an SMR");
+        assert_eq!(told.iter().find(|(to, _)| *to == itr).unwrap().1, first);
+    }
+    lab.dead_uplink = Some(first);
+    lab.run(secs(10));
+    lab.near.input(Input::PacketsFrom(&[ip(PEER), stranger]));
+    let told = solicited_from(&mut lab.near);
+    let from = [first, second].map(|from| count(&told, ip(PEER), from));
+    assert_eq!(from, [0, 2 * prefixes], "it is reached from the second one only: {told:?}");
+    assert_eq!(told.iter().find(|(to, _)| *to == stranger).unwrap().1, second, "from which others are reached");
+    assert_eq!(count(&told, stranger, first), prefixes, "its way may be another");
+}
+
+#[test]
+fn of_an_uplink_that_is_removed_the_other_tells() {
+    let mut node = Node::new(&["10.1.0.0/16"], &["192.0.2.1", "192.0.2.129"], vec![], vec![]);
+    node.input(Input::PacketsFrom(&[ip("198.51.100.7")]));
+    let locators = node.control.database().locators().to_vec();
+    node.input(Input::Reached { locators, unreachable: vec![ip("192.0.2.1")] });
+    node.advance(secs(10));
+    let told: Vec<_> = node.smrs.iter().map(|(from, to, _)| (to.ip(), *from)).collect();
+    assert_eq!(told, [(ip("198.51.100.7"), ip("192.0.2.129")); 2]);
+}
+
 #[test]
 fn map_requests_and_map_registers_without_an_answer_are_sent_from_the_other_uplink() {
     let uplinks = ["192.0.2.1", "192.0.2.129"];

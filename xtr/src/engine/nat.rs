@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The part of the control half that NATs have in it: an RTR, or an xTR behind a NAT.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::rtr::{decode_data_map_notify, is_data_map_notify};
-use wire::control::{ControlMessage, Ecm, Info, MapNotify};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRequest};
+use wire::record::MappingRecord;
 
 use super::{Control, Output};
 use crate::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Update};
@@ -15,6 +17,7 @@ use crate::nat::natted::{self, Natted, Standing};
 use crate::nat::rtr::{self, Rtr};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Through};
+use crate::reply;
 use crate::transport::{MapSystem, Via};
 
 impl Control {
@@ -192,6 +195,15 @@ impl Control {
             }
             update => Some(update),
         }
+    }
+
+    /// The mappings of what a probe asks about and this RTR has bound: its Map-Reply SHOULD have them (RFC 9301, section 7.1), or who probes
+    /// asks the mapping system again and again.
+    pub(super) fn relayed(&self, message: &MapRequest) -> Vec<MappingRecord> {
+        let Some(rtr) = self.rtr.as_ref().filter(|_| message.probe) else { return Vec::new() };
+        let asked = message.records.iter().take(reply::limits::RECORDS).filter_map(|record| record.eid.ip_prefix());
+        let bound = asked.filter_map(|asked| rtr.covering(&asked)).map(|bound| (bound.prefix, &bound.mapping));
+        bound.collect::<BTreeMap<_, _>>().into_values().cloned().collect()
     }
 
     fn is_behind(&self) -> bool {

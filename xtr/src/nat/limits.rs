@@ -33,8 +33,10 @@ pub const LETTER_OCTETS: usize = 1500;
 
 /// Without a Map-Register that its Map-Server has accepted a binding ends (RFC 9301, section 8.2: so does the registration).
 pub const BINDING: Duration = Duration::from_secs(180);
-/// EID-prefixes from behind NATs; about 300 octets each, and an entry of the map-cache.
+/// EID-prefixes from behind NATs; about 500 octets each, and an entry of the map-cache.
 pub const BINDINGS: usize = 65_536;
+/// Locators kept of the mapping of one: those of all [`RTRS`] of its xTR, and as many of another that merges with it.
+pub const LOCATORS: usize = 8;
 /// EID-prefixes of one Map-Register.
 pub const PREFIXES: usize = 64;
 /// Map-Registers that wait for their Map-Notify: with 20,000 xTRs that register each minute, those of [`PATIENCE`] three times over.

@@ -50,7 +50,7 @@ pub enum Output {
 }
 
 /// An EID-prefix from behind a NAT, for `show`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     /// The prefix.
     pub prefix: EidPrefix,
@@ -62,6 +62,8 @@ pub struct Bound {
     pub private: IpAddr,
     /// When it ends unless it is registered again.
     pub expires: Instant,
+    /// Its mapping, as its Map-Server has said that it is registered; of the locators no more than [`limits::LOCATORS`].
+    pub mapping: MappingRecord,
     nonce: Nonce,
 }
 
@@ -299,15 +301,16 @@ impl Rtr {
         let (Some(server), Some(ad)) = (server, ad) else { return Err(Refusal::RelayNotifyBadTag) };
         ad.verify(&ecm.message, &server.key).map_err(|_| Refusal::RelayNotifyBadTag)?;
         let is_asked = |pending: &Pending| pending.server == from && pending.until > now;
-        let confirmed: BTreeSet<EidPrefix> =
-            message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
-        let mut of_nonce = confirmed.iter().map(|prefix| (message.nonce, *prefix));
+        let confirmed: BTreeMap<EidPrefix, &MappingRecord> =
+            message.records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record))).collect();
+        let mut of_nonce = confirmed.keys().map(|prefix| (message.nonce, *prefix));
         let found = of_nonce.find(|asked| self.pending.get(asked).is_some_and(is_asked));
         let pending = found.and_then(|asked| self.pending.remove(&asked)).ok_or(Refusal::RelayNotifyUnasked)?;
-        for (prefix, is_over) in pending.prefixes.iter().filter(|(prefix, _)| confirmed.contains(prefix)) {
+        for (prefix, is_over) in &pending.prefixes {
+            let Some(mapping) = confirmed.get(prefix) else { continue };
             if *is_over {
                 self.unbind(prefix);
-            } else if let Err(refusal) = self.bind(now, *prefix, message.nonce, &pending) {
+            } else if let Err(refusal) = self.bind(now, (*prefix, mapping), message.nonce, &pending) {
                 self.tally.count(refusal);
             }
         }
@@ -323,24 +326,31 @@ impl Rtr {
         Ok(())
     }
 
-    fn bind(&mut self, now: Instant, prefix: EidPrefix, nonce: Nonce, pending: &Pending) -> Result<(), Refusal> {
-        let former = self.bound.get(&prefix).copied();
+    fn bind(
+        &mut self,
+        now: Instant,
+        (prefix, mapping): (EidPrefix, &MappingRecord),
+        nonce: Nonce,
+        pending: &Pending,
+    ) -> Result<(), Refusal> {
+        let former = self.bound.remove(&prefix);
         if former.is_none() && self.bound.len() >= limits::BINDINGS {
             return Err(Refusal::RelayTableFull);
         }
         let (at, expires) = (pending.remote, now + limits::BINDING);
-        if let Some(former) = former {
-            self.leave(&former);
+        if let Some(former) = &former {
+            self.leave(former);
         }
         if former.is_none_or(|former| former.at != at) {
             tracing::info!(%prefix, %at, "reached through a NAT");
             self.outputs.push_back(Output::Update(Update::Relayed { prefix, nat: Some(at.ip()) }));
         }
-        let bound = Bound { prefix, at, local: pending.local, private: pending.private, expires, nonce };
-        self.bound.insert(prefix, bound);
+        let (local, private, mapping) = (pending.local, pending.private, kept(mapping));
+        let bound = Bound { prefix, at, local, private, expires, mapping, nonce };
         self.ends.insert((expires, prefix));
         *self.places.entry(at).or_default() += 1;
         let entry = Entry { forwarding: Forwarding::Binding(bound.binding()), expires };
+        self.bound.insert(prefix, bound);
         self.outputs.push_back(Output::Update(Update::Upsert { prefix, entry }));
         Ok(())
     }
@@ -368,4 +378,10 @@ impl Rtr {
         let to = Destination::Socket { local, remote };
         self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
     }
+}
+
+/// What is kept of a mapping: locators that are no addresses may be of any length, and nobody uses them.
+fn kept(mapping: &MappingRecord) -> MappingRecord {
+    let addresses = mapping.locators.iter().filter(|locator| locator.rloc.ip().is_some());
+    MappingRecord { locators: addresses.take(limits::LOCATORS).cloned().collect(), ..mapping.clone() }
 }

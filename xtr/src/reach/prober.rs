@@ -8,6 +8,7 @@
 //! An answer is known by its nonce of 64 bits, which only those on the way to the locator have seen. It has to come from the
 //! locator, or to name it by the p-bit: RFC 9301 lets an ETR answer from whatever interface leads back (sections 5.4 and 7.1).
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -273,6 +274,27 @@ impl Prober {
     /// The locator of ours that packets there leave from, if that is not the preferred one.
     pub fn source(&self, rloc: IpAddr) -> Option<IpAddr> {
         self.targets.get(&rloc)?.from
+    }
+
+    /// The locators of ours from which something may get there, in the order in which they are tried. Of one that probes have shown to be
+    /// reached from another than the preferred one it is that alone; where they have shown it of anybody, the locator from which somebody
+    /// was reached last comes first.
+    pub fn ways(&self, rloc: IpAddr) -> Vec<IpAddr> {
+        if let Some(source) = self.source(rloc) {
+            return vec![source];
+        }
+        let is_of_family = |own: &IpAddr| own.is_ipv4() == rloc.is_ipv4();
+        let mut ways: Vec<IpAddr> = self.rlocs.iter().copied().filter(is_of_family).collect();
+        if ways.len() > 1 && self.sources().any(|(_, source)| is_of_family(&source)) {
+            ways.sort_by_key(|own| Reverse(self.last_reached_from(*own)));
+        }
+        ways
+    }
+
+    /// When anybody that packets leave for from this locator of ours has last answered.
+    fn last_reached_from(&self, own: IpAddr) -> Option<Instant> {
+        let of_own = self.targets.iter().filter(|(rloc, _)| self.current(**rloc) == Some(own));
+        of_own.filter_map(|(_, target)| target.answered).max()
     }
 
     /// All locators that packets leave for from another one than the preferred one, with that.

@@ -6,6 +6,9 @@
 //! EID-prefix twice, as the source-EID and in its record: deployed ITRs differ in where they look. It names one, since a sender
 //! MUST put one record into a Map-Request (RFC 9301, section 5.2); each ITR goes through the changes at its own pace. An ITR hears of
 //! all of them, as a Map-Server may have answered for us, and first of those that it is known to have asked for.
+//!
+//! Nobody answers an SMR, so that none shows whether the way from the locator of ours that it leaves from works: what is said once more
+//! leaves from the next one, unless probes have shown from which one the ITR is reached.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -20,19 +23,17 @@ use super::budget::Budget;
 use super::{Counts, limits};
 use crate::map_cache::is_unicast;
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{Destination, Outgoing, same_family};
+use crate::transport::{Destination, Outgoing};
 
 /// Remembers who sends to us, and tells them of changes.
 #[derive(Debug)]
 pub struct Solicitor {
-    /// Our locators.
-    rlocs: Vec<IpAddr>,
     random: StdRng,
     itrs: HashMap<IpAddr, Itr>,
     /// Those that nothing proves to be there, and when they were last heard.
     unproven: BTreeSet<(Instant, IpAddr)>,
     /// What some ITR is still to be told of, by number, and the next number.
-    news: BTreeMap<u64, EidPrefix>,
+    news: BTreeMap<u64, News>,
     next: u64,
     /// When the table was last searched for those that may be forgotten.
     swept: Option<Instant>,
@@ -44,6 +45,9 @@ pub struct Solicitor {
     outputs: VecDeque<Outgoing>,
     tally: Tally,
 }
+
+/// What is told, and how often it was told to everybody before.
+type News = (EidPrefix, usize);
 
 /// When an ITR is due, and whether it is unproven.
 type Due = (Instant, bool);
@@ -60,28 +64,30 @@ struct Itr {
     first: Vec<(EidPrefix, bool)>,
     /// The number of the news that comes next.
     cursor: u64,
+    /// How often it was reminded: in vain, if it is again.
+    reminded: usize,
     due: Option<Due>,
     told: Option<Instant>,
 }
 
 impl Itr {
-    /// What it is told next.
-    fn next(&mut self, news: &BTreeMap<u64, EidPrefix>) -> Option<EidPrefix> {
+    /// What it is told next, and how often it was told so before.
+    fn next(&mut self, news: &BTreeMap<u64, News>) -> Option<News> {
         if let Some((prefix, is_told)) = self.first.iter_mut().find(|(_, is_told)| !is_told) {
             *is_told = true;
-            return Some(*prefix);
+            return Some((*prefix, self.reminded));
         }
-        for (number, prefix) in news.range(self.cursor..) {
+        for (number, (prefix, before)) in news.range(self.cursor..) {
             self.cursor = number + 1;
             match self.first.iter().position(|(told, _)| told == prefix) {
                 Some(index) => self.first.swap_remove(index),
-                None => return Some(*prefix),
+                None => return Some((*prefix, self.reminded + before)),
             };
         }
         None
     }
 
-    fn has_more(&self, news: &BTreeMap<u64, EidPrefix>) -> bool {
+    fn has_more(&self, news: &BTreeMap<u64, News>) -> bool {
         self.first.iter().any(|(_, is_told)| !is_told) || news.range(self.cursor..).next().is_some()
     }
 }
@@ -97,9 +103,8 @@ struct Change {
 
 impl Solicitor {
     /// Nonces are drawn from `seed`, which has to come from the system's entropy.
-    pub fn new(now: Instant, rlocs: Vec<IpAddr>, seed: [u8; 32]) -> Self {
+    pub fn new(now: Instant, seed: [u8; 32]) -> Self {
         Self {
-            rlocs,
             random: StdRng::from_seed(seed),
             itrs: HashMap::new(),
             unproven: BTreeSet::new(),
@@ -115,11 +120,6 @@ impl Solicitor {
         }
     }
 
-    /// Sends from these locators from now on.
-    pub fn set_rlocs(&mut self, rlocs: Vec<IpAddr>) {
-        self.rlocs = rlocs;
-    }
-
     /// An ITR has sent us packets, or asked or probed for these prefixes of ours. `is_proven` says whether that came from the
     /// address itself, or was said by somebody else.
     pub fn heard(&mut self, now: Instant, rloc: IpAddr, prefixes: &[EidPrefix], is_proven: bool) {
@@ -131,7 +131,7 @@ impl Solicitor {
         }
         let cursor = self.next;
         let (asked, first) = (Vec::new(), Vec::new());
-        let new = || Itr { heard: now, proven: is_proven, asked, first, cursor, due: None, told: None };
+        let new = || Itr { heard: now, proven: is_proven, asked, first, cursor, reminded: 0, due: None, told: None };
         let itr = self.itrs.entry(rloc).or_insert_with(new);
         self.unproven.remove(&(itr.heard, rloc));
         itr.heard = now;
@@ -187,6 +187,7 @@ impl Solicitor {
             itr.first.remove(0);
         }
         itr.first.push((prefix, false));
+        itr.reminded = itr.reminded.wrapping_add(usize::from(itr.told.is_some()));
         if itr.due.is_none() {
             let due = (itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL)), !itr.proven);
             itr.due = Some(due);
@@ -194,8 +195,9 @@ impl Solicitor {
         }
     }
 
-    /// Sends what is due. `is_confirmed` says whether every Map-Server knows the mappings as they are.
-    pub fn handle_timeout(&mut self, now: Instant, is_confirmed: bool) {
+    /// Sends what is due. `is_confirmed` says whether every Map-Server knows the mappings as they are; `ways`, from which locators of ours
+    /// an ITR may be reached, the likeliest first.
+    pub fn handle_timeout(&mut self, now: Instant, is_confirmed: bool, ways: impl Fn(IpAddr) -> Vec<IpAddr>) {
         self.follow_change(now, is_confirmed);
         while let Some((due, rloc)) = self.schedule.first().copied()
             && due.0 <= now
@@ -205,7 +207,7 @@ impl Solicitor {
                 return;
             }
             self.schedule.remove(&(due, rloc));
-            self.tell(now, rloc);
+            self.tell(now, rloc, &ways);
         }
         if self.schedule.is_empty() {
             self.news.clear();
@@ -262,10 +264,12 @@ impl Solicitor {
             let turn = self.random.next_u64() % order.len() as u64;
             order.rotate_left(usize::try_from(turn).unwrap_or_default());
         }
-        self.news.retain(|_, known| !prefixes.contains(known));
-        for prefix in order.iter().cycle().take(order.len() * limits::TIMES_TOLD) {
-            self.news.insert(self.next, *prefix);
-            self.next += 1;
+        self.news.retain(|_, (known, _)| !prefixes.contains(known));
+        for before in 0..limits::TIMES_TOLD {
+            for prefix in &order {
+                self.news.insert(self.next, (*prefix, before));
+                self.next += 1;
+            }
         }
         while self.news.len() > limits::NEWS {
             self.news.pop_first();
@@ -283,19 +287,21 @@ impl Solicitor {
         }
     }
 
-    fn tell(&mut self, now: Instant, rloc: IpAddr) {
+    fn tell(&mut self, now: Instant, rloc: IpAddr, ways: impl Fn(IpAddr) -> Vec<IpAddr>) {
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         itr.due = None;
-        let Some(prefix) = itr.next(&self.news) else { return };
+        let Some((prefix, before)) = itr.next(&self.news) else { return };
         itr.told = Some(now);
         if itr.has_more(&self.news) {
             let due = (now + limits::SMR_INTERVAL, !itr.proven);
             itr.due = Some(due);
             self.schedule.insert((due, rloc));
         }
-        match self.message(rloc, prefix) {
+        let ways = ways(rloc);
+        let local = before.checked_rem(ways.len()).and_then(|turn| ways.get(turn)).copied();
+        match self.message(rloc, prefix, local) {
             Ok(outgoing) => {
-                tracing::debug!(%rloc, %prefix, "solicited");
+                tracing::debug!(%rloc, %prefix, ?local, "solicited");
                 self.counts.smrs_sent += 1;
                 self.outputs.push_back(outgoing);
             }
@@ -303,8 +309,8 @@ impl Solicitor {
         }
     }
 
-    fn message(&mut self, rloc: IpAddr, prefix: EidPrefix) -> Result<Outgoing, Refusal> {
-        let local = same_family(&self.rlocs, rloc).ok_or(Refusal::NoLocatorOfFamily)?;
+    fn message(&mut self, rloc: IpAddr, prefix: EidPrefix, local: Option<IpAddr>) -> Result<Outgoing, Refusal> {
+        let local = local.ok_or(Refusal::NoLocatorOfFamily)?;
         let message = MapRequest {
             smr: true,
             nonce: Nonce(self.random.next_u64()),
@@ -348,8 +354,12 @@ mod tests {
         IpAddr::V4((0xc633_0000 + number).into())
     }
 
+    fn ways(_: IpAddr) -> Vec<IpAddr> {
+        vec!["192.0.2.1".parse().unwrap()]
+    }
+
     fn solicitor(now: Instant) -> Solicitor {
-        Solicitor::new(now, vec!["192.0.2.1".parse().unwrap()], [7; 32])
+        Solicitor::new(now, [7; 32])
     }
 
     fn sent(solicitor: &mut Solicitor) -> Vec<(IpAddr, EidPrefix)> {
@@ -368,7 +378,7 @@ mod tests {
     fn told(solicitor: &mut Solicitor, now: Instant) -> Vec<(u64, IpAddr, EidPrefix)> {
         let mut told = Vec::new();
         while let Some(deadline) = solicitor.next_deadline() {
-            solicitor.handle_timeout(deadline, true);
+            solicitor.handle_timeout(deadline, true, ways);
             let at = (deadline - now).as_secs();
             told.extend(sent(solicitor).into_iter().map(|(rloc, prefix)| (at, rloc, prefix)));
         }
@@ -382,7 +392,7 @@ mod tests {
         let ours = [prefix("10.1.0.0/16"), prefix("10.2.0.0/16"), prefix("10.3.0.0/16")];
         solicitor.heard(now, address(1), &ours[1..2], true);
         solicitor.changed(now, ours);
-        solicitor.handle_timeout(now, true);
+        solicitor.handle_timeout(now, true, ways);
         assert_eq!(sent(&mut solicitor), [(address(1), ours[1])]);
         assert_eq!(solicitor.next_deadline(), Some(now + limits::SMR_INTERVAL));
         let order: Vec<_> = told(&mut solicitor, now).into_iter().map(|(at, _, prefix)| (at, prefix)).collect();
@@ -398,7 +408,7 @@ mod tests {
         for second in 0..7 {
             let now = now + Duration::from_secs(second);
             solicitor.remind(now, address(1), ours);
-            solicitor.handle_timeout(now, true);
+            solicitor.handle_timeout(now, true, ways);
             let expected = if second % 3 == 0 { vec![(address(1), ours)] } else { vec![] };
             assert_eq!(sent(&mut solicitor), expected, "{second}");
         }
@@ -412,10 +422,10 @@ mod tests {
         solicitor.heard(now, address(1), &ours, true);
         for _ in 0..2 {
             solicitor.changed(now, ours);
-            solicitor.handle_timeout(now, true);
+            solicitor.handle_timeout(now, true, ways);
         }
         assert_eq!(sent(&mut solicitor).len(), 1);
-        solicitor.handle_timeout(now + Duration::from_millis(2999), true);
+        solicitor.handle_timeout(now + Duration::from_millis(2999), true, ways);
         assert_eq!(sent(&mut solicitor), []);
         let told = told(&mut solicitor, now);
         let times: Vec<u64> = told.iter().map(|(at, ..)| *at).collect();
@@ -440,16 +450,16 @@ mod tests {
         let mut solicitor = solicitor(now);
         solicitor.heard(now, address(1), &[], true);
         solicitor.changed(now, [prefix("10.1.0.0/16")]);
-        solicitor.handle_timeout(now, false);
+        solicitor.handle_timeout(now, false, ways);
         assert_eq!(sent(&mut solicitor), []);
         let slow = now + limits::CONFIRMATION;
         assert_eq!(solicitor.next_deadline(), Some(slow));
-        solicitor.handle_timeout(slow, false);
-        solicitor.handle_timeout(slow + limits::SMR_INTERVAL, false);
+        solicitor.handle_timeout(slow, false, ways);
+        solicitor.handle_timeout(slow + limits::SMR_INTERVAL, false, ways);
         assert_eq!(sent(&mut solicitor).len(), 2);
         assert_eq!(solicitor.next_deadline(), None);
         let late = slow + Duration::from_secs(9);
-        solicitor.handle_timeout(late, true);
+        solicitor.handle_timeout(late, true, ways);
         assert_eq!(sent(&mut solicitor).len(), 1, "told once more when the Map-Server knows");
         assert_eq!(told(&mut solicitor, late).len(), 1);
     }
@@ -462,7 +472,7 @@ mod tests {
         solicitor.heard(now + Duration::from_secs(60), address(2), &[], true);
         let later = now + limits::RECENT;
         solicitor.changed(later, [prefix("10.1.0.0/16")]);
-        solicitor.handle_timeout(later, true);
+        solicitor.handle_timeout(later, true, ways);
         assert_eq!(sent(&mut solicitor), [(address(2), prefix("10.1.0.0/16"))]);
     }
 
@@ -479,7 +489,7 @@ mod tests {
             solicitor.heard(now, address(number), &[], true);
         }
         solicitor.changed(now, [prefix("10.1.0.0/16")]);
-        solicitor.handle_timeout(now, true);
+        solicitor.handle_timeout(now, true, ways);
         let first = sent(&mut solicitor);
         assert_eq!(first.len(), limits::SMRS_PER_SECOND as usize);
         assert!(first[..100].iter().all(|(rloc, _)| *rloc >= address(10_000)), "the proven ones");

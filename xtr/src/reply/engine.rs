@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use wire::address::EidPrefix;
 use wire::control::{MapReply, MapRequest};
+use wire::record::{LocatorRecord, MappingRecord};
 
 use super::limits;
 use super::rate::RateTable;
@@ -28,6 +29,8 @@ pub struct Request<'a> {
     pub message: &'a MapRequest,
     /// What LISP-SEC gives for its answer, if it is protected.
     pub protection: Option<&'a Protection>,
+    /// The mappings of what a probe asks about and this node relays to as an RTR.
+    pub relayed: &'a [MappingRecord],
 }
 
 /// An answer to send, and what it says to whom.
@@ -201,12 +204,13 @@ impl Replier {
         receiver: IpAddr,
     ) -> Result<Vec<u8>, Refusal> {
         let limit = if receiver.is_ipv4() { limits::PAYLOAD_V4 } else { limits::PAYLOAD_V6 };
+        let relayed = request.relayed.iter().map(|mapping| relayed(mapping, form));
         let mut reply = MapReply {
             probe: request.message.probe,
             // E: the site does echo-nonce (RFC 9301, section 5.4).
             echo_nonce: self.trust.echo_nonce() && self.trust.is_trusted(receiver),
             nonce: request.message.nonce,
-            records: prefixes.iter().map(|prefix| self.database.record(*prefix, form)).collect(),
+            records: prefixes.iter().map(|prefix| self.database.record(*prefix, form)).chain(relayed).collect(),
             ..MapReply::default()
         };
         loop {
@@ -229,6 +233,16 @@ struct Way {
     receiver: IpAddr,
     /// The locator that a probe tests.
     probed: Option<IpAddr>,
+}
+
+/// The mapping of a site that this node relays to, as its ETR: what its Map-Server has registered of it.
+fn relayed(mapping: &MappingRecord, form: RecordForm) -> MappingRecord {
+    let locator = |locator: &LocatorRecord| {
+        let is_probed = form.probed.is_some() && locator.rloc.ip() == form.probed;
+        LocatorRecord { local: is_probed, probed: is_probed, ..locator.clone() }
+    };
+    let locators = mapping.locators.iter().map(locator).collect();
+    MappingRecord { authoritative: form.authoritative, locators, ..mapping.clone() }
 }
 
 fn rate<K: Eq + Hash>(allowed: u32) -> RateTable<K> {
