@@ -118,3 +118,50 @@ fn a_site_with_two_providers_goes_on_within_four_seconds_whichever_of_them_fails
     };
     hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
 }
+
+/// Solicit-Map-Requests that have come to a router.
+fn solicited(lab: &Lab, node: &str, control: &Path) -> anyhow::Result<u64> {
+    let counted = counters(lab, node, control)?;
+    let line = counted.lines().find(|line| line.contains("smrs-received"));
+    Ok(line.and_then(|line| line.split_whitespace().last()?.parse().ok()).unwrap_or(0))
+}
+
+/// Waits for more of them than there were.
+fn is_solicited_again(lab: &Lab, node: &str, control: &Path, before: u64) -> anyhow::Result<u64> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let count = solicited(lab, node, control)?;
+        if count > before {
+            return Ok(count);
+        }
+        anyhow::ensure!(std::time::Instant::now() < deadline, "no more SMRs than {before} come to {node}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The link to the preferred provider goes, and comes back when nothing crosses him: both change the mapping, and the other site has to
+/// hear of both by way of the other provider.
+#[test]
+fn a_site_whose_preferred_provider_is_dead_solicits_through_the_other() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let programs = Path::new(support::built_programs());
+    let keep: hold::Keep<'_> = &|lab, controls, check| {
+        let site = lab.namespace("xtr-a")?;
+        assert_eq!(pings(lab, [("host-a", SITE[1]), ("host-b", OTHER[1])], 8)?.received(), 8);
+        forward(lab, "isp-1", false);
+        let control = &controls["xtr-b"];
+        let before = solicited(lab, "xtr-b", control)?;
+        netlink::down(site, "one")?;
+        is_solicited_again(lab, "xtr-b", control, before)?;
+        // Each change is told twice, three seconds apart, and has two EID-prefixes.
+        std::thread::sleep(Duration::from_secs(15));
+        let before = solicited(lab, "xtr-b", control)?;
+        netlink::up(site, "one")?;
+        is_solicited_again(lab, "xtr-b", control, before)?;
+        Ok(check()?)
+    };
+    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+}
