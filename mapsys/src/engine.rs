@@ -17,7 +17,7 @@ use wire::address::EidPrefix;
 use wire::control::auth::AuthKey;
 use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, message_type};
 
-use crate::ddt;
+use crate::ddt::{self, chain::Received};
 use crate::limit::{Foreign, Limiter};
 use crate::limits::MESSAGE_OCTETS;
 use crate::nat::{self, Rtr, Rtrs};
@@ -517,7 +517,8 @@ impl Engine {
                 Via::Pipe => Err(Refusal::NotifyAckUnasked),
             },
             ControlMessage::MapReferral(message) => {
-                self.with_resolver(now, |resolver, cx| resolver.referral(cx, via, &message))
+                let received = Received { message: &message, octets: bytes, wall: now.wall };
+                self.with_resolver(now, |resolver, cx| resolver.referral(cx, via, received))
             }
             ControlMessage::MapReply(message) => {
                 self.with_resolver(now, |resolver, cx| resolver.replied(cx, via, message.nonce))

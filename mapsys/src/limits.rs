@@ -195,6 +195,25 @@ pub const DDT_ROUNDS: u32 = 3;
 pub const DDT_PATIENCE: Duration = Duration::from_secs(20);
 /// Cached referrals; about 400 B each.
 pub const CACHED_REFERRALS: usize = 4096;
+/// Public keys of one DDT node, as its parent names them: an old and a new one, and one in reserve.
+pub const DDT_KEYS: usize = 3;
+/// Signatures of a record that are looked at: with [`DDT_KEYS`] at most nine verifications of 30 to 100 microseconds.
+pub const DDT_SIGNATURES: usize = 3;
+/// Octets of a public key: 4,096 bits have 550.
+pub const DDT_KEY_OCTETS: usize = 600;
+/// Keys of a DDT node, each of which signs: an old and a new one, and one in reserve.
+pub const SIGNING_KEYS: usize = 3;
+/// How long signatures hold unless configured: seven times the longest TTL.
+pub const SIGNATURE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Signatures begin so long before they are made: the clocks of others may be behind.
+pub const SIGNATURE_BACKDATED: Duration = Duration::from_secs(300);
+/// Records whose signatures are kept to be sent again, at 500 octets to 2 kB.
+pub const SIGNED_REFERRALS: usize = 4096;
+/// DDT nodes and prefixes whose keys a client keeps, at about 2 kB: those of the cached referrals.
+pub const AUTHENTICATED_NODES: usize = 4096;
+/// Octets of signatures and keys to one target in a [`BALANCE_WINDOW`], beside what [`AMPLIFICATION`] allows, which they would not
+/// fit: 50 kbit/s. A Map-Resolver that needs more is to be among the clients.
+pub const SIGNED_OCTETS: u64 = 65_536;
 /// The longest that a referral is kept: the TTL that RFC 8111, section 6.4, sets.
 pub const REFERRAL_LIFE: Duration = Duration::from_secs(24 * 3600);
 

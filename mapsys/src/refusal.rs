@@ -158,6 +158,14 @@ refusals! {
     ReferralLoop => "referral-loop",
     /// A DDT node that says that it was the wrong one to ask.
     ReferralNotAuthoritative => "referral-not-authoritative",
+    /// A Map-Referral without a signature of RSA-SHA256, or a Map-Reply in its place, under a signed root (RFC 8111, section 10.4).
+    ReferralUnsigned => "referral-unsigned",
+    /// A Map-Referral whose signatures are all past their expiration, or before their inception.
+    ReferralSignatureUntimely => "referral-signature-untimely",
+    /// A Map-Referral that no key verifies which its sender has and which is authoritative for its prefix.
+    ReferralBadSignature => "referral-bad-signature",
+    /// A signed referral without keys for anybody that it refers to (RFC 8111, section 10.1).
+    ReferralNoKeys => "referral-no-keys",
     /// A search in the tree that had more answers than any tree has levels.
     ReferralTooDeep => "referral-too-deep",
     /// A search in the tree that ended without an answer: no root, or nobody answered in time.

@@ -199,6 +199,33 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
         let (code, told) = check(&wrong);
         assert_eq!((code, told.contains(named)), (Some(2), true), "{wrong}: {told}");
     }
+    let key = |name: &str| format!("{}/tests/data/ddt/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let (private, public) = (key("root"), key("root.pub"));
+    let roots = "[ddt]\nroots = [\"192.0.2.1\"]\n";
+    let signed = delegation.replace("[]", &format!("[{{ address = \"192.0.2.1\", key-file = [\"{public}\"] }}]"));
+    let signs = format!("[ddt]\nkey = [{{ key-file = \"{private}\", key-tag = 7 }}]\nsignature-hours = 48\n");
+    for (right, line) in [
+        (format!("{signs}{signed}"), "signs Map-Referrals with the key of tag 7, for 48 hours"),
+        (
+            format!("{roots}trust-anchor-file = [\"{public}\"]\n"),
+            "takes only Map-Referrals that 1 trust anchors vouch for",
+        ),
+    ] {
+        let (code, told) = check(&right);
+        assert_eq!((code, told.contains(line)), (Some(0), true), "{right}: {told}");
+    }
+    let unnamed = delegation.replace("[]", "[{ address = \"192.0.2.1\" }]");
+    for (wrong, named) in [
+        (format!("{signs}{unnamed}"), "192.0.2.1 of the delegation of 10.0.0.0/8 has 0 keys"),
+        (signs.replace(&private, &public), "this is the public half"),
+        (signs.replace(&private, "/nowhere/key.pem"), "/nowhere/key.pem"),
+        (format!("{roots}trust-anchor-file = [\"{private}\"]\n"), "openssl pkey -pubout"),
+        (format!("[ddt]\ntrust-anchor-file = [\"{public}\"]\n"), "without roots"),
+        (signs.replace("48", "0"), "signature-hours"),
+    ] {
+        let (code, told) = check(&wrong);
+        assert_eq!((code, told.contains(named)), (Some(2), true), "{wrong}: {told}");
+    }
     let locator = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4342);
     let (code, told) = check(&format!("[ddt]\nroots = [\"{locator}\"]\n"));
     assert_eq!((code, told.contains("127.0.0.1:4342")), (Some(0), true), "a root may have a port");

@@ -6,7 +6,7 @@
 use wire::address::{Address, Eid, Lcaf, PathHop};
 use wire::control::{
     Ecm, EidRequest, Info, MapNotify, MapReferral, MapRegister, MapReply, MapRequest, Referral, ReferralAction,
-    XtrIdentity,
+    ReferralSignature, SignatureTime, XtrIdentity,
 };
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 
@@ -105,7 +105,43 @@ fn flags_of_a_referral() {
     assert_eq!(at(1, Referral { action: ReferralAction::NotAuthoritative, ..referral() }), [16, 18]);
     assert_eq!(at(1, Referral { authoritative: true, ..referral() }), [19]);
     assert_eq!(at(1, Referral { incomplete: true, ..referral() }), [20]);
-    assert_eq!(at(2, Referral { signatures: vec![vec![0; 20]], ..referral() }), [3]);
+    assert_eq!(at(2, Referral { signatures: vec![signature()], ..referral() }), [3]);
+}
+
+/// RFC 8111, section 6.4.1.
+#[test]
+fn fields_of_a_signature() {
+    let referral = Referral { ttl: Ttl(7), signatures: vec![signature(), signature()], ..referral() };
+    let sections: Vec<u8> =
+        [[0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0, 2], [0x12, 0x34, 0, 4, 2, 0, 0, 0, b's', b'i', b'g', b'n']].concat();
+    let octets = referral.encode().unwrap();
+    let (head, tail) = octets.split_at(octets.len() - 48);
+    assert_eq!(tail, sections.repeat(2));
+    // Covered is all of it, with the TTL as it was, and without what is computed.
+    let covered = referral.covered(&octets, &referral.signatures[0]);
+    let unsigned = [&sections[..20], &[0; 4]].concat();
+    assert_eq!(covered, [&[0, 0, 0, 9], &head[4..], &unsigned.repeat(2)].concat());
+    let message = MapReferral { records: vec![referral.clone(), referral], ..Default::default() };
+    assert_eq!(MapReferral::record_octets(&message.encode().unwrap()), Ok(vec![&octets[..]; 2]));
+}
+
+fn signature() -> ReferralSignature {
+    ReferralSignature {
+        original_ttl: Ttl(9),
+        expiration: SignatureTime(3),
+        inception: SignatureTime(2),
+        key_tag: 0x1234,
+        algorithm: ReferralSignature::RSA_SHA256,
+        octets: b"sign".to_vec(),
+    }
+}
+
+#[test]
+fn a_signature_is_timely_from_its_inception_to_its_expiration() {
+    let timely = [1, 2, 3, 4].map(|second| signature().is_timely(SignatureTime(second)));
+    assert_eq!(timely, [false, true, true, false]);
+    let far = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1 << 40);
+    assert_eq!(SignatureTime::of(far), SignatureTime(u32::MAX));
 }
 
 /// RFC 8060, sections 4.6, 4.7 and 5.4.

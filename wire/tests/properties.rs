@@ -7,14 +7,40 @@ mod support;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::arbitrary;
-use wire::control::ControlMessage;
 use wire::control::auth::{self, Accept, Algorithm, AuthError, AuthKey, Secret, TagForm};
+use wire::control::{ControlMessage, MapReferral};
 
 proptest! {
     #[test]
     fn a_message_decodes_to_what_was_encoded(message in arbitrary::message()) {
         let bytes = message.encode().unwrap();
         prop_assert_eq!(ControlMessage::decode(&bytes), Ok(message));
+    }
+
+    #[test]
+    fn the_octets_of_referral_records_are_those_of_the_records(message in arbitrary::map_referral()) {
+        let bytes = message.encode().unwrap();
+        let records: Vec<_> = message.records.iter().map(|record| record.encode().unwrap()).collect();
+        prop_assert_eq!(MapReferral::record_octets(&bytes).unwrap(), records);
+    }
+
+    #[test]
+    fn a_signature_covers_every_octet_but_ttl_and_signatures(message in arbitrary::map_referral(), at in any::<prop::sample::Index>()) {
+        for record in message.records {
+            let Some(signature) = record.signatures.first() else { continue };
+            let octets = record.encode().unwrap();
+            let zeroed = record.signatures.iter().map(|s| wire::control::ReferralSignature { octets: vec![0; s.octets.len()], ..s.clone() });
+            let blank = wire::control::Referral { ttl: signature.original_ttl, signatures: zeroed.collect(), ..record.clone() };
+            prop_assert_eq!(record.covered(&octets, signature), blank.encode().unwrap());
+            // What is reserved is covered as it came, too.
+            let mut changed = octets.clone();
+            let at = at.index(changed.len());
+            changed[at] ^= 1;
+            let same = record.covered(&changed, signature) == record.covered(&octets, signature);
+            let mut marked = record.covered(&octets, signature);
+            marked[at] ^= 1;
+            prop_assert!(same || record.covered(&changed, signature) == marked);
+        }
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
-use wire::control::{MapReferral, Nonce, Referral};
+use wire::control::{Nonce, Referral};
 use wire::record::Ttl;
 
+use super::chain::{Chain, Received};
 use super::pending::{Pending, Start, Waiter};
 use super::referrals::{Known, Referrals};
 use super::{Config, Kind, NonceSecret};
@@ -74,6 +75,7 @@ pub struct Client<A> {
     secret: NonceSecret,
     drawn: u64,
     referrals: Referrals,
+    chain: Chain,
     pending: HashMap<EidPrefix, Pending<A>>,
     waits: HashMap<Nonce, Vec<EidPrefix>>,
     queue: BTreeSet<(Instant, EidPrefix)>,
@@ -89,6 +91,7 @@ impl<A: Asker> Client<A> {
             secret: config.secret,
             drawn: 0,
             referrals: Referrals::default(),
+            chain: Chain::new(config.anchors.clone()),
             pending: HashMap::new(),
             waits: HashMap::new(),
             queue: BTreeSet::new(),
@@ -188,16 +191,19 @@ impl<A: Asker> Client<A> {
     /// Takes a Map-Referral from `from`.
     ///
     /// # Errors
-    /// `ReferralUnasked` if nobody waits for it from there, `ReferralAstray` if it does not speak of what was asked.
-    pub fn take(&mut self, now: Instant, from: IpAddr, message: &MapReferral) -> Result<(), Refusal> {
+    /// `ReferralUnasked` if nobody waits for it from there, `ReferralAstray` if it does not speak of what was asked; under trust
+    /// anchors `ReferralUnsigned`, `ReferralSignatureUntimely` or `ReferralBadSignature`: it changes nothing then, and who was asked
+    /// has time to say something better (RFC 8111, sections 8.2.1 and 10.4).
+    pub fn take(&mut self, now: Instant, from: IpAddr, received: Received<'_>) -> Result<(), Refusal> {
+        let message = received.message;
         let hosts = self.waits.get(&message.nonce).cloned().unwrap_or_default();
         let mut outcome = Err(Refusal::ReferralUnasked);
         for host in hosts {
             let Some(pending) = self.pending.get(&host) else { continue };
             if let Some(server) = pending.asked(from, message.nonce) {
-                outcome = self.take_answer(now, host, server, message);
+                outcome = self.take_answer(now, host, server, received);
             } else if let Some(server) = pending.delivered_to(from) {
-                outcome = self.take_receipt(now, host, server, message);
+                outcome = self.take_receipt(now, host, server, received);
             }
         }
         outcome
@@ -207,11 +213,14 @@ impl<A: Asker> Client<A> {
     /// calls it an error). Whoever answers for the EID gets the requests of those who wait.
     ///
     /// # Errors
-    /// `NotForMapSystem` if it is none of ours.
+    /// `NotForMapSystem` if it is none of ours, `ReferralUnsigned` under trust anchors: nothing says whose it is.
     pub fn take_reply(&mut self, now: Instant, from: IpAddr, nonce: Nonce) -> Result<(), Refusal> {
         let hosts = self.waits.get(&nonce).cloned().unwrap_or_default();
         for host in hosts {
             let asked = self.pending.get(&host).and_then(|pending| pending.asked(from, nonce));
+            if asked.is_some() && self.chain.is_required() {
+                return Err(Refusal::ReferralUnsigned);
+            }
             if let Some(server) = asked {
                 self.deliver(now, host, server);
                 return Ok(());
@@ -291,7 +300,12 @@ impl<A: Asker> Client<A> {
         while let Some((_, host)) = self.queue.first().copied().filter(|(at, _)| *at <= now) {
             self.queue.pop_first();
             let Some(pending) = self.pending.get_mut(&host) else { continue };
-            if pending.advance().is_some() {
+            if pending.is_unverified && !pending.is_from_root {
+                // The keys that led here may be old: who knows newer ones is asked (RFC 8111, section 10.4).
+                self.referrals.forget(&host);
+                let start = self.root();
+                self.go_on(now, host, start);
+            } else if pending.advance().is_some() {
                 self.send(now, host);
             } else {
                 self.steps.push_back(Step::Refused(Refusal::ReferralUnanswered));

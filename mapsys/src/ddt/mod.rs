@@ -6,21 +6,30 @@
 //! * [`client`]: follows referrals from the root to the Map-Server of a foreign EID (section 7.3);
 //! * [`referrals`]: the client's referral cache.
 //!
-//! Signatures (sections 6.4.1 and 10) are left out: nothing but a configured root is trusted, a referral counts only inside
-//! the prefix that its sender was referred to for, and nothing is cached that a nonce of ours does not vouch for.
+//! * [`keys`] and [`signer`]: a node with keys signs what it says, and names the keys of those it refers to (section 10);
+//! * [`chain`]: a client with trust anchors takes only what a chain of keys from these verifies.
+//!
+//! With or without signatures nothing but a configured root is trusted, a referral counts only inside the prefix that its sender was
+//! referred to for, and nothing is cached that a nonce of ours does not vouch for. Revocations (section 10.2.1) are neither made nor
+//! followed: a revoked key is passed over.
 
+pub mod chain;
 pub mod client;
+pub mod keys;
 pub mod node;
 mod pending;
 pub mod referrals;
 mod secret;
+pub mod signer;
 
 use std::net::{IpAddr, SocketAddr};
 
 use wire::address::EidPrefix;
 
-use crate::limits::{DELEGATED_SERVERS, DELEGATIONS};
+use crate::limits::{DDT_KEYS, DELEGATED_SERVERS, DELEGATIONS, MESSAGE_OCTETS, SIGNING_KEYS};
 use crate::register::site::SiteTable;
+use keys::VerifyingKey;
+use signer::Signing;
 
 pub use secret::NonceSecret;
 
@@ -41,6 +50,10 @@ pub struct Config {
     pub is_complete: bool,
     /// Makes nonces that nobody can guess.
     pub secret: NonceSecret,
+    /// What this node signs with.
+    pub signing: Signing,
+    /// The public keys of the roots; with any of them only what is signed counts (RFC 8111, section 10.4).
+    pub anchors: Vec<VerifyingKey>,
 }
 
 /// Map-Resolvers for the EIDs inside a prefix.
@@ -73,7 +86,7 @@ pub enum Kind {
 }
 
 /// A DDT node that is referred to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Its locator, never an EID (RFC 8111, section 1).
     pub address: IpAddr,
@@ -81,6 +94,8 @@ pub struct Server {
     pub priority: u8,
     /// Share among those of one priority.
     pub weight: u8,
+    /// Its public keys, which a signed referral names.
+    pub keys: Vec<VerifyingKey>,
 }
 
 /// A configuration that cannot be.
@@ -114,6 +129,33 @@ pub enum DdtError {
     /// Map-Resolvers without an address.
     #[error("the resolver of {0} has no address")]
     NoResolver(EidPrefix),
+    /// A signed referral has to name the keys of whom it refers to (RFC 8111, section 10.1).
+    #[error("{address} of the delegation of {prefix} has {count} keys: a node that signs gives one to {DDT_KEYS}")]
+    Keys {
+        /// The delegation.
+        prefix: EidPrefix,
+        /// The server.
+        address: IpAddr,
+        /// How many keys it has.
+        count: usize,
+    },
+    /// More keys to sign with than there can be.
+    #[error("{0} keys to sign with: give at most {SIGNING_KEYS}")]
+    TooManySigningKeys(usize),
+    /// More trust anchors than are tried.
+    #[error("{0} trust anchors: give at most {DDT_KEYS}")]
+    TooManyAnchors(usize),
+    /// Trust anchors, and nobody to ask whom they could verify.
+    #[error("trust anchors without roots verify nothing")]
+    AnchorsWithoutRoots,
+    /// Servers with so many and long keys that no message holds them.
+    #[error("the keys of the delegation of {prefix} have {octets} octets: no more than {} fit", MESSAGE_OCTETS / 2)]
+    KeyOctets {
+        /// The delegation.
+        prefix: EidPrefix,
+        /// How long they are.
+        octets: usize,
+    },
     /// More peers than one Map-Referral names.
     #[error("{0} peers: give at most {DELEGATED_SERVERS}")]
     TooManyPeers(usize),
@@ -135,7 +177,11 @@ impl Config {
         }
         for delegation in &self.delegations {
             delegation.check(sites)?;
+            if !self.signing.keys.is_empty() {
+                delegation.check_keys()?;
+            }
         }
+        self.check_keys()?;
         if self.peers.len() > DELEGATED_SERVERS {
             return Err(DdtError::TooManyPeers(self.peers.len()));
         }
@@ -146,7 +192,28 @@ impl Config {
     }
 }
 
+impl Config {
+    fn check_keys(&self) -> Result<(), DdtError> {
+        match (self.signing.keys.len(), self.anchors.len()) {
+            (keys, _) if keys > SIGNING_KEYS => Err(DdtError::TooManySigningKeys(keys)),
+            (_, anchors) if anchors > DDT_KEYS => Err(DdtError::TooManyAnchors(anchors)),
+            (_, anchors) if anchors > 0 && self.roots.is_empty() => Err(DdtError::AnchorsWithoutRoots),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Delegation {
+    fn check_keys(&self) -> Result<(), DdtError> {
+        let prefix = self.prefix;
+        let wrong = |server: &&Server| server.keys.is_empty() || server.keys.len() > DDT_KEYS;
+        if let Some(server) = self.servers.iter().find(wrong) {
+            return Err(DdtError::Keys { prefix, address: server.address, count: server.keys.len() });
+        }
+        let octets = self.servers.iter().flat_map(|server| &server.keys).map(|key| key.material().len()).sum();
+        if octets > MESSAGE_OCTETS / 2 { Err(DdtError::KeyOctets { prefix, octets }) } else { Ok(()) }
+    }
+
     fn check(&self, sites: &SiteTable) -> Result<(), DdtError> {
         let prefix = self.prefix;
         if sites.prefixes().any(|site| site == prefix) {

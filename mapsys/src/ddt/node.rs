@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use wire::address::EidPrefix;
-use wire::control::{Referral, ReferralAction};
+use wire::address::{Address, EidPrefix, Lcaf};
+use wire::control::{Referral, ReferralAction, ReferralSignature};
 use wire::record::{LocatorRecord, MapVersion, Ttl};
 
-use super::{Config, Delegation, Kind};
+use super::{Config, Delegation, Kind, Server};
 use crate::limits::DELEGATED_SERVERS;
 use crate::register::MapServer;
 use crate::register::site::SiteTable;
@@ -29,6 +29,8 @@ pub struct Node {
     delegations: PrefixTable<Delegation>,
     peers: Vec<IpAddr>,
     is_complete: bool,
+    /// Whether the keys of others are named, which nothing vouches for without a signature.
+    signs: bool,
 }
 
 /// Where an XEID stands.
@@ -45,7 +47,12 @@ pub enum Place {
 impl Node {
     /// A node as configured.
     pub fn new(config: &Config) -> Self {
-        let mut node = Self { peers: config.peers.clone(), is_complete: config.is_complete, ..Self::default() };
+        let mut node = Self {
+            peers: config.peers.clone(),
+            is_complete: config.is_complete,
+            signs: !config.signing.keys.is_empty(),
+            ..Self::default()
+        };
         for prefix in &config.authoritative {
             node.authoritative.insert(*prefix, ());
         }
@@ -86,11 +93,21 @@ impl Node {
         let mut locators: Vec<LocatorRecord> = delegation
             .servers
             .iter()
-            .map(|server| LocatorRecord::new(server.address, server.priority, server.weight))
+            .map(|server| LocatorRecord::new(self.locator(server), server.priority, server.weight))
             .collect();
         locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
         let authoritative = self.authority(&delegation.prefix).is_some();
         Referral { authoritative, locators, ..record(action, delegation.prefix, REFERRED) }
+    }
+
+    /// The locator of whom is referred to, with its keys if they are signed (RFC 8111, section 10.1).
+    fn locator(&self, server: &Server) -> Address {
+        if !self.signs {
+            return server.address.into();
+        }
+        let keys = server.keys.iter().map(|key| key.material().to_vec()).collect();
+        let algorithm = ReferralSignature::RSA_SHA256;
+        Lcaf::SecurityKey { algorithm, revoked: false, keys, address: server.address.into() }.into()
     }
 
     /// MS-ACK (RFC 8111, section 7.2) about the part of `prefix` round `host` in which we delegate nothing to others.
@@ -147,7 +164,7 @@ fn not_authoritative(asked: EidPrefix) -> Referral {
     Referral { authoritative: false, incomplete: true, ..referral }
 }
 
-/// A record without locators. Nothing is signed: SigCnt is 0.
+/// A record without locators, not signed yet.
 fn record(action: ReferralAction, prefix: EidPrefix, ttl: Ttl) -> Referral {
     Referral {
         ttl,

@@ -33,6 +33,8 @@ pub(super) struct Pending<A> {
     pub(super) is_delivering: bool,
     /// Whether the search has begun at the root, or did so anew.
     pub(super) is_from_root: bool,
+    /// Whether an answer came that no key verified.
+    pub(super) is_unverified: bool,
     /// Answers followed so far.
     pub(super) answers: usize,
     /// When something is to be done.
@@ -71,6 +73,7 @@ impl<A> Pending<A> {
             kind: start.kind,
             is_delivering: start.kind == Kind::MapServer,
             is_from_root: start.is_from_root,
+            is_unverified: false,
             answers: 0,
             retry: now,
             at: 0,
@@ -87,6 +90,7 @@ impl<A> Pending<A> {
         self.kind = start.kind;
         self.is_delivering = start.kind == Kind::MapServer;
         self.is_from_root |= start.is_from_root;
+        self.is_unverified = false;
         (self.at, self.round) = (0, 0);
         self.asked.clear();
     }

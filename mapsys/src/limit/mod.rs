@@ -15,11 +15,11 @@ use wire::address::Address;
 
 use crate::limits::{
     AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_BURST_ALL, MISS_RATE, MISS_RATE_ALL, REPLIES_PER_EID,
-    REPLY_WINDOW, WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
+    REPLY_WINDOW, SIGNED_OCTETS, WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
 };
 use crate::refusal::Refusal;
 use crate::register::label::AnyEid;
-use bounded::Bounded;
+pub(crate) use bounded::Bounded;
 
 /// Who may ask for EIDs that are not registered here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +50,8 @@ struct Balance {
     since: Instant,
     received: u64,
     sent: u64,
+    /// Signatures and keys, which `sent` leaves out.
+    signed: u64,
 }
 
 /// Replies of one window.
@@ -186,6 +188,20 @@ impl Limiter {
         Ok(())
     }
 
+    /// Counts octets of signatures and keys to `target`, which no request is as long as, if they may be sent.
+    ///
+    /// # Errors
+    /// `ReplyAmplification`; then nothing is counted.
+    pub fn spend_signed(&mut self, now: Instant, target: IpAddr, octets: usize) -> Result<(), Refusal> {
+        let balance = self.balance(now, target);
+        let signed = balance.signed.saturating_add(octets as u64);
+        if signed > SIGNED_OCTETS {
+            return Err(Refusal::ReplyAmplification);
+        }
+        balance.signed = signed;
+        Ok(())
+    }
+
     /// Takes note that an ECM is forwarded.
     ///
     /// # Errors
@@ -204,7 +220,7 @@ impl Limiter {
     }
 
     fn balance(&mut self, now: Instant, target: IpAddr) -> &mut Balance {
-        let fresh = Balance { since: now, received: 0, sent: 0 };
+        let fresh = Balance { since: now, received: 0, sent: 0, signed: 0 };
         let balance = self.balances.entry(target, || fresh);
         if now.saturating_duration_since(balance.since) >= BALANCE_WINDOW {
             *balance = fresh;

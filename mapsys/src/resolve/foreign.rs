@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use wire::address::EidPrefix;
-use wire::control::{Ecm, EidRequest, MapReferral, MapRequest, Nonce};
+use wire::control::{Ecm, EidRequest, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
 use super::ask::{Ask, ReplyTo, inner_request};
@@ -17,8 +17,10 @@ use super::referral::DDT;
 use super::waiting::Slot;
 use super::{Context, Resolver};
 use crate::ddt::Config;
+use crate::ddt::chain::Received;
 use crate::ddt::client::{Asker, Client, Step};
 use crate::ddt::node::Node;
+use crate::ddt::signer::Signer;
 use crate::engine::Output;
 use crate::refusal::Refusal;
 use crate::table::PrefixTable;
@@ -28,6 +30,7 @@ use crate::transport::{Sockets, Via};
 #[derive(Debug)]
 pub struct Ddt {
     pub(super) node: Node,
+    pub(super) signer: Signer,
     client: Client<Ask>,
     resolvers: PrefixTable<Vec<SocketAddr>>,
     /// Whose turn it is among several resolvers.
@@ -58,7 +61,8 @@ impl Ddt {
             resolvers.insert(resolver.prefix, resolver.addresses.clone());
         }
         let client = Client::new(config, sockets.clone());
-        Self { node: Node::new(config), client, resolvers, turn: 0, figures: Figures::default() }
+        let signer = Signer::new(config.signing.clone());
+        Self { node: Node::new(config), signer, client, resolvers, turn: 0, figures: Figures::default() }
     }
 
     pub(super) fn readdress(&mut self, sockets: &Sockets) {
@@ -140,9 +144,9 @@ impl Resolver {
     ///
     /// # Errors
     /// As [`Client::take`].
-    pub fn referral(&mut self, cx: &mut Context<'_>, via: Via, message: &MapReferral) -> Result<(), Refusal> {
+    pub fn referral(&mut self, cx: &mut Context<'_>, via: Via, received: Received<'_>) -> Result<(), Refusal> {
         let Via::Socket { remote, .. } = via else { return Err(Refusal::ReferralUnasked) };
-        let taken = self.ddt.client.take(cx.now.monotonic, remote.ip(), message);
+        let taken = self.ddt.client.take(cx.now.monotonic, remote.ip(), received);
         self.pump_searches(cx);
         taken
     }

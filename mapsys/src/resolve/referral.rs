@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use wire::address::EidPrefix;
+use wire::address::{Address, EidPrefix, Lcaf};
 use wire::control::{MapReferral, MapRequest, Referral, ReferralAction};
 
 use super::ask::{Ask, ReplyTo};
@@ -144,18 +144,37 @@ impl Resolver {
         let Via::Socket { local, remote } = ask.via else { return Err(Refusal::ReferralNotServed) };
         // What is acknowledged was limited by its own target; a resolver has many ITRs that ask for one EID.
         let is_limited = referral.action != ReferralAction::MsAck;
+        let target = remote.ip();
+        let referral = self.signed(cx, target, referral)?;
+        let extra = signed_octets(&referral);
         let message = MapReferral { nonce: ask.nonce, records: vec![referral] };
         let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
-        let (now, target) = (cx.now.monotonic, remote.ip());
+        let now = cx.now.monotonic;
+        let plain = bytes.len().saturating_sub(extra);
+        if !self.limiter.is_client(target) {
+            self.limiter.spend_signed(now, target, extra)?;
+        }
         match self.limiter.is_client(target) {
             true => {}
             // By the XEID: many are asked for below one delegation.
-            false if is_limited => self.limiter.spend_reply(now, target, host, bytes.len())?,
-            false => self.limiter.spend_octets(now, target, bytes.len())?,
+            false if is_limited => self.limiter.spend_reply(now, target, host, plain)?,
+            false => self.limiter.spend_octets(now, target, plain)?,
         }
         self.ddt.figures.referrals += 1;
         cx.outputs.push_back(Output::Send { local, remote, bytes });
         Ok(Slot::Silent)
+    }
+
+    /// The record with the signatures of this node, if it has keys. New ones cost as much as a lookup, and count as one.
+    fn signed(&mut self, cx: &Context<'_>, target: IpAddr, referral: Referral) -> Result<Referral, Refusal> {
+        if !self.ddt.signer.signs() {
+            return Ok(referral);
+        }
+        if let Some(signed) = self.ddt.signer.again(&referral, cx.now.wall) {
+            return Ok(signed);
+        }
+        self.limiter.spend_miss(cx.now.monotonic, target)?;
+        self.ddt.signer.sign(referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
     }
 
     /// The addresses of this Map-Server, the one that was asked among them.
@@ -173,6 +192,21 @@ impl Resolver {
         addresses.dedup();
         addresses
     }
+}
+
+/// Octets of signatures and keys of a record.
+fn signed_octets(referral: &Referral) -> usize {
+    /// Of a signature section before the signature.
+    const SIGNATURE_HEAD: usize = 20;
+    let signatures = referral.signatures.iter().map(|signature| SIGNATURE_HEAD + signature.octets.len());
+    let keys = referral.locators.iter().filter_map(|locator| match &locator.rloc {
+        Address::Lcaf(lcaf) => match lcaf.as_ref() {
+            Lcaf::SecurityKey { keys, .. } => Some(keys),
+            _ => None,
+        },
+        _ => None,
+    });
+    signatures.sum::<usize>() + keys.flatten().map(Vec::len).sum::<usize>()
 }
 
 /// Whether the answer to `ask` says that nobody can sign it.

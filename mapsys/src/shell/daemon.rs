@@ -242,6 +242,17 @@ fn check_ddt(text: &mut String, ddt: &ddt::Config) -> std::fmt::Result {
         let roots: Vec<String> = ddt.roots.iter().map(SocketAddr::to_string).collect();
         writeln!(text, "searches for foreign EIDs from the DDT roots {}", roots.join(", "))?;
     }
+    for key in &ddt.signing.keys {
+        writeln!(
+            text,
+            "signs Map-Referrals with the key of tag {}, for {} hours",
+            key.tag(),
+            ddt.signing.life.as_secs() / 3600
+        )?;
+    }
+    if !ddt.anchors.is_empty() {
+        writeln!(text, "takes only Map-Referrals that {} trust anchors vouch for", ddt.anchors.len())?;
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::nat::Rtr;
 use crate::register::site::{NotifyPort, Publish, Site, SiteKey, SitePrefix};
 use crate::resolve::lispsec::Association;
 
-pub use ddt::{DdtSetting, DelegationSetting, KindSetting, ResolverSetting, ServerSetting};
+pub use ddt::{DdtSetting, DelegationSetting, KindSetting, ResolverSetting, ServerSetting, SigningKeySetting};
 pub use labels::parse_mac;
 
 /// Prefix of the environment variables.

@@ -28,7 +28,7 @@ proptest! {
         let delegated: std::collections::BTreeSet<_> = delegated.into_iter().map(|(bits, len)| net(bits, len)).collect();
         let sites: std::collections::BTreeSet<_> = sites.into_iter().map(|(bits, len)| net(bits, len)).collect();
         let delegated: Vec<_> = delegated.difference(&sites).copied().collect();
-        let servers = vec![Server { address: [192, 0, 2, 1].into(), priority: 1, weight: 1 }];
+        let servers = vec![Server { address: [192, 0, 2, 1].into(), priority: 1, weight: 1, keys: vec![] }];
         let delegations = delegated.iter().map(|prefix| Delegation { prefix: *prefix, kind: Kind::Node, servers: servers.clone() });
         let ddt = Ddt { authoritative: vec![whole], delegations: delegations.collect(), ..Ddt::default() };
         let all: Vec<_> = sites.iter().copied().collect();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mapsys::engine::Output;
 use mapsys::refusal::Refusal;
-use wire::control::{MapReferral, Nonce, ReferralAction};
+use wire::control::{MapReferral, Nonce, ReferralAction, ReferralSignature, SignatureTime};
+use wire::record::Ttl;
 
 use crate::common::*;
 use crate::world::*;
@@ -78,14 +79,24 @@ fn a_referral_to_the_same_or_a_less_specific_prefix_is_a_loop() {
 
 #[test]
 fn what_is_reserved_in_a_signature_changes_nothing() {
-    // Original TTL, expiration, inception, key tag, length, algorithm, and what is reserved behind it (RFC 8111, section 6.4.1).
-    let signature = |reserved: u8| [&[0; 14][..], &[0, 4, 1, reserved, reserved, reserved], b"sign"].concat();
+    let signature = ReferralSignature {
+        original_ttl: Ttl(0),
+        expiration: SignatureTime(0),
+        inception: SignatureTime(0),
+        key_tag: 0,
+        algorithm: ReferralSignature::RSA_SHA1,
+        octets: b"sign".to_vec(),
+    };
     let followed = [0, 0xff].map(|reserved| {
         let (mut played, asked) = Played::new(&[ROOT]);
         let (_, nonce) = one(&asked);
         let mut referral = answer(nonce, NODE, "2001:db8::/32", 1440, &[NODE1]);
-        referral.records[0].signatures = vec![signature(reserved)];
-        let (to, _) = one(&played.says(ROOT, &referral));
+        referral.records[0].signatures = vec![signature.clone()];
+        let mut bytes = referral.encode().unwrap();
+        // Behind the algorithm, before the signature of four octets.
+        let end = bytes.len();
+        bytes[end - 7..end - 4].fill(reserved);
+        let (to, _) = one(&questions(&played.bench.datagram(&format!("{ROOT}:4342"), &bytes)));
         (to, played.cached(), played.bench.engine.tally().total())
     });
     assert_eq!(followed, [(); 2].map(|()| (NODE1.to_owned(), 1, 0)));

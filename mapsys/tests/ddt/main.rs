@@ -10,5 +10,6 @@ mod captures;
 mod holes;
 mod liars;
 mod node;
+mod signed;
 mod tree;
 mod world;

@@ -177,7 +177,7 @@ fn one_xeid_is_referred_four_times_in_three_seconds_and_never_more_than_three_ti
 #[test]
 fn the_largest_set_fits_three_times_the_shortest_request() {
     let servers: Vec<Server> = (0..6)
-        .map(|n| Server { address: format!("2001:db8:53::{n}").parse().unwrap(), priority: 1, weight: 1 })
+        .map(|n| Server { address: format!("2001:db8:53::{n}").parse().unwrap(), priority: 1, weight: 1, keys: vec![] })
         .collect();
     for (text, eid) in [("10.0.0.0/8", "10.1.1.1"), ("2001:db8::/32", "2001:db8::1")] {
         let delegations = vec![Delegation { prefix: prefix(text), kind: Kind::Node, servers: servers.clone() }];

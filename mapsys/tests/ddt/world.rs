@@ -146,7 +146,8 @@ fn datagrams(outputs: Vec<Output>) -> impl Iterator<Item = Carried> {
 }
 
 pub(crate) fn delegation(text: &str, kind: Kind, servers: &[&str]) -> Delegation {
-    let servers = servers.iter().map(|text| Server { address: text.parse().unwrap(), priority: 1, weight: 100 });
+    let servers =
+        servers.iter().map(|text| Server { address: text.parse().unwrap(), priority: 1, weight: 100, keys: vec![] });
     Delegation { prefix: prefix(text), kind, servers: servers.collect() }
 }
 

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::security::check_kept_whole;
+use super::referral_signature::ReferralSignature;
 use super::{Nonce, first_word, open, record_count};
 use crate::address::Eid;
 use crate::error::{DecodeError, EncodeError};
@@ -38,8 +38,8 @@ pub struct Referral {
     pub eid: Eid,
     /// The referral set.
     pub locators: Vec<LocatorRecord>,
-    /// Signatures, each kept whole (RFC 8111, section 6.4.1).
-    pub signatures: Vec<Vec<u8>>,
+    /// Signatures, at most 15 (RFC 8111, section 6.4.1).
+    pub signatures: Vec<ReferralSignature>,
 }
 
 /// ACT of a referral (RFC 8111, section 6.1).
@@ -98,7 +98,7 @@ impl MapReferral {
     /// Encodes to a UDP payload.
     ///
     /// # Errors
-    /// When a count, a length or a value exceeds its field, or a signature is not as long as it says.
+    /// When a count, a length or a value exceeds its field.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         let mut writer = Writer::new();
         writer.u32(first_word(Self::TYPE, 0, self.records.len())?);
@@ -108,11 +108,39 @@ impl MapReferral {
     }
 }
 
+impl MapReferral {
+    /// The octets of each record of a UDP payload that decodes, as they came: what signatures cover.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn record_octets(bytes: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
+        let (mut reader, word) = open(bytes, Self::TYPE)?;
+        reader.u64("Nonce")?;
+        let one = |_| {
+            let start = reader.clone();
+            Referral::read(&mut reader)?;
+            Ok(start.until(&reader))
+        };
+        (0..record_count(word)).map(one).collect()
+    }
+}
+
 impl Referral {
+    /// The octets of the record alone.
+    ///
+    /// # Errors
+    /// As [`MapReferral::encode`].
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut writer = Writer::new();
+        self.write(&mut writer)?;
+        Ok(writer.finish())
+    }
+
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let head = Head::read(reader)?;
         let locators = read_locators(reader, head.locator_count)?;
-        let signatures = (0..head.signature_count).map(|_| read_signature(reader)).collect::<Result<_, _>>()?;
+        let signatures =
+            (0..head.signature_count).map(|_| ReferralSignature::read(reader)).collect::<Result<_, _>>()?;
         Ok(Self {
             ttl: head.ttl,
             action: ReferralAction::from_bits(head.action),
@@ -142,23 +170,6 @@ impl Referral {
         };
         head.write(writer)?;
         write_locators(writer, &self.locators)?;
-        for signature in &self.signatures {
-            check_kept_whole("Signature", signature, read_signature)?;
-            writer.put(signature);
-        }
-        Ok(())
+        self.signatures.iter().try_for_each(|signature| signature.write(writer))
     }
-}
-
-/// A signature section: times, key tag, length, algorithm, and the signature (RFC 8111, section 6.4.1).
-fn read_signature(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
-    let start = reader.clone();
-    reader.take("Original Record TTL", 4)?;
-    reader.take("Signature Expiration", 4)?;
-    reader.take("Signature Inception", 4)?;
-    reader.take("Key Tag", 2)?;
-    let length = reader.u16("Sig Length")?;
-    reader.take("Sig-Algorithm", 4)?;
-    reader.take("Signature", length.into())?;
-    Ok(start.until(reader).to_vec())
 }

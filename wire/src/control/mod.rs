@@ -13,6 +13,7 @@ mod map_register;
 mod map_reply;
 mod map_request;
 mod message;
+mod referral_signature;
 mod security;
 mod shared;
 
@@ -28,6 +29,7 @@ pub use map_register::MapRegister;
 pub use map_reply::MapReply;
 pub use map_request::{EidRequest, MapRequest};
 pub use message::{ControlMessage, message_type};
+pub use referral_signature::{ReferralSignature, SignatureTime};
 pub use shared::SharedExtension;
 
 use std::fmt;

@@ -10,7 +10,7 @@ use wire::address::{Address, Angle, Eid, GeoCoordinates, InstanceId, Lcaf, NatTr
 use wire::control::auth::{AlgorithmId, Authentication};
 use wire::control::{
     ControlMessage, Ecm, EidRequest, Info, InnerHeader, MapNotify, MapReferral, MapRegister, MapReply, MapRequest,
-    Nonce, Referral, ReferralAction, SharedExtension, XtrIdentity,
+    Nonce, Referral, ReferralAction, ReferralSignature, SharedExtension, SignatureTime, XtrIdentity,
 };
 use wire::limits::LCAF_NESTING;
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
@@ -85,7 +85,7 @@ fn map_notify() -> impl Strategy<Value = MapNotify> {
         .prop_map(|(nonce, auth, records, xtr_identity)| MapNotify { nonce, auth, records, xtr_identity })
 }
 
-fn map_referral() -> impl Strategy<Value = MapReferral> {
+pub(crate) fn map_referral() -> impl Strategy<Value = MapReferral> {
     (nonce(), vec(referral(), 0..3)).prop_map(|(nonce, records)| MapReferral { nonce, records })
 }
 
@@ -171,10 +171,17 @@ fn counted() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn signature() -> impl Strategy<Value = Vec<u8>> {
-    (any::<[u8; 14]>(), any::<[u8; 4]>(), vec(any::<u8>(), 0..40)).prop_map(|(head, algorithm, signature)| {
-        let length = u16::try_from(signature.len()).unwrap().to_be_bytes();
-        [&head[..], &length, &algorithm, &signature].concat()
+fn signature() -> impl Strategy<Value = ReferralSignature> {
+    let head = (ttl(), any::<[u32; 2]>(), any::<u16>(), any::<u8>());
+    (head, vec(any::<u8>(), 0..40)).prop_map(|((original_ttl, [expiration, inception], key_tag, algorithm), octets)| {
+        ReferralSignature {
+            original_ttl,
+            expiration: SignatureTime(expiration),
+            inception: SignatureTime(inception),
+            key_tag,
+            algorithm,
+            octets,
+        }
     })
 }
 

@@ -10,6 +10,7 @@ use wire::record::LocatorRecord;
 
 use super::{Asker, Client, Step};
 use crate::ddt::Kind;
+use crate::ddt::chain::Received;
 use crate::ddt::pending::Start;
 use crate::ddt::referrals::Known;
 use crate::limits::DDT_SERVERS;
@@ -23,15 +24,18 @@ impl<A: Asker> Client<A> {
         now: Instant,
         host: EidPrefix,
         server: SocketAddr,
-        message: &MapReferral,
+        received: Received<'_>,
     ) -> Result<(), Refusal> {
-        let (_, referral) = covering(message, &host).ok_or(Refusal::ReferralAstray)?;
-        let Some(pending) = self.pending.get_mut(&host).filter(|pending| pending.is_delivering) else { return Ok(()) };
+        if !self.pending.get(&host).is_some_and(|pending| pending.is_delivering) {
+            return Ok(());
+        }
+        let (_, referral) = self.verified(now, host, server, received)?;
+        let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
         if referral.action != ReferralAction::MsAck {
             pending.turn_to(server, false);
             return self.count_answer(host).map(|()| self.send(now, host));
         }
-        for waiter in pending.waiters.iter_mut().filter(|waiter| waiter.asker.nonce() == message.nonce) {
+        for waiter in pending.waiters.iter_mut().filter(|waiter| waiter.asker.nonce() == received.message.nonce) {
             waiter.is_served = true;
         }
         if pending.waiters.iter().all(|waiter| waiter.is_served) {
@@ -46,18 +50,23 @@ impl<A: Asker> Client<A> {
         now: Instant,
         host: EidPrefix,
         server: SocketAddr,
-        message: &MapReferral,
+        received: Received<'_>,
     ) -> Result<(), Refusal> {
-        let (prefix, referral) = covering(message, &host).ok_or(Refusal::ReferralAstray)?;
+        if covering(received.message, &host).is_none() {
+            return Err(Refusal::ReferralAstray);
+        }
         let Some(pending) = self.pending.get(&host).filter(|pending| !pending.is_delivering) else { return Ok(()) };
         let scope = pending.scope;
         self.count_answer(host)?;
+        let (prefix, referral) = self.verified(now, host, server, received)?;
+        let referral = &referral;
         let is_inside = scope.is_none_or(|scope| scope.covers(&prefix));
         match referral.action {
             ReferralAction::NodeReferral => self.refer(now, host, server, prefix, (referral, Kind::Node)),
             ReferralAction::MsReferral => self.refer(now, host, server, prefix, (referral, Kind::MapServer)),
             ReferralAction::MsAck => {
                 if is_inside && !referral.incomplete {
+                    self.chain.narrow(server.ip(), scope, prefix);
                     // Whoever said so has the prefix; the Referral Sets of some name their ETRs.
                     self.keep(now, prefix, Known::Servers(Kind::MapServer, vec![server]), referral);
                 }
@@ -75,6 +84,23 @@ impl<A: Asker> Client<A> {
         Ok(())
     }
 
+    /// The record that speaks of `host`, verified where there are trust anchors.
+    fn verified(
+        &mut self,
+        now: Instant,
+        host: EidPrefix,
+        server: SocketAddr,
+        received: Received<'_>,
+    ) -> Result<(EidPrefix, Referral), Refusal> {
+        let (prefix, referral) = covering(received.message, &host).ok_or(Refusal::ReferralAstray)?;
+        let scope = self.pending.get(&host).and_then(|pending| pending.scope);
+        let verified = self.chain.verify(now, (server.ip(), scope), (prefix, referral), &received);
+        if let Some(pending) = self.pending.get_mut(&host).filter(|_| verified.is_err()) {
+            pending.is_unverified = true;
+        }
+        Ok((prefix, verified?))
+    }
+
     /// NODE-REFERRAL and MS-REFERRAL. What is not more specific than what led here is a loop (RFC 8111, section 7.3.4).
     fn refer(
         &mut self,
@@ -88,9 +114,16 @@ impl<A: Asker> Client<A> {
         if pending.scope.is_some_and(|scope| scope == prefix || !scope.covers(&prefix)) {
             return self.stray(now, host, server, Refusal::ReferralLoop);
         }
-        let servers = self.servers_of(referral);
+        let mut servers = self.servers_of(referral);
         if servers.is_empty() {
             return self.stray(now, host, server, Refusal::ReferralAstray);
+        }
+        if self.chain.is_required() {
+            // Of the others nothing would count.
+            servers.retain(|child| self.chain.learn(now, child.ip(), prefix, referral));
+            if servers.is_empty() {
+                return self.stray(now, host, server, Refusal::ReferralNoKeys);
+            }
         }
         if !referral.incomplete {
             self.keep(now, prefix, Known::Servers(kind, servers.clone()), referral);

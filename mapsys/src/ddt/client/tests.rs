@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use wire::address::InstanceId;
-use wire::control::ReferralAction;
+use wire::control::{MapReferral, ReferralAction};
 use wire::record::LocatorRecord;
 
 use super::*;
@@ -50,6 +50,11 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// As it comes to a client without trust anchors, which looks at no octets.
+fn received(message: &MapReferral) -> Received<'_> {
+    Received { message, octets: &[], wall: std::time::SystemTime::UNIX_EPOCH }
+}
+
 fn host(n: u8) -> EidPrefix {
     EidPrefix::host(InstanceId(0), [10, 0, 0, n].into())
 }
@@ -89,7 +94,8 @@ impl Played {
                     locators: locators.collect(),
                     signatures: Vec::new(),
                 };
-                let _ = self.client.take(self.now, from, &MapReferral { nonce, records: vec![referral] });
+                let message = MapReferral { nonce, records: vec![referral] };
+                let _ = self.client.take(self.now, from, received(&message));
             }
             Event::Reply(which) => {
                 let Some((from, _, nonce)) = self.question(which) else { return };
@@ -163,9 +169,10 @@ fn what_one_node_of_a_set_has_acknowledged_is_not_delivered_to_its_neighbours() 
         MapReferral { nonce, records: vec![record] }
     };
     let refers = referral(ReferralAction::NodeReferral, nonce, &[100, 101]);
-    played.client.take(played.now, to.ip(), &refers).unwrap();
+    played.client.take(played.now, to.ip(), received(&refers)).unwrap();
     let Some(Step::Probe { to: first, nonce, .. }) = played.client.poll() else { panic!() };
-    played.client.take(played.now, first.ip(), &referral(ReferralAction::MsAck, nonce, &[])).unwrap();
+    let acknowledged = referral(ReferralAction::MsAck, nonce, &[]);
+    played.client.take(played.now, first.ip(), received(&acknowledged)).unwrap();
     assert_eq!(played.client.poll(), Some(Step::Deliver { to: first, host: host(1), asker: Itr(1, 1) }));
     played.now = played.client.next_deadline().unwrap();
     played.client.handle_timeout(played.now);

@@ -2,6 +2,9 @@
 //! Settings of DDT (RFC 8111) and of other ways to foreign EIDs.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
@@ -9,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
 
 use super::parse_address;
+use crate::ddt::keys::{SigningKey, VerifyingKey};
+use crate::ddt::signer::Signing;
 use crate::ddt::{Config, Delegation, ForeignResolver, Kind, NonceSecret, Server};
 
 /// The table `[ddt]`.
@@ -23,6 +28,23 @@ pub struct DdtSetting {
     pub peers: Vec<IpAddr>,
     /// Whether those are all.
     pub complete: bool,
+    /// What this node signs its Map-Referrals with.
+    pub key: Vec<SigningKeySetting>,
+    /// How long its signatures hold; a week unless given.
+    pub signature_hours: Option<u32>,
+    /// Files with the public keys of the roots: only what is signed counts then.
+    pub trust_anchor_file: Vec<PathBuf>,
+}
+
+/// A key to sign with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SigningKeySetting {
+    /// Its file: PKCS#8 in PEM.
+    pub key_file: PathBuf,
+    /// Its name in signatures.
+    #[serde(default)]
+    pub key_tag: u16,
 }
 
 /// One `[[ddt-delegation]]`.
@@ -62,6 +84,9 @@ pub struct ServerSetting {
     /// Share among those of one priority.
     #[serde(default = "whole")]
     pub weight: u8,
+    /// Files with its public keys, PEM; a node that signs names them.
+    #[serde(default)]
+    pub key_file: Vec<PathBuf>,
 }
 
 /// One `[[resolver]]`.
@@ -105,7 +130,32 @@ pub(super) fn config(
         peers: ddt.peers.clone(),
         is_complete: ddt.complete,
         secret: NonceSecret::default(),
+        signing: signing(ddt).context("ddt.key")?,
+        anchors: public_keys(&ddt.trust_anchor_file).context("ddt.trust-anchor-file")?,
     })
+}
+
+fn signing(ddt: &DdtSetting) -> anyhow::Result<Signing> {
+    let one = |key: &SigningKeySetting| {
+        let read = SigningKey::from_pem(&read(&key.key_file)?, key.key_tag);
+        read.map(Arc::new).with_context(|| key.key_file.display().to_string())
+    };
+    let keys = ddt.key.iter().map(one).collect::<anyhow::Result<_>>()?;
+    let life = match ddt.signature_hours {
+        Some(0) => bail!("signature-hours must be 1 at least"),
+        Some(hours) => Duration::from_secs(3600 * u64::from(hours)),
+        None => Signing::default().life,
+    };
+    Ok(Signing { keys, life })
+}
+
+fn public_keys(files: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
+    let one = |file: &PathBuf| VerifyingKey::from_pem(&read(file)?).with_context(|| file.display().to_string());
+    files.iter().map(one).collect()
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| file.display().to_string())
 }
 
 fn addresses(texts: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
@@ -134,8 +184,11 @@ impl DelegationSetting {
             KindSetting::Node => Kind::Node,
             KindSetting::MapServer => Kind::MapServer,
         };
-        let server = |s: &ServerSetting| Server { address: s.address, priority: s.priority, weight: s.weight };
-        let servers: Vec<Server> = self.server.iter().map(server).collect();
+        let server = |s: &ServerSetting| {
+            let keys = public_keys(&s.key_file)?;
+            anyhow::Ok(Server { address: s.address, priority: s.priority, weight: s.weight, keys })
+        };
+        let servers = self.server.iter().map(server).collect::<anyhow::Result<Vec<Server>>>()?;
         let one = |net: &IpNet| Ok(Delegation { prefix: prefix(self.iid, *net)?, kind, servers: servers.clone() });
         self.eid_prefix.iter().map(one).collect()
     }
