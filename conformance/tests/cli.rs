@@ -183,6 +183,15 @@ fn what_a_suite_lacks_fails_its_checks_and_the_others_run() {
 }
 
 #[test]
+fn claims_name_the_table_that_each_suite_of_a_map_system_needs() {
+    let told = text(&conformance(&["claims"]).stdout);
+    for table in ["[map-system]", "[lisp-sec.start]", "[pubsub.start]", "[ddt-node.start]", "[ddt-map-resolver.start]"]
+    {
+        assert!(told.contains(table), "{told}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_and_exits_with_2() {
     for (arguments, named) in [
         (&["run", "--suite", "nonsense"][..], "nonsense"),
