@@ -91,8 +91,11 @@ enum Verb {
 const MANUAL: Manual = Manual {
     status: &[
         ("0", "What was asked held."),
-        ("1", "Some check did not hold, or is broken from one run to another, or the codec refused some bytes."),
-        ("2", "Wrong usage, something that a suite needs is not there, or nothing was judged; the message names it."),
+        (
+            "1",
+            "Some check did not hold, or a suite could not be run, or a check is broken from one run to another, or the codec refused some bytes.",
+        ),
+        ("2", "Wrong usage, a wrong target file, or nothing was judged; the message names it."),
         ("130", "It was interrupted; what had run until then is reported."),
     ],
     files: &[],
@@ -223,8 +226,20 @@ fn diff(arguments: &Diff) -> anyhow::Result<bool> {
     Ok(compared.holds())
 }
 
+/// What a suite needs of a target file beside a claim.
+const TABLES: &str = "
+What the suites of a map system need of a target file beside the claim of their name:
+  lisp, facade     [map-system] with `start`, or `address` of one that runs, and `sites`
+  lispsec          [lisp-sec.start]
+  pubsub           [pubsub.start], and `subscriber` in [pubsub]
+  ddt              [ddt-node.start] for the checks of a DDT node, [ddt-map-resolver.start] for those of a Map-Resolver,
+                   [map-system.start] for those of a Map-Server
+These three dictate sites, keys and peers, so that an address alone does not do: without the table their checks are skipped.
+Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
+";
+
 fn claims() -> anyhow::Result<bool> {
-    io::stdout().lock().write_all(Claim::listed().as_bytes())?;
+    io::stdout().lock().write_all(format!("{}{TABLES}", Claim::listed()).as_bytes())?;
     Ok(true)
 }
 

@@ -99,7 +99,7 @@ pub fn stop_at_first_failure() {
     STOPS_AT_FAILURE.store(true, Ordering::Relaxed);
 }
 
-/// From now on, no check of this process begins: a suite lacks what it needs, and the run says that instead.
+/// From now on, no check of this process begins: the machine lacks what the run needs, and the run says that instead.
 pub fn give_up() {
     IS_GIVEN_UP.store(true, Ordering::Relaxed);
 }
@@ -125,6 +125,12 @@ pub fn finished(check: Check) -> Check {
         run.tell(false);
     }
     check
+}
+
+/// The checks of a suite that are done, in the order in which they were.
+pub fn done_of(suite: &str) -> Vec<Check> {
+    let of_it = |run: &Run| run.done.iter().filter(|check| check.suite == suite).cloned().collect();
+    lock().as_ref().map(of_it).unwrap_or_default()
 }
 
 /// The run is over: what is told of it goes away, and all that was done is handed out in the order in which it was.

@@ -112,16 +112,15 @@ fn judged(suites: &[&'static Suite], target: &Target, wanted: Wanted<'_>) -> any
             Stance::Skip(why) => suite.skipped(&has, &why),
             Stance::Run | Stance::NotItsRole => (suite.run)(&has),
         };
-        progress::suite_ended(suite.name);
-        match judged {
+        let judged = match judged {
             // What fails while everything ends says nothing.
             Err(_) if progress::is_stopped() => Ok(Vec::new()),
-            Err(error) => {
-                progress::give_up();
-                Err(error)
-            }
+            // The other suites have still something to say.
+            Err(error) => suite.failed(&has, &format!("suite {} could not go on: {error:#}", suite.name)),
             checks => checks,
-        }
+        };
+        progress::suite_ended(suite.name);
+        judged
     });
     let checks: anyhow::Result<Vec<_>> = of_suites.context("a thread for a lane of suites")?.into_iter().collect();
     Ok(checks?.concat())

@@ -162,13 +162,33 @@ fn decode_prints_an_object_a_message_and_fails_if_one_is_refused() {
 }
 
 #[test]
-fn what_a_suite_lacks_ends_the_run_of_all_and_is_told() {
+fn what_a_suite_lacks_fails_its_checks_and_the_others_run() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
-    command.args(["run", "--suite", "wire,dht,lispsec"]).env("TMPDIR", "/nonexistent");
+    command.args(["run", "--suite", "wire,dht,lispsec", "--format", "json"]).env("TMPDIR", "/nonexistent");
     let output = command.output().unwrap();
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()));
-    let told = text(&output.stderr);
-    assert!(told.contains("a folder for the files of the suite") && told.lines().count() == 1, "{told}");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), String::new()));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listed: Vec<serde_json::Value> = serde_json::from_slice(&conformance(&["list", "--json"]).stdout).unwrap();
+    for (suite, result) in [("wire", "pass"), ("dht", "fail"), ("lispsec", "fail")] {
+        let of_it =
+            |checks: &[serde_json::Value]| checks.iter().filter(|check| check["suite"] == suite).cloned().collect();
+        let (all, judged): (Vec<_>, Vec<_>) = (of_it(&listed), of_it(report["checks"].as_array().unwrap()));
+        assert!(!all.is_empty() && judged.len() == all.len(), "{suite}: {} of {}", judged.len(), all.len());
+        for check in judged {
+            let told = check["came"].as_str().unwrap();
+            let is_told = told.contains(&format!("suite {suite} could not go on: a folder for the files of the suite"));
+            assert_eq!((&check["result"], is_told), (&result.into(), result == "fail"), "{check:#}");
+        }
+    }
+}
+
+#[test]
+fn claims_name_the_table_that_each_suite_of_a_map_system_needs() {
+    let told = text(&conformance(&["claims"]).stdout);
+    for table in ["[map-system]", "[lisp-sec.start]", "[pubsub.start]", "[ddt-node.start]", "[ddt-map-resolver.start]"]
+    {
+        assert!(told.contains(table), "{told}");
+    }
 }
 
 #[test]

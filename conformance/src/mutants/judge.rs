@@ -21,6 +21,7 @@ use super::build::{Built, PROGRAMS};
 use super::limits;
 use super::mutant::Mutant;
 use crate::progress;
+use crate::suite::NOT_ASKED;
 
 /// Names the mutant that a process is.
 const VARIABLE: &str = "CONFORMANCE_MUTANT";
@@ -154,9 +155,14 @@ fn outcome(status: Option<i32>, out: &Path, told: &Path) -> anyhow::Result<Outco
         Some(0) => Ok(Outcome::Passed),
         Some(1) => {
             let told = report()?;
-            let failed = told.checks.into_iter().find(|check| check.result == "fail");
-            let ToldCheck { id, evidence, .. } = failed.context("a suite failed and no check of it")?;
-            Ok(Outcome::Failed { id, evidence })
+            let failed = told.checks.into_iter().filter(|check| check.result == "fail");
+            // What fails unasked, as the suite could not be run, shows nothing of the mutant.
+            let (unasked, judged): (Vec<_>, Vec<_>) = failed.partition(|check| check.evidence.starts_with(NOT_ASKED));
+            if let Some(ToldCheck { id, evidence, .. }) = judged.into_iter().next() {
+                return Ok(Outcome::Failed { id, evidence });
+            }
+            let unasked = unasked.into_iter().next().context("a suite failed and no check of it")?;
+            Ok(Outcome::Broken(unasked.evidence))
         }
         // A run in which nothing was judged says so; it has a report all the same.
         Some(2) => match report().ok().and_then(|told| told.checks.into_iter().next()) {
@@ -197,6 +203,12 @@ mod tests {
         let failed = Outcome::Failed { id: "B".into(), evidence: "e".into() };
         assert_eq!(outcome(Some(1), &out, &told).unwrap(), failed);
         assert!(outcome(None, &out, &told).is_err());
+        let lacking = "not asked: suite s could not go on: e";
+        let unasked = |id: &str| serde_json::json!({"id": id, "result": "fail", "evidence": lacking});
+        fs::write(&out, serde_json::json!({"checks": [check("A", "pass"), unasked("B")]}).to_string()).unwrap();
+        assert_eq!(outcome(Some(1), &out, &told).unwrap(), Outcome::Broken(lacking.into()));
+        fs::write(&out, serde_json::json!({"checks": [unasked("A"), check("B", "fail")]}).to_string()).unwrap();
+        assert_eq!(outcome(Some(1), &out, &told).unwrap(), failed);
         let skipped = |other: &str| serde_json::json!({"checks": [check("A", "skip"), check("B", other)]}).to_string();
         fs::write(&out, skipped("skip")).unwrap();
         assert_eq!(outcome(Some(2), &out, &told).unwrap(), Outcome::Lacking("e".into()));

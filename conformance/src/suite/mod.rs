@@ -28,6 +28,9 @@ use crate::check::{Asked, Check, Verdict};
 use crate::exchange::Recording;
 use crate::progress;
 
+/// What was given to a check that was not run.
+pub(crate) const NOT_ASKED: &str = "not asked";
+
 /// Runs the checks whose identifier the predicate wants.
 pub type RunChecks = fn(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>>;
 
@@ -76,13 +79,29 @@ impl Suite {
     /// # Errors
     /// When the checks cannot be named.
     pub fn skipped(&self, wanted: &dyn Fn(&str) -> bool, why: &str) -> anyhow::Result<Vec<Check>> {
+        self.unasked(wanted, Verdict::Skip, why)
+    }
+
+    /// The wanted checks of a suite that could not go on for this reason: those that were judged before as they came out, all others failed.
+    ///
+    /// # Errors
+    /// When the checks cannot be named.
+    pub fn failed(&self, wanted: &dyn Fn(&str) -> bool, why: &str) -> anyhow::Result<Vec<Check>> {
+        let mut checks = progress::done_of(self.name);
+        let is_left = |id: &str| wanted(id) && checks.iter().all(|check| check.id != id);
+        let failed = self.unasked(&is_left, Verdict::Fail, why)?;
+        checks.extend(failed);
+        Ok(checks)
+    }
+
+    fn unasked(&self, wanted: &dyn Fn(&str) -> bool, verdict: Verdict, why: &str) -> anyhow::Result<Vec<Check>> {
         let checks = (self.list)()?.into_iter().filter(|listed| wanted(&listed.id));
-        let skipped = |Listed { id, clause, level }: Listed| {
+        let unasked = |Listed { id, clause, level }: Listed| {
             let asked =
-                Asked { suite: self.name, id: &id, clause: &clause, level: &level, about: "not asked", expected: "" };
-            Check::judged(&asked, Verdict::Skip, why.to_owned(), Recording::default())
+                Asked { suite: self.name, id: &id, clause: &clause, level: &level, about: NOT_ASKED, expected: "" };
+            Check::judged(&asked, verdict, why.to_owned(), Recording::default())
         };
-        Ok(checks.map(skipped).map(progress::finished).collect())
+        Ok(checks.map(unasked).map(progress::finished).collect())
     }
 }
 

@@ -46,8 +46,8 @@ impl Target {
         match (of_map_systems, &self.map_system) {
             (Some((_, Some(claim))), Some(_)) if !self.claims(*claim) => self.claiming(*claim),
             (Some(("ddt", _)), Some(_)) => Stance::Run,
-            (Some((_, Some(_))), Some(_)) if !self.is_configured_by_suites() => {
-                Stance::Skip("this suite needs configurations of its own, which the target file does not give".into())
+            (Some((name, Some(_))), Some(_)) if !self.is_configured_by_suites() => {
+                Stance::Skip(format!("this suite dictates a configuration, {}", wanted_table(name)))
             }
             (Some(_), Some(_)) => Stance::Run,
             _ => Stance::NotItsRole,
@@ -57,6 +57,17 @@ impl Target {
     /// It is judged if it claims this.
     fn claiming(&self, claim: Claim) -> Stance {
         if self.claims(claim) { Stance::Run } else { Stance::Skip(format!("{} does not claim {claim}", self.name)) }
+    }
+}
+
+/// What a target file would have to have for the suite of this name to run.
+fn wanted_table(suite: &str) -> &'static str {
+    match suite {
+        "lispsec" => "which the target file would spell in [lisp-sec.start]; an address alone does not do",
+        "pubsub" => {
+            "which the target file would spell in [pubsub.start] and pubsub.subscriber; an address alone does not do"
+        }
+        _ => "which no table of a target file spells",
     }
 }
 
@@ -76,7 +87,7 @@ mod tests {
         assert_eq!((openlisp.stance("wire"), openlisp.stance("dht")), (Stance::NotItsRole, Stance::NotItsRole));
         let claims = openlisp.claims.iter().copied().chain([Claim::PubSub]).collect();
         let claiming = Target { claims, ..openlisp };
-        assert!(matches!(claiming.stance("pubsub"), Stance::Skip(why) if why.contains("configurations")));
+        assert!(matches!(claiming.stance("pubsub"), Stance::Skip(why) if why.contains("[pubsub.start]")));
         for suite in crate::suite::SUITES {
             assert_eq!(Target::ours().stance(suite.name), Stance::Run, "{}", suite.name);
         }

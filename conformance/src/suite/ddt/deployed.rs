@@ -38,7 +38,9 @@ impl Deployed {
             None => {
                 let map_system = target.map_system.as_ref().ok_or_else(lacking)?;
                 let Means::Started(start) = &map_system.means else {
-                    return Err(unfit("it runs elsewhere, and the suite starts what it plays the tree for"));
+                    return Err(unfit(
+                        "it runs elsewhere, and the suite starts what it plays the tree for: the target file would need [map-system.start]",
+                    ));
                 };
                 (start, map_system.sites.clone(), BTreeSet::new())
             }

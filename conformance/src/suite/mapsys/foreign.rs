@@ -5,7 +5,8 @@
 //!
 //! The bound: a check takes [`CHECK`], then [`ALIVE`] twice to see whether the target still answers, then [`READY`] where it has to be
 //! started again; after [`SUITE`] no other check of the suite begins. So a suite ends within six minutes, whatever its target does,
-//! and within half a minute where nothing ever answers.
+//! and within half a minute where nothing ever answers; the one check that rests for three minutes, to see a registration end, adds
+//! what it rests.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,6 +20,7 @@ use program::files;
 use super::place::Place;
 use super::xtr::{Clock, Xtr};
 use super::{record, register, request};
+use crate::progress;
 use crate::suite::probe::{Fault, Judgement, broken, missing, unfit};
 use crate::target::{Claim, MapSystem, Means, Site, Start, Target};
 use wire::address::{EidPrefix, InstanceId};
@@ -57,6 +59,7 @@ pub(super) struct Foreign {
     given_up: RefCell<Option<String>>,
     answers_in: Cell<Duration>,
     begun: Instant,
+    rested: Cell<Duration>,
     clock: Rc<Clock>,
     nonce: Cell<u64>,
 }
@@ -83,6 +86,7 @@ impl Foreign {
             given_up: RefCell::default(),
             answers_in: Cell::new(Duration::ZERO),
             begun: Instant::now(),
+            rested: Cell::new(Duration::ZERO),
             clock,
             nonce: Cell::new(now << 24),
         })
@@ -153,7 +157,7 @@ impl Foreign {
         if let Some(why) = self.given_up.borrow().as_ref() {
             return Err(unfit(format!("not judged: {why}")));
         }
-        if self.begun.elapsed() > SUITE {
+        if self.begun.elapsed() > SUITE + self.rested.get() {
             return Err(unfit(format!("not judged: the {} s of the suite are over", SUITE.as_secs())));
         }
         self.clock.set(Some(Instant::now() + CHECK));
@@ -174,6 +178,23 @@ impl Foreign {
                 Err(broken(format!("{told}{fate}")))
             }
         }
+    }
+
+    /// Lets a time pass in which nothing is sent, unless the target ends in it; the check that rests has all its own time afterwards.
+    pub(super) fn rest(&self, time: Duration) -> Result<(), Fault> {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            if self.has_ended() {
+                return Err(broken("it ended while nothing was sent"));
+            }
+            if progress::is_over() {
+                return Err(missing("the run was ended"));
+            }
+            std::thread::sleep(AGAIN);
+        }
+        self.rested.set(self.rested.get() + begun.elapsed());
+        self.clock.set(Some(Instant::now() + CHECK));
+        Ok(())
     }
 
     fn has_ended(&self) -> bool {

@@ -148,6 +148,11 @@ impl Room {
         Xtr::at(SocketAddr::new(own::next().into(), 0))
     }
 
+    /// Lets a time pass in which a target of others hears nothing.
+    pub(super) fn rest(&self, time: Duration) -> Result<(), Fault> {
+        self.foreign()?.map_or_else(|| Err(unfit("it is for targets of others")), |foreign| foreign.rest(time))
+    }
+
     /// What is opened where xTRs stand.
     pub(super) fn opened<T: Send + 'static>(&self, open: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
         match self.foreign()? {
