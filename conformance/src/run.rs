@@ -74,8 +74,11 @@ pub(super) fn run(arguments: &Run) -> anyhow::Result<bool> {
     progress::watch(move |done| end(&kept, total, done))?;
     let suites: Vec<_> = suites.into_iter().map(|(suite, _)| suite).collect();
     let judged = judged(&suites, target, wanted);
-    progress::end();
-    written(arguments, total, judged?)
+    let done = progress::end();
+    match judged {
+        Ok(checks) => written(arguments, total, checks),
+        Err(error) => written(arguments, total, done).and(Err(error)),
+    }
 }
 
 /// The suites that were asked for and have something to say about the target.
@@ -113,8 +116,8 @@ fn judged(suites: &[&'static Suite], target: &Target, wanted: Wanted<'_>) -> any
             Stance::Run | Stance::NotItsRole => (suite.run)(&has),
         };
         let judged = match judged {
-            // What fails while everything ends says nothing.
-            Err(_) if progress::is_stopped() => Ok(Vec::new()),
+            // What fails while everything ends says nothing; what was judged before it does.
+            Err(_) if progress::is_stopped() => Ok(progress::done_of(suite.name)),
             // The other suites have still something to say.
             Err(error) => suite.failed(&has, &format!("suite {} could not go on: {error:#}", suite.name)),
             checks => checks,

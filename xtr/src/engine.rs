@@ -441,8 +441,7 @@ impl Control {
             return;
         }
         let from = if let Via::Socket { remote, .. } = via { Some(remote.ip()) } else { None };
-        let relayed = self.relayed(message);
-        let request = Request { via, inner_source, message, protection, relayed: &relayed };
+        let request = Request { via, inner_source, message, protection, rtr: self.rtr.as_ref() };
         let Some(reply) = self.replier.handle(now, request) else { return };
         // A source can be forged: only a probe that is answered, about an EID-prefix of ours, says something of who sends it.
         if let Some(probing) = from.filter(|_| message.probe && !reply.prefixes.is_empty()) {

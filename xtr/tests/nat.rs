@@ -371,13 +371,44 @@ fn a_probe_about_what_is_behind_a_nat_is_answered_with_its_mapping_and_nobody_as
     let answer = rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &probe).sent.remove(0).1;
     assert_eq!(MapReply::decode(&answer).unwrap().records[0].locators.len(), 1);
     assert!(asks(&mut other, &answer) > 0, "it disagrees");
-    rtr.wait(limits::BINDING);
-    let answer = rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &probe).sent.remove(0).1;
-    assert_eq!(MapReply::decode(&answer).unwrap().records, []);
+    let says_nothing = |rtr: &mut Node| {
+        let answer = rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &probe).sent.remove(0).1;
+        assert_eq!(MapReply::decode(&answer).unwrap().records, []);
+    };
+    rtr.wait(limits::VOUCHED);
+    assert_eq!(rtr.bound().len(), 1, "packets still go there");
+    says_nothing(&mut rtr);
+    rtr.wait(limits::BINDING - limits::VOUCHED);
+    says_nothing(&mut rtr);
+    // What is a part of a mapping only is no answer.
+    let mut merging = MapRegister::decode(&register(8, vec![record(EID)])).unwrap();
+    merging.merge = true;
+    for (nonce, records, message) in
+        [(8, vec![record(EID)], merging.encode().unwrap()), (9, vec![long_record()], register(9, vec![long_record()]))]
+    {
+        rtr.come(at(RTR, 4342), at(NAT, 50_001), &to_rtr(SERVER, message));
+        rtr.come(at(RTR, 4342), at(SERVER, 4342), &notify(nonce, records, "of the rtr"));
+        assert_eq!(rtr.bound().len(), 1);
+        says_nothing(&mut rtr);
+    }
+    // More records than a sender may probe with at a time are no reason to say nothing of the others (RFC 9301, section 5.2).
+    rtr.wait(Duration::from_secs(10));
+    rtr.relays(at(NAT, 50_001), 10, vec![record(EID)]);
+    let mut many = MapRequest::decode(&probe).unwrap();
+    many.records.resize(6, many.records[0].clone());
+    let answer = rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &many.encode().unwrap()).sent.remove(0).1;
+    assert_eq!(MapReply::decode(&answer).unwrap().records.len(), 1);
     // Map-Requests that are no probes are the mapping system's to answer.
     let request = MapRequest { probe: false, ..MapRequest::decode(&probe).unwrap() };
-    rtr.relays(at(NAT, 50_001), 7, vec![record(EID)]);
+    rtr.relays(at(NAT, 50_001), 11, vec![record(EID)]);
     assert!(rtr.come(at(RTR, 4342), at(FAR_RLOC, 4342), &request.encode().unwrap()).sent.is_empty());
+}
+
+/// With more locators than an RTR keeps.
+fn long_record() -> wire::record::MappingRecord {
+    let mut long = record(EID);
+    long.locators.resize(limits::LOCATORS + 1, long.locators[0].clone());
+    long
 }
 
 #[test]

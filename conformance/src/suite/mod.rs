@@ -85,12 +85,13 @@ impl Suite {
     /// The wanted checks of a suite that could not go on for this reason: those that were judged before as they came out, all others failed.
     ///
     /// # Errors
-    /// When the checks cannot be named.
+    /// When the checks cannot be named, or no check is left that could fail for it.
     pub fn failed(&self, wanted: &dyn Fn(&str) -> bool, why: &str) -> anyhow::Result<Vec<Check>> {
         let mut checks = progress::done_of(self.name);
         let is_left = |id: &str| wanted(id) && checks.iter().all(|check| check.id != id);
         let failed = self.unasked(&is_left, Verdict::Fail, why)?;
         checks.extend(failed);
+        anyhow::ensure!(checks.iter().any(|check| check.result == Verdict::Fail), "{why}");
         Ok(checks)
     }
 

@@ -8,7 +8,6 @@ use std::time::Instant;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::rtr::{decode_data_map_notify, is_data_map_notify};
 use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRequest};
-use wire::record::MappingRecord;
 
 use super::{Control, Output};
 use crate::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Update};
@@ -17,7 +16,6 @@ use crate::nat::natted::{self, Natted, Standing};
 use crate::nat::rtr::{self, Rtr};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Through};
-use crate::reply;
 use crate::transport::{MapSystem, Via};
 
 impl Control {
@@ -195,15 +193,6 @@ impl Control {
             }
             update => Some(update),
         }
-    }
-
-    /// The mappings of what a probe asks about and this RTR has bound: its Map-Reply SHOULD have them (RFC 9301, section 7.1), or who probes
-    /// asks the mapping system again and again.
-    pub(super) fn relayed(&self, message: &MapRequest) -> Vec<MappingRecord> {
-        let Some(rtr) = self.rtr.as_ref().filter(|_| message.probe) else { return Vec::new() };
-        let asked = message.records.iter().take(reply::limits::RECORDS).filter_map(|record| record.eid.ip_prefix());
-        let bound = asked.filter_map(|asked| rtr.covering(&asked)).map(|bound| (bound.prefix, &bound.mapping));
-        bound.collect::<BTreeMap<_, _>>().into_values().cloned().collect()
     }
 
     fn is_behind(&self) -> bool {

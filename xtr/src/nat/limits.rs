@@ -33,9 +33,12 @@ pub const LETTER_OCTETS: usize = 1500;
 
 /// Without a Map-Register that its Map-Server has accepted a binding ends (RFC 9301, section 8.2: so does the registration).
 pub const BINDING: Duration = Duration::from_secs(180);
+/// So long after the Map-Notify probes are answered with what was registered: a refresh each minute and its repetition. Who is heard of
+/// no more may have gone elsewhere, and ITRs have to ask the mapping system.
+pub const VOUCHED: Duration = Duration::from_secs(75);
 /// EID-prefixes from behind NATs; about 500 octets each, and an entry of the map-cache.
 pub const BINDINGS: usize = 65_536;
-/// Locators kept of the mapping of one: those of all [`RTRS`] of its xTR, and as many of another that merges with it.
+/// Locators of a mapping that is kept: those of all [`RTRS`] of its xTR, and as many again.
 pub const LOCATORS: usize = 8;
 /// EID-prefixes of one Map-Register.
 pub const PREFIXES: usize = 64;

@@ -62,8 +62,9 @@ pub struct Bound {
     pub private: IpAddr,
     /// When it ends unless it is registered again.
     pub expires: Instant,
-    /// Its mapping, as its Map-Server has said that it is registered; of the locators no more than [`limits::LOCATORS`].
-    pub mapping: MappingRecord,
+    /// Its mapping, as its xTR has registered it. None of what is not the whole of it: of an xTR that merges with others, with locators
+    /// that are no addresses, or more than [`limits::LOCATORS`].
+    pub mapping: Option<MappingRecord>,
     nonce: Nonce,
 }
 
@@ -89,6 +90,8 @@ struct Pending {
     private: IpAddr,
     /// What it registers, and what it takes back.
     prefixes: Vec<(EidPrefix, bool)>,
+    /// Its locators are put together with those of other xTRs.
+    merges: bool,
     until: Instant,
 }
 
@@ -203,6 +206,15 @@ impl Rtr {
         covering.find_map(|prefix| self.bound.get(&prefix))
     }
 
+    /// The mappings of what these ask about and is bound, as long as it was registered lately: a probe's Map-Reply SHOULD have them
+    /// (RFC 9301, section 7.1), or who probes asks the mapping system again and again.
+    pub fn mappings<'a>(&self, now: Instant, asked: impl Iterator<Item = &'a EidPrefix>) -> Vec<&MappingRecord> {
+        let is_fresh = |bound: &&Bound| now + limits::BINDING < bound.expires + limits::VOUCHED;
+        let bound = asked.filter_map(|asked| self.covering(asked)).filter(is_fresh);
+        let mappings = bound.filter_map(|bound| Some((bound.prefix, bound.mapping.as_ref()?)));
+        mappings.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
     /// What was refused.
     pub fn tally(&self) -> &Tally {
         &self.tally
@@ -252,7 +264,10 @@ impl Rtr {
         let to_server = Ecm { by_rtr: true, ..Ecm::wrap(ecm.source, ecm.destination, ecm.message.clone()) };
         let bytes = to_server.encode().map_err(|_| Refusal::NotEncodable)?;
         let (until, local, private) = (now + limits::PATIENCE, local.ip(), ecm.source.ip());
-        self.wait_for(asked, Pending { server: address, remote, local, private, prefixes, until });
+        self.wait_for(
+            asked,
+            Pending { server: address, remote, local, private, prefixes, merges: message.merge, until },
+        );
         self.send(from, SocketAddr::new(address, wire::CONTROL_PORT), bytes);
         Ok(())
     }
@@ -345,7 +360,8 @@ impl Rtr {
             tracing::info!(%prefix, %at, "reached through a NAT");
             self.outputs.push_back(Output::Update(Update::Relayed { prefix, nat: Some(at.ip()) }));
         }
-        let (local, private, mapping) = (pending.local, pending.private, kept(mapping));
+        let mapping = Some(mapping).filter(|mapping| !pending.merges && is_kept(mapping)).cloned();
+        let (local, private) = (pending.local, pending.private);
         let bound = Bound { prefix, at, local, private, expires, mapping, nonce };
         self.ends.insert((expires, prefix));
         *self.places.entry(at).or_default() += 1;
@@ -380,8 +396,7 @@ impl Rtr {
     }
 }
 
-/// What is kept of a mapping: locators that are no addresses may be of any length, and nobody uses them.
-fn kept(mapping: &MappingRecord) -> MappingRecord {
-    let addresses = mapping.locators.iter().filter(|locator| locator.rloc.ip().is_some());
-    MappingRecord { locators: addresses.take(limits::LOCATORS).cloned().collect(), ..mapping.clone() }
+/// Whether a mapping is kept: locators that are no addresses may be of any length.
+fn is_kept(mapping: &MappingRecord) -> bool {
+    mapping.locators.len() <= limits::LOCATORS && mapping.locators.iter().all(|locator| locator.rloc.ip().is_some())
 }

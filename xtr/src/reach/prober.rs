@@ -286,7 +286,7 @@ impl Prober {
         let is_of_family = |own: &IpAddr| own.is_ipv4() == rloc.is_ipv4();
         let mut ways: Vec<IpAddr> = self.rlocs.iter().copied().filter(is_of_family).collect();
         if ways.len() > 1 && self.sources().any(|(_, source)| is_of_family(&source)) {
-            ways.sort_by_key(|own| Reverse(self.last_reached_from(*own)));
+            ways.sort_by_cached_key(|own| Reverse(self.last_reached_from(*own)));
         }
         ways
     }

@@ -8,7 +8,7 @@
 //! all of them, as a Map-Server may have answered for us, and first of those that it is known to have asked for.
 //!
 //! Nobody answers an SMR, so that none shows whether the way from the locator of ours that it leaves from works: what is said once more
-//! leaves from the next one, unless probes have shown from which one the ITR is reached.
+//! leaves from the next one, unless probes have shown that the ITR is reached from another than the preferred one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -52,6 +52,21 @@ type News = (EidPrefix, usize);
 /// When an ITR is due, and whether it is unproven.
 type Due = (Instant, bool);
 
+/// What an ITR is told of before its turn.
+#[derive(Debug)]
+struct First {
+    prefix: EidPrefix,
+    is_told: bool,
+    /// How often it was told of it in vain.
+    before: usize,
+}
+
+impl First {
+    fn new(prefix: EidPrefix) -> Self {
+        Self { prefix, is_told: false, before: 0 }
+    }
+}
+
 /// An ITR that sends to us.
 #[derive(Debug)]
 struct Itr {
@@ -60,12 +75,10 @@ struct Itr {
     proven: bool,
     /// What it is known to have asked for, the newest last.
     asked: Vec<EidPrefix>,
-    /// What it is told of before its turn, and whether it has been.
-    first: Vec<(EidPrefix, bool)>,
+    /// What it is told of before its turn.
+    first: Vec<First>,
     /// The number of the news that comes next.
     cursor: u64,
-    /// How often it was reminded: in vain, if it is again.
-    reminded: usize,
     due: Option<Due>,
     told: Option<Instant>,
 }
@@ -73,22 +86,22 @@ struct Itr {
 impl Itr {
     /// What it is told next, and how often it was told so before.
     fn next(&mut self, news: &BTreeMap<u64, News>) -> Option<News> {
-        if let Some((prefix, is_told)) = self.first.iter_mut().find(|(_, is_told)| !is_told) {
-            *is_told = true;
-            return Some((*prefix, self.reminded));
+        if let Some(first) = self.first.iter_mut().find(|first| !first.is_told) {
+            first.is_told = true;
+            return Some((first.prefix, first.before));
         }
         for (number, (prefix, before)) in news.range(self.cursor..) {
             self.cursor = number + 1;
-            match self.first.iter().position(|(told, _)| told == prefix) {
+            match self.first.iter().position(|first| first.prefix == *prefix) {
                 Some(index) => self.first.swap_remove(index),
-                None => return Some((*prefix, self.reminded + before)),
+                None => return Some((*prefix, *before)),
             };
         }
         None
     }
 
     fn has_more(&self, news: &BTreeMap<u64, News>) -> bool {
-        self.first.iter().any(|(_, is_told)| !is_told) || news.range(self.cursor..).next().is_some()
+        self.first.iter().any(|first| !first.is_told) || news.range(self.cursor..).next().is_some()
     }
 }
 
@@ -131,7 +144,7 @@ impl Solicitor {
         }
         let cursor = self.next;
         let (asked, first) = (Vec::new(), Vec::new());
-        let new = || Itr { heard: now, proven: is_proven, asked, first, cursor, reminded: 0, due: None, told: None };
+        let new = || Itr { heard: now, proven: is_proven, asked, first, cursor, due: None, told: None };
         let itr = self.itrs.entry(rloc).or_insert_with(new);
         self.unproven.remove(&(itr.heard, rloc));
         itr.heard = now;
@@ -182,12 +195,20 @@ impl Solicitor {
     pub fn remind(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix) {
         self.heard(now, rloc, &[], true);
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
-        itr.first.retain(|(known, _)| *known != prefix);
-        if itr.first.len() >= limits::PREFIXES_PER_ITR {
-            itr.first.remove(0);
+        // What it is still to be told of keeps its turn.
+        match itr.first.iter().position(|first| first.prefix == prefix) {
+            Some(index) if !itr.first[index].is_told => {}
+            Some(index) => {
+                let before = itr.first.remove(index).before + 1;
+                itr.first.push(First { before, ..First::new(prefix) });
+            }
+            None => {
+                if itr.first.len() >= limits::PREFIXES_PER_ITR {
+                    itr.first.remove(0);
+                }
+                itr.first.push(First::new(prefix));
+            }
         }
-        itr.first.push((prefix, false));
-        itr.reminded = itr.reminded.wrapping_add(usize::from(itr.told.is_some()));
         if itr.due.is_none() {
             let due = (itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL)), !itr.proven);
             itr.due = Some(due);
@@ -275,10 +296,10 @@ impl Solicitor {
             self.news.pop_first();
         }
         for (rloc, itr) in &mut self.itrs {
-            itr.first.retain(|(known, _)| !prefixes.contains(known));
+            itr.first.retain(|first| !prefixes.contains(&first.prefix));
             let room = limits::PREFIXES_PER_ITR.saturating_sub(itr.first.len());
             let asked = itr.asked.iter().filter(|asked| prefixes.contains(asked));
-            itr.first.extend(asked.take(room).map(|asked| (*asked, false)));
+            itr.first.extend(asked.take(room).copied().map(First::new));
             if itr.due.is_none() {
                 let at = itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL));
                 itr.due = Some((at, !itr.proven));
@@ -412,6 +433,28 @@ mod tests {
             let expected = if second % 3 == 0 { vec![(address(1), ours)] } else { vec![] };
             assert_eq!(sent(&mut solicitor), expected, "{second}");
         }
+    }
+
+    #[test]
+    fn who_uses_old_mappings_of_two_prefixes_is_told_of_each_from_every_locator() {
+        let now = Instant::now();
+        let mut solicitor = solicitor(now);
+        let ours = [prefix("10.1.0.0/16"), prefix("10.2.0.0/16")];
+        let own: [IpAddr; 2] = ["192.0.2.1", "192.0.2.129"].map(|own| own.parse().unwrap());
+        let mut told = BTreeSet::new();
+        for round in 0..6 {
+            let now = now + round * limits::SMR_INTERVAL;
+            ours.iter().for_each(|ours| solicitor.remind(now, address(1), *ours));
+            solicitor.handle_timeout(now, true, |_| own.to_vec());
+            let from = |outgoing: Outgoing| match outgoing.to {
+                Destination::Socket { local, .. } => {
+                    (MapRequest::decode(&outgoing.bytes).unwrap().records.remove(0).eid, local)
+                }
+                other => panic!("{other:?}"),
+            };
+            told.extend(solicitor.poll().map(from).map(|(eid, local)| (eid.ip_prefix().unwrap(), local)));
+        }
+        assert_eq!(told.len(), 4, "{told:?}");
     }
 
     #[test]

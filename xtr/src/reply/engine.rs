@@ -14,6 +14,7 @@ use super::rate::RateTable;
 use super::secured::Protection;
 use crate::database::{Database, RecordForm};
 use crate::map_cache::is_unicast;
+use crate::nat::rtr::Rtr;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{Destination, Outgoing, Via, same_family};
 use crate::trust::Trust;
@@ -29,8 +30,8 @@ pub struct Request<'a> {
     pub message: &'a MapRequest,
     /// What LISP-SEC gives for its answer, if it is protected.
     pub protection: Option<&'a Protection>,
-    /// The mappings of what a probe asks about and this node relays to as an RTR.
-    pub relayed: &'a [MappingRecord],
+    /// What this node relays to, about which it answers probes.
+    pub rtr: Option<&'a Rtr>,
 }
 
 /// An answer to send, and what it says to whom.
@@ -121,10 +122,14 @@ impl Replier {
         let Destination::Socket { local, remote } = to else { return Err(Refusal::RequestNoItrRloc) };
         let probed = message.probe.then(|| probed_locator(request.via, local));
         let way = Way { from: sender(request.via), receiver: remote.ip(), probed };
-        let asked = self.allowed(now, message, way)?;
+        let Allowed { ours, asked } = self.allowed(now, message, way)?;
         let form = RecordForm { authoritative: true, probed };
-        let bytes = self.encode(request, &asked, form, remote.ip())?;
-        Ok(Reply { outgoing: Outgoing { to, bytes }, itr: remote.ip(), prefixes: asked })
+        let rtr = request.rtr.filter(|_| message.probe);
+        let relayed = rtr.map(|rtr| rtr.mappings(now, asked.iter())).unwrap_or_default();
+        let relayed = relayed.into_iter().map(|mapping| relayed_record(mapping, form));
+        let records = ours.iter().map(|prefix| self.database.record(*prefix, form)).chain(relayed).collect();
+        let bytes = self.encode(request, records, remote.ip())?;
+        Ok(Reply { outgoing: Outgoing { to, bytes }, itr: remote.ip(), prefixes: ours })
     }
 
     /// To the first ITR-RLOC that we can reach, at the port that the request came from.
@@ -148,22 +153,25 @@ impl Replier {
             .ok_or(Refusal::RequestNoItrRloc)
     }
 
-    /// The prefixes of ours that were asked for and may be answered now.
-    fn allowed(&mut self, now: Instant, message: &MapRequest, way: Way) -> Result<Vec<EidPrefix>, Refusal> {
-        let mut answered: Vec<EidPrefix> = Vec::new();
+    /// What was asked for and may be answered now.
+    fn allowed(&mut self, now: Instant, message: &MapRequest, way: Way) -> Result<Allowed, Refusal> {
+        let mut allowed = Allowed::default();
         let mut refused = Vec::new();
         for (index, record) in message.records.iter().enumerate() {
             match self.allowed_record(now, index, record.eid.ip_prefix(), way) {
-                Ok(prefixes) => answered.extend(prefixes),
+                Ok((asked, ours)) => {
+                    allowed.asked.push(asked);
+                    allowed.ours.extend(ours);
+                }
                 Err(refusal) => refused.push(refusal),
             }
         }
-        answered.sort_unstable();
-        answered.dedup();
+        allowed.ours.sort_unstable();
+        allowed.ours.dedup();
         // A request of which nothing is answered is one refusal; what is left out of an answer is counted on its own.
-        let verdict = if answered.is_empty() { refused.pop() } else { None };
+        let verdict = if allowed.asked.is_empty() { refused.pop() } else { None };
         refused.into_iter().for_each(|refusal| self.tally.count(refusal));
-        verdict.map_or(Ok(answered), Err)
+        verdict.map_or(Ok(allowed), Err)
     }
 
     fn allowed_record(
@@ -172,7 +180,7 @@ impl Replier {
         index: usize,
         asked: Option<EidPrefix>,
         way: Way,
-    ) -> Result<Vec<EidPrefix>, Refusal> {
+    ) -> Result<(EidPrefix, Vec<EidPrefix>), Refusal> {
         if index >= limits::RECORDS {
             return Err(Refusal::RequestTooManyRecords);
         }
@@ -181,10 +189,10 @@ impl Replier {
         if let Some(probed) = way.probed {
             // A probe asks whether the locator works, which it does also when the EID-prefix has left us: the answer then has
             // no record of it (RFC 9301, section 7.1: SHOULD contain), and the ITR's other mappings with it stay in use.
-            return self.allow_probe(now, way, probed).then_some(prefixes).ok_or(Refusal::ProbeRateLimited);
+            return self.allow_probe(now, way, probed).then_some((asked, prefixes)).ok_or(Refusal::ProbeRateLimited);
         }
         let best = *prefixes.first().ok_or(Refusal::RequestNotOurs)?;
-        self.replies.allow(now, (way.receiver, best)).then_some(prefixes).ok_or(Refusal::RequestRateLimited)
+        self.replies.allow(now, (way.receiver, best)).then_some((asked, prefixes)).ok_or(Refusal::RequestRateLimited)
     }
 
     /// Who names others as receivers uses up what he has himself, and not what they have.
@@ -196,21 +204,14 @@ impl Replier {
     }
 
     /// As many records as fit a packet; the ITR asks for the others when it needs them.
-    fn encode(
-        &self,
-        request: Request<'_>,
-        prefixes: &[EidPrefix],
-        form: RecordForm,
-        receiver: IpAddr,
-    ) -> Result<Vec<u8>, Refusal> {
+    fn encode(&self, request: Request<'_>, records: Vec<MappingRecord>, receiver: IpAddr) -> Result<Vec<u8>, Refusal> {
         let limit = if receiver.is_ipv4() { limits::PAYLOAD_V4 } else { limits::PAYLOAD_V6 };
-        let relayed = request.relayed.iter().map(|mapping| relayed(mapping, form));
         let mut reply = MapReply {
             probe: request.message.probe,
             // E: the site does echo-nonce (RFC 9301, section 5.4).
             echo_nonce: self.trust.echo_nonce() && self.trust.is_trusted(receiver),
             nonce: request.message.nonce,
-            records: prefixes.iter().map(|prefix| self.database.record(*prefix, form)).chain(relayed).collect(),
+            records,
             ..MapReply::default()
         };
         loop {
@@ -235,8 +236,17 @@ struct Way {
     probed: Option<IpAddr>,
 }
 
-/// The mapping of a site that this node relays to, as its ETR: what its Map-Server has registered of it.
-fn relayed(mapping: &MappingRecord, form: RecordForm) -> MappingRecord {
+/// What was asked for and may be answered.
+#[derive(Debug, Default)]
+struct Allowed {
+    /// The EID-prefixes in the message.
+    asked: Vec<EidPrefix>,
+    /// Those of ours that answer them.
+    ours: Vec<EidPrefix>,
+}
+
+/// The mapping of a site that this node relays to, as its ETR.
+fn relayed_record(mapping: &MappingRecord, form: RecordForm) -> MappingRecord {
     let locator = |locator: &LocatorRecord| {
         let is_probed = form.probed.is_some() && locator.rloc.ip() == form.probed;
         LocatorRecord { local: is_probed, probed: is_probed, ..locator.clone() }
