@@ -80,6 +80,11 @@ impl SigningKey {
     pub fn tag(&self) -> u16 {
         self.tag
     }
+
+    /// Length of its signatures.
+    pub fn signature_octets(&self) -> usize {
+        self.pair.public_modulus_len()
+    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -157,7 +162,7 @@ pub fn sign(
         inception: SignatureTime::of(now - SIGNATURE_BACKDATED),
         key_tag: key.tag,
         algorithm: ReferralSignature::RSA_SHA256,
-        octets: vec![0; key.pair.public_modulus_len()],
+        octets: vec![0; key.signature_octets()],
     };
     let mut signed = Referral { signatures: keys.iter().map(blank).collect(), ..referral };
     // As it is now, with zeros for signatures, is what they cover.

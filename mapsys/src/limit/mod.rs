@@ -5,6 +5,7 @@
 //! us gets at most three times what came in its name, and few replies about one EID-prefix.
 
 pub(crate) mod bounded;
+mod bucket;
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -15,11 +16,12 @@ use wire::address::Address;
 
 use crate::limits::{
     AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_BURST_ALL, MISS_RATE, MISS_RATE_ALL, REPLIES_PER_EID,
-    REPLY_WINDOW, SIGNED_OCTETS, WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
+    REPLY_WINDOW, SIGNED_OCTETS, SIGNING_BURST, SIGNING_RATE, WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
 };
 use crate::refusal::Refusal;
 use crate::register::label::AnyEid;
 pub(crate) use bounded::Bounded;
+pub(crate) use bucket::Bucket;
 
 /// Who may ask for EIDs that are not registered here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +44,14 @@ pub struct Limiter {
     /// Of all blocks together: who makes up sources has as many blocks as he likes.
     all_misses: Option<Bucket>,
     forwarded: Bounded<[u8; 32], Instant>,
+    signings: Signings,
+}
+
+/// New signatures of whoever asks: of what is configured, which is asked for anyway, and of the rest.
+#[derive(Debug, Default)]
+struct Signings {
+    delegations: Option<Bucket>,
+    others: Option<Bucket>,
 }
 
 /// Octets in and out of one window.
@@ -61,32 +71,6 @@ struct Window {
     replies: u32,
 }
 
-/// A token bucket in thousandths of a token.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    at: Instant,
-    milli: u64,
-}
-
-impl Bucket {
-    fn full(now: Instant, burst: u32) -> Self {
-        Self { at: now, milli: u64::from(burst) * 1000 }
-    }
-
-    /// Takes a token, if there is one; `rate` come a second, up to `burst`.
-    fn spend(&mut self, now: Instant, burst: u32, rate: u32) -> Option<()> {
-        let elapsed = u64::try_from(now.saturating_duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
-        // What is less than a thousandth of a token is left for the next time.
-        if elapsed > 0 {
-            let full = u64::from(burst) * 1000;
-            self.milli = self.milli.saturating_add(elapsed.saturating_mul(rate.into())).min(full);
-            self.at = now;
-        }
-        self.milli = self.milli.checked_sub(1000)?;
-        Some(())
-    }
-}
-
 impl Limiter {
     /// No limits for `clients`.
     pub fn new(clients: Vec<IpNet>, foreign: Foreign) -> Self {
@@ -98,6 +82,7 @@ impl Limiter {
             misses: Bounded::new(WATCHED_BLOCKS),
             all_misses: None,
             forwarded: Bounded::new(WATCHED_FORWARDS),
+            signings: Signings::default(),
         }
     }
 
@@ -200,6 +185,16 @@ impl Limiter {
         }
         balance.signed = signed;
         Ok(())
+    }
+
+    /// Spends one new signature, of a client too: it is our processor that is protected.
+    ///
+    /// # Errors
+    /// `SigningBudget`.
+    pub fn spend_signing(&mut self, now: Instant, is_delegation: bool) -> Result<(), Refusal> {
+        let bucket = if is_delegation { &mut self.signings.delegations } else { &mut self.signings.others };
+        let bucket = bucket.get_or_insert_with(|| Bucket::full(now, SIGNING_BURST));
+        bucket.spend(now, SIGNING_BURST, SIGNING_RATE).ok_or(Refusal::SigningBudget)
     }
 
     /// Takes note that an ECM is forwarded.

@@ -214,6 +214,29 @@ fn a_key_has_no_say_outside_of_what_its_node_was_delegated() {
 }
 
 #[test]
+fn an_itr_has_few_eids_wait_with_one_nonce_and_few_of_its_answers_verified() {
+    let mut world = tree(&["node"], &["node"], &["server"]);
+    world.ask(1, host(EID));
+    world.loses = Box::new(|carried| carried.to.ip().to_string() == MS1);
+    for n in 0..40u16 {
+        world.ask(7, host(&format!("2001:db8:103::1:{n:x}")));
+    }
+    assert_eq!(world.bench(MR).engine.ddt().searches, 16);
+    assert_eq!(world.bench(MR).only_refused(Refusal::RequestTableFull), 24);
+    let told = answer(Nonce(7), ReferralAction::MsAck, "2001:db8:103::/48", 1440, &[MS1]);
+    for _ in 0..20 {
+        world.send(&format!("{MS1}:4342"), MR, &told.encode().unwrap());
+    }
+    let (unsigned, over) =
+        (refused(&mut world, Refusal::ReferralUnsigned), refused(&mut world, Refusal::ReceiptBudget));
+    // Each datagram counts once, whatever it is of how many EIDs.
+    assert_eq!((unsigned, over), (12, 8), "200 of 320");
+    world.pass(Duration::from_secs(1));
+    world.send(&format!("{MS1}:4342"), MR, &told.encode().unwrap());
+    assert_eq!(refused(&mut world, Refusal::ReferralUnsigned), unsigned + 1);
+}
+
+#[test]
 fn a_record_is_signed_once_and_again_when_half_of_its_time_is_gone() {
     let root = with(node(&["::/0"], vec![to("2001:db8::/32", Kind::Node, NODE1, &["node"])]), &["root"]);
     let mut bench = Bench::new(root);
@@ -234,6 +257,60 @@ fn a_record_is_signed_once_and_again_when_half_of_its_time_is_gone() {
         bench.now.monotonic += Duration::from_secs(hours * 3600);
         assert_eq!(ask(&mut bench).signatures == first.signatures, same, "{hours}");
     }
+}
+
+#[test]
+fn however_many_prefixes_are_asked_for_a_node_signs_what_it_has_a_say_in() {
+    let config =
+        with(node(&["2001:db8::/32"], vec![to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"])]), &["node"]);
+    let mut bench = Bench::new(config);
+    let ask = |bench: &mut Bench, n: u16, text: &str| {
+        let question = ddt(&request(n.into(), &[host(text)], &[RLOC]));
+        bench.datagram(&format!("198.51.100.{}:4342", n % 250), &question)
+    };
+    for n in 0..500 {
+        let (_, elsewhere) = referral(&ask(&mut bench, n, &format!("2001:db9:{n:x}::1")));
+        assert_eq!((elsewhere.action, elsewhere.signatures.len()), (ReferralAction::NotAuthoritative, 0));
+    }
+    // None of them took anything from what is left for this.
+    let (_, ours) = referral(&ask(&mut bench, 1, EID));
+    assert_eq!((ours.action, ours.signatures.len()), (ReferralAction::MsReferral, 1));
+    assert_eq!(bench.engine.tally().total(), 0);
+}
+
+#[test]
+fn new_signatures_have_a_budget_of_which_delegations_have_their_own() {
+    let mut delegations: Vec<_> =
+        (0..80).map(|n| to(&format!("2001:db8:{n:x}::/48"), Kind::Node, NODE1, &["node"])).collect();
+    delegations.push(to("2001:db8:8000::/34", Kind::Node, NODE1, &["node"]));
+    // Between two delegations there is a hole each.
+    delegations.extend((0..80).map(|n| to(&format!("2001:db9:{:x}::/48", 2 * n), Kind::Node, NODE1, &["node"])));
+    let mut bench = Bench::new(Config {
+        clients: vec!["0.0.0.0/0".parse().unwrap()],
+        ..with(node(&["::/0"], delegations), &["root"])
+    });
+    let answered = |bench: &mut Bench, texts: Vec<String>| {
+        let questions = texts.iter().map(|text| ddt(&request(9, &[host(text)], &[RLOC])));
+        questions.filter(|question| !bench.datagram(&format!("{MR}:4342"), question).is_empty()).count()
+    };
+    let holes = |n: u32| (0..n).map(|n| format!("2001:db9:{:x}::1", 2 * n + 1)).collect::<Vec<_>>();
+    assert_eq!(answered(&mut bench, holes(70)), 64, "of a client, too");
+    assert_eq!(bench.engine.tally().get(Refusal::SigningBudget), 6);
+    let configured = |n: u32| (0..n).map(|n| format!("2001:db8:{n:x}::1")).collect::<Vec<_>>();
+    assert_eq!(answered(&mut bench, configured(60)), 60, "they have a budget of their own");
+    bench.now.monotonic += Duration::from_secs(1);
+    assert_eq!(answered(&mut bench, holes(70)), 70, "the first are signed already");
+}
+
+#[test]
+fn what_the_limits_of_replies_refuse_is_not_signed() {
+    let mut bench = Bench::new(with(map_server("2001:db8:100::/40", &["2001:db8:103::/48"]), &["server"]));
+    let question = ddt(&request(9, &[host("2001:db8:1ff::1")], &[RLOC]));
+    let sent = (0..300).filter(|_| !bench.datagram(&format!("{MR}:4342"), &question).is_empty()).count();
+    assert_eq!((sent, bench.engine.tally().get(Refusal::ReplyRate)), (4, 296));
+    // Had they been counted as octets of signatures, the next would be refused.
+    let other = ddt(&request(9, &[host("2001:db8:103::1")], &[RLOC]));
+    assert_eq!(referral(&bench.datagram(&format!("{MR}:4342"), &other)).1.signatures.len(), 1);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use crate::ddt::Kind;
 use crate::ddt::chain::Received;
 use crate::ddt::pending::Start;
 use crate::ddt::referrals::Known;
-use crate::limits::DDT_SERVERS;
+use crate::limit::Bucket;
+use crate::limits::{DDT_SERVERS, RECEIPT_BURST, RECEIPT_RATE};
 use crate::refusal::Refusal;
 use crate::resolve::found::Found;
 
@@ -28,6 +29,10 @@ impl<A: Asker> Client<A> {
     ) -> Result<(), Refusal> {
         if !self.pending.get(&host).is_some_and(|pending| pending.is_delivering) {
             return Ok(());
+        }
+        if self.chain.is_required() {
+            let bucket = self.receipts.get_or_insert_with(|| Bucket::full(now, RECEIPT_BURST));
+            bucket.spend(now, RECEIPT_BURST, RECEIPT_RATE).ok_or(Refusal::ReceiptBudget)?;
         }
         let (_, referral) = self.verified(now, host, server, received)?;
         let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
