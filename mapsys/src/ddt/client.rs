@@ -307,13 +307,13 @@ impl<A: Asker> Client<A> {
         while let Some((_, host)) = self.queue.first().copied().filter(|(at, _)| *at <= now) {
             self.queue.pop_first();
             let Some(pending) = self.pending.get_mut(&host) else { continue };
-            if pending.is_unverified && !pending.is_from_root {
+            if pending.next().is_some() {
+                self.send(now, host);
+            } else if pending.is_unverified() && !pending.is_from_root {
                 // The keys that led here may be old: who knows newer ones is asked (RFC 8111, section 10.4).
                 self.referrals.forget(&host);
                 let start = self.root();
                 self.go_on(now, host, start);
-            } else if pending.advance().is_some() {
-                self.send(now, host);
             } else {
                 self.steps.push_back(Step::Refused(Refusal::ReferralUnanswered));
                 self.end(&host);

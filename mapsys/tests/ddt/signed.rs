@@ -213,27 +213,102 @@ fn a_key_has_no_say_outside_of_what_its_node_was_delegated() {
     assert!(world.outside.is_empty(), "nothing is denied");
 }
 
-#[test]
-fn an_itr_has_few_eids_wait_with_one_nonce_and_few_of_its_answers_verified() {
+/// A Map-Resolver that has its ITR among the clients and has the site in its cache; what goes to the Map-Server is lost.
+fn deaf() -> World {
     let mut world = tree(&["node"], &["node"], &["server"]);
+    let (sockets, clients) = (vec![address(&format!("{MR}:4342"))], vec!["198.51.100.0/24".parse().unwrap()]);
+    *world.bench(MR) = Bench::new(Config { sockets, clients, ..anchored() });
     world.ask(1, host(EID));
+    world.log.clear();
     world.loses = Box::new(|carried| carried.to.ip().to_string() == MS1);
+    world
+}
+
+#[test]
+fn an_itr_has_few_eids_wait_with_one_nonce() {
+    let mut world = deaf();
     for n in 0..40u16 {
         world.ask(7, host(&format!("2001:db8:103::1:{n:x}")));
     }
     assert_eq!(world.bench(MR).engine.ddt().searches, 16);
     assert_eq!(world.bench(MR).only_refused(Refusal::RequestTableFull), 24);
-    let told = answer(Nonce(7), ReferralAction::MsAck, "2001:db8:103::/48", 1440, &[MS1]);
-    for _ in 0..20 {
-        world.send(&format!("{MS1}:4342"), MR, &told.encode().unwrap());
+}
+
+#[test]
+fn what_an_itr_may_have_made_up_is_verified_so_often_and_no_more() {
+    let mut world = deaf();
+    for n in 0..320u16 {
+        world.ask((n / 16).into(), host(&format!("2001:db8:103::1:{n:x}")));
     }
-    let (unsigned, over) =
-        (refused(&mut world, Refusal::ReferralUnsigned), refused(&mut world, Refusal::ReceiptBudget));
-    // Each datagram counts once, whatever it is of how many EIDs.
-    assert_eq!((unsigned, over), (12, 8), "200 of 320");
-    world.pass(Duration::from_secs(1));
+    let says = |world: &mut World, nonce: u64| {
+        let told = answer(Nonce(nonce), ReferralAction::MsAck, "2001:db8:103::/48", 1440, &[MS1]);
+        world.send(&format!("{MS1}:4342"), MR, &told.encode().unwrap());
+        (refused(world, Refusal::ReferralUnsigned), refused(world, Refusal::ReceiptBudget))
+    };
+    // Of 16 EIDs each, and each counts once.
+    for nonce in 0..19 {
+        says(&mut world, nonce);
+    }
+    assert_eq!(says(&mut world, 19), (12, 8), "200 of 320");
+    world.now.monotonic += Duration::from_secs(1);
+    assert_eq!(says(&mut world, 19), (13, 8));
+}
+
+#[test]
+fn an_answer_that_an_itr_may_have_made_up_makes_the_client_ask_and_forget_nothing() {
+    let mut world = deaf();
+    let cached = world.bench(MR).engine.ddt().cached;
+    world.ask(2, host("2001:db8:103::2"));
+    assert_eq!(world.asked(), [MS1]);
+    let told = answer(Nonce(2), ReferralAction::MsNotRegistered, "2001:db8:103::/48", 1, &[MS1]);
     world.send(&format!("{MS1}:4342"), MR, &told.encode().unwrap());
-    assert_eq!(refused(&mut world, Refusal::ReferralUnsigned), unsigned + 1);
+    assert_eq!(world.bench(MR).only_refused(Refusal::ReferralUnsigned), 1);
+    let probe = world.log.iter().rev().find(|carried| carried.to.ip().to_string() == MS1).unwrap().clone();
+    assert_ne!(inside(&probe.bytes).nonce, Nonce(2), "in its own name");
+    world.loses = Box::new(|_| false);
+    world.pass(Duration::from_secs(1));
+    assert!(world.asked().iter().all(|asked| asked == MS1), "neither the root nor the node");
+    assert_eq!(
+        (world.bench(MR).engine.ddt().cached, world.bench(MR).engine.ddt().searches),
+        (cached + 1, 0),
+        "the site, too"
+    );
+}
+
+#[test]
+fn behind_an_answer_that_does_not_verify_a_sibling_is_asked_before_the_cache_is_forgotten() {
+    // The first of two nodes has another key than it had; the second has not, or has one as well.
+    for sibling in [&["node"][..], &["stranger"]] {
+        let mut both = to("2001:db8::/32", Kind::Node, NODE1, &["node"]);
+        both.servers.extend(to("2001:db8::/32", Kind::Node, NODE3, &["node"]).servers);
+        both.servers[1].priority = 2;
+        let second = || node(&["2001:db8::/32"], vec![to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"])]);
+        let mut world = World::new(vec![
+            (ROOT, with(node(&["::/0"], vec![both]), &["root"])),
+            (NODE1, with(second(), &["node"])),
+            (NODE3, with(second(), sibling)),
+            (MS1, with(map_server("2001:db8:100::/40", &["2001:db8:103::/48"]), &["server"])),
+            (MR, anchored()),
+        ]);
+        world.register(MS1, "2001:db8:103::/48", "203.0.113.1", false);
+        world.loses = Box::new(|carried| carried.to.ip().to_string() == MS1);
+        // The cache knows both then, and not the Map-Server.
+        world.ask(1, host("2001:db8:200::1"));
+        world.pass(Duration::from_secs(30));
+        world.loses = Box::new(|_| false);
+        let config = Config { sockets: vec![address(&format!("{NODE1}:4342"))], ..with(second(), &["stranger"]) };
+        *world.bench(NODE1) = Bench::new(config);
+        world.log.clear();
+        world.ask(2, host(EID));
+        world.pass(Duration::from_secs(3));
+        let asked = world.asked();
+        if sibling == ["node"] {
+            assert_eq!(asked, [NODE1, NODE3, MS1]);
+            assert_eq!(world.outside.len(), 1, "its ETR has the request");
+        } else {
+            assert_eq!(asked[..3], [NODE1, NODE3, ROOT], "then the root is");
+        }
+    }
 }
 
 #[test]

@@ -30,12 +30,22 @@ impl<A: Asker> Client<A> {
         if !self.pending.get(&host).is_some_and(|pending| pending.is_delivering) {
             return Ok(());
         }
+        if covering(received.message, &host).is_none() {
+            return Err(Refusal::ReferralAstray);
+        }
         if self.chain.is_required() {
             let bucket = self.receipts.get_or_insert_with(|| Bucket::full(now, RECEIPT_BURST));
             bucket.spend(now, RECEIPT_BURST, RECEIPT_RATE).ok_or(Refusal::ReceiptBudget)?;
         }
-        let (_, referral) = self.verified(now, host, server, received)?;
+        let verified = self.verified(now, host, server, received);
         let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
+        let Ok((_, referral)) = verified else {
+            // Who knows the nonce may have made it up; or the keys are old. The server says which, to a request of our own.
+            pending.turn_to(server, false);
+            self.count_answer(host)?;
+            self.send(now, host);
+            return verified.map(|_| ());
+        };
         if referral.action != ReferralAction::MsAck {
             pending.turn_to(server, false);
             return self.count_answer(host).map(|()| self.send(now, host));
@@ -63,7 +73,11 @@ impl<A: Asker> Client<A> {
         let Some(pending) = self.pending.get(&host).filter(|pending| !pending.is_delivering) else { return Ok(()) };
         let scope = pending.scope;
         self.count_answer(host)?;
-        let (prefix, referral) = self.verified(now, host, server, received)?;
+        let verified = self.verified(now, host, server, received);
+        if let Some(pending) = self.pending.get_mut(&host).filter(|_| verified.is_err()) {
+            pending.unverified(server);
+        }
+        let (prefix, referral) = verified?;
         let referral = &referral;
         let is_inside = scope.is_none_or(|scope| scope.covers(&prefix));
         match referral.action {
@@ -91,7 +105,7 @@ impl<A: Asker> Client<A> {
 
     /// The record that speaks of `host`, verified where there are trust anchors.
     fn verified(
-        &mut self,
+        &self,
         now: Instant,
         host: EidPrefix,
         server: SocketAddr,
@@ -99,11 +113,8 @@ impl<A: Asker> Client<A> {
     ) -> Result<(EidPrefix, Referral), Refusal> {
         let (prefix, referral) = covering(received.message, &host).ok_or(Refusal::ReferralAstray)?;
         let scope = self.pending.get(&host).and_then(|pending| pending.scope);
-        let verified = self.chain.verify(now, (server.ip(), scope), (prefix, referral), &received);
-        if let Some(pending) = self.pending.get_mut(&host).filter(|_| verified.is_err()) {
-            pending.is_unverified = true;
-        }
-        Ok((prefix, verified?))
+        let verified = self.chain.verify(now, (server.ip(), scope), (prefix, referral), &received)?;
+        Ok((prefix, verified))
     }
 
     /// NODE-REFERRAL and MS-REFERRAL. What is not more specific than what led here is a loop (RFC 8111, section 7.3.4).
