@@ -147,7 +147,13 @@ impl<A: Asker> Client<A> {
                 return Ok(Some(Found::Unregistered(self.referrals.narrowed(&prefix, &host))));
             }
             Some((prefix, Known::Servers(kind, servers))) => {
-                Start { scope: Some(prefix), kind: *kind, servers: servers.clone(), is_from_root: false }
+                // Whose keys are gone has nothing to say that counts.
+                let lives = |server: &&SocketAddr| self.chain.has_keys(now, server.ip(), prefix);
+                let servers: Vec<_> = servers.iter().filter(lives).copied().collect();
+                match servers.is_empty() {
+                    true => self.root(),
+                    false => Start { scope: Some(prefix), kind: *kind, servers, is_from_root: false },
+                }
             }
             None => self.root(),
         };

@@ -94,6 +94,22 @@ fn a_chain_of_keys_leads_from_the_trust_anchor_to_the_map_server() {
 }
 
 #[test]
+fn a_root_that_is_the_map_server_itself_vouches_for_what_it_acknowledges() {
+    let root = with(map_server("::/0", &["2001:db8:103::/48"]), &["root"]);
+    let mut world = World::new(vec![(ROOT, root), (MR, anchored())]);
+    world.register(ROOT, "2001:db8:103::/48", "203.0.113.1", false);
+    world.log.clear();
+    for n in 1..=4u16 {
+        world.ask(n.into(), host(&format!("2001:db8:103::{n:x}")));
+        world.pass(Duration::from_secs(30));
+        assert_eq!(world.bench(MR).engine.tally().total(), 0, "{n}");
+        assert_eq!(world.bench(MR).engine.ddt().searches, 0, "{n}");
+        // Asked first, and sent the request of the ITR; then from the cache.
+        assert_eq!(world.asked().len(), if n == 1 { 2 } else { 1 }, "{n}");
+    }
+}
+
+#[test]
 fn while_a_key_changes_either_is_enough() {
     for (named, signs) in [(vec!["node", "node-new"], vec!["node"]), (vec!["node"], vec!["node-new", "node"])] {
         let mut world = tree(&named, &signs, &["server"]);

@@ -85,7 +85,7 @@ impl<A: Asker> Client<A> {
             ReferralAction::MsReferral => self.refer(now, host, server, prefix, (referral, Kind::MapServer)),
             ReferralAction::MsAck => {
                 if is_inside && !referral.incomplete {
-                    self.chain.narrow(server.ip(), scope, prefix);
+                    self.chain.narrow(now, server.ip(), scope, prefix);
                     // Whoever said so has the prefix; the Referral Sets of some name their ETRs.
                     self.keep(now, prefix, Known::Servers(Kind::MapServer, vec![server]), referral);
                 }
