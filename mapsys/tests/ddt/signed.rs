@@ -198,6 +198,26 @@ fn a_referral_counts_as_it_was_signed_and_while_its_signature_holds() {
 }
 
 #[test]
+fn a_denial_is_kept_no_longer_than_its_signature_holds() {
+    for (action, life, kept) in [
+        (ReferralAction::DelegationHole, WEEK, true),
+        (ReferralAction::DelegationHole, Duration::from_secs(125), false),
+        (ReferralAction::MsNotRegistered, WEEK, true),
+        (ReferralAction::MsNotRegistered, Duration::from_secs(30), false),
+    ] {
+        let (_, mut bench) = played(|record, bench| {
+            let denial = answer(Nonce(1), action, "2001:db8::/32", 15, &[]).records.remove(0);
+            *record = keys::sign(denial, &[private("root")], bench.now.wall, life).unwrap();
+        });
+        bench.now.monotonic +=
+            if action == ReferralAction::DelegationHole { Duration::from_secs(125) } else { Duration::from_secs(31) };
+        bench.now.wall += Duration::from_secs(125);
+        bench.datagram(ITR, &ecm(&request(2, &[host("2001:db8:103::2")], &[RLOC])));
+        assert_eq!(bench.engine.ddt().searches == 0, kept, "{action:?} {life:?}");
+    }
+}
+
+#[test]
 fn a_signed_referral_without_keys_or_with_revoked_ones_is_not_followed() {
     for is_revoked in [false, true] {
         let (followed, bench) = played(|record, bench| {

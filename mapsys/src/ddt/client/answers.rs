@@ -2,7 +2,7 @@
 //! What the client makes of the answers, action by action (RFC 8111, sections 7.3.2 to 7.3.4).
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::address::{Address, EidPrefix, Lcaf};
 use wire::control::{MapReferral, Referral, ReferralAction};
@@ -162,7 +162,7 @@ impl<A: Asker> Client<A> {
         let narrowed = self.referrals.narrowed(&prefix, &host);
         let found = Found::Unregistered(narrowed);
         if !referral.incomplete {
-            self.referrals.put(now, narrowed, Known::Unregistered, found.lifetime(now));
+            self.referrals.put(now, narrowed, Known::Unregistered, self.denied_for(now, &found, referral));
         }
         self.conclude(host, &found);
     }
@@ -173,9 +173,15 @@ impl<A: Asker> Client<A> {
         let narrowed = if referral.incomplete { host } else { self.referrals.narrowed(&prefix, &host) };
         let found = Found::Hole(narrowed);
         if !referral.incomplete {
-            self.referrals.put(now, narrowed, Known::Hole, found.lifetime(now));
+            self.referrals.put(now, narrowed, Known::Hole, self.denied_for(now, &found, referral));
         }
         self.conclude(host, &found);
+    }
+
+    /// How long a denial is kept: no longer than its signature holds.
+    fn denied_for(&self, now: Instant, found: &Found, referral: &Referral) -> Duration {
+        let life = found.lifetime(now);
+        if self.chain.is_required() { life.min(referral.ttl.lifetime()) } else { life }
     }
 
     /// An answer that leads nowhere: the next server of the set is asked, then once the root with all forgotten that led here, and
