@@ -223,9 +223,14 @@ pub const SIGNING_BURST: u32 = 64;
 pub const SIGNING_RATE: u32 = 32;
 /// DDT nodes and prefixes whose keys a client keeps, at about 2 kB: those of the cached referrals.
 pub const AUTHENTICATED_NODES: usize = 4096;
-/// Octets of signatures and keys to one target in a [`BALANCE_WINDOW`], beside what [`AMPLIFICATION`] allows, which they would not
-/// fit: 50 kbit/s. A Map-Resolver that needs more is to be among the clients.
-pub const SIGNED_OCTETS: u64 = 65_536;
+/// Octets of signatures and keys at once to one block (/24 or /56), beside what [`AMPLIFICATION`] allows, which they would not fit.
+pub const SIGNED_OCTETS: u32 = 65_536;
+/// Octets a second that refill it: 50 kbit/s. A Map-Resolver that needs more is to be among the clients.
+pub const SIGNED_RATE: u32 = 6554;
+/// Octets of signatures and keys at once to all strangers together: who makes up sources has as many blocks as he likes.
+pub const SIGNED_OCTETS_ALL: u32 = 1 << 20;
+/// Octets a second that refill it: 5 Mbit/s.
+pub const SIGNED_RATE_ALL: u32 = 655_360;
 /// The longest that a referral is kept: the TTL that RFC 8111, section 6.4, sets.
 pub const REFERRAL_LIFE: Duration = Duration::from_secs(24 * 3600);
 

@@ -18,6 +18,11 @@ impl Bucket {
 
     /// Takes a token, if there is one; `rate` come a second, up to `burst`.
     pub(crate) fn spend(&mut self, now: Instant, burst: u32, rate: u32) -> Option<()> {
+        self.spend_some(now, 1, burst, rate)
+    }
+
+    /// Takes so many tokens, or none.
+    pub(crate) fn spend_some(&mut self, now: Instant, tokens: usize, burst: u32, rate: u32) -> Option<()> {
         let elapsed = u64::try_from(now.saturating_duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
         // What is less than a thousandth of a token is left for the next time.
         if elapsed > 0 {
@@ -25,7 +30,7 @@ impl Bucket {
             self.milli = self.milli.saturating_add(elapsed.saturating_mul(rate.into())).min(full);
             self.at = now;
         }
-        self.milli = self.milli.checked_sub(1000)?;
+        self.milli = self.milli.checked_sub((tokens as u64).saturating_mul(1000))?;
         Some(())
     }
 }
