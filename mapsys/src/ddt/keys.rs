@@ -87,6 +87,14 @@ impl SigningKey {
     }
 }
 
+impl PartialEq for SigningKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.tag, &self.public) == (other.tag, &other.public)
+    }
+}
+
+impl Eq for SigningKey {}
+
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey").field("tag", &self.tag).finish_non_exhaustive()

@@ -12,7 +12,7 @@ use crate::limit::Bounded;
 use crate::limits::{SIGNED_DELEGATIONS, SIGNED_OTHERS};
 
 /// The keys of this node, and how long their signatures hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
     /// Each signs every record; without any nothing is signed.
     pub keys: Vec<Arc<SigningKey>>,
@@ -48,6 +48,12 @@ impl Signer {
     /// Nothing is signed yet.
     pub fn new(signing: Signing) -> Self {
         Self { signing, delegations: Bounded::new(SIGNED_DELEGATIONS), others: Bounded::new(SIGNED_OTHERS) }
+    }
+
+    /// Signs so from now on. What was signed counts still if nothing is different.
+    #[must_use]
+    pub fn reconfigured(self, signing: &Signing) -> Self {
+        if self.signing == *signing { self } else { Self::new(signing.clone()) }
     }
 
     /// Whether `referral` is to be signed: what this node is authoritative for (RFC 8111, section 10). NOT-AUTHORITATIVE speaks of

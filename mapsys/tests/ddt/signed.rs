@@ -8,7 +8,7 @@ use std::time::Duration;
 use mapsys::ddt::keys::{self, KeyError, SigningKey, VerifyingKey};
 use mapsys::ddt::signer::Signing;
 use mapsys::ddt::{Config as Ddt, Delegation, Kind};
-use mapsys::engine::{Config, Output};
+use mapsys::engine::{Config, Output, Reconfiguration};
 use mapsys::refusal::Refusal;
 use wire::address::{Address, Lcaf};
 use wire::control::{MapReferral, Nonce, Referral, ReferralAction, ReferralSignature, SignatureTime};
@@ -422,6 +422,24 @@ fn what_the_limits_of_replies_refuse_is_not_signed() {
     // Had they been counted as octets of signatures, the next would be refused.
     let other = ddt(&request(9, &[host("2001:db8:103::1")], &[RLOC]));
     assert_eq!(referral(&bench.datagram(&format!("{MR}:4342"), &other)).1.signatures.len(), 1);
+}
+
+#[test]
+fn signatures_survive_a_reload_with_the_same_keys() {
+    let root = |names: &[&str]| with(node(&["::/0"], vec![to("2001:db8::/32", Kind::Node, NODE1, &["node"])]), names);
+    for (names, same) in [(&["root"][..], true), (&["root", "node"], false)] {
+        let mut bench = Bench::new(root(&["root"]));
+        let ask = |bench: &mut Bench| {
+            let question = ddt(&request(9, &[host(EID)], &[RLOC]));
+            referral(&bench.datagram(&format!("{MR}:4342"), &question)).1.signatures
+        };
+        let first = ask(&mut bench);
+        let Config { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec, .. } = root(names);
+        let newer = Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec };
+        bench.now.wall += Duration::from_secs(10);
+        bench.engine.reconfigure(bench.now, newer).unwrap();
+        assert_eq!(ask(&mut bench) == first, same, "{names:?}");
+    }
 }
 
 #[test]
