@@ -184,6 +184,12 @@ pub const DDT_SERVERS: usize = 8;
 pub const DDT_PENDING: usize = 1024;
 /// ITRs that wait for one XEID: their requests all go to the Map-Server that is found.
 pub const DDT_WAITERS: usize = 16;
+/// XEIDs that wait with one nonce: a Map-Request has up to [`REQUEST_RECORDS`], and an answer is looked at for each of them.
+pub const DDT_SHARED_NONCE: usize = 2 * REQUEST_RECORDS;
+/// Answers to requests of ITRs, who know their nonce and may make answers up, that are verified at once ...
+pub const RECEIPT_BURST: u32 = 200;
+/// ... and a second: at nine verifications each a tenth of a processor.
+pub const RECEIPT_RATE: u32 = 200;
 /// Answers followed in one search. The length of an XEID bounds what is no loop (RFC 8111, section 7.3.4); trees that exist have
 /// four levels.
 pub const DDT_ANSWERS: usize = 32;
@@ -207,13 +213,24 @@ pub const SIGNING_KEYS: usize = 3;
 pub const SIGNATURE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Signatures begin so long before they are made: the clocks of others may be behind.
 pub const SIGNATURE_BACKDATED: Duration = Duration::from_secs(300);
-/// Records whose signatures are kept to be sent again, at 500 octets to 2 kB.
-pub const SIGNED_REFERRALS: usize = 4096;
+/// NODE-REFERRALs and MS-REFERRALs whose signatures are kept to be sent again, at 500 octets to 2 kB.
+pub const SIGNED_DELEGATIONS: usize = 16_384;
+/// Other records whose signatures are kept.
+pub const SIGNED_OTHERS: usize = 4096;
+/// Records signed anew at once, of delegations and of the others each: with three keys of 4,096 bits 0.7 s of a processor.
+pub const SIGNING_BURST: u32 = 64;
+/// Records a second that refill each, whoever asks: a third of a processor with such keys, and with one of 2,048 bits a fiftieth.
+pub const SIGNING_RATE: u32 = 32;
 /// DDT nodes and prefixes whose keys a client keeps, at about 2 kB: those of the cached referrals.
 pub const AUTHENTICATED_NODES: usize = 4096;
-/// Octets of signatures and keys to one target in a [`BALANCE_WINDOW`], beside what [`AMPLIFICATION`] allows, which they would not
-/// fit: 50 kbit/s. A Map-Resolver that needs more is to be among the clients.
-pub const SIGNED_OCTETS: u64 = 65_536;
+/// Octets of signatures and keys at once to one block (/24 or /56), beside what [`AMPLIFICATION`] allows, which they would not fit.
+pub const SIGNED_OCTETS: u32 = 65_536;
+/// Octets a second that refill it: 50 kbit/s. A Map-Resolver that needs more is to be among the clients.
+pub const SIGNED_RATE: u32 = 6554;
+/// Octets of signatures and keys at once to all strangers together: who makes up sources has as many blocks as he likes.
+pub const SIGNED_OCTETS_ALL: u32 = 1 << 20;
+/// Octets a second that refill it: 5 Mbit/s.
+pub const SIGNED_RATE_ALL: u32 = 655_360;
 /// The longest that a referral is kept: the TTL that RFC 8111, section 6.4, sets.
 pub const REFERRAL_LIFE: Duration = Duration::from_secs(24 * 3600);
 

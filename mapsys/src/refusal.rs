@@ -168,6 +168,10 @@ refusals! {
     ReferralNoKeys => "referral-no-keys",
     /// A search in the tree that had more answers than any tree has levels.
     ReferralTooDeep => "referral-too-deep",
+    /// A Map-Referral to a request of an ITR, when as many were verified as may be in that time.
+    ReceiptBudget => "receipt-budget",
+    /// A DDT Map-Request whose answer would have to be signed anew, when as many were signed as may be in that time.
+    SigningBudget => "signing-budget",
     /// A search in the tree that ended without an answer: no root, or nobody answered in time.
     ReferralUnanswered => "referral-unanswered",
     /// A request for an EID not registered here from whom we serve only our own.

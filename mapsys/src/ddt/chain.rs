@@ -10,7 +10,7 @@ use wire::record::Ttl;
 
 use super::keys::{self, Unverified, VerifyingKey};
 use crate::limit::Bounded;
-use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE};
+use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE, REFERRAL_LIFE};
 use crate::refusal::Refusal;
 
 /// A Map-Referral as it came.
@@ -84,6 +84,11 @@ impl Chain {
         }
     }
 
+    /// Whether an answer of `node` about what is inside of `scope` could be verified.
+    pub(super) fn has_keys(&self, now: Instant, node: IpAddr, scope: EidPrefix) -> bool {
+        !self.is_required() || !self.keys_of(now, node, scope).is_empty()
+    }
+
     /// Takes over the keys that a verified referral has for `node`; whether it has any.
     pub(super) fn learn(&mut self, now: Instant, node: IpAddr, prefix: EidPrefix, referral: &Referral) -> bool {
         let keys: Vec<VerifyingKey> = referral
@@ -114,9 +119,10 @@ impl Chain {
         has_keys
     }
 
-    /// The keys of `node` for `scope` are good for `prefix` inside it, too.
-    pub(super) fn narrow(&mut self, node: IpAddr, scope: Option<EidPrefix>, prefix: EidPrefix) {
+    /// The keys of `node` for `scope` are good for `prefix` inside it, too; those of a root while a referral lives at the longest.
+    pub(super) fn narrow(&mut self, now: Instant, node: IpAddr, scope: Option<EidPrefix>, prefix: EidPrefix) {
         let kept = match scope {
+            None if self.is_required() => Some((now + REFERRAL_LIFE, self.anchors.clone())),
             Some(scope) if scope != prefix => self.known.get(&(node, scope)).cloned(),
             _ => None,
         };

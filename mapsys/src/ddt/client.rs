@@ -20,7 +20,8 @@ use super::chain::{Chain, Received};
 use super::pending::{Pending, Start, Waiter};
 use super::referrals::{Known, Referrals};
 use super::{Config, Kind, NonceSecret};
-use crate::limits::{DDT_ANSWERS, DDT_PENDING, DDT_WAITERS};
+use crate::limit::Bucket;
+use crate::limits::{DDT_ANSWERS, DDT_PENDING, DDT_SHARED_NONCE, DDT_WAITERS};
 use crate::refusal::Refusal;
 use crate::resolve::found::Found;
 use crate::transport::{Sockets, may_send_to};
@@ -78,6 +79,8 @@ pub struct Client<A> {
     chain: Chain,
     pending: HashMap<EidPrefix, Pending<A>>,
     waits: HashMap<Nonce, Vec<EidPrefix>>,
+    /// Verifications of answers that have the nonce of an ITR.
+    receipts: Option<Bucket>,
     queue: BTreeSet<(Instant, EidPrefix)>,
     steps: VecDeque<Step<A>>,
 }
@@ -94,6 +97,7 @@ impl<A: Asker> Client<A> {
             chain: Chain::new(config.anchors.clone()),
             pending: HashMap::new(),
             waits: HashMap::new(),
+            receipts: None,
             queue: BTreeSet::new(),
             steps: VecDeque::new(),
         }
@@ -132,7 +136,7 @@ impl<A: Asker> Client<A> {
     /// Searches for `host`. What is known not to be there is said at once (RFC 8111, section 7.3.1).
     ///
     /// # Errors
-    /// `RequestTableFull`, or `ReferralUnanswered` without any root to ask.
+    /// `RequestTableFull`, of the EIDs that wait with its nonce too, or `ReferralUnanswered` without any root to ask.
     pub fn ask(&mut self, now: Instant, host: EidPrefix, asker: A) -> Result<Option<Found>, Refusal> {
         if self.is_pending(&host) {
             return self.join(host, asker).map(|()| None);
@@ -143,14 +147,20 @@ impl<A: Asker> Client<A> {
                 return Ok(Some(Found::Unregistered(self.referrals.narrowed(&prefix, &host))));
             }
             Some((prefix, Known::Servers(kind, servers))) => {
-                Start { scope: Some(prefix), kind: *kind, servers: servers.clone(), is_from_root: false }
+                // Whose keys are gone has nothing to say that counts.
+                let lives = |server: &&SocketAddr| self.chain.has_keys(now, server.ip(), prefix);
+                let servers: Vec<_> = servers.iter().filter(lives).copied().collect();
+                match servers.is_empty() {
+                    true => self.root(),
+                    false => Start { scope: Some(prefix), kind: *kind, servers, is_from_root: false },
+                }
             }
             None => self.root(),
         };
         if start.servers.is_empty() {
             return Err(Refusal::ReferralUnanswered);
         }
-        if self.pending.len() >= DDT_PENDING {
+        if self.pending.len() >= DDT_PENDING || !self.has_room(asker.nonce(), &host) {
             return Err(Refusal::RequestTableFull);
         }
         self.wait_for(asker.nonce(), host);
@@ -163,8 +173,11 @@ impl<A: Asker> Client<A> {
 
     /// One more who waits, or the same with a new nonce.
     fn join(&mut self, host: EidPrefix, asker: A) -> Result<(), Refusal> {
-        let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
         let nonce = asker.nonce();
+        if !self.has_room(nonce, &host) {
+            return Err(Refusal::RequestTableFull);
+        }
+        let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
         let old = match pending.waiters.iter().position(|waiter| waiter.asker.is_same(&asker)) {
             Some(index) => Some(pending.waiters.remove(index).asker.nonce()),
             None if pending.waiters.len() >= DDT_WAITERS => return Err(Refusal::RequestTableFull),
@@ -300,13 +313,13 @@ impl<A: Asker> Client<A> {
         while let Some((_, host)) = self.queue.first().copied().filter(|(at, _)| *at <= now) {
             self.queue.pop_first();
             let Some(pending) = self.pending.get_mut(&host) else { continue };
-            if pending.is_unverified && !pending.is_from_root {
+            if pending.next().is_some() {
+                self.send(now, host);
+            } else if pending.is_unverified() && !pending.is_from_root {
                 // The keys that led here may be old: who knows newer ones is asked (RFC 8111, section 10.4).
                 self.referrals.forget(&host);
                 let start = self.root();
                 self.go_on(now, host, start);
-            } else if pending.advance().is_some() {
-                self.send(now, host);
             } else {
                 self.steps.push_back(Step::Refused(Refusal::ReferralUnanswered));
                 self.end(&host);
@@ -349,6 +362,11 @@ impl<A: Asker> Client<A> {
     fn keep(&mut self, now: Instant, prefix: EidPrefix, known: Known, referral: &Referral) {
         let life = if referral.ttl == Ttl::WITHDRAWN { Duration::ZERO } else { referral.ttl.lifetime() };
         self.referrals.put(now, prefix, known, life);
+    }
+
+    /// Whether `host` may wait with the nonce of an ITR: one answer that has it is looked at for each EID that does.
+    fn has_room(&self, nonce: Nonce, host: &EidPrefix) -> bool {
+        self.waits.get(&nonce).is_none_or(|hosts| hosts.len() < DDT_SHARED_NONCE || hosts.contains(host))
     }
 
     fn wait_for(&mut self, nonce: Nonce, host: EidPrefix) {

@@ -80,7 +80,20 @@ impl SigningKey {
     pub fn tag(&self) -> u16 {
         self.tag
     }
+
+    /// Length of its signatures.
+    pub fn signature_octets(&self) -> usize {
+        self.pair.public_modulus_len()
+    }
 }
+
+impl PartialEq for SigningKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.tag, &self.public) == (other.tag, &other.public)
+    }
+}
+
+impl Eq for SigningKey {}
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,7 +170,7 @@ pub fn sign(
         inception: SignatureTime::of(now - SIGNATURE_BACKDATED),
         key_tag: key.tag,
         algorithm: ReferralSignature::RSA_SHA256,
-        octets: vec![0; key.pair.public_modulus_len()],
+        octets: vec![0; key.signature_octets()],
     };
     let mut signed = Referral { signatures: keys.iter().map(blank).collect(), ..referral };
     // As it is now, with zeros for signatures, is what they cover.
@@ -182,7 +195,7 @@ pub enum Unverified {
 }
 
 /// Verifies a record, whose octets came as `octets`, with any of `keys`. RFC 8111 binds no key tag to a key, so all keys are tried for
-/// each of the first signatures (section 10.4). Returns the signature that holds.
+/// each of the first timely signatures (section 10.4). Returns the signature that holds.
 ///
 /// # Errors
 /// Why none does.
@@ -194,12 +207,12 @@ pub fn verify<'a>(
 ) -> Result<&'a ReferralSignature, Unverified> {
     let now = SignatureTime::of(now);
     let of_ours = |signature: &&ReferralSignature| signature.algorithm == ReferralSignature::RSA_SHA256;
-    let mut why = Unverified::Unsigned;
-    for signature in referral.signatures.iter().filter(of_ours).take(DDT_SIGNATURES) {
-        if !signature.is_timely(now) {
-            why = if why == Unverified::Unsigned { Unverified::Untimely } else { why };
-            continue;
-        }
+    let mut why = match referral.signatures.iter().any(|signature| of_ours(&signature)) {
+        true => Unverified::Untimely,
+        false => Unverified::Unsigned,
+    };
+    let timely = referral.signatures.iter().filter(of_ours).filter(|signature| signature.is_timely(now));
+    for signature in timely.take(DDT_SIGNATURES) {
         let covered = referral.covered(octets, signature);
         if keys.iter().any(|key| key.holds(&covered, &signature.octets)) {
             return Ok(signature);
@@ -207,4 +220,47 @@ pub fn verify<'a>(
         why = Unverified::Wrong;
     }
     Err(why)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use wire::address::{EidPrefix, InstanceId};
+    use wire::control::ReferralAction;
+    use wire::record::{MapVersion, Ttl};
+
+    #[test]
+    fn signatures_that_have_expired_do_not_take_the_place_of_one_that_holds() {
+        let key = Arc::new(SigningKey::from_pem(include_str!("../../tests/data/ddt/root.pem"), 1).unwrap());
+        let (now, week) = (SystemTime::now(), Duration::from_secs(7 * 24 * 3600));
+        let record = Referral {
+            ttl: Ttl(15),
+            action: ReferralAction::DelegationHole,
+            authoritative: true,
+            incomplete: false,
+            map_version: MapVersion::default(),
+            eid: EidPrefix::host(InstanceId(0), [10, 0, 0, 1].into()).into(),
+            locators: Vec::new(),
+            signatures: Vec::new(),
+        };
+        let mut signed = sign(record, &vec![Arc::clone(&key); DDT_SIGNATURES + 1], now, week).unwrap();
+        for old in &mut signed.signatures[..DDT_SIGNATURES] {
+            old.expiration = SignatureTime::of(now - week);
+        }
+        let octets = signed.encode().unwrap();
+        let covered = signed.covered(&octets, &signed.signatures[DDT_SIGNATURES]);
+        let last = &mut signed.signatures[DDT_SIGNATURES].octets;
+        key.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &covered, last).unwrap();
+        let keys = [key.public().clone()];
+        let verified = |signed: &Referral| verify(signed, &signed.encode().unwrap(), &keys, now).cloned();
+        assert_eq!(verified(&signed).as_ref(), Ok(&signed.signatures[DDT_SIGNATURES]));
+        // Of timely ones no more are tried.
+        let mut first = sign(signed, &vec![key; DDT_SIGNATURES + 1], now, week).unwrap();
+        first.signatures[..DDT_SIGNATURES].iter_mut().for_each(|signature| signature.octets[7] ^= 1);
+        assert_eq!(verified(&first), Err(Unverified::Wrong));
+        let _ = first.signatures.split_off(DDT_SIGNATURES);
+        first.signatures.iter_mut().for_each(|signature| signature.expiration = SignatureTime::of(now - week));
+        assert_eq!(verified(&first), Err(Unverified::Untimely));
+    }
 }

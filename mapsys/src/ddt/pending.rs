@@ -33,8 +33,6 @@ pub(super) struct Pending<A> {
     pub(super) is_delivering: bool,
     /// Whether the search has begun at the root, or did so anew.
     pub(super) is_from_root: bool,
-    /// Whether an answer came that no key verified.
-    pub(super) is_unverified: bool,
     /// Answers followed so far.
     pub(super) answers: usize,
     /// When something is to be done.
@@ -52,6 +50,8 @@ struct Asked {
     /// The nonce of our own request to it.
     nonce: Option<Nonce>,
     was_delivered: bool,
+    /// Whether it answered our own request with what no key verified.
+    is_unverified: bool,
     is_useless: bool,
 }
 
@@ -73,7 +73,6 @@ impl<A> Pending<A> {
             kind: start.kind,
             is_delivering: start.kind == Kind::MapServer,
             is_from_root: start.is_from_root,
-            is_unverified: false,
             answers: 0,
             retry: now,
             at: 0,
@@ -90,7 +89,6 @@ impl<A> Pending<A> {
         self.kind = start.kind;
         self.is_delivering = start.kind == Kind::MapServer;
         self.is_from_root |= start.is_from_root;
-        self.is_unverified = false;
         (self.at, self.round) = (0, 0);
         self.asked.clear();
     }
@@ -107,7 +105,7 @@ impl<A> Pending<A> {
     }
 
     /// The next server that was not found useless; each has its turn again in the next round, at most [`DDT_ROUNDS`] times.
-    pub(super) fn advance(&mut self) -> Option<SocketAddr> {
+    fn advance(&mut self) -> Option<SocketAddr> {
         let last = self.server();
         for _ in 0..=self.servers.len() {
             self.at += 1;
@@ -145,6 +143,26 @@ impl<A> Pending<A> {
         self.asked_mut(server).was_delivered = true;
     }
 
+    /// Takes note that no key verified what `server` answered to a request of our own.
+    pub(super) fn unverified(&mut self, server: SocketAddr) {
+        self.asked_mut(server).is_unverified = true;
+    }
+
+    /// Whether that is so of one of them.
+    pub(super) fn is_unverified(&self) -> bool {
+        self.asked.iter().any(|asked| asked.is_unverified)
+    }
+
+    /// Who is to be asked when the time of the last one is up. One whose answer no key verified has had time for a better one.
+    pub(super) fn next(&mut self) -> Option<SocketAddr> {
+        let unverified =
+            self.asked.iter().find(|asked| asked.is_unverified && !asked.is_useless).map(|asked| asked.server);
+        match unverified.filter(|_| !self.is_from_root) {
+            Some(server) => self.dismiss(server),
+            None => self.advance(),
+        }
+    }
+
     /// Takes note that `server` knows nothing, or nothing good; the next one that may.
     pub(super) fn dismiss(&mut self, server: SocketAddr) -> Option<SocketAddr> {
         self.asked_mut(server).is_useless = true;
@@ -177,7 +195,13 @@ impl<A> Pending<A> {
 
     fn asked_mut(&mut self, server: SocketAddr) -> &mut Asked {
         let index = self.asked.iter().position(|asked| asked.server == server).unwrap_or_else(|| {
-            self.asked.push(Asked { server, nonce: None, was_delivered: false, is_useless: false });
+            self.asked.push(Asked {
+                server,
+                nonce: None,
+                was_delivered: false,
+                is_unverified: false,
+                is_useless: false,
+            });
             self.asked.len() - 1
         });
         &mut self.asked[index]

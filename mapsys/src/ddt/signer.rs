@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use wire::control::{Referral, ReferralSignature};
+use sha2::{Digest as _, Sha256};
+use wire::control::{Referral, ReferralAction, ReferralSignature};
 
 use super::keys::{self, KeyError, SigningKey};
 use crate::limit::Bounded;
-use crate::limits::SIGNED_REFERRALS;
+use crate::limits::{SIGNED_DELEGATIONS, SIGNED_OTHERS};
 
 /// The keys of this node, and how long their signatures hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
     /// Each signs every record; without any nothing is signed.
     pub keys: Vec<Arc<SigningKey>>,
@@ -29,9 +30,13 @@ impl Default for Signing {
 #[derive(Debug)]
 pub struct Signer {
     signing: Signing,
-    /// By the record without them.
-    made: Bounded<Vec<u8>, (SystemTime, Vec<ReferralSignature>)>,
+    /// Of what is configured: NODE-REFERRAL and MS-REFERRAL. However many EIDs are asked for, the others push none of them out.
+    delegations: Made,
+    others: Made,
 }
+
+/// When and what, by the digest of the record without signatures.
+type Made = Bounded<[u8; 32], (SystemTime, Vec<ReferralSignature>)>;
 
 impl Default for Signer {
     fn default() -> Self {
@@ -42,19 +47,33 @@ impl Default for Signer {
 impl Signer {
     /// Nothing is signed yet.
     pub fn new(signing: Signing) -> Self {
-        Self { signing, made: Bounded::new(SIGNED_REFERRALS) }
+        Self { signing, delegations: Bounded::new(SIGNED_DELEGATIONS), others: Bounded::new(SIGNED_OTHERS) }
     }
 
-    /// Whether there is a key.
-    pub fn signs(&self) -> bool {
-        !self.signing.keys.is_empty()
+    /// Signs so from now on. What was signed counts still if nothing is different.
+    #[must_use]
+    pub fn reconfigured(self, signing: &Signing) -> Self {
+        if self.signing == *signing { self } else { Self::new(signing.clone()) }
     }
 
-    /// The record with the signatures that it had before, if more than a half of their life is left.
-    pub fn again(&self, referral: &Referral, now: SystemTime) -> Option<Referral> {
-        let (made, signatures) = self.made.get(&referral.encode().ok()?)?;
+    /// Whether `referral` is to be signed: what this node is authoritative for (RFC 8111, section 10). NOT-AUTHORITATIVE speaks of
+    /// what others ask for, so that each would be another record.
+    pub fn signs(&self, referral: &Referral) -> bool {
+        !self.signing.keys.is_empty() && referral.action != ReferralAction::NotAuthoritative
+    }
+
+    /// Octets that its signatures add to a record.
+    pub fn octets(&self) -> usize {
+        self.signing.keys.iter().map(|key| SIGNATURE_HEAD + key.signature_octets()).sum()
+    }
+
+    /// The signatures that the record had before, if more than a half of their life is left.
+    pub fn again(&self, referral: &Referral, now: SystemTime) -> Option<Vec<ReferralSignature>> {
+        let key = digest(referral).ok()?;
+        let table = if is_delegation(referral) { &self.delegations } else { &self.others };
+        let (made, signatures) = table.get(&key)?;
         let age = now.duration_since(*made).ok()?;
-        (age < self.signing.life / 2).then(|| Referral { signatures: signatures.clone(), ..referral.clone() })
+        (age < self.signing.life / 2).then(|| signatures.clone())
     }
 
     /// Signs it now.
@@ -62,9 +81,58 @@ impl Signer {
     /// # Errors
     /// As [`keys::sign`].
     pub fn sign(&mut self, referral: Referral, now: SystemTime) -> Result<Referral, KeyError> {
-        let key = referral.encode().map_err(|_| KeyError::Sign)?;
+        let key = digest(&referral)?;
+        let table = if is_delegation(&referral) { &mut self.delegations } else { &mut self.others };
         let signed = keys::sign(referral, &self.signing.keys, now, self.signing.life)?;
-        self.made.renew(key, (now, signed.signatures.clone()));
+        table.renew(key, (now, signed.signatures.clone()));
         Ok(signed)
+    }
+}
+
+/// Of a signature section before the signature (RFC 8111, section 6.4.1).
+const SIGNATURE_HEAD: usize = 20;
+
+/// Whether it speaks of what is configured.
+pub(crate) fn is_delegation(referral: &Referral) -> bool {
+    matches!(referral.action, ReferralAction::NodeReferral | ReferralAction::MsReferral)
+}
+
+fn digest(referral: &Referral) -> Result<[u8; 32], KeyError> {
+    Ok(Sha256::digest(referral.encode().map_err(|_| KeyError::Sign)?).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use wire::address::{EidPrefix, InstanceId};
+    use wire::record::{MapVersion, Ttl};
+
+    fn referral(action: ReferralAction, n: u32) -> Referral {
+        Referral {
+            ttl: Ttl(1),
+            action,
+            authoritative: true,
+            incomplete: false,
+            map_version: MapVersion::default(),
+            eid: EidPrefix::host(InstanceId(0), std::net::Ipv4Addr::from(n).into()).into(),
+            locators: Vec::new(),
+            signatures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_flood_of_other_records_pushes_no_signature_of_a_delegation_out() {
+        // Without a key signatures are made at once, and of nothing.
+        let (mut signer, now) = (Signer::default(), SystemTime::now());
+        let delegation = referral(ReferralAction::NodeReferral, 0);
+        signer.sign(delegation.clone(), now).unwrap();
+        let first = referral(ReferralAction::DelegationHole, 0);
+        signer.sign(first.clone(), now).unwrap();
+        for n in 1..=u32::try_from(SIGNED_OTHERS).unwrap() {
+            signer.sign(referral(ReferralAction::DelegationHole, n), now).unwrap();
+        }
+        assert!(signer.again(&first, now).is_none(), "the table is bounded");
+        assert!(signer.again(&delegation, now).is_some());
     }
 }

@@ -5,6 +5,7 @@
 //! us gets at most three times what came in its name, and few replies about one EID-prefix.
 
 pub(crate) mod bounded;
+mod bucket;
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -15,11 +16,13 @@ use wire::address::Address;
 
 use crate::limits::{
     AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_BURST_ALL, MISS_RATE, MISS_RATE_ALL, REPLIES_PER_EID,
-    REPLY_WINDOW, SIGNED_OCTETS, WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
+    REPLY_WINDOW, SIGNED_OCTETS, SIGNED_OCTETS_ALL, SIGNED_RATE, SIGNED_RATE_ALL, SIGNING_BURST, SIGNING_RATE,
+    WATCHED_BLOCKS, WATCHED_FORWARDS, WATCHED_TARGETS,
 };
 use crate::refusal::Refusal;
 use crate::register::label::AnyEid;
 pub(crate) use bounded::Bounded;
+pub(crate) use bucket::Bucket;
 
 /// Who may ask for EIDs that are not registered here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +45,17 @@ pub struct Limiter {
     /// Of all blocks together: who makes up sources has as many blocks as he likes.
     all_misses: Option<Bucket>,
     forwarded: Bounded<[u8; 32], Instant>,
+    /// Octets of signatures and keys, which the balances leave out.
+    signed: Bounded<IpNet, Bucket>,
+    all_signed: Option<Bucket>,
+    signings: Signings,
+}
+
+/// New signatures of whoever asks: of what is configured, which is asked for anyway, and of the rest.
+#[derive(Debug, Default)]
+struct Signings {
+    delegations: Option<Bucket>,
+    others: Option<Bucket>,
 }
 
 /// Octets in and out of one window.
@@ -50,8 +64,6 @@ struct Balance {
     since: Instant,
     received: u64,
     sent: u64,
-    /// Signatures and keys, which `sent` leaves out.
-    signed: u64,
 }
 
 /// Replies of one window.
@@ -59,32 +71,6 @@ struct Balance {
 struct Window {
     since: Instant,
     replies: u32,
-}
-
-/// A token bucket in thousandths of a token.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    at: Instant,
-    milli: u64,
-}
-
-impl Bucket {
-    fn full(now: Instant, burst: u32) -> Self {
-        Self { at: now, milli: u64::from(burst) * 1000 }
-    }
-
-    /// Takes a token, if there is one; `rate` come a second, up to `burst`.
-    fn spend(&mut self, now: Instant, burst: u32, rate: u32) -> Option<()> {
-        let elapsed = u64::try_from(now.saturating_duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
-        // What is less than a thousandth of a token is left for the next time.
-        if elapsed > 0 {
-            let full = u64::from(burst) * 1000;
-            self.milli = self.milli.saturating_add(elapsed.saturating_mul(rate.into())).min(full);
-            self.at = now;
-        }
-        self.milli = self.milli.checked_sub(1000)?;
-        Some(())
-    }
 }
 
 impl Limiter {
@@ -98,6 +84,9 @@ impl Limiter {
             misses: Bounded::new(WATCHED_BLOCKS),
             all_misses: None,
             forwarded: Bounded::new(WATCHED_FORWARDS),
+            signed: Bounded::new(WATCHED_BLOCKS),
+            all_signed: None,
+            signings: Signings::default(),
         }
     }
 
@@ -188,18 +177,25 @@ impl Limiter {
         Ok(())
     }
 
-    /// Counts octets of signatures and keys to `target`, which no request is as long as, if they may be sent.
+    /// Counts octets of signatures and keys to the block of `target`, which no request is as long as, if they may be sent.
     ///
     /// # Errors
-    /// `ReplyAmplification`; then nothing is counted.
+    /// `ReplyAmplification`.
     pub fn spend_signed(&mut self, now: Instant, target: IpAddr, octets: usize) -> Result<(), Refusal> {
-        let balance = self.balance(now, target);
-        let signed = balance.signed.saturating_add(octets as u64);
-        if signed > SIGNED_OCTETS {
-            return Err(Refusal::ReplyAmplification);
-        }
-        balance.signed = signed;
-        Ok(())
+        let of_block = self.signed.entry(block(target), || Bucket::full(now, SIGNED_OCTETS));
+        of_block.spend_some(now, octets, SIGNED_OCTETS, SIGNED_RATE).ok_or(Refusal::ReplyAmplification)?;
+        let of_all = self.all_signed.get_or_insert_with(|| Bucket::full(now, SIGNED_OCTETS_ALL));
+        of_all.spend_some(now, octets, SIGNED_OCTETS_ALL, SIGNED_RATE_ALL).ok_or(Refusal::ReplyAmplification)
+    }
+
+    /// Spends one new signature, of a client too: it is our processor that is protected.
+    ///
+    /// # Errors
+    /// `SigningBudget`.
+    pub fn spend_signing(&mut self, now: Instant, is_delegation: bool) -> Result<(), Refusal> {
+        let bucket = if is_delegation { &mut self.signings.delegations } else { &mut self.signings.others };
+        let bucket = bucket.get_or_insert_with(|| Bucket::full(now, SIGNING_BURST));
+        bucket.spend(now, SIGNING_BURST, SIGNING_RATE).ok_or(Refusal::SigningBudget)
     }
 
     /// Takes note that an ECM is forwarded.
@@ -220,7 +216,7 @@ impl Limiter {
     }
 
     fn balance(&mut self, now: Instant, target: IpAddr) -> &mut Balance {
-        let fresh = Balance { since: now, received: 0, sent: 0, signed: 0 };
+        let fresh = Balance { since: now, received: 0, sent: 0 };
         let balance = self.balances.entry(target, || fresh);
         if now.saturating_duration_since(balance.since) >= BALANCE_WINDOW {
             *balance = fresh;
@@ -302,6 +298,20 @@ mod tests {
             .map(|n| granted(&mut limiter, now + Duration::from_micros(500) * n, 20 * n..20 * n + 20))
             .sum();
         assert_eq!(granted, MISS_RATE_ALL as usize);
+    }
+
+    #[test]
+    fn signatures_are_bounded_by_block_and_over_all_made_up_sources() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(vec![], Foreign::Nobody);
+        let octets = |limiter: &mut Limiter, at, sources: std::ops::Range<u32>, shift: u32| {
+            let source = |n: u32| IpAddr::from((10u32 << 24 | n << shift).to_be_bytes());
+            1000 * sources.filter(|n| limiter.spend_signed(at, source(*n), 1000).is_ok()).count()
+        };
+        assert_eq!(octets(&mut limiter, now, 0..200, 0), 65_000, "one /24");
+        assert_eq!(octets(&mut limiter, now, 1..2000, 8), SIGNED_OCTETS_ALL as usize / 1000 * 1000 - 65_000);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(octets(&mut limiter, later, 0..200, 0), 7000, "536 were left");
     }
 
     #[test]

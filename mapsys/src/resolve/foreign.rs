@@ -101,7 +101,8 @@ impl Resolver {
     /// Another place in the tree; who waits for what is searched for asks again.
     pub fn reconfigure_ddt(&mut self, config: &Config) {
         let figures = self.ddt.figures;
-        self.ddt = Ddt { figures, ..Ddt::new(config, &self.sockets) };
+        let signer = std::mem::take(&mut self.ddt.signer).reconfigured(&config.signing);
+        self.ddt = Ddt { figures, signer, ..Ddt::new(config, &self.sockets) };
     }
 
     /// What goes on in the tree.

@@ -15,6 +15,7 @@ use super::own::{self, Own};
 use super::waiting::Slot;
 use super::{Context, Resolver, lispsec};
 use crate::ddt::node::Place;
+use crate::ddt::signer::is_delegation;
 use crate::engine::Output;
 use crate::limits::DELEGATED_SERVERS;
 use crate::refusal::Refusal;
@@ -144,36 +145,37 @@ impl Resolver {
         let Via::Socket { local, remote } = ask.via else { return Err(Refusal::ReferralNotServed) };
         // What is acknowledged was limited by its own target; a resolver has many ITRs that ask for one EID.
         let is_limited = referral.action != ReferralAction::MsAck;
-        let target = remote.ip();
-        let referral = self.signed(cx, target, referral)?;
-        let extra = signed_octets(&referral);
-        let message = MapReferral { nonce: ask.nonce, records: vec![referral] };
-        let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
-        let now = cx.now.monotonic;
-        let plain = bytes.len().saturating_sub(extra);
+        let (target, now) = (remote.ip(), cx.now.monotonic);
+        let is_signed = self.ddt.signer.signs(&referral);
+        let keys = key_octets(&referral);
+        let mut message = MapReferral { nonce: ask.nonce, records: vec![referral] };
         if !self.limiter.is_client(target) {
-            self.limiter.spend_signed(now, target, extra)?;
+            let plain = message.encode().map_err(|_| Refusal::NotEncodable)?.len().saturating_sub(keys);
+            match is_limited {
+                // By the XEID: many are asked for below one delegation.
+                true => self.limiter.spend_reply(now, target, host, plain)?,
+                false => self.limiter.spend_octets(now, target, plain)?,
+            }
+            if is_signed {
+                self.limiter.spend_signed(now, target, keys + self.ddt.signer.octets())?;
+            }
         }
-        match self.limiter.is_client(target) {
-            true => {}
-            // By the XEID: many are asked for below one delegation.
-            false if is_limited => self.limiter.spend_reply(now, target, host, plain)?,
-            false => self.limiter.spend_octets(now, target, plain)?,
+        if is_signed {
+            message.records =
+                message.records.into_iter().map(|referral| self.signed(cx, referral)).collect::<Result<_, _>>()?;
         }
+        let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
         self.ddt.figures.referrals += 1;
         cx.outputs.push_back(Output::Send { local, remote, bytes });
         Ok(Slot::Silent)
     }
 
-    /// The record with the signatures of this node, if it has keys. New ones cost as much as a lookup, and count as one.
-    fn signed(&mut self, cx: &Context<'_>, target: IpAddr, referral: Referral) -> Result<Referral, Refusal> {
-        if !self.ddt.signer.signs() {
-            return Ok(referral);
+    /// The record with the signatures of this node. New ones take a thousand times as long as an answer: they are limited.
+    fn signed(&mut self, cx: &Context<'_>, referral: Referral) -> Result<Referral, Refusal> {
+        if let Some(signatures) = self.ddt.signer.again(&referral, cx.now.wall) {
+            return Ok(Referral { signatures, ..referral });
         }
-        if let Some(signed) = self.ddt.signer.again(&referral, cx.now.wall) {
-            return Ok(signed);
-        }
-        self.limiter.spend_miss(cx.now.monotonic, target)?;
+        self.limiter.spend_signing(cx.now.monotonic, is_delegation(&referral))?;
         self.ddt.signer.sign(referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
     }
 
@@ -194,11 +196,8 @@ impl Resolver {
     }
 }
 
-/// Octets of signatures and keys of a record.
-fn signed_octets(referral: &Referral) -> usize {
-    /// Of a signature section before the signature.
-    const SIGNATURE_HEAD: usize = 20;
-    let signatures = referral.signatures.iter().map(|signature| SIGNATURE_HEAD + signature.octets.len());
+/// Octets of the keys in a record.
+fn key_octets(referral: &Referral) -> usize {
     let keys = referral.locators.iter().filter_map(|locator| match &locator.rloc {
         Address::Lcaf(lcaf) => match lcaf.as_ref() {
             Lcaf::SecurityKey { keys, .. } => Some(keys),
@@ -206,7 +205,7 @@ fn signed_octets(referral: &Referral) -> usize {
         },
         _ => None,
     });
-    signatures.sum::<usize>() + keys.flatten().map(Vec::len).sum::<usize>()
+    keys.flatten().map(Vec::len).sum()
 }
 
 /// Whether the answer to `ask` says that nobody can sign it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mapsys::ddt::keys::{self, KeyError, SigningKey, VerifyingKey};
 use mapsys::ddt::signer::Signing;
 use mapsys::ddt::{Config as Ddt, Delegation, Kind};
-use mapsys::engine::{Config, Output};
+use mapsys::engine::{Config, Output, Reconfiguration};
 use mapsys::refusal::Refusal;
 use wire::address::{Address, Lcaf};
 use wire::control::{MapReferral, Nonce, Referral, ReferralAction, ReferralSignature, SignatureTime};
@@ -91,6 +91,22 @@ fn a_chain_of_keys_leads_from_the_trust_anchor_to_the_map_server() {
     world.ask(2, host("2001:db8:103::2"));
     assert_eq!(world.asked(), [MS1]);
     assert_eq!(world.bench(MR).engine.ddt().searches, 0);
+}
+
+#[test]
+fn a_root_that_is_the_map_server_itself_vouches_for_what_it_acknowledges() {
+    let root = with(map_server("::/0", &["2001:db8:103::/48"]), &["root"]);
+    let mut world = World::new(vec![(ROOT, root), (MR, anchored())]);
+    world.register(ROOT, "2001:db8:103::/48", "203.0.113.1", false);
+    world.log.clear();
+    for n in 1..=4u16 {
+        world.ask(n.into(), host(&format!("2001:db8:103::{n:x}")));
+        world.pass(Duration::from_secs(30));
+        assert_eq!(world.bench(MR).engine.tally().total(), 0, "{n}");
+        assert_eq!(world.bench(MR).engine.ddt().searches, 0, "{n}");
+        // Asked first, and sent the request of the ITR; then from the cache.
+        assert_eq!(world.asked().len(), if n == 1 { 2 } else { 1 }, "{n}");
+    }
 }
 
 #[test]
@@ -182,6 +198,26 @@ fn a_referral_counts_as_it_was_signed_and_while_its_signature_holds() {
 }
 
 #[test]
+fn a_denial_is_kept_no_longer_than_its_signature_holds() {
+    for (action, life, kept) in [
+        (ReferralAction::DelegationHole, WEEK, true),
+        (ReferralAction::DelegationHole, Duration::from_secs(125), false),
+        (ReferralAction::MsNotRegistered, WEEK, true),
+        (ReferralAction::MsNotRegistered, Duration::from_secs(30), false),
+    ] {
+        let (_, mut bench) = played(|record, bench| {
+            let denial = answer(Nonce(1), action, "2001:db8::/32", 15, &[]).records.remove(0);
+            *record = keys::sign(denial, &[private("root")], bench.now.wall, life).unwrap();
+        });
+        bench.now.monotonic +=
+            if action == ReferralAction::DelegationHole { Duration::from_secs(125) } else { Duration::from_secs(31) };
+        bench.now.wall += Duration::from_secs(125);
+        bench.datagram(ITR, &ecm(&request(2, &[host("2001:db8:103::2")], &[RLOC])));
+        assert_eq!(bench.engine.ddt().searches == 0, kept, "{action:?} {life:?}");
+    }
+}
+
+#[test]
 fn a_signed_referral_without_keys_or_with_revoked_ones_is_not_followed() {
     for is_revoked in [false, true] {
         let (followed, bench) = played(|record, bench| {
@@ -213,6 +249,104 @@ fn a_key_has_no_say_outside_of_what_its_node_was_delegated() {
     assert!(world.outside.is_empty(), "nothing is denied");
 }
 
+/// A Map-Resolver that has its ITR among the clients and has the site in its cache; what goes to the Map-Server is lost.
+fn deaf() -> World {
+    let mut world = tree(&["node"], &["node"], &["server"]);
+    let (sockets, clients) = (vec![address(&format!("{MR}:4342"))], vec!["198.51.100.0/24".parse().unwrap()]);
+    *world.bench(MR) = Bench::new(Config { sockets, clients, ..anchored() });
+    world.ask(1, host(EID));
+    world.log.clear();
+    world.loses = Box::new(|carried| carried.to.ip().to_string() == MS1);
+    world
+}
+
+#[test]
+fn an_itr_has_few_eids_wait_with_one_nonce() {
+    let mut world = deaf();
+    for n in 0..40u16 {
+        world.ask(7, host(&format!("2001:db8:103::1:{n:x}")));
+    }
+    assert_eq!(world.bench(MR).engine.ddt().searches, 16);
+    assert_eq!(world.bench(MR).only_refused(Refusal::RequestTableFull), 24);
+}
+
+#[test]
+fn what_an_itr_may_have_made_up_is_verified_so_often_and_no_more() {
+    let mut world = deaf();
+    for n in 0..320u16 {
+        world.ask((n / 16).into(), host(&format!("2001:db8:103::1:{n:x}")));
+    }
+    let says = |world: &mut World, nonce: u64| {
+        let told = answer(Nonce(nonce), ReferralAction::MsAck, "2001:db8:103::/48", 1440, &[MS1]);
+        world.send(&format!("{MS1}:4342"), MR, &told.encode().unwrap());
+        (refused(world, Refusal::ReferralUnsigned), refused(world, Refusal::ReceiptBudget))
+    };
+    // Of 16 EIDs each, and each counts once.
+    for nonce in 0..19 {
+        says(&mut world, nonce);
+    }
+    assert_eq!(says(&mut world, 19), (12, 8), "200 of 320");
+    world.now.monotonic += Duration::from_secs(1);
+    assert_eq!(says(&mut world, 19), (13, 8));
+}
+
+#[test]
+fn an_answer_that_an_itr_may_have_made_up_makes_the_client_ask_and_forget_nothing() {
+    let mut world = deaf();
+    let cached = world.bench(MR).engine.ddt().cached;
+    world.ask(2, host("2001:db8:103::2"));
+    assert_eq!(world.asked(), [MS1]);
+    let told = answer(Nonce(2), ReferralAction::MsNotRegistered, "2001:db8:103::/48", 1, &[MS1]);
+    world.send(&format!("{MS1}:4342"), MR, &told.encode().unwrap());
+    assert_eq!(world.bench(MR).only_refused(Refusal::ReferralUnsigned), 1);
+    let probe = world.log.iter().rev().find(|carried| carried.to.ip().to_string() == MS1).unwrap().clone();
+    assert_ne!(inside(&probe.bytes).nonce, Nonce(2), "in its own name");
+    world.loses = Box::new(|_| false);
+    world.pass(Duration::from_secs(1));
+    assert!(world.asked().iter().all(|asked| asked == MS1), "neither the root nor the node");
+    assert_eq!(
+        (world.bench(MR).engine.ddt().cached, world.bench(MR).engine.ddt().searches),
+        (cached + 1, 0),
+        "the site, too"
+    );
+}
+
+#[test]
+fn behind_an_answer_that_does_not_verify_a_sibling_is_asked_before_the_cache_is_forgotten() {
+    // The first of two nodes has another key than it had; the second has not, or has one as well.
+    for sibling in [&["node"][..], &["stranger"]] {
+        let mut both = to("2001:db8::/32", Kind::Node, NODE1, &["node"]);
+        both.servers.extend(to("2001:db8::/32", Kind::Node, NODE3, &["node"]).servers);
+        both.servers[1].priority = 2;
+        let second = || node(&["2001:db8::/32"], vec![to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"])]);
+        let mut world = World::new(vec![
+            (ROOT, with(node(&["::/0"], vec![both]), &["root"])),
+            (NODE1, with(second(), &["node"])),
+            (NODE3, with(second(), sibling)),
+            (MS1, with(map_server("2001:db8:100::/40", &["2001:db8:103::/48"]), &["server"])),
+            (MR, anchored()),
+        ]);
+        world.register(MS1, "2001:db8:103::/48", "203.0.113.1", false);
+        world.loses = Box::new(|carried| carried.to.ip().to_string() == MS1);
+        // The cache knows both then, and not the Map-Server.
+        world.ask(1, host("2001:db8:200::1"));
+        world.pass(Duration::from_secs(30));
+        world.loses = Box::new(|_| false);
+        let config = Config { sockets: vec![address(&format!("{NODE1}:4342"))], ..with(second(), &["stranger"]) };
+        *world.bench(NODE1) = Bench::new(config);
+        world.log.clear();
+        world.ask(2, host(EID));
+        world.pass(Duration::from_secs(3));
+        let asked = world.asked();
+        if sibling == ["node"] {
+            assert_eq!(asked, [NODE1, NODE3, MS1]);
+            assert_eq!(world.outside.len(), 1, "its ETR has the request");
+        } else {
+            assert_eq!(asked[..3], [NODE1, NODE3, ROOT], "then the root is");
+        }
+    }
+}
+
 #[test]
 fn a_record_is_signed_once_and_again_when_half_of_its_time_is_gone() {
     let root = with(node(&["::/0"], vec![to("2001:db8::/32", Kind::Node, NODE1, &["node"])]), &["root"]);
@@ -233,6 +367,78 @@ fn a_record_is_signed_once_and_again_when_half_of_its_time_is_gone() {
         bench.now.wall += Duration::from_secs(hours * 3600);
         bench.now.monotonic += Duration::from_secs(hours * 3600);
         assert_eq!(ask(&mut bench).signatures == first.signatures, same, "{hours}");
+    }
+}
+
+#[test]
+fn however_many_prefixes_are_asked_for_a_node_signs_what_it_has_a_say_in() {
+    let config =
+        with(node(&["2001:db8::/32"], vec![to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"])]), &["node"]);
+    let mut bench = Bench::new(config);
+    let ask = |bench: &mut Bench, n: u16, text: &str| {
+        let question = ddt(&request(n.into(), &[host(text)], &[RLOC]));
+        bench.datagram(&format!("198.51.100.{}:4342", n % 250), &question)
+    };
+    for n in 0..500 {
+        let (_, elsewhere) = referral(&ask(&mut bench, n, &format!("2001:db9:{n:x}::1")));
+        assert_eq!((elsewhere.action, elsewhere.signatures.len()), (ReferralAction::NotAuthoritative, 0));
+    }
+    // None of them took anything from what is left for this.
+    let (_, ours) = referral(&ask(&mut bench, 1, EID));
+    assert_eq!((ours.action, ours.signatures.len()), (ReferralAction::MsReferral, 1));
+    assert_eq!(bench.engine.tally().total(), 0);
+}
+
+#[test]
+fn new_signatures_have_a_budget_of_which_delegations_have_their_own() {
+    let mut delegations: Vec<_> =
+        (0..80).map(|n| to(&format!("2001:db8:{n:x}::/48"), Kind::Node, NODE1, &["node"])).collect();
+    delegations.push(to("2001:db8:8000::/34", Kind::Node, NODE1, &["node"]));
+    // Between two delegations there is a hole each.
+    delegations.extend((0..80).map(|n| to(&format!("2001:db9:{:x}::/48", 2 * n), Kind::Node, NODE1, &["node"])));
+    let mut bench = Bench::new(Config {
+        clients: vec!["0.0.0.0/0".parse().unwrap()],
+        ..with(node(&["::/0"], delegations), &["root"])
+    });
+    let answered = |bench: &mut Bench, texts: Vec<String>| {
+        let questions = texts.iter().map(|text| ddt(&request(9, &[host(text)], &[RLOC])));
+        questions.filter(|question| !bench.datagram(&format!("{MR}:4342"), question).is_empty()).count()
+    };
+    let holes = |n: u32| (0..n).map(|n| format!("2001:db9:{:x}::1", 2 * n + 1)).collect::<Vec<_>>();
+    assert_eq!(answered(&mut bench, holes(70)), 64, "of a client, too");
+    assert_eq!(bench.engine.tally().get(Refusal::SigningBudget), 6);
+    let configured = |n: u32| (0..n).map(|n| format!("2001:db8:{n:x}::1")).collect::<Vec<_>>();
+    assert_eq!(answered(&mut bench, configured(60)), 60, "they have a budget of their own");
+    bench.now.monotonic += Duration::from_secs(1);
+    assert_eq!(answered(&mut bench, holes(70)), 70, "the first are signed already");
+}
+
+#[test]
+fn what_the_limits_of_replies_refuse_is_not_signed() {
+    let mut bench = Bench::new(with(map_server("2001:db8:100::/40", &["2001:db8:103::/48"]), &["server"]));
+    let question = ddt(&request(9, &[host("2001:db8:1ff::1")], &[RLOC]));
+    let sent = (0..300).filter(|_| !bench.datagram(&format!("{MR}:4342"), &question).is_empty()).count();
+    assert_eq!((sent, bench.engine.tally().get(Refusal::ReplyRate)), (4, 296));
+    // Had they been counted as octets of signatures, the next would be refused.
+    let other = ddt(&request(9, &[host("2001:db8:103::1")], &[RLOC]));
+    assert_eq!(referral(&bench.datagram(&format!("{MR}:4342"), &other)).1.signatures.len(), 1);
+}
+
+#[test]
+fn signatures_survive_a_reload_with_the_same_keys() {
+    let root = |names: &[&str]| with(node(&["::/0"], vec![to("2001:db8::/32", Kind::Node, NODE1, &["node"])]), names);
+    for (names, same) in [(&["root"][..], true), (&["root", "node"], false)] {
+        let mut bench = Bench::new(root(&["root"]));
+        let ask = |bench: &mut Bench| {
+            let question = ddt(&request(9, &[host(EID)], &[RLOC]));
+            referral(&bench.datagram(&format!("{MR}:4342"), &question)).1.signatures
+        };
+        let first = ask(&mut bench);
+        let Config { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec, .. } = root(names);
+        let newer = Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec };
+        bench.now.wall += Duration::from_secs(10);
+        bench.engine.reconfigure(bench.now, newer).unwrap();
+        assert_eq!(ask(&mut bench) == first, same, "{names:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! What the client makes of the answers, action by action (RFC 8111, sections 7.3.2 to 7.3.4).
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::address::{Address, EidPrefix, Lcaf};
 use wire::control::{MapReferral, Referral, ReferralAction};
@@ -13,7 +13,8 @@ use crate::ddt::Kind;
 use crate::ddt::chain::Received;
 use crate::ddt::pending::Start;
 use crate::ddt::referrals::Known;
-use crate::limits::DDT_SERVERS;
+use crate::limit::Bucket;
+use crate::limits::{DDT_SERVERS, RECEIPT_BURST, RECEIPT_RATE};
 use crate::refusal::Refusal;
 use crate::resolve::found::Found;
 
@@ -29,8 +30,22 @@ impl<A: Asker> Client<A> {
         if !self.pending.get(&host).is_some_and(|pending| pending.is_delivering) {
             return Ok(());
         }
-        let (_, referral) = self.verified(now, host, server, received)?;
+        if covering(received.message, &host).is_none() {
+            return Err(Refusal::ReferralAstray);
+        }
+        if self.chain.is_required() {
+            let bucket = self.receipts.get_or_insert_with(|| Bucket::full(now, RECEIPT_BURST));
+            bucket.spend(now, RECEIPT_BURST, RECEIPT_RATE).ok_or(Refusal::ReceiptBudget)?;
+        }
+        let verified = self.verified(now, host, server, received);
         let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
+        let Ok((_, referral)) = verified else {
+            // Who knows the nonce may have made it up; or the keys are old. The server says which, to a request of our own.
+            pending.turn_to(server, false);
+            self.count_answer(host)?;
+            self.send(now, host);
+            return verified.map(|_| ());
+        };
         if referral.action != ReferralAction::MsAck {
             pending.turn_to(server, false);
             return self.count_answer(host).map(|()| self.send(now, host));
@@ -58,7 +73,11 @@ impl<A: Asker> Client<A> {
         let Some(pending) = self.pending.get(&host).filter(|pending| !pending.is_delivering) else { return Ok(()) };
         let scope = pending.scope;
         self.count_answer(host)?;
-        let (prefix, referral) = self.verified(now, host, server, received)?;
+        let verified = self.verified(now, host, server, received);
+        if let Some(pending) = self.pending.get_mut(&host).filter(|_| verified.is_err()) {
+            pending.unverified(server);
+        }
+        let (prefix, referral) = verified?;
         let referral = &referral;
         let is_inside = scope.is_none_or(|scope| scope.covers(&prefix));
         match referral.action {
@@ -66,7 +85,7 @@ impl<A: Asker> Client<A> {
             ReferralAction::MsReferral => self.refer(now, host, server, prefix, (referral, Kind::MapServer)),
             ReferralAction::MsAck => {
                 if is_inside && !referral.incomplete {
-                    self.chain.narrow(server.ip(), scope, prefix);
+                    self.chain.narrow(now, server.ip(), scope, prefix);
                     // Whoever said so has the prefix; the Referral Sets of some name their ETRs.
                     self.keep(now, prefix, Known::Servers(Kind::MapServer, vec![server]), referral);
                 }
@@ -86,7 +105,7 @@ impl<A: Asker> Client<A> {
 
     /// The record that speaks of `host`, verified where there are trust anchors.
     fn verified(
-        &mut self,
+        &self,
         now: Instant,
         host: EidPrefix,
         server: SocketAddr,
@@ -94,11 +113,8 @@ impl<A: Asker> Client<A> {
     ) -> Result<(EidPrefix, Referral), Refusal> {
         let (prefix, referral) = covering(received.message, &host).ok_or(Refusal::ReferralAstray)?;
         let scope = self.pending.get(&host).and_then(|pending| pending.scope);
-        let verified = self.chain.verify(now, (server.ip(), scope), (prefix, referral), &received);
-        if let Some(pending) = self.pending.get_mut(&host).filter(|_| verified.is_err()) {
-            pending.is_unverified = true;
-        }
-        Ok((prefix, verified?))
+        let verified = self.chain.verify(now, (server.ip(), scope), (prefix, referral), &received)?;
+        Ok((prefix, verified))
     }
 
     /// NODE-REFERRAL and MS-REFERRAL. What is not more specific than what led here is a loop (RFC 8111, section 7.3.4).
@@ -146,7 +162,7 @@ impl<A: Asker> Client<A> {
         let narrowed = self.referrals.narrowed(&prefix, &host);
         let found = Found::Unregistered(narrowed);
         if !referral.incomplete {
-            self.referrals.put(now, narrowed, Known::Unregistered, found.lifetime(now));
+            self.referrals.put(now, narrowed, Known::Unregistered, self.denied_for(now, &found, referral));
         }
         self.conclude(host, &found);
     }
@@ -157,9 +173,15 @@ impl<A: Asker> Client<A> {
         let narrowed = if referral.incomplete { host } else { self.referrals.narrowed(&prefix, &host) };
         let found = Found::Hole(narrowed);
         if !referral.incomplete {
-            self.referrals.put(now, narrowed, Known::Hole, found.lifetime(now));
+            self.referrals.put(now, narrowed, Known::Hole, self.denied_for(now, &found, referral));
         }
         self.conclude(host, &found);
+    }
+
+    /// How long a denial is kept: no longer than its signature holds.
+    fn denied_for(&self, now: Instant, found: &Found, referral: &Referral) -> Duration {
+        let life = found.lifetime(now);
+        if self.chain.is_required() { life.min(referral.ttl.lifetime()) } else { life }
     }
 
     /// An answer that leads nowhere: the next server of the set is asked, then once the root with all forgotten that led here, and

@@ -8,6 +8,7 @@ use wire::control::{MapReferral, ReferralAction};
 use wire::record::LocatorRecord;
 
 use super::*;
+use crate::ddt::keys::VerifyingKey;
 use crate::limits::DDT_PATIENCE;
 
 /// An ITR by its number.
@@ -177,4 +178,22 @@ fn what_one_node_of_a_set_has_acknowledged_is_not_delivered_to_its_neighbours() 
     played.now = played.client.next_deadline().unwrap();
     played.client.handle_timeout(played.now);
     assert!(matches!(played.client.poll(), Some(Step::Probe { to, .. }) if to != first));
+}
+
+#[test]
+fn what_is_cached_of_a_server_without_a_living_key_is_no_start() {
+    let anchor = VerifyingKey::from_pem(include_str!("../../../tests/data/ddt/root.pub.pem")).unwrap();
+    for is_anchored in [false, true] {
+        let mut played = Played::new();
+        if is_anchored {
+            played.client.chain = Chain::new(vec![anchor.clone()]);
+        }
+        let server = "192.0.2.100:4342".parse().unwrap();
+        let prefix = EidPrefix::new(InstanceId(0), [10, 0, 0, 0].into(), 24).unwrap();
+        let known = Known::Servers(crate::ddt::Kind::Node, vec![server]);
+        played.client.referrals.put(played.now, prefix, known, Duration::from_secs(60));
+        played.client.ask(played.now, host(1), Itr(1, 1)).unwrap();
+        let Some(Step::Probe { to, .. }) = played.client.poll() else { panic!() };
+        assert_eq!(to == server, !is_anchored);
+    }
 }
