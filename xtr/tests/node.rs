@@ -126,7 +126,8 @@ fn as_nobody() {
     std::fs::set_permissions(directory.path(), everybody).unwrap();
     // The folder that it was built in may be closed to others.
     let program = directory.path().join("lisp-xtr");
-    std::fs::copy(env!("CARGO_BIN_EXE_lisp-xtr"), &program).unwrap();
+    // Copied by another process, as in `service.rs`: a child of another test would keep it open, and it would not run.
+    assert!(Command::new("cp").args([Path::new(env!("CARGO_BIN_EXE_lisp-xtr")), &program]).status().unwrap().success());
     let state = directory.path().join("state");
     let mut refused = Command::new(&program);
     refused.args(plain(directory.path()).get_args()).args(["--tun", "lispt", "--state-dir"]).arg(&state);

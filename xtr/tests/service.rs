@@ -224,7 +224,9 @@ fn as_nobody(directory: &Path, capabilities: &str, arguments: &[&str]) -> Comman
     std::fs::set_permissions(directory, everybody).unwrap();
     // The folder that it was built in may be closed to others.
     let program = directory.join("lisp-xtr");
-    std::fs::copy(env!("CARGO_BIN_EXE_lisp-xtr"), &program).unwrap();
+    // Copied by another process: what this one writes to, a child that another test has just begun would keep open, and what somebody
+    // may write to does not run.
+    assert!(Command::new("cp").args([Path::new(env!("CARGO_BIN_EXE_lisp-xtr")), &program]).status().unwrap().success());
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.arg(format!("--inh-caps=-all{capabilities}")).arg(format!("--ambient-caps=-all{capabilities}"));
