@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The part of the control half that NATs have in it: an RTR, or an xTR behind a NAT.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::rtr::{decode_data_map_notify, is_data_map_notify};
-use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRequest};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify};
 
 use super::{Control, Output};
 use crate::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Update};
