@@ -243,22 +243,25 @@ impl Fleet {
         self.run(&[&put[..], more].concat())
     }
 
-    /// Publishes; it must be stored. Who reached nobody tries again: on a busy machine a node may let a client in too late, and how soon
-    /// it does is not what is judged.
+    /// Publishes; it must be stored.
     pub(super) fn publish(&self, node: &Node, publication: &Publication) -> Result<Value, Fault> {
         let file = self.file("bundle", &publication.value)?;
-        let put = ["put", "--bundle", &file, "--bootstrap", &node.address, "--json"];
-        let mut answer = self.run(&put)?;
-        for _ in 0..2 {
-            if answer.report["result"] == "unreachable" {
-                answer = self.run(&put)?;
-            }
-        }
-        answer.held("stored")
+        self.reach(&["put", "--bundle", &file, "--bootstrap", &node.address, "--json"])?.held("stored")
     }
 
     pub(super) fn get(&self, node: &Node, eid: &str) -> Result<Value, Fault> {
-        Ok(self.run(&["get", eid, "--verify", "--bootstrap", &node.address, "--json"])?.report)
+        Ok(self.reach(&["get", eid, "--verify", "--bootstrap", &node.address, "--json"])?.report)
+    }
+
+    /// Who reached nobody tries again: on a busy machine a node may let a client in too late, and how soon it does is not what is judged.
+    fn reach(&self, arguments: &[&str]) -> Result<Answer, Fault> {
+        let mut answer = self.run(arguments)?;
+        for _ in 0..2 {
+            if answer.report["why"] == "no node of --bootstrap answers" {
+                answer = self.run(arguments)?;
+            }
+        }
+        Ok(answer)
     }
 
     pub(super) fn resolve(&self, node: &Node, anchor: &str, eid: &str, more: &[&str]) -> Result<Value, Fault> {
