@@ -592,6 +592,87 @@ fn seen(nonce: Nonce, address: &str, port: u16) -> Vec<u8> {
     Info { nonce, ..Info::default() }.answer(at(address, port), at(RTR, 4342), &[ip(RTR)]).encode().unwrap()
 }
 
+/// What was sent in ECMs to the control port of this address of an RTR, from the data port.
+fn to_address<'d>(done: &'d Done, rtr: &str) -> Vec<(&'d [u8], MapRegister)> {
+    let remote = at(rtr, 4342);
+    let there = done.sent.iter().filter(|(to, _)| *to == Destination::DataPort { local: ip(XTR), remote });
+    let register = |bytes: &'d [u8]| Some((bytes, MapRegister::decode(&Ecm::decode(bytes).ok()?.message).ok()?));
+    there.filter_map(|(_, bytes)| register(bytes)).collect()
+}
+
+/// An xTR that both addresses of its RTR see behind a NAT, and what it has sent to them.
+fn behind_two_addresses(addresses: [&str; 2]) -> (Node, Done) {
+    let mut node = Node::natted(Mode::On, &addresses);
+    let begun = node.done();
+    let mut sent = Done::default();
+    for (address, port) in addresses.into_iter().zip([50_001, 50_002]) {
+        let nonce = asked(&begun, at(address, 4342)).unwrap();
+        sent = node.come_to_data_port(at(address, 4342), seen(nonce, NAT, port));
+    }
+    (node, sent)
+}
+
+#[test]
+fn two_addresses_of_one_rtr_take_a_map_register_each_behind_a_nat_that_shows_two_ports() {
+    let addresses = [RTR, "203.0.113.3"];
+    let (_, sent) = behind_two_addresses(addresses);
+    let mut rtr = Node::rtr();
+    let locator = |text| OwnLocator { address: ip(text), priority: 1, weight: 100 };
+    rtr.control.handle(rtr.now, Input::Locators(addresses.map(locator).to_vec()));
+    rtr.done();
+    let mut nonces = Vec::new();
+    for (address, port) in addresses.into_iter().zip([50_001, 50_002]) {
+        let registers = to_address(&sent, address);
+        let [(bytes, message)] = registers.as_slice() else { panic!("{address}: {sent:?}") };
+        let relayed = rtr.come(at(address, 4342), at(NAT, port), bytes);
+        assert_eq!(relayed.sent.len(), 1, "{address}: {relayed:?}");
+        rtr.come(at(RTR, 4342), at(SERVER, 4342), &notify(message.nonce.0, message.records.clone(), "of the rtr"));
+        assert_eq!(rtr.bound(), [(prefix(EID), at(NAT, port))]);
+        nonces.push(message.nonce);
+    }
+    assert!(nonces.is_sorted() && nonces[0] != nonces[1], "{nonces:?}");
+    assert_eq!(rtr.refused(Refusal::RelayReplayed), 0);
+}
+
+#[test]
+fn an_rtr_whose_map_register_was_not_confirmed_gets_another_one_and_the_others_do_not() {
+    let addresses = [RTR, "203.0.113.3"];
+    let (mut node, sent) = behind_two_addresses(addresses);
+    let confirm = |node: &mut Node, from: &str, message: &MapRegister| {
+        let notify = MapNotify { nonce: message.nonce, records: message.records.clone(), ..MapNotify::default() };
+        let bytes = auth::seal(&ControlMessage::from(notify), &key("of the site"), TagForm::Truncated).unwrap();
+        let ecm = Ecm::wrap(at(SERVER, 4342), at(XTR, 4342), bytes);
+        node.come_to_data_port(at(from, 4342), encode_data_map_notify(&ecm).unwrap());
+    };
+    // The first one comes behind the second: a Map-Server that wants rising nonces refuses it.
+    let second = to_address(&sent, addresses[1]).remove(0).1;
+    confirm(&mut node, addresses[1], &second);
+    assert!(node.control.registrations(node.now).next().unwrap().confirmed_ago.is_some());
+    let mut again = node.wait(Duration::from_secs(1));
+    assert_eq!(to_address(&again, addresses[1]).len(), 0, "{again:?}");
+    let first = to_address(&again, addresses[0]).remove(0).1;
+    assert!(first.nonce > second.nonce);
+    confirm(&mut node, addresses[0], &first);
+    // Those who see us are asked all the while.
+    let mut registered = Vec::new();
+    for _ in 0..70 {
+        again = node.wait(Duration::from_secs(1));
+        let mut messages: Vec<_> = addresses
+            .iter()
+            .flat_map(|address| to_address(&again, address).into_iter().map(|(_, message)| (message.nonce, *address)))
+            .collect();
+        messages.sort();
+        registered.extend(messages.into_iter().map(|(_, address)| address));
+        for address in addresses {
+            if let Some(nonce) = asked(&again, at(address, 4342)) {
+                let port = if address == RTR { 50_001 } else { 50_002 };
+                node.come_to_data_port(at(address, 4342), seen(nonce, NAT, port));
+            }
+        }
+    }
+    assert_eq!(registered[..2], [addresses[1], addresses[0]], "a minute later, the one that was behind as the last");
+}
+
 /// The Map-Registers that were sent through an RTR.
 fn registers(done: &Done) -> Vec<(Ecm, MapRegister)> {
     let relayed = done.sent.iter().filter_map(|(to, bytes)| {

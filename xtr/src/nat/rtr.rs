@@ -356,8 +356,13 @@ impl Rtr {
         if let Some(former) = &former {
             self.leave(former);
         }
-        if former.is_none_or(|former| former.at != at) {
-            tracing::info!(%prefix, %at, "reached through a NAT");
+        if former.as_ref().is_none_or(|former| former.at != at) {
+            // Who registers with two addresses of ours has two bindings, of which the last one counts.
+            if former.is_some_and(|former| former.private == pending.private) {
+                tracing::debug!(%prefix, %at, "reached through another binding");
+            } else {
+                tracing::info!(%prefix, %at, "reached through a NAT");
+            }
             self.outputs.push_back(Output::Update(Update::Relayed { prefix, nat: Some(at.ip()) }));
         }
         let mapping = Some(mapping).filter(|mapping| !pending.merges && is_kept(mapping)).cloned();

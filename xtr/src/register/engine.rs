@@ -16,8 +16,9 @@ use wire::record::MappingRecord;
 use super::heard::Heard;
 use super::limits;
 use super::nonce::RisingNonce;
-use super::through::Through;
+use super::through::{Path, Through};
 use crate::database::{Database, RecordForm, withdrawal};
+use crate::nat::natted::Way;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{MapSystem, Outgoing, turned};
 
@@ -156,8 +157,11 @@ pub struct Registrar {
 struct Batch {
     server: usize,
     prefixes: Vec<EidPrefix>,
-    /// Nonces a Map-Notify may carry, oldest first.
-    outstanding: VecDeque<Nonce>,
+    /// Nonces a Map-Notify may carry, oldest first, and by which RTR each was sent, if by one.
+    outstanding: VecDeque<(Nonce, Option<Way>)>,
+    /// When it was last sent by all its ways; and by which of them it was confirmed since, and in the round before.
+    round: Option<Instant>,
+    answered: [Vec<Way>; 2],
     unanswered: u32,
     confirmed: Option<Instant>,
     /// Whether it takes back what an earlier message registered.
@@ -406,42 +410,50 @@ impl Registrar {
         }
     }
 
-    /// Each retransmission has a nonce of its own, so that a server that insists on rising nonces answers it.
+    /// Each message has a nonce of its own, so that a server that insists on rising nonces answers it. Of several RTRs each has to see
+    /// a Map-Notify; those that have are left out until all hear of it again.
     fn transmit(&mut self, now: Instant, index: usize) {
         let server = &self.servers[self.batches[index].server];
         // Who is not answered may have no way from this locator.
         let rlocs = turned(&self.database.rlocs(), self.batches[index].unanswered as usize);
-        let Some(way) = self.through.way(server.to, &rlocs) else {
+        let mut paths = self.through.paths(server.to, &rlocs);
+        if paths.is_empty() {
             self.tally.count(Refusal::NoLocatorOfFamily);
             self.batches[index].due = Some(now + limits::LONGEST_RETRY);
             return;
-        };
-        let (nonce, bound) = self.nonce.next();
-        let Batch { prefixes, withdrawing, .. } = &self.batches[index];
-        let message = self.message(prefixes, *withdrawing, server, nonce);
-        let sealed = auth::seal(&ControlMessage::from(message), &server.key, server.tag);
-        let Some(messages) = sealed.ok().and_then(|bytes| way.messages(bytes)) else {
-            self.tally.count(Refusal::NotEncodable);
-            self.batches[index].due = None;
-            return;
-        };
-        self.outputs.extend(bound.map(Output::PersistNonce));
-        self.outputs.extend(messages.into_iter().map(Output::Send));
-        self.batches[index].sent(now, nonce);
+        }
+        self.batches[index].begin(now, &mut paths);
+        let mut sent = Vec::new();
+        for path in paths {
+            let (nonce, bound) = self.nonce.next();
+            self.outputs.extend(bound.map(Output::PersistNonce));
+            let server = &self.servers[self.batches[index].server];
+            let Batch { prefixes, withdrawing, .. } = &self.batches[index];
+            let message = self.message(prefixes, *withdrawing, server, nonce);
+            let sealed = auth::seal(&ControlMessage::from(message), &server.key, server.tag);
+            let Some(message) = sealed.ok().and_then(|bytes| path.message(bytes)) else {
+                self.tally.count(Refusal::NotEncodable);
+                self.batches[index].due = None;
+                return;
+            };
+            self.outputs.push_back(Output::Send(message));
+            sent.push((nonce, path.way()));
+        }
+        self.batches[index].sent(now, sent);
     }
 
     fn on_notify(&mut self, now: Instant, from: MapSystem, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
-        let asked = |batch: &Batch| batch.outstanding.contains(&message.nonce);
-        let Some(batch) = self.batches.iter_mut().find(|batch| asked(batch)) else {
-            return self.on_unsolicited(now, from, message, payload);
-        };
+        let asked = |batch: &Batch| batch.outstanding.iter().find(|(nonce, _)| *nonce == message.nonce).copied();
+        let found = self.batches.iter_mut().find_map(|batch| asked(batch).map(|(_, way)| (batch, way)));
+        let Some((batch, way)) = found else { return self.on_unsolicited(now, from, message, payload) };
         let server = &self.servers[batch.server];
         auth::verify(payload, &server.key, server.accepted()).map_err(|_| Refusal::NotifyBadTag)?;
         let confirmed: BTreeSet<_> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
         if !batch.prefixes.iter().all(|prefix| confirmed.contains(prefix)) {
             return Err(Refusal::NotifyIncomplete);
         }
-        batch.confirmed(now);
+        let by_all = batch.confirmed_by(way, &self.through);
+        batch.confirmed(now, by_all);
         self.drop_ended();
         Ok(())
     }
@@ -493,6 +505,8 @@ impl Batch {
             server,
             prefixes,
             outstanding: VecDeque::new(),
+            round: None,
+            answered: Default::default(),
             unanswered: 0,
             confirmed: None,
             withdrawing: false,
@@ -504,6 +518,7 @@ impl Batch {
     /// Makes the message due now; what answers an earlier one of other contents no longer counts.
     fn hurry(&mut self, now: Instant) {
         self.outstanding.clear();
+        self.round = None;
         self.unanswered = 0;
         self.due = Some(now);
         self.is_news = true;
@@ -514,21 +529,53 @@ impl Batch {
         self.withdrawing && self.unanswered >= limits::WITHDRAWALS
     }
 
-    fn sent(&mut self, now: Instant, nonce: Nonce) {
-        let doubled = limits::FIRST_RETRY.saturating_mul(1 << self.unanswered.min(6));
-        self.due = Some(now + doubled.min(limits::LONGEST_RETRY));
-        self.unanswered = self.unanswered.saturating_add(1);
-        if self.outstanding.len() == limits::OUTSTANDING_NONCES {
-            self.outstanding.pop_front();
+    /// Leaves the ways out by which it was confirmed already. After each refresh all are taken again, those that answered last, or not
+    /// at all, as the last: a server that insists on rising nonces refuses what comes behind a later one, and hears that again.
+    fn begin(&mut self, now: Instant, paths: &mut Vec<Path>) {
+        if self.round.is_none_or(|round| round + limits::REFRESH <= now) {
+            self.round = Some(now);
+            let [answered, before] = &mut self.answered;
+            if !answered.is_empty() {
+                *before = std::mem::take(answered);
+            }
         }
-        self.outstanding.push_back(nonce);
+        let [answered, before] = &self.answered;
+        let place = |way: Option<Way>| before.iter().position(|other| Some(*other) == way).unwrap_or(usize::MAX);
+        paths.sort_by_key(|path| place(path.way()));
+        if paths.iter().any(|path| !path.way().is_some_and(|way| answered.contains(&way))) {
+            paths.retain(|path| !path.way().is_some_and(|way| answered.contains(&way)));
+        }
     }
 
-    fn confirmed(&mut self, now: Instant) {
-        self.outstanding.clear();
+    fn sent(&mut self, now: Instant, messages: Vec<(Nonce, Option<Way>)>) {
+        let doubled = limits::FIRST_RETRY.saturating_mul(1 << self.unanswered.min(6)).min(limits::LONGEST_RETRY);
+        // Those that have confirmed it are not to wait for one that does not.
+        let refresh = self.round.filter(|_| !self.answered[0].is_empty()).map(|round| round + limits::REFRESH);
+        self.due = Some(refresh.map_or(now + doubled, |refresh| refresh.min(now + doubled)));
+        self.unanswered = self.unanswered.saturating_add(1);
+        let most = limits::OUTSTANDING_NONCES * messages.len();
+        self.outstanding.extend(messages);
+        let extra = self.outstanding.len().saturating_sub(most);
+        self.outstanding.drain(..extra);
+    }
+
+    /// Notes by which way it was confirmed; whether that was the last one.
+    fn confirmed_by(&mut self, way: Option<Way>, through: &Through) -> bool {
+        let Some(way) = way else { return true };
+        self.answered[0].push(way);
+        self.outstanding.retain(|(_, other)| *other != Some(way));
+        through.ways().iter().all(|way| self.answered[0].contains(way))
+    }
+
+    /// What takes a registration back has done so when it is confirmed by one way.
+    fn confirmed(&mut self, now: Instant, by_all: bool) {
         self.unanswered = 0;
         self.confirmed = Some(now);
         self.is_news = false;
-        self.due = (!self.withdrawing).then(|| now + limits::REFRESH);
+        if by_all || self.withdrawing {
+            self.outstanding.clear();
+            self.round = None;
+            self.due = (!self.withdrawing).then(|| now + limits::REFRESH);
+        }
     }
 }

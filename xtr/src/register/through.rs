@@ -20,16 +20,17 @@ pub enum Through {
     Nobody,
     /// None: nothing is sent until that changes.
     Closed,
-    /// Through each of these RTRs, whose addresses are registered in the place of ours: each is to know the binding of the NAT.
+    /// Through each of these RTRs, whose addresses are registered in the place of ours: each is to know the binding of the NAT, and has a
+    /// message of its own, since two addresses may be of one RTR, which relays none for two.
     Rtrs(Vec<Way>),
 }
 
-/// The way of one.
+/// The way of one message.
 #[derive(Debug)]
-pub(super) enum Path<'a> {
+pub(super) enum Path {
     Straight(Destination),
     Relayed {
-        rtrs: &'a [Way],
+        way: Way,
         /// Of ours, of the family of the Map-Server.
         local: IpAddr,
         server: IpAddr,
@@ -49,14 +50,24 @@ impl Through {
         matches!(self, Self::Rtrs(_))
     }
 
-    /// `None` when none of our locators has the family of the Map-Server.
-    pub(super) fn way(&self, server: MapSystem, rlocs: &[IpAddr]) -> Option<Path<'_>> {
-        match (self, server) {
-            (Self::Rtrs(rtrs), MapSystem::Node(server)) => {
-                Some(Path::Relayed { rtrs, local: same_family(rlocs, server)?, server })
-            }
-            _ => server.destination(rlocs).map(Path::Straight),
+    /// The ways of each message.
+    pub(super) fn ways(&self) -> &[Way] {
+        match self {
+            Self::Rtrs(ways) => ways,
+            Self::Nobody | Self::Closed => &[],
         }
+    }
+
+    /// None when none of our locators has the family of the Map-Server.
+    pub(super) fn paths(&self, server: MapSystem, rlocs: &[IpAddr]) -> Vec<Path> {
+        let (Self::Rtrs(ways), MapSystem::Node(server)) = (self, server) else {
+            return server.destination(rlocs).map(Path::Straight).into_iter().collect();
+        };
+        let path = |way: &Way| {
+            let local = Some(way.local).filter(|local| local.is_ipv4() == server.is_ipv4());
+            Some(Path::Relayed { way: *way, local: local.or_else(|| same_family(rlocs, server))?, server })
+        };
+        ways.iter().filter_map(path).collect()
     }
 
     /// What is registered of a prefix: the RTRs are no locators of ours (L is clear), and can be reached (R).
@@ -79,20 +90,24 @@ impl Through {
     }
 }
 
-impl Path<'_> {
-    /// The messages that carry a sealed Map-Register; `None` if it does not fit one.
-    pub(super) fn messages(&self, bytes: Vec<u8>) -> Option<Vec<Outgoing>> {
-        let (rtrs, local, server) = match self {
-            Self::Straight(to) => return Some(vec![Outgoing { to: *to, bytes }]),
-            Self::Relayed { rtrs, local, server } => (rtrs, local, server),
+impl Path {
+    /// By which RTR, from where.
+    pub(super) fn way(&self) -> Option<Way> {
+        match self {
+            Self::Straight(_) => None,
+            Self::Relayed { way, .. } => Some(*way),
+        }
+    }
+
+    /// The message that carries a sealed one; `None` if it does not fit.
+    pub(super) fn message(&self, bytes: Vec<u8>) -> Option<Outgoing> {
+        let (way, local, server) = match self {
+            Self::Straight(to) => return Some(Outgoing { to: *to, bytes }),
+            Self::Relayed { way, local, server } => (way, local, server),
         };
         let address = |ip: IpAddr| SocketAddr::new(ip, wire::CONTROL_PORT);
         let ecm = Ecm { for_rtr: true, ..Ecm::wrap(address(*local), address(*server), bytes) };
-        let bytes = ecm.encode().ok()?;
-        let message = |way: &Way| Outgoing {
-            to: Destination::DataPort { local: way.local, remote: address(way.rtr) },
-            bytes: bytes.clone(),
-        };
-        Some(rtrs.iter().map(message).collect())
+        let to = Destination::DataPort { local: way.local, remote: address(way.rtr) };
+        Some(Outgoing { to, bytes: ecm.encode().ok()? })
     }
 }
