@@ -100,6 +100,9 @@ pub const QUEUED_PER_XTR: usize = 16_384;
 pub const PUBLICATIONS: usize = 16_384;
 /// Those of one xTR; further ones wait until it acknowledges.
 pub const PUBLICATIONS_PER_XTR: usize = 256;
+/// An EID-prefix that has been withdrawn, and that its former xTR may have again, is in this time registered by him, or told to
+/// subscribers as gone.
+pub const HANDED_BACK: Duration = Duration::from_millis(200);
 /// A publication that found no room is tried again after this time.
 pub const PUBLICATION_PAUSE: Duration = Duration::from_secs(1);
 /// What the DHT says of a subscribed EID is read again after a third of its life, but not sooner than this ...

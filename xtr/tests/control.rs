@@ -143,6 +143,33 @@ fn negative_answers_become_their_actions_for_a_quarter_of_an_hour_at_most() {
 }
 
 #[test]
+fn a_mapping_ends_the_holes_inside_it_and_not_what_is_denied_there() {
+    let mut node = Node::plain();
+    for (eid, hole, action) in [
+        ("10.2.0.9/32", "10.2.0.8/29", Action::NativelyForward),
+        ("10.2.0.17/32", "10.2.0.16/29", Action::DropNoReason),
+        ("10.2.0.33/32", "10.2.0.32/29", Action::DropPolicyDenied),
+        ("10.2.1.9/32", "10.2.1.8/29", Action::NativelyForward),
+    ] {
+        let (_, request) = node.miss(eid);
+        node.reply(&reply_to(&request, &[]).with_negative(hole, action, 15));
+        assert_eq!(node.upsert().0, prefix(hole));
+    }
+    // Somebody has registered what was a hole; another part of the aggregate is still one, as the same answer says.
+    let (_, request) = node.miss("10.2.0.1/32");
+    let answer = reply_to(&request, &[("10.2.0.0/24", 1440)]);
+    node.reply(&answer.with_negative("10.2.0.64/29", Action::NativelyForward, 15));
+    let gone = node.updates().into_iter().filter_map(|update| match update {
+        Update::Remove { prefix } => Some(prefix),
+        _ => None,
+    });
+    assert_eq!(gone.collect::<Vec<_>>(), [prefix("10.2.0.8/29"), prefix("10.2.0.16/29")]);
+    for still in ["10.2.0.0/24", "10.2.0.32/29", "10.2.0.64/29", "10.2.1.8/29"] {
+        assert!(node.control.map_cache(node.now).any(|(known, _)| *known == prefix(still)), "{still}");
+    }
+}
+
+#[test]
 fn a_refresh_asks_for_the_cached_prefix_and_names_no_source() {
     let mut node = Node::plain();
     let (_, request) = node.miss("2001:db8:22::2/128");

@@ -18,7 +18,7 @@ use super::notifier::Reach;
 use super::registration::{Merged, Part};
 use super::site::{NotifyPort, SiteId};
 use super::{MapServer, Origin, form_of};
-use crate::limits::{DISPLACED, NOTIFY_INTERVAL};
+use crate::limits::{DISPLACED, HANDED_BACK, NOTIFY_INTERVAL};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
 
@@ -49,6 +49,13 @@ impl Displaced {
     fn of(&self, prefix: EidPrefix) -> Vec<(Former, (SiteId, Reach))> {
         let all = (prefix, [0; 16])..=(prefix, [u8::MAX; 16]);
         self.had.range(all).map(|(former, told)| (*former, *told)).collect()
+    }
+
+    /// When it was, or will be, told last that somebody may have `prefix` again who had it before.
+    fn offered(&self, prefix: EidPrefix) -> Option<Instant> {
+        let all = (prefix, [0; 16])..=(prefix, [u8::MAX; 16]);
+        let free = self.told.range(all).filter(|(former, _)| !self.had.contains_key(former));
+        free.map(|(_, told)| *told).max()
     }
 
     /// When one may be told something; it is noted that he is.
@@ -147,6 +154,14 @@ impl MapServer {
             };
             self.tell_displaced(now, former, told, record, tally);
         }
+    }
+
+    /// When subscribers hear of the change of `prefix` that has just been made. What somebody may have again soon, and who asks
+    /// would be told that nobody has, is not told as gone before that.
+    pub(crate) fn told_to_subscribers_at(&self, now: Instant, prefix: &EidPrefix) -> Instant {
+        let is_free = self.registrations.get(prefix).is_none();
+        let offered = self.displaced.offered(*prefix).filter(|_| is_free);
+        offered.map_or(now, |offered| now.max(offered + HANDED_BACK))
     }
 
     fn tell_displaced(

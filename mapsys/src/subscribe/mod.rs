@@ -303,13 +303,14 @@ impl Subscriptions {
 
     /// What is registered for `prefix` has changed: its subscribers are to be told (RFC 9437, section 6).
     pub fn changed(&mut self, now: Now, server: &MapServer, prefix: EidPrefix) {
+        let at = server.told_to_subscribers_at(now.monotonic, &prefix);
         for key in self.book.concerned(&prefix) {
             let about = if key.prefix.covers(&prefix) { prefix } else { key.prefix };
             if self.book.get(&key).is_some_and(|known| known.is_foreign) {
                 self.amend(now, &key, |subscription| subscription.is_foreign = false);
             }
             let content = Content::Registered { is_exact: about == prefix };
-            self.enqueue(now, now.monotonic, Receiver { key, about }, content);
+            self.enqueue(now, at, Receiver { key, about }, content);
         }
         // Wider ones, which are told nothing of it, may have nothing left in them, or something again.
         for key in self.book.covering(&prefix) {

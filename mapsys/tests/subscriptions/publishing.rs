@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Changes are told (RFC 9437, section 6).
 
-use mapsys::engine::Config;
+use std::time::Duration;
+
+use mapsys::engine::{Config, Output};
 use mapsys::limits::PUBLICATIONS_PER_XTR;
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscriber::{Policy, Subscriber};
@@ -43,6 +45,36 @@ fn a_withdrawn_prefix_is_told_with_ttl_0_and_a_returning_one_again() {
     let outputs = site_says(&mut bench, 3, vec![record(prefix(SITE), &["198.51.100.1"])]);
     assert_eq!(told_once(&outputs).1.nonce.0, 3);
     assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+}
+
+/// Of two xTRs of a site that do not merge, one says where its prefix is, or that it has it no longer.
+fn says(bench: &mut Bench, xtr: u8, nonce: u64, rlocs: &[&str]) -> Vec<Output> {
+    let identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 });
+    let eid = if rlocs.is_empty() { gone(prefix(SITE)) } else { record(prefix(SITE), rlocs) };
+    let register = MapRegister { xtr_identity: identity, ..register(nonce, vec![eid]) };
+    bench.datagram(&format!("198.51.100.{xtr}:4342"), &seal(register, &site_key()))
+}
+
+#[test]
+fn a_prefix_is_told_as_gone_only_if_who_had_it_before_does_not_take_it_again() {
+    for is_taken in [true, false] {
+        let mut bench = Bench::new(served());
+        says(&mut bench, 1, 1, &["198.51.100.1"]);
+        subscribe(&mut bench, 1, host(EID));
+        let (to, notify) = told_once(&says(&mut bench, 2, 1, &["198.51.100.2"]));
+        acknowledge(&mut bench, to, &notify);
+        bench.pass(seconds(10));
+        let mut heard = told(&says(&mut bench, 2, 2, &[]));
+        heard.extend(told(&bench.pass(Duration::from_millis(100))));
+        assert_eq!(heard, [], "the other has just been told that he may have it again");
+        if is_taken {
+            heard.extend(told(&says(&mut bench, 1, 2, &["198.51.100.1"])));
+        }
+        heard.extend(told(&bench.pass(Duration::from_millis(150))));
+        let heard: Vec<_> = heard.iter().map(|(_, notify)| (about(notify), rlocs(&notify.records[0]))).collect();
+        let expected = if is_taken { vec!["198.51.100.1".to_owned()] } else { vec![] };
+        assert_eq!(heard, [(prefix(SITE), expected)]);
+    }
 }
 
 #[test]

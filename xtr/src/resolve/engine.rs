@@ -385,7 +385,7 @@ impl Resolver {
         // Invented sources must not fill the map-cache with holes that nobody here asked about.
         let is_of_use = |entry: &Accepted<'_>| !entry.is_negative() || cause != Some(Cause::Source);
         let of_use: Vec<_> = accepted.iter().filter(|entry| is_of_use(entry)).cloned().collect();
-        self.install(now, via, asked, &of_use);
+        self.install(now, via, asked, proven.is_some(), &of_use);
         of_use.iter().filter(|_| proven.is_some()).for_each(|entry| self.mirror.mark_secured(&entry.prefix));
         for (eid, rloc) in self.sources.take(|eid| accepted.iter().any(|entry| entry.prefix.covers(eid))) {
             let covering = accepted.iter().filter(|entry| entry.prefix.covers(&eid));
@@ -470,11 +470,18 @@ impl Resolver {
         })
     }
 
-    fn install(&mut self, now: Instant, via: Via, asked: EidPrefix, accepted: &[Accepted<'_>]) {
+    /// `is_proven` says whether what LISP-SEC has proven may end by it.
+    fn install(&mut self, now: Instant, via: Via, asked: EidPrefix, is_proven: bool, accepted: &[Accepted<'_>]) {
         let replaced = accepted.iter().any(|entry| entry.prefix == asked);
         if !replaced && self.mirror.remove(&asked) {
             // The prefix that was refreshed is no longer a mapping of its own.
             self.outputs.push_back(Output::Update(Update::Remove { prefix: asked }));
+        }
+        for entry in accepted.iter().filter(|entry| !entry.is_negative()) {
+            for hole in self.mirror.holes_inside(&entry.prefix, is_proven) {
+                self.mirror.remove(&hole);
+                self.outputs.push_back(Output::Update(Update::Remove { prefix: hole }));
+            }
         }
         for entry in accepted {
             self.install_one(now, via, entry);

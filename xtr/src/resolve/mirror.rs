@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -71,8 +71,8 @@ pub(super) struct Mirror {
     entries: BTreeMap<EidPrefix, Installed>,
     /// Each locator that packets may go to, with each prefix that has it.
     users: BTreeSet<(IpAddr, EidPrefix)>,
-    /// How many entries are without locators.
-    negatives: usize,
+    /// Those without locators.
+    negatives: BTreeSet<EidPrefix>,
     /// When expired entries were last looked for.
     swept: Option<Instant>,
 }
@@ -98,7 +98,9 @@ impl Mirror {
             let action = accepted.action;
             let (since, secured) = (now, false);
             let installed = Installed { locators, ordinals, action, map_version, expires, since, from, secured };
-            self.negatives += usize::from(is_negative);
+            if is_negative {
+                self.negatives.insert(accepted.prefix);
+            }
             self.users.extend(in_use(&installed).map(|address| (address, accepted.prefix)));
             self.entries.insert(accepted.prefix, installed);
         }
@@ -113,7 +115,7 @@ impl Mirror {
 
     pub(super) fn remove(&mut self, prefix: &EidPrefix) -> bool {
         let Some(removed) = self.entries.remove(prefix) else { return false };
-        self.negatives -= usize::from(removed.locators.is_empty());
+        self.negatives.remove(prefix);
         for address in in_use(&removed) {
             self.users.remove(&(address, *prefix));
         }
@@ -122,9 +124,9 @@ impl Mirror {
 
     fn has_room(&self, is_negative: bool) -> bool {
         if is_negative {
-            self.negatives < limits::NEGATIVE_INSTALLED
+            self.negatives.len() < limits::NEGATIVE_INSTALLED
         } else {
-            self.entries.len() - self.negatives < limits::INSTALLED
+            self.entries.len() - self.negatives.len() < limits::INSTALLED
         }
     }
 
@@ -173,13 +175,19 @@ impl Mirror {
         self.inside(prefix).any(|(inside, _)| inside != prefix)
     }
 
+    /// The holes inside `prefix`, which there are no more once that has locators: a hole has nothing registered in it, nor round it
+    /// (RFC 9301, section 8.1). What a Map-Server refuses to say is none; one that is proven ends by a proven mapping only.
+    pub(super) fn holes_inside(&self, prefix: &EidPrefix, is_proven: bool) -> Vec<EidPrefix> {
+        let is_refusal = |action| matches!(action, Action::DropPolicyDenied | Action::DropAuthFailure);
+        let ends = |known: &Installed| !is_refusal(known.action) && (is_proven || !known.secured);
+        let is_hole = |hole: &&EidPrefix| self.entries.get(*hole).is_some_and(ends);
+        let inside = self.negatives.range(range_of(prefix)).filter(|hole| *hole != prefix && prefix.covers(hole));
+        inside.filter(is_hole).copied().collect()
+    }
+
     fn inside(&self, prefix: &EidPrefix) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
         let prefix = *prefix;
-        let bound =
-            |address: IpAddr, len: u8| IpNet::new(address, len).map_or(prefix, |net| EidPrefix { net, ..prefix });
-        let first = bound(prefix.net.network(), 0);
-        let last = bound(prefix.net.broadcast(), prefix.net.max_prefix_len());
-        self.entries.range(first..=last).filter(move |(inside, _)| prefix.covers(inside))
+        self.entries.range(range_of(&prefix)).filter(move |(inside, _)| prefix.covers(inside))
     }
 
     /// The longest positive mapping round `prefix`.
@@ -207,6 +215,12 @@ impl Mirror {
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&EidPrefix, &Installed)> {
         self.entries.iter().filter(move |(_, installed)| installed.expires > now)
     }
+}
+
+/// Where in the order of EID-prefixes all those lie that are inside `prefix`.
+fn range_of(prefix: &EidPrefix) -> RangeInclusive<EidPrefix> {
+    let bound = |address: IpAddr, len: u8| IpNet::new(address, len).map_or(*prefix, |net| EidPrefix { net, ..*prefix });
+    bound(prefix.net.network(), 0)..=bound(prefix.net.broadcast(), prefix.net.max_prefix_len())
 }
 
 /// The locators of a mapping that packets may go to.
@@ -252,17 +266,20 @@ mod tests {
         let (now, mut mirror) = (Instant::now(), Mirror::default());
         let scanned = u32::try_from(limits::NEGATIVE_INSTALLED).unwrap() + 10;
         (0..scanned).for_each(|number| insert(&mut mirror, now, host(number), &[]));
-        assert_eq!((mirror.entries.len(), mirror.negatives), (limits::NEGATIVE_INSTALLED, limits::NEGATIVE_INSTALLED));
+        assert_eq!(
+            (mirror.entries.len(), mirror.negatives.len()),
+            (limits::NEGATIVE_INSTALLED, limits::NEGATIVE_INSTALLED)
+        );
         let rloc = IpAddr::from([192, 0, 2, 1]);
         insert(&mut mirror, now, host(scanned), &[rloc]);
         insert(&mut mirror, now, host(0), &[rloc]);
         assert_eq!(mirror.user_of(now, rloc, None), Some(host(0)));
         assert_eq!(mirror.positive_round(now, &host(scanned)), Some(host(scanned)), "an SMR finds it");
-        assert_eq!(mirror.negatives, limits::NEGATIVE_INSTALLED - 1);
+        assert_eq!(mirror.negatives.len(), limits::NEGATIVE_INSTALLED - 1);
         let later = now + Duration::from_secs(61);
         insert(&mut mirror, later, host(1), &[]);
         insert(&mut mirror, later, host(scanned + 1), &[]);
         insert(&mut mirror, later, host(scanned + 2), &[]);
-        assert_eq!((mirror.entries.len(), mirror.negatives), (3, 3), "what has expired makes room");
+        assert_eq!((mirror.entries.len(), mirror.negatives.len()), (3, 3), "what has expired makes room");
     }
 }

@@ -109,7 +109,7 @@ impl Resolver {
         let accepted = self.config.policy.accept(answer, buries, &mut self.tally)?;
         let says_the_same = |entry: &Accepted<'_>| self.is_known(now, entry.prefix, entry.record);
         if extends || !accepted.iter().all(says_the_same) {
-            self.install(now, via, asked, &accepted);
+            self.install(now, via, asked, false, &accepted);
         }
         Ok(())
     }
