@@ -130,7 +130,7 @@ fn no_silence_ends_it_and_it_is_told_less_and_less_often() {
     assert_eq!(bench.engine.tally().get(Refusal::SubscriptionEnded), 0);
     // The site has fallen silent meanwhile; when it is there again, the xTR hears that.
     let mut last = told(&says(&mut bench, 3, "198.51.100.3"));
-    last.extend(told(&bench.pass(seconds(600))));
+    last.extend(told(&bench.pass(seconds(60))));
     let (to, notify) = last.last().unwrap().clone();
     assert_eq!(rlocs(&notify.records[0]), ["198.51.100.3"]);
     let nonce = notify.nonce.0;

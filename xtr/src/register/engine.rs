@@ -17,6 +17,7 @@ use super::limits;
 use super::nonce::RisingNonce;
 use super::through::Through;
 use crate::database::{Database, RecordForm, withdrawal};
+use crate::last_nonces::LastNonces;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{MapSystem, Outgoing, turned};
 
