@@ -230,7 +230,7 @@ mod tests {
         };
         let good = "eid-prefix = \"10.2.3.0/16\"\nnonce = 40\nrloc = [\"192.0.2.1\"]\n";
         let made = with("", good).unwrap().remove(0).configured;
-        let net = "10.2.0.0/16".parse().unwrap();
+        let net = EidPrefix { iid: InstanceId(0), net: "10.2.0.0/16".parse().unwrap() };
         let expected = Configured { prefix: net, nonce: 40, rlocs: vec!["192.0.2.1".parse().unwrap()] };
         assert_eq!(made, [expected]);
         let error = |more: &str, bad: &str| format!("{:#}", with(more, bad).unwrap_err());

@@ -12,7 +12,7 @@ use crate::subscribe::{Configured, limits};
 
 /// `PREFIX=NONCE[@ADDR]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubscribedValue {
+pub(super) struct SubscribedValue {
     prefix: PrefixValue,
     nonce: u64,
     server: Option<IpAddr>,
