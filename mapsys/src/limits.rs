@@ -71,6 +71,11 @@ pub const SUBSCRIPTION_MEMORIES: usize = 1024;
 pub const TEMPORARY_SUBSCRIPTION: Duration = Duration::from_secs(15 * 60);
 /// An xTR that has acknowledged nothing for this long is not told anything more.
 pub const SUBSCRIBER_SILENCE: Duration = Duration::from_secs(3600);
+/// What the subscriber of a configured subscription does not acknowledge is told again when it has been silent for this long, and then each
+/// time that it has been silent for twice as long ...
+pub const CONFIGURED_SHORTEST: Duration = Duration::from_secs(60);
+/// ... but at least so often: no silence ends such a subscription, and its xTR does not ask for it again.
+pub const CONFIGURED_LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Registered more-specifics that one subscription may cover: each is told by itself at the beginning.
 pub const SUBSCRIBED_PREFIXES: usize = 256;
 /// Subscriptions that an xTR may begin, change or end at once; after that ...

@@ -27,7 +27,7 @@ use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Registrar, Registration, Server};
 use crate::reply::{Opener, Protection, Replier, Request};
 use crate::resolve::{self, Installed, Policy, Resolver};
-use crate::subscribe::{Association, Subscriber};
+use crate::subscribe::{Association, Subscriber, Told};
 use crate::transport::{MapSystem, Outgoing, Via};
 use crate::trust::Trust;
 
@@ -99,6 +99,8 @@ pub enum Output {
     PersistNonce(Nonce),
     /// Keep the last nonces of the unsolicited Map-Notifies of these Map-Servers on disk: what [`Control::having_heard`] takes.
     PersistHeard(Vec<(MapSystem, Nonce)>),
+    /// Keep the last nonces of what is told unasked on disk: what [`Control::having_been_told`] takes.
+    PersistTold(Vec<(Told, Nonce)>),
 }
 
 /// The control half.
@@ -391,7 +393,9 @@ impl Control {
                 self.resolver.handle(now, resolve::Input::Reply { via, message: &message, payload: bytes });
                 Ok(())
             }
-            Ok(ControlMessage::MapNotify(message)) if self.subscriber.takes(&message) => {
+            Ok(ControlMessage::MapNotify(message))
+                if self.subscriber.takes(&message, self.registrar.has_used(message.nonce)) =>
+            {
                 self.subscriber.notify(now, via, &message, bytes);
                 Ok(())
             }

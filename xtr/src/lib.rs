@@ -21,6 +21,7 @@ pub mod etr;
 mod heard;
 pub mod interwork;
 pub mod itr;
+mod last_nonces;
 pub mod limits;
 pub mod map_cache;
 pub mod nat;

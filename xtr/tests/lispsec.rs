@@ -529,7 +529,14 @@ fn what_a_map_notify_tells_is_not_installed_but_asked_for() {
     let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
     let associations = vec![Association { resolver, key: shared.clone(), tag: TagForm::Truncated }];
     let identity = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
-    let config = subscribe::Config { identity, associations, nonce_floor: Nonce(1000), seed: [3; 32] };
+    let config = subscribe::Config {
+        identity,
+        associations,
+        nonce_floor: Nonce(1000),
+        seed: [3; 32],
+        configured: vec![],
+        takes_unsubscribed: false,
+    };
     node.control = node.control.subscribing(node.now, config);
     let tell = |node: &mut Node, nonce: u64, told: &[(&str, &str)]| {
         let record = |(eid, rloc): &(&str, &str)| {

@@ -103,7 +103,7 @@ impl Node {
             match output {
                 Output::Send(outgoing) => done.sent.push((outgoing.to, outgoing.bytes)),
                 Output::Update(update) => done.updates.push(update),
-                Output::PersistNonce(_) | Output::PersistHeard(_) => {}
+                Output::PersistNonce(_) | Output::PersistHeard(_) | Output::PersistTold(_) => {}
             }
         }
         done

@@ -16,7 +16,7 @@ use xtr::database::OwnLocator;
 use xtr::engine::{Input, Output};
 use xtr::map_cache::{Event, Forwarding, Update};
 use xtr::refusal::Refusal;
-use xtr::subscribe::{Association, Config, State, limits};
+use xtr::subscribe::{Association, Config, Configured, State, limits};
 use xtr::transport::{Destination, MapSystem};
 
 const SITE: &str = "2001:db8:b::/48";
@@ -39,11 +39,43 @@ fn association(resolver: &str) -> Association {
 
 /// A node that subscribes, with these numbers behind it.
 fn subscribing(floor: u64, associations: Vec<Association>) -> Node {
+    with(Config { nonce_floor: Nonce(floor), associations, ..config() })
+}
+
+fn config() -> Config {
+    Config {
+        identity: identity(),
+        associations: vec![association(RESOLVER)],
+        nonce_floor: Nonce(1000),
+        seed: [3; 32],
+        configured: vec![],
+        takes_unsubscribed: false,
+    }
+}
+
+fn with(config: Config) -> Node {
     let mut node = Node::plain();
     let plain = std::mem::replace(&mut node.control, Node::plain().control);
-    let config = Config { identity: identity(), associations, nonce_floor: Nonce(floor), seed: [3; 32] };
     node.control = plain.subscribing(node.now, config);
     node
+}
+
+/// One that the operators have subscribed to the site after this nonce.
+fn configured(nonce: u64) -> Config {
+    Config { configured: vec![Configured { prefix: prefix(SITE), nonce, association: 0 }], ..config() }
+}
+
+/// One that takes what it has not subscribed to.
+fn taking() -> Config {
+    Config { takes_unsubscribed: true, ..config() }
+}
+
+/// The same node after a restart, with what it has put on disk.
+fn again(node: &Node, config: Config) -> Node {
+    let mut later = with(config);
+    let plain = std::mem::replace(&mut later.control, Node::plain().control);
+    later.control = plain.having_been_told(later.now, node.told.clone());
+    later
 }
 
 /// The node, which has the mapping of a site, and the Map-Request by which it subscribes to that.
@@ -643,4 +675,129 @@ proptest! {
         prop_assert_eq!(led_to(&node, "2001:db8:b::2"), vec![FIRST.to_owned()]);
         prop_assert_eq!((node.updates(), state(&node)), (vec![], Some(State::Subscribed)));
     }
+}
+
+// --- what is told unasked
+
+#[test]
+fn a_configured_subscription_takes_what_is_above_its_first_nonce_and_asks_for_nothing() {
+    let mut node = with(configured(40));
+    assert_eq!(state(&node), Some(State::Configured));
+    for old in [39, 40] {
+        tell(&mut node, &notify(old, vec![record(SITE, &[FIRST])]));
+    }
+    assert_eq!((node.refused(Refusal::NotifyReplayed), node.sent.len()), (2, 0));
+    tell(&mut node, &notify(41, vec![record(SITE, &[FIRST])]));
+    assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![41], vec![FIRST.to_owned()]));
+    tell(&mut node, &notify(42, vec![record(SITE, &[SECOND]), record(PART, &[FIRST])]));
+    assert_eq!((acknowledged(&mut node), led_to(&node, "2001:db8:b::2")), (vec![42], vec![SECOND.to_owned()]));
+    tell(&mut node, &notify(42, vec![record(SITE, &[SECOND]), record(PART, &[FIRST])]));
+    assert_eq!(acknowledged(&mut node), [42], "the Map-Server has not heard the acknowledgement");
+    let forged = AuthKey { secret: Secret::new("a guess"), ..shared() };
+    node.bytes(SERVER, &sealed(&notify(43, vec![record(SITE, &[FIRST])]), &forged));
+    tell(&mut node, &notify(43, vec![record("2001:db8:c::/48", &[FIRST])]));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), led_to(&node, "2001:db8:b::2")), (1, vec![SECOND.to_owned()]));
+    assert_eq!(led_to(&node, "2001:db8:c::2"), Vec::<String>::new());
+    node.advance(limits::RENEW * 10);
+    assert_eq!((asked(&mut node), state(&node)), (vec![], Some(State::Configured)), "neither renewed nor given back");
+}
+
+#[test]
+fn a_mapping_of_a_configured_subscription_is_asked_for_as_any_other_and_never_with_the_n_bit() {
+    let mut node = with(configured(40));
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    assert_eq!((requests(&mut node), state(&node)), (vec![], Some(State::Configured)));
+    node.advance(secs(5));
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let polled = requests(&mut node);
+    assert_eq!((polled.len(), polled[0].records[0].notify), (1, false));
+}
+
+#[test]
+fn the_last_nonce_of_a_configured_subscription_outlives_a_restart_and_never_falls_under_one_key() {
+    let mut node = with(configured(40));
+    tell(&mut node, &notify(41, vec![record(SITE, &[FIRST])]));
+    assert!(!node.told.is_empty());
+    for (first, next) in [(40, 42), (7, 42), (1000, 1001)] {
+        let mut later = again(&node, configured(first));
+        tell(&mut later, &notify(next - 1, vec![record(SITE, &[SECOND])]));
+        assert_eq!((later.refused(Refusal::NotifyReplayed), later.updates()), (1, vec![]), "{first}");
+        tell(&mut later, &notify(next, vec![record(SITE, &[SECOND])]));
+        assert_eq!(led_to(&later, "2001:db8:b::2"), [SECOND], "{first}");
+    }
+    let other = AuthKey { id: 6, ..shared() };
+    let renewed =
+        Config { associations: vec![Association { key: other.clone(), ..association(RESOLVER) }], ..configured(7) };
+    let mut later = again(&node, renewed);
+    later.bytes(SERVER, &sealed(&notify(8, vec![record(SITE, &[SECOND])]), &other));
+    assert_eq!(led_to(&later, "2001:db8:b::2"), [SECOND], "under another key nonces begin anew");
+}
+
+#[test]
+fn when_a_configured_subscription_rests_its_mapping_is_asked_for_once() {
+    let mut node = with(configured(40));
+    tell(&mut node, &notify(41, vec![record(SITE, &[FIRST])]));
+    node.advance(secs(5));
+    node.sent.clear();
+    for _ in 0..3 {
+        tell(&mut node, &farewell(41));
+    }
+    let polled = requests(&mut node);
+    assert_eq!((polled.len(), polled[0].records[0].notify, state(&node)), (1, false, Some(State::Configured)));
+    assert_eq!(node.refused(Refusal::NotifyReplayed), 2);
+    tell(&mut node, &notify(42, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND], "it is heard again");
+}
+
+#[test]
+fn what_is_not_subscribed_to_is_taken_only_where_that_is_set() {
+    let told = notify(7, vec![record(SITE, &[FIRST])]);
+    let mut node = with(config());
+    tell(&mut node, &told);
+    assert_eq!((state(&node), led_to(&node, "2001:db8:b::2"), node.sent.len()), (None, vec![], 0));
+    assert_eq!(node.refused(Refusal::NotifyUnasked), 1);
+    let mut node = with(taking());
+    tell(&mut node, &told);
+    assert_eq!((acknowledged(&mut node), state(&node)), (vec![7], Some(State::Unasked)));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [FIRST]);
+    node.updates();
+    tell(&mut node, &notify(6, vec![record(SITE, &[SECOND])]));
+    assert_eq!((node.refused(Refusal::NotifyReplayed), node.updates()), (1, vec![]));
+    // Under no key of ours, and about what is ours.
+    let guess = AuthKey { secret: Secret::new("a guess"), ..shared() };
+    node.bytes(SERVER, &sealed(&notify(8, vec![record("2001:db8:c::/48", &[FIRST])]), &guess));
+    assert_eq!(node.refused(Refusal::NotifyBadTag), 1);
+    tell(&mut node, &notify(9, vec![record("2001:db8::/32", &[FIRST])]));
+    assert_eq!(node.refused(Refusal::NotifyNotSubscribed), 1);
+    assert_eq!((node.updates(), node.sent.len()), (vec![], 0));
+}
+
+#[test]
+fn what_was_taken_unasked_is_no_news_after_a_restart() {
+    let mut node = with(taking());
+    tell(&mut node, &notify(7, vec![record(SITE, &[FIRST])]));
+    // Also when it was not taken in between, and something else written.
+    let other = Configured { prefix: prefix("2001:db8:c::/48"), nonce: 1, association: 0 };
+    let mut between = again(&node, Config { configured: vec![other], ..config() });
+    assert_eq!(state(&between), None);
+    tell(&mut between, &notify(2, vec![record("2001:db8:c::/48", &[FIRST])]));
+    assert_eq!(between.told.len(), 2);
+    let mut later = again(&between, taking());
+    tell(&mut later, &notify(7, vec![record(SITE, &[SECOND])]));
+    tell(&mut later, &notify(6, vec![record(PART, &[SECOND])]));
+    assert_eq!((later.refused(Refusal::NotifyReplayed), later.updates()), (2, vec![]));
+    tell(&mut later, &notify(8, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&later, "2001:db8:b::2"), [SECOND]);
+}
+
+#[test]
+fn what_is_taken_unasked_is_bounded() {
+    let mut node = with(taking());
+    for n in 0..=limits::TOLD_ONLY {
+        let eid = format!("2001:db8:{:x}::/48", 0x1000 + n);
+        tell(&mut node, &notify(7, vec![record(&eid, &[FIRST])]));
+    }
+    assert_eq!(node.refused(Refusal::SubscriptionTableFull), 1);
+    assert_eq!(node.told.len(), limits::TOLD_ONLY);
 }

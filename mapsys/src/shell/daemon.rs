@@ -34,6 +34,7 @@ use crate::limit::Foreign;
 use crate::nat::Rtr;
 use crate::register::site::{LispSec, Site, SiteTable};
 use crate::resolve::lispsec::{Association, Associations};
+use crate::subscribe::configured::Configured;
 use crate::subscribe::subscriber::{Policy, Subscriber, Subscribers};
 
 /// A configuration that was checked.
@@ -208,6 +209,11 @@ pub fn check(settings: &Settings) -> anyhow::Result<String> {
     for subscriber in &plan.subscribers {
         let rlocs: Vec<String> = subscriber.rlocs.iter().map(ToString::to_string).collect();
         writeln!(text, "subscriber {:?}: may subscribe from {}", subscriber.name, rlocs.join(", "))?;
+        for Configured { prefix, nonce, rlocs } in &subscriber.configured {
+            let rlocs: Vec<String> = rlocs.iter().map(ToString::to_string).collect();
+            let at = rlocs.join(", ");
+            writeln!(text, "subscriber {:?}: is told of {prefix} at {at} after nonce {nonce}", subscriber.name)?;
+        }
     }
     for anchor in &plan.trust_anchors {
         writeln!(text, "trusts {} for {}", anchor.cn, anchor.aggregate)?;

@@ -304,6 +304,7 @@ mod tests {
             told: Some(u64::MAX),
             silent_since: None,
             is_foreign: true,
+            is_configured: nonce == u64::MAX,
         };
         let (one, two) = ("2001:db8:a::/48", "10.0.0.0/8");
         {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Settings of subscriptions (RFC 9437): `[[subscriber]]` and `[pubsub]`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +12,9 @@ use wire::control::XtrIdentity;
 use wire::control::auth::{Algorithm, AuthKey};
 
 use super::settings::{KeySetting, NotifySetting};
+use crate::limits::{NONCE_ROOM, SUBSCRIBER_WAYS};
 use crate::register::site::{NotifyPort, Site, SiteKey};
+use crate::subscribe::configured::Configured;
 use crate::subscribe::subscriber::{Policy, Subscriber};
 
 /// An xTR that may subscribe.
@@ -42,6 +45,21 @@ pub struct SubscriberSetting {
     /// ... or the site whose first key it has.
     #[serde(default)]
     pub site: Option<String>,
+    /// What it is told of without having asked.
+    #[serde(default)]
+    pub subscription: Vec<SubscriptionSetting>,
+}
+
+/// A subscription that the operator makes at both ends (RFC 9437, section 5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SubscriptionSetting {
+    /// What it is to, in the instance of the subscriber.
+    pub eid_prefix: IpNet,
+    /// The first nonce; the xTR has the same.
+    pub nonce: u64,
+    /// The ITR-RLOCs, the first one first.
+    pub rloc: Vec<IpAddr>,
 }
 
 /// How subscriptions are dealt with.
@@ -78,7 +96,46 @@ impl SubscriberSetting {
             rlocs: self.rloc.clone(),
             eids: eids.collect(),
             port,
+            configured: self.configured(sites)?,
         })
+    }
+
+    fn configured(&self, sites: &[Site]) -> anyhow::Result<Vec<Configured>> {
+        if !self.subscription.is_empty() && self.notify_port == Some(NotifySetting::Source) {
+            bail!("notify-port: there is no Map-Request with a source port before a configured subscription");
+        }
+        let one = |setting: &SubscriptionSetting| {
+            let prefix = EidPrefix { iid: InstanceId(self.iid), net: setting.eid_prefix.trunc() };
+            let one = self.subscription(setting, prefix, sites);
+            one.with_context(|| format!("subscription to {prefix}"))
+        };
+        self.subscription.iter().map(one).collect()
+    }
+
+    fn subscription(
+        &self,
+        setting: &SubscriptionSetting,
+        prefix: EidPrefix,
+        sites: &[Site],
+    ) -> anyhow::Result<Configured> {
+        let SubscriptionSetting { nonce, rloc, .. } = setting;
+        if !self.eid_prefix.is_empty() && !self.eid_prefix.iter().any(|net| net.contains(&prefix.net)) {
+            bail!("eid-prefix: the subscriber may not have it");
+        }
+        let mut ours = sites.iter().flat_map(|site| &site.prefixes).map(|site| site.prefix);
+        if !ours.any(|ours| ours.covers(&prefix) || prefix.covers(&ours)) {
+            bail!("eid-prefix: no site has it or a part of it");
+        }
+        if *nonce > u64::MAX - NONCE_ROOM {
+            bail!("nonce: too near to the last one that there is");
+        }
+        if rloc.is_empty() || rloc.len() > SUBSCRIBER_WAYS {
+            bail!("rloc: {SUBSCRIBER_WAYS} at most, and one at least");
+        }
+        if let Some(stranger) = rloc.iter().find(|rloc| !self.rloc.iter().any(|net| net.contains(*rloc))) {
+            bail!("rloc: {stranger} is none of the subscriber's");
+        }
+        Ok(Configured { prefix, nonce: *nonce, rlocs: rloc.clone() })
     }
 
     fn xtr_id(&self) -> anyhow::Result<[u8; 16]> {
@@ -162,6 +219,50 @@ mod tests {
         for id in ["0102", "+00102030405060708090a0b0c0d0e0f", "zz0102030405060708090a0b0c0d0e0f"] {
             assert!(error(&format!("xtr-id = \"{id}\"\nkey = {{ secret = \"s\" }}\n")).contains("32 hexadecimal"));
         }
+    }
+
+    #[test]
+    fn a_configured_subscription_has_its_first_nonce_and_what_is_wrong_with_one_is_said() {
+        let site = "[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\nkey = [{ secret = \"of a\" }]\n";
+        let with = |more: &str, subscription: &str| {
+            let of = "[[subscriber.subscription]]\n";
+            subscribers(&format!("{site}{XTR}{ID}key = {{ secret = \"s\" }}\n{more}{of}{subscription}"))
+        };
+        let good = "eid-prefix = \"10.2.3.0/16\"\nnonce = 40\nrloc = [\"192.0.2.1\"]\n";
+        let made = with("", good).unwrap().remove(0).configured;
+        let net = EidPrefix { iid: InstanceId(0), net: "10.2.0.0/16".parse().unwrap() };
+        let expected = Configured { prefix: net, nonce: 40, rlocs: vec!["192.0.2.1".parse().unwrap()] };
+        assert_eq!(made, [expected]);
+        let error = |more: &str, bad: &str| format!("{:#}", with(more, bad).unwrap_err());
+        let without = good.replace("nonce = 40\n", "");
+        assert!(error("", &without).contains("nonce"), "it is never made up");
+        for (more, from, to, key) in [
+            ("", "10.2.3.0/16", "172.16.0.0/12", "eid-prefix"),
+            ("eid-prefix = [\"10.3.0.0/16\"]\n", "", "", "eid-prefix"),
+            ("notify-port = \"source\"\n", "", "", "notify-port"),
+            ("", "192.0.2.1", "203.0.113.1", "rloc: 203.0.113.1"),
+            ("", "[\"192.0.2.1\"]", "[]", "rloc"),
+            ("", "40", "-1", "nonce"),
+        ] {
+            let problem = error(more, &good.replace(from, to));
+            assert!(problem.contains(key), "{key}: {problem}");
+        }
+        let bench = SubscriberSetting { rloc: vec!["192.0.2.0/24".parse().unwrap()], ..SubscriberSetting::default() };
+        let setting = SubscriptionSetting {
+            eid_prefix: "10.0.0.0/8".parse().unwrap(),
+            nonce: u64::MAX,
+            rloc: vec!["192.0.2.1".parse().unwrap()],
+        };
+        let site = subscribers_site();
+        let problem = bench.subscription(&setting, net, &site).unwrap_err().to_string();
+        assert!(problem.starts_with("nonce"), "{problem}");
+    }
+
+    fn subscribers_site() -> Vec<Site> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let site = "[[site]]\nname = \"a\"\neid-prefix = [\"10.0.0.0/8\"]\nkey = [{ secret = \"of a\" }]\n";
+        std::fs::write(file.path(), site).unwrap();
+        Settings::read(&Flags { config: Some(file.path().into()), ..Flags::default() }).unwrap().sites().unwrap()
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //!
 //! * [`subscriber`]: who may subscribe, and how its Map-Request is checked;
 //! * [`subscription`]: the state of one, and when it is proven;
+//! * [`configured`]: those that the operator makes;
 //! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
 //! * [`queue`], [`pace`]: changes wait for their turn; [`watch`]: the DHT is read again;
 //! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
 
 pub mod answer;
 pub mod book;
+pub mod configured;
 pub mod pace;
 mod publish;
 pub mod queue;
@@ -58,6 +60,10 @@ pub struct Subscriptions {
     owed: BTreeMap<SubscriptionKey, Vec<EidPrefix>>,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
+    /// When those that the operator has made are told all anew.
+    anew: BTreeSet<(Instant, SubscriptionKey)>,
+    /// When all sites have had the time to register that are there.
+    settled: Instant,
     /// The pace of publications.
     pace: Pace,
     /// What each xTR may ask for; no more of them than are configured.
@@ -140,7 +146,8 @@ impl Subscriptions {
         self.ask(now, due, key, wish, Mode::Publish, &target.records)?;
         let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
         self.amend(now, &key, |subscription| {
-            (subscription.until, subscription.is_foreign) = (until, is_foreign);
+            let until = until.filter(|_| !subscription.is_configured);
+            (subscription.until, subscription.is_foreign) = (until, is_foreign && !subscription.is_configured);
             subscription.sent = Some(digest);
         });
         if is_foreign {
@@ -160,6 +167,10 @@ impl Subscriptions {
     /// Why it fails; nothing has changed then.
     pub fn leave(&mut self, now: Now, server: &MapServer, wish: &Wish) -> Result<(), Denial> {
         let (key, mode) = self.left(wish);
+        if mode == Mode::Gone && self.is_configured(&key) {
+            // Whoever has made it ends it.
+            return Err(Denial::Policy(Refusal::SubscribeDenied));
+        }
         self.admit_nonce(now, &key, wish)?;
         let current = self.target(server, &wish.asked).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
@@ -305,7 +316,7 @@ impl Subscriptions {
         for key in self.book.covering(&prefix) {
             let is_temporary = !answer::is_present(server, &key.prefix);
             let until = self.book.get(&key).and_then(|known| known.until);
-            if until.is_some() != is_temporary {
+            if until.is_some() != is_temporary && !self.is_configured(&key) {
                 let until = is_temporary.then(|| now.monotonic + self.policy.temporary);
                 self.amend(now, &key, |subscription| subscription.until = until);
             }

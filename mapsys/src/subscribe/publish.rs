@@ -23,6 +23,7 @@ impl Subscriptions {
         while let Some((_, key)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
             self.retire(now, &key);
         }
+        self.tell_anew(now, server);
         while let Some(receiver) = self.queue.peek(now.monotonic) {
             if !self.has_room(&receiver) {
                 // Who acknowledges nothing takes nothing of the pace that all share.
@@ -45,7 +46,8 @@ impl Subscriptions {
     pub fn next_deadline(&self) -> Option<Instant> {
         let turn = self.queue.next().map(|at| at.max(self.pace.next()));
         let end = self.ends.first().map(|(until, _)| *until);
-        [turn, end, self.notifier.next_deadline(), self.watches.next()].into_iter().flatten().min()
+        let others = [self.next_anew(), self.notifier.next_deadline(), self.watches.next()];
+        [turn, end].into_iter().chain(others).flatten().min()
     }
 
     /// Hands out what must be on disk, and then the messages that vouch for it.
@@ -142,7 +144,7 @@ impl Subscriptions {
             answer::is_present(server, &key.prefix)
         };
         let until = known.until.unwrap_or(now.monotonic + self.policy.temporary);
-        known.until = (!is_present).then_some(until);
+        known.until = (!is_present && !known.is_configured).then_some(until);
         if about == key.prefix {
             if known.sent.or(known.told) == Some(digest) {
                 return self.store(now, key, known);
@@ -174,6 +176,14 @@ impl Subscriptions {
         tracing::info!(prefix = %about, "change not acknowledged by a subscriber");
         let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let since = *known.silent_since.get_or_insert(wall);
+        if known.is_configured {
+            // Its xTR asks for nothing again.
+            let at = now.monotonic + Self::configured_pause(now, &known);
+            known.sent = known.sent.filter(|_| about != key.prefix);
+            self.store(now, key, known);
+            let content = Content::Registered { is_exact: about != key.prefix };
+            return self.enqueue(now, at, Receiver { key, about }, content);
+        }
         if wall.saturating_sub(since) >= SUBSCRIBER_SILENCE.as_secs() {
             tally.count(Refusal::SubscriptionEnded);
             return self.end(now, &key);
@@ -209,10 +219,14 @@ impl Subscriptions {
         }
     }
 
-    /// Ends a subscription without being asked to, and says so (RFC 9437, section 5).
+    /// Ends a subscription without being asked to, and says so (RFC 9437, section 5). One that the operator has made rests for a while
+    /// in its place: its xTR asks for the mapping when it hears that.
     pub(super) fn end(&mut self, now: Now, key: &SubscriptionKey) {
         if let Some(agreement) = self.book.get(key).and_then(Subscription::agreement).cloned() {
             self.say_farewell(key, &agreement);
+        }
+        if self.is_configured(key) {
+            return self.rest(now, key);
         }
         self.retire(now, key);
     }

@@ -38,6 +38,8 @@ impl Subscriptions {
             watches: Watches::default(),
             owed: BTreeMap::new(),
             ends: BTreeSet::new(),
+            anew: BTreeSet::new(),
+            settled: now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL,
             pace: Pace::new(now.monotonic, policy.pace, policy.pace),
             policy,
             asking: HashMap::new(),
@@ -50,6 +52,7 @@ impl Subscriptions {
         for kept in kept {
             restored.take_up(now, kept);
         }
+        restored.make_configured(now);
         restored.settle(now);
         restored.look_after(now);
         restored
@@ -79,6 +82,7 @@ impl Subscriptions {
         self.marks.splice(0..0, older.marks);
         self.outputs.extend(older.outputs);
         (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
+        self.settled = older.settled;
         self.asking = older.asking.into_iter().filter(|(xtr, _)| self.subscribers.get(xtr).is_some()).collect();
         self.tell_again(now, older.queue, &older.notifier);
     }
@@ -126,6 +130,7 @@ impl Subscriptions {
             sent: None,
             silent_since: kept.silent_since,
             is_foreign: kept.is_foreign,
+            is_configured: kept.is_configured,
         };
         for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
             let ways =
@@ -161,7 +166,7 @@ impl Subscriptions {
                 self.watches.set(key.prefix, at);
                 at += REREAD_STEP.min(most);
             } else if !is_temporary {
-                let at = now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL;
+                let at = self.settled;
                 let receiver = Receiver { key, about: key.prefix };
                 self.enqueue(now, at, receiver, Content::Registered { is_exact: false });
             }

@@ -4,7 +4,7 @@
 //! A Map-Request carries no authentication of its own, so what it says of xTR-ID, Site-ID and ITR-RLOCs is held against what
 //! is configured for that xTR, and against where it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::auth::AuthKey;
 use wire::control::{MapRequest, XtrIdentity};
 
+use super::configured::Configured;
 use crate::limits::{
     PUBLICATIONS_PER_SECOND, SUBSCRIBER_WAYS, SUBSCRIPTIONS, SUBSCRIPTIONS_PER_XTR, TEMPORARY_SUBSCRIPTION,
 };
@@ -36,12 +37,25 @@ pub struct Subscriber {
     pub eids: Vec<EidPrefix>,
     /// Destination port of its Map-Notifies; `Source` = the source port of the Map-Request inside the ECM.
     pub port: NotifyPort,
+    /// What it need not ask for: the operator has made these subscriptions.
+    pub configured: Vec<Configured>,
 }
 
 impl Subscriber {
     /// Whether this is one of its addresses.
     pub(super) fn has_rloc(&self, address: IpAddr) -> bool {
         contains(&self.rlocs, address)
+    }
+
+    /// Whether the subscriptions that are configured can be.
+    fn check_configured(&self) -> Result<(), SubscriberError> {
+        let (name, count) = (|| self.name.clone(), self.configured.len());
+        if count > SUBSCRIPTIONS_PER_XTR {
+            return Err(SubscriberError::TooMany { name: name(), count });
+        }
+        let mut seen = BTreeSet::new();
+        let twice = self.configured.iter().find(|configured| !seen.insert(configured.prefix));
+        twice.map_or(Ok(()), |twice| Err(SubscriberError::SubscriptionTwice { name: name(), prefix: twice.prefix }))
     }
 
     /// Whether it may subscribe to anything of `prefix`.
@@ -95,6 +109,25 @@ pub enum SubscriberError {
     /// One that could never be told anything.
     #[error("subscriber {0:?} has no rloc")]
     NoRloc(String),
+    /// One with more configured subscriptions than an xTR may have.
+    #[error("subscriber {name:?} has {count} subscriptions, {SUBSCRIPTIONS_PER_XTR} are the most")]
+    TooMany {
+        /// Its name.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+    /// More of them in all than there may be.
+    #[error("there are {0} configured subscriptions, {SUBSCRIPTIONS} are the most")]
+    TooManyInAll(usize),
+    /// One EID-prefix twice.
+    #[error("subscriber {name:?} has two subscriptions to {prefix}")]
+    SubscriptionTwice {
+        /// Whose.
+        name: String,
+        /// The EID-prefix.
+        prefix: EidPrefix,
+    },
 }
 
 /// What an xTR wants to have changed.
@@ -157,9 +190,19 @@ impl Subscribers {
             if let Some((_, other)) = table.get(&subscriber.xtr) {
                 return Err(SubscriberError::Twice { first: other.name.clone(), second: subscriber.name });
             }
+            subscriber.check_configured()?;
             table.insert(subscriber.xtr, (place, subscriber));
         }
+        let configured = table.values().map(|(_, subscriber)| subscriber.configured.len()).sum();
+        if configured > SUBSCRIPTIONS {
+            return Err(SubscriberError::TooManyInAll(configured));
+        }
         Ok(Self(table))
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Subscriber> {
+        self.0.values().map(|(_, subscriber)| subscriber)
     }
 
     /// The xTR of these numbers.

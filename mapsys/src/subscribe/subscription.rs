@@ -67,6 +67,8 @@ pub struct Subscription {
     pub silent_since: Option<u64>,
     /// Whether its mapping comes from the DHT.
     pub is_foreign: bool,
+    /// Whether the operator has made it, and not a Map-Request.
+    pub is_configured: bool,
 }
 
 /// A subscription as it is kept on disk.
@@ -94,6 +96,9 @@ pub struct Kept {
     pub silent_since: Option<u64>,
     /// Whether its mapping comes from the DHT.
     pub is_foreign: bool,
+    /// Whether the operator has made it.
+    #[serde(default)]
+    pub is_configured: bool,
 }
 
 impl Kept {
@@ -116,6 +121,7 @@ impl Subscription {
             sent: None,
             silent_since: None,
             is_foreign: false,
+            is_configured: false,
         }
     }
 
@@ -171,6 +177,7 @@ impl Subscription {
             told: self.told,
             silent_since: self.silent_since,
             is_foreign: self.is_foreign,
+            is_configured: self.is_configured,
         }
     }
 }

@@ -260,7 +260,15 @@ fn a_subscription_through_the_tree_is_acknowledged_and_so_is_its_repetition() {
     let xtr = XtrIdentity { xtr_id: [7; 16], site_id: 9 };
     let xtr_key = key(5, Algorithm::HkdfSha256, "of the xTR");
     let rlocs = vec!["198.51.100.9/32".parse().unwrap()];
-    let subscriber = Subscriber { name: "x".into(), xtr, key: xtr_key, rlocs, eids: vec![], port: NotifyPort::Control };
+    let subscriber = Subscriber {
+        name: "x".into(),
+        xtr,
+        key: xtr_key,
+        rlocs,
+        eids: vec![],
+        port: NotifyPort::Control,
+        configured: vec![],
+    };
     let pubsub = Policy { resolvers: vec!["203.0.113.53/32".parse().unwrap()], ..Policy::default() };
     let own = map_server("2001:db8::/32", &["2001:db8:a::/48"]);
     let mut bench = Bench::new(Config { subscribers: vec![subscriber], pubsub, ..own });

@@ -28,7 +28,15 @@ fn identity() -> XtrIdentity {
 
 fn subscriber() -> Subscriber {
     let rlocs = vec!["192.0.2.0/24".parse().unwrap()];
-    Subscriber { name: "x".into(), xtr: identity(), key: xtr_key(), rlocs, eids: vec![], port: NotifyPort::Control }
+    Subscriber {
+        name: "x".into(),
+        xtr: identity(),
+        key: xtr_key(),
+        rlocs,
+        eids: vec![],
+        port: NotifyPort::Control,
+        configured: vec![],
+    }
 }
 
 /// A registrar, and a Map-Resolver that the xTR may subscribe at.

@@ -8,6 +8,7 @@ mod asking;
 mod attacks;
 #[path = "../common/mod.rs"]
 mod common;
+mod configured;
 mod ending;
 #[path = "../../../program/tests/support/log.rs"]
 mod log;

@@ -40,6 +40,7 @@ pub(crate) fn subscriber() -> Subscriber {
         rlocs: vec!["192.0.2.0/24".parse().unwrap()],
         eids: vec![],
         port: NotifyPort::Control,
+        configured: vec![],
     }
 }
 

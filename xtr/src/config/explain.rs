@@ -26,6 +26,13 @@ pub fn explain(config: &Config) -> Vec<String> {
                 lines.push(format!(
                     "Wants to be told of changes behind {where_from}, and polls what it is not told of."
                 ));
+                if !config.subscribed.is_empty() {
+                    let prefixes: Vec<_> = config.subscribed.iter().map(|one| one.prefix).collect();
+                    lines.push(format!("Is told of {} without asking.", join(&prefixes)));
+                }
+                if config.takes_unsubscribed {
+                    lines.push("Takes what they tell of mappings that it has not subscribed to.".into());
+                }
             }
         }
         Mapping::Embedded(embedded) => lines.extend(self::embedded(config, embedded)),

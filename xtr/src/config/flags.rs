@@ -289,6 +289,15 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "F.toml")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscribe_key_file: Vec<PathBuf>,
+    /// A subscription that the operators of this node and of the Map-Server have made: what is told of PREFIX after this first nonce, under
+    /// the key of the --subscribe ADDR (default: of the first), is taken without being asked for; repeats
+    #[arg(long, global = true, value_name = "PREFIX=NONCE[@ADDR]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribed: Vec<String>,
+    /// Whether is taken what is told under the key of a --subscribe of mappings that nobody here has subscribed to; default off
+    #[arg(long, global = true, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub take_unsubscribed: Option<Switch>,
     /// Name of the TUN device; default lisp0
     #[arg(long, global = true, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -30,6 +30,7 @@ use crate::etr::SourceMode;
 use crate::interwork::Interworking;
 use crate::map_cache::is_unicast;
 use crate::resolve::LispSec;
+use crate::subscribe::Configured;
 use crate::trust::Trust;
 
 pub use explain::explain;
@@ -141,6 +142,9 @@ struct Written {
     subscribe: Vec<IpAddr>,
     #[serde(deserialize_with = "values::list")]
     subscribe_key_file: Vec<PathBuf>,
+    #[serde(deserialize_with = "values::list")]
+    subscribed: Vec<subscribe::SubscribedValue>,
+    take_unsubscribed: Switch,
     tun: String,
     mtu: u16,
     #[serde(deserialize_with = "values::tier")]
@@ -195,6 +199,8 @@ impl Default for Written {
             xtr_id: None,
             subscribe: Vec::new(),
             subscribe_key_file: Vec::new(),
+            subscribed: Vec::new(),
+            take_unsubscribed: Switch::Off,
             tun: "lisp0".into(),
             mtu: 1360,
             tier: Tier::Auto,
@@ -253,6 +259,10 @@ pub struct Config {
     pub xtr_id: Option<[u8; 16]>,
     /// Map-Resolvers behind which mappings are subscribed to, each with the key of its Map-Notifies (RFC 9437).
     pub subscriptions: Vec<ServerAddress>,
+    /// What the operators of both ends have subscribed this node to (RFC 9437, section 5).
+    pub subscribed: Vec<Configured>,
+    /// Whether is taken what those tell that it has not subscribed to.
+    pub takes_unsubscribed: bool,
     /// Name of the TUN device.
     pub tun: String,
     /// Its MTU, octets.
@@ -357,6 +367,7 @@ impl Config {
         let interworking = interwork::roles(&written, iid, cgeid_network.into())?;
         let mapping = mapping(&written, &interworking)?;
         let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
+        let (subscribed, takes_unsubscribed) = subscribe::unasked(&written, &subscriptions, &eid_prefixes)?;
         let trusted::Trusted { trust, networks: trusted_peers, map_version } = trusted::trusted(&written)?;
         let lisp_sec = lisp_sec::read(&written, &mapping)?;
         let nat = nat::nat(&written, &mapping)?;
@@ -391,6 +402,8 @@ impl Config {
             site_id: written.site_id,
             xtr_id,
             subscriptions,
+            subscribed,
+            takes_unsubscribed,
             control: written.control.unwrap_or_else(|| written.state_dir.join(CONTROL_SOCKET)),
             tun: written.tun,
             mtu: written.mtu,

@@ -56,6 +56,8 @@ fn differing(a: &Written, b: &Written, is_embedded: bool) -> Vec<&'static str> {
         ("xtr-id", a.xtr_id != b.xtr_id),
         ("subscribe", a.subscribe != b.subscribe),
         ("subscribe-key-file", a.subscribe_key_file != b.subscribe_key_file),
+        ("subscribed", a.subscribed != b.subscribed),
+        ("take-unsubscribed", a.take_unsubscribed != b.take_unsubscribed),
         ("tun", a.tun != b.tun),
         ("mtu", a.mtu != b.mtu),
         ("tier", a.tier != b.tier),
@@ -113,7 +115,8 @@ mod tests {
             "trusted-peer": ["192.0.2.9"], "echo-nonce": "on", "locator-status-bits": "on", "map-version": 5,
             "use-petr": ["192.0.2.9"], "petr-for": ["10.7.0.0/16"], "pitr-for": ["10.7.0.0/16"],
             "pitr-in": ["10.7.0.0/16"], "rtr": true, "nat": "auto", "rtr-at": ["192.0.2.9"], "site-id": 5,
-            "xtr-id": "0a", "subscribe": ["203.0.113.53"], "subscribe-key-file": ["k"], "tun": "other",
+            "xtr-id": "0a", "subscribe": ["203.0.113.53"], "subscribe-key-file": ["k"],
+            "subscribed": ["10.9.0.0/16=5"], "take-unsubscribed": "on", "tun": "other",
             "mtu": 1400, "tier": "0", "state-dir": "/other", "control": "/other", "dht-port": 5,
             "puzzle-bits": 5, "network-key": "k", "anycast": ["x"], "discovery": "on",
             "metrics": "127.0.0.1:9", "prefix": "2001:db8::/32", "log": "debug"

@@ -1,7 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the operator says of subscriptions to mappings (RFC 9437).
 
-use super::{ConfigError, LispSecMode, Mapping, ServerAddress, Written, key_file};
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use wire::address::{EidPrefix, InstanceId};
+
+use super::values::PrefixValue;
+use super::{ConfigError, LispSecMode, Mapping, ServerAddress, Switch, Written, key_file};
+use crate::subscribe::{Configured, limits};
+
+/// `PREFIX=NONCE[@ADDR]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SubscribedValue {
+    prefix: PrefixValue,
+    nonce: u64,
+    server: Option<IpAddr>,
+}
+
+impl FromStr for SubscribedValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (prefix, rest) = text.split_once('=').ok_or_else(|| format!("{text:?} is not PREFIX=NONCE[@ADDR]"))?;
+        let (nonce, server) = rest.split_once('@').map_or((rest, None), |(nonce, server)| (nonce, Some(server)));
+        let server = server.map(|text| text.parse().map_err(|_| format!("{text:?} is no address"))).transpose()?;
+        let nonce = nonce.parse().map_err(|_| format!("{nonce:?} is no nonce: a number of 64 bits"))?;
+        Ok(Self { prefix: prefix.parse()?, nonce, server })
+    }
+}
 
 /// The xTR-ID, by which Map-Servers know this node.
 pub(super) fn xtr_id(written: &Written) -> Result<Option<[u8; 16]>, ConfigError> {
@@ -51,6 +78,39 @@ pub(super) fn subscriptions(written: &Written, mapping: &Mapping) -> Result<Vec<
     resolvers.iter().copied().map(association).collect()
 }
 
+/// What is told without being asked for: of what is configured, and whether of other mappings too.
+pub(super) fn unasked(
+    written: &Written,
+    subscriptions: &[ServerAddress],
+    own: &[EidPrefix],
+) -> Result<(Vec<Configured>, bool), ConfigError> {
+    let takes_unsubscribed = written.take_unsubscribed == Switch::On;
+    if takes_unsubscribed && subscriptions.is_empty() {
+        return Err(ConfigError::new("take-unsubscribed", "needs a --subscribe, under whose key it is told"));
+    }
+    if written.subscribed.len() > limits::TOLD_ONLY {
+        let problem = format!("{} given, {} are the most", written.subscribed.len(), limits::TOLD_ONLY);
+        return Err(ConfigError::new("subscribed", problem));
+    }
+    let mut all: Vec<Configured> = Vec::new();
+    for SubscribedValue { prefix, nonce, server } in &written.subscribed {
+        let prefix = EidPrefix { iid: InstanceId(written.iid), net: prefix.0 };
+        let wrong = |problem: &str| Err(ConfigError::new("subscribed", format!("{prefix}: {problem}")));
+        let by = |subscription: &ServerAddress| server.is_none_or(|server| subscription.address == server);
+        let Some(association) = subscriptions.iter().position(by) else {
+            return wrong("needs the --subscribe of its Map-Server, under whose key it is told");
+        };
+        if own.iter().any(|own| own.covers(&prefix) || prefix.covers(own)) {
+            return wrong("is this node's own, or a part of it is");
+        }
+        if all.iter().any(|other| other.prefix == prefix) {
+            return wrong("is there twice");
+        }
+        all.push(Configured { prefix, nonce: *nonce, association });
+    }
+    Ok((all, takes_unsubscribed))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -82,6 +142,27 @@ mod tests {
             "{:?}",
             explain(&config)
         );
+    }
+
+    #[test]
+    fn configured_subscriptions_have_a_first_nonce_and_the_key_of_a_map_server() {
+        let two = "map-server = [\"192.0.2.9\", \"192.0.2.8\"]\nkey-file = [\"FOLDER/site\"]\n\
+                   subscribe = [\"192.0.2.9\", \"192.0.2.8\"]\n";
+        let with = |more: &str| load(&format!("{two}{more}"));
+        let config = with("subscribed = [\"10.2.0.0/16=40\", \"10.3.0.0/16=7@192.0.2.8\"]").unwrap();
+        let made: Vec<_> = config.subscribed.iter().map(|one| (one.nonce, one.association)).collect();
+        assert_eq!((made, config.takes_unsubscribed), (vec![(40, 0), (7, 1)], false));
+        let told = explain(&with("subscribed = [\"10.2.0.0/16=40\"]\ntake-unsubscribed = \"on\"").unwrap()).join("\n");
+        assert!(told.contains("10.2.0.0/16"), "{told}");
+        assert!(told.contains("not subscribed to"), "{told}");
+        for bad in ["10.1.2.0/24=1", "10.0.0.0/8=1", "10.2.0.0/16=1@192.0.2.7", "10.2.0.0/16", "10.2.0.0/16=x"] {
+            assert_eq!(with(&format!("subscribed = [\"{bad}\"]")).unwrap_err().key, "subscribed", "{bad}");
+        }
+        assert_eq!(with("subscribed = [\"10.2.0.0/16=1\", \"10.2.0.0/16=2\"]").unwrap_err().key, "subscribed");
+        let nowhere = "map-resolver = [\"192.0.2.9\"]\n";
+        assert_eq!(load(&format!("{nowhere}subscribed = [\"10.2.0.0/16=1\"]")).unwrap_err().key, "subscribed");
+        let error = load(&format!("{nowhere}take-unsubscribed = \"on\"")).unwrap_err();
+        assert_eq!(error.key, "take-unsubscribed");
     }
 
     #[test]

@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use wire::address::EidPrefix;
+use wire::control::Nonce;
 
 use super::{Control, Output};
 use crate::map_cache::{Event, Forwarding, Update};
 use crate::resolve;
-use crate::subscribe::{self, Counts, State, Subscriber};
+use crate::subscribe::{self, Counts, State, Subscriber, Told};
 
 impl Control {
     /// Subscribes to the mappings in use.
@@ -16,6 +17,13 @@ impl Control {
     pub fn subscribing(mut self, now: Instant, config: subscribe::Config) -> Self {
         let (rlocs, own) = (self.database.rlocs(), self.database.prefixes().to_vec());
         self.subscriber = Subscriber::new(now, config, rlocs, own);
+        self
+    }
+
+    /// Was told these last nonces unasked in the run before ([`Output::PersistTold`]).
+    #[must_use]
+    pub fn having_been_told(mut self, now: Instant, kept: impl IntoIterator<Item = (Told, Nonce)>) -> Self {
+        self.subscriber.has_been_told(now, kept);
         self
     }
 
@@ -40,6 +48,7 @@ impl Control {
         while let Some(output) = self.subscriber.poll() {
             match output {
                 subscribe::Output::PersistNonce(bound) => self.outputs.push_back(Output::PersistNonce(bound)),
+                subscribe::Output::PersistTold(told) => self.outputs.push_back(Output::PersistTold(told)),
                 subscribe::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
                 subscribe::Output::Install { via, asked, extends, records } => {
                     let published = resolve::Input::Published { via, asked, extends, records: &records };

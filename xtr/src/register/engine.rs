@@ -13,11 +13,11 @@ use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce, XtrIdentity};
 use wire::record::MappingRecord;
 
-use super::heard::Heard;
 use super::limits;
 use super::nonce::RisingNonce;
 use super::through::{Path, Through};
 use crate::database::{Database, RecordForm, withdrawal};
+use crate::last_nonces::LastNonces;
 use crate::nat::natted::Way;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{MapSystem, Outgoing, turned};
@@ -142,7 +142,7 @@ pub struct Registrar {
     through: Through,
     batches: Vec<Batch>,
     nonce: RisingNonce,
-    heard: Heard,
+    heard: LastNonces<MapSystem>,
     /// Servers that are no longer configured, until they have confirmed that or are given up.
     retired: BTreeSet<usize>,
     /// Prefixes that another xTR has registered with a server since we did.
@@ -180,7 +180,7 @@ impl Registrar {
             server.prefixes.retain(|prefix| may_have(cgeids, server.to, prefix));
         }
         let mut registrar = Self {
-            heard: Heard::default(),
+            heard: LastNonces::new(limits::HEARD),
             database,
             servers,
             retired: BTreeSet::new(),
@@ -204,7 +204,12 @@ impl Registrar {
 
     /// Has heard these last unsolicited Map-Notifies in the run before.
     pub fn has_heard(&mut self, kept: impl IntoIterator<Item = (MapSystem, Nonce)>) {
-        self.heard = Heard::of(kept);
+        self.heard.restore(kept);
+    }
+
+    /// Whether this run has sent a Map-Register with this nonce.
+    pub fn has_used(&self, nonce: Nonce) -> bool {
+        self.nonce.has_used(nonce)
     }
 
     /// Takes one input.

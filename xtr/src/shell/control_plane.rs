@@ -31,7 +31,8 @@ use super::trace::{self, TraceRequest};
 use crate::config::Table;
 use crate::engine::{Control, Input, Output};
 use crate::map_cache::Update;
-use crate::transport::{Destination, Outgoing, Via};
+use crate::subscribe::Told;
+use crate::transport::{Destination, MapSystem, Outgoing, Via};
 
 /// Message type of a Map-Notify (RFC 9301, section 5.1).
 const MAP_NOTIFY: u8 = 4;
@@ -55,7 +56,9 @@ pub struct ControlPlane {
     /// The version of our mappings over restarts.
     pub map_version: KeptVersion,
     /// Of Map-Servers over restarts.
-    pub notify_nonces: NotifyNonces,
+    pub notify_nonces: NotifyNonces<MapSystem>,
+    /// Of what is told unasked over restarts.
+    pub told_nonces: NotifyNonces<Told>,
     /// From the control socket.
     pub questions: mpsc::Receiver<Question>,
     /// The network whose addresses are led into the tunnel, if this node takes part in it.
@@ -139,7 +142,14 @@ impl ControlPlane {
     /// Takes one input, and does what follows. Cancelled only while it waits.
     async fn step(&mut self) -> Result<Step, Failure> {
         let ended = |part| Failure::Machine(format!("{part} has ended: the log says why"));
-        let timer = sleep_until(self.control.next_deadline().into_iter().chain(self.notify_nonces.due()).min());
+        let timer = sleep_until(
+            self.control
+                .next_deadline()
+                .into_iter()
+                .chain(self.notify_nonces.due())
+                .chain(self.told_nonces.due())
+                .min(),
+        );
         tokio::select! {
             Some(received) = self.received.recv() => self.on_received(received),
             event = self.packets.event() => match event {
@@ -323,7 +333,9 @@ impl ControlPlane {
 
     /// Puts on disk what Map-Servers have said last, if it is time to.
     fn settle(&mut self, is_last: bool) {
-        if let Err(error) = self.notify_nonces.settle(Instant::now(), is_last) {
+        let now = Instant::now();
+        let settled = [self.notify_nonces.settle(now, is_last), self.told_nonces.settle(now, is_last)];
+        for error in settled.into_iter().filter_map(Result::err) {
             tracing::error!(%error, "after a restart an old Map-Notify may be taken for a new one");
         }
     }
@@ -338,6 +350,10 @@ impl ControlPlane {
                 Output::PersistNonce(bound) => self.persist(bound),
                 Output::PersistHeard(heard) => {
                     self.notify_nonces.note(heard);
+                    self.settle(false);
+                }
+                Output::PersistTold(told) => {
+                    self.told_nonces.note(told);
                     self.settle(false);
                 }
                 Output::Update(update) => {

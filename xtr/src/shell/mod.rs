@@ -135,6 +135,7 @@ async fn run_as(
     let site: Vec<EidPrefix> = config.eid_prefixes.iter().chain(&cgeids).copied().collect();
     let map_version = KeptVersion::open(&config.state_dir, config.map_version)?;
     let (notify_nonces, heard) = NotifyNonces::open(&config.state_dir)?;
+    let (told_nonces, told) = NotifyNonces::open(&config.state_dir)?;
     let database = Database::new(site.clone(), locators.clone(), Ttl::DEFAULT);
     let database = map_version.version(database, config.trust.status_bits());
     let packets = Packets::start(&config, &database)?;
@@ -154,6 +155,7 @@ async fn run_as(
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
     let control = control(&config, &state, database, &site, map_system.as_ref())?.having_heard(heard);
+    let control = control.having_been_told(Instant::now(), told);
 
     let sender = changes.sender();
     let locators = Locators { all: locators, unreachable: Vec::new() };
@@ -166,6 +168,7 @@ async fn run_as(
         state,
         map_version,
         notify_nonces,
+        told_nonces,
         questions,
         cgeid_network: cgeid_network(&config),
         changes,
@@ -341,7 +344,14 @@ fn subscriptions(config: &Config, identity: XtrIdentity, state: &StateFile) -> R
         let xtr_id = format!("{:032x}", u128::from_be_bytes(identity.xtr_id));
         tracing::info!(xtr_id, site_id = identity.site_id, "subscribes to mappings");
     }
-    Ok(subscribe::Config { identity, associations, nonce_floor: Nonce(state.state().nonce), seed: state::random()? })
+    Ok(subscribe::Config {
+        identity,
+        associations,
+        nonce_floor: Nonce(state.state().nonce),
+        seed: state::random()?,
+        configured: config.subscribed.clone(),
+        takes_unsubscribed: config.takes_unsubscribed,
+    })
 }
 
 fn associations(config: &Config) -> Vec<subscribe::Association> {

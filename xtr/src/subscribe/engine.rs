@@ -2,6 +2,7 @@
 //! The subscribing engine: one subscription for each mapping in use.
 
 mod told;
+mod unasked;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -18,7 +19,9 @@ use super::message::{Wish, encapsulated};
 use super::nonce::Nonces;
 use super::subscription::{State, Subscription};
 use super::table::Table;
+use super::unasked::{Configured, Told};
 use super::{Counts, limits};
+use crate::last_nonces::LastNonces;
 use crate::reach::Budget;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{MapSystem, Outgoing, Via};
@@ -46,6 +49,10 @@ pub struct Config {
     pub nonce_floor: Nonce,
     /// Entropy for nonces.
     pub seed: [u8; 32],
+    /// Subscriptions that the operator has made (RFC 9437, section 5).
+    pub configured: Vec<Configured>,
+    /// Whether is taken what is not subscribed to, if it is under the key of an association (RFC 9437, section 5).
+    pub takes_unsubscribed: bool,
 }
 
 /// What the engine wants done, in this order.
@@ -53,6 +60,8 @@ pub struct Config {
 pub enum Output {
     /// Write the bound to disk before anything after it is sent.
     PersistNonce(Nonce),
+    /// Keep these last nonces of what is told unasked on disk: what [`Subscriber::has_been_told`] takes.
+    PersistTold(Vec<(Told, Nonce)>),
     /// Send a Map-Request, or a Map-Notify-Ack.
     Send(Outgoing),
     /// What a Map-Server says of these EID-prefixes goes into the map-cache, if it may.
@@ -83,6 +92,10 @@ pub struct Subscriber {
     nonces: Nonces,
     random: StdRng,
     budget: Budget,
+    configured: Vec<Configured>,
+    takes_unsubscribed: bool,
+    /// The last nonces of what is told unasked.
+    last_told: LastNonces<Told>,
     /// When a replay was last logged.
     replay_logged: Option<Instant>,
     counts: Counts,
@@ -93,8 +106,8 @@ pub struct Subscriber {
 impl Subscriber {
     /// Subscribes from `rlocs`; EIDs in `own` are not subscribed to.
     pub fn new(now: Instant, config: Config, rlocs: Vec<IpAddr>, own: Vec<EidPrefix>) -> Self {
-        let Config { identity, associations, nonce_floor, seed } = config;
-        Self {
+        let Config { identity, associations, nonce_floor, seed, configured, takes_unsubscribed } = config;
+        let mut subscriber = Self {
             identity,
             associations,
             rlocs,
@@ -104,17 +117,29 @@ impl Subscriber {
             nonces: Nonces::above(nonce_floor),
             random: StdRng::from_seed(seed),
             budget: Budget::new(now, limits::REQUESTS_PER_SECOND),
+            configured,
+            takes_unsubscribed,
+            last_told: LastNonces::new(limits::TOLD_NONCES),
             replay_logged: None,
             counts: Counts::default(),
             outputs: VecDeque::new(),
             tally: Tally::default(),
-        }
+        };
+        subscriber.make_configured(now, |_| true);
+        subscriber
     }
 
     /// One that subscribes to nothing.
     pub fn off(now: Instant) -> Self {
         let identity = XtrIdentity::default();
-        let config = Config { identity, associations: Vec::new(), nonce_floor: Nonce(0), seed: [0; 32] };
+        let config = Config {
+            identity,
+            associations: Vec::new(),
+            nonce_floor: Nonce(0),
+            seed: [0; 32],
+            configured: Vec::new(),
+            takes_unsubscribed: false,
+        };
         Self::new(now, config, Vec::new(), Vec::new())
     }
 
@@ -124,11 +149,16 @@ impl Subscriber {
     }
 
     /// Whether a Map-Notify is about a mapping of others: "an EID not local to the xTR" (RFC 9437, section 6), under a nonce that
-    /// began here.
-    pub fn takes(&self, message: &MapNotify) -> bool {
+    /// began here, or that is told unasked. `is_answer` says that its nonce is that of a Map-Register.
+    pub fn takes(&self, message: &MapNotify, is_answer: bool) -> bool {
         let mut eids = message.records.iter().filter_map(|record| record.eid.ip_prefix());
         let is_local = |eid: &EidPrefix| self.own.iter().any(|own| own.covers(eid));
-        self.is_on() && Nonces::is_ours(message.nonce) && eids.any(|eid| !is_local(&eid))
+        let is_wanted = |eid: &EidPrefix| {
+            let is_taken = self.takes_unsubscribed && !is_answer;
+            is_taken || self.table.covering_that(eid, Subscription::is_told_only).is_some()
+        };
+        let is_ours = Nonces::is_ours(message.nonce);
+        self.is_on() && eids.any(|eid| !is_local(&eid) && (is_ours || is_wanted(&eid)))
     }
 
     /// Takes a Map-Notify; `payload` is the whole message.
@@ -197,7 +227,8 @@ impl Subscriber {
 
     /// A mapping in use is about to expire: whether it is asked for here, by which its subscription is renewed.
     pub fn refresh(&mut self, now: Instant, prefix: &EidPrefix) -> bool {
-        let is_live = self.table.get(prefix).is_some_and(Subscription::is_live);
+        let is_asked_for = |known: &Subscription| known.is_live() && !known.is_told_only();
+        let is_live = self.table.get(prefix).is_some_and(is_asked_for);
         if is_live && let Some(mut subscription) = self.take(prefix) {
             subscription.is_used = true;
             if subscription.state == State::Subscribed {
@@ -224,9 +255,10 @@ impl Subscriber {
     /// Takes over the keys of associations with the same Map-Resolvers. Who has refused us, or whose answers did not verify, is asked
     /// anew; one that tells of changes tells of them under its new key.
     pub fn set_keys(&mut self, now: Instant, newer: &[Association]) {
-        let mut has_changed = false;
-        for (known, newer) in self.associations.iter_mut().zip(newer) {
+        let (mut has_changed, mut renewed) = (false, Vec::new());
+        for (index, (known, newer)) in self.associations.iter_mut().zip(newer).enumerate() {
             if known.resolver == newer.resolver && (&known.key, known.tag) != (&newer.key, newer.tag) {
+                renewed.extend((known.key.id != newer.key.id).then_some(index));
                 known.clone_from(newer);
                 has_changed = true;
             }
@@ -234,6 +266,7 @@ impl Subscriber {
         if !has_changed {
             return;
         }
+        self.begin_anew(now, &renewed);
         for prefix in self.table.prefixes() {
             if let Some(mut subscription) = self.take(&prefix) {
                 if !subscription.is_live() && subscription.state != State::Leaving {
@@ -311,6 +344,8 @@ impl Subscriber {
                 }
                 return self.put(prefix, subscription);
             }
+            // Nothing is ever due about those.
+            State::Configured | State::Unasked => return self.put(prefix, subscription),
             State::Asked | State::Leaving => {}
             State::Subscribed | State::Refused | State::Denied | State::Unanswered => {
                 subscription.hurry(now, State::Asked);

@@ -10,6 +10,12 @@ pub const SUBSCRIPTIONS: usize = 4096;
 /// EID-prefixes inside one subscription whose last nonce is remembered; beyond them what is older than the newest is not news.
 pub const PUBLISHED_PREFIXES: usize = 64;
 
+/// Configured subscriptions, and others that are told of unasked: so many of each.
+pub const TOLD_ONLY: usize = 512;
+
+/// Last nonces of these that are kept on disk, those that are in use no longer among them.
+pub const TOLD_NONCES: usize = 2 * TOLD_ONLY + 256;
+
 /// Map-Requests with the N-bit a second in all, and at once (RFC 9437, section 7.2): our own Map-Server takes so many for ever, and
 /// answers what is beyond by Map-Replies.
 pub const REQUESTS_PER_SECOND: u32 = 16;

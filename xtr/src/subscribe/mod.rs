@@ -7,6 +7,7 @@
 //! * [`Subscriber`]: the engine; what it wants installed goes through the same checks as a Map-Reply;
 //! * `subscription`: the state of one, and which nonces are news;
 //! * `nonce`: nonces that rise over restarts, and that nobody off the path guesses;
+//! * [`Configured`]: those that the operator makes, and what Map-Servers say of their own accord;
 //! * `message`: the Map-Request that subscribes, or ends that.
 
 mod engine;
@@ -15,9 +16,11 @@ mod message;
 mod nonce;
 mod subscription;
 mod table;
+mod unasked;
 
 pub use engine::{Association, Config, Output, Subscriber};
 pub use subscription::State;
+pub use unasked::{Configured, Told};
 
 /// What was done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

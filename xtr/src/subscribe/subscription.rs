@@ -26,6 +26,10 @@ pub enum State {
     Unanswered,
     /// It is being given back.
     Leaving,
+    /// The Map-Server tells of changes: the operator has made the subscription at both ends (RFC 9437, section 5).
+    Configured,
+    /// The Map-Server tells of changes, of its own accord.
+    Unasked,
 }
 
 impl State {
@@ -38,6 +42,8 @@ impl State {
             Self::Denied => "denied",
             Self::Unanswered => "unanswered",
             Self::Leaving => "leaving",
+            Self::Configured => "configured",
+            Self::Unasked => "unasked",
         }
     }
 }
@@ -103,14 +109,28 @@ impl Subscription {
         }
     }
 
-    /// When it is to be looked at.
-    pub(super) fn at(&self) -> Instant {
-        if self.state == State::Leaving { self.due } else { self.due.min(self.expires) }
+    /// One that is told of without a Map-Request, above this nonce.
+    pub(super) fn told_only(now: Instant, state: State, association: usize, nonce: u64) -> Self {
+        Self { state, last: Some(nonce), floor: Some(nonce), ..Self::new(now, now, association) }
+    }
+
+    /// When it is to be looked at, if ever.
+    pub(super) fn at(&self) -> Option<Instant> {
+        match self.state {
+            State::Configured | State::Unasked => None,
+            State::Leaving => Some(self.due),
+            _ => Some(self.due.min(self.expires)),
+        }
+    }
+
+    /// Whether it is told of without being asked for, and so never asked for, nor given back.
+    pub(super) fn is_told_only(&self) -> bool {
+        matches!(self.state, State::Configured | State::Unasked)
     }
 
     /// Whether the Map-Server tells of changes, as far as we know: also while it is asked for again.
     pub(super) fn is_live(&self) -> bool {
-        self.floor.is_some() && matches!(self.state, State::Asked | State::Subscribed)
+        self.floor.is_some() && matches!(self.state, State::Asked | State::Subscribed) || self.is_told_only()
     }
 
     /// Nonces that a Map-Notify may confirm, oldest first.

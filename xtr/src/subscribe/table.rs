@@ -19,14 +19,14 @@ impl Table {
     /// Puts one in, in the place of the one that was there.
     pub(super) fn put(&mut self, prefix: EidPrefix, subscription: Subscription) {
         self.take(&prefix);
-        self.schedule.insert((subscription.at(), prefix));
+        self.schedule.extend(subscription.at().map(|at| (at, prefix)));
         self.entries.insert(prefix, subscription);
     }
 
     /// Takes one out: to change it, and put it in again.
     pub(super) fn take(&mut self, prefix: &EidPrefix) -> Option<Subscription> {
         let subscription = self.entries.remove(prefix)?;
-        self.schedule.remove(&(subscription.at(), *prefix));
+        subscription.at().map(|at| self.schedule.remove(&(at, *prefix)));
         Some(subscription)
     }
 
@@ -44,12 +44,21 @@ impl Table {
 
     /// The longest subscription that covers `prefix`.
     pub(super) fn covering(&self, prefix: &EidPrefix) -> Option<EidPrefix> {
+        self.covering_that(prefix, |_| true)
+    }
+
+    /// The longest one that covers `prefix` and is as it is wanted.
+    pub(super) fn covering_that(
+        &self,
+        prefix: &EidPrefix,
+        is_wanted: impl Fn(&Subscription) -> bool,
+    ) -> Option<EidPrefix> {
         if self.entries.is_empty() {
             return None;
         }
         let shorter = (0..=prefix.net.prefix_len()).rev();
         let mut candidates = shorter.filter_map(|len| EidPrefix::new(prefix.iid, prefix.net.addr(), len));
-        candidates.find(|candidate| self.entries.contains_key(candidate))
+        candidates.find(|candidate| self.entries.get(candidate).is_some_and(&is_wanted))
     }
 
     /// The one that is to be looked at first, if its time has come.

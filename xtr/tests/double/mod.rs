@@ -14,6 +14,7 @@ use xtr::engine::{Config, Control, Input, Output};
 use xtr::map_cache::{Entry, Event, Update};
 use xtr::refusal::Refusal;
 use xtr::register::Server;
+use xtr::subscribe::Told;
 use xtr::transport::{Destination, MapSystem, Via};
 
 pub const RLOC: &str = "192.0.2.1";
@@ -65,6 +66,7 @@ pub struct Node {
     pub persisted: Vec<Nonce>,
     /// The last nonces of unsolicited Map-Notifies, as they are on disk.
     pub heard: Vec<(MapSystem, Nonce)>,
+    pub told: Vec<(Told, Nonce)>,
     updates: Vec<Update>,
     key: AuthKey,
 }
@@ -97,6 +99,7 @@ impl Node {
             smrs: vec![],
             persisted: vec![],
             heard: vec![],
+            told: vec![],
             updates: vec![],
             key,
         };
@@ -197,6 +200,7 @@ impl Node {
             match output {
                 Output::PersistNonce(nonce) => self.persisted.push(nonce),
                 Output::PersistHeard(heard) => self.heard = heard,
+                Output::PersistTold(told) => self.told = told,
                 Output::Update(update) => self.updates.push(update),
                 Output::Send(outgoing) => match outgoing.to {
                     Destination::Pipe => self.piped.push(outgoing.bytes),

@@ -234,8 +234,8 @@ fn locator(record: &LocatorRecord) -> Value {
 }
 
 /// The subscriptions: `[{"prefix", "subscriber", "xtr_id", "site_id", "state", "proven", "nonce", "temporary_s", "from", "silent",
-/// "itr_rlocs"}]`. `state` is `publish` or `mute`; `proven` whether the xTR has acknowledged it; `temporary_s` the rest of its life
-/// where nothing is registered, else null; `from` is `site` or `dht`.
+/// "configured", "itr_rlocs"}]`. `state` is `publish` or `mute`; `proven` whether the xTR has acknowledged it; `temporary_s` the rest of its life
+/// where nothing is registered, else null; `from` is `site` or `dht`; `configured` whether the operator has made it.
 pub(super) fn subscriptions(engine: &Engine, now: Instant, from: Cursor) -> Part {
     let subscriptions = engine.subscriptions();
     let after = if let Cursor::AfterSubscription(key) = from { Some(key) } else { None };
@@ -256,6 +256,7 @@ pub(super) fn subscriptions(engine: &Engine, now: Instant, from: Cursor) -> Part
             "temporary_s": subscription.until.map(|until| until.saturating_duration_since(now).as_secs()),
             "from": if subscription.is_foreign { "dht" } else { "site" },
             "silent": subscription.silent_since.is_some(),
+            "configured": subscription.is_configured,
             "itr_rlocs": ways.iter().map(|way| way.remote.to_string()).collect::<Vec<_>>(),
         })
     };

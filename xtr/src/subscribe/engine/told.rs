@@ -16,7 +16,7 @@ use crate::subscribe::subscription::{Order, State, Subscription, is_farewell};
 use crate::transport::{Destination, Outgoing, Via};
 
 /// Deployed Map-Servers send the whole HMAC. It covers all that is said, or counts as none.
-const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
+pub(super) const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
 
 impl Subscriber {
     pub(super) fn on_notify(
@@ -34,7 +34,11 @@ impl Subscriber {
         let eids: Vec<EidPrefix> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
         let first = *eids.first().ok_or(Refusal::NotifyNotSubscribed)?;
         let answered = self.asked.get(&message.nonce.0).copied();
-        let prefix = answered.or_else(|| self.table.covering(&first)).ok_or(Refusal::NotifyNotSubscribed)?;
+        if answered.is_none() && self.table.covering_that(&first, Subscription::is_live).is_none() {
+            self.begin_unasked(now, first, message, payload)?;
+        }
+        let telling = || self.table.covering_that(&first, Subscription::is_live);
+        let prefix = answered.or_else(telling).ok_or(Refusal::NotifyNotSubscribed)?;
         let known = self.table.get(&prefix).ok_or(Refusal::NotifyNotSubscribed)?;
         let is_about =
             |eid: &EidPrefix| prefix.covers(eid) || answered.is_some() && *eid == first && eid.covers(&prefix);
@@ -127,9 +131,16 @@ impl Subscriber {
         for eid in news.iter().filter_map(|record| record.eid.ip_prefix()) {
             subscription.told(eid, nonce);
         }
+        let told_only = subscription.is_told_only().then_some((subscription.association, subscription.last));
+        if let (Some(_), Destination::Socket { remote, .. }) = (told_only, ack.to) {
+            (subscription.server, subscription.failures) = (Some(remote), 0);
+        }
         self.put(prefix, subscription);
         self.counts.published += 1;
-        self.outputs.extend(self.nonces.note(nonce).map(Output::PersistNonce));
+        match told_only {
+            Some((association, last)) => self.remember(association, prefix, last.unwrap_or(nonce)),
+            None => self.outputs.extend(self.nonces.note(nonce).map(Output::PersistNonce)),
+        }
         self.outputs.push_back(Output::Install { via, asked: None, extends: true, records: news });
         Ok(())
     }
@@ -140,6 +151,9 @@ impl Subscriber {
         if !is_answer && subscription.last.is_none_or(|last| nonce < last) {
             self.put(prefix, subscription);
             return Err(Refusal::NotifyReplayed);
+        }
+        if subscription.is_told_only() {
+            return self.on_rest(prefix, nonce, subscription);
         }
         tracing::debug!(%prefix, "the Map-Server has ended a subscription");
         self.counts.ended += 1;
@@ -154,6 +168,22 @@ impl Subscriber {
         if was_live {
             self.outputs.push_back(Output::Poll(prefix));
         }
+        Ok(())
+    }
+
+    /// What is told unasked is not told for a while, or any more: the mapping is asked for, and what may come is listened for.
+    fn on_rest(&mut self, prefix: EidPrefix, nonce: u64, mut subscription: Subscription) -> Result<(), Refusal> {
+        let is_again = subscription.failures > 0;
+        subscription.failures = 1;
+        subscription.told(prefix, nonce);
+        let association = subscription.association;
+        self.put(prefix, subscription);
+        if is_again {
+            return Err(Refusal::NotifyReplayed);
+        }
+        self.counts.ended += 1;
+        self.remember(association, prefix, nonce);
+        self.outputs.push_back(Output::Poll(prefix));
         Ok(())
     }
 

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Subscriptions that the operator makes (RFC 9437, section 5).
+
+use std::net::SocketAddr;
+
+use mapsys::engine::{Config, Memory, Output, Reconfiguration};
+use mapsys::limits::CONFIGURED_LONGEST;
+use mapsys::refusal::Refusal;
+use mapsys::subscribe::configured::Configured;
+use mapsys::subscribe::subscriber::{Subscriber, SubscriberError, Subscribers};
+use mapsys::subscribe::subscription::Mode;
+use wire::control::MapNotify;
+use wire::control::auth::{self, Accept, Algorithm};
+use wire::record::{Action, Ttl};
+
+use crate::common::*;
+use crate::xtr::*;
+
+const PART: &str = "2001:db8:a:1::/64";
+
+/// The xTR with a subscription to the site after this nonce.
+fn told_after(nonce: u64) -> Subscriber {
+    let rlocs = [ONE, TWO].map(|rloc| rloc.parse().unwrap()).to_vec();
+    Subscriber { configured: vec![Configured { prefix: prefix(SITE), nonce, rlocs }], ..subscriber() }
+}
+
+fn with(subscriber: Subscriber) -> Config {
+    Config { subscribers: vec![subscriber], ..served() }
+}
+
+fn says(bench: &mut Bench, nonce: u64, rloc: &str) -> Vec<Output> {
+    site_says(bench, nonce, vec![record(prefix(SITE), &[rloc])])
+}
+
+fn reload(bench: &mut Bench, subscriber: Subscriber) -> Vec<Output> {
+    let Config { sites, trust_anchors, clients, foreign, pubsub, ddt, lisp_sec, .. } = served();
+    let subscribers = vec![subscriber];
+    let newer = Reconfiguration { sites, trust_anchors, clients, foreign, subscribers, pubsub, ddt, lisp_sec };
+    bench.engine.reconfigure(bench.now, newer).unwrap();
+    bench.drain()
+}
+
+/// A Map-Server that has told its subscriber of the site under nonce 41, and what is on its disk.
+fn before() -> (Bench, Memory) {
+    let mut bench = Bench::new(with(told_after(40)));
+    let mut memory = Memory::default();
+    write(&mut memory, &bench.drain());
+    let outputs = says(&mut bench, 1, "198.51.100.1");
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    assert_eq!((to, notify.nonce.0), (address("192.0.2.1:4342"), 41));
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    (bench, memory)
+}
+
+fn copy(memory: &Memory) -> Memory {
+    Memory { subscriptions: memory.subscriptions.clone(), ..Memory::default() }
+}
+
+fn nonces(told: &[(SocketAddr, MapNotify)]) -> Vec<u64> {
+    told.iter().map(|(_, notify)| notify.nonce.0).collect()
+}
+
+#[test]
+fn it_is_told_without_a_map_request_and_its_nonces_follow_the_configured_one() {
+    let (mut bench, memory) = before();
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    assert!(memory.subscriptions[0].is_configured);
+    bench.pass(seconds(5));
+    let (to, notify) = told_once(&says(&mut bench, 2, "198.51.100.2"));
+    assert_eq!((notify.nonce.0, rlocs(&notify.records[0])), (42, vec!["198.51.100.2".to_owned()]));
+    acknowledge(&mut bench, to, &notify);
+    assert_eq!(bench.engine.tally().total(), 0);
+}
+
+#[test]
+fn of_what_is_never_registered_it_hears_when_sites_have_had_their_time() {
+    let mut bench = Bench::new(with(told_after(40)));
+    assert_eq!(told(&bench.pass(seconds(180))), []);
+    let (to, notify) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((notify.nonce.0, notify.records[0].ttl, about(&notify)), (41, Ttl(0), prefix(SITE)));
+    acknowledge(&mut bench, to, &notify);
+    bench.pass(seconds(3600));
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)], "it is no temporary one");
+}
+
+#[test]
+fn nonces_survive_a_restart_and_never_fall_under_one_key() {
+    for (configured, next) in [(40, 42), (7, 42), (1000, 1001)] {
+        let (_, memory) = before();
+        let mut bench = Bench::with(with(told_after(configured)), memory);
+        assert_eq!(told(&says(&mut bench, 1, "198.51.100.1")), [], "the same as before");
+        bench.pass(seconds(5));
+        let (_, notify) = told_once(&says(&mut bench, 2, "198.51.100.2"));
+        assert_eq!(notify.nonce.0, next, "{configured}");
+    }
+}
+
+#[test]
+fn under_a_new_key_nonces_begin_at_the_configured_one() {
+    let (_, memory) = before();
+    let key_6 = key(6, Algorithm::HkdfSha256, "another one");
+    let mut bench = Bench::with(with(Subscriber { key: key_6.clone(), ..told_after(7) }), memory);
+    let outputs = says(&mut bench, 1, "198.51.100.1");
+    let nonce = outputs.iter().find_map(|output| match output {
+        Output::Send { bytes, .. } if auth::verify(bytes, &key_6, Accept::STRICT).is_ok() => {
+            let Ok(wire::control::ControlMessage::MapNotify(notify)) = wire::control::ControlMessage::decode(bytes)
+            else {
+                return None;
+            };
+            Some(notify.nonce.0)
+        }
+        _ => None,
+    });
+    assert_eq!(nonce, Some(8));
+}
+
+#[test]
+fn no_silence_ends_it_and_it_is_told_less_and_less_often() {
+    let (mut bench, _) = before();
+    bench.pass(seconds(5));
+    let mut told_of = told(&says(&mut bench, 2, "198.51.100.2"));
+    told_of.extend(told(&bench.pass(seconds(5 * 3600))));
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    let mut distinct = nonces(&told_of);
+    distinct.dedup();
+    let most = 5 * 3600 / CONFIGURED_LONGEST.as_secs();
+    assert!((10..=usize::try_from(most).unwrap() + 6).contains(&distinct.len()), "{distinct:?}");
+    assert!(distinct.is_sorted());
+    assert_eq!(bench.engine.tally().get(Refusal::SubscriptionEnded), 0);
+    // The site has fallen silent meanwhile; when it is there again, the xTR hears that.
+    let mut last = told(&says(&mut bench, 3, "198.51.100.3"));
+    last.extend(told(&bench.pass(seconds(60))));
+    let (to, notify) = last.last().unwrap().clone();
+    assert_eq!(rlocs(&notify.records[0]), ["198.51.100.3"]);
+    let nonce = notify.nonce.0;
+    acknowledge(&mut bench, to, &notify);
+    bench.pass(seconds(5));
+    assert_eq!(told_once(&says(&mut bench, 4, "198.51.100.4")).1.nonce.0, nonce + 1);
+}
+
+#[test]
+fn its_xtr_may_ask_for_it_but_not_end_it() {
+    let (mut bench, _) = before();
+    let outputs = bench.datagram(FROM_ONE, &ecm(&leaving(50, prefix(SITE))));
+    let answer = outputs.iter().find_map(|output| match output {
+        Output::Send { bytes, .. } => match wire::control::ControlMessage::decode(bytes).unwrap() {
+            wire::control::ControlMessage::MapReply(reply) => Some(reply),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(answer.unwrap().records[0].action, Action::DropPolicyDenied);
+    assert_eq!(bench.only_refused(Refusal::SubscribeDenied), 1);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true)]);
+    bench.pass(seconds(4));
+    let (to, notify) = told_once(&bench.datagram(FROM_TWO, &ecm(&subscribing(60, &[host(EID)], &[TWO]))));
+    acknowledge(&mut bench, to, &notify);
+    bench.pass(seconds(5));
+    let (to, notify) = told_once(&says(&mut bench, 2, "198.51.100.2"));
+    assert_eq!((to, notify.nonce.0), (address("192.0.2.2:4342"), 61));
+}
+
+#[test]
+fn its_xtr_may_keep_a_part_of_it_quiet() {
+    let (mut bench, _) = before();
+    let (to, notify) = told_once(&bench.datagram(FROM_ONE, &ecm(&leaving(50, prefix(PART)))));
+    acknowledge(&mut bench, to, &notify);
+    let outputs = site_says(&mut bench, 2, vec![record(prefix(PART), &["198.51.100.2"])]);
+    assert_eq!(told(&outputs), []);
+    assert_eq!(subscriptions(&bench), [(prefix(SITE), Mode::Publish, true), (prefix(PART), Mode::Mute, true)]);
+}
+
+#[test]
+fn whoever_takes_it_out_ends_it_and_its_last_nonce_is_remembered() {
+    let (mut bench, mut memory) = before();
+    let outputs = reload(&mut bench, subscriber());
+    write(&mut memory, &outputs);
+    let (_, farewell) = told_once(&outputs);
+    assert_eq!((farewell.nonce.0, farewell.records[0].action), (41, Action::DropAuthFailure));
+    assert_eq!(subscriptions(&bench), []);
+    let mut later = Bench::with(with(told_after(40)), copy(&memory));
+    assert_eq!(told_once(&says(&mut later, 1, "198.51.100.1")).1.nonce.0, 42);
+    // Taken out while it was not running.
+    let (_, memory) = before();
+    let mut bench = Bench::with(served(), memory);
+    assert_eq!(told_once(&bench.pass(seconds(0))).1.records[0].action, Action::DropAuthFailure);
+    assert_eq!(subscriptions(&bench), []);
+}
+
+#[test]
+fn one_that_a_reload_brings_is_told_at_once_of_all_that_is_registered() {
+    let mut bench = registered();
+    site_says(&mut bench, 2, vec![record(prefix(PART), &["198.51.100.2"])]);
+    let told_of = told(&reload(&mut bench, told_after(40)));
+    let mut heard: Vec<_> = told_of.iter().map(|(_, notify)| about(notify)).collect();
+    heard.sort();
+    assert_eq!((heard, nonces(&told_of)), (vec![prefix(SITE), prefix(PART)], vec![41, 42]));
+    for (to, notify) in &told_of {
+        acknowledge(&mut bench, *to, notify);
+    }
+    bench.pass(seconds(5));
+    assert_eq!(told(&reload(&mut bench, told_after(40))), [], "nothing is new");
+    assert_eq!(bench.engine.tally().total(), 0);
+}
+
+#[test]
+fn a_second_one_to_the_same_prefix_is_refused() {
+    let twice = [told_after(1).configured, told_after(2).configured].concat();
+    let refused = Subscribers::new(vec![Subscriber { configured: twice, ..subscriber() }]).unwrap_err();
+    assert_eq!(refused, SubscriberError::SubscriptionTwice { name: "x".into(), prefix: prefix(SITE) });
+}

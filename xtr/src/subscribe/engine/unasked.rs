@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Subscriptions without a Map-Request (RFC 9437, section 5).
+
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::auth;
+use wire::control::{MapNotify, Nonce};
+
+use super::told::ACCEPTED;
+use super::{Output, Subscriber};
+use crate::refusal::Refusal;
+use crate::subscribe::limits;
+use crate::subscribe::subscription::{State, Subscription, is_farewell};
+use crate::subscribe::unasked::Told;
+
+impl Subscriber {
+    /// Was told these last nonces unasked in the run before ([`Output::PersistTold`]). Those of what is neither configured nor taken
+    /// now are kept all the same.
+    pub fn has_been_told(&mut self, now: Instant, kept: impl IntoIterator<Item = (Told, Nonce)>) {
+        self.last_told.restore(kept);
+        self.make_configured(now, |_| true);
+        if !self.takes_unsubscribed {
+            return;
+        }
+        for (told, nonce) in self.last_told.iter().collect::<Vec<_>>() {
+            let by = |index: &usize| self.told(*index, told.prefix) == Some(told);
+            let association = (0..self.associations.len()).find(by);
+            if let Some(association) = association.filter(|_| self.has_room(&told.prefix)) {
+                self.put(told.prefix, Subscription::told_only(now, State::Unasked, association, nonce.0));
+            }
+        }
+    }
+
+    /// Puts in what is configured of these associations. Under one Key ID a nonce never falls, whatever is configured.
+    pub(super) fn make_configured(&mut self, now: Instant, is_meant: impl Fn(usize) -> bool) {
+        let configured = self.configured.iter().filter(|one| is_meant(one.association)).copied();
+        for one in configured.collect::<Vec<_>>() {
+            let last = self.told(one.association, one.prefix).map_or(Nonce(0), |told| self.last_told.last(told));
+            let nonce = one.nonce.max(last.0);
+            self.put(one.prefix, Subscription::told_only(now, State::Configured, one.association, nonce));
+        }
+    }
+
+    /// These associations have another Key ID: what they tell unasked begins anew.
+    pub(super) fn begin_anew(&mut self, now: Instant, renewed: &[usize]) {
+        for prefix in self.table.prefixes() {
+            let is_over = |known: &Subscription| known.state == State::Unasked && renewed.contains(&known.association);
+            if self.table.get(&prefix).is_some_and(is_over) {
+                self.table.take(&prefix);
+            }
+        }
+        self.make_configured(now, |association| renewed.contains(&association));
+    }
+
+    /// A Map-Server tells of what is not subscribed to: where that is taken, it begins a subscription.
+    pub(super) fn begin_unasked(
+        &mut self,
+        now: Instant,
+        first: EidPrefix,
+        message: &MapNotify,
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
+        let is_awaited = |known: &Subscription| matches!(known.state, State::Asked | State::Leaving);
+        let mut eids = message.records.iter().map(|record| record.eid.ip_prefix());
+        let is_whole = eids.all(|eid| eid.is_some_and(|eid| first.covers(&eid)));
+        let is_ours = self.own.iter().any(|own| own.covers(&first) || first.covers(own));
+        if !self.takes_unsubscribed || !is_whole || is_ours || self.table.get(&first).is_some_and(is_awaited) {
+            return Err(Refusal::NotifyNotSubscribed);
+        }
+        let verifies = |association: &super::Association| auth::verify(payload, &association.key, ACCEPTED).is_ok();
+        let association = self.associations.iter().position(verifies).ok_or(Refusal::NotifyBadTag)?;
+        if is_farewell(message) {
+            return Err(Refusal::NotifyNotSubscribed);
+        }
+        if !self.has_room(&first) {
+            return Err(Refusal::SubscriptionTableFull);
+        }
+        let last = self.told(association, first).map_or(Nonce(0), |told| self.last_told.last(told));
+        let floor = last.0.max(message.nonce.0.saturating_sub(1));
+        self.take(&first);
+        self.put(first, Subscription::told_only(now, State::Unasked, association, floor));
+        Ok(())
+    }
+
+    /// Whether another subscription may begin that was not asked for, and is not configured.
+    fn has_room(&self, prefix: &EidPrefix) -> bool {
+        let is_unasked = |known: &EidPrefix| self.table.get(known).is_some_and(|known| known.state == State::Unasked);
+        let known = self.table.get(prefix);
+        let unasked = self.table.prefixes().iter().filter(|prefix| is_unasked(prefix)).count();
+        let has_place = known.is_some() || self.table.len() < limits::SUBSCRIPTIONS;
+        known.is_none_or(|known| known.state != State::Configured) && unasked < limits::TOLD_ONLY && has_place
+    }
+
+    /// Has the last nonce of what is told unasked put on disk.
+    pub(super) fn remember(&mut self, association: usize, prefix: EidPrefix, nonce: u64) {
+        let Some(told) = self.told(association, prefix) else { return };
+        let table = &self.table;
+        let in_use = |told: &Told| table.get(&told.prefix).is_some_and(Subscription::is_told_only);
+        let kept = self.last_told.note(told, Nonce(nonce), in_use);
+        self.outputs.push_back(Output::PersistTold(kept));
+    }
+
+    fn told(&self, association: usize, prefix: EidPrefix) -> Option<Told> {
+        let association = self.associations.get(association)?;
+        Some(Told { server: association.resolver, key_id: association.key.id, prefix })
+    }
+}
