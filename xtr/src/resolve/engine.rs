@@ -343,7 +343,7 @@ impl Resolver {
         let security = if is_protected {
             let mut key = [0; OneTimeKey::OCTETS];
             self.random.fill_bytes(&mut key);
-            Some(self.secured.begin(eid, nonce, *resolver, OneTimeKey::new(key))?)
+            Some(self.secured.begin(now, eid, nonce, *resolver, OneTimeKey::new(key))?)
         } else {
             None
         };
