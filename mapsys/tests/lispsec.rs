@@ -4,12 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../program/tests/support/log.rs"]
+mod log;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::*;
-use mapsys::engine::{Config, ConfigError, Engine, Memory, Output};
+use log::logged;
+use mapsys::engine::{Config, ConfigError, Engine, Memory, Output, Reconfiguration};
+use mapsys::limits::LOG_PAUSE;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{LispSec, Site, SitePrefix};
 use mapsys::resolve::lispsec::{Association, AssociationError, SecKey};
@@ -702,6 +706,58 @@ fn where_the_key_could_be_read_on_the_way_the_itr_hears_so_protected() {
     assert!(verified.cant_sign, "asking without might do");
     assert_eq!(verified.reply.records[0].action, Action::DropNoReason);
     assert_eq!(resolver.only_refused(Refusal::SecNoPath), 1);
+}
+
+/// What is written, as RFC 9303, section 6.7.1, wants it, of keys that go nowhere.
+fn withheld(run: impl FnOnce()) -> Vec<String> {
+    let is_of_key = |line: &String| line.starts_with("WARN one-time key would be readable on the way");
+    logged(run).into_iter().filter(is_of_key).collect()
+}
+
+#[test]
+fn that_a_key_goes_to_no_map_server_is_logged_at_a_pace_that_fills_no_log() {
+    let mut resolver = searcher(None);
+    let asks_for = |resolver: &mut Bench, nonce: u64| {
+        let (to, _) = only(&resolver.datagram(ITR, &asks(nonce, "2001:db8:a::2")));
+        assert_eq!(to.ip(), address(ITR).ip());
+    };
+    let begun = withheld(|| {
+        referred(&mut resolver);
+        asks_for(&mut resolver, 6);
+    });
+    resolver.pass(LOG_PAUSE);
+    let again = withheld(|| (7..9).for_each(|nonce| asks_for(&mut resolver, nonce)));
+    for lines in [begun, again] {
+        assert!(matches!(lines.as_slice(), [line] if line.contains("2001:db8:a:")), "{lines:?}");
+    }
+}
+
+#[test]
+fn that_a_key_goes_to_no_etr_whose_own_key_is_gone_is_logged() {
+    let site_with = |id| Site {
+        keys: vec![mapsys::register::site::SiteKey { id, algorithm: None, secret: Secret::new(SITE_SECRET) }],
+        ..site_a()
+    };
+    let mut bench = bench_of(vec![site_with(1)]);
+    registers(&mut bench, 1, "198.51.100.1", false, true);
+    let newer = Reconfiguration {
+        sites: vec![site_with(2)],
+        trust_anchors: vec![],
+        clients: vec![],
+        foreign: mapsys::limit::Foreign::FromItrRloc,
+        subscribers: vec![],
+        pubsub: mapsys::subscribe::subscriber::Policy::default(),
+        ddt: mapsys::ddt::Config::default(),
+        lisp_sec: associations(),
+    };
+    let now = bench.now;
+    bench.engine.reconfigure(now, newer).unwrap();
+    let lines = withheld(|| {
+        let (to, bytes) = only(&bench.datagram(ITR, &asks(5, "2001:db8:a::2")));
+        assert_eq!(to.ip(), address(ITR).ip());
+        assert!(verify_reply(&bytes, &otk(5), ASKED).unwrap().cant_sign);
+    });
+    assert!(matches!(lines.as_slice(), [line] if line.contains("198.51.100.1")), "{lines:?}");
 }
 
 #[test]

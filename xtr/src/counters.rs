@@ -156,6 +156,14 @@ table! {
         FlagsIgnored = "core-flags-ignored",
         /// Packets from the core with N and V, or E without N, which nobody may send: taken, by the rule for receivers.
         FlagsForbidden = "core-flags-forbidden",
+        /// Packets from the core with an outer ECT(0) round an inner Not-ECT, which nobody should make (RFC 6040, section 4.2).
+        EcnEct0OverNotEct = "core-ecn-ect0-over-not-ect",
+        /// The same with an outer ECT(1); those with CE are dropped.
+        EcnEct1OverNotEct = "core-ecn-ect1-over-not-ect",
+        /// The same with an outer ECT(0) round an inner ECT(1).
+        EcnEct0OverEct1 = "core-ecn-ect0-over-ect1",
+        /// The same with an outer ECT(1) round an inner CE.
+        EcnEct1OverCe = "core-ecn-ect1-over-ce",
         /// Packets of trusted peers that told an old version of our mapping and were taken (RFC 9302, section 7.1).
         VersionOld = "core-version-old",
         /// Packets of trusted peers that told a newer version of their mapping than is cached (RFC 9302, section 7.2).
@@ -186,6 +194,8 @@ pub struct LocatorCount {
     pub reachable: bool,
     /// The longest packet that gets there, octets, with all its headers.
     pub path_mtu: usize,
+    /// Whether packets go there in the compatibility mode of ECN (RFC 6040, section 4.3).
+    pub ecn_compatible: bool,
     /// Packets sent there.
     pub packets: u64,
     /// Their octets, without the headers put in front.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The control half of the border node: resolve, register, reply and reach behind one `handle` and one `poll`.
 
+mod ecn;
 mod interworking;
 mod map_systems;
 mod nat;
@@ -124,6 +125,8 @@ pub struct Control {
     natted: Option<Natted>,
     iid: InstanceId,
     smrs_received: u64,
+    /// Whether odd ECN fields are written to the log.
+    logs_ecn: bool,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -170,6 +173,7 @@ impl Control {
             natted: None,
             iid: InstanceId(0),
             smrs_received: 0,
+            logs_ecn: true,
             outputs,
             tally: Tally::default(),
         }
@@ -490,6 +494,7 @@ impl Control {
             }
             Event::VersionNewer { prefix } => self.resolver.handle(now, resolve::Input::Newer { prefix }),
             Event::VersionStale { prefix, rloc } => self.solicitor.remind(now, rloc, prefix),
+            Event::UnusedEcn { rloc, inner, outer, packets } => self.on_unused_ecn(rloc, (inner, outer), packets),
         }
     }
 

@@ -15,6 +15,7 @@
 pub mod config;
 pub mod counters;
 pub mod database;
+pub mod ecn;
 mod eid_set;
 pub mod engine;
 pub mod etr;

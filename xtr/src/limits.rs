@@ -71,6 +71,10 @@ pub const BATCH: usize = 64;
 /// A warning that others can provoke is logged at most this often.
 pub const LOG_PAUSE: Duration = Duration::from_secs(10);
 
+/// Least time between two words to control about one pair of inner and outer ECN field that nobody should make (RFC 6040, section 4.2),
+/// and so between two lines in the log.
+pub const ECN_SAID: Duration = Duration::from_secs(60);
+
 /// Least time between two hints that a locator cannot be reached: a burst of probes follows, which takes longer.
 pub const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Locators whose hints are counted at once; what else is said within a second is not heard.

@@ -142,6 +142,55 @@ fn negative_answers_become_their_actions_for_a_quarter_of_an_hour_at_most() {
     }
 }
 
+/// RFC 9301, section 5.5.
+#[test]
+fn what_comes_round_cached_parts_lives_no_longer_than_the_first_of_them() {
+    let mut node = Node::plain();
+    for (eid, site, minutes) in
+        [("2001:db8:b:1::2/128", "2001:db8:b:1::/64", 60), ("2001:db8:b:2::2/128", "2001:db8:b:2::/64", 30)]
+    {
+        let (_, request) = node.miss(eid);
+        node.reply(&reply_to(&request, &[(site, minutes)]));
+        assert_eq!(node.upsert().1.expires - node.now, secs(60 * u64::from(minutes)), "a part has its own life");
+    }
+    node.advance(secs(60));
+    let round = |node: &mut Node| {
+        node.updates();
+        let (_, request) = node.miss("2001:db8:b:3::2/128");
+        node.reply(&reply_to(&request, &[("2001:db8:b::/48", 1440)]));
+        let (installed, entry) = node.upsert();
+        assert_eq!(installed, prefix("2001:db8:b::/48"));
+        let shown: Vec<_> = node.control.map_cache(node.now).map(|(prefix, shown)| (*prefix, shown.expires)).collect();
+        assert!(shown.contains(&(installed, entry.expires)), "{shown:?}");
+        (entry.expires - node.now).as_secs()
+    };
+    assert_eq!(round(&mut node), 29 * 60);
+    // It ends with the second part, and then lives as long as the first.
+    node.advance(secs(29 * 60));
+    assert_eq!(round(&mut node), 30 * 60);
+    node.advance(secs(30 * 60));
+    assert_eq!(round(&mut node), 1440 * 60, "nothing is inside any more");
+}
+
+#[test]
+fn what_comes_with_its_parts_ends_with_the_first_of_them() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss(EID);
+    let records = [("2001:db8:b::/48", 1440), ("2001:db8:b:1::/64", 60), ("2001:db8:b:2::/64", 90)];
+    node.reply(&reply_to(&request, &records));
+    let mut lives: Vec<_> = node
+        .updates()
+        .into_iter()
+        .map(|update| match update {
+            Update::Upsert { prefix, entry } => (prefix.net.to_string(), (entry.expires - node.now).as_secs() / 60),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    lives.sort();
+    let expected = [("2001:db8:b:1::/64", 60), ("2001:db8:b:2::/64", 90), ("2001:db8:b::/48", 60)];
+    assert_eq!(lives, expected.map(|(net, minutes)| (net.to_owned(), minutes)));
+}
+
 #[test]
 fn a_mapping_ends_the_holes_inside_it_and_not_what_is_denied_there() {
     let mut node = Node::plain();

@@ -20,6 +20,7 @@ use wire::data::{Ipv4Header, Ipv6Header, TrafficClass, UdpHeader, checksum};
 use wire::record::MapVersion;
 use xtr::config::Tier;
 use xtr::counters::{Count, DropReason};
+use xtr::ecn::EcnCompatibility;
 use xtr::etr::EtrConfig;
 use xtr::itr::ItrConfig;
 use xtr::map_cache::{Event, OwnMapping, Update};
@@ -217,6 +218,7 @@ fn what_is_taken_is_said(tier: Tier) {
             tun: TUN.into(),
             mtu: 1400,
             itr: itr.clone(),
+            ecn: EcnCompatibility::default(),
             etr: EtrConfig::default(),
             rlocs: vec![ip(rloc)],
         };

@@ -20,6 +20,7 @@ use wire::control::lispsec::{
 use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapReply, MapRequest, Nonce, XtrIdentity};
 use wire::record::{Action, LocatorRecord, MappingRecord, Ttl};
 use xtr::engine::Input;
+use xtr::limits;
 use xtr::map_cache::{Event, Forwarding, Update};
 use xtr::refusal::Refusal;
 use xtr::resolve::{Demand, LispSec, Wrapping};
@@ -486,6 +487,29 @@ fn a_resolver_without_a_key_is_not_asked() {
     assert_eq!((node.sent.len(), node.refused(Refusal::SecNoKey)), (0, 1));
     node.advance(secs(60));
     assert_eq!((node.sent.len(), node.refused(Refusal::SecNoKey)), (0, 11));
+}
+
+/// RFC 9303, section 6.4: that a request was dropped is logged, at a pace that fills no log.
+#[test]
+fn that_a_resolver_without_a_key_is_not_asked_is_logged() {
+    let mut node = Node::plain();
+    node.control = node.control.secured(LispSec { demand: Demand::Require, resolvers: vec![] });
+    let misses = |node: &mut Node, net: u8| {
+        for host in 1..=20 {
+            let eid = prefix(&format!("10.66.{net}.{host}/32"));
+            node.event(Event::Miss { eid, source: "10.1.0.2".parse().unwrap() });
+        }
+    };
+    let begun = log::logged(|| misses(&mut node, 1));
+    let again = log::logged(|| {
+        node.now += limits::LOG_PAUSE;
+        misses(&mut node, 2);
+    });
+    for lines in [begun, again] {
+        let lines: Vec<_> = lines.iter().filter(|line| line.starts_with("WARN a Map-Request is not sent")).collect();
+        assert!(matches!(lines.as_slice(), [line] if line.contains(RESOLVER) && line.contains("10.66.")), "{lines:?}");
+    }
+    assert!(node.refused(Refusal::SecNoKey) >= 40);
 }
 
 #[test]

@@ -77,6 +77,17 @@ impl Ecn {
             (inner, _) => Some(inner),
         }
     }
+
+    /// Whether no way of encapsulating makes an outer field `outer` of an inner field `inner`: the marked ones of RFC 6040, figure 4.
+    #[inline]
+    pub fn is_unused(inner: Self, outer: Self) -> bool {
+        match inner {
+            Self::NotEct => outer != Self::NotEct,
+            Self::Ect0 => false,
+            Self::Ect1 => outer == Self::Ect0,
+            Self::Ce => outer == Self::Ect1,
+        }
+    }
 }
 
 /// A packet of either version; octets behind its total length are not part of it.
@@ -191,6 +202,13 @@ mod tests {
                 assert_eq!(Ecn::decapsulate(inner, outer), expected, "inner {inner:?} outer {outer:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_five_unused_combinations_of_rfc_6040() {
+        let outers = [NotEct, Ect0, Ect1, Ce];
+        let marked = outers.map(|inner| outers.map(|outer| u8::from(Ecn::is_unused(inner, outer))));
+        assert_eq!(marked, [[0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]);
     }
 
     #[test]

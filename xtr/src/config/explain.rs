@@ -59,6 +59,7 @@ pub fn explain(config: &Config) -> Vec<String> {
     if !config.gpe_peers.is_empty() {
         lines.push(format!("Sends LISP-GPE headers to {}.", join(&config.gpe_peers)));
     }
+    lines.extend(super::ecn::explain(config));
     lines.extend(super::interwork::explain(&config.interworking));
     lines.push(sources(config));
     lines.extend(super::trusted::explain(config));
@@ -146,6 +147,6 @@ fn embedded(config: &Config, embedded: &Embedded) -> Vec<String> {
     lines
 }
 
-fn join(items: &[impl Display]) -> String {
+pub(super) fn join(items: &[impl Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -213,6 +213,16 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gpe_peer: Vec<String>,
+    /// Locator of an ETR of before ECN, or all: packets there go in compatibility mode, with an outer ECN field of 00 (RFC 6040, section
+    /// 4.3); repeats
+    #[arg(long, global = true, value_name = "ADDR|all")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ecn_compatibility: Vec<String>,
+    /// Whether packets from the core with an outer ECN field that their inner one cannot have led to are logged, once a minute for each
+    /// pair (RFC 6040, section 4.2); off = they are counted; default on
+    #[arg(long, global = true, value_name = "on|off")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecn_log: Option<Switch>,
     /// Check of packets from the core: strict = their inner source has to map to the locator that they come from, loose = it must not
     /// be known to map elsewhere, off = none; CGEIDs are checked strictly unless off; default loose
     #[arg(long, global = true, value_name = "strict|loose|off")]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Configuration: file, then environment, then flags; then checked as a whole.
 
+mod ecn;
 mod explain;
 mod flags;
 mod interwork;
@@ -26,6 +27,7 @@ use wire::control::auth::{AuthKey, TagForm};
 use wire::record::MapVersion;
 
 use crate::database::OwnLocator;
+use crate::ecn::EcnCompatibility;
 use crate::etr::SourceMode;
 use crate::interwork::Interworking;
 use crate::map_cache::is_unicast;
@@ -116,6 +118,9 @@ struct Written {
     iid: u32,
     #[serde(deserialize_with = "values::list")]
     gpe_peer: Vec<IpAddr>,
+    #[serde(deserialize_with = "values::list")]
+    ecn_compatibility: Vec<ecn::EcnValue>,
+    ecn_log: Switch,
     source_check: SourceCheck,
     #[serde(deserialize_with = "values::list")]
     pitr: Vec<IpAddr>,
@@ -182,6 +187,8 @@ impl Default for Written {
             trust_anchor: Vec::new(),
             iid: 0,
             gpe_peer: Vec::new(),
+            ecn_compatibility: Vec::new(),
+            ecn_log: Switch::On,
             source_check: SourceCheck::Loose,
             pitr: Vec::new(),
             trusted_peer: Vec::new(),
@@ -239,6 +246,10 @@ pub struct Config {
     pub iid: InstanceId,
     /// Locators of peers that take LISP-GPE headers only.
     pub gpe_peers: Vec<IpAddr>,
+    /// Where packets go in the compatibility mode of ECN.
+    pub ecn: EcnCompatibility,
+    /// Whether ECN fields that nobody should make are written to the log.
+    pub ecn_log: bool,
     /// Whether packets from the core are dropped whose inner source does not map to where they come from.
     pub source_check: SourceMode,
     /// Locators of PITRs, whose packets need not come from EIDs.
@@ -388,6 +399,8 @@ impl Config {
             temporary: written.temporary,
             iid,
             gpe_peers: written.gpe_peer,
+            ecn: ecn::compatibility(&written.ecn_compatibility),
+            ecn_log: written.ecn_log == Switch::On,
             source_check: match written.source_check {
                 SourceCheck::Off => SourceMode::Off,
                 SourceCheck::Loose => SourceMode::Loose,
@@ -416,6 +429,9 @@ impl Config {
         written.map_server.iter().try_for_each(|address| config.check_underlay("map-server", *address))?;
         written.map_resolver.iter().try_for_each(|address| config.check_underlay("map-resolver", *address))?;
         config.gpe_peers.iter().try_for_each(|address| config.check_underlay("gpe-peer", *address))?;
+        if let EcnCompatibility::To(rlocs) = &config.ecn {
+            rlocs.iter().try_for_each(|address| config.check_underlay("ecn-compatibility", *address))?;
+        }
         config.pitrs.iter().try_for_each(|address| config.check_underlay("pitr", *address))?;
         let petrs = &config.interworking.petrs;
         petrs.iter().try_for_each(|petr| config.check_underlay("use-petr", petr.address))?;

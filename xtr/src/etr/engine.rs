@@ -14,6 +14,7 @@ use crate::eid_set::EidSet;
 use crate::map_cache::{Event, Update, is_unicast};
 use crate::trust::Trust;
 
+use super::ecn::UnusedEcn;
 use super::letters::Letters;
 use super::peers::{Peers, Said};
 use super::relays::{Relayed, Relays};
@@ -97,6 +98,7 @@ pub struct Etr {
     relays: Relays,
     letters: Letters,
     written: Written,
+    unused_ecn: UnusedEcn,
     counters: Arc<Counters>,
 }
 
@@ -107,8 +109,8 @@ impl Etr {
         let peers = Peers::new(config.trust, counters.clone());
         let petr_for = EidSet::new(&config.petr_for);
         let (gpe_peers, local_eids, written) = (config.gpe_peers, EidSet::default(), Written::new());
-        let (relays, letters) = (Relays::default(), Letters::default());
-        Self { gpe_peers, local_eids, petr_for, sources, peers, relays, letters, written, counters }
+        let (relays, letters, unused_ecn) = (Relays::default(), Letters::default(), UnusedEcn::new(counters.clone()));
+        Self { gpe_peers, local_eids, petr_for, sources, peers, relays, letters, written, unused_ecn, counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -128,6 +130,7 @@ impl Etr {
         self.sources.advance(now);
         self.peers.advance(now);
         self.written.advance(now);
+        self.unused_ecn.advance(now);
     }
 
     /// When [`Self::advance`] is to be called although nothing comes.
@@ -137,12 +140,13 @@ impl Etr {
 
     /// What control is to be asked. An event that cannot be delivered is given to [`Self::event_lost`].
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.letters.poll().or_else(|| self.sources.poll_event()).or_else(|| self.peers.poll_event())
+        let of_packets = self.letters.poll().or_else(|| self.sources.poll_event()).or_else(|| self.peers.poll_event());
+        of_packets.or_else(|| self.unused_ecn.poll_event())
     }
 
     /// Whether [`Self::poll_event`] has one.
     pub fn has_events(&self) -> bool {
-        self.letters.has_some() || self.sources.has_events() || self.peers.has_events()
+        self.letters.has_some() || self.sources.has_events() || self.peers.has_events() || self.unused_ecn.has_events()
     }
 
     /// Keeps an event that control had no room for, to be polled again.
@@ -151,6 +155,9 @@ impl Etr {
         match event {
             Event::Control { .. } => self.letters.put_back(event),
             Event::Source { .. } => self.sources.event_lost(event),
+            Event::UnusedEcn { rloc, inner, outer, packets } => {
+                self.unused_ecn.event_lost(rloc, (inner, outer), packets);
+            }
             _ => self.peers.event_lost(event),
         }
     }
@@ -296,7 +303,7 @@ impl Etr {
         self.check_next_protocol(outer, &lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
         let (leaves, relayed) = self.check_addresses(outer, iid, &packet)?;
-        let (ttl, class) = uniform(outer, &packet)?;
+        let (ttl, class) = self.uniform(outer, &packet)?;
         // Encapsulated again it has a hop less (RFC 9300, section 5.3).
         let ttl = ttl - u8::from(relayed.is_some());
         if ttl == 0 {
@@ -311,6 +318,19 @@ impl Etr {
             Ipv6Packet::rewrite(inner, ttl, class);
         }
         Ok(Decapsulated { iid, source, lisp, leaves, relayed, inner })
+    }
+
+    /// TTL, DSCP and ECN of the inner packet (RFC 9300, section 5.3; RFC 6040): the fewer hops, the outer DSCP, congestion
+    /// from either header.
+    #[inline]
+    fn uniform(&self, outer: &OuterInfo, packet: &IpPacket<'_>) -> Result<(u8, TrafficClass), DropReason> {
+        let ttl = packet.ttl().min(outer.ttl);
+        if ttl == 0 {
+            return Err(DropReason::CoreTtl);
+        }
+        self.unused_ecn.look(outer.source, packet.traffic_class().ecn(), outer.class.ecn());
+        let ecn = Ecn::decapsulate(packet.traffic_class().ecn(), outer.class.ecn()).ok_or(DropReason::CoreEcn)?;
+        Ok((ttl, TrafficClass::new(outer.class.dscp(), ecn)))
     }
 
     /// What a GPE peer sends that is no IP packet is dropped, whatever it looks like (RFC 9305, section 3).
@@ -369,17 +389,6 @@ impl Etr {
         let Some(iid) = self.petr_for.prefixes().first().map(|prefix| prefix.iid) else { return false };
         IpPacket::parse(packet).is_ok_and(|packet| !self.local_eids.contains(iid, packet.destination()))
     }
-}
-
-/// TTL, DSCP and ECN of the inner packet (RFC 9300, section 5.3; RFC 6040): the fewer hops, the outer DSCP, congestion
-/// from either header.
-fn uniform(outer: &OuterInfo, packet: &IpPacket<'_>) -> Result<(u8, TrafficClass), DropReason> {
-    let ttl = packet.ttl().min(outer.ttl);
-    if ttl == 0 {
-        return Err(DropReason::CoreTtl);
-    }
-    let ecn = Ecn::decapsulate(packet.traffic_class().ecn(), outer.class.ecn()).ok_or(DropReason::CoreEcn)?;
-    Ok((ttl, TrafficClass::new(outer.class.dscp(), ecn)))
 }
 
 fn malformed(error: &DecodeError) -> DropReason {

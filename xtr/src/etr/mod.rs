@@ -8,10 +8,12 @@
 //! * Bit 5 is R, to be ignored, or P of GPE; nobody can tell which a peer means. Unless GPE is configured it is R: the
 //!   inner packet's own version decides. That also takes GPE packets with an IP payload.
 //! * The inner source is checked against the mapping system as far as the operator wants ([`SourcePolicy`]).
+//! * ECN is that of RFC 6040. Pairs of an inner and an outer field that nobody should make are counted, and said to control.
 //! * An outer UDP checksum has been verified by the kernel if it was not zero.
 //! * The hop of the ETR is counted after it, by the kernel: it forwards what is written to the TUN device, takes one from
 //!   TTL or hop limit, and tells the source where none is left.
 
+mod ecn;
 mod engine;
 mod letters;
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, NextProtocol, OuterHeader, fragment};
+use wire::data::{
+    Ecn, IcmpError, IpPacket, Ipv4Packet, LispHeader, MINIMUM_MTU, NextProtocol, OuterHeader, TrafficClass, fragment,
+};
 use wire::record::Action;
 
 use super::miss_queue::{Held, Lost, MissQueue};
@@ -16,6 +18,7 @@ use super::peer;
 use super::quoted;
 use super::rate::IcmpRate;
 use crate::counters::{Count, Counters, DropReason};
+use crate::ecn::EcnCompatibility;
 use crate::eid_set::EidSet;
 use crate::limits;
 use crate::map_cache::{
@@ -139,6 +142,13 @@ impl Itr {
     pub fn trusting(mut self, trust: Trust) -> Self {
         self.cache.locators_mut().trust(trust.clone());
         self.trust = trust;
+        self
+    }
+
+    /// The same, with the compatibility mode of ECN where it is said (RFC 6040, section 4.3). Before it is told of any mapping.
+    #[must_use]
+    pub fn with_ecn(mut self, ecn: EcnCompatibility) -> Self {
+        self.cache.locators_mut().set_ecn(ecn);
         self
     }
 
@@ -465,13 +475,18 @@ impl Itr {
         let ordinary = self.ordinary_header(target, packet);
         let state = self.cache.locators().get(target.locator);
         let (form, from, through) = (state.form(), state.from(), state.through());
+        let class = if state.is_ecn_compatible() {
+            TrafficClass::new(ordinary.class.dscp(), Ecn::NotEct)
+        } else {
+            ordinary.class
+        };
         let (source, source_port) = match through {
             Some(through) => (self.rlocs.one_of(ordinary.destination, through.source), through.port.number()),
             None => (self.rlocs.towards(ordinary.destination, from), ordinary.source_port),
         };
         let lisp =
             if matches!(form, Form::Plain) { ordinary.lisp } else { self.other_header(form, target.set, packet) };
-        OuterHeader { source, source_port, lisp, ..ordinary }
+        OuterHeader { source, source_port, class, lisp, ..ordinary }
     }
 
     /// A GPE peer is told the version of the inner packet (RFC 9305, section 3), and the instance even if it is 0: Linux drops

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wire::address::{EidPrefix, InstanceId};
-use wire::data::{IpPacket, Ipv4Header, Ipv6Header, OuterHeader, TrafficClass};
+use wire::data::{Ecn, IpPacket, Ipv4Header, Ipv6Header, OuterHeader, TrafficClass};
 use wire::record::Action;
 
 use super::{Itr, ItrConfig, Output, Verdict};
 use crate::counters::{Count, Counters, DropReason};
+use crate::ecn::EcnCompatibility;
 use crate::map_cache::{Binding, Entry, Forwarding, FromPort, Update};
 
 const RLOCS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8:c::1"];
@@ -90,6 +91,21 @@ fn a_packet_through_a_nat_leaves_from_the_address_that_it_was_opened_to() {
     assert_eq!((header.destination, header.destination_port), (ip("198.51.100.1"), 50_001));
     rtr.itr.update(rtr.now, Update::LocalRlocs(vec![ip(RLOCS[0])]));
     assert_eq!(rtr.header(&packet).source, ip(RLOCS[0]), "it is gone");
+}
+
+#[test]
+fn a_way_through_a_nat_has_the_mode_of_ecn_of_the_address_that_it_shows() {
+    for (rloc, ecn) in [("198.51.100.1", Ecn::NotEct), ("198.51.100.2", Ecn::Ect0)] {
+        let mut rtr = Rtr::new();
+        rtr.itr = rtr.itr.with_ecn(EcnCompatibility::To(vec![ip(rloc)]));
+        // The mode is that of a locator from its beginning.
+        rtr.bind("10.0.2.0/24", 50_002);
+        let class = TrafficClass::new(10, Ecn::Ect0);
+        let mut packet = packet("10.0.3.1", "10.0.2.1", 8);
+        wire::data::Ipv4Packet::rewrite(&mut packet, 9, class);
+        let header = rtr.header(&packet);
+        assert_eq!((header.class, header.destination_port), (TrafficClass::new(10, ecn), 50_002));
+    }
 }
 
 #[test]

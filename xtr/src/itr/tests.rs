@@ -20,6 +20,7 @@ use wire::record::Action;
 
 use super::{Itr, ItrConfig, Output, Verdict};
 use crate::counters::{Count, Counters, DropReason};
+use crate::ecn::EcnCompatibility;
 use crate::map_cache::{Entry, Event, Forwarding, Locator, Update};
 
 const UDP: u8 = 17;
@@ -157,6 +158,54 @@ fn all_four_ecn_values_are_copied_in_both_families() {
         assert_eq!(bench.header(&v6).class, class);
         assert_eq!(bench.header(&v4).class, class);
     }
+}
+
+#[test]
+fn in_compatibility_mode_the_outer_ecn_field_is_00_and_the_rest_of_the_header_as_ever() {
+    let compatible = EcnCompatibility::To(vec![ip("198.51.100.7"), ip("198.51.100.9")]);
+    for (mode, to_others) in [(compatible, false), (EcnCompatibility::ToAll, true)] {
+        let mut bench = Bench::with_gpe_peers(InstanceId(0), vec![ip("198.51.100.9")]);
+        bench.itr = bench.itr.with_ecn(mode);
+        bench.map("2001:db8:b::/48", &["198.51.100.7"]);
+        bench.map("10.0.1.0/24", &["198.51.100.8"]);
+        bench.map("10.0.2.0/24", &["198.51.100.9"]);
+        for ecn in [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1, Ecn::Ce] {
+            let (class, zeroed) = (TrafficClass::new(10, ecn), TrafficClass::new(10, Ecn::NotEct));
+            let (mut v6, mut v4, mut to_gpe) =
+                (v6_packet(&[]), v4_packet(&[]), packet("10.0.0.1", "10.0.2.1", 17, &[]));
+            wire::data::Ipv6Packet::rewrite(&mut v6, 9, class);
+            wire::data::Ipv4Packet::rewrite(&mut v4, 9, class);
+            wire::data::Ipv4Packet::rewrite(&mut to_gpe, 9, class);
+            let header = bench.header(&v6);
+            let expected = OuterHeader { class: zeroed, ..header };
+            assert_eq!(header, expected, "and the inner packet is as it was: {ecn:?}");
+            assert_eq!((header.ttl, header.lisp.emit()), (9, [0; 8]));
+            assert!(header.source_port >= 49152);
+            assert_eq!(bench.header(&v4).class, if to_others { zeroed } else { class });
+            let to_gpe = bench.header(&to_gpe);
+            assert_eq!((to_gpe.class, to_gpe.lisp.next_protocol.is_some()), (zeroed, true));
+        }
+    }
+}
+
+#[test]
+fn what_waited_and_fragments_go_in_compatibility_mode_too() {
+    let mut bench = Bench::new();
+    bench.itr = bench.itr.with_ecn(EcnCompatibility::ToAll);
+    let mut waits = packet("10.0.0.1", "10.0.1.1", 17, &[0; 1480]);
+    wire::data::Ipv4Packet::rewrite(&mut waits, 9, TrafficClass::new(10, Ecn::Ect0));
+    assert_eq!(bench.send(&waits), Verdict::Later);
+    bench.map("10.0.1.0/24", &["198.51.100.1"]);
+    let classes: Vec<_> = bench
+        .outputs()
+        .iter()
+        .map(|output| match output {
+            Output::Core(header, inner) => (header.class, inner[1]),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = (TrafficClass::new(10, Ecn::NotEct), TrafficClass::new(10, Ecn::Ect0).0);
+    assert_eq!(classes, [expected; 2], "two fragments");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is known of each RLOC, once, however many mappings have it: reachability (RFC 9300, section 6.3), the MTU of the way
-//! there (section 7.2), whether it takes GPE, and what was sent.
+//! there (section 7.2), whether it takes GPE, in which mode of ECN packets go there, and what was sent.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -15,6 +15,7 @@ use super::shards::Shards;
 use super::slab::Slab;
 use super::{Binding, Families, FromPort};
 use crate::counters::LocatorCount;
+use crate::ecn::EcnCompatibility;
 use crate::heard::Heard;
 use crate::limits;
 use crate::trust::Trust;
@@ -51,6 +52,8 @@ pub(crate) struct RlocState {
     address: IpAddr,
     form: Form,
     reachable: bool,
+    /// Packets there have an outer ECN field of 00.
+    ecn_compatible: bool,
     /// From which locator of ours packets go there, by the numbers of the ITR; 0 = from the preferred one.
     from: u8,
     /// The UDP port there.
@@ -78,6 +81,7 @@ pub(crate) struct Locators {
     keys: Keys,
     interface_mtu: usize,
     gpe_peers: Vec<IpAddr>,
+    ecn: EcnCompatibility,
     peers: Peers,
     families: Families,
     /// Rises when some locator can or cannot be used any more: then shares are weighed anew.
@@ -131,11 +135,16 @@ impl RlocState {
         self.address
     }
 
-    /// Whether packets there have no more than the instance in their LISP header, and leave from a port of their flow and from our
-    /// preferred locator.
+    /// Whether packets there have no more than the instance in their LISP header, the ECN field of the inner one in the outer, and leave
+    /// from a port of their flow and from our preferred locator.
     #[inline]
     pub(crate) fn is_ordinary(&self) -> bool {
-        matches!(self.form, Form::Plain) && self.through.is_none() && self.from == 0
+        matches!(self.form, Form::Plain) && self.through.is_none() && self.from == 0 && !self.ecn_compatible
+    }
+
+    /// Whether packets go there in the compatibility mode of ECN (RFC 6040, section 4.3).
+    pub(crate) fn is_ecn_compatible(&self) -> bool {
+        self.ecn_compatible
     }
 
     pub(crate) fn form(&self) -> Form {
@@ -170,6 +179,7 @@ impl Locators {
             keys: Keys::default(),
             interface_mtu,
             gpe_peers,
+            ecn: EcnCompatibility::default(),
             peers: Peers::default(),
             families: Families::default(),
             epoch: 0,
@@ -181,6 +191,11 @@ impl Locators {
     /// What is known of trusted peers is for these; before there is any locator.
     pub(crate) fn trust(&mut self, trust: Trust) {
         self.peers = Peers::new(trust);
+    }
+
+    /// Where packets go in which mode of ECN; before there is any locator.
+    pub(crate) fn set_ecn(&mut self, ecn: EcnCompatibility) {
+        self.ecn = ecn;
     }
 
     /// The nonce of the next packet to a trusted peer, and whether it is to be echoed.
@@ -397,6 +412,7 @@ impl Locators {
             address: state.address,
             reachable: state.reachable,
             path_mtu: state.mtu(now, self.interface_mtu),
+            ecn_compatible: state.ecn_compatible,
             packets: state.packets,
             octets: state.octets,
         })
@@ -431,6 +447,7 @@ impl Locators {
             port,
             through: through.map(Box::new),
             reachable: true,
+            ecn_compatible: self.ecn.is_for(address),
             from: 0,
             references: 0,
             mtu: 0,

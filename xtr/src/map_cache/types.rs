@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wire::address::EidPrefix;
+use wire::data::Ecn;
 use wire::record::{Action, LocatorRecord, MapVersion};
 
 /// What to do with packets for one EID-prefix, until when.
@@ -306,6 +307,18 @@ pub enum Event {
     Silent {
         /// The locator.
         rloc: IpAddr,
+    },
+    /// Packets came with a pair of inner and outer ECN field that no way of encapsulating makes (RFC 6040, section 4.2). Said at most once
+    /// in a while of each pair.
+    UnusedEcn {
+        /// The RLOC that the last of them came from, which may be forged.
+        rloc: IpAddr,
+        /// The inner field.
+        inner: Ecn,
+        /// The outer field.
+        outer: Ecn,
+        /// How many came since it was last said.
+        packets: u64,
     },
     /// A control message came to the data port from an RTR of ours: the only way in that a NAT leaves open.
     Control {

@@ -4,6 +4,7 @@
 mod proof;
 mod published;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -343,7 +344,7 @@ impl Resolver {
         let security = if is_protected {
             let mut key = [0; OneTimeKey::OCTETS];
             self.random.fill_bytes(&mut key);
-            Some(self.secured.begin(eid, nonce, *resolver, OneTimeKey::new(key))?)
+            Some(self.secured.begin(now, eid, nonce, *resolver, OneTimeKey::new(key))?)
         } else {
             None
         };
@@ -483,13 +484,22 @@ impl Resolver {
                 self.outputs.push_back(Output::Update(Update::Remove { prefix: hole }));
             }
         }
+        // The parts first: what is round them ends with them.
+        let mut accepted: Vec<_> = accepted.iter().collect();
+        accepted.sort_by_key(|entry| Reverse(entry.prefix.net.prefix_len()));
         for entry in accepted {
             self.install_one(now, via, entry);
         }
     }
 
+    /// What is round others in the map-cache lives no longer than the first of them (RFC 9301, section 5.5): when that is gone, its
+    /// packets must not go where the rest of the prefix does.
     fn install_one(&mut self, now: Instant, via: Via, accepted: &Accepted<'_>) {
         let prefix = accepted.prefix;
+        let end = self.mirror.first_end_inside(now, &prefix).map(|end| end.saturating_duration_since(now));
+        let lifetime = end.map_or(accepted.lifetime, |end| end.min(accepted.lifetime));
+        let shortened = (lifetime < accepted.lifetime).then(|| Accepted { lifetime, ..accepted.clone() });
+        let accepted = shortened.as_ref().unwrap_or(accepted);
         let update = if accepted.lifetime.is_zero() {
             self.mirror.remove(&prefix);
             Update::Remove { prefix }

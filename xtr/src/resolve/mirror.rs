@@ -170,6 +170,12 @@ impl Mirror {
         self.inside(prefix).any(|(_, installed)| is_positive(installed))
     }
 
+    /// When the first of the mappings of parts of `prefix` ends.
+    pub(super) fn first_end_inside(&self, now: Instant, prefix: &EidPrefix) -> Option<Instant> {
+        let of_parts = self.inside(prefix).filter(|(inside, _)| *inside != prefix);
+        of_parts.map(|(_, installed)| installed.expires).filter(|expires| *expires > now).min()
+    }
+
     /// Whether mappings of parts of `prefix` are known.
     pub(super) fn has_inside(&self, prefix: &EidPrefix) -> bool {
         self.inside(prefix).any(|(inside, _)| inside != prefix)

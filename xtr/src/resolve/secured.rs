@@ -74,6 +74,7 @@ pub(super) struct Secured {
     /// Apart, so that forgeries do not keep the other out of the log.
     discarded_logged: Pause,
     overclaimed_logged: Pause,
+    unsent_logged: Pause,
 }
 
 /// One EID-prefix's.
@@ -136,12 +137,13 @@ impl Secured {
     /// The authentication data of the next request, and that it waits for an answer (RFC 9303, section 6.4).
     pub(super) fn begin(
         &mut self,
+        now: Instant,
         eid: EidPrefix,
         nonce: Nonce,
         resolver: MapSystem,
         itr_otk: OneTimeKey,
     ) -> Result<Vec<u8>, Refusal> {
-        let otk = self.wrap(resolver, &itr_otk, nonce).ok_or(Refusal::SecNoKey)?;
+        let otk = self.wrap(resolver, &itr_otk, nonce).ok_or_else(|| self.not_sent(now, &eid, resolver))?;
         let exchange = self.exchanges.entry(eid).or_default();
         let asked = exchange.asks_for();
         // EID-AD Length is 4: only the KDF ID stands in it.
@@ -161,6 +163,14 @@ impl Secured {
             Wrapping::Secret { key_id, secret } => itr_otk.wrap(*key_id, secret, nonce),
             Wrapping::ProtectedPath => itr_otk.unencrypted(),
         })
+    }
+
+    /// A request that is dropped for want of a key is logged (RFC 9303, section 6.4). Packets make such requests, so not each of them.
+    fn not_sent(&mut self, now: Instant, eid: &EidPrefix, resolver: MapSystem) -> Refusal {
+        if self.unsent_logged.is_over(now) {
+            tracing::warn!(%eid, ?resolver, "a Map-Request is not sent: others could read its one-time key on the way");
+        }
+        Refusal::SecNoKey
     }
 
     /// Checks a Map-Reply with a nonce of ours; `None` if its request was not protected. The key is used up by an answer that
@@ -280,7 +290,8 @@ mod tests {
     fn a_key_goes_unencrypted_only_where_that_was_said_or_it_does_not_leave_the_process() {
         let with_secret = || Wrapping::Secret { key_id: 7, secret: Secret::new("itr and resolver") };
         let wrapped = |wrapping: Wrapping, to: MapSystem| {
-            let ad = secured(Demand::Require, wrapping).begin(eid("10.2.0.1/32"), Nonce(1), to, key(1))?;
+            let ad =
+                secured(Demand::Require, wrapping).begin(Instant::now(), eid("10.2.0.1/32"), Nonce(1), to, key(1))?;
             let otk = EcmAd::decode(&ad).unwrap().otk;
             Ok((otk.wrap, otk.key_id))
         };
@@ -310,7 +321,7 @@ mod tests {
         let mut secured = secured(Demand::Prefer, Wrapping::ProtectedPath);
         for (number, asked) in ["10.2.0.1/32", "10.2.0.1/32", "10.2.0.2/32", "10.2.0.3/32"].into_iter().enumerate() {
             let nonce = Nonce(number.try_into().unwrap());
-            secured.begin(eid(asked), nonce, RESOLVER, key(1)).unwrap();
+            secured.begin(Instant::now(), eid(asked), nonce, RESOLVER, key(1)).unwrap();
         }
         assert_eq!(secured.forget(&eid("10.2.0.1/32")), [Nonce(0), Nonce(1)]);
         assert_eq!(secured.ask_openly(eid("10.2.0.2/32"), eid("10.2.0.0/16")), Some(vec![Nonce(2)]));

@@ -28,6 +28,7 @@ use super::tun::{Offload, SuperTun, Tun, TunError};
 use super::worker::{Turns, Worker};
 use crate::config::Tier;
 use crate::counters::Counters;
+use crate::ecn::EcnCompatibility;
 use crate::etr::{Etr, EtrConfig};
 use crate::itr::{Itr, ItrConfig};
 use crate::limits;
@@ -44,6 +45,8 @@ pub struct Options {
     pub mtu: u16,
     /// The ITR.
     pub itr: ItrConfig,
+    /// Where its packets go in the compatibility mode of ECN.
+    pub ecn: EcnCompatibility,
     /// The ETR.
     pub etr: EtrConfig,
     /// Addresses to receive on.
@@ -119,7 +122,7 @@ impl DataPlane {
         let (updates, received) = sync_channel(limits::UPDATES);
         let counters = Arc::new(Counters::default());
         let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
-        let itr = itr.relaying(options.etr.relays, &options.etr.petr_for);
+        let itr = itr.relaying(options.etr.relays, &options.etr.petr_for).with_ecn(options.ecn);
         let etr = Etr::new(options.etr, counters.clone());
         let packets = PacketLoop::new((itr, etr), (tun, sockets), (received, events), counters.clone());
         tracing::info!(tier = 0, "packet path");
@@ -141,7 +144,7 @@ impl DataPlane {
         let (to_itr, for_itr) = sync_channel(limits::UPDATES);
         let (to_etr, for_etr) = sync_channel(limits::UPDATES);
         let itr = Itr::new(Instant::now(), options.itr, counters.clone()).trusting(options.etr.trust.clone());
-        let itr = itr.relaying(options.etr.relays, &options.etr.petr_for);
+        let itr = itr.relaying(options.etr.relays, &options.etr.petr_for).with_ecn(options.ecn);
         let etr = Etr::new(options.etr, counters.clone());
         let site = RelayedTun::new(tun.super_tun()?, back);
         let encap = EncapLoop::new(itr, (site, pool), (for_itr, events.clone()), counters.clone());

@@ -315,6 +315,7 @@ fn control(
     let now = Instant::now();
     let control = Control::new(now, config)
         .sparing(gpe_peers)
+        .logging_ecn(settings.ecn_log)
         .trusting(now, trust, state::random()?)
         .secured(lisp_sec)
         .interworking(now, roles, state::random()?)

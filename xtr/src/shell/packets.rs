@@ -14,6 +14,7 @@ use super::data_socket::receiver;
 use crate::config::{Config, Mapping, Tier};
 use crate::counters::LocatorCount;
 use crate::database::Database;
+use crate::ecn::EcnCompatibility;
 use crate::etr::{EtrConfig, SourcePolicy};
 use crate::itr::ItrConfig;
 use crate::limits;
@@ -27,6 +28,7 @@ const CORE_MTU: usize = 1500;
 pub struct Packets {
     thread: DataPlane,
     itr: ItrConfig,
+    ecn: EcnCompatibility,
     tun_mtu: u16,
     events: mpsc::Receiver<Event>,
 }
@@ -69,6 +71,7 @@ impl Packets {
             tun: config.tun.clone(),
             mtu: config.mtu,
             itr: itr.clone(),
+            ecn: config.ecn.clone(),
             etr: EtrConfig {
                 sources: SourcePolicy {
                     mode: config.source_check,
@@ -83,7 +86,7 @@ impl Packets {
             rlocs: database.rlocs(),
         };
         let thread = DataPlane::start(options, sender).map_err(|error| Failure::Machine(error.to_string()))?;
-        Ok(Self { thread, itr, tun_mtu: config.mtu, events })
+        Ok(Self { thread, itr, ecn: config.ecn.clone(), tun_mtu: config.mtu, events })
     }
 
     /// The next event; `None` when the thread is gone.
@@ -126,6 +129,11 @@ impl Packets {
     /// The ITR as it was started.
     pub fn itr(&self) -> &ItrConfig {
         &self.itr
+    }
+
+    /// Where its packets go in the compatibility mode of ECN.
+    pub fn ecn(&self) -> &EcnCompatibility {
+        &self.ecn
     }
 
     /// MTU of the TUN device, octets.

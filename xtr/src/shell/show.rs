@@ -54,6 +54,7 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
         let row = &mut remote[at];
         (row["path_mtu"], row["packets"], row["bytes"]) =
             (json!(count.path_mtu), json!(count.packets), json!(count.octets));
+        row["ecn"] = json!(ecn_mode(count.ecn_compatible));
     }
 }
 
@@ -139,6 +140,11 @@ fn aggregate(found: &Aggregate, now: Instant) -> Value {
     })
 }
 
+/// The mode that packets to a locator go in (RFC 6040, section 4.3).
+pub(super) fn ecn_mode(is_compatible: bool) -> &'static str {
+    if is_compatible { "compatibility" } else { "normal" }
+}
+
 /// The null version is none (RFC 9302, section 6.1).
 fn version(version: MapVersion) -> Option<u16> {
     (version != MapVersion(0)).then_some(version.0)
@@ -211,6 +217,9 @@ pub fn table(table: Table, answer: &Value) -> String {
             ];
             if rows("remote").into_iter().flatten().any(echoes) {
                 names.push("echo");
+            }
+            if rows("remote").into_iter().flatten().any(|row| row["ecn"] == ecn_mode(true)) {
+                names.push("ecn");
             }
             let remote = columns(&names, rows("remote"));
             let (said, pitr) = (said_of_ours(answer), pitr_table(answer));
@@ -336,13 +345,24 @@ mod tests {
         });
         let before = answer.clone();
         let address = [198, 51, 100, 1].into();
-        let sent = [LocatorCount { address, reachable: false, path_mtu: 1400, packets: 7, octets: 900 }];
+        let sent = [LocatorCount {
+            address,
+            reachable: false,
+            path_mtu: 1400,
+            ecn_compatible: false,
+            packets: 7,
+            octets: 900,
+        }];
         add_sent(Table::Counters, &mut answer, &sent);
         assert_eq!(answer, before);
         add_sent(Table::Locators, &mut answer, &sent);
         let text = table(Table::Locators, &answer);
         let last: Vec<&str> = text.lines().last().unwrap_or_default().split_whitespace().collect();
         assert_eq!(last, ["198.51.100.1", "down", "4", "never", "never", "never", "1400", "7", "900", "never"]);
+        assert!(!text.contains("ecn"), "normal mode is nothing to be told: {text}");
+        add_sent(Table::Locators, &mut answer, &[LocatorCount { ecn_compatible: true, ..sent[0] }]);
+        let text = table(Table::Locators, &answer);
+        assert!(text.contains("ecn") && text.ends_with("compatibility"), "{text}");
     }
 
     #[test]

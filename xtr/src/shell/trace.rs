@@ -14,7 +14,7 @@ use wire::record::LocatorRecord;
 
 use super::control_socket::{Ask, ask_for};
 use super::packets::Packets;
-use super::show::columns;
+use super::show::{columns, ecn_mode};
 use super::{Failure, port_pool};
 use crate::config::{Tier, TraceFlags};
 use crate::database::Database;
@@ -248,6 +248,7 @@ fn outer(outer: &OuterHeader, node: &Node<'_>) -> Value {
         "source_ports": [ports.0, ports.1], "destination_port": outer.destination_port,
         "iid": outer.lisp.iid.unwrap_or_default().0,
         "gpe": outer.lisp.next_protocol.is_some(),
+        "ecn": ecn_mode(node.packets.ecn().is_for(outer.destination)),
         "headers": headers,
         "path_mtu": path_mtu,
         "tun_mtu": node.packets.tun_mtu(),
@@ -296,8 +297,9 @@ pub fn text(answer: &Value) -> String {
             (first, last) => format!("a port from {first} to {last}"),
         };
         lines.push(format!(
-            "outer    {source}, {port} -> {destination}, port {}; {format}, instance {iid}",
-            word(&outer["destination_port"])
+            "outer    {source}, {port} -> {destination}, port {}; {format}, instance {iid}{}",
+            word(&outer["destination_port"]),
+            if outer["ecn"] == ecn_mode(true) { ", ECN 00 (compatibility mode)" } else { "" }
         ));
         lines.push(format!("fits     {fits} octets (path {path_mtu}, headers {headers}, TUN device {tun_mtu})"));
     }
@@ -351,7 +353,7 @@ mod tests {
             "entry": { "prefix": "10.2.0.0/16", "action": "encapsulate", "from": "203.0.113.53", "age": 4, "expires": 56, "secured": true,
                        "locators": [locator("198.51.100.1", true, "x"), locator("198.51.100.2", false, "y")] },
             "outer": { "source": "192.0.2.1", "destination": "198.51.100.1", "source_ports": [50176, 51199],
-                       "destination_port": 4341, "iid": 0, "gpe": false, "headers": 36, "path_mtu": 1400, "tun_mtu": 1360,
+                       "destination_port": 4341, "iid": 0, "gpe": false, "ecn": "compatibility", "headers": 36, "path_mtu": 1400, "tun_mtu": 1360,
                        "fits": 1360 },
         } });
         let text = text(&answer);
@@ -361,6 +363,7 @@ mod tests {
         assert!(lines[0].ends_with("protocol 6, ports 50000 -> 443, hash 00ff"), "{text}");
         assert!(lines[4].contains("50.0 %") && lines[4].ends_with("* x") && lines[5].ends_with("  y"), "{text}");
         assert!(lines[6].contains("a port from 50176 to 51199 -> 198.51.100.1, port 4341"), "{text}");
+        assert!(lines[6].ends_with("ECN 00 (compatibility mode)"), "{text}");
         assert!(leaves(&answer).is_ok());
         let lost = json!({ "trace": { "destination": "10.2.0.9", "result": "miss", "reason": "none" } });
         assert!(leaves(&lost).is_err_and(|failure| failure.status() == 1));

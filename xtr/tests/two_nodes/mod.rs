@@ -22,6 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use wire::address::{EidPrefix, InstanceId};
 use xtr::config::Tier;
 use xtr::counters::Count;
+use xtr::ecn::EcnCompatibility;
 use xtr::etr::EtrConfig;
 use xtr::itr::ItrConfig;
 use xtr::map_cache::{Entry, Event, Forwarding, Locator, Update};
@@ -66,7 +67,15 @@ impl Node {
         let (sender, events) = tokio::sync::mpsc::channel(64);
         let rlocs: Vec<IpAddr> = site.rlocs.map(ip).to_vec();
         let itr = ItrConfig { iid: InstanceId(0), icmp_sources: vec![ip(site.hosts[1])], core_mtu, gpe_peers: vec![] };
-        let options = Options { tier, tun: TUN.into(), mtu: 1500, itr, etr, rlocs: rlocs.clone() };
+        let options = Options {
+            tier,
+            tun: TUN.into(),
+            mtu: 1500,
+            itr,
+            ecn: EcnCompatibility::default(),
+            etr,
+            rlocs: rlocs.clone(),
+        };
         let plane = DataPlane::start(options, sender).unwrap();
         assert_eq!(plane.tier(), tier);
         plane.update(Update::LocalRlocs(rlocs));

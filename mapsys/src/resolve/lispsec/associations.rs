@@ -72,6 +72,8 @@ pub struct Associations {
     all: Vec<Association>,
     /// When an unencrypted key was last logged.
     null_logged: Option<Instant>,
+    /// When a key that is sent nowhere was. Apart, so that neither keeps the other out of the log.
+    withheld_logged: Option<Instant>,
 }
 
 impl Associations {
@@ -99,7 +101,7 @@ impl Associations {
                 }
             }
         }
-        Ok(Self { all, null_logged: None })
+        Ok(Self { all, null_logged: None, withheld_logged: None })
     }
 
     /// Unwraps the one-time key of a Protected Map-Request (RFC 9303, section 6.6); `None` if it is not protected.
@@ -174,6 +176,15 @@ impl Associations {
         if self.null_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
             self.null_logged = Some(now);
             tracing::warn!(?via, "unencrypted one-time key over an unprotected path: request dropped");
+        }
+    }
+
+    /// The same of a key that goes to no Map-Server or ETR, for it would be readable on the way (RFC 9303, section 6.7.1).
+    pub(super) fn warn_of_withheld(&mut self, now: Instant, about: &EidPrefix, next_hop: Option<IpAddr>) {
+        if self.withheld_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
+            self.withheld_logged = Some(now);
+            let next_hop = next_hop.map(tracing::field::display);
+            tracing::warn!(%about, next_hop, "one-time key would be readable on the way: request not forwarded");
         }
     }
 }

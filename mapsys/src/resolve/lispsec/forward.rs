@@ -43,6 +43,11 @@ impl Resolver {
         let site = server.sites().get(registration.site);
         let signs = |part: &Part| part.security && site.secret(part.key_id).is_some();
         if !registration.parts().any(signs) {
+            // Of an ETR that would sign the key is gone; what could hide this one from others on the way is not known.
+            if let Some(part) = registration.parts().find(|part| part.security) {
+                let etr = part.source.map(|source| source.ip());
+                self.associations.warn_of_withheld(cx.now.monotonic, &prefix, etr);
+            }
             return Ok(unsigned(cx, ask, &prefix, &host));
         }
         let local = ask.local();
@@ -113,6 +118,7 @@ impl Resolver {
     ) -> Result<Slot, Refusal> {
         let Some(bytes) = self.ecm_for(ask, next_hop.ip())? else {
             cx.tally.count(Refusal::SecNoPath);
+            self.associations.warn_of_withheld(cx.now.monotonic, &about, Some(next_hop.ip()));
             return Ok(unsigned(cx, ask, &about, &host));
         };
         self.forward_octets(cx, ask, next_hop, about, bytes)
@@ -134,6 +140,7 @@ impl Resolver {
         host: EidPrefix,
     ) -> Result<(), Refusal> {
         cx.tally.count(Refusal::SecNoPath);
+        self.associations.warn_of_withheld(cx.now.monotonic, &host, None);
         let mut ask = ask.clone();
         match unsigned(cx, &mut ask, &host, &host) {
             Slot::Records(records) => self.reply(cx, &ask, records),

@@ -14,6 +14,7 @@ use wire::record::MapVersion;
 use self::tier::{Offered, Tier, TierOne, TierZero};
 use super::*;
 use crate::counters::Count;
+use crate::ecn::EcnCompatibility;
 use crate::etr::{EtrConfig, SourceMode, SourcePolicy};
 use crate::itr::ItrConfig;
 use crate::map_cache::{Entry, Forwarding, Locator, OwnMapping, SourceVerdict};
@@ -51,6 +52,7 @@ for_both_tiers! {
     what_a_gpe_peer_says_is_no_ip_is_none,
 }
 
+mod ecn;
 mod interwork;
 mod nat;
 mod uplinks;
@@ -72,10 +74,20 @@ impl<T: Tier> Node<T> {
     }
 
     fn with_etr(now: Instant, rloc: &str, eids: &[&str], room_for_events: usize, etr: EtrConfig) -> Self {
+        Self::with_engines(now, rloc, eids, room_for_events, (etr, EcnCompatibility::default()))
+    }
+
+    fn with_engines(
+        now: Instant,
+        rloc: &str,
+        eids: &[&str],
+        room_for_events: usize,
+        (etr, ecn): (EtrConfig, EcnCompatibility),
+    ) -> Self {
         let counters = Arc::new(Counters::default());
         let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: 1500, gpe_peers: vec![] };
-        let itr =
-            Itr::new(now, config, counters.clone()).trusting(etr.trust.clone()).relaying(etr.relays, &etr.petr_for);
+        let itr = Itr::new(now, config, counters.clone()).trusting(etr.trust.clone());
+        let itr = itr.relaying(etr.relays, &etr.petr_for).with_ecn(ecn);
         let engines = (itr, Etr::new(etr, counters.clone()));
         let (sender, events) = tokio::sync::mpsc::channel(room_for_events);
         let packets = T::new(engines, sender, counters.clone());
