@@ -173,6 +173,29 @@ fn what_comes_round_cached_parts_lives_no_longer_than_the_first_of_them() {
 }
 
 #[test]
+fn round_a_part_that_is_about_to_end_a_mapping_is_asked_for_once_more_and_is_never_absent() {
+    let mut node = Node::plain();
+    let (_, request) = node.miss("10.2.0.33/32");
+    node.reply(&reply_to(&request, &[]).with_negative("10.2.0.32/29", Action::DropPolicyDenied, 15));
+    node.advance(secs(100));
+    let (_, mut request) = node.miss("10.2.0.1/32");
+    let mut lives = Vec::new();
+    while lives.last() != Some(&(1440 * 60)) {
+        node.updates();
+        node.reply(&reply_to(&request, &[("10.2.0.0/24", 1440)]));
+        let (installed, entry) = node.upsert();
+        let life = (entry.expires - node.now).as_secs();
+        lives.push(life);
+        // Used all the time, it is asked for again when four fifths of its life are over.
+        node.advance(secs(life * 4 / 5));
+        assert!(node.control.map_cache(node.now).any(|(known, _)| *known == installed));
+        node.event(Event::Refresh { prefix: installed });
+        request = node.requests().remove(0).1;
+    }
+    assert_eq!(lives, [800, 160, 60, 1440 * 60]);
+}
+
+#[test]
 fn what_comes_with_its_parts_ends_with_the_first_of_them() {
     let mut node = Node::plain();
     let (_, request) = node.miss(EID);

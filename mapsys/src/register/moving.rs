@@ -160,7 +160,8 @@ impl MapServer {
     /// would be told that nobody has, is not told as gone before that.
     pub(crate) fn told_to_subscribers_at(&self, now: Instant, prefix: &EidPrefix) -> Instant {
         let is_free = self.registrations.get(prefix).is_none();
-        let offered = self.displaced.offered(*prefix).filter(|_| is_free);
+        // Whoever hears of it later, since it goes back and forth, is not waited for.
+        let offered = self.displaced.offered(*prefix).filter(|offered| is_free && *offered <= now);
         offered.map_or(now, |offered| now.max(offered + HANDED_BACK))
     }
 

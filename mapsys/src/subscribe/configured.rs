@@ -106,7 +106,10 @@ impl Subscriptions {
                 continue;
             }
             let inside = server.registrations().inside(&key.prefix).map(|(inner, _)| inner);
-            let inside: Vec<EidPrefix> = inside.filter(|inner| *inner != key.prefix).collect();
+            // Each is told by the most specific subscription, as its changes are.
+            let is_told =
+                |inner: &EidPrefix| self.book.longest(&key.xtr, inner).is_some_and(|(longest, _)| longest == key);
+            let inside: Vec<EidPrefix> = inside.filter(|inner| *inner != key.prefix && is_told(inner)).collect();
             // Sites may not have registered yet that did before a restart.
             let at =
                 if answer::is_present(server, &key.prefix) { now.monotonic } else { self.settled.max(now.monotonic) };

@@ -10,6 +10,9 @@ use super::values::PrefixValue;
 use super::{ConfigError, LispSecMode, Mapping, ServerAddress, Switch, Written, key_file};
 use crate::subscribe::{Configured, limits};
 
+/// A nonce so near to its end leaves no room for Map-Notifies after it.
+const NONCE_ROOM: u64 = 1 << 20;
+
 /// `PREFIX=NONCE[@ADDR]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SubscribedValue {
@@ -26,6 +29,9 @@ impl FromStr for SubscribedValue {
         let (nonce, server) = rest.split_once('@').map_or((rest, None), |(nonce, server)| (nonce, Some(server)));
         let server = server.map(|text| text.parse().map_err(|_| format!("{text:?} is no address"))).transpose()?;
         let nonce = nonce.parse().map_err(|_| format!("{nonce:?} is no nonce: a number of 64 bits"))?;
+        if nonce > u64::MAX - NONCE_ROOM {
+            return Err(format!("after the nonce {nonce} there are none for Map-Notifies"));
+        }
         Ok(Self { prefix: prefix.parse()?, nonce, server })
     }
 }

@@ -457,7 +457,9 @@ impl Registrar {
         if !batch.prefixes.iter().all(|prefix| confirmed.contains(prefix)) {
             return Err(Refusal::NotifyIncomplete);
         }
-        let by_all = batch.confirmed_by(way, &self.through);
+        // A way without a locator of ours of the server's family has taken none.
+        let taken = self.through.paths(server.to, &self.database.rlocs());
+        let by_all = batch.confirmed_by(way, &taken);
         batch.confirmed(now, by_all);
         self.drop_ended();
         Ok(())
@@ -565,11 +567,14 @@ impl Batch {
     }
 
     /// Notes by which way it was confirmed; whether that was the last one.
-    fn confirmed_by(&mut self, way: Option<Way>, through: &Through) -> bool {
+    fn confirmed_by(&mut self, way: Option<Way>, taken: &[Path]) -> bool {
         let Some(way) = way else { return true };
-        self.answered[0].push(way);
+        let answered = &mut self.answered[0];
+        if !answered.contains(&way) {
+            answered.push(way);
+        }
         self.outstanding.retain(|(_, other)| *other != Some(way));
-        through.ways().iter().all(|way| self.answered[0].contains(way))
+        taken.iter().filter_map(Path::way).all(|way| answered.contains(&way))
     }
 
     /// What takes a registration back has done so when it is confirmed by one way.

@@ -50,14 +50,6 @@ impl Through {
         matches!(self, Self::Rtrs(_))
     }
 
-    /// The ways of each message.
-    pub(super) fn ways(&self) -> &[Way] {
-        match self {
-            Self::Rtrs(ways) => ways,
-            Self::Nobody | Self::Closed => &[],
-        }
-    }
-
     /// None when none of our locators has the family of the Map-Server.
     pub(super) fn paths(&self, server: MapSystem, rlocs: &[IpAddr]) -> Vec<Path> {
         let (Self::Rtrs(ways), MapSystem::Node(server)) = (self, server) else {

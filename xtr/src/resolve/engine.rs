@@ -496,7 +496,9 @@ impl Resolver {
     /// packets must not go where the rest of the prefix does.
     fn install_one(&mut self, now: Instant, via: Via, accepted: &Accepted<'_>) {
         let prefix = accepted.prefix;
-        let end = self.mirror.first_end_inside(now, &prefix).map(|end| end.saturating_duration_since(now));
+        let end = self.mirror.first_end_inside(now, &prefix);
+        // Round a part that is about to end it would be asked for again and again.
+        let end = end.map(|end| end.saturating_duration_since(now).max(limits::LEAST_ROUND));
         let lifetime = end.map_or(accepted.lifetime, |end| end.min(accepted.lifetime));
         let shortened = (lifetime < accepted.lifetime).then(|| Accepted { lifetime, ..accepted.clone() });
         let accepted = shortened.as_ref().unwrap_or(accepted);

@@ -72,3 +72,6 @@ pub const RLOCS_OF_SOURCE: usize = 8;
 
 /// How long one waits: the ETR asks again then.
 pub const SOURCE_TIME: Duration = Duration::from_secs(5);
+
+/// Least life of a mapping round others that end sooner.
+pub const LEAST_ROUND: Duration = Duration::from_secs(60);

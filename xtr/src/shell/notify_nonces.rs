@@ -17,8 +17,8 @@ use super::map_version::write;
 use crate::subscribe::Told;
 use crate::transport::MapSystem;
 
-/// Octets that are read of it: far more than a thousand Map-Servers take.
-const LARGEST: u64 = 128 * 1024;
+/// Octets that are read of it: some twice what all take that are kept.
+const LARGEST: u64 = 512 * 1024;
 /// Between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The map system in this process, beside the addresses of others.

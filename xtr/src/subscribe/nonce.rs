@@ -35,6 +35,11 @@ impl Nonces {
         nonce.0 >= SPACE
     }
 
+    /// Whether a subscription that was asked for may have had it before.
+    pub(super) fn may_be_old(&self, nonce: Nonce) -> bool {
+        Self::is_ours(nonce) && nonce.0.saturating_sub(SPACE) >> RANDOM_BITS <= self.last
+    }
+
     /// A nonce above all that were used or seen, and the bound to be persisted before it is used.
     pub(super) fn fresh(&mut self, random: u64) -> (u64, Option<Nonce>) {
         let bound = self.raise(self.last.saturating_add(1));

@@ -34,7 +34,13 @@ impl Subscriber {
         let eids: Vec<EidPrefix> = message.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
         let first = *eids.first().ok_or(Refusal::NotifyNotSubscribed)?;
         let answered = self.asked.get(&message.nonce.0).copied();
-        if answered.is_none() && self.table.covering_that(&first, Subscription::is_live).is_none() {
+        let verifies = |by: &Association| auth::verify(payload, &by.key, ACCEPTED).is_ok();
+        // What is told unasked may be told by another Map-Server next time.
+        let tells = |known: &Subscription| {
+            known.is_live()
+                && (known.state != State::Unasked || self.associations.get(known.association).is_some_and(verifies))
+        };
+        if answered.is_none() && self.table.covering_that(&first, tells).is_none() {
             self.begin_unasked(now, first, message, payload)?;
         }
         let telling = || self.table.covering_that(&first, Subscription::is_live);

@@ -73,10 +73,14 @@ impl Subscriber {
         if is_farewell(message) {
             return Err(Refusal::NotifyNotSubscribed);
         }
+        let last = self.told(association, first).map_or(Nonce(0), |told| self.last_told.last(told));
+        // What a subscription that has ended said is signed with the same key, and no last nonce of it is kept.
+        if last == Nonce(0) && self.nonces.may_be_old(message.nonce) {
+            return Err(Refusal::NotifyReplayed);
+        }
         if !self.has_room(&first) {
             return Err(Refusal::SubscriptionTableFull);
         }
-        let last = self.told(association, first).map_or(Nonce(0), |told| self.last_told.last(told));
         let floor = last.0.max(message.nonce.0.saturating_sub(1));
         self.take(&first);
         self.put(first, Subscription::told_only(now, State::Unasked, association, floor));
@@ -95,8 +99,13 @@ impl Subscriber {
     /// Has the last nonce of what is told unasked put on disk.
     pub(super) fn remember(&mut self, association: usize, prefix: EidPrefix, nonce: u64) {
         let Some(told) = self.told(association, prefix) else { return };
-        let table = &self.table;
-        let in_use = |told: &Told| table.get(&told.prefix).is_some_and(Subscription::is_told_only);
+        let (table, associations) = (&self.table, &self.associations);
+        // Not those of former keys, nor of other Map-Servers.
+        let in_use = |told: &Told| {
+            let known = table.get(&told.prefix).filter(|known| known.is_told_only());
+            let by = known.and_then(|known| associations.get(known.association));
+            by.is_some_and(|by| (by.resolver, by.key.id) == (told.server, told.key_id))
+        };
         let kept = self.last_told.note(told, Nonce(nonce), in_use);
         self.outputs.push_back(Output::PersistTold(kept));
     }
