@@ -792,6 +792,13 @@ fn what_was_taken_unasked_is_no_news_after_a_restart() {
 }
 
 #[test]
+fn what_a_subscription_that_was_asked_for_may_have_said_is_not_taken_unasked() {
+    let mut node = with(taking());
+    tell(&mut node, &notify((1 << 62) + 5, vec![record(SITE, &[FIRST])]));
+    assert_eq!((node.refused(Refusal::NotifyReplayed), node.updates(), state(&node)), (1, vec![], None));
+}
+
+#[test]
 fn what_is_taken_unasked_is_bounded() {
     let mut node = with(taking());
     for n in 0..=limits::TOLD_ONLY {

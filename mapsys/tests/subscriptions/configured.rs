@@ -205,6 +205,26 @@ fn one_that_a_reload_brings_is_told_at_once_of_all_that_is_registered() {
 }
 
 #[test]
+fn of_two_one_inside_the_other_each_is_told_under_its_own_nonces() {
+    let rlocs: Vec<_> = [ONE, TWO].map(|rloc| rloc.parse().unwrap()).to_vec();
+    let one = |text: &str, nonce| Configured { prefix: prefix(text), nonce, rlocs: rlocs.clone() };
+    let both = Subscriber { configured: vec![one(SITE, 5000), one(PART, 40)], ..subscriber() };
+    let mut bench = Bench::new(with(both));
+    let all = [SITE, PART].map(|text| record(prefix(text), &["198.51.100.1"])).to_vec();
+    let mut heard = told(&site_says(&mut bench, 1, all.clone()));
+    // Nothing is acknowledged, so that all is told anew.
+    for nonce in 2..50 {
+        heard.extend(told(&bench.pass(seconds(60))));
+        heard.extend(told(&site_says(&mut bench, nonce, all.clone())));
+    }
+    let of = |text: &str| -> Vec<u64> {
+        heard.iter().filter(|(_, notify)| about(notify) == prefix(text)).map(|(_, notify)| notify.nonce.0).collect()
+    };
+    assert!(of(SITE).iter().all(|nonce| *nonce > 5000) && of(SITE).last() > of(SITE).first());
+    assert!(of(PART).iter().all(|nonce| (41..5000).contains(nonce)) && of(PART).last() > of(PART).first(), "{heard:?}");
+}
+
+#[test]
 fn a_second_one_to_the_same_prefix_is_refused() {
     let twice = [told_after(1).configured, told_after(2).configured].concat();
     let refused = Subscribers::new(vec![Subscriber { configured: twice, ..subscriber() }]).unwrap_err();
