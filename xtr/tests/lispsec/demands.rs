@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! How much protection is demanded, and what follows when that changes while the node runs.
 
-use wire::control::auth::Secret;
 use xtr::limits;
 use xtr::map_cache::{Event, Update};
 use xtr::refusal::Refusal;
-use xtr::resolve::{Demand, LispSec, Wrapping};
-use xtr::transport::MapSystem;
+use xtr::resolve::{Demand, LispSec};
 
 use crate::double::{Node, RESOLVER, prefix, reply_to, secs};
-use crate::itr::{EID, SECRET, SITE, ask, from_resolver, itr, mappings, miss, questions};
+use crate::itr::{EID, SITE, ask, from_resolver, itr, mappings, miss, protection, questions};
 use crate::log;
 use crate::unsigned::openly;
 
@@ -52,9 +50,7 @@ fn protection_can_be_required_while_the_node_runs() {
     let mut node = Node::plain();
     let open = ask(&mut node);
     assert!(open.ad.is_none());
-    let wrapping = Wrapping::Secret { key_id: 3, secret: Secret::new(SECRET) };
-    let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
-    node.control.protect(LispSec { demand: Demand::Require, resolvers: vec![(resolver, wrapping)] });
+    node.control.protect(protection(Demand::Require));
     node.reply(&reply_to(&open.request, &[(SITE, 1440)]));
     assert_eq!((mappings(&node), node.refused(Refusal::ReplyUnasked)), (vec![], 1), "asked before it was");
     node.advance(secs(1));
@@ -64,9 +60,7 @@ fn protection_can_be_required_while_the_node_runs() {
 }
 
 fn demand(node: &mut Node, demand: Demand) {
-    let wrapping = Wrapping::Secret { key_id: 3, secret: Secret::new(SECRET) };
-    let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
-    node.control.protect(LispSec { demand, resolvers: vec![(resolver, wrapping)] });
+    node.control.protect(protection(demand));
     node.control.handle_timeout(node.now);
     node.collect();
 }

@@ -15,14 +15,18 @@ use crate::double::{Node, RESOLVER, WithNegative, prefix, reply_to};
 pub(crate) const EID: &str = "2001:db8:b::2/128";
 pub(crate) const SITE: &str = "2001:db8:b::/48";
 /// Shared by the ITR and the Map-Resolver.
-pub(crate) const SECRET: &str = "itr and resolver";
+const SECRET: &str = "itr and resolver";
 
 pub(crate) fn itr(demand: Demand) -> Node {
     let mut node = Node::plain();
-    let wrapping = Wrapping::Secret { key_id: 3, secret: Secret::new(SECRET) };
-    let resolver = MapSystem::Node(RESOLVER.parse().unwrap());
-    node.control = node.control.secured(LispSec { demand, resolvers: vec![(resolver, wrapping)] });
+    node.control = node.control.secured(protection(demand));
     node
+}
+
+/// With the Map-Resolver that a secret is shared with.
+pub(crate) fn protection(demand: Demand) -> LispSec {
+    let wrapping = Wrapping::Secret { key_id: 3, secret: Secret::new(SECRET) };
+    LispSec { demand, resolvers: vec![(MapSystem::Node(RESOLVER.parse().unwrap()), wrapping)] }
 }
 
 /// A Map-Request as it came to the Map-Resolver.

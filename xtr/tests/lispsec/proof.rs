@@ -10,6 +10,8 @@ use wire::control::lispsec::{
 };
 use wire::control::{Ecm, EidRequest, MapNotify, MapReply, MapRequest, Nonce, XtrIdentity};
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
+use xtr::database::{Database, OwnLocator};
+use xtr::engine::Config;
 use xtr::map_cache::{Event, Forwarding};
 use xtr::refusal::Refusal;
 use xtr::resolve::{Demand, LispSec};
@@ -17,7 +19,7 @@ use xtr::subscribe::{self, Association};
 use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, RESOLVER, RLOC, prefix, reply_to, secs};
-use crate::itr::{Question, SITE, Seal, ask, from_resolver, itr, mappings, miss, questions};
+use crate::itr::{Question, SITE, Seal, ask, from_resolver, itr, mappings, miss, protection, questions};
 use crate::log;
 
 /// Nothing came of a message but this refusal, and the right answer still counts.
@@ -45,6 +47,33 @@ fn each_request_has_s_and_a_nonce_and_a_wrapped_key_of_its_own() {
     let keys: HashSet<[u8; 16]> = asked.iter().map(|question| *question.itr_otk().expose()).collect();
     let nonces: HashSet<Nonce> = asked.iter().map(|question| question.request.nonce).collect();
     assert_eq!((keys.len(), nonces.len()), (11, 11));
+}
+
+/// RFC 9303, section 7.2: the keys are of a generator that takes its whole seed, and has nothing beside it.
+#[test]
+fn each_bit_of_the_seed_makes_another_key() {
+    let own = OwnLocator { address: RLOC.parse().unwrap(), priority: 1, weight: 100 };
+    let first_key = |seed: [u8; 32]| {
+        let config = Config {
+            database: Database::new(vec![prefix("2001:db8:a::/48")], vec![own], Ttl::DEFAULT),
+            cgeid_network: None,
+            servers: vec![],
+            resolvers: vec![MapSystem::Node(RESOLVER.parse().unwrap())],
+            nonce_floor: Nonce(1000),
+            seed,
+        };
+        let mut node = Node::from_config(config);
+        node.control = node.control.secured(protection(Demand::Require));
+        *ask(&mut node).itr_otk().expose()
+    };
+    let flipped = |bit: usize| {
+        let mut seed = [7; 32];
+        seed[bit / 8] ^= 1 << (bit % 8);
+        seed
+    };
+    let keys: HashSet<[u8; 16]> = (0..256).map(|bit| first_key(flipped(bit))).chain([first_key([7; 32])]).collect();
+    assert_eq!(keys.len(), 257);
+    assert!(keys.contains(&first_key([7; 32])), "of nothing but the seed");
 }
 
 #[test]
