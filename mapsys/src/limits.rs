@@ -88,8 +88,6 @@ pub const UNPROVEN_PER_XTR: usize = 64;
 /// ITR-RLOCs that an xTR is told by: each is tried with all repetitions before the next, and more would only carry further what
 /// somebody asks for under its address.
 pub const SUBSCRIBER_WAYS: usize = 4;
-/// A nonce so near to its end leaves no room for Map-Notifies after it: a subscription does not begin there.
-pub const NONCE_ROOM: u64 = 1 << 20;
 /// Map-Notifies to subscribers a second: about a megabit, a small part of what a Map-Server can send (RFC 9437, section 5).
 pub const PUBLICATIONS_PER_SECOND: u32 = 1000;
 /// Publications that wait for their turn. When they are too many, whoever has most of them loses a subscription and is told so.

@@ -18,11 +18,15 @@ use nix::unistd::{Pid, Uid};
 use rtnetlink::{IpVersion, LinkUnspec};
 use serde_json::Value;
 use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
-use wire::control::{ControlMessage, MapNotify, MapRegister};
+use wire::control::lispsec::EcmAd;
+use wire::control::{ControlMessage, MapNotify, MapRegister, MapRequest, Nonce};
 use wire::record::Ttl;
 
 const RLOC: &str = "192.0.2.1";
 const SERVER: &str = "203.0.113.10";
+/// In the site.
+const HOST: &str = "2001:db8:a::1";
+const RESOLVER_SECRET: &str = "another secret";
 /// Rules of a node with one IPv6 prefix: out of the TUN device, to and from the prefix.
 const RULES: usize = 3;
 /// Priority of a rule that is not the node's.
@@ -88,6 +92,65 @@ fn in_namespace() {
     assert!(node.0.wait().unwrap().success());
     assert_eq!(runtime.block_on(our_rules()), 0);
     assert!(!directory.path().join("state/control.sock").exists());
+}
+
+/// RFC 9303, section 7.2: nothing that a run leaves behind says which keys the next one has.
+#[test]
+fn each_start_from_one_state_draws_other_keys_and_nonces() {
+    if !Uid::effective().is_root() || !Path::new("/dev/net/tun").exists() {
+        skip("root and /dev/net/tun");
+        return;
+    }
+    std::thread::spawn(starts_from_one_state).join().unwrap();
+}
+
+fn starts_from_one_state() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(address_loopback());
+    runtime.block_on(add_addresses(&[HOST]));
+    let directory = tempfile::tempdir().unwrap();
+    let system = UdpSocket::bind((SERVER, 4342)).unwrap();
+    system.set_read_timeout(Some(PATIENCE)).unwrap();
+    let first = start(directory.path());
+    receive(&system);
+    drop(first);
+    let kept = std::fs::read(directory.path().join("state/xtr.state")).unwrap();
+    system.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let host = UdpSocket::bind((HOST, 0)).unwrap();
+    let mut drawn = Vec::new();
+    for _ in 0..3 {
+        std::fs::remove_dir_all(directory.path().join("state")).unwrap();
+        std::fs::create_dir(directory.path().join("state")).unwrap();
+        std::fs::write(directory.path().join("state/xtr.state"), &kept).unwrap();
+        let _node = Node(protected(directory.path()).spawn().unwrap());
+        let (key, nonce) = wait_for("Map-Request", || {
+            // Before there is a way into the tunnel it is lost.
+            let _ = host.send_to(&[0], ("2001:db8:b::1", 9));
+            question(&system)
+        });
+        assert!(drawn.iter().all(|(former, last)| *former != key && *last != nonce), "{drawn:?}, {key:?}, {nonce}");
+        drawn.push((key, nonce));
+    }
+}
+
+/// As [`command`], with all that is asked under LISP-SEC.
+fn protected(directory: &Path) -> Command {
+    let secret = directory.join("resolver.toml");
+    std::fs::write(&secret, format!("secret = {RESOLVER_SECRET:?}\n")).unwrap();
+    let mut command = command(directory);
+    command.args(["--map-resolver", SERVER, "--lisp-sec", "require", "--resolver-key-file"]).arg(secret);
+    command
+}
+
+/// Key and nonce of a protected Map-Request, if that is what comes next.
+fn question(system: &UdpSocket) -> Option<([u8; 16], Nonce)> {
+    let mut buffer = [0; 2048];
+    let (length, _) = system.recv_from(&mut buffer).ok()?;
+    let Ok(ControlMessage::Ecm(ecm)) = ControlMessage::decode(&buffer[..length]) else { return None };
+    let nonce = MapRequest::decode(&ecm.message).unwrap().nonce;
+    let ad = EcmAd::decode(&ecm.security.unwrap()).unwrap();
+    Some((*ad.otk.unwrap(&Secret::new(RESOLVER_SECRET), nonce).unwrap().expose(), nonce))
 }
 
 #[test]
@@ -324,9 +387,17 @@ async fn address_loopback() {
     let (connection, handle, _) = rtnetlink::new_connection().unwrap();
     let task = tokio::spawn(connection);
     handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-    for address in [RLOC, SERVER] {
+    task.abort();
+    add_addresses(&[RLOC, SERVER]).await;
+}
+
+async fn add_addresses(addresses: &[&str]) {
+    let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+    let task = tokio::spawn(connection);
+    for address in addresses {
         let address: IpAddr = address.parse().unwrap();
-        handle.address().add(1, address, 32).execute().await.unwrap();
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        handle.address().add(1, address, length).execute().await.unwrap();
     }
     task.abort();
 }

@@ -8,11 +8,11 @@ use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
-use wire::control::XtrIdentity;
 use wire::control::auth::{Algorithm, AuthKey};
+use wire::control::{Nonce, XtrIdentity};
 
 use super::settings::{KeySetting, NotifySetting};
-use crate::limits::{NONCE_ROOM, SUBSCRIBER_WAYS};
+use crate::limits::SUBSCRIBER_WAYS;
 use crate::register::site::{NotifyPort, Site, SiteKey};
 use crate::subscribe::configured::Configured;
 use crate::subscribe::subscriber::{Policy, Subscriber};
@@ -126,7 +126,7 @@ impl SubscriberSetting {
         if !ours.any(|ours| ours.covers(&prefix) || prefix.covers(&ours)) {
             bail!("eid-prefix: no site has it or a part of it");
         }
-        if *nonce > u64::MAX - NONCE_ROOM {
+        if !Nonce(*nonce).begins_subscription() {
             bail!("nonce: too near to the last one that there is");
         }
         if rloc.is_empty() || rloc.len() > SUBSCRIBER_WAYS {

@@ -32,7 +32,7 @@ use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce, XtrIdentity};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{LOG_PAUSE, NONCE_ROOM, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR};
+use crate::limits::{LOG_PAUSE, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Notifier, Telling};
@@ -204,7 +204,7 @@ impl Subscriptions {
             }
             return Err(Denial::Silent(Refusal::SubscribeReplayed));
         }
-        if wish.nonce > u64::MAX - NONCE_ROOM {
+        if !Nonce(wish.nonce).begins_subscription() {
             return Err(Denial::Plain(Refusal::SubscribeNonceEnd));
         }
         // Each may be repeated to whoever's address the sender has written into its datagrams.

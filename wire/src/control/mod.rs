@@ -42,6 +42,17 @@ use crate::writer::{Writer, to_u8};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Nonce(pub u64);
 
+impl Nonce {
+    /// Those that the Map-Notifies of a subscription may need.
+    const SUBSCRIPTION: u64 = 1 << 20;
+
+    /// Whether a subscription can begin with it (RFC 9437): each Map-Notify has the next, and 2^20 follow. Where operators agree on the
+    /// first, the Map-Server and the xTR have to be of one mind.
+    pub const fn begins_subscription(self) -> bool {
+        self.0 <= u64::MAX - Self::SUBSCRIPTION
+    }
+}
+
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -246,11 +246,12 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "on|off")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locator_status_bits: Option<Switch>,
-    /// First map-version of the mappings of this node, 1 to 4095 (RFC 9302): registered, told to trusted peers, and raised with each
-    /// change of the locators, over restarts too. Choose it at random; default: none
-    #[arg(long, global = true, value_name = "N")]
+    /// First map-version of the mappings of this node, 1 to 4095, or random: drawn by lot unless an earlier run has left one (RFC 9302). It
+    /// is registered, told to trusted peers, and raised with each change of the locators, over restarts too. The xTRs of one site need
+    /// the same number; default: none
+    #[arg(long, global = true, value_name = "N|random")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_version: Option<u16>,
+    pub map_version: Option<String>,
     /// PETR (RFC 6832) through which packets to what is no LISP site leave: ADDR[,priority=1,weight=100]; repeats
     #[arg(long, global = true, value_name = "ADDR[,..]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -24,7 +24,6 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{AuthKey, TagForm};
-use wire::record::MapVersion;
 
 use crate::database::OwnLocator;
 use crate::ecn::EcnCompatibility;
@@ -42,6 +41,7 @@ pub use lisp_sec::LispSecMode;
 pub use nat::{Nat, NatSetting};
 pub use running::Running;
 pub use trace::{Ports, TraceFlags};
+pub use trusted::FirstVersion;
 pub use values::{InterfaceLocator, PrefixValue, RlocValue, TrustAnchor};
 
 /// Environment variables of this program: `LISP_XTR_` and the key in capitals.
@@ -128,7 +128,8 @@ struct Written {
     trusted_peer: Vec<trusted::PeerValue>,
     echo_nonce: Switch,
     locator_status_bits: Switch,
-    map_version: Option<u16>,
+    #[serde(deserialize_with = "trusted::first_version")]
+    map_version: FirstVersion,
     #[serde(deserialize_with = "values::list")]
     use_petr: Vec<PetrValue>,
     #[serde(deserialize_with = "values::list")]
@@ -194,7 +195,7 @@ impl Default for Written {
             trusted_peer: Vec::new(),
             echo_nonce: Switch::Off,
             locator_status_bits: Switch::Off,
-            map_version: None,
+            map_version: FirstVersion::None,
             use_petr: Vec::new(),
             petr_for: Vec::new(),
             pitr_for: Vec::new(),
@@ -258,8 +259,8 @@ pub struct Config {
     pub trusted_peers: Vec<IpNet>,
     /// What is used with them.
     pub trust: Trust,
-    /// First version of our mappings; null = they have none.
-    pub map_version: MapVersion,
+    /// First version of our mappings.
+    pub map_version: FirstVersion,
     /// What it does for and with hosts that know nothing of LISP (RFC 6832).
     pub interworking: Interworking,
     /// What there is to do about NATs.
@@ -379,7 +380,7 @@ impl Config {
         let mapping = mapping(&written, &interworking)?;
         let (xtr_id, subscriptions) = (subscribe::xtr_id(&written)?, subscribe::subscriptions(&written, &mapping)?);
         let (subscribed, takes_unsubscribed) = subscribe::unasked(&written, &subscriptions, &eid_prefixes)?;
-        let trusted::Trusted { trust, networks: trusted_peers, map_version } = trusted::trusted(&written)?;
+        let trusted::Trusted { trust, networks: trusted_peers } = trusted::trusted(&written)?;
         let lisp_sec = lisp_sec::read(&written, &mapping)?;
         let nat = nat::nat(&written, &mapping)?;
         let (mut rlocs, mut rloc_interfaces) = (Vec::new(), Vec::new());
@@ -409,7 +410,7 @@ impl Config {
             pitrs: written.pitr,
             trusted_peers,
             trust,
-            map_version,
+            map_version: written.map_version,
             interworking,
             nat,
             site_id: written.site_id,

@@ -5,13 +5,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use wire::address::{EidPrefix, InstanceId};
+use wire::control::Nonce;
 
 use super::values::PrefixValue;
 use super::{ConfigError, LispSecMode, Mapping, ServerAddress, Switch, Written, key_file};
 use crate::subscribe::{Configured, limits};
-
-/// A nonce so near to its end leaves no room for Map-Notifies after it.
-const NONCE_ROOM: u64 = 1 << 20;
 
 /// `PREFIX=NONCE[@ADDR]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +27,7 @@ impl FromStr for SubscribedValue {
         let (nonce, server) = rest.split_once('@').map_or((rest, None), |(nonce, server)| (nonce, Some(server)));
         let server = server.map(|text| text.parse().map_err(|_| format!("{text:?} is no address"))).transpose()?;
         let nonce = nonce.parse().map_err(|_| format!("{nonce:?} is no nonce: a number of 64 bits"))?;
-        if nonce > u64::MAX - NONCE_ROOM {
+        if !Nonce(nonce).begins_subscription() {
             return Err(format!("after the nonce {nonce} there are none for Map-Notifies"));
         }
         Ok(Self { prefix: prefix.parse()?, nonce, server })
@@ -165,6 +163,9 @@ mod tests {
             assert_eq!(with(&format!("subscribed = [\"{bad}\"]")).unwrap_err().key, "subscribed", "{bad}");
         }
         assert_eq!(with("subscribed = [\"10.2.0.0/16=1\", \"10.2.0.0/16=2\"]").unwrap_err().key, "subscribed");
+        let last = u64::MAX - (1 << 20);
+        let begins = |nonce: u64| format!("10.2.0.0/16={nonce}").parse::<super::SubscribedValue>().is_ok();
+        assert!(begins(last) && !begins(last + 1), "none are left for Map-Notifies");
         let nowhere = "map-resolver = [\"192.0.2.9\"]\n";
         assert_eq!(load(&format!("{nowhere}subscribed = [\"10.2.0.0/16=1\"]")).unwrap_err().key, "subscribed");
         let error = load(&format!("{nowhere}take-unsubscribed = \"on\"")).unwrap_err();

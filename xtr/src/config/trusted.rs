@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de};
 use wire::record::MapVersion;
 
 use super::values::PrefixValue;
@@ -30,11 +31,41 @@ impl FromStr for PeerValue {
     }
 }
 
+/// The version that our mappings begin with (RFC 9302, section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstVersion {
+    /// They have no versions.
+    None,
+    /// This one, from 1 to [`MapVersion::MAX`].
+    Number(MapVersion),
+    /// One of chance, unless an earlier run has left one.
+    Random,
+}
+
+/// A number, which the environment and the command line write as a string, or `random`.
+pub(super) fn first_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FirstVersion, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number or \"random\" expected")]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Number(number) => number.to_string(),
+        Written::Text(text) => text,
+    };
+    let numbers = 1..=MapVersion::MAX;
+    match text.parse() {
+        Ok(number) if numbers.contains(&number) => Ok(FirstVersion::Number(MapVersion(number))),
+        _ if text == "random" => Ok(FirstVersion::Random),
+        _ => Err(de::Error::custom(format!("{text:?} is neither from 1 to {} nor random", MapVersion::MAX))),
+    }
+}
+
 /// What is to be done with trusted peers.
 pub(super) struct Trusted {
     pub(super) trust: Trust,
     pub(super) networks: Vec<IpNet>,
-    pub(super) map_version: MapVersion,
 }
 
 pub(super) fn trusted(written: &Written) -> Result<Trusted, ConfigError> {
@@ -53,22 +84,23 @@ pub(super) fn trusted(written: &Written) -> Result<Trusted, ConfigError> {
     {
         return Err(ConfigError::new(key, "is used with a --trusted-peer only, and none is given"));
     }
-    let map_version = MapVersion(written.map_version.unwrap_or_default());
-    if written.map_version.is_some() && !(1..=MapVersion::MAX).contains(&map_version.0) {
-        return Err(ConfigError::new("map-version", format!("{} is not from 1 to {}", map_version.0, MapVersion::MAX)));
-    }
     let trust = Trust::of(&networks)
         .with_echo_nonce(is_on(written.echo_nonce))
         .with_status_bits(is_on(written.locator_status_bits));
-    Ok(Trusted { trust, networks, map_version })
+    Ok(Trusted { trust, networks })
 }
 
 /// In plain words; nothing where nothing of it is used.
 pub(super) fn explain(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
-    let (trust, version) = (&config.trust, config.map_version);
-    if version != MapVersion(0) {
-        lines.push(format!("Its mappings have versions, of which the first is {}.", version.0));
+    let trust = &config.trust;
+    let has_versions = config.map_version != FirstVersion::None;
+    match config.map_version {
+        FirstVersion::None => {}
+        FirstVersion::Number(first) => {
+            lines.push(format!("Its mappings have versions, of which the first is {}.", first.0));
+        }
+        FirstVersion::Random => lines.push("Its mappings have versions, of which the first is drawn by lot.".into()),
     }
     let networks: Vec<_> = config.trusted_peers.iter().map(ToString::to_string).collect();
     if networks.is_empty() {
@@ -77,7 +109,7 @@ pub(super) fn explain(config: &Config) -> Vec<String> {
     let used = [
         (trust.echo_nonce(), "nonces, which it echoes and has echoed"),
         (trust.status_bits(), "locator-status-bits"),
-        (version != MapVersion(0), "map-versions"),
+        (has_versions, "map-versions"),
     ];
     let used: Vec<_> = used.into_iter().filter_map(|(is_used, name)| is_used.then_some(name)).collect();
     let used = if used.is_empty() { "nothing: each has to be switched on".to_owned() } else { used.join(", ") };
@@ -85,7 +117,7 @@ pub(super) fn explain(config: &Config) -> Vec<String> {
         "Trusts {}, which must not be reached over the public Internet, in {used}.",
         networks.join(", ")
     ));
-    if trust.status_bits() && version == MapVersion(0) {
+    if trust.status_bits() && !has_versions {
         let advice =
             "Warning: without --map-version a peer may count the locator-status-bits of other locators than are meant.";
         lines.push(advice.into());
@@ -120,7 +152,7 @@ mod tests {
     #[test]
     fn by_default_nobody_is_trusted_in_anything() {
         let config = Config::check(written(|_| {})).unwrap();
-        assert!(!config.trust.is_on() && config.map_version == MapVersion(0));
+        assert!(!config.trust.is_on() && config.map_version == FirstVersion::None);
         assert_eq!(explain(&config), Vec::<String>::new());
     }
 
@@ -131,14 +163,19 @@ mod tests {
     }
 
     #[test]
-    fn a_first_version_is_from_1_to_4095() {
-        let checked = |version| Config::check(written(|written| written.map_version = Some(version)));
-        for version in [0, 4096, u16::MAX] {
-            assert_eq!(checked(version).unwrap_err().key, "map-version", "{version}");
+    fn a_first_version_is_from_1_to_4095_or_of_chance() {
+        let read = |value: serde_json::Value| first_version(value).map_err(|error| error.to_string());
+        for bad in [0.into(), 4096.into(), 65_537.into(), (-1).into(), "".into(), "Random".into(), "1 2".into()] {
+            let error = read(serde_json::Value::clone(&bad)).unwrap_err();
+            assert!(error.contains("random"), "{bad}: {error}");
         }
-        for version in [1, 4095] {
-            assert_eq!(checked(version).unwrap().map_version, MapVersion(version));
+        for number in [1, 4095] {
+            let version = Ok(FirstVersion::Number(MapVersion(number)));
+            assert_eq!((read(number.into()), read(number.to_string().into())), (version.clone(), version));
         }
+        assert_eq!(read("random".into()), Ok(FirstVersion::Random));
+        let config = Config::check(written(|written| written.map_version = FirstVersion::Random)).unwrap();
+        assert!(explain(&config).concat().contains("drawn by lot"));
     }
 
     #[test]
@@ -154,9 +191,6 @@ mod tests {
         let refused = |change: fn(&mut Written)| Config::check(written(change)).unwrap_err().key;
         assert_eq!(refused(|written| written.echo_nonce = Switch::On), "echo-nonce");
         assert_eq!(refused(|written| written.locator_status_bits = Switch::On), "locator-status-bits");
-        assert_eq!(refused(|written| written.map_version = Some(0)), "map-version");
-        assert_eq!(refused(|written| written.map_version = Some(4096)), "map-version");
         assert_eq!(refused(|written| written.trusted_peer = vec![peer("0.0.0.0/0")]), "trusted-peer");
-        assert!(Config::check(written(|written| written.map_version = Some(4095))).is_ok());
     }
 }

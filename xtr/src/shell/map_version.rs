@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The map-version of our mappings over restarts (RFC 9302, section 6): what the operator has set, raised with each change. A start
-//! makes none up; it goes on with the one of the last run, and with the next if the mappings have changed in between.
+//! The map-version of our mappings over restarts (RFC 9302, section 6): what the operator has set or has had drawn, raised with each
+//! change. A start goes on with the one of the last run, and with the next if the mappings have changed in between.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use wire::record::MapVersion;
 
 use super::Failure;
+use super::state::random;
+use crate::config::FirstVersion;
 use crate::database::Database;
 
 /// The file's name in the state directory.
@@ -20,7 +22,7 @@ const LARGEST: u64 = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    /// What the operator had set: another number begins anew.
+    /// What the operator had set, 0 if it was drawn: another number begins anew.
     configured: u16,
     /// The version.
     version: u16,
@@ -35,7 +37,11 @@ struct Kept {
 #[derive(Debug)]
 pub struct KeptVersion {
     path: PathBuf,
+    /// What the operator has set, 0 if it is drawn.
     configured: MapVersion,
+    /// The version without an earlier one.
+    first: MapVersion,
+    /// What this run goes on with, and then what it has written.
     kept: Option<Kept>,
 }
 
@@ -43,22 +49,29 @@ impl KeptVersion {
     /// Reads what the last run has left in `directory`, if versions are used. Nothing is written.
     ///
     /// # Errors
-    /// If the file cannot be read, or says what no version is.
-    pub fn open(directory: &Path, configured: MapVersion) -> Result<Self, Failure> {
+    /// If the file cannot be read, or says what no version is, or the system has no entropy to draw one from.
+    pub fn open(directory: &Path, first: FirstVersion) -> Result<Self, Failure> {
         let path = directory.join(NAME);
-        let kept = if configured == MapVersion(0) { None } else { read(&path)? };
-        Ok(Self { path, configured, kept })
+        let (configured, kept) = match first {
+            FirstVersion::None => (MapVersion(0), None),
+            FirstVersion::Number(number) => (number, read(&path)?.filter(|kept| kept.configured == number.0)),
+            // However that began: what is drawn goes back as often as not.
+            FirstVersion::Random => (MapVersion(0), read(&path)?),
+        };
+        let is_drawn = first == FirstVersion::Random && kept.is_none();
+        let first = if is_drawn { drawn()? } else { configured };
+        Ok(Self { path, configured, first, kept })
     }
 
     /// The database with the version that its mappings have. What can be reached is part of a version unless status bits tell that.
     pub fn version(&self, database: Database, bits_tell_reachability: bool) -> Database {
         let version = match &self.kept {
-            Some(kept) if kept.configured == self.configured.0 => {
+            Some(kept) => {
                 let version = MapVersion(kept.version);
                 let is_reach = bits_tell_reachability || kept.unreachable == unreachable(&database);
                 if is_reach && kept.locators == locators(&database) { version } else { version.next() }
             }
-            _ => self.configured,
+            None => self.first,
         };
         database.with_map_version(version)
     }
@@ -79,6 +92,16 @@ impl KeptVersion {
         // Without a disk it is not tried again with each message.
         self.kept = Some(kept);
         result.map_err(|error| Failure::Machine(format!("{}: {error}", self.path.display())))
+    }
+}
+
+/// Each version but 0, which is none, as likely as the others.
+fn drawn() -> Result<MapVersion, Failure> {
+    loop {
+        let version = MapVersion(u16::from_be_bytes(random()?) & MapVersion::MAX);
+        if version != MapVersion(0) {
+            return Ok(version);
+        }
     }
 }
 
@@ -138,7 +161,15 @@ mod tests {
 
     /// A run with these locators: the version that it begins with, and with which it ends after `changes`.
     fn run(directory: &Path, configured: u16, rlocs: &[&str], changes: usize) -> (u16, u16) {
-        let mut kept = KeptVersion::open(directory, MapVersion(configured)).unwrap();
+        run_from(directory, number(configured), rlocs, changes)
+    }
+
+    fn number(configured: u16) -> FirstVersion {
+        if configured == 0 { FirstVersion::None } else { FirstVersion::Number(MapVersion(configured)) }
+    }
+
+    fn run_from(directory: &Path, first: FirstVersion, rlocs: &[&str], changes: usize) -> (u16, u16) {
+        let mut kept = KeptVersion::open(directory, first).unwrap();
         let mut now = kept.version(database(rlocs), false);
         kept.keep(&now).unwrap();
         let first = now.map_version().0;
@@ -171,7 +202,7 @@ mod tests {
         let one = ["192.0.2.1"];
         assert_eq!(run(directory.path(), 7, &one, 1), (7, 8), "it ends with R clear");
         let start = |bits| {
-            let kept = KeptVersion::open(directory.path(), MapVersion(7)).unwrap();
+            let kept = KeptVersion::open(directory.path(), number(7)).unwrap();
             kept.version(database(&one), bits).map_version().0
         };
         assert_eq!((start(false), start(true)), (9, 8), "unless status bits tell it");
@@ -180,6 +211,37 @@ mod tests {
         let former = r#"{"configured":7,"version":5,"locators":["192.0.2.1,priority=1,weight=100"]}"#;
         std::fs::write(directory.path().join(NAME), former).unwrap();
         assert_eq!(run(directory.path(), 7, &one, 0), (5, 5), "a file that knows nothing of it");
+    }
+
+    /// RFC 9302, section 6: the first is one of chance, and a restart is no first.
+    #[test]
+    fn a_first_version_of_chance_is_drawn_once_and_goes_on_from_there() {
+        let one = ["192.0.2.1"];
+        let mut drawn = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            let directory = tempfile::tempdir().unwrap();
+            let run = |rlocs: &[&str], changes| run_from(directory.path(), FirstVersion::Random, rlocs, changes);
+            let (first, _) = run(&one, 0);
+            assert!((1..=MapVersion::MAX).contains(&first), "{first}");
+            drawn.insert(first);
+            let next = MapVersion(first).next();
+            assert_eq!(run(&one, 0), (first, first), "a restart draws no other");
+            assert_eq!(run(&["192.0.2.2"], 0), (next.0, next.0), "changed while it was down");
+            assert_eq!(run(&["192.0.2.2"], 1), (next.0, next.next().0));
+        }
+        assert!(drawn.len() > 30, "{drawn:?}");
+    }
+
+    #[test]
+    fn who_has_versions_drawn_from_now_on_goes_on_with_those_that_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = ["192.0.2.1"];
+        let random = || run_from(directory.path(), FirstVersion::Random, &one, 0);
+        assert_eq!(run(directory.path(), 69, &one, 2), (69, 71));
+        assert_eq!((random(), random()), ((71, 71), (71, 71)));
+        assert_eq!(run(directory.path(), 0, &one, 2), (0, 0), "a run without versions");
+        assert_eq!(random(), (71, 71));
+        assert_eq!(run(directory.path(), 4000, &one, 0), (4000, 4000), "a number begins anew");
     }
 
     #[test]
@@ -191,7 +253,7 @@ mod tests {
             ["{", r#"{"configured":1,"version":0,"locators":[]}"#, r#"{"configured":1,"version":4096,"locators":[]}"#]
         {
             std::fs::write(directory.path().join(NAME), bad).unwrap();
-            let error = KeptVersion::open(directory.path(), MapVersion(1)).unwrap_err().to_string();
+            let error = KeptVersion::open(directory.path(), number(1)).unwrap_err().to_string();
             assert!(error.contains(NAME), "{error}");
         }
     }

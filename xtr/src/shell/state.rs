@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rand::TryRng as _;
+use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 use wire::control::Nonce;
@@ -119,8 +119,12 @@ pub fn make_private_directory(directory: &Path) -> Result<(), Failure> {
 /// # Errors
 /// If the system has none.
 pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    random_of(&mut SysRng)
+}
+
+fn random_of<const N: usize>(source: &mut impl TryRng) -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
-    let filled = SysRng.try_fill_bytes(&mut bytes);
+    let filled = source.try_fill_bytes(&mut bytes);
     filled.map_err(|error| Failure::Machine(format!("no entropy from the system: {error}")))?;
     Ok(bytes)
 }
@@ -165,6 +169,37 @@ mod tests {
         drop(first);
         let second = StateFile::open(directory.path()).unwrap();
         assert_eq!(second.state(), &State { xtr_id, nonce: bound.0 });
+    }
+
+    /// A source without entropy, that says so with the last octet.
+    struct Dry;
+
+    impl TryRng for Dry {
+        type Error = std::io::Error;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Err(std::io::Error::other("dry"))
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Err(std::io::Error::other("dry"))
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+            bytes.split_last_mut().into_iter().for_each(|(_, all_but_one)| all_but_one.fill(0x55));
+            Err(std::io::Error::other("dry"))
+        }
+    }
+
+    /// RFC 9303, section 7.2: no seed is better than a weak one.
+    #[test]
+    fn without_entropy_there_is_an_error_and_no_seed() {
+        let error = random_of::<32>(&mut Dry).unwrap_err();
+        assert!(matches!(&error, Failure::Machine(text) if text == "no entropy from the system: dry"), "{error}");
+        let mut drawn: Vec<[u8; 32]> = (0..4).map(|_| random().unwrap()).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 4);
     }
 
     #[test]

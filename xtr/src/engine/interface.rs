@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What goes into the control half and comes out of it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use wire::address::EidPrefix;
+use wire::control::Nonce;
+
+use crate::database::{Database, OwnLocator};
+use crate::map_cache::{Event, Update};
+use crate::register::Server;
+use crate::subscribe::{Association, Told};
+use crate::transport::{MapSystem, Outgoing, Via};
+
+/// What the control half is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// Our EID-prefixes, CGEIDs among them, and locators.
+    pub database: Database,
+    /// The network of CGEIDs, if this node takes part in one.
+    pub cgeid_network: Option<IpNet>,
+    /// Map-Servers. CGEIDs are registered through the pipe only, whatever is said here.
+    pub servers: Vec<Server>,
+    /// Map-Resolvers.
+    pub resolvers: Vec<MapSystem>,
+    /// Map-Registers carry nonces above this one: what the last run had persisted.
+    pub nonce_floor: Nonce,
+    /// Entropy for the nonces of Map-Requests.
+    pub seed: [u8; 32],
+}
+
+/// What the control half is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A control message came.
+    Datagram {
+        /// How.
+        via: Via,
+        /// The UDP payload.
+        bytes: &'a [u8],
+    },
+    /// The packet half wants something.
+    Event(Event),
+    /// The locators of this node changed; all of them can be reached.
+    Locators(Vec<OwnLocator>),
+    /// The locators of this node, or which of them can be reached, changed.
+    Reached {
+        /// All of them.
+        locators: Vec<OwnLocator>,
+        /// The addresses of those that cannot be reached now.
+        unreachable: Vec<IpAddr>,
+    },
+    /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute.
+    PacketsFrom(&'a [IpAddr]),
+    /// This node has another EID-prefix, as a rule a CGEID: it is registered and its packets are taken at once.
+    AddEid(EidPrefix),
+    /// An EID-prefix is this node's no longer: it is deregistered, and its packets are taken no more.
+    RemoveEid(EidPrefix),
+    /// Other Map-Servers and Map-Resolvers than before, or other keys.
+    MapSystems {
+        /// With whom the EID-prefixes are registered from now on; those that are no longer named get a withdrawal.
+        servers: Vec<Server>,
+        /// Whom to ask.
+        resolvers: Vec<MapSystem>,
+        /// The Map-Resolvers behind which mappings are subscribed to, as before, with the keys that they have now.
+        subscriptions: Vec<Association>,
+    },
+    /// The node goes away.
+    Shutdown,
+}
+
+/// What the control half wants done, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a control message.
+    Send(Outgoing),
+    /// Tell the packet half.
+    Update(Update),
+    /// Write this to disk before anything after it is sent.
+    PersistNonce(Nonce),
+    /// Keep the last nonces of the unsolicited Map-Notifies of these Map-Servers on disk: what [`super::Control::having_heard`] takes.
+    PersistHeard(Vec<(MapSystem, Nonce)>),
+    /// Keep the last nonces of what is told unasked on disk: what [`super::Control::having_been_told`] takes.
+    PersistTold(Vec<(Told, Nonce)>),
+}

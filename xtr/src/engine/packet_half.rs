@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Between the control half and the packet half: what that wants, and what it is told to do.
+
+use std::time::Instant;
+
+use super::{Control, Output};
+use crate::map_cache::{Event, Forwarding, Update};
+use crate::reach::Bits;
+use crate::resolve;
+
+impl Control {
+    pub(super) fn on_event(&mut self, now: Instant, event: Event) {
+        let Some(event) = self.without_nat(now, event) else { return };
+        match event {
+            // Nobody else sends one.
+            Event::Control { .. } => {}
+            Event::Miss { eid, source } => self.resolver.handle(now, resolve::Input::Miss { eid, source }),
+            Event::Refresh { prefix } if self.subscriber.refresh(now, &prefix) => {}
+            Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
+            Event::Silent { rloc } => self.prober.suspect(now, rloc),
+            Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
+            Event::EchoAsked { rloc, nonce } => self.echo.asked(now, rloc, nonce),
+            Event::Echoed { rloc, nonce } => self.echo.echoed(now, rloc, nonce),
+            Event::EchoEnded { rloc, is_proven } => self.echo.ended(now, rloc, is_proven),
+            Event::StatusBits { prefix, rloc, version, bits, width } => {
+                let heard = self.status_bits.heard(&prefix, rloc, version, Bits { bits, width });
+                self.on_status_bits(now, prefix, heard);
+            }
+            Event::VersionNewer { prefix } => self.resolver.handle(now, resolve::Input::Newer { prefix }),
+            Event::VersionStale { prefix, rloc } => self.solicitor.remind(now, rloc, prefix),
+            Event::UnusedEcn { rloc, inner, outer, packets } => self.on_unused_ecn(rloc, (inner, outer), packets),
+        }
+    }
+
+    /// What the packet half is told to use is probed.
+    pub(super) fn on_update(&mut self, now: Instant, update: Update) {
+        let Some(update) = self.beside_bindings(update) else { return };
+        self.tell_subscriber(now, &update);
+        let mut update = match update {
+            Update::Upsert { prefix, entry } => Update::Upsert { prefix, entry: self.petrs.lead(entry) },
+            other => other,
+        };
+        let mut locators = Vec::new();
+        if let Update::Upsert { entry, .. } = &update
+            && let Forwarding::Locators(list) = &entry.forwarding
+        {
+            locators.extend(list.iter().map(|locator| locator.address));
+            locators.iter().for_each(|rloc| self.prober.watch(now, *rloc));
+            locators.iter().for_each(|rloc| self.echo.watch(now, *rloc));
+        }
+        let of_peer = if self.trust.is_on() { self.of_peer(now, &mut update) } else { None };
+        self.outputs.push_back(Output::Update(update));
+        self.outputs.extend(of_peer.map(Output::Update));
+        // The packet half forgets what is in no mapping.
+        let prober = &self.prober;
+        let known = locators.into_iter().filter_map(|rloc| Some(Update::From { rloc, source: prober.source(rloc)? }));
+        self.outputs.extend(known.map(Output::Update));
+    }
+}

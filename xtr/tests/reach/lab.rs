@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A site that sends to another one, both with their packet halves, and ways between them that can be cut.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use wire::control::{ControlMessage, MapReply};
+use xtr::database::OwnLocator;
+use xtr::engine::Input;
+use xtr::map_cache::Update;
+use xtr::transport::MapSystem;
+
+use crate::double::{self, Node, RLOC, prefix};
+use crate::{ip, millis, own};
+
+pub(crate) struct Lab {
+    pub(crate) near: Node,
+    itr: xtr::itr::Itr,
+    etr: xtr::etr::Etr,
+    far: Node,
+    pub(crate) dead: Option<IpAddr>,
+    /// A locator of ours from which nothing gets anywhere.
+    pub(crate) dead_uplink: Option<IpAddr>,
+    /// When a packet was sent, and from which locator.
+    pub(crate) sources: Vec<(Instant, IpAddr)>,
+    /// When a packet was sent, and to which locator.
+    pub(crate) sent: Vec<(Instant, IpAddr)>,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        Self::with_uplinks(&[RLOC])
+    }
+
+    /// The first is preferred.
+    pub(crate) fn with_uplinks(uplinks: &[&str]) -> Self {
+        let resolvers = vec![MapSystem::Node(ip(double::RESOLVER))];
+        let mut near = Node::new(&["2001:db8:a::/48", "10.1.0.0/16"], uplinks, vec![], resolvers);
+        let ranked = uplinks.iter().zip(1..).map(|(uplink, priority)| OwnLocator { priority, ..own(uplink) });
+        near.input(Input::Locators(ranked.collect()));
+        let config = xtr::itr::ItrConfig {
+            iid: wire::address::InstanceId(0),
+            icmp_sources: vec![],
+            core_mtu: 1500,
+            gpe_peers: vec![],
+        };
+        let counters = std::sync::Arc::new(xtr::counters::Counters::default());
+        let mut etr = xtr::etr::Etr::new(xtr::etr::EtrConfig::default(), counters.clone());
+        etr.set_local_eids(&[prefix("2001:db8:a::/48")]);
+        let mut itr = xtr::itr::Itr::new(near.now, config, counters);
+        let mut far = Node::new(&["2001:db8:b::/48"], &["198.51.100.1", "203.0.113.1"], vec![], vec![]);
+        far.now = near.now;
+        let backup = OwnLocator { priority: 2, ..own("203.0.113.1") };
+        far.input(Input::Locators(vec![own("198.51.100.1"), backup]));
+        itr.update(near.now, Update::LocalRlocs(uplinks.iter().map(|uplink| ip(uplink)).collect()));
+        let (_, request) = near.miss("2001:db8:b::2/128");
+        let form = xtr::database::RecordForm { authoritative: false, probed: None };
+        let record = far.control.database().record(prefix("2001:db8:b::/48"), form);
+        near.reply(&MapReply { nonce: request.nonce, records: vec![record], ..MapReply::default() });
+        Self { near, itr, etr, far, dead: None, dead_uplink: None, sources: vec![], sent: vec![] }
+    }
+
+    /// A packet every ten milliseconds.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.near.now + time;
+        while self.near.now < end {
+            self.near.advance(millis(10));
+            self.far.now = self.near.now;
+            self.carry();
+            self.send();
+        }
+    }
+
+    fn carry(&mut self) {
+        for (local, remote, probe) in std::mem::take(&mut self.near.probes) {
+            if self.dead != Some(remote.ip()) && self.dead_uplink != Some(local) {
+                let bytes = ControlMessage::from(probe).encode().unwrap();
+                self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
+            }
+        }
+        for (local, to, bytes) in std::mem::take(&mut self.far.sent) {
+            if self.dead_uplink != Some(to.ip()) {
+                self.near.bytes_at(SocketAddr::new(to.ip(), 4342), &format!("{local}:4342"), &bytes);
+            }
+        }
+        self.near.requests();
+        for update in self.near.updates() {
+            self.itr.update(self.near.now, update);
+        }
+    }
+
+    fn send(&mut self) {
+        let now = self.near.now;
+        let packet = inner("2001:db8:a::1", "2001:db8:b::2");
+        let xtr::itr::Verdict::Encapsulate(outer, _) = self.itr.handle(now, &packet) else {
+            panic!("no locator is left");
+        };
+        self.sent.push((now, outer.destination));
+        self.sources.push((now, outer.source));
+        if self.dead != Some(outer.destination) && self.dead_uplink != Some(outer.source) {
+            self.hear(outer.destination);
+        }
+        while let Some(event) = self.itr.poll_event() {
+            self.near.event(event);
+        }
+    }
+
+    /// A packet comes back.
+    fn hear(&self, source: IpAddr) {
+        let class = wire::data::TrafficClass(0);
+        let outer = xtr::etr::OuterInfo { source, destination: ip(RLOC), source_port: 50_000, ttl: 60, class };
+        let mut payload = [&[0; 8], inner("2001:db8:b::2", "2001:db8:a::1").as_slice()].concat();
+        self.etr.handle(&outer, &mut payload).unwrap();
+    }
+}
+
+fn inner(source: &str, destination: &str) -> Vec<u8> {
+    let header = wire::data::Ipv6Header {
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        next_header: 59,
+        hop_limit: 64,
+        class: wire::data::TrafficClass(0),
+        flow_label: 0,
+    };
+    header.emit(0).unwrap().to_vec()
+}

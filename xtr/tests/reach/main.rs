@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! RLOC-probing, what follows from it, and solicit-map-requests, in virtual time.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "../double/mod.rs"]
+mod double;
+
+mod answering;
+mod failover;
+mod lab;
+mod probing;
+mod soliciting;
+mod uplinks;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use double::{Node, prefix, reply_to};
+use wire::control::{ControlMessage, EidRequest, MapReply, MapRequest, Nonce};
+use xtr::database::OwnLocator;
+
+/// The locator of [`reply_to`].
+const PEER: &str = "198.51.100.1";
+const SITE: &str = "2001:db8:b::/48";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn map(node: &mut Node, eid: &str, site: &str) {
+    let (_, request) = node.miss(eid);
+    node.reply(&reply_to(&request, &[(site, 1440)]));
+    node.updates();
+}
+
+fn probe(node: &mut Node) -> MapRequest {
+    assert_eq!(node.probes.len(), 1, "{:?}", node.probes);
+    node.probes.remove(0).2
+}
+
+fn next_probe(node: &mut Node) -> MapRequest {
+    while node.probes.is_empty() {
+        node.run_to_deadline();
+    }
+    probe(node)
+}
+
+fn answer_from(node: &mut Node, from: &str, reply: MapReply) {
+    node.datagram(&format!("{from}:4342"), &ControlMessage::from(reply));
+}
+
+/// A probe of [`PEER`]'s.
+fn probe_about(eid: &str) -> MapRequest {
+    MapRequest {
+        probe: true,
+        nonce: Nonce(7),
+        itr_rlocs: vec![ip(PEER).into()],
+        records: vec![EidRequest { notify: false, eid: prefix(eid).into() }],
+        ..MapRequest::default()
+    }
+}
+
+fn own(text: &str) -> OwnLocator {
+    OwnLocator { address: ip(text), priority: 1, weight: 100 }
+}
+
+fn ask(node: &mut Node, itr: &str, eid: &str) {
+    let request = MapRequest {
+        itr_rlocs: vec![ip(itr).into()],
+        records: vec![EidRequest { notify: false, eid: prefix(eid).into() }],
+        ..MapRequest::default()
+    };
+    node.datagram(&format!("{itr}:4342"), &request.into());
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Who sends to us hears of a change of our mappings.
+
+use std::net::{IpAddr, SocketAddr};
+
+use wire::control::auth::{self, Algorithm, TagForm};
+use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
+use xtr::database::OwnLocator;
+use xtr::engine::Input;
+use xtr::map_cache::{Event, Forwarding};
+use xtr::refusal::Refusal;
+use xtr::transport::MapSystem;
+
+use crate::double::{self, Node, RLOC, prefix, reply_to, secs};
+use crate::lab::Lab;
+use crate::{PEER, ask, ip, next_probe, own};
+
+fn solicited(node: &mut Node) -> Vec<(String, String)> {
+    let smr = |(_, remote, smr): (IpAddr, SocketAddr, MapRequest)| {
+        assert_eq!(remote.port(), 4342);
+        assert_eq!(smr.source_eid.ip(), smr.records[0].eid.ip_prefix().map(|prefix| prefix.net.addr()));
+        (remote.ip().to_string(), smr.records[0].eid.ip_prefix().unwrap().to_string())
+    };
+    std::mem::take(&mut node.smrs).into_iter().map(smr).collect()
+}
+
+#[test]
+fn who_asked_or_sent_lately_is_solicited_once_the_map_server_knows_the_new_locators() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    ask(&mut node, "198.51.100.7", "10.1.2.3/32");
+    node.sent.clear();
+    node.advance(secs(20));
+    node.input(Input::PacketsFrom(&[ip("198.51.100.8"), ip("127.0.0.1")]));
+    node.input(Input::Locators(vec![own("192.0.2.77")]));
+    assert_eq!(solicited(&mut node), []);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    let mut told = solicited(&mut node);
+    told.sort();
+    let both = |prefix: &str| ["198.51.100.7", "198.51.100.8"].map(|itr| (itr.to_owned(), prefix.to_owned()));
+    assert_eq!(told, both("10.1.0.0/16"));
+    node.advance(secs(3));
+    assert_eq!(solicited(&mut node), both("2001:db8:a::/48"), "a Map-Server may have answered for it");
+    node.advance(secs(100));
+    assert_eq!(solicited(&mut node).len(), 4, "each is said once more");
+    assert_eq!(node.control.counts().smrs_sent, 8);
+}
+
+#[test]
+fn who_sent_to_an_eid_prefix_that_leaves_is_solicited() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    ask(&mut node, "198.51.100.7", "10.1.2.3/32");
+    ask(&mut node, "198.51.100.8", "2001:db8:a::2/128");
+    node.sent.clear();
+    node.input(Input::RemoveEid(prefix("10.1.0.0/16")));
+    let (_, withdrawal) = node.register();
+    node.notify(&withdrawal, |notify| notify);
+    let mut told = solicited(&mut node);
+    told.sort();
+    assert_eq!(told, ["198.51.100.7", "198.51.100.8"].map(|itr| (itr.to_owned(), "10.1.0.0/16".to_owned())));
+}
+
+/// Two xTRs, of which the EID-prefix leaves one for the other, and an ITR that sends to it.
+#[test]
+fn the_mapping_of_an_eid_prefix_that_has_moved_is_followed_within_two_seconds() {
+    let mut old = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = old.register();
+    old.notify(&register, |notify| notify);
+    let mut itr = Node::new(&["10.9.0.0/16"], &["198.51.100.7"], vec![], vec![MapSystem::Node(ip(double::RESOLVER))]);
+    itr.now = old.now;
+    itr.event(Event::Miss { eid: prefix("10.1.2.3/32"), source: ip("10.9.0.2") });
+    let (_, request) = itr.requests().remove(0);
+    let mut reply = reply_to(&request, &[("10.1.0.0/16", 1440)]);
+    reply.records[0].locators[0].rloc = ip(RLOC).into();
+    itr.reply(&reply);
+    itr.updates();
+    let probe = next_probe(&mut itr);
+    old.now = itr.now;
+    old.datagram("198.51.100.7:4342", &probe.into());
+    assert_eq!(old.reply_sent().1.records.len(), 1);
+
+    // The Map-Server tells the former xTR, again and again until it is acknowledged.
+    let moved = old.now;
+    let told = |mut notify: MapNotify| {
+        notify.nonce = Nonce(1 << 60);
+        notify.records.retain(|record| record.eid.ip_prefix() == Some(prefix("10.1.0.0/16")));
+        notify.records[0].locators[0].rloc = ip(PEER).into();
+        notify
+    };
+    for _ in 0..2 {
+        old.notify(&register, told);
+        let (_, _, bytes) = old.sent.remove(0);
+        let ControlMessage::MapNotifyAck(acknowledged) = ControlMessage::decode(&bytes).unwrap() else {
+            panic!("{bytes:?}")
+        };
+        assert_eq!(acknowledged.nonce, Nonce(1 << 60));
+    }
+    let (_, to, smr) = old.smrs.remove(0);
+    assert_eq!((to.ip(), old.smrs.len()), (ip("198.51.100.7"), 0), "it is told once");
+    itr.advance(secs(1));
+    itr.datagram(&format!("{RLOC}:4342"), &smr.into());
+    let (_, request) = itr.requests().remove(0);
+    assert!(request.smr_invoked);
+    itr.reply(&reply_to(&request, &[("10.1.0.0/16", 1440)]));
+    let (_, entry) = itr.upsert();
+    assert!(matches!(&entry.forwarding, Forwarding::Locators(to) if to[0].address == ip(PEER)), "{entry:?}");
+    assert!(itr.now - moved < secs(2));
+}
+
+#[test]
+fn an_unsolicited_notify_is_taken_from_its_server_under_its_key_and_in_order() {
+    let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
+    let (_, register) = node.register();
+    node.notify(&register, |notify| notify);
+    let with = |nonce: u64| move |notify: MapNotify| MapNotify { nonce: Nonce(nonce), ..notify };
+    node.notify(&register, with(1 << 60));
+    assert_eq!((node.sent.len(), node.smrs.len()), (1, 0), "acknowledged; our own locators are no news");
+    node.notify(&register, with((1 << 60) - 1));
+    node.notify_with(&register, &double::key(Algorithm::HmacSha256), with(1 << 61));
+    assert_eq!((node.sent.len(), node.refused(Refusal::NotifyUnasked)), (1, 2));
+    let notify = MapNotify { nonce: Nonce(1 << 62), records: register.records, ..MapNotify::default() };
+    let bytes = auth::seal(&notify.into(), &double::key(Algorithm::HkdfSha256), TagForm::Truncated).unwrap();
+    node.bytes("203.0.113.66:4342", &bytes);
+    assert_eq!((node.sent.len(), node.refused(Refusal::NotifyUnasked)), (1, 3), "another address");
+}
+
+/// Changes our mapping, and returns to whom SMRs have gone since, and from where.
+fn solicited_from(node: &mut Node) -> Vec<(IpAddr, IpAddr)> {
+    node.smrs.clear();
+    let locators = node.control.database().locators().to_vec();
+    let weight = locators[0].weight - 1;
+    node.input(Input::Locators(locators.into_iter().map(|one| OwnLocator { weight, ..one }).collect()));
+    node.advance(secs(100));
+    std::mem::take(&mut node.smrs).into_iter().map(|(from, to, _)| (to.ip(), from)).collect()
+}
+
+#[test]
+fn an_itr_is_solicited_from_the_locator_of_ours_that_it_is_reached_from() {
+    let (first, second, stranger) = (ip("192.0.2.1"), ip("192.0.2.129"), ip("198.51.100.7"));
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]);
+    lab.run(secs(5));
+    lab.near.input(Input::PacketsFrom(&[ip(PEER), stranger]));
+    let told = solicited_from(&mut lab.near);
+    let prefixes = lab.near.control.database().prefixes().len();
+    let count = |told: &[(IpAddr, IpAddr)], to, from| told.iter().filter(|one| **one == (to, from)).count();
+    for itr in [ip(PEER), stranger] {
+        let from = [first, second].map(|from| count(&told, itr, from));
+        assert_eq!(from, [prefixes, prefixes], "each once from each: nobody answers an SMR");
+        assert_eq!(told.iter().find(|(to, _)| *to == itr).unwrap().1, first);
+    }
+    lab.dead_uplink = Some(first);
+    lab.run(secs(10));
+    lab.near.input(Input::PacketsFrom(&[ip(PEER), stranger]));
+    let told = solicited_from(&mut lab.near);
+    let from = [first, second].map(|from| count(&told, ip(PEER), from));
+    assert_eq!(from, [0, 2 * prefixes], "it is reached from the second one only: {told:?}");
+    assert_eq!(told.iter().find(|(to, _)| *to == stranger).unwrap().1, second, "from which others are reached");
+    assert_eq!(count(&told, stranger, first), prefixes, "its way may be another");
+}
+
+#[test]
+fn of_an_uplink_that_is_removed_the_other_tells() {
+    let mut node = Node::new(&["10.1.0.0/16"], &["192.0.2.1", "192.0.2.129"], vec![], vec![]);
+    node.input(Input::PacketsFrom(&[ip("198.51.100.7")]));
+    let locators = node.control.database().locators().to_vec();
+    node.input(Input::Reached { locators, unreachable: vec![ip("192.0.2.1")] });
+    node.advance(secs(10));
+    let told: Vec<_> = node.smrs.iter().map(|(from, to, _)| (to.ip(), *from)).collect();
+    assert_eq!(told, [(ip("198.51.100.7"), ip("192.0.2.129")); 2]);
+}

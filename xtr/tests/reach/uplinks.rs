@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A locator of ours is left for the next one: a second uplink.
+
+use xtr::database::OwnLocator;
+use xtr::engine::Input;
+use xtr::reach::Standing;
+use xtr::transport::MapSystem;
+
+use crate::double::{self, Node, secs};
+use crate::lab::Lab;
+use crate::{ip, millis, own};
+
+/// The site of [`Lab::new`], behind two uplinks: a preferred one, which its router then cannot send by any more, and a backup.
+#[test]
+fn when_the_way_from_the_preferred_locator_fails_packets_leave_from_the_other_within_four_seconds() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]);
+    let (first, second) = (ip("192.0.2.1"), ip("192.0.2.129"));
+    lab.run(secs(5));
+    assert!(lab.sources.iter().all(|(_, from)| *from == first), "the preferred one");
+    lab.dead_uplink = Some(first);
+    let cut = lab.near.now;
+    lab.run(secs(60));
+    let last_lost =
+        lab.sources.iter().filter(|(at, from)| *at >= cut && *from == first).map(|(at, _)| *at).max().unwrap();
+    assert!(last_lost - cut < secs(4), "{:?}", last_lost - cut);
+    assert_eq!(lab.sources.last().unwrap().1, second);
+    assert!(lab.sent.iter().all(|(_, to)| *to == ip("198.51.100.1")), "the other site is not to blame");
+    let shown = lab.near.control.probed_locators(lab.near.now).next().unwrap();
+    assert_eq!((shown.standing, shown.from), (Standing::Up, Some(second)));
+    assert_eq!(lab.near.control.counts().locators_lost, 0);
+    lab.dead_uplink = None;
+    lab.run(secs(40));
+    assert_eq!(lab.sources.last().unwrap().1, first, "it is back");
+    assert_eq!(lab.near.control.counts().uplinks_changed, 2);
+}
+
+#[test]
+fn a_locator_that_nobody_reaches_is_left_whatever_it_is_probed_from() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129"]);
+    lab.run(secs(5));
+    lab.dead = Some(ip("198.51.100.1"));
+    let killed = lab.near.now;
+    lab.run(secs(20));
+    let lost =
+        lab.sent.iter().filter(|(at, to)| *at >= killed && *to == ip("198.51.100.1")).map(|(at, _)| *at).max().unwrap();
+    assert!(lost - killed < secs(4), "{:?}", lost - killed);
+    assert_eq!(lab.near.control.counts().uplinks_changed, 0);
+}
+
+#[test]
+fn an_uplink_that_goes_takes_its_choice_with_it() {
+    let mut lab = Lab::with_uplinks(&["192.0.2.1", "192.0.2.129", "192.0.2.193"]);
+    lab.run(secs(5));
+    lab.dead_uplink = Some(ip("192.0.2.1"));
+    lab.run(secs(10));
+    let chosen = lab.sources.last().unwrap().1;
+    assert_ne!(chosen, ip("192.0.2.1"));
+    let left = ["192.0.2.1", "192.0.2.129", "192.0.2.193"].into_iter().filter(|rloc| ip(rloc) != chosen);
+    let left: Vec<_> = left.zip(1..).map(|(rloc, priority)| OwnLocator { priority, ..own(rloc) }).collect();
+    lab.near.input(Input::Locators(left));
+    lab.run(secs(10));
+    assert!(![ip("192.0.2.1"), chosen].contains(&lab.sources.last().unwrap().1), "{:?}", lab.sources.last());
+}
+
+#[test]
+fn map_requests_and_map_registers_without_an_answer_are_sent_from_the_other_uplink() {
+    let uplinks = ["192.0.2.1", "192.0.2.129"];
+    let mut node = Node::new(&["10.1.0.0/16"], &uplinks, vec![], vec![MapSystem::Node(ip(double::RESOLVER))]);
+    let (mut from, mut answered_at) = (Vec::new(), Vec::new());
+    node.miss("2001:db8:b::2/128");
+    for _ in 0..3 {
+        node.advance(millis(2100));
+        let (local, _, _) = node.sent[0].clone();
+        let (_, request) = node.requests().remove(0);
+        from.push(local);
+        answered_at.push(request.itr_rlocs[0].ip().unwrap());
+    }
+    assert!(uplinks.iter().all(|uplink| from.contains(&ip(uplink))), "{from:?}");
+    assert_eq!(from, answered_at, "the first locator named is where the answer comes to");
+}
