@@ -156,6 +156,7 @@ impl Subscriptions {
             tally.count(Refusal::SubscriptionEnded);
             return self.end(now, &key);
         };
+        known.note_parts(&key.prefix, std::slice::from_ref(&record));
         let told = self.notification(&key, &agreement, vec![record]);
         match told.and_then(|notification| self.notifier.tell(now.monotonic, receiver, notification)) {
             Ok(()) => self.published += 1,

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::book::Book;
 use super::pace::Pace;
+use super::parts::Parts;
 use super::queue::{Content, Queue, Receiver};
 use super::subscriber::{Policy, Subscribers};
 use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
@@ -23,6 +24,18 @@ impl Subscriptions {
     /// Takes up what was kept on disk. What no key is configured for any more, or what its xTR may not have, is forgotten; what was asked for and not proven
     /// is taken back, and its sender told, who may have seen it confirmed.
     pub fn restore(
+        now: Now,
+        subscribers: Subscribers,
+        policy: Policy,
+        sockets: Sockets,
+        kept: impl IntoIterator<Item = Kept>,
+    ) -> Self {
+        let mut restored = Self::take_all(now, subscribers, policy, sockets, kept);
+        restored.look_after_parts(now);
+        restored
+    }
+
+    fn take_all(
         now: Now,
         subscribers: Subscribers,
         policy: Policy,
@@ -77,7 +90,7 @@ impl Subscriptions {
     pub fn reconfigure(&mut self, now: Now, subscribers: Subscribers, policy: Policy) {
         let kept = self.book.iter().map(|(key, known)| known.kept(&key, wall_seconds(now, known.until)));
         let kept: Vec<Kept> = kept.collect();
-        let restored = Self::restore(now, subscribers, policy, self.sockets.clone(), kept);
+        let restored = Self::take_all(now, subscribers, policy, self.sockets.clone(), kept);
         let older = std::mem::replace(self, restored);
         self.marks.splice(0..0, older.marks);
         self.outputs.extend(older.outputs);
@@ -131,6 +144,7 @@ impl Subscriptions {
             silent_since: kept.silent_since,
             is_foreign: kept.is_foreign,
             is_configured: kept.is_configured,
+            parts: Parts::restore(key.prefix.iid, &kept.parts),
         };
         for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
             let ways =
@@ -171,5 +185,18 @@ impl Subscriptions {
                 self.enqueue(now, at, receiver, Content::Registered { is_exact: false });
             }
         }
+    }
+
+    /// Nobody withdraws what is not registered again: of what its xTR may have inside a configured subscription, it is told too.
+    fn look_after_parts(&mut self, now: Now) {
+        for receiver in self.known_parts() {
+            self.enqueue(now, self.settled, receiver, Content::Registered { is_exact: true });
+        }
+    }
+
+    fn known_parts(&self) -> Vec<Receiver> {
+        let configured = self.book.iter().filter(|(_, known)| known.is_configured && known.mode() == Mode::Publish);
+        let parts = configured.flat_map(|(key, known)| known.parts.iter().map(move |about| Receiver { key, about }));
+        parts.filter(|receiver| self.is_told_by(receiver)).collect()
     }
 }
