@@ -15,7 +15,7 @@ use log::logged;
 use mapsys::engine::{Config, ConfigError, Engine, Memory, Output, Reconfiguration};
 use mapsys::limits::LOG_PAUSE;
 use mapsys::refusal::Refusal;
-use mapsys::register::site::{LispSec, Site, SitePrefix};
+use mapsys::register::site::{LispSec, Site, SiteKey, SitePrefix};
 use mapsys::resolve::lispsec::{Association, AssociationError, SecKey};
 use proptest::prelude::*;
 use wire::address::{Eid, EidPrefix};
@@ -81,15 +81,18 @@ fn registers(bench: &mut Bench, nonce: u64, rloc: &str, proxy: bool, signs: bool
 
 /// The same of an xTR that merges.
 fn merges(bench: &mut Bench, xtr: u8, rloc: &str, signs: bool) {
-    let message = MapRegister {
+    bench.datagram(&format!("{rloc}:4342"), &seal(merging(xtr, rloc, signs), &site_key()));
+}
+
+fn merging(xtr: u8, rloc: &str, signs: bool) -> MapRegister {
+    MapRegister {
         proxy_reply: false,
         security_capable: signs,
         merge: true,
         want_notify: false,
         xtr_identity: Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 }),
         ..register(1, vec![record(prefix(SITE), &[rloc])])
-    };
-    bench.datagram(&format!("{rloc}:4342"), &seal(message, &site_key()));
+    }
 }
 
 fn otk(nonce: u64) -> OneTimeKey {
@@ -505,23 +508,49 @@ fn a_replayed_request_gives_nothing_but_the_same_answer() {
 
 #[test]
 fn an_etr_whose_key_is_gone_counts_as_one_that_cannot_sign() {
-    let both = Site {
-        keys: [("old", 1), (SITE_SECRET, 2)]
-            .map(|(secret, id)| mapsys::register::site::SiteKey { id, algorithm: None, secret: Secret::new(secret) })
-            .into(),
-        ..site_a()
+    let mut bench = bench_of(vec![site_with(&[("old", 1), (SITE_SECRET, 2)])]);
+    let old = key(1, Algorithm::HmacSha256, "old");
+    bench.datagram(ETR, &seal(merging(1, "198.51.100.1", true), &old));
+    let newer = key(2, Algorithm::HmacSha256, SITE_SECRET);
+    bench.datagram(OTHER, &seal(merging(2, "198.51.100.2", true), &newer));
+    let asked_for = |bench: &mut Bench, nonce| {
+        let (to, bytes) = only(&bench.datagram(ITR, &asks(nonce, "2001:db8:a::2")));
+        (to, EcmAd::decode(&Ecm::decode(&bytes).unwrap().security.unwrap()).unwrap())
     };
-    let mut bench = bench_of(vec![both]);
-    let message = MapRegister {
-        proxy_reply: false,
-        security_capable: true,
-        ..register(1, vec![record(prefix(SITE), &["198.51.100.1"])])
+    let (to, ad) = asked_for(&mut bench, 5);
+    assert_eq!((to, ad.otk.key_id, ad.eid_ad.granted.unwrap().cant_sign), (address(ETR), 1, false), "both can sign");
+    reload(&mut bench, site_with(&[(SITE_SECRET, 2)]));
+    let (to, ad) = asked_for(&mut bench, 6);
+    assert_eq!(
+        (to, ad.otk.key_id, ad.eid_ad.granted.unwrap().cant_sign),
+        (address(OTHER), 2, true),
+        "whose key is still there"
+    );
+    assert!(ad.otk.unwrap(&Secret::new(SITE_SECRET), Nonce(6)).is_ok());
+    reload(&mut bench, site_with(&[("newest", 3)]));
+    let answer = takes(&bench.datagram(ITR, &asks(7, "2001:db8:a::2")), 7, ASKED);
+    assert!(answer.cant_sign && answer.reply.records[0].locators.is_empty(), "no key goes anywhere");
+}
+
+fn site_with(keys: &[(&str, u8)]) -> Site {
+    let key = |(secret, id): &(&str, u8)| SiteKey { id: *id, algorithm: None, secret: Secret::new(*secret) };
+    Site { keys: keys.iter().map(key).collect(), ..site_a() }
+}
+
+/// Takes another site in the place of the one that there is.
+fn reload(bench: &mut Bench, site: Site) {
+    let newer = Reconfiguration {
+        sites: vec![site],
+        trust_anchors: vec![],
+        clients: vec![],
+        foreign: mapsys::limit::Foreign::FromItrRloc,
+        subscribers: vec![],
+        pubsub: mapsys::subscribe::subscriber::Policy::default(),
+        ddt: mapsys::ddt::Config::default(),
+        lisp_sec: associations(),
     };
-    notify(&bench.datagram(ETR, &seal(message, &key(2, Algorithm::HmacSha256, SITE_SECRET))));
-    let (_, bytes) = only(&bench.datagram(ITR, &asks(5, "2001:db8:a::2")));
-    let ad = EcmAd::decode(&Ecm::decode(&bytes).unwrap().security.unwrap()).unwrap();
-    assert_eq!(ad.otk.key_id, 2);
-    assert!(ad.otk.unwrap(&Secret::new(SITE_SECRET), Nonce(5)).is_ok());
+    let now = bench.now;
+    bench.engine.reconfigure(now, newer).unwrap();
 }
 
 #[test]
@@ -734,24 +763,9 @@ fn that_a_key_goes_to_no_map_server_is_logged_at_a_pace_that_fills_no_log() {
 
 #[test]
 fn that_a_key_goes_to_no_etr_whose_own_key_is_gone_is_logged() {
-    let site_with = |id| Site {
-        keys: vec![mapsys::register::site::SiteKey { id, algorithm: None, secret: Secret::new(SITE_SECRET) }],
-        ..site_a()
-    };
-    let mut bench = bench_of(vec![site_with(1)]);
+    let mut bench = bench();
     registers(&mut bench, 1, "198.51.100.1", false, true);
-    let newer = Reconfiguration {
-        sites: vec![site_with(2)],
-        trust_anchors: vec![],
-        clients: vec![],
-        foreign: mapsys::limit::Foreign::FromItrRloc,
-        subscribers: vec![],
-        pubsub: mapsys::subscribe::subscriber::Policy::default(),
-        ddt: mapsys::ddt::Config::default(),
-        lisp_sec: associations(),
-    };
-    let now = bench.now;
-    bench.engine.reconfigure(now, newer).unwrap();
+    reload(&mut bench, site_with(&[(SITE_SECRET, 2)]));
     let lines = withheld(|| {
         let (to, bytes) = only(&bench.datagram(ITR, &asks(5, "2001:db8:a::2")));
         assert_eq!(to.ip(), address(ITR).ip());
