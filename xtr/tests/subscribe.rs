@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod double;
+#[path = "../../program/tests/support/log.rs"]
+mod log;
 
 use std::net::{IpAddr, SocketAddr};
 
 use double::{Node, RESOLVER, RLOC, WithNegative as _, key, prefix, reply_to, secs};
+use log::logged;
 use proptest::prelude::*;
 use wire::address::Address;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, Secret, TagForm};
@@ -751,6 +754,26 @@ fn when_a_configured_subscription_rests_its_mapping_is_asked_for_once() {
 }
 
 #[test]
+fn a_second_end_with_a_higher_nonce_is_no_replay() {
+    let mut node = with(configured(40));
+    tell(&mut node, &notify(41, vec![record(SITE, &[FIRST])]));
+    // Under the second one is asked for again: what was told in between did not come.
+    for (nonce, polls, replays) in [(41, 1, false), (43, 1, false), (43, 0, true), (42, 0, true)] {
+        node.advance(secs(60));
+        node.sent.clear();
+        let lines = logged(|| tell(&mut node, &farewell(nonce)));
+        let replayed = lines.iter().any(|line| line.contains("replayed"));
+        let polled = requests(&mut node);
+        assert_eq!((polled.len(), replayed), (polls, replays), "{nonce}");
+        polled.iter().for_each(|request| node.reply(&reply_to(request, &[(SITE, 1440)])));
+    }
+    assert_eq!((node.refused(Refusal::NotifyReplayed), node.control.subscription_counts().ended), (2, 2));
+    let mut later = again(&node, configured(40));
+    tell(&mut later, &notify(43, vec![record(SITE, &[SECOND])]));
+    assert_eq!(later.refused(Refusal::NotifyReplayed), 1, "its nonce is remembered");
+}
+
+#[test]
 fn what_is_not_subscribed_to_is_taken_only_where_that_is_set() {
     let told = notify(7, vec![record(SITE, &[FIRST])]);
     let mut node = with(config());
@@ -807,4 +830,54 @@ fn what_is_taken_unasked_is_bounded() {
     }
     assert_eq!(node.refused(Refusal::SubscriptionTableFull), 1);
     assert_eq!(node.told.len(), limits::TOLD_ONLY);
+}
+
+fn nth(n: usize) -> String {
+    format!("2001:db8:{:x}::/48", 0x1000 + n)
+}
+
+fn is_heard(node: &Node, n: usize) -> bool {
+    node.control.subscription(&prefix(&nth(n))).is_some()
+}
+
+#[test]
+fn what_was_told_unasked_and_has_ended_gives_its_place_up_the_oldest_first() {
+    let mut node = with(taking());
+    for n in 0..limits::TOLD_ONLY {
+        tell(&mut node, &notify(7, vec![record(&nth(n), &[FIRST])]));
+    }
+    for ended in [5, 3] {
+        node.advance(secs(1));
+        tell(&mut node, &notify(7, vec![MappingRecord { action: Action::DropAuthFailure, ..gone(&nth(ended)) }]));
+    }
+    let mut newer = limits::TOLD_ONLY..;
+    let mut one_more = |node: &mut Node| {
+        let n = newer.next().unwrap();
+        tell(node, &notify(7, vec![record(&nth(n), &[FIRST])]));
+        is_heard(node, n)
+    };
+    assert!(one_more(&mut node) && !is_heard(&node, 5) && is_heard(&node, 3));
+    assert!(one_more(&mut node) && !is_heard(&node, 3));
+    assert!(!one_more(&mut node) && node.refused(Refusal::SubscriptionTableFull) == 1, "the others have not ended");
+    // What was said of one that has given its place up is no news: it takes no other's.
+    tell(&mut node, &notify(7, vec![record(&nth(5), &[SECOND])]));
+    assert!(!is_heard(&node, 5) && node.refused(Refusal::NotifyReplayed) == 1);
+    // Mappings that nobody has told again for longer than they live have ended too.
+    node.advance(secs(1441 * 60));
+    assert!(one_more(&mut node) && !is_heard(&node, 0) && is_heard(&node, 1));
+}
+
+#[test]
+fn each_map_server_has_its_share_of_what_is_taken_unasked() {
+    let other = AuthKey { id: 6, secret: Secret::new("of the other"), ..shared() };
+    let both = vec![association(RESOLVER), Association { key: other.clone(), ..association("198.51.100.54") }];
+    let mut node = with(Config { associations: both, ..taking() });
+    for n in 0..limits::TOLD_ONLY {
+        tell(&mut node, &notify(7, vec![record(&nth(n), &[FIRST])]));
+    }
+    let half = limits::TOLD_ONLY / 2;
+    assert_eq!(node.refused(Refusal::SubscriptionTableFull), u64::try_from(half).unwrap());
+    let told = notify(7, vec![record(&nth(half), &[FIRST])]);
+    node.bytes("198.51.100.54:4342", &sealed(&told, &other));
+    assert!(is_heard(&node, half) && is_heard(&node, 0));
 }
