@@ -122,6 +122,26 @@ impl Subscriptions {
         }
     }
 
+    /// Nobody withdraws what is not registered again after a restart: once all have had the time, this does.
+    pub(super) fn tell_of_parts(&mut self, now: Now, server: &MapServer) {
+        if self.parts_at.is_none_or(|at| at > now.monotonic) {
+            return;
+        }
+        self.parts_at = None;
+        for receiver in self.parts() {
+            if server.registrations().get(&receiver.about).is_none() {
+                self.enqueue(now, now.monotonic, receiver, Content::Registered { is_exact: true });
+            }
+        }
+    }
+
+    /// What xTRs may have inside what the operator has subscribed them to.
+    pub(super) fn parts(&self) -> Vec<Receiver> {
+        let configured = self.book.iter().filter(|(_, known)| known.is_configured && known.mode() == Mode::Publish);
+        let parts = configured.flat_map(|(key, known)| known.parts.iter().map(move |about| Receiver { key, about }));
+        parts.filter(|receiver| self.is_told_by(receiver)).collect()
+    }
+
     /// Whether it is this subscription that tells of a part: each is told by the most specific one, as its changes are.
     pub(super) fn is_told_by(&self, receiver: &Receiver) -> bool {
         let Receiver { key, about } = receiver;

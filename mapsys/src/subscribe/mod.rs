@@ -63,6 +63,8 @@ pub struct Subscriptions {
     ends: BTreeSet<(Instant, SubscriptionKey)>,
     /// When those that the operator has made are told all anew.
     anew: BTreeSet<(Instant, SubscriptionKey)>,
+    /// When xTRs are told of what they may have inside such a subscription, and nobody has registered again after a restart.
+    parts_at: Option<Instant>,
     /// When all sites have had the time to register that are there.
     settled: Instant,
     /// The pace of publications.

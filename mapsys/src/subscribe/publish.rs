@@ -24,6 +24,7 @@ impl Subscriptions {
             self.retire(now, &key);
         }
         self.tell_anew(now, server);
+        self.tell_of_parts(now, server);
         while let Some(receiver) = self.queue.peek(now.monotonic) {
             if !self.has_room(&receiver) {
                 // Who acknowledges nothing takes nothing of the pace that all share.
@@ -46,7 +47,7 @@ impl Subscriptions {
     pub fn next_deadline(&self) -> Option<Instant> {
         let turn = self.queue.next().map(|at| at.max(self.pace.next()));
         let end = self.ends.first().map(|(until, _)| *until);
-        let others = [self.next_anew(), self.notifier.next_deadline(), self.watches.next()];
+        let others = [self.next_anew(), self.parts_at, self.notifier.next_deadline(), self.watches.next()];
         [turn, end].into_iter().chain(others).flatten().min()
     }
 

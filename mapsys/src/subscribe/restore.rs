@@ -31,7 +31,7 @@ impl Subscriptions {
         kept: impl IntoIterator<Item = Kept>,
     ) -> Self {
         let mut restored = Self::take_all(now, subscribers, policy, sockets, kept);
-        restored.look_after_parts(now);
+        restored.parts_at = (!restored.parts().is_empty()).then_some(restored.settled);
         restored
     }
 
@@ -52,6 +52,7 @@ impl Subscriptions {
             owed: BTreeMap::new(),
             ends: BTreeSet::new(),
             anew: BTreeSet::new(),
+            parts_at: None,
             settled: now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL,
             pace: Pace::new(now.monotonic, policy.pace, policy.pace),
             policy,
@@ -95,7 +96,7 @@ impl Subscriptions {
         self.marks.splice(0..0, older.marks);
         self.outputs.extend(older.outputs);
         (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
-        self.settled = older.settled;
+        (self.settled, self.parts_at) = (older.settled, older.parts_at);
         self.asking = older.asking.into_iter().filter(|(xtr, _)| self.subscribers.get(xtr).is_some()).collect();
         self.tell_again(now, older.queue, &older.notifier);
     }
@@ -185,18 +186,5 @@ impl Subscriptions {
                 self.enqueue(now, at, receiver, Content::Registered { is_exact: false });
             }
         }
-    }
-
-    /// Nobody withdraws what is not registered again: of what its xTR may have inside a configured subscription, it is told too.
-    fn look_after_parts(&mut self, now: Now) {
-        for receiver in self.known_parts() {
-            self.enqueue(now, self.settled, receiver, Content::Registered { is_exact: true });
-        }
-    }
-
-    fn known_parts(&self) -> Vec<Receiver> {
-        let configured = self.book.iter().filter(|(_, known)| known.is_configured && known.mode() == Mode::Publish);
-        let parts = configured.flat_map(|(key, known)| known.parts.iter().map(move |about| Receiver { key, about }));
-        parts.filter(|receiver| self.is_told_by(receiver)).collect()
     }
 }
