@@ -12,7 +12,7 @@ use mapsys::resolve::lispsec::{Association, SecKey};
 use wire::control::auth::Secret;
 use wire::control::lispsec::*;
 use wire::control::{ControlMessage, Ecm, MapReferral, Referral, ReferralAction};
-use wire::record::{Action, Ttl};
+use wire::record::{Action, LocatorRecord, Ttl};
 
 use crate::common::*;
 use crate::stage::*;
@@ -60,7 +60,12 @@ fn leads_on(
         incomplete: false,
         map_version: Default::default(),
         eid: prefix(within).into(),
-        locators: servers.iter().map(|server| locator(server)).collect(),
+        // The first is asked first.
+        locators: servers
+            .iter()
+            .zip(1..)
+            .map(|(server, priority)| LocatorRecord { priority, ..locator(server) })
+            .collect(),
         signatures: vec![],
     };
     let message = MapReferral { nonce: request.nonce, records: vec![referral] };
