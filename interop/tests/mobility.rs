@@ -49,6 +49,14 @@ rloc = ["203.0.113.1/32"]
 key = { key-id = 5, secret = "of the subscriber" }
 "#;
 
+/// What its operator has subscribed that xTR to, as the xTR's own has.
+const SUBSCRIPTION: &str = r#"
+[[subscriber.subscription]]
+eid-prefix = "10.2.0.0/24"
+nonce = 40
+rloc = ["203.0.113.1"]
+"#;
+
 /// The network, its map system, and its routers.
 struct World {
     lab: Lab,
@@ -61,6 +69,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(MAP_SYSTEM)
+    }
+
+    fn with(map_system: &str) -> Self {
         let on_switch = |node: Node, addresses: &[&str]| node.port("core", "net", addresses);
         let mut topology =
             Topology::default().switch("net").with(on_switch(Node::router("server"), &["203.0.113.53/24"]));
@@ -78,7 +90,7 @@ impl World {
             running: Vec::new(),
             echoing: RefCell::default(),
         };
-        world.write("mapsys.toml", MAP_SYSTEM);
+        world.write("mapsys.toml", map_system);
         for (file, id, secret) in
             [("key-a", 1, "of the sites"), ("key-b", 2, "of the sites too"), ("sub", 5, "of the subscriber")]
         {
@@ -295,6 +307,37 @@ fn a_changed_locator_is_known_to_a_subscriber_without_any_poll() {
     assert_eq!((smrs, published), (0, 1));
     assert!(told < LONGEST_GAP, "{told:?}");
     assert_eq!(world.mapping("10.2.0.0/24"), Some((OTHER.into(), "subscribed".into())));
+}
+
+#[test]
+fn what_the_operators_of_both_ends_have_subscribed_an_xtr_to_it_has_without_asking() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let mut world = World::with(&format!("{MAP_SYSTEM}{SUBSCRIPTION}"));
+    // Nobody is at the address of its Map-Resolver: what it has, it was told.
+    let more = subscribing(&world, "subscribed = [\"10.2.0.0/24=40\"]\nmap-resolver = [\"203.0.113.54\"]");
+    let more = more.replace("subscribe = [\"203.0.113.53\"]", "subscribe = [\"203.0.113.54\"]");
+    world.configure(XTRS[0], &["10.1.0.0/24"], &more);
+    world.configure(XTRS[1], &["10.2.0.0/24"], "");
+    world.start_xtr("a", "10.1.0.1");
+    world.start_xtr("b", HOST);
+    let configured = |rloc: &str| (rloc.to_owned(), "configured".to_owned());
+    wait_for("mapping", || (world.mapping("10.2.0.0/24")? == configured(XTRS[1].1)).then_some(()));
+    world.configure(("b", OTHER), &["10.2.0.0/24"], "");
+    world.xtr("b", &["reload"]);
+    wait_for("change", || (world.mapping("10.2.0.0/24")? == configured(OTHER)).then_some(()));
+    let asked = ["subscriptions-asked", "smrs-received", "notify-replayed"].map(|name| world.counter("a", name));
+    assert_eq!((asked, world.counter("a", "subscriptions-published")), ([0; 3], 2));
+    // Both were acknowledged.
+    let counters = || {
+        let mut show = world.program("lisp-mapsys");
+        show.args(["show", "counters", "--json", "--state-dir"]).arg(world.path("mapsys"));
+        let told: Value = serde_json::from_str(&world.run("server", show)).unwrap();
+        ["publications", "publications_unacknowledged"].map(|name| told[name].as_u64().unwrap())
+    };
+    wait_for("acknowledgement", || (counters() == [2, 0]).then_some(()));
 }
 
 #[test]

@@ -297,7 +297,7 @@ impl Engine {
         let associations = Associations::new(config.lisp_sec, &sites)?;
         let sockets = Sockets(config.sockets);
         let publisher = Publisher::new(
-            now.monotonic,
+            now,
             publisher::Config {
                 network: config.network,
                 signers: Signers::new(config.identities),

@@ -16,7 +16,7 @@ use mapsys::register::site::{NotifyPort, Site, SiteError, SitePrefix};
 use wire::address::{Address, EidPrefix, InstanceId};
 use wire::control::auth::{Algorithm, AuthKey, TagForm};
 use wire::control::{MapRegister, Nonce, XtrIdentity};
-use wire::record::{LocatorRecord, Ttl};
+use wire::record::{LocatorRecord, MappingRecord, Ttl};
 
 const ETR: &str = "198.51.100.1:4342";
 const OTHER: &str = "198.51.100.2:4342";
@@ -384,6 +384,23 @@ fn more_live_more_specifics_than_a_page_holds_are_refused_whole() {
     assert_eq!(bench.registered().len(), 252);
     notify(&bench.datagram(ETR, &batch(9, 252, 4)));
     notify(&bench.datagram(ETR, &batch(10, 0, 63)));
+}
+
+#[test]
+fn a_second_farewell_is_confirmed_as_the_first_was_also_where_there_is_no_room_for_more() {
+    let open = Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let mut bench = Bench::new(config(vec![open]));
+    let part = |n: u64| record(prefix(&format!("2001:db8:a:{n:x}::/64")), &["198.51.100.1"]);
+    let says =
+        |bench: &mut Bench, nonce, records| notify(&bench.datagram(ETR, &seal(register(nonce, records), &site_key())));
+    for n in 0..4 {
+        says(&mut bench, n + 1, (n * 64..n * 64 + 64).map(part).collect());
+    }
+    let farewell = || vec![MappingRecord { ttl: Ttl(0), locators: vec![], ..part(0) }];
+    says(&mut bench, 5, farewell());
+    says(&mut bench, 6, vec![part(256)]);
+    says(&mut bench, 7, farewell());
+    assert_eq!((bench.registered().len(), bench.engine.tally().total()), (256, 0), "neither a replay nor too many");
 }
 
 #[test]

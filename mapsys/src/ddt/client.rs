@@ -18,6 +18,7 @@ use wire::record::Ttl;
 
 use super::chain::{Chain, Received};
 use super::pending::{Pending, Start, Waiter};
+use super::ranked::{self, Ranked};
 use super::referrals::{Known, Referrals};
 use super::{Config, Kind, NonceSecret};
 use crate::limit::Bucket;
@@ -148,11 +149,12 @@ impl<A: Asker> Client<A> {
             }
             Some((prefix, Known::Servers(kind, servers))) => {
                 // Whose keys are gone has nothing to say that counts.
-                let lives = |server: &&SocketAddr| self.chain.has_keys(now, server.ip(), prefix);
-                let servers: Vec<_> = servers.iter().filter(lives).copied().collect();
+                let lives = |server: &&Ranked| self.chain.has_keys(now, server.address.ip(), prefix);
+                let (kind, servers): (_, Vec<_>) = (*kind, servers.iter().filter(lives).copied().collect());
+                let servers = self.in_order(servers);
                 match servers.is_empty() {
                     true => self.root(),
-                    false => Start { scope: Some(prefix), kind: *kind, servers, is_from_root: false },
+                    false => Start { scope: Some(prefix), kind, servers, is_from_root: false },
                 }
             }
             None => self.root(),
@@ -194,6 +196,12 @@ impl<A: Asker> Client<A> {
         }
         self.wait_for(nonce, host);
         Ok(())
+    }
+
+    /// The order in which a search asks the servers of a Referral Set.
+    fn in_order(&mut self, servers: Vec<Ranked>) -> Vec<SocketAddr> {
+        let (secret, drawn) = (self.secret, &mut self.drawn);
+        ranked::in_order(servers, || fresh(secret, drawn).0)
     }
 
     fn root(&self) -> Start {
@@ -301,9 +309,8 @@ impl<A: Asker> Client<A> {
             self.steps.extend(left.map(|waiter| Step::Deliver { to, host, asker: waiter.asker.clone() }));
             return;
         }
-        self.drawn += 1;
-        let (secret, drawn) = (self.secret, self.drawn);
-        let nonce = pending.nonce(to, || secret.draw(drawn));
+        let (secret, drawn) = (self.secret, &mut self.drawn);
+        let nonce = pending.nonce(to, || fresh(secret, drawn));
         self.steps.push_back(Step::Probe { to, host, nonce });
         self.wait_for(nonce, host);
     }
@@ -390,6 +397,12 @@ impl<A: Asker> Client<A> {
         let local = self.sockets.towards(server.ip(), None);
         local.is_some() && !self.sockets.0.contains(&server) && may_send_to(server.ip(), local)
     }
+}
+
+/// A number that nobody can guess, and never the same.
+fn fresh(secret: NonceSecret, drawn: &mut u64) -> Nonce {
+    *drawn += 1;
+    secret.draw(*drawn)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! * [`node`]: what this node says when it is asked with a DDT Map-Request: a DDT node with delegations, a DDT Map-Server for
 //!   its sites (sections 7.1 and 7.2);
 //! * [`client`]: follows referrals from the root to the Map-Server of a foreign EID (section 7.3);
-//! * [`referrals`]: the client's referral cache.
+//! * [`referrals`]: the client's referral cache; [`ranked`]: whom of a Referral Set it asks first.
 //!
 //! * [`keys`] and [`signer`]: a node with keys signs what it says, and names the keys of those it refers to (section 10);
 //! * [`chain`]: a client with trust anchors takes only what a chain of keys from these verifies.
@@ -18,6 +18,7 @@ pub mod client;
 pub mod keys;
 pub mod node;
 mod pending;
+pub mod ranked;
 pub mod referrals;
 mod secret;
 pub mod signer;

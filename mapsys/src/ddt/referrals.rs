@@ -2,12 +2,12 @@
 //! The referral cache (RFC 8111, section 7.3.1): who is to be asked about a prefix, and where there is nothing.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
 
 use crate::ddt::Kind;
+use crate::ddt::ranked::Ranked;
 use crate::limits::{CACHED_REFERRALS, REFERRAL_LIFE};
 use crate::table::PrefixTable;
 
@@ -15,7 +15,7 @@ use crate::table::PrefixTable;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// These know more.
-    Servers(Kind, Vec<SocketAddr>),
+    Servers(Kind, Vec<Ranked>),
     /// DELEGATION-HOLE: nobody was delegated it.
     Hole,
     /// MS-NOT-REGISTERED: delegated, and nothing is registered.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use wire::address::{Eid, EidPrefix};
 use wire::control::MapRegister;
+use wire::record::{MappingRecord, Ttl};
 
 use super::label::{AnyEid, Label, LabelError};
 use super::site::{self, Grant, Publish, SiteId};
@@ -86,11 +87,14 @@ impl MapServer {
         }
     }
 
-    /// Whether all records of a message fit, each counted with the new ones before it.
+    /// Whether all records of a message fit, each counted with the new ones before it. What is taken back needs no room, whether it is
+    /// there or not.
     pub(super) fn has_room(&self, message: &MapRegister, records: &[Admitted]) -> bool {
         let mut new: BTreeSet<(EidPrefix, EidPrefix)> = BTreeSet::new();
         let mut new_labels: BTreeSet<Label> = BTreeSet::new();
-        records.iter().all(|record| match record {
+        let is_there = |record: &MappingRecord| record.ttl != Ttl::WITHDRAWN && !record.locators.is_empty();
+        let mut all = message.records.iter().zip(records).filter(|(record, _)| is_there(record));
+        all.all(|(_, record)| match record {
             Admitted::Prefix(prefix, grant) => self.has_room_for(message, prefix, grant, &mut new),
             Admitted::Label(label, site) => {
                 if self.labels.get(label).is_none() {

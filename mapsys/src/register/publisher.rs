@@ -10,9 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cgeid::{Cn, Network, OperationalKey};
+use dht::limits::LIVE_INDEX_LIFETIME;
 use dht::publish::{self, PageKind, Publication, Sequence};
 use dht::record::{Entry, Index, Mapping, Prefix, RecordKey, Rloc, Site, Target};
 use dht::resolve::TrustAnchor;
@@ -21,7 +22,7 @@ use wire::address::EidPrefix;
 use wire::record::{MapVersion, Ttl};
 
 use crate::engine::{Mark, Output};
-use crate::limits::{REGISTRATION_SILENCE, SEQUENCES};
+use crate::limits::{REGISTRATION_SILENCE, REPUBLISH, SEQUENCES};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::registration::{Merged, Registrations};
@@ -56,6 +57,8 @@ pub struct Publisher {
     in_flight: HashMap<RecordKey, Topic>,
     /// When what an earlier run published, and nobody has registered since, is withdrawn.
     sweep_at: Option<Instant>,
+    /// Until when the live pages of an earlier run stay as they are.
+    pages_at: Option<Instant>,
 }
 
 /// What is published of the configuration itself, whoever registers.
@@ -96,6 +99,12 @@ impl Standing {
         sections.chain(self.paged.keys().copied().map(Topic::Index))
     }
 
+    /// Whether it is a page of what is registered.
+    fn lists_live(&self, topic: &Topic) -> bool {
+        let Topic::Index(prefix) = topic else { return false };
+        self.paged.get(prefix).is_some_and(|max_len| *max_len > prefix.net.prefix_len())
+    }
+
     /// What is said of a topic.
     fn says(&self, topic: &Topic) -> (bool, Option<u8>) {
         match topic {
@@ -114,13 +123,20 @@ pub fn published_addresses(sockets: &Sockets) -> BTreeSet<IpAddr> {
 }
 
 impl Publisher {
-    /// A publisher that starts with the index pages; `sequences` is what the last run signed.
-    pub fn new(now: Instant, config: Config, sites: &SiteTable, sequences: BTreeMap<Cn, Sequence>) -> Self {
+    /// A publisher that starts with the index pages; `sequences` is what the last run signed. Pages of that run that list what is
+    /// registered are better than new ones, as long as they live and sites have not had the time to register again.
+    pub fn new(now: Now, config: Config, sites: &SiteTable, sequences: BTreeMap<Cn, Sequence>) -> Self {
         let standing = Standing::of(&config, sites);
+        let settled = now.monotonic + REGISTRATION_SILENCE;
+        let last = config.signers.registrar().and_then(|registrar| sequences.get(&registrar.cn()));
+        let pages_at = last.filter(|last| outlives(now.wall, **last)).map(|_| settled);
         let mut schedule = Schedule::default();
-        standing.topics().for_each(|topic| schedule.mark(now, topic));
-        let sweep_at = (!sequences.is_empty()).then(|| now + REGISTRATION_SILENCE);
-        Self { config, schedule, standing, sequences, in_flight: HashMap::new(), sweep_at }
+        for topic in standing.topics() {
+            let at = pages_at.filter(|_| standing.lists_live(&topic)).unwrap_or(now.monotonic);
+            schedule.mark(at, topic);
+        }
+        let sweep_at = (!sequences.is_empty()).then_some(settled);
+        Self { config, schedule, standing, sequences, in_flight: HashMap::new(), sweep_at, pages_at }
     }
 
     /// The prefixes for which this node is its own anchor.
@@ -225,7 +241,8 @@ impl Publisher {
 
     /// The process ends: what has changed goes out now or never.
     pub fn hurry(&mut self, now: Instant) {
-        self.schedule.hurry(now);
+        let is_early = self.pages_at.is_some_and(|at| at > now);
+        self.schedule.hurry(now, |topic| !is_early || !self.standing.lists_live(topic));
     }
 
     /// Whether a PUT is in flight.
@@ -423,6 +440,14 @@ fn mapping(merged: &Merged) -> Mapping {
     let mut mapping = Mapping::new(locators, merged.ttl);
     mapping.map_version = (merged.map_version != MapVersion::default()).then_some(merged.map_version);
     mapping
+}
+
+/// Whether the live pages of a run that signed something last under this sequence are read until sites have had the time to register
+/// again. A page may be older than that, by the time after which it is signed anew.
+fn outlives(wall: SystemTime, last: Sequence) -> bool {
+    let of_pages = LIVE_INDEX_LIFETIME.saturating_sub(REPUBLISH);
+    let end = UNIX_EPOCH.checked_add(Duration::from_millis(last.0).saturating_add(of_pages));
+    end.zip(wall.checked_add(REGISTRATION_SILENCE)).is_some_and(|(end, settled)| end >= settled)
 }
 
 /// Why something cannot be signed.

@@ -45,7 +45,7 @@ struct State {
 }
 
 impl Schedule {
-    /// Notes that a topic has changed.
+    /// Notes that a topic has changed; one that is new is not published before `now`.
     pub fn mark(&mut self, now: Instant, topic: Topic) {
         if !self.topics.contains_key(&topic) {
             let state = State::new(now);
@@ -99,10 +99,10 @@ impl Schedule {
         self.topics.get(topic).is_none_or(|state| !state.dirty && state.in_flight.is_none() && state.failures == 0)
     }
 
-    /// The process ends: what has changed goes out now or never.
-    pub fn hurry(&mut self, now: Instant) {
-        self.change_all(|_, state| {
-            if state.dirty {
+    /// The process ends: what has changed and is `wanted` goes out now or never.
+    pub fn hurry(&mut self, now: Instant, wanted: impl Fn(&Topic) -> bool) {
+        self.change_all(|topic, state| {
+            if state.dirty && wanted(topic) {
                 state.not_before = now;
                 state.retry_at = None;
             }
@@ -250,7 +250,7 @@ mod tests {
         schedule.done(start, topic(), true);
         schedule.mark(start, topic());
         assert_eq!(schedule.due(start), []);
-        schedule.hurry(start);
+        schedule.hurry(start, |_| true);
         assert_eq!(schedule.due(start), [topic()]);
         assert!(schedule.is_busy());
         schedule.done(start, topic(), true);

@@ -305,6 +305,7 @@ mod tests {
             silent_since: None,
             is_foreign: true,
             is_configured: nonce == u64::MAX,
+            parts: if nonce == u64::MAX { vec!["2001:db8:a:1::/64".parse().unwrap()] } else { vec![] },
         };
         let (one, two) = ("2001:db8:a::/48", "10.0.0.0/8");
         {

@@ -105,20 +105,47 @@ impl Subscriptions {
             if !self.is_configured(&key) {
                 continue;
             }
-            let inside = server.registrations().inside(&key.prefix).map(|(inner, _)| inner);
-            // Each is told by the most specific subscription, as its changes are.
-            let is_told =
-                |inner: &EidPrefix| self.book.longest(&key.xtr, inner).is_some_and(|(longest, _)| longest == key);
-            let inside: Vec<EidPrefix> = inside.filter(|inner| *inner != key.prefix && is_told(inner)).collect();
             // Sites may not have registered yet that did before a restart.
-            let at =
-                if answer::is_present(server, &key.prefix) { now.monotonic } else { self.settled.max(now.monotonic) };
+            let settled = self.settled.max(now.monotonic);
+            let inside = server.registrations().inside(&key.prefix).map(|(inner, _)| (inner, now.monotonic));
+            let known = self.book.get(&key).into_iter().flat_map(|known| known.parts.iter());
+            let gone = known.filter(|part| server.registrations().get(part).is_none()).map(|part| (part, settled));
+            let all = inside.filter(|(inner, _)| *inner != key.prefix).chain(gone);
+            let all = all.map(|(about, at)| (Receiver { key, about }, at));
+            let parts: Vec<(Receiver, Instant)> = all.filter(|(receiver, _)| self.is_told_by(receiver)).collect();
+            let at = if answer::is_present(server, &key.prefix) { now.monotonic } else { settled };
             let receiver = Receiver { key, about: key.prefix };
             self.enqueue(now, at, receiver, Content::Registered { is_exact: false });
-            for about in inside {
-                self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
+            for (receiver, at) in parts {
+                self.enqueue(now, at, receiver, Content::Registered { is_exact: true });
             }
         }
+    }
+
+    /// Nobody withdraws what is not registered again after a restart: once all have had the time, this does.
+    pub(super) fn tell_of_parts(&mut self, now: Now, server: &MapServer) {
+        if self.parts_at.is_none_or(|at| at > now.monotonic) {
+            return;
+        }
+        self.parts_at = None;
+        for receiver in self.parts() {
+            if server.registrations().get(&receiver.about).is_none() {
+                self.enqueue(now, now.monotonic, receiver, Content::Registered { is_exact: true });
+            }
+        }
+    }
+
+    /// What xTRs may have inside what the operator has subscribed them to.
+    pub(super) fn parts(&self) -> Vec<Receiver> {
+        let configured = self.book.iter().filter(|(_, known)| known.is_configured && known.mode() == Mode::Publish);
+        let parts = configured.flat_map(|(key, known)| known.parts.iter().map(move |about| Receiver { key, about }));
+        parts.filter(|receiver| self.is_told_by(receiver)).collect()
+    }
+
+    /// Whether it is this subscription that tells of a part: each is told by the most specific one, as its changes are.
+    pub(super) fn is_told_by(&self, receiver: &Receiver) -> bool {
+        let Receiver { key, about } = receiver;
+        self.book.longest(&key.xtr, about).is_some_and(|(longest, _)| longest == *key)
     }
 
     /// Whether a subscription is one that the operator has made.

@@ -6,7 +6,7 @@
 //!
 //! * [`subscriber`]: who may subscribe, and how its Map-Request is checked;
 //! * [`subscription`]: the state of one, and when it is proven;
-//! * [`configured`]: those that the operator makes;
+//! * [`configured`]: those that the operator makes; [`parts`]: what their xTRs may have of them;
 //! * [`book`]: all of them; [`answer`]: what there is to say of what is registered here;
 //! * [`queue`], [`pace`]: changes wait for their turn; [`watch`]: the DHT is read again;
 //! * the [`Notifier`] sends and repeats, as it does for the xTRs of a site that merge.
@@ -15,6 +15,7 @@ pub mod answer;
 pub mod book;
 pub mod configured;
 pub mod pace;
+pub mod parts;
 mod publish;
 pub mod queue;
 mod restore;
@@ -62,6 +63,8 @@ pub struct Subscriptions {
     ends: BTreeSet<(Instant, SubscriptionKey)>,
     /// When those that the operator has made are told all anew.
     anew: BTreeSet<(Instant, SubscriptionKey)>,
+    /// When xTRs are told of what they may have inside such a subscription, and nobody has registered again after a restart.
+    parts_at: Option<Instant>,
     /// When all sites have had the time to register that are there.
     settled: Instant,
     /// The pace of publications.
@@ -149,6 +152,7 @@ impl Subscriptions {
             let until = until.filter(|_| !subscription.is_configured);
             (subscription.until, subscription.is_foreign) = (until, is_foreign && !subscription.is_configured);
             subscription.sent = Some(digest);
+            subscription.note_parts(&key.prefix, &target.records);
         });
         if is_foreign {
             self.watches.begin(now.monotonic, key.prefix, lifetime);
@@ -288,6 +292,8 @@ impl Subscriptions {
             subscription.silent_since = None;
             if about == key.prefix {
                 subscription.told = subscription.sent;
+            } else {
+                subscription.parts.acknowledged(&about);
             }
             if subscription.is_memory() {
                 (subscription.until, subscription.told, subscription.sent) = (None, None, None);

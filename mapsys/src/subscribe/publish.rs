@@ -24,6 +24,7 @@ impl Subscriptions {
             self.retire(now, &key);
         }
         self.tell_anew(now, server);
+        self.tell_of_parts(now, server);
         while let Some(receiver) = self.queue.peek(now.monotonic) {
             if !self.has_room(&receiver) {
                 // Who acknowledges nothing takes nothing of the pace that all share.
@@ -46,7 +47,7 @@ impl Subscriptions {
     pub fn next_deadline(&self) -> Option<Instant> {
         let turn = self.queue.next().map(|at| at.max(self.pace.next()));
         let end = self.ends.first().map(|(until, _)| *until);
-        let others = [self.next_anew(), self.notifier.next_deadline(), self.watches.next()];
+        let others = [self.next_anew(), self.parts_at, self.notifier.next_deadline(), self.watches.next()];
         [turn, end].into_iter().chain(others).flatten().min()
     }
 
@@ -156,6 +157,7 @@ impl Subscriptions {
             tally.count(Refusal::SubscriptionEnded);
             return self.end(now, &key);
         };
+        known.note_parts(&key.prefix, std::slice::from_ref(&record));
         let told = self.notification(&key, &agreement, vec![record]);
         match told.and_then(|notification| self.notifier.tell(now.monotonic, receiver, notification)) {
             Ok(()) => self.published += 1,

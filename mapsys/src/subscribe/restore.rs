@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::book::Book;
 use super::pace::Pace;
+use super::parts::Parts;
 use super::queue::{Content, Queue, Receiver};
 use super::subscriber::{Policy, Subscribers};
 use super::subscription::{Kept, Mode, Subscription, SubscriptionKey};
@@ -29,6 +30,18 @@ impl Subscriptions {
         sockets: Sockets,
         kept: impl IntoIterator<Item = Kept>,
     ) -> Self {
+        let mut restored = Self::take_all(now, subscribers, policy, sockets, kept);
+        restored.parts_at = (!restored.parts().is_empty()).then_some(restored.settled);
+        restored
+    }
+
+    fn take_all(
+        now: Now,
+        subscribers: Subscribers,
+        policy: Policy,
+        sockets: Sockets,
+        kept: impl IntoIterator<Item = Kept>,
+    ) -> Self {
         let mut restored = Self {
             subscribers,
             sockets,
@@ -39,6 +52,7 @@ impl Subscriptions {
             owed: BTreeMap::new(),
             ends: BTreeSet::new(),
             anew: BTreeSet::new(),
+            parts_at: None,
             settled: now.monotonic + REGISTRATION_SILENCE + NOTIFY_INTERVAL,
             pace: Pace::new(now.monotonic, policy.pace, policy.pace),
             policy,
@@ -77,12 +91,12 @@ impl Subscriptions {
     pub fn reconfigure(&mut self, now: Now, subscribers: Subscribers, policy: Policy) {
         let kept = self.book.iter().map(|(key, known)| known.kept(&key, wall_seconds(now, known.until)));
         let kept: Vec<Kept> = kept.collect();
-        let restored = Self::restore(now, subscribers, policy, self.sockets.clone(), kept);
+        let restored = Self::take_all(now, subscribers, policy, self.sockets.clone(), kept);
         let older = std::mem::replace(self, restored);
         self.marks.splice(0..0, older.marks);
         self.outputs.extend(older.outputs);
         (self.refused, self.published, self.replay_logged) = (older.refused, older.published, older.replay_logged);
-        self.settled = older.settled;
+        (self.settled, self.parts_at) = (older.settled, older.parts_at);
         self.asking = older.asking.into_iter().filter(|(xtr, _)| self.subscribers.get(xtr).is_some()).collect();
         self.tell_again(now, older.queue, &older.notifier);
     }
@@ -131,6 +145,7 @@ impl Subscriptions {
             silent_since: kept.silent_since,
             is_foreign: kept.is_foreign,
             is_configured: kept.is_configured,
+            parts: Parts::restore(key.prefix.iid, &kept.parts),
         };
         for agreement in [&mut subscription.proven, &mut subscription.asked].into_iter().flatten() {
             let ways =

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::XtrIdentity;
+use wire::record::{MappingRecord, Ttl};
 
+use super::parts::Parts;
 use crate::transport::Way;
 
 /// Who has subscribed to what.
@@ -69,6 +71,8 @@ pub struct Subscription {
     pub is_foreign: bool,
     /// Whether the operator has made it, and not a Map-Request.
     pub is_configured: bool,
+    /// What its xTR may have inside of it, if the operator has made it.
+    pub parts: Parts,
 }
 
 /// A subscription as it is kept on disk.
@@ -99,6 +103,9 @@ pub struct Kept {
     /// Whether the operator has made it.
     #[serde(default)]
     pub is_configured: bool,
+    /// What its xTR may have inside of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<IpNet>,
 }
 
 impl Kept {
@@ -122,6 +129,7 @@ impl Subscription {
             silent_since: None,
             is_foreign: false,
             is_configured: false,
+            parts: Parts::default(),
         }
     }
 
@@ -147,6 +155,17 @@ impl Subscription {
     /// The nonce that a Map-Request must exceed (RFC 9437, section 5).
     pub fn last_nonce(&self) -> Option<u64> {
         [&self.proven, &self.asked].into_iter().flatten().map(|agreement| agreement.nonce).max()
+    }
+
+    /// Notes what its xTR is told of the parts of `prefix`, if it does not ask for them again.
+    pub(super) fn note_parts(&mut self, prefix: &EidPrefix, records: &[MappingRecord]) {
+        if !self.is_configured {
+            return;
+        }
+        for record in records {
+            let part = record.eid.ip_prefix().filter(|part| part != prefix && prefix.covers(part));
+            part.into_iter().for_each(|part| self.parts.note(part, record.ttl == Ttl::WITHDRAWN));
+        }
     }
 
     /// What is left of it when its xTR can no longer be told by some of the ways: nothing of an agreement without any, but for the
@@ -178,6 +197,7 @@ impl Subscription {
             silent_since: self.silent_since,
             is_foreign: self.is_foreign,
             is_configured: self.is_configured,
+            parts: self.parts.kept(),
         }
     }
 }

@@ -7,6 +7,7 @@ use cgeid::{Identity, Network};
 use dht::publish::Sequence;
 use dht::record::Subject;
 use mapsys::engine::{Input, Memory};
+use mapsys::register::site::{Site, SitePrefix};
 use wire::record::Action;
 
 use crate::common::*;
@@ -56,6 +57,52 @@ fn what_an_earlier_run_published_and_nobody_registers_again_is_withdrawn_after_t
     world.pass(Duration::from_secs(3600));
     assert_eq!(negative(&world.ask(1, 2, host("2001:db8:a::2"))).1, Action::NativelyForward);
     assert!(world.puts_of(Subject::Prefix(prefix(SITE))) >= 2);
+}
+
+#[test]
+fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_time_to_register() {
+    let now = std::time::SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    // Of two keys of one month the later one counts.
+    let key = |later| identity.delegate(now + Duration::from_secs(later), 0).unwrap();
+    let open = || Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let page = Subject::Index(prefix(SITE));
+    let part = prefix("2001:db8:a:1::/64");
+    let readers = (0..3).map(|_| resolver(vec![anchor(SITE, key(0).cn())]));
+    let mut world = World::new(std::iter::once(registrar(key(0), vec![open()])).chain(readers).collect());
+    world.datagram(0, ETR, &sealed(1, [prefix(SITE), part].map(|eid| record(eid, &["198.51.100.1"])).to_vec()));
+    world.pass(Duration::from_secs(11));
+    let found = |world: &mut World, reader| {
+        world
+            .ask(reader, 1, host("2001:db8:a:1::2"))
+            .records
+            .iter()
+            .map(|record| record.eid.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(&mut world, 1), [part.into()]);
+    let before = world.puts_of(page);
+    let restarted = |world: &mut World, later, since_last: u64| {
+        let last = world.now.wall - Duration::from_secs(since_last) + Duration::from_secs(1);
+        let last = Sequence(last.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64);
+        let memory = Memory { sequences: [(key(0).cn(), last)].into(), ..Memory::default() };
+        world.benches[0] = Bench::with(registrar(key(later), vec![open()]), memory);
+        world.pass(Duration::ZERO);
+    };
+    restarted(&mut world, 2, 0);
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(150));
+    // Nor does one that stops by then say that nothing is there.
+    world.benches[0].engine.handle(world.now, Input::Closing);
+    let outputs = world.benches[0].drain();
+    world.settle(0, outputs);
+    assert_eq!((world.puts_of(page), found(&mut world, 2)), (before, vec![part.into()]));
+    world.pass(Duration::from_secs(25));
+    assert_eq!(world.puts_of(page), before + 1);
+    assert_ne!(found(&mut world, 3), [part.into()]);
+    // Where the former page has ended there is nothing to wait for.
+    restarted(&mut world, 4, 2 * 3600);
+    assert_eq!(world.puts_of(page), before + 2);
 }
 
 #[test]

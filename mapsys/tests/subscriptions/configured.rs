@@ -224,6 +224,74 @@ fn of_two_one_inside_the_other_each_is_told_under_its_own_nonces() {
     assert!(of(PART).iter().all(|nonce| (41..5000).contains(nonce)) && of(PART).last() > of(PART).first(), "{heard:?}");
 }
 
+/// As [`before`], and the xTR has acknowledged a part of the site too.
+fn before_with_a_part() -> (Bench, Memory) {
+    let (mut bench, mut memory) = before();
+    bench.pass(seconds(5));
+    let outputs = site_says(&mut bench, 2, vec![record(prefix(PART), &["198.51.100.2"])]);
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    bench.pass(seconds(5));
+    (bench, memory)
+}
+
+#[test]
+fn what_was_withdrawn_inside_it_and_not_acknowledged_is_told_after_a_restart() {
+    let (mut bench, mut memory) = before_with_a_part();
+    let outputs = site_says(&mut bench, 3, vec![gone(prefix(PART))]);
+    write(&mut memory, &outputs);
+    assert_eq!(told_once(&outputs).1.nonce.0, 43);
+    let mut bench = Bench::with(with(told_after(40)), copy(&memory));
+    says(&mut bench, 1, "198.51.100.1");
+    assert_eq!(told(&bench.pass(seconds(170))), [], "the site may register it again");
+    says(&mut bench, 2, "198.51.100.1");
+    let outputs = bench.pass(seconds(14));
+    write(&mut memory, &outputs);
+    let (to, notify) = told_once(&outputs);
+    assert_eq!((notify.nonce.0, about(&notify), notify.records[0].ttl), (44, prefix(PART), Ttl(0)));
+    // Once it is acknowledged, no further restart tells it.
+    write(&mut memory, &bench.datagram(&to.to_string(), &ack(&notify)));
+    let mut bench = Bench::with(with(told_after(40)), memory);
+    says(&mut bench, 1, "198.51.100.1");
+    bench.pass(seconds(170));
+    says(&mut bench, 2, "198.51.100.1");
+    assert_eq!(told(&bench.pass(seconds(60))), []);
+}
+
+#[test]
+fn a_part_that_nobody_registers_after_a_restart_is_withdrawn_and_one_that_is_there_is_told_once() {
+    for (is_there, last) in [(false, Ttl(0)), (true, Ttl(1440))] {
+        let (_, memory) = before_with_a_part();
+        let mut bench = Bench::with(with(told_after(40)), memory);
+        let parts: &[&str] = if is_there { &[SITE, PART] } else { &[SITE] };
+        let all = |rloc: &str| parts.iter().map(|text| record(prefix(text), &[rloc])).collect::<Vec<_>>();
+        let mut heard = Vec::new();
+        for nonce in 1..5 {
+            heard.extend(told(&site_says(&mut bench, nonce, all("198.51.100.1"))));
+            heard.iter().for_each(|(to, notify)| drop(bench.datagram(&to.to_string(), &ack(notify))));
+            heard.extend(told(&bench.pass(seconds(100))));
+        }
+        // One that is not acknowledged comes again as it was.
+        heard.dedup();
+        let heard: Vec<_> = heard.iter().map(|(_, notify)| (about(notify), notify.records[0].ttl)).collect();
+        assert_eq!(heard, [(prefix(PART), last)]);
+    }
+}
+
+#[test]
+fn a_reload_tells_nothing_anew_of_parts_that_are_as_they_were() {
+    let (mut bench, _) = before_with_a_part();
+    let mut heard = told(&reload(&mut bench, told_after(40)));
+    for nonce in [3, 5] {
+        heard.extend(told(&says(&mut bench, nonce, "198.51.100.1")));
+        let part = vec![record(prefix(PART), &["198.51.100.2"])];
+        heard.extend(told(&site_says(&mut bench, nonce + 1, part)));
+        heard.extend(told(&bench.pass(seconds(170))));
+    }
+    assert_eq!(heard, []);
+}
+
 #[test]
 fn a_second_one_to_the_same_prefix_is_refused() {
     let twice = [told_after(1).configured, told_after(2).configured].concat();

@@ -10,7 +10,7 @@ pub const SUBSCRIPTIONS: usize = 4096;
 /// EID-prefixes inside one subscription whose last nonce is remembered; beyond them what is older than the newest is not news.
 pub const PUBLISHED_PREFIXES: usize = 64;
 
-/// Configured subscriptions, and others that are told of unasked: so many of each.
+/// Configured subscriptions, and others that are told of unasked: so many of each, and of the latter an equal share for each Map-Server.
 pub const TOLD_ONLY: usize = 512;
 
 /// Last nonces of these that are kept on disk, those that are in use no longer among them.

@@ -63,7 +63,7 @@ pub(super) enum Order {
 #[derive(Debug, Clone)]
 pub(super) struct Subscription {
     pub(super) state: State,
-    /// When something is to be done about it.
+    /// When something is to be done about it. Of one that is told of unasked: when it last was.
     pub(super) due: Instant,
     /// When its mapping ends unless it is told again: then nobody uses it.
     pub(super) expires: Instant,
@@ -126,6 +126,11 @@ impl Subscription {
     /// Whether it is told of without being asked for, and so never asked for, nor given back.
     pub(super) fn is_told_only(&self) -> bool {
         matches!(self.state, State::Configured | State::Unasked)
+    }
+
+    /// Whether what is told of unasked has ended: the Map-Server has said so, or there is no mapping of it any more.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.is_told_only() && (self.failures > 0 || self.expires <= now)
     }
 
     /// Whether the Map-Server tells of changes, as far as we know: also while it is asked for again.

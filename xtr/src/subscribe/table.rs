@@ -34,6 +34,11 @@ impl Table {
         self.entries.get(prefix)
     }
 
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (EidPrefix, &Subscription)> + '_ {
+        self.entries.iter().map(|(prefix, subscription)| (*prefix, subscription))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

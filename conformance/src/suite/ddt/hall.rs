@@ -243,7 +243,9 @@ impl Hall {
 
     /// Has a node answer the Map-Resolver, at the port that it, or else the root, was asked from.
     pub(super) fn say(&self, node: &Party, nonce: Nonce, said: Said<'_>) -> Result<(), Fault> {
-        let locators = said.servers.iter().map(|server| LocatorRecord::new(*server, 1, 100)).collect();
+        // The first is to be asked first.
+        let ranked = said.servers.iter().zip(1..);
+        let locators = ranked.map(|(server, priority)| LocatorRecord::new(*server, priority, 100)).collect();
         let referral = Referral {
             ttl: Ttl(said.ttl),
             action: said.action,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the client makes of the answers, action by action (RFC 8111, sections 7.3.2 to 7.3.4).
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::{Asker, Client, Step};
 use crate::ddt::Kind;
 use crate::ddt::chain::Received;
 use crate::ddt::pending::Start;
+use crate::ddt::ranked::Ranked;
 use crate::ddt::referrals::Known;
 use crate::limit::Bucket;
 use crate::limits::{DDT_SERVERS, RECEIPT_BURST, RECEIPT_RATE};
@@ -87,7 +89,7 @@ impl<A: Asker> Client<A> {
                 if is_inside && !referral.incomplete {
                     self.chain.narrow(now, server.ip(), scope, prefix);
                     // Whoever said so has the prefix; the Referral Sets of some name their ETRs.
-                    self.keep(now, prefix, Known::Servers(Kind::MapServer, vec![server]), referral);
+                    self.keep(now, prefix, Known::Servers(Kind::MapServer, vec![Ranked::only(server)]), referral);
                 }
                 self.deliver(now, host, server);
             }
@@ -136,7 +138,7 @@ impl<A: Asker> Client<A> {
         }
         if self.chain.is_required() {
             // Of the others nothing would count.
-            servers.retain(|child| self.chain.learn(now, child.ip(), prefix, referral));
+            servers.retain(|child| self.chain.learn(now, child.address.ip(), prefix, referral));
             if servers.is_empty() {
                 return self.stray(now, host, server, Refusal::ReferralNoKeys);
             }
@@ -144,6 +146,7 @@ impl<A: Asker> Client<A> {
         if !referral.incomplete {
             self.keep(now, prefix, Known::Servers(kind, servers.clone()), referral);
         }
+        let servers = self.in_order(servers);
         self.go_on(now, host, Start { scope: Some(prefix), kind, servers, is_from_root: false });
     }
 
@@ -201,17 +204,16 @@ impl<A: Asker> Client<A> {
     }
 
     /// The Referral Set: those that can be sent to, the best first; of a huge one as many as are kept.
-    fn servers_of(&self, referral: &Referral) -> Vec<SocketAddr> {
+    fn servers_of(&self, referral: &Referral) -> Vec<Ranked> {
         let candidates = referral.locators.iter().filter(|locator| locator.priority != LocatorRecord::UNUSABLE);
-        let mut servers: Vec<(u8, SocketAddr)> = candidates
-            .filter_map(|locator| {
-                Some((locator.priority, SocketAddr::new(address(&locator.rloc)?, wire::CONTROL_PORT)))
-            })
-            .filter(|(_, server)| self.is_usable(*server))
-            .collect();
-        servers.sort_by_key(|(priority, _)| *priority);
+        let ranked = candidates.filter_map(|locator| {
+            let address = SocketAddr::new(address(&locator.rloc)?, wire::CONTROL_PORT);
+            Some(Ranked { address, priority: locator.priority, weight: locator.weight })
+        });
+        let mut servers: Vec<Ranked> = ranked.filter(|server| self.is_usable(server.address)).collect();
+        servers.sort_by_key(|server| (server.priority, Reverse(server.weight)));
         servers.truncate(DDT_SERVERS);
-        servers.into_iter().map(|(_, server)| server).collect()
+        servers
     }
 }
 

@@ -190,7 +190,7 @@ fn what_is_cached_of_a_server_without_a_living_key_is_no_start() {
         }
         let server = "192.0.2.100:4342".parse().unwrap();
         let prefix = EidPrefix::new(InstanceId(0), [10, 0, 0, 0].into(), 24).unwrap();
-        let known = Known::Servers(crate::ddt::Kind::Node, vec![server]);
+        let known = Known::Servers(crate::ddt::Kind::Node, vec![Ranked::only(server)]);
         played.client.referrals.put(played.now, prefix, known, Duration::from_secs(60));
         played.client.ask(played.now, host(1), Itr(1, 1)).unwrap();
         let Some(Step::Probe { to, .. }) = played.client.poll() else { panic!() };

@@ -62,7 +62,7 @@ impl Subscriber {
         if answered.is_some() {
             self.on_confirmed(now, via, (prefix, first), message);
         } else {
-            self.on_published(via, prefix, message, &ack)?;
+            self.on_published(now, via, prefix, message, &ack)?;
         }
         self.outputs.push_back(Output::Send(ack));
         Ok(())
@@ -113,6 +113,7 @@ impl Subscriber {
     /// its last word again has not had our acknowledgement, and gets it again.
     fn on_published(
         &mut self,
+        now: Instant,
         via: Via,
         prefix: EidPrefix,
         message: &MapNotify,
@@ -139,7 +140,7 @@ impl Subscriber {
         }
         let told_only = subscription.is_told_only().then_some((subscription.association, subscription.last));
         if let (Some(_), Destination::Socket { remote, .. }) = (told_only, ack.to) {
-            (subscription.server, subscription.failures) = (Some(remote), 0);
+            (subscription.server, subscription.failures, subscription.due) = (Some(remote), 0, now);
         }
         self.put(prefix, subscription);
         self.counts.published += 1;
@@ -159,7 +160,7 @@ impl Subscriber {
             return Err(Refusal::NotifyReplayed);
         }
         if subscription.is_told_only() {
-            return self.on_rest(prefix, nonce, subscription);
+            return self.on_rest(now, prefix, nonce, subscription);
         }
         tracing::debug!(%prefix, "the Map-Server has ended a subscription");
         self.counts.ended += 1;
@@ -178,15 +179,23 @@ impl Subscriber {
     }
 
     /// What is told unasked is not told for a while, or any more: the mapping is asked for, and what may come is listened for.
-    fn on_rest(&mut self, prefix: EidPrefix, nonce: u64, mut subscription: Subscription) -> Result<(), Refusal> {
-        let is_again = subscription.failures > 0;
-        subscription.failures = 1;
+    fn on_rest(
+        &mut self,
+        now: Instant,
+        prefix: EidPrefix,
+        nonce: u64,
+        mut subscription: Subscription,
+    ) -> Result<(), Refusal> {
+        // One with a higher nonce ends what was told in between, and did not come here.
+        let is_again = subscription.failures > 0 && subscription.last == Some(nonce);
+        if is_again {
+            self.put(prefix, subscription);
+            return Err(Refusal::NotifyReplayed);
+        }
+        (subscription.failures, subscription.due) = (1, now);
         subscription.told(prefix, nonce);
         let association = subscription.association;
         self.put(prefix, subscription);
-        if is_again {
-            return Err(Refusal::NotifyReplayed);
-        }
         self.counts.ended += 1;
         self.remember(association, prefix, nonce);
         self.outputs.push_back(Output::Poll(prefix));

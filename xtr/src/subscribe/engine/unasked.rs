@@ -26,7 +26,7 @@ impl Subscriber {
         for (told, nonce) in self.last_told.iter().collect::<Vec<_>>() {
             let by = |index: &usize| self.told(*index, told.prefix) == Some(told);
             let association = (0..self.associations.len()).find(by);
-            if let Some(association) = association.filter(|_| self.has_room(&told.prefix)) {
+            if let Some(association) = association.filter(|at| self.make_room(now, *at, &told.prefix)) {
                 self.put(told.prefix, Subscription::told_only(now, State::Unasked, association, nonce.0));
             }
         }
@@ -74,26 +74,39 @@ impl Subscriber {
             return Err(Refusal::NotifyNotSubscribed);
         }
         let last = self.told(association, first).map_or(Nonce(0), |told| self.last_told.last(told));
+        if message.nonce <= last {
+            return Err(Refusal::NotifyReplayed);
+        }
         // What a subscription that has ended said is signed with the same key, and no last nonce of it is kept.
         if last == Nonce(0) && self.nonces.may_be_old(message.nonce) {
             return Err(Refusal::NotifyReplayed);
         }
-        if !self.has_room(&first) {
+        if !self.make_room(now, association, &first) {
             return Err(Refusal::SubscriptionTableFull);
         }
-        let floor = last.0.max(message.nonce.0.saturating_sub(1));
+        let floor = message.nonce.0.saturating_sub(1);
         self.take(&first);
         self.put(first, Subscription::told_only(now, State::Unasked, association, floor));
         Ok(())
     }
 
-    /// Whether another subscription may begin that was not asked for, and is not configured.
-    fn has_room(&self, prefix: &EidPrefix) -> bool {
-        let is_unasked = |known: &EidPrefix| self.table.get(known).is_some_and(|known| known.state == State::Unasked);
+    /// Whether another subscription may begin that was not asked for, and is not configured. Each Map-Server has its share of them; where
+    /// that is used up, the one gives its place up that ended first.
+    fn make_room(&mut self, now: Instant, association: usize, prefix: &EidPrefix) -> bool {
+        let told = |known: &Subscription| known.state == State::Unasked && known.association == association;
         let known = self.table.get(prefix);
-        let unasked = self.table.prefixes().iter().filter(|prefix| is_unasked(prefix)).count();
-        let has_place = known.is_some() || self.table.len() < limits::SUBSCRIPTIONS;
-        known.is_none_or(|known| known.state != State::Configured) && unasked < limits::TOLD_ONLY && has_place
+        if known.is_some_and(|known| known.state == State::Configured || told(known)) {
+            return known.is_some_and(told);
+        }
+        let share = limits::TOLD_ONLY / self.associations.len().max(1);
+        let is_full = self.table.iter().filter(|(_, known)| told(known)).count() >= share;
+        if !is_full && (known.is_some() || self.table.len() < limits::SUBSCRIPTIONS) {
+            return true;
+        }
+        let ended = self.table.iter().filter(|(_, known)| told(known) && known.is_over(now));
+        let Some((oldest, _)) = ended.min_by_key(|(_, known)| known.due) else { return false };
+        self.take(&oldest);
+        true
     }
 
     /// Has the last nonce of what is told unasked put on disk.

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Subscriptions begin, and changes are told (RFC 9437, sections 5 and 6).
+
+use std::net::IpAddr;
+
+use wire::address::Address;
+use wire::control::auth::{AuthKey, Secret};
+use wire::control::{MapNotify, MapReply, XtrIdentity};
+use wire::record::Action;
+use xtr::map_cache::{Event, Forwarding, Update};
+use xtr::refusal::Refusal;
+use xtr::subscribe::{State, limits};
+
+use crate::double::{Node, RESOLVER, RLOC, WithNegative as _, prefix, reply_to, secs};
+use crate::node::*;
+
+#[test]
+fn a_mapping_in_use_is_subscribed_to_with_the_n_bit_xtr_id_and_site_id() {
+    let (node, request) = asking();
+    assert_eq!(request.xtr_identity, Some(identity()));
+    assert_eq!(request.itr_rlocs, [Address::from(RLOC.parse::<IpAddr>().unwrap())]);
+    let [only] = request.records.as_slice() else { panic!("{request:?}") };
+    assert_eq!((only.notify, only.eid.ip_prefix()), (true, Some(prefix(SITE))));
+    assert_eq!((request.source_eid.clone(), state(&node)), (Address::None, Some(State::Asked)));
+    assert!(!node.persisted.is_empty(), "the nonce was on disk first");
+}
+
+#[test]
+fn the_map_notify_with_the_nonce_of_the_request_confirms_is_acknowledged_and_installed() {
+    let (mut node, request) = asking();
+    tell(&mut node, &notify(request.nonce.0, vec![record(SITE, &[SECOND])]));
+    assert_eq!(acknowledged(&mut node), [request.nonce.0]);
+    assert_eq!((state(&node), led_to(&node, "2001:db8:b::2")), (Some(State::Subscribed), vec![SECOND.to_owned()]));
+    assert_eq!(node.control.tally().total(), 0);
+    assert_eq!(node.control.subscription_counts().confirmed, 1);
+}
+
+#[test]
+fn holes_are_not_subscribed_to_and_without_a_setting_nothing_is() {
+    let mut node = subscribing(1000, vec![association(RESOLVER)]);
+    let (_, request) = node.miss("2001:db8:77::2/128");
+    let hole = MapReply { nonce: request.nonce, ..MapReply::default() };
+    node.reply(&hole.with_negative("2001:db8:77::/48", Action::NativelyForward, 15));
+    assert_eq!(requests(&mut node), []);
+    let mut node = Node::plain();
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    assert_eq!(requests(&mut node), []);
+    tell(&mut node, &notify(1 << 62, vec![record(SITE, &[SECOND])]));
+    assert_eq!(node.refused(Refusal::NotifyUnasked), 1);
+}
+
+#[test]
+fn a_map_notify_about_the_registered_prefix_around_it_subscribes_to_that() {
+    let (mut node, request) = asking();
+    let wide = "2001:db8::/33";
+    tell(&mut node, &notify(request.nonce.0, vec![record(wide, &[FIRST])]));
+    assert_eq!(acknowledged(&mut node), [request.nonce.0]);
+    assert_eq!(node.control.subscription(&prefix("2001:db8:7::/48")), Some(State::Subscribed));
+    tell(&mut node, &notify(request.nonce.0 + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND]);
+    // It covers ours, so nothing of it but what was asked for is believed.
+    tell(&mut node, &notify(request.nonce.0 + 2, vec![record(wide, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:7::2"), Vec::<String>::new());
+    assert!(node.refused(Refusal::RecordOverclaims) > 0);
+}
+
+#[test]
+fn a_change_is_installed_at_once_without_any_map_request() {
+    let (mut node, nonce) = subscribed();
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND])]));
+    let updates = node.updates();
+    let [Update::Upsert { prefix: told, entry }] = updates.as_slice() else { panic!("{updates:?}") };
+    let Forwarding::Locators(locators) = &entry.forwarding else { panic!("{entry:?}") };
+    assert_eq!((*told, locators[0].address), (prefix(SITE), SECOND.parse::<IpAddr>().unwrap()));
+    assert_eq!(node.sent.len(), 1, "the acknowledgement, and no request");
+    assert_eq!(acknowledged(&mut node), [nonce + 1]);
+    assert_eq!(node.control.subscription_counts().published, 1);
+}
+
+#[test]
+fn what_is_forged_old_of_another_xtr_or_not_subscribed_to_changes_nothing_but_a_counter() {
+    let (mut node, nonce) = subscribed();
+    let lie = |nonce| notify(nonce, vec![record(SITE, &["198.51.100.66"])]);
+    let guess = AuthKey { secret: Secret::new("a guess"), ..shared() };
+    node.bytes(SERVER, &sealed(&lie(nonce + 1), &guess));
+    assert_eq!(node.refused(Refusal::NotifyBadTag), 1);
+    tell(&mut node, &lie(nonce - 1));
+    assert_eq!(node.refused(Refusal::NotifyReplayed), 1);
+    let elsewhere = notify(nonce + 1, vec![record("2001:db8:c::/48", &[FIRST])]);
+    tell(&mut node, &elsewhere);
+    // Beside what is subscribed to, in one message with it.
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND]), record("2001:db8:c::/48", &[FIRST])]));
+    let other = XtrIdentity { xtr_id: [8; 16], site_id: 9 };
+    tell(&mut node, &MapNotify { xtr_identity: Some(other), ..lie(nonce + 1) });
+    assert_eq!(node.refused(Refusal::NotifyNotSubscribed), 3);
+    tell(&mut node, &farewell(nonce - 1));
+    assert_eq!(node.refused(Refusal::NotifyReplayed), 2);
+    assert_eq!((node.updates(), node.sent.len(), state(&node)), (vec![], 0, Some(State::Subscribed)));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [FIRST]);
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND], "none of them has used up a nonce");
+}
+
+#[test]
+fn the_last_word_is_acknowledged_again_to_its_server_only() {
+    let (mut node, nonce) = subscribed();
+    let change = notify(nonce + 1, vec![record(SITE, &[SECOND])]);
+    tell(&mut node, &change);
+    node.updates();
+    assert_eq!(acknowledged(&mut node), [nonce + 1]);
+    tell(&mut node, &change);
+    assert_eq!((acknowledged(&mut node), node.updates()), (vec![nonce + 1], vec![]));
+    node.bytes("198.51.100.66:4342", &sealed(&change, &shared()));
+    assert_eq!(node.sent.len(), 0, "nobody else is sent anything");
+    assert_eq!(node.refused(Refusal::NotifyReplayed), 2);
+    tell(&mut node, &notify(nonce, vec![record(SITE, &[FIRST])]));
+    assert_eq!((node.sent.len(), led_to(&node, "2001:db8:b::2")), (0, vec![SECOND.to_owned()]));
+}
+
+/// A Map-Server repeats what is not acknowledged, while it tells of other EID-prefixes under later nonces.
+#[test]
+fn the_order_of_nonces_is_that_of_each_eid_prefix() {
+    let (mut node, nonce) = subscribed();
+    tell(&mut node, &notify(nonce + 2, vec![record(PART, &[SECOND])]));
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &["198.51.100.3"])]));
+    assert_eq!(led_to(&node, "2001:db8:b:1::2"), [SECOND]);
+    assert_eq!(led_to(&node, "2001:db8:b::2"), ["198.51.100.3"]);
+    tell(&mut node, &notify(nonce + 1, vec![record(PART, &["198.51.100.3"])]));
+    assert_eq!(led_to(&node, "2001:db8:b:1::2"), [SECOND], "older than what is known of it");
+    for n in 0..200 {
+        let part = format!("2001:db8:b:{:x}::/64", 0x100 + n);
+        tell(&mut node, &notify(nonce + 10 + n, vec![record(&part, &[SECOND])]));
+    }
+    assert_eq!(node.refused(Refusal::NotifyReplayed), 1, "however many there are");
+    tell(&mut node, &notify(nonce + 5, vec![record(SITE, &[FIRST])]));
+    assert_eq!(node.refused(Refusal::NotifyReplayed), 2);
+}
+
+#[test]
+fn a_change_that_overtakes_the_confirmation_is_not_undone_by_it() {
+    let (mut node, nonce) = subscribed();
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let renewal = asked(&mut node).remove(0);
+    assert!(renewal.nonce.0 > nonce);
+    tell(&mut node, &notify(renewal.nonce.0 + 1, vec![record(SITE, &[SECOND])]));
+    tell(&mut node, &notify(renewal.nonce.0, vec![record(SITE, &[FIRST])]));
+    assert_eq!((led_to(&node, "2001:db8:b::2"), state(&node)), (vec![SECOND.to_owned()], Some(State::Subscribed)));
+}
+
+#[test]
+fn a_withdrawn_mapping_leaves_the_map_cache_and_may_come_again() {
+    let (mut node, nonce) = subscribed();
+    tell(&mut node, &notify(nonce + 1, vec![gone(SITE)]));
+    assert_eq!(node.updates(), [Update::Remove { prefix: prefix(SITE) }]);
+    assert_eq!(acknowledged(&mut node), [nonce + 1]);
+    node.advance(secs(60));
+    tell(&mut node, &notify(nonce + 2, vec![record(SITE, &[SECOND])]));
+    assert_eq!((led_to(&node, "2001:db8:b::2"), state(&node)), (vec![SECOND.to_owned()], Some(State::Subscribed)));
+    tell(&mut node, &notify(nonce + 3, vec![gone(SITE)]));
+    node.advance(limits::TEMPORARY * 2);
+    assert_eq!(asked(&mut node).last().unwrap().itr_rlocs, [Address::None]);
+    assert_eq!(state(&node), None, "both ends have forgotten it");
+}
+
+#[test]
+fn what_is_published_is_checked_as_a_map_reply_is() {
+    let (mut node, request) = asking();
+    tell(&mut node, &notify(request.nonce.0, vec![record("2001:db8::/32", &[FIRST])]));
+    node.updates();
+    let own = record("2001:db8:a:1::/64", &[SECOND]);
+    tell(&mut node, &notify(request.nonce.0 + 1, vec![own, record("2001:db8:c::/48", &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:a:1::2"), Vec::<String>::new());
+    assert_eq!(led_to(&node, "2001:db8:c::2"), [SECOND]);
+    assert!(node.refused(Refusal::RecordOverclaims) > 0);
+}

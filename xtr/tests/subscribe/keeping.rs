@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Subscriptions are repeated, renewed, refused and given back (RFC 9437, section 5).
+
+use wire::address::Address;
+use wire::control::auth::{Algorithm, AuthKey, Secret};
+use wire::control::{MapReply, MapRequest};
+use wire::record::{Action, MappingRecord, Ttl};
+use xtr::database::OwnLocator;
+use xtr::engine::Input;
+use xtr::map_cache::Event;
+use xtr::refusal::Refusal;
+use xtr::subscribe::{Association, State, limits};
+use xtr::transport::MapSystem;
+
+use crate::double::{Node, RESOLVER, WithNegative as _, key, prefix, reply_to, secs};
+use crate::node::*;
+
+#[test]
+fn a_request_is_repeated_with_rising_nonces_and_then_the_mapping_is_polled() {
+    let (mut node, first) = asking();
+    let mut nonces = vec![first.nonce.0];
+    node.advance(secs(60));
+    nonces.extend(asked(&mut node).iter().map(|request| request.nonce.0));
+    assert_eq!(nonces.len(), limits::TRIES as usize);
+    assert!(nonces.is_sorted_by(|a, b| a < b), "{nonces:?}");
+    assert_eq!(state(&node), Some(State::Unanswered));
+    tell(&mut node, &notify(nonces[1], vec![record(SITE, &[SECOND])]));
+    assert_eq!(node.refused(Refusal::NotifyNotSubscribed), 1, "too late");
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let polled = requests(&mut node);
+    assert_eq!((polled.len(), polled[0].records[0].notify), (1, false));
+    node.advance(limits::FIRST_PAUSE);
+    assert_eq!(asked(&mut node)[0].nonce.0, nonces.last().unwrap() + 1, "one more than the last (RFC 9437, section 5)");
+}
+
+#[test]
+fn a_late_confirmation_of_an_earlier_try_counts() {
+    let (mut node, first) = asking();
+    node.advance(secs(2));
+    assert!(!asked(&mut node).is_empty());
+    tell(&mut node, &notify(first.nonce.0, vec![record(SITE, &[SECOND])]));
+    assert_eq!((state(&node), led_to(&node, "2001:db8:b::2")), (Some(State::Subscribed), vec![SECOND.to_owned()]));
+}
+
+#[test]
+fn resolvers_take_turns_and_one_answers_under_its_own_association() {
+    let other = AuthKey { id: 6, ..key(Algorithm::HmacSha256) };
+    let second = Association { key: other.clone(), ..association("203.0.113.54") };
+    let mut node = subscribing(1000, vec![association(RESOLVER), second]);
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    node.sent.clear();
+    node.advance(secs(1));
+    let (_, to, _) = node.sent[0].clone();
+    assert_eq!(to.ip().to_string(), "203.0.113.54");
+    let again = asked(&mut node).remove(0);
+    let confirmation = notify(again.nonce.0, vec![record(SITE, &[SECOND])]);
+    tell(&mut node, &confirmation);
+    assert_eq!((node.refused(Refusal::NotifyBadTag), state(&node)), (1, Some(State::Asked)));
+    node.bytes("203.0.113.54:4342", &sealed(&confirmation, &other));
+    assert_eq!(state(&node), Some(State::Subscribed));
+}
+
+/// A node that subscribes behind two Map-Resolvers, the key of the second, and the first two Map-Requests.
+fn asking_both() -> (Node, AuthKey, [MapRequest; 2]) {
+    let other = AuthKey { id: 6, ..key(Algorithm::HmacSha256) };
+    let second = Association { key: other.clone(), ..association("203.0.113.54") };
+    let mut node = subscribing(1000, vec![association(RESOLVER), second]);
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 1440)]));
+    let first = asked(&mut node).remove(0);
+    node.advance(secs(1));
+    let second = asked(&mut node).remove(0);
+    (node, other, [first, second])
+}
+
+#[test]
+fn a_late_answer_is_held_against_the_key_of_who_was_asked() {
+    let (mut node, other, [first, _]) = asking_both();
+    let confirmation = notify(first.nonce.0, vec![record(SITE, &[FIRST])]);
+    node.bytes(SERVER, &sealed(&confirmation, &other));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), state(&node)), (1, Some(State::Asked)));
+    tell(&mut node, &confirmation);
+    assert_eq!((acknowledged(&mut node), state(&node)), (vec![first.nonce.0], Some(State::Subscribed)));
+    tell(&mut node, &notify(first.nonce.0 + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND], "it is this one that tells");
+}
+
+#[test]
+fn who_tells_of_changes_is_asked_to_go_on_and_heard_meanwhile() {
+    let (mut node, other, [_, second]) = asking_both();
+    let teller = "203.0.113.54:4342";
+    node.bytes(teller, &sealed(&notify(second.nonce.0, vec![record(SITE, &[FIRST])]), &other));
+    node.sent.clear();
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    node.advance(secs(2));
+    let to: Vec<String> = node.sent.iter().map(|(_, to, _)| to.to_string()).collect();
+    assert!(to.len() > 1 && to.iter().all(|to| to == teller), "{to:?}");
+    node.bytes(teller, &sealed(&notify(second.nonce.0 + 1, vec![record(SITE, &[SECOND])]), &other));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), led_to(&node, "2001:db8:b::2")), (0, vec![SECOND.to_owned()]));
+}
+
+#[test]
+fn a_map_reply_instead_means_that_the_mapping_is_polled() {
+    for (action, becomes) in [(Action::NoAction, State::Refused), (Action::DropPolicyDenied, State::Denied)] {
+        let (mut node, asked_for) = asking();
+        let reply = MapReply { nonce: asked_for.nonce, ..MapReply::default() };
+        node.reply(&reply.with_negative(SITE, action, 1));
+        assert_eq!((state(&node), node.updates()), (Some(becomes), vec![]));
+        assert_eq!(led_to(&node, "2001:db8:b::2"), [FIRST], "an answer to that is none to a question");
+        node.event(Event::Refresh { prefix: prefix(SITE) });
+        assert!(!requests(&mut node)[0].records[0].notify);
+        let mut times = Vec::new();
+        for minute in 0..60 {
+            node.advance(secs(60));
+            for again in asked(&mut node) {
+                times.push(minute);
+                let reply = MapReply { nonce: again.nonce, ..MapReply::default() };
+                node.reply(&reply.with_negative(SITE, action, 1));
+            }
+        }
+        assert_eq!(times, [4, 14, 34], "it is tried again, ever more seldom");
+    }
+}
+
+#[test]
+fn a_subscription_that_its_server_has_ended_is_asked_for_again_and_polled_meanwhile() {
+    let (mut node, nonce) = subscribed();
+    tell(&mut node, &farewell(nonce));
+    let polled = requests(&mut node);
+    assert_eq!((polled.len(), polled[0].records[0].notify), (1, false));
+    assert_eq!(state(&node), Some(State::Asked));
+    tell(&mut node, &farewell(nonce));
+    assert_eq!(node.refused(Refusal::NotifyNotSubscribed), 1, "it has said so");
+    node.advance(secs(1));
+    let again = asked(&mut node).remove(0);
+    assert_eq!(again.nonce.0, nonce + 1);
+    tell(&mut node, &notify(again.nonce.0, vec![record(SITE, &[FIRST])]));
+    tell(&mut node, &farewell(nonce));
+    assert_eq!(state(&node), Some(State::Subscribed), "an old end ends nothing");
+    assert_eq!(node.control.subscription_counts().ended, 1);
+    let mut last = again.nonce.0;
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        tell(&mut node, &farewell(last));
+        node.sent.clear();
+        let ended = node.now;
+        let again = loop {
+            node.run_to_deadline();
+            if let Some(again) = asked(&mut node).pop() {
+                break again;
+            }
+        };
+        waits.push((node.now - ended).as_secs());
+        last = again.nonce.0;
+        tell(&mut node, &notify(last, vec![record(SITE, &[FIRST])]));
+    }
+    assert_eq!(waits, [2, 4, 8, 16], "one that goes on to end it is not asked ever faster");
+}
+
+#[test]
+fn a_silent_subscription_is_renewed_and_one_that_is_gone_polled() {
+    let (mut node, nonce) = subscribed();
+    node.advance(limits::RENEW * 9 / 10 - secs(1));
+    assert_eq!(asked(&mut node), []);
+    node.advance(limits::RENEW / 5 + secs(1));
+    let renewal = asked(&mut node);
+    assert_eq!(renewal[0].nonce.0, nonce + 1);
+    node.advance(secs(60));
+    let polled = requests(&mut node).into_iter().filter(|request| !request.records[0].notify).count();
+    assert!(polled > 0 && state(&node) == Some(State::Unanswered));
+}
+
+#[test]
+fn a_mapping_in_use_is_renewed_by_its_subscription_and_not_polled() {
+    let (mut node, nonce) = subscribed();
+    node.event(Event::Refresh { prefix: prefix(SITE) });
+    let renewal = requests(&mut node);
+    assert_eq!((renewal.len(), renewal[0].records[0].notify, renewal[0].nonce.0), (1, true, nonce + 1));
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND])]));
+    let (_, entry) = node.upsert();
+    assert!(entry.expires >= node.now + secs(86_400));
+}
+
+#[test]
+fn one_that_nobody_uses_is_given_back() {
+    let mut node = subscribing(1000, vec![association(RESOLVER)]);
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 2)]));
+    let subscription = asked(&mut node).remove(0);
+    let short = MappingRecord { ttl: Ttl(2), ..record(SITE, &[FIRST]) };
+    tell(&mut node, &notify(subscription.nonce.0, vec![short]));
+    node.sent.clear();
+    node.advance(secs(121));
+    let leaving = asked(&mut node).remove(0);
+    assert_eq!((leaving.itr_rlocs.as_slice(), leaving.nonce.0), ([Address::None].as_slice(), subscription.nonce.0 + 1));
+    assert_eq!((leaving.xtr_identity, state(&node)), (Some(identity()), Some(State::Leaving)));
+    tell(&mut node, &notify(leaving.nonce.0, vec![gone(SITE)]));
+    assert_eq!((acknowledged(&mut node), state(&node)), (vec![leaving.nonce.0], None));
+    node.advance(secs(600));
+    assert_eq!(asked(&mut node), []);
+    let (_, request) = node.miss("2001:db8:b::2/128");
+    node.reply(&reply_to(&request, &[(SITE, 2)]));
+    assert!(asked(&mut node)[0].nonce.0 > leaving.nonce.0, "a Map-Server remembers the last one");
+}
+
+#[test]
+fn renewals_alone_keep_no_mapping_that_nobody_uses() {
+    let (mut node, _) = subscribed();
+    let (start, mut left) = (node.now, None);
+    while node.control.next_deadline().is_some_and(|deadline| deadline < start + secs(3 * 86_400)) {
+        node.run_to_deadline();
+        for request in asked(&mut node) {
+            if request.itr_rlocs == [Address::None] {
+                left = left.or(Some(node.now - start));
+            }
+            tell(&mut node, &notify(request.nonce.0, vec![record(SITE, &[FIRST])]));
+        }
+    }
+    assert_eq!(left.map(|left| left.as_secs()), Some(86_400));
+    assert!(node.control.subscription_counts().confirmed > 90, "asked for again every quarter of an hour");
+    assert_eq!((state(&node), led_to(&node, "2001:db8:b::2")), (None, vec![]));
+}
+
+#[test]
+fn a_renewal_that_says_something_else_is_installed() {
+    let (mut node, _) = subscribed();
+    let renewal = loop {
+        node.run_to_deadline();
+        if let Some(renewal) = asked(&mut node).pop() {
+            break renewal;
+        }
+    };
+    tell(&mut node, &notify(renewal.nonce.0, vec![record(SITE, &[SECOND])]));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND], "a Map-Notify was lost");
+}
+
+#[test]
+fn who_does_not_confirm_an_end_is_left_all_the_same() {
+    let (mut node, nonce) = subscribed();
+    tell(&mut node, &notify(nonce + 1, vec![gone(SITE)]));
+    node.advance(limits::TEMPORARY * 2);
+    let ends = asked(&mut node).into_iter().filter(|request| request.itr_rlocs == [Address::None]).count();
+    assert_eq!((ends, state(&node)), (limits::LEAVING_TRIES as usize, None));
+}
+
+#[test]
+fn the_map_server_hears_of_new_locators() {
+    let (mut node, nonce) = subscribed();
+    let moved = OwnLocator { address: "192.0.2.77".parse().unwrap(), priority: 1, weight: 100 };
+    node.input(Input::Locators(vec![moved]));
+    let request = asked(&mut node).remove(0);
+    assert_eq!((request.itr_rlocs, request.nonce.0), (vec![Address::from(moved.address)], nonce + 1));
+}
+
+#[test]
+fn another_key_is_taken_over_and_who_was_not_understood_is_asked_anew() {
+    let newer = AuthKey { id: 6, secret: Secret::new("renewed"), ..shared() };
+    let take = |node: &mut Node| {
+        let subscriptions = vec![Association { key: newer.clone(), ..association(RESOLVER) }];
+        let resolvers = vec![MapSystem::Node(RESOLVER.parse().unwrap())];
+        node.input(Input::MapSystems { servers: vec![], resolvers, subscriptions });
+    };
+    let (mut node, nonce) = subscribed();
+    take(&mut node);
+    assert_eq!(asked(&mut node), [], "a subscription goes on");
+    tell(&mut node, &notify(nonce + 1, vec![record(SITE, &[SECOND])]));
+    assert_eq!((node.refused(Refusal::NotifyBadTag), led_to(&node, "2001:db8:b::2")), (1, vec![FIRST.to_owned()]));
+    node.bytes(SERVER, &sealed(&notify(nonce + 1, vec![record(SITE, &[SECOND])]), &newer));
+    assert_eq!(led_to(&node, "2001:db8:b::2"), [SECOND]);
+
+    let (mut node, _) = asking();
+    node.advance(secs(60));
+    node.sent.clear();
+    assert_eq!(state(&node), Some(State::Unanswered));
+    take(&mut node);
+    let again = asked(&mut node).remove(0);
+    node.bytes(SERVER, &sealed(&notify(again.nonce.0, vec![record(SITE, &[SECOND])]), &newer));
+    assert_eq!(state(&node), Some(State::Subscribed));
+}
