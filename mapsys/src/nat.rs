@@ -3,7 +3,8 @@
 //! which RTRs it can be reached, and takes Map-Registers that an RTR relays.
 //!
 //! An RTR has no key of any site. What it relays is judged as if it had come straight; the Map-Notify goes back with a tag under the
-//! key that the RTR shares with this Map-Server, so that it knows whom to believe about where an xTR is.
+//! key that the RTR shares with this Map-Server, so that it knows whom to believe about where an xTR is. What such an xTR is told of its
+//! own accord goes there in the same way, and the Map-Notify-Ack comes back as a Map-Register does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -24,6 +25,22 @@ pub struct Rtr {
     pub addresses: Vec<IpAddr>,
     /// The key that it shares with this Map-Server.
     pub key: AuthKey,
+}
+
+/// What the inner headers of a relayed Map-Register say: an RTR finds its xTR by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// The address of the xTR behind its NAT.
+    pub xtr: IpAddr,
+    /// Ours, as the xTR knows it.
+    pub server: SocketAddr,
+}
+
+impl Relay {
+    /// That of a Map-Register in this ECM.
+    pub(crate) fn of(register: &Ecm) -> Self {
+        Self { xtr: register.source.ip(), server: register.destination }
+    }
 }
 
 /// The RTRs, and who has asked for them.
@@ -101,12 +118,12 @@ impl Rtrs {
     }
 }
 
-/// A Map-Notify on its way back through the RTR that relayed `register`, shown to be ours by `key`: R and S of the ECM are set, and
-/// the inner headers are those of the Map-Register, turned round (section 4.4).
-pub(crate) fn to_rtr(register: &Ecm, notify: Vec<u8>, key: &AuthKey) -> Result<Vec<u8>, Refusal> {
+/// A Map-Notify on its way through the RTR that relayed the Map-Register of its xTR, shown to be ours by `key`: R and S of the ECM are
+/// set, and the inner headers are those of the Map-Register, turned round (section 4.4).
+pub(crate) fn to_rtr(relay: Relay, notify: Vec<u8>, key: &AuthKey) -> Result<Vec<u8>, Refusal> {
     let security = RtrAd::seal(&notify, key).and_then(|ad| ad.encode()).map_err(|_| Refusal::NotEncodable)?;
-    let to = SocketAddr::new(register.source.ip(), wire::CONTROL_PORT);
-    let ecm = Ecm { for_rtr: true, security: Some(security), ..Ecm::wrap(register.destination, to, notify) };
+    let to = SocketAddr::new(relay.xtr, wire::CONTROL_PORT);
+    let ecm = Ecm { for_rtr: true, security: Some(security), ..Ecm::wrap(relay.server, to, notify) };
     ecm.encode().map_err(|_| Refusal::NotEncodable)
 }
 

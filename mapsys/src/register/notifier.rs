@@ -12,6 +12,7 @@ use wire::control::MapNotify;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 
 use crate::limits::{NOTIFY_INTERVAL, NOTIFY_PAUSES};
+use crate::nat::Relay;
 use crate::refusal::Refusal;
 use crate::register::label::Spelling;
 use crate::transport::Way;
@@ -23,6 +24,8 @@ pub struct Reach {
     pub local: SocketAddr,
     /// Where its Map-Notifies go.
     pub remote: SocketAddr,
+    /// By which way through the RTR there, if it is behind a NAT.
+    pub relay: Option<Relay>,
     /// Number of the key that it signs with.
     pub key_id: u8,
     /// Its algorithm.
@@ -40,6 +43,8 @@ pub struct Telling {
     pub local: SocketAddr,
     /// To there.
     pub remote: SocketAddr,
+    /// By which way through the RTR there, if its receiver is behind a NAT.
+    pub relay: Option<Relay>,
     /// The message, signed.
     pub bytes: Vec<u8>,
 }
@@ -55,6 +60,8 @@ pub struct Notification {
     pub key: AuthKey,
     /// Where it goes: to the first, and to the next one when nothing comes back from there (RFC 9437, section 6).
     pub ways: Vec<Way>,
+    /// By which way through the RTR there, if its receiver is behind a NAT.
+    pub relay: Option<Relay>,
     /// The message, signed.
     pub bytes: Vec<u8>,
 }
@@ -233,8 +240,8 @@ impl<R: Copy + Ord> Notifier<R> {
                 self.given_up.push_back((receiver, nonce));
                 continue;
             };
-            let bytes = pending.notification.bytes.clone();
-            self.outputs.push_back(Telling { local: way.local, remote: way.remote, bytes });
+            let (bytes, relay) = (pending.notification.bytes.clone(), pending.notification.relay);
+            self.outputs.push_back(Telling { local: way.local, remote: way.remote, relay, bytes });
             let last = NOTIFY_PAUSES.last().copied().unwrap_or(NOTIFY_INTERVAL);
             pending.due = now + NOTIFY_PAUSES.get(pending.sent).copied().unwrap_or(last);
             pending.sent += 1;

@@ -254,6 +254,7 @@ impl Subscriptions {
             nonce: agreement.nonce,
             key: subscriber.key.clone(),
             ways: agreement.ways.clone(),
+            relay: None,
             bytes,
         })
     }
