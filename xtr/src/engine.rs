@@ -72,6 +72,13 @@ pub enum Input<'a> {
     },
     /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute.
     PacketsFrom(&'a [IpAddr]),
+    /// The answer to [`Output::WantSenders`]: RLOCs that packets came from within the last minute, and in how many seconds of it.
+    Senders {
+        /// What they hear of.
+        about: EidPrefix,
+        /// Them.
+        senders: &'a [(IpAddr, u32)],
+    },
     /// This node has another EID-prefix, as a rule a CGEID: it is registered and its packets are taken at once.
     AddEid(EidPrefix),
     /// An EID-prefix is this node's no longer: it is deregistered, and its packets are taken no more.
@@ -102,6 +109,13 @@ pub enum Output {
     PersistHeard(Vec<(MapSystem, Nonce)>),
     /// Keep the last nonces of what is told unasked on disk: what [`Control::having_been_told`] takes.
     PersistTold(Vec<(Told, Nonce)>),
+    /// Say who has sent packets to an EID-prefix behind a NAT that this RTR has, or had, a binding for, as [`Input::Senders`].
+    WantSenders {
+        /// The EID-prefix that was registered.
+        bound: EidPrefix,
+        /// It, or a part of it, about which they are to hear.
+        about: EidPrefix,
+    },
 }
 
 /// The control half.
@@ -208,6 +222,12 @@ impl Control {
                 self.solicitor.heard(now, *rloc, &[], true);
                 self.prober.heard_data(now, *rloc);
             }),
+            Input::Senders { about, senders } => {
+                let times = |seconds: u32| usize::try_from(seconds).unwrap_or(usize::MAX);
+                senders
+                    .iter()
+                    .for_each(|(rloc, seconds)| self.solicitor.solicit_one(now, *rloc, about, times(*seconds)));
+            }
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
             Input::MapSystems { servers, resolvers, subscriptions } => {
@@ -223,12 +243,7 @@ impl Control {
         self.follow_subscriptions(now);
         self.resolver.handle_timeout(now);
         self.send_registrations(now);
-        while let Some(output) = self.resolver.poll() {
-            match output {
-                resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                resolve::Output::Update(update) => self.on_update(now, update),
-            }
-        }
+        self.follow_resolver(now);
         self.follow_subscriptions(now);
         self.follow_peers(now);
         self.look_for_sites(now);
@@ -248,6 +263,15 @@ impl Control {
             self.outputs.push_back(Output::Send(outgoing));
         }
         self.advance_nat(now);
+    }
+
+    fn follow_resolver(&mut self, now: Instant) {
+        while let Some(output) = self.resolver.poll() {
+            match output {
+                resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                resolve::Output::Update(update) => self.on_update(now, update),
+            }
+        }
     }
 
     /// What the registrar has to do, and what follows from what it has heard.
@@ -408,7 +432,8 @@ impl Control {
                     Via::Pipe => MapSystem::Pipe,
                     Via::Socket { remote, .. } => MapSystem::Node(remote.ip()),
                 };
-                self.registrar.handle(now, register::Input::Notify { from, message: &message, payload: bytes });
+                let notify = register::Input::Notify { from, by: None, message: &message, payload: bytes };
+                self.registrar.handle(now, notify);
                 Ok(())
             }
             // Around a Map-Request the bit is reserved, and ignored (RFC 9301, section 5.8).
