@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use interop::demo::Controls;
 use interop::lab::{Lab, process};
-use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, ROAMING_RLOC, RTR, Site};
+use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, Site};
 use interop::probe::ping::{Ping, ping};
 use interop::probe::tcp::{Bulk, bulk};
 use serde_json::Value;
@@ -56,7 +56,7 @@ fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
                 assert!(report.octets >= 2_000_000, "from {} in family {family}", from.host);
             }
         }
-        let show = |node: &str| shown(lab, controls, node, "locators");
+        let show = |node: &str| shown(lab, &controls, node, "locators");
         let nat = show(NEAR.xtr)?["nat"].clone();
         assert_eq!((&nat["state"], &nat["rtrs"][0]), (&"behind".into(), &nat::RTR_ADDRESS.into()), "{nat}");
         let before = show(RTR)?["relayed"].clone();
@@ -96,7 +96,7 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
     let _alone = support::alone();
     nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
         let counter = |node: &str, name: &str| -> anyhow::Result<u64> {
-            Ok(shown(lab, controls, node, "counters")?["counters"]["control"][name].as_u64().unwrap())
+            Ok(shown(lab, &controls, node, "counters")?["counters"]["control"][name].as_u64().unwrap())
         };
         // The sender is behind the NAT; then what moves is.
         for (from, to, family) in [(&NEAR, &FAR, 0), (&FAR, &NEAR, 1)] {
@@ -106,9 +106,15 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
                 check()?;
             }
             let (count, gap) = crossing(lab, (from, to), family, CROSSING, || {
-                let mut command = Command::new("ip");
-                command.args(["address", "add", &host.to_string(), "dev", "lo"]);
-                run(lab, ROAMING, command)?;
+                // Whoever goes on to send to the former xTR hears nothing.
+                let local = format!("{host}/{}", [24, 64][family]);
+                for (node, verb, address, port) in
+                    [(to.host, "del", local, "eth0"), (ROAMING, "add", host.to_string(), "lo")]
+                {
+                    let mut command = Command::new("ip");
+                    command.args(["address", verb, &address, "dev", port]);
+                    run(lab, node, command)?;
+                }
                 echo(lab, ROAMING, host)?;
                 let prefixes = [ROAMING_PREFIX, to.prefixes[family]];
                 std::fs::write(controls[ROAMING].with_file_name("lisp-xtr.toml"), nat::prefixes_of(&prefixes))?;
@@ -118,7 +124,7 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
             })?;
             println!("{} moves to another xTR, {} sends: {count} packets, and none for {gap:?}", to.host, from.host);
             assert!(count > 50 && gap < LONGEST_GAP, "{count} packets, and none for {gap:?}");
-            let rows = shown(lab, controls, to.xtr, "registrations")?["registrations"].clone();
+            let rows = shown(lab, &controls, to.xtr, "registrations")?["registrations"].clone();
             let left =
                 |row: &&Value| row["moved"] == true && row["prefixes"] == serde_json::json!([to.prefixes[family]]);
             assert_eq!(rows.as_array().unwrap().iter().filter(left).count(), 1, "the former xTR leaves it: {rows}");
@@ -129,7 +135,7 @@ fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_p
             "the one that sent to what has moved, as often as it was heard: {solicited}"
         );
         assert_eq!((counter(NEAR.xtr, "notify-unasked")?, counter(RTR, "relay-notify-ambiguous")?), (0, 0));
-        let relayed = shown(lab, controls, RTR, "locators")?["relayed"].clone();
+        let relayed = shown(lab, &controls, RTR, "locators")?["relayed"].clone();
         assert_eq!((relayed.as_array().unwrap().len(), &relayed[0]["prefix"]), (1, &NEAR.prefixes[0].into()));
         check().map_err(Into::into)
     })

@@ -20,7 +20,8 @@ use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, netlink};
 use crate::limits::{COMMAND_TIME, POLL, READY_TIME};
 
-pub use network::{FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, ROAMING_RLOC, RTR, RTR_ADDRESS, Site};
+use network::ROAMING_RLOC;
+pub use network::{FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, Site};
 
 /// What the sites share with the map system, and what the RTR does.
 const SITE_SECRET: &str = "secretkey";

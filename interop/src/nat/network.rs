@@ -22,7 +22,7 @@ pub const RTR_ADDRESS: &str = "203.0.113.2";
 /// Another xTR of both sites, with no host yet: an EID-prefix may move to it.
 pub const ROAMING: &str = "xtr-c";
 /// Its locator.
-pub const ROAMING_RLOC: &str = "203.0.113.18";
+pub(super) const ROAMING_RLOC: &str = "203.0.113.18";
 /// An EID-prefix of its own.
 pub const ROAMING_PREFIX: &str = "198.18.3.0/24";
 

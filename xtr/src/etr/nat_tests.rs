@@ -155,9 +155,10 @@ fn an_rtr_remembers_for_each_binding_who_sent_to_it() {
         etr.update(&Update::Relayed { prefix, nat: Some(ip(NAT)) });
     }
     let now = Instant::now();
-    let mut sends = |etr: &mut Etr, second, from: &str, source: &str, destination: &str| {
+    let sends = |etr: &mut Etr, second, from: &str, source: &str, destination: &str| {
         etr.advance(now + Duration::from_secs(second));
-        let arrival = etr.receive(&outer(from, 50_000, 60), &mut packet(source, destination, 64));
+        let mut octets = packet(source, destination, 64);
+        let arrival = etr.receive(&outer(from, 50_000, 60), &mut octets);
         assert!(matches!(arrival, Arrival::Relayed(_)), "{arrival:?}");
     };
     for (second, host) in [(0, BOUND), (0, BOUND), (0, "2001:db8:a::2"), (1, BOUND), (1, BOUND)] {
