@@ -14,7 +14,7 @@ use wire::control::rtr::RtrAd;
 use wire::control::{ControlMessage, Ecm, Info, message_type};
 
 use crate::limit::bounded::Bounded;
-use crate::limits::{AMPLIFICATION, INFO_RATE, INFO_RTRS, INFO_TRACKED, INFO_WINDOW};
+use crate::limits::{AMPLIFICATION, INFO_RATE, INFO_RTRS, INFO_TRACKED, INFO_WINDOW, RELAYS};
 use crate::refusal::Refusal;
 use crate::register::site::SiteTable;
 
@@ -27,9 +27,11 @@ pub struct Rtr {
     pub key: AuthKey,
 }
 
-/// What the inner headers of a relayed Map-Register say: an RTR finds its xTR by them.
+/// The way through an RTR: what the inner headers of a relayed Map-Register say, by which it finds its xTR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relay {
+    /// The RTR.
+    pub rtr: IpAddr,
     /// The address of the xTR behind its NAT.
     pub xtr: IpAddr,
     /// Ours, as the xTR knows it.
@@ -37,9 +39,34 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// That of a Map-Register in this ECM.
-    pub(crate) fn of(register: &Ecm) -> Self {
-        Self { xtr: register.source.ip(), server: register.destination }
+    /// That of a Map-Register in this ECM, which came from there.
+    pub(crate) fn of(register: &Ecm, rtr: IpAddr) -> Self {
+        Self { rtr, xtr: register.source.ip(), server: register.destination }
+    }
+}
+
+/// The ways to one xTR behind a NAT, by each of its RTRs, the last one first: each is to hear what has moved, as each has a binding and
+/// senders of its own. One that the xTR has left knows none of its bindings any more, and refuses what is told by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Relays([Option<Relay>; RELAYS]);
+
+impl Relays {
+    /// Those, if there are any.
+    pub fn iter(&self) -> impl Iterator<Item = Relay> + '_ {
+        self.0.iter().flatten().copied()
+    }
+
+    /// This one before all others.
+    #[must_use]
+    pub(crate) fn led_by(self, last: Relay) -> Self {
+        let others = self.iter().filter(|other| other.rtr != last.rtr).collect::<Vec<_>>();
+        let mut all = [last].into_iter().chain(others);
+        Self(std::array::from_fn(|_| all.next()))
+    }
+
+    /// The last one.
+    pub(crate) fn last(&self) -> Option<Relay> {
+        self.0[0]
     }
 }
 

@@ -142,6 +142,7 @@ fn an_rtr_cannot_register_for_a_site_and_nobody_relays_but_rtrs() {
 const SITE: &str = "2001:db8:a::/48";
 const HOST: &str = "2001:db8:a::7/128";
 const ELSEWHERE: &str = "198.51.100.2:4342";
+const OTHER_RTR: &str = "203.0.113.3:4342";
 
 /// A Map-Server whose site may have parts of its prefix at several xTRs.
 fn bench_of_parts() -> Bench {
@@ -151,7 +152,7 @@ fn bench_of_parts() -> Bench {
         publish: Publish::Aggregate,
         ..site("a", 1, "of the site", &[])
     };
-    let rtr = Rtr { addresses: vec![address(RTR).ip()], key: of_rtr() };
+    let rtr = Rtr { addresses: vec![address(RTR).ip(), address(OTHER_RTR).ip()], key: of_rtr() };
     let engine = Engine::new(bench.now, config(vec![parts]), Memory::default()).unwrap();
     bench.engine = engine.with_rtrs(vec![rtr]);
     bench
@@ -208,6 +209,25 @@ fn who_had_a_prefix_behind_a_nat_hears_by_his_rtr_who_has_it_and_when_it_is_free
     assert_eq!((free.len(), free[0].0, free[0].1.destination), (1, address(RTR), address(XTR)));
     assert_eq!((free[0].2.records[0].ttl, free[0].2.records[0].locators.len()), (Ttl(0), 0));
     assert!(free[0].2.nonce > notify.nonce, "an RTR takes rising nonces only");
+}
+
+#[test]
+fn each_rtr_of_an_xtr_hears_what_has_moved_and_either_brings_the_acknowledgement() {
+    let mut bench = bench_of_parts();
+    for (nonce, rtr) in [(1, RTR), (2, OTHER_RTR), (3, RTR)] {
+        bench.datagram(rtr, &relayed(says(1, nonce, SITE, &["203.0.113.2", "203.0.113.3"])));
+    }
+    let moved = told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"])));
+    let to: Vec<_> = moved.iter().map(|(remote, _, notify)| (*remote, notify.nonce)).collect();
+    assert_eq!(to, [(address(RTR), moved[0].2.nonce), (address(OTHER_RTR), moved[0].2.nonce)], "the last one first");
+    assert_eq!(bench.datagram(OTHER_RTR, &acknowledgement(&moved[0].2, &of_site())), []);
+    assert_eq!(told(&bench.pass(Duration::from_secs(30))), []);
+    assert_eq!(bench.engine.tally().total(), 0);
+    // One that registers straight meanwhile is behind no NAT any more.
+    let mut bench = bench_of_parts();
+    bench.datagram(RTR, &relayed(says(1, 1, SITE, &["203.0.113.2"])));
+    bench.datagram(NAT, &says(1, 2, SITE, &["192.0.2.2"]));
+    assert_eq!(told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"]))), []);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
 use crate::limits::{LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
-use crate::nat::Relay;
+use crate::nat::{Relay, Relays};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
 use admission::Admitted;
@@ -350,6 +350,7 @@ fn without_unsigned_tail(
 /// How an xTR that asks for merging is told what the others do; the pipe needs no telling.
 fn reach_of(origin: Origin, site: &Site, key: &AuthKey, message: &MapRegister) -> Option<Reach> {
     let Origin::Network { local, mut remote, relay } = origin else { return None };
+    let relays = relay.map(|relay| Relays::default().led_by(relay)).unwrap_or_default();
     if site.notify == NotifyPort::Control || relay.is_some() {
         remote.set_port(wire::CONTROL_PORT);
     }
@@ -357,7 +358,7 @@ fn reach_of(origin: Origin, site: &Site, key: &AuthKey, message: &MapRegister) -
     message.merge.then_some(Reach {
         local,
         remote,
-        relay,
+        relays,
         key_id: key.id,
         algorithm: key.algorithm,
         form,
@@ -404,7 +405,7 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         key_id: message.auth.key_id,
         identity: message.xtr_identity.map(Box::new),
         source,
-        relay: relay.map(Box::new),
+        relays: relay.map(|relay| Box::new(Relays::default().led_by(relay))),
         reach: None,
         expires: now + if message.use_ttl { lifetime.min(LONGEST_SILENCE) } else { REGISTRATION_SILENCE },
     }

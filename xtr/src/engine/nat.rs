@@ -133,12 +133,10 @@ impl Control {
         let Some(about) = record.eid.ip_prefix() else { return };
         let records = std::slice::from_ref(record);
         self.resolver.handle(now, resolve::Input::Published { via, asked: None, extends: true, records });
-        if !record.locators.is_empty() {
-            if self.resolver.installed_at(now, &about).is_none() {
-                self.resolver.handle(now, resolve::Input::Refresh { prefix: about });
-            }
-            self.outputs.push_back(Output::WantSenders { bound, about });
+        if !record.locators.is_empty() && self.resolver.installed_at(now, &about).is_none() {
+            self.resolver.handle(now, resolve::Input::Refresh { prefix: about });
         }
+        self.outputs.push_back(Output::WantSenders { bound, about });
         self.follow_resolver(now);
     }
 

@@ -53,7 +53,8 @@ pub enum Output {
     Send(Outgoing),
     /// Tell the packet half.
     Update(Update),
-    /// A Map-Server says who has what was reached by a binding here, or a part of what is. Those who have sent to that hear of it.
+    /// A Map-Server says who has what was reached by a binding here, or a part of what is, or that it is taken back. Those who have sent to
+    /// that hear of it.
     Told {
         /// The EID-prefix of the binding.
         bound: EidPrefix,
@@ -361,7 +362,9 @@ impl Rtr {
         for (prefix, is_over) in &pending.prefixes {
             let Some(mapping) = confirmed.get(prefix) else { continue };
             if *is_over {
-                self.withdraw(prefix, (from, message.nonce), pending.xtr_id);
+                if self.withdraw(prefix, (from, message.nonce), pending.xtr_id) {
+                    self.outputs.push_back(Output::Told { bound: *prefix, via, record: (*mapping).clone() });
+                }
             } else if let Err(refusal) = self.bind(now, (*prefix, mapping), message.nonce, &pending) {
                 self.tally.count(refusal);
             }
@@ -428,15 +431,17 @@ impl Rtr {
         Ok(())
     }
 
-    /// What another xTR has now is that one's to take back.
-    fn withdraw(&mut self, prefix: &EidPrefix, (server, nonce): (IpAddr, Nonce), xtr_id: Option<[u8; 16]>) {
-        if self.bound.get(prefix).is_some_and(|bound| bound.xtr_id == xtr_id) {
-            let ended = self.unbind(prefix);
-            self.forget(ended);
-        }
+    /// What another xTR has now is that one's to take back. Whether it is reached no more.
+    fn withdraw(&mut self, prefix: &EidPrefix, (server, nonce): (IpAddr, Nonce), xtr_id: Option<[u8; 16]>) -> bool {
         if self.left.get(prefix).is_some_and(|left| left.xtr_id == xtr_id) {
             self.left.change(prefix, |left| left.hear(Heard { answered: nonce, ..left.heard_of(server) }));
         }
+        let is_its = self.bound.get(prefix).is_some_and(|bound| bound.xtr_id == xtr_id);
+        if is_its {
+            let ended = self.unbind(prefix);
+            self.forget(ended);
+        }
+        is_its
     }
 
     /// What a Map-Server has told of it, or before that, is old when it comes again.

@@ -127,6 +127,15 @@ fn the_former_xtr_hears_that_nobody_has_it_any_more_as_long_as_it_keeps_its_bind
 }
 
 #[test]
+fn who_sends_to_what_is_taken_back_hears_of_it_too() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    node.relays(nat, 5, vec![record(EID)]);
+    let done = node.relays(nat, 6, vec![withdrawal(prefix(EID))]);
+    assert_eq!((done.wanted.as_slice(), node.bound().len()), ([(prefix(EID), prefix(EID))].as_slice(), 0));
+}
+
+#[test]
 fn a_part_that_moves_is_led_to_its_next_xtr_and_the_rest_stays_bound() {
     const PART: &str = "198.18.1.128/25";
     let mut node = Node::rtr();
@@ -137,7 +146,7 @@ fn a_part_that_moves_is_led_to_its_next_xtr_and_the_rest_stays_bound() {
     assert!(matches!(&done.updates[..], [Update::Upsert { prefix: at, .. }] if *at == prefix(PART)), "{done:?}");
     assert_eq!(done.wanted, [(prefix(EID), prefix(PART))], "those who send to the whole hear of the part");
     let done = says(&mut node, XTR, 2, withdrawal(prefix(PART)));
-    assert_eq!((handed(&done), done.wanted.len()), (Some(nat), 0));
+    assert_eq!((handed(&done), done.wanted), (Some(nat), vec![(prefix(EID), prefix(PART))]));
     assert_eq!(done.updates, [Update::Remove { prefix: prefix(PART) }], "the binding serves it again");
 }
 

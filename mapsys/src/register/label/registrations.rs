@@ -210,7 +210,7 @@ mod tests {
             key_id: 1,
             identity: None,
             source: None,
-            relay: None,
+            relays: None,
             reach: None,
             expires,
         }
