@@ -132,7 +132,10 @@ impl Control {
     fn on_moved(&mut self, now: Instant, bound: EidPrefix, via: Via, record: &MappingRecord) {
         let Some(about) = record.eid.ip_prefix() else { return };
         let records = std::slice::from_ref(record);
-        self.resolver.handle(now, resolve::Input::Published { via, asked: None, extends: true, records });
+        // Of what is taken back there is nothing but the binding, which has ended.
+        if about != bound || !record.locators.is_empty() {
+            self.resolver.handle(now, resolve::Input::Published { via, asked: None, extends: true, records });
+        }
         if !record.locators.is_empty() && self.resolver.installed_at(now, &about).is_none() {
             self.resolver.handle(now, resolve::Input::Refresh { prefix: about });
         }
