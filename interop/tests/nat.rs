@@ -1,33 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A site behind a strict NAT is reached through the RTR, begins connections through it, and is reached again when the NAT has
-//! forgotten it.
+//! forgotten it. What it has moves to an xTR elsewhere, and so does what it sends to.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use interop::demo::Controls;
 use interop::lab::{Lab, process};
-use interop::nat::{self, FAR, NAT, NEAR, RTR, Site};
+use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, Site};
 use interop::probe::ping::{Ping, ping};
 use interop::probe::tcp::{Bulk, bulk};
 use serde_json::Value;
 
 /// A keepalive, and a moment for what follows from it.
 const HEALED_WITHIN: Duration = Duration::from_secs(25);
+/// What a move may cost on a machine that others use: two seconds, the most on one that is quiet (what is printed says how long it was),
+/// and half as much again.
+const LONGEST_GAP: Duration = Duration::from_secs(3);
+/// How long packets are sent around a move: long enough for a gap that is too long.
+const CROSSING: Duration = Duration::from_millis(4500);
 
-#[test]
-fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
+/// Whether there is what these tests need; says so if not.
+fn can_run() -> bool {
     if !support::root_or_skip() {
-        return;
+        return false;
     }
     for program in ["nft", "conntrack"] {
         if Command::new(program).arg("--version").output().is_err() {
             assert!(std::env::var_os("CI").is_none(), "CI is set, and this test needs {program}");
-            return println!("SKIP: needs {program}");
+            println!("SKIP: needs {program}");
+            return false;
         }
+    }
+    true
+}
+
+#[test]
+fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
+    if !can_run() {
+        return;
     }
     let _alone = support::alone();
     nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
@@ -40,12 +56,7 @@ fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
                 assert!(report.octets >= 2_000_000, "from {} in family {family}", from.host);
             }
         }
-        let show = |node: &str| -> anyhow::Result<Value> {
-            let mut command = Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
-            command.args(["show", "locators", "--json", "--control"]).arg(&controls[node]);
-            let output = process::output(lab.namespace(node)?, command, Duration::from_secs(5))?;
-            Ok(serde_json::from_str(&output.stdout)?)
-        };
+        let show = |node: &str| shown(lab, &controls, node, "locators");
         let nat = show(NEAR.xtr)?["nat"].clone();
         assert_eq!((&nat["state"], &nat["rtrs"][0]), (&"behind".into(), &nat::RTR_ADDRESS.into()), "{nat}");
         let before = show(RTR)?["relayed"].clone();
@@ -75,4 +86,133 @@ fn answered(lab: &Lab, (from, to): (&Site, &Site), family: usize, count: u16) ->
     let (source, destination) = (from.hosts[family].parse()?, to.hosts[family].parse()?);
     let probe = Ping { source, destination, count, interval: Duration::from_millis(50) };
     Ok(ping(lab.namespace(from.host)?, lab.namespace(to.host)?, probe)?.received())
+}
+
+#[test]
+fn what_a_site_behind_a_nat_sends_to_and_what_it_has_move_to_another_xtr_while_packets_cross() {
+    if !can_run() {
+        return;
+    }
+    let _alone = support::alone();
+    nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
+        let counter = |node: &str, name: &str| -> anyhow::Result<u64> {
+            Ok(shown(lab, &controls, node, "counters")?["counters"]["control"][name].as_u64().unwrap())
+        };
+        // The sender is behind the NAT; then what moves is.
+        for (from, to, family) in [(&NEAR, &FAR, 0), (&FAR, &NEAR, 1)] {
+            let host: IpAddr = to.hosts[family].parse()?;
+            echo(lab, to.host, host)?;
+            while crossing(lab, (from, to), family, Duration::from_millis(500), || Ok(()))?.0 < 10 {
+                check()?;
+            }
+            let (count, gap) = crossing(lab, (from, to), family, CROSSING, || {
+                // Whoever goes on to send to the former xTR hears nothing.
+                let local = format!("{host}/{}", [24, 64][family]);
+                for (node, verb, address, port) in
+                    [(to.host, "del", local, "eth0"), (ROAMING, "add", host.to_string(), "lo")]
+                {
+                    let mut command = Command::new("ip");
+                    command.args(["address", verb, &address, "dev", port]);
+                    run(lab, node, command)?;
+                }
+                echo(lab, ROAMING, host)?;
+                let prefixes = [ROAMING_PREFIX, to.prefixes[family]];
+                std::fs::write(controls[ROAMING].with_file_name("lisp-xtr.toml"), nat::prefixes_of(&prefixes))?;
+                let mut command = Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
+                command.args(["reload", "--control"]).arg(&controls[ROAMING]);
+                run(lab, ROAMING, command)
+            })?;
+            println!("{} moves to another xTR, {} sends: {count} packets, and none for {gap:?}", to.host, from.host);
+            assert!(count > 50 && gap < LONGEST_GAP, "{count} packets, and none for {gap:?}");
+            let rows = shown(lab, &controls, to.xtr, "registrations")?["registrations"].clone();
+            let left =
+                |row: &&Value| row["moved"] == true && row["prefixes"] == serde_json::json!([to.prefixes[family]]);
+            assert_eq!(rows.as_array().unwrap().iter().filter(left).count(), 1, "the former xTR leaves it: {rows}");
+        }
+        let solicited = counter(RTR, "smrs-sent")?;
+        assert!(
+            (1..=2).contains(&solicited),
+            "the one that sent to what has moved, as often as it was heard: {solicited}"
+        );
+        assert_eq!((counter(NEAR.xtr, "notify-unasked")?, counter(RTR, "relay-notify-ambiguous")?), (0, 0));
+        let relayed = shown(lab, &controls, RTR, "locators")?["relayed"].clone();
+        assert_eq!((relayed.as_array().unwrap().len(), &relayed[0]["prefix"]), (1, &NEAR.prefixes[0].into()));
+        check().map_err(Into::into)
+    })
+    .unwrap();
+}
+
+/// A table of a running xTR.
+fn shown(lab: &Lab, controls: &Controls, node: &str, table: &str) -> anyhow::Result<Value> {
+    let mut command = Command::new(Path::new(support::built_programs()).join("lisp-xtr"));
+    command.args(["show", table, "--json", "--control"]).arg(&controls[node]);
+    let output = process::output(lab.namespace(node)?, command, Duration::from_secs(5))?;
+    Ok(serde_json::from_str(&output.stdout)?)
+}
+
+fn run(lab: &Lab, node: &str, command: Command) -> anyhow::Result<()> {
+    let output = process::output(lab.namespace(node)?, command, Duration::from_secs(5))?;
+    anyhow::ensure!(output.status.is_some_and(|status| status.success()), "{node}: {}{}", output.stdout, output.stderr);
+    Ok(())
+}
+
+/// Sends back what comes to a host that is at this node.
+fn echo(lab: &Lab, node: &str, host: IpAddr) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let socket = loop {
+        // An IPv6 address is of no use for a moment when it is new.
+        match lab.namespace(node)?.run(move || UdpSocket::bind((host, 7)))? {
+            Ok(socket) => break socket,
+            Err(error) => anyhow::ensure!(started.elapsed() < Duration::from_secs(5), "{host} at {node}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        loop {
+            // What cannot be sent back is lost, as any packet may be; the lab ends with the test.
+            if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&buffer[..length], from);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Packets at a steady pace from one host to the other, with `change` in between: how many came back, and the longest time that none
+/// did.
+fn crossing(
+    lab: &Lab,
+    (from, to): (&Site, &Site),
+    family: usize,
+    time: Duration,
+    change: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<(u32, Duration)> {
+    let (source, host): (IpAddr, IpAddr) = (from.hosts[family].parse()?, to.hosts[family].parse()?);
+    let socket = lab.namespace(from.host)?.run(move || UdpSocket::bind((source, 0)))??;
+    socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+    let receiver = socket.try_clone()?;
+    let stop = Instant::now() + time;
+    let sender = std::thread::spawn(move || {
+        while Instant::now() < stop {
+            // What the kernel does not take is lost, as any packet may be.
+            let _ = socket.send_to(b"ping", (host, 7));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let listener = std::thread::spawn(move || {
+        let (mut count, mut last, mut gap) = (0, Instant::now(), Duration::ZERO);
+        while Instant::now() < stop {
+            if receiver.recv_from(&mut [0; 64]).is_ok() {
+                (count, last) = (count + 1, Instant::now());
+            }
+            gap = gap.max(last.elapsed());
+        }
+        (count, gap)
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let changed = change();
+    sender.join().unwrap();
+    let crossed = listener.join().unwrap();
+    changed.map(|()| crossed)
 }

@@ -20,7 +20,7 @@ use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, message_
 use crate::ddt::{self, chain::Received};
 use crate::limit::{Foreign, Limiter};
 use crate::limits::MESSAGE_OCTETS;
-use crate::nat::{self, Rtr, Rtrs};
+use crate::nat::{self, Relay, Rtr, Rtrs};
 use crate::refusal::{Refusal, Tally};
 use crate::register::nonces::{Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
@@ -383,8 +383,11 @@ impl Engine {
             self.subscriptions.changed(now, &self.server, prefix);
         }
         self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
-        while let Some(Telling { local, remote, bytes }) = self.server.poll_telling() {
-            self.outputs.push_back(Output::Send { local, remote, bytes });
+        while let Some(telling) = self.server.poll_telling() {
+            match self.through_rtr(telling) {
+                Ok(output) => self.outputs.push_back(output),
+                Err(refusal) => self.tally.count(refusal),
+            }
         }
         self.with_resolver(now, |resolver, cx| resolver.handle_timeout(cx));
         self.subscriptions.handle_timeout(now, &self.server, &mut self.tally);
@@ -529,7 +532,11 @@ impl Engine {
     }
 
     fn on_register(&mut self, now: Now, via: Via, bytes: &[u8], message: &MapRegister) -> Result<(), Refusal> {
-        if let Some(notify) = self.take_register(now, via, bytes, message)? {
+        let origin = match via {
+            Via::Pipe => Origin::Pipe,
+            Via::Socket { local, remote } => Origin::Network { local, remote, relay: None },
+        };
+        if let Some(notify) = self.take_register(now, (via, origin), bytes, message)? {
             self.send_notify(via, notify);
         }
         Ok(())
@@ -539,13 +546,31 @@ impl Engine {
     fn on_relayed(&mut self, now: Now, via: Via, ecm: &Ecm) -> Result<(), Refusal> {
         let Via::Socket { local, remote } = via else { return Err(Refusal::RelayUnknownRtr) };
         let key = self.rtrs.key_of(remote.ip()).cloned().ok_or(Refusal::RelayUnknownRtr)?;
-        let message = MapRegister::decode(&ecm.message).map_err(|_| Refusal::RelayNotRegister)?;
-        if let Some(notify) = self.take_register(now, via, &ecm.message, &message)? {
-            let bytes = nat::to_rtr(ecm, notify.bytes, &key)?;
+        let relay = Relay::of(ecm, remote.ip());
+        let message = match ControlMessage::decode(&ecm.message) {
+            Ok(ControlMessage::MapRegister(message)) => message,
+            Ok(ControlMessage::MapNotifyAck(message)) => {
+                return self.server.acknowledge(remote, &message, &ecm.message).map(|()| self.note_proven(via));
+            }
+            _ => return Err(Refusal::RelayNotRegister),
+        };
+        let origin = Origin::Network { local, remote, relay: Some(relay) };
+        if let Some(notify) = self.take_register(now, (via, origin), &ecm.message, &message)? {
+            let bytes = nat::to_rtr(relay, notify.bytes, &key)?;
             let remote = SocketAddr::new(remote.ip(), wire::CONTROL_PORT);
             self.outputs.push_back(Output::Send { local, remote, bytes });
         }
         Ok(())
+    }
+
+    /// What an xTR is told of our own accord: by the RTR that relayed its Map-Register, if one did and still may.
+    fn through_rtr(&self, telling: Telling) -> Result<Output, Refusal> {
+        let Telling { local, remote, relay, bytes } = telling;
+        let bytes = match relay {
+            Some(relay) => nat::to_rtr(relay, bytes, self.rtrs.key_of(remote.ip()).ok_or(Refusal::RelayUnknownRtr)?)?,
+            None => bytes,
+        };
+        Ok(Output::Send { local, remote, bytes })
     }
 
     fn on_info(&mut self, now: Now, via: Via, bytes: &[u8], message: &Info) -> Result<(), Refusal> {
@@ -559,14 +584,10 @@ impl Engine {
     fn take_register(
         &mut self,
         now: Now,
-        via: Via,
+        (via, origin): (Via, Origin),
         bytes: &[u8],
         message: &MapRegister,
     ) -> Result<Option<Notify>, Refusal> {
-        let origin = match via {
-            Via::Pipe => Origin::Pipe,
-            Via::Socket { local, remote } => Origin::Network { local, remote },
-        };
         let registered = self.server.register(now, origin, bytes, message, &mut self.tally)?;
         let Registered { notify, persist, changed } = registered;
         // A retransmission, which brings nothing to be kept, may be a replay from anywhere.

@@ -28,6 +28,8 @@ pub const NOTIFICATIONS_PER_SITE: usize = 512;
 /// xTRs that are remembered because another one has registered their EID-prefix since, at about 120 octets each: they hear when it is
 /// withdrawn. Beyond them nobody is told that he has lost one.
 pub const DISPLACED: usize = 4096;
+/// RTRs of one xTR behind a NAT that are remembered: as many as ours registers through.
+pub const RELAYS: usize = 4;
 /// Pauses after each sending of an unsolicited Map-Notify (RFC 9301, section 5.7): three equal ones, three that double.
 pub const NOTIFY_PAUSES: [Duration; 6] = {
     const fn s(seconds: u64) -> Duration {

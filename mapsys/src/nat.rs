@@ -3,7 +3,8 @@
 //! which RTRs it can be reached, and takes Map-Registers that an RTR relays.
 //!
 //! An RTR has no key of any site. What it relays is judged as if it had come straight; the Map-Notify goes back with a tag under the
-//! key that the RTR shares with this Map-Server, so that it knows whom to believe about where an xTR is.
+//! key that the RTR shares with this Map-Server, so that it knows whom to believe about where an xTR is. What such an xTR is told of its
+//! own accord goes there in the same way, and the Map-Notify-Ack comes back as a Map-Register does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -13,7 +14,7 @@ use wire::control::rtr::RtrAd;
 use wire::control::{ControlMessage, Ecm, Info, message_type};
 
 use crate::limit::bounded::Bounded;
-use crate::limits::{AMPLIFICATION, INFO_RATE, INFO_RTRS, INFO_TRACKED, INFO_WINDOW};
+use crate::limits::{AMPLIFICATION, INFO_RATE, INFO_RTRS, INFO_TRACKED, INFO_WINDOW, RELAYS};
 use crate::refusal::Refusal;
 use crate::register::site::SiteTable;
 
@@ -24,6 +25,49 @@ pub struct Rtr {
     pub addresses: Vec<IpAddr>,
     /// The key that it shares with this Map-Server.
     pub key: AuthKey,
+}
+
+/// The way through an RTR: what the inner headers of a relayed Map-Register say, by which it finds its xTR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// The RTR.
+    pub rtr: IpAddr,
+    /// The address of the xTR behind its NAT.
+    pub xtr: IpAddr,
+    /// Ours, as the xTR knows it.
+    pub server: SocketAddr,
+}
+
+impl Relay {
+    /// That of a Map-Register in this ECM, which came from there.
+    pub(crate) fn of(register: &Ecm, rtr: IpAddr) -> Self {
+        Self { rtr, xtr: register.source.ip(), server: register.destination }
+    }
+}
+
+/// The ways to one xTR behind a NAT, by each of its RTRs, the last one first: each is to hear what has moved, as each has a binding and
+/// senders of its own. One that the xTR has left knows none of its bindings any more, and refuses what is told by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Relays([Option<Relay>; RELAYS]);
+
+impl Relays {
+    /// Those, if there are any.
+    pub fn iter(&self) -> impl Iterator<Item = Relay> + '_ {
+        self.0.iter().flatten().copied()
+    }
+
+    /// This one before all others.
+    #[must_use]
+    pub(crate) fn led_by(self, last: Relay) -> Self {
+        let others = self.iter().filter(|other| other.rtr != last.rtr).collect::<Vec<_>>();
+        let mut all = [last].into_iter().chain(others);
+        Self(std::array::from_fn(|_| all.next()))
+    }
+
+    /// The last one.
+    pub(crate) fn last(&self) -> Option<Relay> {
+        self.0[0]
+    }
 }
 
 /// The RTRs, and who has asked for them.
@@ -101,12 +145,12 @@ impl Rtrs {
     }
 }
 
-/// A Map-Notify on its way back through the RTR that relayed `register`, shown to be ours by `key`: R and S of the ECM are set, and
-/// the inner headers are those of the Map-Register, turned round (section 4.4).
-pub(crate) fn to_rtr(register: &Ecm, notify: Vec<u8>, key: &AuthKey) -> Result<Vec<u8>, Refusal> {
+/// A Map-Notify on its way through the RTR that relayed the Map-Register of its xTR, shown to be ours by `key`: R and S of the ECM are
+/// set, and the inner headers are those of the Map-Register, turned round (section 4.4).
+pub(crate) fn to_rtr(relay: Relay, notify: Vec<u8>, key: &AuthKey) -> Result<Vec<u8>, Refusal> {
     let security = RtrAd::seal(&notify, key).and_then(|ad| ad.encode()).map_err(|_| Refusal::NotEncodable)?;
-    let to = SocketAddr::new(register.source.ip(), wire::CONTROL_PORT);
-    let ecm = Ecm { for_rtr: true, security: Some(security), ..Ecm::wrap(register.destination, to, notify) };
+    let to = SocketAddr::new(relay.xtr, wire::CONTROL_PORT);
+    let ecm = Ecm { for_rtr: true, security: Some(security), ..Ecm::wrap(relay.server, to, notify) };
     ecm.encode().map_err(|_| Refusal::NotEncodable)
 }
 

@@ -208,7 +208,7 @@ refusals! {
     InfoBadTag => "info-bad-tag",
     /// A relayed message of none of the RTRs.
     RelayUnknownRtr => "relay-unknown-rtr",
-    /// A relayed message that is no Map-Register.
+    /// A relayed message that is neither a Map-Register nor a Map-Notify-Ack.
     RelayNotRegister => "relay-not-register",
 }
 

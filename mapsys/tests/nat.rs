@@ -4,16 +4,19 @@
 
 mod common;
 
-use std::time::{Instant, SystemTime};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Bench, SERVER, address, config, key, locator, prefix, record, register, seal, site};
 use mapsys::engine::{Engine, Memory, Output};
 use mapsys::nat::Rtr;
 use mapsys::refusal::Refusal;
+use mapsys::register::site::{Publish, Site, SitePrefix};
 use mapsys::transport::Now;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 use wire::control::rtr::RtrAd;
-use wire::control::{ControlMessage, Ecm, Info, MapNotify, Nonce};
+use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce, XtrIdentity};
+use wire::record::{MappingRecord, Ttl};
 
 const RTR: &str = "203.0.113.2:4342";
 const NAT: &str = "192.0.2.2:50001";
@@ -132,4 +135,110 @@ fn an_rtr_cannot_register_for_a_site_and_nobody_relays_but_rtrs() {
     assert_eq!(bench.datagram(RTR, &relayed(vec![0x20, 0, 0, 1])), []);
     assert_eq!(bench.only_refused(Refusal::RelayNotRegister), 1);
     assert_eq!(bench.registered(), []);
+}
+
+// --- what an xTR behind a NAT is told of the Map-Server's own accord
+
+const SITE: &str = "2001:db8:a::/48";
+const HOST: &str = "2001:db8:a::7/128";
+const ELSEWHERE: &str = "198.51.100.2:4342";
+const OTHER_RTR: &str = "203.0.113.3:4342";
+
+/// A Map-Server whose site may have parts of its prefix at several xTRs.
+fn bench_of_parts() -> Bench {
+    let mut bench = bench();
+    let parts = Site {
+        prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 128 }],
+        publish: Publish::Aggregate,
+        ..site("a", 1, "of the site", &[])
+    };
+    let rtr = Rtr { addresses: vec![address(RTR).ip(), address(OTHER_RTR).ip()], key: of_rtr() };
+    let engine = Engine::new(bench.now, config(vec![parts]), Memory::default()).unwrap();
+    bench.engine = engine.with_rtrs(vec![rtr]);
+    bench
+}
+
+fn says(xtr: u8, nonce: u64, eid: &str, rlocs: &[&str]) -> Vec<u8> {
+    let xtr_identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 });
+    let ttl = if rlocs.is_empty() { Ttl(0) } else { Ttl(1440) };
+    let record = MappingRecord { ttl, ..record(prefix(eid), rlocs) };
+    seal(MapRegister { xtr_identity, ..register(nonce, vec![record]) }, &of_site())
+}
+
+/// What an RTR is to relay, after its tag was looked at.
+fn told(outputs: &[Output]) -> Vec<(SocketAddr, Ecm, MapNotify)> {
+    let ecms = outputs.iter().filter_map(|output| match output {
+        Output::Send { remote, bytes, .. } => Some((*remote, Ecm::decode(bytes).ok()?)),
+        _ => None,
+    });
+    ecms.map(|(remote, ecm)| {
+        assert!(ecm.for_rtr && !ecm.by_rtr);
+        let ad = RtrAd::decode(ecm.security.as_deref().unwrap()).unwrap();
+        assert_eq!(ad.verify(&ecm.message, &of_rtr()), Ok(()));
+        assert_eq!(auth::verify(&ecm.message, &of_site(), Accept::STRICT), Ok(()));
+        let notify = MapNotify::decode(&ecm.message).unwrap();
+        (remote, ecm, notify)
+    })
+    .collect()
+}
+
+/// The Map-Notify-Ack of the xTR, as its RTR relays it.
+fn acknowledgement(notify: &MapNotify, key: &AuthKey) -> Vec<u8> {
+    relayed(auth::seal(&ControlMessage::MapNotifyAck(notify.clone()), key, TagForm::Truncated).unwrap())
+}
+
+#[test]
+fn who_had_a_prefix_behind_a_nat_hears_by_his_rtr_who_has_it_and_when_it_is_free() {
+    let mut bench = bench_of_parts();
+    // From another port than the one that an RTR takes messages at.
+    bench.datagram("203.0.113.2:50000", &relayed(says(1, 1, SITE, &["203.0.113.2"])));
+    let moved = told(&bench.datagram(ELSEWHERE, &says(2, 2, SITE, &["198.51.100.2"])));
+    let [(remote, ecm, notify)] = moved.as_slice() else { panic!("{moved:?}") };
+    assert_eq!((*remote, ecm.source, ecm.destination), (address(RTR), address(SERVER), address(XTR)));
+    assert_eq!(notify.records[0].locators[0].rloc, locator("198.51.100.2").rloc);
+    let again = told(&bench.pass(Duration::from_secs(3)));
+    assert_eq!(again.len(), 1, "it was not acknowledged");
+    // By somebody else than the RTR, or without the key of the site.
+    bench.datagram(NAT, &acknowledgement(notify, &of_site()));
+    bench.datagram(RTR, &acknowledgement(notify, &key(1, Algorithm::HkdfSha256, "of the rtr")));
+    let refused = |bench: &Bench, refusal| bench.engine.tally().get(refusal);
+    assert_eq!((refused(&bench, Refusal::RelayUnknownRtr), refused(&bench, Refusal::NotifyAckBadTag)), (1, 1));
+    assert_eq!(bench.datagram(RTR, &acknowledgement(notify, &of_site())), []);
+    assert_eq!(told(&bench.pass(Duration::from_secs(30))), []);
+    let free = told(&bench.datagram(ELSEWHERE, &says(2, 3, SITE, &[])));
+    assert_eq!((free.len(), free[0].0, free[0].1.destination), (1, address(RTR), address(XTR)));
+    assert_eq!((free[0].2.records[0].ttl, free[0].2.records[0].locators.len()), (Ttl(0), 0));
+    assert!(free[0].2.nonce > notify.nonce, "an RTR takes rising nonces only");
+}
+
+#[test]
+fn each_rtr_of_an_xtr_hears_what_has_moved_and_either_brings_the_acknowledgement() {
+    let mut bench = bench_of_parts();
+    for (nonce, rtr) in [(1, RTR), (2, OTHER_RTR), (3, RTR)] {
+        bench.datagram(rtr, &relayed(says(1, nonce, SITE, &["203.0.113.2", "203.0.113.3"])));
+    }
+    let moved = told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"])));
+    let to: Vec<_> = moved.iter().map(|(remote, _, notify)| (*remote, notify.nonce)).collect();
+    assert_eq!(to, [(address(RTR), moved[0].2.nonce), (address(OTHER_RTR), moved[0].2.nonce)], "the last one first");
+    assert_eq!(bench.datagram(OTHER_RTR, &acknowledgement(&moved[0].2, &of_site())), []);
+    assert_eq!(told(&bench.pass(Duration::from_secs(30))), []);
+    assert_eq!(bench.engine.tally().total(), 0);
+    // One that registers straight meanwhile is behind no NAT any more.
+    let mut bench = bench_of_parts();
+    bench.datagram(RTR, &relayed(says(1, 1, SITE, &["203.0.113.2"])));
+    bench.datagram(NAT, &says(1, 2, SITE, &["192.0.2.2"]));
+    assert_eq!(told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"]))), []);
+}
+
+#[test]
+fn a_part_is_told_by_the_rtr_too_and_nothing_goes_to_one_that_is_known_no_longer() {
+    let mut bench = bench_of_parts();
+    bench.datagram(RTR, &relayed(says(1, 1, SITE, &["203.0.113.2"])));
+    let moved = told(&bench.datagram(ELSEWHERE, &says(2, 2, HOST, &["198.51.100.2"])));
+    assert_eq!(moved[0].2.records[0].eid.ip_prefix(), Some(prefix(HOST)));
+    assert_eq!(moved[0].1.destination, address(XTR));
+    let Bench { engine, now } = bench;
+    let mut bench = Bench { engine: engine.with_rtrs(vec![]), now };
+    assert_eq!(bench.pass(Duration::from_secs(4)), []);
+    assert_eq!(bench.only_refused(Refusal::RelayUnknownRtr), 1);
 }

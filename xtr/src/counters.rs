@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
+use wire::address::EidPrefix;
+
 use crate::heard::Heard;
-use crate::senders::Senders;
+use crate::senders::{BoundSenders, Senders};
 
 /// An enumeration, the key of each value (a contract with those who read `show counters`), and the list of all.
 macro_rules! table {
@@ -215,6 +217,7 @@ pub struct Counters {
     locators: Mutex<Vec<LocatorCount>>,
     heard: Heard,
     senders: Senders,
+    bound_senders: BoundSenders,
 }
 
 impl Default for Counters {
@@ -225,6 +228,7 @@ impl Default for Counters {
             locators: Mutex::default(),
             heard: Heard::default(),
             senders: Senders::default(),
+            bound_senders: BoundSenders::default(),
         }
     }
 }
@@ -279,6 +283,16 @@ impl Counters {
     /// Where the ETR writes down who sends.
     pub(crate) fn senders(&self) -> &Senders {
         &self.senders
+    }
+
+    /// Where the ETR of an RTR writes down who sends to what is behind NATs.
+    pub(crate) fn bound_senders(&self) -> &BoundSenders {
+        &self.bound_senders
+    }
+
+    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and in how many seconds. They are forgotten by that.
+    pub fn take_senders_to(&self, now: Instant, prefix: &EidPrefix) -> Vec<(IpAddr, u32)> {
+        self.bound_senders.take(now, prefix)
     }
 
     /// The RLOCs that packets have come from within the last minute.

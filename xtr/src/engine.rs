@@ -140,6 +140,12 @@ impl Control {
                 self.solicitor.heard(now, *rloc, &[], true);
                 self.prober.heard_data(now, *rloc);
             }),
+            Input::Senders { about, senders } => {
+                let times = |seconds: u32| usize::try_from(seconds).unwrap_or(usize::MAX);
+                senders
+                    .iter()
+                    .for_each(|(rloc, seconds)| self.solicitor.solicit_one(now, *rloc, about, times(*seconds)));
+            }
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),
             Input::MapSystems { servers, resolvers, subscriptions } => {
@@ -155,12 +161,7 @@ impl Control {
         self.follow_subscriptions(now);
         self.resolver.handle_timeout(now);
         self.send_registrations(now);
-        while let Some(output) = self.resolver.poll() {
-            match output {
-                resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
-                resolve::Output::Update(update) => self.on_update(now, update),
-            }
-        }
+        self.follow_resolver(now);
         self.follow_subscriptions(now);
         self.follow_peers(now);
         self.look_for_sites(now);
@@ -180,6 +181,15 @@ impl Control {
             self.outputs.push_back(Output::Send(outgoing));
         }
         self.advance_nat(now);
+    }
+
+    fn follow_resolver(&mut self, now: Instant) {
+        while let Some(output) = self.resolver.poll() {
+            match output {
+                resolve::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                resolve::Output::Update(update) => self.on_update(now, update),
+            }
+        }
     }
 
     /// What the registrar has to do, and what follows from what it has heard.

@@ -84,6 +84,11 @@ pub const UNREACHABLE_TRACKED: usize = 256;
 pub const SENDERS: usize = 4096;
 /// Of them, those that are known to have been written down in the second that goes on; the others are written again.
 pub const SENDERS_WRITTEN: usize = 1024;
+/// RLOCs that have sent to one EID-prefix behind a NAT, at an RTR: the correspondents of a site in a minute. One that finds no room hears
+/// of no change, and has the old mapping until that ends.
+pub const SENDERS_OF_BINDING: usize = 1024;
+/// Those of all EID-prefixes; about 64 octets each.
+pub const BOUND_SENDERS: usize = 16_384;
 /// How long one that sends no more is remembered (RFC 9301, section 6.1, of SMRs: those that sent "within the last minute").
 pub const SENDER_RECENT: Duration = Duration::from_secs(60);
 /// Least time between two searches of a full table.

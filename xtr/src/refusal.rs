@@ -125,15 +125,19 @@ pub enum Refusal {
     RelayTableFull,
     /// A Map-Notify to be relayed that no Map-Server known to this RTR has vouched for.
     RelayNotifyBadTag,
-    /// A Map-Notify to be relayed that answers no Map-Register that was.
+    /// A Map-Notify to be relayed that answers no Map-Register that was, and tells nothing new to an xTR behind a NAT here.
     RelayNotifyUnasked,
+    /// A Map-Notify to be relayed that may be for either of two xTRs behind different NATs, between which an EID-prefix moves.
+    RelayNotifyAmbiguous,
+    /// A Map-Notify-Ack to be relayed that answers no Map-Notify that was relayed there.
+    RelayAckUnasked,
     /// A message of an RTR, at the data port, that is none that this node waits for.
     LetterUnasked,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 64] = [
         Self::Malformed,
         Self::UnknownType,
         Self::NotForXtr,
@@ -195,6 +199,8 @@ impl Refusal {
         Self::RelayTableFull,
         Self::RelayNotifyBadTag,
         Self::RelayNotifyUnasked,
+        Self::RelayNotifyAmbiguous,
+        Self::RelayAckUnasked,
         Self::LetterUnasked,
     ];
 
@@ -262,6 +268,8 @@ impl Refusal {
             Self::RelayTableFull => "relay-table-full",
             Self::RelayNotifyBadTag => "relay-notify-bad-tag",
             Self::RelayNotifyUnasked => "relay-notify-unasked",
+            Self::RelayNotifyAmbiguous => "relay-notify-ambiguous",
+            Self::RelayAckUnasked => "relay-ack-unasked",
             Self::LetterUnasked => "letter-unasked",
         }
     }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The RLOCs that packets have come from within the last minute: written by the ETR, read by whoever tells them of changes
-//! (RFC 9301, section 6.1).
+//! (RFC 9301, section 6.1). An RTR has them for each EID-prefix that it has a binding for.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
+
+use wire::address::EidPrefix;
 
 use crate::limits;
 
@@ -51,10 +53,75 @@ impl Senders {
     }
 }
 
+/// Which RLOCs have sent to an EID-prefix behind a NAT, each in how many seconds.
+#[derive(Debug, Default)]
+pub(crate) struct BoundSenders(Mutex<BoundTable>);
+
+#[derive(Debug, Default)]
+struct BoundTable {
+    prefixes: HashMap<EidPrefix, HashMap<IpAddr, (Instant, u32)>>,
+    /// RLOCs of all of them.
+    count: usize,
+    swept: Option<Instant>,
+}
+
+impl BoundSenders {
+    /// As [`Senders::note`].
+    pub(crate) fn note(&self, now: Instant, prefix: EidPrefix, rloc: IpAddr) {
+        let mut table = match self.0.try_lock() {
+            Ok(table) => table,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some((at, seconds)) = table.prefixes.get_mut(&prefix).and_then(|known| known.get_mut(&rloc)) {
+            // Another host of the prefix, in the same second.
+            if *at != now {
+                let is_old = now.saturating_duration_since(*at) >= limits::SENDER_RECENT;
+                (*at, *seconds) = (now, if is_old { 1 } else { seconds.saturating_add(1) });
+            }
+        } else if table.has_room(now, &prefix) {
+            table.prefixes.entry(prefix).or_default().insert(rloc, (now, 1));
+            table.count += 1;
+        }
+    }
+
+    /// Those that have sent to `prefix` within the last minute, and in how many seconds; they are forgotten by that.
+    pub(crate) fn take(&self, now: Instant, prefix: &EidPrefix) -> Vec<(IpAddr, u32)> {
+        let mut table = match self.0.lock() {
+            Ok(table) => table,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let taken = table.prefixes.remove(prefix).unwrap_or_default();
+        table.count -= taken.len();
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < limits::SENDER_RECENT;
+        let recent = taken.into_iter().filter(|(_, (at, _))| is_recent(*at));
+        recent.map(|(rloc, (_, seconds))| (rloc, seconds)).collect()
+    }
+}
+
+impl BoundTable {
+    fn has_room(&mut self, now: Instant, prefix: &EidPrefix) -> bool {
+        let is_full = |table: &Self| {
+            let of_prefix = table.prefixes.get(prefix).map_or(0, HashMap::len);
+            table.count >= limits::BOUND_SENDERS || of_prefix >= limits::SENDERS_OF_BINDING
+        };
+        let is_old = |at: Instant, age| now.saturating_duration_since(at) >= age;
+        if is_full(self) && self.swept.is_none_or(|at| is_old(at, limits::SENDERS_SWEPT)) {
+            self.swept = Some(now);
+            self.prefixes.values_mut().for_each(|rlocs| rlocs.retain(|_, (at, _)| !is_old(*at, limits::SENDER_RECENT)));
+            self.prefixes.retain(|_, rlocs| !rlocs.is_empty());
+            self.count = self.prefixes.values().map(HashMap::len).sum();
+        }
+        !is_full(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::time::Duration;
+    use wire::address::InstanceId;
 
     fn rloc(number: u32) -> IpAddr {
         IpAddr::V4((0xc633_0000 + number).into())
@@ -78,5 +145,44 @@ mod tests {
         let later = now + limits::SENDER_RECENT;
         senders.note(later, rloc(20_000));
         assert_eq!(senders.lately(later), [rloc(20_000)]);
+    }
+
+    fn prefix(number: u8) -> EidPrefix {
+        EidPrefix::new(InstanceId(0), [10, number, 0, 0].into(), 16).unwrap()
+    }
+
+    #[test]
+    fn who_has_sent_to_a_binding_is_taken_once_with_the_seconds_in_which_it_did() {
+        let (senders, now) = (BoundSenders::default(), Instant::now());
+        let later = |seconds| now + Duration::from_secs(seconds);
+        for second in [0, 1, 1, 2] {
+            senders.note(later(second), prefix(1), rloc(1));
+        }
+        senders.note(now, prefix(2), rloc(2));
+        assert_eq!(senders.take(later(3), &prefix(1)), [(rloc(1), 3)]);
+        assert_eq!(senders.take(later(3), &prefix(1)), []);
+        senders.note(later(61), prefix(2), rloc(2));
+        assert_eq!(senders.take(later(61), &prefix(2)), [(rloc(2), 1)], "what was a minute ago does not count");
+        senders.note(later(61), prefix(2), rloc(2));
+        assert_eq!(senders.take(later(121), &prefix(2)), [], "a minute ago");
+        assert_eq!(senders.0.lock().unwrap().count, 0);
+    }
+
+    #[test]
+    fn invented_senders_fill_the_share_of_one_binding_and_what_is_old_gives_way() {
+        let (senders, now) = (BoundSenders::default(), Instant::now());
+        for number in 0..10_000 {
+            senders.note(now, prefix(1), rloc(number));
+        }
+        senders.note(now, prefix(2), rloc(1));
+        assert_eq!(senders.take(now, &prefix(2)), [(rloc(1), 1)], "another binding has its own share");
+        for binding in 0..=u8::MAX {
+            (0..100).for_each(|number| senders.note(now, prefix(binding), rloc(number)));
+        }
+        let count = || senders.0.lock().unwrap().count;
+        assert!(count() == limits::BOUND_SENDERS, "{}", count());
+        let later = now + limits::SENDER_RECENT;
+        senders.note(later, prefix(9), rloc(20_000));
+        assert_eq!((count(), senders.take(later, &prefix(9))), (1, vec![(rloc(20_000), 1)]));
     }
 }

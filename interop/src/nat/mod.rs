@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Two sites, one of them behind a strict NAT: its xTR is reached through an RTR.
+//! Two sites, one of them behind a strict NAT: its xTR is reached through an RTR. A third xTR may take over what either has.
 
 mod network;
 
@@ -20,11 +20,20 @@ use crate::lab::workspace::Workspace;
 use crate::lab::{Lab, netlink};
 use crate::limits::{COMMAND_TIME, POLL, READY_TIME};
 
-pub use network::{FAR, NAT, NEAR, RTR, RTR_ADDRESS, Site};
+use network::ROAMING_RLOC;
+pub use network::{FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, Site};
 
 /// What the sites share with the map system, and what the RTR does.
 const SITE_SECRET: &str = "secretkey";
 const RTR_SECRET: &str = "secret of the rtr";
+
+/// One that could be behind [`ROAMING`].
+const ROAMING_HOST: &str = "198.18.3.2";
+
+/// The configuration of an xTR that has these EID-prefixes, as it lies beside its control socket, to be changed and read anew.
+pub fn prefixes_of(prefixes: &[&str]) -> String {
+    format!("eid-prefix = {prefixes:?}\n")
+}
 
 /// The programs, and where they are.
 struct Place<'a> {
@@ -74,19 +83,24 @@ impl Place<'_> {
         let mut command = self.xtr(RTR)?;
         command.args(["--rtr", "--rloc", RTR_ADDRESS, "--key-file"]).arg(rtr);
         self.run(RTR, command)?;
-        for (site, nat) in [(&NEAR, "auto"), (&FAR, "off")] {
-            let key = self.key(site.xtr, SITE_SECRET)?;
-            let mut command = self.xtr(site.xtr)?;
-            for prefix in site.prefixes {
-                command.args(["--eid-prefix", prefix]);
-            }
-            command.args(["--rloc", site.rloc, "--nat", nat, "--key-file"]).arg(key);
-            self.run(site.xtr, command)?;
+        let sites = [(&NEAR, "auto"), (&FAR, "off")].map(|(site, nat)| (site.xtr, &site.prefixes[..], site.rloc, nat));
+        for (xtr, prefixes, rloc, nat) in
+            sites.into_iter().chain([(ROAMING, &[ROAMING_PREFIX][..], ROAMING_RLOC, "off")])
+        {
+            let key = self.key(xtr, SITE_SECRET)?;
+            let config = self.folder(xtr)?.join("lisp-xtr.toml");
+            std::fs::write(&config, prefixes_of(prefixes)).with_context(|| format!("the configuration of {xtr}"))?;
+            let mut command = self.xtr(xtr)?;
+            // Of those that give an xTR-ID the map system tells one when another has what was its own.
+            command.args(["--rloc", rloc, "--nat", nat, "--site-id", "1", "--key-file"]).arg(key);
+            command.arg("--config").arg(config);
+            self.run(xtr, command)?;
         }
-        self.await_mapped(&NEAR, RTR_ADDRESS)?;
-        self.await_mapped(&FAR, FAR.rloc)?;
+        self.await_mapped(&NEAR.hosts, RTR_ADDRESS)?;
+        self.await_mapped(&FAR.hosts, FAR.rloc)?;
+        self.await_mapped(&[ROAMING_HOST], ROAMING_RLOC)?;
         let control = |node: &str| Ok((node.to_owned(), self.folder(node)?.join("control.sock")));
-        [NEAR.xtr, RTR, FAR.xtr].into_iter().map(control).collect()
+        [NEAR.xtr, RTR, FAR.xtr, ROAMING].into_iter().map(control).collect()
     }
 
     /// Each binding of it has a port of its own, by chance, and lets in what answers from the same address and port, nothing else.
@@ -103,20 +117,18 @@ impl Place<'_> {
     fn start_map_system(&mut self) -> anyhow::Result<()> {
         let core = self.lab.namespace(network::CORE)?;
         netlink::add_address(core, "lo", format!("{}/32", network::MAP_SYSTEM).parse()?)?;
-        let site = |site: &Site| {
-            format!(
-                "[[site]]\nname = {:?}\neid-prefix = {:?}\n\
-                 key = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = {SITE_SECRET:?} }}]\n",
-                site.xtr, site.prefixes
-            )
-        };
+        let prefixes = [&NEAR.prefixes[..], &FAR.prefixes, &[ROAMING_PREFIX]].concat();
+        let site = format!(
+            "[[site]]\nname = \"all\"\neid-prefix = {prefixes:?}\n\
+             key = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = {SITE_SECRET:?} }}]\n"
+        );
         let rtr = format!(
             "[[rtr]]\naddress = [{RTR_ADDRESS:?}]\n\
              key = {{ key-id = 1, algorithm = \"hmac-sha256\", secret = {RTR_SECRET:?} }}\n"
         );
         let folder = self.folder(network::CORE)?;
         let config = folder.join("lisp-mapsys.toml");
-        std::fs::write(&config, [site(&NEAR), site(&FAR), rtr].concat()).context("the map system's configuration")?;
+        std::fs::write(&config, [site, rtr].concat()).context("the map system's configuration")?;
         let mut command = self.binaries.command("lisp-mapsys");
         command.args(["--listen", network::MAP_SYSTEM]).arg("--config").arg(config).arg("--state-dir").arg(folder);
         self.run(network::CORE, command)?;
@@ -129,14 +141,14 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Waits until the map system leads to a site by this locator.
-    fn await_mapped(&mut self, site: &Site, rloc: &str) -> anyhow::Result<()> {
+    /// Waits until the map system leads to these hosts by this locator.
+    fn await_mapped(&mut self, hosts: &[&str], rloc: &str) -> anyhow::Result<()> {
         let (deadline, rloc) = (Instant::now() + READY_TIME, rloc.parse::<IpAddr>()?.to_string());
-        for host in site.hosts {
+        for host in hosts {
             loop {
                 self.running.iter_mut().try_for_each(Process::check)?;
                 let mut command = self.binaries.command("lig");
-                command.args([host, "--json", "--map-resolver", network::MAP_SYSTEM]);
+                command.args([*host, "--json", "--map-resolver", network::MAP_SYSTEM]);
                 let output = process::output(self.lab.namespace(network::CORE)?, command, COMMAND_TIME)?;
                 let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
                 if answer["locators"][0]["address"] == rloc {

@@ -5,8 +5,8 @@ use crate::lab::{Node, Topology};
 
 /// The network, for people.
 pub(super) const PICTURE: &str = "host-a --- xtr-a --- nat --- core --- xtr-b --- host-b
-                             |
-                            rtr";
+                             |  \\
+                            rtr  xtr-c";
 
 /// The router in the middle, in which the map system runs too.
 pub(super) const CORE: &str = "core";
@@ -18,6 +18,13 @@ pub const NAT: &str = "nat";
 pub const RTR: &str = "rtr";
 /// Its address.
 pub const RTR_ADDRESS: &str = "203.0.113.2";
+
+/// Another xTR of both sites, with no host yet: an EID-prefix may move to it.
+pub const ROAMING: &str = "xtr-c";
+/// Its locator.
+pub(super) const ROAMING_RLOC: &str = "203.0.113.18";
+/// An EID-prefix of its own.
+pub const ROAMING_PREFIX: &str = "198.18.3.0/24";
 
 /// The rules of the NAT: address- and port-dependent mapping and filtering (RFC 4787, sections 4.1 and 5).
 pub(super) const RULES: &str = r#"table ip nat {
@@ -88,11 +95,14 @@ pub(super) fn describe() -> Topology {
     let nat = Node::router(NAT).port("inside", "wire-inside", &["10.0.0.1/24"]);
     let nat = nat.port("outside", "wire-nat", &["192.0.2.2/24"]).default_route("192.0.2.1", "outside");
     let rtr = Node::host(RTR).port("core", "wire-rtr", &["203.0.113.2/28"]).default_route("203.0.113.1", "core");
+    let roaming = Node::router(ROAMING).port("core", "wire-roaming", &["203.0.113.18/28"]);
+    let roaming = roaming.default_route("203.0.113.17", "core");
     let core = Node::router(CORE)
         .port("nat", "wire-nat", &["192.0.2.1/24"])
         .port("rtr", "wire-rtr", &["203.0.113.1/28"])
+        .port("roaming", "wire-roaming", &["203.0.113.17/28"])
         .port("far", "wire-far", &["198.51.100.1/24"]);
-    topology.with(nat).with(rtr).with(core)
+    topology.with(nat).with(rtr).with(roaming).with(core)
 }
 
 #[cfg(test)]

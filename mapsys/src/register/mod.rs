@@ -31,6 +31,7 @@ use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
 use crate::limits::{LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
+use crate::nat::{Relay, Relays};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
 use admission::Admitted;
@@ -52,8 +53,10 @@ pub enum Origin {
     Network {
         /// Our address that was used.
         local: SocketAddr,
-        /// Theirs.
+        /// Theirs, or that of an RTR.
         remote: SocketAddr,
+        /// By which way it came through that.
+        relay: Option<Relay>,
     },
 }
 
@@ -346,14 +349,16 @@ fn without_unsigned_tail(
 
 /// How an xTR that asks for merging is told what the others do; the pipe needs no telling.
 fn reach_of(origin: Origin, site: &Site, key: &AuthKey, message: &MapRegister) -> Option<Reach> {
-    let Origin::Network { local, mut remote } = origin else { return None };
-    if site.notify == NotifyPort::Control {
+    let Origin::Network { local, mut remote, relay } = origin else { return None };
+    let relays = relay.map(|relay| Relays::default().led_by(relay)).unwrap_or_default();
+    if site.notify == NotifyPort::Control || relay.is_some() {
         remote.set_port(wire::CONTROL_PORT);
     }
     let form = form_of(key, message);
     message.merge.then_some(Reach {
         local,
         remote,
+        relays,
         key_id: key.id,
         algorithm: key.algorithm,
         form,
@@ -387,6 +392,10 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         }
     }
     let lifetime = record.ttl.lifetime();
+    let (source, relay) = match origin {
+        Origin::Pipe => (None, None),
+        Origin::Network { remote, relay, .. } => (Some(remote), relay),
+    };
     Part {
         locators: locators.into(),
         ttl: Ttl(u32::try_from(lifetime.as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
@@ -395,10 +404,8 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         security: message.security_capable,
         key_id: message.auth.key_id,
         identity: message.xtr_identity.map(Box::new),
-        source: match origin {
-            Origin::Pipe => None,
-            Origin::Network { remote, .. } => Some(remote),
-        },
+        source,
+        relays: relay.map(|relay| Box::new(Relays::default().led_by(relay))),
         reach: None,
         expires: now + if message.use_ttl { lifetime.min(LONGEST_SILENCE) } else { REGISTRATION_SILENCE },
     }

@@ -96,14 +96,15 @@ impl MapServer {
             let mut remote = part.source.filter(|remote| remote.is_ipv4() == local.is_ipv4())?;
             let site = self.sites.get(entry.site);
             let key = site.keys.iter().find(|key| key.id == part.key_id)?;
-            if site.notify == NotifyPort::Control {
+            let relays = part.relays.as_deref().copied().unwrap_or_default();
+            if site.notify == NotifyPort::Control || relays.last().is_some() {
                 remote.set_port(wire::CONTROL_PORT);
             }
             let algorithm = key.algorithm.or(Algorithm::from_id(message.auth.algorithm))?;
             let key = site.key(key.id, algorithm.id()).ok()?;
             let form = form_of(&key, message);
             let (key_id, spelling) = (part.key_id, Spelling::default());
-            Some(Reach { local, remote, key_id, algorithm, form, spelling })
+            Some(Reach { local, remote, relays, key_id, algorithm, form, spelling })
         };
         let is_other = |part: &&Part| part.identity.as_deref().is_some_and(|other| other.xtr_id != xtr_id);
         let others = entry.parts().filter(|part| part.reach.is_none()).filter(is_other);

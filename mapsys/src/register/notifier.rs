@@ -12,6 +12,7 @@ use wire::control::MapNotify;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 
 use crate::limits::{NOTIFY_INTERVAL, NOTIFY_PAUSES};
+use crate::nat::{Relay, Relays};
 use crate::refusal::Refusal;
 use crate::register::label::Spelling;
 use crate::transport::Way;
@@ -23,6 +24,8 @@ pub struct Reach {
     pub local: SocketAddr,
     /// Where its Map-Notifies go.
     pub remote: SocketAddr,
+    /// By which ways through RTRs, if it is behind a NAT.
+    pub relays: Relays,
     /// Number of the key that it signs with.
     pub key_id: u8,
     /// Its algorithm.
@@ -40,6 +43,8 @@ pub struct Telling {
     pub local: SocketAddr,
     /// To there.
     pub remote: SocketAddr,
+    /// The RTR there, and by which way through it, if its receiver is behind a NAT.
+    pub relay: Option<Relay>,
     /// The message, signed.
     pub bytes: Vec<u8>,
 }
@@ -55,6 +60,8 @@ pub struct Notification {
     pub key: AuthKey,
     /// Where it goes: to the first, and to the next one when nothing comes back from there (RFC 9437, section 6).
     pub ways: Vec<Way>,
+    /// By which ways through RTRs, if its receiver is behind a NAT: by all of them at once.
+    pub relays: Relays,
     /// The message, signed.
     pub bytes: Vec<u8>,
 }
@@ -233,8 +240,13 @@ impl<R: Copy + Ord> Notifier<R> {
                 self.given_up.push_back((receiver, nonce));
                 continue;
             };
-            let bytes = pending.notification.bytes.clone();
-            self.outputs.push_back(Telling { local: way.local, remote: way.remote, bytes });
+            let (local, bytes) = (way.local, &pending.notification.bytes);
+            let by_rtrs = pending.notification.relays.iter().filter(|relay| relay.rtr.is_ipv4() == local.is_ipv4());
+            let by_rtrs = by_rtrs.map(|relay| (SocketAddr::new(relay.rtr, wire::CONTROL_PORT), Some(relay)));
+            let straight = pending.notification.relays.last().is_none().then_some((way.remote, None));
+            let tellings = by_rtrs.chain(straight);
+            let telling = |(remote, relay)| Telling { local, remote, relay, bytes: bytes.clone() };
+            self.outputs.extend(tellings.map(telling));
             let last = NOTIFY_PAUSES.last().copied().unwrap_or(NOTIFY_INTERVAL);
             pending.due = now + NOTIFY_PAUSES.get(pending.sent).copied().unwrap_or(last);
             pending.sent += 1;
@@ -264,6 +276,7 @@ impl Pending {
     fn way_of(&self, from: IpAddr) -> Option<Way> {
         let tried = self.notification.ways.get(..=self.way).filter(|_| self.sent_at.is_some() && !self.is_acknowledged);
         let known = if self.sent > 0 || self.way > 0 { tried } else { None };
-        known?.iter().rev().find(|way| way.remote.ip() == from).copied()
+        let is_by_rtr = self.notification.relays.iter().any(|relay| relay.rtr == from);
+        known?.iter().rev().find(|way| is_by_rtr || way.remote.ip() == from).copied()
     }
 }

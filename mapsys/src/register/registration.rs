@@ -10,6 +10,7 @@ use wire::control::XtrIdentity;
 use wire::record::{LocatorRecord, MapVersion, Ttl};
 
 use crate::limits::{EXPIRED_AT_ONCE, LOCATORS, MERGED_XTRS, REGISTRATION_SILENCE, REGISTRATIONS};
+use crate::nat::Relays;
 use crate::register::notifier::Reach;
 use crate::register::parts::Parts;
 use crate::register::site::SiteId;
@@ -61,6 +62,8 @@ pub struct Part {
     pub identity: Option<Box<XtrIdentity>>,
     /// Where it registered from; `None` = the pipe.
     pub source: Option<SocketAddr>,
+    /// By which ways through RTRs, if it registered from behind a NAT.
+    pub relays: Option<Box<Relays>>,
     /// How to tell it of changes that others make, if it asked for merging.
     pub reach: Option<Box<Reach>>,
     /// When it falls silent.
@@ -402,6 +405,10 @@ impl Part {
         }
         if older.identity == self.identity {
             self.identity = older.identity;
+        }
+        if let (Some(mut known), Some(last)) = (older.relays, self.relays.as_ref().and_then(|relays| relays.last())) {
+            *known = known.led_by(last);
+            self.relays = Some(known);
         }
         if older.reach == self.reach {
             self.reach = older.reach;

@@ -34,6 +34,7 @@ use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
 use crate::limits::{LOG_PAUSE, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR};
+use crate::nat::Relays;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Notifier, Telling};
@@ -258,6 +259,7 @@ impl Subscriptions {
             nonce: agreement.nonce,
             key: subscriber.key.clone(),
             ways: agreement.ways.clone(),
+            relays: Relays::default(),
             bytes,
         })
     }

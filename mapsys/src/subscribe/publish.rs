@@ -55,7 +55,7 @@ impl Subscriptions {
     pub fn drain(&mut self, outputs: &mut impl Extend<Output>, tally: &mut Tally) {
         self.refused.drain(..).for_each(|refusal| tally.count(refusal));
         outputs.extend(self.marks.drain(..).map(Output::Persist));
-        let send = |Telling { local, remote, bytes }| Output::Send { local, remote, bytes };
+        let send = |Telling { local, remote, bytes, .. }| Output::Send { local, remote, bytes };
         outputs.extend(self.outputs.drain(..).map(send));
         outputs.extend(std::iter::from_fn(|| self.notifier.poll()).map(send));
     }
@@ -249,7 +249,7 @@ impl Subscriptions {
         let record = negative(key.prefix, Action::DropAuthFailure, Ttl(1));
         let Some(way) = agreement.ways.first() else { return };
         if let Ok(bytes) = seal(subscriber, agreement.nonce, vec![record]) {
-            self.outputs.push_back(Telling { local: way.local, remote: way.remote, bytes });
+            self.outputs.push_back(Telling { local: way.local, remote: way.remote, relay: None, bytes });
         }
     }
 

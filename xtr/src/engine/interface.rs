@@ -53,6 +53,13 @@ pub enum Input<'a> {
     },
     /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute.
     PacketsFrom(&'a [IpAddr]),
+    /// The answer to [`Output::WantSenders`]: RLOCs that packets came from within the last minute, and in how many seconds of it.
+    Senders {
+        /// What they hear of.
+        about: EidPrefix,
+        /// Them.
+        senders: &'a [(IpAddr, u32)],
+    },
     /// This node has another EID-prefix, as a rule a CGEID: it is registered and its packets are taken at once.
     AddEid(EidPrefix),
     /// An EID-prefix is this node's no longer: it is deregistered, and its packets are taken no more.
@@ -83,4 +90,11 @@ pub enum Output {
     PersistHeard(Vec<(MapSystem, Nonce)>),
     /// Keep the last nonces of what is told unasked on disk: what [`super::Control::having_been_told`] takes.
     PersistTold(Vec<(Told, Nonce)>),
+    /// Say who has sent packets to an EID-prefix behind a NAT that this RTR has, or had, a binding for, as [`Input::Senders`].
+    WantSenders {
+        /// The EID-prefix that was registered.
+        bound: EidPrefix,
+        /// It, or a part of it, about which they are to hear.
+        about: EidPrefix,
+    },
 }

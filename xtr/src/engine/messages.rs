@@ -41,7 +41,8 @@ impl Control {
                     Via::Pipe => MapSystem::Pipe,
                     Via::Socket { remote, .. } => MapSystem::Node(remote.ip()),
                 };
-                self.registrar.handle(now, register::Input::Notify { from, message: &message, payload: bytes });
+                let notify = register::Input::Notify { from, by: None, message: &message, payload: bytes };
+                self.registrar.handle(now, notify);
                 Ok(())
             }
             // Around a Map-Request the bit is reserved, and ignored (RFC 9301, section 5.8).

@@ -7,6 +7,7 @@ use std::time::Instant;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::rtr::{decode_data_map_notify, is_data_map_notify};
 use wire::control::{ControlMessage, Ecm, Info, MapNotify};
+use wire::record::MappingRecord;
 
 use super::{Control, Output};
 use crate::map_cache::{Binding, Entry, Event, Forwarding, FromPort, Update};
@@ -15,6 +16,7 @@ use crate::nat::natted::{self, Natted, Standing};
 use crate::nat::rtr::{self, Rtr};
 use crate::refusal::{Refusal, Tally};
 use crate::register::{self, Through};
+use crate::resolve;
 use crate::transport::{MapSystem, Via};
 
 impl Control {
@@ -107,11 +109,12 @@ impl Control {
     pub(super) fn advance_nat(&mut self, now: Instant) {
         if let Some(rtr) = &mut self.rtr {
             rtr.handle_timeout(now);
-            while let Some(output) = rtr.poll() {
-                self.outputs.push_back(match output {
-                    rtr::Output::Send(outgoing) => Output::Send(outgoing),
-                    rtr::Output::Update(update) => Output::Update(update),
-                });
+            for output in std::iter::from_fn(|| rtr.poll()).collect::<Vec<_>>() {
+                match output {
+                    rtr::Output::Send(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                    rtr::Output::Update(update) => self.outputs.push_back(Output::Update(update)),
+                    rtr::Output::Told { bound, via, record } => self.on_moved(now, bound, via, &record),
+                }
             }
         }
         let Some(natted) = &mut self.natted else { return };
@@ -122,6 +125,22 @@ impl Control {
         if has_news {
             self.send_registrations(now);
         }
+    }
+
+    /// What was behind a NAT, or a part of that, is behind another xTR, or nobody's. This RTR knows so from a Map-Server, and asks itself only
+    /// where LISP-SEC is demanded; those who send it what is for the other have to ask.
+    fn on_moved(&mut self, now: Instant, bound: EidPrefix, via: Via, record: &MappingRecord) {
+        let Some(about) = record.eid.ip_prefix() else { return };
+        let records = std::slice::from_ref(record);
+        // Of what is taken back there is nothing but the binding, which has ended.
+        if about != bound || !record.locators.is_empty() {
+            self.resolver.handle(now, resolve::Input::Published { via, asked: None, extends: true, records });
+        }
+        if !record.locators.is_empty() && self.resolver.installed_at(now, &about).is_none() {
+            self.resolver.handle(now, resolve::Input::Refresh { prefix: about });
+        }
+        self.outputs.push_back(Output::WantSenders { bound, about });
+        self.follow_resolver(now);
     }
 
     /// A message for an RTR: R of the ECM is set.
@@ -209,7 +228,8 @@ impl Control {
             let ecm = decode_data_map_notify(bytes).map_err(|_| Refusal::Malformed)?;
             let message = MapNotify::decode(&ecm.message).map_err(|_| Refusal::Malformed)?;
             let server = MapSystem::Node(ecm.source.ip());
-            let notify = register::Input::Notify { from: server, message: &message, payload: &ecm.message };
+            let by = Some(from.ip());
+            let notify = register::Input::Notify { from: server, by, message: &message, payload: &ecm.message };
             self.registrar.handle(now, notify);
             return Ok(());
         }

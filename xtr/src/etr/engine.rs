@@ -11,6 +11,7 @@ use wire::error::{DecodeError, Problem};
 
 use crate::counters::{Count, Counters, DropReason};
 use crate::eid_set::EidSet;
+use crate::limits::SENDERS_WRITTEN;
 use crate::map_cache::{Event, Update, is_unicast};
 use crate::trust::Trust;
 
@@ -18,7 +19,7 @@ use super::ecn::UnusedEcn;
 use super::letters::Letters;
 use super::peers::{Peers, Said};
 use super::relays::{Relayed, Relays};
-use super::senders::Written;
+use super::senders::{Sent, Written};
 use super::sources::{Judgement, SourcePolicy, Sources};
 
 /// N, L, E and V of the LISP header.
@@ -97,7 +98,9 @@ pub struct Etr {
     peers: Peers,
     relays: Relays,
     letters: Letters,
-    written: Written,
+    written: Written<IpAddr>,
+    /// None unless this node is an RTR.
+    sent: Option<Written<Sent>>,
     unused_ecn: UnusedEcn,
     counters: Arc<Counters>,
 }
@@ -108,9 +111,10 @@ impl Etr {
         let sources = Sources::new(config.sources, counters.clone());
         let peers = Peers::new(config.trust, counters.clone());
         let petr_for = EidSet::new(&config.petr_for);
-        let (gpe_peers, local_eids, written) = (config.gpe_peers, EidSet::default(), Written::new());
+        let (gpe_peers, local_eids) = (config.gpe_peers, EidSet::default());
+        let (written, sent) = (Written::new(SENDERS_WRITTEN), config.relays.then(|| Written::new(SENDERS_WRITTEN)));
         let (relays, letters, unused_ecn) = (Relays::default(), Letters::default(), UnusedEcn::new(counters.clone()));
-        Self { gpe_peers, local_eids, petr_for, sources, peers, relays, letters, written, unused_ecn, counters }
+        Self { gpe_peers, local_eids, petr_for, sources, peers, relays, letters, written, sent, unused_ecn, counters }
     }
 
     /// Takes what control says, as far as it concerns an ETR.
@@ -130,6 +134,7 @@ impl Etr {
         self.sources.advance(now);
         self.peers.advance(now);
         self.written.advance(now);
+        self.sent.iter_mut().for_each(|sent| sent.advance(now));
         self.unused_ecn.advance(now);
     }
 
@@ -260,11 +265,23 @@ impl Etr {
             Judgement::Enters => {
                 self.count(outer.source, packet.inner.len());
                 self.counters.add(Count::Relayed, 1);
+                if relayed == Relayed::To {
+                    self.note_sent(outer.source, &packet);
+                }
                 Arrival::Relayed(packet)
             }
             Judgement::Waits => self.drop(DropReason::CoreSourceUnknown),
             Judgement::Drop(reason) => self.drop(reason),
         }
+    }
+
+    /// Who sends to an xTR behind a NAT is to hear when what he sends to moves: the xTR sees only us.
+    #[inline]
+    fn note_sent(&mut self, rloc: IpAddr, packet: &Decapsulated<'_>) {
+        let (Some(sent), Ok(inner)) = (&mut self.sent, IpPacket::parse(packet.inner)) else { return };
+        let (iid, destination) = (packet.iid, inner.destination());
+        let prefix = || self.relays.longest(iid, destination).map(|(prefix, _)| prefix);
+        sent.note_sent((rloc, iid, destination), self.counters.bound_senders(), prefix);
     }
 
     fn drop<'p>(&self, reason: DropReason) -> Arrival<'p> {

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::rtr::encode_data_map_notify;
@@ -145,4 +145,29 @@ fn a_site_behind_a_nat_reaches_the_eids_of_its_rtr() {
     assert_eq!(etr.receive(&outer(PEER, 50_001, 60), from_elsewhere), Arrival::Later, "its source is asked about");
     let arrival = etr.receive(&outer(NAT, 50_001, 60), from_nat);
     assert!(matches!(arrival, Arrival::Enters(_)), "the mapping has this RTR, and not the NAT: {arrival:?}");
+}
+
+#[test]
+fn an_rtr_remembers_for_each_binding_who_sent_to_it() {
+    let (mut etr, counters) = etr();
+    let (bound, other) = (prefix("2001:db8:a::/48"), prefix("2001:db8:c::/48"));
+    for prefix in [bound, other] {
+        etr.update(&Update::Relayed { prefix, nat: Some(ip(NAT)) });
+    }
+    let now = Instant::now();
+    let sends = |etr: &mut Etr, second, from: &str, source: &str, destination: &str| {
+        etr.advance(now + Duration::from_secs(second));
+        let mut octets = packet(source, destination, 64);
+        let arrival = etr.receive(&outer(from, 50_000, 60), &mut octets);
+        assert!(matches!(arrival, Arrival::Relayed(_)), "{arrival:?}");
+    };
+    for (second, host) in [(0, BOUND), (0, BOUND), (0, "2001:db8:a::2"), (1, BOUND), (1, BOUND)] {
+        sends(&mut etr, second, PEER, FAR, host);
+    }
+    sends(&mut etr, 1, NAT, BOUND, FAR);
+    assert_eq!(counters.take_senders_to(now, &other), []);
+    assert_eq!(counters.take_senders_to(now, &bound), [(ip(PEER), 2)], "in two seconds, and not from behind it");
+    assert_eq!(counters.senders_lately(now), Vec::<IpAddr>::new(), "none of them sends to this node");
+    sends(&mut etr, 2, PEER, FAR, "2001:db8:c::1");
+    assert_eq!(counters.take_senders_to(now, &other), [(ip(PEER), 1)]);
 }

@@ -52,19 +52,20 @@ impl Relays {
         if self.is_from(iid, packet.source(), rloc) {
             return Some(Relayed::From);
         }
-        self.nat_of(iid, packet.destination()).map(|_| Relayed::To)
+        self.longest(iid, packet.destination()).map(|_| Relayed::To)
     }
 
     /// Whether this source is behind a NAT, and `rloc` is that.
     #[inline]
     pub(super) fn is_from(&self, iid: InstanceId, source: IpAddr, rloc: IpAddr) -> bool {
-        !self.nats.is_empty() && self.nat_of(iid, source) == Some(rloc)
+        !self.nats.is_empty() && self.longest(iid, source).is_some_and(|(_, nat)| nat == rloc)
     }
 
-    fn nat_of(&self, iid: InstanceId, address: IpAddr) -> Option<IpAddr> {
+    /// The EID-prefix that an address is reached by, and its NAT.
+    pub(super) fn longest(&self, iid: InstanceId, address: IpAddr) -> Option<(EidPrefix, IpAddr)> {
         let lengths = self.lengths[usize::from(address.is_ipv6())].iter();
         let mut prefixes = lengths.filter_map(|(length, _)| EidPrefix::new(iid, address, *length));
-        prefixes.find_map(|prefix| self.nats.get(&prefix).copied())
+        prefixes.find_map(|prefix| Some((prefix, *self.nats.get(&prefix)?)))
     }
 }
 
@@ -84,11 +85,11 @@ mod tests {
         relays.set(prefix("10.0.0.0/8"), Some(nat(1)));
         relays.set(prefix("10.1.0.0/16"), Some(nat(2)));
         relays.set(prefix("10.2.0.0/16"), Some(nat(3)));
-        let of = |relays: &Relays, address: [u8; 4]| relays.nat_of(InstanceId(0), address.into());
+        let of = |relays: &Relays, address: [u8; 4]| Some(relays.longest(InstanceId(0), address.into())?.1);
         assert_eq!(of(&relays, [10, 1, 0, 1]), Some(nat(2)));
         assert_eq!(of(&relays, [10, 9, 0, 1]), Some(nat(1)));
         assert_eq!(of(&relays, [11, 0, 0, 1]), None);
-        assert_eq!(relays.nat_of(InstanceId(7), [10, 1, 0, 1].into()), None, "of another instance");
+        assert_eq!(relays.longest(InstanceId(7), [10, 1, 0, 1].into()), None, "of another instance");
         relays.set(prefix("10.1.0.0/16"), None);
         relays.set(prefix("10.1.0.0/16"), None);
         assert_eq!(of(&relays, [10, 1, 0, 1]), Some(nat(1)));

@@ -38,6 +38,9 @@ pub const BINDING: Duration = Duration::from_secs(180);
 pub const VOUCHED: Duration = Duration::from_secs(75);
 /// EID-prefixes from behind NATs; about 500 octets each, and an entry of the map-cache.
 pub const BINDINGS: usize = 65_536;
+/// EID-prefixes that others have now, whose former xTRs behind NATs are kept to be told when they are free: as many as a Map-Server
+/// remembers.
+pub const LEFT: usize = 4096;
 /// Locators of a mapping that is kept: those of all [`RTRS`] of its xTR, and as many again.
 pub const LOCATORS: usize = 8;
 /// EID-prefixes of one Map-Register.

@@ -6,7 +6,10 @@
 //! answer himself, in the name of the Map-Server: this RTR wants the tag of the S bit, under the key that it shares with each of its
 //! Map-Servers, and relays to no others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod bindings;
+mod told;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -18,9 +21,12 @@ use wire::record::{MappingRecord, Ttl};
 
 use super::limits;
 use super::rates::Rates;
-use crate::map_cache::{Binding, Entry, Forwarding, FromPort, Update};
+use crate::map_cache::{Entry, Forwarding, Update};
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{Destination, Outgoing, same_family};
+use crate::transport::{Destination, Outgoing, Via, same_family};
+
+pub use bindings::Bound;
+use bindings::{Bindings, Heard};
 
 /// A Map-Server that Map-Registers are relayed to.
 #[derive(Debug, Clone)]
@@ -47,32 +53,16 @@ pub enum Output {
     Send(Outgoing),
     /// Tell the packet half.
     Update(Update),
-}
-
-/// An EID-prefix from behind a NAT, for `show`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    /// The prefix.
-    pub prefix: EidPrefix,
-    /// Address and port that its NAT shows.
-    pub at: SocketAddr,
-    /// The address of ours that it is reached from.
-    pub local: IpAddr,
-    /// The address of its xTR behind the NAT.
-    pub private: IpAddr,
-    /// When it ends unless it is registered again.
-    pub expires: Instant,
-    /// Its mapping, as its xTR has registered it. None of what is not the whole of it: of an xTR that merges with others, with locators
-    /// that are no addresses, or more than [`limits::LOCATORS`].
-    pub mapping: Option<MappingRecord>,
-    nonce: Nonce,
-}
-
-impl Bound {
-    /// The way to it.
-    pub fn binding(&self) -> Binding {
-        Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
-    }
+    /// A Map-Server says who has what was reached by a binding here, or a part of what is, or that it is taken back. Those who have sent to
+    /// that hear of it.
+    Told {
+        /// The EID-prefix of the binding.
+        bound: EidPrefix,
+        /// How it came.
+        via: Via,
+        /// What is said, under the key of that Map-Server; without locators: that nobody has it.
+        record: MappingRecord,
+    },
 }
 
 /// By what a Map-Notify finds its Map-Register: the nonce, which two xTRs may have at once, and the first EID-prefix.
@@ -92,7 +82,10 @@ struct Pending {
     prefixes: Vec<(EidPrefix, bool)>,
     /// Its locators are put together with those of other xTRs.
     merges: bool,
+    xtr_id: Option<[u8; 16]>,
     until: Instant,
+    /// It was answered: what answers it once more is none of what a Map-Server tells of its own accord.
+    is_answered: bool,
 }
 
 /// Relays for xTRs behind NATs.
@@ -101,15 +94,18 @@ pub struct Rtr {
     config: Config,
     /// Our locators.
     rlocs: Vec<IpAddr>,
-    bound: BTreeMap<EidPrefix, Bound>,
-    ends: BTreeSet<(Instant, EidPrefix)>,
-    /// How many of them are reached at each address and port.
-    places: HashMap<SocketAddr, usize>,
+    bound: Bindings,
+    /// Those that others have now, with the ways to their former xTRs.
+    left: Bindings,
     pending: HashMap<Asked, Pending>,
     /// In the order of their ends.
     waiting: VecDeque<(Instant, Asked)>,
     info_rate: Rates,
     register_rate: Rates,
+    /// Up to which nonce each Map-Server has told something of what was forgotten since: that is old.
+    old: HashMap<IpAddr, Nonce>,
+    /// When a message was last logged of which it is not known for whom it is.
+    ambiguous_logged: Option<Instant>,
     outputs: VecDeque<Output>,
     tally: Tally,
 }
@@ -120,13 +116,14 @@ impl Rtr {
         Self {
             config,
             rlocs,
-            bound: BTreeMap::new(),
-            ends: BTreeSet::new(),
-            places: HashMap::new(),
+            bound: Bindings::default(),
+            left: Bindings::default(),
             pending: HashMap::new(),
             waiting: VecDeque::new(),
             info_rate: Rates::new(limits::INFO_REQUESTS),
             register_rate: Rates::new(limits::REGISTERS),
+            old: HashMap::new(),
+            ambiguous_logged: None,
             outputs: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -139,6 +136,7 @@ impl Rtr {
 
     /// Relays to these Map-Servers from now on, under these keys. What is bound stays until it ends.
     pub fn set_servers(&mut self, servers: Vec<Server>) {
+        self.old.retain(|address, _| servers.iter().any(|server| server.address == *address));
         self.config.servers = servers;
     }
 
@@ -149,11 +147,12 @@ impl Rtr {
         }
     }
 
-    /// Takes an ECM with R set: a Map-Register from behind a NAT, or the Map-Notify of a Map-Server.
+    /// Takes an ECM with R set: a Map-Register or a Map-Notify-Ack from behind a NAT, or the Map-Notify of a Map-Server.
     pub fn on_ecm(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, ecm: &Ecm) {
         let result = match ControlMessage::decode(&ecm.message) {
             Ok(ControlMessage::MapRegister(message)) => self.on_register(now, local, remote, ecm, &message),
-            Ok(ControlMessage::MapNotify(message)) => self.on_notify(now, remote.ip(), ecm, &message),
+            Ok(ControlMessage::MapNotify(message)) => self.on_notify(now, Via::Socket { local, remote }, ecm, &message),
+            Ok(ControlMessage::MapNotifyAck(message)) => self.on_acknowledgement(now, remote, ecm, &message),
             Ok(_) => Err(Refusal::EcmNotMapRequest),
             Err(_) => Err(Refusal::Malformed),
         };
@@ -172,9 +171,14 @@ impl Rtr {
                 self.pending.remove(&asked);
             }
         }
-        while let Some((_, prefix)) = self.ends.first().copied().filter(|(end, _)| *end <= now) {
+        while let Some(prefix) = self.bound.ended(now) {
             tracing::info!(%prefix, "nothing was heard from behind its NAT for too long");
-            self.unbind(&prefix);
+            let ended = self.unbind(&prefix);
+            self.forget(ended);
+        }
+        while let Some(prefix) = self.left.ended(now) {
+            let ended = self.left.remove(&prefix);
+            self.forget(ended);
         }
     }
 
@@ -185,25 +189,23 @@ impl Rtr {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let ends = self.ends.first().map(|(end, _)| *end);
-        [ends, self.waiting.front().map(|(until, _)| *until)].into_iter().flatten().min()
+        let ends = [self.bound.next_end(), self.left.next_end()];
+        ends.into_iter().chain([self.waiting.front().map(|(until, _)| *until)]).flatten().min()
     }
 
     /// The EID-prefixes from behind NATs.
     pub fn bound(&self) -> impl Iterator<Item = &Bound> {
-        self.bound.values()
+        self.bound.iter()
     }
 
     /// Whether exactly this EID-prefix is reached through a NAT.
     pub fn is_bound(&self, prefix: &EidPrefix) -> bool {
-        self.bound.contains_key(prefix)
+        self.bound.get(prefix).is_some()
     }
 
     /// The longest EID-prefix from behind a NAT that covers this one.
     pub fn covering(&self, prefix: &EidPrefix) -> Option<&Bound> {
-        let lengths = (0..=prefix.net.prefix_len()).rev();
-        let mut covering = lengths.filter_map(|length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
-        covering.find_map(|prefix| self.bound.get(&prefix))
+        self.bound.covering(prefix, |_| true)
     }
 
     /// The mappings of what these ask about and is bound, as long as it was registered lately: a probe's Map-Reply SHOULD have them
@@ -231,7 +233,7 @@ impl Rtr {
         if request.reply {
             return Err(Refusal::InfoUnasked);
         }
-        if !self.info_rate.allow(now, remote, self.places.contains_key(&remote)) {
+        if !self.info_rate.allow(now, remote, self.is_known(remote)) {
             return Err(Refusal::InfoRateLimited);
         }
         let ours = &self.rlocs[..self.rlocs.len().min(limits::RTRS)];
@@ -239,8 +241,14 @@ impl Rtr {
         if bytes.len() > octets * limits::AMPLIFICATION {
             return Err(Refusal::InfoAmplification);
         }
+        self.left.renew(remote, now + limits::BINDING);
         self.send(local.ip(), remote, bytes);
         Ok(())
+    }
+
+    /// Whether an xTR is reached there, by what a Map-Server has accepted.
+    fn is_known(&self, remote: SocketAddr) -> bool {
+        self.bound.has_place(remote) || self.left.has_place(remote)
     }
 
     /// It is remembered, and changes nothing until its Map-Server has accepted it (section 5.3: "unverified").
@@ -252,30 +260,52 @@ impl Rtr {
         ecm: &Ecm,
         message: &MapRegister,
     ) -> Result<(), Refusal> {
-        let address = ecm.destination.ip();
-        let is_known = self.config.servers.iter().any(|server| server.address == address);
-        let from = same_family(&self.rlocs, address).filter(|_| is_known).ok_or(Refusal::RelayServerUnknown)?;
+        let way @ (_, server) = self.way_to_server(ecm)?;
         let prefixes = self.prefixes(&message.records)?;
         let asked = (message.nonce, prefixes.first().ok_or(Refusal::RelayEid)?.0);
         self.refuse_replay(asked, remote, &prefixes)?;
-        if !self.register_rate.allow(now, remote, self.places.contains_key(&remote)) {
+        if !self.register_rate.allow(now, remote, self.is_known(remote)) {
             return Err(Refusal::RelayRateLimited);
         }
+        self.relay(way, ecm)?;
+        let pending = Pending {
+            server,
+            remote,
+            local: local.ip(),
+            private: ecm.source.ip(),
+            prefixes,
+            merges: message.merge,
+            xtr_id: message.xtr_identity.map(|identity| identity.xtr_id),
+            until: now + limits::PATIENCE,
+            is_answered: false,
+        };
+        self.wait_for(asked, pending);
+        Ok(())
+    }
+
+    /// The address of ours that a message to a Map-Server leaves from, and that of the Map-Server, if it is one of ours.
+    fn way_to_server(&self, ecm: &Ecm) -> Result<(IpAddr, IpAddr), Refusal> {
+        let address = ecm.destination.ip();
+        let is_known = self.config.servers.iter().any(|server| server.address == address);
+        let from = same_family(&self.rlocs, address).filter(|_| is_known).ok_or(Refusal::RelayServerUnknown)?;
+        Ok((from, address))
+    }
+
+    /// The message as it is, with N in the place of R.
+    fn relay(&mut self, (from, server): (IpAddr, IpAddr), ecm: &Ecm) -> Result<(), Refusal> {
         let to_server = Ecm { by_rtr: true, ..Ecm::wrap(ecm.source, ecm.destination, ecm.message.clone()) };
         let bytes = to_server.encode().map_err(|_| Refusal::NotEncodable)?;
-        let (until, local, private) = (now + limits::PATIENCE, local.ip(), ecm.source.ip());
-        self.wait_for(
-            asked,
-            Pending { server: address, remote, local, private, prefixes, merges: message.merge, until },
-        );
-        self.send(from, SocketAddr::new(address, wire::CONTROL_PORT), bytes);
+        self.send(from, SocketAddr::new(server, wire::CONTROL_PORT), bytes);
         Ok(())
     }
 
     /// The oldest makes room: a Map-Server answers within a moment, or not at all, so that a flood of what it refuses pushes out itself.
     fn wait_for(&mut self, asked: Asked, pending: Pending) {
-        if self.pending.contains_key(&asked) {
+        if let Some(known) = self.pending.get_mut(&asked) {
             // Sent once more: it does not wait any longer for that.
+            if known.is_answered {
+                *known = Pending { until: known.until, ..pending };
+            }
             return;
         }
         while self.waiting.len() >= limits::PENDING
@@ -310,7 +340,9 @@ impl Rtr {
         if replayed { Err(Refusal::RelayReplayed) } else { Ok(()) }
     }
 
-    fn on_notify(&mut self, now: Instant, from: IpAddr, ecm: &Ecm, message: &MapNotify) -> Result<(), Refusal> {
+    fn on_notify(&mut self, now: Instant, via: Via, ecm: &Ecm, message: &MapNotify) -> Result<(), Refusal> {
+        let Via::Socket { remote, .. } = via else { return Err(Refusal::RelayNotifyBadTag) };
+        let from = remote.ip();
         let server = self.config.servers.iter().find(|server| server.address == from);
         let ad = ecm.security.as_deref().and_then(|octets| RtrAd::decode(octets).ok());
         let (Some(server), Some(ad)) = (server, ad) else { return Err(Refusal::RelayNotifyBadTag) };
@@ -320,24 +352,37 @@ impl Rtr {
             message.records.iter().filter_map(|record| Some((record.eid.ip_prefix()?, record))).collect();
         let mut of_nonce = confirmed.keys().map(|prefix| (message.nonce, *prefix));
         let found = of_nonce.find(|asked| self.pending.get(asked).is_some_and(is_asked));
-        let pending = found.and_then(|asked| self.pending.remove(&asked)).ok_or(Refusal::RelayNotifyUnasked)?;
+        let Some(pending) = found.and_then(|asked| self.pending.get_mut(&asked)) else {
+            return self.on_told(now, via, ecm, message);
+        };
+        if std::mem::replace(&mut pending.is_answered, true) {
+            return Err(Refusal::RelayNotifyUnasked);
+        }
+        let pending = Pending { prefixes: std::mem::take(&mut pending.prefixes), ..*pending };
         for (prefix, is_over) in &pending.prefixes {
             let Some(mapping) = confirmed.get(prefix) else { continue };
             if *is_over {
-                self.unbind(prefix);
+                if self.withdraw(prefix, (from, message.nonce), pending.xtr_id) {
+                    self.outputs.push_back(Output::Told { bound: *prefix, via, record: (*mapping).clone() });
+                }
             } else if let Err(refusal) = self.bind(now, (*prefix, mapping), message.nonce, &pending) {
                 self.tally.count(refusal);
             }
         }
-        self.hand_back(from, ecm, &pending)
+        self.hand_back(from, ecm, (pending.local, pending.remote, pending.private))
     }
 
     /// The Map-Notify in a LISP data header, from the port that the Map-Register came to (section 4.5).
-    fn hand_back(&mut self, server: IpAddr, ecm: &Ecm, pending: &Pending) -> Result<(), Refusal> {
+    fn hand_back(
+        &mut self,
+        server: IpAddr,
+        ecm: &Ecm,
+        (local, at, private): (IpAddr, SocketAddr, IpAddr),
+    ) -> Result<(), Refusal> {
         let address = |ip| SocketAddr::new(ip, wire::CONTROL_PORT);
-        let notify = Ecm::wrap(address(server), address(pending.private), ecm.message.clone());
+        let notify = Ecm::wrap(address(server), address(private), ecm.message.clone());
         let bytes = encode_data_map_notify(&notify).map_err(|_| Refusal::NotEncodable)?;
-        self.send(pending.local, pending.remote, bytes);
+        self.send(local, at, bytes);
         Ok(())
     }
 
@@ -349,16 +394,18 @@ impl Rtr {
         pending: &Pending,
     ) -> Result<(), Refusal> {
         let former = self.bound.remove(&prefix);
+        let left = self.left.get(&prefix);
+        let heard = [former.as_ref(), left].map(|known| known.map(|known| known.heard.clone()).unwrap_or_default());
+        if left.is_some_and(|left| left.xtr_id == pending.xtr_id) {
+            self.left.remove(&prefix);
+        }
         if former.is_none() && self.bound.len() >= limits::BINDINGS {
             return Err(Refusal::RelayTableFull);
         }
         let (at, expires) = (pending.remote, now + limits::BINDING);
-        if let Some(former) = &former {
-            self.leave(former);
-        }
         if former.as_ref().is_none_or(|former| former.at != at) {
             // Who registers with two addresses of ours has two bindings, of which the last one counts.
-            if former.is_some_and(|former| former.private == pending.private) {
+            if former.as_ref().is_some_and(|former| former.private == pending.private) {
                 tracing::debug!(%prefix, %at, "reached through another binding");
             } else {
                 tracing::info!(%prefix, %at, "reached through a NAT");
@@ -367,32 +414,49 @@ impl Rtr {
         }
         let mapping = Some(mapping).filter(|mapping| !pending.merges && is_kept(mapping)).cloned();
         let (local, private) = (pending.local, pending.private);
-        let bound = Bound { prefix, at, local, private, expires, mapping, nonce };
-        self.ends.insert((expires, prefix));
-        *self.places.entry(at).or_default() += 1;
+        let (xtr_id, merges) = (pending.xtr_id, pending.merges);
+        if let Some(former) = former.as_ref().filter(|former| former.xtr_id == xtr_id && former.at != at) {
+            self.left.follow(xtr_id, former.at, at);
+        }
+        let mut bound =
+            Bound { prefix, at, local, private, expires, mapping, xtr_id, merges, nonce, heard: Vec::new() };
+        bound.go_on_from(heard.into_iter().flatten());
+        bound.hear(Heard { answered: nonce, ..bound.heard_of(pending.server) });
+        if let Some(former) = former.filter(|former| former.xtr_id != xtr_id) {
+            self.keep_former(now, former);
+        }
         let entry = Entry { forwarding: Forwarding::Binding(bound.binding()), expires };
-        self.bound.insert(prefix, bound);
+        self.bound.insert(bound);
         self.outputs.push_back(Output::Update(Update::Upsert { prefix, entry }));
         Ok(())
     }
 
-    fn unbind(&mut self, prefix: &EidPrefix) {
-        if let Some(bound) = self.bound.remove(prefix) {
-            self.leave(&bound);
-            self.outputs.push_back(Output::Update(Update::Remove { prefix: *prefix }));
-            self.outputs.push_back(Output::Update(Update::Relayed { prefix: *prefix, nat: None }));
+    /// What another xTR has now is that one's to take back. Whether it is reached no more.
+    fn withdraw(&mut self, prefix: &EidPrefix, (server, nonce): (IpAddr, Nonce), xtr_id: Option<[u8; 16]>) -> bool {
+        if self.left.get(prefix).is_some_and(|left| left.xtr_id == xtr_id) {
+            self.left.change(prefix, |left| left.hear(Heard { answered: nonce, ..left.heard_of(server) }));
+        }
+        let is_its = self.bound.get(prefix).is_some_and(|bound| bound.xtr_id == xtr_id);
+        if is_its {
+            let ended = self.unbind(prefix);
+            self.forget(ended);
+        }
+        is_its
+    }
+
+    /// What a Map-Server has told of it, or before that, is old when it comes again.
+    fn forget(&mut self, ended: Option<Bound>) {
+        for heard in ended.into_iter().flat_map(|ended| ended.heard).filter(|heard| heard.told > Nonce(0)) {
+            let old = self.old.entry(heard.server).or_default();
+            *old = (*old).max(heard.told);
         }
     }
 
-    /// Takes a binding out of what finds it by its end or its place.
-    fn leave(&mut self, bound: &Bound) {
-        self.ends.remove(&(bound.expires, bound.prefix));
-        if let Some(count) = self.places.get_mut(&bound.at) {
-            *count -= 1;
-            if *count == 0 {
-                self.places.remove(&bound.at);
-            }
-        }
+    fn unbind(&mut self, prefix: &EidPrefix) -> Option<Bound> {
+        let bound = self.bound.remove(prefix)?;
+        self.outputs.push_back(Output::Update(Update::Remove { prefix: *prefix }));
+        self.outputs.push_back(Output::Update(Update::Relayed { prefix: *prefix, nat: None }));
+        Some(bound)
     }
 
     fn send(&mut self, local: IpAddr, remote: SocketAddr, bytes: Vec<u8>) {

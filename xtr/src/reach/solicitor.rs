@@ -56,14 +56,15 @@ type Due = (Instant, bool);
 #[derive(Debug)]
 struct First {
     prefix: EidPrefix,
-    is_told: bool,
+    /// How often it is still to be told of it.
+    times: usize,
     /// How often it was told of it in vain.
     before: usize,
 }
 
 impl First {
     fn new(prefix: EidPrefix) -> Self {
-        Self { prefix, is_told: false, before: 0 }
+        Self { prefix, times: 1, before: 0 }
     }
 }
 
@@ -86,9 +87,12 @@ struct Itr {
 impl Itr {
     /// What it is told next, and how often it was told so before.
     fn next(&mut self, news: &BTreeMap<u64, News>) -> Option<News> {
-        if let Some(first) = self.first.iter_mut().find(|first| !first.is_told) {
-            first.is_told = true;
-            return Some((first.prefix, first.before));
+        let to_be_told = self.first.iter_mut().filter(|first| first.times > 0);
+        if let Some(first) = to_be_told.min_by_key(|first| first.before) {
+            let said = (first.prefix, first.before);
+            first.times -= 1;
+            first.before += usize::from(first.times > 0);
+            return Some(said);
         }
         for (number, (prefix, before)) in news.range(self.cursor..) {
             self.cursor = number + 1;
@@ -101,7 +105,7 @@ impl Itr {
     }
 
     fn has_more(&self, news: &BTreeMap<u64, News>) -> bool {
-        self.first.iter().any(|first| !first.is_told) || news.range(self.cursor..).next().is_some()
+        self.first.iter().any(|first| first.times > 0) || news.range(self.cursor..).next().is_some()
     }
 }
 
@@ -197,7 +201,7 @@ impl Solicitor {
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         // What it is still to be told of keeps its turn.
         match itr.first.iter().position(|first| first.prefix == prefix) {
-            Some(index) if !itr.first[index].is_told => {}
+            Some(index) if itr.first[index].times > 0 => {}
             Some(index) => {
                 let before = itr.first.remove(index).before + 1;
                 itr.first.push(First { before, ..First::new(prefix) });
@@ -209,6 +213,25 @@ impl Solicitor {
                 itr.first.push(First::new(prefix));
             }
         }
+        self.hurry(now, rloc);
+    }
+
+    /// This ITR has sent packets to what an RTR had a binding for, and another xTR has now, in so many seconds: it is told as often, and no
+    /// oftener than others are of a change.
+    pub fn solicit_one(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix, seconds: usize) {
+        self.heard(now, rloc, &[], true);
+        let Some(itr) = self.itrs.get_mut(&rloc) else { return };
+        itr.first.retain(|first| first.prefix != prefix);
+        if itr.first.len() >= limits::PREFIXES_PER_ITR {
+            itr.first.remove(0);
+        }
+        itr.first.push(First { times: seconds.min(limits::TIMES_TOLD), ..First::new(prefix) });
+        self.hurry(now, rloc);
+    }
+
+    /// What an ITR is to be told is sent as soon as it may be.
+    fn hurry(&mut self, now: Instant, rloc: IpAddr) {
+        let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         if itr.due.is_none() {
             let due = (itr.told.map_or(now, |told| now.max(told + limits::SMR_INTERVAL)), !itr.proven);
             itr.due = Some(due);

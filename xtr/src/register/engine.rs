@@ -68,6 +68,8 @@ pub enum Input<'a> {
     Notify {
         /// From which Map-Server it seems to come.
         from: MapSystem,
+        /// The RTR that relayed it, if one did.
+        by: Option<IpAddr>,
         /// Decoded.
         message: &'a MapNotify,
         /// The UDP payload, over which the tag is computed.
@@ -215,8 +217,8 @@ impl Registrar {
     /// Takes one input.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Notify { from, message, payload } => {
-                if let Err(refusal) = self.on_notify(now, from, message, payload) {
+            Input::Notify { from, by, message, payload } => {
+                if let Err(refusal) = self.on_notify(now, (from, by), message, payload) {
                     self.tally.count(refusal);
                 }
             }
@@ -447,7 +449,13 @@ impl Registrar {
         self.batches[index].sent(now, sent);
     }
 
-    fn on_notify(&mut self, now: Instant, from: MapSystem, message: &MapNotify, payload: &[u8]) -> Result<(), Refusal> {
+    fn on_notify(
+        &mut self,
+        now: Instant,
+        from: (MapSystem, Option<IpAddr>),
+        message: &MapNotify,
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
         let asked = |batch: &Batch| batch.outstanding.iter().find(|(nonce, _)| *nonce == message.nonce).copied();
         let found = self.batches.iter_mut().find_map(|batch| asked(batch).map(|(_, way)| (batch, way)));
         let Some((batch, way)) = found else { return self.on_unsolicited(now, from, message, payload) };
@@ -468,11 +476,12 @@ impl Registrar {
 
 impl Registrar {
     /// A Map-Notify that answers none of our Map-Registers is acknowledged until its server has heard so (RFC 9301, section
-    /// 5.7). It is taken from the server's own address, under its key, and once: its nonces rise, over our restarts too.
+    /// 5.7). It is taken from the server's own address, under its key, and once: its nonces rise, over our restarts too. By the RTR that
+    /// relayed it the acknowledgement goes back: the server waits for it from there.
     fn on_unsolicited(
         &mut self,
         now: Instant,
-        from: MapSystem,
+        (from, by): (MapSystem, Option<IpAddr>),
         message: &MapNotify,
         payload: &[u8],
     ) -> Result<(), Refusal> {
@@ -485,15 +494,16 @@ impl Registrar {
             return Err(Refusal::NotifyUnasked);
         }
         let server = &self.servers[index];
-        let to = server.to.destination(&self.database.rlocs()).ok_or(Refusal::NoLocatorOfFamily)?;
+        let path = self.through.path_back(server.to, by, &self.database.rlocs()).ok_or(Refusal::NoLocatorOfFamily)?;
         let acknowledgement = ControlMessage::MapNotifyAck(message.clone());
         let bytes = auth::seal(&acknowledgement, &server.key, server.tag).map_err(|_| Refusal::NotEncodable)?;
+        let acknowledgement = path.message(bytes).ok_or(Refusal::NotEncodable)?;
         if message.nonce > last {
             let servers = &self.servers;
             let kept = self.heard.note(from, message.nonce, |known| servers.iter().any(|server| server.to == *known));
             self.outputs.push_back(Output::PersistHeard(kept));
         }
-        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+        self.outputs.push_back(Output::Send(acknowledgement));
         if message.nonce > last {
             message.records.iter().for_each(|record| self.on_changed(now, index, record));
         }

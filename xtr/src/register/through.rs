@@ -62,6 +62,12 @@ impl Through {
         ways.iter().filter_map(path).collect()
     }
 
+    /// By which way a server is answered that has said something by an RTR, or straight.
+    pub(super) fn path_back(&self, server: MapSystem, by: Option<IpAddr>, rlocs: &[IpAddr]) -> Option<Path> {
+        let Some(rtr) = by else { return server.destination(rlocs).map(Path::Straight) };
+        self.paths(server, rlocs).into_iter().find(|path| path.way().is_some_and(|way| way.rtr == rtr))
+    }
+
     /// What is registered of a prefix: the RTRs are no locators of ours (L is clear), and can be reached (R).
     pub(super) fn record(&self, database: &Database, prefix: EidPrefix, form: RecordForm) -> MappingRecord {
         let record = database.record(prefix, form);

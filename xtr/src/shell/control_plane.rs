@@ -363,6 +363,11 @@ impl ControlPlane {
                     self.packets.update(update);
                 }
                 Output::Send(outgoing) => self.send(outgoing),
+                Output::WantSenders { bound, about } => {
+                    let now = Instant::now();
+                    let senders = self.packets.take_senders_to(now, &bound);
+                    self.control.handle(now, Input::Senders { about, senders: &senders });
+                }
             }
         }
     }

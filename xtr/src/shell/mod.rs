@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod encap_loop;
 pub mod error;
 pub mod fixed_ports;
+mod forwarding;
 pub mod gro_sockets;
 pub mod identities;
 pub mod interfaces;
@@ -65,6 +66,7 @@ use control_plane::ControlPlane;
 use control_socket::{Ask, ControlSocket, Question};
 use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
+use forwarding::Forwarded;
 use identities::{Change, Changes};
 use interfaces::{Locators, Machine, Wanted, Watch};
 use map_version::KeptVersion;
@@ -386,17 +388,18 @@ fn announce(config: &Config, database: &Database, map_system: Option<&Embedded>)
     let prefixes = join(database.prefixes().iter().map(ToString::to_string).collect());
     let rlocs = join(database.rlocs().iter().map(ToString::to_string).collect());
     tracing::info!(prefixes, rlocs, tun = config.tun, "border node");
-    let forwarded = database.prefixes().iter().chain(config.interworking.of_others());
-    let site: Vec<IpNet> = forwarded.map(|prefix| prefix.net).collect();
     if config.trust.is_on() {
         let peers = join(config.trusted_peers.iter().map(ToString::to_string).collect());
         tracing::warn!(peers, "nonces, status bits and map-versions of peers are believed: for closed networks only");
     }
-    for setting in netlink::families_not_forwarded(&site) {
-        tracing::warn!(
-            setting,
-            "IP forwarding is off: only this machine itself can use the tunnel (sysctl -w {setting}=1)"
-        );
+    let interworking = &config.interworking;
+    let forwarded = Forwarded {
+        own: database.prefixes(),
+        petr_for: &interworking.petr_for,
+        pitr_for: interworking.pitr_for.iter().chain(&interworking.pitr_in).collect(),
+    };
+    for (setting, lack) in forwarded.missing(forwarding::is_off) {
+        tracing::warn!(setting, "IP forwarding is off: {lack} (sysctl -w {setting}=1)");
     }
     let mut leave = database.prefixes().iter().chain(&config.interworking.petr_for);
     if leave.any(|prefix| prefix.net.addr().is_ipv4())

@@ -491,17 +491,6 @@ pub fn reverse_path_check() -> Option<&'static str> {
     all.is_ok_and(|value| value.trim() != "0").then_some("net.ipv4.conf.all.rp_filter")
 }
 
-/// The families of `site` that the kernel does not forward between interfaces.
-pub fn families_not_forwarded(site: &[IpNet]) -> Vec<&'static str> {
-    let settings = [
-        ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", true),
-        ("net.ipv6.conf.all.forwarding", "/proc/sys/net/ipv6/conf/all/forwarding", false),
-    ];
-    let is_off = |path: &str| std::fs::read_to_string(path).is_ok_and(|value| value.trim() == "0");
-    let is_needed = |v4: bool| site.iter().any(|prefix| matches!(prefix, IpNet::V4(_)) == v4);
-    settings.into_iter().filter(|(_, path, v4)| is_needed(*v4) && is_off(path)).map(|(name, ..)| name).collect()
-}
-
 pub(super) fn refused(what: &'static str) -> impl Fn(rtnetlink::Error) -> Failure {
     move |error| {
         let denied = format!("{error:?}").contains("code: Some(-1)");

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
+use wire::address::EidPrefix;
 
 use super::Failure;
 use super::control_sockets::ControlSockets;
@@ -119,6 +120,11 @@ impl Packets {
     /// The RLOCs that have sent to us within the last minute.
     pub fn senders(&self, now: Instant) -> Vec<IpAddr> {
         self.thread.counters().senders_lately(now)
+    }
+
+    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and in how many seconds; each is said once.
+    pub fn take_senders_to(&self, now: Instant, prefix: &EidPrefix) -> Vec<(IpAddr, u32)> {
+        self.thread.counters().take_senders_to(now, prefix)
     }
 
     /// What was sent to each locator.

@@ -201,6 +201,7 @@ impl Node {
                 Output::PersistNonce(nonce) => self.persisted.push(nonce),
                 Output::PersistHeard(heard) => self.heard = heard,
                 Output::PersistTold(told) => self.told = told,
+                Output::WantSenders { .. } => panic!("it is no RTR"),
                 Output::Update(update) => self.updates.push(update),
                 Output::Send(outgoing) => match outgoing.to {
                     Destination::Pipe => self.piped.push(outgoing.bytes),

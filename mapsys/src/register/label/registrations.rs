@@ -210,6 +210,7 @@ mod tests {
             key_id: 1,
             identity: None,
             source: None,
+            relays: None,
             reach: None,
             expires,
         }

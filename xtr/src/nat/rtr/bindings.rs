@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The EID-prefixes of which an RTR knows the way to their xTR, each until its end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::Nonce;
+use wire::record::MappingRecord;
+
+use crate::map_cache::{Binding, FromPort};
+
+/// An EID-prefix from behind a NAT, for `show`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The prefix.
+    pub prefix: EidPrefix,
+    /// Address and port that its NAT shows.
+    pub at: SocketAddr,
+    /// The address of ours that it is reached from.
+    pub local: IpAddr,
+    /// The address of its xTR behind the NAT.
+    pub private: IpAddr,
+    /// When it ends unless it is registered again.
+    pub expires: Instant,
+    /// Its mapping, as its xTR has registered it. None of what is not the whole of it: of an xTR that merges with others, with locators
+    /// that are no addresses, or more than [`limits::LOCATORS`](crate::nat::limits::LOCATORS).
+    pub mapping: Option<MappingRecord>,
+    /// The xTR-ID of its xTR, if it gave one.
+    pub(super) xtr_id: Option<[u8; 16]>,
+    /// Its locators are put together with those of other xTRs.
+    pub(super) merges: bool,
+    /// The nonce of the last Map-Register that was accepted.
+    pub(super) nonce: Nonce,
+    /// What each Map-Server has said of it.
+    pub(super) heard: Vec<Heard>,
+}
+
+/// The last nonces of a Map-Server's Map-Notifies about an EID-prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) server: IpAddr,
+    /// Of the one that answered a Map-Register.
+    pub(super) answered: Nonce,
+    /// Of the one that answered none.
+    pub(super) told: Nonce,
+    /// Where that went.
+    pub(super) told_at: Option<SocketAddr>,
+}
+
+impl Bound {
+    /// The way to it.
+    pub fn binding(&self) -> Binding {
+        Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
+    }
+
+    /// What was heard of a Map-Server.
+    pub(super) fn heard_of(&self, server: IpAddr) -> Heard {
+        let nothing = Heard { server, answered: Nonce(0), told: Nonce(0), told_at: None };
+        self.heard.iter().find(|heard| heard.server == server).copied().unwrap_or(nothing)
+    }
+
+    /// Remembers that. Of many Map-Servers, which are the operator's, the one that came first gives way.
+    pub(super) fn hear(&mut self, heard: Heard) {
+        match self.heard.iter_mut().find(|known| known.server == heard.server) {
+            Some(known) => *known = heard,
+            None => {
+                if self.heard.len() >= SERVERS {
+                    self.heard.remove(0);
+                }
+                self.heard.push(heard);
+            }
+        }
+    }
+
+    /// Goes on with the nonces of others for the same EID-prefix: what was said before it was bound here is old.
+    pub(super) fn go_on_from(&mut self, others: impl IntoIterator<Item = Heard>) {
+        for other in others {
+            if other.told > self.heard_of(other.server).told {
+                self.hear(other);
+            }
+        }
+    }
+}
+
+/// Map-Servers of which the nonces about one EID-prefix are remembered: more than a site registers with.
+const SERVERS: usize = 8;
+
+/// One way for each EID-prefix.
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    all: BTreeMap<EidPrefix, Bound>,
+    ends: BTreeSet<(Instant, EidPrefix)>,
+    /// How many of them lead to each address and port.
+    places: HashMap<SocketAddr, usize>,
+}
+
+impl Bindings {
+    pub(super) fn insert(&mut self, bound: Bound) {
+        self.remove(&bound.prefix);
+        self.ends.insert((bound.expires, bound.prefix));
+        *self.places.entry(bound.at).or_default() += 1;
+        self.all.insert(bound.prefix, bound);
+    }
+
+    pub(super) fn remove(&mut self, prefix: &EidPrefix) -> Option<Bound> {
+        let bound = self.all.remove(prefix)?;
+        self.ends.remove(&(bound.expires, bound.prefix));
+        if let Some(count) = self.places.get_mut(&bound.at) {
+            *count -= 1;
+            if *count == 0 {
+                self.places.remove(&bound.at);
+            }
+        }
+        Some(bound)
+    }
+
+    /// Changes what no table is ordered by: neither the prefix, nor the place, nor the end.
+    pub(super) fn change(&mut self, prefix: &EidPrefix, change: impl FnOnce(&mut Bound)) {
+        if let Some(bound) = self.all.get_mut(prefix) {
+            change(bound);
+        }
+    }
+
+    /// Those that lead to this address and port end no sooner than then.
+    pub(super) fn renew(&mut self, at: SocketAddr, expires: Instant) {
+        if !self.has_place(at) {
+            return;
+        }
+        for bound in self.all.values_mut().filter(|bound| bound.at == at) {
+            self.ends.remove(&(bound.expires, bound.prefix));
+            bound.expires = bound.expires.max(expires);
+            self.ends.insert((bound.expires, bound.prefix));
+        }
+    }
+
+    /// Those of this xTR that led to one address and port lead to another.
+    pub(super) fn follow(&mut self, xtr_id: Option<[u8; 16]>, from: SocketAddr, to: SocketAddr) {
+        if !self.has_place(from) {
+            return;
+        }
+        let followed = self.all.values().filter(|bound| bound.at == from && bound.xtr_id == xtr_id);
+        for bound in followed.cloned().collect::<Vec<_>>() {
+            self.insert(Bound { at: to, ..bound });
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Bound> {
+        self.all.values()
+    }
+
+    pub(super) fn get(&self, prefix: &EidPrefix) -> Option<&Bound> {
+        self.all.get(prefix)
+    }
+
+    /// The longest one of those that are wanted that covers this prefix.
+    pub(super) fn covering(&self, prefix: &EidPrefix, is_wanted: impl Fn(&Bound) -> bool) -> Option<&Bound> {
+        let lengths = (0..=prefix.net.prefix_len()).rev();
+        let mut covering = lengths.filter_map(|length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
+        covering.find_map(|prefix| self.all.get(&prefix).filter(|bound| is_wanted(bound)))
+    }
+
+    pub(super) fn has_place(&self, at: SocketAddr) -> bool {
+        self.places.contains_key(&at)
+    }
+
+    /// One whose end has come.
+    pub(super) fn ended(&self, now: Instant) -> Option<EidPrefix> {
+        self.ends.first().filter(|(end, _)| *end <= now).map(|(_, prefix)| *prefix)
+    }
+
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+}

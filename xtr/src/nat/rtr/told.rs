@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a Map-Server tells an xTR behind a NAT of its own accord: who has an EID-prefix of its, or a part of one, and that nobody else
+//! has it any more. The RTR relays that by the way that the xTR has registered by, and the Map-Notify-Ack back, for nobody else.
+//!
+//! The xTR cannot have those asked again who send to it, since it sees the RTR alone: the RTR does that for it. An EID-prefix that has
+//! moved away is led by no binding any more, but the way to its former xTR is kept, for it to hear when it may have it back.
+//!
+//! The inner header has the address of the xTR behind its NAT, which two NATs may have. So of a move from one NAT to another it is not
+//! known for whom of the two a message is, unless these addresses differ: it is refused, since the wrong one would give up what it has.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use wire::address::EidPrefix;
+use wire::control::{Ecm, MapNotify, Nonce};
+use wire::record::MappingRecord;
+
+use super::bindings::{Bound, Heard};
+use super::{Output, Rtr};
+use crate::limits::LOG_PAUSE;
+use crate::nat::limits;
+use crate::refusal::Refusal;
+use crate::transport::Via;
+
+/// Where an EID-prefix is, as a Map-Server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whereabouts {
+    /// Reached through this RTR, among others.
+    Here,
+    /// Reached otherwise.
+    Elsewhere,
+    /// Registered by nobody.
+    Nowhere,
+}
+
+/// The way to the xTR that is told something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiver {
+    /// It has this EID-prefix.
+    Has(EidPrefix),
+    /// It had it.
+    Had(EidPrefix),
+}
+
+impl Rtr {
+    /// Takes a Map-Notify that answers no Map-Register; its tag is good.
+    pub(super) fn on_told(&mut self, now: Instant, via: Via, ecm: &Ecm, message: &MapNotify) -> Result<(), Refusal> {
+        let ([record], Via::Socket { remote: server, .. }) = (message.records.as_slice(), via) else {
+            return Err(Refusal::RelayNotifyUnasked);
+        };
+        let about = record.eid.ip_prefix().ok_or(Refusal::RelayNotifyUnasked)?;
+        let whereabouts = self.whereabouts(record);
+        let server = server.ip();
+        let receiver = self.receiver(now, (&about, whereabouts), ecm.destination.ip(), (server, message.nonce))?;
+        let bound = self.bound_of(receiver).ok_or(Refusal::RelayNotifyUnasked)?;
+        let (local, at, private) = (bound.local, bound.at, bound.private);
+        let heard = bound.heard_of(server);
+        let is_news = message.nonce > heard.told.max(self.old.get(&server).copied().unwrap_or_default());
+        let is_again = (heard.told, heard.told_at) == (message.nonce, Some(at));
+        if message.nonce == heard.answered || !(is_news || is_again) {
+            return Err(Refusal::RelayNotifyUnasked);
+        }
+        if !self.register_rate.allow(now, at, true) {
+            return Err(Refusal::RelayRateLimited);
+        }
+        let told = |bound: &mut Bound| bound.hear(Heard { told: message.nonce, told_at: Some(at), ..heard });
+        match receiver {
+            Receiver::Has(prefix) => self.bound.change(&prefix, told),
+            Receiver::Had(prefix) => self.left.change(&prefix, told),
+        }
+        self.hand_back(server, ecm, (local, at, private))?;
+        if is_news {
+            self.follow(now, via, (receiver, about), (whereabouts, record));
+        }
+        Ok(())
+    }
+
+    /// Takes a Map-Notify-Ack from behind a NAT: that of the last Map-Notify that went there.
+    pub(super) fn on_acknowledgement(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        ecm: &Ecm,
+        message: &MapNotify,
+    ) -> Result<(), Refusal> {
+        let way = self.way_to_server(ecm)?;
+        let [record] = message.records.as_slice() else { return Err(Refusal::RelayAckUnasked) };
+        let about = record.eid.ip_prefix().ok_or(Refusal::RelayAckUnasked)?;
+        let heard = |bound: &Bound| bound.heard_of(way.1);
+        let is_of = |bound: &Bound| (heard(bound).told, heard(bound).told_at) == (message.nonce, Some(remote));
+        let had = self.left.get(&about).filter(|left| is_of(left));
+        self.bound.covering(&about, is_of).or(had).ok_or(Refusal::RelayAckUnasked)?;
+        if !self.register_rate.allow(now, remote, true) {
+            return Err(Refusal::RelayRateLimited);
+        }
+        self.relay(way, ecm)
+    }
+
+    /// Its way is kept, without packets, as long as it sends Info-Requests.
+    pub(super) fn keep_former(&mut self, now: Instant, former: Bound) {
+        if self.left.len() >= limits::LEFT && self.left.get(&former.prefix).is_none() {
+            return self.tally.count(Refusal::RelayTableFull);
+        }
+        self.left.insert(Bound { expires: now + limits::BINDING, mapping: None, ..former });
+    }
+
+    fn whereabouts(&self, record: &MappingRecord) -> Whereabouts {
+        let is_ours = |rloc: IpAddr| self.rlocs.contains(&rloc);
+        if record.locators.is_empty() {
+            Whereabouts::Nowhere
+        } else if record.locators.iter().any(|locator| locator.rloc.ip().is_some_and(is_ours)) {
+            Whereabouts::Here
+        } else {
+            Whereabouts::Elsewhere
+        }
+    }
+
+    /// Who is told of `about`, of those that have the address `private` behind their NAT.
+    fn receiver(
+        &mut self,
+        now: Instant,
+        (about, whereabouts): (&EidPrefix, Whereabouts),
+        private: IpAddr,
+        (server, nonce): (IpAddr, Nonce),
+    ) -> Result<Receiver, Refusal> {
+        let has = self.bound.covering(about, |bound| bound.private == private);
+        let had = self.left.get(about).filter(|left| left.private == private);
+        let (is_answer, merges) =
+            has.map_or((false, false), |bound| (bound.heard_of(server).answered == nonce, bound.merges));
+        let has = has.map(|bound| Receiver::Has(bound.prefix));
+        let had = had.map(|left| Receiver::Had(left.prefix));
+        let receiver = match whereabouts {
+            Whereabouts::Elsewhere => has.or(had),
+            // Who has it hears nothing new by that.
+            Whereabouts::Nowhere => had.or(has.filter(|has| *has != Receiver::Has(*about))),
+            Whereabouts::Here if has.is_none() => had,
+            // Of a part, or of what all that merge have together.
+            Whereabouts::Here if has != Some(Receiver::Has(*about)) || merges => has,
+            // The answer to its last Map-Register once more.
+            Whereabouts::Here if is_answer => None,
+            Whereabouts::Here => {
+                if self.ambiguous_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
+                    self.ambiguous_logged = Some(now);
+                    tracing::warn!(prefix = %about, %private,
+                        "it seems to move between two NATs of this RTR: its former xTR is not told, since both could be meant");
+                }
+                return Err(Refusal::RelayNotifyAmbiguous);
+            }
+        };
+        receiver.ok_or(Refusal::RelayNotifyUnasked)
+    }
+
+    fn bound_of(&self, receiver: Receiver) -> Option<&Bound> {
+        match receiver {
+            Receiver::Has(prefix) => self.bound.get(&prefix),
+            Receiver::Had(prefix) => self.left.get(&prefix),
+        }
+    }
+
+    /// What has moved away is led there, and those who still send it here are made to ask. Of a part that is nobody's any more what is
+    /// known ends, as what is around it is here.
+    fn follow(
+        &mut self,
+        now: Instant,
+        via: Via,
+        (receiver, about): (Receiver, EidPrefix),
+        (whereabouts, record): (Whereabouts, &MappingRecord),
+    ) {
+        let Receiver::Has(prefix) = receiver else { return };
+        if whereabouts == Whereabouts::Here {
+            return;
+        }
+        if prefix == about
+            && let Some(former) = self.unbind(&prefix)
+        {
+            tracing::info!(%prefix, at = %former.at, "another xTR has it now, elsewhere");
+            self.keep_former(now, former);
+        }
+        self.outputs.push_back(Output::Told { bound: prefix, via, record: record.clone() });
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a Map-Server tells an xTR behind a NAT of its own accord, by its RTR: who has what was its own, and that nobody has it.
+
+use crate::*;
+
+const OTHER_NAT: &str = "192.0.2.3";
+const ELSEWHERE: &str = "198.51.100.2";
+const OTHER_SERVER: &str = "203.0.113.54";
+
+/// A Map-Register of this xTR, whose address behind its NAT is `private`, that the RTR relays and the Map-Server accepts.
+fn registers_as(node: &mut Node, xtr: u8, (from, private): (SocketAddr, &str), nonce: u64, merge: bool) {
+    let records = vec![record(EID)];
+    let xtr_identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 0 });
+    let message =
+        MapRegister { merge, xtr_identity, ..MapRegister::decode(&register(nonce, records.clone())).unwrap() };
+    let ecm = Ecm::wrap(at(private, 4342), at(SERVER, 4342), message.encode().unwrap());
+    let relayed = node.come(at(RTR, 4342), from, &Ecm { for_rtr: true, ..ecm }.encode().unwrap());
+    assert_eq!(relayed.sent.len(), 1, "{relayed:?}");
+    node.come(at(RTR, 4342), at(SERVER, 4342), &notify(nonce, records, "of the rtr"));
+}
+
+/// What the Map-Server says to the xTR with this address behind its NAT, with a nonce of its own.
+fn says(node: &mut Node, private: &str, nonce: u64, record: wire::record::MappingRecord) -> Done {
+    let ecm = Ecm::decode(&notify((1 << 50) + nonce, vec![record], "of the rtr")).unwrap();
+    let ecm = Ecm { destination: at(private, 4342), ..ecm };
+    node.come(at(RTR, 4342), at(SERVER, 4342), &ecm.encode().unwrap())
+}
+
+/// Where a Data-Map-Notify went, if one did.
+fn handed(done: &Done) -> Option<SocketAddr> {
+    done.sent.iter().find_map(|(to, bytes)| decode_data_map_notify(bytes).ok().map(|_| to.remote()))
+}
+
+/// A Map-Notify-Ack from behind the NAT, and whether it was relayed.
+fn acknowledges(node: &mut Node, from: SocketAddr, nonce: u64, record: wire::record::MappingRecord) -> bool {
+    let ack = MapNotify { nonce: Nonce((1 << 50) + nonce), records: vec![record], ..MapNotify::default() };
+    let ack = auth::seal(&ControlMessage::MapNotifyAck(ack), &key("of the site"), TagForm::Truncated).unwrap();
+    let done = node.come(at(RTR, 4342), from, &to_rtr(SERVER, ack.clone()));
+    let [(Destination::Socket { remote, .. }, bytes)] = done.sent.as_slice() else { return false };
+    let ecm = Ecm::decode(bytes).unwrap();
+    assert!(ecm.by_rtr && !ecm.for_rtr && ecm.message == ack && *remote == at(SERVER, 4342), "as it came: {ecm:?}");
+    true
+}
+
+/// The SMRs among what was sent, to whom.
+fn solicited(done: &Done) -> Vec<(IpAddr, EidPrefix)> {
+    let smr = |(to, bytes): &(Destination, Vec<u8>)| {
+        let message = MapRequest::decode(bytes).ok().filter(|message| message.smr)?;
+        Some((to.remote().ip(), message.records[0].eid.ip_prefix()?))
+    };
+    done.sent.iter().filter_map(smr).collect()
+}
+
+#[test]
+fn what_has_moved_is_told_by_the_binding_and_led_to_its_next_xtr() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    registers_as(&mut node, 1, (nat, XTR), 5, false);
+    let moved = at_rlocs(EID, &[ELSEWHERE]);
+    let done = says(&mut node, XTR, 1, moved.clone());
+    assert_eq!(handed(&done), Some(nat));
+    assert_eq!(
+        done.updates[..2],
+        [Update::Remove { prefix: prefix(EID) }, Update::Relayed { prefix: prefix(EID), nat: None }]
+    );
+    let leads = |update: &Update| {
+        matches!(update, Update::Upsert { prefix: at, entry } if *at == prefix(EID)
+            && matches!(&entry.forwarding, Forwarding::Locators(list) if list[0].address == ip(ELSEWHERE)))
+    };
+    assert!(done.updates.iter().any(leads), "nothing waits for a question: {done:?}");
+    assert_eq!((node.bound().len(), done.wanted.as_slice()), (0, [(prefix(EID), prefix(EID))].as_slice()));
+    // Once more is heard once more, and changes nothing more; what is older is not heard.
+    let again = says(&mut node, XTR, 1, moved.clone());
+    assert_eq!((handed(&again), again.updates.len(), again.wanted.len()), (Some(nat), 0, 0));
+    assert_eq!(handed(&says(&mut node, XTR, 0, moved.clone())), None);
+    assert_eq!(node.refused(Refusal::RelayNotifyUnasked), 1);
+
+    // Another Map-Server has nonces of its own.
+    node.take(vec![server(SERVER, "of the rtr"), server(OTHER_SERVER, "of the rtr")]);
+    let ecm = notify((1 << 50) - 1, vec![moved.clone()], "of the rtr");
+    assert_eq!(handed(&node.come(at(RTR, 4342), at(OTHER_SERVER, 4342), &ecm)), Some(nat));
+
+    assert!(acknowledges(&mut node, nat, 1, moved.clone()));
+    assert!(!acknowledges(&mut node, nat, 0, moved.clone()), "of what was never told");
+    assert!(!acknowledges(&mut node, at(NAT, 50_002), 1, moved), "of somebody else behind that NAT");
+    assert_eq!(node.refused(Refusal::RelayAckUnasked), 2);
+}
+
+#[test]
+fn who_sends_to_what_has_moved_is_solicited_as_often_as_he_was_heard_and_twice_at_most() {
+    let mut node = Node::rtr();
+    registers_as(&mut node, 1, (at(NAT, 50_001), XTR), 5, false);
+    says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]));
+    let senders = [(ip(FAR_RLOC), 1), (ip("192.0.2.81"), 60)];
+    node.control.handle(node.now, Input::Senders { about: prefix(EID), senders: &senders });
+    let mut told = solicited(&node.done());
+    told.sort();
+    assert_eq!(told, [(ip(FAR_RLOC), prefix(EID)), (ip("192.0.2.81"), prefix(EID))], "at once");
+    assert_eq!(solicited(&node.wait(Duration::from_millis(2999))), []);
+    assert_eq!(solicited(&node.wait(Duration::from_secs(60))), [(ip("192.0.2.81"), prefix(EID))]);
+}
+
+#[test]
+fn the_former_xtr_hears_that_nobody_has_it_any_more_as_long_as_it_keeps_its_binding_open() {
+    let nat = at(NAT, 50_001);
+    for is_open in [true, false] {
+        let mut node = Node::rtr();
+        registers_as(&mut node, 1, (nat, XTR), 5, false);
+        says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]));
+        for _ in 0..20 {
+            node.wait(limits::KEEPALIVE);
+            let mut info = Info { nonce: Nonce(77), ..Info::default() }.encode().unwrap();
+            info.resize(64, 0);
+            let from = if is_open { nat } else { at(NAT, 50_002) };
+            assert_eq!(node.come(at(RTR, 4342), from, &info).sent.len(), 1);
+        }
+        let free = withdrawal(prefix(EID));
+        let done = says(&mut node, XTR, 2, free.clone());
+        assert_eq!((handed(&done), done.wanted.len()), (is_open.then_some(nat), 0));
+        assert_eq!(acknowledges(&mut node, nat, 2, free), is_open);
+        registers_as(&mut node, 1, (nat, XTR), 6, false);
+        assert_eq!(node.bound(), [(prefix(EID), nat)], "it is reached again");
+        // What was said long ago is old, whether its binding was forgotten meanwhile or not.
+        assert_eq!(handed(&says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]))), None);
+        assert_eq!(node.bound(), [(prefix(EID), nat)]);
+    }
+}
+
+#[test]
+fn who_sends_to_what_is_taken_back_hears_of_it_too() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    node.relays(nat, 5, vec![record(EID)]);
+    let done = node.relays(nat, 6, vec![withdrawal(prefix(EID))]);
+    assert_eq!((done.wanted.as_slice(), node.bound().len()), ([(prefix(EID), prefix(EID))].as_slice(), 0));
+}
+
+#[test]
+fn a_part_that_moves_is_led_to_its_next_xtr_and_the_rest_stays_bound() {
+    const PART: &str = "198.18.1.128/25";
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    registers_as(&mut node, 1, (nat, XTR), 5, false);
+    let done = says(&mut node, XTR, 1, at_rlocs(PART, &[ELSEWHERE]));
+    assert_eq!((handed(&done), node.bound()), (Some(nat), vec![(prefix(EID), nat)]));
+    assert!(matches!(&done.updates[..], [Update::Upsert { prefix: at, .. }] if *at == prefix(PART)), "{done:?}");
+    assert_eq!(done.wanted, [(prefix(EID), prefix(PART))], "those who send to the whole hear of the part");
+    let done = says(&mut node, XTR, 2, withdrawal(prefix(PART)));
+    assert_eq!((handed(&done), done.wanted), (Some(nat), vec![(prefix(EID), prefix(PART))]));
+    assert_eq!(done.updates, [Update::Remove { prefix: prefix(PART) }], "the binding serves it again");
+}
+
+#[test]
+fn a_move_between_two_nats_is_told_unless_both_xtrs_could_be_meant() {
+    let (one, other) = (at(NAT, 50_001), at(OTHER_NAT, 50_002));
+    for (private, is_told) in [("10.0.0.9", true), (XTR, false)] {
+        let mut node = Node::rtr();
+        registers_as(&mut node, 1, (one, XTR), 5, false);
+        // It may come before the Map-Server's answer to the other.
+        assert_eq!(handed(&says(&mut node, XTR, 1, record(EID))), None);
+        registers_as(&mut node, 2, (other, private), 6, false);
+        let done = says(&mut node, XTR, 1, record(EID));
+        assert_eq!((handed(&done), done.updates.len()), (is_told.then_some(one), 0), "{private}");
+        assert_eq!(node.refused(Refusal::RelayNotifyAmbiguous), if is_told { 1 } else { 2 });
+        assert_eq!(node.bound(), [(prefix(EID), other)], "who has it is told nothing, and keeps it");
+        assert_eq!(acknowledges(&mut node, one, 1, record(EID)), is_told);
+        // What the former had under way, and takes back.
+        let message = MapRegister {
+            xtr_identity: Some(XtrIdentity { xtr_id: [1; 16], site_id: 0 }),
+            ..MapRegister::decode(&register(7, vec![withdrawal(prefix(EID))])).unwrap()
+        };
+        node.come(at(RTR, 4342), one, &to_rtr(SERVER, message.encode().unwrap()));
+        node.come(at(RTR, 4342), at(SERVER, 4342), &notify(7, vec![withdrawal(prefix(EID))], "of the rtr"));
+        assert_eq!(node.bound(), [(prefix(EID), other)], "it ends nothing of the other's");
+    }
+}
+
+#[test]
+fn what_all_that_merge_have_together_is_told_to_them() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    registers_as(&mut node, 1, (nat, XTR), 5, true);
+    let done = says(&mut node, XTR, 1, at_rlocs(EID, &[RTR, ELSEWHERE]));
+    assert_eq!((handed(&done), done.updates.len(), node.bound().len()), (Some(nat), 0, 1));
+}
+
+#[test]
+fn nothing_is_told_that_is_not_for_whom_this_rtr_reaches_and_of_its_map_server() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    registers_as(&mut node, 1, (nat, XTR), 5, false);
+    let moved = || at_rlocs(EID, &[ELSEWHERE]);
+    assert_eq!(handed(&says(&mut node, "10.0.0.9", 1, moved())), None, "another xTR behind a NAT");
+    assert_eq!(handed(&says(&mut node, XTR, 1, at_rlocs("198.18.9.0/24", &[ELSEWHERE]))), None, "nothing of its");
+    let two = notify((1 << 50) + 1, vec![moved(), moved()], "of the rtr");
+    assert_eq!(handed(&node.come(at(RTR, 4342), at(SERVER, 4342), &two)), None);
+    // The answer to its Map-Register once more, within the time for answers and later.
+    for seconds in [0, 60] {
+        node.wait(Duration::from_secs(seconds));
+        let answer = notify(5, vec![record(EID)], "of the rtr");
+        assert_eq!(handed(&node.come(at(RTR, 4342), at(SERVER, 4342), &answer)), None);
+    }
+    assert_eq!((node.refused(Refusal::RelayNotifyUnasked), node.refused(Refusal::RelayNotifyAmbiguous)), (5, 0));
+    let forged = notify((1 << 50) + 1, vec![moved()], "of the site");
+    assert_eq!(handed(&node.come(at(RTR, 4342), at(SERVER, 4342), &forged)), None);
+    assert_eq!(node.refused(Refusal::RelayNotifyBadTag), 1);
+    assert_eq!(node.bound(), [(prefix(EID), nat)]);
+    let told = (0..200).filter(|_| handed(&says(&mut node, XTR, 9, moved())).is_some());
+    assert!(told.count() <= limits::REGISTERS as usize, "however often it comes");
+}
+
+#[test]
+fn an_xtr_behind_a_nat_leaves_what_has_moved_and_acknowledges_by_its_rtr() {
+    let mut node = Node::natted(Mode::On, &[RTR, "203.0.113.3"]);
+    let begun = node.done();
+    for rtr in [RTR, "203.0.113.3"] {
+        let nonce = asked(&begun, at(rtr, 4342)).unwrap();
+        node.come_to_data_port(at(rtr, 4342), seen(nonce, NAT, 50_001));
+    }
+    let tell = |nonce: u64, record| {
+        let message = MapNotify { nonce: Nonce((1 << 60) + nonce), records: vec![record], ..MapNotify::default() };
+        let bytes = auth::seal(&ControlMessage::from(message), &key("of the site"), TagForm::Truncated).unwrap();
+        encode_data_map_notify(&Ecm::wrap(at(SERVER, 4342), at(XTR, 4342), bytes)).unwrap()
+    };
+    let acked = |done: &Done| {
+        let ack = |(to, bytes): &(Destination, Vec<u8>)| {
+            let ecm = Ecm::decode(bytes).ok()?;
+            let ack = MapNotify::decode_ack(&ecm.message).ok()?;
+            assert!(ecm.for_rtr && ecm.destination == at(SERVER, 4342), "{ecm:?}");
+            assert_eq!(auth::verify(&ecm.message, &key("of the site"), auth::Accept::STRICT), Ok(()));
+            Some((*to, ack.nonce.0 - (1 << 60)))
+        };
+        done.sent.iter().filter_map(ack).collect::<Vec<_>>()
+    };
+    let by = Destination::DataPort { local: ip(XTR), remote: at("203.0.113.3", 4342) };
+    let done = node.come_to_data_port(at("203.0.113.3", 4342), tell(1, at_rlocs(EID, &[ELSEWHERE])));
+    assert_eq!(acked(&done), [(by, 1)], "by the RTR that it came by");
+    let moved = |node: &Node| node.control.registrations(node.now).filter(|row| row.moved).count();
+    assert_eq!(moved(&node), 1);
+    let done = node.come_to_data_port(at("203.0.113.3", 4342), tell(2, withdrawal(prefix(EID))));
+    assert_eq!((acked(&done), moved(&node)), (vec![(by, 2)], 0));
+    assert_eq!(registers_through(&done, RTR), 1, "it has it again");
+}
+
+/// Map-Registers through this RTR that register something.
+fn registers_through(done: &Done, rtr: &str) -> usize {
+    to_address(done, rtr).iter().filter(|(_, message)| !message.records[0].locators.is_empty()).count()
+}
