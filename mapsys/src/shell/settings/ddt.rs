@@ -30,6 +30,8 @@ pub struct DdtSetting {
     pub complete: bool,
     /// What this node signs its Map-Referrals with.
     pub key: Vec<SigningKeySetting>,
+    /// Former keys, which this node says are revoked.
+    pub revoked_key: Vec<SigningKeySetting>,
     /// How long its signatures hold; a week unless given.
     pub signature_hours: Option<u32>,
     /// Files with the public keys of the roots: only what is signed counts then.
@@ -130,23 +132,28 @@ pub(super) fn config(
         peers: ddt.peers.clone(),
         is_complete: ddt.complete,
         secret: NonceSecret::default(),
-        signing: signing(ddt).context("ddt.key")?,
+        signing: signing(ddt)?,
         anchors: public_keys(&ddt.trust_anchor_file).context("ddt.trust-anchor-file")?,
     })
 }
 
 fn signing(ddt: &DdtSetting) -> anyhow::Result<Signing> {
+    let keys = private_keys(&ddt.key).context("ddt.key")?;
+    let revoked = private_keys(&ddt.revoked_key).context("ddt.revoked-key")?;
+    let life = match ddt.signature_hours {
+        Some(0) => bail!("ddt.signature-hours must be 1 at least"),
+        Some(hours) => Duration::from_secs(3600 * u64::from(hours)),
+        None => Signing::default().life,
+    };
+    Ok(Signing { keys, revoked, life })
+}
+
+fn private_keys(keys: &[SigningKeySetting]) -> anyhow::Result<Vec<Arc<SigningKey>>> {
     let one = |key: &SigningKeySetting| {
         let read = SigningKey::from_pem(&read(&key.key_file)?, key.key_tag);
         read.map(Arc::new).with_context(|| key.key_file.display().to_string())
     };
-    let keys = ddt.key.iter().map(one).collect::<anyhow::Result<_>>()?;
-    let life = match ddt.signature_hours {
-        Some(0) => bail!("signature-hours must be 1 at least"),
-        Some(hours) => Duration::from_secs(3600 * u64::from(hours)),
-        None => Signing::default().life,
-    };
-    Ok(Signing { keys, life })
+    keys.iter().map(one).collect()
 }
 
 fn public_keys(files: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
