@@ -309,8 +309,19 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
     for (wrong, named) in [
         (format!("{signs}{unnamed}"), "192.0.2.1 of the delegation of 10.0.0.0/8 has 0 keys"),
         (signs.replace(&private, &public), "this is the public half"),
-        (signs.replace(&private, "/nowhere/key.pem"), "ddt.key: /nowhere/key.pem"),
-        (revokes.replace(&private, "/nowhere/key.pem"), "ddt.revoked-key: /nowhere/key.pem"),
+        (signs.replace(&private, "/nowhere/key.pem"), "ddt.key: /nowhere/key.pem cannot be read"),
+        (signs.replace(&private, "/"), "ddt.key: / cannot be read"),
+        (format!("[ddt]\nkey = \"{private}\"\n"), "expected a list as [{ key-file = \"ddt.pem\""),
+        (format!("[ddt]\nkey = [\"{private}\"]\n"), "expected a table as { key-file = \"ddt.pem\""),
+        (
+            format!("{roots}trust-anchor-file = [\"/nowhere/key.pem\"]\n"),
+            "ddt.trust-anchor-file: /nowhere/key.pem cannot",
+        ),
+        (
+            signed.replace(&public, "/nowhere/key.pem"),
+            "ddt-delegation: key-file of 192.0.2.1: /nowhere/key.pem cannot be read",
+        ),
+        (revokes.replace(&private, "/nowhere/key.pem"), "ddt.revoked-key: /nowhere/key.pem cannot be read"),
         (revokes.replace(&private, &public), "this is the public half"),
         (format!("{signs}revoked-key = [{{ key-file = \"{private}\" }}]\n"), "tag 7 is revoked, and signs"),
         (format!("{roots}trust-anchor-file = [\"{private}\"]\n"), "openssl pkey -pubout"),

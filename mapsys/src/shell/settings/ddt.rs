@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Settings of DDT (RFC 8111) and of other ways to foreign EIDs.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
 
@@ -29,8 +31,10 @@ pub struct DdtSetting {
     /// Whether those are all.
     pub complete: bool,
     /// What this node signs its Map-Referrals with.
+    #[serde(deserialize_with = "signing_keys")]
     pub key: Vec<SigningKeySetting>,
     /// Former keys, which this node says are revoked.
+    #[serde(deserialize_with = "signing_keys")]
     pub revoked_key: Vec<SigningKeySetting>,
     /// How long its signatures hold; a week unless given.
     pub signature_hours: Option<u32>,
@@ -40,13 +44,34 @@ pub struct DdtSetting {
 
 /// A key to sign with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table as { key-file = \"ddt.pem\", key-tag = 1 }"
+)]
 pub struct SigningKeySetting {
     /// Its file: PKCS#8 in PEM.
     pub key_file: PathBuf,
     /// Its name in signatures.
     #[serde(default)]
     pub key_tag: u16,
+}
+
+/// A list of keys; who writes the name of a file in its place is told how it is written.
+fn signing_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SigningKeySetting>, D::Error> {
+    struct Keys;
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<SigningKeySetting>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list as [{ key-file = \"ddt.pem\", key-tag = 1 }]")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
+            std::iter::from_fn(|| keys.next_element().transpose()).collect()
+        }
+    }
+    deserializer.deserialize_seq(Keys)
 }
 
 /// One `[[ddt-delegation]]`.
@@ -162,7 +187,7 @@ fn public_keys(files: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(file).with_context(|| file.display().to_string())
+    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 fn addresses(texts: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
@@ -192,7 +217,7 @@ impl DelegationSetting {
             KindSetting::MapServer => Kind::MapServer,
         };
         let server = |s: &ServerSetting| {
-            let keys = public_keys(&s.key_file)?;
+            let keys = public_keys(&s.key_file).with_context(|| format!("key-file of {}", s.address))?;
             anyhow::Ok(Server { address: s.address, priority: s.priority, weight: s.weight, keys })
         };
         let servers = self.server.iter().map(server).collect::<anyhow::Result<Vec<Server>>>()?;
