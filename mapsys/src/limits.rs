@@ -199,7 +199,7 @@ pub const DDT_WAITERS: usize = 16;
 pub const DDT_SHARED_NONCE: usize = 2 * REQUEST_RECORDS;
 /// Answers to requests of ITRs, who know their nonce and may make answers up, that are verified at once ...
 pub const RECEIPT_BURST: u32 = 200;
-/// ... and a second: at nine verifications each a tenth of a processor.
+/// ... and a second: at nine verifications each, and as many of keys that revoke themselves, a fifth of a processor.
 pub const RECEIPT_RATE: u32 = 200;
 /// Answers followed in one search. The length of an XEID bounds what is no loop (RFC 8111, section 7.3.4); trees that exist have
 /// four levels.
@@ -232,6 +232,8 @@ pub const SIGNED_OTHERS: usize = 4096;
 pub const SIGNING_BURST: u32 = 64;
 /// Records a second that refill each, whoever asks: a third of a processor with such keys, and with one of 2,048 bits a fiftieth.
 pub const SIGNING_RATE: u32 = 32;
+/// Revoked keys that a client remembers, at about 120 octets.
+pub const REVOKED_KEYS: usize = 4096;
 /// DDT nodes and prefixes whose keys a client keeps, at about 2 kB: those of the cached referrals.
 pub const AUTHENTICATED_NODES: usize = 4096;
 /// Octets of signatures and keys at once to one block (/24 or /56), beside what [`AMPLIFICATION`] allows, which they would not fit.

@@ -166,6 +166,8 @@ refusals! {
     ReferralBadSignature => "referral-bad-signature",
     /// A signed referral without keys for anybody that it refers to (RFC 8111, section 10.1).
     ReferralNoKeys => "referral-no-keys",
+    /// A Map-Referral that only a revoked key has signed (RFC 8111, section 10.2.1).
+    ReferralRevokedKey => "referral-revoked-key",
     /// A search in the tree that had more answers than any tree has levels.
     ReferralTooDeep => "referral-too-deep",
     /// A Map-Referral to a request of an ITR, when as many were verified as may be in that time.

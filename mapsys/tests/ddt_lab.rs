@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::*;
+use wire::address::{Address, Lcaf};
 use wire::control::auth::Algorithm;
 use wire::control::{ControlMessage, MapReferral, ReferralAction};
 use witness::witness;
@@ -47,6 +48,7 @@ fn start(folder: &Path, address: &str, config: &str) -> Running {
         .arg("--state-dir")
         .arg(&home)
         .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(home.join("log")).unwrap())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -65,13 +67,43 @@ fn show(folder: &Path, address: &str) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn lig(eid: &str) -> (Option<i32>, serde_json::Value) {
-    let resolver = format!("{MAP_RESOLVER}:4342");
+fn lig(resolver: &str, source: &str, eid: &str) -> (Option<i32>, serde_json::Value) {
+    let resolver = format!("{resolver}:4342");
     let output = Command::new(env!("CARGO_BIN_EXE_lig"))
-        .args([eid, "--map-resolver", &resolver, "--source", CLIENT, "--json"])
+        .args([eid, "--map-resolver", &resolver, "--source", source, "--json"])
         .output()
         .unwrap();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+/// Has one read other settings.
+fn reload(folder: &Path, address: &str, config: &str) {
+    let home = folder.join(address);
+    std::fs::write(home.join("mapsys.toml"), config).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_lisp-mapsys")).args(["reload", "--state-dir"]).arg(home).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn site(name: &str, net: &str) -> String {
+    format!(
+        "[[site]]\nname = \"{name}\"\neid-prefix = [\"{net}\"]\nnotify-port = \"source\"\n\
+         key = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = \"secret\" }}]\n"
+    )
+}
+
+/// Registers a site from `etr`; the Map-Server answers for it.
+fn register_site(etr: &str, server: &str, net: &str) {
+    let socket = UdpSocket::bind((etr, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let message = register(1, vec![record(prefix(net), &["203.0.113.1"])]);
+    socket.send_to(&seal(message, &key(1, Algorithm::HmacSha256, "secret")), (server, 4342)).unwrap();
+    socket.recv_from(&mut [0; 2048]).expect("a Map-Notify");
+}
+
+/// The file of a key that openssl made.
+fn pem(name: &str) -> String {
+    format!("{}/tests/data/ddt/{name}.pem", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What a server says to a DDT Map-Request, and its octets.
@@ -110,30 +142,20 @@ fn a_mapping_is_found_from_the_root_over_a_node_at_a_map_server() {
              kind = \"map-server\"\nserver = [{{ address = \"{MAP_SERVER}\" }}]\n"
         ),
     );
-    let site = |name: &str, net: &str| {
-        format!(
-            "[[site]]\nname = \"{name}\"\neid-prefix = [\"{net}\"]\nnotify-port = \"source\"\n\
-             key = [{{ key-id = 1, algorithm = \"hmac-sha256\", secret = \"secret\" }}]\n"
-        )
-    };
     let sites = site("a", "2001:db8:a01::/48") + &site("silent", "2001:db8:a02::/48");
     let ddt = "[ddt]\nauthoritative = [\"2001:db8:a00::/40\"]\ncomplete = true\n";
     let _server = start(home, MAP_SERVER, &(sites + ddt));
     let _resolver = start(home, MAP_RESOLVER, &format!("[ddt]\nroots = [\"{ROOT}\"]\n"));
 
-    let socket = UdpSocket::bind("127.0.57.8:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let message = register(1, vec![record(prefix("2001:db8:a01::/48"), &["203.0.113.1"])]);
-    socket.send_to(&seal(message, &key(1, Algorithm::HmacSha256, "secret")), (MAP_SERVER, 4342)).unwrap();
-    socket.recv_from(&mut [0; 2048]).expect("a Map-Notify");
+    register_site("127.0.57.8", MAP_SERVER, "2001:db8:a01::/48");
 
-    let (code, answer) = lig("2001:db8:a01::1");
+    let (code, answer) = lig(MAP_RESOLVER, CLIENT, "2001:db8:a01::1");
     assert_eq!(code, Some(0), "{answer}");
     assert_eq!((&answer["prefix"], &answer["from"]), (&"2001:db8:a01::/48".into(), &MAP_SERVER.into()));
     assert_eq!(answer["locators"][0]["address"], "203.0.113.1");
-    let (code, answer) = lig("2001:db8:a02::1");
+    let (code, answer) = lig(MAP_RESOLVER, CLIENT, "2001:db8:a02::1");
     assert_eq!((code, &answer["from"], &answer["ttl_minutes"]), (Some(1), &MAP_RESOLVER.into(), &1.into()));
-    let (code, answer) = lig("2001:db8:aff::1");
+    let (code, answer) = lig(MAP_RESOLVER, CLIENT, "2001:db8:aff::1");
     assert_eq!((code, &answer["from"], &answer["ttl_minutes"]), (Some(1), &MAP_RESOLVER.into(), &15.into()));
 
     let counters = show(home, MAP_RESOLVER);
@@ -158,6 +180,73 @@ fn a_mapping_is_found_from_the_root_over_a_node_at_a_map_server() {
         }
         assert!(!read.contains("Malformed"), "{read}");
     }
+}
+
+/// A node of a signed tree: its prefix, its keys, those that it revokes, and whom it delegates to with which keys.
+fn signed_node(own: &str, keys: &[&str], revoked: &[&str], to: (&str, &str, &str, &[&str])) -> String {
+    let files = |names: &[&str]| {
+        let files: Vec<_> = names.iter().map(|name| format!("{{ key-file = \"{}\" }}", pem(name))).collect();
+        files.join(", ")
+    };
+    let (net, kind, server, named) = to;
+    let named: Vec<_> = named.iter().map(|name| format!("\"{}\"", pem(&format!("{name}.pub")))).collect();
+    format!(
+        "[ddt]\nauthoritative = [\"{own}\"]\nkey = [{}]\nrevoked-key = [{}]\n[[ddt-delegation]]\n\
+         eid-prefix = [\"{net}\"]\nkind = \"{kind}\"\nserver = [{{ address = \"{server}\", key-file = [{}] }}]\n",
+        files(keys),
+        files(revoked),
+        named.join(", ")
+    )
+}
+
+#[test]
+fn a_key_that_its_node_has_revoked_counts_for_nothing_any_more() {
+    let [root, node, server, resolver, client] = ["127.0.58.1", "127.0.58.2", "127.0.58.3", "127.0.58.4", "127.0.58.9"];
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let second = |keys: &[&str], revoked: &[&str]| {
+        signed_node("2001:db8::/32", keys, revoked, ("2001:db8:a00::/40", "map-server", server, &["server"]))
+    };
+    // The root names both keys of the node all the time: only the revocation is between them.
+    let first = signed_node("::/0", &["root"], &[], ("2001:db8::/32", "node", node, &["node", "node-new"]));
+    let signs = format!(
+        "{}[ddt]\nauthoritative = [\"2001:db8:a00::/40\"]\nkey = [{{ key-file = \"{}\" }}]\n",
+        site("a", "2001:db8:a01::/48"),
+        pem("server")
+    );
+    let anchored = format!("[ddt]\nroots = [\"{root}\"]\ntrust-anchor-file = [\"{}\"]\n", pem("root.pub"));
+    let _running = [
+        start(home, root, &first),
+        start(home, node, &second(&["node"], &[])),
+        start(home, server, &signs),
+        start(home, resolver, &anchored),
+    ];
+    register_site("127.0.58.8", server, "2001:db8:a01::/48");
+    let finds = |eid: &str| lig(resolver, client, eid).1["locators"][0]["address"] == "203.0.113.1";
+    assert!(finds("2001:db8:a01::1"));
+    assert_eq!(show(home, resolver)["ddt_keys_revoked"], 0);
+
+    reload(home, node, &second(&["node-new"], &["node"]));
+    let (said, _) = ask(node, "2001:db8:a01::1");
+    let [referral, revocation] = &said.records[..] else { panic!("{said:?}") };
+    assert_eq!(referral.action, ReferralAction::MsReferral);
+    let Address::Lcaf(lcaf) = &revocation.locators[0].rloc else { panic!("{revocation:?}") };
+    assert!(matches!(lcaf.as_ref(), Lcaf::SecurityKey { revoked: true, .. }), "{revocation:?}");
+    // The Map-Resolver hears it when it asks the node for something that it has not in its cache.
+    let (code, hole) = lig(resolver, client, "2001:db8:b00::1");
+    assert_eq!((code, &hole["ttl_minutes"]), (Some(1), &15.into()), "{hole}");
+    assert_eq!(show(home, resolver)["ddt_keys_revoked"], 1);
+    let log = std::fs::read_to_string(home.join(resolver).join("log")).unwrap();
+    assert!(log.contains("revokes a key") && log.contains(node), "{log}");
+    assert!(finds("2001:db8:a01::2"), "with the new key");
+
+    // Whoever has the old key plays the node; the cache of the Map-Resolver is empty.
+    reload(home, node, &second(&["node"], &[]));
+    reload(home, resolver, &anchored);
+    assert!(!finds("2001:db8:a01::3"));
+    let counters = show(home, resolver);
+    assert_eq!(counters["ddt_keys_revoked"], 1);
+    assert!(counters["refusals"]["referral-revoked-key"].as_u64() >= Some(1), "{counters}");
 }
 
 #[test]
@@ -199,8 +288,7 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
         let (code, told) = check(&wrong);
         assert_eq!((code, told.contains(named)), (Some(2), true), "{wrong}: {told}");
     }
-    let key = |name: &str| format!("{}/tests/data/ddt/{name}.pem", env!("CARGO_MANIFEST_DIR"));
-    let (private, public) = (key("root"), key("root.pub"));
+    let (private, public) = (pem("root"), pem("root.pub"));
     let roots = "[ddt]\nroots = [\"192.0.2.1\"]\n";
     let signed = delegation.replace("[]", &format!("[{{ address = \"192.0.2.1\", key-file = [\"{public}\"] }}]"));
     let signs = format!("[ddt]\nkey = [{{ key-file = \"{private}\", key-tag = 7 }}]\nsignature-hours = 48\n");
@@ -214,11 +302,28 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
         let (code, told) = check(&right);
         assert_eq!((code, told.contains(line)), (Some(0), true), "{right}: {told}");
     }
+    let revokes = signs.replace("key =", "revoked-key =");
+    let (code, told) = check(&format!("{revokes}{delegation}").replace("[]", "[{ address = \"192.0.2.1\" }]"));
+    assert_eq!((code, told.contains("says that its key of tag 7 is revoked")), (Some(0), true), "{told}");
     let unnamed = delegation.replace("[]", "[{ address = \"192.0.2.1\" }]");
     for (wrong, named) in [
         (format!("{signs}{unnamed}"), "192.0.2.1 of the delegation of 10.0.0.0/8 has 0 keys"),
         (signs.replace(&private, &public), "this is the public half"),
-        (signs.replace(&private, "/nowhere/key.pem"), "/nowhere/key.pem"),
+        (signs.replace(&private, "/nowhere/key.pem"), "ddt.key: /nowhere/key.pem cannot be read"),
+        (signs.replace(&private, "/"), "ddt.key: / cannot be read"),
+        (format!("[ddt]\nkey = \"{private}\"\n"), "expected a list as [{ key-file = \"ddt.pem\""),
+        (format!("[ddt]\nkey = [\"{private}\"]\n"), "expected a table as { key-file = \"ddt.pem\""),
+        (
+            format!("{roots}trust-anchor-file = [\"/nowhere/key.pem\"]\n"),
+            "ddt.trust-anchor-file: /nowhere/key.pem cannot",
+        ),
+        (
+            signed.replace(&public, "/nowhere/key.pem"),
+            "ddt-delegation: key-file of 192.0.2.1: /nowhere/key.pem cannot be read",
+        ),
+        (revokes.replace(&private, "/nowhere/key.pem"), "ddt.revoked-key: /nowhere/key.pem cannot be read"),
+        (revokes.replace(&private, &public), "this is the public half"),
+        (format!("{signs}revoked-key = [{{ key-file = \"{private}\" }}]\n"), "tag 7 is revoked, and signs"),
         (format!("{roots}trust-anchor-file = [\"{private}\"]\n"), "openssl pkey -pubout"),
         (format!("[ddt]\ntrust-anchor-file = [\"{public}\"]\n"), "without roots"),
         (signs.replace("48", "0"), "signature-hours"),

@@ -9,6 +9,7 @@ use wire::control::{MapReferral, Referral, ReferralSignature, SignatureTime};
 use wire::record::Ttl;
 
 use super::keys::{self, Unverified, VerifyingKey};
+use super::revoked::{self, Revoked};
 use crate::limit::Bounded;
 use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE, REFERRAL_LIFE};
 use crate::refusal::Refusal;
@@ -24,18 +25,53 @@ pub struct Received<'a> {
     pub wall: SystemTime,
 }
 
+impl<'a> Received<'a> {
+    /// The octets of one of its records.
+    fn octets_of(&self, referral: &Referral) -> Option<&'a [u8]> {
+        let index = self.message.records.iter().position(|record| std::ptr::eq(record, referral))?;
+        MapReferral::record_octets(self.octets).ok()?.get(index).copied()
+    }
+}
+
 /// Keys that a trust anchor vouches for.
 #[derive(Debug)]
 pub(super) struct Chain {
     anchors: Vec<VerifyingKey>,
     /// By the node, and the XEID-prefix that it was delegated.
     known: Bounded<(IpAddr, EidPrefix), (Instant, Vec<VerifyingKey>)>,
+    revoked: Revoked,
+}
+
+/// Where nothing counts any more that was proven before: strictly below these prefixes, or everywhere.
+#[derive(Debug, Default)]
+pub(super) struct Void(Vec<Option<EidPrefix>>);
+
+impl Void {
+    /// Whether there is nothing to forget.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether who was delegated `prefix` was so by what counts no more.
+    pub(super) fn is_below(&self, prefix: &EidPrefix) -> bool {
+        self.0.iter().any(|above| above.is_none_or(|above| above != *prefix && above.covers(prefix)))
+    }
+
+    /// Whether what is said of `prefix` may be said by what counts no more.
+    pub(super) fn covers(&self, prefix: &EidPrefix) -> bool {
+        self.0.iter().any(|above| above.is_none_or(|above| above.covers(prefix)))
+    }
 }
 
 impl Chain {
     /// Without anchors nothing is verified.
     pub(super) fn new(anchors: Vec<VerifyingKey>) -> Self {
-        Self { anchors, known: Bounded::new(AUTHENTICATED_NODES) }
+        Self { anchors, known: Bounded::new(AUTHENTICATED_NODES), revoked: Revoked::default() }
+    }
+
+    /// Takes over what another has heard of revoked keys.
+    pub(super) fn remember(&mut self, other: Self) {
+        self.revoked = other.revoked;
     }
 
     /// Whether referrals have to be signed.
@@ -62,34 +98,67 @@ impl Chain {
         if scope.is_some_and(|scope| !scope.covers(&prefix)) {
             return Err(Refusal::ReferralBadSignature);
         }
-        let keys = match scope {
-            None => &self.anchors[..],
-            Some(scope) => self.keys_of(now, from, scope),
-        };
-        let index = received.message.records.iter().position(|record| std::ptr::eq(record, referral));
-        let octets = MapReferral::record_octets(received.octets).map_err(|_| Refusal::Malformed)?;
-        let octets = index.and_then(|index| octets.get(index)).ok_or(Refusal::Malformed)?;
-        let signature = keys::verify(referral, octets, keys, received.wall).map_err(|why| match why {
+        let octets = received.octets_of(referral).ok_or(Refusal::Malformed)?;
+        let keys = self.keys_of(now, from, scope).iter().cloned();
+        let (revoked, good): (Vec<_>, Vec<_>) = keys.partition(|key| self.revoked.has(key));
+        let signature = keys::verify(referral, octets, &good, received.wall).map_err(|why| match why {
             Unverified::Unsigned => Refusal::ReferralUnsigned,
             Unverified::Untimely => Refusal::ReferralSignatureUntimely,
+            Unverified::Wrong if keys::verify(referral, octets, &revoked, received.wall).is_ok() => {
+                Refusal::ReferralRevokedKey
+            }
             Unverified::Wrong => Refusal::ReferralBadSignature,
         })?;
         Ok(Referral { ttl: bounded_ttl(referral.ttl, signature, received.wall), ..referral.clone() })
     }
 
-    fn keys_of(&self, now: Instant, node: IpAddr, scope: EidPrefix) -> &[VerifyingKey] {
+    /// The keys of a node for what it was referred to for, the revoked ones among them; a root has the anchors.
+    fn keys_of(&self, now: Instant, node: IpAddr, scope: Option<EidPrefix>) -> &[VerifyingKey] {
+        let Some(scope) = scope else { return &self.anchors };
         match self.known.get(&(node, scope)) {
             Some((expires, keys)) if *expires > now => keys,
             _ => &[],
         }
     }
 
-    /// Whether an answer of `node` about what is inside of `scope` could be verified.
-    pub(super) fn has_keys(&self, now: Instant, node: IpAddr, scope: EidPrefix) -> bool {
-        !self.is_required() || !self.keys_of(now, node, scope).is_empty()
+    /// Hears which of its keys `node` revokes: one that has signed a record which names it with R. No other key can say so, and it
+    /// can say so of no other (RFC 8111, section 10.2.1). What it had proven is forgotten.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        (node, scope): (IpAddr, Option<EidPrefix>),
+        received: &Received<'_>,
+    ) -> Void {
+        if !self.is_required() {
+            return Void::default();
+        }
+        let good = self.keys_of(now, node, scope).iter().filter(|key| !self.revoked.has(key));
+        let revoked: Vec<VerifyingKey> = good.filter(|key| revokes_itself(key, received)).cloned().collect();
+        let mut void = Void::default();
+        for key in &revoked {
+            tracing::warn!(%node, scope = scope.map(tracing::field::display), "a DDT node revokes a key of its own");
+            self.revoked.put(key);
+            void.0.extend(self.anchors.contains(key).then_some(None));
+            let had = self.known.iter().filter(|(_, (_, keys))| keys.contains(key));
+            void.0.extend(had.map(|((_, prefix), _)| Some(*prefix)));
+        }
+        if !void.is_empty() {
+            self.known.retain(|(_, prefix), _| !void.is_below(prefix));
+        }
+        void
     }
 
-    /// Takes over the keys that a verified referral has for `node`; whether it has any.
+    /// Number of keys that are known to be revoked.
+    pub(super) fn revoked(&self) -> usize {
+        self.revoked.len()
+    }
+
+    /// Whether an answer of `node` about what is inside of `scope` could be verified.
+    pub(super) fn has_keys(&self, now: Instant, node: IpAddr, scope: EidPrefix) -> bool {
+        !self.is_required() || self.keys_of(now, node, Some(scope)).iter().any(|key| !self.revoked.has(key))
+    }
+
+    /// Takes over the keys that a verified referral has for `node`; whether any of them counts.
     pub(super) fn learn(&mut self, now: Instant, node: IpAddr, prefix: EidPrefix, referral: &Referral) -> bool {
         let keys: Vec<VerifyingKey> = referral
             .locators
@@ -110,7 +179,7 @@ impl Chain {
             .filter_map(|material| VerifyingKey::from_material(material))
             .take(DDT_KEYS)
             .collect();
-        let has_keys = !keys.is_empty();
+        let has_keys = keys.iter().any(|key| !self.revoked.has(key));
         if has_keys {
             // The search that is under way needs them in any case.
             let expires = now + referral.ttl.lifetime().max(DDT_PATIENCE);
@@ -130,6 +199,14 @@ impl Chain {
             self.known.renew((node, prefix), kept);
         }
     }
+}
+
+/// Whether `key` has signed the first record that names it with R.
+fn revokes_itself(key: &VerifyingKey, received: &Received<'_>) -> bool {
+    let names = |referral: &&Referral| revoked::named(referral).any(|material| material == key.material());
+    let Some(referral) = received.message.records.iter().find(names) else { return false };
+    let octets = received.octets_of(referral);
+    octets.is_some_and(|octets| keys::verify(referral, octets, std::slice::from_ref(key), received.wall).is_ok())
 }
 
 /// The shortest of the TTL, the one that was signed, and what is left of the signature.

@@ -104,6 +104,11 @@ impl<A: Asker> Client<A> {
         }
     }
 
+    /// Takes over what a former client has heard of revoked keys, which a reload brings back no more than time does.
+    pub fn remember(&mut self, former: Self) {
+        self.chain.remember(former.chain);
+    }
+
     /// Sends from other addresses from now on.
     pub fn readdress(&mut self, sockets: Sockets) {
         self.sockets = sockets;
@@ -132,6 +137,11 @@ impl<A: Asker> Client<A> {
     /// Number of cached referrals.
     pub fn cached(&self) -> usize {
         self.referrals.len()
+    }
+
+    /// Number of keys that are known to be revoked.
+    pub fn revoked(&self) -> usize {
+        self.chain.revoked()
     }
 
     /// Searches for `host`. What is known not to be there is said at once (RFC 8111, section 7.3.1).

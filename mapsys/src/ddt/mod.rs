@@ -10,8 +10,8 @@
 //! * [`chain`]: a client with trust anchors takes only what a chain of keys from these verifies.
 //!
 //! With or without signatures nothing but a configured root is trusted, a referral counts only inside the prefix that its sender was
-//! referred to for, and nothing is cached that a nonce of ours does not vouch for. Revocations (section 10.2.1) are neither made nor
-//! followed: a revoked key is passed over.
+//! referred to for, and nothing is cached that a nonce of ours does not vouch for. A key that has revoked itself (section 10.2.1) proves
+//! nothing any more, and what it proved before is forgotten.
 
 pub mod chain;
 pub mod client;
@@ -20,6 +20,7 @@ pub mod node;
 mod pending;
 pub mod ranked;
 pub mod referrals;
+mod revoked;
 mod secret;
 pub mod signer;
 
@@ -143,6 +144,18 @@ pub enum DdtError {
     /// More keys to sign with than there can be.
     #[error("{0} keys to sign with: give at most {SIGNING_KEYS}")]
     TooManySigningKeys(usize),
+    /// More revoked keys than there can have been to sign with.
+    #[error("{0} revoked keys: give at most {SIGNING_KEYS}")]
+    TooManyRevokedKeys(usize),
+    /// A key that signs and does not count.
+    #[error("the key of tag {0} is revoked, and signs: name it in revoked-key alone")]
+    RevokedKeySigns(u16),
+    /// Revoked keys that are so long that they do not fit into each Map-Referral.
+    #[error("the revoked keys and their signatures have {octets} octets: no more than {} fit", MESSAGE_OCTETS / 4)]
+    RevokedKeyOctets {
+        /// How long they are.
+        octets: usize,
+    },
     /// More trust anchors than are tried.
     #[error("{0} trust anchors: give at most {DDT_KEYS}")]
     TooManyAnchors(usize),
@@ -195,7 +208,14 @@ impl Config {
 
 impl Config {
     fn check_keys(&self) -> Result<(), DdtError> {
-        match (self.signing.keys.len(), self.anchors.len()) {
+        let Signing { keys, revoked, .. } = &self.signing;
+        if let Some(key) = keys.iter().find(|key| revoked.iter().any(|revoked| revoked.public() == key.public())) {
+            return Err(DdtError::RevokedKeySigns(key.tag()));
+        }
+        let octets: usize = revoked.iter().map(|key| key.public().material().len() + key.signature_octets()).sum();
+        match (keys.len(), self.anchors.len()) {
+            _ if revoked.len() > SIGNING_KEYS => Err(DdtError::TooManyRevokedKeys(revoked.len())),
+            _ if octets > MESSAGE_OCTETS / 4 => Err(DdtError::RevokedKeyOctets { octets }),
             (keys, _) if keys > SIGNING_KEYS => Err(DdtError::TooManySigningKeys(keys)),
             (_, anchors) if anchors > DDT_KEYS => Err(DdtError::TooManyAnchors(anchors)),
             (_, anchors) if anchors > 0 && self.roots.is_empty() => Err(DdtError::AnchorsWithoutRoots),

@@ -7,6 +7,7 @@ use wire::address::{Address, EidPrefix, Lcaf};
 use wire::control::{Referral, ReferralAction, ReferralSignature};
 use wire::record::{LocatorRecord, MapVersion, Ttl};
 
+use super::keys::VerifyingKey;
 use super::{Config, Delegation, Kind, Server};
 use crate::limits::DELEGATED_SERVERS;
 use crate::register::MapServer;
@@ -79,6 +80,13 @@ impl Node {
         }
     }
 
+    /// The XEID-prefix that the keys of this node are for (RFC 8111, section 10): what was delegated to it round `host`, or a site of
+    /// its own; none if `said` goes beyond that.
+    pub fn key_prefix(&self, sites: &SiteTable, said: &EidPrefix, host: &EidPrefix) -> Option<EidPrefix> {
+        let site = || sites.find(host).map(|grant| grant.configured);
+        self.authority(host).or_else(site).filter(|prefix| prefix.covers(said))
+    }
+
     /// The longest prefix delegated to this node that covers `host`, sites apart.
     fn authority(&self, host: &EidPrefix) -> Option<EidPrefix> {
         self.authoritative.longest(host).map(|(prefix, ())| prefix)
@@ -102,12 +110,7 @@ impl Node {
 
     /// The locator of whom is referred to, with its keys if they are signed (RFC 8111, section 10.1).
     fn locator(&self, server: &Server) -> Address {
-        if !self.signs {
-            return server.address.into();
-        }
-        let keys = server.keys.iter().map(|key| key.material().to_vec()).collect();
-        let algorithm = ReferralSignature::RSA_SHA256;
-        Lcaf::SecurityKey { algorithm, revoked: false, keys, address: server.address.into() }.into()
+        if self.signs { with_keys(server.address, &server.keys, false) } else { server.address.into() }
     }
 
     /// MS-ACK (RFC 8111, section 7.2) about the part of `prefix` round `host` in which we delegate nothing to others.
@@ -156,6 +159,20 @@ impl Node {
         locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
         Referral { incomplete, locators, ..referral }
     }
+}
+
+/// The record, not signed yet, that revokes `key` of the node at `own` (RFC 8111, section 10.2.1). Section 10.2.1 names no action: whoever
+/// knows nothing of revocations sees a referral from `prefix` to itself, with a locator that nobody is to use.
+pub fn revocation(prefix: EidPrefix, own: IpAddr, key: &VerifyingKey) -> Referral {
+    let rloc = with_keys(own, std::slice::from_ref(key), true);
+    let locators = vec![LocatorRecord::new(rloc, LocatorRecord::UNUSABLE, 0)];
+    Referral { locators, ..record(ReferralAction::NodeReferral, prefix, REFERRED) }
+}
+
+/// A locator with keys; `revoked` (R) speaks of all of them (RFC 8060, section 4.7).
+fn with_keys(address: IpAddr, keys: &[VerifyingKey], revoked: bool) -> Address {
+    let keys = keys.iter().map(|key| key.material().to_vec()).collect();
+    Lcaf::SecurityKey { algorithm: ReferralSignature::RSA_SHA256, revoked, keys, address: address.into() }.into()
 }
 
 /// NOT-AUTHORITATIVE: the EID-prefix of the request, TTL 0, incomplete (RFC 8111, sections 6.1 and 6.3).

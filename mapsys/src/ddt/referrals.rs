@@ -68,6 +68,12 @@ impl Referrals {
         }
     }
 
+    /// Forgets what is said of the prefixes that are meant.
+    pub fn forget_all(&mut self, is_meant: impl Fn(&EidPrefix) -> bool) {
+        let Self { entries, order } = self;
+        order.iter().filter(|prefix| is_meant(prefix)).for_each(|prefix| drop(entries.remove(prefix)));
+    }
+
     /// The part of `prefix` round `host` of which nothing else is known here: some peers' holes cover what they delegate.
     pub fn narrowed(&self, prefix: &EidPrefix, host: &EidPrefix) -> EidPrefix {
         self.entries.hole(prefix, host).unwrap_or(*host)

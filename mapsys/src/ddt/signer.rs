@@ -16,13 +16,15 @@ use crate::limits::{SIGNED_DELEGATIONS, SIGNED_OTHERS};
 pub struct Signing {
     /// Each signs every record; without any nothing is signed.
     pub keys: Vec<Arc<SigningKey>>,
+    /// Each signs that it is revoked, and nothing else (RFC 8111, section 10.2.1).
+    pub revoked: Vec<Arc<SigningKey>>,
     /// From signing to expiration.
     pub life: Duration,
 }
 
 impl Default for Signing {
     fn default() -> Self {
-        Self { keys: Vec::new(), life: crate::limits::SIGNATURE_LIFE }
+        Self { keys: Vec::new(), revoked: Vec::new(), life: crate::limits::SIGNATURE_LIFE }
     }
 }
 
@@ -62,9 +64,14 @@ impl Signer {
         !self.signing.keys.is_empty() && referral.action != ReferralAction::NotAuthoritative
     }
 
+    /// The keys that are revoked.
+    pub fn revoked(&self) -> &[Arc<SigningKey>] {
+        &self.signing.revoked
+    }
+
     /// Octets that its signatures add to a record.
     pub fn octets(&self) -> usize {
-        self.signing.keys.iter().map(|key| SIGNATURE_HEAD + key.signature_octets()).sum()
+        self.signing.keys.iter().map(|key| signature_octets(key)).sum()
     }
 
     /// The signatures that the record had before, if more than a half of their life is left.
@@ -81,12 +88,40 @@ impl Signer {
     /// # Errors
     /// As [`keys::sign`].
     pub fn sign(&mut self, referral: Referral, now: SystemTime) -> Result<Referral, KeyError> {
+        let keys = self.signing.keys.clone();
+        self.sign_with(&keys, referral, now)
+    }
+
+    /// Signs what revokes a key now, with that key.
+    ///
+    /// # Errors
+    /// As [`keys::sign`].
+    pub fn sign_revocation(
+        &mut self,
+        key: &Arc<SigningKey>,
+        referral: Referral,
+        now: SystemTime,
+    ) -> Result<Referral, KeyError> {
+        self.sign_with(std::slice::from_ref(key), referral, now)
+    }
+
+    fn sign_with(
+        &mut self,
+        keys: &[Arc<SigningKey>],
+        referral: Referral,
+        now: SystemTime,
+    ) -> Result<Referral, KeyError> {
         let key = digest(&referral)?;
         let table = if is_delegation(&referral) { &mut self.delegations } else { &mut self.others };
-        let signed = keys::sign(referral, &self.signing.keys, now, self.signing.life)?;
+        let signed = keys::sign(referral, keys, now, self.signing.life)?;
         table.renew(key, (now, signed.signatures.clone()));
         Ok(signed)
     }
+}
+
+/// Octets of a signature section.
+pub(crate) fn signature_octets(key: &SigningKey) -> usize {
+    SIGNATURE_HEAD + key.signature_octets()
 }
 
 /// Of a signature section before the signature (RFC 8111, section 6.4.1).

@@ -44,6 +44,27 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
         self.entry(key, || value);
     }
 
+    /// The entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.values.iter().map(|(key, (_, value))| (key, value))
+    }
+
+    /// Leaves the entries that `keeps` wants.
+    pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&K, &V) -> bool) {
+        self.values.retain(|key, (place, value)| {
+            let is_kept = keeps(key, value);
+            if !is_kept {
+                self.order.remove(place);
+            }
+            is_kept
+        });
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// The entry of `key`, if there is one.
     #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets ask"))]
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
@@ -75,5 +96,7 @@ mod tests {
         }
         assert_eq!((map.values.len(), map.order.len()), (2, 2));
         assert_eq!((map.get(&1), map.get(&2), map.get(&3)), (Some(&10), None, Some(&30)));
+        map.retain(|key, _| *key == 3);
+        assert_eq!((map.values.len(), map.order.len(), map.iter().next()), (1, 1, Some((&3, &30))));
     }
 }

@@ -45,6 +45,8 @@ pub struct Figures {
     pub searches: usize,
     /// Referrals in the cache.
     pub cached: usize,
+    /// Keys of DDT nodes that are known to be revoked.
+    pub revoked: usize,
     /// DDT Map-Requests sent.
     pub requests: u64,
     /// Map-Referrals sent.
@@ -100,14 +102,16 @@ impl Resolver {
 
     /// Another place in the tree; who waits for what is searched for asks again.
     pub fn reconfigure_ddt(&mut self, config: &Config) {
-        let figures = self.ddt.figures;
-        let signer = std::mem::take(&mut self.ddt.signer).reconfigured(&config.signing);
-        self.ddt = Ddt { figures, signer, ..Ddt::new(config, &self.sockets) };
+        let former = std::mem::replace(&mut self.ddt, Ddt::new(config, &self.sockets));
+        self.ddt.figures = former.figures;
+        self.ddt.signer = former.signer.reconfigured(&config.signing);
+        self.ddt.client.remember(former.client);
     }
 
     /// What goes on in the tree.
     pub fn ddt_figures(&self) -> Figures {
-        Figures { searches: self.ddt.client.len(), cached: self.ddt.client.cached(), ..self.ddt.figures }
+        let client = &self.ddt.client;
+        Figures { searches: client.len(), cached: client.cached(), revoked: client.revoked(), ..self.ddt.figures }
     }
 
     /// Asks others for an EID that no trust anchor covers; `None` if one does, or nobody else is configured.

@@ -5,6 +5,7 @@
 //! is found in the DHT below a prefix that was delegated to this node is acknowledged as if it were registered here.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use wire::address::{Address, EidPrefix, Lcaf};
 use wire::control::{MapReferral, MapRequest, Referral, ReferralAction};
@@ -14,8 +15,9 @@ use super::found::Found;
 use super::own::{self, Own};
 use super::waiting::Slot;
 use super::{Context, Resolver, lispsec};
-use crate::ddt::node::Place;
-use crate::ddt::signer::is_delegation;
+use crate::ddt::keys::SigningKey;
+use crate::ddt::node::{self, Place};
+use crate::ddt::signer::{self, is_delegation};
 use crate::engine::Output;
 use crate::limits::DELEGATED_SERVERS;
 use crate::refusal::Refusal;
@@ -148,6 +150,7 @@ impl Resolver {
         let (target, now) = (remote.ip(), cx.now.monotonic);
         let is_signed = self.ddt.signer.signs(&referral);
         let keys = key_octets(&referral);
+        let revocations = self.revocations(cx, &referral, &host, local.ip());
         let mut message = MapReferral { nonce: ask.nonce, records: vec![referral] };
         if !self.limiter.is_client(target) {
             let plain = message.encode().map_err(|_| Refusal::NotEncodable)?.len().saturating_sub(keys);
@@ -156,13 +159,18 @@ impl Resolver {
                 true => self.limiter.spend_reply(now, target, host, plain)?,
                 false => self.limiter.spend_octets(now, target, plain)?,
             }
-            if is_signed {
-                self.limiter.spend_signed(now, target, keys + self.ddt.signer.octets())?;
+            let revoked: usize = revocations.iter().map(|(key, record)| octets_of(key, record)).sum();
+            let signed = if is_signed { keys + self.ddt.signer.octets() } else { 0 };
+            if signed + revoked > 0 {
+                self.limiter.spend_signed(now, target, signed + revoked)?;
             }
         }
         if is_signed {
             message.records =
                 message.records.into_iter().map(|referral| self.signed(cx, referral)).collect::<Result<_, _>>()?;
+        }
+        for (key, record) in revocations {
+            message.records.push(self.revoked(cx, &key, record)?);
         }
         let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
         self.ddt.figures.referrals += 1;
@@ -177,6 +185,32 @@ impl Resolver {
         }
         self.limiter.spend_signing(cx.now.monotonic, is_delegation(&referral))?;
         self.ddt.signer.sign(referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
+    }
+
+    /// What is said beside `said`, to whoever asks: which keys of this node, at `own`, are revoked, for as long as it is configured so
+    /// (RFC 8111, section 10.2.1).
+    fn revocations(
+        &self,
+        cx: &Context<'_>,
+        said: &Referral,
+        host: &EidPrefix,
+        own: IpAddr,
+    ) -> Vec<(Arc<SigningKey>, Referral)> {
+        let said = said.eid.ip_prefix();
+        let Some(prefix) = said.and_then(|said| self.ddt.node.key_prefix(cx.server.sites(), &said, host)) else {
+            return Vec::new();
+        };
+        let revoked = self.ddt.signer.revoked().iter();
+        revoked.map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public()))).collect()
+    }
+
+    /// What revokes a key with the signature of that key, which is limited as those of delegations: there are as few.
+    fn revoked(&mut self, cx: &Context<'_>, key: &Arc<SigningKey>, referral: Referral) -> Result<Referral, Refusal> {
+        if let Some(signatures) = self.ddt.signer.again(&referral, cx.now.wall) {
+            return Ok(Referral { signatures, ..referral });
+        }
+        self.limiter.spend_signing(cx.now.monotonic, is_delegation(&referral))?;
+        self.ddt.signer.sign_revocation(key, referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
     }
 
     /// The addresses of this Map-Server, the one that was asked among them.
@@ -194,6 +228,11 @@ impl Resolver {
         addresses.dedup();
         addresses
     }
+}
+
+/// Octets of a record that revokes `key`, with its signature.
+fn octets_of(key: &SigningKey, record: &Referral) -> usize {
+    record.encode().map_or(0, |octets| octets.len()) + signer::signature_octets(key)
 }
 
 /// Octets of the keys in a record.

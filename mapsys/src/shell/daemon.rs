@@ -256,6 +256,9 @@ fn check_ddt(text: &mut String, ddt: &ddt::Config) -> std::fmt::Result {
             ddt.signing.life.as_secs() / 3600
         )?;
     }
+    for key in &ddt.signing.revoked {
+        writeln!(text, "says that its key of tag {} is revoked", key.tag())?;
+    }
     if !ddt.anchors.is_empty() {
         writeln!(text, "takes only Map-Referrals that {} trust anchors vouch for", ddt.anchors.len())?;
     }

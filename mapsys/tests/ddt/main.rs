@@ -10,6 +10,7 @@ mod captures;
 mod holes;
 mod liars;
 mod node;
+mod revoked;
 mod signed;
 mod tree;
 mod world;

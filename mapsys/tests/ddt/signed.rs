@@ -16,8 +16,8 @@ use wire::control::{MapReferral, Nonce, Referral, ReferralAction, ReferralSignat
 use crate::common::*;
 use crate::world::*;
 
-const EID: &str = "2001:db8:103::1";
-const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const EID: &str = "2001:db8:103::1";
+pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 macro_rules! pem {
     ($name:literal) => {
@@ -26,7 +26,7 @@ macro_rules! pem {
 }
 
 /// Keys that openssl made.
-fn private(name: &str) -> Arc<SigningKey> {
+pub(crate) fn private(name: &str) -> Arc<SigningKey> {
     let (pem, tag) = match name {
         "root" => (pem!("root"), 1),
         "node" => (pem!("node"), 2),
@@ -37,31 +37,31 @@ fn private(name: &str) -> Arc<SigningKey> {
     Arc::new(SigningKey::from_pem(pem, tag).unwrap())
 }
 
-fn public(name: &str) -> VerifyingKey {
+pub(crate) fn public(name: &str) -> VerifyingKey {
     private(name).public().clone()
 }
 
 fn signing(names: &[&str]) -> Signing {
-    Signing { keys: names.iter().map(|name| private(name)).collect(), life: WEEK }
+    Signing { keys: names.iter().map(|name| private(name)).collect(), life: WEEK, ..Signing::default() }
 }
 
-fn to(text: &str, kind: Kind, server: &str, keys: &[&str]) -> Delegation {
+pub(crate) fn to(text: &str, kind: Kind, server: &str, keys: &[&str]) -> Delegation {
     let mut delegation = delegation(text, kind, &[server]);
     delegation.servers[0].keys = keys.iter().map(|name| public(name)).collect();
     delegation
 }
 
-fn with(config: Config, names: &[&str]) -> Config {
+pub(crate) fn with(config: Config, names: &[&str]) -> Config {
     Config { ddt: Ddt { signing: signing(names), ..config.ddt }, ..config }
 }
 
-fn anchored() -> Config {
+pub(crate) fn anchored() -> Config {
     let config = resolver(&[ROOT]);
     Config { ddt: Ddt { anchors: vec![public("root")], ..config.ddt }, ..config }
 }
 
 /// Root, node and Map-Server that sign with these keys; the root names `named` as those of the node.
-fn tree(named: &[&str], node_keys: &[&str], server_keys: &[&str]) -> World {
+pub(crate) fn tree(named: &[&str], node_keys: &[&str], server_keys: &[&str]) -> World {
     let root = node(&["::/0"], vec![to("2001:db8::/32", Kind::Node, NODE1, named)]);
     let second = node(&["2001:db8::/32"], vec![to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"])]);
     let mut world = World::new(vec![
@@ -75,7 +75,7 @@ fn tree(named: &[&str], node_keys: &[&str], server_keys: &[&str]) -> World {
     world
 }
 
-fn refused(world: &mut World, refusal: Refusal) -> u64 {
+pub(crate) fn refused(world: &mut World, refusal: Refusal) -> u64 {
     world.bench(MR).engine.tally().get(refusal)
 }
 

@@ -17,6 +17,7 @@ use wire::control::{
 use wire::record::{LocatorRecord, MapVersion, MappingRecord, Ttl};
 
 use super::deployed::Deployed;
+use super::keys::{self, Keys};
 use super::party::{Came, PATIENCE, Party};
 use super::system::System;
 use crate::suite::mapsys::{form, host_in};
@@ -39,6 +40,9 @@ pub(super) struct Hall {
     pub(super) second: Party,
     node: std::cell::OnceCell<Result<System, Fault>>,
     resolver: std::cell::OnceCell<Result<System, Fault>>,
+    keys: std::cell::OnceCell<Result<Keys, Fault>>,
+    signer: std::cell::OnceCell<Result<System, Fault>>,
+    wary: std::cell::OnceCell<Result<System, Fault>>,
     nonce: std::cell::Cell<u64>,
     /// The target, if it is not ours.
     pub(super) deployed: Option<Deployed>,
@@ -76,6 +80,9 @@ impl Hall {
             second: party(17, wire::CONTROL_PORT)?,
             node: std::cell::OnceCell::new(),
             resolver: std::cell::OnceCell::new(),
+            keys: std::cell::OnceCell::new(),
+            signer: std::cell::OnceCell::new(),
+            wary: std::cell::OnceCell::new(),
             nonce: std::cell::Cell::new(1),
             deployed: None,
         })
@@ -103,6 +110,9 @@ impl Hall {
             second: party()?,
             node: std::cell::OnceCell::new(),
             resolver: std::cell::OnceCell::new(),
+            keys: std::cell::OnceCell::new(),
+            signer: std::cell::OnceCell::new(),
+            wary: std::cell::OnceCell::new(),
             nonce: std::cell::Cell::new(1),
             deployed: None,
         };
@@ -134,6 +144,39 @@ impl Hall {
             System::start(self.folder.path(), self.addresses.at(2).into(), &config)
         };
         self.resolver.get_or_init(start).as_ref().map(|system| system.address).map_err(Clone::clone)
+    }
+
+    /// The keys of signed trees.
+    pub(super) fn keys(&self) -> Result<&Keys, Fault> {
+        self.keys.get_or_init(|| Keys::make(self.folder.path())).as_ref().map_err(Clone::clone)
+    }
+
+    /// A DDT node with a key.
+    pub(super) fn signer(&self) -> Result<SocketAddr, Fault> {
+        let start = || {
+            let keys = self.keys()?;
+            let config = format!(
+                "[ddt]\nauthoritative = [\"2001:db8::/32\"]\nkey = [{{ key-file = \"{}\" }}]\n\
+                 revoked-key = [{{ key-file = \"{}\" }}]\n[[ddt-delegation]]\neid-prefix = [\"2001:db8:500::/40\"]\n\
+                 kind = \"node\"\nserver = [{{ address = \"{}\", key-file = [\"{}\"] }}]\n",
+                keys.private(keys::ROOT),
+                keys.private(keys::STRANGER),
+                self.first.ip(),
+                keys.public(keys::NODE)
+            );
+            System::start(self.folder.path(), self.addresses.at(3).into(), &config)
+        };
+        self.signer.get_or_init(start).as_ref().map(|system| system.address).map_err(Clone::clone)
+    }
+
+    /// A DDT Map-Resolver with a trust anchor.
+    pub(super) fn wary(&self) -> Result<SocketAddr, Fault> {
+        let start = || {
+            let anchor = self.keys()?.public(keys::ROOT);
+            let config = format!("[ddt]\nroots = [\"{}\"]\ntrust-anchor-file = [\"{anchor}\"]\n", self.root.at);
+            System::start(self.folder.path(), self.addresses.at(4).into(), &config)
+        };
+        self.wary.get_or_init(start).as_ref().map(|system| system.address).map_err(Clone::clone)
     }
 
     fn start_node(&self) -> Result<System, Fault> {

@@ -5,10 +5,12 @@
 
 mod deployed;
 mod hall;
+mod keys;
 mod needs;
 mod node;
 mod party;
 mod resolver;
+mod signed;
 mod system;
 
 use super::Listed;
@@ -20,7 +22,7 @@ use hall::Hall;
 use needs::Role;
 
 fn probes() -> Vec<&'static Probe<Hall>> {
-    [node::PROBES, resolver::PROBES].into_iter().flatten().collect()
+    [node::PROBES, resolver::PROBES, signed::PROBES].into_iter().flatten().collect()
 }
 
 pub(super) fn list() -> anyhow::Result<Vec<Listed>> {

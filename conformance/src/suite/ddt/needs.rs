@@ -38,6 +38,9 @@ impl Role {
     }
 }
 
+const KEYS: Need =
+    Need::Ours("no RFC says what the key material of a Security Key LCAF is: lisp-mapsys has a form of its own");
+
 pub(super) const NEEDS: &[(&str, Need)] = &[
     ("DT-01.2", Need::Given(Lack::Kinds)),
     ("DT-01.5", Need::Given(Lack::Hints)),
@@ -45,6 +48,15 @@ pub(super) const NEEDS: &[(&str, Need)] = &[
     ("DT-04.1", Need::Claim(Claim::ProxyReply)),
     ("DT-05.1", Need::Claim(Claim::ProxyReply)),
     ("DT-05.4", Need::Ours("it measures limits that lisp-mapsys promises, and no standard does")),
+    ("DT-06.1", KEYS),
+    ("DT-06.2", KEYS),
+    ("DT-06.3", KEYS),
+    ("DT-14.1", KEYS),
+    ("DT-14.2", KEYS),
+    ("DT-14.3", KEYS),
+    ("DT-14.4", KEYS),
+    ("DT-14.5", KEYS),
+    ("DT-14.6", KEYS),
 ];
 
 /// The DDT node of the target cannot be given this.

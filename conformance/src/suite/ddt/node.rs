@@ -248,7 +248,7 @@ fn amplification(hall: &Hall) -> Judgement {
     let mut came = 0;
     let is_it = |message: &ControlMessage| matches!(message, ControlMessage::MapReferral(it) if it.nonce == first);
     while let Some(answer) = hall.client.wait(Duration::from_millis(300), is_it) {
-        came += answer.octets;
+        came += answer.bytes.len();
         count += 1;
     }
     expect(count > 0 && came <= 3 * sent, format!("{sent} octets sent, {came} came in {count} Map-Referrals"))

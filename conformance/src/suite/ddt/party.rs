@@ -33,7 +33,7 @@ pub(super) struct Came {
     pub(super) from: SocketAddr,
     pub(super) message: ControlMessage,
     /// Its octets.
-    pub(super) octets: usize,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Party {
@@ -69,7 +69,7 @@ impl Party {
             match ControlMessage::decode(&buffer[..octets]) {
                 Ok(message) if wanted(&message) => {
                     exchange::came(&self.socket, from, &buffer[..octets]);
-                    return Some(Came { from, message, octets });
+                    return Some(Came { from, message, bytes: buffer[..octets].to_vec() });
                 }
                 _ => {}
             }

@@ -12,9 +12,10 @@ use wire::record::LocatorRecord;
 use super::{Asker, Client, Step};
 use crate::ddt::Kind;
 use crate::ddt::chain::Received;
-use crate::ddt::pending::Start;
+use crate::ddt::pending::{Pending, Start};
 use crate::ddt::ranked::Ranked;
 use crate::ddt::referrals::Known;
+use crate::ddt::revoked;
 use crate::limit::Bucket;
 use crate::limits::{DDT_SERVERS, RECEIPT_BURST, RECEIPT_RATE};
 use crate::refusal::Refusal;
@@ -38,6 +39,10 @@ impl<A: Asker> Client<A> {
         if self.chain.is_required() {
             let bucket = self.receipts.get_or_insert_with(|| Bucket::full(now, RECEIPT_BURST));
             bucket.spend(now, RECEIPT_BURST, RECEIPT_RATE).ok_or(Refusal::ReceiptBudget)?;
+        }
+        // Who knows the nonce can repeat what a key has signed of itself, and make nothing up.
+        if self.hear(now, host, server, &received) {
+            return Ok(());
         }
         let verified = self.verified(now, host, server, received);
         let Some(pending) = self.pending.get_mut(&host) else { return Ok(()) };
@@ -75,6 +80,9 @@ impl<A: Asker> Client<A> {
         let Some(pending) = self.pending.get(&host).filter(|pending| !pending.is_delivering) else { return Ok(()) };
         let scope = pending.scope;
         self.count_answer(host)?;
+        if self.hear(now, host, server, &received) {
+            return Ok(());
+        }
         let verified = self.verified(now, host, server, received);
         if let Some(pending) = self.pending.get_mut(&host).filter(|_| verified.is_err()) {
             pending.unverified(server);
@@ -150,6 +158,24 @@ impl<A: Asker> Client<A> {
         self.go_on(now, host, Start { scope: Some(prefix), kind, servers, is_from_root: false });
     }
 
+    /// Hears which keys `server` revokes (RFC 8111, section 10.2.1): what these had proven is forgotten, and searches that it has led
+    /// begin anew. `true` if that for `host` does, too.
+    fn hear(&mut self, now: Instant, host: EidPrefix, server: SocketAddr, received: &Received<'_>) -> bool {
+        let scope = self.pending.get(&host).and_then(|pending| pending.scope);
+        let void = self.chain.hear(now, (server.ip(), scope), received);
+        if void.is_empty() {
+            return false;
+        }
+        self.referrals.forget_all(|prefix| void.covers(prefix));
+        let is_led = |pending: &Pending<A>| pending.scope.is_some_and(|scope| void.is_below(&scope));
+        let led: Vec<_> = self.pending.iter().filter(|(_, pending)| is_led(pending)).map(|(host, _)| *host).collect();
+        for host in led {
+            let start = self.root();
+            self.go_on(now, host, start);
+        }
+        self.pending.get(&host).is_none_or(|pending| pending.scope != scope)
+    }
+
     /// MS-NOT-REGISTERED: the other Map-Servers may know more; if none does, it is unreachable for a minute.
     fn not_registered(
         &mut self,
@@ -217,10 +243,13 @@ impl<A: Asker> Client<A> {
     }
 }
 
-/// The record of a Map-Referral that speaks of `host`; the others, if there are any, were not asked for.
+/// The record of a Map-Referral that speaks of `host`, of two alike the one that revokes no key. The others, if there are any, were not
+/// asked for.
 fn covering<'a>(message: &'a MapReferral, host: &EidPrefix) -> Option<(EidPrefix, &'a Referral)> {
     let records = message.records.iter().filter_map(|referral| Some((referral.eid.ip_prefix()?, referral)));
-    records.filter(|(prefix, _)| prefix.covers(host)).max_by_key(|(prefix, _)| prefix.net.prefix_len())
+    records
+        .filter(|(prefix, _)| prefix.covers(host))
+        .max_by_key(|(prefix, referral)| (prefix.net.prefix_len(), revoked::named(referral).next().is_none()))
 }
 
 /// The address of a locator, which may come with its keys (RFC 8111, section 6.4, Loc-AFI).

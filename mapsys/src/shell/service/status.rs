@@ -279,6 +279,7 @@ pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Val
         "publications_unacknowledged": engine.subscriptions().waiting().1,
         "ddt_searches": engine.ddt().searches,
         "ddt_referrals_cached": engine.ddt().cached,
+        "ddt_keys_revoked": engine.ddt().revoked,
         "ddt_requests_sent": engine.ddt().requests,
         "ddt_referrals_sent": engine.ddt().referrals,
         "foreign_forwarded": engine.ddt().forwarded,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Settings of DDT (RFC 8111) and of other ways to foreign EIDs.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use wire::address::{EidPrefix, InstanceId};
 
@@ -29,7 +31,11 @@ pub struct DdtSetting {
     /// Whether those are all.
     pub complete: bool,
     /// What this node signs its Map-Referrals with.
+    #[serde(deserialize_with = "signing_keys")]
     pub key: Vec<SigningKeySetting>,
+    /// Former keys, which this node says are revoked.
+    #[serde(deserialize_with = "signing_keys")]
+    pub revoked_key: Vec<SigningKeySetting>,
     /// How long its signatures hold; a week unless given.
     pub signature_hours: Option<u32>,
     /// Files with the public keys of the roots: only what is signed counts then.
@@ -38,13 +44,34 @@ pub struct DdtSetting {
 
 /// A key to sign with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table as { key-file = \"ddt.pem\", key-tag = 1 }"
+)]
 pub struct SigningKeySetting {
     /// Its file: PKCS#8 in PEM.
     pub key_file: PathBuf,
     /// Its name in signatures.
     #[serde(default)]
     pub key_tag: u16,
+}
+
+/// A list of keys; who writes the name of a file in its place is told how it is written.
+fn signing_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SigningKeySetting>, D::Error> {
+    struct Keys;
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<SigningKeySetting>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list as [{ key-file = \"ddt.pem\", key-tag = 1 }]")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
+            std::iter::from_fn(|| keys.next_element().transpose()).collect()
+        }
+    }
+    deserializer.deserialize_seq(Keys)
 }
 
 /// One `[[ddt-delegation]]`.
@@ -130,23 +157,28 @@ pub(super) fn config(
         peers: ddt.peers.clone(),
         is_complete: ddt.complete,
         secret: NonceSecret::default(),
-        signing: signing(ddt).context("ddt.key")?,
+        signing: signing(ddt)?,
         anchors: public_keys(&ddt.trust_anchor_file).context("ddt.trust-anchor-file")?,
     })
 }
 
 fn signing(ddt: &DdtSetting) -> anyhow::Result<Signing> {
+    let keys = private_keys(&ddt.key).context("ddt.key")?;
+    let revoked = private_keys(&ddt.revoked_key).context("ddt.revoked-key")?;
+    let life = match ddt.signature_hours {
+        Some(0) => bail!("ddt.signature-hours must be 1 at least"),
+        Some(hours) => Duration::from_secs(3600 * u64::from(hours)),
+        None => Signing::default().life,
+    };
+    Ok(Signing { keys, revoked, life })
+}
+
+fn private_keys(keys: &[SigningKeySetting]) -> anyhow::Result<Vec<Arc<SigningKey>>> {
     let one = |key: &SigningKeySetting| {
         let read = SigningKey::from_pem(&read(&key.key_file)?, key.key_tag);
         read.map(Arc::new).with_context(|| key.key_file.display().to_string())
     };
-    let keys = ddt.key.iter().map(one).collect::<anyhow::Result<_>>()?;
-    let life = match ddt.signature_hours {
-        Some(0) => bail!("signature-hours must be 1 at least"),
-        Some(hours) => Duration::from_secs(3600 * u64::from(hours)),
-        None => Signing::default().life,
-    };
-    Ok(Signing { keys, life })
+    keys.iter().map(one).collect()
 }
 
 fn public_keys(files: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
@@ -155,7 +187,7 @@ fn public_keys(files: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(file).with_context(|| file.display().to_string())
+    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 fn addresses(texts: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
@@ -185,7 +217,7 @@ impl DelegationSetting {
             KindSetting::MapServer => Kind::MapServer,
         };
         let server = |s: &ServerSetting| {
-            let keys = public_keys(&s.key_file)?;
+            let keys = public_keys(&s.key_file).with_context(|| format!("key-file of {}", s.address))?;
             anyhow::Ok(Server { address: s.address, priority: s.priority, weight: s.weight, keys })
         };
         let servers = self.server.iter().map(server).collect::<anyhow::Result<Vec<Server>>>()?;
