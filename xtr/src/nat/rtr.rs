@@ -395,7 +395,8 @@ impl Rtr {
     ) -> Result<(), Refusal> {
         let former = self.bound.remove(&prefix);
         let left = self.left.get(&prefix);
-        let heard = [former.as_ref(), left].map(|known| known.map(|known| known.heard.clone()).unwrap_or_default());
+        let heard = former.as_ref().map(|former| former.heard.clone()).unwrap_or_default();
+        let heard_before = left.map(|left| left.heard.clone()).unwrap_or_default();
         if left.is_some_and(|left| left.xtr_id == pending.xtr_id) {
             self.left.remove(&prefix);
         }
@@ -418,9 +419,8 @@ impl Rtr {
         if let Some(former) = former.as_ref().filter(|former| former.xtr_id == xtr_id && former.at != at) {
             self.left.follow(xtr_id, former.at, at);
         }
-        let mut bound =
-            Bound { prefix, at, local, private, expires, mapping, xtr_id, merges, nonce, heard: Vec::new() };
-        bound.go_on_from(heard.into_iter().flatten());
+        let mut bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, merges, nonce, heard };
+        bound.go_on_from(heard_before);
         bound.hear(Heard { answered: nonce, ..bound.heard_of(pending.server) });
         if let Some(former) = former.filter(|former| former.xtr_id != xtr_id) {
             self.keep_former(now, former);

@@ -210,6 +210,24 @@ fn nothing_is_told_that_is_not_for_whom_this_rtr_reaches_and_of_its_map_server()
 }
 
 #[test]
+fn the_last_answer_of_each_map_server_is_known_when_it_comes_once_more() {
+    let mut node = Node::rtr();
+    node.take(vec![server(SERVER, "of the rtr"), server(OTHER_SERVER, "of the rtr")]);
+    let nat = at(NAT, 50_001);
+    for (name, nonce) in [(SERVER, 5), (OTHER_SERVER, 6)] {
+        node.come(at(RTR, 4342), nat, &to_rtr(name, register(nonce, vec![record(EID)])));
+        let bytes = notify(nonce, vec![record(EID)], "of the rtr");
+        assert_eq!(handed(&node.come(at(RTR, 4342), at(name, 4342), &bytes)), Some(nat));
+    }
+    node.wait(Duration::from_secs(30));
+    for (name, nonce) in [(SERVER, 5), (OTHER_SERVER, 6)] {
+        let bytes = notify(nonce, vec![record(EID)], "of the rtr");
+        assert_eq!(handed(&node.come(at(RTR, 4342), at(name, 4342), &bytes)), None);
+    }
+    assert_eq!((node.refused(Refusal::RelayNotifyUnasked), node.refused(Refusal::RelayNotifyAmbiguous)), (2, 0));
+}
+
+#[test]
 fn an_xtr_behind_a_nat_leaves_what_has_moved_and_acknowledges_by_its_rtr() {
     let mut node = Node::natted(Mode::On, &[RTR, "203.0.113.3"]);
     let begun = node.done();
