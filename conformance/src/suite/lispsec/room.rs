@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tempfile::TempDir;
 use wire::address::{Address, EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Algorithm, Secret};
 use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, Verified, WrappedOtk, verify_reply};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapReply, MapRequest, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
