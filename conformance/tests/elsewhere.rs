@@ -165,7 +165,7 @@ const GIVEN: &str = r#"itr-key = [{ key-id = 9, secret = "of ITRs" }, { key-id =
 [map-system.subscribers]
 count = 32
 site-id = 3
-key = { key-id = 2, algorithm = "hmac-sha-256", secret = "of subscribers" }
+key = { key-id = 2, algorithm = "hkdf", secret = "of subscribers" }
 limits = true"#;
 
 /// None fails, so many pass, and the others are skipped for these reasons.
