@@ -74,6 +74,11 @@ impl Elsewhere {
         sites.get(number).ok_or_else(more)
     }
 
+    /// The same from the end: what one suite has registered is not in the way of another.
+    pub(super) fn numbered_from_end(&self, number: usize) -> Result<&'static Site, Fault> {
+        self.numbered(self.map_system.numbered.checked_sub(number).filter(|left| *left > 0).unwrap_or(usize::MAX))
+    }
+
     /// A site by its name.
     pub(super) fn named(&self, name: &str) -> Result<&'static Site, Fault> {
         self.map_system.named(name).ok_or_else(|| unfit(format!("the target file names no site {name:?}")))
@@ -134,7 +139,9 @@ impl Guest {
     pub(super) fn socket_at(&self, address: IpAddr, port: u16) -> Result<std::net::UdpSocket, Fault> {
         let bound = self.place.bind(SocketAddr::new(address, port))?;
         bound.map_err(|error| match self.is_elsewhere() {
-            Some(_) => unfit(format!("{address}, port {port}: {error}; more addresses of this machine are needed (`from` names them)")),
+            Some(_) => unfit(format!(
+                "{address}, port {port}: {error}; more addresses of this machine are needed (`from` names them)"
+            )),
             None => missing(format!("{address}, port {port}: {error}")),
         })
     }

@@ -137,7 +137,8 @@ impl Written {
         let has_sites = self.sites.is_some() || !self.site.is_empty();
         let is_given = self.itr_key.is_some() || self.protected_path.is_some() || self.subscribers.is_some();
         if is_given && self.address.is_none() {
-            let problem = "map-system: itr-key, protected-path and subscribers only where `address` says that it runs elsewhere";
+            let problem =
+                "map-system: itr-key, protected-path and subscribers only where `address` says that it runs elsewhere";
             return Err(Wrong::at(at, problem));
         }
         let given = given::checked(self.itr_key, self.protected_path, self.subscribers)?;

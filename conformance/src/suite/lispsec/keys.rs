@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One-time keys as they come from an ITR.
 
-use wire::control::{Ecm, Nonce};
 use wire::control::lispsec::{EcmAd, EidAd, Granted, HmacId, KdfId, OneTimeKey, WrapId, WrappedOtk};
+use wire::control::{Ecm, Nonce};
 
-use super::room::{
-    ASKED, ITR, ITR_SECRET, Room, TUNNELLED, eids, named, site_secret, wrapped, wrapped_with,
-};
+use super::room::{ASKED, ITR, ITR_SECRET, Room, TUNNELLED, eids, named, site_secret, wrapped, wrapped_with};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, should};
 use crate::target::ItrKey;
 
@@ -29,21 +27,13 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("LS-01.14", WRAPPING, "a configuration with one secret for ITRs and a site", independent),
 ];
 
-fn answered(
-    room: &Room,
-    at: std::net::Ipv4Addr,
-    wrap: impl FnOnce(&OneTimeKey, Nonce) -> WrappedOtk,
-) -> Judgement {
+fn answered(room: &Room, at: std::net::Ipv4Addr, wrap: impl FnOnce(&OneTimeKey, Nonce) -> WrappedOtk) -> Judgement {
     let router = room.router(at)?;
     let verified = router.verified(&router.asking(101, room.host_of(1)?, ASKED, wrap)?)?;
     expect(eids(&verified) == [room.site_prefix(1)?], format!("both HMACs hold; {}", named(&verified)))
 }
 
-fn dropped(
-    room: &Room,
-    at: std::net::Ipv4Addr,
-    wrap: impl FnOnce(&OneTimeKey, Nonce) -> WrappedOtk,
-) -> Judgement {
+fn dropped(room: &Room, at: std::net::Ipv4Addr, wrap: impl FnOnce(&OneTimeKey, Nonce) -> WrappedOtk) -> Judgement {
     let router = room.router(at)?;
     let message = router.asking(102, room.host_of(1)?, ASKED, wrap)?.message;
     room.nothing_of(&router, &message)?;

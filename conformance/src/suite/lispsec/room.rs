@@ -48,6 +48,8 @@ const NEVER_REGISTERED: &str = "never registered";
 pub(super) const VECTORS: &str = "vectors";
 /// Third octet of the addresses of ETRs.
 const OF_ETRS: u8 = 3;
+/// Map-Notifies that are passed over.
+const NOTIFIES: usize = 8;
 /// What comes over loopback comes at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -128,7 +130,8 @@ impl Room {
     pub(super) fn site_prefix(&self, n: u8) -> Result<EidPrefix, Fault> {
         let Some(site) = self.given_site(n)? else { return Ok(dictated_prefix(n)) };
         let net = site.prefixes.iter().find(|net| net.addr().is_ipv6());
-        let net = net.ok_or_else(|| unfit(format!("site {:?} of the target file has no IPv6 EID-prefix", site.name)))?;
+        let net =
+            net.ok_or_else(|| unfit(format!("site {:?} of the target file has no IPv6 EID-prefix", site.name)))?;
         Ok(EidPrefix { iid: InstanceId(site.iid), net: *net })
     }
 
@@ -156,7 +159,9 @@ impl Room {
     /// What ITRs share with the Map-Resolver; the second one is for a change of secrets.
     pub(super) fn itr_keys(&self) -> Result<Vec<ItrKey>, Fault> {
         let dictated = || {
-            [(3, ITR_SECRET), (4, NEXT_SECRET)].map(|(key_id, secret)| ItrKey { key_id, secret: secret.into() }).to_vec()
+            [(3, ITR_SECRET), (4, NEXT_SECRET)]
+                .map(|(key_id, secret)| ItrKey { key_id, secret: secret.into() })
+                .to_vec()
         };
         Ok(self.elsewhere()?.map_or_else(dictated, |elsewhere| elsewhere.given.itr_keys.clone()))
     }
@@ -398,10 +403,26 @@ impl Router {
         let nonce = Nonce(self.base + message.nonce.0);
         let message = MapRegister { want_notify: true, nonce, ..message };
         let sealed = auth::seal(&message.into(), &key.auth(), form(key.algorithm)).map_err(broken)?;
-        match ControlMessage::decode(&self.exchange(&sealed)?) {
-            Ok(ControlMessage::MapNotify(_)) => Ok(()),
-            other => Err(broken(format!("a Map-Notify expected; came {other:?}"))),
+        self.send(&sealed)?;
+        for _ in 0..NOTIFIES {
+            match ControlMessage::decode(&self.receive()?) {
+                Ok(ControlMessage::MapNotify(notify)) if notify.nonce == nonce => return Ok(()),
+                Ok(ControlMessage::MapNotify(_)) => {}
+                other => return Err(broken(format!("a Map-Notify expected; came {other:?}"))),
+            }
         }
+        Err(broken(format!("{NOTIFIES} Map-Notifies, none of them with nonce {nonce}")))
+    }
+
+    /// What comes next to an ETR that is no Map-Notify: those come also when others register, and again as nobody acknowledges them.
+    pub(super) fn receive_request(&self) -> Result<Vec<u8>, Fault> {
+        for _ in 0..NOTIFIES {
+            let came = self.receive()?;
+            if !matches!(ControlMessage::decode(&came), Ok(ControlMessage::MapNotify(_))) {
+                return Ok(came);
+            }
+        }
+        Err(broken(format!("{NOTIFIES} Map-Notifies, and no Map-Request")))
     }
 
     /// A Map-Request in an ECM, to be answered here.

@@ -98,7 +98,7 @@ fn forwarded(room: &Room, n: u8, asked: Asked) -> Result<(Asking, Forwarded), Fa
     let (itr, keys) = (room.router(ITR)?, room.itr_keys()?);
     let asking = itr.asking(200 + u64::from(n), room.host_of(n)?, asked, |otk, nonce| wrapped(&keys, otk, nonce))?;
     itr.send(&asking.message)?;
-    let came = Forwarded::read(room, n, &etr.receive()?, asking.nonce)?;
+    let came = Forwarded::read(room, n, &etr.receive_request()?, asking.nonce)?;
     Ok((asking, came))
 }
 
@@ -136,12 +136,8 @@ fn rule_2_mixed(room: &Room) -> Judgement {
     let itr = room.router(ITR)?;
     let asking = room.protected(&itr, 111, room.host_of(5)?)?;
     itr.send(&asking.message)?;
-    // Before the request a Map-Notify may come, which tells this xTR of the other one.
-    let mut message = signing.receive()?;
-    if wire::control::message_type(&message) != Some(Ecm::TYPE) {
-        message = signing.receive()?;
-    }
-    let came = Forwarded::read(room, 5, &message, asking.nonce)?;
+    // A Map-Notify may come before, which tells this xTR of the other one.
+    let came = Forwarded::read(room, 5, &signing.receive_request()?, asking.nonce)?;
     let verified = asking.verify(&came.answer(asking.nonce, &[room.site_prefix(5)?])?)?;
     expect(verified.cant_sign, format!("it came to the one with S, E {}", verified.cant_sign))
 }
@@ -163,7 +159,7 @@ fn turned_off(room: &Room) -> Judgement {
     let etr = register(room, 7, 1, false, true)?;
     let itr = room.router(ITR)?;
     itr.send(&room.protected(&itr, 113, room.host_of(7)?)?.message)?;
-    etr.receive()?;
+    etr.receive_request()?;
     drop(etr);
     register(room, 7, 2, false, false)?;
     refused_by_all(room, 7, 114)
@@ -181,7 +177,7 @@ fn octet_for_octet(room: &Room) -> Judgement {
     let key = Key { id: 1, algorithm: Algorithm::HmacSha256, secret };
     etr.register_with(&key, of(1, false, true, records))?;
     room.router(OF_VECTORS)?.send(&vector("S01")?)?;
-    let came = etr.receive()?;
+    let came = etr.receive_request()?;
     let hex: String = came.iter().map(|octet| format!("{octet:02x}")).collect();
     expect(came == vector("S02")?, hex)
 }
@@ -209,7 +205,7 @@ fn longest(room: &Room) -> Judgement {
     for (nonce, eid, wanted) in [(115, host_in(&inner, 9), inner), (116, room.host_of(10)?, room.site_prefix(10)?)] {
         let asking = room.protected(&itr, nonce, eid)?;
         itr.send(&asking.message)?;
-        let came = Forwarded::read(room, 10, &etr.receive()?, asking.nonce)?;
+        let came = Forwarded::read(room, 10, &etr.receive_request()?, asking.nonce)?;
         let granted = &came.granted()?.eids;
         if *granted != [Eid::from(wanted)] {
             return Err(broken(format!("{wanted} expected for {eid}; came {granted:?}")));
@@ -246,7 +242,8 @@ fn old_functions(room: &Room) -> Judgement {
 /// The functions of a proxy Map-Reply.
 fn used(room: &Room, nonce: u64, asked: Asked) -> Result<(HmacId, HmacId, KdfId), Fault> {
     let (itr, keys) = (room.router(ITR)?, room.itr_keys()?);
-    let came = itr.exchange(&itr.asking(nonce, room.host_of(1)?, asked, |otk, nonce| wrapped(&keys, otk, nonce))?.message)?;
+    let came =
+        itr.exchange(&itr.asking(nonce, room.host_of(1)?, asked, |otk, nonce| wrapped(&keys, otk, nonce))?.message)?;
     let security = MapReply::decode(&came).map_err(broken)?.security.ok_or_else(|| broken("no S"))?;
     let ad = MapReplyAd::decode(&security).map_err(broken)?;
     let granted = ad.eid_ad.granted.ok_or_else(|| broken("the EID-AD is not filled in"))?;

@@ -328,10 +328,13 @@ impl Foreign {
     }
 }
 
-/// A nonce above all that earlier runs have used: a target that ran before us remembers those.
+/// A nonce above all that earlier runs have used, which a target that ran before us remembers: checks go some 2^28 above it, and 2^32 are
+/// between two runs of which one begins a second after the other.
 pub(in crate::suite) fn fresh_nonce() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |time| time.as_secs());
-    now << 24
+    /// Of a microsecond: until the year 2112 that is no more than 64 bits.
+    const NONCES: u64 = 1 << 12;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_mul(NONCES)
 }
 
 /// The end of what a target has printed.

@@ -138,7 +138,9 @@ impl Place {
     pub(in crate::suite) fn v4(&self, number: usize) -> Result<IpAddr, Fault> {
         let all: Vec<_> = self.addresses.iter().filter(|address| address.is_ipv4()).collect();
         let found = number.checked_rem(all.len()).and_then(|number| all.get(number));
-        found.map(|address| **address).ok_or_else(|| unfit("an IPv4 address of this machine is needed (`from` names them)"))
+        found
+            .map(|address| **address)
+            .ok_or_else(|| unfit("an IPv4 address of this machine is needed (`from` names them)"))
     }
 
     /// A socket at the next address at which this port is free.

@@ -224,7 +224,7 @@ impl Office {
         let number = self.next_part.get();
         self.next_part.set(number + 1);
         if let Some(elsewhere) = self.elsewhere()? {
-            return whole(elsewhere.numbered(number.into())?);
+            return whole(elsewhere.numbered_from_end(number.into())?);
         }
         prefix(&format!("2001:db8:a:{number:x}::/64"))
     }
@@ -236,7 +236,8 @@ impl Office {
 
     /// The EID-prefix of a site that nobody registers.
     pub(super) fn silent(&self) -> Result<EidPrefix, Fault> {
-        self.elsewhere()?.map_or_else(|| prefix("2001:db8:b::/48"), |elsewhere| whole(elsewhere.named("never registered")?))
+        self.elsewhere()?
+            .map_or_else(|| prefix("2001:db8:b::/48"), |elsewhere| whole(elsewhere.named("never registered")?))
     }
 
     /// The site says where an EID-prefix is; nowhere, without a locator.
