@@ -130,7 +130,8 @@ fn denied_source(office: &Office) -> Judgement {
 }
 
 fn several(office: &Office) -> Judgement {
-    let (xtr, parts) = (office.xtr()?, [office.registered(1)?, office.registered(2)?, office.registered(3)?]);
+    let (xtr, mut parts) = (office.xtr()?, [office.registered(1)?, office.registered(2)?, office.registered(3)?]);
+    parts.sort();
     let mut request = xtr.request(9, &parts)?;
     request.records[2].notify = false;
     xtr.send(&request)?;
