@@ -230,12 +230,18 @@ fn diff(arguments: &Diff) -> anyhow::Result<bool> {
 const TABLES: &str = "
 What the suites of a map system need of a target file beside the claim of their name:
   lisp, facade     [map-system] with `start`, or `address` of one that runs, and `sites`
-  lispsec          [lisp-sec.start]
-  pubsub           [pubsub.start], and `subscriber` in [pubsub]
+  lispsec          [lisp-sec.start]; or `address` and `itr-key` in [map-system], sites, one of them called \"never registered\"
+  pubsub           [pubsub.start], and `subscriber` in [pubsub]; or `address` in [map-system], such sites, and [map-system.subscribers]
   ddt              [ddt-node.start] for the checks of a DDT node, [ddt-map-resolver.start] for those of a Map-Resolver,
-                   [map-system.start] for those of a Map-Server
-These three dictate sites, keys and peers, so that an address alone does not do: without the table their checks are skipped.
-Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
+                   [map-system.start] for those of a Map-Server, or `address`
+These three start what they judge with sites, keys and peers of their own; one that runs, and has an address, was given them by its operator:
+  itr-key                   [{ key-id, secret }], one or two, that ITRs at the addresses of the suites share with it
+  protected-path            an address of this machine from which one-time keys may come unencrypted
+  [map-system.subscribers]  `count`, `site-id`, `key`: of subscriber N each octet of the xTR-ID is N; Map-Notifies come to the port that asked.
+                            `limits = true` if 200 may subscribe to \"never registered\" alone, and the ITR-RLOCs of 201 are in 192.0.2.0/24
+  [[map-system.site]]       \"requires lisp-sec\", which it answers for only with LISP-SEC; \"vectors\", the site 10.2.2.0/24 of the vectors
+What is not given is skipped, and the report says so. Subscriptions of an earlier run may be in the way of pubsub: begin with a map system
+that was started afresh. Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
 ";
 
 fn claims() -> anyhow::Result<bool> {

@@ -10,6 +10,7 @@ use toml::Spanned;
 use wire::control::auth::{Algorithm, AuthKey, Secret};
 
 use super::error::Wrong;
+use super::given::{self, Given, ItrKey, WrittenSubscribers};
 use super::start::{self, Start};
 
 /// Sites that a file may number: each is a check's own, and there are no more checks.
@@ -40,6 +41,8 @@ pub enum Means {
         /// Addresses of this machine that xTRs of the suites have: five do for all checks, as each xTR has one to itself. Without it, as
         /// many of loopback as are needed if the target is there, else the one that leads to it.
         from: Vec<IpAddr>,
+        /// What it shares with ITRs and subscribers.
+        given: Given,
     },
 }
 
@@ -67,6 +70,13 @@ pub struct Key {
     pub secret: String,
 }
 
+impl MapSystem {
+    /// A site by its name.
+    pub fn named(&self, name: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| site.name == name)
+    }
+}
+
 impl Key {
     /// The same for our codec.
     pub fn auth(&self) -> AuthKey {
@@ -81,6 +91,9 @@ pub(super) struct Written {
     start: Option<start::Written>,
     address: Option<Spanned<Vec<Spanned<String>>>>,
     from: Option<Spanned<Vec<Spanned<String>>>>,
+    itr_key: Option<Spanned<Vec<ItrKey>>>,
+    protected_path: Option<Spanned<String>>,
+    subscribers: Option<WrittenSubscribers>,
     sites: Option<Numbered>,
     #[serde(default)]
     site: Vec<WrittenSite>,
@@ -122,7 +135,14 @@ const NUMBER: &str = "{number}";
 impl Written {
     pub(super) fn checked(self, at: usize) -> Result<MapSystem, Wrong> {
         let has_sites = self.sites.is_some() || !self.site.is_empty();
-        let means = means(at, self.configured_as, self.start, self.address, self.from)?;
+        let is_given = self.itr_key.is_some() || self.protected_path.is_some() || self.subscribers.is_some();
+        if is_given && self.address.is_none() {
+            let problem =
+                "map-system: itr-key, protected-path and subscribers only where `address` says that it runs elsewhere";
+            return Err(Wrong::at(at, problem));
+        }
+        let given = given::checked(self.itr_key, self.protected_path, self.subscribers)?;
+        let means = means(at, self.configured_as, self.start, self.address, self.from, given)?;
         if matches!(means, Means::Configured) {
             return match has_sites {
                 true => Err(Wrong::at(at, "map-system: sites of one that the suites configure are theirs")),
@@ -163,6 +183,7 @@ fn means(
     start: Option<start::Written>,
     address: Option<Spanned<Vec<Spanned<String>>>>,
     from: Option<Spanned<Vec<Spanned<String>>>>,
+    given: Given,
 ) -> Result<Means, Wrong> {
     if let (Some(from), None) = (&from, &address) {
         return Err(Wrong::at(from.span().start, "map-system.from: only where `address` says that it runs elsewhere"));
@@ -185,13 +206,13 @@ fn means(
             }
             let from = from.map(Spanned::into_inner).unwrap_or_default();
             let from = from.iter().map(|text| parsed(text, "an IP address")).collect::<Result<_, _>>()?;
-            Ok(Means::Elsewhere { addresses, from })
+            Ok(Means::Elsewhere { addresses, from, given })
         }
         _ => Err(Wrong::at(at, "map-system: exactly one of `start`, `address` and `configured-as`")),
     }
 }
 
-fn parsed<T: std::str::FromStr>(text: &Spanned<String>, what: &str) -> Result<T, Wrong> {
+pub(super) fn parsed<T: std::str::FromStr>(text: &Spanned<String>, what: &str) -> Result<T, Wrong> {
     let wrong = |_| Wrong::at(text.span().start, format!("{:?} is not {what}", text.get_ref()));
     text.get_ref().parse().map_err(wrong)
 }

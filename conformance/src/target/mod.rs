@@ -7,6 +7,7 @@
 mod claims;
 mod dictated;
 mod error;
+mod given;
 mod map_system;
 mod stance;
 mod start;
@@ -23,6 +24,8 @@ use toml::Spanned;
 pub use claims::Claim;
 pub use dictated::{Dictated, Lack};
 pub use error::TargetError;
+pub(crate) use given::REQUIRES_LISP_SEC;
+pub use given::{Given, ItrKey, Subscribers};
 pub use map_system::{Key, MapSystem, Means, Site};
 pub use stance::Stance;
 pub use start::{File, Start};
@@ -127,6 +130,14 @@ impl Target {
     /// Whether it is this implementation, which all suites judge.
     pub fn is_ours(&self) -> bool {
         self.name == OUR_NAME
+    }
+
+    /// What its file gives of a map system that runs elsewhere.
+    pub fn given(&self) -> Option<&Given> {
+        match &self.map_system.as_ref()?.means {
+            Means::Elsewhere { given, .. } => Some(given),
+            Means::Configured | Means::Started(_) => None,
+        }
     }
 
     /// Whether the suites write the configurations of its map system, as they do for ours.

@@ -46,6 +46,8 @@ impl Target {
         match (of_map_systems, &self.map_system) {
             (Some((_, Some(claim))), Some(_)) if !self.claims(*claim) => self.claiming(*claim),
             (Some(("ddt", _)), Some(_)) => Stance::Run,
+            // What it was told is in its file, as far as that says it.
+            (Some(("lispsec" | "pubsub", _)), Some(_)) if self.given().is_some() => Stance::Run,
             (Some((name, Some(_))), Some(_)) if !self.is_configured_by_suites() => {
                 Stance::Skip(format!("this suite dictates a configuration, {}", wanted_table(name)))
             }
@@ -63,10 +65,8 @@ impl Target {
 /// What a target file would have to have for the suite of this name to run.
 fn wanted_table(suite: &str) -> &'static str {
     match suite {
-        "lispsec" => "which the target file would spell in [lisp-sec.start]; an address alone does not do",
-        "pubsub" => {
-            "which the target file would spell in [pubsub.start] and pubsub.subscriber; an address alone does not do"
-        }
+        "lispsec" => "which the target file would spell in [lisp-sec.start]",
+        "pubsub" => "which the target file would spell in [pubsub.start] and pubsub.subscriber",
         _ => "which no table of a target file spells",
     }
 }

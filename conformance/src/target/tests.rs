@@ -51,7 +51,7 @@ fn a_box_elsewhere_has_addresses_sites_and_keys() {
     let target = parse(ELSEWHERE).unwrap();
     assert!(target.claims(Claim::ProxyReply) && !target.claims(Claim::Ddt));
     let map_system = target.map_system.unwrap();
-    let Means::Elsewhere { addresses, from } = &map_system.means else { panic!("{map_system:?}") };
+    let Means::Elsewhere { addresses, from, .. } = &map_system.means else { panic!("{map_system:?}") };
     let expected: Vec<std::net::SocketAddr> =
         vec!["192.0.2.1:4342".parse().unwrap(), "[2001:db8::1]:4343".parse().unwrap()];
     assert_eq!((addresses, from.len()), (&expected, 1));

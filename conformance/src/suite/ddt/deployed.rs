@@ -12,7 +12,7 @@ use wire::control::auth::AuthKey;
 
 use super::hall::{Hall, eid};
 use super::needs::{NEEDS, Role};
-use crate::suite::guest::{ALIVE, Guest, met};
+use crate::suite::guest::{ALIVE, Guest, cannot, met};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, unfit};
 use crate::target::{Lack, Means, Target};
 
@@ -37,12 +37,14 @@ impl Deployed {
             Some(table) => (&table.start, Vec::new(), table.cannot.clone()),
             None => {
                 let map_system = target.map_system.as_ref().ok_or_else(lacking)?;
-                let Means::Started(start) = &map_system.means else {
-                    return Err(unfit(
-                        "it runs elsewhere, and the suite starts what it plays the tree for: the target file would need [map-system.start]",
-                    ));
-                };
-                (start, map_system.sites.clone(), BTreeSet::new())
+                match &map_system.means {
+                    Means::Started(start) => (start, map_system.sites.clone(), BTreeSet::new()),
+                    Means::Elsewhere { .. } => {
+                        let guest = Guest::elsewhere(target)?;
+                        return Ok(Self { role, cannot: BTreeSet::new(), guest, asked: Cell::new(0) });
+                    }
+                    Means::Configured => return Err(lacking()),
+                }
             }
         };
         Ok(Self { role, cannot, guest: Guest::new(target, start, sites)?, asked: Cell::new(0) })
@@ -55,8 +57,14 @@ impl Deployed {
 
     /// A site of the Map-Server, and its key.
     pub(super) fn site(&self, name: char) -> Result<(EidPrefix, AuthKey), Fault> {
-        let found = ['a', 'b', 'c'].iter().zip(&self.guest.sites).find(|(known, _)| **known == name);
-        let (_, found) = found.ok_or_else(|| unfit("the target file has fewer sites than are needed"))?;
+        let found = match self.guest.is_elsewhere() {
+            // Its numbered sites may be registered by those who were there before us.
+            Some(elsewhere) if name == 'c' => elsewhere.named("never registered")?,
+            _ => {
+                let found = ['a', 'b', 'c'].iter().zip(&self.guest.sites).find(|(known, _)| **known == name);
+                found.ok_or_else(|| unfit("the target file has fewer sites than are needed"))?.1
+            }
+        };
         let lacking = || broken("a site of a target file without EID-prefix or key");
         let (net, key) = found.prefixes.first().zip(found.keys.first()).ok_or_else(lacking)?;
         Ok((EidPrefix { iid: InstanceId(found.iid), net: *net }, key.auth()))
@@ -64,7 +72,7 @@ impl Deployed {
 
     /// Makes a check with it, and sees what has become of it.
     pub(super) fn judge(&self, hall: &Hall, probe: &Probe<Hall>) -> Judgement {
-        met(NEEDS, probe.id, self.guest.target, &self.cannot)?;
+        met(NEEDS, probe.id, self.guest.target, &cannot(self.guest.target, &self.cannot))?;
         let started = || match self.role {
             Role::Server => hall.register(self.address()?, 'b', false, ALIVE),
             _ => Ok(()),

@@ -21,7 +21,7 @@ use super::keys::{self, Keys};
 use super::party::{Came, PATIENCE, Party};
 use super::system::System;
 use crate::suite::mapsys::{form, host_in};
-use crate::suite::probe::{Fault, broken};
+use crate::suite::probe::{Fault, broken, missing};
 use crate::target::Lack;
 
 const SECRET: &str = "secret";
@@ -89,31 +89,34 @@ impl Hall {
     }
 
     /// The hall of a target of others, at whose end of the cable all speak from the control port.
-    pub(super) fn of(mut deployed: Deployed) -> anyhow::Result<Self> {
-        let party = || {
-            let socket = deployed.guest.place.socket(true, wire::CONTROL_PORT);
-            Party::of(socket.map_err(|fault| anyhow::anyhow!("{fault:?}"))?)
+    pub(super) fn of(mut deployed: Deployed) -> Result<Self, Fault> {
+        let elsewhere = deployed.guest.is_elsewhere().map(|elsewhere| elsewhere.base);
+        let party = || Party::of(deployed.guest.place.socket(true, wire::CONTROL_PORT)?).map_err(missing);
+        // One that runs elsewhere is no part of our tree: nobody speaks with the other nodes of it.
+        let node = || match elsewhere {
+            None => party(),
+            Some(_) => Party::bind(Ipv4Addr::LOCALHOST, 0).map_err(missing),
         };
-        let (client, itr, etr, mut root, mut root2) = (party()?, party()?, party()?, party()?, party()?);
+        let (client, itr, etr, mut root, mut root2) = (party()?, party()?, party()?, node()?, node()?);
         if deployed.cannot.contains(&Lack::Order) {
             std::mem::swap(&mut root, &mut root2);
         }
         let hall = Self {
-            folder: tempfile::tempdir().context("a folder for the files of the suite")?,
+            folder: tempfile::tempdir().map_err(missing)?,
             addresses: Addresses::own(),
             client,
             itr,
             etr,
             root,
             root2,
-            first: party()?,
-            second: party()?,
+            first: node()?,
+            second: node()?,
             node: std::cell::OnceCell::new(),
             resolver: std::cell::OnceCell::new(),
             keys: std::cell::OnceCell::new(),
             signer: std::cell::OnceCell::new(),
             wary: std::cell::OnceCell::new(),
-            nonce: std::cell::Cell::new(1),
+            nonce: std::cell::Cell::new(elsewhere.unwrap_or(1)),
             deployed: None,
         };
         deployed.guest.values = [

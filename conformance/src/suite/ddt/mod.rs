@@ -50,10 +50,7 @@ fn run_role(
     probes: &[&Probe<Hall>],
     wanted: &dyn Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<Check>> {
-    let open = || match Deployed::open(target, role) {
-        Ok(deployed) => Hall::of(deployed).map(Ok),
-        Err(fault) => Ok(Err(fault)),
-    };
+    let open = || Ok(Deployed::open(target, role).and_then(Hall::of));
     probe::run_as("ddt", probes, wanted, open, |hall, probe| match hall {
         Ok(Hall { deployed: Some(deployed), .. }) => deployed.judge(hall.as_ref().map_err(Clone::clone)?, probe),
         Ok(hall) => (probe.judge)(hall),

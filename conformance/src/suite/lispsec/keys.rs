@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One-time keys as they come from an ITR.
 
-use wire::control::Ecm;
-use wire::control::auth::Secret;
 use wire::control::lispsec::{EcmAd, EidAd, Granted, HmacId, KdfId, OneTimeKey, WrapId, WrappedOtk};
+use wire::control::{Ecm, Nonce};
 
-use super::room::{
-    ASKED, ITR, ITR_SECRET, NEXT_SECRET, Room, TUNNELLED, eids, host_of, named, site_prefix, site_secret, wrapped,
-};
+use super::room::{ASKED, ITR, ITR_SECRET, Room, TUNNELLED, eids, named, site_secret, wrapped, wrapped_with};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, should};
+use crate::target::ItrKey;
 
 const WRAPPING: &str = "9303 6.5";
 
@@ -29,34 +27,29 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("LS-01.14", WRAPPING, "a configuration with one secret for ITRs and a site", independent),
 ];
 
-fn answered(
-    room: &Room,
-    at: std::net::Ipv4Addr,
-    wrap: impl FnOnce(&OneTimeKey, wire::control::Nonce) -> WrappedOtk,
-) -> Judgement {
+fn answered(room: &Room, at: std::net::Ipv4Addr, wrap: impl FnOnce(&OneTimeKey, Nonce) -> WrappedOtk) -> Judgement {
     let router = room.router(at)?;
-    let verified = router.verified(&router.asking(101, host_of(1), ASKED, wrap)?)?;
-    expect(eids(&verified) == [site_prefix(1)], format!("both HMACs hold; {}", named(&verified)))
+    let verified = router.verified(&router.asking(101, room.host_of(1)?, ASKED, wrap)?)?;
+    expect(eids(&verified) == [room.site_prefix(1)?], format!("both HMACs hold; {}", named(&verified)))
 }
 
-fn dropped(
-    room: &Room,
-    at: std::net::Ipv4Addr,
-    wrap: impl FnOnce(&OneTimeKey, wire::control::Nonce) -> WrappedOtk,
-) -> Judgement {
+fn dropped(room: &Room, at: std::net::Ipv4Addr, wrap: impl FnOnce(&OneTimeKey, Nonce) -> WrappedOtk) -> Judgement {
     let router = room.router(at)?;
-    router.nothing_of(&router.asking(102, host_of(1), ASKED, wrap)?.message)?;
+    let message = router.asking(102, room.host_of(1)?, ASKED, wrap)?.message;
+    room.nothing_of(&router, &message)?;
     Ok("nothing came".into())
 }
 
 fn aes(room: &Room) -> Judgement {
-    answered(room, ITR, wrapped)
+    let keys = room.itr_keys()?;
+    answered(room, ITR, |otk, nonce| wrapped(&keys, otk, nonce))
 }
 
 fn changed(room: &Room) -> Judgement {
+    let keys = room.itr_keys()?;
     for at in 0..24 {
         dropped(room, ITR, |otk, nonce| {
-            let mut wrapped = wrapped(otk, nonce);
+            let mut wrapped = wrapped(&keys, otk, nonce);
             wrapped.octets[at] ^= 0x10;
             wrapped
         })
@@ -69,11 +62,13 @@ fn changed(room: &Room) -> Judgement {
 }
 
 fn other_secret(room: &Room) -> Judgement {
-    dropped(room, ITR, |otk, nonce| otk.wrap(3, &Secret::new(NEXT_SECRET), nonce))
+    let other = room.itr_keys()?.first().map(|key| ItrKey { secret: format!("not {}", key.secret), ..key.clone() });
+    dropped(room, ITR, |otk, nonce| wrapped_with(other.as_ref(), otk, nonce))
 }
 
 fn other_nonce(room: &Room) -> Judgement {
-    dropped(room, ITR, |otk, nonce| otk.wrap(3, &Secret::new(ITR_SECRET), wire::control::Nonce(nonce.0 + 1)))
+    let keys = room.itr_keys()?;
+    dropped(room, ITR, |otk, nonce| wrapped(&keys, otk, Nonce(nonce.0 + 1)))
 }
 
 fn unencrypted(room: &Room) -> Judgement {
@@ -100,38 +95,43 @@ fn preamble(room: &Room) -> Judgement {
 }
 
 fn unknown_wrap(room: &Room) -> Judgement {
+    let keys = room.itr_keys()?;
     for wrap in [0, 3, 255] {
-        dropped(room, ITR, |otk, nonce| WrappedOtk { wrap: WrapId(wrap), ..wrapped(otk, nonce) })?;
+        dropped(room, ITR, |otk, nonce| WrappedOtk { wrap: WrapId(wrap), ..wrapped(&keys, otk, nonce) })?;
     }
     Ok("nothing came of 0, 3 and 255".into())
 }
 
 fn rotation(room: &Room) -> Judgement {
-    answered(room, ITR, |otk, nonce| otk.wrap(4, &Secret::new(NEXT_SECRET), nonce))
+    let keys = room.itr_keys()?;
+    answered(room, ITR, |otk, nonce| wrapped_with(keys.get(1), otk, nonce))
 }
 
 fn unknown_key(room: &Room) -> Judgement {
-    dropped(room, ITR, |otk, nonce| WrappedOtk { key_id: 9, ..wrapped(otk, nonce) })
+    let keys = room.itr_keys()?;
+    let key_id = (9..).find(|id| keys.iter().all(|key| key.key_id != *id)).unwrap_or_default();
+    dropped(room, ITR, |otk, nonce| WrappedOtk { key_id, ..wrapped(&keys, otk, nonce) })
 }
 
 fn filled(room: &Room) -> Judgement {
     let router = room.router(ITR)?;
-    let asking = router.protected(103, host_of(1))?;
+    let asking = room.protected(&router, 103, room.host_of(1)?)?;
     let ecm = Ecm::decode(&asking.message).map_err(broken)?;
-    let eids = vec![site_prefix(1).into()];
+    let eids = vec![room.site_prefix(1)?.into()];
+    let keys = room.itr_keys()?;
     let granted = Granted { cant_sign: false, hmac_id: HmacId(2), eids, hmac: vec![0; 16] };
     let eid_ad = EidAd { kdf: KdfId(2), granted: Some(granted) };
-    let ad = EcmAd { requested_hmac: HmacId(2), otk: wrapped(&asking.otk, asking.nonce), eid_ad };
+    let ad = EcmAd { requested_hmac: HmacId(2), otk: wrapped(&keys, &asking.otk, asking.nonce), eid_ad };
     let message = Ecm { security: Some(ad.encode().map_err(broken)?), ..ecm }.encode().map_err(broken)?;
-    router.nothing_of(&message)?;
+    room.nothing_of(&router, &message)?;
     Ok("nothing came".into())
 }
 
 fn cut(room: &Room) -> Judgement {
     let router = room.router(ITR)?;
-    let message = router.protected(104, host_of(1))?.message;
+    let message = room.protected(&router, 104, room.host_of(1)?)?.message;
     for at in 0..message.len() {
-        router.nothing_of(&message[..at])?;
+        room.nothing_of(&router, &message[..at])?;
     }
     Ok(format!("nothing came of {}", message.len()))
 }

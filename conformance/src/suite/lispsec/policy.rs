@@ -4,7 +4,7 @@
 use wire::control::lispsec::verify_reply;
 use wire::control::{Ecm, MapRegister, MapReply, Nonce};
 
-use super::room::{ASKED, Asking, ITR, REQUIRED, Room, eids, etr_address, host_of, named, record, site_prefix};
+use super::room::{ASKED, Asking, ITR, REQUIRED, Room, eids, named, record};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 
 pub(super) const PROBES: &[Probe<Room>] = &[
@@ -15,7 +15,8 @@ pub(super) const PROBES: &[Probe<Room>] = &[
 ];
 
 fn register(room: &Room, n: u8, nonce: u64) -> Result<(), Fault> {
-    let records = vec![record(site_prefix(n), etr_address(n))];
+    let etr = room.etr(n)?;
+    let records = vec![record(room.site_prefix(n)?, etr.ip)];
     let message = MapRegister {
         proxy_reply: true,
         security_capable: true,
@@ -23,7 +24,7 @@ fn register(room: &Room, n: u8, nonce: u64) -> Result<(), Fault> {
         records,
         ..MapRegister::default()
     };
-    room.etr(n)?.register(n, message)
+    room.registers(&etr, n, message)
 }
 
 fn plain(asking: &Asking) -> Result<Vec<u8>, Fault> {
@@ -34,21 +35,21 @@ fn plain(asking: &Asking) -> Result<Vec<u8>, Fault> {
 fn required_drops(room: &Room) -> Judgement {
     register(room, REQUIRED, 1)?;
     let itr = room.router(ITR)?;
-    itr.nothing_of(&plain(&itr.protected(130, host_of(REQUIRED))?)?)?;
+    room.nothing_of(&itr, &plain(&room.protected(&itr, 130, room.host_of(REQUIRED)?)?)?)?;
     Ok("nothing came".into())
 }
 
 fn required_answers(room: &Room) -> Judgement {
     register(room, REQUIRED, 2)?;
     let itr = room.router(ITR)?;
-    let verified = itr.verified(&itr.protected(131, host_of(REQUIRED))?)?;
-    expect(eids(&verified) == [site_prefix(REQUIRED)], named(&verified))
+    let verified = itr.verified(&room.protected(&itr, 131, room.host_of(REQUIRED)?)?)?;
+    expect(eids(&verified) == [room.site_prefix(REQUIRED)?], named(&verified))
 }
 
 fn stripped(room: &Room) -> Judgement {
     register(room, 19, 1)?;
     let itr = room.router(ITR)?;
-    let asking = itr.protected(132, host_of(19))?;
+    let asking = room.protected(&itr, 132, room.host_of(19)?)?;
     let came = itr.exchange(&plain(&asking)?)?;
     let reply = MapReply::decode(&came).map_err(broken)?;
     let judged = verify_reply(&came, &asking.otk, ASKED);
@@ -58,7 +59,8 @@ fn stripped(room: &Room) -> Judgement {
 fn replayed(room: &Room) -> Judgement {
     register(room, 20, 1)?;
     let itr = room.router(ITR)?;
-    let (old, new) = (itr.protected(133, host_of(20))?, itr.protected(134, host_of(20))?);
+    let host = room.host_of(20)?;
+    let (old, new) = (room.protected(&itr, 133, host)?, room.protected(&itr, 134, host)?);
     let first = itr.exchange(&old.message)?;
     let again = itr.exchange(&old.message)?;
     old.verify(&first)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The program `lisp-mapsys` as a black box: one process on loopback, ITRs and ETRs around it.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tempfile::TempDir;
 use wire::address::{Address, EidPrefix, InstanceId};
-use wire::control::auth::{self, Algorithm, AuthKey, Secret, TagForm};
+use wire::control::auth::{self, Algorithm, Secret};
 use wire::control::lispsec::{Asked, EcmAd, EidAd, HmacId, KdfId, OneTimeKey, Verified, WrappedOtk, verify_reply};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapRegister, MapReply, MapRequest, Nonce};
 use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
@@ -18,10 +19,10 @@ use wire::record::{Action, LocatorRecord, MapVersion, MappingRecord, Ttl};
 use crate::exchange;
 use crate::suite::bounded;
 use crate::suite::daemon::{Daemon, program};
-use crate::suite::guest::Guest;
-use crate::suite::mapsys::suite_v4;
+use crate::suite::guest::{Elsewhere, Guest};
+use crate::suite::mapsys::{form, host_in, suite_v4};
 use crate::suite::probe::{Fault, broken, missing, unfit};
-use crate::target::{self, Dictated, Key, Start};
+use crate::target::{self, Dictated, ItrKey, Key, REQUIRES_LISP_SEC, Start};
 
 /// Where it serves.
 const SERVES: &str = "127.93.0.53";
@@ -40,8 +41,15 @@ const SITES: u8 = 24;
 pub(super) const REQUIRED: u8 = SITES;
 /// A site that no check has, by which a target of others shows that it is alive.
 const UNUSED: u8 = 22;
+/// Sites that nobody registers; one that runs elsewhere has one of them.
+const UNREGISTERED: [u8; 2] = [1, 17];
+const NEVER_REGISTERED: &str = "never registered";
+/// The site of the vectors, where a target file gives it.
+pub(super) const VECTORS: &str = "vectors";
 /// Third octet of the addresses of ETRs.
 const OF_ETRS: u8 = 3;
+/// Map-Notifies that are passed over.
+const NOTIFIES: usize = 8;
 /// What comes over loopback comes at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,12 +59,17 @@ pub(super) struct Room {
     running: Result<Daemon, Fault>,
     /// The target, if it is not ours.
     pub(super) theirs: Option<Result<Guest, Fault>>,
+    nonce: Cell<u64>,
 }
 
 /// A socket of an ITR or ETR.
 pub(super) struct Router {
     socket: UdpSocket,
     server: SocketAddr,
+    /// Its address.
+    pub(super) ip: IpAddr,
+    /// What is added to nonces of Map-Registers, where earlier runs are remembered.
+    base: u64,
 }
 
 /// A protected request, and what belongs to it.
@@ -70,13 +83,17 @@ pub(super) struct Asking {
 impl Room {
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
-        if let Some(table) = table() {
-            let theirs = Some(guest(&table.start));
-            return Ok(Self { folder, running: Err(unfit("it is not ours")), theirs });
+        let (nonce, judged) = (Cell::new(0), target::judged());
+        let theirs = match table() {
+            Some(table) => Some(guest(&table.start)),
+            None => judged.given().map(|_| Guest::elsewhere(judged)),
+        };
+        if theirs.is_some() {
+            return Ok(Self { folder, running: Err(unfit("it is not ours")), theirs, nonce });
         }
         std::fs::write(folder.path().join("sites.toml"), configuration()?)?;
         let running = start(folder.path());
-        Ok(Self { folder, running, theirs: None })
+        Ok(Self { folder, running, theirs: None, nonce })
     }
 
     /// The target, if it is not ours.
@@ -85,11 +102,90 @@ impl Room {
     }
 
     /// It takes a Map-Register of a site that no check has.
-    pub(super) fn alive(&self, nonce: u64, patience: Duration) -> Result<(), Fault> {
+    pub(super) fn alive(&self, patience: Duration) -> Result<(), Fault> {
         let router = self.etr(UNUSED)?;
         router.socket.set_read_timeout(Some(patience)).map_err(missing)?;
-        let records = vec![record(site_prefix(UNUSED), etr_address(UNUSED))];
-        router.register(UNUSED, MapRegister { nonce: Nonce(nonce), records, ..MapRegister::default() })
+        self.nonce.set(self.nonce.get() + 1);
+        let records = vec![record(self.site_prefix(UNUSED)?, router.ip)];
+        let nonce = Nonce(self.nonce.get());
+        self.registers(&router, UNUSED, MapRegister { nonce, records, ..MapRegister::default() })
+    }
+
+    /// What its file gives, if the target runs elsewhere.
+    pub(super) fn elsewhere(&self) -> Result<Option<&Elsewhere>, Fault> {
+        Ok(self.guest()?.and_then(Guest::is_elsewhere))
+    }
+
+    /// The site number `n` that a target file gives; none for those that the suite dictates.
+    fn given_site(&self, n: u8) -> Result<Option<&'static target::Site>, Fault> {
+        let of = |elsewhere: &Elsewhere| match n {
+            REQUIRED => elsewhere.named(REQUIRES_LISP_SEC),
+            _ if UNREGISTERED.contains(&n) => elsewhere.named(NEVER_REGISTERED),
+            _ => elsewhere.numbered(n.into()),
+        };
+        self.elsewhere()?.map(of).transpose()
+    }
+
+    /// The EID-prefix of the site number `n`.
+    pub(super) fn site_prefix(&self, n: u8) -> Result<EidPrefix, Fault> {
+        let Some(site) = self.given_site(n)? else { return Ok(dictated_prefix(n)) };
+        let net = site.prefixes.iter().find(|net| net.addr().is_ipv6());
+        let net =
+            net.ok_or_else(|| unfit(format!("site {:?} of the target file has no IPv6 EID-prefix", site.name)))?;
+        Ok(EidPrefix { iid: InstanceId(site.iid), net: *net })
+    }
+
+    /// A host of it.
+    pub(super) fn host_of(&self, n: u8) -> Result<EidPrefix, Fault> {
+        Ok(host_in(&self.site_prefix(n)?, 2))
+    }
+
+    /// A more-specific EID-prefix of it, of 64 bits.
+    pub(super) fn part_of(&self, n: u8) -> Result<EidPrefix, Fault> {
+        let whole = self.site_prefix(n)?;
+        let IpAddr::V6(address) = whole.net.addr() else { return Err(broken("an EID-prefix that is not of IPv6")) };
+        let mut octets = address.octets();
+        octets[7] = 5;
+        EidPrefix::new(whole.iid, IpAddr::V6(octets.into()), 64).ok_or_else(|| broken("no /64"))
+    }
+
+    /// What its ETR shares with the Map-Server.
+    pub(super) fn site_key(&self, n: u8) -> Result<Key, Fault> {
+        let dictated = || Key { id: 1, algorithm: Algorithm::HmacSha256, secret: site_secret(n) };
+        let of = |site: &target::Site| site.keys.first().cloned().ok_or_else(|| broken("a site without a key"));
+        self.given_site(n)?.map_or_else(|| Ok(dictated()), of)
+    }
+
+    /// What ITRs share with the Map-Resolver; the second one is for a change of secrets.
+    pub(super) fn itr_keys(&self) -> Result<Vec<ItrKey>, Fault> {
+        let dictated = || {
+            [(3, ITR_SECRET), (4, NEXT_SECRET)]
+                .map(|(key_id, secret)| ItrKey { key_id, secret: secret.into() })
+                .to_vec()
+        };
+        Ok(self.elsewhere()?.map_or_else(dictated, |elsewhere| elsewhere.given.itr_keys.clone()))
+    }
+
+    /// Registers with the key of site `n`, and sees that it is acknowledged.
+    pub(super) fn registers(&self, etr: &Router, n: u8, message: MapRegister) -> Result<(), Fault> {
+        etr.register_with(&self.site_key(n)?, message)
+    }
+
+    /// The usual protected request, wrapped with the secret of the ITRs.
+    pub(super) fn protected(&self, itr: &Router, nonce: u64, eid: EidPrefix) -> Result<Asking, Fault> {
+        let keys = self.itr_keys()?;
+        itr.asking(nonce, eid, ASKED, |otk, nonce| wrapped(&keys, otk, nonce))
+    }
+
+    /// Sees that nothing comes of a message: the answer to what is sent behind it is the next that comes.
+    pub(super) fn nothing_of(&self, router: &Router, message: &[u8]) -> Result<(), Fault> {
+        let Some(guest) = self.guest()?.filter(|guest| guest.is_elsewhere().is_some()) else {
+            return router.nothing_of(message, host_in(&self.site_prefix(1)?, 3));
+        };
+        // Map-Replies may be limited, Map-Notifies are not.
+        router.send(message)?;
+        self.alive(PATIENCE)?;
+        router.hears_nothing(guest.grace(Duration::ZERO))
     }
 
     fn server(&self) -> Result<SocketAddr, Fault> {
@@ -101,23 +197,41 @@ impl Room {
 
     /// A router at an address, on any port.
     pub(super) fn router(&self, at: Ipv4Addr) -> Result<Router, Fault> {
-        self.router_at(SocketAddr::new(place_of(at).into(), 0))
+        let socket = match (self.guest()?, self.elsewhere()?) {
+            (Some(guest), Some(elsewhere)) => match elsewhere.given.protected_path {
+                Some(protected) if at == TUNNELLED => guest.socket_at(protected.into(), 0)?,
+                // It may be slow to answer one locator as often as it asks.
+                _ => guest.place.socket(true, 0)?,
+            },
+            _ => self.socket_at(place_of(at).into(), 0)?,
+        };
+        self.router_of(socket)
     }
 
     /// The ETR number `n`, where Map-Requests for its site are sent.
     pub(super) fn etr(&self, n: u8) -> Result<Router, Fault> {
-        self.router_at(SocketAddr::new(etr_address(n), wire::CONTROL_PORT))
+        let at = match (self.guest()?, self.elsewhere()?) {
+            (Some(guest), Some(_)) => guest.place.v4(n.into())?,
+            _ => place_of(Ipv4Addr::new(127, 93, OF_ETRS, n)).into(),
+        };
+        self.router_of(self.socket_at(at, wire::CONTROL_PORT)?)
     }
 
-    fn router_at(&self, at: SocketAddr) -> Result<Router, Fault> {
-        let server = self.server()?;
-        let socket = match self.guest()? {
-            Some(guest) => guest.place.bind(at)?,
-            None => UdpSocket::bind(at),
-        };
-        let socket = socket.map_err(|error| missing(format!("{at} is not free: {error}")))?;
+    fn socket_at(&self, address: IpAddr, port: u16) -> Result<UdpSocket, Fault> {
+        match self.guest()? {
+            Some(guest) => guest.socket_at(address, port),
+            None => {
+                let at = SocketAddr::new(address, port);
+                UdpSocket::bind(at).map_err(|error| missing(format!("{at} is not free: {error}")))
+            }
+        }
+    }
+
+    fn router_of(&self, socket: UdpSocket) -> Result<Router, Fault> {
         socket.set_read_timeout(Some(PATIENCE)).map_err(missing)?;
-        Ok(Router { socket, server })
+        let ip = socket.local_addr().map_err(missing)?.ip();
+        let base = self.elsewhere()?.map_or(0, |elsewhere| elsewhere.base);
+        Ok(Router { socket, server: self.server()?, ip, base })
     }
 
     /// How often the program has counted a refusal of that name.
@@ -167,7 +281,7 @@ fn configuration() -> anyhow::Result<String> {
             toml,
             "[[site]]\nname = \"{n}\"\neid-prefix = [\"{}\"]\naccept-more-specifics = 64\nnotify-port = \"source\"\n\
              lisp-sec = \"{policy}\"\nkey = [{{ key-id = 1, secret = \"{}\" }}]",
-            site_prefix(n).net,
+            dictated_prefix(n).net,
             site_secret(n)
         )?;
     }
@@ -204,7 +318,7 @@ fn guest(start: &'static Start) -> Result<Guest, Fault> {
         let keys = vec![Key { id: 1, algorithm: Algorithm::HmacSha256, secret }];
         target::Site { name, prefixes: vec![prefix.net], iid: 0, keys }
     };
-    let numbered = (1..REQUIRED).map(|n| site(n.to_string(), site_prefix(n), site_secret(n)));
+    let numbered = (1..REQUIRED).map(|n| site(n.to_string(), dictated_prefix(n), site_secret(n)));
     let of_vectors = site("vectors".into(), prefix_of("10.2.2.0", 24), text(&vectors.psk));
     let mut guest = Guest::new(target::judged(), start, numbered.chain([of_vectors]).collect())?;
     let values = [
@@ -228,8 +342,8 @@ fn place_of(at: Ipv4Addr) -> Ipv4Addr {
     }
 }
 
-/// The EID-prefix of the site number `n`.
-pub(super) fn site_prefix(n: u8) -> EidPrefix {
+/// The EID-prefix of the site number `n`, where the suite says which it has.
+fn dictated_prefix(n: u8) -> EidPrefix {
     prefix_of(&format!("2001:db8:{n:x}::"), 48)
 }
 
@@ -238,17 +352,8 @@ pub(super) fn prefix_of(address: &str, length: u8) -> EidPrefix {
     EidPrefix::new(InstanceId(0), address, length).unwrap_or(EidPrefix::host(InstanceId(0), address))
 }
 
-/// A host of it.
-pub(super) fn host_of(n: u8) -> EidPrefix {
-    prefix_of(&format!("2001:db8:{n:x}::2"), 128)
-}
-
 pub(super) fn site_secret(n: u8) -> String {
     format!("secret of {n}")
-}
-
-pub(super) fn etr_address(n: u8) -> IpAddr {
-    place_of(Ipv4Addr::new(127, 93, OF_ETRS, n)).into()
 }
 
 /// A record with one locator.
@@ -293,19 +398,31 @@ impl Router {
         self.receive()
     }
 
-    /// Registers with the key of site `n`, and sees that it is acknowledged.
-    pub(super) fn register(&self, n: u8, message: MapRegister) -> Result<(), Fault> {
-        self.register_with(&site_secret(n), message)
+    /// Registers with a key, and sees that it is acknowledged.
+    pub(super) fn register_with(&self, key: &Key, message: MapRegister) -> Result<(), Fault> {
+        let nonce = Nonce(self.base + message.nonce.0);
+        let message = MapRegister { want_notify: true, nonce, ..message };
+        let sealed = auth::seal(&message.into(), &key.auth(), form(key.algorithm)).map_err(broken)?;
+        self.send(&sealed)?;
+        for _ in 0..NOTIFIES {
+            match ControlMessage::decode(&self.receive()?) {
+                Ok(ControlMessage::MapNotify(notify)) if notify.nonce == nonce => return Ok(()),
+                Ok(ControlMessage::MapNotify(_)) => {}
+                other => return Err(broken(format!("a Map-Notify expected; came {other:?}"))),
+            }
+        }
+        Err(broken(format!("{NOTIFIES} Map-Notifies, none of them with nonce {nonce}")))
     }
 
-    pub(super) fn register_with(&self, secret: &str, message: MapRegister) -> Result<(), Fault> {
-        let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new(secret) };
-        let message = MapRegister { want_notify: true, ..message };
-        let sealed = auth::seal(&message.into(), &key, TagForm::Truncated).map_err(broken)?;
-        match ControlMessage::decode(&self.exchange(&sealed)?) {
-            Ok(ControlMessage::MapNotify(_)) => Ok(()),
-            other => Err(broken(format!("a Map-Notify expected; came {other:?}"))),
+    /// What comes next to an ETR that is no Map-Notify: those come also when others register, and again as nobody acknowledges them.
+    pub(super) fn receive_request(&self) -> Result<Vec<u8>, Fault> {
+        for _ in 0..NOTIFIES {
+            let came = self.receive()?;
+            if !matches!(ControlMessage::decode(&came), Ok(ControlMessage::MapNotify(_))) {
+                return Ok(came);
+            }
         }
+        Err(broken(format!("{NOTIFIES} Map-Notifies, and no Map-Request")))
     }
 
     /// A Map-Request in an ECM, to be answered here.
@@ -340,21 +457,16 @@ impl Router {
         Ok(Asking { nonce, otk, asked, message })
     }
 
-    /// The usual protected request, wrapped with the secret of the ITRs.
-    pub(super) fn protected(&self, nonce: u64, eid: EidPrefix) -> Result<Asking, Fault> {
-        self.asking(nonce, eid, ASKED, wrapped)
-    }
-
     /// Asks, and checks the answer as an ITR does.
     pub(super) fn verified(&self, asking: &Asking) -> Result<Verified, Fault> {
         asking.verify(&self.exchange(&asking.message)?)
     }
 
-    /// Sees that nothing comes of a message: the answer to a plain request behind it is the next that comes.
-    pub(super) fn nothing_of(&self, message: &[u8]) -> Result<(), Fault> {
+    /// Sees that nothing comes of a message: the answer to a plain request for an EID behind it is the next that comes.
+    fn nothing_of(&self, message: &[u8], eid: EidPrefix) -> Result<(), Fault> {
         const BEHIND: Nonce = Nonce(0xbe41_0d00);
         self.send(message)?;
-        let plain = self.request(BEHIND, prefix_of("2001:db8:1::3", 128))?.encode().map_err(broken)?;
+        let plain = self.request(BEHIND, eid)?.encode().map_err(broken)?;
         let came = self.exchange(&plain)?;
         match MapReply::decode(&came) {
             Ok(reply) if reply.nonce == BEHIND => {
@@ -365,11 +477,31 @@ impl Router {
             Err(error) => Err(broken(format!("nothing expected; came {} octets ({error})", came.len()))),
         }
     }
+
+    /// Nothing comes within a time.
+    fn hears_nothing(&self, time: Duration) -> Result<(), Fault> {
+        self.socket.set_read_timeout(Some(time)).map_err(missing)?;
+        let came = self.receive();
+        self.socket.set_read_timeout(Some(PATIENCE)).map_err(missing)?;
+        match came {
+            Err(_) => {
+                exchange::silence(&self.socket, time);
+                Ok(())
+            }
+            Ok(came) => Err(broken(format!("nothing expected; came {} octets", came.len()))),
+        }
+    }
 }
 
 /// As ITRs do.
-pub(super) fn wrapped(otk: &OneTimeKey, nonce: Nonce) -> WrappedOtk {
-    otk.wrap(3, &Secret::new(ITR_SECRET), nonce)
+pub(super) fn wrapped(keys: &[ItrKey], otk: &OneTimeKey, nonce: Nonce) -> WrappedOtk {
+    wrapped_with(keys.first(), otk, nonce)
+}
+
+/// With a certain secret; without any, with one that nobody has.
+pub(super) fn wrapped_with(key: Option<&ItrKey>, otk: &OneTimeKey, nonce: Nonce) -> WrappedOtk {
+    let (key_id, secret) = key.map_or((0, "nobody's"), |key| (key.key_id, &key.secret));
+    otk.wrap(key_id, &Secret::new(secret), nonce)
 }
 
 impl Asking {

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Who answers, and what the Map-Server vouches for.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use wire::address::{Eid, EidPrefix};
-use wire::control::auth::Secret;
+use wire::control::auth::{Algorithm, Secret};
 use wire::control::lispsec::{
     Asked, EcmAd, Granted, HmacAlgorithm, HmacId, KdfId, MapReplyAd, OneTimeKey, SecError, eid_ad_octets, seal_reply,
     verify_eid_ad,
 };
 use wire::control::{Ecm, MapRegister, MapReply, Nonce, XtrIdentity};
 
-use super::room::{
-    ASKED, Asking, ITR, OF_VECTORS, Room, Router, eids, etr_address, host_of, named, prefix_of, record, site_prefix,
-    site_secret, wrapped,
-};
+use super::room::{ASKED, Asking, ITR, OF_VECTORS, Room, Router, eids, named, prefix_of, record, wrapped};
+use crate::suite::mapsys::host_in;
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
+use crate::target::Key;
 use crate::vectors;
 
 const ORDER: &str = "9303 6.7";
@@ -45,11 +46,14 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("LS-04.4", "9303 6.7.2", "each record of a proxy Map-Reply is vouched for", proxy_records),
 ];
 
+/// A locator that nobody has: what an ETR claims is about EIDs.
+const RLOC: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+
 /// Registers the site number `n` for its ETR; P and S as given.
 fn register(room: &Room, n: u8, nonce: u64, proxy: bool, signs: bool) -> Result<Router, Fault> {
     let etr = room.etr(n)?;
-    let records = vec![record(site_prefix(n), etr_address(n))];
-    etr.register(n, of(nonce, proxy, signs, records))?;
+    let records = vec![record(room.site_prefix(n)?, etr.ip)];
+    room.registers(&etr, n, of(nonce, proxy, signs, records))?;
     Ok(etr)
 }
 
@@ -66,11 +70,11 @@ struct Forwarded {
 }
 
 impl Forwarded {
-    fn read(n: u8, message: &[u8], nonce: Nonce) -> Result<Self, Fault> {
+    fn read(room: &Room, n: u8, message: &[u8], nonce: Nonce) -> Result<Self, Fault> {
         let ecm = Ecm::decode(message).map_err(broken)?;
         let octets = ecm.security.clone().ok_or_else(|| broken("the ECM has no S"))?;
         let ad = EcmAd::decode(&octets).map_err(broken)?;
-        let ms_otk = ad.otk.unwrap(&Secret::new(site_secret(n)), nonce).map_err(broken)?;
+        let ms_otk = ad.otk.unwrap(&Secret::new(room.site_key(n)?.secret), nonce).map_err(broken)?;
         Ok(Self { ecm, octets, ad, ms_otk })
     }
 
@@ -79,8 +83,8 @@ impl Forwarded {
     }
 
     /// The ETR's answer (RFC 9303, section 6.8).
-    fn answer(&self, nonce: Nonce, claims: &[EidPrefix], n: u8) -> Result<Vec<u8>, Fault> {
-        let records = claims.iter().map(|claim| record(*claim, etr_address(n))).collect();
+    fn answer(&self, nonce: Nonce, claims: &[EidPrefix]) -> Result<Vec<u8>, Fault> {
+        let records = claims.iter().map(|claim| record(*claim, RLOC)).collect();
         let reply = MapReply { nonce, records, ..MapReply::default() };
         let eid_ad = eid_ad_octets(&self.octets).map_err(broken)?;
         let hmac = HmacAlgorithm::for_request(self.ad.requested_hmac);
@@ -91,10 +95,10 @@ impl Forwarded {
 /// A registered site that answers itself, a request for it, and what came to its ETR.
 fn forwarded(room: &Room, n: u8, asked: Asked) -> Result<(Asking, Forwarded), Fault> {
     let etr = register(room, n, 1, false, true)?;
-    let itr = room.router(ITR)?;
-    let asking = itr.asking(200 + u64::from(n), host_of(n), asked, wrapped)?;
+    let (itr, keys) = (room.router(ITR)?, room.itr_keys()?);
+    let asking = itr.asking(200 + u64::from(n), room.host_of(n)?, asked, |otk, nonce| wrapped(&keys, otk, nonce))?;
     itr.send(&asking.message)?;
-    let came = Forwarded::read(n, &etr.receive()?, asking.nonce)?;
+    let came = Forwarded::read(room, n, &etr.receive_request()?, asking.nonce)?;
     Ok((asking, came))
 }
 
@@ -110,7 +114,7 @@ fn rule_1_unsigned(room: &Room) -> Judgement {
 
 fn proxied(room: &Room, n: u8) -> Judgement {
     let itr = room.router(ITR)?;
-    let verified = itr.verified(&itr.protected(110, host_of(n))?)?;
+    let verified = itr.verified(&room.protected(&itr, 110, room.host_of(n)?)?)?;
     let is_found = verified.reply.records.iter().any(|record| !record.locators.is_empty());
     expect(is_found && !verified.cant_sign, format!("{}, E {}", named(&verified), verified.cant_sign))
 }
@@ -122,22 +126,19 @@ fn rule_2(room: &Room) -> Judgement {
 }
 
 fn rule_2_mixed(room: &Room) -> Judgement {
-    let (plain, signing) = (room.etr(5)?, room.etr(105)?);
-    for (etr, xtr, signs) in [(&plain, 5, false), (&signing, 105, true)] {
-        let records = vec![record(site_prefix(5), etr_address(xtr))];
+    let (plain, signing) = (room.etr(5)?, room.etr(106)?);
+    for (etr, xtr, signs) in [(&plain, 5, false), (&signing, 106, true)] {
+        let records = vec![record(room.site_prefix(5)?, etr.ip)];
         let xtr_identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 5 });
-        etr.register(5, MapRegister { merge: true, xtr_identity, ..of(1, false, signs, records) })?;
+        let message = MapRegister { merge: true, xtr_identity, ..of(1, false, signs, records) };
+        room.registers(etr, 5, message)?;
     }
     let itr = room.router(ITR)?;
-    let asking = itr.protected(111, host_of(5))?;
+    let asking = room.protected(&itr, 111, room.host_of(5)?)?;
     itr.send(&asking.message)?;
-    // Before the request a Map-Notify may come, which tells this xTR of the other one.
-    let mut message = signing.receive()?;
-    if wire::control::message_type(&message) != Some(Ecm::TYPE) {
-        message = signing.receive()?;
-    }
-    let came = Forwarded::read(5, &message, asking.nonce)?;
-    let verified = asking.verify(&came.answer(asking.nonce, &[site_prefix(5)], 105)?)?;
+    // A Map-Notify may come before, which tells this xTR of the other one.
+    let came = Forwarded::read(room, 5, &signing.receive_request()?, asking.nonce)?;
+    let verified = asking.verify(&came.answer(asking.nonce, &[room.site_prefix(5)?])?)?;
     expect(verified.cant_sign, format!("it came to the one with S, E {}", verified.cant_sign))
 }
 
@@ -148,7 +149,7 @@ fn rule_3(room: &Room) -> Judgement {
 
 fn refused_by_all(room: &Room, n: u8, nonce: u64) -> Judgement {
     let itr = room.router(ITR)?;
-    let verified = itr.verified(&itr.protected(nonce, host_of(n))?)?;
+    let verified = itr.verified(&room.protected(&itr, nonce, room.host_of(n)?)?)?;
     let is_negative = verified.reply.records.iter().all(|record| record.locators.is_empty());
     let is_right = is_negative && verified.cant_sign && !verified.reply.records.is_empty();
     expect(is_right, format!("{}, negative {is_negative}, E {}", named(&verified), verified.cant_sign))
@@ -157,8 +158,8 @@ fn refused_by_all(room: &Room, n: u8, nonce: u64) -> Judgement {
 fn turned_off(room: &Room) -> Judgement {
     let etr = register(room, 7, 1, false, true)?;
     let itr = room.router(ITR)?;
-    itr.send(&itr.protected(113, host_of(7))?.message)?;
-    etr.receive()?;
+    itr.send(&room.protected(&itr, 113, room.host_of(7)?)?.message)?;
+    etr.receive_request()?;
     drop(etr);
     register(room, 7, 2, false, false)?;
     refused_by_all(room, 7, 114)
@@ -171,10 +172,12 @@ fn octet_for_octet(room: &Room) -> Judgement {
         found.map(|vector| vector.lisp.clone()).ok_or_else(|| broken(format!("no vector {id}")))
     };
     let etr = room.etr(8)?;
-    let records = vec![record(prefix_of("10.2.2.0", 24), etr_address(8))];
-    etr.register_with(&String::from_utf8_lossy(&file.psk), of(1, false, true, records))?;
+    let records = vec![record(prefix_of("10.2.2.0", 24), etr.ip)];
+    let secret = String::from_utf8_lossy(&file.psk).into_owned();
+    let key = Key { id: 1, algorithm: Algorithm::HmacSha256, secret };
+    etr.register_with(&key, of(1, false, true, records))?;
     room.router(OF_VECTORS)?.send(&vector("S01")?)?;
-    let came = etr.receive()?;
+    let came = etr.receive_request()?;
     let hex: String = came.iter().map(|octet| format!("{octet:02x}")).collect();
     expect(came == vector("S02")?, hex)
 }
@@ -183,7 +186,7 @@ fn its_own_key(room: &Room) -> Judgement {
     let (asking, came) = forwarded(room, 9, ASKED)?;
     let derived = asking.otk.derive(wire::control::lispsec::Kdf::HkdfSha256);
     expect(
-        came.ms_otk.expose() == derived.expose() && came.ad.otk.key_id == 1,
+        came.ms_otk.expose() == derived.expose() && came.ad.otk.key_id == room.site_key(9)?.id,
         format!(
             "the key under Key ID {} is HKDF-SHA256 of the ITR's: {}",
             came.ad.otk.key_id,
@@ -194,15 +197,15 @@ fn its_own_key(room: &Room) -> Judgement {
 
 fn longest(room: &Room) -> Judgement {
     let etr = room.etr(10)?;
-    let inner = prefix_of("2001:db8:a:5::", 64);
-    let records = [site_prefix(10), inner].map(|prefix| record(prefix, etr_address(10)));
-    etr.register(10, of(1, false, true, records.into()))?;
+    let inner = room.part_of(10)?;
+    let records = [room.site_prefix(10)?, inner].map(|prefix| record(prefix, etr.ip));
+    room.registers(&etr, 10, of(1, false, true, records.into()))?;
     let itr = room.router(ITR)?;
     let mut said = String::new();
-    for (nonce, eid, wanted) in [(115, prefix_of("2001:db8:a:5::9", 128), inner), (116, host_of(10), site_prefix(10))] {
-        let asking = itr.protected(nonce, eid)?;
+    for (nonce, eid, wanted) in [(115, host_in(&inner, 9), inner), (116, room.host_of(10)?, room.site_prefix(10)?)] {
+        let asking = room.protected(&itr, nonce, eid)?;
         itr.send(&asking.message)?;
-        let came = Forwarded::read(10, &etr.receive()?, asking.nonce)?;
+        let came = Forwarded::read(room, 10, &etr.receive_request()?, asking.nonce)?;
         let granted = &came.granted()?.eids;
         if *granted != [Eid::from(wanted)] {
             return Err(broken(format!("{wanted} expected for {eid}; came {granted:?}")));
@@ -230,16 +233,17 @@ fn unchanged(room: &Room) -> Judgement {
 fn old_functions(room: &Room) -> Judgement {
     let asked = Asked { hmac: HmacId(1), kdf: KdfId(1) };
     let (asking, came) = forwarded(room, 13, asked)?;
-    let verified = asking.verify(&came.answer(asking.nonce, &[site_prefix(13)], 13)?)?;
+    let verified = asking.verify(&came.answer(asking.nonce, &[room.site_prefix(13)?])?)?;
     let granted = came.granted()?;
     let used = (granted.hmac_id, came.ad.eid_ad.kdf, came.ad.requested_hmac);
-    expect(used == (HmacId(1), KdfId(1), HmacId(1)) && eids(&verified) == [site_prefix(13)], format!("{used:?}"))
+    expect(used == (HmacId(1), KdfId(1), HmacId(1)) && eids(&verified) == [room.site_prefix(13)?], format!("{used:?}"))
 }
 
 /// The functions of a proxy Map-Reply.
 fn used(room: &Room, nonce: u64, asked: Asked) -> Result<(HmacId, HmacId, KdfId), Fault> {
-    let itr = room.router(ITR)?;
-    let came = itr.exchange(&itr.asking(nonce, host_of(1), asked, wrapped)?.message)?;
+    let (itr, keys) = (room.router(ITR)?, room.itr_keys()?);
+    let came =
+        itr.exchange(&itr.asking(nonce, room.host_of(1)?, asked, |otk, nonce| wrapped(&keys, otk, nonce))?.message)?;
     let security = MapReply::decode(&came).map_err(broken)?.security.ok_or_else(|| broken("no S"))?;
     let ad = MapReplyAd::decode(&security).map_err(broken)?;
     let granted = ad.eid_ad.granted.ok_or_else(|| broken("the EID-AD is not filled in"))?;
@@ -258,23 +262,23 @@ fn no_preference(room: &Room) -> Judgement {
 
 fn whole_chain(room: &Room) -> Judgement {
     let (asking, came) = forwarded(room, 14, ASKED)?;
-    let verified = asking.verify(&came.answer(asking.nonce, &[site_prefix(14)], 14)?)?;
-    expect(eids(&verified) == [site_prefix(14)] && !verified.cant_sign, named(&verified))
+    let verified = asking.verify(&came.answer(asking.nonce, &[room.site_prefix(14)?])?)?;
+    expect(eids(&verified) == [room.site_prefix(14)?] && !verified.cant_sign, named(&verified))
 }
 
 fn overclaiming(room: &Room) -> Judgement {
     let (asking, came) = forwarded(room, 15, ASKED)?;
-    let claims = [site_prefix(15), prefix_of("2001:db8::", 32), site_prefix(16)];
-    let verified = asking.verify(&came.answer(asking.nonce, &claims, 15)?)?;
+    let claims = [room.site_prefix(15)?, prefix_of("2001:db8::", 32), room.site_prefix(16)?];
+    let verified = asking.verify(&came.answer(asking.nonce, &claims)?)?;
     expect(
-        eids(&verified) == [site_prefix(15)] && verified.overclaimed.len() == 2,
+        eids(&verified) == [room.site_prefix(15)?] && verified.overclaimed.len() == 2,
         format!("{} of {} claims", named(&verified), claims.len()),
     )
 }
 
 fn unregistered(room: &Room) -> Judgement {
     let itr = room.router(ITR)?;
-    let verified = itr.verified(&itr.protected(119, host_of(17))?)?;
+    let verified = itr.verified(&room.protected(&itr, 119, room.host_of(17)?)?)?;
     let is_negative = verified.reply.records.iter().all(|record| record.locators.is_empty());
     let signed = !verified.cant_sign;
     expect(
@@ -285,14 +289,14 @@ fn unregistered(room: &Room) -> Judgement {
 
 fn proxy_records(room: &Room) -> Judgement {
     let etr = room.etr(18)?;
-    let inner = prefix_of("2001:db8:12:5::", 64);
-    let records = [site_prefix(18), inner].map(|prefix| record(prefix, etr_address(18)));
-    etr.register(18, of(1, true, true, records.into()))?;
+    let inner = room.part_of(18)?;
+    let records = [room.site_prefix(18)?, inner].map(|prefix| record(prefix, etr.ip));
+    room.registers(&etr, 18, of(1, true, true, records.into()))?;
     let itr = room.router(ITR)?;
-    let verified = itr.verified(&itr.protected(120, host_of(18))?)?;
+    let verified = itr.verified(&room.protected(&itr, 120, room.host_of(18)?)?)?;
     let found = eids(&verified);
     expect(
-        verified.overclaimed.is_empty() && found == [site_prefix(18), inner],
+        verified.overclaimed.is_empty() && found == [room.site_prefix(18)?, inner],
         format!("{}; without proof {}", named(&verified), verified.overclaimed.len()),
     )
 }

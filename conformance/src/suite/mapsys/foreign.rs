@@ -70,11 +70,9 @@ impl Foreign {
         let map_system = target.map_system.as_ref().ok_or_else(|| unfit("the target has no map system"))?;
         let place = match &map_system.means {
             Means::Started(_) => Place::lab()?,
-            Means::Elsewhere { addresses, from } => Place::here(addresses, from)?,
+            Means::Elsewhere { addresses, from, .. } => Place::here(addresses, from)?,
             Means::Configured => return Err(unfit("the suites configure it themselves")),
         };
-        // One that ran before us remembers older nonces.
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |time| time.as_secs());
         Ok(Self {
             target,
             map_system,
@@ -88,7 +86,7 @@ impl Foreign {
             begun: Instant::now(),
             rested: Cell::new(Duration::ZERO),
             clock,
-            nonce: Cell::new(now << 24),
+            nonce: Cell::new(fresh_nonce()),
         })
     }
 
@@ -132,7 +130,7 @@ impl Foreign {
 
     /// A site by its name.
     pub(super) fn named(&self, name: &str) -> Result<&'static Site, Fault> {
-        let found = self.map_system.sites.iter().find(|site| site.name == name);
+        let found = self.map_system.named(name);
         found.ok_or_else(|| unfit(format!("the target file names no site {name:?}")))
     }
 
@@ -328,6 +326,15 @@ impl Foreign {
         self.clock.bear(self.patience());
         Ok(())
     }
+}
+
+/// A nonce above all that earlier runs have used, which a target that ran before us remembers: checks go some 2^28 above it, and 2^32 are
+/// between two runs of which one begins a second after the other.
+pub(in crate::suite) fn fresh_nonce() -> u64 {
+    /// Of a microsecond: until the year 2112 that is no more than 64 bits.
+    const NONCES: u64 = 1 << 12;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_mul(NONCES)
 }
 
 /// The end of what a target has printed.

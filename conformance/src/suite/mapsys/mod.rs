@@ -27,6 +27,7 @@ use wire::control::auth::Algorithm;
 use wire::control::{MapReply, Nonce};
 
 pub(super) use disk::Disk;
+pub(super) use foreign::fresh_nonce;
 pub(super) use message::{form, host, key, prefix, prefix_in, record, register, request, rlocs, sealed, told};
 pub(super) use place::{Place, suite_v4};
 pub(super) use site::{Site, Special, host_in, sentinel_site};

@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// This machine: these of its addresses, or whatever it has towards the target.
-    pub(super) fn here(targets: &[SocketAddr], from: &[IpAddr]) -> Result<Self, Fault> {
+    pub(in crate::suite) fn here(targets: &[SocketAddr], from: &[IpAddr]) -> Result<Self, Fault> {
         let mut addresses = from.to_vec();
         for target in targets.iter().filter(|_| from.is_empty()) {
             match target.ip() {
@@ -132,6 +132,15 @@ impl Place {
     /// Whether each question can come from another address than those shortly before.
     pub(super) fn is_roomy(&self) -> bool {
         self.addresses.iter().filter(|address| address.is_ipv4()).count() >= ROOMY
+    }
+
+    /// The IPv4 address of this number, round and round.
+    pub(in crate::suite) fn v4(&self, number: usize) -> Result<IpAddr, Fault> {
+        let all: Vec<_> = self.addresses.iter().filter(|address| address.is_ipv4()).collect();
+        let found = number.checked_rem(all.len()).and_then(|number| all.get(number));
+        found
+            .map(|address| **address)
+            .ok_or_else(|| unfit("an IPv4 address of this machine is needed (`from` names them)"))
     }
 
     /// A socket at the next address at which this port is free.

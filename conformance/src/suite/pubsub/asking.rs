@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::control::{MapReply, MapRequest, XtrIdentity};
 use wire::record::{Action, Ttl};
 
-use super::office::{ELSEWHERE, LIMITED, Office, STRANGER, Xtr, about, address, host, named, prefix, says};
+use super::office::{ELSEWHERE, LIMITED, Office, STRANGER, Xtr, about, host, named, says};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, missing, must, should};
 
 /// Time for an answer.
@@ -38,7 +38,7 @@ fn confirmed(office: &Office) -> Judgement {
     let (notify, _) = xtr.notify(SOON)?;
     xtr.silence()?;
     let [record] = notify.records.as_slice() else { return Err(broken(format!("one record expected: {notify:?}"))) };
-    let holds = notify.nonce.0 == 0x1122_3344 && says(record, part, 1);
+    let holds = xtr.counted(&notify) == 0x1122_3344 && says(record, part, 1);
     expect(holds, format!("one Map-Notify, nonce {}, {}", notify.nonce, named(record)))
 }
 
@@ -57,9 +57,10 @@ fn signed(office: &Office) -> Judgement {
     let (mut xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.send(&xtr.request(1, &[host(part)])?)?;
     let (notify, octets) = xtr.notify(SOON)?;
+    let shared = (xtr.key.id, xtr.key.algorithm.id());
     xtr.key.secret = wire::control::auth::Secret::new("another one");
     let other = wire::control::auth::verify(&octets, &xtr.key, wire::control::auth::Accept::INTEROP);
-    let holds = other.is_err() && (notify.auth.key_id, notify.auth.algorithm.0) == (5, 3);
+    let holds = other.is_err() && (notify.auth.key_id, notify.auth.algorithm) == shared;
     expect(holds, format!("Key ID {}, algorithm {}", notify.auth.key_id, notify.auth.algorithm.0))
 }
 
@@ -67,7 +68,7 @@ fn one_of_two(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     let own = xtr.rloc()?;
     let other = office.bind(77, own.port())?;
-    let itr_rlocs = vec![address(77).into(), own.ip().into()];
+    let itr_rlocs = vec![office.address(77)?.into(), own.ip().into()];
     xtr.send(&MapRequest { itr_rlocs, ..xtr.request(1, &[host(part)])? })?;
     let here = xtr.notify(Duration::from_millis(500)).is_ok();
     other.set_nonblocking(true).map_err(missing)?;
@@ -89,7 +90,7 @@ fn stranger(office: &Office) -> Judgement {
 
 fn other_site(office: &Office) -> Judgement {
     let (mut xtr, part) = (office.xtr()?, office.registered(1)?);
-    xtr.identity = XtrIdentity { site_id: 8, ..xtr.identity };
+    xtr.identity = XtrIdentity { site_id: xtr.identity.site_id + 1, ..xtr.identity };
     xtr.send(&xtr.request(1, &[host(part)])?)?;
     plain(&xtr.reply()?, part)
 }
@@ -129,7 +130,8 @@ fn denied_source(office: &Office) -> Judgement {
 }
 
 fn several(office: &Office) -> Judgement {
-    let (xtr, parts) = (office.xtr()?, [office.registered(1)?, office.registered(2)?, office.registered(3)?]);
+    let (xtr, mut parts) = (office.xtr()?, [office.registered(1)?, office.registered(2)?, office.registered(3)?]);
+    parts.sort();
     let mut request = xtr.request(9, &parts)?;
     request.records[2].notify = false;
     xtr.send(&request)?;
@@ -139,7 +141,7 @@ fn several(office: &Office) -> Judgement {
         match xtr.hear(SOON)? {
             Some(super::office::Heard::Notify(notify, _)) => {
                 xtr.ack(&notify)?;
-                told.extend(notify.records.first().and_then(about).filter(|_| notify.nonce.0 == 9));
+                told.extend(notify.records.first().and_then(about).filter(|_| xtr.counted(&notify) == 9));
             }
             Some(super::office::Heard::Reply(reply)) => replied.extend(reply.records.first().and_then(about)),
             None => {}
@@ -154,7 +156,7 @@ fn several(office: &Office) -> Judgement {
 
 fn temporary(office: &Office) -> Judgement {
     let xtr = office.xtr()?;
-    let notify = xtr.subscribe(1, host(prefix("2001:db8:b::/48")?))?;
+    let notify = xtr.subscribe(1, host(office.silent()?))?;
     let Some(record) = notify.records.first() else { return Err(broken("a Map-Notify without a record")) };
     let holds = record.locators.is_empty() && record.ttl == Ttl(15) && record.action == Action::NativelyForward;
     expect(holds, format!("{:?}, {} minutes, {}", record.action, record.ttl.0, named(record)))
@@ -191,13 +193,12 @@ fn used_up(office: &Office) -> Judgement {
     xtr.send(&xtr.request(8, &[host(part)])?)?;
     xtr.silence()?;
     xtr.subscribe(9, host(part))?;
-    expect(change.nonce.0 == 8, "8 of a Map-Request after 8 of a Map-Notify is dropped, 9 is taken")
+    expect(xtr.counted(&change) == 8, "8 of a Map-Request after 8 of a Map-Notify is dropped, 9 is taken")
 }
 
 /// The same xTR at another address.
 fn elsewhere(office: &Office, xtr: &Xtr) -> Result<Xtr, Fault> {
-    let socket = office.bind(79, 0)?;
-    Ok(Xtr { socket, identity: xtr.identity, key: xtr.key.clone(), server: xtr.server })
+    Ok(xtr.beside(office.bind(79, 0)?))
 }
 
 fn moved(office: &Office) -> Judgement {
@@ -208,7 +209,7 @@ fn moved(office: &Office) -> Judgement {
     office.register(part, Some(2))?;
     let change = there.change()?;
     xtr.silence()?;
-    expect(change.nonce.0 == 9, "the change goes to the new ITR-RLOC only")
+    expect(xtr.counted(&change) == 9, "the change goes to the new ITR-RLOC only")
 }
 
 fn flood(office: &Office) -> Judgement {

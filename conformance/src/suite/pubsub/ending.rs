@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::control::MapRequest;
 use wire::record::Action;
 
-use super::office::{Office, end, host, prefix, says};
+use super::office::{Office, end, host, says};
 use crate::suite::probe::{Judgement, Probe, expect, must, should};
 
 /// Time for an answer.
@@ -45,7 +45,7 @@ fn after_the_end(office: &Office) -> Judgement {
 fn part_of(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.subscribe(10, host(part))?;
-    let inside = prefix(&format!("{}/72", part.net.addr()))?;
+    let inside = office.inside(part)?;
     end(&xtr, 1, inside)?;
     office.register(inside, Some(2))?;
     xtr.silence()?;

@@ -98,7 +98,8 @@ fn witnessed(office: &Office) -> Judgement {
         row.first() == Some(&kind) && row.get(2).is_none_or(|malformed| malformed.is_empty())
     };
     // tshark 4.0 knows the nonce of the first two only.
-    let has_nonce = |row: &[&str]| row.get(1).is_some_and(|nonce| nonce.ends_with("abcdef"));
+    let sent = format!("{:x}", notify.nonce.0);
+    let has_nonce = |row: &[&str]| row.get(1).is_some_and(|nonce| nonce.ends_with(&sent));
     let are = rows.len() == 3 && is(&rows[0], "1") && is(&rows[1], "4") && is(&rows[2], "5");
     let holds = are && has_nonce(&rows[0]) && has_nonce(&rows[1]);
     expect(holds, format!("types, nonces, faults: {rows:?}"))

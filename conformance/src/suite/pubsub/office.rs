@@ -23,9 +23,10 @@ use super::theirs;
 use crate::exchange;
 use crate::suite::bounded;
 use crate::suite::daemon::{Daemon, program};
-use crate::suite::guest::Guest;
-use crate::suite::mapsys::suite_v4;
+use crate::suite::guest::{Elsewhere, Guest};
+use crate::suite::mapsys::{form, suite_v4};
 use crate::suite::probe::{Fault, broken, missing, unfit};
+use crate::target;
 
 /// xTRs that may subscribe to everything.
 pub(super) const XTRS: u8 = 32;
@@ -65,6 +66,8 @@ pub(super) struct Server {
 pub(super) struct Site {
     socket: Result<UdpSocket, Fault>,
     nonce: Cell<u64>,
+    /// Those of a target file, where the target runs elsewhere.
+    given: &'static [target::Site],
 }
 
 /// What subscribes.
@@ -73,6 +76,16 @@ pub(super) struct Xtr {
     pub(super) identity: XtrIdentity,
     pub(super) key: AuthKey,
     pub(super) server: SocketAddr,
+    pub(super) far: Far,
+}
+
+/// What is otherwise where the target was running before us, and may be far.
+#[derive(Clone, Copy)]
+pub(super) struct Far {
+    /// What is added to nonces: earlier runs are remembered.
+    base: u64,
+    /// How long silence is listened to.
+    pub(super) silence: Duration,
 }
 
 impl Office {
@@ -83,13 +96,21 @@ impl Office {
             program: program(),
             folder,
             server: Err(missing("not started")),
-            site: Site { socket: Err(missing("no socket")), nonce: Cell::new(1) },
+            site: Site { socket: Err(missing("no socket")), nonce: Cell::new(1), given: &[] },
             next_xtr: Cell::new(1),
             next_part: Cell::new(1),
             quiet: Quiet::default(),
-            theirs: theirs::table().map(theirs::guest),
+            theirs: match theirs::table() {
+                Some(table) => Some(theirs::guest(table)),
+                None => target::judged().given().map(|_| Guest::elsewhere(target::judged())),
+            },
         };
-        office.site.socket = office.bind(1, 0);
+        // Whoever is configured by others has its Map-Notifies at the control port.
+        let mut port = 0;
+        if let (Some(base), Some(map_system)) = (office.base(), &target::judged().map_system) {
+            (office.site.nonce, office.site.given, port) = (Cell::new(base), &map_system.sites, wire::CONTROL_PORT);
+        }
+        office.site.socket = office.bind(1, port);
         office.server = match office.guest() {
             Ok(None) => office.start("shared"),
             Ok(Some(guest)) => guest.address().map(|address| Server { _daemon: None, address, state: PathBuf::new() }),
@@ -103,13 +124,41 @@ impl Office {
         self.theirs.as_ref().map(|guest| guest.as_ref().map_err(Clone::clone)).transpose()
     }
 
-    /// A socket at an address of xTRs, by its last octet.
+    /// What its file gives, if the target runs elsewhere.
+    fn elsewhere(&self) -> Result<Option<&Elsewhere>, Fault> {
+        Ok(self.guest()?.and_then(Guest::is_elsewhere))
+    }
+
+    fn base(&self) -> Option<u64> {
+        self.elsewhere().ok().flatten().map(|elsewhere| elsewhere.base)
+    }
+
+    /// An address of xTRs, by its last octet; of this machine, where the target runs elsewhere.
+    pub(super) fn address(&self, last: u8) -> Result<IpAddr, Fault> {
+        /// Those that are in use at once.
+        const ALL: [u8; 5] = [1, 77, 78, 79, 80];
+        match self.guest()? {
+            None => Ok(IpAddr::from([127, 0, 0, last])),
+            Some(guest) if guest.is_elsewhere().is_none() => Ok(suite_v4(last).into()),
+            Some(guest) => {
+                let (first, place) = (guest.place.v4(0)?, ALL.iter().position(|known| *known == last).unwrap_or(0));
+                if place == 0 {
+                    return Ok(first);
+                }
+                let others = [guest.place.v4(place)?, guest.place.v4(1)?];
+                let other = others.into_iter().find(|other| *other != first);
+                other.ok_or_else(|| unfit("another IPv4 address of this machine is needed (`from` names them)"))
+            }
+        }
+    }
+
+    /// A socket at such an address.
     pub(super) fn bind(&self, last: u8, port: u16) -> Result<UdpSocket, Fault> {
-        let bound = match self.guest()? {
-            Some(guest) => guest.place.bind(SocketAddr::new(address(last), port))?,
-            None => UdpSocket::bind((address(last), port)),
-        };
-        bound.map_err(missing)
+        let address = self.address(last)?;
+        match self.guest()? {
+            Some(guest) => guest.socket_at(address, port),
+            None => UdpSocket::bind((address, port)).map_err(missing),
+        }
     }
 
     pub(super) fn server(&self) -> Result<&Server, Fault> {
@@ -146,22 +195,49 @@ impl Office {
     pub(super) fn xtr(&self) -> Result<Xtr, Fault> {
         let number = self.next_xtr.get();
         self.next_xtr.set(number + 1);
-        if number > XTRS {
-            return Err(missing("more xTRs than are configured"));
+        let given = self.elsewhere()?.and_then(|elsewhere| elsewhere.given.subscribers.as_ref());
+        match given {
+            Some(given) if number > given.count => {
+                return Err(unfit(format!("the target file numbers {} subscribers, and more are needed", given.count)));
+            }
+            None if number > XTRS => return Err(missing("more xTRs than are configured")),
+            Some(_) | None => {}
         }
         self.xtr_of(number, self.server()?.address)
     }
 
     /// The xTR of a number, at this server.
     pub(super) fn xtr_of(&self, number: u8, server: SocketAddr) -> Result<Xtr, Fault> {
-        Ok(Xtr { socket: self.bind(1, 0)?, identity: identity(number), key: key(), server })
+        let (socket, dictated) = (self.bind(1, 0)?, identity(number));
+        let given = self.elsewhere()?.and_then(|elsewhere| elsewhere.given.subscribers.as_ref());
+        let (identity, key) = match given {
+            Some(given) => (XtrIdentity { site_id: given.site_id, ..dictated }, given.key.auth()),
+            None => (dictated, key()),
+        };
+        let silence = self.guest()?.map_or(SILENCE, |guest| guest.grace(SILENCE));
+        let far = Far { base: self.base().unwrap_or_default(), silence };
+        Ok(Xtr { socket, identity, key, server, far })
     }
 
     /// An EID-prefix of the site that no other check uses.
     pub(super) fn part(&self) -> Result<EidPrefix, Fault> {
         let number = self.next_part.get();
         self.next_part.set(number + 1);
+        if let Some(elsewhere) = self.elsewhere()? {
+            return whole(elsewhere.numbered_from_end(number.into())?);
+        }
         prefix(&format!("2001:db8:a:{number:x}::/64"))
+    }
+
+    /// A more-specific EID-prefix of such a part.
+    pub(super) fn inside(&self, part: EidPrefix) -> Result<EidPrefix, Fault> {
+        EidPrefix::new(part.iid, part.net.addr(), part.net.prefix_len() + 8).ok_or_else(|| broken("no prefix"))
+    }
+
+    /// The EID-prefix of a site that nobody registers.
+    pub(super) fn silent(&self) -> Result<EidPrefix, Fault> {
+        self.elsewhere()?
+            .map_or_else(|| prefix("2001:db8:b::/48"), |elsewhere| whole(elsewhere.named("never registered")?))
     }
 
     /// The site says where an EID-prefix is; nowhere, without a locator.
@@ -202,7 +278,7 @@ impl Site {
         self.nonce.set(nonce.0 + 1);
         let records = vec![mapping(prefix, rloc)];
         let message = MapRegister { proxy_reply: true, want_notify: true, nonce, records, ..MapRegister::default() };
-        let bytes = auth::seal(&message.into(), &site_key(), TagForm::Truncated).map_err(broken)?;
+        let bytes = auth::seal(&message.into(), &self.key(prefix), form(self.key(prefix).algorithm)).map_err(broken)?;
         exchange::sent(socket, server, &bytes);
         socket.send_to(&bytes, server).map_err(missing)?;
         match receive(socket, patience)?.map(|bytes| ControlMessage::decode(&bytes)) {
@@ -210,6 +286,22 @@ impl Site {
             other => Err(broken(format!("the site got no Map-Notify: {other:?}"))),
         }
     }
+}
+
+impl Site {
+    /// The key of the site that an EID-prefix is of.
+    fn key(&self, prefix: EidPrefix) -> AuthKey {
+        let has_it = |site: &&target::Site| site.prefixes.iter().any(|net| net.contains(&prefix.net));
+        let given = self.given.iter().find(has_it).and_then(|site| site.keys.first());
+        given.map_or_else(site_key, target::Key::auth)
+    }
+}
+
+/// The IPv6 EID-prefix of a site of a target file.
+pub(super) fn whole(site: &target::Site) -> Result<EidPrefix, Fault> {
+    let net = site.prefixes.iter().find(|net| net.addr().is_ipv6());
+    let net = net.ok_or_else(|| unfit(format!("site {:?} of the target file has no IPv6 EID-prefix", site.name)))?;
+    Ok(EidPrefix { iid: InstanceId(site.iid), net: *net })
 }
 
 /// What an xTR hears.
@@ -227,10 +319,15 @@ impl Xtr {
         self.socket.local_addr().map_err(missing)
     }
 
+    /// The same xTR at another socket.
+    pub(super) fn beside(&self, socket: UdpSocket) -> Self {
+        Self { socket, identity: self.identity, key: self.key.clone(), server: self.server, far: self.far }
+    }
+
     /// A Map-Request for these EIDs with I and N.
     pub(super) fn request(&self, nonce: u64, eids: &[EidPrefix]) -> Result<MapRequest, Fault> {
         Ok(MapRequest {
-            nonce: Nonce(nonce),
+            nonce: Nonce(self.far.base + nonce),
             itr_rlocs: vec![self.rloc()?.ip().into()],
             records: eids.iter().map(|eid| EidRequest { notify: true, eid: Eid::from(*eid) }).collect(),
             xtr_identity: Some(self.identity),
@@ -293,9 +390,14 @@ impl Xtr {
         }
     }
 
+    /// The nonce of a Map-Notify, as [`Self::request`] counts them.
+    pub(super) fn counted(&self, notify: &MapNotify) -> u64 {
+        notify.nonce.0.wrapping_sub(self.far.base)
+    }
+
     /// Nothing comes.
     pub(super) fn silence(&self) -> Result<(), Fault> {
-        match self.hear(SILENCE)? {
+        match self.hear(self.far.silence)? {
             None => Ok(()),
             Some(heard) => Err(broken(format!("expected nothing; came {heard:?}"))),
         }
@@ -310,7 +412,7 @@ impl Xtr {
     pub(super) fn subscribe(&self, nonce: u64, eid: EidPrefix) -> Result<MapNotify, Fault> {
         self.send(&self.request(nonce, &[eid])?)?;
         let (notify, _) = self.notify(PATIENCE)?;
-        if notify.nonce.0 != nonce {
+        if self.counted(&notify) != nonce {
             return Err(broken(format!("expected nonce {nonce}; came {notify:?}")));
         }
         self.ack(&notify)?;
@@ -330,16 +432,11 @@ impl Xtr {
     }
 }
 
-/// An address of xTRs, by its last octet.
-pub(super) fn address(last: u8) -> IpAddr {
-    if theirs::table().is_some() { suite_v4(last).into() } else { IpAddr::from([127, 0, 0, last]) }
-}
-
 /// Ends the subscription to an EID, and acknowledges.
 pub(super) fn end(xtr: &Xtr, nonce: u64, eid: EidPrefix) -> Result<(), Fault> {
     xtr.send(&xtr.leaving(nonce, eid)?)?;
     let (notify, _) = xtr.notify(PATIENCE)?;
-    if notify.nonce.0 != nonce {
+    if xtr.counted(&notify) != nonce {
         return Err(broken(format!("expected nonce {nonce}; came {}", notify.nonce)));
     }
     xtr.ack(&notify)

@@ -7,7 +7,7 @@ use wire::control::MapNotify;
 use wire::control::auth::Secret;
 use wire::record::Ttl;
 
-use super::office::{Office, about, host, named, prefix, says, sealed_ack};
+use super::office::{Office, about, host, named, says, sealed_ack};
 use crate::suite::probe::{Judgement, Probe, broken, expect, must, should};
 
 pub(super) const PROBES: &[Probe<Office>] = &[
@@ -26,7 +26,7 @@ fn twice(office: &Office) -> Judgement {
         office.register(part, Some(rloc))?;
         let notify = xtr.change()?;
         let record = notify.records.first().filter(|record| says(record, part, rloc));
-        seen.push((notify.nonce.0, record.is_some()));
+        seen.push((xtr.counted(&notify), record.is_some()));
     }
     expect(seen == [(101, true), (102, true)], format!("nonces and whether the mapping is the newest: {seen:?}"))
 }
@@ -34,7 +34,7 @@ fn twice(office: &Office) -> Judgement {
 fn more_specific(office: &Office) -> Judgement {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.subscribe(100, host(part))?;
-    let inside = prefix(&format!("{}/72", part.net.addr()))?;
+    let inside = office.inside(part)?;
     office.register(inside, Some(2))?;
     let come = xtr.change()?;
     office.register(inside, None)?;
@@ -42,7 +42,7 @@ fn more_specific(office: &Office) -> Judgement {
     let told = |notify: &MapNotify| notify.records.first().map(|record| (about(record), record.ttl));
     let holds = come.records.first().is_some_and(|record| says(record, inside, 2))
         && told(&gone) == Some((Some(inside), Ttl(0)))
-        && (come.nonce.0, gone.nonce.0) == (101, 102);
+        && (xtr.counted(&come), xtr.counted(&gone)) == (101, 102);
     let shown = |notify: &MapNotify| {
         notify.records.first().map_or_else(String::new, |r| format!("{} TTL {}", named(r), r.ttl.0))
     };

@@ -5,7 +5,7 @@
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
-use super::office::{Office, SILENCE, Xtr, end, host};
+use super::office::{Office, Xtr, end, host};
 use crate::suite::probe::{Fault, Judgement, Probe, broken, must};
 
 pub(super) const PROBES: &[Probe<Office>] = &[
@@ -43,7 +43,7 @@ fn judge(office: &Office, scene: Scene) -> Judgement {
     });
     for xtr in played.scenes[scene as usize].as_ref().map_err(Clone::clone)? {
         // What came while another scene was listened to waits in the socket.
-        let left = HELD.saturating_sub(played.at.elapsed()).max(SILENCE);
+        let left = HELD.saturating_sub(played.at.elapsed()).max(xtr.far.silence);
         if let Some(heard) = xtr.hear(left)? {
             return Err(broken(format!("expected nothing; came {heard:?}")));
         }
@@ -74,8 +74,7 @@ fn ended(office: &Office) -> Result<Vec<Xtr>, Fault> {
 fn from_elsewhere(office: &Office) -> Result<Vec<Xtr>, Fault> {
     let (xtr, part) = (office.xtr()?, office.registered(1)?);
     xtr.subscribe(10, host(part))?;
-    let socket = office.bind(80, 0)?;
-    let there = Xtr { socket, identity: xtr.identity, key: xtr.key.clone(), server: xtr.server };
+    let there = xtr.beside(office.bind(80, 0)?);
     end(&there, 11, part)?;
     office.register(part, Some(2))?;
     Ok(vec![xtr, there])

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a target of others is told: the same as ours, as its `[pubsub]` spells it.
+//! What a target of others is told: the same as ours, as its `[pubsub]` spells it; one that runs elsewhere has numbered sites and
+//! subscribers in `[map-system]`.
 
 use std::time::Duration;
 
-use super::office::{ELSEWHERE, LIMITED, Office, XTRS, prefix};
+use super::office::{ELSEWHERE, LIMITED, Office, XTRS, prefix, whole};
 use super::settings::{identity, site_key};
-use crate::suite::guest::{Guest, Need, met};
+use crate::suite::guest::{Guest, Need, cannot, met};
 use crate::suite::probe::{Fault, Judgement, Probe, missing, unfit};
 use crate::target::template::{Values, filled};
 use crate::target::{self, Claim, Dictated, Key, Lack, Site};
@@ -64,15 +65,27 @@ const SECRET: &str = "secret of a";
 
 /// Makes a check, if the target has what it needs.
 pub(super) fn judge(office: &Office, probe: &Probe<Office>) -> Judgement {
-    let (Some(guest), Some(table)) = (office.guest()?, table()) else { return (probe.judge)(office) };
-    met(NEEDS, probe.id, guest.target, &table.cannot)?;
+    let Some(guest) = office.guest()? else { return (probe.judge)(office) };
+    match (guest.is_elsewhere(), table()) {
+        (Some(elsewhere), _) => {
+            met(NEEDS, probe.id, guest.target, &|lack| elsewhere.given.lacking(lack, |_| true))?;
+            if elsewhere.given.subscribers.is_none() {
+                return Err(unfit("the target runs elsewhere, and its file gives no [map-system.subscribers]"));
+            }
+        }
+        (None, Some(table)) => met(NEEDS, probe.id, guest.target, &cannot(guest.target, &table.cannot))?,
+        (None, None) => {}
+    }
     if !guest.target.claims(Claim::ProxyReply) {
         return Err(unfit(
             "what is registered is told for a site that does not answer itself: proxy-reply is not claimed",
         ));
     }
     let alive = |patience: Duration| {
-        let part = office.part()?;
+        let part = match guest.is_elsewhere() {
+            Some(elsewhere) => whole(elsewhere.numbered(0)?)?,
+            None => office.part()?,
+        };
         office.site.register_within(patience, office.server()?.address, part, Some(1))
     };
     guest.judge(&alive, &|| Ok(()), || (probe.judge)(office))
