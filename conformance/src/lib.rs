@@ -10,6 +10,7 @@ pub mod der;
 pub mod descendants;
 pub mod dissect;
 pub mod exchange;
+pub mod findings;
 pub mod lanes;
 pub mod ledger;
 pub mod mutants;

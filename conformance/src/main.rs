@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use conformance::check::cited;
+use conformance::findings::{self, Table};
 use conformance::ledger;
 use conformance::mutants::{self, MutantsArguments};
 use conformance::report::{self, Compared, Report, Shape};
@@ -33,6 +34,7 @@ Examples:
   conformance run --id LI-085,LI-090.1 --progress
   conformance run --all --format html -o report.html
   conformance diff before.json after.json
+  conformance findings openlisp.json oor.json
   conformance run --suite cgeid
   conformance run --target conformance/targets/openlisp.toml
   conformance explain M43
@@ -68,6 +70,11 @@ enum Verb {
     /// A check is broken if it passed in the first and fails in another, gone if another does not have it, fixed if it failed in the
     /// first and passes in another, new if the first does not have it. Exit status 1 if any is broken.
     Diff(Diff),
+    /// Prints what was found of deployed LISP programs by hand, which checks see it, and whether the targets of some runs show it.
+    ///
+    /// A target shows a finding (yes) if a check that sees it failed, and not (no) if those that were judged passed; `other` stands for a
+    /// check that failed, but not in the way of the finding, and `-` for what was not judged. Exit status 1 if a target shows any.
+    Findings(Findings),
     /// Prints the clauses of the documents with what proves them, and the share of MUSTs and SHOULDs that are proven.
     Ledger(Ledger),
     /// Shows what our codec makes of a file, one JSON object a message.
@@ -93,7 +100,7 @@ const MANUAL: Manual = Manual {
         ("0", "What was asked held."),
         (
             "1",
-            "Some check did not hold, or a suite could not be run, or a check is broken from one run to another, or the codec refused some bytes.",
+            "Some check did not hold, or a suite could not be run, or a check is broken from one run to another, or a target shows a finding, or the codec refused some bytes.",
         ),
         ("2", "Wrong usage, a wrong target file, or nothing was judged; the message names it."),
         ("130", "It was interrupted; what had run until then is reported."),
@@ -129,6 +136,15 @@ struct Diff {
     output: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct Findings {
+    /// Reports of runs (`run --format json`): a column for the target of each.
+    #[arg(value_name = "REPORT", num_args = 0..=COLUMNS)]
+    reports: Vec<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
 /// Runs side by side: a page has no room for more columns.
 const COLUMNS: usize = 12;
 
@@ -149,6 +165,7 @@ fn main() -> ExitCode {
         Verb::List { json } => list(&json),
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Diff(arguments) => diff(&arguments),
+        Verb::Findings(arguments) => show_findings(&arguments),
         Verb::Claims => claims(),
         Verb::Explain { id } => explain(&id),
         Verb::Ledger(arguments) => show_ledger(&arguments),
@@ -211,19 +228,36 @@ fn put(path: Option<&Path>, text: &str, line: &str) -> anyhow::Result<()> {
 }
 
 fn diff(arguments: &Diff) -> anyhow::Result<bool> {
-    let reports = arguments.reports.iter().map(|path| report::read(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let targets: std::collections::BTreeSet<_> = reports.iter().map(|report| &report.target).collect();
-    // Runs of one implementation are told apart by their files.
-    let is_named_by_target = targets.len() == reports.len();
-    let name = |(path, report): (&PathBuf, &Report)| match is_named_by_target {
-        true => report.target.clone(),
-        false => path.display().to_string(),
-    };
-    let names = arguments.reports.iter().zip(&reports).map(name);
-    let named: Vec<_> = names.zip(&reports).collect();
+    let reports = read_all(&arguments.reports)?;
+    let named = named(&arguments.reports, &reports);
     let compared = Compared::of(&named);
     put(arguments.output.as_deref(), &compared.render(arguments.format), &compared.closing_line())?;
     Ok(compared.holds())
+}
+
+fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Report>> {
+    paths.iter().map(|path| report::read(path)).collect()
+}
+
+/// Runs with their names: the targets, or the files if these do not tell them apart.
+fn named<'a>(paths: &[PathBuf], reports: &'a [Report]) -> Vec<(String, &'a Report)> {
+    let targets: std::collections::BTreeSet<_> = reports.iter().map(|report| &report.target).collect();
+    // Runs of one implementation are told apart by their files.
+    let is_named_by_target = targets.len() == reports.len();
+    let name = |(path, report): (&PathBuf, &'a Report)| match is_named_by_target {
+        true => (report.target.clone(), report),
+        false => (path.display().to_string(), report),
+    };
+    paths.iter().zip(reports).map(name).collect()
+}
+
+fn show_findings(arguments: &Findings) -> anyhow::Result<bool> {
+    arguments.json.check_beside(&arguments.reports)?;
+    let reports = read_all(&arguments.reports)?;
+    let (findings, named) = (findings::all()?, named(&arguments.reports, &reports));
+    let table = Table::of(&findings, &named, SUITES)?;
+    arguments.json.show(&table.json(), table.text())?;
+    Ok(table.holds())
 }
 
 /// What a suite needs of a target file beside a claim.

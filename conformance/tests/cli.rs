@@ -140,6 +140,53 @@ fn diff_tells_what_is_broken_and_exits_by_it() {
     assert_eq!(refused.status.code(), Some(2));
 }
 
+/// A report of a target with these checks, each with its suite, result and evidence.
+fn report_of(target: &str, checks: &[(&str, &str, &str, &str)]) -> String {
+    let count = |result: &str| checks.iter().filter(|check| check.2 == result).count();
+    let check = |(suite, id, result, evidence): &(&str, &str, &str, &str)| serde_json::json!({"id": id, "clause": "9301 8", "level": "MUST", "suite": suite, "result": result, "evidence": evidence});
+    let checks: Vec<_> = checks.iter().map(check).collect();
+    let (passed, failed, skipped) = (count("pass"), count("fail"), count("skip"));
+    serde_json::json!({"target": target, "passed": passed, "failed": failed, "skipped": skipped, "checks": checks})
+        .to_string()
+}
+
+#[test]
+fn findings_tell_which_check_sees_them_and_which_target_shows_them() {
+    let alone = conformance(&["findings"]);
+    let printed = text(&alone.stdout);
+    assert_eq!(alone.status.code(), Some(0));
+    assert!(printed.contains("\nends-two-records        FC-90.1 (facade), LI-021.1 (lisp)\n"), "{printed}");
+    assert!(printed.contains("no check: ") && printed.ends_with("of them seen by no check\n"), "{printed}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (one, two) = (path("one.json"), path("two.json"));
+    let ended = "nothing came; this check ended the target (SIGSEGV)";
+    let of_one = [("facade", "FC-90.1", "fail", ended), ("facade", "FC-91.4", "pass", "dropped")];
+    let of_two = [("facade", "FC-90.1", "fail", "nothing came"), ("facade", "FC-91.4", "skip", "not run")];
+    std::fs::write(&one, report_of("One", &of_one)).unwrap();
+    std::fs::write(&two, report_of("Two", &of_two)).unwrap();
+    let both = conformance(&["findings", &one, &two]);
+    let printed = text(&both.stdout);
+    assert_eq!(both.status.code(), Some(1), "One shows one");
+    assert!(printed.starts_with("(1) One: 1 passed, 1 failed, 0 skipped\n(2) Two: "), "{printed}");
+    assert!(printed.contains("\nends-two-records        yes   other FC-90.1"), "{printed}");
+    assert!(printed.contains("\nreplayed-register       no    -     FC-91.4"), "{printed}");
+
+    let json = conformance(&["findings", &one, &two, "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let of = |id: &str| found["findings"].as_array().unwrap().iter().find(|finding| finding["id"] == id).unwrap();
+    assert_eq!(of("ends-two-records")["results"], serde_json::json!(["shown", "fails_otherwise"]));
+    assert_eq!(of("replayed-register")["results"], serde_json::json!(["not_shown", "not_judged"]));
+    assert_eq!(of("replayed-register")["checks"][0], serde_json::json!({"suite": "facade", "id": "FC-91.4"}));
+    assert_eq!((&found["runs"][0]["name"], &found["runs"][0]["shown"]), (&"One".into(), &1.into()));
+    assert_eq!(conformance(&["findings", &two]).status.code(), Some(0), "Two shows none");
+
+    let over = conformance(&["findings", &one, &format!("--json={one}")]);
+    assert_eq!(over.status.code(), Some(2), "no report takes the place of one that is read");
+    assert_eq!(std::fs::read_to_string(&one).unwrap(), report_of("One", &of_one));
+}
+
 #[test]
 fn explain_shows_the_clause_and_the_bytes() {
     let printed = text(&conformance(&["explain", "R03"]).stdout);
@@ -203,6 +250,7 @@ fn wrong_usage_is_told_and_exits_with_2() {
         (&["explain", "Z99"][..], "Z99"),
         (&["decode", "/nonexistent"][..], "/nonexistent"),
         (&["diff", "/nonexistent", "/nonexistent"][..], "/nonexistent"),
+        (&["findings", "/nonexistent"][..], "/nonexistent"),
         (&["run", "--suite", "wire", "-o", "/nonexistent/report"][..], "/nonexistent/report"),
         (&["frobnicate"][..], "frobnicate"),
     ] {

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use conformance::findings::{self, Program, Shown};
+use conformance::report::Report;
 use serde_json::Value;
 
 const FAKE: &str = include_str!("common/fake.py");
@@ -269,13 +271,18 @@ fn deployed(file: &str, variable: &str, suites: &str) -> Option<Run> {
     Some(Run::of_file(&path, &["--suite", suites]))
 }
 
-/// Each check fails, and says this.
-fn finds(run: &Run, findings: &[(&str, &str)]) {
-    for (id, told) in findings {
+/// Each check fails, and says this; and whatever the table of findings has of the program is shown, if it was judged.
+fn finds(run: &Run, program: Program, failed: &[(&str, &str)]) {
+    for (id, told) in failed {
         let (result, evidence) = run.check(id);
         assert!(result == "fail" && evidence.contains(told), "{id}: {result}: {evidence}");
     }
     assert_eq!(run.count("skip", "not judged"), 0, "{}", run.report);
+    let report: Report = serde_json::from_value(run.report.clone()).unwrap();
+    for finding in findings::all().unwrap().iter().filter(|finding| finding.programs.contains(&program)) {
+        let shown = finding.shown(&report);
+        assert!([Shown::Yes, Shown::Unjudged].contains(&shown), "{}: {}", finding.id, shown.name());
+    }
 }
 
 const ENDED: &str = "this check ended the target";
@@ -285,6 +292,7 @@ fn what_is_known_of_openlisp_is_found_again() {
     let Some(run) = deployed("openlisp.toml", "INTEROP_OPENLISP", "lisp,facade") else { return };
     finds(
         &run,
+        Program::OpenLisp,
         &[
             ("FC-91.4", "expected nothing"),
             ("LI-115.1", "expected nothing"),
@@ -314,6 +322,7 @@ fn what_is_known_of_openoverlayrouter_is_found_again() {
     let Some(run) = deployed("oor.toml", "INTEROP_OOR", "lisp,facade") else { return };
     finds(
         &run,
+        Program::OpenOverlayRouter,
         &[
             ("FC-91.4", "expected nothing"),
             ("LI-092.2", "expected nothing"),
@@ -334,6 +343,7 @@ fn what_is_known_of_the_ddt_of_openlisp_is_found_again() {
     let Some(run) = deployed("openlisp.toml", "INTEROP_OPENLISP", "ddt") else { return };
     finds(
         &run,
+        Program::OpenLisp,
         &[
             ("DT-01.3", "TTL 60"),
             ("DT-02.2", "2001:db8::/43"),
@@ -349,6 +359,7 @@ fn what_is_known_of_the_ddt_of_openoverlayrouter_is_found_again() {
     let Some(run) = deployed("oor.toml", "INTEROP_OOR", "ddt") else { return };
     finds(
         &run,
+        Program::OpenOverlayRouter,
         &[
             ("DT-02.1", "2001:db8:140::/42"),
             ("DT-04.3", "2001:db8:3::1/128"),

@@ -20,6 +20,7 @@ pub use log::Log;
 pub use print::{explain, left_out, listed, table};
 pub use ran::{Ran, results};
 pub use read::{Flaw, extras, read};
+pub(crate) use read::{line, syntax};
 
 /// The files, by the names that they have in `requirements`.
 pub const FILES: &[(&str, &str)] = &[

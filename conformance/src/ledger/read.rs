@@ -139,13 +139,14 @@ fn tests_of(id: &str, written: &[String]) -> Result<Vec<Test>, String> {
     Ok(tests)
 }
 
-fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Flaw {
+/// What the parser of TOML refuses, with its line.
+pub(crate) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Flaw {
     let line = error.span().map_or(1, |span| line(text, &span));
     Flaw { file: file.to_owned(), line, what: error.message().to_owned() }
 }
 
 /// The line, from 1, in which a span begins.
-fn line(text: &str, span: &Range<usize>) -> usize {
+pub(crate) fn line(text: &str, span: &Range<usize>) -> usize {
     1 + text.bytes().take(span.start).filter(|octet| *octet == b'\n').count()
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use interop::lab::process::Process;
 use tempfile::TempDir;
 
+use super::ENDED;
 use super::mapsys::{Place, fresh_nonce};
 use super::probe::{Fault, Judgement, broken, missing, unfit};
 use crate::target::template::Values;
@@ -188,7 +189,7 @@ impl Guest {
                 silent.map(|told| format!("the target does not answer any more ({told})"))
             }
             Come::Starting { process, .. } => {
-                let ended = self.ended().map(|ended| format!("this check ended the target ({ended})"));
+                let ended = self.ended().map(|ended| format!("{ENDED} ({ended})"));
                 let hangs = |told| format!("the target runs, and does not answer any more ({told}): it was ended");
                 let fate = ended.or_else(|| silent.map(hangs))?;
                 *process.borrow_mut() = None;

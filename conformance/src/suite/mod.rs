@@ -31,6 +31,9 @@ use crate::progress;
 /// What was given to a check that was not run.
 pub(crate) const NOT_ASKED: &str = "not asked";
 
+/// What the evidence of a check says behind which the target was not there any more.
+pub(crate) const ENDED: &str = "this check ended the target";
+
 /// Runs the checks whose identifier the predicate wants.
 pub type RunChecks = fn(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>>;
 

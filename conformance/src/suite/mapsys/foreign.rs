@@ -21,6 +21,7 @@ use super::place::Place;
 use super::xtr::{Clock, Xtr};
 use super::{record, register, request};
 use crate::progress;
+use crate::suite::ENDED;
 use crate::suite::probe::{Fault, Judgement, broken, missing, unfit};
 use crate::target::{Claim, MapSystem, Means, Site, Start, Target};
 use wire::address::{EidPrefix, InstanceId};
@@ -212,7 +213,7 @@ impl Foreign {
         self.silent.set(self.silent.get() + 1);
         let ended = self.process.borrow_mut().as_mut().and_then(|process| process.check().err());
         let fate = match (&ended, self.is_elsewhere()) {
-            (Some(ended), _) => format!("this check ended the target ({ended})"),
+            (Some(ended), _) => format!("{ENDED} ({ended})"),
             (None, false) => format!("the target runs, and does not answer any more ({told}): it was ended"),
             (None, true) => format!("the target does not answer any more ({told})"),
         };
