@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A site behind a strict NAT is reached through the RTR, begins connections through it, and is reached again when the NAT has
-//! forgotten it. What it has moves to an xTR elsewhere, and so does what it sends to.
+//! forgotten it, or loses everything: by the second uplink then. What it has moves to an xTR elsewhere, and so does what it sends to.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 
 use interop::demo::Controls;
 use interop::lab::{Lab, process};
-use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, Site};
+use interop::nat::{self, FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, SECOND_RLOC, Site};
 use interop::probe::ping::{Ping, ping};
 use interop::probe::tcp::{Bulk, bulk};
 use serde_json::Value;
 
 /// A keepalive, and a moment for what follows from it.
 const HEALED_WITHIN: Duration = Duration::from_secs(25);
+/// How long an uplink that loses everything may cost: eight seconds and the way to the Map-Server, with a margin for a machine that others
+/// use.
+const FAILED_OVER_WITHIN: Duration = Duration::from_secs(10);
 /// What a move may cost on a machine that others use: two seconds, the most on one that is quiet (what is printed says how long it was),
 /// and half as much again.
 const LONGEST_GAP: Duration = Duration::from_secs(3);
@@ -77,6 +80,39 @@ fn a_site_behind_a_strict_nat_is_reached_and_found_again() {
         let after = show(RTR)?["relayed"].clone();
         assert_ne!(after[0]["port"], before[0]["port"], "the NAT has another binding");
         assert_eq!(answered(lab, (&NEAR, &FAR), 0, 4)?, 4);
+        check().map_err(Into::into)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_site_with_two_uplinks_is_reached_by_the_second_when_the_nat_of_the_first_loses_everything() {
+    if !can_run() {
+        return;
+    }
+    let _alone = support::alone();
+    nat::hold(Path::new(support::built_programs()), &|lab, controls, check| {
+        assert_eq!(answered(lab, (&FAR, &NEAR), 1, 4)?, 4);
+        let used = || Ok::<_, anyhow::Error>(shown(lab, &controls, RTR, "locators")?["relayed"][0]["private"].clone());
+        assert_eq!(used()?, NEAR.rloc);
+        let mut lose = Command::new("nft");
+        lose.args(["insert", "rule", "ip", "filter", "forward", "drop"]);
+        run(lab, NAT, lose)?;
+        let since = Instant::now();
+        for (from, to) in [(&FAR, &NEAR), (&NEAR, &FAR)] {
+            while answered(lab, (from, to), 1, 1)? == 0 {
+                assert!(since.elapsed() < FAILED_OVER_WITHIN, "not reached again after {:?}", since.elapsed());
+            }
+        }
+        println!("reached by the other uplink after {:?}", since.elapsed());
+        assert_eq!(used()?, SECOND_RLOC);
+        let seen = shown(lab, &controls, NEAR.xtr, "locators")?["nat"]["seen"].clone();
+        let by_rtr = seen.as_array().unwrap().iter().find(|row| row["by"] == nat::RTR_ADDRESS);
+        assert_eq!(by_rtr.map(|row| &row["from"]), Some(&SECOND_RLOC.into()), "{seen}");
+        for family in [0, 1] {
+            assert_eq!(answered(lab, (&FAR, &NEAR), family, 4)?, 4);
+            assert_eq!(answered(lab, (&NEAR, &FAR), family, 4)?, 4);
+        }
         check().map_err(Into::into)
     })
     .unwrap();

@@ -32,6 +32,7 @@ fn values_of_tunnel_routers_are_those_of_the_code() {
         lasts("reach: CONFIRMATION", reach::limits::CONFIRMATION),
         lasts("reach: RECENT", reach::limits::RECENT),
         lasts("nat: KEEPALIVE", nat::limits::KEEPALIVE),
+        lasts("nat: KEEPALIVE_OF_SEVERAL", nat::limits::KEEPALIVE_OF_SEVERAL),
         lasts("nat: LOOK_AGAIN", nat::limits::LOOK_AGAIN),
         lasts("nat: FIRST_RETRY", nat::limits::FIRST_RETRY),
         lasts("nat: DETECTION", nat::limits::DETECTION),

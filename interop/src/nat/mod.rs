@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Two sites, one of them behind a strict NAT: its xTR is reached through an RTR. A third xTR may take over what either has.
+//! Two sites, one of them behind a strict NAT at each of its two uplinks: its xTR is reached through an RTR. A third xTR may take over
+//! what either has.
 
 mod network;
 
@@ -21,7 +22,7 @@ use crate::lab::{Lab, netlink};
 use crate::limits::{COMMAND_TIME, POLL, READY_TIME};
 
 use network::ROAMING_RLOC;
-pub use network::{FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, Site};
+pub use network::{FAR, NAT, NEAR, ROAMING, ROAMING_PREFIX, RTR, RTR_ADDRESS, SECOND_NAT, SECOND_RLOC, Site};
 
 /// What the sites share with the map system, and what the RTR does.
 const SITE_SECRET: &str = "secretkey";
@@ -60,8 +61,9 @@ pub fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
         println!("Try: interop exec {} -- ping -c 3 {}", FAR.host, NEAR.hosts[1]);
         println!("     interop exec {} -- lisp-xtr show locators", NEAR.xtr);
         println!("     interop exec {RTR} -- lisp-xtr show locators");
+        println!("     interop exec {NAT} -- conntrack -F        (the NAT forgets; within 5 seconds it is open again)");
         println!(
-            "     interop exec {NAT} -- conntrack -F        (the NAT forgets; within 20 seconds it is open again)"
+            "     interop exec {NAT} -- sysctl -w net.ipv4.ip_forward=0        (within 10 seconds {SECOND_NAT} is used)"
         );
         let running = &mut place.running;
         keep(&lab, controls, &mut || running.iter_mut().try_for_each(Process::check))
@@ -77,7 +79,9 @@ pub fn hold(bin_dir: &Path, keep: Keep<'_>) -> anyhow::Result<()> {
 
 impl Place<'_> {
     fn start(&mut self) -> anyhow::Result<Controls> {
-        self.close_the_nat()?;
+        self.close_the_nats()?;
+        let (gateway, port, table) = network::SECOND_GATEWAY;
+        netlink::route_from(self.lab.namespace(NEAR.xtr)?, SECOND_RLOC.parse()?, gateway.parse()?, port, table)?;
         self.start_map_system()?;
         let rtr = self.key("rtr", RTR_SECRET)?;
         let mut command = self.xtr(RTR)?;
@@ -94,6 +98,9 @@ impl Place<'_> {
             // Of those that give an xTR-ID the map system tells one when another has what was its own.
             command.args(["--rloc", rloc, "--nat", nat, "--site-id", "1", "--key-file"]).arg(key);
             command.arg("--config").arg(config);
+            if xtr == NEAR.xtr {
+                command.args(["--rloc", &format!("{SECOND_RLOC},priority=2")]);
+            }
             self.run(xtr, command)?;
         }
         self.await_mapped(&NEAR.hosts, RTR_ADDRESS)?;
@@ -103,14 +110,16 @@ impl Place<'_> {
         [NEAR.xtr, RTR, FAR.xtr, ROAMING].into_iter().map(control).collect()
     }
 
-    /// Each binding of it has a port of its own, by chance, and lets in what answers from the same address and port, nothing else.
-    fn close_the_nat(&self) -> anyhow::Result<()> {
+    /// Each binding of one has a port of its own, by chance, and lets in what answers from the same address and port, nothing else.
+    fn close_the_nats(&self) -> anyhow::Result<()> {
         let rules = self.folder(NAT)?.join("rules.nft");
-        std::fs::write(&rules, network::RULES).context("the rules of the NAT")?;
-        let mut command = Command::new("nft");
-        command.arg("-f").arg(&rules);
-        let output = process::output(self.lab.namespace(NAT)?, command, COMMAND_TIME)?;
-        ensure!(output.status.is_some_and(|status| status.success()), "nft: {}", output.stderr.trim());
+        std::fs::write(&rules, network::RULES).context("the rules of the NATs")?;
+        for nat in [NAT, SECOND_NAT] {
+            let mut command = Command::new("nft");
+            command.arg("-f").arg(&rules);
+            let output = process::output(self.lab.namespace(nat)?, command, COMMAND_TIME)?;
+            ensure!(output.status.is_some_and(|status| status.success()), "nft: {}", output.stderr.trim());
+        }
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The network of two sites with a NAT.
+//! The network of two sites, one of which has two uplinks with a NAT each.
 
 use crate::lab::{Node, Topology};
 
 /// The network, for people.
 pub(super) const PICTURE: &str = "host-a --- xtr-a --- nat --- core --- xtr-b --- host-b
-                             |  \\
-                            rtr  xtr-c";
+               \\            / |  \\
+                -- nat-2 --- rtr  xtr-c";
 
 /// The router in the middle, in which the map system runs too.
 pub(super) const CORE: &str = "core";
@@ -14,6 +14,12 @@ pub(super) const CORE: &str = "core";
 pub(super) const MAP_SYSTEM: &str = "203.0.113.53";
 /// Name of the NAT.
 pub const NAT: &str = "nat";
+/// Name of the NAT of the second uplink.
+pub const SECOND_NAT: &str = "nat-2";
+/// The locator at the second uplink.
+pub const SECOND_RLOC: &str = "10.1.0.2";
+/// The next router there, the port towards it, and the routing table of what has that locator as its source.
+pub(super) const SECOND_GATEWAY: (&str, &str, u32) = ("10.1.0.1", "backup", 102);
 /// Name of the RTR.
 pub const RTR: &str = "rtr";
 /// Its address.
@@ -90,19 +96,27 @@ pub(super) fn describe() -> Topology {
         let host = site.gateways.into_iter().fold(host, |host, gateway| host.default_route(gateway, "eth0"));
         let xtr = port(Node::router(site.xtr), "site", site.gateways);
         let xtr = xtr.port("core", outside, &[&format!("{}/24", site.rloc)]).default_route(gateway, "core");
+        let xtr = if site.xtr == NEAR.xtr { with_second_uplink(xtr) } else { xtr };
         topology = topology.with(host).with(xtr);
     }
     let nat = Node::router(NAT).port("inside", "wire-inside", &["10.0.0.1/24"]);
     let nat = nat.port("outside", "wire-nat", &["192.0.2.2/24"]).default_route("192.0.2.1", "outside");
+    let second = Node::router(SECOND_NAT).port("inside", "wire-backup", &[&format!("{}/24", SECOND_GATEWAY.0)]);
+    let second = second.port("outside", "wire-nat-2", &["203.0.113.34/28"]).default_route("203.0.113.33", "outside");
     let rtr = Node::host(RTR).port("core", "wire-rtr", &["203.0.113.2/28"]).default_route("203.0.113.1", "core");
     let roaming = Node::router(ROAMING).port("core", "wire-roaming", &["203.0.113.18/28"]);
     let roaming = roaming.default_route("203.0.113.17", "core");
     let core = Node::router(CORE)
         .port("nat", "wire-nat", &["192.0.2.1/24"])
+        .port("nat-2", "wire-nat-2", &["203.0.113.33/28"])
         .port("rtr", "wire-rtr", &["203.0.113.1/28"])
         .port("roaming", "wire-roaming", &["203.0.113.17/28"])
         .port("far", "wire-far", &["198.51.100.1/24"]);
-    topology.with(nat).with(rtr).with(roaming).with(core)
+    topology.with(nat).with(second).with(rtr).with(roaming).with(core)
+}
+
+fn with_second_uplink(xtr: Node) -> Node {
+    xtr.port(SECOND_GATEWAY.1, "wire-backup", &[&format!("{SECOND_RLOC}/24")])
 }
 
 #[cfg(test)]

@@ -8,16 +8,24 @@ use std::time::Duration;
 /// Between two Info-Requests that are answered. NATs must keep a UDP binding for two minutes (RFC 4787, REQ-5), and some keep it for
 /// thirty seconds; lispers.net sends one in 15 s.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
+/// The same where there are several uplinks: so long, and until [`UPLINK_MISSED`] more are not answered, packets may be lost before
+/// the next uplink is used. Eight seconds in all.
+pub const KEEPALIVE_OF_SEVERAL: Duration = Duration::from_secs(5);
 /// Between two Info-Requests while there is no NAT: one may come with the next address, or with the next access.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Wait for the first Info-Reply; doubles with each that does not come, up to [`KEEPALIVE`].
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Info-Requests without answer after which an RTR is not used: those of seven seconds, or less than two keepalives.
 pub const MISSED: u32 = 3;
+/// Info-Requests without answer after which an RTR is used by the first uplink that it answers: those of three seconds. From the second
+/// one on each goes out by all uplinks.
+pub const UPLINK_MISSED: u32 = 2;
+/// Uplinks of one family by which an RTR is asked: a home has two, and each costs a binding of its NAT.
+pub const UPLINKS: usize = 4;
 /// How long registration waits for the first Info-Reply where a NAT is only suspected: three tries. Map-Servers that know of no NAT
 /// do not answer.
 pub const DETECTION: Duration = Duration::from_secs(4);
-/// Nonces of one address that may still be answered: those of the last seven seconds.
+/// Nonces of one address, and one uplink, that may still be answered: those of the last seven seconds.
 pub const OUTSTANDING: usize = 3;
 /// RTRs that are used: each has all registrations, and keeps a binding of the NAT.
 pub const RTRS: usize = 4;

@@ -4,6 +4,10 @@
 //! Info-Requests go to the RTRs that the operator names. Where he names none the Map-Servers are asked first, who name theirs. Each
 //! RTR that answers is used; one that falls silent is not. What it sees changes when the NAT has forgotten us: then registrations go
 //! out at once, and lead the packets to the new binding.
+//!
+//! Of several uplinks RTRs are used by one: by the preferred one, or by the first that is answered. An RTR that falls silent there is
+//! asked by all. If none is heard any more the first uplink that is answered is used by all from then on, and stays: a binding that goes to
+//! and fro loses packets each time. It is one for all since two addresses may be of one RTR, which takes packets from the last binding only.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +23,7 @@ use wire::record::Ttl;
 use super::limits;
 use crate::map_cache::is_unicast;
 use crate::refusal::{Refusal, Tally};
-use crate::transport::{Destination, Outgoing, same_family};
+use crate::transport::{Destination, Outgoing, same_family, turned};
 
 /// Tags of whatever length a Map-Server makes.
 const ACCEPTED: Accept = Accept { untruncated: true, narrow_coverage: false };
@@ -105,7 +109,10 @@ enum Role {
 struct Peer {
     address: IpAddr,
     role: Role,
-    outstanding: VecDeque<Nonce>,
+    /// The locator of ours from which it is reached, once it has answered there.
+    local: Option<IpAddr>,
+    /// Nonces that may be answered, and from which locator of ours each was sent.
+    outstanding: VecDeque<(Nonce, IpAddr)>,
     due: Instant,
     /// Info-Requests since the last answer.
     unanswered: u32,
@@ -153,11 +160,21 @@ impl Natted {
         natted
     }
 
-    /// Has these locators from now on: how they are seen is asked at once.
+    /// Has these locators from now on: how they are seen is asked at once. RTRs are used by the preferred one if that is another now, or
+    /// if the one that they are used by is gone.
     pub fn set_rlocs(&mut self, now: Instant, rlocs: Vec<IpAddr>) {
-        if self.rlocs != rlocs {
-            self.rlocs = rlocs;
-            self.peers.iter_mut().for_each(|peer| peer.due = now);
+        if self.rlocs == rlocs {
+            return;
+        }
+        let before = std::mem::replace(&mut self.rlocs, rlocs);
+        for peer in &mut self.peers {
+            peer.due = now;
+            peer.outstanding.retain(|(_, local)| self.rlocs.contains(local));
+            let preferred = same_family(&self.rlocs, peer.address);
+            let is_gone = !uplinks(&self.rlocs, peer.address).any(|local| Some(local) == peer.local);
+            if is_gone || preferred != same_family(&before, peer.address) {
+                peer.local = peer.local.and(preferred);
+            }
         }
     }
 
@@ -233,9 +250,9 @@ impl Natted {
         &self.standing
     }
 
-    /// Who has answered, and how each sees us.
-    pub fn seen(&self) -> impl Iterator<Item = (IpAddr, SocketAddr)> + '_ {
-        self.peers.iter().filter_map(|peer| Some((peer.address, peer.seen?)))
+    /// Who has answered, how each sees us, and from which locator of ours an RTR is reached.
+    pub fn seen(&self) -> impl Iterator<Item = (IpAddr, SocketAddr, Option<IpAddr>)> + '_ {
+        self.peers.iter().filter_map(|peer| Some((peer.address, peer.seen?, peer.local)))
     }
 
     /// What was refused.
@@ -243,16 +260,32 @@ impl Natted {
         &self.tally
     }
 
-    /// An Info-Request leaves from the port whose binding it is to open: to an RTR from the data port.
+    /// Info-Requests leave from the port whose binding they are to open: to an RTR from the data port. What is not answered is repeated by
+    /// all uplinks to an RTR, and by the next one to a Map-Server, which sees no binding.
     fn ask(&mut self, now: Instant, index: usize) {
-        let nonce = Nonce(self.random.next_u64());
         let peer = &mut self.peers[index];
-        peer.asked(now, nonce);
-        let (address, role) = (peer.address, peer.role);
-        let Some(local) = same_family(&self.rlocs, address) else {
-            return self.tally.count(Refusal::NoLocatorOfFamily);
+        let (address, tries) = (peer.address, peer.unanswered);
+        let locals: Vec<IpAddr> = match peer.role {
+            Role::Rtr if tries > 0 => uplinks(&self.rlocs, address).collect(),
+            Role::Rtr => peer.local.or_else(|| same_family(&self.rlocs, address)).into_iter().collect(),
+            Role::Server(_) => same_family(&turned(&self.rlocs, tries as usize), address).into_iter().collect(),
         };
-        let remote = SocketAddr::new(address, wire::CONTROL_PORT);
+        let asked: Vec<_> = locals.into_iter().map(|local| (Nonce(self.random.next_u64()), local)).collect();
+        peer.asked(now, &asked);
+        let (address, role) = (peer.address, peer.role);
+        if asked.is_empty() {
+            self.tally.count(Refusal::NoLocatorOfFamily);
+        }
+        for (nonce, local) in asked {
+            match self.info_request(role, nonce, (local, address)) {
+                Ok(outgoing) => self.outputs.push_back(Output::Send(outgoing)),
+                Err(refusal) => self.tally.count(refusal),
+            }
+        }
+    }
+
+    fn info_request(&self, role: Role, nonce: Nonce, (local, to): (IpAddr, IpAddr)) -> Result<Outgoing, Refusal> {
+        let remote = SocketAddr::new(to, wire::CONTROL_PORT);
         let (bytes, to) = match role {
             Role::Rtr => {
                 // The answer has addresses in it, and may be no more than three times as long: octets behind the last field are ignored.
@@ -268,10 +301,7 @@ impl Natted {
                 (auth::seal(&message, &server.key, server.tag), Destination::Socket { local, remote })
             }
         };
-        match bytes {
-            Ok(bytes) => self.outputs.push_back(Output::Send(Outgoing { to, bytes })),
-            Err(_) => self.tally.count(Refusal::NotEncodable),
-        }
+        Ok(Outgoing { to, bytes: bytes.map_err(|_| Refusal::NotEncodable)? })
     }
 
     fn request(&self, nonce: Nonce, eid: Eid) -> Info {
@@ -279,15 +309,27 @@ impl Natted {
     }
 
     fn on_reply(&mut self, now: Instant, from: SocketAddr, payload: &[u8], message: &Info) -> Result<(), Refusal> {
+        let used = self.uplink_to_others(from.ip());
         let is_from = |peer: &Peer| peer.address == from.ip() && from.port() == wire::CONTROL_PORT;
-        let asked = |peer: &&mut Peer| is_from(peer) && peer.outstanding.contains(&message.nonce);
+        let asked = |peer: &&mut Peer| is_from(peer) && peer.link_asked(message.nonce).is_some();
         let peer = self.peers.iter_mut().find(asked).filter(|_| message.reply).ok_or(Refusal::InfoUnasked)?;
         let nat = message.nat().ok_or(Refusal::InfoUnasked)?;
         if let Role::Server(at) = peer.role {
             auth::verify(payload, &self.config.servers[at].key, ACCEPTED).map_err(|_| Refusal::InfoBadTag)?;
         }
         let seen = nat.global_etr.ip().map(|address| SocketAddr::new(address, nat.etr_port));
-        let (role, former) = (peer.role, peer.answered(now, seen));
+        let link = peer.link_asked(message.nonce).ok_or(Refusal::InfoUnasked)?;
+        if peer.role == Role::Rtr && !peer.goes_by(link, used) {
+            // That uplink works, and is not needed.
+            peer.outstanding.retain(|(nonce, _)| *nonce != message.nonce);
+            return Ok(());
+        }
+        if peer.local.is_some_and(|former| former != link) {
+            tracing::info!(rtr = %from.ip(), former = ?peer.local, local = %link, "the RTR is reached by another uplink");
+        }
+        let has_others = uplinks(&self.rlocs, peer.address).nth(1).is_some();
+        let keepalive = if has_others { limits::KEEPALIVE_OF_SEVERAL } else { limits::KEEPALIVE };
+        let (role, former) = (peer.role, peer.answered(now + keepalive, link, seen));
         if role == Role::Rtr {
             self.outputs.push_back(Output::Renewed);
             if former.is_some() && former != seen {
@@ -302,6 +344,13 @@ impl Natted {
             self.peers.iter_mut().filter(|peer| is_from(peer)).for_each(|peer| peer.due = now + limits::LOOK_AGAIN);
         }
         Ok(())
+    }
+
+    /// The uplink by which other RTRs of the family are heard.
+    fn uplink_to_others(&self, rtr: IpAddr) -> Option<IpAddr> {
+        let is_other = |peer: &&Peer| peer.role == Role::Rtr && peer.address != rtr;
+        let others = self.peers.iter().filter(is_other).filter(|peer| peer.address.is_ipv4() == rtr.is_ipv4());
+        others.filter(|peer| peer.is_heard()).find_map(|peer| peer.local)
     }
 
     /// Those that a Map-Server names are asked too, as far as there is room. One that it names no longer stays while it answers.
@@ -360,7 +409,7 @@ impl Natted {
     /// The RTRs that answer, in the order in which they were named.
     fn ways(&self) -> Vec<Way> {
         let alive = self.peers.iter().filter(|peer| peer.role == Role::Rtr && peer.is_alive());
-        let way = |peer: &Peer| Some(Way { local: same_family(&self.rlocs, peer.address)?, rtr: peer.address });
+        let way = |peer: &Peer| Some(Way { local: peer.local?, rtr: peer.address });
         alive.filter_map(way).collect()
     }
 }
@@ -369,25 +418,44 @@ impl Natted {
 /// ourselves).
 const SHORTEST_REQUEST: usize = 64;
 
+/// The locators from which an RTR may be reached, the preferred one first.
+fn uplinks(rlocs: &[IpAddr], rtr: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
+    rlocs.iter().copied().filter(move |rloc| rloc.is_ipv4() == rtr.is_ipv4()).take(limits::UPLINKS)
+}
+
 impl Peer {
     fn new(now: Instant, address: IpAddr, role: Role) -> Self {
-        Self { address, role, outstanding: VecDeque::new(), due: now, unanswered: 0, seen: None }
+        Self { address, role, local: None, outstanding: VecDeque::new(), due: now, unanswered: 0, seen: None }
     }
 
-    fn asked(&mut self, now: Instant, nonce: Nonce) {
+    fn asked(&mut self, now: Instant, requests: &[(Nonce, IpAddr)]) {
         let wait = limits::FIRST_RETRY.saturating_mul(1 << self.unanswered.min(5));
         self.due = now + wait.min(limits::KEEPALIVE).max(Duration::from_millis(1));
         self.unanswered = self.unanswered.saturating_add(1);
-        if self.outstanding.len() == limits::OUTSTANDING {
-            self.outstanding.pop_front();
-        }
-        self.outstanding.push_back(nonce);
+        self.outstanding.extend(requests);
+        let extra = self.outstanding.len().saturating_sub(limits::OUTSTANDING * requests.len().max(1));
+        self.outstanding.drain(..extra);
+    }
+
+    /// From where the Info-Request with this nonce was sent, if it may still be answered.
+    fn link_asked(&self, nonce: Nonce) -> Option<IpAddr> {
+        self.outstanding.iter().find(|(asked, _)| *asked == nonce).map(|(_, local)| *local)
+    }
+
+    /// Whether an answer to this locator counts: to another than the one used only when that one has got none for some time, and others are
+    /// heard there, or nobody is.
+    fn goes_by(&self, link: IpAddr, to_others: Option<IpAddr>) -> bool {
+        if self.is_heard() { self.local == Some(link) } else { to_others.is_none_or(|used| used == link) }
+    }
+
+    fn is_heard(&self) -> bool {
+        self.local.is_some() && self.unanswered <= limits::UPLINK_MISSED
     }
 
     /// How it saw us before.
-    fn answered(&mut self, now: Instant, seen: Option<SocketAddr>) -> Option<SocketAddr> {
+    fn answered(&mut self, due: Instant, link: IpAddr, seen: Option<SocketAddr>) -> Option<SocketAddr> {
         self.outstanding.clear();
-        (self.unanswered, self.due) = (0, now + limits::KEEPALIVE);
+        (self.local, self.unanswered, self.due) = (Some(link), 0, due);
         std::mem::replace(&mut self.seen, seen)
     }
 

@@ -47,7 +47,9 @@ pub(super) fn add(shown: &mut Value, control: &Control, now: Instant) {
             Standing::Direct => ("direct", Vec::new()),
             Standing::Behind(ways) => ("behind", ways.iter().map(|way| way.rtr).collect()),
         };
-        let seen = natted.seen().map(|(by, seen)| json!({ "by": by, "address": seen.ip(), "port": seen.port() }));
+        let seen = natted
+            .seen()
+            .map(|(by, seen, from)| json!({ "by": by, "address": seen.ip(), "port": seen.port(), "from": from }));
         shown["nat"] = json!({ "state": standing, "rtrs": rtrs, "seen": seen.collect::<Vec<_>>() });
     }
     if let Some(rtr) = control.rtr() {
@@ -73,7 +75,7 @@ pub(super) fn text(shown: &Value) -> String {
         let rows = |name: &str| nat.get(name).and_then(Value::as_array);
         let rtrs: Vec<_> = rows("rtrs").into_iter().flatten().filter_map(Value::as_str).collect();
         let rtrs = if rtrs.is_empty() { String::new() } else { format!(", reached through {}", rtrs.join(" ")) };
-        let seen = columns(&["by", "address", "port"], rows("seen"));
+        let seen = columns(&["by", "address", "port", "from"], rows("seen"));
         text += &format!("NAT: {}{rtrs}; as it is seen\n{seen}\n", word("state"));
     }
     if let Some(relayed) = shown.get("relayed").and_then(Value::as_array) {

@@ -5,6 +5,7 @@
 mod behind;
 mod relay;
 mod told;
+mod uplinks;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -89,6 +90,10 @@ impl Node {
     }
 
     fn natted(mode: Mode, rtrs: &[&str]) -> Self {
+        Self::natted_at(mode, rtrs, database(&[XTR], &[EID]))
+    }
+
+    fn natted_at(mode: Mode, rtrs: &[&str], database: Database) -> Self {
         let server = server(SERVER, "of the site");
         Self::new(|now| {
             let config = natted::Config {
@@ -97,7 +102,7 @@ impl Node {
                 servers: vec![natted::Server { address: ip(SERVER), key: key("of the site"), tag: TagForm::Truncated }],
                 eid: prefix(EID),
             };
-            let control = Control::new(now, plain(database(&[XTR], &[EID]), vec![server]));
+            let control = Control::new(now, plain(database, vec![server]));
             control.behind_nat(now, config, InstanceId(0), [3; 32])
         })
     }
@@ -135,7 +140,11 @@ impl Node {
     }
 
     fn come_to_data_port(&mut self, from: SocketAddr, bytes: Vec<u8>) -> Done {
-        self.control.handle(self.now, Input::Event(Event::Control { from, to: ip(XTR), bytes }));
+        self.come_to_data_port_of(ip(XTR), from, bytes)
+    }
+
+    fn come_to_data_port_of(&mut self, to: IpAddr, from: SocketAddr, bytes: Vec<u8>) -> Done {
+        self.control.handle(self.now, Input::Event(Event::Control { from, to, bytes }));
         self.done()
     }
 
