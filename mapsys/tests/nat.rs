@@ -242,3 +242,26 @@ fn a_part_is_told_by_the_rtr_too_and_nothing_goes_to_one_that_is_known_no_longer
     assert_eq!(bench.pass(Duration::from_secs(4)), []);
     assert_eq!(bench.only_refused(Refusal::RelayUnknownRtr), 1);
 }
+
+#[test]
+fn a_relayed_map_register_that_comes_again_is_confirmed_only_while_its_xtr_is_reached_by_that_rtr() {
+    let confirmed = |outputs: &[Output]| told(outputs).len();
+    let mut bench = bench_of_parts();
+    let first = relayed(says(1, 1, SITE, &["203.0.113.2"]));
+    assert_eq!(confirmed(&bench.datagram(RTR, &first)), 1);
+    assert_eq!(confirmed(&bench.datagram(RTR, &first)), 1, "the answer may have been lost");
+    // As somebody has seen it go by, and sends it to another RTR, or with another address behind the NAT.
+    assert_eq!(confirmed(&bench.datagram(OTHER_RTR, &first)), 0);
+    let message = Ecm::decode(&first).unwrap().message;
+    let other = Ecm { by_rtr: true, ..Ecm::wrap(address("10.0.0.9:4342"), address(SERVER), message) };
+    assert_eq!(confirmed(&bench.datagram(RTR, &other.encode().unwrap())), 0);
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 2);
+    // Another has the prefix since.
+    bench.datagram(ELSEWHERE, &says(2, 2, SITE, &["198.51.100.2"]));
+    assert_eq!(confirmed(&bench.datagram(RTR, &first)), 0);
+    assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 3);
+    // That it is taken back is confirmed as often as it comes.
+    let over = relayed(says(1, 3, SITE, &[]));
+    assert_eq!(confirmed(&bench.datagram(RTR, &over)), 1);
+    assert_eq!(confirmed(&bench.datagram(RTR, &over)), 1);
+}

@@ -290,9 +290,10 @@ impl Counters {
         &self.bound_senders
     }
 
-    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and in how many seconds. They are forgotten by that.
-    pub fn take_senders_to(&self, now: Instant, prefix: &EidPrefix) -> Vec<(IpAddr, u32)> {
-        self.bound_senders.take(now, prefix)
+    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and in how many seconds, which are to hear
+    /// about it or a part of it. If about all of it they are forgotten by that.
+    pub fn senders_to(&self, now: Instant, bound: &EidPrefix, about: &EidPrefix) -> Vec<(IpAddr, u32)> {
+        self.bound_senders.to_hear(now, bound, about)
     }
 
     /// The RLOCs that packets have come from within the last minute.

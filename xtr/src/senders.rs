@@ -85,17 +85,22 @@ impl BoundSenders {
         }
     }
 
-    /// Those that have sent to `prefix` within the last minute, and in how many seconds; they are forgotten by that.
-    pub(crate) fn take(&self, now: Instant, prefix: &EidPrefix) -> Vec<(IpAddr, u32)> {
+    /// Those that have sent to `bound` within the last minute, and in how many seconds. When they are to hear about all of it they are
+    /// forgotten by that; of a part they still send to the rest, and have to hear when the next part moves.
+    pub(crate) fn to_hear(&self, now: Instant, bound: &EidPrefix, about: &EidPrefix) -> Vec<(IpAddr, u32)> {
         let mut table = match self.0.lock() {
             Ok(table) => table,
             Err(poisoned) => poisoned.into_inner(),
         };
-        let taken = table.prefixes.remove(prefix).unwrap_or_default();
-        table.count -= taken.len();
         let is_recent = |at: Instant| now.saturating_duration_since(at) < limits::SENDER_RECENT;
-        let recent = taken.into_iter().filter(|(_, (at, _))| is_recent(*at));
-        recent.map(|(rloc, (_, seconds))| (rloc, seconds)).collect()
+        let known = table.prefixes.get(bound).into_iter().flatten();
+        let recent =
+            known.filter(|(_, (at, _))| is_recent(*at)).map(|(rloc, (_, seconds))| (*rloc, *seconds)).collect();
+        if about == bound {
+            let forgotten = table.prefixes.remove(bound).unwrap_or_default();
+            table.count -= forgotten.len();
+        }
+        recent
     }
 }
 
@@ -151,6 +156,10 @@ mod tests {
         EidPrefix::new(InstanceId(0), [10, number, 0, 0].into(), 16).unwrap()
     }
 
+    fn taken(senders: &BoundSenders, now: Instant, number: u8) -> Vec<(IpAddr, u32)> {
+        senders.to_hear(now, &prefix(number), &prefix(number))
+    }
+
     #[test]
     fn who_has_sent_to_a_binding_is_taken_once_with_the_seconds_in_which_it_did() {
         let (senders, now) = (BoundSenders::default(), Instant::now());
@@ -159,12 +168,16 @@ mod tests {
             senders.note(later(second), prefix(1), rloc(1));
         }
         senders.note(now, prefix(2), rloc(2));
-        assert_eq!(senders.take(later(3), &prefix(1)), [(rloc(1), 3)]);
-        assert_eq!(senders.take(later(3), &prefix(1)), []);
+        for part in ["10.1.0.0/24", "10.1.1.0/24"] {
+            let part = EidPrefix { iid: InstanceId(0), net: part.parse().unwrap() };
+            assert_eq!(senders.to_hear(later(3), &prefix(1), &part), [(rloc(1), 3)], "each part that moves");
+        }
+        assert_eq!(taken(&senders, later(3), 1), [(rloc(1), 3)]);
+        assert_eq!(taken(&senders, later(3), 1), []);
         senders.note(later(61), prefix(2), rloc(2));
-        assert_eq!(senders.take(later(61), &prefix(2)), [(rloc(2), 1)], "what was a minute ago does not count");
+        assert_eq!(taken(&senders, later(61), 2), [(rloc(2), 1)], "what was a minute ago does not count");
         senders.note(later(61), prefix(2), rloc(2));
-        assert_eq!(senders.take(later(121), &prefix(2)), [], "a minute ago");
+        assert_eq!(taken(&senders, later(121), 2), [], "a minute ago");
         assert_eq!(senders.0.lock().unwrap().count, 0);
     }
 
@@ -175,7 +188,7 @@ mod tests {
             senders.note(now, prefix(1), rloc(number));
         }
         senders.note(now, prefix(2), rloc(1));
-        assert_eq!(senders.take(now, &prefix(2)), [(rloc(1), 1)], "another binding has its own share");
+        assert_eq!(taken(&senders, now, 2), [(rloc(1), 1)], "another binding has its own share");
         for binding in 0..=u8::MAX {
             (0..100).for_each(|number| senders.note(now, prefix(binding), rloc(number)));
         }
@@ -183,6 +196,6 @@ mod tests {
         assert!(count() == limits::BOUND_SENDERS, "{}", count());
         let later = now + limits::SENDER_RECENT;
         senders.note(later, prefix(9), rloc(20_000));
-        assert_eq!((count(), senders.take(later, &prefix(9))), (1, vec![(rloc(20_000), 1)]));
+        assert_eq!((count(), taken(&senders, later, 9)), (1, vec![(rloc(20_000), 1)]));
     }
 }

@@ -112,6 +112,24 @@ fn of_a_part_that_moves_the_rest_stays_registered() {
 
 /// A Map-Register that is on its way when the other's comes takes the EID-prefix from it again.
 #[test]
+fn of_two_parts_that_move_at_once_each_is_heard_in_whatever_order_and_of_one_nothing_older() {
+    let (mut node, _) = registered();
+    ask(&mut node);
+    says(&mut node, 2, behind_other("10.1.2.3/32"));
+    says(&mut node, 1, behind_other("10.1.2.4/32"));
+    node.advance(secs(10));
+    let mut parts = solicited(&mut node);
+    parts.sort();
+    parts.dedup();
+    assert_eq!(parts, ["10.1.2.3/32", "10.1.2.4/32"]);
+    let older =
+        MapRegister { nonce: Nonce((1 << 60) + 1), records: vec![nobodys("10.1.2.3/32")], ..Default::default() };
+    node.notify(&older, |notify| notify);
+    assert!(node.sent.is_empty(), "{:?}", node.sent);
+    assert_eq!(node.control.tally().get(Refusal::NotifyUnasked), 1);
+}
+
+#[test]
 fn a_map_register_on_its_way_is_withdrawn() {
     let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
     let (_, register) = node.register();

@@ -150,8 +150,10 @@ impl MapServer {
         let notify = if message.want_notify { Some(self.notify(site, &key, message)?) } else { None };
         match self.nonces.judge(now.monotonic, &owner, legacy, last) {
             Freshness::Fresh => {}
-            Freshness::Retransmission => return Ok(Registered { notify, ..Registered::default() }),
-            Freshness::Replayed => {
+            Freshness::Retransmission if self.stands(origin, message) => {
+                return Ok(Registered { notify, ..Registered::default() });
+            }
+            Freshness::Retransmission | Freshness::Replayed => {
                 self.warn_of_replay(now.monotonic, &owner, message);
                 return Err(Refusal::RegisterReplayed);
             }
@@ -172,6 +174,19 @@ impl MapServer {
         }
         let changed = changed.into_iter().filter_map(AnyEid::prefix).collect();
         Ok(Registered { notify, persist: self.remember(now, owner, legacy, last), changed })
+    }
+
+    /// Whether a Map-Register that came by an RTR says what is so. The RTR leads the packets to whoever sent it when it is confirmed: what
+    /// another xTR has since, or this one by another way, must not be confirmed to who has seen it go by.
+    fn stands(&self, origin: Origin, message: &MapRegister) -> bool {
+        let Origin::Network { relay: Some(relay), .. } = origin else { return true };
+        let is_led_by = |part: &Part| part.relays.as_deref().is_some_and(|relays| relays.last() == Some(relay));
+        let registered =
+            message.records.iter().filter(|record| !record.locators.is_empty() && record.ttl != Ttl::WITHDRAWN);
+        registered.filter_map(|record| record.eid.ip_prefix()).all(|prefix| {
+            let entry = self.registrations.get(&prefix);
+            entry.and_then(|entry| entry.part(&xtr_id(message))).is_some_and(is_led_by)
+        })
     }
 
     /// Remembers the nonce of a message that is taken; gives what must be on disk for that.

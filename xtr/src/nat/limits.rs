@@ -49,6 +49,12 @@ pub const BINDINGS: usize = 65_536;
 /// EID-prefixes that others have now, whose former xTRs behind NATs are kept to be told when they are free: as many as a Map-Server
 /// remembers.
 pub const LEFT: usize = 4096;
+/// Those of one binding, which can take and leave EID-prefixes of its site as often as it likes: one site does not fill [`LEFT`].
+pub const LEFT_OF_BINDING: usize = 256;
+/// EID-prefixes of which is known up to which nonce a Map-Server has told something: [`LEFT`] of four Map-Servers; about 200 octets each.
+pub const TOLD: usize = 16_384;
+/// Places where a Map-Notify about one EID-prefix may go once more, or be acknowledged: that of who has it, and of who had it lately.
+pub const TOLD_AT: usize = 4;
 /// Locators of a mapping that is kept: those of all [`RTRS`] of its xTR, and as many again.
 pub const LOCATORS: usize = 8;
 /// EID-prefixes of one Map-Register.

@@ -8,6 +8,7 @@
 
 mod bindings;
 mod told;
+mod tolds;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -25,8 +26,9 @@ use crate::map_cache::{Entry, Forwarding, Update};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{Destination, Outgoing, Via, same_family};
 
+use bindings::Bindings;
 pub use bindings::Bound;
-use bindings::{Bindings, Heard};
+use tolds::Tolds;
 
 /// A Map-Server that Map-Registers are relayed to.
 #[derive(Debug, Clone)]
@@ -102,8 +104,10 @@ pub struct Rtr {
     waiting: VecDeque<(Instant, Asked)>,
     info_rate: Rates,
     register_rate: Rates,
-    /// Up to which nonce each Map-Server has told something of what was forgotten since: that is old.
-    old: HashMap<IpAddr, Nonce>,
+    /// Of what a Map-Server tells once more.
+    again_rate: Rates,
+    acknowledgement_rate: Rates,
+    tolds: Tolds,
     /// When a message was last logged of which it is not known for whom it is.
     ambiguous_logged: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -122,7 +126,9 @@ impl Rtr {
             waiting: VecDeque::new(),
             info_rate: Rates::new(limits::INFO_REQUESTS),
             register_rate: Rates::new(limits::REGISTERS),
-            old: HashMap::new(),
+            again_rate: Rates::new(limits::REGISTERS),
+            acknowledgement_rate: Rates::new(limits::REGISTERS),
+            tolds: Tolds::default(),
             ambiguous_logged: None,
             outputs: VecDeque::new(),
             tally: Tally::default(),
@@ -136,7 +142,7 @@ impl Rtr {
 
     /// Relays to these Map-Servers from now on, under these keys. What is bound stays until it ends.
     pub fn set_servers(&mut self, servers: Vec<Server>) {
-        self.old.retain(|address, _| servers.iter().any(|server| server.address == *address));
+        self.tolds.keep_servers(|address| servers.iter().any(|server| server.address == *address));
         self.config.servers = servers;
     }
 
@@ -173,12 +179,10 @@ impl Rtr {
         }
         while let Some(prefix) = self.bound.ended(now) {
             tracing::info!(%prefix, "nothing was heard from behind its NAT for too long");
-            let ended = self.unbind(&prefix);
-            self.forget(ended);
+            self.unbind(&prefix);
         }
         while let Some(prefix) = self.left.ended(now) {
-            let ended = self.left.remove(&prefix);
-            self.forget(ended);
+            self.left.remove(&prefix);
         }
     }
 
@@ -300,23 +304,21 @@ impl Rtr {
     }
 
     /// The oldest makes room: a Map-Server answers within a moment, or not at all, so that a flood of what it refuses pushes out itself.
+    /// What is sent once more waits for its own answer, which would else come as if it were told of the Map-Server's own accord.
     fn wait_for(&mut self, asked: Asked, pending: Pending) {
-        if let Some(known) = self.pending.get_mut(&asked) {
-            // Sent once more: it does not wait any longer for that.
-            if known.is_answered {
-                *known = Pending { until: known.until, ..pending };
-            }
-            return;
-        }
         while self.waiting.len() >= limits::PENDING
-            && let Some((_, oldest)) = self.waiting.pop_front()
+            && let Some((until, oldest)) = self.waiting.pop_front()
         {
-            if self.pending.remove(&oldest).is_some() {
+            if self.pending.get(&oldest).is_some_and(|pending| pending.until == until) {
+                self.pending.remove(&oldest);
                 self.tally.count(Refusal::RelayTableFull);
             }
         }
         self.waiting.push_back((pending.until, asked));
-        self.pending.insert(asked, pending);
+        match self.pending.get_mut(&asked) {
+            Some(known) if !known.is_answered => known.until = pending.until,
+            _ => _ = self.pending.insert(asked, pending),
+        }
     }
 
     /// The EID-prefixes that are registered, and whether each is taken back.
@@ -334,9 +336,10 @@ impl Rtr {
     /// have the packets led to himself by it.
     fn refuse_replay(&self, asked: Asked, remote: SocketAddr, prefixes: &[(EidPrefix, bool)]) -> Result<(), Refusal> {
         let pending = self.pending.get(&asked).map(|pending| pending.remote);
-        let bound = prefixes.iter().filter_map(|(prefix, _)| self.bound.get(prefix));
-        let of_bound = bound.filter(|bound| bound.nonce == asked.0).map(|bound| bound.at);
-        let replayed = pending.into_iter().chain(of_bound).any(|at| at != remote);
+        let tables = [&self.bound, &self.left].into_iter();
+        let known = tables.flat_map(|table| prefixes.iter().filter_map(|(prefix, _)| table.get(prefix)));
+        let of_known = known.filter(|known| known.nonce == asked.0).map(|known| known.at);
+        let replayed = pending.into_iter().chain(of_known).any(|at| at != remote);
         if replayed { Err(Refusal::RelayReplayed) } else { Ok(()) }
     }
 
@@ -393,17 +396,24 @@ impl Rtr {
         nonce: Nonce,
         pending: &Pending,
     ) -> Result<(), Refusal> {
-        let former = self.bound.remove(&prefix);
-        let left = self.left.get(&prefix);
-        let heard = former.as_ref().map(|former| former.heard.clone()).unwrap_or_default();
-        let heard_before = left.map(|left| left.heard.clone()).unwrap_or_default();
-        if left.is_some_and(|left| left.xtr_id == pending.xtr_id) {
-            self.left.remove(&prefix);
-        }
-        if former.is_none() && self.bound.len() >= limits::BINDINGS {
+        if self.bound.len() >= limits::BINDINGS && !self.is_bound(&prefix) {
             return Err(Refusal::RelayTableFull);
         }
         let (at, expires) = (pending.remote, now + limits::BINDING);
+        let (former, left) = (self.bound.remove(&prefix), self.left.get(&prefix).cloned());
+        let before = [&left, &former].into_iter().flatten();
+        if left.as_ref().is_some_and(|left| left.xtr_id == pending.xtr_id) {
+            self.left.remove(&prefix);
+        }
+        for its in before.clone().filter(|before| before.xtr_id == pending.xtr_id && before.at != at) {
+            self.left.follow(its.xtr_id, its.at, at);
+            self.tolds.follow(its.at, at);
+        }
+        if !pending.merges && former.as_ref().is_none_or(|former| former.xtr_id != pending.xtr_id) {
+            let servers = self.config.servers.iter().map(|server| server.address);
+            servers.for_each(|server| self.tolds.forget_at(&(server, prefix), at));
+        }
+        let answers = before.flat_map(|before| before.answers.iter().copied()).collect();
         if former.as_ref().is_none_or(|former| former.at != at) {
             // Who registers with two addresses of ours has two bindings, of which the last one counts.
             if former.as_ref().is_some_and(|former| former.private == pending.private) {
@@ -416,12 +426,8 @@ impl Rtr {
         let mapping = Some(mapping).filter(|mapping| !pending.merges && is_kept(mapping)).cloned();
         let (local, private) = (pending.local, pending.private);
         let (xtr_id, merges) = (pending.xtr_id, pending.merges);
-        if let Some(former) = former.as_ref().filter(|former| former.xtr_id == xtr_id && former.at != at) {
-            self.left.follow(xtr_id, former.at, at);
-        }
-        let mut bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, merges, nonce, heard };
-        bound.go_on_from(heard_before);
-        bound.hear(Heard { answered: nonce, ..bound.heard_of(pending.server) });
+        let mut bound = Bound { prefix, at, local, private, expires, mapping, xtr_id, merges, nonce, answers };
+        bound.is_answered(pending.server, nonce);
         if let Some(former) = former.filter(|former| former.xtr_id != xtr_id) {
             self.keep_former(now, former);
         }
@@ -434,22 +440,13 @@ impl Rtr {
     /// What another xTR has now is that one's to take back. Whether it is reached no more.
     fn withdraw(&mut self, prefix: &EidPrefix, (server, nonce): (IpAddr, Nonce), xtr_id: Option<[u8; 16]>) -> bool {
         if self.left.get(prefix).is_some_and(|left| left.xtr_id == xtr_id) {
-            self.left.change(prefix, |left| left.hear(Heard { answered: nonce, ..left.heard_of(server) }));
+            self.left.change(prefix, |left| left.is_answered(server, nonce));
         }
         let is_its = self.bound.get(prefix).is_some_and(|bound| bound.xtr_id == xtr_id);
         if is_its {
-            let ended = self.unbind(prefix);
-            self.forget(ended);
+            self.unbind(prefix);
         }
         is_its
-    }
-
-    /// What a Map-Server has told of it, or before that, is old when it comes again.
-    fn forget(&mut self, ended: Option<Bound>) {
-        for heard in ended.into_iter().flat_map(|ended| ended.heard).filter(|heard| heard.told > Nonce(0)) {
-            let old = self.old.entry(heard.server).or_default();
-            *old = (*old).max(heard.told);
-        }
     }
 
     fn unbind(&mut self, prefix: &EidPrefix) -> Option<Bound> {

@@ -13,11 +13,11 @@ use wire::control::auth::{self, Accept, AuthKey, TagForm};
 use wire::control::{ControlMessage, MapNotify, MapRegister, Nonce, XtrIdentity};
 use wire::record::MappingRecord;
 
+use super::heard::Heard;
 use super::limits;
 use super::nonce::RisingNonce;
 use super::through::{Path, Through};
 use crate::database::{Database, RecordForm, withdrawal};
-use crate::last_nonces::LastNonces;
 use crate::nat::natted::Way;
 use crate::refusal::{Refusal, Tally};
 use crate::transport::{MapSystem, Outgoing, turned};
@@ -144,7 +144,7 @@ pub struct Registrar {
     through: Through,
     batches: Vec<Batch>,
     nonce: RisingNonce,
-    heard: LastNonces<MapSystem>,
+    heard: Heard,
     /// Servers that are no longer configured, until they have confirmed that or are given up.
     retired: BTreeSet<usize>,
     /// Prefixes that another xTR has registered with a server since we did.
@@ -182,7 +182,7 @@ impl Registrar {
             server.prefixes.retain(|prefix| may_have(cgeids, server.to, prefix));
         }
         let mut registrar = Self {
-            heard: LastNonces::new(limits::HEARD),
+            heard: Heard::nothing(),
             database,
             servers,
             retired: BTreeSet::new(),
@@ -476,7 +476,7 @@ impl Registrar {
 
 impl Registrar {
     /// A Map-Notify that answers none of our Map-Registers is acknowledged until its server has heard so (RFC 9301, section
-    /// 5.7). It is taken from the server's own address, under its key, and once: its nonces rise, over our restarts too. By the RTR that
+    /// 5.7). It is taken from the server's own address, under its key, and once: its nonces about an EID-prefix rise, over our restarts too. By the RTR that
     /// relayed it the acknowledgement goes back: the server waits for it from there.
     fn on_unsolicited(
         &mut self,
@@ -489,7 +489,7 @@ impl Registrar {
         let verifies = |server: &Server| auth::verify(payload, &server.key, server.accepted()).is_ok();
         let by_it = |server: &Server| server.to == from && verifies(server);
         let index = self.servers.iter().position(by_it).filter(|_| !is_late).ok_or(Refusal::NotifyUnasked)?;
-        let last = self.heard.last(from);
+        let last = self.heard.last(from, &message.records);
         if message.nonce < last || message.nonce == Nonce(0) {
             return Err(Refusal::NotifyUnasked);
         }
@@ -500,7 +500,8 @@ impl Registrar {
         let acknowledgement = path.message(bytes).ok_or(Refusal::NotEncodable)?;
         if message.nonce > last {
             let servers = &self.servers;
-            let kept = self.heard.note(from, message.nonce, |known| servers.iter().any(|server| server.to == *known));
+            let in_use = |known: &MapSystem| servers.iter().any(|server| server.to == *known);
+            let kept = self.heard.note((from, message.nonce), &message.records, in_use);
             self.outputs.push_back(Output::PersistHeard(kept));
         }
         self.outputs.push_back(Output::Send(acknowledgement));

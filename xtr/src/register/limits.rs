@@ -32,6 +32,8 @@ pub const CHANCE_BLOCK: u64 = 1 << 20;
 /// Map-Servers whose last unsolicited Map-Notify is remembered, also when they are not configured any more; more only if more are
 /// configured. Each takes some 40 octets on disk.
 pub const HEARD: usize = 64;
+/// EID-prefixes about which a Map-Server's last one is remembered, in memory: parts of ours that have others, of all Map-Servers.
+pub const HEARD_ABOUT: usize = 1024;
 
 /// Largest UDP payload towards an IPv4 server: a packet of 576 octets (RFC 9301, section 5).
 pub const PAYLOAD_V4: usize = 576 - 20 - 8;

@@ -2,6 +2,7 @@
 //! Map-Register: telling Map-Servers which prefixes are behind this node (RFC 9301, sections 5.6, 5.7 and 8.2).
 
 mod engine;
+mod heard;
 pub mod limits;
 mod nonce;
 mod through;

@@ -365,7 +365,7 @@ impl ControlPlane {
                 Output::Send(outgoing) => self.send(outgoing),
                 Output::WantSenders { bound, about } => {
                     let now = Instant::now();
-                    let senders = self.packets.take_senders_to(now, &bound);
+                    let senders = self.packets.senders_to(now, &bound, &about);
                     self.control.handle(now, Input::Senders { about, senders: &senders });
                 }
             }

@@ -122,9 +122,10 @@ impl Packets {
         self.thread.counters().senders_lately(now)
     }
 
-    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and in how many seconds; each is said once.
-    pub fn take_senders_to(&self, now: Instant, prefix: &EidPrefix) -> Vec<(IpAddr, u32)> {
-        self.thread.counters().take_senders_to(now, prefix)
+    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and in how many seconds, which are to hear about it or
+    /// a part of it. If about all of it they are forgotten by that.
+    pub fn senders_to(&self, now: Instant, bound: &EidPrefix, about: &EidPrefix) -> Vec<(IpAddr, u32)> {
+        self.thread.counters().senders_to(now, bound, about)
     }
 
     /// What was sent to each locator.

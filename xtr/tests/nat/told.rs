@@ -206,7 +206,151 @@ fn nothing_is_told_that_is_not_for_whom_this_rtr_reaches_and_of_its_map_server()
     assert_eq!(node.refused(Refusal::RelayNotifyBadTag), 1);
     assert_eq!(node.bound(), [(prefix(EID), nat)]);
     let told = (0..200).filter(|_| handed(&says(&mut node, XTR, 9, moved())).is_some());
-    assert!(told.count() <= limits::REGISTERS as usize, "however often it comes");
+    assert_eq!(told.count(), 1 + limits::REGISTERS as usize, "however often it comes again");
+}
+
+#[test]
+fn the_last_map_register_of_who_had_it_binds_it_nowhere_when_another_sends_it() {
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    node.relays(nat, 5, vec![record(EID)]);
+    says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]));
+    node.wait(limits::PATIENCE + Duration::from_secs(1));
+    let replay = to_rtr(SERVER, register(5, vec![record(EID)]));
+    assert_eq!(node.come(at(RTR, 4342), at("192.0.2.66", 4341), &replay).sent, []);
+    assert_eq!((node.refused(Refusal::RelayReplayed), node.bound().len()), (1, 0));
+    assert_eq!(node.come(at(RTR, 4342), nat, &replay).sent.len(), 1, "its own is the Map-Server's to judge");
+}
+
+#[test]
+fn an_answer_to_what_was_sent_once_more_is_nothing_that_was_told() {
+    const LATE: u64 = 1 << 63;
+    let nat = at(NAT, 50_001);
+    let moved = || at_rlocs(EID, &[ELSEWHERE]);
+    for is_answered in [true, false] {
+        let mut node = Node::rtr();
+        let identity = Some(XtrIdentity { xtr_id: [1; 16], site_id: 0 });
+        let message =
+            MapRegister { xtr_identity: identity, ..MapRegister::decode(&register(LATE, vec![moved()])).unwrap() };
+        let message = to_rtr(SERVER, message.encode().unwrap());
+        let answer = notify(LATE, vec![moved()], "of the rtr");
+        node.come(at(RTR, 4342), nat, &message);
+        if is_answered {
+            node.come(at(RTR, 4342), at(SERVER, 4342), &answer);
+        }
+        registers_as(&mut node, 2, (nat, XTR), 5, false);
+        node.wait(limits::PATIENCE - Duration::from_millis(10));
+        assert_eq!(node.come(at(RTR, 4342), nat, &message).sent.len(), 1);
+        node.wait(Duration::from_millis(20));
+        let done = node.come(at(RTR, 4342), at(SERVER, 4342), &answer);
+        assert_eq!((handed(&done), node.bound()), (Some(nat), vec![(prefix(EID), nat)]), "it answers");
+        assert_eq!(handed(&says(&mut node, XTR, 1, moved())), Some(nat), "its nonce is none of what is told");
+    }
+}
+
+/// An EID-prefix inside of [`EID`].
+fn part(number: u8) -> String {
+    format!("198.18.1.{number}/32")
+}
+
+#[test]
+fn what_is_told_of_one_part_is_neither_old_nor_acknowledged_by_that_of_another() {
+    let nat = at(NAT, 50_001);
+    let moved = |number| at_rlocs(&part(number), &[ELSEWHERE]);
+    let led = |done: &Done, number| {
+        let at = prefix(&part(number));
+        done.updates.iter().any(|update| matches!(update, Update::Upsert { prefix, .. } if *prefix == at))
+    };
+    for order in [[1, 2], [2, 1]] {
+        let mut node = Node::rtr();
+        registers_as(&mut node, 1, (nat, XTR), 5, false);
+        for number in order {
+            let done = says(&mut node, XTR, u64::from(number), moved(number));
+            assert!(handed(&done) == Some(nat) && led(&done, number), "{number} of {order:?}: {done:?}");
+        }
+        for number in order {
+            assert!(acknowledges(&mut node, nat, u64::from(number), moved(number)), "{number} of {order:?}");
+            let again = says(&mut node, XTR, u64::from(number), moved(number));
+            assert!(handed(&again) == Some(nat) && again.updates.is_empty(), "it was lost, perhaps");
+        }
+        assert_eq!(handed(&says(&mut node, XTR, 0, moved(1))), None, "what is older of the same");
+        assert!(!acknowledges(&mut node, nat, 2, moved(1)));
+    }
+}
+
+#[test]
+fn what_was_told_through_a_nat_that_changes_its_port_goes_to_the_same_xtr_again_and_to_no_other() {
+    let (nat, changed) = (at(NAT, 50_001), at(NAT, 50_777));
+    for (next, is_its) in [(1, true), (2, false)] {
+        let mut node = Node::rtr();
+        registers_as(&mut node, 1, (nat, XTR), 5, false);
+        let moved = || at_rlocs(&part(1), &[ELSEWHERE]);
+        assert_eq!(handed(&says(&mut node, XTR, 1, moved())), Some(nat));
+        registers_as(&mut node, next, (changed, XTR), 6, false);
+        assert_eq!(handed(&says(&mut node, XTR, 1, moved())), is_its.then_some(changed));
+        assert_eq!(acknowledges(&mut node, changed, 1, moved()), is_its);
+        assert_eq!(acknowledges(&mut node, nat, 1, moved()), !is_its);
+    }
+}
+
+#[test]
+fn many_parts_that_move_at_once_are_all_told_and_acknowledged_in_the_end() {
+    const PARTS: u8 = 60;
+    let mut node = Node::rtr();
+    let nat = at(NAT, 50_001);
+    registers_as(&mut node, 1, (nat, XTR), 5, false);
+    let moved = |number| at_rlocs(&part(number), &[ELSEWHERE]);
+    let mut left: Vec<u8> = (0..PARTS).collect();
+    for round in 0..2 {
+        for number in &left {
+            assert_eq!(
+                handed(&says(&mut node, XTR, u64::from(*number), moved(*number))),
+                Some(nat),
+                "{round}: {number}"
+            );
+        }
+        left.retain(|number| !acknowledges(&mut node, nat, u64::from(*number), moved(*number)));
+        node.wait(Duration::from_secs(3));
+    }
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(node.refused(Refusal::RelayRateLimited), u64::from(PARTS) - u64::from(limits::REGISTERS));
+    assert_eq!(node.bound(), [(prefix(EID), nat)]);
+}
+
+#[test]
+fn one_binding_fills_its_share_of_those_that_are_kept_and_no_more() {
+    let mut node = Node::rtr();
+    let (one, other) = (at(NAT, 50_001), at(OTHER_NAT, 50_002));
+    let eid = |number: usize| format!("198.19.{}.{}/32", number / 256, number % 256);
+    let all = limits::LEFT_OF_BINDING + limits::PREFIXES;
+    for (nonce, first) in (10..).zip((0..all).step_by(limits::PREFIXES)) {
+        node.relays(one, nonce, (first..first + limits::PREFIXES).map(|number| record(&eid(number))).collect());
+    }
+    for (nonce, number) in (1..).zip(0..all) {
+        assert_eq!(handed(&says(&mut node, XTR, nonce, at_rlocs(&eid(number), &[ELSEWHERE]))), Some(one));
+    }
+    assert_eq!(node.refused(Refusal::RelayTableFull), limits::PREFIXES as u64);
+    let last = all - 1;
+    assert!(acknowledges(&mut node, one, 1 + last as u64, at_rlocs(&eid(last), &[ELSEWHERE])), "it was told so");
+    node.relays(other, 5, vec![record(EID)]);
+    says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]));
+    for (text, kept) in [(EID, Some(other)), (&eid(0), Some(one)), (&eid(last), None)] {
+        assert_eq!(handed(&says(&mut node, XTR, 1000, withdrawal(prefix(text)))), kept, "{text}");
+    }
+}
+
+#[test]
+fn a_part_that_one_had_of_what_another_has_is_told_to_neither_if_both_could_be_meant() {
+    let (one, other) = (at(NAT, 50_001), at(OTHER_NAT, 50_002));
+    for (has, is_told) in [(one, false), (other, true)] {
+        let mut node = Node::rtr();
+        node.relays(has, 5, vec![record("198.18.0.0/16")]);
+        node.relays(other, 6, vec![record(EID)]);
+        assert_eq!(handed(&says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]))), Some(other), "it has just that");
+        let done = says(&mut node, XTR, 2, at_rlocs(EID, &["198.51.100.3"]));
+        assert_eq!(handed(&done), is_told.then_some(other));
+        assert_eq!(node.refused(Refusal::RelayNotifyAmbiguous), u64::from(!is_told));
+    }
 }
 
 #[test]

@@ -33,20 +33,8 @@ pub struct Bound {
     pub(super) merges: bool,
     /// The nonce of the last Map-Register that was accepted.
     pub(super) nonce: Nonce,
-    /// What each Map-Server has said of it.
-    pub(super) heard: Vec<Heard>,
-}
-
-/// The last nonces of a Map-Server's Map-Notifies about an EID-prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Heard {
-    pub(super) server: IpAddr,
-    /// Of the one that answered a Map-Register.
-    pub(super) answered: Nonce,
-    /// Of the one that answered none.
-    pub(super) told: Nonce,
-    /// Where that went.
-    pub(super) told_at: Option<SocketAddr>,
+    /// The last answers to Map-Registers for it, of anybody.
+    pub(super) answers: Vec<(IpAddr, Nonce)>,
 }
 
 impl Bound {
@@ -55,37 +43,23 @@ impl Bound {
         Binding { address: self.at.ip(), port: self.at.port(), from: FromPort::Control, source: self.local }
     }
 
-    /// What was heard of a Map-Server.
-    pub(super) fn heard_of(&self, server: IpAddr) -> Heard {
-        let nothing = Heard { server, answered: Nonce(0), told: Nonce(0), told_at: None };
-        self.heard.iter().find(|heard| heard.server == server).copied().unwrap_or(nothing)
+    /// Whether a Map-Server has answered a Map-Register for it under this nonce.
+    pub(super) fn has_answer(&self, server: IpAddr, nonce: Nonce) -> bool {
+        self.answers.contains(&(server, nonce))
     }
 
-    /// Remembers that. Of many Map-Servers, which are the operator's, the one that came first gives way.
-    pub(super) fn hear(&mut self, heard: Heard) {
-        match self.heard.iter_mut().find(|known| known.server == heard.server) {
-            Some(known) => *known = heard,
-            None => {
-                if self.heard.len() >= SERVERS {
-                    self.heard.remove(0);
-                }
-                self.heard.push(heard);
-            }
-        }
-    }
-
-    /// Goes on with the nonces of others for the same EID-prefix: what was said before it was bound here is old.
-    pub(super) fn go_on_from(&mut self, others: impl IntoIterator<Item = Heard>) {
-        for other in others {
-            if other.told > self.heard_of(other.server).told {
-                self.hear(other);
-            }
-        }
+    /// A Map-Server has answered a Map-Register for it: when that comes once more it is nothing that is told of its own accord.
+    pub(super) fn is_answered(&mut self, server: IpAddr, nonce: Nonce) {
+        self.answers.retain(|known| *known != (server, nonce));
+        self.answers.push((server, nonce));
+        let excess = self.answers.len().saturating_sub(ANSWERS);
+        self.answers.drain(..excess);
     }
 }
 
-/// Map-Servers of which the nonces about one EID-prefix are remembered: more than a site registers with.
-const SERVERS: usize = 8;
+/// Answers that are remembered of one EID-prefix: the last one of each Map-Server, of which a site has no more than a few, and of who
+/// had it before.
+const ANSWERS: usize = 8;
 
 /// One way for each EID-prefix.
 #[derive(Debug, Default)]
@@ -163,6 +137,11 @@ impl Bindings {
         let lengths = (0..=prefix.net.prefix_len()).rev();
         let mut covering = lengths.filter_map(|length| EidPrefix::new(prefix.iid, prefix.net.addr(), length));
         covering.find_map(|prefix| self.all.get(&prefix).filter(|bound| is_wanted(bound)))
+    }
+
+    /// How many lead to this address and port.
+    pub(super) fn count_at(&self, at: SocketAddr) -> usize {
+        self.places.get(&at).copied().unwrap_or_default()
     }
 
     pub(super) fn has_place(&self, at: SocketAddr) -> bool {

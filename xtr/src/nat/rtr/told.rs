@@ -15,7 +15,7 @@ use wire::address::EidPrefix;
 use wire::control::{Ecm, MapNotify, Nonce};
 use wire::record::MappingRecord;
 
-use super::bindings::{Bound, Heard};
+use super::bindings::Bound;
 use super::{Output, Rtr};
 use crate::limits::LOG_PAUSE;
 use crate::nat::limits;
@@ -54,20 +54,17 @@ impl Rtr {
         let receiver = self.receiver(now, (&about, whereabouts), ecm.destination.ip(), (server, message.nonce))?;
         let bound = self.bound_of(receiver).ok_or(Refusal::RelayNotifyUnasked)?;
         let (local, at, private) = (bound.local, bound.at, bound.private);
-        let heard = bound.heard_of(server);
-        let is_news = message.nonce > heard.told.max(self.old.get(&server).copied().unwrap_or_default());
-        let is_again = (heard.told, heard.told_at) == (message.nonce, Some(at));
-        if message.nonce == heard.answered || !(is_news || is_again) {
+        let subject = (server, about);
+        let is_news = self.tolds.is_news(&subject, message.nonce);
+        let is_again = self.tolds.went(&subject, message.nonce, at);
+        if bound.has_answer(server, message.nonce) || !(is_news || is_again) {
             return Err(Refusal::RelayNotifyUnasked);
         }
-        if !self.register_rate.allow(now, at, true) {
+        // News are of the Map-Server, and never come twice; anybody can send once more what he has seen go by.
+        if !is_news && !self.again_rate.allow(now, at, true) {
             return Err(Refusal::RelayRateLimited);
         }
-        let told = |bound: &mut Bound| bound.hear(Heard { told: message.nonce, told_at: Some(at), ..heard });
-        match receiver {
-            Receiver::Has(prefix) => self.bound.change(&prefix, told),
-            Receiver::Had(prefix) => self.left.change(&prefix, told),
-        }
+        self.tolds.note(subject, message.nonce, at);
         self.hand_back(server, ecm, (local, at, private))?;
         if is_news {
             self.follow(now, via, (receiver, about), (whereabouts, record));
@@ -75,7 +72,7 @@ impl Rtr {
         Ok(())
     }
 
-    /// Takes a Map-Notify-Ack from behind a NAT: that of the last Map-Notify that went there.
+    /// Takes a Map-Notify-Ack from behind a NAT: that of one of the last Map-Notifies about an EID-prefix that went there.
     pub(super) fn on_acknowledgement(
         &mut self,
         now: Instant,
@@ -86,11 +83,10 @@ impl Rtr {
         let way = self.way_to_server(ecm)?;
         let [record] = message.records.as_slice() else { return Err(Refusal::RelayAckUnasked) };
         let about = record.eid.ip_prefix().ok_or(Refusal::RelayAckUnasked)?;
-        let heard = |bound: &Bound| bound.heard_of(way.1);
-        let is_of = |bound: &Bound| (heard(bound).told, heard(bound).told_at) == (message.nonce, Some(remote));
-        let had = self.left.get(&about).filter(|left| is_of(left));
-        self.bound.covering(&about, is_of).or(had).ok_or(Refusal::RelayAckUnasked)?;
-        if !self.register_rate.allow(now, remote, true) {
+        if !self.tolds.went(&(way.1, about), message.nonce, remote) {
+            return Err(Refusal::RelayAckUnasked);
+        }
+        if !self.acknowledgement_rate.allow(now, remote, self.is_known(remote)) {
             return Err(Refusal::RelayRateLimited);
         }
         self.relay(way, ecm)
@@ -98,7 +94,8 @@ impl Rtr {
 
     /// Its way is kept, without packets, as long as it sends Info-Requests.
     pub(super) fn keep_former(&mut self, now: Instant, former: Bound) {
-        if self.left.len() >= limits::LEFT && self.left.get(&former.prefix).is_none() {
+        let is_full = self.left.len() >= limits::LEFT || self.left.count_at(former.at) >= limits::LEFT_OF_BINDING;
+        if is_full && self.left.get(&former.prefix).is_none() {
             return self.tally.count(Refusal::RelayTableFull);
         }
         self.left.insert(Bound { expires: now + limits::BINDING, mapping: None, ..former });
@@ -125,11 +122,13 @@ impl Rtr {
     ) -> Result<Receiver, Refusal> {
         let has = self.bound.covering(about, |bound| bound.private == private);
         let had = self.left.get(about).filter(|left| left.private == private);
-        let (is_answer, merges) =
-            has.map_or((false, false), |bound| (bound.heard_of(server).answered == nonce, bound.merges));
+        let (is_answer, merges) = has.map_or((false, false), |bound| (bound.has_answer(server, nonce), bound.merges));
+        // A part that one has had, of what another has: whose it was is not known.
+        let is_of_two = has.zip(had).is_some_and(|(has, had)| has.prefix != *about && has.at != had.at);
         let has = has.map(|bound| Receiver::Has(bound.prefix));
         let had = had.map(|left| Receiver::Had(left.prefix));
         let receiver = match whereabouts {
+            _ if is_of_two => return Err(self.ambiguous(now, about, private)),
             Whereabouts::Elsewhere => has.or(had),
             // Who has it hears nothing new by that.
             Whereabouts::Nowhere => had.or(has.filter(|has| *has != Receiver::Has(*about))),
@@ -138,16 +137,18 @@ impl Rtr {
             Whereabouts::Here if has != Some(Receiver::Has(*about)) || merges => has,
             // The answer to its last Map-Register once more.
             Whereabouts::Here if is_answer => None,
-            Whereabouts::Here => {
-                if self.ambiguous_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
-                    self.ambiguous_logged = Some(now);
-                    tracing::warn!(prefix = %about, %private,
-                        "it seems to move between two NATs of this RTR: its former xTR is not told, since both could be meant");
-                }
-                return Err(Refusal::RelayNotifyAmbiguous);
-            }
+            Whereabouts::Here => return Err(self.ambiguous(now, about, private)),
         };
         receiver.ok_or(Refusal::RelayNotifyUnasked)
+    }
+
+    fn ambiguous(&mut self, now: Instant, about: &EidPrefix, private: IpAddr) -> Refusal {
+        if self.ambiguous_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
+            self.ambiguous_logged = Some(now);
+            tracing::warn!(prefix = %about, %private,
+                "it seems to move between two NATs of this RTR: its former xTR is not told, since both could be meant");
+        }
+        Refusal::RelayNotifyAmbiguous
     }
 
     fn bound_of(&self, receiver: Receiver) -> Option<&Bound> {
