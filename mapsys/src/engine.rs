@@ -546,7 +546,7 @@ impl Engine {
     fn on_relayed(&mut self, now: Now, via: Via, ecm: &Ecm) -> Result<(), Refusal> {
         let Via::Socket { local, remote } = via else { return Err(Refusal::RelayUnknownRtr) };
         let key = self.rtrs.key_of(remote.ip()).cloned().ok_or(Refusal::RelayUnknownRtr)?;
-        let relay = Relay::of(ecm, remote.ip());
+        let relay = Relay::of(ecm, remote.ip(), local);
         let message = match ControlMessage::decode(&ecm.message) {
             Ok(ControlMessage::MapRegister(message)) => message,
             Ok(ControlMessage::MapNotifyAck(message)) => {

@@ -36,12 +36,14 @@ pub struct Relay {
     pub xtr: IpAddr,
     /// Ours, as the xTR knows it.
     pub server: SocketAddr,
+    /// Ours, as the RTR knows it: from any other it takes nothing.
+    pub local: SocketAddr,
 }
 
 impl Relay {
-    /// That of a Map-Register in this ECM, which came from there.
-    pub(crate) fn of(register: &Ecm, rtr: IpAddr) -> Self {
-        Self { rtr, xtr: register.source.ip(), server: register.destination }
+    /// That of a Map-Register in this ECM, which came from there to `local`.
+    pub(crate) fn of(register: &Ecm, rtr: IpAddr, local: SocketAddr) -> Self {
+        Self { rtr, xtr: register.source.ip(), server: register.destination, local }
     }
 }
 

@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{Bench, SERVER, address, config, key, locator, prefix, record, register, seal, site};
-use mapsys::engine::{Engine, Memory, Output};
+use mapsys::engine::{Engine, Input, Memory, Output};
 use mapsys::nat::Rtr;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Publish, Site, SitePrefix};
-use mapsys::transport::Now;
+use mapsys::transport::{Now, Via};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 use wire::control::rtr::RtrAd;
 use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce, XtrIdentity};
@@ -165,6 +165,13 @@ fn says(xtr: u8, nonce: u64, eid: &str, rlocs: &[&str]) -> Vec<u8> {
     seal(MapRegister { xtr_identity, ..register(nonce, vec![record]) }, &of_site())
 }
 
+/// What comes of a datagram to that address of ours.
+fn at(bench: &mut Bench, local: &str, remote: &str, bytes: Vec<u8>) -> Vec<Output> {
+    let via = Via::Socket { local: address(local), remote: address(remote) };
+    bench.engine.handle(bench.now, Input::Datagram { via, bytes });
+    bench.drain()
+}
+
 /// What an RTR is to relay, after its tag was looked at.
 fn told(outputs: &[Output]) -> Vec<(SocketAddr, Ecm, MapNotify)> {
     let ecms = outputs.iter().filter_map(|output| match output {
@@ -228,6 +235,23 @@ fn each_rtr_of_an_xtr_hears_what_has_moved_and_either_brings_the_acknowledgement
     bench.datagram(RTR, &relayed(says(1, 1, SITE, &["203.0.113.2"])));
     bench.datagram(NAT, &says(1, 2, SITE, &["192.0.2.2"]));
     assert_eq!(told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"]))), []);
+}
+
+#[test]
+fn each_rtr_is_told_from_the_address_that_it_relays_to_wherever_the_mover_registers() {
+    const SECOND: &str = "192.0.2.54:4342";
+    for mover in [("192.0.2.55:4342", ELSEWHERE), ("[2001:db8:53::53]:4342", "[2001:db8:9::2]:4342")] {
+        let mut bench = bench_of_parts();
+        at(&mut bench, SERVER, OTHER_RTR, relayed(says(1, 1, SITE, &["203.0.113.2"])));
+        at(&mut bench, SECOND, RTR, relayed(says(1, 2, SITE, &["203.0.113.2"])));
+        let moved = at(&mut bench, mover.0, mover.1, says(2, 9, SITE, &["198.51.100.2"]));
+        let ways = moved.iter().filter_map(|output| match output {
+            Output::Send { local, remote, .. } if *remote != address(mover.1) => Some((*local, *remote)),
+            _ => None,
+        });
+        let ways: Vec<_> = ways.collect();
+        assert_eq!(ways, [(address(SECOND), address(RTR)), (address(SERVER), address(OTHER_RTR))]);
+    }
 }
 
 #[test]
