@@ -66,6 +66,13 @@ impl Relays {
         Self(std::array::from_fn(|_| all.next()))
     }
 
+    /// The others, without that of this RTR.
+    #[must_use]
+    pub(crate) fn without(self, rtr: IpAddr) -> Self {
+        let mut others = self.iter().filter(|other| other.rtr != rtr);
+        Self(std::array::from_fn(|_| others.next()))
+    }
+
     /// The last one.
     pub(crate) fn last(&self) -> Option<Relay> {
         self.0[0]

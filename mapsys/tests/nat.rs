@@ -219,7 +219,7 @@ fn who_had_a_prefix_behind_a_nat_hears_by_his_rtr_who_has_it_and_when_it_is_free
 }
 
 #[test]
-fn each_rtr_of_an_xtr_hears_what_has_moved_and_either_brings_the_acknowledgement() {
+fn each_rtr_of_an_xtr_hears_what_has_moved_until_it_brings_the_acknowledgement() {
     let mut bench = bench_of_parts();
     for (nonce, rtr) in [(1, RTR), (2, OTHER_RTR), (3, RTR)] {
         bench.datagram(rtr, &relayed(says(1, nonce, SITE, &["203.0.113.2", "203.0.113.3"])));
@@ -227,14 +227,36 @@ fn each_rtr_of_an_xtr_hears_what_has_moved_and_either_brings_the_acknowledgement
     let moved = told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"])));
     let to: Vec<_> = moved.iter().map(|(remote, _, notify)| (*remote, notify.nonce)).collect();
     assert_eq!(to, [(address(RTR), moved[0].2.nonce), (address(OTHER_RTR), moved[0].2.nonce)], "the last one first");
+    // The copy to the other one is lost: it goes on sending to the former xTR.
+    assert_eq!(bench.datagram(RTR, &acknowledgement(&moved[0].2, &of_site())), []);
+    let again: Vec<_> = told(&bench.pass(Duration::from_secs(3))).iter().map(|(remote, ..)| *remote).collect();
+    assert_eq!(again, [address(OTHER_RTR)]);
     assert_eq!(bench.datagram(OTHER_RTR, &acknowledgement(&moved[0].2, &of_site())), []);
-    assert_eq!(told(&bench.pass(Duration::from_secs(30))), []);
+    assert_eq!(told(&bench.pass(Duration::from_secs(300))), []);
     assert_eq!(bench.engine.tally().total(), 0);
     // One that registers straight meanwhile is behind no NAT any more.
     let mut bench = bench_of_parts();
     bench.datagram(RTR, &relayed(says(1, 1, SITE, &["203.0.113.2"])));
     bench.datagram(NAT, &says(1, 2, SITE, &["192.0.2.2"]));
     assert_eq!(told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"]))), []);
+}
+
+#[test]
+fn an_xtr_that_merges_is_told_by_each_of_its_rtrs() {
+    let mut bench = bench();
+    let merging = |xtr: u8, nonce, rloc: &str| {
+        let xtr_identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 });
+        let message = register(nonce, vec![record(prefix(SITE), &[rloc])]);
+        seal(MapRegister { merge: true, xtr_identity, ..message }, &of_site())
+    };
+    let rtrs = vec![Rtr { addresses: vec![address(RTR).ip(), address(OTHER_RTR).ip()], key: of_rtr() }];
+    bench.engine = bench.engine.with_rtrs(rtrs);
+    bench.datagram(OTHER_RTR, &relayed(merging(1, 1, "203.0.113.2")));
+    bench.datagram(RTR, &relayed(merging(1, 2, "203.0.113.2")));
+    let both = told(&bench.datagram(ELSEWHERE, &merging(2, 9, "198.51.100.2")));
+    let to: Vec<_> = both.iter().map(|(remote, ..)| *remote).collect();
+    assert_eq!(to, [address(RTR), address(OTHER_RTR)]);
+    assert_eq!(both[0].2.records[0].locators.len(), 2);
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub struct Notification {
     pub key: AuthKey,
     /// Where it goes: to the first, and to the next one when nothing comes back from there (RFC 9437, section 6).
     pub ways: Vec<Way>,
-    /// By which ways through RTRs, if its receiver is behind a NAT: by all of them at once.
+    /// By which ways through RTRs, if its receiver is behind a NAT: by all of them at once that have not brought an acknowledgement.
     pub relays: Relays,
     /// The message, signed.
     pub bytes: Vec<u8>,
@@ -187,7 +187,8 @@ impl<R: Copy + Ord> Notifier<R> {
     }
 
     /// Takes a Map-Notify-Ack; `bytes` is the whole message, and `is_about` says whether it may be this receiver's. Gives the
-    /// receiver, and the way that it was reached by.
+    /// receiver, and the way that it was reached by. What came by an RTR says nothing of the other RTRs of the receiver, each of which
+    /// is to have heard it: they are sent it until each has brought an acknowledgement.
     ///
     /// # Errors
     /// [`Refusal::NotifyAckUnasked`] if it answers nothing, [`Refusal::NotifyAckBadTag`] if it is not the receiver's.
@@ -209,6 +210,10 @@ impl<R: Copy + Ord> Notifier<R> {
         let pending = self.pending.get_mut(&receiver).ok_or(Refusal::NotifyAckUnasked)?;
         let whole = Accept { untruncated: true, narrow_coverage: false };
         auth::verify(bytes, &pending.notification.key, whole).map_err(|_| Refusal::NotifyAckBadTag)?;
+        pending.notification.relays = pending.notification.relays.without(from);
+        if pending.notification.relays.last().is_some() {
+            return Ok((receiver, way));
+        }
         let (older, owner) = (pending.due, pending.notification.owner);
         pending.is_acknowledged = true;
         pending.due = pending.sent_at.map_or(older, |at| at + NOTIFY_INTERVAL);
