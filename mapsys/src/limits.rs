@@ -226,9 +226,12 @@ pub const SIGNATURE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const SIGNATURE_BACKDATED: Duration = Duration::from_secs(300);
 /// NODE-REFERRALs and MS-REFERRALs whose signatures are kept to be sent again, at 500 octets to 2 kB.
 pub const SIGNED_DELEGATIONS: usize = 16_384;
+/// Records that revoke a key whose signatures are kept, at about 500 octets.
+pub const SIGNED_REVOCATIONS: usize = 4096;
 /// Other records whose signatures are kept.
 pub const SIGNED_OTHERS: usize = 4096;
-/// Records signed anew at once, of delegations and of the others each: with three keys of 4,096 bits 0.7 s of a processor.
+/// Records signed anew at once, of delegations, of revocations and of the others each: with three keys of 4,096 bits 0.7 s of a processor,
+/// and a third of that for revocations, each of which one key signs.
 pub const SIGNING_BURST: u32 = 64;
 /// Records a second that refill each, whoever asks: a third of a processor with such keys, and with one of 2,048 bits a fiftieth.
 pub const SIGNING_RATE: u32 = 32;

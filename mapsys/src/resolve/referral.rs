@@ -17,7 +17,7 @@ use super::waiting::Slot;
 use super::{Context, Resolver, lispsec};
 use crate::ddt::keys::SigningKey;
 use crate::ddt::node::{self, Place};
-use crate::ddt::signer::{self, is_delegation};
+use crate::ddt::signer::{self, subject};
 use crate::engine::Output;
 use crate::limits::DELEGATED_SERVERS;
 use crate::refusal::Refusal;
@@ -159,10 +159,8 @@ impl Resolver {
                 true => self.limiter.spend_reply(now, target, host, plain)?,
                 false => self.limiter.spend_octets(now, target, plain)?,
             }
-            let revoked: usize = revocations.iter().map(|(key, record)| octets_of(key, record)).sum();
-            let signed = if is_signed { keys + self.ddt.signer.octets() } else { 0 };
-            if signed + revoked > 0 {
-                self.limiter.spend_signed(now, target, signed + revoked)?;
+            if is_signed {
+                self.limiter.spend_signed(now, target, keys + self.ddt.signer.octets())?;
             }
         }
         if is_signed {
@@ -170,7 +168,11 @@ impl Resolver {
                 message.records.into_iter().map(|referral| self.signed(cx, referral)).collect::<Result<_, _>>()?;
         }
         for (key, record) in revocations {
-            message.records.push(self.revoked(cx, &key, record)?);
+            // Whoever cannot be told this has his answer all the same.
+            match self.revoked(cx, target, &key, record) {
+                Ok(record) => message.records.push(record),
+                Err(refusal) => cx.tally.count(refusal),
+            }
         }
         let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
         self.ddt.figures.referrals += 1;
@@ -183,7 +185,7 @@ impl Resolver {
         if let Some(signatures) = self.ddt.signer.again(&referral, cx.now.wall) {
             return Ok(Referral { signatures, ..referral });
         }
-        self.limiter.spend_signing(cx.now.monotonic, is_delegation(&referral))?;
+        self.limiter.spend_signing(cx.now.monotonic, subject(&referral))?;
         self.ddt.signer.sign(referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
     }
 
@@ -204,12 +206,21 @@ impl Resolver {
         revoked.map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public()))).collect()
     }
 
-    /// What revokes a key with the signature of that key, which is limited as those of delegations: there are as few.
-    fn revoked(&mut self, cx: &Context<'_>, key: &Arc<SigningKey>, referral: Referral) -> Result<Referral, Refusal> {
+    /// What revokes a key, with the signature of that key, if `target` may have it too.
+    fn revoked(
+        &mut self,
+        cx: &Context<'_>,
+        target: IpAddr,
+        key: &Arc<SigningKey>,
+        referral: Referral,
+    ) -> Result<Referral, Refusal> {
+        if !self.limiter.is_client(target) {
+            self.limiter.spend_signed(cx.now.monotonic, target, octets_of(key, &referral))?;
+        }
         if let Some(signatures) = self.ddt.signer.again(&referral, cx.now.wall) {
             return Ok(Referral { signatures, ..referral });
         }
-        self.limiter.spend_signing(cx.now.monotonic, is_delegation(&referral))?;
+        self.limiter.spend_signing(cx.now.monotonic, subject(&referral))?;
         self.ddt.signer.sign_revocation(key, referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
     }
 
