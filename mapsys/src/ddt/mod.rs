@@ -150,6 +150,11 @@ pub enum DdtError {
     /// A key that signs and does not count.
     #[error("the key of tag {0} is revoked, and signs: name it in revoked-key alone")]
     RevokedKeySigns(u16),
+    /// Revoked keys of a node that is asked for nothing of which it would say so.
+    #[error(
+        "revoked-key without authoritative and without a site: of what this node says nothing is its own, and nobody is told"
+    )]
+    RevokedKeyUntold,
     /// Revoked keys that are so long that they do not fit into each Map-Referral.
     #[error("the revoked keys and their signatures have {octets} octets: no more than {} fit", MESSAGE_OCTETS / 4)]
     RevokedKeyOctets {
@@ -196,6 +201,10 @@ impl Config {
             }
         }
         self.check_keys()?;
+        let has_sites = sites.iter().any(|(id, site)| !sites.is_pipe(id) && !site.prefixes.is_empty());
+        if !self.signing.revoked.is_empty() && self.authoritative.is_empty() && !has_sites {
+            return Err(DdtError::RevokedKeyUntold);
+        }
         if self.peers.len() > DELEGATED_SERVERS {
             return Err(DdtError::TooManyPeers(self.peers.len()));
         }

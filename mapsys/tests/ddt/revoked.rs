@@ -337,4 +337,9 @@ fn what_cannot_be_revoked_is_named() {
     assert_eq!(error(second(&["node", "node-new"], &["node"])), DdtError::RevokedKeySigns(2));
     let four = ["root", "server", "stranger", "node-new"];
     assert_eq!(error(second(&["node"], &four)), DdtError::TooManyRevokedKeys(4));
+    let delegation = || to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"]);
+    let alone = || revoking(with(node(&[], vec![delegation()]), &["node-new"]), &["node"]);
+    assert_eq!(error(alone()), DdtError::RevokedKeyUntold);
+    let sites = vec![site("a", 1, "secret", &[prefix("2001:db8:103::/48")])];
+    assert!(Engine::new(now, Config { sites, ..alone() }, Memory::default()).is_ok(), "it is said of the site");
 }
