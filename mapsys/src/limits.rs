@@ -235,6 +235,8 @@ pub const SIGNED_OTHERS: usize = 4096;
 pub const SIGNING_BURST: u32 = 64;
 /// Records a second that refill each, whoever asks: a third of a processor with such keys, and with one of 2,048 bits a fiftieth.
 pub const SIGNING_RATE: u32 = 32;
+/// Octets of all that revokes keys in one Map-Referral: there is room for one key of 4,096 bits, the longest, and for what it answers.
+pub const REVOCATION_OCTETS: usize = 2048;
 /// Revoked keys that a client remembers, at about 120 octets.
 pub const REVOKED_KEYS: usize = 4096;
 /// DDT nodes and prefixes whose keys a client keeps, at about 2 kB: those of the cached referrals.

@@ -232,7 +232,7 @@ fn each_rtr_of_an_xtr_hears_what_has_moved_until_it_brings_the_acknowledgement()
     let again: Vec<_> = told(&bench.pass(Duration::from_secs(3))).iter().map(|(remote, ..)| *remote).collect();
     assert_eq!(again, [address(OTHER_RTR)]);
     assert_eq!(bench.datagram(OTHER_RTR, &acknowledgement(&moved[0].2, &of_site())), []);
-    assert_eq!(told(&bench.pass(Duration::from_secs(300))), []);
+    assert_eq!(told(&bench.pass(Duration::from_secs(100))), []);
     assert_eq!(bench.engine.tally().total(), 0);
     // One that registers straight meanwhile is behind no NAT any more.
     let mut bench = bench_of_parts();

@@ -155,12 +155,6 @@ pub enum DdtError {
         "revoked-key without authoritative and without a site: of what this node says nothing is its own, and nobody is told"
     )]
     RevokedKeyUntold,
-    /// Revoked keys that are so long that they do not fit into each Map-Referral.
-    #[error("the revoked keys and their signatures have {octets} octets: no more than {} fit", MESSAGE_OCTETS / 4)]
-    RevokedKeyOctets {
-        /// How long they are.
-        octets: usize,
-    },
     /// More trust anchors than are tried.
     #[error("{0} trust anchors: give at most {DDT_KEYS}")]
     TooManyAnchors(usize),
@@ -221,10 +215,8 @@ impl Config {
         if let Some(key) = keys.iter().find(|key| revoked.iter().any(|revoked| revoked.public() == key.public())) {
             return Err(DdtError::RevokedKeySigns(key.tag()));
         }
-        let octets: usize = revoked.iter().map(|key| key.public().material().len() + key.signature_octets()).sum();
         match (keys.len(), self.anchors.len()) {
             _ if revoked.len() > SIGNING_KEYS => Err(DdtError::TooManyRevokedKeys(revoked.len())),
-            _ if octets > MESSAGE_OCTETS / 4 => Err(DdtError::RevokedKeyOctets { octets }),
             (keys, _) if keys > SIGNING_KEYS => Err(DdtError::TooManySigningKeys(keys)),
             (_, anchors) if anchors > DDT_KEYS => Err(DdtError::TooManyAnchors(anchors)),
             (_, anchors) if anchors > 0 && self.roots.is_empty() => Err(DdtError::AnchorsWithoutRoots),

@@ -19,7 +19,7 @@ use crate::ddt::keys::SigningKey;
 use crate::ddt::node::{self, Place};
 use crate::ddt::signer::{self, subject};
 use crate::engine::Output;
-use crate::limits::DELEGATED_SERVERS;
+use crate::limits::{DELEGATED_SERVERS, REVOCATION_OCTETS};
 use crate::refusal::Refusal;
 use crate::transport::Via;
 
@@ -190,7 +190,7 @@ impl Resolver {
     }
 
     /// What is said beside `said`, to whoever asks: which keys of this node, at `own`, are revoked, for as long as it is configured so
-    /// (RFC 8111, section 10.2.1).
+    /// (RFC 8111, section 10.2.1). Of long ones not all fit beside the answer: they take turns.
     fn revocations(
         &self,
         cx: &Context<'_>,
@@ -202,8 +202,20 @@ impl Resolver {
         let Some(prefix) = said.and_then(|said| self.ddt.node.key_prefix(cx.server.sites(), &said, host)) else {
             return Vec::new();
         };
-        let revoked = self.ddt.signer.revoked().iter();
-        revoked.map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public()))).collect()
+        let revoked = self.ddt.signer.revoked();
+        let records = revoked.iter().map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public())));
+        let mut records: Vec<_> = records.enumerate().collect();
+        if let Some(turn) = self.ddt.figures.referrals.checked_rem(records.len() as u64) {
+            records.rotate_left(usize::try_from(turn).unwrap_or_default());
+        }
+        let mut left = REVOCATION_OCTETS;
+        records.retain(|(_, (key, record))| {
+            let room = left.checked_sub(octets_of(key, record));
+            left = room.unwrap_or(left);
+            room.is_some()
+        });
+        records.sort_by_key(|(index, _)| *index);
+        records.into_iter().map(|(_, record)| record).collect()
     }
 
     /// What revokes a key, with the signature of that key, if `target` may have it too.

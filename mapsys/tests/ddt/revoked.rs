@@ -137,6 +137,19 @@ fn whoever_cannot_be_told_of_a_revocation_is_answered_all_the_same() {
 }
 
 #[test]
+fn of_long_keys_that_are_revoked_as_many_are_told_with_each_answer_as_fit_in_turn() {
+    let mut bench = at(NODE1, second(&["node-new"], &["long", "node", "long-new"]));
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let (message, bytes) = said(&mut bench, EID);
+        assert!(bytes.len() < 8192 && message.records.len() < 4, "{}", message.records.len());
+        told.extend(message.records[1..].iter().map(|record| revoked(record).unwrap().0));
+    }
+    let of = |name| told.iter().filter(|material| **material == public(name).material()).count();
+    assert_eq!((of("long"), of("node"), of("long-new")), (1, 3, 2));
+}
+
+#[test]
 fn a_map_server_revokes_its_key_for_what_was_delegated_to_it_or_for_its_site() {
     let whole = vec![prefix("2001:db8:100::/40")];
     // Also one that has no good key any more.
