@@ -237,7 +237,7 @@ pub const SIGNING_BURST: u32 = 64;
 pub const SIGNING_RATE: u32 = 32;
 /// Octets of all that revokes keys in one Map-Referral: there is room for one key of 4,096 bits, the longest, and for what it answers.
 pub const REVOCATION_OCTETS: usize = 2048;
-/// Revoked keys that a client remembers, at about 120 octets.
+/// Revoked keys that a client remembers, at about 150 octets.
 pub const REVOKED_KEYS: usize = 4096;
 /// DDT nodes and prefixes whose keys a client keeps, at about 2 kB: those of the cached referrals.
 pub const AUTHENTICATED_NODES: usize = 4096;
