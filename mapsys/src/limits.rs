@@ -79,7 +79,8 @@ pub const CONFIGURED_SHORTEST: Duration = Duration::from_secs(60);
 /// ... but at least so often: no silence ends such a subscription, and its xTR does not ask for it again.
 pub const CONFIGURED_LONGEST: Duration = Duration::from_secs(15 * 60);
 /// EID-prefixes inside a configured subscription of which it is remembered, also over a restart, that its xTR may have them: as many as
-/// sites may register under one configured prefix. Of what is beyond, a withdrawal is not told again after a restart.
+/// sites may register under one configured prefix that are published each by themselves. There may be more under one that is published as
+/// an aggregate: of what is beyond, a withdrawal is not told again after a restart.
 pub const CONFIGURED_PARTS: usize = LIVE_MORE_SPECIFICS;
 /// Registered more-specifics that one subscription may cover: each is told by itself at the beginning.
 pub const SUBSCRIBED_PREFIXES: usize = 256;
