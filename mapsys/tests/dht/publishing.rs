@@ -6,7 +6,7 @@ use std::time::Duration;
 use cgeid::{Identity, Network};
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Subject};
-use mapsys::engine::{Input, Mark, Memory};
+use mapsys::engine::{Engine, Input, Mark, Memory};
 use mapsys::register::site::{Site, SitePrefix};
 use wire::record::Action;
 
@@ -91,7 +91,8 @@ fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_tim
         let live_pages = page_age.map(|age| (stored, sequence(age))).into_iter().collect();
         // Something else was signed a moment ago.
         let memory = Memory { sequences: [(key(0).cn(), sequence(0))].into(), live_pages, ..Memory::default() };
-        world.benches[0] = Bench::with(registrar(key(later), vec![open()]), memory);
+        let engine = Engine::new(world.now, registrar(key(later), vec![open()]), memory).unwrap();
+        world.benches[0] = Bench { engine, now: world.now };
         world.pass(Duration::ZERO);
     };
     assert!(world.marks.iter().any(|mark| matches!(mark, Mark::LivePage(key, _) if *key == stored)));
@@ -103,7 +104,7 @@ fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_tim
     let outputs = world.benches[0].drain();
     world.settle(0, outputs);
     assert_eq!((world.puts_of(page), found(&mut world, 2)), (before, vec![part.into()]));
-    world.pass(Duration::from_secs(25));
+    world.pass(Duration::from_secs(35));
     assert_eq!(world.puts_of(page), before + 1);
     assert_ne!(found(&mut world, 3), [part.into()]);
     // Where the former page has ended, or the prefix is new, there is nothing to wait for.
