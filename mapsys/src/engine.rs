@@ -80,6 +80,8 @@ pub struct Memory {
     pub seen: Vec<SeenNonce>,
     /// Last sequence of each identity.
     pub sequences: BTreeMap<Cn, Sequence>,
+    /// When each index page of ours that lists what is registered was last stored.
+    pub live_pages: Vec<(RecordKey, Sequence)>,
     /// Highest version seen of each index page.
     pub pages: Vec<(RecordKey, Version)>,
     /// The first key seen of each writer, and its last use.
@@ -203,6 +205,10 @@ pub enum Mark {
     Sequence(Cn, Sequence),
     /// The last sequence of an identity that is long gone needs to be kept no longer.
     ForgottenSequence(Cn),
+    /// When an index page of ours that lists what is registered was signed that is stored now.
+    LivePage(RecordKey, Sequence),
+    /// Such a page is none of ours any more, or lists nothing.
+    ForgottenLivePage(RecordKey),
     /// The highest version seen of an index page: an older one will not be taken.
     Page(RecordKey, Version),
     /// The first key seen of a writer, and its last use: another one under its name will not be taken.
@@ -226,6 +232,8 @@ pub enum Subject {
     Seen(NonceOwner, u64),
     /// The sequence of an identity.
     Sequence(Cn),
+    /// An index page of ours.
+    LivePage(RecordKey),
     /// An index page.
     Page(RecordKey),
     /// The key of a writer.
@@ -244,6 +252,7 @@ impl Mark {
             Self::Seen(seen) => Subject::Seen(seen.owner.clone(), seen.nonce),
             Self::ForgottenSeen(owner, nonce) => Subject::Seen(owner.clone(), *nonce),
             Self::Sequence(cn, _) | Self::ForgottenSequence(cn) => Subject::Sequence(*cn),
+            Self::LivePage(key, _) | Self::ForgottenLivePage(key) => Subject::LivePage(*key),
             Self::Page(key, _) => Subject::Page(*key),
             Self::Pin(fingerprint, _) => Subject::Pin(Cn::of_fingerprint(fingerprint)),
             Self::ForgottenPin(cn) => Subject::Pin(*cn),
@@ -255,7 +264,10 @@ impl Mark {
 
     /// Whether it only makes room: without it more is remembered than need be.
     pub fn is_forgetting(&self) -> bool {
-        matches!(self, Self::ForgottenSeen(..) | Self::ForgottenSequence(_) | Self::ForgottenPin(_))
+        matches!(
+            self,
+            Self::ForgottenSeen(..) | Self::ForgottenSequence(_) | Self::ForgottenLivePage(_) | Self::ForgottenPin(_)
+        )
     }
 }
 
@@ -305,7 +317,7 @@ impl Engine {
                 map_servers: publisher::published_addresses(&sockets),
             },
             &sites,
-            memory.sequences,
+            (memory.sequences, memory.live_pages),
         );
         let anchors = config.trust_anchors.into_iter().chain(publisher.own_anchors());
         let lookups = Lookups::new(config.network, anchors, memory.pages, &memory.pins);
@@ -356,8 +368,8 @@ impl Engine {
                 Ok(())
             }),
             Input::DhtPutDone { key, stored } => {
-                let gone = self.publisher.done(now.monotonic, &key, stored, &self.server);
-                self.outputs.extend(gone.map(Mark::ForgottenSequence).map(Output::Persist));
+                let mark = self.publisher.done(now.monotonic, &key, stored, &self.server);
+                self.outputs.extend(mark.map(Output::Persist));
                 Ok(())
             }
             Input::AddIdentity(key) => self.add_identity(key),
@@ -546,7 +558,7 @@ impl Engine {
     fn on_relayed(&mut self, now: Now, via: Via, ecm: &Ecm) -> Result<(), Refusal> {
         let Via::Socket { local, remote } = via else { return Err(Refusal::RelayUnknownRtr) };
         let key = self.rtrs.key_of(remote.ip()).cloned().ok_or(Refusal::RelayUnknownRtr)?;
-        let relay = Relay::of(ecm, remote.ip());
+        let relay = Relay::of(ecm, remote.ip(), local);
         let message = match ControlMessage::decode(&ecm.message) {
             Ok(ControlMessage::MapRegister(message)) => message,
             Ok(ControlMessage::MapNotifyAck(message)) => {

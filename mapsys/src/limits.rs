@@ -79,7 +79,8 @@ pub const CONFIGURED_SHORTEST: Duration = Duration::from_secs(60);
 /// ... but at least so often: no silence ends such a subscription, and its xTR does not ask for it again.
 pub const CONFIGURED_LONGEST: Duration = Duration::from_secs(15 * 60);
 /// EID-prefixes inside a configured subscription of which it is remembered, also over a restart, that its xTR may have them: as many as
-/// sites may register under one configured prefix. Of what is beyond, a withdrawal is not told again after a restart.
+/// sites may register under one configured prefix that are published each by themselves. There may be more under one that is published as
+/// an aggregate: of what is beyond, a withdrawal is not told again after a restart.
 pub const CONFIGURED_PARTS: usize = LIVE_MORE_SPECIFICS;
 /// Registered more-specifics that one subscription may cover: each is told by itself at the beginning.
 pub const SUBSCRIBED_PREFIXES: usize = 256;
@@ -226,13 +227,18 @@ pub const SIGNATURE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const SIGNATURE_BACKDATED: Duration = Duration::from_secs(300);
 /// NODE-REFERRALs and MS-REFERRALs whose signatures are kept to be sent again, at 500 octets to 2 kB.
 pub const SIGNED_DELEGATIONS: usize = 16_384;
+/// Records that revoke a key whose signatures are kept, at about 500 octets.
+pub const SIGNED_REVOCATIONS: usize = 4096;
 /// Other records whose signatures are kept.
 pub const SIGNED_OTHERS: usize = 4096;
-/// Records signed anew at once, of delegations and of the others each: with three keys of 4,096 bits 0.7 s of a processor.
+/// Records signed anew at once, of delegations, of revocations and of the others each: with three keys of 4,096 bits 0.7 s of a processor,
+/// and a third of that for revocations, each of which one key signs.
 pub const SIGNING_BURST: u32 = 64;
 /// Records a second that refill each, whoever asks: a third of a processor with such keys, and with one of 2,048 bits a fiftieth.
 pub const SIGNING_RATE: u32 = 32;
-/// Revoked keys that a client remembers, at about 120 octets.
+/// Octets of all that revokes keys in one Map-Referral: there is room for one key of 4,096 bits, the longest, and for what it answers.
+pub const REVOCATION_OCTETS: usize = 2048;
+/// Revoked keys that a client remembers, at about 150 octets.
 pub const REVOKED_KEYS: usize = 4096;
 /// DDT nodes and prefixes whose keys a client keeps, at about 2 kB: those of the cached referrals.
 pub const AUTHENTICATED_NODES: usize = 4096;

@@ -36,12 +36,14 @@ pub struct Relay {
     pub xtr: IpAddr,
     /// Ours, as the xTR knows it.
     pub server: SocketAddr,
+    /// Ours, as the RTR knows it: from any other it takes nothing.
+    pub local: SocketAddr,
 }
 
 impl Relay {
-    /// That of a Map-Register in this ECM, which came from there.
-    pub(crate) fn of(register: &Ecm, rtr: IpAddr) -> Self {
-        Self { rtr, xtr: register.source.ip(), server: register.destination }
+    /// That of a Map-Register in this ECM, which came from there to `local`.
+    pub(crate) fn of(register: &Ecm, rtr: IpAddr, local: SocketAddr) -> Self {
+        Self { rtr, xtr: register.source.ip(), server: register.destination, local }
     }
 }
 
@@ -62,6 +64,13 @@ impl Relays {
         let others = self.iter().filter(|other| other.rtr != last.rtr).collect::<Vec<_>>();
         let mut all = [last].into_iter().chain(others);
         Self(std::array::from_fn(|_| all.next()))
+    }
+
+    /// The others, without that of this RTR.
+    #[must_use]
+    pub(crate) fn without(self, rtr: IpAddr) -> Self {
+        let mut others = self.iter().filter(|other| other.rtr != rtr);
+        Self(std::array::from_fn(|_| others.next()))
     }
 
     /// The last one.

@@ -303,7 +303,8 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
         assert_eq!((code, told.contains(line)), (Some(0), true), "{right}: {told}");
     }
     let revokes = signs.replace("key =", "revoked-key =");
-    let (code, told) = check(&format!("{revokes}{delegation}").replace("[]", "[{ address = \"192.0.2.1\" }]"));
+    let unsaid = format!("{revokes}{delegation}").replace("[]", "[{ address = \"192.0.2.1\" }]");
+    let (code, told) = check(&unsaid.replacen("[ddt]", "[ddt]\nauthoritative = [\"10.0.0.0/8\"]", 1));
     assert_eq!((code, told.contains("says that its key of tag 7 is revoked")), (Some(0), true), "{told}");
     let unnamed = delegation.replace("[]", "[{ address = \"192.0.2.1\" }]");
     for (wrong, named) in [
@@ -323,6 +324,7 @@ fn a_configuration_says_what_it_means_and_what_cannot_be() {
         ),
         (revokes.replace(&private, "/nowhere/key.pem"), "ddt.revoked-key: /nowhere/key.pem cannot be read"),
         (revokes.replace(&private, &public), "this is the public half"),
+        (unsaid, "revoked-key without authoritative and without a site"),
         (format!("{signs}revoked-key = [{{ key-file = \"{private}\" }}]\n"), "tag 7 is revoked, and signs"),
         (format!("{roots}trust-anchor-file = [\"{private}\"]\n"), "openssl pkey -pubout"),
         (format!("[ddt]\ntrust-anchor-file = [\"{public}\"]\n"), "without roots"),

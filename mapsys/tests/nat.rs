@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{Bench, SERVER, address, config, key, locator, prefix, record, register, seal, site};
-use mapsys::engine::{Engine, Memory, Output};
+use mapsys::engine::{Engine, Input, Memory, Output};
 use mapsys::nat::Rtr;
 use mapsys::refusal::Refusal;
 use mapsys::register::site::{Publish, Site, SitePrefix};
-use mapsys::transport::Now;
+use mapsys::transport::{Now, Via};
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 use wire::control::rtr::RtrAd;
 use wire::control::{ControlMessage, Ecm, Info, MapNotify, MapRegister, Nonce, XtrIdentity};
@@ -165,6 +165,13 @@ fn says(xtr: u8, nonce: u64, eid: &str, rlocs: &[&str]) -> Vec<u8> {
     seal(MapRegister { xtr_identity, ..register(nonce, vec![record]) }, &of_site())
 }
 
+/// What comes of a datagram to that address of ours.
+fn at(bench: &mut Bench, local: &str, remote: &str, bytes: Vec<u8>) -> Vec<Output> {
+    let via = Via::Socket { local: address(local), remote: address(remote) };
+    bench.engine.handle(bench.now, Input::Datagram { via, bytes });
+    bench.drain()
+}
+
 /// What an RTR is to relay, after its tag was looked at.
 fn told(outputs: &[Output]) -> Vec<(SocketAddr, Ecm, MapNotify)> {
     let ecms = outputs.iter().filter_map(|output| match output {
@@ -212,7 +219,7 @@ fn who_had_a_prefix_behind_a_nat_hears_by_his_rtr_who_has_it_and_when_it_is_free
 }
 
 #[test]
-fn each_rtr_of_an_xtr_hears_what_has_moved_and_either_brings_the_acknowledgement() {
+fn each_rtr_of_an_xtr_hears_what_has_moved_until_it_brings_the_acknowledgement() {
     let mut bench = bench_of_parts();
     for (nonce, rtr) in [(1, RTR), (2, OTHER_RTR), (3, RTR)] {
         bench.datagram(rtr, &relayed(says(1, nonce, SITE, &["203.0.113.2", "203.0.113.3"])));
@@ -220,14 +227,53 @@ fn each_rtr_of_an_xtr_hears_what_has_moved_and_either_brings_the_acknowledgement
     let moved = told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"])));
     let to: Vec<_> = moved.iter().map(|(remote, _, notify)| (*remote, notify.nonce)).collect();
     assert_eq!(to, [(address(RTR), moved[0].2.nonce), (address(OTHER_RTR), moved[0].2.nonce)], "the last one first");
+    // The copy to the other one is lost: it goes on sending to the former xTR.
+    assert_eq!(bench.datagram(RTR, &acknowledgement(&moved[0].2, &of_site())), []);
+    let again: Vec<_> = told(&bench.pass(Duration::from_secs(3))).iter().map(|(remote, ..)| *remote).collect();
+    assert_eq!(again, [address(OTHER_RTR)]);
     assert_eq!(bench.datagram(OTHER_RTR, &acknowledgement(&moved[0].2, &of_site())), []);
-    assert_eq!(told(&bench.pass(Duration::from_secs(30))), []);
+    assert_eq!(told(&bench.pass(Duration::from_secs(100))), []);
     assert_eq!(bench.engine.tally().total(), 0);
     // One that registers straight meanwhile is behind no NAT any more.
     let mut bench = bench_of_parts();
     bench.datagram(RTR, &relayed(says(1, 1, SITE, &["203.0.113.2"])));
     bench.datagram(NAT, &says(1, 2, SITE, &["192.0.2.2"]));
     assert_eq!(told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"]))), []);
+}
+
+#[test]
+fn an_xtr_that_merges_is_told_by_each_of_its_rtrs() {
+    let mut bench = bench();
+    let merging = |xtr: u8, nonce, rloc: &str| {
+        let xtr_identity = Some(XtrIdentity { xtr_id: [xtr; 16], site_id: 1 });
+        let message = register(nonce, vec![record(prefix(SITE), &[rloc])]);
+        seal(MapRegister { merge: true, xtr_identity, ..message }, &of_site())
+    };
+    let rtrs = vec![Rtr { addresses: vec![address(RTR).ip(), address(OTHER_RTR).ip()], key: of_rtr() }];
+    bench.engine = bench.engine.with_rtrs(rtrs);
+    bench.datagram(OTHER_RTR, &relayed(merging(1, 1, "203.0.113.2")));
+    bench.datagram(RTR, &relayed(merging(1, 2, "203.0.113.2")));
+    let both = told(&bench.datagram(ELSEWHERE, &merging(2, 9, "198.51.100.2")));
+    let to: Vec<_> = both.iter().map(|(remote, ..)| *remote).collect();
+    assert_eq!(to, [address(RTR), address(OTHER_RTR)]);
+    assert_eq!(both[0].2.records[0].locators.len(), 2);
+}
+
+#[test]
+fn each_rtr_is_told_from_the_address_that_it_relays_to_wherever_the_mover_registers() {
+    const SECOND: &str = "192.0.2.54:4342";
+    for mover in [("192.0.2.55:4342", ELSEWHERE), ("[2001:db8:53::53]:4342", "[2001:db8:9::2]:4342")] {
+        let mut bench = bench_of_parts();
+        at(&mut bench, SERVER, OTHER_RTR, relayed(says(1, 1, SITE, &["203.0.113.2"])));
+        at(&mut bench, SECOND, RTR, relayed(says(1, 2, SITE, &["203.0.113.2"])));
+        let moved = at(&mut bench, mover.0, mover.1, says(2, 9, SITE, &["198.51.100.2"]));
+        let ways = moved.iter().filter_map(|output| match output {
+            Output::Send { local, remote, .. } if *remote != address(mover.1) => Some((*local, *remote)),
+            _ => None,
+        });
+        let ways: Vec<_> = ways.collect();
+        assert_eq!(ways, [(address(SECOND), address(RTR)), (address(SERVER), address(OTHER_RTR))]);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use wire::record::Ttl;
 use super::keys::{self, Unverified, VerifyingKey};
 use super::revoked::{self, Revoked};
 use crate::limit::Bounded;
-use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE, REFERRAL_LIFE};
+use crate::limits::{AUTHENTICATED_NODES, DDT_KEYS, DDT_PATIENCE, LOG_PAUSE, REFERRAL_LIFE};
 use crate::refusal::Refusal;
 
 /// A Map-Referral as it came.
@@ -40,6 +40,8 @@ pub(super) struct Chain {
     /// By the node, and the XEID-prefix that it was delegated.
     known: Bounded<(IpAddr, EidPrefix), (Instant, Vec<VerifyingKey>)>,
     revoked: Revoked,
+    /// When a revocation was last logged.
+    revocation_logged: Option<Instant>,
 }
 
 /// Where nothing counts any more that was proven before: strictly below these prefixes, or everywhere.
@@ -66,7 +68,8 @@ impl Void {
 impl Chain {
     /// Without anchors nothing is verified.
     pub(super) fn new(anchors: Vec<VerifyingKey>) -> Self {
-        Self { anchors, known: Bounded::new(AUTHENTICATED_NODES), revoked: Revoked::default() }
+        let (known, revoked) = (Bounded::new(AUTHENTICATED_NODES), Revoked::default());
+        Self { anchors, known, revoked, revocation_logged: None }
     }
 
     /// Takes over what another has heard of revoked keys.
@@ -132,20 +135,43 @@ impl Chain {
         if !self.is_required() {
             return Void::default();
         }
-        let good = self.keys_of(now, node, scope).iter().filter(|key| !self.revoked.has(key));
-        let revoked: Vec<VerifyingKey> = good.filter(|key| revokes_itself(key, received)).cloned().collect();
         let mut void = Void::default();
-        for key in &revoked {
-            tracing::warn!(%node, scope = scope.map(tracing::field::display), "a DDT node revokes a key of its own");
-            self.revoked.put(key);
-            void.0.extend(self.anchors.contains(key).then_some(None));
-            let had = self.known.iter().filter(|(_, (_, keys))| keys.contains(key));
-            void.0.extend(had.map(|((_, prefix), _)| Some(*prefix)));
+        let named = |key: &&VerifyingKey| is_named_revoked(key, received);
+        let named: Vec<VerifyingKey> = self.keys_of(now, node, scope).iter().filter(named).cloned().collect();
+        for key in &named {
+            let said_of = self.widest(node, scope, key);
+            // What is said again and again needs no proof again.
+            if self.revoked.renew(said_of.as_ref(), key) || !revokes_itself(key, received) {
+                continue;
+            }
+            let is_news = !self.revoked.has(key);
+            self.revoked.put(said_of.as_ref(), key);
+            if is_news {
+                self.warn(now, node, scope);
+                void.0.extend(self.anchors.contains(key).then_some(None));
+                let had = self.known.iter().filter(|(_, (_, keys))| keys.contains(key));
+                void.0.extend(had.map(|((_, prefix), _)| Some(*prefix)));
+            }
         }
         if !void.is_empty() {
             self.known.retain(|(_, prefix), _| !void.is_below(prefix));
         }
         void
+    }
+
+    /// What `key` of `node` is for, round `scope`; an anchor, for everything.
+    fn widest(&self, node: IpAddr, scope: Option<EidPrefix>, key: &VerifyingKey) -> Option<EidPrefix> {
+        let scope = scope.filter(|_| !self.anchors.contains(key))?;
+        let of_node = self.known.iter().filter(|((at, _), (_, keys))| *at == node && keys.contains(key));
+        let round = of_node.map(|((_, prefix), _)| *prefix).filter(|prefix| prefix.covers(&scope));
+        round.min_by_key(|prefix| prefix.net.prefix_len()).or(Some(scope))
+    }
+
+    fn warn(&mut self, now: Instant, node: IpAddr, scope: Option<EidPrefix>) {
+        if self.revocation_logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE) {
+            self.revocation_logged = Some(now);
+            tracing::warn!(%node, scope = scope.map(tracing::field::display), "a DDT node revokes a key of its own");
+        }
     }
 
     /// Number of keys that are known to be revoked.
@@ -199,6 +225,11 @@ impl Chain {
             self.known.renew((node, prefix), kept);
         }
     }
+}
+
+/// Whether a record names `key` with R.
+fn is_named_revoked(key: &VerifyingKey, received: &Received<'_>) -> bool {
+    received.message.records.iter().flat_map(revoked::named).any(|material| material == key.material())
 }
 
 /// Whether `key` has signed the first record that names it with R.

@@ -150,12 +150,11 @@ pub enum DdtError {
     /// A key that signs and does not count.
     #[error("the key of tag {0} is revoked, and signs: name it in revoked-key alone")]
     RevokedKeySigns(u16),
-    /// Revoked keys that are so long that they do not fit into each Map-Referral.
-    #[error("the revoked keys and their signatures have {octets} octets: no more than {} fit", MESSAGE_OCTETS / 4)]
-    RevokedKeyOctets {
-        /// How long they are.
-        octets: usize,
-    },
+    /// Revoked keys of a node that is asked for nothing of which it would say so.
+    #[error(
+        "revoked-key without authoritative and without a site: of what this node says nothing is its own, and nobody is told"
+    )]
+    RevokedKeyUntold,
     /// More trust anchors than are tried.
     #[error("{0} trust anchors: give at most {DDT_KEYS}")]
     TooManyAnchors(usize),
@@ -196,6 +195,10 @@ impl Config {
             }
         }
         self.check_keys()?;
+        let has_sites = sites.iter().any(|(id, site)| !sites.is_pipe(id) && !site.prefixes.is_empty());
+        if !self.signing.revoked.is_empty() && self.authoritative.is_empty() && !has_sites {
+            return Err(DdtError::RevokedKeyUntold);
+        }
         if self.peers.len() > DELEGATED_SERVERS {
             return Err(DdtError::TooManyPeers(self.peers.len()));
         }
@@ -212,10 +215,8 @@ impl Config {
         if let Some(key) = keys.iter().find(|key| revoked.iter().any(|revoked| revoked.public() == key.public())) {
             return Err(DdtError::RevokedKeySigns(key.tag()));
         }
-        let octets: usize = revoked.iter().map(|key| key.public().material().len() + key.signature_octets()).sum();
         match (keys.len(), self.anchors.len()) {
             _ if revoked.len() > SIGNING_KEYS => Err(DdtError::TooManyRevokedKeys(revoked.len())),
-            _ if octets > MESSAGE_OCTETS / 4 => Err(DdtError::RevokedKeyOctets { octets }),
             (keys, _) if keys > SIGNING_KEYS => Err(DdtError::TooManySigningKeys(keys)),
             (_, anchors) if anchors > DDT_KEYS => Err(DdtError::TooManyAnchors(anchors)),
             (_, anchors) if anchors > 0 && self.roots.is_empty() => Err(DdtError::AnchorsWithoutRoots),

@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 use wire::control::{Referral, ReferralAction, ReferralSignature};
 
 use super::keys::{self, KeyError, SigningKey};
+use super::revoked;
 use crate::limit::Bounded;
-use crate::limits::{SIGNED_DELEGATIONS, SIGNED_OTHERS};
+use crate::limits::{SIGNED_DELEGATIONS, SIGNED_OTHERS, SIGNED_REVOCATIONS};
 
 /// The keys of this node, and how long their signatures hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Signer {
     signing: Signing,
     /// Of what is configured: NODE-REFERRAL and MS-REFERRAL. However many EIDs are asked for, the others push none of them out.
     delegations: Made,
+    /// There is one for each of the prefixes that a revoked key was for.
+    revocations: Made,
     others: Made,
 }
 
@@ -49,7 +52,8 @@ impl Default for Signer {
 impl Signer {
     /// Nothing is signed yet.
     pub fn new(signing: Signing) -> Self {
-        Self { signing, delegations: Bounded::new(SIGNED_DELEGATIONS), others: Bounded::new(SIGNED_OTHERS) }
+        let [revocations, others] = [SIGNED_REVOCATIONS, SIGNED_OTHERS].map(Bounded::new);
+        Self { signing, delegations: Bounded::new(SIGNED_DELEGATIONS), revocations, others }
     }
 
     /// Signs so from now on. What was signed counts still if nothing is different.
@@ -77,7 +81,11 @@ impl Signer {
     /// The signatures that the record had before, if more than a half of their life is left.
     pub fn again(&self, referral: &Referral, now: SystemTime) -> Option<Vec<ReferralSignature>> {
         let key = digest(referral).ok()?;
-        let table = if is_delegation(referral) { &self.delegations } else { &self.others };
+        let table = match subject(referral) {
+            Subject::Delegation => &self.delegations,
+            Subject::Revocation => &self.revocations,
+            Subject::Other => &self.others,
+        };
         let (made, signatures) = table.get(&key)?;
         let age = now.duration_since(*made).ok()?;
         (age < self.signing.life / 2).then(|| signatures.clone())
@@ -112,7 +120,11 @@ impl Signer {
         now: SystemTime,
     ) -> Result<Referral, KeyError> {
         let key = digest(&referral)?;
-        let table = if is_delegation(&referral) { &mut self.delegations } else { &mut self.others };
+        let table = match subject(&referral) {
+            Subject::Delegation => &mut self.delegations,
+            Subject::Revocation => &mut self.revocations,
+            Subject::Other => &mut self.others,
+        };
         let signed = keys::sign(referral, keys, now, self.signing.life)?;
         table.renew(key, (now, signed.signatures.clone()));
         Ok(signed)
@@ -127,9 +139,24 @@ pub(crate) fn signature_octets(key: &SigningKey) -> usize {
 /// Of a signature section before the signature (RFC 8111, section 6.4.1).
 const SIGNATURE_HEAD: usize = 20;
 
-/// Whether it speaks of what is configured.
-pub(crate) fn is_delegation(referral: &Referral) -> bool {
-    matches!(referral.action, ReferralAction::NodeReferral | ReferralAction::MsReferral)
+/// What a signed record speaks of. However much is asked for of one, nothing of the others is left unsigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A delegation, as it is configured: NODE-REFERRAL and MS-REFERRAL.
+    Delegation,
+    /// A revoked key (RFC 8111, section 10.2.1).
+    Revocation,
+    /// Anything else.
+    Other,
+}
+
+/// What `referral` speaks of.
+pub(crate) fn subject(referral: &Referral) -> Subject {
+    match referral.action {
+        _ if revoked::named(referral).next().is_some() => Subject::Revocation,
+        ReferralAction::NodeReferral | ReferralAction::MsReferral => Subject::Delegation,
+        _ => Subject::Other,
+    }
 }
 
 fn digest(referral: &Referral) -> Result<[u8; 32], KeyError> {

@@ -60,11 +60,6 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
         });
     }
 
-    /// Number of entries.
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
-    }
-
     /// The entry of `key`, if there is one.
     #[cfg_attr(not(feature = "shell"), allow(dead_code, reason = "sockets ask"))]
     pub(crate) fn get(&self, key: &K) -> Option<&V> {

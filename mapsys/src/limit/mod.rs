@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use wire::address::Address;
 
+use crate::ddt::signer::Subject;
 use crate::limits::{
     AMPLIFICATION, BALANCE_WINDOW, FORWARD_ONCE, MISS_BURST, MISS_BURST_ALL, MISS_RATE, MISS_RATE_ALL, REPLIES_PER_EID,
     REPLY_WINDOW, SIGNED_OCTETS, SIGNED_OCTETS_ALL, SIGNED_RATE, SIGNED_RATE_ALL, SIGNING_BURST, SIGNING_RATE,
@@ -51,10 +52,11 @@ pub struct Limiter {
     signings: Signings,
 }
 
-/// New signatures of whoever asks: of what is configured, which is asked for anyway, and of the rest.
+/// New signatures of whoever asks: of what is configured, which is asked for anyway, of what revokes a key, and of the rest.
 #[derive(Debug, Default)]
 struct Signings {
     delegations: Option<Bucket>,
+    revocations: Option<Bucket>,
     others: Option<Bucket>,
 }
 
@@ -192,8 +194,12 @@ impl Limiter {
     ///
     /// # Errors
     /// `SigningBudget`.
-    pub fn spend_signing(&mut self, now: Instant, is_delegation: bool) -> Result<(), Refusal> {
-        let bucket = if is_delegation { &mut self.signings.delegations } else { &mut self.signings.others };
+    pub fn spend_signing(&mut self, now: Instant, subject: Subject) -> Result<(), Refusal> {
+        let bucket = match subject {
+            Subject::Delegation => &mut self.signings.delegations,
+            Subject::Revocation => &mut self.signings.revocations,
+            Subject::Other => &mut self.signings.others,
+        };
         let bucket = bucket.get_or_insert_with(|| Bucket::full(now, SIGNING_BURST));
         bucket.spend(now, SIGNING_BURST, SIGNING_RATE).ok_or(Refusal::SigningBudget)
     }

@@ -11,7 +11,7 @@ use wire::record::{Action, MappingRecord};
 use super::MapServer;
 use super::label::AnyEid;
 use super::notifier::{Notification, Reach, Telling};
-use super::registration::Merged;
+use super::registration::{Merged, Part};
 use super::site::SiteId;
 use crate::engine::Mark;
 use crate::refusal::{Refusal, Tally};
@@ -44,7 +44,10 @@ impl MapServer {
         };
         let site = entry.site;
         let others = entry.parts().filter(|part| !(is_alone && by == Some(part.xtr_id())));
-        let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), *part.reach.as_deref()?))).collect();
+        // By each of its RTRs, not by the last alone.
+        let relays = |part: &Part| part.relays.as_deref().copied().unwrap_or_default();
+        let reach = |part: &Part| Some(Reach { relays: relays(part), ..*part.reach.as_deref()? });
+        let others: Vec<_> = others.filter_map(|part| Some((part.xtr_id(), reach(part)?))).collect();
         for (xtr_id, reach) in others {
             let record = MappingRecord { eid: eid.spelled(reach.spelling), ..record.clone() };
             if let Err(refusal) = self.tell_one((now, now.monotonic), (eid, xtr_id), site, &reach, record) {

@@ -362,10 +362,9 @@ fn without_unsigned_tail(
     }
 }
 
-/// How an xTR that asks for merging is told what the others do; the pipe needs no telling.
+/// How an xTR that asks for merging is told what the others do, but for its RTRs, which its part collects; the pipe needs no telling.
 fn reach_of(origin: Origin, site: &Site, key: &AuthKey, message: &MapRegister) -> Option<Reach> {
     let Origin::Network { local, mut remote, relay } = origin else { return None };
-    let relays = relay.map(|relay| Relays::default().led_by(relay)).unwrap_or_default();
     if site.notify == NotifyPort::Control || relay.is_some() {
         remote.set_port(wire::CONTROL_PORT);
     }
@@ -373,7 +372,7 @@ fn reach_of(origin: Origin, site: &Site, key: &AuthKey, message: &MapRegister) -
     message.merge.then_some(Reach {
         local,
         remote,
-        relays,
+        relays: Relays::default(),
         key_id: key.id,
         algorithm: key.algorithm,
         form,

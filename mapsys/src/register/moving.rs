@@ -93,10 +93,12 @@ impl MapServer {
     fn former(&self, (local, xtr_id): (SocketAddr, [u8; 16]), message: &MapRegister, prefix: &EidPrefix) -> Reached {
         let Some((_, entry)) = self.registrations.longest(prefix) else { return Vec::new() };
         let reach = |part: &Part| {
+            let relays = part.relays.as_deref().copied().unwrap_or_default();
+            // Whoever registered straight is told from the address that the mover has registered at: his own is not kept.
+            let local = relays.last().map_or(local, |relay| relay.local);
             let mut remote = part.source.filter(|remote| remote.is_ipv4() == local.is_ipv4())?;
             let site = self.sites.get(entry.site);
             let key = site.keys.iter().find(|key| key.id == part.key_id)?;
-            let relays = part.relays.as_deref().copied().unwrap_or_default();
             if site.notify == NotifyPort::Control || relays.last().is_some() {
                 remote.set_port(wire::CONTROL_PORT);
             }

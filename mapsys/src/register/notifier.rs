@@ -60,7 +60,7 @@ pub struct Notification {
     pub key: AuthKey,
     /// Where it goes: to the first, and to the next one when nothing comes back from there (RFC 9437, section 6).
     pub ways: Vec<Way>,
-    /// By which ways through RTRs, if its receiver is behind a NAT: by all of them at once.
+    /// By which ways through RTRs, if its receiver is behind a NAT: by all of them at once that have not brought an acknowledgement.
     pub relays: Relays,
     /// The message, signed.
     pub bytes: Vec<u8>,
@@ -187,7 +187,8 @@ impl<R: Copy + Ord> Notifier<R> {
     }
 
     /// Takes a Map-Notify-Ack; `bytes` is the whole message, and `is_about` says whether it may be this receiver's. Gives the
-    /// receiver, and the way that it was reached by.
+    /// receiver, and the way that it was reached by. What came by an RTR says nothing of the other RTRs of the receiver, each of which
+    /// is to have heard it: they are sent it until each has brought an acknowledgement.
     ///
     /// # Errors
     /// [`Refusal::NotifyAckUnasked`] if it answers nothing, [`Refusal::NotifyAckBadTag`] if it is not the receiver's.
@@ -209,6 +210,10 @@ impl<R: Copy + Ord> Notifier<R> {
         let pending = self.pending.get_mut(&receiver).ok_or(Refusal::NotifyAckUnasked)?;
         let whole = Accept { untruncated: true, narrow_coverage: false };
         auth::verify(bytes, &pending.notification.key, whole).map_err(|_| Refusal::NotifyAckBadTag)?;
+        pending.notification.relays = pending.notification.relays.without(from);
+        if pending.notification.relays.last().is_some() {
+            return Ok((receiver, way));
+        }
         let (older, owner) = (pending.due, pending.notification.owner);
         pending.is_acknowledged = true;
         pending.due = pending.sent_at.map_or(older, |at| at + NOTIFY_INTERVAL);
@@ -240,13 +245,12 @@ impl<R: Copy + Ord> Notifier<R> {
                 self.given_up.push_back((receiver, nonce));
                 continue;
             };
-            let (local, bytes) = (way.local, &pending.notification.bytes);
-            let by_rtrs = pending.notification.relays.iter().filter(|relay| relay.rtr.is_ipv4() == local.is_ipv4());
-            let by_rtrs = by_rtrs.map(|relay| (SocketAddr::new(relay.rtr, wire::CONTROL_PORT), Some(relay)));
-            let straight = pending.notification.relays.last().is_none().then_some((way.remote, None));
-            let tellings = by_rtrs.chain(straight);
-            let telling = |(remote, relay)| Telling { local, remote, relay, bytes: bytes.clone() };
-            self.outputs.extend(tellings.map(telling));
+            let Notification { relays, bytes, .. } = &pending.notification;
+            let rtr = |relay: Relay| SocketAddr::new(relay.rtr, wire::CONTROL_PORT);
+            let by_rtrs = relays.iter().map(|relay| (relay.local, rtr(relay), Some(relay)));
+            let straight = relays.last().is_none().then_some((way.local, way.remote, None));
+            let telling = |(local, remote, relay)| Telling { local, remote, relay, bytes: bytes.clone() };
+            self.outputs.extend(by_rtrs.chain(straight).map(telling));
             let last = NOTIFY_PAUSES.last().copied().unwrap_or(NOTIFY_INTERVAL);
             pending.due = now + NOTIFY_PAUSES.get(pending.sent).copied().unwrap_or(last);
             pending.sent += 1;

@@ -15,14 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cgeid::{Cn, Network, OperationalKey};
 use dht::limits::LIVE_INDEX_LIFETIME;
 use dht::publish::{self, PageKind, Publication, Sequence};
-use dht::record::{Entry, Index, Mapping, Prefix, RecordKey, Rloc, Site, Target};
+use dht::record::{Entry, Index, Mapping, Prefix, RecordKey, Rloc, Site, Subject, Target};
 use dht::resolve::TrustAnchor;
 use dht::{Malformed, PublishError};
 use wire::address::EidPrefix;
 use wire::record::{MapVersion, Ttl};
 
 use crate::engine::{Mark, Output};
-use crate::limits::{REGISTRATION_SILENCE, REPUBLISH, SEQUENCES};
+use crate::limits::{REGISTRATION_SILENCE, SEQUENCES};
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::registration::{Merged, Registrations};
@@ -54,11 +54,13 @@ pub struct Publisher {
     schedule: Schedule,
     standing: Standing,
     sequences: BTreeMap<Cn, Sequence>,
-    in_flight: HashMap<RecordKey, Topic>,
+    in_flight: HashMap<RecordKey, (Topic, Sequence)>,
+    /// When each page that lists what is registered was signed that is stored now.
+    live_pages: HashMap<RecordKey, Sequence>,
     /// When what an earlier run published, and nobody has registered since, is withdrawn.
     sweep_at: Option<Instant>,
-    /// Until when the live pages of an earlier run stay as they are.
-    pages_at: Option<Instant>,
+    /// Pages of an earlier run that stay as they are until then.
+    waiting: Option<(Instant, BTreeSet<Topic>)>,
 }
 
 /// What is published of the configuration itself, whoever registers.
@@ -123,20 +125,28 @@ pub fn published_addresses(sockets: &Sockets) -> BTreeSet<IpAddr> {
 }
 
 impl Publisher {
-    /// A publisher that starts with the index pages; `sequences` is what the last run signed. Pages of that run that list what is
-    /// registered are better than new ones, as long as they live and sites have not had the time to register again.
-    pub fn new(now: Now, config: Config, sites: &SiteTable, sequences: BTreeMap<Cn, Sequence>) -> Self {
+    /// A publisher that starts with the index pages; `sequences` is what the last run signed, and `live_pages` which of its pages that
+    /// list what is registered were stored when. These are better than new ones, as long as they live and sites have not had the time
+    /// to register again.
+    pub fn new(
+        now: Now,
+        config: Config,
+        sites: &SiteTable,
+        (sequences, live_pages): (BTreeMap<Cn, Sequence>, Vec<(RecordKey, Sequence)>),
+    ) -> Self {
         let standing = Standing::of(&config, sites);
         let settled = now.monotonic + REGISTRATION_SILENCE;
-        let last = config.signers.registrar().and_then(|registrar| sequences.get(&registrar.cn()));
-        let pages_at = last.filter(|last| outlives(now.wall, **last)).map(|_| settled);
+        let registrar = config.signers.registrar().map(OperationalKey::cn);
+        let living = live_pages.iter().filter(|(key, at)| Some(key.writer) == registrar && outlives(now.wall, *at));
+        let living = living.filter_map(|(key, _)| page_of(key)).filter(|page| standing.lists_live(page));
+        let waiting: BTreeSet<Topic> = living.collect();
         let mut schedule = Schedule::default();
         for topic in standing.topics() {
-            let at = pages_at.filter(|_| standing.lists_live(&topic)).unwrap_or(now.monotonic);
-            schedule.mark(at, topic);
+            schedule.mark(if waiting.contains(&topic) { settled } else { now.monotonic }, topic);
         }
         let sweep_at = (!sequences.is_empty()).then_some(settled);
-        Self { config, schedule, standing, sequences, in_flight: HashMap::new(), sweep_at, pages_at }
+        let (waiting, live_pages) = (Some((settled, waiting)), live_pages.into_iter().collect());
+        Self { config, schedule, standing, sequences, in_flight: HashMap::new(), live_pages, sweep_at, waiting }
     }
 
     /// The prefixes for which this node is its own anchor.
@@ -241,8 +251,8 @@ impl Publisher {
 
     /// The process ends: what has changed goes out now or never.
     pub fn hurry(&mut self, now: Instant) {
-        let is_early = self.pages_at.is_some_and(|at| at > now);
-        self.schedule.hurry(now, |topic| !is_early || !self.standing.lists_live(topic));
+        let waiting = self.waiting.as_ref().filter(|(until, _)| *until > now).map(|(_, waiting)| waiting);
+        self.schedule.hurry(now, |topic| waiting.is_none_or(|waiting| !waiting.contains(topic)));
     }
 
     /// Whether a PUT is in flight.
@@ -255,10 +265,10 @@ impl Publisher {
         self.schedule.refresh(|_| true);
     }
 
-    /// Takes the end of a PUT. Gives the identity that left with it, if one did.
-    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, server: &MapServer) -> Option<Cn> {
+    /// Takes the end of a PUT. Gives what is to be on disk of it.
+    pub fn done(&mut self, now: Instant, key: &RecordKey, stored: bool, server: &MapServer) -> Option<Mark> {
         let registrations = server.registrations();
-        let topic = self.in_flight.remove(key)?;
+        let (topic, sequence) = self.in_flight.remove(key)?;
         self.schedule.done(now, topic, stored);
         let withdrawn = match topic {
             Topic::Cgeid(cn) => registrations.get(&self.cgeid(cn)).is_none(),
@@ -266,7 +276,20 @@ impl Publisher {
             Topic::Prefix(prefix) => registrations.get(&prefix).is_none() || server.sites().is_aggregated(&prefix),
             Topic::Index(prefix) => !self.standing.paged.contains_key(&prefix),
         };
-        if stored && withdrawn { self.forget(topic) } else { None }
+        if !stored {
+            return None;
+        }
+        let left = if withdrawn { self.forget(topic) } else { None };
+        left.map(Mark::ForgottenSequence).or_else(|| self.note_page(key, topic, sequence))
+    }
+
+    /// Notes when a page was stored that lists what is registered, or that it does so no more.
+    fn note_page(&mut self, key: &RecordKey, topic: Topic, sequence: Sequence) -> Option<Mark> {
+        if self.standing.lists_live(&topic) {
+            self.live_pages.insert(*key, sequence);
+            return Some(Mark::LivePage(*key, sequence));
+        }
+        self.live_pages.remove(key).map(|_| Mark::ForgottenLivePage(*key))
     }
 
     /// Forgets a withdrawn topic, and its key with it if nothing else is to be signed with that. Of an identity that has
@@ -285,11 +308,11 @@ impl Publisher {
 
     /// Signs what is due.
     pub fn publish(&mut self, now: Now, server: &MapServer, outputs: &mut VecDeque<Output>) {
-        self.sweep(now.monotonic, server);
+        outputs.extend(self.sweep(now.monotonic, server).into_iter().map(Mark::ForgottenLivePage).map(Output::Persist));
         for topic in self.schedule.due(now.monotonic) {
             match self.sign(now, topic, server) {
                 Ok(Publication { key, value, sequence }) => {
-                    self.in_flight.insert(key, topic);
+                    self.in_flight.insert(key, (topic, Sequence(sequence)));
                     outputs.push_back(Output::Persist(Mark::Sequence(key.writer, Sequence(sequence))));
                     outputs.extend(self.trim_sequences().map(Mark::ForgottenSequence).map(Output::Persist));
                     outputs.push_back(Output::DhtPut { key, bytes: value });
@@ -326,10 +349,11 @@ impl Publisher {
         Some(oldest)
     }
 
-    /// Once the sites have had the time to register again after a restart, withdraws what they have not.
-    fn sweep(&mut self, now: Instant, server: &MapServer) {
+    /// Once the sites have had the time to register again after a restart, withdraws what they have not. Gives the pages that are ours no
+    /// longer.
+    fn sweep(&mut self, now: Instant, server: &MapServer) -> Vec<RecordKey> {
         if self.sweep_at.is_none_or(|at| at > now) {
-            return;
+            return Vec::new();
         }
         self.sweep_at = None;
         let is_absent =
@@ -337,6 +361,15 @@ impl Publisher {
         for prefix in server.sites().prefixes().filter(is_absent) {
             self.schedule.mark(now, self.topic(prefix));
         }
+        let registrar = self.registrar().map(OperationalKey::cn);
+        let is_ours = |key: &RecordKey| {
+            Some(key.writer) == registrar && page_of(key).is_some_and(|page| self.standing.lists_live(&page))
+        };
+        let gone: Vec<RecordKey> = self.live_pages.keys().copied().filter(|key| !is_ours(key)).collect();
+        for key in &gone {
+            self.live_pages.remove(key);
+        }
+        gone
     }
 
     /// When [`Self::publish`] has something to do.
@@ -442,11 +475,17 @@ fn mapping(merged: &Merged) -> Mapping {
     mapping
 }
 
-/// Whether the live pages of a run that signed something last under this sequence are read until sites have had the time to register
-/// again. A page may be older than that, by the time after which it is signed anew.
-fn outlives(wall: SystemTime, last: Sequence) -> bool {
-    let of_pages = LIVE_INDEX_LIFETIME.saturating_sub(REPUBLISH);
-    let end = UNIX_EPOCH.checked_add(Duration::from_millis(last.0).saturating_add(of_pages));
+/// What an index page is about.
+fn page_of(key: &RecordKey) -> Option<Topic> {
+    match key.subject {
+        Subject::Index(prefix) => Some(Topic::Index(prefix)),
+        _ => None,
+    }
+}
+
+/// Whether a page of live registrations that was signed under this sequence is read until sites have had the time to register again.
+fn outlives(wall: SystemTime, signed: Sequence) -> bool {
+    let end = UNIX_EPOCH.checked_add(Duration::from_millis(signed.0).saturating_add(LIVE_INDEX_LIFETIME));
     end.zip(wall.checked_add(REGISTRATION_SILENCE)).is_some_and(|(end, settled)| end >= settled)
 }
 

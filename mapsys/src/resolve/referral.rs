@@ -17,9 +17,9 @@ use super::waiting::Slot;
 use super::{Context, Resolver, lispsec};
 use crate::ddt::keys::SigningKey;
 use crate::ddt::node::{self, Place};
-use crate::ddt::signer::{self, is_delegation};
+use crate::ddt::signer::{self, subject};
 use crate::engine::Output;
-use crate::limits::DELEGATED_SERVERS;
+use crate::limits::{DELEGATED_SERVERS, REVOCATION_OCTETS};
 use crate::refusal::Refusal;
 use crate::transport::Via;
 
@@ -159,10 +159,8 @@ impl Resolver {
                 true => self.limiter.spend_reply(now, target, host, plain)?,
                 false => self.limiter.spend_octets(now, target, plain)?,
             }
-            let revoked: usize = revocations.iter().map(|(key, record)| octets_of(key, record)).sum();
-            let signed = if is_signed { keys + self.ddt.signer.octets() } else { 0 };
-            if signed + revoked > 0 {
-                self.limiter.spend_signed(now, target, signed + revoked)?;
+            if is_signed {
+                self.limiter.spend_signed(now, target, keys + self.ddt.signer.octets())?;
             }
         }
         if is_signed {
@@ -170,7 +168,11 @@ impl Resolver {
                 message.records.into_iter().map(|referral| self.signed(cx, referral)).collect::<Result<_, _>>()?;
         }
         for (key, record) in revocations {
-            message.records.push(self.revoked(cx, &key, record)?);
+            // Whoever cannot be told this has his answer all the same.
+            match self.revoked(cx, target, &key, record) {
+                Ok(record) => message.records.push(record),
+                Err(refusal) => cx.tally.count(refusal),
+            }
         }
         let bytes = message.encode().map_err(|_| Refusal::NotEncodable)?;
         self.ddt.figures.referrals += 1;
@@ -183,12 +185,12 @@ impl Resolver {
         if let Some(signatures) = self.ddt.signer.again(&referral, cx.now.wall) {
             return Ok(Referral { signatures, ..referral });
         }
-        self.limiter.spend_signing(cx.now.monotonic, is_delegation(&referral))?;
+        self.limiter.spend_signing(cx.now.monotonic, subject(&referral))?;
         self.ddt.signer.sign(referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
     }
 
     /// What is said beside `said`, to whoever asks: which keys of this node, at `own`, are revoked, for as long as it is configured so
-    /// (RFC 8111, section 10.2.1).
+    /// (RFC 8111, section 10.2.1). Of long ones not all fit beside the answer: they take turns.
     fn revocations(
         &self,
         cx: &Context<'_>,
@@ -200,16 +202,37 @@ impl Resolver {
         let Some(prefix) = said.and_then(|said| self.ddt.node.key_prefix(cx.server.sites(), &said, host)) else {
             return Vec::new();
         };
-        let revoked = self.ddt.signer.revoked().iter();
-        revoked.map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public()))).collect()
+        let revoked = self.ddt.signer.revoked();
+        let records = revoked.iter().map(|key| (Arc::clone(key), node::revocation(prefix, own, key.public())));
+        let mut records: Vec<_> = records.enumerate().collect();
+        if let Some(turn) = self.ddt.figures.referrals.checked_rem(records.len() as u64) {
+            records.rotate_left(usize::try_from(turn).unwrap_or_default());
+        }
+        let mut left = REVOCATION_OCTETS;
+        records.retain(|(_, (key, record))| {
+            let room = left.checked_sub(octets_of(key, record));
+            left = room.unwrap_or(left);
+            room.is_some()
+        });
+        records.sort_by_key(|(index, _)| *index);
+        records.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// What revokes a key with the signature of that key, which is limited as those of delegations: there are as few.
-    fn revoked(&mut self, cx: &Context<'_>, key: &Arc<SigningKey>, referral: Referral) -> Result<Referral, Refusal> {
+    /// What revokes a key, with the signature of that key, if `target` may have it too.
+    fn revoked(
+        &mut self,
+        cx: &Context<'_>,
+        target: IpAddr,
+        key: &Arc<SigningKey>,
+        referral: Referral,
+    ) -> Result<Referral, Refusal> {
+        if !self.limiter.is_client(target) {
+            self.limiter.spend_signed(cx.now.monotonic, target, octets_of(key, &referral))?;
+        }
         if let Some(signatures) = self.ddt.signer.again(&referral, cx.now.wall) {
             return Ok(Referral { signatures, ..referral });
         }
-        self.limiter.spend_signing(cx.now.monotonic, is_delegation(&referral))?;
+        self.limiter.spend_signing(cx.now.monotonic, subject(&referral))?;
         self.ddt.signer.sign_revocation(key, referral, cx.now.wall).map_err(|_| Refusal::NotEncodable)
     }
 

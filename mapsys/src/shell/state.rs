@@ -25,6 +25,8 @@ const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces")
 const SEEN: TableDefinition<'_, &[u8], u64> = TableDefinition::new("seen");
 /// CN 12 -> sequence.
 const SEQUENCES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("sequences");
+/// DHT key of an index page of ours -> the sequence under which it was stored.
+const LIVE_PAGES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("live-pages");
 /// DHT key of an index page -> epoch 4 ‖ sequence 8.
 const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
 /// `last` -> the last nonce of an unsolicited Map-Notify to xTRs that merge.
@@ -54,6 +56,7 @@ impl State {
             transaction.open_table(NONCES)?;
             renew_ages(&mut transaction.open_table(SEEN)?, now)?;
             transaction.open_table(SEQUENCES)?;
+            transaction.open_table(LIVE_PAGES)?;
             transaction.open_table(PAGES)?;
             transaction.open_table(PINS)?;
             transaction.open_table(NOTIFY_NONCES)?;
@@ -81,6 +84,7 @@ impl State {
                 let mut nonces = transaction.open_table(NONCES)?;
                 let mut seen_nonces = transaction.open_table(SEEN)?;
                 let mut sequences = transaction.open_table(SEQUENCES)?;
+                let mut live_pages = transaction.open_table(LIVE_PAGES)?;
                 let mut pages = transaction.open_table(PAGES)?;
                 let mut pins = transaction.open_table(PINS)?;
                 let mut notify_nonces = transaction.open_table(NOTIFY_NONCES)?;
@@ -101,6 +105,12 @@ impl State {
                         }
                         Mark::ForgottenSequence(cn) => {
                             sequences.remove(cn.0.as_slice())?;
+                        }
+                        Mark::LivePage(key, sequence) => {
+                            live_pages.insert(key.encode().as_slice(), sequence.0)?;
+                        }
+                        Mark::ForgottenLivePage(key) => {
+                            live_pages.remove(key.encode().as_slice())?;
                         }
                         Mark::Page(key, version) => {
                             pages.insert(key.encode().as_slice(), encode_version(*version).as_slice())?;
@@ -152,6 +162,11 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
             sequences.insert(Cn(cn), Sequence(sequence.value()));
         }
     }
+    let mut live_pages = Vec::new();
+    for row in transaction.open_table(LIVE_PAGES)?.iter()? {
+        let (key, sequence) = row?;
+        live_pages.extend(RecordKey::decode(key.value()).ok().map(|key| (key, Sequence(sequence.value()))));
+    }
     let mut pages = Vec::new();
     for row in transaction.open_table(PAGES)?.iter()? {
         let (key, version) = row?;
@@ -166,7 +181,7 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
     for row in transaction.open_table(SUBSCRIPTIONS)?.iter()? {
         subscriptions.extend(serde_json::from_slice::<Kept>(row?.1.value()).ok());
     }
-    Ok(Memory { nonces, seen, sequences, pages, pins, notify_nonce, subscriptions })
+    Ok(Memory { nonces, seen, sequences, live_pages, pages, pins, notify_nonce, subscriptions })
 }
 
 /// The only key of its table.
@@ -274,12 +289,16 @@ mod tests {
             assert!(memory.nonces.is_empty() && memory.sequences.is_empty());
             state.write(&[Mark::Nonce(owner.clone(), first), Mark::Sequence(cn, Sequence(41))]).unwrap();
             state.write(&[Mark::Nonce(owner.clone(), last), Mark::Sequence(cn, Sequence(42))]).unwrap();
+            let other = RecordKey::node(cgeid::Network::LAB, Cn([8; 12]));
+            state.write(&[Mark::LivePage(page, Sequence(43)), Mark::LivePage(other, Sequence(44))]).unwrap();
+            state.write(&[Mark::ForgottenLivePage(other)]).unwrap();
             state.write(&[Mark::Page(page, version), Mark::Pin(pin, at(1)), Mark::Pin(gone, at(2))]).unwrap();
             state.write(&[Mark::Pin(pin, at(3)), Mark::ForgottenPin(Cn::of_fingerprint(&gone))]).unwrap();
         }
         let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         assert_eq!(memory.nonces, [(owner, last)]);
         assert_eq!(memory.sequences, BTreeMap::from([(cn, Sequence(42))]));
+        assert_eq!(memory.live_pages, [(page, Sequence(43))]);
         assert_eq!(memory.pages, [(page, version)]);
         assert_eq!(memory.pins, [(pin, at(3))]);
     }

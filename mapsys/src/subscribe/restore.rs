@@ -128,8 +128,14 @@ impl Subscriptions {
 
     fn take_up(&mut self, now: Now, kept: Kept) {
         let (key, on_disk) = (kept.key(), kept.clone());
-        let subscriber = self.subscribers.get(&key.xtr).filter(|subscriber| subscriber.key.id == kept.key_id);
-        let Some(subscriber) = subscriber.filter(|subscriber| subscriber.may_have_of(&key.prefix)) else {
+        let subscriber = self.subscribers.get(&key.xtr).filter(|subscriber| subscriber.may_have_of(&key.prefix));
+        let Some(subscriber) = subscriber.filter(|subscriber| subscriber.key.id == kept.key_id) else {
+            // Nonces are of a key. What its xTR may have stays: it asks for nothing again, whatever the key is.
+            let parts = Parts::restore(key.prefix.iid, &kept.parts);
+            if let Some(key_id) = subscriber.filter(|_| kept.is_configured).map(|subscriber| subscriber.key.id) {
+                let subscription = Subscription { is_configured: true, parts, ..Subscription::new(key_id) };
+                return self.put(now, key, subscription);
+            }
             return self.note(Mark::ForgottenSubscription(key));
         };
         let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

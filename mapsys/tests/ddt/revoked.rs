@@ -107,6 +107,49 @@ fn a_revocation_is_told_beside_each_answer_for_as_long_as_it_is_configured() {
 }
 
 #[test]
+fn whoever_cannot_be_told_of_a_revocation_is_answered_all_the_same() {
+    let told = |bench: &mut Bench, eids: &[String]| -> Vec<usize> {
+        eids.iter().map(|eid| said(bench, eid).0.records.len()).collect()
+    };
+    let of_sites: Vec<String> = (0..100).map(|n| format!("2001:db8:{n:x}::1")).collect();
+    let sites = (0..100).map(|n| format!("2001:db8:{n:x}::/48"));
+    let sites = sites.map(|text| site(&text, 1, "secret", &[prefix(&text)])).collect();
+    let clients = vec!["0.0.0.0/0".parse().unwrap()];
+    // A key revokes itself for each site, more often than there are signatures at once.
+    let mut bench = at(MS1, revoking(Config { sites, clients: clients.clone(), ..config(vec![]) }, &["node"]));
+    assert_eq!(told(&mut bench, &of_sites), [vec![2; 64], vec![1; 36]].concat());
+    assert_eq!(bench.only_refused(Refusal::SigningBudget), 36);
+    // Those of delegations are others.
+    let authoritative: Vec<String> = (0..60).map(|n| format!("2001:db8:{n:x}::/48")).collect();
+    let authoritative: Vec<&str> = authoritative.iter().map(String::as_str).collect();
+    let delegations = (0..60).map(|n| to(&format!("2001:db8:{n:x}::/56"), Kind::Node, NODE1, &["server"])).collect();
+    let config = Config { clients, ..with(node(&authoritative, delegations), &["node-new"]) };
+    let mut bench = at(NODE1, revoking(config, &["node"]));
+    assert_eq!(told(&mut bench, &of_sites[..60]), vec![2; 60]);
+    // A stranger has no more octets of signatures.
+    let delegation = to("2001:db8::/33", Kind::Node, NODE1, &[]);
+    let mut bench = at(NODE1, revoking(node(&["2001:db8::/32"], vec![delegation]), &["node"]));
+    let records = [told(&mut bench, &of_sites), told(&mut bench, &of_sites)].concat();
+    let whole = records.iter().filter(|records| **records == 2).count();
+    assert!((90..150).contains(&whole), "{records:?}");
+    assert_eq!(records, [vec![2; whole], vec![1; 200 - whole]].concat());
+    assert_eq!(bench.only_refused(Refusal::ReplyAmplification), 200 - u64::try_from(whole).unwrap());
+}
+
+#[test]
+fn of_long_keys_that_are_revoked_as_many_are_told_with_each_answer_as_fit_in_turn() {
+    let mut bench = at(NODE1, second(&["node-new"], &["long", "node", "long-new"]));
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let (message, bytes) = said(&mut bench, EID);
+        assert!(bytes.len() < 8192 && message.records.len() < 4, "{}", message.records.len());
+        told.extend(message.records[1..].iter().map(|record| revoked(record).unwrap().0));
+    }
+    let of = |name| told.iter().filter(|material| **material == public(name).material()).count();
+    assert_eq!((of("long"), of("node"), of("long-new")), (1, 3, 2));
+}
+
+#[test]
 fn a_map_server_revokes_its_key_for_what_was_delegated_to_it_or_for_its_site() {
     let whole = vec![prefix("2001:db8:100::/40")];
     // Also one that has no good key any more.
@@ -307,4 +350,9 @@ fn what_cannot_be_revoked_is_named() {
     assert_eq!(error(second(&["node", "node-new"], &["node"])), DdtError::RevokedKeySigns(2));
     let four = ["root", "server", "stranger", "node-new"];
     assert_eq!(error(second(&["node"], &four)), DdtError::TooManyRevokedKeys(4));
+    let delegation = || to("2001:db8:100::/40", Kind::MapServer, MS1, &["server"]);
+    let alone = || revoking(with(node(&[], vec![delegation()]), &["node-new"]), &["node"]);
+    assert_eq!(error(alone()), DdtError::RevokedKeyUntold);
+    let sites = vec![site("a", 1, "secret", &[prefix("2001:db8:103::/48")])];
+    assert!(Engine::new(now, Config { sites, ..alone() }, Memory::default()).is_ok(), "it is said of the site");
 }

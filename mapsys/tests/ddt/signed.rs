@@ -32,6 +32,9 @@ pub(crate) fn private(name: &str) -> Arc<SigningKey> {
         "node" => (pem!("node"), 2),
         "node-new" => (pem!("node-new"), 3),
         "server" => (pem!("server"), 4),
+        // Of 4,096 bits.
+        "long" => (pem!("long"), 5),
+        "long-new" => (pem!("long-new"), 6),
         _ => (pem!("stranger"), 2),
     };
     Arc::new(SigningKey::from_pem(pem, tag).unwrap())

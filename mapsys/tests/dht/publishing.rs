@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cgeid::{Identity, Network};
 use dht::publish::Sequence;
-use dht::record::Subject;
-use mapsys::engine::{Input, Memory};
+use dht::record::{RecordKey, Subject};
+use mapsys::engine::{Engine, Input, Mark, Memory};
 use mapsys::register::site::{Site, SitePrefix};
 use wire::record::Action;
 
@@ -82,14 +82,21 @@ fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_tim
     };
     assert_eq!(found(&mut world, 1), [part.into()]);
     let before = world.puts_of(page);
-    let restarted = |world: &mut World, later, since_last: u64| {
-        let last = world.now.wall - Duration::from_secs(since_last) + Duration::from_secs(1);
-        let last = Sequence(last.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64);
-        let memory = Memory { sequences: [(key(0).cn(), last)].into(), ..Memory::default() };
-        world.benches[0] = Bench::with(registrar(key(later), vec![open()]), memory);
+    let stored = RecordKey { network: Network::LAB, writer: key(0).cn(), subject: page };
+    let restarted = |world: &mut World, later, page_age: Option<u64>| {
+        let sequence = |age| {
+            let at = world.now.wall - Duration::from_secs(age) + Duration::from_secs(1);
+            Sequence(at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64)
+        };
+        let live_pages = page_age.map(|age| (stored, sequence(age))).into_iter().collect();
+        // Something else was signed a moment ago.
+        let memory = Memory { sequences: [(key(0).cn(), sequence(0))].into(), live_pages, ..Memory::default() };
+        let engine = Engine::new(world.now, registrar(key(later), vec![open()]), memory).unwrap();
+        world.benches[0] = Bench { engine, now: world.now };
         world.pass(Duration::ZERO);
     };
-    restarted(&mut world, 2, 0);
+    assert!(world.marks.iter().any(|mark| matches!(mark, Mark::LivePage(key, _) if *key == stored)));
+    restarted(&mut world, 2, Some(0));
     world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
     world.pass(Duration::from_secs(150));
     // Nor does one that stops by then say that nothing is there.
@@ -97,12 +104,15 @@ fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_tim
     let outputs = world.benches[0].drain();
     world.settle(0, outputs);
     assert_eq!((world.puts_of(page), found(&mut world, 2)), (before, vec![part.into()]));
-    world.pass(Duration::from_secs(25));
+    world.pass(Duration::from_secs(35));
     assert_eq!(world.puts_of(page), before + 1);
     assert_ne!(found(&mut world, 3), [part.into()]);
-    // Where the former page has ended there is nothing to wait for.
-    restarted(&mut world, 4, 2 * 3600);
+    // Where the former page has ended, or the prefix is new, there is nothing to wait for.
+    restarted(&mut world, 4, Some(3500));
     assert_eq!(world.puts_of(page), before + 2);
+    world.pass(Duration::from_secs(2));
+    restarted(&mut world, 6, None);
+    assert_eq!(world.puts_of(page), before + 3);
 }
 
 #[test]

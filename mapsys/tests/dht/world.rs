@@ -6,7 +6,7 @@ use std::time::Duration;
 use cgeid::{Cn, Identity, Network, OperationalKey};
 use dht::record::{RecordKey, Subject};
 use dht::resolve::TrustAnchor;
-use mapsys::engine::{Config, Input, Output};
+use mapsys::engine::{Config, Input, Mark, Output};
 use mapsys::register::site::Site;
 use mapsys::transport::Now;
 use wire::address::EidPrefix;
@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) mode: Mode,
     pub(crate) gets: Vec<RecordKey>,
     pub(crate) puts: Vec<RecordKey>,
+    /// What was to be on disk.
+    pub(crate) marks: Vec<Mark>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -45,7 +47,7 @@ impl World {
         let benches: Vec<_> = configs.into_iter().map(Bench::new).collect();
         let now = benches[0].now;
         let dht = dht::memory::Network::new(Network::LAB, 8, 3);
-        let mut world = Self { dht, benches, now, mode: Mode::Answering, gets: vec![], puts: vec![] };
+        let mut world = Self { dht, benches, now, mode: Mode::Answering, gets: vec![], puts: vec![], marks: vec![] };
         world.pass(Duration::ZERO);
         world
     }
@@ -110,6 +112,9 @@ impl World {
                         Input::DhtPutDone { key, stored: self.mode == Mode::Answering }
                     }
                     other => {
+                        if let Output::Persist(mark) = &other {
+                            self.marks.push(mark.clone());
+                        }
                         sent.push(other);
                         continue;
                     }

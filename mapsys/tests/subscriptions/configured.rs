@@ -280,6 +280,29 @@ fn a_part_that_nobody_registers_after_a_restart_is_withdrawn_and_one_that_is_the
 }
 
 #[test]
+fn what_its_xtr_may_have_outlives_a_new_key() {
+    for ends in [false, true] {
+        let (_, memory) = before_with_a_part();
+        let key_6 = key(6, Algorithm::HkdfSha256, "another one");
+        let configured = if ends { vec![] } else { told_after(7).configured };
+        let mut bench = Bench::with(with(Subscriber { key: key_6.clone(), configured, ..subscriber() }), memory);
+        let mut outputs = says(&mut bench, 1, "198.51.100.1");
+        outputs.extend(bench.pass(seconds(170)));
+        outputs.extend(says(&mut bench, 2, "198.51.100.1"));
+        outputs.extend(bench.pass(seconds(60)));
+        let told = outputs.iter().filter_map(|output| match output {
+            Output::Send { bytes, .. } if auth::verify(bytes, &key_6, Accept::STRICT).is_ok() => {
+                MapNotify::decode(bytes).ok().map(|notify| (about(&notify), notify.records[0].ttl))
+            }
+            _ => None,
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.contains(&(prefix(PART), Ttl(0))), !ends, "{told:?}");
+        assert_eq!(subscriptions(&bench).len(), usize::from(!ends));
+    }
+}
+
+#[test]
 fn a_reload_tells_nothing_anew_of_parts_that_are_as_they_were() {
     let (mut bench, _) = before_with_a_part();
     let mut heard = told(&reload(&mut bench, told_after(40)));
@@ -290,6 +313,27 @@ fn a_reload_tells_nothing_anew_of_parts_that_are_as_they_were() {
         heard.extend(told(&bench.pass(seconds(170))));
     }
     assert_eq!(heard, []);
+}
+
+#[test]
+fn a_reload_before_sites_have_had_their_time_leaves_what_they_do_not_register_for_then() {
+    let (_, memory) = before_with_a_part();
+    let mut bench = Bench::with(with(told_after(40)), memory);
+    let mut early = told(&says(&mut bench, 1, "198.51.100.1"));
+    early.extend(told(&bench.pass(seconds(90))));
+    early.extend(told(&reload(&mut bench, told_after(40))));
+    early.extend(told(&says(&mut bench, 2, "198.51.100.1")));
+    early.extend(told(&bench.pass(seconds(85))));
+    assert_eq!(early, [], "neither at the reload");
+    let mut heard = told(&bench.pass(seconds(8)));
+    heard.iter().for_each(|(to, notify)| drop(bench.datagram(&to.to_string(), &ack(notify))));
+    for nonce in 3..6 {
+        heard.extend(told(&says(&mut bench, nonce, "198.51.100.1")));
+        heard.extend(told(&bench.pass(seconds(100))));
+    }
+    heard.dedup();
+    let heard: Vec<_> = heard.iter().map(|(_, notify)| (about(notify), notify.records[0].ttl)).collect();
+    assert_eq!(heard, [(prefix(PART), Ttl(0))], "nor again");
 }
 
 #[test]
