@@ -10,6 +10,9 @@ pub const MESSAGE_OCTETS: usize = 8192;
 
 /// Silence after which a registration is withdrawn (RFC 9301, section 8.2).
 pub const REGISTRATION_SILENCE: Duration = Duration::from_secs(180);
+/// How long after a Map-Register that came by an RTR was accepted the same octets are confirmed once more: an RTR waits no longer for the
+/// answer, and what comes later is a copy. With T and a TTL of no more than that it is as long as the registration.
+pub const CONFIRMED_AGAIN: Duration = Duration::from_secs(8);
 /// Records in one Map-Register. The field counts to 255; a message within 1,280 octets holds fewer than 64 of them.
 pub const REGISTER_RECORDS: usize = 64;
 /// Locators kept per EID-prefix and xTR: a PREFIX section holds 1,024 octets.

@@ -234,6 +234,18 @@ fn each_rtr_of_an_xtr_hears_what_has_moved_until_it_brings_the_acknowledgement()
     assert_eq!(bench.datagram(OTHER_RTR, &acknowledgement(&moved[0].2, &of_site())), []);
     assert_eq!(told(&bench.pass(Duration::from_secs(100))), []);
     assert_eq!(bench.engine.tally().total(), 0);
+    // One that the xTR has left brings nothing: it is sent to as often as anybody, and nobody counts as silent.
+    let mut bench = bench_of_parts();
+    for (nonce, rtr) in [(1, OTHER_RTR), (2, RTR)] {
+        bench.datagram(rtr, &relayed(says(1, nonce, SITE, &["203.0.113.2"])));
+    }
+    let moved = told(&bench.datagram(ELSEWHERE, &says(2, 9, SITE, &["198.51.100.2"])));
+    assert_eq!(bench.datagram(RTR, &acknowledgement(&moved[0].2, &of_site())), []);
+    let mut again = 0;
+    for _ in 0..100 {
+        again += told(&bench.pass(Duration::from_secs(1))).len();
+    }
+    assert_eq!((again, bench.engine.tally().total()), (6, 0));
     // One that registers straight meanwhile is behind no NAT any more.
     let mut bench = bench_of_parts();
     bench.datagram(RTR, &relayed(says(1, 1, SITE, &["203.0.113.2"])));
@@ -306,6 +318,14 @@ fn a_relayed_map_register_that_comes_again_is_confirmed_only_while_its_xtr_is_re
     bench.datagram(ELSEWHERE, &says(2, 2, SITE, &["198.51.100.2"]));
     assert_eq!(confirmed(&bench.datagram(RTR, &first)), 0);
     assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 3);
+    // As long as an answer is waited for: an RTR that was started again would believe it of anybody.
+    let mut late = bench_of_parts();
+    assert_eq!(confirmed(&late.datagram(RTR, &first)), 1);
+    late.pass(Duration::from_millis(7900));
+    assert_eq!(confirmed(&late.datagram(RTR, &first)), 1);
+    late.pass(Duration::from_millis(200));
+    assert_eq!(confirmed(&late.datagram(RTR, &first)), 0);
+    assert_eq!(late.only_refused(Refusal::RegisterReplayed), 1);
     // That it is taken back is confirmed as often as it comes.
     let over = relayed(says(1, 3, SITE, &[]));
     assert_eq!(confirmed(&bench.datagram(RTR, &over)), 1);

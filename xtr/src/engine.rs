@@ -141,10 +141,7 @@ impl Control {
                 self.prober.heard_data(now, *rloc);
             }),
             Input::Senders { about, senders } => {
-                let times = |seconds: u32| usize::try_from(seconds).unwrap_or(usize::MAX);
-                senders
-                    .iter()
-                    .for_each(|(rloc, seconds)| self.solicitor.solicit_one(now, *rloc, about, times(*seconds)));
+                senders.iter().for_each(|(rloc, times)| self.solicitor.solicit_one(now, *rloc, about, *times));
             }
             Input::AddEid(prefix) => self.add_eid(now, prefix),
             Input::RemoveEid(prefix) => self.remove_eid(now, prefix),

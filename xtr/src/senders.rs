@@ -10,6 +10,7 @@ use std::time::Instant;
 use wire::address::EidPrefix;
 
 use crate::limits;
+use crate::reach::limits::TIMES_TOLD;
 
 /// When packets last came from each RLOC, to a second.
 #[derive(Debug, Default)]
@@ -53,13 +54,13 @@ impl Senders {
     }
 }
 
-/// Which RLOCs have sent to an EID-prefix behind a NAT, each in how many seconds.
+/// Which RLOCs have sent to an EID-prefix behind a NAT, each in how many seconds for which nobody has solicited it yet.
 #[derive(Debug, Default)]
 pub(crate) struct BoundSenders(Mutex<BoundTable>);
 
 #[derive(Debug, Default)]
 struct BoundTable {
-    prefixes: HashMap<EidPrefix, HashMap<IpAddr, (Instant, u32)>>,
+    prefixes: HashMap<EidPrefix, HashMap<IpAddr, (Instant, usize)>>,
     /// RLOCs of all of them.
     count: usize,
     swept: Option<Instant>,
@@ -85,22 +86,30 @@ impl BoundSenders {
         }
     }
 
-    /// Those that have sent to `bound` within the last minute, and in how many seconds. When they are to hear about all of it they are
-    /// forgotten by that; of a part they still send to the rest, and have to hear when the next part moves.
-    pub(crate) fn to_hear(&self, now: Instant, bound: &EidPrefix, about: &EidPrefix) -> Vec<(IpAddr, u32)> {
+    /// Those that have sent to `bound` within the last minute, and how often each is to hear: as others of a change, but in all no
+    /// oftener than in how many seconds it has sent, so that who writes a source of his choice brings no more upon it than he sends. When
+    /// they are to hear about all of it they are forgotten by that; of a part they still send to the rest, and hear when the next part
+    /// moves, as long as they go on.
+    pub(crate) fn to_hear(&self, now: Instant, bound: &EidPrefix, about: &EidPrefix) -> Vec<(IpAddr, usize)> {
         let mut table = match self.0.lock() {
             Ok(table) => table,
             Err(poisoned) => poisoned.into_inner(),
         };
         let is_recent = |at: Instant| now.saturating_duration_since(at) < limits::SENDER_RECENT;
-        let known = table.prefixes.get(bound).into_iter().flatten();
-        let recent =
-            known.filter(|(_, (at, _))| is_recent(*at)).map(|(rloc, (_, seconds))| (*rloc, *seconds)).collect();
-        if about == bound {
-            let forgotten = table.prefixes.remove(bound).unwrap_or_default();
-            table.count -= forgotten.len();
+        let Some(mut known) = table.prefixes.remove(bound) else { return Vec::new() };
+        table.count -= known.len();
+        let recent = known.iter_mut().filter(|(_, (at, _))| is_recent(*at)).map(|(rloc, (_, seconds))| {
+            let times = TIMES_TOLD.min(*seconds);
+            *seconds -= times;
+            (*rloc, times)
+        });
+        let to_hear = recent.collect();
+        if about != bound {
+            known.retain(|_, (at, seconds)| is_recent(*at) && *seconds > 0);
+            table.count += known.len();
+            table.prefixes.insert(*bound, known);
         }
-        recent
+        to_hear
     }
 }
 
@@ -156,24 +165,34 @@ mod tests {
         EidPrefix::new(InstanceId(0), [10, number, 0, 0].into(), 16).unwrap()
     }
 
-    fn taken(senders: &BoundSenders, now: Instant, number: u8) -> Vec<(IpAddr, u32)> {
+    fn taken(senders: &BoundSenders, now: Instant, number: u8) -> Vec<(IpAddr, usize)> {
         senders.to_hear(now, &prefix(number), &prefix(number))
     }
 
     #[test]
-    fn who_has_sent_to_a_binding_is_taken_once_with_the_seconds_in_which_it_did() {
+    fn who_has_sent_to_a_binding_hears_of_each_part_that_moves_and_no_oftener_than_it_has_sent() {
         let (senders, now) = (BoundSenders::default(), Instant::now());
         let later = |seconds| now + Duration::from_secs(seconds);
-        for second in [0, 1, 1, 2] {
+        for second in [0, 1, 1, 2, 3] {
             senders.note(later(second), prefix(1), rloc(1));
         }
+        senders.note(later(3), prefix(1), rloc(3));
         senders.note(now, prefix(2), rloc(2));
-        for part in ["10.1.0.0/24", "10.1.1.0/24"] {
+        let hear_of = |part: &str| {
             let part = EidPrefix { iid: InstanceId(0), net: part.parse().unwrap() };
-            assert_eq!(senders.to_hear(later(3), &prefix(1), &part), [(rloc(1), 3)], "each part that moves");
-        }
-        assert_eq!(taken(&senders, later(3), 1), [(rloc(1), 3)]);
-        assert_eq!(taken(&senders, later(3), 1), []);
+            let mut hear = senders.to_hear(later(3), &prefix(1), &part);
+            hear.sort();
+            hear
+        };
+        assert_eq!(hear_of("10.1.0.0/24"), [(rloc(1), 2), (rloc(3), 1)]);
+        assert_eq!(hear_of("10.1.1.0/24"), [(rloc(1), 2)], "the other one has sent one packet, and heard of one");
+        assert_eq!(hear_of("10.1.2.0/24"), []);
+        assert_eq!(senders.0.lock().unwrap().count, 1, "what has heard of all makes room");
+        senders.note(later(4), prefix(1), rloc(1));
+        assert_eq!(hear_of("10.1.2.0/24"), [(rloc(1), 1)], "it goes on");
+        senders.note(later(5), prefix(1), rloc(1));
+        assert_eq!(taken(&senders, later(5), 1), [(rloc(1), 1)]);
+        assert_eq!(taken(&senders, later(5), 1), []);
         senders.note(later(61), prefix(2), rloc(2));
         assert_eq!(taken(&senders, later(61), 2), [(rloc(2), 1)], "what was a minute ago does not count");
         senders.note(later(61), prefix(2), rloc(2));

@@ -30,7 +30,9 @@ use wire::control::{ControlMessage, MapNotify, MapRegister};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
+use crate::limits::{
+    CONFIRMED_AGAIN, LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE,
+};
 use crate::nat::{Relay, Relays};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
@@ -150,7 +152,7 @@ impl MapServer {
         let notify = if message.want_notify { Some(self.notify(site, &key, message)?) } else { None };
         match self.nonces.judge(now.monotonic, &owner, legacy, last) {
             Freshness::Fresh => {}
-            Freshness::Retransmission if self.stands(origin, message) => {
+            Freshness::Retransmission if self.stands(now.monotonic, origin, message) => {
                 return Ok(Registered { notify, ..Registered::default() });
             }
             Freshness::Retransmission | Freshness::Replayed => {
@@ -177,15 +179,17 @@ impl MapServer {
     }
 
     /// Whether a Map-Register that came by an RTR says what is so. The RTR leads the packets to whoever sent it when it is confirmed: what
-    /// another xTR has since, or this one by another way, must not be confirmed to who has seen it go by.
-    fn stands(&self, origin: Origin, message: &MapRegister) -> bool {
+    /// another xTR has since, or this one by another way, must not be confirmed to who has seen it go by; nor what was accepted longer ago
+    /// than anybody waits for the answer, since an RTR that was started again knows not whose it was.
+    fn stands(&self, now: Instant, origin: Origin, message: &MapRegister) -> bool {
         let Origin::Network { relay: Some(relay), .. } = origin else { return true };
         let is_led_by = |part: &Part| part.relays.as_deref().is_some_and(|relays| relays.last() == Some(relay));
+        let is_recent = |part: &Part, record| now + silence(message, record) < part.expires + CONFIRMED_AGAIN;
         let registered =
             message.records.iter().filter(|record| !record.locators.is_empty() && record.ttl != Ttl::WITHDRAWN);
-        registered.filter_map(|record| record.eid.ip_prefix()).all(|prefix| {
-            let entry = self.registrations.get(&prefix);
-            entry.and_then(|entry| entry.part(&xtr_id(message))).is_some_and(is_led_by)
+        registered.filter_map(|record| Some((record, record.eid.ip_prefix()?))).all(|(record, prefix)| {
+            let part = self.registrations.get(&prefix).and_then(|entry| entry.part(&xtr_id(message)));
+            part.is_some_and(|part| is_led_by(part) && is_recent(part, record))
         })
     }
 
@@ -405,14 +409,13 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
             tally.count(Refusal::LocatorUnusable);
         }
     }
-    let lifetime = record.ttl.lifetime();
     let (source, relay) = match origin {
         Origin::Pipe => (None, None),
         Origin::Network { remote, relay, .. } => (Some(remote), relay),
     };
     Part {
         locators: locators.into(),
-        ttl: Ttl(u32::try_from(lifetime.as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
+        ttl: Ttl(u32::try_from(record.ttl.lifetime().as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
         map_version: record.map_version,
         proxy: message.proxy_reply,
         security: message.security_capable,
@@ -421,8 +424,13 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         source,
         relays: relay.map(|relay| Box::new(Relays::default().led_by(relay))),
         reach: None,
-        expires: now + if message.use_ttl { lifetime.min(LONGEST_SILENCE) } else { REGISTRATION_SILENCE },
+        expires: now + silence(message, record),
     }
+}
+
+/// Silence after which what a record registers is withdrawn.
+fn silence(message: &MapRegister, record: &MappingRecord) -> Duration {
+    if message.use_ttl { record.ttl.lifetime().min(LONGEST_SILENCE) } else { REGISTRATION_SILENCE }
 }
 
 /// Longest silence that a Map-Register with T can ask for.

@@ -90,7 +90,9 @@ struct Pending {
     /// How often it was sent that way.
     sent: usize,
     sent_at: Option<Instant>,
-    /// It stays a while so that the next one does not come too soon.
+    /// Its receiver has acknowledged it. By RTRs that have not brought that it is sent on, and takes no share of anybody any more.
+    is_heard: bool,
+    /// Nothing is sent on. It stays a while so that the next one does not come too soon.
     is_acknowledged: bool,
     due: Instant,
 }
@@ -125,7 +127,7 @@ impl<R: Copy + Ord> Notifier<R> {
         *self.of_owner.entry(notification.owner).or_default() += 1;
         self.queue.insert((due, receiver));
         self.by_nonce.insert((notification.nonce, receiver));
-        let pending = Pending { notification, way: 0, sent: 0, sent_at, is_acknowledged: false, due };
+        let pending = Pending { notification, way: 0, sent: 0, sent_at, is_heard: false, is_acknowledged: false, due };
         self.pending.insert(receiver, pending);
         Ok(())
     }
@@ -143,7 +145,7 @@ impl<R: Copy + Ord> Notifier<R> {
 
     /// Who has not acknowledged.
     pub fn receivers(&self) -> impl Iterator<Item = R> + '_ {
-        self.pending.iter().filter(|(_, pending)| !pending.is_acknowledged).map(|(receiver, _)| *receiver)
+        self.pending.iter().filter(|(_, pending)| !pending.is_heard).map(|(receiver, _)| *receiver)
     }
 
     /// Messages that are not acknowledged.
@@ -168,15 +170,15 @@ impl<R: Copy + Ord> Notifier<R> {
     fn forget(&mut self, receiver: &R) -> Option<Pending> {
         let pending = self.pending.remove(receiver)?;
         self.queue.remove(&(pending.due, *receiver));
-        if !pending.is_acknowledged {
-            self.settle(receiver, pending.notification.nonce, pending.notification.owner);
+        self.by_nonce.remove(&(pending.notification.nonce, *receiver));
+        if !pending.is_heard {
+            self.settle(pending.notification.owner);
         }
         Some(pending)
     }
 
     /// One message is no longer unacknowledged.
-    fn settle(&mut self, receiver: &R, nonce: u64, owner: usize) {
-        self.by_nonce.remove(&(nonce, *receiver));
+    fn settle(&mut self, owner: usize) {
         self.unacknowledged -= 1;
         if let Some(count) = self.of_owner.get_mut(&owner) {
             *count -= 1;
@@ -188,7 +190,8 @@ impl<R: Copy + Ord> Notifier<R> {
 
     /// Takes a Map-Notify-Ack; `bytes` is the whole message, and `is_about` says whether it may be this receiver's. Gives the
     /// receiver, and the way that it was reached by. What came by an RTR says nothing of the other RTRs of the receiver, each of which
-    /// is to have heard it: they are sent it until each has brought an acknowledgement.
+    /// is to have heard it: they are sent it until each has brought an acknowledgement. It counts as acknowledged all the same, since the
+    /// receiver may have left them.
     ///
     /// # Errors
     /// [`Refusal::NotifyAckUnasked`] if it answers nothing, [`Refusal::NotifyAckBadTag`] if it is not the receiver's.
@@ -211,16 +214,18 @@ impl<R: Copy + Ord> Notifier<R> {
         let whole = Accept { untruncated: true, narrow_coverage: false };
         auth::verify(bytes, &pending.notification.key, whole).map_err(|_| Refusal::NotifyAckBadTag)?;
         pending.notification.relays = pending.notification.relays.without(from);
-        if pending.notification.relays.last().is_some() {
-            return Ok((receiver, way));
-        }
         let (older, owner) = (pending.due, pending.notification.owner);
-        pending.is_acknowledged = true;
-        pending.due = pending.sent_at.map_or(older, |at| at + NOTIFY_INTERVAL);
-        let due = pending.due;
-        self.settle(&receiver, nonce, owner);
-        self.queue.remove(&(older, receiver));
-        self.queue.insert((due, receiver));
+        let was_heard = std::mem::replace(&mut pending.is_heard, true);
+        if pending.notification.relays.last().is_none() {
+            pending.is_acknowledged = true;
+            pending.due = pending.sent_at.map_or(older, |at| at + NOTIFY_INTERVAL);
+            self.by_nonce.remove(&(nonce, receiver));
+            self.queue.remove(&(older, receiver));
+            self.queue.insert((pending.due, receiver));
+        }
+        if !was_heard {
+            self.settle(owner);
+        }
         if self.pending.len() - self.unacknowledged > self.bounds.0 {
             self.forget(&receiver);
         }
@@ -240,9 +245,9 @@ impl<R: Copy + Ord> Notifier<R> {
                 (pending.way, pending.sent) = (pending.way + 1, 0);
             }
             let Some(way) = pending.notification.ways.get(pending.way) else {
-                let nonce = pending.notification.nonce;
+                let (nonce, is_heard) = (pending.notification.nonce, pending.is_heard);
                 self.forget(&receiver);
-                self.given_up.push_back((receiver, nonce));
+                self.given_up.extend((!is_heard).then_some((receiver, nonce)));
                 continue;
             };
             let Notification { relays, bytes, .. } = &pending.notification;
@@ -282,5 +287,67 @@ impl Pending {
         let known = if self.sent > 0 || self.way > 0 { tried } else { None };
         let is_by_rtr = self.notification.relays.iter().any(|relay| relay.rtr == from);
         known?.iter().rev().find(|way| is_by_rtr || way.remote.ip() == from).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+    use wire::control::auth::Secret;
+    use wire::control::{ControlMessage, Nonce};
+
+    fn relay(last: u8) -> Relay {
+        let address = |last| SocketAddr::new([192, 0, 2, last].into(), wire::CONTROL_PORT);
+        Relay { rtr: [203, 0, 113, last].into(), xtr: [10, 0, 0, 2].into(), server: address(1), local: address(1) }
+    }
+
+    fn notification(nonce: u64) -> Notification {
+        let local = relay(2).local;
+        Notification {
+            owner: 7,
+            nonce,
+            key: AuthKey { id: 1, algorithm: Algorithm::HkdfSha256, secret: Secret::new("of the site") },
+            ways: vec![Way { local, remote: SocketAddr::new(relay(2).rtr, wire::CONTROL_PORT) }],
+            relays: Relays::default().led_by(relay(3)).led_by(relay(2)),
+            bytes: vec![0x44; 20],
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_one_of_its_rtrs_has_answered_for_takes_no_share() {
+        let (mut notifier, mut now) = (Notifier::new(4, 1), Instant::now());
+        notifier.tell(now, 1, notification(5)).unwrap();
+        notifier.handle_timeout(now);
+        assert!(!notifier.has_room(7) && notifier.tell(now, 2, notification(6)).is_err());
+        let ack = MapNotify { nonce: Nonce(5), ..MapNotify::default() };
+        let bytes = auth::seal(&ControlMessage::MapNotifyAck(ack.clone()), &notification(5).key, TagForm::Truncated);
+        let bytes = bytes.unwrap();
+        let acknowledge = |notifier: &mut Notifier<u8>, rtr| notifier.acknowledge(rtr, &ack, &bytes, |_| true);
+        // As often as it comes.
+        for _ in 0..2 {
+            assert!(acknowledge(&mut notifier, relay(2).rtr).is_ok());
+            assert_eq!((notifier.unacknowledged(), notifier.has_room(7)), (0, true));
+        }
+        while notifier.poll().is_some() {}
+        notifier.tell(now, 2, notification(6)).unwrap();
+        assert_eq!(notifier.unacknowledged(), 1);
+        let mut sent = 0;
+        for _ in 0..100 {
+            now += Duration::from_secs(1);
+            notifier.handle_timeout(now);
+            while let Some(telling) = notifier.poll() {
+                sent += usize::from(telling.remote.ip() == relay(3).rtr);
+            }
+        }
+        let given_up: Vec<_> = std::iter::from_fn(|| notifier.poll_given_up()).collect();
+        assert_eq!(
+            (sent, given_up),
+            (2 * NOTIFY_PAUSES.len() + 1, vec![(2, 6)]),
+            "the one that is not silent is no less sent"
+        );
+        assert_eq!((notifier.unacknowledged(), notifier.has_room(7), notifier.next_deadline()), (0, true, None));
+        assert!(acknowledge(&mut notifier, relay(3).rtr).is_err());
     }
 }

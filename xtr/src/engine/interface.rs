@@ -53,12 +53,12 @@ pub enum Input<'a> {
     },
     /// Packets came from these RLOCs and were decapsulated: they hear of our changes for the next minute.
     PacketsFrom(&'a [IpAddr]),
-    /// The answer to [`Output::WantSenders`]: RLOCs that packets came from within the last minute, and in how many seconds of it.
+    /// The answer to [`Output::WantSenders`]: RLOCs that packets came from within the last minute, and how often each is to hear.
     Senders {
         /// What they hear of.
         about: EidPrefix,
         /// Them.
-        senders: &'a [(IpAddr, u32)],
+        senders: &'a [(IpAddr, usize)],
     },
     /// This node has another EID-prefix, as a rule a CGEID: it is registered and its packets are taken at once.
     AddEid(EidPrefix),

@@ -18,7 +18,7 @@ pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Info-Requests without answer after which an RTR is not used: those of seven seconds, or less than two keepalives.
 pub const MISSED: u32 = 3;
 /// Info-Requests without answer after which an RTR is used by the first uplink that it answers: those of three seconds. From the second
-/// one on each goes out by all uplinks.
+/// one on each goes out by all uplinks. After as many a Map-Server that was heard by the preferred uplink is asked by the next one.
 pub const UPLINK_MISSED: u32 = 2;
 /// Uplinks of one family by which an RTR is asked: a home has two, and each costs a binding of its NAT.
 pub const UPLINKS: usize = 4;

@@ -261,14 +261,17 @@ impl Natted {
     }
 
     /// Info-Requests leave from the port whose binding they are to open: to an RTR from the data port. What is not answered is repeated by
-    /// all uplinks to an RTR, and by the next one to a Map-Server, which sees no binding.
+    /// all uplinks to an RTR, and to a Map-Server, which sees no binding, by the next one, unless the preferred one was answered before: a
+    /// lost answer says nothing of that, and whether there is a NAT is asked for the preferred one.
     fn ask(&mut self, now: Instant, index: usize) {
         let peer = &mut self.peers[index];
         let (address, tries) = (peer.address, peer.unanswered);
+        let preferred = same_family(&self.rlocs, address);
+        let turns = if peer.local == preferred { tries.saturating_sub(limits::UPLINK_MISSED) } else { tries };
         let locals: Vec<IpAddr> = match peer.role {
             Role::Rtr if tries > 0 => uplinks(&self.rlocs, address).collect(),
-            Role::Rtr => peer.local.or_else(|| same_family(&self.rlocs, address)).into_iter().collect(),
-            Role::Server(_) => same_family(&turned(&self.rlocs, tries as usize), address).into_iter().collect(),
+            Role::Rtr => peer.local.or(preferred).into_iter().collect(),
+            Role::Server(_) => same_family(&turned(&self.rlocs, turns as usize), address).into_iter().collect(),
         };
         let asked: Vec<_> = locals.into_iter().map(|local| (Nonce(self.random.next_u64()), local)).collect();
         peer.asked(now, &asked);

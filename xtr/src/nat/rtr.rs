@@ -402,15 +402,15 @@ impl Rtr {
         let (at, expires) = (pending.remote, now + limits::BINDING);
         let (former, left) = (self.bound.remove(&prefix), self.left.get(&prefix).cloned());
         let before = [&left, &former].into_iter().flatten();
+        let servers = self.config.servers.iter().map(|server| server.address);
         if left.as_ref().is_some_and(|left| left.xtr_id == pending.xtr_id) {
             self.left.remove(&prefix);
         }
         for its in before.clone().filter(|before| before.xtr_id == pending.xtr_id && before.at != at) {
             self.left.follow(its.xtr_id, its.at, at);
-            self.tolds.follow(its.at, at);
+            servers.clone().for_each(|server| self.tolds.follow((server, prefix), its.at, at));
         }
         if !pending.merges && former.as_ref().is_none_or(|former| former.xtr_id != pending.xtr_id) {
-            let servers = self.config.servers.iter().map(|server| server.address);
             servers.for_each(|server| self.tolds.forget_at(&(server, prefix), at));
         }
         let answers = before.flat_map(|before| before.answers.iter().copied()).collect();

@@ -216,16 +216,15 @@ impl Solicitor {
         self.hurry(now, rloc);
     }
 
-    /// This ITR has sent packets to what an RTR had a binding for, and another xTR has now, in so many seconds: it is told as often, and no
-    /// oftener than others are of a change.
-    pub fn solicit_one(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix, seconds: usize) {
+    /// This ITR has sent packets to what an RTR had a binding for, and another xTR has now: it is told so many times.
+    pub fn solicit_one(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix, times: usize) {
         self.heard(now, rloc, &[], true);
         let Some(itr) = self.itrs.get_mut(&rloc) else { return };
         itr.first.retain(|first| first.prefix != prefix);
         if itr.first.len() >= limits::PREFIXES_PER_ITR {
             itr.first.remove(0);
         }
-        itr.first.push(First { times: seconds.min(limits::TIMES_TOLD), ..First::new(prefix) });
+        itr.first.push(First { times, ..First::new(prefix) });
         self.hurry(now, rloc);
     }
 

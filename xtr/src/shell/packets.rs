@@ -122,9 +122,9 @@ impl Packets {
         self.thread.counters().senders_lately(now)
     }
 
-    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and in how many seconds, which are to hear about it or
-    /// a part of it. If about all of it they are forgotten by that.
-    pub fn senders_to(&self, now: Instant, bound: &EidPrefix, about: &EidPrefix) -> Vec<(IpAddr, u32)> {
+    /// The RLOCs that have sent to an EID-prefix behind a NAT within the last minute, and how often each is to hear about it or a part of
+    /// it. If about all of it they are forgotten by that.
+    pub fn senders_to(&self, now: Instant, bound: &EidPrefix, about: &EidPrefix) -> Vec<(IpAddr, usize)> {
         self.thread.counters().senders_to(now, bound, about)
     }
 

@@ -87,11 +87,11 @@ fn what_has_moved_is_told_by_the_binding_and_led_to_its_next_xtr() {
 }
 
 #[test]
-fn who_sends_to_what_has_moved_is_solicited_as_often_as_he_was_heard_and_twice_at_most() {
+fn who_sends_to_what_has_moved_is_solicited_as_often_as_he_is_to_hear() {
     let mut node = Node::rtr();
     registers_as(&mut node, 1, (at(NAT, 50_001), XTR), 5, false);
     says(&mut node, XTR, 1, at_rlocs(EID, &[ELSEWHERE]));
-    let senders = [(ip(FAR_RLOC), 1), (ip("192.0.2.81"), 60)];
+    let senders = [(ip(FAR_RLOC), 1), (ip("192.0.2.81"), 2)];
     node.control.handle(node.now, Input::Senders { about: prefix(EID), senders: &senders });
     let mut told = solicited(&node.done());
     told.sort();
@@ -290,6 +290,26 @@ fn what_was_told_through_a_nat_that_changes_its_port_goes_to_the_same_xtr_again_
         assert_eq!(handed(&says(&mut node, XTR, 1, moved())), is_its.then_some(changed));
         assert_eq!(acknowledges(&mut node, changed, 1, moved()), is_its);
         assert_eq!(acknowledges(&mut node, nat, 1, moved()), !is_its);
+    }
+}
+
+#[test]
+fn a_nat_that_changes_the_port_of_one_eid_prefix_takes_along_what_was_told_of_that_alone() {
+    const REST: &str = "198.19.0.0/16";
+    let (nat, changed) = (at(NAT, 50_001), at(NAT, 50_777));
+    let mut node = Node::rtr();
+    node.relays(nat, 5, vec![record(EID)]);
+    node.relays(nat, 6, vec![record(REST)]);
+    let parts = [(1, part(1)), (2, "198.19.0.1/32".into()), (3, "198.18.2.1/32".into())];
+    node.relays(nat, 7, vec![record("198.18.2.0/24")]);
+    let again = |node: &mut Node| {
+        parts.clone().map(|(nonce, part)| handed(&says(node, XTR, nonce, at_rlocs(&part, &[ELSEWHERE]))))
+    };
+    assert_eq!(again(&mut node), [Some(nat); 3]);
+    node.relays(changed, 8, vec![record(EID)]);
+    assert_eq!(again(&mut node), [Some(changed), Some(nat), Some(nat)]);
+    for ((nonce, part), from) in parts.iter().zip([changed, nat, nat]) {
+        assert!(acknowledges(&mut node, from, *nonce, at_rlocs(part, &[ELSEWHERE])), "{part}");
     }
 }
 

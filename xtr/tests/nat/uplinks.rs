@@ -345,3 +345,19 @@ fn a_map_server_that_does_not_answer_one_uplink_is_asked_by_the_next() {
     assert_eq!(locals(&node.wait(limits::FIRST_RETRY)), [ip(OTHER_XTR)]);
     assert_eq!(locals(&node.wait(limits::FIRST_RETRY * 2)), [ip(XTR)]);
 }
+
+/// One lost answer, and the NAT of the next uplink would be taken for one of this node.
+#[test]
+fn a_map_server_that_the_preferred_uplink_has_heard_is_asked_there_until_three_answers_are_missing() {
+    let database = Database::new(vec![prefix(EID)], two_uplinks(), Ttl::DEFAULT);
+    let mut node = Node::natted_at(Mode::Auto, &[], database);
+    let nonce = asked(&node.done(), at(SERVER, 4342)).unwrap();
+    let reply = Info { nonce, ..Info::default() }.answer(at(XTR, 4342), at(SERVER, 4342), &[]);
+    let reply = auth::seal(&reply.into(), &key("of the site"), TagForm::Truncated).unwrap();
+    node.come(at(XTR, 4342), at(SERVER, 4342), &reply);
+    assert_eq!(node.control.natted().unwrap().standing(), &Standing::Direct);
+    let waits = [limits::LOOK_AGAIN, limits::FIRST_RETRY, limits::FIRST_RETRY * 2, limits::FIRST_RETRY * 4];
+    let from = waits.map(|wait| locals(&node.wait(wait)));
+    assert_eq!(from, [XTR, XTR, XTR, OTHER_XTR].map(|local| vec![ip(local)]));
+    assert_eq!(node.control.natted().unwrap().standing(), &Standing::Direct);
+}

@@ -2,7 +2,7 @@
 //! Up to which nonce each Map-Server has told something of its own accord about each EID-prefix, and where that went. It outlives the
 //! bindings: what was told before one began is as old as what was told since.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use wire::address::EidPrefix;
@@ -25,7 +25,7 @@ struct Told {
 /// Map-Server are its clock, and one that has been drawn lately is above it.
 #[derive(Debug, Default)]
 pub(super) struct Tolds {
-    all: HashMap<Subject, Told>,
+    all: BTreeMap<Subject, Told>,
     order: BTreeSet<(Nonce, Subject)>,
     floors: HashMap<IpAddr, Nonce>,
 }
@@ -62,9 +62,12 @@ impl Tolds {
         }
     }
 
-    /// The xTR that was reached there is reached elsewhere now.
-    pub(super) fn follow(&mut self, from: SocketAddr, to: SocketAddr) {
-        let places = self.all.values_mut().flat_map(|told| told.sent.iter_mut());
+    /// The xTR that was reached there for `prefix` is reached elsewhere now: what this Map-Server has told it about that and its parts
+    /// went there. Others behind the same NAT may have got its former port for theirs.
+    pub(super) fn follow(&mut self, (server, prefix): Subject, from: SocketAddr, to: SocketAddr) {
+        let parts = self.all.range_mut((server, prefix)..);
+        let parts = parts.take_while(|((of, about), _)| *of == server && prefix.covers(about));
+        let places = parts.flat_map(|(_, told)| told.sent.iter_mut());
         places.filter(|(_, at)| *at == from).for_each(|(_, at)| *at = to);
     }
 
