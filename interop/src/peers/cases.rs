@@ -46,7 +46,7 @@ const fn through_dht(case: Case) -> Case {
 }
 
 /// All of them, in the order they run.
-pub(super) const CASES: [Case; 16] = [
+pub(super) const CASES: [Case; 18] = [
     case(Peer::Oor, "map-server-of-ours-xtrs", OOR, [Ours, Ours], V4),
     case(Peer::Oor, "their-xtr-our-map-server", Ours, [Ours, OOR], V4),
     case(Peer::Oor, "their-xtrs-our-map-server", Ours, [OOR, OOR], V4),
@@ -58,6 +58,8 @@ pub(super) const CASES: [Case; 16] = [
     through_dht(case(Peer::Oor, "their-xtrs-through-the-dht-ipv6", Ours, [OOR, OOR], V6)),
     case(Peer::Openlisp, "map-server-of-ours-xtrs", OPENLISP, [Ours, Ours], V4),
     case(Peer::Openlisp, "map-server-of-ours-xtrs-ipv6", OPENLISP, [Ours, Ours], V6),
+    case(Peer::Openlisp, "their-xtr-our-map-server", Ours, [Ours, OPENLISP], V4),
+    case(Peer::Openlisp, "their-xtr-our-map-server-ipv6", Ours, [OPENLISP, Ours], V6),
     case(Peer::Openlisp, "their-map-server-ours-and-oor", OPENLISP, [Ours, OOR], V4),
     case(Peer::Openlisp, "their-map-server-oor-and-ours-ipv6", OPENLISP, [OOR, Ours], V6),
     case(Peer::Kernel, "vxlan-gpe-and-our-xtr", Ours, [Ours, KERNEL], V4),
@@ -85,6 +87,11 @@ impl Player {
             Ours | Theirs(Peer::Kernel) => 0,
             Theirs(_) => 2,
         }
+    }
+
+    /// Whether packets cross it: `OpenLISP` has a data plane for another system only.
+    pub(super) fn forwards(self) -> bool {
+        self != OPENLISP
     }
 
     /// Whether it probes locators.

@@ -34,7 +34,7 @@ use crate::lab::workspace::Workspace;
 pub enum Peer {
     /// `OpenOverlayRouter`: xTR and map-server
     Oor,
-    /// The `OpenLISP` control plane: map-server and map-resolver
+    /// The `OpenLISP` control plane: map-server, map-resolver, and xTR without a data plane
     Openlisp,
     /// The vxlan gpe device of this kernel: a LISP-GPE data plane that needs no program
     Kernel,

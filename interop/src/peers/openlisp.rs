@@ -5,23 +5,41 @@ use std::path::Path;
 use std::process::Command;
 
 use super::cases::Player;
-use super::network::{SITES, Underlay};
+use super::network::{SITES, Site, Underlay};
 
 /// A command that runs it as map-server and map-resolver of both sites. It looks for its files where it is started.
 ///
 /// # Errors
 /// When its files cannot be written.
 pub(super) fn map_server(program: &Path, folder: &Path, secret: &str, xtrs: [Player; 2]) -> std::io::Result<Command> {
-    std::fs::write(folder.join("opencp.conf"), MAIN)?;
     std::fs::write(folder.join("ms.xml"), sites(secret, xtrs))?;
     std::fs::write(folder.join("mr.xml"), resolver())?;
+    command(program, folder, "MS, MR")
+}
+
+/// A command that runs it as xTR of a site: it registers and answers, and no packet crosses it.
+///
+/// # Errors
+/// When its files cannot be written.
+pub(super) fn xtr(
+    program: &Path,
+    folder: &Path,
+    site: &Site,
+    underlay: Underlay,
+    secret: &str,
+) -> std::io::Result<Command> {
+    std::fs::write(folder.join("xtr.xml"), database(site, underlay, secret))?;
+    command(program, folder, "xTR")
+}
+
+fn command(program: &Path, folder: &Path, functions: &str) -> std::io::Result<Command> {
+    std::fs::write(folder.join("opencp.conf"), format!("functions = {functions}\n{MAIN}"))?;
     let mut command = Command::new(program);
     command.args(["-f", "opencp.conf"]).current_dir(folder).env_clear();
     Ok(command)
 }
 
 const MAIN: &str = "\
-functions = MS, MR
 debug_level = 0
 lisp_te = No
 source_ipv4 = auto
@@ -57,6 +75,25 @@ fn sites(secret: &str, xtrs: [Player; 2]) -> String {
                 site.xtr
             );
         }
+    }
+    text + "</db>\n"
+}
+
+/// What an xTR has, and where it registers that.
+fn database(site: &Site, underlay: Underlay, secret: &str) -> String {
+    let (server, family) = (underlay.map_server(), format!("family=\"IPv{}\"", underlay.version()));
+    let mut text = format!(
+        "<db>\n<mapserver><ms {family} key=\"{secret}\" proxy=\"no\">{server}</ms></mapserver>\n\
+         <mapresolver><mr {family}>{server}</mr></mapresolver>\n"
+    );
+    for prefix in site.eids.each_ref().map(|eids| eids.prefix) {
+        let of_eid = if prefix.contains(':') { "family=\"IPv6\" " } else { "" };
+        text += &format!(
+            "<eid_prefix {of_eid}prefix=\"{prefix}\" ttl=\"60\" version=\"0\">\n\
+             <rloc><address {family}>{}</address><priority>1</priority><m_priority>255</m_priority><weight>100</weight>\
+             <m_weight>0</m_weight><local>true</local><reachable>true</reachable></rloc>\n</eid_prefix>\n",
+            site.rloc(underlay)
+        );
     }
     text + "</db>\n"
 }

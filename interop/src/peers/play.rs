@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum as _;
 
 use super::cases::{Case, Player};
@@ -136,6 +136,10 @@ fn scenes(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
         [] => "both registered".to_owned(),
         some => format!("registration of {} acknowledged", some.join(" and ")),
     }];
+    if stage.case.xtrs.iter().any(|player| !player.forwards()) {
+        seen.push(led(stage)?);
+        return Ok(seen);
+    }
     // Both sides begin once, with a family that no cache knows yet.
     for (from, to, family) in [(0, 1, 0), (1, 0, 0), (1, 0, 1), (0, 1, 1)] {
         seen.push(series(stage, from, to, family)?);
@@ -146,6 +150,15 @@ fn scenes(stage: &mut Stage<'_>) -> anyhow::Result<Vec<String>> {
         seen.push(format!("after probes of locators, {}", series(stage, 1, 0, 0)?));
     }
     Ok(seen)
+}
+
+/// Where no packet crosses the other xTR: ours asks it, and knows the way.
+fn led(stage: &mut Stage<'_>) -> anyhow::Result<String> {
+    let players = stage.case.xtrs;
+    let side = |forwards: bool| SITES.iter().zip(players).find(|(_, player)| player.forwards() == forwards);
+    let (Some((near, _)), Some((far, _))) = (side(true), side(false)) else { bail!("one xTR of two has a data plane") };
+    far.eids.iter().try_for_each(|eids| stage.await_led(near, far, eids))?;
+    Ok(format!("{} has asked {} for both its EID-prefixes, and would send there", near.xtr, far.xtr))
 }
 
 /// A series of pings; each direction of the path is judged by what the ITR at its beginning may lose.

@@ -89,7 +89,11 @@ impl Stage<'_> {
                 &folder,
                 &oor::xtr(site, self.case.underlay, self.map_resolver(), SECRET),
             )?,
-            Player::Theirs(Peer::Openlisp) => bail!("OpenLISP has no data plane for this system"),
+            Player::Theirs(Peer::Openlisp) => {
+                // It registers once a minute, answered or not.
+                self.await_ready(0)?;
+                openlisp::xtr(self.programs.of(Peer::Openlisp)?, &folder, site, self.case.underlay, SECRET)?
+            }
             Player::Theirs(Peer::Kernel) => {
                 let namespace = self.lab.namespace(site.xtr)?;
                 return kernel::start(namespace, site, self.case.underlay, (OUR_KEY.0, SECRET));
@@ -189,6 +193,19 @@ impl Stage<'_> {
             let output = process::output(stage.lab.namespace(WATCH)?, command, COMMAND_TIME)?;
             let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
             let held = answer["locators"][0]["address"] == rloc && answer["prefix"] == eids.prefix;
+            Ok(if held { Ok(()) } else { Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())) })
+        })
+    }
+
+    /// Waits until an xTR of ours would send what is for an EID to the locator of another site.
+    pub(super) fn await_led(&mut self, from: &Site, to: &Site, eids: &Eids) -> anyhow::Result<()> {
+        let (rloc, folder) = (to.rloc(self.case.underlay), self.folder(from.xtr)?);
+        self.wait(format!("{} sends what is for {} to {rloc}", from.xtr, eids.host), |stage| {
+            let mut command = stage.ours()?.command("lisp-xtr");
+            command.args(["trace", eids.host, "--resolve", "--json", "--state-dir"]).arg(&folder);
+            let output = process::output(stage.lab.namespace(from.xtr)?, command, COMMAND_TIME)?;
+            let answer = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+            let held = answer["trace"]["outer"]["destination"] == rloc;
             Ok(if held { Ok(()) } else { Err(format!("{} {}", output.stdout.trim(), output.stderr.trim())) })
         })
     }
