@@ -80,7 +80,7 @@ pub enum Arrival<'p> {
     Enters(Decapsulated<'p>),
     /// It waits for a verdict on its source; what comes of it is in [`Etr::poll`].
     Later,
-    /// Its inner packet is encapsulated again: it is for, or from, an xTR behind a NAT.
+    /// Its inner packet is encapsulated again: it is for, or from, an xTR behind a NAT. If that was its last hop its TTL is 0 now.
     Relayed(Decapsulated<'p>),
     /// A control message of an RTR, which is among the events now.
     Control,
@@ -321,11 +321,8 @@ impl Etr {
         let iid = lisp.iid.unwrap_or_default();
         let (leaves, relayed) = self.check_addresses(outer, iid, &packet)?;
         let (ttl, class) = self.uniform(outer, &packet)?;
-        // Encapsulated again it has a hop less (RFC 9300, section 5.3).
+        // Encapsulated again it has a hop less (RFC 9300, section 5.3). Without any it goes as far as the ITR, which tells its source.
         let ttl = ttl - u8::from(relayed.is_some());
-        if ttl == 0 {
-            return Err(DropReason::CoreTtl);
-        }
         let source = packet.source();
         let (length, is_v4) = (packet.octets().len(), matches!(packet, IpPacket::V4(_)));
         let inner = &mut payload[LispHeader::LENGTH..][..length];
