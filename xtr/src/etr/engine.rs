@@ -121,7 +121,9 @@ impl Etr {
     pub fn update(&mut self, update: &Update) {
         match update {
             Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
-            Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
+            Update::Source { eid, prefix, rloc, verdict, ask } => {
+                self.sources.learn((*eid, *rloc), *prefix, *verdict, *ask);
+            }
             Update::Relayed { prefix, nat } => self.relays.set(*prefix, *nat),
             Update::Rtrs(rtrs) => self.letters.set_rtrs(rtrs),
             Update::Behind(is_behind) => self.letters.set_behind(*is_behind),

@@ -453,7 +453,7 @@ fn a_packet_that_does_not_enter_says_nothing_of_bits_and_nonces() {
     let sources = SourcePolicy { mode: SourceMode::Loose, ..SourcePolicy::default() };
     let mut bench = Bench::with_sources(OWN, trust, sources);
     let (prefix, verdict, ask) = (prefix("10.0.0.0/24"), SourceVerdict::Elsewhere, bench.now + secs(60));
-    bench.etr.update(&Update::Source { prefix, rloc: ip(PEER), verdict, ask });
+    bench.etr.update(&Update::Source { eid: prefix, prefix, rloc: ip(PEER), verdict, ask });
     assert_eq!(bench.receive(PEER, coupled_bits(CACHED, 0)), Err(DropReason::CoreSourceElsewhere));
     assert_eq!(bench.receive(PEER, nonce(7, true)), Err(DropReason::CoreSourceElsewhere));
     assert_eq!(bench.events(), []);
