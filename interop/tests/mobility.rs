@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Real programs in namespaces: a mapping that changes is told to who has subscribed to it (RFC 9437), and an EID-prefix moves from
-//! one xTR of a site to another while packets cross. Needs root; says so and passes without, unless `CI` is set.
+//! one xTR of a site to another while packets cross. What crosses does not need a map system that answers. Needs root; says so and passes
+//! without, unless `CI` is set.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod support;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use interop::lab::process::{self, Process};
 use interop::lab::{Lab, Node, Topology};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const SERVER: &str = "203.0.113.53";
@@ -27,6 +30,8 @@ const SETTLED: &str = "10.2.0.8";
 /// How long packets are sent around a change: long enough for a gap that is too long.
 const CROSSING: Duration = Duration::from_millis(4500);
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the map system does nothing: a verdict on a source is asked about after a minute, and was once forgotten ten seconds later.
+const STOPPED: Duration = Duration::from_secs(72);
 /// What a move may cost on a machine that others use: two seconds, the most on one that is quiet (what is printed says how long it was),
 /// and half as much again.
 const LONGEST_GAP: Duration = Duration::from_secs(3);
@@ -239,10 +244,48 @@ impl World {
         listener.join().unwrap()
     }
 
+    /// Packets at a steady pace from a host at this node to another, or to nobody who answers, until it is over: how many were sent, and
+    /// came to the socket that is given.
+    fn stream(&self, (node, source): (&str, &'static str), to: (&'static str, u16), at: Option<UdpSocket>) -> Stream {
+        let socket = self.lab.namespace(node).unwrap().run(move || UdpSocket::bind((source, 0)).unwrap()).unwrap();
+        let at = at.unwrap_or_else(|| socket.try_clone().unwrap());
+        at.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let sender = std::thread::spawn(move || {
+            let (until, mut sent) = (Instant::now() + STOPPED, 0);
+            while Instant::now() < until {
+                socket.send_to(b"ping", to).unwrap();
+                sent += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            sent
+        });
+        let receiver = std::thread::spawn(move || {
+            let mut came = 0;
+            while at.recv_from(&mut [0; 64]).is_ok() {
+                came += 1;
+            }
+            came
+        });
+        Stream { sender, receiver }
+    }
+
     /// The first packets to a host have found their mapping.
     fn warm_up(&self, host: &'static str) {
         let some = || self.crossing(host, Duration::from_millis(500), |_| ()).0 > 10;
         wait_for("packet that crosses", || some().then_some(()));
+    }
+}
+
+/// Packets on their way.
+struct Stream {
+    sender: std::thread::JoinHandle<u32>,
+    receiver: std::thread::JoinHandle<u32>,
+}
+
+impl Stream {
+    /// How many were sent, and came.
+    fn end(self) -> (u32, u32) {
+        (self.sender.join().unwrap(), self.receiver.join().unwrap())
     }
 }
 
@@ -380,4 +423,46 @@ fn a_host_and_a_whole_prefix_move_to_another_xtr_while_packets_cross() {
             moves("a prefix is given back", SETTLED, ("c", "b"), ("c", &["10.3.0.0/24"]));
         }
     }
+}
+
+#[test]
+fn what_crosses_goes_on_without_loss_while_the_map_system_is_stopped_for_more_than_a_minute() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    for (xtr, prefix, host) in
+        [(0, "10.1.0.0/24", "10.1.0.1"), (1, "10.2.0.0/24", HOST), (2, "10.3.0.0/24", "10.3.0.1")]
+    {
+        world.configure(XTRS[xtr], &[prefix], "source-check = \"strict\"");
+        world.start_xtr(XTRS[xtr].0, host);
+    }
+    world.echo("b", HOST);
+    world.warm_up(HOST);
+    // From the third site packets go one way.
+    let bind = |node: &str, host, port| {
+        let bind = move || UdpSocket::bind((host, port)).unwrap();
+        world.lab.namespace(node).unwrap().run(bind).unwrap()
+    };
+    let (source, sink) = (bind("c", "10.3.0.1", 0), bind("b", HOST, 9));
+    sink.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    wait_for("packet that goes one way", || {
+        source.send_to(b"first", (HOST, 9)).unwrap();
+        sink.recv_from(&mut [0; 64]).ok()
+    });
+    // Those that waited for the verdict.
+    while sink.recv_from(&mut [0; 64]).is_ok() {}
+    let map_system = Pid::from_raw(world.running[0].id().try_into().unwrap());
+    kill(map_system, Signal::SIGSTOP).unwrap();
+    let both_ways = world.stream(("a", "10.1.0.1"), (HOST, 7), None);
+    let one_way = world.stream(("c", "10.3.0.1"), (HOST, 9), Some(sink));
+    let (both_ways, one_way) = (both_ways.end(), one_way.end());
+    let rows = world.show("b", "registrations");
+    let silent = rows[0]["confirmed_ago"].as_f64().unwrap();
+    kill(map_system, Signal::SIGCONT).unwrap();
+    println!("sent and arrived while the map system was silent for {silent} s: {both_ways:?}, one way {one_way:?}");
+    for (sent, came) in [both_ways, one_way] {
+        assert!(sent > 1000 && came == sent, "{came} of {sent}");
+    }
+    assert!(silent >= STOPPED.as_secs_f64(), "it answers: {rows}");
 }

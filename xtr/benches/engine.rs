@@ -281,7 +281,8 @@ fn decapsulate() {
         for (outer, net) in outers.iter().flat_map(|outer| ["::/0", "0.0.0.0/0"].map(|net| (outer, net))) {
             let prefix = EidPrefix { iid: NO_INSTANCE, net: net.parse().unwrap() };
             let ask = Instant::now() + Duration::from_secs(3600);
-            etr.update(&Update::Source { prefix, rloc: outer.source, verdict: SourceVerdict::Here, ask });
+            let (eid, rloc, verdict) = (prefix, outer.source, SourceVerdict::Here);
+            etr.update(&Update::Source { eid, prefix, rloc, verdict, ask });
         }
         let floor = Floor::new(&payloads, LispHeader::LENGTH + if v4 { 12 } else { 24 });
         let of_floor = payloads.clone();

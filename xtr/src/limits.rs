@@ -131,7 +131,7 @@ pub const VERSION_LOGGED: Duration = Duration::from_secs(60);
 
 /// Pairs of inner and outer source whose verdict is found by one look: 100 kB, which a cache of the second level holds.
 pub const SOURCE_MEMOS: usize = 1024;
-/// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED`] brings within the life of one.
+/// Verdicts on pairs of source prefix and RLOC: what [`SOURCES_ASKED`] brings within the life of one that is not asked about again.
 pub const SOURCE_VERDICTS: usize = 16_384;
 /// Questions about sources in a [`SOURCES_WINDOW`], for all RLOCs: a fifth of what resolution bears.
 pub const SOURCES_ASKED: u32 = 200;
@@ -147,8 +147,14 @@ pub const SOURCE_RLOCS: usize = 1024;
 pub const SOURCE_EVENTS: usize = 64;
 /// How long an answer is waited for: as long as packets of ours wait for a mapping.
 pub const SOURCE_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a verdict stands while it is asked about again.
+/// How long "it does not map here" stands while it is asked about again, and "it does" when another answer casts doubt on it or room is
+/// wanted.
 pub const SOURCE_STALE: Duration = Duration::from_secs(10);
+/// How long "it maps here" stands while nobody answers: a restart of the mapping system, or a way to it that is gone for minutes, must not
+/// end what crosses. Only an RLOC that had the EID gains by it, and only if it has lost the EID since and can keep the mapping system from
+/// answering: whoever can do that keeps ITRs on the old mapping as well, and much longer. An answer that says no
+/// ends it, within [`SOURCE_STALE`] at the latest.
+pub const SOURCE_UNANSWERED: Duration = Duration::from_secs(300);
 /// Packets that wait for a verdict on one pair: the first of a connection, or eight seconds of pings.
 pub const SOURCE_PACKETS: usize = 8;
 /// Octets that wait for verdicts in all.

@@ -4,6 +4,7 @@
 //! `/dev/net/tun`; says so and passes without, unless `CI` is set.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::io::Read as _;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -203,6 +204,27 @@ fn every_thread_of_a_running_node_has_one_capability() {
             }
             node.end();
             assert_eq!(ours(), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_node_whose_device_is_removed_ends_and_says_so() {
+    in_namespace(|| {
+        for tier in ["0", "1"] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut command = command(directory.path(), &[PLAIN, &["--tier", tier]].concat());
+            let mut node = Node(command.stderr(Stdio::piped()).spawn().unwrap());
+            wait_for("answer", || show(directory.path(), &["show", "locators"]));
+            ip(&format!("link del {TUN}"));
+            let status = wait_for("end", || node.0.try_wait().unwrap());
+            let mut said = String::new();
+            node.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert_eq!(status.code(), Some(3), "tier {tier}: {said}");
+            for part in ["the TUN device was removed", "the packet thread has ended"] {
+                assert_eq!(said.matches(part).count(), 1, "tier {tier}, {part}: {said}");
+            }
+            assert_eq!(ours(), Vec::<String>::new(), "tier {tier}");
         }
     });
 }

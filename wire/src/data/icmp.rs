@@ -13,6 +13,8 @@ mod v4 {
     pub(super) const CODE_HOST: u8 = 1;
     pub(super) const CODE_FRAGMENTATION_NEEDED: u8 = 4;
     pub(super) const CODE_PROHIBITED: u8 = 13;
+    pub(super) const TIME_EXCEEDED: u8 = 11;
+    pub(super) const CODE_IN_TRANSIT: u8 = 0;
     /// Errors: unreachable, source quench, redirect, time exceeded, parameter problem.
     pub(super) const ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
 }
@@ -22,6 +24,8 @@ mod v6 {
     pub(super) const CODE_PROHIBITED: u8 = 1;
     pub(super) const CODE_ADDRESS: u8 = 3;
     pub(super) const PACKET_TOO_BIG: u8 = 2;
+    pub(super) const TIME_EXCEEDED: u8 = 3;
+    pub(super) const CODE_IN_TRANSIT: u8 = 0;
     pub(super) const FIRST_INFORMATIONAL: u8 = 128;
     /// A redirect is no error, but RFC 4443, section 2.4 (e) treats it as one.
     pub(super) const REDIRECT: u8 = 137;
@@ -41,6 +45,8 @@ pub enum IcmpError {
     Prohibited,
     /// It does not fit; the largest inner packet that does, in octets.
     TooBig(usize),
+    /// It had no hops left.
+    TimeExceeded,
 }
 
 impl IcmpError {
@@ -60,13 +66,16 @@ impl IcmpError {
 
     fn emit_v4(self, packet: &IpPacket<'_>, source: IpAddr) -> Option<Vec<u8>> {
         let (IpAddr::V4(from), IpAddr::V4(to)) = (source, packet.source()) else { return None };
-        let (code, mtu) = match self {
-            Self::Unreachable => (v4::CODE_HOST, 0),
-            Self::Prohibited => (v4::CODE_PROHIBITED, 0),
-            Self::TooBig(mtu) => (v4::CODE_FRAGMENTATION_NEEDED, u16::try_from(mtu).unwrap_or(u16::MAX)),
+        let (kind, code, mtu) = match self {
+            Self::Unreachable => (v4::UNREACHABLE, v4::CODE_HOST, 0),
+            Self::Prohibited => (v4::UNREACHABLE, v4::CODE_PROHIBITED, 0),
+            Self::TooBig(mtu) => {
+                (v4::UNREACHABLE, v4::CODE_FRAGMENTATION_NEEDED, u16::try_from(mtu).unwrap_or(u16::MAX))
+            }
+            Self::TimeExceeded => (v4::TIME_EXCEEDED, v4::CODE_IN_TRANSIT, 0),
         };
         let quoted = quote(packet, LONGEST_V4 - Ipv4Header::LENGTH - ICMP_HEADER);
-        let mut message = vec![v4::UNREACHABLE, code, 0, 0, 0, 0];
+        let mut message = vec![kind, code, 0, 0, 0, 0];
         message.extend_from_slice(&mtu.to_be_bytes());
         message.extend_from_slice(quoted);
         let sum = checksum::internet(&message);
@@ -88,6 +97,7 @@ impl IcmpError {
             Self::Unreachable => (v6::UNREACHABLE, v6::CODE_ADDRESS, 0),
             Self::Prohibited => (v6::UNREACHABLE, v6::CODE_PROHIBITED, 0),
             Self::TooBig(mtu) => (v6::PACKET_TOO_BIG, 0, u32::try_from(mtu.max(MINIMUM_MTU)).unwrap_or(u32::MAX)),
+            Self::TimeExceeded => (v6::TIME_EXCEEDED, v6::CODE_IN_TRANSIT, 0),
         };
         let mut message = vec![kind, code, 0, 0];
         message.extend_from_slice(&mtu.to_be_bytes());
@@ -174,6 +184,26 @@ mod tests {
             let octets = v6(58, &[kind, 0, 0, 0, 0, 0, 0, 0]);
             let message = IcmpError::Unreachable.about(&IpPacket::parse(&octets).unwrap(), from);
             assert_eq!(message.is_some(), told, "type {kind}");
+        }
+    }
+
+    #[test]
+    fn time_exceeded_is_eleven_in_ipv4_and_three_in_ipv6_without_a_value() {
+        let header = Ipv4Header {
+            source: [10, 0, 0, 1].into(),
+            destination: [10, 0, 1, 1].into(),
+            protocol: 17,
+            ttl: 0,
+            class: TrafficClass(0),
+            dont_fragment: true,
+        };
+        let octets = [header.emit(4).unwrap().as_slice(), &[7; 4]].concat();
+        for (octets, from, kind) in [(octets, "192.0.0.8", 11), (v6(17, &[7; 4]), "2001:db8:a::ff", 3)] {
+            let message = IcmpError::TimeExceeded.about(&IpPacket::parse(&octets).unwrap(), from.parse().unwrap());
+            let message = message.unwrap();
+            let icmp = &message[if kind == 11 { 20 } else { 40 }..];
+            assert_eq!((icmp[..2].as_ref(), icmp[4..8].as_ref()), ([kind, 0].as_slice(), [0; 4].as_slice()));
+            assert_eq!(&icmp[8..], &octets);
         }
     }
 

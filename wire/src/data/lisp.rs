@@ -76,7 +76,8 @@ impl LispHeader {
         Self { iid: (iid != InstanceId(0)).then_some(iid), ..Self::default() }
     }
 
-    /// Header and what follows it.
+    /// Header and what follows it. Bit 5 is read as P: where the sender is not known to send GPE it is R, and [`Self::clear_reserved`]
+    /// comes first.
     ///
     /// # Errors
     /// Only for fewer than 8 octets: each of their values has a meaning, or is to be ignored.
@@ -105,6 +106,21 @@ impl LispHeader {
             key_id: flags & bit::KK,
         };
         Ok((header, rest))
+    }
+
+    /// Clears bit 5 in the header of somebody who is not known to send GPE: it is R there, which is ignored (RFC 9300, section 5.3). Left
+    /// as it is it would be read as P, and take N, E and V away.
+    #[inline]
+    pub fn clear_reserved(payload: &mut [u8]) {
+        if let Some(flags) = payload.first_mut() {
+            *flags &= !bit::P;
+        }
+    }
+
+    /// Whether bit 5 is set: P of a GPE header, R of any other. Fewer octets than a header have no bits.
+    #[inline]
+    pub fn has_bit_5(payload: &[u8]) -> bool {
+        payload.first().is_some_and(|flags| flags & bit::P != 0)
     }
 
     /// Whether the flags of a header that somebody sent agree with each other: never N and V together, and E only beside N (RFC
@@ -202,6 +218,19 @@ mod tests {
             assert_eq!(LispHeader::flags_agree(flags), agree, "{flags:#x}");
             assert!(LispHeader::flags_agree(flags | 0x04), "with GPE N, E and V are not there");
         }
+    }
+
+    #[test]
+    fn bit_5_takes_nothing_away_where_it_is_reserved() {
+        for flags in 0..=u8::MAX {
+            let plain = [flags & !bit::P, 0x12, 0x34, 0x56, 0, 0, 7, 3];
+            let mut reserved = [flags | bit::P, 0x12, 0x34, 0x56, 0, 0, 7, 3];
+            assert!(LispHeader::has_bit_5(&reserved) && !LispHeader::has_bit_5(&plain));
+            assert_eq!(header(reserved).nonce, None);
+            LispHeader::clear_reserved(&mut reserved);
+            assert_eq!(header(reserved), header(plain), "{flags:#x}");
+        }
+        LispHeader::clear_reserved(&mut []);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub enum Arrival<'p> {
     Enters(Decapsulated<'p>),
     /// It waits for a verdict on its source; what comes of it is in [`Etr::poll`].
     Later,
-    /// Its inner packet is encapsulated again: it is for, or from, an xTR behind a NAT.
+    /// Its inner packet is encapsulated again: it is for, or from, an xTR behind a NAT. If that was its last hop its TTL is 0 now.
     Relayed(Decapsulated<'p>),
     /// A control message of an RTR, which is among the events now.
     Control,
@@ -121,7 +121,9 @@ impl Etr {
     pub fn update(&mut self, update: &Update) {
         match update {
             Update::LocalEids(prefixes) => self.set_local_eids(prefixes),
-            Update::Source { prefix, rloc, verdict, ask } => self.sources.learn(*prefix, *rloc, *verdict, *ask),
+            Update::Source { eid, prefix, rloc, verdict, ask } => {
+                self.sources.learn((*eid, *rloc), *prefix, *verdict, *ask);
+            }
             Update::Relayed { prefix, nat } => self.relays.set(*prefix, *nat),
             Update::Rtrs(rtrs) => self.letters.set_rtrs(rtrs),
             Update::Behind(is_behind) => self.letters.set_behind(*is_behind),
@@ -187,6 +189,7 @@ impl Etr {
     /// Takes the UDP payload of a datagram to port 4341.
     #[inline]
     pub fn receive<'p>(&mut self, outer: &OuterInfo, payload: &'p mut [u8]) -> Arrival<'p> {
+        self.ignore_reserved(outer, payload);
         let flags = payload.first().copied().unwrap_or_default();
         if self.letters.take(outer, payload) {
             self.counters.add(Count::ControlMessages, 1);
@@ -225,6 +228,14 @@ impl Etr {
                 Err(reason) => self.drop(reason),
             },
             Judgement::Drop(reason) => self.drop(reason),
+        }
+    }
+
+    /// Bit 5 is P of GPE peers, and R of all others.
+    #[inline]
+    fn ignore_reserved(&self, outer: &OuterInfo, payload: &mut [u8]) {
+        if LispHeader::has_bit_5(payload) && !self.gpe_peers.contains(&outer.source) {
+            LispHeader::clear_reserved(payload);
         }
     }
 
@@ -300,6 +311,7 @@ impl Etr {
     /// # Errors
     /// The reason, counted, why the packet goes no further. Nobody is told: the outer source may be forged.
     pub fn handle<'p>(&self, outer: &OuterInfo, payload: &'p mut [u8]) -> Result<Decapsulated<'p>, DropReason> {
+        self.ignore_reserved(outer, payload);
         let result = self.decapsulate(outer, payload);
         match &result {
             Ok(packet) => self.count(outer.source, packet.inner.len()),
@@ -317,15 +329,12 @@ impl Etr {
             return Err(DropReason::CoreShort);
         }
         let packet = IpPacket::parse(rest).map_err(|error| malformed(&error))?;
-        self.check_next_protocol(outer, &lisp, &packet)?;
+        check_next_protocol(&lisp, &packet)?;
         let iid = lisp.iid.unwrap_or_default();
         let (leaves, relayed) = self.check_addresses(outer, iid, &packet)?;
         let (ttl, class) = self.uniform(outer, &packet)?;
-        // Encapsulated again it has a hop less (RFC 9300, section 5.3).
+        // Encapsulated again it has a hop less (RFC 9300, section 5.3). Without any it goes as far as the ITR, which tells its source.
         let ttl = ttl - u8::from(relayed.is_some());
-        if ttl == 0 {
-            return Err(DropReason::CoreTtl);
-        }
         let source = packet.source();
         let (length, is_v4) = (packet.octets().len(), matches!(packet, IpPacket::V4(_)));
         let inner = &mut payload[LispHeader::LENGTH..][..length];
@@ -348,25 +357,6 @@ impl Etr {
         self.unused_ecn.look(outer.source, packet.traffic_class().ecn(), outer.class.ecn());
         let ecn = Ecn::decapsulate(packet.traffic_class().ecn(), outer.class.ecn()).ok_or(DropReason::CoreEcn)?;
         Ok((ttl, TrafficClass::new(outer.class.dscp(), ecn)))
-    }
-
-    /// What a GPE peer sends that is no IP packet is dropped, whatever it looks like (RFC 9305, section 3).
-    fn check_next_protocol(
-        &self,
-        outer: &OuterInfo,
-        lisp: &LispHeader,
-        packet: &IpPacket<'_>,
-    ) -> Result<(), DropReason> {
-        let expected = match packet {
-            IpPacket::V4(_) => NextProtocol::IPV4,
-            IpPacket::V6(_) => NextProtocol::IPV6,
-        };
-        match lisp.next_protocol {
-            Some(next) if next != expected && self.gpe_peers.contains(&outer.source) => {
-                Err(DropReason::CoreNextProtocol)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Whether the packet leaves the tunnel here for somebody who is no site, and whether it is to be relayed.
@@ -405,6 +395,18 @@ impl Etr {
     fn leaves(&self, packet: &[u8]) -> bool {
         let Some(iid) = self.petr_for.prefixes().first().map(|prefix| prefix.iid) else { return false };
         IpPacket::parse(packet).is_ok_and(|packet| !self.local_eids.contains(iid, packet.destination()))
+    }
+}
+
+/// What a GPE peer sends that is no IP packet is dropped, whatever it looks like (RFC 9305, section 3).
+fn check_next_protocol(lisp: &LispHeader, packet: &IpPacket<'_>) -> Result<(), DropReason> {
+    let expected = match packet {
+        IpPacket::V4(_) => NextProtocol::IPV4,
+        IpPacket::V6(_) => NextProtocol::IPV6,
+    };
+    match lisp.next_protocol {
+        Some(next) if next != expected => Err(DropReason::CoreNextProtocol),
+        _ => Ok(()),
     }
 }
 

@@ -65,8 +65,11 @@ fn an_rtr_relays_to_a_bound_prefix_and_from_it_if_the_packet_comes_from_its_nat(
     assert_eq!(come(PEER, FAR, FAR), Err(DropReason::CoreInstance), "neither is bound");
     assert_eq!(come(PEER, "ff02::1", BOUND), Err(DropReason::CoreSource));
     assert_eq!(counters.get(Count::Relayed), 3);
-    let mut last_hop = packet(FAR, BOUND, 1);
-    assert_eq!(etr.receive(&outer(PEER, 50_000, 60), &mut last_hop), Arrival::Dropped(DropReason::CoreTtl));
+    for (inner, outside) in [(1, 60), (64, 1)] {
+        let mut octets = packet(FAR, BOUND, inner);
+        let Arrival::Relayed(last_hop) = etr.receive(&outer(PEER, 50_000, outside), &mut octets) else { panic!() };
+        assert_eq!(Ipv6Packet::parse(last_hop.inner).unwrap().hop_limit(), 0, "the ITR tells its source");
+    }
     etr.update(&Update::Relayed { prefix: prefix("2001:db8:a::/48"), nat: None });
     let mut late = packet(FAR, BOUND, 64);
     assert_eq!(etr.receive(&outer(PEER, 50_000, 60), &mut late), Arrival::Dropped(DropReason::CoreInstance));

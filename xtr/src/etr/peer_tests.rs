@@ -55,8 +55,12 @@ impl Bench {
     }
 
     fn with_sources(own: u16, trust: Trust, sources: SourcePolicy) -> Self {
+        Self::with_config(own, EtrConfig { trust, sources, ..EtrConfig::default() })
+    }
+
+    fn with_config(own: u16, config: EtrConfig) -> Self {
         let (counters, now) = (Arc::new(Counters::default()), Instant::now());
-        let mut etr = Etr::new(EtrConfig { trust, sources, ..EtrConfig::default() }, counters.clone());
+        let mut etr = Etr::new(config, counters.clone());
         etr.set_local_eids(&[prefix("10.0.1.0/24"), prefix("10.0.2.0/24")]);
         etr.advance(now);
         let own = OwnMapping { version: MapVersion(own), status_bits: None, others_end: Some(now + secs(86_400)) };
@@ -202,6 +206,34 @@ fn with_n_the_field_is_a_nonce_whatever_v_says_and_e_means_nothing_without_n() {
     assert_eq!(bench.events(), []);
     assert_eq!(bench.counters.get(Count::FlagsForbidden), 2);
     assert_eq!(bench.counters.get(Count::NonceUnasked), 1);
+}
+
+#[test]
+fn bit_5_takes_nothing_away_but_of_gpe_peers_which_have_no_nonces() {
+    let trust = || Trust::of(&["192.0.2.0/24".parse().unwrap()]).with_echo_nonce(true);
+    let with_bit_5 = |lisp: LispHeader| {
+        let [flags, rest @ ..] = lisp.emit();
+        [&[flags | 0x04], rest.as_slice()].concat().try_into().unwrap()
+    };
+    let old = with_bit_5(versions(CACHED - 1, OWN));
+    for (gpe_peers, events, version) in [
+        (
+            vec![ip("192.0.2.2")],
+            vec![Event::EchoAsked { rloc: ip(PEER), nonce: 1 }],
+            Err(DropReason::CoreSourceVersion),
+        ),
+        (vec![ip(PEER)], vec![], Err(DropReason::CoreNextProtocol)),
+    ] {
+        let mut bench = Bench::with_config(OWN, EtrConfig { gpe_peers, trust: trust(), ..EtrConfig::default() });
+        // As the next protocol of a GPE peer the nonce says IPv4.
+        assert_eq!(bench.receive_octets(PEER, "10.0.0.1", with_bit_5(nonce(1, true))), Ok(()));
+        assert_eq!(bench.events(), events);
+        assert_eq!(bench.receive_octets(PEER, "10.0.0.1", old), version);
+        assert_eq!(bench.counters.get(Count::FlagsForbidden), 0);
+    }
+    let mut bench = Bench::new();
+    assert_eq!(bench.receive_octets(STRANGER, "10.0.0.1", [0x94, 0, 0, 0, 0, 0, 0, 0]), Ok(()));
+    assert_eq!(bench.counters.get(Count::FlagsForbidden), 1, "N and V");
 }
 
 #[test]
@@ -421,7 +453,7 @@ fn a_packet_that_does_not_enter_says_nothing_of_bits_and_nonces() {
     let sources = SourcePolicy { mode: SourceMode::Loose, ..SourcePolicy::default() };
     let mut bench = Bench::with_sources(OWN, trust, sources);
     let (prefix, verdict, ask) = (prefix("10.0.0.0/24"), SourceVerdict::Elsewhere, bench.now + secs(60));
-    bench.etr.update(&Update::Source { prefix, rloc: ip(PEER), verdict, ask });
+    bench.etr.update(&Update::Source { eid: prefix, prefix, rloc: ip(PEER), verdict, ask });
     assert_eq!(bench.receive(PEER, coupled_bits(CACHED, 0)), Err(DropReason::CoreSourceElsewhere));
     assert_eq!(bench.receive(PEER, nonce(7, true)), Err(DropReason::CoreSourceElsewhere));
     assert_eq!(bench.events(), []);

@@ -90,8 +90,14 @@ impl Bench {
     }
 
     fn say(&mut self, net: &str, rloc: &str, verdict: SourceVerdict) {
+        self.say_of(net, net, rloc, verdict);
+    }
+
+    /// The answer about a source, for all sources in a prefix.
+    fn say_of(&mut self, eid: &str, net: &str, rloc: &str, verdict: SourceVerdict) {
         let life = if verdict == SourceVerdict::Here { limits::SOURCE_HERE } else { limits::SOURCE_NOT_HERE };
-        self.etr.update(&Update::Source { prefix: prefix(net), rloc: ip(rloc), verdict, ask: self.now + life });
+        let (eid, prefix, rloc, ask) = (prefix(eid), prefix(net), ip(rloc), self.now + life);
+        self.etr.update(&Update::Source { eid, prefix, rloc, verdict, ask });
     }
 
     fn wait(&mut self, time: Duration) {
@@ -259,8 +265,55 @@ fn a_verdict_stands_while_it_is_asked_about_again() {
     bench.wait(limits::SOURCE_HERE);
     assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
     assert_eq!(bench.questions().len(), 1);
-    bench.wait(limits::SOURCE_STALE + limits::SOURCE_PATIENCE);
-    assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Waits, "nobody has answered for long");
+}
+
+#[test]
+fn who_may_send_goes_on_for_five_minutes_while_nobody_answers_and_is_asked_about_every_three_seconds() {
+    for source in ["2001:db8:a::1", CGEID] {
+        let mut bench = Bench::new(SourceMode::Strict);
+        bench.say(&format!("{source}/128"), PEER, SourceVerdict::Here);
+        bench.wait(limits::SOURCE_HERE);
+        for second in 0..300 {
+            assert_eq!(bench.come(source, PEER), Became::Entered, "{second}");
+            bench.wait(Duration::from_secs(1));
+        }
+        assert_eq!(bench.questions().len(), 100);
+        assert_eq!(bench.come(source, PEER), Became::Waits, "nobody has answered for long");
+    }
+}
+
+#[test]
+fn an_answer_that_says_no_leaves_no_old_yes_round_it() {
+    let host = "2001:db8:a:1::1/128";
+    // The answer is of a shorter prefix, as that of the source is registered no more; or of the one address, beside a part that has moved.
+    for (old, answered) in [("2001:db8:a:1::/64", SITE), (SITE, host)] {
+        let mut bench = Bench::new(SourceMode::Strict);
+        bench.say(old, PEER, SourceVerdict::Here);
+        bench.wait(limits::SOURCE_HERE);
+        assert_eq!(bench.come("2001:db8:a:1::1", PEER), Became::Entered);
+        bench.say_of(host, answered, PEER, SourceVerdict::Elsewhere);
+        bench.wait(limits::SOURCE_PATIENCE + limits::SOURCE_STALE);
+        for source in ["2001:db8:a:1::1", "2001:db8:a:1::2"] {
+            let became = bench.come(source, PEER);
+            assert!(matches!(became, Became::Waits | Became::Dropped(_)), "{old}, {answered}, {source}: {became:?}");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_sends_as_any_more_makes_room_before_who_sends_is_asked_about_in_vain() {
+    let mut bench = Bench::new(SourceMode::Strict);
+    bench.say(SITE, PEER, SourceVerdict::Here);
+    for number in 1..limits::SOURCE_VERDICTS {
+        bench.say(&format!("2001:db9::{number:x}/128"), OTHER, SourceVerdict::Here);
+    }
+    bench.wait(limits::SOURCE_HERE + limits::SOURCE_STALE - Duration::from_secs(1));
+    assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered);
+    assert_eq!(bench.come("2001:dba::1", PEER), Became::Dropped(DropReason::CoreSourceRate), "there is no room");
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.come("2001:dba::1", PEER), Became::Waits);
+    assert_eq!(bench.come("2001:db8:a::1", PEER), Became::Entered, "it has asked again");
+    assert_eq!(bench.come("2001:db9::1", OTHER), Became::Waits);
 }
 
 #[test]

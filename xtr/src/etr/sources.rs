@@ -12,7 +12,7 @@
 //!
 //! Questions have a rate for each RLOC and for all. Above it packets from unknown pairs are dropped: whoever invents sources costs
 //! the mapping system no more than that, and the pairs that are known do not feel it. What is known is asked about again before it
-//! is forgotten.
+//! is forgotten. Who may send goes on doing so for a while although nobody answers: what crosses must not end with the mapping system.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -277,8 +277,9 @@ impl Sources {
         Ok(())
     }
 
-    /// Takes an answer. What waited for it is in [`Self::poll`] then, or dropped.
-    pub(super) fn learn(&mut self, prefix: EidPrefix, rloc: IpAddr, verdict: SourceVerdict, ask: Instant) {
+    /// Takes an answer about one who sends, which holds for all sources in `prefix`. What waited for it is in [`Self::poll`] then, or
+    /// dropped.
+    pub(super) fn learn(&mut self, (eid, rloc): Pair, prefix: EidPrefix, verdict: SourceVerdict, ask: Instant) {
         if self.memos.is_empty() {
             return;
         }
@@ -289,9 +290,24 @@ impl Sources {
         for open in answered.iter().filter_map(|pair| self.open.remove(pair)).collect::<Vec<_>>() {
             self.let_go(rloc, open, decide(verdict));
         }
-        let known = Known { verdict, ask, ends: ask + limits::SOURCE_STALE };
+        if verdict != SourceVerdict::Here {
+            self.doubt(eid, rloc);
+        }
+        let stands = if verdict == SourceVerdict::Here { limits::SOURCE_UNANSWERED } else { limits::SOURCE_STALE };
+        let known = Known { verdict, ask, ends: ask + stands };
         if self.known.insert((prefix, rloc), known).is_none() {
             *self.length(&prefix) += 1;
+        }
+    }
+
+    /// Somebody answers, and says no: what was known of longer or shorter prefixes round it is not kept because nobody would.
+    fn doubt(&mut self, eid: EidPrefix, rloc: IpAddr) {
+        let lengths = &self.lengths[usize::from(eid.net.addr().is_ipv6())];
+        for length in (0..=eid.net.prefix_len()).filter(|length| lengths[usize::from(*length)] > 0) {
+            let round = EidPrefix::new(eid.iid, eid.net.addr(), length);
+            if let Some(known) = round.and_then(|prefix| self.known.get_mut(&(prefix, rloc))) {
+                known.ends = known.ends.min(known.ask + limits::SOURCE_STALE);
+            }
         }
     }
 
@@ -317,12 +333,14 @@ impl Sources {
         self.deadline = self.open.values().map(|open| open.ends).min();
     }
 
+    /// Makes room. Who sends has asked again lately; who does not needs no verdict that nobody has renewed.
     fn sweep(&mut self, now: Instant) {
         if self.swept.is_some_and(|at| now.saturating_duration_since(at) < limits::SOURCES_WINDOW) {
             return;
         }
         self.swept = Some(now);
-        let over: Vec<Pair> = self.known.iter().filter(|(_, known)| known.ends <= now).map(|(pair, _)| *pair).collect();
+        let is_over = |known: &Known| known.ends.min(known.ask + limits::SOURCE_STALE) <= now;
+        let over: Vec<Pair> = self.known.iter().filter(|(_, known)| is_over(known)).map(|(pair, _)| *pair).collect();
         for pair in over {
             self.known.remove(&pair);
             *self.length(&pair.0) -= 1;

@@ -172,7 +172,7 @@ impl Itr {
         self.handle_timeout(now);
         let packet = match self.check(octets) {
             Ok(packet) => packet,
-            Err(reason) => return self.drop(reason),
+            Err(reason) => return self.reject(now, octets, reason),
         };
         match self.decide(&packet) {
             // What is in front of it must leave first.
@@ -589,9 +589,20 @@ impl Itr {
         }
     }
 
-    fn drop<'p>(&self, reason: DropReason) -> Verdict<'p> {
-        self.counters.count_drop(reason);
-        Verdict::Dropped(reason)
+    /// No kernel gives us packets without hops: what an RTR relays comes so, when it is the last hop, and its source is told (RFC 9300,
+    /// section 5.3).
+    #[cold]
+    fn reject<'p>(&mut self, now: Instant, octets: &[u8], reason: DropReason) -> Verdict<'p> {
+        match IpPacket::parse(octets) {
+            Ok(packet) if reason == DropReason::SiteTtl && self.relays.is_some() => {
+                self.refuse(now, &packet, DropReason::CoreTtl, Some(IcmpError::TimeExceeded));
+                Verdict::Dropped(DropReason::CoreTtl)
+            }
+            _ => {
+                self.counters.count_drop(reason);
+                Verdict::Dropped(reason)
+            }
+        }
     }
 
     /// Counts a drop, and tells the source of the packet if it may be told.

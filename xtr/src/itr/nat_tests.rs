@@ -170,3 +170,36 @@ fn an_error_of_an_rtr_takes_the_way_of_what_it_relays() {
     assert_eq!(rtr.itr.handle(rtr.now, &packet), Verdict::Dropped(DropReason::TooBig));
     assert!(matches!(rtr.outputs().as_slice(), [Output::Site(_)]));
 }
+
+#[test]
+fn the_source_of_what_an_rtr_is_the_last_hop_of_is_told_through_its_nat_or_without_a_tunnel() {
+    let cases = [
+        (BOUND, "10.0.2.1", 1, [11, 0]),
+        ("2001:db8:a::1", "2001:db8:b::1", 1, [3, 0]),
+        ("203.0.113.9", BOUND, 0, [11, 0]),
+    ];
+    for (source, destination, tunnels, kind) in cases {
+        let mut rtr = Rtr::new();
+        rtr.install("203.0.113.0/24", Forwarding::Negative(Action::NativelyForward));
+        let mut packet = packet(source, destination, 8);
+        let (hops, header) = if packet[0] >> 4 == 4 { (8, 20) } else { (7, 40) };
+        packet[hops] = 0;
+        assert_eq!(rtr.itr.handle(rtr.now, &packet), Verdict::Dropped(DropReason::CoreTtl));
+        assert_eq!((rtr.counters.dropped(DropReason::CoreTtl), rtr.counters.get(Count::Encapsulated)), (1, tunnels));
+        let outputs = rtr.outputs();
+        let error = match outputs.as_slice() {
+            [Output::Core(to, error)] if to.destination_port == 50_001 => error,
+            [Output::Site(error)] if tunnels == 0 => error,
+            _ => panic!("{outputs:?}"),
+        };
+        assert_eq!(IpPacket::parse(error).unwrap().destination(), ip(source));
+        assert_eq!((&error[header..header + 2], &error[header + 8..]), (kind.as_slice(), packet.as_slice()));
+        // As of all errors there are ten a second, and none about an error.
+        (0..20).for_each(|_| drop(rtr.itr.handle(rtr.now, &packet)));
+        assert_eq!(rtr.outputs().len(), 9);
+        let mut about_error = error.clone();
+        about_error[hops] = 0;
+        assert_eq!(rtr.itr.handle(rtr.now, &about_error), Verdict::Dropped(DropReason::CoreTtl));
+        assert_eq!(rtr.outputs(), []);
+    }
+}

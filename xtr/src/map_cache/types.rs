@@ -221,7 +221,9 @@ pub enum Update {
     Behind(bool),
     /// The answer to an [`Event::Source`], for all sources in a prefix.
     Source {
-        /// The source asked about, or the prefix of its mapping.
+        /// The source asked about.
+        eid: EidPrefix,
+        /// It, or the prefix of its mapping.
         prefix: EidPrefix,
         /// Where the packets come from.
         rloc: IpAddr,

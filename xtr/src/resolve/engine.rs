@@ -434,7 +434,7 @@ impl Resolver {
         let (prefix, eid) = of;
         let prefix = if self.mirror.has_inside(&prefix) { eid } else { prefix };
         let life = if verdict == SourceVerdict::Here { both::SOURCE_HERE } else { both::SOURCE_NOT_HERE };
-        self.outputs.push_back(Output::Update(Update::Source { prefix, rloc, verdict, ask: now + life }));
+        self.outputs.push_back(Output::Update(Update::Source { eid, prefix, rloc, verdict, ask: now + life }));
     }
 
     /// How far an answer without proof is believed. The map system in this process checks coverage against signed delegations; an ETR

@@ -147,9 +147,9 @@ impl DataPlane {
         let itr = itr.relaying(options.etr.relays, &options.etr.petr_for).with_ecn(options.ecn);
         let etr = Etr::new(options.etr, counters.clone());
         let site = RelayedTun::new(tun.super_tun()?, back);
-        let encap = EncapLoop::new(itr, (site, pool), (for_itr, events.clone()), counters.clone());
         let decap = DecapLoop::new(etr, (tun.super_tun()?, receivers), for_etr, counters.clone(), offload.udp);
-        let decap = decap.with_events(events).with_relay(out);
+        let decap = decap.with_events(&events).with_relay(out);
+        let encap = EncapLoop::new(itr, (site, pool), (for_itr, events), counters.clone());
         let encap = Worker::start("encap", encap)?;
         let decap = Worker::start_with("decap", decap, Some(encap.bell()?))?;
         let threads = vec![(to_itr, encap), (to_etr, decap)];
@@ -195,9 +195,8 @@ impl DataPlane {
 }
 
 fn tell((updates, worker): &(SyncSender<Update>, Worker), update: Update) {
-    if updates.send(update).is_err() {
-        tracing::error!("a packet thread is gone");
-    }
+    // A thread that is gone has said why, and control hears of it where events came from.
+    let _ = updates.send(update);
     worker.wake_up();
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Sender, WeakSender};
 use wire::data::LispHeader;
 
 use super::device::{DatagramSockets, Datagrams, SuperDevice};
@@ -32,7 +32,8 @@ pub struct DecapLoop<S, R> {
     site: S,
     core: R,
     updates: Receiver<Update>,
-    events: Option<Sender<Event>>,
+    /// Weak, so that control hears of the end of the other thread whose channel it is.
+    events: Option<WeakSender<Event>>,
     counters: Arc<Counters>,
     memory: Vec<u8>,
     received: Vec<Datagrams>,
@@ -62,10 +63,10 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
         Self { etr, site, core, updates, events: None, counters, memory, received, coalescer, relay: None }
     }
 
-    /// The same, asking control about sources.
+    /// The same, asking control about sources, as long as somebody else holds the channel.
     #[must_use]
-    pub fn with_events(mut self, events: Sender<Event>) -> Self {
-        self.events = Some(events);
+    pub fn with_events(mut self, events: &Sender<Event>) -> Self {
+        self.events = Some(events.downgrade());
         self
     }
 
@@ -177,7 +178,10 @@ impl<S: SuperDevice, R: DatagramSockets> DecapLoop<S, R> {
     }
 
     fn deliver_events(&mut self) {
-        let Some(events) = &self.events else { return };
+        if !self.etr.has_events() {
+            return;
+        }
+        let Some(events) = self.events.as_ref().and_then(WeakSender::upgrade) else { return };
         while let Some(event) = self.etr.poll_event() {
             match events.try_send(event) {
                 Ok(()) => {}

@@ -206,7 +206,8 @@ fn packets_wait_for_the_verdict_on_their_source_and_enter_in_order<T: Tier>() {
     let (rloc, source) = ("192.0.2.1".parse().unwrap(), "2001:db8:a::1/128");
     assert_eq!(b.events.try_recv(), Ok(Event::Source { eid: prefix(source), rloc }));
     let (verdict, ask) = (SourceVerdict::Here, now + Duration::from_secs(60));
-    b.packets.update(Update::Source { prefix: prefix("2001:db8:a::/48"), rloc, verdict, ask });
+    let (eid, prefix) = (prefix(source), prefix("2001:db8:a::/48"));
+    b.packets.update(Update::Source { eid, prefix, rloc, verdict, ask });
     a.offer([packet(4, 64)]);
     a.packets.turn(now);
     carry(&mut a, &mut b);

@@ -107,10 +107,10 @@ fn a_petr_lets_nobody_speak_for_a_site_and_trusts_no_pitr_in_it<T: Tier>() {
     let eid = prefix("10.0.0.1/32");
     assert_eq!(petr.events.try_recv(), Ok(Event::Source { eid, rloc }));
     let ask = now + Duration::from_secs(60);
-    petr.packets.update(Update::Source { prefix: eid, rloc, verdict: SourceVerdict::Here, ask });
+    petr.packets.update(Update::Source { eid, prefix: eid, rloc, verdict: SourceVerdict::Here, ask });
     petr.packets.turn(now);
     assert_eq!((petr.packets.got().len(), petr.counters.get(Count::Petr)), (1, 1));
-    petr.packets.update(Update::Source { prefix: eid, rloc, verdict: SourceVerdict::Elsewhere, ask });
+    petr.packets.update(Update::Source { eid, prefix: eid, rloc, verdict: SourceVerdict::Elsewhere, ask });
     site.offer([datagram(HOST, LEGACY, 33)]);
     site.packets.turn(now);
     carry(&mut site, &mut petr);

@@ -8,6 +8,7 @@ use wire::record::Action;
 for_both_tiers! {
     an_rtr_relays_from_behind_a_nat_to_other_sites_and_to_nowhere_else,
     an_rtr_treats_hops_and_congestion_as_one_who_decapsulates_and_then_encapsulates,
+    an_rtr_that_is_the_last_hop_tells_the_source_and_passes_on_what_is_beside_it,
 }
 
 /// An RTR for the site that [`super::pair`] has first, behind 192.0.2.1.
@@ -82,4 +83,35 @@ fn an_rtr_treats_hops_and_congestion_as_one_who_decapsulates_and_then_encapsulat
     // Outside as inside; CE on what does not take it is lost.
     assert_eq!(seen, [[2, 62, 2, 62], [3, 62, 3, 62], [0, 62, 0, 62], [2, 6, 2, 6]]);
     assert!(sent.iter().all(|sent| checksum::internet(&sent[36..56]) == 0));
+}
+
+fn an_rtr_that_is_the_last_hop_tells_the_source_and_passes_on_what_is_beside_it<T: Tier>() {
+    let now = Instant::now();
+    let (mut site, _) = pair::<T>(now);
+    site.map(now, "0.0.0.0/0", "192.0.2.2");
+    let mut rtr = rtr::<T>(now, vec![]);
+    site.packets.turn(now);
+    let packet = |ttl: u8| {
+        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 1, 1].into());
+        let header = Ipv4Header { source, destination, protocol: 17, ttl, class: TrafficClass(0), dont_fragment: true };
+        [header.emit(12).unwrap().as_slice(), &[7; 12]].concat()
+    };
+    // As traceroute sends them: one after the other.
+    site.offer([1, 1, 2].map(packet));
+    site.packets.turn(now);
+    carry(&mut site, &mut rtr);
+    rtr.packets.turn(now);
+    let (mut told, mut passed) = (vec![], vec![]);
+    for sent in rtr.packets.take_sent() {
+        if sent[16..20] == [192, 0, 2, 1] { told.push(sent) } else { passed.push(sent) }
+    }
+    assert_eq!(passed.len(), 1);
+    assert_eq!((&passed[0][16..20], passed[0][36 + 8]), ([192, 0, 2, 3].as_slice(), 1));
+    assert_eq!(told.len(), 2);
+    for told in told {
+        assert_eq!(told[22..24], 50_001u16.to_be_bytes(), "through its NAT");
+        assert_eq!((&told[36 + 16..36 + 20], told[36 + 9]), ([10, 0, 0, 1].as_slice(), 1));
+        assert_eq!((&told[56..58], checksum::internet(&told[56..])), ([11, 0].as_slice(), 0));
+    }
+    assert_eq!(rtr.counters.dropped(DropReason::CoreTtl), 2);
 }

@@ -337,8 +337,9 @@ impl Tier for TierOne {
         let (itr, etr) = engines;
         let (to_itr, for_itr) = sync_channel(16);
         let (to_etr, for_etr) = sync_channel(16);
-        let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events.clone()), counters.clone());
-        let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters, true).with_events(events);
+        let decap = DecapLoop::new(etr, (Kernel::default(), End::new()), for_etr, counters.clone(), true);
+        let decap = decap.with_events(&events);
+        let encap = EncapLoop::new(itr, (Kernel::default(), End::new()), (for_itr, events), counters);
         let (out, relay) = relay().unwrap();
         Self { encap, decap: decap.with_relay(Some(out)), relay, updates: [to_itr, to_etr] }
     }
