@@ -119,6 +119,38 @@ fn a_site_with_two_providers_goes_on_within_four_seconds_whichever_of_them_fails
     hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
 }
 
+/// Lays the cable to the preferred provider again, as the lab had it.
+fn plug_in(lab: &Lab) -> anyhow::Result<()> {
+    let (site, isp) = (lab.namespace("xtr-a")?, lab.namespace("isp-1")?);
+    let gateway = "192.0.2.1".parse()?;
+    netlink::cable((site, "one"), (isp, "site"))?;
+    netlink::add_address(isp, "site", "192.0.2.1/25".parse()?)?;
+    netlink::add_address(site, "one", "192.0.2.2/25".parse()?)?;
+    netlink::default_route_in(site, gateway, "one", 101)?;
+    let main = 254;
+    Ok(netlink::default_route_in(site, gateway, "one", main)?)
+}
+
+/// The interface of the preferred locator is taken away, and with it the default route; then it is back, and the other one goes.
+#[test]
+fn a_site_goes_on_when_an_interface_is_taken_away_under_load_and_uses_it_again_when_it_is_back() {
+    if !support::root_or_skip() {
+        return;
+    }
+    let _alone = support::alone();
+    let programs = Path::new(support::built_programs());
+    let keep: hold::Keep<'_> = &|lab, _, check| {
+        failover(lab, 1, 180, || netlink::remove(lab.namespace("xtr-a").unwrap(), "one").unwrap())?;
+        check()?;
+        plug_in(lab)?;
+        // Registered again, and told to the other site.
+        std::thread::sleep(Duration::from_secs(10));
+        failover(lab, 0, 180, || netlink::remove(lab.namespace("xtr-a").unwrap(), "two").unwrap())?;
+        Ok(check()?)
+    };
+    hold::stand(LabName::TwoProviders, programs, Privilege::Root, keep).unwrap();
+}
+
 /// Solicit-Map-Requests that have come to a router.
 fn solicited(lab: &Lab, node: &str, control: &Path) -> anyhow::Result<u64> {
     let counted = counters(lab, node, control)?;

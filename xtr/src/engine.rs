@@ -118,6 +118,13 @@ impl Control {
         self
     }
 
+    /// Finds path MTUs by probes as long as the longest packets (RFC 8899).
+    #[must_use]
+    pub fn finding_path_mtus(mut self, longest: reach::Longest) -> Self {
+        self.prober.find_path_mtus(longest);
+        self
+    }
+
     /// Has heard these last unsolicited Map-Notifies in the run before ([`Output::PersistHeard`]).
     #[must_use]
     pub fn having_heard(mut self, kept: impl IntoIterator<Item = (MapSystem, Nonce)>) -> Self {

@@ -27,6 +27,13 @@ pub enum Destination {
         /// Address and port of the receiver.
         remote: SocketAddr,
     },
+    /// Over UDP, from port 4342, in one packet that no router may fragment (DF), however long the kernel takes the way for.
+    Unfragmented {
+        /// The locator to send from.
+        local: IpAddr,
+        /// Address and port of the receiver.
+        remote: SocketAddr,
+    },
     /// Over UDP, from port 4341: through the NAT that this node is behind, whose binding others answer to.
     DataPort {
         /// The locator to send from.

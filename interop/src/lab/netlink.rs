@@ -139,18 +139,40 @@ pub fn route(namespace: &Namespace, route: &Route) -> Result<(), LabError> {
 /// # Errors
 /// When the kernel refuses, or the families differ.
 pub fn route_from(namespace: &Namespace, source: IpAddr, via: IpAddr, port: &str, table: u32) -> Result<(), LabError> {
-    let port = port.to_owned();
+    default_route_in(namespace, via, port, table)?;
     converse(namespace, format!("route from {source}"), async move |netlink| {
-        let index = index_of(&netlink, &port).await?;
-        let everywhere = if via.is_ipv4() { IpNet::V4(Default::default()) } else { IpNet::V6(Default::default()) };
-        let mut route = route_message(everywhere, Some(via), index)?;
-        route.attributes.push(RouteAttribute::Table(table));
-        netlink.route().add(route).execute().await?;
         let rule = netlink.rule().add().action(RuleAction::ToTable).table_id(table);
         match source {
             IpAddr::V4(source) => rule.v4().source_prefix(source, 32).execute().await,
             IpAddr::V6(source) => rule.v6().source_prefix(source, 128).execute().await,
         }
+    })
+}
+
+/// Adds a default route to the routing table of that number.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn default_route_in(namespace: &Namespace, via: IpAddr, port: &str, table: u32) -> Result<(), LabError> {
+    let port = port.to_owned();
+    converse(namespace, format!("route by {via}"), async move |netlink| {
+        let index = index_of(&netlink, &port).await?;
+        let everywhere = if via.is_ipv4() { IpNet::V4(Default::default()) } else { IpNet::V6(Default::default()) };
+        let mut route = route_message(everywhere, Some(via), index)?;
+        route.attributes.push(RouteAttribute::Table(table));
+        netlink.route().add(route).execute().await
+    })
+}
+
+/// Takes an interface away, and with it the other end of its cable.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove(namespace: &Namespace, port: &str) -> Result<(), LabError> {
+    let port = port.to_owned();
+    converse(namespace, format!("{port} away"), async move |netlink| {
+        let index = index_of(&netlink, &port).await?;
+        netlink.link().del(index).execute().await
     })
 }
 

@@ -43,7 +43,7 @@ impl BulkReport {
     }
 }
 
-/// How long the connection may take, and how long the receiver waits for more.
+/// How long the connection may take, and how long both ends wait for the other; as long as the transfer may take, if that is longer.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Transfers octets from one host to another.
@@ -53,7 +53,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub fn bulk(from: &Namespace, to: &Namespace, bulk: Bulk) -> anyhow::Result<BulkReport> {
     let listener = to.run(move || listen(bulk.destination))?.context("cannot listen")?;
     let there = listener.local_addr()?;
-    let receiver = std::thread::Builder::new().name("bulk".into()).spawn(move || receive(&listener))?;
+    let silence = SILENCE.max(bulk.time);
+    let receiver = std::thread::Builder::new().name("bulk".into()).spawn(move || receive(&listener, silence))?;
     let sender = from.start(move || send(there, bulk))?;
     while !(sender.is_finished() && receiver.is_finished()) {
         interrupt::sleep(POLL)?;
@@ -71,7 +72,7 @@ fn listen(address: IpAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn receive(listener: &TcpListener) -> io::Result<BulkReport> {
+fn receive(listener: &TcpListener, silence: Duration) -> io::Result<BulkReport> {
     let deadline = Instant::now() + SILENCE;
     let mut stream = loop {
         match listener.accept() {
@@ -83,7 +84,7 @@ fn receive(listener: &TcpListener) -> io::Result<BulkReport> {
         }
     };
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_read_timeout(Some(silence))?;
     let started = Instant::now();
     let (mut octets, mut buffer) = (0, vec![0; BULK_CHUNK]);
     loop {
@@ -100,7 +101,7 @@ fn send(there: SocketAddr, bulk: Bulk) -> io::Result<u64> {
     socket.bind(&SocketAddr::new(bulk.source, 0).into())?;
     socket.connect_timeout(&there.into(), SILENCE)?;
     let mut stream = TcpStream::from(socket);
-    stream.set_write_timeout(Some(SILENCE))?;
+    stream.set_write_timeout(Some(SILENCE.max(bulk.time)))?;
     let (chunk, end, mut sent) = (vec![0x5a; BULK_CHUNK], Instant::now() + bulk.time, 0);
     while sent < bulk.octets && Instant::now() < end {
         stream.write_all(&chunk)?;

@@ -45,6 +45,11 @@ impl Control {
         self.prober.source(rloc)
     }
 
+    /// The path MTU that packets to a locator of others keep to, in octets, if it is known to be lower than they could be long.
+    pub fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
+        self.prober.path_mtu(rloc)
+    }
+
     /// Whether packets may go to a locator of others, as far as probes have shown.
     pub fn is_usable(&self, rloc: IpAddr) -> bool {
         self.prober.is_usable(rloc)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Between the control half and the packet half: what that wants, and what it is told to do.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Control, Output};
@@ -18,6 +19,7 @@ impl Control {
             Event::Refresh { prefix } if self.subscriber.refresh(now, &prefix) => {}
             Event::Refresh { prefix } => self.resolver.handle(now, resolve::Input::Refresh { prefix }),
             Event::Silent { rloc } => self.prober.suspect(now, rloc),
+            Event::PathMtu { rloc, mtu } => self.prober.learned_mtu(now, rloc, mtu),
             Event::Source { eid, rloc } => self.resolver.handle(now, resolve::Input::Source { eid, rloc }),
             Event::EchoAsked { rloc, nonce } => self.echo.asked(now, rloc, nonce),
             Event::Echoed { rloc, nonce } => self.echo.echoed(now, rloc, nonce),
@@ -53,7 +55,9 @@ impl Control {
         self.outputs.extend(of_peer.map(Output::Update));
         // The packet half forgets what is in no mapping.
         let prober = &self.prober;
-        let known = locators.into_iter().filter_map(|rloc| Some(Update::From { rloc, source: prober.source(rloc)? }));
+        let from = |rloc: &IpAddr| Some(Update::From { rloc: *rloc, source: prober.source(*rloc)? });
+        let mtu = |rloc: &IpAddr| Some(Update::PathMtu { rloc: *rloc, mtu: Some(prober.path_mtu(*rloc)?) });
+        let known = locators.iter().flat_map(|rloc| [from(rloc), mtu(rloc)]).flatten();
         self.outputs.extend(known.map(Output::Update));
     }
 }

@@ -239,6 +239,10 @@ impl Itr {
                 let number = self.rlocs.number(rloc, source);
                 self.cache.locators_mut().set_from(rloc, number);
             }
+            Update::PathMtu { rloc, mtu } => {
+                let has_changed = self.cache.set_path_mtu(rloc, mtu);
+                self.counters.add(Count::PathMtu, usize::from(has_changed));
+            }
             // For the ETR.
             Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_) => {}
         }
@@ -248,13 +252,20 @@ impl Itr {
     /// IP header, was longer than `mtu` octets. Reports that fit nothing we send are refused (RFC 9300, section 7.2).
     pub fn handle_too_big(&mut self, now: Instant, quoted: &[u8], mtu: usize) {
         self.handle_timeout(now);
-        let learned = match self.quoted_way(quoted) {
+        let way = self.quoted_way(quoted);
+        let learned = match way {
             Some(quoted::Way::Rloc(rloc)) => self.cache.learn_mtu(rloc, mtu),
             Some(quoted::Way::Binding(binding)) => self.cache.learn_binding_mtu(binding, mtu),
             None => Learned::Stranger,
         };
         match learned {
-            Learned::Changed => self.counters.add(Count::PathMtu, 1),
+            Learned::Changed(mtu) => {
+                self.counters.add(Count::PathMtu, 1);
+                // Without room the long probes of control find it.
+                if let (Some(quoted::Way::Rloc(rloc)), true) = (way, self.events.len() < limits::EVENTS) {
+                    self.events.push_back(Event::PathMtu { rloc, mtu });
+                }
+            }
             Learned::Known => {}
             Learned::Stranger => self.counters.add(Count::PathMtuRefused, 1),
         }

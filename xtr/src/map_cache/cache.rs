@@ -258,6 +258,11 @@ impl MapCache {
         self.locators.learn(self.clock.tick(), rloc, mtu)
     }
 
+    /// Takes the path MTU that probing has found; whether it is another one than before.
+    pub(crate) fn set_path_mtu(&mut self, rloc: IpAddr, mtu: Option<u16>) -> bool {
+        self.locators.set_path_mtu(self.clock.tick(), rloc, mtu)
+    }
+
     /// The same of a way through a NAT.
     pub(crate) fn learn_binding_mtu(&mut self, binding: Binding, mtu: usize) -> Learned {
         self.locators.learn_binding(self.clock.tick(), binding, mtu)

@@ -27,8 +27,8 @@ pub(crate) struct LocatorIndex(u32);
 /// What came of a report of a path MTU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Learned {
-    /// A lower MTU is believed from now on.
-    Changed,
+    /// This lower MTU is believed from now on, in octets.
+    Changed(u16),
     /// It is no news.
     Known,
     /// No mapping has this RLOC.
@@ -337,20 +337,30 @@ impl Locators {
         self.learn_at(now, Place::through(binding), mtu)
     }
 
+    /// Takes what probing has found of the way to an RLOC (RFC 8899); none = nothing lower than that of the interface. Whether that is
+    /// another path MTU than before.
+    pub(super) fn set_path_mtu(&mut self, now: Tick, address: IpAddr, mtu: Option<u16>) -> bool {
+        let Some(index) = self.find(address) else { return false };
+        let interface = self.interface_mtu;
+        let state = &mut self.states[index.0];
+        let before = state.mtu(now, interface);
+        (state.mtu, state.mtu_until) = match mtu {
+            Some(mtu) => (mtu.max(smallest(address)), now.plus(limits::PATH_MTU_TIME)),
+            None => (0, Tick::NONE),
+        };
+        state.mtu(now, interface) != before
+    }
+
     fn learn_at(&mut self, now: Tick, place: Place, mtu: usize) -> Learned {
         let referenced = self.find_at(place).filter(|index| self.get(*index).references > 0);
         let Some(index) = referenced else { return Learned::Stranger };
-        let smallest = match place.address {
-            IpAddr::V4(_) => limits::SMALLEST_PATH_MTU_V4,
-            IpAddr::V6(_) => MINIMUM_MTU,
-        };
         let state = &mut self.states[index.0];
-        let believed = u16::try_from(mtu.max(smallest)).unwrap_or(u16::MAX);
+        let believed = u16::try_from(mtu).unwrap_or(u16::MAX).max(smallest(place.address));
         if usize::from(believed) >= state.mtu(now, self.interface_mtu) {
             return Learned::Known;
         }
         (state.mtu, state.mtu_until) = (believed, now.plus(limits::PATH_MTU_TIME));
-        Learned::Changed
+        Learned::Changed(believed)
     }
 
     /// Counts packets that go there.
@@ -484,6 +494,15 @@ impl Locators {
     }
 }
 
+/// The least path MTU that is believed.
+fn smallest(address: IpAddr) -> u16 {
+    let smallest = match address {
+        IpAddr::V4(_) => limits::SMALLEST_PATH_MTU_V4,
+        IpAddr::V6(_) => MINIMUM_MTU,
+    };
+    u16::try_from(smallest).unwrap_or(u16::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -512,15 +531,30 @@ mod tests {
         let mut locators = locators();
         let (v4, v6) = (ip("192.0.2.1"), ip("2001:db8::1"));
         let (at_v4, at_v6) = (locators.acquire(v4).unwrap(), locators.acquire(v6).unwrap());
-        assert_eq!(locators.learn(NOW, v4, 1400), Learned::Changed);
+        assert_eq!(locators.learn(NOW, v4, 1400), Learned::Changed(1400));
         assert_eq!(locators.room(NOW, at_v4), 1364);
         assert_eq!(locators.learn(NOW, v4, 1450), Learned::Known, "a higher one is not news");
-        assert_eq!(locators.learn(NOW, v4, 68), Learned::Changed);
+        assert_eq!(locators.learn(NOW, v4, 68), Learned::Changed(576));
         assert_eq!(locators.room(NOW, at_v4), 576 - 36);
-        assert_eq!(locators.learn(NOW, v6, 1000), Learned::Changed);
+        assert_eq!(locators.learn(NOW, v6, 1000), Learned::Changed(1280));
         assert_eq!(locators.room(NOW, at_v6), 1280 - 56);
         assert_eq!(locators.learn(NOW, v6, 9000), Learned::Known);
         assert_eq!(locators.learn(NOW, ip("192.0.2.9"), 1300), Learned::Stranger);
+        assert_eq!(locators.room(NOW.plus(Duration::from_secs(600)), at_v4), 1464);
+    }
+
+    #[test]
+    fn what_probes_find_of_a_path_goes_both_ways_is_bounded_and_forgotten() {
+        let mut locators = locators();
+        let (v4, v6) = (ip("192.0.2.1"), ip("2001:db8::1"));
+        let (at_v4, at_v6) = (locators.acquire(v4).unwrap(), locators.acquire(v6).unwrap());
+        assert!(locators.set_path_mtu(NOW, v4, Some(1316)) && locators.set_path_mtu(NOW, v6, Some(1000)));
+        assert_eq!((locators.room(NOW, at_v4), locators.room(NOW, at_v6)), (1280, 1280 - 56));
+        assert!(locators.set_path_mtu(NOW, v4, Some(1356)), "upwards too");
+        assert!(!locators.set_path_mtu(NOW, v4, Some(1356)) && locators.set_path_mtu(NOW, v6, None));
+        assert_eq!((locators.room(NOW, at_v4), locators.room(NOW, at_v6)), (1320, 1444));
+        assert!(!locators.set_path_mtu(NOW, ip("192.0.2.9"), Some(1300)), "a stranger's");
+        assert_eq!(locators.len(), 2);
         assert_eq!(locators.room(NOW.plus(Duration::from_secs(600)), at_v4), 1464);
     }
 
@@ -596,7 +630,7 @@ mod tests {
         let third = locators.acquire_binding(from_another).unwrap();
         assert_ne!(third, one, "each address of ours has a hole of its own in the NAT");
         locators.release(third);
-        assert_eq!(locators.learn_binding(NOW, binding(50_000), 1400), Learned::Changed);
+        assert_eq!(locators.learn_binding(NOW, binding(50_000), 1400), Learned::Changed(1400));
         assert_eq!((locators.room(NOW, one), locators.room(NOW, other), locators.room(NOW, plain)), (1364, 1464, 1464));
         locators.set_reachable(ip("192.0.2.1"), false);
         locators.set_families(Families { v4: true, v6: false });

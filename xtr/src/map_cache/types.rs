@@ -207,6 +207,13 @@ pub enum Update {
         /// Ours.
         source: IpAddr,
     },
+    /// The path MTU to a locator, in whatever mappings it is, as probing has found (RFC 8899).
+    PathMtu {
+        /// The locator.
+        rloc: IpAddr,
+        /// Octets of a whole IP packet, for as long as what a router says holds; none = packets are not as long as it is.
+        mtu: Option<u16>,
+    },
     /// An EID-prefix is registered from behind a NAT through this node, or is so no longer: packets to it from anywhere, and packets
     /// from it that come from its NAT, are encapsulated again.
     Relayed {
@@ -309,6 +316,13 @@ pub enum Event {
     Silent {
         /// The locator.
         rloc: IpAddr,
+    },
+    /// A router, or our own kernel, has taught a lower path MTU to this locator.
+    PathMtu {
+        /// The locator.
+        rloc: IpAddr,
+        /// Octets of a whole IP packet.
+        mtu: u16,
     },
     /// Packets came with a pair of inner and outer ECN field that no way of encapsulating makes (RFC 6040, section 4.2). Said at most once
     /// in a while of each pair.

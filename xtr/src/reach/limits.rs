@@ -113,3 +113,29 @@ pub const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// How long a change that not every Map-Server has confirmed is told once more when they have.
 pub const LATE_CONFIRMATION: Duration = Duration::from_secs(60);
+
+/// Least time between an answer and the next long probe of a path whose path MTU is not in doubt: as often as short ones (RFC 8899, section
+/// 5.1.1, wants more than 15 s).
+pub const LONG_INTERVAL: Duration = Duration::from_secs(26);
+
+/// Probes of one length, [`BURST_GAP`] apart, until it is taken for lost (RFC 8899, section 5.1.2, MAX_PROBES).
+pub const LONG_TRIES: u32 = 3;
+
+/// Wait after an answer before a longer one is tried: ETRs do not answer any number of probes a second.
+pub const SEARCH_GAP: Duration = Duration::from_millis(1500);
+
+/// Octets between what gets there and what does not that are not worth a probe.
+pub const SEARCH_STEP: u16 = 8;
+
+/// How long a path MTU that was found is kept to before a longer one is tried (RFC 8899, section 5.1.1, PMTU_RAISE_TIMER).
+pub const RAISE_AFTER: Duration = Duration::from_secs(600);
+
+/// Least path MTU that probes find, octets: each link of IPv6 has it, and of IPv4 none with less is known that says nothing about it, whereas
+/// a peer may take no control messages that are longer than they have to be.
+pub const LEAST_PATH_MTU: u16 = 1280;
+
+/// Long probes a second in all, and at once: [`TARGETS`] in their intervals, and as many again that are in doubt; 3.6 megabits.
+pub const LONG_PROBES_PER_SECOND: u32 = 300;
+
+/// Long probes of one locator that may still be answered, the newest ones.
+pub const LONG_OUTSTANDING: usize = 6;

@@ -2,7 +2,7 @@
 //! Whether the locators of others can be reached (RFC 9301, section 7), and who has to hear when ours change (section 6).
 //!
 //! * [`Prober`]: probes each locator of the map-cache, once for all the mappings that share it, and says which of them
-//!   packets must not be sent to.
+//!   packets must not be sent to. Probes as long as packets are show the path MTU.
 //! * [`Solicitor`]: remembers which ITRs have sent to us lately, and sends them SMRs when our mappings change.
 //! * [`Echo`], [`Own`] and [`StatusBits`]: what packets of trusted peers say of it, and ours to them (RFC 9300, section 10).
 
@@ -10,7 +10,9 @@ mod budget;
 mod echo;
 pub mod limits;
 mod own_mapping;
+mod paths;
 mod prober;
+mod search;
 mod solicitor;
 mod status_bits;
 mod target;
@@ -18,6 +20,7 @@ mod target;
 pub(crate) use budget::Budget;
 pub use echo::{Echo, EchoState, Verdict};
 pub use own_mapping::Own;
+pub use paths::Longest;
 pub use prober::{Output, Probed, ProbedLocator, Prober};
 pub use solicitor::Solicitor;
 pub use status_bits::{Bits, StatusBits};
@@ -36,6 +39,12 @@ pub struct Counts {
     pub locators_lost: u64,
     /// How often packets to a locator began to leave from another one of ours.
     pub uplinks_changed: u64,
+    /// Probes as long as packets are, sent to find path MTUs (RFC 8899).
+    pub long_probes_sent: u64,
+    /// Those that were answered.
+    pub long_probes_answered: u64,
+    /// How often packets as long as the path MTU that was believed were found to be lost without a word.
+    pub black_holes: u64,
     /// Solicit-map-requests sent.
     pub smrs_sent: u64,
     /// Solicit-map-requests received, those that were refused among them.
@@ -60,6 +69,9 @@ impl Counts {
             probes_lost: self.probes_lost + other.probes_lost,
             locators_lost: self.locators_lost + other.locators_lost,
             uplinks_changed: self.uplinks_changed + other.uplinks_changed,
+            long_probes_sent: self.long_probes_sent + other.long_probes_sent,
+            long_probes_answered: self.long_probes_answered + other.long_probes_answered,
+            black_holes: self.black_holes + other.black_holes,
             smrs_sent: self.smrs_sent + other.smrs_sent,
             smrs_received: self.smrs_received + other.smrs_received,
             echoes_requested: self.echoes_requested + other.echoes_requested,
@@ -70,13 +82,16 @@ impl Counts {
     }
 
     /// Each with the name under which `show counters` lists it.
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("probes-sent", self.probes_sent),
             ("probes-answered", self.probes_answered),
             ("probes-lost", self.probes_lost),
             ("locators-lost", self.locators_lost),
             ("uplinks-changed", self.uplinks_changed),
+            ("long-probes-sent", self.long_probes_sent),
+            ("long-probes-answered", self.long_probes_answered),
+            ("black-holes", self.black_holes),
             ("smrs-sent", self.smrs_sent),
             ("smrs-received", self.smrs_received),
             ("echoes-requested", self.echoes_requested),

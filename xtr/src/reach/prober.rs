@@ -19,6 +19,7 @@ use wire::address::{Address, EidPrefix};
 use wire::control::{EidRequest, MapReply, MapRequest, Nonce};
 
 use super::budget::Budget;
+use super::paths::{Longest, Paths};
 use super::target::{Answered, Outstanding, Standing, Step, Target};
 use super::{Counts, limits};
 use crate::map_cache::Update;
@@ -75,6 +76,8 @@ pub struct Prober {
     targets: BTreeMap<IpAddr, Target>,
     schedule: BTreeSet<(Instant, IpAddr)>,
     nonces: HashMap<Nonce, IpAddr>,
+    /// The path MTUs.
+    paths: Paths,
     budget: Budget,
     /// Of probes that others' probes make us send.
     doubts: Budget,
@@ -87,7 +90,11 @@ impl Prober {
     /// Nonces and jitter are drawn from `seed`, which has to come from the system's entropy. Probes are sent from `rlocs`, the
     /// preferred ones first.
     pub fn new(now: Instant, rlocs: Vec<IpAddr>, seed: [u8; 32]) -> Self {
+        // Two of one seed would draw the same numbers.
+        let mut of_paths = seed;
+        of_paths[1] ^= 1;
         Self {
+            paths: Paths::new(now, of_paths),
             rlocs,
             spared: Vec::new(),
             petrs: Vec::new(),
@@ -106,6 +113,23 @@ impl Prober {
     /// Probes none of these: they speak no control protocol.
     pub fn spare(&mut self, rlocs: Vec<IpAddr>) {
         self.spared = rlocs;
+    }
+
+    /// Finds path MTUs too, by probes as long as the longest packets.
+    pub fn find_path_mtus(&mut self, longest: Longest) {
+        self.paths.set_longest(longest);
+    }
+
+    /// The packet half has learned this path MTU to a locator.
+    pub fn learned_mtu(&mut self, now: Instant, rloc: IpAddr, mtu: u16) {
+        if let (true, Some(local)) = (self.targets.contains_key(&rloc), self.current(rloc)) {
+            self.paths.too_big(now, rloc, (local, mtu));
+        }
+    }
+
+    /// The path MTU that packets to a locator keep to, in octets, if it is lower than they could be long.
+    pub fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
+        self.paths.path_mtu(rloc)
     }
 
     /// Sends from these locators from now on. What was found out by others says nothing about these: each locator in doubt is
@@ -172,7 +196,7 @@ impl Prober {
         let mut has_gone = false;
         self.reschedule(rloc, |target| has_gone = target.condemn(now));
         if has_gone {
-            self.gone_down(rloc);
+            self.gone_down(now, rloc);
         }
     }
 
@@ -195,10 +219,15 @@ impl Prober {
         if !message.records.iter().all(|record| record.authoritative) && !self.asks_petr_about_all(message.nonce) {
             return Err(Refusal::ReplyProbeNotAuthoritative);
         }
-        let rloc = *self.nonces.get(&message.nonce).ok_or(Refusal::ReplyUnasked)?;
+        let long = self.paths.asked(message.nonce).map(|(rloc, _)| rloc);
+        let rloc = long.or_else(|| self.nonces.get(&message.nonce).copied()).ok_or(Refusal::ReplyUnasked)?;
         let is_from_it = matches!(via, Via::Socket { remote, .. } if remote.ip() == rloc);
         if !is_from_it && probed_locator(message) != Some(rloc) {
             return Err(Refusal::ReplyProbeFromElsewhere);
+        }
+        if long.is_some() {
+            let prefix = self.paths.answer(now, message.nonce).ok_or(Refusal::ReplyUnasked)?;
+            return Ok(Probed { rloc, prefix });
         }
         // What is too old is lost, whoever answers it now.
         self.drop_lost(now, rloc);
@@ -207,10 +236,9 @@ impl Prober {
         let ways = (self.current(rloc), same_family(&self.rlocs, rloc));
         let mut answered = None;
         self.reschedule(rloc, |target| {
-            answered =
-                target.take(message.nonce).map(|probe| (probe.prefix, target.answer(now, &probe, ways, interval)));
+            answered = target.take(message.nonce).map(|probe| (probe, target.answer(now, &probe, ways, interval)));
         });
-        let (prefix, Answered { is_back, has_moved }) = answered.ok_or(Refusal::ReplyUnasked)?;
+        let (probe, Answered { is_back, has_moved }) = answered.ok_or(Refusal::ReplyUnasked)?;
         self.counts.probes_answered += 1;
         if has_moved {
             self.moved(rloc);
@@ -219,7 +247,10 @@ impl Prober {
             tracing::info!(%rloc, "the locator answers again");
             self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: true }));
         }
-        Ok(Probed { rloc, prefix })
+        if self.current(rloc) == Some(probe.local) {
+            self.paths.short_answered(now, rloc, (probe.local, probe.prefix));
+        }
+        Ok(Probed { rloc, prefix: probe.prefix })
     }
 
     /// Does what is due. `user` says which EID-prefix with this locator comes behind the one that it is given; none = the
@@ -229,6 +260,7 @@ impl Prober {
         now: Instant,
         mut user: impl FnMut(IpAddr, Option<EidPrefix>) -> Option<EidPrefix>,
     ) {
+        self.paths.handle_timeout(now);
         while let Some((due, rloc)) = self.schedule.first().copied()
             && due <= now
         {
@@ -246,7 +278,7 @@ impl Prober {
             self.reschedule(rloc, |target| step = target.step(now, interval, is_spared));
             match step {
                 Step::Rest => {}
-                Step::GoneDown => self.gone_down(rloc),
+                Step::GoneDown => self.gone_down(now, rloc),
                 Step::Moved => self.moved(rloc),
                 // The others wait too: what is due first is sent first.
                 Step::Probe if !self.budget.take(now) => return,
@@ -257,13 +289,13 @@ impl Prober {
 
     /// The next thing to do, until there is none.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.paths.poll())
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let (due, _) = self.schedule.first()?;
-        Some(self.budget.next().map_or(*due, |tokens| tokens.max(*due)))
+        let short = self.schedule.first().map(|(due, _)| self.budget.next().map_or(*due, |tokens| tokens.max(*due)));
+        short.into_iter().chain(self.paths.next_deadline()).min()
     }
 
     /// Whether packets may go there, as far as we know.
@@ -330,7 +362,13 @@ impl Prober {
 
     /// What was done.
     pub fn counts(&self) -> Counts {
-        self.counts
+        let long = self.paths.counts();
+        Counts {
+            long_probes_sent: long.sent,
+            long_probes_answered: long.answered,
+            black_holes: long.black_holes,
+            ..self.counts
+        }
     }
 
     /// What was refused.
@@ -338,8 +376,7 @@ impl Prober {
         &self.tally
     }
 
-    /// Sends a probe, not to a Map-Server and not encapsulated. One ITR-RLOC only, so that the answer comes back the way of
-    /// the probe.
+    /// Sends a probe, not to a Map-Server.
     fn probe(&mut self, now: Instant, rloc: IpAddr, prefix: EidPrefix) {
         let Some(local) = self.current(rloc) else {
             // Packets cannot go there either, and that says nothing about the locator.
@@ -377,15 +414,8 @@ impl Prober {
 
     fn send(&mut self, rloc: IpAddr, probe: Outstanding) {
         let Outstanding { nonce, prefix, local, .. } = probe;
-        let message = MapRequest {
-            probe: true,
-            nonce,
-            itr_rlocs: vec![Address::from(local)],
-            records: vec![EidRequest { notify: false, eid: prefix.into() }],
-            ..MapRequest::default()
-        };
         self.nonces.insert(nonce, rloc);
-        match message.encode() {
+        match probe_message(nonce, local, prefix).encode() {
             Ok(bytes) => {
                 self.counts.probes_sent += 1;
                 let to = Destination::Socket { local, remote: SocketAddr::new(rloc, wire::CONTROL_PORT) };
@@ -397,9 +427,12 @@ impl Prober {
 
     /// Whether a probe asked a PETR about all there is: it has no EID-prefix to answer with authority for.
     fn asks_petr_about_all(&self, nonce: Nonce) -> bool {
-        let petr = self.nonces.get(&nonce).filter(|rloc| self.petrs.contains(rloc));
-        let asked = petr.and_then(|petr| self.targets.get(petr)?.asked_with(nonce));
-        asked.is_some_and(|prefix| prefix.net.prefix_len() == 0)
+        let short = || {
+            let rloc = *self.nonces.get(&nonce)?;
+            Some((rloc, self.targets.get(&rloc)?.asked_with(nonce)?))
+        };
+        let asked = self.paths.asked(nonce).or_else(short);
+        asked.is_some_and(|(rloc, prefix)| self.petrs.contains(&rloc) && prefix.net.prefix_len() == 0)
     }
 
     /// Whether silence says nothing of a locator: a PETR that has never answered may do no probes, and nothing else comes from one.
@@ -435,7 +468,8 @@ impl Prober {
         }
     }
 
-    fn gone_down(&mut self, rloc: IpAddr) {
+    fn gone_down(&mut self, now: Instant, rloc: IpAddr) {
+        self.paths.interrupt(now, rloc);
         tracing::info!(%rloc, "the locator does not answer: packets go elsewhere");
         self.counts.locators_lost += 1;
         self.outputs.push_back(Output::Update(Update::Reachable { rloc, reachable: false }));
@@ -445,6 +479,7 @@ impl Prober {
     fn forget(&mut self, now: Instant, rloc: IpAddr) {
         let Some(mut target) = self.targets.remove(&rloc) else { return };
         self.schedule.remove(&(target.due, rloc));
+        self.paths.remove(rloc);
         while let Some(probe) = target.take_lost(now, true) {
             self.nonces.remove(&probe.nonce);
         }
@@ -484,6 +519,17 @@ impl Prober {
     fn between(&mut self, least: Duration, greatest: Duration) -> Duration {
         let range = u64::try_from((greatest - least).as_micros()).unwrap_or(u64::MAX);
         least + Duration::from_micros(self.random.next_u64() % range.saturating_add(1))
+    }
+}
+
+/// A probe, not encapsulated. One ITR-RLOC only, so that the answer comes back the way of the probe.
+pub(super) fn probe_message(nonce: Nonce, local: IpAddr, prefix: EidPrefix) -> MapRequest {
+    MapRequest {
+        probe: true,
+        nonce,
+        itr_rlocs: vec![Address::from(local)],
+        records: vec![EidRequest { notify: false, eid: prefix.into() }],
+        ..MapRequest::default()
     }
 }
 

@@ -23,6 +23,17 @@ pub(super) fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int,
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Reads an option of one int.
+pub(super) fn option(socket: &Socket, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(mem::size_of_val(&value)).unwrap_or_default();
+    // SAFETY: `value` is of `length` octets, both outlive the call, and an option used here writes one int at most.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, std::ptr::from_mut(&mut value).cast(), &raw mut length)
+    };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
 /// What one recvmsg(2) brought, beside the octets.
 #[derive(Debug)]
 pub(super) struct Received<'c> {

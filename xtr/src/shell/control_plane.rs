@@ -318,7 +318,12 @@ impl ControlPlane {
     fn show(&self, table: Table, to: oneshot::Sender<Value>) {
         let counters: Value = self.packets.counters();
         let mut answer = show::answer(table, &self.control, Instant::now(), &counters);
-        show::add_sent(table, &mut answer, &self.packets.locators());
+        let mut sent = self.packets.locators();
+        for count in &mut sent {
+            // The packet half publishes its own when packets go there.
+            count.path_mtu = self.control.path_mtu(count.address).map_or(count.path_mtu, usize::from);
+        }
+        show::add_sent(table, &mut answer, &sent);
         let status = self.map_system.as_ref().map(Embedded::status);
         // The map system answers when it comes to it; the loop does not wait.
         tokio::spawn(async move {
@@ -382,6 +387,9 @@ impl ControlPlane {
     fn send(&self, outgoing: Outgoing) {
         match (outgoing.to, &self.map_system) {
             (Destination::Socket { local, remote }, _) => self.sockets.send(local, remote, &outgoing.bytes),
+            (Destination::Unfragmented { local, remote }, _) => {
+                self.sockets.send_unfragmented(local, remote, &outgoing.bytes);
+            }
             (Destination::DataPort { local, remote }, _) => {
                 self.packets.send_from_data_port(local, remote, &outgoing.bytes);
             }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Failure;
+use super::ancillary::{option, set_option};
 
 /// Largest datagram taken; a control message is a twentieth of it.
 const LARGEST_DATAGRAM: usize = 65_535;
@@ -114,6 +115,32 @@ impl ControlSockets {
             Err(error) => tracing::debug!(%local, %remote, %error, "not sent"),
         }
     }
+
+    /// Sends from port 4342 of `local` in one packet that no router may fragment. One that is too long for the interface is lost, as on
+    /// the way.
+    pub fn send_unfragmented(&self, local: IpAddr, remote: SocketAddr, bytes: &[u8]) {
+        let bound = self.sockets.iter().find(|bound| bound.address == local);
+        let sent = bound.map(|bound| send_unfragmented(&SockRef::from(bound.socket.as_ref()), remote, bytes));
+        match sent {
+            Some(Ok(_)) => tracing::trace!(%local, %remote, octets = bytes.len(), "sent, unfragmented"),
+            Some(Err(error)) => tracing::debug!(%local, %remote, %error, "not sent, unfragmented"),
+            None => tracing::debug!(%local, %remote, "no socket to send from"),
+        }
+    }
+}
+
+/// What the kernel makes of path MTUs, for one datagram: it is not fragmented here or on the way, and what the kernel has learned of the
+/// path does not matter (ip(7), IP_PMTUDISC_PROBE). The socket is then as it was: of the other messages none may be lost for its length.
+fn send_unfragmented(socket: &Socket, remote: SocketAddr, bytes: &[u8]) -> std::io::Result<usize> {
+    let (level, name, probe) = match remote {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
+    };
+    let before = option(socket, level, name)?;
+    set_option(socket, level, name, probe)?;
+    let sent = socket.send_to(bytes, &remote.into());
+    set_option(socket, level, name, before)?;
+    sent
 }
 
 async fn bind_patiently(local: SocketAddr) -> Result<UdpSocket, Failure> {
@@ -157,6 +184,32 @@ async fn read(local: SocketAddr, socket: Arc<UdpSocket>, sender: mpsc::Sender<Re
             }
             // An ICMP error of an earlier datagram: the socket goes on.
             Err(error) => tracing::debug!(%local, %error, "receiving"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn one_datagram_leaves_unfragmented_and_the_socket_is_as_before() {
+        for address in ["127.43.42.1:0", "[::1]:0"] {
+            let local: SocketAddr = address.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP)).unwrap();
+            socket.bind(&local.into()).unwrap();
+            let to = socket.local_addr().unwrap().as_socket().unwrap();
+            let (level, name, never) = match local {
+                SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+                SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
+            };
+            set_option(&socket, level, name, never).unwrap();
+            assert_eq!(send_unfragmented(&socket, to, &[7; 9000]).unwrap(), 9000);
+            // No datagram is that long.
+            let too_long = send_unfragmented(&socket, to, &[7; 65_536]).unwrap_err();
+            assert_eq!(too_long.raw_os_error(), Some(libc::EMSGSIZE));
+            assert_eq!(option(&socket, level, name).unwrap(), never, "whatever became of it");
         }
     }
 }

@@ -165,7 +165,11 @@ impl DataPlane {
     pub fn update(&self, update: Update) {
         let concerns_itr_only = matches!(
             update,
-            Update::Upsert { .. } | Update::Remove { .. } | Update::Unresolved { .. } | Update::EchoAnswer { .. }
+            Update::Upsert { .. }
+                | Update::Remove { .. }
+                | Update::Unresolved { .. }
+                | Update::EchoAnswer { .. }
+                | Update::PathMtu { .. }
         );
         let concerns_etr_only =
             matches!(update, Update::Source { .. } | Update::Relayed { .. } | Update::Rtrs(_) | Update::Behind(_));

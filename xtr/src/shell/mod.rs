@@ -317,6 +317,7 @@ fn control(
     let now = Instant::now();
     let control = Control::new(now, config)
         .sparing(gpe_peers)
+        .finding_path_mtus(Packets::longest(settings))
         .logging_ecn(settings.ecn_log)
         .trusting(now, trust, state::random()?)
         .secured(lisp_sec)

@@ -20,6 +20,7 @@ use crate::etr::{EtrConfig, SourcePolicy};
 use crate::itr::ItrConfig;
 use crate::limits;
 use crate::map_cache::{Event, Update};
+use crate::reach::Longest;
 
 /// MTU towards the core until a lower one is learned, octets (L of RFC 9300, section 7.1).
 const CORE_MTU: usize = 1500;
@@ -146,6 +147,12 @@ impl Packets {
     /// MTU of the TUN device, octets.
     pub fn tun_mtu(&self) -> u16 {
         self.tun_mtu
+    }
+
+    /// How long packets may be: what comes out of the TUN device, and at an RTR what it relays.
+    pub fn longest(config: &Config) -> Longest {
+        let outer = u16::try_from(CORE_MTU).unwrap_or(u16::MAX);
+        Longest { inner: if config.nat.rtr { outer } else { config.mtu }, outer }
     }
 
     /// Which way packets go through the kernel.

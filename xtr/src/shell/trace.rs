@@ -241,7 +241,8 @@ fn outer(outer: &OuterHeader, node: &Node<'_>) -> Value {
         Tier::One | Tier::Auto => port_pool::range_of(outer.source_port),
     };
     let known = node.packets.locators().into_iter().find(|count| count.address == outer.destination);
-    let path_mtu = known.map_or(node.packets.itr().core_mtu, |count| count.path_mtu);
+    let sent = known.map_or(node.packets.itr().core_mtu, |count| count.path_mtu);
+    let path_mtu = node.control.path_mtu(outer.destination).map_or(sent, usize::from);
     let headers = overhead(outer.destination);
     json!({
         "source": outer.source, "destination": outer.destination,

@@ -63,6 +63,8 @@ pub struct Node {
     /// RLOC-probes and SMRs, with the locators that they were sent from and to. They are not among what was sent.
     pub probes: Vec<(IpAddr, SocketAddr, MapRequest)>,
     pub smrs: Vec<(IpAddr, SocketAddr, MapRequest)>,
+    /// Those that must not be fragmented, as they were sent.
+    pub long_probes: Vec<(IpAddr, SocketAddr, Vec<u8>)>,
     pub persisted: Vec<Nonce>,
     /// The last nonces of unsolicited Map-Notifies, as they are on disk.
     pub heard: Vec<(MapSystem, Nonce)>,
@@ -97,6 +99,7 @@ impl Node {
             piped: vec![],
             probes: vec![],
             smrs: vec![],
+            long_probes: vec![],
             persisted: vec![],
             heard: vec![],
             told: vec![],
@@ -206,6 +209,9 @@ impl Node {
                 Output::Send(outgoing) => match outgoing.to {
                     Destination::Pipe => self.piped.push(outgoing.bytes),
                     Destination::DataPort { local, remote } => self.sent.push((local, remote, outgoing.bytes)),
+                    Destination::Unfragmented { local, remote } => {
+                        self.long_probes.push((local, remote, outgoing.bytes));
+                    }
                     Destination::Socket { local, remote } => match ControlMessage::decode(&outgoing.bytes) {
                         Ok(ControlMessage::MapRequest(probe)) if probe.probe => {
                             self.probes.push((local, remote, probe))

@@ -232,7 +232,7 @@ trait Remote {
 impl Remote for Destination {
     fn remote(&self) -> SocketAddr {
         match self {
-            Self::Socket { remote, .. } | Self::DataPort { remote, .. } => *remote,
+            Self::Socket { remote, .. } | Self::Unfragmented { remote, .. } | Self::DataPort { remote, .. } => *remote,
             Self::Pipe => panic!("the pipe"),
         }
     }

@@ -2,12 +2,15 @@
 //! A site that sends to another one, both with their packet halves, and ways between them that can be cut.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wire::control::{ControlMessage, MapReply};
+use xtr::counters::Counters;
 use xtr::database::OwnLocator;
 use xtr::engine::Input;
 use xtr::map_cache::Update;
+use xtr::reach::Longest;
 use xtr::transport::MapSystem;
 
 use crate::double::{self, Node, RLOC, prefix};
@@ -18,6 +21,13 @@ pub(crate) struct Lab {
     itr: xtr::itr::Itr,
     etr: xtr::etr::Etr,
     far: Node,
+    counters: Arc<Counters>,
+    /// Longer IP packets are lost on the way there, without a word.
+    pub(crate) width: usize,
+    /// Whether the other site answers probes that have something behind the message.
+    pub(crate) takes_padding: bool,
+    /// Lengths of the long probes that were sent, and when, since they were last looked at.
+    pub(crate) long: Vec<(Instant, usize)>,
     pub(crate) dead: Option<IpAddr>,
     /// A locator of ours from which nothing gets anywhere.
     pub(crate) dead_uplink: Option<IpAddr>,
@@ -44,10 +54,10 @@ impl Lab {
             core_mtu: 1500,
             gpe_peers: vec![],
         };
-        let counters = std::sync::Arc::new(xtr::counters::Counters::default());
+        let counters = Arc::new(Counters::default());
         let mut etr = xtr::etr::Etr::new(xtr::etr::EtrConfig::default(), counters.clone());
         etr.set_local_eids(&[prefix("2001:db8:a::/48")]);
-        let mut itr = xtr::itr::Itr::new(near.now, config, counters);
+        let mut itr = xtr::itr::Itr::new(near.now, config, counters.clone());
         let mut far = Node::new(&["2001:db8:b::/48"], &["198.51.100.1", "203.0.113.1"], vec![], vec![]);
         far.now = near.now;
         let backup = OwnLocator { priority: 2, ..own("203.0.113.1") };
@@ -57,7 +67,43 @@ impl Lab {
         let form = xtr::database::RecordForm { authoritative: false, probed: None };
         let record = far.control.database().record(prefix("2001:db8:b::/48"), form);
         near.reply(&MapReply { nonce: request.nonce, records: vec![record], ..MapReply::default() });
-        Self { near, itr, etr, far, dead: None, dead_uplink: None, sources: vec![], sent: vec![] }
+        Self {
+            near,
+            itr,
+            etr,
+            far,
+            counters,
+            width: 1500,
+            takes_padding: true,
+            long: vec![],
+            dead: None,
+            dead_uplink: None,
+            sources: vec![],
+            sent: vec![],
+        }
+    }
+
+    /// The same, with a site that finds path MTUs for packets of its TUN device of 1360 octets.
+    pub(crate) fn finding_path_mtus(mut self) -> Self {
+        self.near.control = self.near.control.finding_path_mtus(Longest { inner: 1360, outer: 1500 });
+        self
+    }
+
+    /// The path MTU that packets to a locator keep to.
+    pub(crate) fn path_mtu(&self, rloc: &str) -> usize {
+        let counts = self.counters.locators();
+        counts.iter().find(|count| count.address == ip(rloc)).unwrap().path_mtu
+    }
+
+    /// A router says that an inner packet of 1300 octets is too long for a link of this MTU.
+    pub(crate) fn report(&mut self, mtu: usize) {
+        let packet = inner_of("2001:db8:a::1", "2001:db8:b::2", 1300);
+        let xtr::itr::Verdict::Encapsulate(outer, _) = self.itr.handle(self.near.now, &packet) else {
+            panic!("it does not fit");
+        };
+        let mut headers = [0; wire::data::OuterHeader::LONGEST];
+        let quoted = outer.emit(packet.len(), &mut headers).unwrap();
+        self.itr.handle_too_big(self.near.now, quoted, mtu);
     }
 
     /// A packet every ten milliseconds.
@@ -75,6 +121,14 @@ impl Lab {
         for (local, remote, probe) in std::mem::take(&mut self.near.probes) {
             if self.dead != Some(remote.ip()) && self.dead_uplink != Some(local) {
                 let bytes = ControlMessage::from(probe).encode().unwrap();
+                self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
+            }
+        }
+        for (local, remote, bytes) in std::mem::take(&mut self.near.long_probes) {
+            // UDP over IPv4.
+            let length = bytes.len() + 28;
+            self.long.push((self.near.now, length));
+            if self.dead != Some(remote.ip()) && length <= self.width && self.takes_padding {
                 self.far.bytes_at(remote, &format!("{local}:4342"), &bytes);
             }
         }
@@ -115,6 +169,10 @@ impl Lab {
 }
 
 fn inner(source: &str, destination: &str) -> Vec<u8> {
+    inner_of(source, destination, 40)
+}
+
+fn inner_of(source: &str, destination: &str, length: usize) -> Vec<u8> {
     let header = wire::data::Ipv6Header {
         source: source.parse().unwrap(),
         destination: destination.parse().unwrap(),
@@ -123,5 +181,7 @@ fn inner(source: &str, destination: &str) -> Vec<u8> {
         class: wire::data::TrafficClass(0),
         flow_label: 0,
     };
-    header.emit(0).unwrap().to_vec()
+    let mut packet = header.emit(length - 40).unwrap().to_vec();
+    packet.resize(length, 0);
+    packet
 }

@@ -8,6 +8,7 @@ mod double;
 mod answering;
 mod failover;
 mod lab;
+mod path_mtu;
 mod probing;
 mod soliciting;
 mod uplinks;

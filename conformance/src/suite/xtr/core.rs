@@ -62,9 +62,12 @@ impl Heard {
         self.request().filter(|_| self.enclosed)
     }
 
-    /// A probe of this locator.
+    /// A probe of this locator. Those that are padded to find a path MTU (RFC 8899) are none of these.
     pub(in crate::suite) fn probe_of(&self, rloc: IpAddr) -> Option<&MapRequest> {
-        self.request().filter(|request| request.probe && self.destination.ip() == rloc)
+        /// Of a control message where the path MTU is not known (RFC 9301, section 5).
+        const LONGEST: usize = 576;
+        let is_short = self.octets.len() <= LONGEST;
+        self.request().filter(|request| request.probe && is_short && self.destination.ip() == rloc)
     }
 
     pub(in crate::suite) fn request(&self) -> Option<&MapRequest> {

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Long probes: RLOC-probes padded to the length of a packet, which routers must not fragment. Which of them are answered shows the path MTU
+//! where no router says it (RFC 8899).
+//!
+//! The padding is behind the message, where a receiver that reads as many records as the message says does not look. A locator whose
+//! short probes are not answered gets no long ones, and those say nothing about whether it can be reached.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wire::address::EidPrefix;
+use wire::control::Nonce;
+use wire::data::{LispHeader, MINIMUM_MTU, overhead};
+
+use super::budget::Budget;
+use super::limits;
+use super::prober::{Output, probe_message};
+use super::search::{Outcome, Search, Step};
+use crate::map_cache::Update;
+use crate::transport::{Destination, Outgoing};
+
+/// How long packets may be at all, in octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Longest {
+    /// Those that are encapsulated.
+    pub inner: u16,
+    /// Those to the core.
+    pub outer: u16,
+}
+
+/// What long probes have done so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) sent: u64,
+    pub(super) answered: u64,
+    pub(super) black_holes: u64,
+}
+
+/// The ways to the locators that are probed.
+#[derive(Debug)]
+pub(super) struct Paths {
+    /// None = no long probes.
+    longest: Option<Longest>,
+    paths: BTreeMap<IpAddr, Path>,
+    schedule: BTreeSet<(Instant, IpAddr)>,
+    nonces: HashMap<Nonce, IpAddr>,
+    budget: Budget,
+    random: StdRng,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+}
+
+/// The way to one locator.
+#[derive(Debug)]
+struct Path {
+    /// From which locator of ours.
+    local: IpAddr,
+    /// What probes ask about: what the last short one was answered about, if one was.
+    prefix: Option<EidPrefix>,
+    search: Search,
+    outstanding: VecDeque<Long>,
+}
+
+/// A probe that may still be answered.
+#[derive(Debug, Clone, Copy)]
+struct Long {
+    nonce: Nonce,
+    length: u16,
+    sent: Instant,
+    prefix: EidPrefix,
+}
+
+impl Paths {
+    /// Sends nothing until [`Self::set_longest`].
+    pub(super) fn new(now: Instant, seed: [u8; 32]) -> Self {
+        Self {
+            longest: None,
+            paths: BTreeMap::new(),
+            schedule: BTreeSet::new(),
+            nonces: HashMap::new(),
+            budget: Budget::new(now, limits::LONG_PROBES_PER_SECOND),
+            random: StdRng::from_seed(seed),
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn set_longest(&mut self, longest: Longest) {
+        self.longest = Some(longest);
+    }
+
+    /// A short probe from `local` about `prefix` was answered. What is known of the way from another locator of ours says nothing of this
+    /// one.
+    pub(super) fn short_answered(&mut self, now: Instant, rloc: IpAddr, (local, prefix): (IpAddr, EidPrefix)) {
+        let Some(longest) = self.longest else { return };
+        let has_moved = self.paths.get(&rloc).is_some_and(|path| path.local != local);
+        if has_moved {
+            self.forget_way(rloc);
+        }
+        let path = self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
+        path.prefix = Some(prefix);
+        self.change(rloc, |search| search.short_answered(now));
+    }
+
+    /// The packet half has learned a lower path MTU, for packets from `local`: as a rule before any probe is answered. It is told so again,
+    /// as it may have heard of a higher one from here meanwhile.
+    pub(super) fn too_big(&mut self, now: Instant, rloc: IpAddr, (local, mtu): (IpAddr, u16)) {
+        let Some(longest) = self.longest else { return };
+        self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
+        if self.change(rloc, |search| search.too_big(now, mtu)) == Some(Outcome::Changed) {
+            self.tell(rloc);
+        }
+    }
+
+    /// The locator is out of use.
+    pub(super) fn interrupt(&mut self, now: Instant, rloc: IpAddr) {
+        self.change(rloc, |search| search.interrupt(now));
+    }
+
+    /// The locator is in no mapping any more.
+    pub(super) fn remove(&mut self, rloc: IpAddr) {
+        let Some(path) = self.paths.remove(&rloc) else { return };
+        if let Some(due) = path.search.due() {
+            self.schedule.remove(&(due, rloc));
+        }
+        path.outstanding.iter().for_each(|probe| {
+            self.nonces.remove(&probe.nonce);
+        });
+    }
+
+    /// Which locator was asked with this nonce about what, if it may still be answered.
+    pub(super) fn asked(&self, nonce: Nonce) -> Option<(IpAddr, EidPrefix)> {
+        let rloc = *self.nonces.get(&nonce)?;
+        let probe = self.paths.get(&rloc)?.outstanding.iter().find(|probe| probe.nonce == nonce)?;
+        Some((rloc, probe.prefix))
+    }
+
+    /// The probe of this nonce was answered, by whom it may be. What it asked about; none if it was sent too long ago.
+    pub(super) fn answer(&mut self, now: Instant, nonce: Nonce) -> Option<EidPrefix> {
+        let rloc = self.nonces.remove(&nonce)?;
+        let outstanding = &mut self.paths.get_mut(&rloc)?.outstanding;
+        let index = outstanding.iter().position(|probe| probe.nonce == nonce)?;
+        let probe = outstanding.remove(index)?;
+        if now.saturating_duration_since(probe.sent) >= limits::ANSWER_TIME {
+            return None;
+        }
+        self.counts.answered += 1;
+        let outcome = self.change(rloc, |search| search.long_answered(now, probe.length));
+        match outcome {
+            Some(Outcome::Changed) => {
+                tracing::info!(%rloc, path_mtu = probe.length, "longer packets get to the locator");
+                self.tell(rloc);
+            }
+            // So that the packet half does not forget it.
+            Some(Outcome::Confirmed) => self.tell(rloc),
+            Some(Outcome::Nothing) | None => {}
+        }
+        Some(probe.prefix)
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        while let Some((due, rloc)) = self.schedule.first().copied()
+            && due <= now
+        {
+            // A step may send two.
+            if self.budget.next().is_some_and(|tokens| tokens > now) {
+                return;
+            }
+            match self.change(rloc, |search| search.step(now)) {
+                Some(Step::Probe { length, beside }) => {
+                    self.send(now, rloc, length);
+                    beside.into_iter().for_each(|length| self.send(now, rloc, length));
+                }
+                Some(Step::BlackHole { lost }) => self.found_black_hole(rloc, lost),
+                Some(Step::Rest) => {}
+                None => {
+                    self.schedule.remove(&(due, rloc));
+                }
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let (due, _) = self.schedule.first()?;
+        Some(self.budget.next().map_or(*due, |tokens| tokens.max(*due)))
+    }
+
+    /// The path MTU that packets to a locator keep to, if it is lower than they could be long.
+    pub(super) fn path_mtu(&self, rloc: IpAddr) -> Option<u16> {
+        self.paths.get(&rloc)?.search.path_mtu()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn found_black_hole(&mut self, rloc: IpAddr, lost: u16) {
+        self.counts.black_holes += 1;
+        let path_mtu = self.path_mtu(rloc);
+        tracing::warn!(%rloc, lost, path_mtu, "a black hole: packets of this length are lost on the way, and no router says so");
+        self.tell(rloc);
+    }
+
+    fn forget_way(&mut self, rloc: IpAddr) {
+        let was_lower = self.path_mtu(rloc).is_some();
+        self.remove(rloc);
+        if was_lower {
+            self.tell(rloc);
+        }
+    }
+
+    fn tell(&mut self, rloc: IpAddr) {
+        let mtu = self.path_mtu(rloc);
+        self.outputs.push_back(Output::Update(Update::PathMtu { rloc, mtu }));
+    }
+
+    fn send(&mut self, now: Instant, rloc: IpAddr, length: u16) {
+        let Some(path) = self.paths.get_mut(&rloc) else { return };
+        let Some(prefix) = path.prefix else { return };
+        self.budget.take(now);
+        let probe = Long { nonce: Nonce(self.random.next_u64()), length, sent: now, prefix };
+        let Ok(mut bytes) = probe_message(probe.nonce, path.local, prefix).encode() else { return };
+        bytes.resize(bytes.len().max(payload(rloc, length)), 0);
+        path.outstanding.push_back(probe);
+        if path.outstanding.len() > limits::LONG_OUTSTANDING
+            && let Some(oldest) = path.outstanding.pop_front()
+        {
+            self.nonces.remove(&oldest.nonce);
+        }
+        self.nonces.insert(probe.nonce, rloc);
+        self.counts.sent += 1;
+        let to = Destination::Unfragmented { local: path.local, remote: SocketAddr::new(rloc, wire::CONTROL_PORT) };
+        self.outputs.push_back(Output::Send(Outgoing { to, bytes }));
+    }
+
+    /// Changes the search of a locator, and when it is due.
+    fn change<T>(&mut self, rloc: IpAddr, change: impl FnOnce(&mut Search) -> T) -> Option<T> {
+        let search = &mut self.paths.get_mut(&rloc)?.search;
+        if let Some(due) = search.due() {
+            self.schedule.remove(&(due, rloc));
+        }
+        let result = change(search);
+        self.schedule.extend(search.due().map(|due| (due, rloc)));
+        Some(result)
+    }
+}
+
+impl Path {
+    fn new(now: Instant, rloc: IpAddr, local: IpAddr, longest: Longest) -> Self {
+        let headers = u16::try_from(overhead(rloc)).unwrap_or(u16::MAX);
+        let least = u16::try_from(MINIMUM_MTU).unwrap_or(u16::MAX).saturating_add(headers);
+        let top = longest.outer.min(longest.inner.saturating_add(headers));
+        Self { local, prefix: None, search: Search::new(now, top, least), outstanding: VecDeque::new() }
+    }
+}
+
+/// Octets of the UDP payload of an IP packet of this length.
+fn payload(rloc: IpAddr, length: u16) -> usize {
+    usize::from(length).saturating_sub(overhead(rloc) - LispHeader::LENGTH)
+}

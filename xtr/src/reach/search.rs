@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The longest packet that gets to one locator, found by probes of that length (RFC 8899): where routers are not heard, a packet that is too
+//! long for a link is lost without a word, and the connection that it is of hangs.
+
+use std::time::{Duration, Instant};
+
+use super::limits;
+
+/// What the search wants done when its time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Probes of these lengths are to be sent.
+    Probe {
+        /// The length in question.
+        length: u16,
+        /// A shorter one beside it, which shows what a loss of the other means.
+        beside: Option<u16>,
+    },
+    /// Packets of this length are lost on the way, and those of the path MTU that is believed now are not.
+    BlackHole {
+        /// The length.
+        lost: u16,
+    },
+    /// Nothing.
+    Rest,
+}
+
+/// What came of an answer or a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Another path MTU is believed from now on.
+    Changed,
+    /// The lower one that is believed has been confirmed.
+    Confirmed,
+    /// Nothing has changed.
+    Nothing,
+}
+
+/// The length that is probed.
+#[derive(Debug, Clone, Copy)]
+struct Probing {
+    length: u16,
+    sent: u32,
+    /// The longest of those beside it that was answered.
+    beside: Option<u16>,
+}
+
+/// The search of one path. All lengths are those of whole IP packets, in octets.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// The longest packet that is ever sent.
+    top: u16,
+    /// Lengths that are tried beside the path MTU when that is in doubt, the longest first.
+    shorter: [u16; 2],
+    /// The path MTU that packets keep to.
+    believed: u16,
+    /// When something has last spoken for it.
+    spoken_for: Instant,
+    /// The shortest length that was lost, as far as one is known.
+    lost: u16,
+    probing: Option<Probing>,
+    /// When [`Self::step`] is to be called.
+    due: Option<Instant>,
+    /// No answer of a short probe is followed by a long one before.
+    next_check: Instant,
+    /// A longer one is not tried before.
+    raise: Instant,
+    /// How often in a row no long probe at all was answered.
+    unanswered: u32,
+}
+
+impl Search {
+    /// No packet longer than `top` is ever sent; `least` is as long as one must be that carries any packet that IPv6 has to carry.
+    pub(super) fn new(now: Instant, top: u16, least: u16) -> Self {
+        Self {
+            top,
+            shorter: [least, limits::LEAST_PATH_MTU],
+            believed: top,
+            spoken_for: now,
+            lost: top.saturating_add(1),
+            probing: None,
+            due: None,
+            next_check: now,
+            raise: now,
+            unanswered: 0,
+        }
+    }
+
+    /// The path MTU, if it is less than packets could be long.
+    pub(super) fn path_mtu(&self) -> Option<u16> {
+        (self.believed < self.top).then_some(self.believed)
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// A short probe was answered: a long one follows, if it is time for one.
+    pub(super) fn short_answered(&mut self, now: Instant) {
+        if self.probing.is_some() || now < self.next_check {
+            return;
+        }
+        self.next_check = now + limits::LONG_INTERVAL;
+        if self.believed < self.top && now >= self.spoken_for + crate::limits::PATH_MTU_TIME {
+            // The packet half has forgotten it by now.
+            (self.believed, self.lost) = (self.top, self.top.saturating_add(1));
+        }
+        if self.believed < self.top && now >= self.raise {
+            self.lost = self.top.saturating_add(1);
+            self.look_higher(now, now);
+        } else if self.believed > limits::LEAST_PATH_MTU {
+            self.probe(now, self.believed);
+        }
+    }
+
+    /// What to do now that the time has come.
+    pub(super) fn step(&mut self, now: Instant) -> Step {
+        let Some(probing) = &mut self.probing else {
+            self.due = None;
+            return Step::Rest;
+        };
+        if probing.sent >= limits::LONG_TRIES {
+            let probing = *probing;
+            return self.end(now, probing);
+        }
+        let is_check = probing.length == self.believed;
+        let shorter = self.shorter.iter().copied().filter(|shorter| *shorter < probing.length);
+        // The first one tells all, as a rule.
+        let beside = shorter.take(probing.sent as usize).last().filter(|_| is_check);
+        probing.sent += 1;
+        let wait = if probing.sent < limits::LONG_TRIES { limits::BURST_GAP } else { limits::LAST_WAIT };
+        self.due = Some(now + wait);
+        Step::Probe { length: probing.length, beside }
+    }
+
+    /// The length in question was never answered. It is lost on the way only if a shorter one was: who answers short probes alone may
+    /// take no others.
+    fn end(&mut self, now: Instant, probing: Probing) -> Step {
+        self.stop();
+        if probing.length > self.believed {
+            self.lost = probing.length;
+            self.look_higher(now, now);
+            return Step::Rest;
+        }
+        let Some(shorter) = probing.beside else {
+            self.unanswered = self.unanswered.saturating_add(1);
+            self.next_check = now + rest_after(self.unanswered);
+            return Step::Rest;
+        };
+        (self.believed, self.spoken_for, self.lost, self.unanswered) = (shorter, now, probing.length, 0);
+        self.look_higher(now, now);
+        Step::BlackHole { lost: probing.length }
+    }
+
+    /// A probe of this length was answered.
+    pub(super) fn long_answered(&mut self, now: Instant, length: u16) -> Outcome {
+        self.unanswered = 0;
+        let is_in_question = self.probing.is_some_and(|probing| probing.length == length);
+        if length < self.believed {
+            if let Some(probing) = self.probing.as_mut().filter(|_| !is_in_question) {
+                probing.beside = probing.beside.max(Some(length));
+            }
+            return Outcome::Nothing;
+        }
+        let has_changed = length > self.believed;
+        (self.believed, self.spoken_for) = (length, now);
+        self.lost = self.lost.max(length.saturating_add(1));
+        if is_in_question {
+            self.stop();
+        }
+        match (has_changed, is_in_question) {
+            (true, true) => self.look_higher(now, now + limits::SEARCH_GAP),
+            // An answer that came late; what is shorter need not be looked at.
+            (true, false) if self.probing.is_some_and(|probing| probing.length < length) => self.stop(),
+            _ => {}
+        }
+        match self.path_mtu() {
+            _ if has_changed => Outcome::Changed,
+            Some(_) => Outcome::Confirmed,
+            None => Outcome::Nothing,
+        }
+    }
+
+    /// A router, or our own kernel, says how long packets may be.
+    pub(super) fn too_big(&mut self, now: Instant, mtu: u16) -> Outcome {
+        if mtu >= self.believed {
+            return Outcome::Nothing;
+        }
+        self.stop();
+        (self.believed, self.spoken_for, self.lost) = (mtu, now, mtu.saturating_add(1));
+        self.raise = now + limits::RAISE_AFTER;
+        Outcome::Changed
+    }
+
+    /// Nobody answers there: what is under way says nothing any more, and the way is looked at when somebody does.
+    pub(super) fn interrupt(&mut self, now: Instant) {
+        self.stop();
+        self.next_check = now;
+    }
+
+    fn stop(&mut self) {
+        (self.probing, self.due) = (None, None);
+    }
+
+    /// Looks for a longer one at `at`, if it is worth it: the longest first, then halfway.
+    fn look_higher(&mut self, now: Instant, at: Instant) {
+        let between = self.lost - self.believed;
+        if self.believed < self.top && self.lost > self.top {
+            self.probe(at, self.top);
+        } else if between > limits::SEARCH_STEP {
+            self.probe(at, self.believed + between / 2);
+        } else {
+            self.raise = now + limits::RAISE_AFTER;
+        }
+    }
+
+    fn probe(&mut self, at: Instant, length: u16) {
+        self.probing = Some(Probing { length, sent: 0, beside: None });
+        self.due = Some(at);
+    }
+}
+
+/// 30 s, one minute, two ... ten minutes.
+fn rest_after(unanswered: u32) -> Duration {
+    limits::LONG_INTERVAL.saturating_mul(1 << unanswered.saturating_sub(1).min(8)).min(limits::RAISE_AFTER)
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Path MTUs are found by long probes where no router says them (RFC 8899).
+
+use std::net::SocketAddr;
+
+use wire::control::ControlMessage;
+use xtr::map_cache::{Event, Update};
+use xtr::reach::{Counts, limits};
+
+use crate::double::{RLOC, secs};
+use crate::lab::Lab;
+use crate::{PEER, ip, millis};
+
+/// Of a TUN device of 1360 octets: no longer packet is ever sent.
+const LONGEST: usize = 1360 + 36;
+
+fn lengths(lab: &mut Lab) -> Vec<usize> {
+    std::mem::take(&mut lab.long).into_iter().map(|(_, length)| length).collect()
+}
+
+fn counts(lab: &Lab) -> Counts {
+    lab.near.control.counts()
+}
+
+#[test]
+fn a_way_that_takes_the_longest_packet_costs_one_long_probe_in_half_a_minute() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(300));
+    let of_one = |lengths: &[usize]| lengths.iter().all(|length| *length == LONGEST);
+    // Two locators.
+    let found = lengths(&mut lab);
+    assert!(of_one(&found) && (18..=24).contains(&found.len()), "{found:?}");
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 0));
+    assert_eq!(counts(&lab).long_probes_answered, counts(&lab).long_probes_sent);
+    assert_eq!((counts(&lab).probes_lost, counts(&lab).locators_lost), (0, 0));
+}
+
+#[test]
+fn a_long_probe_is_one_of_the_locator_with_something_behind_it() {
+    let mut lab = Lab::new().finding_path_mtus();
+    let near = &mut lab.near;
+    while near.probes.is_empty() {
+        near.run_to_deadline();
+    }
+    let (local, remote, short) = near.probes.remove(0);
+    assert!(near.long_probes.is_empty(), "nobody has answered");
+    let reply = wire::control::MapReply { probe: true, ..crate::reply_to(&short, &[(crate::SITE, 1440)]) };
+    near.bytes_at(
+        SocketAddr::new(local, 4342),
+        &format!("{}:4342", remote.ip()),
+        &ControlMessage::from(reply).encode().unwrap(),
+    );
+    let (from, to, bytes) = near.long_probes.remove(0);
+    assert_eq!((from, to, bytes.len()), (ip(RLOC), remote, LONGEST - 28));
+    let ControlMessage::MapRequest(long) = ControlMessage::decode(&bytes).unwrap() else { panic!("{bytes:?}") };
+    assert!(long.probe && long.nonce != short.nonce);
+    assert_eq!((long.itr_rlocs, long.records), (short.itr_rlocs, short.records));
+    let message = ControlMessage::from(wire::control::MapRequest::decode(&bytes).unwrap()).encode().unwrap();
+    assert!(bytes[message.len()..].iter().all(|octet| *octet == 0));
+}
+
+#[test]
+fn a_black_hole_is_found_within_five_seconds_of_a_mapping_and_what_fits_is_found_after_it() {
+    for width in [1280, 1300, 1316, 1320, 1350, 1388, 1395] {
+        let mut lab = Lab::new().finding_path_mtus();
+        lab.width = width;
+        lab.run(secs(5));
+        let first = lab.path_mtu(PEER);
+        assert!(first <= width && first >= if width >= 1316 { 1316 } else { 1280 }, "{first} of {width}");
+        // Both locators are behind it.
+        assert_eq!(counts(&lab).black_holes, 2);
+        lab.run(secs(30));
+        let found = lab.path_mtu(PEER);
+        assert!((width - usize::from(limits::SEARCH_STEP)..=width).contains(&found), "{found} of {width}");
+        lengths(&mut lab);
+        lab.run(secs(500));
+        assert_eq!(lab.path_mtu(PEER), found, "it is kept to");
+        let later = lengths(&mut lab);
+        let kept_to = later.iter().all(|length| *length == found);
+        assert!(kept_to && later.len() <= 40, "{width}: {later:?}");
+        assert_eq!((counts(&lab).black_holes, counts(&lab).locators_lost), (2, 0));
+    }
+}
+
+#[test]
+fn a_way_that_becomes_narrow_is_found_within_the_interval_and_a_wide_one_is_found_after_ten_minutes() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(60));
+    lab.width = 1340;
+    lab.run(secs(40));
+    assert_eq!(counts(&lab).black_holes, 2);
+    let found = lab.path_mtu(PEER);
+    assert!((1316..=1340).contains(&found), "{found}");
+    lab.width = 1500;
+    lab.run(secs(500));
+    assert!(lab.path_mtu(PEER) < 1396, "not before");
+    lab.run(secs(180));
+    assert_eq!(lab.path_mtu(PEER), 1500);
+    assert_eq!(counts(&lab).black_holes, 2);
+}
+
+#[test]
+fn who_answers_no_long_probes_keeps_his_path_mtu_and_is_seldom_asked() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.takes_padding = false;
+    lab.run(secs(3600));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 0));
+    assert_eq!((counts(&lab).locators_lost, counts(&lab).probes_lost), (0, 0));
+    let sent = lengths(&mut lab).len();
+    // Five each for two locators, after 0, 26, 52 ... 600 seconds.
+    assert!((60..=110).contains(&sent), "{sent}");
+}
+
+#[test]
+fn one_who_takes_long_probes_no_longer_loses_nothing_by_it() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(60));
+    lab.takes_padding = false;
+    lab.run(secs(120));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 0));
+}
+
+#[test]
+fn a_locator_that_dies_in_the_middle_of_it_is_no_black_hole() {
+    let mut lab = Lab::new().finding_path_mtus();
+    for _ in 0..40 {
+        lab.run(millis(9900));
+        lab.dead = Some(ip(PEER));
+        lab.run(millis(3300));
+        lab.dead = None;
+    }
+    lab.run(secs(60));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 0));
+    assert!(counts(&lab).locators_lost > 0);
+}
+
+#[test]
+fn what_a_router_says_is_no_black_hole_and_what_probes_confirm_does_not_end() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(3));
+    lab.width = 1350;
+    lab.report(1350);
+    lab.run(secs(40));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1350, 1), "of the other locator no router said it");
+    lengths(&mut lab);
+    lab.run(secs(1500));
+    let found = lab.path_mtu(PEER);
+    assert!((1342..=1350).contains(&found), "{found}");
+    assert_eq!(counts(&lab).black_holes, 1);
+}
+
+#[test]
+fn what_a_router_says_before_a_probe_is_answered_counts_as_much() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.width = 1350;
+    lab.run(millis(10));
+    lab.report(1350);
+    lab.run(secs(300));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1350, 1), "that of the other locator");
+}
+
+#[test]
+fn what_a_router_says_is_told_to_control_and_said_back() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(3));
+    lab.near.event(Event::PathMtu { rloc: ip(PEER), mtu: 1370 });
+    let update = Update::PathMtu { rloc: ip(PEER), mtu: Some(1370) };
+    assert_eq!(lab.near.updates(), [update]);
+    lab.near.event(Event::PathMtu { rloc: ip(PEER), mtu: 1397 });
+    lab.near.event(Event::PathMtu { rloc: ip("192.0.2.99"), mtu: 1300 });
+    assert_eq!(lab.near.updates(), [], "longer than any packet; a stranger's");
+}
