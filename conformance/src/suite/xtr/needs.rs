@@ -54,8 +54,8 @@ const NEEDS: &[(Need, &[&str])] = &[
     (Need::Claim(Claim::Smr), &["CP-135", "CP-136.1", "CP-137", "DP-097.1"]),
     (Need::Network, &["CP-266", "CP-138", "CP-136.2"]),
     (Need::Console, &["CP-040", "CP-049.1", "CP-142", "DP-097.2"]),
-    (Need::Ours, &["DP-081.2", "CP-022.1"]),
-    (Need::Claim(Claim::MtuStateless), &["DP-060", "DP-061", "DP-062", "DP-063", "DP-064", "DP-073"]),
+    (Need::Ours, &["DP-015.2", "DP-081.2", "CP-022.1"]),
+    (Need::Claim(Claim::MtuStateless), &["DP-060", "DP-061", "DP-062", "DP-063"]),
     (Need::Claim(Claim::MtuStateful), &["DP-063.2", "DP-065", "DP-066.1", "DP-067"]),
     (Need::Pace, &["CP-139.2", "CP-139.3", "CP-139.4", "CP-141", "DP-070", "DP-071", "DP-072", "DP-083.2", "DP-066.2"]),
 ];
