@@ -333,7 +333,6 @@ fn what_is_known_of_openoverlayrouter_is_found_again() {
             ("LI-021.1", ENDED),
             ("FC-066.1", "does not contain"),
             ("LI-006.1", ENDED),
-            ("LI-059.1", "nothing came"),
         ],
     );
 }
