@@ -57,6 +57,10 @@ pub enum Claim {
     RlocProbing,
     /// `smr`
     Smr,
+    /// `mtu-stateless`
+    MtuStateless,
+    /// `mtu-stateful`
+    MtuStateful,
 }
 
 impl Claim {
@@ -85,6 +89,8 @@ impl Claim {
         (Self::TrustedPeer, "trusted-peer", "nonces, locator-status-bits and map-versions are used with trusted peers"),
         (Self::RlocProbing, "rloc-probing", "an ITR probes locators, within six seconds from their first use"),
         (Self::Smr, "smr", "an ITR heeds solicit-map-requests"),
+        (Self::MtuStateless, "mtu-stateless", "an ITR splits or refuses what is too long (RFC 9300, section 7.1)"),
+        (Self::MtuStateful, "mtu-stateful", "an ITR heeds what ICMP says of sizes (RFC 9300, section 7.2)"),
     ];
 
     /// The claim of a name.

@@ -16,12 +16,7 @@ pub(super) const PROBES: &[Probe<Tier>] = &[
         "zero checksums over IPv6 from a locator that the source does not map to: dropped",
         |tier| elsewhere(tier, Family::V6),
     ),
-    must(
-        "DP-088.2",
-        "9300 5.3, 9300 4.2",
-        "inner sources that are multicast, broadcast, loopback or unspecified: dropped",
-        sources,
-    ),
+    must("DP-088.2", "LOCAL", "inner sources that are multicast, broadcast, loopback or unspecified: dropped", sources),
     must("DP-093.1", "9300 8", "the vectors D01, D06, D07 and D08, of other instances: dropped", other_vectors),
     must(
         "DP-093.2",
@@ -30,12 +25,7 @@ pub(super) const PROBES: &[Probe<Tier>] = &[
         other_instances,
     ),
     must("DP-093.3", "9300 8", "packets for the EIDs of instance 0xABCDEF in that: at the site", own_instance),
-    must(
-        "DP-093.4",
-        "9300 4.2",
-        "inner destinations that are no EID of the site: dropped, and go nowhere else",
-        not_ours,
-    ),
+    must("DP-093.4", "LOCAL", "inner destinations that are no EID of the site: dropped, and go nowhere else", not_ours),
     may("DP-095.1", "9300 16", "by default: packets of a known EID from another locator", |tier| {
         elsewhere(tier, Family::V4)
     }),

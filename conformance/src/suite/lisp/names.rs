@@ -8,7 +8,7 @@ use wire::record::{MappingRecord, Ttl};
 
 use super::{OTHER, RLOC, message};
 use crate::suite::mapsys::{Room, Xtr, key, prefix, record, request, rlocs, sealed};
-use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
+use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must, unfit};
 
 const FORMAT: &str = "9735 3";
 const LOOKUP: &str = "9735 4";
@@ -30,8 +30,13 @@ pub(super) const PROBES: &[Probe<Room>] = &[
 /// The instance of the site that may register every name, and MAC addresses that begin with 02.
 const IID: u32 = 9;
 
-fn site_key() -> AuthKey {
-    key(1, Algorithm::HmacSha256, "names")
+/// Its key, where the suites configure the sites: a target file gives EID-prefixes alone.
+fn site_key(room: &Room) -> Result<AuthKey, Fault> {
+    if room.is_ours() {
+        Ok(key(1, Algorithm::HmacSha256, "names"))
+    } else {
+        Err(unfit("a target file gives no site of names and MAC addresses"))
+    }
 }
 
 fn within(iid: u32, address: Address, mask_len: u8) -> Eid {
@@ -61,7 +66,7 @@ fn record_of(eid: Eid, locators: &[&str]) -> Result<MappingRecord, Fault> {
 /// Registers, and sees that the Map-Notify has the same record.
 fn registers(room: &Room, eid: &Eid, locator: &str) -> Result<(), Fault> {
     let register = message(room.nonce(), vec![record_of(eid.clone(), &[locator])?]);
-    let notify = room.xtr()?.registers(room.common()?.first()?, &register, &site_key())?;
+    let notify = room.xtr()?.registers(room.common()?.first()?, &register, &site_key(room)?)?;
     if notify.records == register.records && notify.nonce == register.nonce {
         Ok(())
     } else {
@@ -115,7 +120,7 @@ fn no_names(room: &Room) -> Judgement {
     let count = eids.len();
     for eid in eids {
         let register = message(room.nonce(), vec![record_of(eid.clone(), &[OTHER])?]);
-        room.is_ignored(&room.xtr()?, &sealed(&register, &site_key())?)?;
+        room.is_ignored(&room.xtr()?, &sealed(&register, &site_key(room)?)?)?;
         let xtr = room.xtr()?;
         room.is_ignored(&xtr, &xtr.ecm(&question(room, &xtr, eid))?)?;
     }
@@ -135,6 +140,7 @@ fn wrong_nul(room: &Room) -> Judgement {
 }
 
 fn denied(room: &Room) -> Judgement {
+    site_key(room)?;
     let mut told = Vec::new();
     for (eid, minutes) in [(name("nobody"), 1), (name_in(10, "nobody"), 15)] {
         let reply = answer(room, &eid)?;
@@ -152,7 +158,7 @@ fn sent_on(room: &Room) -> Judgement {
     let eid = name("answers-itself");
     let records = vec![record_of(eid.clone(), &[&etr.address.ip().to_string()])?];
     let register = MapRegister { proxy_reply: false, ..message(room.nonce(), records) };
-    etr.registers(server, &register, &site_key())?;
+    etr.registers(server, &register, &site_key(room)?)?;
     let itr = room.xtr()?;
     let asked = question(room, &itr, eid);
     itr.send(server, &itr.ecm(&asked)?)?;
@@ -167,7 +173,7 @@ fn sent_on(room: &Room) -> Judgement {
 fn of_no_site(room: &Room) -> Judgement {
     for eid in [name_in(0, "printer"), name_in(10, "printer"), within(0, Address::Mac([2, 0, 0, 0, 0, 1]), 48)] {
         let register = message(room.nonce(), vec![record_of(eid, &[OTHER])?]);
-        room.is_ignored(&room.xtr()?, &sealed(&register, &site_key())?)?;
+        room.is_ignored(&room.xtr()?, &sealed(&register, &site_key(room)?)?)?;
     }
     Ok("dropped: in no instance, in another one, and a MAC address in no instance".into())
 }
@@ -199,7 +205,7 @@ fn withdrawn(room: &Room) -> Judgement {
     let eid = within(IID, Address::Mac([2, 7, 0, 0, 0, 1]), 48);
     registers(room, &eid, RLOC)?;
     let gone = MappingRecord { ttl: Ttl(0), ..record_of(eid.clone(), &[])? };
-    room.xtr()?.registers(room.common()?.first()?, &message(room.nonce(), vec![gone]), &site_key())?;
+    room.xtr()?.registers(room.common()?.first()?, &message(room.nonce(), vec![gone]), &site_key(room)?)?;
     let reply = answer(room, &eid)?;
     expect(rlocs(&reply.records).is_empty(), "no locator any more")
 }

@@ -10,7 +10,7 @@ use crate::suite::probe::{Fault, Judgement, Probe, broken, expect, must};
 pub(super) const PROBES: &[Probe<Room>] = &[
     must("LS-05.1", "9301 9", "a request without LISP-SEC for a site that requires it", required_drops),
     must("LS-05.2", "9301 9", "a request with LISP-SEC for that site", required_answers),
-    must("LS-05.3", "9303 6.9", "a request from which S was taken on the way: the answer has none either", stripped),
+    must("LS-05.3", "9303 6.2", "a request from which S was taken on the way: the answer has none either", stripped),
     must("LS-05.4", "9303 7.6", "a replayed request: the answer is of no use for another", replayed),
 ];
 

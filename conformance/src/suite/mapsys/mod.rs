@@ -24,7 +24,8 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use wire::address::EidPrefix;
 use wire::control::auth::Algorithm;
-use wire::control::{MapReply, Nonce};
+use wire::control::{ControlMessage, MapReply, MapRequest, Nonce};
+use wire::record::MappingRecord;
 
 pub(super) use disk::Disk;
 pub(super) use foreign::fresh_nonce;
@@ -347,6 +348,25 @@ impl Room {
         }
         self.works()?;
         xtr.hears_nothing(self.grace())
+    }
+
+    /// The records that a question of several EIDs is answered with: in one Map-Reply by ours, by others in several if they like.
+    pub(super) fn answers(&self, xtr: &Xtr, asked: &MapRequest) -> Result<Vec<MappingRecord>, Fault> {
+        let mut records = xtr.asks(self.common()?.first()?, asked)?.records;
+        while !self.is_ours() && records.len() < asked.records.len() {
+            let Some(came) = xtr.hear(self.grace())? else { break };
+            match ControlMessage::decode(&came.bytes) {
+                Ok(ControlMessage::MapReply(reply)) if reply.nonce == asked.nonce => records.extend(reply.records),
+                _ => return Err(broken(format!("expected another Map-Reply; came {}", told(&came.bytes)))),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Whether an answer may come from there, if this was asked. The source of an answer is one of the addresses that its sender has
+    /// (RFC 9301, section 5.5); ours has the one that was asked.
+    pub(super) fn is_answer_from(&self, from: SocketAddr, asked: SocketAddr) -> bool {
+        from == asked || (!self.is_ours() && from.port() == asked.port())
     }
 
     /// The EID-prefixes outside of instances that sites of the common map system have.

@@ -21,6 +21,7 @@ pub(super) const NEEDS: &[(&str, Need)] = &[
     ("PS-01.10", Need::Given(Lack::Limits)),
     ("PS-02.05", Need::Ours("it measures limits that lisp-mapsys promises, and no standard does")),
     ("PS-03.03", Need::Claim(Claim::MoreSpecifics)),
+    ("PS-03.04", Need::Ours("it takes a mapping back by TTL 0, which lisp-mapsys promises, and no standard does")),
     ("PS-04.05", Need::Claim(Claim::MoreSpecifics)),
     ("PS-04.07", Need::Given(Lack::Limits)),
     ("PS-05.02", Need::Ours(INSIDE)),
