@@ -709,7 +709,7 @@ mod tests {
     #[test]
     fn addresses_found_on_an_interface_are_checked_as_written_ones_are() {
         let config = load("eid-prefix = [\"10.0.0.0/8\"]", Flags::default()).unwrap();
-        let found = |text: &str| [OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 }];
+        let found = |text: &str| [OwnLocator::new(text.parse().unwrap(), 1, 100)];
         assert_eq!(config.check_locators(&found("10.1.1.1")).unwrap_err().key, "rloc");
         assert_eq!(config.check_locators(&found("192.0.2.1")), Ok(()));
     }

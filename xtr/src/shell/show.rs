@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use wire::record::MapVersion;
+use wire::record::{LocatorRecord, MapVersion};
 
 use super::embedded::Status;
 use super::trace::state;
@@ -61,13 +61,19 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
         let down = control.down_by_status_bits(prefix, installed);
-        let locators: Vec<_> = control.petrs().locators_of(installed).iter().map(|(address, locator)| {
-            json!({
-                "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
-                "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
-                "status_bit": !down.contains(address),
+        let locators: Vec<_> = control
+            .petrs()
+            .locators_of(installed)
+            .iter()
+            .map(|(address, locator)| {
+                json!({
+                    "address": address, "priority": locator.priority, "weight": locator.weight,
+                    "mpriority": locator.mpriority, "mweight": locator.mweight, "reachable": locator.reachable,
+                    "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
+                    "status_bit": !down.contains(address),
+                })
             })
-        }).collect();
+            .collect();
         let mut row = json!({
             "prefix": prefix.to_string(),
             "action": control.petrs().action_of(installed),
@@ -103,7 +109,10 @@ fn locators(control: &Control, now: Instant) -> Value {
     let database = control.database();
     let locator = |own: &crate::database::OwnLocator| {
         let state = if database.is_reachable(own.address) { "up" } else { "down" };
-        json!({ "address": own.address, "priority": own.priority, "weight": own.weight, "state": state })
+        json!({
+            "address": own.address, "priority": own.priority, "weight": own.weight,
+            "mpriority": own.mpriority, "mweight": own.mweight, "state": state,
+        })
     };
     let remote = |probed: ProbedLocator| {
         json!({
@@ -201,7 +210,8 @@ pub fn table(table: Table, answer: &Value) -> String {
         Table::Peers => peers_table(rows, answer.get("dht").and_then(Value::as_array)),
         Table::Locators => {
             let rows = |key: &str| answer.get(key).and_then(Value::as_array);
-            let own = columns(&["address", "priority", "weight", "state"], rows("locators"));
+            let own = ["address", "priority", "weight", "mpriority", "mweight", "state"];
+            let own = columns(&own, rows("locators"));
             let echoes = |row: &Value| row.get("echo").is_some_and(Value::is_string);
             let mut names = vec![
                 "address",
@@ -284,9 +294,25 @@ fn cell(value: Option<&Value>) -> String {
         Some(Value::Object(locator)) => {
             let part = |name: &str| locator.get(name).map(ToString::to_string).unwrap_or_default();
             let usable = if locator.get("usable") == Some(&Value::Bool(false)) { ",unusable" } else { "" };
-            format!("{},priority={},weight={}{usable}", cell(locator.get("address")), part("priority"), part("weight"))
+            let (priority, weight) = (part("priority"), part("weight"));
+            format!(
+                "{},priority={priority},weight={weight}{}{usable}",
+                cell(locator.get("address")),
+                multicast(locator)
+            )
         }
         Some(other) => other.to_string(),
+    }
+}
+
+/// Of a locator that is for multicast.
+fn multicast(locator: &serde_json::Map<String, Value>) -> String {
+    let number = |name: &str| locator.get(name).and_then(Value::as_u64);
+    match (number("mpriority"), number("mweight")) {
+        (Some(priority), Some(weight)) if (priority, weight) != (u64::from(LocatorRecord::UNUSABLE), 0) => {
+            format!(",mpriority={priority},mweight={weight}")
+        }
+        _ => String::new(),
     }
 }
 
@@ -326,6 +352,18 @@ mod tests {
             "10.0.0.0/8  encapsulate       60       true     192.0.2.1,priority=1,weight=100,unusable"
         );
         assert_eq!(lines[2], "::/1        natively-forward  5        false    -");
+    }
+
+    #[test]
+    fn locators_that_are_for_multicast_say_so() {
+        let locator = |mpriority: u8, mweight: u8| json!({ "address": "192.0.2.1", "priority": 1, "weight": 100, "mpriority": mpriority, "mweight": mweight, "state": "up" });
+        let shown = |locator: Value| table(Table::MapCache, &json!({ "map-cache": [{ "locators": [locator] }] }));
+        assert!(shown(locator(255, 0)).ends_with("192.0.2.1,priority=1,weight=100"));
+        assert!(shown(locator(3, 40)).ends_with("192.0.2.1,priority=1,weight=100,mpriority=3,mweight=40"));
+        let text = table(Table::Locators, &json!({ "prefixes": [], "locators": [locator(3, 40)], "remote": [] }));
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["address", "priority", "weight", "mpriority", "mweight", "state"]);
+        assert_eq!(lines[2], ["192.0.2.1", "1", "100", "3", "40", "up"]);
     }
 
     #[test]
