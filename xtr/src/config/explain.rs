@@ -64,6 +64,7 @@ pub fn explain(config: &Config) -> Vec<String> {
     lines.push(sources(config));
     lines.extend(super::trusted::explain(config));
     lines.extend(super::nat::explain(config));
+    lines.extend(config.metrics.map(|address| format!("Serves its figures to anybody at http://{address}/metrics.")));
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",
         config.state_dir.display(),

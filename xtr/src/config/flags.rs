@@ -353,7 +353,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "on|off")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Switch>,
-    /// Serve /metrics (OpenMetrics) and /health of the DHT node and this router over HTTP at this address
+    /// Serve /metrics (OpenMetrics) and /health of this router, and of the DHT node in it if there is one, over HTTP at this address:
+    /// what show counters shows, and of each locator of others what was sent there, path MTU, round-trip time and reachability
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,

@@ -20,6 +20,7 @@ use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
+use super::metrics;
 use super::netlink::Netlink;
 use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
@@ -162,6 +163,7 @@ impl ControlPlane {
             },
             Some(Question { ask, answer }) = self.questions.recv() => match ask {
                 Ask::Show(table) => self.show(table, answer),
+                Ask::Metrics => self.measure(answer),
                 Ask::Trace(request) => self.trace(&request, answer),
                 Ask::Reload => return Ok(Step::Reload(Some(answer))),
             },
@@ -319,6 +321,19 @@ impl ControlPlane {
         let counters: Value = self.packets.counters();
         let mut answer = show::answer(table, &self.control, Instant::now(), &counters);
         show::add_sent(table, &mut answer, &self.packets.locators());
+        self.answer(table, answer, to);
+    }
+
+    /// As `show counters` and `show registrations`, and what there is to tell of each locator of others.
+    fn measure(&self, to: oneshot::Sender<Value>) {
+        let (now, counters) = (Instant::now(), self.packets.counters());
+        let mut answer = show::answer(Table::Counters, &self.control, now, &counters);
+        answer["registrations"] = show::registrations(&self.control, now).into();
+        answer["locators"] = metrics::locators(&self.control, now, &self.packets.locators());
+        self.answer(Table::Counters, answer, to);
+    }
+
+    fn answer(&self, table: Table, mut answer: Value, to: oneshot::Sender<Value>) {
         let status = self.map_system.as_ref().map(Embedded::status);
         // The map system answers when it comes to it; the loop does not wait.
         tokio::spawn(async move {

@@ -2,6 +2,7 @@
 //! What `lisp-xtr show` shows: the answers of a running node, and how a terminal sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -44,18 +45,40 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
     else {
         return;
     };
-    for count in sent {
-        let address = json!(count.address);
-        let known = remote.iter_mut().position(|row| row["address"] == address);
-        let at = known.unwrap_or_else(|| {
-            remote.push(json!({ "address": address, "state": if count.reachable { "unproven" } else { "down" } }));
-            remote.len() - 1
-        });
-        let row = &mut remote[at];
-        (row["path_mtu"], row["packets"], row["bytes"]) =
-            (json!(count.path_mtu), json!(count.packets), json!(count.octets));
-        row["ecn"] = json!(ecn_mode(count.ecn_compatible));
+    let mut sent = by_address(sent);
+    for row in remote.iter_mut() {
+        let address = row["address"].as_str().and_then(|address| address.parse().ok());
+        if let Some(count) = address.and_then(|address: IpAddr| sent.remove(&address)) {
+            add_count(row, &count);
+        }
     }
+    remote.extend(sent.into_values().map(|count| {
+        let state = if count.reachable { "unproven" } else { "down" };
+        let mut row = json!({ "address": count.address, "state": state });
+        add_count(&mut row, &count);
+        row
+    }));
+}
+
+fn add_count(row: &mut Value, count: &LocatorCount) {
+    (row["path_mtu"], row["packets"], row["bytes"]) =
+        (json!(count.path_mtu), json!(count.packets), json!(count.octets));
+    row["ecn"] = json!(ecn_mode(count.ecn_compatible));
+}
+
+/// What was sent to each address. An RTR knows one by as many ways as there are xTRs behind its NAT: of these the narrowest counts, and
+/// packets may be sent if one may.
+pub(super) fn by_address(sent: &[LocatorCount]) -> BTreeMap<IpAddr, LocatorCount> {
+    let mut all = BTreeMap::new();
+    for count in sent {
+        let nothing = LocatorCount { packets: 0, octets: 0, ..*count };
+        let whole: &mut LocatorCount = all.entry(count.address).or_insert(nothing);
+        whole.packets += count.packets;
+        whole.octets += count.octets;
+        whole.path_mtu = whole.path_mtu.min(count.path_mtu);
+        whole.reachable |= count.reachable;
+    }
+    all
 }
 
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
@@ -90,7 +113,7 @@ fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     control.map_cache(now).map(entry).collect()
 }
 
-fn registrations(control: &Control, now: Instant) -> Vec<Value> {
+pub(super) fn registrations(control: &Control, now: Instant) -> Vec<Value> {
     let registration = |registration: crate::register::Registration| {
         json!({
             "server": registration.server.to_string(),
@@ -179,7 +202,7 @@ fn counted(control: &Control) -> Value {
 
 /// The remote locators of the map-cache, each with the prefixes behind it.
 fn peers(control: &Control, now: Instant) -> Vec<Value> {
-    let mut peers: BTreeMap<std::net::IpAddr, BTreeSet<String>> = BTreeMap::new();
+    let mut peers: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
     for (prefix, installed) in control.map_cache(now) {
         for (address, _) in &installed.locators {
             peers.entry(*address).or_default().insert(prefix.to_string());
@@ -401,6 +424,10 @@ mod tests {
         add_sent(Table::Locators, &mut answer, &[LocatorCount { ecn_compatible: true, ..sent[0] }]);
         let text = table(Table::Locators, &answer);
         assert!(text.contains("ecn") && text.ends_with("compatibility"), "{text}");
+        let ways = [LocatorCount { path_mtu: 1300, reachable: true, ..sent[0] }, sent[0]];
+        add_sent(Table::Locators, &mut answer, &ways);
+        let row = &answer["remote"][0];
+        assert_eq!((&row["packets"], &row["bytes"], &row["path_mtu"]), (&json!(14), &json!(1800), &json!(1300)));
     }
 
     #[test]
