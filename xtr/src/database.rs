@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The EID-to-RLOC database: the prefixes behind this node and the locators that lead to them (RFC 9300, section 3).
 
+use std::fmt;
 use std::net::IpAddr;
 
 use wire::address::{Address, EidPrefix};
@@ -15,6 +16,66 @@ pub struct OwnLocator {
     pub priority: u8,
     /// Share of the flows among locators of one priority.
     pub weight: u8,
+    /// As [`Preference::mpriority`].
+    pub mpriority: u8,
+    /// As [`Preference::mweight`].
+    pub mweight: u8,
+}
+
+/// What a locator has beside its address (RFC 9301, section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preference {
+    /// Lower is better; 255 = never for forwarding.
+    pub priority: u8,
+    /// Share of the flows among locators of one priority.
+    pub weight: u8,
+    /// For ETRs that join a multicast tree through this site; 255 = never.
+    pub mpriority: u8,
+    /// Share of the trees among locators of one multicast priority.
+    pub mweight: u8,
+}
+
+impl OwnLocator {
+    /// One that is never for multicast.
+    pub fn new(address: IpAddr, priority: u8, weight: u8) -> Self {
+        Preference { priority, weight, ..Preference::default() }.at(address)
+    }
+
+    /// What it has beside its address.
+    pub fn preference(&self) -> Preference {
+        let Self { address: _, priority, weight, mpriority, mweight } = *self;
+        Preference { priority, weight, mpriority, mweight }
+    }
+}
+
+impl Default for Preference {
+    fn default() -> Self {
+        Self { priority: 1, weight: 100, mpriority: LocatorRecord::UNUSABLE, mweight: 0 }
+    }
+}
+
+impl Preference {
+    /// Of a locator at this address.
+    pub fn at(self, address: IpAddr) -> OwnLocator {
+        let Self { priority, weight, mpriority, mweight } = self;
+        OwnLocator { address, priority, weight, mpriority, mweight }
+    }
+
+    /// Whether it says anything of multicast but "never".
+    pub fn is_of_multicast(&self) -> bool {
+        (self.mpriority, self.mweight) != (LocatorRecord::UNUSABLE, 0)
+    }
+}
+
+/// In plain words.
+impl fmt::Display for Preference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "priority {}, weight {}", self.priority, self.weight)?;
+        if self.is_of_multicast() {
+            write!(f, ", multicast priority {}, multicast weight {}", self.mpriority, self.mweight)?;
+        }
+        Ok(())
+    }
 }
 
 /// Which bits of a record depend on where it goes.
@@ -159,8 +220,8 @@ impl Database {
         let locator = |own: &OwnLocator| LocatorRecord {
             priority: own.priority,
             weight: own.weight,
-            mpriority: LocatorRecord::UNUSABLE,
-            mweight: 0,
+            mpriority: own.mpriority,
+            mweight: own.mweight,
             local: true,
             probed: form.probed == Some(own.address),
             // R: a route leads to it (RFC 9301, section 5.4).
@@ -215,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_change_of_the_mapping_makes_the_next_version_and_nothing_else_does() {
-        let locator = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+        let locator = |text: &str| OwnLocator::new(text.parse().unwrap(), 1, 100);
         let [one, two] = ["192.0.2.1", "192.0.2.2"].map(locator);
         let first = Database::new(vec![prefix("10.0.0.0/8")], vec![one, two], Ttl::DEFAULT);
         let at = |version| first.clone().with_map_version(MapVersion(version));
@@ -235,8 +296,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_has_what_each_locator_says_of_multicast() {
+        let [own, other] = ["192.0.2.1", "192.0.2.2"].map(|text| OwnLocator::new(text.parse().unwrap(), 1, 100));
+        let own = OwnLocator { mpriority: 3, mweight: 40, ..own };
+        let database = Database::new(vec![prefix("10.0.0.0/8")], vec![own, other], Ttl::DEFAULT);
+        let record = database.record(prefix("10.0.0.0/8"), RecordForm { authoritative: true, probed: None });
+        let said: Vec<_> = record.locators.iter().map(|locator| (locator.mpriority, locator.mweight)).collect();
+        assert_eq!(said, [(3, 40), (255, 0)]);
+        let at = database.clone().with_map_version(MapVersion(7));
+        let changed = at.with_locators(vec![other, OwnLocator { mweight: 41, ..own }]);
+        assert_eq!(changed.succeeding(&at, false).map_version(), MapVersion(8), "it is another mapping");
+    }
+
+    #[test]
     fn locators_are_sorted_with_ipv4_first() {
-        let locator = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+        let locator = |text: &str| OwnLocator::new(text.parse().unwrap(), 1, 100);
         let database = Database::new(
             vec![prefix("10.0.0.0/8")],
             vec![locator("2001:db8::1"), locator("192.0.2.9"), locator("192.0.2.1")],

@@ -25,6 +25,8 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(1);
 pub const HEARD_RLOCS: usize = 4096;
 /// Locators whose counters are published, ten times a second at most: copying them takes 30 microseconds.
 pub const LOCATORS_SHOWN: usize = 4096;
+/// Locators that have figures of their own among the metrics: five series each, which whoever collects them keeps for weeks.
+pub const LOCATORS_MEASURED: usize = 1000;
 /// Locators of one mapping that are looked at: more than any site has links.
 pub const LOCATORS_PER_ENTRY: usize = 32;
 /// Part of its life after which an entry in use is asked for again, in percent: late enough to save requests, early enough

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 fn execute(command_line: CommandLine) -> Result<(), Failure> {
     let CommandLine { command, flags, json } = command_line;
     match command {
-        None => run(&flags, json.is_some()),
+        None => run(&flags, json.as_ref()),
         Some(Command::Check) => check(&flags, json),
         Some(Command::Show { what }) => show(&flags, what, json),
         Some(Command::Reload) => reload(&flags, json),
@@ -40,9 +40,13 @@ fn execute(command_line: CommandLine) -> Result<(), Failure> {
     }
 }
 
-fn run(flags: &Flags, log_json: bool) -> Result<(), Failure> {
+fn run(flags: &Flags, json: Option<&JsonTo>) -> Result<(), Failure> {
+    if let Some(JsonTo::File(path)) = json {
+        let advice = "a run has no report for a file; --json alone has it log in JSON, to standard error";
+        return Err(Failure::key("json", format!("{}: {advice}", path.display())));
+    }
     let config = Config::load(flags)?;
-    start_logging(&config.log, log_json)?;
+    start_logging(&config.log, json.is_some())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Machine(format!("starting the runtime: {error}")))?;
     runtime.block_on(shell::run(config, flags.clone()))

@@ -118,6 +118,17 @@ fn check_speaks_json() {
     assert_eq!(answer["ok"], true);
 }
 
+/// Before anything of the machine is asked for, and the file is left alone.
+#[test]
+fn a_run_has_no_report_for_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.json");
+    let (json, state) = (format!("--json={}", path.display()), directory.path().join("state"));
+    let run = ["--eid-prefix", "10.1.0.0/16", "--rloc", "192.0.2.1", "--state-dir", state.to_str().unwrap(), &json];
+    refused(&run, 2, &["--json", "run.json", "no report"]);
+    assert!(!path.exists() && !state.exists());
+}
+
 #[test]
 fn show_without_a_running_node_says_where_it_asked() {
     refused(&["show", "map-cache", "--control", "/nonexistent.sock"], 1, &["/nonexistent.sock"]);

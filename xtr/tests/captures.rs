@@ -93,7 +93,7 @@ fn stops_at_the_right_notify(name: &str) {
             identity: None,
             prefixes: prefixes.clone(),
         };
-        let locator = OwnLocator { address: before.from.ip(), priority: 1, weight: 100 };
+        let locator = OwnLocator::new(before.from.ip(), 1, 100);
         let mut node = Node::from_config(Config {
             database: Database::new(prefixes, vec![locator], Ttl(10)),
             cgeid_network: None,
@@ -402,8 +402,11 @@ fn site_a() -> Node {
 fn in_the_place_of(reply: &MapReply) -> Node {
     let prefixes = reply.records.iter().filter_map(|record| record.eid.ip_prefix()).collect();
     let locators = reply.records[0].locators.iter().filter_map(|locator| {
-        let (priority, weight) = (locator.priority, locator.weight);
-        locator.rloc.ip().map(|address| OwnLocator { address, priority, weight })
+        let own = |address| {
+            let own = OwnLocator::new(address, locator.priority, locator.weight);
+            OwnLocator { mpriority: locator.mpriority, mweight: locator.mweight, ..own }
+        };
+        locator.rloc.ip().map(own)
     });
     Node::from_config(Config {
         database: Database::new(prefixes, locators.collect(), reply.records[0].ttl),

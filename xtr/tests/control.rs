@@ -465,7 +465,7 @@ fn a_change_of_locators_is_registered_at_once() {
     let mut node = Node::registering(Algorithm::HkdfSha256, TagForm::Truncated);
     let (_, register) = node.register();
     node.notify(&register, |notify| notify);
-    let moved = xtr::database::OwnLocator { address: "192.0.2.77".parse().unwrap(), priority: 1, weight: 100 };
+    let moved = xtr::database::OwnLocator::new("192.0.2.77".parse().unwrap(), 1, 100);
     node.input(Input::Locators(vec![moved]));
     let (_, register) = node.register();
     assert_eq!(register.records[0].locators[0].rloc.ip(), Some(moved.address));

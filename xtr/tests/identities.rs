@@ -39,7 +39,7 @@ fn node() -> Node {
         identity: None,
         prefixes: vec![prefix(STATIC)],
     };
-    let locator = OwnLocator { address: RLOC.parse().unwrap(), priority: 1, weight: 100 };
+    let locator = OwnLocator::new(RLOC.parse().unwrap(), 1, 100);
     let mut node = Node::from_config(Config {
         database: Database::new(vec![prefix(STATIC)], vec![locator], Ttl::DEFAULT),
         cgeid_network: Some("3fff:ce1::/32".parse().unwrap()),

@@ -67,6 +67,8 @@ fn in_namespace() {
     let (from, register) = receive(&server);
     assert!(register.nonce > first.nonce, "nonces rise over a restart");
     assert_eq!(from, format!("{RLOC}:4342"));
+    let locator = &register.records[0].locators[0];
+    assert_eq!([locator.priority, locator.weight, locator.mpriority, locator.mweight], [1, 100, 3, 40]);
     confirm(&server, &from, &register);
     let confirmed = wait_for("confirmation", || {
         let answer = show(directory.path(), "registrations")?;
@@ -78,6 +80,9 @@ fn in_namespace() {
     for table in ["map-cache", "locators", "counters", "peers"] {
         assert!(show(directory.path(), table).is_some(), "{table}");
     }
+
+    let shown = show(directory.path(), "locators").unwrap()["locators"][0].clone();
+    assert_eq!((&shown["mpriority"], &shown["mweight"]), (&3.into(), &40.into()));
 
     let mut second = plain(directory.path());
     let second = second.args(["--tun", "lispu", "--state-dir"]).arg(directory.path().join("second")).output().unwrap();
@@ -342,7 +347,8 @@ fn command(directory: &Path) -> Command {
 /// Without a device and a directory of its own yet.
 fn plain(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lisp-xtr"));
-    command.args(["--eid-prefix", "2001:db8:a::/48", "--rloc", RLOC, "--map-server", SERVER]);
+    let rloc = format!("{RLOC},mpriority=3,mweight=40");
+    command.args(["--eid-prefix", "2001:db8:a::/48", "--rloc", &rloc, "--map-server", SERVER]);
     command.args(["--key-file", &key_file(directory)]);
     command
 }

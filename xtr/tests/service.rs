@@ -413,7 +413,7 @@ fn answer_one_request(resolver: &UdpSocket) {
     let (length, _) = resolver.recv_from(&mut buffer).unwrap();
     let ControlMessage::Ecm(ecm) = ControlMessage::decode(&buffer[..length]).unwrap() else { panic!() };
     let ControlMessage::MapRequest(request) = ControlMessage::decode(&ecm.message).unwrap() else { panic!() };
-    let locator = |text: &str, weight| OwnLocator { address: text.parse().unwrap(), priority: 1, weight };
+    let locator = |text: &str, weight| OwnLocator::new(text.parse().unwrap(), 1, weight);
     let locators = vec![locator("198.51.100.1", 40), locator("2001:db8:fff::1", 60)];
     let form = RecordForm { authoritative: true, probed: None };
     let site = EidPrefix { iid: InstanceId(0), net: "2001:db8:b::/48".parse().unwrap() };

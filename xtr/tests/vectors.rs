@@ -92,7 +92,7 @@ fn etr_vectors() {
 fn s02_is_answered_by_s03_octet_for_octet() {
     let key = AuthKey { id: 1, algorithm: Algorithm::HmacSha256, secret: Secret::new("lisp-test-psk-01") };
     let to = MapSystem::Node("203.0.113.10".parse().unwrap());
-    let locator = OwnLocator { address: "198.51.100.1".parse().unwrap(), priority: 1, weight: 100 };
+    let locator = OwnLocator::new("198.51.100.1".parse().unwrap(), 1, 100);
     let prefixes = vec![prefix("10.2.2.0/24")];
     let mut node = Node::from_config(Config {
         database: Database::new(prefixes.clone(), vec![locator], wire::record::Ttl::DEFAULT),
@@ -327,7 +327,7 @@ fn n01_is_acknowledged_by_n03_when_it_answers_no_register() {
         nonce_floor: Nonce(0x200),
         seed: [7; 32],
     });
-    let locator = OwnLocator { address: "198.51.100.1".parse().unwrap(), priority: 1, weight: 100 };
+    let locator = OwnLocator::new("198.51.100.1".parse().unwrap(), 1, 100);
     node.input(xtr::engine::Input::Locators(vec![locator]));
     node.sent.clear();
     node.bytes("203.0.113.10:4342", &bytes("N01"));
@@ -343,7 +343,7 @@ fn itr() -> Node {
 /// Registers with nonces from 0x101 on, as the vectors have them.
 fn etr(servers: &[Server]) -> Node {
     let copy = |server: &Server| Server { key: server.key.clone(), prefixes: server.prefixes.clone(), ..*server };
-    let locator = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 50 };
+    let locator = |text: &str| OwnLocator::new(text.parse().unwrap(), 1, 50);
     let prefixes = vec![prefix("10.2.2.0/24"), prefix("2001:db8:1:2::/64")];
     let locators = vec![locator("198.51.100.1"), locator("2001:db8:b::1")];
     Node::from_config(Config {

@@ -182,7 +182,7 @@ impl Collector for Snapshot {
 
 /// What a program shows: numbers in objects, some of which are counters and some are sizes, which the names do not tell.
 #[derive(Debug)]
-struct Shown(Value);
+pub struct Shown(pub Value);
 
 impl Shown {
     fn encode_in(encoder: &mut DescriptorEncoder<'_>, prefix: &str, shown: &Value) -> Result<(), fmt::Error> {

@@ -64,6 +64,7 @@ pub fn explain(config: &Config) -> Vec<String> {
     lines.push(sources(config));
     lines.extend(super::trusted::explain(config));
     lines.extend(super::nat::explain(config));
+    lines.extend(config.metrics.map(|address| format!("Serves its figures to anybody at http://{address}/metrics.")));
     lines.push(format!(
         "State is kept in {}; `lisp-xtr show` asks at {}.",
         config.state_dir.display(),
@@ -108,9 +109,7 @@ fn locators(config: &Config) -> String {
     if config.rlocs.is_empty() && config.rloc_interfaces.is_empty() {
         return "Reached at the addresses of the default route's interface, whatever they become.".into();
     }
-    let one = |rloc: &crate::database::OwnLocator| {
-        format!("{} (priority {}, weight {})", rloc.address, rloc.priority, rloc.weight)
-    };
+    let one = |rloc: &crate::database::OwnLocator| format!("{} ({})", rloc.address, rloc.preference());
     let interfaces = config.rloc_interfaces.iter().map(ToString::to_string);
     format!("Reached at {}.", config.rlocs.iter().map(one).chain(interfaces).collect::<Vec<_>>().join(", "))
 }

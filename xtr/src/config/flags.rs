@@ -61,7 +61,7 @@ pub struct CommandLine {
     /// Of a run.
     #[command(flatten)]
     pub flags: Flags,
-    /// Answer in JSON; of a run: log in JSON. With =FILE into that file, beside the table
+    /// Answer in JSON, or with =FILE into that file, beside the table; of a run, which has no report for a file: log in JSON
     #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub json: Option<JsonTo>,
 }
@@ -153,8 +153,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "PREFIX")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub eid_prefix: Vec<String>,
-    /// Locator: ADDR[,priority=1,weight=100], or an interface, whose addresses are followed; repeats. Default: those of the
-    /// default route's interface
+    /// Locator: ADDR[,priority=1,weight=100,mpriority=255,mweight=0], or an interface, whose addresses are followed; repeats. Those of
+    /// multicast are told to others and used for nothing here. Default: those of the default route's interface
     #[arg(long, global = true, value_name = "ADDR[,..]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rloc: Vec<String>,
@@ -353,7 +353,8 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "on|off")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Switch>,
-    /// Serve /metrics (OpenMetrics) and /health of the DHT node and this router over HTTP at this address
+    /// Serve /metrics (OpenMetrics) and /health of this router, and of the DHT node in it if there is one, over HTTP at this address:
+    /// what show counters shows, and of each locator of others what was sent there, path MTU, round-trip time and reachability
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,

@@ -36,6 +36,9 @@ impl FromStr for PetrValue {
             Ok(RlocValue::Address(locator)) if locator.priority == UNUSABLE => {
                 Err(format!("priority {UNUSABLE} says that it is not to be used"))
             }
+            Ok(RlocValue::Address(locator)) if locator.preference().is_of_multicast() => {
+                Err("mpriority and mweight are of --rloc: no multicast goes through a PETR".to_owned())
+            }
             Ok(RlocValue::Address(locator)) => Ok(Self(locator)),
             Err(problem) if place.parse::<IpAddr>().is_ok() => Err(problem),
             Ok(RlocValue::Interface(_)) | Err(_) => Err(format!("{place:?} is no address")),
@@ -254,7 +257,7 @@ mod tests {
             .unwrap_err();
             assert_eq!(error.key, key, "{error}");
         }
-        for bad in ["eth0", "192.0.2.7,priority=255", "192.0.2"] {
+        for bad in ["eth0", "192.0.2.7,priority=255", "192.0.2.7,mpriority=1", "192.0.2"] {
             assert!(bad.parse::<PetrValue>().is_err(), "{bad}");
         }
     }

@@ -287,6 +287,8 @@ pub struct Config {
     pub control: PathBuf,
     /// Network of the CGEIDs, a /32.
     pub cgeid_network: Ipv6Net,
+    /// Where /metrics and /health are served.
+    pub metrics: Option<SocketAddr>,
     /// Log filter.
     pub log: String,
     /// What all of this was made from.
@@ -341,8 +343,6 @@ pub struct Embedded {
     pub anycast: Vec<String>,
     /// Whether the DHT node looks for others on the links of this machine.
     pub discovery: Switch,
-    /// Where /metrics and /health are served.
-    pub metrics: Option<SocketAddr>,
 }
 
 impl Written {
@@ -424,6 +424,7 @@ impl Config {
             tier: written.tier,
             state_dir: written.state_dir,
             cgeid_network,
+            metrics: written.metrics,
             log: written.log,
             written: whole,
         };
@@ -548,7 +549,6 @@ fn mapping(written: &Written, roles: &Interworking) -> Result<Mapping, ConfigErr
         ("temporary", !written.temporary),
         ("anycast", written.anycast.is_empty()),
         ("discovery", written.discovery == Switch::Off),
-        ("metrics", written.metrics.is_none()),
     ];
     if let Some((key, _)) = embedded_only.iter().find(|(_, is_empty)| !is_empty) {
         let advice =
@@ -585,7 +585,6 @@ fn embedded(written: &Written) -> Result<Embedded, ConfigError> {
         network_key: written.network_key.clone(),
         anycast: written.anycast.clone(),
         discovery: written.discovery,
-        metrics: written.metrics,
     })
 }
 
@@ -690,7 +689,7 @@ mod tests {
             ("nat", "rtr-at = [\"192.0.2.1\"]"),
             ("rtr-at", "nat = \"off\"\nrtr-at = [\"192.0.2.1\"]"),
             ("temporary", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ntemporary = true"),
-            ("metrics", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nmetrics = \"127.0.0.1:9434\""),
+            ("metrics", "metrics = \"9434\""),
             ("discovery", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\ndiscovery = \"on\""),
             ("identity", "eid-prefix = [\"10.0.0.0/8\"]\nmap-resolver = [\"192.0.2.1\"]\nidentity = [\"x\"]"),
         ];
@@ -709,9 +708,19 @@ mod tests {
     #[test]
     fn addresses_found_on_an_interface_are_checked_as_written_ones_are() {
         let config = load("eid-prefix = [\"10.0.0.0/8\"]", Flags::default()).unwrap();
-        let found = |text: &str| [OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 }];
+        let found = |text: &str| [OwnLocator::new(text.parse().unwrap(), 1, 100)];
         assert_eq!(config.check_locators(&found("10.1.1.1")).unwrap_err().key, "rloc");
         assert_eq!(config.check_locators(&found("192.0.2.1")), Ok(()));
+    }
+
+    #[test]
+    fn metrics_are_served_with_a_dht_node_in_this_process_and_without() {
+        for more in ["", "map-resolver = [\"192.0.2.9\"]\n"] {
+            let toml = format!("{more}eid-prefix = [\"10.0.0.0/8\"]\nmetrics = \"127.0.0.1:9434\"");
+            let config = load(&toml, Flags::default()).unwrap();
+            assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9434).into()));
+            assert!(explain(&config).join("\n").contains("http://127.0.0.1:9434/metrics"));
+        }
     }
 
     #[test]

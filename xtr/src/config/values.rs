@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{LONGEST_INTERFACE_NAME, Tier};
-use crate::database::OwnLocator;
+use crate::database::{OwnLocator, Preference};
 
-/// `ADDR[,priority=1,weight=100]`, or an interface in the place of the address.
+/// `ADDR[,priority=1,weight=100,mpriority=255,mweight=0]`, or an interface in the place of the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RlocValue {
     /// This address.
@@ -25,15 +25,13 @@ pub enum RlocValue {
 pub struct InterfaceLocator {
     /// Its name.
     pub name: String,
-    /// As of a locator.
-    pub priority: u8,
-    /// As of a locator.
-    pub weight: u8,
+    /// What a locator has beside its address.
+    pub preference: Preference,
 }
 
 impl fmt::Display for InterfaceLocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the addresses of {} (priority {}, weight {})", self.name, self.priority, self.weight)
+        write!(f, "the addresses of {} ({})", self.name, self.preference)
     }
 }
 
@@ -75,29 +73,35 @@ impl FromStr for RlocValue {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',').map(str::trim);
         let place = parts.next().unwrap_or_default();
-        let (mut priority, mut weight) = (1, 100);
-        for part in parts {
-            let (name, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not NAME=VALUE"))?;
-            let value = value.parse().map_err(|_| format!("{name}: {value:?} is not a number from 0 to 255"))?;
-            match name {
-                "priority" => priority = value,
-                "weight" => weight = value,
-                _ => return Err(format!("{name:?} is neither priority nor weight")),
-            }
-        }
+        let mut preference = Preference::default();
+        parts.try_for_each(|part| set(&mut preference, part))?;
         if let Ok(address) = place.parse() {
-            return Ok(Self::Address(OwnLocator { address, priority, weight }));
+            return Ok(Self::Address(preference.at(address)));
         }
         // What begins with a digit or has a colon is an address with a slip in it.
         let is_name = place.starts_with(|first: char| first.is_ascii_alphabetic())
             && place.len() <= LONGEST_INTERFACE_NAME
             && !place.contains(|letter: char| matches!(letter, '/' | ':') || letter.is_whitespace());
         if is_name {
-            Ok(Self::Interface(InterfaceLocator { name: place.to_owned(), priority, weight }))
+            Ok(Self::Interface(InterfaceLocator { name: place.to_owned(), preference }))
         } else {
             Err(format!("{place:?} is neither an address nor an interface"))
         }
     }
+}
+
+/// Takes `NAME=VALUE`.
+fn set(preference: &mut Preference, part: &str) -> Result<(), String> {
+    let (name, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not NAME=VALUE"))?;
+    let field = match name {
+        "priority" => &mut preference.priority,
+        "weight" => &mut preference.weight,
+        "mpriority" => &mut preference.mpriority,
+        "mweight" => &mut preference.mweight,
+        _ => return Err(format!("{name:?} is none of priority, weight, mpriority and mweight")),
+    };
+    *field = value.parse().map_err(|_| format!("{name}: {value:?} is not a number from 0 to 255"))?;
+    Ok(())
 }
 
 impl FromStr for TrustAnchor {
@@ -172,10 +176,27 @@ mod tests {
         for bad in ["192.0.2", "192.0.2.1,prio=1", "192.0.2.1,priority", "192.0.2.1,weight=256"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        let interface = InterfaceLocator { name: "eth0.7".into(), priority: 2, weight: 100 };
+        let preference = Preference { priority: 2, ..Preference::default() };
+        let interface = InterfaceLocator { name: "eth0.7".into(), preference };
         assert_eq!("eth0.7,priority=2".parse(), Ok(RlocValue::Interface(interface)));
         for bad in ["", "fe80:1", "192.0.2.300", "a-name-that-is-too-long"] {
             assert!(bad.parse::<RlocValue>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_locator_is_for_multicast_if_it_is_said() {
+        let parse = |text: &str| text.parse::<RlocValue>();
+        let preference = Preference { mpriority: 2, mweight: 30, ..Preference::default() };
+        let address = "192.0.2.1".parse().unwrap();
+        assert_eq!(parse("192.0.2.1,mpriority=2,mweight=30"), Ok(RlocValue::Address(preference.at(address))));
+        let interface = InterfaceLocator { name: "eth0".into(), preference };
+        assert_eq!(parse("eth0,mweight=30,mpriority=2"), Ok(RlocValue::Interface(interface.clone())));
+        let said = "the addresses of eth0 (priority 1, weight 100, multicast priority 2, multicast weight 30)";
+        assert_eq!(interface.to_string(), said);
+        assert_eq!(parse("192.0.2.1"), Ok(RlocValue::Address(OwnLocator::new(address, 1, 100))), "never, by default");
+        for bad in ["192.0.2.1,mpriority=256", "eth0,mweight=", "192.0.2.1,mprio=1"] {
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -132,11 +132,12 @@ impl Policy {
         }
     }
 
-    /// Whether a record has the locators of a mapping, with the same priorities, weights and R bits. Whose locators they are (L)
+    /// Whether a record has the locators of a mapping, with the same priorities and weights, also of multicast, and R bits. Whose locators they are (L)
     /// and which was probed (p) depends on who says so.
     pub(super) fn says_the_same(&self, record: &MappingRecord, installed: &Installed) -> bool {
         let essence = |(address, locator): (IpAddr, &LocatorRecord)| {
-            (address, locator.priority, locator.weight, locator.reachable)
+            let multicast = (locator.mpriority, locator.mweight);
+            (address, locator.priority, locator.weight, multicast, locator.reachable)
         };
         let mut said: Vec<_> = self.usable_locators(record, &mut Tally::default()).into_iter().map(essence).collect();
         let known = installed.locators.iter().map(|(address, locator)| (*address, locator));
@@ -204,7 +205,7 @@ mod tests {
     }
 
     fn positive(text: &str) -> MappingRecord {
-        let locators = vec![OwnLocator { address: "192.0.2.9".parse().unwrap(), priority: 1, weight: 100 }];
+        let locators = vec![OwnLocator::new("192.0.2.9".parse().unwrap(), 1, 100)];
         let form = RecordForm { authoritative: true, probed: None };
         Database::new(vec![], locators, Ttl::DEFAULT).record(prefix(text), form)
     }

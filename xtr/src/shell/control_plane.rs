@@ -20,6 +20,7 @@ use super::identities::{Change, Changes};
 use super::interfaces::{Locators, Machine, Wanted, Watch};
 use super::look::{Look, look};
 use super::map_version::KeptVersion;
+use super::metrics;
 use super::netlink::Netlink;
 use super::notify_nonces::NotifyNonces;
 use super::packets::Packets;
@@ -29,6 +30,7 @@ use super::show;
 use super::state::StateFile;
 use super::trace::{self, TraceRequest};
 use crate::config::Table;
+use crate::counters::LocatorCount;
 use crate::engine::{Control, Input, Output};
 use crate::map_cache::Update;
 use crate::subscribe::Told;
@@ -162,6 +164,7 @@ impl ControlPlane {
             },
             Some(Question { ask, answer }) = self.questions.recv() => match ask {
                 Ask::Show(table) => self.show(table, answer),
+                Ask::Metrics => self.measure(answer),
                 Ask::Trace(request) => self.trace(&request, answer),
                 Ask::Reload => return Ok(Step::Reload(Some(answer))),
             },
@@ -318,12 +321,30 @@ impl ControlPlane {
     fn show(&self, table: Table, to: oneshot::Sender<Value>) {
         let counters: Value = self.packets.counters();
         let mut answer = show::answer(table, &self.control, Instant::now(), &counters);
+        show::add_sent(table, &mut answer, &self.locators());
+        self.answer(table, answer, to);
+    }
+
+    /// What was sent to each locator, and the path MTUs that are known.
+    fn locators(&self) -> Vec<LocatorCount> {
         let mut sent = self.packets.locators();
         for count in &mut sent {
             // The packet half publishes its own when packets go there.
             count.path_mtu = self.control.path_mtu(count.address).map_or(count.path_mtu, usize::from);
         }
-        show::add_sent(table, &mut answer, &sent);
+        sent
+    }
+
+    /// As `show counters` and `show registrations`, and what there is to tell of each locator of others.
+    fn measure(&self, to: oneshot::Sender<Value>) {
+        let (now, counters) = (Instant::now(), self.packets.counters());
+        let mut answer = show::answer(Table::Counters, &self.control, now, &counters);
+        answer["registrations"] = show::registrations(&self.control, now).into();
+        answer["locators"] = metrics::locators(&self.control, now, &self.locators());
+        self.answer(Table::Counters, answer, to);
+    }
+
+    fn answer(&self, table: Table, mut answer: Value, to: oneshot::Sender<Value>) {
         let status = self.map_system.as_ref().map(Embedded::status);
         // The map system answers when it comes to it; the loop does not wait.
         tokio::spawn(async move {

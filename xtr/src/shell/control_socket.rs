@@ -29,12 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Before the next try when a client cannot be taken, for want of descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A line of the protocol: an object with one of these keys, or "reload".
+/// A line of the protocol: an object with one of these keys, "metrics" or "reload".
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 enum Request {
     Show(String),
     Trace(TraceRequest),
+    Metrics,
     Reload,
 }
 
@@ -43,6 +44,8 @@ enum Request {
 pub enum Ask {
     /// A table.
     Show(Table),
+    /// What is measured of this node.
+    Metrics,
     /// The way of a packet.
     Trace(TraceRequest),
     /// To read the settings again.
@@ -146,6 +149,7 @@ async fn answer(line: &str, questions: &mpsc::Sender<Question>) -> Value {
             None => return error(format!("no table {name}")),
         },
         Request::Trace(request) => Ask::Trace(request),
+        Request::Metrics => Ask::Metrics,
         Request::Reload => Ask::Reload,
     };
     let (sender, receiver) = oneshot::channel();
@@ -178,6 +182,7 @@ pub fn ask_for(path: &Path, ask: &Ask) -> Result<Value, Failure> {
     stream.set_read_timeout(Some(PATIENCE)).map_err(silent)?;
     let request = match ask {
         Ask::Show(table) => serde_json::json!({ "show": table.name() }),
+        Ask::Metrics => "metrics".into(),
         Ask::Trace(request) => serde_json::json!({ "trace": request }),
         Ask::Reload => "reload".into(),
     };

@@ -3,12 +3,10 @@
 //! socket would, under a key that exists in memory only.
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use cgeid::{Cn, Network, OperationalKey};
 use dht::admit::Rules;
-use dht::shell::http::Server;
 use dht::shell::metrics::NodeFigures;
 use dht::shell::node::Clock;
 use ipnet::Ipv6Net;
@@ -19,8 +17,6 @@ use tokio::sync::mpsc;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::AuthKey;
 
-/// How the router is asked for its own counters.
-pub use dht::shell::metrics::Ask;
 /// What the map system wants done.
 pub use mapsys::shell::FromService as FromMapSystem;
 /// The files of operational keys, and who looks for later ones.
@@ -109,14 +105,9 @@ impl Embedded {
         self.service.status()
     }
 
-    /// Serves the figures of the DHT node, and what `ask` brings of this router, until it is dropped.
-    ///
-    /// # Errors
-    /// When the address cannot be had.
-    pub async fn serve_metrics(&self, address: SocketAddr, is_alone: bool, ask: Ask) -> Result<Server, Failure> {
-        let figures = NodeFigures::new(self.service.node().clone(), is_alone).with("lisp_xtr", ask);
-        let server = Server::start(address, Arc::new(figures)).await;
-        server.map_err(|error| Failure::Machine(format!("{error:#}")))
+    /// The figures of the DHT node; one that `is_alone` was given nobody to know.
+    pub fn figures(&self, is_alone: bool) -> NodeFigures {
+        NodeFigures::new(self.service.node().clone(), is_alone)
     }
 
     /// Whether a datagram at the shared port 4342 is for the map system.

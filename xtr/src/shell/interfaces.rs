@@ -165,8 +165,7 @@ impl Machine {
         for interface in &wanted.interfaces {
             let index = self.interfaces.iter().find(|(_, known)| known.name == interface.name).map(|(index, _)| *index);
             let addresses = [true, false].map(|is_v4| self.best_address(index?, is_v4, wanted, before));
-            let locator = |address| OwnLocator { address, priority: interface.priority, weight: interface.weight };
-            found.add(addresses.into_iter().flatten().map(locator));
+            found.add(addresses.into_iter().flatten().map(|address| interface.preference.at(address)));
         }
         if wanted.follows_the_routes() {
             let addresses = [true, false].map(|is_v4| {
@@ -174,7 +173,7 @@ impl Machine {
                 ways.filter(|route| self.is_running(route.interface))
                     .find_map(|route| self.best_address(route.interface, is_v4, wanted, before))
             });
-            found.add(addresses.into_iter().flatten().map(|address| OwnLocator { address, priority: 1, weight: 100 }));
+            found.add(addresses.into_iter().flatten().map(|address| OwnLocator::new(address, 1, 100)));
             // Who sets the routes is being started anew, and will set the same ones.
             if !self.defaults.iter().any(|route| self.is_running(route.interface)) {
                 found.add(before.all.iter().filter(|locator| self.is_reachable(locator.address)).copied());

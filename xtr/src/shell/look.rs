@@ -51,7 +51,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_machine_is_read_beside_the_loop() {
-        let given = OwnLocator { address: "192.0.2.1".parse().unwrap(), priority: 1, weight: 100 };
+        let given = OwnLocator::new("192.0.2.1".parse().unwrap(), 1, 100);
         for wanted in [Wanted::default(), Wanted { given: vec![given], ..Wanted::default() }] {
             let machine = look(&wanted).unwrap().await.unwrap().unwrap();
             let machine = format!("{machine:?}");

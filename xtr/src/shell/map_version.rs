@@ -107,8 +107,15 @@ fn drawn() -> Result<MapVersion, Failure> {
 
 /// What a version is of, ...
 fn locators(database: &Database) -> Vec<String> {
-    let text =
-        |own: &crate::database::OwnLocator| format!("{},priority={},weight={}", own.address, own.priority, own.weight);
+    let text = |own: &crate::database::OwnLocator| {
+        let text = format!("{},priority={},weight={}", own.address, own.priority, own.weight);
+        // Without it where there is nothing to say, as earlier runs have left it.
+        if own.preference().is_of_multicast() {
+            format!("{text},mpriority={},mweight={}", own.mpriority, own.mweight)
+        } else {
+            text
+        }
+    };
     database.locators().iter().map(text).collect()
 }
 
@@ -155,7 +162,7 @@ mod tests {
     use wire::record::Ttl;
 
     fn database(rlocs: &[&str]) -> Database {
-        let locator = |text: &&str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+        let locator = |text: &&str| OwnLocator::new(text.parse().unwrap(), 1, 100);
         Database::new(vec![], rlocs.iter().map(locator).collect(), Ttl::DEFAULT)
     }
 
@@ -180,6 +187,22 @@ mod tests {
             kept.keep(&now).unwrap();
         }
         (first, now.map_version().0)
+    }
+
+    #[test]
+    fn a_version_is_raised_if_locators_are_for_multicast_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let (own, mut kept_locators) = (OwnLocator::new("192.0.2.1".parse().unwrap(), 1, 100), Vec::new());
+        for (mweight, version) in [(0, 69), (40, 70), (40, 70), (41, 71), (0, 72)] {
+            let mpriority = if mweight == 0 { own.mpriority } else { 3 };
+            let database = Database::new(vec![], vec![OwnLocator { mpriority, mweight, ..own }], Ttl::DEFAULT);
+            let mut kept = KeptVersion::open(directory.path(), number(69)).unwrap();
+            let now = kept.version(database, false);
+            kept.keep(&now).unwrap();
+            assert_eq!(now.map_version().0, version);
+            kept_locators.extend(locators(&now));
+        }
+        assert_eq!(kept_locators[0], "192.0.2.1,priority=1,weight=100", "as earlier runs have written it");
     }
 
     #[test]

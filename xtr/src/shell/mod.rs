@@ -20,6 +20,7 @@ pub mod interfaces;
 pub mod life;
 pub mod look;
 pub mod map_version;
+mod metrics;
 pub mod nat;
 pub mod netlink;
 pub mod notify_nonces;
@@ -46,7 +47,7 @@ use cgeid::OperationalKey;
 use ipnet::{IpNet, Ipv6Net};
 use program::manager;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use wire::address::EidPrefix;
 use wire::control::auth::TagForm;
 use wire::control::{Nonce, XtrIdentity};
@@ -56,14 +57,14 @@ pub use control_socket::ask;
 pub use error::Failure;
 pub use show::table;
 
-use crate::config::{Config, Flags, Mapping, Table};
+use crate::config::{Config, Flags, Mapping};
 use crate::database::{Database, OwnLocator};
 use crate::engine::{self, Control};
 use crate::register::Server;
 use crate::subscribe;
 use crate::transport::MapSystem;
 use control_plane::ControlPlane;
-use control_socket::{Ask, ControlSocket, Question};
+use control_socket::{ControlSocket, Question};
 use control_sockets::ControlSockets;
 use embedded::{Embedded, Identities, KeyFiles, KeyWatch, cgeid_prefix};
 use forwarding::Forwarded;
@@ -152,7 +153,7 @@ async fn run_as(
     };
     changes.renew(watch);
     let (sender, questions) = mpsc::channel::<Question>(QUESTIONS);
-    let metrics = metrics(&config, map_system.as_ref(), sender.clone()).await?;
+    let metrics = metrics::serve(&config, map_system.as_ref(), sender.clone()).await?;
     let life = life::Life::show(sender.clone());
     let control_socket = ControlSocket::listen(&config.control, sender)?;
     announce(&config, &database, map_system.as_ref());
@@ -197,32 +198,6 @@ async fn run_as(
         map_system.shutdown().await;
     }
     result.and(taken_down)
-}
-
-/// Serves what `show counters` shows, and the figures of the DHT node, if that is asked for.
-async fn metrics(
-    config: &Config,
-    map_system: Option<&Embedded>,
-    questions: mpsc::Sender<Question>,
-) -> Result<Option<impl Sized + use<>>, Failure> {
-    let (Mapping::Embedded(embedded), Some(map_system)) = (&config.mapping, map_system) else { return Ok(None) };
-    let Some(address) = embedded.metrics else { return Ok(None) };
-    let ask: embedded::Ask = Box::new(move || {
-        let questions = questions.clone();
-        Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            // Who has stopped shows nothing.
-            let _ = questions.send(Question { ask: Ask::Show(Table::Counters), answer }).await;
-            answered
-                .await
-                .ok()
-                .and_then(|mut shown| shown.get_mut("counters").map(serde_json::Value::take))
-                .unwrap_or_default()
-        })
-    });
-    let server = map_system.serve_metrics(address, embedded.bootstrap.is_empty(), ask).await?;
-    say(&format!("Metrics at http://{}/metrics.", server.address()));
-    Ok(Some(server))
 }
 
 /// Runs until `stop`, with temporary CGEIDs or without.

@@ -2,10 +2,11 @@
 //! What `lisp-xtr show` shows: the answers of a running node, and how a terminal sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use wire::record::MapVersion;
+use wire::record::{LocatorRecord, MapVersion};
 
 use super::embedded::Status;
 use super::trace::state;
@@ -44,30 +45,58 @@ pub fn add_sent(table: Table, answer: &mut Value, sent: &[LocatorCount]) {
     else {
         return;
     };
-    for count in sent {
-        let address = json!(count.address);
-        let known = remote.iter_mut().position(|row| row["address"] == address);
-        let at = known.unwrap_or_else(|| {
-            remote.push(json!({ "address": address, "state": if count.reachable { "unproven" } else { "down" } }));
-            remote.len() - 1
-        });
-        let row = &mut remote[at];
-        (row["path_mtu"], row["packets"], row["bytes"]) =
-            (json!(count.path_mtu), json!(count.packets), json!(count.octets));
-        row["ecn"] = json!(ecn_mode(count.ecn_compatible));
+    let mut sent = by_address(sent);
+    for row in remote.iter_mut() {
+        let address = row["address"].as_str().and_then(|address| address.parse().ok());
+        if let Some(count) = address.and_then(|address: IpAddr| sent.remove(&address)) {
+            add_count(row, &count);
+        }
     }
+    remote.extend(sent.into_values().map(|count| {
+        let state = if count.reachable { "unproven" } else { "down" };
+        let mut row = json!({ "address": count.address, "state": state });
+        add_count(&mut row, &count);
+        row
+    }));
+}
+
+fn add_count(row: &mut Value, count: &LocatorCount) {
+    (row["path_mtu"], row["packets"], row["bytes"]) =
+        (json!(count.path_mtu), json!(count.packets), json!(count.octets));
+    row["ecn"] = json!(ecn_mode(count.ecn_compatible));
+}
+
+/// What was sent to each address. An RTR knows one by as many ways as there are xTRs behind its NAT: of these the narrowest counts, and
+/// packets may be sent if one may.
+pub(super) fn by_address(sent: &[LocatorCount]) -> BTreeMap<IpAddr, LocatorCount> {
+    let mut all = BTreeMap::new();
+    for count in sent {
+        let nothing = LocatorCount { packets: 0, octets: 0, ..*count };
+        let whole: &mut LocatorCount = all.entry(count.address).or_insert(nothing);
+        whole.packets += count.packets;
+        whole.octets += count.octets;
+        whole.path_mtu = whole.path_mtu.min(count.path_mtu);
+        whole.reachable |= count.reachable;
+    }
+    all
 }
 
 fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     let entry = |(prefix, installed): (&wire::address::EidPrefix, &crate::resolve::Installed)| {
         let down = control.down_by_status_bits(prefix, installed);
-        let locators: Vec<_> = control.petrs().locators_of(installed).iter().map(|(address, locator)| {
-            json!({
-                "address": address, "priority": locator.priority, "weight": locator.weight, "reachable": locator.reachable,
-                "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
-                "status_bit": !down.contains(address),
+        let locators: Vec<_> = control
+            .petrs()
+            .locators_of(installed)
+            .iter()
+            .map(|(address, locator)| {
+                json!({
+                    "address": address, "priority": locator.priority, "weight": locator.weight,
+                    "mpriority": locator.mpriority, "mweight": locator.mweight, "reachable": locator.reachable,
+                    "usable": locator.reachable && control.is_usable(*address) && !down.contains(address),
+                    "status_bit": !down.contains(address),
+                })
             })
-        }).collect();
+            .collect();
         let mut row = json!({
             "prefix": prefix.to_string(),
             "action": control.petrs().action_of(installed),
@@ -84,7 +113,7 @@ fn map_cache(control: &Control, now: Instant) -> Vec<Value> {
     control.map_cache(now).map(entry).collect()
 }
 
-fn registrations(control: &Control, now: Instant) -> Vec<Value> {
+pub(super) fn registrations(control: &Control, now: Instant) -> Vec<Value> {
     let registration = |registration: crate::register::Registration| {
         json!({
             "server": registration.server.to_string(),
@@ -103,7 +132,10 @@ fn locators(control: &Control, now: Instant) -> Value {
     let database = control.database();
     let locator = |own: &crate::database::OwnLocator| {
         let state = if database.is_reachable(own.address) { "up" } else { "down" };
-        json!({ "address": own.address, "priority": own.priority, "weight": own.weight, "state": state })
+        json!({
+            "address": own.address, "priority": own.priority, "weight": own.weight,
+            "mpriority": own.mpriority, "mweight": own.mweight, "state": state,
+        })
     };
     let remote = |probed: ProbedLocator| {
         json!({
@@ -170,7 +202,7 @@ fn counted(control: &Control) -> Value {
 
 /// The remote locators of the map-cache, each with the prefixes behind it.
 fn peers(control: &Control, now: Instant) -> Vec<Value> {
-    let mut peers: BTreeMap<std::net::IpAddr, BTreeSet<String>> = BTreeMap::new();
+    let mut peers: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
     for (prefix, installed) in control.map_cache(now) {
         for (address, _) in &installed.locators {
             peers.entry(*address).or_default().insert(prefix.to_string());
@@ -201,7 +233,8 @@ pub fn table(table: Table, answer: &Value) -> String {
         Table::Peers => peers_table(rows, answer.get("dht").and_then(Value::as_array)),
         Table::Locators => {
             let rows = |key: &str| answer.get(key).and_then(Value::as_array);
-            let own = columns(&["address", "priority", "weight", "state"], rows("locators"));
+            let own = ["address", "priority", "weight", "mpriority", "mweight", "state"];
+            let own = columns(&own, rows("locators"));
             let echoes = |row: &Value| row.get("echo").is_some_and(Value::is_string);
             let mut names = vec![
                 "address",
@@ -284,9 +317,25 @@ fn cell(value: Option<&Value>) -> String {
         Some(Value::Object(locator)) => {
             let part = |name: &str| locator.get(name).map(ToString::to_string).unwrap_or_default();
             let usable = if locator.get("usable") == Some(&Value::Bool(false)) { ",unusable" } else { "" };
-            format!("{},priority={},weight={}{usable}", cell(locator.get("address")), part("priority"), part("weight"))
+            let (priority, weight) = (part("priority"), part("weight"));
+            format!(
+                "{},priority={priority},weight={weight}{}{usable}",
+                cell(locator.get("address")),
+                multicast(locator)
+            )
         }
         Some(other) => other.to_string(),
+    }
+}
+
+/// Of a locator that is for multicast.
+fn multicast(locator: &serde_json::Map<String, Value>) -> String {
+    let number = |name: &str| locator.get(name).and_then(Value::as_u64);
+    match (number("mpriority"), number("mweight")) {
+        (Some(priority), Some(weight)) if (priority, weight) != (u64::from(LocatorRecord::UNUSABLE), 0) => {
+            format!(",mpriority={priority},mweight={weight}")
+        }
+        _ => String::new(),
     }
 }
 
@@ -329,6 +378,18 @@ mod tests {
     }
 
     #[test]
+    fn locators_that_are_for_multicast_say_so() {
+        let locator = |mpriority: u8, mweight: u8| json!({ "address": "192.0.2.1", "priority": 1, "weight": 100, "mpriority": mpriority, "mweight": mweight, "state": "up" });
+        let shown = |locator: Value| table(Table::MapCache, &json!({ "map-cache": [{ "locators": [locator] }] }));
+        assert!(shown(locator(255, 0)).ends_with("192.0.2.1,priority=1,weight=100"));
+        assert!(shown(locator(3, 40)).ends_with("192.0.2.1,priority=1,weight=100,mpriority=3,mweight=40"));
+        let text = table(Table::Locators, &json!({ "prefixes": [], "locators": [locator(3, 40)], "remote": [] }));
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["address", "priority", "weight", "mpriority", "mweight", "state"]);
+        assert_eq!(lines[2], ["192.0.2.1", "1", "100", "3", "40", "up"]);
+    }
+
+    #[test]
     fn the_peers_of_the_dht_node_stand_below_those_of_the_tunnel() {
         let dht = json!([{ "id": "12D3", "connected": true, "addresses": ["/ip4/192.0.2.7/udp/43420/quic-v1"] }]);
         let text = table(Table::Peers, &json!({ "peers": [], "dht": dht }));
@@ -363,6 +424,10 @@ mod tests {
         add_sent(Table::Locators, &mut answer, &[LocatorCount { ecn_compatible: true, ..sent[0] }]);
         let text = table(Table::Locators, &answer);
         assert!(text.contains("ecn") && text.ends_with("compatibility"), "{text}");
+        let ways = [LocatorCount { path_mtu: 1300, reachable: true, ..sent[0] }, sent[0]];
+        add_sent(Table::Locators, &mut answer, &ways);
+        let row = &answer["remote"][0];
+        assert_eq!((&row["packets"], &row["bytes"], &row["path_mtu"]), (&json!(14), &json!(1800), &json!(1300)));
     }
 
     #[test]

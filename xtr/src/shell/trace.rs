@@ -214,7 +214,8 @@ fn locator(
     let probed = control.probed_locators(now).find(|probed| probed.address == address);
     let rtt = probed.and_then(|probed| probed.rtt).map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
     json!({
-        "address": address, "priority": record.priority, "weight": record.weight, "reachable": record.reachable,
+        "address": address, "priority": record.priority, "weight": record.weight,
+        "mpriority": record.mpriority, "mweight": record.mweight, "reachable": record.reachable,
         "usable": record.reachable && control.is_usable(address),
         "state": probed.map_or("unproven", |probed| state(probed.standing)),
         "rtt_us": rtt,

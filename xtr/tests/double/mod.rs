@@ -35,7 +35,7 @@ pub fn key(algorithm: Algorithm) -> AuthKey {
 
 /// A positive record for each prefix and TTL in minutes.
 pub fn reply_to(request: &MapRequest, records: &[(&str, u32)]) -> MapReply {
-    let locator = OwnLocator { address: "198.51.100.1".parse().unwrap(), priority: 1, weight: 100 };
+    let locator = OwnLocator::new("198.51.100.1".parse().unwrap(), 1, 100);
     let record = |(text, minutes): &(&str, u32)| {
         let form = RecordForm { authoritative: true, probed: None };
         Database::new(vec![], vec![locator], Ttl(*minutes)).record(prefix(text), form)
@@ -75,7 +75,7 @@ pub struct Node {
 
 impl Node {
     pub fn new(prefixes: &[&str], rlocs: &[&str], servers: Vec<Server>, resolvers: Vec<MapSystem>) -> Self {
-        let locator = |text: &&str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+        let locator = |text: &&str| OwnLocator::new(text.parse().unwrap(), 1, 100);
         let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
         Self::from_config(Config {
             database: Database::new(prefixes, rlocs.iter().map(locator).collect(), Ttl::DEFAULT),

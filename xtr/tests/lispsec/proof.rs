@@ -52,7 +52,7 @@ fn each_request_has_s_and_a_nonce_and_a_wrapped_key_of_its_own() {
 /// RFC 9303, section 7.2: the keys are of a generator that takes its whole seed, and has nothing beside it.
 #[test]
 fn each_bit_of_the_seed_makes_another_key() {
-    let own = OwnLocator { address: RLOC.parse().unwrap(), priority: 1, weight: 100 };
+    let own = OwnLocator::new(RLOC.parse().unwrap(), 1, 100);
     let first_key = |seed: [u8; 32]| {
         let config = Config {
             database: Database::new(vec![prefix("2001:db8:a::/48")], vec![own], Ttl::DEFAULT),

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Mutated, cut and lying packets into both tiers, which must agree about them: for the test and for the bench.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+mod kernel;
+mod peers;
+mod reached;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,168 +13,31 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use wire::address::{EidPrefix, InstanceId};
-use wire::data::{IpPacket, OuterHeader, TrafficClass, overhead};
+use wire::address::InstanceId;
+use wire::data::{LispHeader, TrafficClass};
 use xtr::counters::{Count, Counters, DropReason};
-use xtr::etr::{Etr, EtrConfig, OuterInfo};
+use xtr::etr::{Etr, OuterInfo};
 use xtr::itr::{Itr, ItrConfig};
-use xtr::map_cache::{Entry, Event, Forwarding, Locator, Update};
-use xtr::offload::{Gso, GsoKind, Message, Partial, SuperPacket, VnetHeader};
+use xtr::map_cache::{Event, Update};
+use xtr::offload::{Gso, GsoKind, Partial, VnetHeader};
 use xtr::shell::decap_loop::DecapLoop;
-use xtr::shell::device::{
-    CoreSockets, DatagramSockets, Datagrams, GroupSockets, SendError, SiteDevice, SuperDevice, TooBig,
-};
+use xtr::shell::device::SuperDevice;
 use xtr::shell::encap_loop::EncapLoop;
 use xtr::shell::packet_loop::PacketLoop;
+use xtr::shell::relay::{RelayEnd, relay};
 
+use kernel::{Core, Kernel, MTU};
+use peers::{PEERS, Peer};
+
+/// Packets after which every engine has had some.
+pub(crate) const ENOUGH: u64 = 30_000;
 /// Mutated packets between two good ones.
 const BETWEEN: u64 = 500;
 /// Datagrams that arrive together.
 const TOGETHER: usize = 12;
-const MTU: usize = 1500;
-
-/// The kernel on the side of the site.
-#[derive(Debug, Default)]
-pub(crate) struct Kernel {
-    out: VecDeque<Vec<u8>>,
-    got: Vec<Vec<u8>>,
-}
-
-impl SiteDevice for Kernel {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(packet) = self.out.pop_front() else { return Ok(None) };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Ok(Some(packet.len()))
-    }
-
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.got.push(packet.to_vec());
-        Ok(())
-    }
-}
-
-impl SuperDevice for Kernel {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        SiteDevice::recv(self, buffer)
-    }
-
-    fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let written: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
-        let (vnet, octets) = VnetHeader::parse(&written).unwrap();
-        let Some(gso) = vnet.gso else {
-            self.got.push(octets.to_vec());
-            return Ok(());
-        };
-        let whole = SuperPacket::parse(gso, vnet.checksum, octets).expect("what is merged can be cut");
-        for index in 0..whole.count() {
-            let mut segment = Vec::new();
-            whole.write_header(octets, index, &mut segment);
-            segment.extend_from_slice(&octets[whole.payload(index)]);
-            self.got.push(segment);
-        }
-        Ok(())
-    }
-}
-
-/// The kernel on the side of the core: payloads of datagrams that arrive, inner packets that were sent.
-#[derive(Debug, Default)]
-pub(crate) struct Core {
-    arrived: VecDeque<(OuterInfo, Vec<u8>)>,
-    sent: Vec<(IpAddr, Vec<u8>)>,
-}
-
-impl Core {
-    fn transmit(&mut self, outer: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
-        if inner.len() + overhead(outer.destination) > MTU {
-            return Err(SendError::TooBig(MTU));
-        }
-        let packet = IpPacket::parse(inner).expect("what leaves is a packet");
-        assert_eq!(packet.octets().len(), inner.len());
-        assert_eq!((packet.ttl(), packet.traffic_class()), (outer.ttl, outer.class));
-        self.sent.push((outer.destination, inner.to_vec()));
-        Ok(())
-    }
-}
-
-impl CoreSockets for Core {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<(OuterInfo, usize)>> {
-        let Some((outer, payload)) = self.arrived.pop_front() else { return Ok(None) };
-        buffer[..payload.len()].copy_from_slice(&payload);
-        Ok(Some((outer, payload.len())))
-    }
-
-    fn send(&mut self, header: &OuterHeader, inner: &[u8]) -> Result<(), SendError> {
-        self.transmit(header, inner)
-    }
-
-    fn unreachable(&mut self) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn read_errors(&mut self) {}
-
-    fn report(&mut self) -> Option<TooBig> {
-        None
-    }
-
-    fn set_rlocs(&mut self, _: &[IpAddr]) {}
-}
-
-impl GroupSockets for Core {
-    fn longest_group(&self) -> usize {
-        64
-    }
-
-    fn send(&mut self, messages: &[Message<'_>], failures: &mut Vec<(usize, SendError)>) {
-        for (index, message) in messages.iter().enumerate() {
-            let octets: Vec<u8> = message.parts.iter().flat_map(|part| part.to_vec()).collect();
-            assert_eq!(octets.len().div_ceil(message.size), message.count);
-            for packet in octets.chunks(message.size) {
-                if let Err(error) = self.transmit(message.outer, &packet[8..]) {
-                    failures.push((index, error));
-                    break;
-                }
-            }
-        }
-    }
-
-    fn read_errors(&mut self) {}
-
-    fn unreachable(&mut self) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn report(&mut self) -> Option<TooBig> {
-        None
-    }
-
-    fn set_rlocs(&mut self, _: &[IpAddr]) {}
-}
-
-impl DatagramSockets for Core {
-    fn recv(&mut self, memory: &mut [u8], received: &mut Vec<Datagrams>) -> io::Result<bool> {
-        let mut start = 0;
-        while let Some((outer, payload)) = self.arrived.pop_front() {
-            let end = start + payload.len();
-            memory[start..end].copy_from_slice(&payload);
-            match received.last_mut() {
-                Some(last)
-                    if last.outer == outer
-                        && !payload.is_empty()
-                        && payload.len() <= last.size
-                        && last.octets.len().is_multiple_of(last.size) =>
-                {
-                    last.octets.end = end;
-                }
-                _ => received.push(Datagrams { outer, octets: start..end, size: payload.len() }),
-            }
-            start = end;
-        }
-        Ok(false)
-    }
-
-    fn set_rlocs(&mut self, _: &[IpAddr]) {}
-}
+/// Updates and events on their way.
+const UPDATES: usize = 256;
+const EVENTS: usize = 1024;
 
 /// Both tiers, and what they were given.
 pub(crate) struct Mill {
@@ -180,12 +46,23 @@ pub(crate) struct Mill {
     zero: PacketLoop<Kernel, Core>,
     encap: EncapLoop<Kernel, Core>,
     decap: DecapLoop<Kernel, Core>,
-    /// Gets what only tier 1 can be given.
+    /// What the two threads of tier 1 hand over to each other.
+    relay: RelayEnd,
+    /// Get what only tier 1 can be given.
     liar: EncapLoop<Kernel, Core>,
-    counters: [Arc<Counters>; 3],
-    events: [tokio::sync::mpsc::Receiver<Event>; 3],
-    _updates: Vec<SyncSender<Update>>,
+    lied_to: DecapLoop<Kernel, Core>,
+    /// Of tier 0, of tier 1, and of each of those that are lied to.
+    counters: [Arc<Counters>; 4],
+    /// The same.
+    events: [tokio::sync::mpsc::Receiver<Event>; 4],
+    updates: Vec<SyncSender<Update>>,
+    /// What the trusted peer is asked to echo.
+    nonce: u32,
     pub(crate) given: u64,
+    /// Packets of each peer that both tiers took, or let wait.
+    taken: BTreeMap<Peer, u64>,
+    /// Where both tiers have sent to.
+    reached: BTreeSet<IpAddr>,
 }
 
 /// What a tier has counted of packets of the site that came to an end, or to a queue.
@@ -196,52 +73,87 @@ fn site_ends(counters: &Counters) -> u64 {
         + reasons.map(|reason| counters.dropped(*reason)).sum::<u64>()
 }
 
-/// And of packets of the core.
+/// And of packets of the core: those that waited for a verdict have another end later.
 fn core_ends(counters: &Counters) -> u64 {
     let reasons = DropReason::ALL.iter().filter(|reason| is_of_core(**reason));
-    counters.get(Count::Decapsulated) + reasons.map(|reason| counters.dropped(*reason)).sum::<u64>()
+    taken(counters) + reasons.map(|reason| counters.dropped(*reason)).sum::<u64>()
+}
+
+/// Of these: packets that were taken, relayed ones among them, or wait, and control messages.
+fn taken(counters: &Counters) -> u64 {
+    let counts = [Count::Decapsulated, Count::SourceWaited, Count::ControlMessages];
+    counts.iter().map(|count| counters.get(*count)).sum()
+}
+
+/// What is to be the same in both tiers.
+fn of_the_core(counters: &Counters) -> Vec<(String, u64)> {
+    let others = [Count::Decapsulated, Count::DecapsulatedBytes, Count::Petr, Count::SourceWaited, Count::Relayed];
+    let others = others.map(Count::key);
+    let mut counted = counters.snapshot();
+    counted.retain(|(key, _)| {
+        let is_dropped = key.strip_prefix("drop-").is_some_and(|key| key.starts_with("core-") && key != "core-send");
+        is_dropped || key.starts_with("core-") || others.contains(&key.as_str())
+    });
+    counted
+}
+
+fn sorted(packets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut packets: Vec<Vec<u8>> = packets.into_iter().map(without_identification).collect();
+    packets.sort();
+    packets
 }
 
 fn is_of_core(reason: DropReason) -> bool {
     reason.key().starts_with("core-") && reason != DropReason::CoreSend
 }
 
-fn prefix(net: &str) -> EidPrefix {
-    EidPrefix { iid: InstanceId(0), net: net.parse().unwrap() }
-}
-
 impl Mill {
     pub(crate) fn new(seed: u64) -> Self {
         let now = Instant::now();
-        let config = ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: MTU, gpe_peers: vec![] };
-        let counters: [Arc<Counters>; 3] = std::array::from_fn(|_| Arc::default());
-        let engines = counters.each_ref().map(|counters| {
-            (Itr::new(now, config.clone(), counters.clone()), Etr::new(EtrConfig::default(), counters.clone()))
-        });
-        let [of_zero, (itr, etr), (lied_to, _)] = engines;
-        let queues: [_; 4] = std::array::from_fn(|_| sync_channel(16));
-        let [(to_zero, for_zero), (to_encap, for_encap), (to_decap, for_decap), (to_liar, for_liar)] = queues;
-        let says: [_; 3] = std::array::from_fn(|_| tokio::sync::mpsc::channel(64));
-        let [(say_zero, from_zero), (say_one, from_one), (say_liar, from_liar)] = says;
-        let (kernel, core) = (Kernel::default, Core::default);
-        let zero = PacketLoop::new(of_zero, (kernel(), core()), (for_zero, say_zero), counters[0].clone());
-        let encap = EncapLoop::new(itr, (kernel(), core()), (for_encap, say_one), counters[1].clone());
-        let decap = DecapLoop::new(etr, (kernel(), core()), for_decap, counters[1].clone(), true);
-        let liar = EncapLoop::new(lied_to, (kernel(), core()), (for_liar, say_liar), counters[2].clone());
-        let updates = vec![to_zero, to_encap, to_decap, to_liar];
-        let locators = vec![Locator { address: [192, 0, 2, 2].into(), priority: 1, weight: 1 }];
-        let entry = Entry { forwarding: Forwarding::Locators(locators), expires: now + Duration::from_secs(1_000_000) };
-        for update in [
-            Update::LocalRlocs(vec![[192, 0, 2, 1].into()]),
-            Update::LocalEids(vec![prefix("10.0.0.0/24"), prefix("2001:db8:a::/48")]),
-            Update::Upsert { prefix: prefix("10.0.1.0/24"), entry: entry.clone() },
-            Update::Upsert { prefix: prefix("2001:db8:b::/48"), entry },
-        ] {
-            updates.iter().for_each(|updates| updates.send(update.clone()).unwrap());
-        }
-        let random = StdRng::seed_from_u64(seed);
-        let events = [from_zero, from_one, from_liar];
-        let mut mill = Self { random, now, zero, encap, decap, liar, counters, events, _updates: updates, given: 0 };
+        let config =
+            ItrConfig { iid: InstanceId(0), icmp_sources: vec![], core_mtu: MTU, gpe_peers: peers::gpe_peers() };
+        let counters: [Arc<Counters>; 4] = std::array::from_fn(|_| Arc::default());
+        let itr = |counters: &Arc<Counters>| {
+            let itr = Itr::new(now, config.clone(), counters.clone());
+            itr.trusting(peers::trust()).relaying(true, &peers::petr_for())
+        };
+        let etr = |counters: &Arc<Counters>| Etr::new(peers::etr(), counters.clone());
+        let says: [_; 4] = std::array::from_fn(|_| tokio::sync::mpsc::channel(EVENTS));
+        let [say_zero, say_one, say_liar, say_lied_to] = says.each_ref().map(|(say, _)| say.clone());
+        let (updates, queues): (Vec<_>, Vec<_>) = (0..5).map(|_| sync_channel(UPDATES)).unzip();
+        let mut queues = queues.into_iter();
+        let mut queue = || queues.next().unwrap();
+        let core = |lie| (Kernel::default(), Core { lie, ..Core::default() });
+        let of_zero = (itr(&counters[0]), etr(&counters[0]));
+        let zero = PacketLoop::new(of_zero, core(None), (queue(), say_zero), counters[0].clone());
+        let encap = EncapLoop::new(itr(&counters[1]), core(None), (queue(), say_one.clone()), counters[1].clone());
+        let (out, relay) = relay().unwrap();
+        let decap = DecapLoop::new(etr(&counters[1]), core(None), queue(), counters[1].clone(), true);
+        let decap = decap.with_events(say_one).with_relay(Some(out));
+        let liar = EncapLoop::new(itr(&counters[2]), core(None), (queue(), say_liar), counters[2].clone());
+        let lied_to = DecapLoop::new(etr(&counters[3]), core(Some(0)), queue(), counters[3].clone(), true);
+        let lied_to = lied_to.with_events(say_lied_to);
+        let (random, events) = (StdRng::seed_from_u64(seed), says.map(|(_, events)| events));
+        let (given, nonce, taken, reached) = (0, 0, BTreeMap::new(), BTreeSet::new());
+        let mut mill = Self {
+            random,
+            now,
+            zero,
+            encap,
+            decap,
+            relay,
+            liar,
+            lied_to,
+            counters,
+            events,
+            updates,
+            nonce,
+            given,
+            taken,
+            reached,
+        };
+        mill.turn();
+        peers::updates(now).into_iter().for_each(|update| mill.tell(&update));
         mill.turn();
         mill
     }
@@ -253,9 +165,10 @@ impl Mill {
             if self.given.is_multiple_of(BETWEEN) {
                 self.good_packets_cross();
             }
-            match self.random.random_range(0..4) {
+            match self.random.random_range(0..6) {
                 0 => self.lying_super_packet(),
-                1 => self.packet_of_the_site(),
+                1 => self.lying_datagrams(),
+                2 => self.packet_of_the_site(),
                 _ => self.datagrams_of_the_core(),
             }
             // So that queues run empty, and expire.
@@ -263,17 +176,55 @@ impl Mill {
         }
     }
 
+    /// After [`ENOUGH`] packets: fails where an engine of the ETR has had nothing to do.
+    pub(crate) fn assert_every_engine_was_entered(&self) {
+        reached::assert(self);
+    }
+
+    /// The counters of both tiers.
+    fn counted(&self) -> [&Counters; 2] {
+        [&self.counters[0], &self.counters[1]]
+    }
+
+    /// As control, to all.
+    fn tell(&self, update: &Update) {
+        self.updates.iter().for_each(|updates| updates.send(update.clone()).unwrap());
+    }
+
+    /// Has all do what there is to do. Both tiers ask control the same, and hear the same.
     fn turn(&mut self) {
         while self.zero.turn(self.now) {}
-        while self.encap.turn(self.now) {}
+        self.decap.advance(self.now);
         while self.decap.turn() {}
+        let mut buffer = vec![0; 70_000];
+        while let Some(length) = SuperDevice::recv(&mut self.relay, &mut buffer).unwrap() {
+            self.encap.devices_mut().0.out.push_back(buffer[..length].to_vec());
+        }
+        while self.encap.turn(self.now) {}
         while self.liar.turn(self.now) {}
-        self.events.iter_mut().for_each(|events| while events.try_recv().is_ok() {});
+        self.lied_to.advance(self.now);
+        while self.lied_to.turn() {}
+        let [zero, one, ..] = self.events.each_mut().map(|events| {
+            let mut said = Vec::new();
+            while let Ok(event) = events.try_recv() {
+                said.push(event);
+            }
+            said
+        });
+        let sorted = |events: &[Event]| {
+            let mut texts: Vec<String> = events.iter().map(|event| format!("{event:?}")).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(sorted(&zero), sorted(&one), "what control is told");
+        for update in zero.iter().filter_map(|event| peers::answer(self.now, event)) {
+            self.tell(&update);
+        }
     }
 
     /// The same mutated packet into both tiers: the same leaves, to the core and back to the site.
     fn packet_of_the_site(&mut self) {
-        let mut packet = self.sample(true);
+        let mut packet = self.sample();
         self.mutate(&mut packet);
         let before = self.counters.each_ref().map(|counters| site_ends(counters));
         self.zero.devices_mut().0.out.push_back(packet.clone());
@@ -283,13 +234,25 @@ impl Mill {
         let after = self.counters.each_ref().map(|counters| site_ends(counters));
         assert!(after[0] > before[0] && after[1] - before[1] == after[0] - before[0], "lost: {packet:x?}");
         let (of_zero, of_one) = (self.zero.devices_mut(), self.encap.devices_mut());
-        assert_eq!(std::mem::take(&mut of_zero.1.sent), std::mem::take(&mut of_one.1.sent), "{packet:x?}");
-        assert_eq!(std::mem::take(&mut of_zero.0.got), std::mem::take(&mut of_one.0.got), "{packet:x?}");
+        let (sent, of_one) = (std::mem::take(&mut of_zero.1.sent), std::mem::take(&mut of_one.1.sent));
+        assert_eq!(sent, of_one, "{packet:x?}");
+        self.reached.extend(sent.iter().map(|(destination, _)| *destination));
+        self.compare_what_the_site_got();
+    }
+
+    /// Of packets from the core those of several flows come in another order at most. ICMP errors about packets that waited in vain are due
+    /// whenever the clock says so, and packets that waited for a verdict on their source when that is told.
+    fn compare_what_the_site_got(&mut self) {
+        let late = std::mem::take(&mut self.encap.devices_mut().0.got);
+        self.decap.devices_mut().0.got.extend(late);
+        let of_zero = std::mem::take(&mut self.zero.devices_mut().0.got);
+        let of_one = std::mem::take(&mut self.decap.devices_mut().0.got);
+        assert_eq!(sorted(of_zero), sorted(of_one));
     }
 
     /// A vnet header that does not fit: nothing but whole packets leaves, and what does not is counted.
     fn lying_super_packet(&mut self) {
-        let mut packet = self.sample(true);
+        let mut packet = self.sample();
         let random = &mut self.random;
         let kind = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp][random.random_range(0..3)];
         let near = |random: &mut StdRng, value: u16| match random.random_range(0..4) {
@@ -319,46 +282,74 @@ impl Mill {
         core.sent.clear();
     }
 
-    /// The same mutated datagrams into both tiers: the same packets reach the site, in another order at most.
-    fn datagrams_of_the_core(&mut self) {
-        let ttl = self.random.random_range(1..=255);
-        let outer = OuterInfo {
-            source: [192, 0, 2, 2].into(),
-            destination: [192, 0, 2, 1].into(),
-            source_port: 50_000,
-            ttl,
-            class: TrafficClass(self.random.random()),
+    /// Datagrams that come as the kernel does not say: cut anywhere, each piece comes to an end that is counted.
+    fn lying_datagrams(&mut self) {
+        let peer = PEERS[self.random.random_range(0..PEERS.len())];
+        let (outer, datagrams) = self.datagrams(peer);
+        let size = match self.random.random_range(0..4) {
+            0 => 0,
+            1 => self.random.random_range(1..40),
+            2 => (datagrams[0].len() + self.random.random_range(0..3)).saturating_sub(1),
+            _ => self.random.random_range(1..4000),
         };
-        let segments = self.connection();
-        let before = self.counters.each_ref().map(|counters| core_ends(counters));
-        for segment in &segments {
-            let mut payload = [&[0; 8], segment.as_slice()].concat();
+        let octets: usize = datagrams.iter().map(Vec::len).sum();
+        let before = core_ends(&self.counters[3]);
+        let core = self.lied_to.devices_mut().1;
+        core.lie = Some(size);
+        core.arrived.extend(datagrams.into_iter().map(|datagram| (outer, datagram)));
+        self.turn();
+        self.given += 1;
+        let pieces = octets.div_ceil(size.max(1)) as u64;
+        assert!(core_ends(&self.counters[3]) >= before + pieces, "lost: {octets} octets, said to be {size} each");
+        self.lied_to.devices_mut().0.got.clear();
+    }
+
+    /// What a peer sends at a time, some of it mutated.
+    fn datagrams(&mut self, peer: Peer) -> (OuterInfo, Vec<Vec<u8>>) {
+        let outer = peer.outer(&mut self.random);
+        let ends = peer.inner(&mut self.random);
+        let datagrams = self.connection(ends).into_iter().map(|segment| {
+            let lisp = peer.lisp(&mut self.random, ends.0.is_ipv6(), self.nonce);
+            let mut payload = [&lisp, segment.as_slice()].concat();
             if self.random.random_bool(0.3) {
                 self.mutate(&mut payload);
             }
-            self.zero.devices_mut().1.arrived.push_back((outer, payload.clone()));
-            self.decap.devices_mut().1.arrived.push_back((outer, payload));
-        }
-        self.turn();
-        self.given += segments.len() as u64;
-        for (counters, before) in self.counters.iter().zip(before).take(2) {
-            assert_eq!(core_ends(counters), before + segments.len() as u64);
-        }
-        let sorted = |packets: &mut Vec<Vec<u8>>| {
-            let mut packets: Vec<Vec<u8>> = std::mem::take(packets).into_iter().map(without_identification).collect();
-            packets.sort();
-            packets
-        };
-        // ICMP errors about packets that waited in vain are due whenever the clock says so.
-        let late = std::mem::take(&mut self.encap.devices_mut().0.got);
-        self.decap.devices_mut().0.got.extend(late);
-        let (of_zero, of_one) =
-            (sorted(&mut self.zero.devices_mut().0.got), sorted(&mut self.decap.devices_mut().0.got));
-        assert_eq!(of_zero, of_one);
+            payload
+        });
+        let datagrams = datagrams.collect();
+        (outer, datagrams)
     }
 
+    /// The same mutated datagrams into both tiers: the same packets reach the site and the core.
+    fn datagrams_of_the_core(&mut self) {
+        let peer = PEERS[self.random.random_range(0..PEERS.len())];
+        let (outer, datagrams) = self.datagrams(peer);
+        let before = self.counters.each_ref().map(|counters| (core_ends(counters), taken(counters)));
+        for payload in &datagrams {
+            self.zero.devices_mut().1.arrived.push_back((outer, payload.clone()));
+            self.decap.devices_mut().1.arrived.push_back((outer, payload.clone()));
+        }
+        self.turn();
+        self.given += datagrams.len() as u64;
+        let [zero, one] = [0, 1].map(|tier| core_ends(&self.counters[tier]) - before[tier].0);
+        assert!(zero == one && zero >= datagrams.len() as u64, "{zero} and {one} of {}", datagrams.len());
+        let counted = self.counted().map(of_the_core);
+        assert_eq!(counted[0], counted[1]);
+        *self.taken.entry(peer).or_default() += taken(&self.counters[0]) - before[0].1;
+        let (sent, of_one) =
+            (std::mem::take(&mut self.zero.devices_mut().1.sent), std::mem::take(&mut self.encap.devices_mut().1.sent));
+        self.reached.extend(sent.iter().map(|(destination, _)| *destination));
+        let inner = |sent: Vec<(IpAddr, Vec<u8>)>| sorted(sent.into_iter().map(|(_, inner)| inner).collect());
+        assert_eq!(inner(sent), inner(of_one));
+        self.compare_what_the_site_got();
+    }
+
+    /// One each way; and the trusted peer is asked for another echo.
     fn good_packets_cross(&mut self) {
-        let good = tcp(true, false, 7, 0, &[0x77; 700]);
+        self.nonce = self.random.random_range(0..1 << 24);
+        self.tell(&peers::echo_request(self.nonce));
+        let ends = ("10.0.0.1".parse().unwrap(), "10.0.1.1".parse().unwrap());
+        let good = tcp(ends, 7, 0, &[0x77; 700]);
         self.zero.devices_mut().0.out.push_back(good.clone());
         self.encap.devices_mut().0.out.push_back([VnetHeader::default().emit().as_slice(), &good].concat());
         self.turn();
@@ -366,30 +357,37 @@ impl Mill {
             assert_eq!(sent.last().map(|(_, inner)| inner), Some(&good));
             sent.clear();
         }
-        let (of_zero, of_one) = (self.zero.devices_mut(), self.encap.devices_mut());
-        of_zero.0.got.clear();
-        of_one.0.got.clear();
+        self.compare_what_the_site_got();
+        let outer = OuterInfo { ttl: 64, class: TrafficClass(2), ..Peer::Plain.outer(&mut self.random) };
+        let back = tcp((ends.1, ends.0), 7, 0, &[0x77; 700]);
+        let datagram = [&[0; LispHeader::LENGTH], back.as_slice()].concat();
+        self.zero.devices_mut().1.arrived.push_back((outer, datagram.clone()));
+        self.decap.devices_mut().1.arrived.push_back((outer, datagram));
+        self.turn();
+        assert_eq!(self.zero.devices_mut().0.got.last(), Some(&back));
+        self.compare_what_the_site_got();
     }
 
-    /// A packet of the site to an EID elsewhere, whole and right, or of it to the site.
-    fn sample(&mut self, from_site: bool) -> Vec<u8> {
+    /// A packet of the site to an EID elsewhere, whole and right.
+    fn sample(&mut self) -> Vec<u8> {
         let length = self.random.random_range(1..1200);
         let payload = vec![self.random.random(); length];
-        let (v6, udp) = (self.random.random(), self.random.random_range(0..3) == 0);
-        match udp {
-            true => udp_packet(v6, from_site, &payload),
-            false => tcp(v6, !from_site, self.random.random_range(0..9), 0, &payload),
+        let far: IpAddr = peers::ELSEWHERE[self.random.random_range(0..peers::ELSEWHERE.len())].parse().unwrap();
+        let near = if far.is_ipv4() { "10.0.0.1" } else { "2001:db8:a::1" }.parse().unwrap();
+        match self.random.random_range(0..3) == 0 {
+            true => udp_packet((near, far), &payload),
+            false => tcp((near, far), self.random.random_range(0..9), 0, &payload),
         }
     }
 
-    /// Segments of two connections to the site between each other.
-    fn connection(&mut self) -> Vec<Vec<u8>> {
-        let (v6, size) = (self.random.random(), self.random.random_range(1..300));
+    /// Segments of two connections between each other.
+    fn connection(&mut self, ends: (IpAddr, IpAddr)) -> Vec<Vec<u8>> {
+        let size = self.random.random_range(1..300);
         let mut sequences = [0, 0];
         (0..TOGETHER)
             .map(|_| {
                 let flow = usize::from(self.random.random_bool(0.2));
-                let packet = tcp(v6, true, u16::try_from(flow).unwrap(), sequences[flow], &vec![0x5a; size]);
+                let packet = tcp(ends, u16::try_from(flow).unwrap(), sequences[flow], &vec![0x5a; size]);
                 sequences[flow] += u32::try_from(size).unwrap();
                 packet
             })
@@ -431,14 +429,6 @@ fn without_identification(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-fn addresses(v6: bool, to_site: bool) -> (IpAddr, IpAddr) {
-    let (near, far): (IpAddr, IpAddr) = match v6 {
-        true => ("2001:db8:a::1".parse().unwrap(), "2001:db8:b::1".parse().unwrap()),
-        false => ([10, 0, 0, 1].into(), [10, 0, 1, 1].into()),
-    };
-    if to_site { (far, near) } else { (near, far) }
-}
-
 fn in_ip(source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u8]) -> Vec<u8> {
     use wire::data::{Ipv4Header, Ipv6Header};
     let (ttl, class) = (60, TrafficClass(2));
@@ -460,8 +450,7 @@ fn in_ip(source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u8]) -> V
     [header, segment.to_vec()].concat()
 }
 
-fn tcp(v6: bool, to_site: bool, port: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let (source, destination) = addresses(v6, to_site);
+fn tcp((source, destination): (IpAddr, IpAddr), port: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let mut segment = vec![0; 20];
     segment[..2].copy_from_slice(&port.to_be_bytes());
     segment[3] = 80;
@@ -473,8 +462,7 @@ fn tcp(v6: bool, to_site: bool, port: u16, sequence: u32, payload: &[u8]) -> Vec
     in_ip(source, destination, 6, &segment)
 }
 
-fn udp_packet(v6: bool, from_site: bool, payload: &[u8]) -> Vec<u8> {
-    let (source, destination) = addresses(v6, !from_site);
+fn udp_packet((source, destination): (IpAddr, IpAddr), payload: &[u8]) -> Vec<u8> {
     let header = wire::data::UdpHeader { source: 9, destination: 53, checksum: 0 }.emit(payload.len()).unwrap();
     let mut segment = [header.as_slice(), payload].concat();
     let sum = wire::data::checksum::udp(source, destination, &segment);

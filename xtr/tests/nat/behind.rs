@@ -38,7 +38,7 @@ fn two_addresses_of_one_rtr_take_a_map_register_each_behind_a_nat_that_shows_two
     let addresses = [RTR, "203.0.113.3"];
     let (_, sent) = behind_two_addresses(addresses);
     let mut rtr = Node::rtr();
-    let locator = |text| OwnLocator { address: ip(text), priority: 1, weight: 100 };
+    let locator = |text| OwnLocator::new(ip(text), 1, 100);
     rtr.control.handle(rtr.now, Input::Locators(addresses.map(locator).to_vec()));
     rtr.done();
     let mut nonces = Vec::new();

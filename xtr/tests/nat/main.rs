@@ -52,7 +52,7 @@ fn key(secret: &str) -> AuthKey {
 }
 
 fn database(rlocs: &[&str], prefixes: &[&str]) -> Database {
-    let locator = |text: &&str| OwnLocator { address: ip(text), priority: 1, weight: 100 };
+    let locator = |text: &&str| OwnLocator::new(ip(text), 1, 100);
     let prefixes = prefixes.iter().map(|text| prefix(text)).collect();
     Database::new(prefixes, rlocs.iter().map(locator).collect(), Ttl::DEFAULT)
 }

@@ -293,7 +293,7 @@ fn who_writes_the_address_of_a_nat_uses_up_nothing_of_the_bindings_behind_it() {
 fn a_binding_is_reached_from_the_address_that_its_map_register_came_to() {
     const OTHER: &str = "203.0.113.3";
     let mut node = Node::rtr();
-    let locator = |text| OwnLocator { address: ip(text), priority: 1, weight: 100 };
+    let locator = |text| OwnLocator::new(ip(text), 1, 100);
     node.control.handle(node.now, Input::Locators(vec![locator(RTR), locator(OTHER)]));
     node.done();
     let nat = at(NAT, 50_001);

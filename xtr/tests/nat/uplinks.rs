@@ -41,7 +41,7 @@ struct World {
 }
 
 fn own(address: &str, priority: u8) -> OwnLocator {
-    OwnLocator { address: ip(address), priority, weight: 100 }
+    OwnLocator::new(ip(address), priority, 100)
 }
 
 fn two_uplinks() -> Vec<OwnLocator> {

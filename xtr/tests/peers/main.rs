@@ -33,7 +33,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn own(address: &str, priority: u8) -> OwnLocator {
-    OwnLocator { address: ip(address), priority, weight: 100 }
+    OwnLocator::new(ip(address), priority, 100)
 }
 
 fn own_locators(site: usize) -> Vec<OwnLocator> {

@@ -66,7 +66,7 @@ fn probe_about(eid: &str) -> MapRequest {
 }
 
 fn own(text: &str) -> OwnLocator {
-    OwnLocator { address: ip(text), priority: 1, weight: 100 }
+    OwnLocator::new(ip(text), 1, 100)
 }
 
 fn ask(node: &mut Node, itr: &str, eid: &str) {

@@ -247,7 +247,7 @@ fn who_does_not_confirm_an_end_is_left_all_the_same() {
 #[test]
 fn the_map_server_hears_of_new_locators() {
     let (mut node, nonce) = subscribed();
-    let moved = OwnLocator { address: "192.0.2.77".parse().unwrap(), priority: 1, weight: 100 };
+    let moved = OwnLocator::new("192.0.2.77".parse().unwrap(), 1, 100);
     node.input(Input::Locators(vec![moved]));
     let request = asked(&mut node).remove(0);
     assert_eq!((request.itr_rlocs, request.nonce.0), (vec![Address::from(moved.address)], nonce + 1));

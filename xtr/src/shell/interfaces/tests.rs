@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::database::Preference;
 
 const UPLINK: u32 = 2;
 const BACKUP: u32 = 3;
@@ -109,7 +110,7 @@ fn an_address_that_serves_is_kept_while_others_come_and_go_with_the_day() {
 
 #[test]
 fn a_given_locator_stays_one_and_is_out_of_reach_while_its_address_is_gone() {
-    let given = |text: &str| OwnLocator { address: text.parse().unwrap(), priority: 1, weight: 100 };
+    let given = |text: &str| OwnLocator::new(text.parse().unwrap(), 1, 100);
     let wanted =
         Wanted { given: vec![given("192.0.2.1"), given("203.0.113.1")], interfaces: vec![], ..Wanted::default() };
     let found = machine(&BOTH).locators(&wanted, &Locators::default());
@@ -118,9 +119,10 @@ fn a_given_locator_stays_one_and_is_out_of_reach_while_its_address_is_gone() {
 
 #[test]
 fn the_addresses_of_a_named_interface_are_locators_with_its_priority() {
-    let interface = InterfaceLocator { name: "eth0".into(), priority: 7, weight: 10 };
+    let preference = Preference { priority: 7, weight: 10, mpriority: 3, mweight: 40 };
+    let interface = InterfaceLocator { name: "eth0".into(), preference };
     let wanted = Wanted { interfaces: vec![interface], ..Wanted::default() };
     let found = machine(&BOTH).locators(&wanted, &Locators::default());
     assert_eq!(found.all.len(), 2);
-    assert!(found.all.iter().all(|locator| (locator.priority, locator.weight) == (7, 10)), "{found:?}");
+    assert!(found.all.iter().all(|locator| locator.preference() == preference), "{found:?}");
 }

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The figures of this router for monitoring, with or without a DHT node in its process: what `show counters` shows, and what there is
+//! to tell of each locator of others, by its address.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use dht::shell::http::{Figures, Server};
+use dht::shell::metrics::{NodeFigures, Shown};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::control_socket::{Ask, Question};
+use super::embedded::Embedded;
+use super::{Failure, say};
+use crate::config::{Config, Mapping};
+use crate::counters::LocatorCount;
+use crate::engine::Control;
+use crate::limits::LOCATORS_MEASURED;
+use crate::reach::{ProbedLocator, Standing};
+
+/// Prefix of the names of this router.
+const PREFIX: &str = "lisp_xtr";
+/// How long the router may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a registration lives at a Map-Server that hears nothing more (RFC 9301, section 8.2).
+const REGISTRATION: Duration = Duration::from_secs(180);
+
+/// Serves the figures at the address that the configuration names, if it names one, until what is returned is dropped.
+///
+/// # Errors
+/// When the address cannot be had.
+pub(super) async fn serve(
+    config: &Config,
+    map_system: Option<&Embedded>,
+    questions: mpsc::Sender<Question>,
+) -> Result<Option<Server>, Failure> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let node = match (&config.mapping, map_system) {
+        (Mapping::Embedded(embedded), Some(system)) => Some(system.figures(embedded.bootstrap.is_empty())),
+        _ => None,
+    };
+    let server = Server::start(address, Arc::new(RouterFigures { node, questions })).await;
+    let server = server.map_err(|error| Failure::Machine(format!("{error:#}")))?;
+    say(&format!("Metrics at http://{}/metrics.", server.address()));
+    Ok(Some(server))
+}
+
+/// A router whose figures are asked for, and the DHT node in its process, if there is one.
+#[derive(Debug)]
+struct RouterFigures {
+    node: Option<NodeFigures>,
+    questions: mpsc::Sender<Question>,
+}
+
+impl RouterFigures {
+    async fn ask(&self) -> anyhow::Result<Value> {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.questions.send(Question { ask: Ask::Metrics, answer }).await?;
+            anyhow::Ok(answered.await?)
+        };
+        tokio::time::timeout(PATIENCE, asked).await?.context("the router has stopped")
+    }
+}
+
+impl Figures for RouterFigures {
+    fn registry(&self) -> BoxFuture<'_, anyhow::Result<Registry>> {
+        async {
+            let mut registry = match &self.node {
+                Some(node) => node.registry().await?,
+                None => Registry::default(),
+            };
+            let mut answer = self.ask().await?;
+            let own = registry.sub_registry_with_prefix(PREFIX);
+            own.register_collector(Box::new(Shown(answer["counters"].take())));
+            own.register_collector(Box::new(Locators(answer)));
+            Ok(registry)
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            match &self.node {
+                Some(node) => node.health().await,
+                None => fault(&self.ask().await.map_err(|error| error.to_string())?).map_or(Ok(()), Err),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// What keeps a router with its map system elsewhere from being found. One that registers nothing here is as good as any.
+fn fault(answer: &Value) -> Option<String> {
+    let rows = answer["registrations"].as_array()?;
+    let is_wanted = |row: &&Value| row["withdrawing"] != true && row["moved"] != true;
+    let is_held = |row: &Value| row["confirmed_ago"].as_u64().is_some_and(|ago| ago < REGISTRATION.as_secs());
+    let mut wanted = rows.iter().filter(is_wanted).peekable();
+    let is_lost = wanted.peek().is_some() && !wanted.any(is_held);
+    is_lost.then(|| format!("no Map-Server has confirmed a registration within {} s", REGISTRATION.as_secs()))
+}
+
+/// What is told of the locators of others: of no more than [`LOCATORS_MEASURED`], those that most was sent to.
+pub(super) fn locators(control: &Control, now: Instant, sent: &[LocatorCount]) -> Value {
+    told(control.probed_locators(now), sent)
+}
+
+fn told(probed: impl Iterator<Item = ProbedLocator>, sent: &[LocatorCount]) -> Value {
+    let mut known: BTreeMap<IpAddr, (Option<LocatorCount>, Option<ProbedLocator>)> = BTreeMap::new();
+    for count in super::show::by_address(sent).into_values() {
+        known.entry(count.address).or_default().0 = Some(count);
+    }
+    for probed in probed {
+        known.entry(probed.address).or_default().1 = Some(probed);
+    }
+    let mut rows: Vec<_> = known.into_iter().collect();
+    let left_out = rows.len().saturating_sub(LOCATORS_MEASURED);
+    if left_out > 0 {
+        rows.sort_by_key(|(_, (sent, _))| std::cmp::Reverse(sent.map_or(0, |sent| sent.octets)));
+        rows.truncate(LOCATORS_MEASURED);
+        rows.sort_by_key(|(address, _)| *address);
+    }
+    let row = |(address, (sent, probed)): &(IpAddr, (Option<LocatorCount>, Option<ProbedLocator>))| {
+        let is_up = |probed: &ProbedLocator| probed.standing != Standing::Down;
+        json!({
+            "address": address,
+            "packets": sent.map_or(0, |sent| sent.packets),
+            "octets": sent.map_or(0, |sent| sent.octets),
+            "reachable": sent.map_or_else(|| probed.as_ref().is_some_and(is_up), |sent| sent.reachable),
+            "path_mtu": sent.map(|sent| sent.path_mtu),
+            "rtt_s": probed.and_then(|probed| probed.rtt).map(|rtt| rtt.as_secs_f64()),
+        })
+    };
+    json!({ "locators": rows.iter().map(row).collect::<Vec<_>>(), "left_out": left_out })
+}
+
+/// The rows of [`locators`] in an answer, as families with the label `address`.
+#[derive(Debug)]
+struct Locators(Value);
+
+impl Locators {
+    /// A family of what the rows have by `key`.
+    fn family<M: EncodeMetric>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, unit, help, kind): (&str, Option<&str>, &str, MetricType),
+        (key, metric): (&str, impl Fn(&Value) -> Option<M>),
+    ) -> Result<(), fmt::Error> {
+        let unit = unit.map(|unit| if unit == "seconds" { Unit::Seconds } else { Unit::Other(unit.to_owned()) });
+        let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        for row in self.0["locators"]["locators"].as_array().into_iter().flatten() {
+            if let (Some(address), Some(metric)) = (row["address"].as_str(), metric(&row[key])) {
+                metric.encode(family.encode_family(&[("address", address)])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Locators {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let encoder = &mut encoder;
+        let counter = |value: &Value| value.as_u64().map(ConstCounter::new);
+        let gauge = |value: &Value| value.as_i64().map(ConstGauge::new);
+        let (sent, octets) = ("locator_sent", Some("octets"));
+        let help = "Packets sent to a locator of others";
+        self.family(encoder, (sent, Some("packets"), help, MetricType::Counter), ("packets", counter))?;
+        let help = "Octets of packets sent to it, without the headers put in front";
+        self.family(encoder, (sent, octets, help, MetricType::Counter), ("octets", counter))?;
+        let help = "1 if packets may be sent to it";
+        let flag = |value: &Value| value.as_bool().map(|is_up| ConstGauge::new(i64::from(is_up)));
+        self.family(encoder, ("locator_reachable", None, help, MetricType::Gauge), ("reachable", flag))?;
+        let help = "The longest packet that gets there, with all its headers";
+        self.family(encoder, ("locator_path_mtu", octets, help, MetricType::Gauge), ("path_mtu", gauge))?;
+        let help = "Round-trip time that probes have shown, smoothed";
+        let seconds = |value: &Value| value.as_f64().map(ConstGauge::new);
+        self.family(encoder, ("locator_rtt", Some("seconds"), help, MetricType::Gauge), ("rtt_s", seconds))?;
+        let help = "Locators of others that have no figures here, for there are too many";
+        let left_out = ConstGauge::new(self.0["locators"]["left_out"].as_i64().unwrap_or_default());
+        left_out.encode(encoder.encode_descriptor("locators_left_out", help, None, MetricType::Gauge)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn sent(address: [u8; 4], octets: u64) -> LocatorCount {
+        let (reachable, path_mtu, packets) = (true, 1400, octets / 100);
+        LocatorCount { address: address.into(), reachable, path_mtu, ecn_compatible: false, packets, octets }
+    }
+
+    fn probed(address: [u8; 4], standing: Standing) -> ProbedLocator {
+        let (rtt, since) = (Some(Duration::from_micros(1500)), Duration::from_secs(4));
+        let address = address.into();
+        ProbedLocator { address, standing, from: None, since, rtt, probed_ago: None, answered_ago: None }
+    }
+
+    fn text(told: Value) -> String {
+        let mut registry = Registry::default();
+        let locators = Locators(json!({ "locators": told }));
+        registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(locators));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn each_locator_has_its_figures() {
+        let ways_through_one_nat = LocatorCount { reachable: false, path_mtu: 1300, ..sent([192, 0, 2, 7], 200) };
+        let sent = [sent([192, 0, 2, 7], 1000), ways_through_one_nat];
+        let text = text(told([probed([192, 0, 2, 9], Standing::Down)].into_iter(), &sent));
+        for line in [
+            "# TYPE lisp_xtr_locator_sent_packets counter",
+            "lisp_xtr_locator_sent_packets_total{address=\"192.0.2.7\"} 12",
+            "lisp_xtr_locator_sent_octets_total{address=\"192.0.2.7\"} 1200",
+            "lisp_xtr_locator_reachable{address=\"192.0.2.7\"} 1",
+            "lisp_xtr_locator_path_mtu_octets{address=\"192.0.2.7\"} 1300",
+            "lisp_xtr_locator_sent_packets_total{address=\"192.0.2.9\"} 0",
+            "lisp_xtr_locator_reachable{address=\"192.0.2.9\"} 0",
+            "# UNIT lisp_xtr_locator_rtt_seconds seconds",
+            "lisp_xtr_locator_rtt_seconds{address=\"192.0.2.9\"} 0.0015",
+            "lisp_xtr_locators_left_out 0",
+        ] {
+            assert_eq!(text.lines().filter(|each| *each == line).count(), 1, "{line}: {text}");
+        }
+        assert!(!text.contains("locator_rtt_seconds{address=\"192.0.2.7\"}"), "nothing is known of that: {text}");
+    }
+
+    #[test]
+    fn the_locators_that_most_is_sent_to_have_figures_and_the_others_are_counted() {
+        let address = |number: usize| {
+            let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+            [10, 0, high, low]
+        };
+        let all: Vec<_> = (0..LOCATORS_MEASURED + 3).map(|number| sent(address(number), 100 + number as u64)).collect();
+        let silent = probed([192, 0, 2, 9], Standing::Up);
+        let text = text(told([silent].into_iter(), &all));
+        let series = text.lines().filter(|line| line.starts_with("lisp_xtr_locator_sent_octets_total{"));
+        assert_eq!(series.count(), LOCATORS_MEASURED);
+        assert!(text.contains("\nlisp_xtr_locators_left_out 4\n"), "{text}");
+        for (address, is_there) in [("10.0.0.2", false), ("192.0.2.9", false), ("10.0.0.3", true)] {
+            assert_eq!(text.contains(&format!("\"{address}\"")), is_there, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_router_whose_registrations_nobody_confirms_is_at_fault() {
+        let row = |ago: Value| json!({ "confirmed_ago": ago, "withdrawing": false, "moved": false });
+        let is_at_fault = |rows: &[Value]| fault(&json!({ "registrations": rows })).is_some();
+        assert!(!is_at_fault(&[]), "it registers nothing");
+        assert!(is_at_fault(&[row(Value::Null)]) && is_at_fault(&[row(json!(180))]));
+        assert!(!is_at_fault(&[row(json!(179))]) && !is_at_fault(&[row(Value::Null), row(json!(5))]));
+        let mut moved = row(Value::Null);
+        moved["moved"] = json!(true);
+        assert!(!is_at_fault(&[moved]), "another xTR has the prefix");
+    }
+}
