@@ -14,14 +14,19 @@ use mapsys::register::site::{Publish, Site, SitePrefix};
 use mapsys::subscribe::subscriber::Policy;
 use wire::control::auth::Algorithm;
 
+/// Names of one length: none of them is known to be another one without a look.
+fn name(number: usize) -> String {
+    format!("a site with a name of usual length, number {number:05}")
+}
+
 /// So many sites, and behind them one that registers more-specifics.
 fn sites(count: usize) -> Vec<Site> {
     let others = (0..count).map(|n| {
         let net = format!("10.{}.{}.0/24", n / 256, n % 256);
-        site(&format!("a site with a name of usual length, number {n}"), 1, "secret", &[prefix(&net)])
+        site(&name(n), 1, "secret", &[prefix(&net)])
     });
     let wide = vec![SitePrefix { prefix: prefix("2001:db8::/32"), max_len: 64 }];
-    let last = Site { publish: Publish::Aggregate, prefixes: wide, ..site("last", 1, "secret of many", &[]) };
+    let last = Site { publish: Publish::Aggregate, prefixes: wide, ..site(&name(count), 1, "secret of many", &[]) };
     others.chain([last]).collect()
 }
 

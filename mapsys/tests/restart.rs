@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use common::*;
 use mapsys::engine::{Config, Mark, Memory, Output};
+use mapsys::limits::NONCE_MEMORIES_PER_SITE;
 use mapsys::nat::Rtr;
 use mapsys::refusal::Refusal;
 use mapsys::register::label::grants::LabelRule;
 use mapsys::register::label::{AnyEid, Label, Spelling};
-use mapsys::register::nonces::{Last, NonceOwner};
+use mapsys::register::nonces::{Floor, Last, NonceOwner};
 use mapsys::register::site::{Publish, Site, SitePrefix};
 use wire::address::InstanceId;
 use wire::control::auth::{Algorithm, AuthKey};
@@ -32,6 +33,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default, Clone)]
 struct Disk {
     nonces: BTreeMap<NonceOwner, Last>,
+    floors: Vec<Floor>,
     registrations: BTreeMap<AnyEid, Box<[u8]>>,
     served: Duration,
     /// Rows of registrations that were written or removed.
@@ -44,6 +46,11 @@ impl Disk {
             let Output::Persist(mark) = output else { continue };
             match mark.clone() {
                 Mark::Nonce(owner, last) => drop(self.nonces.insert(owner, last)),
+                Mark::ForgottenNonce(owner) => drop(self.nonces.remove(&owner)),
+                Mark::NonceFloor(floor) => {
+                    self.floors.retain(|known| (&known.site, known.key_id) != (&floor.site, floor.key_id));
+                    self.floors.push(floor);
+                }
                 Mark::Registration(eid, row) => drop(self.registrations.insert(eid, row)),
                 Mark::ForgottenRegistration(eid) => drop(self.registrations.remove(&eid)),
                 _ => {}
@@ -55,6 +62,7 @@ impl Disk {
     fn memory(&self) -> Memory {
         Memory {
             nonces: self.nonces.clone().into_iter().collect(),
+            nonce_floors: self.floors.clone(),
             registrations: self.registrations.values().cloned().collect(),
             served: self.served,
             ..Memory::default()
@@ -381,4 +389,39 @@ fn a_retransmission_of_what_another_xtr_or_key_has_since_is_not_confirmed() {
         assert_eq!(sent(&world.datagram(ETR, &first)), []);
         assert_eq!(world.bench.only_refused(Refusal::RegisterReplayed), 1);
     }
+}
+
+#[test]
+fn a_site_whose_xtrs_have_used_up_its_share_has_room_under_its_next_key_and_what_was_recorded_stays_old() {
+    fn with_key(id: u8) -> Config {
+        let mut site = site_a();
+        site.keys[0].id = id;
+        config(vec![site])
+    }
+    let (first, second): (fn() -> Config, fn() -> Config) = (|| with_key(1), || with_key(2));
+    let of = |xtr: usize, key_id: u8, nonce| {
+        let xtr_id = u128::try_from(xtr).unwrap().to_be_bytes();
+        // What takes back what is not there has a nonce too.
+        let message = register(nonce, vec![record(prefix(SITE), &[])]);
+        let identity = Some(XtrIdentity { xtr_id, site_id: 1 });
+        seal(MapRegister { xtr_identity: identity, ..message }, &AuthKey { id: key_id, ..site_key() })
+    };
+    let mut world = World::new(first);
+    for xtr in 0..NONCE_MEMORIES_PER_SITE {
+        world.datagram(ETR, &of(xtr, 1, 100 + xtr as u64));
+    }
+    let more = |world: &mut World, key_id, nonce| {
+        let outputs = world.datagram(OTHER, &of(usize::MAX, key_id, nonce));
+        sent(&outputs).iter().any(|(to, _)| *to == address(OTHER))
+    };
+    assert!(!more(&mut world, 1, 1), "no room for one more");
+    world.restart(second, MINUTE, |wall| wall);
+    assert!(more(&mut world, 2, 1), "there is under the next key");
+    assert_eq!((world.disk.nonces.len(), world.disk.floors.len()), (1, 1));
+    // The first key again, whoever sends.
+    world.restart(first, MINUTE, |wall| wall);
+    let highest = 99 + NONCE_MEMORIES_PER_SITE as u64;
+    assert_eq!(sent(&world.datagram(ETR, &of(3, 1, 103))), [], "recorded before");
+    assert!(!more(&mut world, 1, highest));
+    assert!(more(&mut world, 1, highest + 1));
 }

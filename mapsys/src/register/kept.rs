@@ -74,7 +74,7 @@ pub fn encode(eid: AnyEid, site: &str, entry: &Registration) -> Option<Box<[u8]>
     put_counted(&mut row, site.as_bytes())?;
     for part in entry.parts() {
         row.extend(part.ends.map_or(0, End::get).to_be_bytes());
-        put_socket(&mut row, part.source);
+        put_socket(&mut row, part.source.map(SocketAddr::from));
         put_relays(&mut row, &part.relays.as_deref().copied().unwrap_or_default());
         put_reach(&mut row, part.reach.as_deref());
         put_counted(&mut row, &message(eid, part).encode().ok()?)?;

@@ -448,7 +448,7 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
     }
     let (source, relay) = match origin {
         Origin::Pipe => (None, None),
-        Origin::Network { remote, relay, .. } => (Some(remote), relay),
+        Origin::Network { remote, relay, .. } => (Some(remote.into()), relay),
     };
     Part {
         locators: locators.into(),

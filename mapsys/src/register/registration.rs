@@ -2,7 +2,7 @@
 //! What is registered: one entry an EID-prefix, one part of it an xTR.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use wire::address::{Address, EidPrefix};
@@ -64,7 +64,7 @@ pub struct Part {
     /// xTR-ID and Site-ID, if it gave them.
     pub identity: Option<Box<XtrIdentity>>,
     /// Where it registered from; `None` = the pipe.
-    pub source: Option<SocketAddr>,
+    pub source: Option<Source>,
     /// By which ways through RTRs, if it registered from behind a NAT.
     pub relays: Option<Box<Relays>>,
     /// How to tell it of changes that others make, if it asked for merging.
@@ -73,6 +73,41 @@ pub struct Part {
     pub expires: Instant,
     /// The end that is kept on disk of what was registered with T: not before [`Self::expires`].
     pub ends: Option<End>,
+}
+
+/// Where a part was registered from. Without a flow label it is 8 octets smaller than a [`SocketAddr`], as which it would be a fiftieth of
+/// what a registration may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Address and port.
+    V4(Ipv4Addr, u16),
+    /// Address, port and zone.
+    V6(Ipv6Addr, u16, u32),
+}
+
+impl From<SocketAddr> for Source {
+    fn from(socket: SocketAddr) -> Self {
+        match socket {
+            SocketAddr::V4(socket) => Self::V4(*socket.ip(), socket.port()),
+            SocketAddr::V6(socket) => Self::V6(*socket.ip(), socket.port(), socket.scope_id()),
+        }
+    }
+}
+
+impl From<Source> for SocketAddr {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::V4(address, port) => SocketAddr::from((address, port)),
+            Source::V6(address, port, zone) => SocketAddrV6::new(address, port, 0, zone).into(),
+        }
+    }
+}
+
+impl Source {
+    /// Its address.
+    pub fn ip(&self) -> IpAddr {
+        SocketAddr::from(*self).ip()
+    }
 }
 
 /// What became of a part that was given to a registration.

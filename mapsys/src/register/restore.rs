@@ -12,7 +12,7 @@ use wire::address::EidPrefix;
 
 use super::kept::{self, End, Kept, KeptPart};
 use super::label::AnyEid;
-use super::registration::{self, Part};
+use super::registration::{self, Part, Source};
 use super::site::SiteId;
 use super::{LONGEST_SILENCE, MapServer};
 use crate::engine::Mark;
@@ -104,7 +104,7 @@ fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
         security: message.security_capable,
         key_id: message.auth.key_id,
         identity: message.xtr_identity.map(Box::new),
-        source,
+        source: source.map(Source::from),
         relays: relays.last().map(|_| Box::new(relays)),
         reach: reach.map(Box::new),
         expires: now + left,
