@@ -5,7 +5,7 @@ mod reconfigure;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cgeid::pins::Fingerprint;
 use cgeid::{Cn, Network, OperationalKey};
@@ -22,7 +22,8 @@ use crate::limit::{Foreign, Limiter};
 use crate::limits::MESSAGE_OCTETS;
 use crate::nat::{self, Relay, Rtr, Rtrs};
 use crate::refusal::{Refusal, Tally};
-use crate::register::nonces::{Last, NonceOwner, Nonces, SeenNonce};
+use crate::register::label::AnyEid;
+use crate::register::nonces::{Floor, Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
 use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
@@ -76,6 +77,8 @@ pub struct Config {
 pub struct Memory {
     /// Last nonces.
     pub nonces: Vec<(NonceOwner, Last)>,
+    /// What is left of xTRs whose last nonces were forgotten.
+    pub nonce_floors: Vec<Floor>,
     /// Nonces of legacy sites, of the last ten minutes.
     pub seen: Vec<SeenNonce>,
     /// Last sequence of each identity.
@@ -90,6 +93,10 @@ pub struct Memory {
     pub notify_nonce: u64,
     /// Subscriptions.
     pub subscriptions: Vec<Kept>,
+    /// Registrations, as [`Mark::Registration`] has them.
+    pub registrations: Vec<Box<[u8]>>,
+    /// For how long all runs before have served, as far as it is known.
+    pub served: Duration,
 }
 
 /// A configuration that cannot be.
@@ -197,6 +204,10 @@ pub enum Output {
 pub enum Mark {
     /// The last accepted Map-Register of somebody.
     Nonce(NonceOwner, Last),
+    /// An xTR whose last nonce has made room for others.
+    ForgottenNonce(NonceOwner),
+    /// What is left of xTRs of that kind.
+    NonceFloor(Floor),
     /// A nonce of a legacy site, which comes in no order.
     Seen(SeenNonce),
     /// A nonce that is older than what is remembered.
@@ -221,6 +232,10 @@ pub enum Mark {
     Subscription(Box<Kept>),
     /// Nothing of a subscription needs to be kept any longer.
     ForgottenSubscription(SubscriptionKey),
+    /// What is registered for an EID ([`crate::register::kept`]).
+    Registration(AnyEid, Box<[u8]>),
+    /// Nothing is registered for an EID any more.
+    ForgottenRegistration(AnyEid),
 }
 
 /// What a [`Mark`] is about: of two marks about the same, only the newer one needs to be kept.
@@ -228,6 +243,8 @@ pub enum Mark {
 pub enum Subject {
     /// Nonces of somebody.
     Nonce(NonceOwner),
+    /// Nonces of a site that were forgotten, under this Key ID.
+    NonceFloor(String, u8),
     /// One nonce of a legacy site.
     Seen(NonceOwner, u64),
     /// The sequence of an identity.
@@ -242,13 +259,16 @@ pub enum Subject {
     NotifyNonce,
     /// A subscription.
     Subscription(SubscriptionKey),
+    /// What is registered for an EID.
+    Registration(AnyEid),
 }
 
 impl Mark {
     /// What it is about.
     pub fn subject(&self) -> Subject {
         match self {
-            Self::Nonce(owner, _) => Subject::Nonce(owner.clone()),
+            Self::Nonce(owner, _) | Self::ForgottenNonce(owner) => Subject::Nonce(owner.clone()),
+            Self::NonceFloor(floor) => Subject::NonceFloor(floor.site.clone(), floor.key_id),
             Self::Seen(seen) => Subject::Seen(seen.owner.clone(), seen.nonce),
             Self::ForgottenSeen(owner, nonce) => Subject::Seen(owner.clone(), *nonce),
             Self::Sequence(cn, _) | Self::ForgottenSequence(cn) => Subject::Sequence(*cn),
@@ -259,6 +279,7 @@ impl Mark {
             Self::NotifyNonce(_) => Subject::NotifyNonce,
             Self::Subscription(kept) => Subject::Subscription(kept.key()),
             Self::ForgottenSubscription(key) => Subject::Subscription(*key),
+            Self::Registration(eid, _) | Self::ForgottenRegistration(eid) => Subject::Registration(*eid),
         }
     }
 
@@ -266,7 +287,12 @@ impl Mark {
     pub fn is_forgetting(&self) -> bool {
         matches!(
             self,
-            Self::ForgottenSeen(..) | Self::ForgottenSequence(_) | Self::ForgottenLivePage(_) | Self::ForgottenPin(_)
+            Self::ForgottenNonce(_)
+                | Self::ForgottenSeen(..)
+                | Self::ForgottenSequence(_)
+                | Self::ForgottenLivePage(_)
+                | Self::ForgottenPin(_)
+                | Self::ForgottenRegistration(_)
         )
     }
 }
@@ -308,7 +334,7 @@ impl Engine {
         config.ddt.check(&sites)?;
         let associations = Associations::new(config.lisp_sec, &sites)?;
         let sockets = Sockets(config.sockets);
-        let publisher = Publisher::new(
+        let mut publisher = Publisher::new(
             now,
             publisher::Config {
                 network: config.network,
@@ -324,15 +350,15 @@ impl Engine {
         let limiter = Limiter::new(config.clients, config.foreign);
         let subscribers = Subscribers::new(config.subscribers)?;
         let kept = memory.subscriptions;
+        let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
+        let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
+        // xTRs refresh what is there already, which changes nothing: it is published from now on.
+        for prefix in server.restore(now.monotonic, memory.registrations, memory.served) {
+            publisher.changed(now.monotonic, prefix, &server);
+        }
         Ok(Self {
             network: config.network,
-            server: MapServer::new(
-                config.network,
-                sites,
-                cns,
-                Nonces::restore(now, memory.nonces, memory.seen),
-                memory.notify_nonce,
-            ),
+            server,
             subscriptions: Subscriptions::restore(now, subscribers, config.pubsub, sockets.clone(), kept),
             resolver: Resolver::new(sockets.clone(), limiter, lookups, associations)
                 .with_ddt(Ddt::new(&config.ddt, &sockets)),

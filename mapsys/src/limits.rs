@@ -55,6 +55,9 @@ pub const LIVE_MORE_SPECIFICS: usize = 256;
 pub const NONCE_MEMORIES: usize = 65_536;
 /// Those of one site, so that a site that makes up xTR-IDs uses up its own share and not the others'.
 pub const NONCE_MEMORIES_PER_SITE: usize = 4096;
+/// Pairs of a site and a key, neither of them configured any more, of which the highest nonce is remembered when the last nonces of their
+/// xTRs have made room for others. Only who writes the configuration makes such pairs.
+pub const NONCE_FLOORS: usize = 65_536;
 /// How long a legacy site's nonces are remembered: OpenOverlayRouter draws them at random, so order says nothing.
 pub const LEGACY_NONCE_MEMORY: Duration = Duration::from_secs(600);
 /// Nonces remembered for one legacy site: ten minutes of one registration a second.
@@ -307,7 +310,7 @@ pub const JOURNAL_WAITING: usize = 16_384;
 pub const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// Marks that a disk which takes nothing may leave in memory before those are dropped that only make room, at about 150
 /// octets. Of the others there is one for each thing that is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`] of each owner,
-/// [`SEQUENCES`]): a nonce that is forgotten before it was written leaves none.
+/// [`SEQUENCES`], [`REGISTRATIONS`]): a nonce that is forgotten before it was written leaves none.
 pub const JOURNAL_MARKS: usize = 131_072;
 /// Octets of the state file that redb keeps in memory; its usual gigabyte is more than a million registrations take.
 pub const STATE_CACHE: usize = 16 << 20;

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use common::*;
 use dht::shell::node::{NodeConfig, PeerId};
 use dht::shell::shelf::start_node;
+use wire::address::EidPrefix;
 use wire::control::auth::Algorithm;
-use wire::control::{ControlMessage, MapNotify};
+use wire::control::{ControlMessage, Ecm, MapNotify, MapRegister};
 
 const SITES: &str = r#"
 [[site]]
@@ -156,6 +157,88 @@ fn a_long_list_is_shown_whole_in_order_and_counted() {
     assert_eq!(shown, prefixes.iter().map(ToString::to_string).collect::<Vec<_>>());
     assert_eq!(show("sites")[0]["registered"], COUNT);
     assert_eq!(show("counters")["registrations"], COUNT);
+    running.stop();
+}
+
+/// Map-Registers of new prefixes of [`MANY`], many at once, until nothing is confirmed any more.
+struct Registering {
+    /// Those that were confirmed.
+    confirmed: Vec<EidPrefix>,
+    /// Those that were not.
+    lost: Vec<EidPrefix>,
+    /// The next number of a prefix, and the next nonce.
+    next: u64,
+}
+
+/// Registers prefixes from the number `next` on; every other Map-Register is one with T. Says once that 100 are confirmed.
+fn register_under_load(to: SocketAddr, mut next: u64, running: &std::sync::mpsc::Sender<()>) -> Registering {
+    const WINDOW: usize = 64;
+    let key = key(1, Algorithm::HmacSha256, "secret of many");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(to).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let (mut outstanding, mut confirmed) = (std::collections::BTreeMap::new(), Vec::new());
+    let mut buffer = [0; 2048];
+    loop {
+        while outstanding.len() < WINDOW {
+            let prefix = prefix(&format!("2001:db8:{next:x}::/48"));
+            let message =
+                MapRegister { use_ttl: next % 2 == 0, ..register(next, vec![record(prefix, &["198.51.100.1"])]) };
+            // What was killed answers with an error.
+            let _ = socket.send(&seal(message, &key));
+            outstanding.insert(next, prefix);
+            next += 1;
+        }
+        let Ok(length) = socket.recv(&mut buffer) else { break };
+        let Ok(ControlMessage::MapNotify(notify)) = ControlMessage::decode(&buffer[..length]) else { continue };
+        confirmed.extend(outstanding.remove(&notify.nonce.0));
+        if confirmed.len() == 100 {
+            running.send(()).unwrap();
+        }
+    }
+    Registering { confirmed, lost: outstanding.into_values().collect(), next }
+}
+
+/// The locators that a map system answers with.
+fn asked(at: SocketAddr, eid: &EidPrefix) -> usize {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let eid = EidPrefix::host(eid.iid, eid.net.addr());
+    let inner = SocketAddr::new("2001:db8:ffff::1".parse().unwrap(), socket.local_addr().unwrap().port());
+    let request = request(7, &[eid], &["127.0.0.1"]).encode().unwrap();
+    let ecm = Ecm::wrap(inner, SocketAddr::new(eid.net.addr(), 4342), request);
+    socket.send_to(&ecm.encode().unwrap(), at).unwrap();
+    let mut buffer = [0; 2048];
+    let (length, _) = socket.recv_from(&mut buffer).expect("a Map-Reply");
+    match ControlMessage::decode(&buffer[..length]).unwrap() {
+        ControlMessage::MapReply(reply) => reply.records[0].locators.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_registration_that_was_confirmed_is_answered_after_a_kill_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sites.toml");
+    std::fs::write(&config, MANY).unwrap();
+    let more = ["--config", &config.display().to_string()].map(str::to_owned);
+    let more = more.each_ref().map(String::as_str);
+    let start = || Running::start(folder.path(), "127.0.53.11", &more);
+    let (mut running, mut next, mut all) = (start(), 1, Vec::new());
+    for _ in 0..3 {
+        let (told, is_running) = std::sync::mpsc::channel();
+        let to = running.listening;
+        let load = std::thread::spawn(move || register_under_load(to, next, &told));
+        is_running.recv_timeout(Duration::from_secs(60)).expect("Map-Notifies");
+        running.child.kill().unwrap();
+        let done = load.join().unwrap();
+        assert!(!done.lost.is_empty(), "it was killed while there was something to do");
+        all.extend(done.confirmed);
+        next = done.next;
+        running = start();
+        let unanswered: Vec<_> = all.iter().filter(|prefix| asked(running.listening, prefix) != 1).collect();
+        assert!(unanswered.is_empty(), "{} of {} are lost: {unanswered:?}", unanswered.len(), all.len());
+    }
     running.stop();
 }
 

@@ -11,6 +11,7 @@ use cgeid::{Cn, Identity, Network, OperationalKey};
 use common::*;
 use mapsys::engine::{Config, ConfigError, Engine, Mark, Memory, Output};
 use mapsys::refusal::Refusal;
+use mapsys::register::label::AnyEid;
 use mapsys::register::nonces::{Last, NonceOwner};
 use mapsys::register::site::{NotifyPort, Site, SiteError, SitePrefix};
 use wire::address::{Address, EidPrefix, InstanceId};
@@ -60,11 +61,14 @@ fn the_map_notify_goes_from_4342_to_4342_unless_the_site_is_behind_a_nat() {
 }
 
 #[test]
-fn the_nonce_is_persisted_before_the_map_notify() {
+fn nonce_and_registration_are_persisted_before_the_map_notify() {
     let outputs = bench().datagram(ETR, &sealed(1, "198.51.100.1"));
-    assert!(
-        matches!(outputs.as_slice(), [Output::Persist(Mark::Nonce(owner, _)), Output::Send { .. }] if owner.site == "a")
-    );
+    let [Output::Persist(Mark::Nonce(owner, _)), Output::Persist(Mark::Registration(eid, _)), Output::Send { .. }] =
+        outputs.as_slice()
+    else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!((owner.site.as_str(), *eid), ("a", AnyEid::Prefix(prefix(SITE))));
 }
 
 #[test]

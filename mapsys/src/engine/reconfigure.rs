@@ -49,8 +49,8 @@ pub struct Reconfigured {
 }
 
 impl Engine {
-    /// Takes another configuration, whole or not at all. Nonces are remembered, also of sites that are gone: should they come back, what
-    /// was recorded before is still a replay.
+    /// Takes another configuration, whole or not at all. Nonces are remembered, also of sites that are gone, or at least the highest of
+    /// them: should they come back, what was recorded before is still a replay.
     ///
     /// # Errors
     /// Names the contradiction in it; nothing has changed then.

@@ -5,6 +5,7 @@
 //! nonce. It is taken whole or not at all.
 
 mod admission;
+pub mod kept;
 pub mod label;
 mod merging;
 mod moving;
@@ -13,6 +14,7 @@ pub mod notifier;
 mod parts;
 pub mod publisher;
 pub mod registration;
+mod restore;
 pub mod schedule;
 mod seen;
 pub mod signers;
@@ -42,7 +44,7 @@ use label::{AnyEid, Label, Spelling};
 use moving::Displaced;
 use nonces::{Freshness, Last, NonceOwner, Nonces, SeenNonce};
 use notifier::{Notifier, Reach};
-use registration::{Change, Part, Registrations};
+use registration::{Change, Part, Registration, Registrations};
 use silence::SilenceLog;
 use site::{NotifyPort, Site, SiteId, SiteTable};
 
@@ -84,6 +86,8 @@ pub struct MapServer {
     /// When an old Map-Version was last logged.
     version_logged: Option<Instant>,
     silence_log: SilenceLog,
+    /// When this run began, and for how long all before it have served.
+    began: Option<(Instant, Duration)>,
 }
 
 /// What an accepted Map-Register leads to.
@@ -124,6 +128,7 @@ impl MapServer {
             replay_logged: None,
             version_logged: None,
             silence_log: SilenceLog::default(),
+            began: None,
         }
     }
 
@@ -150,9 +155,17 @@ impl MapServer {
         let last = Last::of(message.nonce, bytes);
         let legacy = site.legacy;
         let notify = if message.want_notify { Some(self.notify(site, &key, message)?) } else { None };
-        match self.nonces.judge(now.monotonic, &owner, legacy, last) {
+        let mut freshness = self.nonces.judge(now.monotonic, &owner, legacy, last);
+        if freshness == Freshness::Full {
+            let is_configured = |owner: &NonceOwner| self.sites.has_key(&owner.site, owner.key_id);
+            let (forgotten, floors) = self.nonces.make_room(is_configured);
+            self.marks.extend(floors.into_iter().map(Mark::NonceFloor));
+            self.marks.extend(forgotten.into_iter().map(Mark::ForgottenNonce));
+            freshness = self.nonces.judge(now.monotonic, &owner, legacy, last);
+        }
+        match freshness {
             Freshness::Fresh => {}
-            Freshness::Retransmission if self.stands(now.monotonic, origin, message) => {
+            Freshness::Retransmission if self.stands(now.monotonic, (origin, site_id), message) => {
                 return Ok(Registered { notify, ..Registered::default() });
             }
             Freshness::Retransmission | Freshness::Replayed => {
@@ -175,22 +188,40 @@ impl MapServer {
             self.tell_former(now, (prefix, site_id), former, tally);
         }
         let changed = changed.into_iter().filter_map(AnyEid::prefix).collect();
-        Ok(Registered { notify, persist: self.remember(now, owner, legacy, last), changed })
+        let mut persist = self.remember(now, owner, legacy, last);
+        persist.extend(self.marks_of_registrations());
+        Ok(Registered { notify, persist, changed })
     }
 
-    /// Whether a Map-Register that came by an RTR says what is so. The RTR leads the packets to whoever sent it when it is confirmed: what
+    /// Whether a Map-Register that was accepted before still says what is so, and may be confirmed once more: its Map-Notify was lost, and
+    /// the xTR has sent the original again (RFC 9301, section 5.7). What has ended since, or another xTR or key has since, is neither
+    /// confirmed, which would be a lie, nor registered anew: by section 5.6 a nonce that is not greater must be dropped, and whoever has
+    /// seen the message go by could let the registration live for ever. The xTR's next one has another nonce.
+    ///
+    /// Of one that came by an RTR more is asked. The RTR leads the packets to whoever sent it when it is confirmed: what
     /// another xTR has since, or this one by another way, must not be confirmed to who has seen it go by; nor what was accepted longer ago
     /// than anybody waits for the answer, since an RTR that was started again knows not whose it was.
-    fn stands(&self, now: Instant, origin: Origin, message: &MapRegister) -> bool {
-        let Origin::Network { relay: Some(relay), .. } = origin else { return true };
-        let is_led_by = |part: &Part| part.relays.as_deref().is_some_and(|relays| relays.last() == Some(relay));
-        let is_recent = |part: &Part, record| now + silence(message, record) < part.expires + CONFIRMED_AGAIN;
-        let registered =
-            message.records.iter().filter(|record| !record.locators.is_empty() && record.ttl != Ttl::WITHDRAWN);
-        registered.filter_map(|record| Some((record, record.eid.ip_prefix()?))).all(|(record, prefix)| {
-            let part = self.registrations.get(&prefix).and_then(|entry| entry.part(&xtr_id(message)));
-            part.is_some_and(|part| is_led_by(part) && is_recent(part, record))
+    fn stands(&self, now: Instant, (origin, site): (Origin, SiteId), message: &MapRegister) -> bool {
+        let is_led = |part: &Part, record: &MappingRecord| {
+            let Origin::Network { relay: Some(relay), .. } = origin else { return true };
+            let is_led_by = part.relays.as_deref().is_some_and(|relays| relays.last() == Some(relay));
+            let is_recent = now + silence(message, record) < part.expires + CONFIRMED_AGAIN;
+            // No packets are sent to names and MAC addresses.
+            record.eid.ip_prefix().is_none() || is_led_by && is_recent
+        };
+        message.records.iter().filter(|record| registers(record)).all(|record| {
+            let entry = AnyEid::of(&record.eid).and_then(|eid| self.entry(&eid)).filter(|entry| entry.site == site);
+            let part = entry.and_then(|entry| entry.part(&xtr_id(message)));
+            part.is_some_and(|part| part.expires > now && part.key_id == message.auth.key_id && is_led(part, record))
         })
+    }
+
+    /// What is registered for an EID.
+    fn entry(&self, eid: &AnyEid) -> Option<&Registration> {
+        match eid {
+            AnyEid::Prefix(prefix) => self.registrations.get(prefix),
+            AnyEid::Label(label) => self.labels.get(label),
+        }
     }
 
     /// Remembers the nonce of a message that is taken; gives what must be on disk for that.
@@ -224,7 +255,8 @@ impl MapServer {
         let mut changed = Vec::new();
         for (record, eid) in message.records.iter().zip(records.iter().map(Admitted::eid)) {
             let reach = reach.map(|reach| Box::new(Reach { spelling: Spelling::of(&record.eid), ..reach }));
-            let part = Part { reach, ..part_of(now, origin, message, record, tally) };
+            let ends = message.use_ttl.then(|| kept::end(&eid, self.served(now), silence(message, record)));
+            let part = Part { reach, ends, ..part_of(now, origin, message, record, tally) };
             let is_over = record.ttl == Ttl::WITHDRAWN || part.locators.is_empty();
             let change = match eid {
                 AnyEid::Prefix(prefix) if is_over => {
@@ -268,6 +300,8 @@ impl MapServer {
             self.tell(now, eid, None, tally);
             eid.prefix().into_iter().for_each(|prefix| self.tell_free(now, prefix, tally));
         }
+        let marks = self.marks_of_registrations();
+        self.marks.extend(marks);
         self.notifier.handle_timeout(now.monotonic);
         while let Some(((eid, _), _)) = self.notifier.poll_given_up() {
             tracing::info!(%eid, "Map-Notify not acknowledged");
@@ -301,13 +335,16 @@ impl MapServer {
     /// the prefixes, and the names and MAC addresses, of which nothing stays.
     pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> (Vec<EidPrefix>, Vec<Label>) {
         let older = std::mem::replace(&mut self.sites, sites);
+        self.nonces.note_change();
         let newer = &self.sites;
+        // Once for each site: there may be a hundred times as many registrations, and nobody is answered meanwhile.
+        let renumbered: Vec<Option<SiteId>> = older.iter().map(|(_, site)| newer.named(&site.name)).collect();
         let ended = self.registrations.assign(|prefix, id| {
-            let site = newer.named(&older.get(id).name)?;
+            let site = renumbered[id.index()]?;
             newer.find(prefix).is_some_and(|grant| grant.site == site && grant.registrable).then_some(site)
         });
         let labels = self.labels.assign(|label, id| {
-            let site = newer.named(&older.get(id).name)?;
+            let site = renumbered[id.index()]?;
             newer.labels().find(label).is_some_and(|grant| grant.site == site).then_some(site)
         });
         let registrations = &self.registrations;
@@ -411,7 +448,7 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
     }
     let (source, relay) = match origin {
         Origin::Pipe => (None, None),
-        Origin::Network { remote, relay, .. } => (Some(remote), relay),
+        Origin::Network { remote, relay, .. } => (Some(remote.into()), relay),
     };
     Part {
         locators: locators.into(),
@@ -425,7 +462,13 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         relays: relay.map(|relay| Box::new(Relays::default().led_by(relay))),
         reach: None,
         expires: now + silence(message, record),
+        ends: None,
     }
+}
+
+/// Whether a record registers something: one that does not takes back what was registered.
+fn registers(record: &MappingRecord) -> bool {
+    record.ttl != Ttl::WITHDRAWN && record.locators.iter().any(registration::usable)
 }
 
 /// Silence after which what a record registers is withdrawn.

@@ -96,7 +96,7 @@ impl MapServer {
             let relays = part.relays.as_deref().copied().unwrap_or_default();
             // Whoever registered straight is told from the address that the mover has registered at: his own is not kept.
             let local = relays.last().map_or(local, |relay| relay.local);
-            let mut remote = part.source.filter(|remote| remote.is_ipv4() == local.is_ipv4())?;
+            let mut remote = part.source.map(SocketAddr::from).filter(|remote| remote.is_ipv4() == local.is_ipv4())?;
             let site = self.sites.get(entry.site);
             let key = site.keys.iter().find(|key| key.id == part.key_id)?;
             if site.notify == NotifyPort::Control || relays.last().is_some() {

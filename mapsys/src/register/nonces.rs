@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Replay: the nonces of accepted Map-Registers (RFC 9301, section 5.6).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wire::control::Nonce;
 
 use super::seen::SeenNonces;
-use crate::limits::{LEGACY_NONCE_MEMORY, NONCE_MEMORIES, NONCE_MEMORIES_PER_SITE};
+use crate::limits::{LEGACY_NONCE_MEMORY, NONCE_FLOORS, NONCE_MEMORIES, NONCE_MEMORIES_PER_SITE};
 use crate::transport::Now;
 
 /// Whose nonces rise together.
@@ -58,8 +58,24 @@ pub struct Nonces {
     /// Entries of `last`, by site.
     per_site: HashMap<String, usize>,
     legacy: SeenNonces,
+    /// What is left of owners that were forgotten, by site and Key ID.
+    floors: BTreeMap<(String, u8), u64>,
+    /// Whether there may be owners of sites or keys that are not configured.
+    is_stale: bool,
     /// When this run began.
     since: Option<Now>,
+}
+
+/// What is left of the xTRs of a site under a key that is not configured any more: the highest nonce of them all. Should site and key come
+/// back, a Map-Register of a strict site must exceed it, whoever sends it. Without it everything recorded before would be news.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floor {
+    /// Name of the site.
+    pub site: String,
+    /// Key ID.
+    pub key_id: u8,
+    /// The nonce.
+    pub nonce: u64,
 }
 
 /// A nonce of a legacy owner, as it is kept on disk.
@@ -99,7 +115,57 @@ impl Nonces {
                 legacy.insert(now.monotonic, at, owner, nonce);
             }
         }
-        Self { last, per_site, legacy, since: Some(now) }
+        Self { last, per_site, legacy, floors: BTreeMap::new(), is_stale: true, since: Some(now) }
+    }
+
+    /// The same with what was kept of owners that were forgotten.
+    #[must_use]
+    pub fn with_floors(self, floors: impl IntoIterator<Item = Floor>) -> Self {
+        let floors = floors.into_iter().take(NONCE_FLOORS).map(|floor| ((floor.site, floor.key_id), floor.nonce));
+        Self { floors: floors.collect(), ..self }
+    }
+
+    /// Sites or keys have changed: there may be something to forget.
+    pub fn note_change(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Forgets the owners of which site and key are not configured, and names them and what is left of them. Only where there is no room:
+    /// as long as there is, a site that comes back finds the memory of each of its xTRs, and not one floor for all. Owners whose nonces
+    /// are remembered in no order wait until these are old. Looks through all of them once for each change.
+    pub fn make_room(&mut self, is_configured: impl Fn(&NonceOwner) -> bool) -> (Vec<NonceOwner>, Vec<Floor>) {
+        if !std::mem::take(&mut self.is_stale) {
+            return Default::default();
+        }
+        let (mut forgotten, mut raised) = (Vec::new(), BTreeMap::new());
+        for (owner, last) in self.last.iter().filter(|(owner, _)| !is_configured(owner) && !self.legacy.knows(owner)) {
+            let of = (owner.site.clone(), owner.key_id);
+            if !self.floors.contains_key(&of) && self.floors.len() >= NONCE_FLOORS {
+                continue;
+            }
+            let floor = self.floors.entry(of.clone()).or_default();
+            *floor = last.nonce.max(*floor);
+            raised.insert(of, *floor);
+            forgotten.push(owner.clone());
+        }
+        for owner in &forgotten {
+            self.last.remove(owner);
+            if let Some(count) = self.per_site.get_mut(&owner.site) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self.per_site.retain(|_, count| *count > 0);
+        let raised = raised.into_iter().map(|((site, key_id), nonce)| Floor { site, key_id, nonce });
+        (forgotten, raised.collect())
+    }
+
+    /// What a strict owner's nonce must exceed.
+    fn bound(&self, owner: &NonceOwner) -> Option<u64> {
+        let last = self.last.get(owner).map(|last| last.nonce);
+        if self.floors.is_empty() {
+            return last;
+        }
+        last.max(self.floors.get(&(owner.site.clone(), owner.key_id)).copied())
     }
 
     /// What the clock would say had nobody set it since this run began: the ages of what is kept on disk are told by one another.
@@ -123,7 +189,7 @@ impl Nonces {
             let last = self.last.get(owner).is_some_and(|last| last.nonce == message.nonce);
             last || self.legacy.contains(now, owner, message.nonce)
         } else {
-            self.last.get(owner).is_some_and(|last| message.nonce <= last.nonce)
+            self.bound(owner).is_some_and(|bound| message.nonce <= bound)
         };
         match (seen, full) {
             (true, _) => Freshness::Replayed,
@@ -231,6 +297,50 @@ mod tests {
         assert_eq!(nonces.judge(now, &numbered("a", usize::MAX), false, message(1)), Freshness::Full);
         assert_eq!(nonces.judge(now, &numbered("a", 0), false, message(2)), Freshness::Fresh);
         assert_eq!(nonces.judge(now, &numbered("b", 0), false, message(1)), Freshness::Fresh);
+    }
+
+    #[test]
+    fn what_is_not_configured_makes_room_and_nothing_recorded_before_is_news_when_it_comes_back() {
+        let now = both(Instant::now());
+        let numbered = |key_id, n: usize| {
+            let xtr_id = u128::try_from(n).unwrap().to_be_bytes();
+            NonceOwner { site: "a".into(), xtr_id, key_id }
+        };
+        let mut nonces = Nonces::default();
+        for n in 0..NONCE_MEMORIES_PER_SITE {
+            nonces.accept(now.monotonic, numbered(1, n), false, message(100 + n as u64));
+        }
+        // The key is another one now.
+        nonces.note_change();
+        let later = numbered(2, usize::MAX);
+        assert_eq!(nonces.judge(now.monotonic, &later, false, message(1)), Freshness::Full);
+        let (forgotten, floors) = nonces.make_room(|owner| owner.key_id == 2);
+        assert_eq!(forgotten.len(), NONCE_MEMORIES_PER_SITE);
+        let highest = 100 + NONCE_MEMORIES_PER_SITE as u64 - 1;
+        assert_eq!(floors, [Floor { site: "a".into(), key_id: 1, nonce: highest }]);
+        assert_eq!(nonces.judge(now.monotonic, &later, false, message(1)), Freshness::Fresh);
+        assert!(nonces.last.is_empty() && nonces.per_site.is_empty());
+        // It comes back, also after a restart.
+        for nonces in [nonces, Nonces::restore(now, [], []).with_floors(floors)] {
+            let judge = |n, nonce| nonces.judge(now.monotonic, &numbered(1, n), false, message(nonce));
+            assert_eq!(judge(0, 100), Freshness::Replayed);
+            assert_eq!(judge(usize::MAX, highest), Freshness::Replayed);
+            assert_eq!(judge(0, highest + 1), Freshness::Fresh);
+        }
+    }
+
+    #[test]
+    fn room_is_made_once_for_each_change_and_not_of_nonces_in_no_order_that_are_young() {
+        let now = Instant::now();
+        let mut nonces = Nonces::default();
+        nonces.accept(now, owner(), true, message(7));
+        nonces.accept(now, NonceOwner { key_id: 2, ..owner() }, false, message(7));
+        nonces.note_change();
+        assert_eq!(nonces.make_room(|_| false).0, [NonceOwner { key_id: 2, ..owner() }]);
+        nonces.expire(now + LEGACY_NONCE_MEMORY);
+        assert_eq!(nonces.make_room(|_| false).0, [], "nothing has changed");
+        nonces.note_change();
+        assert_eq!(nonces.make_room(|_| false).0, [owner()]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! What is registered: one entry an EID-prefix, one part of it an xTR.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use wire::address::{Address, EidPrefix};
@@ -11,6 +11,7 @@ use wire::record::{LocatorRecord, MapVersion, Ttl};
 
 use crate::limits::{EXPIRED_AT_ONCE, LOCATORS, MERGED_XTRS, REGISTRATION_SILENCE, REGISTRATIONS};
 use crate::nat::Relays;
+use crate::register::kept::End;
 use crate::register::notifier::Reach;
 use crate::register::parts::Parts;
 use crate::register::site::SiteId;
@@ -27,6 +28,8 @@ pub struct Registrations {
     start: Option<Instant>,
     /// How many each site has: nobody walks through all of them for that.
     per_site: HashMap<SiteId, usize>,
+    /// Those that are otherwise on disk than here.
+    unsaved: Vec<EidPrefix>,
 }
 
 /// A registered EID-prefix.
@@ -61,13 +64,61 @@ pub struct Part {
     /// xTR-ID and Site-ID, if it gave them.
     pub identity: Option<Box<XtrIdentity>>,
     /// Where it registered from; `None` = the pipe.
-    pub source: Option<SocketAddr>,
+    pub source: Option<Source>,
     /// By which ways through RTRs, if it registered from behind a NAT.
     pub relays: Option<Box<Relays>>,
     /// How to tell it of changes that others make, if it asked for merging.
     pub reach: Option<Box<Reach>>,
     /// When it falls silent.
     pub expires: Instant,
+    /// The end that is kept on disk of what was registered with T: not before [`Self::expires`].
+    pub ends: Option<End>,
+}
+
+/// Where a part was registered from. Without a flow label it is 8 octets smaller than a [`SocketAddr`], as which it would be a fiftieth of
+/// what a registration may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Address and port.
+    V4(Ipv4Addr, u16),
+    /// Address, port and zone.
+    V6(Ipv6Addr, u16, u32),
+}
+
+impl From<SocketAddr> for Source {
+    fn from(socket: SocketAddr) -> Self {
+        match socket {
+            SocketAddr::V4(socket) => Self::V4(*socket.ip(), socket.port()),
+            SocketAddr::V6(socket) => Self::V6(*socket.ip(), socket.port(), socket.scope_id()),
+        }
+    }
+}
+
+impl From<Source> for SocketAddr {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::V4(address, port) => SocketAddr::from((address, port)),
+            Source::V6(address, port, zone) => SocketAddrV6::new(address, port, 0, zone).into(),
+        }
+    }
+}
+
+impl Source {
+    /// Its address.
+    pub fn ip(&self) -> IpAddr {
+        SocketAddr::from(*self).ip()
+    }
+}
+
+/// What became of a part that was given to a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It says what was known: nothing of it needs to be kept on disk.
+    Same,
+    /// It says something new.
+    New,
+    /// There is no room for it.
+    Full,
 }
 
 /// The registration as others see it: the parts merged.
@@ -110,13 +161,15 @@ impl Registrations {
         }
         let Some(entry) = self.table.get_mut(&prefix) else { return Change::Full };
         let before_site = entry.site;
-        let has_room = entry.take(site, merge, part);
+        let taken = entry.take(site, merge, part);
         if before_site != site {
             *self.per_site.entry(site).or_default() += 1;
             discount(&mut self.per_site, before_site);
         }
-        if !has_room {
-            return Change::Full;
+        match taken {
+            Taken::Full => return Change::Full,
+            Taken::New => self.unsaved.push(prefix),
+            Taken::Same => {}
         }
         let is_changed = before.as_ref() != Some(&entry.merged());
         let is_sooner = second < entry.queued;
@@ -164,8 +217,33 @@ impl Registrations {
     pub fn withdraw(&mut self, prefix: &EidPrefix, site: SiteId, xtr_id: [u8; 16]) -> Change {
         let Some(entry) = self.table.get_mut(prefix).filter(|entry| entry.site == site) else { return Change::None };
         let before = entry.merged();
-        entry.end(|part| part.xtr_id() == xtr_id);
+        if entry.end(|part| part.xtr_id() == xtr_id) {
+            self.unsaved.push(*prefix);
+        }
         self.settle(prefix, &before)
+    }
+
+    /// Takes up what an earlier run kept on disk of a prefix; `false` if there is no room for it.
+    pub(super) fn restore(
+        &mut self,
+        now: Instant,
+        prefix: EidPrefix,
+        site: SiteId,
+        newest: MapVersion,
+        parts: Vec<Part>,
+    ) -> bool {
+        let taken = parts.into_iter().all(|part| self.put(now, prefix, site, true, part) != Change::Full);
+        if let Some(entry) = self.table.get_mut(&prefix) {
+            entry.restore_newest(newest);
+        }
+        // It is there.
+        self.unsaved.clear();
+        taken
+    }
+
+    /// Names those that are otherwise on disk than here, or are on disk only.
+    pub(super) fn take_unsaved(&mut self) -> Vec<EidPrefix> {
+        std::mem::take(&mut self.unsaved)
     }
 
     /// Gives each registration the site that `site_of` says it belongs to; ends and names those of no site.
@@ -185,6 +263,7 @@ impl Registrations {
         for prefix in &ended {
             self.table.remove(prefix);
         }
+        self.unsaved.extend(&ended);
         ended
     }
 
@@ -192,6 +271,7 @@ impl Registrations {
     pub fn remove(&mut self, prefix: &EidPrefix) {
         if let Some(entry) = self.table.remove(prefix) {
             discount(&mut self.per_site, entry.site);
+            self.unsaved.push(*prefix);
         }
     }
 
@@ -212,7 +292,9 @@ impl Registrations {
             self.queued -= 1;
             let Some(entry) = self.table.get_mut(&prefix).filter(|entry| entry.queued == second) else { continue };
             let before = entry.merged();
-            entry.end(|part| part.expires <= now);
+            if entry.end(|part| part.expires <= now) {
+                self.unsaved.push(prefix);
+            }
             let next = entry.parts().map(|part| part.expires).min();
             if self.settle(&prefix, &before) == Change::Changed {
                 changed.push(prefix);
@@ -298,29 +380,45 @@ impl Registration {
         Self { site, queued: u32::MAX, newest: MapVersion::default(), parts: Parts::default() }
     }
 
-    /// Takes what `part` says. With `merge` it stands beside what other xTRs of the site said, else in its place; `false` if
-    /// there is no room for it.
-    pub(super) fn take(&mut self, site: SiteId, merge: bool, part: Part) -> bool {
+    /// Takes what `part` says. With `merge` it stands beside what other xTRs of the site said, else in its place.
+    pub(super) fn take(&mut self, site: SiteId, merge: bool, part: Part) -> Taken {
         let xtr = part.xtr_id();
         let former = std::mem::replace(&mut self.site, site);
+        let (parts, newest) = (self.parts.as_slice().len(), self.newest);
         if !merge || former != site {
             self.parts.retain(|other| other.xtr_id() == xtr && former == site);
             // Whoever takes the place of others counts from where it is: they know of no higher version.
             self.newest = MapVersion::default();
         }
         self.newest = self.newest.newer(part.map_version);
+        let is_less = self.parts.as_slice().len() < parts || self.newest != newest;
         let parts = self.parts.as_mut_slice();
-        match parts.binary_search_by_key(&xtr, Part::xtr_id) {
+        let is_new = match parts.binary_search_by_key(&xtr, Part::xtr_id) {
             Ok(index) => parts[index].renew(part),
-            Err(_) if parts.len() >= MERGED_XTRS => return false,
-            Err(index) => self.parts.insert(index, part),
-        }
-        true
+            Err(_) if parts.len() >= MERGED_XTRS => return Taken::Full,
+            Err(index) => {
+                self.parts.insert(index, part);
+                true
+            }
+        };
+        if is_less || is_new { Taken::New } else { Taken::Same }
     }
 
-    /// Ends these parts.
-    pub(super) fn end(&mut self, is_over: impl Fn(&Part) -> bool) {
+    /// Ends these parts; whether there were any.
+    pub(super) fn end(&mut self, is_over: impl Fn(&Part) -> bool) -> bool {
+        let before = self.parts.as_slice().len();
         self.parts.retain(|part| !is_over(part));
+        self.parts.as_slice().len() < before
+    }
+
+    /// The newest version of all its parts, also of those that have left.
+    pub fn newest(&self) -> MapVersion {
+        self.newest
+    }
+
+    /// Takes up the newest version that an earlier run knew.
+    pub(super) fn restore_newest(&mut self, newest: MapVersion) {
+        self.newest = newest;
     }
 
     /// The parts, by xTR-ID.
@@ -397,22 +495,36 @@ impl Registration {
 
 impl Part {
     /// Takes the place of the part before it. What has not changed stays where it is: a refresh a minute of a million parts
-    /// would scatter the memory that they are in.
-    fn renew(&mut self, newer: Self) {
+    /// would scatter the memory that they are in. Gives whether it says something new.
+    fn renew(&mut self, newer: Self) -> bool {
         let older = std::mem::replace(self, newer);
+        let rest = |part: &Self| {
+            let bits = (part.proxy, part.security, part.key_id);
+            (part.ttl, part.map_version, bits, part.source, part.ends)
+        };
+        let mut is_new = rest(&older) != rest(self);
         if older.locators == self.locators {
             self.locators = older.locators;
+        } else {
+            is_new = true;
         }
         if older.identity == self.identity {
             self.identity = older.identity;
+        } else {
+            is_new = true;
         }
+        is_new |= older.relays.as_ref().and_then(|relays| relays.last())
+            != self.relays.as_ref().and_then(|relays| relays.last());
         if let (Some(mut known), Some(last)) = (older.relays, self.relays.as_ref().and_then(|relays| relays.last())) {
             *known = known.led_by(last);
             self.relays = Some(known);
         }
         if older.reach == self.reach {
             self.reach = older.reach;
+        } else {
+            is_new = true;
         }
+        is_new
     }
 
     /// xTR-ID, zero if it gave none.

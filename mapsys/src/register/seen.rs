@@ -30,6 +30,11 @@ impl SeenNonces {
         self.by_owner.get(owner).is_some_and(|seen| seen.contains(now, nonce))
     }
 
+    /// Whether something of an owner is remembered.
+    pub(super) fn knows(&self, owner: &NonceOwner) -> bool {
+        self.by_owner.contains_key(owner)
+    }
+
     /// Whether [`Self::insert`] has room for one more of that owner, or makes it.
     pub(super) fn has_room(&self, owner: &NonceOwner) -> bool {
         let of_owner = self.by_owner.get(owner).map_or(0, |seen| seen.order.len());

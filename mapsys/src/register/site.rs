@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Sites: who may register which EID-prefixes, and with which keys.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use cgeid::Network;
 use ipnet::IpNet;
@@ -102,7 +102,7 @@ impl SiteId {
 #[derive(Debug)]
 pub struct SiteTable {
     sites: Vec<Site>,
-    names: HashSet<String>,
+    names: HashMap<String, SiteId>,
     pipe: Option<SiteId>,
     by_prefix: PrefixTable<(SiteId, u8)>,
     labels: LabelGrants,
@@ -176,7 +176,7 @@ impl SiteTable {
     pub fn new(network: Network, sites: Vec<Site>, pipe: Option<Site>) -> Result<Self, SiteError> {
         let by_prefix = PrefixTable::default();
         let labels = LabelGrants::default();
-        let mut table = Self { sites: Vec::new(), names: HashSet::new(), pipe: None, by_prefix, labels };
+        let mut table = Self { sites: Vec::new(), names: HashMap::new(), pipe: None, by_prefix, labels };
         for site in sites {
             if let Some(prefix) = site.prefixes.iter().find(|p| overlaps_cgeids(network, &p.prefix)) {
                 return Err(SiteError::Cgeid { prefix: prefix.prefix, site: site.name });
@@ -191,7 +191,7 @@ impl SiteTable {
 
     fn add(&mut self, site: Site) -> Result<SiteId, SiteError> {
         let id = SiteId::at(self.sites.len());
-        if !self.names.insert(site.name.clone()) {
+        if self.names.contains_key(&site.name) {
             return Err(SiteError::NameTwice(site.name));
         }
         if site.keys.is_empty() {
@@ -215,6 +215,7 @@ impl SiteTable {
                 return Err(SiteError::LabelTwice { rule: rule.to_string(), first, second: site.name });
             }
         }
+        self.names.insert(site.name.clone(), id);
         self.sites.push(site);
         Ok(id)
     }
@@ -281,7 +282,12 @@ impl SiteTable {
 
     /// The site of that name.
     pub fn named(&self, name: &str) -> Option<SiteId> {
-        self.sites.iter().position(|site| site.name == name).map(SiteId::at)
+        self.names.get(name).copied()
+    }
+
+    /// Whether the site of that name has a key of that number.
+    pub fn has_key(&self, name: &str, id: u8) -> bool {
+        self.named(name).is_some_and(|site| self.get(site).keys.iter().any(|key| key.id == id))
     }
 
     /// All sites, in configured order.

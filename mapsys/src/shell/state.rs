@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What survives a restart: last nonces, last sequences, index pages' versions, writers' first keys and subscriptions, in one
-//! redb file.
+//! What survives a restart: last nonces, registrations, last sequences, index pages' versions, writers' first keys and subscriptions,
+//! in one redb file.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use cgeid::Cn;
@@ -13,14 +14,18 @@ use cgeid::pins::Fingerprint;
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Version};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
+use wire::address::EidPrefix;
 
 use crate::engine::{Mark, Memory};
 use crate::limits::{LEGACY_NONCE_MEMORY, STATE_CACHE};
-use crate::register::nonces::{Last, NonceOwner, SeenNonce};
+use crate::register::label::AnyEid;
+use crate::register::nonces::{Floor, Last, NonceOwner, SeenNonce};
 use crate::subscribe::subscription::{Kept, SubscriptionKey};
 
 /// xTR-ID 16 ‖ Key ID 1 ‖ site name -> nonce 8 ‖ SHA-256 32.
 const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces");
+/// Key ID 1 ‖ site name -> the highest nonce of those that were forgotten.
+const NONCE_FLOORS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("nonce-floors");
 /// As the key of [`NONCES`] ‖ nonce 8 -> when it was accepted, in seconds since 1970.
 const SEEN: TableDefinition<'_, &[u8], u64> = TableDefinition::new("seen");
 /// CN 12 -> sequence.
@@ -35,6 +40,10 @@ const NOTIFY_NONCES: TableDefinition<'_, &str, u64> = TableDefinition::new("noti
 const SUBSCRIPTIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("subscriptions");
 /// CN 12 -> SHA-512 of the key 64 ‖ last use in seconds since 1970 8.
 const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
+/// EID ([`encode_eid`]) -> what is registered for it ([`crate::register::kept`]).
+const REGISTRATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("registrations");
+/// `last` -> seconds for which all runs have served, when something was written last.
+const SERVED: TableDefinition<'_, &str, u64> = TableDefinition::new("served");
 
 /// The file.
 #[derive(Debug)]
@@ -42,6 +51,8 @@ pub struct State {
     path: PathBuf,
     /// `None` after a failure: redb takes nothing more then until it is opened anew.
     database: Mutex<Option<Database>>,
+    /// When it was opened, and for how long all runs before had served.
+    began: (Instant, Duration),
 }
 
 impl State {
@@ -54,6 +65,7 @@ impl State {
             let database = Database::builder().set_cache_size(STATE_CACHE).create(path)?;
             let transaction = database.begin_write()?;
             transaction.open_table(NONCES)?;
+            transaction.open_table(NONCE_FLOORS)?;
             renew_ages(&mut transaction.open_table(SEEN)?, now)?;
             transaction.open_table(SEQUENCES)?;
             transaction.open_table(LIVE_PAGES)?;
@@ -61,9 +73,12 @@ impl State {
             transaction.open_table(PINS)?;
             transaction.open_table(NOTIFY_NONCES)?;
             transaction.open_table(SUBSCRIPTIONS)?;
+            transaction.open_table(REGISTRATIONS)?;
+            transaction.open_table(SERVED)?;
             transaction.commit()?;
             let memory = read(&database)?;
-            Ok((Self { path: path.to_owned(), database: Mutex::new(Some(database)) }, memory))
+            let began = (Instant::now(), memory.served);
+            Ok((Self { path: path.to_owned(), database: Mutex::new(Some(database)), began }, memory))
         };
         open().with_context(|| format!("cannot use the state file {}", path.display()))
     }
@@ -82,6 +97,7 @@ impl State {
             let transaction = database.begin_write()?;
             {
                 let mut nonces = transaction.open_table(NONCES)?;
+                let mut nonce_floors = transaction.open_table(NONCE_FLOORS)?;
                 let mut seen_nonces = transaction.open_table(SEEN)?;
                 let mut sequences = transaction.open_table(SEQUENCES)?;
                 let mut live_pages = transaction.open_table(LIVE_PAGES)?;
@@ -89,10 +105,20 @@ impl State {
                 let mut pins = transaction.open_table(PINS)?;
                 let mut notify_nonces = transaction.open_table(NOTIFY_NONCES)?;
                 let mut subscriptions = transaction.open_table(SUBSCRIPTIONS)?;
+                let mut registrations = transaction.open_table(REGISTRATIONS)?;
+                let (began, before) = self.began;
+                transaction.open_table(SERVED)?.insert(LAST, (before + began.elapsed()).as_secs())?;
                 for mark in marks {
                     match mark {
                         Mark::Nonce(owner, last) => {
                             nonces.insert(encode_owner(owner).as_slice(), encode_last(last).as_slice())?;
+                        }
+                        Mark::ForgottenNonce(owner) => {
+                            nonces.remove(encode_owner(owner).as_slice())?;
+                        }
+                        Mark::NonceFloor(Floor { site, key_id, nonce }) => {
+                            let key = [&[*key_id], site.as_bytes()].concat();
+                            nonce_floors.insert(key.as_slice(), nonce)?;
                         }
                         Mark::Seen(seen) => {
                             seen_nonces.insert(encode_seen(&seen.owner, seen.nonce).as_slice(), seconds(seen.at))?;
@@ -132,6 +158,12 @@ impl State {
                         Mark::ForgottenSubscription(key) => {
                             subscriptions.remove(encode_subscription(key).as_slice())?;
                         }
+                        Mark::Registration(eid, row) => {
+                            registrations.insert(encode_eid(eid).as_slice(), &**row)?;
+                        }
+                        Mark::ForgottenRegistration(eid) => {
+                            registrations.remove(encode_eid(eid).as_slice())?;
+                        }
                     }
                 }
             }
@@ -149,6 +181,13 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
     for row in transaction.open_table(NONCES)?.iter()? {
         let (owner, last) = row?;
         nonces.extend(decode_owner(owner.value()).zip(decode_last(last.value())));
+    }
+    let mut nonce_floors = Vec::new();
+    for row in transaction.open_table(NONCE_FLOORS)?.iter()? {
+        let (key, nonce) = row?;
+        let Some((key_id, site)) = key.value().split_first() else { continue };
+        let Ok(site) = String::from_utf8(site.to_vec()) else { continue };
+        nonce_floors.push(Floor { site, key_id: *key_id, nonce: nonce.value() });
     }
     let mut seen = Vec::new();
     for row in transaction.open_table(SEEN)?.iter()? {
@@ -181,7 +220,39 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
     for row in transaction.open_table(SUBSCRIPTIONS)?.iter()? {
         subscriptions.extend(serde_json::from_slice::<Kept>(row?.1.value()).ok());
     }
-    Ok(Memory { nonces, seen, sequences, live_pages, pages, pins, notify_nonce, subscriptions })
+    let mut registrations = Vec::new();
+    for row in transaction.open_table(REGISTRATIONS)?.iter()? {
+        registrations.push(row?.1.value().into());
+    }
+    let served = transaction.open_table(SERVED)?.get(LAST)?.map_or(0, |seconds| seconds.value());
+    let served = Duration::from_secs(served);
+    Ok(Memory {
+        nonces,
+        nonce_floors,
+        seen,
+        sequences,
+        live_pages,
+        pages,
+        pins,
+        notify_nonce,
+        subscriptions,
+        registrations,
+        served,
+    })
+}
+
+/// A kind ‖ of a prefix, instance 4 ‖ length 1 ‖ address; of a name or a MAC address, how it is shown.
+fn encode_eid(eid: &AnyEid) -> Vec<u8> {
+    match eid {
+        AnyEid::Prefix(EidPrefix { iid, net }) => {
+            let head = [&b"p"[..], &iid.0.to_be_bytes(), &[net.prefix_len()]].concat();
+            match net.addr() {
+                IpAddr::V4(address) => [&head[..], &address.octets()].concat(),
+                IpAddr::V6(address) => [&head[..], &address.octets()].concat(),
+            }
+        }
+        AnyEid::Label(label) => format!("l{label}").into_bytes(),
+    }
 }
 
 /// The only key of its table.
@@ -270,6 +341,7 @@ fn decode_last(bytes: &[u8]) -> Option<Last> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::register::label::Label;
     use crate::subscribe::subscription::{Agreement, Mode};
     use crate::transport::Way;
 
@@ -301,6 +373,45 @@ mod tests {
         assert_eq!(memory.live_pages, [(page, Sequence(43))]);
         assert_eq!(memory.pages, [(page, version)]);
         assert_eq!(memory.pins, [(pin, at(3))]);
+    }
+
+    #[test]
+    fn registrations_are_kept_by_their_eids_and_what_makes_room_leaves_a_floor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mapsys.redb");
+        let of = |net: &str| AnyEid::Prefix(EidPrefix { iid: wire::address::InstanceId(0), net: net.parse().unwrap() });
+        let name = Label::name(wire::address::InstanceId(0), b"printer").unwrap();
+        let mac = Label::mac(wire::address::InstanceId(0), [2, 0, 0x5e, 0, 0, 1], 24).unwrap();
+        // What differs in the family, the length or the kind alone.
+        let prefixes = ["2001:db8::/32", "2001:db8::/48", "32.1.13.0/24", "::/0", "0.0.0.0/0"].map(of);
+        let eids: Vec<AnyEid> = prefixes.into_iter().chain([name, mac].map(AnyEid::Label)).collect();
+        let row = |number: usize| -> Box<[u8]> { [u8::try_from(number).unwrap()].into() };
+        let owner = NonceOwner { site: "a site".into(), xtr_id: [7; 16], key_id: 3 };
+        let floor = |nonce| Floor { site: "a site".into(), key_id: 3, nonce };
+        {
+            let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
+            assert_eq!((memory.registrations.len(), memory.served), (0, Duration::ZERO));
+            let marks = eids.iter().enumerate().map(|(number, eid)| Mark::Registration(*eid, row(number)));
+            state.write(&marks.collect::<Vec<_>>()).unwrap();
+            state.write(&[Mark::Registration(eids[0], row(100)), Mark::ForgottenRegistration(eids[1])]).unwrap();
+            state.write(&[Mark::Nonce(owner.clone(), Last { nonce: 5, digest: [1; 32] })]).unwrap();
+            state
+                .write(&[Mark::NonceFloor(floor(5)), Mark::ForgottenNonce(owner), Mark::NonceFloor(floor(6))])
+                .unwrap();
+        }
+        let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
+        let mut rows = memory.registrations;
+        rows.sort();
+        assert_eq!(rows, [2, 3, 4, 5, 6, 100].map(row));
+        assert_eq!((memory.nonces, memory.nonce_floors), (vec![], vec![floor(6)]));
+        // Ten minutes that were served before count after a restart, and those in between do not.
+        let State { database, .. } = &state;
+        let transaction = database.lock().unwrap().as_ref().unwrap().begin_write().unwrap();
+        transaction.open_table(SERVED).unwrap().insert(LAST, 600).unwrap();
+        transaction.commit().unwrap();
+        drop(state);
+        let (_, memory) = State::open(&path, SystemTime::now() + Duration::from_secs(9999)).unwrap();
+        assert_eq!(memory.served, Duration::from_secs(600));
     }
 
     #[test]

@@ -84,12 +84,16 @@ fn ttl_0_withdraws_and_so_do_an_empty_locator_set_and_three_minutes_of_silence()
 fn replays_are_refused_also_over_a_restart() {
     let mut bench = bench();
     let outputs = bench.datagram(ETR, &sealed(5, name("printer"), RLOC));
-    let [Output::Persist(Mark::Nonce(owner, last)), Output::Send { .. }] = outputs.as_slice() else {
-        panic!("the nonce is not on disk before the Map-Notify: {outputs:?}")
+    let [Output::Persist(Mark::Nonce(owner, last)), Output::Persist(Mark::Registration(_, row)), Output::Send { .. }] =
+        outputs.as_slice()
+    else {
+        panic!("nonce and registration are not on disk before the Map-Notify: {outputs:?}")
     };
-    let memory = Memory { nonces: vec![(owner.clone(), *last)], ..Memory::default() };
+    let (nonces, registrations) = (vec![(owner.clone(), *last)], vec![row.clone()]);
+    let memory = Memory { nonces, registrations, ..Memory::default() };
     assert_eq!(bench.datagram(ETR, &sealed(4, mac("02:00:5e:00:00:01/48"), RLOC)), []);
     let mut bench = Bench::with(config(vec![machines()]), memory);
+    assert_eq!(labels(&bench), ["\"printer\""]);
     assert_eq!(bench.datagram(ETR, &sealed(5, name("printer"), OTHER_RLOC)), []);
     assert_eq!(bench.only_refused(Refusal::RegisterReplayed), 1);
     notify(&bench.datagram(ETR, &sealed(6, name("printer"), RLOC)));

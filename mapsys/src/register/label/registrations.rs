@@ -7,8 +7,9 @@ use std::time::Instant;
 use super::Label;
 use super::table::LabelTable;
 use crate::limits::{EXPIRED_AT_ONCE, LABELS, LABELS_PER_SITE, MERGED_XTRS};
-use crate::register::registration::{Change, Part, Registration};
+use crate::register::registration::{Change, Part, Registration, Taken};
 use crate::register::site::SiteId;
+use wire::record::MapVersion;
 
 /// All registrations of labels.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub struct LabelRegistrations {
     /// When the first part of each falls silent.
     queue: BTreeSet<(Instant, Label)>,
     per_site: HashMap<SiteId, usize>,
+    /// Those that are otherwise on disk than here.
+    unsaved: Vec<Label>,
 }
 
 #[derive(Debug)]
@@ -36,8 +39,10 @@ impl LabelRegistrations {
         let make = || Entry { registration: Registration::new(site), due };
         let entry = self.table.entry(label, make);
         let former = before.as_ref().map(|(former, _)| *former);
-        if !entry.registration.take(site, merge, part) {
-            return Change::Full;
+        match entry.registration.take(site, merge, part) {
+            Taken::Full => return Change::Full,
+            Taken::New => self.unsaved.push(label),
+            Taken::Same => {}
         }
         let is_changed = before.map(|(_, merged)| merged) != Some(entry.registration.merged());
         if former != Some(site) {
@@ -67,8 +72,32 @@ impl LabelRegistrations {
         let entry = self.table.get_mut(label).filter(|entry| entry.registration.site == site);
         let Some(entry) = entry else { return Change::None };
         let before = entry.registration.merged();
-        entry.registration.end(|part| part.xtr_id() == xtr_id);
+        if entry.registration.end(|part| part.xtr_id() == xtr_id) {
+            self.unsaved.push(*label);
+        }
         self.settle(label, &before)
+    }
+
+    /// Takes up what an earlier run kept on disk of a label; `false` if there is no room for it.
+    pub(in crate::register) fn restore(
+        &mut self,
+        label: Label,
+        site: SiteId,
+        newest: MapVersion,
+        parts: Vec<Part>,
+    ) -> bool {
+        let taken = parts.into_iter().all(|part| self.put(label, site, true, part) != Change::Full);
+        if let Some(entry) = self.table.get_mut(&label) {
+            entry.registration.restore_newest(newest);
+        }
+        // It is there.
+        self.unsaved.clear();
+        taken
+    }
+
+    /// Names those that are otherwise on disk than here, or are on disk only.
+    pub(in crate::register) fn take_unsaved(&mut self) -> Vec<Label> {
+        std::mem::take(&mut self.unsaved)
     }
 
     /// Gives each registration the site that `site_of` says it belongs to; ends and names those of no site.
@@ -88,6 +117,7 @@ impl LabelRegistrations {
                 self.queue.remove(&(entry.due, *label));
             }
         }
+        self.unsaved.extend(&ended);
         ended
     }
 
@@ -99,7 +129,9 @@ impl LabelRegistrations {
             let Some((_, label)) = self.queue.first().copied().filter(|(due, _)| *due <= now) else { break };
             let Some(entry) = self.table.get_mut(&label) else { break };
             let before = entry.registration.merged();
-            entry.registration.end(|part| part.expires <= now);
+            if entry.registration.end(|part| part.expires <= now) {
+                self.unsaved.push(label);
+            }
             if self.settle(&label, &before) == Change::Changed {
                 changed.push(label);
             }
@@ -193,7 +225,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use wire::address::InstanceId;
-    use wire::record::{LocatorRecord, MapVersion, Ttl};
+    use wire::record::{LocatorRecord, Ttl};
 
     fn label(n: usize) -> Label {
         Label::name(InstanceId(0), format!("host-{n}").as_bytes()).unwrap()
@@ -213,6 +245,7 @@ mod tests {
             relays: None,
             reach: None,
             expires,
+            ends: None,
         }
     }
 

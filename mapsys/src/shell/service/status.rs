@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `show` shows, as JSON; long lists in parts, between which the engine does its work.
 
+use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use dht::shell::node::{Node, NodeStats};
@@ -203,7 +204,7 @@ fn row(engine: &Engine, now: Instant, eid: AnyEid, registration: &Registration) 
     let merged = registration.merged();
     let sources: Vec<String> = registration
         .parts()
-        .map(|part| part.source.map_or_else(|| "pipe".to_owned(), |source| source.to_string()))
+        .map(|part| part.source.map_or_else(|| "pipe".to_owned(), |source| SocketAddr::from(source).to_string()))
         .collect();
     let (kind, is_published) = match eid {
         AnyEid::Prefix(prefix) => ("prefix", engine.is_published(&prefix)),

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Registrations over a restart: what must be on disk of them, and what is taken up from there.
+//!
+//! A row is written when an xTR says something new, in one transaction with the nonce of the Map-Register that said it, and not when it only
+//! says it again. After a restart a registration lives as if its last Map-Register came at that moment; one that was registered with T lives
+//! for what was left of its time. The time in which nobody was served does not count: whoever wanted to change something in it was not
+//! confirmed and asks again within a minute (RFC 9301, section 5.7).
+
+use std::time::{Duration, Instant};
+
+use wire::address::EidPrefix;
+
+use super::kept::{self, End, Kept, KeptPart};
+use super::label::AnyEid;
+use super::registration::{self, Part, Source};
+use super::site::SiteId;
+use super::{LONGEST_SILENCE, MapServer};
+use crate::engine::Mark;
+use crate::limits::{LOCATORS, REGISTRATION_SILENCE};
+
+impl MapServer {
+    /// Takes up rows of [`Mark::Registration`] after all runs before have served for `served`; names the EID-prefixes that are registered
+    /// by that. What the site of that name may not register any more, and what is over, is forgotten.
+    pub fn restore(&mut self, now: Instant, rows: Vec<Box<[u8]>>, served: Duration) -> Vec<EidPrefix> {
+        self.began = Some((now, served));
+        let mut restored = Vec::new();
+        for row in rows {
+            let Some(kept) = kept::decode(&row) else {
+                tracing::warn!("a row of a registration in the state file cannot be read");
+                continue;
+            };
+            let eid = kept.eid;
+            let parts = kept.parts.len();
+            let taken = self.take_up(now, kept, served);
+            if taken > 0 {
+                restored.extend(eid.prefix());
+            }
+            if taken < parts {
+                let mark = self.mark_of(eid);
+                self.marks.extend(mark);
+            }
+        }
+        restored
+    }
+
+    /// How many parts are taken.
+    fn take_up(&mut self, now: Instant, kept: Kept, served: Duration) -> usize {
+        let Kept { eid, site, newest, parts } = kept;
+        let Some(site) = self.sites.named(&site).filter(|site| self.may_register(&eid, *site)) else { return 0 };
+        let parts: Vec<Part> = parts.into_iter().filter_map(|part| part_of(now, part, served)).collect();
+        let count = parts.len();
+        let has_room = count > 0
+            && match eid {
+                AnyEid::Prefix(prefix) => self.registrations.restore(now, prefix, site, newest, parts),
+                AnyEid::Label(label) => self.labels.restore(label, site, newest, parts),
+            };
+        if has_room { count } else { 0 }
+    }
+
+    /// Whether a site may have registered that over the network.
+    fn may_register(&self, eid: &AnyEid, site: SiteId) -> bool {
+        let may = match eid {
+            AnyEid::Prefix(prefix) => {
+                self.sites.find(prefix).is_some_and(|grant| grant.site == site && grant.registrable)
+            }
+            AnyEid::Label(label) => self.sites.labels().find(label).is_some_and(|grant| grant.site == site),
+        };
+        may && !self.sites.is_pipe(site)
+    }
+
+    /// What must be on disk of the registrations that have changed since this was asked last.
+    pub(super) fn marks_of_registrations(&mut self) -> Vec<Mark> {
+        let prefixes = self.registrations.take_unsaved().into_iter().map(AnyEid::Prefix);
+        let eids = prefixes.chain(self.labels.take_unsaved().into_iter().map(AnyEid::Label));
+        eids.filter_map(|eid| self.mark_of(eid)).collect()
+    }
+
+    /// What is registered for an EID, as it is kept; of the node's own xTR nothing, which starts with the map system.
+    fn mark_of(&self, eid: AnyEid) -> Option<Mark> {
+        match self.entry(&eid).filter(|entry| !self.sites.is_pipe(entry.site)) {
+            Some(entry) => Some(Mark::Registration(eid, kept::encode(eid, &self.sites.get(entry.site).name, entry)?)),
+            None => Some(Mark::ForgottenRegistration(eid)),
+        }
+    }
+
+    /// For how long this and all runs before have served.
+    pub(super) fn served(&self, now: Instant) -> Duration {
+        self.began.map_or(Duration::ZERO, |(began, before)| before + now.saturating_duration_since(began))
+    }
+}
+
+/// A part that lives on; `None` if it is over.
+fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
+    let left = |end: End| Duration::from_secs(end.get().into()).saturating_sub(served).min(LONGEST_SILENCE);
+    let left = kept.ends.map_or(REGISTRATION_SILENCE, left);
+    let KeptPart { message, ends, source, relays, reach } = kept;
+    let record = message.records.into_iter().next()?;
+    let locators = record.locators.into_iter().filter(registration::usable).take(LOCATORS);
+    let part = Part {
+        locators: locators.collect(),
+        ttl: record.ttl,
+        map_version: record.map_version,
+        proxy: message.proxy_reply,
+        security: message.security_capable,
+        key_id: message.auth.key_id,
+        identity: message.xtr_identity.map(Box::new),
+        source: source.map(Source::from),
+        relays: relays.last().map(|_| Box::new(relays)),
+        reach: reach.map(Box::new),
+        expires: now + left,
+        ends,
+    };
+    (!left.is_zero() && !part.locators.is_empty()).then_some(part)
+}
