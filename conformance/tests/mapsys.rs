@@ -51,7 +51,7 @@ fn our_own_program_holds_as_a_target_of_others() {
 
 #[test]
 fn our_own_subscriptions_hold_as_those_of_others() {
-    PROGRAM.holds_from_afar("pubsub", &["what lisp-mapsys shows", "lisp-mapsys promises", "what that has kept"], 3);
+    PROGRAM.holds_from_afar("pubsub", &["what lisp-mapsys shows", "lisp-mapsys promises", "what that has kept"], 4);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(super) const PROBES: &[Probe<Room>] = &[
     must("FC-059.1", "9301 5.5", "register and ask over IPv6", over_ipv6),
     must("FC-004.1", SERVER, "an IPv4 site", ipv4_site),
     must("FC-117.1", "lisp-signed-dht 10.1", "a CGEID registered over the network", cgeid),
-    must("FC-054.1", "9301 5.5", "a more-specific that is withdrawn again", more_specific_goes),
+    must("FC-054.1", "9301 5.6, LOCAL", "a more-specific that is withdrawn again", more_specific_goes),
 ];
 
 fn unregistered(room: &Room) -> Judgement {
