@@ -276,6 +276,18 @@ These three start what they judge with sites, keys and peers of their own; one t
   [[map-system.site]]       \"requires lisp-sec\", which it answers for only with LISP-SEC; \"vectors\", the site 10.2.2.0/24 of the vectors
 What is not given is skipped, and the report says so. Subscriptions of an earlier run may be in the way of pubsub: begin with a map system
 that was started afresh. Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
+
+Two suites need no claim, but one of these tables. Commands are lists of a program and its arguments, in which {program:VARIABLE} is a
+program that a variable names, and {name} what is said here; they run without the variables of our environment but PATH:
+  cgeid            [cgeid-issuer] with one or more commands, of an issuer or verifier in the network {prefix}; {password-file} has a password
+    make-ed25519, make-rsa  make an identity: private key and certificate to {key} and {certificate}, PEM or DER, or both to {container}
+    verify                  of {certificate}, DER: exit status 0 if it holds, and its name or address is printed; another if it does not
+    open                    says the same of {container}, PKCS#12
+  dht, adversary   [dht-node] with `address`, a multiaddr with its peer ID, of a node of the network 3fff:ce1::/32 that is open and knows no
+                   other; or [dht-node.start] with `command`, and `file` as in [map-system.start]: a node at {address} with the operational
+                   key in {identity} (PKCS#12, its password in {password-file}), which prints its multiaddr. lisp-dht puts and gets there
+What is put to our libraries, to verbs that have no command here, or needs a network of our own nodes is skipped, and the report says so. What
+such a target refuses counts if it takes what is right. `conformance explain ID-005.4` says to which command a check is put.
 ";
 
 fn claims() -> anyhow::Result<bool> {

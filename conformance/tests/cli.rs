@@ -236,6 +236,9 @@ fn claims_name_the_table_that_each_suite_of_a_map_system_needs() {
     {
         assert!(told.contains(table), "{told}");
     }
+    for of_a_role in ["[cgeid-issuer]", "make-ed25519", "[dht-node]", "[dht-node.start]"] {
+        assert!(told.contains(of_a_role), "{told}");
+    }
     for of_one_that_runs in ["itr-key ", "protected-path ", "[map-system.subscribers]", "\"requires lisp-sec\""] {
         assert!(told.contains(of_one_that_runs), "{told}");
     }

@@ -14,8 +14,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::bounded::{self, Trust};
-use super::person::Person;
+use super::person::{LAB, Person};
 use super::probe::{Fault, broken, missing};
+use crate::target;
 
 /// Password of all containers.
 const PASSWORD: &str = "conformance";
@@ -66,6 +67,9 @@ pub(super) struct Start<'a> {
 }
 
 impl Fleet {
+    /// Why a command that reached no node found nothing.
+    pub(super) const NOBODY: &str = "no node of --bootstrap answers";
+
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the files of the suite")?;
         std::fs::write(folder.path().join("password"), PASSWORD)?;
@@ -155,6 +159,25 @@ impl Fleet {
         self.spawn(node, &mut self.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
     }
 
+    /// The node of others that a target file starts, in a folder and at an address of its own.
+    pub(super) fn guest(&self, start: &target::Start) -> Result<Node, Fault> {
+        let number = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
+        let address = format!("127.{}.{number}.1", self.block);
+        let identity = self.keep(&Person::new(SystemTime::now())?)?;
+        let node = Node::unborn(address.clone(), identity, format!("{number}.guest"));
+        let path = |name: &str| self.path(name).display().to_string();
+        let values = target::template::Values::from([
+            ("address", address),
+            ("prefix", LAB.to_string()),
+            ("identity", path(&node.identity)),
+            ("password-file", path("password")),
+        ]);
+        let folder = self.path(&node.state);
+        std::fs::create_dir_all(&folder).map_err(missing)?;
+        let mut command = start.prepare(&folder, &values, &[]).map_err(missing)?;
+        self.spawn(node, &mut command)
+    }
+
     /// What a node is called with.
     pub(super) fn arguments(&self, node: &Node, start: &Start<'_>) -> Vec<String> {
         let own = ["node", "--identity", &node.identity, "--password-file", "password", "--listen", &node.at];
@@ -180,14 +203,22 @@ impl Fleet {
         let output = child.stdout.take();
         node.child = Some(child);
         let lines = bounded::lines(output.ok_or_else(|| broken("no standard output"))?);
-        node.address = match lines.recv_timeout(HANGS) {
-            Ok(line) if line.starts_with("/ip4/") => line,
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(broken(format!("the node says nothing in {} s: {}", HANGS.as_secs(), self.log(&node))));
+        let until = Instant::now() + HANGS;
+        loop {
+            match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if target::is_multiaddr(&line) => {
+                    node.address = line;
+                    return Ok(node);
+                }
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(broken(format!("the node says nothing in {} s: {}", HANGS.as_secs(), self.log(&node))));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(broken(format!("the node does not start: {}", self.log(&node))));
+                }
             }
-            _ => return Err(broken(format!("the node does not start: {}", self.log(&node)))),
-        };
-        Ok(node)
+        }
     }
 
     /// What a node has logged.
@@ -257,7 +288,7 @@ impl Fleet {
     fn reach(&self, arguments: &[&str]) -> Result<Answer, Fault> {
         let mut answer = self.run(arguments)?;
         for _ in 0..2 {
-            if answer.report["why"] == "no node of --bootstrap answers" {
+            if answer.report["why"] == Self::NOBODY {
                 answer = self.run(arguments)?;
             }
         }
@@ -302,6 +333,13 @@ pub(super) struct Node {
 impl Node {
     fn unborn(at: String, identity: String, state: String) -> Self {
         Self { child: None, address: String::new(), at, identity, state }
+    }
+
+    /// A node that somebody else has started.
+    pub(super) fn elsewhere(address: &str) -> Self {
+        let mut node = Self::unborn(String::new(), String::new(), String::new());
+        node.address = address.to_owned();
+        node
     }
 
     /// A node that does not run yet, beside those that do.

@@ -14,6 +14,7 @@ mod fleet;
 mod guest;
 mod lisp;
 mod lispsec;
+mod lonely;
 mod mapsys;
 mod mobility;
 mod nat;

@@ -4,7 +4,9 @@
 //! A file names the target, says what it claims to support ([`Claim`]), and has a table for each role that it plays, which tells how
 //! it is started or where it runs. Programs are named by environment variables, never by paths. A wrong file is refused with its line.
 
+mod cgeid_issuer;
 mod claims;
+mod dht_node;
 mod dictated;
 mod error;
 mod given;
@@ -21,7 +23,10 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use cgeid_issuer::{Asked, CgeidIssuer};
 pub use claims::Claim;
+pub use dht_node::DhtNode;
+pub(crate) use dht_node::is_multiaddr;
 pub use dictated::{Dictated, Lack};
 pub use error::TargetError;
 pub(crate) use given::REQUIRES_LISP_SEC;
@@ -59,6 +64,10 @@ pub struct Target {
     pub lisp_sec: Option<Dictated>,
     /// Its Map-Server with subscribers, if it is started for it.
     pub pubsub: Option<Dictated>,
+    /// Its issuer and verifier of CGEIDs, if it has one.
+    pub cgeid_issuer: Option<CgeidIssuer>,
+    /// Its DHT node, if it has one.
+    pub dht_node: Option<DhtNode>,
 }
 
 /// A file as it stands. Tables have no spans: one that is named by its parts alone is nowhere.
@@ -73,6 +82,8 @@ struct Written {
     ddt_map_resolver: Option<dictated::Written>,
     lisp_sec: Option<dictated::Written>,
     pubsub: Option<dictated::Written>,
+    cgeid_issuer: Option<cgeid_issuer::Written>,
+    dht_node: Option<dht_node::Written>,
 }
 
 static JUDGED: OnceLock<Target> = OnceLock::new();
@@ -101,6 +112,8 @@ impl Target {
             ddt_map_resolver: None,
             lisp_sec: None,
             pubsub: None,
+            cgeid_issuer: None,
+            dht_node: None,
         })
     }
 
@@ -161,9 +174,12 @@ impl Written {
         let ddt_map_resolver = dictated(self.ddt_map_resolver, dictated::OF_DDT)?;
         let lisp_sec = dictated(self.lisp_sec, dictated::OF_LISP_SEC)?;
         let pubsub = dictated(self.pubsub, dictated::OF_PUBSUB)?;
-        let has_other_roles = [&ddt_node, &ddt_map_resolver, &lisp_sec, &pubsub].into_iter().any(Option::is_some);
+        let cgeid_issuer = self.cgeid_issuer.map(|written| written.checked(table("cgeid-issuer"))).transpose()?;
+        let dht_node = self.dht_node.map(|written| written.checked(table("dht-node"))).transpose()?;
+        let is_dictated = [&ddt_node, &ddt_map_resolver, &lisp_sec, &pubsub].into_iter().any(Option::is_some);
+        let has_other_roles = is_dictated || cgeid_issuer.is_some() || dht_node.is_some();
         if map_system.is_none() && tunnel_router.is_none() && !has_other_roles {
-            let problem = "no role: there is neither [map-system] nor [tunnel-router], so there is nothing to judge";
+            let problem = "no role: there is none of [map-system], [tunnel-router], [cgeid-issuer] and [dht-node], so there is nothing to judge";
             return Err(Wrong::at(self.name.span().start, problem));
         }
         if self.name.get_ref() == OUR_NAME && !matches!(&map_system, Some(MapSystem { means: Means::Configured, .. })) {
@@ -173,7 +189,18 @@ impl Written {
             ));
         }
         let name = self.name.into_inner();
-        Ok(Target { name, claims, map_system, tunnel_router, ddt_node, ddt_map_resolver, lisp_sec, pubsub })
+        Ok(Target {
+            name,
+            claims,
+            map_system,
+            tunnel_router,
+            ddt_node,
+            ddt_map_resolver,
+            lisp_sec,
+            pubsub,
+            cgeid_issuer,
+            dht_node,
+        })
     }
 }
 

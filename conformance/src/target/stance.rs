@@ -40,6 +40,9 @@ impl Target {
             "ddt" if self.ddt_node.is_some() || self.ddt_map_resolver.is_some() => return self.claiming(Claim::Ddt),
             "lispsec" if self.lisp_sec.is_some() => return self.claiming(Claim::LispSec),
             "pubsub" if self.pubsub.is_some() => return self.claiming(Claim::PubSub),
+            // The table says what there is, and the suite skips what there is not.
+            "cgeid" if self.cgeid_issuer.is_some() => return Stance::Run,
+            "dht" | "adversary" if self.dht_node.is_some() => return Stance::Run,
             _ => {}
         }
         let of_map_systems = OF_MAP_SYSTEMS.iter().find(|(name, _)| *name == suite);

@@ -67,7 +67,11 @@ impl Written {
 
     /// The same with more places.
     pub(super) fn checked_with(self, more: &[&str]) -> Result<Start, Wrong> {
-        let places = &[PLACES, more].concat();
+        self.checked_in(&[PLACES, more].concat())
+    }
+
+    /// The same with these places alone.
+    pub(super) fn checked_in(self, places: &[&str]) -> Result<Start, Wrong> {
         if self.command.get_ref().is_empty() {
             return Err(Wrong::at(self.command.span().start, "start.command: empty"));
         }

@@ -150,13 +150,18 @@ pub(super) const PROBES: &[Probe<Arena>] = &[
     must("AD-02.2", STORE, "what was refused is not found, and what was held before still is", untouched),
 ];
 
-/// Sends a value; it must be refused, and counted under this name.
+/// Sends a value; it must be refused, and counted under this name. What a node of others counts is not to be seen.
 fn counted(arena: &Arena, name: &str, key: &[u8], value: &[u8]) -> Judgement {
     counted_at(arena, arena.victim()?, name, key, value)
 }
 
 /// The same at another node, which is sent to whatever else is nearer.
 pub(super) fn counted_at(arena: &Arena, victim: &Node, name: &str, key: &[u8], value: &[u8]) -> Judgement {
+    if arena.is_of_others() {
+        arena.takes()?;
+        arena.fleet.carry(victim, key, value, &["--direct"])?.refused()?;
+        return Ok(format!("to be refused, {name}; refused, and its publisher told"));
+    }
     let count = |stats: &Value| stats["refused"][name].as_u64().unwrap_or_default();
     let before = arena.fleet.stats(victim)?;
     arena.fleet.carry(victim, key, value, &["--direct"])?.refused()?;
@@ -200,6 +205,10 @@ fn quota(arena: &Arena) -> Judgement {
     for publication in &publications {
         let answer = arena.fleet.carry(victim, &publication.key.encode(), &publication.value, &[])?;
         refused += u32::from(answer.report["result"] == "refused");
+    }
+    if arena.is_of_others() {
+        arena.takes()?;
+        return expect(refused > 0, format!("{refused} of 10 refused"));
     }
     let name = arena.fleet.stats(victim)?["refused"]["quota"].clone();
     expect(refused > 0 && name == refused, format!("{refused} of 10 refused, {name} as quota"))

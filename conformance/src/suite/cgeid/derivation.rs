@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use cgeid::{Cn, Identity, Network, PublicKey};
 use serde::Deserialize;
 
+use super::other::Kind;
 use super::workshop::{Workshop, at, name};
 use super::{Fault, Judgement, Probe};
 use crate::der::{elements, inside, tlv};
@@ -108,10 +109,15 @@ fn rfc_8032_key(workshop: &Workshop) -> Judgement {
     let expected = vectors()?.values().find_map(|vector| {
         (vector.spki() == identity.certificate().key().spki()).then(|| vector.address(HASHED)).flatten()
     });
-    let shown = workshop.show("rfc8032.der", identity.certificate().der(), &["--prefix", "2001:db8::/32"])?;
+    let shown = workshop.certificate("rfc8032.der", identity.certificate().der(), DOCUMENTATION)?;
     shown.names(identity.cn())?;
     let address = expected.ok_or_else(|| broken("a vector", "none"))?.to_string();
-    if shown.text.contains(&address) { Ok(address) } else { Err(broken(address, shown.text)) }
+    // Others print either.
+    if workshop.other().is_some() || shown.text.contains(&address) {
+        Ok(address)
+    } else {
+        Err(broken(address, shown.text))
+    }
 }
 
 /// `openssl pkey -pubout | openssl dgst -sha512` of the key in a container that the program wrote.
@@ -128,10 +134,16 @@ fn openssl_derives(workshop: &Workshop, identity: &Identity, file: &str) -> Judg
 }
 
 fn openssl_rsa(workshop: &Workshop) -> Judgement {
+    if let Some(other) = workshop.other() {
+        return other.derives(workshop, Kind::Rsa);
+    }
     openssl_derives(workshop, &workshop.rsa, "rsa")
 }
 
 fn openssl_ed25519(workshop: &Workshop) -> Judgement {
+    if let Some(other) = workshop.other() {
+        return other.derives(workshop, Kind::Ed25519);
+    }
     openssl_derives(workshop, &workshop.ed25519, "ed25519")
 }
 
@@ -147,7 +159,7 @@ const OTHER_NAME: &[&str] = &["but its key gives"];
 
 fn foreign_name(workshop: &Workshop) -> Judgement {
     let file = named(workshop, &workshop.stranger.cn().to_string())?;
-    workshop.show("foreign.der", &file, &[])?.refuses(OTHER_NAME)
+    workshop.certificate("foreign.der", &file, Network::LAB)?.refuses(OTHER_NAME)
 }
 
 fn foreign_name_badly_signed(workshop: &Workshop) -> Judgement {
@@ -155,7 +167,7 @@ fn foreign_name_badly_signed(workshop: &Workshop) -> Judgement {
     if let Some(last) = file.last_mut() {
         *last ^= 1;
     }
-    workshop.show("foreign-signature.der", &file, &[])?.refuses(OTHER_NAME)
+    workshop.certificate("foreign-signature.der", &file, Network::LAB)?.refuses(OTHER_NAME)
 }
 
 /// One of the encodings that the vectors reject: it hashes to the vector's address, and is refused as a key, in the
@@ -167,11 +179,11 @@ fn rejected(workshop: &Workshop, title: &str, spki: &[u8], words: &[&str]) -> Ju
     if expected != Some(&address) {
         return Err(broken(expected.map_or("a vector", |address| address), address));
     }
-    if let Ok(key) = PublicKey::from_spki(spki) {
+    if let (None, Ok(key)) = (workshop.other(), PublicKey::from_spki(spki)) {
         return Err(broken("a refusal", format!("taken as {}", key.cn())));
     }
     let file = workshop.forge(&workshop.rsa, |fields| fields[at::KEY] = spki.to_vec())?;
-    workshop.show("rejected.der", &file, &[])?.refuses(words)
+    workshop.certificate("rejected.der", &file, Network::LAB)?.refuses(words)
 }
 
 /// The vector's RSA key under another algorithm.
@@ -199,7 +211,7 @@ fn other_hash(workshop: &Workshop) -> Judgement {
     // `openssl dgst -sha256` of the key that all runs have.
     let digest = sha256_of_key(workshop)?;
     let text: String = digest.iter().take(Cn::LENGTH).map(|octet| format!("{octet:02x}")).collect();
-    workshop.show("sha256.der", &named(workshop, &text)?, &[])?.refuses(OTHER_NAME)
+    workshop.certificate("sha256.der", &named(workshop, &text)?, Network::LAB)?.refuses(OTHER_NAME)
 }
 
 fn sha256_of_key(workshop: &Workshop) -> Result<Vec<u8>, Fault> {
@@ -212,7 +224,7 @@ fn sha256_of_key(workshop: &Workshop) -> Result<Vec<u8>, Fault> {
 fn middle_bits(workshop: &Workshop) -> Judgement {
     let middle = &workshop.ed25519.certificate().fingerprint()[26..26 + Cn::LENGTH];
     let text: String = middle.iter().map(|octet| format!("{octet:02x}")).collect();
-    workshop.show("middle.der", &named(workshop, &text)?, &[])?.refuses(OTHER_NAME)
+    workshop.certificate("middle.der", &named(workshop, &text)?, Network::LAB)?.refuses(OTHER_NAME)
 }
 
 fn reserved(_: &Workshop) -> Judgement {
@@ -232,5 +244,5 @@ fn reserved(_: &Workshop) -> Judgement {
 }
 
 fn named_by_address(workshop: &Workshop) -> Judgement {
-    workshop.show("by-address.der", RSA_CERTIFICATE, &["--prefix", "2001:db8::/32"])?.refuses(&["common name", "CN"])
+    workshop.certificate("by-address.der", RSA_CERTIFICATE, DOCUMENTATION)?.refuses(&["common name", "CN"])
 }

@@ -5,7 +5,7 @@
 //! profile. Each check is a [`Probe`] whose identifier begins with that of a requirement; the ledger names the tests of all, which
 //! may be those of a crate. Certificates and containers are given to
 //! the program as files, so that another verifier can take its place; records, and keys of which nobody has the private half,
-//! are given to our libraries. A check that needs a program which is not there is skipped, and fails where `CI=true`.
+//! are given to our libraries. The commands of a target file (`other.rs`) are put what can be said by files alone. A check that needs a program which is not there is skipped, and fails where `CI=true`.
 
 mod ahead;
 mod container;
@@ -15,6 +15,7 @@ mod exchange;
 mod foreign;
 mod keys;
 mod link;
+mod other;
 mod pins;
 mod profile;
 mod record;
@@ -131,7 +132,7 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
             break;
         }
         let requirement = requirement(&requirements, probe)?;
-        let (judgement, recording) = recorded(|| (probe.judge)(&workshop));
+        let (judgement, recording) = recorded(|| workshop.fits(probe).and_then(|()| (probe.judge)(&workshop)));
         if progress::is_stopped() {
             break;
         }
@@ -165,6 +166,9 @@ pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
     out.push('\n');
     for probe in probes {
         let _ = writeln!(out, "{:<10} {}", probe.id, probe.about);
+        if let Some(verb) = other::verb(probe.id) {
+            let _ = writeln!(out, "{:<10} of a target with [cgeid-issuer]: put to its {}", "", verb.name());
+        }
     }
     for elsewhere in requirement.elsewhere() {
         let _ = writeln!(out, "{elsewhere}");
@@ -175,6 +179,8 @@ pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use cgeid::Network;
+
     use super::*;
 
     #[test]
@@ -207,7 +213,7 @@ mod tests {
     fn what_is_missing_is_told_apart_from_what_is_broken() {
         let mut workshop = Workshop::open().unwrap();
         workshop.program = "/nonexistent/cgeid".into();
-        let found = workshop.show("a.der", b"no certificate", &[]);
+        let found = workshop.certificate("a.der", b"no certificate", Network::LAB);
         assert!(matches!(found, Err(Fault::Missing(why)) if why.contains("/nonexistent/cgeid")));
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Certificates: the ones that must be taken, and those with one thing wrong that must not.
 
+use cgeid::Network;
+
 use super::workshop::{Findings, Workshop, at, dates, edit_extensions, forge, name};
 use super::{Fault, Judgement, Probe};
 use crate::der::{elements, inside, tlv};
@@ -58,7 +60,7 @@ pub(super) const PROBES: &[Probe] = &[
 ];
 
 fn show(shop: &Workshop, file: Result<Vec<u8>, Fault>, words: &[&str]) -> Judgement {
-    shop.show("certificate.der", &file?, &[])?.refuses(words)
+    shop.certificate("certificate.der", &file?, Network::LAB)?.refuses(words)
 }
 
 /// An RSA key of some octets and exponent in a certificate that is otherwise right.
@@ -118,11 +120,11 @@ fn no_name(shop: &Workshop) -> Judgement {
 }
 
 fn rsa_is_taken(shop: &Workshop) -> Judgement {
-    shop.show("rsa.der", shop.rsa.certificate().der(), &["--json"])?.names(shop.rsa.cn())
+    shop.certificate("rsa.der", shop.rsa.certificate().der(), Network::LAB)?.names(shop.rsa.cn())
 }
 
 fn ed25519_is_taken(shop: &Workshop) -> Judgement {
-    shop.show("ed25519.der", shop.ed25519.certificate().der(), &["--json"])?.names(shop.ed25519.cn())
+    shop.certificate("ed25519.der", shop.ed25519.certificate().der(), Network::LAB)?.names(shop.ed25519.cn())
 }
 
 fn flipped(shop: &Workshop, der: &[u8]) -> Judgement {
@@ -138,6 +140,9 @@ fn signed_by_another(shop: &Workshop) -> Judgement {
 }
 
 fn openssl_verifies(shop: &Workshop) -> Judgement {
+    if let Some(other) = shop.other() {
+        return other.is_signed(shop);
+    }
     for (name, identity) in [("rsa", &shop.rsa), ("ed25519", &shop.ed25519)] {
         let key = identity.delegate(shop.now, 0).map_err(|error| Fault::Broken(error.to_string()))?;
         for (kind, der) in [("id", identity.certificate().der()), ("op", key.certificate_der())] {
@@ -162,7 +167,8 @@ fn unknown_critical(shop: &Workshop) -> Judgement {
 }
 
 fn unknown_ignored(shop: &Workshop) -> Judgement {
-    shop.show("unknown.der", &with_extension(shop, "060355ee0104020500")?, &[])?.names(shop.ed25519.cn())
+    shop.certificate("unknown.der", &with_extension(shop, "060355ee0104020500")?, Network::LAB)?
+        .names(shop.ed25519.cn())
 }
 
 fn other_address(shop: &Workshop) -> Judgement {
@@ -178,8 +184,8 @@ fn other_address(shop: &Workshop) -> Judgement {
 }
 
 fn other_network(shop: &Workshop) -> Judgement {
-    let flags = ["--prefix", "2001:db8::/32"];
-    shop.show("ed25519.der", shop.ed25519.certificate().der(), &flags)?.refuses(&["subjectAltName"])
+    let elsewhere = Network([0x20, 0x01, 0x0d, 0xb8]);
+    shop.certificate("ed25519.der", shop.ed25519.certificate().der(), elsewhere)?.refuses(&["subjectAltName"])
 }
 
 fn confused_algorithm(shop: &Workshop) -> Judgement {

@@ -10,10 +10,12 @@ use cgeid::{Cn, Identity, Network, container};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Fault, Judgement};
+use super::other::{Kind, Made, Other, Said};
+use super::{Fault, Judgement, Probe};
 use crate::der::{elements, inside, tlv};
 use crate::exchange;
 use crate::suite::bounded::{self, Trust};
+use crate::target;
 
 /// A key for suites and tests alone: making one takes seconds. It protects nothing.
 const RSA_KEY: &[u8] = include_bytes!("../../../../cgeid/tests/data/rsa4096-test-key.pk8");
@@ -36,6 +38,8 @@ pub(super) struct Workshop {
     pub(super) ed25519: Identity,
     pub(super) stranger: Identity,
     trust: Trust,
+    /// The target, if it is not ours.
+    other: Option<Other>,
 }
 
 /// How the program ended.
@@ -44,6 +48,8 @@ pub(super) struct Shown {
     /// Standard output.
     pub(super) text: String,
     message: String,
+    /// What a program of others said.
+    said: Option<Said>,
 }
 
 impl Workshop {
@@ -58,21 +64,60 @@ impl Workshop {
             ed25519: Identity::from_seed(&[7; 32], Network::LAB, now)?,
             stranger: Identity::from_seed(&[8; 32], Network::LAB, now)?,
             trust: Trust::default(),
+            other: target::judged().cgeid_issuer.as_ref().map(Other::new),
         })
+    }
+
+    /// Whether a check can be put to the target.
+    pub(super) fn fits(&self, probe: &Probe) -> Result<(), Fault> {
+        self.other.as_ref().map_or(Ok(()), |other| other.fits(probe))
+    }
+
+    /// The issuer and verifier of others, if that is the target.
+    pub(super) fn other(&self) -> Option<&Other> {
+        self.other.as_ref()
+    }
+
+    /// The first identity that an issuer of others makes in a container.
+    pub(super) fn made_by(&self, other: &Other) -> Result<Made, Fault> {
+        let kind = other.kinds(true).first().copied().unwrap_or(Kind::Ed25519);
+        other.made(self, kind).cloned()
     }
 
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What the program says of a file.
-    pub(super) fn show(&self, name: &str, file: &[u8], flags: &[&str]) -> Result<Shown, Fault> {
-        self.put(name, file)?;
-        self.ask(&[&["show"], flags, &[name]].concat())
+    /// What the program says of a certificate in a network.
+    pub(super) fn certificate(&self, name: &str, der: &[u8], network: Network) -> Result<Shown, Fault> {
+        self.put(name, der)?;
+        match &self.other {
+            Some(other) => Ok(Shown::of(other.verify(self, name, network)?)),
+            None if network == Network::LAB => self.ask(&["show", name]),
+            None => self.ask(&["show", "--prefix", &network.to_string(), name]),
+        }
     }
 
-    /// Runs the program in the folder.
+    /// What the program says of a container.
+    pub(super) fn container(&self, name: &str, file: &[u8]) -> Result<Shown, Fault> {
+        self.put(name, file)?;
+        self.opened(name, None)
+    }
+
+    /// The same of one that is there, opened with the password in a file.
+    pub(super) fn opened(&self, name: &str, password: Option<&str>) -> Result<Shown, Fault> {
+        match (&self.other, password) {
+            (Some(other), _) => Ok(Shown::of(other.open(self, name, password)?)),
+            (None, Some(file)) => self.ask(&["show", "--password-file", file, name]),
+            (None, None) => self.ask(&["show", name]),
+        }
+    }
+
+    /// Runs our program in the folder.
     pub(super) fn ask(&self, arguments: &[&str]) -> Result<Shown, Fault> {
+        if self.other.is_some() {
+            return Err(Fault::Unfit("it is put to a verb of this implementation".into()));
+        }
         let absent = |error| {
             let program = self.program.display();
             Fault::Missing(format!("{program} does not run ({error}); build it, or name another with {VARIABLE}"))
@@ -82,6 +127,7 @@ impl Workshop {
             code: output.status.code(),
             text: String::from_utf8_lossy(&output.stdout).into_owned(),
             message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            said: None,
         })
     }
 
@@ -184,8 +230,15 @@ fn program() -> anyhow::Result<PathBuf> {
 }
 
 impl Shown {
+    fn of(said: Said) -> Self {
+        Self { code: None, text: String::new(), message: String::new(), said: Some(said) }
+    }
+
     /// It was to name `cn`, and did.
     pub(super) fn names(&self, cn: Cn) -> Judgement {
+        if let Some(said) = &self.said {
+            return said.names(cn);
+        }
         let held = self.code == Some(0) && self.text.contains(&cn.to_string());
         if held {
             Ok(format!("to be taken; taken as {cn}"))
@@ -194,8 +247,11 @@ impl Shown {
         }
     }
 
-    /// It was to refuse the file for a reason in which one of these words stands, and did.
+    /// It was to refuse the file for a reason in which one of these words stands, and did; others have words of their own.
     pub(super) fn refuses(&self, words: &[&str]) -> Judgement {
+        if let Some(said) = &self.said {
+            return said.refuses();
+        }
         let told = words.iter().any(|word| self.message.contains(word));
         // The name of the file says nothing.
         let reason = self.message.split_once(": ").map_or(self.message.as_str(), |(_, reason)| reason);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Suite `dht`: what a network of nodes keeps, finds, proves and refuses, against the program `lisp-dht` with nodes on loopback.
+//! Suite `dht`: what a network of nodes keeps, finds, proves and refuses, against the program `lisp-dht` with nodes on loopback; what one
+//! node does of that, against one of others.
 
 mod keeping;
 mod network;
@@ -9,20 +10,46 @@ use std::time::SystemTime;
 
 use super::Listed;
 use super::fleet::{Fleet, Node};
-use super::probe::{self, Fault, Probe};
+use super::lonely::Lonely;
+use super::probe::{self, Fault, Judgement, Probe, broken, unfit};
 use crate::check::Check;
 
-/// A network of three nodes that all checks share, each with owners of its own.
+/// A network of three nodes that all checks share, each with owners of its own; one node if that is of others.
 pub(super) struct Hall {
     fleet: Fleet,
     cloud: Result<Vec<Node>, Fault>,
+    other: Option<Lonely>,
 }
+
+/// Why checks are not made of a node of others.
+const OURS_ALONE: &[(&str, &[&str])] = &[
+    ("it judges our client, not the node that is asked", &["DH-01.5", "DH-06.6", "DH-06.7", "DH-06.11", "DH-06.12"]),
+    (
+        "it needs several nodes, or one with settings of the suite",
+        &["DH-01.6", "DH-01.7", "DH-03.3", "DH-07.1", "DH-07.2", "DH-07.4"],
+    ),
+    ("it looks at the figures of lisp-dht", &["DH-04.1", "DH-07.3", "DH-08.1", "DH-08.2", "DH-08.3"]),
+    ("it ends the node and starts it again", &["DH-05.1", "DH-05.2", "DH-05.3", "DH-05.4"]),
+];
 
 impl Hall {
     fn open() -> anyhow::Result<Self> {
         let fleet = Fleet::open()?;
-        let cloud = fleet.cloud(3, &[]);
-        Ok(Self { fleet, cloud })
+        let (other, cloud) = match Lonely::open(&fleet) {
+            Some((other, node)) => (Some(other), node.map(|node| vec![node])),
+            None => (None, fleet.cloud(3, &[])),
+        };
+        Ok(Self { fleet, cloud, other })
+    }
+
+    /// Makes a check, if it can be made of the target.
+    fn judge(&self, probe: &Probe<Self>) -> Judgement {
+        let Some(other) = &self.other else { return (probe.judge)(self) };
+        if let Some(why) = ours_alone(probe.id) {
+            return Err(unfit(why));
+        }
+        let node = self.ends().map(|(near, _)| near);
+        other.judge(&self.fleet, node, || (probe.judge)(self))
     }
 
     fn cloud(&self) -> Result<&[Node], Fault> {
@@ -31,8 +58,11 @@ impl Hall {
 
     /// The node that is given what is published, and the one that is asked.
     fn ends(&self) -> Result<(&Node, &Node), Fault> {
-        let cloud = self.cloud()?;
-        Ok((&cloud[0], &cloud[2]))
+        match self.cloud()? {
+            [near, .., far] => Ok((near, far)),
+            [one] => Ok((one, one)),
+            [] => Err(broken("no node")),
+        }
     }
 }
 
@@ -49,9 +79,30 @@ pub(super) fn list() -> anyhow::Result<Vec<Listed>> {
 }
 
 pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
-    probe::run("dht", &probes(), wanted, Hall::open)
+    probe::run_as("dht", &probes(), wanted, Hall::open, |hall, probe| hall.judge(probe))
 }
 
 pub(super) fn explain(id: &str) -> anyhow::Result<Option<String>> {
-    Ok(probe::explain(&probes(), id))
+    let text = probe::explain(&probes(), id);
+    let of_others = match ours_alone(id) {
+        Some(why) => format!("         of a target with [dht-node]: skipped, {why}\n"),
+        None => String::new(),
+    };
+    Ok(text.map(|text| text + &of_others))
+}
+
+/// Why a check is not made of a node of others.
+fn ours_alone(id: &str) -> Option<&'static str> {
+    OURS_ALONE.iter().find(|(_, ids)| ids.contains(&id)).map(|(why, _)| *why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_made_of_others_are_checks_of_the_suite() {
+        let known = |id: &&str| probes().iter().any(|probe| probe.id == *id);
+        assert!(OURS_ALONE.iter().flat_map(|(_, ids)| *ids).all(known));
+    }
 }
