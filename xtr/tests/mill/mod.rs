@@ -129,10 +129,10 @@ impl Mill {
         let encap = EncapLoop::new(itr(&counters[1]), core(None), (queue(), say_one.clone()), counters[1].clone());
         let (out, relay) = relay().unwrap();
         let decap = DecapLoop::new(etr(&counters[1]), core(None), queue(), counters[1].clone(), true);
-        let decap = decap.with_events(say_one).with_relay(Some(out));
+        let decap = decap.with_events(&say_one).with_relay(Some(out));
         let liar = EncapLoop::new(itr(&counters[2]), core(None), (queue(), say_liar), counters[2].clone());
         let lied_to = DecapLoop::new(etr(&counters[3]), core(Some(0)), queue(), counters[3].clone(), true);
-        let lied_to = lied_to.with_events(say_lied_to);
+        let lied_to = lied_to.with_events(&say_lied_to);
         let (random, events) = (StdRng::seed_from_u64(seed), says.map(|(_, events)| events));
         let (given, nonce, taken, reached) = (0, 0, BTreeMap::new(), BTreeSet::new());
         let mut mill = Self {

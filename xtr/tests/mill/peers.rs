@@ -243,7 +243,7 @@ pub(crate) fn answer(now: Instant, event: &Event) -> Option<Update> {
                 2 => SourceVerdict::Unmapped,
                 _ => return None,
             };
-            Some(Update::Source { prefix: *eid, rloc: *rloc, verdict, ask: now + Duration::from_secs(1) })
+            Some(Update::Source { eid: *eid, prefix: *eid, rloc: *rloc, verdict, ask: now + Duration::from_secs(1) })
         }
         _ => None,
     }
