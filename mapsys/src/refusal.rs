@@ -75,6 +75,10 @@ refusals! {
     RegisterTableFull => "register-table-full",
     /// A record with an older Map-Version than what the same xTR has registered (RFC 9302, section 5).
     RegisterOldVersion => "register-old-version",
+    /// A record none of whose locators can be sent to: multicast, unspecified, of one link only.
+    RegisterNoLocator => "register-no-locator",
+    /// A record with more locators, or longer ones, than a mapping may have, alone or merged with those of other xTRs.
+    RegisterTooManyLocators => "register-too-many-locators",
     /// A Map-Notify-Ack for no Map-Notify of ours, or from somebody else than was told.
     NotifyAckUnasked => "notify-ack-unasked",
     /// A Map-Notify-Ack whose tag does not verify.
@@ -113,7 +117,7 @@ refusals! {
     PublicationQueueFull => "publication-queue-full",
     /// A subscription that ended because its xTR acknowledged nothing for too long, or its nonces came to their end.
     SubscriptionEnded => "subscription-ended",
-    /// A registered locator that nothing can be sent to: multicast, unspecified, or an LCAF.
+    /// A registered locator that is left out: nothing can be sent to it (multicast, unspecified), or it is an LCAF of an unknown type.
     LocatorUnusable => "locator-unusable",
     /// An ECM that contains anything but a Map-Request.
     EcmNotMapRequest => "ecm-not-map-request",

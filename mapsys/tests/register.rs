@@ -414,8 +414,8 @@ fn a_message_longer_than_any_that_we_take_is_not_read() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut all = record(prefix(SITE), &[]);
     all.locators = many.iter().map(|rloc| locator(rloc)).collect();
-    notify(&bench.datagram(ETR, &seal(register(1, vec![all]), &site_key())));
-    assert_eq!(rlocs(&bench, SITE).len(), 16);
+    assert_eq!(bench.datagram(ETR, &seal(register(1, vec![all]), &site_key())), []);
+    assert_eq!(bench.engine.tally().get(Refusal::RegisterTooManyLocators), 1, "read, and more than a mapping has");
 }
 
 #[test]

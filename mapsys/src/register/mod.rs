@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod label;
+mod locators;
 mod merging;
 mod moving;
 pub mod nonces;
@@ -30,9 +31,7 @@ use wire::control::{ControlMessage, MapNotify, MapRegister};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{
-    CONFIRMED_AGAIN, LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE,
-};
+use crate::limits::{CONFIRMED_AGAIN, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
 use crate::nat::{Relay, Relays};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
@@ -161,6 +160,7 @@ impl MapServer {
             }
             Freshness::Full => return Err(Refusal::RegisterTableFull),
         }
+        self.admit_locators(message, &records)?;
         if !self.has_room(message, &records) {
             return Err(Refusal::RegisterTableFull);
         }
@@ -225,7 +225,7 @@ impl MapServer {
         for (record, eid) in message.records.iter().zip(records.iter().map(Admitted::eid)) {
             let reach = reach.map(|reach| Box::new(Reach { spelling: Spelling::of(&record.eid), ..reach }));
             let part = Part { reach, ..part_of(now, origin, message, record, tally) };
-            let is_over = record.ttl == Ttl::WITHDRAWN || part.locators.is_empty();
+            let is_over = locators::withdraws(record);
             let change = match eid {
                 AnyEid::Prefix(prefix) if is_over => {
                     self.displaced.forget(prefix, xtr_id(message));
@@ -401,20 +401,12 @@ fn refusal_of(error: AuthError) -> Refusal {
 }
 
 fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &MappingRecord, tally: &mut Tally) -> Part {
-    let mut locators = Vec::new();
-    for locator in &record.locators {
-        if registration::usable(locator) && locators.len() < LOCATORS {
-            locators.push(locator.clone());
-        } else {
-            tally.count(Refusal::LocatorUnusable);
-        }
-    }
     let (source, relay) = match origin {
         Origin::Pipe => (None, None),
         Origin::Network { remote, relay, .. } => (Some(remote), relay),
     };
     Part {
-        locators: locators.into(),
+        locators: locators::kept(record, tally),
         ttl: Ttl(u32::try_from(record.ttl.lifetime().as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
         map_version: record.map_version,
         proxy: message.proxy_reply,

@@ -226,7 +226,7 @@ fn row(engine: &Engine, now: Instant, eid: AnyEid, registration: &Registration) 
 
 fn locator(record: &LocatorRecord) -> Value {
     json!({
-        "address": record.rloc.ip().map(|ip| ip.to_string()),
+        "address": record.rloc.to_string(),
         "priority": record.priority,
         "weight": record.weight,
         "reachable": record.reachable,
