@@ -122,6 +122,8 @@ pub const REREAD_LONGEST: Duration = Duration::from_secs(20 * 60);
 pub const REREAD_STEP: Duration = Duration::from_millis(50);
 /// Octets of records in a Map-Notify to a subscriber: with its headers within 1,280 (RFC 9301, section 5).
 pub const NOTIFY_OCTETS: usize = 1100;
+/// Octets of a Map-Notify to a subscriber before its records: head, nonce, and a tag of 16 octets.
+pub const NOTIFY_HEAD: usize = 32;
 
 /// A warning that others can provoke is logged at most this often.
 pub const LOG_PAUSE: Duration = Duration::from_secs(10);

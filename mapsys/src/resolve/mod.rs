@@ -94,9 +94,20 @@ impl Resolver {
         }
         let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
-        let about = None;
-        let mut ask =
-            Ask { via, reply_to, nonce, ecm: ecm_bytes, ddt, forwarded, wanted, is_leaving, about, protection };
+        let (about, records) = (None, request.records.len());
+        let mut ask = Ask {
+            via,
+            reply_to,
+            nonce,
+            ecm: ecm_bytes,
+            records,
+            ddt,
+            forwarded,
+            wanted,
+            is_leaving,
+            about,
+            protection,
+        };
         if ddt {
             self.admit_ddt(cx, &mut ask, &request)?;
         }
