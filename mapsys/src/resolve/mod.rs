@@ -27,7 +27,7 @@ use wire::record::MappingRecord;
 use crate::engine::Output;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
-use crate::refusal::{Refusal, Tally};
+use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
 use crate::transport::{Now, Sockets, Via, may_send_to};
@@ -306,6 +306,7 @@ impl Resolver {
             Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop, host),
             Own::ForwardToPipe => {
                 self.admit_forward(cx, ask, host)?;
+                cx.tally.serve(Served::RequestForwarded);
                 cx.outputs.push_back(Output::Pipe { bytes: ask.ecm.clone() });
                 Ok(Slot::Silent)
             }
