@@ -11,7 +11,7 @@ mod mutate;
 
 use std::time::Instant;
 
-use mutate::Mill;
+use mutate::{ENTERED, Mill};
 
 /// Messages, unless `MUTATIONS` says otherwise.
 const MESSAGES: u64 = 10_000_000;
@@ -53,6 +53,10 @@ fn main() {
     }
     let outcome = mill.grind(0);
     println!("octets: {} in, {} out", outcome.octets_in, outcome.octets_out);
+    for engine in ENTERED {
+        println!("{:>10} {engine}", outcome.entered.get(engine).copied().unwrap_or_default());
+        assert!(outcome.entered.contains_key(engine), "never {engine}");
+    }
     for (name, count) in &outcome.refused {
         println!("{count:>10} {name}");
     }

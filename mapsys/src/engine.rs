@@ -21,7 +21,7 @@ use crate::ddt::{self, chain::Received};
 use crate::limit::{Foreign, Limiter};
 use crate::limits::MESSAGE_OCTETS;
 use crate::nat::{self, Relay, Rtr, Rtrs};
-use crate::refusal::{Refusal, Tally};
+use crate::refusal::{Refusal, Served, Tally};
 use crate::register::label::AnyEid;
 use crate::register::nonces::{Floor, Last, NonceOwner, Nonces, SeenNonce};
 use crate::register::notifier::Telling;
@@ -423,7 +423,10 @@ impl Engine {
         self.outputs.extend(self.server.take_marks().into_iter().map(Output::Persist));
         while let Some(telling) = self.server.poll_telling() {
             match self.through_rtr(telling) {
-                Ok(output) => self.outputs.push_back(output),
+                Ok(output) => {
+                    self.tally.serve(Served::NotifySent);
+                    self.outputs.push_back(output);
+                }
                 Err(refusal) => self.tally.count(refusal),
             }
         }
@@ -628,8 +631,10 @@ impl Engine {
     ) -> Result<Option<Notify>, Refusal> {
         let registered = self.server.register(now, origin, bytes, message, &mut self.tally)?;
         let Registered { notify, persist, changed } = registered;
+        notify.iter().for_each(|_| self.tally.serve(Served::NotifySent));
         // A retransmission, which brings nothing to be kept, may be a replay from anywhere.
         if !persist.is_empty() {
+            self.tally.serve(Served::RegisterTaken);
             self.note_proven(via);
         }
         for prefix in changed {

@@ -15,8 +15,10 @@ pub const REGISTRATION_SILENCE: Duration = Duration::from_secs(180);
 pub const CONFIRMED_AGAIN: Duration = Duration::from_secs(8);
 /// Records in one Map-Register. The field counts to 255; a message within 1,280 octets holds fewer than 64 of them.
 pub const REGISTER_RECORDS: usize = 64;
-/// Locators kept per EID-prefix and xTR: a PREFIX section holds 1,024 octets.
+/// Locators of an EID-prefix, of all its xTRs together: a PREFIX section holds 1,024 octets.
 pub const LOCATORS: usize = 16;
+/// Octets of them in a message if an LCAF or a name is among them: with an EID within [`NOTIFY_OCTETS`].
+pub const LOCATOR_OCTETS: usize = 1024;
 /// xTRs merged into one EID-prefix (RFC 9301, section 5.6, a-bit).
 pub const MERGED_XTRS: usize = 16;
 /// Live registrations in all: a million and some, below 400 octets each.
@@ -123,6 +125,8 @@ pub const REREAD_LONGEST: Duration = Duration::from_secs(20 * 60);
 pub const REREAD_STEP: Duration = Duration::from_millis(50);
 /// Octets of records in a Map-Notify to a subscriber: with its headers within 1,280 (RFC 9301, section 5).
 pub const NOTIFY_OCTETS: usize = 1100;
+/// Octets of a Map-Notify to a subscriber before its records: head, nonce, and a tag of 16 octets.
+pub const NOTIFY_HEAD: usize = 32;
 
 /// A warning that others can provoke is logged at most this often.
 pub const LOG_PAUSE: Duration = Duration::from_secs(10);

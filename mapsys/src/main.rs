@@ -51,8 +51,8 @@ enum Verb {
     },
     /// Let the running process read its configuration again; what is registered stays.
     ///
-    /// Sites, their keys, trust anchors, clients and `foreign` change at once. What the process cannot change is named, and waits for
-    /// a restart. A configuration that cannot be is refused, and nothing changes. SIGHUP does the same.
+    /// Sites, their keys, trust anchors, clients, `foreign`, subscribers and `pubsub`, DDT with its delegations and resolvers, and the
+    /// peers of LISP-SEC change at once. What the process cannot change is named, and waits for a restart. A configuration that cannot be is refused, and nothing changes. SIGHUP does the same.
     Reload {
         #[command(flatten)]
         json: Json,
@@ -92,7 +92,7 @@ enum What {
     Subscriptions,
     /// Identities of this node, and how long their operational keys last.
     Identities,
-    /// What was refused, by name, and the sizes of tables.
+    /// What was refused, by name, how much was taken, answered, forwarded and told, and the sizes of tables.
     Counters,
     /// Peers of the DHT node.
     Peers,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Messages, or parts of them, that were refused: each reason has a name and a counter.
+//! Messages, or parts of them, that were refused: each reason has a name and a counter. And how many were not.
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -75,6 +75,10 @@ refusals! {
     RegisterTableFull => "register-table-full",
     /// A record with an older Map-Version than what the same xTR has registered (RFC 9302, section 5).
     RegisterOldVersion => "register-old-version",
+    /// A record none of whose locators can be sent to: multicast, unspecified, of one link only.
+    RegisterNoLocator => "register-no-locator",
+    /// A record with more locators, or longer ones, than a mapping may have, alone or merged with those of other xTRs.
+    RegisterTooManyLocators => "register-too-many-locators",
     /// A Map-Notify-Ack for no Map-Notify of ours, or from somebody else than was told.
     NotifyAckUnasked => "notify-ack-unasked",
     /// A Map-Notify-Ack whose tag does not verify.
@@ -113,7 +117,7 @@ refusals! {
     PublicationQueueFull => "publication-queue-full",
     /// A subscription that ended because its xTR acknowledged nothing for too long, or its nonces came to their end.
     SubscriptionEnded => "subscription-ended",
-    /// A registered locator that nothing can be sent to: multicast, unspecified, or an LCAF.
+    /// A registered locator that is left out: nothing can be sent to it (multicast, unspecified), or it is an LCAF of an unknown type.
     LocatorUnusable => "locator-unusable",
     /// An ECM that contains anything but a Map-Request.
     EcmNotMapRequest => "ecm-not-map-request",
@@ -214,13 +218,54 @@ refusals! {
     RelayNotRegister => "relay-not-register",
 }
 
-/// One counter for each [`Refusal`].
+/// What the map system has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Served {
+    /// A Map-Register was taken, whatever changed by it.
+    RegisterTaken,
+    /// A Map-Notify went to an xTR of a site, as an answer or of our own accord; repetitions too.
+    NotifySent,
+    /// A Map-Reply went out in which a record has locators.
+    RequestAnswered,
+    /// A Map-Reply went out in which none has.
+    RequestAnsweredNegative,
+    /// A Map-Request was sent on to an ETR, a Map-Server or a Map-Resolver.
+    RequestForwarded,
+}
+
+impl Served {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 5] = [
+        Self::RegisterTaken,
+        Self::NotifySent,
+        Self::RequestAnswered,
+        Self::RequestAnsweredNegative,
+        Self::RequestForwarded,
+    ];
+
+    /// The name under which `show counters` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RegisterTaken => "registers_taken",
+            Self::NotifySent => "notifies_sent",
+            Self::RequestAnswered => "requests_answered",
+            Self::RequestAnsweredNegative => "requests_answered_negative",
+            Self::RequestForwarded => "requests_forwarded",
+        }
+    }
+}
+
+/// One counter for each [`Refusal`], and for each [`Served`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tally(Vec<u64>);
+pub struct Tally {
+    refused: Vec<u64>,
+    served: [u64; Served::ALL.len()],
+}
 
 impl Default for Tally {
     fn default() -> Self {
-        Self(vec![0; Refusal::ALL.len()])
+        Self { refused: vec![0; Refusal::ALL.len()], served: [0; Served::ALL.len()] }
     }
 }
 
@@ -228,18 +273,29 @@ impl Tally {
     /// Counts one refusal.
     pub fn count(&mut self, refusal: Refusal) {
         tracing::debug!(refusal = refusal.name(), "refused");
-        let counter = &mut self.0[refusal as usize];
+        let counter = &mut self.refused[refusal as usize];
         *counter = counter.saturating_add(1);
+    }
+
+    /// Counts what was done.
+    pub fn serve(&mut self, served: Served) {
+        let counter = &mut self.served[served as usize];
+        *counter = counter.saturating_add(1);
+    }
+
+    /// How often it was done.
+    pub fn served(&self, served: Served) -> u64 {
+        self.served[served as usize]
     }
 
     /// How often `refusal` happened.
     pub fn get(&self, refusal: Refusal) -> u64 {
-        self.0[refusal as usize]
+        self.refused[refusal as usize]
     }
 
     /// Sum over all refusals.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.refused.iter().sum()
     }
 
     /// Every refusal with its count.
@@ -256,6 +312,9 @@ mod tests {
     fn every_refusal_has_its_own_counter() {
         for (index, refusal) in Refusal::ALL.iter().enumerate() {
             assert_eq!(*refusal as usize, index, "{}", refusal.name());
+        }
+        for (index, served) in Served::ALL.iter().enumerate() {
+            assert_eq!(*served as usize, index, "{}", served.name());
         }
         let mut tally = Tally::default();
         tally.count(Refusal::RegisterBadTag);

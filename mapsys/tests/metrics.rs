@@ -38,9 +38,14 @@ fn the_figures_of_the_dht_node_and_the_counters_of_the_map_system_are_served_tog
     let said: Vec<String> = lines.map(Result::unwrap).take_while(|line| line != "ready").collect();
     let address = said.iter().find_map(|line| line.strip_prefix("metrics ")).unwrap();
     let text = get(address, "/metrics");
-    for line in
-        ["lisp_dht_peers 0", "lisp_dht_clock_wrong 0", "lisp_mapsys_registrations 0", "lisp_mapsys_dropped_busy 0"]
-    {
+    for line in [
+        "lisp_dht_peers 0",
+        "lisp_dht_clock_wrong 0",
+        "lisp_mapsys_registrations 0",
+        "lisp_mapsys_dropped_busy 0",
+        "lisp_mapsys_registers_taken 0",
+        "lisp_mapsys_requests_answered 0",
+    ] {
         assert!(text.lines().any(|each| each == line), "{line}: {text}");
     }
     assert!(get(address, "/health").starts_with("HTTP/1.1 200"), "nobody was given to be known");

@@ -4,7 +4,7 @@
 
 mod mutate;
 
-use mutate::Mill;
+use mutate::{ENTERED, Mill};
 
 #[test]
 fn mutated_messages_leave_nothing_and_are_refused_by_name() {
@@ -12,5 +12,8 @@ fn mutated_messages_leave_nothing_and_are_refused_by_name() {
     let outcome = mill.grind(20_000);
     assert!(outcome.refused.len() >= 20, "few rules refused anything: {:?}", outcome.refused);
     println!("{outcome:#?}");
+    for engine in ENTERED {
+        assert!(outcome.entered.contains_key(engine), "never {engine}: {:?}", outcome.entered);
+    }
     mill.rest();
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cgeid::{Cn, Identity, Network, OperationalKey};
 use common::*;
 use mapsys::engine::{Config, ConfigError, Engine, Mark, Memory, Output};
-use mapsys::refusal::Refusal;
+use mapsys::refusal::{Refusal, Served};
 use mapsys::register::label::AnyEid;
 use mapsys::register::nonces::{Last, NonceOwner};
 use mapsys::register::site::{NotifyPort, Site, SiteError, SitePrefix};
@@ -418,8 +418,8 @@ fn a_message_longer_than_any_that_we_take_is_not_read() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut all = record(prefix(SITE), &[]);
     all.locators = many.iter().map(|rloc| locator(rloc)).collect();
-    notify(&bench.datagram(ETR, &seal(register(1, vec![all]), &site_key())));
-    assert_eq!(rlocs(&bench, SITE).len(), 16);
+    assert_eq!(bench.datagram(ETR, &seal(register(1, vec![all]), &site_key())), []);
+    assert_eq!(bench.engine.tally().get(Refusal::RegisterTooManyLocators), 1, "read, and more than a mapping has");
 }
 
 #[test]
@@ -491,4 +491,31 @@ fn behind_a_socket_on_all_addresses_the_one_that_an_xtr_uses_is_known_only_when_
     let known = Output::Proven { local: address(SERVER), remote: address(ETR) };
     assert_eq!(proven(&bench.datagram(ETR, &good)), [known]);
     assert_eq!(proven(&bench.datagram(OTHER, &good)), [], "a replay from elsewhere");
+}
+
+#[test]
+fn what_is_taken_answered_and_told_is_counted() {
+    let mut bench = bench();
+    bench.datagram(ETR, &sealed(1, "198.51.100.1"));
+    bench.datagram(ETR, &sealed(1, "198.51.100.1"));
+    let quiet = MapRegister { want_notify: false, ..register(2, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    bench.datagram(ETR, &seal(quiet, &site_key()));
+    let ask = |bench: &mut Bench, nonce| {
+        bench.datagram("192.0.2.1:5000", &ecm(&request(nonce, &[host("2001:db8:a::2")], &["192.0.2.1"])))
+    };
+    ask(&mut bench, 1);
+    let own = MapRegister { proxy_reply: false, ..register(3, vec![record(prefix(SITE), &["198.51.100.1"])]) };
+    bench.datagram(ETR, &seal(own, &site_key()));
+    ask(&mut bench, 2);
+    bench.pass(Duration::from_secs(181));
+    ask(&mut bench, 3);
+    let served = Served::ALL.map(|served| (served.name(), bench.engine.tally().served(served)));
+    let expected = [
+        ("registers_taken", 3),
+        ("notifies_sent", 3),
+        ("requests_answered", 1),
+        ("requests_answered_negative", 1),
+        ("requests_forwarded", 1),
+    ];
+    assert_eq!(served, expected, "a retransmission is confirmed and not taken again");
 }

@@ -116,7 +116,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let first_answer = million::first_answers(&stage, million.registrations, nonce)?;
     stage.check()?;
     let registering = registering::measure(&mut stage, options.registering, options.registering_time)?;
-    let results: Vec<Figures> = cases.iter().chain(&last).map(Turns::figures).collect();
+    let results: Vec<Figures> = cases.iter().chain(&last).map(|it| it.figures(options)).collect();
     million.of_registered = results[3].ratio[0] / results[0].ratio[0];
     let promises = report::promises(&results, &flood, &million, &registering, &first_answer);
     let ok = promises.iter().all(|line| line.ok);
@@ -196,16 +196,20 @@ impl Turns {
         Ok(())
     }
 
-    fn figures(&self) -> Figures {
+    fn figures(&self, options: &Options) -> Figures {
         let both = || self.ours.iter().zip(&self.floor);
         let of = |turns: &[Measured], part: f64| middle(turns.iter().map(|it| micros(it, part)).collect())[0];
         let rate = |turns: &[Measured]| middle(turns.iter().map(Measured::rate).collect())[0];
         let spent: Duration = self.ours.iter().map(|it| it.spent).sum();
+        let ratio = middle(both().map(|(ours, floor)| ours.rate() / floor.rate()).collect());
         Figures {
+            server: "ours",
             case: self.case,
+            outstanding: options.outstanding,
             replies_per_s: rate(&self.ours),
             floor_per_s: rate(&self.floor),
-            ratio: middle(both().map(|(ours, floor)| ours.rate() / floor.rate()).collect()),
+            ratio_to_floor: ratio[0],
+            ratio,
             p50_us: of(&self.ours, 0.5),
             p99_us: of(&self.ours, 0.99),
             floor_p50_us: of(&self.floor, 0.5),

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use wire::address::{Eid, EidPrefix};
 use wire::control::MapRegister;
-use wire::record::{MappingRecord, Ttl};
 
 use super::label::{AnyEid, Label, LabelError};
+use super::locators;
+use super::registration::Registration;
 use super::site::{self, Grant, Publish, SiteId};
 use super::{MapServer, Origin, xtr_id};
 use crate::limits::{LIVE_MORE_SPECIFICS, LOG_PAUSE, REGISTER_RECORDS, REGISTRATIONS};
@@ -87,13 +88,26 @@ impl MapServer {
         }
     }
 
+    /// The locators of every record must be such that the mapping has them all, merged or alone.
+    pub(super) fn admit_locators(&self, message: &MapRegister, records: &[Admitted]) -> Result<(), Refusal> {
+        let xtr_id = xtr_id(message);
+        message.records.iter().zip(records).try_for_each(|(record, admitted)| {
+            let known = match admitted {
+                Admitted::Prefix(prefix, _) => self.registrations.get(prefix),
+                Admitted::Label(label, _) => self.labels.get(label),
+            };
+            let merged = known.filter(|known| message.merge && known.site == admitted.site()).into_iter();
+            let others = merged.flat_map(Registration::parts).filter(|part| part.xtr_id() != xtr_id);
+            locators::admit(record, others.flat_map(|part| part.locators.iter()))
+        })
+    }
+
     /// Whether all records of a message fit, each counted with the new ones before it. What is taken back needs no room, whether it is
     /// there or not.
     pub(super) fn has_room(&self, message: &MapRegister, records: &[Admitted]) -> bool {
         let mut new: BTreeSet<(EidPrefix, EidPrefix)> = BTreeSet::new();
         let mut new_labels: BTreeSet<Label> = BTreeSet::new();
-        let is_there = |record: &MappingRecord| record.ttl != Ttl::WITHDRAWN && !record.locators.is_empty();
-        let mut all = message.records.iter().zip(records).filter(|(record, _)| is_there(record));
+        let mut all = message.records.iter().zip(records).filter(|(record, _)| !locators::withdraws(record));
         all.all(|(_, record)| match record {
             Admitted::Prefix(prefix, grant) => self.has_room_for(message, prefix, grant, &mut new),
             Admitted::Label(label, site) => {

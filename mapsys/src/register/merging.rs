@@ -71,7 +71,8 @@ impl MapServer {
         let bytes = auth::seal(&ControlMessage::MapNotify(message), &key, reach.form);
         let bytes = bytes.map_err(|_| Refusal::NotEncodable)?;
         let ways = vec![Way { local: reach.local, remote: reach.remote }];
-        let notification = Notification { owner: site.index(), nonce, key, ways, relays: reach.relays, bytes };
+        let (owner, relays, allowance) = (site.index(), reach.relays, None);
+        let notification = Notification { owner, nonce, key, ways, relays, bytes, allowance };
         // Others can make it change as fast as they like: the receiver hears the last state of each interval.
         let due = self.notifier.rests_until(&receiver).map_or(earliest, |at| at.max(earliest));
         self.notifier.tell(due, receiver, notification)

@@ -7,6 +7,7 @@
 mod admission;
 pub mod kept;
 pub mod label;
+mod locators;
 mod merging;
 mod moving;
 pub mod nonces;
@@ -32,9 +33,7 @@ use wire::control::{ControlMessage, MapNotify, MapRegister};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{
-    CONFIRMED_AGAIN, LOCATORS, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE,
-};
+use crate::limits::{CONFIRMED_AGAIN, LOG_PAUSE, NOTIFICATIONS, NOTIFICATIONS_PER_SITE, REGISTRATION_SILENCE};
 use crate::nat::{Relay, Relays};
 use crate::refusal::{Refusal, Tally};
 use crate::transport::Now;
@@ -174,6 +173,7 @@ impl MapServer {
             }
             Freshness::Full => return Err(Refusal::RegisterTableFull),
         }
+        self.admit_locators(message, &records)?;
         if !self.has_room(message, &records) {
             return Err(Refusal::RegisterTableFull);
         }
@@ -209,7 +209,7 @@ impl MapServer {
             // No packets are sent to names and MAC addresses.
             record.eid.ip_prefix().is_none() || is_led_by && is_recent
         };
-        message.records.iter().filter(|record| registers(record)).all(|record| {
+        message.records.iter().filter(|record| !locators::withdraws(record)).all(|record| {
             let entry = AnyEid::of(&record.eid).and_then(|eid| self.entry(&eid)).filter(|entry| entry.site == site);
             let part = entry.and_then(|entry| entry.part(&xtr_id(message)));
             part.is_some_and(|part| part.expires > now && part.key_id == message.auth.key_id && is_led(part, record))
@@ -257,7 +257,7 @@ impl MapServer {
             let reach = reach.map(|reach| Box::new(Reach { spelling: Spelling::of(&record.eid), ..reach }));
             let ends = message.use_ttl.then(|| kept::end(&eid, self.served(now), silence(message, record)));
             let part = Part { reach, ends, ..part_of(now, origin, message, record, tally) };
-            let is_over = record.ttl == Ttl::WITHDRAWN || part.locators.is_empty();
+            let is_over = locators::withdraws(record);
             let change = match eid {
                 AnyEid::Prefix(prefix) if is_over => {
                     self.displaced.forget(prefix, xtr_id(message));
@@ -438,20 +438,12 @@ fn refusal_of(error: AuthError) -> Refusal {
 }
 
 fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &MappingRecord, tally: &mut Tally) -> Part {
-    let mut locators = Vec::new();
-    for locator in &record.locators {
-        if registration::usable(locator) && locators.len() < LOCATORS {
-            locators.push(locator.clone());
-        } else {
-            tally.count(Refusal::LocatorUnusable);
-        }
-    }
     let (source, relay) = match origin {
         Origin::Pipe => (None, None),
         Origin::Network { remote, relay, .. } => (Some(remote.into()), relay),
     };
     Part {
-        locators: locators.into(),
+        locators: locators::kept(record, tally),
         ttl: Ttl(u32::try_from(record.ttl.lifetime().as_secs() / 60).unwrap_or(Ttl::DEFAULT.0)),
         map_version: record.map_version,
         proxy: message.proxy_reply,
@@ -464,11 +456,6 @@ fn part_of(now: Instant, origin: Origin, message: &MapRegister, record: &Mapping
         expires: now + silence(message, record),
         ends: None,
     }
-}
-
-/// Whether a record registers something: one that does not takes back what was registered.
-fn registers(record: &MappingRecord) -> bool {
-    record.ttl != Ttl::WITHDRAWN && record.locators.iter().any(registration::usable)
 }
 
 /// Silence after which what a record registers is withdrawn.

@@ -64,6 +64,8 @@ pub struct Notification {
     pub relays: Relays,
     /// The message, signed.
     pub bytes: Vec<u8>,
+    /// Octets that all its sendings may have together, if its receiver has not proven that it wants any of them.
+    pub allowance: Option<usize>,
 }
 
 /// What is not acknowledged yet, by receiver.
@@ -87,6 +89,8 @@ struct Pending {
     notification: Notification,
     /// The place in its ways.
     way: usize,
+    /// How often it is sent each way.
+    a_way: usize,
     /// How often it was sent that way.
     sent: usize,
     sent_at: Option<Instant>,
@@ -127,7 +131,8 @@ impl<R: Copy + Ord> Notifier<R> {
         *self.of_owner.entry(notification.owner).or_default() += 1;
         self.queue.insert((due, receiver));
         self.by_nonce.insert((notification.nonce, receiver));
-        let pending = Pending { notification, way: 0, sent: 0, sent_at, is_heard: false, is_acknowledged: false, due };
+        let (is_heard, is_acknowledged, a_way) = (false, false, notification.sendings_a_way());
+        let pending = Pending { notification, way: 0, a_way, sent: 0, sent_at, is_heard, is_acknowledged, due };
         self.pending.insert(receiver, pending);
         Ok(())
     }
@@ -141,6 +146,17 @@ impl<R: Copy + Ord> Notifier<R> {
     pub fn all_rest_until(&self, range: std::ops::RangeInclusive<R>) -> Option<Instant> {
         let rest = |pending: &Pending| pending.sent_at.map_or(pending.due, |at| at + NOTIFY_INTERVAL);
         self.pending.range(range).map(|(_, pending)| rest(pending)).max()
+    }
+
+    /// What is left of the allowance of what a receiver is told, if that has one.
+    pub fn allowance(&self, receiver: &R) -> Option<usize> {
+        self.pending.get(receiver)?.notification.allowance
+    }
+
+    /// Whether what any receiver of `range` is told has an allowance.
+    pub fn is_limited(&self, range: std::ops::RangeInclusive<R>) -> bool {
+        let mut pending = self.pending.range(range).filter(|(_, pending)| !pending.is_acknowledged);
+        pending.any(|(_, pending)| pending.notification.allowance.is_some())
     }
 
     /// Who has not acknowledged.
@@ -241,10 +257,10 @@ impl<R: Copy + Ord> Notifier<R> {
                 self.forget(&receiver);
                 continue;
             }
-            if pending.sent > NOTIFY_PAUSES.len() {
+            if pending.sent >= pending.a_way {
                 (pending.way, pending.sent) = (pending.way + 1, 0);
             }
-            let Some(way) = pending.notification.ways.get(pending.way) else {
+            let Some(way) = pending.notification.ways.get(pending.way).copied().filter(|_| pending.spend()) else {
                 let (nonce, is_heard) = (pending.notification.nonce, pending.is_heard);
                 self.forget(&receiver);
                 self.given_up.extend((!is_heard).then_some((receiver, nonce)));
@@ -280,7 +296,23 @@ impl<R: Copy + Ord> Notifier<R> {
     }
 }
 
+impl Notification {
+    /// As often as is usual, or a fair part of what it is allowed.
+    fn sendings_a_way(&self) -> usize {
+        let usual = NOTIFY_PAUSES.len() + 1;
+        let allowed = self.allowance.map(|octets| octets / self.bytes.len().max(1));
+        allowed.map_or(usual, |allowed| usual.min(allowed.div_ceil(self.ways.len().max(1))))
+    }
+}
+
 impl Pending {
+    /// Whether it may be sent once more.
+    fn spend(&mut self) -> bool {
+        let Some(allowance) = &mut self.notification.allowance else { return true };
+        let left = allowance.checked_sub(self.notification.bytes.len());
+        left.map(|left| *allowance = left).is_some()
+    }
+
     /// The way that leads to an address, if anything was sent.
     fn way_of(&self, from: IpAddr) -> Option<Way> {
         let tried = self.notification.ways.get(..=self.way).filter(|_| self.sent_at.is_some() && !self.is_acknowledged);
@@ -312,6 +344,7 @@ mod tests {
             ways: vec![Way { local, remote: SocketAddr::new(relay(2).rtr, wire::CONTROL_PORT) }],
             relays: Relays::default().led_by(relay(3)).led_by(relay(2)),
             bytes: vec![0x44; 20],
+            allowance: None,
         }
     }
 

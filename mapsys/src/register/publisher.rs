@@ -415,7 +415,9 @@ impl Publisher {
     fn section(&self, prefix: EidPrefix, merged: &Merged) -> Prefix {
         let xtr_ids = merged.identities.iter().map(|identity| identity.xtr_id).take(dht::limits::XTR_IDS).collect();
         let site_id = merged.identities.first().map_or(0, |identity| identity.site_id);
-        let site = Site { proxy: merged.proxy, site_id, xtr_ids };
+        // What only a Map-Reply can say is asked for here.
+        let proxy = merged.proxy && merged.locators.iter().all(|locator| locator.rloc.ip().is_some());
+        let site = Site { proxy, site_id, xtr_ids };
         Prefix { prefix, mapping: mapping(merged), site, map_servers: self.config.map_servers.clone() }
     }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
-use wire::address::{Address, EidPrefix};
+use wire::address::EidPrefix;
 use wire::control::XtrIdentity;
 use wire::record::{LocatorRecord, MapVersion, Ttl};
 
-use crate::limits::{EXPIRED_AT_ONCE, LOCATORS, MERGED_XTRS, REGISTRATION_SILENCE, REGISTRATIONS};
+use crate::limits::{EXPIRED_AT_ONCE, MERGED_XTRS, REGISTRATION_SILENCE, REGISTRATIONS};
 use crate::nat::Relays;
 use crate::register::kept::End;
+use crate::register::locators::etr_of;
 use crate::register::notifier::Reach;
 use crate::register::parts::Parts;
 use crate::register::site::SiteId;
@@ -49,7 +50,7 @@ pub struct Registration {
 /// What one xTR registered.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// The locators that can be sent to.
+    /// The locators, as they came; without those that say nothing, or that nothing can be sent to.
     pub locators: Box<[LocatorRecord]>,
     /// TTL for those who cache the mapping.
     pub ttl: Ttl,
@@ -453,7 +454,6 @@ impl Registration {
             }
         }
         locators.sort_by(|a, b| a.rloc.cmp(&b.rloc));
-        locators.truncate(LOCATORS);
         for locator in &mut locators {
             (locator.local, locator.probed) = (false, false);
         }
@@ -481,7 +481,7 @@ impl Registration {
         self.parts()
             .filter(|part| wanted(part))
             .flat_map(|part| part.locators.iter().map(move |locator| (part, locator)))
-            .filter_map(|(part, locator)| Some((part, locator, locator.rloc.ip()?)))
+            .filter_map(|(part, locator)| Some((part, locator, etr_of(&locator.rloc)?)))
             .filter(|(_, _, address)| sendable(*address))
             .min_by_key(|(_, locator, address)| (!locator.reachable, locator.priority, *address))
             .map(|(part, _, address)| (part, address))
@@ -536,14 +536,5 @@ impl Part {
 fn discount(per_site: &mut HashMap<SiteId, usize>, site: SiteId) {
     if let Some(count) = per_site.get_mut(&site) {
         *count = count.saturating_sub(1);
-    }
-}
-
-/// Whether packets can be sent to a registered locator (RFC 9301, section 5.4: neither broadcast nor multicast).
-pub fn usable(locator: &LocatorRecord) -> bool {
-    match &locator.rloc {
-        Address::V4(a) => !(a.is_multicast() || a.is_broadcast() || a.is_unspecified()),
-        Address::V6(a) => !(a.is_multicast() || a.is_unspecified() || a.is_unicast_link_local()),
-        _ => false,
     }
 }

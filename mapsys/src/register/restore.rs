@@ -12,11 +12,13 @@ use wire::address::EidPrefix;
 
 use super::kept::{self, End, Kept, KeptPart};
 use super::label::AnyEid;
-use super::registration::{self, Part, Source};
+use super::locators;
+use super::registration::{Part, Source};
 use super::site::SiteId;
 use super::{LONGEST_SILENCE, MapServer};
 use crate::engine::Mark;
-use crate::limits::{LOCATORS, REGISTRATION_SILENCE};
+use crate::limits::REGISTRATION_SILENCE;
+use crate::refusal::Tally;
 
 impl MapServer {
     /// Takes up rows of [`Mark::Registration`] after all runs before have served for `served`; names the EID-prefixes that are registered
@@ -95,9 +97,8 @@ fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
     let left = kept.ends.map_or(REGISTRATION_SILENCE, left);
     let KeptPart { message, ends, source, relays, reach } = kept;
     let record = message.records.into_iter().next()?;
-    let locators = record.locators.into_iter().filter(registration::usable).take(LOCATORS);
     let part = Part {
-        locators: locators.collect(),
+        locators: locators::kept(&record, &mut Tally::default()),
         ttl: record.ttl,
         map_version: record.map_version,
         proxy: message.proxy_reply,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A Map-Request that is to be answered: who asked, and where the answer goes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use wire::control::{ControlMessage, Ecm, MapRequest, Nonce};
 
@@ -21,6 +21,8 @@ pub(super) struct Ask {
     pub(super) nonce: Nonce,
     /// The whole ECM, for forwarding.
     pub(super) ecm: Vec<u8>,
+    /// Its records.
+    pub(super) records: usize,
     /// D of the ECM: a DDT resolver, which takes no Map-Reply from us.
     pub(super) ddt: bool,
     /// Next hops it went to already.
@@ -43,6 +45,14 @@ pub(super) enum ReplyTo {
 }
 
 impl Ask {
+    /// Whose limits count; `None` for the pipe.
+    pub(super) fn target(&self) -> Option<IpAddr> {
+        match self.reply_to {
+            ReplyTo::Pipe => None,
+            ReplyTo::Udp { remote, .. } => Some(remote.ip()),
+        }
+    }
+
     pub(super) fn audience(&self) -> Audience {
         match self.via {
             Via::Pipe => Audience::Pipe,

@@ -27,7 +27,7 @@ use wire::record::MappingRecord;
 use crate::engine::Output;
 use crate::limit::{Foreign, Limiter};
 use crate::limits::{ANSWER_WITHIN, LATE_AT_ONCE, LOOKUPS, WAITING_REQUESTS};
-use crate::refusal::{Refusal, Tally};
+use crate::refusal::{Refusal, Served, Tally};
 use crate::register::MapServer;
 use crate::subscribe::Subscriptions;
 use crate::transport::{Now, Sockets, Via, may_send_to};
@@ -94,9 +94,20 @@ impl Resolver {
         }
         let (forwarded, wanted, is_leaving) = (Vec::new(), Vec::new(), is_leaving(&request));
         let (nonce, ddt, ecm_bytes) = (request.nonce, ecm.ddt, bytes.to_vec());
-        let about = None;
-        let mut ask =
-            Ask { via, reply_to, nonce, ecm: ecm_bytes, ddt, forwarded, wanted, is_leaving, about, protection };
+        let (about, records) = (None, request.records.len());
+        let mut ask = Ask {
+            via,
+            reply_to,
+            nonce,
+            ecm: ecm_bytes,
+            records,
+            ddt,
+            forwarded,
+            wanted,
+            is_leaving,
+            about,
+            protection,
+        };
         if ddt {
             self.admit_ddt(cx, &mut ask, &request)?;
         }
@@ -295,6 +306,7 @@ impl Resolver {
             Own::ForwardTo(next_hop) => self.forward(cx, ask, next_hop, host),
             Own::ForwardToPipe => {
                 self.admit_forward(cx, ask, host)?;
+                cx.tally.serve(Served::RequestForwarded);
                 cx.outputs.push_back(Output::Pipe { bytes: ask.ecm.clone() });
                 Ok(Slot::Silent)
             }

@@ -12,7 +12,7 @@ use super::waiting::Slot;
 use super::{Context, Resolver};
 use crate::engine::Output;
 use crate::limits::{AMPLIFICATION, LISP_SEC_OCTETS};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Served};
 use crate::register::label::AnyEid;
 use crate::transport::{Via, may_send_to};
 
@@ -45,6 +45,7 @@ impl Resolver {
             self.admit_forward(cx, ask, about)?;
             ask.forwarded.push(next_hop);
             let local = self.sockets.onwards(local);
+            cx.tally.serve(Served::RequestForwarded);
             cx.outputs.push_back(Output::Send { local, remote: next_hop, bytes });
         }
         Ok(Slot::Silent)
@@ -78,6 +79,7 @@ impl Resolver {
         let Some(first) = records.first() else { return Ok(()) };
         let first = AnyEid::of(&first.eid).ok_or(Refusal::NotEncodable)?;
         let about = ask.about.filter(|_| first.prefix().is_none()).unwrap_or(first);
+        let is_negative = records.iter().all(|record| record.locators.is_empty());
         let reply = MapReply { nonce: ask.nonce, records, ..MapReply::default() };
         let encoded = match &ask.protection {
             Some(protection) => protection.seal(&reply),
@@ -93,6 +95,7 @@ impl Resolver {
                 cx.outputs.push_back(Output::Send { local, remote, bytes });
             }
         }
+        cx.tally.serve(if is_negative { Served::RequestAnsweredNegative } else { Served::RequestAnswered });
         Ok(())
     }
 

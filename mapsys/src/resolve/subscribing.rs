@@ -11,9 +11,9 @@ use super::waiting::Slot;
 use super::{Context, Resolver};
 use crate::limits::LOOKUPS;
 use crate::refusal::Refusal;
-use crate::subscribe::Offer;
 use crate::subscribe::answer::{self, Target};
 use crate::subscribe::subscriber::{Arrival, Denial, Wish};
+use crate::subscribe::{Allowance, Offer};
 use crate::transport::Via;
 
 /// A record with the N-bit about an EID that is not registered here, until it is looked up.
@@ -38,16 +38,22 @@ impl Resolver {
         (prefix, inner): (EidPrefix, std::net::SocketAddr),
     ) -> Result<Slot, Refusal> {
         let Via::Socket { local, remote: outer } = ask.via else { return self.slot(cx, ask, request, prefix) };
+        let (octets, target, now) = (self.notify_octets(ask), ask.target(), cx.now.monotonic);
+        let limiter = &mut self.limiter;
+        let mut spend = |octets| target.map_or(Ok(()), |target| limiter.spend_octets(now, target, octets));
+        let mut allowance = Allowance { octets, spend: &mut spend };
         let subscribed = cx.subscriptions.admit(Arrival { local, outer, inner }, request, prefix).and_then(|wish| {
             if wish.is_leaving && is_elsewhere(cx, &wish) {
                 return Ok(Some(wish));
             }
             if wish.is_leaving {
-                cx.subscriptions.leave(cx.now, cx.server, &wish)?;
+                cx.subscriptions.leave(cx.now, cx.server, &wish, &mut allowance)?;
                 return Ok(None);
             }
-            match cx.subscriptions.target(cx.server, &prefix)? {
-                Some(target) => cx.subscriptions.subscribe(cx.now, &wish, Offer::own(target)).map(|()| None),
+            match cx.subscriptions.target(cx.server, &prefix, &allowance)? {
+                Some(target) => {
+                    cx.subscriptions.subscribe(cx.now, &wish, Offer::own(target), &mut allowance).map(|()| None)
+                }
                 None => Ok(Some(wish)),
             }
         });
@@ -65,6 +71,13 @@ impl Resolver {
             }
             Err(denial) => self.denied(cx, ask, request, prefix, denial),
         }
+    }
+
+    /// What all Map-Notifies may have together that one record brings about until it is proven, as by
+    /// [`Allowance`]: a record's part of what a reply may have.
+    fn notify_octets(&self, ask: &Ask) -> Option<usize> {
+        let octets = self.reply_octets(ask);
+        (octets < usize::MAX).then(|| octets / ask.records.max(1))
     }
 
     /// The answer where there is no subscription (RFC 9437, section 5).
@@ -114,16 +127,21 @@ impl Resolver {
             Wanted::Admitted(_, wish) if !is_sent_on => wish,
             _ => return None,
         };
-        if wish.is_leaving {
+        let offer = if wish.is_leaving { None } else { Some(self.offer(cx, ask, &host, found)?) };
+        let (octets, target, now) = (self.notify_octets(ask), ask.target(), cx.now.monotonic);
+        let limiter = &mut self.limiter;
+        let mut spend = |octets| target.map_or(Ok(()), |target| limiter.spend_octets(now, target, octets));
+        let mut allowance = Allowance { octets, spend: &mut spend };
+        let Some(offer) = offer else {
             // Without an answer of the DHT it is asked again.
             let is_known = !matches!(found, Found::Unknown(_));
-            if let Some(Err(denial)) = is_known.then(|| cx.subscriptions.leave(cx.now, cx.server, &wish)) {
+            let mut leave = || cx.subscriptions.leave(cx.now, cx.server, &wish, &mut allowance);
+            if let Some(Err(denial)) = is_known.then(&mut leave) {
                 cx.tally.count(denial.refusal());
             }
             return Some(Slot::Silent);
-        }
-        let offer = self.offer(cx, ask, &host, found)?;
-        match cx.subscriptions.subscribe(cx.now, &wish, offer) {
+        };
+        match cx.subscriptions.subscribe(cx.now, &wish, offer, &mut allowance) {
             Ok(()) => Some(Slot::Silent),
             Err(denial) => {
                 cx.tally.count(denial.refusal());

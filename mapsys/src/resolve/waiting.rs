@@ -129,6 +129,7 @@ mod tests {
         let remote: SocketAddr = "192.0.2.1:4342".parse().unwrap();
         let (via, reply_to) = (Via::Socket { local: remote, remote }, ReplyTo::Pipe);
         let ask = Ask {
+            records: 1,
             via,
             reply_to,
             nonce: Nonce(1),

@@ -6,7 +6,7 @@ use wire::address::EidPrefix;
 use wire::record::{Action, MappingRecord, Ttl};
 
 use super::subscriber::Denial;
-use crate::limits::{NOTIFY_OCTETS, SUBSCRIBED_PREFIXES};
+use crate::limits::SUBSCRIBED_PREFIXES;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
 use crate::register::registration::Registration;
@@ -26,13 +26,13 @@ pub struct Target {
     pub is_present: bool,
 }
 
-/// The subscription to an EID of the sites; `None` if it belongs to none.
+/// The subscription to an EID of the sites; `None` if it belongs to none. `octets` is what its records may have together.
 ///
 /// # Errors
 /// When there can be none.
-pub fn target(server: &MapServer, asked: &EidPrefix, temporary: Ttl) -> Result<Option<Target>, Denial> {
+pub fn target(server: &MapServer, asked: &EidPrefix, temporary: Ttl, octets: usize) -> Result<Option<Target>, Denial> {
     let host = EidPrefix::host(asked.iid, asked.net.addr());
-    let mut records = match own::find(server, &host, NOTIFY_OCTETS, |_| true) {
+    let mut records = match own::find(server, &host, octets, |_| true) {
         None => return Ok(None),
         Some(Own::Records(records)) => records,
         Some(Own::CgeidAbsent) => vec![negative(host, Action::DropNoReason, temporary)],

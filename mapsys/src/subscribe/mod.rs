@@ -33,7 +33,10 @@ use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce, XtrIdentity};
 use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
-use crate::limits::{LOG_PAUSE, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR};
+use crate::limits::{
+    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES,
+    UNPROVEN_PER_XTR,
+};
 use crate::nat::Relays;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
@@ -57,7 +60,7 @@ pub struct Subscriptions {
     notifier: Notifier<Receiver>,
     queue: Queue,
     watches: Watches,
-    /// Registered more-specifics that unproven subscriptions are told of when they are proven: of each no more than
+    /// EID-prefixes that unproven subscriptions are told of when they are proven, registered more-specifics and what has changed: of each no more than
     /// [`SUBSCRIBED_PREFIXES`](crate::limits::SUBSCRIBED_PREFIXES).
     owed: BTreeMap<SubscriptionKey, Vec<EidPrefix>>,
     /// When temporary subscriptions end.
@@ -102,6 +105,35 @@ impl Offer {
     }
 }
 
+/// What Map-Notifies may have that a Map-Request brings about until it is proven: a part of what came in the name of their target, so that
+/// whoever forges an xTR's address cannot have us flood it. Half of it is for the one that confirms, at least, and for the word that it
+/// has ended.
+pub struct Allowance<'a> {
+    /// Octets; `None` without a limit.
+    pub octets: Option<usize>,
+    /// Counts octets to the target, if it may have them.
+    pub spend: &'a mut dyn FnMut(usize) -> Result<(), Refusal>,
+}
+
+impl Allowance<'_> {
+    /// Octets of all sendings of a message of this length, but for the last word.
+    fn take(&mut self, length: usize, ways: usize) -> Result<Option<usize>, Refusal> {
+        let Some(share) = self.octets else { return Ok(None) };
+        let (least, most) = (2 * length, (ways * (NOTIFY_PAUSES.len() + 1) + 1) * length);
+        let wanted = share.clamp(least, most);
+        match (self.spend)(wanted) {
+            Ok(()) => Ok(Some(wanted - length)),
+            Err(_) => (self.spend)(least).map(|()| Some(length)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Allowance<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Allowance").field("octets", &self.octets).finish_non_exhaustive()
+    }
+}
+
 fn ttl_of(records: &[MappingRecord]) -> Ttl {
     records.first().map_or(Ttl::WITHDRAWN, |record| record.ttl)
 }
@@ -124,8 +156,16 @@ impl Subscriptions {
     ///
     /// # Errors
     /// When there can be no such subscription.
-    pub fn target(&self, server: &MapServer, asked: &EidPrefix) -> Result<Option<Target>, Denial> {
-        answer::target(server, asked, self.temporary())
+    pub fn target(
+        &self,
+        server: &MapServer,
+        asked: &EidPrefix,
+        allowance: &Allowance<'_>,
+    ) -> Result<Option<Target>, Denial> {
+        let octets = allowance
+            .octets
+            .map_or(NOTIFY_OCTETS, |octets| NOTIFY_OCTETS.min((octets / 2).saturating_sub(NOTIFY_HEAD)));
+        answer::target(server, asked, self.temporary(), octets)
     }
 
     /// The TTL of what is said of nothing (RFC 9437, section 5).
@@ -137,7 +177,13 @@ impl Subscriptions {
     ///
     /// # Errors
     /// Why it fails; nothing has changed then.
-    pub fn subscribe(&mut self, now: Now, wish: &Wish, offer: Offer) -> Result<(), Denial> {
+    pub fn subscribe(
+        &mut self,
+        now: Now,
+        wish: &Wish,
+        offer: Offer,
+        allowance: &mut Allowance<'_>,
+    ) -> Result<(), Denial> {
         let Offer { target, is_foreign, lifetime, digest } = offer;
         let key = SubscriptionKey { xtr: wish.xtr, prefix: target.prefix };
         self.admit_nonce(now, &key, wish)?;
@@ -147,7 +193,7 @@ impl Subscriptions {
             return Err(Denial::Plain(Refusal::SubscribeTableFull));
         }
         let due = self.confirmation_due(now, &key);
-        self.ask(now, due, key, wish, Mode::Publish, &target.records)?;
+        self.ask((now, due), key, wish, (Mode::Publish, &target.records), allowance)?;
         let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
         self.amend(now, &key, |subscription| {
             let until = until.filter(|_| !subscription.is_configured);
@@ -170,18 +216,23 @@ impl Subscriptions {
     ///
     /// # Errors
     /// Why it fails; nothing has changed then.
-    pub fn leave(&mut self, now: Now, server: &MapServer, wish: &Wish) -> Result<(), Denial> {
+    pub fn leave(
+        &mut self,
+        now: Now,
+        server: &MapServer,
+        wish: &Wish,
+        allowance: &mut Allowance<'_>,
+    ) -> Result<(), Denial> {
         let (key, mode) = self.left(wish);
         if mode == Mode::Gone && self.is_configured(&key) {
             // Whoever has made it ends it.
             return Err(Denial::Policy(Refusal::SubscribeDenied));
         }
         self.admit_nonce(now, &key, wish)?;
-        let current = self.target(server, &wish.asked).ok().flatten().map(|target| target.records);
+        let current = self.target(server, &wish.asked, allowance).ok().flatten().map(|target| target.records);
         let records = current.unwrap_or_else(|| vec![answer::withdrawn(key.prefix)]);
         let due = self.confirmation_due(now, &key);
-        self.silence(key);
-        self.ask(now, due, key, wish, mode, &records)
+        self.ask((now, due), key, wish, (mode, &records), allowance)
     }
 
     /// What a wish to hear nothing more of an EID-prefix is about: the subscription to it, the one that it was asked for with, or
@@ -226,17 +277,21 @@ impl Subscriptions {
     /// Takes what a Map-Request asks for, until it is proven, and says so to its sender.
     fn ask(
         &mut self,
-        now: Now,
-        due: Instant,
+        (now, due): (Now, Instant),
         key: SubscriptionKey,
         wish: &Wish,
-        mode: Mode,
-        records: &[MappingRecord],
+        (mode, records): (Mode, &[MappingRecord]),
+        allowance: &mut Allowance<'_>,
     ) -> Result<(), Denial> {
         let Wish { nonce, asked, ways, .. } = wish.clone();
         let agreement = Agreement { nonce, mode, asked: asked.net, ways };
         let about = records.first().and_then(|record| record.eid.ip_prefix()).unwrap_or(key.prefix);
         let notification = self.notification(&key, &agreement, records.to_vec()).map_err(Denial::Plain)?;
+        let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
+        let notification = Notification { allowance: allowed, ..notification };
+        if mode != Mode::Publish {
+            self.silence(key);
+        }
         self.notifier.tell(due, Receiver { key, about }, notification).map_err(Denial::Plain)?;
         let key_id = self.subscribers.get(&key.xtr).map_or(0, |subscriber| subscriber.key.id);
         let known = self.book.get(&key).cloned();
@@ -261,6 +316,7 @@ impl Subscriptions {
             ways: agreement.ways.clone(),
             relays: Relays::default(),
             bytes,
+            allowance: None,
         })
     }
 
@@ -302,8 +358,14 @@ impl Subscriptions {
             }
         });
         if is_proven {
-            for about in self.owed.remove(&key).unwrap_or_default() {
-                self.enqueue(now, now.monotonic, Receiver { key, about }, Content::Registered { is_exact: true });
+            let owed = self.owed.remove(&key).unwrap_or_default();
+            if !owed.is_empty() && self.book.get(&key).is_some_and(|known| known.is_foreign) {
+                self.watches.hurry(now.monotonic, key.prefix);
+                return Ok(());
+            }
+            for about in owed {
+                let content = Content::Registered { is_exact: about != key.prefix };
+                self.enqueue(now, now.monotonic, Receiver { key, about }, content);
             }
         }
         Ok(())

@@ -10,10 +10,10 @@ use super::queue::{Content, Receiver};
 use super::subscription::{Agreement, Mode, Subscription, SubscriptionKey};
 use super::{Subscriptions, answer, seal, ttl_of};
 use crate::engine::{Mark, Output};
-use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBER_SILENCE};
+use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBED_PREFIXES, SUBSCRIBER_SILENCE};
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
-use crate::register::notifier::Telling;
+use crate::register::notifier::{Notification, Telling};
 use crate::resolve::found::{Audience, Found, negative};
 use crate::transport::Now;
 
@@ -139,6 +139,11 @@ impl Subscriptions {
                 (record, digest)
             }
         };
+        // Whoever has not proven that it asked is told no more than its request allows, and of nothing else.
+        let allowance = self.notifier.allowance(&receiver).filter(|_| known.asked.is_some());
+        if known.asked.is_some() && allowance.is_none() && self.notifier.is_limited(Receiver::all(key)) {
+            return self.owe(now, receiver);
+        }
         let is_present = if known.is_foreign {
             about != key.prefix && known.until.is_none() || !record.locators.is_empty()
         } else {
@@ -159,11 +164,25 @@ impl Subscriptions {
         };
         known.note_parts(&key.prefix, std::slice::from_ref(&record));
         let told = self.notification(&key, &agreement, vec![record]);
+        let told = told.map(|notification| Notification { allowance, ..notification });
         match told.and_then(|notification| self.notifier.tell(now.monotonic, receiver, notification)) {
             Ok(()) => self.published += 1,
             Err(refusal) => tally.count(refusal),
         }
         self.store(now, key, known);
+    }
+
+    /// Is told when the subscription is proven.
+    fn owe(&mut self, now: Now, Receiver { key, about }: Receiver) {
+        let owed = self.owed.entry(key).or_default();
+        if owed.contains(&about) {
+            return;
+        }
+        if owed.len() >= SUBSCRIBED_PREFIXES {
+            self.refused.push(Refusal::SubscribeTooWide);
+            return self.roll_back(now, &key);
+        }
+        owed.push(about);
     }
 
     /// Nothing came back from any ITR-RLOC.

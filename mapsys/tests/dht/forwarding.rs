@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mapsys::engine::{Config, Output};
 use mapsys::refusal::Refusal;
+use wire::address::Lcaf;
 use wire::control::MapRegister;
+use wire::record::LocatorRecord;
 
 use crate::common::*;
 use crate::world::*;
@@ -73,4 +75,20 @@ fn forwarded_requests_are_limited_like_replies() {
     }
     assert_eq!(forwarded, 4);
     assert_eq!(bench.only_refused(Refusal::ReplyRate), 96);
+}
+
+#[test]
+fn what_the_dht_cannot_say_of_a_site_is_asked_for_at_its_map_server() {
+    let mut world = two(site_a());
+    let list = Lcaf::AfiList(vec!["198.51.100.9".parse::<std::net::IpAddr>().unwrap().into()]);
+    let mut told = record(prefix(SITE), &["198.51.100.1"]);
+    told.locators.push(LocatorRecord { rloc: list.into(), ..locator("198.51.100.1") });
+    notify(&world.datagram(0, ETR, &sealed(1, vec![told])));
+    let asked = ecm(&request(7, &[host("2001:db8:a::2")], &[RLOC]));
+    let outputs = world.datagram(1, ITR, &asked);
+    let sends: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Send { .. })).collect();
+    let [Output::Send { remote, bytes, .. }] = sends.as_slice() else { panic!("{outputs:?}") };
+    assert_eq!((*remote, bytes), (address("203.0.113.1:4342"), &asked), "forwarded as it came");
+    let (_, reply) = reply(&world.datagram(0, SERVER, bytes));
+    assert_eq!(reply.records[0].locators.len(), 2, "the Map-Server says all of it");
 }

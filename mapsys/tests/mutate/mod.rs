@@ -5,12 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod engines;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::*;
 use dht::record::RecordKey;
+pub(crate) use engines::ENTERED;
 use mapsys::engine::{Config, Input, Output};
 use mapsys::limits::LIVE_MORE_SPECIFICS;
 use mapsys::register::label::Label;
@@ -44,6 +46,8 @@ pub(crate) struct Outcome {
     pub(crate) octets_out: u64,
     /// Refusals by name.
     pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// How often what is behind the first check was entered, by what shows it.
+    pub(crate) entered: BTreeMap<&'static str, u64>,
     /// The most cached answers at once.
     pub(crate) cached: usize,
 }
@@ -65,14 +69,14 @@ fn mad_key() -> AuthKey {
     key(1, Algorithm::HmacSha256, "secret of the mad")
 }
 
-/// A site, a network of others whose anchor nobody answers for, and no client.
+/// A site, a network of others whose anchor nobody answers for, no client, and whoever else may be configured.
 fn setup() -> Config {
     let open = |net: &str| vec![SitePrefix { prefix: prefix(net), max_len: 128 }];
     let anchor = "2001:db8::/32=0f2c8a3454a468b75f32e76a".parse().unwrap();
     let good = Site { prefixes: open(SITE), ..site("a", 1, "secret of a", &[]) };
     let labels = labels().iter().map(|eid| LabelRule::block(Label::of(eid).unwrap())).collect();
     let mad = Site { prefixes: open(MAD), labels, ..site("mad", 1, "secret of the mad", &[]) };
-    Config { trust_anchors: vec![anchor], ..config(vec![good, mad]) }
+    engines::with_all(Config { trust_anchors: vec![anchor], ..config(vec![good, mad]) })
 }
 
 /// A name and a block of MAC addresses, in an instance and in none.
@@ -128,7 +132,9 @@ fn good(nonce: u64) -> MapRegister {
 impl Mill {
     pub(crate) fn new(seed: u64) -> Self {
         let dice = StdRng::seed_from_u64(seed);
-        Self { bench: Bench::new(setup()), seeds: seeds(), dice, nonce: 1 << 32, outcome: Outcome::default() }
+        let bench = Bench::new(setup());
+        let bench = Bench { engine: bench.engine.with_rtrs(vec![engines::rtr()]), ..bench };
+        Self { bench, seeds: seeds(), dice, nonce: 1 << 32, outcome: Outcome::default() }
     }
 
     /// Gives so many more messages, and looks at what they left.
@@ -140,12 +146,13 @@ impl Mill {
                 self.bad_turn();
             }
             if number % 64 == 0 {
-                self.bench.pass(Duration::from_millis(50));
+                self.pass(Duration::from_millis(50));
             }
         }
         let sizes = (self.bench.registered().len(), self.bench.engine.cached());
         assert!(sizes.0 <= MOST_REGISTRATIONS, "a forged registration: {:?}", self.bench.registered());
         self.outcome.cached = self.outcome.cached.max(sizes.1);
+        self.look_inside();
         let refused = self.bench.engine.tally().iter().filter(|(_, count)| *count > 0);
         self.outcome.refused = refused.map(|(refusal, count)| (refusal.name(), count)).collect();
         let Outcome { octets_in, octets_out, .. } = self.outcome;
@@ -155,9 +162,15 @@ impl Mill {
 
     /// What nobody refreshes leaves a clean engine: after three minutes, or where T asked for more after a day.
     pub(crate) fn rest(&mut self) {
-        self.bench.pass(Duration::from_secs(25 * 3600));
+        (0..600).for_each(|_| self.pass(Duration::from_secs(1)));
+        (0..25 * 60).for_each(|_| self.pass(Duration::from_secs(60)));
         assert_eq!(self.bench.registered(), [], "what nobody refreshes ends");
         assert!(self.bench.engine.server().labels().is_empty(), "the names among it too");
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let outputs = self.bench.pass(time);
+        self.settle(outputs);
     }
 
     /// A registration, or a question about it, as its site and its neighbours send them: it works as on the first day.
@@ -171,12 +184,16 @@ impl Mill {
 
     /// Most are mutated on their way; some in an ECM whose checksum is right, some before they were signed.
     fn bad_turn(&mut self) {
-        let (bytes, may_be_silent) = match self.dice.random_range(0..8) {
-            0 | 1 => (self.mutated_question(), true),
-            2 => (self.signed_by_the_mad(), true),
-            _ => (self.mutated(), false),
+        let somebody = self.remote();
+        let (bytes, remote, may_be_silent) = match self.dice.random_range(0..12) {
+            0 | 1 => (self.mutated_question(), somebody, true),
+            2 => (self.signed_by_the_mad(), somebody, true),
+            3..=6 => {
+                let (bytes, remote) = self.of_another();
+                (bytes, remote.to_owned(), true)
+            }
+            _ => (self.mutated(), somebody, false),
         };
-        let remote = self.remote();
         let before = self.bench.engine.tally().total();
         let outputs = self.bench.datagram(&remote, &bytes);
         self.outcome.given += 1;
@@ -188,15 +205,27 @@ impl Mill {
         self.settle(outputs);
     }
 
-    /// Counts what is sent, and plays a DHT that has nothing, garbage, or no answer.
+    /// Counts what is sent, and plays a DHT that has nothing, garbage, or no answer, and whoever else is asked something.
     fn settle(&mut self, outputs: Vec<Output>) {
         let mut keys: Vec<RecordKey> = Vec::new();
+        let mut answers = Vec::new();
         for output in outputs {
+            answers.extend(self.answered(&output));
             match output {
+                Output::Send { remote, .. } if engines::is_of_tree(remote.ip()) => {}
                 Output::Send { bytes, .. } => self.outcome.octets_out += bytes.len() as u64,
                 Output::DhtGet { key } => keys.push(key),
+                Output::DhtPut { key, .. } => {
+                    let stored = true;
+                    self.bench.engine.handle(self.bench.now, Input::DhtPutDone { key, stored });
+                }
                 _ => {}
             }
+        }
+        for (from, bytes) in answers {
+            self.outcome.octets_in += bytes.len() as u64;
+            let more = self.bench.datagram(&from, &bytes);
+            self.settle(more);
         }
         for key in keys {
             let values = match self.dice.random_range(0..4) {

@@ -2,7 +2,7 @@
 //! Replays, forged requests and floods (RFC 9437, section 7).
 
 use mapsys::engine::{Input, Output};
-use mapsys::limits::{PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR};
+use mapsys::limits::{NOTIFY_PAUSES, PUBLICATIONS_PER_XTR, SUBSCRIBE_BURST, SUBSCRIBER_WAYS, UNPROVEN_PER_XTR};
 use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
@@ -147,7 +147,9 @@ fn an_itr_rloc_that_is_named_again_and_again_is_told_no_oftener() {
         outputs.extend(bench.pass(seconds(600)));
         told(&outputs)
     };
-    assert_eq!(sendings(&[ONE; 31]).len(), sendings(&[ONE]).len());
+    // Its request is longer, and so may its answer be: all seven, and the last word.
+    assert_eq!(sendings(&[ONE; 31]).len(), NOTIFY_PAUSES.len() + 2);
+    assert!(sendings(&[ONE]).len() < NOTIFY_PAUSES.len());
     let many: Vec<String> = (1..=31).map(|n| format!("192.0.2.{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let reached: std::collections::BTreeSet<_> = sendings(&many).into_iter().map(|(to, _)| to).collect();
@@ -191,6 +193,62 @@ fn changes_for_an_xtr_that_acknowledges_none_wait_and_are_not_lost() {
     heard.extend(told(&later).iter().map(|(_, notify)| (about(notify), rlocs(&notify.records[0]))));
     let newest = heard.iter().filter(|(_, rlocs)| *rlocs == ["198.51.100.3"]).count();
     assert_eq!(newest, count);
+}
+
+/// Octets of all that is sent.
+fn octets(outputs: &[Output]) -> usize {
+    outputs.iter().map(|output| if let Output::Send { bytes, .. } = output { bytes.len() } else { 0 }).sum()
+}
+
+#[test]
+fn forged_requests_bring_an_xtr_no_more_than_three_times_their_octets() {
+    let mut bench = registered();
+    let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+    let rlocs: Vec<String> = (1..=8).map(|n| format!("2001:db8:1::{n}")).collect();
+    let rlocs: Vec<&str> = rlocs.iter().map(String::as_str).collect();
+    for n in 0..4 {
+        site_says(&mut bench, 2 + n as u64, vec![record(part(n), &rlocs)]);
+    }
+    let (mut came, mut went) = (0, 0);
+    // Long answers, short ones, several of them in one, the end of all, and changes in between.
+    let wide = subscribing(1, &[prefix(SITE)], &[ONE, TWO]);
+    let several = subscribing(2, &[part(0), part(1), part(9), part(10)], &[ONE]);
+    for (n, request) in [wide, several, leaving(3, part(12)), subscribing(1, &[part(11)], &[ONE])].iter().enumerate() {
+        let asked = ecm(request);
+        came += asked.len();
+        went += octets(&bench.datagram(FROM_ONE, &asked));
+        went += octets(&bench.pass(seconds(2)));
+        let flap = record(part(n), &[["198.51.100.7", "198.51.100.8"][n % 2]]);
+        went += octets(&site_says(&mut bench, 10 + n as u64, vec![flap]));
+        went += octets(&bench.pass(seconds(2)));
+    }
+    went += octets(&bench.pass(seconds(170)));
+    assert!(went > came && went <= 3 * came, "{went} octets for {came}");
+    assert_eq!(subscriptions(&bench), [], "and nothing is left of it");
+}
+
+#[test]
+fn what_is_too_long_for_a_stranger_to_ask_for_is_no_subscription() {
+    let mut bench = registered();
+    let rlocs: Vec<String> = (1..=16).map(|n| format!("2001:db8:1::{n}")).collect();
+    let rlocs: Vec<&str> = rlocs.iter().map(String::as_str).collect();
+    site_says(&mut bench, 2, vec![record(prefix(SITE), &rlocs)]);
+    assert_eq!(told(&bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[host(EID)], &[ONE])))), []);
+    assert!(bench.engine.tally().get(Refusal::ReplyAmplification) > 0);
+    assert_eq!(subscriptions(&bench), []);
+}
+
+#[test]
+fn a_change_during_the_confirmation_is_told_when_it_is_proven() {
+    let mut bench = registered();
+    let (to, notify) = told_once(&bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[host(EID)], &[ONE]))));
+    let part = prefix("2001:db8:a:7::/64");
+    let mut early = site_says(&mut bench, 2, vec![record(part, &["198.51.100.2"])]);
+    early.extend(bench.pass(seconds(1)));
+    assert_eq!(told(&early), [], "nobody has proven that he wants it");
+    bench.datagram(&to.to_string(), &ack(&notify));
+    let (_, change) = told_once(&bench.pass(seconds(4)));
+    assert_eq!((about(&change), rlocs(&change.records[0])), (part, vec!["198.51.100.2".to_owned()]));
 }
 
 #[test]

@@ -17,10 +17,11 @@
 //! Two times are told: until the answer had reached the client's socket, by the kernel's word, and until the client had read it.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::apart::Apart;
 use super::load::{Flood, FloodEnd, Measured, Pace, Place, ask};
@@ -80,6 +81,8 @@ pub struct Flooded {
     pub sink_arrival_ratio: [f64; 3],
     /// Good questions without an answer.
     pub lost: usize,
+    /// What the flood had looked up: half of it are CGEIDs that nobody has.
+    pub lookups: Lookups,
     /// Whether the sender of the flood took no processor from anybody, as one that comes out of a network; if not, map system and client
     /// waited for it too.
     pub from_idle: bool,
@@ -91,6 +94,36 @@ pub struct Flooded {
     pub short_turns: bool,
     /// Who had which part of the processors during the flood.
     pub shares: Shares,
+}
+
+/// What the measured map system asked of the DHT during the flood.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Lookups {
+    /// GETs that it sent.
+    pub gets: u64,
+    /// Questions that would have led to more, and were refused.
+    pub refused: u64,
+    /// GETs that strangers may cause in that time.
+    pub most: f64,
+}
+
+/// Lookups that all strangers together may cause at once, and a second beyond that; GETs of a lookup.
+const BUDGET: (f64, f64) = (512.0, 128.0);
+const GETS: f64 = 3.0;
+
+impl Lookups {
+    /// Those until now.
+    fn until_now(stage: &Stage) -> anyhow::Result<Self> {
+        let counters = stage.counters()?;
+        let figure = |pointer: &str| counters.pointer(pointer).and_then(Value::as_u64).context("no such counter");
+        Ok(Self { gets: figure("/dht/node/gets")?, refused: figure("/refusals/miss-budget")?, most: 0.0 })
+    }
+
+    fn add(&mut self, before: Self, after: Self, time: Duration) {
+        self.gets += after.gets.saturating_sub(before.gets);
+        self.refused += after.refused.saturating_sub(before.refused);
+        self.most += GETS * (BUDGET.0 + BUDGET.1 * time.as_secs_f64());
+    }
 }
 
 /// Turns of one good client without and with a flood of random EIDs from everybody else.
@@ -124,6 +157,7 @@ fn measure_here(
     let (mut shared, mut quiet, mut beside, mut under) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut total = Sent::default();
     let mut shares = [Spent::default(); 4];
+    let mut lookups = Lookups::default();
     batch::tell_when(socket, true)?;
     // Where it has none to itself it gets at least its turns as soon as it wants them. The flood, which is in a thread of its own, does
     // not.
@@ -141,6 +175,7 @@ fn measure_here(
         let flood = Flood::start(stage.socket()?, sink, crowd, rate, from)?;
         beside.push(ask(socket, server(), good, pace)?);
         flood.end()?;
+        let (looked_up, begun) = (Lookups::until_now(stage)?, Instant::now());
         let flood = Flood::start(stage.socket()?, server(), crowd, rate, from)?;
         let before = spent(stage)?;
         under.push(ask(socket, server(), good, pace)?);
@@ -149,12 +184,13 @@ fn measure_here(
             share.waiting += (after - before).waiting;
         }
         total.add(&flood.end()?, rate);
+        lookups.add(looked_up, Lookups::until_now(stage)?, begun.elapsed());
         quiet.push(calm);
     }
     batch::tell_when(socket, false)?;
     let turns = Turns { shared, quiet, beside, under };
     let flooded = turns.judge(&total, shares, (apart.is_some(), short_turns));
-    Ok(Flooded { flood_apart: from.is_apart, ..flooded })
+    Ok(Flooded { flood_apart: from.is_apart, lookups, ..flooded })
 }
 
 /// What was sent of the flood at the map system, in all rounds.
@@ -227,6 +263,7 @@ impl Turns {
             sink_ratio: ratio(beside, &read),
             sink_arrival_ratio: ratio(beside, &arrival),
             lost: under.iter().map(|it| it.lost).sum(),
+            lookups: Lookups::default(),
             from_idle: sent.from_idle,
             flood_apart: false,
             apart,
@@ -273,6 +310,10 @@ impl Flooded {
                 span(self.sink_ratio),
                 span(self.sink_arrival_ratio)
             ),
+            format!(
+                "half of the flood are CGEIDs that nobody has: {} GETs in the DHT of at most {:.0}, {} questions refused a lookup",
+                self.lookups.gets, self.lookups.most, self.lookups.refused
+            ),
             format!("who answers {}; its DHT node {};", share(answering), share(others)),
             format!("the flood {}; the client {}", share(flood), share(client)),
         ];
@@ -302,7 +343,7 @@ impl Flooded {
 
     /// What is promised of it: up to where the map system's part ends, and until the client has read the answer. It is kept if it is
     /// beside both quiet times: the client's own processor sleeps without a flood, so that one of them is long.
-    pub(super) fn promises(&self) -> [Line; 2] {
+    pub(super) fn promises(&self) -> [Line; 3] {
         [
             Line {
                 name: "random-eids",
@@ -315,6 +356,12 @@ impl Flooded {
                 ok: self.is_judged(false).is_ok() && self.worst(false) < LONGER && self.lost == 0,
                 measured: self.told(self.is_judged(false)),
                 promised: "p99 when it has read it below 2 x under 10 x its load",
+            },
+            Line {
+                name: "random-eids-lookups",
+                ok: self.lookups.refused > 0 && self.lookups.gets as f64 <= self.lookups.most,
+                measured: format!("{} GETs, {} questions refused one", self.lookups.gets, self.lookups.refused),
+                promised: "what nobody has is looked up within the budget of all strangers",
             },
         ]
     }
@@ -372,6 +419,7 @@ mod tests {
             sink_ratio: [1.1; 3],
             sink_arrival_ratio: [1.1; 3],
             lost: 0,
+            lookups: Lookups { gets: 2_000, refused: 40_000, most: 2_500.0 },
             from_idle: true,
             flood_apart: false,
             apart: true,
@@ -381,7 +429,17 @@ mod tests {
     }
 
     fn verdicts(flooded: &Flooded) -> [bool; 2] {
-        flooded.promises().map(|line| line.ok)
+        let [at_socket, read, _] = flooded.promises().map(|line| line.ok);
+        [at_socket, read]
+    }
+
+    #[test]
+    fn a_flood_that_walks_the_dht_or_would_start_no_lookup_is_told() {
+        let kept = |lookups| Flooded { lookups, ..withstood() }.promises()[2].ok;
+        let within = withstood().lookups;
+        assert!(kept(within));
+        assert!(!kept(Lookups { gets: 2_501, ..within }));
+        assert!(!kept(Lookups { refused: 0, ..within }), "nothing was asked for that would be looked up");
     }
 
     #[test]
@@ -410,7 +468,7 @@ mod tests {
     fn what_was_no_flood_or_has_no_time_stamps_is_not_judged() {
         let no_flood = Flooded { flood_per_s: 9_400.0, ..withstood() };
         assert_eq!(verdicts(&no_flood), [false, false]);
-        assert!(no_flood.promises().iter().all(|line| line.measured.starts_with("not judged, 94 % of the flood")));
+        assert!(no_flood.promises()[..2].iter().all(|line| line.measured.starts_with("not judged, 94 % of the flood")));
         let no_stamps = Flooded { stamped: false, arrival_ratio: [1.0; 3], ..withstood() };
         assert_eq!(verdicts(&no_stamps), [false, true]);
         assert!(no_stamps.promises()[0].measured.starts_with("not judged, no time stamps"));

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -173,8 +173,10 @@ impl Asker {
 const TICK: Duration = Duration::from_millis(1);
 /// Different questions of the flood: more than the map system could answer from what it was asked lately.
 const FLOOD_QUESTIONS: usize = 65_536;
-/// Where nothing is registered, and nobody is trusted for anything.
+/// Where nothing is registered, and nobody is trusted for anything: half of the flood, of which no lookup comes.
 const NOWHERE: Within = Within::Group(0xdbf);
+/// The CGEIDs of a map system without `--prefix`: the other half, each of which would be looked up in the DHT.
+const CGEIDS: u128 = 0x3fff_0ce1 << 96;
 
 /// Name of the thread that sends it.
 pub(super) const FLOOD_THREAD: &str = "flood";
@@ -219,7 +221,8 @@ impl Flood {
         let sites = Sites { within: NOWHERE, count: 1 << 16 };
         let question = |number: usize| {
             let from = crowd[number % crowd.len()];
-            let eid = sites.host(rand::random(), rand::random());
+            let cgeid = Ipv6Addr::from_bits(CGEIDS | rand::random::<u128>() >> 32);
+            let eid = if number % 2 == 0 { sites.host(rand::random(), rand::random()) } else { cgeid };
             Ok((from, encode(wire::control::Nonce(rand::random()), (from, port).into(), eid)?))
         };
         let questions = (0..FLOOD_QUESTIONS).map(question).collect::<anyhow::Result<Vec<_>>>()?;

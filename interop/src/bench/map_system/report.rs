@@ -1,24 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the bench says: the figures side by side, and of each promise whether it was kept.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::flooding::Flooded;
 use super::million::{FirstAnswer, Weight};
-use super::registering::Registering;
+use super::registering::{MOST_CORES, Registering};
 use super::{RATIO, TAIL};
 use crate::bench::Line;
 
 /// A case beside its floor: medians of all rounds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figures {
+    /// Who answered.
+    pub server: &'static str,
     /// Which.
     pub case: &'static str,
+    /// Questions outstanding.
+    pub outstanding: usize,
     /// Right answers a second.
     pub replies_per_s: f64,
     /// The floor's.
     pub floor_per_s: f64,
-    /// Of the floor: median, least and most of all rounds.
+    /// Of the floor: the median of all rounds.
+    pub ratio_to_floor: f64,
+    /// The same: median, least and most of all rounds.
     pub ratio: [f64; 3],
     /// Median time to the answer.
     pub p50_us: f64,
@@ -38,6 +44,40 @@ pub struct Figures {
     pub cores: f64,
 }
 
+/// The floor's row of a case: it is its own measure, and answers everything or is not one.
+#[derive(Debug, Clone, Serialize)]
+struct FloorRow {
+    server: &'static str,
+    case: &'static str,
+    outstanding: usize,
+    replies_per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+    ratio_to_floor: f64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Row<'a> {
+    Floor(FloorRow),
+    Ours(&'a Figures),
+}
+
+fn beside_floor<S: Serializer>(results: &[Figures], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(results.iter().flat_map(|it| {
+        let floor = FloorRow {
+            server: "floor",
+            case: it.case,
+            outstanding: it.outstanding,
+            replies_per_s: it.floor_per_s,
+            p50_us: it.floor_p50_us,
+            p99_us: it.floor_p99_us,
+            ratio_to_floor: 1.0,
+        };
+        [Row::Floor(floor), Row::Ours(it)]
+    }))
+}
+
 /// The outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -47,7 +87,8 @@ pub struct Report {
     pub outstanding: usize,
     /// Rounds of each case.
     pub rounds: usize,
-    /// The cases.
+    /// The cases; in JSON a row of the floor before each.
+    #[serde(serialize_with = "beside_floor")]
     pub results: Vec<Figures>,
     /// The flood of random EIDs.
     pub flood: Flooded,
@@ -131,8 +172,8 @@ impl Report {
         ));
         let it = &self.registering;
         lines.push(format!(
-            "{} sites that register each minute ({:.0}/s for {:.0} s): {:.3} cores, DHT {:.3}, Map-Notify after {:.0} us, p99 {:.0}, {} lost",
-            it.sites, it.registers_per_s, it.seconds, it.cores, it.dht_cores, it.p50_us, it.p99_us, it.lost
+            "{} sites that register each minute ({:.0}/s for {:.0} s): {:.3} cores, its DHT node, which still publishes them, {:.3}, together {:.3}; Map-Notify after {:.0} us, p99 {:.0}, {} lost",
+            it.sites, it.registers_per_s, it.seconds, it.cores, it.dht_cores, it.all_cores, it.p50_us, it.p99_us, it.lost
         ));
         let it = &self.first_answer;
         lines.push(format!(
@@ -175,12 +216,9 @@ pub(super) fn promises(
     });
     lines.push(Line {
         name: "sites-a-minute",
-        ok: registering.cores < 0.25 && registering.lost == 0,
-        measured: format!(
-            "{:.3} cores, {:.3} of the DHT beside, {:.0}/s, {} lost",
-            registering.cores, registering.dht_cores, registering.registers_per_s, registering.lost
-        ),
-        promised: "10,000 sites each minute, acknowledged: below 0.25 of a core",
+        ok: registering.cores < MOST_CORES && registering.lost == 0,
+        measured: registering.told(),
+        promised: "10,000 sites each minute, acknowledged: below 0.25 of a core, without the DHT node's work",
     });
     lines.push(Line {
         name: "register-to-answer",

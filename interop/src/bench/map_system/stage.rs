@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use wire::address::EidPrefix;
 
 use super::questions::{SCATTERED, Sites};
 use crate::bench::register::register_one;
 use crate::demo::binaries::Binaries;
-use crate::lab::process::Process;
+use crate::lab::process::{self, Process};
 use crate::lab::{Lab, Node, Topology, netlink};
 use crate::limits::{COMMAND_TIME, POLL};
 
@@ -67,6 +68,14 @@ impl Stage {
             process.check().with_context(|| process.log_tail().join("\n"))?;
         }
         Ok(())
+    }
+
+    /// The counters of the measured map system.
+    pub(super) fn counters(&self) -> anyhow::Result<Value> {
+        let mut command = self.binaries.command("lisp-mapsys");
+        command.args(["show", "counters", "--json", "--state-dir"]).arg(self.folder.join("server").join("state"));
+        let output = process::output(self.lab.namespace("server")?, command, COMMAND_TIME)?;
+        serde_json::from_str(&output.stdout).with_context(|| output.stderr)
     }
 
     /// One more map system with very many sites, and a socket beside it, connected to it. Another is its trust anchor: it has no

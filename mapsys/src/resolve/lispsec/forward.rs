@@ -9,7 +9,7 @@ use wire::control::lispsec::OneTimeKey;
 use wire::record::{Action, Ttl};
 
 use crate::engine::Output;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Served};
 use crate::register::label::{Label, Spelling};
 use crate::register::registration::{Part, Registration};
 use crate::resolve::ask::Ask;
@@ -69,6 +69,7 @@ impl Resolver {
             NextHop::Pipe => {
                 let bytes = protection.for_etr(&ask.ecm, granted, cant_sign, OneTimeKey::unencrypted)?;
                 self.admit_forward(cx, ask, host)?;
+                cx.tally.serve(Served::RequestForwarded);
                 cx.outputs.push_back(Output::Pipe { bytes });
                 Ok(Slot::Silent)
             }

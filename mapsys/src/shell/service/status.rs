@@ -11,6 +11,7 @@ use wire::address::EidPrefix;
 use wire::record::LocatorRecord;
 
 use crate::engine::Engine;
+use crate::refusal::Served;
 use crate::register::label::{AnyEid, Kind, Label};
 use crate::register::registration::Registration;
 use crate::register::site::LispSec;
@@ -227,7 +228,7 @@ fn row(engine: &Engine, now: Instant, eid: AnyEid, registration: &Registration) 
 
 fn locator(record: &LocatorRecord) -> Value {
     json!({
-        "address": record.rloc.ip().map(|ip| ip.to_string()),
+        "address": record.rloc.to_string(),
         "priority": record.priority,
         "weight": record.weight,
         "reachable": record.reachable,
@@ -264,11 +265,11 @@ pub(super) fn subscriptions(engine: &Engine, now: Instant, from: Cursor) -> Part
     Part { value: Value::Array(live.map(one).collect()), next }
 }
 
-/// The counters: refusals by name, and the sizes of the tables.
+/// The counters: refusals by name, what was done, and the sizes of the tables.
 pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Value {
     let refusals: serde_json::Map<String, Value> =
         engine.tally().iter().map(|(refusal, count)| (refusal.name().to_owned(), json!(count))).collect();
-    json!({
+    let mut all = json!({
         "refusals": refusals,
         "dropped_busy": dropped,
         "registrations": engine.server().registrations().len(),
@@ -285,5 +286,9 @@ pub(super) fn counters(engine: &Engine, dropped: u64, dht: Option<Value>) -> Val
         "ddt_referrals_sent": engine.ddt().referrals,
         "foreign_forwarded": engine.ddt().forwarded,
         "dht": dht,
-    })
+    });
+    for served in Served::ALL {
+        all[served.name()] = engine.tally().served(served).into();
+    }
+    all
 }
