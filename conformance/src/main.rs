@@ -199,13 +199,22 @@ fn told(outcome: Result<(), program::Error>) -> ExitCode {
 fn list(json: &Json) -> anyhow::Result<bool> {
     let mut text = String::new();
     let mut listed = Vec::new();
+    let documents = ledger::all()?;
+    let bases = ledger::bases(&documents);
+    let of = |check: &Listed| bases.get(check.id.as_str()).map_or(&[][..], Vec::as_slice);
     for suite in SUITES {
         let checks = (suite.list)()?;
         writeln!(text, "{}: {}", suite.name, suite.about)?;
         for check in &checks {
-            writeln!(text, "  {:<9} {:<6} {}", check.id, check.level, cited(&check.clause))?;
+            let read = if ledger::is_read(&check.level, of(check)) { ", the level is our reading" } else { "" };
+            writeln!(text, "  {:<9} {:<6} {}{read}", check.id, check.level, cited(&check.clause))?;
         }
-        let entry = |check: &Listed| serde_json::json!({"suite": suite.name, "id": check.id, "level": check.level, "clause": check.clause});
+        let entry = |check: &Listed| {
+            let clauses: Vec<_> = of(check).iter().map(|clause| clause.id.as_str()).collect();
+            let stated = !ledger::is_read(&check.level, of(check));
+            serde_json::json!({"suite": suite.name, "id": check.id, "level": check.level, "clause": check.clause,
+                               "clauses": clauses, "stated": stated})
+        };
         listed.extend(checks.iter().map(entry));
     }
     json.show(&listed, text)?;

@@ -55,6 +55,11 @@ fn json_goes_to_standard_output_or_beside_the_text() {
     let listed: serde_json::Value = serde_json::from_slice(&conformance(&["list", "--json"]).stdout).unwrap();
     let of_wire = listed.as_array().unwrap().iter().filter(|check| check["suite"] == "wire");
     assert_eq!(of_wire.count(), 88);
+    // RFC 9301 states no level for what C01 asks; that of R03 it does.
+    let named = |id: &str| listed.as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
+    let (read, stated) = (named("C01"), named("R03"));
+    assert_eq!((&read["stated"], &stated["stated"]), (&false.into(), &true.into()), "{read} {stated}");
+    assert_eq!(stated["clauses"], serde_json::json!(["CP-085", "CP-089"]));
 }
 
 #[test]
@@ -74,6 +79,11 @@ fn a_check_tells_what_was_given_expected_and_found_and_how_sure_it_is() {
     assert_eq!((&check["sure"], &given["direction"]), (&"inside".into(), &"given".into()));
     assert!(given["decoded"].as_str().unwrap().starts_with("Map-Register nonce"), "{given:#}");
     assert!(given["hex"].as_str().unwrap().starts_with("4500"), "{given:#}");
+    // Also how sure the reading of the clause is.
+    assert_eq!((&check["clauses"][0]["id"], &check["clauses"][0]["stated"]), (&"CP-085".into(), &true.into()));
+    let printed = text(&conformance(&["run", "--id", "C01,R03"]).stdout);
+    let of = |id: &str| printed.lines().find(|line| line.contains(&format!(" {id} "))).unwrap().to_owned();
+    assert!(of("C01").contains(" MUST, our reading ") && !of("R03").contains("our reading"), "{printed}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Verdict};
+use crate::ledger::{self, Document};
 pub use compared::{Change, Compared, Row};
 pub(crate) use read::LONGEST;
 pub use read::read;
@@ -66,10 +67,15 @@ impl Report {
         }
     }
 
-    /// Puts what a clause asks for, by the identifier of the check, where a suite does not say what it expects.
-    pub fn expect(&mut self, clause: impl Fn(&str) -> Option<String>) {
-        for check in self.checks.iter_mut().filter(|check| check.expected.is_empty()) {
-            check.expected = clause(&check.id).unwrap_or_default();
+    /// Puts to each check the clauses that it proves, and what they ask for where its suite does not say what it expects.
+    pub fn rest_on(&mut self, documents: &[Document]) {
+        let bases = ledger::bases(documents);
+        for check in &mut self.checks {
+            check.clauses = bases.get(check.id.as_str()).cloned().unwrap_or_default();
+            if check.expected.is_empty() {
+                let asked = check.clauses.iter().map(|clause| format!("{}: {}", clause.id, clause.text));
+                check.expected = asked.collect::<Vec<_>>().join("\n");
+            }
         }
     }
 
@@ -105,6 +111,8 @@ impl Report {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn report() -> Report {
@@ -112,6 +120,7 @@ mod tests {
             id: id.into(),
             clause: "9301 5.2".into(),
             level: "MUST".into(),
+            clauses: Vec::new(),
             suite: "wire".into(),
             result,
             evidence: "a < b & \"c\" # d".into(),
@@ -129,9 +138,37 @@ mod tests {
     fn where_a_suite_says_nothing_the_clause_says_what_is_expected() {
         let mut report = report();
         report.checks[1].expected = "this".into();
-        report.expect(|id| (id != "C").then(|| format!("the clause of {id}")));
+        report.rest_on(&[document()]);
         let expected: Vec<_> = report.checks.iter().map(|check| check.expected.as_str()).collect();
-        assert_eq!(expected, ["the clause of A", "this", ""]);
+        assert_eq!(expected, ["X-1: said of A and B", "this", ""]);
+    }
+
+    /// With one clause, which A and B prove, and whose level is our reading.
+    fn document() -> Document {
+        let text = "document = \"RFC 1\"\ntitle = \"T\"\n[[clause]]\nid = \"X-1\"\nlevel = \"MUST\"\nsection = \"2\"\n\
+                    stated = false\ntext = \"said of A and B\"\ntests = [\"A\", \"B\"]\n";
+        ledger::read("rfc1.toml", text, &mut BTreeSet::new()).unwrap()
+    }
+
+    #[test]
+    fn a_level_that_no_document_states_is_called_our_reading_in_each_format() {
+        let mut report = report();
+        let plain = [Format::Text, Format::Junit, Format::Tap, Format::Html].map(|form| report.render(form).unwrap());
+        assert!(plain.iter().all(|text| !text.contains("our reading")), "{plain:?}");
+        report.rest_on(&[document()]);
+        let [text, junit, tap, html] =
+            [Format::Text, Format::Junit, Format::Tap, Format::Html].map(|form| report.render(form).unwrap());
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(" MUST, our reading ")).collect();
+        assert!(lines.len() == 2 && lines[1].starts_with("FAIL B RFC 9301 5.2"), "{text}");
+        assert_eq!(junit.matches("<property name=\"reading\" value=\"ours\"/>").count(), 2, "{junit}");
+        assert_eq!(tap.matches("  reading: \"ours\"\n  clauses: [\"X-1\"]\n").count(), 2, "{tap}");
+        assert!(tap.contains("X-1: MUST is our reading, RFC 1 2 has no word of BCP 14 there"), "{tap}");
+        assert!(html.contains("<code class=\"clause\">X-1</code>") && html.contains(">our reading<"), "{html}");
+        let json: serde_json::Value = serde_json::from_str(&report.render(Format::Json).unwrap()).unwrap();
+        let clause = serde_json::json!({"id": "X-1", "document": "RFC 1", "section": "2", "level": "MUST", "stated": false,
+                                        "text": "said of A and B"});
+        assert_eq!(json["checks"][1]["clauses"], serde_json::json!([clause]));
+        assert_eq!(json["checks"][2].get("clauses"), None);
     }
 
     #[test]
