@@ -78,6 +78,9 @@ pub struct Check {
     pub suite: Cow<'static, str>,
     /// How it came out.
     pub result: Verdict,
+    /// Whether the machine lacks something to judge it, which the evidence names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lacks: bool,
     /// What was given, and what came, in a line.
     pub evidence: String,
     /// What is given, or asked.
@@ -129,6 +132,7 @@ impl Check {
             clauses: Vec::new(),
             suite: asked.suite.into(),
             result,
+            lacks: false,
             evidence: format!("{}: {came}", asked.about),
             asks: asked.about.into(),
             expected,

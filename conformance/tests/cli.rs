@@ -206,6 +206,50 @@ fn explain_shows_the_clause_and_the_bytes() {
 }
 
 #[test]
+fn diff_explain_and_claims_have_their_json() {
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&conformance(arguments).stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    };
+    let check = json(&["explain", "C01", "--json"]);
+    assert_eq!((&check["clauses"][0]["id"], &check["clauses"][0]["stated"]), (&"CP-041".into(), &false.into()));
+    assert!(check["check"].as_str().unwrap().contains("RFC 9301"), "{check}");
+    let clause = json(&["explain", "CP-085", "--json"]);
+    assert_eq!((clause["clauses"].as_array().unwrap().len(), &clause["check"]), (1, &serde_json::Value::Null));
+    let claims = json(&["claims", "--json"]);
+    assert!(claims["claims"].as_array().unwrap().iter().any(|claim| claim["claim"] == "lisp-sec"), "{claims}");
+    assert!(claims["tables"].as_str().unwrap().contains("[map-system]"), "{claims}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (run, beside) = (path("run.json"), path("diff.json"));
+    std::fs::write(&run, conformance(&["run", "--id", "M43,R03", "--json"]).stdout).unwrap();
+    let alone = json(&["diff", &run, &run, "--json"]);
+    assert_eq!(alone["counts"]["equal"], 2);
+    let printed = text(&conformance(&["diff", &run, &run, &format!("--json={beside}")]).stdout);
+    assert!(printed.ends_with("2 equal\n"), "{printed}");
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&std::fs::read(beside).unwrap()).unwrap(), alone);
+    let over = conformance(&["diff", &run, &run, &format!("--json={run}")]);
+    assert_eq!(over.status.code(), Some(2), "no report takes the place of one that is read");
+}
+
+#[test]
+fn what_the_machine_lacks_exits_with_3_and_is_named() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+        let output =
+            command.args(arguments).env("CONFORMANCE_LISP_MAPSYS", "/nonexistent/lisp-mapsys").env("CI", "false");
+        output.output().unwrap()
+    };
+    let output = run(&["run", "--id", "FC-105.1"]);
+    let told = text(&output.stderr);
+    assert!(output.status.code() == Some(3) && told.contains("/nonexistent/lisp-mapsys does not run"), "{told}");
+    let output = run(&["run", "--id", "R03", "-o", "/dev/full"]);
+    let told = text(&output.stderr);
+    assert!(output.status.code() == Some(3) && told.contains("--output /dev/full"), "{told}");
+    assert_eq!(run(&["run", "--id", "R03", "-o", "/nonexistent/r"]).status.code(), Some(2));
+}
+
+#[test]
 fn decode_prints_an_object_a_message_and_fails_if_one_is_refused() {
     let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/vectors.json");
     let output = conformance(&["decode", vectors]);

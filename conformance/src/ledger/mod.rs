@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use basis::{Basis, bases, is_read, level_told};
 pub use coverage::{Missed, Share, Shares, missed, promised};
 pub use log::Log;
-pub use print::{explain, left_out, listed, table};
+pub use print::{explain, left_out, listed, named, table};
 pub use ran::{Ran, results};
 pub use read::{Flaw, extras, read};
 pub(crate) use read::{line, syntax};

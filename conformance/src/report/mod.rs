@@ -8,11 +8,12 @@ mod read;
 mod side_by_side;
 mod text;
 
-use anyhow::ensure;
+use anyhow::bail;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Verdict};
+use crate::lacks::Lacks;
 use crate::ledger::{self, Document};
 pub use compared::{Change, Compared, Row};
 pub(crate) use read::LONGEST;
@@ -87,9 +88,15 @@ impl Report {
     /// Whether nothing failed.
     ///
     /// # Errors
-    /// When nothing was judged, of which nothing can be said; an interrupted run says why by itself.
+    /// When nothing was judged, of which nothing can be said: [`Lacks`] if the machine lacks something. An interrupted run says why by itself.
     pub fn holds(&self) -> anyhow::Result<bool> {
-        ensure!(self.interrupted || self.passed + self.failed > 0, "nothing was judged: {}", self.closing_line());
+        if !self.interrupted && self.passed + self.failed == 0 {
+            let told = format!("nothing was judged: {}", self.closing_line());
+            if let Some(check) = self.checks.iter().find(|check| check.lacks) {
+                return Err(Lacks(format!("{told}; {}: {}", check.id, text::shown(&check.came))).into());
+            }
+            bail!(told);
+        }
         Ok(self.failed == 0)
     }
 
@@ -123,6 +130,7 @@ mod tests {
             clauses: Vec::new(),
             suite: "wire".into(),
             result,
+            lacks: false,
             evidence: "a < b & \"c\" # d".into(),
             asks: "a < b".into(),
             expected: String::new(),
@@ -208,6 +216,11 @@ mod tests {
         assert!(!report.holds().unwrap());
         report = Report::new("self", report.checks.split_off(2));
         assert_eq!(report.holds().unwrap_err().to_string(), "nothing was judged: 0 passed, 0 failed, 1 skipped");
+        report.checks[0].lacks = true;
+        report.checks[0].came = "root is needed".into();
+        let lacks = report.holds().unwrap_err();
+        assert_eq!(crate::lacks::status(&lacks), 3);
+        assert!(lacks.to_string().ends_with("1 skipped; C: root is needed"), "{lacks}");
         report.interrupted = true;
         assert!(report.holds().unwrap());
     }
