@@ -290,7 +290,9 @@ fn claims_name_the_table_that_each_suite_of_a_map_system_needs() {
     {
         assert!(told.contains(table), "{told}");
     }
-    for of_one_that_runs in ["itr-key ", "protected-path ", "[map-system.subscribers]", "\"requires lisp-sec\""] {
+    for of_one_that_runs in
+        ["`data-plane = false`", "itr-key ", "protected-path ", "[map-system.subscribers]", "\"requires lisp-sec\""]
+    {
         assert!(told.contains(of_one_that_runs), "{told}");
     }
 }
