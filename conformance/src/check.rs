@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::{Message, Recording, Sure};
+use crate::ledger::{self, Basis};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +71,16 @@ pub struct Check {
     pub clause: String,
     /// MUST, SHOULD, ... as the clause has it.
     pub level: String,
+    /// The clauses of the ledger that it proves; a suite leaves them to the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clauses: Vec<Basis>,
     /// The suite it belongs to.
     pub suite: Cow<'static, str>,
     /// How it came out.
     pub result: Verdict,
+    /// Whether the machine lacks something to judge it, which the evidence names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lacks: bool,
     /// What was given, and what came, in a line.
     pub evidence: String,
     /// What is given, or asked.
@@ -122,8 +129,10 @@ impl Check {
             id: asked.id.into(),
             clause: asked.clause.into(),
             level: asked.level.into(),
+            clauses: Vec::new(),
             suite: asked.suite.into(),
             result,
+            lacks: false,
             evidence: format!("{}: {came}", asked.about),
             asks: asked.about.into(),
             expected,
@@ -132,6 +141,18 @@ impl Check {
             took_ms: u64::try_from(recording.took.as_millis()).unwrap_or(u64::MAX),
             exchange: recording.exchange,
         }
+    }
+
+    /// Its level, and that it is our reading where no document states it.
+    pub fn level_told(&self) -> String {
+        ledger::level_told(&self.level, &self.clauses)
+    }
+
+    /// How sure its verdict is: on what kind of observation it rests, and whose word the level of each clause is. Lines.
+    pub fn sure_told(&self) -> Vec<String> {
+        let observed = self.sure.map(|sure| sure.told().to_owned());
+        let read = self.clauses.iter().map(|clause| format!("{}: {}", clause.id, clause.told()));
+        observed.into_iter().chain(read).collect()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod descendants;
 pub mod dissect;
 pub mod exchange;
 pub mod findings;
+pub mod lacks;
 pub mod lanes;
 pub mod ledger;
 pub mod mutants;

@@ -18,7 +18,7 @@ use conformance::mutants::{self, MutantsArguments};
 use conformance::report::{self, Compared, Report, Shape};
 use conformance::suite::{Listed, SUITES};
 use conformance::target::Claim;
-use conformance::{dissect, progress};
+use conformance::{dissect, lacks, progress};
 use program::{Completions, Json, Man, Manual};
 
 /// Holds a LISP implementation against the clauses of the RFCs.
@@ -42,7 +42,7 @@ Examples:
   conformance decode capture.pcap
   conformance mutants --suite lisp
 
-Exit status: 0 all held, 1 something did not, 2 wrong usage, 130 interrupted."
+Exit status: 0 all held, 1 something did not, 2 wrong usage, 3 the machine lacks something, 130 interrupted."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -59,11 +59,16 @@ enum Verb {
     /// Runs suites and prints what came of each check; the last line is `N passed, N failed, N skipped`.
     Run(run::Run),
     /// Lists what a target file may claim that its target supports.
-    Claims,
+    Claims {
+        #[command(flatten)]
+        json: Json,
+    },
     /// Says what a clause or a check is about: what is asked for, why, and how it is tested; the bytes, what must happen.
     Explain {
         /// Identifier of a clause of the ledger, such as CP-085, or of a check, such as M43.
         id: String,
+        #[command(flatten)]
+        json: Json,
     },
     /// Puts runs side by side: which checks came out otherwise than in the first.
     ///
@@ -103,6 +108,7 @@ const MANUAL: Manual = Manual {
             "Some check did not hold, or a suite could not be run, or a check is broken from one run to another, or a target shows a finding, or the codec refused some bytes.",
         ),
         ("2", "Wrong usage, a wrong target file, or nothing was judged; the message names it."),
+        ("3", "The machine lacks something, without which nothing was judged, or refuses it; the message names it."),
         ("130", "It was interrupted; what had run until then is reported."),
     ],
     files: &[],
@@ -129,8 +135,10 @@ struct Diff {
     #[arg(required = true, num_args = 2..=COLUMNS)]
     reports: Vec<PathBuf>,
     /// How it is written down.
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     format: Shape,
+    #[command(flatten)]
+    json: Json,
     /// Where it is written, instead of standard output.
     #[arg(short = 'o', long = "output")]
     output: Option<PathBuf>,
@@ -166,8 +174,8 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Diff(arguments) => diff(&arguments),
         Verb::Findings(arguments) => show_findings(&arguments),
-        Verb::Claims => claims(),
-        Verb::Explain { id } => explain(&id),
+        Verb::Claims { json } => claims(&json),
+        Verb::Explain { id, json } => explain(&id, &json),
         Verb::Ledger(arguments) => show_ledger(&arguments),
         Verb::Decode { file } => decode(&file),
         Verb::Mutants(arguments) => mutants::run(&arguments),
@@ -180,7 +188,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) => {
             eprintln!("conformance: {error:#}");
-            ExitCode::from(if progress::is_stopped() { INTERRUPTED } else { 2 })
+            ExitCode::from(if progress::is_stopped() { INTERRUPTED } else { lacks::status(&error) })
         }
     }
 }
@@ -199,13 +207,22 @@ fn told(outcome: Result<(), program::Error>) -> ExitCode {
 fn list(json: &Json) -> anyhow::Result<bool> {
     let mut text = String::new();
     let mut listed = Vec::new();
+    let documents = ledger::all()?;
+    let bases = ledger::bases(&documents);
+    let of = |check: &Listed| bases.get(check.id.as_str()).map_or(&[][..], Vec::as_slice);
     for suite in SUITES {
         let checks = (suite.list)()?;
         writeln!(text, "{}: {}", suite.name, suite.about)?;
         for check in &checks {
-            writeln!(text, "  {:<9} {:<6} {}", check.id, check.level, cited(&check.clause))?;
+            let read = if ledger::is_read(&check.level, of(check)) { ", the level is our reading" } else { "" };
+            writeln!(text, "  {:<9} {:<6} {}{read}", check.id, check.level, cited(&check.clause))?;
         }
-        let entry = |check: &Listed| serde_json::json!({"suite": suite.name, "id": check.id, "level": check.level, "clause": check.clause});
+        let entry = |check: &Listed| {
+            let clauses: Vec<_> = of(check).iter().map(|clause| clause.id.as_str()).collect();
+            let stated = !ledger::is_read(&check.level, of(check));
+            serde_json::json!({"suite": suite.name, "id": check.id, "level": check.level, "clause": check.clause,
+                               "clauses": clauses, "stated": stated})
+        };
         listed.extend(checks.iter().map(entry));
     }
     json.show(&listed, text)?;
@@ -228,10 +245,15 @@ fn put(path: Option<&Path>, text: &str, line: &str) -> anyhow::Result<()> {
 }
 
 fn diff(arguments: &Diff) -> anyhow::Result<bool> {
+    arguments.json.check_beside(&arguments.reports)?;
     let reports = read_all(&arguments.reports)?;
     let named = named(&arguments.reports, &reports);
     let compared = Compared::of(&named);
-    put(arguments.output.as_deref(), &compared.render(arguments.format), &compared.closing_line())?;
+    let shape = if arguments.json.is_output() { Shape::Json } else { arguments.format };
+    if !arguments.json.is_output() {
+        arguments.json.show_document(&compared.render(Shape::Json), "")?;
+    }
+    put(arguments.output.as_deref(), &compared.render(shape), &compared.closing_line())?;
     Ok(compared.holds())
 }
 
@@ -276,6 +298,8 @@ These three start what they judge with sites, keys and peers of their own; one t
   [[map-system.site]]       \"requires lisp-sec\", which it answers for only with LISP-SEC; \"vectors\", the site 10.2.2.0/24 of the vectors
 What is not given is skipped, and the report says so. Subscriptions of an earlier run may be in the way of pubsub: begin with a map system
 that was started afresh. Suite nat has no table: it judges only what takes the configurations of lisp-mapsys.
+Suites data-plane and mobility need [tunnel-router.start]; with `data-plane = false` in [tunnel-router] no packet has to cross it, and it is
+held against what it answers alone.
 
 Two suites need no claim, but one of these tables. Commands are lists of a program and its arguments, in which {program:VARIABLE} is a
 program that a variable names, and {name} what is said here; they run without the variables of our environment but PATH:
@@ -290,19 +314,23 @@ What is put to our libraries, to verbs that have no command here, or needs a net
 such a target refuses counts if it takes what is right. `conformance explain ID-005.4` says to which command a check is put.
 ";
 
-fn claims() -> anyhow::Result<bool> {
-    io::stdout().lock().write_all(format!("{}{TABLES}", Claim::listed()).as_bytes())?;
+fn claims(json: &Json) -> anyhow::Result<bool> {
+    let claim = |(_, name, about): &(Claim, &str, &str)| serde_json::json!({"claim": name, "about": about});
+    let claims: Vec<_> = Claim::ALL.iter().map(claim).collect();
+    json.show(&serde_json::json!({"claims": claims, "tables": TABLES.trim()}), Claim::listed() + TABLES)?;
     Ok(true)
 }
 
-fn explain(id: &str) -> anyhow::Result<bool> {
+fn explain(id: &str, json: &Json) -> anyhow::Result<bool> {
     let of_suites = |id: &str| SUITES.iter().find_map(|suite| suite.explained(id).transpose()).transpose();
     let about = |id: &str| SUITES.iter().find_map(|suite| (suite.explain)(id).ok().flatten());
-    let clause = ledger::explain(&ledger::all()?, id, &about);
-    let Some(text) = [clause, of_suites(id)?].into_iter().flatten().reduce(|clause, checks| clause + &checks) else {
+    let documents = ledger::all()?;
+    let (clause, check) = (ledger::explain(&documents, id, &about), of_suites(id)?);
+    let found = serde_json::json!({"id": id, "clauses": ledger::named(&documents, id), "check": check});
+    let Some(text) = [clause, check].into_iter().flatten().reduce(|clause, checks| clause + &checks) else {
         bail!("{id}: no clause and no check of that name; `conformance ledger` and `conformance list` name them");
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    json.show(&found, text)?;
     Ok(true)
 }
 

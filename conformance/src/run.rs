@@ -143,11 +143,7 @@ fn end(arguments: &Run, total: usize, mut done: Vec<Check>) {
 fn written(arguments: &Run, total: usize, checks: Vec<Check>) -> anyhow::Result<bool> {
     let mut report = Report::new(target::judged().name.clone(), checks);
     let documents = ledger::all()?;
-    report.expect(|id| {
-        let of_it = documents.iter().flat_map(|document| &document.clauses);
-        let of_it = of_it.filter(|clause| clause.checks().any(|check| check == id));
-        of_it.map(|clause| format!("{}: {}", clause.id, clause.text)).reduce(|one, other| one + "\n" + &other)
-    });
+    report.rest_on(&documents);
     report.interrupted = progress::is_stopped() && report.checks.len() < total;
     if report.interrupted {
         eprintln!("conformance: interrupted; {} of {total} checks have run", report.checks.len());

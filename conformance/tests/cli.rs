@@ -55,6 +55,11 @@ fn json_goes_to_standard_output_or_beside_the_text() {
     let listed: serde_json::Value = serde_json::from_slice(&conformance(&["list", "--json"]).stdout).unwrap();
     let of_wire = listed.as_array().unwrap().iter().filter(|check| check["suite"] == "wire");
     assert_eq!(of_wire.count(), 88);
+    // RFC 9301 states no level for what C01 asks; that of R03 it does.
+    let named = |id: &str| listed.as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
+    let (read, stated) = (named("C01"), named("R03"));
+    assert_eq!((&read["stated"], &stated["stated"]), (&false.into(), &true.into()), "{read} {stated}");
+    assert_eq!(stated["clauses"], serde_json::json!(["CP-085", "CP-089"]));
 }
 
 #[test]
@@ -74,6 +79,11 @@ fn a_check_tells_what_was_given_expected_and_found_and_how_sure_it_is() {
     assert_eq!((&check["sure"], &given["direction"]), (&"inside".into(), &"given".into()));
     assert!(given["decoded"].as_str().unwrap().starts_with("Map-Register nonce"), "{given:#}");
     assert!(given["hex"].as_str().unwrap().starts_with("4500"), "{given:#}");
+    // Also how sure the reading of the clause is.
+    assert_eq!((&check["clauses"][0]["id"], &check["clauses"][0]["stated"]), (&"CP-085".into(), &true.into()));
+    let printed = text(&conformance(&["run", "--id", "C01,R03"]).stdout);
+    let of = |id: &str| printed.lines().find(|line| line.contains(&format!(" {id} "))).unwrap().to_owned();
+    assert!(of("C01").contains(" MUST, our reading ") && !of("R03").contains("our reading"), "{printed}");
 }
 
 #[test]
@@ -196,6 +206,50 @@ fn explain_shows_the_clause_and_the_bytes() {
 }
 
 #[test]
+fn diff_explain_and_claims_have_their_json() {
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&conformance(arguments).stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    };
+    let check = json(&["explain", "C01", "--json"]);
+    assert_eq!((&check["clauses"][0]["id"], &check["clauses"][0]["stated"]), (&"CP-041".into(), &false.into()));
+    assert!(check["check"].as_str().unwrap().contains("RFC 9301"), "{check}");
+    let clause = json(&["explain", "CP-085", "--json"]);
+    assert_eq!((clause["clauses"].as_array().unwrap().len(), &clause["check"]), (1, &serde_json::Value::Null));
+    let claims = json(&["claims", "--json"]);
+    assert!(claims["claims"].as_array().unwrap().iter().any(|claim| claim["claim"] == "lisp-sec"), "{claims}");
+    assert!(claims["tables"].as_str().unwrap().contains("[map-system]"), "{claims}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (run, beside) = (path("run.json"), path("diff.json"));
+    std::fs::write(&run, conformance(&["run", "--id", "M43,R03", "--json"]).stdout).unwrap();
+    let alone = json(&["diff", &run, &run, "--json"]);
+    assert_eq!(alone["counts"]["equal"], 2);
+    let printed = text(&conformance(&["diff", &run, &run, &format!("--json={beside}")]).stdout);
+    assert!(printed.ends_with("2 equal\n"), "{printed}");
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&std::fs::read(beside).unwrap()).unwrap(), alone);
+    let over = conformance(&["diff", &run, &run, &format!("--json={run}")]);
+    assert_eq!(over.status.code(), Some(2), "no report takes the place of one that is read");
+}
+
+#[test]
+fn what_the_machine_lacks_exits_with_3_and_is_named() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+        let output =
+            command.args(arguments).env("CONFORMANCE_LISP_MAPSYS", "/nonexistent/lisp-mapsys").env("CI", "false");
+        output.output().unwrap()
+    };
+    let output = run(&["run", "--id", "FC-105.1"]);
+    let told = text(&output.stderr);
+    assert!(output.status.code() == Some(3) && told.contains("/nonexistent/lisp-mapsys does not run"), "{told}");
+    let output = run(&["run", "--id", "R03", "-o", "/dev/full"]);
+    let told = text(&output.stderr);
+    assert!(output.status.code() == Some(3) && told.contains("--output /dev/full"), "{told}");
+    assert_eq!(run(&["run", "--id", "R03", "-o", "/nonexistent/r"]).status.code(), Some(2));
+}
+
+#[test]
 fn decode_prints_an_object_a_message_and_fails_if_one_is_refused() {
     let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/vectors.json");
     let output = conformance(&["decode", vectors]);
@@ -239,7 +293,9 @@ fn claims_name_the_table_that_each_suite_of_a_map_system_needs() {
     for of_a_role in ["[cgeid-issuer]", "make-ed25519", "[dht-node]", "[dht-node.start]"] {
         assert!(told.contains(of_a_role), "{told}");
     }
-    for of_one_that_runs in ["itr-key ", "protected-path ", "[map-system.subscribers]", "\"requires lisp-sec\""] {
+    for of_one_that_runs in
+        ["`data-plane = false`", "itr-key ", "protected-path ", "[map-system.subscribers]", "\"requires lisp-sec\""]
+    {
         assert!(told.contains(of_one_that_runs), "{told}");
     }
 }

@@ -28,6 +28,19 @@ addEventListener("load", async () => {
   document.querySelector("[type=reset]").click();
   await wait();
   seen.reset = shown();
+  const clause = document.querySelector("[name=clause]");
+  const type = (text) => { clause.value = text; clause.dispatchEvent(new Event("input", { bubbles: true })); };
+  type("CP-085");
+  seen.clause = shown();
+  seen.clauses = document.querySelector("details.check:not([hidden]) summary").innerText.match(/[CD]P-[0-9]+/g);
+  seen.filtered = location.hash;
+  type("dp-0");
+  seen.beginning = shown();
+  type("CP-041");
+  seen.reading = document.querySelector("details.check:not([hidden]) .level").innerText.includes("our reading");
+  seen.offered = document.querySelectorAll("#clauses option").length;
+  document.querySelector("[type=reset]").click();
+  await wait();
   document.querySelector("[name=change]").value = "broken";
   document.querySelector("[name=change]").dispatchEvent(new Event("input", { bubbles: true }));
   seen.broken = shown();
@@ -147,6 +160,10 @@ fn an_address_filters_and_opens_without_a_word_on_the_console() {
     let open: Vec<_> =
         one.document.split("<details ").filter(|rest| rest.split('>').next().unwrap().contains(" open")).collect();
     assert_eq!((open.len(), open[0].contains("id=\"R03\"")), (1, true));
+    for clause in ["#clause=CP-085", "#CP-085"] {
+        let of_clause = desk.render(&page, clause);
+        assert_eq!((of_clause.shown(), of_clause.console), ((1, 88), Vec::<String>::new()), "{clause}");
+    }
 }
 
 #[test]
@@ -163,6 +180,10 @@ fn a_person_filters_and_looks_behind_a_cell() {
     for (what, expected) in [("all", 88), ("failed", 2), ("reset", 88), ("broken", 2), ("columns", 5), ("wide", 0)] {
         assert_eq!(seen[what], expected, "{what}: {seen}");
     }
+    // R03 alone proves CP-085, and CP-089 too; D10 and others stand under names that begin with DP-0.
+    assert_eq!((&seen["clause"], &seen["clauses"]), (&1.into(), &serde_json::json!(["CP-085", "CP-089"])), "{seen}");
+    assert_eq!((&seen["filtered"], &seen["reading"]), (&"#clause=CP-085".into(), &true.into()), "{seen}");
+    assert!(seen["beginning"].as_u64().unwrap() > 5 && seen["offered"].as_u64().unwrap() > 80, "{seen}");
     let text = seen["text"].as_u64().unwrap();
     assert!(text > 0 && text < 40, "{seen}");
     assert_eq!(

@@ -2,121 +2,15 @@
 //! `conformance run --target`: bad targets, which are named in bounded time, and deployed ones, where they are at hand.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-use std::io::BufRead as _;
-use std::net::{Ipv4Addr, UdpSocket};
+mod fakes;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use conformance::findings::{self, Program, Shown};
 use conformance::report::Report;
-use serde_json::Value;
-
-const FAKE: &str = include_str!("common/fake.py");
-/// What is claimed and configured everywhere in these files.
-const SITES: &str = r#"
-[map-system.sites]
-count = 64
-eid-prefix = "2001:db8:{number}::/48"
-key = [{ algorithm = "hmac-sha-1", secret = "secret{number}" }]
-"#;
-
-/// A fake that runs on loopback; it ends when this is dropped.
-struct Fake {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Fake {
-    fn start(mode: &[&str]) -> Self {
-        let script = format!("{}/tests/common/fake.py", env!("CARGO_MANIFEST_DIR"));
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let ip = Ipv4Addr::new(127, 128 | high & 0x3f, low, 250);
-        let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
-        let mut command = Command::new("python3");
-        command.arg(script).args([&ip.to_string(), &port.to_string()]).args(mode).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "ready");
-        Self { child, address: format!("{ip}:{port}") }
-    }
-
-    fn file(&self) -> String {
-        let address = &self.address;
-        format!(
-            "name = \"a fake\"\nclaims = [\"proxy-reply\", \"hmac-sha-1\"]\n[map-system]\naddress = [\"{address}\"]\n{SITES}"
-        )
-    }
-}
-
-/// What came of a run, and how long it took.
-struct Run {
-    report: Value,
-    took: Duration,
-}
-
-impl Run {
-    fn of(file: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("target.toml");
-        std::fs::write(&path, file).unwrap();
-        Self::of_file(&path, arguments)
-    }
-
-    fn of_file(path: &Path, arguments: &[&str]) -> Self {
-        let begun = Instant::now();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
-        let output = command.args(["run", "--json", "--target"]).arg(path).args(arguments).output().unwrap();
-        let report = serde_json::from_slice(&output.stdout);
-        let report = report.unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
-        Self { report, took: begun.elapsed() }
-    }
-
-    /// Result and evidence of a check.
-    fn check(&self, id: &str) -> (&str, &str) {
-        let check = self.report["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
-        (check["result"].as_str().unwrap(), check["evidence"].as_str().unwrap())
-    }
-
-    fn count(&self, result: &str, evidence: &str) -> usize {
-        let is_it =
-            |check: &&Value| check["result"] == result && check["evidence"].as_str().unwrap().contains(evidence);
-        self.report["checks"].as_array().unwrap().iter().filter(is_it).count()
-    }
-}
-
-fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).into_owned()
-}
-
-/// Whether there is something to run a fake with.
-fn has_python() -> bool {
-    let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI has python3");
-        eprintln!("SKIP: python3 is needed");
-    }
-    found
-}
-
-/// Whether network namespaces can be had.
-fn is_root() -> bool {
-    let root = std::fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0);
-    let root = root.unwrap_or(false) && Path::new("/dev/net/tun").exists();
-    if !root {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI runs as root");
-        eprintln!("SKIP: root is needed, for network namespaces");
-    }
-    root
-}
+use fakes::{FAKE, Fake, Run, SITES, has_python, is_root, text};
 
 #[test]
 fn one_that_never_answers_is_named_and_not_waited_for_again() {
@@ -273,6 +167,16 @@ fn deployed(file: &str, variable: &str, suites: &str) -> Option<Run> {
     Some(Run::of_file(&path, &["--suite", suites]))
 }
 
+/// The table of findings has each of these of a program, and the run shows it: that nothing was judged is not enough.
+fn shows(run: &Run, ids: &[&str]) {
+    let report: Report = serde_json::from_value(run.report.clone()).unwrap();
+    let all = findings::all().unwrap();
+    for id in ids {
+        let finding = all.iter().find(|finding| finding.id == *id).unwrap();
+        assert_eq!(finding.shown(&report), Shown::Yes, "{id}: {:?}", finding.checks());
+    }
+}
+
 /// Each check fails, and says this; and whatever the table of findings has of the program is shown, if it was judged.
 fn finds(run: &Run, program: Program, failed: &[(&str, &str)]) {
     for (id, told) in failed {
@@ -338,6 +242,32 @@ fn what_is_known_of_openoverlayrouter_is_found_again() {
 }
 
 #[test]
+fn what_is_known_of_the_tunnel_router_of_openoverlayrouter_is_found_again() {
+    let Some(run) = deployed("oor.toml", "INTEROP_OOR", "data-plane,mobility") else { return };
+    finds(
+        &run,
+        Program::OpenOverlayRouter,
+        &[
+            ("CP-062.1", "no mapping: encapsulated: expected nothing"),
+            ("DP-026.1", "1000 flows at one"),
+            ("DP-093.1", "expected nothing"),
+            ("DP-093.4", "expected nothing"),
+        ],
+    );
+    shows(&run, &["overclaimed", "one-source-port", "instance-by-l-bit", "any-inner-destination"]);
+    // It answers both, so that nothing was judged is not why it shows neither.
+    assert_eq!((run.check("CP-028.1").0, run.check("CP-041.1").0), ("pass", "pass"));
+}
+
+#[test]
+fn what_is_known_of_the_tunnel_router_of_openlisp_is_found_again() {
+    let Some(run) = deployed("openlisp.toml", "INTEROP_OPENLISP", "data-plane,mobility") else { return };
+    finds(&run, Program::OpenLisp, &[("CP-028.1", "no Map-Reply"), ("CP-041.1", "no Map-Reply")]);
+    shows(&run, &["probe-unanswered", "bare-request-unanswered"]);
+    assert!(run.count("skip", "OpenLISP has no data plane") > 100, "{}", run.report);
+}
+
+#[test]
 fn what_is_known_of_the_ddt_of_openlisp_is_found_again() {
     let Some(run) = deployed("openlisp.toml", "INTEROP_OPENLISP", "ddt") else { return };
     finds(
@@ -348,9 +278,11 @@ fn what_is_known_of_the_ddt_of_openlisp_is_found_again() {
             ("DT-02.2", "2001:db8::/43"),
             ("DT-03.1", "2001:db9::/32"),
             ("DT-04.1", "expected a Map-Referral; none came"),
+            ("DT-04.6", "is in the Referral Set"),
             ("DT-10.2", "none came"),
         ],
     );
+    shows(&run, &["ack-names-the-etr", "d-has-no-referral"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! It is data, one file a document, and part of the binary: a run can be held against it anywhere. What a file may say is
 //! read strictly, so that no clause is without either a test or the reason why it has none.
 
+mod basis;
 mod coverage;
 mod log;
 mod print;
@@ -15,9 +16,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use basis::{Basis, bases, is_read, level_told};
 pub use coverage::{Missed, Share, Shares, missed, promised};
 pub use log::Log;
-pub use print::{explain, left_out, listed, table};
+pub use print::{explain, left_out, listed, named, table};
 pub use ran::{Ran, results};
 pub use read::{Flaw, extras, read};
 pub(crate) use read::{line, syntax};

@@ -124,6 +124,13 @@ pub fn listed(documents: &[Document]) -> Value {
     })
 }
 
+/// The clause of an identifier, or those that the check of that identifier proves, as [`listed`] has them.
+pub fn named(documents: &[Document], id: &str) -> Vec<Value> {
+    let is_it = |clause: &&Clause| clause.id == id || clause.checks().any(|check| check == id);
+    let of = |document| move |clause| entry(document, clause);
+    documents.iter().flat_map(|document| document.clauses.iter().filter(is_it).map(of(document))).collect()
+}
+
 fn entry(document: &Document, clause: &Clause) -> Value {
     let mut entry = json!({
         "id": clause.id, "document": document.name, "level": clause.level, "section": clause.section, "text": clause.text,

@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use super::limits;
 use super::mutant::{FOLDER, Mutant};
 use super::tree;
+use crate::lacks::Lacks;
 
 /// The programs that suites judge, and the variables that name them.
 pub(super) const PROGRAMS: [(&str, &str); 4] = [
@@ -59,7 +60,7 @@ pub(super) fn build(tree: &Path, mutants: &[Mutant]) -> anyhow::Result<Built> {
     // What is built goes where all else does, the programs into a folder of their own.
     command.env("CARGO_BUILD_BUILD_DIR", &shared).env("CARGO_TARGET_DIR", &target);
     command.env("CARGO_PROFILE_DEV_DEBUG", "false");
-    let output = command.output().context("cargo, which builds the mutants")?;
+    let output = command.output().map_err(|error| Lacks(format!("cargo, which builds the mutants: {error}")))?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the mutants do not build:\n{}", errors(&told));
     let folder = target.join(if profile == "release" { "release" } else { "debug" });

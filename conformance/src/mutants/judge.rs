@@ -165,7 +165,7 @@ fn outcome(status: Option<i32>, out: &Path, told: &Path) -> anyhow::Result<Outco
             Ok(Outcome::Broken(unasked.evidence))
         }
         // A run in which nothing was judged says so; it has a report all the same.
-        Some(2) => match report().ok().and_then(|told| told.checks.into_iter().next()) {
+        Some(2 | 3) => match report().ok().and_then(|told| told.checks.into_iter().next()) {
             Some(ToldCheck { evidence, .. }) => Ok(Outcome::Lacking(evidence)),
             None => Ok(Outcome::Broken(fs::read_to_string(told)?.trim().to_owned())),
         },
@@ -212,6 +212,7 @@ mod tests {
         let skipped = |other: &str| serde_json::json!({"checks": [check("A", "skip"), check("B", other)]}).to_string();
         fs::write(&out, skipped("skip")).unwrap();
         assert_eq!(outcome(Some(2), &out, &told).unwrap(), Outcome::Lacking("e".into()));
+        assert_eq!(outcome(Some(3), &out, &told).unwrap(), Outcome::Lacking("e".into()));
         fs::write(&out, "").unwrap();
         assert_eq!(outcome(Some(2), &out, &told).unwrap(), Outcome::Broken("conformance: no".into()));
         fs::write(&out, skipped("pass")).unwrap();

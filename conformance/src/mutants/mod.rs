@@ -49,6 +49,11 @@ pub struct MutantsArguments {
     json: Json,
 }
 
+/// What catches a mutant whose programs did not start.
+const START: &str = "start";
+/// What catches a mutant whose suite was not over in time.
+const TIME: &str = "time";
+
 /// What became of one mutant.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -57,6 +62,9 @@ struct Row {
     wrong: String,
     /// The check, or `time`, or `start`; null where it was missed, or not judged.
     caught_by: Option<String>,
+    /// Whether a check caught it. Where its programs did not start, or its suite was not over in time, a machine that has too much to
+    /// do can look the same.
+    by_check: bool,
     evidence: String,
     /// The suite lacks something to judge it.
     skipped: bool,
@@ -134,9 +142,10 @@ fn row(judge: &Judge<'_>, mutant: &Mutant) -> anyhow::Result<Row> {
     let begun = Instant::now();
     let outcome = judge.mutant(mutant)?;
     let (caught_by, evidence) = told(&outcome);
+    let by_check = matches!(outcome, Outcome::Failed { .. });
     let (skipped, seconds) = (matches!(outcome, Outcome::Lacking(_)), begun.elapsed().as_secs_f64());
     let Mutant { id, suite, wrong, .. } = mutant.clone();
-    let row = Row { mutant: id, suite, wrong, caught_by, evidence, skipped, seconds };
+    let row = Row { mutant: id, suite, wrong, caught_by, by_check, evidence, skipped, seconds };
     eprintln!("{:<8} {:<10} {} in {seconds:.1} s", row.mutant, row.suite, row.shown());
     Ok(row)
 }
@@ -147,8 +156,8 @@ fn told(outcome: &Outcome) -> (Option<String>, String) {
         Outcome::Passed => (None, String::new()),
         Outcome::Lacking(why) => (None, why.clone()),
         Outcome::Failed { id, evidence } => (Some(id.clone()), evidence.clone()),
-        Outcome::Broken(why) => (Some("start".into()), why.clone()),
-        Outcome::Hung(time) => (Some("time".into()), format!("not over after {} s", time.as_secs())),
+        Outcome::Broken(why) => (Some(START.into()), why.clone()),
+        Outcome::Hung(time) => (Some(TIME.into()), format!("not over after {} s", time.as_secs())),
     }
 }
 
@@ -160,6 +169,11 @@ impl Row {
     fn is_missed(&self) -> bool {
         self.caught_by.is_none() && !self.skipped
     }
+
+    /// It was caught in this way, and by no check.
+    fn is_only(&self, way: &str) -> bool {
+        !self.by_check && self.caught_by.as_deref() == Some(way)
+    }
 }
 
 fn table(rows: &[Row]) -> String {
@@ -167,10 +181,15 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         let _ = writeln!(out, "{:<8} {:<10} {:<10} {}", row.mutant, row.suite, row.shown(), row.wrong);
     }
-    let missed: Vec<_> = rows.iter().filter(|row| row.is_missed()).map(|row| row.mutant.as_str()).collect();
-    if !missed.is_empty() {
-        let _ = writeln!(out, "missed: {}", missed.join(", "));
-    }
+    let mut name = |what: &str, is_it: &dyn Fn(&Row) -> bool| {
+        let named: Vec<_> = rows.iter().filter(|row| is_it(row)).map(|row| row.mutant.as_str()).collect();
+        if !named.is_empty() {
+            let _ = writeln!(out, "{what}: {}", named.join(", "));
+        }
+    };
+    name("caught by no check, did not start", &|row| row.is_only(START));
+    name("caught by no check, not over in time", &|row| row.is_only(TIME));
+    name("missed", &Row::is_missed);
     out
 }
 
@@ -181,8 +200,10 @@ fn closing(rows: &[Row], time: Duration) -> (bool, String) {
     let judged = rows.len() - skipped;
     let caught = judged - missed;
     let percent = caught * 100 / judged.max(1);
+    let only = |way: &str| rows.iter().filter(|row| row.is_only(way)).count();
+    let (start, time_out) = (only(START), only(TIME));
     let line = format!(
-        "{caught} of {} caught ({percent} % of those judged), {missed} missed, {skipped} skipped, in {} s\n",
+        "{caught} of {} caught ({percent} % of those judged), {start} of them by not starting, {time_out} by not ending, {missed} missed, {skipped} skipped, in {} s\n",
         rows.len(),
         time.as_secs()
     );
@@ -200,17 +221,33 @@ mod tests {
             suite: "wire".into(),
             wrong: "a bit".into(),
             caught_by: caught_by.map(str::to_owned),
+            by_check: caught_by.is_some_and(|by| by != START && by != TIME),
             evidence: String::new(),
             skipped: mutant == "A-3",
             seconds: 0.0,
         };
         let rows = [row("A-1", Some("M43")), row("A-2", None), row("A-3", None)];
-        let table = table(&rows);
+        let table = super::table(&rows);
         assert_eq!(table.lines().last(), Some("missed: A-2"));
         assert!(table.contains("A-1      wire       M43        a bit"));
         let (enough, line) = closing(&rows, Duration::from_secs(3));
-        assert_eq!(line, "1 of 3 caught (50 % of those judged), 1 missed, 1 skipped, in 3 s\n");
+        assert_eq!(
+            line,
+            "1 of 3 caught (50 % of those judged), 0 of them by not starting, 0 by not ending, 1 missed, 1 skipped, in 3 s\n"
+        );
         assert!(!enough && closing(&rows[..1], Duration::ZERO).0);
         assert!(!closing(&rows[2..], Duration::ZERO).0, "where nothing is judged nothing holds");
+        // A machine that has too much to do ends no suite in time, and starts no program.
+        let rows = [row("A-1", Some("M43")), row("A-4", Some(START)), row("A-5", Some(TIME)), row("A-6", Some(TIME))];
+        let (_, line) = closing(&rows, Duration::ZERO);
+        assert!(
+            line.starts_with("4 of 4 caught (100 % of those judged), 1 of them by not starting, 2 by not ending, ")
+        );
+        let told = super::table(&rows);
+        let last: Vec<_> = told.lines().rev().take(2).collect();
+        let named = ["caught by no check, not over in time: A-5, A-6", "caught by no check, did not start: A-4"];
+        assert_eq!(last, named);
+        let json = serde_json::to_value(&rows).unwrap_or_default();
+        assert_eq!((&json[0]["by_check"], &json[2]["by_check"]), (&true.into(), &false.into()));
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A page for people: the clauses by document and section, a column for each implementation, and the evidence behind each cell.
+//! A page for people: the checks by document and section, each with the clauses that it proves, a column for each implementation, and the evidence behind each cell.
 //!
 //! It holds all that it needs, and says the same for the same runs. Without its script nothing is filtered, and everything opens.
 
@@ -11,6 +11,7 @@ use super::text::{dump, ends};
 use super::{Change, Compared, Row};
 use crate::check::{Check, Verdict, cited, place};
 use crate::exchange::{Direction, Message};
+use crate::ledger;
 
 /// Nothing is loaded from anywhere.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
@@ -181,9 +182,14 @@ fn share([passed, failed, skipped]: [usize; 3]) -> Markup {
 fn filters(compared: &Compared<'_>) -> Markup {
     let suites: BTreeSet<_> = compared.rows.iter().map(|row| row.check.suite.as_ref()).collect();
     let levels: BTreeSet<_> = compared.rows.iter().map(|row| row.check.level.as_str()).collect();
+    let clauses: BTreeSet<_> = compared.rows.iter().flat_map(|row| clauses(row.check)).collect();
     html! {
         form #filters hidden role="search" {
             input name="text" type="search" placeholder="Search" aria-label="Text";
+            @if !clauses.is_empty() {
+                input name="clause" list="clauses" placeholder="Clause" aria-label="Clause" autocomplete="off";
+                datalist #clauses { @for clause in &clauses { option value=(clause) {} } }
+            }
             (choice("suite", "All suites", &suites))
             (choice("level", "All levels", &levels))
             @if compared.names.len() > 1 {
@@ -200,6 +206,11 @@ fn filters(compared: &Compared<'_>) -> Markup {
             output #shown aria-live="polite" {}
         }
     }
+}
+
+/// The identifiers of the clauses that a check proves.
+fn clauses(check: &Check) -> impl Iterator<Item = &str> {
+    check.clauses.iter().map(|clause| clause.id.as_str())
 }
 
 fn choice(name: &str, all: &str, values: &BTreeSet<&str>) -> Markup {
@@ -244,19 +255,22 @@ fn of_check(compared: &Compared<'_>, row: &Row<'_>) -> Markup {
     let results: BTreeSet<_> = row.each.iter().flatten().map(|check| check.result.name()).collect();
     let results = results.into_iter().collect::<Vec<_>>().join(" ");
     let is_several = compared.names.len() > 1;
+    let proves = clauses(check).collect::<Vec<_>>().join(" ");
     html! {
-        details.check data-suite=(check.suite) data-level=(check.level) data-result=(results) data-change=(row.change.name()) {
+        details.check data-suite=(check.suite) data-level=(check.level) data-clauses=(proves) data-result=(results) data-change=(row.change.name()) {
             summary {
                 code.id { (check.id) }
-                span.level { (check.level) }
+                (level(check))
                 span.asks {
                     @if check.asks.is_empty() { (check.evidence) } @else { (check.asks) }
                     @if is_several && row.change != Change::Equal { " " span.change.(row.change.name()) { (row.change.name()) } }
+                    @for clause in clauses(check) { " " code.clause { (clause) } }
                 }
                 @for (check, name) in row.each.iter().zip(&compared.names) { (cell(*check, name)) }
             }
             div.evidence #(check.id) {
                 p.rests { "Rests on " b { (cited(&check.clause)) } ", suite " b { (check.suite) } " " a href=(format!("#{}", check.id)) { "link" } }
+                (proven(check))
                 @for (check, name) in row.each.iter().zip(&compared.names) {
                     @if let Some(check) = check {
                         section {
@@ -264,6 +278,33 @@ fn of_check(compared: &Compared<'_>, row: &Row<'_>) -> Markup {
                             (facts(check))
                             (exchange(&check.exchange))
                         }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the check asks for, and whose reading that is.
+fn level(check: &Check) -> Markup {
+    let is_read = ledger::is_read(&check.level, &check.clauses);
+    html! {
+        span.level {
+            (check.level)
+            @if is_read { " " span.reading title="the document has no word of BCP 14 there" { "our reading" } }
+        }
+    }
+}
+
+/// The clauses that a check proves, each with whose word its level is.
+fn proven(check: &Check) -> Markup {
+    html! {
+        @if !check.clauses.is_empty() {
+            ul.proves {
+                @for clause in &check.clauses {
+                    li {
+                        a href=(format!("#clause={}", clause.id)) { code { (clause.id) } }
+                        " " (clause.text) " " span.reading { (clause.told()) }
                     }
                 }
             }
@@ -282,9 +323,10 @@ fn cell(check: Option<&Check>, name: &str) -> Markup {
 }
 
 fn facts(check: &Check) -> Markup {
-    let sure = check.sure.map_or("", crate::exchange::Sure::told);
+    let sure = check.sure_told().join("\n");
     let came = if check.came.is_empty() { &check.evidence } else { &check.came };
-    let facts = [("Given", check.asks.as_str()), ("Expected", &check.expected), ("Came", came), ("How sure", sure)];
+    let facts =
+        [("Given", check.asks.as_str()), ("Expected", &check.expected), ("Came", came), ("How sure", sure.as_str())];
     html! {
         dl {
             @for (name, text) in facts.into_iter().filter(|(_, text)| !text.is_empty()) {

@@ -7,6 +7,10 @@ use serde_json::json;
 
 use super::{Report, text};
 use crate::check::{Check, Verdict, cited};
+use crate::ledger;
+
+/// Whose reading a level is that no document states.
+const OURS: &str = "ours";
 
 pub(super) fn junit(report: &Report) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -36,6 +40,10 @@ fn test_case(check: &Check) -> String {
     let mut out = format!("  <testcase classname=\"{suite}\" name=\"{id}\" time=\"{seconds:.3}\">\n");
     let property = |name: &str, value: &str| format!("<property name=\"{name}\" value=\"{}\"/>", escape(value));
     let mut properties = property("clause", &cited(&check.clause)) + &property("level", &check.level);
+    if ledger::is_read(&check.level, &check.clauses) {
+        properties += &property("reading", OURS);
+    }
+    properties.extend(check.clauses.iter().map(|clause| property("proves", &clause.id)));
     if let Some(sure) = check.sure {
         properties += &property("sure", sure.name());
     }
@@ -77,15 +85,20 @@ fn diagnostic(check: &Check) -> String {
     let sure = check.sure.map_or("", super::super::exchange::Sure::name);
     let exchange: Vec<_> = text::evidence(check).lines().map(str::to_owned).collect();
     let clause = cited(&check.clause);
+    let reading = ledger::is_read(&check.level, &check.clauses).then_some(OURS);
+    let clauses: Vec<_> = check.clauses.iter().map(|clause| &clause.id).collect();
     let lines = [
         ("clause", json!(clause)),
         ("level", json!(check.level)),
+        ("reading", json!(reading)),
+        ("clauses", json!(clauses)),
         ("suite", json!(check.suite)),
         ("sure", json!(sure)),
         ("duration_ms", json!(check.took_ms)),
         ("evidence", json!(exchange)),
     ];
-    let lines: String = lines.iter().map(|(name, value)| format!("  {name}: {value}\n")).collect();
+    let is_said = |(_, value): &&(&str, serde_json::Value)| !value.is_null();
+    let lines: String = lines.iter().filter(is_said).map(|(name, value)| format!("  {name}: {value}\n")).collect();
     format!("  ---\n{lines}  ...\n")
 }
 

@@ -8,11 +8,13 @@ mod read;
 mod side_by_side;
 mod text;
 
-use anyhow::ensure;
+use anyhow::bail;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Verdict};
+use crate::lacks::Lacks;
+use crate::ledger::{self, Document};
 pub use compared::{Change, Compared, Row};
 pub(crate) use read::LONGEST;
 pub use read::read;
@@ -66,10 +68,15 @@ impl Report {
         }
     }
 
-    /// Puts what a clause asks for, by the identifier of the check, where a suite does not say what it expects.
-    pub fn expect(&mut self, clause: impl Fn(&str) -> Option<String>) {
-        for check in self.checks.iter_mut().filter(|check| check.expected.is_empty()) {
-            check.expected = clause(&check.id).unwrap_or_default();
+    /// Puts to each check the clauses that it proves, and what they ask for where its suite does not say what it expects.
+    pub fn rest_on(&mut self, documents: &[Document]) {
+        let bases = ledger::bases(documents);
+        for check in &mut self.checks {
+            check.clauses = bases.get(check.id.as_str()).cloned().unwrap_or_default();
+            if check.expected.is_empty() {
+                let asked = check.clauses.iter().map(|clause| format!("{}: {}", clause.id, clause.text));
+                check.expected = asked.collect::<Vec<_>>().join("\n");
+            }
         }
     }
 
@@ -81,9 +88,15 @@ impl Report {
     /// Whether nothing failed.
     ///
     /// # Errors
-    /// When nothing was judged, of which nothing can be said; an interrupted run says why by itself.
+    /// When nothing was judged, of which nothing can be said: [`Lacks`] if the machine lacks something. An interrupted run says why by itself.
     pub fn holds(&self) -> anyhow::Result<bool> {
-        ensure!(self.interrupted || self.passed + self.failed > 0, "nothing was judged: {}", self.closing_line());
+        if !self.interrupted && self.passed + self.failed == 0 {
+            let told = format!("nothing was judged: {}", self.closing_line());
+            if let Some(check) = self.checks.iter().find(|check| check.lacks) {
+                return Err(Lacks(format!("{told}; {}: {}", check.id, text::shown(&check.came))).into());
+            }
+            bail!(told);
+        }
         Ok(self.failed == 0)
     }
 
@@ -105,6 +118,8 @@ impl Report {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn report() -> Report {
@@ -112,8 +127,10 @@ mod tests {
             id: id.into(),
             clause: "9301 5.2".into(),
             level: "MUST".into(),
+            clauses: Vec::new(),
             suite: "wire".into(),
             result,
+            lacks: false,
             evidence: "a < b & \"c\" # d".into(),
             asks: "a < b".into(),
             expected: String::new(),
@@ -129,9 +146,37 @@ mod tests {
     fn where_a_suite_says_nothing_the_clause_says_what_is_expected() {
         let mut report = report();
         report.checks[1].expected = "this".into();
-        report.expect(|id| (id != "C").then(|| format!("the clause of {id}")));
+        report.rest_on(&[document()]);
         let expected: Vec<_> = report.checks.iter().map(|check| check.expected.as_str()).collect();
-        assert_eq!(expected, ["the clause of A", "this", ""]);
+        assert_eq!(expected, ["X-1: said of A and B", "this", ""]);
+    }
+
+    /// With one clause, which A and B prove, and whose level is our reading.
+    fn document() -> Document {
+        let text = "document = \"RFC 1\"\ntitle = \"T\"\n[[clause]]\nid = \"X-1\"\nlevel = \"MUST\"\nsection = \"2\"\n\
+                    stated = false\ntext = \"said of A and B\"\ntests = [\"A\", \"B\"]\n";
+        ledger::read("rfc1.toml", text, &mut BTreeSet::new()).unwrap()
+    }
+
+    #[test]
+    fn a_level_that_no_document_states_is_called_our_reading_in_each_format() {
+        let mut report = report();
+        let plain = [Format::Text, Format::Junit, Format::Tap, Format::Html].map(|form| report.render(form).unwrap());
+        assert!(plain.iter().all(|text| !text.contains("our reading")), "{plain:?}");
+        report.rest_on(&[document()]);
+        let [text, junit, tap, html] =
+            [Format::Text, Format::Junit, Format::Tap, Format::Html].map(|form| report.render(form).unwrap());
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(" MUST, our reading ")).collect();
+        assert!(lines.len() == 2 && lines[1].starts_with("FAIL B RFC 9301 5.2"), "{text}");
+        assert_eq!(junit.matches("<property name=\"reading\" value=\"ours\"/>").count(), 2, "{junit}");
+        assert_eq!(tap.matches("  reading: \"ours\"\n  clauses: [\"X-1\"]\n").count(), 2, "{tap}");
+        assert!(tap.contains("X-1: MUST is our reading, RFC 1 2 has no word of BCP 14 there"), "{tap}");
+        assert!(html.contains("<code class=\"clause\">X-1</code>") && html.contains(">our reading<"), "{html}");
+        let json: serde_json::Value = serde_json::from_str(&report.render(Format::Json).unwrap()).unwrap();
+        let clause = serde_json::json!({"id": "X-1", "document": "RFC 1", "section": "2", "level": "MUST", "stated": false,
+                                        "text": "said of A and B"});
+        assert_eq!(json["checks"][1]["clauses"], serde_json::json!([clause]));
+        assert_eq!(json["checks"][2].get("clauses"), None);
     }
 
     #[test]
@@ -171,6 +216,11 @@ mod tests {
         assert!(!report.holds().unwrap());
         report = Report::new("self", report.checks.split_off(2));
         assert_eq!(report.holds().unwrap_err().to_string(), "nothing was judged: 0 passed, 0 failed, 1 skipped");
+        report.checks[0].lacks = true;
+        report.checks[0].came = "root is needed".into();
+        let lacks = report.holds().unwrap_err();
+        assert_eq!(crate::lacks::status(&lacks), 3);
+        assert!(lacks.to_string().ends_with("1 skipped; C: root is needed"), "{lacks}");
         report.interrupted = true;
         assert!(report.holds().unwrap());
     }

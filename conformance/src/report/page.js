@@ -1,6 +1,6 @@
 "use strict";
 // The filters are in the address behind "#" (result=fail&suite=lisp), so that a link shows what its sender sees.
-// A name alone is that of a check or of a document.
+// A name alone is that of a check, of a document or of a clause.
 (() => {
   const form = document.getElementById("filters");
   const shown = document.getElementById("shown");
@@ -18,18 +18,25 @@
     return texts.get(check);
   };
 
+  const clausesOf = (check) => check.dataset.clauses.toLowerCase().split(" ");
+  const known = new Set(checks.flatMap(clausesOf));
+  // A beginning stands for all that begin so, a whole name for itself.
+  const proves = (check, clause) =>
+    clausesOf(check).some((one) => (known.has(clause) ? one === clause : one.startsWith(clause)));
+
   const wanted = () => {
     const data = new FormData(form);
     const words = (data.get("text") || "").toLowerCase().split(/\s+/).filter(Boolean);
     return {
       suite: data.get("suite"), level: data.get("level"), change: data.get("change"),
-      results: data.getAll("result"), words,
+      results: data.getAll("result"), words, clause: (data.get("clause") || "").trim().toLowerCase(),
     };
   };
 
   const fits = (check, want) =>
     (!want.suite || check.dataset.suite === want.suite) &&
     (!want.level || check.dataset.level === want.level) &&
+    (!want.clause || proves(check, want.clause)) &&
     (!want.change || check.dataset.change === want.change) &&
     (!want.results.length || check.dataset.result.split(" ").some((one) => want.results.includes(one))) &&
     want.words.every((word) => textOf(check).includes(word));
@@ -62,11 +69,15 @@
         if (check.hidden) { form.reset(); filter(); }
         check.open = true;
         check.scrollIntoView();
+      } else if (!target && form.elements.clause) {
+        form.reset();
+        form.elements.clause.value = hash;
+        filter();
       }
       return;
     }
     const asked = new URLSearchParams(hash);
-    for (const name of ["text", "suite", "level", "change"]) {
+    for (const name of ["text", "clause", "suite", "level", "change"]) {
       if (form.elements[name]) { form.elements[name].value = asked.get(name) || ""; }
     }
     const results = asked.getAll("result").flatMap((value) => value.split(","));

@@ -71,9 +71,9 @@ impl Compared<'_> {
         let check = |row: &Row<'_>| {
             let results: Vec<_> = row.each.iter().map(|check| check.map(|check| check.result)).collect();
             let evidence: Vec<_> = row.each.iter().map(|check| check.map(|check| &check.evidence)).collect();
-            let (id, suite, clause, level) = (&row.check.id, &row.check.suite, &row.check.clause, &row.check.level);
-            json!({"id": id, "suite": suite, "clause": clause, "level": level, "change": row.change.name(),
-                   "results": results, "evidence": evidence})
+            let Check { id, suite, clause, level, clauses, .. } = row.check;
+            json!({"id": id, "suite": suite, "clause": clause, "level": level, "clauses": clauses,
+                   "change": row.change.name(), "results": results, "evidence": evidence})
         };
         json!({"runs": runs, "counts": counts, "checks": self.differing().map(check).collect::<Vec<_>>()})
     }

@@ -21,10 +21,12 @@ pub(super) fn mark(verdict: Verdict) -> &'static str {
 
 pub(super) fn report(report: &Report) -> String {
     let mut out = String::new();
-    let width = report.checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
+    let widest = |length: fn(&Check) -> usize| report.checks.iter().map(length).max().unwrap_or(0);
+    let (width, wide) = (widest(|check| check.id.len()), widest(|check| check.level_told().len()));
     for check in &report.checks {
-        let (mark, clause) = (mark(check.result), cited(&check.clause));
-        let _ = writeln!(out, "{mark} {:<width$} {clause:<26} {}", shown(&check.id), shown(&check.evidence));
+        let (mark, clause, level) = (mark(check.result), cited(&check.clause), shown(&check.level_told()));
+        let (id, evidence) = (shown(&check.id), shown(&check.evidence));
+        let _ = writeln!(out, "{mark} {id:<width$} {clause:<26} {level:<wide$} {evidence}");
     }
     let interrupted = if report.interrupted { ", interrupted" } else { "" };
     let _ = writeln!(out, "{}{interrupted}", report.closing_line());
@@ -50,13 +52,13 @@ fn shown_lines(text: &str) -> String {
 
 /// The clause and all that is known of how the verdict came about.
 pub(super) fn evidence(check: &Check) -> String {
-    let mut out = format!("clause: {} ({})\n", cited(&check.clause), check.level);
+    let mut out = format!("clause: {} ({})\n", cited(&check.clause), check.level_told());
     let told = [("given", &check.asks), ("expected", &check.expected), ("came", &check.came)];
     for (name, text) in told.into_iter().filter(|(_, text)| !text.is_empty()) {
         let _ = writeln!(out, "{name}: {}", shown_lines(text));
     }
-    if let Some(sure) = check.sure {
-        let _ = writeln!(out, "{}", sure.told());
+    for line in check.sure_told() {
+        let _ = writeln!(out, "{}", shown(&line));
     }
     for message in &check.exchange {
         let _ = writeln!(out, "{}", line(message));

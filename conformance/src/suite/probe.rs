@@ -200,7 +200,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A judgement, and what was sent and heard for it.
-type Judged = (Judgement, Recording);
+pub(super) type Judged = (Judgement, Recording);
 
 /// Checks that run side by side: they wait for packets more than they work.
 const AT_ONCE: usize = 16;
@@ -235,8 +235,14 @@ fn found_in<R>(rooms: &[(&str, R)], judgements: &[Judgement]) -> Judgement {
     if judgements.iter().any(Result::is_err) { Err(Fault::Unfit(all)) } else { Ok(all) }
 }
 
-/// What is missing fails where `CI=true`.
-fn checked<R>(suite: &'static str, probe: &Probe<R>, (judgement, recording): Judged) -> Check {
+fn checked<R>(suite: &'static str, probe: &Probe<R>, judged: Judged) -> Check {
+    let (id, clause, level, about) = (probe.id, probe.clause, probe.level, probe.about);
+    check(&Asked { suite, id, clause, level, about, expected: "" }, judged)
+}
+
+/// The check that comes of a judgement. What is missing fails where `CI=true`.
+pub(super) fn check(asked: &Asked<'_>, (judgement, recording): Judged) -> Check {
+    let lacks = matches!(judgement, Err(Fault::Missing(_)));
     let ci = std::env::var("CI").as_deref() == Ok("true");
     let (result, came) = match judgement {
         Ok(came) => (Verdict::Pass, came),
@@ -244,8 +250,7 @@ fn checked<R>(suite: &'static str, probe: &Probe<R>, (judgement, recording): Jud
         Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
         Err(Fault::Missing(what) | Fault::Unfit(what)) => (Verdict::Skip, what),
     };
-    let (id, clause, level, about) = (probe.id, probe.clause, probe.level, probe.about);
-    Check::judged(&Asked { suite, id, clause, level, about, expected: "" }, result, came, recording)
+    Check { lacks, ..Check::judged(asked, result, came, recording) }
 }
 
 /// A check that was not run for this reason, which is no want of this machine.
@@ -282,6 +287,7 @@ mod tests {
         assert_eq!(came[0], (Verdict::Pass, "same: same"));
         assert_eq!(came[1], (Verdict::Fail, "odd: one: 1; two: 2"));
         assert_eq!(came[2].1, "absent: one: a tool; two: well");
+        assert_eq!(checks.iter().map(|check| check.lacks).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(came[2].0 == Verdict::Skip, std::env::var("CI").as_deref() != Ok("true"));
         assert_eq!(run_beside("s", &PROBES, &|id| id == "A.1", &rooms).len(), 1);
         assert!(run_beside("s", &PROBES, &|_| false, &rooms).is_empty());

@@ -31,6 +31,8 @@ pub struct Started {
     pub key: Key,
     /// What it claims in this role beside what its target does in all.
     pub claims: BTreeSet<Claim>,
+    /// Whether packets cross it: one that only speaks LISP to others is held against what it says.
+    pub data_plane: bool,
     /// What `{setting}` stands for where sources are checked strictly, and 100.64.0.80 is a PITR.
     pub strict: String,
     /// The same where they are not checked, and 100.64.0.78 is a trusted peer.
@@ -47,6 +49,7 @@ pub(super) struct Written {
     claims: Vec<Spanned<String>>,
     start: Option<start::Written>,
     key: Option<WrittenKey>,
+    data_plane: Option<bool>,
     #[serde(default)]
     strict: String,
     #[serde(default)]
@@ -72,6 +75,7 @@ impl Written {
                 start: start.checked_with(PLACES)?,
                 key: key.checked(None)?,
                 claims: claims::checked(&self.claims)?,
+                data_plane: self.data_plane.unwrap_or(true),
                 strict: self.strict,
                 unchecked: self.unchecked,
                 trusted: self.trusted,
@@ -117,7 +121,9 @@ text = "{sites}{setting}"
             TunnelRouter::Configured(_) => None,
         };
         let router = target.tunnel_router.as_ref().and_then(started).unwrap();
-        assert_eq!((router.trusted.as_str(), router.strict.as_str()), ("trust", ""));
+        assert_eq!((router.trusted.as_str(), router.strict.as_str(), router.data_plane), ("trust", "", true));
+        let speaks_only = parse(&ROUTER.replace("trusted =", "data-plane = false\ntrusted =")).unwrap();
+        assert!(speaks_only.tunnel_router.as_ref().and_then(started).is_some_and(|router| !router.data_plane));
         assert!(router.claims.contains(&Claim::Smr) && !target.claims(Claim::Smr));
         assert_eq!((target.stance("data-plane"), target.stance("mobility")), (Stance::Run, Stance::Run));
         assert_eq!((target.stance("lisp"), target.stance("nat")), (Stance::NotItsRole, Stance::NotItsRole));

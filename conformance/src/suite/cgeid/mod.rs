@@ -29,8 +29,8 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Listed;
-use super::probe::Fault;
-use crate::check::{Asked, Check, Verdict};
+use super::probe::{self, Fault};
+use crate::check::{Asked, Check};
 use crate::exchange::recorded;
 use crate::progress;
 use workshop::Workshop;
@@ -125,26 +125,19 @@ pub(super) fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<Vec<Check>> {
         return Ok(Vec::new());
     }
     let workshop = Workshop::open()?;
-    let ci = std::env::var("CI").as_deref() == Ok("true");
     let mut checks = Vec::new();
     for probe in probes {
         if progress::is_over() {
             break;
         }
         let requirement = requirement(&requirements, probe)?;
-        let (judgement, recording) = recorded(|| workshop.fits(probe).and_then(|()| (probe.judge)(&workshop)));
+        let judged = recorded(|| workshop.fits(probe).and_then(|()| (probe.judge)(&workshop)));
         if progress::is_stopped() {
             break;
         }
-        let (result, came) = match judgement {
-            Ok(came) => (Verdict::Pass, came),
-            Err(Fault::Broken(came)) => (Verdict::Fail, came),
-            Err(Fault::Missing(what)) if ci => (Verdict::Fail, what),
-            Err(Fault::Missing(what) | Fault::Unfit(what)) => (Verdict::Skip, what),
-        };
         let (id, clause, level, about) = (probe.id, &requirement.id, &requirement.level, probe.about);
         let asked = Asked { suite: "cgeid", id, clause, level, about, expected: &requirement.text };
-        checks.push(progress::finished(Check::judged(&asked, result, came, recording)));
+        checks.push(progress::finished(probe::check(&asked, judged)));
     }
     Ok(checks)
 }

@@ -44,6 +44,12 @@ pub(super) const PROBES: &[Probe<Hall>] = &[
     must("DT-04.3", "8111 7.2", "a configured site without registrations", not_registered),
     must("DT-04.4", "8111 6.3", "Incomplete of a Map-Server whose peers are not configured", incomplete),
     must("DT-04.5", "8111 6.4", "TTL of MS-ACK and MS-NOT-REGISTERED", server_ttl),
+    must(
+        "DT-04.6",
+        "8111 6.2",
+        "the Referral Set of an MS-ACK: DDT nodes, and not the ETR, which is none",
+        names_no_etr,
+    ),
     should("DT-05.1", "8111 5", "the same request without D: no Map-Referral", without_d),
     must("DT-05.2", "8111 7.2", "who gets the Map-Referral: the sender, with the nonce of the request", sender),
     must("DT-05.3", "8111 6.4", "SigCnt without signatures", unsigned),
@@ -195,6 +201,18 @@ fn forwarded(hall: &Hall) -> Judgement {
     let came = hall.etr.wait(Duration::from_secs(5), is_it).is_some();
     let found = format!("{:?}; the ETR has the ITR's Map-Request: {came}", referral.action);
     expect(referral.action == ReferralAction::MsAck && came, found)
+}
+
+fn names_no_etr(hall: &Hall) -> Judgement {
+    let (_, referral, _) = hall.refer(&hall.inside('b', 2)?)?;
+    let named: Vec<_> = referral.locators.iter().filter_map(|locator| locator.rloc.ip()).collect();
+    if referral.action != ReferralAction::MsAck {
+        return Err(broken(format!("{:?}, and no MS-ACK", referral.action)));
+    }
+    match named.contains(&hall.etr.ip()) {
+        true => Err(broken(format!("the ETR {} is in the Referral Set {named:?}", hall.etr.ip()))),
+        false => Ok(format!("{named:?}")),
+    }
 }
 
 fn not_registered(hall: &Hall) -> Judgement {

@@ -17,8 +17,8 @@ use wire::address::{EidPrefix, InstanceId};
 use wire::control::{ControlMessage, EidRequest, MapRequest, Nonce};
 use wire::record::MappingRecord;
 
-use super::core::{Core, LOCATOR_TTL, locator};
-use super::needs::{claims, is_ours};
+use super::core::{Core, Heard, LOCATOR_TTL, locator};
+use super::needs::{claims, has_data_plane, is_ours};
 use super::packet::{Encapsulated, Outer, Packet, ends};
 use super::port::{Came, Port};
 use super::program::{Dut, absent};
@@ -214,12 +214,26 @@ impl Rig {
         let next = AtomicU16::new(0x0301);
         let rig = Self { dut, site, core, iid: InstanceId(setting.iid()), next, _lab: lab, _folder: folder };
         let patience = if matches!(router, Router::Ours(_)) { PATIENCE } else { READY };
+        if !has_data_plane() {
+            recorded(|| rig.await_register(patience)).0?;
+            return Ok(rig);
+        }
         // What is sent for it belongs to no check.
         recorded(|| rig.warm_up(Family::V4, patience)).0?;
         if families().contains(&Family::V6) {
             recorded(|| rig.warm_up(Family::V6, patience)).0?;
         }
         Ok(rig)
+    }
+
+    /// Waits until a router that no packet crosses registers its site.
+    fn await_register(&self, patience: Duration) -> Result<(), Fault> {
+        let is_it = |heard: &Heard| matches!(heard.message, ControlMessage::MapRegister(_));
+        if !self.core.wait(0, 1, patience, is_it).is_empty() {
+            return Ok(());
+        }
+        self.stands()?;
+        Err(broken(format!("no Map-Register comes in {patience:?}: {}", self.dut.last_words())))
     }
 
     /// Waits until packets cross: an interface that has just come up drops what is sent, for as long as a second.

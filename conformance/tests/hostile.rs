@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Whole suites against targets that are silent, answer garbage, flood, or are not there: the run names it and ends in bounded time.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod fakes;
+
+use std::time::Duration;
+
+use fakes::{FAKE, Fake, Run, has_python, is_root};
+
+/// A box of which all is given that the suites of a map system ask for.
+fn file(address: &str) -> String {
+    format!(
+        r#"name = "a box"
+claims = ["proxy-reply", "hmac-sha-1", "more-specifics", "xtr-id", "lisp-sec", "pubsub", "ddt"]
+[map-system]
+address = ["{address}"]
+itr-key = [{{ key-id = 9, secret = "one" }}, {{ key-id = 10, secret = "two" }}]
+[map-system.subscribers]
+count = 32
+site-id = 3
+key = {{ key-id = 2, algorithm = "hkdf", secret = "of subscribers" }}
+[map-system.sites]
+count = 80
+eid-prefix = "2001:db8:{{number}}::/48"
+key = [{{ algorithm = "hmac-sha-1", secret = "secret{{number}}" }}]
+[[map-system.site]]
+name = "never registered"
+eid-prefix = ["2001:db8:f00::/48"]
+key = [{{ algorithm = "hmac-sha-1", secret = "never" }}]
+[[map-system.site]]
+name = "requires lisp-sec"
+eid-prefix = ["2001:db8:f01::/48"]
+key = [{{ algorithm = "hmac-sha-1", secret = "strict" }}]
+"#
+    )
+}
+
+/// Nothing passed, something failed and says what came, and the run was over in time.
+fn is_named(run: &Run, what: &str, told: &[&str], most: Duration) {
+    assert!(run.report["passed"] == 0 && run.report["failed"].as_u64() > Some(0), "{what}: {}", run.report);
+    let named: usize = told.iter().map(|told| run.count("fail", told)).sum();
+    assert!(named > 0, "{what}: {}", run.report);
+    assert!(run.took < most, "{what}: {:?}", run.took);
+}
+
+#[test]
+fn every_suite_of_a_map_system_names_one_that_says_nothing_of_use() {
+    if !has_python() {
+        return;
+    }
+    let fakes = ["silent", "garbage", "flood"].map(|mode| (mode, Fake::start(&[mode])));
+    let boxes = fakes.iter().map(|(mode, fake)| (*mode, fake.address.as_str()));
+    // Nobody listens at the port behind the last: an ICMP message says so.
+    let boxes: Vec<_> = boxes.chain([("nobody", "127.0.0.1:9")]).collect();
+    let told = ["nothing came", "others came", "came Shared", "no answer within", "none came"];
+    for suite in ["lisp", "facade", "lispsec", "pubsub", "ddt"] {
+        std::thread::scope(|scope| {
+            for (mode, address) in &boxes {
+                scope.spawn(move || {
+                    let run = Run::of(&file(address), &["--suite", suite]);
+                    let what = format!("{suite}, {mode}");
+                    is_named(&run, &what, &told, Duration::from_secs(40));
+                    // One that floods answers now and then, and is judged by that.
+                    let is_given_up = run.count("skip", "not judged: the target has never answered") > 0;
+                    assert!(is_given_up || *mode == "flood", "{what}: {}", run.report);
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_whole_suite_ends_also_against_one_that_floods_without_being_asked() {
+    if !has_python() {
+        return;
+    }
+    let fake = Fake::start(&["storm", "2000"]);
+    let run = Run::of(&fake.file(), &["--suite", "lisp"]);
+    // It answers, so that it is judged as others are; what comes besides is no answer.
+    assert_eq!(run.check("LI-098.1").0, "pass", "{}", run.check("LI-098.1").1);
+    assert!(run.report["passed"].as_u64() > Some(3), "{}", run.report);
+    assert!(run.count("fail", "expected nothing; from") > 0, "{}", run.report);
+    assert!(run.took < Duration::from_secs(200), "{:?}", run.took);
+}
+
+/// What the fake is told that says nothing.
+const SILENT: &str = "\"{address}\", \"4342\", \"silent\"";
+
+/// What starts the fake as this role, in this mode.
+fn started(table: &str, more: &str, arguments: &str) -> String {
+    format!(
+        "name = \"a stone\"\nclaims = [\"ddt\"]\n[{table}]\n{more}\n[{table}.start]\ncommand = [\"python3\", \"fake.py\", {arguments}]\n\
+         ready = \"ready\"\n[[{table}.start.file]]\nname = \"fake.py\"\ntext = \'\'\'\n{FAKE}\'\'\'\n"
+    )
+}
+
+#[test]
+fn a_tunnel_router_and_a_ddt_node_that_say_nothing_of_use_are_named() {
+    if !is_root() || !has_python() {
+        return;
+    }
+    let key = "key = { algorithm = \"hmac-sha-1\", secret = \"s\" }";
+    let modes = ["silent", "garbage", "flood"];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for mode in modes {
+                let file = started("ddt-node", "", &format!("\"{{address}}\", \"4342\", \"{mode}\""));
+                let run = Run::of(&file, &["--suite", "ddt"]);
+                is_named(&run, mode, &["no answer within", "none came", "came"], Duration::from_secs(60));
+                assert!(run.count("skip", "did not get ready") > 10, "{mode}: {}", run.report);
+            }
+        });
+        for suite in ["data-plane", "mobility"] {
+            scope.spawn(move || {
+                let file = started("tunnel-router", key, SILENT);
+                let run = Run::of(&file, &["--suite", suite]);
+                is_named(&run, suite, &["no packets cross in 30s: out false, in false"], Duration::from_secs(90));
+            });
+        }
+        // One that speaks only, and does not even register.
+        let file = started("tunnel-router", &format!("{key}\ndata-plane = false\nclaims = [\"ipv6-rloc\"]"), SILENT);
+        let run = Run::of(&file, &["--suite", "mobility"]);
+        is_named(&run, "mobility", &["no Map-Register comes in 30s"], Duration::from_secs(90));
+        assert!(run.count("skip", "a stone has no data plane") > 10, "{}", run.report);
+    });
+}
