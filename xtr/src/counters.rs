@@ -194,7 +194,7 @@ pub struct LocatorCount {
     pub address: IpAddr,
     /// Whether packets may be sent there.
     pub reachable: bool,
-    /// The longest packet that gets there, octets, with all its headers.
+    /// The longest packet that is sent there, octets, with all its headers.
     pub path_mtu: usize,
     /// Whether packets go there in the compatibility mode of ECN (RFC 6040, section 4.3).
     pub ecn_compatible: bool,

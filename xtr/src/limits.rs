@@ -153,9 +153,9 @@ pub const SOURCE_PATIENCE: Duration = Duration::from_secs(3);
 /// wanted.
 pub const SOURCE_STALE: Duration = Duration::from_secs(10);
 /// How long "it maps here" stands while nobody answers: a restart of the mapping system, or a way to it that is gone for minutes, must not
-/// end what crosses. Only an RLOC that had the EID gains by it, and only if it has lost the EID since and can keep the mapping system from
-/// answering: whoever can do that keeps ITRs on the old mapping as well, and much longer. An answer that says no
-/// ends it, within [`SOURCE_STALE`] at the latest.
+/// end what crosses. Only an RLOC that had the EID gains by it, if it has lost the EID since and can keep the answer away for so long: on the
+/// way, or by a flood of questions that nobody answers, which share a table with this one. An answer that says no ends it, within
+/// [`SOURCE_STALE`] at the latest.
 pub const SOURCE_UNANSWERED: Duration = Duration::from_secs(300);
 /// Packets that wait for a verdict on one pair: the first of a connection, or eight seconds of pings.
 pub const SOURCE_PACKETS: usize = 8;

@@ -290,8 +290,10 @@ impl Sources {
         for open in answered.iter().filter_map(|pair| self.open.remove(pair)).collect::<Vec<_>>() {
             self.let_go(rloc, open, decide(verdict));
         }
-        if verdict != SourceVerdict::Here {
-            self.doubt(eid, rloc);
+        if let Some(now) = self.now
+            && verdict != SourceVerdict::Here
+        {
+            self.doubt(now, eid, rloc);
         }
         let stands = if verdict == SourceVerdict::Here { limits::SOURCE_UNANSWERED } else { limits::SOURCE_STALE };
         let known = Known { verdict, ask, ends: ask + stands };
@@ -301,12 +303,12 @@ impl Sources {
     }
 
     /// Somebody answers, and says no: what was known of longer or shorter prefixes round it is not kept because nobody would.
-    fn doubt(&mut self, eid: EidPrefix, rloc: IpAddr) {
+    fn doubt(&mut self, now: Instant, eid: EidPrefix, rloc: IpAddr) {
         let lengths = &self.lengths[usize::from(eid.net.addr().is_ipv6())];
         for length in (0..=eid.net.prefix_len()).filter(|length| lengths[usize::from(*length)] > 0) {
             let round = EidPrefix::new(eid.iid, eid.net.addr(), length);
             if let Some(known) = round.and_then(|prefix| self.known.get_mut(&(prefix, rloc))) {
-                known.ends = known.ends.min(known.ask + limits::SOURCE_STALE);
+                known.ends = known.ends.min(now + limits::SOURCE_STALE);
             }
         }
     }

@@ -130,6 +130,9 @@ pub const SEARCH_STEP: u16 = 8;
 /// How long a path MTU that was found is kept to before a longer one is tried (RFC 8899, section 5.1.1, PMTU_RAISE_TIMER).
 pub const RAISE_AFTER: Duration = Duration::from_secs(600);
 
+/// How long the answer to a long probe casts doubt on a report that packets of its length are too long: two intervals.
+pub const PROVEN_LATELY: Duration = Duration::from_secs(60);
+
 /// Least path MTU that probes find, octets: each link of IPv6 has it, and of IPv4 none with less is known that says nothing about it, whereas
 /// a peer may take no control messages that are longer than they have to be.
 pub const LEAST_PATH_MTU: u16 = 1280;

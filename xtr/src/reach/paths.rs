@@ -102,7 +102,11 @@ impl Paths {
         }
         let path = self.paths.entry(rloc).or_insert_with(|| Path::new(now, rloc, local, longest));
         path.prefix = Some(prefix);
+        let before = path.search.path_mtu();
         self.change(rloc, |search| search.short_answered(now));
+        if self.path_mtu(rloc) != before {
+            self.tell(rloc);
+        }
     }
 
     /// The packet half has learned a lower path MTU, for packets from `local`: as a rule before any probe is answered. It is told so again,
@@ -206,7 +210,7 @@ impl Paths {
     fn found_black_hole(&mut self, rloc: IpAddr, lost: u16) {
         self.counts.black_holes += 1;
         let path_mtu = self.path_mtu(rloc);
-        tracing::warn!(%rloc, lost, path_mtu, "a black hole: packets of this length are lost on the way, and no router says so");
+        tracing::warn!(%rloc, lost, path_mtu, "a black hole: packets of this length are lost on the way, and no report of it was heard");
         self.tell(rloc);
     }
 

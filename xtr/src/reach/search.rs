@@ -56,6 +56,8 @@ pub(super) struct Search {
     believed: u16,
     /// When something has last spoken for it.
     spoken_for: Instant,
+    /// When a probe of this length was last answered.
+    proven: Option<Instant>,
     /// The shortest length that was lost, as far as one is known.
     lost: u16,
     probing: Option<Probing>,
@@ -77,6 +79,7 @@ impl Search {
             shorter: [least, limits::LEAST_PATH_MTU],
             believed: top,
             spoken_for: now,
+            proven: None,
             lost: top.saturating_add(1),
             probing: None,
             due: None,
@@ -108,7 +111,7 @@ impl Search {
         if self.believed < self.top && now >= self.raise {
             self.lost = self.top.saturating_add(1);
             self.look_higher(now, now);
-        } else if self.believed > limits::LEAST_PATH_MTU {
+        } else if self.believed >= limits::LEAST_PATH_MTU {
             self.probe(now, self.believed);
         }
     }
@@ -163,7 +166,7 @@ impl Search {
             return Outcome::Nothing;
         }
         let has_changed = length > self.believed;
-        (self.believed, self.spoken_for) = (length, now);
+        (self.believed, self.spoken_for, self.proven) = (length, now, Some(now));
         self.lost = self.lost.max(length.saturating_add(1));
         if is_in_question {
             self.stop();
@@ -181,14 +184,19 @@ impl Search {
         }
     }
 
-    /// A router, or our own kernel, says how long packets may be.
+    /// A router, or our own kernel, says how long packets may be. Anybody can say that who guesses a port: where a probe has shown the
+    /// opposite lately the longest is tried again at once, and not in ten minutes.
     pub(super) fn too_big(&mut self, now: Instant, mtu: u16) -> Outcome {
         if mtu >= self.believed {
+            if mtu == self.believed {
+                self.spoken_for = now;
+            }
             return Outcome::Nothing;
         }
         self.stop();
+        let is_disproven = self.proven.take().is_some_and(|at| now < at + limits::PROVEN_LATELY);
         (self.believed, self.spoken_for, self.lost) = (mtu, now, mtu.saturating_add(1));
-        self.raise = now + limits::RAISE_AFTER;
+        self.raise = if is_disproven { self.next_check } else { now + limits::RAISE_AFTER };
         Outcome::Changed
     }
 

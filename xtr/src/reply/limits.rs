@@ -11,7 +11,8 @@ pub const WINDOW: Duration = Duration::from_secs(3);
 pub const REPLIES: u32 = 4;
 
 /// Probe replies to one RLOC for probes from one address to one locator of ours in a window: an ITR in doubt about a locator probes
-/// three times in two seconds, and twice more if it is in doubt about the path MTU too. Whoever names an ITR's RLOC in probes from elsewhere uses up nothing of what the ITR has.
+/// three times in two seconds, or once, and five times more if it is in doubt about the path MTU. Whoever names an ITR's RLOC in probes from
+/// elsewhere uses up nothing of what the ITR has.
 pub const PROBES: u32 = 6;
 
 /// Probe replies to one RLOC in a window for probes that came from other addresses, all together: an ITR with several addresses has

@@ -132,8 +132,8 @@ impl Policy {
         }
     }
 
-    /// Whether a record has the locators of a mapping, with the same priorities and weights, also of multicast, and R bits. Whose locators they are (L)
-    /// and which was probed (p) depends on who says so.
+    /// Whether a record has the locators of a mapping, with the same priorities and weights, also of multicast, and R bits. Whose locators
+    /// they are (L) and which was probed (p) depends on who says so.
     pub(super) fn says_the_same(&self, record: &MappingRecord, installed: &Installed) -> bool {
         let essence = |(address, locator): (IpAddr, &LocatorRecord)| {
             let multicast = (locator.mpriority, locator.mweight);

@@ -183,7 +183,7 @@ impl Collector for Locators {
         let help = "1 if packets may be sent to it";
         let flag = |value: &Value| value.as_bool().map(|is_up| ConstGauge::new(i64::from(is_up)));
         self.family(encoder, ("locator_reachable", None, help, MetricType::Gauge), ("reachable", flag))?;
-        let help = "The longest packet that gets there, with all its headers";
+        let help = "The longest packet that is sent there, with all its headers";
         self.family(encoder, ("locator_path_mtu", octets, help, MetricType::Gauge), ("path_mtu", gauge))?;
         let help = "Round-trip time that probes have shown, smoothed";
         let seconds = |value: &Value| value.as_f64().map(ConstGauge::new);

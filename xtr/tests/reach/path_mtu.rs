@@ -79,7 +79,24 @@ fn a_black_hole_is_found_within_five_seconds_of_a_mapping_and_what_fits_is_found
         let kept_to = later.iter().all(|length| *length == found);
         assert!(kept_to && later.len() <= 40, "{width}: {later:?}");
         assert_eq!((counts(&lab).black_holes, counts(&lab).locators_lost), (2, 0));
+        // The longest is tried again all the while, beside the packets.
+        for _ in 0..130 {
+            lab.run(secs(10));
+            let kept = lab.path_mtu(PEER);
+            assert!((width - usize::from(limits::SEARCH_STEP)..=width).contains(&kept), "{kept} of {width}");
+        }
+        assert_eq!(counts(&lab).black_holes, 2);
     }
+}
+
+#[test]
+fn a_report_against_what_a_probe_has_shown_holds_until_the_next_one() {
+    let mut lab = Lab::new().finding_path_mtus();
+    lab.run(secs(60));
+    lab.report(700);
+    assert_eq!(lab.path_mtu(PEER), 700);
+    lab.run(secs(40));
+    assert_eq!((lab.path_mtu(PEER), counts(&lab).black_holes), (1500, 0));
 }
 
 #[test]
