@@ -19,7 +19,7 @@ use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, message_
 
 use crate::ddt::{self, chain::Received};
 use crate::limit::{Foreign, Limiter};
-use crate::limits::MESSAGE_OCTETS;
+use crate::limits::{JOURNAL_MARKS, JOURNAL_REMOVALS, MESSAGE_OCTETS};
 use crate::nat::{self, Relay, Rtr, Rtrs};
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::label::AnyEid;
@@ -283,17 +283,18 @@ impl Mark {
         }
     }
 
-    /// Whether it only makes room: without it more is remembered than need be.
-    pub fn is_forgetting(&self) -> bool {
-        matches!(
-            self,
-            Self::ForgottenNonce(_)
-                | Self::ForgottenSeen(..)
-                | Self::ForgottenSequence(_)
-                | Self::ForgottenLivePage(_)
-                | Self::ForgottenPin(_)
-                | Self::ForgottenRegistration(_)
-        )
+    /// How many marks may wait for the disk before this one is dropped, because it only takes something away; `None` for one that says
+    /// something. Without most of these more is remembered than need be. Without one that ends a registration this would be there again
+    /// after a restart, and nonces that should be gone would take the places of others.
+    pub fn dropped_beyond(&self) -> Option<usize> {
+        match self {
+            Self::ForgottenSeen(..)
+            | Self::ForgottenSequence(_)
+            | Self::ForgottenLivePage(_)
+            | Self::ForgottenPin(_) => Some(JOURNAL_MARKS),
+            Self::ForgottenRegistration(_) | Self::ForgottenNonce(_) => Some(JOURNAL_REMOVALS),
+            _ => None,
+        }
     }
 }
 

@@ -316,5 +316,7 @@ pub const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// octets. Of the others there is one for each thing that is remembered anyway ([`NONCE_MEMORIES`], [`LEGACY_NONCES`] of each owner,
 /// [`SEQUENCES`], [`REGISTRATIONS`]): a nonce that is forgotten before it was written leaves none.
 pub const JOURNAL_MARKS: usize = 131_072;
+/// Marks beyond which also those are dropped that end a registration or take away the last nonce of an xTR: one for each that there may be.
+pub const JOURNAL_REMOVALS: usize = REGISTRATIONS + LABELS + NONCE_MEMORIES;
 /// Octets of the state file that redb keeps in memory; its usual gigabyte is more than a million registrations take.
 pub const STATE_CACHE: usize = 16 << 20;
