@@ -19,7 +19,7 @@ use wire::control::{ControlMessage, Ecm, Info, MapRegister, MapRequest, message_
 
 use crate::ddt::{self, chain::Received};
 use crate::limit::{Foreign, Limiter};
-use crate::limits::MESSAGE_OCTETS;
+use crate::limits::{JOURNAL_MARKS, JOURNAL_REMOVALS, MESSAGE_OCTETS};
 use crate::nat::{self, Relay, Rtr, Rtrs};
 use crate::refusal::{Refusal, Served, Tally};
 use crate::register::label::AnyEid;
@@ -93,8 +93,8 @@ pub struct Memory {
     pub notify_nonce: u64,
     /// Subscriptions.
     pub subscriptions: Vec<Kept>,
-    /// Registrations, as [`Mark::Registration`] has them.
-    pub registrations: Vec<Box<[u8]>>,
+    /// Registrations, as [`Mark::Registration`] has them, each behind the key of its row, whatever that is.
+    pub registrations: Vec<(Box<[u8]>, Box<[u8]>)>,
     /// For how long all runs before have served, as far as it is known.
     pub served: Duration,
 }
@@ -236,6 +236,8 @@ pub enum Mark {
     Registration(AnyEid, Box<[u8]>),
     /// Nothing is registered for an EID any more.
     ForgottenRegistration(AnyEid),
+    /// The row of a registration with this key cannot be read.
+    UnreadableRegistration(Box<[u8]>),
 }
 
 /// What a [`Mark`] is about: of two marks about the same, only the newer one needs to be kept.
@@ -261,6 +263,8 @@ pub enum Subject {
     Subscription(SubscriptionKey),
     /// What is registered for an EID.
     Registration(AnyEid),
+    /// The row of a registration that cannot be read.
+    Unreadable(Box<[u8]>),
 }
 
 impl Mark {
@@ -280,20 +284,23 @@ impl Mark {
             Self::Subscription(kept) => Subject::Subscription(kept.key()),
             Self::ForgottenSubscription(key) => Subject::Subscription(*key),
             Self::Registration(eid, _) | Self::ForgottenRegistration(eid) => Subject::Registration(*eid),
+            Self::UnreadableRegistration(key) => Subject::Unreadable(key.clone()),
         }
     }
 
-    /// Whether it only makes room: without it more is remembered than need be.
-    pub fn is_forgetting(&self) -> bool {
-        matches!(
-            self,
-            Self::ForgottenNonce(_)
-                | Self::ForgottenSeen(..)
-                | Self::ForgottenSequence(_)
-                | Self::ForgottenLivePage(_)
-                | Self::ForgottenPin(_)
-                | Self::ForgottenRegistration(_)
-        )
+    /// How many marks may wait for the disk before this one is dropped, because it only takes something away; `None` for one that says
+    /// something. Without most of these more is remembered than need be. Without one that ends a registration this would be there again
+    /// after a restart, and nonces that should be gone would take the places of others.
+    pub fn dropped_beyond(&self) -> Option<usize> {
+        match self {
+            Self::ForgottenSeen(..)
+            | Self::ForgottenSequence(_)
+            | Self::ForgottenLivePage(_)
+            | Self::ForgottenPin(_)
+            | Self::UnreadableRegistration(_) => Some(JOURNAL_MARKS),
+            Self::ForgottenRegistration(_) | Self::ForgottenNonce(_) => Some(JOURNAL_REMOVALS),
+            _ => None,
+        }
     }
 }
 
@@ -352,7 +359,7 @@ impl Engine {
         let kept = memory.subscriptions;
         let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
         let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
-        // xTRs refresh what is there already, which changes nothing: it is published from now on.
+        // xTRs refresh what is there already, which changes nothing: it is published from now on. What is not there any more is withdrawn.
         for prefix in server.restore(now.monotonic, memory.registrations, memory.served) {
             publisher.changed(now.monotonic, prefix, &server);
         }

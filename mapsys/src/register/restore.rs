@@ -22,25 +22,34 @@ use crate::refusal::Tally;
 
 impl MapServer {
     /// Takes up rows of [`Mark::Registration`] after all runs before have served for `served`; names the EID-prefixes that are registered
-    /// by that. What the site of that name may not register any more, and what is over, is forgotten.
-    pub fn restore(&mut self, now: Instant, rows: Vec<Box<[u8]>>, served: Duration) -> Vec<EidPrefix> {
+    /// by that, and those of which nothing is taken. What the site of that name may not register any more, and what is over, is forgotten:
+    /// what the run before has published of it is to be withdrawn, unless it is the node's own now, whose xTR registers in a moment. A row
+    /// that cannot be read is forgotten too.
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        rows: Vec<(Box<[u8]>, Box<[u8]>)>,
+        served: Duration,
+    ) -> Vec<EidPrefix> {
         self.began = Some((now, served));
-        let mut restored = Vec::new();
-        for row in rows {
+        let (mut restored, mut unreadable) = (Vec::new(), 0_usize);
+        for (key, row) in rows {
             let Some(kept) = kept::decode(&row) else {
-                tracing::warn!("a row of a registration in the state file cannot be read");
+                unreadable += 1;
+                self.marks.push(Mark::UnreadableRegistration(key));
                 continue;
             };
             let eid = kept.eid;
             let parts = kept.parts.len();
             let taken = self.take_up(now, kept, served);
-            if taken > 0 {
-                restored.extend(eid.prefix());
-            }
+            restored.extend(eid.prefix().filter(|prefix| taken > 0 || !self.is_own(prefix)));
             if taken < parts {
                 let mark = self.mark_of(eid);
                 self.marks.extend(mark);
             }
+        }
+        if unreadable > 0 {
+            tracing::warn!(rows = unreadable, "registrations in the state file cannot be read: they are forgotten");
         }
         restored
     }
@@ -57,6 +66,11 @@ impl MapServer {
                 AnyEid::Label(label) => self.labels.restore(label, site, newest, parts),
             };
         if has_room { count } else { 0 }
+    }
+
+    /// Whether the node's own xTR registers that, or nobody: a CGEID that is not among its own.
+    fn is_own(&self, prefix: &EidPrefix) -> bool {
+        self.is_cgeid(prefix) || self.sites.find(prefix).is_some_and(|grant| self.sites.is_pipe(grant.site))
     }
 
     /// Whether a site may have registered that over the network.
@@ -85,18 +99,28 @@ impl MapServer {
         }
     }
 
+    /// Whether a part that ends at `expires` after so much silence was registered in this run.
+    pub(super) fn is_of_this_run(&self, expires: Instant, silence: Duration) -> bool {
+        self.began.is_none_or(|(began, _)| expires >= began + silence)
+    }
+
     /// For how long this and all runs before have served.
     pub(super) fn served(&self, now: Instant) -> Duration {
         self.began.map_or(Duration::ZERO, |(began, before)| before + now.saturating_duration_since(began))
     }
 }
 
+/// What a part that lives on has less than one that is registered when the run begins: by that `MapServer::is_of_this_run` tells them apart.
+const BEFORE_THIS_RUN: Duration = Duration::from_nanos(1);
+
 /// A part that lives on; `None` if it is over.
 fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
-    let left = |end: End| Duration::from_secs(end.get().into()).saturating_sub(served).min(LONGEST_SILENCE);
-    let left = kept.ends.map_or(REGISTRATION_SILENCE, left);
     let KeptPart { message, ends, source, relays, reach } = kept;
     let record = message.records.into_iter().next()?;
+    // The end that is kept is later than the true one: no longer than was asked for.
+    let life = record.ttl.lifetime().min(LONGEST_SILENCE);
+    let left = |end: End| Duration::from_secs(end.get().into()).saturating_sub(served).min(life);
+    let left = ends.map_or(REGISTRATION_SILENCE, left);
     let part = Part {
         locators: locators::kept(&record, &mut Tally::default()),
         ttl: record.ttl,
@@ -108,7 +132,7 @@ fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
         source: source.map(Source::from),
         relays: relays.last().map(|_| Box::new(relays)),
         reach: reach.map(Box::new),
-        expires: now + left,
+        expires: now + left.saturating_sub(BEFORE_THIS_RUN),
         ends,
     };
     (!left.is_zero() && !part.locators.is_empty()).then_some(part)

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use wire::control::{MapNotify, message_type};
 
 use crate::engine::{Mark, Output, Subject};
-use crate::limits::{COMMIT_INTERVAL, DISK_PAUSE, JOURNAL_MARKS, JOURNAL_WAITING, LOG_PAUSE};
+use crate::limits::{COMMIT_INTERVAL, DISK_PAUSE, JOURNAL_WAITING, LOG_PAUSE};
 use crate::nat;
 
 /// Writes marks to disk; returns when they are there.
@@ -80,9 +80,9 @@ impl Journal {
     /// Takes a mark that must be on disk before what vouches after it.
     pub(super) fn note(&mut self, mark: Mark) {
         let subject = mark.subject();
-        if mark.is_forgetting() {
+        if let Some(most) = mark.dropped_beyond() {
             let was = self.unwritten.remove(&subject);
-            if is_needless(&mark, was.as_ref()) || self.unwritten.len() >= JOURNAL_MARKS {
+            if is_needless(&mark, was.as_ref()) || self.unwritten.len() >= most {
                 return;
             }
         }
@@ -92,10 +92,10 @@ impl Journal {
 
     /// Takes back a mark that the disk did not take. What came meanwhile about the same is newer.
     fn take_back(&mut self, mark: Mark) {
-        let has_room = self.unwritten.len() < JOURNAL_MARKS;
+        let has_room = mark.dropped_beyond().is_none_or(|most| self.unwritten.len() < most);
         match self.unwritten.entry(mark.subject()) {
             Entry::Occupied(newer) if is_needless(newer.get(), Some(&mark)) => drop(newer.remove()),
-            Entry::Vacant(place) if has_room || !mark.is_forgetting() => drop(place.insert(mark)),
+            Entry::Vacant(place) if has_room => drop(place.insert(mark)),
             _ => {}
         }
     }
@@ -202,7 +202,8 @@ mod tests {
     use dht::record::RecordKey;
 
     use super::*;
-    use crate::limits::LEGACY_NONCES;
+    use crate::limits::{JOURNAL_MARKS, LEGACY_NONCES};
+    use crate::register::label::AnyEid;
     use crate::register::nonces::{Last, NonceOwner, SeenNonce};
 
     /// Begins the next write, whenever the last one was.
@@ -453,5 +454,36 @@ mod tests {
         assert_eq!(journal.unwritten.len(), JOURNAL_MARKS);
         journal.note(nonce_mark(1, 1));
         assert_eq!(journal.unwritten.len(), JOURNAL_MARKS + 1, "what others are told of is never dropped");
+    }
+
+    #[tokio::test]
+    async fn what_is_over_goes_from_the_disk_however_much_waits_for_it() {
+        let (answer, answers) = mpsc::channel();
+        let (mut journal, written) = slow(answers);
+        let owner = NonceOwner { site: "a".into(), xtr_id: [0; 16], key_id: 1 };
+        let eid = AnyEid::Prefix(wire::address::EidPrefix {
+            iid: wire::address::InstanceId(0),
+            net: "2001:db8:a::/48".parse().unwrap(),
+        });
+        let fill = |journal: &mut Journal| {
+            let legacy = NonceOwner { site: "legacy".into(), ..owner.clone() };
+            (0..JOURNAL_MARKS as u64).for_each(|nonce| journal.note(Mark::ForgottenSeen(legacy.clone(), nonce)));
+        };
+        let over = [Mark::ForgottenRegistration(eid), Mark::ForgottenNonce(owner.clone())];
+        fill(&mut journal);
+        journal.note(Mark::Registration(eid, [1].into()));
+        journal.note(Mark::Nonce(owner.clone(), Last { nonce: 1, digest: [0; 32] }));
+        over.iter().for_each(|mark| journal.note(mark.clone()));
+        begin(&mut journal);
+        // Taken back, while there is as much again.
+        fill(&mut journal);
+        answer.send(false).unwrap();
+        journal.written().await;
+        begin(&mut journal);
+        answer.send(true).unwrap();
+        journal.written().await;
+        for marks in written.lock().unwrap().iter() {
+            assert!(over.iter().all(|mark| marks.contains(mark)), "one of {over:?} is not among {}", marks.len());
+        }
     }
 }
