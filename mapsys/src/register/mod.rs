@@ -206,7 +206,8 @@ impl MapServer {
             let Origin::Network { relay: Some(relay), .. } = origin else { return true };
             let is_led_by = part.relays.as_deref().is_some_and(|relays| relays.last() == Some(relay));
             let silence = silence(message, record);
-            let is_recent = now + silence < part.expires + CONFIRMED_AGAIN && self.is_of_this_run(part.expires, silence);
+            let is_recent =
+                now + silence < part.expires + CONFIRMED_AGAIN && self.is_of_this_run(part.expires, silence);
             // No packets are sent to names and MAC addresses.
             record.eid.ip_prefix().is_none() || is_led_by && is_recent
         };

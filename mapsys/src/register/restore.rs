@@ -25,12 +25,7 @@ impl MapServer {
     /// by that, and those of which nothing is taken. What the site of that name may not register any more, and what is over, is forgotten:
     /// what the run before has published of it is to be withdrawn, unless it is the node's own now, whose xTR registers in a moment. A row
     /// that cannot be read is forgotten too.
-    pub fn restore(
-        &mut self,
-        now: Instant,
-        rows: Vec<(Box<[u8]>, Box<[u8]>)>,
-        served: Duration,
-    ) -> Vec<EidPrefix> {
+    pub fn restore(&mut self, now: Instant, rows: Vec<(Box<[u8]>, Box<[u8]>)>, served: Duration) -> Vec<EidPrefix> {
         self.began = Some((now, served));
         let (mut restored, mut unreadable) = (Vec::new(), 0_usize);
         for (key, row) in rows {

@@ -268,7 +268,11 @@ fn what_is_told_after(forged: &MapRequest) {
     let own = told(&later).into_iter().filter(|(to, _)| *to == address("192.0.2.1:4342"));
     let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(&it), it.records[0].ttl)).collect();
     let heard: Vec<_> = heard.into_iter().collect();
-    assert_eq!(heard, [(prefix(SITE), Ttl(1440)), (part(3), Ttl(0)), (part(4), Ttl(1440))], "and nothing that has not changed");
+    assert_eq!(
+        heard,
+        [(prefix(SITE), Ttl(1440)), (part(3), Ttl(0)), (part(4), Ttl(1440))],
+        "and nothing that has not changed"
+    );
 }
 
 #[test]

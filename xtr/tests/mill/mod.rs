@@ -71,6 +71,8 @@ fn site_ends(counters: &Counters) -> u64 {
     let reasons = DropReason::ALL.iter().filter(|reason| !is_of_core(**reason));
     counts.iter().map(|count| counters.get(*count)).sum::<u64>()
         + reasons.map(|reason| counters.dropped(*reason)).sum::<u64>()
+        // What has no hops left is taken for one that an RTR relays.
+        + counters.dropped(DropReason::CoreTtl)
 }
 
 /// And of packets of the core: those that waited for a verdict have another end later.

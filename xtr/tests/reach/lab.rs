@@ -95,6 +95,11 @@ impl Lab {
         counts.iter().find(|count| count.address == ip(rloc)).unwrap().path_mtu
     }
 
+    /// Those of all locators that packets go to.
+    pub(crate) fn path_mtus(&self) -> impl Iterator<Item = usize> {
+        self.counters.locators().into_iter().map(|count| count.path_mtu)
+    }
+
     /// A router says that an inner packet of 1300 octets is too long for a link of this MTU.
     pub(crate) fn report(&mut self, mtu: usize) {
         let packet = inner_of("2001:db8:a::1", "2001:db8:b::2", 1300);
