@@ -209,6 +209,43 @@ fn a_registration_with_t_lives_on_for_what_was_left_whatever_is_done_to_the_cloc
 }
 
 #[test]
+fn a_registration_with_t_lives_no_longer_after_a_restart_than_it_was_asked_for() {
+    let mut world = World::new(one_site);
+    notify(&world.datagram(ETR, &timed(1, 480)));
+    world.restart_at_once();
+    world.pass(479 * MINUTE);
+    assert_eq!(world.rlocs(HOST), ["198.51.100.1"]);
+    world.pass(MINUTE);
+    assert_eq!(world.bench.registered(), []);
+}
+
+#[test]
+fn what_an_rtr_relayed_before_a_restart_is_not_confirmed_once_more() {
+    let with_rtr = |world: World| {
+        let World { config, bench: Bench { engine, now }, disk } = world;
+        let key = key(7, Algorithm::HmacSha256, "of the rtr");
+        let rtr = Rtr { addresses: vec!["203.0.113.9".parse().unwrap()], key };
+        World { config, bench: Bench { engine: engine.with_rtrs(vec![rtr]), now }, disk }
+    };
+    for use_ttl in [false, true] {
+        let relayed = |nonce| {
+            let record = MappingRecord { ttl: Ttl(480), ..record(prefix(SITE), &["203.0.113.9"]) };
+            let message = seal(MapRegister { use_ttl, ..register(nonce, vec![record]) }, &site_key());
+            Ecm { by_rtr: true, ..Ecm::wrap(address("10.0.0.5:4342"), address(SERVER), message) }.encode().unwrap()
+        };
+        let confirmed = |world: &mut World, nonce| sent(&world.datagram("203.0.113.9:4342", &relayed(nonce))).len();
+        let mut world = with_rtr(World::new(one_site));
+        assert_eq!([1, 1].map(|nonce| confirmed(&mut world, nonce)), [1, 1]);
+        world.restart_at_once();
+        let mut world = with_rtr(world);
+        assert_eq!(world.rlocs(HOST), ["203.0.113.9"]);
+        assert_eq!(confirmed(&mut world, 1), 0, "it would believe it of whoever has seen it go by");
+        assert_eq!(world.bench.only_refused(Refusal::RegisterReplayed), 1);
+        assert_eq!([2, 2].map(|nonce| confirmed(&mut world, nonce)), [1, 1], "its next one, and that once more");
+    }
+}
+
+#[test]
 fn a_refresh_that_changes_nothing_writes_no_row() {
     let mut world = World::new(one_site);
     for nonce in 1..=240 {

@@ -200,12 +200,14 @@ impl MapServer {
     ///
     /// Of one that came by an RTR more is asked. The RTR leads the packets to whoever sent it when it is confirmed: what
     /// another xTR has since, or this one by another way, must not be confirmed to who has seen it go by; nor what was accepted longer ago
-    /// than anybody waits for the answer, since an RTR that was started again knows not whose it was.
+    /// than anybody waits for the answer, since an RTR that was started again knows not whose it was; nor what was accepted before this run.
     fn stands(&self, now: Instant, (origin, site): (Origin, SiteId), message: &MapRegister) -> bool {
         let is_led = |part: &Part, record: &MappingRecord| {
             let Origin::Network { relay: Some(relay), .. } = origin else { return true };
             let is_led_by = part.relays.as_deref().is_some_and(|relays| relays.last() == Some(relay));
-            let is_recent = now + silence(message, record) < part.expires + CONFIRMED_AGAIN;
+            let silence = silence(message, record);
+            let is_recent =
+                now + silence < part.expires + CONFIRMED_AGAIN && self.is_of_this_run(part.expires, silence);
             // No packets are sent to names and MAC addresses.
             record.eid.ip_prefix().is_none() || is_led_by && is_recent
         };

@@ -85,18 +85,28 @@ impl MapServer {
         }
     }
 
+    /// Whether a part that ends at `expires` after so much silence was registered in this run.
+    pub(super) fn is_of_this_run(&self, expires: Instant, silence: Duration) -> bool {
+        self.began.is_none_or(|(began, _)| expires >= began + silence)
+    }
+
     /// For how long this and all runs before have served.
     pub(super) fn served(&self, now: Instant) -> Duration {
         self.began.map_or(Duration::ZERO, |(began, before)| before + now.saturating_duration_since(began))
     }
 }
 
+/// What a part that lives on has less than one that is registered when the run begins: by that `MapServer::is_of_this_run` tells them apart.
+const BEFORE_THIS_RUN: Duration = Duration::from_nanos(1);
+
 /// A part that lives on; `None` if it is over.
 fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
-    let left = |end: End| Duration::from_secs(end.get().into()).saturating_sub(served).min(LONGEST_SILENCE);
-    let left = kept.ends.map_or(REGISTRATION_SILENCE, left);
     let KeptPart { message, ends, source, relays, reach } = kept;
     let record = message.records.into_iter().next()?;
+    // The end that is kept is later than the true one: no longer than was asked for.
+    let life = record.ttl.lifetime().min(LONGEST_SILENCE);
+    let left = |end: End| Duration::from_secs(end.get().into()).saturating_sub(served).min(life);
+    let left = ends.map_or(REGISTRATION_SILENCE, left);
     let part = Part {
         locators: locators::kept(&record, &mut Tally::default()),
         ttl: record.ttl,
@@ -108,7 +118,7 @@ fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
         source: source.map(Source::from),
         relays: relays.last().map(|_| Box::new(relays)),
         reach: reach.map(Box::new),
-        expires: now + left,
+        expires: now + left.saturating_sub(BEFORE_THIS_RUN),
         ends,
     };
     (!left.is_zero() && !part.locators.is_empty()).then_some(part)
