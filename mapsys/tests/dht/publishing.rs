@@ -77,14 +77,14 @@ fn what_a_site_may_not_register_any_more_after_a_restart_is_withdrawn_at_once() 
     let registrations: Vec<_> = rows.collect();
     // The node's own has it now, or nobody.
     let narrow = || Site { prefixes: vec![SitePrefix { prefix: prefix("2001:db8:b::/48"), max_len: 48 }], ..site_a() };
-    for (own_prefixes, expected) in [(vec![prefix(SITE)], 0), (vec![], 1)] {
+    for (later, own_prefixes, expected) in [(2, vec![prefix(SITE)], 0), (4, vec![], 1)] {
         let sequence = world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
         let memory = Memory {
             registrations: registrations.clone(),
             sequences: [(key(0).cn(), Sequence(sequence))].into(),
             ..Memory::default()
         };
-        let config = Config { own_prefixes, ..registrar(key(2), vec![narrow()]) };
+        let config = Config { own_prefixes, ..registrar(key(later), vec![narrow()]) };
         world.benches[0] = Bench { engine: Engine::new(world.now, config, memory).unwrap(), now: world.now };
         let before = world.puts_of(Subject::Prefix(prefix(SITE)));
         world.pass(Duration::from_secs(1));

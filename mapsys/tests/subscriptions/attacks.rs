@@ -284,9 +284,10 @@ fn what_is_owed_is_not_forgotten_for_another_request() {
     assert!(first.records.iter().any(|record| record.eid.ip_prefix() == Some(part)));
     site_says(&mut bench, 3, vec![gone(part)]);
     bench.pass(seconds(5));
-    let (to, second) = told_once(&bench.datagram(FROM_ONE, &ecm(&subscribing(11, &[prefix(SITE)], &[ONE]))));
+    assert_eq!(told(&bench.datagram(FROM_ONE, &ecm(&subscribing(11, &[prefix(SITE)], &[ONE])))), [], "not so soon");
+    let (to, second) = told_once(&bench.pass(seconds(2)));
     let mut outputs = bench.datagram(&to.to_string(), &ack(&second));
-    outputs.extend(bench.pass(seconds(4)));
+    outputs.extend(bench.pass(seconds(2)));
     let (_, change) = told_once(&outputs);
     assert_eq!((about(&change), change.records[0].ttl), (part, Ttl(0)));
 }
