@@ -353,7 +353,7 @@ impl Engine {
         let kept = memory.subscriptions;
         let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
         let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
-        // xTRs refresh what is there already, which changes nothing: it is published from now on.
+        // xTRs refresh what is there already, which changes nothing: it is published from now on. What is not there any more is withdrawn.
         for prefix in server.restore(now.monotonic, memory.registrations, memory.served) {
             publisher.changed(now.monotonic, prefix, &server);
         }

@@ -22,7 +22,8 @@ use crate::refusal::Tally;
 
 impl MapServer {
     /// Takes up rows of [`Mark::Registration`] after all runs before have served for `served`; names the EID-prefixes that are registered
-    /// by that. What the site of that name may not register any more, and what is over, is forgotten.
+    /// by that, and those of which nothing is taken. What the site of that name may not register any more, and what is over, is forgotten:
+    /// what the run before has published of it is to be withdrawn, unless it is the node's own now, whose xTR registers in a moment.
     pub fn restore(&mut self, now: Instant, rows: Vec<Box<[u8]>>, served: Duration) -> Vec<EidPrefix> {
         self.began = Some((now, served));
         let mut restored = Vec::new();
@@ -34,9 +35,7 @@ impl MapServer {
             let eid = kept.eid;
             let parts = kept.parts.len();
             let taken = self.take_up(now, kept, served);
-            if taken > 0 {
-                restored.extend(eid.prefix());
-            }
+            restored.extend(eid.prefix().filter(|prefix| taken > 0 || !self.is_own(prefix)));
             if taken < parts {
                 let mark = self.mark_of(eid);
                 self.marks.extend(mark);
@@ -57,6 +56,11 @@ impl MapServer {
                 AnyEid::Label(label) => self.labels.restore(label, site, newest, parts),
             };
         if has_room { count } else { 0 }
+    }
+
+    /// Whether the node's own xTR registers that, or nobody: a CGEID that is not among its own.
+    fn is_own(&self, prefix: &EidPrefix) -> bool {
+        self.is_cgeid(prefix) || self.sites.find(prefix).is_some_and(|grant| self.sites.is_pipe(grant.site))
     }
 
     /// Whether a site may have registered that over the network.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cgeid::{Identity, Network};
 use dht::publish::Sequence;
 use dht::record::{RecordKey, Subject};
-use mapsys::engine::{Engine, Input, Mark, Memory};
+use mapsys::engine::{Config, Engine, Input, Mark, Memory};
 use mapsys::register::site::{Site, SitePrefix};
 use wire::record::Action;
 
@@ -57,6 +57,39 @@ fn what_an_earlier_run_published_and_nobody_registers_again_is_withdrawn_after_t
     world.pass(Duration::from_secs(3600));
     assert_eq!(negative(&world.ask(1, 2, host("2001:db8:a::2"))).1, Action::NativelyForward);
     assert!(world.puts_of(Subject::Prefix(prefix(SITE))) >= 2);
+}
+
+#[test]
+fn what_a_site_may_not_register_any_more_after_a_restart_is_withdrawn_at_once() {
+    let now = std::time::SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    // Of two keys of one month the later one counts.
+    let key = |later| identity.delegate(now + Duration::from_secs(later), 0).unwrap();
+    let wide = || Site { prefixes: vec![SitePrefix { prefix: prefix("2001:db8::/32"), max_len: 64 }], ..site_a() };
+    let mut world = World::new(vec![registrar(key(0), vec![wide()])]);
+    world.datagram(0, ETR, &sealed(1, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(11));
+    assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), 1);
+    let rows = world.marks.iter().filter_map(|mark| match mark {
+        Mark::Registration(_, row) => Some(row.clone()),
+        _ => None,
+    });
+    let registrations: Vec<_> = rows.collect();
+    // The node's own has it now, or nobody.
+    let narrow = || Site { prefixes: vec![SitePrefix { prefix: prefix("2001:db8:b::/48"), max_len: 48 }], ..site_a() };
+    for (later, own_prefixes, expected) in [(2, vec![prefix(SITE)], 0), (4, vec![], 1)] {
+        let sequence = world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+        let memory = Memory {
+            registrations: registrations.clone(),
+            sequences: [(key(0).cn(), Sequence(sequence))].into(),
+            ..Memory::default()
+        };
+        let config = Config { own_prefixes, ..registrar(key(later), vec![narrow()]) };
+        world.benches[0] = Bench { engine: Engine::new(world.now, config, memory).unwrap(), now: world.now };
+        let before = world.puts_of(Subject::Prefix(prefix(SITE)));
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))) - before, expected);
+    }
 }
 
 #[test]
