@@ -34,8 +34,8 @@ use wire::record::{MappingRecord, Ttl};
 
 use crate::engine::Mark;
 use crate::limits::{
-    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIPTION_MEMORIES,
-    UNPROVEN_PER_XTR,
+    LOG_PAUSE, NOTIFY_HEAD, NOTIFY_OCTETS, NOTIFY_PAUSES, SUBSCRIBE_BURST, SUBSCRIBE_RATE, SUBSCRIBED_PREFIXES,
+    SUBSCRIPTION_MEMORIES, UNPROVEN_PER_XTR,
 };
 use crate::nat::Relays;
 use crate::refusal::Refusal;
@@ -61,8 +61,8 @@ pub struct Subscriptions {
     queue: Queue,
     watches: Watches,
     /// EID-prefixes that unproven subscriptions are told of when they are proven, registered more-specifics and what has changed: of each no more than
-    /// [`SUBSCRIBED_PREFIXES`](crate::limits::SUBSCRIBED_PREFIXES).
-    owed: BTreeMap<SubscriptionKey, Vec<EidPrefix>>,
+    /// [`SUBSCRIBED_PREFIXES`]. With each stands whether it has changed.
+    owed: BTreeMap<SubscriptionKey, BTreeMap<EidPrefix, bool>>,
     /// When temporary subscriptions end.
     ends: BTreeSet<(Instant, SubscriptionKey)>,
     /// When those that the operator has made are told all anew.
@@ -192,6 +192,7 @@ impl Subscriptions {
         if known.is_none() && is_full {
             return Err(Denial::Plain(Refusal::SubscribeTableFull));
         }
+        let owed = self.owed_beside(&key, target.rest)?;
         let due = self.confirmation_due(now, &key);
         self.ask((now, due), key, wish, (Mode::Publish, &target.records), allowance)?;
         let until = (!target.is_present).then(|| now.monotonic + self.policy.temporary);
@@ -205,11 +206,23 @@ impl Subscriptions {
             self.watches.begin(now.monotonic, key.prefix, lifetime);
         }
         // Whoever has written another's address into his request gets it one message, and not hundreds.
-        self.owed.remove(&key);
-        if !target.rest.is_empty() {
-            self.owed.insert(key, target.rest);
+        if !owed.is_empty() {
+            self.owed.insert(key, owed);
         }
         Ok(())
+    }
+
+    /// What is owed if the `rest` of what there is comes to what is owed already: an earlier request may not be acknowledged yet, and what
+    /// was withdrawn since is not among what there is.
+    fn owed_beside(&self, key: &SubscriptionKey, rest: Vec<EidPrefix>) -> Result<BTreeMap<EidPrefix, bool>, Denial> {
+        let mut owed = self.owed.get(key).cloned().unwrap_or_default();
+        for about in rest {
+            owed.entry(about).or_insert(false);
+        }
+        if owed.len() > SUBSCRIBED_PREFIXES {
+            return Err(Denial::Plain(Refusal::SubscribeTooWide));
+        }
+        Ok(owed)
     }
 
     /// Ends a subscription, or a part of one, and confirms that (RFC 9437, section 5).
@@ -290,7 +303,10 @@ impl Subscriptions {
         let allowed = allowance.take(notification.bytes.len(), agreement.ways.len()).map_err(Denial::Plain)?;
         let notification = Notification { allowance: allowed, ..notification };
         if mode != Mode::Publish {
+            let owed = self.owed.remove(&key);
             self.silence(key);
+            // Until it is proven that nothing is to be heard.
+            self.owed.extend(owed.map(|owed| (key, owed)));
         }
         self.notifier.tell(due, Receiver { key, about }, notification).map_err(Denial::Plain)?;
         let key_id = self.subscribers.get(&key.xtr).map_or(0, |subscriber| subscriber.key.id);
@@ -363,7 +379,7 @@ impl Subscriptions {
                 self.watches.hurry(now.monotonic, key.prefix);
                 return Ok(());
             }
-            for about in owed {
+            for about in owed.into_keys() {
                 let content = Content::Registered { is_exact: about != key.prefix };
                 self.enqueue(now, now.monotonic, Receiver { key, about }, content);
             }

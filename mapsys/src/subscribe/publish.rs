@@ -175,14 +175,11 @@ impl Subscriptions {
     /// Is told when the subscription is proven.
     fn owe(&mut self, now: Now, Receiver { key, about }: Receiver) {
         let owed = self.owed.entry(key).or_default();
-        if owed.contains(&about) {
-            return;
-        }
-        if owed.len() >= SUBSCRIBED_PREFIXES {
+        owed.insert(about, true);
+        if owed.len() > SUBSCRIBED_PREFIXES {
             self.refused.push(Refusal::SubscribeTooWide);
-            return self.roll_back(now, &key);
+            self.roll_back(now, &key);
         }
-        owed.push(about);
     }
 
     /// Nothing came back from any ITR-RLOC.
@@ -220,6 +217,7 @@ impl Subscriptions {
     pub(super) fn roll_back(&mut self, now: Now, key: &SubscriptionKey) {
         let Some(mut known) = self.book.get(key).cloned() else { return };
         let Some(asked) = known.asked.take() else { return };
+        let owed = self.owed.remove(key).unwrap_or_default();
         self.silence(*key);
         if asked.mode == Mode::Publish {
             self.say_farewell(key, &asked);
@@ -234,9 +232,12 @@ impl Subscriptions {
         if is_live && is_foreign {
             self.watches.hurry(now.monotonic, key.prefix);
         } else if is_live {
-            // It may have changed meanwhile.
-            let receiver = Receiver { key: *key, about: key.prefix };
-            self.enqueue(now, now.monotonic, receiver, Content::Registered { is_exact: false });
+            // It may have changed meanwhile, as has what is owed because of that. What else is there inside of it, its xTR knows.
+            let inside = owed.into_iter().filter(|(about, has_changed)| *has_changed && *about != key.prefix);
+            for about in [key.prefix].into_iter().chain(inside.map(|(about, _)| about)) {
+                let content = Content::Registered { is_exact: about != key.prefix };
+                self.enqueue(now, now.monotonic, Receiver { key: *key, about }, content);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
 use wire::control::auth::{self, Algorithm, TagForm};
 use wire::control::{ControlMessage, MapNotify, Nonce};
+use wire::record::Ttl;
 
 use crate::common::*;
 use crate::xtr::*;
@@ -236,6 +237,50 @@ fn what_is_too_long_for_a_stranger_to_ask_for_is_no_subscription() {
     assert_eq!(told(&bench.datagram(FROM_ONE, &ecm(&subscribing(1, &[host(EID)], &[ONE])))), []);
     assert!(bench.engine.tally().get(Refusal::ReplyAmplification) > 0);
     assert_eq!(subscriptions(&bench), []);
+}
+
+#[test]
+fn what_changes_inside_while_a_forged_request_is_open_is_told_when_that_is_over() {
+    let mut bench = registered();
+    let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
+    site_says(&mut bench, 2, (1..=12).map(|n| record(part(n), &["198.51.100.1"])).collect());
+    let mut outputs = bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])));
+    for _ in 0..5 {
+        for (to, notify) in told(&std::mem::take(&mut outputs)) {
+            outputs.extend(bench.datagram(&to.to_string(), &ack(&notify)));
+        }
+        outputs.extend(bench.pass(seconds(1)));
+    }
+    assert_eq!((told(&outputs), bench.engine.subscriptions().waiting().1), (vec![], 0), "it knows all");
+    bench.pass(seconds(5));
+    bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[prefix(SITE)], &[TWO])));
+    let mut later = site_says(&mut bench, 3, vec![gone(part(3)), record(part(4), &["198.51.100.2"])]);
+    later.extend(bench.pass(seconds(80)));
+    let own = told(&later).into_iter().filter(|(to, _)| *to == address("192.0.2.1:4342"));
+    let heard: std::collections::BTreeSet<_> = own.map(|(_, it)| (about(&it), it.records[0].ttl)).collect();
+    let heard: Vec<_> = heard.into_iter().collect();
+    assert_eq!(
+        heard,
+        [(prefix(SITE), Ttl(1440)), (part(3), Ttl(0)), (part(4), Ttl(1440))],
+        "and nothing that has not changed"
+    );
+}
+
+#[test]
+fn what_is_owed_is_not_forgotten_for_another_request() {
+    let mut bench = registered();
+    let part = prefix("2001:db8:a:7::/64");
+    site_says(&mut bench, 2, vec![record(part, &["198.51.100.2"])]);
+    let first = told_once(&bench.datagram(FROM_ONE, &ecm(&subscribing(10, &[prefix(SITE)], &[ONE])))).1;
+    assert!(first.records.iter().any(|record| record.eid.ip_prefix() == Some(part)));
+    site_says(&mut bench, 3, vec![gone(part)]);
+    bench.pass(seconds(5));
+    assert_eq!(told(&bench.datagram(FROM_ONE, &ecm(&subscribing(11, &[prefix(SITE)], &[ONE])))), [], "not so soon");
+    let (to, second) = told_once(&bench.pass(seconds(2)));
+    let mut outputs = bench.datagram(&to.to_string(), &ack(&second));
+    outputs.extend(bench.pass(seconds(2)));
+    let (_, change) = told_once(&outputs);
+    assert_eq!((about(&change), change.records[0].ttl), (part, Ttl(0)));
 }
 
 #[test]
