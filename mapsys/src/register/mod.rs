@@ -157,7 +157,7 @@ impl MapServer {
         let mut freshness = self.nonces.judge(now.monotonic, &owner, legacy, last);
         if freshness == Freshness::Full {
             let is_configured = |owner: &NonceOwner| self.sites.has_key(&owner.site, owner.key_id);
-            let (forgotten, floors) = self.nonces.make_room(is_configured);
+            let (forgotten, floors) = self.nonces.make_room(now.monotonic, is_configured);
             self.marks.extend(floors.into_iter().map(Mark::NonceFloor));
             self.marks.extend(forgotten.into_iter().map(Mark::ForgottenNonce));
             freshness = self.nonces.judge(now.monotonic, &owner, legacy, last);

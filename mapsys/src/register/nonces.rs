@@ -62,6 +62,8 @@ pub struct Nonces {
     floors: BTreeMap<(String, u8), u64>,
     /// Whether there may be owners of sites or keys that are not configured.
     is_stale: bool,
+    /// When there may be such owners again that could not be forgotten because their nonces were young.
+    retry_at: Option<Instant>,
     /// When this run began.
     since: Option<Now>,
 }
@@ -115,7 +117,7 @@ impl Nonces {
                 legacy.insert(now.monotonic, at, owner, nonce);
             }
         }
-        Self { last, per_site, legacy, floors: BTreeMap::new(), is_stale: true, since: Some(now) }
+        Self { last, per_site, legacy, floors: BTreeMap::new(), is_stale: true, retry_at: None, since: Some(now) }
     }
 
     /// The same with what was kept of owners that were forgotten.
@@ -132,13 +134,23 @@ impl Nonces {
 
     /// Forgets the owners of which site and key are not configured, and names them and what is left of them. Only where there is no room:
     /// as long as there is, a site that comes back finds the memory of each of its xTRs, and not one floor for all. Owners whose nonces
-    /// are remembered in no order wait until these are old. Looks through all of them once for each change.
-    pub fn make_room(&mut self, is_configured: impl Fn(&NonceOwner) -> bool) -> (Vec<NonceOwner>, Vec<Floor>) {
-        if !std::mem::take(&mut self.is_stale) {
+    /// are remembered in no order wait until these are old. Looks through all of them once for each change, and where some have to wait,
+    /// once in the time that it takes.
+    pub fn make_room(
+        &mut self,
+        now: Instant,
+        is_configured: impl Fn(&NonceOwner) -> bool,
+    ) -> (Vec<NonceOwner>, Vec<Floor>) {
+        let is_due = self.retry_at.take_if(|at| *at <= now).is_some();
+        if !std::mem::take(&mut self.is_stale) && !is_due {
             return Default::default();
         }
         let (mut forgotten, mut raised) = (Vec::new(), BTreeMap::new());
-        for (owner, last) in self.last.iter().filter(|(owner, _)| !is_configured(owner) && !self.legacy.knows(owner)) {
+        for (owner, last) in self.last.iter().filter(|(owner, _)| !is_configured(owner)) {
+            if self.legacy.knows(owner) {
+                self.retry_at = Some(now + LEGACY_NONCE_MEMORY);
+                continue;
+            }
             let of = (owner.site.clone(), owner.key_id);
             if !self.floors.contains_key(&of) && self.floors.len() >= NONCE_FLOORS {
                 continue;
@@ -314,7 +326,7 @@ mod tests {
         nonces.note_change();
         let later = numbered(2, usize::MAX);
         assert_eq!(nonces.judge(now.monotonic, &later, false, message(1)), Freshness::Full);
-        let (forgotten, floors) = nonces.make_room(|owner| owner.key_id == 2);
+        let (forgotten, floors) = nonces.make_room(now.monotonic, |owner| owner.key_id == 2);
         assert_eq!(forgotten.len(), NONCE_MEMORIES_PER_SITE);
         let highest = 100 + NONCE_MEMORIES_PER_SITE as u64 - 1;
         assert_eq!(floors, [Floor { site: "a".into(), key_id: 1, nonce: highest }]);
@@ -330,17 +342,24 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_once_for_each_change_and_not_of_nonces_in_no_order_that_are_young() {
+    fn room_is_made_once_for_each_change_and_of_nonces_in_no_order_when_they_are_old() {
         let now = Instant::now();
         let mut nonces = Nonces::default();
         nonces.accept(now, owner(), true, message(7));
         nonces.accept(now, NonceOwner { key_id: 2, ..owner() }, false, message(7));
         nonces.note_change();
-        assert_eq!(nonces.make_room(|_| false).0, [NonceOwner { key_id: 2, ..owner() }]);
-        nonces.expire(now + LEGACY_NONCE_MEMORY);
-        assert_eq!(nonces.make_room(|_| false).0, [], "nothing has changed");
+        assert_eq!(nonces.make_room(now, |_| false).0, [NonceOwner { key_id: 2, ..owner() }]);
+        let later = now + LEGACY_NONCE_MEMORY;
+        nonces.expire(later);
+        nonces.accept(now, NonceOwner { key_id: 3, ..owner() }, false, message(7));
+        assert_eq!(nonces.make_room(later - Duration::from_secs(1), |_| false).0, [], "nothing has changed");
+        let mut both = nonces.make_room(later, |_| false).0;
+        both.sort_by_key(|owner| owner.key_id);
+        assert_eq!(both, [owner(), NonceOwner { key_id: 3, ..owner() }]);
+        nonces.accept(later, owner(), false, message(8));
+        assert_eq!(nonces.make_room(later + 2 * LEGACY_NONCE_MEMORY, |_| false).0, [], "nobody was left to wait for");
         nonces.note_change();
-        assert_eq!(nonces.make_room(|_| false).0, [owner()]);
+        assert_eq!(nonces.make_room(later, |_| false).0, [owner()]);
     }
 
     #[test]
