@@ -93,8 +93,8 @@ pub struct Memory {
     pub notify_nonce: u64,
     /// Subscriptions.
     pub subscriptions: Vec<Kept>,
-    /// Registrations, as [`Mark::Registration`] has them.
-    pub registrations: Vec<Box<[u8]>>,
+    /// Registrations, as [`Mark::Registration`] has them, each behind the key of its row, whatever that is.
+    pub registrations: Vec<(Box<[u8]>, Box<[u8]>)>,
     /// For how long all runs before have served, as far as it is known.
     pub served: Duration,
 }
@@ -236,6 +236,8 @@ pub enum Mark {
     Registration(AnyEid, Box<[u8]>),
     /// Nothing is registered for an EID any more.
     ForgottenRegistration(AnyEid),
+    /// The row of a registration with this key cannot be read.
+    UnreadableRegistration(Box<[u8]>),
 }
 
 /// What a [`Mark`] is about: of two marks about the same, only the newer one needs to be kept.
@@ -261,6 +263,8 @@ pub enum Subject {
     Subscription(SubscriptionKey),
     /// What is registered for an EID.
     Registration(AnyEid),
+    /// The row of a registration that cannot be read.
+    Unreadable(Box<[u8]>),
 }
 
 impl Mark {
@@ -280,6 +284,7 @@ impl Mark {
             Self::Subscription(kept) => Subject::Subscription(kept.key()),
             Self::ForgottenSubscription(key) => Subject::Subscription(*key),
             Self::Registration(eid, _) | Self::ForgottenRegistration(eid) => Subject::Registration(*eid),
+            Self::UnreadableRegistration(key) => Subject::Unreadable(key.clone()),
         }
     }
 
@@ -291,7 +296,8 @@ impl Mark {
             Self::ForgottenSeen(..)
             | Self::ForgottenSequence(_)
             | Self::ForgottenLivePage(_)
-            | Self::ForgottenPin(_) => Some(JOURNAL_MARKS),
+            | Self::ForgottenPin(_)
+            | Self::UnreadableRegistration(_) => Some(JOURNAL_MARKS),
             Self::ForgottenRegistration(_) | Self::ForgottenNonce(_) => Some(JOURNAL_REMOVALS),
             _ => None,
         }

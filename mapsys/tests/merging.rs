@@ -325,7 +325,7 @@ fn a_recorded_register_of_a_legacy_site_stays_a_replay_after_a_restart() {
             match output {
                 Output::Persist(Mark::Nonce(owner, last)) => memory.nonces = vec![(owner, last)],
                 Output::Persist(Mark::Seen(seen)) => memory.seen.push(seen),
-                Output::Persist(Mark::Registration(_, row)) => memory.registrations = vec![row],
+                Output::Persist(Mark::Registration(_, row)) => memory.registrations = vec![(Box::default(), row)],
                 _ => {}
             }
         }

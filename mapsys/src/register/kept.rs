@@ -3,10 +3,10 @@
 //! without a tag, beside what came with it that no Map-Register says.
 //!
 //! ```text
-//! newest Map-Version 2 ‖ octets of the site's name 2 ‖ the name ‖ for each part:
+//! format 1 ‖ newest Map-Version 2 ‖ octets of the site's name 2 ‖ the name ‖ for each part:
 //!   end 4 ‖ source ‖ number of ways through RTRs 1 ‖ the ways ‖ has a reach 1 ‖ the reach ‖ octets of the Map-Register 2 ‖ the Map-Register
 //! ```
-//! An address is its family (0, 4 or 6), its octets, and its port; numbers are in network byte order.
+//! The format is 1; rows of another are not read. An address is its family (0, 4 or 6), its octets, and its port; numbers are in network byte order.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +26,9 @@ use crate::nat::{Relay, Relays};
 /// When a part that was registered with T ends: in seconds for which this state has been served, in all runs. No clock that somebody
 /// can set has a say in it, and the time in which nobody is served does not count.
 pub type End = NonZeroU32;
+
+/// How rows are written.
+const FORMAT: u8 = 1;
 
 /// A registration as it is kept on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +73,7 @@ pub fn end(eid: &AnyEid, served: Duration, life: Duration) -> End {
 /// The row of a registration; `None` if it cannot be written, which nothing that was read is.
 pub fn encode(eid: AnyEid, site: &str, entry: &Registration) -> Option<Box<[u8]>> {
     let mut row = Vec::with_capacity(128);
+    row.push(FORMAT);
     row.extend(entry.newest().0.to_be_bytes());
     put_counted(&mut row, site.as_bytes())?;
     for part in entry.parts() {
@@ -85,6 +89,9 @@ pub fn encode(eid: AnyEid, site: &str, entry: &Registration) -> Option<Box<[u8]>
 /// Reads a row; `None` if it is none of ours.
 pub fn decode(row: &[u8]) -> Option<Kept> {
     let mut rest = Octets(row);
+    if rest.array() != Some([FORMAT]) {
+        return None;
+    }
     let newest = MapVersion(u16::from_be_bytes(rest.array()?));
     let site = String::from_utf8(rest.counted()?.to_vec()).ok()?;
     let (mut parts, mut eid) = (Vec::new(), None);

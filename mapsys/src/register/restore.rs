@@ -23,13 +23,15 @@ use crate::refusal::Tally;
 impl MapServer {
     /// Takes up rows of [`Mark::Registration`] after all runs before have served for `served`; names the EID-prefixes that are registered
     /// by that, and those of which nothing is taken. What the site of that name may not register any more, and what is over, is forgotten:
-    /// what the run before has published of it is to be withdrawn, unless it is the node's own now, whose xTR registers in a moment.
-    pub fn restore(&mut self, now: Instant, rows: Vec<Box<[u8]>>, served: Duration) -> Vec<EidPrefix> {
+    /// what the run before has published of it is to be withdrawn, unless it is the node's own now, whose xTR registers in a moment. A row
+    /// that cannot be read is forgotten too.
+    pub fn restore(&mut self, now: Instant, rows: Vec<(Box<[u8]>, Box<[u8]>)>, served: Duration) -> Vec<EidPrefix> {
         self.began = Some((now, served));
-        let mut restored = Vec::new();
-        for row in rows {
+        let (mut restored, mut unreadable) = (Vec::new(), 0_usize);
+        for (key, row) in rows {
             let Some(kept) = kept::decode(&row) else {
-                tracing::warn!("a row of a registration in the state file cannot be read");
+                unreadable += 1;
+                self.marks.push(Mark::UnreadableRegistration(key));
                 continue;
             };
             let eid = kept.eid;
@@ -40,6 +42,9 @@ impl MapServer {
                 let mark = self.mark_of(eid);
                 self.marks.extend(mark);
             }
+        }
+        if unreadable > 0 {
+            tracing::warn!(rows = unreadable, "registrations in the state file cannot be read: they are forgotten");
         }
         restored
     }

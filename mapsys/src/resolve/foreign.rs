@@ -22,7 +22,7 @@ use crate::ddt::client::{Asker, Client, Step};
 use crate::ddt::node::Node;
 use crate::ddt::signer::Signer;
 use crate::engine::Output;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Served};
 use crate::table::PrefixTable;
 use crate::transport::{Sockets, Via};
 
@@ -212,6 +212,7 @@ impl Resolver {
             self.limiter.spend_reply(cx.now.monotonic, remote.ip(), host, bytes.len())?;
         }
         self.ddt.figures.requests += 1;
+        cx.tally.serve(Served::RequestForwarded);
         cx.outputs.push_back(Output::Send { local, remote: to, bytes });
         Ok(())
     }

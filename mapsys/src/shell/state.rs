@@ -164,6 +164,9 @@ impl State {
                         Mark::ForgottenRegistration(eid) => {
                             registrations.remove(encode_eid(eid).as_slice())?;
                         }
+                        Mark::UnreadableRegistration(key) => {
+                            registrations.remove(&**key)?;
+                        }
                     }
                 }
             }
@@ -222,7 +225,8 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
     }
     let mut registrations = Vec::new();
     for row in transaction.open_table(REGISTRATIONS)?.iter()? {
-        registrations.push(row?.1.value().into());
+        let (key, row) = row?;
+        registrations.push((key.value().into(), row.value().into()));
     }
     let served = transaction.open_table(SERVED)?.get(LAST)?.map_or(0, |seconds| seconds.value());
     let served = Duration::from_secs(served);
@@ -400,9 +404,12 @@ mod tests {
                 .unwrap();
         }
         let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
-        let mut rows = memory.registrations;
+        let mut rows: Vec<_> = memory.registrations.iter().map(|(_, row)| row.clone()).collect();
         rows.sort();
         assert_eq!(rows, [2, 3, 4, 5, 6, 100].map(row));
+        // One that cannot be read goes by its key.
+        let (bad, _) = memory.registrations.iter().find(|(_, of)| *of == row(5)).unwrap();
+        state.write(&[Mark::UnreadableRegistration(bad.clone())]).unwrap();
         assert_eq!((memory.nonces, memory.nonce_floors), (vec![], vec![floor(6)]));
         // Ten minutes that were served before count after a restart, and those in between do not.
         let State { database, .. } = &state;
@@ -412,6 +419,9 @@ mod tests {
         drop(state);
         let (_, memory) = State::open(&path, SystemTime::now() + Duration::from_secs(9999)).unwrap();
         assert_eq!(memory.served, Duration::from_secs(600));
+        let mut rows: Vec<_> = memory.registrations.into_iter().map(|(_, row)| row).collect();
+        rows.sort();
+        assert_eq!(rows, [2, 3, 4, 6, 100].map(row));
     }
 
     #[test]

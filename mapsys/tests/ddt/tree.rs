@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mapsys::ddt::{Config as Ddt, ForeignResolver, Kind};
 use mapsys::engine::Config;
-use mapsys::refusal::Refusal;
+use mapsys::refusal::{Refusal, Served};
 use wire::control::{ControlMessage, MapReply};
 use wire::record::{Action, Ttl};
 
@@ -43,6 +43,7 @@ fn section_9_1_from_the_root_over_a_node_to_a_map_server() {
     forwarded(&world.ask(1, host("2001:db8:103:1::1")), "203.0.113.1", 1);
     assert_eq!(world.asked(), [ROOT, NODE1, MS1]);
     assert_eq!(world.bench(MR).engine.tally().total(), 0);
+    assert_eq!(world.bench(MR).engine.tally().served(Served::RequestForwarded), 1);
     assert_eq!(world.bench(MR).engine.ddt().searches, 0, "MS-ACK ends it");
 }
 

@@ -71,7 +71,7 @@ fn what_a_site_may_not_register_any_more_after_a_restart_is_withdrawn_at_once() 
     world.pass(Duration::from_secs(11));
     assert_eq!(world.puts_of(Subject::Prefix(prefix(SITE))), 1);
     let rows = world.marks.iter().filter_map(|mark| match mark {
-        Mark::Registration(_, row) => Some(row.clone()),
+        Mark::Registration(_, row) => Some((Box::default(), row.clone())),
         _ => None,
     });
     let registrations: Vec<_> = rows.collect();

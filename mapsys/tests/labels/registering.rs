@@ -89,7 +89,7 @@ fn replays_are_refused_also_over_a_restart() {
     else {
         panic!("nonce and registration are not on disk before the Map-Notify: {outputs:?}")
     };
-    let (nonces, registrations) = (vec![(owner.clone(), *last)], vec![row.clone()]);
+    let (nonces, registrations) = (vec![(owner.clone(), *last)], vec![(Box::default(), row.clone())]);
     let memory = Memory { nonces, registrations, ..Memory::default() };
     assert_eq!(bench.datagram(ETR, &sealed(4, mac("02:00:5e:00:00:01/48"), RLOC)), []);
     let mut bench = Bench::with(config(vec![machines()]), memory);
