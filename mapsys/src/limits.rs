@@ -17,11 +17,13 @@ pub const CONFIRMED_AGAIN: Duration = Duration::from_secs(8);
 pub const REGISTER_RECORDS: usize = 64;
 /// Locators of an EID-prefix, of all its xTRs together: a PREFIX section holds 1,024 octets.
 pub const LOCATORS: usize = 16;
-/// Octets of them in a message if an LCAF or a name is among them: with an EID within [`NOTIFY_OCTETS`].
+/// Octets of them in a message if an LCAF or a name is among them: with an EID within [`NOTIFY_OCTETS`]. The texts with which lispers.net signs a
+/// registration, and those with its public keys, have some hundred octets each.
 pub const LOCATOR_OCTETS: usize = 1024;
 /// xTRs merged into one EID-prefix (RFC 9301, section 5.6, a-bit).
 pub const MERGED_XTRS: usize = 16;
-/// Live registrations in all: a million and some, below 400 octets each.
+/// Live registrations in all: a million and some, below 400 octets each with one IPv4 locator. More locators, names and LCAFs come to that,
+/// at most about 12 kB for lists of the shortest ones within [`LOCATOR_OCTETS`].
 pub const REGISTRATIONS: usize = 1 << 20;
 /// Registrations that are looked at in one go when their time has come, so that a million of them that fall silent in one
 /// second do not keep the others waiting: half a millisecond.

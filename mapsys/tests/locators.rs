@@ -105,10 +105,13 @@ fn locators_of_unknown_types_are_as_if_they_were_not_there() {
 fn a_record_with_nothing_usable_is_refused_and_takes_nothing_back() {
     let mut bench = bench();
     says(&mut bench, 1, record(prefix(SITE), &["198.51.100.1"]));
-    for rloc in [at("224.0.0.1"), at("fe80::1"), Address::None, Lcaf::Null.into()] {
+    let nowhere = Lcaf::InstanceId { iid: InstanceId(5), iid_mask_len: 0, address: Address::None };
+    let lists = [vec![], vec![Address::None], vec![at("224.0.0.1"), unknown()]].map(|list| Lcaf::AfiList(list).into());
+    let plain = [at("224.0.0.1"), at("fe80::1"), Address::None, Lcaf::Null.into()];
+    for rloc in plain.into_iter().chain(lists).chain([nowhere.into(), path(&["224.0.0.1"])]) {
         assert_eq!(says(&mut bench, 2, with([rloc, unknown()])), [], "no Map-Notify");
     }
-    assert_eq!(bench.only_refused(Refusal::RegisterNoLocator), 4);
+    assert_eq!(bench.only_refused(Refusal::RegisterNoLocator), 9);
     assert_eq!(rlocs(&mut bench, 1), [at("198.51.100.1")]);
     for (nonce, over) in [(3, with([])), (5, MappingRecord { ttl: Ttl(0), ..with([path(&["198.51.100.9"])]) })] {
         notify(&says(&mut bench, nonce, over));
@@ -158,7 +161,8 @@ fn an_xtr_whose_locators_find_no_room_beside_those_of_others_is_refused() {
 #[test]
 fn a_site_that_answers_itself_is_asked_at_the_end_of_its_path() {
     let mut bench = bench();
-    for (nonce, rloc) in (1..).zip([path(&["203.0.113.7", "198.51.100.9"]), lcafs().swap_remove(2)]) {
+    let list = Lcaf::AfiList(vec![at("224.0.0.1"), Address::None, at("198.51.100.9")]).into();
+    for (nonce, rloc) in (1..).zip([path(&["203.0.113.7", "198.51.100.9"]), lcafs().swap_remove(2), list]) {
         let message = MapRegister { proxy_reply: false, ..register(nonce, vec![with([rloc])]) };
         notify(&bench.datagram(ETR, &seal(message, &site_key())));
         let outputs = bench.datagram(ITR, &ecm(&request(nonce, &[host("2001:db8:a::2")], &["192.0.2.1"])));

@@ -18,23 +18,40 @@ enum Fate {
     Kept,
     /// Of an LCAF type that is not known: as if it were not there (RFC 9306, section 3).
     Ignored,
-    /// Nothing can be sent to it: no address, or neither unicast nor of more than one link (RFC 9301, section 5.4).
+    /// Nothing can be sent to it: no address, or neither unicast nor of more than one link (RFC 9301, section 5.4), nor anything else in it
+    /// that says something.
     Unusable,
 }
 
 fn fate(locator: &LocatorRecord) -> Fate {
-    let is_usable = match &locator.rloc {
+    match &locator.rloc {
+        Address::Lcaf(lcaf) if matches!(lcaf.as_ref(), Lcaf::Opaque { .. }) => Fate::Ignored,
+        rloc if is_usable(rloc) => Fate::Kept,
+        _ => Fate::Unusable,
+    }
+}
+
+/// Whether it says something: an address that can be sent to, a name, a text, a place or a key, or an LCAF around one of these.
+fn is_usable(rloc: &Address) -> bool {
+    match rloc {
         Address::None => false,
         Address::V4(a) => !(a.is_multicast() || a.is_broadcast() || a.is_unspecified()),
         Address::V6(a) => !(a.is_multicast() || a.is_unspecified() || a.is_unicast_link_local()),
         Address::Ieee802(_) | Address::Name(_) | Address::Mac(_) => true,
         Address::Lcaf(lcaf) => match lcaf.as_ref() {
-            Lcaf::Opaque { .. } => return Fate::Ignored,
-            Lcaf::Null => false,
-            _ => true,
+            Lcaf::Null | Lcaf::Opaque { .. } => false,
+            Lcaf::AfiList(addresses) => addresses.iter().any(is_usable),
+            Lcaf::InstanceId { address, .. } | Lcaf::AsNumber { address, .. } => is_usable(address),
+            Lcaf::ExplicitLocatorPath(hops) => hops.iter().any(|hop| is_usable(&hop.address)),
+            Lcaf::ReplicationList(receivers) => receivers.iter().any(|receiver| is_usable(&receiver.address)),
+            Lcaf::NatTraversal(nat) => [&nat.global_etr, &nat.private_etr].into_iter().chain(&nat.rtrs).any(is_usable),
+            Lcaf::Geo { .. }
+            | Lcaf::Json { .. }
+            | Lcaf::SecurityKey { .. }
+            | Lcaf::MulticastInfo { .. }
+            | Lcaf::SourceDestKey { .. } => true,
         },
-    };
-    if is_usable { Fate::Kept } else { Fate::Unusable }
+    }
 }
 
 /// Whether a record takes back what was registered: its TTL is 0, or it has no locators. One whose locators are all ignored is the same
@@ -89,10 +106,10 @@ fn octets(locators: &[&LocatorRecord]) -> usize {
     length(locators.iter().map(|locator| (*locator).clone()).collect()).saturating_sub(length(Vec::new()))
 }
 
-/// The address of the ETR of a locator: of what is said about an address, that address; of a path, its end; of a list, its first address.
-/// Who is on the way, or one of many receivers, does not answer for the site.
+/// The address of the ETR of a locator: of what is said about an address, that address; of a path, its end; of a list, the first address that
+/// can be sent to. Who is on the way, or one of many receivers, does not answer for the site.
 pub(super) fn etr_of(rloc: &Address) -> Option<IpAddr> {
-    let Address::Lcaf(lcaf) = rloc else { return rloc.ip() };
+    let Address::Lcaf(lcaf) = rloc else { return rloc.ip().filter(|_| is_usable(rloc)) };
     match lcaf.as_ref() {
         Lcaf::AfiList(addresses) => addresses.iter().find_map(etr_of),
         Lcaf::InstanceId { address, .. }
