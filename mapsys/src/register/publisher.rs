@@ -415,8 +415,10 @@ impl Publisher {
     fn section(&self, prefix: EidPrefix, merged: &Merged) -> Prefix {
         let xtr_ids = merged.identities.iter().map(|identity| identity.xtr_id).take(dht::limits::XTR_IDS).collect();
         let site_id = merged.identities.first().map_or(0, |identity| identity.site_id);
-        // What only a Map-Reply can say is asked for here.
-        let proxy = merged.proxy && merged.locators.iter().all(|locator| locator.rloc.ip().is_some());
+        // What only a Map-Reply can say is asked for here, if there is a way to ask and else what can be said must do.
+        let mut addresses = merged.locators.iter().map(|locator| locator.rloc.ip().is_some());
+        let is_said = if self.config.map_servers.is_empty() { addresses.any(|is| is) } else { addresses.all(|is| is) };
+        let proxy = merged.proxy && is_said;
         let site = Site { proxy, site_id, xtr_ids };
         Prefix { prefix, mapping: mapping(merged), site, map_servers: self.config.map_servers.clone() }
     }

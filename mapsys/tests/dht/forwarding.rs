@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mapsys::engine::{Config, Output};
 use mapsys::refusal::Refusal;
-use wire::address::Lcaf;
+use wire::address::{Address, Lcaf};
 use wire::control::MapRegister;
 use wire::record::LocatorRecord;
 
@@ -75,6 +75,18 @@ fn forwarded_requests_are_limited_like_replies() {
     }
     assert_eq!(forwarded, 4);
     assert_eq!(bench.only_refused(Refusal::ReplyRate), 96);
+}
+
+#[test]
+fn where_nobody_can_ask_the_dht_says_what_it_can() {
+    let identity = operational();
+    let anchor = anchor(SITE, identity.cn());
+    let sockets = vec![address("0.0.0.0:4342")];
+    let mut world = World::new(vec![Config { sockets, ..registrar(identity, vec![site_a()]) }, resolver(vec![anchor])]);
+    let mut told = record(prefix(SITE), &["198.51.100.1"]);
+    told.locators.push(LocatorRecord { rloc: Address::Name(b"x"[..].into()), ..locator("198.51.100.1") });
+    world.datagram(0, ETR, &sealed(1, vec![told]));
+    assert_eq!(locators(&world.ask(1, 7, host("2001:db8:a::2")).records[0]), ["198.51.100.1"]);
 }
 
 #[test]
