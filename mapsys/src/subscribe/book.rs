@@ -167,6 +167,22 @@ impl Book {
         concerned
     }
 
+    /// The subscriptions to what is wider than `changed` of which somebody has asked that nothing more is said, and has not proven that he
+    /// may: they may go on.
+    pub fn in_doubt(&self, changed: &EidPrefix) -> Vec<SubscriptionKey> {
+        let is_in_doubt = |known: &Subscription| {
+            let (asked, proven) = (known.asked.as_ref(), known.proven.as_ref());
+            asked.is_some_and(|asked| asked.mode != Mode::Publish)
+                && proven.is_some_and(|proven| proven.mode == Mode::Publish)
+        };
+        let wider = self.by_prefix.covering(changed).filter(|(prefix, _)| prefix != changed);
+        let in_doubt = wider.flat_map(|(prefix, of_prefix)| {
+            let of_prefix = of_prefix.iter().filter(|(_, known)| is_in_doubt(known));
+            of_prefix.map(move |(xtr, _)| SubscriptionKey { xtr: *xtr, prefix })
+        });
+        in_doubt.collect()
+    }
+
     /// Whether anybody has subscribed to exactly this prefix and gets its mapping from the DHT.
     pub fn has_foreign(&self, prefix: &EidPrefix) -> bool {
         let wants = |s: &Subscription| s.is_foreign && s.mode() == Mode::Publish;

@@ -398,6 +398,9 @@ impl Subscriptions {
             let content = Content::Registered { is_exact: about == prefix };
             self.enqueue(now, at, Receiver { key, about }, content);
         }
+        for key in self.book.in_doubt(&prefix) {
+            self.owe(now, Receiver { key, about: prefix });
+        }
         // Wider ones, which are told nothing of it, may have nothing left in them, or something again.
         for key in self.book.covering(&prefix) {
             let is_temporary = !answer::is_present(server, &key.prefix);

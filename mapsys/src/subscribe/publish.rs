@@ -172,8 +172,8 @@ impl Subscriptions {
         self.store(now, key, known);
     }
 
-    /// Is told when the subscription is proven.
-    fn owe(&mut self, now: Now, Receiver { key, about }: Receiver) {
+    /// Is told when the subscription is proven, or what was proven before holds again.
+    pub(super) fn owe(&mut self, now: Now, Receiver { key, about }: Receiver) {
         let owed = self.owed.entry(key).or_default();
         owed.insert(about, true);
         if owed.len() > SUBSCRIBED_PREFIXES {

@@ -7,7 +7,7 @@ use mapsys::refusal::Refusal;
 use mapsys::subscribe::subscription::Mode;
 use mapsys::transport::Via;
 use wire::control::auth::{self, Algorithm, TagForm};
-use wire::control::{ControlMessage, MapNotify, Nonce};
+use wire::control::{ControlMessage, MapNotify, MapRequest, Nonce};
 use wire::record::Ttl;
 
 use crate::common::*;
@@ -241,6 +241,15 @@ fn what_is_too_long_for_a_stranger_to_ask_for_is_no_subscription() {
 
 #[test]
 fn what_changes_inside_while_a_forged_request_is_open_is_told_when_that_is_over() {
+    what_is_told_after(&subscribing(1 << 60, &[prefix(SITE)], &[TWO]));
+}
+
+#[test]
+fn what_changes_inside_while_a_forged_end_is_open_is_told_when_that_is_over() {
+    what_is_told_after(&leaving(1 << 60, prefix(SITE)));
+}
+
+fn what_is_told_after(forged: &MapRequest) {
     let mut bench = registered();
     let part = |n: usize| prefix(&format!("2001:db8:a:{n:x}::/64"));
     site_says(&mut bench, 2, (1..=12).map(|n| record(part(n), &["198.51.100.1"])).collect());
@@ -253,7 +262,7 @@ fn what_changes_inside_while_a_forged_request_is_open_is_told_when_that_is_over(
     }
     assert_eq!((told(&outputs), bench.engine.subscriptions().waiting().1), (vec![], 0), "it knows all");
     bench.pass(seconds(5));
-    bench.datagram(FROM_TWO, &ecm(&subscribing(1 << 60, &[prefix(SITE)], &[TWO])));
+    bench.datagram(FROM_TWO, &ecm(forged));
     let mut later = site_says(&mut bench, 3, vec![gone(part(3)), record(part(4), &["198.51.100.2"])]);
     later.extend(bench.pass(seconds(80)));
     let own = told(&later).into_iter().filter(|(to, _)| *to == address("192.0.2.1:4342"));
