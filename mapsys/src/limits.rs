@@ -285,6 +285,9 @@ pub const MISS_RATE: u32 = 16;
 pub const MISS_BURST_ALL: u32 = 512;
 /// Lookups per second that refill it: with three GETs of twenty messages each about what a node serves others anyway.
 pub const MISS_RATE_ALL: u32 = 128;
+/// How much the DHT node beside the engine yields (nice(2)): a Map-Request is answered, or a packet carried, before what strangers
+/// had looked up.
+pub const DHT_NICE: u8 = 10;
 /// Source blocks watched at once.
 pub const WATCHED_BLOCKS: usize = 16_384;
 /// An ECM that comes again within this time of being forwarded went round: an ITR waits a second (RFC 9301, section 5.3).

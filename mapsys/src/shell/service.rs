@@ -325,6 +325,7 @@ fn join_dht(config: &ServiceConfig) -> anyhow::Result<Node> {
     node.bootstrap = config.bootstrap.iter().map(|text| parse_bootstrap(text)).collect::<Result<_, _>>()?;
     node.anycast = config.anycast.iter().map(|text| parse_anycast(text)).collect::<Result<_, _>>()?;
     node.discovery = config.discovery.then_some(config.network);
+    node.nice = crate::limits::DHT_NICE;
     Ok(start_node(node, config.network, Some(&config.state_dir))?)
 }
 

@@ -59,6 +59,8 @@ pub struct NodeConfig {
     pub clock: Clock,
     /// Bundles that are kept for the network, at most.
     pub store_bundles: usize,
+    /// How much the node's thread yields to others that want its processor, as nice(2) has it: 0 as little as the process does, 19 most.
+    pub nice: u8,
 }
 
 /// Whose node it is.
@@ -99,6 +101,7 @@ impl fmt::Debug for NodeConfig {
             .field("rules", &self.rules)
             .field("clock", &self.clock)
             .field("store_bundles", &self.store_bundles)
+            .field("nice", &self.nice)
             .finish()
     }
 }
@@ -154,6 +157,7 @@ impl NodeConfig {
             rules: Rules::default(),
             clock: Clock::default(),
             store_bundles: crate::limits::STORE_BUNDLES,
+            nice: 0,
         }
     }
 }

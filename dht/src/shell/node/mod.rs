@@ -153,6 +153,10 @@ impl Node {
             .spawn(move || {
                 let waiting = VecDeque::new();
                 let ends = driver::Ends { commands_rx, waiting, peers_tx, listening_tx, ready_tx, id_tx };
+                if config.nice > 0 {
+                    // Of this thread alone, and those it starts; where it is refused the node runs all the same.
+                    let _ = rustix::process::setpriority_process(None, config.nice.into());
+                }
                 driver::run(config, records, ends);
             })
             .map_err(|error| NodeError::Start(error.to_string()))?;
