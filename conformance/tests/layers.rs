@@ -27,17 +27,34 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// Names of all packages that `package` links without default features.
-fn linked(package: &str) -> BTreeSet<String> {
+/// A line of that format for each package.
+fn tree(format: &str, arguments: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--no-default-features", "--edges", "normal", "--prefix", "none"])
-        .args(["--format", "{p}", "--package", package])
+        .args(["tree", "--locked", "--offline", "--prefix", "none", "--format", format])
+        .args(arguments)
         .current_dir(root())
         .output()
         .expect("cargo runs: it runs this test");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|line| line.split(' ').next()).filter(|name| *name != package).map(str::to_owned).collect()
+    text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// Names of all packages that `package` links without default features.
+fn linked(package: &str) -> BTreeSet<String> {
+    let lines = tree("{p}", &["--no-default-features", "--edges", "normal", "--package", package]);
+    lines.iter().filter_map(|line| line.split(' ').next()).filter(|name| *name != package).map(str::to_owned).collect()
+}
+
+/// What tests alone link brings no feature of a package that programs link too: `interop` would compile all programs a second time,
+/// which takes two minutes of each fresh run of the tests.
+#[test]
+fn programs_link_the_same_by_themselves_as_among_the_tests() {
+    let programs = ["--package", "cgeid", "--package", "dht", "--package", "mapsys", "--package", "xtr"];
+    let alone = tree("{p} {f}", &[&programs[..], &["--edges", "normal,build"]].concat());
+    let tested = tree("{p} {f}", &["--workspace", "--edges", "normal,build,dev"]);
+    let otherwise: Vec<_> = alone.difference(&tested).collect();
+    assert!(otherwise.is_empty(), "tests have more features of: {otherwise:#?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use dht::shell::node::Clock;
 use mapsys::shell::reload::Reloader;
@@ -11,7 +12,9 @@ use mapsys::shell::settings::{Flags, Settings};
 use mapsys::shell::{clock_file, daemon};
 use program::{Completions, Json, Man, Manual, STATUS};
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Map-Server and Map-Resolver (RFC 9301) on a signed DHT.
 #[derive(Debug, Parser)]
@@ -112,7 +115,9 @@ fn main() -> ExitCode {
         Some(Verb::Man(man)) => return told(man.run(Args::command(), &MANUAL)),
         _ => {}
     }
-    log_to_stderr();
+    if let Err(error) = log_to_stderr() {
+        return fail(EXIT_USAGE, &error);
+    }
     let settings = match Settings::read(&args.flags) {
         Ok(settings) => settings,
         Err(error) => return fail(EXIT_USAGE, &error),
@@ -142,10 +147,12 @@ fn told(outcome: Result<(), program::Error>) -> ExitCode {
     }
 }
 
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL_LOG));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+fn log_to_stderr() -> anyhow::Result<()> {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| USUAL_LOG.into());
+    let filter: Targets = wanted.parse().with_context(|| format!("RUST_LOG {wanted:?}"))?;
+    let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
+    logging.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).init();
+    Ok(())
 }
 
 /// What the configuration lacks is told apart from what the machine lacks.

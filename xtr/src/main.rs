@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use clap::{CommandFactory as _, Parser as _};
 use program::{Json, JsonTo};
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use xtr::config::{Command, CommandLine, Config, Flags, MANUAL, Table, TraceFlags, explain};
 use xtr::shell::trace::TraceRequest;
 use xtr::shell::{self, Failure};
@@ -95,15 +97,15 @@ fn reload(flags: &Flags, json: Option<JsonTo>) -> Result<(), Failure> {
 
 fn start_logging(filter: &str, json: bool) -> Result<(), Failure> {
     // In front, so that what the operator says about the same parts wins.
-    let filter = EnvFilter::try_new(format!("{},{filter}", dht::shell::LIBP2P_LOG));
+    let filter = format!("{},{filter}", dht::shell::LIBP2P_LOG).parse::<Targets>();
     let filter = filter.map_err(|error| Failure::key("log", error))?;
     let colours = std::io::stderr().is_terminal();
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     let logging = logging.with_target(false).with_ansi(colours);
     if json {
-        logging.json().init()
+        logging.json().finish().with(filter).init();
     } else {
-        logging.init()
+        logging.finish().with(filter).init();
     }
     Ok(())
 }

@@ -56,8 +56,11 @@ impl Binaries {
     }
 }
 
-/// Builds into the target folder that this program is in; cargo shows its progress on standard error.
-fn build() -> anyhow::Result<PathBuf> {
+/// Builds our programs into the target folder that this one is in, and says where they are; cargo shows its progress on standard error.
+///
+/// # Errors
+/// Where this program is in no target folder, its sources are gone, or cargo fails.
+pub fn build() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("where is this program?")?;
     // Test programs are one folder deeper.
     let folder =
@@ -75,6 +78,12 @@ fn build() -> anyhow::Result<PathBuf> {
     );
     eprintln!("building with cargo (the first time takes minutes) ...");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What `cargo run` or `cargo test` tells this program of its own package: build scripts look at it, so with it a third of all crates
+    // would be built anew.
+    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars().filter(|(name, _)| of_package(name)) {
+        cargo.env_remove(name);
+    }
     // The folder of the profile "dev" is called debug.
     let profile = if profile == "debug" { "dev" } else { profile };
     cargo.current_dir(workspace).args(["build", "--bins", "--profile", profile, "--target-dir"]).arg(target);

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Only one demo at a time, also among test programs: it measures milliseconds.
@@ -45,21 +46,8 @@ fn is_root() -> bool {
 
 /// Where the real programs are, built if they were not: for demos that are about something else than building.
 pub(crate) fn built_programs() -> &'static str {
-    static BUILT: std::sync::Once = std::sync::Once::new();
-    let folder = Path::new(env!("CARGO_BIN_EXE_interop")).parent().unwrap();
-    BUILT.call_once(|| {
-        let profile = if folder.ends_with("debug") { "dev" } else { folder.file_name().unwrap().to_str().unwrap() };
-        let packages = ["-p", "cgeid", "-p", "dht", "-p", "mapsys", "-p", "xtr"];
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--bins", "--profile", profile]).args(packages);
-        // What cargo tells this test of its own package: build scripts look at it, so with it a third of all crates would be built anew.
-        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-        for (name, _) in std::env::vars().filter(|(name, _)| of_package(name)) {
-            cargo.env_remove(name);
-        }
-        assert!(cargo.arg("--target-dir").arg(folder.parent().unwrap()).status().unwrap().success());
-    });
-    folder.to_str().unwrap()
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| interop::demo::build_programs().unwrap());
+    BUILT.to_str().unwrap()
 }
 
 /// Programs that a demo takes for built ones; they do nothing.

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv6Net};
 use program::settings::{SettingsError, Sources, Wrong};
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use wire::address::{EidPrefix, InstanceId};
 use wire::control::auth::{AuthKey, TagForm};
 
@@ -504,7 +504,7 @@ fn check_sizes(written: &Written) -> Result<(), ConfigError> {
     if !is_name(&written.tun) {
         return Err(ConfigError::new("tun", format!("{:?} cannot name an interface", written.tun)));
     }
-    EnvFilter::try_new(&written.log).map_err(|error| ConfigError::new("log", error.to_string()))?;
+    written.log.parse::<Targets>().map_err(|error| ConfigError::new("log", error.to_string()))?;
     Ok(())
 }
 

@@ -34,12 +34,16 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use program::{Completions, Man};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::flags::{
     CrawlFlags, GetFlags, IndexFlags, LabFlags, MapFlags, NodeFlags, PointFlags, PutFlags, ResolveFlags, StatsFlags,
 };
 use self::settings::Settings;
 use self::sim::SimFlags;
+
 use super::LIBP2P_LOG;
 use super::database::DatabaseError;
 use super::node::NodeError;
@@ -154,12 +158,17 @@ impl From<NodeError> for Failure {
 /// Runs the program; the exit code is that of INTERFACES: 0 held, 1 did not, 2 usage, 3 lacking.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(match cli.verb {
-        Verb::Node(_) => DAEMON_LOG,
-        Verb::Lab(_) => LAB_LOG,
-        _ => COMMAND_LOG,
-    });
-    let outcome = match cli.verb {
+    match log_to_stderr(usual_log(&cli.verb)).and_then(|()| execute(cli.verb)) {
+        Ok(Outcome::Held) => ExitCode::SUCCESS,
+        Ok(Outcome::DidNot) => ExitCode::from(1),
+        Err(Failure::NoAnswer(error)) => failed(1, &error),
+        Err(Failure::Usage(error)) => failed(2, &error),
+        Err(Failure::Lacking(error)) => failed(3, &error),
+    }
+}
+
+fn execute(verb: Verb) -> Result<Outcome, Failure> {
+    match verb {
         Verb::Node(flags) => with_runtime(&flags, node::run),
         Verb::Put(flags) => with_runtime(&flags, publish::put),
         Verb::Get(flags) => with_runtime(&flags, query::get),
@@ -173,13 +182,6 @@ pub fn run() -> ExitCode {
         Verb::Sim(flags) => sim::run(&flags),
         Verb::Completions(completions) => told(completions.run(Cli::command())),
         Verb::Man(man) => told(man.run(Cli::command(), &help::MANUAL)),
-    };
-    match outcome {
-        Ok(Outcome::Held) => ExitCode::SUCCESS,
-        Ok(Outcome::DidNot) => ExitCode::from(1),
-        Err(Failure::NoAnswer(error)) => failed(1, &error),
-        Err(Failure::Usage(error)) => failed(2, &error),
-        Err(Failure::Lacking(error)) => failed(3, &error),
     }
 }
 
@@ -221,11 +223,21 @@ const COMMAND_LOG: &str = "warn";
 /// What a bench logs: that nodes die, and others miss them, is what it is for.
 const LAB_LOG: &str = "warn,yamux=error,dht::shell::node=error";
 
-fn log_to_stderr(usual: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LISP_DHT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{usual},{LIBP2P_LOG}")));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+fn usual_log(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Node(_) => DAEMON_LOG,
+        Verb::Lab(_) => LAB_LOG,
+        _ => COMMAND_LOG,
+    }
+}
+
+fn log_to_stderr(usual: &str) -> Result<(), Failure> {
+    let wanted = std::env::var("LISP_DHT_LOG").unwrap_or_else(|_| format!("{usual},{LIBP2P_LOG}"));
+    let filter =
+        wanted.parse::<Targets>().with_context(|| format!("LISP_DHT_LOG {wanted:?}")).map_err(Failure::Usage)?;
+    let logging = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
+    logging.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).init();
+    Ok(())
 }
 
 #[cfg(test)]
