@@ -2,17 +2,9 @@
 //! A processor for the good client alone, as it has elsewhere: it never waits for the turn of who answers it, nor that one for its. Where
 //! there are three or more the sender of the flood has one of its own too, and the map system the others; of two it has what the client
 //! leaves, and the sender of the flood runs there while it does not.
-//!
-//! The client's processor never sleeps, since a thread turns on it while it has nothing else to do (`SCHED_IDLE`): how long a sleeping
-//! one takes to wake up is a virtual machine's own, is longer than all that the map system does, and is longest without a flood.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-
-use super::batch::only_when_idle;
 
 /// The calling thread of the system's calls.
 const SELF: Pid = Pid::from_raw(0);
@@ -26,8 +18,6 @@ pub(super) struct Apart {
     pub(super) flood: CpuSet,
     /// Whether nobody else is there.
     pub(super) is_flood_apart: bool,
-    /// Ends what keeps the client's processor awake.
-    asleep: Arc<AtomicBool>,
 }
 
 impl Apart {
@@ -44,11 +34,9 @@ impl Apart {
         let is_flood_apart = servers != CpuSet::new();
         let (flood, servers) = if is_flood_apart { (only(sender)?, servers) } else { (others, others) };
         // From here on it is put back whatever fails.
-        let apart = Self { server, all, flood, is_flood_apart, asleep: Arc::default() };
+        let apart = Self { server, all, flood, is_flood_apart };
         apart.put_server(&servers)?;
-        let mine = only(mine)?;
-        sched_setaffinity(SELF, &mine).ok()?;
-        keep_awake(mine, Arc::clone(&apart.asleep));
+        sched_setaffinity(SELF, &only(mine)?).ok()?;
         Some(apart)
     }
 
@@ -65,17 +53,6 @@ impl Apart {
     }
 }
 
-/// Turns on that processor while nobody else wants it, until `asleep`; where the system has no such thread the processor sleeps.
-fn keep_awake(there: CpuSet, asleep: Arc<AtomicBool>) {
-    std::thread::spawn(move || {
-        if sched_setaffinity(SELF, &there).is_ok() && only_when_idle().is_ok() {
-            while !asleep.load(Ordering::Relaxed) {
-                std::hint::spin_loop();
-            }
-        }
-    });
-}
-
 fn only(cpu: usize) -> Option<CpuSet> {
     let mut set = CpuSet::new();
     set.set(cpu).ok()?;
@@ -84,7 +61,6 @@ fn only(cpu: usize) -> Option<CpuSet> {
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        self.asleep.store(true, Ordering::Relaxed);
         let _ = sched_setaffinity(SELF, &self.all);
         let _ = self.put_server(&self.all);
     }
