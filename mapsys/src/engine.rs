@@ -29,7 +29,7 @@ use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
 use crate::register::site::{LispSec, NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
-use crate::resolve::foreign::{Ddt, Figures};
+use crate::resolve::foreign::{Ddt, Figures, OwnRequest};
 use crate::resolve::lispsec::{Association, AssociationError, Associations};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
@@ -171,6 +171,8 @@ pub enum Output {
         /// The UDP payload.
         bytes: Vec<u8>,
     },
+    /// Send a request of our own from a socket that listens on all addresses of a family.
+    SendOwn(OwnRequest),
     /// Give a message to the node's own xTR.
     Pipe {
         /// The message.
