@@ -439,7 +439,7 @@ mod tests {
             let mut served = transaction.open_table(SERVED).unwrap();
             served.retain(|_, _| false).unwrap();
             served.insert(LAST, 600).unwrap();
-            for Moment { wall, up } in written {
+            if let Some(Moment { wall, up }) = written {
                 served.insert(WALL, wall).unwrap();
                 served.insert(UP, up).unwrap();
             }
