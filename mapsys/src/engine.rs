@@ -29,7 +29,7 @@ use crate::register::publisher::{self, Publisher};
 use crate::register::signers::{Added, Signers};
 use crate::register::site::{LispSec, NotifyPort, Publish, Site, SiteError, SiteKey, SitePrefix, SiteTable, host_of};
 use crate::register::{MapServer, Notify, Origin, Registered};
-use crate::resolve::foreign::{Ddt, Figures};
+use crate::resolve::foreign::{Ddt, Figures, OwnRequest};
 use crate::resolve::lispsec::{Association, AssociationError, Associations};
 use crate::resolve::lookup::Lookups;
 use crate::resolve::{Context, Resolver};
@@ -95,8 +95,10 @@ pub struct Memory {
     pub subscriptions: Vec<Kept>,
     /// Registrations, as [`Mark::Registration`] has them, each behind the key of its row, whatever that is.
     pub registrations: Vec<(Box<[u8]>, Box<[u8]>)>,
-    /// For how long all runs before have served, as far as it is known.
-    pub served: Duration,
+    /// How old all this is: the time of all runs before and between them, as far as it is known.
+    pub age: Duration,
+    /// For how long nobody was heard before this run, as far as it is known.
+    pub away: Duration,
 }
 
 /// A configuration that cannot be.
@@ -169,6 +171,8 @@ pub enum Output {
         /// The UDP payload.
         bytes: Vec<u8>,
     },
+    /// Send a request of our own from a socket that listens on all addresses of a family.
+    SendOwn(OwnRequest),
     /// Give a message to the node's own xTR.
     Pipe {
         /// The message.
@@ -360,9 +364,11 @@ impl Engine {
         let nonces = Nonces::restore(now, memory.nonces, memory.seen).with_floors(memory.nonce_floors);
         let mut server = MapServer::new(config.network, sites, cns, nonces, memory.notify_nonce);
         // xTRs refresh what is there already, which changes nothing: it is published from now on. What is not there any more is withdrawn.
-        for prefix in server.restore(now.monotonic, memory.registrations, memory.served) {
+        let restored = server.restore(now.monotonic, memory.registrations, (memory.age, memory.away));
+        for prefix in restored.changed {
             publisher.changed(now.monotonic, prefix, &server);
         }
+        publisher.expect(restored.unheard, &server);
         Ok(Self {
             network: config.network,
             server,

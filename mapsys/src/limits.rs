@@ -5,6 +5,11 @@ use std::time::Duration;
 
 /// Octets of a message from the network. 255 IPv6 locators fit; what is longer only costs memory while it waits.
 pub const MESSAGE_OCTETS: usize = 8192;
+/// Octets of a message in an IPv4 packet of 576, the longest where nobody knows the path (RFC 9301, section 5). What can be divided is no longer;
+/// one record with locators that are no addresses may be as long as over IPv6.
+pub const PAYLOAD_V4: usize = 576 - 20 - 8;
+/// Octets of a message in an IPv6 packet of 1,280 (RFC 9301, section 5).
+pub const PAYLOAD_V6: usize = 1280 - 40 - 8;
 
 // --- Map-Server
 
@@ -17,8 +22,8 @@ pub const CONFIRMED_AGAIN: Duration = Duration::from_secs(8);
 pub const REGISTER_RECORDS: usize = 64;
 /// Locators of an EID-prefix, of all its xTRs together: a PREFIX section holds 1,024 octets.
 pub const LOCATORS: usize = 16;
-/// Octets of them in a message if an LCAF or a name is among them: with an EID within [`NOTIFY_OCTETS`]. The texts with which lispers.net signs a
-/// registration, and those with its public keys, have some hundred octets each.
+/// Octets of them in a message if an LCAF or a name is among them: with any EID, any tag, and by an RTR, one record of them is within
+/// [`PAYLOAD_V6`]. The texts with which lispers.net signs a registration, and those with its public keys, have some hundred octets each.
 pub const LOCATOR_OCTETS: usize = 1024;
 /// xTRs merged into one EID-prefix (RFC 9301, section 5.6, a-bit).
 pub const MERGED_XTRS: usize = 16;
@@ -32,7 +37,7 @@ pub const EXPIRED_AT_ONCE: usize = 256;
 pub const NOTIFICATIONS: usize = 4096;
 /// Those of one site, so that a site that flaps, or whose xTRs are gone, uses up its own share and not the others'.
 pub const NOTIFICATIONS_PER_SITE: usize = 512;
-/// xTRs that are remembered because another one has registered their EID-prefix since, at about 120 octets each: they hear when it is
+/// xTRs that are remembered because another one has registered their EID-prefix since, at about 300 octets each: they hear when it is
 /// withdrawn. Beyond them nobody is told that he has lost one.
 pub const DISPLACED: usize = 4096;
 /// RTRs of one xTR behind a NAT that are remembered: as many as ours registers through.
@@ -44,6 +49,8 @@ pub const NOTIFY_PAUSES: [Duration; 6] = {
     }
     [s(3), s(3), s(3), s(6), s(12), s(24)]
 };
+/// Addresses at which an xTR is told at once that does not register from one of its locators: that, and three of these.
+pub const NOTIFY_WAYS: usize = 4;
 /// At most one new state of an EID-prefix is told to an xTR in this time (RFC 8085, section 3.1.3, takes 3 s for hosts whose
 /// round-trip time is not known).
 pub const NOTIFY_INTERVAL: Duration = Duration::from_secs(3);
@@ -125,8 +132,8 @@ pub const REREAD_SHORTEST: Duration = Duration::from_secs(60);
 pub const REREAD_LONGEST: Duration = Duration::from_secs(20 * 60);
 /// After a restart they are read again one after another at this pace, or faster if it took longer than [`REREAD_LONGEST`].
 pub const REREAD_STEP: Duration = Duration::from_millis(50);
-/// Octets of records in a Map-Notify to a subscriber: with its headers within 1,280 (RFC 9301, section 5).
-pub const NOTIFY_OCTETS: usize = 1100;
+/// Octets of several records in a Map-Notify to a subscriber: with its head within [`PAYLOAD_V4`].
+pub const NOTIFY_OCTETS: usize = PAYLOAD_V4 - NOTIFY_HEAD;
 /// Octets of a Map-Notify to a subscriber before its records: head, nonce, and a tag of 16 octets.
 pub const NOTIFY_HEAD: usize = 32;
 
@@ -192,8 +199,8 @@ pub const SERVE_STALE: Duration = Duration::from_secs(600);
 pub const CACHE_POSITIVE: Duration = Duration::from_secs(3600);
 /// More-specific records put beside a best match (RFC 9301, section 5.5); with more of them the match is narrowed.
 pub const MORE_SPECIFICS: usize = 8;
-/// Octets of LISP-SEC in a Map-Reply about one EID-prefix (RFC 9303, section 6.2): heads, two HMACs, an IPv6 prefix in an instance.
-pub const LISP_SEC_OCTETS: usize = 82;
+/// Octets of LISP-SEC in a Map-Reply about one EID (RFC 9303, section 6.2): heads, two HMACs, a name of [`NAME_OCTETS`] in an instance.
+pub const LISP_SEC_OCTETS: usize = 97;
 
 // --- DDT (RFC 8111)
 

@@ -105,7 +105,8 @@ refusals! {
     SubscribeTableFull => "subscribe-table-full",
     /// A subscription that covers too many registered EID-prefixes.
     SubscribeTooWide => "subscribe-too-wide",
-    /// A subscription to what a site wants to answer for itself (RFC 9437, section 3).
+    /// A subscription to what a site wants to answer for itself (RFC 9437, section 3), or of which the DHT cannot say all; one that ends by that
+    /// too.
     SubscribeNotProxied => "subscribe-not-proxied",
     /// A subscription to a name or a MAC address; it is answered as if it were none (RFC 9437, section 5).
     SubscribeEidNotIp => "subscribe-eid-not-ip",

@@ -6,11 +6,16 @@
 mod common;
 
 use common::*;
-use mapsys::limits::{LOCATOR_OCTETS, LOCATORS, NOTIFY_OCTETS};
+use mapsys::engine::{Engine, Memory, Output};
+use mapsys::limits::{LOCATOR_OCTETS, LOCATORS, NAME_OCTETS, NOTIFY_HEAD, PAYLOAD_V4, PAYLOAD_V6};
+use mapsys::nat::Rtr;
 use mapsys::refusal::Refusal;
-use wire::address::{Address, InstanceId, Lcaf, NatTraversal, PathHop, Replication};
-use wire::control::auth::{Algorithm, AuthKey};
-use wire::control::{ControlMessage, MapRegister, XtrIdentity};
+use mapsys::register::label::grants::LabelRule;
+use mapsys::register::label::{Label, Spelling};
+use mapsys::register::site::{Site, SitePrefix};
+use wire::address::{Address, EidPrefix, InstanceId, Lcaf, NatTraversal, PathHop, Replication};
+use wire::control::auth::{self, Algorithm, AuthKey, TagForm};
+use wire::control::{ControlMessage, Ecm, MapRegister, MapReply, XtrIdentity};
 use wire::record::{LocatorRecord, MappingRecord, Ttl};
 
 const SITE: &str = "2001:db8:a::/48";
@@ -127,15 +132,13 @@ fn more_locators_or_longer_ones_than_a_mapping_has_are_refused_and_not_cut_off()
     notify(&says(&mut bench, 1, many(LOCATORS)));
     assert_eq!(told(&mut bench, 1).len(), LOCATORS);
     assert_eq!(says(&mut bench, 2, many(LOCATORS + 1)), []);
-    let json = |octets: usize| Lcaf::Json { binary: false, text: vec![b' '; octets], address: at("::9") }.into();
-    // Head of the locator 8, of the LCAF 6, length of the text 2, address 18.
-    let longest = LOCATOR_OCTETS - 34;
+    let longest = LOCATOR_OCTETS;
     notify(&says(&mut bench, 3, with([json(longest)])));
     let whole = bench.datagram(ITR, &ecm(&request(3, &[host("2001:db8:a::2")], &["192.0.2.1"])));
     let [ControlMessage::MapReply(whole)] = &sent(&whole).into_iter().map(|(_, it)| it).collect::<Vec<_>>()[..] else {
         panic!("{whole:?}")
     };
-    assert!(whole.encode().unwrap().len() <= NOTIFY_OCTETS, "a subscriber can be told too");
+    assert!(whole.encode().unwrap().len() <= PAYLOAD_V6 - NOTIFY_HEAD, "a subscriber can be told too");
     assert_eq!(says(&mut bench, 4, with([json(longest + 1)])), []);
     assert_eq!(bench.only_refused(Refusal::RegisterTooManyLocators), 2);
     assert_eq!(rlocs(&mut bench, 5), [json(longest)]);
@@ -168,4 +171,112 @@ fn a_site_that_answers_itself_is_asked_at_the_end_of_its_path() {
         let outputs = bench.datagram(ITR, &ecm(&request(nonce, &[host("2001:db8:a::2")], &["192.0.2.1"])));
         assert_eq!(sent(&outputs)[0].0, address("198.51.100.9:4342"));
     }
+}
+
+fn json(octets: usize) -> Address {
+    // Head of the locator 8, of the LCAF 6, length of the text 2, address 18.
+    Lcaf::Json { binary: false, text: vec![b' '; octets - 34], address: at("::9") }.into()
+}
+
+const MORE_SPECIFICS: u16 = 8;
+
+fn inside(n: u16) -> EidPrefix {
+    prefix(&format!("2001:db8:a:{n:x}::/64"))
+}
+
+/// The /48 and eight /64 inside, all of which have these locators; for clients of both families.
+fn with_more_specifics(rlocs: &[Address]) -> Bench {
+    let prefixes = vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }];
+    let site = Site { prefixes, ..site("a", 1, "secret of a", &[]) };
+    let clients = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8:1::/64".parse().unwrap()];
+    let mut bench = Bench::new(mapsys::engine::Config { clients, ..config(vec![site]) });
+    let all = (1..=MORE_SPECIFICS).map(inside).chain([prefix(SITE)]);
+    for (nonce, eid) in (1..).zip(all) {
+        let record = MappingRecord { eid: eid.into(), ..with(rlocs.iter().cloned()) };
+        notify(&says(&mut bench, nonce, record));
+    }
+    bench
+}
+
+/// What these EIDs are answered with, and the octets of each Map-Reply.
+fn answers(bench: &mut Bench, itr: &str, eids: &[EidPrefix]) -> Vec<(usize, MapReply)> {
+    let rloc = address(itr).ip().to_string();
+    let outputs = bench.datagram(itr, &ecm(&request(7, eids, &[&rloc])));
+    let replies = outputs.iter().filter_map(|output| match output {
+        Output::Send { bytes, .. } => match ControlMessage::decode(bytes).unwrap() {
+            ControlMessage::MapReply(reply) => Some((bytes.len(), reply)),
+            other => panic!("{other:?}"),
+        },
+        _ => None,
+    });
+    replies.collect()
+}
+
+const ITR_V6: &str = "[2001:db8:1::1]:61000";
+
+#[test]
+fn more_specifics_stand_beside_the_best_match_if_they_fit_its_packet_and_else_it_is_narrowed() {
+    let beside = |rlocs: &[Address], itr| {
+        let mut bench = with_more_specifics(rlocs);
+        let all = answers(&mut bench, itr, &[host("2001:db8:a:ff00::2")]);
+        let [(octets, reply)] = &all[..] else { panic!("{all:?}") };
+        (*octets, reply.records.len())
+    };
+    let all = usize::from(MORE_SPECIFICS) + 1;
+    let (octets, count) = beside(&[at("198.51.100.1")], ITR);
+    assert!(count == all && octets <= PAYLOAD_V4);
+    let two = [at("2001:db8:ffff::1"), at("2001:db8:ffff::2")];
+    let (octets, count) = beside(&two, ITR_V6);
+    assert!(count == all && (PAYLOAD_V4..=PAYLOAD_V6).contains(&octets), "{octets}");
+    let (octets, count) = beside(&two, ITR);
+    assert!(count == 1 && octets <= PAYLOAD_V4);
+    for itr in [ITR, ITR_V6] {
+        let (octets, count) = beside(&[json(LOCATOR_OCTETS)], itr);
+        assert!(count == 1 && octets <= PAYLOAD_V6, "{octets}");
+    }
+}
+
+#[test]
+fn what_several_eids_are_answered_with_goes_into_as_many_map_replies_as_it_needs() {
+    let eids: Vec<EidPrefix> = (1..=MORE_SPECIFICS).map(|n| host(&format!("2001:db8:a:{n:x}::2"))).collect();
+    let told = |rlocs: &[Address], itr| -> Vec<(usize, usize)> {
+        let mut bench = with_more_specifics(rlocs);
+        let all = answers(&mut bench, itr, &eids);
+        let records = all.iter().flat_map(|(_, reply)| &reply.records);
+        let named: Vec<EidPrefix> = records.map(|record| record.eid.ip_prefix().unwrap()).collect();
+        assert_eq!(named, (1..=MORE_SPECIFICS).map(inside).collect::<Vec<_>>(), "each once");
+        assert!(all.iter().all(|(_, reply)| reply.nonce.0 == 7));
+        all.iter().map(|(octets, reply)| (*octets, reply.records.len())).collect()
+    };
+    let short = told(&[at("198.51.100.1")], ITR);
+    assert_eq!(short.len(), 1);
+    let middle = told(&[json(LOCATOR_OCTETS / 5)], ITR);
+    assert!(middle.len() > 1 && middle.iter().all(|(octets, count)| *octets <= PAYLOAD_V4 && *count == 2));
+    let long = told(&[json(LOCATOR_OCTETS)], ITR_V6);
+    assert!(long.len() == 8 && long.iter().all(|(octets, _)| *octets <= PAYLOAD_V6), "{long:?}");
+}
+
+#[test]
+fn the_longest_locators_of_the_longest_eid_fit_a_packet_also_by_an_rtr_and_with_the_longest_tag() {
+    let name = Label::name(InstanceId(5), &[b'x'; NAME_OCTETS]).unwrap();
+    let site = Site { labels: vec![LabelRule::block(name)], ..site("a", 1, "secret of a", &[prefix(SITE)]) };
+    let mut bench = bench();
+    let rtr = Rtr { addresses: vec!["2001:db8:9::9".parse().unwrap()], key: key(7, Algorithm::HkdfSha256, "rtr") };
+    bench.engine = Engine::new(bench.now, config(vec![site]), Memory::default()).unwrap().with_rtrs(vec![rtr]);
+    let mut longest = 0;
+    for xtr in 1..=2 {
+        let record = MappingRecord { eid: name.eid(Spelling::default()), ..with([json(LOCATOR_OCTETS)]) };
+        let identity = XtrIdentity { xtr_id: [xtr; 16], site_id: 1 };
+        let message = MapRegister { merge: true, xtr_identity: Some(identity), ..register(1, vec![record]) };
+        let bytes = auth::seal(&message.into(), &site_key(), TagForm::Untruncated).unwrap();
+        let inner = (address("[fd00::5]:4342"), address("[2001:db8:53::53]:4342"));
+        let relayed = Ecm { by_rtr: true, ..Ecm::wrap(inner.0, inner.1, bytes) }.encode().unwrap();
+        let outputs = bench.datagram("[2001:db8:9::9]:4342", &relayed);
+        for output in &outputs {
+            let Output::Send { bytes, .. } = output else { continue };
+            longest = longest.max(bytes.len());
+        }
+    }
+    assert_eq!(bench.engine.tally().total(), 0);
+    assert!((LOCATOR_OCTETS..=PAYLOAD_V6).contains(&longest), "{longest}");
 }

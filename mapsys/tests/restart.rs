@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::*;
 use mapsys::engine::{Config, Mark, Memory, Output};
-use mapsys::limits::NONCE_MEMORIES_PER_SITE;
+use mapsys::limits::{LIVE_MORE_SPECIFICS, NONCE_MEMORIES_PER_SITE};
 use mapsys::nat::Rtr;
 use mapsys::refusal::Refusal;
 use mapsys::register::label::grants::LabelRule;
@@ -35,7 +35,9 @@ struct Disk {
     nonces: BTreeMap<NonceOwner, Last>,
     floors: Vec<Floor>,
     registrations: BTreeMap<AnyEid, Box<[u8]>>,
-    served: Duration,
+    age: Duration,
+    /// Since something was written last.
+    away: Duration,
     /// Rows of registrations that were written or removed.
     writes: usize,
 }
@@ -44,6 +46,7 @@ impl Disk {
     fn take(&mut self, outputs: &[Output]) {
         for output in outputs {
             let Output::Persist(mark) = output else { continue };
+            self.away = Duration::ZERO;
             match mark.clone() {
                 Mark::Nonce(owner, last) => drop(self.nonces.insert(owner, last)),
                 Mark::ForgottenNonce(owner) => drop(self.nonces.remove(&owner)),
@@ -59,12 +62,18 @@ impl Disk {
         }
     }
 
+    fn later(&mut self, time: Duration) {
+        self.age += time;
+        self.away += time;
+    }
+
     fn memory(&self) -> Memory {
         Memory {
             nonces: self.nonces.clone().into_iter().collect(),
             nonce_floors: self.floors.clone(),
             registrations: self.registrations.values().map(|row| (Box::default(), row.clone())).collect(),
-            served: self.served,
+            age: self.age,
+            away: self.away,
             ..Memory::default()
         }
     }
@@ -89,9 +98,9 @@ impl World {
     }
 
     fn pass(&mut self, time: Duration) {
+        self.disk.later(time);
         let outputs = self.bench.pass(time);
         self.disk.take(&outputs);
-        self.disk.served += time;
     }
 
     /// Kills it, and starts it after `time`, by a clock that somebody may have set.
@@ -103,6 +112,7 @@ impl World {
     ) {
         let mut now = self.bench.now;
         now.monotonic += time;
+        self.disk.later(time);
         now.wall = clock(now.wall + time);
         self.config = config;
         let engine = mapsys::engine::Engine::new(now, config(), self.disk.memory()).unwrap();
@@ -165,13 +175,52 @@ fn what_is_confirmed_is_answered_right_at_once_after_a_kill() {
 fn after_a_restart_three_minutes_of_silence_end_it_and_it_is_gone_from_the_disk() {
     let mut world = World::new(one_site);
     world.datagram(ETR, &sealed(1, "198.51.100.1"));
-    world.pass(2 * MINUTE);
-    world.restart(one_site, 60 * MINUTE, |wall| wall);
+    world.pass(MINUTE);
+    world.restart(one_site, MINUTE, |wall| wall);
     world.pass(Duration::from_secs(179));
     assert_eq!(world.rlocs(HOST), ["198.51.100.1"], "it had no way to register again");
     world.pass(Duration::from_secs(2));
     assert_eq!(world.bench.registered(), []);
     assert_eq!(world.disk.registrations, BTreeMap::new());
+}
+
+#[test]
+fn what_has_ended_while_nobody_was_served_is_not_believed() {
+    let day = 1440 * MINUTE;
+    // RFC 9301, section 8.2: no Map-Register in three minutes; and with T when that is over, which the end on disk is late for.
+    let (minutes, timed) = (sealed(1, "198.51.100.1"), timed(1, 1440));
+    let cases = [
+        (&minutes, Duration::from_secs(119), true),
+        (&minutes, 2 * MINUTE, false),
+        (&minutes, 7 * day, false),
+        (&timed, day - 2 * MINUTE, true),
+        (&timed, day + day / 8, false),
+        (&timed, 7 * day, false),
+    ];
+    for (sealed, down, is_believed) in cases {
+        let mut world = World::new(one_site);
+        notify(&world.datagram(ETR, sealed));
+        world.pass(MINUTE);
+        world.restart(one_site, down, |wall| wall);
+        assert_eq!(!world.bench.registered().is_empty(), is_believed, "{down:?}");
+        assert_eq!(!world.disk.registrations.is_empty(), is_believed, "{down:?}");
+        // Its xTR goes on as ever.
+        let next = register(2, vec![record(prefix(SITE), &["198.51.100.2"])]);
+        notify(&world.datagram(ETR, &seal(next, &site_key())));
+        assert_eq!(world.rlocs(HOST), ["198.51.100.2"]);
+    }
+}
+
+#[test]
+fn what_is_left_at_a_restart_is_enough_to_register_again_and_the_time_between_two_runs_counts() {
+    let mut world = World::new(one_site);
+    notify(&world.datagram(ETR, &timed(1, 1440)));
+    // An eighth of a day is what the end on disk may be late.
+    world.restart(one_site, 1439 * MINUTE, |wall| wall);
+    world.pass(2 * MINUTE);
+    assert_eq!(world.rlocs(HOST), ["198.51.100.1"]);
+    world.restart(one_site, 181 * MINUTE, |wall| wall);
+    assert_eq!(world.bench.registered(), []);
 }
 
 #[test]
@@ -200,7 +249,7 @@ fn a_registration_with_t_lives_on_for_what_was_left_whatever_is_done_to_the_cloc
         notify(&world.datagram(ETR, &timed(1, 1440)));
         world.pass(DAY - 60 * MINUTE);
         world.restart(one_site, 10 * MINUTE, clock);
-        world.pass(59 * MINUTE);
+        world.pass(49 * MINUTE);
         assert_eq!(world.rlocs(HOST), ["198.51.100.1"]);
         // What is kept on disk is up to an eighth of the time later than it is.
         world.pass(DAY / 8 + 2 * MINUTE);
@@ -389,6 +438,20 @@ fn more_specifics_of_an_aggregate_come_back_too() {
     }
     world.restart_at_once();
     assert_eq!(world.bench.registered(), all);
+    // Each by itself they have no more room after a restart than when they register.
+    fn each() -> Config {
+        let Config { sites, .. } = wide();
+        config(sites.into_iter().map(|site| Site { publish: Publish::Each, ..site }).collect())
+    }
+    world.restart(each, MINUTE, |wall| wall);
+    assert_eq!(world.bench.registered(), all[..LIVE_MORE_SPECIFICS]);
+    assert_eq!(world.disk.registrations.len(), LIVE_MORE_SPECIFICS);
+    let mut says = |nonce, prefix| {
+        let records = vec![record(prefix, &["198.51.100.1"])];
+        sent(&world.datagram(ETR, &seal(register(nonce, records), &site_key()))).len()
+    };
+    assert_eq!((says(100, all[LIVE_MORE_SPECIFICS]), says(101, all[0])), (0, 1));
+    assert_eq!(world.bench.only_refused(Refusal::RegisterTableFull), 1);
 }
 
 #[test]

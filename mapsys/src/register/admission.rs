@@ -139,6 +139,32 @@ impl MapServer {
         live + beside <= LIVE_MORE_SPECIFICS && self.registrations.len() + new.len() <= REGISTRATIONS
     }
 
+    /// Ends what is beyond the room of an INDEX page, the first ones of each configured prefix apart, and names it: what was registered under
+    /// another configuration, where one aggregate stood for all.
+    pub(super) fn end_surplus(&mut self) -> Vec<EidPrefix> {
+        let Self { sites, registrations, .. } = &*self;
+        let each = sites.prefixes().filter(|configured| !sites.is_aggregated(configured));
+        let crowded = each.filter(|configured| registrations.inside(configured).nth(LIVE_MORE_SPECIFICS).is_some());
+        let crowded: Vec<EidPrefix> = crowded.collect();
+        let surplus = crowded.iter().flat_map(|configured| {
+            // What is inside of another one's is counted there.
+            let is_its =
+                move |prefix: &EidPrefix| sites.find(prefix).is_some_and(|grant| grant.configured == *configured);
+            registrations.inside(configured).map(|(prefix, _)| prefix).filter(is_its).skip(LIVE_MORE_SPECIFICS)
+        });
+        let surplus: Vec<EidPrefix> = surplus.collect();
+        surplus.iter().for_each(|prefix| self.registrations.remove(prefix));
+        if !surplus.is_empty() {
+            let (registrations, room) = (surplus.len(), LIVE_MORE_SPECIFICS);
+            tracing::warn!(
+                registrations,
+                room,
+                "more-specifics that are published each by itself find no room on their page: they end"
+            );
+        }
+        surplus
+    }
+
     /// A mapping does not become older again (RFC 9302, section 5): what says so was overtaken on its way.
     pub(super) fn admit_versions(
         &mut self,

@@ -23,8 +23,7 @@ use super::registration::{Part, Registration};
 use crate::limits::{REGISTRATION_SILENCE, RELAYS};
 use crate::nat::{Relay, Relays};
 
-/// When a part that was registered with T ends: in seconds for which this state has been served, in all runs. No clock that somebody
-/// can set has a say in it, and the time in which nobody is served does not count.
+/// When a part that was registered with T ends: by the age of the state, in seconds of all runs and between them.
 pub type End = NonZeroU32;
 
 /// How rows are written.
@@ -58,14 +57,14 @@ pub struct KeptPart {
     pub reach: Option<Reach>,
 }
 
-/// The end that is kept of a part that ends after `life` from `served` on. It is later than that, and the same for all Map-Registers
+/// The end that is kept of a part that ends after `life` from an age of the state on. It is later than that, and the same for all Map-Registers
 /// of an eighth of the time: a refresh a minute that changes nothing is then no write a minute. Not all EIDs have it renewed at once.
-pub fn end(eid: &AnyEid, served: Duration, life: Duration) -> End {
+pub fn end(eid: &AnyEid, age: Duration, life: Duration) -> End {
     let step = (life / 8).max(REGISTRATION_SILENCE).as_secs();
     let mut hasher = DefaultHasher::new();
     eid.hash(&mut hasher);
     let offset = hasher.finish() % step;
-    let true_end = (served + life).as_secs();
+    let true_end = (age + life).as_secs();
     let end = (true_end + offset).div_ceil(step).saturating_mul(step).saturating_sub(offset);
     End::new(u32::try_from(end).unwrap_or(u32::MAX)).unwrap_or(End::MIN)
 }

@@ -47,6 +47,8 @@ use registration::{Change, Part, Registration, Registrations};
 use silence::SilenceLog;
 use site::{NotifyPort, Site, SiteId, SiteTable};
 
+pub use restore::Restored;
+
 /// Where a Map-Register came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -85,7 +87,7 @@ pub struct MapServer {
     /// When an old Map-Version was last logged.
     version_logged: Option<Instant>,
     silence_log: SilenceLog,
-    /// When this run began, and for how long all before it have served.
+    /// When this run began, and how old what is registered was then.
     began: Option<(Instant, Duration)>,
 }
 
@@ -257,7 +259,7 @@ impl MapServer {
         let mut changed = Vec::new();
         for (record, eid) in message.records.iter().zip(records.iter().map(Admitted::eid)) {
             let reach = reach.map(|reach| Box::new(Reach { spelling: Spelling::of(&record.eid), ..reach }));
-            let ends = message.use_ttl.then(|| kept::end(&eid, self.served(now), silence(message, record)));
+            let ends = message.use_ttl.then(|| kept::end(&eid, self.age(now), silence(message, record)));
             let part = Part { reach, ends, ..part_of(now, origin, message, record, tally) };
             let is_over = locators::withdraws(record);
             let change = match eid {
@@ -333,15 +335,15 @@ impl MapServer {
         self.registrations.remove(&prefix);
     }
 
-    /// Takes other sites. What is registered stays if the site of the same name may still register it, with whatever key; names
-    /// the prefixes, and the names and MAC addresses, of which nothing stays.
+    /// Takes other sites. What is registered stays if the site of the same name may still register it, with whatever key, and an INDEX page has
+    /// room for it if it stands there from now on; names the prefixes, and the names and MAC addresses, of which nothing stays.
     pub fn reconfigure(&mut self, now: Now, sites: SiteTable, tally: &mut Tally) -> (Vec<EidPrefix>, Vec<Label>) {
         let older = std::mem::replace(&mut self.sites, sites);
         self.nonces.note_change();
         let newer = &self.sites;
         // Once for each site: there may be a hundred times as many registrations, and nobody is answered meanwhile.
         let renumbered: Vec<Option<SiteId>> = older.iter().map(|(_, site)| newer.named(&site.name)).collect();
-        let ended = self.registrations.assign(|prefix, id| {
+        let mut ended = self.registrations.assign(|prefix, id| {
             let site = renumbered[id.index()]?;
             newer.find(prefix).is_some_and(|grant| grant.site == site && grant.registrable).then_some(site)
         });
@@ -349,6 +351,7 @@ impl MapServer {
             let site = renumbered[id.index()]?;
             newer.labels().find(label).is_some_and(|grant| grant.site == site).then_some(site)
         });
+        ended.extend(self.end_surplus());
         let registrations = &self.registrations;
         self.displaced.assign(|prefix| registrations.get(prefix).map(|entry| entry.site));
         for prefix in &ended {

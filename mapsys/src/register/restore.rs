@@ -2,15 +2,16 @@
 //! Registrations over a restart: what must be on disk of them, and what is taken up from there.
 //!
 //! A row is written when an xTR says something new, in one transaction with the nonce of the Map-Register that said it, and not when it only
-//! says it again. After a restart a registration lives as if its last Map-Register came at that moment; one that was registered with T lives
-//! for what was left of its time. The time in which nobody was served does not count: whoever wanted to change something in it was not
-//! confirmed and asks again within a minute (RFC 9301, section 5.7).
+//! says it again. What has ended while nobody was served is not taken up: without T all, if nobody was heard for three minutes
+//! (RFC 9301, section 8.2), and with T what has come to its own end. All else lives for three minutes at least, in which its xTR
+//! can register again; with T for what is left, if that is more, and no longer than it asked for.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use wire::address::EidPrefix;
 
-use super::kept::{self, End, Kept, KeptPart};
+use super::kept::{self, Kept, KeptPart};
 use super::label::AnyEid;
 use super::locators;
 use super::registration::{Part, Source};
@@ -20,14 +21,38 @@ use crate::engine::Mark;
 use crate::limits::REGISTRATION_SILENCE;
 use crate::refusal::Tally;
 
+/// What there is to publish or to withdraw after a start.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// EID-prefixes that are registered, and those that their site may not have any more.
+    pub changed: Vec<EidPrefix>,
+    /// Those that ended while nobody was served. Their xTRs could tell nobody that they are there.
+    pub unheard: Vec<EidPrefix>,
+}
+
+/// What becomes of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TakenUp {
+    Whole,
+    Part,
+    /// Its time is over.
+    Ended,
+    /// Its site may not have it any more, or there is no room.
+    Refused,
+}
+
 impl MapServer {
-    /// Takes up rows of [`Mark::Registration`] after all runs before have served for `served`; names the EID-prefixes that are registered
-    /// by that, and those of which nothing is taken. What the site of that name may not register any more, and what is over, is forgotten:
-    /// what the run before has published of it is to be withdrawn, unless it is the node's own now, whose xTR registers in a moment. A row
-    /// that cannot be read is forgotten too.
-    pub fn restore(&mut self, now: Instant, rows: Vec<(Box<[u8]>, Box<[u8]>)>, served: Duration) -> Vec<EidPrefix> {
-        self.began = Some((now, served));
-        let (mut restored, mut unreadable) = (Vec::new(), 0_usize);
+    /// Takes up rows of [`Mark::Registration`] that are of such an `age`; for the time `away` nobody was heard. What the site of that name
+    /// may not register any more is forgotten: what the run before has published of it is to be withdrawn, unless it is the node's own now,
+    /// whose xTR registers in a moment. So is what finds no room on an INDEX page, and a row that cannot be read.
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        rows: Vec<(Box<[u8]>, Box<[u8]>)>,
+        (age, away): (Duration, Duration),
+    ) -> Restored {
+        self.began = Some((now, age));
+        let (mut restored, mut unreadable) = (Restored::default(), 0_usize);
         for (key, row) in rows {
             let Some(kept) = kept::decode(&row) else {
                 unreadable += 1;
@@ -35,32 +60,42 @@ impl MapServer {
                 continue;
             };
             let eid = kept.eid;
-            let parts = kept.parts.len();
-            let taken = self.take_up(now, kept, served);
-            restored.extend(eid.prefix().filter(|prefix| taken > 0 || !self.is_own(prefix)));
-            if taken < parts {
+            let taken = self.take_up(now, kept, (age, away));
+            if taken != TakenUp::Whole {
                 let mark = self.mark_of(eid);
                 self.marks.extend(mark);
             }
+            let is_there = matches!(taken, TakenUp::Whole | TakenUp::Part);
+            let prefix = eid.prefix().filter(|prefix| is_there || !self.is_own(prefix));
+            let list = if taken == TakenUp::Ended { &mut restored.unheard } else { &mut restored.changed };
+            list.extend(prefix);
         }
+        let surplus: HashSet<EidPrefix> = self.end_surplus().into_iter().collect();
+        restored.changed.retain(|prefix| !surplus.contains(prefix));
+        let marks = self.marks_of_registrations();
+        self.marks.extend(marks);
         if unreadable > 0 {
             tracing::warn!(rows = unreadable, "registrations in the state file cannot be read: they are forgotten");
         }
         restored
     }
 
-    /// How many parts are taken.
-    fn take_up(&mut self, now: Instant, kept: Kept, served: Duration) -> usize {
+    fn take_up(&mut self, now: Instant, kept: Kept, since: (Duration, Duration)) -> TakenUp {
         let Kept { eid, site, newest, parts } = kept;
-        let Some(site) = self.sites.named(&site).filter(|site| self.may_register(&eid, *site)) else { return 0 };
-        let parts: Vec<Part> = parts.into_iter().filter_map(|part| part_of(now, part, served)).collect();
-        let count = parts.len();
-        let has_room = count > 0
-            && match eid {
-                AnyEid::Prefix(prefix) => self.registrations.restore(now, prefix, site, newest, parts),
-                AnyEid::Label(label) => self.labels.restore(label, site, newest, parts),
-            };
-        if has_room { count } else { 0 }
+        let Some(site) = self.sites.named(&site).filter(|site| self.may_register(&eid, *site)) else {
+            return TakenUp::Refused;
+        };
+        let all = parts.len();
+        let parts: Vec<Part> = parts.into_iter().filter_map(|part| part_of(now, part, since)).collect();
+        let whole = if parts.len() < all { TakenUp::Part } else { TakenUp::Whole };
+        if parts.is_empty() {
+            return TakenUp::Ended;
+        }
+        let has_room = match eid {
+            AnyEid::Prefix(prefix) => self.registrations.restore(now, prefix, site, newest, parts),
+            AnyEid::Label(label) => self.labels.restore(label, site, newest, parts),
+        };
+        if has_room { whole } else { TakenUp::Refused }
     }
 
     /// Whether the node's own xTR registers that, or nobody: a CGEID that is not among its own.
@@ -99,8 +134,8 @@ impl MapServer {
         self.began.is_none_or(|(began, _)| expires >= began + silence)
     }
 
-    /// For how long this and all runs before have served.
-    pub(super) fn served(&self, now: Instant) -> Duration {
+    /// How old what is registered is: as [`Memory::age`](crate::engine::Memory::age), in this run.
+    pub(super) fn age(&self, now: Instant) -> Duration {
         self.began.map_or(Duration::ZERO, |(began, before)| before + now.saturating_duration_since(began))
     }
 }
@@ -109,13 +144,16 @@ impl MapServer {
 const BEFORE_THIS_RUN: Duration = Duration::from_nanos(1);
 
 /// A part that lives on; `None` if it is over.
-fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
+fn part_of(now: Instant, kept: KeptPart, (age, away): (Duration, Duration)) -> Option<Part> {
     let KeptPart { message, ends, source, relays, reach } = kept;
     let record = message.records.into_iter().next()?;
-    // The end that is kept is later than the true one: no longer than was asked for.
-    let life = record.ttl.lifetime().min(LONGEST_SILENCE);
-    let left = |end: End| Duration::from_secs(end.get().into()).saturating_sub(served).min(life);
-    let left = ends.map_or(REGISTRATION_SILENCE, left);
+    let (life, left) = match ends {
+        // The end that is kept is later than the true one.
+        Some(end) => {
+            (record.ttl.lifetime().min(LONGEST_SILENCE), Duration::from_secs(end.get().into()).saturating_sub(age))
+        }
+        None => (REGISTRATION_SILENCE, REGISTRATION_SILENCE.saturating_sub(away)),
+    };
     let part = Part {
         locators: locators::kept(&record, &mut Tally::default()),
         ttl: record.ttl,
@@ -127,7 +165,7 @@ fn part_of(now: Instant, kept: KeptPart, served: Duration) -> Option<Part> {
         source: source.map(Source::from),
         relays: relays.last().map(|_| Box::new(relays)),
         reach: reach.map(Box::new),
-        expires: now + left.saturating_sub(BEFORE_THIS_RUN),
+        expires: now + left.max(REGISTRATION_SILENCE).min(life).saturating_sub(BEFORE_THIS_RUN),
         ends,
     };
     (!left.is_zero() && !part.locators.is_empty()).then_some(part)

@@ -24,7 +24,7 @@ use crate::ddt::signer::Signer;
 use crate::engine::Output;
 use crate::refusal::{Refusal, Served};
 use crate::table::PrefixTable;
-use crate::transport::{Sockets, Via};
+use crate::transport::{Sockets, Via, unspecified};
 
 /// This node in the tree.
 #[derive(Debug)]
@@ -193,9 +193,13 @@ impl Resolver {
 
     fn probe(&mut self, cx: &mut Context<'_>, to: SocketAddr, host: EidPrefix, nonce: Nonce) -> Result<(), Refusal> {
         let local = self.sockets.named_towards(to.ip()).ok_or(Refusal::NoAddressOfFamily)?;
-        let bytes = probe(local, host, nonce).ok_or(Refusal::NotEncodable)?;
+        let request = OwnRequest { local, remote: to, host, nonce };
+        let output = match self.sockets.0.contains(&unspecified(local)) {
+            true => Output::SendOwn(request),
+            false => request.leaving(local.ip()).ok_or(Refusal::NotEncodable)?,
+        };
         self.ddt.figures.requests += 1;
-        cx.outputs.push_back(Output::Send { local, remote: to, bytes });
+        cx.outputs.push_back(output);
         Ok(())
     }
 
@@ -248,21 +252,39 @@ fn ddt_request(ecm: &[u8], request: &MapRequest, host: &EidPrefix) -> Result<Vec
     Ecm { ddt: true, message, ..outer }.encode().map_err(|_| Refusal::NotEncodable)
 }
 
-/// A DDT Map-Request of our own: should its receiver be a Map-Server, the mapping comes to us, which is of no use to anybody.
-fn probe(local: SocketAddr, host: EidPrefix, nonce: Nonce) -> Option<Vec<u8>> {
-    let request = MapRequest {
-        nonce,
-        itr_rlocs: vec![local.ip().into()],
-        records: vec![EidRequest { notify: false, eid: host.into() }],
-        ..MapRequest::default()
-    };
-    // Both inner addresses are of the EID's family; nobody looks at the source.
-    let source = match (local.ip(), host.net.addr()) {
-        (IpAddr::V4(local), IpAddr::V6(_)) => local.to_ipv6_mapped().into(),
-        (IpAddr::V6(_), IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
-        (local, _) => local,
-    };
-    let destination = SocketAddr::new(host.net.addr(), wire::CONTROL_PORT);
-    let ecm = Ecm::wrap(SocketAddr::new(source, local.port()), destination, request.encode().ok()?);
-    Ecm { ddt: true, ..ecm }.encode().ok()
+/// A DDT Map-Request of our own, which names the address that it leaves from: should its receiver be a Map-Server, the mapping comes
+/// there, which is of no use to anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnRequest {
+    /// The port of the socket, and an address of ours, if one is known, for when nothing else says which leads there.
+    pub local: SocketAddr,
+    /// The receiver.
+    pub remote: SocketAddr,
+    /// What it asks for.
+    pub host: EidPrefix,
+    /// Its nonce.
+    pub nonce: Nonce,
+}
+
+impl OwnRequest {
+    /// The datagram that leaves from this address of ours; `None` if it has no encoding.
+    pub fn leaving(&self, from: IpAddr) -> Option<Output> {
+        let local = SocketAddr::new(from, self.local.port());
+        let request = MapRequest {
+            nonce: self.nonce,
+            itr_rlocs: vec![from.into()],
+            records: vec![EidRequest { notify: false, eid: self.host.into() }],
+            ..MapRequest::default()
+        };
+        // Both inner addresses are of the EID's family; nobody looks at the source.
+        let source = match (from, self.host.net.addr()) {
+            (IpAddr::V4(from), IpAddr::V6(_)) => from.to_ipv6_mapped().into(),
+            (IpAddr::V6(_), IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (from, _) => from,
+        };
+        let destination = SocketAddr::new(self.host.net.addr(), wire::CONTROL_PORT);
+        let ecm = Ecm::wrap(SocketAddr::new(source, local.port()), destination, request.encode().ok()?);
+        let bytes = Ecm { ddt: true, ..ecm }.encode().ok()?;
+        Some(Output::Send { local, remote: self.remote, bytes })
+    }
 }

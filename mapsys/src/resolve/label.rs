@@ -4,13 +4,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use wire::control::{EidRequest, MapReply, MapRequest};
+use wire::control::{EidRequest, MapRequest};
 use wire::record::{Action, MappingRecord, Ttl};
 
 use super::ask::Ask;
 use super::lispsec::Protection;
 use super::waiting::Slot;
-use super::{Context, Resolver};
+use super::{Context, Resolver, reply};
 use crate::limits::MORE_SPECIFICS;
 use crate::refusal::Refusal;
 use crate::register::MapServer;
@@ -124,7 +124,7 @@ fn records(
         let ttl = inside.iter().map(|(_, inner)| inner.ttl()).fold(best.ttl(), Ttl::min);
         let all = std::iter::once((label, best)).chain(inside);
         let records: Vec<_> = all.map(|(label, known)| proxied(&label, known, spelling, ttl)).collect();
-        if records.len() == 1 || reply_octets(&records) <= octets {
+        if records.len() == 1 || reply::octets(&records) <= octets {
             return records;
         }
     }
@@ -164,9 +164,4 @@ fn proxied(label: &Label, known: &Registration, spelling: Spelling, ttl: Ttl) ->
 
 fn negative(label: &Label, spelling: Spelling, action: Action, ttl: Ttl) -> MappingRecord {
     MappingRecord::negative(label.eid(spelling), ttl, action)
-}
-
-fn reply_octets(records: &[MappingRecord]) -> usize {
-    let reply = MapReply { records: records.to_vec(), ..MapReply::default() };
-    reply.encode().map_or(usize::MAX, |bytes| bytes.len())
 }

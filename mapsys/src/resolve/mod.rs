@@ -425,23 +425,17 @@ impl Resolver {
         self.finish(cx, waiting);
     }
 
-    /// Sends the reply of a request none of whose records waits any more; the others are put down to wait.
+    /// Sends the replies of a request none of whose records waits any more; the others are put down to wait.
     fn finish(&mut self, cx: &mut Context<'_>, waiting: Waiting) {
         if !waiting.is_complete() {
             self.requests.insert(waiting);
             return;
         }
         let Waiting { ask, slots, .. } = waiting;
-        let mut records: Vec<MappingRecord> = Vec::new();
-        for record in
-            slots.into_iter().flat_map(|slot| if let Slot::Records(records) = slot { records } else { vec![] })
-        {
-            if !records.iter().any(|known| known.eid == record.eid) {
-                records.push(record);
+        for records in reply::divided(&ask, slots) {
+            if let Err(refusal) = self.reply(cx, &ask, records) {
+                cx.tally.count(refusal);
             }
-        }
-        if let Err(refusal) = self.reply(cx, &ask, records) {
-            cx.tally.count(refusal);
         }
     }
 }

@@ -4,13 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use wire::address::EidPrefix;
-use wire::control::MapReply;
 use wire::record::{Action, MappingRecord, Ttl};
 
 use crate::limits::MORE_SPECIFICS;
 use crate::register::MapServer;
 use crate::register::registration::Registration;
 use crate::resolve::found::{negative, positive};
+use crate::resolve::reply;
 
 /// What this Map-Server knows about an EID of its sites.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn records(
         let merged: Vec<_> = std::iter::once((prefix, best)).chain(inside.iter().copied()).collect();
         let ttl = merged.iter().map(|(_, registration)| registration.ttl()).min().unwrap_or(Ttl(1));
         let records: Vec<_> = merged.into_iter().map(|(prefix, r)| proxied(prefix, r, ttl)).collect();
-        if records.len() == 1 || reply_octets(&records) <= octets {
+        if records.len() == 1 || reply::octets(&records) <= octets {
             return records;
         }
     }
@@ -89,9 +89,4 @@ pub(super) fn narrowed(server: &MapServer, within: &EidPrefix, eid: &EidPrefix) 
 fn proxied(prefix: EidPrefix, registration: &Registration, ttl: Ttl) -> MappingRecord {
     let merged = registration.merged();
     positive(prefix, ttl.max(Ttl(1)), merged.map_version, merged.locators)
-}
-
-fn reply_octets(records: &[MappingRecord]) -> usize {
-    let reply = MapReply { records: records.to_vec(), ..MapReply::default() };
-    reply.encode().map_or(usize::MAX, |bytes| bytes.len())
 }

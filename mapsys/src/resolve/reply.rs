@@ -11,7 +11,7 @@ use super::found::Audience;
 use super::waiting::Slot;
 use super::{Context, Resolver};
 use crate::engine::Output;
-use crate::limits::{AMPLIFICATION, LISP_SEC_OCTETS};
+use crate::limits::{AMPLIFICATION, LISP_SEC_OCTETS, PAYLOAD_V4, PAYLOAD_V6};
 use crate::refusal::{Refusal, Served};
 use crate::register::label::AnyEid;
 use crate::transport::{Via, may_send_to};
@@ -99,13 +99,16 @@ impl Resolver {
         Ok(())
     }
 
-    /// What a reply to `ask` may have.
+    /// What a reply to `ask` may have, without LISP-SEC, so that it may be sent and fits a datagram.
     pub(super) fn reply_octets(&self, ask: &Ask) -> usize {
-        if ask.audience() == Audience::Pipe || self.is_client(ask) {
-            return usize::MAX;
-        }
-        let octets = ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1));
-        if ask.protection.is_some() { octets.saturating_sub(LISP_SEC_OCTETS) } else { octets }
+        let allowed = self.allowed_octets(ask).unwrap_or(usize::MAX);
+        allowed.min(room(ask)).saturating_sub(if ask.protection.is_some() { LISP_SEC_OCTETS } else { 0 })
+    }
+
+    /// What a reply to `ask` may have by the limits of replies, if they hold for it.
+    pub(super) fn allowed_octets(&self, ask: &Ask) -> Option<usize> {
+        let is_limited = ask.audience() != Audience::Pipe && !self.is_client(ask);
+        is_limited.then(|| ask.ecm.len().saturating_mul(usize::try_from(AMPLIFICATION).unwrap_or(1)))
     }
 
     /// Whether the limits of replies are lifted: for clients that ask for themselves. Anyone can put a client's address into
@@ -118,4 +121,58 @@ impl Resolver {
             _ => false,
         }
     }
+}
+
+/// Octets of a Map-Reply to `ask`; one within this process has no bound.
+fn room(ask: &Ask) -> usize {
+    match ask.reply_to {
+        ReplyTo::Pipe => usize::MAX,
+        ReplyTo::Udp { remote, .. } if remote.is_ipv4() => PAYLOAD_V4,
+        ReplyTo::Udp { .. } => PAYLOAD_V6,
+    }
+}
+
+/// The records of the answered slots, by Map-Reply. Those of one slot stay in one: what is more specific belongs beside the best match
+/// (RFC 9301, section 5.5), and the two have no more than [`Resolver::reply_octets`], or it is one record. What several EIDs of a
+/// Map-Request are answered with goes into as few Map-Replies as it fits.
+pub(super) fn divided(ask: &Ask, slots: Vec<Slot>) -> Vec<Vec<MappingRecord>> {
+    let mut replies: Vec<Reply> = Vec::new();
+    for slot in slots {
+        let Slot::Records(mut records) = slot else { continue };
+        records.retain(|record| !replies.iter().any(|reply| reply.has(record)));
+        match replies.last_mut() {
+            _ if records.is_empty() => {}
+            Some(last) if last.takes(ask, &records) => last.add(records),
+            _ => replies.push(Reply { slots: 1, records }),
+        }
+    }
+    replies.into_iter().map(|reply| reply.records).collect()
+}
+
+/// A Map-Reply that more records may come to.
+struct Reply {
+    slots: usize,
+    records: Vec<MappingRecord>,
+}
+
+impl Reply {
+    fn has(&self, record: &MappingRecord) -> bool {
+        self.records.iter().any(|known| known.eid == record.eid)
+    }
+
+    fn takes(&self, ask: &Ask, more: &[MappingRecord]) -> bool {
+        let security = if ask.protection.is_some() { LISP_SEC_OCTETS * (self.slots + 1) } else { 0 };
+        octets(&[&self.records, more].concat()).saturating_add(security) <= room(ask)
+    }
+
+    fn add(&mut self, more: Vec<MappingRecord>) {
+        self.slots += 1;
+        self.records.extend(more);
+    }
+}
+
+/// Octets of a Map-Reply with these records.
+pub(super) fn octets(records: &[MappingRecord]) -> usize {
+    let reply = MapReply { records: records.to_vec(), ..MapReply::default() };
+    reply.encode().map_or(usize::MAX, |bytes| bytes.len())
 }

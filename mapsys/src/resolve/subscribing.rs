@@ -76,8 +76,7 @@ impl Resolver {
     /// What all Map-Notifies may have together that one record brings about until it is proven, as by
     /// [`Allowance`]: a record's part of what a reply may have.
     fn notify_octets(&self, ask: &Ask) -> Option<usize> {
-        let octets = self.reply_octets(ask);
-        (octets < usize::MAX).then(|| octets / ask.records.max(1))
+        self.allowed_octets(ask).map(|octets| octets / ask.records.max(1))
     }
 
     /// The answer where there is no subscription (RFC 9437, section 5).

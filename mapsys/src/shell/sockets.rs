@@ -23,7 +23,7 @@ use crate::transport::unspecified;
 use wildcard::{Faces, Source};
 
 pub use wildcard::addresses;
-pub(super) use wildcard::{own, tellable};
+pub(super) use wildcard::{leading_to, own, tellable};
 
 /// Octets that are read of a datagram: one more than of the longest message that is taken, so that a longer one is seen to be so.
 const DATAGRAM: usize = MESSAGE_OCTETS + 1;

@@ -2,6 +2,8 @@
 //! What survives a restart: last nonces, registrations, last sequences, index pages' versions, writers' first keys and subscriptions,
 //! in one redb file.
 
+mod moment;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use crate::limits::{LEGACY_NONCE_MEMORY, STATE_CACHE};
 use crate::register::label::AnyEid;
 use crate::register::nonces::{Floor, Last, NonceOwner, SeenNonce};
 use crate::subscribe::subscription::{Kept, SubscriptionKey};
+use moment::Moment;
 
 /// xTR-ID 16 ‖ Key ID 1 ‖ site name -> nonce 8 ‖ SHA-256 32.
 const NONCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nonces");
@@ -42,7 +45,7 @@ const SUBSCRIPTIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("s
 const PINS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pins");
 /// EID ([`encode_eid`]) -> what is registered for it ([`crate::register::kept`]).
 const REGISTRATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("registrations");
-/// `last` -> seconds for which all runs have served, when something was written last.
+/// When something was written last: `last` -> the age of the state in seconds, `wall` and `up` -> the [`Moment`].
 const SERVED: TableDefinition<'_, &str, u64> = TableDefinition::new("served");
 
 /// The file.
@@ -51,7 +54,7 @@ pub struct State {
     path: PathBuf,
     /// `None` after a failure: redb takes nothing more then until it is opened anew.
     database: Mutex<Option<Database>>,
-    /// When it was opened, and for how long all runs before had served.
+    /// When it was opened, and how old the state was then.
     began: (Instant, Duration),
 }
 
@@ -76,8 +79,8 @@ impl State {
             transaction.open_table(REGISTRATIONS)?;
             transaction.open_table(SERVED)?;
             transaction.commit()?;
-            let memory = read(&database)?;
-            let began = (Instant::now(), memory.served);
+            let memory = read(&database, Moment::now())?;
+            let began = (Instant::now(), memory.age);
             Ok((Self { path: path.to_owned(), database: Mutex::new(Some(database)), began }, memory))
         };
         open().with_context(|| format!("cannot use the state file {}", path.display()))
@@ -107,7 +110,11 @@ impl State {
                 let mut subscriptions = transaction.open_table(SUBSCRIPTIONS)?;
                 let mut registrations = transaction.open_table(REGISTRATIONS)?;
                 let (began, before) = self.began;
-                transaction.open_table(SERVED)?.insert(LAST, (before + began.elapsed()).as_secs())?;
+                let Moment { wall, up } = Moment::now();
+                let mut served = transaction.open_table(SERVED)?;
+                for (name, seconds) in [(LAST, (before + began.elapsed()).as_secs()), (WALL, wall), (UP, up)] {
+                    served.insert(name, seconds)?;
+                }
                 for mark in marks {
                     match mark {
                         Mark::Nonce(owner, last) => {
@@ -178,7 +185,7 @@ impl State {
     }
 }
 
-fn read(database: &Database) -> Result<Memory, redb::Error> {
+fn read(database: &Database, now: Moment) -> Result<Memory, redb::Error> {
     let transaction = database.begin_read()?;
     let mut nonces = Vec::new();
     for row in transaction.open_table(NONCES)?.iter()? {
@@ -228,8 +235,11 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
         let (key, row) = row?;
         registrations.push((key.value().into(), row.value().into()));
     }
-    let served = transaction.open_table(SERVED)?.get(LAST)?.map_or(0, |seconds| seconds.value());
-    let served = Duration::from_secs(served);
+    let served = transaction.open_table(SERVED)?;
+    let seconds = |name| Ok::<_, redb::Error>(served.get(name)?.map(|seconds| seconds.value()));
+    let written = seconds(WALL)?.zip(seconds(UP)?).map(|(wall, up)| Moment { wall, up });
+    let away = written.map_or(Duration::ZERO, |written| now.since(written));
+    let age = Duration::from_secs(seconds(LAST)?.unwrap_or_default()) + away;
     Ok(Memory {
         nonces,
         nonce_floors,
@@ -241,7 +251,8 @@ fn read(database: &Database) -> Result<Memory, redb::Error> {
         notify_nonce,
         subscriptions,
         registrations,
-        served,
+        age,
+        away,
     })
 }
 
@@ -259,8 +270,10 @@ fn encode_eid(eid: &AnyEid) -> Vec<u8> {
     }
 }
 
-/// The only key of its table.
+/// The only key of [`NOTIFY_NONCES`], and one of [`SERVED`], as are the two below.
 const LAST: &str = "last";
+const WALL: &str = "wall";
+const UP: &str = "up";
 
 fn encode_subscription(key: &SubscriptionKey) -> Vec<u8> {
     let SubscriptionKey { xtr, prefix } = key;
@@ -394,7 +407,7 @@ mod tests {
         let floor = |nonce| Floor { site: "a site".into(), key_id: 3, nonce };
         {
             let (state, memory) = State::open(&path, SystemTime::now()).unwrap();
-            assert_eq!((memory.registrations.len(), memory.served), (0, Duration::ZERO));
+            assert_eq!((memory.registrations.len(), memory.age, memory.away), (0, Duration::ZERO, Duration::ZERO));
             let marks = eids.iter().enumerate().map(|(number, eid)| Mark::Registration(*eid, row(number)));
             state.write(&marks.collect::<Vec<_>>()).unwrap();
             state.write(&[Mark::Registration(eids[0], row(100)), Mark::ForgottenRegistration(eids[1])]).unwrap();
@@ -411,17 +424,51 @@ mod tests {
         let (bad, _) = memory.registrations.iter().find(|(_, of)| *of == row(5)).unwrap();
         state.write(&[Mark::UnreadableRegistration(bad.clone())]).unwrap();
         assert_eq!((memory.nonces, memory.nonce_floors), (vec![], vec![floor(6)]));
-        // Ten minutes that were served before count after a restart, and those in between do not.
-        let State { database, .. } = &state;
-        let transaction = database.lock().unwrap().as_ref().unwrap().begin_write().unwrap();
-        transaction.open_table(SERVED).unwrap().insert(LAST, 600).unwrap();
-        transaction.commit().unwrap();
         drop(state);
-        let (_, memory) = State::open(&path, SystemTime::now() + Duration::from_secs(9999)).unwrap();
-        assert_eq!(memory.served, Duration::from_secs(600));
+        let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
         let mut rows: Vec<_> = memory.registrations.into_iter().map(|(_, row)| row).collect();
         rows.sort();
         assert_eq!(rows, [2, 3, 4, 6, 100].map(row));
+    }
+
+    /// Opens what says that it was 600 seconds old at a moment, if it says when.
+    fn opened_after(path: &Path, written: Option<Moment>) -> (State, Memory) {
+        let (state, _) = State::open(path, SystemTime::now()).unwrap();
+        let transaction = state.database.lock().unwrap().as_ref().unwrap().begin_write().unwrap();
+        {
+            let mut served = transaction.open_table(SERVED).unwrap();
+            served.retain(|_, _| false).unwrap();
+            served.insert(LAST, 600).unwrap();
+            if let Some(Moment { wall, up }) = written {
+                served.insert(WALL, wall).unwrap();
+                served.insert(UP, up).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+        drop(state);
+        // Whatever clock is gone by.
+        State::open(path, SystemTime::now() + Duration::from_secs(9999)).unwrap()
+    }
+
+    #[test]
+    fn the_state_grows_older_between_two_runs_as_far_as_it_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mapsys.redb");
+        let is_about = |time: Duration, seconds| (seconds..seconds + 60).contains(&time.as_secs());
+        let Moment { wall, up } = Moment::now();
+        // The machine was not started again, and the clock was set; or a version before this one has written.
+        for written in [Some(Moment { wall: wall - 9999, up }), None] {
+            let (_, memory) = opened_after(&path, written);
+            assert!(is_about(memory.away, 0) && is_about(memory.age, 600), "{:?} {:?}", memory.away, memory.age);
+        }
+        // It was.
+        let (state, memory) = opened_after(&path, Some(Moment { wall: wall - 3600, up: u64::MAX }));
+        assert!(is_about(memory.away, 3600) && is_about(memory.age, 4200), "{:?} {:?}", memory.away, memory.age);
+        // What is written next counts from there.
+        state.write(&[Mark::NotifyNonce(1)]).unwrap();
+        drop(state);
+        let (_, memory) = State::open(&path, SystemTime::now()).unwrap();
+        assert!(is_about(memory.away, 0) && is_about(memory.age, 4200), "{:?} {:?}", memory.away, memory.age);
     }
 
     #[test]

@@ -330,6 +330,7 @@ impl Subscriptions {
             nonce: agreement.nonce,
             key: subscriber.key.clone(),
             ways: agreement.ways.clone(),
+            at_once: false,
             relays: Relays::default(),
             bytes,
             allowance: None,

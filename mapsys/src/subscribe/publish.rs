@@ -14,7 +14,7 @@ use crate::limits::{PUBLICATION_PAUSE, REREAD_SHORTEST, SUBSCRIBED_PREFIXES, SUB
 use crate::refusal::{Refusal, Tally};
 use crate::register::MapServer;
 use crate::register::notifier::{Notification, Telling};
-use crate::resolve::found::{Audience, Found, negative};
+use crate::resolve::found::{Audience, Found, ask_again, negative};
 use crate::transport::Now;
 
 impl Subscriptions {
@@ -77,7 +77,8 @@ impl Subscriptions {
         self.watches.pause(now.monotonic + PUBLICATION_PAUSE);
     }
 
-    /// The DHT has said something of an EID.
+    /// The DHT has said something of an EID. Of a mapping that has more than the DHT can say, or whose site answers itself, it has not what
+    /// is so: a subscription to it ends here, and its xTR, which asks when it hears that, is sent on to who has it.
     pub fn heard(&mut self, now: Now, found: &Found) {
         if matches!(found, Found::Unknown(_)) {
             return;
@@ -95,6 +96,12 @@ impl Subscriptions {
                     let record = found.record(now.monotonic, Audience::Network);
                     (MappingRecord { eid: about.into(), ..record }, mapping.ttl)
                 }
+                Found::Mapping(_) if about == key.prefix => {
+                    self.refused.push(Refusal::SubscribeNotProxied);
+                    self.end(now, &key);
+                    continue;
+                }
+                Found::Mapping(_) => (ask_again(about), Ttl::WITHDRAWN),
                 // That there is nothing, it knows already.
                 _ if is_temporary => continue,
                 _ => (answer::withdrawn(about), Ttl::WITHDRAWN),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mapsys::ddt::{Config as Ddt, ForeignResolver, Kind};
-use mapsys::engine::Config;
+use mapsys::engine::{Config, Output};
 use mapsys::refusal::{Refusal, Served};
 use wire::control::{ControlMessage, MapReply};
 use wire::record::{Action, Ttl};
@@ -244,4 +244,18 @@ fn one_source_starts_no_more_searches_than_its_budget() {
     }
     assert_eq!(world.asked().len(), 64);
     assert_eq!(world.bench(MR).only_refused(Refusal::MissBudget), 136);
+}
+
+#[test]
+fn behind_a_socket_on_all_addresses_the_way_to_the_node_says_which_one_the_request_leaves_from_and_names() {
+    let sockets = ["0.0.0.0:4342", "192.0.2.53:4342", "198.51.100.53:4342"].map(address).into();
+    let mut bench = Bench::new(Config { sockets, ..resolver(&[ROOT]) });
+    let outputs = bench.datagram(ITR, &ecm(&request(1, &[host("2001:db8:103:1::1")], &[RLOC])));
+    let [Output::SendOwn(own)] = outputs.as_slice() else { panic!("{outputs:?}") };
+    assert_eq!((own.local, own.remote), (address("192.0.2.53:4342"), address(&format!("{ROOT}:4342"))));
+    let from = address("198.51.100.53:4342");
+    let Some(Output::Send { local, remote, bytes }) = own.leaving(from.ip()) else { panic!("{own:?}") };
+    assert_eq!((local, remote), (from, own.remote));
+    let asked = inside(&bytes);
+    assert_eq!((asked.nonce, asked.itr_rlocs), (own.nonce, vec![from.ip().into()]));
 }

@@ -93,6 +93,37 @@ fn what_a_site_may_not_register_any_more_after_a_restart_is_withdrawn_at_once() 
 }
 
 #[test]
+fn what_ended_while_nobody_was_served_is_withdrawn_after_three_minutes_too() {
+    let now = std::time::SystemTime::now();
+    let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();
+    // Of two keys of one month the later one counts.
+    let key = |later| identity.delegate(now + Duration::from_secs(later), 0).unwrap();
+    let open = || Site { prefixes: vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }], ..site_a() };
+    let part = prefix("2001:db8:a:1::/64");
+    let (inside, beside) = (Subject::Prefix(part), Subject::Prefix(prefix(SITE)));
+    let mut world = World::new(vec![registrar(key(0), vec![open()])]);
+    world.datagram(0, ETR, &sealed(1, [prefix(SITE), part].map(|eid| record(eid, &["198.51.100.1"])).to_vec()));
+    world.pass(Duration::from_secs(11));
+    assert_eq!((world.puts_of(inside), world.puts_of(beside)), (1, 1));
+    let rows = world.marks.iter().filter_map(|mark| match mark {
+        Mark::Registration(_, row) => Some((Box::default(), row.clone())),
+        _ => None,
+    });
+    let registrations = rows.collect();
+    let sequence = world.now.wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let sequences = [(key(0).cn(), Sequence(sequence))].into();
+    let memory = Memory { registrations, sequences, away: Duration::from_secs(600), ..Memory::default() };
+    let engine = Engine::new(world.now, registrar(key(2), vec![open()]), memory).unwrap();
+    world.benches[0] = Bench { engine, now: world.now };
+    world.pass(Duration::from_secs(170));
+    assert_eq!(world.benches[0].registered(), []);
+    assert_eq!((world.puts_of(inside), world.puts_of(beside)), (1, 1), "they may come back");
+    world.datagram(0, ETR, &sealed(2, vec![record(prefix(SITE), &["198.51.100.1"])]));
+    world.pass(Duration::from_secs(20));
+    assert_eq!((world.puts_of(inside), world.puts_of(beside)), (2, 2), "the one is withdrawn, the other came back");
+}
+
+#[test]
 fn after_a_restart_the_page_of_the_run_before_stays_until_sites_have_had_the_time_to_register() {
     let now = std::time::SystemTime::now();
     let identity = Identity::generate_ed25519(Network::LAB, now).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dht::record::Subject;
 use mapsys::engine::Reconfiguration;
 use mapsys::limit::Foreign;
+use mapsys::limits::LIVE_MORE_SPECIFICS;
 use mapsys::register::site::{Publish, Site, SiteKey, SitePrefix};
 use wire::control::auth::Secret;
 use wire::record::Action;
@@ -119,4 +120,20 @@ fn an_anchor_that_is_not_trusted_any_more_says_nothing_any_more() {
     world.benches[1].engine.reconfigure(world.now, newer(vec![])).unwrap();
     let (_, action, _) = negative(&world.ask(1, 5, host("2001:db8:a::7")));
     assert_eq!(action, Action::NativelyForward, "nobody is trusted for it: nothing of the cache is told");
+}
+
+#[test]
+fn of_an_aggregate_that_is_published_each_by_itself_no_more_stays_than_its_page_has_room_for() {
+    let mut world = two(wide(Publish::Aggregate));
+    let all: Vec<_> = (0..LIVE_MORE_SPECIFICS + 20).map(|n| prefix(&format!("2001:db8:a:{n:x}::/64"))).collect();
+    for (nonce, some) in (1..).zip(all.chunks(46)) {
+        let records = some.iter().map(|prefix| record(*prefix, &["198.51.100.1"])).collect();
+        notify(&world.datagram(0, ETR, &sealed(nonce, records)));
+    }
+    assert_eq!(reload(&mut world, vec![wide(Publish::Each)]), (LIVE_MORE_SPECIFICS, 20));
+    assert_eq!(world.benches[0].registered(), all[..LIVE_MORE_SPECIFICS]);
+    let last = |n: usize| host(&format!("2001:db8:a:{n:x}::7"));
+    let found = world.ask(1, 5, last(LIVE_MORE_SPECIFICS - 1));
+    assert_eq!(locators(&found.records[0]), ["198.51.100.1"], "its page can be read");
+    assert_eq!(negative(&world.ask(1, 6, last(LIVE_MORE_SPECIFICS))).1, Action::NativelyForward);
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use mapsys::ddt::ForeignResolver;
 use mapsys::engine::{Config, Output};
 use mapsys::refusal::Refusal;
-use mapsys::register::site::NotifyPort;
+use mapsys::register::site::{NotifyPort, Site, SitePrefix};
 use mapsys::subscribe::subscriber::Subscriber;
 use wire::address::Address;
 use wire::control::auth::{self, Accept, Algorithm, AuthKey, TagForm};
 use wire::control::{ControlMessage, Ecm, EidRequest, MapNotify, MapRegister, MapRequest, XtrIdentity};
-use wire::record::{Action, MappingRecord, Ttl};
+use wire::record::{Action, LocatorRecord, MappingRecord, Ttl};
 
 use crate::common::*;
 use crate::world::*;
@@ -122,6 +122,64 @@ fn what_is_withdrawn_from_the_dht_is_told_with_ttl_0() {
     let heard = told(&world.pass(Duration::from_secs(21 * 60)));
     let change = heard.first().expect("the site fell silent");
     assert_eq!((change.nonce.0, change.records[0].ttl, change.records[0].locators.len()), (51, Ttl(0), 0));
+}
+
+/// A registration of these locators; the second part of them are names.
+fn with_names(eid: &str, rlocs: &[&str], names: &[&str]) -> MappingRecord {
+    let mut record = record(prefix(eid), rlocs);
+    let name = |name: &&str| LocatorRecord { rloc: Address::Name(name.as_bytes().into()), ..locator("198.51.100.1") };
+    record.locators.extend(names.iter().map(name));
+    record
+}
+
+#[test]
+fn a_mapping_that_gets_locators_the_dht_cannot_say_is_told_by_its_map_server_and_not_as_if_it_were_gone() {
+    for (before, rlocs) in [(true, &["198.51.100.1"][..]), (true, &[]), (false, &[])] {
+        let mut world = world();
+        if before {
+            site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+        }
+        world.pass(Duration::from_secs(11));
+        subscribe(&mut world, 50);
+        let mut heard = Vec::new();
+        for nonce in 2..24 {
+            site_says(&mut world, nonce, vec![with_names(SITE, rlocs, &["rtr"])]);
+            heard.extend(told(&world.pass(Duration::from_secs(60))));
+        }
+        let [ended] = heard.as_slice() else { panic!("{heard:?}") };
+        let said = &ended.records[0];
+        assert_eq!((ended.nonce.0, said.action, said.locators.len()), (50, Action::DropAuthFailure, 0));
+        let resolver = &world.benches[1].engine;
+        assert_eq!((resolver.subscriptions().len(), resolver.tally().get(Refusal::SubscribeNotProxied)), (0, 1));
+        // What it asks then goes to the Map-Server, where it may subscribe.
+        let asked = forwarded(&world.datagram(1, ITR, &ecm(&subscribing(60))), "203.0.113.1:4342");
+        assert_eq!(asked, [subscribing(60)]);
+    }
+}
+
+#[test]
+fn of_a_more_specific_that_the_dht_cannot_say_a_subscriber_hears_that_it_is_to_be_asked_for() {
+    const PART: &str = "2001:db8:a:1::/64";
+    let registrar_key = operational();
+    let trust_anchors = vec![anchor(SITE, registrar_key.cn())];
+    let prefixes = vec![SitePrefix { prefix: prefix(SITE), max_len: 64 }];
+    let resolver = Config { subscribers: vec![subscriber()], ..resolver(trust_anchors) };
+    let mut world = World::new(vec![registrar(registrar_key, vec![Site { prefixes, ..site_a() }]), resolver]);
+    site_says(&mut world, 1, vec![record(prefix(SITE), &["198.51.100.1"])]);
+    world.pass(Duration::from_secs(11));
+    assert_eq!(subscribe(&mut world, 50).records[0].eid, prefix(SITE).into());
+    // Until what the resolver has in its cache has ended, of when there was nothing inside.
+    for nonce in 2..64 {
+        let all = vec![record(prefix(SITE), &["198.51.100.1"]), with_names(PART, &[], &["rtr"])];
+        site_says(&mut world, nonce, all);
+        told(&world.pass(Duration::from_secs(60))).iter().for_each(|notify| acknowledge(&mut world, notify));
+    }
+    let mut outputs = world.datagram(1, ITR, &ecm(&request(9, &[host("2001:db8:a:1::2")], &[RLOC])));
+    outputs.extend(world.pass(Duration::from_secs(1)));
+    let heard: Vec<MappingRecord> = told(&outputs).into_iter().flat_map(|notify| notify.records).collect();
+    let [said] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&said.eid, said.action, said.locators.len()), (&prefix(PART).into(), Action::SendMapRequest, 0));
+    assert_eq!(world.benches[1].engine.subscriptions().len(), 1);
 }
 
 #[test]

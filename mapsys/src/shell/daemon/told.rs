@@ -27,8 +27,9 @@ pub(super) async fn follow(service: Arc<Service>, bound: Vec<SocketAddr>) {
     }
     let changes = Changes::new();
     loop {
-        changes.next().await;
+        // At first too: what changed before it was heard of is not told again.
         service.readdress(bound.clone(), sockets::own()).await;
+        changes.next().await;
     }
 }
 

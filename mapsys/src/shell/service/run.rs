@@ -233,6 +233,12 @@ impl Running {
     fn act(&self, action: Output) {
         match action {
             Output::Send { local, remote, bytes } => self.emit(FromService::Send { local, remote, bytes }),
+            Output::SendOwn(request) => {
+                // An EID is no address that this node can be reached at.
+                let from = sockets::leading_to(request.remote).filter(|own| !self.engine.is_eid(*own));
+                let datagram = request.leaving(from.unwrap_or(request.local.ip()));
+                datagram.into_iter().for_each(|datagram| self.act(datagram));
+            }
             Output::Pipe { bytes } => self.emit(FromService::Pipe(bytes)),
             Output::Proven { local, remote } => self.emit(FromService::Proven { local, remote }),
             Output::DhtGet { key } => self.get(key),

@@ -111,6 +111,16 @@ pub(super) fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH))
 }
 
+/// The address of ours from which the system would send to `remote`, which has the way there; nothing is sent. `None` if there is no way.
+pub(in crate::shell) fn leading_to(remote: SocketAddr) -> Option<IpAddr> {
+    let mut any = unspecified(remote);
+    any.set_port(0);
+    let socket = std::net::UdpSocket::bind(any).ok()?;
+    socket.connect(remote).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    Some(own).filter(|own| !own.is_unspecified())
+}
+
 /// Where sockets that listen on all addresses can be reached from elsewhere, which is what others are told: of a family that has public
 /// addresses nothing but these, none that `is_eid`, and none that soon is another's.
 pub fn addresses(locals: &[SocketAddr], is_eid: impl Fn(IpAddr) -> bool) -> Vec<SocketAddr> {
